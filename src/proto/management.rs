@@ -1,0 +1,499 @@
+//! The v1 management plane: what rooms and participants look like in JSON, the envelope, and the error codes.
+//!
+//! Shapes only. What makes a value valid is `state`'s business, and which route answers with which shape is `hub`'s.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value};
+
+/// How often a participant tells the hub that it is alive, in seconds (both planes, and tunnel pings).
+pub const HEARTBEAT_SECS: u64 = 10;
+/// Silence after which a participant or its tunnel counts as lost, in seconds.
+pub const TIMEOUT_SECS: u64 = 30;
+/// Life of a tunnel token, in seconds.
+pub const TOKEN_SECS: u64 = 60;
+/// Where a hub is looked for when nobody says.
+pub const DEFAULT_HUB: &str = "http://localhost:3000";
+/// Where a provider is looked for when nobody says.
+pub const DEFAULT_ENDPOINT: &str = "http://localhost:11434";
+
+/// A successful v1 answer: `{"data": ..., "meta": {"requestId": ...}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// What was asked for.
+    pub data: T,
+    /// About the answer itself.
+    pub meta: Meta,
+}
+
+/// A failed v1 answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorEnvelope {
+    /// What went wrong.
+    pub error: ErrorBody,
+    /// About the answer itself.
+    pub meta: Meta,
+}
+
+/// The `meta` of every v1 answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Meta {
+    /// A fresh UUID for every request.
+    pub request_id: String,
+}
+
+/// The `error` of a failed v1 answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// One of the plane's codes.
+    pub code: ErrorCode,
+    /// One sentence for a person.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Machine-readable particulars, such as the field that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+/// The codes that errors of the v1 and the inference plane carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// No room has that code.
+    RoomNotFound,
+    /// The room has no such participant.
+    ParticipantNotFound,
+    /// No participant that is up serves the model.
+    ModelNotFound,
+    /// The request itself is wrong.
+    InvalidRequest,
+    /// The room's password is missing or wrong.
+    InvalidPassword,
+    /// The participant id is taken in a way that does not allow the change.
+    ParticipantConflict,
+    /// The participant is working on as many requests as it takes.
+    ParticipantBusy,
+    /// The participant is registered, but its tunnel is not open.
+    ParticipantTunnelNotConnected,
+    /// The provider could not be reached.
+    EndpointNotReachable,
+    /// The hub itself failed.
+    InternalError,
+}
+
+impl ErrorCode {
+    /// The HTTP status that goes with the code where no rule says otherwise (WIRE.md, "v1 management plane").
+    pub fn status(self) -> u16 {
+        match self {
+            ErrorCode::RoomNotFound | ErrorCode::ParticipantNotFound | ErrorCode::ModelNotFound => 404,
+            ErrorCode::InvalidRequest => 400,
+            ErrorCode::InvalidPassword => 401,
+            ErrorCode::ParticipantConflict | ErrorCode::ParticipantBusy => 409,
+            ErrorCode::ParticipantTunnelNotConnected | ErrorCode::EndpointNotReachable => 503,
+            ErrorCode::InternalError => 500,
+        }
+    }
+
+    /// The code as it is spelled on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorCode::RoomNotFound => "ROOM_NOT_FOUND",
+            ErrorCode::ParticipantNotFound => "PARTICIPANT_NOT_FOUND",
+            ErrorCode::ModelNotFound => "MODEL_NOT_FOUND",
+            ErrorCode::InvalidRequest => "INVALID_REQUEST",
+            ErrorCode::InvalidPassword => "INVALID_PASSWORD",
+            ErrorCode::ParticipantConflict => "PARTICIPANT_CONFLICT",
+            ErrorCode::ParticipantBusy => "PARTICIPANT_BUSY",
+            ErrorCode::ParticipantTunnelNotConnected => "PARTICIPANT_TUNNEL_NOT_CONNECTED",
+            ErrorCode::EndpointNotReachable => "ENDPOINT_NOT_REACHABLE",
+            ErrorCode::InternalError => "INTERNAL_ERROR",
+        }
+    }
+}
+
+/// Generation settings of a room (`defaults`) or a participant (`config`), as they are sent to the hub.
+///
+/// Numbers are kept as they were written, so that `1` does not come back as `1.0`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RuntimeConfig {
+    /// The settings that may be shown to everyone.
+    #[serde(flatten)]
+    pub sampling: Sampling,
+    /// A leading system message; non-empty. Never shown to clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+}
+
+/// The part of a [`RuntimeConfig`] that is no secret.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
+    /// 0 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<Number>,
+    /// 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<Number>,
+    /// At least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<Number>,
+    /// Sequences that end the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Vec<String>>,
+    /// -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<Number>,
+    /// -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<Number>,
+    /// Any integer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<Number>,
+}
+
+/// A runtime config as clients are shown it: whether there are instructions, but not what they say.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ShownConfig {
+    /// The settings that may be shown to everyone.
+    #[serde(flatten)]
+    pub sampling: Sampling,
+    /// Whether instructions are set.
+    #[serde(rename = "hasInstructions", default)]
+    pub has_instructions: bool,
+}
+
+/// What a room looks like from outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomSummary {
+    /// 21 URL-safe random characters.
+    pub id: String,
+    /// Six characters, upper case.
+    pub code: String,
+    /// As its host called it.
+    pub name: String,
+    /// UUID of whoever made the room.
+    pub host_id: String,
+    /// Milliseconds since the epoch.
+    pub created_at: u64,
+    /// Whether joining needs a password.
+    pub password_protected: bool,
+    /// Registered participants, offline ones too.
+    pub participant_count: usize,
+    /// Settings for every request in the room that brings none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<ShownConfig>,
+}
+
+/// What a participant looks like from outside.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Participant {
+    /// Unique in its room.
+    pub id: String,
+    /// For people.
+    pub nickname: String,
+    /// The name its provider knows the model by.
+    pub model: String,
+    /// Its provider's base URL, as the participant sees it.
+    pub endpoint: String,
+    /// Its generation settings.
+    #[serde(default)]
+    pub config: ShownConfig,
+    /// Its machine.
+    #[serde(default)]
+    pub specs: Specs,
+    /// What its provider can do.
+    #[serde(default)]
+    pub capabilities: Capabilities,
+    /// How the hub reaches it.
+    pub connection: Connection,
+    /// Whether it can take a request.
+    pub status: Status,
+    /// Milliseconds since the epoch.
+    pub joined_at: u64,
+    /// Last heartbeat or registration, milliseconds since the epoch.
+    pub last_seen: u64,
+    /// Last change, milliseconds since the epoch.
+    pub updated_at: u64,
+}
+
+/// A participant's machine. All parts are optional; unknown keys are dropped.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Specs {
+    /// Graphics card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// Graphics memory, GB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vram: Option<Number>,
+    /// Main memory, GB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ram: Option<Number>,
+    /// Memory, GB, as newer clients spell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_gb: Option<Number>,
+    /// Processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<String>,
+}
+
+/// Which of OpenAI's surfaces a provider serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Capabilities {
+    /// `/v1/responses`.
+    #[serde(default)]
+    pub open_responses: Support,
+    /// `/v1/chat/completions`.
+    #[serde(default)]
+    pub chat_completions: Support,
+}
+
+/// Whether a provider serves a surface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Support {
+    /// It does.
+    Supported,
+    /// It does not.
+    Unsupported,
+    /// Nobody has found out.
+    #[default]
+    Unknown,
+}
+
+/// How the hub reaches a participant, and whether it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// By tunnel, or by calling its endpoint.
+    pub kind: ConnectionKind,
+    /// Whether the tunnel is open; always true for a direct one.
+    pub connected: bool,
+    /// Last message on the tunnel, milliseconds since the epoch; `null` while there is no tunnel.
+    pub last_tunnel_seen_at: Option<u64>,
+}
+
+/// The two ways to reach a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionKind {
+    /// The participant opened a WebSocket to the hub.
+    Tunnel,
+    /// The hub calls the participant's endpoint.
+    Direct,
+}
+
+/// Whether a participant can take a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It can.
+    Online,
+    /// It is working on one.
+    Busy,
+    /// It is not there.
+    Offline,
+}
+
+/// Body of `POST /v1/rooms`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CreateRoom {
+    /// What to call the room; not empty.
+    pub name: String,
+    /// Asked for when joining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Settings for every request in the room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<RuntimeConfig>,
+}
+
+/// Answer to `POST /v1/rooms`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoomCreated {
+    /// The new room.
+    pub room: RoomSummary,
+    /// Its host's id, which only the host is meant to keep.
+    pub host_id: String,
+}
+
+/// Body of `PUT /v1/rooms/{code}/participants/{id}`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Registration {
+    /// For people; not empty.
+    pub nickname: String,
+    /// The name its provider knows the model by; not empty.
+    pub model: String,
+    /// Absolute http or https URL. The hub shows it and never calls it.
+    pub endpoint: String,
+    /// The room's password, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Its machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub specs: Option<Specs>,
+    /// Its generation settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<RuntimeConfig>,
+    /// What its provider can do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Capabilities>,
+}
+
+/// Answer to the upsert of a participant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registered {
+    /// As the hub now knows it.
+    pub participant: Participant,
+    /// Id (not code) of its room.
+    pub room_id: String,
+    /// Where to open the tunnel.
+    pub tunnel: TunnelTicket,
+}
+
+/// Where and with what to open a tunnel.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub struct TunnelTicket {
+    /// Absolute `ws://` or `wss://` URL without a query.
+    pub url: String,
+    /// Secret, single use, dead after 60 s; sent as `?token=`.
+    pub token: String,
+}
+
+impl std::fmt::Debug for TunnelTicket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TunnelTicket")
+            .field("url", &self.url)
+            .field("token", &"[redacted]")
+            .finish()
+    }
+}
+
+/// Answer to a heartbeat.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heartbeat {
+    /// Always true.
+    pub success: bool,
+    /// The participant's status after it.
+    pub status: Status,
+    /// Milliseconds since the epoch.
+    pub last_seen: u64,
+}
+
+/// `{"success": true}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Success {
+    /// Always true.
+    pub success: bool,
+}
+
+/// Answer to `GET /v1/health` and `GET /health`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+    /// Milliseconds since the epoch.
+    pub timestamp: u64,
+}
+
+/// One event of the v1 stream, as its `data:` line holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventEnvelope<T = Value> {
+    /// Such as `participant.joined`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Milliseconds since the epoch.
+    pub timestamp: u64,
+    /// The room it happened in; empty where it concerns no room.
+    pub room_code: String,
+    /// What its type says.
+    pub data: T,
+}
+
+/// What a finished request is measured by.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metrics {
+    /// From dispatch to the answer's first byte, milliseconds.
+    pub ttft_ms: u64,
+    /// From dispatch to the answer's last byte, milliseconds.
+    pub duration_ms: u64,
+    /// Tokens of the prompt, where the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens of the answer, where the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Both, where the provider says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_tokens: Option<u64>,
+    /// Output tokens over the whole duration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens_per_second: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_codes_are_spelled_the_same_both_ways() {
+        for code in [
+            ErrorCode::RoomNotFound,
+            ErrorCode::ParticipantNotFound,
+            ErrorCode::ModelNotFound,
+            ErrorCode::InvalidRequest,
+            ErrorCode::InvalidPassword,
+            ErrorCode::ParticipantConflict,
+            ErrorCode::ParticipantBusy,
+            ErrorCode::ParticipantTunnelNotConnected,
+            ErrorCode::EndpointNotReachable,
+            ErrorCode::InternalError,
+        ] {
+            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_config_keeps_its_numbers_as_written() {
+        let text = r#"{"temperature":1,"seed":18446744073709551615,"instructions":"Be brief."}"#;
+        let config: RuntimeConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&config).unwrap(), text);
+    }
+
+    #[test]
+    fn absent_values_are_left_out_but_the_tunnel_time_is_null() {
+        let connection = Connection {
+            kind: ConnectionKind::Direct,
+            connected: true,
+            last_tunnel_seen_at: None,
+        };
+        assert_eq!(
+            serde_json::to_string(&connection).unwrap(),
+            r#"{"kind":"direct","connected":true,"lastTunnelSeenAt":null}"#
+        );
+        assert_eq!(serde_json::to_string(&Specs::default()).unwrap(), "{}");
+        assert_eq!(
+            serde_json::to_string(&ShownConfig::default()).unwrap(),
+            r#"{"hasInstructions":false}"#
+        );
+    }
+
+    #[test]
+    fn a_ticket_is_never_printed() {
+        let ticket = TunnelTicket {
+            url: "ws://h/".into(),
+            token: "s3cret".into(),
+        };
+        assert!(!format!("{ticket:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,9 @@
+//! What goes over the wire: serde types and codecs for every plane.
+//!
+//! Nothing in here does I/O, reads a clock or draws a random number, and nothing imports another part of the crate.
+
+pub mod management;
+pub mod openai;
+pub mod sse;
+pub mod tunnel;
+pub mod usage;

@@ -1,0 +1,208 @@
+//! Server-Sent Events: an encoder and an incremental decoder (WHATWG HTML, "Server-sent events"). No I/O.
+
+/// One event, as a stream delivers it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// The `event:` field, where there was one.
+    pub event: Option<String>,
+    /// The `data:` lines, joined by LF.
+    pub data: String,
+    /// The `id:` field, where there was one.
+    pub id: Option<String>,
+}
+
+/// Writes one event: `event: NAME`, `data: DATA`, blank line, with LF line ends.
+///
+/// `data` must be one line, as JSON without indentation is: older clients parse no more than that (WIRE.md, "v1 room
+/// events").
+pub fn encode(event: &str, data: &str) -> String {
+    debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
+    let mut out = String::with_capacity(event.len() + data.len() + 17);
+    for part in ["event: ", event, "\ndata: ", data, "\n\n"] {
+        out.push_str(part);
+    }
+    out
+}
+
+/// A comment, which clients skip: it keeps a silent stream alive.
+pub const KEEP_ALIVE: &str = ": keep-alive\n\n";
+
+/// The most that one event may hold while it is being read, in bytes. A longer one is dropped whole.
+pub const MAX_EVENT: usize = 32 << 20;
+
+/// Turns pieces of a stream, cut anywhere, into events.
+#[derive(Debug)]
+pub struct Decoder {
+    line: Vec<u8>,
+    /// Whether the line has no byte so far, kept ones or dropped ones.
+    blank: bool,
+    after_cr: bool,
+    started: bool,
+    /// Bytes of the event so far, dropped ones too.
+    size: usize,
+    current: Event,
+    has_data: bool,
+    ready: std::collections::VecDeque<Event>,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream.
+    pub fn new() -> Self {
+        Decoder {
+            line: Vec::new(),
+            blank: true,
+            after_cr: false,
+            started: false,
+            size: 0,
+            current: Event::default(),
+            has_data: false,
+            ready: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Takes the next piece.
+    pub fn push(&mut self, piece: &[u8]) {
+        for &byte in piece {
+            let after_cr = std::mem::take(&mut self.after_cr);
+            match byte {
+                b'\n' if after_cr => {}
+                b'\n' => self.end_line(),
+                b'\r' => {
+                    self.after_cr = true;
+                    self.end_line();
+                }
+                _ => self.line_byte(byte),
+            }
+        }
+    }
+
+    /// The next whole event, if one is there. An event that the stream's end cut short is never delivered.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.ready.pop_front()
+    }
+
+    fn line_byte(&mut self, byte: u8) {
+        self.blank = false;
+        self.size += 1;
+        if self.size <= MAX_EVENT {
+            self.line.push(byte);
+        } else {
+            self.line = Vec::new();
+            self.current = Event::default();
+        }
+    }
+
+    fn end_line(&mut self) {
+        let mut line = std::mem::take(&mut self.line);
+        if !std::mem::replace(&mut self.started, true) && line.starts_with(b"\xef\xbb\xbf") {
+            line.drain(..3);
+        }
+        if std::mem::replace(&mut self.blank, true) {
+            self.end_event();
+        } else if self.size <= MAX_EVENT {
+            self.field(&String::from_utf8_lossy(&line));
+        }
+        line.clear();
+        self.line = line;
+    }
+
+    fn end_event(&mut self) {
+        let event = std::mem::take(&mut self.current);
+        let deliver = std::mem::take(&mut self.has_data) && self.size <= MAX_EVENT;
+        self.size = 0;
+        if deliver {
+            self.ready.push_back(event);
+        }
+    }
+
+    fn field(&mut self, line: &str) {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match name {
+            "event" => self.current.event = Some(value.to_owned()),
+            "id" => self.current.id = Some(value.to_owned()),
+            "data" => {
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.current.data.push('\n');
+                }
+                self.current.data.push_str(value);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(pieces: &[&[u8]]) -> Vec<Event> {
+        let mut decoder = Decoder::new();
+        pieces.iter().for_each(|p| decoder.push(p));
+        std::iter::from_fn(|| decoder.next_event()).collect()
+    }
+
+    const STREAM: &[u8] =
+        b"\xef\xbb\xbf: hello\n\nevent: a\ndata: 1\ndata: 2\n\ndata:3\r\nid: 7\r\n\r\nevent: none\n\ndata\n\ndata: cut";
+
+    #[test]
+    fn reads_the_same_wherever_it_is_cut() {
+        let whole = decode(&[STREAM]);
+        assert_eq!(whole.len(), 3);
+        assert_eq!(
+            whole[0],
+            Event {
+                event: Some("a".into()),
+                data: "1\n2".into(),
+                id: None
+            }
+        );
+        assert_eq!(
+            whole[1],
+            Event {
+                event: None,
+                data: "3".into(),
+                id: Some("7".into())
+            }
+        );
+        assert_eq!(whole[2].data, "");
+        for at in 0..STREAM.len() {
+            assert_eq!(decode(&[&STREAM[..at], &STREAM[at..]]), whole, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_reads_back() {
+        let text = encode("llm.request", r#"{"a":"ü"}"#);
+        assert_eq!(text, "event: llm.request\ndata: {\"a\":\"ü\"}\n\n");
+        let events = decode(&[KEEP_ALIVE.as_bytes(), text.as_bytes()]);
+        assert_eq!(
+            events,
+            [Event {
+                event: Some("llm.request".into()),
+                data: r#"{"a":"ü"}"#.into(),
+                id: None
+            }]
+        );
+    }
+
+    #[test]
+    fn an_event_beyond_the_limit_is_dropped_and_the_next_one_read() {
+        let mut decoder = Decoder::new();
+        decoder.push(b"data: ");
+        let block = vec![b'x'; 1 << 20];
+        for _ in 0..33 {
+            decoder.push(&block);
+        }
+        assert!(decoder.line.len() <= MAX_EVENT);
+        decoder.push(b"\n\ndata: next\n\n");
+        assert_eq!(decoder.next_event().unwrap().data, "next");
+        assert_eq!(decoder.next_event(), None);
+    }
+}

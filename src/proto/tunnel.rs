@@ -1,0 +1,542 @@
+//! The tunnel's messages, both directions, and their codec. Shapes only: no sockets, no request tables.
+//!
+//! The conversation, on one WebSocket (WIRE.md, "The tunnel"):
+//!
+//! ```text
+//! participant                                   hub
+//!    | GET .../tunnel?token=T[&frames=binary]     |
+//!    |------------------------------------------->|   the token is spent here
+//!    |       101 [Gambi-Frames: binary]           |
+//!    |<-------------------------------------------|
+//!    | tunnel.ping             (every 10 s)       |   any message is a sign of life;
+//!    |------------------------------------------->|   30 s without one: close 4001
+//!    |                             tunnel.pong    |
+//!    |<-------------------------------------------|
+//!    |                  tunnel.request  id=A      |   a client asks for something
+//!    |<-------------------------------------------|
+//!    | tunnel.response.start   id=A status        |   the provider's headers are in
+//!    |------------------------------------------->|
+//!    | tunnel.response.chunk   id=A base64        |   as often as there is something
+//!    |------------------------------------------->|   (or one binary message, see below)
+//!    | tunnel.response.end     id=A               |   or tunnel.response.error, at any stage
+//!    |------------------------------------------->|
+//!    |                  tunnel.cancel   id=A      |   the client hung up: stop the provider
+//!    |<-------------------------------------------|
+//! ```
+//!
+//! Requests overlap freely; only the order of messages with one id means anything. A message of an unknown type, or
+//! about an id that nobody waits for, is ignored by both sides.
+//!
+//! A binary message, where both sides agreed to them, is one chunk: a byte that counts the bytes of the request id,
+//! the id, then the chunk itself.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The largest message that the hub reads from a participant, in bytes.
+pub const MAX_TO_HUB: usize = 16 << 20;
+/// The largest message that a participant reads from the hub, in bytes: a request body at its limit, and room around it.
+pub const MAX_TO_PARTICIPANT: usize = 64 << 20;
+/// Closed on purpose: removed, superseded, or left.
+pub const CLOSE_NORMAL: u16 = 1000;
+/// The hub is going down.
+pub const CLOSE_GOING_AWAY: u16 = 1001;
+/// No message for 30 s.
+pub const CLOSE_TIMEOUT: u16 = 4001;
+/// The response header, and the query parameter `frames`, that agree on binary chunks.
+pub const FRAMES_HEADER: &str = "Gambi-Frames";
+/// The value of both.
+pub const FRAMES_BINARY: &str = "binary";
+
+/// A text message that is not one of the tunnel's.
+#[derive(Debug)]
+pub struct BadMessage(String);
+
+impl fmt::Display for BadMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the tunnel message cannot be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for BadMessage {}
+
+/// A request on its way to a participant.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request<'a> {
+    /// Names the request in every message about it.
+    pub request_id: &'a str,
+    /// Such as `chat.completions.create`.
+    pub operation: &'a str,
+    /// `GET`, `POST` or `DELETE`.
+    pub method: &'a str,
+    /// Appended to the provider's base URL.
+    pub path: &'a str,
+    /// `Content-Type` with a body, else empty.
+    pub headers: BTreeMap<&'a str, &'a str>,
+    /// JSON, passed on byte for byte.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<&'a RawValue>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+}
+
+/// What the hub says.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type")]
+pub enum ToParticipant<'a> {
+    /// Do this.
+    #[serde(rename = "tunnel.request")]
+    Request(Request<'a>),
+    /// The client hung up.
+    #[serde(rename = "tunnel.cancel", rename_all = "camelCase")]
+    Cancel {
+        /// Which request.
+        request_id: &'a str,
+    },
+    /// Answer to a ping.
+    #[serde(rename = "tunnel.pong")]
+    Pong {
+        /// Milliseconds since the epoch.
+        timestamp: u64,
+    },
+}
+
+/// A `tunnel.request` as the participant reads it.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// Names the request in every message about it.
+    pub request_id: Cow<'a, str>,
+    /// Such as `chat.completions.create`.
+    pub operation: Cow<'a, str>,
+    /// As the hub wrote it; to be checked.
+    pub method: Cow<'a, str>,
+    /// Appended to the provider's base URL.
+    pub path: Cow<'a, str>,
+    /// To be sent to the provider.
+    pub headers: BTreeMap<String, String>,
+    /// To be sent to the provider, byte for byte.
+    pub body: Option<&'a RawValue>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+}
+
+/// What a participant hears.
+#[derive(Debug)]
+pub enum FromHub<'a> {
+    /// Do this.
+    Request(Incoming<'a>),
+    /// Stop doing this.
+    Cancel {
+        /// Which request.
+        request_id: Cow<'a, str>,
+    },
+    /// The hub is alive.
+    Pong,
+    /// Something newer than this program; to be ignored.
+    Unknown,
+}
+
+/// What the hub hears.
+#[derive(Debug, PartialEq)]
+pub enum FromParticipant<'a> {
+    /// The provider's head is in.
+    Start {
+        /// Which request.
+        request_id: Cow<'a, str>,
+        /// HTTP status.
+        status: u16,
+        /// Headers of the provider's answer.
+        headers: Vec<(String, String)>,
+    },
+    /// A piece of the body.
+    Chunk {
+        /// Which request.
+        request_id: Cow<'a, str>,
+        /// The bytes, decoded.
+        bytes: Vec<u8>,
+    },
+    /// The body is over.
+    End {
+        /// Which request.
+        request_id: Cow<'a, str>,
+    },
+    /// The request failed.
+    Error {
+        /// Which request.
+        request_id: Cow<'a, str>,
+        /// Where it failed.
+        stage: String,
+        /// One sentence.
+        message: String,
+    },
+    /// A sign of life that wants one back.
+    Ping,
+    /// Something newer than this program; to be ignored.
+    Unknown,
+}
+
+/// Encodes a message of the hub.
+pub fn encode(message: &ToParticipant<'_>) -> Vec<u8> {
+    // Serialising these into memory cannot fail: no map has keys that are not text, and nothing does I/O.
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+/// Text that borrows where JSON's escapes allow it.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, v: &'de str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(v)))
+            }
+            fn visit_str<E: de::Error>(self, v: &str) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(v.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// Every field that any message may have: one pass over the JSON, whatever its type turns out to be.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Flat<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Text<'a>,
+    #[serde(borrow)]
+    request_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    operation: Option<Text<'a>>,
+    #[serde(borrow)]
+    method: Option<Text<'a>>,
+    #[serde(borrow)]
+    path: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    headers: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    body: Option<&'a RawValue>,
+    stream: Option<bool>,
+    status: Option<u16>,
+    #[serde(borrow)]
+    chunk: Option<Text<'a>>,
+    #[serde(borrow)]
+    stage: Option<Text<'a>>,
+    #[serde(borrow)]
+    message: Option<Text<'a>>,
+}
+
+impl<'a> Flat<'a> {
+    fn parse(text: &'a str) -> Result<Self, BadMessage> {
+        serde_json::from_str(text).map_err(|e| BadMessage(e.to_string()))
+    }
+
+    fn headers(&self) -> Result<BTreeMap<String, String>, BadMessage> {
+        match self.headers {
+            None => Ok(BTreeMap::new()),
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|e| BadMessage(format!("headers: {e}"))),
+        }
+    }
+}
+
+fn need<'a>(field: Option<Text<'a>>, name: &str) -> Result<Cow<'a, str>, BadMessage> {
+    field
+        .map(|t| t.0)
+        .ok_or_else(|| BadMessage(format!("{name} is missing")))
+}
+
+/// Reads what the hub said.
+///
+/// # Errors
+/// When the text is no JSON object with a `type`, or a known type lacks a field or has one of the wrong type. A peer
+/// is not punished for it: the message is dropped.
+pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
+    let flat = Flat::parse(text)?;
+    Ok(match flat.kind.0.as_ref() {
+        "tunnel.request" => {
+            let headers = flat.headers()?;
+            FromHub::Request(Incoming {
+                request_id: need(flat.request_id, "requestId")?,
+                operation: flat.operation.unwrap_or_default().0,
+                method: need(flat.method, "method")?,
+                path: need(flat.path, "path")?,
+                headers,
+                body: flat.body,
+                stream: flat.stream.unwrap_or(false),
+            })
+        }
+        "tunnel.cancel" => FromHub::Cancel {
+            request_id: need(flat.request_id, "requestId")?,
+        },
+        "tunnel.pong" => FromHub::Pong,
+        _ => FromHub::Unknown,
+    })
+}
+
+/// Reads what a participant said.
+///
+/// # Errors
+/// As [`decode_from_hub`]; also for a chunk that is not base64.
+pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMessage> {
+    let flat = Flat::parse(text)?;
+    Ok(match flat.kind.0.as_ref() {
+        "tunnel.response.chunk" => FromParticipant::Chunk {
+            bytes: decode_chunk(&need(flat.chunk, "chunk")?)?,
+            request_id: need(flat.request_id, "requestId")?,
+        },
+        "tunnel.response.start" => {
+            let status = flat
+                .status
+                .filter(|s| (100..600).contains(s))
+                .ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
+            let headers = flat.headers()?.into_iter().collect();
+            FromParticipant::Start {
+                status,
+                headers,
+                request_id: need(flat.request_id, "requestId")?,
+            }
+        }
+        "tunnel.response.end" => FromParticipant::End {
+            request_id: need(flat.request_id, "requestId")?,
+        },
+        "tunnel.response.error" => FromParticipant::Error {
+            request_id: need(flat.request_id, "requestId")?,
+            stage: flat.stage.unwrap_or_default().0.into_owned(),
+            message: need(flat.message, "message")?.into_owned(),
+        },
+        "tunnel.ping" => FromParticipant::Ping,
+        _ => FromParticipant::Unknown,
+    })
+}
+
+/// Standard alphabet, with or without padding: runtimes in other languages differ there.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+fn decode_chunk(base64: &str) -> Result<Vec<u8>, BadMessage> {
+    LENIENT
+        .decode(base64)
+        .map_err(|e| BadMessage(format!("chunk is not base64: {e}")))
+}
+
+/// A participant's `tunnel.response.start`.
+pub fn encode_start(request_id: &str, status: u16, headers: &BTreeMap<String, String>) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Start<'a> {
+        r#type: &'a str,
+        request_id: &'a str,
+        status: u16,
+        headers: &'a BTreeMap<String, String>,
+    }
+    serde_json::to_vec(&Start {
+        r#type: "tunnel.response.start",
+        request_id,
+        status,
+        headers,
+    })
+    .unwrap_or_default()
+}
+
+/// A participant's `tunnel.response.chunk`, with the bytes as base64.
+pub fn encode_chunk(request_id: &str, bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(96 + request_id.len() + bytes.len() / 3 * 4);
+    out.push_str(r#"{"type":"tunnel.response.chunk","requestId":"#);
+    push_json_text(&mut out, request_id);
+    out.push_str(r#","chunk":""#);
+    STANDARD.encode_string(bytes, &mut out);
+    out.push_str("\"}");
+    out
+}
+
+/// A participant's `tunnel.response.end`.
+pub fn encode_end(request_id: &str) -> String {
+    let mut out = String::from(r#"{"type":"tunnel.response.end","requestId":"#);
+    push_json_text(&mut out, request_id);
+    out.push('}');
+    out
+}
+
+/// A participant's `tunnel.response.error`.
+pub fn encode_error(request_id: &str, stage: &str, message: &str) -> String {
+    let mut out = String::from(r#"{"type":"tunnel.response.error","requestId":"#);
+    push_json_text(&mut out, request_id);
+    out.push_str(r#","stage":"#);
+    push_json_text(&mut out, stage);
+    out.push_str(r#","message":"#);
+    push_json_text(&mut out, message);
+    out.push('}');
+    out
+}
+
+/// A participant's `tunnel.ping`; `timestamp` in milliseconds since the epoch.
+pub fn encode_ping(timestamp: u64) -> String {
+    format!(r#"{{"type":"tunnel.ping","timestamp":{timestamp}}}"#)
+}
+
+fn push_json_text(out: &mut String, text: &str) {
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+/// The head of a binary chunk: what comes before the bytes themselves. `None` where the id is over 255 bytes long, and
+/// the chunk has to go as JSON.
+pub fn binary_head(request_id: &str) -> Option<Vec<u8>> {
+    let length = u8::try_from(request_id.len()).ok()?;
+    let mut head = Vec::with_capacity(1 + request_id.len());
+    head.push(length);
+    head.extend_from_slice(request_id.as_bytes());
+    Some(head)
+}
+
+/// Splits a binary message into request id and chunk.
+///
+/// # Errors
+/// When it is shorter than its head says, or the id is no UTF-8.
+pub fn decode_binary(message: &[u8]) -> Result<(&str, &[u8]), BadMessage> {
+    let (length, rest) = message
+        .split_first()
+        .ok_or_else(|| BadMessage("an empty binary message".into()))?;
+    let (id, bytes) = rest
+        .split_at_checked(usize::from(*length))
+        .ok_or_else(|| BadMessage("a binary message is cut short".into()))?;
+    let id = std::str::from_utf8(id).map_err(|_| BadMessage("a binary message's id is no UTF-8".into()))?;
+    Ok((id, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_keeps_its_body_byte_for_byte() {
+        let body = r#"{"z":1,"a":12345678901234567890123, "model" : "m"}"#;
+        let raw: &RawValue = serde_json::from_str(body).unwrap();
+        let request = Request {
+            request_id: "r1",
+            operation: "chat.completions.create",
+            method: "POST",
+            path: "/v1/chat/completions",
+            headers: BTreeMap::from([("Content-Type", "application/json")]),
+            body: Some(raw),
+            stream: true,
+        };
+        let text = String::from_utf8(encode(&ToParticipant::Request(request))).unwrap();
+        assert!(
+            text.starts_with(r#"{"type":"tunnel.request","requestId":"r1","#),
+            "{text}"
+        );
+        let FromHub::Request(read) = decode_from_hub(&text).unwrap() else {
+            panic!("{text}")
+        };
+        assert_eq!(read.body.unwrap().get(), body);
+        assert_eq!(read.headers["Content-Type"], "application/json");
+        assert!(read.stream);
+    }
+
+    #[test]
+    fn cancel_and_pong_read_back() {
+        let text = String::from_utf8(encode(&ToParticipant::Cancel { request_id: "r1" })).unwrap();
+        assert_eq!(text, r#"{"type":"tunnel.cancel","requestId":"r1"}"#);
+        assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Cancel { request_id } if request_id == "r1"));
+        let text = String::from_utf8(encode(&ToParticipant::Pong { timestamp: 7 })).unwrap();
+        assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Pong));
+    }
+
+    #[test]
+    fn what_a_participant_says_reads_back() {
+        let headers = BTreeMap::from([("content-type".to_owned(), "text/event-stream".to_owned())]);
+        let start = String::from_utf8(encode_start("r", 200, &headers)).unwrap();
+        assert_eq!(
+            decode_from_participant(&start).unwrap(),
+            FromParticipant::Start {
+                request_id: "r".into(),
+                status: 200,
+                headers: headers.into_iter().collect()
+            }
+        );
+        let bytes: Vec<u8> = (0..=255).collect();
+        assert_eq!(
+            decode_from_participant(&encode_chunk("r\"1", &bytes)).unwrap(),
+            FromParticipant::Chunk {
+                request_id: "r\"1".into(),
+                bytes
+            }
+        );
+        assert_eq!(
+            decode_from_participant(&encode_end("r")).unwrap(),
+            FromParticipant::End { request_id: "r".into() }
+        );
+        assert_eq!(
+            decode_from_participant(&encode_error("r", "connect", "it \"broke\"")).unwrap(),
+            FromParticipant::Error {
+                request_id: "r".into(),
+                stage: "connect".into(),
+                message: "it \"broke\"".into()
+            }
+        );
+        assert_eq!(decode_from_participant(&encode_ping(5)).unwrap(), FromParticipant::Ping);
+    }
+
+    #[test]
+    fn unknown_types_are_ignored_and_bad_messages_named() {
+        assert_eq!(
+            decode_from_participant(r#"{"type":"tunnel.new","x":[]}"#).unwrap(),
+            FromParticipant::Unknown
+        );
+        for bad in [
+            "",
+            "[]",
+            "{}",
+            r#"{"type":1}"#,
+            r#"{"type":"tunnel.response.start","requestId":"r","status":99}"#,
+            r#"{"type":"tunnel.response.start","requestId":"r","status":200,"headers":{"a":1}}"#,
+            r#"{"type":"tunnel.response.chunk","requestId":"r","chunk":"!!"}"#,
+            r#"{"type":"tunnel.response.chunk","requestId":"r"}"#,
+            r#"{"type":"tunnel.response.end"}"#,
+        ] {
+            assert!(decode_from_participant(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn base64_is_read_with_and_without_padding_and_with_escaped_slashes() {
+        let chunk = |c: &str| {
+            let text = format!(r#"{{"type":"tunnel.response.chunk","requestId":"r","chunk":"{c}"}}"#);
+            match decode_from_participant(&text) {
+                Ok(FromParticipant::Chunk { bytes, .. }) => bytes,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(chunk("YQ=="), b"a");
+        assert_eq!(chunk("YQ"), b"a");
+        assert_eq!(chunk(r"\/\/8="), [0xff, 0xff]);
+    }
+
+    #[test]
+    fn binary_chunks_carry_their_id() {
+        let mut message = binary_head("r1").unwrap();
+        message.extend_from_slice(b"\x00\xff");
+        assert_eq!(decode_binary(&message).unwrap(), ("r1", &b"\x00\xff"[..]));
+        assert!(decode_binary(b"").is_err());
+        assert!(decode_binary(b"\x05abc").is_err());
+        assert!(decode_binary(b"\x01\xff").is_err());
+        assert!(binary_head(&"x".repeat(256)).is_none());
+    }
+}

@@ -1,0 +1,317 @@
+//! What clients send, checked: runtime configs, specs, capabilities. And how configs are merged and shown.
+
+use std::fmt;
+
+use serde_json::{Map, Number, Value, json};
+
+use crate::proto::management::{Capabilities, RuntimeConfig, Sampling, ShownConfig, Specs, Support};
+
+/// The longest name, model or nickname, in bytes. Two hundred emoji fit.
+pub const MAX_TEXT: usize = 1024;
+/// The longest password, in bytes: hashing reads all of it.
+pub const MAX_PASSWORD: usize = 1024;
+const MAX_INSTRUCTIONS: usize = 64 << 10;
+const MAX_STOPS: usize = 64;
+
+/// A value that breaks a rule, by the name of its field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldError {
+    /// Path of the field, such as `defaults.temperature`.
+    pub field: String,
+    /// What it must be, as the rest of a sentence.
+    pub problem: String,
+}
+
+impl FieldError {
+    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        FieldError {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+
+    /// As the `details` of an error answer.
+    pub fn details(&self) -> Value {
+        json!({ "field": self.field, "problem": self.problem })
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\" {}", self.field, self.problem)
+    }
+}
+
+impl std::error::Error for FieldError {}
+
+/// An object's fields, read one by one under a common path.
+pub struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    path: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a request's body.
+    pub fn of(map: &'a Map<String, Value>) -> Self {
+        Fields { map, path: "" }
+    }
+
+    fn name(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    /// A field's value; `null` counts as absent.
+    pub fn get(&self, key: &str) -> Option<&'a Value> {
+        self.map.get(key).filter(|v| !v.is_null())
+    }
+
+    /// Optional text of at most `max` bytes.
+    ///
+    /// # Errors
+    /// When it is not text, or too long.
+    pub fn text(&self, key: &str, max: usize) -> Result<Option<String>, FieldError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) if text.len() <= max => Ok(Some(text.clone())),
+            Some(Value::String(_)) => Err(FieldError::new(
+                self.name(key),
+                format!("must be at most {max} bytes long"),
+            )),
+            Some(_) => Err(FieldError::new(self.name(key), "must be text")),
+        }
+    }
+
+    fn number(&self, key: &str, min: f64, max: f64) -> Result<Option<Number>, FieldError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        match value {
+            Value::Number(n) if n.as_f64().is_some_and(|x| (min..=max).contains(&x)) => Ok(Some(n.clone())),
+            Value::Number(_) if max == f64::MAX => {
+                Err(FieldError::new(self.name(key), format!("must be at least {min}")))
+            }
+            Value::Number(_) => Err(FieldError::new(
+                self.name(key),
+                format!("must be between {min} and {max}"),
+            )),
+            _ => Err(FieldError::new(self.name(key), "must be a number")),
+        }
+    }
+
+    fn integer(&self, key: &str) -> Result<Option<Number>, FieldError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Number(n)) if n.is_i64() || n.is_u64() => Ok(Some(n.clone())),
+            Some(_) => Err(FieldError::new(self.name(key), "must be a whole number")),
+        }
+    }
+
+    fn object(&self, key: &'a str) -> Result<Option<Fields<'a>>, FieldError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Fields { map, path: key })),
+            Some(_) => Err(FieldError::new(self.name(key), "must be an object")),
+        }
+    }
+
+    fn texts(&self, key: &str) -> Result<Option<Vec<String>>, FieldError> {
+        let wrong = || FieldError::new(self.name(key), format!("must be a list of at most {MAX_STOPS} texts"));
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let list = value.as_array().filter(|l| l.len() <= MAX_STOPS).ok_or_else(wrong)?;
+        let text = |v: &Value| v.as_str().filter(|s| s.len() <= MAX_TEXT).map(str::to_owned);
+        list.iter().map(text).collect::<Option<_>>().map(Some).ok_or_else(wrong)
+    }
+
+    /// A runtime config under `key`.
+    ///
+    /// # Errors
+    /// Names the first field that is out of its range (WIRE.md, "v1 management plane").
+    pub fn config(&self, key: &'a str) -> Result<Option<RuntimeConfig>, FieldError> {
+        self.object(key)?.map(|fields| fields.as_config()).transpose()
+    }
+
+    fn as_config(&self) -> Result<RuntimeConfig, FieldError> {
+        if let Some(max) = self
+            .integer("max_tokens")?
+            .filter(|n| n.as_u64().is_none_or(|n| n == 0))
+        {
+            return Err(FieldError::new(
+                self.name("max_tokens"),
+                format!("must be at least 1, not {max}"),
+            ));
+        }
+        let instructions = self.text("instructions", MAX_INSTRUCTIONS)?;
+        if instructions.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return Err(FieldError::new(self.name("instructions"), "must not be empty"));
+        }
+        let sampling = Sampling {
+            temperature: self.number("temperature", 0.0, 2.0)?,
+            top_p: self.number("top_p", 0.0, 1.0)?,
+            max_tokens: self.integer("max_tokens")?,
+            stop: self.texts("stop")?,
+            frequency_penalty: self.number("frequency_penalty", -2.0, 2.0)?,
+            presence_penalty: self.number("presence_penalty", -2.0, 2.0)?,
+            seed: self.integer("seed")?,
+        };
+        Ok(RuntimeConfig { sampling, instructions })
+    }
+
+    /// A machine's specs under `key`.
+    ///
+    /// # Errors
+    /// Names the first field of the wrong type.
+    pub fn specs(&self, key: &'a str) -> Result<Option<Specs>, FieldError> {
+        let Some(fields) = self.object(key)? else {
+            return Ok(None);
+        };
+        let gigabytes = |key| fields.number(key, 0.0, f64::MAX);
+        Ok(Some(Specs {
+            gpu: fields.text("gpu", MAX_TEXT)?,
+            vram: gigabytes("vram")?,
+            ram: gigabytes("ram")?,
+            memory_gb: gigabytes("memoryGb")?,
+            cpu: fields.text("cpu", MAX_TEXT)?,
+        }))
+    }
+
+    /// A provider's capabilities under `key`.
+    ///
+    /// # Errors
+    /// Names the first field that is none of the three words.
+    pub fn capabilities(&self, key: &'a str) -> Result<Option<Capabilities>, FieldError> {
+        let Some(fields) = self.object(key)? else {
+            return Ok(None);
+        };
+        let support = |key: &str| match fields.get(key) {
+            None => Ok(Support::Unknown),
+            Some(value) => serde_json::from_value(value.clone())
+                .map_err(|_| FieldError::new(fields.name(key), "must be supported, unsupported or unknown")),
+        };
+        Ok(Some(Capabilities {
+            open_responses: support("openResponses")?,
+            chat_completions: support("chatCompletions")?,
+        }))
+    }
+}
+
+/// Reads a runtime config that stands alone, as in a file.
+///
+/// # Errors
+/// Names the first field that is out of its range; the field is empty where `value` is no object.
+pub fn parse_config(value: &Value) -> Result<RuntimeConfig, FieldError> {
+    let map = value
+        .as_object()
+        .ok_or_else(|| FieldError::new("", "must be a JSON object"))?;
+    Fields::of(map).as_config()
+}
+
+/// `over` where it says something, `under` elsewhere.
+pub fn merge(over: &RuntimeConfig, under: &RuntimeConfig) -> RuntimeConfig {
+    let (o, u) = (&over.sampling, &under.sampling);
+    RuntimeConfig {
+        sampling: Sampling {
+            temperature: o.temperature.clone().or_else(|| u.temperature.clone()),
+            top_p: o.top_p.clone().or_else(|| u.top_p.clone()),
+            max_tokens: o.max_tokens.clone().or_else(|| u.max_tokens.clone()),
+            stop: o.stop.clone().or_else(|| u.stop.clone()),
+            frequency_penalty: o.frequency_penalty.clone().or_else(|| u.frequency_penalty.clone()),
+            presence_penalty: o.presence_penalty.clone().or_else(|| u.presence_penalty.clone()),
+            seed: o.seed.clone().or_else(|| u.seed.clone()),
+        },
+        instructions: over.instructions.clone().or_else(|| under.instructions.clone()),
+    }
+}
+
+/// A config as clients may see it.
+pub fn shown(config: &RuntimeConfig) -> ShownConfig {
+    ShownConfig {
+        sampling: config.sampling.clone(),
+        has_instructions: config.instructions.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(value: Value) -> Result<RuntimeConfig, FieldError> {
+        parse_config(&value)
+    }
+
+    #[test]
+    fn a_config_at_its_limits_is_taken() {
+        let value = json!({"temperature": 2, "top_p": 0, "max_tokens": 1, "stop": ["a", "b"], "frequency_penalty": -2,
+            "presence_penalty": 2.0, "seed": -5, "instructions": "x", "unknown": {}});
+        let config = config(value).unwrap();
+        assert_eq!(config.sampling.temperature, Some(2.into()));
+        assert_eq!(
+            config.sampling.stop.as_deref(),
+            Some(&["a".to_owned(), "b".to_owned()][..])
+        );
+        assert_eq!(
+            self::config(json!({"temperature": null})).unwrap(),
+            RuntimeConfig::default()
+        );
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_named() {
+        for (value, field) in [
+            (json!({"temperature": 2.1}), "temperature"),
+            (json!({"temperature": "hot"}), "temperature"),
+            (json!({"top_p": -0.1}), "top_p"),
+            (json!({"max_tokens": 0}), "max_tokens"),
+            (json!({"max_tokens": -1}), "max_tokens"),
+            (json!({"max_tokens": 1.5}), "max_tokens"),
+            (json!({"stop": "x"}), "stop"),
+            (json!({"stop": [1]}), "stop"),
+            (json!({"frequency_penalty": 3}), "frequency_penalty"),
+            (json!({"presence_penalty": -3}), "presence_penalty"),
+            (json!({"seed": 0.5}), "seed"),
+            (json!({"instructions": "  "}), "instructions"),
+            (json!({"instructions": 1}), "instructions"),
+            (json!([]), ""),
+        ] {
+            assert_eq!(config(value.clone()).unwrap_err().field, field, "{value}");
+        }
+        let body = json!({"defaults": {"temperature": 9}});
+        let error = Fields::of(body.as_object().unwrap()).config("defaults").unwrap_err();
+        assert_eq!(error.field, "defaults.temperature");
+    }
+
+    #[test]
+    fn specs_and_capabilities_are_checked() {
+        let body = json!({"specs": {"gpu": "X", "vram": 24, "memoryGb": 0.5, "other": 1}, "bad": {"ram": "64"},
+            "capabilities": {"openResponses": "supported"}, "wrong": {"chatCompletions": "yes"}});
+        let fields = Fields::of(body.as_object().unwrap());
+        let specs = fields.specs("specs").unwrap().unwrap();
+        assert_eq!((specs.gpu.as_deref(), specs.vram), (Some("X"), Some(24.into())));
+        assert_eq!(fields.specs("bad").unwrap_err().field, "bad.ram");
+        let capabilities = fields.capabilities("capabilities").unwrap().unwrap();
+        assert_eq!(capabilities.open_responses, Support::Supported);
+        assert_eq!(capabilities.chat_completions, Support::Unknown);
+        assert_eq!(fields.capabilities("wrong").unwrap_err().field, "wrong.chatCompletions");
+    }
+
+    #[test]
+    fn the_participants_config_goes_over_the_rooms() {
+        let room = config(json!({"temperature": 1, "seed": 1, "instructions": "room"})).unwrap();
+        let own = config(json!({"temperature": 0, "top_p": 1})).unwrap();
+        let merged = merge(&own, &room);
+        assert_eq!(
+            merged,
+            config(json!({"temperature": 0, "top_p": 1, "seed": 1, "instructions": "room"})).unwrap()
+        );
+    }
+
+    #[test]
+    fn instructions_are_never_shown() {
+        let shown = shown(&config(json!({"instructions": "secret", "seed": 1})).unwrap());
+        assert_eq!(
+            serde_json::to_string(&shown).unwrap(),
+            r#"{"seed":1,"hasInstructions":true}"#
+        );
+    }
+}

@@ -1,0 +1,184 @@
+//! What happened, and what each plane's watchers are told of it.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::id::RoomCode;
+use crate::proto::management::{EventEnvelope, Metrics, Participant, RoomSummary};
+use crate::proto::sse;
+
+/// Something that happened in a room.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Milliseconds since the epoch.
+    pub at: u64,
+    /// Where.
+    pub room: RoomCode,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// The kinds of event (WIRE.md, "v1 room events").
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventKind {
+    /// A room was made.
+    RoomCreated(RoomSummary),
+    /// A participant registered for the first time.
+    ParticipantJoined(Participant),
+    /// A participant registered again, came back, or opened its tunnel.
+    ParticipantUpdated(Participant),
+    /// A participant was removed.
+    ParticipantLeft(String),
+    /// A participant fell silent, or its tunnel closed.
+    ParticipantOffline(String),
+    /// A request was sent to a participant.
+    LlmRequest(Dispatch),
+    /// A request was answered.
+    LlmComplete(Dispatch, Metrics),
+    /// A request failed.
+    LlmError(Dispatch, Failure),
+}
+
+/// A request on its way to a participant.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Dispatch {
+    /// Names the request.
+    pub request_id: String,
+    /// Who got it.
+    pub participant_id: String,
+    /// The model as the client asked for it.
+    pub model: String,
+    /// `openResponses` or `chatCompletions`.
+    pub protocol: &'static str,
+}
+
+/// How a request failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// The participant's nickname.
+    pub nickname: String,
+    /// The participant's endpoint, as it told it.
+    pub endpoint: String,
+    /// Where it failed, such as `connect`, `stream` or `cancelled`.
+    pub stage: String,
+    /// One sentence.
+    pub error: String,
+}
+
+impl Event {
+    /// Whether every watcher of the hub is told, and not only those of the room.
+    pub fn concerns_all(&self) -> bool {
+        matches!(self.kind, EventKind::RoomCreated(_))
+    }
+
+    /// The event as a v1 watcher reads it.
+    pub fn to_v1(&self) -> String {
+        envelope(self.v1_name(), self.at, self.room.as_str(), self.v1_data())
+    }
+
+    fn v1_name(&self) -> &'static str {
+        match &self.kind {
+            EventKind::RoomCreated(_) => "room.created",
+            EventKind::ParticipantJoined(_) => "participant.joined",
+            EventKind::ParticipantUpdated(_) => "participant.updated",
+            EventKind::ParticipantLeft(_) => "participant.left",
+            EventKind::ParticipantOffline(_) => "participant.offline",
+            EventKind::LlmRequest(_) => "llm.request",
+            EventKind::LlmComplete(..) => "llm.complete",
+            EventKind::LlmError(..) => "llm.error",
+        }
+    }
+
+    fn v1_data(&self) -> Value {
+        match &self.kind {
+            EventKind::RoomCreated(room) => json!(room),
+            EventKind::ParticipantJoined(participant) | EventKind::ParticipantUpdated(participant) => {
+                json!(participant)
+            }
+            EventKind::ParticipantLeft(id) | EventKind::ParticipantOffline(id) => json!({ "participantId": id }),
+            EventKind::LlmRequest(dispatch) => json!(dispatch),
+            EventKind::LlmComplete(dispatch, metrics) => with(json!(dispatch), json!({ "metrics": metrics })),
+            EventKind::LlmError(dispatch, failure) => with(
+                json!(dispatch),
+                json!({
+                    "nickname": failure.nickname,
+                    "endpoint": failure.endpoint,
+                    "stage": failure.stage,
+                    "error": failure.error,
+                }),
+            ),
+        }
+    }
+}
+
+/// The first event of every v1 stream.
+pub fn connected(client_id: &str, room: &str, at: u64) -> String {
+    envelope("connected", at, room, json!({ "clientId": client_id }))
+}
+
+fn envelope(kind: &str, at: u64, room: &str, data: Value) -> String {
+    let envelope = EventEnvelope {
+        kind: kind.to_owned(),
+        timestamp: at,
+        room_code: room.to_owned(),
+        data,
+    };
+    sse::encode(kind, &serde_json::to_string(&envelope).unwrap_or_default())
+}
+
+fn with(mut object: Value, more: Value) -> Value {
+    if let (Some(object), Value::Object(more)) = (object.as_object_mut(), more) {
+        object.extend(more);
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: EventKind) -> Event {
+        Event {
+            at: 5,
+            room: RoomCode::parse("ABC234").unwrap(),
+            kind,
+        }
+    }
+
+    fn data(text: &str) -> Value {
+        serde_json::from_str(text.lines().nth(1).unwrap().strip_prefix("data: ").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_two_lines_and_a_blank_one() {
+        let text = event(EventKind::ParticipantLeft("w".into())).to_v1();
+        assert!(text.starts_with("event: participant.left\ndata: {"), "{text}");
+        assert!(text.ends_with("}\n\n") && text.lines().count() == 3, "{text}");
+        assert_eq!(
+            data(&text),
+            json!({"type": "participant.left", "timestamp": 5, "roomCode": "ABC234", "data": {"participantId": "w"}})
+        );
+    }
+
+    #[test]
+    fn a_failure_tells_who_where_and_why() {
+        let dispatch = Dispatch {
+            request_id: "r".into(),
+            participant_id: "w".into(),
+            model: "any".into(),
+            protocol: "chatCompletions",
+        };
+        let failure = Failure {
+            nickname: "n".into(),
+            endpoint: "http://x".into(),
+            stage: "stream".into(),
+            error: "it broke".into(),
+        };
+        assert_eq!(
+            data(&event(EventKind::LlmError(dispatch, failure)).to_v1())["data"],
+            json!({"requestId": "r", "participantId": "w", "model": "any", "protocol": "chatCompletions",
+                "nickname": "n", "endpoint": "http://x", "stage": "stream", "error": "it broke"})
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! Names and secrets: room codes, participant ids, random identifiers. How they look, never who holds them.
+
+use std::fmt;
+
+use super::Random;
+
+/// Thirty-two signs without look-alikes (no `0 O 1 I`): five random bits each, so no draw is favoured.
+const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// A room's code: six characters, kept in upper case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomCode(String);
+
+impl RoomCode {
+    /// Reads a code that a client wrote, in any case. `None` where it cannot be the code of a room: not six ASCII
+    /// letters and digits. (Codes given by an operator may hold the signs that drawn ones avoid.)
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = text.len() == 6 && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        fits.then(|| RoomCode(text.to_ascii_uppercase()))
+    }
+
+    /// Draws a code.
+    pub fn draw(random: Random<'_>) -> Self {
+        let mut bytes = [0; 6];
+        random(&mut bytes);
+        RoomCode(
+            bytes
+                .iter()
+                .map(|b| char::from(ALPHABET[usize::from(b % 32)]))
+                .collect(),
+        )
+    }
+
+    /// The code, in upper case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RoomCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A participant's id: 1 to 128 bytes of printable text without `/` (WIRE.md, "Common rules").
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParticipantId(String);
+
+impl ParticipantId {
+    /// Checks an id that a client chose; `None` where it breaks the rule.
+    pub fn parse(text: &str) -> Option<Self> {
+        let fits = (1..=128).contains(&text.len()) && !text.chars().any(|c| c == '/' || is_unprintable(c));
+        fits.then(|| ParticipantId(text.to_owned()))
+    }
+
+    /// The id as it was chosen.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ParticipantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Controls, line separators, and the invisible marks that reorder text on a screen.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Something that must not be printed or compared in a way that its timing tells.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Draws a secret of 246 random bits, in URL-safe text.
+    pub fn draw(random: Random<'_>) -> Self {
+        Secret(url_safe::<41>(random))
+    }
+
+    /// Whether `guess` is the secret; takes as long for any guess of the right length.
+    pub fn matches(&self, guess: &str) -> bool {
+        let (a, b) = (self.0.as_bytes(), guess.as_bytes());
+        a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
+    }
+
+    /// The secret itself, for the one answer that hands it out.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// A room's internal id: 21 URL-safe random characters.
+pub fn room_id(random: Random<'_>) -> String {
+    url_safe::<21>(random)
+}
+
+fn url_safe<const N: usize>(random: Random<'_>) -> String {
+    let mut bytes = [0; N];
+    random(&mut bytes);
+    bytes
+        .iter()
+        .map(|b| char::from(URL_SAFE[usize::from(b % 64)]))
+        .collect()
+}
+
+/// A random UUID (RFC 9562, version 4).
+pub fn uuid(random: Random<'_>) -> String {
+    let mut bytes = [0u8; 16];
+    random(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut out = String::with_capacity(36);
+    for (at, byte) in bytes.iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            out.push('-');
+        }
+        out.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
+        out.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_read_in_any_case_and_drawn_without_look_alikes() {
+        assert_eq!(RoomCode::parse("abC234").unwrap().as_str(), "ABC234");
+        for bad in ["", "ABC12", "ABC1234", "ABC 12", "ÄBC12", "../../"] {
+            assert!(RoomCode::parse(bad).is_none(), "{bad}");
+        }
+        for byte in 0..=255u8 {
+            let code = RoomCode::draw(&mut |bytes| bytes.fill(byte));
+            assert!(!code.as_str().contains(['0', 'O', '1', 'I']), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_sign_of_a_code_is_drawn_as_often() {
+        let mut count = [0; 256];
+        for byte in 0..=255u8 {
+            let code = RoomCode::draw(&mut |bytes| bytes.fill(byte));
+            count[usize::from(code.as_str().as_bytes()[0])] += 1;
+        }
+        assert!(ALPHABET.iter().all(|sign| count[usize::from(*sign)] == 8));
+    }
+
+    #[test]
+    fn participant_ids_are_short_printable_text() {
+        for good in ["worker-1", "a", "größe 7", "日本", &"x".repeat(128)] {
+            assert!(ParticipantId::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "a/b", "a\nb", "a\0", "\u{202e}x", &"x".repeat(129)] {
+            assert!(ParticipantId::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn secrets_compare_and_hide() {
+        let secret = Secret::draw(&mut |bytes| bytes.fill(7));
+        assert!(secret.matches(secret.reveal()));
+        assert!(!secret.matches("") && !secret.matches(&"x".repeat(41)));
+        assert!(!format!("{secret:?}").contains(secret.reveal()));
+    }
+
+    #[test]
+    fn uuids_say_their_version() {
+        assert_eq!(
+            uuid(&mut |bytes| bytes.fill(0xff)),
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
+    }
+}

@@ -1,0 +1,405 @@
+//! All rooms of a hub. Every change returns the events that it caused; whoever holds the registry tells the watchers.
+//!
+//! Passwords are not checked here: hashing takes too long for anything that is held under a lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::config::merge;
+use super::event::{Event, EventKind};
+use super::id::{self, ParticipantId, RoomCode, Secret};
+use super::pick::{self, Refusal};
+use super::room::{Member, Profile, Room, Ticket, Tunnel};
+use super::{Now, Random};
+use crate::proto::management::{Heartbeat, Participant, RoomSummary, RuntimeConfig, Status, TIMEOUT_SECS, TOKEN_SECS};
+
+/// The rooms of a hub.
+#[derive(Debug, Default)]
+pub struct Registry {
+    rooms: HashMap<RoomCode, Room>,
+    members_so_far: u64,
+    tunnels_so_far: u64,
+}
+
+/// What is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// No room has that code.
+    Room,
+    /// The room has no such participant.
+    Participant,
+}
+
+/// A room to be made.
+#[derive(Debug)]
+pub struct NewRoom {
+    /// What to call it.
+    pub name: String,
+    /// Argon2id in PHC form.
+    pub password_hash: Option<String>,
+    /// Settings for every request in it.
+    pub defaults: Option<RuntimeConfig>,
+}
+
+/// A participant that has just registered.
+#[derive(Debug)]
+pub struct Upserted {
+    /// Whether it was new.
+    pub created: bool,
+    /// As clients see it.
+    pub participant: Participant,
+    /// Its room's id.
+    pub room_id: String,
+    /// Its room's code.
+    pub code: RoomCode,
+    /// Buys one tunnel.
+    pub token: Secret,
+}
+
+/// A participant's new tunnel.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The member's number.
+    pub serial: u64,
+    /// The tunnel's number: a later one of the same member is higher.
+    pub tunnel: u64,
+    /// Where the tunnel's thread notes each message: milliseconds since the epoch.
+    pub seen: Arc<AtomicU64>,
+}
+
+/// A participant that has been given a request. The place must be given back with [`Registry::release`].
+#[derive(Debug, Clone)]
+pub struct Picked {
+    /// Its room.
+    pub code: RoomCode,
+    /// Its id.
+    pub id: ParticipantId,
+    /// The member's number.
+    pub serial: u64,
+    /// What it said of itself.
+    pub profile: Profile,
+    /// Its config over its room's.
+    pub config: RuntimeConfig,
+}
+
+/// A participant that was removed, for whoever closes its tunnel.
+#[derive(Debug)]
+pub struct Removed {
+    /// The member's number.
+    pub serial: u64,
+}
+
+impl Registry {
+    /// Makes a room, under a code that no live room has.
+    pub fn create_room(&mut self, new: NewRoom, now: Now, random: Random<'_>) -> (RoomSummary, Vec<Event>) {
+        let code = loop {
+            let code = RoomCode::draw(random);
+            if !self.rooms.contains_key(&code) {
+                break code;
+            }
+        };
+        let room = Room {
+            id: id::room_id(random),
+            code: code.clone(),
+            name: new.name,
+            host_id: id::uuid(random),
+            created_at: now.wall,
+            password_hash: new.password_hash,
+            defaults: new.defaults,
+            members: HashMap::new(),
+        };
+        let summary = room.summary();
+        self.rooms.insert(code.clone(), room);
+        (
+            summary.clone(),
+            vec![Event {
+                at: now.wall,
+                room: code,
+                kind: EventKind::RoomCreated(summary),
+            }],
+        )
+    }
+
+    /// All rooms, oldest first.
+    pub fn rooms(&self) -> Vec<RoomSummary> {
+        let mut rooms: Vec<_> = self.rooms.values().map(Room::summary).collect();
+        rooms.sort_by(|a, b| (a.created_at, &a.code).cmp(&(b.created_at, &b.code)));
+        rooms
+    }
+
+    /// A room, by its code in any case.
+    ///
+    /// # Errors
+    /// [`Missing::Room`].
+    pub fn room(&self, code: &str) -> Result<&Room, Missing> {
+        RoomCode::parse(code)
+            .and_then(|code| self.rooms.get(&code))
+            .ok_or(Missing::Room)
+    }
+
+    fn room_mut(&mut self, code: &str) -> Result<&mut Room, Missing> {
+        RoomCode::parse(code)
+            .and_then(|code| self.rooms.get_mut(&code))
+            .ok_or(Missing::Room)
+    }
+
+    fn member_mut(&mut self, code: &str, id: &str) -> Result<(&RoomCode, &mut Member), Missing> {
+        let room = self.room_mut(code)?;
+        let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
+        let member = room.members.get_mut(&id).ok_or(Missing::Participant)?;
+        Ok((&room.code, member))
+    }
+
+    /// Registers a participant, or renews its registration: its tunnel, its requests and its status stay as they are.
+    ///
+    /// # Errors
+    /// [`Missing::Room`].
+    pub fn upsert(
+        &mut self,
+        code: &str,
+        id: ParticipantId,
+        profile: Profile,
+        now: Now,
+        random: Random<'_>,
+    ) -> Result<(Upserted, Vec<Event>), Missing> {
+        let serial = self.members_so_far + 1;
+        let room = self.room_mut(code)?;
+        let created = !room.members.contains_key(&id);
+        let token = Secret::draw(random);
+        let ticket = Ticket {
+            token: token.clone(),
+            dies_at: now.mono + TOKEN_SECS * 1000,
+        };
+        let member = room
+            .members
+            .entry(id.clone())
+            .or_insert_with(|| Member::new(id, serial, profile.clone(), now));
+        member.profile = profile;
+        member.ticket = Some(ticket);
+        member.touch(now);
+        let participant = member.shown();
+        let upserted = Upserted {
+            created,
+            participant: participant.clone(),
+            room_id: room.id.clone(),
+            code: room.code.clone(),
+            token,
+        };
+        let kind = if created {
+            EventKind::ParticipantJoined(participant)
+        } else {
+            EventKind::ParticipantUpdated(participant)
+        };
+        let event = Event {
+            at: now.wall,
+            room: room.code.clone(),
+            kind,
+        };
+        self.members_so_far += u64::from(created);
+        Ok((upserted, vec![event]))
+    }
+
+    /// Removes a participant.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn remove(&mut self, code: &str, id: &str, now: Now) -> Result<(Removed, Vec<Event>), Missing> {
+        let room = self.room_mut(code)?;
+        let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
+        let member = room.members.remove(&id).ok_or(Missing::Participant)?;
+        let kind = EventKind::ParticipantLeft(id.to_string());
+        Ok((
+            Removed { serial: member.serial },
+            vec![Event {
+                at: now.wall,
+                room: room.code.clone(),
+                kind,
+            }],
+        ))
+    }
+
+    /// Takes a heartbeat.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn heartbeat(&mut self, code: &str, id: &str, now: Now) -> Result<(Heartbeat, Vec<Event>), Missing> {
+        let (code, member) = self.member_mut(code, id)?;
+        let before = member.status();
+        member.touch(now);
+        let status = member.status();
+        let back = before == Status::Offline && status != Status::Offline;
+        let events = back
+            .then(|| member.event(code, now, EventKind::ParticipantUpdated))
+            .into_iter()
+            .collect();
+        Ok((
+            Heartbeat {
+                success: true,
+                status,
+                last_seen: now.wall,
+            },
+            events,
+        ))
+    }
+
+    /// Spends a tunnel token: true once for a live token, never again.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn spend_token(&mut self, code: &str, id: &str, token: &str, now: Now) -> Result<bool, Missing> {
+        let (_, member) = self.member_mut(code, id)?;
+        let good = member
+            .ticket
+            .as_ref()
+            .is_some_and(|t| t.token.matches(token) && now.mono < t.dies_at);
+        if good {
+            member.ticket = None;
+        }
+        Ok(good)
+    }
+
+    /// Notes that a participant's tunnel is open. One that was open before is superseded.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn open_tunnel(&mut self, code: &str, id: &str, now: Now) -> Result<(Opened, Vec<Event>), Missing> {
+        let tunnel = self.tunnels_so_far + 1;
+        let (code, member) = self.member_mut(code, id)?;
+        member.tunnel = Tunnel {
+            open: Some(tunnel),
+            seen: Arc::new(AtomicU64::new(now.wall)),
+        };
+        member.touch(now);
+        let opened = Opened {
+            serial: member.serial,
+            tunnel,
+            seen: member.tunnel.seen.clone(),
+        };
+        let events = vec![member.event(code, now, EventKind::ParticipantUpdated)];
+        self.tunnels_so_far = tunnel;
+        Ok((opened, events))
+    }
+
+    /// Notes that a tunnel is closed. Of a superseded tunnel, or one whose participant is gone, it notes nothing.
+    pub fn close_tunnel(&mut self, code: &str, id: &str, tunnel: u64, now: Now) -> Vec<Event> {
+        let Ok((code, member)) = self.member_mut(code, id) else {
+            return Vec::new();
+        };
+        if member.tunnel.open != Some(tunnel) {
+            return Vec::new();
+        }
+        let was_up = member.is_up();
+        member.tunnel.open = None;
+        member.updated_at = now.wall;
+        let gone = was_up.then(|| member.offline_event(code, now));
+        gone.into_iter().collect()
+    }
+
+    /// Marks participants that have been silent for too long, and drops dead tokens. One event for each change.
+    pub fn expire(&mut self, now: Now) -> Vec<Event> {
+        let mut events = Vec::new();
+        for room in self.rooms.values_mut() {
+            for member in room.members.values_mut() {
+                member.ticket.take_if(|ticket| ticket.dies_at <= now.mono);
+                let stale = now.mono.saturating_sub(member.last_seen.mono) > TIMEOUT_SECS * 1000;
+                if stale && !member.silent {
+                    let was_up = member.is_up();
+                    member.silent = true;
+                    member.updated_at = now.wall;
+                    events.extend(was_up.then(|| member.offline_event(&room.code, now)));
+                }
+            }
+        }
+        events
+    }
+
+    /// Finds a participant for a request, and gives it a place there.
+    ///
+    /// # Errors
+    /// [`PickError`].
+    pub fn pick(&mut self, code: &str, model: &str, random: Random<'_>) -> Result<Picked, PickError> {
+        let room = self.room_mut(code).map_err(PickError::Missing)?;
+        let id = pick::pick(room, model, random).map_err(PickError::Refused)?.id.clone();
+        let Some(member) = room.members.get_mut(&id) else {
+            return Err(PickError::Missing(Missing::Participant));
+        };
+        member.in_flight += 1;
+        let none = RuntimeConfig::default();
+        Ok(Picked {
+            code: room.code.clone(),
+            id,
+            serial: member.serial,
+            profile: member.profile.clone(),
+            config: merge(&member.profile.config, room.defaults.as_ref().unwrap_or(&none)),
+        })
+    }
+
+    /// Gives a place back. Of a participant that has left meanwhile there is none.
+    pub fn release(&mut self, picked: &Picked) {
+        let room = self.rooms.get_mut(&picked.code);
+        let member = room
+            .and_then(|room| room.members.get_mut(&picked.id))
+            .filter(|m| m.serial == picked.serial);
+        if let Some(member) = member {
+            member.in_flight = member.in_flight.saturating_sub(1);
+        }
+    }
+}
+
+/// Why a request goes to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PickError {
+    /// There is no such room.
+    Missing(Missing),
+    /// Nobody in it takes the request.
+    Refused(Refusal),
+}
+
+impl Member {
+    fn new(id: ParticipantId, serial: u64, profile: Profile, now: Now) -> Self {
+        Member {
+            id,
+            serial,
+            profile,
+            tunnel: Tunnel::default(),
+            silent: false,
+            in_flight: 0,
+            joined_at: now.wall,
+            last_seen: now,
+            updated_at: now.wall,
+            ticket: None,
+        }
+    }
+
+    fn touch(&mut self, now: Now) {
+        self.last_seen = now;
+        self.updated_at = now.wall;
+        self.silent = false;
+    }
+
+    fn event(&self, code: &RoomCode, now: Now, kind: impl FnOnce(Participant) -> EventKind) -> Event {
+        Event {
+            at: now.wall,
+            room: code.clone(),
+            kind: kind(self.shown()),
+        }
+    }
+
+    fn offline_event(&self, code: &RoomCode, now: Now) -> Event {
+        Event {
+            at: now.wall,
+            room: code.clone(),
+            kind: EventKind::ParticipantOffline(self.id.to_string()),
+        }
+    }
+}
+
+/// Notes a message on a tunnel; called by the tunnel's own thread.
+pub fn note_seen(seen: &AtomicU64, wall: u64) {
+    seen.store(wall, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

@@ -1,0 +1,169 @@
+//! One room and its participants: how they look from outside, and when a participant counts as up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Now;
+use super::config::shown;
+use super::id::{ParticipantId, RoomCode, Secret};
+use crate::proto::management::{
+    Capabilities, Connection, ConnectionKind, Participant, RoomSummary, RuntimeConfig, Specs, Status,
+};
+
+/// A room.
+#[derive(Debug)]
+pub struct Room {
+    /// Internal id: 21 URL-safe characters.
+    pub id: String,
+    /// What people type.
+    pub code: RoomCode,
+    /// As its host called it.
+    pub name: String,
+    /// UUID of whoever made it.
+    pub host_id: String,
+    /// Milliseconds since the epoch.
+    pub created_at: u64,
+    /// Argon2id in PHC form, where joining needs a password. Never leaves the hub.
+    pub password_hash: Option<String>,
+    /// Settings for every request in it.
+    pub defaults: Option<RuntimeConfig>,
+    /// Its participants, by id.
+    pub members: HashMap<ParticipantId, Member>,
+}
+
+impl Room {
+    /// The room as clients see it.
+    pub fn summary(&self) -> RoomSummary {
+        RoomSummary {
+            id: self.id.clone(),
+            code: self.code.to_string(),
+            name: self.name.clone(),
+            host_id: self.host_id.clone(),
+            created_at: self.created_at,
+            password_protected: self.password_hash.is_some(),
+            participant_count: self.members.len(),
+            defaults: self.defaults.as_ref().map(shown),
+        }
+    }
+
+    /// Its participants, first come first.
+    pub fn members_in_order(&self) -> Vec<&Member> {
+        let mut members: Vec<_> = self.members.values().collect();
+        members.sort_by_key(|m| m.serial);
+        members
+    }
+}
+
+/// What a participant said of itself when it registered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// For people.
+    pub nickname: String,
+    /// The name its provider knows the model by.
+    pub model: String,
+    /// Its provider's base URL.
+    pub endpoint: String,
+    /// Its machine.
+    pub specs: Specs,
+    /// Its generation settings.
+    pub config: RuntimeConfig,
+    /// What its provider can do.
+    pub capabilities: Capabilities,
+}
+
+/// A participant of a room.
+#[derive(Debug)]
+pub struct Member {
+    /// Unique in its room.
+    pub id: ParticipantId,
+    /// Counts members up over the hub's life: one who leaves and comes back is another member.
+    pub serial: u64,
+    /// What it said of itself.
+    pub profile: Profile,
+    /// Its tunnel.
+    pub tunnel: Tunnel,
+    /// Whether its last heartbeat is too old.
+    pub silent: bool,
+    /// Requests that it is working on.
+    pub in_flight: u32,
+    /// When it registered first.
+    pub joined_at: u64,
+    /// Its last heartbeat or registration.
+    pub last_seen: Now,
+    /// Its last change, milliseconds since the epoch.
+    pub updated_at: u64,
+    /// Buys one tunnel.
+    pub ticket: Option<Ticket>,
+}
+
+/// A single-use token, until it is spent or dead.
+#[derive(Debug)]
+pub struct Ticket {
+    /// What the participant must show.
+    pub token: Secret,
+    /// On the forward-only clock, milliseconds.
+    pub dies_at: u64,
+}
+
+/// What is known of a participant's tunnel.
+#[derive(Debug, Default)]
+pub struct Tunnel {
+    /// Which of the hub's tunnels is this participant's now; `None` while there is none.
+    pub open: Option<u64>,
+    /// Last message, milliseconds since the epoch. Shared with the tunnel's own thread, which writes it without asking
+    /// anybody for a lock.
+    pub seen: Arc<AtomicU64>,
+}
+
+impl Member {
+    /// Whether it can be sent a request, but for those that it has already.
+    pub fn is_up(&self) -> bool {
+        self.tunnel.open.is_some() && !self.silent
+    }
+
+    /// Whether it can take one request more.
+    pub fn is_free(&self) -> bool {
+        self.is_up() && self.in_flight == 0
+    }
+
+    /// Its status, derived and never stored: `status` follows heartbeats, `connection` the tunnel, and a tunnel
+    /// participant is offline without either.
+    pub fn status(&self) -> Status {
+        if !self.is_up() {
+            Status::Offline
+        } else if self.in_flight > 0 {
+            Status::Busy
+        } else {
+            Status::Online
+        }
+    }
+
+    /// How the hub reaches it.
+    pub fn connection(&self) -> Connection {
+        let seen = || self.tunnel.seen.load(Ordering::Relaxed);
+        Connection {
+            kind: ConnectionKind::Tunnel,
+            connected: self.tunnel.open.is_some(),
+            last_tunnel_seen_at: self.tunnel.open.map(|_| seen()),
+        }
+    }
+
+    /// The participant as clients see it.
+    pub fn shown(&self) -> Participant {
+        Participant {
+            id: self.id.to_string(),
+            nickname: self.profile.nickname.clone(),
+            model: self.profile.model.clone(),
+            endpoint: self.profile.endpoint.clone(),
+            config: shown(&self.profile.config),
+            specs: self.profile.specs.clone(),
+            capabilities: self.profile.capabilities,
+            connection: self.connection(),
+            status: self.status(),
+            joined_at: self.joined_at,
+            last_seen: self.last_seen.wall,
+            updated_at: self.updated_at,
+        }
+    }
+}
