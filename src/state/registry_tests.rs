@@ -33,9 +33,11 @@ fn profile(model: &str) -> Profile {
     }
 }
 
+type Draw = dyn FnMut(&mut [u8]);
+
 struct Story {
     registry: Registry,
-    random: Box<dyn FnMut(&mut [u8])>,
+    random: Box<Draw>,
     code: String,
 }
 
