@@ -1,0 +1,205 @@
+//! Requests to a hub, and what its refusals become. The only user of ureq in the client.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::Request;
+use ureq::{Agent, Body};
+
+use crate::error::{Error, HubError};
+use crate::proto::management::{ErrorBody, Meta};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// A whole call. Joining a protected room may wait in line while the hub hashes others' passwords.
+const WHOLE: Duration = Duration::from_secs(30);
+/// The longest answer that is read, in bytes: ten thousand participants fit.
+const MAX_ANSWER: u64 = 32 << 20;
+
+#[derive(Debug, Clone)]
+pub struct Http {
+    agent: Agent,
+    pub base: String,
+    pub headers: Vec<(String, String)>,
+}
+
+/// A configuration for calls on a local network: no proxy, no redirects, no compression; every status is an answer.
+///
+/// `whole` bounds a call, `silence` the wait for its next byte.
+pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duration>) -> Agent {
+    Agent::config_builder()
+        .timeout_connect(Some(connect))
+        .timeout_global(whole)
+        .timeout_per_read(silence)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .accept_encoding("")
+        .user_agent(concat!("gambi/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+/// Checks an absolute http or https URL and drops its trailing slashes.
+pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
+    let trimmed = url.trim().trim_end_matches('/');
+    let rest = trimmed
+        .strip_prefix("http://")
+        .or_else(|| trimmed.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && ureq::http::Uri::try_from(trimmed).is_ok() => Ok(trimmed.to_owned()),
+        _ => Err(Error::Invalid {
+            what,
+            reason: format!("must be an absolute http or https URL, not \"{url}\""),
+        }),
+    }
+}
+
+/// A part of a path, percent-encoded.
+pub fn encode(part: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    part.bytes()
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
+        .collect()
+}
+
+impl Http {
+    pub fn new(hub_url: &str) -> Result<Self, Error> {
+        Ok(Http {
+            agent: agent(CONNECT, Some(WHOLE), None),
+            base: base_url("the hub's address", hub_url)?,
+            headers: Vec::new(),
+        })
+    }
+
+    /// A successful answer's status and body.
+    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Vec<u8>), Error> {
+        let answer = self.send(&self.agent, method, path, body)?;
+        let status = answer.status().as_u16();
+        let text = read(answer.into_body()).map_err(|e| self.unreachable(&e))?;
+        if (200..300).contains(&status) {
+            Ok((status, text))
+        } else {
+            Err(self.refusal(path, status, &text))
+        }
+    }
+
+    /// Sends a request by an agent of the caller's; the answer has any status.
+    pub fn send(
+        &self,
+        agent: &Agent,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<ureq::http::Response<Body>, Error> {
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if body.is_some() {
+            request = request.header("Content-Type", "application/json");
+        }
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let bad = |e: ureq::http::Error| Error::Invalid {
+            what: "a header for the hub",
+            reason: e.to_string(),
+        };
+        let sent = match method {
+            "GET" | "DELETE" => agent.run(request.body(()).map_err(bad)?),
+            _ => agent.run(request.body(text).map_err(bad)?),
+        };
+        sent.map_err(|e| self.unreachable(&e))
+    }
+
+    pub fn unreachable(&self, error: &ureq::Error) -> Error {
+        Error::Unreachable {
+            url: self.base.clone(),
+            reason: error.to_string(),
+        }
+    }
+
+    pub fn bad_answer(&self, path: &str, reason: &str) -> Error {
+        Error::BadAnswer {
+            url: format!("{}{path}", self.base),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// The error in an answer that is none of success.
+    pub fn refusal(&self, path: &str, status: u16, text: &[u8]) -> Error {
+        let Ok(Value::Object(mut answer)) = serde_json::from_slice(text) else {
+            return self.bad_answer(path, &format!("status {status} without a JSON body"));
+        };
+        let request_id = answer
+            .remove("meta")
+            .and_then(|meta| serde_json::from_value::<Meta>(meta).ok());
+        let error = answer.remove("error").unwrap_or_default();
+        let request_id = request_id.map(|meta| meta.request_id);
+        let refused = match serde_json::from_value::<ErrorBody>(error.clone()) {
+            Ok(body) => HubError {
+                status,
+                code: Some(body.code),
+                message: body.message,
+                hint: body.hint,
+                details: body.details,
+                request_id,
+            },
+            // A code that is newer than this program, or a proxy in between.
+            Err(_) => {
+                let message = error.as_str().or_else(|| error["message"].as_str());
+                let message = message.map_or_else(|| format!("the hub answered {status}"), str::to_owned);
+                HubError {
+                    status,
+                    code: None,
+                    message,
+                    hint: None,
+                    details: None,
+                    request_id,
+                }
+            }
+        };
+        Error::Hub(Box::new(refused))
+    }
+}
+
+/// The whole body of an answer.
+pub fn read(body: Body) -> Result<Vec<u8>, ureq::Error> {
+    body.into_with_config().limit(MAX_ANSWER).read_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::management::ErrorCode;
+
+    #[test]
+    fn urls_are_checked_and_trimmed() {
+        assert_eq!(base_url("x", "http://h:1/").unwrap(), "http://h:1");
+        assert_eq!(base_url("x", " https://h/gambi// ").unwrap(), "https://h/gambi");
+        for bad in ["", "h:1", "ws://h", "http://", "http://a b"] {
+            assert!(base_url("x", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_keeps_what_the_hub_said() {
+        let http = Http::new("http://h").unwrap();
+        let text =
+            br#"{"error":{"code":"ROOM_NOT_FOUND","message":"Room not found","hint":"h"},"meta":{"requestId":"r"}}"#;
+        let error = http.refusal("/x", 404, text);
+        assert_eq!(
+            (error.code(), error.status()),
+            (Some(ErrorCode::RoomNotFound), Some(404))
+        );
+        assert_eq!((error.hint().as_deref(), error.request_id()), (Some("h"), Some("r")));
+        let error = http.refusal("/x", 503, br#"{"error":"busy"}"#);
+        assert_eq!((error.to_string().as_str(), error.status()), ("busy", Some(503)));
+        assert!(matches!(http.refusal("/x", 502, b"<html>"), Error::BadAnswer { .. }));
+    }
+}

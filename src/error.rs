@@ -1,0 +1,151 @@
+//! The crate's one error: a variant for each thing that a caller can do something about.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::proto::management::ErrorCode;
+
+/// What failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The hub or the provider can't listen there: the port is taken, or the address is not this machine's.
+    Bind {
+        /// Host and port.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Nobody answers there: check the address, and whether the hub is up.
+    Unreachable {
+        /// Whom it was that did not answer.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The hub refused a request.
+    Hub(Box<HubError>),
+    /// Whoever answers there speaks something else: it is probably no hub.
+    BadAnswer {
+        /// Who answered.
+        url: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// The provider could not be probed: start it, or give another endpoint.
+    Provider {
+        /// Its base URL.
+        endpoint: String,
+        /// What it did.
+        reason: String,
+    },
+    /// The provider does not have the model.
+    ModelMissing {
+        /// Its base URL.
+        endpoint: String,
+        /// What was asked for.
+        model: String,
+        /// What it has.
+        available: Vec<String>,
+    },
+    /// The tunnel could not be opened, or broke.
+    Tunnel {
+        /// How.
+        reason: String,
+    },
+    /// A value that this program was given is wrong.
+    Invalid {
+        /// Which.
+        what: &'static str,
+        /// What it must be.
+        reason: String,
+    },
+    /// The system refused something.
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+/// A refusal of the hub, as it told it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HubError {
+    /// HTTP status.
+    pub status: u16,
+    /// The code, where the hub gave one that this program knows.
+    pub code: Option<ErrorCode>,
+    /// One sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// Machine-readable particulars.
+    pub details: Option<Value>,
+    /// Names the request in the hub's log.
+    pub request_id: Option<String>,
+}
+
+impl Error {
+    /// The HTTP status of the hub's refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Error::Hub(error) => Some(error.status),
+            _ => None,
+        }
+    }
+
+    /// The code of the hub's refusal.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Error::Hub(error) => error.code,
+            _ => None,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Error::Hub(error) => error.hint.clone(),
+            Error::Unreachable { .. } => {
+                Some("Check the address, and that a hub is up there: `gambi hub serve` starts one.".into())
+            }
+            Error::BadAnswer { .. } => Some("Check that the address is a hub's.".into()),
+            Error::Provider { .. } => Some("Start the provider, or name another with --endpoint.".into()),
+            Error::ModelMissing { available, .. } if !available.is_empty() => {
+                Some(format!("It has: {}.", available.join(", ")))
+            }
+            Error::Bind { .. } => Some("Choose another with --port (0 lets the system choose) or --host.".into()),
+            _ => None,
+        }
+    }
+
+    /// Names the request in the hub's log.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Error::Hub(error) => error.request_id.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Bind { address, reason } => write!(f, "cannot listen on {address}: {reason}"),
+            Error::Unreachable { url, reason } => write!(f, "cannot reach {url}: {reason}"),
+            Error::Hub(error) => f.write_str(&error.message),
+            Error::BadAnswer { url, reason } => write!(f, "{url} does not answer as a hub does: {reason}"),
+            Error::Provider { endpoint, reason } => write!(f, "the provider at {endpoint} cannot be used: {reason}"),
+            Error::ModelMissing { endpoint, model, .. } => {
+                write!(f, "the provider at {endpoint} does not have the model \"{model}\"")
+            }
+            Error::Tunnel { reason } => write!(f, "the tunnel failed: {reason}"),
+            Error::Invalid { what, reason } => write!(f, "{what} {reason}"),
+            Error::System { what, reason } => write!(f, "{what} failed: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,414 @@
+//! One request and its answer: the handler's view of a connection.
+
+use std::fmt;
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tiny_http::{HTTPVersion, Header, Method, Response, StatusCode};
+
+use super::chunked::{Decoder, Malformed};
+use super::connection::{Connection, is_timeout};
+use super::head::{Framing, Head};
+
+/// How much of a body that nobody read is read away to keep the connection.
+const DRAIN: u64 = 64 << 10;
+/// How long that may take.
+const DRAIN_GAP: Duration = Duration::from_secs(1);
+
+/// Why a body could not be read.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It is longer than this many bytes.
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// Its framing is broken.
+    Malformed(&'static str),
+    /// The client stopped sending.
+    Timeout,
+    /// The connection is gone.
+    Gone(io::Error),
+}
+
+impl BodyError {
+    /// The HTTP status to answer with.
+    pub fn status(&self) -> u16 {
+        match self {
+            BodyError::TooLarge { .. } => 413,
+            BodyError::Malformed(_) | BodyError::Gone(_) => 400,
+            BodyError::Timeout => 408,
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BodyError::TooLarge { limit } => write!(f, "The request body is larger than {limit} bytes"),
+            BodyError::Malformed(reason) => f.write_str(reason),
+            BodyError::Timeout => f.write_str("The request body did not come in time"),
+            BodyError::Gone(error) => write!(f, "The connection broke while the body was read: {error}"),
+        }
+    }
+}
+
+/// Where a request's body stands.
+#[derive(Debug)]
+enum Body {
+    Length(u64),
+    Chunked(Decoder),
+    Done,
+    Broken,
+}
+
+/// One request on one connection, and the answer to it.
+pub struct Exchange<'c> {
+    connection: &'c mut Connection,
+    head: Head,
+    body: Body,
+    extra: Vec<(String, String)>,
+    answered: bool,
+    /// Whether a `100 Continue` is still owed.
+    continue_owed: bool,
+}
+
+impl<'c> Exchange<'c> {
+    pub(super) fn new(connection: &'c mut Connection, head: Head) -> Self {
+        let body = match head.framing {
+            Framing::Length(0) => Body::Done,
+            Framing::Length(length) => Body::Length(length),
+            Framing::Chunked => Body::Chunked(Decoder::new()),
+        };
+        let continue_owed = head.expects_continue && !matches!(body, Body::Done);
+        connection.usable &= head.keep_alive;
+        Exchange {
+            connection,
+            head,
+            body,
+            extra: Vec::new(),
+            answered: false,
+            continue_owed,
+        }
+    }
+
+    /// The request's method.
+    pub fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    /// Whether only the answer's head is wanted.
+    pub fn is_head(&self) -> bool {
+        self.head.method == Method::Head
+    }
+
+    /// The path, still percent-encoded, without query.
+    pub fn path(&self) -> &str {
+        &self.head.path
+    }
+
+    /// What follows the `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.head.query.as_deref()
+    }
+
+    /// The first header of a name, in any case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Whether an answer has begun.
+    pub fn answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Adds a header to whatever answer follows.
+    pub fn add_header(&mut self, name: &str, value: &str) {
+        self.extra.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Whether the client has hung up. Bytes that it sent ahead count as its being there.
+    pub fn client_gone(&mut self) -> bool {
+        self.connection.client_gone()
+    }
+
+    /// Reads the whole body; empty the second time.
+    ///
+    /// # Errors
+    /// [`BodyError`]. The connection is closed after the answer then.
+    pub fn body(&mut self) -> Result<Vec<u8>, BodyError> {
+        let limit = self.connection.site.limits.body_bytes;
+        let gap = self.connection.site.limits.body_gap;
+        if let Body::Length(length) = self.body
+            && length > limit
+        {
+            self.body = Body::Broken;
+            return Err(BodyError::TooLarge { limit });
+        }
+        self.send_continue().map_err(BodyError::Gone)?;
+        self.read_body(limit, gap)
+    }
+
+    fn send_continue(&mut self) -> io::Result<()> {
+        // A client that sends its body unasked needs no invitation.
+        if std::mem::take(&mut self.continue_owed) && self.connection.ahead.is_empty() {
+            self.connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        Ok(())
+    }
+
+    fn read_body(&mut self, limit: u64, gap: Duration) -> Result<Vec<u8>, BodyError> {
+        let mut out = Vec::new();
+        loop {
+            match self.step(&mut out) {
+                Ok(true) => return Ok(out),
+                Ok(false) if out.len() as u64 > limit => {
+                    self.body = Body::Broken;
+                    return Err(BodyError::TooLarge { limit });
+                }
+                Ok(false) => {}
+                Err(Malformed(reason)) => {
+                    self.body = Body::Broken;
+                    return Err(BodyError::Malformed(reason));
+                }
+            }
+            let failed = match self.connection.read_more(gap) {
+                Ok(0) => BodyError::Gone(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => continue,
+                Err(error) if is_timeout(&error) => BodyError::Timeout,
+                Err(error) => BodyError::Gone(error),
+            };
+            self.body = Body::Broken;
+            return Err(failed);
+        }
+    }
+
+    /// Takes what has been read ahead; true when the body is whole.
+    fn step(&mut self, out: &mut Vec<u8>) -> Result<bool, Malformed> {
+        let ahead = &mut self.connection.ahead;
+        match &mut self.body {
+            Body::Done => return Ok(true),
+            Body::Broken => return Err(Malformed("The request body could not be read")),
+            Body::Length(left) => {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(ahead.len());
+                if take == ahead.len() && out.is_empty() {
+                    std::mem::swap(out, ahead);
+                } else {
+                    out.extend_from_slice(&ahead[..take]);
+                    ahead.drain(..take);
+                }
+                *left -= take as u64;
+                if *left > 0 {
+                    return Ok(false);
+                }
+            }
+            Body::Chunked(decoder) => {
+                let used = decoder.decode(ahead, out)?;
+                ahead.drain(..used);
+                if !decoder.is_done() {
+                    return Ok(false);
+                }
+            }
+        }
+        self.body = Body::Done;
+        Ok(true)
+    }
+
+    /// Reads a body away that the handler left, if it is short. False where the connection must be closed instead.
+    pub(super) fn drain(&mut self) -> bool {
+        if matches!(self.body, Body::Broken) || (self.continue_owed && self.connection.ahead.is_empty()) {
+            return matches!(self.body, Body::Done);
+        }
+        if matches!(self.body, Body::Length(left) if left > DRAIN) {
+            return false;
+        }
+        self.read_body(DRAIN, DRAIN_GAP).is_ok()
+    }
+
+    /// Sends a whole answer. A `HEAD` gets its head only.
+    ///
+    /// # Errors
+    /// When the client can't be written to.
+    pub fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> io::Result<()> {
+        self.answered = true;
+        let extra = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let lines = headers
+            .iter()
+            .copied()
+            .chain(extra)
+            .filter_map(|(name, value)| header(name, value))
+            .collect();
+        let response =
+            Response::new(StatusCode(status), lines, body, Some(body.len()), None).with_chunked_threshold(usize::MAX);
+        let version = if self.head.http11 {
+            HTTPVersion(1, 1)
+        } else {
+            HTTPVersion(1, 0)
+        };
+        let mut out = std::mem::take(&mut self.connection.out);
+        out.clear();
+        response.raw_print(&mut out, version, &[], self.is_head(), None)?;
+        self.insert_connection(&mut out);
+        let written = self.connection.write_all(&out);
+        self.connection.out = out;
+        written
+    }
+
+    /// tiny_http keeps the `Connection` header to itself: it goes in behind the status line.
+    fn insert_connection(&self, out: &mut Vec<u8>) {
+        let line: &[u8] = match (self.connection.usable, self.head.http11) {
+            (true, true) => return,
+            (true, false) => b"Connection: keep-alive\r\n",
+            (false, _) => b"Connection: close\r\n",
+        };
+        if let Some(end) = memchr::memchr(b'\n', out) {
+            out.splice(end + 1..end + 1, line.iter().copied());
+        }
+    }
+
+    pub(super) fn internal_error(&mut self) -> io::Result<()> {
+        self.connection.usable = false;
+        let body = br#"{"error":"The hub failed while it answered this request","code":"INTERNAL_ERROR"}"#;
+        self.respond(500, &[("Content-Type", "application/json; charset=utf-8")], body)
+    }
+
+    fn head_lines(&self, status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
+        let version = if self.head.http11 { "1.1" } else { "1.0" };
+        let phrase = StatusCode(status).default_reason_phrase();
+        let mut out = format!("HTTP/{version} {status} {phrase}\r\n");
+        let extra = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for line in headers
+            .iter()
+            .copied()
+            .chain(extra)
+            .filter_map(|(name, value)| header(name, value))
+        {
+            out.push_str(&format!("{}: {}\r\n", line.field, line.value));
+        }
+        out.into_bytes()
+    }
+
+    /// Begins an answer of unknown length; its head is sent at once.
+    ///
+    /// # Errors
+    /// When the client can't be written to.
+    pub fn stream(&mut self, status: u16, headers: &[(&str, &str)]) -> io::Result<StreamBody<'_>> {
+        self.answered = true;
+        let chunked = self.head.http11;
+        self.connection.usable &= chunked;
+        let mut out = self.head_lines(status, headers);
+        if chunked {
+            out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        if !self.connection.usable {
+            out.extend_from_slice(b"Connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+        self.connection.write_all(&out)?;
+        let bodyless = self.is_head();
+        Ok(StreamBody {
+            connection: self.connection,
+            chunked,
+            bodyless,
+            finished: false,
+        })
+    }
+
+    /// Answers `101 Switching Protocols` and gives the socket away, with what was read behind the head. The connection
+    /// serves no other request.
+    ///
+    /// # Errors
+    /// When the client can't be written to.
+    pub fn upgrade(&mut self, headers: &[(&str, &str)]) -> io::Result<(Arc<TcpStream>, Vec<u8>)> {
+        self.answered = true;
+        self.connection.usable = false;
+        let mut out = self.head_lines(101, headers);
+        out.extend_from_slice(b"\r\n");
+        self.connection.write_all(&out)?;
+        self.body = Body::Done;
+        Ok((
+            self.connection.stream.clone(),
+            std::mem::take(&mut self.connection.ahead),
+        ))
+    }
+}
+
+/// A header line, unless its name is none. What could break out of the line is replaced.
+fn header(name: &str, value: &str) -> Option<Header> {
+    let token = !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let safe: String = value
+        .chars()
+        .map(|c| if c == '\t' || (' '..='~').contains(&c) { c } else { '?' })
+        .collect();
+    if token {
+        Header::from_bytes(name.as_bytes(), safe.as_bytes()).ok()
+    } else {
+        None
+    }
+}
+
+/// An answer whose end is not known yet. Dropped without [`StreamBody::finish`] it ends broken: the connection closes
+/// without the last chunk, so that the client can tell.
+pub struct StreamBody<'e> {
+    connection: &'e mut Connection,
+    chunked: bool,
+    bodyless: bool,
+    finished: bool,
+}
+
+impl StreamBody<'_> {
+    /// Sends a piece at once, as one chunk.
+    ///
+    /// # Errors
+    /// When the client can't be written to.
+    pub fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+        if self.bodyless || piece.is_empty() {
+            return Ok(());
+        }
+        if !self.chunked {
+            return self.connection.write_all(piece);
+        }
+        let mut out = std::mem::take(&mut self.connection.out);
+        out.clear();
+        out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        out.extend_from_slice(piece);
+        out.extend_from_slice(b"\r\n");
+        let written = self.connection.write_all(&out);
+        self.connection.out = out;
+        written
+    }
+
+    /// Sends the last chunk.
+    ///
+    /// # Errors
+    /// When the client can't be written to.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.finished = true;
+        if self.bodyless || !self.chunked {
+            return Ok(());
+        }
+        self.connection.write_all(b"0\r\n\r\n")
+    }
+
+    /// Whether the client has hung up.
+    pub fn client_gone(&mut self) -> bool {
+        self.connection.client_gone()
+    }
+}
+
+impl Drop for StreamBody<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.connection.usable = false;
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The accept loop: one thread that accepts, one for each connection, a cap, and an orderly end.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::connection::{Connection, Site, plain_error};
+use super::{Handler, Limits};
+
+/// A connection's thread parses, routes and passes pieces on; it recurses nowhere.
+const STACK: usize = 256 << 10;
+/// How long accepting pauses after it failed, as it does when descriptors run out.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Threads that tell clients of a full house. Past that many they are just closed.
+const REFUSING: usize = 16;
+/// How long connections that were cut off may take to notice.
+const NOTICE: Duration = Duration::from_secs(2);
+
+/// A socket that listens, and serves nobody yet.
+pub struct Listener {
+    socket: TcpListener,
+    addr: SocketAddr,
+    site: Site,
+}
+
+/// A listener that serves.
+pub struct Running {
+    addr: SocketAddr,
+    house: Arc<House>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the accept thread and all connections share.
+struct House {
+    site: Arc<Site>,
+    /// Open connections. Each removes itself.
+    guests: Mutex<HashMap<u64, Guest>>,
+    left: Condvar,
+    refusing: AtomicUsize,
+}
+
+struct Guest {
+    stream: Arc<TcpStream>,
+    idle: Arc<AtomicBool>,
+}
+
+impl Listener {
+    /// Binds.
+    ///
+    /// # Errors
+    /// When the address can't be listened on.
+    pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
+        let socket = TcpListener::bind(addr)?;
+        let addr = socket.local_addr()?;
+        Ok(Listener {
+            socket,
+            addr,
+            site: Site {
+                limits,
+                stopping: AtomicBool::new(false),
+                headers: Vec::new(),
+            },
+        })
+    }
+
+    /// Headers for answers that no handler makes, such as 431.
+    #[must_use]
+    pub fn default_headers(mut self, headers: Vec<(String, String)>) -> Self {
+        self.site.headers = headers;
+        self
+    }
+
+    /// Serves from now on.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(self, handler: Arc<dyn Handler>) -> io::Result<Running> {
+        let house = House {
+            site: Arc::new(self.site),
+            guests: Mutex::default(),
+            left: Condvar::new(),
+            refusing: AtomicUsize::new(0),
+        };
+        let house = Arc::new(house);
+        let (mine, socket) = (house.clone(), self.socket);
+        let accepting = thread::Builder::new()
+            .name("accept".into())
+            .spawn(move || accept(&socket, &mine, &handler))?;
+        Ok(Running {
+            addr: self.addr,
+            house,
+            accepting: Mutex::new(Some(accepting)),
+        })
+    }
+}
+
+fn accept(socket: &TcpListener, house: &Arc<House>, handler: &Arc<dyn Handler>) {
+    let mut number = 0;
+    while !house.stopping() {
+        match socket.accept() {
+            Ok(_) if house.stopping() => return,
+            Ok((stream, _)) => {
+                number += 1;
+                house.admit(number, stream, handler);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Out of descriptors or memory, or the client has gone already: later there may be room again.
+            Err(_) => thread::sleep(PAUSE),
+        }
+    }
+}
+
+impl House {
+    fn stopping(&self) -> bool {
+        self.site.stopping.load(Ordering::SeqCst)
+    }
+
+    fn guests(&self) -> MutexGuard<'_, HashMap<u64, Guest>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(self: &Arc<Self>, number: u64, stream: TcpStream, handler: &Arc<dyn Handler>) {
+        if self.guests().len() >= self.site.limits.connections {
+            return self.turn_away(stream);
+        }
+        let stream = Arc::new(stream);
+        let idle = Arc::new(AtomicBool::new(true));
+        self.guests().insert(
+            number,
+            Guest {
+                stream: stream.clone(),
+                idle: idle.clone(),
+            },
+        );
+        let leave = Leave {
+            house: self.clone(),
+            number,
+        };
+        let (site, handler) = (self.site.clone(), handler.clone());
+        // Where no thread can be had, the closure is dropped, and with it the connection.
+        let _ = thread::Builder::new()
+            .name(format!("client {number}"))
+            .stack_size(STACK)
+            .spawn(move || {
+                let _leave = leave;
+                if let Ok(mut connection) = Connection::new(stream, site) {
+                    connection.run(&*handler, &idle);
+                }
+            });
+    }
+
+    /// Tells a client that the house is full, without keeping the accept thread.
+    fn turn_away(self: &Arc<Self>, stream: TcpStream) {
+        if self.refusing.fetch_add(1, Ordering::Relaxed) >= REFUSING {
+            self.refusing.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let house = self.clone();
+        let spawned = thread::Builder::new()
+            .name("refuse".into())
+            .stack_size(STACK)
+            .spawn(move || {
+                refuse(&stream, &house.site.headers);
+                house.refusing.fetch_sub(1, Ordering::Relaxed);
+            });
+        if spawned.is_err() {
+            self.refusing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn refuse(stream: &TcpStream, headers: &[(String, String)]) {
+    let soon = Some(Duration::from_millis(500));
+    let answer = plain_error(
+        503,
+        "The hub serves as many connections as it can. Try again in a moment.",
+        headers,
+    );
+    let _ = stream
+        .set_write_timeout(soon)
+        .and_then(|()| (&mut &*stream).write_all(&answer));
+    let _ = stream
+        .shutdown(Shutdown::Write)
+        .and_then(|()| stream.set_read_timeout(soon));
+    // The request must be read, or closing would reset the connection before the client has its answer.
+    let _ = io::copy(&mut io::Read::take(stream, 64 << 10), &mut io::sink());
+}
+
+/// Takes a connection off the list when its thread ends, however it ends.
+struct Leave {
+    house: Arc<House>,
+    number: u64,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.house.guests().remove(&self.number);
+        self.house.left.notify_all();
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> usize {
+        self.house.guests().len()
+    }
+
+    /// Goes down: accepts nobody, closes idle connections, gives those at work `grace` to end, then cuts them off.
+    /// Safe to call twice.
+    pub fn shutdown(&self, grace: Duration) {
+        self.house.site.stopping.store(true, Ordering::SeqCst);
+        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = accepting {
+            wake(self.addr, &thread);
+            let _ = thread.join();
+        }
+        self.cut_off(|guest| guest.idle.load(Ordering::SeqCst));
+        self.wait_empty(grace);
+        self.cut_off(|_| true);
+        self.wait_empty(NOTICE);
+    }
+
+    fn cut_off(&self, which: impl Fn(&Guest) -> bool) {
+        for guest in self.house.guests().values().filter(|guest| which(guest)) {
+            let _ = guest.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn wait_empty(&self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let mut guests = self.house.guests();
+        while !guests.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.house.left.wait_timeout(guests, left);
+            guests = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+/// The accept thread waits in `accept`: a connection of our own wakes it. Where no descriptor is left for one, it is
+/// not waiting but pausing, and looks again by itself.
+fn wake(addr: SocketAddr, thread: &JoinHandle<()>) {
+    let ip = match addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    while !thread.is_finished() {
+        let _ = TcpStream::connect_timeout(&SocketAddr::new(ip, addr.port()), PAUSE);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown(Duration::ZERO);
+    }
+}

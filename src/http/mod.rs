@@ -1,0 +1,62 @@
+//! The front: sockets in, requests and answers out. The only user of tiny_http and httparse.
+//!
+//! It knows nothing of rooms. tiny_http gives the vocabulary and writes whole answers; accepting, reading, framing,
+//! deadlines and streams are ours, so that no client can take the hub down or make it grow.
+
+mod chunked;
+mod connection;
+mod exchange;
+mod head;
+mod listener;
+
+use std::io;
+use std::time::Duration;
+
+pub use exchange::{BodyError, Exchange, StreamBody};
+pub use listener::{Listener, Running};
+pub use tiny_http::Method;
+
+/// What a connection may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest head, in bytes; past it 431.
+    pub head_bytes: usize,
+    /// The most header lines; past it 431.
+    pub headers: usize,
+    /// The longest body, in bytes; past it 413.
+    pub body_bytes: u64,
+    /// How long a whole head may take from its first byte; past it 408.
+    pub head_time: Duration,
+    /// The longest silence within a body; past it 408.
+    pub body_gap: Duration,
+    /// How long a connection may wait for its next request.
+    pub idle: Duration,
+    /// How long one write may take.
+    pub write: Duration,
+    /// The most connections at a time; past it 503.
+    pub connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            head_bytes: 32 << 10,
+            headers: 100,
+            body_bytes: 32 << 20,
+            head_time: Duration::from_secs(10),
+            body_gap: Duration::from_secs(60),
+            idle: Duration::from_secs(75),
+            write: Duration::from_secs(30),
+            connections: 1024,
+        }
+    }
+}
+
+/// Whoever answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// When the connection is broken; it is closed then.
+    fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()>;
+}

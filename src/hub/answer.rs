@@ -1,0 +1,158 @@
+//! How the hub answers on each plane: envelopes, errors, and their statuses. Which answer is right, its callers decide.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::shared::fresh_uuid;
+use crate::http::{BodyError, Exchange};
+use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
+use crate::state::config::FieldError;
+use crate::state::registry::Missing;
+
+const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
+
+/// Which shape an error has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plane {
+    /// `/v1/...`: an envelope.
+    Management,
+    /// `/rooms/{code}/v1/...`: text and code.
+    Inference,
+    /// Everything else: bare text, as the older clients have it.
+    Legacy,
+}
+
+impl Plane {
+    /// The plane that a path belongs to.
+    pub fn of(path: &str) -> Self {
+        let mut parts = path.split('/').skip(1);
+        match (parts.next(), parts.nth(1)) {
+            (Some("v1"), _) => Plane::Management,
+            (Some("rooms"), Some("v1")) => Plane::Inference,
+            _ => Plane::Legacy,
+        }
+    }
+}
+
+/// A refusal, before it has the shape of a plane.
+#[derive(Debug)]
+pub struct Refused {
+    status: u16,
+    code: ErrorCode,
+    message: String,
+    hint: Option<String>,
+    details: Option<Value>,
+}
+
+impl Refused {
+    /// A refusal with its code's own status.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Refused {
+            status: code.status(),
+            code,
+            message: message.into(),
+            hint: None,
+            details: None,
+        }
+    }
+
+    /// A request that is wrong.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, message)
+    }
+
+    /// With another status than the code's own.
+    pub fn status(self, status: u16) -> Self {
+        Refused { status, ..self }
+    }
+
+    /// With what to do about it.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Refused {
+            hint: Some(hint.into()),
+            ..self
+        }
+    }
+
+    /// With machine-readable particulars.
+    pub fn details(self, details: Value) -> Self {
+        Refused {
+            details: Some(details),
+            ..self
+        }
+    }
+
+    /// Sends it in the shape of a plane.
+    pub fn send(self, exchange: &mut Exchange<'_>, plane: Plane) -> io::Result<()> {
+        let status = self.status;
+        match plane {
+            Plane::Management => {
+                let error = ErrorBody {
+                    code: self.code,
+                    message: self.message,
+                    hint: self.hint,
+                    details: self.details,
+                };
+                send_json(exchange, status, &ErrorEnvelope { error, meta: meta() })
+            }
+            Plane::Inference => send_json(exchange, status, &json!({ "error": self.message, "code": self.code })),
+            Plane::Legacy => send_json(exchange, status, &json!({ "error": self.message })),
+        }
+    }
+}
+
+impl From<Missing> for Refused {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Room => Refused::new(ErrorCode::RoomNotFound, "Room not found")
+                .hint("Check the room code with `gambi room list`. Rooms are gone when their hub restarts."),
+            Missing::Participant => Refused::new(ErrorCode::ParticipantNotFound, "Participant not found")
+                .hint("Register the participant again: it may have been removed, or the hub restarted."),
+        }
+    }
+}
+
+impl From<FieldError> for Refused {
+    fn from(error: FieldError) -> Self {
+        Refused::invalid(error.to_string()).details(error.details())
+    }
+}
+
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        Refused::invalid(error.to_string()).status(error.status())
+    }
+}
+
+fn meta() -> Meta {
+    Meta {
+        request_id: fresh_uuid(),
+    }
+}
+
+/// Sends a success of the v1 plane.
+pub fn send_data<T: Serialize>(exchange: &mut Exchange<'_>, status: u16, data: T) -> io::Result<()> {
+    send_json(exchange, status, &Envelope { data, meta: meta() })
+}
+
+/// Sends JSON as it is.
+pub fn send_json<T: Serialize>(exchange: &mut Exchange<'_>, status: u16, value: &T) -> io::Result<()> {
+    let body = serde_json::to_vec(value).map_err(io::Error::other)?;
+    exchange.respond(status, &[JSON], &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planes_are_told_by_their_paths() {
+        assert_eq!(Plane::of("/v1/rooms"), Plane::Management);
+        assert_eq!(Plane::of("/rooms/ABC234/v1/models"), Plane::Inference);
+        assert_eq!(Plane::of("/rooms/ABC234/events"), Plane::Legacy);
+        assert_eq!(Plane::of("/rooms"), Plane::Legacy);
+        assert_eq!(Plane::of("/"), Plane::Legacy);
+    }
+}

@@ -1,0 +1,160 @@
+//! A participant's tunnel, from the token check to its last frame: the thread that reads it lives here.
+
+use std::sync::Arc;
+
+use super::answer::Refused;
+use super::routes::{Handled, Params, query_param};
+use super::shared::Shared;
+use super::tunnels::Tunnel;
+use crate::http::Exchange;
+use crate::proto::tunnel::{
+    CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, ToParticipant, decode_binary,
+    decode_from_participant, encode,
+};
+use crate::state::registry::Missing;
+use crate::tunnel::{self, HandshakeError, Incoming, Limits, LostReason, Piece, Reader, Routed};
+
+/// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel is gone.
+pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let (code, id) = (&params[0], &params[1]);
+    shared.registry().room(code)?;
+    let token = query_param(exchange.query(), "token").filter(|token| !token.is_empty());
+    let token = token.ok_or_else(|| {
+        Refused::invalid("The tunnel token is missing")
+            .hint("Add ?token= with the token that the registration returned.")
+    })?;
+    // The handshake is checked first: a token is not spent on a request that can't become a tunnel.
+    let accept = tunnel::accept(|name| exchange.header(name))?;
+    let now = shared.clock.now();
+    if !shared.registry().spend_token(code, id, &token, now)? {
+        return Err(
+            Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
+                .status(401)
+                .hint("Register the participant again for a fresh token."),
+        );
+    }
+    let binary = query_param(exchange.query(), "frames").as_deref() == Some(FRAMES_BINARY);
+    let mut headers = vec![
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", accept.as_str()),
+    ];
+    if binary {
+        headers.push((FRAMES_HEADER, FRAMES_BINARY));
+    }
+    Ok(exchange.upgrade(&headers).and_then(|(stream, read_ahead)| {
+        let (reader, writer) = tunnel::serve(
+            stream,
+            read_ahead,
+            Limits {
+                max_message: MAX_TO_HUB,
+                ..Limits::default()
+            },
+        )?;
+        match open(shared, code, id, &writer, binary) {
+            Ok((serial, number, tunnel)) => {
+                read(shared, reader, &tunnel);
+                close(shared, (code, id), (serial, number), &tunnel);
+            }
+            Err(_gone) => writer.close(CLOSE_NORMAL, "The participant was removed"),
+        }
+        Ok(())
+    }))
+}
+
+impl From<HandshakeError> for Refused {
+    fn from(error: HandshakeError) -> Self {
+        Refused::invalid(error.to_string()).status(error.status())
+    }
+}
+
+/// Puts the tunnel in place, in the registry and among the tunnels at once, so that no request finds one without the
+/// other; then closes the one that it supersedes.
+fn open(
+    shared: &Shared,
+    code: &str,
+    id: &str,
+    writer: &tunnel::Writer,
+    binary: bool,
+) -> Result<(u64, u64, Arc<Tunnel>), Missing> {
+    let (serial, number, tunnel, old) = shared.change(|registry, now| match registry.open_tunnel(code, id, now) {
+        Ok((opened, events)) => {
+            let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), binary, now));
+            let old = shared.tunnels.insert(opened.serial, tunnel.clone());
+            (Ok((opened.serial, opened.tunnel, tunnel, old)), events)
+        }
+        Err(missing) => (Err(missing), Vec::new()),
+    })?;
+    if let Some(old) = old {
+        old.close(CLOSE_NORMAL, "Superseded by a newer tunnel", LostReason::Closed);
+    }
+    Ok((serial, number, tunnel))
+}
+
+fn close(shared: &Shared, (code, id): (&str, &str), (serial, number): (u64, u64), tunnel: &Tunnel) {
+    shared.tunnels.remove(serial, tunnel);
+    tunnel.router.fail_all(LostReason::Closed);
+    shared.change(|registry, now| ((), registry.close_tunnel(code, id, number, now)));
+}
+
+/// Reads the tunnel until it ends.
+fn read(shared: &Shared, mut reader: Reader, tunnel: &Tunnel) {
+    loop {
+        let incoming = reader.read();
+        let now = shared.clock.now();
+        match incoming {
+            Ok(Incoming::Text(text)) => {
+                tunnel.note(now);
+                text_message(tunnel, &text, now.wall);
+            }
+            Ok(Incoming::Binary(bytes)) => {
+                tunnel.note(now);
+                if tunnel.binary {
+                    binary_message(tunnel, &bytes);
+                }
+            }
+            Ok(Incoming::Alive) => tunnel.note(now),
+            Ok(Incoming::Closed { .. }) | Err(_) => return,
+        }
+    }
+}
+
+/// A message that can't be read is dropped, as an unknown one is: it may be newer than this hub.
+fn text_message(tunnel: &Tunnel, text: &str, wall: u64) {
+    let Ok(message) = decode_from_participant(text) else {
+        return;
+    };
+    match message {
+        FromParticipant::Start {
+            request_id,
+            status,
+            headers,
+        } => {
+            route(tunnel, &request_id, Piece::Start { status, headers });
+        }
+        FromParticipant::Chunk { request_id, bytes } => route(tunnel, &request_id, Piece::Chunk(bytes)),
+        FromParticipant::End { request_id } => route(tunnel, &request_id, Piece::End),
+        FromParticipant::Error {
+            request_id,
+            stage,
+            message,
+        } => {
+            route(tunnel, &request_id, Piece::Error { stage, message });
+        }
+        // A tunnel that can't be written to is aborted by its writer, and the next read ends.
+        FromParticipant::Ping => drop(tunnel.writer.text(&encode(&ToParticipant::Pong { timestamp: wall }))),
+        FromParticipant::Unknown => {}
+    }
+}
+
+fn binary_message(tunnel: &Tunnel, message: &[u8]) {
+    if let Ok((request_id, bytes)) = decode_binary(message) {
+        route(tunnel, request_id, Piece::Chunk(bytes.to_vec()));
+    }
+}
+
+fn route(tunnel: &Tunnel, request_id: &str, piece: Piece) {
+    if tunnel.router.route(request_id, piece) == Routed::TooSlow {
+        tunnel.cancel(request_id);
+    }
+}

@@ -1,0 +1,99 @@
+//! Room passwords: argon2id with the seeds' parameters, and a bound on how many are hashed at a time.
+
+use std::fmt;
+
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+/// Each hash takes 64 MiB: more at once and a small machine is out of memory. The rest wait in line.
+const AT_ONCE: usize = 2;
+
+/// Hashes and checks passwords, two at a time.
+pub struct Passwords {
+    free: Receiver<()>,
+    back: Sender<()>,
+}
+
+/// The hashing itself failed, as it does where there is no memory for it.
+#[derive(Debug)]
+pub struct HashFailed(String);
+
+impl fmt::Display for HashFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the password could not be hashed: {}", self.0)
+    }
+}
+
+impl Default for Passwords {
+    fn default() -> Self {
+        let (back, free) = bounded(AT_ONCE);
+        for _ in 0..AT_ONCE {
+            let _ = back.send(());
+        }
+        Passwords { free, back }
+    }
+}
+
+/// A permit to hash, given back on drop, a panic included.
+struct Turn<'p>(&'p Sender<()>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(());
+    }
+}
+
+impl Passwords {
+    fn turn(&self) -> Turn<'_> {
+        let _ = self.free.recv();
+        Turn(&self.back)
+    }
+
+    /// Hashes a password with a fresh salt: a PHC string, `$argon2id$v=19$m=65536,t=2,p=1$...`.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn hash(&self, password: &str, salt: &[u8; 16]) -> Result<String, HashFailed> {
+        let _turn = self.turn();
+        let params = Params::new(65536, 2, 1, None).map_err(|e| HashFailed(e.to_string()))?;
+        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        argon
+            .hash_password_with_salt(password.as_bytes(), salt)
+            .map(|hash| hash.to_string())
+            .map_err(|e| HashFailed(e.to_string()))
+    }
+
+    /// Whether `password` is the one that `phc` was made from. A string that is no hash matches nothing.
+    pub fn verify(&self, password: &str, phc: &str) -> bool {
+        let Ok(hash) = PasswordHash::new(phc) else { return false };
+        let _turn = self.turn();
+        Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_matches_its_own_hash_only() {
+        let passwords = Passwords::default();
+        let hash = passwords.hash("secret123", &[7; 16]).unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=65536,t=2,p=1$"), "{hash}");
+        assert!(passwords.verify("secret123", &hash));
+        assert!(!passwords.verify("secret124", &hash));
+        assert!(!passwords.verify("", &hash));
+        assert!(!passwords.verify("secret123", "no hash"));
+    }
+
+    #[test]
+    fn turns_come_back() {
+        let passwords = Passwords::default();
+        for _ in 0..AT_ONCE * 2 {
+            drop(passwords.turn());
+        }
+        let (_a, _b) = (passwords.turn(), passwords.turn());
+        assert!(passwords.free.try_recv().is_err());
+    }
+}

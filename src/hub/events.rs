@@ -1,0 +1,78 @@
+//! The v1 event streams: of one room, and of the whole hub.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use super::routes::{Handled, Params};
+use super::shared::{Shared, fresh_uuid};
+use crate::http::{Exchange, StreamBody};
+use crate::proto::sse::KEEP_ALIVE;
+use crate::state::event;
+use crate::state::id::RoomCode;
+
+/// How long a stream may be silent before it gets a comment line.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// How often a waiting stream looks whether its client is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The head of every event stream, of the hub's own and of answers.
+pub const STREAM_HEADERS: [(&str, &str); 3] = [
+    ("Content-Type", "text/event-stream"),
+    ("Cache-Control", "no-cache"),
+    ("X-Accel-Buffering", "no"),
+];
+
+/// `GET /v1/rooms/{code}/events`.
+pub fn watch_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let code = shared.registry().room(&params[0])?.code.clone();
+    Ok(watch(shared, exchange, Some(code)))
+}
+
+/// `GET /v1/events`.
+pub fn watch_hub(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+    Ok(watch(shared, exchange, None))
+}
+
+fn watch(shared: &Shared, exchange: &mut Exchange<'_>, room: Option<RoomCode>) -> io::Result<()> {
+    let hello = event::connected(
+        &fresh_uuid(),
+        room.as_ref().map(RoomCode::as_str).unwrap_or_default(),
+        shared.clock.now().wall,
+    );
+    if exchange.is_head() {
+        return exchange.respond(200, &STREAM_HEADERS, b"");
+    }
+    let subscription = shared.watchers.subscribe(room);
+    let mut stream = exchange.stream(200, &STREAM_HEADERS)?;
+    stream.write(hello.as_bytes())?;
+    let mut last = Instant::now();
+    loop {
+        match subscription.events.recv_timeout(LOOK_EVERY) {
+            Ok(first) => {
+                write_ready(&mut stream, &first, &subscription.events)?;
+                last = Instant::now();
+            }
+            Err(RecvTimeoutError::Disconnected) => return stream.finish(),
+            Err(RecvTimeoutError::Timeout) if stream.client_gone() => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if last.elapsed() >= KEEP_ALIVE_EVERY => {
+                stream.write(KEEP_ALIVE.as_bytes())?;
+                last = Instant::now();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+/// Writes what is ready in one piece.
+fn write_ready(
+    stream: &mut StreamBody<'_>,
+    first: &str,
+    more: &crossbeam_channel::Receiver<std::sync::Arc<str>>,
+) -> io::Result<()> {
+    let mut piece = first.as_bytes().to_vec();
+    more.try_iter()
+        .for_each(|event| piece.extend_from_slice(event.as_bytes()));
+    stream.write(&piece)
+}

@@ -1,0 +1,26 @@
+//! The monitor thread: marks who has fallen silent, closes tunnels that have, and lets dead tokens go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::shared::Shared;
+use crate::proto::tunnel::CLOSE_TIMEOUT;
+use crate::tunnel::LostReason;
+
+const TICK: Duration = Duration::from_millis(500);
+
+/// Runs until `stop` ends.
+pub fn run(shared: &Arc<Shared>, stop: &Receiver<()>) {
+    while stop.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+        tick(shared);
+    }
+}
+
+fn tick(shared: &Arc<Shared>) {
+    shared.change(|registry, now| ((), registry.expire(now)));
+    for tunnel in shared.tunnels.silent(shared.clock.now()) {
+        tunnel.close(CLOSE_TIMEOUT, "No message for 30 s", LostReason::TimedOut);
+    }
+}

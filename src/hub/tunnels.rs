@@ -1,0 +1,112 @@
+//! The hub's open tunnels, by the member they belong to. Which tunnel is a member's is the registry's word.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::proto::management::TIMEOUT_SECS;
+use crate::proto::tunnel as wire;
+use crate::state::Now;
+use crate::state::registry::Opened;
+use crate::tunnel::{LostReason, Router, Writer};
+
+/// Pieces of one answer that may wait for its client.
+const DEPTH: usize = 256;
+/// How long one slow client may hold up its tunnel's other requests before it is given up.
+const STALL: Duration = Duration::from_secs(5);
+
+/// One participant's tunnel, as requests see it.
+pub struct Tunnel {
+    /// A later tunnel of the same member has a higher number.
+    number: u64,
+    /// Shared by all who write; has its own lock and deadline.
+    pub(super) writer: Writer,
+    /// Requests in flight. Filled by the tunnel's own thread, emptied by the requests'.
+    pub(super) router: Router,
+    /// Whether chunks may come as binary messages.
+    pub(super) binary: bool,
+    /// Last message, milliseconds since the epoch; shown to people.
+    seen: Arc<AtomicU64>,
+    /// Last message on the forward-only clock; read by the monitor.
+    alive: AtomicU64,
+}
+
+impl Tunnel {
+    pub(super) fn new(opened: &Opened, writer: Writer, binary: bool, now: Now) -> Self {
+        Tunnel {
+            number: opened.tunnel,
+            writer,
+            router: Router::new(DEPTH, STALL),
+            binary,
+            seen: opened.seen.clone(),
+            alive: AtomicU64::new(now.mono),
+        }
+    }
+
+    /// Notes a message.
+    pub(super) fn note(&self, now: Now) {
+        self.seen.store(now.wall, Ordering::Relaxed);
+        self.alive.store(now.mono, Ordering::Relaxed);
+    }
+
+    /// Says that a client hung up. A tunnel that cannot be written to is on its way out already.
+    pub(super) fn cancel(&self, request_id: &str) {
+        let _ = self
+            .writer
+            .text(&wire::encode(&wire::ToParticipant::Cancel { request_id }));
+    }
+
+    /// Closes it, and fails what is in flight.
+    pub(super) fn close(&self, code: u16, reason: &str, lost: LostReason) {
+        self.router.fail_all(lost);
+        self.writer.close(code, reason);
+    }
+}
+
+/// All open tunnels.
+#[derive(Default)]
+pub struct Tunnels {
+    open: Mutex<HashMap<u64, Arc<Tunnel>>>,
+}
+
+impl Tunnels {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Tunnel>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tunnel of a member.
+    pub(super) fn get(&self, serial: u64) -> Option<Arc<Tunnel>> {
+        self.lock().get(&serial).cloned()
+    }
+
+    /// Puts a member's new tunnel in place, and gives back the one that it supersedes.
+    #[must_use = "a superseded tunnel must be closed"]
+    pub(super) fn insert(&self, serial: u64, tunnel: Arc<Tunnel>) -> Option<Arc<Tunnel>> {
+        self.lock().insert(serial, tunnel)
+    }
+
+    /// Takes a tunnel away, unless a later one has taken its place.
+    pub(super) fn remove(&self, serial: u64, tunnel: &Tunnel) {
+        let mut open = self.lock();
+        if open.get(&serial).is_some_and(|current| current.number == tunnel.number) {
+            open.remove(&serial);
+        }
+    }
+
+    /// Takes a member's tunnel away, whichever it is.
+    pub(super) fn take(&self, serial: u64) -> Option<Arc<Tunnel>> {
+        self.lock().remove(&serial)
+    }
+
+    /// Those on which nothing has been heard for too long.
+    pub(super) fn silent(&self, now: Now) -> Vec<Arc<Tunnel>> {
+        let silent = |t: &Tunnel| now.mono.saturating_sub(t.alive.load(Ordering::Relaxed)) > TIMEOUT_SECS * 1000;
+        self.lock().values().filter(|tunnel| silent(tunnel)).cloned().collect()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Arc<Tunnel>> {
+        self.lock().values().cloned().collect()
+    }
+}

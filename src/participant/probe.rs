@@ -1,0 +1,129 @@
+//! Finding out what a provider has and can do (WIRE.md, "The participant runtime").
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::provider::Provider;
+use crate::client::http::{agent, read};
+use crate::proto::management::{Capabilities, Support};
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a provider has and can do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// Names of its models, each once.
+    pub models: Vec<String>,
+    /// Its surfaces.
+    pub capabilities: Capabilities,
+}
+
+impl Probe {
+    /// Whether it has a model; `NAME` and `NAME:latest` are the same name.
+    pub fn has(&self, model: &str) -> bool {
+        let bare = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
+        self.models.iter().any(|known| bare(known) == bare(model))
+    }
+}
+
+/// Asks a provider, all questions at once, five seconds each.
+///
+/// # Errors
+/// In one sentence, when it answers none of them.
+pub fn probe(provider: &Provider) -> Result<Probe, String> {
+    let (tags, list, chat, responses) = thread::scope(|scope| {
+        let tags = scope.spawn(|| ask(provider, "GET", "/api/tags"));
+        let list = scope.spawn(|| ask(provider, "GET", "/v1/models"));
+        let chat = scope.spawn(|| ask(provider, "POST", "/v1/chat/completions"));
+        let responses = scope.spawn(|| ask(provider, "POST", "/v1/responses"));
+        let join =
+            |t: thread::ScopedJoinHandle<'_, Answer>| t.join().unwrap_or_else(|_| Err("the probe failed".into()));
+        (join(tags), join(list), join(chat), join(responses))
+    });
+    if let (Err(_), Err(reason), Err(_), Err(_)) = (&tags, &list, &chat, &responses) {
+        return Err(reason.clone());
+    }
+    let mut models = names(&tags, "models", "name");
+    for id in names(&list, "data", "id") {
+        if !models.contains(&id) {
+            models.push(id);
+        }
+    }
+    let capabilities = Capabilities {
+        open_responses: support(&responses),
+        chat_completions: support(&chat),
+    };
+    Ok(Probe { models, capabilities })
+}
+
+type Answer = Result<(u16, Vec<u8>), String>;
+
+fn ask(provider: &Provider, method: &str, path: &str) -> Answer {
+    let empty = RawValue::from_string("{}".to_owned()).map_err(|e| e.to_string())?;
+    let headers = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
+    let (headers, body) = if method == "POST" {
+        (headers, Some(&*empty))
+    } else {
+        (BTreeMap::new(), None)
+    };
+    let answer = provider.call(&agent(TIMEOUT, Some(TIMEOUT), None), method, path, &headers, body)?;
+    let status = answer.status().as_u16();
+    // What a POST is answered with does not matter, and may be a stream without end.
+    let text = if method == "GET" {
+        read(answer.into_body()).map_err(|e| e.to_string())?
+    } else {
+        Vec::new()
+    };
+    Ok((status, text))
+}
+
+fn names(answer: &Answer, list: &str, key: &str) -> Vec<String> {
+    let Ok((200, text)) = answer else { return Vec::new() };
+    let value: Value = serde_json::from_slice(text).unwrap_or_default();
+    let entries = value[list].as_array().map(Vec::as_slice).unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|entry| entry[key].as_str().map(str::to_owned))
+        .collect()
+}
+
+fn support(answer: &Answer) -> Support {
+    match answer {
+        Ok((401 | 403 | 404 | 405 | 501, _)) => Support::Unsupported,
+        Ok(_) => Support::Supported,
+        Err(_) => Support::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_tell_what_is_supported() {
+        for status in [401, 403, 404, 405, 501] {
+            assert_eq!(support(&Ok((status, Vec::new()))), Support::Unsupported, "{status}");
+        }
+        for status in [200, 400, 422, 500, 503] {
+            assert_eq!(support(&Ok((status, Vec::new()))), Support::Supported, "{status}");
+        }
+        assert_eq!(support(&Err("no".into())), Support::Unknown);
+    }
+
+    #[test]
+    fn models_are_listed_in_either_shape() {
+        let ollama = Ok((200, br#"{"models":[{"name":"llama3:latest"},{"x":1}]}"#.to_vec()));
+        assert_eq!(names(&ollama, "models", "name"), ["llama3:latest"]);
+        assert!(names(&Ok((200, b"<html>".to_vec())), "data", "id").is_empty());
+        assert!(names(&Ok((404, br#"{"data":[{"id":"x"}]}"#.to_vec())), "data", "id").is_empty());
+        let probe = Probe {
+            models: vec!["llama3:latest".into()],
+            ..Probe::default()
+        };
+        assert!(probe.has("llama3") && probe.has("llama3:latest") && !probe.has("llama"));
+    }
+}
