@@ -52,10 +52,8 @@ fn answer(stream: TcpStream) {
 
 fn post(hub: &Hub, path: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(hub.addr()).unwrap();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all((head + body).as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -64,47 +62,21 @@ fn post(hub: &Hub, path: &str, body: &str) -> String {
 
 #[test]
 fn a_chat_goes_through_the_tunnel_whole_and_streamed() {
-    let hub = Hub::bind(HubOptions {
-        host: "127.0.0.1".into(),
-        port: 0,
-        ..HubOptions::default()
-    })
-    .unwrap();
+    let hub = Hub::bind(HubOptions { host: "127.0.0.1".into(), port: 0, ..HubOptions::default() }).unwrap();
     let url = format!("http://{}", hub.addr());
     let client = Client::new(&url).unwrap();
-    let room = client
-        .rooms()
-        .create(&CreateRoom {
-            name: "Lab".into(),
-            ..CreateRoom::default()
-        })
-        .unwrap()
-        .room;
-    let session = Session::builder(&url, &room.code)
-        .participant_id("w")
-        .model("m")
-        .endpoint(provider())
-        .start()
-        .unwrap();
+    let room = client.rooms().create(&CreateRoom { name: "Lab".into(), ..CreateRoom::default() }).unwrap().room;
+    let session =
+        Session::builder(&url, &room.code).participant_id("w").model("m").endpoint(provider()).start().unwrap();
 
     let path = format!("/rooms/{}/v1/chat/completions", room.code);
-    let whole = post(
-        &hub,
-        &path,
-        r#"{"big":12345678901234567890123,"model":"any","messages":[{"role":"user"}]}"#,
-    );
+    let whole = post(&hub, &path, r#"{"big":12345678901234567890123,"model":"any","messages":[{"role":"user"}]}"#);
     assert!(whole.starts_with("HTTP/1.1 200 OK\r\n"), "{whole}");
-    assert!(
-        whole.ends_with(r#"{"big":12345678901234567890123,"model":"m","messages":[{"role":"user"}]}"#),
-        "{whole}"
-    );
+    assert!(whole.ends_with(r#"{"big":12345678901234567890123,"model":"m","messages":[{"role":"user"}]}"#), "{whole}");
 
     let streamed = post(&hub, &path, r#"{"model":"w","stream":true,"messages":[]}"#);
     assert!(streamed.contains("Transfer-Encoding: chunked\r\n"), "{streamed}");
-    assert!(
-        streamed.contains("data: {\"model\":\"m\",\"stream\":true,\"messages\":[]}\n\n"),
-        "{streamed}"
-    );
+    assert!(streamed.contains("data: {\"model\":\"m\",\"stream\":true,\"messages\":[]}\n\n"), "{streamed}");
     assert!(streamed.ends_with("0\r\n\r\n"), "{streamed}");
 
     session.close();

@@ -43,13 +43,7 @@ pub(super) fn open(http: &Http, path: &str) -> Result<EventStream, Error> {
     }
     let body = answer.into_body().into_reader();
     let url = format!("{}{path}", http.base);
-    Ok(EventStream {
-        agent,
-        url,
-        body,
-        decoder: Decoder::new(),
-        over: false,
-    })
+    Ok(EventStream { agent, url, body, decoder: Decoder::new(), over: false })
 }
 
 impl EventStream {
@@ -72,10 +66,7 @@ impl EventStream {
                 Ok(0) => return Ok(None),
                 Ok(n) => self.decoder.push(&buffer[..n]),
                 Err(error) => {
-                    return Err(Error::Unreachable {
-                        url: self.url.clone(),
-                        reason: error.to_string(),
-                    });
+                    return Err(Error::Unreachable { url: self.url.clone(), reason: error.to_string() });
                 }
             }
         }

@@ -43,30 +43,17 @@ pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duratio
 /// Checks an absolute http or https URL and drops its trailing slashes.
 pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
     let trimmed = url.trim().trim_end_matches('/');
-    let rest = trimmed
-        .strip_prefix("http://")
-        .or_else(|| trimmed.strip_prefix("https://"));
+    let rest = trimmed.strip_prefix("http://").or_else(|| trimmed.strip_prefix("https://"));
     match rest {
         Some(rest) if !rest.is_empty() && ureq::http::Uri::try_from(trimmed).is_ok() => Ok(trimmed.to_owned()),
-        _ => Err(Error::Invalid {
-            what,
-            reason: format!("must be an absolute http or https URL, not \"{url}\""),
-        }),
+        _ => Err(Error::Invalid { what, reason: format!("must be an absolute http or https URL, not \"{url}\"") }),
     }
 }
 
 /// A part of a path, percent-encoded.
 pub fn encode(part: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    part.bytes()
-        .map(|b| {
-            if plain(b) {
-                char::from(b).to_string()
-            } else {
-                format!("%{b:02X}")
-            }
-        })
-        .collect()
+    part.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 impl Http {
@@ -83,11 +70,7 @@ impl Http {
         let answer = self.send(&self.agent, method, path, body)?;
         let status = answer.status().as_u16();
         let text = read(answer.into_body()).map_err(|e| self.unreachable(&e))?;
-        if (200..300).contains(&status) {
-            Ok((status, text))
-        } else {
-            Err(self.refusal(path, status, &text))
-        }
+        if (200..300).contains(&status) { Ok((status, text)) } else { Err(self.refusal(path, status, &text)) }
     }
 
     /// Sends a request by an agent of the caller's; the answer has any status.
@@ -106,10 +89,7 @@ impl Http {
             request = request.header("Content-Type", "application/json");
         }
         let text = body.map(Value::to_string).unwrap_or_default();
-        let bad = |e: ureq::http::Error| Error::Invalid {
-            what: "a header for the hub",
-            reason: e.to_string(),
-        };
+        let bad = |e: ureq::http::Error| Error::Invalid { what: "a header for the hub", reason: e.to_string() };
         let sent = match method {
             "GET" | "DELETE" => agent.run(request.body(()).map_err(bad)?),
             _ => agent.run(request.body(text).map_err(bad)?),
@@ -118,17 +98,11 @@ impl Http {
     }
 
     pub fn unreachable(&self, error: &ureq::Error) -> Error {
-        Error::Unreachable {
-            url: self.base.clone(),
-            reason: error.to_string(),
-        }
+        Error::Unreachable { url: self.base.clone(), reason: error.to_string() }
     }
 
     pub fn bad_answer(&self, path: &str, reason: &str) -> Error {
-        Error::BadAnswer {
-            url: format!("{}{path}", self.base),
-            reason: reason.to_owned(),
-        }
+        Error::BadAnswer { url: format!("{}{path}", self.base), reason: reason.to_owned() }
     }
 
     /// The error in an answer that is none of success.
@@ -136,9 +110,7 @@ impl Http {
         let Ok(Value::Object(mut answer)) = serde_json::from_slice(text) else {
             return self.bad_answer(path, &format!("status {status} without a JSON body"));
         };
-        let request_id = answer
-            .remove("meta")
-            .and_then(|meta| serde_json::from_value::<Meta>(meta).ok());
+        let request_id = answer.remove("meta").and_then(|meta| serde_json::from_value::<Meta>(meta).ok());
         let error = answer.remove("error").unwrap_or_default();
         let request_id = request_id.map(|meta| meta.request_id);
         let refused = match serde_json::from_value::<ErrorBody>(error.clone()) {
@@ -154,14 +126,7 @@ impl Http {
             Err(_) => {
                 let message = error.as_str().or_else(|| error["message"].as_str());
                 let message = message.map_or_else(|| format!("the hub answered {status}"), str::to_owned);
-                HubError {
-                    status,
-                    code: None,
-                    message,
-                    hint: None,
-                    details: None,
-                    request_id,
-                }
+                HubError { status, code: None, message, hint: None, details: None, request_id }
             }
         };
         Error::Hub(Box::new(refused))
@@ -193,10 +158,7 @@ mod tests {
         let text =
             br#"{"error":{"code":"ROOM_NOT_FOUND","message":"Room not found","hint":"h"},"meta":{"requestId":"r"}}"#;
         let error = http.refusal("/x", 404, text);
-        assert_eq!(
-            (error.code(), error.status()),
-            (Some(ErrorCode::RoomNotFound), Some(404))
-        );
+        assert_eq!((error.code(), error.status()), (Some(ErrorCode::RoomNotFound), Some(404)));
         assert_eq!((error.hint().as_deref(), error.request_id()), (Some("h"), Some("r")));
         let error = http.refusal("/x", 503, br#"{"error":"busy"}"#);
         assert_eq!((error.to_string().as_str(), error.status()), ("busy", Some(503)));

@@ -34,9 +34,7 @@ impl Client {
     /// # Errors
     /// When it is none.
     pub fn new(hub_url: &str) -> Result<Self, Error> {
-        Ok(Client {
-            http: Http::new(hub_url)?,
-        })
+        Ok(Client { http: Http::new(hub_url)? })
     }
 
     /// Adds a header to every request, for a hub that stands behind something that wants one.
@@ -66,10 +64,7 @@ impl Client {
 
     /// A room's participants.
     pub fn participants(&self, room: &str) -> Participants<'_> {
-        Participants {
-            client: self,
-            path: format!("/v1/rooms/{}/participants", http::encode(room)),
-        }
+        Participants { client: self, path: format!("/v1/rooms/{}/participants", http::encode(room)) }
     }
 
     /// Watches the events of a room, or with `None` of the whole hub.
@@ -107,9 +102,7 @@ impl Rooms<'_> {
     /// # Errors
     /// When the hub refuses, or can't be reached.
     pub fn create(&self, room: &CreateRoom) -> Result<RoomCreated, Error> {
-        self.0
-            .call("POST", "/v1/rooms", Some(json!(room)))
-            .map(|(_, data)| data)
+        self.0.call("POST", "/v1/rooms", Some(json!(room))).map(|(_, data)| data)
     }
 
     /// All rooms.
@@ -167,9 +160,7 @@ impl Participants<'_> {
     /// # Errors
     /// When the hub does not know it, or can't be reached.
     pub fn heartbeat(&self, id: &str) -> Result<Heartbeat, Error> {
-        self.client
-            .call("POST", &format!("{}/heartbeat", self.one(id)), None)
-            .map(|(_, data)| data)
+        self.client.call("POST", &format!("{}/heartbeat", self.one(id)), None).map(|(_, data)| data)
     }
 
     fn one(&self, id: &str) -> String {

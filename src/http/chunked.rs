@@ -29,11 +29,7 @@ pub struct Malformed(pub &'static str);
 impl Decoder {
     /// A decoder at a body's first byte.
     pub fn new() -> Self {
-        Decoder {
-            state: State::Size,
-            line: Vec::new(),
-            trailers: 0,
-        }
+        Decoder { state: State::Size, line: Vec::new(), trailers: 0 }
     }
 
     /// Whether the last chunk and the trailers have been read.

@@ -53,14 +53,7 @@ impl Connection {
     pub(super) fn new(stream: Arc<TcpStream>, site: Arc<Site>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(site.limits.write))?;
-        Ok(Connection {
-            stream,
-            site,
-            ahead: Vec::new(),
-            out: Vec::new(),
-            timeout: None,
-            usable: true,
-        })
+        Ok(Connection { stream, site, ahead: Vec::new(), out: Vec::new(), timeout: None, usable: true })
     }
 
     /// Serves requests until the connection is over. `idle` tells whoever shuts down that none is under way.
@@ -250,11 +243,7 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
 
 /// A whole answer with an error in it, for requests that never reached a handler.
 pub(super) fn plain_error(status: u16, reason: &str, headers: &[(String, String)]) -> Vec<u8> {
-    let code = if status >= 500 && status != 505 {
-        "INTERNAL_ERROR"
-    } else {
-        "INVALID_REQUEST"
-    };
+    let code = if status >= 500 && status != 505 { "INTERNAL_ERROR" } else { "INVALID_REQUEST" };
     let body = format!(r#"{{"error":"{reason}","code":"{code}"}}"#);
     let phrase = tiny_http::StatusCode(status).default_reason_phrase();
     let mut answer = format!("HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json; charset=utf-8\r\n");
@@ -264,9 +253,6 @@ pub(super) fn plain_error(status: u16, reason: &str, headers: &[(String, String)
     if status == 503 {
         answer.push_str("Retry-After: 1\r\n");
     }
-    answer.push_str(&format!(
-        "Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    ));
+    answer.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()));
     answer.into_bytes()
 }

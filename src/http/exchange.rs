@@ -84,14 +84,7 @@ impl<'c> Exchange<'c> {
         };
         let continue_owed = head.expects_continue && !matches!(body, Body::Done);
         connection.usable &= head.keep_alive;
-        Exchange {
-            connection,
-            head,
-            body,
-            extra: Vec::new(),
-            answered: false,
-            continue_owed,
-        }
+        Exchange { connection, head, body, extra: Vec::new(), answered: false, continue_owed }
     }
 
     /// The request's method.
@@ -116,11 +109,7 @@ impl<'c> Exchange<'c> {
 
     /// The first header of a name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head
-            .headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.head.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// Whether an answer has begun.
@@ -238,19 +227,10 @@ impl<'c> Exchange<'c> {
     pub fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> io::Result<()> {
         self.answered = true;
         let extra = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let lines = headers
-            .iter()
-            .copied()
-            .chain(extra)
-            .filter_map(|(name, value)| header(name, value))
-            .collect();
+        let lines = headers.iter().copied().chain(extra).filter_map(|(name, value)| header(name, value)).collect();
         let response =
             Response::new(StatusCode(status), lines, body, Some(body.len()), None).with_chunked_threshold(usize::MAX);
-        let version = if self.head.http11 {
-            HTTPVersion(1, 1)
-        } else {
-            HTTPVersion(1, 0)
-        };
+        let version = if self.head.http11 { HTTPVersion(1, 1) } else { HTTPVersion(1, 0) };
         let mut out = std::mem::take(&mut self.connection.out);
         out.clear();
         response.raw_print(&mut out, version, &[], self.is_head(), None)?;
@@ -283,12 +263,7 @@ impl<'c> Exchange<'c> {
         let phrase = StatusCode(status).default_reason_phrase();
         let mut out = format!("HTTP/{version} {status} {phrase}\r\n");
         let extra = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for line in headers
-            .iter()
-            .copied()
-            .chain(extra)
-            .filter_map(|(name, value)| header(name, value))
-        {
+        for line in headers.iter().copied().chain(extra).filter_map(|(name, value)| header(name, value)) {
             out.push_str(&format!("{}: {}\r\n", line.field, line.value));
         }
         out.into_bytes()
@@ -312,12 +287,7 @@ impl<'c> Exchange<'c> {
         out.extend_from_slice(b"\r\n");
         self.connection.write_all(&out)?;
         let bodyless = self.is_head();
-        Ok(StreamBody {
-            connection: self.connection,
-            chunked,
-            bodyless,
-            finished: false,
-        })
+        Ok(StreamBody { connection: self.connection, chunked, bodyless, finished: false })
     }
 
     /// Answers `101 Switching Protocols` and gives the socket away, with what was read behind the head. The connection
@@ -332,28 +302,15 @@ impl<'c> Exchange<'c> {
         out.extend_from_slice(b"\r\n");
         self.connection.write_all(&out)?;
         self.body = Body::Done;
-        Ok((
-            self.connection.stream.clone(),
-            std::mem::take(&mut self.connection.ahead),
-        ))
+        Ok((self.connection.stream.clone(), std::mem::take(&mut self.connection.ahead)))
     }
 }
 
 /// A header line, unless its name is none. What could break out of the line is replaced.
 fn header(name: &str, value: &str) -> Option<Header> {
-    let token = !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    let safe: String = value
-        .chars()
-        .map(|c| if c == '\t' || (' '..='~').contains(&c) { c } else { '?' })
-        .collect();
-    if token {
-        Header::from_bytes(name.as_bytes(), safe.as_bytes()).ok()
-    } else {
-        None
-    }
+    let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let safe: String = value.chars().map(|c| if c == '\t' || (' '..='~').contains(&c) { c } else { '?' }).collect();
+    if token { Header::from_bytes(name.as_bytes(), safe.as_bytes()).ok() } else { None }
 }
 
 /// An answer whose end is not known yet. Dropped without [`StreamBody::finish`] it ends broken: the connection closes

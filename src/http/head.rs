@@ -64,10 +64,7 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
         line_start = at + 1;
     }
     if bytes.len() >= limits.head_bytes {
-        return Err(HeadError {
-            status: 431,
-            reason: "The request's head is too large",
-        });
+        return Err(HeadError { status: 431, reason: "The request's head is too large" });
     }
     Ok(None)
 }
@@ -83,32 +80,18 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Head, HeadError> {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("The request's head is cut short")),
         Err(httparse::Error::TooManyHeaders) => {
-            return Err(HeadError {
-                status: 431,
-                reason: "The request has too many header lines",
-            });
+            return Err(HeadError { status: 431, reason: "The request has too many header lines" });
         }
         Err(httparse::Error::Version) => {
-            return Err(HeadError {
-                status: 505,
-                reason: "Only HTTP/1.0 and HTTP/1.1 are spoken here",
-            });
+            return Err(HeadError { status: 505, reason: "Only HTTP/1.0 and HTTP/1.1 are spoken here" });
         }
         Err(_) => return Err(bad("The request's head is malformed")),
     }
     let http11 = request.version == Some(1);
-    let method = request
-        .method
-        .unwrap_or_default()
-        .parse()
-        .map_err(|()| bad("The method is malformed"))?;
+    let method = request.method.unwrap_or_default().parse().map_err(|()| bad("The method is malformed"))?;
     let (path, query) = target(request.path.unwrap_or_default(), &method)?;
     let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_owned();
-    let headers: Vec<_> = request
-        .headers
-        .iter()
-        .map(|h| (h.name.to_owned(), text(h.value)))
-        .collect();
+    let headers: Vec<_> = request.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect();
     check_host(&headers, http11)?;
     Ok(Head {
         framing: framing(&headers, http11)?,
@@ -144,10 +127,7 @@ fn target(target: &str, method: &Method) -> Result<(String, Option<String>), Hea
 }
 
 fn values<'h>(headers: &'h [(String, String)], name: &str) -> impl Iterator<Item = &'h str> {
-    headers
-        .iter()
-        .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
-        .map(|(_, value)| value.as_str())
+    headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
 
 fn check_host(headers: &[(String, String)], http11: bool) -> Result<(), HeadError> {
@@ -178,33 +158,22 @@ fn framing(headers: &[(String, String)], http11: bool) -> Result<Framing, HeadEr
             }
             let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
             let parsed = digits.then(|| length.parse().ok()).flatten();
-            parsed
-                .map(Framing::Length)
-                .ok_or(bad("The Content-Length is not a number"))
+            parsed.map(Framing::Length).ok_or(bad("The Content-Length is not a number"))
         }
     }
 }
 
 fn keeps_alive(headers: &[(String, String)], http11: bool) -> bool {
     let has = |token: &str| {
-        values(headers, "connection")
-            .flat_map(|v| v.split(','))
-            .any(|part| part.trim().eq_ignore_ascii_case(token))
+        values(headers, "connection").flat_map(|v| v.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
     };
-    if http11 {
-        !has("close")
-    } else {
-        has("keep-alive") && !has("close")
-    }
+    if http11 { !has("close") } else { has("keep-alive") && !has("close") }
 }
 
 fn expects_continue(headers: &[(String, String)], http11: bool) -> Result<bool, HeadError> {
     match values(headers, "expect").next() {
         Some(value) if value.eq_ignore_ascii_case("100-continue") => Ok(http11),
-        Some(_) => Err(HeadError {
-            status: 417,
-            reason: "The only expectation taken is 100-continue",
-        }),
+        Some(_) => Err(HeadError { status: 417, reason: "The only expectation taken is 100-continue" }),
         None => Ok(false),
     }
 }
@@ -226,10 +195,7 @@ mod tests {
     #[test]
     fn a_plain_head_is_read() {
         let head = read("POST /a%20b?x=1&y HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nX-A:  b \r\n\r\n").unwrap();
-        assert_eq!(
-            (head.method, head.path.as_str(), head.query.as_deref()),
-            (Method::Post, "/a%20b", Some("x=1&y"))
-        );
+        assert_eq!((head.method, head.path.as_str(), head.query.as_deref()), (Method::Post, "/a%20b", Some("x=1&y")));
         assert_eq!((head.framing, head.keep_alive), (Framing::Length(5), true));
         assert_eq!(head.headers[2], ("X-A".into(), "b".into()));
     }
@@ -264,10 +230,7 @@ mod tests {
             assert_eq!(status(&format!("POST / HTTP/1.1\r\n{lines}\r\n")), 400, "{lines:?}");
         }
         assert_eq!(status("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
-        assert_eq!(
-            status("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n"),
-            200
-        );
+        assert_eq!(status("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n"), 200);
         assert_eq!(status("GET x HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
         assert_eq!(status("GET / HTTP/1.1\r\nHost: h\r\nExpect: more\r\n\r\n"), 417);
         assert_eq!(status("PRI * HTTP/2.0\r\n\r\n"), 505);
@@ -278,18 +241,13 @@ mod tests {
     fn limits_hold() {
         let many = (0..101).map(|n| format!("X{n}: y\r\n")).collect::<String>();
         assert_eq!(status(&format!("GET / HTTP/1.1\r\n{many}\r\n")), 431);
-        assert_eq!(
-            status(&format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(33 << 10))),
-            431
-        );
+        assert_eq!(status(&format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(33 << 10))), 431);
     }
 
     #[test]
     fn connections_are_kept_as_their_version_has_it() {
         let keep = |version: &str, line: &str| {
-            read(&format!("GET / HTTP/{version}\r\nHost: h\r\n{line}\r\n"))
-                .unwrap()
-                .keep_alive
+            read(&format!("GET / HTTP/{version}\r\nHost: h\r\n{line}\r\n")).unwrap().keep_alive
         };
         assert!(keep("1.1", ""));
         assert!(!keep("1.1", "Connection: foo, Close\r\n"));

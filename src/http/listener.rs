@@ -56,15 +56,7 @@ impl Listener {
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
         let socket = TcpListener::bind(addr)?;
         let addr = socket.local_addr()?;
-        Ok(Listener {
-            socket,
-            addr,
-            site: Site {
-                limits,
-                stopping: AtomicBool::new(false),
-                headers: Vec::new(),
-            },
-        })
+        Ok(Listener { socket, addr, site: Site { limits, stopping: AtomicBool::new(false), headers: Vec::new() } })
     }
 
     /// Headers for answers that no handler makes, such as 431.
@@ -87,14 +79,8 @@ impl Listener {
         };
         let house = Arc::new(house);
         let (mine, socket) = (house.clone(), self.socket);
-        let accepting = thread::Builder::new()
-            .name("accept".into())
-            .spawn(move || accept(&socket, &mine, &handler))?;
-        Ok(Running {
-            addr: self.addr,
-            house,
-            accepting: Mutex::new(Some(accepting)),
-        })
+        let accepting = thread::Builder::new().name("accept".into()).spawn(move || accept(&socket, &mine, &handler))?;
+        Ok(Running { addr: self.addr, house, accepting: Mutex::new(Some(accepting)) })
     }
 }
 
@@ -129,28 +115,16 @@ impl House {
         }
         let stream = Arc::new(stream);
         let idle = Arc::new(AtomicBool::new(true));
-        self.guests().insert(
-            number,
-            Guest {
-                stream: stream.clone(),
-                idle: idle.clone(),
-            },
-        );
-        let leave = Leave {
-            house: self.clone(),
-            number,
-        };
+        self.guests().insert(number, Guest { stream: stream.clone(), idle: idle.clone() });
+        let leave = Leave { house: self.clone(), number };
         let (site, handler) = (self.site.clone(), handler.clone());
         // Where no thread can be had, the closure is dropped, and with it the connection.
-        let _ = thread::Builder::new()
-            .name(format!("client {number}"))
-            .stack_size(STACK)
-            .spawn(move || {
-                let _leave = leave;
-                if let Ok(mut connection) = Connection::new(stream, site) {
-                    connection.run(&*handler, &idle);
-                }
-            });
+        let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK).spawn(move || {
+            let _leave = leave;
+            if let Ok(mut connection) = Connection::new(stream, site) {
+                connection.run(&*handler, &idle);
+            }
+        });
     }
 
     /// Tells a client that the house is full, without keeping the accept thread.
@@ -160,13 +134,10 @@ impl House {
             return;
         }
         let house = self.clone();
-        let spawned = thread::Builder::new()
-            .name("refuse".into())
-            .stack_size(STACK)
-            .spawn(move || {
-                refuse(&stream, &house.site.headers);
-                house.refusing.fetch_sub(1, Ordering::Relaxed);
-            });
+        let spawned = thread::Builder::new().name("refuse".into()).stack_size(STACK).spawn(move || {
+            refuse(&stream, &house.site.headers);
+            house.refusing.fetch_sub(1, Ordering::Relaxed);
+        });
         if spawned.is_err() {
             self.refusing.fetch_sub(1, Ordering::Relaxed);
         }
@@ -175,17 +146,9 @@ impl House {
 
 fn refuse(stream: &TcpStream, headers: &[(String, String)]) {
     let soon = Some(Duration::from_millis(500));
-    let answer = plain_error(
-        503,
-        "The hub serves as many connections as it can. Try again in a moment.",
-        headers,
-    );
-    let _ = stream
-        .set_write_timeout(soon)
-        .and_then(|()| (&mut &*stream).write_all(&answer));
-    let _ = stream
-        .shutdown(Shutdown::Write)
-        .and_then(|()| stream.set_read_timeout(soon));
+    let answer = plain_error(503, "The hub serves as many connections as it can. Try again in a moment.", headers);
+    let _ = stream.set_write_timeout(soon).and_then(|()| (&mut &*stream).write_all(&answer));
+    let _ = stream.shutdown(Shutdown::Write).and_then(|()| stream.set_read_timeout(soon));
     // The request must be read, or closing would reset the connection before the client has its answer.
     let _ = io::copy(&mut io::Read::take(stream, 64 << 10), &mut io::sink());
 }

@@ -49,13 +49,7 @@ pub struct Refused {
 impl Refused {
     /// A refusal with its code's own status.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Refused {
-            status: code.status(),
-            code,
-            message: message.into(),
-            hint: None,
-            details: None,
-        }
+        Refused { status: code.status(), code, message: message.into(), hint: None, details: None }
     }
 
     /// A request that is wrong.
@@ -70,18 +64,12 @@ impl Refused {
 
     /// With what to do about it.
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Refused {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Refused { hint: Some(hint.into()), ..self }
     }
 
     /// With machine-readable particulars.
     pub fn details(self, details: Value) -> Self {
-        Refused {
-            details: Some(details),
-            ..self
-        }
+        Refused { details: Some(details), ..self }
     }
 
     /// Sends it in the shape of a plane.
@@ -89,12 +77,8 @@ impl Refused {
         let status = self.status;
         match plane {
             Plane::Management => {
-                let error = ErrorBody {
-                    code: self.code,
-                    message: self.message,
-                    hint: self.hint,
-                    details: self.details,
-                };
+                let error =
+                    ErrorBody { code: self.code, message: self.message, hint: self.hint, details: self.details };
                 send_json(exchange, status, &ErrorEnvelope { error, meta: meta() })
             }
             Plane::Inference => send_json(exchange, status, &json!({ "error": self.message, "code": self.code })),
@@ -127,9 +111,7 @@ impl From<BodyError> for Refused {
 }
 
 fn meta() -> Meta {
-    Meta {
-        request_id: fresh_uuid(),
-    }
+    Meta { request_id: fresh_uuid() }
 }
 
 /// Sends a success of the v1 plane.

@@ -27,30 +27,19 @@ pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     let accept = tunnel::accept(|name| exchange.header(name))?;
     let now = shared.clock.now();
     if !shared.registry().spend_token(code, id, &token, now)? {
-        return Err(
-            Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
-                .status(401)
-                .hint("Register the participant again for a fresh token."),
-        );
+        return Err(Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
+            .status(401)
+            .hint("Register the participant again for a fresh token."));
     }
     let binary = query_param(exchange.query(), "frames").as_deref() == Some(FRAMES_BINARY);
-    let mut headers = vec![
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", accept.as_str()),
-    ];
+    let mut headers =
+        vec![("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept.as_str())];
     if binary {
         headers.push((FRAMES_HEADER, FRAMES_BINARY));
     }
     Ok(exchange.upgrade(&headers).and_then(|(stream, read_ahead)| {
-        let (reader, writer) = tunnel::serve(
-            stream,
-            read_ahead,
-            Limits {
-                max_message: MAX_TO_HUB,
-                ..Limits::default()
-            },
-        )?;
+        let (reader, writer) =
+            tunnel::serve(stream, read_ahead, Limits { max_message: MAX_TO_HUB, ..Limits::default() })?;
         match open(shared, code, id, &writer, binary) {
             Ok((serial, number, tunnel)) => {
                 read(shared, reader, &tunnel);
@@ -125,20 +114,12 @@ fn text_message(tunnel: &Tunnel, text: &str, wall: u64) {
         return;
     };
     match message {
-        FromParticipant::Start {
-            request_id,
-            status,
-            headers,
-        } => {
+        FromParticipant::Start { request_id, status, headers } => {
             route(tunnel, &request_id, Piece::Start { status, headers });
         }
         FromParticipant::Chunk { request_id, bytes } => route(tunnel, &request_id, Piece::Chunk(bytes)),
         FromParticipant::End { request_id } => route(tunnel, &request_id, Piece::End),
-        FromParticipant::Error {
-            request_id,
-            stage,
-            message,
-        } => {
+        FromParticipant::Error { request_id, stage, message } => {
             route(tunnel, &request_id, Piece::Error { stage, message });
         }
         // A tunnel that can't be written to is aborted by its writer, and the next read ends.

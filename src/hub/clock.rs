@@ -16,10 +16,7 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        Clock {
-            start: Instant::now(),
-            pushed: Arc::default(),
-        }
+        Clock { start: Instant::now(), pushed: Arc::default() }
     }
 }
 
@@ -28,10 +25,7 @@ impl Clock {
     pub fn now(&self) -> Now {
         let pushed = self.pushed.load(Ordering::Relaxed);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now {
-            wall: millis(since_epoch) + pushed,
-            mono: millis(self.start.elapsed()) + pushed,
-        }
+        Now { wall: millis(since_epoch) + pushed, mono: millis(self.start.elapsed()) + pushed }
     }
 
     /// Pushes the clock forward: for tests, which cannot wait half a minute for somebody to fall silent.

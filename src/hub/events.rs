@@ -18,11 +18,8 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The head of every event stream, of the hub's own and of answers.
-pub const STREAM_HEADERS: [(&str, &str); 3] = [
-    ("Content-Type", "text/event-stream"),
-    ("Cache-Control", "no-cache"),
-    ("X-Accel-Buffering", "no"),
-];
+pub const STREAM_HEADERS: [(&str, &str); 3] =
+    [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
 
 /// `GET /v1/rooms/{code}/events`.
 pub fn watch_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
@@ -72,7 +69,6 @@ fn write_ready(
     more: &crossbeam_channel::Receiver<std::sync::Arc<str>>,
 ) -> io::Result<()> {
     let mut piece = first.as_bytes().to_vec();
-    more.try_iter()
-        .for_each(|event| piece.extend_from_slice(event.as_bytes()));
+    more.try_iter().for_each(|event| piece.extend_from_slice(event.as_bytes()));
     stream.write(&piece)
 }

@@ -16,13 +16,7 @@ use crate::state::room::{Member, Room};
 
 /// `GET /rooms/{code}/v1/models`.
 pub fn models(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let list = |room: &Room| {
-        room.members_in_order()
-            .into_iter()
-            .filter(|m| m.is_up())
-            .map(model)
-            .collect::<Vec<_>>()
-    };
+    let list = |room: &Room| room.members_in_order().into_iter().filter(|m| m.is_up()).map(model).collect::<Vec<_>>();
     let data = shared.registry().room(&params[0]).map(list)?;
     Ok(send_json(exchange, 200, &json!({ "object": "list", "data": data })))
 }
@@ -72,13 +66,7 @@ fn prepare_chat<'s>(shared: &'s Shared, code: &str, body: &[u8]) -> Result<(Plac
         protocol: "chatCompletions",
     };
     let (operation, path) = ("chat.completions.create", "/v1/chat/completions");
-    let call = Call {
-        dispatch,
-        operation,
-        path,
-        body: members.to_json(),
-        stream,
-    };
+    let call = Call { dispatch, operation, path, body: members.to_json(), stream };
     Ok((place, call))
 }
 
@@ -111,11 +99,7 @@ pub struct Place<'s> {
 impl<'s> Place<'s> {
     fn take(shared: &'s Shared, code: &str, model: &str) -> Result<Self, PickError> {
         let picked = shared.registry().pick(code, model, &mut random)?;
-        Ok(Place {
-            shared,
-            picked,
-            held: true,
-        })
+        Ok(Place { shared, picked, held: true })
     }
 
     /// Gives the place back before the answer's last byte is sent: a client that has its answer may ask again at once.

@@ -20,10 +20,7 @@ const REQUIRED: [&str; 3] = ["nickname", "model", "endpoint"];
 
 /// `GET /v1/health`.
 pub fn health(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let health = Health {
-        status: "ok".into(),
-        timestamp: shared.clock.now().wall,
-    };
+    let health = Health { status: "ok".into(), timestamp: shared.clock.now().wall };
     Ok(send_data(exchange, 200, health))
 }
 
@@ -45,25 +42,16 @@ fn new_room(shared: &Shared, fields: &Fields<'_>) -> Result<RoomSummary, Refused
     let name = fields.text("name", MAX_TEXT)?.filter(|name| !name.trim().is_empty());
     let name = name.ok_or_else(|| Refused::invalid("Name is required").details(json!({ "required": ["name"] })))?;
     let defaults = fields.config("defaults")?;
-    let password = fields
-        .text("password", MAX_PASSWORD)?
-        .filter(|password| !password.is_empty());
+    let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
     let password_hash = password.map(|password| hash(shared, &password)).transpose()?;
-    let new = NewRoom {
-        name,
-        password_hash,
-        defaults,
-    };
+    let new = NewRoom { name, password_hash, defaults };
     Ok(shared.change(|registry, now| registry.create_room(new, now, &mut random)))
 }
 
 fn hash(shared: &Shared, password: &str) -> Result<String, Refused> {
     let mut salt = [0; 16];
     random(&mut salt);
-    shared
-        .passwords
-        .hash(password, &salt)
-        .map_err(|e| Refused::new(ErrorCode::InternalError, e.to_string()))
+    shared.passwords.hash(password, &salt).map_err(|e| Refused::new(ErrorCode::InternalError, e.to_string()))
 }
 
 /// `GET /v1/rooms/{code}`.
@@ -74,12 +62,7 @@ pub fn get_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -
 
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let shown = |room: &Room| {
-        room.members_in_order()
-            .into_iter()
-            .map(|m| m.shown())
-            .collect::<Vec<_>>()
-    };
+    let shown = |room: &Room| room.members_in_order().into_iter().map(|m| m.shown()).collect::<Vec<_>>();
     let participants = shared.registry().room(&params[0]).map(shown)?;
     Ok(send_data(exchange, 200, participants))
 }
@@ -93,23 +76,14 @@ pub fn upsert(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     let id = ParticipantId::parse(id).ok_or_else(bad_id)?;
     let profile = profile(&fields)?;
     check_password(shared, &fields, password_hash.as_deref())?;
-    let upserted = shared.change(
-        |registry, now| match registry.upsert(code, id, profile, now, &mut random) {
-            Ok((upserted, events)) => (Ok(upserted), events),
-            Err(missing) => (Err(missing), Vec::new()),
-        },
-    )?;
+    let upserted = shared.change(|registry, now| match registry.upsert(code, id, profile, now, &mut random) {
+        Ok((upserted, events)) => (Ok(upserted), events),
+        Err(missing) => (Err(missing), Vec::new()),
+    })?;
     let url = tunnel_url(shared, exchange, &upserted)?;
     let status = if upserted.created { 201 } else { 200 };
-    let ticket = TunnelTicket {
-        url,
-        token: upserted.token.reveal().to_owned(),
-    };
-    let registered = Registered {
-        participant: upserted.participant,
-        room_id: upserted.room_id,
-        tunnel: ticket,
-    };
+    let ticket = TunnelTicket { url, token: upserted.token.reveal().to_owned() };
+    let registered = Registered { participant: upserted.participant, room_id: upserted.room_id, tunnel: ticket };
     Ok(send_data(exchange, status, registered))
 }
 
@@ -119,11 +93,9 @@ fn bad_id() -> Refused {
 
 fn profile(fields: &Fields<'_>) -> Result<Profile, Refused> {
     if fields.get("authHeaders").is_some() {
-        return Err(
-            Refused::invalid("Provider credentials must stay with the participant: leave out authHeaders")
-                .hint("Give the credentials to the participant's runtime, which adds them on its own machine.")
-                .details(json!({ "forbidden": ["authHeaders"] })),
-        );
+        return Err(Refused::invalid("Provider credentials must stay with the participant: leave out authHeaders")
+            .hint("Give the credentials to the participant's runtime, which adds them on its own machine.")
+            .details(json!({ "forbidden": ["authHeaders"] })));
     }
     let mut texts = Vec::with_capacity(REQUIRED.len());
     for field in REQUIRED {
@@ -146,12 +118,8 @@ fn profile(fields: &Fields<'_>) -> Result<Profile, Refused> {
 
 /// The hub never calls a tunnel participant's endpoint, but it shows it: so it must at least be what it claims to be.
 fn check_endpoint(endpoint: &str) -> Result<(), Refused> {
-    let host = endpoint
-        .strip_prefix("http://")
-        .or_else(|| endpoint.strip_prefix("https://"));
-    let host = host
-        .and_then(|rest| rest.split(['/', '?', '#']).next())
-        .unwrap_or_default();
+    let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+    let host = host.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let clean = !endpoint.contains(|c: char| c.is_control() || c.is_whitespace());
     if clean && !host.is_empty() && !host.starts_with(':') {
         return Ok(());
@@ -169,11 +137,7 @@ fn check_password(shared: &Shared, fields: &Fields<'_>, hash: Option<&str>) -> R
             .hint("Ask the room's host for its password, and give it with --password.")
     };
     let password = fields.text("password", MAX_PASSWORD)?.ok_or_else(wrong)?;
-    if shared.passwords.verify(&password, hash) {
-        Ok(())
-    } else {
-        Err(wrong())
-    }
+    if shared.passwords.verify(&password, hash) { Ok(()) } else { Err(wrong()) }
 }
 
 /// Where the participant opens its tunnel: by the configured public URL, else by the `Host` that it used.
@@ -181,9 +145,7 @@ fn tunnel_url(shared: &Shared, exchange: &Exchange<'_>, upserted: &Upserted) -> 
     let base = match &shared.public_url {
         Some(url) => url.replacen("http", "ws", 1),
         None => {
-            let secure = exchange
-                .header("x-forwarded-proto")
-                .is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+            let secure = exchange.header("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
             let host = exchange.header("host").filter(|host| !host.is_empty());
             let host = host.ok_or_else(|| Refused::invalid("A Host header is required"))?;
             format!("{}://{host}", if secure { "wss" } else { "ws" })
@@ -195,15 +157,7 @@ fn tunnel_url(shared: &Shared, exchange: &Exchange<'_>, upserted: &Upserted) -> 
 
 fn percent_encode(text: &str) -> String {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes()
-        .map(|b| {
-            if unreserved(b) {
-                char::from(b).to_string()
-            } else {
-                format!("%{b:02X}")
-            }
-        })
-        .collect()
+    text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// `DELETE /v1/rooms/{code}/participants/{id}`.
@@ -246,15 +200,7 @@ mod tests {
         for good in ["http://localhost:11434", "https://api.example/v1", "http://[::1]:8000/"] {
             assert!(check_endpoint(good).is_ok(), "{good}");
         }
-        for bad in [
-            "localhost:11434",
-            "ftp://x",
-            "http://",
-            "http:///x",
-            "http://:80",
-            "http://a b",
-            "HTTP",
-        ] {
+        for bad in ["localhost:11434", "ftp://x", "http://", "http:///x", "http://:80", "http://a b", "HTTP"] {
             assert!(check_endpoint(bad).is_err(), "{bad}");
         }
     }

@@ -96,10 +96,7 @@ impl Hub {
     /// When the address can't be listened on, or no thread can be started.
     pub fn bind(options: HubOptions) -> Result<Self, Error> {
         let at = format!("{}:{}", options.host, options.port);
-        let failed = |error: io::Error| Error::Bind {
-            address: at.clone(),
-            reason: error.to_string(),
-        };
+        let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits).map_err(failed)?;
         let shared = Arc::new(Shared::new(options.clock, options.cors, options.public_url));
         let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
@@ -110,11 +107,7 @@ impl Hub {
             .name("monitor".into())
             .spawn(move || monitor::run(&watched, &stopped))
             .map_err(failed)?;
-        Ok(Hub {
-            running,
-            shared,
-            monitor: Mutex::new(Some((stop, monitor))),
-        })
+        Ok(Hub { running, shared, monitor: Mutex::new(Some((stop, monitor))) })
     }
 
     /// The address it listens on.

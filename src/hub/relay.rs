@@ -44,22 +44,14 @@ pub struct Call {
 /// How a request ended before its time.
 enum End {
     /// The tunnel or the provider failed.
-    Failed {
-        stage: String,
-        error: String,
-        code: ErrorCode,
-    },
+    Failed { stage: String, error: String, code: ErrorCode },
     /// The client hung up.
     HungUp,
 }
 
 impl End {
     fn tunnel(stage: &str, error: impl ToString) -> Self {
-        End::Failed {
-            stage: stage.into(),
-            error: error.to_string(),
-            code: ErrorCode::ParticipantTunnelNotConnected,
-        }
+        End::Failed { stage: stage.into(), error: error.to_string(), code: ErrorCode::ParticipantTunnelNotConnected }
     }
 }
 
@@ -77,20 +69,14 @@ pub fn relay(shared: &Shared, exchange: &mut Exchange<'_>, place: Place<'_>, cal
         started: Instant::now(),
         usage: UsageWatch::default(),
         first: None,
+        stream: call.stream,
     };
     run.tell(EventKind::LlmRequest(run.dispatch.clone()));
     let Some(tunnel) = shared.tunnels.get(run.place.picked.serial) else {
         return run.refuse(exchange, End::tunnel("dispatch", "the participant's tunnel has closed"));
     };
     match send(&tunnel, call) {
-        Ok(pending) => run.answer(
-            exchange,
-            &Wait {
-                tunnel,
-                pending,
-                request_id: run.dispatch.request_id.clone(),
-            },
-        ),
+        Ok(pending) => run.answer(exchange, &Wait { tunnel, pending, request_id: run.dispatch.request_id.clone() }),
         Err(end) => run.refuse(exchange, end),
     }
 }
@@ -102,10 +88,7 @@ fn header_text(id: &str) -> String {
 
 fn send(tunnel: &Tunnel, call: Call) -> Result<Pending, End> {
     let body = RawValue::from_string(call.body).map_err(|e| End::tunnel("dispatch", e))?;
-    let pending = tunnel
-        .router
-        .open(&call.dispatch.request_id)
-        .map_err(|e| End::tunnel("dispatch", e))?;
+    let pending = tunnel.router.open(&call.dispatch.request_id).map_err(|e| End::tunnel("dispatch", e))?;
     let request = Request {
         request_id: &call.dispatch.request_id,
         operation: call.operation,
@@ -115,10 +98,7 @@ fn send(tunnel: &Tunnel, call: Call) -> Result<Pending, End> {
         body: Some(&body),
         stream: call.stream,
     };
-    tunnel
-        .writer
-        .text(&encode(&ToParticipant::Request(request)))
-        .map_err(|e| End::tunnel("dispatch", e))?;
+    tunnel.writer.text(&encode(&ToParticipant::Request(request))).map_err(|e| End::tunnel("dispatch", e))?;
     Ok(pending)
 }
 
@@ -136,11 +116,7 @@ impl Wait {
             match self.pending.recv_timeout(LOOK_EVERY) {
                 Ok(Piece::Error { stage: own, message }) => {
                     let stage = if own.is_empty() { stage.into() } else { own };
-                    return Err(End::Failed {
-                        stage,
-                        error: message,
-                        code: ErrorCode::EndpointNotReachable,
-                    });
+                    return Err(End::Failed { stage, error: message, code: ErrorCode::EndpointNotReachable });
                 }
                 Ok(Piece::Lost { reason }) => return Err(End::tunnel(stage, reason)),
                 Ok(piece) => return Ok(piece),
@@ -163,23 +139,26 @@ struct Run<'s> {
     started: Instant,
     usage: UsageWatch,
     first: Option<Instant>,
+    /// Whether the client asked for a stream.
+    stream: bool,
 }
 
 impl Run<'_> {
     fn answer(&mut self, exchange: &mut Exchange<'_>, wait: &Wait) -> io::Result<()> {
         let (status, headers) = match wait.next("dispatch", &mut || exchange.client_gone()) {
-            Ok(Piece::Start { status, headers }) => (status, headers),
+            Ok(Piece::Start { status, headers }) if status >= 200 => (status, headers),
             Ok(_) => {
                 wait.cancel();
-                return self.refuse(
-                    exchange,
-                    End::tunnel("dispatch", "the participant answered without a head"),
-                );
+                return self.refuse(exchange, End::tunnel("dispatch", "the participant answered without a head"));
             }
             Err(end) => return self.give_up(exchange, wait, end),
         };
-        if status < 400 && is_event_stream(&headers) {
-            self.stream(exchange, wait, status, &stream_headers(&headers), Vec::new())
+        let kind = content_type(&headers);
+        let events = kind.map_or(self.stream, is_event_stream);
+        let headers = passed_on(&headers);
+        if status < 400 && (events || self.stream) {
+            let headers = if events { stream_headers(headers) } else { headers };
+            self.stream(exchange, wait, status, &headers, Vec::new())
         } else {
             self.whole(exchange, wait, status, &headers)
         }
@@ -187,7 +166,6 @@ impl Run<'_> {
 
     /// Collects a short answer to send it with its length; a long one goes on as a stream of chunks.
     fn whole(&mut self, exchange: &mut Exchange<'_>, wait: &Wait, status: u16, headers: &Headers) -> io::Result<()> {
-        let headers = passed_on(headers);
         let mut body = Vec::new();
         loop {
             match wait.next("stream", &mut || exchange.client_gone()) {
@@ -195,12 +173,12 @@ impl Run<'_> {
                 Ok(Piece::Start { .. }) => {}
                 Ok(_) => {
                     self.complete(status);
-                    return exchange.respond(status, &borrowed(&headers), &body);
+                    return exchange.respond(status, &borrowed(headers), &body);
                 }
                 Err(end) => return self.give_up(exchange, wait, end),
             }
             if body.len() > WHOLE {
-                return self.stream(exchange, wait, status, &headers, body);
+                return self.stream(exchange, wait, status, headers, body);
             }
         }
     }
@@ -214,7 +192,9 @@ impl Run<'_> {
         headers: &Headers,
         mut piece: Vec<u8>,
     ) -> io::Result<()> {
-        let mut stream = exchange.stream(status, &borrowed(headers))?;
+        let Ok(mut stream) = exchange.stream(status, &borrowed(headers)) else {
+            return self.broken(wait, End::HungUp);
+        };
         loop {
             if !piece.is_empty() && stream.write(&piece).is_err() {
                 return self.broken(wait, End::HungUp);
@@ -255,11 +235,7 @@ impl Run<'_> {
     fn take(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
         self.first.get_or_insert_with(Instant::now);
         self.usage.push(&bytes);
-        if body.is_empty() {
-            *body = bytes
-        } else {
-            body.extend_from_slice(&bytes)
-        }
+        if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
     }
 
     /// The answer is whole: the place is free, and the watchers are told, before the client has the last byte.
@@ -279,10 +255,7 @@ impl Run<'_> {
     fn give_up(&mut self, exchange: &mut Exchange<'_>, wait: &Wait, end: End) -> io::Result<()> {
         match end {
             End::HungUp => self.broken(wait, end),
-            End::Failed { .. } => {
-                wait.cancel();
-                self.refuse(exchange, end)
-            }
+            End::Failed { .. } => self.refuse(exchange, end),
         }
     }
 
@@ -292,20 +265,18 @@ impl Run<'_> {
             return Err(hung_up());
         };
         self.tell(self.failure(&stage, error.clone()));
-        Refused::new(code, format!("Failed to proxy request: {error}"))
-            .status(502)
-            .send(exchange, Plane::Inference)
+        Refused::new(code, format!("Failed to proxy request: {error}")).status(502).send(exchange, Plane::Inference)
     }
 
     /// Ends a request whose client has seen a part, or is gone: the connection closes without the last chunk.
     fn broken(&mut self, wait: &Wait, end: End) -> io::Result<()> {
-        wait.cancel();
         self.place.free();
         let kind = match end {
-            End::HungUp => self.failure("cancelled", "the client hung up".to_owned()),
-            End::Failed { stage, error, .. } => {
-                self.failure(if stage == "dispatch" { "dispatch" } else { "stream" }, error)
+            End::HungUp => {
+                wait.cancel();
+                self.failure("cancelled", "the client hung up".to_owned())
             }
+            End::Failed { error, .. } => self.failure("stream", error),
         };
         self.tell(kind);
         Err(hung_up())
@@ -324,11 +295,7 @@ impl Run<'_> {
 
     fn tell(&self, kind: EventKind) {
         let at = self.shared.clock.now().wall;
-        self.shared.watchers.tell(&Event {
-            at,
-            room: self.place.picked.code.clone(),
-            kind,
-        });
+        self.shared.watchers.tell(&Event { at, room: self.place.picked.code.clone(), kind });
     }
 }
 
@@ -339,27 +306,23 @@ fn hung_up() -> io::Error {
 type Headers = Vec<(String, String)>;
 
 fn borrowed(headers: &Headers) -> Vec<(&str, &str)> {
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect()
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-fn is_event_stream(headers: &Headers) -> bool {
-    let kind = headers
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-    kind.is_some_and(|(_, value)| value.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
+fn content_type(headers: &Headers) -> Option<&str> {
+    let line = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    line.map(|(_, value)| value.trim())
+}
+
+fn is_event_stream(content_type: &str) -> bool {
+    content_type.to_ascii_lowercase().starts_with("text/event-stream")
 }
 
 /// A stream's head: the contract's own lines, and whatever else the provider said.
-fn stream_headers(headers: &Headers) -> Headers {
+fn stream_headers(passed_on: Headers) -> Headers {
     let own = |name: &str| STREAM_HEADERS.iter().any(|(own, _)| name.eq_ignore_ascii_case(own));
-    let mut out: Headers = STREAM_HEADERS
-        .iter()
-        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-        .collect();
-    out.extend(passed_on(headers).into_iter().filter(|(name, _)| !own(name)));
+    let mut out: Headers = STREAM_HEADERS.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    out.extend(passed_on.into_iter().filter(|(name, _)| !own(name)));
     out
 }
 
@@ -380,12 +343,9 @@ fn passed_on(headers: &Headers) -> Headers {
         "transfer-encoding",
         "upgrade",
     ];
-    let dropped = |name: &str| DROPPED.contains(&name) || name.starts_with("access-control-");
-    headers
-        .iter()
-        .filter(|(name, _)| !dropped(&name.to_ascii_lowercase()))
-        .cloned()
-        .collect()
+    let dropped =
+        |name: &str| DROPPED.contains(&name) || name.starts_with("access-control-") || name.starts_with("x-gambi-");
+    headers.iter().filter(|(name, _)| !dropped(&name.to_ascii_lowercase())).cloned().collect()
 }
 
 #[cfg(test)]
@@ -405,10 +365,7 @@ mod tests {
             ("X-Own", "1"),
             ("access-control-allow-origin", "http://evil"),
         ]);
-        assert_eq!(
-            passed_on(&given),
-            headers(&[("content-type", "text/plain"), ("X-Own", "1")])
-        );
+        assert_eq!(passed_on(&given), headers(&[("content-type", "text/plain"), ("X-Own", "1")]));
     }
 
     #[test]
@@ -418,8 +375,8 @@ mod tests {
             ("cache-control", "private"),
             ("x-a", "1"),
         ]);
-        assert!(is_event_stream(&given));
-        let out = stream_headers(&given);
+        assert!(content_type(&given).is_some_and(is_event_stream));
+        let out = stream_headers(given);
         assert_eq!(out.len(), STREAM_HEADERS.len() + 1);
         assert_eq!(out[0].1, "text/event-stream");
     }

@@ -26,11 +26,7 @@ const TABLE: &[(Method, &str, Handler)] = &[
     (Method::Get, "/v1/rooms/{}/participants", management::list_participants),
     (Method::Put, "/v1/rooms/{}/participants/{}", management::upsert),
     (Method::Delete, "/v1/rooms/{}/participants/{}", management::remove),
-    (
-        Method::Post,
-        "/v1/rooms/{}/participants/{}/heartbeat",
-        management::heartbeat,
-    ),
+    (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", management::heartbeat),
     (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", attach::attach),
     (Method::Get, "/rooms/{}/v1/models", inference::models),
     (Method::Post, "/rooms/{}/v1/chat/completions", inference::chat),
@@ -49,11 +45,7 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
     if *exchange.method() == Method::Options {
         return preflight(exchange);
     }
-    let method = if exchange.is_head() {
-        Method::Get
-    } else {
-        exchange.method().clone()
-    };
+    let method = if exchange.is_head() { Method::Get } else { exchange.method().clone() };
     let handled = match find(&method, exchange.path()) {
         Found::Handler(handler, params) => handler(shared, exchange, &params),
         Found::OtherMethods(methods) => {
@@ -143,9 +135,7 @@ fn hex(digit: u8) -> Option<u8> {
 /// The value of a query parameter, decoded; a `+` is a space there.
 pub fn query_param(query: Option<&str>, name: &str) -> Option<String> {
     let pair = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pair.into_iter()
-        .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| percent_decode(&value.replace('+', " ")))
+    pair.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| percent_decode(&value.replace('+', " ")))
 }
 
 #[cfg(test)]
@@ -161,45 +151,25 @@ mod tests {
 
     #[test]
     fn placeholders_are_decoded_after_the_path_is_cut() {
-        assert_eq!(
-            params("/v1/rooms/abc234/participants/a%20b%2Fc").unwrap(),
-            ["abc234", "a b/c"]
-        );
-        assert_eq!(
-            params("/v1/rooms/abc234/participants/gr%C3%B6%C3%9Fe").unwrap()[1],
-            "größe"
-        );
+        assert_eq!(params("/v1/rooms/abc234/participants/a%20b%2Fc").unwrap(), ["abc234", "a b/c"]);
+        assert_eq!(params("/v1/rooms/abc234/participants/gr%C3%B6%C3%9Fe").unwrap()[1], "größe");
         assert!(params("/v1/rooms/abc234/participants/").is_none());
         assert!(params("/v1/rooms/abc234/participants/a/").is_none());
-        assert!(matches!(
-            find(&Method::Put, "/v1/rooms/x/participants/%zz"),
-            Found::BadPath
-        ));
-        assert!(matches!(
-            find(&Method::Put, "/v1/rooms/x/participants/%ff"),
-            Found::BadPath
-        ));
-        assert!(matches!(
-            find(&Method::Put, "/v1/rooms/x/participants/%4"),
-            Found::BadPath
-        ));
+        assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%zz"), Found::BadPath));
+        assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%ff"), Found::BadPath));
+        assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%4"), Found::BadPath));
     }
 
     #[test]
     fn a_known_path_says_which_methods_it_takes() {
-        let Found::OtherMethods(methods) = find(&Method::Patch, "/v1/rooms") else {
-            panic!()
-        };
+        let Found::OtherMethods(methods) = find(&Method::Patch, "/v1/rooms") else { panic!() };
         assert_eq!(methods, "GET, POST, HEAD, OPTIONS");
         assert!(matches!(find(&Method::Get, "/v2/rooms"), Found::Nothing));
     }
 
     #[test]
     fn query_parameters_are_found_and_decoded() {
-        assert_eq!(
-            query_param(Some("a=1&token=x%2By+z"), "token").as_deref(),
-            Some("x+y z")
-        );
+        assert_eq!(query_param(Some("a=1&token=x%2By+z"), "token").as_deref(), Some("x+y z"));
         assert_eq!(query_param(Some("token"), "token").as_deref(), Some(""));
         assert_eq!(query_param(Some("tokens=1"), "token"), None);
         assert_eq!(query_param(None, "token"), None);

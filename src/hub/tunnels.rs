@@ -52,9 +52,7 @@ impl Tunnel {
 
     /// Says that a client hung up. A tunnel that cannot be written to is on its way out already.
     pub(super) fn cancel(&self, request_id: &str) {
-        let _ = self
-            .writer
-            .text(&wire::encode(&wire::ToParticipant::Cancel { request_id }));
+        let _ = self.writer.text(&wire::encode(&wire::ToParticipant::Cancel { request_id }));
     }
 
     /// Closes it, and fails what is in flight.

@@ -53,11 +53,7 @@ impl Watchers {
         if !inner.closed {
             inner.watchers.insert(number, Watcher { room, queue });
         }
-        Subscription {
-            watchers: self,
-            number,
-            events,
-        }
+        Subscription { watchers: self, number, events }
     }
 
     /// Tells an event to everyone whom it concerns. Nobody watching costs a lock and nothing else.
@@ -94,11 +90,7 @@ mod tests {
 
     fn event(room: &str) -> Event {
         let kind = EventKind::ParticipantLeft("w".into());
-        Event {
-            at: 1,
-            room: RoomCode::parse(room).unwrap(),
-            kind,
-        }
+        Event { at: 1, room: RoomCode::parse(room).unwrap(), kind }
     }
 
     #[test]

@@ -53,10 +53,7 @@ pub fn probe(provider: &Provider) -> Result<Probe, String> {
             models.push(id);
         }
     }
-    let capabilities = Capabilities {
-        open_responses: support(&responses),
-        chat_completions: support(&chat),
-    };
+    let capabilities = Capabilities { open_responses: support(&responses), chat_completions: support(&chat) };
     Ok(Probe { models, capabilities })
 }
 
@@ -65,19 +62,11 @@ type Answer = Result<(u16, Vec<u8>), String>;
 fn ask(provider: &Provider, method: &str, path: &str) -> Answer {
     let empty = RawValue::from_string("{}".to_owned()).map_err(|e| e.to_string())?;
     let headers = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
-    let (headers, body) = if method == "POST" {
-        (headers, Some(&*empty))
-    } else {
-        (BTreeMap::new(), None)
-    };
+    let (headers, body) = if method == "POST" { (headers, Some(&*empty)) } else { (BTreeMap::new(), None) };
     let answer = provider.call(&agent(TIMEOUT, Some(TIMEOUT), None), method, path, &headers, body)?;
     let status = answer.status().as_u16();
     // What a POST is answered with does not matter, and may be a stream without end.
-    let text = if method == "GET" {
-        read(answer.into_body()).map_err(|e| e.to_string())?
-    } else {
-        Vec::new()
-    };
+    let text = if method == "GET" { read(answer.into_body()).map_err(|e| e.to_string())? } else { Vec::new() };
     Ok((status, text))
 }
 
@@ -85,10 +74,7 @@ fn names(answer: &Answer, list: &str, key: &str) -> Vec<String> {
     let Ok((200, text)) = answer else { return Vec::new() };
     let value: Value = serde_json::from_slice(text).unwrap_or_default();
     let entries = value[list].as_array().map(Vec::as_slice).unwrap_or_default();
-    entries
-        .iter()
-        .filter_map(|entry| entry[key].as_str().map(str::to_owned))
-        .collect()
+    entries.iter().filter_map(|entry| entry[key].as_str().map(str::to_owned)).collect()
 }
 
 fn support(answer: &Answer) -> Support {
@@ -120,10 +106,7 @@ mod tests {
         assert_eq!(names(&ollama, "models", "name"), ["llama3:latest"]);
         assert!(names(&Ok((200, b"<html>".to_vec())), "data", "id").is_empty());
         assert!(names(&Ok((404, br#"{"data":[{"id":"x"}]}"#.to_vec())), "data", "id").is_empty());
-        let probe = Probe {
-            models: vec!["llama3:latest".into()],
-            ..Probe::default()
-        };
+        let probe = Probe { models: vec!["llama3:latest".into()], ..Probe::default() };
         assert!(probe.has("llama3") && probe.has("llama3:latest") && !probe.has("llama"));
     }
 }

@@ -23,9 +23,7 @@ pub struct Provider {
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Provider")
-            .field("endpoint", &self.endpoint)
-            .finish_non_exhaustive()
+        f.debug_struct("Provider").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -35,10 +33,7 @@ impl Provider {
     /// # Errors
     /// When the URL or a header is none.
     pub fn new(endpoint: &str, auth: &[(String, String)]) -> Result<Self, Error> {
-        let bad = |reason: String| Error::Invalid {
-            what: "a provider header",
-            reason,
-        };
+        let bad = |reason: String| Error::Invalid { what: "a provider header", reason };
         let header = |(name, value): &(String, String)| {
             let parsed =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("has no valid name: {name:?}")))?;
@@ -48,10 +43,7 @@ impl Provider {
             Ok((parsed, value))
         };
         let auth = auth.iter().map(header).collect::<Result<_, Error>>()?;
-        Ok(Provider {
-            endpoint: base_url("the endpoint", endpoint)?,
-            auth,
-        })
+        Ok(Provider { endpoint: base_url("the endpoint", endpoint)?, auth })
     }
 
     /// A connection pool of its own, which can be shut down to cut off the call that uses it.
@@ -91,9 +83,7 @@ impl Provider {
     }
 
     fn is_auth(&self, name: &str) -> bool {
-        self.auth
-            .iter()
-            .any(|(auth, _)| auth.as_str().eq_ignore_ascii_case(name))
+        self.auth.iter().any(|(auth, _)| auth.as_str().eq_ignore_ascii_case(name))
     }
 
     /// The URL of a path. A hub must not reach anything but this provider, whatever path it sends.
@@ -106,11 +96,7 @@ impl Provider {
             return Err("the hub asked for a path that is not passed on".into());
         }
         // An endpoint that ends in /v1 must not get it twice.
-        let path = if self.endpoint.ends_with("/v1") {
-            path.strip_prefix("/v1").unwrap_or(path)
-        } else {
-            path
-        };
+        let path = if self.endpoint.ends_with("/v1") { path.strip_prefix("/v1").unwrap_or(path) } else { path };
         Ok(format!("{}{path}", self.endpoint))
     }
 }
@@ -123,26 +109,13 @@ mod tests {
     fn urls_stay_within_the_provider() {
         let provider = Provider::new("http://h:1/", &[]).unwrap();
         assert_eq!(provider.url("/v1/models?x=1").unwrap(), "http://h:1/v1/models?x=1");
-        for bad in [
-            "",
-            "x",
-            "//evil/",
-            "/../x",
-            "/v1/%2E%2e/x",
-            "/a b",
-            "/a\r\nX: y",
-            "@evil",
-            "/v1/..?x",
-            "/a#b",
-            "/\\x",
-        ] {
+        for bad in
+            ["", "x", "//evil/", "/../x", "/v1/%2E%2e/x", "/a b", "/a\r\nX: y", "@evil", "/v1/..?x", "/a#b", "/\\x"]
+        {
             assert!(provider.url(bad).is_err(), "{bad:?}");
         }
         let versioned = Provider::new("http://h/v1/", &[]).unwrap();
-        assert_eq!(
-            versioned.url("/v1/chat/completions").unwrap(),
-            "http://h/v1/chat/completions"
-        );
+        assert_eq!(versioned.url("/v1/chat/completions").unwrap(), "http://h/v1/chat/completions");
     }
 
     #[test]

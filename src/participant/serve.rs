@@ -83,18 +83,8 @@ impl Workers {
     /// Workers that answer on `writer`.
     pub fn new(provider: Provider, writer: Writer, binary: bool) -> Self {
         let (jobs, queue) = unbounded();
-        let shared = Shared {
-            provider,
-            writer,
-            binary,
-            running: Mutex::default(),
-            idle: AtomicUsize::new(0),
-        };
-        Workers {
-            shared: Arc::new(shared),
-            jobs,
-            queue,
-        }
+        let shared = Shared { provider, writer, binary, running: Mutex::default(), idle: AtomicUsize::new(0) };
+        Workers { shared: Arc::new(shared), jobs, queue }
     }
 
     /// Begins a request.
@@ -125,27 +115,19 @@ impl Workers {
     /// Gives a job to a worker that waits, or to a new one.
     fn hand_out(&self, job: Job) {
         let id = job.id.clone();
-        let waits = self
-            .shared
-            .idle
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
-            .is_ok();
+        let waits = self.shared.idle.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
         let _ = self.jobs.send(job);
         if waits {
             return;
         }
         let (shared, queue) = (self.shared.clone(), self.queue.clone());
-        let spawned = thread::Builder::new()
-            .name("provider call".into())
-            .stack_size(STACK)
-            .spawn(move || {
-                work(&shared, &queue);
-            });
+        let spawned = thread::Builder::new().name("provider call".into()).stack_size(STACK).spawn(move || {
+            work(&shared, &queue);
+        });
         if spawned.is_err() {
             let _ = self.queue.try_recv();
             self.shared.running().remove(&id);
-            self.shared
-                .fail(&id, "participant", "the participant has no thread for the request");
+            self.shared.fail(&id, "participant", "the participant has no thread for the request");
         }
     }
 
@@ -197,24 +179,19 @@ impl Shared {
 
     /// One call, its answer sent piece by piece. Once it is cancelled nothing more is said of it.
     fn call(&self, job: &Job, agent: &Agent) -> Result<(), (&'static str, String)> {
-        let answer = self
-            .provider
-            .call(agent, &job.method, &job.path, &job.headers, job.body.as_deref());
+        let answer = self.provider.call(agent, &job.method, &job.path, &job.headers, job.body.as_deref());
         let answer = answer.map_err(|reason| ("connect", reason))?;
         let gone = |e: crate::tunnel::TunnelError| ("tunnel", e.to_string());
         if job.ticket.is_cancelled() {
             return Ok(());
         }
         let headers = passed_on(answer.headers());
-        self.writer
-            .text(&tunnel::encode_start(&job.id, answer.status().as_u16(), &headers))
-            .map_err(gone)?;
+        self.writer.text(&tunnel::encode_start(&job.id, answer.status().as_u16(), &headers)).map_err(gone)?;
         let mut body = answer.into_body().into_reader();
         let mut piece = vec![0; PIECE];
         loop {
-            let read = body
-                .read(&mut piece)
-                .map_err(|e| ("stream", format!("the provider's answer broke off: {e}")))?;
+            let read =
+                body.read(&mut piece).map_err(|e| ("stream", format!("the provider's answer broke off: {e}")))?;
             if job.ticket.is_cancelled() {
                 return Ok(());
             }
@@ -255,6 +232,5 @@ fn passed_on(headers: &HeaderMap) -> BTreeMap<String, String> {
         "upgrade",
     ];
     let kept = headers.iter().filter(|(name, _)| !DROPPED.contains(&name.as_str()));
-    kept.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
-        .collect()
+    kept.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
 }

@@ -159,46 +159,25 @@ impl Builder {
     /// When a value is wrong, the provider does not answer, or does not have the model.
     pub fn prepare(mut self) -> Result<Prepared, Error> {
         let client = Client::new(&self.hub_url)?;
-        let client = self
-            .hub_headers
-            .iter()
-            .fold(client, |client, (name, value)| client.with_header(name, value));
+        let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
         let provider = Provider::new(&self.registration.endpoint, &self.auth)?;
         self.registration.endpoint.clone_from(&provider.endpoint);
-        for (what, value) in [
-            ("the participant id", &self.id),
-            ("the model", &self.registration.model),
-        ] {
+        for (what, value) in [("the participant id", &self.id), ("the model", &self.registration.model)] {
             if value.is_empty() {
-                return Err(Error::Invalid {
-                    what,
-                    reason: "must be given".into(),
-                });
+                return Err(Error::Invalid { what, reason: "must be given".into() });
             }
         }
         if self.registration.nickname.is_empty() {
             self.registration.nickname.clone_from(&self.id);
         }
         let endpoint = provider.endpoint.clone();
-        let probe = probe(&provider).map_err(|reason| Error::Provider {
-            endpoint: endpoint.clone(),
-            reason,
-        })?;
+        let probe = probe(&provider).map_err(|reason| Error::Provider { endpoint: endpoint.clone(), reason })?;
         if !probe.has(&self.registration.model) {
             let model = self.registration.model.clone();
-            return Err(Error::ModelMissing {
-                endpoint,
-                model,
-                available: probe.models,
-            });
+            return Err(Error::ModelMissing { endpoint, model, available: probe.models });
         }
         self.registration.capabilities.get_or_insert(probe.capabilities);
-        Ok(Prepared {
-            builder: self,
-            client,
-            provider,
-            probe,
-        })
+        Ok(Prepared { builder: self, client, provider, probe })
     }
 
     /// Probes, registers, opens the tunnel and starts the loops.
@@ -237,10 +216,7 @@ impl Prepared {
     pub fn register(self) -> Result<Joined, Error> {
         let participants = self.client.participants(&self.builder.room);
         let (registered, _) = participants.upsert(&self.builder.id, &self.builder.registration)?;
-        Ok(Joined {
-            prepared: self,
-            registered,
-        })
+        Ok(Joined { prepared: self, registered })
     }
 }
 
@@ -262,12 +238,7 @@ impl Joined {
     /// When it can't be opened. The registration is removed then.
     pub fn open_tunnel(self) -> Result<Session, Error> {
         let Joined { prepared, registered } = self;
-        let Prepared {
-            builder,
-            client,
-            provider,
-            ..
-        } = prepared;
+        let Prepared { builder, client, provider, .. } = prepared;
         let opened = dial(&registered, &builder.hub_headers)
             .and_then(|tunnel| Session::run(&builder, &client, provider, &registered, tunnel));
         if opened.is_err() {
@@ -279,27 +250,12 @@ impl Joined {
 
 fn dial(registered: &Registered, headers: &[(String, String)]) -> Result<Connected, Error> {
     let ticket = &registered.tunnel;
-    let url = format!(
-        "{}?token={}&frames={FRAMES_BINARY}",
-        ticket.url,
-        crate::client::http::encode(&ticket.token)
-    );
-    let headers: Vec<_> = headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_str()))
-        .collect();
-    let limits = Limits {
-        max_message: MAX_TO_PARTICIPANT,
-        ..Limits::default()
-    };
+    let url = format!("{}?token={}&frames={FRAMES_BINARY}", ticket.url, crate::client::http::encode(&ticket.token));
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_WITHIN).map_err(|error| match error {
-        ConnectError::Io(error) => Error::Unreachable {
-            url: ticket.url.clone(),
-            reason: error.to_string(),
-        },
-        other => Error::Tunnel {
-            reason: other.to_string(),
-        },
+        ConnectError::Io(error) => Error::Unreachable { url: ticket.url.clone(), reason: error.to_string() },
+        other => Error::Tunnel { reason: other.to_string() },
     })
 }
 
@@ -354,16 +310,10 @@ impl Session {
             hub_url: hub_url.into(),
             room: room.into(),
             id: String::new(),
-            registration: Registration {
-                endpoint: DEFAULT_ENDPOINT.into(),
-                ..Registration::default()
-            },
+            registration: Registration { endpoint: DEFAULT_ENDPOINT.into(), ..Registration::default() },
             auth: Vec::new(),
             hub_headers: Vec::new(),
-            timing: Timing {
-                beat: Duration::from_secs(HEARTBEAT_SECS),
-                silence: Duration::from_secs(TIMEOUT_SECS),
-            },
+            timing: Timing { beat: Duration::from_secs(HEARTBEAT_SECS), silence: Duration::from_secs(TIMEOUT_SECS) },
         }
     }
 
@@ -375,9 +325,8 @@ impl Session {
         tunnel: Connected,
     ) -> Result<Self, Error> {
         let (reader, writer, headers) = tunnel;
-        let binary = headers
-            .iter()
-            .any(|(name, value)| name.eq_ignore_ascii_case(FRAMES_HEADER) && value == FRAMES_BINARY);
+        let binary =
+            headers.iter().any(|(name, value)| name.eq_ignore_ascii_case(FRAMES_HEADER) && value == FRAMES_BINARY);
         let (running, over) = bounded(0);
         let inner = Arc::new(Inner {
             client: client.clone(),
@@ -408,10 +357,7 @@ impl Session {
     fn spawn(&mut self, name: &str, work: impl FnOnce(&Inner) + Send + 'static) -> Result<(), Error> {
         let inner = self.handle.0.clone();
         let thread = thread::Builder::new().name(name.into()).spawn(move || work(&inner));
-        let thread = thread.map_err(|e| Error::System {
-            what: "starting a thread",
-            reason: e.to_string(),
-        })?;
+        let thread = thread.map_err(|e| Error::System { what: "starting a thread", reason: e.to_string() })?;
         lock(&self.threads).push(thread);
         Ok(())
     }
@@ -456,10 +402,7 @@ impl SessionHandle {
     /// Waits until the session is over.
     pub fn wait_until_closed(&self) -> CloseEvent {
         let _ = self.0.over.recv();
-        lock(&self.0.end).clone().unwrap_or(CloseEvent {
-            reason: CloseReason::Closed,
-            error: None,
-        })
+        lock(&self.0.end).clone().unwrap_or(CloseEvent { reason: CloseReason::Closed, error: None })
     }
 
     /// Removes the participant and closes the tunnel. After the first call it does nothing.
@@ -475,10 +418,7 @@ impl SessionHandle {
 impl Inner {
     /// Notes how the session ended, wakes everybody and closes the tunnel. The first end counts.
     fn end(&self, reason: CloseReason, error: Option<Error>) {
-        lock(&self.end).get_or_insert_with(|| CloseEvent {
-            reason,
-            error: error.map(Arc::new),
-        });
+        lock(&self.end).get_or_insert_with(|| CloseEvent { reason, error: error.map(Arc::new) });
         lock(&self.running).take();
         self.writer.close(CLOSE_NORMAL, reason.as_str());
     }
@@ -510,12 +450,7 @@ impl Inner {
                     return;
                 }
                 Err(error) => {
-                    self.end(
-                        CloseReason::TunnelClosed,
-                        Some(Error::Tunnel {
-                            reason: error.to_string(),
-                        }),
-                    );
+                    self.end(CloseReason::TunnelClosed, Some(Error::Tunnel { reason: error.to_string() }));
                     return;
                 }
             }
@@ -529,13 +464,8 @@ impl Inner {
 
     fn ping(&self) {
         loop {
-            let timestamp = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_millis();
-            let sent = self
-                .writer
-                .text(encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes());
+            let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+            let sent = self.writer.text(encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes());
             let silent = elapsed(self.start).saturating_sub(self.heard.load(Ordering::Relaxed));
             let error = match sent {
                 Err(error) => Some(error.to_string()),
@@ -561,10 +491,8 @@ impl Inner {
                 Ok(_) => failed = 0,
                 Err(error) => {
                     failed += 1;
-                    let unknown = matches!(
-                        error.code(),
-                        Some(ErrorCode::RoomNotFound | ErrorCode::ParticipantNotFound)
-                    );
+                    let unknown =
+                        matches!(error.code(), Some(ErrorCode::RoomNotFound | ErrorCode::ParticipantNotFound));
                     if (unknown || failed >= MAX_FAILED) && !self.is_over() {
                         self.end(CloseReason::HeartbeatFailed, Some(error));
                         return;

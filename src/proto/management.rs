@@ -369,10 +369,7 @@ pub struct TunnelTicket {
 
 impl std::fmt::Debug for TunnelTicket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TunnelTicket")
-            .field("url", &self.url)
-            .field("token", &"[redacted]")
-            .finish()
+        f.debug_struct("TunnelTicket").field("url", &self.url).field("token", &"[redacted]").finish()
     }
 }
 
@@ -472,28 +469,18 @@ mod tests {
 
     #[test]
     fn absent_values_are_left_out_but_the_tunnel_time_is_null() {
-        let connection = Connection {
-            kind: ConnectionKind::Direct,
-            connected: true,
-            last_tunnel_seen_at: None,
-        };
+        let connection = Connection { kind: ConnectionKind::Direct, connected: true, last_tunnel_seen_at: None };
         assert_eq!(
             serde_json::to_string(&connection).unwrap(),
             r#"{"kind":"direct","connected":true,"lastTunnelSeenAt":null}"#
         );
         assert_eq!(serde_json::to_string(&Specs::default()).unwrap(), "{}");
-        assert_eq!(
-            serde_json::to_string(&ShownConfig::default()).unwrap(),
-            r#"{"hasInstructions":false}"#
-        );
+        assert_eq!(serde_json::to_string(&ShownConfig::default()).unwrap(), r#"{"hasInstructions":false}"#);
     }
 
     #[test]
     fn a_ticket_is_never_printed() {
-        let ticket = TunnelTicket {
-            url: "ws://h/".into(),
-            token: "s3cret".into(),
-        };
+        let ticket = TunnelTicket { url: "ws://h/".into(), token: "s3cret".into() };
         assert!(!format!("{ticket:?}").contains("s3cret"));
     }
 }

@@ -23,10 +23,7 @@ pub struct BadRequest {
 
 impl BadRequest {
     fn field(field: &'static str, problem: &str) -> Self {
-        BadRequest {
-            field: Some(field),
-            message: format!("\"{field}\" {problem}"),
-        }
+        BadRequest { field: Some(field), message: format!("\"{field}\" {problem}") }
     }
 }
 
@@ -105,9 +102,7 @@ impl<'a> Members<'a> {
     /// # Errors
     /// When it is missing, empty, or not text.
     pub fn model(&self) -> Result<String, BadRequest> {
-        let raw = self
-            .get("model")
-            .ok_or_else(|| BadRequest::field("model", "is required"))?;
+        let raw = self.get("model").ok_or_else(|| BadRequest::field("model", "is required"))?;
         let model: String = serde_json::from_str(raw).map_err(|_| BadRequest::field("model", "must be text"))?;
         if model.is_empty() {
             return Err(BadRequest::field("model", "must not be empty"));
@@ -132,9 +127,7 @@ impl<'a> Members<'a> {
     /// # Errors
     /// When it is missing or of the wrong type.
     pub fn check_chat(&self) -> Result<(), BadRequest> {
-        let raw = self
-            .get("messages")
-            .ok_or_else(|| BadRequest::field("messages", "is required"))?;
+        let raw = self.get("messages").ok_or_else(|| BadRequest::field("messages", "is required"))?;
         roles(raw).map(drop)
     }
 
@@ -157,10 +150,7 @@ impl<'a> Members<'a> {
             ("seed", &sampling.seed),
         ];
         for (key, value) in numbers {
-            if let Some(value) = value
-                .as_ref()
-                .filter(|_| self.get(key).is_none() && !self.says_otherwise(key))
-            {
+            if let Some(value) = value.as_ref().filter(|_| self.get(key).is_none() && !self.says_otherwise(key)) {
                 self.set(key, value.to_string());
             }
         }
@@ -184,10 +174,7 @@ impl<'a> Members<'a> {
         }
         let rest = raw.trim_start().strip_prefix('[').unwrap_or("]");
         let comma = if roles.is_empty() { "" } else { "," };
-        let messages = format!(
-            r#"[{{"role":"system","content":{}}}{comma}{rest}"#,
-            json_text(instructions)
-        );
+        let messages = format!(r#"[{{"role":"system","content":{}}}{comma}{rest}"#, json_text(instructions));
         self.set("messages", messages);
         Ok(())
     }
@@ -205,12 +192,8 @@ fn roles(messages: &str) -> Result<Vec<Cow<'_, str>>, BadRequest> {
         #[serde(default, borrow)]
         role: Cow<'a, str>,
     }
-    let messages: Vec<Message<'_>> = serde_json::from_str(messages).map_err(|_| {
-        BadRequest::field(
-            "messages",
-            "must be a list of objects, each with a \"role\" that is text",
-        )
-    })?;
+    let messages: Vec<Message<'_>> = serde_json::from_str(messages)
+        .map_err(|_| BadRequest::field("messages", "must be a list of objects, each with a \"role\" that is text"))?;
     Ok(messages.into_iter().map(|m| m.role).collect())
 }
 
@@ -297,9 +280,7 @@ mod tests {
         let mut members =
             Members::parse(br#"{"messages":[ {"role":"user","content":"hi"}],"temperature":0,"top_p":null}"#).unwrap();
         members
-            .fill_chat(&config(
-                r#"{"temperature":1,"top_p":0.5,"seed":7,"stop":["x"],"instructions":"Be \"kind\"."}"#,
-            ))
+            .fill_chat(&config(r#"{"temperature":1,"top_p":0.5,"seed":7,"stop":["x"],"instructions":"Be \"kind\"."}"#))
             .unwrap();
         assert_eq!(
             members.to_json(),

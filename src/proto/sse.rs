@@ -155,22 +155,8 @@ mod tests {
     fn reads_the_same_wherever_it_is_cut() {
         let whole = decode(&[STREAM]);
         assert_eq!(whole.len(), 3);
-        assert_eq!(
-            whole[0],
-            Event {
-                event: Some("a".into()),
-                data: "1\n2".into(),
-                id: None
-            }
-        );
-        assert_eq!(
-            whole[1],
-            Event {
-                event: None,
-                data: "3".into(),
-                id: Some("7".into())
-            }
-        );
+        assert_eq!(whole[0], Event { event: Some("a".into()), data: "1\n2".into(), id: None });
+        assert_eq!(whole[1], Event { event: None, data: "3".into(), id: Some("7".into()) });
         assert_eq!(whole[2].data, "");
         for at in 0..STREAM.len() {
             assert_eq!(decode(&[&STREAM[..at], &STREAM[at..]]), whole, "cut at {at}");
@@ -182,14 +168,7 @@ mod tests {
         let text = encode("llm.request", r#"{"a":"ü"}"#);
         assert_eq!(text, "event: llm.request\ndata: {\"a\":\"ü\"}\n\n");
         let events = decode(&[KEEP_ALIVE.as_bytes(), text.as_bytes()]);
-        assert_eq!(
-            events,
-            [Event {
-                event: Some("llm.request".into()),
-                data: r#"{"a":"ü"}"#.into(),
-                id: None
-            }]
-        );
+        assert_eq!(events, [Event { event: Some("llm.request".into()), data: r#"{"a":"ü"}"#.into(), id: None }]);
     }
 
     #[test]

@@ -255,9 +255,7 @@ impl<'a> Flat<'a> {
 }
 
 fn need<'a>(field: Option<Text<'a>>, name: &str) -> Result<Cow<'a, str>, BadMessage> {
-    field
-        .map(|t| t.0)
-        .ok_or_else(|| BadMessage(format!("{name} is missing")))
+    field.map(|t| t.0).ok_or_else(|| BadMessage(format!("{name} is missing")))
 }
 
 /// Reads what the hub said.
@@ -280,9 +278,7 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
                 stream: flat.stream.unwrap_or(false),
             })
         }
-        "tunnel.cancel" => FromHub::Cancel {
-            request_id: need(flat.request_id, "requestId")?,
-        },
+        "tunnel.cancel" => FromHub::Cancel { request_id: need(flat.request_id, "requestId")? },
         "tunnel.pong" => FromHub::Pong,
         _ => FromHub::Unknown,
     })
@@ -305,15 +301,9 @@ pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMes
                 .filter(|s| (100..600).contains(s))
                 .ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
             let headers = flat.headers()?.into_iter().collect();
-            FromParticipant::Start {
-                status,
-                headers,
-                request_id: need(flat.request_id, "requestId")?,
-            }
+            FromParticipant::Start { status, headers, request_id: need(flat.request_id, "requestId")? }
         }
-        "tunnel.response.end" => FromParticipant::End {
-            request_id: need(flat.request_id, "requestId")?,
-        },
+        "tunnel.response.end" => FromParticipant::End { request_id: need(flat.request_id, "requestId")? },
         "tunnel.response.error" => FromParticipant::Error {
             request_id: need(flat.request_id, "requestId")?,
             stage: flat.stage.unwrap_or_default().0.into_owned(),
@@ -331,9 +321,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 fn decode_chunk(base64: &str) -> Result<Vec<u8>, BadMessage> {
-    LENIENT
-        .decode(base64)
-        .map_err(|e| BadMessage(format!("chunk is not base64: {e}")))
+    LENIENT.decode(base64).map_err(|e| BadMessage(format!("chunk is not base64: {e}")))
 }
 
 /// A participant's `tunnel.response.start`.
@@ -346,13 +334,7 @@ pub fn encode_start(request_id: &str, status: u16, headers: &BTreeMap<String, St
         status: u16,
         headers: &'a BTreeMap<String, String>,
     }
-    serde_json::to_vec(&Start {
-        r#type: "tunnel.response.start",
-        request_id,
-        status,
-        headers,
-    })
-    .unwrap_or_default()
+    serde_json::to_vec(&Start { r#type: "tunnel.response.start", request_id, status, headers }).unwrap_or_default()
 }
 
 /// A participant's `tunnel.response.chunk`, with the bytes as base64.
@@ -410,9 +392,7 @@ pub fn binary_head(request_id: &str) -> Option<Vec<u8>> {
 /// # Errors
 /// When it is shorter than its head says, or the id is no UTF-8.
 pub fn decode_binary(message: &[u8]) -> Result<(&str, &[u8]), BadMessage> {
-    let (length, rest) = message
-        .split_first()
-        .ok_or_else(|| BadMessage("an empty binary message".into()))?;
+    let (length, rest) = message.split_first().ok_or_else(|| BadMessage("an empty binary message".into()))?;
     let (id, bytes) = rest
         .split_at_checked(usize::from(*length))
         .ok_or_else(|| BadMessage("a binary message is cut short".into()))?;
@@ -438,13 +418,8 @@ mod tests {
             stream: true,
         };
         let text = String::from_utf8(encode(&ToParticipant::Request(request))).unwrap();
-        assert!(
-            text.starts_with(r#"{"type":"tunnel.request","requestId":"r1","#),
-            "{text}"
-        );
-        let FromHub::Request(read) = decode_from_hub(&text).unwrap() else {
-            panic!("{text}")
-        };
+        assert!(text.starts_with(r#"{"type":"tunnel.request","requestId":"r1","#), "{text}");
+        let FromHub::Request(read) = decode_from_hub(&text).unwrap() else { panic!("{text}") };
         assert_eq!(read.body.unwrap().get(), body);
         assert_eq!(read.headers["Content-Type"], "application/json");
         assert!(read.stream);
@@ -465,41 +440,24 @@ mod tests {
         let start = String::from_utf8(encode_start("r", 200, &headers)).unwrap();
         assert_eq!(
             decode_from_participant(&start).unwrap(),
-            FromParticipant::Start {
-                request_id: "r".into(),
-                status: 200,
-                headers: headers.into_iter().collect()
-            }
+            FromParticipant::Start { request_id: "r".into(), status: 200, headers: headers.into_iter().collect() }
         );
         let bytes: Vec<u8> = (0..=255).collect();
         assert_eq!(
             decode_from_participant(&encode_chunk("r\"1", &bytes)).unwrap(),
-            FromParticipant::Chunk {
-                request_id: "r\"1".into(),
-                bytes
-            }
+            FromParticipant::Chunk { request_id: "r\"1".into(), bytes }
         );
-        assert_eq!(
-            decode_from_participant(&encode_end("r")).unwrap(),
-            FromParticipant::End { request_id: "r".into() }
-        );
+        assert_eq!(decode_from_participant(&encode_end("r")).unwrap(), FromParticipant::End { request_id: "r".into() });
         assert_eq!(
             decode_from_participant(&encode_error("r", "connect", "it \"broke\"")).unwrap(),
-            FromParticipant::Error {
-                request_id: "r".into(),
-                stage: "connect".into(),
-                message: "it \"broke\"".into()
-            }
+            FromParticipant::Error { request_id: "r".into(), stage: "connect".into(), message: "it \"broke\"".into() }
         );
         assert_eq!(decode_from_participant(&encode_ping(5)).unwrap(), FromParticipant::Ping);
     }
 
     #[test]
     fn unknown_types_are_ignored_and_bad_messages_named() {
-        assert_eq!(
-            decode_from_participant(r#"{"type":"tunnel.new","x":[]}"#).unwrap(),
-            FromParticipant::Unknown
-        );
+        assert_eq!(decode_from_participant(r#"{"type":"tunnel.new","x":[]}"#).unwrap(), FromParticipant::Unknown);
         for bad in [
             "",
             "[]",

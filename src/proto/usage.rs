@@ -96,10 +96,7 @@ impl UsageWatch {
         // Messages streams tell the prompt's tokens at the start and the answer's at the end: later counts complete
         // earlier ones.
         self.found.input = spelled.prompt_tokens.or(spelled.input_tokens).or(self.found.input);
-        self.found.output = spelled
-            .completion_tokens
-            .or(spelled.output_tokens)
-            .or(self.found.output);
+        self.found.output = spelled.completion_tokens.or(spelled.output_tokens).or(self.found.output);
         self.found.total = spelled.total_tokens.or(self.found.total);
     }
 }
@@ -139,10 +136,7 @@ fn object_length(bytes: &[u8]) -> Scan {
             _ => {}
         }
         if depth == 0 {
-            return Scan::Whole {
-                from: start,
-                to: at + 1,
-            };
+            return Scan::Whole { from: start, to: at + 1 };
         }
     }
     Scan::Partial
@@ -156,10 +150,7 @@ impl Metrics {
             (None, None) => None,
             (input, output) => Some(input.unwrap_or(0).saturating_add(output.unwrap_or(0))),
         });
-        let per_second = usage
-            .output
-            .filter(|_| duration_ms > 0)
-            .map(|n| n as f64 * 1000.0 / duration_ms as f64);
+        let per_second = usage.output.filter(|_| duration_ms > 0).map(|n| n as f64 * 1000.0 / duration_ms as f64);
         Metrics {
             ttft_ms,
             duration_ms,
@@ -192,15 +183,7 @@ data: [DONE]
 
 "#;
         for cut in 0..stream.len() {
-            assert_eq!(
-                watch(stream, cut),
-                Usage {
-                    input: Some(3),
-                    output: Some(4),
-                    total: Some(7)
-                },
-                "cut at {cut}"
-            );
+            assert_eq!(watch(stream, cut), Usage { input: Some(3), output: Some(4), total: Some(7) }, "cut at {cut}");
         }
     }
 
@@ -210,27 +193,13 @@ data: [DONE]
         for byte in br#"{"usage":{"input_tokens":1,"output_tokens":2}}"# {
             watch.push(&[*byte]);
         }
-        assert_eq!(
-            watch.usage(),
-            Usage {
-                input: Some(1),
-                output: Some(2),
-                total: None
-            }
-        );
+        assert_eq!(watch.usage(), Usage { input: Some(1), output: Some(2), total: None });
     }
 
     #[test]
     fn later_counts_complete_earlier_ones() {
         let stream = br#"{"message":{"usage":{"input_tokens":5,"output_tokens":1}}} {"usage":{"output_tokens":9}}"#;
-        assert_eq!(
-            watch(stream, 10),
-            Usage {
-                input: Some(5),
-                output: Some(9),
-                total: None
-            }
-        );
+        assert_eq!(watch(stream, 10), Usage { input: Some(5), output: Some(9), total: None });
     }
 
     #[test]
@@ -246,15 +215,7 @@ data: [DONE]
 
     #[test]
     fn metrics_make_up_the_total() {
-        let metrics = Metrics::new(
-            5,
-            500,
-            Usage {
-                input: Some(1),
-                output: Some(10),
-                total: None,
-            },
-        );
+        let metrics = Metrics::new(5, 500, Usage { input: Some(1), output: Some(10), total: None });
         assert_eq!(metrics.total_tokens, Some(11));
         assert_eq!(metrics.tokens_per_second, Some(20.0));
         assert_eq!(Metrics::new(0, 0, Usage::default()).tokens_per_second, None);

@@ -24,10 +24,7 @@ pub struct FieldError {
 
 impl FieldError {
     fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        FieldError {
-            field: field.into(),
-            problem: problem.into(),
-        }
+        FieldError { field: field.into(), problem: problem.into() }
     }
 
     /// As the `details` of an error answer.
@@ -57,11 +54,7 @@ impl<'a> Fields<'a> {
     }
 
     fn name(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// A field's value; `null` counts as absent.
@@ -77,10 +70,7 @@ impl<'a> Fields<'a> {
         match self.get(key) {
             None => Ok(None),
             Some(Value::String(text)) if text.len() <= max => Ok(Some(text.clone())),
-            Some(Value::String(_)) => Err(FieldError::new(
-                self.name(key),
-                format!("must be at most {max} bytes long"),
-            )),
+            Some(Value::String(_)) => Err(FieldError::new(self.name(key), format!("must be at most {max} bytes long"))),
             Some(_) => Err(FieldError::new(self.name(key), "must be text")),
         }
     }
@@ -92,10 +82,7 @@ impl<'a> Fields<'a> {
             Value::Number(_) if max == f64::MAX => {
                 Err(FieldError::new(self.name(key), format!("must be at least {min}")))
             }
-            Value::Number(_) => Err(FieldError::new(
-                self.name(key),
-                format!("must be between {min} and {max}"),
-            )),
+            Value::Number(_) => Err(FieldError::new(self.name(key), format!("must be between {min} and {max}"))),
             _ => Err(FieldError::new(self.name(key), "must be a number")),
         }
     }
@@ -133,14 +120,8 @@ impl<'a> Fields<'a> {
     }
 
     fn as_config(&self) -> Result<RuntimeConfig, FieldError> {
-        if let Some(max) = self
-            .integer("max_tokens")?
-            .filter(|n| n.as_u64().is_none_or(|n| n == 0))
-        {
-            return Err(FieldError::new(
-                self.name("max_tokens"),
-                format!("must be at least 1, not {max}"),
-            ));
+        if let Some(max) = self.integer("max_tokens")?.filter(|n| n.as_u64().is_none_or(|n| n == 0)) {
+            return Err(FieldError::new(self.name("max_tokens"), format!("must be at least 1, not {max}")));
         }
         let instructions = self.text("instructions", MAX_INSTRUCTIONS)?;
         if instructions.as_ref().is_some_and(|text| text.trim().is_empty()) {
@@ -201,9 +182,7 @@ impl<'a> Fields<'a> {
 /// # Errors
 /// Names the first field that is out of its range; the field is empty where `value` is no object.
 pub fn parse_config(value: &Value) -> Result<RuntimeConfig, FieldError> {
-    let map = value
-        .as_object()
-        .ok_or_else(|| FieldError::new("", "must be a JSON object"))?;
+    let map = value.as_object().ok_or_else(|| FieldError::new("", "must be a JSON object"))?;
     Fields::of(map).as_config()
 }
 
@@ -226,10 +205,7 @@ pub fn merge(over: &RuntimeConfig, under: &RuntimeConfig) -> RuntimeConfig {
 
 /// A config as clients may see it.
 pub fn shown(config: &RuntimeConfig) -> ShownConfig {
-    ShownConfig {
-        sampling: config.sampling.clone(),
-        has_instructions: config.instructions.is_some(),
-    }
+    ShownConfig { sampling: config.sampling.clone(), has_instructions: config.instructions.is_some() }
 }
 
 #[cfg(test)]
@@ -246,14 +222,8 @@ mod tests {
             "presence_penalty": 2.0, "seed": -5, "instructions": "x", "unknown": {}});
         let config = config(value).unwrap();
         assert_eq!(config.sampling.temperature, Some(2.into()));
-        assert_eq!(
-            config.sampling.stop.as_deref(),
-            Some(&["a".to_owned(), "b".to_owned()][..])
-        );
-        assert_eq!(
-            self::config(json!({"temperature": null})).unwrap(),
-            RuntimeConfig::default()
-        );
+        assert_eq!(config.sampling.stop.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
+        assert_eq!(self::config(json!({"temperature": null})).unwrap(), RuntimeConfig::default());
     }
 
     #[test]
@@ -300,18 +270,12 @@ mod tests {
         let room = config(json!({"temperature": 1, "seed": 1, "instructions": "room"})).unwrap();
         let own = config(json!({"temperature": 0, "top_p": 1})).unwrap();
         let merged = merge(&own, &room);
-        assert_eq!(
-            merged,
-            config(json!({"temperature": 0, "top_p": 1, "seed": 1, "instructions": "room"})).unwrap()
-        );
+        assert_eq!(merged, config(json!({"temperature": 0, "top_p": 1, "seed": 1, "instructions": "room"})).unwrap());
     }
 
     #[test]
     fn instructions_are_never_shown() {
         let shown = shown(&config(json!({"instructions": "secret", "seed": 1})).unwrap());
-        assert_eq!(
-            serde_json::to_string(&shown).unwrap(),
-            r#"{"seed":1,"hasInstructions":true}"#
-        );
+        assert_eq!(serde_json::to_string(&shown).unwrap(), r#"{"seed":1,"hasInstructions":true}"#);
     }
 }

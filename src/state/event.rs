@@ -118,12 +118,7 @@ pub fn connected(client_id: &str, room: &str, at: u64) -> String {
 }
 
 fn envelope(kind: &str, at: u64, room: &str, data: Value) -> String {
-    let envelope = EventEnvelope {
-        kind: kind.to_owned(),
-        timestamp: at,
-        room_code: room.to_owned(),
-        data,
-    };
+    let envelope = EventEnvelope { kind: kind.to_owned(), timestamp: at, room_code: room.to_owned(), data };
     sse::encode(kind, &serde_json::to_string(&envelope).unwrap_or_default())
 }
 
@@ -139,11 +134,7 @@ mod tests {
     use super::*;
 
     fn event(kind: EventKind) -> Event {
-        Event {
-            at: 5,
-            room: RoomCode::parse("ABC234").unwrap(),
-            kind,
-        }
+        Event { at: 5, room: RoomCode::parse("ABC234").unwrap(), kind }
     }
 
     fn data(text: &str) -> Value {

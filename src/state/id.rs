@@ -24,12 +24,7 @@ impl RoomCode {
     pub fn draw(random: Random<'_>) -> Self {
         let mut bytes = [0; 6];
         random(&mut bytes);
-        RoomCode(
-            bytes
-                .iter()
-                .map(|b| char::from(ALPHABET[usize::from(b % 32)]))
-                .collect(),
-        )
+        RoomCode(bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect())
     }
 
     /// The code, in upper case.
@@ -109,10 +104,7 @@ pub fn room_id(random: Random<'_>) -> String {
 fn url_safe<const N: usize>(random: Random<'_>) -> String {
     let mut bytes = [0; N];
     random(&mut bytes);
-    bytes
-        .iter()
-        .map(|b| char::from(URL_SAFE[usize::from(b % 64)]))
-        .collect()
+    bytes.iter().map(|b| char::from(URL_SAFE[usize::from(b % 64)])).collect()
 }
 
 /// A random UUID (RFC 9562, version 4).
@@ -178,9 +170,6 @@ mod tests {
 
     #[test]
     fn uuids_say_their_version() {
-        assert_eq!(
-            uuid(&mut |bytes| bytes.fill(0xff)),
-            "ffffffff-ffff-4fff-bfff-ffffffffffff"
-        );
+        assert_eq!(uuid(&mut |bytes| bytes.fill(0xff)), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }
 }

@@ -45,21 +45,13 @@ impl Refusal {
     /// The status, the text and the code of the answer (WIRE.md, "Inference plane").
     pub fn answer(self) -> (u16, &'static str, ErrorCode) {
         match self {
-            Refusal::NoneAvailable => (
-                404,
-                "No available participant for the requested model",
-                ErrorCode::ModelNotFound,
-            ),
-            Refusal::Busy => (
-                409,
-                "Participant is already handling another request.",
-                ErrorCode::ParticipantBusy,
-            ),
-            Refusal::NoTunnel => (
-                503,
-                "Participant tunnel is not connected.",
-                ErrorCode::ParticipantTunnelNotConnected,
-            ),
+            Refusal::NoneAvailable => {
+                (404, "No available participant for the requested model", ErrorCode::ModelNotFound)
+            }
+            Refusal::Busy => (409, "Participant is already handling another request.", ErrorCode::ParticipantBusy),
+            Refusal::NoTunnel => {
+                (503, "Participant tunnel is not connected.", ErrorCode::ParticipantTunnelNotConnected)
+            }
             Refusal::Offline => (503, "Participant is offline", ErrorCode::EndpointNotReachable),
         }
     }

@@ -111,14 +111,7 @@ impl Registry {
         };
         let summary = room.summary();
         self.rooms.insert(code.clone(), room);
-        (
-            summary.clone(),
-            vec![Event {
-                at: now.wall,
-                room: code,
-                kind: EventKind::RoomCreated(summary),
-            }],
-        )
+        (summary.clone(), vec![Event { at: now.wall, room: code, kind: EventKind::RoomCreated(summary) }])
     }
 
     /// All rooms, oldest first.
@@ -133,15 +126,11 @@ impl Registry {
     /// # Errors
     /// [`Missing::Room`].
     pub fn room(&self, code: &str) -> Result<&Room, Missing> {
-        RoomCode::parse(code)
-            .and_then(|code| self.rooms.get(&code))
-            .ok_or(Missing::Room)
+        RoomCode::parse(code).and_then(|code| self.rooms.get(&code)).ok_or(Missing::Room)
     }
 
     fn room_mut(&mut self, code: &str) -> Result<&mut Room, Missing> {
-        RoomCode::parse(code)
-            .and_then(|code| self.rooms.get_mut(&code))
-            .ok_or(Missing::Room)
+        RoomCode::parse(code).and_then(|code| self.rooms.get_mut(&code)).ok_or(Missing::Room)
     }
 
     fn member_mut(&mut self, code: &str, id: &str) -> Result<(&RoomCode, &mut Member), Missing> {
@@ -167,14 +156,8 @@ impl Registry {
         let room = self.room_mut(code)?;
         let created = !room.members.contains_key(&id);
         let token = Secret::draw(random);
-        let ticket = Ticket {
-            token: token.clone(),
-            dies_at: now.mono + TOKEN_SECS * 1000,
-        };
-        let member = room
-            .members
-            .entry(id.clone())
-            .or_insert_with(|| Member::new(id, serial, profile.clone(), now));
+        let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
+        let member = room.members.entry(id.clone()).or_insert_with(|| Member::new(id, serial, profile.clone(), now));
         member.profile = profile;
         member.ticket = Some(ticket);
         member.touch(now);
@@ -191,11 +174,7 @@ impl Registry {
         } else {
             EventKind::ParticipantUpdated(participant)
         };
-        let event = Event {
-            at: now.wall,
-            room: room.code.clone(),
-            kind,
-        };
+        let event = Event { at: now.wall, room: room.code.clone(), kind };
         self.members_so_far += u64::from(created);
         Ok((upserted, vec![event]))
     }
@@ -209,14 +188,7 @@ impl Registry {
         let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
         let member = room.members.remove(&id).ok_or(Missing::Participant)?;
         let kind = EventKind::ParticipantLeft(id.to_string());
-        Ok((
-            Removed { serial: member.serial },
-            vec![Event {
-                at: now.wall,
-                room: room.code.clone(),
-                kind,
-            }],
-        ))
+        Ok((Removed { serial: member.serial }, vec![Event { at: now.wall, room: room.code.clone(), kind }]))
     }
 
     /// Takes a heartbeat.
@@ -229,18 +201,8 @@ impl Registry {
         member.touch(now);
         let status = member.status();
         let back = before == Status::Offline && status != Status::Offline;
-        let events = back
-            .then(|| member.event(code, now, EventKind::ParticipantUpdated))
-            .into_iter()
-            .collect();
-        Ok((
-            Heartbeat {
-                success: true,
-                status,
-                last_seen: now.wall,
-            },
-            events,
-        ))
+        let events = back.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
+        Ok((Heartbeat { success: true, status, last_seen: now.wall }, events))
     }
 
     /// Spends a tunnel token: true once for a live token, never again.
@@ -249,10 +211,7 @@ impl Registry {
     /// What is missing.
     pub fn spend_token(&mut self, code: &str, id: &str, token: &str, now: Now) -> Result<bool, Missing> {
         let (_, member) = self.member_mut(code, id)?;
-        let good = member
-            .ticket
-            .as_ref()
-            .is_some_and(|t| t.token.matches(token) && now.mono < t.dies_at);
+        let good = member.ticket.as_ref().is_some_and(|t| t.token.matches(token) && now.mono < t.dies_at);
         if good {
             member.ticket = None;
         }
@@ -266,16 +225,9 @@ impl Registry {
     pub fn open_tunnel(&mut self, code: &str, id: &str, now: Now) -> Result<(Opened, Vec<Event>), Missing> {
         let tunnel = self.tunnels_so_far + 1;
         let (code, member) = self.member_mut(code, id)?;
-        member.tunnel = Tunnel {
-            open: Some(tunnel),
-            seen: Arc::new(AtomicU64::new(now.wall)),
-        };
+        member.tunnel = Tunnel { open: Some(tunnel), seen: Arc::new(AtomicU64::new(now.wall)) };
         member.touch(now);
-        let opened = Opened {
-            serial: member.serial,
-            tunnel,
-            seen: member.tunnel.seen.clone(),
-        };
+        let opened = Opened { serial: member.serial, tunnel, seen: member.tunnel.seen.clone() };
         let events = vec![member.event(code, now, EventKind::ParticipantUpdated)];
         self.tunnels_so_far = tunnel;
         Ok((opened, events))
@@ -338,9 +290,7 @@ impl Registry {
     /// Gives a place back. Of a participant that has left meanwhile there is none.
     pub fn release(&mut self, picked: &Picked) {
         let room = self.rooms.get_mut(&picked.code);
-        let member = room
-            .and_then(|room| room.members.get_mut(&picked.id))
-            .filter(|m| m.serial == picked.serial);
+        let member = room.and_then(|room| room.members.get_mut(&picked.id)).filter(|m| m.serial == picked.serial);
         if let Some(member) = member {
             member.in_flight = member.in_flight.saturating_sub(1);
         }
@@ -379,19 +329,11 @@ impl Member {
     }
 
     fn event(&self, code: &RoomCode, now: Now, kind: impl FnOnce(Participant) -> EventKind) -> Event {
-        Event {
-            at: now.wall,
-            room: code.clone(),
-            kind: kind(self.shown()),
-        }
+        Event { at: now.wall, room: code.clone(), kind: kind(self.shown()) }
     }
 
     fn offline_event(&self, code: &RoomCode, now: Now) -> Event {
-        Event {
-            at: now.wall,
-            room: code.clone(),
-            kind: EventKind::ParticipantOffline(self.id.to_string()),
-        }
+        Event { at: now.wall, room: code.clone(), kind: EventKind::ParticipantOffline(self.id.to_string()) }
     }
 }
 

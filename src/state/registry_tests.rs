@@ -4,19 +4,14 @@ use super::*;
 use crate::proto::management::{Capabilities, Specs};
 
 fn at(seconds: u64) -> Now {
-    Now {
-        wall: 1_000_000 + seconds * 1000,
-        mono: seconds * 1000,
-    }
+    Now { wall: 1_000_000 + seconds * 1000, mono: seconds * 1000 }
 }
 
 fn counting() -> impl FnMut(&mut [u8]) {
     let mut state = 1u64;
     move |bytes: &mut [u8]| {
         for byte in bytes {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             *byte = (state >> 33) as u8;
         }
     }
@@ -43,25 +38,15 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut story = Story {
-            registry: Registry::default(),
-            random: Box::new(counting()),
-            code: String::new(),
-        };
-        let new = NewRoom {
-            name: "Lab".into(),
-            password_hash: None,
-            defaults: None,
-        };
+        let mut story = Story { registry: Registry::default(), random: Box::new(counting()), code: String::new() };
+        let new = NewRoom { name: "Lab".into(), password_hash: None, defaults: None };
         story.code = story.registry.create_room(new, at(0), &mut *story.random).0.code;
         story
     }
 
     fn register(&mut self, id: &str, model: &str, now: Now) -> (Upserted, Vec<Event>) {
         let id = ParticipantId::parse(id).unwrap();
-        self.registry
-            .upsert(&self.code, id, profile(model), now, &mut *self.random)
-            .unwrap()
+        self.registry.upsert(&self.code, id, profile(model), now, &mut *self.random).unwrap()
     }
 
     fn join(&mut self, id: &str, model: &str, now: Now) -> Opened {
@@ -94,10 +79,7 @@ fn a_participant_is_offline_until_its_tunnel_opens() {
     let (opened, events) = story.registry.open_tunnel(&story.code, "w", at(1)).unwrap();
     assert_eq!(names(&events), ["participant.updated"]);
     assert_eq!(story.status("w"), Status::Online);
-    assert_eq!(
-        names(&story.registry.close_tunnel(&story.code, "w", opened.tunnel, at(2))),
-        ["participant.offline"]
-    );
+    assert_eq!(names(&story.registry.close_tunnel(&story.code, "w", opened.tunnel, at(2))), ["participant.offline"]);
     assert_eq!(story.status("w"), Status::Offline);
 }
 
@@ -130,27 +112,12 @@ fn a_token_is_good_once_and_for_a_minute() {
     let code = story.code.clone();
     let (first, _) = story.register("w", "m", at(0));
     assert_eq!(story.registry.spend_token(&code, "w", "guess", at(1)), Ok(false));
-    assert_eq!(
-        story.registry.spend_token(&code, "w", first.token.reveal(), at(1)),
-        Ok(true)
-    );
-    assert_eq!(
-        story.registry.spend_token(&code, "w", first.token.reveal(), at(1)),
-        Ok(false)
-    );
+    assert_eq!(story.registry.spend_token(&code, "w", first.token.reveal(), at(1)), Ok(true));
+    assert_eq!(story.registry.spend_token(&code, "w", first.token.reveal(), at(1)), Ok(false));
     let (second, _) = story.register("w", "m", at(2));
-    assert_eq!(
-        story.registry.spend_token(&code, "w", second.token.reveal(), at(62)),
-        Ok(false)
-    );
-    assert_eq!(
-        story.registry.spend_token(&code, "other", "t", at(2)),
-        Err(Missing::Participant)
-    );
-    assert_eq!(
-        story.registry.spend_token("ZZZZZZ", "w", "t", at(2)),
-        Err(Missing::Room)
-    );
+    assert_eq!(story.registry.spend_token(&code, "w", second.token.reveal(), at(62)), Ok(false));
+    assert_eq!(story.registry.spend_token(&code, "other", "t", at(2)), Err(Missing::Participant));
+    assert_eq!(story.registry.spend_token("ZZZZZZ", "w", "t", at(2)), Err(Missing::Room));
 }
 
 #[test]
@@ -159,12 +126,7 @@ fn a_superseded_tunnels_late_close_changes_nothing() {
     let first = story.join("w", "m", at(0));
     let second = story.registry.open_tunnel(&story.code, "w", at(1)).unwrap().0;
     assert!(second.tunnel > first.tunnel);
-    assert!(
-        story
-            .registry
-            .close_tunnel(&story.code, "w", first.tunnel, at(2))
-            .is_empty()
-    );
+    assert!(story.registry.close_tunnel(&story.code, "w", first.tunnel, at(2)).is_empty());
     assert_eq!(story.status("w"), Status::Online);
 }
 
@@ -177,23 +139,14 @@ fn silence_is_told_once_and_a_heartbeat_brings_back() {
     assert!(story.registry.expire(at(32)).is_empty());
     assert_eq!(story.pick("w").unwrap_err(), PickError::Refused(Refusal::Offline));
     let (beat, events) = story.registry.heartbeat(&story.code, "w", at(33)).unwrap();
-    assert_eq!(
-        (beat.status, names(&events)),
-        (Status::Online, vec!["participant.updated".to_owned()])
-    );
+    assert_eq!((beat.status, names(&events)), (Status::Online, vec!["participant.updated".to_owned()]));
 }
 
 #[test]
 fn one_that_was_offline_already_is_not_told_again() {
     let mut story = Story::new();
     let opened = story.join("w", "m", at(0));
-    assert_eq!(
-        story
-            .registry
-            .close_tunnel(&story.code, "w", opened.tunnel, at(1))
-            .len(),
-        1
-    );
+    assert_eq!(story.registry.close_tunnel(&story.code, "w", opened.tunnel, at(1)).len(), 1);
     assert!(story.registry.expire(at(60)).is_empty());
 }
 
@@ -202,24 +155,14 @@ fn a_request_needs_a_tunnel_a_heartbeat_and_a_place() {
     let mut story = Story::new();
     story.register("w", "llama3", at(0));
     assert_eq!(story.pick("w").unwrap_err(), PickError::Refused(Refusal::NoTunnel));
-    assert_eq!(
-        story.pick("llama3").unwrap_err(),
-        PickError::Refused(Refusal::NoneAvailable)
-    );
+    assert_eq!(story.pick("llama3").unwrap_err(), PickError::Refused(Refusal::NoneAvailable));
     story.registry.open_tunnel(&story.code, "w", at(0)).unwrap();
     let picked = story.pick("model:llama3:latest").unwrap();
     assert_eq!(story.status("w"), Status::Busy);
     for model in ["w", "*", "any", "llama3"] {
-        assert_eq!(
-            story.pick(model).unwrap_err(),
-            PickError::Refused(Refusal::Busy),
-            "{model}"
-        );
+        assert_eq!(story.pick(model).unwrap_err(), PickError::Refused(Refusal::Busy), "{model}");
     }
-    assert_eq!(
-        story.pick("other").unwrap_err(),
-        PickError::Refused(Refusal::NoneAvailable)
-    );
+    assert_eq!(story.pick("other").unwrap_err(), PickError::Refused(Refusal::NoneAvailable));
     story.registry.release(&picked);
     assert!(story.pick("any").is_ok());
 }
@@ -263,24 +206,12 @@ fn a_place_of_one_who_left_and_came_back_is_not_given_back_twice() {
 #[test]
 fn rooms_are_found_in_any_case_and_listed_oldest_first() {
     let mut story = Story::new();
-    let new = NewRoom {
-        name: "B".into(),
-        password_hash: Some("$argon2id$".into()),
-        defaults: None,
-    };
+    let new = NewRoom { name: "B".into(), password_hash: Some("$argon2id$".into()), defaults: None };
     let (second, events) = story.registry.create_room(new, at(9), &mut *story.random);
     assert_eq!(names(&events), ["room.created"]);
     assert!(second.password_protected);
     assert!(story.registry.room(&second.code.to_lowercase()).is_ok());
-    assert_eq!(
-        story
-            .registry
-            .rooms()
-            .iter()
-            .map(|r| r.name.as_str())
-            .collect::<Vec<_>>(),
-        ["Lab", "B"]
-    );
+    assert_eq!(story.registry.rooms().iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["Lab", "B"]);
     let json = serde_json::to_string(&story.registry.rooms()).unwrap();
     assert!(!json.contains("argon2"), "{json}");
 }

@@ -98,11 +98,7 @@ fn lock(requests: &Mutex<Requests>) -> MutexGuard<'_, Requests> {
 impl Router {
     /// A router whose channels hold `depth` pieces, and which waits `stall` for one that is full.
     pub fn new(depth: usize, stall: Duration) -> Self {
-        Router {
-            requests: Arc::default(),
-            depth,
-            stall,
-        }
+        Router { requests: Arc::default(), depth, stall }
     }
 
     /// Starts waiting for a request's answer.
@@ -116,19 +112,8 @@ impl Router {
         if let Some(reason) = requests.lost {
             return Err(reason);
         }
-        requests.open.insert(
-            id.to_owned(),
-            Slot {
-                pieces: sender,
-                last: last.clone(),
-            },
-        );
-        Ok(Pending {
-            id: id.to_owned(),
-            pieces,
-            last,
-            requests: self.requests.clone(),
-        })
+        requests.open.insert(id.to_owned(), Slot { pieces: sender, last: last.clone() });
+        Ok(Pending { id: id.to_owned(), pieces, last, requests: self.requests.clone() })
     }
 
     /// Hands a piece to its request. No lock is held while it waits.
@@ -136,11 +121,7 @@ impl Router {
         let is_last = matches!(piece, Piece::End | Piece::Error { .. } | Piece::Lost { .. });
         let slot = {
             let mut requests = lock(&self.requests);
-            if is_last {
-                requests.open.remove(id)
-            } else {
-                requests.open.get(id).cloned()
-            }
+            if is_last { requests.open.remove(id) } else { requests.open.get(id).cloned() }
         };
         let Some(slot) = slot else { return Routed::Unknown };
         match slot.pieces.send_timeout(piece, self.stall) {
@@ -194,9 +175,9 @@ impl Pending {
         match self.pieces.recv_timeout(timeout) {
             Ok(piece) => Ok(piece),
             Err(RecvTimeoutError::Timeout) => Err(TimedOut),
-            Err(RecvTimeoutError::Disconnected) => Ok(Piece::Lost {
-                reason: self.last.get().copied().unwrap_or(LostReason::Closed),
-            }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Ok(Piece::Lost { reason: self.last.get().copied().unwrap_or(LostReason::Closed) })
+            }
         }
     }
 
@@ -264,12 +245,7 @@ mod tests {
         assert_eq!(router.route("slow", Piece::Chunk(vec![3])), Routed::Unknown);
         assert_eq!(router.route("other", Piece::End), Routed::Delivered);
         assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Chunk(vec![1])));
-        assert_eq!(
-            pending.recv_timeout(LONG),
-            Ok(Piece::Lost {
-                reason: LostReason::TooSlow
-            })
-        );
+        assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Lost { reason: LostReason::TooSlow }));
         assert_eq!(other.recv_timeout(LONG), Ok(Piece::End));
     }
 
@@ -283,12 +259,7 @@ mod tests {
         router.fail_all(LostReason::Closed);
         assert_eq!(full.recv_timeout(LONG), Ok(Piece::Chunk(vec![1])));
         for pending in [&full, &empty] {
-            assert_eq!(
-                pending.recv_timeout(LONG),
-                Ok(Piece::Lost {
-                    reason: LostReason::TimedOut
-                })
-            );
+            assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Lost { reason: LostReason::TimedOut }));
         }
         assert_eq!(router.open("late").err(), Some(LostReason::TimedOut));
     }
@@ -309,9 +280,6 @@ mod tests {
     #[test]
     fn waiting_has_an_end() {
         let router = router(1, LONG);
-        assert_eq!(
-            router.open("a").unwrap().recv_timeout(Duration::from_millis(1)),
-            Err(TimedOut)
-        );
+        assert_eq!(router.open("a").unwrap().recv_timeout(Duration::from_millis(1)), Err(TimedOut));
     }
 }

@@ -39,10 +39,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            max_message: 16 << 20,
-            write: Duration::from_secs(30),
-        }
+        Limits { max_message: 16 << 20, write: Duration::from_secs(30) }
     }
 }
 
@@ -174,10 +171,7 @@ pub fn accept<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<String, Ha
     if header("sec-websocket-version").map(str::trim) != Some("13") {
         return Err(HandshakeError::Version);
     }
-    let key = header("sec-websocket-key")
-        .map(str::trim)
-        .filter(|key| key.len() == 24)
-        .ok_or(HandshakeError::NoKey)?;
+    let key = header("sec-websocket-key").map(str::trim).filter(|key| key.len() == 24).ok_or(HandshakeError::NoKey)?;
     Ok(derive_accept_key(key.as_bytes()))
 }
 
@@ -188,13 +182,7 @@ pub fn accept<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<String, Ha
 pub fn serve(stream: Arc<TcpStream>, read_ahead: Vec<u8>, limits: Limits) -> io::Result<(Reader, Writer)> {
     let (side, writer) = split(stream, Role::Server, limits)?;
     let socket = WebSocket::from_partially_read(side, read_ahead, Role::Server, Some(config(limits)));
-    Ok((
-        Reader {
-            socket,
-            wire: writer.0.clone(),
-        },
-        writer,
-    ))
+    Ok((Reader { socket, wire: writer.0.clone() }, writer))
 }
 
 /// A tunnel's two ends, and the headers of the 101 that opened it.
@@ -211,9 +199,7 @@ pub fn connect(
     limits: Limits,
     timeout: Duration,
 ) -> Result<Connected, ConnectError> {
-    let mut request = url
-        .into_client_request()
-        .map_err(|e| ConnectError::Url(e.to_string()))?;
+    let mut request = url.into_client_request().map_err(|e| ConnectError::Url(e.to_string()))?;
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|e| ConnectError::Url(e.to_string()))?;
         let value = HeaderValue::from_str(value).map_err(|e| ConnectError::Url(e.to_string()))?;
@@ -221,29 +207,16 @@ pub fn connect(
     }
     let deadline = Instant::now() + timeout;
     let stream = dial(request.uri(), deadline)?;
-    stream
-        .set_read_timeout(Some(remaining(deadline).map_err(ConnectError::Io)?))
-        .map_err(ConnectError::Io)?;
+    stream.set_read_timeout(Some(remaining(deadline).map_err(ConnectError::Io)?)).map_err(ConnectError::Io)?;
     let (side, writer) = split(Arc::new(stream), Role::Client, limits).map_err(ConnectError::Io)?;
     let (socket, response) =
         tungstenite::client::client_with_config(request, side, Some(config(limits))).map_err(handshake_failed)?;
-    writer
-        .0
-        .stream
-        .set_read_timeout(Some(LOOK_EVERY))
-        .map_err(ConnectError::Io)?;
+    writer.0.stream.set_read_timeout(Some(LOOK_EVERY)).map_err(ConnectError::Io)?;
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let headers = response.headers().iter().map(header).collect();
-    Ok((
-        Reader {
-            socket,
-            wire: writer.0.clone(),
-        },
-        writer,
-        headers,
-    ))
+    Ok((Reader { socket, wire: writer.0.clone() }, writer, headers))
 }
 
 fn dial(uri: &tungstenite::http::Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
@@ -252,9 +225,7 @@ fn dial(uri: &tungstenite::http::Uri, deadline: Instant) -> Result<TcpStream, Co
     }
     let host = uri.host().ok_or_else(|| ConnectError::Url("it names no host".into()))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses = (host, uri.port_u16().unwrap_or(80))
-        .to_socket_addrs()
-        .map_err(ConnectError::Io)?;
+    let addresses = (host, uri.port_u16().unwrap_or(80)).to_socket_addrs().map_err(ConnectError::Io)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         let left = remaining(deadline).map_err(ConnectError::Io)?;
@@ -272,10 +243,7 @@ fn handshake_failed<R: tungstenite::handshake::HandshakeRole>(error: tungstenite
         tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response)) => {
             let body = response.body().as_deref().unwrap_or_default();
             let body = String::from_utf8_lossy(&body[..body.len().min(MAX_REFUSAL)]).into_owned();
-            ConnectError::Refused {
-                status: response.status().as_u16(),
-                body,
-            }
+            ConnectError::Refused { status: response.status().as_u16(), body }
         }
         tungstenite::HandshakeError::Failure(tungstenite::Error::Io(error)) => ConnectError::Io(error),
         tungstenite::HandshakeError::Failure(error) => ConnectError::Handshake(error.to_string()),
@@ -295,13 +263,7 @@ fn split(stream: Arc<TcpStream>, role: Role, limits: Limits) -> io::Result<(Read
     if role == Role::Server {
         stream.set_read_timeout(Some(LOOK_EVERY))?;
     }
-    let wire = Wire {
-        stream,
-        out: Mutex::default(),
-        role,
-        write: limits.write,
-        closing: AtomicBool::new(false),
-    };
+    let wire = Wire { stream, out: Mutex::default(), role, write: limits.write, closing: AtomicBool::new(false) };
     let wire = Arc::new(wire);
     Ok((ReadSide(wire.clone()), Writer(wire)))
 }
@@ -368,11 +330,7 @@ impl Wire {
 
     fn broken(&self, error: io::Error) -> TunnelError {
         self.abort();
-        if is_timeout(&error) {
-            TunnelError::WriteTimeout
-        } else {
-            TunnelError::Io(error)
-        }
+        if is_timeout(&error) { TunnelError::WriteTimeout } else { TunnelError::Io(error) }
     }
 
     fn send(&self, opcode: OpCode, parts: &[&[u8]]) -> Result<(), TunnelError> {
@@ -397,16 +355,9 @@ impl Wire {
             Role::Server => None,
             Role::Client => Some(mask_key()?),
         };
-        let header = FrameHeader {
-            is_final: true,
-            opcode,
-            mask,
-            ..FrameHeader::default()
-        };
+        let header = FrameHeader { is_final: true, opcode, mask, ..FrameHeader::default() };
         buffer.reserve(length + 14);
-        header
-            .format(length as u64, buffer)
-            .map_err(|e| TunnelError::Protocol(e.to_string()))?;
+        header.format(length as u64, buffer).map_err(|e| TunnelError::Protocol(e.to_string()))?;
         let from = buffer.len();
         parts.iter().for_each(|part| buffer.extend_from_slice(part));
         if let Some(mask) = mask {
@@ -430,11 +381,7 @@ fn is_timeout(error: &io::Error) -> bool {
 
 fn remaining(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(io::ErrorKind::TimedOut.into())
-    } else {
-        Ok(left)
-    }
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// The writing end. Copies write to the same tunnel.
@@ -471,15 +418,10 @@ impl Writer {
         if wire.closing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let frame = Frame::close(Some(CloseFrame {
-            code: CloseCode::from(code),
-            reason: reason.into(),
-        }));
+        let frame = Frame::close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() }));
         let mut buffer = Vec::new();
         let payload = frame.into_payload();
-        if wire
-            .frame(&mut buffer, OpCode::Control(Control::Close), &[&payload])
-            .is_ok()
+        if wire.frame(&mut buffer, OpCode::Control(Control::Close), &[&payload]).is_ok()
             && wire.write_all(&buffer, CLOSE_WITHIN).is_ok()
         {
             let _ = wire.stream.shutdown(Shutdown::Write);
@@ -540,14 +482,8 @@ impl Reader {
     fn closed(&mut self, frame: Option<CloseFrame>) -> Incoming {
         let _ = self.socket.flush();
         match frame {
-            Some(frame) => Incoming::Closed {
-                code: Some(frame.code.into()),
-                reason: frame.reason.to_string(),
-            },
-            None => Incoming::Closed {
-                code: None,
-                reason: String::new(),
-            },
+            Some(frame) => Incoming::Closed { code: Some(frame.code.into()), reason: frame.reason.to_string() },
+            None => Incoming::Closed { code: None, reason: String::new() },
         }
     }
 
