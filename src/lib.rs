@@ -12,6 +12,7 @@ mod http;
 pub mod hub;
 pub mod participant;
 pub mod proto;
+pub mod provider;
 pub mod state;
 mod tunnel;
 

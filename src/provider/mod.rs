@@ -1,0 +1,157 @@
+//! A small provider to try things with: it echoes what it is asked, and says so. There is no model behind it.
+//!
+//! It stands on the house's own front. What its answers look like is `answers`' business.
+
+mod answers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use answers::{Ask, Refusal};
+
+use crate::error::Error;
+use crate::http::{BodyError, Exchange, Handler, Limits, Listener, Method, Running};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
+const EVENTS: [(&str, &str); 2] = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache")];
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How the provider is set up.
+#[derive(Debug, Clone)]
+pub struct ProviderOptions {
+    /// Address to listen on; this machine only unless told otherwise.
+    pub host: String,
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// The name of its one model.
+    pub model: String,
+    /// The pause before each piece of a stream, and before a whole answer.
+    pub delay: Duration,
+}
+
+impl Default for ProviderOptions {
+    fn default() -> Self {
+        ProviderOptions { host: "127.0.0.1".into(), port: 11435, model: "echo".into(), delay: Duration::ZERO }
+    }
+}
+
+/// A provider that is serving. Dropping it shuts it down.
+///
+/// ```
+/// use gambi::provider::{Provider, ProviderOptions};
+///
+/// let provider = Provider::bind(ProviderOptions { port: 0, ..Default::default() })?;
+/// println!("http://{}/v1/models", provider.addr());
+/// # Ok::<(), gambi::Error>(())
+/// ```
+pub struct Provider {
+    running: Running,
+}
+
+impl Provider {
+    /// Binds, and serves from then on.
+    ///
+    /// # Errors
+    /// When the address can't be listened on, or no thread can be started.
+    pub fn bind(options: ProviderOptions) -> Result<Self, Error> {
+        let address = format!("{}:{}", options.host, options.port);
+        let failed = |e: io::Error| Error::Bind { address: address.clone(), reason: e.to_string() };
+        let listener = Listener::bind((options.host.as_str(), options.port), Limits::default()).map_err(failed)?;
+        let running = listener.start(Arc::new(Echo { model: options.model, delay: options.delay })).map_err(failed)?;
+        Ok(Provider { running })
+    }
+
+    /// The address it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.running.local_addr()
+    }
+
+    /// Stops serving. Safe to call twice.
+    pub fn shutdown(&self) {
+        self.running.shutdown(GRACE);
+    }
+}
+
+struct Echo {
+    model: String,
+    delay: Duration,
+}
+
+impl Handler for Echo {
+    fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()> {
+        exchange.add_header("Access-Control-Allow-Origin", "*");
+        let method = if exchange.is_head() { Method::Get } else { exchange.method().clone() };
+        match (method, exchange.path()) {
+            (Method::Get, "/v1/models") => send(exchange, 200, &answers::models(&self.model)),
+            (Method::Get, "/api/tags") => send(exchange, 200, &json!({ "models": [{ "name": self.model }] })),
+            (Method::Post, "/v1/chat/completions") => self.answer(exchange, answers::chat),
+            (Method::Post, "/v1/responses") => self.answer(exchange, answers::response),
+            (Method::Post, "/v1/embeddings") => self.answer(exchange, answers::embeddings),
+            (Method::Options, _) => preflight(exchange),
+            _ => refuse(exchange, &Refusal::new(404, "there is nothing at this path", "not_found")),
+        }
+    }
+}
+
+/// An answer: whole, or the events of a stream.
+pub(super) enum Answer {
+    Whole(Value),
+    Stream(Vec<String>),
+}
+
+impl Echo {
+    fn answer(&self, exchange: &mut Exchange<'_>, make: fn(&Ask<'_>) -> Result<Answer, Refusal>) -> io::Result<()> {
+        let made = exchange.body().map_err(Refusal::from).and_then(|body| {
+            let body = serde_json::from_slice(&body)
+                .map_err(|e| Refusal::new(400, &format!("the body is not JSON: {e}"), "invalid_json"))?;
+            make(&Ask::new(&body, &self.model)?)
+        });
+        match made {
+            Err(refusal) => refuse(exchange, &refusal),
+            Ok(Answer::Whole(value)) => {
+                thread::sleep(self.delay);
+                send(exchange, 200, &value)
+            }
+            Ok(Answer::Stream(events)) => self.stream(exchange, &events),
+        }
+    }
+
+    fn stream(&self, exchange: &mut Exchange<'_>, events: &[String]) -> io::Result<()> {
+        let mut stream = exchange.stream(200, &EVENTS)?;
+        for event in events {
+            thread::sleep(self.delay);
+            if stream.client_gone() {
+                return Ok(());
+            }
+            stream.write(event.as_bytes())?;
+        }
+        stream.finish()
+    }
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        Refusal::new(error.status(), &error.to_string(), "invalid_body")
+    }
+}
+
+fn send(exchange: &mut Exchange<'_>, status: u16, value: &Value) -> io::Result<()> {
+    exchange.respond(status, &[JSON], value.to_string().as_bytes())
+}
+
+fn refuse(exchange: &mut Exchange<'_>, refusal: &Refusal) -> io::Result<()> {
+    send(exchange, refusal.status, &refusal.body())
+}
+
+fn preflight(exchange: &mut Exchange<'_>) -> io::Result<()> {
+    let headers = [
+        ("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+        ("Access-Control-Allow-Headers", "Content-Type, Authorization"),
+    ];
+    exchange.respond(204, &headers, b"")
+}
