@@ -7,6 +7,8 @@
 #![warn(missing_docs)]
 
 pub mod client;
+#[cfg(feature = "mdns")]
+pub mod discovery;
 pub mod error;
 mod http;
 pub mod hub;

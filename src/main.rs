@@ -1,5 +1,11 @@
-//! The binary: hands the arguments to the command line.
+//! The binary: hands the arguments to the command line, and its exit code to the system.
 
-fn main() {
-    println!("gambi {}", env!("CARGO_PKG_VERSION"));
+#![forbid(unsafe_code)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(cli::run(std::env::args_os().skip(1), &|name| std::env::var(name).ok()))
 }

@@ -52,15 +52,22 @@ impl EventStream {
         EventStopper(self.agent.clone())
     }
 
-    /// Reads until an event is whole; `None` at the stream's end.
-    fn wait(&mut self) -> Result<Option<EventEnvelope>, Error> {
+    /// The next event's JSON as the hub sent it; `None` at the stream's end.
+    pub fn next_json(&mut self) -> Option<Result<String, Error>> {
+        if self.over {
+            return None;
+        }
+        let next = self.wait().transpose();
+        self.over = !matches!(next, Some(Ok(_)));
+        next
+    }
+
+    /// Reads until an event is whole.
+    fn wait(&mut self) -> Result<Option<String>, Error> {
         let mut buffer = [0; 4096];
         loop {
-            while let Some(event) = self.decoder.next_event() {
-                // Events of another shape are none of the v1 plane's.
-                if let Ok(envelope) = serde_json::from_str(&event.data) {
-                    return Ok(Some(envelope));
-                }
+            if let Some(event) = self.decoder.next_event() {
+                return Ok(Some(event.data));
             }
             match self.body.read(&mut buffer) {
                 Ok(0) => return Ok(None),
@@ -77,11 +84,15 @@ impl Iterator for EventStream {
     type Item = Result<EventEnvelope, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.over {
-            return None;
+        loop {
+            match self.next_json()? {
+                // Events of another shape are none of the v1 plane's.
+                Ok(json) => match serde_json::from_str(&json) {
+                    Ok(envelope) => return Some(Ok(envelope)),
+                    Err(_) => continue,
+                },
+                Err(error) => return Some(Err(error)),
+            }
         }
-        let next = self.wait().transpose();
-        self.over = !matches!(next, Some(Ok(_)));
-        next
     }
 }

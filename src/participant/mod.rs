@@ -6,6 +6,8 @@ mod probe;
 mod provider;
 mod serve;
 mod session;
+mod specs;
 
 pub use probe::{Probe, probe};
 pub use session::{Builder, CloseEvent, CloseReason, Joined, Prepared, Session, SessionHandle};
+pub use specs::machine_specs;

@@ -1,0 +1,266 @@
+//! Every command and every flag, as data: parsing, `--help` and the README's tables come from here and nowhere else.
+
+/// A flag.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// Its long name, without the dashes.
+    pub name: &'static str,
+    /// Its one-letter name.
+    pub short: Option<char>,
+    /// What stands for its value in the help; `None` for a switch.
+    pub value: Option<&'static str>,
+    /// One line.
+    pub help: &'static str,
+}
+
+/// A command.
+#[derive(Debug)]
+pub struct Command {
+    /// Such as `["room", "create"]`.
+    pub path: &'static [&'static str],
+    /// One line.
+    pub about: &'static str,
+    /// Its own flags; [`COMMON`] go with every command.
+    pub flags: &'static [&'static Flag],
+    /// Whether it answers once, or streams events until it ends.
+    pub streams: bool,
+    /// A description and a command line for each.
+    pub examples: &'static [(&'static str, &'static str)],
+}
+
+impl Command {
+    /// Such as `room create`.
+    pub fn name(&self) -> String {
+        self.path.join(" ")
+    }
+
+    /// Its own flags and the common ones.
+    pub fn all_flags(&self) -> impl Iterator<Item = &'static Flag> {
+        self.flags.iter().copied().chain(COMMON.iter().copied())
+    }
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Flag {
+    Flag { name, short: None, value: None, help }
+}
+
+const fn value(name: &'static str, short: Option<char>, value: &'static str, help: &'static str) -> Flag {
+    Flag { name, short, value: Some(value), help }
+}
+
+/// Flags that go with every command.
+pub static COMMON: &[&Flag] = &[&HUB, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
+
+static HUB: Flag = value("hub", Some('H'), "URL", "The hub [GAMBI_HUB; default http://localhost:3000]");
+static ENV: Flag = value("env", None, "NAME", "An environment of the config file [GAMBI_ENV]");
+static FORMAT: Flag = value(
+    "format",
+    None,
+    "text|json|ndjson",
+    "How results are printed [GAMBI_FORMAT; default text on a terminal, else json, ndjson where they stream]",
+);
+static INTERACTIVE: Flag = switch("interactive", "Ask for what is missing; an error where there is no terminal");
+static NO_INTERACTIVE: Flag = switch("no-interactive", "Never ask [GAMBI_NO_INTERACTIVE=1]");
+static VERBOSE: Flag = switch("verbose", "Say more on stderr");
+static QUIET: Flag = switch("quiet", "Say nothing on stderr but errors");
+static HELP: Flag = Flag { name: "help", short: Some('h'), value: None, help: "Print this help" };
+static VERSION: Flag = Flag { name: "version", short: Some('V'), value: None, help: "Print the version" };
+
+static DRY_RUN: Flag = switch("dry-run", "Check everything, print what would be done, do nothing");
+static HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [default 0.0.0.0]");
+static PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 3000]");
+static LOCAL_HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [default 127.0.0.1]");
+static MDNS: Flag = switch("mdns", "Announce the hub on the network by mDNS");
+static CORS: Flag = value("cors", None, "ORIGIN", "Origin that browsers may call from [default *]");
+static PUBLIC_URL: Flag =
+    value("public-url", None, "URL", "How the hub is reached from outside, where it stands behind a proxy");
+static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Longest head of a request [default 32KiB]");
+static MAX_HEADERS: Flag = value("max-headers", None, "COUNT", "Most header lines of a request [default 100]");
+static MAX_BODY: Flag = value("max-body", None, "SIZE", "Longest body of a request [default 32MiB]");
+static HEAD_TIMEOUT: Flag = value("head-timeout", None, "TIME", "Time for a whole head [default 10s]");
+static BODY_TIMEOUT: Flag = value("body-timeout", None, "TIME", "Longest silence within a body [default 60s]");
+static IDLE_TIMEOUT: Flag =
+    value("idle-timeout", None, "TIME", "How long a connection may wait for its next request [default 75s]");
+static WRITE_TIMEOUT: Flag = value("write-timeout", None, "TIME", "Time for one write [default 30s]");
+static MAX_CONNECTIONS: Flag = value("max-connections", None, "COUNT", "Most connections at a time [default 1024]");
+
+static ROOM_NAME: Flag = value("name", Some('n'), "NAME", "What to call the room");
+static NEW_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password that joining will ask for");
+static DEFAULTS: Flag = value("config", None, "PATH|-", "Generation settings of the room, a JSON object");
+static SORT: Flag =
+    value("sort", None, "participant-count|created-at|name", "Order of the list [default participant-count]");
+static REVERSE: Flag = switch("reverse", "Turn the order round");
+static CODE: Flag = value("code", Some('c'), "CODE", "The room's code");
+
+static ROOM: Flag = value("room", Some('r'), "CODE", "The room's code");
+static PARTICIPANT: Flag = value("participant-id", None, "ID", "The participant's id; a stable one makes a retry safe");
+static MODEL: Flag = value("model", Some('m'), "NAME", "The model, as the provider calls it");
+static ENDPOINT: Flag = value("endpoint", Some('e'), "URL", "The provider's base URL [default http://localhost:11434]");
+static NICKNAME: Flag = value("nickname", Some('n'), "NAME", "Name for people [default MODEL@ID6]");
+static PASSWORD: Flag = value("password", Some('p'), "TEXT", "The room's password");
+static HEADER: Flag =
+    value("header", None, "NAME=VALUE", "Header for the provider, sent to nobody else; may be repeated");
+static HEADER_ENV: Flag = value(
+    "header-env",
+    None,
+    "NAME=VARIABLE",
+    "The same, its value taken from an environment variable; may be repeated",
+);
+static CONFIG: Flag = value("config", None, "PATH|-", "Generation settings of the participant, a JSON object");
+static NO_SPECS: Flag = switch("no-specs", "Do not tell the hub about this machine");
+
+static PROVIDER_PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 11435]");
+static PROVIDER_MODEL: Flag = value("model", Some('m'), "NAME", "The name of its one model [default echo]");
+static DELAY: Flag = value("delay", None, "MS", "Pause before each piece of an answer, milliseconds [default 0]");
+static DEMO_PORT: Flag = value("port", None, "PORT", "Port of the hub; 0 picks one [default 0]");
+static ONCE: Flag = switch("once", "End after the chat; 0 only if its answer came through the tunnel");
+
+/// All commands, in the order of the help.
+pub static COMMANDS: &[Command] = &[
+    Command {
+        path: &["hub", "serve"],
+        about: "Run a hub",
+        flags: &[
+            &HOST,
+            &PORT,
+            &MDNS,
+            &CORS,
+            &PUBLIC_URL,
+            &MAX_HEAD,
+            &MAX_HEADERS,
+            &MAX_BODY,
+            &HEAD_TIMEOUT,
+            &BODY_TIMEOUT,
+            &IDLE_TIMEOUT,
+            &WRITE_TIMEOUT,
+            &MAX_CONNECTIONS,
+            &DRY_RUN,
+        ],
+        streams: true,
+        examples: &[
+            ("For everyone on the network, and findable by name", "gambi hub serve --mdns"),
+            ("For this machine only, on a port that is free", "gambi hub serve --host 127.0.0.1 --port 0"),
+            ("Behind a proxy that speaks TLS", "gambi hub serve --public-url https://hub.example"),
+        ],
+    },
+    Command {
+        path: &["room", "create"],
+        about: "Make a room",
+        flags: &[&ROOM_NAME, &NEW_PASSWORD, &DEFAULTS, &DRY_RUN],
+        streams: false,
+        examples: &[
+            ("A room, and its code for a script", "gambi room create --name Lab --format json | jq -r .room.code"),
+            (
+                "With settings for every request in it",
+                "echo '{\"temperature\": 0.2}' | gambi room create -n Lab --config -",
+            ),
+        ],
+    },
+    Command {
+        path: &["room", "list"],
+        about: "List the hub's rooms",
+        flags: &[&SORT, &REVERSE],
+        streams: false,
+        examples: &[
+            ("The fullest first", "gambi room list"),
+            ("Codes alone, the newest first", "gambi room list --sort created-at --format ndjson | jq -r .code"),
+        ],
+    },
+    Command {
+        path: &["room", "get"],
+        about: "Show one room",
+        flags: &[&CODE],
+        streams: false,
+        examples: &[("A room by its code", "gambi room get --code ABC234")],
+    },
+    Command {
+        path: &["participant", "join"],
+        about: "Bring a local provider into a room, and serve it until stopped",
+        flags: &[
+            &ROOM,
+            &PARTICIPANT,
+            &MODEL,
+            &ENDPOINT,
+            &NICKNAME,
+            &PASSWORD,
+            &HEADER,
+            &HEADER_ENV,
+            &CONFIG,
+            &NO_SPECS,
+            &DRY_RUN,
+        ],
+        streams: true,
+        examples: &[
+            ("Ollama on this machine", "gambi participant join -r ABC234 --participant-id ann-laptop -m llama3"),
+            (
+                "LM Studio, and a hub elsewhere",
+                "gambi participant join -H http://hub:3000 -r ABC234 --participant-id lab-2 -m qwen3 -e http://localhost:1234",
+            ),
+            (
+                "A provider that wants a key",
+                "gambi participant join -r ABC234 --participant-id vllm-1 -m m -e http://localhost:8000 --header-env Authorization=VLLM_AUTH",
+            ),
+        ],
+    },
+    Command {
+        path: &["participant", "leave"],
+        about: "Take a participant out of its room",
+        flags: &[&ROOM, &PARTICIPANT],
+        streams: false,
+        examples: &[("From anywhere", "gambi participant leave -r ABC234 --participant-id ann-laptop")],
+    },
+    Command {
+        path: &["participant", "heartbeat"],
+        about: "Say that a participant is alive",
+        flags: &[&ROOM, &PARTICIPANT],
+        streams: false,
+        examples: &[("Once", "gambi participant heartbeat -r ABC234 --participant-id ann-laptop")],
+    },
+    Command {
+        path: &["events", "watch"],
+        about: "Print a room's events as they come",
+        flags: &[&ROOM],
+        streams: true,
+        examples: &[
+            ("For people", "gambi events watch --room ABC234"),
+            (
+                "Only finished requests",
+                "gambi events watch -r ABC234 --format ndjson | jq -c 'select(.type == \"llm.complete\")'",
+            ),
+        ],
+    },
+    Command {
+        path: &["provider"],
+        about: "Run a provider to try with: it echoes what it is asked, no model is behind it",
+        flags: &[&LOCAL_HOST, &PROVIDER_PORT, &PROVIDER_MODEL, &DELAY],
+        streams: true,
+        examples: &[
+            ("On port 11435", "gambi provider"),
+            ("Slowly, so that streams can be seen", "gambi provider --delay 100 --model slow-echo"),
+        ],
+    },
+    Command {
+        path: &["demo"],
+        about: "Run a hub, a provider and a participant in one process, and one chat through them",
+        flags: &[&LOCAL_HOST, &DEMO_PORT, &DELAY, &ONCE],
+        streams: true,
+        examples: &[("Stay up and try it with curl", "gambi demo"), ("Check an installation", "gambi demo --once")],
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_command_has_two_flags_of_one_name() {
+        for command in COMMANDS {
+            let mut names: Vec<String> = command.all_flags().map(|f| f.name.to_owned()).collect();
+            names.extend(command.all_flags().filter_map(|f| f.short).map(String::from));
+            let all = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), all, "{}", command.name());
+        }
+    }
+}

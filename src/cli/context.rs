@@ -1,0 +1,201 @@
+//! What a command works with: its flags, then the environment, then the config file, then defaults; its output; and
+//! whether a person can be asked.
+
+use std::fmt;
+use std::io::{IsTerminal, Read, stdin, stdout};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use gambi::client::Client;
+use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
+use gambi::state::config::parse_config;
+
+use super::config_file::{self, Environment};
+use super::failure::Failure;
+use super::output::{Format, Output};
+use super::parse::Parsed;
+use super::prompt;
+use super::signals::Signals;
+use super::values;
+
+/// Looks up an environment variable.
+pub type Vars = dyn Fn(&str) -> Option<String>;
+
+/// What a command works with.
+pub struct Context<'v> {
+    parsed: Parsed,
+    vars: &'v Vars,
+    /// The chosen environment of the config file.
+    pub environment: Environment,
+    /// Where results go.
+    pub out: Output,
+    /// What the person at the keyboard sends.
+    pub signals: Signals,
+    may_ask: bool,
+    must_ask: bool,
+}
+
+impl<'v> Context<'v> {
+    /// Resolves what all commands have in common.
+    ///
+    /// # Errors
+    /// When one of those values is wrong, or the config file is.
+    pub fn new(parsed: Parsed, vars: &'v Vars, signals: Signals) -> Result<Self, Failure> {
+        let format = parsed.value("format").map(str::to_owned).or_else(|| vars("GAMBI_FORMAT"));
+        let format = match format.as_deref().filter(|text| !text.is_empty()) {
+            Some(text) => Format::parse(text)?,
+            None if stdout().is_terminal() => Format::Text,
+            None => Format::Json,
+        };
+        let out = Output::new(format, parsed.command.streams, parsed.has("quiet"), parsed.has("verbose"));
+        let wanted = parsed.value("env").map(str::to_owned).or_else(|| vars("GAMBI_ENV"));
+        let path = config_file::path(vars);
+        let environment = config_file::environment(path.as_deref(), wanted.as_deref().filter(|name| !name.is_empty()))?;
+        let never =
+            parsed.has("no-interactive") || vars("GAMBI_NO_INTERACTIVE").is_some_and(|v| v != "0" && !v.is_empty());
+        let must_ask = parsed.has("interactive");
+        let terminals = stdin().is_terminal() && stdout().is_terminal();
+        if must_ask && never {
+            return Err(Failure::usage("--interactive and --no-interactive exclude each other"));
+        }
+        if must_ask && !terminals {
+            return Err(Failure::usage("--interactive needs a terminal for input and output"));
+        }
+        Ok(Context { parsed, vars, environment, out, signals, may_ask: terminals && !never, must_ask })
+    }
+
+    /// A flag's value.
+    pub fn value(&self, flag: &str) -> Option<&str> {
+        self.parsed.value(flag)
+    }
+
+    /// All values of a flag that may be repeated.
+    pub fn values(&self, flag: &str) -> &[String] {
+        self.parsed.values(flag)
+    }
+
+    /// Whether a switch was given.
+    pub fn has(&self, flag: &str) -> bool {
+        self.parsed.has(flag)
+    }
+
+    /// An environment variable that is set to something.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        (self.vars)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A flag's value that the command can't do without; asked for where a person is there.
+    ///
+    /// # Errors
+    /// When it is missing, or empty.
+    pub fn required(&self, flag: &str) -> Result<String, Failure> {
+        let spec = self.parsed.command.flags.iter().find(|f| f.name == flag);
+        let given = match self.value(flag) {
+            Some(value) => value.to_owned(),
+            None if self.may_ask => prompt::ask(spec.map_or(flag, |f| f.help))?,
+            None => {
+                let value = spec.and_then(|f| f.value).unwrap_or("VALUE");
+                return Err(
+                    Failure::usage(format!("--{flag} is missing")).hint(format!("Give it as --{flag} {value}."))
+                );
+            }
+        };
+        let given = given.trim();
+        if given.is_empty() {
+            return Err(Failure::usage(format!("--{flag} must not be empty")));
+        }
+        Ok(given.to_owned())
+    }
+
+    /// A password: the flag's, or asked for where a person is there and either `needed` or --interactive says so.
+    ///
+    /// # Errors
+    /// When the person can't be asked after all.
+    pub fn password(&self, needed: bool) -> Result<Option<String>, Failure> {
+        match self.value("password") {
+            Some(password) => Ok(Some(password.to_owned()).filter(|text| !text.is_empty())),
+            None if self.may_ask && (needed || self.must_ask) => {
+                let label = if needed { "Password" } else { "Password (empty for none)" };
+                Ok(Some(prompt::ask_secret(label, &self.signals)?).filter(|text| !text.is_empty()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a person can be asked.
+    pub fn may_ask(&self) -> bool {
+        self.may_ask
+    }
+
+    /// The hub's URL.
+    pub fn hub_url(&self) -> String {
+        self.value("hub")
+            .map(str::to_owned)
+            .or_else(|| self.variable("GAMBI_HUB"))
+            .or_else(|| self.environment.hub_url.clone())
+            .unwrap_or_else(|| DEFAULT_HUB.to_owned())
+    }
+
+    /// The hub.
+    ///
+    /// # Errors
+    /// When its URL is none.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let client = Client::new(&self.hub_url())?;
+        self.out.detail(&format!("hub: {}", client.hub_url()));
+        Ok(client)
+    }
+
+    /// A flag's value as a number or the like.
+    ///
+    /// # Errors
+    /// Names the flag and what it must be.
+    pub fn parsed<T>(
+        &self,
+        flag: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        must_be: &str,
+    ) -> Result<Option<T>, Failure> {
+        match self.value(flag) {
+            None => Ok(None),
+            Some(text) => parse(text)
+                .map(Some)
+                .ok_or_else(|| Failure::usage(format!("--{flag} must be {must_be}, not \"{text}\""))),
+        }
+    }
+
+    /// A flag's value as a port.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn port(&self) -> Result<Option<u16>, Failure> {
+        self.parsed("port", |text| text.parse().ok(), "a port from 0 to 65535")
+    }
+
+    /// A flag's value as a duration.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn time(&self, flag: &str) -> Result<Option<Duration>, Failure> {
+        self.parsed(flag, values::time, "a time such as 10s, 500ms or 2m, and more than none")
+    }
+
+    /// The generation settings that `--config` names: a file, or `-` for stdin.
+    ///
+    /// # Errors
+    /// When they can't be read, or are not what they should be.
+    pub fn config(&self) -> Result<Option<RuntimeConfig>, Failure> {
+        let Some(path) = self.value("config") else { return Ok(None) };
+        let (place, read) = if path == "-" {
+            let mut text = String::new();
+            ("stdin", stdin().read_to_string(&mut text).map(|_| text))
+        } else {
+            (path, std::fs::read_to_string(path))
+        };
+        let text = read.map_err(|e| Failure::usage(format!("--config: {place} cannot be read: {e}")))?;
+        let wrong = |e: &dyn fmt::Display| Failure::usage(format!("--config: {place} is not what it should be: {e}"));
+        let value: Value = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
+        parse_config(&value).map(Some).map_err(|e| wrong(&e))
+    }
+}

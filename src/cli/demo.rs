@@ -1,0 +1,122 @@
+//! `gambi demo`: a hub, the echo provider and a participant in one process, and a chat through all of them.
+
+use std::io::Read;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use gambi::client::{Client, EventStream};
+use gambi::hub::{Hub, HubOptions};
+use gambi::participant::Session;
+use gambi::proto::management::CreateRoom;
+use gambi::proto::sse::Decoder;
+use gambi::provider::{Provider, ProviderOptions};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::hub::Urls;
+use super::provider::delay;
+
+const PROMPT: &str = "Hello from the other end of the tunnel!";
+const PARTICIPANT: &str = "demo";
+
+/// Runs the demonstration.
+pub fn run(context: &Context<'_>) -> Result<(), Failure> {
+    let out = context.out;
+    let host = context.value("host").unwrap_or("127.0.0.1").to_owned();
+    let port = context.port()?.unwrap_or(0);
+    // Slow enough to be seen as a stream.
+    let delay = delay(context)?.unwrap_or(Duration::from_millis(60));
+    let signals = context.signals.listen();
+
+    let hub = Hub::bind(HubOptions { host, port, ..HubOptions::default() })?;
+    let hub_url = Urls::new(hub.addr(), None).hub;
+    let provider = Provider::bind(ProviderOptions { port: 0, delay, ..ProviderOptions::default() })?;
+    let provider_url = format!("http://{}", provider.addr());
+    let client = Client::new(&hub_url)?;
+    let room = client.rooms().create(&CreateRoom { name: "Demo".into(), ..CreateRoom::default() })?.room;
+    let mut events = client.events(Some(&room.code))?;
+    let session = Session::builder(&hub_url, &room.code)
+        .participant_id(PARTICIPANT)
+        .model(ProviderOptions::default().model)
+        .endpoint(&provider_url)
+        .start()?;
+    let base = format!("{hub_url}/rooms/{}/v1", room.code);
+    let data = json!({ "hubUrl": hub_url, "providerUrl": provider_url, "room": room.code, "openaiUrl": base });
+    out.event("started", &data, &introduction(&hub_url, &provider_url, &room.code, &base))?;
+
+    let answer = chat(context, &base)?;
+    let metrics = completed(&mut events)?;
+    if !answer.contains(PROMPT) {
+        return Err(Failure::Lost(format!("the answer is not what the provider echoes: {answer}")));
+    }
+    let data = json!({ "answer": answer, "metrics": metrics });
+    out.event("completed", &data, &format!("\n\nThe hub saw it go through the tunnel: {metrics}"))?;
+    if !context.has("once") {
+        out.event("waiting", &json!({}), "\nStill up: try it yourself, and end it with Ctrl-C.")?;
+        if let Ok(signal) = signals.recv() {
+            out.event("signal_received", &json!({ "signal": signal.to_string() }), "")?;
+        }
+    }
+    session.close();
+    hub.shutdown();
+    provider.shutdown();
+    out.event("stopped", &json!({}), "Stopped.")
+}
+
+fn introduction(hub: &str, provider: &str, room: &str, base: &str) -> String {
+    let body = json!({ "model": "any", "stream": true, "messages": [{ "role": "user", "content": "Hello!" }] });
+    format!(
+        "Hub:       {hub}\nProvider:  {provider} (an echo; no model is behind it)\nRoom:      {room}\nOpenAI:    {base}\n\n\
+         curl -N {base}/chat/completions -H 'Content-Type: application/json' -d '{body}'\n\nAsking: {PROMPT}\nAnswer: "
+    )
+    .trim_end()
+    .to_owned()
+}
+
+/// One streamed chat over HTTP, as any OpenAI client would do it; prints the answer's pieces as they come.
+fn chat(context: &Context<'_>, base: &str) -> Result<String, Failure> {
+    let lost = |what: &dyn std::fmt::Display| Failure::Lost(format!("the chat failed: {what}"));
+    let body = json!({ "model": PARTICIPANT, "stream": true, "messages": [{ "role": "user", "content": PROMPT }] });
+    let request =
+        ureq::post(format!("{base}/chat/completions")).config().http_status_as_error(false).proxy(None).build();
+    let answer = request.header("Content-Type", "application/json").send(body.to_string()).map_err(|e| lost(&e))?;
+    let status = answer.status();
+    let mut body = answer.into_body().into_reader();
+    if status != 200 {
+        let mut text = String::new();
+        let _ = body.take(64 << 10).read_to_string(&mut text);
+        return Err(lost(&format!("{status}: {text}")));
+    }
+    let (mut decoder, mut buffer, mut answer) = (Decoder::new(), [0; 4096], String::new());
+    loop {
+        let n = body.read(&mut buffer).map_err(|e| lost(&e))?;
+        if n == 0 {
+            return Ok(answer);
+        }
+        decoder.push(&buffer[..n]);
+        while let Some(event) = decoder.next_event() {
+            let Ok(chunk) = serde_json::from_str::<Value>(&event.data) else { continue };
+            let Some(piece) = chunk["choices"][0]["delta"]["content"].as_str() else { continue };
+            answer.push_str(piece);
+            if context.out.is_text() {
+                context.out.piece(piece)?;
+            } else {
+                context.out.event("piece", &json!({ "text": piece }), "")?;
+            }
+        }
+    }
+}
+
+/// What the hub measured. That it saw the participant complete a request proves that the answer came by the tunnel.
+fn completed(events: &mut EventStream) -> Result<Value, Failure> {
+    for event in events {
+        let event = event?;
+        match event.kind.as_str() {
+            "llm.complete" if event.data["participantId"] == PARTICIPANT => return Ok(event.data["metrics"].clone()),
+            "llm.error" => return Err(Failure::Lost(format!("the hub saw the request fail: {}", event.data["error"]))),
+            _ => {}
+        }
+    }
+    Err(Failure::Lost("the hub ended its events before the request was complete".into()))
+}

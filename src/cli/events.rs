@@ -1,0 +1,69 @@
+//! `gambi events watch`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use serde_json::Value;
+
+use gambi::proto::management::EventEnvelope;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::plain;
+use super::values;
+
+/// Prints a room's events until a signal comes, the reader goes, or the hub does.
+pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
+    let room = context.required("room")?;
+    let client = context.client()?;
+    let mut stream = client.events(Some(&room))?;
+    let asked = Arc::new(AtomicBool::new(false));
+    let (signals, stopper, told) = (context.signals.listen(), stream.stopper(), asked.clone());
+    thread::Builder::new().name("stop".into()).spawn(move || {
+        if signals.recv().is_ok() {
+            told.store(true, Ordering::SeqCst);
+            stopper.stop();
+        }
+    })?;
+    loop {
+        match stream.next_json() {
+            Some(Ok(json)) => context.out.foreign_event(&json, || text(&json))?,
+            _ if asked.load(Ordering::SeqCst) => return Ok(()),
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(Failure::Lost(format!("the hub at {} ended the stream", client.hub_url()))),
+        }
+    }
+}
+
+/// An event as a line for people.
+fn text(json: &str) -> String {
+    let Ok(event) = serde_json::from_str::<EventEnvelope>(json) else { return plain(json) };
+    let data = &event.data;
+    let who = ["nickname", "participantId", "id", "clientId"].iter().find_map(|key| data[key].as_str()).unwrap_or("");
+    let mut parts = vec![values::clock(event.timestamp), event.kind.clone(), who.to_owned()];
+    parts.extend(data["model"].as_str().map(|model| format!("model {model}")));
+    parts.extend(data["status"].as_str().map(str::to_owned));
+    parts.extend(metrics(&data["metrics"]));
+    parts.extend(data["error"].as_str().map(|error| format!("failed: {error}")));
+    plain(&parts.join("  "))
+}
+
+fn metrics(metrics: &Value) -> Option<String> {
+    let (first, whole) = (metrics["ttftMs"].as_u64()?, metrics["durationMs"].as_u64()?);
+    let speed = metrics["tokensPerSecond"].as_f64().map(|speed| format!(", {speed:.1} tokens/s")).unwrap_or_default();
+    Some(format!("first byte {first} ms, whole {whole} ms{speed}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_in_a_line() {
+        let json = r#"{"type":"llm.complete","timestamp":1700000000000,"roomCode":"ABC234","data":{"participantId":"ann",
+            "model":"m","metrics":{"ttftMs":12,"durationMs":340,"tokensPerSecond":41.26}}}"#;
+        assert_eq!(text(json), "22:13:20Z  llm.complete  ann  model m  first byte 12 ms, whole 340 ms, 41.3 tokens/s");
+        assert_eq!(text("no json"), "no json");
+    }
+}

@@ -1,0 +1,150 @@
+//! How a command fails: what a person reads, and the exit code that a script sees.
+
+use std::fmt;
+use std::io;
+
+use gambi::Error;
+
+/// Done.
+pub const DONE: u8 = 0;
+/// Something that nobody foresaw.
+pub const UNEXPECTED: u8 = 1;
+/// A missing flag, a bad value, or the hub's 400 or 422.
+pub const USAGE: u8 = 2;
+/// Nobody there, or the credentials are wrong.
+pub const CONNECTION: u8 = 3;
+/// The hub's state forbids it: 404 or 409.
+pub const REFUSED: u8 = 4;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The arguments, the environment or the config file.
+    Usage {
+        /// One sentence.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The library's error.
+    Lib(Error),
+    /// What was under way ended on its own. It has been told already where the command streams.
+    Lost(String),
+    /// Nobody reads the results any more: no failure at all.
+    ClosedPipe,
+    /// Results can't be written.
+    Output(io::Error),
+}
+
+impl Failure {
+    /// Wrong usage.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Failure::Usage { message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Failure::Usage { message, .. } => Failure::Usage { message, hint: Some(hint.into()) },
+            other => other,
+        }
+    }
+
+    /// What to do about it, where that is known.
+    pub fn hint_text(&self) -> Option<String> {
+        match self {
+            Failure::Usage { hint, .. } => hint.clone(),
+            Failure::Lib(error) => error.hint(),
+            _ => None,
+        }
+    }
+
+    /// The id under which the hub knows the request.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Failure::Lib(error) => error.request_id(),
+            _ => None,
+        }
+    }
+
+    /// What a script sees.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Usage { .. } => USAGE,
+            Failure::Lib(error) => of_error(error),
+            Failure::Lost(_) => CONNECTION,
+            Failure::ClosedPipe => DONE,
+            Failure::Output(_) => UNEXPECTED,
+        }
+    }
+}
+
+fn of_error(error: &Error) -> u8 {
+    match (error, error.status()) {
+        (_, Some(400 | 413 | 422)) | (Error::Invalid { .. }, _) => USAGE,
+        (_, Some(401 | 403 | 503)) => CONNECTION,
+        (_, Some(404 | 409)) => REFUSED,
+        (
+            Error::Unreachable { .. }
+            | Error::BadAnswer { .. }
+            | Error::Provider { .. }
+            | Error::ModelMissing { .. }
+            | Error::Tunnel { .. },
+            _,
+        ) => CONNECTION,
+        _ => UNEXPECTED,
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Lib(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe { Failure::ClosedPipe } else { Failure::Output(error) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage { message, .. } | Failure::Lost(message) => f.write_str(message),
+            Failure::Lib(error) => error.fmt(f),
+            Failure::ClosedPipe => f.write_str("nobody reads the results any more"),
+            Failure::Output(error) => write!(f, "the results cannot be written: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gambi::error::HubError;
+
+    #[test]
+    fn the_hubs_refusals_have_their_exit_codes() {
+        for (status, code) in [(400, 2), (422, 2), (401, 3), (403, 3), (503, 3), (404, 4), (409, 4), (500, 1)] {
+            let error = HubError {
+                status,
+                code: None,
+                message: "no".into(),
+                hint: None,
+                details: None,
+                request_id: Some("r".into()),
+            };
+            let failure = Failure::from(Error::Hub(Box::new(error)));
+            assert_eq!(failure.exit_code(), code, "{status}");
+            assert_eq!(failure.request_id(), Some("r"));
+        }
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        assert_eq!(Failure::from(io::Error::from(io::ErrorKind::BrokenPipe)).exit_code(), DONE);
+        assert_eq!(Failure::from(io::Error::other("disk full")).exit_code(), UNEXPECTED);
+    }
+}

@@ -1,0 +1,90 @@
+//! The help, made from the table of commands.
+
+use std::fmt::Write as _;
+
+use super::commands::{COMMON, Command, Flag};
+use super::parse::below;
+
+const INTRO: &str =
+    "Rooms for the local LLMs of a network: a hub, participants on tunnels, one OpenAI-compatible address.";
+
+const OUTRO: &str = "\
+Exit codes: 0 done, 1 unexpected, 2 wrong usage, 3 no connection or no credentials, 4 refused by the hub's state.
+Values are taken from flags, then environment variables, then ~/.config/gambi/config.json, then the defaults.
+";
+
+/// Help on the commands whose paths begin with `words`: a page for one, a list for several.
+pub fn help(words: &[String]) -> String {
+    match below(words).as_slice() {
+        [one] if one.path.len() == words.len() => page(one),
+        several => list(words, several),
+    }
+}
+
+fn list(words: &[String], commands: &[&Command]) -> String {
+    let mut out = String::new();
+    if words.is_empty() {
+        let _ = writeln!(out, "{INTRO}\n");
+    }
+    let noun: String = words.iter().map(|word| format!(" {word}")).collect();
+    let _ = writeln!(out, "Usage: gambi{noun} COMMAND [flags]\n\nCommands:");
+    let width = commands.iter().map(|c| c.name().len()).max().unwrap_or(0);
+    for command in commands {
+        let _ = writeln!(out, "  {:width$}  {}", command.name(), command.about);
+    }
+    out.push_str("\nFor every command:\n");
+    flags(&mut out, COMMON);
+    let _ = write!(out, "\n`gambi COMMAND --help` has a command's own flags, and examples.\n{OUTRO}");
+    out
+}
+
+fn page(command: &Command) -> String {
+    let mut out = format!("{}.\n\nUsage: gambi {} [flags]\n\nFlags:\n", command.about, command.name());
+    flags(&mut out, command.flags);
+    out.push_str("\nFor every command:\n");
+    flags(&mut out, COMMON);
+    out.push_str("\nExamples:\n");
+    for (what, line) in command.examples {
+        let _ = writeln!(out, "  # {what}\n  {line}");
+    }
+    let _ = write!(out, "\n{OUTRO}");
+    out
+}
+
+fn flags(out: &mut String, flags: &[&Flag]) {
+    let width = flags.iter().map(|f| left(f).len()).max().unwrap_or(0).min(34);
+    for flag in flags {
+        let left = left(flag);
+        if left.len() > width {
+            let _ = writeln!(out, "  {left}\n  {:width$}  {}", "", flag.help);
+        } else {
+            let _ = writeln!(out, "  {left:width$}  {}", flag.help);
+        }
+    }
+}
+
+fn left(flag: &Flag) -> String {
+    let short = flag.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
+    let value = flag.value.map_or(String::new(), |value| format!(" {value}"));
+    format!("{short}--{}{value}", flag.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::commands::COMMANDS;
+
+    #[test]
+    fn every_command_has_a_page_with_all_its_flags_and_an_example() {
+        for command in COMMANDS {
+            let words: Vec<String> = command.path.iter().map(|&word| word.to_owned()).collect();
+            let page = help(&words);
+            for flag in command.all_flags() {
+                assert!(page.contains(&format!("--{}", flag.name)), "{} --{}", command.name(), flag.name);
+            }
+            assert!(page.contains("Examples:\n  # "), "{}", command.name());
+            assert!(help(&[]).contains(&command.name()));
+            assert!(help(&words[..1]).contains(command.about));
+        }
+    }
+}

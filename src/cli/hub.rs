@@ -1,0 +1,191 @@
+//! `gambi hub serve`.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use serde_json::{Value, json};
+
+use gambi::hub::{Hub, HubOptions, Limits};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::values;
+
+/// Runs a hub until a signal comes.
+pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
+    let options = options(context)?;
+    let mdns = context.has("mdns") || context.environment.serve.mdns.unwrap_or(false);
+    if mdns && !cfg!(feature = "mdns") {
+        return Err(Failure::usage("this gambi was built without mDNS").hint("Leave out --mdns."));
+    }
+    if context.has("dry-run") {
+        return dry_run(context, &options, mdns);
+    }
+    let signals = context.signals.listen();
+    let (host, public_url) = (options.host.clone(), options.public_url.clone());
+    let hub = Hub::bind(options)?;
+    let urls = Urls::new(hub.addr(), public_url);
+    let port = hub.addr().port();
+    let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
+    context.out.event("started", &data, &urls.text())?;
+    let announcement = announce(context, hub.addr(), mdns)?;
+    // The sender lives as long as the process: there is always a signal to wait for.
+    if let Ok(signal) = signals.recv() {
+        let data = json!({ "signal": signal.to_string() });
+        context.out.event("signal_received", &data, &format!("{signal}: going down."))?;
+        drop(announcement);
+        hub.shutdown();
+        context.out.event("stopped", &data, "Stopped.")?;
+    }
+    Ok(())
+}
+
+fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
+    let serve = &context.environment.serve;
+    let standard = HubOptions::default();
+    let host = context.value("host").or(serve.host.as_deref()).unwrap_or(&standard.host).trim().to_owned();
+    if host.is_empty() {
+        return Err(Failure::usage("--host must not be empty"));
+    }
+    Ok(HubOptions {
+        host,
+        port: context.port()?.or(serve.port).unwrap_or(standard.port),
+        limits: limits(context)?,
+        cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
+        public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
+        ..standard
+    })
+}
+
+fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
+    let standard = Limits::default();
+    let size = |flag| context.parsed(flag, values::size, "a size such as 32KiB or 32MiB, and more than none");
+    let count = |flag| {
+        let parse = |text: &str| text.parse().ok().filter(|&n: &usize| n > 0);
+        context.parsed(flag, parse, "a whole number above 0")
+    };
+    let head = size("max-head")?.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    Ok(Limits {
+        head_bytes: head.unwrap_or(standard.head_bytes),
+        headers: count("max-headers")?.unwrap_or(standard.headers),
+        body_bytes: size("max-body")?.unwrap_or(standard.body_bytes),
+        head_time: context.time("head-timeout")?.unwrap_or(standard.head_time),
+        body_gap: context.time("body-timeout")?.unwrap_or(standard.body_gap),
+        idle: context.time("idle-timeout")?.unwrap_or(standard.idle),
+        write: context.time("write-timeout")?.unwrap_or(standard.write),
+        connections: count("max-connections")?.unwrap_or(standard.connections),
+    })
+}
+
+/// An origin is sent as a header: it must be one line of it.
+fn origin(text: &str) -> Option<String> {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic());
+    (plain && (text == "*" || web_url(text).is_some())).then(|| text.to_owned())
+}
+
+fn web_url(text: &str) -> Option<String> {
+    let text = text.trim().trim_end_matches('/');
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"))?;
+    let plain = rest.bytes().all(|b| b.is_ascii_graphic() && !b"?#".contains(&b));
+    (plain && !rest.is_empty() && !rest.starts_with(['/', ':'])).then(|| text.to_owned())
+}
+
+fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<(), Failure> {
+    let limits = &options.limits;
+    let data = json!({
+        "dryRun": true, "host": options.host, "port": options.port, "mdns": mdns, "cors": options.cors,
+        "publicUrl": options.public_url,
+        "limits": {
+            "headBytes": limits.head_bytes, "headers": limits.headers, "bodyBytes": limits.body_bytes,
+            "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),
+            "writeMs": millis(limits.write), "connections": limits.connections,
+        },
+    });
+    let announced = if mdns { ", announced by mDNS" } else { "" };
+    context.out.result(&data, || format!("Would serve a hub on {}:{}{announced}.", options.host, options.port))
+}
+
+fn millis(time: std::time::Duration) -> Value {
+    json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Addresses of a server, for people and programs.
+pub struct Urls {
+    /// Where it listens.
+    pub bind: String,
+    /// Where this machine reaches it, or everybody where that was configured.
+    pub hub: String,
+    /// Where others on the network probably reach it.
+    network: Option<String>,
+}
+
+impl Urls {
+    /// The addresses of a server that listens on `address`.
+    pub fn new(address: SocketAddr, public_url: Option<String>) -> Self {
+        let everywhere = address.ip().is_unspecified();
+        let here =
+            if everywhere { format!("http://localhost:{}", address.port()) } else { format!("http://{address}") };
+        let network = own_address(address)
+            .filter(|_| everywhere)
+            .map(|ip| format!("http://{}", SocketAddr::new(ip, address.port())));
+        Urls { bind: format!("http://{address}"), hub: public_url.unwrap_or(here), network }
+    }
+
+    fn text(&self) -> String {
+        let network = self.network.as_ref().map(|url| format!("On the network:  {url}\n")).unwrap_or_default();
+        format!(
+            "The hub is up:   {}\nListening on:    {}\n{network}Make a room:     gambi room create --hub {} --name NAME\nStop it with Ctrl-C.",
+            self.hub, self.bind, self.hub
+        )
+    }
+}
+
+/// The address by which this machine would speak to its network. Connecting a UDP socket sends nothing.
+fn own_address(bound: SocketAddr) -> Option<IpAddr> {
+    let (any, other) = if bound.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
+    let socket = UdpSocket::bind(any).ok()?;
+    socket.connect(other).ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+#[cfg(feature = "mdns")]
+fn announce(
+    context: &Context<'_>,
+    address: SocketAddr,
+    wanted: bool,
+) -> Result<Option<gambi::discovery::Announcement>, Failure> {
+    if !wanted {
+        return Ok(None);
+    }
+    let announcement = gambi::discovery::announce(address.ip(), address.port())?;
+    let name = announcement.name();
+    context.out.event("mdns_registered", &json!({ "name": name }), &format!("Announced as {name}."))?;
+    Ok(Some(announcement))
+}
+
+#[cfg(not(feature = "mdns"))]
+fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<(), Failure> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_what_can_be_reached() {
+        let urls = Urls::new("0.0.0.0:3000".parse().unwrap(), None);
+        assert_eq!((urls.hub.as_str(), urls.bind.as_str()), ("http://localhost:3000", "http://0.0.0.0:3000"));
+        assert_eq!(Urls::new("[::1]:80".parse().unwrap(), None).hub, "http://[::1]:80");
+        assert_eq!(Urls::new("127.0.0.1:1".parse().unwrap(), Some("https://h".into())).hub, "https://h");
+    }
+
+    #[test]
+    fn origins_and_urls_are_checked() {
+        assert_eq!(web_url("https://hub.example/"), Some("https://hub.example".into()));
+        for bad in ["hub.example", "http://", "http://a b", "http:///x", "https://h?x", "ftp://h", "http://h\r\nX: y"] {
+            assert_eq!(web_url(bad), None, "{bad:?}");
+        }
+        assert_eq!(origin("*"), Some("*".into()));
+        assert_eq!(origin("x"), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line: parse, then resolve, then act. It uses the library's public API only.
+
+mod commands;
+mod config_file;
+mod context;
+mod demo;
+mod events;
+mod failure;
+mod help;
+mod hub;
+mod output;
+mod parse;
+mod participant;
+mod prompt;
+mod provider;
+mod room;
+mod signals;
+mod values;
+
+use std::ffi::OsString;
+
+use context::{Context, Vars};
+use failure::{DONE, Failure};
+use parse::Asked;
+use signals::Signals;
+
+/// Runs the command that the arguments ask for (without the program's name), and returns its exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
+    match attempt(args, vars) {
+        Ok(()) => DONE,
+        Err(failure) => {
+            if !matches!(failure, Failure::ClosedPipe) {
+                output::failure(&failure);
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), Failure> {
+    let parsed = match parse::parse(args)? {
+        Asked::Help(words) => return output::line(help::help(&words).trim_end()),
+        Asked::Version => return output::line(concat!("gambi ", env!("CARGO_PKG_VERSION"))),
+        Asked::Run(parsed) => parsed,
+    };
+    let command = parsed.command;
+    let context = Context::new(parsed, vars, Signals::install()?)?;
+    match command.path {
+        ["hub", "serve"] => hub::serve(&context),
+        ["room", "create"] => room::create(&context),
+        ["room", "list"] => room::list(&context),
+        ["room", "get"] => room::get(&context),
+        ["participant", "join"] => participant::join(&context),
+        ["participant", "leave"] => participant::leave(&context),
+        ["participant", "heartbeat"] => participant::heartbeat(&context),
+        ["events", "watch"] => events::watch(&context),
+        ["provider"] => provider::serve(&context),
+        ["demo"] => demo::run(&context),
+        other => unreachable!("the table has a command that nobody runs: {other:?}"),
+    }
+}

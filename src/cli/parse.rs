@@ -1,0 +1,197 @@
+//! From arguments to a command and its flags. Pure: nothing is looked up, and no value is judged.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+use lexopt::Arg;
+
+use super::commands::{COMMANDS, COMMON, Command, Flag};
+use super::failure::Failure;
+
+/// What the arguments ask for.
+#[derive(Debug)]
+pub enum Asked {
+    /// Help on the commands whose paths begin so; on all of them where it is empty.
+    Help(Vec<String>),
+    /// The version.
+    Version,
+    /// A command.
+    Run(Parsed),
+}
+
+/// A command and the flags it was given.
+#[derive(Debug)]
+pub struct Parsed {
+    /// Which.
+    pub command: &'static Command,
+    /// Values by long name; a switch has an empty one.
+    values: HashMap<&'static str, Vec<String>>,
+}
+
+impl Parsed {
+    /// A flag's value; the last one where it was repeated.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.values(name).last().map(String::as_str)
+    }
+
+    /// All values of a flag, in the order of the arguments.
+    pub fn values(&self, name: &str) -> &[String] {
+        self.values.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a switch was given.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+}
+
+/// Reads the arguments, without the program's name.
+///
+/// # Errors
+/// Names the command or the flag that is not known, and where help is to be had.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure> {
+    let mut parser = lexopt::Parser::from_args(args);
+    let mut words: Vec<String> = Vec::new();
+    let mut values: HashMap<&'static str, Vec<String>> = HashMap::new();
+    loop {
+        let command = find(&words);
+        let Some(arg) = parser.next().map_err(|e| wrong(&e.to_string(), &words))? else { break };
+        let flag = match &arg {
+            Arg::Value(word) if command.is_none() => {
+                words.push(word.to_string_lossy().into_owned());
+                check(&words)?;
+                continue;
+            }
+            Arg::Value(word) => {
+                return Err(wrong(&format!("unexpected argument \"{}\"", word.to_string_lossy()), &words));
+            }
+            Arg::Long(name) => flag(command, |flag| flag.name == *name),
+            Arg::Short(name) => flag(command, |flag| flag.short == Some(*name)),
+        };
+        let Some(flag) = flag else {
+            return Err(wrong(&format!("unknown flag {}", written(&arg)), &words));
+        };
+        match flag.name {
+            "help" => return Ok(Asked::Help(words)),
+            "version" => return Ok(Asked::Version),
+            name => {
+                let value = if flag.value.is_some() { text(parser.value(), &words)? } else { String::new() };
+                values.entry(name).or_default().push(value);
+            }
+        }
+    }
+    match find(&words) {
+        Some(command) => Ok(Asked::Run(Parsed { command, values })),
+        None if words.first().is_some_and(|word| word == "help") => Ok(Asked::Help(words.split_off(1))),
+        None if words.is_empty() && values.is_empty() => Ok(Asked::Help(words)),
+        None => {
+            let next: Vec<_> = below(&words).iter().map(|c| c.name()).collect();
+            Err(wrong("a command is missing", &words).hint(format!("There are: {}.", next.join(", "))))
+        }
+    }
+}
+
+fn find(words: &[String]) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.path == words)
+}
+
+/// The commands whose paths begin so.
+pub fn below(words: &[String]) -> Vec<&'static Command> {
+    let begins = |c: &&Command| c.path.len() >= words.len() && c.path.iter().zip(words).all(|(a, b)| a == b);
+    COMMANDS.iter().filter(begins).collect()
+}
+
+/// A word that no command begins with is an error at once, before flags are looked at.
+fn check(words: &[String]) -> Result<(), Failure> {
+    let rest = if words[0] == "help" { &words[1..] } else { words };
+    if below(rest).is_empty() {
+        return Err(wrong(&format!("there is no command \"{}\"", rest.join(" ")), &[]));
+    }
+    Ok(())
+}
+
+fn flag(command: Option<&'static Command>, is: impl Fn(&Flag) -> bool) -> Option<&'static Flag> {
+    match command {
+        Some(command) => command.all_flags().find(|f| is(f)),
+        None => COMMON.iter().copied().find(|f| is(f)),
+    }
+}
+
+fn text(value: Result<OsString, lexopt::Error>, words: &[String]) -> Result<String, Failure> {
+    let value = value.map_err(|e| wrong(&e.to_string(), words))?;
+    value.into_string().map_err(|_| wrong("a flag's value is not UTF-8", words))
+}
+
+fn written(arg: &Arg<'_>) -> String {
+    match arg {
+        Arg::Long(name) => format!("--{name}"),
+        Arg::Short(name) => format!("-{name}"),
+        Arg::Value(value) => value.to_string_lossy().into_owned(),
+    }
+}
+
+fn wrong(message: &str, words: &[String]) -> Failure {
+    let known = if below(words).is_empty() { &[][..] } else { words };
+    let help: Vec<&str> = ["gambi"].into_iter().chain(known.iter().map(String::as_str)).collect();
+    Failure::usage(message).hint(format!("`{} --help` tells what there is.", help.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(line: &str) -> Result<Asked, Failure> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    fn parsed(line: &str) -> Parsed {
+        match run(line) {
+            Ok(Asked::Run(parsed)) => parsed,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_are_read_in_every_form() {
+        for line in
+            ["room create --name Lab -p x", "room create -nLab --password=x", "--format json room create -n=Lab -p=x"]
+        {
+            let parsed = parsed(line);
+            assert_eq!((parsed.value("name"), parsed.value("password")), (Some("Lab"), Some("x")), "{line}");
+        }
+        let join = parsed("participant join --header A=1 --header B=2 --no-specs");
+        assert_eq!(join.values("header"), ["A=1", "B=2"]);
+        assert!(join.has("no-specs") && !join.has("dry-run"));
+    }
+
+    #[test]
+    fn what_is_unknown_is_named() {
+        for (line, part) in [
+            ("rom create", "rom"),
+            ("room make", "room make"),
+            ("room create --nam x", "--nam"),
+            ("room create -x", "-x"),
+            ("room create extra", "extra"),
+            ("room create --name", "--name"),
+            ("room list --reverse=yes", "--reverse"),
+            ("room", "missing"),
+            ("--mdns hub serve", "--mdns"),
+            ("help rom", "rom"),
+        ] {
+            let Err(failure) = run(line) else { panic!("{line} was taken") };
+            let text = failure.to_string();
+            assert!(text.contains(part), "{line}: {text}");
+            assert_eq!(failure.exit_code(), 2, "{line}");
+            assert!(failure.hint_text().is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_win() {
+        assert!(matches!(run(""), Ok(Asked::Help(words)) if words.is_empty()));
+        assert!(matches!(run("room --help"), Ok(Asked::Help(words)) if words == ["room"]));
+        assert!(matches!(run("help room create"), Ok(Asked::Help(words)) if words == ["room", "create"]));
+        assert!(matches!(run("room create -h --nonsense"), Ok(Asked::Help(_))));
+        assert!(matches!(run("-V"), Ok(Asked::Version)));
+    }
+}

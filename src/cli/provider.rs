@@ -1,0 +1,46 @@
+//! `gambi provider`.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use gambi::provider::{Provider, ProviderOptions};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::hub::Urls;
+
+/// Runs the provider to try with until a signal comes.
+pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
+    let standard = ProviderOptions::default();
+    let options = ProviderOptions {
+        host: context.value("host").unwrap_or(&standard.host).to_owned(),
+        port: context.port()?.unwrap_or(standard.port),
+        model: context.value("model").unwrap_or(&standard.model).to_owned(),
+        delay: delay(context)?.unwrap_or(standard.delay),
+    };
+    if options.model.trim().is_empty() {
+        return Err(Failure::usage("--model must not be empty"));
+    }
+    let signals = context.signals.listen();
+    let model = options.model.clone();
+    let provider = Provider::bind(options)?;
+    let url = Urls::new(provider.addr(), None).hub;
+    let text = format!(
+        "The echo provider is up: {url} (model \"{model}\"; no model is behind it)\nBring it into a room: gambi participant join --room CODE --participant-id ID --model {model} --endpoint {url}\nStop it with Ctrl-C."
+    );
+    context.out.event("started", &json!({ "url": url, "model": model }), &text)?;
+    if let Ok(signal) = signals.recv() {
+        let data = json!({ "signal": signal.to_string() });
+        context.out.event("signal_received", &data, "")?;
+        provider.shutdown();
+        context.out.event("stopped", &data, "Stopped.")?;
+    }
+    Ok(())
+}
+
+/// The pause before each piece of an answer.
+pub fn delay(context: &Context<'_>) -> Result<Option<Duration>, Failure> {
+    let parse = |text: &str| text.parse().ok().filter(|&ms| ms <= 60_000).map(Duration::from_millis);
+    context.parsed("delay", parse, "milliseconds, at most 60000")
+}

@@ -1,0 +1,80 @@
+//! SIGINT and SIGTERM: the first asks a long-running command to end in order, a second one ends it at once.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals as Incoming;
+use signal_hook::low_level::emulate_default_handler;
+
+use super::failure::Failure;
+
+/// A signal that asks to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signal(i32);
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0 == SIGINT { "SIGINT" } else { "SIGTERM" })
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Who wants to hear of the first signal. Without one it has its usual effect.
+    listener: Option<Sender<Signal>>,
+    /// What must be put right before the process dies.
+    before_death: Option<fn()>,
+}
+
+/// The process's signals. Copies mean the same.
+#[derive(Clone, Default)]
+pub struct Signals(Arc<Mutex<State>>);
+
+impl Signals {
+    /// Catches signals from now on.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn install() -> Result<Self, Failure> {
+        let signals = Signals::default();
+        let mut incoming = Incoming::new([SIGINT, SIGTERM])?;
+        let state = signals.clone();
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            for signal in incoming.forever() {
+                state.arrived(signal);
+            }
+        })?;
+        Ok(signals)
+    }
+
+    /// The first signal comes here from now on.
+    pub fn listen(&self) -> Receiver<Signal> {
+        let (sender, receiver) = bounded(1);
+        self.lock().listener = Some(sender);
+        receiver
+    }
+
+    /// What must be put right should a signal end the process.
+    pub fn before_death(&self, action: Option<fn()>) {
+        self.lock().before_death = action;
+    }
+
+    fn arrived(&self, signal: i32) {
+        let mut state = self.lock();
+        if let Some(listener) = state.listener.take() {
+            let _ = listener.send(Signal(signal));
+            return;
+        }
+        if let Some(action) = state.before_death {
+            action();
+        }
+        let _ = emulate_default_handler(signal);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,70 @@
+//! Sizes and times as people write them. Pure.
+
+use std::time::Duration;
+
+/// `500ms`, `10s`, `2m`, `1h`, or seconds without a unit. Nothing that is no time at all.
+pub fn time(text: &str) -> Option<Duration> {
+    let (number, unit) = split(text)?;
+    let millis = match unit {
+        "ms" => number,
+        "" | "s" => number.checked_mul(1000)?,
+        "m" => number.checked_mul(60_000)?,
+        "h" => number.checked_mul(3_600_000)?,
+        _ => return None,
+    };
+    // A day is more than any deadline here needs, and far from what the clock's arithmetic can't hold.
+    (1..=86_400_000).contains(&millis).then(|| Duration::from_millis(millis))
+}
+
+/// `32KiB`, `32MiB`, `1GiB`, `32K`, `32M`, `1G`, or bytes without a unit.
+pub fn size(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    let scale: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return None,
+    };
+    number.checked_mul(scale).filter(|&n| n > 0)
+}
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    Some((number.parse().ok()?, unit.trim_start()))
+}
+
+/// Milliseconds since the epoch as the time of day, UTC.
+pub fn clock(millis: u64) -> String {
+    let seconds = millis / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes_are_read_as_people_write_them() {
+        assert_eq!(time("10s"), Some(Duration::from_secs(10)));
+        assert_eq!(time("10"), Some(Duration::from_secs(10)));
+        assert_eq!(time("250 ms"), Some(Duration::from_millis(250)));
+        assert_eq!(time("2m"), Some(Duration::from_secs(120)));
+        assert_eq!(size("32KiB"), Some(32 << 10));
+        assert_eq!(size("32m"), Some(32 << 20));
+        assert_eq!(size("100"), Some(100));
+        for bad in ["", "s", "-1s", "1.5s", "10d", "0", "99999999999999999999", "18446744073709551615h"] {
+            assert_eq!(time(bad), None, "{bad:?}");
+        }
+        for bad in ["", "MiB", "0", "1TiB", "18446744073709551615G"] {
+            assert_eq!(size(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_clock_shows_utc() {
+        assert_eq!(clock(1_700_000_000_000), "22:13:20Z");
+    }
+}

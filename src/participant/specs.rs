@@ -1,0 +1,146 @@
+//! What machine this is, as far as can be told quickly. A tool that is missing or slow costs a field, never the join.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use serde_json::Number;
+
+use crate::proto::management::Specs;
+
+/// How long a tool may take.
+const TOOL: Duration = Duration::from_secs(2);
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// Processor, memory and graphics card of this machine: from `/proc` and `/sys`, `nvidia-smi`, `lspci`; on macOS from
+/// `sysctl` and `system_profiler`. Takes up to two seconds where a tool is slow.
+pub fn machine_specs() -> Specs {
+    thread::scope(|scope| {
+        let card = scope.spawn(graphics);
+        let (cpu, ram) = processor_and_memory();
+        let (gpu, vram) = card.join().unwrap_or_default();
+        Specs { gpu, vram, ram, memory_gb: None, cpu }
+    })
+}
+
+fn processor_and_memory() -> (Option<String>, Option<Number>) {
+    if cfg!(target_os = "macos") {
+        let cpu = run("sysctl", &["-n", "machdep.cpu.brand_string"]).map(|text| text.trim().to_owned());
+        let ram = run("sysctl", &["-n", "hw.memsize"]).and_then(|text| text.trim().parse().ok());
+        return (cpu.filter(|text| !text.is_empty()), ram.and_then(|bytes: f64| gigabytes(bytes)));
+    }
+    let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| cpu_name(&text));
+    let ram = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_memory(&text));
+    (cpu, ram)
+}
+
+type Card = (Option<String>, Option<Number>);
+
+fn graphics() -> Card {
+    let query = ["--query-gpu=name,memory.total", "--format=csv,noheader,nounits"];
+    if let Some(card) = run("nvidia-smi", &query).and_then(|text| nvidia(&text)) {
+        return card;
+    }
+    if cfg!(target_os = "macos") {
+        return (run("system_profiler", &["SPDisplaysDataType"]).and_then(|text| apple(&text)), None);
+    }
+    (run("lspci", &[]).and_then(|text| pci(&text)), amd_memory())
+}
+
+/// A tool's output, if it is there, succeeds, and is quick.
+fn run(tool: &str, args: &[&str]) -> Option<String> {
+    let mut command = Command::new(tool);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().ok()?;
+    let mut stdout = child.stdout.take()?;
+    let (done, output) = bounded(1);
+    // Not a scoped thread: a grandchild may hold the pipe open for as long as it likes.
+    let reader = thread::Builder::new().spawn(move || {
+        let mut text = String::new();
+        let read = stdout.by_ref().take(1 << 20).read_to_string(&mut text);
+        let _ = done.send(read.is_ok().then_some(text));
+    });
+    let text = reader.ok().and_then(|_| output.recv_timeout(TOOL).ok().flatten());
+    if text.is_none() {
+        let _ = child.kill();
+    }
+    let status = child.wait().ok()?;
+    text.filter(|_| status.success())
+}
+
+fn gigabytes(bytes: f64) -> Option<Number> {
+    Number::from_f64((bytes / GIB * 10.0).round() / 10.0).filter(|_| bytes > 0.0)
+}
+
+fn after_colon<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let line = text.lines().find(|line| line.trim_start().starts_with(key))?;
+    line.split_once(':').map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
+}
+
+/// x86 says `model name`; a Raspberry Pi says `Model`.
+fn cpu_name(cpuinfo: &str) -> Option<String> {
+    ["model name", "Model", "Hardware"].iter().find_map(|key| after_colon(cpuinfo, key)).map(str::to_owned)
+}
+
+fn total_memory(meminfo: &str) -> Option<Number> {
+    let kib: f64 = after_colon(meminfo, "MemTotal")?.split_whitespace().next()?.parse().ok()?;
+    gigabytes(kib * 1024.0)
+}
+
+/// The first card; memory is in MiB.
+fn nvidia(csv: &str) -> Option<Card> {
+    let (name, memory) = csv.lines().next()?.rsplit_once(',')?;
+    let memory = memory.trim().parse().ok().and_then(|mib: f64| gigabytes(mib * 1_048_576.0));
+    Some((Some(name.trim().to_owned()), memory))
+}
+
+fn pci(list: &str) -> Option<String> {
+    let kinds = ["VGA compatible controller: ", "3D controller: ", "Display controller: "];
+    let name = list.lines().find_map(|line| kinds.iter().find_map(|kind| line.split_once(kind)))?.1;
+    Some(name.split(" (rev ").next().unwrap_or(name).trim().to_owned())
+}
+
+fn apple(report: &str) -> Option<String> {
+    after_colon(report, "Chipset Model").map(str::to_owned)
+}
+
+fn amd_memory() -> Option<Number> {
+    let cards = fs::read_dir("/sys/class/drm").ok()?;
+    let memory = |path: std::path::PathBuf| fs::read_to_string(path.join("device/mem_info_vram_total")).ok();
+    let bytes: f64 = cards.flatten().find_map(|card| memory(card.path()))?.trim().parse().ok()?;
+    gigabytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn the_usual_reports_are_understood() {
+        assert_eq!(cpu_name("processor\t: 0\nmodel name\t: AMD EPYC 7763\n").as_deref(), Some("AMD EPYC 7763"));
+        assert_eq!(cpu_name("processor: 0\nModel\t\t: Raspberry Pi 4\n").as_deref(), Some("Raspberry Pi 4"));
+        assert_eq!(cpu_name("nothing"), None);
+        assert_eq!(total_memory("MemTotal:       16384000 kB\n").unwrap().to_string(), "15.6");
+        let (name, memory) = nvidia("NVIDIA GeForce RTX 3090, 24576\nother, 1\n").unwrap();
+        assert_eq!((name.unwrap().as_str(), memory.unwrap().to_string().as_str()), ("NVIDIA GeForce RTX 3090", "24.0"));
+        assert_eq!(
+            pci("00:1f.0 ISA bridge: x\n01:00.0 VGA compatible controller: AMD Navi 31 (rev c8)\n").as_deref(),
+            Some("AMD Navi 31")
+        );
+        assert_eq!(apple("  Chipset Model: Apple M2\n").as_deref(), Some("Apple M2"));
+    }
+
+    #[test]
+    fn a_tool_that_is_missing_fails_or_is_slow_costs_nothing_but_its_answer() {
+        assert_eq!(run("no-such-tool-anywhere", &[]), None);
+        assert_eq!(run("false", &[]), None);
+        assert_eq!(run("echo", &["x"]).as_deref(), Some("x\n"));
+        let start = Instant::now();
+        assert_eq!(run("sleep", &["600"]), None);
+        assert!(start.elapsed() < Duration::from_secs(300));
+    }
+}
