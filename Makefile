@@ -1,16 +1,39 @@
 # Two commands matter: `make demo` shows it, `make test` checks it. Both install what they need.
 
 CARGO ?= cargo
+PREFIX ?= /usr/local
+# Not in /proc: the account that runs this may be root without sudo, or the other way round.
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: test check build
+.PHONY: demo test check build install tools rust
 
-build:
+build: rust
 	$(CARGO) build --release
 
-check:
+demo: build
+	target/release/gambi demo --once --format text
+
+test: check tools
+	$(CARGO) test
+	$(CARGO) test --no-default-features --lib --bins
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+check: rust
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
 
-test: check
-	$(CARGO) test
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+install: build
+	install -D -m 755 target/release/gambi $(DESTDIR)$(PREFIX)/bin/gambi
+
+# A compiler, where there is none: Debian's rustup fetches the stable one.
+rust:
+	@command -v $(CARGO) >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq rustup gcc && rustup default stable; }
+
+# What the tests need beyond Rust. Without them those tests say that they were skipped.
+tools:
+	@missing=; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
+	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
+	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; } || \
+	echo "could not install:$$missing"

@@ -3,7 +3,7 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::shared::fresh_uuid;
 use crate::http::{BodyError, Exchange};
@@ -81,10 +81,18 @@ impl Refused {
                     ErrorBody { code: self.code, message: self.message, hint: self.hint, details: self.details };
                 send_json(exchange, status, &ErrorEnvelope { error, meta: meta() })
             }
-            Plane::Inference => send_json(exchange, status, &json!({ "error": self.message, "code": self.code })),
-            Plane::Legacy => send_json(exchange, status, &json!({ "error": self.message })),
+            Plane::Inference => send_json(exchange, status, &BareError { error: &self.message, code: Some(self.code) }),
+            Plane::Legacy => send_json(exchange, status, &BareError { error: &self.message, code: None }),
         }
     }
+}
+
+/// An error as both generations of OpenAI-side clients expect it: bare text.
+#[derive(Serialize)]
+struct BareError<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<ErrorCode>,
 }
 
 impl From<Missing> for Refused {

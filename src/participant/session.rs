@@ -153,6 +153,21 @@ impl Builder {
         self
     }
 
+    /// How often the hub is told that the participant is alive, by heartbeat and by ping; every ten seconds unless told
+    /// otherwise. The hub gives up on a participant after thirty.
+    #[must_use]
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.timing.beat = interval;
+        self
+    }
+
+    /// How long the hub may be silent before the session ends; thirty seconds unless told otherwise.
+    #[must_use]
+    pub fn hub_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.silence = timeout;
+        self
+    }
+
     /// Probes the provider; nothing is registered yet.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use super::config::merge;
 use super::event::{Event, EventKind};
@@ -335,11 +335,6 @@ impl Member {
     fn offline_event(&self, code: &RoomCode, now: Now) -> Event {
         Event { at: now.wall, room: code.clone(), kind: EventKind::ParticipantOffline(self.id.to_string()) }
     }
-}
-
-/// Notes a message on a tunnel; called by the tunnel's own thread.
-pub fn note_seen(seen: &AtomicU64, wall: u64) {
-    seen.store(wall, Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -1,0 +1,474 @@
+//! The command line as scripts see it: the real binary, its output, its exit codes, signals.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use gambi::proto::management::CreateRoom;
+use serde_json::{Value, json};
+
+use support::{FakeProvider, Script, TestHub, wait_until};
+
+/// The binary, in a home without a config file and without variables of whoever runs the tests.
+fn gambi(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+    command.args(args).env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+struct Ran {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("no JSON ({e}): {} {}", self.out, self.err))
+    }
+}
+
+fn ran(output: Output) -> Ran {
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+}
+
+fn run(args: &[&str]) -> Ran {
+    ran(gambi(args).output().expect("gambi to run"))
+}
+
+/// A command that goes on until it is told to stop.
+struct Running {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(args: &[&str]) -> Self {
+        let mut child = gambi(args).spawn().expect("gambi to run");
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Running { child, lines }
+    }
+
+    /// The next event, which must be of that type; its data.
+    fn event(&mut self, kind: &str) -> Value {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{kind}: {e}: {line:?}"));
+        assert_eq!(event["type"], kind, "{line}");
+        assert!(event["timestamp"].is_u64());
+        event["data"].clone()
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill");
+        assert!(status.success());
+    }
+
+    /// Its exit code, what else it printed, and its stderr.
+    fn end(mut self) -> Ran {
+        let mut out = String::new();
+        self.lines.read_to_string(&mut out).unwrap();
+        let mut err = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        Ran { code: self.child.wait().unwrap().code().unwrap_or(-1), out, err }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory of the test's own.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+
+    fn file(&self, name: &str, text: &str) -> String {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn help_and_version_are_there_for_everything() {
+    assert!(run(&["--version"]).out.starts_with("gambi "));
+    for args in [&[][..], &["--help"], &["help"], &["room"], &["room", "--help"], &["hub", "serve", "-h"]] {
+        let ran = run(args);
+        let missing = args == ["room"];
+        assert_eq!(ran.code, if missing { 2 } else { 0 }, "{args:?}: {}", ran.err);
+        assert_eq!(ran.out.contains("Usage: gambi"), !missing, "{args:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_what_to_do() {
+    for args in [
+        &["nonsense"][..],
+        &["room", "create"],
+        &["room", "create", "--name", " "],
+        &["room", "get"],
+        &["room", "list", "--sort", "size"],
+        &["room", "list", "--format", "xml"],
+        &["room", "list", "--hub", "nonsense"],
+        &["room", "list", "--env", "gone"],
+        &["room", "list", "--interactive"],
+        &["room", "create", "-n", "x", "--config", "/no/such/file"],
+        &["participant", "join", "-r", "ABC234", "-m", "m"],
+        &["participant", "join", "-r", "ABC234", "-m", "m", "--participant-id", "x", "--header", "nonsense"],
+        &["participant", "join", "-r", "ABC234", "-m", "m", "--participant-id", "x", "--header-env", "A=GONE"],
+        &["participant", "leave", "-r", "ABC234"],
+        &["participant", "heartbeat", "--participant-id", "x"],
+        &["events", "watch"],
+        &["hub", "serve", "--port", "70000"],
+        &["hub", "serve", "--max-body", "lots"],
+        &["hub", "serve", "--idle-timeout", "0"],
+        &["hub", "serve", "--public-url", "hub.example"],
+        &["hub", "serve", "--cors", "a b"],
+        &["provider", "--delay", "-1"],
+    ] {
+        let ran = run(args);
+        assert_eq!(ran.code, 2, "{args:?}: {}{}", ran.out, ran.err);
+        assert!(ran.err.starts_with("Error: ") && ran.out.is_empty(), "{args:?}: {}", ran.err);
+    }
+    assert!(run(&["room", "create"]).err.contains("--name"));
+}
+
+#[test]
+fn rooms_are_made_and_listed_in_every_format() {
+    let hub = TestHub::start();
+    let url = hub.url();
+    let made = run(&["room", "create", "--hub", &url, "--name", "Lab", "--password", "s3cret"]).json();
+    let code = made["room"]["code"].as_str().unwrap().to_owned();
+    assert_eq!(made["hostId"], made["room"]["hostId"]);
+    assert_eq!(run(&["room", "get", "-H", &url, "-c", &code]).json()["name"], "Lab");
+    hub.room_with(&CreateRoom { name: "A\u{1b}[2J".into(), ..CreateRoom::default() });
+    let list = run(&["room", "list", "-H", &url, "--sort", "name"]).json();
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    assert_eq!(list[1]["name"], "Lab");
+    let reversed = run(&["room", "list", "-H", &url, "--sort", "name", "--reverse"]).json();
+    assert_eq!(reversed[0]["name"], "Lab");
+    let lines = run(&["room", "list", "-H", &url, "--format", "ndjson"]).out;
+    assert_eq!(lines.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 2);
+    let text = ran(gambi(&["room", "list"]).env("GAMBI_HUB", &url).env("GAMBI_FORMAT", "text").output().unwrap());
+    assert!(text.out.contains(&code) && text.out.starts_with("CODE"), "{}", text.out);
+    assert!(!text.out.contains('\u{1b}'), "a name must not steer the terminal");
+    assert!(run(&["room", "get", "-H", &url, "-c", &code, "--format", "text"]).out.contains("Lab"));
+}
+
+#[test]
+fn a_rooms_defaults_come_from_a_file_or_stdin() {
+    let (hub, dir) = (TestHub::start(), Dir::new("defaults"));
+    let file = dir.file("d.json", r#"{"temperature": 0.5, "instructions": "Be brief."}"#);
+    let made = run(&["room", "create", "-H", &hub.url(), "-n", "x", "--config", &file]).json();
+    assert_eq!(made["room"]["defaults"], json!({ "temperature": 0.5, "hasInstructions": true }));
+    let url = hub.url();
+    let mut child =
+        gambi(&["room", "create", "-H", &url, "-n", "x", "--config", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"{\"seed\": 7}").unwrap();
+    assert_eq!(ran(child.wait_with_output().unwrap()).json()["room"]["defaults"]["seed"], 7);
+    let bad = dir.file("bad.json", r#"{"temperature": 5}"#);
+    let refused = run(&["room", "create", "-H", &hub.url(), "-n", "x", "--config", &bad]);
+    assert!(refused.code == 2 && refused.err.contains("temperature"), "{}", refused.err);
+}
+
+#[test]
+fn the_hubs_refusals_have_their_exit_codes_and_ids() {
+    let hub = TestHub::start();
+    let url = hub.url();
+    let missing = run(&["room", "get", "-H", &url, "-c", "ABC234"]);
+    assert_eq!(missing.code, 4);
+    let lines: Vec<&str> = missing.err.lines().collect();
+    assert_eq!(lines[0], "Error: Room not found");
+    assert!(lines[1].starts_with("Hint: ") && lines[2].starts_with("request_id: "), "{}", missing.err);
+    assert_eq!(run(&["participant", "leave", "-H", &url, "-r", "ABC234", "--participant-id", "x"]).code, 4);
+    assert_eq!(run(&["events", "watch", "-H", &url, "-r", "ABC234"]).code, 4);
+    hub.hub.shutdown();
+    let gone = run(&["room", "list", "-H", &url]);
+    assert!(gone.code == 3 && gone.err.contains(&url), "{}", gone.err);
+}
+
+#[test]
+fn the_config_file_stands_behind_flags_and_variables() {
+    let (hub, dir) = (TestHub::start(), Dir::new("config"));
+    let config = json!({ "defaultEnv": "lab", "envs": {
+        "lab": { "hubUrl": hub.url(), "endpoint": "http://provider.example:1", "headers": { "Authorization": "Bearer s3cret" }, "noSpecs": true,
+                 "serve": { "host": "127.0.0.1", "port": 4321, "mdns": false } },
+        "gone": { "hubUrl": "http://127.0.0.1:1" },
+    } });
+    dir.file("gambi/config.json", &config.to_string());
+    let with = |args: &[&str]| ran(gambi(args).env("XDG_CONFIG_HOME", &dir.0).output().unwrap());
+    assert_eq!(with(&["room", "list"]).code, 0);
+    assert_eq!(with(&["room", "list", "--env", "gone"]).code, 3);
+    assert_eq!(with(&["room", "list", "--env", "gone", "--hub", &hub.url()]).code, 0);
+    let variable = gambi(&["room", "list"]).env("XDG_CONFIG_HOME", &dir.0).env("GAMBI_ENV", "gone").output().unwrap();
+    assert_eq!(ran(variable).code, 3);
+    let plan = with(&["participant", "join", "-r", "R", "-m", "m", "--participant-id", "x", "--dry-run"]);
+    assert_eq!(plan.json()["endpoint"], "http://provider.example:1");
+    assert_eq!(plan.json()["headers"], json!({ "Authorization": "[redacted]" }));
+    assert!(plan.json().get("specs").is_none() && !plan.out.contains("s3cret"));
+    let serve = with(&["hub", "serve", "--dry-run"]).out;
+    let serve: Value = serde_json::from_str(&serve).unwrap();
+    assert_eq!((&serve["host"], &serve["port"]), (&json!("127.0.0.1"), &json!(4321)));
+
+    dir.file("gambi/config.json", "{\n  \"envs\": [}");
+    let broken = with(&["room", "list"]);
+    assert!(broken.code == 2 && broken.err.contains("config.json") && broken.err.contains("line 2"), "{}", broken.err);
+}
+
+#[test]
+fn dry_runs_touch_nothing_and_show_no_secret() {
+    let url = "http://127.0.0.1:1";
+    let dir = Dir::new("dry");
+    let config = dir.file("c.json", r#"{"instructions": "s3cret-words", "top_p": 1}"#);
+    let room = run(&["room", "create", "-H", url, "-n", "Lab", "-p", "s3cret-pw", "--config", &config, "--dry-run"]);
+    assert_eq!((room.code, &room.json()["dryRun"]), (0, &json!(true)));
+    assert_eq!(room.json()["room"]["password"], "[redacted]");
+    let join = [
+        "participant",
+        "join",
+        "-H",
+        url,
+        "-r",
+        "ABC234",
+        "--participant-id",
+        "worker-1",
+        "-m",
+        "llama3",
+        "-p",
+        "s3cret-pw",
+        "--header",
+        "X-Key=s3cret-key",
+        "--config",
+        &config,
+        "--dry-run",
+    ];
+    let join = run(&join);
+    assert_eq!((join.code, &join.json()["nickname"]), (0, &json!("llama3@worker")), "{}", join.err);
+    assert_eq!(
+        join.json()["specs"]["cpu"].is_string(),
+        fs::read_to_string("/proc/cpuinfo").is_ok_and(|t| t.contains("model name"))
+    );
+    for ran in [&room, &join] {
+        assert!(!ran.out.contains("s3cret") && !ran.err.contains("s3cret"), "{}{}", ran.out, ran.err);
+    }
+}
+
+#[test]
+fn a_hub_serves_until_a_signal() {
+    for (name, signal) in [("-INT", "SIGINT"), ("-TERM", "SIGTERM")] {
+        let mut hub = Running::start(&["hub", "serve", "--host", "127.0.0.1", "--port", "0", "--max-body", "1KiB"]);
+        let started = hub.event("started");
+        let all = ["bindUrl", "host", "hubUrl", "mdns", "port"];
+        assert_eq!(started.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>(), all);
+        let url = started["hubUrl"].as_str().unwrap().to_owned();
+        assert_eq!(run(&["room", "create", "-H", &url, "-n", "x"]).code, 0);
+        assert_eq!(run(&["room", "create", "-H", &url, "-n", &"x".repeat(3000)]).code, 2);
+        let taken = run(&["hub", "serve", "--host", "127.0.0.1", "--port", &started["port"].to_string()]);
+        assert!(taken.code == 1 && taken.err.contains("--port"), "{}", taken.err);
+        hub.signal(name);
+        assert_eq!(hub.event("signal_received"), json!({ "signal": signal }));
+        assert_eq!(hub.event("stopped"), json!({ "signal": signal }));
+        assert_eq!(hub.end().code, 0);
+    }
+}
+
+fn join_args<'a>(hub: &'a str, room: &'a str, endpoint: &'a str) -> Vec<&'a str> {
+    vec![
+        "participant",
+        "join",
+        "-H",
+        hub,
+        "-r",
+        room,
+        "--participant-id",
+        "ann",
+        "-m",
+        "m",
+        "-e",
+        endpoint,
+        "--no-specs",
+    ]
+}
+
+#[test]
+fn a_participant_joins_serves_and_leaves() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let provider = FakeProvider::start(Script::Echo);
+    let mut join = Running::start(&join_args(&url, &room, &provider.url()));
+    assert_eq!(join.event("prepared")["capabilities"]["chatCompletions"], "supported");
+    let registered = join.event("registered");
+    assert_eq!(registered["participant"]["nickname"], "m@ann");
+    assert!(registered["roomId"].is_string());
+    assert_eq!(registered["tunnel"].as_object().unwrap().keys().collect::<Vec<_>>(), ["url"]);
+    assert_eq!(join.event("tunnel_connected"), json!({ "participantId": "ann", "room": room }));
+    hub.chat(&room, "ann").expect(200);
+    let beat = run(&["participant", "heartbeat", "-H", &url, "-r", &room, "--participant-id", "ann"]).json();
+    assert_eq!((&beat["success"], &beat["status"]), (&json!(true), &json!("online")));
+    join.signal("-INT");
+    assert_eq!(join.event("leaving")["signal"], "SIGINT");
+    join.event("left");
+    assert_eq!(join.end().code, 0);
+    assert!(hub.client.participants(&room).list().unwrap().is_empty());
+}
+
+#[test]
+fn a_lost_session_ends_with_3() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let provider = FakeProvider::start(Script::Echo);
+    let mut join = Running::start(&join_args(&url, &room, &provider.url()));
+    for kind in ["prepared", "registered", "tunnel_connected"] {
+        join.event(kind);
+    }
+    let left = run(&["participant", "leave", "-H", &url, "-r", &room, "--participant-id", "ann"]);
+    assert_eq!(left.json(), json!({ "success": true }));
+    let lost = join.event("tunnel_failed");
+    assert_eq!(lost["reason"], "tunnel_closed");
+    assert!(lost["message"].as_str().unwrap().contains("removed"), "{lost}");
+    assert_eq!(join.end().code, 3);
+}
+
+#[test]
+fn a_join_that_cannot_be_ends_with_its_code() {
+    let hub = TestHub::start();
+    let url = hub.url();
+    let room = hub.room_with(&CreateRoom { name: "x".into(), password: Some("pw".into()), defaults: None });
+    let provider = FakeProvider::with_models(Script::Echo, &["llama3"]);
+    let endpoint = provider.url();
+    let missing = run(&join_args(&url, &room, &endpoint));
+    assert!(missing.code == 3 && missing.err.contains("It has: llama3."), "{}", missing.err);
+    let away = run(&join_args(&url, &room, "http://127.0.0.1:1"));
+    assert!(away.code == 3 && away.err.contains("http://127.0.0.1:1"), "{}", away.err);
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let unprotected = run(&join_args(&url, &room, &endpoint));
+    assert!(unprotected.code == 3 && unprotected.err.contains("password"), "{}", unprotected.err);
+    let mut args = join_args(&url, "ABC234", &endpoint);
+    assert_eq!(run(&args).code, 4);
+    args = join_args("http://127.0.0.1:1", &room, &endpoint);
+    assert_eq!(run(&args).code, 3);
+}
+
+#[test]
+fn events_are_printed_as_the_hub_sent_them() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let mut watch = Running::start(&["events", "watch", "-H", &url, "-r", &room, "--format", "json"]);
+    watch.event("connected");
+    hub.client.participants(&room).upsert("ann", &support::registration()).unwrap();
+    let mut line = String::new();
+    watch.lines.read_line(&mut line).unwrap();
+    assert!(line.starts_with("{\"type\":\"participant.joined\",\"timestamp\":"), "{line}");
+    assert!(
+        line.contains(&format!("\"roomCode\":\"{room}\",\"data\":{{")) && line.contains("\"id\":\"ann\""),
+        "{line}"
+    );
+    watch.signal("-INT");
+    assert_eq!(watch.end().code, 0);
+
+    let mut text = Running::start(&["events", "watch", "-H", &url, "-r", &room, "--format", "text"]);
+    let mut line = String::new();
+    text.lines.read_line(&mut line).unwrap();
+    assert!(line.contains("connected"), "{line}");
+    hub.hub.shutdown();
+    let ended = text.end();
+    assert!(ended.code == 3 && ended.err.contains(&url), "{}", ended.err);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly_and_leaves_the_room() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let mut watch = Running::start(&["events", "watch", "-H", &url, "-r", &room]);
+    watch.event("connected");
+    let mut err = watch.child.stderr.take().unwrap();
+    // Putting another reader in its place drops the one whose pipe the command writes to.
+    let (reader, _) = std::io::pipe().unwrap();
+    watch.lines = BufReader::new(ChildStdout::from(std::os::fd::OwnedFd::from(reader)));
+    hub.room();
+    assert_eq!(watch.child.wait().unwrap().code(), Some(0));
+    let mut text = String::new();
+    err.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "");
+}
+
+#[test]
+fn the_provider_and_the_demo_run() {
+    let mut provider = Running::start(&["provider", "--port", "0", "--model", "parrot"]);
+    let url = provider.event("started")["url"].as_str().unwrap().to_owned();
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut args = join_args("", &room, &url);
+    let hub_url = hub.url();
+    args[3] = &hub_url;
+    args[9] = "parrot";
+    let join = Running::start(&args);
+    hub.wait_for_status(&room, "ann", "online");
+    let answer = hub.chat(&room, "any").expect(200).json();
+    assert!(answer["choices"][0]["message"]["content"].as_str().unwrap().ends_with("Hi"));
+    drop(join);
+    hub.wait_for_status(&room, "ann", "offline");
+    provider.signal("-TERM");
+    provider.event("signal_received");
+    provider.event("stopped");
+    assert_eq!(provider.end().code, 0);
+
+    let demo = run(&["demo", "--once", "--delay", "1", "--format", "text"]);
+    assert_eq!(demo.code, 0, "{}", demo.err);
+    assert!(demo.out.contains("Hello from the other end of the tunnel!\n"), "{}", demo.out);
+}
+
+#[test]
+fn a_participant_killed_in_mid_stream_breaks_its_stream_and_goes_offline() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let provider = FakeProvider::start(Script::StreamAndHang(vec!["data: 1\n\n".into()]));
+    let mut join = Running::start(&join_args(&url, &room, &provider.url()));
+    for kind in ["prepared", "registered", "tunnel_connected"] {
+        join.event(kind);
+    }
+    let events = hub.watch_room(&room);
+    let mut chat = hub.stream(&room, "ann");
+    assert_eq!(chat.head().status, 200);
+    assert_eq!(chat.chunk().unwrap(), b"data: 1\n\n");
+    join.signal("-KILL");
+    assert_eq!(chat.chunk(), None);
+    assert_eq!(events.next("llm.error")["stage"], "stream");
+    hub.wait_for_status(&room, "ann", "offline");
+    wait_until("the provider to be left", || provider.abandoned() == 1);
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let mut watch = Running::start(&["events", "watch", "-H", &url, "-r", &room]);
+    watch.event("connected");
+    watch.signal("-TERM");
+    watch.signal("-TERM");
+    // By the first signal in order, or by the second: either way it ends.
+    let code = watch.end().code;
+    assert!(code == 0 || code == -1, "{code}");
+}

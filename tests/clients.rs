@@ -1,0 +1,219 @@
+//! Clients that others wrote, against a real hub: curl and OpenAI's own Python package, and a person at a terminal.
+//!
+//! Python's packages come from a virtual environment under `target/` that is made on first use. Where a tool can't be
+//! had the test says that it was skipped; with `CI=true` that is a failure.
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use gambi::participant::Session;
+use gambi::provider::{Provider, ProviderOptions};
+use serde_json::Value;
+
+use support::TestHub;
+
+/// A hub, a room, and the echo provider behind a tunnel.
+struct Lab {
+    hub: TestHub,
+    room: String,
+    _provider: Provider,
+    _session: Session,
+}
+
+impl Lab {
+    fn open() -> Self {
+        let hub = TestHub::start();
+        let room = hub.room();
+        let provider = Provider::bind(ProviderOptions { port: 0, ..ProviderOptions::default() }).unwrap();
+        let session = Session::builder(hub.url(), &room)
+            .participant_id("echo-1")
+            .nickname("Echo")
+            .model("echo")
+            .endpoint(format!("http://{}", provider.addr()))
+            .start()
+            .unwrap();
+        Lab { hub, room, _provider: provider, _session: session }
+    }
+
+    fn base(&self) -> String {
+        format!("{}/rooms/{}/v1", self.hub.url(), self.room)
+    }
+}
+
+fn skip(what: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped, which CI does not allow: {what}");
+    eprintln!("SKIPPED: {what}");
+}
+
+fn text(output: &Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Python with a package in it, or why not.
+fn python(package: &str) -> Result<PathBuf, String> {
+    let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("venv");
+    let python = venv.join("bin/python");
+    let run = |command: &mut Command| match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    if run(Command::new(&python).args(["-c", &format!("import {package}")])).is_err() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
+    }
+    Ok(python)
+}
+
+const OPENAI: &str = r#"
+import sys
+from openai import OpenAI, NotFoundError
+
+client = OpenAI(base_url=sys.argv[1], api_key="unused")
+models = client.models.list().data
+assert [m.id for m in models] == ["echo-1"], models
+question = [{"role": "user", "content": "Grüße, tunnel!"}]
+
+whole = client.chat.completions.create(model="echo-1", messages=question)
+assert whole.choices[0].message.content.endswith("Grüße, tunnel!"), whole
+assert whole.choices[0].finish_reason == "stop" and whole.usage.total_tokens > 0, whole
+
+pieces = []
+usage = None
+stream = client.chat.completions.create(model="model:echo", messages=question, stream=True, stream_options={"include_usage": True})
+for chunk in stream:
+    usage = chunk.usage or usage
+    pieces += [c.delta.content for c in chunk.choices if c.delta.content]
+assert len(pieces) > 3 and "".join(pieces) == whole.choices[0].message.content, pieces
+assert usage.total_tokens == whole.usage.total_tokens, usage
+
+try:
+    client.chat.completions.create(model="nobody", messages=question)
+    raise SystemExit("a model that is not there was answered")
+except NotFoundError as error:
+    assert "No available participant" in error.response.json()["error"], error
+print("all well")
+"#;
+
+#[test]
+fn the_openai_package_lists_chats_and_streams() {
+    let python = match python("openai") {
+        Ok(python) => python,
+        Err(why) => return skip(&format!("Python's openai package: {why}")),
+    };
+    let lab = Lab::open();
+    let output = Command::new(python).args(["-c", OPENAI, &lab.base()]).output().unwrap();
+    assert_eq!(text(&output), "all well\n");
+}
+
+#[test]
+fn curl_reaches_every_route() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return skip("curl");
+    }
+    let lab = Lab::open();
+    let (url, room) = (lab.hub.url(), &lab.room);
+    let curl = |args: &[&str], path: &str| {
+        let output = Command::new("curl")
+            .args(["-sS", "--fail-with-body", "-N"])
+            .args(args)
+            .arg(format!("{url}{path}"))
+            .output()
+            .unwrap();
+        text(&output)
+    };
+    let data = |args: &[&str], path: &str| serde_json::from_str::<Value>(&curl(args, path)).unwrap()["data"].clone();
+    let json = ["-H", "Content-Type: application/json", "-d"];
+    let with = |body: &'static str| [json[0], json[1], json[2], body];
+
+    assert_eq!(data(&[], "/v1/health")["status"], "ok");
+    assert_eq!(data(&with(r#"{"name":"By curl"}"#), "/v1/rooms")["room"]["name"], "By curl");
+    assert_eq!(data(&[], "/v1/rooms").as_array().unwrap().len(), 2);
+    assert_eq!(data(&[], &format!("/v1/rooms/{room}"))["participantCount"], 1);
+    let participants = format!("/v1/rooms/{room}/participants");
+    let body = r#"{"nickname":"C","model":"m","endpoint":"http://localhost:1"}"#;
+    let put = data(&["-X", "PUT", json[0], json[1], json[2], body], &format!("{participants}/by-curl"));
+    assert!(put["tunnel"]["url"].as_str().unwrap().starts_with(&url.replace("http", "ws")));
+    assert_eq!(data(&[], &participants).as_array().unwrap().len(), 2);
+    assert_eq!(data(&["-X", "POST"], &format!("{participants}/by-curl/heartbeat"))["success"], true);
+    assert_eq!(data(&["-X", "DELETE"], &format!("{participants}/by-curl"))["success"], true);
+    assert!(curl(&["-I"], "/v1/health").starts_with("HTTP/1.1 200 "));
+    assert!(curl(&["-X", "OPTIONS", "-i"], "/v1/rooms").starts_with("HTTP/1.1 204 "));
+
+    let base = format!("/rooms/{room}/v1");
+    assert_eq!(data(&[], &format!("{base}/models"))[0]["id"], "echo-1");
+    let chat = curl(
+        &with(r#"{"model":"any","messages":[{"role":"user","content":"Hi"}]}"#),
+        &format!("{base}/chat/completions"),
+    );
+    assert!(chat.contains("You said: Hi"), "{chat}");
+    let stream = with(r#"{"model":"any","stream":true,"messages":[{"role":"user","content":"Hi"}]}"#);
+    assert!(curl(&stream, &format!("{base}/chat/completions")).ends_with("data: [DONE]\n\n"));
+    // A body of more than a kilobyte makes curl ask before it sends.
+    let long = format!(r#"{{"model":"any","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(2 << 20));
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("long.json");
+    std::fs::write(&file, &long).unwrap();
+    let from_file = format!("@{}", file.display());
+    assert!(
+        curl(&[json[0], json[1], "--data-binary", &from_file], &format!("{base}/chat/completions")).len() > 2 << 20
+    );
+
+    // Without an end of its own: what came in one second.
+    let events =
+        Command::new("curl").args(["-sN", "-m", "1"]).arg(format!("{url}/v1/rooms/{room}/events")).output().unwrap();
+    assert!(String::from_utf8(events.stdout).unwrap().starts_with("event: connected\ndata: {"));
+}
+
+const TERMINAL: &str = r#"
+import os, pty, sys, select, termios
+gambi, args, answers = sys.argv[1], sys.argv[1:sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1:]
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(gambi, args)
+seen, asked = b"", 0
+def read():
+    try:
+        return os.read(fd, 4096)
+    except OSError:
+        return b""
+while True:
+    data = read()
+    if not data:
+        break
+    seen += data
+    if seen.endswith(b": ") and seen.count(b": ") > 0 and asked < len(answers):
+        hidden = not termios.tcgetattr(fd)[3] & termios.ECHO
+        sys.stderr.write("hidden\n" if hidden else "shown\n")
+        os.write(fd, answers[asked].encode() + b"\n")
+        asked += 1
+_, status = os.waitpid(pid, 0)
+sys.stdout.write(seen.decode())
+sys.exit(os.waitstatus_to_exitcode(status))
+"#;
+
+#[test]
+fn a_person_at_a_terminal_is_asked_for_what_is_missing() {
+    if Command::new("python3").arg("--version").output().is_err()
+        || Command::new("stty").arg("--version").output().is_err()
+    {
+        return skip("python3 and stty, which play the person");
+    }
+    let hub = TestHub::start();
+    let args = ["room", "create", "--interactive", "--hub", &hub.url(), "--", "My lab", "s3cret"];
+    let output =
+        Command::new("python3").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).output().unwrap();
+    let seen = text(&output);
+    assert!(seen.contains("Room My lab is there"), "{seen}");
+    assert!(!seen.contains("s3cret"), "{seen}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "shown\nhidden\n");
+    let room = &hub.client.rooms().list().unwrap()[0];
+    assert!(room.name == "My lab" && room.password_protected);
+}

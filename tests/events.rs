@@ -1,0 +1,76 @@
+//! Event streams: who sees what, in which form.
+
+mod support;
+
+use serde_json::json;
+
+use support::{Conn, RawParticipant, TestHub, registration, wait_until};
+
+#[test]
+fn events_have_the_form_that_old_clients_parse() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut conn = Conn::open(hub.addr());
+    conn.ask("GET", &format!("/v1/rooms/{}/events", room.to_lowercase()), &[], None);
+    let head = conn.head();
+    assert_eq!((head.status, head.header("cache-control")), (200, Some("no-cache")));
+    let first = String::from_utf8(conn.chunk().unwrap()).unwrap();
+    let data = first.strip_prefix("event: connected\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
+    assert!(data.starts_with("{\"type\":\"connected\",\"timestamp\":"), "{data}");
+    let event: serde_json::Value = serde_json::from_str(data).unwrap();
+    assert_eq!(event["roomCode"], json!(room));
+    assert!(event["data"]["clientId"].is_string());
+}
+
+#[test]
+fn a_participants_life_is_told_to_its_room_and_to_the_whole_hub_only() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (here, everywhere) = (hub.watch_room(&room), hub.watch("/v1/events"));
+    let other = hub.room();
+    let there = hub.watch_room(&other);
+    assert_eq!(here.next("room.created")["code"], json!(other));
+    assert_eq!(everywhere.next("room.created")["code"], json!(other));
+    for id in ["ann", "bob"] {
+        hub.client.participants(&room).upsert(id, &registration()).unwrap();
+        assert_eq!(here.next("participant.joined")["id"], json!(id));
+        assert_eq!(everywhere.next("participant.joined")["id"], json!(id));
+    }
+    hub.client.participants(&room).upsert("bob", &registration()).unwrap();
+    assert_eq!(here.next("participant.updated")["id"], "bob");
+    hub.client.participants(&room).remove("bob").unwrap();
+    assert_eq!(here.next("participant.left"), json!({ "participantId": "bob" }));
+    let mark = hub.room();
+    assert!(there.raw().contains(&format!("\"code\":\"{mark}\"")), "the other room's watcher saw nothing in between");
+}
+
+#[test]
+fn going_offline_is_told_once() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let watcher = hub.watch_room(&room);
+    let ann = RawParticipant::join(&hub, &room, "ann");
+    watcher.next("participant.updated");
+    drop(ann);
+    watcher.next("participant.offline");
+    for _ in 0..3 {
+        hub.clock.advance(std::time::Duration::from_secs(40));
+        let seen = hub.clock.now().mono;
+        wait_until("the monitor to look", || hub.clock.now().mono > seen + 600);
+    }
+    hub.client.participants(&room).remove("ann").unwrap();
+    assert!(watcher.raw().starts_with("event: participant.left\n"));
+}
+
+#[test]
+fn watchers_that_go_are_forgotten() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let before = hub.hub.connections();
+    let mut conn = Conn::open(hub.addr());
+    conn.ask("GET", &format!("/v1/rooms/{room}/events"), &[], None);
+    conn.head();
+    conn.chunk().unwrap();
+    conn.hang_up();
+    wait_until("the watcher's thread to end", || hub.hub.connections() == before);
+}

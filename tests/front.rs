@@ -1,0 +1,219 @@
+//! The front: framing, limits and deadlines, seen from plain sockets.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{Conn, TestHub, wait_until};
+
+const HEALTH: &str = "GET /v1/health HTTP/1.1\r\nHost: h\r\n\r\n";
+
+#[test]
+fn a_connection_serves_many_requests_also_when_they_come_at_once() {
+    let hub = TestHub::start();
+    let mut conn = Conn::open(hub.addr());
+    for _ in 0..100 {
+        assert_eq!(conn.send(HEALTH).answer().status, 200);
+    }
+    conn.send(HEALTH.repeat(20));
+    for _ in 0..20 {
+        assert_eq!(conn.answer().json()["data"]["status"], "ok");
+    }
+}
+
+#[test]
+fn connection_close_and_http_1_0_are_honoured() {
+    let hub = TestHub::start();
+    let mut conn = Conn::open(hub.addr());
+    let answer = conn.ask("GET", "/v1/health", &[("Connection", "close")], None).answer();
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(conn.rest().is_empty());
+
+    let mut old = Conn::open(hub.addr());
+    assert_eq!(old.send("GET /v1/health HTTP/1.0\r\n\r\n").answer().status, 200);
+    assert!(old.rest().is_empty());
+
+    let mut kept = Conn::open(hub.addr());
+    for _ in 0..2 {
+        let answer = kept.send("GET /v1/health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").answer();
+        assert!(answer.header("connection").is_some_and(|c| c.eq_ignore_ascii_case("keep-alive")));
+    }
+}
+
+#[test]
+fn head_is_get_without_a_body() {
+    let hub = TestHub::start();
+    let mut conn = Conn::open(hub.addr());
+    let get = conn.send(HEALTH).answer();
+    let head = conn.ask("HEAD", "/v1/health", &[], None).head();
+    assert_eq!((head.status, head.header("content-length")), (200, get.header("content-length")));
+    // Had a body been sent, it would stand where the next answer is looked for.
+    assert_eq!(conn.send(HEALTH).answer().status, 200);
+}
+
+#[test]
+fn bodies_come_with_a_length_in_chunks_and_after_a_hundred_continue() {
+    let hub = TestHub::start();
+    let mut conn = Conn::open(hub.addr());
+    let post = "POST /v1/rooms HTTP/1.1\r\nHost: h\r\n";
+    assert_eq!(conn.send(format!("{post}Content-Length: 12\r\n\r\n{{\"name\":\"A\"}}")).answer().status, 201);
+    let chunks = "5;ext=1\r\n{\"nam\r\n7\r\ne\":\"B\"}\r\n0\r\nTrailer: x\r\n\r\n";
+    let answer = conn.send(format!("{post}Transfer-Encoding: chunked\r\n\r\n{chunks}")).answer();
+    assert_eq!(answer.expect(201).json()["data"]["room"]["name"], "B");
+
+    conn.send(format!("{post}Content-Length: 12\r\nExpect: 100-continue\r\n\r\n"));
+    assert_eq!(conn.head().status, 100);
+    assert_eq!(conn.send("{\"name\":\"C\"}").answer().expect(201).json()["data"]["room"]["name"], "C");
+}
+
+#[test]
+fn what_is_no_http_is_answered_400_and_closed() {
+    let hub = TestHub::start();
+    for bad in [
+        "nonsense\r\n\r\n",
+        "GET /v1/health HTTP/1.1\r\nno colon\r\n\r\n",
+        "GET /v1/health HTTP/1.1\r\nName : x\r\n\r\n",
+        "GET /v1/health HTTP/1.1\r\nHost: h\r\nA: b\r\n folded\r\n\r\n",
+        "POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
+        "POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n",
+        "POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: +2\r\n\r\n{}",
+        "POST /v1/rooms HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        "POST /v1/rooms HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}junk\r\n",
+        "POST /v1/rooms HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
+        "GET /v1/health HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    ] {
+        let mut conn = Conn::open(hub.addr());
+        let answer = conn.send(bad).answer();
+        assert_eq!(answer.status, 400, "{bad:?}: {}", answer.text());
+        assert!(conn.rest().is_empty(), "{bad:?}");
+    }
+    assert_eq!(hub.get("/v1/health").status, 200);
+}
+
+#[test]
+fn heads_have_a_length_and_a_number_of_lines() {
+    let hub = TestHub::start();
+    let long = format!("GET /v1/health HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(33 << 10));
+    assert_eq!(Conn::open(hub.addr()).send(long).answer().status, 431);
+    let many = format!("GET /v1/health HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(101));
+    assert_eq!(Conn::open(hub.addr()).send(many).answer().status, 431);
+    let enough = format!("GET /v1/health HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(99));
+    assert_eq!(Conn::open(hub.addr()).send(enough).answer().status, 200);
+
+    let small = TestHub::limited(|limits| {
+        limits.head_bytes = 64;
+        limits.headers = 1;
+    });
+    assert_eq!(small.get("/v1/health").status, 431);
+}
+
+#[test]
+fn bodies_have_a_length_in_chunks_too_and_the_client_can_read_why() {
+    let hub = TestHub::limited(|limits| limits.body_bytes = 1000);
+    let body = "x".repeat(100_000);
+    let answer = Conn::open(hub.addr()).ask("POST", "/v1/rooms", &[], Some(&body)).answer();
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (413, Some("INVALID_REQUEST")));
+
+    let mut conn = Conn::open(hub.addr());
+    conn.send("POST /v1/rooms HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for _ in 0..3 {
+        conn.send(format!("190\r\n{}\r\n", "x".repeat(400)));
+    }
+    assert_eq!(conn.answer().status, 413);
+
+    let mut polite = Conn::open(hub.addr());
+    polite.send("POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 5000\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(polite.answer().status, 413);
+}
+
+#[test]
+fn a_head_that_does_not_come_is_answered_408_and_an_idle_connection_is_closed() {
+    let hub = TestHub::limited(|limits| {
+        limits.head_time = Duration::from_millis(100);
+        limits.body_gap = Duration::from_millis(100);
+        limits.idle = Duration::from_millis(100);
+    });
+    let mut slow = Conn::open(hub.addr());
+    assert_eq!(slow.send("GET /v1/health HT").answer().status, 408);
+    assert!(slow.rest().is_empty());
+
+    let mut half = Conn::open(hub.addr());
+    half.send("POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{\"name\"");
+    assert_eq!(half.answer().status, 408);
+
+    let mut idle = Conn::open(hub.addr());
+    assert_eq!(idle.send(HEALTH).answer().status, 200);
+    assert!(idle.rest().is_empty(), "an idle connection is closed without a word");
+}
+
+#[test]
+fn a_full_house_says_so_and_has_room_again() {
+    let hub = TestHub::limited(|limits| limits.connections = 3);
+    let mut guests: Vec<Conn> = (0..3).map(|_| Conn::open(hub.addr())).collect();
+    for guest in &mut guests {
+        assert_eq!(guest.send(HEALTH).answer().status, 200);
+    }
+    let mut late = Conn::open(hub.addr());
+    let answer = late.send(HEALTH).answer();
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert!(late.rest().is_empty());
+    drop(guests.pop());
+    wait_until("room for another", || hub.hub.connections() < 3);
+    assert_eq!(hub.get("/v1/health").status, 200);
+}
+
+#[test]
+fn unknown_paths_and_methods_have_answers() {
+    let hub = TestHub::start();
+    assert_eq!(hub.get("/v1/nothing").expect(404).json()["error"]["code"], "INVALID_REQUEST");
+    assert_eq!(hub.get("/nothing").expect(404).json()["error"], "Not found");
+    let answer = hub.delete("/v1/rooms").expect(405);
+    assert_eq!(answer.header("allow"), Some("GET, POST, HEAD, OPTIONS"));
+    assert_eq!(hub.get("/v1/rooms/%FF").status, 400);
+}
+
+#[test]
+fn browsers_may_call_from_where_they_are_allowed_to() {
+    let hub = TestHub::start();
+    for (method, path, status) in [("GET", "/v1/health", 200), ("GET", "/none", 404), ("OPTIONS", "/any/thing", 204)] {
+        let answer = Conn::open(hub.addr()).ask(method, path, &[("Connection", "close")], None).answer();
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
+    }
+    let preflight = Conn::open(hub.addr()).ask("OPTIONS", "/v1/rooms", &[("Connection", "close")], None).answer();
+    assert_eq!(preflight.header("access-control-allow-methods"), Some("GET, POST, PUT, DELETE, OPTIONS"));
+    assert_eq!(preflight.header("access-control-allow-headers"), Some("Content-Type, Authorization"));
+    let refused = Conn::open(hub.addr()).send("nonsense\r\n\r\n").answer();
+    assert_eq!(refused.header("access-control-allow-origin"), Some("*"));
+
+    let own = TestHub::with(|options| options.cors = Some("https://app.example".into()));
+    assert_eq!(own.get("/v1/health").header("access-control-allow-origin"), Some("https://app.example"));
+}
+
+#[test]
+fn a_client_that_resets_or_goes_half_way_harms_nobody() {
+    let hub = TestHub::start();
+    for cut in [1, 10, 30] {
+        let mut conn = Conn::open(hub.addr());
+        conn.send(&HEALTH[..cut]);
+        conn.hang_up();
+    }
+    let mut conn = Conn::open(hub.addr());
+    conn.send("POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{");
+    conn.hang_up();
+    wait_until("all connections to be gone", || hub.hub.connections() == 0);
+    assert_eq!(hub.get("/v1/health").status, 200);
+}
+
+#[test]
+fn going_down_ends_idle_connections_and_frees_the_port() {
+    let hub = TestHub::start();
+    let addr = hub.addr();
+    let mut idle = Conn::open(addr);
+    assert_eq!(idle.send(HEALTH).answer().status, 200);
+    hub.hub.shutdown();
+    hub.hub.shutdown();
+    assert!(idle.rest().is_empty());
+    assert!(std::net::TcpStream::connect(addr).is_err());
+}

@@ -1,0 +1,240 @@
+//! The v1 management plane: routes, shapes, error codes, validation.
+
+mod support;
+
+use gambi::proto::management::CreateRoom;
+use serde_json::{Value, json};
+
+use support::{Conn, RawParticipant, TestHub, registration};
+
+fn body() -> Value {
+    json!({ "nickname": "Ann", "model": "llama3", "endpoint": "http://localhost:11434" })
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+fn is_uuid(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    text.len() == 36
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(i, b)| if [8, 13, 18, 23].contains(&i) { b == b'-' } else { b.is_ascii_hexdigit() })
+}
+
+#[test]
+fn rooms_are_made_listed_and_shown() {
+    let hub = TestHub::start();
+    let room =
+        json!({ "name": "Lab", "password": "pw", "defaults": { "temperature": 1, "instructions": "Be brief." } });
+    let made = hub.post("/v1/rooms", &room).expect(201);
+    assert_eq!(made.header("content-type"), Some("application/json; charset=utf-8"));
+    let made = made.json();
+    assert!(is_uuid(&made["meta"]["requestId"]));
+    assert_eq!(keys(&made), ["data", "meta"]);
+    assert_eq!(keys(&made["data"]), ["hostId", "room"]);
+    let room = &made["data"]["room"];
+    let all = ["code", "createdAt", "defaults", "hostId", "id", "name", "participantCount", "passwordProtected"];
+    assert_eq!(keys(room), all);
+    assert!(is_uuid(&room["hostId"]));
+    assert_eq!(room["id"].as_str().unwrap().len(), 21);
+    assert_eq!(room["defaults"], json!({ "temperature": 1, "hasInstructions": true }));
+    assert_eq!(
+        (&room["name"], &room["passwordProtected"], &room["participantCount"]),
+        (&json!("Lab"), &json!(true), &json!(0))
+    );
+    let code = room["code"].as_str().unwrap();
+    assert!(code.len() == 6 && code.bytes().all(|b| b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789".contains(&b)), "{code}");
+
+    assert_eq!(hub.get(&format!("/v1/rooms/{}", code.to_lowercase())).expect(200).json()["data"], *room);
+    hub.room();
+    let list = hub.get("/v1/rooms").expect(200).json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 2);
+    assert!(list["data"].as_array().unwrap().contains(room));
+    let plain = &list["data"].as_array().unwrap().iter().find(|r| *r != room).unwrap();
+    assert!(plain.get("defaults").is_none());
+}
+
+#[test]
+fn a_rooms_fields_are_checked() {
+    let hub = TestHub::start();
+    let refused = |body: &str| {
+        let answer = Conn::open(hub.addr()).ask("POST", "/v1/rooms", &[("Connection", "close")], Some(body)).answer();
+        let answer = answer.expect(400).json();
+        assert_eq!(answer["error"]["code"], "INVALID_REQUEST", "{body}");
+        answer["error"].clone()
+    };
+    for body in ["{}", r#"{"name":""}"#, r#"{"name":"  "}"#, r#"{"name":null}"#] {
+        assert_eq!(refused(body)["message"], "Name is required", "{body}");
+    }
+    for body in ["", "[]", "nonsense", "\"x\"", "{\"name\":", "\u{feff}{}"] {
+        refused(body);
+    }
+    for (field, value) in [
+        ("name", json!(1)),
+        ("name", json!("x".repeat(2000))),
+        ("password", json!(1)),
+        ("password", json!("x".repeat(2000))),
+        ("defaults", json!([])),
+    ] {
+        let mut room = json!({ "name": "x" });
+        room[field] = value;
+        assert_eq!(refused(&room.to_string())["details"]["field"], field);
+    }
+    let error = refused(r#"{"name":"x","defaults":{"temperature":2.1}}"#);
+    assert_eq!(error["details"]["field"], "defaults.temperature");
+    let taken = hub.post("/v1/rooms", &json!({ "name": "x", "password": null, "defaults": null, "unknown": {} }));
+    assert_eq!(taken.expect(201).json()["data"]["room"]["passwordProtected"], false);
+}
+
+#[test]
+fn a_participant_is_registered_renewed_and_removed() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let path = format!("/v1/rooms/{room}/participants/ann");
+    let mut sent = body();
+    sent["specs"] = json!({ "gpu": "X", "vram": 24, "unknown": 1 });
+    sent["config"] = json!({ "top_p": 0.5, "instructions": "secret" });
+    let first = hub.put(&path, &sent).expect(201).json()["data"].clone();
+    assert_eq!(keys(&first), ["participant", "roomId", "tunnel"]);
+    let participant = &first["participant"];
+    let all = [
+        "capabilities",
+        "config",
+        "connection",
+        "endpoint",
+        "id",
+        "joinedAt",
+        "lastSeen",
+        "model",
+        "nickname",
+        "specs",
+        "status",
+        "updatedAt",
+    ];
+    assert_eq!(keys(participant), all);
+    assert_eq!(participant["status"], "offline");
+    assert_eq!(participant["connection"], json!({ "kind": "tunnel", "connected": false, "lastTunnelSeenAt": null }));
+    assert_eq!(participant["specs"], json!({ "gpu": "X", "vram": 24 }));
+    assert_eq!(participant["config"], json!({ "top_p": 0.5, "hasInstructions": true }));
+    assert_eq!(participant["capabilities"], json!({ "openResponses": "unknown", "chatCompletions": "unknown" }));
+    assert_eq!(first["tunnel"]["url"], format!("ws://test/v1/rooms/{room}/participants/ann/tunnel"));
+    assert!(first["tunnel"]["token"].as_str().unwrap().len() >= 21);
+
+    let second = hub.put(&path, &body()).expect(200).json()["data"].clone();
+    assert_eq!(second["participant"]["joinedAt"], participant["joinedAt"]);
+    assert_ne!(second["tunnel"]["token"], first["tunnel"]["token"]);
+    assert_eq!(second["participant"]["specs"], json!({}));
+
+    assert_eq!(hub.get(&format!("/v1/rooms/{room}")).json()["data"]["participantCount"], 1);
+    assert_eq!(hub.participant(&room, "ann"), second["participant"]);
+    let beat = hub.post(&format!("{path}/heartbeat"), &json!({})).expect(200).json()["data"].clone();
+    assert_eq!(keys(&beat), ["lastSeen", "status", "success"]);
+    assert_eq!(beat["success"], true);
+
+    assert_eq!(hub.delete(&path).expect(200).json()["data"], json!({ "success": true }));
+    assert_eq!(hub.delete(&path).expect(404).json()["error"]["code"], "PARTICIPANT_NOT_FOUND");
+    assert_eq!(hub.post(&format!("{path}/heartbeat"), &json!({})).status, 404);
+}
+
+#[test]
+fn a_registration_is_checked() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let path = format!("/v1/rooms/{room}/participants/ann");
+    for field in ["nickname", "model", "endpoint"] {
+        for value in [Value::Null, json!("")] {
+            let mut sent = body();
+            sent[field] = value;
+            let error = hub.put(&path, &sent).expect(400).json()["error"].clone();
+            assert_eq!(error["details"], json!({ "required": ["nickname", "model", "endpoint"] }));
+        }
+    }
+    let mut sent = body();
+    sent["authHeaders"] = json!({ "Authorization": "Bearer secret" });
+    let answer = hub.put(&path, &sent).expect(400);
+    assert!(!answer.text().contains("secret"));
+    assert_eq!(answer.json()["error"]["details"], json!({ "forbidden": ["authHeaders"] }));
+    for (field, value) in [
+        ("endpoint", json!("localhost:11434")),
+        ("endpoint", json!("ftp://x")),
+        ("nickname", json!(["x"])),
+        ("model", json!("m".repeat(2000))),
+        ("specs", json!({ "vram": "24" })),
+        ("config", json!({ "top_p": 2 })),
+        ("capabilities", json!({ "openResponses": "maybe" })),
+    ] {
+        let mut sent = body();
+        sent[field] = value;
+        let error = hub.put(&path, &sent).expect(400).json()["error"].clone();
+        assert!(error["details"]["field"].as_str().unwrap().starts_with(field), "{error}");
+    }
+    for id in ["%00", &"x".repeat(129), "%0A"] {
+        assert_eq!(hub.put(&format!("/v1/rooms/{room}/participants/{id}"), &body()).status, 400, "{id}");
+    }
+    let odd = hub.put(&format!("/v1/rooms/{room}/participants/a%20b%C3%BC"), &body()).expect(201).json();
+    assert_eq!(odd["data"]["participant"]["id"], "a bü");
+    assert!(odd["data"]["tunnel"]["url"].as_str().unwrap().ends_with("/a%20b%C3%BC/tunnel"));
+    assert_eq!(hub.get(&format!("/v1/rooms/{room}")).json()["data"]["participantCount"], 1);
+}
+
+#[test]
+fn a_protected_room_asks_for_its_password() {
+    let hub = TestHub::start();
+    let room = hub.room_with(&CreateRoom { name: "Lab".into(), password: Some("pässword".into()), defaults: None });
+    let path = format!("/v1/rooms/{room}/participants/ann");
+    let mut sent = body();
+    assert_eq!(hub.put(&path, &sent).expect(401).json()["error"]["code"], "INVALID_PASSWORD");
+    sent["password"] = json!("wrong");
+    let refused = hub.put(&path, &sent).expect(401).json();
+    assert!(refused["error"]["hint"].is_string());
+    sent["password"] = json!("pässword");
+    let taken = hub.put(&path, &sent).expect(201);
+    assert!(!taken.text().contains("pässword") && !taken.text().contains("argon2"));
+    assert!(!hub.get("/v1/rooms").text().contains("argon2"));
+}
+
+#[test]
+fn who_is_not_there_is_not_found() {
+    let hub = TestHub::start();
+    for path in ["/v1/rooms/ABC234", "/v1/rooms/ABC234/participants", "/v1/rooms/ABC234/events", "/v1/rooms/x/events"] {
+        let error = hub.get(path).expect(404).json()["error"].clone();
+        assert_eq!((&error["code"], &error["message"]), (&json!("ROOM_NOT_FOUND"), &json!("Room not found")), "{path}");
+        assert!(error["hint"].is_string());
+    }
+    assert_eq!(hub.put("/v1/rooms/ABC234/participants/a", &body()).status, 404);
+    assert_eq!(hub.delete("/v1/rooms/ABC234/participants/a").json()["error"]["code"], "ROOM_NOT_FOUND");
+}
+
+#[test]
+fn a_tunnels_address_is_the_one_that_the_client_used() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let path = format!("/v1/rooms/{room}/participants/ann");
+    let url = |hub: &TestHub, headers: &[(&str, &str)]| {
+        let answer = Conn::open(hub.addr()).ask("PUT", &path, headers, Some(&body().to_string())).answer().json();
+        answer["data"]["tunnel"]["url"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(url(&hub, &[("X-Forwarded-Proto", "https")]), format!("wss://test{path}/tunnel"));
+    let public = TestHub::with(|options| options.public_url = Some("https://hub.example/base".into()));
+    let room = public.room();
+    let path = format!("/v1/rooms/{room}/participants/ann");
+    let answer = public.put(&path, &body()).json();
+    assert_eq!(answer["data"]["tunnel"]["url"], format!("wss://hub.example/base{path}/tunnel"));
+}
+
+#[test]
+fn an_upsert_leaves_a_live_tunnel_as_it_is() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    let (again, created) = hub.client.participants(&room).upsert("ann", &registration()).unwrap();
+    assert!(!created);
+    assert!(again.participant.connection.connected);
+    assert_eq!(hub.participant(&room, "ann")["status"], "online");
+    ann.send(&json!({ "type": "tunnel.ping", "timestamp": 1 }));
+    assert_eq!(ann.receive()["type"], "tunnel.pong");
+}

@@ -1,0 +1,185 @@
+//! The participant's runtime against a real hub: probe, serve, cancel, and the three ways to end.
+
+mod support;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use gambi::Error;
+use gambi::participant::{Builder, CloseReason, Session};
+use serde_json::json;
+
+use support::{FakeHub, FakeProvider, Part, Script, TestHub, wait_until};
+
+#[test]
+fn a_model_that_is_not_there_is_told_before_anything_is_registered() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &["a", "b:latest"]);
+    let start = |model: &str| {
+        Session::builder(hub.url(), &room).participant_id("p").model(model).endpoint(provider.url()).start()
+    };
+    match start("c").map(drop) {
+        Err(Error::ModelMissing { available, .. }) => assert_eq!(available, ["a", "b:latest"]),
+        other => panic!("{other:?}"),
+    }
+    assert!(hub.client.participants(&room).list().unwrap().is_empty());
+    start("b").unwrap();
+}
+
+#[test]
+fn a_provider_that_is_away_and_values_that_are_wrong_are_told() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let builder = || Session::builder(hub.url(), &room).participant_id("p").model("m");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(matches!(builder().endpoint(format!("http://{free}")).start().map(drop), Err(Error::Provider { .. })));
+    assert!(matches!(builder().endpoint("nonsense").start().map(drop), Err(Error::Invalid { .. })));
+    let provider = FakeProvider::start(Script::Echo);
+    assert!(matches!(
+        builder().participant_id("").endpoint(provider.url()).start().map(drop),
+        Err(Error::Invalid { .. })
+    ));
+    let elsewhere =
+        Session::builder(hub.url(), "ABC234").participant_id("p").model("m").endpoint(provider.url()).start();
+    assert_eq!(elsewhere.map(drop).unwrap_err().status(), Some(404));
+}
+
+#[test]
+fn credentials_stay_with_the_participant() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = Session::builder(hub.url(), &room)
+        .participant_id("p")
+        .model("m")
+        .endpoint(provider.url() + "/v1/")
+        .auth_header("Authorization", "Bearer s3cret")
+        .start()
+        .unwrap();
+    hub.chat(&room, "any").expect(200);
+    let seen = provider.wait_for_request(1);
+    assert_eq!((seen.header("authorization"), seen.path.as_str()), (Some("Bearer s3cret"), "/v1/chat/completions"));
+    assert!(!hub.get(&format!("/v1/rooms/{room}/participants")).text().contains("s3cret"));
+}
+
+#[test]
+fn connections_to_the_provider_are_used_again() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session =
+        Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url()).start().unwrap();
+    hub.chat(&room, "any").expect(200);
+    let before = provider.connections();
+    for _ in 0..20 {
+        hub.chat(&room, "any").expect(200);
+    }
+    assert_eq!(provider.connections(), before);
+}
+
+#[test]
+fn closing_removes_the_participant_once() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let session =
+        Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url()).start().unwrap();
+    assert_eq!(session.participant().id, "p");
+    let waiter = {
+        let handle = session.handle();
+        std::thread::spawn(move || handle.wait_until_closed())
+    };
+    session.close();
+    session.close();
+    assert_eq!(waiter.join().unwrap().reason, CloseReason::Closed);
+    assert!(hub.client.participants(&room).list().unwrap().is_empty());
+}
+
+#[test]
+fn a_hub_that_goes_ends_the_session_as_tunnel_closed() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let session =
+        Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url()).start().unwrap();
+    hub.hub.shutdown();
+    let end = session.wait_until_closed();
+    assert_eq!(end.reason, CloseReason::TunnelClosed);
+    assert!(end.error.is_some());
+    session.close();
+}
+
+#[test]
+fn being_removed_ends_the_session() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let session =
+        Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url()).start().unwrap();
+    hub.client.participants(&room).remove("p").unwrap();
+    assert_eq!(session.wait_until_closed().reason, CloseReason::TunnelClosed);
+}
+
+#[test]
+fn a_session_that_ends_leaves_its_provider() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+    let session =
+        Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url()).start().unwrap();
+    let mut chat = hub.stream(&room, "p");
+    provider.wait_for_request(1);
+    session.close();
+    assert_eq!(chat.answer().status, 502);
+    wait_until("the provider to be left", || provider.abandoned() == 1);
+}
+
+#[test]
+fn several_sessions_in_one_process_are_independent() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let start = |id: &str| {
+        Session::builder(hub.url(), &room).participant_id(id).model("m").endpoint(provider.url()).start().unwrap()
+    };
+    let (a, b) = (start("a"), start("b"));
+    a.close();
+    assert_eq!(hub.chat(&room, "b").expect(200).json()["model"], json!("m"));
+    b.close();
+}
+
+fn quick(hub: &FakeHub, provider: &FakeProvider) -> Builder {
+    Session::builder(hub.url(), "ABC234")
+        .participant_id("p")
+        .model("m")
+        .endpoint(provider.url())
+        .heartbeat_interval(Duration::from_millis(20))
+        .hub_timeout(Duration::from_millis(400))
+}
+
+#[test]
+fn heartbeats_that_fail_end_the_session() {
+    let provider = FakeProvider::start(Script::Echo);
+    for status in [404, 500] {
+        let hub = FakeHub::start(Part::Heartbeats(status));
+        let end = quick(&hub, &provider).start().unwrap().wait_until_closed();
+        assert_eq!(end.reason, CloseReason::HeartbeatFailed);
+        assert_eq!(end.error.unwrap().status(), Some(status));
+    }
+}
+
+#[test]
+fn a_hub_that_falls_silent_ends_the_session_as_tunnel_closed() {
+    let (hub, provider) = (FakeHub::start(Part::Silent), FakeProvider::start(Script::Echo));
+    let end = quick(&hub, &provider).start().unwrap().wait_until_closed();
+    assert_eq!(end.reason, CloseReason::TunnelClosed);
+    assert!(end.error.unwrap().to_string().contains("silent"));
+}
+
+#[test]
+fn a_tunnel_that_cannot_be_opened_takes_the_registration_back() {
+    let (hub, provider) = (FakeHub::start(Part::NoTunnel), FakeProvider::start(Script::Echo));
+    assert!(matches!(quick(&hub, &provider).start().map(drop), Err(Error::Tunnel { .. })));
+    assert_eq!(hub.registered.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,109 @@
+//! A hub that plays a part, for what a real one would not do: refuse heartbeats while the tunnel lives, fall silent.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use serde_json::{Value, json};
+
+/// What the hub does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// It answers heartbeats with this status, and pings as it should.
+    Heartbeats(u16),
+    /// It takes everything in and says nothing on the tunnel.
+    Silent,
+    /// It refuses the tunnel.
+    NoTunnel,
+}
+
+/// A hub that plays a part.
+pub struct FakeHub {
+    addr: SocketAddr,
+    /// Registrations less removals.
+    pub registered: Arc<AtomicUsize>,
+}
+
+impl FakeHub {
+    pub fn start(part: Part) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let registered = Arc::new(AtomicUsize::new(0));
+        let counter = registered.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let counter = counter.clone();
+                thread::spawn(move || serve(stream, part, &counter));
+            }
+        });
+        FakeHub { addr, registered }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+}
+
+fn serve(mut stream: TcpStream, part: Part, registered: &AtomicUsize) -> Option<()> {
+    loop {
+        // The head stays in the socket, since a handshake wants to read it itself.
+        let mut seen = [0; 4096];
+        let n = stream.peek(&mut seen).ok().filter(|&n| n > 0)?;
+        let head = String::from_utf8_lossy(&seen[..n]).into_owned();
+        let Some(end) = head.find("\r\n\r\n") else { continue };
+        if head.contains("/tunnel?") && part != Part::NoTunnel {
+            return tunnel(stream, part);
+        }
+        let length = head
+            .to_lowercase()
+            .split("content-length: ")
+            .nth(1)
+            .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
+        stream.read_exact(&mut vec![0; end + 4 + length]).ok()?;
+        let (status, body) = answer(&head, part, registered, stream.local_addr().ok()?);
+        let body = body.to_string();
+        let head = format!(
+            "HTTP/1.1 {status} Part\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).ok()?;
+    }
+}
+
+fn answer(head: &str, part: Part, registered: &AtomicUsize, addr: SocketAddr) -> (u16, Value) {
+    let meta = json!({ "requestId": "r" });
+    if head.starts_with("PUT ") {
+        registered.fetch_add(1, Ordering::SeqCst);
+        let participant = json!({
+            "id": "p", "nickname": "p", "model": "m", "endpoint": "http://e", "status": "offline", "joinedAt": 1, "lastSeen": 1,
+            "updatedAt": 1, "connection": { "kind": "tunnel", "connected": false, "lastTunnelSeenAt": null },
+        });
+        let tunnel = json!({ "url": format!("ws://{addr}/v1/tunnel"), "token": "t" });
+        return (201, json!({ "data": { "participant": participant, "roomId": "x", "tunnel": tunnel }, "meta": meta }));
+    }
+    if head.starts_with("DELETE ") {
+        registered.fetch_sub(1, Ordering::SeqCst);
+        return (200, json!({ "data": { "success": true }, "meta": meta }));
+    }
+    match part {
+        Part::Heartbeats(200) | Part::Silent => {
+            (200, json!({ "data": { "success": true, "status": "online", "lastSeen": 1 }, "meta": meta }))
+        }
+        Part::Heartbeats(404) => {
+            (404, json!({ "error": { "code": "PARTICIPANT_NOT_FOUND", "message": "gone" }, "meta": meta }))
+        }
+        _ => (500, json!({ "error": { "code": "INTERNAL_ERROR", "message": "it burns" }, "meta": meta })),
+    }
+}
+
+fn tunnel(stream: TcpStream, part: Part) -> Option<()> {
+    let mut socket = tungstenite::accept(stream).ok()?;
+    loop {
+        let message = socket.read().ok()?;
+        if part != Part::Silent && message.to_text().is_ok_and(|text| text.contains("tunnel.ping")) {
+            socket.send(tungstenite::Message::text(r#"{"type":"tunnel.pong","timestamp":1}"#)).ok()?;
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What the tests share: a hub on a port of its own, a provider that plays a script, a participant that speaks the
+//! tunnel by hand, and plain sockets. Nothing here sleeps a fixed time and hopes.
+
+#![allow(dead_code, unused_imports)] // Each test file uses its own part of this.
+
+mod fake_hub;
+mod hub;
+mod raw;
+mod runtime;
+mod scripted;
+
+pub use fake_hub::{FakeHub, Part};
+pub use hub::{TestHub, Watcher, registration};
+pub use raw::{Conn, Response, request};
+pub use runtime::RawParticipant;
+pub use scripted::{FakeProvider, Script};
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything here can take; whoever waits that long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until something is there.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until something holds.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}

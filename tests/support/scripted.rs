@@ -1,0 +1,244 @@
+//! A provider that does what its script says, and remembers what it was asked.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use super::{PATIENCE, wait_for};
+
+/// What is done with a request.
+#[derive(Clone, Debug)]
+pub enum Script {
+    /// A whole answer.
+    Answer { status: u16, kind: &'static str, body: String },
+    /// A stream of pieces to its proper end.
+    Stream(Vec<String>),
+    /// A stream of pieces that then stays open in silence.
+    StreamAndHang(Vec<String>),
+    /// A stream of pieces whose connection then breaks.
+    StreamAndDie(Vec<String>),
+    /// A piece over and over, until nobody reads.
+    Endless(String),
+    /// Nothing at all, until released; then as the next script says.
+    Held(Box<Script>),
+    /// The connection is closed without a word.
+    Slam,
+    /// The body of the request, as JSON or as one event.
+    Echo,
+}
+
+/// A request that came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+    }
+}
+
+struct State {
+    script: Mutex<Script>,
+    models: Vec<String>,
+    seen: Mutex<Vec<Seen>>,
+    released: Mutex<usize>,
+    release: Condvar,
+    /// Requests whose connection was closed by the other side before the script was over.
+    abandoned: AtomicUsize,
+    /// Connections accepted.
+    connections: AtomicUsize,
+}
+
+/// A provider with the model `m`.
+#[derive(Clone)]
+pub struct FakeProvider {
+    addr: SocketAddr,
+    state: Arc<State>,
+}
+
+impl FakeProvider {
+    pub fn start(script: Script) -> Self {
+        Self::with_models(script, &["m"])
+    }
+
+    pub fn with_models(script: Script, models: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            script: Mutex::new(script),
+            models: models.iter().map(|&m| m.to_owned()).collect(),
+            seen: Mutex::default(),
+            released: Mutex::new(0),
+            release: Condvar::new(),
+            abandoned: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+        });
+        let shared = state.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let state = shared.clone();
+                thread::spawn(move || {
+                    let mut reader = BufReader::new(stream);
+                    while state.serve(&mut reader).is_some() {}
+                });
+            }
+        });
+        FakeProvider { addr, state }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    pub fn set(&self, script: Script) {
+        *self.state.script.lock().unwrap() = script;
+    }
+
+    /// Lets one held request go on.
+    pub fn release(&self) {
+        *self.state.released.lock().unwrap() += 1;
+        self.state.release.notify_all();
+    }
+
+    /// The requests that were no probes.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
+    }
+
+    pub fn wait_for_request(&self, number: usize) -> Seen {
+        wait_for(&format!("request {number} to reach the provider"), || self.seen().get(number - 1).cloned())
+    }
+
+    pub fn abandoned(&self) -> usize {
+        self.state.abandoned.load(Ordering::SeqCst)
+    }
+
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|&n| n > 0)?;
+    let mut first = line.split(' ');
+    let (method, path) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let mut headers = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|&n| n > 0)?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        headers.push((name.to_owned(), value.to_owned()));
+    }
+    let mut seen = Seen { method, path, headers, body: String::new() };
+    let length: usize = seen.header("content-length").map_or(0, |v| v.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    seen.body = String::from_utf8(body).unwrap();
+    Some(seen)
+}
+
+impl State {
+    /// Serves one request; `None` when the connection is over.
+    fn serve(&self, reader: &mut BufReader<TcpStream>) -> Option<()> {
+        let seen = read_request(reader)?;
+        let stream = reader.get_ref();
+        if seen.method == "GET" && seen.path == "/v1/models" {
+            let data: Vec<Value> = self.models.iter().map(|m| json!({ "id": m })).collect();
+            return answer(stream, 200, "application/json", &json!({ "data": data }).to_string());
+        }
+        if seen.method == "GET" || seen.body == "{}" {
+            return answer(stream, if seen.method == "GET" { 404 } else { 400 }, "application/json", "{}");
+        }
+        let number = {
+            let mut all = self.seen.lock().unwrap();
+            all.push(seen.clone());
+            all.len()
+        };
+        let script = self.script.lock().unwrap().clone();
+        self.play(&script, stream, &seen, number)
+    }
+
+    fn play(&self, script: &Script, stream: &TcpStream, seen: &Seen, number: usize) -> Option<()> {
+        match script {
+            Script::Answer { status, kind, body } => answer(stream, *status, kind, body),
+            Script::Echo if seen.body.contains("\"stream\":true") => {
+                self.pieces(stream, &[format!("data: {}\n\n", seen.body), "data: [DONE]\n\n".into()])?;
+                send(stream, "0\r\n\r\n")
+            }
+            Script::Echo => answer(stream, 200, "application/json", &seen.body),
+            Script::Stream(pieces) => {
+                self.pieces(stream, pieces)?;
+                send(stream, "0\r\n\r\n")
+            }
+            Script::StreamAndDie(pieces) => {
+                self.pieces(stream, pieces)?;
+                None
+            }
+            Script::StreamAndHang(pieces) => {
+                self.pieces(stream, pieces)?;
+                self.until_abandoned(stream)
+            }
+            Script::Endless(piece) => {
+                self.pieces(stream, &[])?;
+                while send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len())).is_some() {}
+                self.abandoned.fetch_add(1, Ordering::SeqCst);
+                None
+            }
+            Script::Held(then) => {
+                self.held(stream, number)?;
+                self.play(then, stream, seen, number)
+            }
+            Script::Slam => None,
+        }
+    }
+
+    fn pieces(&self, stream: &TcpStream, pieces: &[String]) -> Option<()> {
+        send(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        pieces.iter().try_for_each(|piece| send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len())))
+    }
+
+    /// Waits to be released; `None` when the other side closed first.
+    fn held(&self, stream: &TcpStream, number: usize) -> Option<()> {
+        stream.set_nonblocking(true).ok()?;
+        let mut released = self.released.lock().unwrap();
+        while *released < number {
+            if matches!(stream.peek(&mut [0]), Ok(0)) {
+                self.abandoned.fetch_add(1, Ordering::SeqCst);
+                return None;
+            }
+            released = self.release.wait_timeout(released, std::time::Duration::from_millis(5)).unwrap().0;
+        }
+        stream.set_nonblocking(false).ok()
+    }
+
+    fn until_abandoned(&self, mut stream: &TcpStream) -> Option<()> {
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        if !matches!(stream.read(&mut [0]), Ok(n) if n > 0) {
+            self.abandoned.fetch_add(1, Ordering::SeqCst);
+        }
+        None
+    }
+}
+
+fn send(mut stream: &TcpStream, text: &str) -> Option<()> {
+    stream.write_all(text.as_bytes()).ok()
+}
+
+fn answer(stream: &TcpStream, status: u16, kind: &str, body: &str) -> Option<()> {
+    let head = format!(
+        "HTTP/1.1 {status} Script\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nX-Own: kept\r\n\r\n",
+        body.len()
+    );
+    send(stream, &(head + body))
+}
