@@ -1,5 +1,6 @@
 //! `gambi hub serve`.
 
+use std::any::Any;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use serde_json::{Value, json};
@@ -147,24 +148,22 @@ fn own_address(bound: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
+/// Announces the hub for as long as what is returned lives.
 #[cfg(feature = "mdns")]
-fn announce(
-    context: &Context<'_>,
-    address: SocketAddr,
-    wanted: bool,
-) -> Result<Option<gambi::discovery::Announcement>, Failure> {
+fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Result<Option<Box<dyn Any>>, Failure> {
     if !wanted {
         return Ok(None);
     }
     let announcement = gambi::discovery::announce(address.ip(), address.port())?;
     let name = announcement.name();
     context.out.event("mdns_registered", &json!({ "name": name }), &format!("Announced as {name}."))?;
-    Ok(Some(announcement))
+    Ok(Some(Box::new(announcement)))
 }
 
+/// Without mDNS there is nothing to announce with; asking for it has been refused by then.
 #[cfg(not(feature = "mdns"))]
-fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<(), Failure> {
-    Ok(())
+fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<Option<Box<dyn Any>>, Failure> {
+    Ok(None)
 }
 
 #[cfg(test)]
