@@ -231,3 +231,54 @@ impl Drop for Running {
         self.shutdown(Duration::ZERO);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Exchange, Method};
+    use std::io::{Read, Write};
+
+    struct Odd;
+
+    impl Handler for Odd {
+        fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()> {
+            match (exchange.method().clone(), exchange.path()) {
+                (_, "/panic") => panic!("a bug"),
+                (_, "/silent") => Ok(()),
+                (Method::Post, _) => exchange.respond(200, &[], b"unread"),
+                _ => exchange.respond(200, &[], b"fine"),
+            }
+        }
+    }
+
+    fn ask(addr: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_bug_takes_one_connection_with_it_and_no_more() {
+        let running = Listener::bind("127.0.0.1:0", Limits::default()).unwrap().start(Arc::new(Odd)).unwrap();
+        let addr = running.local_addr();
+        for path in ["/panic", "/silent"] {
+            let answer = ask(addr, &format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+            assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+        }
+        assert!(ask(addr, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ends_with("fine"));
+        running.shutdown(Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_body_that_nobody_read_is_not_taken_for_a_request() {
+        let running = Listener::bind("127.0.0.1:0", Limits::default()).unwrap().start(Arc::new(Odd)).unwrap();
+        let body = "GET /panic HTTP/1.1\r\n\r\n";
+        let post = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let last = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+        let answer = ask(running.local_addr(), &format!("{post}{last}"));
+        assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+        assert!(answer.contains("unread") && answer.ends_with("fine"));
+    }
+}
