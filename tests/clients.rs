@@ -18,7 +18,7 @@ use support::TestHub;
 struct Lab {
     hub: TestHub,
     room: String,
-    _provider: Provider,
+    provider: Provider,
     _session: Session,
 }
 
@@ -34,7 +34,7 @@ impl Lab {
             .endpoint(format!("http://{}", provider.addr()))
             .start()
             .unwrap();
-        Lab { hub, room, _provider: provider, _session: session }
+        Lab { hub, room, provider, _session: session }
     }
 
     fn base(&self) -> String {
@@ -100,6 +100,13 @@ try:
     raise SystemExit("a model that is not there was answered")
 except NotFoundError as error:
     assert "No available participant" in error.response.json()["error"], error
+direct = OpenAI(base_url=sys.argv[2], api_key="unused")
+vectors = direct.embeddings.create(model="echo", input=["a", "b"]).data
+assert len(vectors) == 2 and len(vectors[0].embedding) > 1 and vectors[0].embedding != vectors[1].embedding, vectors
+response = direct.responses.create(model="echo", input="Hi")
+assert response.output_text.endswith("Hi") and response.usage.total_tokens > 0, response
+deltas = [e.delta for e in direct.responses.create(model="echo", input="Hi", stream=True) if e.type == "response.output_text.delta"]
+assert "".join(deltas) == response.output_text, deltas
 print("all well")
 "#;
 
@@ -110,7 +117,10 @@ fn the_openai_package_lists_chats_and_streams() {
         Err(why) => return skip(&format!("Python's openai package: {why}")),
     };
     let lab = Lab::open();
-    let output = Command::new(python).args(["-c", OPENAI, &lab.base()]).output().unwrap();
+    let output = Command::new(python)
+        .args(["-c", OPENAI, &lab.base(), &format!("http://{}/v1", lab.provider.addr())])
+        .output()
+        .unwrap();
     assert_eq!(text(&output), "all well\n");
 }
 
