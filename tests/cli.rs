@@ -142,7 +142,7 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         &["events", "watch"],
         &["hub", "serve", "--port", "70000"],
         &["hub", "serve", "--max-body", "lots"],
-        &["hub", "serve", "--idle-timeout", "0"],
+        &["hub", "serve", "--keep-alive-timeout", "0"],
         &["hub", "serve", "--public-url", "hub.example"],
         &["hub", "serve", "--cors", "a b"],
         &["provider", "--delay", "-1"],

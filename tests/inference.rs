@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use gambi::participant::Session;
 use gambi::proto::management::{CreateRoom, RuntimeConfig, Sampling};
 use serde_json::{Value, json};
@@ -95,7 +97,7 @@ fn participants_are_found_by_id_by_model_and_at_will() {
 
 #[test]
 fn a_named_participant_that_is_away_or_busy_says_so() {
-    let hub = TestHub::start();
+    let hub = TestHub::with(|options| options.patience.queue = Duration::ZERO);
     let room = hub.room();
     hub.client.participants(&room).upsert("away", &registration()).unwrap();
     let away = hub.chat(&room, "away").expect(503).json();
@@ -340,7 +342,7 @@ fn a_participant_is_told_to_stop_with_tunnel_cancel() {
 
 #[test]
 fn a_client_that_does_not_read_does_not_stop_the_tunnel() {
-    let hub = TestHub::with(|options| options.limits.write = std::time::Duration::from_millis(500));
+    let hub = TestHub::with(|options| options.limits.write = Duration::from_millis(500));
     let room = hub.room();
     let mut ann = RawParticipant::join(&hub, &room, "ann");
     hub.wait_for_status(&room, "ann", "online");
@@ -348,7 +350,7 @@ fn a_client_that_does_not_read_does_not_stop_the_tunnel() {
     let request = ann.receive();
     ann.begin(&request, "text/event-stream", &[]);
     let piece = "x".repeat(256 << 10);
-    ann.socket.get_ref().set_read_timeout(Some(std::time::Duration::from_millis(1))).unwrap();
+    ann.socket.get_ref().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     wait_until("the request to be cancelled", || {
         ann.chunk(&request, &piece);
         match ann.socket.read() {

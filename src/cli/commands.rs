@@ -79,10 +79,23 @@ static MAX_HEADERS: Flag = value("max-headers", None, "COUNT", "Most header line
 static MAX_BODY: Flag = value("max-body", None, "SIZE", "Longest body of a request [default 32MiB]");
 static HEAD_TIMEOUT: Flag = value("head-timeout", None, "TIME", "Time for a whole head [default 10s]");
 static BODY_TIMEOUT: Flag = value("body-timeout", None, "TIME", "Longest silence within a body [default 60s]");
-static IDLE_TIMEOUT: Flag =
-    value("idle-timeout", None, "TIME", "How long a connection may wait for its next request [default 75s]");
+static KEEP_ALIVE_TIMEOUT: Flag =
+    value("keep-alive-timeout", None, "TIME", "How long a connection may wait for its next request [default 75s]");
 static WRITE_TIMEOUT: Flag = value("write-timeout", None, "TIME", "Time for one write [default 30s]");
 static MAX_CONNECTIONS: Flag = value("max-connections", None, "COUNT", "Most connections at a time [default 1024]");
+
+static BODY_MEMORY: Flag =
+    value("body-memory", None, "SIZE", "Most memory for the bodies of all requests together [default 256MiB]");
+static QUEUE_TIMEOUT: Flag = value(
+    "queue-timeout",
+    None,
+    "TIME",
+    "How long a request may wait for a participant that is busy; 0 refuses at once [default 30s]",
+);
+static QUEUE_LIMIT: Flag = value("queue-limit", None, "COUNT", "Requests that may wait so in each room [default 64]");
+static FIRST_BYTE_TIMEOUT: Flag =
+    value("first-byte-timeout", None, "TIME", "Time for an answer's first byte [default 600s]");
+static ANSWER_TIMEOUT: Flag = value("idle-timeout", None, "TIME", "Longest silence within an answer [default 300s]");
 
 static ROOM_NAME: Flag = value("name", Some('n'), "NAME", "What to call the room");
 static NEW_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password that joining will ask for");
@@ -107,6 +120,9 @@ static HEADER_ENV: Flag = value(
     "The same, its value taken from an environment variable; may be repeated",
 );
 static CONFIG: Flag = value("config", None, "PATH|-", "Generation settings of the participant, a JSON object");
+static CONCURRENCY: Flag =
+    value("concurrency", None, "COUNT", "Requests that the provider takes at once, 1 to 256 [default 1]");
+static ALIAS: Flag = value("alias", None, "NAME", "Another name that the model answers to; may be repeated");
 static NO_SPECS: Flag = switch("no-specs", "Do not tell the hub about this machine");
 
 static PROVIDER_PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 11435]");
@@ -131,9 +147,14 @@ pub static COMMANDS: &[Command] = &[
             &MAX_BODY,
             &HEAD_TIMEOUT,
             &BODY_TIMEOUT,
-            &IDLE_TIMEOUT,
+            &KEEP_ALIVE_TIMEOUT,
             &WRITE_TIMEOUT,
             &MAX_CONNECTIONS,
+            &BODY_MEMORY,
+            &QUEUE_TIMEOUT,
+            &QUEUE_LIMIT,
+            &FIRST_BYTE_TIMEOUT,
+            &ANSWER_TIMEOUT,
             &DRY_RUN,
         ],
         streams: true,
@@ -186,6 +207,8 @@ pub static COMMANDS: &[Command] = &[
             &HEADER,
             &HEADER_ENV,
             &CONFIG,
+            &CONCURRENCY,
+            &ALIAS,
             &NO_SPECS,
             &DRY_RUN,
         ],

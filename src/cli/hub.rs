@@ -2,10 +2,11 @@
 
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use gambi::hub::{Hub, HubOptions, Limits};
+use gambi::hub::{Hub, HubOptions, Limits, Patience};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -51,6 +52,7 @@ fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         host,
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
         limits: limits(context)?,
+        patience: patience(context)?,
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         ..standard
@@ -71,9 +73,23 @@ fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
         body_bytes: size("max-body")?.unwrap_or(standard.body_bytes),
         head_time: context.time("head-timeout")?.unwrap_or(standard.head_time),
         body_gap: context.time("body-timeout")?.unwrap_or(standard.body_gap),
-        idle: context.time("idle-timeout")?.unwrap_or(standard.idle),
+        idle: context.time("keep-alive-timeout")?.unwrap_or(standard.idle),
         write: context.time("write-timeout")?.unwrap_or(standard.write),
         connections: count("max-connections")?.unwrap_or(standard.connections),
+        body_memory: size("body-memory")?.unwrap_or(standard.body_memory),
+    })
+}
+
+fn patience(context: &Context<'_>) -> Result<Patience, Failure> {
+    let standard = Patience::default();
+    let queue = |text: &str| if text == "0" { Some(Duration::ZERO) } else { values::time(text) };
+    let limit = |text: &str| text.parse().ok();
+    Ok(Patience {
+        queue: context.parsed("queue-timeout", queue, "a time such as 30s, or 0")?.unwrap_or(standard.queue),
+        queue_limit: context.parsed("queue-limit", limit, "a whole number")?.unwrap_or(standard.queue_limit),
+        first_byte: context.time("first-byte-timeout")?.unwrap_or(standard.first_byte),
+        idle: context.time("idle-timeout")?.unwrap_or(standard.idle),
+        ..standard
     })
 }
 
@@ -91,21 +107,23 @@ fn web_url(text: &str) -> Option<String> {
 }
 
 fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<(), Failure> {
-    let limits = &options.limits;
+    let (limits, patience) = (&options.limits, &options.patience);
     let data = json!({
         "dryRun": true, "host": options.host, "port": options.port, "mdns": mdns, "cors": options.cors,
         "publicUrl": options.public_url,
         "limits": {
             "headBytes": limits.head_bytes, "headers": limits.headers, "bodyBytes": limits.body_bytes,
             "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),
-            "writeMs": millis(limits.write), "connections": limits.connections,
+            "writeMs": millis(limits.write), "connections": limits.connections, "bodyMemoryBytes": limits.body_memory,
+            "queueMs": millis(patience.queue), "queueLimit": patience.queue_limit,
+            "firstByteMs": millis(patience.first_byte), "answerIdleMs": millis(patience.idle),
         },
     });
     let announced = if mdns { ", announced by mDNS" } else { "" };
     context.out.result(&data, || format!("Would serve a hub on {}:{}{announced}.", options.host, options.port))
 }
 
-fn millis(time: std::time::Duration) -> Value {
+fn millis(time: Duration) -> Value {
     json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use gambi::client::Client;
 use gambi::participant::{Builder, CloseEvent, CloseReason, Session, machine_specs};
-use gambi::proto::management::{DEFAULT_ENDPOINT, RuntimeConfig};
+use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, RuntimeConfig};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -26,6 +26,8 @@ struct Plan {
     password: Option<String>,
     headers: Vec<(String, String)>,
     config: Option<RuntimeConfig>,
+    concurrency: u32,
+    aliases: Vec<String>,
     specs: bool,
 }
 
@@ -111,6 +113,8 @@ impl Plan {
             password: context.password(false)?,
             headers: headers(context)?,
             config: context.config()?,
+            concurrency: concurrency(context)?,
+            aliases: context.values("alias").to_vec(),
             specs,
             room,
             id,
@@ -133,6 +137,12 @@ impl Plan {
         if let Some(config) = &self.config {
             builder = builder.config(config.clone());
         }
+        if self.concurrency > 1 {
+            builder = builder.concurrency(self.concurrency);
+        }
+        for alias in &self.aliases {
+            builder = builder.alias(alias);
+        }
         if self.specs {
             builder = builder.specs(machine_specs());
         }
@@ -145,7 +155,7 @@ impl Plan {
         let mut plan = json!({
             "dryRun": true, "hubUrl": self.client.hub_url(), "room": self.room, "participantId": self.id,
             "nickname": self.nickname, "model": self.model, "endpoint": self.endpoint, "password": self.password,
-            "headers": headers, "config": self.config, "specs": self.specs.then(machine_specs),
+            "headers": headers, "config": self.config, "concurrency": self.concurrency, "aliases": self.aliases, "specs": self.specs.then(machine_specs),
         });
         redact(&mut plan, "/config/instructions");
         if self.password.is_some() {
@@ -165,6 +175,12 @@ impl Plan {
         );
         context.out.result(&plan, || plain(&text))
     }
+}
+
+fn concurrency(context: &Context<'_>) -> Result<u32, Failure> {
+    let parse = |text: &str| text.parse().ok().filter(|n| (1..=MAX_CONCURRENCY).contains(n));
+    let must_be = format!("a whole number from 1 to {MAX_CONCURRENCY}");
+    Ok(context.parsed("concurrency", parse, &must_be)?.unwrap_or(1))
 }
 
 /// Headers for the provider: the config file's, then the flags', of which those with the same name win.

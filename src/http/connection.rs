@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::budget::Budget;
 use super::exchange::Exchange;
 use super::head::{self, Head, HeadError};
 use super::{Handler, Limits};
@@ -23,6 +24,8 @@ pub struct Site {
     pub(super) limits: Limits,
     /// Set once the listener goes down.
     pub(super) stopping: AtomicBool,
+    /// Memory for bodies.
+    pub(super) bodies: Arc<Budget>,
     /// On answers that the front makes itself.
     pub(super) headers: Vec<(String, String)>,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tiny_http::{HTTPVersion, Header, Method, Response, StatusCode};
 
+use super::budget::Share;
 use super::chunked::{Decoder, Malformed};
 use super::connection::{Connection, is_timeout};
 use super::head::{Framing, Head};
@@ -25,6 +26,8 @@ pub enum BodyError {
         /// The limit.
         limit: u64,
     },
+    /// The bodies of all requests together take as much memory as they may.
+    NoMemory,
     /// Its framing is broken.
     Malformed(&'static str),
     /// The client stopped sending.
@@ -40,6 +43,7 @@ impl BodyError {
             BodyError::TooLarge { .. } => 413,
             BodyError::Malformed(_) | BodyError::Gone(_) => 400,
             BodyError::Timeout => 408,
+            BodyError::NoMemory => 503,
         }
     }
 }
@@ -48,6 +52,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BodyError::TooLarge { limit } => write!(f, "The request body is larger than {limit} bytes"),
+            BodyError::NoMemory => f.write_str("The hub is busy with too many large requests"),
             BodyError::Malformed(reason) => f.write_str(reason),
             BodyError::Timeout => f.write_str("The request body did not come in time"),
             BodyError::Gone(error) => write!(f, "The connection broke while the body was read: {error}"),
@@ -73,6 +78,8 @@ pub struct Exchange<'c> {
     answered: bool,
     /// Whether a `100 Continue` is still owed.
     continue_owed: bool,
+    /// Memory that its body takes, until the exchange is over: what was read of it may be in use for as long.
+    share: Share,
 }
 
 impl<'c> Exchange<'c> {
@@ -84,7 +91,8 @@ impl<'c> Exchange<'c> {
         };
         let continue_owed = head.expects_continue && !matches!(body, Body::Done);
         connection.usable &= head.keep_alive;
-        Exchange { connection, head, body, extra: Vec::new(), answered: false, continue_owed }
+        let share = connection.site.bodies.share();
+        Exchange { connection, head, body, extra: Vec::new(), answered: false, continue_owed, share }
     }
 
     /// The request's method.
@@ -140,6 +148,12 @@ impl<'c> Exchange<'c> {
             self.body = Body::Broken;
             return Err(BodyError::TooLarge { limit });
         }
+        if let Body::Length(length) = self.body
+            && !self.share.grow_to(length)
+        {
+            self.body = Body::Broken;
+            return Err(BodyError::NoMemory);
+        }
         self.send_continue().map_err(BodyError::Gone)?;
         self.read_body(limit, gap)
     }
@@ -160,6 +174,10 @@ impl<'c> Exchange<'c> {
                 Ok(false) if out.len() as u64 > limit => {
                     self.body = Body::Broken;
                     return Err(BodyError::TooLarge { limit });
+                }
+                Ok(false) if !self.share.grow_to(out.len() as u64) => {
+                    self.body = Body::Broken;
+                    return Err(BodyError::NoMemory);
                 }
                 Ok(false) => {}
                 Err(Malformed(reason)) => {
@@ -290,20 +308,27 @@ impl<'c> Exchange<'c> {
         Ok(StreamBody { connection: self.connection, chunked, bodyless, finished: false })
     }
 
-    /// Answers `101 Switching Protocols` and gives the socket away, with what was read behind the head. The connection
-    /// serves no other request.
-    ///
-    /// # Errors
-    /// When the client can't be written to.
-    pub fn upgrade(&mut self, headers: &[(&str, &str)]) -> io::Result<(Arc<TcpStream>, Vec<u8>)> {
+    /// Gives the socket away, with what was read behind the head, and the `101 Switching Protocols` that its new owner
+    /// has to send. The connection serves no other request.
+    pub fn upgrade(&mut self, headers: &[(&str, &str)]) -> Upgrade {
         self.answered = true;
         self.connection.usable = false;
-        let mut out = self.head_lines(101, headers);
-        out.extend_from_slice(b"\r\n");
-        self.connection.write_all(&out)?;
         self.body = Body::Done;
-        Ok((self.connection.stream.clone(), std::mem::take(&mut self.connection.ahead)))
+        let mut head = self.head_lines(101, headers);
+        head.extend_from_slice(b"\r\n");
+        let read_ahead = std::mem::take(&mut self.connection.ahead);
+        Upgrade { stream: self.connection.stream.clone(), read_ahead, head }
     }
+}
+
+/// A connection that is to become something else.
+pub struct Upgrade {
+    /// The socket.
+    pub stream: Arc<TcpStream>,
+    /// What the client sent behind its request's head.
+    pub read_ahead: Vec<u8>,
+    /// To be sent first.
+    pub head: Vec<u8>,
 }
 
 /// A header line, unless its name is none. What could break out of the line is replaced.

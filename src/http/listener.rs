@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::budget::Budget;
 use super::connection::{Connection, Site, plain_error};
 use super::{Handler, Limits};
 
@@ -56,7 +57,9 @@ impl Listener {
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
         let socket = TcpListener::bind(addr)?;
         let addr = socket.local_addr()?;
-        Ok(Listener { socket, addr, site: Site { limits, stopping: AtomicBool::new(false), headers: Vec::new() } })
+        let bodies = Budget::new(limits.body_memory);
+        let site = Site { limits, stopping: AtomicBool::new(false), bodies, headers: Vec::new() };
+        Ok(Listener { socket, addr, site })
     }
 
     /// Headers for answers that no handler makes, such as 431.

@@ -3,6 +3,7 @@
 //! It knows nothing of rooms. tiny_http gives the vocabulary and writes whole answers; accepting, reading, framing,
 //! deadlines and streams are ours, so that no client can take the hub down or make it grow.
 
+mod budget;
 mod chunked;
 mod connection;
 mod exchange;
@@ -12,7 +13,7 @@ mod listener;
 use std::io;
 use std::time::Duration;
 
-pub use exchange::{BodyError, Exchange, StreamBody};
+pub use exchange::{BodyError, Exchange, StreamBody, Upgrade};
 pub use listener::{Listener, Running};
 pub use tiny_http::Method;
 
@@ -35,6 +36,8 @@ pub struct Limits {
     pub write: Duration,
     /// The most connections at a time; past it 503.
     pub connections: usize,
+    /// The most memory for the bodies of all requests together, in bytes; past it 503.
+    pub body_memory: u64,
 }
 
 impl Default for Limits {
@@ -48,6 +51,7 @@ impl Default for Limits {
             idle: Duration::from_secs(75),
             write: Duration::from_secs(30),
             connections: 1024,
+            body_memory: 256 << 20,
         }
     }
 }

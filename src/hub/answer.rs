@@ -44,12 +44,13 @@ pub struct Refused {
     message: String,
     hint: Option<String>,
     details: Option<Value>,
+    retry_after: Option<u32>,
 }
 
 impl Refused {
     /// A refusal with its code's own status.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Refused { status: code.status(), code, message: message.into(), hint: None, details: None }
+        Refused { status: code.status(), code, message: message.into(), hint: None, details: None, retry_after: None }
     }
 
     /// A request that is wrong.
@@ -72,9 +73,22 @@ impl Refused {
         Refused { details: Some(details), ..self }
     }
 
+    /// With a header beside, such as how long to wait.
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Refused { retry_after: Some(seconds), ..self }
+    }
+
+    /// The sentence and the code.
+    pub fn told(self) -> (String, ErrorCode) {
+        (self.message, self.code)
+    }
+
     /// Sends it in the shape of a plane.
     pub fn send(self, exchange: &mut Exchange<'_>, plane: Plane) -> io::Result<()> {
         let status = self.status;
+        if let Some(seconds) = self.retry_after {
+            exchange.add_header("Retry-After", &seconds.to_string());
+        }
         match plane {
             Plane::Management => {
                 let error =
@@ -114,7 +128,8 @@ impl From<FieldError> for Refused {
 
 impl From<BodyError> for Refused {
     fn from(error: BodyError) -> Self {
-        Refused::invalid(error.to_string()).status(error.status())
+        let refused = Refused::invalid(error.to_string()).status(error.status());
+        if error.status() == 503 { refused.retry_after(1) } else { refused }
     }
 }
 

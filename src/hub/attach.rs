@@ -1,12 +1,13 @@
 //! A participant's tunnel, from the token check to its last frame: the thread that reads it lives here.
 
+use std::io;
 use std::sync::Arc;
 
 use super::answer::Refused;
 use super::routes::{Handled, Params, query_param};
 use super::shared::Shared;
 use super::tunnels::Tunnel;
-use crate::http::Exchange;
+use crate::http::{Exchange, Upgrade};
 use crate::proto::tunnel::{
     CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, ToParticipant, decode_binary,
     decode_from_participant, encode,
@@ -37,19 +38,32 @@ pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     if binary {
         headers.push((FRAMES_HEADER, FRAMES_BINARY));
     }
-    Ok(exchange.upgrade(&headers).and_then(|(stream, read_ahead)| {
-        let (reader, writer) =
-            tunnel::serve(stream, read_ahead, Limits { max_message: MAX_TO_HUB, ..Limits::default() })?;
-        match open(shared, code, id, &writer, binary) {
-            Ok((serial, number, tunnel)) => {
-                read(shared, reader, &tunnel);
-                close(shared, (code, id), (serial, number), &tunnel);
-            }
-            Err(_gone) => writer.close(CLOSE_NORMAL, "The participant was removed"),
-        }
-        Ok(())
-    }))
+    let upgrade = exchange.upgrade(&headers);
+    Ok(serve(shared, (code, id), upgrade, binary))
 }
+
+fn serve(shared: &Shared, (code, id): (&str, &str), upgrade: Upgrade, binary: bool) -> io::Result<()> {
+    let limits = Limits { max_message: MAX_TO_HUB, ..Limits::default() };
+    let (reader, writer) = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
+    let mut opened = None;
+    let greeted = writer.greet(&upgrade.head, || opened = Some(open(shared, code, id, &writer, binary)));
+    match opened {
+        Some(Ok((serial, number, tunnel, old))) => {
+            if let Some(old) = old {
+                old.close(CLOSE_NORMAL, "Superseded by a newer tunnel", LostReason::Closed);
+            }
+            if greeted.is_ok() {
+                read(shared, reader, &tunnel);
+            }
+            close(shared, (code, id), (serial, number), &tunnel);
+        }
+        _ => writer.close(CLOSE_NORMAL, "The participant was removed"),
+    }
+    Ok(())
+}
+
+/// The member's number, the tunnel's, the tunnel, and the one that it supersedes.
+type Opened = (u64, u64, Arc<Tunnel>, Option<Arc<Tunnel>>);
 
 impl From<HandshakeError> for Refused {
     fn from(error: HandshakeError) -> Self {
@@ -58,32 +72,23 @@ impl From<HandshakeError> for Refused {
 }
 
 /// Puts the tunnel in place, in the registry and among the tunnels at once, so that no request finds one without the
-/// other; then closes the one that it supersedes.
-fn open(
-    shared: &Shared,
-    code: &str,
-    id: &str,
-    writer: &tunnel::Writer,
-    binary: bool,
-) -> Result<(u64, u64, Arc<Tunnel>), Missing> {
-    let (serial, number, tunnel, old) = shared.change(|registry, now| match registry.open_tunnel(code, id, now) {
+/// other.
+fn open(shared: &Shared, code: &str, id: &str, writer: &tunnel::Writer, binary: bool) -> Result<Opened, Missing> {
+    shared.change(|registry, now| match registry.open_tunnel(code, id, now) {
         Ok((opened, events)) => {
             let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), binary, now));
             let old = shared.tunnels.insert(opened.serial, tunnel.clone());
             (Ok((opened.serial, opened.tunnel, tunnel, old)), events)
         }
         Err(missing) => (Err(missing), Vec::new()),
-    })?;
-    if let Some(old) = old {
-        old.close(CLOSE_NORMAL, "Superseded by a newer tunnel", LostReason::Closed);
-    }
-    Ok((serial, number, tunnel))
+    })
 }
 
 fn close(shared: &Shared, (code, id): (&str, &str), (serial, number): (u64, u64), tunnel: &Tunnel) {
     shared.tunnels.remove(serial, tunnel);
-    tunnel.router.fail_all(LostReason::Closed);
+    // The registry first: a request that fails gives its place to whoever waits for it.
     shared.change(|registry, now| ((), registry.close_tunnel(code, id, number, now)));
+    tunnel.router.fail_all(LostReason::Closed);
 }
 
 /// Reads the tunnel until it ends.

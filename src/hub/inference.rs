@@ -1,28 +1,156 @@
-//! The inference plane's routes: which participant a request goes to, and with what in it. How the answer comes back
-//! is `relay`'s business.
+//! The inference plane's routes: what each is called, what it needs, and what is put into it. How a request finds its
+//! participant, and the answer its way back, is `relay`'s business.
 
 use serde_json::{Value, json};
 
 use super::answer::{Refused, send_json};
-use super::relay::{self, Call};
+use super::out::Headers;
+use super::relay::{self, Ask};
 use super::routes::{Handled, Params};
-use super::shared::{Shared, fresh_uuid, random};
+use super::shared::Shared;
 use crate::http::Exchange;
-use crate::proto::management::ErrorCode;
+use crate::proto::management::{ErrorCode, RuntimeConfig};
 use crate::proto::openai::{BadRequest, Members, json_text};
-use crate::state::event::Dispatch;
-use crate::state::registry::{PickError, Picked};
+use crate::state::pick::{Need, Refusal, Selector};
+use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
+
+/// What a route is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Chat Completions.
+    Chat,
+    /// Responses: of the provider's own, or put together from a chat.
+    Responses,
+    /// Passed through as it is, but for the model.
+    Plain,
+    /// A question about an earlier response.
+    AboutResponse,
+}
+
+/// A route of the inference plane.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// What the tunnel calls it.
+    pub operation: &'static str,
+    /// How the provider is asked.
+    pub method: &'static str,
+    /// The provider's path, and the end of the hub's.
+    pub path: &'static str,
+    /// What events call it.
+    pub protocol: &'static str,
+    /// What is asked for.
+    pub shape: Shape,
+}
+
+impl Kind {
+    const fn post(path: &'static str, operation: &'static str, protocol: &'static str, shape: Shape) -> Self {
+        Kind { operation, method: "POST", path, protocol, shape }
+    }
+
+    /// A question about an earlier response.
+    pub fn about_response(operation: &'static str, method: &'static str) -> Self {
+        Kind { operation, method, path: "", protocol: "openResponses", shape: Shape::AboutResponse }
+    }
+
+    /// What the participant must be able to do.
+    pub fn need(self) -> Need {
+        match self.shape {
+            Shape::Chat => Need::Chat,
+            Shape::Responses => Need::Responses,
+            Shape::Plain | Shape::AboutResponse => Need::Other,
+        }
+    }
+
+    fn check(self, body: &Members<'_>) -> Result<(), BadRequest> {
+        match self.shape {
+            Shape::Chat => body.check_chat(),
+            Shape::Responses => body.check_responses(),
+            Shape::Plain | Shape::AboutResponse => Ok(()),
+        }
+    }
+
+    /// The body as a participant gets it: its model, and what the request leaves out.
+    pub fn fill(self, body: &mut Members<'_>, model: &str, config: &RuntimeConfig) -> Result<(), BadRequest> {
+        body.set("model", json_text(model));
+        match self.shape {
+            Shape::Chat => body.fill_chat(config)?,
+            Shape::Responses => body.fill_responses(config),
+            Shape::Plain | Shape::AboutResponse => {}
+        }
+        Ok(())
+    }
+}
+
+/// The routes that a request is posted to.
+const KINDS: [Kind; 7] = [
+    Kind::post("/v1/chat/completions", "chat.completions.create", "chatCompletions", Shape::Chat),
+    Kind::post("/v1/responses", "responses.create", "openResponses", Shape::Responses),
+    Kind::post("/v1/embeddings", "embeddings.create", "embeddings", Shape::Plain),
+    Kind::post("/v1/completions", "completions.create", "completions", Shape::Plain),
+    Kind::post("/v1/rerank", "rerank.create", "rerank", Shape::Plain),
+    Kind::post("/v1/messages", "messages.create", "messages", Shape::Plain),
+    Kind::post("/v1/messages/count_tokens", "messages.count_tokens", "messages", Shape::Plain),
+];
+
+/// What Anthropic's clients say beside the body.
+const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];
+
+/// Any `POST` of the inference plane that takes a model.
+pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let kind = kind_of(exchange.path()).ok_or_else(|| Refused::invalid("Not found").status(404))?;
+    let code = shared.registry().room(&params[0])?.code.to_string();
+    let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
+    let headers: Headers = PASSED_ON.iter().filter_map(|name| header(name)).collect();
+    let body = exchange.body()?;
+    let (model, stream) = check(kind, &body)?;
+    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, body, stream };
+    Ok(relay::serve(shared, exchange, &ask))
+}
+
+fn kind_of(path: &str) -> Option<Kind> {
+    let rest = path.strip_prefix("/rooms/")?;
+    let path = &rest[rest.find('/')?..];
+    KINDS.into_iter().find(|kind| kind.path == path)
+}
+
+fn check(kind: Kind, body: &[u8]) -> Result<(String, bool), BadRequest> {
+    let members = Members::parse(body)?;
+    let asked = (members.model()?, members.stream()?);
+    kind.check(&members)?;
+    Ok(asked)
+}
 
 /// `GET /rooms/{code}/v1/models`.
 pub fn models(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let list = |room: &Room| room.members_in_order().into_iter().filter(|m| m.is_up()).map(model).collect::<Vec<_>>();
+    let list = |room: &Room| up(room).map(shown).collect::<Vec<_>>();
     let data = shared.registry().room(&params[0]).map(list)?;
     Ok(send_json(exchange, 200, &json!({ "object": "list", "data": data })))
 }
 
+/// `GET /rooms/{code}/v1/models/{id}`: by any selector, the first that matches.
+pub fn model(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let found = {
+        let registry = shared.registry();
+        let room = registry.room(&params[0])?;
+        let by_model = |name: &str| up(room).find(|member| member.has_model(name));
+        let member = match Selector::parse(&params[1]) {
+            Selector::Any => up(room).next(),
+            Selector::Model(name) => by_model(name),
+            Selector::Name(name) => up(room).find(|member| member.id.as_str() == name).or_else(|| by_model(name)),
+        };
+        member.map(shown)
+    };
+    let found = found.ok_or(PickError::Refused(Refusal::NoneAvailable))?;
+    Ok(send_json(exchange, 200, &found))
+}
+
+fn up(room: &Room) -> impl Iterator<Item = &Member> {
+    room.members_in_order().into_iter().filter(|member| member.is_up())
+}
+
 /// A participant as one of OpenAI's models.
-fn model(member: &Member) -> Value {
+fn shown(member: &Member) -> Value {
     let shown = member.shown();
     json!({
         "id": shown.id,
@@ -40,36 +168,6 @@ fn model(member: &Member) -> Value {
     })
 }
 
-/// `POST /rooms/{code}/v1/chat/completions`.
-pub fn chat(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    shared.registry().room(&params[0])?;
-    let body = exchange.body()?;
-    let (place, call) = prepare_chat(shared, &params[0], &body)?;
-    // It is as large as a prompt can be, and is not needed while the model thinks.
-    drop(body);
-    Ok(relay::relay(shared, exchange, place, call))
-}
-
-/// Finds a participant for a chat, and makes the request that it gets.
-fn prepare_chat<'s>(shared: &'s Shared, code: &str, body: &[u8]) -> Result<(Place<'s>, Call), Refused> {
-    let mut members = Members::parse(body)?;
-    let asked = members.model()?;
-    let stream = members.stream()?;
-    members.check_chat()?;
-    let place = Place::take(shared, code, &asked)?;
-    members.fill_chat(&place.picked.config)?;
-    members.set("model", json_text(&place.picked.profile.model));
-    let dispatch = Dispatch {
-        request_id: fresh_uuid(),
-        participant_id: place.picked.id.to_string(),
-        model: asked,
-        protocol: "chatCompletions",
-    };
-    let (operation, path) = ("chat.completions.create", "/v1/chat/completions");
-    let call = Call { dispatch, operation, path, body: members.to_json(), stream };
-    Ok((place, call))
-}
-
 impl From<BadRequest> for Refused {
     fn from(error: BadRequest) -> Self {
         Refused::invalid(error.message)
@@ -84,34 +182,24 @@ impl From<PickError> for Refused {
                 let (status, message, code): (u16, &str, ErrorCode) = refusal.answer();
                 Refused::new(code, message).status(status)
             }
+            PickError::LineFull => {
+                let message = "Too many requests wait for a participant of this room already.";
+                Refused::new(ErrorCode::ParticipantBusy, message).status(503).retry_after(1)
+            }
         }
     }
 }
 
-/// A participant's place, held for one request and given back once: when the answer is over, or on drop.
-pub struct Place<'s> {
-    shared: &'s Shared,
-    /// Who was picked.
-    pub picked: Picked,
-    held: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl<'s> Place<'s> {
-    fn take(shared: &'s Shared, code: &str, model: &str) -> Result<Self, PickError> {
-        let picked = shared.registry().pick(code, model, &mut random)?;
-        Ok(Place { shared, picked, held: true })
-    }
-
-    /// Gives the place back before the answer's last byte is sent: a client that has its answer may ask again at once.
-    pub fn free(&mut self) {
-        if std::mem::take(&mut self.held) {
-            self.shared.registry().release(&self.picked);
-        }
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.free();
+    #[test]
+    fn routes_are_told_by_what_follows_the_room() {
+        let operation = |path| kind_of(path).map(|kind| kind.operation);
+        assert_eq!(operation("/rooms/ABC234/v1/messages/count_tokens"), Some("messages.count_tokens"));
+        assert_eq!(operation("/rooms/v1/v1/completions"), Some("completions.create"));
+        assert_eq!(operation("/rooms/ABC234/v1/chat/completions"), Some("chat.completions.create"));
+        assert_eq!(operation("/rooms/ABC234/v1/models"), None);
     }
 }

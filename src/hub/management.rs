@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::{Refused, send_data};
-use super::routes::{Handled, Params};
+use super::routes::{Handled, Params, percent_encode};
 use super::shared::{Shared, random};
 use crate::http::Exchange;
 use crate::proto::management::{
-    ErrorCode, Health, Registered, RoomCreated, RoomSummary, RuntimeConfig, Success, TunnelTicket,
+    ErrorCode, Health, MAX_CONCURRENCY, Registered, RoomCreated, RoomSummary, RuntimeConfig, Success, TunnelTicket,
 };
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::config::{Fields, MAX_PASSWORD, MAX_TEXT};
@@ -113,6 +113,8 @@ fn profile(fields: &Fields<'_>) -> Result<Profile, Refused> {
         specs: fields.specs("specs")?.unwrap_or_default(),
         config: fields.config("config")?.unwrap_or_else(RuntimeConfig::default),
         capabilities: fields.capabilities("capabilities")?.unwrap_or_default(),
+        aliases: fields.texts("aliases")?.unwrap_or_default(),
+        concurrency: fields.count("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(1),
     })
 }
 
@@ -155,17 +157,13 @@ fn tunnel_url(shared: &Shared, exchange: &Exchange<'_>, upserted: &Upserted) -> 
     Ok(format!("{base}/v1/rooms/{}/participants/{id}/tunnel", upserted.code))
 }
 
-fn percent_encode(text: &str) -> String {
-    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
 /// `DELETE /v1/rooms/{code}/participants/{id}`.
 pub fn remove(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let removed = shared.change(|registry, now| match registry.remove(&params[0], &params[1], now) {
         Ok((removed, events)) => (Ok(removed), events),
         Err(missing) => (Err(missing), Vec::new()),
     })?;
+    shared.makers.forget(removed.serial);
     if let Some(tunnel) = shared.tunnels.take(removed.serial) {
         tunnel.close(CLOSE_NORMAL, "The participant was removed", LostReason::Closed);
     }
@@ -203,10 +201,5 @@ mod tests {
         for bad in ["localhost:11434", "ftp://x", "http://", "http:///x", "http://:80", "http://a b", "HTTP"] {
             assert!(check_endpoint(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn ids_are_encoded_for_a_path() {
-        assert_eq!(percent_encode("a b/ü~"), "a%20b%2F%C3%BC~");
     }
 }

@@ -8,11 +8,18 @@ mod auth;
 mod clock;
 mod events;
 mod inference;
+mod leg;
 mod management;
 mod monitor;
+mod out;
+mod pass;
+mod place;
 mod relay;
+mod responses;
 mod routes;
+mod run;
 mod shared;
+mod translated;
 mod tunnels;
 mod watchers;
 
@@ -57,8 +64,37 @@ pub struct HubOptions {
     pub cors: Option<String>,
     /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
     pub public_url: Option<String>,
+    /// How long requests wait, and how many.
+    pub patience: Patience,
     /// The time it goes by.
     pub clock: Clock,
+}
+
+/// How long requests wait, and how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patience {
+    /// How long a request may wait in line for a participant; zero refuses at once.
+    pub queue: Duration,
+    /// How many may wait in line in each room; past it 503.
+    pub queue_limit: usize,
+    /// The wait for an answer's first byte; past it 504.
+    pub first_byte: Duration,
+    /// The longest silence within an answer; past it the answer ends broken.
+    pub idle: Duration,
+    /// How often a stream that is silent gets a comment line.
+    pub comment: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Patience {
+            queue: Duration::from_secs(30),
+            queue_limit: 64,
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(300),
+            comment: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Default for HubOptions {
@@ -69,6 +105,7 @@ impl Default for HubOptions {
             limits: Limits::default(),
             cors: None,
             public_url: None,
+            patience: Patience::default(),
             clock: Clock::default(),
         }
     }
@@ -98,7 +135,7 @@ impl Hub {
         let at = format!("{}:{}", options.host, options.port);
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits).map_err(failed)?;
-        let shared = Arc::new(Shared::new(options.clock, options.cors, options.public_url));
+        let shared = Arc::new(Shared::new(options.clock, options.cors, options.public_url, options.patience));
         let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
@@ -118,6 +155,11 @@ impl Hub {
     /// Connections that are open now.
     pub fn connections(&self) -> usize {
         self.running.connections()
+    }
+
+    /// Requests that wait in line for a participant now.
+    pub fn waiting(&self) -> usize {
+        self.shared.registry().waiting()
     }
 
     /// Goes down: no new connections, tunnels closed with 1001, watchers' streams ended, two seconds for answers that

@@ -4,7 +4,7 @@ use std::io;
 
 use super::answer::{Plane, Refused};
 use super::shared::Shared;
-use super::{attach, events, inference, management};
+use super::{attach, events, inference, management, responses};
 use crate::http::{Exchange, Method};
 
 /// What a path's placeholders stood for, percent-decoded, in their order.
@@ -29,8 +29,22 @@ const TABLE: &[(Method, &str, Handler)] = &[
     (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", management::heartbeat),
     (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", attach::attach),
     (Method::Get, "/rooms/{}/v1/models", inference::models),
-    (Method::Post, "/rooms/{}/v1/chat/completions", inference::chat),
+    (Method::Get, "/rooms/{}/v1/models/{}", inference::model),
+    (Method::Post, "/rooms/{}/v1/chat/completions", inference::ask),
+    (Method::Post, "/rooms/{}/v1/responses", inference::ask),
+    (Method::Get, "/rooms/{}/v1/responses/{}", responses::get),
+    (Method::Delete, "/rooms/{}/v1/responses/{}", responses::delete),
+    (Method::Post, "/rooms/{}/v1/responses/{}/cancel", responses::cancel),
+    (Method::Get, "/rooms/{}/v1/responses/{}/input_items", responses::input_items),
+    (Method::Post, "/rooms/{}/v1/embeddings", inference::ask),
+    (Method::Post, "/rooms/{}/v1/completions", inference::ask),
+    (Method::Post, "/rooms/{}/v1/rerank", inference::ask),
+    (Method::Post, "/rooms/{}/v1/messages", inference::ask),
+    (Method::Post, "/rooms/{}/v1/messages/count_tokens", inference::ask),
 ];
+
+/// The contract's two, and what this project adds: Anthropic's clients send theirs with every request.
+const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key";
 
 /// Answers a request.
 ///
@@ -64,7 +78,7 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
 fn preflight(exchange: &mut Exchange<'_>) -> io::Result<()> {
     let headers = [
         ("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS"),
-        ("Access-Control-Allow-Headers", "Content-Type, Authorization"),
+        ("Access-Control-Allow-Headers", ALLOWED_HEADERS),
         ("Access-Control-Max-Age", "86400"),
     ];
     exchange.respond(204, &headers, b"")
@@ -128,6 +142,12 @@ pub fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// A part of a path, percent-encoded.
+pub fn percent_encode(text: &str) -> String {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
@@ -158,6 +178,11 @@ mod tests {
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%zz"), Found::BadPath));
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%ff"), Found::BadPath));
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%4"), Found::BadPath));
+    }
+
+    #[test]
+    fn ids_are_encoded_for_a_path() {
+        assert_eq!(percent_encode("a b/ü~"), "a%20b%2F%C3%BC~");
     }
 
     #[test]

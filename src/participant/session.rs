@@ -153,6 +153,21 @@ impl Builder {
         self
     }
 
+    /// Requests that it takes at once, 1 to [`MAX_CONCURRENCY`](crate::proto::management::MAX_CONCURRENCY); 1 unless told
+    /// otherwise.
+    #[must_use]
+    pub fn concurrency(mut self, requests: u32) -> Self {
+        self.registration.concurrency = Some(requests);
+        self
+    }
+
+    /// Another name that the model answers to.
+    #[must_use]
+    pub fn alias(mut self, name: impl Into<String>) -> Self {
+        self.registration.aliases.push(name.into());
+        self
+    }
+
     /// How often the hub is told that the participant is alive, by heartbeat and by ping; every ten seconds unless told
     /// otherwise. The hub gives up on a participant after thirty.
     #[must_use]

@@ -11,6 +11,8 @@ pub const HEARTBEAT_SECS: u64 = 10;
 pub const TIMEOUT_SECS: u64 = 30;
 /// Life of a tunnel token, in seconds.
 pub const TOKEN_SECS: u64 = 60;
+/// The most requests that a participant may take at once.
+pub const MAX_CONCURRENCY: u32 = 256;
 /// Where a hub is looked for when nobody says.
 pub const DEFAULT_HUB: &str = "http://localhost:3000";
 /// Where a provider is looked for when nobody says.
@@ -218,6 +220,22 @@ pub struct Participant {
     pub last_seen: u64,
     /// Last change, milliseconds since the epoch.
     pub updated_at: u64,
+    /// Other names of its model, where it has any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Requests that it takes at once, where it is more than one.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub concurrency: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+// serde calls it with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_one(n: &u32) -> bool {
+    *n == 1
 }
 
 /// A participant's machine. All parts are optional; unknown keys are dropped.
@@ -344,6 +362,12 @@ pub struct Registration {
     /// What its provider can do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
+    /// Other names that its model answers to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Requests that it takes at once, 1 to [`MAX_CONCURRENCY`]; 1 unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
 }
 
 /// Answer to the upsert of a participant.

@@ -4,6 +4,8 @@
 
 pub mod management;
 pub mod openai;
+pub mod response_id;
 pub mod sse;
+pub mod translate;
 pub mod tunnel;
 pub mod usage;

@@ -36,7 +36,7 @@ impl fmt::Display for BadRequest {
 impl std::error::Error for BadRequest {}
 
 /// A JSON object's members in their order, each value as it was written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Members<'a> {
@@ -72,6 +72,16 @@ impl<'a> Members<'a> {
     /// Sets a key where it stands, or at the end.
     pub fn set(&mut self, key: &'static str, json: String) {
         self.put(Cow::Borrowed(key), Cow::Owned(json));
+    }
+
+    /// Its keys and values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
+    }
+
+    /// Adds a key that is not there yet.
+    pub fn push(&mut self, key: &str, json: &str) {
+        self.0.push((Cow::Owned(key.to_owned()), Cow::Owned(json.to_owned())));
     }
 
     fn put(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) {
@@ -131,20 +141,39 @@ impl<'a> Members<'a> {
         roles(raw).map(drop)
     }
 
-    /// Fills in what a chat request leaves out (WIRE.md, "Defaults"). `config` is already merged from room and
-    /// participant.
+    /// Checks what a Responses request must have: `input`, text or a list (a stored prompt may stand for it).
     ///
     /// # Errors
-    /// When `messages` is of the wrong type.
-    pub fn fill_chat(&mut self, config: &RuntimeConfig) -> Result<(), BadRequest> {
-        if let Some(instructions) = &config.instructions {
-            self.lead_with(instructions)?;
+    /// When it is missing or of the wrong type.
+    pub fn check_responses(&self) -> Result<(), BadRequest> {
+        match self.get("input") {
+            Some(raw) if raw.starts_with(['"', '[']) => Ok(()),
+            Some(_) => Err(BadRequest::field("input", "must be text or a list")),
+            None if ["prompt", "previous_response_id", "conversation"].iter().any(|key| self.get(key).is_some()) => {
+                Ok(())
+            }
+            None => Err(BadRequest::field("input", "is required")),
         }
+    }
+
+    /// Fills in what a Responses request leaves out (WIRE.md, "Defaults").
+    pub fn fill_responses(&mut self, config: &RuntimeConfig) {
+        if let Some(instructions) = config.instructions.as_ref().filter(|_| self.get("instructions").is_none()) {
+            self.set("instructions", json_text(instructions));
+        }
+        let stop = config.sampling.stop.as_ref().filter(|_| self.get("stop_sequences").is_none());
+        if let Some(stop) = stop {
+            self.set("stop_sequences", serde_json::to_string(stop).unwrap_or_default());
+        }
+        self.fill_numbers(config, "max_output_tokens");
+    }
+
+    fn fill_numbers(&mut self, config: &RuntimeConfig, limit: &'static str) {
         let sampling = &config.sampling;
         let numbers = [
             ("temperature", &sampling.temperature),
             ("top_p", &sampling.top_p),
-            ("max_tokens", &sampling.max_tokens),
+            (limit, &sampling.max_tokens),
             ("frequency_penalty", &sampling.frequency_penalty),
             ("presence_penalty", &sampling.presence_penalty),
             ("seed", &sampling.seed),
@@ -154,7 +183,19 @@ impl<'a> Members<'a> {
                 self.set(key, value.to_string());
             }
         }
-        if let Some(stop) = sampling.stop.as_ref().filter(|_| self.get("stop").is_none()) {
+    }
+
+    /// Fills in what a chat request leaves out (WIRE.md, "Defaults"). `config` is already merged from room and
+    /// participant.
+    ///
+    /// # Errors
+    /// When `messages` is of the wrong type.
+    pub fn fill_chat(&mut self, config: &RuntimeConfig) -> Result<(), BadRequest> {
+        if let Some(instructions) = &config.instructions {
+            self.lead_with(instructions)?;
+        }
+        self.fill_numbers(config, "max_tokens");
+        if let Some(stop) = config.sampling.stop.as_ref().filter(|_| self.get("stop").is_none()) {
             self.set("stop", serde_json::to_string(stop).unwrap_or_default());
         }
         Ok(())
@@ -299,6 +340,21 @@ mod tests {
         let mut members = Members::parse(br#"{"messages":[ ]}"#).unwrap();
         members.fill_chat(&config(r#"{"instructions":"x"}"#)).unwrap();
         assert_eq!(members.to_json(), r#"{"messages":[{"role":"system","content":"x"} ]}"#);
+    }
+
+    #[test]
+    fn responses_have_names_of_their_own() {
+        let mut members = Members::parse(br#"{"input":"x","seed":null}"#).unwrap();
+        members.fill_responses(&config(r#"{"instructions":"i","max_tokens":9,"stop":["s"],"seed":7}"#));
+        assert_eq!(
+            members.to_json(),
+            r#"{"input":"x","seed":7,"instructions":"i","stop_sequences":["s"],"max_output_tokens":9}"#
+        );
+        for (body, good) in
+            [(r#"{"input":"x"}"#, true), (r#"{"input":[]}"#, true), (r#"{"input":5}"#, false), ("{}", false)]
+        {
+            assert_eq!(Members::parse(body.as_bytes()).unwrap().check_responses().is_ok(), good, "{body}");
+        }
     }
 
     #[test]

@@ -95,6 +95,17 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A whole number from `min` to `max`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn count(&self, key: &str, min: u32, max: u32) -> Result<Option<u32>, FieldError> {
+        let Some(value) = self.get(key) else { return Ok(None) };
+        let count = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| (min..=max).contains(n));
+        let wrong = || FieldError::new(self.name(key), format!("must be a whole number from {min} to {max}"));
+        count.map(Some).ok_or_else(wrong)
+    }
+
     fn object(&self, key: &'a str) -> Result<Option<Fields<'a>>, FieldError> {
         match self.get(key) {
             None => Ok(None),
@@ -103,7 +114,11 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn texts(&self, key: &str) -> Result<Option<Vec<String>>, FieldError> {
+    /// A list of texts.
+    ///
+    /// # Errors
+    /// When it is something else, or too long.
+    pub fn texts(&self, key: &str) -> Result<Option<Vec<String>>, FieldError> {
         let wrong = || FieldError::new(self.name(key), format!("must be a list of at most {MAX_STOPS} texts"));
         let Some(value) = self.get(key) else { return Ok(None) };
         let list = value.as_array().filter(|l| l.len() <= MAX_STOPS).ok_or_else(wrong)?;

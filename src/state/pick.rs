@@ -2,7 +2,7 @@
 
 use super::Random;
 use super::room::{Member, Room};
-use crate::proto::management::ErrorCode;
+use crate::proto::management::{ErrorCode, Support};
 
 /// What a request's `model` means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +28,41 @@ impl<'a> Selector<'a> {
     }
 }
 
+/// What a participant's provider must be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Chat completions.
+    Chat,
+    /// Responses: of its own, or put together from chat completions.
+    Responses,
+    /// Something that participants do not tell of.
+    Other,
+}
+
+/// Whom a request is for.
+#[derive(Debug, Clone)]
+pub struct Want {
+    /// The request's `model`.
+    pub model: String,
+    /// What is asked.
+    pub need: Need,
+    /// Serials of those who have been tried already.
+    pub tried: Vec<u64>,
+}
+
 /// Why nobody gets a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// Nobody matches, or nobody that matches is up.
     NoneAvailable,
-    /// Whoever matches is working on another request.
+    /// Whoever matches is working on as many requests as it takes.
     Busy,
     /// The named participant has no tunnel.
     NoTunnel,
     /// The named participant is silent.
     Offline,
+    /// Whoever matches can't do what is asked.
+    Unsupported,
 }
 
 impl Refusal {
@@ -53,23 +77,26 @@ impl Refusal {
                 (503, "Participant tunnel is not connected.", ErrorCode::ParticipantTunnelNotConnected)
             }
             Refusal::Offline => (503, "Participant is offline", ErrorCode::EndpointNotReachable),
+            Refusal::Unsupported => (501, "Participant does not support this request.", ErrorCode::InvalidRequest),
         }
     }
 }
 
-/// Who gets a request that says `model`.
+/// Who gets a request, and whether it was named by its id.
 ///
 /// # Errors
 /// Why nobody does.
-pub fn pick<'r>(room: &'r Room, model: &str, random: Random<'_>) -> Result<&'r Member, Refusal> {
-    match Selector::parse(model) {
-        Selector::Any => one_of(room, |_| true, random),
-        Selector::Model(name) => one_of(room, |m| same_model(&m.profile.model, name), random),
+pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Result<(&'r Member, bool), Refusal> {
+    let by_model = |name: &str| -> Vec<&Member> { room.members.values().filter(|m| m.has_model(name)).collect() };
+    let candidates = match Selector::parse(&want.model) {
+        Selector::Any => room.members.values().collect(),
+        Selector::Model(name) => by_model(name),
         Selector::Name(name) => match room.members.values().find(|m| m.id.as_str() == name) {
-            Some(member) => named(member),
-            None => one_of(room, |m| same_model(&m.profile.model, name), random),
+            Some(member) => return named(member, want).map(|member| (member, true)),
+            None => by_model(name),
         },
-    }
+    };
+    one_of(&candidates, want, now, random).map(|member| (member, false))
 }
 
 /// `NAME` and `NAME:latest` are the same name.
@@ -78,11 +105,34 @@ pub fn same_model(a: &str, b: &str) -> bool {
     a[..bare(a)] == b[..bare(b)]
 }
 
-fn named(member: &Member) -> Result<&Member, Refusal> {
-    if member.tunnel.open.is_none() {
+impl Member {
+    /// Whether it answers to a model's name.
+    pub fn has_model(&self, name: &str) -> bool {
+        same_model(&self.profile.model, name) || self.profile.aliases.iter().any(|alias| same_model(alias, name))
+    }
+
+    /// Whether Responses requests must be put into chat completions for it.
+    pub fn wants_chat(&self) -> bool {
+        self.no_responses || self.profile.capabilities.open_responses == Support::Unsupported
+    }
+
+    fn can(&self, need: Need) -> bool {
+        let chats = self.profile.capabilities.chat_completions != Support::Unsupported;
+        match need {
+            Need::Chat => chats,
+            Need::Responses => chats || !self.wants_chat(),
+            Need::Other => true,
+        }
+    }
+}
+
+fn named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
+    if !member.connection().connected {
         Err(Refusal::NoTunnel)
     } else if !member.is_up() {
         Err(Refusal::Offline)
+    } else if !member.can(want.need) {
+        Err(Refusal::Unsupported)
     } else if !member.is_free() {
         Err(Refusal::Busy)
     } else {
@@ -90,16 +140,25 @@ fn named(member: &Member) -> Result<&Member, Refusal> {
     }
 }
 
-/// One of those that match and are free, each as likely as the next.
-fn one_of<'r>(room: &'r Room, matches: impl Fn(&Member) -> bool, random: Random<'_>) -> Result<&'r Member, Refusal> {
-    let up: Vec<_> = room.members.values().filter(|m| m.is_up() && matches(m)).collect();
-    let free: Vec<_> = up.iter().filter(|m| m.is_free()).collect();
-    match (up.len(), free.len()) {
-        (0, _) => Err(Refusal::NoneAvailable),
-        (_, 0) => Err(Refusal::Busy),
-        (_, 1) => Ok(free[0]),
-        (_, n) => Ok(free[draw_below(n, random)]),
+/// The best of those that are free: not one that failed lately, then the least busy, then the quickest, then by lot.
+fn one_of<'r>(candidates: &[&'r Member], want: &Want, now: u64, random: Random<'_>) -> Result<&'r Member, Refusal> {
+    let up: Vec<_> = candidates.iter().filter(|m| m.is_up() && !want.tried.contains(&m.serial)).collect();
+    let able: Vec<_> = up.iter().filter(|m| m.can(want.need)).collect();
+    let mut free: Vec<&Member> = able.iter().filter(|m| m.is_free()).map(|m| ***m).collect();
+    match (up.len(), able.len(), free.len()) {
+        (0, ..) => return Err(Refusal::NoneAvailable),
+        (_, 0, _) => return Err(Refusal::Unsupported),
+        (_, _, 0) => return Err(Refusal::Busy),
+        _ => {}
     }
+    let rank = |m: &Member| (m.health.is_avoided(now, m.in_flight), m.in_flight, m.health.ttft());
+    let order = |a: &&Member, b: &&Member| {
+        let ((avoided, load, ttft), (other_avoided, other_load, other_ttft)) = (rank(a), rank(b));
+        (avoided, load).cmp(&(other_avoided, other_load)).then(ttft.total_cmp(&other_ttft))
+    };
+    free.sort_by(order);
+    let ties = free.iter().take_while(|m| order(m, &free[0]).is_eq()).count();
+    Ok(free[draw_below(ties, random)])
 }
 
 /// A number below `n`. The bias of taking a remainder of 64 bits is too small to matter for lists that fit in memory.

@@ -1,7 +1,8 @@
 //! The registry's rules, told as stories on a clock of their own.
 
 use super::*;
-use crate::proto::management::{Capabilities, Specs};
+use crate::proto::management::{Capabilities, Specs, Support};
+use crate::state::pick::Need;
 
 fn at(seconds: u64) -> Now {
     Now { wall: 1_000_000 + seconds * 1000, mono: seconds * 1000 }
@@ -25,6 +26,8 @@ fn profile(model: &str) -> Profile {
         specs: Specs::default(),
         config: RuntimeConfig::default(),
         capabilities: Capabilities::default(),
+        aliases: Vec::new(),
+        concurrency: 1,
     }
 }
 
@@ -60,7 +63,8 @@ impl Story {
     }
 
     fn pick(&mut self, model: &str) -> Result<Picked, PickError> {
-        self.registry.pick(&self.code, model, &mut *self.random)
+        let want = Want { model: model.into(), need: Need::Chat, tried: Vec::new() };
+        self.registry.pick(&self.code, &want, at(0), &mut *self.random)
     }
 }
 
@@ -214,4 +218,114 @@ fn rooms_are_found_in_any_case_and_listed_oldest_first() {
     assert_eq!(story.registry.rooms().iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["Lab", "B"]);
     let json = serde_json::to_string(&story.registry.rooms()).unwrap();
     assert!(!json.contains("argon2"), "{json}");
+}
+
+impl Story {
+    fn profiled(&mut self, id: &str, change: impl FnOnce(&mut Profile)) {
+        let mut profile = profile("m");
+        change(&mut profile);
+        let parsed = ParticipantId::parse(id).unwrap();
+        self.registry.upsert(&self.code, parsed, profile, at(0), &mut *self.random).unwrap();
+        self.registry.open_tunnel(&self.code, id, at(0)).unwrap();
+    }
+
+    fn want(&self, model: &str, need: Need) -> Want {
+        Want { model: model.into(), need, tried: Vec::new() }
+    }
+
+    fn wait(&mut self, model: &str) -> u64 {
+        let want = self.want(model, Need::Chat);
+        self.registry.wait(&self.code, want, 3).unwrap()
+    }
+
+    fn turns(&mut self) -> Vec<(u64, Result<String, Refusal>)> {
+        let turns = self.registry.settle(at(0), &mut *self.random);
+        turns.into_iter().map(|(number, turn)| (number, turn.map(|picked| picked.id.to_string()))).collect()
+    }
+}
+
+#[test]
+fn who_waits_is_served_first_come_first() {
+    let mut story = Story::new();
+    story.join("a", "m", at(0));
+    let first = story.pick("a").unwrap();
+    let (one, two) = (story.wait("any"), story.wait("m"));
+    let three = story.wait("a");
+    assert!(story.turns().is_empty());
+    let want = story.want("any", Need::Chat);
+    assert_eq!(story.registry.wait(&story.code, want, 3).unwrap_err(), PickError::LineFull);
+    story.registry.release(&first);
+    assert_eq!(story.turns(), [(one, Ok("a".into()))]);
+    assert!(story.turns().is_empty(), "a place is given once");
+    assert!(story.registry.leave_line(&story.code, two) && !story.registry.leave_line(&story.code, two));
+    story.join("b", "m", at(0));
+    assert!(story.turns().is_empty(), "the one who waits for a does not take b");
+    story.registry.remove(&story.code, "a", at(0)).unwrap();
+    assert_eq!(story.turns(), [(three, Err(Refusal::NoneAvailable))]);
+}
+
+#[test]
+fn a_participant_takes_as_many_as_it_said() {
+    let mut story = Story::new();
+    story.profiled("a", |profile| profile.concurrency = 3);
+    let places: Vec<_> = (0..3).map(|_| story.pick("a").unwrap()).collect();
+    assert_eq!(story.pick("any").unwrap_err(), PickError::Refused(Refusal::Busy));
+    story.registry.release(&places[0]);
+    assert!(story.pick("any").is_ok());
+}
+
+#[test]
+fn the_least_busy_then_the_quickest_are_asked_first_and_those_that_fail_last() {
+    let mut story = Story::new();
+    for id in ["a", "b"] {
+        story.profiled(id, |profile| profile.concurrency = 9);
+    }
+    let a = story.pick("a").unwrap();
+    let b = story.pick("any").unwrap();
+    assert_eq!(b.id.as_str(), "b");
+    story.registry.note(&a, Outcome::Served { ttft_ms: 500 }, at(0));
+    story.registry.note(&b, Outcome::Served { ttft_ms: 100 }, at(0));
+    story.registry.release(&a);
+    story.registry.release(&b);
+    for _ in 0..5 {
+        let picked = story.pick("any").unwrap();
+        assert_eq!(picked.id.as_str(), "b");
+        story.registry.release(&picked);
+    }
+    story.registry.note(&b, Outcome::Failed, at(0));
+    let picked = story.pick("any").unwrap();
+    assert_eq!(picked.id.as_str(), "a");
+    // Failing is no reason to stay idle while nobody else is free.
+    let tried = Want { tried: vec![a.serial], ..story.want("any", Need::Chat) };
+    let picked = story.registry.pick(&story.code, &tried, at(0), &mut *story.random).unwrap();
+    assert_eq!(picked.id.as_str(), "b");
+}
+
+#[test]
+fn aliases_are_names_of_the_model() {
+    let mut story = Story::new();
+    story.profiled("a", |profile| profile.aliases = vec!["gpt-4o".into()]);
+    for model in ["gpt-4o", "model:gpt-4o", "gpt-4o:latest"] {
+        let picked = story.pick(model).unwrap();
+        story.registry.release(&picked);
+    }
+    assert!(story.pick("gpt-4").is_err());
+}
+
+#[test]
+fn who_cannot_do_what_is_asked_is_not_asked() {
+    let mut story = Story::new();
+    story.profiled("a", |profile| profile.capabilities.chat_completions = Support::Unsupported);
+    for model in ["a", "any", "m"] {
+        assert_eq!(story.pick(model).unwrap_err(), PickError::Refused(Refusal::Unsupported), "{model}");
+    }
+    let responses = story.want("a", Need::Responses);
+    let picked = story.registry.pick(&story.code, &responses, at(0), &mut *story.random).unwrap();
+    assert!(!picked.wants_chat && picked.named);
+    story.registry.release(&picked);
+    story.registry.note(&picked, Outcome::NoResponses, at(0));
+    let refused = story.registry.pick(&story.code, &responses, at(0), &mut *story.random).unwrap_err();
+    assert_eq!(refused, PickError::Refused(Refusal::Unsupported));
+    story.join("b", "m", at(0));
+    assert_eq!(story.pick("any").unwrap().id.as_str(), "b");
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Now;
 use super::config::shown;
+use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
+use super::pick::Want;
 use crate::proto::management::{
     Capabilities, Connection, ConnectionKind, Participant, RoomSummary, RuntimeConfig, Specs, Status,
 };
@@ -30,6 +32,17 @@ pub struct Room {
     pub defaults: Option<RuntimeConfig>,
     /// Its participants, by id.
     pub members: HashMap<ParticipantId, Member>,
+    /// Requests that wait for a participant, first come first.
+    pub line: Vec<Waiting>,
+}
+
+/// A request that waits for a participant.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Names it among all that wait in the hub.
+    pub number: u64,
+    /// Whom it waits for.
+    pub want: Want,
 }
 
 impl Room {
@@ -70,6 +83,10 @@ pub struct Profile {
     pub config: RuntimeConfig,
     /// What its provider can do.
     pub capabilities: Capabilities,
+    /// Other names of its model.
+    pub aliases: Vec<String>,
+    /// Requests that it takes at once.
+    pub concurrency: u32,
 }
 
 /// A participant of a room.
@@ -87,6 +104,10 @@ pub struct Member {
     pub silent: bool,
     /// Requests that it is working on.
     pub in_flight: u32,
+    /// How it has served lately.
+    pub health: Health,
+    /// Whether its provider turned out to have no Responses API, whatever was said when it registered.
+    pub no_responses: bool,
     /// When it registered first.
     pub joined_at: u64,
     /// Its last heartbeat or registration.
@@ -124,7 +145,7 @@ impl Member {
 
     /// Whether it can take one request more.
     pub fn is_free(&self) -> bool {
-        self.is_up() && self.in_flight == 0
+        self.is_up() && self.in_flight < self.profile.concurrency
     }
 
     /// Its status, derived and never stored: `status` follows heartbeats, `connection` the tunnel, and a tunnel
@@ -164,6 +185,8 @@ impl Member {
             joined_at: self.joined_at,
             last_seen: self.last_seen.wall,
             updated_at: self.updated_at,
+            aliases: self.profile.aliases.clone(),
+            concurrency: self.profile.concurrency,
         }
     }
 }

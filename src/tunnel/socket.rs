@@ -389,6 +389,18 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
 pub struct Writer(Arc<Wire>);
 
 impl Writer {
+    /// Sends the head that turns the connection into a tunnel. `open` runs before, and makes the tunnel known: whoever
+    /// writes to it then waits until the head is out. So a peer that has read the head can be reached at once.
+    ///
+    /// # Errors
+    /// As [`Writer::text`].
+    pub fn greet<T>(&self, head: &[u8], open: impl FnOnce() -> T) -> Result<T, TunnelError> {
+        let _out = self.0.lock();
+        let opened = open();
+        self.0.write_all(head, self.0.write)?;
+        Ok(opened)
+    }
+
     /// Sends a text message; `json` must be UTF-8.
     ///
     /// # Errors

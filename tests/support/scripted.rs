@@ -23,8 +23,12 @@ pub enum Script {
     StreamAndDie(Vec<String>),
     /// A piece over and over, until nobody reads.
     Endless(String),
+    /// Bytes as they are, head and all; the connection is closed behind them.
+    Raw(Vec<u8>),
     /// Nothing at all, until released; then as the next script says.
     Held(Box<Script>),
+    /// 404, to a probe too: the provider does not have it.
+    Missing,
     /// The connection is closed without a word.
     Slam,
     /// The body of the request, as JSON or as one event.
@@ -48,6 +52,8 @@ impl Seen {
 
 struct State {
     script: Mutex<Script>,
+    /// Scripts of single paths, which go before the common one. A probe is answered with their status too.
+    paths: Mutex<Vec<(String, Script)>>,
     models: Vec<String>,
     seen: Mutex<Vec<Seen>>,
     released: Mutex<usize>,
@@ -75,6 +81,7 @@ impl FakeProvider {
         let addr = listener.local_addr().unwrap();
         let state = Arc::new(State {
             script: Mutex::new(script),
+            paths: Mutex::default(),
             models: models.iter().map(|&m| m.to_owned()).collect(),
             seen: Mutex::default(),
             released: Mutex::new(0),
@@ -102,6 +109,13 @@ impl FakeProvider {
 
     pub fn set(&self, script: Script) {
         *self.state.script.lock().unwrap() = script;
+    }
+
+    /// Gives a path a script of its own.
+    pub fn set_path(&self, path: &str, script: Script) {
+        let mut paths = self.state.paths.lock().unwrap();
+        paths.retain(|(known, _)| known != path);
+        paths.push((path.to_owned(), script));
     }
 
     /// Lets one held request go on.
@@ -157,15 +171,20 @@ impl State {
             let data: Vec<Value> = self.models.iter().map(|m| json!({ "id": m })).collect();
             return answer(stream, 200, "application/json", &json!({ "data": data }).to_string());
         }
-        if seen.method == "GET" || seen.body == "{}" {
-            return answer(stream, if seen.method == "GET" { 404 } else { 400 }, "application/json", "{}");
+        if seen.path.ends_with("/api/tags") || seen.body == "{}" {
+            let own =
+                self.paths.lock().unwrap().iter().any(|(path, s)| *path == seen.path && matches!(s, Script::Missing));
+            let status = if own || seen.body != "{}" { 404 } else { 400 };
+            return answer(stream, status, "application/json", "{}");
         }
         let number = {
             let mut all = self.seen.lock().unwrap();
             all.push(seen.clone());
             all.len()
         };
-        let script = self.script.lock().unwrap().clone();
+        let own =
+            self.paths.lock().unwrap().iter().find(|(path, _)| *path == seen.path).map(|(_, script)| script.clone());
+        let script = own.unwrap_or_else(|| self.script.lock().unwrap().clone());
         self.play(&script, stream, &seen, number)
     }
 
@@ -199,6 +218,12 @@ impl State {
                 self.held(stream, number)?;
                 self.play(then, stream, seen, number)
             }
+            Script::Raw(bytes) => {
+                let mut raw = stream;
+                raw.write_all(bytes).ok()?;
+                None
+            }
+            Script::Missing => answer(stream, 404, "text/plain", "404 page not found"),
             Script::Slam => None,
         }
     }

@@ -1,0 +1,117 @@
+//! One try at a request: what is counted, and what watchers and the registry are told of it.
+
+use std::time::Instant;
+
+use super::clock::millis;
+use super::place::Place;
+use super::responses::Maker;
+use super::shared::Shared;
+use crate::proto::management::Metrics;
+use crate::proto::response_id::IdWatch;
+use crate::proto::usage::UsageWatch;
+use crate::state::event::{Dispatch, Event, EventKind, Failure};
+use crate::state::registry::Outcome;
+
+/// A request under way at one participant.
+pub struct Run<'s> {
+    pub(super) shared: &'s Shared,
+    pub(super) place: Place<'s>,
+    dispatch: Dispatch,
+    /// Whether watchers hear of it.
+    told: bool,
+    started: Instant,
+    usage: UsageWatch,
+    id_watch: IdWatch,
+    first: Option<Instant>,
+}
+
+impl<'s> Run<'s> {
+    pub(super) fn new(shared: &'s Shared, place: Place<'s>, dispatch: Dispatch, told: bool) -> Self {
+        let started = Instant::now();
+        let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
+        Run { shared, place, dispatch, told, started, usage, id_watch, first: None }
+    }
+
+    /// The request is on its way.
+    pub(super) fn begun(&self) {
+        self.tell(EventKind::LlmRequest(self.dispatch.clone()));
+    }
+
+    /// From here on the answer's id is looked for.
+    pub(super) fn watch_for_id(&mut self, stream: bool) {
+        self.id_watch = IdWatch::new(stream);
+    }
+
+    /// Counts a piece of the answer.
+    pub(super) fn take(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
+        self.first.get_or_insert_with(Instant::now);
+        self.usage.push(&bytes);
+        let id = self.id_watch.push(&bytes);
+        self.remember(id, false);
+        if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
+    }
+
+    /// Remembers whose a response is, before its client can ask for it.
+    pub(super) fn remember(&self, id: Option<String>, translated: bool) {
+        let picked = &self.place.picked;
+        if let Some(id) = id {
+            let maker = Maker { serial: picked.serial, participant: picked.id.to_string(), translated };
+            self.shared.makers.remember(picked.code.as_str(), &id, maker);
+        }
+    }
+
+    /// The answer is whole: the place is free, and the watchers are told, before the client has the last byte.
+    pub(super) fn complete(&mut self, status: u16) {
+        let id = self.id_watch.end();
+        self.remember(id, false);
+        let ttft_ms = millis(self.first.unwrap_or_else(Instant::now) - self.started);
+        if status >= 500 || status == 429 {
+            self.note(Outcome::Failed);
+        } else if status < 400 {
+            self.note(Outcome::Served { ttft_ms });
+        }
+        self.place.free();
+        let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage.usage());
+        if status < 400 {
+            self.tell(EventKind::LlmComplete(self.dispatch.clone(), metrics));
+        } else {
+            self.tell_failure("provider", format!("the provider answered {status}"));
+        }
+    }
+
+    /// The participant failed.
+    pub(super) fn failed(&mut self, stage: &str, error: &str) {
+        self.note(Outcome::Failed);
+        self.place.free();
+        self.tell_failure(stage, error.to_owned());
+    }
+
+    /// The client hung up.
+    pub(super) fn cancelled(&mut self) {
+        self.place.free();
+        self.tell_failure("cancelled", "the client hung up".to_owned());
+    }
+
+    /// Tells the registry how the participant does.
+    pub(super) fn note(&self, outcome: Outcome) {
+        self.shared.registry().note(&self.place.picked, outcome, self.shared.clock.now());
+    }
+
+    fn tell_failure(&self, stage: &str, error: String) {
+        let profile = &self.place.picked.profile;
+        let failure = Failure {
+            nickname: profile.nickname.clone(),
+            endpoint: profile.endpoint.clone(),
+            stage: stage.to_owned(),
+            error,
+        };
+        self.tell(EventKind::LlmError(self.dispatch.clone(), failure));
+    }
+
+    fn tell(&self, kind: EventKind) {
+        if self.told {
+            let at = self.shared.clock.now().wall;
+            self.shared.watchers.tell(&Event { at, room: self.place.picked.code.clone(), kind });
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Responses requests for providers that only speak Chat Completions, and their answers back (WIRE.md, "Responses on a
+//! chat-only provider"). State machines over events: no I/O, no clock, no randomness.
+
+mod request;
+mod stream;
+
+pub use request::to_chat;
+pub use stream::{Answer, Skeleton};

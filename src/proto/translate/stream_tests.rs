@@ -1,0 +1,233 @@
+//! What a client of the Responses API sees of a chat, event by event.
+
+use super::*;
+
+fn skeleton() -> Skeleton {
+    let request = br#"{"model":"any","input":"Hi","temperature":0.50,"metadata":{"b":1,"a":2}}"#;
+    Skeleton::new(&Members::parse(request).unwrap(), "k", 1_700_000_000)
+}
+
+fn chunk(delta: &Value) -> String {
+    json!({ "id": "c", "model": "m", "choices": [{ "index": 0, "delta": delta, "finish_reason": null }] }).to_string()
+}
+
+fn finish(reason: &str) -> String {
+    json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": reason }] }).to_string()
+}
+
+const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8,
+    "completion_tokens_details":{"reasoning_tokens":2}}}"#;
+
+/// Every event of a stream, after checking what holds for all of them.
+fn events(data: &[String]) -> Vec<Value> {
+    let mut answer = Answer::new(skeleton(), "m");
+    for data in data {
+        answer.push(data);
+    }
+    answer.end();
+    read(&answer.take_events())
+}
+
+fn read(text: &str) -> Vec<Value> {
+    let mut decoder = sse::Decoder::new();
+    decoder.push(text.as_bytes());
+    let mut events = Vec::new();
+    while let Some(event) = decoder.next_event() {
+        if event.data == "[DONE]" {
+            break;
+        }
+        let data: Value = serde_json::from_str(&event.data).unwrap();
+        assert_eq!(data["type"], event.event.unwrap());
+        assert_eq!(data["sequence_number"], events.len());
+        events.push(data);
+    }
+    assert_eq!(decoder.next_event().map(|e| e.data), None, "nothing comes after [DONE]");
+    events
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|e| e["type"].as_str().unwrap().strip_prefix("response.").unwrap()).collect()
+}
+
+#[test]
+fn text_comes_as_the_contract_lists() {
+    let events = events(&[
+        chunk(&json!({ "role": "assistant", "content": "" })),
+        chunk(&json!({ "content": "Hel" })),
+        chunk(&json!({ "content": "lo" })),
+        finish("stop"),
+        USAGE.into(),
+        "[DONE]".into(),
+    ]);
+    assert_eq!(
+        kinds(&events),
+        [
+            "created",
+            "in_progress",
+            "output_item.added",
+            "content_part.added",
+            "output_text.delta",
+            "output_text.delta",
+            "output_text.done",
+            "content_part.done",
+            "output_item.done",
+            "completed",
+        ]
+    );
+    assert_eq!(events[0]["response"]["status"], "in_progress");
+    assert_eq!(events[5]["delta"], "lo");
+    assert_eq!(events[6]["text"], "Hello");
+    let response = &events.last().unwrap()["response"];
+    assert_eq!(
+        (&response["id"], &response["object"], &response["created_at"]),
+        (&json!("resp_k"), &json!("response"), &json!(1_700_000_000))
+    );
+    assert_eq!(
+        (&response["status"], &response["output_text"], &response["model"]),
+        (&json!("completed"), &json!("Hello"), &json!("m"))
+    );
+    assert_eq!(response["temperature"].to_string(), "0.5");
+    assert_eq!(response["output"][0], events[8]["item"]);
+    assert_eq!(
+        response["usage"],
+        json!({ "input_tokens": 3, "input_tokens_details": { "cached_tokens": 0 }, "output_tokens": 5,
+            "output_tokens_details": { "reasoning_tokens": 2 }, "total_tokens": 8 })
+    );
+}
+
+#[test]
+fn thoughts_words_and_calls_are_items_of_their_own() {
+    let call = |index: u64, id: &str, name: &str, arguments: &str| {
+        chunk(
+            &json!({ "tool_calls": [{ "index": index, "id": id, "function": { "name": name, "arguments": arguments } }] }),
+        )
+    };
+    let events = events(&[
+        chunk(&json!({ "reasoning_content": "Hm." })),
+        chunk(&json!({ "content": "Let me see." })),
+        call(0, "c0", "f", ""),
+        call(0, "", "", "{\"a\""),
+        call(1, "c1", "g", "{}"),
+        call(0, "", "", ":1}"),
+        finish("tool_calls"),
+        "[DONE]".into(),
+    ]);
+    let response = &events.last().unwrap()["response"];
+    let output = response["output"].as_array().unwrap();
+    let types: Vec<_> = output.iter().map(|item| item["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["reasoning", "message", "function_call", "function_call"]);
+    assert_eq!(output[0]["content"], json!([{ "type": "reasoning_text", "text": "Hm." }]));
+    assert_eq!(output[2]["arguments"], "{\"a\":1}");
+    assert_eq!(
+        (&output[3]["call_id"], &output[3]["name"], &output[3]["status"]),
+        (&json!("c1"), &json!("g"), &json!("completed"))
+    );
+    assert_eq!(response["output_text"], "Let me see.");
+    assert_eq!(kinds(&events).iter().filter(|kind| **kind == "function_call_arguments.done").count(), 2);
+    // Each item is done once, and at the place where it was begun.
+    for (place, item) in output.iter().enumerate() {
+        let of = |kind: &str| {
+            events.iter().filter(|e| e["type"] == kind && e["item"]["id"] == item["id"]).collect::<Vec<_>>()
+        };
+        let (added, done) = (of("response.output_item.added"), of("response.output_item.done"));
+        assert_eq!((added.len(), done.len()), (1, 1));
+        assert_eq!((&added[0]["output_index"], &done[0]["output_index"]), (&json!(place), &json!(place)));
+    }
+}
+
+#[test]
+fn refusals_and_early_ends_are_told() {
+    let refused = events(&[chunk(&json!({ "refusal": "No." })), finish("stop")]);
+    let response = &refused.last().unwrap()["response"];
+    assert_eq!(response["output"][0]["content"], json!([{ "type": "refusal", "refusal": "No." }]));
+    assert!(kinds(&refused).contains(&"refusal.delta") && kinds(&refused).contains(&"refusal.done"));
+
+    for (reason, told) in [("length", "max_output_tokens"), ("content_filter", "content_filter")] {
+        let events = events(&[chunk(&json!({ "content": "x" })), finish(reason)]);
+        let last = events.last().unwrap();
+        assert_eq!(last["type"], "response.incomplete");
+        assert_eq!(
+            (&last["response"]["status"], &last["response"]["incomplete_details"]["reason"]),
+            (&json!("incomplete"), &json!(told))
+        );
+    }
+}
+
+#[test]
+fn failures_in_mid_stream_are_told_once() {
+    for end in [vec![r#"{"error":{"message":"out of memory"}}"#.to_owned(), finish("stop"), "[DONE]".into()], vec![]] {
+        let mut data = vec![chunk(&json!({ "content": "x" }))];
+        data.extend(end);
+        let events = events(&data);
+        let last = events.last().unwrap();
+        assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.failed"), &json!("failed")));
+        assert!(last["response"]["error"]["message"].is_string());
+        assert_eq!(kinds(&events).iter().filter(|kind| **kind == "failed").count(), 1);
+    }
+}
+
+#[test]
+fn a_whole_answer_is_the_last_state_of_its_stream() {
+    let chat = json!({ "model": "m", "usage": { "prompt_tokens": 1, "completion_tokens": 2 }, "choices": [{ "finish_reason": "tool_calls",
+        "message": { "role": "assistant", "content": "Hi", "tool_calls": [
+            { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
+            { "id": "b", "type": "function", "function": { "name": "g", "arguments": "{}" } }] } }] });
+    let mut answer = Answer::new(skeleton(), "m");
+    assert!(answer.push_whole(chat.to_string().as_bytes()));
+    let whole = answer.into_response();
+    assert!(
+        whole.starts_with(r#"{"id":"resp_k","object":"response","created_at":1700000000,"status":"completed""#),
+        "{whole}"
+    );
+    assert!(whole.contains(r#""metadata":{"b":1,"a":2}"#), "what was asked is repeated as it was written");
+    let whole: Value = serde_json::from_str(&whole).unwrap();
+    assert_eq!(whole["output"].as_array().unwrap().len(), 3);
+    assert_eq!((&whole["output_text"], &whole["usage"]["total_tokens"]), (&json!("Hi"), &json!(3)));
+    for bad in ["", "[]", "{}", r#"{"choices":[]}"#, r#"{"choices":[{}]}"#, "<html>"] {
+        assert!(!Answer::new(skeleton(), "m").push_whole(bad.as_bytes()), "{bad}");
+    }
+}
+
+#[test]
+fn a_recorded_stream_reads_the_same_wherever_it_is_cut() {
+    let recorded = format!(
+        ": hello\r\n\r\ndata: {}\n\ndata: {}\r\n\r\ndata: {}\n\ndata: {}\n\ndata: [DONE]\n\n",
+        chunk(&json!({ "reasoning": "Grübel" })),
+        chunk(&json!({ "content": "Grüße 😀" })),
+        finish("stop"),
+        USAGE.replace('\n', " ")
+    );
+    let run = |cut: usize| {
+        let (mut answer, mut decoder) = (Answer::new(skeleton(), "m"), sse::Decoder::new());
+        for piece in [&recorded.as_bytes()[..cut], &recorded.as_bytes()[cut..]] {
+            decoder.push(piece);
+            while let Some(event) = decoder.next_event() {
+                answer.push(&event.data);
+            }
+        }
+        answer.end();
+        answer.take_events()
+    };
+    let uncut = run(0);
+    assert!(uncut.contains("response.completed") && uncut.ends_with("data: [DONE]\n\n"));
+    for cut in 1..recorded.len() {
+        assert_eq!(run(cut), uncut, "cut at {cut}");
+    }
+}
+
+#[test]
+fn odd_chunks_harm_nothing() {
+    let odd = [
+        "",
+        "null",
+        "[]",
+        "5",
+        "{}",
+        r#"{"choices":5}"#,
+        r#"{"choices":[{"delta":5}]}"#,
+        r#"{"choices":[{"delta":{"tool_calls":[5,{}]}}]}"#,
+        "no json",
+    ];
+    let events = events(&odd.iter().map(|&s| s.to_owned()).chain([finish("stop")]).collect::<Vec<_>>());
+    assert_eq!(events.last().unwrap()["type"], "response.completed");
+}

@@ -1,0 +1,274 @@
+//! The Responses API: native, put together from chats, and asked about afterwards; and the routes that pass through.
+
+mod support;
+
+use gambi::participant::Session;
+use serde_json::{Value, json};
+
+use support::{Conn, FakeProvider, Response, Script, TestHub};
+
+fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session {
+    Session::builder(hub.url(), room).participant_id(id).model("m").endpoint(provider.url()).start().unwrap()
+}
+
+fn whole(body: &Value) -> Script {
+    Script::Answer { status: 200, kind: "application/json", body: body.to_string() }
+}
+
+fn respond(hub: &TestHub, room: &str, body: &Value) -> Response {
+    hub.post(&format!("/rooms/{room}/v1/responses"), body)
+}
+
+fn chat_answer() -> Value {
+    json!({ "id": "c", "object": "chat.completion", "model": "m", "choices": [{ "index": 0, "finish_reason": "stop",
+        "message": { "role": "assistant", "content": "Hello" } }],
+        "usage": { "prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8 } })
+}
+
+/// A provider that speaks only chat, and whose probe says so.
+fn chat_only(chat: Script) -> FakeProvider {
+    let provider = FakeProvider::start(chat);
+    provider.set_path("/v1/responses", Script::Missing);
+    provider
+}
+
+#[test]
+fn a_native_response_passes_and_can_be_asked_for_later() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider =
+        FakeProvider::start(whole(&json!({ "output": [{ "id": "msg_1" }], "id": "resp_1", "object": "response" })));
+    let _session = join(&hub, &room, "ann", &provider);
+    let events = hub.watch_room(&room);
+    let made = respond(&hub, &room, &json!({ "model": "any", "input": "Hi", "own": [1, 2] })).expect(200);
+    assert_eq!(made.json()["id"], "resp_1");
+    assert_eq!(events.next("llm.request")["protocol"], "openResponses");
+    let seen = provider.wait_for_request(1);
+    assert_eq!(
+        (seen.path.as_str(), seen.body.as_str()),
+        ("/v1/responses", r#"{"input":"Hi","model":"m","own":[1,2]}"#)
+    );
+
+    let base = format!("/rooms/{room}/v1/responses/resp_1");
+    assert_eq!(hub.get(&format!("{base}?include[]=x&stream=false")).status, 200);
+    assert_eq!(hub.get(&format!("{base}/input_items?limit=2&after=a%20b")).status, 200);
+    let cancel =
+        Conn::open(hub.addr()).ask("POST", &format!("{base}/cancel"), &[("Connection", "close")], None).answer();
+    assert_eq!(cancel.status, 200);
+    assert_eq!(hub.delete(&base).status, 200);
+    let asked: Vec<(String, String)> =
+        provider.seen()[1..].iter().map(|s| (s.method.clone(), s.path.clone())).collect();
+    let expected = [
+        ("GET", "/v1/responses/resp_1?include[]=x&stream=false"),
+        ("GET", "/v1/responses/resp_1/input_items?limit=2&after=a%20b"),
+        ("POST", "/v1/responses/resp_1/cancel"),
+        ("DELETE", "/v1/responses/resp_1"),
+    ];
+    assert_eq!(asked, expected.map(|(m, p)| (m.to_owned(), p.to_owned())));
+    assert_eq!(hub.get(&format!("/rooms/{room}/v1/responses/unknown")).status, 404);
+    assert_eq!(
+        hub.get(&format!("/rooms/{}/v1/responses/resp_1", hub.room())).status,
+        404,
+        "rooms do not share responses"
+    );
+    drop(_session);
+    assert_eq!(hub.get(&base).status, 404, "gone with its participant");
+}
+
+#[test]
+fn a_native_stream_passes_and_its_response_can_be_cancelled_meanwhile() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let first = "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_2\"}}\n\n";
+    let provider = FakeProvider::start(whole(&json!({})));
+    provider.set_path("/v1/responses", Script::StreamAndHang(vec![first.into()]));
+    let _session = join(&hub, &room, "ann", &provider);
+    let mut conn = Conn::open(hub.addr());
+    let body = json!({ "model": "any", "input": [], "stream": true }).to_string();
+    conn.ask("POST", &format!("/rooms/{room}/v1/responses"), &[], Some(&body));
+    assert_eq!(conn.head().header("content-type"), Some("text/event-stream"));
+    assert_eq!(conn.chunk().unwrap(), first.as_bytes());
+    // It is busy, but cancelling does not wait in line for what it cancels.
+    let path = format!("/rooms/{room}/v1/responses/resp_2/cancel");
+    let cancel = Conn::open(hub.addr()).ask("POST", &path, &[("Connection", "close")], None).answer();
+    assert_eq!(cancel.status, 200);
+}
+
+#[test]
+fn a_chat_only_provider_answers_responses_whole() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = chat_only(whole(&chat_answer()));
+    let _session = join(&hub, &room, "ann", &provider);
+    assert_eq!(hub.participant(&room, "ann")["capabilities"]["openResponses"], "unsupported");
+    let events = hub.watch_room(&room);
+    let asked = json!({ "model": "any", "input": "Hi", "instructions": "Be brief.", "max_output_tokens": 9, "metadata": { "k": "v" } });
+    let answer = respond(&hub, &room, &asked).expect(200);
+    assert_eq!(answer.header("content-type"), Some("application/json; charset=utf-8"));
+    let answer = answer.json();
+    let id = answer["id"].as_str().unwrap();
+    assert!(id.starts_with("resp_"));
+    assert_eq!(
+        (&answer["object"], &answer["status"], &answer["output_text"]),
+        (&json!("response"), &json!("completed"), &json!("Hello"))
+    );
+    assert_eq!((&answer["metadata"], &answer["usage"]["output_tokens"]), (&json!({ "k": "v" }), &json!(5)));
+    let seen = provider.wait_for_request(1);
+    assert_eq!(seen.path, "/v1/chat/completions");
+    let sent: Value = serde_json::from_str(&seen.body).unwrap();
+    assert_eq!(
+        sent["messages"],
+        json!([{ "role": "system", "content": "Be brief." }, { "role": "user", "content": "Hi" }])
+    );
+    assert_eq!((&sent["model"], &sent["max_tokens"]), (&json!("m"), &json!(9)));
+    let done = events.next("llm.complete");
+    assert_eq!((&done["protocol"], &done["metrics"]["totalTokens"]), (&json!("openResponses"), &json!(8)));
+    for (method, rest) in [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")] {
+        let path = format!("/rooms/{room}/v1/responses/{id}{rest}");
+        assert_eq!(
+            Conn::open(hub.addr()).ask(method, &path, &[("Connection", "close")], None).answer().status,
+            501,
+            "{method} {rest}"
+        );
+    }
+    let refused =
+        respond(&hub, &room, &json!({ "model": "any", "input": "x", "previous_response_id": "resp_1" })).expect(400);
+    assert!(refused.json()["error"].as_str().unwrap().contains("previous_response_id"));
+    provider.set(Script::Answer {
+        status: 400,
+        kind: "application/json",
+        body: r#"{"error":{"message":"too long"}}"#.into(),
+    });
+    assert_eq!(respond(&hub, &room, &asked).expect(400).text(), r#"{"error":{"message":"too long"}}"#);
+    provider.set(Script::Answer { status: 200, kind: "text/html", body: "<p>".into() });
+    assert_eq!(respond(&hub, &room, &asked).status, 502);
+}
+
+fn chunk(delta: &Value, finish: Option<&str>) -> String {
+    format!("data: {}\n\n", json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] }))
+}
+
+fn stream(hub: &TestHub, room: &str) -> Response {
+    respond(hub, room, &json!({ "model": "any", "input": "Hi", "stream": true }))
+}
+
+#[test]
+fn a_chat_only_provider_answers_responses_streamed() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let pieces = vec![
+        chunk(&json!({ "content": "Hel" }), None),
+        chunk(&json!({ "content": "lo" }), None),
+        chunk(&json!({}), Some("stop")),
+        "data: [DONE]\n\n".to_owned(),
+    ];
+    let provider = chat_only(Script::Stream(pieces.clone()));
+    let _session = join(&hub, &room, "ann", &provider);
+    let answer = stream(&hub, &room);
+    assert_eq!((answer.status, answer.header("content-type"), answer.whole), (200, Some("text/event-stream"), true));
+    let text = answer.text();
+    assert!(
+        text.starts_with("event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,"),
+        "{text}"
+    );
+    assert!(text.contains("\"output_text\":\"Hello\"") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    let sent: Value = serde_json::from_str(&provider.wait_for_request(1).body).unwrap();
+    assert_eq!(sent["stream_options"], json!({ "include_usage": true }));
+
+    // A provider that does not stream though it was asked to.
+    provider.set(whole(&chat_answer()));
+    let text = stream(&hub, &room).text();
+    assert!(text.contains("response.output_text.delta") && text.contains("response.completed"), "{text}");
+
+    // One that breaks off: the client learns of it.
+    let events = hub.watch_room(&room);
+    provider.set(Script::StreamAndDie(pieces[..1].to_vec()));
+    let broken = stream(&hub, &room);
+    assert!(broken.text().contains("event: response.failed\n") && !broken.whole);
+    assert_eq!(events.next("llm.error")["stage"], "stream");
+
+    // One that says in mid-stream that it can't go on.
+    provider
+        .set(Script::Stream(vec![pieces[0].clone(), "data: {\"error\":{\"message\":\"out of memory\"}}\n\n".into()]));
+    let failed = stream(&hub, &room).text();
+    assert!(failed.contains("event: response.failed\n") && failed.contains("out of memory"), "{failed}");
+}
+
+#[test]
+fn a_provider_that_turns_out_to_have_no_responses_is_asked_for_chats_from_then_on() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(whole(&chat_answer()));
+    let _session = join(&hub, &room, "ann", &provider);
+    assert_eq!(hub.participant(&room, "ann")["capabilities"]["openResponses"], "supported");
+    provider.set_path("/v1/responses", Script::Missing);
+    let events = hub.watch_room(&room);
+    for _ in 0..2 {
+        let answer = respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })).expect(200);
+        assert_eq!(answer.json()["output_text"], "Hello");
+        events.next("llm.request");
+        events.next("llm.complete");
+    }
+    let paths: Vec<String> = provider.seen().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(paths, ["/v1/responses", "/v1/chat/completions", "/v1/chat/completions"]);
+}
+
+#[test]
+fn who_supports_neither_says_so() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = chat_only(Script::Echo);
+    provider.set_path("/v1/chat/completions", Script::Missing);
+    let _session = join(&hub, &room, "ann", &provider);
+    assert_eq!(respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })).status, 501);
+    assert_eq!(hub.chat(&room, "ann").status, 501);
+}
+
+#[test]
+fn other_routes_pass_through_by_the_same_selector() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = join(&hub, &room, "ann", &provider);
+    let events = hub.watch_room(&room);
+    for route in ["embeddings", "completions", "rerank", "messages", "messages/count_tokens"] {
+        let path = format!("/rooms/{room}/v1/{route}");
+        let headers = [("anthropic-version", "2023-06-01"), ("x-api-key", "s3cret"), ("Connection", "close")];
+        let body = r#"{"model":"model:m","input":[1, 2],"big":12345678901234567890123}"#;
+        let answer = Conn::open(hub.addr()).ask("POST", &path, &headers, Some(body)).answer().expect(200);
+        assert_eq!(answer.text(), r#"{"model":"m","input":[1, 2],"big":12345678901234567890123}"#);
+        let seen = provider.seen().pop().unwrap();
+        assert_eq!(
+            (seen.path.as_str(), seen.header("anthropic-version")),
+            (format!("/v1/{route}").as_str(), Some("2023-06-01"))
+        );
+        assert!(seen.header("x-api-key").is_none(), "a client's key is no business of the provider's");
+        events.next("llm.complete");
+        for bad in ["{}", "[]", "x", r#"{"model":5}"#] {
+            assert_eq!(
+                Conn::open(hub.addr()).ask("POST", &path, &[("Connection", "close")], Some(bad)).answer().status,
+                400
+            );
+        }
+    }
+    let stream = "event: message_start\ndata: {\"message\":{\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n\
+                  event: message_delta\ndata: {\"usage\":{\"output_tokens\":9}}\n\n";
+    provider.set(Script::Stream(vec![stream.into()]));
+    let body = json!({ "model": "any", "stream": true, "messages": [] });
+    assert_eq!(hub.post(&format!("/rooms/{room}/v1/messages"), &body).text(), stream);
+    let metrics = events.next("llm.complete")["metrics"].clone();
+    assert_eq!((&metrics["inputTokens"], &metrics["outputTokens"]), (&json!(3), &json!(9)));
+}
+
+#[test]
+fn one_model_can_be_asked_for_by_any_name() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = join(&hub, &room, "ann", &provider);
+    for name in ["ann", "m", "model:m", "any", "*", "m:latest"] {
+        let model = hub.get(&format!("/rooms/{room}/v1/models/{name}")).expect(200).json();
+        assert_eq!((&model["id"], &model["object"]), (&json!("ann"), &json!("model")), "{name}");
+    }
+    assert_eq!(hub.get(&format!("/rooms/{room}/v1/models/bob")).expect(404).json()["code"], "MODEL_NOT_FOUND");
+}
