@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check build install tools rust
+.PHONY: demo test check build install clients tools rust
 
 build: rust
 	$(CARGO) build --release
@@ -25,6 +25,16 @@ check: rust
 
 install: build
 	install -D -m 755 target/release/gambi $(DESTDIR)$(PREFIX)/bin/gambi
+
+# Clients that others wrote, from PyPI and npm, against a room. Too large to be fetched for every `make test`.
+CLIENTS := target/clients
+clients: build tools
+	@command -v npm >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nodejs npm; }
+	test -x $(CLIENTS)/venv/bin/python || python3 -m venv $(CLIENTS)/venv
+	$(CLIENTS)/venv/bin/python -m pip install --quiet openai anthropic litellm
+	mkdir -p $(CLIENTS)/node
+	npm install --silent --prefix $(CLIENTS)/node openai ai @ai-sdk/openai-compatible @ai-sdk/open-responses
+	LITELLM_LOCAL_MODEL_COST_MAP=True tests/clients/run.sh target/release/gambi $(CLIENTS)/venv/bin/python $(CLIENTS)/node
 
 # A compiler, where there is none: Debian's rustup fetches the stable one.
 rust:
