@@ -472,3 +472,77 @@ fn a_second_signal_ends_at_once() {
     let code = watch.end().code;
     assert!(code == 0 || code == -1, "{code}");
 }
+
+#[test]
+fn the_older_commands_work_as_the_seeds_write_them() {
+    let mut hub = Running::start(&["serve", "--host", "127.0.0.1", "--port", "0", "--room", "LAB001=Old lab"]);
+    let url = hub.event("started")["hubUrl"].as_str().unwrap().to_owned();
+    let made = run(&["create", "My AI Room", "--password", "secret123", "--hub", &url]).json();
+    assert_eq!((&made["room"]["name"], &made["room"]["passwordProtected"]), (&json!("My AI Room"), &json!(true)));
+    let list = run(&["list", "-j", "-H", &url]).json();
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let code = made["room"]["code"].as_str().unwrap();
+    let join = |code: &str, password: &str| {
+        let args = [
+            "join",
+            code,
+            "--nickname",
+            "Alice",
+            "--model",
+            "m",
+            "--endpoint",
+            &endpoint,
+            "--password",
+            password,
+            "-H",
+            &url,
+        ];
+        Running::start(&args)
+    };
+    assert_eq!(run(&["join", "--model", "m", "-H", &url]).code, 2);
+    for (code, password) in [(code, "secret123"), ("lab001", "")] {
+        let mut alice = join(code, password);
+        alice.event("prepared");
+        let participant = alice.event("registered")["participant"].clone();
+        assert_eq!((&participant["nickname"], participant["id"].as_str().unwrap().len()), (&json!("Alice"), 36));
+        alice.event("tunnel_connected");
+        alice.signal("-TERM");
+        assert_eq!(alice.event("leaving")["signal"], "SIGTERM");
+        alice.event("left");
+    }
+    hub.signal("-INT");
+    assert_eq!(hub.end().code, 0);
+}
+
+#[test]
+fn rooms_are_declared_in_a_file() {
+    let dir = Dir::new("rooms");
+    let serve = |text: &str| {
+        let file = dir.file("rooms.json", text);
+        run(&["hub", "serve", "--dry-run", "--rooms", &file])
+    };
+    let good = serve(
+        r#"[{"code": "LAB001", "name": "Lab", "password": "pw", "defaults": {"temperature": 0}}, {"code": "LAB002", "name": "x"}]"#,
+    );
+    assert_eq!(good.json()["rooms"], json!(["LAB001", "LAB002"]));
+    for bad in [
+        "{}",
+        "[{}]",
+        r#"[{"code": "X", "name": "x", "pasword": "x"}]"#,
+        r#"[{"code": "LAB001", "name": "x", "defaults": {"seed": "x"}}]"#,
+    ] {
+        let ran = serve(bad);
+        assert!(ran.code == 2 && ran.err.contains("rooms.json"), "{bad}: {}", ran.err);
+    }
+    for args in
+        [["--room", "LAB001"], ["--room", "LAB=x"], ["--room", "LAB001="], ["--direct", "maybe"], ["--room-ttl", "x"]]
+    {
+        assert_eq!(
+            run(&[&["hub", "serve", "--host", "127.0.0.1", "--port", "0"], &args[..]].concat()).code,
+            2,
+            "{args:?}"
+        );
+    }
+}

@@ -100,6 +100,11 @@ try:
     raise SystemExit("a model that is not there was answered")
 except NotFoundError as error:
     assert "No available participant" in error.response.json()["error"], error
+told = client.responses.create(model="any", input="Through the hub")
+assert told.output_text.endswith("Through the hub"), told
+deltas = [e.delta for e in client.responses.create(model="any", input="Through the hub", stream=True) if e.type == "response.output_text.delta"]
+assert "".join(deltas) == told.output_text, deltas
+
 direct = OpenAI(base_url=sys.argv[2], api_key="unused")
 vectors = direct.embeddings.create(model="echo", input=["a", "b"]).data
 assert len(vectors) == 2 and len(vectors[0].embedding) > 1 and vectors[0].embedding != vectors[1].embedding, vectors

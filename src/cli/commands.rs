@@ -20,6 +20,8 @@ pub struct Command {
     pub path: &'static [&'static str],
     /// One line.
     pub about: &'static str,
+    /// The flag whose value may stand alone, without its name.
+    pub positional: Option<&'static Flag>,
     /// Its own flags; [`COMMON`] go with every command.
     pub flags: &'static [&'static Flag],
     /// Whether it answers once, or streams events until it ends.
@@ -97,6 +99,25 @@ static FIRST_BYTE_TIMEOUT: Flag =
     value("first-byte-timeout", None, "TIME", "Time for an answer's first byte [default 600s]");
 static ANSWER_TIMEOUT: Flag = value("idle-timeout", None, "TIME", "Longest silence within an answer [default 300s]");
 
+static DIRECT: Flag = value(
+    "direct",
+    None,
+    "off|private|any",
+    "Which endpoints of older clients the hub calls: none, private networks', or all [default private]",
+);
+static DECLARE_ROOM: Flag = value("room", None, "CODE=NAME", "A room that is there from the start; may be repeated");
+static ROOMS_FILE: Flag = value(
+    "rooms",
+    None,
+    "FILE",
+    "Rooms that are there from the start: a JSON list with code, name, password or passwordHash, defaults",
+);
+static ROOM_TTL: Flag =
+    value("room-ttl", None, "TIME", "Remove rooms that nobody has used for so long [default never]");
+static EMPTY_ROOM_TTL: Flag =
+    value("empty-room-ttl", None, "TIME", "Remove rooms that nobody has been in for so long [default never]");
+static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
+
 static ROOM_NAME: Flag = value("name", Some('n'), "NAME", "What to call the room");
 static NEW_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password that joining will ask for");
 static DEFAULTS: Flag = value("config", None, "PATH|-", "Generation settings of the room, a JSON object");
@@ -131,32 +152,55 @@ static DELAY: Flag = value("delay", None, "MS", "Pause before each piece of an a
 static DEMO_PORT: Flag = value("port", None, "PORT", "Port of the hub; 0 picks one [default 0]");
 static ONCE: Flag = switch("once", "End after the chat; 0 only if its answer came through the tunnel");
 
+static SERVE: &[&Flag] = &[
+    &HOST,
+    &PORT,
+    &MDNS,
+    &DECLARE_ROOM,
+    &ROOMS_FILE,
+    &DIRECT,
+    &ROOM_TTL,
+    &EMPTY_ROOM_TTL,
+    &CORS,
+    &PUBLIC_URL,
+    &MAX_HEAD,
+    &MAX_HEADERS,
+    &MAX_BODY,
+    &HEAD_TIMEOUT,
+    &BODY_TIMEOUT,
+    &KEEP_ALIVE_TIMEOUT,
+    &WRITE_TIMEOUT,
+    &MAX_CONNECTIONS,
+    &BODY_MEMORY,
+    &QUEUE_TIMEOUT,
+    &QUEUE_LIMIT,
+    &FIRST_BYTE_TIMEOUT,
+    &ANSWER_TIMEOUT,
+    &DRY_RUN,
+];
+static JOIN: &[&Flag] = &[
+    &ROOM,
+    &PARTICIPANT,
+    &MODEL,
+    &ENDPOINT,
+    &NICKNAME,
+    &PASSWORD,
+    &HEADER,
+    &HEADER_ENV,
+    &CONFIG,
+    &CONCURRENCY,
+    &ALIAS,
+    &NO_SPECS,
+    &DRY_RUN,
+];
+
 /// All commands, in the order of the help.
 pub static COMMANDS: &[Command] = &[
     Command {
         path: &["hub", "serve"],
         about: "Run a hub",
-        flags: &[
-            &HOST,
-            &PORT,
-            &MDNS,
-            &CORS,
-            &PUBLIC_URL,
-            &MAX_HEAD,
-            &MAX_HEADERS,
-            &MAX_BODY,
-            &HEAD_TIMEOUT,
-            &BODY_TIMEOUT,
-            &KEEP_ALIVE_TIMEOUT,
-            &WRITE_TIMEOUT,
-            &MAX_CONNECTIONS,
-            &BODY_MEMORY,
-            &QUEUE_TIMEOUT,
-            &QUEUE_LIMIT,
-            &FIRST_BYTE_TIMEOUT,
-            &ANSWER_TIMEOUT,
-            &DRY_RUN,
-        ],
+        positional: None,
+        flags: SERVE,
         streams: true,
         examples: &[
             ("For everyone on the network, and findable by name", "gambi hub serve --mdns"),
@@ -167,6 +211,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["room", "create"],
         about: "Make a room",
+        positional: None,
         flags: &[&ROOM_NAME, &NEW_PASSWORD, &DEFAULTS, &DRY_RUN],
         streams: false,
         examples: &[
@@ -180,6 +225,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["room", "list"],
         about: "List the hub's rooms",
+        positional: None,
         flags: &[&SORT, &REVERSE],
         streams: false,
         examples: &[
@@ -190,6 +236,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["room", "get"],
         about: "Show one room",
+        positional: None,
         flags: &[&CODE],
         streams: false,
         examples: &[("A room by its code", "gambi room get --code ABC234")],
@@ -197,21 +244,8 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["participant", "join"],
         about: "Bring a local provider into a room, and serve it until stopped",
-        flags: &[
-            &ROOM,
-            &PARTICIPANT,
-            &MODEL,
-            &ENDPOINT,
-            &NICKNAME,
-            &PASSWORD,
-            &HEADER,
-            &HEADER_ENV,
-            &CONFIG,
-            &CONCURRENCY,
-            &ALIAS,
-            &NO_SPECS,
-            &DRY_RUN,
-        ],
+        positional: None,
+        flags: JOIN,
         streams: true,
         examples: &[
             ("Ollama on this machine", "gambi participant join -r ABC234 --participant-id ann-laptop -m llama3"),
@@ -228,6 +262,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["participant", "leave"],
         about: "Take a participant out of its room",
+        positional: None,
         flags: &[&ROOM, &PARTICIPANT],
         streams: false,
         examples: &[("From anywhere", "gambi participant leave -r ABC234 --participant-id ann-laptop")],
@@ -235,6 +270,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["participant", "heartbeat"],
         about: "Say that a participant is alive",
+        positional: None,
         flags: &[&ROOM, &PARTICIPANT],
         streams: false,
         examples: &[("Once", "gambi participant heartbeat -r ABC234 --participant-id ann-laptop")],
@@ -242,6 +278,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["events", "watch"],
         about: "Print a room's events as they come",
+        positional: None,
         flags: &[&ROOM],
         streams: true,
         examples: &[
@@ -255,6 +292,7 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["provider"],
         about: "Run a provider to try with: it echoes what it is asked, no model is behind it",
+        positional: None,
         flags: &[&LOCAL_HOST, &PROVIDER_PORT, &PROVIDER_MODEL, &DELAY],
         streams: true,
         examples: &[
@@ -265,9 +303,42 @@ pub static COMMANDS: &[Command] = &[
     Command {
         path: &["demo"],
         about: "Run a hub, a provider and a participant in one process, and one chat through them",
+        positional: None,
         flags: &[&LOCAL_HOST, &DEMO_PORT, &DELAY, &ONCE],
         streams: true,
         examples: &[("Stay up and try it with curl", "gambi demo"), ("Check an installation", "gambi demo --once")],
+    },
+    Command {
+        path: &["serve"],
+        about: "Older name of `hub serve`",
+        positional: None,
+        flags: SERVE,
+        streams: true,
+        examples: &[("On the standard port", "gambi serve")],
+    },
+    Command {
+        path: &["create"],
+        about: "Older name of `room create`",
+        positional: Some(&ROOM_NAME),
+        flags: &[&ROOM_NAME, &NEW_PASSWORD, &DEFAULTS, &DRY_RUN],
+        streams: false,
+        examples: &[("A room with a password", "gambi create \"My AI Room\" --password secret123")],
+    },
+    Command {
+        path: &["list"],
+        about: "Older name of `room list`",
+        positional: None,
+        flags: &[&SORT, &REVERSE, &JSON],
+        streams: false,
+        examples: &[("For a script", "gambi list --json")],
+    },
+    Command {
+        path: &["join"],
+        about: "Older name of `participant join`; makes an id up where none is given",
+        positional: Some(&ROOM),
+        flags: JOIN,
+        streams: true,
+        examples: &[("Ollama on this machine", "gambi join ABC234 --nickname Alice --model llama3")],
     },
 ];
 

@@ -44,6 +44,7 @@ impl<'v> Context<'v> {
     pub fn new(parsed: Parsed, vars: &'v Vars, signals: Signals) -> Result<Self, Failure> {
         let format = parsed.value("format").map(str::to_owned).or_else(|| vars("GAMBI_FORMAT"));
         let format = match format.as_deref().filter(|text| !text.is_empty()) {
+            _ if parsed.has("json") => Format::Json,
             Some(text) => Format::parse(text)?,
             None if stdout().is_terminal() => Format::Text,
             None => Format::Json,
@@ -83,6 +84,11 @@ impl<'v> Context<'v> {
     /// An environment variable that is set to something.
     pub fn variable(&self, name: &str) -> Option<String> {
         (self.vars)(name).filter(|value| !value.is_empty())
+    }
+
+    /// Whether the command goes by its older name.
+    pub fn is_flat(&self) -> bool {
+        self.parsed.command.path.len() == 1
     }
 
     /// A flag's value that the command can't do without; asked for where a person is there.

@@ -39,7 +39,8 @@ fn list(words: &[String], commands: &[&Command]) -> String {
 }
 
 fn page(command: &Command) -> String {
-    let mut out = format!("{}.\n\nUsage: gambi {} [flags]\n\nFlags:\n", command.about, command.name());
+    let alone = command.positional.and_then(|flag| flag.value).map(|value| format!(" {value}")).unwrap_or_default();
+    let mut out = format!("{}.\n\nUsage: gambi {}{} [flags]\n\nFlags:\n", command.about, command.name(), alone);
     flags(&mut out, command.flags);
     out.push_str("\nFor every command:\n");
     flags(&mut out, COMMON);

@@ -4,9 +4,11 @@ use std::any::Any;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use gambi::hub::{Hub, HubOptions, Limits, Patience};
+use gambi::hub::{DeclaredRoom, DirectPolicy, Hub, HubOptions, Limits, Patience, RoomPassword};
+use gambi::state::config::parse_config;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -55,8 +57,63 @@ fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         patience: patience(context)?,
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
+        direct: context.parsed("direct", direct, "off, private or any")?.unwrap_or(standard.direct),
+        room_ttl: context.time("room-ttl")?,
+        empty_room_ttl: context.time("empty-room-ttl")?,
+        rooms: rooms(context)?,
         ..standard
     })
+}
+
+fn direct(text: &str) -> Option<DirectPolicy> {
+    match text {
+        "off" => Some(DirectPolicy::Off),
+        "private" => Some(DirectPolicy::Private),
+        "any" => Some(DirectPolicy::Any),
+        _ => None,
+    }
+}
+
+/// A room as a file declares it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RoomInFile {
+    code: String,
+    name: String,
+    password: Option<String>,
+    password_hash: Option<String>,
+    defaults: Option<Value>,
+}
+
+/// The rooms that flags and a file declare.
+fn rooms(context: &Context<'_>) -> Result<Vec<DeclaredRoom>, Failure> {
+    let mut rooms = Vec::new();
+    for text in context.values("room") {
+        let (code, name) = text
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("--room must be of the form CODE=NAME, not \"{text}\"")))?;
+        rooms.push(DeclaredRoom { code: code.trim().into(), name: name.trim().into(), ..DeclaredRoom::default() });
+    }
+    if let Some(path) = context.value("rooms") {
+        let wrong =
+            |e: &dyn std::fmt::Display| Failure::usage(format!("--rooms: {path} is not what it should be: {e}"));
+        let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
+        let listed: Vec<RoomInFile> = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
+        for room in listed {
+            rooms.push(declared(room).map_err(|e| wrong(&e))?);
+        }
+    }
+    Ok(rooms)
+}
+
+fn declared(room: RoomInFile) -> Result<DeclaredRoom, String> {
+    let password = match (room.password, room.password_hash) {
+        (Some(_), Some(_)) => return Err(format!("{} has a password and a passwordHash: give one", room.code)),
+        (password, hash) => password.map(RoomPassword::Plain).or(hash.map(RoomPassword::Hashed)),
+    };
+    let defaults = room.defaults.as_ref().map(parse_config).transpose();
+    let defaults = defaults.map_err(|e| format!("the defaults of {}: {e}", room.code))?;
+    Ok(DeclaredRoom { code: room.code, name: room.name, password, defaults })
 }
 
 fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
@@ -110,7 +167,9 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let (limits, patience) = (&options.limits, &options.patience);
     let data = json!({
         "dryRun": true, "host": options.host, "port": options.port, "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url,
+        "publicUrl": options.public_url, "direct": format!("{:?}", options.direct).to_lowercase(),
+        "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
+        "roomTtlMs": options.room_ttl.map(millis), "emptyRoomTtlMs": options.empty_room_ttl.map(millis),
         "limits": {
             "headBytes": limits.head_bytes, "headers": limits.headers, "bodyBytes": limits.body_bytes,
             "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),

@@ -46,11 +46,11 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
     let command = parsed.command;
     let context = Context::new(parsed, vars, Signals::install()?)?;
     match command.path {
-        ["hub", "serve"] => hub::serve(&context),
-        ["room", "create"] => room::create(&context),
-        ["room", "list"] => room::list(&context),
+        ["hub", "serve"] | ["serve"] => hub::serve(&context),
+        ["room", "create"] | ["create"] => room::create(&context),
+        ["room", "list"] | ["list"] => room::list(&context),
         ["room", "get"] => room::get(&context),
-        ["participant", "join"] => participant::join(&context),
+        ["participant", "join"] | ["join"] => participant::join(&context),
         ["participant", "leave"] => participant::leave(&context),
         ["participant", "heartbeat"] => participant::heartbeat(&context),
         ["events", "watch"] => events::watch(&context),

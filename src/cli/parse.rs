@@ -62,6 +62,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure>
                 check(&words)?;
                 continue;
             }
+            Arg::Value(word) if positional(command).is_some_and(|flag| !values.contains_key(flag.name)) => {
+                let value = text(Ok(word.clone()), &words)?;
+                values.entry(positional(command).map_or("", |flag| flag.name)).or_default().push(value);
+                continue;
+            }
             Arg::Value(word) => {
                 return Err(wrong(&format!("unexpected argument \"{}\"", word.to_string_lossy()), &words));
             }
@@ -93,6 +98,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure>
 
 fn find(words: &[String]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.path == words)
+}
+
+fn positional(command: Option<&'static Command>) -> Option<&'static Flag> {
+    command.and_then(|command| command.positional)
 }
 
 /// The commands whose paths begin so.
@@ -162,6 +171,13 @@ mod tests {
         let join = parsed("participant join --header A=1 --header B=2 --no-specs");
         assert_eq!(join.values("header"), ["A=1", "B=2"]);
         assert!(join.has("no-specs") && !join.has("dry-run"));
+    }
+
+    #[test]
+    fn older_names_take_their_first_value_without_a_flag() {
+        assert_eq!(parsed("create Lab --password x").value("name"), Some("Lab"));
+        assert_eq!(parsed("join --model m ABC234").value("room"), Some("ABC234"));
+        assert!(run("create one two").is_err() && run("room create one").is_err());
     }
 
     #[test]

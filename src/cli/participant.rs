@@ -102,7 +102,11 @@ impl Plan {
     fn resolve(context: &Context<'_>) -> Result<Self, Failure> {
         let room = context.required("room")?;
         let model = context.required("model")?;
-        let id = context.required("participant-id")?;
+        let id = match context.value("participant-id") {
+            // The older command makes one up. A stable one is better: a retry with it is the same participant.
+            None if context.is_flat() => gambi::participant::fresh_id()?,
+            _ => context.required("participant-id")?,
+        };
         let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
         let default_nickname = || format!("{model}@{}", id.chars().take(6).collect::<String>());
         let specs = !context.has("no-specs") && !context.environment.no_specs.unwrap_or(false);

@@ -120,6 +120,14 @@ impl<'c> Exchange<'c> {
         self.head.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
+    /// Who is at the other end of the socket.
+    ///
+    /// # Errors
+    /// When the client has gone already.
+    pub fn peer(&self) -> io::Result<std::net::IpAddr> {
+        self.connection.stream.peer_addr().map(|address| address.ip().to_canonical())
+    }
+
     /// Whether an answer has begun.
     pub fn answered(&self) -> bool {
         self.answered

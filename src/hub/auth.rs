@@ -44,6 +44,11 @@ impl Drop for Turn<'_> {
     }
 }
 
+/// Whether a text is an argon2id hash in PHC form.
+pub fn is_hash(text: &str) -> bool {
+    PasswordHash::new(text).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id")
+}
+
 impl Passwords {
     fn turn(&self) -> Turn<'_> {
         let _ = self.free.recv();

@@ -1,4 +1,4 @@
-//! The v1 event streams: of one room, and of the whole hub.
+//! The event streams: of one room, in either plane's form, and of the whole hub.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::routes::{Handled, Params};
 use super::shared::{Shared, fresh_uuid};
+use super::watchers::Form;
 use crate::http::{Exchange, StreamBody};
 use crate::proto::sse::KEEP_ALIVE;
 use crate::state::event;
@@ -24,24 +25,34 @@ pub const STREAM_HEADERS: [(&str, &str); 3] =
 /// `GET /v1/rooms/{code}/events`.
 pub fn watch_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let code = shared.registry().room(&params[0])?.code.clone();
-    Ok(watch(shared, exchange, Some(code)))
+    let hello = event::connected(&fresh_uuid(), code.as_str(), shared.clock.now().wall);
+    Ok(watch(shared, exchange, Some(code), Form::V1, &hello))
 }
 
 /// `GET /v1/events`.
 pub fn watch_hub(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    Ok(watch(shared, exchange, None))
+    let hello = event::connected(&fresh_uuid(), "", shared.clock.now().wall);
+    Ok(watch(shared, exchange, None, Form::V1, &hello))
 }
 
-fn watch(shared: &Shared, exchange: &mut Exchange<'_>, room: Option<RoomCode>) -> io::Result<()> {
-    let hello = event::connected(
-        &fresh_uuid(),
-        room.as_ref().map(RoomCode::as_str).unwrap_or_default(),
-        shared.clock.now().wall,
-    );
+/// `GET /rooms/{code}/events`.
+pub fn watch_room_legacy(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let code = shared.registry().room(&params[0])?.code.clone();
+    let hello = event::connected_legacy(&fresh_uuid());
+    Ok(watch(shared, exchange, Some(code), Form::Legacy, &hello))
+}
+
+fn watch(
+    shared: &Shared,
+    exchange: &mut Exchange<'_>,
+    room: Option<RoomCode>,
+    form: Form,
+    hello: &str,
+) -> io::Result<()> {
     if exchange.is_head() {
         return exchange.respond(200, &STREAM_HEADERS, b"");
     }
-    let subscription = shared.watchers.subscribe(room);
+    let subscription = shared.watchers.subscribe(room, form);
     let mut stream = exchange.stream(200, &STREAM_HEADERS)?;
     stream.write(hello.as_bytes())?;
     let mut last = Instant::now();

@@ -45,9 +45,14 @@ impl From<Gone> for End {
 }
 
 impl End {
+    /// It failed, for a reason that the client is told by a code.
+    pub fn failed(stage: &str, error: impl ToString, code: ErrorCode) -> Self {
+        End::Failed { stage: stage.into(), error: error.to_string(), code }
+    }
+
     /// The tunnel failed.
     pub fn tunnel(stage: &str, error: impl ToString) -> Self {
-        End::Failed { stage: stage.into(), error: error.to_string(), code: ErrorCode::ParticipantTunnelNotConnected }
+        End::failed(stage, error, ErrorCode::ParticipantTunnelNotConnected)
     }
 
     /// The provider answered with something that can't be used.
@@ -86,22 +91,23 @@ pub struct Outgoing<'a> {
     pub stream: bool,
 }
 
-/// A request that is waited for.
-pub struct Leg {
-    tunnel: Arc<Tunnel>,
-    pending: Pending,
-    id: String,
-    sent: Instant,
-    /// When something came last; `None` before the answer's first byte.
-    heard: Option<Instant>,
+/// Stops the work at a request.
+pub type Stop = Box<dyn Fn()>;
+
+/// A way to a participant: its tunnel, or a call to its endpoint.
+pub trait Carrier {
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// When it could not be sent.
+    fn send(&self, outgoing: Outgoing<'_>) -> Result<(Pending, Stop), End>;
 }
 
-impl Leg {
-    /// Sends a request through a tunnel.
-    pub fn send(tunnel: Arc<Tunnel>, outgoing: Outgoing<'_>) -> Result<Self, End> {
+impl Carrier for Arc<Tunnel> {
+    fn send(&self, outgoing: Outgoing<'_>) -> Result<(Pending, Stop), End> {
         let lost = |e: &dyn std::fmt::Display| End::tunnel("dispatch", e);
         let body = outgoing.body.map(RawValue::from_string).transpose().map_err(|e| lost(&e))?;
-        let pending = tunnel.router.open(&outgoing.id).map_err(|e| lost(&e))?;
+        let pending = self.router.open(&outgoing.id).map_err(|e| lost(&e))?;
         let mut headers: BTreeMap<&str, &str> =
             outgoing.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         if body.is_some() {
@@ -116,8 +122,29 @@ impl Leg {
             body: body.as_deref(),
             stream: outgoing.stream,
         };
-        tunnel.writer.text(&encode(&ToParticipant::Request(request))).map_err(|e| lost(&e))?;
-        Ok(Leg { tunnel, pending, id: outgoing.id, sent: Instant::now(), heard: None })
+        self.writer.text(&encode(&ToParticipant::Request(request))).map_err(|e| lost(&e))?;
+        let (tunnel, id) = (self.clone(), outgoing.id);
+        Ok((pending, Box::new(move || tunnel.cancel(&id))))
+    }
+}
+
+/// A request that is waited for.
+pub struct Leg {
+    pending: Pending,
+    stop: Stop,
+    sent: Instant,
+    /// When something came last; `None` before the answer's first byte.
+    heard: Option<Instant>,
+}
+
+impl Leg {
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// When it could not be sent.
+    pub fn send(carrier: &dyn Carrier, outgoing: Outgoing<'_>) -> Result<Self, End> {
+        let (pending, stop) = carrier.send(outgoing)?;
+        Ok(Leg { pending, stop, sent: Instant::now(), heard: None })
     }
 
     /// The next piece, unless the client hangs up first or nothing comes in time.
@@ -163,6 +190,6 @@ impl Leg {
 
     /// Stops the provider's work.
     pub fn cancel(&self) {
-        self.tunnel.cancel(&self.id);
+        (self.stop)();
     }
 }

@@ -1,20 +1,17 @@
 //! The v1 plane's plain routes: health, rooms, participants. Checks what came, asks the registry, answers.
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
+use super::admission::{self, bad_id, check_password, new_room, profile, read_object};
 use super::answer::{Refused, send_data};
 use super::routes::{Handled, Params, percent_encode};
 use super::shared::{Shared, random};
 use crate::http::Exchange;
-use crate::proto::management::{
-    ErrorCode, Health, MAX_CONCURRENCY, Registered, RoomCreated, RoomSummary, RuntimeConfig, Success, TunnelTicket,
-};
-use crate::proto::tunnel::CLOSE_NORMAL;
-use crate::state::config::{Fields, MAX_PASSWORD, MAX_TEXT};
+use crate::proto::management::{Health, Registered, RoomCreated, Success, TunnelTicket};
+use crate::state::config::Fields;
 use crate::state::id::ParticipantId;
-use crate::state::registry::{Missing, NewRoom, Upserted};
-use crate::state::room::{Profile, Room};
-use crate::tunnel::LostReason;
+use crate::state::registry::{Missing, Upserted};
+use crate::state::room::{Reach, Room};
 
 const REQUIRED: [&str; 3] = ["nickname", "model", "endpoint"];
 
@@ -38,26 +35,16 @@ pub fn create_room(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> 
     Ok(send_data(exchange, 201, RoomCreated { room, host_id }))
 }
 
-fn new_room(shared: &Shared, fields: &Fields<'_>) -> Result<RoomSummary, Refused> {
-    let name = fields.text("name", MAX_TEXT)?.filter(|name| !name.trim().is_empty());
-    let name = name.ok_or_else(|| Refused::invalid("Name is required").details(json!({ "required": ["name"] })))?;
-    let defaults = fields.config("defaults")?;
-    let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
-    let password_hash = password.map(|password| hash(shared, &password)).transpose()?;
-    let new = NewRoom { name, password_hash, defaults };
-    Ok(shared.change(|registry, now| registry.create_room(new, now, &mut random)))
-}
-
-fn hash(shared: &Shared, password: &str) -> Result<String, Refused> {
-    let mut salt = [0; 16];
-    random(&mut salt);
-    shared.passwords.hash(password, &salt).map_err(|e| Refused::new(ErrorCode::InternalError, e.to_string()))
-}
-
 /// `GET /v1/rooms/{code}`.
 pub fn get_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let room = shared.registry().room(&params[0]).map(Room::summary)?;
     Ok(send_data(exchange, 200, room))
+}
+
+/// `DELETE /v1/rooms/{code}`.
+pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    admission::delete_room(shared, exchange, &params[0])?;
+    Ok(send_data(exchange, 200, Success { success: true }))
 }
 
 /// `GET /v1/rooms/{code}/participants`.
@@ -74,72 +61,23 @@ pub fn upsert(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
     let id = ParticipantId::parse(id).ok_or_else(bad_id)?;
-    let profile = profile(&fields)?;
-    check_password(shared, &fields, password_hash.as_deref())?;
-    let upserted = shared.change(|registry, now| match registry.upsert(code, id, profile, now, &mut random) {
-        Ok((upserted, events)) => (Ok(upserted), events),
-        Err(missing) => (Err(missing), Vec::new()),
-    })?;
-    let url = tunnel_url(shared, exchange, &upserted)?;
-    let status = if upserted.created { 201 } else { 200 };
-    let ticket = TunnelTicket { url, token: upserted.token.reveal().to_owned() };
-    let registered = Registered { participant: upserted.participant, room_id: upserted.room_id, tunnel: ticket };
-    Ok(send_data(exchange, status, registered))
-}
-
-fn bad_id() -> Refused {
-    Refused::invalid("The participant id must be 1 to 128 bytes of printable text without \"/\"")
-}
-
-fn profile(fields: &Fields<'_>) -> Result<Profile, Refused> {
     if fields.get("authHeaders").is_some() {
         return Err(Refused::invalid("Provider credentials must stay with the participant: leave out authHeaders")
             .hint("Give the credentials to the participant's runtime, which adds them on its own machine.")
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
-    let mut texts = Vec::with_capacity(REQUIRED.len());
-    for field in REQUIRED {
-        texts.extend(fields.text(field, MAX_TEXT)?.filter(|text| !text.trim().is_empty()));
-    }
-    let Ok([nickname, model, endpoint]) = <[String; 3]>::try_from(texts) else {
-        return Err(Refused::invalid("Missing required fields: nickname, model, endpoint")
-            .details(json!({ "required": REQUIRED })));
-    };
-    check_endpoint(&endpoint)?;
-    Ok(Profile {
-        nickname,
-        model,
-        endpoint,
-        specs: fields.specs("specs")?.unwrap_or_default(),
-        config: fields.config("config")?.unwrap_or_else(RuntimeConfig::default),
-        capabilities: fields.capabilities("capabilities")?.unwrap_or_default(),
-        aliases: fields.texts("aliases")?.unwrap_or_default(),
-        concurrency: fields.count("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(1),
-    })
-}
-
-/// The hub never calls a tunnel participant's endpoint, but it shows it: so it must at least be what it claims to be.
-fn check_endpoint(endpoint: &str) -> Result<(), Refused> {
-    let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
-    let host = host.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-    let clean = !endpoint.contains(|c: char| c.is_control() || c.is_whitespace());
-    if clean && !host.is_empty() && !host.starts_with(':') {
-        return Ok(());
-    }
-    let problem = "must be an absolute http or https URL";
-    Err(Refused::invalid(format!("\"endpoint\" {problem}"))
-        .hint("For example http://localhost:11434")
-        .details(json!({ "field": "endpoint", "problem": problem })))
-}
-
-fn check_password(shared: &Shared, fields: &Fields<'_>, hash: Option<&str>) -> Result<(), Refused> {
-    let Some(hash) = hash else { return Ok(()) };
-    let wrong = || {
-        Refused::new(ErrorCode::InvalidPassword, "Invalid password")
-            .hint("Ask the room's host for its password, and give it with --password.")
-    };
-    let password = fields.text("password", MAX_PASSWORD)?.ok_or_else(wrong)?;
-    if shared.passwords.verify(&password, hash) { Ok(()) } else { Err(wrong()) }
+    let profile = profile(&fields, &REQUIRED)?;
+    check_password(shared, &fields, password_hash.as_deref())?;
+    let upserted =
+        shared.change(|registry, now| match registry.upsert(code, id, profile, Reach::Tunnel, now, &mut random) {
+            Ok((upserted, events)) => (Ok(upserted), events),
+            Err(missing) => (Err(missing), Vec::new()),
+        })?;
+    let url = tunnel_url(shared, exchange, &upserted)?;
+    let status = if upserted.created { 201 } else { 200 };
+    let ticket = TunnelTicket { url, token: upserted.token.reveal().to_owned() };
+    let registered = Registered { participant: upserted.participant, room_id: upserted.room_id, tunnel: ticket };
+    Ok(send_data(exchange, status, registered))
 }
 
 /// Where the participant opens its tunnel: by the configured public URL, else by the `Host` that it used.
@@ -163,10 +101,7 @@ pub fn remove(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
         Ok((removed, events)) => (Ok(removed), events),
         Err(missing) => (Err(missing), Vec::new()),
     })?;
-    shared.makers.forget(removed.serial);
-    if let Some(tunnel) = shared.tunnels.take(removed.serial) {
-        tunnel.close(CLOSE_NORMAL, "The participant was removed", LostReason::Closed);
-    }
+    shared.forget(removed.serial, "The participant was removed");
     Ok(send_data(exchange, 200, Success { success: true }))
 }
 
@@ -177,29 +112,4 @@ pub fn heartbeat(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) 
         Err(missing) => (Err::<_, Missing>(missing), Vec::new()),
     })?;
     Ok(send_data(exchange, 200, beat))
-}
-
-/// Reads a body that must be a JSON object.
-fn read_object(exchange: &mut Exchange<'_>) -> Result<Map<String, Value>, Refused> {
-    let body = exchange.body()?;
-    match serde_json::from_slice(&body) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(Refused::invalid("The request body must be a JSON object")),
-        Err(error) => Err(Refused::invalid(format!("The request body is not valid JSON: {error}"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endpoints_are_absolute_urls() {
-        for good in ["http://localhost:11434", "https://api.example/v1", "http://[::1]:8000/"] {
-            assert!(check_endpoint(good).is_ok(), "{good}");
-        }
-        for bad in ["localhost:11434", "ftp://x", "http://", "http:///x", "http://:80", "http://a b", "HTTP"] {
-            assert!(check_endpoint(bad).is_err(), "{bad}");
-        }
-    }
 }

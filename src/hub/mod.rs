@@ -2,13 +2,16 @@
 //!
 //! `hub` never meets `participant`: what the two share is `proto` and `tunnel`.
 
+mod admission;
 mod answer;
 mod attach;
 mod auth;
 mod clock;
+mod direct;
 mod events;
 mod inference;
 mod leg;
+mod legacy;
 mod management;
 mod monitor;
 mod out;
@@ -37,7 +40,11 @@ use shared::Shared;
 use crate::error::Error;
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
+use crate::proto::management::RuntimeConfig;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
+use crate::state::id::RoomCode;
+pub use crate::state::policy::DirectPolicy;
+use crate::state::registry::NewRoom;
 use crate::tunnel::LostReason;
 
 /// How long requests in flight may take to end once the hub is going down.
@@ -66,8 +73,44 @@ pub struct HubOptions {
     pub public_url: Option<String>,
     /// How long requests wait, and how many.
     pub patience: Patience,
+    /// Which endpoints of older clients the hub calls.
+    pub direct: DirectPolicy,
+    /// How long a room stays that nobody uses; for ever where it is `None`.
+    pub room_ttl: Option<Duration>,
+    /// How long a room stays that nobody is in; for ever where it is `None`.
+    pub empty_room_ttl: Option<Duration>,
+    /// Rooms that are there from the start.
+    pub rooms: Vec<DeclaredRoom>,
     /// The time it goes by.
     pub clock: Clock,
+}
+
+/// A room that is there from the start, under the same code every time.
+#[derive(Debug, Clone, Default)]
+pub struct DeclaredRoom {
+    /// Six letters and digits.
+    pub code: String,
+    /// What to call it.
+    pub name: String,
+    /// Asked for when joining, where it is given.
+    pub password: Option<RoomPassword>,
+    /// Settings for every request in it.
+    pub defaults: Option<RuntimeConfig>,
+}
+
+/// A declared room's password.
+#[derive(Clone)]
+pub enum RoomPassword {
+    /// As people type it.
+    Plain(String),
+    /// Argon2id in PHC form, which can be kept in a file.
+    Hashed(String),
+}
+
+impl std::fmt::Debug for RoomPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// How long requests wait, and how many.
@@ -106,6 +149,10 @@ impl Default for HubOptions {
             cors: None,
             public_url: None,
             patience: Patience::default(),
+            direct: DirectPolicy::default(),
+            room_ttl: None,
+            empty_room_ttl: None,
+            rooms: Vec::new(),
             clock: Clock::default(),
         }
     }
@@ -134,8 +181,9 @@ impl Hub {
     pub fn bind(options: HubOptions) -> Result<Self, Error> {
         let at = format!("{}:{}", options.host, options.port);
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
-        let listener = Listener::bind((options.host.as_str(), options.port), options.limits).map_err(failed)?;
-        let shared = Arc::new(Shared::new(options.clock, options.cors, options.public_url, options.patience));
+        let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
+        let shared = Arc::new(Shared::new(&options));
+        options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
         let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
@@ -176,6 +224,33 @@ impl Hub {
         }
         self.running.shutdown(GRACE);
     }
+}
+
+fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
+    let wrong = |reason: String| Error::Invalid { what: "a declared room", reason };
+    let code = RoomCode::parse(&room.code)
+        .ok_or_else(|| wrong(format!("must have a code of six letters and digits, not \"{}\"", room.code)))?;
+    if room.name.trim().is_empty() {
+        return Err(wrong(format!("must have a name: {code} has none")));
+    }
+    if shared.registry().room(code.as_str()).is_ok() {
+        return Err(wrong(format!("must have a code of its own: {code} is there twice")));
+    }
+    let password_hash = match room.password {
+        None => None,
+        Some(RoomPassword::Plain(password)) => {
+            let mut salt = [0; 16];
+            shared::random(&mut salt);
+            Some(shared.passwords.hash(&password, &salt).map_err(|e| wrong(format!("{code}: {e}")))?)
+        }
+        Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(hash),
+        Some(RoomPassword::Hashed(_)) => {
+            return Err(wrong(format!("must have a password hash in PHC form: that of {code} is none")));
+        }
+    };
+    let new = NewRoom { name: room.name, password_hash, defaults: room.defaults, code: Some(code) };
+    shared.change(|registry, now| registry.create_room(new, now, &mut shared::random));
+    Ok(())
 }
 
 impl Drop for Hub {

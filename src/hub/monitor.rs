@@ -20,6 +20,8 @@ pub fn run(shared: &Arc<Shared>, stop: &Receiver<()>) {
 
 fn tick(shared: &Arc<Shared>) {
     shared.change(|registry, now| ((), registry.expire(now)));
+    let deleted = shared.change(|registry, now| registry.expire_rooms(shared.lives, now));
+    deleted.iter().for_each(|room| shared.clear_away(room));
     for tunnel in shared.tunnels.silent(shared.clock.now()) {
         tunnel.close(CLOSE_TIMEOUT, "No message for 30 s", LostReason::TimedOut);
     }

@@ -129,9 +129,8 @@ impl<'s, 'a> Tries<'s, 'a> {
         if !self.learned {
             run.begun();
         }
-        let tunnel = self.shared.tunnels.get(run.place.picked.serial);
-        let tunnel = tunnel.ok_or_else(|| End::tunnel("dispatch", "the participant's tunnel has closed"));
-        match tunnel.and_then(|tunnel| Leg::send(tunnel, self.outgoing(body, translation.is_some()))) {
+        let carrier = self.shared.carrier(&run.place.picked);
+        match carrier.and_then(|carrier| Leg::send(&*carrier, self.outgoing(body, translation.is_some()))) {
             Ok(leg) => self.answer(out, run, leg, translation),
             Err(end) => self.failed(out, run, None, end),
         }

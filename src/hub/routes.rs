@@ -4,7 +4,7 @@ use std::io;
 
 use super::answer::{Plane, Refused};
 use super::shared::Shared;
-use super::{attach, events, inference, management, responses};
+use super::{attach, events, inference, legacy, management, responses};
 use crate::http::{Exchange, Method};
 
 /// What a path's placeholders stood for, percent-decoded, in their order.
@@ -22,12 +22,22 @@ const TABLE: &[(Method, &str, Handler)] = &[
     (Method::Get, "/v1/rooms", management::list_rooms),
     (Method::Post, "/v1/rooms", management::create_room),
     (Method::Get, "/v1/rooms/{}", management::get_room),
+    (Method::Delete, "/v1/rooms/{}", management::delete_room),
     (Method::Get, "/v1/rooms/{}/events", events::watch_room),
     (Method::Get, "/v1/rooms/{}/participants", management::list_participants),
     (Method::Put, "/v1/rooms/{}/participants/{}", management::upsert),
     (Method::Delete, "/v1/rooms/{}/participants/{}", management::remove),
     (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", management::heartbeat),
     (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", attach::attach),
+    (Method::Get, "/health", legacy::health),
+    (Method::Get, "/rooms", legacy::list_rooms),
+    (Method::Post, "/rooms", legacy::create_room),
+    (Method::Delete, "/rooms/{}", legacy::delete_room),
+    (Method::Get, "/rooms/{}/participants", legacy::list_participants),
+    (Method::Post, "/rooms/{}/join", legacy::join),
+    (Method::Post, "/rooms/{}/health", legacy::heartbeat),
+    (Method::Delete, "/rooms/{}/leave/{}", legacy::leave),
+    (Method::Get, "/rooms/{}/events", events::watch_room_legacy),
     (Method::Get, "/rooms/{}/v1/models", inference::models),
     (Method::Get, "/rooms/{}/v1/models/{}", inference::model),
     (Method::Post, "/rooms/{}/v1/chat/completions", inference::ask),
@@ -44,7 +54,8 @@ const TABLE: &[(Method, &str, Handler)] = &[
 ];
 
 /// The contract's two, and what this project adds: Anthropic's clients send theirs with every request.
-const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key";
+const ALLOWED_HEADERS: &str =
+    "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id";
 
 /// Answers a request.
 ///

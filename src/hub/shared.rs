@@ -5,16 +5,23 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::Patience;
 use super::auth::Passwords;
 use super::clock::Clock;
+use super::clock::millis;
+use super::direct::Directs;
+use super::leg::{Carrier, End};
 use super::place::Lines;
 use super::responses::Makers;
 use super::tunnels::Tunnels;
 use super::watchers::Watchers;
+use super::{HubOptions, Patience};
+use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::event::Event;
-use crate::state::registry::Registry;
+use crate::state::pick::Refusal;
+use crate::state::registry::{Deleted, Picked, Registry, RoomLives};
+use crate::state::room::Reach;
 use crate::state::{Now, id};
+use crate::tunnel::LostReason;
 
 /// A hub's inside.
 pub struct Shared {
@@ -23,12 +30,16 @@ pub struct Shared {
     registry: Mutex<Registry>,
     pub(super) tunnels: Tunnels,
     pub(super) watchers: Watchers,
+    /// Participants that are called at their endpoints.
+    pub(super) direct: Directs,
     pub(super) passwords: Passwords,
     /// Requests that wait for a participant.
     pub(super) lines: Lines,
     /// Who made which response.
     pub(super) makers: Makers,
     pub(super) patience: Patience,
+    /// How long rooms stay that nobody needs.
+    pub(super) lives: RoomLives,
     /// Allowed origin; `*` unless told otherwise.
     pub(super) cors: String,
     /// How the hub is reached from outside, where it stands behind something.
@@ -36,18 +47,20 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(clock: Clock, cors: Option<String>, public_url: Option<String>, patience: Patience) -> Self {
+    pub(super) fn new(options: &HubOptions) -> Self {
         Shared {
-            clock,
+            clock: options.clock.clone(),
             registry: Mutex::default(),
             tunnels: Tunnels::default(),
             watchers: Watchers::default(),
+            direct: Directs::new(options.direct),
             passwords: Passwords::default(),
             lines: Lines::default(),
             makers: Makers::default(),
-            patience,
-            cors: cors.unwrap_or_else(|| "*".to_owned()),
-            public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
+            patience: options.patience.clone(),
+            lives: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
+            cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
+            public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         }
     }
 
@@ -62,6 +75,40 @@ impl Shared {
         events.iter().for_each(|event| self.watchers.tell(event));
         self.settle(&mut registry);
         value
+    }
+
+    /// The way to a participant.
+    ///
+    /// # Errors
+    /// When its tunnel has just closed.
+    pub(super) fn carrier(&self, picked: &Picked) -> Result<Box<dyn Carrier>, End> {
+        if picked.reach != Reach::Tunnel {
+            return Ok(Box::new(self.direct.carrier(picked)));
+        }
+        match self.tunnels.get(picked.serial) {
+            Some(tunnel) => Ok(Box::new(tunnel)),
+            None => Err(End::tunnel("dispatch", "the participant's tunnel has closed")),
+        }
+    }
+
+    /// Lets go of all that a participant had which has left.
+    pub(super) fn forget(&self, serial: u64, reason: &str) {
+        self.makers.forget(serial);
+        self.direct.forget(serial);
+        if let Some(tunnel) = self.tunnels.take(serial) {
+            tunnel.close(CLOSE_NORMAL, reason, LostReason::Closed);
+        }
+    }
+
+    /// Lets go of all that a deleted room had.
+    pub(super) fn clear_away(&self, deleted: &Deleted) {
+        for &serial in &deleted.serials {
+            self.forget(serial, "The room was deleted");
+        }
+        for &number in &deleted.waiting {
+            self.lines.call(number, Err(Refusal::NoneAvailable));
+        }
+        self.watchers.close_room(&deleted.code);
     }
 
     /// Gives those who wait in line their turn, after a change that may have freed a place or taken somebody away.

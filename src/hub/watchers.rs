@@ -11,6 +11,15 @@ use crate::state::id::RoomCode;
 /// Events that a watcher may be behind. One that falls further back is dropped.
 const QUEUE: usize = 256;
 
+/// In which plane's form a watcher reads events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// An envelope.
+    V1,
+    /// Bare data.
+    Legacy,
+}
+
 /// The watchers of a hub.
 #[derive(Default)]
 pub struct Watchers {
@@ -28,6 +37,7 @@ struct Inner {
 struct Watcher {
     /// `None` watches the whole hub.
     room: Option<RoomCode>,
+    form: Form,
     queue: Sender<Arc<str>>,
 }
 
@@ -45,13 +55,13 @@ impl Watchers {
     }
 
     /// Starts watching a room, or with `None` the whole hub.
-    pub fn subscribe(&self, room: Option<RoomCode>) -> Subscription<'_> {
+    pub fn subscribe(&self, room: Option<RoomCode>, form: Form) -> Subscription<'_> {
         let (queue, events) = bounded(QUEUE);
         let mut inner = self.lock();
         inner.next += 1;
         let number = inner.next;
         if !inner.closed {
-            inner.watchers.insert(number, Watcher { room, queue });
+            inner.watchers.insert(number, Watcher { room, form, queue });
         }
         Subscription { watchers: self, number, events }
     }
@@ -59,14 +69,23 @@ impl Watchers {
     /// Tells an event to everyone whom it concerns. Nobody watching costs a lock and nothing else.
     pub fn tell(&self, event: &Event) {
         let mut inner = self.lock();
-        let mut encoded: Option<Arc<str>> = None;
+        // Each form is written once, for the first who reads it.
+        let (mut v1, mut legacy): (Option<Arc<str>>, Option<Option<Arc<str>>>) = (None, None);
         inner.watchers.retain(|_, watcher| {
             if !event.concerns_all() && watcher.room.as_ref().is_some_and(|room| *room != event.room) {
                 return true;
             }
-            let text = encoded.get_or_insert_with(|| event.to_v1().into());
-            watcher.queue.try_send(text.clone()).is_ok()
+            let text = match watcher.form {
+                Form::V1 => Some(v1.get_or_insert_with(|| event.to_v1().into()).clone()),
+                Form::Legacy => legacy.get_or_insert_with(|| event.to_legacy().map(Into::into)).clone(),
+            };
+            text.is_none_or(|text| watcher.queue.try_send(text).is_ok())
         });
+    }
+
+    /// Ends the streams of a room that is no more.
+    pub fn close_room(&self, code: &RoomCode) {
+        self.lock().watchers.retain(|_, watcher| watcher.room.as_ref() != Some(code));
     }
 
     /// Ends every watcher's stream, now and later.
@@ -96,8 +115,8 @@ mod tests {
     #[test]
     fn a_watcher_hears_of_its_own_room_and_a_hubs_watcher_of_all() {
         let watchers = Watchers::default();
-        let one = watchers.subscribe(RoomCode::parse("aaaaaa"));
-        let all = watchers.subscribe(None);
+        let one = watchers.subscribe(RoomCode::parse("aaaaaa"), Form::V1);
+        let all = watchers.subscribe(None, Form::V1);
         watchers.tell(&event("AAAAAA"));
         watchers.tell(&event("BBBBBB"));
         assert_eq!((one.events.len(), all.events.len()), (1, 2));
@@ -106,8 +125,8 @@ mod tests {
     #[test]
     fn one_that_does_not_keep_up_is_dropped_and_the_others_are_not() {
         let watchers = Watchers::default();
-        let slow = watchers.subscribe(None);
-        let quick = watchers.subscribe(None);
+        let slow = watchers.subscribe(None, Form::V1);
+        let quick = watchers.subscribe(None, Form::V1);
         for _ in 0..QUEUE + 1 {
             watchers.tell(&event("AAAAAA"));
             quick.events.recv().unwrap();
@@ -118,11 +137,22 @@ mod tests {
     }
 
     #[test]
+    fn each_reads_its_own_planes_form() {
+        let watchers = Watchers::default();
+        let (v1, old) = (watchers.subscribe(None, Form::V1), watchers.subscribe(None, Form::Legacy));
+        watchers.tell(&event("AAAAAA"));
+        assert!(v1.events.recv().unwrap().starts_with("event: participant.left\ndata: {\"type\""));
+        assert_eq!(&*old.events.recv().unwrap(), "event: participant:left\ndata: {\"participantId\":\"w\"}\n\n");
+        watchers.close_room(&RoomCode::parse("AAAAAA").unwrap());
+        assert!(watchers.subscribe(None, Form::V1).events.is_empty());
+    }
+
+    #[test]
     fn closing_ends_every_stream() {
         let watchers = Watchers::default();
-        let early = watchers.subscribe(None);
+        let early = watchers.subscribe(None, Form::V1);
         watchers.close();
-        let late = watchers.subscribe(None);
+        let late = watchers.subscribe(None, Form::V1);
         assert_eq!((early.events.iter().count(), late.events.iter().count()), (0, 0));
     }
 }

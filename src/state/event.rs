@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::id::RoomCode;
+use crate::proto::legacy;
 use crate::proto::management::{EventEnvelope, Metrics, Participant, RoomSummary};
 use crate::proto::sse;
 
@@ -23,6 +24,8 @@ pub struct Event {
 pub enum EventKind {
     /// A room was made.
     RoomCreated(RoomSummary),
+    /// A room was deleted.
+    RoomDeleted(RoomSummary),
     /// A participant registered for the first time.
     ParticipantJoined(Participant),
     /// A participant registered again, came back, or opened its tunnel.
@@ -69,7 +72,7 @@ pub struct Failure {
 impl Event {
     /// Whether every watcher of the hub is told, and not only those of the room.
     pub fn concerns_all(&self) -> bool {
-        matches!(self.kind, EventKind::RoomCreated(_))
+        matches!(self.kind, EventKind::RoomCreated(_) | EventKind::RoomDeleted(_))
     }
 
     /// The event as a v1 watcher reads it.
@@ -77,9 +80,32 @@ impl Event {
         envelope(self.v1_name(), self.at, self.room.as_str(), self.v1_data())
     }
 
+    /// The event as a watcher of the legacy plane reads it: bare data. `None` where that plane has no such event.
+    pub fn to_legacy(&self) -> Option<String> {
+        let (name, data) = match &self.kind {
+            EventKind::RoomCreated(room) => ("room:created", json!(legacy::Room::new(room))),
+            EventKind::RoomDeleted(room) => ("room:deleted", json!(legacy::Room::new(room))),
+            EventKind::ParticipantJoined(participant) => {
+                ("participant:joined", json!(legacy::Member::new(participant)))
+            }
+            EventKind::ParticipantUpdated(_) => return None,
+            EventKind::ParticipantLeft(id) => ("participant:left", json!({ "participantId": id })),
+            EventKind::ParticipantOffline(id) => ("participant:offline", json!({ "participantId": id })),
+            EventKind::LlmRequest(d) => ("llm:request", json!({ "participantId": d.participant_id, "model": d.model })),
+            EventKind::LlmComplete(d, metrics) => {
+                ("llm:complete", json!({ "participantId": d.participant_id, "model": d.model, "metrics": metrics }))
+            }
+            EventKind::LlmError(d, failure) => {
+                ("llm:error", json!({ "participantId": d.participant_id, "error": failure.error }))
+            }
+        };
+        Some(sse::encode(name, &data.to_string()))
+    }
+
     fn v1_name(&self) -> &'static str {
         match &self.kind {
             EventKind::RoomCreated(_) => "room.created",
+            EventKind::RoomDeleted(_) => "room.deleted",
             EventKind::ParticipantJoined(_) => "participant.joined",
             EventKind::ParticipantUpdated(_) => "participant.updated",
             EventKind::ParticipantLeft(_) => "participant.left",
@@ -92,7 +118,7 @@ impl Event {
 
     fn v1_data(&self) -> Value {
         match &self.kind {
-            EventKind::RoomCreated(room) => json!(room),
+            EventKind::RoomCreated(room) | EventKind::RoomDeleted(room) => json!(room),
             EventKind::ParticipantJoined(participant) | EventKind::ParticipantUpdated(participant) => {
                 json!(participant)
             }
@@ -115,6 +141,11 @@ impl Event {
 /// The first event of every v1 stream.
 pub fn connected(client_id: &str, room: &str, at: u64) -> String {
     envelope("connected", at, room, json!({ "clientId": client_id }))
+}
+
+/// The first event of every legacy stream.
+pub fn connected_legacy(client_id: &str) -> String {
+    sse::encode("connected", &json!({ "clientId": client_id }).to_string())
 }
 
 fn envelope(kind: &str, at: u64, room: &str, data: Value) -> String {

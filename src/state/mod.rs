@@ -7,6 +7,7 @@ pub mod event;
 pub mod health;
 pub mod id;
 pub mod pick;
+pub mod policy;
 pub mod registry;
 pub mod room;
 

@@ -127,7 +127,7 @@ impl Member {
 }
 
 fn named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
-    if !member.connection().connected {
+    if !member.is_connected() {
         Err(Refusal::NoTunnel)
     } else if !member.is_up() {
         Err(Refusal::Offline)

@@ -11,7 +11,7 @@ use super::event::{Event, EventKind};
 use super::health::Health;
 use super::id::{self, ParticipantId, RoomCode, Secret};
 use super::pick::{self, Refusal, Want};
-use super::room::{Member, Profile, Room, Ticket, Tunnel, Waiting};
+use super::room::{Member, Profile, Reach, Room, Ticket, Tunnel, Waiting};
 use super::{Now, Random};
 use crate::proto::management::{Heartbeat, Participant, RoomSummary, RuntimeConfig, Status, TIMEOUT_SECS, TOKEN_SECS};
 
@@ -44,6 +44,46 @@ pub struct NewRoom {
     pub password_hash: Option<String>,
     /// Settings for every request in it.
     pub defaults: Option<RuntimeConfig>,
+    /// Its code, where the operator declared it.
+    pub code: Option<RoomCode>,
+}
+
+/// How long rooms stay that nobody needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomLives {
+    /// After their last use, milliseconds.
+    pub unused: Option<u64>,
+    /// After their last participant, milliseconds.
+    pub empty: Option<u64>,
+}
+
+/// A room that was deleted, for whoever closes its tunnels.
+#[derive(Debug)]
+pub struct Deleted {
+    /// Its code.
+    pub code: RoomCode,
+    /// Numbers of its members.
+    pub serials: Vec<u64>,
+    /// Numbers of those who waited in its line.
+    pub waiting: Vec<u64>,
+}
+
+/// Why a room is not deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotDeleted {
+    /// There is none.
+    Missing,
+    /// Only its host may.
+    NotHost,
+}
+
+/// Why a participant can't register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotRegistered {
+    /// There is no such room.
+    Missing(Missing),
+    /// Its id is that of a participant that is up and reached in another way.
+    Taken,
 }
 
 /// A participant that has just registered.
@@ -89,6 +129,8 @@ pub struct Picked {
     pub named: bool,
     /// Whether Responses requests must be put into chat completions for it.
     pub wants_chat: bool,
+    /// How the hub reaches it.
+    pub reach: Reach,
 }
 
 /// A participant that was removed, for whoever closes its tunnel.
@@ -99,14 +141,16 @@ pub struct Removed {
 }
 
 impl Registry {
-    /// Makes a room, under a code that no live room has.
+    /// Makes a room, under its own code or one that no live room has.
     pub fn create_room(&mut self, new: NewRoom, now: Now, random: Random<'_>) -> (RoomSummary, Vec<Event>) {
-        let code = loop {
-            let code = RoomCode::draw(random);
-            if !self.rooms.contains_key(&code) {
-                break code;
+        let code = new.code.clone().unwrap_or_else(|| {
+            loop {
+                let code = RoomCode::draw(random);
+                if !self.rooms.contains_key(&code) {
+                    break code;
+                }
             }
-        };
+        });
         let room = Room {
             id: id::room_id(random),
             code: code.clone(),
@@ -117,6 +161,9 @@ impl Registry {
             defaults: new.defaults,
             members: HashMap::new(),
             line: Vec::new(),
+            used: now.mono,
+            inhabited: now.mono,
+            declared: new.code.is_some(),
         };
         let summary = room.summary();
         self.rooms.insert(code.clone(), room);
@@ -152,24 +199,30 @@ impl Registry {
     /// Registers a participant, or renews its registration: its tunnel, its requests and its status stay as they are.
     ///
     /// # Errors
-    /// [`Missing::Room`].
+    /// [`NotRegistered`].
     pub fn upsert(
         &mut self,
         code: &str,
         id: ParticipantId,
         profile: Profile,
+        reach: Reach,
         now: Now,
         random: Random<'_>,
-    ) -> Result<(Upserted, Vec<Event>), Missing> {
+    ) -> Result<(Upserted, Vec<Event>), NotRegistered> {
         let serial = self.members_so_far + 1;
-        let room = self.room_mut(code)?;
+        let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
+        let same = |a: Reach, b: Reach| (a == Reach::Tunnel) == (b == Reach::Tunnel);
+        if room.members.get(&id).is_some_and(|known| !same(known.reach, reach) && known.is_up()) {
+            return Err(NotRegistered::Taken);
+        }
         let created = !room.members.contains_key(&id);
         let token = Secret::draw(random);
         let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
         let member = room.members.entry(id.clone()).or_insert_with(|| Member::new(id, serial, profile.clone(), now));
         member.profile = profile;
+        member.reach = reach;
         member.no_responses = false;
-        member.ticket = Some(ticket);
+        member.ticket = Some(ticket).filter(|_| reach == Reach::Tunnel);
         member.touch(now);
         let participant = member.shown();
         let upserted = Upserted {
@@ -185,6 +238,7 @@ impl Registry {
             EventKind::ParticipantUpdated(participant)
         };
         let event = Event { at: now.wall, room: room.code.clone(), kind };
+        (room.used, room.inhabited) = (now.mono, now.mono);
         self.members_so_far += u64::from(created);
         Ok((upserted, vec![event]))
     }
@@ -206,6 +260,7 @@ impl Registry {
     /// # Errors
     /// What is missing.
     pub fn heartbeat(&mut self, code: &str, id: &str, now: Now) -> Result<(Heartbeat, Vec<Event>), Missing> {
+        self.room_mut(code)?.used = now.mono;
         let (code, member) = self.member_mut(code, id)?;
         let before = member.status();
         member.touch(now);
@@ -276,12 +331,58 @@ impl Registry {
         events
     }
 
+    /// Deletes a room, for whoever can name its host.
+    ///
+    /// # Errors
+    /// [`NotDeleted`].
+    pub fn delete_room(&mut self, code: &str, host_id: &str, now: Now) -> Result<(Deleted, Vec<Event>), NotDeleted> {
+        let room = self.room(code).map_err(|_| NotDeleted::Missing)?;
+        if room.host_id != host_id {
+            return Err(NotDeleted::NotHost);
+        }
+        let code = room.code.clone();
+        self.take_room(&code, now).ok_or(NotDeleted::Missing)
+    }
+
+    fn take_room(&mut self, code: &RoomCode, now: Now) -> Option<(Deleted, Vec<Event>)> {
+        let room = self.rooms.remove(code)?;
+        self.waiting -= room.line.len();
+        let deleted = Deleted {
+            code: code.clone(),
+            serials: room.members.values().map(|member| member.serial).collect(),
+            waiting: room.line.iter().map(|waiting| waiting.number).collect(),
+        };
+        let kind = EventKind::RoomDeleted(room.summary());
+        Some((deleted, vec![Event { at: now.wall, room: code.clone(), kind }]))
+    }
+
+    /// Deletes the rooms that nobody has needed for as long as `lives` says.
+    pub fn expire_rooms(&mut self, lives: RoomLives, now: Now) -> (Vec<Deleted>, Vec<Event>) {
+        if lives == RoomLives::default() {
+            return (Vec::new(), Vec::new());
+        }
+        for room in self.rooms.values_mut().filter(|room| !room.members.is_empty()) {
+            room.inhabited = now.mono;
+        }
+        let past = |since: u64, life: Option<u64>| life.is_some_and(|life| now.mono.saturating_sub(since) >= life);
+        let over =
+            |room: &&Room| !room.declared && (past(room.used, lives.unused) || past(room.inhabited, lives.empty));
+        let codes: Vec<RoomCode> = self.rooms.values().filter(over).map(|room| room.code.clone()).collect();
+        let (mut deleted, mut events) = (Vec::new(), Vec::new());
+        for (room, event) in codes.iter().filter_map(|code| self.take_room(code, now)) {
+            deleted.push(room);
+            events.extend(event);
+        }
+        (deleted, events)
+    }
+
     /// Finds a participant for a request, and gives it a place there.
     ///
     /// # Errors
     /// [`PickError`].
     pub fn pick(&mut self, code: &str, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, PickError> {
         let room = self.room_mut(code).map_err(PickError::Missing)?;
+        room.used = now.mono;
         room.take_place(want, now, random).map_err(PickError::Refused)
     }
 
@@ -293,7 +394,7 @@ impl Registry {
         let room = self.room(code).map_err(PickError::Missing)?;
         let member = room.members.values().find(|m| m.id.as_str() == id && m.serial == serial);
         let member = member.ok_or(PickError::Missing(Missing::Participant))?;
-        match (member.connection().connected, member.is_up()) {
+        match (member.is_connected(), member.is_up()) {
             (false, _) => Err(PickError::Refused(Refusal::NoTunnel)),
             (_, false) => Err(PickError::Refused(Refusal::Offline)),
             _ => Ok(room.picked(member, true)),
@@ -395,6 +496,7 @@ impl Room {
             config: merge(&member.profile.config, self.defaults.as_ref().unwrap_or(&none)),
             named,
             wants_chat: member.wants_chat(),
+            reach: member.reach,
         }
     }
 }
@@ -430,6 +532,7 @@ impl Member {
             id,
             serial,
             profile,
+            reach: Reach::Tunnel,
             tunnel: Tunnel::default(),
             silent: false,
             in_flight: 0,

@@ -42,14 +42,14 @@ struct Story {
 impl Story {
     fn new() -> Self {
         let mut story = Story { registry: Registry::default(), random: Box::new(counting()), code: String::new() };
-        let new = NewRoom { name: "Lab".into(), password_hash: None, defaults: None };
+        let new = NewRoom { name: "Lab".into(), password_hash: None, defaults: None, code: None };
         story.code = story.registry.create_room(new, at(0), &mut *story.random).0.code;
         story
     }
 
     fn register(&mut self, id: &str, model: &str, now: Now) -> (Upserted, Vec<Event>) {
         let id = ParticipantId::parse(id).unwrap();
-        self.registry.upsert(&self.code, id, profile(model), now, &mut *self.random).unwrap()
+        self.registry.upsert(&self.code, id, profile(model), Reach::Tunnel, now, &mut *self.random).unwrap()
     }
 
     fn join(&mut self, id: &str, model: &str, now: Now) -> Opened {
@@ -210,7 +210,7 @@ fn a_place_of_one_who_left_and_came_back_is_not_given_back_twice() {
 #[test]
 fn rooms_are_found_in_any_case_and_listed_oldest_first() {
     let mut story = Story::new();
-    let new = NewRoom { name: "B".into(), password_hash: Some("$argon2id$".into()), defaults: None };
+    let new = NewRoom { name: "B".into(), password_hash: Some("$argon2id$".into()), defaults: None, code: None };
     let (second, events) = story.registry.create_room(new, at(9), &mut *story.random);
     assert_eq!(names(&events), ["room.created"]);
     assert!(second.password_protected);
@@ -225,7 +225,7 @@ impl Story {
         let mut profile = profile("m");
         change(&mut profile);
         let parsed = ParticipantId::parse(id).unwrap();
-        self.registry.upsert(&self.code, parsed, profile, at(0), &mut *self.random).unwrap();
+        self.registry.upsert(&self.code, parsed, profile, Reach::Tunnel, at(0), &mut *self.random).unwrap();
         self.registry.open_tunnel(&self.code, id, at(0)).unwrap();
     }
 
@@ -328,4 +328,63 @@ fn who_cannot_do_what_is_asked_is_not_asked() {
     assert_eq!(refused, PickError::Refused(Refusal::Unsupported));
     story.join("b", "m", at(0));
     assert_eq!(story.pick("any").unwrap().id.as_str(), "b");
+}
+
+#[test]
+fn a_direct_participant_is_up_at_once_and_follows_its_health_checks() {
+    let mut story = Story::new();
+    let direct = |story: &mut Story, id: &str, reach| {
+        let id = ParticipantId::parse(id).unwrap();
+        story.registry.upsert(&story.code, id, profile("m"), reach, at(0), &mut *story.random)
+    };
+    let reach = Reach::Direct { from_loopback: true };
+    let (joined, _) = direct(&mut story, "d", reach).unwrap();
+    assert_eq!(json(&joined.participant.connection), r#"{"kind":"direct","connected":true,"lastTunnelSeenAt":null}"#);
+    assert_eq!(story.status("d"), Status::Online);
+    assert_eq!(direct(&mut story, "d", Reach::Tunnel).unwrap_err(), NotRegistered::Taken);
+    assert_eq!(names(&story.registry.expire(at(31))), ["participant.offline"]);
+    assert!(story.registry.expire(at(40)).is_empty());
+    assert_eq!(story.pick("d").unwrap_err(), PickError::Refused(Refusal::Offline));
+    let (_, events) = story.registry.heartbeat(&story.code, "d", at(41)).unwrap();
+    assert_eq!((names(&events), story.status("d")), (vec!["participant.updated".to_owned()], Status::Online));
+    story.registry.expire(at(100));
+    assert!(direct(&mut story, "d", Reach::Tunnel).is_ok(), "who is away gives its id up");
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+#[test]
+fn rooms_go_when_their_host_says_so_or_nobody_needs_them() {
+    let mut story = Story::new();
+    story.join("a", "m", at(0));
+    let _place = story.pick("a").unwrap();
+    let waiting = story.wait("a");
+    let host = story.registry.room(&story.code).unwrap().host_id.clone();
+    assert_eq!(story.registry.delete_room(&story.code, "x", at(1)).unwrap_err(), NotDeleted::NotHost);
+    let (deleted, events) = story.registry.delete_room(&story.code, &host, at(1)).unwrap();
+    assert_eq!((deleted.serials.len(), deleted.waiting, story.registry.waiting()), (1, vec![waiting], 0));
+    assert_eq!(names(&events), ["room.deleted"]);
+    assert_eq!(story.registry.delete_room(&story.code, &host, at(1)).unwrap_err(), NotDeleted::Missing);
+
+    let mut story = Story::new();
+    let none = RoomLives::default();
+    assert!(story.registry.expire_rooms(none, at(1_000_000)).0.is_empty());
+    let empty = RoomLives { unused: None, empty: Some(60_000) };
+    story.register("a", "m", at(50));
+    assert!(story.registry.expire_rooms(empty, at(500)).0.is_empty(), "somebody is registered");
+    story.registry.remove(&story.code, "a", at(500)).unwrap();
+    assert!(story.registry.expire_rooms(empty, at(559)).0.is_empty());
+    assert_eq!(story.registry.expire_rooms(empty, at(560)).0.len(), 1);
+
+    let mut story = Story::new();
+    let declared = NewRoom { name: "x".into(), password_hash: None, defaults: None, code: RoomCode::parse("lab001") };
+    assert_eq!(story.registry.create_room(declared, at(0), &mut *story.random).0.code, "LAB001");
+    let unused = RoomLives { unused: Some(60_000), empty: None };
+    story.join("a", "m", at(0));
+    story.registry.heartbeat(&story.code, "a", at(30)).unwrap();
+    assert!(story.registry.expire_rooms(unused, at(89)).0.is_empty());
+    let (gone, _) = story.registry.expire_rooms(unused, at(90));
+    assert_eq!((gone.len(), story.registry.rooms().len()), (1, 1), "what the operator declared stays");
 }

@@ -34,6 +34,12 @@ pub struct Room {
     pub members: HashMap<ParticipantId, Member>,
     /// Requests that wait for a participant, first come first.
     pub line: Vec<Waiting>,
+    /// When it was used last: made, joined, asked, or told that a participant is alive. Forward-only, milliseconds.
+    pub used: u64,
+    /// When somebody was in it last. Forward-only, milliseconds.
+    pub inhabited: u64,
+    /// Whether the operator declared it: it stays for as long as the hub does.
+    pub declared: bool,
 }
 
 /// A request that waits for a participant.
@@ -98,7 +104,9 @@ pub struct Member {
     pub serial: u64,
     /// What it said of itself.
     pub profile: Profile,
-    /// Its tunnel.
+    /// How the hub reaches it.
+    pub reach: Reach,
+    /// Its tunnel; never open for one that is called directly.
     pub tunnel: Tunnel,
     /// Whether its last heartbeat is too old.
     pub silent: bool,
@@ -116,6 +124,18 @@ pub struct Member {
     pub updated_at: u64,
     /// Buys one tunnel.
     pub ticket: Option<Ticket>,
+}
+
+/// How the hub reaches a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Through the tunnel that it opens.
+    Tunnel,
+    /// By calling its endpoint.
+    Direct {
+        /// Whether it registered from the hub's own machine, whose loopback then is its own.
+        from_loopback: bool,
+    },
 }
 
 /// A single-use token, until it is spent or dead.
@@ -140,7 +160,12 @@ pub struct Tunnel {
 impl Member {
     /// Whether it can be sent a request, but for those that it has already.
     pub fn is_up(&self) -> bool {
-        self.tunnel.open.is_some() && !self.silent
+        self.is_connected() && !self.silent
+    }
+
+    /// Whether there is a way to reach it.
+    pub fn is_connected(&self) -> bool {
+        self.reach != Reach::Tunnel || self.tunnel.open.is_some()
     }
 
     /// Whether it can take one request more.
@@ -164,8 +189,8 @@ impl Member {
     pub fn connection(&self) -> Connection {
         let seen = || self.tunnel.seen.load(Ordering::Relaxed);
         Connection {
-            kind: ConnectionKind::Tunnel,
-            connected: self.tunnel.open.is_some(),
+            kind: if self.reach == Reach::Tunnel { ConnectionKind::Tunnel } else { ConnectionKind::Direct },
+            connected: self.is_connected(),
             last_tunnel_seen_at: self.tunnel.open.map(|_| seen()),
         }
     }

@@ -1,0 +1,418 @@
+//! The legacy plane: seeds 001 and 002 as written, and participants that the hub calls.
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use gambi::hub::{DeclaredRoom, DirectPolicy, RoomPassword};
+use gambi::participant::Session;
+use gambi::proto::management::CreateRoom;
+use serde_json::{Value, json};
+
+use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, wait_until};
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+fn join(hub: &TestHub, room: &str, id: &str, endpoint: &str) -> Value {
+    let body = json!({ "id": id, "nickname": "Alice", "model": "m", "endpoint": endpoint });
+    hub.post(&format!("/rooms/{room}/join"), &body).expect(201).json()
+}
+
+fn error(answer: support::Response, status: u16) -> String {
+    let answer = answer.expect(status).json();
+    assert_eq!(keys(&answer), ["error"]);
+    answer["error"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn rooms_have_the_seeds_shapes() {
+    let hub = TestHub::start();
+    let health = hub.get("/health").expect(200).json();
+    assert_eq!((keys(&health), &health["status"]), (vec!["status", "timestamp"], &json!("ok")));
+    let made = hub.post("/rooms", &json!({ "name": "My AI Room", "password": "secret123" })).expect(201);
+    assert!(!made.text().contains("secret123") && !made.text().contains("argon2"));
+    let made = made.json();
+    assert_eq!(keys(&made), ["hostId", "room"]);
+    assert_eq!(keys(&made["room"]), ["code", "createdAt", "hostId", "id", "name"]);
+    assert_eq!(made["hostId"], made["room"]["hostId"]);
+    let list = hub.get("/rooms").expect(200).json();
+    assert_eq!(keys(&list), ["rooms"]);
+    let mut room = list["rooms"][0].clone();
+    assert_eq!(room["participantCount"], 0);
+    room.as_object_mut().unwrap().remove("participantCount");
+    assert_eq!(room, made["room"]);
+    for body in [json!({}), json!({ "name": "" }), json!({ "password": "x" })] {
+        assert_eq!(error(hub.post("/rooms", &body), 400), "Name is required");
+    }
+    let defaults = json!({ "temperature": 0.5, "instructions": "s3cret" });
+    let shown = hub.post("/rooms", &json!({ "name": "x", "defaults": defaults })).expect(201);
+    assert!(!shown.text().contains("s3cret"));
+    assert_eq!(shown.json()["room"]["defaults"], json!({ "temperature": 0.5, "hasInstructions": true }));
+}
+
+#[test]
+fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (old, new) = (hub.watch_legacy(&room), hub.watch_room(&room));
+    let body = json!({
+        "id": "custom-id", "nickname": "Alice", "model": "llama3", "endpoint": "http://192.168.1.50:11434",
+        "password": "not needed", "specs": { "gpu": "NVIDIA RTX 4090", "vram": 24 }, "config": { "temperature": 0.7 },
+    });
+    let joined = hub.post(&format!("/rooms/{}/join", room.to_lowercase()), &body).expect(201).json();
+    assert_eq!(keys(&joined), ["participant", "roomId"]);
+    let participant = &joined["participant"];
+    let all = ["config", "endpoint", "id", "joinedAt", "lastSeen", "model", "nickname", "specs", "status"];
+    assert_eq!(keys(participant), all);
+    for key in ["id", "nickname", "model", "endpoint", "specs", "config"] {
+        assert_eq!(participant[key], body[key], "{key}");
+    }
+    assert_eq!(participant["status"], "online");
+    assert_eq!(old.next("participant:joined"), *participant);
+    let v1 = new.next("participant.joined");
+    assert_eq!(v1["connection"], json!({ "kind": "direct", "connected": true, "lastTunnelSeenAt": null }));
+    assert_eq!(hub.participant(&room, "custom-id"), v1);
+    let list = hub.get(&format!("/rooms/{room}/participants")).expect(200).json();
+    assert_eq!(list, json!({ "participants": [participant] }));
+    let beat = hub.post(&format!("/rooms/{room}/health"), &json!({ "id": "custom-id" })).expect(200).json();
+    assert_eq!(beat, json!({ "success": true }));
+    assert_eq!(hub.delete(&format!("/rooms/{room}/leave/custom-id")).expect(200).json(), json!({ "success": true }));
+    assert_eq!(old.next("participant:left"), json!({ "participantId": "custom-id" }));
+    assert_eq!(new.next("participant.left"), json!({ "participantId": "custom-id" }));
+
+    // One that comes by the new plane shows in the old one, in its form.
+    let _ann = RawParticipant::join(&hub, &room, "ann");
+    assert_eq!(old.next("participant:joined")["id"], "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    let list = hub.get(&format!("/rooms/{room}/participants")).json();
+    assert_eq!((keys(&list["participants"][0]), &list["participants"][0]["status"]), (all.to_vec(), &json!("online")));
+}
+
+#[test]
+fn errors_have_the_seeds_texts() {
+    let hub = TestHub::start();
+    let room = hub.room_with(&CreateRoom { name: "x".into(), password: Some("secret123".into()), defaults: None });
+    let body =
+        json!({ "id": "a", "nickname": "A", "model": "m", "endpoint": "http://10.0.0.9:1", "password": "secret123" });
+    let path = format!("/rooms/{room}/join");
+    for field in ["id", "nickname", "model", "endpoint"] {
+        for value in [Value::Null, json!("")] {
+            let mut sent = body.clone();
+            sent[field] = value;
+            assert_eq!(error(hub.post(&path, &sent), 400), "Missing required fields: id, nickname, model, endpoint");
+        }
+        for value in [json!(5), json!([]), json!("x".repeat(2000))] {
+            let mut sent = body.clone();
+            sent[field] = value;
+            assert!(error(hub.post(&path, &sent), 400).contains(field), "{field}");
+        }
+    }
+    for (field, value) in [
+        ("endpoint", json!("localhost:1")),
+        ("specs", json!({ "vram": "x" })),
+        ("config", json!({ "top_p": 5 })),
+        ("password", json!(5)),
+        ("id", json!("a/b")),
+        ("concurrency", json!(0)),
+        ("aliases", json!("x")),
+    ] {
+        let mut sent = body.clone();
+        sent[field] = value;
+        error(hub.post(&path, &sent), 400);
+    }
+    for password in [Value::Null, json!("wrong")] {
+        let mut sent = body.clone();
+        sent["password"] = password;
+        assert_eq!(error(hub.post(&path, &sent), 401), "Invalid password");
+    }
+    hub.post(&path, &body).expect(201);
+    hub.post(&path, &body).expect(201);
+    let _ann = RawParticipant::join(&hub, &hub.room(), "other");
+    for (method, path, status, text) in [
+        ("POST", "/rooms/ABC234/join".to_owned(), 404, "Room not found"),
+        ("POST", "/rooms/ABC234/health".to_owned(), 404, "Room not found"),
+        ("DELETE", "/rooms/ABC234/leave/a".to_owned(), 404, "Room not found"),
+        ("GET", "/rooms/ABC234/participants".to_owned(), 404, "Room not found"),
+        ("GET", "/rooms/ABC234/events".to_owned(), 404, "Room not found"),
+        ("DELETE", format!("/rooms/{room}/leave/b"), 404, "Participant not found"),
+        ("POST", format!("/rooms/{room}/health"), 400, "Participant ID is required"),
+    ] {
+        let answer = Conn::open(hub.addr()).ask(method, &path, &[("Connection", "close")], Some("{}")).answer();
+        assert_eq!(error(answer, status), text, "{method} {path}");
+    }
+    assert_eq!(error(hub.post(&format!("/rooms/{room}/health"), &json!({ "id": "b" })), 404), "Participant not found");
+    assert_eq!(hub.get(&path).expect(405).header("allow"), Some("POST, OPTIONS"));
+    error(Conn::open(hub.addr()).ask("POST", &path, &[("Connection", "close")], Some("[]")).answer(), 400);
+    let small = TestHub::limited(|limits| limits.body_bytes = 100);
+    error(small.post("/rooms", &json!({ "name": "x".repeat(500) })), 413);
+}
+
+#[test]
+fn an_id_belongs_to_one_of_the_planes_while_its_owner_is_up() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    join(&hub, &room, "d", "http://127.0.0.1:9");
+    let taken = hub.put(
+        &format!("/v1/rooms/{room}/participants/d"),
+        &json!({ "nickname": "x", "model": "m", "endpoint": "http://x" }),
+    );
+    assert_eq!(taken.expect(409).json()["error"]["code"], "PARTICIPANT_CONFLICT");
+    let _ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    let body = json!({ "id": "ann", "nickname": "A", "model": "m", "endpoint": "http://127.0.0.1:9" });
+    error(hub.post(&format!("/rooms/{room}/join"), &body), 409);
+}
+
+#[test]
+fn a_direct_participant_is_called_whole_and_streamed() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    join(&hub, &room, "alice", &format!("{}/v1/", provider.url()));
+    let old = hub.watch_legacy(&room);
+    let answer = hub.chat(&room, "model:m").expect(200);
+    assert_eq!((answer.json()["model"].as_str(), answer.header("x-gambi-participant")), (Some("m"), Some("alice")));
+    assert_eq!(old.next("llm:request"), json!({ "participantId": "alice", "model": "model:m" }));
+    let done = old.next("llm:complete");
+    assert_eq!(keys(&done), ["metrics", "model", "participantId"]);
+    assert!(hub.stream(&room, "alice").answer().text().ends_with("data: [DONE]\n\n"));
+    let before = provider.connections();
+    (0..10).for_each(|_| drop(hub.chat(&room, "alice").expect(200)));
+    assert_eq!(provider.connections(), before, "connections are used again");
+    assert_eq!(hub.get(&format!("/rooms/{room}/v1/models")).json()["data"][0]["gambi"]["connection"]["kind"], "direct");
+
+    provider.set(Script::Slam);
+    let failed = hub.chat(&room, "alice").expect(502).json();
+    assert!(failed["error"].as_str().unwrap().starts_with("Failed to proxy request: "));
+    let told = old.next("llm:error");
+    assert_eq!(keys(&told), ["error", "participantId"]);
+    provider.set(Script::StreamAndDie(vec!["data: 1\n\n".into()]));
+    let broken = hub.stream(&room, "alice").answer();
+    assert_eq!((broken.status, broken.whole, broken.text().as_str()), (200, false, "data: 1\n\n"));
+}
+
+#[test]
+fn hanging_up_on_a_direct_participant_leaves_its_provider() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+    join(&hub, &room, "alice", &provider.url());
+    for (number, script) in [
+        Script::Held(Box::new(Script::Echo)),
+        Script::StreamAndHang(vec!["data: 1\n\n".into()]),
+        Script::Endless("data: x\n\n".into()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        provider.set(script.clone());
+        let mut chat = hub.stream(&room, "alice");
+        provider.wait_for_request(number + 1);
+        assert_eq!(hub.participant(&room, "alice")["status"], "busy");
+        if number > 0 {
+            assert_eq!(chat.head().status, 200);
+            chat.chunk().unwrap();
+        }
+        chat.hang_up();
+        wait_until("the provider to be left", || provider.abandoned() == number + 1);
+        hub.wait_for_status(&room, "alice", "online");
+    }
+}
+
+#[test]
+fn responses_and_the_line_work_for_direct_participants_too() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let chat =
+        json!({ "choices": [{ "finish_reason": "stop", "message": { "role": "assistant", "content": "Hello" } }] });
+    let held = Script::Held(Box::new(Script::Answer { status: 200, kind: "application/json", body: chat.to_string() }));
+    let provider = FakeProvider::start(held);
+    provider.set_path("/v1/responses", Script::Missing);
+    join(&hub, &room, "alice", &provider.url());
+    let ask = || {
+        let mut conn = Conn::open(hub.addr());
+        conn.ask("POST", &format!("/rooms/{room}/v1/responses"), &[], Some(r#"{"model":"any","input":"Hi"}"#));
+        conn
+    };
+    let mut first = ask();
+    provider.wait_for_request(2);
+    let mut second = ask();
+    wait_until("the request to stand in line", || hub.hub.waiting() == 1);
+    provider.release();
+    provider.release();
+    assert_eq!(first.answer().expect(200).json()["output_text"], "Hello");
+    provider.release();
+    assert_eq!(second.answer().expect(200).json()["output_text"], "Hello");
+}
+
+#[test]
+fn health_checks_keep_a_direct_participant_online() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let old = hub.watch_legacy(&room);
+    join(&hub, &room, "alice", "http://127.0.0.1:9");
+    let beat = || hub.post(&format!("/rooms/{room}/health"), &json!({ "id": "alice" })).expect(200);
+    for _ in 0..4 {
+        hub.clock.advance(Duration::from_secs(20));
+        beat();
+        assert_eq!(hub.participant(&room, "alice")["status"], "online");
+    }
+    hub.clock.advance(Duration::from_secs(31));
+    assert_eq!(old.next("participant:offline"), json!({ "participantId": "alice" }));
+    assert_eq!(hub.chat(&room, "alice").expect(503).json()["error"], "Participant is offline");
+    assert_eq!(hub.chat(&room, "any").status, 404);
+    beat();
+    assert_eq!(hub.participant(&room, "alice")["status"], "online");
+    hub.delete(&format!("/rooms/{room}/leave/alice"));
+    assert!(old.raw().starts_with("event: participant:left\n"), "going offline was told once");
+}
+
+#[test]
+fn addresses_that_a_stranger_must_not_name_are_refused() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let ask = |hub: &TestHub, room: &str, endpoint: &str| {
+        let body = json!({ "id": "x", "nickname": "x", "model": "m", "endpoint": endpoint });
+        hub.post(&format!("/rooms/{room}/join"), &body)
+    };
+    for bad in [
+        "http://169.254.169.254/latest",
+        "http://[fe80::1]:80",
+        "http://8.8.8.8",
+        "http://0.0.0.0:1",
+        "http://[::ffff:169.254.1.1]",
+        "http://224.0.0.1",
+        "http://no-such-host.invalid",
+    ] {
+        assert!(error(ask(&hub, &room, bad), 403).contains("gambi participant join"), "{bad}");
+    }
+    for good in ["http://127.0.0.1:1", "http://localhost:1", "http://10.0.0.1", "http://[fd00::1]"] {
+        ask(&hub, &room, good).expect(201);
+    }
+    let any = TestHub::with(|options| options.direct = DirectPolicy::Any);
+    let room = any.room();
+    ask(&any, &room, "http://8.8.8.8").expect(201);
+    error(ask(&any, &room, "http://169.254.169.254"), 403);
+    let off = TestHub::with(|options| options.direct = DirectPolicy::Off);
+    error(ask(&off, &off.room(), "http://127.0.0.1:1"), 403);
+}
+
+#[test]
+fn redirects_are_passed_on_and_not_followed() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let secret = FakeProvider::start(Script::Echo);
+    let answer = format!(
+        "HTTP/1.1 307 Elsewhere\r\nLocation: {}/v1/chat/completions\r\nContent-Length: 0\r\n\r\n",
+        secret.url()
+    );
+    let provider = FakeProvider::start(Script::Raw(answer.into_bytes()));
+    join(&hub, &room, "alice", &provider.url());
+    assert_eq!(hub.chat(&room, "alice").status, 307);
+    assert!(secret.seen().is_empty());
+}
+
+#[test]
+fn a_room_is_deleted_by_its_host_alone() {
+    let hub = TestHub::start();
+    for plane in ["/v1/rooms", "/rooms"] {
+        let made = hub.post("/rooms", &json!({ "name": "x" })).json();
+        let (code, host) = (made["room"]["code"].as_str().unwrap(), made["hostId"].as_str().unwrap());
+        let mut ann = RawParticipant::join(&hub, code, "ann");
+        hub.wait_for_status(code, "ann", "online");
+        let (old, everywhere) = (hub.watch_legacy(code), hub.watch("/v1/events"));
+        let path = format!("{plane}/{code}");
+        assert_eq!(hub.delete(&path).status, 403);
+        let wrong = [("X-Gambi-Host-Id", "nobody"), ("Connection", "close")];
+        assert_eq!(Conn::open(hub.addr()).ask("DELETE", &path, &wrong, None).answer().status, 403);
+        let gone = if plane == "/rooms" {
+            let right = [("X-Gambi-Host-Id", host), ("Connection", "close")];
+            Conn::open(hub.addr()).ask("DELETE", &path, &right, None).answer()
+        } else {
+            let body = json!({ "hostId": host }).to_string();
+            Conn::open(hub.addr()).ask("DELETE", &path, &[("Connection", "close")], Some(&body)).answer()
+        };
+        assert_eq!(gone.status, 200);
+        assert_eq!(ann.closed(), 1000);
+        assert_eq!(old.next("room:deleted")["code"], code);
+        assert_eq!(everywhere.next("room.deleted")["code"], code);
+        old.wait_for_end();
+        assert_eq!(hub.delete(&path).status, 404);
+        assert_eq!(hub.get(&format!("/v1/rooms/{code}")).status, 404);
+    }
+}
+
+#[test]
+fn rooms_that_nobody_needs_go_when_told_to() {
+    let hub = TestHub::with(|options| options.empty_room_ttl = Some(Duration::from_secs(60)));
+    let room = hub.room();
+    join(&hub, &room, "alice", "http://127.0.0.1:9");
+    hub.clock.advance(Duration::from_secs(100));
+    hub.wait_for_status(&room, "alice", "offline");
+    hub.get(&format!("/v1/rooms/{room}")).expect(200);
+    hub.delete(&format!("/rooms/{room}/leave/alice")).expect(200);
+    hub.clock.advance(Duration::from_secs(61));
+    wait_until("the room to go", || hub.get(&format!("/v1/rooms/{room}")).status == 404);
+}
+
+#[test]
+fn declared_rooms_are_there_from_the_start() {
+    let bad = gambi::hub::Hub::bind(gambi::hub::HubOptions {
+        host: "127.0.0.1".into(),
+        port: 0,
+        rooms: vec![DeclaredRoom {
+            code: "LAB001".into(),
+            name: "x".into(),
+            password: Some(RoomPassword::Hashed("nonsense".into())),
+            defaults: None,
+        }],
+        ..Default::default()
+    });
+    assert!(bad.map(drop).unwrap_err().to_string().contains("LAB001"));
+    let hub = TestHub::with(|options| {
+        options.room_ttl = Some(Duration::from_secs(1));
+        options.rooms = vec![
+            DeclaredRoom { code: "lab001".into(), name: "Lab".into(), ..DeclaredRoom::default() },
+            DeclaredRoom {
+                code: "LAB002".into(),
+                name: "Shut".into(),
+                password: Some(RoomPassword::Plain("pw".into())),
+                defaults: None,
+            },
+        ];
+    });
+    hub.clock.advance(Duration::from_secs(100));
+    let provider = FakeProvider::start(Script::Echo);
+    let builder =
+        |room: &str| Session::builder(hub.url(), room).participant_id("p").model("m").endpoint(provider.url());
+    builder("LAB001").start().unwrap();
+    assert_eq!(builder("LAB002").start().map(drop).unwrap_err().status(), Some(401));
+    builder("LAB002").password("pw").start().unwrap();
+}
+
+#[test]
+fn curl_alone_can_play_a_participant() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "curl is missing, which CI does not allow");
+        return eprintln!("SKIPPED: curl");
+    }
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let provider = FakeProvider::start(Script::Echo);
+    let script = format!(
+        r#"set -e
+        json='Content-Type: application/json'
+        curl -sSf -X POST {url}/rooms/{room}/join -H "$json" -d '{{"id":"c","nickname":"C","model":"m","endpoint":"{}"}}'
+        curl -sSf -X POST {url}/rooms/{room}/health -H "$json" -d '{{"id":"c"}}'
+        curl -sSf {url}/rooms/{room}/v1/chat/completions -H "$json" -d '{{"model":"c","messages":[]}}'
+        curl -sSf -X DELETE {url}/rooms/{room}/leave/c"#,
+        provider.url()
+    );
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(r#"{"success":true}{"model":"m","messages":[]}{"success":true}"#), "{text}");
+}
