@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check build install clients tools rust
+.PHONY: demo test check build install clients real-model tools rust
 
 build: rust
 	$(CARGO) build --release
@@ -35,6 +35,13 @@ clients: build tools
 	mkdir -p $(CLIENTS)/node
 	npm install --silent --prefix $(CLIENTS)/node openai ai @ai-sdk/openai-compatible @ai-sdk/open-responses
 	LITELLM_LOCAL_MODEL_COST_MAP=True tests/clients/run.sh target/release/gambi $(CLIENTS)/venv/bin/python $(CLIENTS)/node
+
+# llama.cpp's server, built from PyPI (which takes minutes), with a tiny random model of our own making.
+real-model: build tools
+	@command -v g++ >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq g++; }
+	test -x $(CLIENTS)/llama/bin/python || python3 -m venv $(CLIENTS)/llama
+	$(CLIENTS)/llama/bin/python -m pip install --quiet "llama-cpp-python[server]" gguf openai
+	tests/clients/real_model.sh target/release/gambi $(CLIENTS)/llama/bin/python
 
 # A compiler, where there is none: Debian's rustup fetches the stable one.
 rust:
