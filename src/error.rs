@@ -54,6 +54,20 @@ pub enum Error {
         /// How.
         reason: String,
     },
+    /// No hub announces itself on the network, or none of those that do has a room.
+    NoHub,
+    /// No hub that was found has such a room.
+    NoSuchRoom {
+        /// The code or name that was looked for.
+        target: String,
+    },
+    /// Several rooms fit.
+    Ambiguous {
+        /// The code or name that was looked for.
+        target: String,
+        /// What fits.
+        matches: Vec<String>,
+    },
     /// A value that this program was given is wrong.
     Invalid {
         /// Which.
@@ -116,6 +130,9 @@ impl Error {
             Error::ModelMissing { available, .. } if !available.is_empty() => {
                 Some(format!("It has: {}.", available.join(", ")))
             }
+            Error::NoHub => Some("Start a hub with `gambi hub serve --mdns`, or name one with --hub URL.".into()),
+            Error::NoSuchRoom { .. } => Some("`gambi discover` lists the rooms that there are.".into()),
+            Error::Ambiguous { matches, .. } => Some(format!("Give the code or the hub: {}.", matches.join("; "))),
             Error::Bind { .. } => Some("Choose another with --port (0 lets the system choose) or --host.".into()),
             _ => None,
         }
@@ -142,6 +159,9 @@ impl fmt::Display for Error {
                 write!(f, "the provider at {endpoint} does not have the model \"{model}\"")
             }
             Error::Tunnel { reason } => write!(f, "the tunnel failed: {reason}"),
+            Error::NoHub => f.write_str("no hub was found on the network"),
+            Error::NoSuchRoom { target } => write!(f, "no hub on the network has a room \"{target}\""),
+            Error::Ambiguous { target, .. } => write!(f, "several rooms on the network are called \"{target}\""),
             Error::Invalid { what, reason } => write!(f, "{what} {reason}"),
             Error::System { what, reason } => write!(f, "{what} failed: {reason}"),
         }

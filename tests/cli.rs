@@ -113,7 +113,9 @@ impl Drop for Dir {
 #[test]
 fn help_and_version_are_there_for_everything() {
     assert!(run(&["--version"]).out.starts_with("gambi "));
-    for args in [&[][..], &["--help"], &["help"], &["room"], &["room", "--help"], &["hub", "serve", "-h"]] {
+    let start = run(&[]);
+    assert!(start.code == 0 && start.out.lines().count() == 6, "{}", start.out);
+    for args in [&["--help"][..], &["help"], &["room"], &["room", "--help"], &["hub", "serve", "-h"]] {
         let ran = run(args);
         let missing = args == ["room"];
         assert_eq!(ran.code, if missing { 2 } else { 0 }, "{args:?}: {}", ran.err);
@@ -545,4 +547,70 @@ fn rooms_are_declared_in_a_file() {
             "{args:?}"
         );
     }
+}
+
+#[test]
+fn a_room_is_talked_to_from_scripts() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let mut provider = Running::start(&["provider", "--port", "0"]);
+    let endpoint = provider.event("started")["url"].as_str().unwrap().to_owned();
+    let mut args = join_args(&url, &room, &endpoint);
+    args[9] = "echo";
+    args.push("--reconnect");
+    let mut join = Running::start(&args);
+    join.event("registered");
+    join.event("tunnel_connected");
+    let chat = |more: &[&str]| run(&[&["chat", "-H", &url, "-r", &room], more].concat());
+    assert!(chat(&["Hello there", "--format", "text"]).out.ends_with("You said: Hello there\n"));
+    let whole = chat(&["-m", "model:echo", "--system", "Be brief.", "Hello"]).json();
+    assert!(whole["choices"][0]["message"]["content"].as_str().unwrap().ends_with("Hello"));
+    let pieces = chat(&["--prompt", "Hello", "--format", "ndjson"]).out;
+    assert!(pieces.lines().count() > 3 && pieces.lines().all(|line| line.starts_with('{')), "{pieces}");
+    let mut piped =
+        gambi(&["chat", "-H", &url, "-r", &room, "--format", "text"]).stdin(Stdio::piped()).spawn().unwrap();
+    piped.stdin.take().unwrap().write_all(b"From a pipe\n").unwrap();
+    assert!(ran(piped.wait_with_output().unwrap()).out.ends_with("From a pipe\n"));
+    assert_eq!(chat(&[]).code, 2);
+    assert_eq!(chat(&["-m", "nobody", "Hi"]).code, 4);
+    assert_eq!(run(&["chat", "-H", "http://127.0.0.1:1", "-r", &room, "Hi"]).code, 3);
+    assert_eq!(run(&["models", "-H", &url, "-r", &room]).json()[0]["id"], "ann");
+    assert_eq!(run(&["participant", "list", "-H", &url, "-r", &room]).json()[0]["status"], "online");
+    assert!(run(&["participant", "list", "-H", &url, "-r", &room, "--format", "text"]).out.contains("ann"));
+    join.signal("-INT");
+    join.event("leaving");
+    join.event("left");
+    assert_eq!(join.end().code, 0);
+    assert_eq!(run(&["models", "-H", &url, "-r", &room, "--format", "ndjson"]).out, "");
+}
+
+#[test]
+fn a_room_is_deleted_with_its_hosts_id() {
+    let hub = TestHub::start();
+    let url = hub.url();
+    let made = run(&["room", "create", "-H", &url, "-n", "x"]).json();
+    let (code, host) = (made["room"]["code"].as_str().unwrap(), made["hostId"].as_str().unwrap());
+    assert_eq!(run(&["room", "delete", "-H", &url, "-c", code, "--host-id", "x"]).code, 3);
+    assert_eq!(run(&["room", "delete", "-H", &url, "-c", code, "--host-id", host]).json(), json!({ "success": true }));
+    assert_eq!(run(&["room", "delete", "-H", &url, "-c", code, "--host-id", host]).code, 4);
+}
+
+#[test]
+fn completions_complete() {
+    let complete = |line: &str| {
+        let script = format!(
+            "{}\nCOMP_WORDS=({line} \"$1\"); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _gambi; echo \"${{COMPREPLY[@]}}\"",
+            run(&["completions", "bash"]).out
+        );
+        let output = Command::new("bash").args(["-c", &script, "bash", ""]).output().expect("bash");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(complete("gambi").contains("room") && complete("gambi").contains("chat"));
+    assert!(complete("gambi room").contains("create") && !complete("gambi room").contains("serve"));
+    assert!(complete("gambi room create").contains("--password"));
+    for shell in ["zsh", "fish"] {
+        assert!(run(&["completions", shell]).out.contains("gambi"));
+    }
+    assert_eq!(run(&["completions", "tcsh"]).code, 2);
+    assert!(run(&["man"]).out.starts_with(".TH GAMBI 1"));
 }

@@ -53,7 +53,12 @@ const fn value(name: &'static str, short: Option<char>, value: &'static str, hel
 /// Flags that go with every command.
 pub static COMMON: &[&Flag] = &[&HUB, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
 
-static HUB: Flag = value("hub", Some('H'), "URL", "The hub [GAMBI_HUB; default http://localhost:3000]");
+static HUB: Flag = value(
+    "hub",
+    Some('H'),
+    "URL|auto",
+    "The hub, or `auto` to find it by mDNS [GAMBI_HUB; default http://localhost:3000]",
+);
 static ENV: Flag = value("env", None, "NAME", "An environment of the config file [GAMBI_ENV]");
 static FORMAT: Flag = value(
     "format",
@@ -117,6 +122,15 @@ static ROOM_TTL: Flag =
 static EMPTY_ROOM_TTL: Flag =
     value("empty-room-ttl", None, "TIME", "Remove rooms that nobody has been in for so long [default never]");
 static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
+
+static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
+static RECONNECT: Flag = switch("reconnect", "Join again whenever the session is lost, until stopped");
+static PROMPT: Flag = value("prompt", None, "PROMPT", "What to say; may stand alone, or come on stdin");
+static SELECTOR: Flag =
+    value("model", Some('m'), "SELECTOR", "A participant's id, a model, model:NAME, or any [default any]");
+static SYSTEM: Flag = value("system", Some('s'), "TEXT", "A leading instruction");
+static LISTEN: Flag = value("timeout", None, "TIME", "How long to listen [default 2s]");
+static SHELL: Flag = value("shell", None, "bash|zsh|fish", "For which shell; may stand alone");
 
 static ROOM_NAME: Flag = value("name", Some('n'), "NAME", "What to call the room");
 static NEW_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password that joining will ask for");
@@ -191,6 +205,7 @@ static JOIN: &[&Flag] = &[
     &CONCURRENCY,
     &ALIAS,
     &NO_SPECS,
+    &RECONNECT,
     &DRY_RUN,
 ];
 
@@ -242,6 +257,14 @@ pub static COMMANDS: &[Command] = &[
         examples: &[("A room by its code", "gambi room get --code ABC234")],
     },
     Command {
+        path: &["room", "delete"],
+        about: "Delete a room; its participants are disconnected",
+        positional: None,
+        flags: &[&CODE, &HOST_ID],
+        streams: false,
+        examples: &[("With what `room create` returned", "gambi room delete --code ABC234 --host-id 6f0c...")],
+    },
+    Command {
         path: &["participant", "join"],
         about: "Bring a local provider into a room, and serve it until stopped",
         positional: None,
@@ -260,6 +283,14 @@ pub static COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        path: &["participant", "list"],
+        about: "List a room's participants",
+        positional: None,
+        flags: &[&ROOM],
+        streams: false,
+        examples: &[("With status and model", "gambi participant list --room ABC234")],
+    },
+    Command {
         path: &["participant", "leave"],
         about: "Take a participant out of its room",
         positional: None,
@@ -274,6 +305,34 @@ pub static COMMANDS: &[Command] = &[
         flags: &[&ROOM, &PARTICIPANT],
         streams: false,
         examples: &[("Once", "gambi participant heartbeat -r ABC234 --participant-id ann-laptop")],
+    },
+    Command {
+        path: &["models"],
+        about: "List whoever can be talked to in a room",
+        positional: None,
+        flags: &[&ROOM],
+        streams: false,
+        examples: &[("Ids for a script", "gambi models -r ABC234 --format ndjson | jq -r .id")],
+    },
+    Command {
+        path: &["chat"],
+        about: "Talk to a room",
+        positional: Some(&PROMPT),
+        flags: &[&ROOM, &SELECTOR, &SYSTEM, &PROMPT],
+        streams: false,
+        examples: &[
+            ("One question", "gambi chat -r ABC234 'Why is the sky blue?'"),
+            ("A file", "gambi chat -r ABC234 -m model:llama3 --system 'Summarise.' < notes.txt"),
+            ("A conversation", "gambi chat -r ABC234"),
+        ],
+    },
+    Command {
+        path: &["discover"],
+        about: "Find the hubs of the network and their rooms",
+        positional: None,
+        flags: &[&LISTEN],
+        streams: false,
+        examples: &[("Listen for five seconds", "gambi discover --timeout 5s")],
     },
     Command {
         path: &["events", "watch"],
@@ -307,6 +366,22 @@ pub static COMMANDS: &[Command] = &[
         flags: &[&LOCAL_HOST, &DEMO_PORT, &DELAY, &ONCE],
         streams: true,
         examples: &[("Stay up and try it with curl", "gambi demo"), ("Check an installation", "gambi demo --once")],
+    },
+    Command {
+        path: &["completions"],
+        about: "Print completions for a shell",
+        positional: Some(&SHELL),
+        flags: &[&SHELL],
+        streams: false,
+        examples: &[("For bash", "source <(gambi completions bash)")],
+    },
+    Command {
+        path: &["man"],
+        about: "Print the man page",
+        positional: None,
+        flags: &[],
+        streams: false,
+        examples: &[("Read it", "gambi man | man -l -")],
     },
     Command {
         path: &["serve"],

@@ -12,6 +12,7 @@ use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
 use gambi::state::config::parse_config;
 
 use super::config_file::{self, Environment};
+use super::discover;
 use super::failure::Failure;
 use super::output::{Format, Output};
 use super::parse::Parsed;
@@ -134,8 +135,21 @@ impl<'v> Context<'v> {
         self.may_ask
     }
 
-    /// The hub's URL.
-    pub fn hub_url(&self) -> String {
+    /// The hub's URL; `auto` finds it by mDNS.
+    ///
+    /// # Errors
+    /// When it can't be found.
+    pub fn hub_url(&self) -> Result<String, Failure> {
+        let named = self.named_hub();
+        if named != "auto" {
+            return Ok(named);
+        }
+        let url = discover::auto(self, self.value("room").or(self.value("code")))?;
+        self.out.detail(&format!("found {url}"));
+        Ok(url)
+    }
+
+    fn named_hub(&self) -> String {
         self.value("hub")
             .map(str::to_owned)
             .or_else(|| self.variable("GAMBI_HUB"))
@@ -148,7 +162,7 @@ impl<'v> Context<'v> {
     /// # Errors
     /// When its URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
-        let client = Client::new(&self.hub_url())?;
+        let client = Client::new(&self.hub_url()?)?;
         self.out.detail(&format!("hub: {}", client.hub_url()));
         Ok(client)
     }

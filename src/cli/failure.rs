@@ -90,9 +90,11 @@ fn of_error(error: &Error) -> u8 {
             | Error::BadAnswer { .. }
             | Error::Provider { .. }
             | Error::ModelMissing { .. }
-            | Error::Tunnel { .. },
+            | Error::Tunnel { .. }
+            | Error::NoHub,
             _,
         ) => CONNECTION,
+        (Error::NoSuchRoom { .. } | Error::Ambiguous { .. }, _) => REFUSED,
         _ => UNEXPECTED,
     }
 }

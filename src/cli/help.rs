@@ -8,6 +8,16 @@ use super::parse::below;
 const INTRO: &str =
     "Rooms for the local LLMs of a network: a hub, participants on tunnels, one OpenAI-compatible address.";
 
+/// What a newcomer sees who types nothing but the name.
+pub const START: &str = "\
+gambi puts the local LLMs of a network in a room, at one OpenAI-compatible address.
+  gambi demo                                    see it work, all in one process
+  gambi hub serve --mdns                        start a hub; then, with its address as GAMBI_HUB:
+  gambi room create --name Lab                  make a room, and get its code
+  gambi participant join -r CODE --participant-id ME -m MODEL    bring your Ollama in
+  gambi chat -r CODE 'Hello!'                   talk to whoever is there (`gambi --help` has the rest)
+";
+
 const OUTRO: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 wrong usage, 3 no connection or no credentials, 4 refused by the hub's state.
 Values are taken from flags, then environment variables, then ~/.config/gambi/config.json, then the defaults.

@@ -1,9 +1,11 @@
 //! The command line: parse, then resolve, then act. It uses the library's public API only.
 
+mod chat;
 mod commands;
 mod config_file;
 mod context;
 mod demo;
+mod discover;
 mod events;
 mod failure;
 mod help;
@@ -14,6 +16,7 @@ mod participant;
 mod prompt;
 mod provider;
 mod room;
+mod shells;
 mod signals;
 mod values;
 
@@ -39,6 +42,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
 
 fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), Failure> {
     let parsed = match parse::parse(args)? {
+        Asked::Start => return output::line(help::START.trim_end()),
         Asked::Help(words) => return output::line(help::help(&words).trim_end()),
         Asked::Version => return output::line(concat!("gambi ", env!("CARGO_PKG_VERSION"))),
         Asked::Run(parsed) => parsed,
@@ -51,6 +55,13 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["room", "list"] | ["list"] => room::list(&context),
         ["room", "get"] => room::get(&context),
         ["participant", "join"] | ["join"] => participant::join(&context),
+        ["room", "delete"] => room::delete(&context),
+        ["participant", "list"] => participant::list(&context),
+        ["models"] => chat::models(&context),
+        ["chat"] => chat::chat(&context),
+        ["discover"] => discover::discover(&context),
+        ["completions"] => shells::completions(&context),
+        ["man"] => shells::man(&context),
         ["participant", "leave"] => participant::leave(&context),
         ["participant", "heartbeat"] => participant::heartbeat(&context),
         ["events", "watch"] => events::watch(&context),

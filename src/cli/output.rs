@@ -1,7 +1,8 @@
 //! Results on stdout in the format that was asked for, everything else on stderr. Nobody else in `cli` prints.
 
-use std::io::{Write, stderr, stdout};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -110,6 +111,36 @@ impl Output {
     /// When nobody reads it any more, or it can't be written.
     pub fn piece(&self, text: &str) -> Result<(), Failure> {
         write(text)
+    }
+
+    /// Whether one JSON value is wanted.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Does something, and tells a person at a terminal what it is if it takes longer than a second.
+    pub fn while_waiting<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
+        if self.quiet || !stderr().is_terminal() {
+            return work();
+        }
+        let (done, finished) = crossbeam_channel::bounded::<()>(0);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                if finished.recv_timeout(Duration::from_secs(1)) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+                    let _ = writeln!(stderr(), "{what}");
+                }
+            });
+            let value = work();
+            drop(done);
+            value
+        })
+    }
+
+    /// Something for a person to know, on stderr.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(stderr(), "{text}");
+        }
     }
 
     /// Something for a person who wants to know more, on stderr.

@@ -11,6 +11,8 @@ use super::failure::Failure;
 /// What the arguments ask for.
 #[derive(Debug)]
 pub enum Asked {
+    /// Nothing: how to start.
+    Start,
     /// Help on the commands whose paths begin so; on all of them where it is empty.
     Help(Vec<String>),
     /// The version.
@@ -88,7 +90,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure>
     match find(&words) {
         Some(command) => Ok(Asked::Run(Parsed { command, values })),
         None if words.first().is_some_and(|word| word == "help") => Ok(Asked::Help(words.split_off(1))),
-        None if words.is_empty() && values.is_empty() => Ok(Asked::Help(words)),
+        None if words.is_empty() && values.is_empty() => Ok(Asked::Start),
         None => {
             let next: Vec<_> = below(&words).iter().map(|c| c.name()).collect();
             Err(wrong("a command is missing", &words).hint(format!("There are: {}.", next.join(", "))))
@@ -114,9 +116,44 @@ pub fn below(words: &[String]) -> Vec<&'static Command> {
 fn check(words: &[String]) -> Result<(), Failure> {
     let rest = if words[0] == "help" { &words[1..] } else { words };
     if below(rest).is_empty() {
-        return Err(wrong(&format!("there is no command \"{}\"", rest.join(" ")), &[]));
+        let failure = wrong(&format!("there is no command \"{}\"", rest.join(" ")), &[]);
+        return Err(match nearest(rest) {
+            Some(command) => {
+                failure.hint(format!("Did you mean `gambi {command}`? `gambi --help` lists all commands."))
+            }
+            None => failure,
+        });
     }
     Ok(())
+}
+
+/// The command that was probably meant: few letters away, or one whose noun fits.
+fn nearest(words: &[String]) -> Option<String> {
+    let typed = words.join(" ");
+    let beginning = |command: &Command| command.path[..words.len().min(command.path.len())].join(" ");
+    let near = COMMANDS.iter().map(|command| (distance(&beginning(command), &typed), beginning(command)));
+    near.min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, _)| *distance * 3 <= typed.len())
+        .map(|(_, name)| name)
+}
+
+/// Letters to insert, drop, replace or swap with their neighbour to get from one text to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
 }
 
 fn flag(command: Option<&'static Command>, is: impl Fn(&Flag) -> bool) -> Option<&'static Flag> {
@@ -203,8 +240,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_meant_is_guessed() {
+        for (line, meant) in [
+            ("rom create", "room"),
+            ("hub sevre", "hub serve"),
+            ("particpant join", "participant"),
+            ("caht", "chat"),
+        ] {
+            let hint = run(line).unwrap_err().hint_text().unwrap();
+            assert!(hint.contains(meant), "{line}: {hint}");
+        }
+        assert!(!run("xyzzy").unwrap_err().hint_text().unwrap().contains("mean"));
+    }
+
+    #[test]
     fn help_and_version_win() {
-        assert!(matches!(run(""), Ok(Asked::Help(words)) if words.is_empty()));
+        assert!(matches!(run(""), Ok(Asked::Start)));
+        assert!(matches!(run("--help"), Ok(Asked::Help(words)) if words.is_empty()));
         assert!(matches!(run("room --help"), Ok(Asked::Help(words)) if words == ["room"]));
         assert!(matches!(run("help room create"), Ok(Asked::Help(words)) if words == ["room", "create"]));
         assert!(matches!(run("room create -h --nonsense"), Ok(Asked::Help(_))));

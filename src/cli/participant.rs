@@ -6,12 +6,12 @@ use crossbeam_channel::{Receiver, bounded, select};
 use serde_json::{Value, json};
 
 use gambi::client::Client;
-use gambi::participant::{Builder, CloseEvent, CloseReason, Session, machine_specs};
-use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, RuntimeConfig};
+use gambi::participant::{Builder, CloseEvent, CloseReason, Reconnect, Session, Step, machine_specs};
+use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, Participant, RuntimeConfig, Status};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::plain;
+use super::output::{plain, table};
 use super::room::redact;
 use super::signals::Signal;
 
@@ -37,11 +37,14 @@ pub fn join(context: &Context<'_>) -> Result<(), Failure> {
     if context.has("dry-run") {
         return plan.dry_run(context);
     }
+    if context.has("reconnect") {
+        return stay(context, &plan);
+    }
     if plan.password.is_none() && context.may_ask() && plan.client.rooms().get(&plan.room)?.password_protected {
         plan.password = context.password(true)?;
     }
     context.out.detail(&format!("probing {}", plan.endpoint));
-    let prepared = plan.builder().prepare()?;
+    let prepared = context.out.while_waiting("Asking the provider...", || plan.builder().prepare())?;
     let registration = prepared.registration();
     let data = json!({
         "participantId": plan.id, "nickname": registration.nickname, "room": plan.room, "hubUrl": plan.client.hub_url(),
@@ -70,6 +73,65 @@ pub fn join(context: &Context<'_>) -> Result<(), Failure> {
     serve(context, &plan, &session, &signals)
 }
 
+/// Joins, and joins again whenever the session is lost.
+fn stay(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
+    let signals = context.signals.listen();
+    let reconnect = Reconnect::new(plan.builder());
+    let (handle, out) = (reconnect.handle(), context.out);
+    let place = json!({ "participantId": plan.id, "room": plan.room });
+    let (asked, leaving) = bounded(1);
+    thread::Builder::new().name("stop".into()).spawn(move || {
+        if let Ok(signal) = signals.recv() {
+            let _ = asked.send(signal.to_string());
+            handle.close();
+        }
+    })?;
+    let closer = reconnect.handle();
+    let mut told = Ok(());
+    let ended = reconnect.run(|step| {
+        let telling = match step {
+            Step::Joined(session) => {
+                let data = json!({ "participant": session.participant(), "roomId": session.room_id() });
+                let text = format!("In the room {}, by tunnel. Leave with Ctrl-C.", plain(&plan.room));
+                out.event("registered", &data, "").and_then(|()| out.event("tunnel_connected", &place, &text))
+            }
+            Step::Lost(end) => lost(context, &end).map(|failure| context.out.note(&failure.to_string())),
+            Step::Waiting { error, pause } => {
+                let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                let text = format!("{error}; again in {:.1} s.", pause.as_secs_f64());
+                out.event("waiting", &json!({ "message": error.to_string(), "pauseMs": millis }), &text)
+            }
+            _ => Ok(()),
+        };
+        if telling.is_err() {
+            // Nobody reads the results any more.
+            closer.close();
+            told = telling;
+        }
+    });
+    told?;
+    ended?;
+    if let Ok(signal) = leaving.try_recv() {
+        let data = json!({ "signal": signal, "participantId": plan.id, "room": plan.room });
+        out.event("leaving", &data, &format!("{signal}: leaving."))?;
+    }
+    out.event("left", &place, "Left.")
+}
+
+/// Lists a room's participants.
+pub fn list(context: &Context<'_>) -> Result<(), Failure> {
+    let room = context.required("room")?;
+    let participants = context.client()?.participants(&room).list()?;
+    context.out.list(&participants, || {
+        if participants.is_empty() {
+            return "Nobody is there. `gambi participant join` brings somebody.".to_owned();
+        }
+        let status = |status: &Status| json!(status).as_str().unwrap_or_default().to_owned();
+        let row = |p: &Participant| vec![plain(&p.id), status(&p.status), plain(&p.model), plain(&p.nickname)];
+        table(&["ID", "STATUS", "MODEL", "NICKNAME"], &participants.iter().map(row).collect::<Vec<_>>())
+    })
+}
+
 /// Waits for the session's end, or for a signal to end it.
 fn serve(context: &Context<'_>, plan: &Plan, session: &Session, signals: &Receiver<Signal>) -> Result<(), Failure> {
     let (ended, end) = bounded(1);
@@ -85,7 +147,7 @@ fn serve(context: &Context<'_>, plan: &Plan, session: &Session, signals: &Receiv
             context.out.event("left", &json!({ "participantId": plan.id, "room": plan.room }), "Left.")
         }
         recv(end) -> end => {
-            let end = end.unwrap_or(CloseEvent { reason: CloseReason::Closed, error: None });
+            let end = end.unwrap_or_else(|_| CloseEvent::closed());
             Err(lost(context, &end)?)
         }
     }

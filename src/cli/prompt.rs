@@ -21,6 +21,11 @@ pub fn ask(label: &str) -> Result<String, Failure> {
     }
 }
 
+/// Reads a line of a conversation; `None` at its end.
+pub fn line(label: &str) -> Option<String> {
+    ask(label.trim_end_matches(": ")).ok()
+}
+
 /// Asks for a line that is not shown. The terminal shows again what is typed afterwards, Ctrl-C included.
 ///
 /// # Errors

@@ -26,8 +26,9 @@ pub fn create(context: &Context<'_>) -> Result<(), Failure> {
     context.out.result(&created, || {
         let code = &created.room.code;
         let hub = client.hub_url();
+        let host = &created.host_id;
         format!(
-            "Room {} is there, with the code {code}.\nJoin it:     gambi participant join --hub {hub} --room {code} --participant-id ID --model MODEL\nTalk to it:  {hub}/rooms/{code}/v1",
+            "Room {} is there, with the code {code}.\nDelete it:   gambi room delete --hub {hub} --code {code} --host-id {host}\nJoin it:     gambi participant join --hub {hub} --room {code} --participant-id ID --model MODEL\nTalk to it:  {hub}/rooms/{code}/v1",
             plain(&created.room.name)
         )
     })
@@ -90,6 +91,13 @@ pub fn get(context: &Context<'_>) -> Result<(), Failure> {
             plain(&room.name), room.code, room.participant_count, client.hub_url(), room.code
         )
     })
+}
+
+/// Deletes a room.
+pub fn delete(context: &Context<'_>) -> Result<(), Failure> {
+    let (code, host_id) = (context.required("code")?, context.required("host-id")?);
+    context.client()?.rooms().delete(&code, &host_id)?;
+    context.out.result(&json!({ "success": true }), || format!("The room {code} is gone."))
 }
 
 #[cfg(test)]

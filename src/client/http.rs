@@ -126,7 +126,9 @@ impl Http {
             Err(_) => {
                 let message = error.as_str().or_else(|| error["message"].as_str());
                 let message = message.map_or_else(|| format!("the hub answered {status}"), str::to_owned);
-                HubError { status, code: None, message, hint: None, details: None, request_id }
+                // The inference plane has its code beside the bare text.
+                let code = answer.remove("code").and_then(|code| serde_json::from_value(code).ok());
+                HubError { status, code, message, hint: None, details: None, request_id }
             }
         };
         Error::Hub(Box::new(refused))

@@ -1,13 +1,18 @@
 //! The SDK: a hub's management routes as methods. Blocking calls over ureq, each with a deadline.
 
+mod chat;
 mod events;
 pub(crate) mod http;
+mod watch;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+pub use chat::{Answer, Chat, ChatStream, Model, Room};
 pub use events::{EventStopper, EventStream};
 use http::Http;
+pub(crate) use watch::pause;
+pub use watch::{Watch, WatchStopper, Watched};
 
 use crate::error::Error;
 use crate::proto::management::{
@@ -67,7 +72,17 @@ impl Client {
         Participants { client: self, path: format!("/v1/rooms/{}/participants", http::encode(room)) }
     }
 
-    /// Watches the events of a room, or with `None` of the whole hub.
+    /// A room, to talk to whoever is in it.
+    pub fn room(&self, code: &str) -> Room {
+        Room::new(self.http.clone(), code)
+    }
+
+    /// Watches the events of a room, or with `None` of the whole hub, and connects again when the stream breaks.
+    pub fn watch(&self, room: Option<&str>) -> Watch {
+        Watch::new(self.clone(), room.map(str::to_owned))
+    }
+
+    /// Watches the events of a room, or with `None` of the whole hub, until the stream breaks.
     ///
     /// # Errors
     /// When the hub refuses, or can't be reached.
@@ -119,6 +134,15 @@ impl Rooms<'_> {
     /// When there is none with that code, or the hub can't be reached.
     pub fn get(&self, code: &str) -> Result<RoomSummary, Error> {
         self.0.get(&format!("/v1/rooms/{}", http::encode(code)))
+    }
+
+    /// Deletes a room. `host_id` is what making it returned.
+    ///
+    /// # Errors
+    /// When there is none with that code, the host is another, or the hub can't be reached.
+    pub fn delete(&self, code: &str, host_id: &str) -> Result<(), Error> {
+        let client = self.0.clone().with_header("X-Gambi-Host-Id", host_id);
+        client.call::<Success>("DELETE", &format!("/v1/rooms/{}", http::encode(code)), None).map(drop)
     }
 }
 

@@ -4,11 +4,13 @@
 
 mod probe;
 mod provider;
+mod reconnect;
 mod serve;
 mod session;
 mod specs;
 
 pub use probe::{Probe, probe};
+pub use reconnect::{Reconnect, ReconnectHandle, Step};
 pub use session::{Builder, CloseEvent, CloseReason, Joined, Prepared, Session, SessionHandle};
 pub use specs::machine_specs;
 

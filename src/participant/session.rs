@@ -80,6 +80,16 @@ pub struct CloseEvent {
     pub reason: CloseReason,
     /// The last error, where there was one.
     pub error: Option<Arc<Error>>,
+    /// The code with which the hub closed the tunnel, where it did (RFC 6455, section 7.4). With 1000 it was deliberate:
+    /// the participant was removed, its room deleted, or another tunnel took this one's place.
+    pub code: Option<u16>,
+}
+
+impl CloseEvent {
+    /// The end of a session that was asked to end.
+    pub fn closed() -> Self {
+        CloseEvent { reason: CloseReason::Closed, error: None, code: None }
+    }
 }
 
 impl Builder {
@@ -412,6 +422,12 @@ impl Session {
         self.handle.wait_until_closed()
     }
 
+    /// Ends a session that is lost already, without removing the participant: it is about to come back.
+    pub(super) fn abandon(&self) {
+        self.handle.0.removed.store(true, Ordering::SeqCst);
+        self.close();
+    }
+
     /// Removes the participant from its room, closes the tunnel, and waits until all is still. Safe to call twice, and
     /// after the tunnel is gone.
     pub fn close(&self) {
@@ -432,7 +448,7 @@ impl SessionHandle {
     /// Waits until the session is over.
     pub fn wait_until_closed(&self) -> CloseEvent {
         let _ = self.0.over.recv();
-        lock(&self.0.end).clone().unwrap_or(CloseEvent { reason: CloseReason::Closed, error: None })
+        lock(&self.0.end).clone().unwrap_or(CloseEvent::closed())
     }
 
     /// Removes the participant and closes the tunnel. After the first call it does nothing.
@@ -448,7 +464,11 @@ impl SessionHandle {
 impl Inner {
     /// Notes how the session ended, wakes everybody and closes the tunnel. The first end counts.
     fn end(&self, reason: CloseReason, error: Option<Error>) {
-        lock(&self.end).get_or_insert_with(|| CloseEvent { reason, error: error.map(Arc::new) });
+        self.end_with(reason, error, None);
+    }
+
+    fn end_with(&self, reason: CloseReason, error: Option<Error>, code: Option<u16>) {
+        lock(&self.end).get_or_insert_with(|| CloseEvent { reason, error: error.map(Arc::new), code });
         lock(&self.running).take();
         self.writer.close(CLOSE_NORMAL, reason.as_str());
     }
@@ -474,9 +494,9 @@ impl Inner {
                 }
                 Ok(Incoming::Binary(_) | Incoming::Alive) => self.note(),
                 Ok(Incoming::Closed { code, reason }) => {
-                    let code = code.map(|code| format!(" with {code}")).unwrap_or_default();
-                    let reason = format!("the hub closed it{code}: {reason}");
-                    self.end(CloseReason::TunnelClosed, Some(Error::Tunnel { reason }));
+                    let with = code.map(|code| format!(" with {code}")).unwrap_or_default();
+                    let reason = format!("the hub closed it{with}: {reason}");
+                    self.end_with(CloseReason::TunnelClosed, Some(Error::Tunnel { reason }), code);
                     return;
                 }
                 Err(error) => {

@@ -1,0 +1,95 @@
+//! `gambi chat` and `gambi models`.
+
+use std::io::{IsTerminal, Read, stdin};
+
+use serde_json::json;
+
+use gambi::client::{Chat, Room};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::{self, Output, plain, table};
+use super::prompt;
+
+/// Asks once, or holds a conversation where a person is there and gave no prompt.
+pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
+    let code = context.required("room")?;
+    let given = context.value("prompt").map(str::to_owned);
+    let room = context.client()?.room(&code);
+    let mut chat = room.chat().selector(context.value("model").unwrap_or("any"));
+    if let Some(system) = context.value("system") {
+        chat = chat.system(system);
+    }
+    match given {
+        Some(prompt) => once(context, chat.user(&prompt)),
+        None if context.may_ask() => converse(context, &room, chat),
+        None if stdin().is_terminal() => {
+            Err(Failure::usage("a prompt is missing").hint("Give it as `gambi chat ... \"PROMPT\"`."))
+        }
+        None => {
+            let mut prompt = String::new();
+            stdin().read_to_string(&mut prompt).map_err(|e| Failure::usage(format!("stdin cannot be read: {e}")))?;
+            if prompt.trim().is_empty() {
+                return Err(Failure::usage("the prompt on stdin is empty"));
+            }
+            once(context, chat.user(prompt.trim_end()))
+        }
+    }
+}
+
+fn once(context: &Context<'_>, chat: Chat) -> Result<(), Failure> {
+    let out = &context.out;
+    if out.is_json() {
+        let answer = out.while_waiting("Waiting for the answer...", || chat.send())?;
+        return output::line(&answer.json);
+    }
+    if out.is_text() {
+        say(out, chat)?;
+        return output::line("");
+    }
+    let mut stream = out.while_waiting("Waiting for a participant...", || chat.stream())?;
+    while let Some(json) = stream.next_json() {
+        output::line(&json?)?;
+    }
+    Ok(())
+}
+
+/// Prints an answer as it comes, and gives it back.
+fn say(out: &Output, chat: Chat) -> Result<String, Failure> {
+    let mut stream = out.while_waiting("Waiting for a participant...", || chat.stream())?;
+    let mut answer = String::new();
+    while let Some(piece) = out.while_waiting("Waiting for the answer...", || stream.next()) {
+        let piece = piece?;
+        answer.push_str(&piece);
+        // Line ends are the model's to set; nothing else that steers a terminal is.
+        let lines: Vec<String> = piece.split('\n').map(plain).collect();
+        out.piece(&lines.join("\n"))?;
+    }
+    Ok(answer)
+}
+
+fn converse(context: &Context<'_>, room: &Room, mut chat: Chat) -> Result<(), Failure> {
+    context.out.note(&format!("Talking to {}. An empty line or Ctrl-D ends it.", room.openai_base_url()));
+    while let Some(line) = prompt::line("> ").filter(|line| !line.trim().is_empty()) {
+        chat = chat.user(&line);
+        let answer = say(&context.out, chat.clone())?;
+        output::line("")?;
+        chat = chat.assistant(&answer);
+    }
+    Ok(())
+}
+
+/// Lists whoever can be talked to.
+pub fn models(context: &Context<'_>) -> Result<(), Failure> {
+    let code = context.required("room")?;
+    let models = context.client()?.room(&code).models()?;
+    let values: Vec<_> =
+        models.iter().map(|m| json!({ "id": m.id, "nickname": m.nickname, "model": m.model })).collect();
+    context.out.list(&values, || {
+        if models.is_empty() {
+            return "Nobody is there. `gambi participant join` brings somebody.".to_owned();
+        }
+        let rows: Vec<_> = models.iter().map(|m| vec![plain(&m.id), plain(&m.model), plain(&m.nickname)]).collect();
+        table(&["ID", "MODEL", "NICKNAME"], &rows)
+    })
+}

@@ -1,0 +1,146 @@
+//! `gambi completions` and `gambi man`, made from the table of commands.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::commands::{COMMANDS, COMMON, Command, Flag};
+use super::context::Context;
+use super::failure::Failure;
+use super::output;
+
+/// Prints a shell's completions.
+pub fn completions(context: &Context<'_>) -> Result<(), Failure> {
+    let shell = context.required("shell")?;
+    let script = match shell.as_str() {
+        "bash" => bash(),
+        "zsh" => format!("#compdef gambi\nautoload -U +X bashcompinit && bashcompinit\n{}", bash()),
+        "fish" => fish(),
+        _ => return Err(Failure::usage(format!("the shell must be bash, zsh or fish, not \"{shell}\""))),
+    };
+    output::line(script.trim_end())
+}
+
+/// Prints the man page.
+pub fn man(_: &Context<'_>) -> Result<(), Failure> {
+    output::line(man_page().trim_end())
+}
+
+/// What may follow the words so far.
+fn next_words(words: &[&str]) -> BTreeSet<&'static str> {
+    let begins = |c: &&Command| c.path.len() > words.len() && c.path.iter().zip(words).all(|(a, b)| a == b);
+    COMMANDS.iter().filter(begins).map(|c| c.path[words.len()]).collect()
+}
+
+fn flags(command: &Command) -> String {
+    let names: Vec<String> = command.all_flags().map(|flag| format!("--{}", flag.name)).collect();
+    names.join(" ")
+}
+
+fn joined(words: BTreeSet<&str>) -> String {
+    words.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+fn bash() -> String {
+    let mut cases = String::new();
+    for word in next_words(&[]) {
+        let next = joined(next_words(&[word]));
+        if !next.is_empty() {
+            let _ = writeln!(cases, "    {word}) words=\"{next} --help\" ;;");
+        }
+    }
+    for command in COMMANDS {
+        let _ = writeln!(cases, "    \"{}\") words=\"{}\" ;;", command.name(), flags(command));
+    }
+    let common: Vec<String> = COMMON.iter().map(|flag| format!("--{}", flag.name)).collect();
+    format!(
+        "_gambi() {{\n  local cur=${{COMP_WORDS[COMP_CWORD]}} path= word words=\n  \
+         for word in \"${{COMP_WORDS[@]:1:COMP_CWORD-1}}\"; do\n    case $word in -*) break ;; esac\n    \
+         path=\"${{path:+$path }}$word\"\n  done\n  case $path in\n    \"\") words=\"{} {}\" ;;\n{cases}  esac\n  \
+         COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n}}\ncomplete -o default -F _gambi gambi gambiarra\n",
+        joined(next_words(&[])),
+        common.join(" ")
+    )
+}
+
+fn fish() -> String {
+    let mut out = String::from("complete -c gambi -f\n");
+    for word in next_words(&[]) {
+        let _ = writeln!(out, "complete -c gambi -n __fish_use_subcommand -a {word}");
+        for next in next_words(&[word]) {
+            let _ = writeln!(
+                out,
+                "complete -c gambi -n '__fish_seen_subcommand_from {word}; and not __fish_seen_subcommand_from {}' -a {next}",
+                joined(next_words(&[word]))
+            );
+        }
+    }
+    for command in COMMANDS {
+        let seen: Vec<String> = command.path.iter().map(|word| format!("__fish_seen_subcommand_from {word}")).collect();
+        for flag in command.all_flags() {
+            let short = flag.short.map(|short| format!(" -s {short}")).unwrap_or_default();
+            let value = if flag.value.is_some() { " -r -F" } else { "" };
+            let help = flag.help.replace('\'', "\\'");
+            let _ = writeln!(
+                out,
+                "complete -c gambi -n '{}' -l {}{short}{value} -d '{help}'",
+                seen.join("; and "),
+                flag.name
+            );
+        }
+    }
+    out
+}
+
+/// Text as roff takes it.
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
+}
+
+fn man_page() -> String {
+    let mut out = format!(
+        ".TH GAMBI 1 \"\" \"gambi {}\" \"User Commands\"\n.SH NAME\ngambi \\- rooms for the local LLMs of a network\n\
+         .SH SYNOPSIS\n.B gambi\n.I COMMAND\n[\\fIflags\\fR]\n.SH COMMON FLAGS\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    man_flags(&mut out, COMMON);
+    out.push_str(".SH COMMANDS\n");
+    for command in COMMANDS {
+        let _ = writeln!(out, ".SS gambi {}\n{}.", roff(&command.name()), roff(command.about));
+        man_flags(&mut out, command.flags);
+        for (what, line) in command.examples {
+            let _ = writeln!(out, ".PP\n{}:\n.PP\n.RS 4\n{}\n.RE", roff(what), roff(line));
+        }
+    }
+    out.push_str(
+        ".SH EXIT STATUS\n0 done, 1 unexpected, 2 wrong usage, 3 no connection or no credentials, 4 refused by the hub's \
+         state.\n.SH FILES\n~/.config/gambi/config.json\n",
+    );
+    out
+}
+
+fn man_flags(out: &mut String, flags: &[&Flag]) {
+    for flag in flags {
+        let short = flag.short.map(|short| format!("\\-{short}, ")).unwrap_or_default();
+        let value = flag.value.map(|value| format!(" \\fI{}\\fR", roff(value))).unwrap_or_default();
+        let _ = writeln!(out, ".TP\n\\fB{short}\\-\\-{}\\fR{value}\n{}", roff(flag.name), roff(flag.help));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_and_flag_is_in_all_of_them() {
+        for text in [bash(), fish(), man_page()] {
+            for command in COMMANDS {
+                for flag in command.all_flags() {
+                    let roffed = roff(flag.name);
+                    assert!(text.contains(flag.name) || text.contains(&roffed), "{} --{}", command.name(), flag.name);
+                }
+                assert!(command.path.iter().all(|word| text.contains(word)));
+            }
+        }
+    }
+}
