@@ -12,7 +12,7 @@ use gambi::participant::Session;
 use gambi::provider::{Provider, ProviderOptions};
 use serde_json::Value;
 
-use support::TestHub;
+use support::{TestHub, python, skip};
 
 /// A hub, a room, and the echo provider behind a tunnel.
 struct Lab {
@@ -42,11 +42,6 @@ impl Lab {
     }
 }
 
-fn skip(what: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped, which CI does not allow: {what}");
-    eprintln!("SKIPPED: {what}");
-}
-
 fn text(output: &Output) -> String {
     assert!(
         output.status.success(),
@@ -55,22 +50,6 @@ fn text(output: &Output) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// Python with a package in it, or why not.
-fn python(package: &str) -> Result<PathBuf, String> {
-    let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("venv");
-    let python = venv.join("bin/python");
-    let run = |command: &mut Command| match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    if run(Command::new(&python).args(["-c", &format!("import {package}")])).is_err() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
-    }
-    Ok(python)
 }
 
 const OPENAI: &str = r#"

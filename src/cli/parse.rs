@@ -241,12 +241,9 @@ mod tests {
 
     #[test]
     fn what_was_meant_is_guessed() {
-        for (line, meant) in [
-            ("rom create", "room"),
-            ("hub sevre", "hub serve"),
-            ("particpant join", "participant"),
-            ("caht", "chat"),
-        ] {
+        for (line, meant) in
+            [("rom create", "room"), ("hub sevre", "hub serve"), ("particpant join", "participant"), ("caht", "chat")]
+        {
             let hint = run(line).unwrap_err().hint_text().unwrap();
             assert!(hint.contains(meant), "{line}: {hint}");
         }

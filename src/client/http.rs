@@ -31,6 +31,7 @@ pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duratio
         .timeout_global(whole)
         .timeout_per_read(silence)
         .proxy(None)
+        .tls_config(crate::trust::for_http())
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)

@@ -4,6 +4,7 @@
 
 mod mux;
 mod socket;
+mod tls;
 
 pub use mux::{LostReason, Pending, Piece, Routed, Router};
 pub use socket::{

@@ -19,6 +19,8 @@ use tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader, Utf8Bytes};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
+use super::tls;
+
 /// How long a reader waits before it looks whether its tunnel is being closed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long a close may wait for a writer that is at work, and for its own write.
@@ -188,7 +190,7 @@ pub fn serve(stream: Arc<TcpStream>, read_ahead: Vec<u8>, limits: Limits) -> io:
 /// A tunnel's two ends, and the headers of the 101 that opened it.
 pub type Connected = (Reader, Writer, Vec<(String, String)>);
 
-/// Opens a tunnel: a `ws://` URL, more request headers, and the time that all of it may take. Gives the headers of the
+/// Opens a tunnel: a `ws://` or `wss://` URL, more request headers, and the time that all of it may take. Gives the headers of the
 /// 101 too.
 ///
 /// # Errors
@@ -220,21 +222,32 @@ pub fn connect(
 }
 
 fn dial(uri: &tungstenite::http::Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
-    if uri.scheme_str() != Some("ws") {
-        return Err(ConnectError::Url("only ws:// is supported".into()));
-    }
+    let secure = match uri.scheme_str() {
+        Some("ws") => false,
+        Some("wss") => true,
+        _ => return Err(ConnectError::Url("it must begin with ws:// or wss://".into())),
+    };
     let host = uri.host().ok_or_else(|| ConnectError::Url("it names no host".into()))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses = (host, uri.port_u16().unwrap_or(80)).to_socket_addrs().map_err(ConnectError::Io)?;
+    let addresses =
+        (host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 })).to_socket_addrs().map_err(ConnectError::Io)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         let left = remaining(deadline).map_err(ConnectError::Io)?;
         match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) if secure => return secured(stream, host, deadline).map_err(ConnectError::Io),
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(ConnectError::Io(last))
+}
+
+fn secured(stream: TcpStream, host: &str, deadline: Instant) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(remaining(deadline)?))?;
+    stream.set_write_timeout(Some(remaining(deadline)?))?;
+    tls::wrap(stream, host)
 }
 
 fn handshake_failed<R: tungstenite::handshake::HandshakeRole>(error: tungstenite::HandshakeError<R>) -> ConnectError {

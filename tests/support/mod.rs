@@ -8,12 +8,14 @@ mod hub;
 mod raw;
 mod runtime;
 mod scripted;
+mod tools;
 
 pub use fake_hub::{FakeHub, Part};
 pub use hub::{TestHub, Watcher, registration};
 pub use raw::{Conn, Response, request};
 pub use runtime::RawParticipant;
 pub use scripted::{FakeProvider, Script};
+pub use tools::{python, skip};
 
 use std::time::{Duration, Instant};
 

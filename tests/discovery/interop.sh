@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# mDNS with others' implementations, in two network namespaces joined by two cables. Usage: interop.sh GAMBI PYTHON, where
+# PYTHON has zeroconf. Needs root, iproute2, avahi-daemon, avahi-utils and dbus. What it starts and makes ends with it.
+set -euo pipefail
+gambi=$1 python=$2
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+a=gambi-a-$$ b=gambi-b-$$
+trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; ip netns del $a 2>/dev/null || true; ip netns del $b 2>/dev/null || true; rm -rf "$work"' EXIT
+
+until_there() { for _ in $(seq 200); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done; echo "waited in vain for $2" >&2; cat "$1" >&2; exit 1; }
+say() { echo "ok   $1"; }
+
+ip netns add "$a"
+ip netns add "$b"
+ip -n "$a" link set lo up
+ip -n "$b" link set lo up
+for n in 0 1; do
+  ip link add "a$n" netns "$a" type veth peer name "b$n" netns "$b"
+  ip -n "$a" addr add "10.77.$n.1/24" dev "a$n"
+  ip -n "$b" addr add "10.77.$n.2/24" dev "b$n"
+  ip -n "$a" link set "a$n" up
+  ip -n "$b" link set "b$n" up
+done
+
+# Ours, on two interfaces, as others see it.
+ip netns exec "$a" "$gambi" hub serve --port 3000 --mdns --room LAB001=Lab --format ndjson > "$work/hub" &
+hub=$!
+until_there "$work/hub" mdns_registered
+ip netns exec "$b" "$python" "$here/others.py" browse > "$work/zeroconf" &
+until_there "$work/zeroconf" "found gambi-hub-3000._gambi._tcp.local. 10.77.0.1 3000 http 1.0"
+say "python-zeroconf sees the hub"
+
+export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$work/bus"
+cat > "$work/bus.conf" <<CONF
+<busconfig><type>session</type><listen>$DBUS_SYSTEM_BUS_ADDRESS</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy></busconfig>
+CONF
+dbus-daemon --config-file="$work/bus.conf" --nofork &
+for _ in $(seq 100); do test -S "$work/bus" && break; sleep 0.1; done
+ip netns exec "$b" avahi-daemon --no-drop-root --no-chroot --no-rlimits --file=/dev/null > "$work/avahi-daemon" 2>&1 &
+until_there "$work/avahi-daemon" "Server startup complete"
+ip netns exec "$b" timeout 15 avahi-browse --resolve --parsable _gambi._tcp > "$work/avahi" &
+until_there "$work/avahi" '^=;b0;IPv4;gambi-hub-3000;.*;10.77.0.1;3000;'
+until_there "$work/avahi" '^=;b1;IPv4;gambi-hub-3000;.*;10.77.1.1;3000;'
+grep -q '"version=1.0"' "$work/avahi" && grep -q '"protocol=http"' "$work/avahi"
+say "avahi-browse sees the hub, on both interfaces"
+
+# Others' hubs as we see them, and ours; its goodbye too.
+ip netns exec "$b" "$python" "$here/others.py" announce 3000 > "$work/announced" &
+ip netns exec "$b" "$gambi" hub serve --port 3000 --room SHOP01=Shop --format ndjson > "$work/other" &
+until_there "$work/announced" announced
+until_there "$work/other" started
+ip netns exec "$a" "$gambi" discover --timeout 3s --format ndjson > "$work/found"
+grep -q '"name":"other-hub".*SHOP01' "$work/found" || { cat "$work/found"; exit 1; }
+say "a hub that python-zeroconf announces is found, with its rooms"
+ip netns exec "$b" "$gambi" discover --timeout 3s --format ndjson > "$work/found"
+grep -q '"name":"gambi-hub-3000".*LAB001' "$work/found" || { cat "$work/found"; exit 1; }
+test "$(ip netns exec "$b" "$gambi" room get --hub auto --code LAB001 --format ndjson | grep -c '"name":"Lab"')" = 1
+say "--hub auto finds the hub that has the room"
+kill -INT "$hub"
+wait "$hub"
+until_there "$work/zeroconf" "gone gambi-hub-3000"
+ip netns exec "$b" "$gambi" discover --timeout 1s --format ndjson > "$work/found"
+if grep -q gambi-hub-3000 "$work/found"; then cat "$work/found"; exit 1; fi
+say "a goodbye is honoured"

@@ -1,0 +1,26 @@
+//! Tools from outside: Python's packages come from a virtual environment under `target/` that is made on first use.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Says that a test was skipped; with `CI=true` that is a failure.
+pub fn skip(what: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped, which CI does not allow: {what}");
+    eprintln!("SKIPPED: {what}");
+}
+
+/// Python with a package in it, or why not.
+pub fn python(package: &str) -> Result<PathBuf, String> {
+    let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("venv");
+    let python = venv.join("bin/python");
+    let run = |command: &mut Command| match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    if run(Command::new(&python).args(["-c", &format!("import {package}")])).is_err() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
+    }
+    Ok(python)
+}
