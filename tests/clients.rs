@@ -183,7 +183,8 @@ while True:
     if not data:
         break
     seen += data
-    if seen.endswith(b": ") and seen.count(b": ") > 0 and asked < len(answers):
+    prompt = seen.endswith((b": ", b"\n> ")) and not seen.endswith(b"You said: ")
+    if prompt and asked < len(answers):
         hidden = not termios.tcgetattr(fd)[3] & termios.ECHO
         sys.stderr.write("hidden\n" if hidden else "shown\n")
         os.write(fd, answers[asked].encode() + b"\n")
@@ -210,4 +211,17 @@ fn a_person_at_a_terminal_is_asked_for_what_is_missing() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "shown\nhidden\n");
     let room = &hub.client.rooms().list().unwrap()[0];
     assert!(room.name == "My lab" && room.password_protected);
+}
+
+#[test]
+fn a_person_at_a_terminal_holds_a_conversation() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skip("python3, which plays the person");
+    }
+    let lab = Lab::open();
+    let args = ["chat", "--hub", &lab.hub.url(), "--room", &lab.room, "--", "First", "Second", ""];
+    let output =
+        Command::new("python3").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).output().unwrap();
+    let seen = text(&output);
+    assert!(seen.contains("You said: First\r\n> ") && seen.contains("You said: Second\r\n> "), "{seen}");
 }

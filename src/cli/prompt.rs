@@ -11,19 +11,19 @@ use super::signals::Signals;
 /// # Errors
 /// When there is no answer.
 pub fn ask(label: &str) -> Result<String, Failure> {
+    line(&format!("{label}: ")).ok_or_else(|| Failure::usage("no answer was given"))
+}
+
+/// Reads a line behind a prompt; `None` at the end of input.
+pub fn line(prompt: &str) -> Option<String> {
     let mut err = stderr().lock();
-    let _ = write!(err, "{label}: ");
+    let _ = write!(err, "{prompt}");
     let _ = err.flush();
     let mut line = String::new();
     match stdin().read_line(&mut line) {
-        Ok(n) if n > 0 => Ok(line.trim_end_matches(['\r', '\n']).to_owned()),
-        _ => Err(Failure::usage("no answer was given")),
+        Ok(n) if n > 0 => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
+        _ => None,
     }
-}
-
-/// Reads a line of a conversation; `None` at its end.
-pub fn line(label: &str) -> Option<String> {
-    ask(label.trim_end_matches(": ")).ok()
 }
 
 /// Asks for a line that is not shown. The terminal shows again what is typed afterwards, Ctrl-C included.

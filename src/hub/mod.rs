@@ -6,6 +6,7 @@ mod admission;
 mod answer;
 mod attach;
 mod auth;
+mod builder;
 mod clock;
 mod direct;
 mod events;
@@ -34,6 +35,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
+pub use builder::HubBuilder;
 pub use clock::Clock;
 use shared::Shared;
 
@@ -159,7 +161,14 @@ impl Default for HubOptions {
 }
 
 /// A hub that is serving. Dropping it shuts it down.
-pub struct Hub {
+pub struct Hub(HubHandle);
+
+/// A hub as seen from elsewhere: a signal's thread, another part of the program. Copies mean the same hub, and do not
+/// keep it up.
+#[derive(Clone)]
+pub struct HubHandle(Arc<Inner>);
+
+struct Inner {
     running: Running,
     shared: Arc<Shared>,
     monitor: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
@@ -192,37 +201,68 @@ impl Hub {
             .name("monitor".into())
             .spawn(move || monitor::run(&watched, &stopped))
             .map_err(failed)?;
-        Ok(Hub { running, shared, monitor: Mutex::new(Some((stop, monitor))) })
+        Ok(Hub(HubHandle(Arc::new(Inner { running, shared, monitor: Mutex::new(Some((stop, monitor))) }))))
+    }
+
+    /// A hub that is being set up.
+    ///
+    /// ```
+    /// let hub = gambi::hub::Hub::builder().host("127.0.0.1").port(0).room("LAB001", "Lab").start()?;
+    /// let handle = hub.handle();
+    /// println!("http://{}", hub.addr());
+    /// std::thread::spawn(move || handle.shutdown()).join().unwrap();
+    /// # Ok::<(), gambi::Error>(())
+    /// ```
+    pub fn builder() -> HubBuilder {
+        HubBuilder::default()
+    }
+
+    /// A handle that shuts it down from elsewhere.
+    pub fn handle(&self) -> HubHandle {
+        self.0.clone()
     }
 
     /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
-        self.running.local_addr()
+        self.0.addr()
     }
 
     /// Connections that are open now.
     pub fn connections(&self) -> usize {
-        self.running.connections()
+        self.0.0.running.connections()
     }
 
     /// Requests that wait in line for a participant now.
     pub fn waiting(&self) -> usize {
-        self.shared.registry().waiting()
+        self.0.0.shared.registry().waiting()
     }
 
     /// Goes down: no new connections, tunnels closed with 1001, watchers' streams ended, two seconds for answers that
     /// are under way. Safe to call twice.
     pub fn shutdown(&self) {
-        let monitor = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.shutdown();
+    }
+}
+
+impl HubHandle {
+    /// The address it listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.0.running.local_addr()
+    }
+
+    /// As [`Hub::shutdown`].
+    pub fn shutdown(&self) {
+        let hub = &self.0;
+        let monitor = hub.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((stop, thread)) = monitor {
             drop(stop);
             let _ = thread.join();
         }
-        self.shared.watchers.close();
-        for tunnel in self.shared.tunnels.all() {
+        hub.shared.watchers.close();
+        for tunnel in hub.shared.tunnels.all() {
             tunnel.close(CLOSE_GOING_AWAY, "The hub is going down", LostReason::Closed);
         }
-        self.running.shutdown(GRACE);
+        hub.running.shutdown(GRACE);
     }
 }
 

@@ -1,0 +1,96 @@
+//! Setting up a hub step by step. What each step means is told by [`HubOptions`].
+
+use std::time::Duration;
+
+use super::{DeclaredRoom, DirectPolicy, Hub, HubOptions, Limits, Patience, RoomPassword};
+use crate::error::Error;
+
+/// A hub that is being set up. Made by [`Hub::builder`].
+#[derive(Debug, Clone, Default)]
+#[must_use = "a hub serves once it is started"]
+pub struct HubBuilder(HubOptions);
+
+impl HubBuilder {
+    /// Address to listen on; all interfaces unless told otherwise.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.0.host = host.into();
+        self
+    }
+
+    /// Port to listen on; 3000 unless told otherwise, 0 lets the system choose.
+    pub fn port(mut self, port: u16) -> Self {
+        self.0.port = port;
+        self
+    }
+
+    /// What a connection may cost.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.0.limits = limits;
+        self
+    }
+
+    /// How long requests wait, and how many.
+    pub fn patience(mut self, patience: Patience) -> Self {
+        self.0.patience = patience;
+        self
+    }
+
+    /// Allowed origin of browsers' requests; all unless told otherwise.
+    pub fn cors(mut self, origin: impl Into<String>) -> Self {
+        self.0.cors = Some(origin.into());
+        self
+    }
+
+    /// How the hub is reached from outside, such as `https://hub.example`.
+    pub fn public_url(mut self, url: impl Into<String>) -> Self {
+        self.0.public_url = Some(url.into());
+        self
+    }
+
+    /// Which endpoints of older clients the hub calls.
+    pub fn direct(mut self, policy: DirectPolicy) -> Self {
+        self.0.direct = policy;
+        self
+    }
+
+    /// A room that is there from the start.
+    pub fn room(self, code: &str, name: &str) -> Self {
+        self.declare(DeclaredRoom { code: code.into(), name: name.into(), ..DeclaredRoom::default() })
+    }
+
+    /// A room with a password that is there from the start.
+    pub fn protected_room(self, code: &str, name: &str, password: RoomPassword) -> Self {
+        self.declare(DeclaredRoom {
+            code: code.into(),
+            name: name.into(),
+            password: Some(password),
+            ..DeclaredRoom::default()
+        })
+    }
+
+    /// A room that is there from the start, with all that it can have.
+    pub fn declare(mut self, room: DeclaredRoom) -> Self {
+        self.0.rooms.push(room);
+        self
+    }
+
+    /// Removes rooms that nobody has used for so long.
+    pub fn room_ttl(mut self, time: Duration) -> Self {
+        self.0.room_ttl = Some(time);
+        self
+    }
+
+    /// Removes rooms that nobody has been in for so long.
+    pub fn empty_room_ttl(mut self, time: Duration) -> Self {
+        self.0.empty_room_ttl = Some(time);
+        self
+    }
+
+    /// Binds, and serves from then on.
+    ///
+    /// # Errors
+    /// As [`Hub::bind`].
+    pub fn start(self) -> Result<Hub, Error> {
+        Hub::bind(self.0)
+    }
+}
