@@ -118,6 +118,14 @@ impl Error {
         }
     }
 
+    /// Machine-readable particulars of the hub's refusal, such as the field that is wrong: JSON.
+    pub fn details(&self) -> Option<String> {
+        match self {
+            Error::Hub(error) => error.details.as_ref().map(Value::to_string),
+            _ => None,
+        }
+    }
+
     /// What to do about it, where that is known.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -76,7 +76,17 @@ fn a_room_is_deleted_by_its_host() {
     let code = &made.room.code;
     assert_eq!(hub.client.rooms().delete(code, "nobody").unwrap_err().status(), Some(403));
     hub.client.rooms().delete(code, &made.host_id).unwrap();
+    let nameless = gambi::proto::management::CreateRoom::default();
+    assert_eq!(hub.client.rooms().create(&nameless).unwrap_err().details().unwrap(), r#"{"required":["name"]}"#);
     assert_eq!(hub.client.rooms().get(code).unwrap_err().status(), Some(404));
+}
+
+#[test]
+fn a_call_has_a_deadline() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    let client = client.with_timeout(std::time::Duration::from_millis(100));
+    assert!(matches!(client.health(), Err(Error::Unreachable { .. })));
 }
 
 #[test]

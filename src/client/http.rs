@@ -66,6 +66,10 @@ impl Http {
         })
     }
 
+    pub fn with_timeout(self, whole: Duration) -> Self {
+        Http { agent: agent(CONNECT.min(whole), Some(whole), None), ..self }
+    }
+
     /// A successful answer's status and body.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Vec<u8>), Error> {
         let answer = self.send(&self.agent, method, path, body)?;

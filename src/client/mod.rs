@@ -49,6 +49,13 @@ impl Client {
         self
     }
 
+    /// How long a whole call may take; thirty seconds unless told otherwise. Streams have none.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: std::time::Duration) -> Self {
+        self.http = self.http.with_timeout(timeout);
+        self
+    }
+
     /// The hub's URL, without a trailing slash.
     pub fn hub_url(&self) -> &str {
         &self.http.base

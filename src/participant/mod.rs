@@ -2,6 +2,7 @@
 //!
 //! The provider's credentials are seen in `provider` and nowhere else.
 
+mod join;
 mod probe;
 mod provider;
 mod reconnect;
@@ -9,9 +10,10 @@ mod serve;
 mod session;
 mod specs;
 
+pub use join::{Builder, Joined, Prepared};
 pub use probe::{Probe, probe};
 pub use reconnect::{Reconnect, ReconnectHandle, Step};
-pub use session::{Builder, CloseEvent, CloseReason, Joined, Prepared, Session, SessionHandle};
+pub use session::{CloseEvent, CloseReason, Session, SessionHandle};
 pub use specs::machine_specs;
 
 use crate::error::Error;

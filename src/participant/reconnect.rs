@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::session::{Builder, CloseEvent, CloseReason, Session, SessionHandle};
+use super::join::Builder;
+use super::session::{CloseEvent, CloseReason, Session, SessionHandle};
 use crate::client::pause;
 use crate::error::Error;
 use crate::proto::tunnel::CLOSE_NORMAL;

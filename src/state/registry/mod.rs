@@ -6,14 +6,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use super::config::merge;
 use super::event::{Event, EventKind};
 use super::health::Health;
 use super::id::{self, ParticipantId, RoomCode, Secret};
-use super::pick::{self, Refusal, Want};
-use super::room::{Member, Profile, Reach, Room, Ticket, Tunnel, Waiting};
+use super::room::{Member, Profile, Reach, Room, Ticket, Tunnel};
 use super::{Now, Random};
 use crate::proto::management::{Heartbeat, Participant, RoomSummary, RuntimeConfig, Status, TIMEOUT_SECS, TOKEN_SECS};
+
+mod lives;
+mod places;
+
+pub use lives::{Deleted, NotDeleted, RoomLives};
+pub use places::{Outcome, PickError, Picked};
 
 /// The rooms of a hub.
 #[derive(Debug, Default)]
@@ -46,35 +50,6 @@ pub struct NewRoom {
     pub defaults: Option<RuntimeConfig>,
     /// Its code, where the operator declared it.
     pub code: Option<RoomCode>,
-}
-
-/// How long rooms stay that nobody needs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RoomLives {
-    /// After their last use, milliseconds.
-    pub unused: Option<u64>,
-    /// After their last participant, milliseconds.
-    pub empty: Option<u64>,
-}
-
-/// A room that was deleted, for whoever closes its tunnels.
-#[derive(Debug)]
-pub struct Deleted {
-    /// Its code.
-    pub code: RoomCode,
-    /// Numbers of its members.
-    pub serials: Vec<u64>,
-    /// Numbers of those who waited in its line.
-    pub waiting: Vec<u64>,
-}
-
-/// Why a room is not deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotDeleted {
-    /// There is none.
-    Missing,
-    /// Only its host may.
-    NotHost,
 }
 
 /// Why a participant can't register.
@@ -110,27 +85,6 @@ pub struct Opened {
     pub tunnel: u64,
     /// Where the tunnel's thread notes each message: milliseconds since the epoch.
     pub seen: Arc<AtomicU64>,
-}
-
-/// A participant that has been given a request. The place must be given back with [`Registry::release`].
-#[derive(Debug, Clone)]
-pub struct Picked {
-    /// Its room.
-    pub code: RoomCode,
-    /// Its id.
-    pub id: ParticipantId,
-    /// The member's number.
-    pub serial: u64,
-    /// What it said of itself.
-    pub profile: Profile,
-    /// Its config over its room's.
-    pub config: RuntimeConfig,
-    /// Whether the request named it, and so can go to nobody else.
-    pub named: bool,
-    /// Whether Responses requests must be put into chat completions for it.
-    pub wants_chat: bool,
-    /// How the hub reaches it.
-    pub reach: Reach,
 }
 
 /// A participant that was removed, for whoever closes its tunnel.
@@ -330,200 +284,6 @@ impl Registry {
         }
         events
     }
-
-    /// Deletes a room, for whoever can name its host.
-    ///
-    /// # Errors
-    /// [`NotDeleted`].
-    pub fn delete_room(&mut self, code: &str, host_id: &str, now: Now) -> Result<(Deleted, Vec<Event>), NotDeleted> {
-        let room = self.room(code).map_err(|_| NotDeleted::Missing)?;
-        if room.host_id != host_id {
-            return Err(NotDeleted::NotHost);
-        }
-        let code = room.code.clone();
-        self.take_room(&code, now).ok_or(NotDeleted::Missing)
-    }
-
-    fn take_room(&mut self, code: &RoomCode, now: Now) -> Option<(Deleted, Vec<Event>)> {
-        let room = self.rooms.remove(code)?;
-        self.waiting -= room.line.len();
-        let deleted = Deleted {
-            code: code.clone(),
-            serials: room.members.values().map(|member| member.serial).collect(),
-            waiting: room.line.iter().map(|waiting| waiting.number).collect(),
-        };
-        let kind = EventKind::RoomDeleted(room.summary());
-        Some((deleted, vec![Event { at: now.wall, room: code.clone(), kind }]))
-    }
-
-    /// Deletes the rooms that nobody has needed for as long as `lives` says.
-    pub fn expire_rooms(&mut self, lives: RoomLives, now: Now) -> (Vec<Deleted>, Vec<Event>) {
-        if lives == RoomLives::default() {
-            return (Vec::new(), Vec::new());
-        }
-        for room in self.rooms.values_mut().filter(|room| !room.members.is_empty()) {
-            room.inhabited = now.mono;
-        }
-        let past = |since: u64, life: Option<u64>| life.is_some_and(|life| now.mono.saturating_sub(since) >= life);
-        let over =
-            |room: &&Room| !room.declared && (past(room.used, lives.unused) || past(room.inhabited, lives.empty));
-        let codes: Vec<RoomCode> = self.rooms.values().filter(over).map(|room| room.code.clone()).collect();
-        let (mut deleted, mut events) = (Vec::new(), Vec::new());
-        for (room, event) in codes.iter().filter_map(|code| self.take_room(code, now)) {
-            deleted.push(room);
-            events.extend(event);
-        }
-        (deleted, events)
-    }
-
-    /// Finds a participant for a request, and gives it a place there.
-    ///
-    /// # Errors
-    /// [`PickError`].
-    pub fn pick(&mut self, code: &str, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, PickError> {
-        let room = self.room_mut(code).map_err(PickError::Missing)?;
-        room.used = now.mono;
-        room.take_place(want, now, random).map_err(PickError::Refused)
-    }
-
-    /// A participant that a request goes to beside those that take a place.
-    ///
-    /// # Errors
-    /// [`PickError`]; a member with another number is another participant, and so missing.
-    pub fn peek(&self, code: &str, id: &str, serial: u64) -> Result<Picked, PickError> {
-        let room = self.room(code).map_err(PickError::Missing)?;
-        let member = room.members.values().find(|m| m.id.as_str() == id && m.serial == serial);
-        let member = member.ok_or(PickError::Missing(Missing::Participant))?;
-        match (member.is_connected(), member.is_up()) {
-            (false, _) => Err(PickError::Refused(Refusal::NoTunnel)),
-            (_, false) => Err(PickError::Refused(Refusal::Offline)),
-            _ => Ok(room.picked(member, true)),
-        }
-    }
-
-    /// Puts a request in its room's line, unless `limit` wait there already. Its number comes with its turn, out of
-    /// [`Registry::settle`].
-    ///
-    /// # Errors
-    /// [`PickError`].
-    pub fn wait(&mut self, code: &str, want: Want, limit: usize) -> Result<u64, PickError> {
-        let number = self.waiting_so_far + 1;
-        let room = self.room_mut(code).map_err(PickError::Missing)?;
-        if room.line.len() >= limit {
-            return Err(PickError::LineFull);
-        }
-        room.line.push(Waiting { number, want });
-        self.waiting_so_far = number;
-        self.waiting += 1;
-        Ok(number)
-    }
-
-    /// Requests that wait now, in all rooms.
-    pub fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// Takes a request out of the line. False when its turn has come already.
-    pub fn leave_line(&mut self, code: &str, number: u64) -> bool {
-        let Ok(room) = self.room_mut(code) else { return false };
-        let before = room.line.len();
-        room.line.retain(|waiting| waiting.number != number);
-        let left = room.line.len() < before;
-        self.waiting -= usize::from(left);
-        left
-    }
-
-    /// Gives those who wait their turn, first come first served: a place, or the reason why they need not wait any
-    /// longer. To be called after every change that may have freed a place or taken somebody away.
-    pub fn settle(&mut self, now: Now, random: Random<'_>) -> Vec<(u64, Result<Picked, Refusal>)> {
-        let mut turns = Vec::new();
-        if self.waiting == 0 {
-            return turns;
-        }
-        for room in self.rooms.values_mut().filter(|room| !room.line.is_empty()) {
-            for waiting in std::mem::take(&mut room.line) {
-                match room.take_place(&waiting.want, now, random) {
-                    Err(Refusal::Busy) => room.line.push(waiting),
-                    turn => turns.push((waiting.number, turn)),
-                }
-            }
-        }
-        self.waiting -= turns.len();
-        turns
-    }
-
-    /// Gives a place back. Of a participant that has left meanwhile there is none.
-    pub fn release(&mut self, picked: &Picked) {
-        if let Some(member) = self.picked_mut(picked) {
-            member.in_flight = member.in_flight.saturating_sub(1);
-        }
-    }
-
-    /// Notes how a participant has served a request.
-    pub fn note(&mut self, picked: &Picked, outcome: Outcome, now: Now) {
-        if let Some(member) = self.picked_mut(picked) {
-            match outcome {
-                Outcome::Served { ttft_ms } => member.health.served(ttft_ms),
-                Outcome::Failed => member.health.failed(now.mono),
-                Outcome::NoResponses => member.no_responses = true,
-            }
-        }
-    }
-
-    fn picked_mut(&mut self, picked: &Picked) -> Option<&mut Member> {
-        let room = self.rooms.get_mut(&picked.code);
-        room.and_then(|room| room.members.get_mut(&picked.id)).filter(|member| member.serial == picked.serial)
-    }
-}
-
-impl Room {
-    fn take_place(&mut self, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, Refusal> {
-        let (member, named) = pick::pick(self, want, now.mono, random)?;
-        let picked = self.picked(member, named);
-        if let Some(member) = self.members.get_mut(&picked.id) {
-            member.in_flight += 1;
-        }
-        Ok(picked)
-    }
-
-    fn picked(&self, member: &Member, named: bool) -> Picked {
-        let none = RuntimeConfig::default();
-        Picked {
-            code: self.code.clone(),
-            id: member.id.clone(),
-            serial: member.serial,
-            profile: member.profile.clone(),
-            config: merge(&member.profile.config, self.defaults.as_ref().unwrap_or(&none)),
-            named,
-            wants_chat: member.wants_chat(),
-            reach: member.reach,
-        }
-    }
-}
-
-/// How a participant has served a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// It answered.
-    Served {
-        /// Time to first token, milliseconds.
-        ttft_ms: u64,
-    },
-    /// It failed, and it was not the client's doing.
-    Failed,
-    /// Its provider has no Responses API.
-    NoResponses,
-}
-
-/// Why a request goes to nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PickError {
-    /// There is no such room.
-    Missing(Missing),
-    /// Nobody in it takes the request.
-    Refused(Refusal),
-    /// Nobody in it takes the request now, and too many wait already.
-    LineFull,
 }
 
 impl Member {
@@ -561,5 +321,4 @@ impl Member {
 }
 
 #[cfg(test)]
-#[path = "registry_tests.rs"]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::management::{Capabilities, Specs, Support};
-use crate::state::pick::Need;
+use crate::state::pick::{Need, Refusal, Want};
 
 fn at(seconds: u64) -> Now {
     Now { wall: 1_000_000 + seconds * 1000, mono: seconds * 1000 }

@@ -1,0 +1,83 @@
+//! Rooms that end: deleted by their host, or because nobody needs them.
+
+use super::super::Now;
+use super::super::event::{Event, EventKind};
+use super::super::id::RoomCode;
+use super::super::room::Room;
+use super::Registry;
+
+/// How long rooms stay that nobody needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomLives {
+    /// After their last use, milliseconds.
+    pub unused: Option<u64>,
+    /// After their last participant, milliseconds.
+    pub empty: Option<u64>,
+}
+
+/// A room that was deleted, for whoever closes its tunnels.
+#[derive(Debug)]
+pub struct Deleted {
+    /// Its code.
+    pub code: RoomCode,
+    /// Numbers of its members.
+    pub serials: Vec<u64>,
+    /// Numbers of those who waited in its line.
+    pub waiting: Vec<u64>,
+}
+
+/// Why a room is not deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotDeleted {
+    /// There is none.
+    Missing,
+    /// Only its host may.
+    NotHost,
+}
+
+impl Registry {
+    /// Deletes a room, for whoever can name its host.
+    ///
+    /// # Errors
+    /// [`NotDeleted`].
+    pub fn delete_room(&mut self, code: &str, host_id: &str, now: Now) -> Result<(Deleted, Vec<Event>), NotDeleted> {
+        let room = self.room(code).map_err(|_| NotDeleted::Missing)?;
+        if room.host_id != host_id {
+            return Err(NotDeleted::NotHost);
+        }
+        let code = room.code.clone();
+        self.take_room(&code, now).ok_or(NotDeleted::Missing)
+    }
+
+    fn take_room(&mut self, code: &RoomCode, now: Now) -> Option<(Deleted, Vec<Event>)> {
+        let room = self.rooms.remove(code)?;
+        self.waiting -= room.line.len();
+        let deleted = Deleted {
+            code: code.clone(),
+            serials: room.members.values().map(|member| member.serial).collect(),
+            waiting: room.line.iter().map(|waiting| waiting.number).collect(),
+        };
+        let kind = EventKind::RoomDeleted(room.summary());
+        Some((deleted, vec![Event { at: now.wall, room: code.clone(), kind }]))
+    }
+
+    /// Deletes the rooms that nobody has needed for as long as `lives` says.
+    pub fn expire_rooms(&mut self, lives: RoomLives, now: Now) -> (Vec<Deleted>, Vec<Event>) {
+        if lives == RoomLives::default() {
+            return (Vec::new(), Vec::new());
+        }
+        for room in self.rooms.values_mut().filter(|room| !room.members.is_empty()) {
+            room.inhabited = now.mono;
+        }
+        let past = |since: u64, life: Option<u64>| life.is_some_and(|life| now.mono.saturating_sub(since) >= life);
+        let over =
+            |room: &&Room| !room.declared && (past(room.used, lives.unused) || past(room.inhabited, lives.empty));
+        let codes: Vec<RoomCode> = self.rooms.values().filter(over).map(|room| room.code.clone()).collect();
+        let (mut deleted, mut events) = (Vec::new(), Vec::new());
+        for (room, event) in codes.iter().filter_map(|code| self.take_room(code, now)) {
+            deleted.push(room);
+            events.extend(event);
+        }
+        (deleted, events)
+    }
+}
