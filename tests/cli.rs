@@ -614,3 +614,68 @@ fn completions_complete() {
     assert_eq!(run(&["completions", "tcsh"]).code, 2);
     assert!(run(&["man"]).out.starts_with(".TH GAMBI 1"));
 }
+
+#[test]
+fn a_hub_that_is_told_to_stop_lets_requests_end_and_takes_no_new_ones() {
+    let mut hub = Running::start(&["hub", "serve", "--host", "127.0.0.1", "--port", "0", "--room", "LAB001=Lab"]);
+    let started = hub.event("started");
+    let (url, port) = (started["hubUrl"].as_str().unwrap().to_owned(), started["port"].as_u64().unwrap());
+    let addr = std::net::SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
+    let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+    let builder = gambi::participant::Session::builder(&url, "LAB001").participant_id("ann").model("m");
+    let session = builder.concurrency(2).endpoint(provider.url()).start().unwrap();
+    let path = "/rooms/LAB001/v1/chat/completions";
+    let body = r#"{"model":"any","messages":[]}"#;
+    let mut chat = support::Conn::open(addr);
+    chat.ask("POST", path, &[], Some(body));
+    provider.wait_for_request(1);
+    // The one that has come stays held; others that come before the hub has heard the signal are answered.
+    provider.set(Script::Echo);
+    hub.signal("-TERM");
+    hub.event("signal_received");
+    wait_until("new requests to be refused", || {
+        let refused = support::request(addr, "POST", path, Some(body));
+        refused.status == 503 && refused.header("retry-after").is_some()
+    });
+    provider.release();
+    assert_eq!(chat.answer().expect(200).json()["model"], "m");
+    hub.event("stopped");
+    assert_eq!(hub.end().code, 0);
+    assert_eq!(session.wait_until_closed().reason.as_str(), "tunnel_closed");
+}
+
+#[test]
+fn a_hubs_key_comes_from_a_file_or_the_environment() {
+    let dir = Dir::new("key");
+    let file = dir.file("key", "k3y-from-a-file\n");
+    let mut hub = Running::start(&[
+        "hub",
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--room",
+        "LAB001=Lab",
+        "--key-file",
+        &file,
+    ]);
+    let url = hub.event("started")["hubUrl"].as_str().unwrap().to_owned();
+    assert_eq!(run(&["room", "list", "-H", &url]).code, 3);
+    assert_eq!(run(&["room", "list", "-H", &url, "--key-file", &file]).code, 0);
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let with_key = |args: &[&str]| {
+        let mut command = gambi(args);
+        command.env("GAMBI_HUB_KEY", "k3y-from-a-file");
+        command
+    };
+    let mut child = with_key(&join_args(&url, "LAB001", &endpoint)).spawn().unwrap();
+    let mut join = Running { lines: BufReader::new(child.stdout.take().unwrap()), child };
+    for kind in ["prepared", "registered", "tunnel_connected"] {
+        assert!(!join.event(kind).to_string().contains("k3y"));
+    }
+    let list = ran(with_key(&["models", "-H", &url, "-r", "LAB001"]).output().unwrap());
+    assert_eq!(list.json()[0]["id"], "ann");
+    assert_eq!(run(&["room", "list", "-H", &url, "--key-file", "/no/such/file"]).code, 2);
+}

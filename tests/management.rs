@@ -2,10 +2,12 @@
 
 mod support;
 
+use gambi::hub::HubKey;
+use gambi::participant::Session;
 use gambi::proto::management::CreateRoom;
 use serde_json::{Value, json};
 
-use support::{Conn, RawParticipant, TestHub, registration};
+use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, registration};
 
 fn body() -> Value {
     json!({ "nickname": "Ann", "model": "llama3", "endpoint": "http://localhost:11434" })
@@ -237,4 +239,36 @@ fn an_upsert_leaves_a_live_tunnel_as_it_is() {
     assert_eq!(hub.participant(&room, "ann")["status"], "online");
     ann.send(&json!({ "type": "tunnel.ping", "timestamp": 1 }));
     assert_eq!(ann.receive()["type"], "tunnel.pong");
+}
+
+#[test]
+fn a_hub_with_a_key_asks_everybody_for_it() {
+    let hub = TestHub::with(|options| options.key = HubKey::new("k3y"));
+    let ask = |path: &str, headers: &[(&str, &str)]| {
+        let headers: Vec<_> = headers.iter().copied().chain([("Connection", "close")]).collect();
+        Conn::open(hub.addr()).ask("GET", path, &headers, None).answer()
+    };
+    for path in ["/v1/rooms", "/rooms", "/health", "/v1/events", "/rooms/ABC234/v1/models", "/nothing"] {
+        for headers in [&[][..], &[("Authorization", "Bearer no")], &[("Authorization", "k3y")], &[("x-api-key", "k3")]]
+        {
+            let refused = ask(path, headers);
+            assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Bearer")), "{path}");
+        }
+    }
+    assert_eq!(ask("/v1/rooms", &[("Authorization", "bearer k3y")]).status, 200);
+    assert_eq!(ask("/rooms", &[("x-api-key", "k3y")]).status, 200);
+    assert_eq!(ask("/v1/health", &[]).status, 200);
+
+    let client = gambi::client::Client::new(&hub.url()).unwrap().with_key("k3y");
+    let room = client.rooms().create(&CreateRoom { name: "Lab".into(), ..CreateRoom::default() }).unwrap().room.code;
+    let provider = FakeProvider::start(Script::Echo);
+    let builder = || Session::builder(hub.url(), &room).participant_id("ann").model("m").endpoint(provider.url());
+    assert_eq!(builder().start().map(drop).unwrap_err().status(), Some(401));
+    let _session = builder().hub_key("k3y").start().unwrap();
+    assert!(client.room(&room).chat().user("Hi").send().is_ok());
+    let seen = provider.wait_for_request(1);
+    assert!(seen.header("authorization").is_none(), "the hub's key is no business of the provider's");
+    for bad in ["", "  ", "two words", "l\u{f6}sung"] {
+        assert!(HubKey::new(bad).is_none(), "{bad:?}");
+    }
 }

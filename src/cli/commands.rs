@@ -51,13 +51,20 @@ const fn value(name: &'static str, short: Option<char>, value: &'static str, hel
 }
 
 /// Flags that go with every command.
-pub static COMMON: &[&Flag] = &[&HUB, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
+pub static COMMON: &[&Flag] =
+    &[&HUB, &KEY_FILE, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
 
 static HUB: Flag = value(
     "hub",
     Some('H'),
     "URL|auto",
     "The hub, or `auto` to find it by mDNS [GAMBI_HUB; default http://localhost:3000]",
+);
+static KEY_FILE: Flag = value(
+    "key-file",
+    None,
+    "FILE",
+    "The hub's key: what `hub serve` asks of everybody, and what the others show [GAMBI_HUB_KEY]",
 );
 static ENV: Flag = value("env", None, "NAME", "An environment of the config file [GAMBI_ENV]");
 static FORMAT: Flag = value(
@@ -104,6 +111,12 @@ static FIRST_BYTE_TIMEOUT: Flag =
     value("first-byte-timeout", None, "TIME", "Time for an answer's first byte [default 600s]");
 static ANSWER_TIMEOUT: Flag = value("idle-timeout", None, "TIME", "Longest silence within an answer [default 300s]");
 
+static DRAIN_TIMEOUT: Flag = value(
+    "drain-timeout",
+    None,
+    "TIME",
+    "Time for requests under way once a signal has come; 0 cuts them off [default 30s]",
+);
 static DIRECT: Flag = value(
     "direct",
     None,
@@ -190,6 +203,7 @@ static SERVE: &[&Flag] = &[
     &QUEUE_LIMIT,
     &FIRST_BYTE_TIMEOUT,
     &ANSWER_TIMEOUT,
+    &DRAIN_TIMEOUT,
     &DRY_RUN,
 ];
 static JOIN: &[&Flag] = &[

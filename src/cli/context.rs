@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use gambi::client::Client;
+use gambi::hub::HubKey;
 use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
 use gambi::state::config::parse_config;
 
@@ -149,6 +150,25 @@ impl<'v> Context<'v> {
         Ok(url)
     }
 
+    /// The hub's key, where there is one.
+    ///
+    /// # Errors
+    /// When its file can't be read, or it could not be sent.
+    pub fn key(&self) -> Result<Option<String>, Failure> {
+        let key = match self.value("key-file") {
+            Some(path) => {
+                let wrong = |e| Failure::usage(format!("--key-file: {path} cannot be read: {e}"));
+                Some(std::fs::read_to_string(path).map_err(wrong)?)
+            }
+            None => self.variable("GAMBI_HUB_KEY"),
+        };
+        let Some(key) = key else { return Ok(None) };
+        match HubKey::new(&key) {
+            Some(_) => Ok(Some(key.trim().to_owned())),
+            None => Err(Failure::usage("the hub's key must be one word of printable ASCII")),
+        }
+    }
+
     fn named_hub(&self) -> String {
         self.value("hub")
             .map(str::to_owned)
@@ -163,6 +183,7 @@ impl<'v> Context<'v> {
     /// When its URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
         let client = Client::new(&self.hub_url()?)?;
+        let client = self.key()?.iter().fold(client, |client, key| client.with_key(key));
         self.out.detail(&format!("hub: {}", client.hub_url()));
         Ok(client)
     }

@@ -7,12 +7,19 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use gambi::hub::{DeclaredRoom, DirectPolicy, Hub, HubOptions, Limits, Patience, RoomPassword};
+use gambi::hub::{DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Patience, RoomPassword};
 use gambi::state::config::parse_config;
 
 use super::context::Context;
 use super::failure::Failure;
 use super::values;
+
+/// How long requests under way may take to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn time_or_none(text: &str) -> Option<Duration> {
+    if text == "0" { Some(Duration::ZERO) } else { values::time(text) }
+}
 
 /// Runs a hub until a signal comes.
 pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
@@ -24,6 +31,8 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     if context.has("dry-run") {
         return dry_run(context, &options, mdns);
     }
+    let drain_timeout = context.parsed("drain-timeout", time_or_none, "a time such as 30s, or 0")?;
+    let drain_timeout = drain_timeout.unwrap_or(DRAIN_TIMEOUT);
     let signals = context.signals.listen();
     let (host, public_url) = (options.host.clone(), options.public_url.clone());
     let hub = Hub::bind(options)?;
@@ -35,9 +44,11 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     // The sender lives as long as the process: there is always a signal to wait for.
     if let Ok(signal) = signals.recv() {
         let data = json!({ "signal": signal.to_string() });
-        context.out.event("signal_received", &data, &format!("{signal}: going down."))?;
+        context.out.event("signal_received", &data, &format!("{signal}: going down. A second one ends at once."))?;
         drop(announcement);
-        hub.shutdown();
+        if !hub.drain(drain_timeout) {
+            context.out.note("Some requests were cut off: they did not end in time.");
+        }
         context.out.event("stopped", &data, "Stopped.")?;
     }
     Ok(())
@@ -57,6 +68,7 @@ fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         patience: patience(context)?,
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
+        key: context.key()?.as_deref().and_then(HubKey::new),
         direct: context.parsed("direct", direct, "off, private or any")?.unwrap_or(standard.direct),
         room_ttl: context.time("room-ttl")?,
         empty_room_ttl: context.time("empty-room-ttl")?,
@@ -139,10 +151,9 @@ fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
 
 fn patience(context: &Context<'_>) -> Result<Patience, Failure> {
     let standard = Patience::default();
-    let queue = |text: &str| if text == "0" { Some(Duration::ZERO) } else { values::time(text) };
     let limit = |text: &str| text.parse().ok();
     Ok(Patience {
-        queue: context.parsed("queue-timeout", queue, "a time such as 30s, or 0")?.unwrap_or(standard.queue),
+        queue: context.parsed("queue-timeout", time_or_none, "a time such as 30s, or 0")?.unwrap_or(standard.queue),
         queue_limit: context.parsed("queue-limit", limit, "a whole number")?.unwrap_or(standard.queue_limit),
         first_byte: context.time("first-byte-timeout")?.unwrap_or(standard.first_byte),
         idle: context.time("idle-timeout")?.unwrap_or(standard.idle),
@@ -167,7 +178,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let (limits, patience) = (&options.limits, &options.patience);
     let data = json!({
         "dryRun": true, "host": options.host, "port": options.port, "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "direct": format!("{:?}", options.direct).to_lowercase(),
+        "publicUrl": options.public_url, "key": options.key.is_some(), "direct": format!("{:?}", options.direct).to_lowercase(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
         "roomTtlMs": options.room_ttl.map(millis), "emptyRoomTtlMs": options.empty_room_ttl.map(millis),
         "limits": {

@@ -29,6 +29,7 @@ struct Plan {
     concurrency: u32,
     aliases: Vec<String>,
     specs: bool,
+    key: Option<String>,
 }
 
 /// Joins a room and serves it until a signal comes or the session is lost.
@@ -182,6 +183,7 @@ impl Plan {
             concurrency: concurrency(context)?,
             aliases: context.values("alias").to_vec(),
             specs,
+            key: context.key()?,
             room,
             id,
             model,
@@ -202,6 +204,9 @@ impl Plan {
         }
         if let Some(config) = &self.config {
             builder = builder.config(config.clone());
+        }
+        if let Some(key) = &self.key {
+            builder = builder.hub_key(key);
         }
         if self.concurrency > 1 {
             builder = builder.concurrency(self.concurrency);

@@ -49,6 +49,12 @@ impl Client {
         self
     }
 
+    /// The hub's key, where it asks for one.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> Self {
+        self.with_header("Authorization", &format!("Bearer {key}"))
+    }
+
     /// How long a whole call may take; thirty seconds unless told otherwise. Streams have none.
     #[must_use]
     pub fn with_timeout(mut self, timeout: std::time::Duration) -> Self {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DeclaredRoom, DirectPolicy, Hub, HubOptions, Limits, Patience, RoomPassword};
+use super::{DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Patience, RoomPassword};
 use crate::error::Error;
 
 /// A hub that is being set up. Made by [`Hub::builder`].
@@ -44,6 +44,12 @@ impl HubBuilder {
     /// How the hub is reached from outside, such as `https://hub.example`.
     pub fn public_url(mut self, url: impl Into<String>) -> Self {
         self.0.public_url = Some(url.into());
+        self
+    }
+
+    /// What every request must show as its bearer token.
+    pub fn key(mut self, key: HubKey) -> Self {
+        self.0.key = Some(key);
         self
     }
 

@@ -9,6 +9,7 @@ mod auth;
 mod builder;
 mod clock;
 mod direct;
+mod drain;
 mod events;
 mod inference;
 mod leg;
@@ -44,7 +45,7 @@ pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
 use crate::proto::management::RuntimeConfig;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
-use crate::state::id::RoomCode;
+use crate::state::id::{RoomCode, Secret};
 pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
 use crate::tunnel::LostReason;
@@ -75,6 +76,9 @@ pub struct HubOptions {
     pub public_url: Option<String>,
     /// How long requests wait, and how many.
     pub patience: Patience,
+    /// What every request must show as its bearer token, but for health checks and tunnels (which have tokens of their
+    /// own). Nothing where it is `None`.
+    pub key: Option<HubKey>,
     /// Which endpoints of older clients the hub calls.
     pub direct: DirectPolicy,
     /// How long a room stays that nobody uses; for ever where it is `None`.
@@ -98,6 +102,34 @@ pub struct DeclaredRoom {
     pub password: Option<RoomPassword>,
     /// Settings for every request in it.
     pub defaults: Option<RuntimeConfig>,
+}
+
+/// A hub's key. It is never printed.
+#[derive(Clone)]
+pub struct HubKey(Secret);
+
+impl HubKey {
+    /// Takes a key as it was written; `None` where it is empty, or could not be sent as a header.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        fits.then(|| HubKey(Secret::from_text(text)))
+    }
+
+    /// Whether a request shows it, as OpenAI's clients do or as Anthropic's.
+    fn is_shown(&self, exchange: &Exchange<'_>) -> bool {
+        let bearer = exchange.header("authorization").and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        [bearer, exchange.header("x-api-key")].into_iter().flatten().any(|token| self.0.matches(token))
+    }
+}
+
+impl std::fmt::Debug for HubKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// A declared room's password.
@@ -151,6 +183,7 @@ impl Default for HubOptions {
             cors: None,
             public_url: None,
             patience: Patience::default(),
+            key: None,
             direct: DirectPolicy::default(),
             room_ttl: None,
             empty_room_ttl: None,
@@ -242,9 +275,22 @@ impl Hub {
     pub fn shutdown(&self) {
         self.0.shutdown();
     }
+
+    /// Goes down in order: new requests are answered 503, those under way and in line may end within `timeout`, then as
+    /// [`Hub::shutdown`]. False when some had to be cut off.
+    pub fn drain(&self, timeout: Duration) -> bool {
+        self.0.drain(timeout)
+    }
 }
 
 impl HubHandle {
+    /// As [`Hub::drain`].
+    pub fn drain(&self, timeout: Duration) -> bool {
+        let ended = self.0.shared.drain.run(timeout);
+        self.shutdown();
+        ended
+    }
+
     /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.0.running.local_addr()

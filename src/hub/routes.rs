@@ -6,6 +6,7 @@ use super::answer::{Plane, Refused};
 use super::shared::Shared;
 use super::{attach, events, inference, legacy, management, responses};
 use crate::http::{Exchange, Method};
+use crate::proto::management::ErrorCode;
 
 /// What a path's placeholders stood for, percent-decoded, in their order.
 pub type Params = Vec<String>;
@@ -72,6 +73,11 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
     }
     let method = if exchange.is_head() { Method::Get } else { exchange.method().clone() };
     let handled = match find(&method, exchange.path()) {
+        _ if !may_pass(shared, exchange) => {
+            exchange.add_header("WWW-Authenticate", "Bearer");
+            let hint = "Give it as the API key, with --key-file, or as GAMBI_HUB_KEY.";
+            Err(Refused::new(ErrorCode::InvalidPassword, "This hub asks for its key").hint(hint))
+        }
         Found::Handler(handler, params) => handler(shared, exchange, &params),
         Found::OtherMethods(methods) => {
             exchange.add_header("Allow", &methods);
@@ -84,6 +90,14 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
         Ok(sent) => sent,
         Err(refused) => refused.send(exchange, plane),
     }
+}
+
+/// Whether a request shows the hub's key, or needs none: health checks tell nothing, and tunnels have their own tokens.
+fn may_pass(shared: &Shared, exchange: &Exchange<'_>) -> bool {
+    let Some(key) = &shared.key else { return true };
+    let path = exchange.path();
+    let open = path == "/v1/health" || matches("/v1/rooms/{}/participants/{}/tunnel", path).is_some();
+    open || key.is_shown(exchange)
 }
 
 fn preflight(exchange: &mut Exchange<'_>) -> io::Result<()> {

@@ -9,12 +9,13 @@ use super::auth::Passwords;
 use super::clock::Clock;
 use super::clock::millis;
 use super::direct::Directs;
+use super::drain::Drain;
 use super::leg::{Carrier, End};
 use super::place::Lines;
 use super::responses::Makers;
 use super::tunnels::Tunnels;
 use super::watchers::Watchers;
-use super::{HubOptions, Patience};
+use super::{HubKey, HubOptions, Patience};
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::event::Event;
 use crate::state::pick::Refusal;
@@ -38,8 +39,12 @@ pub struct Shared {
     /// Who made which response.
     pub(super) makers: Makers,
     pub(super) patience: Patience,
+    /// Requests under way.
+    pub(super) drain: Drain,
     /// How long rooms stay that nobody needs.
     pub(super) lives: RoomLives,
+    /// What every request must show, where it is set.
+    pub(super) key: Option<HubKey>,
     /// Allowed origin; `*` unless told otherwise.
     pub(super) cors: String,
     /// How the hub is reached from outside, where it stands behind something.
@@ -58,7 +63,9 @@ impl Shared {
             lines: Lines::default(),
             makers: Makers::default(),
             patience: options.patience.clone(),
+            drain: Drain::default(),
             lives: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
+            key: options.key.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         }

@@ -96,6 +96,12 @@ impl Builder {
         self
     }
 
+    /// The hub's key, where it asks for one.
+    #[must_use]
+    pub fn hub_key(self, key: &str) -> Self {
+        self.hub_header("Authorization", format!("Bearer {key}"))
+    }
+
     /// The machine.
     #[must_use]
     pub fn specs(mut self, specs: Specs) -> Self {
