@@ -272,3 +272,24 @@ fn a_hub_with_a_key_asks_everybody_for_it() {
         assert!(HubKey::new(bad).is_none(), "{bad:?}");
     }
 }
+
+#[test]
+fn guessing_a_password_is_slowed() {
+    let hub = TestHub::start();
+    let room = hub.room_with(&CreateRoom { name: "Lab".into(), password: Some("pw".into()), defaults: None });
+    let guess = |room: &str, password: &str| {
+        let mut sent = body();
+        sent["password"] = json!(password);
+        hub.put(&format!("/v1/rooms/{room}/participants/ann"), &sent)
+    };
+    for _ in 0..5 {
+        assert_eq!(guess(&room, "wrong").status, 401);
+    }
+    let slowed = guess(&room.to_lowercase(), "pw");
+    assert_eq!((slowed.status, slowed.header("retry-after")), (429, Some("1")));
+    let other = hub.room_with(&CreateRoom { name: "Other".into(), password: Some("pw".into()), defaults: None });
+    assert_eq!(guess(&other, "pw").status, 201, "another room is no matter of this");
+    hub.clock.advance(std::time::Duration::from_secs(2));
+    assert_eq!(guess(&room, "pw").status, 201);
+    assert_eq!(guess(&room, "wrong").status, 401, "who knew it begins anew");
+}

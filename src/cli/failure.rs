@@ -83,7 +83,7 @@ impl Failure {
 fn of_error(error: &Error) -> u8 {
     match (error, error.status()) {
         (_, Some(400 | 413 | 422)) | (Error::Invalid { .. }, _) => USAGE,
-        (_, Some(401 | 403 | 503)) => CONNECTION,
+        (_, Some(401 | 403 | 429 | 503)) => CONNECTION,
         (_, Some(404 | 409)) => REFUSED,
         (
             Error::Unreachable { .. }

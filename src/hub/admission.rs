@@ -1,6 +1,8 @@
 //! What both management planes ask of rooms and participants before they let them in. In which words they refuse is each
 //! plane's own business.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde_json::{Map, Value, json};
 
 use super::answer::Refused;
@@ -66,15 +68,33 @@ fn check_endpoint(endpoint: &str) -> Result<(), Refused> {
         .details(json!({ "field": "endpoint", "problem": problem })))
 }
 
-/// Checks the password that a request gives, if the room has one.
-pub fn check_password(shared: &Shared, fields: &Fields<'_>, hash: Option<&str>) -> Result<(), Refused> {
+/// Checks the password that a request gives, if the room has one. Who has guessed wrong too often waits.
+pub fn check_password(
+    shared: &Shared,
+    exchange: &Exchange<'_>,
+    fields: &Fields<'_>,
+    room: &str,
+    hash: Option<&str>,
+) -> Result<(), Refused> {
     let Some(hash) = hash else { return Ok(()) };
+    // Of a client that is gone already the address does not matter.
+    let peer = exchange.peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let (room, now) = (room.to_ascii_uppercase(), shared.clock.now().mono);
+    if let Some(seconds) = shared.throttle.wait(peer, &room, now) {
+        let message = format!("Too many wrong passwords: try again in {seconds} s");
+        return Err(Refused::new(ErrorCode::InvalidPassword, message).status(429).retry_after(seconds));
+    }
     let wrong = || {
         Refused::new(ErrorCode::InvalidPassword, "Invalid password")
             .hint("Ask the room's host for its password, and give it with --password.")
     };
     let password = fields.text("password", MAX_PASSWORD)?.ok_or_else(wrong)?;
-    if shared.passwords.verify(&password, hash) { Ok(()) } else { Err(wrong()) }
+    if shared.passwords.verify(&password, hash) {
+        shared.throttle.right(peer, &room);
+        return Ok(());
+    }
+    shared.throttle.wrong(peer, &room, now);
+    Err(wrong())
 }
 
 /// A participant id that is none.

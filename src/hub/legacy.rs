@@ -60,7 +60,7 @@ pub fn join(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Ha
     let fields = Fields::of(&body);
     let profile = profile(&fields, &REQUIRED)?;
     let id = id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
-    check_password(shared, &fields, password_hash.as_deref())?;
+    check_password(shared, exchange, &fields, code, password_hash.as_deref())?;
     let from_loopback = exchange.peer().is_ok_and(|peer| peer.is_loopback());
     check_endpoint(shared, &profile.endpoint, from_loopback)?;
     let reach = Reach::Direct { from_loopback };

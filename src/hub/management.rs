@@ -67,7 +67,7 @@ pub fn upsert(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
     let profile = profile(&fields, &REQUIRED)?;
-    check_password(shared, &fields, password_hash.as_deref())?;
+    check_password(shared, exchange, &fields, code, password_hash.as_deref())?;
     let upserted =
         shared.change(|registry, now| match registry.upsert(code, id, profile, Reach::Tunnel, now, &mut random) {
             Ok((upserted, events)) => (Ok(upserted), events),

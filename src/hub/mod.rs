@@ -24,6 +24,7 @@ mod responses;
 mod routes;
 mod run;
 mod shared;
+mod throttle;
 mod translated;
 mod tunnels;
 mod watchers;

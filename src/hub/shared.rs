@@ -13,6 +13,7 @@ use super::drain::Drain;
 use super::leg::{Carrier, End};
 use super::place::Lines;
 use super::responses::Makers;
+use super::throttle::Throttle;
 use super::tunnels::Tunnels;
 use super::watchers::Watchers;
 use super::{HubKey, HubOptions, Patience};
@@ -34,6 +35,8 @@ pub struct Shared {
     /// Participants that are called at their endpoints.
     pub(super) direct: Directs,
     pub(super) passwords: Passwords,
+    /// Who has guessed passwords wrong.
+    pub(super) throttle: Throttle,
     /// Requests that wait for a participant.
     pub(super) lines: Lines,
     /// Who made which response.
@@ -60,6 +63,7 @@ impl Shared {
             watchers: Watchers::default(),
             direct: Directs::new(options.direct),
             passwords: Passwords::default(),
+            throttle: Throttle::default(),
             lines: Lines::default(),
             makers: Makers::default(),
             patience: options.patience.clone(),
