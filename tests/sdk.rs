@@ -165,3 +165,19 @@ fn coming_back_is_given_up_where_it_cannot_heal() {
     });
     assert!(ended.unwrap_err().to_string().contains("removed"));
 }
+
+#[test]
+fn what_users_share_between_threads_can_be_shared() {
+    fn shared<T: Send + Sync>() {}
+    fn sent<T: Send>() {}
+    shared::<Client>();
+    shared::<gambi::client::Room>();
+    shared::<gambi::hub::Hub>();
+    shared::<gambi::hub::HubHandle>();
+    shared::<Session>();
+    shared::<gambi::participant::SessionHandle>();
+    shared::<Error>();
+    sent::<gambi::client::EventStream>();
+    sent::<gambi::client::ChatStream>();
+    sent::<gambi::client::Watch>();
+}
