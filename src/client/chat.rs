@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use ureq::BodyReader;
 
-use super::http::{Http, agent, encode, read};
+use super::http::{Http, agent, read};
 use crate::error::Error;
 use crate::proto::sse::Decoder;
+use crate::proto::web::percent_encode;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The hub's own deadline for an answer's first byte is ten minutes; this one only catches a hub that has vanished.
@@ -82,7 +83,7 @@ impl Room {
     }
 
     fn path(&self, rest: &str) -> String {
-        format!("/rooms/{}/v1{rest}", encode(&self.code))
+        format!("/rooms/{}/v1{rest}", percent_encode(&self.code))
     }
 }
 

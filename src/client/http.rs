@@ -51,12 +51,6 @@ pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
     }
 }
 
-/// A part of a path, percent-encoded.
-pub fn encode(part: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    part.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
 impl Http {
     pub fn new(hub_url: &str) -> Result<Self, Error> {
         Ok(Http {

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::proto::management::{
     CreateRoom, Envelope, Health, Heartbeat, Participant, Registered, Registration, RoomCreated, RoomSummary, Success,
 };
+use crate::proto::web::percent_encode;
 
 /// A hub, seen from outside. Copies share their connections.
 ///
@@ -82,7 +83,7 @@ impl Client {
 
     /// A room's participants.
     pub fn participants(&self, room: &str) -> Participants<'_> {
-        Participants { client: self, path: format!("/v1/rooms/{}/participants", http::encode(room)) }
+        Participants { client: self, path: format!("/v1/rooms/{}/participants", percent_encode(room)) }
     }
 
     /// A room, to talk to whoever is in it.
@@ -101,7 +102,7 @@ impl Client {
     /// When the hub refuses, or can't be reached.
     pub fn events(&self, room: Option<&str>) -> Result<EventStream, Error> {
         let path = match room {
-            Some(room) => format!("/v1/rooms/{}/events", http::encode(room)),
+            Some(room) => format!("/v1/rooms/{}/events", percent_encode(room)),
             None => "/v1/events".to_owned(),
         };
         events::open(&self.http, &path)
@@ -146,7 +147,7 @@ impl Rooms<'_> {
     /// # Errors
     /// When there is none with that code, or the hub can't be reached.
     pub fn get(&self, code: &str) -> Result<RoomSummary, Error> {
-        self.0.get(&format!("/v1/rooms/{}", http::encode(code)))
+        self.0.get(&format!("/v1/rooms/{}", percent_encode(code)))
     }
 
     /// Deletes a room. `host_id` is what making it returned.
@@ -155,7 +156,7 @@ impl Rooms<'_> {
     /// When there is none with that code, the host is another, or the hub can't be reached.
     pub fn delete(&self, code: &str, host_id: &str) -> Result<(), Error> {
         let client = self.0.clone().with_header("X-Gambi-Host-Id", host_id);
-        client.call::<Success>("DELETE", &format!("/v1/rooms/{}", http::encode(code)), None).map(drop)
+        client.call::<Success>("DELETE", &format!("/v1/rooms/{}", percent_encode(code)), None).map(drop)
     }
 }
 
@@ -201,6 +202,6 @@ impl Participants<'_> {
     }
 
     fn one(&self, id: &str) -> String {
-        format!("{}/{}", self.path, http::encode(id))
+        format!("{}/{}", self.path, percent_encode(id))
     }
 }

@@ -6,11 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_json::{Map, Value, json};
 
 use super::answer::Refused;
+use super::auth::HashFailed;
 use super::shared::{Shared, random};
 use crate::http::Exchange;
 use crate::proto::management::{ErrorCode, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
 use crate::state::config::{Fields, MAX_PASSWORD, MAX_TEXT};
-use crate::state::registry::{NewRoom, NotDeleted, NotRegistered};
+use crate::state::registry::{Missing, NewRoom, NotDeleted, NotRegistered};
 use crate::state::room::Profile;
 
 /// Makes a room out of a request's fields.
@@ -19,16 +20,10 @@ pub fn new_room(shared: &Shared, fields: &Fields<'_>) -> Result<RoomSummary, Ref
     let name = name.ok_or_else(|| Refused::invalid("Name is required").details(json!({ "required": ["name"] })))?;
     let defaults = fields.config("defaults")?;
     let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
-    let password_hash = password.map(|password| hash(shared, &password)).transpose()?;
+    let failed = |e: HashFailed| Refused::new(ErrorCode::InternalError, e.to_string());
+    let password_hash = password.map(|password| shared.hash(&password)).transpose().map_err(failed)?;
     let new = NewRoom { name, password_hash, defaults, code: None };
     Ok(shared.change(|registry, now| registry.create_room(new, now, &mut random)))
-}
-
-/// Hashes a room's password.
-pub fn hash(shared: &Shared, password: &str) -> Result<String, Refused> {
-    let mut salt = [0; 16];
-    random(&mut salt);
-    shared.passwords.hash(password, &salt).map_err(|e| Refused::new(ErrorCode::InternalError, e.to_string()))
 }
 
 /// What a participant says of itself. `required` is what the plane's clients are told to send.
@@ -115,6 +110,13 @@ impl From<NotRegistered> for Refused {
     }
 }
 
+/// Takes a participant out of its room.
+pub fn remove(shared: &Shared, code: &str, id: &str) -> Result<(), Missing> {
+    let removed = shared.try_change(|registry, now| registry.remove(code, id, now))?;
+    shared.forget(removed.serial, "The participant was removed");
+    Ok(())
+}
+
 /// Deletes a room for its host, who is named in a header or in the body.
 pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, code: &str) -> Result<(), Refused> {
     let mut host_id = exchange.header("x-gambi-host-id").map(str::to_owned);
@@ -125,16 +127,12 @@ pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, code: &str) -> 
         host_id = body.get("hostId").and_then(Value::as_str).map(str::to_owned);
     }
     let host_id = host_id.unwrap_or_default();
-    let deleted = shared.change(|registry, now| match registry.delete_room(code, &host_id, now) {
-        Ok((deleted, events)) => (Ok(deleted), events),
-        Err(error) => (Err(error), Vec::new()),
-    });
-    match deleted {
+    match shared.try_change(|registry, now| registry.delete_room(code, &host_id, now)) {
         Ok(deleted) => {
             shared.clear_away(&deleted);
             Ok(())
         }
-        Err(NotDeleted::Missing) => Err(crate::state::registry::Missing::Room.into()),
+        Err(NotDeleted::Missing) => Err(Missing::Room.into()),
         Err(NotDeleted::NotHost) => {
             let message = "Only the room's host may delete it";
             let hint = "Send the hostId that making the room returned, in X-Gambi-Host-Id or in the body.";

@@ -74,13 +74,11 @@ impl From<HandshakeError> for Refused {
 /// Puts the tunnel in place, in the registry and among the tunnels at once, so that no request finds one without the
 /// other.
 fn open(shared: &Shared, code: &str, id: &str, writer: &tunnel::Writer, binary: bool) -> Result<Opened, Missing> {
-    shared.change(|registry, now| match registry.open_tunnel(code, id, now) {
-        Ok((opened, events)) => {
-            let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), binary, now));
-            let old = shared.tunnels.insert(opened.serial, tunnel.clone());
-            (Ok((opened.serial, opened.tunnel, tunnel, old)), events)
-        }
-        Err(missing) => (Err(missing), Vec::new()),
+    shared.try_change(|registry, now| {
+        let (opened, events) = registry.open_tunnel(code, id, now)?;
+        let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), binary, now));
+        let old = shared.tunnels.insert(opened.serial, tunnel.clone());
+        Ok(((opened.serial, opened.tunnel, tunnel, old), events))
     })
 }
 

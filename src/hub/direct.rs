@@ -17,6 +17,7 @@ use ureq::{Agent, Body};
 
 use super::leg::{Carrier, End, Outgoing, Stop};
 use crate::proto::management::ErrorCode;
+use crate::proto::web::route_url;
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
@@ -112,13 +113,8 @@ impl Carrier for DirectCarrier {
 
 impl DirectCarrier {
     fn request(&self, outgoing: Outgoing<'_>) -> Result<Request<Option<String>>, ureq::http::Error> {
-        // An endpoint that ends in /v1 must not get it twice.
-        let path = if self.endpoint.ends_with("/v1") {
-            outgoing.path.strip_prefix("/v1").unwrap_or(outgoing.path)
-        } else {
-            outgoing.path
-        };
-        let mut request = Request::builder().method(outgoing.method).uri(format!("{}{path}", self.endpoint));
+        let url = route_url(&self.endpoint, outgoing.path);
+        let mut request = Request::builder().method(outgoing.method).uri(url);
         for (name, value) in outgoing.headers {
             request = request.header(name, value);
         }

@@ -108,8 +108,10 @@ pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Han
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = PASSED_ON.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
-    let (model, stream) = check(kind, &body)?;
-    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, body, stream };
+    let body = Members::parse(&body)?;
+    let (model, stream) = (body.model()?, body.stream()?);
+    kind.check(&body)?;
+    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, body: Some(body), stream };
     Ok(relay::serve(shared, exchange, &ask))
 }
 
@@ -117,13 +119,6 @@ fn kind_of(path: &str) -> Option<Kind> {
     let rest = path.strip_prefix("/rooms/")?;
     let path = &rest[rest.find('/')?..];
     KINDS.into_iter().find(|kind| kind.path == path)
-}
-
-fn check(kind: Kind, body: &[u8]) -> Result<(String, bool), BadRequest> {
-    let members = Members::parse(body)?;
-    let asked = (members.model()?, members.stream()?);
-    kind.check(&members)?;
-    Ok(asked)
 }
 
 /// `GET /rooms/{code}/v1/models`.

@@ -57,7 +57,7 @@ impl End {
 
     /// The provider answered with something that can't be used.
     pub fn provider(error: &str) -> Self {
-        End::Failed { stage: "provider".into(), error: error.into(), code: ErrorCode::EndpointNotReachable }
+        End::failed("provider", error, ErrorCode::EndpointNotReachable)
     }
 
     /// Where and why it failed, and what the client is told; `None` where it was the client.

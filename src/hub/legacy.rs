@@ -13,7 +13,6 @@ use crate::proto::legacy;
 use crate::proto::management::{ErrorCode, Health};
 use crate::state::config::{Fields, MAX_TEXT};
 use crate::state::id::ParticipantId;
-use crate::state::registry::Missing;
 use crate::state::room::{Reach, Room};
 
 const REQUIRED: [&str; 4] = ["id", "nickname", "model", "endpoint"];
@@ -46,8 +45,7 @@ pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 
 /// `GET /rooms/{code}/participants`.
 pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let shown = |room: &Room| room.members_in_order().into_iter().map(|m| m.shown()).collect::<Vec<_>>();
-    let shown = shared.registry().room(&params[0]).map(shown)?;
+    let shown = shared.registry().room(&params[0]).map(Room::participants)?;
     let participants: Vec<_> = shown.iter().map(legacy::Member::new).collect();
     Ok(send_json(exchange, 200, &json!({ "participants": participants })))
 }
@@ -64,10 +62,7 @@ pub fn join(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Ha
     let from_loopback = exchange.peer().is_ok_and(|peer| peer.is_loopback());
     check_endpoint(shared, &profile.endpoint, from_loopback)?;
     let reach = Reach::Direct { from_loopback };
-    let joined = shared.change(|registry, now| match registry.upsert(code, id, profile, reach, now, &mut random) {
-        Ok((joined, events)) => (Ok(joined), events),
-        Err(error) => (Err(error), Vec::new()),
-    })?;
+    let joined = shared.try_change(|registry, now| registry.upsert(code, id, profile, reach, now, &mut random))?;
     let participant = legacy::Member::new(&joined.participant);
     Ok(send_json(exchange, 201, &json!({ "participant": participant, "roomId": joined.room_id })))
 }
@@ -106,20 +101,13 @@ pub fn heartbeat(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) 
     shared.registry().room(&params[0])?;
     let body = read_object(exchange)?;
     let id = id(&Fields::of(&body), "Participant ID is required")?;
-    shared.change(|registry, now| match registry.heartbeat(&params[0], id.as_str(), now) {
-        Ok((beat, events)) => (Ok(beat), events),
-        Err(missing) => (Err::<_, Missing>(missing), Vec::new()),
-    })?;
+    shared.try_change(|registry, now| registry.heartbeat(&params[0], id.as_str(), now))?;
     success(exchange)
 }
 
 /// `DELETE /rooms/{code}/leave/{id}`.
 pub fn leave(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let removed = shared.change(|registry, now| match registry.remove(&params[0], &params[1], now) {
-        Ok((removed, events)) => (Ok(removed), events),
-        Err(missing) => (Err(missing), Vec::new()),
-    })?;
-    shared.forget(removed.serial, "The participant was removed");
+    admission::remove(shared, &params[0], &params[1])?;
     success(exchange)
 }
 

@@ -4,13 +4,14 @@ use serde_json::json;
 
 use super::admission::{self, bad_id, check_password, new_room, profile, read_object};
 use super::answer::{Refused, send_data};
-use super::routes::{Handled, Params, percent_encode};
+use super::routes::{Handled, Params};
 use super::shared::{Shared, random};
 use crate::http::Exchange;
 use crate::proto::management::{Health, Registered, RoomCreated, Success, TunnelTicket};
+use crate::proto::web::percent_encode;
 use crate::state::config::Fields;
 use crate::state::id::ParticipantId;
-use crate::state::registry::{Missing, Upserted};
+use crate::state::registry::Upserted;
 use crate::state::room::{Reach, Room};
 
 const REQUIRED: [&str; 3] = ["nickname", "model", "endpoint"];
@@ -49,8 +50,7 @@ pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let shown = |room: &Room| room.members_in_order().into_iter().map(|m| m.shown()).collect::<Vec<_>>();
-    let participants = shared.registry().room(&params[0]).map(shown)?;
+    let participants = shared.registry().room(&params[0]).map(Room::participants)?;
     Ok(send_data(exchange, 200, participants))
 }
 
@@ -68,11 +68,8 @@ pub fn upsert(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     }
     let profile = profile(&fields, &REQUIRED)?;
     check_password(shared, exchange, &fields, code, password_hash.as_deref())?;
-    let upserted =
-        shared.change(|registry, now| match registry.upsert(code, id, profile, Reach::Tunnel, now, &mut random) {
-            Ok((upserted, events)) => (Ok(upserted), events),
-            Err(missing) => (Err(missing), Vec::new()),
-        })?;
+    let reach = Reach::Tunnel;
+    let upserted = shared.try_change(|registry, now| registry.upsert(code, id, profile, reach, now, &mut random))?;
     let url = tunnel_url(shared, exchange, &upserted)?;
     let status = if upserted.created { 201 } else { 200 };
     let ticket = TunnelTicket { url, token: upserted.token.reveal().to_owned() };
@@ -97,19 +94,12 @@ fn tunnel_url(shared: &Shared, exchange: &Exchange<'_>, upserted: &Upserted) -> 
 
 /// `DELETE /v1/rooms/{code}/participants/{id}`.
 pub fn remove(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let removed = shared.change(|registry, now| match registry.remove(&params[0], &params[1], now) {
-        Ok((removed, events)) => (Ok(removed), events),
-        Err(missing) => (Err(missing), Vec::new()),
-    })?;
-    shared.forget(removed.serial, "The participant was removed");
+    admission::remove(shared, &params[0], &params[1])?;
     Ok(send_data(exchange, 200, Success { success: true }))
 }
 
 /// `POST /v1/rooms/{code}/participants/{id}/heartbeat`.
 pub fn heartbeat(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let beat = shared.change(|registry, now| match registry.heartbeat(&params[0], &params[1], now) {
-        Ok((beat, events)) => (Ok(beat), events),
-        Err(missing) => (Err::<_, Missing>(missing), Vec::new()),
-    })?;
+    let beat = shared.try_change(|registry, now| registry.heartbeat(&params[0], &params[1], now))?;
     Ok(send_data(exchange, 200, beat))
 }

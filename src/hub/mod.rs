@@ -325,11 +325,7 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
     }
     let password_hash = match room.password {
         None => None,
-        Some(RoomPassword::Plain(password)) => {
-            let mut salt = [0; 16];
-            shared::random(&mut salt);
-            Some(shared.passwords.hash(&password, &salt).map_err(|e| wrong(format!("{code}: {e}")))?)
-        }
+        Some(RoomPassword::Plain(password)) => Some(shared.hash(&password).map_err(|e| wrong(format!("{code}: {e}")))?),
         Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(hash),
         Some(RoomPassword::Hashed(_)) => {
             return Err(wrong(format!("must have a password hash in PHC form: that of {code} is none")));

@@ -58,7 +58,7 @@ impl<'e, 'c> Out<'e, 'c> {
             return Err(Gone);
         }
         if self.every.is_some_and(|every| self.last.elapsed() >= every) && self.between_events {
-            self.open(200, &Headers::new())?;
+            self.open(200, &stream_headers(Headers::new()))?;
             self.send(KEEP_ALIVE.as_bytes())?;
         }
         Ok(())
@@ -70,8 +70,7 @@ impl<'e, 'c> Out<'e, 'c> {
             return Ok(());
         }
         let State::Silent(exchange) = std::mem::replace(&mut self.state, State::Over) else { return Err(Gone) };
-        let headers = if headers.is_empty() { stream_headers(Headers::new()) } else { headers.clone() };
-        self.state = State::Open(exchange.stream(status, &borrowed(&headers)).map_err(|_| Gone)?);
+        self.state = State::Open(exchange.stream(status, &borrowed(headers)).map_err(|_| Gone)?);
         Ok(())
     }
 

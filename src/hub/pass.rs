@@ -5,6 +5,7 @@ use std::io;
 use super::leg::{End, Leg};
 use super::out::{Headers, Out, stream_headers};
 use super::run::Run;
+use crate::proto::web::is_hop_by_hop;
 use crate::tunnel::Piece;
 
 /// How much of a whole answer is kept back to send it with its length. A longer one goes out in chunks.
@@ -106,22 +107,11 @@ fn ready(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, piece: &mut Ve
 /// The provider's headers without those that concern its own connection (RFC 9110, section 7.6.1), its body's framing,
 /// or what the hub says itself.
 pub fn passed_on(headers: &Headers) -> Headers {
-    const DROPPED: [&str; 12] = [
-        "connection",
-        "content-length",
-        "date",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "server",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let dropped =
-        |name: &str| DROPPED.contains(&name) || name.starts_with("access-control-") || name.starts_with("x-gambi-");
+    const OWN: [&str; 3] = ["date", "proxy-authorization", "server"];
+    let dropped = |name: &str| {
+        let own = OWN.contains(&name) || name.starts_with("access-control-") || name.starts_with("x-gambi-");
+        own || is_hop_by_hop(name)
+    };
     headers.iter().filter(|(name, _)| !dropped(&name.to_ascii_lowercase())).cloned().collect()
 }
 

@@ -29,7 +29,7 @@ const TRY_ANOTHER: [u16; 3] = [429, 502, 503];
 const NO_RESPONSES: [u16; 3] = [404, 405, 501];
 
 /// What a client asks.
-pub struct Ask {
+pub struct Ask<'b> {
     /// The room.
     pub code: String,
     /// The selector.
@@ -40,8 +40,8 @@ pub struct Ask {
     pub path: String,
     /// What goes along beside the content type.
     pub headers: Headers,
-    /// As the client sent it.
-    pub body: Vec<u8>,
+    /// As the client sent it; `None` where nothing is sent along.
+    pub body: Option<Members<'b>>,
     /// Whether a stream is asked for.
     pub stream: bool,
 }
@@ -50,7 +50,7 @@ pub struct Ask {
 ///
 /// # Errors
 /// When the client's connection is broken.
-pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask) -> io::Result<()> {
+pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io::Result<()> {
     let mut tries = Tries::new(shared, ask);
     let mut out = Out::new(exchange, ask.stream.then_some(shared.patience.comment));
     match Place::wait(shared, &ask.code, &tries.want, &mut out) {
@@ -67,7 +67,7 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask) -> io::Res
 ///
 /// # Errors
 /// When the client's connection is broken.
-pub fn pass<'s>(shared: &'s Shared, exchange: &mut Exchange<'_>, ask: &Ask, place: Place<'s>) -> io::Result<()> {
+pub fn pass<'s>(shared: &'s Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>, place: Place<'s>) -> io::Result<()> {
     let mut out = Out::new(exchange, ask.stream.then_some(shared.patience.comment));
     Tries::new(shared, ask).run(&mut out, place)
 }
@@ -75,7 +75,7 @@ pub fn pass<'s>(shared: &'s Shared, exchange: &mut Exchange<'_>, ask: &Ask, plac
 /// The tries at one request.
 struct Tries<'s, 'a> {
     shared: &'s Shared,
-    ask: &'a Ask,
+    ask: &'a Ask<'a>,
     /// Names the request in events and to the client.
     id: String,
     want: Want,
@@ -96,7 +96,7 @@ enum Next<'s> {
 }
 
 impl<'s, 'a> Tries<'s, 'a> {
-    fn new(shared: &'s Shared, ask: &'a Ask) -> Self {
+    fn new(shared: &'s Shared, ask: &'a Ask<'a>) -> Self {
         let want = Want { model: ask.model.clone(), need: ask.kind.need(), tried: Vec::new() };
         Tries { shared, ask, id: fresh_uuid(), want, count: 0, learned: false }
     }
@@ -139,17 +139,14 @@ impl<'s, 'a> Tries<'s, 'a> {
     /// The body for a participant, and how its answer is to be put back where it was put into a chat.
     fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<Translation>), BadRequest> {
         let kind = self.ask.kind;
-        if kind.shape == Shape::AboutResponse {
-            return Ok((None, None));
-        }
-        let mut body = Members::parse(&self.ask.body)?;
-        let asked = body.clone();
+        let Some(asked) = &self.ask.body else { return Ok((None, None)) };
+        let mut body = asked.clone();
         kind.fill(&mut body, &picked.profile.model, &picked.config)?;
         if kind.shape != Shape::Responses || !picked.wants_chat {
             return Ok((Some(body.to_json()), None));
         }
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let translation = Translation::new(&asked, &key, self.shared.clock.now().wall / 1000, &picked.profile.model);
+        let translation = Translation::new(asked, &key, self.shared.clock.now().wall / 1000, &picked.profile.model);
         Ok((Some(to_chat(&body)?), Some(translation)))
     }
 

@@ -7,10 +7,11 @@ use super::answer::Refused;
 use super::inference::Kind;
 use super::place::Place;
 use super::relay::{self, Ask};
-use super::routes::{Handled, Params, percent_encode, query_param};
+use super::routes::{Handled, Params, query_param};
 use super::shared::Shared;
 use crate::http::Exchange;
 use crate::proto::management::ErrorCode;
+use crate::proto::web::percent_encode;
 
 /// Responses that a hub remembers; the oldest are forgotten first.
 const REMEMBERED: usize = 10_000;
@@ -114,7 +115,7 @@ fn ask(
         kind: Kind::about_response(operation, method),
         path: format!("/v1/responses/{}{rest}{query}", percent_encode(id)),
         headers: Vec::new(),
-        body: Vec::new(),
+        body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
     };
     Ok(relay::pass(shared, exchange, &ask, Place::beside(shared, picked)))

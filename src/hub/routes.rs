@@ -7,6 +7,7 @@ use super::shared::Shared;
 use super::{attach, events, inference, legacy, management, responses};
 use crate::http::{Exchange, Method};
 use crate::proto::management::ErrorCode;
+use crate::proto::web::percent_decode;
 
 /// What a path's placeholders stood for, percent-decoded, in their order.
 pub type Params = Vec<String>;
@@ -153,30 +154,6 @@ fn matches<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
     }
 }
 
-/// Undoes percent-encoding (RFC 3986, section 2.1). `None` where a `%` is not followed by two hexadecimal digits, or
-/// the bytes are no UTF-8.
-pub fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
-            _ => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// A part of a path, percent-encoded.
-pub fn percent_encode(text: &str) -> String {
-    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
-}
-
 /// The value of a query parameter, decoded; a `+` is a space there.
 pub fn query_param(query: Option<&str>, name: &str) -> Option<String> {
     let pair = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
@@ -203,11 +180,6 @@ mod tests {
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%zz"), Found::BadPath));
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%ff"), Found::BadPath));
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%4"), Found::BadPath));
-    }
-
-    #[test]
-    fn ids_are_encoded_for_a_path() {
-        assert_eq!(percent_encode("a b/ü~"), "a%20b%2F%C3%BC~");
     }
 
     #[test]

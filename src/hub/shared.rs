@@ -5,9 +5,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::auth::Passwords;
-use super::clock::Clock;
-use super::clock::millis;
+use super::auth::{HashFailed, Passwords};
+use super::clock::{Clock, millis};
 use super::direct::Directs;
 use super::drain::Drain;
 use super::leg::{Carrier, End};
@@ -86,6 +85,24 @@ impl Shared {
         events.iter().for_each(|event| self.watchers.tell(event));
         self.settle(&mut registry);
         value
+    }
+
+    /// As [`Shared::change`], for a change that may be refused and then causes nothing.
+    pub(super) fn try_change<T, E>(
+        &self,
+        change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), E>,
+    ) -> Result<T, E> {
+        self.change(|registry, now| match change(registry, now) {
+            Ok((value, events)) => (Ok(value), events),
+            Err(refused) => (Err(refused), Vec::new()),
+        })
+    }
+
+    /// Hashes a room's password with a fresh salt.
+    pub(super) fn hash(&self, password: &str) -> Result<String, HashFailed> {
+        let mut salt = [0; 16];
+        random(&mut salt);
+        self.passwords.hash(password, &salt)
     }
 
     /// The way to a participant.

@@ -11,6 +11,7 @@ use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
 use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT};
+use crate::proto::web::percent_encode;
 use crate::tunnel::{self, ConnectError, Connected, Limits};
 
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -250,7 +251,7 @@ impl Joined {
 
 fn dial(registered: &Registered, headers: &[(String, String)]) -> Result<Connected, Error> {
     let ticket = &registered.tunnel;
-    let url = format!("{}?token={}&frames={FRAMES_BINARY}", ticket.url, crate::client::http::encode(&ticket.token));
+    let url = format!("{}?token={}&frames={FRAMES_BINARY}", ticket.url, percent_encode(&ticket.token));
     let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_WITHIN).map_err(|error| match error {

@@ -17,6 +17,7 @@ pub use session::{CloseEvent, CloseReason, Session, SessionHandle};
 pub use specs::machine_specs;
 
 use crate::error::Error;
+use crate::proto::management::uuid_of;
 
 /// A participant id that nobody has: a random UUID.
 ///
@@ -25,9 +26,5 @@ use crate::error::Error;
 pub fn fresh_id() -> Result<String, Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|e| Error::System { what: "reading randomness", reason: e.to_string() })?;
-    // RFC 9562, section 5.4: version 4, variant 10.
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+    Ok(uuid_of(bytes))
 }

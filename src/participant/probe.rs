@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::provider::Provider;
 use crate::client::http::{agent, read};
 use crate::proto::management::{Capabilities, Support};
+use crate::proto::openai::same_model;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,8 +26,7 @@ pub struct Probe {
 impl Probe {
     /// Whether it has a model; `NAME` and `NAME:latest` are the same name.
     pub fn has(&self, model: &str) -> bool {
-        let bare = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
-        self.models.iter().any(|known| bare(known) == bare(model))
+        self.models.iter().any(|known| same_model(known, model))
     }
 }
 

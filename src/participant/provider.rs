@@ -10,6 +10,7 @@ use ureq::{Agent, Body};
 
 use crate::client::http::{agent, base_url};
 use crate::error::Error;
+use crate::proto::web::route_url;
 
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -95,9 +96,7 @@ impl Provider {
         if !path.starts_with('/') || path.starts_with("//") || !clean || steps_up {
             return Err("the hub asked for a path that is not passed on".into());
         }
-        // An endpoint that ends in /v1 must not get it twice.
-        let path = if self.endpoint.ends_with("/v1") { path.strip_prefix("/v1").unwrap_or(path) } else { path };
-        Ok(format!("{}{path}", self.endpoint))
+        Ok(route_url(&self.endpoint, path))
     }
 }
 

@@ -13,6 +13,7 @@ use ureq::http::HeaderMap;
 
 use super::provider::Provider;
 use crate::proto::tunnel::{self, Incoming};
+use crate::proto::web::is_hop_by_hop;
 use crate::tunnel::Writer;
 
 /// Requests at a time. A hub that sends more is not one of ours.
@@ -220,17 +221,6 @@ impl Shared {
 
 /// The provider's headers without those of its own connection and of its body's framing.
 fn passed_on(headers: &HeaderMap) -> BTreeMap<String, String> {
-    const DROPPED: [&str; 9] = [
-        "connection",
-        "content-length",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    let kept = headers.iter().filter(|(name, _)| !DROPPED.contains(&name.as_str()));
+    let kept = headers.iter().filter(|(name, _)| !is_hop_by_hop(name.as_str()));
     kept.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
 }

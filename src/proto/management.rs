@@ -462,6 +462,14 @@ pub struct Metrics {
     pub tokens_per_second: Option<f64>,
 }
 
+/// A UUID out of random bytes (RFC 9562, version 4).
+pub fn uuid_of(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

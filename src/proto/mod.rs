@@ -10,3 +10,4 @@ pub mod sse;
 pub mod translate;
 pub mod tunnel;
 pub mod usage;
+pub mod web;

@@ -221,6 +221,12 @@ impl<'a> Members<'a> {
     }
 }
 
+/// `NAME` and `NAME:latest` are the same name.
+pub fn same_model(a: &str, b: &str) -> bool {
+    let bare = |name: &str| name.strip_suffix(":latest").map_or(name.len(), str::len);
+    a[..bare(a)] == b[..bare(b)]
+}
+
 /// Text as a JSON string, quotes included.
 pub fn json_text(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
@@ -362,5 +368,14 @@ mod tests {
         let mut members = Members::parse(br#"{"max_completion_tokens":5}"#).unwrap();
         members.fill_chat(&config(r#"{"max_tokens":9}"#)).unwrap();
         assert_eq!(members.to_json(), r#"{"max_completion_tokens":5}"#);
+    }
+
+    #[test]
+    fn latest_is_no_name_of_its_own() {
+        assert!(same_model("llama3", "llama3:latest"));
+        assert!(same_model("llama3:latest", "llama3"));
+        assert!(!same_model("llama3", "llama3:8b"));
+        assert!(!same_model("llama3", "Llama3"));
+        assert!(same_model("", ":latest"));
     }
 }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::Answer;
+use crate::proto::openai::same_model;
 use crate::proto::sse;
 
 /// How every answer begins, so that nobody takes it for a model's.
@@ -46,8 +47,7 @@ impl<'a> Ask<'a> {
     pub fn new(body: &'a Value, own: &'a str) -> Result<Self, Refusal> {
         let bad = |message: &str| Refusal::new(400, message, "invalid_value");
         let model = body["model"].as_str().ok_or_else(|| bad("\"model\" must be given, as text"))?;
-        let bare = |name: &str| name.strip_suffix(":latest").unwrap_or(name).to_owned();
-        if bare(model) != bare(own) {
+        if !same_model(model, own) {
             let message = format!("there is no model \"{model}\" here, only \"{own}\"");
             return Err(Refusal::new(404, &message, "model_not_found"));
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Random;
+use crate::proto::management::uuid_of;
 
 /// Thirty-two signs without look-alikes (no `0 O 1 I`): five random bits each, so no draw is favoured.
 const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
@@ -112,21 +113,11 @@ fn url_safe<const N: usize>(random: Random<'_>) -> String {
     bytes.iter().map(|b| char::from(URL_SAFE[usize::from(b % 64)])).collect()
 }
 
-/// A random UUID (RFC 9562, version 4).
+/// A random UUID.
 pub fn uuid(random: Random<'_>) -> String {
-    let mut bytes = [0u8; 16];
+    let mut bytes = [0; 16];
     random(&mut bytes);
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut out = String::with_capacity(36);
-    for (at, byte) in bytes.iter().enumerate() {
-        if matches!(at, 4 | 6 | 8 | 10) {
-            out.push('-');
-        }
-        out.push(char::from(b"0123456789abcdef"[usize::from(byte >> 4)]));
-        out.push(char::from(b"0123456789abcdef"[usize::from(byte & 15)]));
-    }
-    out
+    uuid_of(bytes)
 }
 
 #[cfg(test)]

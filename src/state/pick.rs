@@ -3,6 +3,7 @@
 use super::Random;
 use super::room::{Member, Room};
 use crate::proto::management::{ErrorCode, Support};
+use crate::proto::openai::same_model;
 
 /// What a request's `model` means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,12 +100,6 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
     one_of(&candidates, want, now, random).map(|member| (member, false))
 }
 
-/// `NAME` and `NAME:latest` are the same name.
-pub fn same_model(a: &str, b: &str) -> bool {
-    let bare = |name: &str| name.strip_suffix(":latest").map_or(name.len(), str::len);
-    a[..bare(a)] == b[..bare(b)]
-}
-
 impl Member {
     /// Whether it answers to a model's name.
     pub fn has_model(&self, name: &str) -> bool {
@@ -178,14 +173,5 @@ mod tests {
         assert_eq!(Selector::parse("any"), Selector::Any);
         assert_eq!(Selector::parse("model:llama3:8b"), Selector::Model("llama3:8b"));
         assert_eq!(Selector::parse("Any"), Selector::Name("Any"));
-    }
-
-    #[test]
-    fn latest_is_no_name_of_its_own() {
-        assert!(same_model("llama3", "llama3:latest"));
-        assert!(same_model("llama3:latest", "llama3"));
-        assert!(!same_model("llama3", "llama3:8b"));
-        assert!(!same_model("llama3", "Llama3"));
-        assert!(same_model("", ":latest"));
     }
 }

@@ -66,6 +66,11 @@ impl Room {
         }
     }
 
+    /// Its participants as clients see them, first come first.
+    pub fn participants(&self) -> Vec<Participant> {
+        self.members_in_order().into_iter().map(Member::shown).collect()
+    }
+
     /// Its participants, first come first.
     pub fn members_in_order(&self) -> Vec<&Member> {
         let mut members: Vec<_> = self.members.values().collect();

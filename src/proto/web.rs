@@ -1,0 +1,60 @@
+//! What both ends of a relay must agree on about HTTP itself: how parts of paths are written, where a provider's routes
+//! are, and which headers concern one connection only. No I/O.
+
+/// Undoes percent-encoding (RFC 3986, section 2.1). `None` where a `%` is not followed by two hexadecimal digits, or
+/// the bytes are no UTF-8.
+pub fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => hex(rest.next()?)? << 4 | hex(rest.next()?)?,
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
+}
+
+/// A part of a path, percent-encoded.
+pub fn percent_encode(text: &str) -> String {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// The URL of a provider's route: `path`, which begins with `/v1`, behind a base URL without a trailing slash. A base URL
+/// that ends in `/v1` does not get it twice.
+pub fn route_url(endpoint: &str, path: &str) -> String {
+    let path = if endpoint.ends_with("/v1") { path.strip_prefix("/v1").unwrap_or(path) } else { path };
+    format!("{endpoint}{path}")
+}
+
+/// Whether a header concerns one connection (RFC 9110, section 7.6.1) or its body's framing, and so is not passed on.
+/// `name` is in lower case.
+pub fn is_hop_by_hop(name: &str) -> bool {
+    const HOP_BY_HOP: [&str; 9] = [
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    HOP_BY_HOP.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_encoded_for_a_path() {
+        assert_eq!(percent_encode("a b/ü~"), "a%20b%2F%C3%BC~");
+    }
+}
