@@ -222,6 +222,7 @@ mod tests {
             host_id: String::new(),
             created_at: 0,
             password_protected: false,
+            private: false,
             participant_count: 0,
             defaults: None,
         };

@@ -356,7 +356,7 @@ fn a_lost_session_ends_with_3() {
 fn a_join_that_cannot_be_ends_with_its_code() {
     let hub = TestHub::start();
     let url = hub.url();
-    let room = hub.room_with(&CreateRoom { name: "x".into(), password: Some("pw".into()), defaults: None });
+    let room = hub.room_with(&CreateRoom { name: "x".into(), password: Some("pw".into()), ..CreateRoom::default() });
     let provider = FakeProvider::with_models(Script::Echo, &["llama3"]);
     let endpoint = provider.url();
     let missing = run(&join_args(&url, &room, &endpoint));

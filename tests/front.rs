@@ -181,7 +181,8 @@ fn browsers_may_call_from_where_they_are_allowed_to() {
         assert_eq!(answer.status, status);
         assert_eq!(answer.header("access-control-allow-origin"), Some("*"), "{path}");
     }
-    let headers = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id";
+    let headers = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id, \
+                   X-Gambi-Room-Password, X-Gambi-Participant-Token";
     let preflight = Conn::open(hub.addr()).ask("OPTIONS", "/v1/rooms", &[("Connection", "close")], None).answer();
     assert_eq!(preflight.header("access-control-allow-methods"), Some("GET, POST, PUT, DELETE, OPTIONS"));
     assert_eq!(preflight.header("access-control-allow-headers"), Some(headers));

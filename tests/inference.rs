@@ -147,7 +147,7 @@ fn defaults_fill_what_the_request_leaves_open() {
     let sampling =
         |temperature: u32, seed| Sampling { temperature: Some(temperature.into()), seed, ..Sampling::default() };
     let defaults = RuntimeConfig { sampling: sampling(1, Some(7.into())), instructions: Some("Room.".into()) };
-    let room = hub.room_with(&CreateRoom { name: "Lab".into(), password: None, defaults: Some(defaults) });
+    let room = hub.room_with(&CreateRoom { name: "Lab".into(), defaults: Some(defaults), ..CreateRoom::default() });
     let provider = FakeProvider::start(Script::Echo);
     let config = RuntimeConfig { sampling: sampling(2, None), instructions: None };
     let _session = Session::builder(hub.url(), &room)

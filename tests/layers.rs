@@ -26,6 +26,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("mdns_sd", &["discovery.rs"]),
     ("rustls", &["trust.rs", "tunnel"]),
     ("argon2", &["hub"]),
+    ("blake2", &["hub"]),
     ("lexopt", &["cli"]),
     ("signal_hook", &["cli"]),
 ];

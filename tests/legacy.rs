@@ -94,7 +94,8 @@ fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
 #[test]
 fn errors_have_the_seeds_texts() {
     let hub = TestHub::start();
-    let room = hub.room_with(&CreateRoom { name: "x".into(), password: Some("secret123".into()), defaults: None });
+    let room =
+        hub.room_with(&CreateRoom { name: "x".into(), password: Some("secret123".into()), ..CreateRoom::default() });
     let body =
         json!({ "id": "a", "nickname": "A", "model": "m", "endpoint": "http://10.0.0.9:1", "password": "secret123" });
     let path = format!("/rooms/{room}/join");
@@ -367,7 +368,7 @@ fn declared_rooms_are_there_from_the_start() {
             code: "LAB001".into(),
             name: "x".into(),
             password: Some(RoomPassword::Hashed("nonsense".into())),
-            defaults: None,
+            ..DeclaredRoom::default()
         }],
         ..Default::default()
     });
@@ -380,7 +381,7 @@ fn declared_rooms_are_there_from_the_start() {
                 code: "LAB002".into(),
                 name: "Shut".into(),
                 password: Some(RoomPassword::Plain("pw".into())),
-                defaults: None,
+                ..DeclaredRoom::default()
             },
         ];
     });

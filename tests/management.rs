@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use gambi::hub::HubKey;
 use gambi::participant::Session;
 use gambi::proto::management::CreateRoom;
@@ -100,7 +102,7 @@ fn a_participant_is_registered_renewed_and_removed() {
     sent["specs"] = json!({ "gpu": "X", "vram": 24, "unknown": 1 });
     sent["config"] = json!({ "top_p": 0.5, "instructions": "secret" });
     let first = hub.put(&path, &sent).expect(201).json()["data"].clone();
-    assert_eq!(keys(&first), ["participant", "roomId", "tunnel"]);
+    assert_eq!(keys(&first), ["participant", "participantToken", "roomId", "tunnel"]);
     let participant = &first["participant"];
     let all = [
         "capabilities",
@@ -185,7 +187,8 @@ fn a_registration_is_checked() {
 #[test]
 fn a_protected_room_asks_for_its_password() {
     let hub = TestHub::start();
-    let room = hub.room_with(&CreateRoom { name: "Lab".into(), password: Some("pässword".into()), defaults: None });
+    let room =
+        hub.room_with(&CreateRoom { name: "Lab".into(), password: Some("pässword".into()), ..CreateRoom::default() });
     let path = format!("/v1/rooms/{room}/participants/ann");
     let mut sent = body();
     assert_eq!(hub.put(&path, &sent).expect(401).json()["error"]["code"], "INVALID_PASSWORD");
@@ -212,13 +215,14 @@ fn who_is_not_there_is_not_found() {
 
 #[test]
 fn a_tunnels_address_is_the_one_that_the_client_used() {
-    let hub = TestHub::start();
+    let hub = TestHub::with(|options| options.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]);
     let room = hub.room();
     let path = format!("/v1/rooms/{room}/participants/ann");
     let url = |hub: &TestHub, headers: &[(&str, &str)]| {
         let answer = Conn::open(hub.addr()).ask("PUT", &path, headers, Some(&body().to_string())).answer().json();
         answer["data"]["tunnel"]["url"].as_str().unwrap().to_owned()
     };
+    assert_eq!(url(&hub, &[]), format!("ws://test{path}/tunnel"));
     assert_eq!(url(&hub, &[("X-Forwarded-Proto", "https")]), format!("wss://test{path}/tunnel"));
     let public = TestHub::with(|options| options.public_url = Some("https://hub.example/base".into()));
     let room = public.room();
@@ -254,6 +258,8 @@ fn a_hub_with_a_key_asks_everybody_for_it() {
             let refused = ask(path, headers);
             assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some("Bearer")), "{path}");
         }
+        // Who guesses on and on waits; this is not about that.
+        hub.clock.advance(Duration::from_secs(1000));
     }
     assert_eq!(ask("/v1/rooms", &[("Authorization", "bearer k3y")]).status, 200);
     assert_eq!(ask("/rooms", &[("x-api-key", "k3y")]).status, 200);
@@ -276,20 +282,21 @@ fn a_hub_with_a_key_asks_everybody_for_it() {
 #[test]
 fn guessing_a_password_is_slowed() {
     let hub = TestHub::start();
-    let room = hub.room_with(&CreateRoom { name: "Lab".into(), password: Some("pw".into()), defaults: None });
+    let room = hub.room_with(&CreateRoom { name: "Lab".into(), password: Some("pw".into()), ..CreateRoom::default() });
     let guess = |room: &str, password: &str| {
         let mut sent = body();
         sent["password"] = json!(password);
         hub.put(&format!("/v1/rooms/{room}/participants/ann"), &sent)
     };
-    for _ in 0..5 {
-        assert_eq!(guess(&room, "wrong").status, 401);
+    for n in 0..5 {
+        assert_eq!(guess(&room, &format!("wrong {n}")).status, 401);
     }
     let slowed = guess(&room.to_lowercase(), "pw");
     assert_eq!((slowed.status, slowed.header("retry-after")), (429, Some("1")));
-    let other = hub.room_with(&CreateRoom { name: "Other".into(), password: Some("pw".into()), defaults: None });
+    let other =
+        hub.room_with(&CreateRoom { name: "Other".into(), password: Some("pw".into()), ..CreateRoom::default() });
     assert_eq!(guess(&other, "pw").status, 201, "another room is no matter of this");
-    hub.clock.advance(std::time::Duration::from_secs(2));
+    hub.clock.advance(Duration::from_secs(2));
     assert_eq!(guess(&room, "pw").status, 201);
     assert_eq!(guess(&room, "wrong").status, 401, "who knew it begins anew");
 }

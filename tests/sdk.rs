@@ -150,7 +150,8 @@ fn a_session_comes_back_after_its_hub_restarts() {
 fn coming_back_is_given_up_where_it_cannot_heal() {
     let hub = TestHub::with(|options| {
         let password = Some(RoomPassword::Plain("pw".into()));
-        options.rooms = vec![DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), password, defaults: None }];
+        options.rooms =
+            vec![DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), password, ..DeclaredRoom::default() }];
     });
     let provider = FakeProvider::start(Script::Echo);
     let wrong = Reconnect::new(session(&hub.url(), &provider.url(), "m").password("no")).run(|_| panic!("it joined"));

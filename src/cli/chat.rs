@@ -15,7 +15,7 @@ use super::prompt;
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
     let given = context.value("prompt").map(str::to_owned);
-    let room = context.client()?.room(&code);
+    let room = context.room_client()?.room(&code);
     let mut chat = room.chat().selector(context.value("model").unwrap_or("any"));
     if let Some(system) = context.value("system") {
         chat = chat.system(system);
@@ -82,7 +82,7 @@ fn converse(context: &Context<'_>, room: &Room, mut chat: Chat) -> Result<(), Fa
 /// Lists whoever can be talked to.
 pub fn models(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
-    let models = context.client()?.room(&code).models()?;
+    let models = context.room_client()?.room(&code).models()?;
     let values: Vec<_> =
         models.iter().map(|m| json!({ "id": m.id, "nickname": m.nickname, "model": m.model })).collect();
     context.out.list(&values, || {

@@ -134,6 +134,16 @@ static ROOM_TTL: Flag =
     value("room-ttl", None, "TIME", "Remove rooms that nobody has used for so long [default never]");
 static EMPTY_ROOM_TTL: Flag =
     value("empty-room-ttl", None, "TIME", "Remove rooms that nobody has been in for so long [default never]");
+static STRICT: Flag =
+    switch("strict", "Let nobody renew, keep alive or remove a participant without the participant's own token");
+static KNOWN_AS: Flag =
+    value("known-as", None, "NAME", "A name by which clients know the hub; may be repeated (without a key)");
+static TRUSTED_PROXY: Flag = value(
+    "trusted-proxy",
+    None,
+    "ADDRESS",
+    "Believe the X-Forwarded headers of this address or range; may be repeated",
+);
 static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
 
 static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
@@ -147,6 +157,7 @@ static SHELL: Flag = value("shell", None, "bash|zsh|fish", "For which shell; may
 
 static ROOM_NAME: Flag = value("name", Some('n'), "NAME", "What to call the room");
 static NEW_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password that joining will ask for");
+static PRIVATE: Flag = switch("private", "Ask for the password for talking, listing and watching too");
 static DEFAULTS: Flag = value("config", None, "PATH|-", "Generation settings of the room, a JSON object");
 static SORT: Flag =
     value("sort", None, "participant-count|created-at|name", "Order of the list [default participant-count]");
@@ -158,7 +169,15 @@ static PARTICIPANT: Flag = value("participant-id", None, "ID", "The participant'
 static MODEL: Flag = value("model", Some('m'), "NAME", "The model, as the provider calls it");
 static ENDPOINT: Flag = value("endpoint", Some('e'), "URL", "The provider's base URL [default http://localhost:11434]");
 static NICKNAME: Flag = value("nickname", Some('n'), "NAME", "Name for people [default MODEL@ID6]");
-static PASSWORD: Flag = value("password", Some('p'), "TEXT", "The room's password");
+static PASSWORD: Flag = value("password", Some('p'), "TEXT", "The room's password [GAMBI_ROOM_PASSWORD]");
+static PASSWORD_FILE: Flag =
+    value("password-file", None, "FILE", "A file with the password, which so is in no list of processes");
+static TOKEN_FILE: Flag = value(
+    "token-file",
+    None,
+    "FILE",
+    "Where the participant's own token is kept, which a strict hub asks for; joining makes it",
+);
 static HEADER: Flag =
     value("header", None, "NAME=VALUE", "Header for the provider, sent to nobody else; may be repeated");
 static HEADER_ENV: Flag = value(
@@ -190,6 +209,9 @@ static SERVE: &[&Flag] = &[
     &EMPTY_ROOM_TTL,
     &CORS,
     &PUBLIC_URL,
+    &TRUSTED_PROXY,
+    &KNOWN_AS,
+    &STRICT,
     &MAX_HEAD,
     &MAX_HEADERS,
     &MAX_BODY,
@@ -213,6 +235,8 @@ static JOIN: &[&Flag] = &[
     &ENDPOINT,
     &NICKNAME,
     &PASSWORD,
+    &PASSWORD_FILE,
+    &TOKEN_FILE,
     &HEADER,
     &HEADER_ENV,
     &CONFIG,
@@ -241,7 +265,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["room", "create"],
         about: "Make a room",
         positional: None,
-        flags: &[&ROOM_NAME, &NEW_PASSWORD, &DEFAULTS, &DRY_RUN],
+        flags: &[&ROOM_NAME, &NEW_PASSWORD, &PASSWORD_FILE, &PRIVATE, &DEFAULTS, &DRY_RUN],
         streams: false,
         examples: &[
             ("A room, and its code for a script", "gambi room create --name Lab --format json | jq -r .room.code"),
@@ -300,7 +324,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "list"],
         about: "List a room's participants",
         positional: None,
-        flags: &[&ROOM],
+        flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[("With status and model", "gambi participant list --room ABC234")],
     },
@@ -308,7 +332,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "leave"],
         about: "Take a participant out of its room",
         positional: None,
-        flags: &[&ROOM, &PARTICIPANT],
+        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE],
         streams: false,
         examples: &[("From anywhere", "gambi participant leave -r ABC234 --participant-id ann-laptop")],
     },
@@ -316,7 +340,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "heartbeat"],
         about: "Say that a participant is alive",
         positional: None,
-        flags: &[&ROOM, &PARTICIPANT],
+        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE],
         streams: false,
         examples: &[("Once", "gambi participant heartbeat -r ABC234 --participant-id ann-laptop")],
     },
@@ -324,7 +348,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["models"],
         about: "List whoever can be talked to in a room",
         positional: None,
-        flags: &[&ROOM],
+        flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[("Ids for a script", "gambi models -r ABC234 --format ndjson | jq -r .id")],
     },
@@ -332,7 +356,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["chat"],
         about: "Talk to a room",
         positional: Some(&PROMPT),
-        flags: &[&ROOM, &SELECTOR, &SYSTEM, &PROMPT],
+        flags: &[&ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[
             ("One question", "gambi chat -r ABC234 'Why is the sky blue?'"),
@@ -352,7 +376,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["events", "watch"],
         about: "Print a room's events as they come",
         positional: None,
-        flags: &[&ROOM],
+        flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: true,
         examples: &[
             ("For people", "gambi events watch --room ABC234"),
@@ -409,7 +433,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["create"],
         about: "Older name of `room create`",
         positional: Some(&ROOM_NAME),
-        flags: &[&ROOM_NAME, &NEW_PASSWORD, &DEFAULTS, &DRY_RUN],
+        flags: &[&ROOM_NAME, &NEW_PASSWORD, &PASSWORD_FILE, &PRIVATE, &DEFAULTS, &DRY_RUN],
         streams: false,
         examples: &[("A room with a password", "gambi create \"My AI Room\" --password secret123")],
     },

@@ -116,13 +116,31 @@ impl<'v> Context<'v> {
         Ok(given.to_owned())
     }
 
+    /// A password that was given with the command, not necessarily a good one.
+    fn given_password(&self) -> Result<Option<String>, Failure> {
+        match (self.value("password"), self.value("password-file")) {
+            (Some(_), Some(_)) => Err(Failure::usage("--password and --password-file exclude each other")),
+            (Some(password), None) => Ok(Some(password.to_owned())),
+            (None, Some(path)) => {
+                let wrong = |e| Failure::usage(format!("--password-file: {path} cannot be read: {e}"));
+                let text = std::fs::read_to_string(path).map_err(wrong)?;
+                let password = text.trim_end_matches(['\r', '\n']);
+                if password.is_empty() {
+                    return Err(Failure::usage(format!("--password-file: {path} is empty")));
+                }
+                Ok(Some(password.to_owned()))
+            }
+            (None, None) => Ok(self.variable("GAMBI_ROOM_PASSWORD")),
+        }
+    }
+
     /// A password: the flag's, or asked for where a person is there and either `needed` or --interactive says so.
     ///
     /// # Errors
     /// When the person can't be asked after all.
     pub fn password(&self, needed: bool) -> Result<Option<String>, Failure> {
-        match self.value("password") {
-            Some(password) => Ok(Some(password.to_owned()).filter(|text| !text.is_empty())),
+        match self.given_password()? {
+            Some(password) => Ok(Some(password).filter(|text| !text.is_empty())),
             None if self.may_ask && (needed || self.must_ask) => {
                 let label = if needed { "Password" } else { "Password (empty for none)" };
                 Ok(Some(prompt::ask_secret(label, &self.signals)?).filter(|text| !text.is_empty()))
@@ -186,6 +204,19 @@ impl<'v> Context<'v> {
         let client = self.key()?.iter().fold(client, |client, key| client.with_key(key));
         self.out.detail(&format!("hub: {}", client.hub_url()));
         Ok(client)
+    }
+
+    /// The hub, for a command about a room that may be private.
+    ///
+    /// # Errors
+    /// As [`Context::client`]; when the password can't be read, or not be sent.
+    pub fn room_client(&self) -> Result<Client, Failure> {
+        let client = self.client()?;
+        let Some(password) = self.password(false)? else { return Ok(client) };
+        if !password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+            return Err(Failure::usage("the password of a private room must be printable ASCII"));
+        }
+        Ok(client.with_room_password(&password))
     }
 
     /// A flag's value as a number or the like.

@@ -16,7 +16,7 @@ use super::values;
 /// Prints a room's events until a signal comes, the reader goes, or the hub does.
 pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
     let room = context.required("room")?;
-    let client = context.client()?;
+    let client = context.room_client()?;
     let mut stream = client.events(Some(&room))?;
     let asked = Arc::new(AtomicBool::new(false));
     let (signals, stopper, told) = (context.signals.listen(), stream.stopper(), asked.clone());

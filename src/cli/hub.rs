@@ -69,6 +69,9 @@ fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
+        strict: context.has("strict"),
+        known_as: context.values("known-as").to_vec(),
+        trusted_proxies: context.values("trusted-proxy").iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         direct: context.parsed("direct", direct, "off, private or any")?.unwrap_or(standard.direct),
         room_ttl: context.time("room-ttl")?,
         empty_room_ttl: context.time("empty-room-ttl")?,
@@ -94,6 +97,8 @@ struct RoomInFile {
     name: String,
     password: Option<String>,
     password_hash: Option<String>,
+    #[serde(default)]
+    private: bool,
     defaults: Option<Value>,
 }
 
@@ -125,7 +130,7 @@ fn declared(room: RoomInFile) -> Result<DeclaredRoom, String> {
     };
     let defaults = room.defaults.as_ref().map(parse_config).transpose();
     let defaults = defaults.map_err(|e| format!("the defaults of {}: {e}", room.code))?;
-    Ok(DeclaredRoom { code: room.code, name: room.name, password, defaults })
+    Ok(DeclaredRoom { code: room.code, name: room.name, password, private: room.private, defaults })
 }
 
 fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
@@ -178,7 +183,8 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let (limits, patience) = (&options.limits, &options.patience);
     let data = json!({
         "dryRun": true, "host": options.host, "port": options.port, "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "key": options.key.is_some(), "direct": format!("{:?}", options.direct).to_lowercase(),
+        "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict, "knownAs": options.known_as,
+        "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
         "roomTtlMs": options.room_ttl.map(millis), "emptyRoomTtlMs": options.empty_room_ttl.map(millis),
         "limits": {

@@ -18,6 +18,7 @@ mod provider;
 mod room;
 mod shells;
 mod signals;
+mod token;
 mod values;
 
 use std::ffi::OsString;

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::output::{plain, table};
 use super::room::redact;
 use super::signals::Signal;
+use super::token;
 
 /// Everything that a join needs to know.
 struct Plan {
@@ -30,6 +31,8 @@ struct Plan {
     aliases: Vec<String>,
     specs: bool,
     key: Option<String>,
+    token_file: Option<String>,
+    token: Option<String>,
 }
 
 /// Joins a room and serves it until a signal comes or the session is lost.
@@ -38,6 +41,7 @@ pub fn join(context: &Context<'_>) -> Result<(), Failure> {
     if context.has("dry-run") {
         return plan.dry_run(context);
     }
+    plan.keep_token()?;
     if context.has("reconnect") {
         return stay(context, &plan);
     }
@@ -122,7 +126,7 @@ fn stay(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
 /// Lists a room's participants.
 pub fn list(context: &Context<'_>) -> Result<(), Failure> {
     let room = context.required("room")?;
-    let participants = context.client()?.participants(&room).list()?;
+    let participants = context.room_client()?.participants(&room).list()?;
     context.out.list(&participants, || {
         if participants.is_empty() {
             return "Nobody is there. `gambi participant join` brings somebody.".to_owned();
@@ -184,10 +188,20 @@ impl Plan {
             aliases: context.values("alias").to_vec(),
             specs,
             key: context.key()?,
+            token: context.value("token-file").map(token::read).transpose()?.flatten(),
+            token_file: context.value("token-file").map(str::to_owned),
             room,
             id,
             model,
         })
+    }
+
+    /// Makes the file for the participant's token, if one is wanted and not there.
+    fn keep_token(&mut self) -> Result<(), Failure> {
+        if let (None, Some(path)) = (&self.token, &self.token_file) {
+            self.token = Some(token::make(path)?);
+        }
+        Ok(())
     }
 
     fn builder(&self) -> Builder {
@@ -207,6 +221,9 @@ impl Plan {
         }
         if let Some(key) = &self.key {
             builder = builder.hub_key(key);
+        }
+        if let Some(token) = &self.token {
+            builder = builder.participant_token(token);
         }
         if self.concurrency > 1 {
             builder = builder.concurrency(self.concurrency);
@@ -286,16 +303,24 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
         .ok_or_else(|| Failure::usage(format!("--{flag} must be of the form NAME=VALUE")))
 }
 
+/// The hub, for a command that speaks for a participant.
+fn own_client(context: &Context<'_>) -> Result<Client, Failure> {
+    let client = context.client()?;
+    let Some(path) = context.value("token-file") else { return Ok(client) };
+    let token = token::read(path)?.ok_or_else(|| Failure::usage(format!("--token-file: there is no {path}")))?;
+    Ok(client.with_participant_token(&token))
+}
+
 /// Takes a participant out of its room.
 pub fn leave(context: &Context<'_>) -> Result<(), Failure> {
     let (room, id) = (context.required("room")?, context.required("participant-id")?);
-    context.client()?.participants(&room).remove(&id)?;
+    own_client(context)?.participants(&room).remove(&id)?;
     context.out.result(&json!({ "success": true }), || format!("{id} has left the room {room}."))
 }
 
 /// Says that a participant is alive.
 pub fn heartbeat(context: &Context<'_>) -> Result<(), Failure> {
     let (room, id) = (context.required("room")?, context.required("participant-id")?);
-    let beat = context.client()?.participants(&room).heartbeat(&id)?;
+    let beat = own_client(context)?.participants(&room).heartbeat(&id)?;
     context.out.result(&beat, || format!("{id} is {}.", json!(beat.status).as_str().unwrap_or_default()))
 }

@@ -13,7 +13,12 @@ use super::output::{plain, table};
 /// Makes a room.
 pub fn create(context: &Context<'_>) -> Result<(), Failure> {
     let name = context.required("name")?;
-    let room = CreateRoom { name, password: context.password(false)?, defaults: context.config()? };
+    let room = CreateRoom {
+        name,
+        password: context.password(false)?,
+        private: context.has("private"),
+        defaults: context.config()?,
+    };
     let client = context.client()?;
     if context.has("dry-run") {
         let mut shown = json!(room);
@@ -59,8 +64,16 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
 }
 
 fn row(room: &RoomSummary) -> Vec<String> {
-    let protected = if room.password_protected { "yes" } else { "no" };
-    vec![room.code.clone(), room.participant_count.to_string(), protected.into(), plain(&room.name)]
+    vec![room.code.clone(), room.participant_count.to_string(), protected(room).into(), plain(&room.name)]
+}
+
+/// What the password is asked for.
+fn protected(room: &RoomSummary) -> &'static str {
+    match (room.private, room.password_protected) {
+        (true, _) => "private",
+        (false, true) => "yes",
+        (false, false) => "no",
+    }
 }
 
 type Order = fn(&RoomSummary, &RoomSummary) -> Ordering;
@@ -84,7 +97,7 @@ pub fn get(context: &Context<'_>) -> Result<(), Failure> {
     let client = context.client()?;
     let room = client.rooms().get(&code)?;
     context.out.result(&room, || {
-        let protected = if room.password_protected { "yes" } else { "no" };
+        let protected = protected(&room);
         let defaults = room.defaults.as_ref().map_or("none".into(), |defaults| json!(defaults).to_string());
         format!(
             "Name:          {}\nCode:          {}\nParticipants:  {}\nPassword:      {protected}\nDefaults:      {defaults}\nAddress:       {}/rooms/{}/v1",
@@ -112,6 +125,7 @@ mod tests {
             host_id: String::new(),
             created_at,
             password_protected: false,
+            private: false,
             participant_count,
             defaults: None,
         }

@@ -16,7 +16,8 @@ pub use watch::{Watch, WatchStopper, Watched};
 
 use crate::error::Error;
 use crate::proto::management::{
-    CreateRoom, Envelope, Health, Heartbeat, Participant, Registered, Registration, RoomCreated, RoomSummary, Success,
+    CreateRoom, Envelope, Health, Heartbeat, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered, Registration,
+    RoomCreated, RoomSummary, Success,
 };
 use crate::proto::web::percent_encode;
 
@@ -54,6 +55,18 @@ impl Client {
     #[must_use]
     pub fn with_key(self, key: &str) -> Self {
         self.with_header("Authorization", &format!("Bearer {key}"))
+    }
+
+    /// The password of the private room that is to be listed, watched or talked to.
+    #[must_use]
+    pub fn with_room_password(self, password: &str) -> Self {
+        self.with_header(ROOM_PASSWORD, password)
+    }
+
+    /// What registering a participant returned as its token, to speak for it.
+    #[must_use]
+    pub fn with_participant_token(self, token: &str) -> Self {
+        self.with_header(PARTICIPANT_TOKEN, token)
     }
 
     /// How long a whole call may take; thirty seconds unless told otherwise. Streams have none.

@@ -69,6 +69,11 @@ impl Listener {
         self
     }
 
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
     /// Serves from now on.
     ///
     /// # Errors

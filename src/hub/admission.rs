@@ -1,18 +1,20 @@
 //! What both management planes ask of rooms and participants before they let them in. In which words they refuse is each
 //! plane's own business.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use serde_json::{Map, Value, json};
 
-use super::answer::Refused;
+use super::answer::{Refused, not_theirs};
 use super::auth::HashFailed;
+use super::credentials::{check_joining, fits_a_header, proof, wrong_token};
 use super::shared::{Shared, random};
 use crate::http::Exchange;
-use crate::proto::management::{ErrorCode, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
+use crate::proto::management::{ErrorCode, Heartbeat, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
+use crate::state::Now;
 use crate::state::config::{Fields, MAX_PASSWORD, MAX_TEXT};
-use crate::state::registry::{Missing, NewRoom, NotDeleted, NotRegistered};
-use crate::state::room::Profile;
+use crate::state::event::Event;
+use crate::state::id::ParticipantId;
+use crate::state::registry::{Denied, Missing, NewRoom, NotDeleted, NotRegistered, Registering, Registry, Upserted};
+use crate::state::room::{Password, Profile, Reach};
 
 /// Makes a room out of a request's fields.
 pub fn new_room(shared: &Shared, fields: &Fields<'_>) -> Result<RoomSummary, Refused> {
@@ -20,10 +22,26 @@ pub fn new_room(shared: &Shared, fields: &Fields<'_>) -> Result<RoomSummary, Ref
     let name = name.ok_or_else(|| Refused::invalid("Name is required").details(json!({ "required": ["name"] })))?;
     let defaults = fields.config("defaults")?;
     let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
+    let private = fields.flag("private")?;
+    check_private(private, password.as_deref())?;
     let failed = |e: HashFailed| Refused::new(ErrorCode::InternalError, e.to_string());
-    let password_hash = password.map(|password| shared.hash(&password)).transpose().map_err(failed)?;
-    let new = NewRoom { name, password_hash, defaults, code: None };
+    let password = password.map(|password| shared.passwords.keep(&password)).transpose().map_err(failed)?;
+    let new = NewRoom { name, password, private, defaults, code: None };
     Ok(shared.change(|registry, now| registry.create_room(new, now, &mut random)))
+}
+
+fn check_private(private: bool, password: Option<&str>) -> Result<(), Refused> {
+    let problem = match password {
+        None => "must be given for a private room",
+        Some(password) if !fits_a_header(password) => {
+            "must be printable ASCII for a private room, since clients send it in a header"
+        }
+        Some(_) => return Ok(()),
+    };
+    let refused = || {
+        Refused::invalid(format!("\"password\" {problem}")).details(json!({ "field": "password", "problem": problem }))
+    };
+    if private { Err(refused()) } else { Ok(()) }
 }
 
 /// What a participant says of itself. `required` is what the plane's clients are told to send.
@@ -63,33 +81,34 @@ fn check_endpoint(endpoint: &str) -> Result<(), Refused> {
         .details(json!({ "field": "endpoint", "problem": problem })))
 }
 
-/// Checks the password that a request gives, if the room has one. Who has guessed wrong too often waits.
+/// Registers a participant, or renews its registration.
+pub fn register(
+    shared: &Shared,
+    exchange: &Exchange<'_>,
+    code: &str,
+    (id, profile, reach): (ParticipantId, Profile, Reach),
+) -> Result<Upserted, Refused> {
+    let proof = proof(shared, exchange);
+    let new = Registering { id, profile, reach, proof };
+    shared.try_change(|registry, now| registry.upsert(code, new, now, &mut random)).map_err(|error| {
+        match (error, proof.token) {
+            (NotRegistered::NotTheirs, Some(token)) => wrong_token(shared, exchange, code, token, error.into()),
+            _ => error.into(),
+        }
+    })
+}
+
+/// Checks the password that a request gives, if the room has one.
 pub fn check_password(
     shared: &Shared,
     exchange: &Exchange<'_>,
     fields: &Fields<'_>,
-    room: &str,
-    hash: Option<&str>,
+    code: &str,
+    password: Option<&Password>,
 ) -> Result<(), Refused> {
-    let Some(hash) = hash else { return Ok(()) };
-    // Of a client that is gone already the address does not matter.
-    let peer = exchange.peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let (room, now) = (room.to_ascii_uppercase(), shared.clock.now().mono);
-    if let Some(seconds) = shared.throttle.wait(peer, &room, now) {
-        let message = format!("Too many wrong passwords: try again in {seconds} s");
-        return Err(Refused::new(ErrorCode::InvalidPassword, message).status(429).retry_after(seconds));
-    }
-    let wrong = || {
-        Refused::new(ErrorCode::InvalidPassword, "Invalid password")
-            .hint("Ask the room's host for its password, and give it with --password.")
-    };
-    let password = fields.text("password", MAX_PASSWORD)?.ok_or_else(wrong)?;
-    if shared.passwords.verify(&password, hash) {
-        shared.throttle.right(peer, &room);
-        return Ok(());
-    }
-    shared.throttle.wrong(peer, &room, now);
-    Err(wrong())
+    let Some(password) = password else { return Ok(()) };
+    let given = fields.text("password", MAX_PASSWORD)?;
+    check_joining(shared, exchange, code, password, given.as_deref())
 }
 
 /// A participant id that is none.
@@ -101,6 +120,7 @@ impl From<NotRegistered> for Refused {
     fn from(error: NotRegistered) -> Self {
         match error {
             NotRegistered::Missing(missing) => missing.into(),
+            NotRegistered::NotTheirs => not_theirs(),
             NotRegistered::Taken => {
                 let message = "Another participant that is up has this id already";
                 Refused::new(ErrorCode::ParticipantConflict, message)
@@ -111,10 +131,34 @@ impl From<NotRegistered> for Refused {
 }
 
 /// Takes a participant out of its room.
-pub fn remove(shared: &Shared, code: &str, id: &str) -> Result<(), Missing> {
-    let removed = shared.try_change(|registry, now| registry.remove(code, id, now))?;
+pub fn remove(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Refused> {
+    let removed = speak_for(shared, exchange, code, id, |registry, now| registry.remove(code, id, now))?;
     shared.forget(removed.serial, "The participant was removed");
     Ok(())
+}
+
+/// Takes a participant's heartbeat.
+pub fn heartbeat(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<Heartbeat, Refused> {
+    speak_for(shared, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
+}
+
+/// Makes a change that only the participant itself may make.
+fn speak_for<T>(
+    shared: &Shared,
+    exchange: &Exchange<'_>,
+    code: &str,
+    id: &str,
+    change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), Missing>,
+) -> Result<T, Refused> {
+    let proof = proof(shared, exchange);
+    let proven = shared.try_change(|registry, now| {
+        registry.prove(code, id, proof)?;
+        Ok::<_, Denied>(change(registry, now)?)
+    });
+    proven.map_err(|denied| match (denied, proof.token) {
+        (Denied::NotTheirs, Some(token)) => wrong_token(shared, exchange, code, token, denied.into()),
+        _ => denied.into(),
+    })
 }
 
 /// Deletes a room for its host, who is named in a header or in the body.

@@ -9,7 +9,7 @@ use super::shared::fresh_uuid;
 use crate::http::{BodyError, Exchange};
 use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 use crate::state::config::FieldError;
-use crate::state::registry::Missing;
+use crate::state::registry::{Denied, Missing};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 
@@ -86,6 +86,9 @@ impl Refused {
     /// Sends it in the shape of a plane.
     pub fn send(self, exchange: &mut Exchange<'_>, plane: Plane) -> io::Result<()> {
         let status = self.status;
+        if status == 401 {
+            exchange.add_header("WWW-Authenticate", "Bearer");
+        }
         if let Some(seconds) = self.retry_after {
             exchange.add_header("Retry-After", &seconds.to_string());
         }
@@ -118,6 +121,22 @@ impl From<Missing> for Refused {
                 .hint("Register the participant again: it may have been removed, or the hub restarted."),
         }
     }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Missing(missing) => missing.into(),
+            Denied::NotTheirs => not_theirs(),
+        }
+    }
+}
+
+/// The refusal of a request that may not speak for a participant.
+pub fn not_theirs() -> Refused {
+    Refused::invalid("This id is another participant's: its participantToken is missing or wrong")
+        .status(401)
+        .hint("Show the token that registering returned, in X-Gambi-Participant-Token, or choose another id.")
 }
 
 impl From<FieldError> for Refused {

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::answer::Refused;
+use super::credentials::wrong_token;
 use super::routes::{Handled, Params, query_param};
 use super::shared::Shared;
 use super::tunnels::Tunnel;
@@ -28,9 +29,10 @@ pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     let accept = tunnel::accept(|name| exchange.header(name))?;
     let now = shared.clock.now();
     if !shared.registry().spend_token(code, id, &token, now)? {
-        return Err(Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
+        let refused = Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
             .status(401)
-            .hint("Register the participant again for a fresh token."));
+            .hint("Register the participant again for a fresh token.");
+        return Err(wrong_token(shared, exchange, code, &token, refused));
     }
     let binary = query_param(exchange.query(), "frames").as_deref() == Some(FRAMES_BINARY);
     let mut headers =

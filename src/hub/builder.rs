@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Patience, RoomPassword};
+use super::{DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Patience, Proxy, RoomPassword};
 use crate::error::Error;
 
 /// A hub that is being set up. Made by [`Hub::builder`].
@@ -50,6 +50,24 @@ impl HubBuilder {
     /// What every request must show as its bearer token.
     pub fn key(mut self, key: HubKey) -> Self {
         self.0.key = Some(key);
+        self
+    }
+
+    /// Asks for a participant's token whenever somebody speaks for it.
+    pub fn strict(mut self) -> Self {
+        self.0.strict = true;
+        self
+    }
+
+    /// A name by which clients know it.
+    pub fn known_as(mut self, name: impl Into<String>) -> Self {
+        self.0.known_as.push(name.into());
+        self
+    }
+
+    /// A proxy whose `X-Forwarded-*` headers are believed.
+    pub fn trusted_proxy(mut self, proxy: Proxy) -> Self {
+        self.0.trusted_proxies.push(proxy);
         self
     }
 

@@ -4,10 +4,11 @@ use std::net::{IpAddr, ToSocketAddrs};
 
 use serde_json::{Value, json};
 
-use super::admission::{self, bad_id, check_password, new_room, profile, read_object};
+use super::admission::{self, bad_id, check_password, new_room, profile, read_object, register};
 use super::answer::{Refused, send_json};
+use super::forwarded::origin;
 use super::routes::{Handled, Params};
-use super::shared::{Shared, random};
+use super::shared::Shared;
 use crate::http::Exchange;
 use crate::proto::legacy;
 use crate::proto::management::{ErrorCode, Health};
@@ -53,18 +54,23 @@ pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &
 /// `POST /rooms/{code}/join`.
 pub fn join(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let code = &params[0];
-    let password_hash = shared.registry().room(code)?.password_hash.clone();
+    let password = shared.registry().room(code)?.password.clone();
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
     let profile = profile(&fields, &REQUIRED)?;
     let id = id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
-    check_password(shared, exchange, &fields, code, password_hash.as_deref())?;
-    let from_loopback = exchange.peer().is_ok_and(|peer| peer.is_loopback());
+    check_password(shared, exchange, &fields, code, password.as_ref())?;
+    let from_loopback = origin(exchange, &shared.trusted).local;
     check_endpoint(shared, &profile.endpoint, from_loopback)?;
     let reach = Reach::Direct { from_loopback };
-    let joined = shared.try_change(|registry, now| registry.upsert(code, id, profile, reach, now, &mut random))?;
+    let joined = register(shared, exchange, code, (id, profile, reach))?;
     let participant = legacy::Member::new(&joined.participant);
-    Ok(send_json(exchange, 201, &json!({ "participant": participant, "roomId": joined.room_id })))
+    let mut answer = json!({ "participant": participant, "roomId": joined.room_id });
+    // Older clients know of none; where it is demanded they have to.
+    if let Some(token) = joined.participant_token.filter(|_| shared.strict) {
+        answer["participantToken"] = json!(token.reveal());
+    }
+    Ok(send_json(exchange, 201, &answer))
 }
 
 fn id(fields: &Fields<'_>, missing: &str) -> Result<ParticipantId, Refused> {
@@ -101,13 +107,13 @@ pub fn heartbeat(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) 
     shared.registry().room(&params[0])?;
     let body = read_object(exchange)?;
     let id = id(&Fields::of(&body), "Participant ID is required")?;
-    shared.try_change(|registry, now| registry.heartbeat(&params[0], id.as_str(), now))?;
+    admission::heartbeat(shared, exchange, &params[0], id.as_str())?;
     success(exchange)
 }
 
 /// `DELETE /rooms/{code}/leave/{id}`.
 pub fn leave(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    admission::remove(shared, &params[0], &params[1])?;
+    admission::remove(shared, exchange, &params[0], &params[1])?;
     success(exchange)
 }
 

@@ -2,12 +2,13 @@
 
 use serde_json::json;
 
-use super::admission::{self, bad_id, check_password, new_room, profile, read_object};
+use super::admission::{self, bad_id, check_password, new_room, profile, read_object, register};
 use super::answer::{Refused, send_data};
+use super::forwarded::origin;
 use super::routes::{Handled, Params};
-use super::shared::{Shared, random};
+use super::shared::Shared;
 use crate::http::Exchange;
-use crate::proto::management::{Health, Registered, RoomCreated, Success, TunnelTicket};
+use crate::proto::management::{Health, ParticipantToken, Registered, RoomCreated, Success, TunnelTicket};
 use crate::proto::web::percent_encode;
 use crate::state::config::Fields;
 use crate::state::id::ParticipantId;
@@ -57,7 +58,7 @@ pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &
 /// `PUT /v1/rooms/{code}/participants/{id}`.
 pub fn upsert(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let (code, id) = (&params[0], &params[1]);
-    let password_hash = shared.registry().room(code)?.password_hash.clone();
+    let password = shared.registry().room(code)?.password.clone();
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
     let id = ParticipantId::parse(id).ok_or_else(bad_id)?;
@@ -67,13 +68,17 @@ pub fn upsert(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
     let profile = profile(&fields, &REQUIRED)?;
-    check_password(shared, exchange, &fields, code, password_hash.as_deref())?;
-    let reach = Reach::Tunnel;
-    let upserted = shared.try_change(|registry, now| registry.upsert(code, id, profile, reach, now, &mut random))?;
+    check_password(shared, exchange, &fields, code, password.as_ref())?;
+    let upserted = register(shared, exchange, code, (id, profile, Reach::Tunnel))?;
     let url = tunnel_url(shared, exchange, &upserted)?;
     let status = if upserted.created { 201 } else { 200 };
     let ticket = TunnelTicket { url, token: upserted.token.reveal().to_owned() };
-    let registered = Registered { participant: upserted.participant, room_id: upserted.room_id, tunnel: ticket };
+    let registered = Registered {
+        participant: upserted.participant,
+        room_id: upserted.room_id,
+        tunnel: ticket,
+        participant_token: upserted.participant_token.map(|token| ParticipantToken(token.reveal().to_owned())),
+    };
     Ok(send_data(exchange, status, registered))
 }
 
@@ -82,10 +87,9 @@ fn tunnel_url(shared: &Shared, exchange: &Exchange<'_>, upserted: &Upserted) -> 
     let base = match &shared.public_url {
         Some(url) => url.replacen("http", "ws", 1),
         None => {
-            let secure = exchange.header("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
-            let host = exchange.header("host").filter(|host| !host.is_empty());
-            let host = host.ok_or_else(|| Refused::invalid("A Host header is required"))?;
-            format!("{}://{host}", if secure { "wss" } else { "ws" })
+            let origin = origin(exchange, &shared.trusted);
+            let host = origin.host.ok_or_else(|| Refused::invalid("A Host header is required"))?;
+            format!("{}://{host}", if origin.secure { "wss" } else { "ws" })
         }
     };
     let id = percent_encode(&upserted.participant.id);
@@ -94,12 +98,12 @@ fn tunnel_url(shared: &Shared, exchange: &Exchange<'_>, upserted: &Upserted) -> 
 
 /// `DELETE /v1/rooms/{code}/participants/{id}`.
 pub fn remove(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    admission::remove(shared, &params[0], &params[1])?;
+    admission::remove(shared, exchange, &params[0], &params[1])?;
     Ok(send_data(exchange, 200, Success { success: true }))
 }
 
 /// `POST /v1/rooms/{code}/participants/{id}/heartbeat`.
 pub fn heartbeat(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let beat = shared.try_change(|registry, now| registry.heartbeat(&params[0], &params[1], now))?;
+    let beat = admission::heartbeat(shared, exchange, &params[0], &params[1])?;
     Ok(send_data(exchange, 200, beat))
 }

@@ -8,9 +8,12 @@ mod attach;
 mod auth;
 mod builder;
 mod clock;
+mod credentials;
 mod direct;
 mod drain;
 mod events;
+mod forwarded;
+mod gate;
 mod inference;
 mod leg;
 mod legacy;
@@ -24,6 +27,7 @@ mod responses;
 mod routes;
 mod run;
 mod shared;
+mod sites;
 mod throttle;
 mod translated;
 mod tunnels;
@@ -39,6 +43,7 @@ use crossbeam_channel::{Sender, bounded};
 
 pub use builder::HubBuilder;
 pub use clock::Clock;
+pub use forwarded::Proxy;
 use shared::Shared;
 
 use crate::error::Error;
@@ -49,6 +54,7 @@ use crate::proto::tunnel::CLOSE_GOING_AWAY;
 use crate::state::id::{RoomCode, Secret};
 pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
+use crate::state::room::Password;
 use crate::tunnel::LostReason;
 
 /// How long requests in flight may take to end once the hub is going down.
@@ -80,6 +86,13 @@ pub struct HubOptions {
     /// What every request must show as its bearer token, but for health checks and tunnels (which have tokens of their
     /// own). Nothing where it is `None`.
     pub key: Option<HubKey>,
+    /// Whether a participant's token is asked for whenever somebody speaks for it, so that nobody can evict or
+    /// impersonate another.
+    pub strict: bool,
+    /// Names, beside its addresses and local ones, by which clients know it (see the README, "Security").
+    pub known_as: Vec<String>,
+    /// Whose `X-Forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<Proxy>,
     /// Which endpoints of older clients the hub calls.
     pub direct: DirectPolicy,
     /// How long a room stays that nobody uses; for ever where it is `None`.
@@ -101,6 +114,8 @@ pub struct DeclaredRoom {
     pub name: String,
     /// Asked for when joining, where it is given.
     pub password: Option<RoomPassword>,
+    /// Whether talking, listing and watching need the password too.
+    pub private: bool,
     /// Settings for every request in it.
     pub defaults: Option<RuntimeConfig>,
 }
@@ -117,13 +132,8 @@ impl HubKey {
         fits.then(|| HubKey(Secret::from_text(text)))
     }
 
-    /// Whether a request shows it, as OpenAI's clients do or as Anthropic's.
-    fn is_shown(&self, exchange: &Exchange<'_>) -> bool {
-        let bearer = exchange.header("authorization").and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        [bearer, exchange.header("x-api-key")].into_iter().flatten().any(|token| self.0.matches(token))
+    fn matches(&self, shown: &str) -> bool {
+        self.0.matches(shown)
     }
 }
 
@@ -185,6 +195,9 @@ impl Default for HubOptions {
             public_url: None,
             patience: Patience::default(),
             key: None,
+            strict: false,
+            known_as: Vec::new(),
+            trusted_proxies: Vec::new(),
             direct: DirectPolicy::default(),
             room_ttl: None,
             empty_room_ttl: None,
@@ -225,7 +238,7 @@ impl Hub {
         let at = format!("{}:{}", options.host, options.port);
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
-        let shared = Arc::new(Shared::new(&options));
+        let shared = Arc::new(Shared::new(&options, listener.addr()));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
         let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
@@ -323,15 +336,21 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
     if shared.registry().room(code.as_str()).is_ok() {
         return Err(wrong(format!("must have a code of its own: {code} is there twice")));
     }
-    let password_hash = match room.password {
+    let password = match room.password {
+        None if room.private => return Err(wrong(format!("must have a password to be private: {code} has none"))),
         None => None,
-        Some(RoomPassword::Plain(password)) => Some(shared.hash(&password).map_err(|e| wrong(format!("{code}: {e}")))?),
-        Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(hash),
+        Some(RoomPassword::Plain(password)) if room.private && !credentials::fits_a_header(&password) => {
+            return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
+        }
+        Some(RoomPassword::Plain(password)) => {
+            Some(shared.passwords.keep(&password).map_err(|e| wrong(format!("{code}: {e}")))?)
+        }
+        Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(Password::hashed(&hash)),
         Some(RoomPassword::Hashed(_)) => {
             return Err(wrong(format!("must have a password hash in PHC form: that of {code} is none")));
         }
     };
-    let new = NewRoom { name: room.name, password_hash, defaults: room.defaults, code: Some(code) };
+    let new = NewRoom { name: room.name, password, private: room.private, defaults: room.defaults, code: Some(code) };
     shared.change(|registry, now| registry.create_room(new, now, &mut shared::random));
     Ok(())
 }

@@ -3,10 +3,11 @@
 use std::io;
 
 use super::answer::{Plane, Refused};
+use super::credentials::check_key;
+use super::gate::{Access, pass};
 use super::shared::Shared;
 use super::{attach, events, inference, legacy, management, responses};
 use crate::http::{Exchange, Method};
-use crate::proto::management::ErrorCode;
 use crate::proto::web::percent_decode;
 
 /// What a path's placeholders stood for, percent-decoded, in their order.
@@ -17,47 +18,51 @@ pub type Handled = Result<io::Result<()>, Refused>;
 
 type Handler = fn(&Shared, &mut Exchange<'_>, &Params) -> Handled;
 
-/// `{}` stands for one part of the path.
-const TABLE: &[(Method, &str, Handler)] = &[
-    (Method::Get, "/v1/health", management::health),
-    (Method::Get, "/v1/events", events::watch_hub),
-    (Method::Get, "/v1/rooms", management::list_rooms),
-    (Method::Post, "/v1/rooms", management::create_room),
-    (Method::Get, "/v1/rooms/{}", management::get_room),
-    (Method::Delete, "/v1/rooms/{}", management::delete_room),
-    (Method::Get, "/v1/rooms/{}/events", events::watch_room),
-    (Method::Get, "/v1/rooms/{}/participants", management::list_participants),
-    (Method::Put, "/v1/rooms/{}/participants/{}", management::upsert),
-    (Method::Delete, "/v1/rooms/{}/participants/{}", management::remove),
-    (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", management::heartbeat),
-    (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", attach::attach),
-    (Method::Get, "/health", legacy::health),
-    (Method::Get, "/rooms", legacy::list_rooms),
-    (Method::Post, "/rooms", legacy::create_room),
-    (Method::Delete, "/rooms/{}", legacy::delete_room),
-    (Method::Get, "/rooms/{}/participants", legacy::list_participants),
-    (Method::Post, "/rooms/{}/join", legacy::join),
-    (Method::Post, "/rooms/{}/health", legacy::heartbeat),
-    (Method::Delete, "/rooms/{}/leave/{}", legacy::leave),
-    (Method::Get, "/rooms/{}/events", events::watch_room_legacy),
-    (Method::Get, "/rooms/{}/v1/models", inference::models),
-    (Method::Get, "/rooms/{}/v1/models/{}", inference::model),
-    (Method::Post, "/rooms/{}/v1/chat/completions", inference::ask),
-    (Method::Post, "/rooms/{}/v1/responses", inference::ask),
-    (Method::Get, "/rooms/{}/v1/responses/{}", responses::get),
-    (Method::Delete, "/rooms/{}/v1/responses/{}", responses::delete),
-    (Method::Post, "/rooms/{}/v1/responses/{}/cancel", responses::cancel),
-    (Method::Get, "/rooms/{}/v1/responses/{}/input_items", responses::input_items),
-    (Method::Post, "/rooms/{}/v1/embeddings", inference::ask),
-    (Method::Post, "/rooms/{}/v1/completions", inference::ask),
-    (Method::Post, "/rooms/{}/v1/rerank", inference::ask),
-    (Method::Post, "/rooms/{}/v1/messages", inference::ask),
-    (Method::Post, "/rooms/{}/v1/messages/count_tokens", inference::ask),
+const OPEN: Access = Access::Open;
+const HUB: Access = Access::Hub;
+const ROOM: Access = Access::Room;
+
+/// `{}` stands for one part of the path. The first, where there is one, is a room's code.
+const TABLE: &[(Method, &str, Access, Handler)] = &[
+    (Method::Get, "/v1/health", OPEN, management::health),
+    (Method::Get, "/v1/events", HUB, events::watch_hub),
+    (Method::Get, "/v1/rooms", HUB, management::list_rooms),
+    (Method::Post, "/v1/rooms", HUB, management::create_room),
+    (Method::Get, "/v1/rooms/{}", HUB, management::get_room),
+    (Method::Delete, "/v1/rooms/{}", HUB, management::delete_room),
+    (Method::Get, "/v1/rooms/{}/events", ROOM, events::watch_room),
+    (Method::Get, "/v1/rooms/{}/participants", ROOM, management::list_participants),
+    (Method::Put, "/v1/rooms/{}/participants/{}", HUB, management::upsert),
+    (Method::Delete, "/v1/rooms/{}/participants/{}", HUB, management::remove),
+    (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", HUB, management::heartbeat),
+    (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", OPEN, attach::attach),
+    (Method::Get, "/health", HUB, legacy::health),
+    (Method::Get, "/rooms", HUB, legacy::list_rooms),
+    (Method::Post, "/rooms", HUB, legacy::create_room),
+    (Method::Delete, "/rooms/{}", HUB, legacy::delete_room),
+    (Method::Get, "/rooms/{}/participants", ROOM, legacy::list_participants),
+    (Method::Post, "/rooms/{}/join", HUB, legacy::join),
+    (Method::Post, "/rooms/{}/health", HUB, legacy::heartbeat),
+    (Method::Delete, "/rooms/{}/leave/{}", HUB, legacy::leave),
+    (Method::Get, "/rooms/{}/events", ROOM, events::watch_room_legacy),
+    (Method::Get, "/rooms/{}/v1/models", ROOM, inference::models),
+    (Method::Get, "/rooms/{}/v1/models/{}", ROOM, inference::model),
+    (Method::Post, "/rooms/{}/v1/chat/completions", ROOM, inference::ask),
+    (Method::Post, "/rooms/{}/v1/responses", ROOM, inference::ask),
+    (Method::Get, "/rooms/{}/v1/responses/{}", ROOM, responses::get),
+    (Method::Delete, "/rooms/{}/v1/responses/{}", ROOM, responses::delete),
+    (Method::Post, "/rooms/{}/v1/responses/{}/cancel", ROOM, responses::cancel),
+    (Method::Get, "/rooms/{}/v1/responses/{}/input_items", ROOM, responses::input_items),
+    (Method::Post, "/rooms/{}/v1/embeddings", ROOM, inference::ask),
+    (Method::Post, "/rooms/{}/v1/completions", ROOM, inference::ask),
+    (Method::Post, "/rooms/{}/v1/rerank", ROOM, inference::ask),
+    (Method::Post, "/rooms/{}/v1/messages", ROOM, inference::ask),
+    (Method::Post, "/rooms/{}/v1/messages/count_tokens", ROOM, inference::ask),
 ];
 
 /// The contract's two, and what this project adds: Anthropic's clients send theirs with every request.
-const ALLOWED_HEADERS: &str =
-    "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id";
+const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id, \
+     X-Gambi-Room-Password, X-Gambi-Participant-Token";
 
 /// Answers a request.
 ///
@@ -74,18 +79,11 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
     }
     let method = if exchange.is_head() { Method::Get } else { exchange.method().clone() };
     let handled = match find(&method, exchange.path()) {
-        _ if !may_pass(shared, exchange) => {
-            exchange.add_header("WWW-Authenticate", "Bearer");
-            let hint = "Give it as the API key, with --key-file, or as GAMBI_HUB_KEY.";
-            Err(Refused::new(ErrorCode::InvalidPassword, "This hub asks for its key").hint(hint))
+        Found::Handler(access, handler, params) => {
+            let room = params.first().map(String::as_str);
+            pass(shared, exchange, access, room).and_then(|()| handler(shared, exchange, &params))
         }
-        Found::Handler(handler, params) => handler(shared, exchange, &params),
-        Found::OtherMethods(methods) => {
-            exchange.add_header("Allow", &methods);
-            Err(Refused::invalid(format!("Method not allowed here. This path takes {methods}.")).status(405))
-        }
-        Found::Nothing => Err(Refused::invalid("Not found").status(404)),
-        Found::BadPath => Err(Refused::invalid("The path is not valid percent-encoded UTF-8")),
+        found => check_key(shared, exchange).and_then(|()| Err(unserved(exchange, found))),
     };
     match handled {
         Ok(sent) => sent,
@@ -93,12 +91,15 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
     }
 }
 
-/// Whether a request shows the hub's key, or needs none: health checks tell nothing, and tunnels have their own tokens.
-fn may_pass(shared: &Shared, exchange: &Exchange<'_>) -> bool {
-    let Some(key) = &shared.key else { return true };
-    let path = exchange.path();
-    let open = path == "/v1/health" || matches("/v1/rooms/{}/participants/{}/tunnel", path).is_some();
-    open || key.is_shown(exchange)
+fn unserved(exchange: &mut Exchange<'_>, found: Found) -> Refused {
+    match found {
+        Found::OtherMethods(methods) => {
+            exchange.add_header("Allow", &methods);
+            Refused::invalid(format!("Method not allowed here. This path takes {methods}.")).status(405)
+        }
+        Found::BadPath => Refused::invalid("The path is not valid percent-encoded UTF-8"),
+        Found::Nothing | Found::Handler(..) => Refused::invalid("Not found").status(404),
+    }
 }
 
 fn preflight(exchange: &mut Exchange<'_>) -> io::Result<()> {
@@ -111,7 +112,7 @@ fn preflight(exchange: &mut Exchange<'_>) -> io::Result<()> {
 }
 
 enum Found {
-    Handler(Handler, Params),
+    Handler(Access, Handler, Params),
     OtherMethods(String),
     Nothing,
     BadPath,
@@ -119,14 +120,14 @@ enum Found {
 
 fn find(method: &Method, path: &str) -> Found {
     let mut others: Vec<&str> = Vec::new();
-    for (takes, pattern, handler) in TABLE {
+    for (takes, pattern, access, handler) in TABLE {
         let Some(raw) = matches(pattern, path) else { continue };
         if takes != method {
             others.push(takes.as_str());
             continue;
         }
         return match raw.into_iter().map(percent_decode).collect() {
-            Some(params) => Found::Handler(*handler, params),
+            Some(params) => Found::Handler(*access, *handler, params),
             None => Found::BadPath,
         };
     }
@@ -166,7 +167,7 @@ mod tests {
 
     fn params(path: &str) -> Option<Params> {
         match find(&Method::Put, path) {
-            Found::Handler(_, params) => Some(params),
+            Found::Handler(_, _, params) => Some(params),
             _ => None,
         }
     }

@@ -5,17 +5,20 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::auth::{HashFailed, Passwords};
+use std::net::SocketAddr;
+
+use super::auth::Passwords;
 use super::clock::{Clock, millis};
 use super::direct::Directs;
 use super::drain::Drain;
 use super::leg::{Carrier, End};
 use super::place::Lines;
 use super::responses::Makers;
+use super::sites::Sites;
 use super::throttle::Throttle;
 use super::tunnels::Tunnels;
 use super::watchers::Watchers;
-use super::{HubKey, HubOptions, Patience};
+use super::{HubKey, HubOptions, Patience, Proxy};
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::event::Event;
 use crate::state::pick::Refusal;
@@ -47,6 +50,12 @@ pub struct Shared {
     pub(super) lives: RoomLives,
     /// What every request must show, where it is set.
     pub(super) key: Option<HubKey>,
+    /// Whether nobody speaks for a participant without its token.
+    pub(super) strict: bool,
+    /// Where changes may come from; anywhere where it is `None`.
+    pub(super) sites: Option<Sites>,
+    /// Whose forwarding headers are believed.
+    pub(super) trusted: Vec<Proxy>,
     /// Allowed origin; `*` unless told otherwise.
     pub(super) cors: String,
     /// How the hub is reached from outside, where it stands behind something.
@@ -54,7 +63,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: &HubOptions) -> Self {
+    pub(super) fn new(options: &HubOptions, bound: SocketAddr) -> Self {
+        let sites = || Sites::new(&options.known_as, options.public_url.as_deref(), options.cors.as_deref());
         Shared {
             clock: options.clock.clone(),
             registry: Mutex::default(),
@@ -69,6 +79,9 @@ impl Shared {
             drain: Drain::default(),
             lives: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
             key: options.key.clone(),
+            strict: options.strict,
+            sites: (options.key.is_none() && !bound.ip().is_loopback()).then(sites),
+            trusted: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         }
@@ -96,13 +109,6 @@ impl Shared {
             Ok((value, events)) => (Ok(value), events),
             Err(refused) => (Err(refused), Vec::new()),
         })
-    }
-
-    /// Hashes a room's password with a fresh salt.
-    pub(super) fn hash(&self, password: &str) -> Result<String, HashFailed> {
-        let mut salt = [0; 16];
-        random(&mut salt);
-        self.passwords.hash(password, &salt)
     }
 
     /// The way to a participant.

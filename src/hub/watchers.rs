@@ -1,11 +1,11 @@
 //! Whoever watches events: a bounded queue for each, and the rule that nobody is waited for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::state::event::Event;
+use crate::state::event::{Event, EventKind};
 use crate::state::id::RoomCode;
 
 /// Events that a watcher may be behind. One that falls further back is dropped.
@@ -30,6 +30,8 @@ pub struct Watchers {
 struct Inner {
     next: u64,
     closed: bool,
+    /// Rooms whose events those who watch the whole hub are not told.
+    private: HashSet<RoomCode>,
     /// Owned by the broadcaster: it alone removes those that fell behind.
     watchers: HashMap<u64, Watcher>,
 }
@@ -69,10 +71,17 @@ impl Watchers {
     /// Tells an event to everyone whom it concerns. Nobody watching costs a lock and nothing else.
     pub fn tell(&self, event: &Event) {
         let mut inner = self.lock();
+        inner.note_private(event);
+        let Inner { watchers, private, .. } = &mut *inner;
+        let hidden = !event.concerns_all() && private.contains(&event.room);
         // Each form is written once, for the first who reads it.
         let (mut v1, mut legacy): (Option<Arc<str>>, Option<Option<Arc<str>>>) = (None, None);
-        inner.watchers.retain(|_, watcher| {
-            if !event.concerns_all() && watcher.room.as_ref().is_some_and(|room| *room != event.room) {
+        watchers.retain(|_, watcher| {
+            let concerned = match &watcher.room {
+                Some(room) => event.concerns_all() || *room == event.room,
+                None => !hidden,
+            };
+            if !concerned {
                 return true;
             }
             let text = match watcher.form {
@@ -93,6 +102,16 @@ impl Watchers {
         let mut inner = self.lock();
         inner.closed = true;
         inner.watchers.clear();
+    }
+}
+
+impl Inner {
+    fn note_private(&mut self, event: &Event) {
+        match &event.kind {
+            EventKind::RoomCreated(room) if room.private => drop(self.private.insert(event.room.clone())),
+            EventKind::RoomDeleted(_) => drop(self.private.remove(&event.room)),
+            _ => {}
+        }
     }
 }
 

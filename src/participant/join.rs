@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fresh_id;
 use super::probe::{Probe, probe};
 use super::provider::Provider;
 use super::session::Session;
@@ -25,6 +26,7 @@ pub struct Builder {
     registration: Registration,
     auth: Vec<(String, String)>,
     hub_headers: Vec<(String, String)>,
+    token: Option<String>,
     pub(super) timing: Timing,
 }
 
@@ -44,6 +46,7 @@ impl Builder {
             registration: Registration { endpoint: DEFAULT_ENDPOINT.into(), ..Registration::default() },
             auth: Vec::new(),
             hub_headers: Vec::new(),
+            token: None,
             timing: Timing { beat: Duration::from_secs(HEARTBEAT_SECS), silence: Duration::from_secs(TIMEOUT_SECS) },
         }
     }
@@ -103,6 +106,22 @@ impl Builder {
         self.hub_header("Authorization", format!("Bearer {key}"))
     }
 
+    /// The participant's own token, 32 to 128 letters, digits and signs: a hub that is strict lets nobody use the id
+    /// without it, for as long as the participant is there. A random one unless told otherwise.
+    #[must_use]
+    pub fn participant_token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// With a token, so that whoever starts it again is known as the same participant.
+    pub(super) fn with_token(mut self) -> Result<Self, Error> {
+        if self.token.is_none() {
+            self.token = Some(fresh_id()?);
+        }
+        Ok(self)
+    }
+
     /// The machine.
     #[must_use]
     pub fn specs(mut self, specs: Specs) -> Self {
@@ -158,8 +177,13 @@ impl Builder {
     ///
     /// # Errors
     /// When a value is wrong, the provider does not answer, or does not have the model.
-    pub fn prepare(mut self) -> Result<Prepared, Error> {
+    pub fn prepare(self) -> Result<Prepared, Error> {
+        self.with_token()?.probe()
+    }
+
+    fn probe(mut self) -> Result<Prepared, Error> {
         let client = Client::new(&self.hub_url)?;
+        let client = self.token.iter().fold(client, |client, token| client.with_participant_token(token));
         let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
         let provider = Provider::new(&self.registration.endpoint, &self.auth)?;
         self.registration.endpoint.clone_from(&provider.endpoint);

@@ -97,9 +97,10 @@ impl Reconnect {
     /// An error that won't heal: a wrong password, a value that is refused, a model that is missing, a room that stays
     /// gone, a participant that was removed.
     pub fn run(&self, mut tell: impl FnMut(Step<'_>)) -> Result<(), Error> {
+        let builder = self.builder.clone().with_token()?;
         let (mut attempt, mut room_gone) = (0, 0);
         loop {
-            match self.builder.clone().start() {
+            match builder.clone().start() {
                 Ok(session) => {
                     (attempt, room_gone) = (0, 0);
                     *lock(&self.shared.session) = Some(session.handle());

@@ -13,6 +13,10 @@ pub const TIMEOUT_SECS: u64 = 30;
 pub const TOKEN_SECS: u64 = 60;
 /// The most requests that a participant may take at once.
 pub const MAX_CONCURRENCY: u32 = 256;
+/// The header in which a participant shows its token.
+pub const PARTICIPANT_TOKEN: &str = "X-Gambi-Participant-Token";
+/// The header in which a room's password is shown, where it is not the bearer token.
+pub const ROOM_PASSWORD: &str = "X-Gambi-Room-Password";
 /// Where a hub is looked for when nobody says.
 pub const DEFAULT_HUB: &str = "http://localhost:3000";
 /// Where a provider is looked for when nobody says.
@@ -182,6 +186,9 @@ pub struct RoomSummary {
     pub created_at: u64,
     /// Whether joining needs a password.
     pub password_protected: bool,
+    /// Whether talking, listing and watching need the password too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub private: bool,
     /// Registered participants, offline ones too.
     pub participant_count: usize,
     /// Settings for every request in the room that brings none of its own.
@@ -233,6 +240,12 @@ fn one() -> u32 {
 }
 
 // serde calls it with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+// As above.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_one(n: &u32) -> bool {
     *n == 1
@@ -326,6 +339,9 @@ pub struct CreateRoom {
     /// Asked for when joining.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// Whether talking, listing and watching need the password too. It must be printable ASCII then.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub private: bool,
     /// Settings for every request in the room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<RuntimeConfig>,
@@ -380,6 +396,21 @@ pub struct Registered {
     pub room_id: String,
     /// Where to open the tunnel.
     pub tunnel: TunnelTicket,
+    /// Tells the participant from others that use its id. Left out by older hubs, and where the participant was known
+    /// and its token was not shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participant_token: Option<ParticipantToken>,
+}
+
+/// A participant's secret, to be sent back in [`PARTICIPANT_TOKEN`]. Debug output hides it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ParticipantToken(pub String);
+
+impl std::fmt::Debug for ParticipantToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 /// Where and with what to open a tunnel.

@@ -25,6 +25,17 @@ pub fn percent_encode(text: &str) -> String {
     text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
+/// The host in an absolute http or https URL, without its port, in whatever case it was written.
+pub fn host_of(url: &str) -> Option<&str> {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let host = match authority.strip_prefix('[') {
+        Some(address) => address.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    host.filter(|host| !host.is_empty())
+}
+
 /// The URL of a provider's route: `path`, which begins with `/v1`, behind a base URL without a trailing slash. A base URL
 /// that ends in `/v1` does not get it twice.
 pub fn route_url(endpoint: &str, path: &str) -> String {
@@ -52,6 +63,13 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_found_in_urls() {
+        assert_eq!(host_of("https://hub.example/x"), Some("hub.example"));
+        assert_eq!(host_of("http://[::1]:80"), Some("::1"));
+        assert_eq!((host_of("http://h:1?x"), host_of("http://:80"), host_of("*")), (Some("h"), None, None));
+    }
 
     #[test]
     fn ids_are_encoded_for_a_path() {

@@ -106,6 +106,15 @@ impl<'a> Fields<'a> {
         count.map(Some).ok_or_else(wrong)
     }
 
+    /// A switch; off where it is absent.
+    ///
+    /// # Errors
+    /// When it is neither `true` nor `false`.
+    pub fn flag(&self, key: &str) -> Result<bool, FieldError> {
+        let wrong = || FieldError::new(self.name(key), "must be true or false");
+        self.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(wrong))
+    }
+
     fn object(&self, key: &'a str) -> Result<Option<Fields<'a>>, FieldError> {
         match self.get(key) {
             None => Ok(None),

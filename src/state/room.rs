@@ -1,8 +1,8 @@
 //! One room and its participants: how they look from outside, and when a participant counts as up.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::Now;
 use super::config::shown;
@@ -26,8 +26,10 @@ pub struct Room {
     pub host_id: String,
     /// Milliseconds since the epoch.
     pub created_at: u64,
-    /// Argon2id in PHC form, where joining needs a password. Never leaves the hub.
-    pub password_hash: Option<String>,
+    /// Asked for when joining, and for everything in a private room. Never leaves the hub.
+    pub password: Option<Password>,
+    /// Whether talking, listing and watching need the password too.
+    pub private: bool,
     /// Settings for every request in it.
     pub defaults: Option<RuntimeConfig>,
     /// Its participants, by id.
@@ -40,6 +42,22 @@ pub struct Room {
     pub inhabited: u64,
     /// Whether the operator declared it: it stays for as long as the hub does.
     pub declared: bool,
+}
+
+/// What a hub keeps of a room's password. Copies share what has been learnt.
+#[derive(Debug, Clone)]
+pub struct Password {
+    /// Argon2id in PHC form.
+    pub hash: Arc<str>,
+    /// A keyed hash of the password, once somebody has shown it: the next time costs no argon2.
+    pub known: Arc<OnceLock<[u8; 32]>>,
+}
+
+impl Password {
+    /// A password of which only the hash is known yet.
+    pub fn hashed(hash: &str) -> Self {
+        Password { hash: hash.into(), known: Arc::default() }
+    }
 }
 
 /// A request that waits for a participant.
@@ -60,7 +78,8 @@ impl Room {
             name: self.name.clone(),
             host_id: self.host_id.clone(),
             created_at: self.created_at,
-            password_protected: self.password_hash.is_some(),
+            password_protected: self.password.is_some(),
+            private: self.private,
             participant_count: self.members.len(),
             defaults: self.defaults.as_ref().map(shown),
         }
@@ -129,6 +148,8 @@ pub struct Member {
     pub updated_at: u64,
     /// Buys one tunnel.
     pub ticket: Option<Ticket>,
+    /// Tells it from others that use its id.
+    pub token: Secret,
 }
 
 /// How the hub reaches a participant.

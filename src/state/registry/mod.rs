@@ -9,15 +9,17 @@ use std::sync::atomic::AtomicU64;
 use super::event::{Event, EventKind};
 use super::health::Health;
 use super::id::{self, ParticipantId, RoomCode, Secret};
-use super::room::{Member, Profile, Reach, Room, Ticket, Tunnel};
+use super::room::{Member, Password, Profile, Reach, Room, Ticket, Tunnel};
 use super::{Now, Random};
 use crate::proto::management::{Heartbeat, Participant, RoomSummary, RuntimeConfig, Status, TIMEOUT_SECS, TOKEN_SECS};
 
 mod lives;
 mod places;
+mod proof;
 
 pub use lives::{Deleted, NotDeleted, RoomLives};
 pub use places::{Outcome, PickError, Picked};
+pub use proof::{Denied, Proof};
 
 /// The rooms of a hub.
 #[derive(Debug, Default)]
@@ -44,8 +46,10 @@ pub enum Missing {
 pub struct NewRoom {
     /// What to call it.
     pub name: String,
-    /// Argon2id in PHC form.
-    pub password_hash: Option<String>,
+    /// Asked for when joining.
+    pub password: Option<Password>,
+    /// Whether talking, listing and watching need it too.
+    pub private: bool,
     /// Settings for every request in it.
     pub defaults: Option<RuntimeConfig>,
     /// Its code, where the operator declared it.
@@ -59,6 +63,21 @@ pub enum NotRegistered {
     Missing(Missing),
     /// Its id is that of a participant that is up and reached in another way.
     Taken,
+    /// Its id is that of another participant, whose token it has not shown.
+    NotTheirs,
+}
+
+/// A participant that registers.
+#[derive(Debug)]
+pub struct Registering<'p> {
+    /// Unique in its room.
+    pub id: ParticipantId,
+    /// What it says of itself.
+    pub profile: Profile,
+    /// How the hub reaches it.
+    pub reach: Reach,
+    /// What it shows of its token.
+    pub proof: Proof<'p>,
 }
 
 /// A participant that has just registered.
@@ -74,6 +93,8 @@ pub struct Upserted {
     pub code: RoomCode,
     /// Buys one tunnel.
     pub token: Secret,
+    /// The participant's own token, where whoever registered may know it.
+    pub participant_token: Option<Secret>,
 }
 
 /// A participant's new tunnel.
@@ -111,7 +132,8 @@ impl Registry {
             name: new.name,
             host_id: id::uuid(random),
             created_at: now.wall,
-            password_hash: new.password_hash,
+            password: new.password,
+            private: new.private,
             defaults: new.defaults,
             members: HashMap::new(),
             line: Vec::new(),
@@ -157,22 +179,25 @@ impl Registry {
     pub fn upsert(
         &mut self,
         code: &str,
-        id: ParticipantId,
-        profile: Profile,
-        reach: Reach,
+        new: Registering<'_>,
         now: Now,
         random: Random<'_>,
     ) -> Result<(Upserted, Vec<Event>), NotRegistered> {
+        let Registering { id, profile, reach, proof } = new;
         let serial = self.members_so_far + 1;
         let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
         let same = |a: Reach, b: Reach| (a == Reach::Tunnel) == (b == Reach::Tunnel);
         if room.members.get(&id).is_some_and(|known| !same(known.reach, reach) && known.is_up()) {
             return Err(NotRegistered::Taken);
         }
-        let created = !room.members.contains_key(&id);
+        let known = room.members.get(&id);
+        let created = known.is_none();
+        let (own_token, told) = proof.token_for(known, now, random)?;
         let token = Secret::draw(random);
         let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
-        let member = room.members.entry(id.clone()).or_insert_with(|| Member::new(id, serial, profile.clone(), now));
+        let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), now);
+        let member = room.members.entry(id.clone()).or_insert_with(member);
+        member.token = own_token.clone();
         member.profile = profile;
         member.reach = reach;
         member.no_responses = false;
@@ -185,6 +210,7 @@ impl Registry {
             room_id: room.id.clone(),
             code: room.code.clone(),
             token,
+            participant_token: told.then_some(own_token),
         };
         let kind = if created {
             EventKind::ParticipantJoined(participant)
@@ -287,7 +313,7 @@ impl Registry {
 }
 
 impl Member {
-    fn new(id: ParticipantId, serial: u64, profile: Profile, now: Now) -> Self {
+    fn new(id: ParticipantId, serial: u64, profile: Profile, token: Secret, now: Now) -> Self {
         Member {
             id,
             serial,
@@ -302,6 +328,7 @@ impl Member {
             last_seen: now,
             updated_at: now.wall,
             ticket: None,
+            token,
         }
     }
 

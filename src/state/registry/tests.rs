@@ -31,6 +31,10 @@ fn profile(model: &str) -> Profile {
     }
 }
 
+fn registering(id: ParticipantId, profile: Profile, reach: Reach) -> Registering<'static> {
+    Registering { id, profile, reach, proof: Proof::default() }
+}
+
 type Draw = dyn FnMut(&mut [u8]);
 
 struct Story {
@@ -42,14 +46,16 @@ struct Story {
 impl Story {
     fn new() -> Self {
         let mut story = Story { registry: Registry::default(), random: Box::new(counting()), code: String::new() };
-        let new = NewRoom { name: "Lab".into(), password_hash: None, defaults: None, code: None };
+        let new = NewRoom { name: "Lab".into(), password: None, private: false, defaults: None, code: None };
         story.code = story.registry.create_room(new, at(0), &mut *story.random).0.code;
         story
     }
 
     fn register(&mut self, id: &str, model: &str, now: Now) -> (Upserted, Vec<Event>) {
         let id = ParticipantId::parse(id).unwrap();
-        self.registry.upsert(&self.code, id, profile(model), Reach::Tunnel, now, &mut *self.random).unwrap()
+        self.registry
+            .upsert(&self.code, registering(id, profile(model), Reach::Tunnel), now, &mut *self.random)
+            .unwrap()
     }
 
     fn join(&mut self, id: &str, model: &str, now: Now) -> Opened {
@@ -210,7 +216,13 @@ fn a_place_of_one_who_left_and_came_back_is_not_given_back_twice() {
 #[test]
 fn rooms_are_found_in_any_case_and_listed_oldest_first() {
     let mut story = Story::new();
-    let new = NewRoom { name: "B".into(), password_hash: Some("$argon2id$".into()), defaults: None, code: None };
+    let new = NewRoom {
+        name: "B".into(),
+        password: Some(Password::hashed("$argon2id$")),
+        private: false,
+        defaults: None,
+        code: None,
+    };
     let (second, events) = story.registry.create_room(new, at(9), &mut *story.random);
     assert_eq!(names(&events), ["room.created"]);
     assert!(second.password_protected);
@@ -225,7 +237,9 @@ impl Story {
         let mut profile = profile("m");
         change(&mut profile);
         let parsed = ParticipantId::parse(id).unwrap();
-        self.registry.upsert(&self.code, parsed, profile, Reach::Tunnel, at(0), &mut *self.random).unwrap();
+        self.registry
+            .upsert(&self.code, registering(parsed, profile, Reach::Tunnel), at(0), &mut *self.random)
+            .unwrap();
         self.registry.open_tunnel(&self.code, id, at(0)).unwrap();
     }
 
@@ -335,7 +349,7 @@ fn a_direct_participant_is_up_at_once_and_follows_its_health_checks() {
     let mut story = Story::new();
     let direct = |story: &mut Story, id: &str, reach| {
         let id = ParticipantId::parse(id).unwrap();
-        story.registry.upsert(&story.code, id, profile("m"), reach, at(0), &mut *story.random)
+        story.registry.upsert(&story.code, registering(id, profile("m"), reach), at(0), &mut *story.random)
     };
     let reach = Reach::Direct { from_loopback: true };
     let (joined, _) = direct(&mut story, "d", reach).unwrap();
@@ -379,7 +393,8 @@ fn rooms_go_when_their_host_says_so_or_nobody_needs_them() {
     assert_eq!(story.registry.expire_rooms(empty, at(560)).0.len(), 1);
 
     let mut story = Story::new();
-    let declared = NewRoom { name: "x".into(), password_hash: None, defaults: None, code: RoomCode::parse("lab001") };
+    let declared =
+        NewRoom { name: "x".into(), password: None, private: false, defaults: None, code: RoomCode::parse("lab001") };
     assert_eq!(story.registry.create_room(declared, at(0), &mut *story.random).0.code, "LAB001");
     let unused = RoomLives { unused: Some(60_000), empty: None };
     story.join("a", "m", at(0));
@@ -387,4 +402,44 @@ fn rooms_go_when_their_host_says_so_or_nobody_needs_them() {
     assert!(story.registry.expire_rooms(unused, at(89)).0.is_empty());
     let (gone, _) = story.registry.expire_rooms(unused, at(90));
     assert_eq!((gone.len(), story.registry.rooms().len()), (1, 1), "what the operator declared stays");
+}
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+/// Registers "w" with what a request shows; the token that it is told.
+fn prove(story: &mut Story, token: Option<&str>, demanded: bool, now: Now) -> Result<Option<Secret>, NotRegistered> {
+    let new = registering(ParticipantId::parse("w").unwrap(), profile("m"), Reach::Tunnel);
+    let new = Registering { proof: Proof { token, demanded }, ..new };
+    let upserted = story.registry.upsert(&story.code, new, now, &mut *story.random)?;
+    Ok(upserted.0.participant_token)
+}
+
+#[test]
+fn a_strict_hub_lets_nobody_speak_for_another() {
+    let mut story = Story::new();
+    let token = prove(&mut story, None, true, at(0)).unwrap().unwrap();
+    let denied = |story: &mut Story, token, demanded| story.registry.prove(&story.code, "w", Proof { token, demanded });
+    for wrong in [None, Some(SECRET)] {
+        assert_eq!(prove(&mut story, wrong, true, at(1)).unwrap_err(), NotRegistered::NotTheirs);
+        assert_eq!(denied(&mut story, wrong, true), Err(Denied::NotTheirs));
+        assert_eq!(denied(&mut story, wrong, false), Ok(()));
+    }
+    assert_eq!(denied(&mut story, Some(token.reveal()), true), Ok(()));
+    let told = prove(&mut story, Some(token.reveal()), true, at(2)).unwrap().unwrap();
+    assert!(told.matches(token.reveal()));
+    // Nobody has heard of it for minutes: the id is free again, and the old token is worth nothing.
+    assert_eq!(prove(&mut story, None, true, at(301)).unwrap_err(), NotRegistered::NotTheirs);
+    assert!(!prove(&mut story, None, true, at(302)).unwrap().unwrap().matches(token.reveal()));
+    assert_eq!(denied(&mut story, Some(token.reveal()), true), Err(Denied::NotTheirs));
+}
+
+#[test]
+fn a_participant_may_choose_its_token_and_elsewhere_nobody_asks_for_it() {
+    let mut story = Story::new();
+    assert_eq!(prove(&mut story, Some(SECRET), true, at(0)).unwrap().unwrap().reveal(), SECRET);
+    assert_eq!(prove(&mut story, Some(SECRET), true, at(1)).unwrap().unwrap().reveal(), SECRET);
+    assert!(prove(&mut story, None, false, at(2)).unwrap().is_none(), "it is not told to who has not shown it");
+    assert!(prove(&mut story, Some(SECRET), true, at(3)).is_ok());
+    let mut story = Story::new();
+    assert_ne!(prove(&mut story, Some("too short"), true, at(0)).unwrap().unwrap().reveal(), "too short");
 }

@@ -1,0 +1,56 @@
+//! The file in which a participant keeps its own token, for its owner's eyes only.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::failure::Failure;
+
+/// The token in a file; `None` where there is no such file.
+///
+/// # Errors
+/// When it can't be read, or holds no token.
+pub fn read(path: &str) -> Result<Option<String>, Failure> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Failure::usage(format!("--token-file: {path} cannot be read: {error}"))),
+    };
+    let token = text.trim();
+    let fits = (32..=128).contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let wrong = || Failure::usage(format!("--token-file: {path} must hold one word of 32 to 128 printable characters"));
+    fits.then(|| Some(token.to_owned())).ok_or_else(wrong)
+}
+
+/// Makes the file, with a fresh token in it.
+///
+/// # Errors
+/// When it is there already, or can't be written.
+pub fn make(path: &str) -> Result<String, Failure> {
+    let token = gambi::participant::fresh_id()?;
+    let mut file = OpenOptions::new();
+    let made = file.write(true).create_new(true).mode(0o600).open(path);
+    made.and_then(|mut file| writeln!(file, "{token}"))
+        .map_err(|e| Failure::usage(format!("--token-file: {path} cannot be written: {e}")))?;
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_token_is_made_once_and_read_again() {
+        let path = std::env::temp_dir().join(format!("gambi-token-{}", std::process::id()));
+        let name = path.to_str().unwrap();
+        assert_eq!(read(name).unwrap(), None);
+        let token = make(name).unwrap();
+        assert_eq!(read(name).unwrap(), Some(token));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(make(name).is_err());
+        fs::write(&path, "short\n").unwrap();
+        assert_eq!(read(name).unwrap_err().exit_code(), 2);
+        fs::remove_file(&path).unwrap();
+    }
+}

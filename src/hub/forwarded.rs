@@ -1,0 +1,171 @@
+//! Where a request came from: the other end of its connection, or what a trusted proxy says of it. Nobody else's
+//! `X-Forwarded-*` headers are believed.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+use crate::error::Error;
+use crate::http::Exchange;
+
+/// An address, or a range of them in CIDR notation (RFC 4632, RFC 4291), whose `X-Forwarded-*` headers are believed.
+///
+/// ```
+/// use gambi::hub::Proxy;
+///
+/// assert!("10.0.0.0/8".parse::<Proxy>()?.covers("10.1.2.3".parse().unwrap()));
+/// assert!("::1".parse::<Proxy>()?.covers("::1".parse().unwrap()));
+/// assert!("10.0.0.0/33".parse::<Proxy>().is_err());
+/// # Ok::<(), gambi::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proxy {
+    network: IpAddr,
+    /// Bits that count, from the left.
+    bits: u32,
+}
+
+impl Proxy {
+    /// Whether an address is in the range.
+    pub fn covers(&self, address: IpAddr) -> bool {
+        match (self.network, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                same_start(u128::from(network.to_bits()) << 96, u128::from(address.to_bits()) << 96, self.bits)
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => same_start(network.to_bits(), address.to_bits(), self.bits),
+            _ => false,
+        }
+    }
+}
+
+fn same_start(a: u128, b: u128, bits: u32) -> bool {
+    bits == 0 || (a ^ b) >> (128 - bits) == 0
+}
+
+impl FromStr for Proxy {
+    type Err = Error;
+
+    /// # Errors
+    /// When the text is neither an address nor a range.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Invalid {
+            what: "a trusted proxy",
+            reason: format!("must be an address such as 10.0.0.1 or a range such as 10.0.0.0/8, not \"{text}\""),
+        };
+        let (address, bits) = text.trim().split_once('/').map_or((text.trim(), None), |(a, b)| (a, Some(b)));
+        let network = address.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
+        let most = if network.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
+        if bits > most { Err(wrong()) } else { Ok(Proxy { network, bits }) }
+    }
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin<'r> {
+    /// The client's address, as far as anybody can be believed.
+    pub client: IpAddr,
+    /// Whether it came through TLS.
+    pub secure: bool,
+    /// The host that the client asked for.
+    pub host: Option<&'r str>,
+    /// Whether the client is on the hub's own machine. Not so for a request that some proxy has passed on without being
+    /// trusted: whose it is, nobody knows.
+    pub local: bool,
+}
+
+/// Where a request came from.
+pub fn origin<'r>(exchange: &'r Exchange<'_>, trusted: &[Proxy]) -> Origin<'r> {
+    // Of a client that is gone already the address does not matter.
+    let peer = exchange.peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    judge(peer, |name| exchange.header(name), trusted)
+}
+
+fn judge<'r>(peer: IpAddr, header: impl Fn(&str) -> Option<&'r str>, trusted: &[Proxy]) -> Origin<'r> {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|proxy| proxy.covers(address));
+    let chain = header("x-forwarded-for");
+    let host = header("host").filter(|host| !host.is_empty());
+    if !is_trusted(peer) {
+        let local = peer.is_loopback() && chain.is_none() && header("forwarded").is_none();
+        return Origin { client: peer, secure: false, host, local };
+    }
+    let last = |name: &str| header(name).and_then(|value| value.rsplit(',').next()).map(str::trim);
+    // Each proxy adds whom it heard at the end: the last that is no proxy of ours is the client. What stands before
+    // it, anybody may have written.
+    let hops = chain.into_iter().flat_map(|chain| chain.rsplit(',')).map_while(|hop| address(hop.trim()));
+    let mut client = peer;
+    for hop in hops {
+        client = hop;
+        if !is_trusted(hop) {
+            break;
+        }
+    }
+    let forwarded_host = last("x-forwarded-host").filter(|host| !host.is_empty());
+    Origin {
+        client,
+        secure: last("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
+        host: forwarded_host.or(host),
+        local: client.is_loopback(),
+    }
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    bare.or_else(with_port).or_else(in_brackets).map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(peer: &str, headers: &[(&str, &'static str)], trusted: &[&str]) -> Origin<'static> {
+        let trusted: Vec<Proxy> = trusted.iter().map(|text| text.parse().unwrap()).collect();
+        let header = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        judge(peer.parse().unwrap(), header, &trusted)
+    }
+
+    #[test]
+    fn ranges_cover_their_addresses() {
+        let covers = |range: &str, address: &str| range.parse::<Proxy>().unwrap().covers(address.parse().unwrap());
+        assert!(covers("10.0.0.0/8", "10.255.0.1") && !covers("10.0.0.0/8", "11.0.0.1"));
+        assert!(covers("10.0.0.1", "10.0.0.1") && !covers("10.0.0.1", "10.0.0.2"));
+        assert!(covers("0.0.0.0/0", "8.8.8.8") && !covers("0.0.0.0/0", "::1"));
+        assert!(covers("fd00::/8", "fdff::1") && !covers("fd00::/8", "fe00::1"));
+        assert!(covers("127.0.0.1", "::ffff:127.0.0.1"));
+        for bad in ["", "x", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.0/", "10.0.0"] {
+            assert!(bad.parse::<Proxy>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let said = [
+            ("x-forwarded-for", "1.1.1.1, 9.9.9.9, 10.0.0.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "hub.example"),
+            ("host", "inside:3000"),
+        ];
+        let stranger = judged("127.0.0.1", &said, &[]);
+        assert_eq!(
+            (stranger.client.to_string().as_str(), stranger.secure, stranger.local),
+            ("127.0.0.1", false, false)
+        );
+        assert_eq!(stranger.host, Some("inside:3000"));
+        let through = judged("127.0.0.1", &said, &["127.0.0.1", "10.0.0.0/8"]);
+        assert_eq!((through.client.to_string().as_str(), through.secure), ("9.9.9.9", true));
+        assert_eq!(through.host, Some("hub.example"));
+        assert!(judged("127.0.0.1", &[], &[]).local);
+        assert!(!judged("127.0.0.1", &[("x-forwarded-for", "9.9.9.9")], &["127.0.0.1"]).local);
+    }
+
+    #[test]
+    fn what_can_not_be_read_ends_the_chain() {
+        let client = |chain| judged("10.0.0.1", &[("x-forwarded-for", chain)], &["10.0.0.0/8"]).client.to_string();
+        assert_eq!(client("6.6.6.6, rubbish, 10.0.0.3"), "10.0.0.3");
+        assert_eq!(client("[2001:db8::1]:443"), "2001:db8::1");
+        assert_eq!(client("1.2.3.4:80"), "1.2.3.4");
+        assert_eq!(client(""), "10.0.0.1");
+    }
+}
