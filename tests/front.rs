@@ -152,7 +152,8 @@ fn a_full_house_says_so_and_has_room_again() {
     let hub = TestHub::limited(|limits| limits.connections = 3);
     let mut guests: Vec<Conn> = (0..3).map(|_| Conn::open(hub.addr())).collect();
     for guest in &mut guests {
-        assert_eq!(guest.send(HEALTH).answer().status, 200);
+        guest.ask("GET", "/v1/events", &[], None);
+        assert_eq!(guest.head().status, 200);
     }
     let mut late = Conn::open(hub.addr());
     let answer = late.send(HEALTH).answer();
@@ -161,6 +162,23 @@ fn a_full_house_says_so_and_has_room_again() {
     drop(guests.pop());
     wait_until("room for another", || hub.hub.connections() < 3);
     assert_eq!(hub.get("/v1/health").status, 200);
+}
+
+#[test]
+fn whoever_waits_for_nothing_makes_room() {
+    let hub = TestHub::limited(|limits| limits.connections = 3);
+    let mut served = Conn::open(hub.addr());
+    assert_eq!(served.send(HEALTH).answer().status, 200);
+    let mut silent: Vec<Conn> = (0..2).map(|_| Conn::open(hub.addr())).collect();
+    wait_until("all to be there", || hub.hub.connections() == 3);
+    let mut newcomers: Vec<Conn> = Vec::new();
+    for _ in 0..2 {
+        let mut newcomer = Conn::open(hub.addr());
+        assert_eq!(newcomer.send(HEALTH).answer().status, 200);
+        newcomers.push(newcomer);
+        assert!(silent.remove(0).rest().is_empty(), "closed without a word");
+    }
+    assert_eq!(served.send(HEALTH).answer().status, 200, "it was not its turn to go");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::exchange::Exchange;
+use super::guests::Seat;
 use super::head::{self, Head, HeadError};
 use super::{Handler, Limits};
 
@@ -59,19 +60,19 @@ impl Connection {
         Ok(Connection { stream, site, ahead: Vec::new(), out: Vec::new(), timeout: None, usable: true })
     }
 
-    /// Serves requests until the connection is over. `idle` tells whoever shuts down that none is under way.
-    pub(super) fn run(&mut self, handler: &dyn Handler, idle: &AtomicBool) {
+    /// Serves requests until the connection is over. `seat` tells whether one is under way.
+    pub(super) fn run(&mut self, handler: &dyn Handler, seat: &Seat) {
         while self.usable {
-            idle.store(true, Ordering::SeqCst);
+            seat.wait();
             if self.site.stopping.load(Ordering::SeqCst) {
                 return;
             }
-            let head = self.read_head(idle);
+            let head = self.read_head(seat);
             match head {
                 Ok(head) => self.serve(head, handler),
                 Err(NoHead::Quiet) => return,
                 Err(NoHead::Refused(error)) => {
-                    idle.store(false, Ordering::SeqCst);
+                    seat.work();
                     self.refuse(error.status, error.reason);
                     return self.linger();
                 }
@@ -107,13 +108,13 @@ impl Connection {
         }
     }
 
-    fn read_head(&mut self, idle: &AtomicBool) -> Result<Head, NoHead> {
+    fn read_head(&mut self, seat: &Seat) -> Result<Head, NoHead> {
         let limits = self.site.limits.clone();
         let mut deadline = None;
         loop {
             self.skip_blank_lines();
             if !self.ahead.is_empty() {
-                idle.store(false, Ordering::SeqCst);
+                seat.work();
                 deadline.get_or_insert_with(|| Instant::now() + limits.head_time);
             }
             if let Some(end) = head::find_end(&self.ahead, &limits).map_err(NoHead::Refused)? {

@@ -1,15 +1,15 @@
 //! The accept loop: one thread that accepts, one for each connection, a cap, and an orderly end.
 
-use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::connection::{Connection, Site, plain_error};
+use super::guests::Guests;
 use super::{Handler, Limits};
 
 /// A connection's thread parses, routes and passes pieces on; it recurses nowhere.
@@ -38,15 +38,10 @@ pub struct Running {
 /// What the accept thread and all connections share.
 struct House {
     site: Arc<Site>,
-    /// Open connections. Each removes itself.
-    guests: Mutex<HashMap<u64, Guest>>,
-    left: Condvar,
+    guests: Guests,
     refusing: AtomicUsize,
-}
-
-struct Guest {
-    stream: Arc<TcpStream>,
-    idle: Arc<AtomicBool>,
+    /// What the guests' clocks count from.
+    start: Instant,
 }
 
 impl Listener {
@@ -79,12 +74,8 @@ impl Listener {
     /// # Errors
     /// When no thread can be started.
     pub fn start(self, handler: Arc<dyn Handler>) -> io::Result<Running> {
-        let house = House {
-            site: Arc::new(self.site),
-            guests: Mutex::default(),
-            left: Condvar::new(),
-            refusing: AtomicUsize::new(0),
-        };
+        let guests = Guests::new(self.site.limits.connections);
+        let house = House { site: Arc::new(self.site), guests, refusing: AtomicUsize::new(0), start: Instant::now() };
         let house = Arc::new(house);
         let (mine, socket) = (house.clone(), self.socket);
         let accepting = thread::Builder::new().name("accept".into()).spawn(move || accept(&socket, &mine, &handler))?;
@@ -97,9 +88,9 @@ fn accept(socket: &TcpListener, house: &Arc<House>, handler: &Arc<dyn Handler>) 
     while !house.stopping() {
         match socket.accept() {
             Ok(_) if house.stopping() => return,
-            Ok((stream, _)) => {
+            Ok((stream, address)) => {
                 number += 1;
-                house.admit(number, stream, handler);
+                house.admit(number, stream, address.ip(), handler);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Out of descriptors or memory, or the client has gone already: later there may be room again.
@@ -113,30 +104,24 @@ impl House {
         self.site.stopping.load(Ordering::SeqCst)
     }
 
-    fn guests(&self) -> MutexGuard<'_, HashMap<u64, Guest>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn admit(self: &Arc<Self>, number: u64, stream: TcpStream, handler: &Arc<dyn Handler>) {
-        if self.guests().len() >= self.site.limits.connections {
-            return self.turn_away(stream);
-        }
+    fn admit(self: &Arc<Self>, number: u64, stream: TcpStream, address: IpAddr, handler: &Arc<dyn Handler>) {
         let stream = Arc::new(stream);
-        let idle = Arc::new(AtomicBool::new(true));
-        self.guests().insert(number, Guest { stream: stream.clone(), idle: idle.clone() });
+        let Some(seat) = self.guests.admit(number, address, &stream, self.start) else {
+            return self.turn_away(stream);
+        };
         let leave = Leave { house: self.clone(), number };
         let (site, handler) = (self.site.clone(), handler.clone());
         // Where no thread can be had, the closure is dropped, and with it the connection.
         let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK).spawn(move || {
             let _leave = leave;
             if let Ok(mut connection) = Connection::new(stream, site) {
-                connection.run(&*handler, &idle);
+                connection.run(&*handler, &seat);
             }
         });
     }
 
     /// Tells a client that the house is full, without keeping the accept thread.
-    fn turn_away(self: &Arc<Self>, stream: TcpStream) {
+    fn turn_away(self: &Arc<Self>, stream: Arc<TcpStream>) {
         if self.refusing.fetch_add(1, Ordering::Relaxed) >= REFUSING {
             self.refusing.fetch_sub(1, Ordering::Relaxed);
             return;
@@ -169,8 +154,7 @@ struct Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.house.guests().remove(&self.number);
-        self.house.left.notify_all();
+        self.house.guests.leave(self.number);
     }
 }
 
@@ -182,7 +166,7 @@ impl Running {
 
     /// Open connections.
     pub fn connections(&self) -> usize {
-        self.house.guests().len()
+        self.house.guests.len()
     }
 
     /// Goes down: accepts nobody, closes idle connections, gives those at work `grace` to end, then cuts them off.
@@ -194,29 +178,10 @@ impl Running {
             wake(self.addr, &thread);
             let _ = thread.join();
         }
-        self.cut_off(|guest| guest.idle.load(Ordering::SeqCst));
-        self.wait_empty(grace);
-        self.cut_off(|_| true);
-        self.wait_empty(NOTICE);
-    }
-
-    fn cut_off(&self, which: impl Fn(&Guest) -> bool) {
-        for guest in self.house.guests().values().filter(|guest| which(guest)) {
-            let _ = guest.stream.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn wait_empty(&self, within: Duration) {
-        let deadline = Instant::now() + within;
-        let mut guests = self.house.guests();
-        while !guests.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let waited = self.house.left.wait_timeout(guests, left);
-            guests = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
+        self.house.guests.cut_off(true);
+        self.house.guests.wait_empty(grace);
+        self.house.guests.cut_off(false);
+        self.house.guests.wait_empty(NOTICE);
     }
 }
 

@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::http::network_of;
 
 /// Wrong guesses that cost nothing: people mistype.
 const FREE: u32 = 5;
@@ -115,13 +117,8 @@ impl Throttle {
     }
 }
 
-/// Whoever has one IPv6 address has a network of them (RFC 6177): they count as one.
 fn key(address: IpAddr, place: &str) -> (IpAddr, String) {
-    let address = match address {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
-        v4 => v4,
-    };
-    (address, place.to_owned())
+    (network_of(address), place.to_owned())
 }
 
 #[cfg(test)]

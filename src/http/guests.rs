@@ -1,0 +1,240 @@
+//! Who is connected: a cap on all, a share for each address, and who has to go when a newcomer needs the place. Whoever
+//! waits for no answer goes first, so that nobody can shut others out by doing nothing.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Of so many places, one is kept from any single address.
+const KEPT: usize = 16;
+
+/// The open connections of a listener. Each removes itself.
+pub struct Guests {
+    cap: usize,
+    inner: Mutex<Inner>,
+    left: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    guests: HashMap<u64, Guest>,
+    /// How many each network has.
+    counts: HashMap<IpAddr, usize>,
+}
+
+struct Guest {
+    stream: Arc<TcpStream>,
+    network: IpAddr,
+    seat: Arc<Seat>,
+}
+
+/// What a connection's thread tells of itself.
+pub struct Seat {
+    start: Instant,
+    /// Milliseconds after `start` at which it began to wait for a request; `BUSY` while one is under way.
+    waits: AtomicU64,
+    /// Requests that it has had.
+    served: AtomicU64,
+}
+
+const BUSY: u64 = u64::MAX;
+
+impl Seat {
+    fn new(start: Instant) -> Self {
+        let seat = Seat { start, waits: AtomicU64::new(0), served: AtomicU64::new(0) };
+        seat.wait();
+        seat
+    }
+
+    /// It waits for a request.
+    pub fn wait(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(BUSY - 1);
+        self.waits.store(now, Ordering::SeqCst);
+    }
+
+    /// A request has begun to come.
+    pub fn work(&self) {
+        if self.waits.swap(BUSY, Ordering::SeqCst) != BUSY {
+            self.served.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waits.load(Ordering::SeqCst) != BUSY
+    }
+
+    /// Who goes first: those that never asked for anything, then those that have waited longest. `None` while it works.
+    fn order(&self) -> Option<(bool, u64)> {
+        let waits = self.waits.load(Ordering::SeqCst);
+        (waits != BUSY).then(|| (self.served.load(Ordering::Relaxed) > 0, waits))
+    }
+}
+
+/// Whoever has one IPv6 address has a network of them (RFC 6177): they count as one.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+impl Guests {
+    /// Room for `cap` guests.
+    pub fn new(cap: usize) -> Self {
+        Guests { cap, inner: Mutex::default(), left: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lock().guests.len()
+    }
+
+    /// Gives a newcomer a seat, if need be one that somebody idle had; `None` where all are at work.
+    pub fn admit(&self, number: u64, address: IpAddr, stream: &Arc<TcpStream>, start: Instant) -> Option<Arc<Seat>> {
+        let network = network_of(address);
+        let mut inner = self.lock();
+        if inner.of(network) >= self.share() {
+            inner.evict(network)?;
+        } else if inner.guests.len() >= self.cap {
+            let most = inner.counts.iter().max_by_key(|(_, count)| **count).map(|(network, _)| *network)?;
+            inner.evict(most)?;
+        }
+        let seat = Arc::new(Seat::new(start));
+        *inner.counts.entry(network).or_insert(0) += 1;
+        inner.guests.insert(number, Guest { stream: stream.clone(), network, seat: seat.clone() });
+        Some(seat)
+    }
+
+    fn share(&self) -> usize {
+        self.cap - self.cap / KEPT
+    }
+
+    /// Takes a guest off the list.
+    pub fn leave(&self, number: u64) {
+        self.lock().remove(number);
+        self.left.notify_all();
+    }
+
+    /// Cuts off those who wait for no answer, or all.
+    pub fn cut_off(&self, idle_only: bool) {
+        for guest in self.lock().guests.values().filter(|guest| !idle_only || guest.seat.is_idle()) {
+            let _ = guest.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Waits until all have left, or `within` is over.
+    pub fn wait_empty(&self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let mut inner = self.lock();
+        while !inner.guests.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            inner = self.left.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Inner {
+    fn of(&self, network: IpAddr) -> usize {
+        self.counts.get(&network).copied().unwrap_or(0)
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(guest) = self.guests.remove(&number) else { return };
+        if let Some(count) = self.counts.get_mut(&guest.network) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&guest.network);
+            }
+        }
+    }
+
+    /// Closes the connection of a network that can best do without it.
+    fn evict(&mut self, network: IpAddr) -> Option<()> {
+        let of_network = self.guests.iter().filter(|(_, guest)| guest.network == network);
+        let (_, number) = of_network.filter_map(|(number, guest)| Some((guest.seat.order()?, *number))).min()?;
+        if let Some(guest) = self.guests.get(&number) {
+            let _ = guest.stream.shutdown(Shutdown::Both);
+        }
+        self.remove(number);
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    struct Story {
+        guests: Guests,
+        stream: Arc<TcpStream>,
+        start: Instant,
+        number: u64,
+    }
+
+    impl Story {
+        fn new(cap: usize) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            Story { guests: Guests::new(cap), stream, start: Instant::now(), number: 0 }
+        }
+
+        fn come(&mut self, address: [u8; 4]) -> Option<(u64, Arc<Seat>)> {
+            self.number += 1;
+            Some((self.number, self.guests.admit(self.number, address.into(), &self.stream, self.start)?))
+        }
+
+        fn is_there(&self, number: u64) -> bool {
+            self.guests.lock().guests.contains_key(&number)
+        }
+    }
+
+    const A: [u8; 4] = [10, 0, 0, 1];
+    const B: [u8; 4] = [10, 0, 0, 2];
+
+    #[test]
+    fn whoever_never_asked_goes_first_and_whoever_works_stays() {
+        let mut story = Story::new(4);
+        let (worker, seat) = story.come(A).unwrap();
+        seat.work();
+        let (regular, seat) = story.come(A).unwrap();
+        seat.work();
+        seat.wait();
+        let (silent, _) = story.come(A).unwrap();
+        let (newer, _) = story.come(B).unwrap();
+        story.come(B).unwrap();
+        assert!(!story.is_there(silent) && story.is_there(regular) && story.is_there(newer));
+        story.come(B).unwrap();
+        assert_eq!(story.guests.len(), 4);
+        assert!(story.is_there(worker));
+    }
+
+    #[test]
+    fn no_address_takes_all_places() {
+        let mut story = Story::new(32);
+        let mine: Vec<_> = (0..30).map(|_| story.come(A).unwrap()).collect();
+        mine.iter().for_each(|(_, seat)| seat.work());
+        assert!(story.come(A).is_none(), "its share is used up, and all of it is at work");
+        assert!(story.come(B).is_some() && story.come(B).is_some());
+        assert!(story.come(B).is_none(), "the house is full of those at work");
+        story.guests.leave(mine[0].0);
+        assert!(story.come(A).is_some());
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one() {
+        let of = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+    }
+}
