@@ -144,6 +144,14 @@ static TRUSTED_PROXY: Flag = value(
     "ADDRESS",
     "Believe the X-Forwarded headers of this address or range; may be repeated",
 );
+static OFFLINE_TTL: Flag = value(
+    "offline-ttl",
+    None,
+    "TIME",
+    "Remove participants that have been offline for so long; 0 never does [default 1h]",
+);
+static REGISTRY_MEMORY: Flag =
+    value("registry-memory", None, "SIZE", "Most memory for rooms and participants together [default 64MiB]");
 static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
 
 static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
@@ -207,6 +215,7 @@ static SERVE: &[&Flag] = &[
     &DIRECT,
     &ROOM_TTL,
     &EMPTY_ROOM_TTL,
+    &OFFLINE_TTL,
     &CORS,
     &PUBLIC_URL,
     &TRUSTED_PROXY,
@@ -221,6 +230,7 @@ static SERVE: &[&Flag] = &[
     &WRITE_TIMEOUT,
     &MAX_CONNECTIONS,
     &BODY_MEMORY,
+    &REGISTRY_MEMORY,
     &QUEUE_TIMEOUT,
     &QUEUE_LIMIT,
     &FIRST_BYTE_TIMEOUT,

@@ -61,6 +61,8 @@ fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     if host.is_empty() {
         return Err(Failure::usage("--host must not be empty"));
     }
+    let size = |text: &str| values::size(text).and_then(|bytes| usize::try_from(bytes).ok());
+    let registry_memory = context.parsed("registry-memory", size, "a size such as 64MiB, and more than none")?;
     Ok(HubOptions {
         host,
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
@@ -75,6 +77,11 @@ fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         direct: context.parsed("direct", direct, "off, private or any")?.unwrap_or(standard.direct),
         room_ttl: context.time("room-ttl")?,
         empty_room_ttl: context.time("empty-room-ttl")?,
+        offline_ttl: match context.parsed("offline-ttl", time_or_none, "a time such as 1h, or 0")? {
+            Some(time) => Some(time).filter(|time| !time.is_zero()),
+            None => standard.offline_ttl,
+        },
+        registry_memory: registry_memory.unwrap_or(standard.registry_memory),
         rooms: rooms(context)?,
         ..standard
     })
@@ -187,10 +194,12 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
         "roomTtlMs": options.room_ttl.map(millis), "emptyRoomTtlMs": options.empty_room_ttl.map(millis),
+        "offlineTtlMs": options.offline_ttl.map(millis),
         "limits": {
             "headBytes": limits.head_bytes, "headers": limits.headers, "bodyBytes": limits.body_bytes,
             "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),
             "writeMs": millis(limits.write), "connections": limits.connections, "bodyMemoryBytes": limits.body_memory,
+            "registryMemoryBytes": options.registry_memory,
             "queueMs": millis(patience.queue), "queueLimit": patience.queue_limit,
             "firstByteMs": millis(patience.first_byte), "answerIdleMs": millis(patience.idle),
         },

@@ -27,7 +27,17 @@ pub fn new_room(shared: &Shared, fields: &Fields<'_>) -> Result<RoomSummary, Ref
     let failed = |e: HashFailed| Refused::new(ErrorCode::InternalError, e.to_string());
     let password = password.map(|password| shared.passwords.keep(&password)).transpose().map_err(failed)?;
     let new = NewRoom { name, password, private, defaults, code: None };
-    Ok(shared.change(|registry, now| registry.create_room(new, now, &mut random)))
+    shared.try_change(|registry, now| {
+        let fits = registry.has_space(new.weight());
+        if fits { Ok(registry.create_room(new, now, &mut random)) } else { Err(full()) }
+    })
+}
+
+fn full() -> Refused {
+    Refused::new(ErrorCode::InternalError, "The hub has as many rooms and participants as it can hold")
+        .status(503)
+        .retry_after(60)
+        .hint("Those that nobody uses are removed in time. The hub's operator can allow more: --registry-memory.")
 }
 
 fn check_private(private: bool, password: Option<&str>) -> Result<(), Refused> {
@@ -121,6 +131,7 @@ impl From<NotRegistered> for Refused {
         match error {
             NotRegistered::Missing(missing) => missing.into(),
             NotRegistered::NotTheirs => not_theirs(),
+            NotRegistered::Full => full(),
             NotRegistered::Taken => {
                 let message = "Another participant that is up has this id already";
                 Refused::new(ErrorCode::ParticipantConflict, message)

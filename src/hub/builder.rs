@@ -110,6 +110,18 @@ impl HubBuilder {
         self
     }
 
+    /// Removes participants that have been offline for so long; an hour unless told otherwise.
+    pub fn offline_ttl(mut self, time: Duration) -> Self {
+        self.0.offline_ttl = Some(time);
+        self
+    }
+
+    /// The most memory for rooms and participants together, in bytes.
+    pub fn registry_memory(mut self, bytes: usize) -> Self {
+        self.0.registry_memory = bytes;
+        self
+    }
+
     /// Binds, and serves from then on.
     ///
     /// # Errors

@@ -60,6 +60,9 @@ use crate::tunnel::LostReason;
 /// How long requests in flight may take to end once the hub is going down.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How long a participant stays registered that is offline, unless told otherwise.
+const OFFLINE_TTL: Duration = Duration::from_secs(3600);
+
 /// How a hub is set up.
 ///
 /// ```
@@ -99,6 +102,12 @@ pub struct HubOptions {
     pub room_ttl: Option<Duration>,
     /// How long a room stays that nobody is in; for ever where it is `None`.
     pub empty_room_ttl: Option<Duration>,
+    /// How long a participant stays registered that is offline; for ever where it is `None`.
+    pub offline_ttl: Option<Duration>,
+    /// The most memory for rooms and participants together, in bytes. Past it no more are taken; and once it is three
+    /// quarters full, rooms that have been empty and unused for ten minutes and participants that have been offline for
+    /// one are removed.
+    pub registry_memory: usize,
     /// Rooms that are there from the start.
     pub rooms: Vec<DeclaredRoom>,
     /// The time it goes by.
@@ -201,6 +210,8 @@ impl Default for HubOptions {
             direct: DirectPolicy::default(),
             room_ttl: None,
             empty_room_ttl: None,
+            offline_ttl: Some(OFFLINE_TTL),
+            registry_memory: 64 << 20,
             rooms: Vec::new(),
             clock: Clock::default(),
         }

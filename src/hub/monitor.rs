@@ -1,4 +1,5 @@
-//! The monitor thread: marks who has fallen silent, closes tunnels that have, and lets dead tokens go.
+//! The monitor thread: marks who has fallen silent, closes tunnels that have, lets dead tokens go, and removes what nobody
+//! needs any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub fn run(shared: &Arc<Shared>, stop: &Receiver<()>) {
 
 fn tick(shared: &Arc<Shared>) {
     shared.change(|registry, now| ((), registry.expire(now)));
+    let gone = shared.change(|registry, now| registry.expire_members(shared.offline_life, now));
+    gone.iter().for_each(|&serial| shared.forget(serial, "The participant was gone for too long"));
     let deleted = shared.change(|registry, now| registry.expire_rooms(shared.lives, now));
     deleted.iter().for_each(|room| shared.clear_away(room));
     for tunnel in shared.tunnels.silent(shared.clock.now()) {

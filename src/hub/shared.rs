@@ -46,6 +46,8 @@ pub struct Shared {
     pub(super) patience: Patience,
     /// Requests under way.
     pub(super) drain: Drain,
+    /// How long participants stay that are offline, milliseconds.
+    pub(super) offline_life: Option<u64>,
     /// How long rooms stay that nobody needs.
     pub(super) lives: RoomLives,
     /// What every request must show, where it is set.
@@ -67,7 +69,7 @@ impl Shared {
         let sites = || Sites::new(&options.known_as, options.public_url.as_deref(), options.cors.as_deref());
         Shared {
             clock: options.clock.clone(),
-            registry: Mutex::default(),
+            registry: Mutex::new(Registry::with_space(options.registry_memory)),
             tunnels: Tunnels::default(),
             watchers: Watchers::default(),
             direct: Directs::new(options.direct),
@@ -77,6 +79,7 @@ impl Shared {
             makers: Makers::default(),
             patience: options.patience.clone(),
             drain: Drain::default(),
+            offline_life: options.offline_ttl.map(millis),
             lives: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
             key: options.key.clone(),
             strict: options.strict,

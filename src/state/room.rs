@@ -42,6 +42,8 @@ pub struct Room {
     pub inhabited: u64,
     /// Whether the operator declared it: it stays for as long as the hub does.
     pub declared: bool,
+    /// The space that it needs without its participants, bytes.
+    pub weight: usize,
 }
 
 /// What a hub keeps of a room's password. Copies share what has been learnt.

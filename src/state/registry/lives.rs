@@ -5,6 +5,7 @@ use super::super::event::{Event, EventKind};
 use super::super::id::RoomCode;
 use super::super::room::Room;
 use super::Registry;
+use super::space::ROOM_MAY_GO;
 
 /// How long rooms stay that nobody needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,6 +53,7 @@ impl Registry {
     fn take_room(&mut self, code: &RoomCode, now: Now) -> Option<(Deleted, Vec<Event>)> {
         let room = self.rooms.remove(code)?;
         self.waiting -= room.line.len();
+        self.used -= room.weight + room.members.values().map(|member| member.profile.weight()).sum::<usize>();
         let deleted = Deleted {
             code: code.clone(),
             serials: room.members.values().map(|member| member.serial).collect(),
@@ -61,17 +63,23 @@ impl Registry {
         Some((deleted, vec![Event { at: now.wall, room: code.clone(), kind }]))
     }
 
-    /// Deletes the rooms that nobody has needed for as long as `lives` says.
+    /// Deletes the rooms that nobody has needed for as long as `lives` says, and sooner where space is short.
     pub fn expire_rooms(&mut self, lives: RoomLives, now: Now) -> (Vec<Deleted>, Vec<Event>) {
-        if lives == RoomLives::default() {
+        let short = self.is_short();
+        if lives == RoomLives::default() && !short {
             return (Vec::new(), Vec::new());
         }
         for room in self.rooms.values_mut().filter(|room| !room.members.is_empty()) {
             room.inhabited = now.mono;
         }
         let past = |since: u64, life: Option<u64>| life.is_some_and(|life| now.mono.saturating_sub(since) >= life);
-        let over =
-            |room: &&Room| !room.declared && (past(room.used, lives.unused) || past(room.inhabited, lives.empty));
+        let unneeded = |room: &Room| {
+            let since = room.used.max(room.inhabited);
+            short && room.members.is_empty() && past(since, Some(ROOM_MAY_GO))
+        };
+        let over = |room: &&Room| {
+            !room.declared && (past(room.used, lives.unused) || past(room.inhabited, lives.empty) || unneeded(room))
+        };
         let codes: Vec<RoomCode> = self.rooms.values().filter(over).map(|room| room.code.clone()).collect();
         let (mut deleted, mut events) = (Vec::new(), Vec::new());
         for (room, event) in codes.iter().filter_map(|code| self.take_room(code, now)) {

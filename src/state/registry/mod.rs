@@ -16,13 +16,14 @@ use crate::proto::management::{Heartbeat, Participant, RoomSummary, RuntimeConfi
 mod lives;
 mod places;
 mod proof;
+mod space;
 
 pub use lives::{Deleted, NotDeleted, RoomLives};
 pub use places::{Outcome, PickError, Picked};
 pub use proof::{Denied, Proof};
 
 /// The rooms of a hub.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Registry {
     rooms: HashMap<RoomCode, Room>,
     members_so_far: u64,
@@ -30,6 +31,25 @@ pub struct Registry {
     waiting_so_far: u64,
     /// Requests that wait now, in all rooms.
     waiting: usize,
+    /// Bytes that rooms and participants may need.
+    space: usize,
+    /// Bytes that they need.
+    used: usize,
+}
+
+impl Default for Registry {
+    /// One without a bound.
+    fn default() -> Self {
+        Registry {
+            rooms: HashMap::new(),
+            members_so_far: 0,
+            tunnels_so_far: 0,
+            waiting_so_far: 0,
+            waiting: 0,
+            space: usize::MAX,
+            used: 0,
+        }
+    }
 }
 
 /// What is missing.
@@ -65,6 +85,8 @@ pub enum NotRegistered {
     Taken,
     /// Its id is that of another participant, whose token it has not shown.
     NotTheirs,
+    /// The hub holds as much as it may.
+    Full,
 }
 
 /// A participant that registers.
@@ -126,8 +148,10 @@ impl Registry {
                 }
             }
         });
+        self.used += new.weight();
         let room = Room {
             id: id::room_id(random),
+            weight: new.weight(),
             code: code.clone(),
             name: new.name,
             host_id: id::uuid(random),
@@ -185,6 +209,9 @@ impl Registry {
     ) -> Result<(Upserted, Vec<Event>), NotRegistered> {
         let Registering { id, profile, reach, proof } = new;
         let serial = self.members_so_far + 1;
+        let old = self.room(code).map_err(NotRegistered::Missing)?.members.get(&id).map(|known| known.profile.weight());
+        let used = self.used - old.unwrap_or(0) + profile.weight();
+        let full = used > self.space;
         let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
         let same = |a: Reach, b: Reach| (a == Reach::Tunnel) == (b == Reach::Tunnel);
         if room.members.get(&id).is_some_and(|known| !same(known.reach, reach) && known.is_up()) {
@@ -193,6 +220,9 @@ impl Registry {
         let known = room.members.get(&id);
         let created = known.is_none();
         let (own_token, told) = proof.token_for(known, now, random)?;
+        if full {
+            return Err(NotRegistered::Full);
+        }
         let token = Secret::draw(random);
         let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
         let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), now);
@@ -220,6 +250,7 @@ impl Registry {
         let event = Event { at: now.wall, room: room.code.clone(), kind };
         (room.used, room.inhabited) = (now.mono, now.mono);
         self.members_so_far += u64::from(created);
+        self.used = used;
         Ok((upserted, vec![event]))
     }
 
@@ -232,7 +263,9 @@ impl Registry {
         let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
         let member = room.members.remove(&id).ok_or(Missing::Participant)?;
         let kind = EventKind::ParticipantLeft(id.to_string());
-        Ok((Removed { serial: member.serial }, vec![Event { at: now.wall, room: room.code.clone(), kind }]))
+        let event = Event { at: now.wall, room: room.code.clone(), kind };
+        self.used -= member.profile.weight();
+        Ok((Removed { serial: member.serial }, vec![event]))
     }
 
     /// Takes a heartbeat.

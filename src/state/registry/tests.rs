@@ -443,3 +443,33 @@ fn a_participant_may_choose_its_token_and_elsewhere_nobody_asks_for_it() {
     let mut story = Story::new();
     assert_ne!(prove(&mut story, Some("too short"), true, at(0)).unwrap().unwrap().reveal(), "too short");
 }
+
+#[test]
+fn what_is_kept_has_a_bound_and_those_nobody_needs_go_first() {
+    let mut story = Story::new();
+    let (room, member) = (story.registry.used, profile("m").weight());
+    story.registry.space = room + 4 * member;
+    for id in ["a", "b", "c", "d"] {
+        story.register(id, "m", at(0));
+    }
+    let more = registering(ParticipantId::parse("e").unwrap(), profile("m"), Reach::Tunnel);
+    let refused = story.registry.upsert(&story.code, more, at(0), &mut *story.random).unwrap_err();
+    assert_eq!((refused, story.registry.has_space(1)), (NotRegistered::Full, false));
+    story.register("a", "m", at(1));
+    story.join("b", "m", at(1));
+    let used = story.registry.used;
+    assert!(story.registry.expire_members(None, at(59)).0.is_empty());
+    let (gone, events) = story.registry.expire_members(None, at(60));
+    assert_eq!((gone.len(), names(&events)), (2, vec!["participant.left".to_owned(); 2]));
+    assert_eq!(story.registry.used, used - 2 * member);
+    assert!(story.registry.expire_members(None, at(100)).0.is_empty(), "there is space again");
+    assert_eq!(story.registry.expire_members(Some(3_600_000), at(3601)).0.len(), 1, "b is up");
+
+    let new = |name: &str| NewRoom { name: name.into(), password: None, private: false, defaults: None, code: None };
+    story.registry.create_room(new("empty"), at(0), &mut *story.random);
+    story.registry.space = story.registry.used;
+    assert!(story.registry.expire_rooms(RoomLives::default(), at(599)).0.is_empty());
+    assert_eq!(story.registry.expire_rooms(RoomLives::default(), at(600)).0.len(), 1);
+    story.registry.remove(&story.code, "b", at(600)).unwrap();
+    assert_eq!(story.registry.used, room);
+}
