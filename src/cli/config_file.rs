@@ -76,7 +76,7 @@ pub fn environment(path: Option<&Path>, wanted: Option<&str>) -> Result<Environm
     choose(&text, wanted, &place)
 }
 
-fn choose(text: &str, wanted: Option<&str>, place: &str) -> Result<Environment, Failure> {
+pub(super) fn choose(text: &str, wanted: Option<&str>, place: &str) -> Result<Environment, Failure> {
     let file: ConfigFile = serde_json::from_str(text)
         .map_err(|e| Failure::usage(format!("{place} is broken: {e}")).hint("Mend it, or move it away."))?;
     let Some(name) = wanted.or(file.default_env.as_deref()) else { return Ok(Environment::default()) };

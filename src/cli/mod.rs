@@ -14,6 +14,8 @@ mod output;
 mod parse;
 mod participant;
 mod prompt;
+#[cfg(test)]
+mod properties;
 mod provider;
 mod room;
 mod shells;

@@ -13,9 +13,12 @@ use super::guests::Seat;
 use super::head::{self, Head, HeadError};
 use super::{Handler, Limits};
 
-const READ_STEP: usize = 16 << 10;
+/// What is read at a time, on the stack: a connection that waits has no buffer of its own.
+const READ_STEP: usize = 4 << 10;
+/// What is read of a large body at a time.
+const BODY_STEP: usize = 64 << 10;
 /// A buffer above this is let go between requests.
-const KEEP_BUFFER: usize = 64 << 10;
+pub(super) const KEEP_BUFFER: usize = 8 << 10;
 /// How much of an answer's unread request is read before the connection is closed, and for how long.
 const LINGER_BYTES: usize = 1 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(2);
@@ -145,6 +148,22 @@ impl Connection {
 
     /// Reads what is there into `ahead`; 0 at the end of the stream.
     pub(super) fn read_more(&mut self, wait: Duration) -> io::Result<usize> {
+        let mut piece = [0; READ_STEP];
+        let read = self.read(&mut piece, wait)?;
+        self.ahead.extend_from_slice(&piece[..read]);
+        Ok(read)
+    }
+
+    /// Reads what is there, and at most `most` bytes, to the end of `out`; 0 at the end of the stream.
+    pub(super) fn read_into(&mut self, out: &mut Vec<u8>, most: usize, wait: Duration) -> io::Result<usize> {
+        let old = out.len();
+        out.resize(old + most.min(BODY_STEP), 0);
+        let read = self.read(&mut out[old..], wait);
+        out.truncate(old + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
+    fn read(&mut self, into: &mut [u8], wait: Duration) -> io::Result<usize> {
         if wait.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -152,16 +171,12 @@ impl Connection {
             self.stream.set_read_timeout(Some(wait))?;
             self.timeout = Some(wait);
         }
-        let old = self.ahead.len();
-        self.ahead.resize(old + READ_STEP, 0);
-        let read = loop {
-            match (&*self.stream).read(&mut self.ahead[old..]) {
+        loop {
+            match (&*self.stream).read(into) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
+                read => return read,
             }
-        };
-        self.ahead.truncate(old + read.as_ref().copied().unwrap_or(0));
-        read
+        }
     }
 
     /// Writes all of it within the deadline of one write.

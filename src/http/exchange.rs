@@ -10,7 +10,7 @@ use tiny_http::{HTTPVersion, Header, Method, Response, StatusCode};
 
 use super::budget::Share;
 use super::chunked::{Decoder, Malformed};
-use super::connection::{Connection, is_timeout};
+use super::connection::{Connection, KEEP_BUFFER, is_timeout};
 use super::head::{Framing, Head};
 
 /// How much of a body that nobody read is read away to keep the connection.
@@ -193,7 +193,7 @@ impl<'c> Exchange<'c> {
                     return Err(BodyError::Malformed(reason));
                 }
             }
-            let failed = match self.connection.read_more(gap) {
+            let failed = match self.read_on(&mut out, gap) {
                 Ok(0) => BodyError::Gone(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => continue,
                 Err(error) if is_timeout(&error) => BodyError::Timeout,
@@ -202,6 +202,15 @@ impl<'c> Exchange<'c> {
             self.body = Body::Broken;
             return Err(failed);
         }
+    }
+
+    /// Reads more of the body: straight to where it goes, where nothing else can follow it.
+    fn read_on(&mut self, out: &mut Vec<u8>, gap: Duration) -> io::Result<usize> {
+        let Body::Length(left) = &mut self.body else { return self.connection.read_more(gap) };
+        let most = usize::try_from(*left).unwrap_or(usize::MAX);
+        let read = self.connection.read_into(out, most, gap)?;
+        *left -= read as u64;
+        Ok(read)
     }
 
     /// Takes what has been read ahead; true when the body is whole.
@@ -262,7 +271,9 @@ impl<'c> Exchange<'c> {
         response.raw_print(&mut out, version, &[], self.is_head(), None)?;
         self.insert_connection(&mut out);
         let written = self.connection.write_all(&out);
-        self.connection.out = out;
+        if out.capacity() <= KEEP_BUFFER {
+            self.connection.out = out;
+        }
         written
     }
 
@@ -373,7 +384,9 @@ impl StreamBody<'_> {
         out.extend_from_slice(piece);
         out.extend_from_slice(b"\r\n");
         let written = self.connection.write_all(&out);
-        self.connection.out = out;
+        if out.capacity() <= KEEP_BUFFER {
+            self.connection.out = out;
+        }
         written
     }
 

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How long a newcomer may take to begin its request before its place is given away.
+const GRACE: Duration = Duration::from_millis(100);
 /// Of so many places, one is kept from any single address.
 const KEPT: usize = 16;
 
@@ -30,6 +32,16 @@ struct Guest {
     seat: Arc<Seat>,
 }
 
+/// What becomes of a newcomer.
+pub enum Admission {
+    /// It has a seat.
+    Seat(Arc<Seat>),
+    /// Somebody idle has just come too: one of them may be asked to go after this time.
+    Wait(Duration),
+    /// All are at work.
+    Full,
+}
+
 /// What a connection's thread tells of itself.
 pub struct Seat {
     start: Instant,
@@ -48,10 +60,13 @@ impl Seat {
         seat
     }
 
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(BUSY - 1)
+    }
+
     /// It waits for a request.
     pub fn wait(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(BUSY - 1);
-        self.waits.store(now, Ordering::SeqCst);
+        self.waits.store(self.now(), Ordering::SeqCst);
     }
 
     /// A request has begun to come.
@@ -95,20 +110,28 @@ impl Guests {
         self.lock().guests.len()
     }
 
-    /// Gives a newcomer a seat, if need be one that somebody idle had; `None` where all are at work.
-    pub fn admit(&self, number: u64, address: IpAddr, stream: &Arc<TcpStream>, start: Instant) -> Option<Arc<Seat>> {
+    /// Gives a newcomer a seat, if need be one that somebody idle had.
+    pub fn admit(&self, number: u64, address: IpAddr, stream: &Arc<TcpStream>, start: Instant) -> Admission {
         let network = network_of(address);
         let mut inner = self.lock();
         if inner.of(network) >= self.share() {
-            inner.evict(network)?;
+            // Its own affair: nobody else waits for that.
+            match inner.idlest(network) {
+                Some((guest, _)) => inner.evict(guest),
+                None => return Admission::Full,
+            }
         } else if inner.guests.len() >= self.cap {
-            let most = inner.counts.iter().max_by_key(|(_, count)| **count).map(|(network, _)| *network)?;
-            inner.evict(most)?;
+            let most = inner.counts.iter().max_by_key(|(_, count)| **count).map(|(network, _)| *network);
+            match most.and_then(|most| inner.idlest(most)) {
+                Some((_, waited)) if waited < GRACE => return Admission::Wait(GRACE - waited),
+                Some((guest, _)) => inner.evict(guest),
+                None => return Admission::Full,
+            }
         }
         let seat = Arc::new(Seat::new(start));
         *inner.counts.entry(network).or_insert(0) += 1;
         inner.guests.insert(number, Guest { stream: stream.clone(), network, seat: seat.clone() });
-        Some(seat)
+        Admission::Seat(seat)
     }
 
     fn share(&self) -> usize {
@@ -157,15 +180,19 @@ impl Inner {
         }
     }
 
-    /// Closes the connection of a network that can best do without it.
-    fn evict(&mut self, network: IpAddr) -> Option<()> {
+    /// The connection of a network that can best be done without, and how long it has waited for nothing.
+    fn idlest(&self, network: IpAddr) -> Option<(u64, Duration)> {
         let of_network = self.guests.iter().filter(|(_, guest)| guest.network == network);
-        let (_, number) = of_network.filter_map(|(number, guest)| Some((guest.seat.order()?, *number))).min()?;
+        let (order, number) = of_network.filter_map(|(number, guest)| Some((guest.seat.order()?, *number))).min()?;
+        let now = self.guests.get(&number)?.seat.now();
+        Some((number, Duration::from_millis(now.saturating_sub(order.1))))
+    }
+
+    fn evict(&mut self, number: u64) {
         if let Some(guest) = self.guests.get(&number) {
             let _ = guest.stream.shutdown(Shutdown::Both);
         }
         self.remove(number);
-        Some(())
     }
 }
 
@@ -190,7 +217,13 @@ mod tests {
 
         fn come(&mut self, address: [u8; 4]) -> Option<(u64, Arc<Seat>)> {
             self.number += 1;
-            Some((self.number, self.guests.admit(self.number, address.into(), &self.stream, self.start)?))
+            loop {
+                match self.guests.admit(self.number, address.into(), &self.stream, self.start) {
+                    Admission::Seat(seat) => return Some((self.number, seat)),
+                    Admission::Wait(time) => std::thread::sleep(time),
+                    Admission::Full => return None,
+                }
+            }
         }
 
         fn is_there(&self, number: u64) -> bool {
@@ -210,12 +243,12 @@ mod tests {
         seat.work();
         seat.wait();
         let (silent, _) = story.come(A).unwrap();
-        let (newer, _) = story.come(B).unwrap();
         story.come(B).unwrap();
-        assert!(!story.is_there(silent) && story.is_there(regular) && story.is_there(newer));
+        let soon = story.guests.admit(99, B.into(), &story.stream, story.start);
+        assert!(matches!(soon, Admission::Wait(_)), "whoever has just come is given time");
         story.come(B).unwrap();
+        assert!(!story.is_there(silent) && story.is_there(regular) && story.is_there(worker));
         assert_eq!(story.guests.len(), 4);
-        assert!(story.is_there(worker));
     }
 
     #[test]

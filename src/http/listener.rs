@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::connection::{Connection, Site, plain_error};
-use super::guests::Guests;
+use super::guests::{Admission, Guests};
 use super::{Handler, Limits};
 
 /// A connection's thread parses, routes and passes pieces on; it recurses nowhere.
@@ -106,8 +106,13 @@ impl House {
 
     fn admit(self: &Arc<Self>, number: u64, stream: TcpStream, address: IpAddr, handler: &Arc<dyn Handler>) {
         let stream = Arc::new(stream);
-        let Some(seat) = self.guests.admit(number, address, &stream, self.start) else {
-            return self.turn_away(stream);
+        let seat = loop {
+            match self.guests.admit(number, address, &stream, self.start) {
+                Admission::Seat(seat) => break seat,
+                // All places are taken: whoever comes next waits in the system's queue meanwhile.
+                Admission::Wait(time) if !self.stopping() => thread::sleep(time),
+                Admission::Wait(_) | Admission::Full => return self.turn_away(stream),
+            }
         };
         let leave = Leave { house: self.clone(), number };
         let (site, handler) = (self.site.clone(), handler.clone());

@@ -10,6 +10,8 @@ mod exchange;
 mod guests;
 mod head;
 mod listener;
+#[cfg(test)]
+mod properties;
 
 use std::io;
 use std::time::Duration;

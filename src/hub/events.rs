@@ -15,6 +15,8 @@ use crate::state::id::RoomCode;
 
 /// How long a stream may be silent before it gets a comment line.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+/// Events that are ready go out together up to so many bytes.
+const GATHER: usize = 8 << 10;
 /// How often a waiting stream looks whether its client is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -73,13 +75,20 @@ fn watch(
     }
 }
 
-/// Writes what is ready in one piece.
+/// Writes what is ready, in as few pieces as their size allows.
 fn write_ready(
     stream: &mut StreamBody<'_>,
     first: &str,
     more: &crossbeam_channel::Receiver<std::sync::Arc<str>>,
 ) -> io::Result<()> {
     let mut piece = first.as_bytes().to_vec();
-    more.try_iter().for_each(|event| piece.extend_from_slice(event.as_bytes()));
+    for event in more.try_iter() {
+        // What waits in the queue is shared by all who wait for it; a copy of all of it would be each one's own.
+        if piece.len() + event.len() > GATHER {
+            stream.write(&piece)?;
+            piece.clear();
+        }
+        piece.extend_from_slice(event.as_bytes());
+    }
     stream.write(&piece)
 }

@@ -22,6 +22,8 @@ mod monitor;
 mod out;
 mod pass;
 mod place;
+#[cfg(test)]
+mod properties;
 mod relay;
 mod responses;
 mod routes;

@@ -161,15 +161,21 @@ pub fn query_param(query: Option<&str>, name: &str) -> Option<String> {
     pair.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| percent_decode(&value.replace('+', " ")))
 }
 
+/// What a path's placeholders stand for, where the path has a handler for the method.
+#[cfg(test)]
+pub fn params_of(method: &Method, path: &str) -> Option<Params> {
+    match find(method, path) {
+        Found::Handler(_, _, params) => Some(params),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn params(path: &str) -> Option<Params> {
-        match find(&Method::Put, path) {
-            Found::Handler(_, _, params) => Some(params),
-            _ => None,
-        }
+        params_of(&Method::Put, path)
     }
 
     #[test]

@@ -5,6 +5,8 @@
 pub mod legacy;
 pub mod management;
 pub mod openai;
+#[cfg(test)]
+mod properties;
 pub mod response_id;
 pub mod sse;
 pub mod translate;

@@ -8,6 +8,8 @@ pub mod health;
 pub mod id;
 pub mod pick;
 pub mod policy;
+#[cfg(test)]
+mod properties;
 pub mod registry;
 pub mod room;
 

@@ -14,7 +14,7 @@ pub use fake_hub::{FakeHub, Part};
 pub use hub::{TestHub, Watcher, registration};
 pub use raw::{Conn, Response, request};
 pub use runtime::RawParticipant;
-pub use scripted::{FakeProvider, Script};
+pub use scripted::{FakeProvider, Script, Seen};
 pub use tools::{python, skip};
 
 use std::time::{Duration, Instant};

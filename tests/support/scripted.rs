@@ -125,6 +125,11 @@ impl FakeProvider {
     }
 
     /// The requests that were no probes.
+    /// Lets go of what it remembers.
+    pub fn forget(&self) {
+        self.state.seen.lock().unwrap().clear();
+    }
+
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
     }

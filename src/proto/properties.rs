@@ -1,0 +1,307 @@
+//! What holds for all tunnel messages, streams of events, translations and URLs, tried on thousands that nobody thought
+//! of.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::openai::{Members, same_model};
+use super::response_id::IdWatch;
+use super::sse;
+use super::translate::{Answer, Skeleton, to_chat};
+use super::tunnel::{self, FromHub, FromParticipant, Request, ToParticipant};
+use super::usage::UsageWatch;
+use super::web;
+
+/// Any JSON that is not too large.
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 24, 5, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::vec((key(), inner), 0..6)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+/// Keys that mean something somewhere, and others.
+fn key() -> impl Strategy<Value = String> {
+    let known = [
+        "type",
+        "role",
+        "content",
+        "text",
+        "input",
+        "tools",
+        "name",
+        "function",
+        "arguments",
+        "call_id",
+        "output",
+        "model",
+        "stream",
+        "delta",
+        "choices",
+        "index",
+        "tool_calls",
+        "finish_reason",
+        "usage",
+        "refusal",
+        "reasoning",
+        "id",
+        "image_url",
+        "format",
+        "json_schema",
+        "tool_choice",
+        "instructions",
+        "message",
+        "error",
+    ];
+    prop_oneof![9 => proptest::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
+}
+
+fn pieces<'b>(bytes: &'b [u8], cuts: &[usize]) -> Vec<&'b [u8]> {
+    let (mut rest, mut pieces) = (bytes, Vec::new());
+    for cut in cuts.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, more) = rest.split_at((*cut).min(rest.len()));
+        pieces.push(piece);
+        rest = more;
+    }
+    pieces
+}
+
+fn cuts() -> impl Strategy<Value = Vec<usize>> {
+    proptest::collection::vec(1usize..20, 1..8)
+}
+
+fn decoded(pieces: &[&[u8]]) -> Vec<sse::Event> {
+    let mut decoder = sse::Decoder::new();
+    pieces.iter().for_each(|piece| decoder.push(piece));
+    std::iter::from_fn(|| decoder.next_event()).collect()
+}
+
+/// Lines of event streams, good and bad.
+fn stream_text() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        Just("data: {\"a\":1}".to_owned()),
+        Just("data:x".to_owned()),
+        Just("event: e".to_owned()),
+        Just("id: 7".to_owned()),
+        Just(": comment".to_owned()),
+        Just("data".to_owned()),
+        Just(String::new()),
+        any::<String>(),
+    ];
+    let end = prop_oneof![Just("\n"), Just("\r\n"), Just("\r")];
+    proptest::collection::vec((line, end), 0..20).prop_map(|lines| lines.into_iter().map(|(l, e)| l + e).collect())
+}
+
+proptest! {
+    // What broke a property becomes a test beside the code, not a file of seeds.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_request_through_the_tunnel_is_the_same(id in any::<String>(), path in any::<String>(), body in any_json(), stream in any::<bool>()) {
+        let text = body.to_string();
+        let raw: &RawValue = serde_json::from_str(&text).unwrap();
+        let request = Request {
+            request_id: &id, operation: "o", method: "POST", path: &path, headers: BTreeMap::from([("A", "b")]),
+            body: Some(raw), stream,
+        };
+        let wire = String::from_utf8(tunnel::encode(&ToParticipant::Request(request))).unwrap();
+        let FromHub::Request(read) = tunnel::decode_from_hub(&wire).unwrap() else { panic!("{wire}") };
+        prop_assert_eq!((read.request_id, read.path, read.stream), (Cow::Borrowed(id.as_str()), Cow::Borrowed(path.as_str()), stream));
+        // JSON's null is nobody's body.
+        prop_assert_eq!(read.body.map(RawValue::get), Some(text.as_str()).filter(|text| *text != "null"));
+    }
+
+    #[test]
+    fn an_answer_through_the_tunnel_is_the_same(id in any::<String>(), stage in any::<String>(), bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let request_id = Cow::Borrowed(id.as_str());
+        let chunk = tunnel::encode_chunk(&id, &bytes);
+        prop_assert_eq!(tunnel::decode_from_participant(&chunk).unwrap(), FromParticipant::Chunk { request_id: request_id.clone(), bytes: bytes.clone() });
+        let end = tunnel::encode_end(&id);
+        prop_assert_eq!(tunnel::decode_from_participant(&end).unwrap(), FromParticipant::End { request_id: request_id.clone() });
+        let error = tunnel::encode_error(&id, &stage, &stage);
+        let wanted = FromParticipant::Error { request_id, stage: stage.clone(), message: stage };
+        prop_assert_eq!(tunnel::decode_from_participant(&error).unwrap(), wanted);
+        if let Some(mut head) = tunnel::binary_head(&id) {
+            head.extend(&bytes);
+            prop_assert_eq!(tunnel::decode_binary(&head).unwrap(), (id.as_str(), bytes.as_slice()));
+        }
+    }
+
+    #[test]
+    fn messages_of_any_kind_are_read_or_dropped(json in any_json(), text in any::<String>(), bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let mut typed = json.clone();
+        if let Value::Object(map) = &mut typed {
+            map.insert("type".into(), "tunnel.response.start".into());
+        }
+        for text in [json.to_string(), typed.to_string(), text] {
+            let _ = tunnel::decode_from_hub(&text);
+            let _ = tunnel::decode_from_participant(&text);
+        }
+        let _ = tunnel::decode_binary(&bytes);
+    }
+
+    #[test]
+    fn events_are_the_same_however_the_stream_was_cut(text in stream_text(), cuts in cuts()) {
+        let whole = decoded(&[text.as_bytes()]);
+        prop_assert_eq!(decoded(&pieces(text.as_bytes(), &cuts)), whole);
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_written(name in "[a-z.]{1,20}", data in any_json(), cuts in cuts()) {
+        let data = data.to_string();
+        let events = decoded(&pieces(sse::encode(&name, &data).as_bytes(), &cuts));
+        prop_assert_eq!(events, vec![sse::Event { event: Some(name), data, id: None }]);
+    }
+
+    #[test]
+    fn usage_and_ids_are_found_the_same_however_the_answer_was_cut(text in stream_text(), tokens in 0u64..1_000_000, cuts in cuts()) {
+        let usage = format!("{text}\ndata: {{\"usage\":{{\"prompt_tokens\":1,\"completion_tokens\":{tokens}}}}}\n\n");
+        let read = |pieces: &[&[u8]]| {
+            let (mut watch, mut ids) = (UsageWatch::default(), IdWatch::new(true));
+            let found: Vec<_> = pieces.iter().filter_map(|piece| { watch.push(piece); ids.push(piece) }).collect();
+            (watch.usage(), found)
+        };
+        prop_assert_eq!(read(&pieces(usage.as_bytes(), &cuts)), read(&[usage.as_bytes()]));
+    }
+
+    #[test]
+    fn a_request_is_put_into_a_chat_or_refused(mut request in any_json(), input in any_json()) {
+        if let Value::Object(map) = &mut request {
+            map.insert("input".into(), input);
+        }
+        let text = request.to_string();
+        if let Ok(members) = Members::parse(text.as_bytes())
+            && let Ok(chat) = to_chat(&members)
+        {
+            let chat: Value = serde_json::from_str(&chat).expect("JSON");
+            prop_assert!(chat["messages"].is_array(), "{}", chat);
+            for gone in ["input", "instructions", "max_output_tokens"] {
+                prop_assert!(chat.get(gone).is_none(), "{}", chat);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_chat_has_too_is_carried_over(text in any::<String>(), extra in any_json(), temperature in 0.0f64..2.0) {
+        let request = json!({ "model": "m", "input": text, "temperature": temperature, "future_field": extra }).to_string();
+        let chat = to_chat(&Members::parse(request.as_bytes()).unwrap()).unwrap();
+        let chat: Value = serde_json::from_str(&chat).unwrap();
+        prop_assert_eq!(&chat["messages"][0]["content"], &json!(text));
+        prop_assert_eq!(&chat["temperature"], &json_as_read(&json!(temperature)));
+        prop_assert_eq!(chat.get("future_field").cloned().unwrap_or_default(), json_as_read(&extra));
+    }
+
+    #[test]
+    fn any_chat_becomes_a_well_formed_response(chunks in proptest::collection::vec(chunk(), 0..12), ends in any::<bool>()) {
+        let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).unwrap();
+        let mut answer = Answer::new(Skeleton::new(&request, "k", 1), "m");
+        chunks.iter().for_each(|chunk| answer.push(chunk));
+        if ends { answer.end() } else { answer.fail("it broke") }
+        check_response(&answer.take_events())?;
+    }
+
+    #[test]
+    fn a_whole_answer_of_any_kind_is_read_or_refused(chat in any_json()) {
+        let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).unwrap();
+        let mut answer = Answer::new(Skeleton::new(&request, "k", 1), "m");
+        if answer.push_whole(chat.to_string().as_bytes()) {
+            let response: Value = serde_json::from_str(&answer.into_response()).unwrap();
+            prop_assert!(response["output"].is_array());
+        }
+    }
+
+    #[test]
+    fn members_keep_what_they_were_given(pairs in proptest::collection::vec((any::<String>(), any_json()), 0..8)) {
+        let map: Map<String, Value> = pairs.into_iter().collect();
+        let text = Value::Object(map).to_string();
+        let members = Members::parse(text.as_bytes()).unwrap();
+        prop_assert_eq!(members.to_json(), text);
+    }
+
+    #[test]
+    fn parts_of_paths_survive(text in any::<String>(), odd in "[%a-f0-9/]{0,20}") {
+        prop_assert_eq!(web::percent_decode(&web::percent_encode(&text)), Some(text));
+        let _ = web::percent_decode(&odd);
+        let _ = web::host_of(&odd);
+        prop_assert_eq!(web::host_of(&format!("http://{odd}")).is_some_and(|host| host.contains('/')), false);
+    }
+
+    #[test]
+    fn a_model_is_itself_whatever_its_name(a in any::<String>(), b in any::<String>()) {
+        let latest = format!("{a}:latest");
+        prop_assert!(same_model(&a, &a) && same_model(&a, &latest));
+        prop_assert_eq!(same_model(&a, &b), same_model(&b, &a));
+    }
+}
+
+/// JSON as serde_json reads it back: a number may lose what no double holds.
+fn json_as_read(value: &Value) -> Value {
+    serde_json::from_str(&value.to_string()).unwrap()
+}
+
+/// A chat's chunk: sound, odd, or rubbish.
+fn chunk() -> impl Strategy<Value = String> {
+    let delta = prop_oneof![
+        any::<String>().prop_map(|text| json!({ "content": text })),
+        any::<String>().prop_map(|text| json!({ "refusal": text })),
+        any::<String>().prop_map(|text| json!({ "reasoning_content": text })),
+        (0u64..3, any::<String>()).prop_map(|(n, text)| {
+            json!({ "tool_calls": [{ "index": n, "id": "c", "function": { "name": "f", "arguments": text } }] })
+        }),
+        any_json(),
+    ];
+    let finish =
+        prop_oneof![3 => Just(Value::Null), 1 => Just(json!("stop")), 1 => Just(json!("length")), 1 => any_json()];
+    prop_oneof![
+        8 => (delta, finish).prop_map(|(delta, finish)| {
+            json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] }).to_string()
+        }),
+        1 => Just("[DONE]".to_owned()),
+        1 => any_json().prop_map(|json| json.to_string()),
+        1 => any::<String>(),
+    ]
+}
+
+/// Whatever came in: the sequence has no gap, begins and ends as it must, and every item that was added is done in its
+/// place or the response says that it is incomplete or failed.
+fn check_response(text: &str) -> Result<(), TestCaseError> {
+    let events: Vec<Value> = decoded(&[text.as_bytes()])
+        .into_iter()
+        .filter(|event| event.data != "[DONE]")
+        .map(|event| serde_json::from_str(&event.data).expect("JSON"))
+        .collect();
+    let kind = |event: &Value| event["type"].as_str().unwrap_or_default().to_owned();
+    for (n, event) in events.iter().enumerate() {
+        prop_assert_eq!(&event["sequence_number"], &json!(n));
+    }
+    prop_assert_eq!(events.first().map(kind), Some("response.created".to_owned()));
+    let last = events.last().map(kind).unwrap_or_default();
+    let ends = ["response.completed", "response.incomplete", "response.failed", "error"];
+    prop_assert!(ends.contains(&last.as_str()), "{}", last);
+    let count = |name: &str| events.iter().filter(|event| kind(event) == name).count();
+    prop_assert_eq!(ends[..3].iter().map(|end| count(end)).sum::<usize>(), 1);
+    if last == "response.completed" {
+        prop_assert_eq!(count("response.output_item.added"), count("response.output_item.done"));
+        let output =
+            events.last().and_then(|event| event["response"]["output"].as_array().cloned()).unwrap_or_default();
+        prop_assert_eq!(output.len(), count("response.output_item.done"));
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The network between hub and participant, in two namespaces of this script's own: slowed, reordered, lossy, and cut
+# without a reset, so that only the timeouts can tell. Usage: network.sh GAMBI. Needs root, iproute2, curl, jq, python3.
+set -euo pipefail
+gambi=$1
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+h=gambi-hub-$$ p=gambi-part-$$
+trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; ip netns del $h 2>/dev/null || true; ip netns del $p 2>/dev/null || true; rm -rf "$work"' EXIT
+until_there() { for _ in $(seq "${3:-400}"); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done; echo "waited in vain for $2 in $1" >&2; tail -5 "$1" >&2; exit 1; }
+say() { echo "ok   $1"; }
+
+ip netns add "$h"
+ip netns add "$p"
+ip -n "$h" link set lo up
+ip -n "$p" link set lo up
+echo > "$work/faults"
+python3 "$here/link.py" "$h" 10.78.0.1 "$p" 10.78.0.2 "$work/faults" > "$work/link" &
+until_there "$work/link" up
+
+at_hub() { ip netns exec "$h" "$@"; }
+at_participant() { ip netns exec "$p" "$@"; }
+hub=http://10.78.0.1:3000
+status() { at_hub curl -s "$hub/v1/rooms/LAB001/participants" | jq -r '.data[0].status'; }
+chat() {
+  at_hub curl -s -m "${1:-60}" -o "$work/answer" -w '%{http_code}' "$hub/rooms/LAB001/v1/chat/completions" \
+    -H 'Content-Type: application/json' -d '{"model": "any", "stream": true, "messages": [{"role": "user", "content": "Over the wire"}]}'
+}
+network() { echo "$1" > "$work/faults"; }
+seconds_since() { echo $(($(date +%s) - $1)); }
+
+at_hub "$gambi" hub serve --port 3000 --room LAB001=Lab --format ndjson > "$work/hub" &
+until_there "$work/hub" started
+at_participant "$gambi" provider --format ndjson > "$work/provider" &
+until_there "$work/provider" started
+at_participant "$gambi" participant join --hub "$hub" --room LAB001 --participant-id ann --model echo --no-specs \
+  --endpoint http://localhost:11435 --reconnect --format ndjson > "$work/join" &
+until_there "$work/join" tunnel_connected
+at_hub "$gambi" events watch --hub "$hub" --room LAB001 --format ndjson > "$work/events" &
+until_there "$work/events" connected
+test "$(chat)" = 200
+say "over a sound network: 200"
+
+for kind in "delay=0.15 jitter=0.05" "delay=0.02 reorder=0.25" "loss=0.1" "rate=32000 delay=0.01"; do
+  network "$kind"
+  for _ in 1 2 3; do
+    test "$(chat)" = 200
+    grep -q Over "$work/answer" && grep -q DONE "$work/answer"
+  done
+  test "$(status)" = online
+  network ""
+  say "with $kind: three streams, whole"
+done
+
+network "cut=1"
+since=$(date +%s)
+until_there "$work/events" participant.offline 450
+took=$(seconds_since "$since")
+test "$took" -le 40
+say "cut without a reset: the hub has it offline after $took s"
+test "$(chat)" = 404
+until_there "$work/join" '"waiting"' 450
+say "the participant noticed after $(seconds_since "$since") s"
+network ""
+since=$(date +%s)
+for _ in $(seq 300); do [ "$(status)" = online ] && break; sleep 0.1; done
+test "$(status)" = online
+say "mended: back after $(seconds_since "$since") s"
+test "$(chat)" = 200
+say "and it answers"
