@@ -1,6 +1,6 @@
 //! One connection: what has been read ahead, writes with a deadline, and the loop over its requests.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -179,9 +179,9 @@ impl Connection {
         }
     }
 
-    /// Writes all of it within the deadline of one write.
-    pub(super) fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = write_all(&self.stream, bytes, self.site.limits.write);
+    /// Writes all pieces, at once where the system takes them so, within the deadline of one write.
+    pub(super) fn write_all(&mut self, pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let written = write_all(&self.stream, pieces, self.site.limits.write);
         self.usable &= written.is_ok();
         written
     }
@@ -207,7 +207,7 @@ impl Connection {
     fn refuse(&mut self, status: u16, reason: &str) {
         let site = self.site.clone();
         let answer = plain_error(status, reason, &site.headers);
-        let _ = self.write_all(&answer);
+        let _ = self.write_all(&mut [IoSlice::new(&answer)]);
         self.usable = false;
     }
 
@@ -228,20 +228,21 @@ impl Connection {
 }
 
 /// Writes all of it, with one deadline over all: a client that takes a byte a second must not hold the thread.
-fn write_all(stream: &TcpStream, mut bytes: &[u8], within: Duration) -> io::Result<()> {
+fn write_all(stream: &TcpStream, mut pieces: &mut [IoSlice<'_>], within: Duration) -> io::Result<()> {
     let deadline = Instant::now() + within;
     let mut shortened = false;
+    IoSlice::advance_slices(&mut pieces, 0);
     let result = loop {
-        if bytes.is_empty() {
+        if pieces.is_empty() {
             break Ok(());
         }
-        match (&mut &*stream).write(bytes) {
+        match (&mut &*stream).write_vectored(pieces) {
             Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => bytes = &bytes[n..],
+            Ok(n) => IoSlice::advance_slices(&mut pieces, n),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => break Err(error),
         }
-        if !bytes.is_empty() {
+        if !pieces.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break Err(io::ErrorKind::TimedOut.into());

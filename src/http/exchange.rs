@@ -1,7 +1,7 @@
 //! One request and its answer: the handler's view of a connection.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,7 +169,7 @@ impl<'c> Exchange<'c> {
     fn send_continue(&mut self) -> io::Result<()> {
         // A client that sends its body unasked needs no invitation.
         if std::mem::take(&mut self.continue_owed) && self.connection.ahead.is_empty() {
-            self.connection.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            self.connection.write_all(&mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")])?;
         }
         Ok(())
     }
@@ -268,9 +268,10 @@ impl<'c> Exchange<'c> {
         let version = if self.head.http11 { HTTPVersion(1, 1) } else { HTTPVersion(1, 0) };
         let mut out = std::mem::take(&mut self.connection.out);
         out.clear();
-        response.raw_print(&mut out, version, &[], self.is_head(), None)?;
+        response.raw_print(&mut out, version, &[], true, None)?;
         self.insert_connection(&mut out);
-        let written = self.connection.write_all(&out);
+        let body = if self.is_head() { b"" } else { body };
+        let written = self.connection.write_all(&mut [&out, body].map(IoSlice::new));
         if out.capacity() <= KEEP_BUFFER {
             self.connection.out = out;
         }
@@ -322,7 +323,7 @@ impl<'c> Exchange<'c> {
             out.extend_from_slice(b"Connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        self.connection.write_all(&out)?;
+        self.connection.write_all(&mut [IoSlice::new(&out)])?;
         let bodyless = self.is_head();
         Ok(StreamBody { connection: self.connection, chunked, bodyless, finished: false })
     }
@@ -376,18 +377,10 @@ impl StreamBody<'_> {
             return Ok(());
         }
         if !self.chunked {
-            return self.connection.write_all(piece);
+            return self.connection.write_all(&mut [IoSlice::new(piece)]);
         }
-        let mut out = std::mem::take(&mut self.connection.out);
-        out.clear();
-        out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
-        out.extend_from_slice(piece);
-        out.extend_from_slice(b"\r\n");
-        let written = self.connection.write_all(&out);
-        if out.capacity() <= KEEP_BUFFER {
-            self.connection.out = out;
-        }
-        written
+        let size = format!("{:x}\r\n", piece.len());
+        self.connection.write_all(&mut [size.as_bytes(), piece, b"\r\n"].map(IoSlice::new))
     }
 
     /// Sends the last chunk.
@@ -399,7 +392,7 @@ impl StreamBody<'_> {
         if self.bodyless || !self.chunked {
             return Ok(());
         }
-        self.connection.write_all(b"0\r\n\r\n")
+        self.connection.write_all(&mut [IoSlice::new(b"0\r\n\r\n")])
     }
 
     /// Whether the client has hung up.

@@ -1,9 +1,10 @@
 //! The event streams: of one room, in either plane's form, and of the whole hub.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::routes::{Handled, Params};
 use super::shared::{Shared, fresh_uuid};
@@ -61,7 +62,7 @@ fn watch(
     loop {
         match subscription.events.recv_timeout(LOOK_EVERY) {
             Ok(first) => {
-                write_ready(&mut stream, &first, &subscription.events)?;
+                write_ready(&mut stream, first, &subscription.events)?;
                 last = Instant::now();
             }
             Err(RecvTimeoutError::Disconnected) => return stream.finish(),
@@ -75,20 +76,23 @@ fn watch(
     }
 }
 
-/// Writes what is ready, in as few pieces as their size allows.
-fn write_ready(
-    stream: &mut StreamBody<'_>,
-    first: &str,
-    more: &crossbeam_channel::Receiver<std::sync::Arc<str>>,
-) -> io::Result<()> {
-    let mut piece = first.as_bytes().to_vec();
-    for event in more.try_iter() {
-        // What waits in the queue is shared by all who wait for it; a copy of all of it would be each one's own.
-        if piece.len() + event.len() > GATHER {
-            stream.write(&piece)?;
-            piece.clear();
+/// Writes what is ready, small events gathered in as few pieces as their size allows. What waits in the queue is shared by
+/// all who wait for it: only what is gathered is copied.
+fn write_ready(stream: &mut StreamBody<'_>, first: Arc<str>, more: &Receiver<Arc<str>>) -> io::Result<()> {
+    let mut gathered = Vec::new();
+    let mut next = Some(first);
+    while let Some(event) = next {
+        if gathered.len() + event.len() > GATHER {
+            stream.write(&gathered)?;
+            gathered.clear();
         }
-        piece.extend_from_slice(event.as_bytes());
+        next = more.try_recv().ok();
+        let alone = gathered.is_empty() && next.is_none();
+        if alone || event.len() > GATHER {
+            stream.write(event.as_bytes())?;
+        } else {
+            gathered.extend_from_slice(event.as_bytes());
+        }
     }
-    stream.write(&piece)
+    stream.write(&gathered)
 }
