@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check build install clients real-model tools rust
+.PHONY: demo test check build install clients real-model hold soak fuzz tools rust
 
 build: rust
 	$(CARGO) build --release
@@ -43,17 +43,44 @@ real-model: build tools
 	$(CLIENTS)/llama/bin/python -m pip install --quiet "llama-cpp-python[server]" gguf openai
 	tests/clients/real_model.sh target/release/gambi $(CLIENTS)/llama/bin/python
 
+# Under load, faults and attack, at full scale: tests/hold/README.md says what each part does. Root, for network namespaces.
+hold: build tools
+	@missing=; \
+	for tool in slowhttptest jq; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; }
+	ulimit -n 20000 && GAMBI_HOLD=full $(CARGO) test --release --test hold -- --nocapture --test-threads=1
+	ulimit -n 20000 && tests/hold/slow.sh target/release/gambi 20
+	$(SUDO) tests/hold/network.sh target/release/gambi
+
+# A mixed load for long; fails if memory, threads or descriptors grow.
+SOAK_MINUTES ?= 60
+soak: rust
+	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --test hold soak -- --nocapture
+
+# The property tests with many more cases than `make test` takes.
+PROPTEST_CASES ?= 100000
+fuzz: rust
+	PROPTEST_CASES=$(PROPTEST_CASES) $(CARGO) test --release --lib --bins properties
+
 # A compiler, where there is none: Debian's rustup fetches the stable one.
 rust:
 	@command -v $(CARGO) >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq rustup gcc && rustup default stable; }
 
+UNPACKED := $(CURDIR)/target/tools
 # What the tests need beyond Rust. Without them those tests say that they were skipped.
 tools:
 	@missing=; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
-	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2; do \
+	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2 faketime:faketime; do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; } || \
 	echo "could not install:$$missing"
+	@# Proxies are unpacked, not installed: nothing of theirs is to start on the machine of whoever runs the tests.
+	@for proxy in caddy nginx; do \
+		PATH="$$PATH:/usr/sbin:$(UNPACKED)/usr/bin:$(UNPACKED)/usr/sbin" command -v $$proxy >/dev/null && continue; \
+		mkdir -p $(UNPACKED) && cd $(UNPACKED) && \
+		{ apt-get download -qq $$proxy || { $(SUDO) apt-get update -qq && apt-get download -qq $$proxy; }; } && \
+		dpkg -x $${proxy}_*.deb . && rm -f $${proxy}_*.deb || echo "could not fetch: $$proxy"; \
+	done

@@ -1,9 +1,7 @@
 //! A hub in a process of its own, whom it serves meanwhile, and what it costs.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -12,9 +10,8 @@ use std::time::Duration;
 use gambi::client::Client;
 use gambi::participant::Session;
 use gambi::provider::{Provider, ProviderOptions};
-use serde_json::Value;
 
-use super::support::{Conn, wait_until};
+use super::support::{Conn, Process, wait_until};
 
 /// How much of an attack: all of it with `GAMBI_HOLD=full`, else a small part that fits among the other tests.
 pub fn scale(full: usize, quick: usize) -> usize {
@@ -43,44 +40,6 @@ impl Vitals {
         };
         let descriptors = fs::read_dir(format!("/proc/{process}/fd")).expect("its descriptors").count();
         Vitals { memory: field("VmRSS:"), threads: field("Threads:"), descriptors }
-    }
-}
-
-/// A process that ends with the test.
-pub struct Process {
-    pub child: Child,
-    pub first_line: Value,
-}
-
-impl Process {
-    /// Starts gambi by a shell, with what is to be done before, and waits for its first line.
-    pub fn start(before: &str, args: &str) -> Self {
-        let script = format!("{before} exec {} {args} --format ndjson", env!("CARGO_BIN_EXE_gambi"));
-        let mut command = Command::new("sh");
-        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("gambi to run");
-        let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        // Nobody may stop reading what it prints.
-        thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        let first_line = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?} of {script}"));
-        Process { child, first_line }
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.id().to_string()]).status().unwrap().success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod fake_hub;
 mod hub;
+mod process;
 mod raw;
 mod runtime;
 mod scripted;
@@ -12,6 +13,7 @@ mod tools;
 
 pub use fake_hub::{FakeHub, Part};
 pub use hub::{TestHub, Watcher, registration};
+pub use process::Process;
 pub use raw::{Conn, Response, request};
 pub use runtime::RawParticipant;
 pub use scripted::{FakeProvider, Script, Seen};

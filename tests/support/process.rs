@@ -1,0 +1,45 @@
+//! Gambi in a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use serde_json::Value;
+
+/// A process that ends with the test.
+pub struct Process {
+    pub child: Child,
+    pub first_line: Value,
+}
+
+impl Process {
+    /// Starts gambi by a shell, with what is to be done before, and waits for its first line.
+    pub fn start(before: &str, args: &str) -> Self {
+        let script = format!("{before} exec {} {args} --format ndjson", env!("CARGO_BIN_EXE_gambi"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("gambi to run");
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        lines.read_line(&mut line).unwrap();
+        // Nobody may stop reading what it prints.
+        thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        let first_line = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?} of {script}"));
+        Process { child, first_line }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
