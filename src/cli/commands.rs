@@ -163,6 +163,11 @@ static SYSTEM: Flag = value("system", Some('s'), "TEXT", "A leading instruction"
 static LISTEN: Flag = value("timeout", None, "TIME", "How long to listen [default 2s]");
 static SHELL: Flag = value("shell", None, "bash|zsh|fish", "For which shell; may stand alone");
 
+static MANAGER: Flag = value("manager", None, "systemd|openwrt|launchd", "Which service manager; may stand alone");
+static ROLE: Flag = value("for", None, "hub|participant", "What to run [default hub]");
+static BIN: Flag = value("bin", None, "PATH", "Where gambi is [default /usr/local/bin/gambi; openwrt /usr/bin/gambi]");
+static ARG: Flag = value("arg", None, "TEXT", "An argument of what is run; may be repeated, or all may follow `--`");
+
 static ROOM_NAME: Flag = value("name", Some('n'), "NAME", "What to call the room");
 static NEW_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password that joining will ask for");
 static PRIVATE: Flag = switch("private", "Ask for the password for talking, listing and watching too");
@@ -430,6 +435,23 @@ pub static COMMANDS: &[Command] = &[
         flags: &[],
         streams: false,
         examples: &[("Read it", "gambi man | man -l -")],
+    },
+    Command {
+        path: &["service"],
+        about: "Print a hardened unit for the system's service manager",
+        positional: Some(&MANAGER),
+        flags: &[&MANAGER, &ROLE, &BIN, &ARG],
+        streams: false,
+        examples: &[
+            (
+                "A hub with a room that is always there",
+                "gambi service systemd -- --mdns --room LAB001=Lab > /etc/systemd/system/gambi-hub.service",
+            ),
+            (
+                "A participant that comes back",
+                "gambi service systemd --for participant -- -H http://hub:3000 -r LAB001 --participant-id ann -m llama3",
+            ),
+        ],
     },
     Command {
         path: &["serve"],

@@ -18,6 +18,7 @@ mod prompt;
 mod properties;
 mod provider;
 mod room;
+mod service;
 mod shells;
 mod signals;
 mod token;
@@ -64,6 +65,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["chat"] => chat::chat(&context),
         ["discover"] => discover::discover(&context),
         ["completions"] => shells::completions(&context),
+        ["service"] => service::service(&context),
         ["man"] => shells::man(&context),
         ["participant", "leave"] => participant::leave(&context),
         ["participant", "heartbeat"] => participant::heartbeat(&context),

@@ -8,6 +8,9 @@ use lexopt::Arg;
 use super::commands::{COMMANDS, COMMON, Command, Flag};
 use super::failure::Failure;
 
+/// The flag that takes what is left over, where a command has it: all that follows `--`.
+const REST: &str = "arg";
+
 /// What the arguments ask for.
 #[derive(Debug)]
 pub enum Asked {
@@ -67,6 +70,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure>
             Arg::Value(word) if positional(command).is_some_and(|flag| !values.contains_key(flag.name)) => {
                 let value = text(Ok(word.clone()), &words)?;
                 values.entry(positional(command).map_or("", |flag| flag.name)).or_default().push(value);
+                continue;
+            }
+            Arg::Value(word) if command.is_some_and(|command| command.flags.iter().any(|flag| flag.name == REST)) => {
+                values.entry(REST).or_default().push(text(Ok(word.clone()), &words)?);
                 continue;
             }
             Arg::Value(word) => {
@@ -215,6 +222,14 @@ mod tests {
         assert_eq!(parsed("create Lab --password x").value("name"), Some("Lab"));
         assert_eq!(parsed("join --model m ABC234").value("room"), Some("ABC234"));
         assert!(run("create one two").is_err() && run("room create one").is_err());
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_left_for_another_command() {
+        let service = parsed("service systemd --for hub -- --mdns --room LAB001=Lab");
+        assert_eq!(service.value("manager"), Some("systemd"));
+        assert_eq!(service.values("arg"), ["--mdns", "--room", "LAB001=Lab"]);
+        assert!(run("service systemd --mdns").is_err());
     }
 
     #[test]
