@@ -117,6 +117,7 @@ pub mod discovery;
 pub mod error;
 mod http;
 pub mod hub;
+mod names;
 pub mod participant;
 pub mod proto;
 pub mod provider;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::Request;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
 use crate::error::{Error, HubError};
+use crate::names::Names;
 use crate::proto::management::{ErrorBody, Meta};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -26,7 +28,7 @@ pub struct Http {
 ///
 /// `whole` bounds a call, `silence` the wait for its next byte.
 pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duration>) -> Agent {
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .timeout_connect(Some(connect))
         .timeout_global(whole)
         .timeout_per_read(silence)
@@ -37,8 +39,8 @@ pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duratio
         .http_status_as_error(false)
         .accept_encoding("")
         .user_agent(concat!("gambi/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
+        .build();
+    Agent::with_parts(config, DefaultConnector::default(), Names)
 }
 
 /// Checks an absolute http or https URL and drops its trailing slashes.

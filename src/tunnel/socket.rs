@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
@@ -229,8 +229,8 @@ fn dial(uri: &tungstenite::http::Uri, deadline: Instant) -> Result<TcpStream, Co
     };
     let host = uri.host().ok_or_else(|| ConnectError::Url("it names no host".into()))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses =
-        (host, uri.port_u16().unwrap_or(if secure { 443 } else { 80 })).to_socket_addrs().map_err(ConnectError::Io)?;
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    let addresses = crate::names::addresses(host, port).map_err(ConnectError::Io)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         let left = remaining(deadline).map_err(ConnectError::Io)?;

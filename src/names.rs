@@ -1,0 +1,63 @@
+//! Addresses of names, for everybody who calls out. The system looks names up; where it has no list of hosts, as in an
+//! empty root, it does not even know `localhost`, which is then this machine all the same.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+
+/// The system's list of hosts.
+const HOSTS: &str = "/etc/hosts";
+
+/// The addresses of a host: a name, or an address without brackets.
+///
+/// # Errors
+/// When the system can't look it up.
+pub fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    match local(host, port, Path::new(HOSTS)) {
+        Some(found) => Ok(found.into()),
+        None => Ok((host, port).to_socket_addrs()?.collect()),
+    }
+}
+
+/// The addresses of `localhost`, where nobody else would know them.
+fn local(host: &str, port: u16, hosts: &Path) -> Option<[SocketAddr; 2]> {
+    let nobody_knows = host.eq_ignore_ascii_case("localhost") && !hosts.exists();
+    nobody_knows.then(|| [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
+}
+
+/// The same for HTTP.
+#[derive(Debug)]
+pub struct Names;
+
+impl Resolver for Names {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let Some(found) = local(uri.host().unwrap_or(""), port, Path::new(HOSTS)) else {
+            return DefaultResolver::default().resolve(uri, config, timeout);
+        };
+        let mut addresses = self.empty();
+        found.into_iter().for_each(|address| addresses.push(address));
+        Ok(addresses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn localhost_is_this_machine_where_no_list_says_so() {
+        let nowhere = Path::new("/nonexistent/hosts");
+        let found = local("LocalHost", 80, nowhere).unwrap();
+        assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
+        assert_eq!(local("localhost.example", 80, nowhere), None);
+        assert_eq!(local("localhost", 80, Path::new("/")), None, "the list is asked where there is one");
+        assert_eq!(addresses("127.0.0.1", 7).unwrap(), [(Ipv4Addr::LOCALHOST, 7).into()]);
+        assert_eq!(addresses("::1", 7).unwrap(), [(Ipv6Addr::LOCALHOST, 7).into()]);
+    }
+}
