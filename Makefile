@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check build install clients real-model hold soak fuzz tools rust
+.PHONY: demo test check build install static static-test dist clients real-model hold soak fuzz tools rust
 
 build: rust
 	$(CARGO) build --release
@@ -22,6 +22,22 @@ check: rust
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
+	$(CARGO) clippy --all-targets --all-features -- -D warnings
+
+# Needs nothing but a kernel: musl where Rust's target for it can be had, else the C library of this machine, linked in.
+# `make static TARGET=aarch64-unknown-linux-musl` builds for another machine, as far as its target and C compiler are here.
+TARGET ?= $(shell tests/dist/build.sh --target)
+STATIC := target/static/$(TARGET)/release/gambi
+static: rust
+	tests/dist/build.sh $(TARGET)
+	@ls -l $(STATIC)
+
+static-test: static
+	tests/dist/static.sh $(STATIC)
+
+# Binary, man page, completions, service files and README, the same bytes each time.
+dist: static build
+	tests/dist/pack.sh $(STATIC) $(TARGET) target/dist target/release/gambi
 
 install: build
 	install -D -m 755 target/release/gambi $(DESTDIR)$(PREFIX)/bin/gambi
@@ -72,7 +88,8 @@ tools:
 	@missing=; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
-	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2 faketime:faketime; do \
+	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2 faketime:faketime \
+		systemd-analyze:systemd shellcheck:shellcheck file:file; do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; } || \

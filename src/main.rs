@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+// One connection's panic is caught there (src/http/connection.rs); aborting would take the whole hub down.
+#[cfg(not(panic = "unwind"))]
+compile_error!("gambi must be built with panic = \"unwind\"");
+
 mod cli;
 
 use std::process::ExitCode;

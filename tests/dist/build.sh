@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Builds the static binary for a target, or with --target says which one suits this machine best.
+# Usage: build.sh TARGET | build.sh --target
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+cargo=${CARGO:-cargo}
+machine=$(uname -m)
+
+installed() {
+	[ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]
+}
+
+if [ "$1" = --target ]; then
+	musl=$machine-unknown-linux-musl
+	if command -v rustc >/dev/null && command -v musl-gcc >/dev/null && installed "$musl"; then
+		echo "$musl"
+	else
+		echo "$machine-unknown-linux-gnu"
+	fi
+	exit
+fi
+
+target=$1
+flags="-C target-feature=+crt-static"
+if ! installed "$target"; then
+	rustup target add "$target" || { echo "Rust's target $target is not here, and rustup could not add it." >&2 && exit 1; }
+fi
+# ring has C and assembly in it, so the target needs a C compiler; Debian's cross compilers do, as nothing of theirs
+# but the code that they make gets in.
+case $target in
+"$machine"-*-musl) cc="musl-gcc" ;;
+"$machine"-*) cc=cc ;;
+aarch64-*) cc=aarch64-linux-gnu-gcc ;;
+armv7-*hf) cc=arm-linux-gnueabihf-gcc ;;
+i686-*) cc="i686-linux-gnu-gcc" ;;
+*) cc=${CC:?"name a C compiler for $target as CC"} ;;
+esac
+cc=${CC:-$cc}
+command -v "$cc" >/dev/null || { echo "$target needs the C compiler $cc (Debian: musl-tools, gcc-aarch64-linux-gnu, ...)." >&2 && exit 1; }
+under=${target//-/_}
+export "CC_$under=$cc"
+# Relative relocations packed: each takes 24 bytes otherwise.
+case $target in *-musl) flags="$flags -C link-arg=-Wl,-z,pack-relative-relocs" ;; esac
+case $target in "$machine"-*) ;; *) export "CARGO_TARGET_$(echo "$under" | tr "[:lower:]" "[:upper:]")_LINKER=$cc" ;; esac
+# For size: our own code at 3 makes the file a fifth larger, and takes an eighth fewer instructions.
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
+CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" build --release --target "$target"
