@@ -36,8 +36,9 @@ static-test: static
 	tests/dist/static.sh $(STATIC)
 
 # Binary, man page, completions, service files and README, the same bytes each time.
-dist: static build
-	tests/dist/pack.sh $(STATIC) $(TARGET) target/dist target/release/gambi
+dist: static
+	@$(STATIC) --version >/dev/null 2>&1 || $(MAKE) build
+	tests/dist/pack.sh $(STATIC) $(TARGET) target/dist $$($(STATIC) --version >/dev/null 2>&1 && echo $(STATIC) || echo target/release/gambi)
 
 install: build
 	install -D -m 755 target/release/gambi $(DESTDIR)$(PREFIX)/bin/gambi
