@@ -5,7 +5,8 @@ PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check build install static static-test dist clients real-model hold soak fuzz tools rust
+.PHONY: demo test check build install static static-test dist bench bench-compare
+.PHONY: clients real-model hold soak fuzz tools rust
 
 build: rust
 	$(CARGO) build --release
@@ -42,6 +43,16 @@ dist: static
 
 install: build
 	install -D -m 755 target/release/gambi $(DESTDIR)$(PREFIX)/bin/gambi
+
+# How fast and how small it is, beside the same calls straight to the provider (tests/bench/README.md). Some minutes.
+BENCH := $(CARGO) test --quiet --profile load --test bench --
+bench: build
+	$(BENCH) run target/release/gambi target/bench.json
+
+# What has changed since another run, whose target/bench.json was kept.
+bench-compare: rust
+	@test -n "$(BASE)" || { echo "make bench-compare BASE=file: the target/bench.json of an earlier run"; exit 2; }
+	$(BENCH) compare $(BASE) target/bench.json
 
 # Clients that others wrote, from PyPI and npm, against a room. Too large to be fetched for every `make test`.
 CLIENTS := target/clients

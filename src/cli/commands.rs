@@ -203,6 +203,8 @@ static CONFIG: Flag = value("config", None, "PATH|-", "Generation settings of th
 static CONCURRENCY: Flag =
     value("concurrency", None, "COUNT", "Requests that the provider takes at once, 1 to 256 [default 1]");
 static ALIAS: Flag = value("alias", None, "NAME", "Another name that the model answers to; may be repeated");
+static JSON_FRAMES: Flag =
+    switch("json-frames", "Send answers as JSON, where something between takes no binary messages");
 static NO_SPECS: Flag = switch("no-specs", "Do not tell the hub about this machine");
 
 static PROVIDER_PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 11435]");
@@ -258,6 +260,7 @@ static JOIN: &[&Flag] = &[
     &CONCURRENCY,
     &ALIAS,
     &NO_SPECS,
+    &JSON_FRAMES,
     &RECONNECT,
     &DRY_RUN,
 ];

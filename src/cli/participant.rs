@@ -30,6 +30,7 @@ struct Plan {
     concurrency: u32,
     aliases: Vec<String>,
     specs: bool,
+    json_frames: bool,
     key: Option<String>,
     token_file: Option<String>,
     token: Option<String>,
@@ -187,6 +188,7 @@ impl Plan {
             concurrency: concurrency(context)?,
             aliases: context.values("alias").to_vec(),
             specs,
+            json_frames: context.has("json-frames"),
             key: context.key()?,
             token: context.value("token-file").map(token::read).transpose()?.flatten(),
             token_file: context.value("token-file").map(str::to_owned),
@@ -234,6 +236,9 @@ impl Plan {
         if self.specs {
             builder = builder.specs(machine_specs());
         }
+        if self.json_frames {
+            builder = builder.json_frames();
+        }
         builder
     }
 
@@ -244,6 +249,7 @@ impl Plan {
             "dryRun": true, "hubUrl": self.client.hub_url(), "room": self.room, "participantId": self.id,
             "nickname": self.nickname, "model": self.model, "endpoint": self.endpoint, "password": self.password,
             "headers": headers, "config": self.config, "concurrency": self.concurrency, "aliases": self.aliases, "specs": self.specs.then(machine_specs),
+            "jsonFrames": self.json_frames.then_some(true),
         });
         redact(&mut plan, "/config/instructions");
         if self.password.is_some() {

@@ -27,6 +27,7 @@ pub struct Builder {
     auth: Vec<(String, String)>,
     hub_headers: Vec<(String, String)>,
     token: Option<String>,
+    json_frames: bool,
     pub(super) timing: Timing,
 }
 
@@ -47,6 +48,7 @@ impl Builder {
             auth: Vec::new(),
             hub_headers: Vec::new(),
             token: None,
+            json_frames: false,
             timing: Timing { beat: Duration::from_secs(HEARTBEAT_SECS), silence: Duration::from_secs(TIMEOUT_SECS) },
         }
     }
@@ -120,6 +122,14 @@ impl Builder {
             self.token = Some(fresh_id()?);
         }
         Ok(self)
+    }
+
+    /// Sends answers through the tunnel as JSON, even where the hub takes them as binary messages: slower, but it passes
+    /// wherever only text does, and can be read along.
+    #[must_use]
+    pub fn json_frames(mut self) -> Self {
+        self.json_frames = true;
+        self
     }
 
     /// The machine.
@@ -264,7 +274,7 @@ impl Joined {
     pub fn open_tunnel(self) -> Result<Session, Error> {
         let Joined { prepared, registered } = self;
         let Prepared { builder, client, provider, .. } = prepared;
-        let opened = dial(&registered, &builder.hub_headers)
+        let opened = dial(&registered, &builder)
             .and_then(|tunnel| Session::run(&builder, &client, provider, &registered, tunnel));
         if opened.is_err() {
             let _ = client.participants(&builder.room).remove(&builder.id);
@@ -273,10 +283,13 @@ impl Joined {
     }
 }
 
-fn dial(registered: &Registered, headers: &[(String, String)]) -> Result<Connected, Error> {
+fn dial(registered: &Registered, builder: &Builder) -> Result<Connected, Error> {
     let ticket = &registered.tunnel;
-    let url = format!("{}?token={}&frames={FRAMES_BINARY}", ticket.url, percent_encode(&ticket.token));
-    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let mut url = format!("{}?token={}", ticket.url, percent_encode(&ticket.token));
+    if !builder.json_frames {
+        url.push_str(&format!("&frames={FRAMES_BINARY}"));
+    }
+    let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_WITHIN).map_err(|error| match error {
         ConnectError::Io(error) => Error::Unreachable { url: ticket.url.clone(), reason: error.to_string() },

@@ -1,0 +1,111 @@
+//! How fast and how small gambi is: hub and participants as processes of their own, measured beside the same calls made
+//! straight to the provider. README.md tells what is measured and how.
+//!
+//! ```text
+//! bench                                a quick look whether all of this still works; what `cargo test` runs
+//! bench run GAMBI OUT [PART]           the real thing, of all or one part, with the binary GAMBI; figures go to OUT
+//! bench compare BASE NEW               ratios between two runs
+//! bench provider                       only the provider, for profiling by hand
+//! bench load ADDR BASE TASK CLIENTS MS only the load, for profiling by hand
+//! ```
+
+mod client;
+mod footprint;
+mod load;
+mod process;
+mod provider;
+mod report;
+mod scenarios;
+mod wire;
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use report::Row;
+use scenarios::{Effort, Lab};
+
+const REAL: Effort = Effort { time: Duration::from_millis(1000), repeats: 5, many: 64, longest: 8 << 20, crowd: 1000 };
+const QUICK: Effort = Effort { time: Duration::from_millis(20), repeats: 1, many: 8, longest: 64 << 10, crowd: 20 };
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["run", gambi, out] => real(Path::new(gambi), Path::new(out), ""),
+        ["run", gambi, out, part] => real(Path::new(gambi), Path::new(out), part),
+        ["compare", base, new] => report::compare(Path::new(base), Path::new(new)),
+        ["provider"] => forever(),
+        ["load", addr, base, task, clients, ms] => by_hand(addr, base, task, clients, ms),
+        // The test runner's own flags, and names of tests to be filtered by.
+        _ => check(Path::new(env!("CARGO_BIN_EXE_gambi"))),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(gambi: &Path, effort: Effort, part: &str) -> io::Result<Vec<Row>> {
+    let provider = provider::start()?;
+    let mut rows = Vec::new();
+    let wanted = |name| part.is_empty() || part == name;
+    if wanted("footprint") {
+        rows.extend(footprint::rows(gambi, provider, effort)?);
+    }
+    let parts: [(&str, fn(&Lab) -> io::Result<Vec<Row>>); 4] =
+        [("chats", Lab::chats), ("prompts", Lab::prompts), ("streams", Lab::streams), ("pace", Lab::pace)];
+    if parts.iter().any(|(name, _)| wanted(name)) {
+        let lab = Lab::start(gambi, provider, effort)?;
+        for (name, run) in parts.into_iter().filter(|(name, _)| wanted(name)) {
+            eprintln!("{name} ...");
+            rows.extend(run(&lab)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn real(gambi: &Path, out: &Path, part: &str) -> io::Result<()> {
+    let rows = measure(gambi, REAL, part)?;
+    report::print(&rows);
+    report::save(&rows, out)
+}
+
+/// Everything once, and small: what it says of speed means nothing, but all of it must have been measured.
+fn check(gambi: &Path) -> io::Result<()> {
+    let rows = measure(gambi, QUICK, "")?;
+    report::print(&rows);
+    match rows.iter().find(|row| !row.gambi.is_finite() || row.direct.is_some_and(|direct| !direct.is_finite())) {
+        Some(row) => Err(io::Error::other(format!("{} was not measured", row.key))),
+        None => Ok(()),
+    }
+}
+
+fn forever() -> io::Result<()> {
+    println!("{}", provider::start()?);
+    loop {
+        std::thread::park();
+    }
+}
+
+fn by_hand(addr: &str, base: &str, task: &str, clients: &str, ms: &str) -> io::Result<()> {
+    use provider::Task;
+    let wrong = |what: &str| io::Error::other(format!("{what} makes no sense"));
+    let tasks = [Task::Whole, Task::Short, Task::Long, Task::Wide, Task::Paced];
+    let load = load::Load {
+        task: tasks.into_iter().find(|known| known.letter().to_string() == task).ok_or_else(|| wrong(task))?,
+        clients: clients.parse().map_err(|_| wrong(clients))?,
+        prompt: 64,
+        time: Duration::from_millis(ms.parse().map_err(|_| wrong(ms))?),
+    };
+    let target = client::Target { addr: addr.parse().map_err(|_| wrong(addr))?, base: base.to_owned() };
+    let (outcome, ..) = load::run(&target, load, || ())?;
+    println!("{:.0} answers/s, {:.1} MB/s", outcome.per_second(), outcome.bytes_per_second() / 1e6);
+    let quantiles = [0.5, 0.99].map(|share| load::quantile(&outcome.took, share));
+    println!("took p50 {:.3} ms, p99 {:.3} ms", quantiles[0], quantiles[1]);
+    Ok(())
+}

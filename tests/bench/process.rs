@@ -1,0 +1,129 @@
+//! The hub and its participants as processes of their own, and what /proc says of them.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::client::{Target, call};
+
+/// How long a process may take to be ready.
+const READY: Duration = Duration::from_secs(20);
+/// A clock tick of /proc, in microseconds: `USER_HZ` is 100 on all of Linux.
+const TICK: f64 = 10_000.0;
+
+/// A process that ends when this is dropped.
+pub struct Process(Child);
+
+impl Process {
+    fn spawn(gambi: &Path, args: &[&str]) -> io::Result<Self> {
+        let mut command = Command::new(gambi);
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().map(Process)
+    }
+
+    /// Processor time so far, user and system, in microseconds.
+    pub fn cpu(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
+        // The name in parentheses may hold anything; utime and stime are the 12th and 13th field after it.
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+        fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * TICK
+    }
+
+    /// Resident memory in KiB, and threads.
+    pub fn memory(&self) -> (f64, f64) {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(f64::NAN)
+        };
+        (field("VmRSS:"), field("Threads:"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A hub with one room for each name.
+pub struct Hub {
+    pub process: Process,
+    pub addr: SocketAddr,
+}
+
+impl Hub {
+    pub fn start(gambi: &Path, rooms: &[&str]) -> io::Result<Self> {
+        let rooms: Vec<String> = rooms.iter().map(|room| format!("{room}={room}")).collect();
+        let mut args = vec!["hub", "serve", "--host", "127.0.0.1", "--port", "0", "--format", "ndjson"];
+        args.extend(["--max-connections", "4096"]);
+        rooms.iter().for_each(|room| args.extend(["--room", room]));
+        let mut process = Process::spawn(gambi, &args)?;
+        let stdout = process.0.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let told: serde_json::Value = serde_json::from_str(&line)?;
+        let url = told["data"]["hubUrl"].as_str().or(told["hubUrl"].as_str()).unwrap_or_default();
+        let addr = url.trim_start_matches("http://").parse();
+        let addr = addr.map_err(|_| io::Error::other(format!("the hub did not say where it listens: {line}")))?;
+        Ok(Hub { process, addr })
+    }
+
+    /// Where a room's chats go.
+    pub fn room(&self, code: &str) -> Target {
+        Target { addr: self.addr, base: format!("/rooms/{code}") }
+    }
+
+    /// Brings a provider into a room, as so many participants.
+    pub fn join(&self, gambi: &Path, room: &str, provider: SocketAddr, who: Who) -> io::Result<Vec<Process>> {
+        let (hub, endpoint) = (format!("http://{}", self.addr), format!("http://{provider}"));
+        let concurrency = who.concurrency.to_string();
+        let one = |n: usize| {
+            let id = format!("{room}-{n}");
+            let mut args = vec!["participant", "join", "--hub", &hub, "--room", room, "--endpoint", &endpoint];
+            args.extend(["--model", "bench", "--participant-id", &id, "--concurrency", &concurrency, "--no-specs"]);
+            args.extend(who.json_frames.then_some("--json-frames"));
+            Process::spawn(gambi, &args)
+        };
+        let processes = (0..who.count).map(one).collect::<io::Result<_>>()?;
+        let deadline = Instant::now() + READY;
+        loop {
+            let models = call(self.addr, "GET", &format!("/rooms/{room}/v1/models"), "")?;
+            if models.matches(r#""object":"model""#).count() >= who.count {
+                return Ok(processes);
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other("the participants did not come into their room"));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// How participants are.
+#[derive(Debug, Clone, Copy)]
+pub struct Who {
+    pub count: usize,
+    pub concurrency: usize,
+    pub json_frames: bool,
+}
+
+/// From starting a hub until it has answered, in milliseconds.
+pub fn start_up(gambi: &Path) -> io::Result<f64> {
+    let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let port = addr.port().to_string();
+    let start = Instant::now();
+    let _hub = Process::spawn(gambi, &["hub", "serve", "--host", "127.0.0.1", "--port", &port])?;
+    loop {
+        match call(addr, "GET", "/v1/health", "") {
+            Ok(answer) if answer.contains(" 200 ") => return Ok(start.elapsed().as_secs_f64() * 1000.0),
+            _ if start.elapsed() > READY => return Err(io::Error::other("the hub does not answer")),
+            _ => thread::sleep(Duration::from_micros(100)),
+        }
+    }
+}

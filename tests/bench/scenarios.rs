@@ -1,0 +1,171 @@
+//! What passes through a tunnel, each time beside the same call straight to the provider: chats, streams, long prompts.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::client::Target;
+use super::load::{Load, Outcome, quantile, run};
+use super::process::{Hub, Process, Who};
+use super::provider::Task;
+use super::report::{Goal, Row, alone, beside};
+
+/// One participant that takes everything; eight that share; one that sends JSON.
+const ONE: &str = "LABAA2";
+const EIGHT: &str = "LABBB2";
+const JSON: &str = "LABCC2";
+
+/// How much is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// How long each measurement takes.
+    pub time: Duration,
+    /// Of how many the median is taken.
+    pub repeats: usize,
+    /// Streams that are paced at once, and clients where there are many.
+    pub many: usize,
+    /// Bytes of the longest prompt.
+    pub longest: usize,
+    /// Watchers and idle connections; participants are a tenth of it.
+    pub crowd: usize,
+}
+
+/// A hub and its participants.
+pub struct Lab {
+    provider: Target,
+    hub: Hub,
+    one: Vec<Process>,
+    eight: Vec<Process>,
+    json: Vec<Process>,
+    effort: Effort,
+}
+
+/// Several runs of the same load, straight and through the hub.
+struct Pair {
+    direct: Vec<Outcome>,
+    gambi: Vec<Outcome>,
+    /// Processor time of hub and participants for each run through the hub, in microseconds.
+    cpu: Vec<(f64, f64)>,
+}
+
+/// The middle one of some figures.
+pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl Pair {
+    fn beside(&self, key: &str, unit: &'static str, figure: impl Fn(&Outcome) -> f64) -> Row {
+        let of = |outcomes: &[Outcome]| median(outcomes.iter().map(&figure));
+        beside(key, unit, of(&self.direct), of(&self.gambi))
+    }
+
+    /// Processor time for each of what is counted.
+    fn cpu(&self, key: &str, count: impl Fn(&Outcome) -> f64) -> Vec<Row> {
+        let each = |which: fn(&(f64, f64)) -> f64| {
+            median(self.cpu.iter().zip(&self.gambi).map(|(cpu, outcome)| which(cpu) / count(outcome)))
+        };
+        vec![
+            alone(format!("{key} cpu hub"), "us", each(|cpu| cpu.0)),
+            alone(format!("{key} cpu participants"), "us", each(|cpu| cpu.1)),
+        ]
+    }
+}
+
+impl Lab {
+    pub fn start(gambi: &Path, provider: SocketAddr, effort: Effort) -> io::Result<Self> {
+        let hub = Hub::start(gambi, &[ONE, EIGHT, JSON])?;
+        let who = |count, concurrency, json_frames| Who { count, concurrency, json_frames };
+        let one = hub.join(gambi, ONE, provider, who(1, 64, false))?;
+        let eight = hub.join(gambi, EIGHT, provider, who(8, 8, false))?;
+        let json = hub.join(gambi, JSON, provider, who(1, 64, true))?;
+        Ok(Lab { provider: Target { addr: provider, base: String::new() }, hub, one, eight, json, effort })
+    }
+
+    fn pair(&self, room: &str, task: Task, clients: usize, prompt: usize) -> io::Result<Pair> {
+        let load = Load { task, clients, prompt, time: self.effort.time };
+        let participants = match room {
+            ONE => &self.one,
+            EIGHT => &self.eight,
+            _ => &self.json,
+        };
+        let cpu = || (self.hub.process.cpu(), participants.iter().map(Process::cpu).sum::<f64>());
+        let mut pair = Pair { direct: Vec::new(), gambi: Vec::new(), cpu: Vec::new() };
+        for _ in 0..self.effort.repeats {
+            pair.direct.push(run(&self.provider, load, || ())?.0);
+            let (outcome, before, after) = run(&self.hub.room(room), load, cpu)?;
+            pair.gambi.push(outcome);
+            pair.cpu.push((after.0 - before.0, after.1 - before.1));
+        }
+        Ok(pair)
+    }
+
+    /// Whole chats.
+    pub fn chats(&self) -> io::Result<Vec<Row>> {
+        let many = self.effort.many;
+        let alone = self.pair(ONE, Task::Whole, 1, 64)?;
+        let mut rows = vec![
+            alone.beside("chat p50", "ms", |o| quantile(&o.took, 0.5)).goal(Goal::AtMost(0.06)),
+            alone.beside("chat p99", "ms", |o| quantile(&o.took, 0.99)).goal(Goal::AtMost(0.25)),
+            alone.beside("chats, 1 client", "/s", Outcome::per_second),
+        ];
+        rows.extend(alone.cpu("chat, 1 client,", |o| o.answers as f64));
+        let eight = self.pair(EIGHT, Task::Whole, 8, 64)?;
+        rows.push(eight.beside("chats, 8 clients", "/s", Outcome::per_second).goal(Goal::Share(0.1)));
+        rows.extend(eight.cpu("chat, 8 clients,", |o| o.answers as f64));
+        let tunnel = self.pair(ONE, Task::Whole, 8, 64)?;
+        rows.push(tunnel.beside("chats, 8 clients, 1 tunnel", "/s", Outcome::per_second));
+        let crowd = self.pair(EIGHT, Task::Whole, many, 64)?;
+        rows.push(crowd.beside(format!("chats, {many} clients").as_str(), "/s", Outcome::per_second));
+        Ok(rows)
+    }
+
+    /// Long prompts.
+    pub fn prompts(&self) -> io::Result<Vec<Row>> {
+        let sizes = [("1 KiB", 1 << 10), ("256 KiB", 256 << 10), ("8 MiB", self.effort.longest)];
+        let row = |(name, size)| {
+            let pair = self.pair(ONE, Task::Whole, 1, size)?;
+            Ok(pair.beside(&format!("prompt of {name} p50"), "ms", |o| quantile(&o.took, 0.5)))
+        };
+        sizes.into_iter().map(row).collect()
+    }
+
+    /// Streams.
+    pub fn streams(&self) -> io::Result<Vec<Row>> {
+        let short = self.pair(ONE, Task::Short, 1, 64)?;
+        let first = |share| move |o: &Outcome| quantile(&o.first, share);
+        let mut rows =
+            vec![short.beside("first token p50", "ms", first(0.5)), short.beside("first token p99", "ms", first(0.99))];
+        for (room, frames, share) in [(ONE, "binary", 0.5), (JSON, "JSON", 1.0 / 3.0)] {
+            for clients in [1, 8] {
+                let pair = self.pair(room, Task::Long, clients, 64)?;
+                let pieces = |o: &Outcome| o.bytes as f64 / Task::Long.pieces().0 as f64;
+                let name = format!("pieces, {clients} clients, {frames}");
+                let row = pair.beside(&name, "/s", |o| pieces(o) / o.elapsed.as_secs_f64());
+                rows.push(if clients == 8 { row.goal(Goal::Share(share)) } else { row });
+                if clients == 8 {
+                    rows.extend(pair.cpu(&name, pieces));
+                }
+            }
+            let wide = self.pair(room, Task::Wide, 1, 64)?;
+            rows.push(wide.beside(&format!("wide stream, {frames}"), "MB/s", |o| o.bytes_per_second() / 1e6));
+        }
+        Ok(rows)
+    }
+
+    /// Streams whose provider keeps a pace.
+    pub fn pace(&self) -> io::Result<Vec<Row>> {
+        let many = self.effort.many;
+        let pair = self.pair(ONE, Task::Paced, many, 64)?;
+        let gap = |share| move |o: &Outcome| quantile(&o.gaps, share);
+        let name = |what: &str| format!("gap at 10 ms, {many} streams, {what}");
+        let mut rows = vec![
+            pair.beside(&name("p50"), "ms", gap(0.5)),
+            pair.beside(&name("p99"), "ms", gap(0.99)).goal(Goal::AtMost(1.0)),
+        ];
+        rows.extend(pair.cpu("paced piece", |o| o.gaps.len() as f64));
+        Ok(rows)
+    }
+}
