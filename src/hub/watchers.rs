@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::state::event::{Event, EventKind};
 use crate::state::id::RoomCode;
@@ -58,7 +58,8 @@ impl Watchers {
 
     /// Starts watching a room, or with `None` the whole hub.
     pub fn subscribe(&self, room: Option<RoomCode>, form: Form) -> Subscription<'_> {
-        let (queue, events) = bounded(QUEUE);
+        // A bounded channel takes all its room at once: 6 KiB for each watcher, most of whom wait for nothing.
+        let (queue, events) = unbounded();
         let mut inner = self.lock();
         inner.next += 1;
         let number = inner.next;
@@ -88,7 +89,7 @@ impl Watchers {
                 Form::V1 => Some(v1.get_or_insert_with(|| event.to_v1().into()).clone()),
                 Form::Legacy => legacy.get_or_insert_with(|| event.to_legacy().map(Into::into)).clone(),
             };
-            text.is_none_or(|text| watcher.queue.try_send(text).is_ok())
+            text.is_none_or(|text| watcher.queue.len() < QUEUE && watcher.queue.send(text).is_ok())
         });
     }
 
