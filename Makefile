@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check build install static static-test dist bench bench-compare
+.PHONY: demo test test-32bit check build install static static-test dist bench bench-compare
 .PHONY: clients real-model hold soak fuzz tools rust
 
 build: rust
@@ -35,6 +35,13 @@ static: rust
 
 static-test: static
 	tests/dist/static.sh $(STATIC)
+
+# Sizes and counters of 32 bits: all tests once more, as a machine of that kind takes them.
+test-32bit: rust tools
+	@command -v i686-linux-gnu-gcc >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq gcc-i686-linux-gnu; }
+	rustup target add i686-unknown-linux-musl
+	CC_i686_unknown_linux_musl=i686-linux-gnu-gcc CARGO_TARGET_I686_UNKNOWN_LINUX_MUSL_LINKER=i686-linux-gnu-gcc \
+		CARGO_TARGET_DIR=target/i686 CI= $(CARGO) test --target i686-unknown-linux-musl
 
 # Binary, man page, completions, service files and README, the same bytes each time.
 dist: static
