@@ -136,6 +136,7 @@ static EMPTY_ROOM_TTL: Flag =
     value("empty-room-ttl", None, "TIME", "Remove rooms that nobody has been in for so long [default never]");
 static STRICT: Flag =
     switch("strict", "Let nobody renew, keep alive or remove a participant without the participant's own token");
+static NO_DASHBOARD: Flag = switch("no-dashboard", "Show browsers no page at /");
 static KNOWN_AS: Flag =
     value("known-as", None, "NAME", "A name by which clients know the hub; may be repeated (without a key)");
 static TRUSTED_PROXY: Flag = value(
@@ -228,6 +229,7 @@ static SERVE: &[&Flag] = &[
     &TRUSTED_PROXY,
     &KNOWN_AS,
     &STRICT,
+    &NO_DASHBOARD,
     &MAX_HEAD,
     &MAX_HEADERS,
     &MAX_BODY,

@@ -72,6 +72,7 @@ fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
         strict: context.has("strict"),
+        dashboard: !context.has("no-dashboard"),
         known_as: context.values("known-as").to_vec(),
         trusted_proxies: context.values("trusted-proxy").iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         direct: context.parsed("direct", direct, "off, private or any")?.unwrap_or(standard.direct),
@@ -190,7 +191,8 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let (limits, patience) = (&options.limits, &options.patience);
     let data = json!({
         "dryRun": true, "host": options.host, "port": options.port, "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict, "knownAs": options.known_as,
+        "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict,
+        "dashboard": options.dashboard, "knownAs": options.known_as,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
         "roomTtlMs": options.room_ttl.map(millis), "emptyRoomTtlMs": options.empty_room_ttl.map(millis),

@@ -59,6 +59,12 @@ impl HubBuilder {
         self
     }
 
+    /// Shows browsers no page at `/`.
+    pub fn no_dashboard(mut self) -> Self {
+        self.0.dashboard = false;
+        self
+    }
+
     /// A name by which clients know it.
     pub fn known_as(mut self, name: impl Into<String>) -> Self {
         self.0.known_as.push(name.into());

@@ -9,6 +9,7 @@ mod auth;
 mod builder;
 mod clock;
 mod credentials;
+mod dashboard;
 mod direct;
 mod drain;
 mod events;
@@ -94,6 +95,8 @@ pub struct HubOptions {
     /// Whether a participant's token is asked for whenever somebody speaks for it, so that nobody can evict or
     /// impersonate another.
     pub strict: bool,
+    /// Whether a browser is shown a page at `/`; it is unless told otherwise.
+    pub dashboard: bool,
     /// Names, beside its addresses and local ones, by which clients know it (see the README, "Security").
     pub known_as: Vec<String>,
     /// Whose `X-Forwarded-*` headers are believed.
@@ -207,6 +210,7 @@ impl Default for HubOptions {
             patience: Patience::default(),
             key: None,
             strict: false,
+            dashboard: true,
             known_as: Vec::new(),
             trusted_proxies: Vec::new(),
             direct: DirectPolicy::default(),

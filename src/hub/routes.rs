@@ -6,7 +6,7 @@ use super::answer::{Plane, Refused};
 use super::credentials::check_key;
 use super::gate::{Access, pass};
 use super::shared::Shared;
-use super::{attach, events, inference, legacy, management, responses};
+use super::{attach, dashboard, events, inference, legacy, management, responses};
 use crate::http::{Exchange, Method};
 use crate::proto::web::percent_decode;
 
@@ -24,6 +24,9 @@ const ROOM: Access = Access::Room;
 
 /// `{}` stands for one part of the path. The first, where there is one, is a room's code.
 const TABLE: &[(Method, &str, Access, Handler)] = &[
+    (Method::Get, "/", OPEN, dashboard::page),
+    (Method::Get, "/dashboard.css", OPEN, dashboard::style),
+    (Method::Get, "/dashboard.js", OPEN, dashboard::script),
     (Method::Get, "/v1/health", OPEN, management::health),
     (Method::Get, "/v1/events", HUB, events::watch_hub),
     (Method::Get, "/v1/rooms", HUB, management::list_rooms),

@@ -54,6 +54,8 @@ pub struct Shared {
     pub(super) key: Option<HubKey>,
     /// Whether nobody speaks for a participant without its token.
     pub(super) strict: bool,
+    /// Whether there is a page at `/`.
+    pub(super) dashboard: bool,
     /// Where changes may come from; anywhere where it is `None`.
     pub(super) sites: Option<Sites>,
     /// Whose forwarding headers are believed.
@@ -83,6 +85,7 @@ impl Shared {
             lives: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
             key: options.key.clone(),
             strict: options.strict,
+            dashboard: options.dashboard,
             sites: (options.key.is_none() && !bound.ip().is_loopback()).then(sites),
             trusted: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),

@@ -1,0 +1,125 @@
+// The log of events: the newest first, a few times a second, and no more of them than anybody can read.
+
+/** Events that are kept, and those that are drawn. */
+const KEPT = 500;
+const ROWS = 100;
+/** From so many a second on, the log says that it leaves some out. */
+const MANY = 40;
+
+const log = {
+  /** Of the whole hub, but for private rooms. Newest last. */
+  all: [],
+  /** Of the open room. */
+  room: [],
+  number: 0,
+  /** The newest that is drawn. */
+  drawn: 0,
+  paused: false,
+  /** Arrivals of the last second or so. */
+  count: 0,
+  since: performance.now(),
+  rate: 0,
+};
+
+function logged(event) {
+  const entry = { number: ++log.number, event };
+  keep(log.all, entry);
+  if (event.roomCode === state.room) keep(log.room, entry);
+  if (event.roomCode === state.room || !state.room) log.count += 1;
+  paint(drawLog);
+}
+
+function keep(entries, entry) {
+  entries.push(entry);
+  if (entries.length > KEPT * 2) entries.splice(0, entries.length - KEPT);
+}
+
+/** Another room is open, or none. */
+function logOpened() {
+  log.room = log.all.filter(({ event }) => event.roomCode === state.room);
+  log.count = 0;
+  log.rate = 0;
+  redrawLog();
+}
+
+const protocols = { openResponses: "Responses", chatCompletions: "chat" };
+
+/** What happened, in words; names that strangers chose stand in elements of their own. */
+function wordsOf({ type, data }) {
+  const who = el("bdi", {}, data.participantId ?? data.nickname ?? data.name ?? "");
+  const about = { "llm.complete": data.metrics, "llm.error": data };
+  switch (type) {
+    case "room.created": return ["Room ", who, " was made"];
+    case "room.deleted": return ["Room ", who, " was deleted"];
+    case "participant.joined": return [who, " joined with ", el("bdi", {}, data.model)];
+    case "participant.updated": return [who, ` is ${statusOf(data)[1].toLowerCase()}`];
+    case "participant.left": return [who, " left"];
+    case "participant.offline": return [who, " went offline"];
+    case "llm.request": return [who, " is asked for ", el("bdi", {}, data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
+    case "llm.complete": return [who, ` answered in ${millis(about[type].durationMs)}`, measuresOf(about[type])];
+    case "llm.error": return [who, data.stage === "cancelled" ? " was told to stop" : ` failed (${data.stage}): ${plain(data.error)}`];
+    default: return [plain(type)];
+  }
+}
+
+function measuresOf({ ttftMs, outputTokens, tokensPerSecond }) {
+  const parts = [];
+  if (ttftMs !== undefined) parts.push(`first token after ${millis(ttftMs)}`);
+  if (outputTokens !== undefined) parts.push(plural(outputTokens, "token"));
+  if (tokensPerSecond !== undefined) parts.push(`${number(tokensPerSecond)} tokens/s`);
+  return parts.length ? `, ${parts.join(", ")}` : "";
+}
+
+function rowOf({ event }) {
+  const place = state.room || !event.roomCode ? [] : [el("span", { class: "code" }, event.roomCode), " "];
+  const kind = event.type.replace(/\W/g, "-");
+  return el("li", { class: kind }, el("time", {}, wallTime(event.timestamp)), " ", ...place, el("span", { class: "what" }, ...wordsOf(event)));
+}
+
+function fits({ event }) {
+  const words = $("log-filter").value.trim().toLowerCase();
+  return event.type.startsWith($("log-kind").value) && (!words || JSON.stringify(event).toLowerCase().includes(words));
+}
+
+function drawLog() {
+  drawRate();
+  if (log.paused) return;
+  const entries = state.room ? log.room : log.all;
+  const fresh = [];
+  for (let at = entries.length - 1; at >= 0 && entries[at].number > log.drawn && fresh.length < ROWS; at -= 1) {
+    if (fits(entries[at])) fresh.push(rowOf(entries[at]));
+  }
+  log.drawn = log.number;
+  const list = $("log");
+  list.prepend(...fresh);
+  while (list.children.length > ROWS) list.lastElementChild.remove();
+}
+
+/** From the kept ones, as the filter, the room, or a pause that ended wants it. */
+function redrawLog() {
+  log.drawn = 0;
+  $("log").replaceChildren();
+  drawLog();
+}
+
+function drawRate() {
+  const passed = performance.now() - log.since;
+  if (passed > 1000) {
+    log.rate = log.count * 1000 / passed;
+    log.count = 0;
+    log.since = performance.now();
+  }
+  const many = log.rate > MANY ? `, showing the newest ${ROWS}` : "";
+  say($("log-rate"), log.paused ? "Paused" : log.rate >= 1 ? `${number(Math.round(log.rate))} a second${many}` : "");
+}
+
+setInterval(() => paint(drawLog), 2000);
+$("log-kind").addEventListener("change", redrawLog);
+$("log-filter").addEventListener("input", redrawLog);
+$("log-pause").addEventListener("click", () => {
+  log.paused = !log.paused;
+  $("log-pause").setAttribute("aria-pressed", log.paused);
+  say($("log-pause"), log.paused ? "Go on" : "Pause");
+  if (log.paused) drawRate();
+  else redrawLog();
+});

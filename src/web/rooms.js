@@ -1,0 +1,177 @@
+// The list of rooms, the open room's head, and making a room.
+
+/** Rows that are drawn; more are narrowed down by the filter. */
+const ROOMS_SHOWN = 200;
+
+function roomsKnown(wasPrivate) {
+  drawRooms();
+  // One room is the usual hub: nobody has to choose.
+  if (!location.hash && state.rooms.size === 1 && !state.room) location.replace(`#${[...state.rooms.keys()][0]}`);
+  if (state.room && isPrivate(state.room) !== wasPrivate) watchRoom();
+  openFromHash();
+}
+
+function roomMatches(room, words) {
+  return !words || `${room.code} ${room.name}`.toLowerCase().includes(words);
+}
+
+function drawRooms() {
+  const words = $("room-filter").value.trim().toLowerCase();
+  const rooms = [...state.rooms.values()].filter((room) => roomMatches(room, words));
+  rooms.sort((a, b) => b.participantCount - a.participantCount || a.createdAt - b.createdAt || (a.code < b.code ? -1 : 1));
+  keyed($("rooms"), rooms.slice(0, ROOMS_SHOWN), (room) => room.code, makeRoom, fillRoom);
+  show($("room-filter"), state.rooms.size > 8);
+  show($("rooms-more"), rooms.length > ROOMS_SHOWN);
+  say($("rooms-more"), `and ${number(rooms.length - ROOMS_SHOWN)} more: filter by name or code`);
+  drawWelcome();
+}
+
+function makeRoom(room) {
+  const parts = { name: el("bdi", { class: "name" }), facts: el("span", { class: "muted" }) };
+  const code = el("span", { class: "code" }, room.code);
+  parts.link = el("a", { href: `#${room.code}` }, parts.name, code, parts.facts);
+  const copyCode = el("button", { type: "button", "aria-label": `Copy code ${room.code}` }, "Copy");
+  copyCode.addEventListener("click", () => copy(room.code, copyCode));
+  return { node: el("li", {}, parts.link, copyCode), ...parts };
+}
+
+function fillRoom(row, room) {
+  const guarded = room.private ? ", private" : room.passwordProtected ? ", password" : "";
+  say(row.name, room.name);
+  row.name.title = room.name;
+  say(row.facts, plural(room.participantCount, "participant") + guarded);
+  const current = room.code === state.room ? "page" : null;
+  if (current) row.link.setAttribute("aria-current", current);
+  else row.link.removeAttribute("aria-current");
+}
+
+function drawWelcome() {
+  const { size } = state.rooms;
+  show($("welcome"), !state.room);
+  if (wanted() && !state.rooms.has(wanted())) {
+    say($("welcome-title"), `No room ${plain(wanted())}`);
+    say($("welcome-text"), "It was deleted, or never was. Rooms live in the hub's memory: a hub that restarts has none but those it declares.");
+  } else {
+    say($("welcome-title"), size ? "Choose a room" : "No rooms yet");
+    say($("welcome-text"), size ? `${plural(size, "room")} on this hub.` : "Make one, and give its code to those who have a model: they join with gambi participant join.");
+  }
+}
+
+/** The code in the address. */
+const wanted = () => location.hash.slice(1).toUpperCase();
+
+/** Opens the room that the address names, if it is there, and closes the one that it does not. */
+function openFromHash() {
+  const code = state.rooms.has(wanted()) ? wanted() : null;
+  if (code === state.room) return;
+  Object.assign(state, { room: code, participants: new Map(), metrics: null, measured: new Map(), inFlight: new Map() });
+  document.body.classList.toggle("open", code !== null);
+  document.title = code ? `${code} · gambi` : "gambi";
+  show($("room"), code !== null);
+  setLocked(false);
+  forgetMeasures();
+  logOpened();
+  chatOpened();
+  watchRoom();
+  drawRooms();
+  if (!code) return;
+  drawRoom();
+  drawSnippet();
+  if (document.activeElement !== document.body) $("room-name").focus({ preventScroll: true });
+}
+
+/** Whether the open room keeps its inside to itself, and what the hub said of that. */
+function setLocked(locked, why = "") {
+  show($("room-locked"), locked);
+  say($("room-why"), why || "This room is private.");
+  document.body.classList.toggle("locked", locked);
+}
+
+function drawRoom() {
+  const room = state.rooms.get(state.room);
+  if (!room) return state.room && openFromHash();
+  say($("room-name").firstChild, room.name);
+  say($("room-code"), room.code);
+  $("room-code").setAttribute("aria-label", `Copy code ${room.code}`);
+  say($("room-facts"), factsOf(room));
+  countInFlight();
+  drawFigures();
+  drawPeople();
+  drawCharts();
+  drawTargets();
+}
+
+function factsOf(room) {
+  const facts = [`made ${ago(room.createdAt)}`];
+  if (room.private) facts.push("private");
+  else if (room.passwordProtected) facts.push("joining needs its password");
+  for (const [name, value] of Object.entries(room.defaults ?? {})) {
+    if (name === "hasInstructions") value && facts.push("has instructions");
+    else facts.push(`${name} ${plain(Array.isArray(value) ? value.join(" ") : value)}`);
+  }
+  return facts.join(" · ");
+}
+
+function drawFigures() {
+  const people = [...state.participants.values()];
+  const up = people.filter(isUp).length;
+  const { metrics } = state;
+  const recent = metrics?.windows?.["5m"] ?? measuredHere();
+  const figures = [
+    ["Up", `${number(up)} of ${number(people.length)}`],
+    ["In flight", number(metrics?.inFlight ?? people.reduce((sum, p) => sum + inFlightOf(p), 0))],
+    ["In line", metrics ? number(metrics.queued ?? 0) : "–"],
+    ["Requests", number(recent.requests)],
+    ["Failures", number(recent.errors)],
+    ["First token", recent.ttftMs ? millis(recent.ttftMs.p50) : "–"],
+    ["Tokens/s", recent.tokensPerSecond ? number(recent.tokensPerSecond) : "–"],
+  ];
+  const list = $("figures");
+  while (list.children.length < figures.length) list.append(el("div", {}, el("dt"), el("dd")));
+  figures.forEach(([name, value], at) => {
+    say(list.children[at].firstChild, name);
+    say(list.children[at].lastChild, value);
+  });
+}
+
+const SETTINGS = ["temperature", "top_p", "max_tokens", "seed", "frequency_penalty", "presence_penalty"];
+
+/** What the form says, as the hub takes it. */
+function newRoom() {
+  const body = { name: $("new-name").value.trim() };
+  if ($("new-password").value) body.password = $("new-password").value;
+  if ($("new-private").checked) body.private = true;
+  const given = SETTINGS.filter((name) => $(`new-${name}`).value !== "");
+  const defaults = Object.fromEntries(given.map((name) => [name, $(`new-${name}`).valueAsNumber]));
+  if ($("new-instructions").value.trim()) defaults.instructions = $("new-instructions").value;
+  const stop = $("new-stop").value.split("\n").filter(Boolean);
+  if (stop.length) defaults.stop = stop;
+  if (Object.keys(defaults).length) body.defaults = defaults;
+  return body;
+}
+
+async function createRoom(event) {
+  event.preventDefault();
+  const body = newRoom();
+  say($("create-wrong"), "");
+  try {
+    const { room } = await data("v1/rooms", { method: "POST", body });
+    if (room.private) secrets.set(passwordOf(room.code), body.password);
+    state.rooms.set(room.code, room);
+    $("create-form").reset();
+    $("create").close();
+    announce(`Room ${room.code} is there`);
+    location.hash = room.code;
+  } catch (error) {
+    say($("create-wrong"), error instanceof TypeError ? "The hub does not answer." : error.message || "The hub asks for its key.");
+  }
+}
+
+$("new-room").addEventListener("click", () => $("create").showModal());
+$("create-form").addEventListener("submit", createRoom);
+$("room-filter").addEventListener("input", drawRooms);
+$("room-code").addEventListener("click", () => copy(state.room, $("room-code")));
+$("room-unlock").addEventListener("click", () => {
+  declined.clear();
+  watchRoom();
+});
