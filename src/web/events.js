@@ -46,7 +46,7 @@ const protocols = { openResponses: "Responses", chatCompletions: "chat" };
 
 /** What happened, in words; names that strangers chose stand in elements of their own. */
 function wordsOf({ type, data }) {
-  const who = el("bdi", {}, data.participantId ?? data.nickname ?? data.name ?? "");
+  const who = el("bdi", {}, data.participantId ?? data.name ?? data.id ?? "");
   const about = { "llm.complete": data.metrics, "llm.error": data };
   switch (type) {
     case "room.created": return ["Room ", who, " was made"];

@@ -1,0 +1,79 @@
+// Tells the stories one after the other, each in a browser profile of its own, and watches what no story may cause: an
+// error in the page, a breach of its policy, a request to another host.
+// Usage: node run.mjs GAMBI DIRECTORY_WITH_NODE_MODULES DIRECTORY_FOR_PICTURES [NAME_OF_A_STORY]
+
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+import { stopAll } from "./lab.mjs";
+import { stories } from "./stories.mjs";
+import { crowds } from "./crowds.mjs";
+
+const [gambi, packages, pictures, only] = process.argv.slice(2);
+const require = createRequire(resolve(packages, "node_modules/"));
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+// What Chromium would do by itself: look for updates, and for its maker's hosts.
+const QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const PATIENCE = 30000;
+
+/** A page of a browser profile of its own; `wrong` gathers what must not be. */
+async function open(browser, wrong, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, permissions: ["clipboard-read", "clipboard-write"], ...options });
+  context.setDefaultTimeout(PATIENCE);
+  await context.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+  });
+  const page = await context.newPage();
+  page.on("pageerror", (error) => wrong.push(error.stack));
+  // A hub that says no, or is not there, is a line of the console too.
+  page.on("console", (message) => message.type() === "error" && !message.text().startsWith("Failed to load resource") && wrong.push(message.text()));
+  page.on("request", (request) => {
+    if (!/^(data:|http:\/\/127\.0\.0\.1:)/.test(request.url())) wrong.push(`asked ${request.url()}`);
+  });
+  page.on("dialog", (dialog) => (wrong.push(`a dialog: ${dialog.message()}`), dialog.dismiss()));
+  return page;
+}
+
+/** What axe finds on the page as it is. */
+async function accessible(page, where) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const told = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html).join("\n  ")}`);
+  if (told.length) throw new Error(`axe, ${where}:\n${told.join("\n")}`);
+}
+
+mkdirSync(pictures, { recursive: true });
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: QUIET, chromiumSandbox: false });
+let failed = 0;
+try {
+  for (const [name, story] of Object.entries({ ...stories, ...crowds })) {
+    if (only && only !== name) continue;
+    const wrong = [];
+    const pages = [];
+    const began = Date.now();
+    const tools = {
+      gambi,
+      accessible,
+      open: async (options) => (pages.push(await open(browser, wrong, options)), pages.at(-1)),
+      picture: (page, what, options = {}) => page.screenshot({ path: join(pictures, `${what}.png`), ...options }),
+    };
+    try {
+      await story(tools);
+      if (wrong.length) throw new Error(`the page did what it must not:\n${wrong.join("\n")}`);
+      console.log(`ok ${name} (${Date.now() - began} ms)`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAILED ${name}: ${error.stack}\n${wrong.join("\n")}`);
+      await pages.at(-1)?.screenshot({ path: join(pictures, "failed.png") }).catch(() => {});
+    }
+    await Promise.all(pages.map((page) => page.context().close()));
+    await stopAll();
+  }
+} finally {
+  await browser.close();
+  await stopAll();
+}
+console.log(failed ? `${failed} failed` : "all stories told");
+process.exitCode = failed ? 1 : 0;

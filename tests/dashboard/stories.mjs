@@ -1,0 +1,292 @@
+// What people do with the page, one story for each thing that it promises.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Hub, provider, stop, until } from "./lab.mjs";
+
+const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
+const card = (page, name) => page.locator("#people li", { hasText: name });
+const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
+const figure = (page, name) => page.locator("#figures div", { has: page.getByText(name, { exact: true }) }).locator("dd");
+
+async function chat(page, text) {
+  await page.getByLabel("Message").fill(text);
+  await page.getByRole("button", { name: "Send" }).click();
+}
+
+/** A secret in a file, for as long as it is needed. */
+async function withFile(text, use) {
+  const directory = mkdtempSync(join(tmpdir(), "gambi-"));
+  try {
+    writeFileSync(join(directory, "secret"), text, { mode: 0o600 });
+    return await use(join(directory, "secret"));
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+export const stories = {
+  async "a first room is made, by keyboard alone, and its code copied"({ gambi, open, accessible, picture }) {
+    const hub = await Hub.start(gambi);
+    const page = await open();
+    await page.goto(hub.url);
+    await page.getByText("No rooms yet").waitFor();
+    await accessible(page, "an empty hub");
+    await page.getByRole("button", { name: "New room" }).focus();
+    await page.keyboard.press("Enter");
+    await accessible(page, "the dialog of a new room");
+    await page.keyboard.type("Café <b>Lab</b>");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type("pässword");
+    await page.getByText("Defaults for requests").focus();
+    await page.keyboard.press("Enter");
+    await page.getByLabel("Instructions").fill("Be brief.");
+    await page.getByLabel("Temperature").fill("0.5");
+    await page.getByLabel("Stop at").fill("END\nFIN");
+    await accessible(page, "the dialog with defaults");
+    await picture(page, "new-room");
+    await page.getByLabel("Temperature").press("Enter");
+    await page.getByRole("heading", { name: "Café <b>Lab</b>" }).waitFor();
+    const [room] = await hub.ask("GET", "/v1/rooms");
+    assert.equal(room.name, "Café <b>Lab</b>");
+    assert.ok(room.passwordProtected && !room.private);
+    assert.deepEqual(room.defaults, { temperature: 0.5, stop: ["END", "FIN"], hasInstructions: true });
+    await page.getByText("temperature 0.5").waitFor();
+    await page.locator("#room-code").click();
+    assert.equal(await clipboard(page), room.code);
+    // Most hubs are reached without TLS, where browsers keep their clipboard to themselves.
+    await page.evaluate(() => (navigator.clipboard.writeText("old"), Object.defineProperty(navigator, "clipboard", { value: undefined })));
+    await page.locator("#rooms").getByRole("button", { name: `Copy code ${room.code}` }).click();
+    await page.locator("#people-filter").focus();
+    await page.keyboard.press("Control+V");
+    assert.equal(await page.locator("#people-filter").inputValue(), room.code);
+  },
+
+  async "a form that the hub refuses says why"({ gambi, open }) {
+    const hub = await Hub.start(gambi);
+    const page = await open();
+    await page.goto(hub.url);
+    await page.getByRole("button", { name: "New room" }).click();
+    await page.getByLabel("Name", { exact: true }).fill("Shut");
+    await page.getByLabel("Private").check();
+    await page.getByRole("button", { name: "Make it" }).click();
+    await page.getByText("must be given for a private room").waitFor();
+    await page.getByRole("button", { name: "Cancel" }).click();
+    assert.deepEqual(await hub.ask("GET", "/v1/rooms"), []);
+  },
+
+  async "participants come, work, and go while one looks"({ gambi, open, accessible, picture }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--room", "LAB002=Other");
+    const page = await open();
+    await page.goto(`${hub.url}/#lab001`);
+    await page.getByText("Nobody is here yet").waitFor();
+    const specs = { gpu: "RTX 4090", vram: 24, ram: 64, cpu: "Ryzen 9" };
+    await hub.register("LAB001", "silent", { nickname: "Silent one", model: "llama3:70b", specs, aliases: ["big"] });
+    await card(page, "Silent one").getByText("Offline").waitFor();
+    for (const text of ["llama3:70b, big", "tunnel closed", "RTX 4090 · 24 GB VRAM · Ryzen 9 · 64 GB RAM", "0 of 1 in flight"]) {
+      await card(page, "Silent one").getByText(text).waitFor();
+    }
+    const slow = await provider(gambi, 50);
+    const child = await hub.join("LAB001", "ann", slow, "--nickname", "Ann", "--concurrency", "4");
+    await card(page, "Ann").getByText("Online").waitFor();
+    await card(page, "Ann").getByText("tunnel open").waitFor();
+    await page.locator("#rooms").getByText("2 participants").waitFor();
+    await page.getByLabel("To", { exact: true }).selectOption("ann");
+    await chat(page, "word ".repeat(400));
+    await card(page, "Ann").getByText("1 of 4 in flight").waitFor();
+    assert.equal(await figure(page, "In flight").textContent(), "1");
+    await accessible(page, "a room at work, light");
+    await picture(page, "room-light", { fullPage: true });
+    await page.getByRole("button", { name: "Stop" }).click();
+    await card(page, "Ann").getByText("0 of 4 in flight").waitFor();
+    await stop(child);
+    await card(page, "Ann").getByText("Offline").waitFor();
+    await page.locator("#people-filter").fill("llama3");
+    await card(page, "Ann").waitFor({ state: "detached" });
+    await hub.ask("DELETE", "/v1/rooms/LAB001/participants/silent");
+    await page.getByText("Nobody fits the filter").waitFor();
+    await page.locator("#log").getByText("silent left").waitFor();
+  },
+
+  async "a chat streams, can be stopped, and goes on"({ gambi, open, accessible, picture }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    const slow = await provider(gambi, 30);
+    await hub.join("LAB001", "ann", slow, "--nickname", "Ann");
+    const page = await open({ colorScheme: "dark" });
+    await page.goto(hub.url);
+    await card(page, "Ann").getByRole("button", { name: "Chat with Ann" }).click();
+    assert.equal(await page.getByLabel("To", { exact: true }).inputValue(), "ann");
+    await page.keyboard.type("Grüße, <i>who</i> is there?");
+    await page.keyboard.press("Enter");
+    // Not the whole at once: the beginning is there while the end is not.
+    const answer = page.locator("#talk .theirs").first();
+    await page.waitForFunction(() => {
+      const text = document.querySelector("#talk .theirs .text")?.textContent ?? "";
+      return text.startsWith("This is") && !text.includes("there?");
+    }, null, { polling: 10 });
+    await answer.getByText("You said: Grüße, <i>who</i> is there?").waitFor();
+    await answer.getByText(/first token after .* · all after .* · \d+ tokens/).waitFor();
+    await chat(page, "long ".repeat(500));
+    const second = page.locator("#talk .theirs").nth(1);
+    await second.getByText("long long").waitFor();
+    await page.getByRole("button", { name: "Stop" }).click();
+    await second.getByText("Stopped.").waitFor();
+    await page.locator("#log").getByText("ann was told to stop").waitFor();
+    await chat(page, "Third");
+    await page.locator("#talk .theirs").nth(2).getByText("You said: Third").waitFor();
+    await page.getByRole("button", { name: "Send" }).waitFor();
+    const charts = page.getByRole("img", { name: /Time to first token over the last 5 minutes: \d+/ });
+    await charts.waitFor();
+    assert.match(await page.locator("#charts .dots").first().getAttribute("d"), /^M[\d.]+ [\d.]+h0/);
+    await page.getByRole("img", { name: /Tokens per second over the last 5 minutes: \d+/ }).waitFor();
+    await accessible(page, "a chat, dark");
+    await picture(page, "room-dark", { fullPage: true });
+    await hub.ask("DELETE", "/v1/rooms/LAB001/participants/ann");
+    await page.getByText("Nobody is here yet").waitFor();
+    await chat(page, "Anyone?");
+    await page.getByText(/No available participant/).first().waitFor();
+    assert.equal(await page.getByLabel("Message").inputValue(), "Anyone?");
+    await page.getByRole("button", { name: "Clear" }).click();
+    assert.equal(await page.locator("#talk > *").count(), 0);
+  },
+
+  async "events are filtered, and held while one reads"({ gambi, open }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--room", "LAB002=Other");
+    const page = await open();
+    await page.goto(hub.url);
+    const log = page.locator("#log");
+    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await hub.register("LAB001", "one");
+    await hub.register("LAB002", "two");
+    await log.getByText("two joined with m").waitFor();
+    assert.match(await log.locator("li").first().textContent(), /LAB002/);
+    await page.locator("#log-filter").fill("lab001");
+    await until("the filter to hold", async () => (await log.locator("li").count()) === 1);
+    await page.locator("#log-filter").fill("");
+    await page.goto(`${hub.url}/#LAB001`);
+    await log.getByText("one joined").waitFor();
+    assert.equal(await log.getByText("two joined").count(), 0);
+    await page.getByRole("button", { name: "Pause" }).click();
+    await hub.register("LAB001", "three");
+    await card(page, "three").waitFor();
+    assert.equal(await log.getByText("three joined").count(), 0);
+    await page.getByRole("button", { name: "Go on" }).click();
+    await log.getByText("three joined").waitFor();
+    await page.locator("#log-kind").selectOption("llm.");
+    await until("the kind to hold", async () => (await log.locator("li").count()) === 0);
+  },
+
+  async "the examples do what they say"({ gambi, open }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    await hub.join("LAB001", "ann", await provider(gambi));
+    const page = await open();
+    await page.goto(hub.url);
+    const example = async (kind) => {
+      await page.getByLabel(kind, { exact: true }).check();
+      await page.locator("[data-panel=connect]").getByRole("button", { name: "Copy" }).click();
+      await page.locator("#snippet-copy[data-told=Copied]").waitFor();
+      return clipboard(page);
+    };
+    const run = (program, ...args) => execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], timeout: 30000 });
+    assert.match(run("sh", "-c", await example("curl")), /"content":"Hello!"/);
+    assert.match(run("node", "--input-type=module", "-e", await example("JavaScript")), /You said: Hello!/);
+    run("python3", "-c", "import ast, sys; ast.parse(sys.argv[1])", await example("Python"));
+    const join = (await example("gambi join")).replace(/^gambi/, '"$0"') + " --dry-run";
+    assert.match(run("sh", "-c", join, gambi), /LAB001/);
+  },
+
+  async "a hub's key is asked for once, and kept for the tab"({ gambi, open, accessible }) {
+    await withFile("open-sesame", async (file) => {
+      const hub = await Hub.start(gambi, "--key-file", file, "--room", "LAB001=Lab");
+      hub.headers.Authorization = "Bearer open-sesame";
+      const page = await open();
+      await page.goto(hub.url);
+      await page.getByRole("heading", { name: "The hub's key" }).waitFor();
+      await accessible(page, "the question for the key");
+      await page.getByRole("button", { name: "Cancel" }).click();
+      await page.locator("#connection", { hasText: "Locked" }).waitFor();
+      await page.getByRole("button", { name: "Enter the hub's key" }).click();
+      await page.getByLabel("Secret").fill("wrong");
+      await page.keyboard.press("Enter");
+      await page.getByText("That was not it").waitFor();
+      await page.getByLabel("Secret").fill("open-sesame");
+      await page.keyboard.press("Enter");
+      await page.getByRole("heading", { name: "Lab", exact: true }).waitFor();
+      await hub.register("LAB001", "late");
+      await card(page, "late").waitFor();
+      assert.match(await page.locator("#snippet").textContent(), /Bearer \$GAMBI_HUB_KEY/);
+      await page.reload();
+      await card(page, "late").waitFor();
+      assert.ok(!(await page.locator("#ask").isVisible()));
+      assert.ok(!(await page.content()).includes("open-sesame"));
+    });
+  },
+
+  async "a private room opens to its password"({ gambi, open, accessible }) {
+    const hub = await Hub.start(gambi, "--room", "LAB002=Open");
+    const { room } = await hub.ask("POST", "/v1/rooms", { name: "Shut", password: "s3cret!", private: true });
+    const page = await open();
+    await page.goto(hub.url);
+    await page.locator("#rooms").getByText("private").waitFor();
+    await page.locator("#rooms a", { hasText: "Shut" }).click();
+    await page.getByRole("heading", { name: `Password of room ${room.code}` }).waitFor();
+    await page.getByRole("button", { name: "Cancel" }).click();
+    await page.locator("#room-why", { hasText: "This room is private." }).waitFor();
+    await accessible(page, "a locked room");
+    await page.getByRole("button", { name: "Enter its password" }).click();
+    await page.getByLabel("Secret").fill("s3cret!");
+    await page.keyboard.press("Enter");
+    await page.getByText("Nobody is here yet").waitFor();
+    hub.headers["X-Gambi-Room-Password"] = "s3cret!";
+    await hub.register(room.code, "inside", { password: "s3cret!" });
+    await page.locator("#log").getByText("inside joined").waitFor();
+    await card(page, "inside").waitFor();
+    const file = await provider(gambi);
+    await withFile("s3cret!", (password) => hub.join(room.code, "ann", file, "--password-file", password));
+    await chat(page, "Let me in");
+    await page.getByText("You said: Let me in").waitFor();
+    assert.match(await page.locator("#snippet").textContent(), /Bearer \$GAMBI_ROOM_PASSWORD/);
+    await page.reload();
+    await card(page, "inside").waitFor();
+    assert.ok(!(await page.locator("#ask").isVisible()));
+  },
+
+  async "a hub that restarts is found again"({ gambi, open }) {
+    let hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    const { room } = await hub.ask("POST", "/v1/rooms", { name: "Forgotten" });
+    const page = await open();
+    await page.goto(`${hub.url}/#${room.code}`);
+    await page.getByRole("heading", { name: "Forgotten" }).waitFor();
+    await stop(hub.child);
+    await page.locator("#connection", { hasText: "Reconnecting" }).waitFor();
+    hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--port", String(hub.port));
+    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await page.getByText(`No room ${room.code}`).waitFor();
+    await page.locator("#rooms a", { hasText: "Lab" }).click();
+    await hub.register("LAB001", "back");
+    await card(page, "back").waitFor();
+  },
+
+  async "a phone shows one thing at a time, and all of it"({ gambi, open, accessible, picture }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--room", "LAB002=Donaudampfschifffahrtsgesellschaftskapitänspatent");
+    await hub.join("LAB001", "ann", await provider(gambi), "--nickname", "Ann");
+    const page = await open(PHONE);
+    await page.goto(hub.url);
+    await picture(page, "phone-rooms");
+    await page.locator("#rooms a", { hasText: "LAB001" }).click();
+    for (const view of ["Participants", "Chat", "Speed", "Events", "Connect"]) {
+      await page.locator("#views").getByRole("button", { name: view }).click();
+      await page.getByRole("heading", { level: 3 }).first().waitFor();
+      assert.equal(await page.getByRole("heading", { level: 3 }).count(), 1, view);
+      const [wide, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+      assert.ok(wide <= screen, `${view} is ${wide} wide on a screen of ${screen}`);
+      await accessible(page, `a phone's ${view}`);
+      await picture(page, `phone-${view}`);
+    }
+    await page.getByRole("link", { name: "All rooms" }).click();
+    await page.locator("#rooms a", { hasText: "LAB002" }).waitFor();
+  },
+};
