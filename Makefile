@@ -108,7 +108,7 @@ tools:
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2 faketime:faketime \
-		systemd-analyze:systemd shellcheck:shellcheck file:file; do \
+		systemd-analyze:systemd shellcheck:shellcheck file:file chromium:chromium node:nodejs npm:npm; do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; } || \
@@ -120,3 +120,6 @@ tools:
 		{ apt-get download -qq $$proxy || { $(SUDO) apt-get update -qq && apt-get download -qq $$proxy; }; } && \
 		dpkg -x $${proxy}_*.deb . && rm -f $${proxy}_*.deb || echo "could not fetch: $$proxy"; \
 	done
+	@test -d target/dashboard/node_modules/axe-core || \
+	npm install --silent --no-fund --no-audit --prefix target/dashboard playwright-core axe-core || \
+	echo "could not install: playwright-core and axe-core"

@@ -38,7 +38,7 @@ function talkTo(id) {
 
 function said(who, text) {
   const body = el("p", { class: "text", dir: "auto" }, text);
-  const by = el("bdi", {}, who);
+  const by = name(who);
   const note = el("p", { class: "muted" });
   $("talk").append(el("div", { class: who === "You" ? "mine" : "theirs" }, el("p", { class: "by" }, by), body, note));
   scrollTalk(true);

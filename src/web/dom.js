@@ -23,11 +23,16 @@ function show(node, visible) {
   if (node.hidden === visible) node.hidden = !visible;
 }
 
-/** A name that a stranger chose, where there can be no <bdi>: without what turns the direction of the text behind it. */
-function plain(name) {
-  const clean = String(name).replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, " ").trim();
-  const letters = [...clean];
-  return letters.length > 60 ? letters.slice(0, 60).join("") + "…" : clean;
+/** A text that a stranger chose, without what turns letters round: `gnp.exe` must not be read as `exe.png`. */
+const clean = (text) => String(text).replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, " ").trim();
+
+/** Such a text in an element of its own, so that its direction does not become that of what follows. */
+const name = (text) => el("bdi", {}, clean(text));
+
+/** Such a text where there can be no element, and no more of it than fits there. */
+function plain(text) {
+  const letters = [...clean(text)];
+  return letters.slice(0, 60).join("") + (letters.length > 60 ? "…" : "");
 }
 
 /** Tells those who do not see the page. */

@@ -46,16 +46,16 @@ const protocols = { openResponses: "Responses", chatCompletions: "chat" };
 
 /** What happened, in words; names that strangers chose stand in elements of their own. */
 function wordsOf({ type, data }) {
-  const who = el("bdi", {}, data.participantId ?? data.name ?? data.id ?? "");
+  const who = name(data.participantId ?? data.name ?? data.id ?? "");
   const about = { "llm.complete": data.metrics, "llm.error": data };
   switch (type) {
     case "room.created": return ["Room ", who, " was made"];
     case "room.deleted": return ["Room ", who, " was deleted"];
-    case "participant.joined": return [who, " joined with ", el("bdi", {}, data.model)];
+    case "participant.joined": return [who, " joined with ", name(data.model)];
     case "participant.updated": return [who, ` is ${statusOf(data)[1].toLowerCase()}`];
     case "participant.left": return [who, " left"];
     case "participant.offline": return [who, " went offline"];
-    case "llm.request": return [who, " is asked for ", el("bdi", {}, data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
+    case "llm.request": return [who, " is asked for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
     case "llm.complete": return [who, ` answered in ${millis(about[type].durationMs)}`, measuresOf(about[type])];
     case "llm.error": return [who, data.stage === "cancelled" ? " was told to stop" : ` failed (${data.stage}): ${plain(data.error)}`];
     default: return [plain(type)];
@@ -71,9 +71,9 @@ function measuresOf({ ttftMs, outputTokens, tokensPerSecond }) {
 }
 
 function rowOf({ event }) {
-  const place = state.room || !event.roomCode ? [] : [el("span", { class: "code" }, event.roomCode), " "];
+  const place = state.room || !event.roomCode ? [] : [el("span", { class: "code" }, event.roomCode)];
   const kind = event.type.replace(/\W/g, "-");
-  return el("li", { class: kind }, el("time", {}, wallTime(event.timestamp)), " ", ...place, el("span", { class: "what" }, ...wordsOf(event)));
+  return el("li", { class: kind }, el("time", {}, wallTime(event.timestamp)), ...place, el("span", { class: "what" }, ...wordsOf(event)));
 }
 
 function fits({ event }) {

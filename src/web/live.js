@@ -14,6 +14,8 @@ const state = {
   measured: new Map(),
   /** Requests under way in the open room, as events tell: request id to participant id. */
   inFlight: new Map(),
+  /** How many more there are, by participant, that began before this page looked. */
+  before: new Map(),
 };
 
 const RETRY_FIRST = 500;
@@ -126,6 +128,9 @@ async function lookAtRoom() {
     state.participants = new Map(participants.map((participant) => [participant.id, participant]));
     state.metrics = metrics;
     state.measured = new Map(metrics?.participants?.map((measured) => [measured.participantId, measured]));
+    state.before = new Map();
+    countInFlight();
+    for (const [id, told] of state.measured) state.before.set(id, Math.max(0, told.inFlight - (inFlight.get(id) ?? 0)));
     setLocked(false);
     paint(drawRoom);
   } catch (error) {
@@ -175,9 +180,16 @@ function participantEvent(type, about) {
 }
 
 function requestEvent(type, about) {
-  if (type === "llm.request") state.inFlight.set(about.requestId, about.participantId);
-  else state.inFlight.delete(about.requestId);
+  const { requestId, participantId } = about;
+  if (type === "llm.request") state.inFlight.set(requestId, participantId);
+  else if (!state.inFlight.delete(requestId)) state.before.set(participantId, Math.max(0, (state.before.get(participantId) ?? 0) - 1));
   measure(type, about);
+  const participant = state.participants.get(participantId);
+  if (!participant || participant.status === "offline") return;
+  // The list tells it too, but seconds later.
+  participant.status = "online";
+  countInFlight();
+  if (inFlight.get(participantId)) participant.status = "busy";
 }
 
 setInterval(() => document.hidden || lookAtHub(), ROOMS_EVERY);

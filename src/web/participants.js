@@ -31,17 +31,15 @@ const collator = new Intl.Collator("en", { numeric: true });
 const byName = (a, b) => isUp(b) - isUp(a) || collator.compare(a.nickname, b.nickname) || (a.id < b.id ? -1 : 1);
 
 function inFlightOf(participant) {
-  const told = measuredOf(participant.id)?.inFlight;
-  if (told !== undefined) return told;
-  // One that is busy without it has a request that began before this page looked.
-  return inFlight.get(participant.id) ?? (participant.status === "busy" ? 1 : 0);
+  // One that is busy without any has a request that began before this page looked.
+  return inFlight.get(participant.id) || (participant.status === "busy" ? 1 : 0);
 }
 
-/** Requests under way, as events tell, by participant. */
+/** Requests under way by participant. */
 let inFlight = new Map();
 
 function countInFlight() {
-  inFlight = new Map();
+  inFlight = new Map(state.before);
   for (const id of state.inFlight.values()) inFlight.set(id, (inFlight.get(id) ?? 0) + 1);
 }
 
@@ -99,12 +97,12 @@ function makePerson(participant) {
 
 function fillPerson(row, participant) {
   const [kind, status] = statusOf(participant);
-  say(row.name, participant.nickname);
-  row.name.title = participant.nickname;
+  say(row.name, clean(participant.nickname));
+  row.name.title = clean(participant.nickname);
   say(row.status, status);
   row.status.className = `pill ${kind}`;
-  say(row.model, [participant.model, ...(participant.aliases ?? [])].join(", "));
-  say(row.id, participant.id);
+  say(row.model, clean([participant.model, ...(participant.aliases ?? [])].join(", ")));
+  say(row.id, clean(participant.id));
   const most = participant.concurrency ?? 1;
   say(row.load, `${inFlightOf(participant)} of ${most} in flight · seen ${ago(participant.lastSeen)}`);
   say(row.speed, speedOf(participant.id));

@@ -37,8 +37,8 @@ function makeRoom(room) {
 
 function fillRoom(row, room) {
   const guarded = room.private ? ", private" : room.passwordProtected ? ", password" : "";
-  say(row.name, room.name);
-  row.name.title = room.name;
+  say(row.name, clean(room.name));
+  row.name.title = clean(room.name);
   say(row.facts, plural(room.participantCount, "participant") + guarded);
   const current = room.code === state.room ? "page" : null;
   if (current) row.link.setAttribute("aria-current", current);
@@ -64,7 +64,7 @@ const wanted = () => location.hash.slice(1).toUpperCase();
 function openFromHash() {
   const code = state.rooms.has(wanted()) ? wanted() : null;
   if (code === state.room) return;
-  Object.assign(state, { room: code, participants: new Map(), metrics: null, measured: new Map(), inFlight: new Map() });
+  Object.assign(state, { room: code, participants: new Map(), metrics: null, measured: new Map(), inFlight: new Map(), before: new Map() });
   document.body.classList.toggle("open", code !== null);
   document.title = code ? `${code} · gambi` : "gambi";
   show($("room"), code !== null);
@@ -90,7 +90,7 @@ function setLocked(locked, why = "") {
 function drawRoom() {
   const room = state.rooms.get(state.room);
   if (!room) return state.room && openFromHash();
-  say($("room-name").firstChild, room.name);
+  say($("room-name").firstChild, clean(room.name));
   say($("room-code"), room.code);
   $("room-code").setAttribute("aria-label", `Copy code ${room.code}`);
   say($("room-facts"), factsOf(room));
@@ -119,7 +119,7 @@ function drawFigures() {
   const recent = metrics?.windows?.["5m"] ?? measuredHere();
   const figures = [
     ["Up", `${number(up)} of ${number(people.length)}`],
-    ["In flight", number(metrics?.inFlight ?? people.reduce((sum, p) => sum + inFlightOf(p), 0))],
+    ["In flight", number(people.reduce((sum, p) => sum + inFlightOf(p), 0))],
     ["In line", metrics ? number(metrics.queued ?? 0) : "–"],
     ["Requests", number(recent.requests)],
     ["Failures", number(recent.errors)],

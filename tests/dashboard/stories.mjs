@@ -153,6 +153,21 @@ export const stories = {
     assert.equal(await page.locator("#talk > *").count(), 0);
   },
 
+  async "what the hub has measured is shown, from before one looked too"({ gambi, open }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    await hub.register("LAB001", "ann");
+    const of = (requests, errors, p50) => ({ requests, errors, cancelled: 0, errorRate: errors / requests, inputTokens: 1, outputTokens: 2, ttftMs: { p50, p95: 900 }, tokensPerSecond: 41 });
+    const windows = { "1m": of(1, 0, 1), "5m": of(1234, 56, 78), "15m": of(9999, 99, 99) };
+    const measured = { timestamp: 1, inFlight: 3, queued: 7, windows, participants: [{ participantId: "ann", inFlight: 3, windows }], models: [] };
+    const page = await open();
+    await page.route("**/v1/rooms/LAB001/metrics", (route) => route.fulfill({ json: { data: measured, meta: { requestId: "r" } } }));
+    await page.goto(hub.url);
+    const shown = { "In flight": "3", "In line": "7", Requests: "1,234", Failures: "56", "First token": "78 ms", "Tokens/s": "41" };
+    for (const [what, value] of Object.entries(shown)) await figure(page, what).getByText(value, { exact: true }).waitFor();
+    await card(page, "ann").getByText("first token 78 ms · 41 tokens/s · 56 failures").waitFor();
+    await card(page, "ann").getByText("3 of 1 in flight").waitFor();
+  },
+
   async "events are filtered, and held while one reads"({ gambi, open }) {
     const hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--room", "LAB002=Other");
     const page = await open();
