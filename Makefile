@@ -121,5 +121,5 @@ tools:
 		dpkg -x $${proxy}_*.deb . && rm -f $${proxy}_*.deb || echo "could not fetch: $$proxy"; \
 	done
 	@test -d target/dashboard/node_modules/axe-core || \
-	npm install --silent --no-fund --no-audit --prefix target/dashboard playwright-core axe-core || \
+	npm install --silent --no-fund --no-audit --prefix target/dashboard playwright-core@1 axe-core@4 || \
 	echo "could not install: playwright-core and axe-core"
