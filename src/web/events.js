@@ -118,7 +118,6 @@ $("log-kind").addEventListener("change", redrawLog);
 $("log-filter").addEventListener("input", redrawLog);
 $("log-pause").addEventListener("click", () => {
   log.paused = !log.paused;
-  $("log-pause").setAttribute("aria-pressed", log.paused);
   say($("log-pause"), log.paused ? "Go on" : "Pause");
   if (log.paused) drawRate();
   else redrawLog();

@@ -48,7 +48,10 @@ function fillRoom(row, room) {
 function drawWelcome() {
   const { size } = state.rooms;
   show($("welcome"), !state.room);
-  if (wanted() && !state.rooms.has(wanted())) {
+  const missing = wanted() !== "" && !state.rooms.has(wanted());
+  // A narrow screen has the rooms in the same column: nobody has to be told.
+  $("welcome").classList.toggle("idle", size > 0 && !missing);
+  if (missing) {
     say($("welcome-title"), `No room ${plain(wanted())}`);
     say($("welcome-text"), "It was deleted, or never was. Rooms live in the hub's memory: a hub that restarts has none but those it declares.");
   } else {

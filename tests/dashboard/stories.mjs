@@ -99,6 +99,7 @@ export const stories = {
     await card(page, "Ann").getByText("1 of 4 in flight").waitFor();
     assert.equal(await figure(page, "In flight").textContent(), "1");
     await accessible(page, "a room at work, light");
+    await page.evaluate(() => scrollTo(0, 0));
     await picture(page, "room-light", { fullPage: true });
     await page.getByRole("button", { name: "Stop" }).click();
     await card(page, "Ann").getByText("0 of 4 in flight").waitFor();
@@ -237,6 +238,19 @@ export const stories = {
       await card(page, "late").waitFor();
       assert.ok(!(await page.locator("#ask").isVisible()));
       assert.ok(!(await page.content()).includes("open-sesame"));
+      // A private room that was made here asks nobody here for its password.
+      await page.getByRole("button", { name: "New room" }).click();
+      await page.getByLabel("Name", { exact: true }).fill("Shut");
+      await page.getByLabel("Password, if").fill("s3cret!");
+      await page.getByLabel("Private").check();
+      await page.getByRole("button", { name: "Make it" }).click();
+      await page.getByRole("heading", { name: "Shut", exact: true }).waitFor();
+      await page.getByText("Nobody is here yet").waitFor();
+      const { code } = (await hub.ask("GET", "/v1/rooms")).find((room) => room.private);
+      await hub.register(code, "inside", { password: "s3cret!" });
+      await page.locator("#log").getByText("inside joined").waitFor();
+      await card(page, "inside").waitFor();
+      assert.ok(!(await page.locator("#ask").isVisible()));
     });
   },
 
@@ -267,6 +281,12 @@ export const stories = {
     await page.reload();
     await card(page, "inside").waitFor();
     assert.ok(!(await page.locator("#ask").isVisible()));
+  },
+
+  async "a hub may have no page"({ gambi }) {
+    const hub = await Hub.start(gambi, "--no-dashboard");
+    assert.equal((await fetch(hub.url)).status, 404);
+    assert.equal((await hub.ask("GET", "/v1/health")).status, "ok");
   },
 
   async "a hub that restarts is found again"({ gambi, open }) {
