@@ -49,10 +49,16 @@ function secretHeaders(room) {
 
 /** What the hub says about a failure, in whichever plane's shape. */
 async function refusal(response) {
-  const body = await response.clone().json().catch(() => ({}));
+  const body = await response
+    .clone()
+    .json()
+    .catch(() => ({}));
   const error = body?.error;
   const text = typeof error === "string" ? error : error?.message;
-  const message = [text ?? `The hub answered ${response.status}`, error?.hint].filter(Boolean).join(". ").replace(/\.\./g, ".");
+  const message = [text ?? `The hub answered ${response.status}`, error?.hint]
+    .filter(Boolean)
+    .join(". ")
+    .replace(/\.\./g, ".");
   return new Refused(response.status, message, body?.code ?? error?.code);
 }
 
@@ -88,7 +94,10 @@ function secretFor(name, room, wrong) {
   if (!questions.has(name)) {
     const question = lastQuestion.then(() => openQuestion(name, room, wrong));
     lastQuestion = question.catch(() => {});
-    questions.set(name, question.finally(() => questions.delete(name)));
+    questions.set(
+      name,
+      question.finally(() => questions.delete(name)),
+    );
   }
   return questions.get(name);
 }
@@ -102,17 +111,21 @@ function openQuestion(name, room, wrong) {
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve, reject) => {
-    dialog.addEventListener("close", () => {
-      const secret = field.value;
-      field.value = "";
-      if (dialog.returnValue === "give" && secret) {
-        secrets.set(name, secret);
-        resolve();
-      } else {
-        declined.add(name);
-        reject(new Locked(name));
-      }
-    }, { once: true });
+    dialog.addEventListener(
+      "close",
+      () => {
+        const secret = field.value;
+        field.value = "";
+        if (dialog.returnValue === "give" && secret) {
+          secrets.set(name, secret);
+          resolve();
+        } else {
+          declined.add(name);
+          reject(new Locked(name));
+        }
+      },
+      { once: true },
+    );
   });
 }
 

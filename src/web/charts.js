@@ -44,7 +44,10 @@ function measure(type, { participantId, metrics, stage }) {
 /** In the shape in which the hub tells what it measured: of the room, or of one participant. */
 function measuredHere(id) {
   const oldest = bucketNow() - BUCKETS;
-  const parts = buckets.filter((b) => b.at > oldest).map((b) => (id === undefined ? b : b.by.get(id))).filter(Boolean);
+  const parts = buckets
+    .filter((b) => b.at > oldest)
+    .map((b) => (id === undefined ? b : b.by.get(id)))
+    .filter(Boolean);
   const sum = (what) => parts.reduce((all, part) => all + part[what], 0);
   const [ttft, speed] = [parts.flatMap((part) => part.ttft), parts.flatMap((part) => part.speed)];
   const told = { requests: sum("requests"), errors: sum("errors") };
@@ -81,7 +84,13 @@ function makeChart(chart) {
   const grid = svg("path", { class: "grid", d: `M0 1H${WIDTH}M0 ${HEIGHT / 2}H${WIDTH}M0 ${HEIGHT - 1}H${WIDTH}` });
   chart.image.append(grid, chart.high, chart.line, chart.dots);
   const axis = el("div", { class: "axis muted" }, el("span", {}, "5 min ago"), el("span", {}, "now"));
-  return el("figure", {}, el("figcaption", {}, `${chart.title} `, chart.value), el("div", { class: "plot" }, chart.image, chart.top), axis);
+  return el(
+    "figure",
+    {},
+    el("figcaption", {}, `${chart.title} `, chart.value),
+    el("div", { class: "plot" }, chart.image, chart.top),
+    axis,
+  );
 }
 
 /** Points become a line where they are next to each other; one that stands alone is a dot. */
@@ -102,14 +111,20 @@ function fillChart(chart, newest) {
   const top = Math.max(...high, 0) || 1;
   const place = (value, at) => {
     const slot = seen[at].at - newest + BUCKETS - 1;
-    return [slot, ((slot + 0.5) / BUCKETS * WIDTH).toFixed(1), (HEIGHT - 4 - value / top * (HEIGHT - 8)).toFixed(1)];
+    return [
+      slot,
+      (((slot + 0.5) / BUCKETS) * WIDTH).toFixed(1),
+      (HEIGHT - 4 - (value / top) * (HEIGHT - 8)).toFixed(1),
+    ];
   };
   const { line, dots } = path(middle.map(place));
   chart.line.setAttribute("d", line);
   chart.dots.setAttribute("d", dots);
   chart.high.setAttribute("d", path(high.map(place)).line);
   const all = seen.flatMap((bucket) => bucket[chart.what]);
-  const told = all.length ? `${chart.unit(quantile(all))} in the middle, ${chart.unit(quantile(all, 0.95))} at the high end` : "nothing measured yet";
+  const told = all.length
+    ? `${chart.unit(quantile(all))} in the middle, ${chart.unit(quantile(all, 0.95))} at the high end`
+    : "nothing measured yet";
   say(chart.value, all.length ? chart.unit(quantile(all)) : "–");
   say(chart.top, all.length ? chart.unit(top) : "");
   chart.image.setAttribute("aria-label", `${chart.title} over the last 5 minutes: ${told}`);

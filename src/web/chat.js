@@ -1,4 +1,4 @@
-// A conversation with whoever is in the open room: one question at a time, its answer as it streams, and a way to stop it.
+// A conversation with whoever is in the open room: one question at a time, its answer as it streams, a way to stop it.
 
 const chat = { messages: [], abort: null };
 
@@ -50,7 +50,7 @@ function scrollTalk(always) {
   if (always || talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80) talk.scrollTop = talk.scrollHeight;
 }
 
-/** The pieces of an answer: what is said, and what is thought before. A provider may answer in one piece all the same. */
+/** The pieces of an answer: what is said, and what is thought before. A provider may answer in one piece. */
 async function* piecesOf(response) {
   if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
     const message = (await response.json()).choices?.[0]?.message;
@@ -63,7 +63,12 @@ async function* piecesOf(response) {
     if (chunk.error) throw new Refused(200, chunk.error.message ?? String(chunk.error));
     const delta = chunk.choices?.[0]?.delta ?? {};
     const ended = Boolean(chunk.choices?.[0]?.finish_reason);
-    yield { text: delta.content ?? "", thought: delta.reasoning_content ?? delta.reasoning ?? "", usage: chunk.usage, ended };
+    yield {
+      text: delta.content ?? "",
+      thought: delta.reasoning_content ?? delta.reasoning ?? "",
+      usage: chunk.usage,
+      ended,
+    };
   }
   throw new Refused(200, "The answer broke off");
 }
@@ -99,7 +104,12 @@ async function send(event) {
 }
 
 async function receive(room, signal, shown, answer) {
-  const body = { model: $("chat-to").value, stream: true, stream_options: { include_usage: true }, messages: chat.messages };
+  const body = {
+    model: $("chat-to").value,
+    stream: true,
+    stream_options: { include_usage: true },
+    messages: chat.messages,
+  };
   const response = await ask(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
   say(shown.by, response.headers.get("X-Gambi-Participant") ?? "Answer");
   // A text that is added to is not laid out anew as a whole.
@@ -108,7 +118,7 @@ async function receive(room, signal, shown, answer) {
   for await (const piece of piecesOf(response)) {
     if (piece.text || piece.thought) answer.first ??= performance.now();
     if (piece.thought) {
-      if (!thought) shown.body.before(thought = el("p", { class: "thought muted", dir: "auto" }));
+      if (!thought) shown.body.before((thought = el("p", { class: "thought muted", dir: "auto" })));
       thought.append(piece.thought);
     }
     answer.tokens = piece.usage?.completion_tokens ?? answer.tokens;
@@ -123,14 +133,19 @@ function summaryOf({ began, first, tokens }) {
   if (first === null) return "The answer was empty.";
   const parts = [`first token after ${millis(first - began)}`, `all after ${millis(now - began)}`];
   if (tokens) parts.push(plural(tokens, "token"));
-  if (tokens > 1 && now - first >= 100) parts.push(`${number((tokens - 1) * 1000 / (now - first))} tokens/s`);
+  if (tokens > 1 && now - first >= 100) parts.push(`${number(((tokens - 1) * 1000) / (now - first))} tokens/s`);
   return parts.join(" · ");
 }
 
 function fail(shown, answer, stopped, error) {
   if (shown.by.textContent === "…") say(shown.by, stopped ? "Stopped" : "No answer");
   shown.note.className = stopped ? "muted" : "wrong";
-  const lost = error instanceof TypeError ? (answer.text ? "The connection to the hub broke off." : "The hub does not answer.") : error.message;
+  const lost =
+    error instanceof TypeError
+      ? answer.text
+        ? "The connection to the hub broke off."
+        : "The hub does not answer."
+      : error.message;
   const why = stopped ? "Stopped." : error instanceof Locked ? "It needs a key or password." : lost;
   say(shown.note, why);
   announce(why);
@@ -142,7 +157,8 @@ function setTalking(talking) {
   // Readers are told the answer once it is whole.
   $("talk").setAttribute("aria-busy", talking);
   if (talking) $("chat-stop").focus();
-  else if (document.activeElement === $("chat-stop") || document.activeElement === document.body) $("chat-text").focus();
+  else if (document.activeElement === $("chat-stop") || document.activeElement === document.body)
+    $("chat-text").focus();
 }
 
 $("chat-form").addEventListener("submit", send);

@@ -7,7 +7,8 @@ function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+    else if (value !== null && value !== undefined && value !== false)
+      node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children);
   return node;
@@ -24,7 +25,10 @@ function show(node, visible) {
 }
 
 /** A text that a stranger chose, without what turns letters round: `gnp.exe` must not be read as `exe.png`. */
-const clean = (text) => String(text).replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, " ").trim();
+const clean = (text) =>
+  String(text)
+    .replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, " ")
+    .trim();
 
 /** Such a text in an element of its own, so that its direction does not become that of what follows. */
 const name = (text) => el("bdi", {}, clean(text));
@@ -69,7 +73,7 @@ function quantile(values, part = 0.5) {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))];
 }
 
-/** Copies a text. Browsers keep their clipboard from pages without TLS, which most hubs' are: there the old way is left. */
+/** Copies a text. Browsers keep their clipboard from pages without TLS, as most hubs' are: there the old way works. */
 async function copy(text, button) {
   let copied = true;
   try {
@@ -98,11 +102,14 @@ let painting = 0;
 function paint(painter) {
   dirty.add(painter);
   if (painting) return;
-  painting = setTimeout(() => {
-    const painters = [...dirty];
-    dirty.clear();
-    painting = 0;
-    painters.forEach((draw) => draw());
-    paintedAt = performance.now();
-  }, Math.max(0, paintedAt + PAINT_EVERY - performance.now()));
+  painting = setTimeout(
+    () => {
+      const painters = [...dirty];
+      dirty.clear();
+      painting = 0;
+      painters.forEach((draw) => draw());
+      paintedAt = performance.now();
+    },
+    Math.max(0, paintedAt + PAINT_EVERY - performance.now()),
+  );
 }

@@ -49,16 +49,26 @@ function wordsOf({ type, data }) {
   const who = name(data.participantId ?? data.name ?? data.id ?? "");
   const about = { "llm.complete": data.metrics, "llm.error": data };
   switch (type) {
-    case "room.created": return ["Room ", who, " was made"];
-    case "room.deleted": return ["Room ", who, " was deleted"];
-    case "participant.joined": return [who, " joined with ", name(data.model)];
-    case "participant.updated": return [who, ` is ${statusOf(data)[1].toLowerCase()}`];
-    case "participant.left": return [who, " left"];
-    case "participant.offline": return [who, " went offline"];
-    case "llm.request": return [who, " is asked for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
-    case "llm.complete": return [who, ` answered in ${millis(about[type].durationMs)}`, measuresOf(about[type])];
-    case "llm.error": return [who, data.stage === "cancelled" ? " was told to stop" : ` failed (${data.stage}): ${plain(data.error)}`];
-    default: return [plain(type)];
+    case "room.created":
+      return ["Room ", who, " was made"];
+    case "room.deleted":
+      return ["Room ", who, " was deleted"];
+    case "participant.joined":
+      return [who, " joined with ", name(data.model)];
+    case "participant.updated":
+      return [who, ` is ${statusOf(data)[1].toLowerCase()}`];
+    case "participant.left":
+      return [who, " left"];
+    case "participant.offline":
+      return [who, " went offline"];
+    case "llm.request":
+      return [who, " is asked for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
+    case "llm.complete":
+      return [who, ` answered in ${millis(about[type].durationMs)}`, measuresOf(about[type])];
+    case "llm.error":
+      return [who, data.stage === "cancelled" ? " was told to stop" : ` failed (${data.stage}): ${plain(data.error)}`];
+    default:
+      return [plain(type)];
   }
 }
 
@@ -73,7 +83,13 @@ function measuresOf({ ttftMs, outputTokens, tokensPerSecond }) {
 function rowOf({ event }) {
   const place = state.room || !event.roomCode ? [] : [el("span", { class: "code" }, event.roomCode)];
   const kind = event.type.replace(/\W/g, "-");
-  return el("li", { class: kind }, el("time", {}, wallTime(event.timestamp)), ...place, el("span", { class: "what" }, ...wordsOf(event)));
+  return el(
+    "li",
+    { class: kind },
+    el("time", {}, wallTime(event.timestamp)),
+    ...place,
+    el("span", { class: "what" }, ...wordsOf(event)),
+  );
 }
 
 function fits({ event }) {
@@ -105,7 +121,7 @@ function redrawLog() {
 function drawRate() {
   const passed = performance.now() - log.since;
   if (passed > 1000) {
-    log.rate = log.count * 1000 / passed;
+    log.rate = (log.count * 1000) / passed;
     log.count = 0;
     log.since = performance.now();
   }

@@ -8,6 +8,8 @@ const state = {
   room: null,
   /** The open room's participants by id. */
   participants: new Map(),
+  /** Whether those are known yet. */
+  looked: false,
   /** What the hub has measured in the open room; null where it measures nothing. */
   metrics: null,
   /** Its part about each participant, by id. */
@@ -68,6 +70,7 @@ function watchHub() {
     begin: () => {
       setConnection("live");
       state.inFlight.clear();
+      metricsThere = true;
       lookAtHub();
       lookAtRoom();
     },
@@ -126,6 +129,7 @@ async function lookAtRoom() {
     const metrics = await measured(code);
     if (state.room !== code) return;
     state.participants = new Map(participants.map((participant) => [participant.id, participant]));
+    state.looked = true;
     state.metrics = metrics;
     state.measured = new Map(metrics?.participants?.map((measured) => [measured.participantId, measured]));
     state.before = new Map();
@@ -175,14 +179,16 @@ function happened(event) {
 function participantEvent(type, about) {
   const known = state.participants.get(about.participantId);
   if (type === "participant.left") state.participants.delete(about.participantId);
-  else if (type === "participant.offline") known && (known.status = "offline") && (known.connection.connected = known.connection.kind === "direct");
+  else if (type === "participant.offline")
+    known && (known.status = "offline") && (known.connection.connected = known.connection.kind === "direct");
   else state.participants.set(about.id, about);
 }
 
 function requestEvent(type, about) {
   const { requestId, participantId } = about;
   if (type === "llm.request") state.inFlight.set(requestId, participantId);
-  else if (!state.inFlight.delete(requestId)) state.before.set(participantId, Math.max(0, (state.before.get(participantId) ?? 0) - 1));
+  else if (!state.inFlight.delete(requestId))
+    state.before.set(participantId, Math.max(0, (state.before.get(participantId) ?? 0) - 1));
   measure(type, about);
   const participant = state.participants.get(participantId);
   if (!participant || participant.status === "offline") return;

@@ -53,7 +53,12 @@ function statusOf(participant) {
 
 function specsOf({ gpu, vram, ram, memoryGb, cpu }) {
   const memory = ram ?? memoryGb;
-  const parts = [gpu && plain(gpu), vram && `${number(vram)} GB VRAM`, cpu && plain(cpu), memory && `${number(memory)} GB RAM`];
+  const parts = [
+    gpu && plain(gpu),
+    vram && `${number(vram)} GB VRAM`,
+    cpu && plain(cpu),
+    memory && `${number(memory)} GB RAM`,
+  ];
   return parts.filter(Boolean).join(" · ");
 }
 
@@ -81,12 +86,18 @@ function drawPeople() {
   const more = found.length - PEOPLE_SHOWN;
   show($("people-none"), found.length === 0 || more > 0);
   if (more > 0) say($("people-none"), `The first ${PEOPLE_SHOWN} of ${number(found.length)}: filter to see others.`);
-  else say($("people-none"), all.length ? "Nobody fits the filter." : "Nobody is here yet. See Connect for how to join.");
+  else if (all.length) say($("people-none"), "Nobody fits the filter.");
+  else say($("people-none"), state.looked ? "Nobody is here yet. See Connect for how to join." : "Looking who is here");
 }
 
 function makePerson(participant) {
   const line = (name) => el("p", { class: name });
-  const row = { name: el("bdi", { class: "name" }), status: el("span"), model: el("bdi"), id: el("bdi", { class: "muted" }) };
+  const row = {
+    name: el("bdi", { class: "name" }),
+    status: el("span"),
+    model: el("bdi"),
+    id: el("bdi", { class: "muted" }),
+  };
   Object.assign(row, { connection: line("muted"), load: line(""), speed: line(""), specs: line("muted") });
   row.talk = el("button", { type: "button", onclick: () => talkTo(participant.id) }, "Chat");
   const head = el("div", { class: "head" }, row.name, row.status);

@@ -18,7 +18,9 @@ function roomMatches(room, words) {
 function drawRooms() {
   const words = $("room-filter").value.trim().toLowerCase();
   const rooms = [...state.rooms.values()].filter((room) => roomMatches(room, words));
-  rooms.sort((a, b) => b.participantCount - a.participantCount || a.createdAt - b.createdAt || (a.code < b.code ? -1 : 1));
+  rooms.sort(
+    (a, b) => b.participantCount - a.participantCount || a.createdAt - b.createdAt || (a.code < b.code ? -1 : 1),
+  );
   keyed($("rooms"), rooms.slice(0, ROOMS_SHOWN), (room) => room.code, makeRoom, fillRoom);
   show($("room-filter"), state.rooms.size > 8);
   show($("rooms-more"), rooms.length > ROOMS_SHOWN);
@@ -53,10 +55,18 @@ function drawWelcome() {
   $("welcome").classList.toggle("idle", size > 0 && !missing);
   if (missing) {
     say($("welcome-title"), `No room ${plain(wanted())}`);
-    say($("welcome-text"), "It was deleted, or never was. Rooms live in the hub's memory: a hub that restarts has none but those it declares.");
+    say(
+      $("welcome-text"),
+      "It was deleted, or never was. Rooms live in the hub's memory: one that restarts has those it declares.",
+    );
   } else {
     say($("welcome-title"), size ? "Choose a room" : "No rooms yet");
-    say($("welcome-text"), size ? `${plural(size, "room")} on this hub.` : "Make one, and give its code to those who have a model: they join with gambi participant join.");
+    say(
+      $("welcome-text"),
+      size
+        ? `${plural(size, "room")} on this hub.`
+        : "Make one, and give its code to those who have a model: they join with gambi participant join.",
+    );
   }
 }
 
@@ -67,7 +77,15 @@ const wanted = () => location.hash.slice(1).toUpperCase();
 function openFromHash() {
   const code = state.rooms.has(wanted()) ? wanted() : null;
   if (code === state.room) return;
-  Object.assign(state, { room: code, participants: new Map(), metrics: null, measured: new Map(), inFlight: new Map(), before: new Map() });
+  Object.assign(state, {
+    room: code,
+    participants: new Map(),
+    looked: false,
+    metrics: null,
+    measured: new Map(),
+    inFlight: new Map(),
+    before: new Map(),
+  });
   document.body.classList.toggle("open", code !== null);
   document.title = code ? `${code} · gambi` : "gambi";
   show($("room"), code !== null);
@@ -166,7 +184,10 @@ async function createRoom(event) {
     announce(`Room ${room.code} is there`);
     location.hash = room.code;
   } catch (error) {
-    say($("create-wrong"), error instanceof TypeError ? "The hub does not answer." : error.message || "The hub asks for its key.");
+    say(
+      $("create-wrong"),
+      error instanceof TypeError ? "The hub does not answer." : error.message || "The hub asks for its key.",
+    );
   }
 }
 

@@ -55,12 +55,14 @@ function drawSnippet() {
   $("snippet").setAttribute("aria-label", `Example: ${snippetKind}`);
 }
 
-$("snippets").append(...Object.keys(SNIPPETS).map((kind) => {
-  const input = el("input", { type: "radio", name: "snippet", value: kind, checked: kind === snippetKind });
-  input.addEventListener("change", () => {
-    snippetKind = kind;
-    drawSnippet();
-  });
-  return el("label", {}, input, el("span", {}, kind === "Join" ? "gambi join" : kind));
-}));
+$("snippets").append(
+  ...Object.keys(SNIPPETS).map((kind) => {
+    const input = el("input", { type: "radio", name: "snippet", value: kind, checked: kind === snippetKind });
+    input.addEventListener("change", () => {
+      snippetKind = kind;
+      drawSnippet();
+    });
+    return el("label", {}, input, el("span", {}, kind === "Join" ? "gambi join" : kind));
+  }),
+);
 $("snippet-copy").addEventListener("click", () => copy($("snippet").textContent, $("snippet-copy")));

@@ -15,13 +15,24 @@ const WRITES = 20;
 
 /** What happens in a room that is very busy: requests that are answered, and participants that change. */
 function eventsOf(number) {
-  const event = (type, data) => `event: ${type}\ndata: ${JSON.stringify({ type, timestamp: Date.now(), roomCode: "LAB001", data })}\n\n`;
-  const dispatch = { requestId: `r${number}`, participantId: `p${number % CROWD}`, model: "any", protocol: "chatCompletions" };
-  const metrics = { ttftMs: 20 + (number % 60), durationMs: 300, outputTokens: 20, tokensPerSecond: 40 + (number % 30) };
+  const event = (type, data) =>
+    `event: ${type}\ndata: ${JSON.stringify({ type, timestamp: Date.now(), roomCode: "LAB001", data })}\n\n`;
+  const dispatch = {
+    requestId: `r${number}`,
+    participantId: `p${number % CROWD}`,
+    model: "any",
+    protocol: "chatCompletions",
+  };
+  const metrics = {
+    ttftMs: 20 + (number % 60),
+    durationMs: 300,
+    outputTokens: 20,
+    tokensPerSecond: 40 + (number % 30),
+  };
   return event("llm.request", dispatch) + event("llm.complete", { ...dispatch, metrics });
 }
 
-/** The hub, seen through a proxy that adds a flood to its events: the hub's clients alone could not make it on a small machine. */
+/** The hub through a proxy that adds a flood to its events: on a small machine clients alone could not cause it. */
 async function flooded(hub) {
   const tide = { count: 0 };
   const server = createServer((request, response) => {
@@ -58,7 +69,8 @@ export const crowds = {
       emoji: "👩‍👩‍👧‍👦".repeat(36) + "😀".repeat(20),
       long: "x".repeat(1000),
     };
-    for (const [id, name] of Object.entries(names)) await hub.register("LAB001", id, { nickname: name, model: name, specs: { gpu: name } });
+    for (const [id, name] of Object.entries(names))
+      await hub.register("LAB001", id, { nickname: name, model: name, specs: { gpu: name } });
     await hub.register("LAB001", "javascript:alert(5)", { nickname: "id" });
     await until("all cards", async () => (await page.locator("#people li").count()) === 6);
     // What turns letters round is taken out: nobody shall read exe.png there.
@@ -87,16 +99,24 @@ export const crowds = {
       }, days * DAYS);
       await page.goto(hub.url);
       await hub.register("LAB001", "ann");
-      await card(page, "ann").getByText(/seen (now|\d+ s ago)/).waitFor();
+      await card(page, "ann")
+        .getByText(/seen (now|\d+ s ago)/)
+        .waitFor();
       await page.context().close();
     }
   },
 
-  async "five hundred participants and a thousand events a second leave it usable"({ gambi, open, accessible, picture }) {
+  async "five hundred participants and a thousand events a second leave it usable"({
+    gambi,
+    open,
+    accessible,
+    picture,
+  }) {
     const hub = await Hub.start(gambi, "--room", "LAB001=Crowd");
     await hub.join("LAB001", "ann", await provider(gambi, 5), "--nickname", "Ann of the crowd");
     const lane = async (first) => {
-      for (let n = first; n < CROWD; n += 8) await hub.register("LAB001", `p${n}`, { nickname: `Participant ${n}`, model: `model-${n % 7}` });
+      for (let n = first; n < CROWD; n += 8)
+        await hub.register("LAB001", `p${n}`, { nickname: `Participant ${n}`, model: `model-${n % 7}` });
     };
     await Promise.all([0, 1, 2, 3, 4, 5, 6, 7].map(lane));
     const tide = await flooded(hub);

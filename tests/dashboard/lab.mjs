@@ -61,7 +61,18 @@ export class Hub {
 
   /** A participant with the echo provider behind it. */
   async join(room, id, provider, ...args) {
-    const where = ["--hub", this.url, "--room", room, "--participant-id", id, "--model", "echo", "--endpoint", provider];
+    const where = [
+      "--hub",
+      this.url,
+      "--room",
+      room,
+      "--participant-id",
+      id,
+      "--model",
+      "echo",
+      "--endpoint",
+      provider,
+    ];
     return (await start(this.gambi, ["participant", "join", ...where, ...args], "tunnel_connected")).child;
   }
 }

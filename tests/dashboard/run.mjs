@@ -15,20 +15,37 @@ const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 // What Chromium would do by itself: look for updates, and for its maker's hosts.
-const QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const QUIET = [
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 const PATIENCE = 30000;
 
 /** A page of a browser profile of its own; `wrong` gathers what must not be. */
 async function open(browser, wrong, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, permissions: ["clipboard-read", "clipboard-write"], ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 900 },
+    permissions: ["clipboard-read", "clipboard-write"],
+    ...options,
+  });
   context.setDefaultTimeout(PATIENCE);
   await context.addInitScript(() => {
-    addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+    addEventListener("securitypolicyviolation", (event) =>
+      console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`),
+    );
   });
   const page = await context.newPage();
   page.on("pageerror", (error) => wrong.push(error.stack));
   // A hub that says no, or is not there, is a line of the console too.
-  page.on("console", (message) => message.type() === "error" && !message.text().startsWith("Failed to load resource") && wrong.push(message.text()));
+  page.on(
+    "console",
+    (message) =>
+      message.type() === "error" && !message.text().startsWith("Failed to load resource") && wrong.push(message.text()),
+  );
   page.on("request", (request) => {
     if (!/^(data:|http:\/\/127\.0\.0\.1:)/.test(request.url())) wrong.push(`asked ${request.url()}`);
   });
@@ -66,7 +83,10 @@ try {
     } catch (error) {
       failed += 1;
       console.log(`FAILED ${name}: ${error.stack}\n${wrong.join("\n")}`);
-      await pages.at(-1)?.screenshot({ path: join(pictures, "failed.png") }).catch(() => {});
+      await pages
+        .at(-1)
+        ?.screenshot({ path: join(pictures, "failed.png") })
+        .catch(() => {});
     }
     await Promise.all(pages.map((page) => page.context().close()));
     await stopAll();

@@ -10,7 +10,8 @@ import { Hub, provider, stop, until } from "./lab.mjs";
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
 const card = (page, name) => page.locator("#people li", { hasText: name });
 const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
-const figure = (page, name) => page.locator("#figures div", { has: page.getByText(name, { exact: true }) }).locator("dd");
+const figure = (page, name) =>
+  page.locator("#figures div", { has: page.getByText(name, { exact: true }) }).locator("dd");
 
 async function chat(page, text) {
   await page.getByLabel("Message").fill(text);
@@ -58,8 +59,13 @@ export const stories = {
     await page.locator("#room-code").click();
     assert.equal(await clipboard(page), room.code);
     // Most hubs are reached without TLS, where browsers keep their clipboard to themselves.
-    await page.evaluate(() => (navigator.clipboard.writeText("old"), Object.defineProperty(navigator, "clipboard", { value: undefined })));
-    await page.locator("#rooms").getByRole("button", { name: `Copy code ${room.code}` }).click();
+    await page.evaluate(
+      () => (navigator.clipboard.writeText("old"), Object.defineProperty(navigator, "clipboard", { value: undefined })),
+    );
+    await page
+      .locator("#rooms")
+      .getByRole("button", { name: `Copy code ${room.code}` })
+      .click();
     await page.locator("#people-filter").focus();
     await page.keyboard.press("Control+V");
     assert.equal(await page.locator("#people-filter").inputValue(), room.code);
@@ -86,7 +92,12 @@ export const stories = {
     const specs = { gpu: "RTX 4090", vram: 24, ram: 64, cpu: "Ryzen 9" };
     await hub.register("LAB001", "silent", { nickname: "Silent one", model: "llama3:70b", specs, aliases: ["big"] });
     await card(page, "Silent one").getByText("Offline").waitFor();
-    for (const text of ["llama3:70b, big", "tunnel closed", "RTX 4090 · 24 GB VRAM · Ryzen 9 · 64 GB RAM", "0 of 1 in flight"]) {
+    for (const text of [
+      "llama3:70b, big",
+      "tunnel closed",
+      "RTX 4090 · 24 GB VRAM · Ryzen 9 · 64 GB RAM",
+      "0 of 1 in flight",
+    ]) {
       await card(page, "Silent one").getByText(text).waitFor();
     }
     const slow = await provider(gambi, 50);
@@ -124,10 +135,14 @@ export const stories = {
     await page.keyboard.press("Enter");
     // Not the whole at once: the beginning is there while the end is not.
     const answer = page.locator("#talk .theirs").first();
-    await page.waitForFunction(() => {
-      const text = document.querySelector("#talk .theirs .text")?.textContent ?? "";
-      return text.startsWith("This is") && !text.includes("there?");
-    }, null, { polling: 10 });
+    await page.waitForFunction(
+      () => {
+        const text = document.querySelector("#talk .theirs .text")?.textContent ?? "";
+        return text.startsWith("This is") && !text.includes("there?");
+      },
+      null,
+      { polling: 10 },
+    );
     await answer.getByText("You said: Grüße, <i>who</i> is there?").waitFor();
     await answer.getByText(/first token after .* · all after .* · \d+ tokens/).waitFor();
     await chat(page, "long ".repeat(500));
@@ -148,7 +163,10 @@ export const stories = {
     await hub.ask("DELETE", "/v1/rooms/LAB001/participants/ann");
     await page.getByText("Nobody is here yet").waitFor();
     await chat(page, "Anyone?");
-    await page.getByText(/No available participant/).first().waitFor();
+    await page
+      .getByText(/No available participant/)
+      .first()
+      .waitFor();
     assert.equal(await page.getByLabel("Message").inputValue(), "Anyone?");
     await page.getByRole("button", { name: "Clear" }).click();
     assert.equal(await page.locator("#talk > *").count(), 0);
@@ -157,14 +175,40 @@ export const stories = {
   async "what the hub has measured is shown, from before one looked too"({ gambi, open }) {
     const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
     await hub.register("LAB001", "ann");
-    const of = (requests, errors, p50) => ({ requests, errors, cancelled: 0, errorRate: errors / requests, inputTokens: 1, outputTokens: 2, ttftMs: { p50, p95: 900 }, tokensPerSecond: 41 });
+    const of = (requests, errors, p50) => ({
+      requests,
+      errors,
+      cancelled: 0,
+      errorRate: errors / requests,
+      inputTokens: 1,
+      outputTokens: 2,
+      ttftMs: { p50, p95: 900 },
+      tokensPerSecond: 41,
+    });
     const windows = { "1m": of(1, 0, 1), "5m": of(1234, 56, 78), "15m": of(9999, 99, 99) };
-    const measured = { timestamp: 1, inFlight: 3, queued: 7, windows, participants: [{ participantId: "ann", inFlight: 3, windows }], models: [] };
+    const measured = {
+      timestamp: 1,
+      inFlight: 3,
+      queued: 7,
+      windows,
+      participants: [{ participantId: "ann", inFlight: 3, windows }],
+      models: [],
+    };
     const page = await open();
-    await page.route("**/v1/rooms/LAB001/metrics", (route) => route.fulfill({ json: { data: measured, meta: { requestId: "r" } } }));
+    await page.route("**/v1/rooms/LAB001/metrics", (route) =>
+      route.fulfill({ json: { data: measured, meta: { requestId: "r" } } }),
+    );
     await page.goto(hub.url);
-    const shown = { "In flight": "3", "In line": "7", Requests: "1,234", Failures: "56", "First token": "78 ms", "Tokens/s": "41" };
-    for (const [what, value] of Object.entries(shown)) await figure(page, what).getByText(value, { exact: true }).waitFor();
+    const shown = {
+      "In flight": "3",
+      "In line": "7",
+      Requests: "1,234",
+      Failures: "56",
+      "First token": "78 ms",
+      "Tokens/s": "41",
+    };
+    for (const [what, value] of Object.entries(shown))
+      await figure(page, what).getByText(value, { exact: true }).waitFor();
     await card(page, "ann").getByText("first token 78 ms · 41 tokens/s · 56 failures").waitFor();
     await card(page, "ann").getByText("3 of 1 in flight").waitFor();
   },
@@ -206,7 +250,8 @@ export const stories = {
       await page.locator("#snippet-copy[data-told=Copied]").waitFor();
       return clipboard(page);
     };
-    const run = (program, ...args) => execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], timeout: 30000 });
+    const run = (program, ...args) =>
+      execFileSync(program, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"], timeout: 30000 });
     assert.match(run("sh", "-c", await example("curl")), /"content":"Hello!"/);
     assert.match(run("node", "--input-type=module", "-e", await example("JavaScript")), /You said: Hello!/);
     run("python3", "-c", "import ast, sys; ast.parse(sys.argv[1])", await example("Python"));
@@ -306,7 +351,13 @@ export const stories = {
   },
 
   async "a phone shows one thing at a time, and all of it"({ gambi, open, accessible, picture }) {
-    const hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--room", "LAB002=Donaudampfschifffahrtsgesellschaftskapitänspatent");
+    const hub = await Hub.start(
+      gambi,
+      "--room",
+      "LAB001=Lab",
+      "--room",
+      "LAB002=Donaudampfschifffahrtsgesellschaftskapitänspatent",
+    );
     await hub.join("LAB001", "ann", await provider(gambi), "--nickname", "Ann");
     const page = await open(PHONE);
     await page.goto(hub.url);
