@@ -56,6 +56,12 @@ function measuredHere(id) {
   return told;
 }
 
+/** The last five minutes as the hub told them, unless this page has seen more happen since. */
+function recentOf(told, id) {
+  const [there, here] = [told?.windows?.["5m"], measuredHere(id)];
+  return there && there.requests >= here.requests ? there : here;
+}
+
 const CHARTS = [
   { what: "ttft", title: "Time to first token", unit: millis },
   { what: "speed", title: "Tokens per second", unit: number },

@@ -2,6 +2,7 @@
 
 /** Cards that are drawn; more are narrowed down by the filter. */
 const PEOPLE_SHOWN = 500;
+const MANY_PEOPLE = 50;
 
 /** Rows of a list, by the list. */
 const drawn = new WeakMap();
@@ -69,7 +70,7 @@ function connectionOf({ kind, connected, lastTunnelSeenAt }) {
 }
 
 function speedOf(id) {
-  const recent = measuredOf(id)?.windows?.["5m"] ?? measuredHere(id);
+  const recent = recentOf(measuredOf(id), id);
   const parts = [];
   if (recent.ttftMs) parts.push(`first token ${millis(recent.ttftMs.p50)}`);
   if (recent.tokensPerSecond) parts.push(`${number(recent.tokensPerSecond)} tokens/s`);
@@ -82,6 +83,8 @@ function drawPeople() {
   const words = $("people-filter").value.trim().toLowerCase();
   const text = (p) => `${p.nickname} ${p.id} ${p.model} ${statusOf(p)[1]}`.toLowerCase();
   const found = (words ? all.filter((p) => text(p).includes(words)) : all).sort(byName);
+  // Few are drawn whole, which printing and pictures of the page want; many only where they are looked at.
+  $("people").classList.toggle("many", found.length > MANY_PEOPLE);
   keyed($("people"), found.slice(0, PEOPLE_SHOWN), (p) => p.id, makePerson, fillPerson);
   const more = found.length - PEOPLE_SHOWN;
   show($("people-none"), found.length === 0 || more > 0);

@@ -137,7 +137,7 @@ function drawFigures() {
   const people = [...state.participants.values()];
   const up = people.filter(isUp).length;
   const { metrics } = state;
-  const recent = metrics?.windows?.["5m"] ?? measuredHere();
+  const recent = recentOf(metrics);
   const figures = [
     ["Up", `${number(up)} of ${number(people.length)}`],
     ["In flight", number(people.reduce((sum, p) => sum + inFlightOf(p), 0))],
