@@ -1,5 +1,5 @@
-// Tells the stories one after the other, each in a browser profile of its own, and watches what no story may cause: an
-// error in the page, a breach of its policy, a request to another host.
+// Tells the stories, a few at a time, each in a browser profile of its own, and watches what no story may cause: an error
+// in the page, a breach of its policy, a request to another host.
 // Usage: node run.mjs GAMBI DIRECTORY_WITH_NODE_MODULES DIRECTORY_FOR_PICTURES [NAME_OF_A_STORY]
 
 import { mkdirSync, readFileSync } from "node:fs";
@@ -24,6 +24,8 @@ const QUIET = [
   "--disable-sync",
 ];
 const PATIENCE = 30000;
+/** Stories wait more than they work. */
+const AT_ONCE = 3;
 
 /** A page of a browser profile of its own; `wrong` gathers what must not be. */
 async function open(browser, wrong, options = {}) {
@@ -61,36 +63,42 @@ async function accessible(page, where) {
   if (told.length) throw new Error(`axe, ${where}:\n${told.join("\n")}`);
 }
 
+/** Tells one story; whether it went well. */
+async function tell(browser, [name, story]) {
+  const [wrong, pages, began] = [[], [], Date.now()];
+  const tools = {
+    gambi,
+    accessible,
+    open: async (options) => (pages.push(await open(browser, wrong, options)), pages.at(-1)),
+    picture: (page, what, options = {}) => page.screenshot({ path: join(pictures, `${what}.png`), ...options }),
+  };
+  let well = true;
+  try {
+    await story(tools);
+    if (wrong.length) throw new Error("the page did what it must not");
+    console.log(`ok ${name} (${Date.now() - began} ms)`);
+  } catch (error) {
+    well = false;
+    console.log(`FAILED ${name}: ${error.stack}\n${wrong.join("\n")}`);
+    await pages
+      .at(-1)
+      ?.screenshot({ path: join(pictures, "failed.png") })
+      .catch(() => {});
+  }
+  await Promise.all(pages.map((page) => page.context().close()));
+  return well;
+}
+
 mkdirSync(pictures, { recursive: true });
+const queue = Object.entries({ ...stories, ...crowds }).filter(([name]) => !only || only === name);
+if (!queue.length) throw new Error(`there is no story called ${only}`);
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: QUIET, chromiumSandbox: false });
 let failed = 0;
+const teller = async () => {
+  while (queue.length) failed += !(await tell(browser, queue.shift()));
+};
 try {
-  for (const [name, story] of Object.entries({ ...stories, ...crowds })) {
-    if (only && only !== name) continue;
-    const wrong = [];
-    const pages = [];
-    const began = Date.now();
-    const tools = {
-      gambi,
-      accessible,
-      open: async (options) => (pages.push(await open(browser, wrong, options)), pages.at(-1)),
-      picture: (page, what, options = {}) => page.screenshot({ path: join(pictures, `${what}.png`), ...options }),
-    };
-    try {
-      await story(tools);
-      if (wrong.length) throw new Error(`the page did what it must not:\n${wrong.join("\n")}`);
-      console.log(`ok ${name} (${Date.now() - began} ms)`);
-    } catch (error) {
-      failed += 1;
-      console.log(`FAILED ${name}: ${error.stack}\n${wrong.join("\n")}`);
-      await pages
-        .at(-1)
-        ?.screenshot({ path: join(pictures, "failed.png") })
-        .catch(() => {});
-    }
-    await Promise.all(pages.map((page) => page.context().close()));
-    await stopAll();
-  }
+  await Promise.all(Array.from({ length: AT_ONCE }, teller));
 } finally {
   await browser.close();
   await stopAll();
