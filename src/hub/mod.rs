@@ -89,8 +89,8 @@ pub struct HubOptions {
     pub public_url: Option<String>,
     /// How long requests wait, and how many.
     pub patience: Patience,
-    /// What every request must show as its bearer token, but for health checks and tunnels (which have tokens of their
-    /// own). Nothing where it is `None`.
+    /// What every request must show as its bearer token, but for health checks, the page at `/`, and tunnels (which have
+    /// tokens of their own). Nothing where it is `None`.
     pub key: Option<HubKey>,
     /// Whether a participant's token is asked for whenever somebody speaks for it, so that nobody can evict or
     /// impersonate another.

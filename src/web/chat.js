@@ -57,20 +57,18 @@ async function* piecesOf(response) {
     yield { text: message?.content ?? "" };
     return;
   }
+  let ended = false;
   for await (const { data: text } of eventsOf(response)) {
     if (text === "[DONE]") return;
     const chunk = JSON.parse(text);
     if (chunk.error) throw new Refused(200, chunk.error.message ?? String(chunk.error));
     const delta = chunk.choices?.[0]?.delta ?? {};
-    const ended = Boolean(chunk.choices?.[0]?.finish_reason);
-    yield {
-      text: delta.content ?? "",
-      thought: delta.reasoning_content ?? delta.reasoning ?? "",
-      usage: chunk.usage,
-      ended,
-    };
+    ended ||= Boolean(chunk.choices?.[0]?.finish_reason);
+    const thought = delta.reasoning_content ?? delta.reasoning ?? "";
+    yield { text: delta.content ?? "", thought, usage: chunk.usage };
   }
-  throw new Refused(200, "The answer broke off");
+  // Not all providers say that they are done.
+  if (!ended) throw new Refused(200, "The answer broke off");
 }
 
 async function send(event) {
@@ -93,14 +91,19 @@ async function send(event) {
     fail(shown, answer, abort.signal.aborted, error);
   } finally {
     if (chat.abort === abort) {
-      // A question without an answer is no part of the conversation.
       if (answer.text) chat.messages.push({ role: "assistant", content: answer.text });
-      else $("chat-text").value ||= chat.messages.pop().content;
+      else takeBack();
       chat.abort = null;
       setTalking(false);
       scrollTalk();
     }
   }
+}
+
+/** A question without an answer is no part of the conversation: it can be asked again. */
+function takeBack() {
+  const { content } = chat.messages.pop();
+  $("chat-text").value ||= content;
 }
 
 async function receive(room, signal, shown, answer) {
@@ -152,13 +155,14 @@ function fail(shown, answer, stopped, error) {
 }
 
 function setTalking(talking) {
+  // Whoever is on a button that goes is led to what comes for it.
+  const [at, next] = talking ? ["chat-send", "chat-stop"] : ["chat-stop", "chat-text"];
+  const follow = document.activeElement === $(at);
   show($("chat-send"), !talking);
   show($("chat-stop"), talking);
   // Readers are told the answer once it is whole.
   $("talk").setAttribute("aria-busy", talking);
-  if (talking) $("chat-stop").focus();
-  else if (document.activeElement === $("chat-stop") || document.activeElement === document.body)
-    $("chat-text").focus();
+  if (follow) $(next).focus();
 }
 
 $("chat-form").addEventListener("submit", send);

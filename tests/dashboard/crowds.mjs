@@ -1,4 +1,5 @@
-// Bad input and odd data: names that want to be more than names, clocks that are off, crowds and floods.
+// Bad input and odd data: names that want to be more than names, answers that are none, clocks that are off, crowds and
+// floods.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -56,7 +57,68 @@ async function flooded(hub) {
   return tide;
 }
 
+const piece = (delta, finish = null) =>
+  `data: ${JSON.stringify({ choices: [{ delta, finish_reason: finish }] })}\r\n\r\n`;
+
+/** What a provider may answer, and what the page makes of it, by what it is asked. */
+const ANSWERS = {
+  "no end mark": [[piece({ content: "no " }), piece({ content: "mark" }, "stop")], /^no mark first token after/],
+  thoughts: [
+    [piece({ reasoning: "hmm " }), piece({ content: "42" }, "stop"), "data: [DONE]\n\n"],
+    /^hmm 42 first token/,
+  ],
+  "cut off": [[piece({ content: "half" })], /^half The answer broke off/],
+  "an error": [
+    [piece({ content: "half" }), 'data: {"error": {"message": "out of memory"}}\n\n'],
+    /^half out of memory/,
+  ],
+  whole: [JSON.stringify({ choices: [{ message: { content: "at once" } }] }), /^at once first token/],
+  "no key": [JSON.stringify({ error: { message: "Bad API key", code: "invalid_api_key" } }), /^Bad API key/, 401],
+  "no JSON": ["<h1>Oops</h1>", /^The hub answered 500/, 500],
+};
+
+/** A provider that plays those. */
+async function oddProvider() {
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
+    if (request.method === "GET")
+      return response.end(JSON.stringify({ data: [{ id: "echo" }], models: [{ name: "echo" }] }));
+    const [answer, , status] = ANSWERS[JSON.parse(body).messages?.at(-1).content] ?? ["{}", null, 400];
+    const kind = Array.isArray(answer) ? "text/event-stream; charset=utf-8" : "application/json";
+    response.writeHead(status ?? 200, { "Content-Type": kind });
+    response.end([answer].flat().join(""));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    url: `http://127.0.0.1:${server.address().port}`,
+    end: () => (server.close(), server.closeAllConnections()),
+  };
+}
+
 export const crowds = {
+  async "answers are shown for what they are"({ gambi, open }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    const odd = await oddProvider();
+    await hub.join("LAB001", "ann", odd.url);
+    const page = await open();
+    await page.goto(hub.url);
+    await card(page, "ann").getByText("Online").waitFor();
+    const answer = page.locator("#talk .theirs").last();
+    for (const [question, [, shown]] of Object.entries(ANSWERS)) {
+      await page.getByRole("button", { name: "Clear" }).click();
+      await page.getByLabel("Message").fill(question);
+      await page.getByLabel("Message").press("Enter");
+      await page.getByRole("button", { name: "Send" }).waitFor();
+      // Without who said it: the answer itself, and what is noted below.
+      const told = async () =>
+        (await answer.locator("p:not(.by)").allTextContents()).join(" ").trim().replace(/\s+/g, " ");
+      await until(`an answer to "${question}"`, async () => shown.test(await told()));
+    }
+    odd.end();
+  },
+
   async "names that strangers chose stay names"({ gambi, open, accessible, picture }) {
     const hub = await Hub.start(gambi, "--room", 'LAB001=<img src=x onerror="alert(1)">');
     const page = await open();

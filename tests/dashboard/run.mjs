@@ -1,5 +1,5 @@
-// Tells the stories, a few at a time, each in a browser profile of its own, and watches what no story may cause: an error
-// in the page, a breach of its policy, a request to another host.
+// Tells the stories, a few at a time, each in a browser profile of its own, and watches what no story may cause: an
+// error in the page, a breach of its policy, a request to another host.
 // Usage: node run.mjs GAMBI DIRECTORY_WITH_NODE_MODULES DIRECTORY_FOR_PICTURES [NAME_OF_A_STORY]
 
 import { mkdirSync, readFileSync } from "node:fs";
