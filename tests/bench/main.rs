@@ -50,6 +50,8 @@ fn main() -> ExitCode {
     }
 }
 
+type Part = fn(&Lab) -> io::Result<Vec<Row>>;
+
 fn measure(gambi: &Path, effort: Effort, part: &str) -> io::Result<Vec<Row>> {
     let provider = provider::start()?;
     let mut rows = Vec::new();
@@ -57,7 +59,7 @@ fn measure(gambi: &Path, effort: Effort, part: &str) -> io::Result<Vec<Row>> {
     if wanted("footprint") {
         rows.extend(footprint::rows(gambi, provider, effort)?);
     }
-    let parts: [(&str, fn(&Lab) -> io::Result<Vec<Row>>); 4] =
+    let parts: [(&str, Part); 4] =
         [("chats", Lab::chats), ("prompts", Lab::prompts), ("streams", Lab::streams), ("pace", Lab::pace)];
     if parts.iter().any(|(name, _)| wanted(name)) {
         let lab = Lab::start(gambi, provider, effort)?;
