@@ -177,6 +177,8 @@ static SORT: Flag =
     value("sort", None, "participant-count|created-at|name", "Order of the list [default participant-count]");
 static REVERSE: Flag = switch("reverse", "Turn the order round");
 static CODE: Flag = value("code", Some('c'), "CODE", "The room's code");
+static OVER: Flag =
+    value("over", None, "1m|5m|15m", "The time that the table is about [default 5m]; JSON has all three");
 
 static ROOM: Flag = value("room", Some('r'), "CODE", "The room's code");
 static PARTICIPANT: Flag = value("participant-id", None, "ID", "The participant's id; a stable one makes a retry safe");
@@ -313,6 +315,20 @@ pub static COMMANDS: &[Command] = &[
         flags: &[&CODE],
         streams: false,
         examples: &[("A room by its code", "gambi room get --code ABC234")],
+    },
+    Command {
+        path: &["room", "stats"],
+        about: "Show a room's figures: requests, errors, times, tokens, of each model and participant",
+        positional: Some(&CODE),
+        flags: &[&CODE, &OVER, &PASSWORD, &PASSWORD_FILE],
+        streams: false,
+        examples: &[
+            ("Over the last five minutes", "gambi room stats ABC234"),
+            (
+                "Time to first token of each participant, for a script",
+                "gambi room stats ABC234 --format json | jq '.participants[] | {participantId, ttftMs: .windows[\"15m\"].ttftMs}'",
+            ),
+        ],
     },
     Command {
         path: &["room", "delete"],

@@ -21,6 +21,7 @@ mod room;
 mod service;
 mod shells;
 mod signals;
+mod stats;
 mod token;
 mod values;
 
@@ -58,6 +59,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["room", "create"] | ["create"] => room::create(&context),
         ["room", "list"] | ["list"] => room::list(&context),
         ["room", "get"] => room::get(&context),
+        ["room", "stats"] => stats::stats(&context),
         ["participant", "join"] | ["join"] => participant::join(&context),
         ["room", "delete"] => room::delete(&context),
         ["participant", "list"] => participant::list(&context),

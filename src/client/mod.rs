@@ -19,6 +19,7 @@ use crate::proto::management::{
     CreateRoom, Envelope, Health, Heartbeat, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered, Registration,
     RoomCreated, RoomSummary, Success,
 };
+use crate::proto::metrics::RoomMetrics;
 use crate::proto::web::percent_encode;
 
 /// A hub, seen from outside. Copies share their connections.
@@ -161,6 +162,14 @@ impl Rooms<'_> {
     /// When there is none with that code, or the hub can't be reached.
     pub fn get(&self, code: &str) -> Result<RoomSummary, Error> {
         self.0.get(&format!("/v1/rooms/{}", percent_encode(code)))
+    }
+
+    /// What a room has done in the last minutes, and what goes on in it.
+    ///
+    /// # Errors
+    /// When there is none with that code, it is private and its password was not shown, or the hub can't be reached.
+    pub fn metrics(&self, code: &str) -> Result<RoomMetrics, Error> {
+        self.0.get(&format!("/v1/rooms/{}/metrics", percent_encode(code)))
     }
 
     /// Deletes a room. `host_id` is what making it returned.

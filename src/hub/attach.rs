@@ -78,7 +78,7 @@ impl From<HandshakeError> for Refused {
 fn open(shared: &Shared, code: &str, id: &str, writer: &tunnel::Writer, binary: bool) -> Result<Opened, Missing> {
     shared.try_change(|registry, now| {
         let (opened, events) = registry.open_tunnel(code, id, now)?;
-        let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), binary, now));
+        let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), shared.metrics.traffic.clone(), binary, now));
         let old = shared.tunnels.insert(opened.serial, tunnel.clone());
         Ok(((opened.serial, opened.tunnel, tunnel, old), events))
     })
@@ -98,16 +98,16 @@ fn read(shared: &Shared, mut reader: Reader, tunnel: &Tunnel) {
         let now = shared.clock.now();
         match incoming {
             Ok(Incoming::Text(text)) => {
-                tunnel.note(now);
+                tunnel.note(text.len(), now);
                 text_message(tunnel, &text, now.wall);
             }
             Ok(Incoming::Binary(bytes)) => {
-                tunnel.note(now);
+                tunnel.note(bytes.len(), now);
                 if tunnel.binary {
                     binary_message(tunnel, &bytes);
                 }
             }
-            Ok(Incoming::Alive) => tunnel.note(now),
+            Ok(Incoming::Alive) => tunnel.note(0, now),
             Ok(Incoming::Closed { .. }) | Err(_) => return,
         }
     }
@@ -128,7 +128,7 @@ fn text_message(tunnel: &Tunnel, text: &str, wall: u64) {
             route(tunnel, &request_id, Piece::Error { stage, message });
         }
         // A tunnel that can't be written to is aborted by its writer, and the next read ends.
-        FromParticipant::Ping => drop(tunnel.writer.text(&encode(&ToParticipant::Pong { timestamp: wall }))),
+        FromParticipant::Ping => drop(tunnel.write(&encode(&ToParticipant::Pong { timestamp: wall }))),
         FromParticipant::Unknown => {}
     }
 }

@@ -122,7 +122,7 @@ impl Carrier for Arc<Tunnel> {
             body: body.as_deref(),
             stream: outgoing.stream,
         };
-        self.writer.text(&encode(&ToParticipant::Request(request))).map_err(|e| lost(&e))?;
+        self.write(&encode(&ToParticipant::Request(request))).map_err(|e| lost(&e))?;
         let (tunnel, id) = (self.clone(), outgoing.id);
         Ok((pending, Box::new(move || tunnel.cancel(&id))))
     }

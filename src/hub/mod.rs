@@ -19,6 +19,7 @@ mod inference;
 mod leg;
 mod legacy;
 mod management;
+mod metrics;
 mod monitor;
 mod out;
 mod pass;

@@ -75,7 +75,7 @@ impl<'s> Place<'s> {
             let (sender, turn) = bounded(1);
             // Under the registry's lock: a turn can't come before there is somebody to tell.
             shared.lines.lock().insert(number, sender);
-            InLine { shared, code, number, turn }
+            InLine { shared, code, number, turn, since: Instant::now() }
         };
         let deadline = Instant::now() + shared.patience.queue;
         loop {
@@ -116,10 +116,12 @@ struct InLine<'s> {
     code: &'s str,
     number: u64,
     turn: Receiver<Turn>,
+    since: Instant,
 }
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
+        self.shared.metrics.waited(self.since.elapsed());
         if self.shared.registry().leave_line(self.code, self.number) {
             self.shared.lines.lock().remove(&self.number);
         } else if let Ok(Ok(picked)) = self.turn.try_recv() {

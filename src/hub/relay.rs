@@ -5,6 +5,7 @@ use std::io;
 use super::answer::Refused;
 use super::inference::{Kind, Shape};
 use super::leg::{End, Leg, Outgoing};
+use super::metrics::Left;
 use super::out::{Headers, Out, cut_short};
 use super::pass;
 use super::place::{NoPlace, Place};
@@ -57,6 +58,7 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io:
         Ok(place) => tries.run(&mut out, place),
         Err(NoPlace::Refused(error)) => out.refuse(error.into()),
         Err(NoPlace::HungUp) => {
+            shared.metrics.hung_up(Left::Queue);
             tries.left_the_line();
             Err(cut_short())
         }
@@ -106,6 +108,7 @@ impl<'s, 'a> Tries<'s, 'a> {
             match self.attempt(out, place) {
                 Next::Over(result) => return result,
                 Next::Other(other) => {
+                    self.shared.metrics.failed_over();
                     self.learned = false;
                     place = other;
                 }

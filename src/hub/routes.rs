@@ -6,7 +6,7 @@ use super::answer::{Plane, Refused};
 use super::credentials::check_key;
 use super::gate::{Access, pass};
 use super::shared::Shared;
-use super::{attach, dashboard, events, inference, legacy, management, responses};
+use super::{attach, dashboard, events, inference, legacy, management, metrics, responses};
 use crate::http::{Exchange, Method};
 use crate::proto::web::percent_decode;
 
@@ -34,6 +34,7 @@ const TABLE: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/v1/rooms/{}", HUB, management::get_room),
     (Method::Delete, "/v1/rooms/{}", HUB, management::delete_room),
     (Method::Get, "/v1/rooms/{}/events", ROOM, events::watch_room),
+    (Method::Get, "/v1/rooms/{}/metrics", ROOM, metrics::room_metrics),
     (Method::Get, "/v1/rooms/{}/participants", ROOM, management::list_participants),
     (Method::Put, "/v1/rooms/{}/participants/{}", HUB, management::upsert),
     (Method::Delete, "/v1/rooms/{}/participants/{}", HUB, management::remove),

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::clock::millis;
+use super::metrics::Left;
 use super::place::Place;
 use super::responses::Maker;
 use super::shared::Shared;
@@ -10,6 +11,7 @@ use crate::proto::management::Metrics;
 use crate::proto::response_id::IdWatch;
 use crate::proto::usage::UsageWatch;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
+use crate::state::figures::{Ended, Ending};
 use crate::state::registry::Outcome;
 
 /// A request under way at one participant.
@@ -71,6 +73,11 @@ impl<'s> Run<'s> {
             self.note(Outcome::Served { ttft_ms });
         }
         self.place.free();
+        self.count(match status {
+            ..400 => Ending::Complete,
+            429 | 500.. => Ending::Failed,
+            _ => Ending::Rejected,
+        });
         let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage.usage());
         if status < 400 {
             self.tell(EventKind::LlmComplete(self.dispatch.clone(), metrics));
@@ -83,13 +90,26 @@ impl<'s> Run<'s> {
     pub(super) fn failed(&mut self, stage: &str, error: &str) {
         self.note(Outcome::Failed);
         self.place.free();
+        self.count(Ending::Failed);
         self.tell_failure(stage, error.to_owned());
     }
 
     /// The client hung up.
     pub(super) fn cancelled(&mut self) {
         self.place.free();
+        self.count(Ending::Cancelled);
+        self.shared.metrics.hung_up(if self.first.is_some() { Left::Answering } else { Left::Waiting });
         self.tell_failure("cancelled", "the client hung up".to_owned());
+    }
+
+    /// Counts it for those who ask for figures.
+    fn count(&self, ending: Ending) {
+        if self.told {
+            let duration = self.started.elapsed();
+            let ttft = self.first.map_or(duration, |first| first - self.started);
+            let (protocol, usage) = (self.dispatch.protocol, self.usage.usage());
+            self.shared.count(&self.place.picked, &Ended { protocol, ending, ttft, duration, usage });
+        }
     }
 
     /// Tells the registry how the participant does.

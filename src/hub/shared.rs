@@ -1,6 +1,6 @@
 //! What every thread of a hub works with: the registry, the tunnels, the watchers, the clock.
 //!
-//! Locks, in the order in which they may be held together: registry, then tunnels, watchers or lines. None is held across
+//! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines or metrics. None is held across
 //! I/O.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,7 @@ use super::clock::{Clock, millis};
 use super::direct::Directs;
 use super::drain::Drain;
 use super::leg::{Carrier, End};
+use super::metrics::Metrics;
 use super::place::Lines;
 use super::responses::Makers;
 use super::sites::Sites;
@@ -34,6 +35,8 @@ pub struct Shared {
     registry: Mutex<Registry>,
     pub(super) tunnels: Tunnels,
     pub(super) watchers: Watchers,
+    /// What is counted.
+    pub(super) metrics: Metrics,
     /// Participants that are called at their endpoints.
     pub(super) direct: Directs,
     pub(super) passwords: Passwords,
@@ -74,6 +77,7 @@ impl Shared {
             registry: Mutex::new(Registry::with_space(options.registry_memory)),
             tunnels: Tunnels::default(),
             watchers: Watchers::default(),
+            metrics: Metrics::default(),
             direct: Directs::new(options.direct),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
@@ -134,6 +138,7 @@ impl Shared {
     /// Lets go of all that a participant had which has left.
     pub(super) fn forget(&self, serial: u64, reason: &str) {
         self.makers.forget(serial);
+        self.metrics.forget(serial);
         self.direct.forget(serial);
         if let Some(tunnel) = self.tunnels.take(serial) {
             tunnel.close(CLOSE_NORMAL, reason, LostReason::Closed);

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::metrics::Traffic;
 use crate::proto::management::TIMEOUT_SECS;
 use crate::proto::tunnel as wire;
 use crate::state::Now;
 use crate::state::registry::Opened;
-use crate::tunnel::{LostReason, Router, Writer};
+use crate::tunnel::{LostReason, Router, TunnelError, Writer};
 
 /// Pieces of one answer that may wait for its client.
 const DEPTH: usize = 256;
@@ -21,7 +22,9 @@ pub struct Tunnel {
     /// A later tunnel of the same member has a higher number.
     number: u64,
     /// Shared by all who write; has its own lock and deadline.
-    pub(super) writer: Writer,
+    writer: Writer,
+    /// What goes over all tunnels.
+    traffic: Arc<Traffic>,
     /// Requests in flight. Filled by the tunnel's own thread, emptied by the requests'.
     pub(super) router: Router,
     /// Whether chunks may come as binary messages.
@@ -33,10 +36,11 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(super) fn new(opened: &Opened, writer: Writer, binary: bool, now: Now) -> Self {
+    pub(super) fn new(opened: &Opened, writer: Writer, traffic: Arc<Traffic>, binary: bool, now: Now) -> Self {
         Tunnel {
             number: opened.tunnel,
             writer,
+            traffic,
             router: Router::new(DEPTH, STALL),
             binary,
             seen: opened.seen.clone(),
@@ -44,15 +48,25 @@ impl Tunnel {
         }
     }
 
-    /// Notes a message.
-    pub(super) fn note(&self, now: Now) {
+    /// Notes a message of so many bytes.
+    pub(super) fn note(&self, bytes: usize, now: Now) {
+        self.traffic.received.add(bytes);
         self.seen.store(now.wall, Ordering::Relaxed);
         self.alive.store(now.mono, Ordering::Relaxed);
     }
 
+    /// Sends a text message.
+    ///
+    /// # Errors
+    /// When it can't be written to; it is on its way out then.
+    pub(super) fn write(&self, json: &[u8]) -> Result<(), TunnelError> {
+        self.traffic.sent.add(json.len());
+        self.writer.text(json)
+    }
+
     /// Says that a client hung up. A tunnel that cannot be written to is on its way out already.
     pub(super) fn cancel(&self, request_id: &str) {
-        let _ = self.writer.text(&wire::encode(&wire::ToParticipant::Cancel { request_id }));
+        let _ = self.write(&wire::encode(&wire::ToParticipant::Cancel { request_id }));
     }
 
     /// Closes it, and fails what is in flight.

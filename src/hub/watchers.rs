@@ -29,6 +29,8 @@ pub struct Watchers {
 #[derive(Default)]
 struct Inner {
     next: u64,
+    /// How many fell behind.
+    dropped: u64,
     closed: bool,
     /// Rooms whose events those who watch the whole hub are not told.
     private: HashSet<RoomCode>,
@@ -73,7 +75,7 @@ impl Watchers {
     pub fn tell(&self, event: &Event) {
         let mut inner = self.lock();
         inner.note_private(event);
-        let Inner { watchers, private, .. } = &mut *inner;
+        let Inner { watchers, private, dropped, .. } = &mut *inner;
         let hidden = !event.concerns_all() && private.contains(&event.room);
         // Each form is written once, for the first who reads it.
         let (mut v1, mut legacy): (Option<Arc<str>>, Option<Option<Arc<str>>>) = (None, None);
@@ -89,8 +91,17 @@ impl Watchers {
                 Form::V1 => Some(v1.get_or_insert_with(|| event.to_v1().into()).clone()),
                 Form::Legacy => legacy.get_or_insert_with(|| event.to_legacy().map(Into::into)).clone(),
             };
-            text.is_none_or(|text| watcher.queue.len() < QUEUE && watcher.queue.send(text).is_ok())
+            let keeps_up = text.is_none_or(|text| watcher.queue.len() < QUEUE && watcher.queue.send(text).is_ok());
+            *dropped += u64::from(!keeps_up);
+            keeps_up
         });
+    }
+
+    /// How many there are, and how many were dropped because they fell behind.
+    #[cfg(test)]
+    pub fn count(&self) -> (usize, u64) {
+        let inner = self.lock();
+        (inner.watchers.len(), inner.dropped)
     }
 
     /// Ends the streams of a room that is no more.
@@ -152,6 +163,7 @@ mod tests {
             quick.events.recv().unwrap();
         }
         assert_eq!(slow.events.iter().count(), QUEUE, "then its channel has ended");
+        assert_eq!(watchers.count(), (1, 1));
         watchers.tell(&event("AAAAAA"));
         assert_eq!(quick.events.len(), 1);
     }

@@ -4,6 +4,7 @@
 
 pub mod legacy;
 pub mod management;
+pub mod metrics;
 pub mod openai;
 #[cfg(test)]
 mod properties;

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod event;
+pub mod figures;
 pub mod health;
 pub mod id;
 pub mod pick;

@@ -124,6 +124,12 @@ impl Registry {
         }
     }
 
+    /// Whether it is still in its room.
+    pub fn has(&self, picked: &Picked) -> bool {
+        let member = self.rooms.get(&picked.code).and_then(|room| room.members.get(&picked.id));
+        member.is_some_and(|member| member.serial == picked.serial)
+    }
+
     fn picked_mut(&mut self, picked: &Picked) -> Option<&mut Member> {
         let room = self.rooms.get_mut(&picked.code);
         room.and_then(|room| room.members.get_mut(&picked.id)).filter(|member| member.serial == picked.serial)

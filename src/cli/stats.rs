@@ -1,0 +1,146 @@
+//! `gambi room stats`: a room's figures over the last minutes.
+
+use gambi::proto::management::Status;
+use gambi::proto::metrics::{Figures, Quantiles, RoomMetrics, Windows};
+
+use super::context::Context;
+use super::failure::Failure;
+use super::output::{plain, table};
+
+type Choice = fn(&Windows) -> &Figures;
+
+/// Shows a room's figures.
+pub fn stats(context: &Context<'_>) -> Result<(), Failure> {
+    let code = context.required("code")?;
+    let over = context.value("over").unwrap_or("5m");
+    let choice = choice(over)?;
+    let metrics = context.room_client()?.rooms().metrics(&code)?;
+    context.out.result(&metrics, || text(&metrics, over, choice))
+}
+
+fn choice(over: &str) -> Result<Choice, Failure> {
+    match over {
+        "1m" => Ok(|windows| &windows.one_minute),
+        "5m" => Ok(|windows| &windows.five_minutes),
+        "15m" => Ok(|windows| &windows.fifteen_minutes),
+        _ => Err(Failure::usage(format!("--over must be 1m, 5m or 15m, not \"{over}\""))),
+    }
+}
+
+fn text(metrics: &RoomMetrics, over: &str, choice: Choice) -> String {
+    let now = format!(
+        "Room {}: {} in flight, {} waiting in line. The last {over}:",
+        metrics.room_code, metrics.in_flight, metrics.queued
+    );
+    let row = |name: &str, status: &str, in_flight: u64, windows: &Windows| {
+        let mut cells = vec![plain(name), status.to_owned(), in_flight.to_string()];
+        cells.extend(cells_of(choice(windows)));
+        cells
+    };
+    let mut rows = vec![row("all", "", metrics.in_flight, &metrics.windows)];
+    for model in &metrics.models {
+        let count = format!("{} here", model.participants);
+        rows.push(row(&format!("model:{}", model.model), &count, model.in_flight, &model.windows));
+    }
+    for participant in &metrics.participants {
+        let status = status(participant.status);
+        rows.push(row(&participant.participant_id, status, participant.in_flight, &participant.windows));
+    }
+    let head = [
+        "WHO",
+        "STATUS",
+        "IN FLIGHT",
+        "REQUESTS",
+        "ERRORS",
+        "TTFT P50/P95",
+        "DURATION P50/P95",
+        "TOKENS/S",
+        "TOKENS IN/OUT",
+    ];
+    format!("{now}\n\n{}", table(&head, &rows))
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Online => "online",
+        Status::Busy => "busy",
+        Status::Offline => "offline",
+    }
+}
+
+fn cells_of(figures: &Figures) -> [String; 6] {
+    let none = || "-".to_owned();
+    let errors = match figures.error_rate {
+        Some(rate) if figures.errors > 0 => format!("{} ({:.0} %)", figures.errors, rate * 100.0),
+        _ => figures.errors.to_string(),
+    };
+    [
+        figures.requests.to_string(),
+        errors,
+        figures.ttft_ms.map_or_else(none, times),
+        figures.duration_ms.map_or_else(none, times),
+        figures.tokens_per_second.map_or_else(none, |rate| format!("{rate:.1}")),
+        format!("{}/{}", figures.input_tokens, figures.output_tokens),
+    ]
+}
+
+fn times(times: Quantiles) -> String {
+    format!("{} / {}", time(times.p50), time(times.p95))
+}
+
+/// Milliseconds as people read them.
+fn time(millis: f64) -> String {
+    match millis {
+        ..10.0 => format!("{millis:.1} ms"),
+        ..1000.0 => format!("{millis:.0} ms"),
+        ..60_000.0 => format!("{:.1} s", millis / 1000.0),
+        _ => format!("{:.1} min", millis / 60_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gambi::proto::metrics::ParticipantMetrics;
+
+    #[test]
+    fn times_are_readable() {
+        assert_eq!([0.25, 12.4, 1530.0, 90_000.0].map(time), ["0.2 ms", "12 ms", "1.5 s", "1.5 min"]);
+    }
+
+    #[test]
+    fn a_table_has_all_then_models_then_participants() {
+        let one_minute = Figures {
+            requests: 4,
+            errors: 1,
+            error_rate: Some(0.25),
+            ttft_ms: Some(Quantiles { p50: 20.0, p95: 200.0 }),
+            tokens_per_second: Some(12.34),
+            output_tokens: 7,
+            ..Figures::default()
+        };
+        let windows = Windows { one_minute, ..Windows::default() };
+        let ann = ParticipantMetrics {
+            participant_id: "ann\u{1b}".into(),
+            nickname: "Ann".into(),
+            model: "m".into(),
+            status: Status::Busy,
+            in_flight: 1,
+            windows: windows.clone(),
+        };
+        let room = RoomMetrics {
+            room_code: "ABC234".into(),
+            in_flight: 1,
+            windows,
+            participants: vec![ann],
+            ..RoomMetrics::default()
+        };
+        let text = text(&room, "1m", choice("1m").unwrap());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "Room ABC234: 1 in flight, 0 waiting in line. The last 1m:");
+        assert!(lines[3].starts_with("all "), "{text}");
+        let told = "busy    1          4         1 (25 %)  20 ms / 200 ms  -                 12.3      0/7";
+        assert!(lines[4].starts_with("ann\u{fffd}") && lines[4].ends_with(told), "{text}");
+        assert_eq!(choice("2h").unwrap_err().exit_code(), 2);
+    }
+}
