@@ -2,8 +2,9 @@
 //! empty root, it does not even know `localhost`, which is then this machine all the same.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
+use std::time::Instant;
 
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -22,6 +23,25 @@ pub fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         Some(found) => Ok(found.into()),
         None => Ok((host, port).to_socket_addrs()?.collect()),
     }
+}
+
+/// A connection to a host, at whichever of its addresses takes it first.
+///
+/// # Errors
+/// When it has no address, or none takes the connection before the deadline.
+pub fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses(host, port)? {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// The addresses of `localhost`, where nobody else would know them.

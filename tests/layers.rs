@@ -10,7 +10,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("tunnel", &["proto"]),
     ("http", &[]),
     ("hub", &["state", "tunnel", "http", "proto"]),
-    ("participant", &["client", "tunnel", "proto"]),
+    ("participant", &["client", "tunnel", "http", "proto"]),
     ("client", &["proto"]),
     ("provider", &["http", "proto"]),
     ("discovery.rs", &["client", "proto"]),

@@ -1,10 +1,12 @@
-//! A hub behind a proxy that speaks TLS: the command line reaches it by https, and a participant's tunnel by wss.
+//! A hub behind a proxy that speaks TLS: the command line reaches it by https, and a participant's tunnel by wss. And a
+//! provider behind one, which its participant calls by https.
 
 mod support;
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,10 +14,10 @@ use std::time::Duration;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection};
 
-use support::{FakeProvider, Script, TestHub};
+use support::{FakeProvider, Script, TestHub, wait_until};
 
-/// A proxy with a certificate of its own making: its port, and the certificate in PEM.
-fn proxy(listener: TcpListener, hub: SocketAddr) -> String {
+/// A proxy with a certificate of its own making, which is kept in a file of that name: where the file is.
+fn proxy(listener: TcpListener, behind: SocketAddr, name: &str) -> PathBuf {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -25,11 +27,13 @@ fn proxy(listener: TcpListener, hub: SocketAddr) -> String {
         for client in listener.incoming().flatten() {
             let config = config.clone();
             thread::spawn(move || {
-                relay(client, TcpStream::connect(hub)?, ServerConnection::new(config).map_err(io::Error::other)?)
+                relay(client, TcpStream::connect(behind)?, ServerConnection::new(config).map_err(io::Error::other)?)
             });
         }
     });
-    made.cert.pem()
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::write(&file, made.cert.pem()).unwrap();
+    file
 }
 
 /// Moves bytes both ways until one side is done.
@@ -67,14 +71,26 @@ fn relay(mut client: TcpStream, mut hub: TcpStream, mut tls: ServerConnection) -
     }
 }
 
+/// Starts a participant: its process, and what it has said until its tunnel was open.
+fn joined(command: &mut Command) -> (Child, Vec<String>) {
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut seen = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        seen.push(line);
+        if seen.last().is_some_and(|line| line.contains("tunnel_connected")) {
+            break;
+        }
+    }
+    (child, seen)
+}
+
 #[test]
 fn a_participant_joins_through_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
     let hub = TestHub::with(|options| options.public_url = Some(url.clone()));
-    let pem = proxy(listener, hub.addr());
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("proxy.pem");
-    std::fs::write(&file, pem).unwrap();
+    let file = proxy(listener, hub.addr(), "proxy.pem");
     let room = hub.room();
     let provider = FakeProvider::start(Script::Echo);
     let gambi = |args: &[&str]| {
@@ -91,15 +107,7 @@ fn a_participant_joins_through_tls() {
     let endpoint = provider.url();
     let join =
         ["participant", "join", "-r", &room, "--participant-id", "ann", "-m", "m", "-e", &endpoint, "--no-specs"];
-    let mut child = gambi(&join).env("SSL_CERT_FILE", &file).spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut seen = Vec::new();
-    for line in lines.map_while(Result::ok) {
-        seen.push(line);
-        if seen.last().is_some_and(|line| line.contains("tunnel_connected")) {
-            break;
-        }
-    }
+    let (mut child, seen) = joined(gambi(&join).env("SSL_CERT_FILE", &file));
     assert!(seen.iter().any(|line| line.contains("wss://localhost:")), "{seen:?}");
     hub.wait_for_status(&room, "ann", "online");
     for size in [1, 100_000, 3_000_000] {
@@ -111,4 +119,44 @@ fn a_participant_joins_through_tls() {
     child.kill().unwrap();
     child.wait().unwrap();
     hub.wait_for_status(&room, "ann", "offline");
+}
+
+#[test]
+fn a_provider_is_called_through_tls() {
+    let provider = FakeProvider::start(Script::Echo);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let behind = provider.url().trim_start_matches("http://").parse().unwrap();
+    let file = proxy(listener, behind, "provider.pem");
+    let hub = TestHub::start();
+    let room = hub.room();
+    let args =
+        ["participant", "join", "-r", &room, "--participant-id", "ann", "-m", "m", "-e", &endpoint, "--no-specs"];
+    let join = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+        command.args(args).env("GAMBI_HUB", hub.url()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    // Nobody vouches for its certificate unless the operator says so.
+    let refused = join().env_remove("SSL_CERT_FILE").output().unwrap();
+    assert!(!refused.status.success() && provider.seen().is_empty());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("certificate"), "{refused:?}");
+
+    let (mut child, _) = joined(join().env("SSL_CERT_FILE", &file));
+    hub.wait_for_status(&room, "ann", "online");
+    for size in [1, 100_000, 3_000_000] {
+        let body = serde_json::json!({ "model": "ann", "messages": [], "x": "x".repeat(size) });
+        let answer = hub.post(&format!("/rooms/{room}/v1/chat/completions"), &body).expect(200);
+        assert_eq!(answer.json()["x"].as_str().unwrap().len(), size);
+    }
+    assert!(hub.stream(&room, "ann").answer().whole);
+    // Whoever hangs up stops the provider's work there too.
+    provider.set(Script::Held(Box::new(Script::Echo)));
+    let asked = provider.seen().len();
+    let waiting = hub.stream(&room, "ann");
+    provider.wait_for_request(asked + 1);
+    drop(waiting);
+    wait_until("the provider to be left", || provider.abandoned() == 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -53,29 +53,45 @@ impl Decoder {
                 let left = left - take as u64;
                 self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
             } else {
-                used += 1;
-                self.line_byte(rest[0])?;
+                used += self.line(rest)?;
             }
         }
         Ok(used)
     }
 
-    fn line_byte(&mut self, byte: u8) -> Result<(), Malformed> {
-        if byte != b'\n' {
-            if self.line.len() >= MAX_LINE {
-                return Err(Malformed("A line of the chunked body is too long"));
-            }
-            self.line.push(byte);
-            return Ok(());
+    /// Reads a line, or as much of it as there is, which is kept until its end comes.
+    fn line(&mut self, rest: &[u8]) -> Result<usize, Malformed> {
+        let Some(end) = memchr::memchr(b'\n', rest) else {
+            self.keep(rest)?;
+            return Ok(rest.len());
+        };
+        if self.line.is_empty() {
+            self.whole_line(&rest[..end])?;
+        } else {
+            self.keep(&rest[..end])?;
+            let line = std::mem::take(&mut self.line);
+            self.whole_line(&line)?;
         }
-        if self.line.pop() != Some(b'\r') {
-            return Err(Malformed("A line of the chunked body does not end in CR LF"));
+        Ok(end + 1)
+    }
+
+    fn keep(&mut self, part: &[u8]) -> Result<(), Malformed> {
+        if self.line.len() + part.len() > MAX_LINE {
+            return Err(Malformed("A line of the chunked body is too long"));
         }
-        let line = std::mem::take(&mut self.line);
+        self.line.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn whole_line(&mut self, line: &[u8]) -> Result<(), Malformed> {
+        if line.len() > MAX_LINE {
+            return Err(Malformed("A line of the chunked body is too long"));
+        }
+        let line = line.strip_suffix(b"\r").ok_or(Malformed("A line of the chunked body does not end in CR LF"))?;
         if line.contains(&b'\r') {
             return Err(Malformed("A line of the chunked body holds a bare CR"));
         }
-        self.end_line(&line)
+        self.end_line(line)
     }
 
     fn end_line(&mut self, line: &[u8]) -> Result<(), Malformed> {

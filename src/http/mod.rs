@@ -1,9 +1,11 @@
-//! The front: sockets in, requests and answers out. The only user of tiny_http and httparse.
+//! The front: sockets in, requests and answers out; and the same from the other side, for calls to a provider. The only
+//! user of tiny_http and httparse.
 //!
 //! It knows nothing of rooms. tiny_http gives the vocabulary and writes whole answers; accepting, reading, framing,
 //! deadlines and streams are ours, so that no client can take the hub down or make it grow.
 
 mod budget;
+mod call;
 mod chunked;
 mod connection;
 mod exchange;
@@ -16,6 +18,7 @@ mod properties;
 use std::io;
 use std::time::Duration;
 
+pub use call::{Answer, Call};
 pub use exchange::{BodyError, Exchange, StreamBody, Upgrade};
 pub use guests::network_of;
 pub use listener::{Listener, Running};

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::provider::Provider;
-use crate::client::http::{agent, read};
 use crate::proto::management::{Capabilities, Support};
 use crate::proto::openai::same_model;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest list of models that is read, in bytes.
+const MAX_ANSWER: usize = 32 << 20;
 
 /// What a provider has and can do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,13 +60,21 @@ pub fn probe(provider: &Provider) -> Result<Probe, String> {
 type Answer = Result<(u16, Vec<u8>), String>;
 
 fn ask(provider: &Provider, method: &str, path: &str) -> Answer {
-    let empty = RawValue::from_string("{}".to_owned()).map_err(|e| e.to_string())?;
-    let headers = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
-    let (headers, body) = if method == "POST" { (headers, Some(&*empty)) } else { (BTreeMap::new(), None) };
-    let answer = provider.call(&agent(TIMEOUT, Some(TIMEOUT), None), method, path, &headers, body)?;
-    let status = answer.status().as_u16();
+    let json = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
+    let (headers, body) = if method == "POST" { (json, Some("{}")) } else { (BTreeMap::new(), None) };
+    let request = provider.request(method, path, &headers, body)?;
+    let mut call = provider.connect(Some(Instant::now() + TIMEOUT))?;
+    let status = provider.ask(&mut call, &request, |answer| answer.status)?;
+    let mut text = Vec::new();
     // What a POST is answered with does not matter, and may be a stream without end.
-    let text = if method == "GET" { read(answer.into_body()).map_err(|e| e.to_string())? } else { Vec::new() };
+    if method == "GET" {
+        while !call.read(&mut text).map_err(|e| e.to_string())? {
+            if text.len() > MAX_ANSWER {
+                return Err(format!("the provider's answer to {path} is too long"));
+            }
+        }
+        provider.keep(call);
+    }
     Ok((status, text))
 }
 

@@ -1,25 +1,46 @@
 //! Calls to the local provider: the only place that sees its credentials.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
+use std::fmt::{self, Write as _};
+use std::io;
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use serde_json::value::RawValue;
-use ureq::http::{HeaderName, HeaderValue, Request, Response};
-use ureq::{Agent, Body};
+use ureq::http::{HeaderName, HeaderValue, Uri};
 
-use crate::client::http::{agent, base_url};
+use crate::client::http::base_url;
 use crate::error::Error;
-use crate::proto::web::route_url;
+use crate::http::{Answer, Call};
+use crate::names;
+use crate::proto::web::{is_hop_by_hop, route_url};
+use crate::tunnel::secured;
 
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long a connection is kept that nobody uses.
+const KEEP: Duration = Duration::from_secs(15);
 
-/// A provider's address and credentials.
+/// A provider's address and credentials. Copies share its connections.
 #[derive(Clone)]
 pub struct Provider {
     /// Base URL without a trailing slash.
     pub endpoint: String,
-    auth: Vec<(HeaderName, HeaderValue)>,
+    server: Arc<Server>,
+}
+
+/// Where its requests go, and what stands in each.
+struct Server {
+    secure: bool,
+    host: String,
+    port: u16,
+    /// What its paths begin with.
+    base: String,
+    /// Names of the headers that the user gave, in lower case.
+    given: Vec<String>,
+    /// The lines that every request has, credentials among them.
+    lines: String,
+    /// Connections that wait for a request, the latest last, each since when.
+    kept: Mutex<Vec<(Instant, Call)>>,
 }
 
 impl fmt::Debug for Provider {
@@ -35,60 +56,102 @@ impl Provider {
     /// When the URL or a header is none.
     pub fn new(endpoint: &str, auth: &[(String, String)]) -> Result<Self, Error> {
         let bad = |reason: String| Error::Invalid { what: "a provider header", reason };
-        let header = |(name, value): &(String, String)| {
+        let mut given = Vec::with_capacity(auth.len());
+        let mut lines = String::new();
+        for (name, value) in auth {
             let parsed =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("has no valid name: {name:?}")))?;
-            let mut value =
-                HeaderValue::from_str(value).map_err(|_| bad(format!("{name} has a value that cannot be sent")))?;
-            value.set_sensitive(true);
-            Ok((parsed, value))
+            HeaderValue::from_str(value).map_err(|_| bad(format!("{name} has a value that cannot be sent")))?;
+            given.push(parsed.as_str().to_owned());
+            lines.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let endpoint = base_url("the endpoint", endpoint)?;
+        let no_url = || Error::Invalid { what: "the endpoint", reason: format!("must be a URL, not \"{endpoint}\"") };
+        let uri = Uri::try_from(endpoint.as_str()).map_err(|_| no_url())?;
+        let (host, secure) = (uri.host().ok_or_else(no_url)?, uri.scheme_str() == Some("https"));
+        let written = uri.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+        let own = [("host", written.as_str()), ("user-agent", AGENT), ("accept", "*/*")];
+        for (name, value) in own.into_iter().filter(|(name, _)| !given.iter().any(|given| given == name)) {
+            lines.push_str(&format!("{name}: {value}\r\n"));
+        }
+        let server = Server {
+            secure,
+            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            base: uri.path_and_query().map_or("", |path| path.as_str()).trim_end_matches('/').to_owned(),
+            given,
+            lines,
+            kept: Mutex::default(),
         };
-        let auth = auth.iter().map(header).collect::<Result<_, Error>>()?;
-        Ok(Provider { endpoint: base_url("the endpoint", endpoint)?, auth })
+        Ok(Provider { endpoint, server: Arc::new(server) })
     }
 
-    /// A connection pool of its own, which can be shut down to cut off the call that uses it.
-    pub fn agent(&self) -> Agent {
-        agent(CONNECT, None, None)
-    }
-
-    /// Makes a call.
+    /// A request as it is written to the provider: head and body.
     ///
     /// # Errors
-    /// In one sentence, why it could not be made or got no answer.
-    pub fn call(
+    /// In one sentence, when it is none that is passed on.
+    pub fn request(
         &self,
-        agent: &Agent,
         method: &str,
         path: &str,
         headers: &BTreeMap<String, String>,
-        body: Option<&RawValue>,
-    ) -> Result<Response<Body>, String> {
+        body: Option<&str>,
+    ) -> Result<Vec<u8>, String> {
         if !matches!(method, "GET" | "POST" | "DELETE") {
             return Err(format!("the method {method:?} is not passed on"));
         }
-        let mut request = Request::builder().method(method).uri(self.url(path)?);
-        for (name, value) in headers.iter().filter(|(name, _)| !self.is_auth(name)) {
-            request = request.header(name, value);
+        let (server, body) = (&*self.server, body.or((method == "POST").then_some("")));
+        let mut head = String::with_capacity(256 + path.len() + server.lines.len() + body.map_or(0, str::len));
+        head.extend([method, " ", &self.target(path)?, " HTTP/1.1\r\n", &server.lines]);
+        for (name, value) in headers.iter().filter(|(name, _)| server.takes(name)) {
+            let fine = HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok();
+            if !fine {
+                return Err("the hub asked for a header that is not passed on".into());
+            }
+            head.extend([name, ": ", value, "\r\n"]);
         }
-        for (name, value) in &self.auth {
-            request = request.header(name, value);
+        if let Some(body) = body {
+            // Writing to memory does not fail.
+            let _ = write!(head, "content-length: {}\r\n", body.len());
         }
-        let bad = |e: ureq::http::Error| format!("the request cannot be sent: {e}");
-        let sent = match body {
-            None if method == "POST" => agent.run(request.body("").map_err(bad)?),
-            None => agent.run(request.body(()).map_err(bad)?),
-            Some(body) => agent.run(request.body(body.get()).map_err(bad)?),
+        head.extend(["\r\n", body.unwrap_or_default()]);
+        Ok(head.into_bytes())
+    }
+
+    /// A connection: one that is kept and still good, or a new one. `deadline` is for all that is asked on it.
+    ///
+    /// # Errors
+    /// In one sentence, when there is none to be had.
+    pub fn connect(&self, deadline: Option<Instant>) -> Result<Call, String> {
+        let call = match self.server.kept() {
+            Some(call) => Ok(call),
+            None => self.server.dial(deadline).and_then(Call::new),
         };
-        sent.map_err(|e| format!("the provider at {} does not answer: {e}", self.endpoint))
+        let ready = call.and_then(|mut call| call.set_deadline(deadline).map(|()| call));
+        ready.map_err(|error| self.silent(&error))
     }
 
-    fn is_auth(&self, name: &str) -> bool {
-        self.auth.iter().any(|(auth, _)| auth.as_str().eq_ignore_ascii_case(name))
+    /// Asks, and shows `see` the head of the answer.
+    ///
+    /// # Errors
+    /// In one sentence, why there is no answer.
+    pub fn ask<T>(&self, call: &mut Call, request: &[u8], see: impl FnOnce(&Answer<'_>) -> T) -> Result<T, String> {
+        call.ask(request, see).map_err(|error| self.silent(&error))
     }
 
-    /// The URL of a path. A hub must not reach anything but this provider, whatever path it sends.
-    fn url(&self, path: &str) -> Result<String, String> {
+    fn silent(&self, error: &io::Error) -> String {
+        format!("the provider at {} does not answer: {error}", self.endpoint)
+    }
+
+    /// Keeps a connection for the next request, if it is good for one.
+    pub fn keep(&self, call: Call) {
+        if call.can_be_kept() {
+            self.server.lock().push((Instant::now(), call));
+        }
+    }
+
+    /// The target of a path. A hub must not reach anything but this provider, whatever path it sends.
+    fn target(&self, path: &str) -> Result<String, String> {
         let clean = path.bytes().all(|b| b.is_ascii_graphic()) && !path.contains(['\\', '#']);
         let steps_up = path
             .split(['/', '?'])
@@ -96,7 +159,44 @@ impl Provider {
         if !path.starts_with('/') || path.starts_with("//") || !clean || steps_up {
             return Err("the hub asked for a path that is not passed on".into());
         }
-        Ok(route_url(&self.endpoint, path))
+        Ok(route_url(&self.server.base, path))
+    }
+}
+
+const AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
+
+impl Server {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, Call)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a header of the hub's goes along: none that the user gave, or that concerns the connection.
+    fn takes(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        !self.given.contains(&name) && !is_hop_by_hop(&name) && !matches!(name.as_str(), "host" | "expect")
+    }
+
+    /// The connection that was used last, if it is still good. Those that nobody has needed for long are closed.
+    fn kept(&self) -> Option<Call> {
+        loop {
+            let (since, call) = {
+                let mut kept = self.lock();
+                if kept.first().is_some_and(|(since, _)| since.elapsed() > KEEP) {
+                    kept.retain(|(since, _)| since.elapsed() <= KEEP);
+                }
+                kept.pop()?
+            };
+            if since.elapsed() <= KEEP && call.is_open() {
+                return Some(call);
+            }
+        }
+    }
+
+    fn dial(&self, deadline: Option<Instant>) -> io::Result<TcpStream> {
+        let latest = Instant::now() + CONNECT;
+        let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let stream = names::connect(&self.host, self.port, deadline)?;
+        if self.secure { secured(stream, &self.host, deadline) } else { Ok(stream) }
     }
 }
 
@@ -104,17 +204,42 @@ impl Provider {
 mod tests {
     use super::*;
 
+    fn text(provider: &Provider, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String, String> {
+        let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        provider.request(method, path, &headers, None).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
     #[test]
-    fn urls_stay_within_the_provider() {
+    fn paths_stay_within_the_provider() {
         let provider = Provider::new("http://h:1/", &[]).unwrap();
-        assert_eq!(provider.url("/v1/models?x=1").unwrap(), "http://h:1/v1/models?x=1");
+        assert_eq!(provider.target("/v1/models?x=1").unwrap(), "/v1/models?x=1");
         for bad in
             ["", "x", "//evil/", "/../x", "/v1/%2E%2e/x", "/a b", "/a\r\nX: y", "@evil", "/v1/..?x", "/a#b", "/\\x"]
         {
-            assert!(provider.url(bad).is_err(), "{bad:?}");
+            assert!(provider.target(bad).is_err(), "{bad:?}");
         }
-        let versioned = Provider::new("http://h/v1/", &[]).unwrap();
-        assert_eq!(versioned.url("/v1/chat/completions").unwrap(), "http://h/v1/chat/completions");
+        let versioned = Provider::new("http://h/a/v1/", &[]).unwrap();
+        assert_eq!(versioned.target("/v1/chat/completions").unwrap(), "/a/v1/chat/completions");
+    }
+
+    #[test]
+    fn a_request_is_written_with_the_providers_own_lines() {
+        let provider = Provider::new("http://[::1]:8/", &[("Authorization".into(), "Bearer k".into())]).unwrap();
+        let agent = format!("user-agent: {AGENT}\r\naccept: */*\r\n");
+        let own = format!("Authorization: Bearer k\r\nhost: [::1]:8\r\n{agent}");
+        let hubs = [("X-Own", "1"), ("authorization", "Bearer evil"), ("Content-Length", "9"), ("Host", "evil")];
+        assert_eq!(
+            text(&provider, "GET", "/v1/x", &hubs).unwrap(),
+            format!("GET /v1/x HTTP/1.1\r\n{own}X-Own: 1\r\n\r\n")
+        );
+        let post = text(&provider, "POST", "/v1/x", &[]).unwrap();
+        assert_eq!(post, format!("POST /v1/x HTTP/1.1\r\n{own}content-length: 0\r\n\r\n"));
+        for bad in [("a b", "c"), ("a", "b\r\nc: d"), ("", "x")] {
+            assert!(text(&provider, "GET", "/v1/x", &[bad]).is_err(), "{bad:?}");
+        }
+        assert!(text(&provider, "BREW", "/v1/x", &[]).is_err());
+        let named = Provider::new("https://h", &[("Host".into(), "other".into())]).unwrap();
+        assert!(text(&named, "GET", "/", &[]).unwrap().starts_with("GET / HTTP/1.1\r\nHost: other\r\nuser-agent"));
     }
 
     #[test]

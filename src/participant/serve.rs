@@ -1,59 +1,82 @@
 //! Serving a tunnel's requests: worker threads that call the provider, and cancelling what they do.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use serde_json::value::RawValue;
-use ureq::Agent;
-use ureq::http::HeaderMap;
 
 use super::provider::Provider;
+use crate::http::{Answer, Call};
 use crate::proto::tunnel::{self, Incoming};
 use crate::proto::web::is_hop_by_hop;
-use crate::tunnel::Writer;
+use crate::tunnel::{TunnelError, Writer};
 
 /// Requests at a time. A hub that sends more is not one of ours.
 const MAX_AT_ONCE: usize = 256;
 const STACK: usize = 256 << 10;
-/// The largest piece of an answer, in bytes.
-const PIECE: usize = 16 << 10;
 
 /// A request that a worker can keep.
 struct Job {
     id: String,
-    method: String,
-    path: String,
-    headers: BTreeMap<String, String>,
-    body: Option<Box<RawValue>>,
+    /// As it is written to the provider, or why it is not.
+    request: Result<Vec<u8>, String>,
+    /// Whether asking twice does no more than asking once.
+    repeatable: bool,
     ticket: Arc<Ticket>,
 }
 
 /// What is needed to stop a request.
 #[derive(Default)]
-struct Ticket {
-    cancelled: AtomicBool,
-    /// The pool of the one connection that the request uses, once it uses one.
-    agent: Mutex<Option<Agent>>,
+struct Ticket(Mutex<Line>);
+
+/// Where a request's line to the provider stands.
+#[derive(Default)]
+enum Line {
+    /// It has none yet, or none any more.
+    #[default]
+    None,
+    /// It uses this connection.
+    Open(Arc<TcpStream>),
+    /// It was cancelled, and gets none.
+    Cancelled,
 }
 
 impl Ticket {
-    fn agent(&self) -> MutexGuard<'_, Option<Agent>> {
-        self.agent.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cancel(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
-        if let Some(agent) = self.agent().take() {
-            agent.shutdown();
+        if let Line::Open(stream) = std::mem::replace(&mut *self.lock(), Line::Cancelled) {
+            let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
+    /// Notes which connection is to be shut down; false when it is too late for that.
+    fn uses(&self, call: &Call) -> bool {
+        let mut line = self.lock();
+        let open = !matches!(*line, Line::Cancelled);
+        if open {
+            *line = Line::Open(call.stream());
+        }
+        open
+    }
+
+    /// From here on a late cancel must not shut down the next request's connection. False when it was not late.
+    fn done(&self) -> bool {
+        let mut line = self.lock();
+        let open = !matches!(*line, Line::Cancelled);
+        if open {
+            *line = Line::None;
+        }
+        open
+    }
+
     fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
+        matches!(*self.lock(), Line::Cancelled)
     }
 }
 
@@ -91,12 +114,11 @@ impl Workers {
     /// Begins a request.
     pub fn start(&self, request: Incoming<'_>) {
         let ticket = Arc::new(Ticket::default());
+        let Incoming { request_id, method, path, headers, body, .. } = request;
         let job = Job {
-            id: request.request_id.into_owned(),
-            method: request.method.into_owned(),
-            path: request.path.into_owned(),
-            headers: request.headers,
-            body: request.body.map(ToOwned::to_owned),
+            id: request_id.into_owned(),
+            request: self.shared.provider.request(&method, &path, &headers, body.map(|body| body.get())),
+            repeatable: method != "POST",
             ticket: ticket.clone(),
         };
         let full = {
@@ -148,65 +170,82 @@ impl Drop for Workers {
     }
 }
 
-/// A worker's life: one connection to the provider, used for one job after the other.
+/// A worker's life: one job after the other.
 fn work(shared: &Arc<Shared>, queue: &Receiver<Job>) {
-    let mut agent = shared.provider.agent();
+    let mut piece = Vec::new();
     while let Ok(job) = queue.recv() {
-        shared.serve(&job, &agent);
+        shared.serve(&job, &mut piece);
         shared.running().remove(&job.id);
-        // An agent that was shut down makes no more calls.
-        if job.ticket.is_cancelled() {
-            agent = shared.provider.agent();
-        }
         shared.idle.fetch_add(1, Ordering::SeqCst);
     }
 }
 
+/// Where and why a job failed.
+type Failed = (&'static str, String);
+
+fn gone(error: TunnelError) -> Failed {
+    ("tunnel", error.to_string())
+}
+
 impl Shared {
-    fn serve(&self, job: &Job, agent: &Agent) {
-        *job.ticket.agent() = Some(agent.clone());
-        if job.ticket.is_cancelled() {
-            return;
-        }
-        let result = self.call(job, agent);
-        // From here on a late cancel must not shut down the next job's connection.
-        job.ticket.agent().take();
+    fn serve(&self, job: &Job, piece: &mut Vec<u8>) {
+        let result = self.call(job, piece);
+        let cancelled = !job.ticket.done();
         if let Err((stage, message)) = result
-            && !job.ticket.is_cancelled()
+            && !cancelled
         {
             self.fail(&job.id, stage, &message);
         }
     }
 
     /// One call, its answer sent piece by piece. Once it is cancelled nothing more is said of it.
-    fn call(&self, job: &Job, agent: &Agent) -> Result<(), (&'static str, String)> {
-        let answer = self.provider.call(agent, &job.method, &job.path, &job.headers, job.body.as_deref());
-        let answer = answer.map_err(|reason| ("connect", reason))?;
-        let gone = |e: crate::tunnel::TunnelError| ("tunnel", e.to_string());
+    fn call(&self, job: &Job, piece: &mut Vec<u8>) -> Result<(), Failed> {
+        let request = job.request.as_ref().map_err(|reason| ("connect", reason.clone()))?;
+        let (mut call, start) = self.ask(job, request).map_err(|reason| ("connect", reason))?;
         if job.ticket.is_cancelled() {
             return Ok(());
         }
-        let headers = passed_on(answer.headers());
-        self.writer.text(&tunnel::encode_start(&job.id, answer.status().as_u16(), &headers)).map_err(gone)?;
-        let mut body = answer.into_body().into_reader();
-        let mut piece = vec![0; PIECE];
+        self.writer.text(&start).map_err(gone)?;
         loop {
-            let read =
-                body.read(&mut piece).map_err(|e| ("stream", format!("the provider's answer broke off: {e}")))?;
+            piece.clear();
+            let over = call.read(piece).map_err(|e| ("stream", format!("the provider's answer broke off: {e}")))?;
             if job.ticket.is_cancelled() {
                 return Ok(());
             }
-            if read == 0 {
+            if !piece.is_empty() {
+                self.send_chunk(&job.id, piece).map_err(gone)?;
+            }
+            if over {
                 break;
             }
-            self.send_chunk(&job.id, &piece[..read]).map_err(gone)?;
         }
+        if !job.ticket.done() {
+            return Ok(());
+        }
+        self.provider.keep(call);
         // The watcher of the end may send the next request at once: this worker must be found free by then.
         self.running().remove(&job.id);
         self.writer.text(tunnel::encode_end(&job.id).as_bytes()).map_err(gone)
     }
 
-    fn send_chunk(&self, id: &str, bytes: &[u8]) -> Result<(), crate::tunnel::TunnelError> {
+    /// A connection on which the request has been answered, and the message that says how.
+    fn ask(&self, job: &Job, request: &[u8]) -> Result<(Call, Vec<u8>), String> {
+        loop {
+            let mut call = self.provider.connect(None)?;
+            if !job.ticket.uses(&call) {
+                return Err("the request was cancelled".into());
+            }
+            let start = |answer: &Answer<'_>| tunnel::encode_start(&job.id, answer.status, &passed_on(answer));
+            match self.provider.ask(&mut call, request, start) {
+                Ok(start) => return Ok((call, start)),
+                // The provider may have closed a kept connection just before the request was there.
+                Err(_) if call.was_kept() && !call.heard() && job.repeatable && !job.ticket.is_cancelled() => {}
+                Err(reason) => return Err(reason),
+            }
+        }
+    }
+
+    fn send_chunk(&self, id: &str, bytes: &[u8]) -> Result<(), TunnelError> {
         match tunnel::binary_head(id).filter(|_| self.binary) {
             Some(head) => self.writer.binary(&[&head, bytes]),
             None => self.writer.text(tunnel::encode_chunk(id, bytes).as_bytes()),
@@ -220,7 +259,8 @@ impl Shared {
 }
 
 /// The provider's headers without those of its own connection and of its body's framing.
-fn passed_on(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let kept = headers.iter().filter(|(name, _)| !is_hop_by_hop(name.as_str()));
-    kept.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
+fn passed_on(answer: &Answer<'_>) -> BTreeMap<String, String> {
+    let lines = answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let kept = lines.filter(|(name, _)| !is_hop_by_hop(name));
+    kept.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
 }

@@ -8,5 +8,6 @@ mod tls;
 
 pub use mux::{LostReason, Pending, Piece, Routed, Router};
 pub use socket::{
-    ConnectError, Connected, HandshakeError, Incoming, Limits, Reader, TunnelError, Writer, accept, connect, serve,
+    ConnectError, Connected, HandshakeError, Incoming, Limits, Reader, TunnelError, Writer, accept, connect, secured,
+    serve,
 };

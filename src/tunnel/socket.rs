@@ -230,20 +230,16 @@ fn dial(uri: &tungstenite::http::Uri, deadline: Instant) -> Result<TcpStream, Co
     let host = uri.host().ok_or_else(|| ConnectError::Url("it names no host".into()))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let addresses = crate::names::addresses(host, port).map_err(ConnectError::Io)?;
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        let left = remaining(deadline).map_err(ConnectError::Io)?;
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) if secure => return secured(stream, host, deadline).map_err(ConnectError::Io),
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(ConnectError::Io(last))
+    let stream = crate::names::connect(host, port, deadline);
+    let ready = stream.and_then(|stream| if secure { secured(stream, host, deadline) } else { Ok(stream) });
+    ready.map_err(ConnectError::Io)
 }
 
-fn secured(stream: TcpStream, host: &str, deadline: Instant) -> io::Result<TcpStream> {
+/// A plain socket in place of a connection to a server that speaks TLS, once they have agreed on it.
+///
+/// # Errors
+/// When they don't, or not in time.
+pub fn secured(stream: TcpStream, host: &str, deadline: Instant) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(remaining(deadline)?))?;
     stream.set_write_timeout(Some(remaining(deadline)?))?;

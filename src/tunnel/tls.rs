@@ -1,6 +1,7 @@
-//! TLS under a tunnel, for hubs behind a proxy that speaks it.
+//! TLS under a tunnel, for hubs behind a proxy that speaks it, and under the calls to a provider that does.
 //!
-//! A tunnel reads and writes one socket from two threads, which a TLS session can't. So two pumps stand between the
+//! A tunnel reads and writes one socket from two threads, and a call is stopped by whoever shuts its socket down, which a
+//! TLS session can't. So two pumps stand between the
 //! encrypted socket and a local one, which the tunnel then has to itself.
 
 use std::io::{self, Read, Write};

@@ -1,0 +1,394 @@
+//! Calls to a server: a connection that is kept, one request after the other, each answer read piece by piece. Which
+//! server, how it is reached, and what is asked of it, its callers know.
+
+use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::chunked::Decoder;
+
+/// What is read at a time, in bytes, and so the most that an answer's piece holds.
+const BUFFER: usize = 16 << 10;
+/// The longest head of an answer, in bytes, and the most lines in it.
+const MAX_HEAD: usize = 64 << 10;
+const MAX_LINES: usize = 128;
+
+/// A connection to a server.
+pub struct Call {
+    stream: Arc<TcpStream>,
+    /// Read and not yet used: `from..to` of it.
+    buffer: Vec<u8>,
+    from: usize,
+    to: usize,
+    body: Body,
+    /// Requests sent on it.
+    asked: u32,
+    /// Whether something of the answer has come.
+    heard: bool,
+    /// Whether the connection can serve another request once the answer is over.
+    keep: bool,
+    /// When the server must have said all; for ever where it is `None`.
+    deadline: Option<Instant>,
+}
+
+/// Where an answer's body stands.
+enum Body {
+    Length(u64),
+    Chunked(Decoder),
+    /// Until the server closes the connection.
+    Close,
+    Over,
+}
+
+/// An answer's head as it was written.
+pub struct Answer<'a> {
+    /// HTTP status, 200 to 599.
+    pub status: u16,
+    lines: &'a [httparse::Header<'a>],
+}
+
+impl<'a> Answer<'a> {
+    /// Names and values, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.lines.iter().map(|line| (line.name, line.value))
+    }
+}
+
+impl Call {
+    /// A connection that has just been opened.
+    ///
+    /// # Errors
+    /// When the socket can't be set up.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(None)?;
+        let stream = Arc::new(stream);
+        let (buffer, body) = (vec![0; BUFFER], Body::Over);
+        Ok(Call { stream, buffer, from: 0, to: 0, body, asked: 0, heard: false, keep: true, deadline: None })
+    }
+
+    /// The socket: whoever shuts it down ends the call.
+    pub fn stream(&self) -> Arc<TcpStream> {
+        self.stream.clone()
+    }
+
+    /// When the server must have said all of its next answers.
+    ///
+    /// # Errors
+    /// When that moment is over.
+    pub fn set_deadline(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        if self.deadline != deadline {
+            self.deadline = deadline;
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            self.stream.set_write_timeout(left)?;
+            self.stream.set_read_timeout(left)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the server has left a connection alone that waits for a request. Anything that it says unasked, and be it
+    /// its end, makes the connection useless.
+    pub fn is_open(&self) -> bool {
+        if self.stream.set_nonblocking(true).is_err() {
+            return false;
+        }
+        let seen = self.stream.peek(&mut [0]);
+        let quiet = matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
+        quiet && self.stream.set_nonblocking(false).is_ok()
+    }
+
+    /// Whether it has served a request before the latest one.
+    pub fn was_kept(&self) -> bool {
+        self.asked > 1
+    }
+
+    /// Whether something of the latest request's answer has come.
+    pub fn heard(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether the answer is over and another request can be sent.
+    pub fn can_be_kept(&self) -> bool {
+        self.keep && matches!(self.body, Body::Over) && self.from == self.to
+    }
+
+    /// Sends a request, head and body, and waits for the answer's head, which `see` is shown.
+    ///
+    /// # Errors
+    /// When it can't be sent, nothing comes, or what comes is no answer.
+    pub fn ask<T>(&mut self, request: &[u8], see: impl FnOnce(&Answer<'_>) -> T) -> io::Result<T> {
+        self.heard = false;
+        self.asked = self.asked.saturating_add(1);
+        let sent = (&*self.stream).write_all(request);
+        // A server that refuses a request before it has read all of it may have said why.
+        self.answer(see).map_err(|error| sent.err().unwrap_or(error))
+    }
+
+    fn answer<T>(&mut self, see: impl FnOnce(&Answer<'_>) -> T) -> io::Result<T> {
+        let mut see = Some(see);
+        loop {
+            let mut shown = None;
+            let show = |answer: &Answer<'_>| shown = see.take().map(|see| see(answer));
+            if let Some(head) = read_head(&self.buffer[self.from..self.to], show)? {
+                self.from += head.length;
+                // An interim answer is not shown, and followed by another one.
+                let Some(shown) = shown else { continue };
+                (self.body, self.keep) = (head.body, head.keep);
+                return Ok(shown);
+            }
+            if self.more()? == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the connection was closed without an answer",
+                ));
+            }
+        }
+    }
+
+    /// Adds the next piece of the body to `out`: what is there, or what comes next. True when the body is over.
+    ///
+    /// # Errors
+    /// When it breaks off, or its framing is broken.
+    pub fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let before = out.len();
+        loop {
+            let ready = &self.buffer[self.from..self.to];
+            let used = match &mut self.body {
+                Body::Over => return Ok(true),
+                Body::Close => take(ready, u64::MAX, out),
+                Body::Length(left) => {
+                    let used = take(ready, *left, out);
+                    *left -= used as u64;
+                    used
+                }
+                Body::Chunked(decoder) => {
+                    decoder.decode(ready, out).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.0))?
+                }
+            };
+            self.from += used;
+            if matches!(&self.body, Body::Length(0)) || matches!(&self.body, Body::Chunked(d) if d.is_done()) {
+                self.body = Body::Over;
+                return Ok(true);
+            }
+            if out.len() > before {
+                return Ok(false);
+            }
+            if self.more()? == 0 {
+                if matches!(self.body, Body::Close) {
+                    self.body = Body::Over;
+                    return Ok(true);
+                }
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed too early"));
+            }
+        }
+    }
+
+    /// Reads more behind what is there; 0 at the end of the stream.
+    fn more(&mut self) -> io::Result<usize> {
+        if self.from == self.to {
+            (self.from, self.to) = (0, 0);
+        } else if self.to == self.buffer.len() {
+            self.buffer.copy_within(self.from..self.to, 0);
+            (self.from, self.to) = (0, self.to - self.from);
+            // Only a head is kept whole while it comes.
+            if self.to == self.buffer.len() {
+                self.buffer.resize(self.to * 2, 0);
+            }
+        }
+        if let Some(deadline) = self.deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left))?;
+        }
+        loop {
+            match (&*self.stream).read(&mut self.buffer[self.to..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(read) => {
+                    self.to += read;
+                    self.heard |= read > 0;
+                    return Ok(read);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Call {
+    /// The socket may be held by somebody who could have wanted to stop the call.
+    fn drop(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn take(ready: &[u8], most: u64, out: &mut Vec<u8>) -> usize {
+    let used = usize::try_from(most).unwrap_or(usize::MAX).min(ready.len());
+    out.extend_from_slice(&ready[..used]);
+    used
+}
+
+/// What an answer's head says of what follows it.
+struct Head {
+    /// In bytes, blank line included.
+    length: usize,
+    body: Body,
+    keep: bool,
+}
+
+fn broken(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+/// Reads a head, if it is whole (RFC 9112, section 6.3), and shows it unless it is interim.
+fn read_head(bytes: &[u8], show: impl FnOnce(&Answer<'_>)) -> io::Result<Option<Head>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
+    let mut answer = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut lines);
+    let length = match parsed {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+        Ok(httparse::Status::Partial) => return Err(broken("the answer's head is too long")),
+        Err(error) => return Err(broken(&format!("the answer is no HTTP: {error}"))),
+    };
+    let status = answer.code.unwrap_or_default();
+    if status == 101 || !(100..600).contains(&status) {
+        return Err(broken(&format!("the answer has the status {status}")));
+    }
+    if status >= 200 {
+        show(&Answer { status, lines: answer.headers });
+    }
+    let body = framing(status, answer.headers)?;
+    let keep = keeps_alive(answer.version == Some(1), answer.headers) && !matches!(body, Body::Close);
+    Ok(Some(Head { length, body, keep }))
+}
+
+fn values<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'h [u8]> {
+    let items = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+    items.flat_map(|header| header.value.split(|b| *b == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<Body> {
+    if status < 200 || matches!(status, 204 | 304) {
+        return Ok(Body::Over);
+    }
+    let mut codings = values(headers, "transfer-encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+    match (codings.next(), codings.next()) {
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => return Ok(Body::Chunked(Decoder::new())),
+        (None, _) => {}
+        _ => return Err(broken("the answer's Transfer-Encoding is not chunked")),
+    }
+    let mut lengths = values(headers, "content-length");
+    let Some(length) = lengths.next() else { return Ok(Body::Close) };
+    let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit) && lengths.all(|other| other == length);
+    let parsed = std::str::from_utf8(length).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+    match parsed {
+        Some(0) => Ok(Body::Over),
+        Some(length) => Ok(Body::Length(length)),
+        None => Err(broken("the answer's Content-Length is no number")),
+    }
+}
+
+fn keeps_alive(http11: bool, headers: &[httparse::Header<'_>]) -> bool {
+    let says = |what: &[u8]| values(headers, "connection").any(|token| token.eq_ignore_ascii_case(what));
+    // Two framings: whatever follows is not to be trusted.
+    let doubtful =
+        values(headers, "transfer-encoding").next().is_some() && values(headers, "content-length").next().is_some();
+    !doubtful && if http11 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    /// What becomes of an answer that a server writes in these pieces before it closes: status, body, and whether the
+    /// connection could have been kept.
+    fn told(pieces: &[&str]) -> io::Result<(u16, String, bool)> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut call = Call::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut request = [0; 4];
+                server.read_exact(&mut request).unwrap();
+                for piece in pieces {
+                    // A client that has heard enough may be gone.
+                    let _ = server.write_all(piece.as_bytes());
+                }
+            });
+            let status = call.ask(b"GET ", |answer| answer.status)?;
+            let mut body = Vec::new();
+            while !call.read(&mut body)? {}
+            Ok((status, String::from_utf8(body).unwrap(), call.can_be_kept()))
+        })
+    }
+
+    fn fine(status: u16, body: &str, keep: bool) -> Option<(u16, String, bool)> {
+        Some((status, body.to_owned(), keep))
+    }
+
+    #[test]
+    fn answers_end_as_they_say() {
+        let ok = "HTTP/1.1 200 OK\r\n";
+        let tell = |head: &str, body: &str| told(&[ok, head, "\r\n", body]).ok();
+        assert_eq!(tell("Content-Length: 2\r\n", "ab"), fine(200, "ab", true));
+        assert_eq!(tell("Content-Length: 2, 2\r\nConnection: x, Close\r\n", "ab"), fine(200, "ab", false));
+        assert_eq!(tell("Transfer-Encoding: chunked\r\n", "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"), fine(200, "abc", true));
+        assert_eq!(tell("X: y\r\n", "until the end"), fine(200, "until the end", false));
+        assert_eq!(tell("Content-Length: 2\r\n", "abc"), fine(200, "ab", false), "something follows");
+        let both = tell("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", "1\r\na\r\n0\r\n\r\n");
+        assert_eq!(both, fine(200, "a", false));
+        assert_eq!(told(&["HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na"]).ok(), fine(200, "a", false));
+        assert_eq!(told(&["HTTP/1.1 204 No\r\n\r\n"]).ok(), fine(204, "", true));
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
+        assert_eq!(told(&[early, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"]).ok(), fine(404, "", true));
+    }
+
+    #[test]
+    fn answers_that_break_off_or_are_none_fail() {
+        for bad in [
+            "",
+            "HTTP/1.1 200",
+            "nonsense\r\n\r\n",
+            "HTTP/1.1 101 Switching\r\n\r\n",
+            "HTTP/1.1 999 X\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        ] {
+            assert!(told(&[bad]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_may_be_long_but_not_without_end() {
+        let line = format!("X: {}\r\n", "y".repeat(20_000));
+        let head = |lines: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{}\r\na", line.repeat(lines));
+        assert_eq!(told(&[&head(2)]).ok(), fine(200, "a", true));
+        assert!(told(&[&head(5)]).is_err());
+    }
+
+    #[test]
+    fn a_kept_connection_is_looked_at_before_it_is_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let call = Call::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        assert!(call.is_open());
+        server.write_all(b"HTTP/1.1 408 Too late\r\n\r\n").unwrap();
+        while call.is_open() {
+            thread::yield_now();
+        }
+    }
+}
