@@ -1,9 +1,12 @@
-//! The v1 management plane: what rooms and participants look like in JSON, the envelope, and the error codes.
+//! The v1 management plane: what rooms and participants look like in JSON.
 //!
-//! Shapes only. What makes a value valid is `state`'s business, and which route answers with which shape is `hub`'s.
+//! Shapes only. What makes a value valid is `state`'s business, which route answers with which shape is `hub`'s, and what
+//! stands around every answer is in `envelope`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
+
+pub use super::envelope::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 
 /// How often a participant tells the hub that it is alive, in seconds (both planes, and tunnel pings).
 pub const HEARTBEAT_SECS: u64 = 10;
@@ -21,104 +24,6 @@ pub const ROOM_PASSWORD: &str = "X-Gambi-Room-Password";
 pub const DEFAULT_HUB: &str = "http://localhost:3000";
 /// Where a provider is looked for when nobody says.
 pub const DEFAULT_ENDPOINT: &str = "http://localhost:11434";
-
-/// A successful v1 answer: `{"data": ..., "meta": {"requestId": ...}}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Envelope<T> {
-    /// What was asked for.
-    pub data: T,
-    /// About the answer itself.
-    pub meta: Meta,
-}
-
-/// A failed v1 answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ErrorEnvelope {
-    /// What went wrong.
-    pub error: ErrorBody,
-    /// About the answer itself.
-    pub meta: Meta,
-}
-
-/// The `meta` of every v1 answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Meta {
-    /// A fresh UUID for every request.
-    pub request_id: String,
-}
-
-/// The `error` of a failed v1 answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    /// One of the plane's codes.
-    pub code: ErrorCode,
-    /// One sentence for a person.
-    pub message: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// Machine-readable particulars, such as the field that is wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<Value>,
-}
-
-/// The codes that errors of the v1 and the inference plane carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[non_exhaustive]
-pub enum ErrorCode {
-    /// No room has that code.
-    RoomNotFound,
-    /// The room has no such participant.
-    ParticipantNotFound,
-    /// No participant that is up serves the model.
-    ModelNotFound,
-    /// The request itself is wrong.
-    InvalidRequest,
-    /// The room's password is missing or wrong.
-    InvalidPassword,
-    /// The participant id is taken in a way that does not allow the change.
-    ParticipantConflict,
-    /// The participant is working on as many requests as it takes.
-    ParticipantBusy,
-    /// The participant is registered, but its tunnel is not open.
-    ParticipantTunnelNotConnected,
-    /// The provider could not be reached.
-    EndpointNotReachable,
-    /// The hub itself failed.
-    InternalError,
-}
-
-impl ErrorCode {
-    /// The HTTP status that goes with the code where no rule says otherwise (WIRE.md, "v1 management plane").
-    pub fn status(self) -> u16 {
-        match self {
-            ErrorCode::RoomNotFound | ErrorCode::ParticipantNotFound | ErrorCode::ModelNotFound => 404,
-            ErrorCode::InvalidRequest => 400,
-            ErrorCode::InvalidPassword => 401,
-            ErrorCode::ParticipantConflict | ErrorCode::ParticipantBusy => 409,
-            ErrorCode::ParticipantTunnelNotConnected | ErrorCode::EndpointNotReachable => 503,
-            ErrorCode::InternalError => 500,
-        }
-    }
-
-    /// The code as it is spelled on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ErrorCode::RoomNotFound => "ROOM_NOT_FOUND",
-            ErrorCode::ParticipantNotFound => "PARTICIPANT_NOT_FOUND",
-            ErrorCode::ModelNotFound => "MODEL_NOT_FOUND",
-            ErrorCode::InvalidRequest => "INVALID_REQUEST",
-            ErrorCode::InvalidPassword => "INVALID_PASSWORD",
-            ErrorCode::ParticipantConflict => "PARTICIPANT_CONFLICT",
-            ErrorCode::ParticipantBusy => "PARTICIPANT_BUSY",
-            ErrorCode::ParticipantTunnelNotConnected => "PARTICIPANT_TUNNEL_NOT_CONNECTED",
-            ErrorCode::EndpointNotReachable => "ENDPOINT_NOT_REACHABLE",
-            ErrorCode::InternalError => "INTERNAL_ERROR",
-        }
-    }
-}
 
 /// Generation settings of a room (`defaults`) or a participant (`config`), as they are sent to the hub.
 ///
@@ -504,24 +409,6 @@ pub fn uuid_of(mut bytes: [u8; 16]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn error_codes_are_spelled_the_same_both_ways() {
-        for code in [
-            ErrorCode::RoomNotFound,
-            ErrorCode::ParticipantNotFound,
-            ErrorCode::ModelNotFound,
-            ErrorCode::InvalidRequest,
-            ErrorCode::InvalidPassword,
-            ErrorCode::ParticipantConflict,
-            ErrorCode::ParticipantBusy,
-            ErrorCode::ParticipantTunnelNotConnected,
-            ErrorCode::EndpointNotReachable,
-            ErrorCode::InternalError,
-        ] {
-            assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
-        }
-    }
 
     #[test]
     fn a_config_keeps_its_numbers_as_written() {

@@ -1,8 +1,11 @@
 //! Responses requests for providers that only speak Chat Completions, and their answers back (WIRE.md, "Responses on a
 //! chat-only provider"). State machines over events: no I/O, no clock, no randomness.
 
+mod items;
 mod request;
+mod skeleton;
 mod stream;
 
 pub use request::to_chat;
-pub use stream::{Answer, Skeleton};
+pub use skeleton::Skeleton;
+pub use stream::Answer;
