@@ -145,6 +145,18 @@ static TRUSTED_PROXY: Flag = value(
     "ADDRESS",
     "Believe the X-Forwarded headers of this address or range; may be repeated",
 );
+static LOG_FORMAT: Flag = value(
+    "log-format",
+    None,
+    "text|json",
+    "How the log's lines are written, on stderr [GAMBI_LOG_FORMAT; default text]",
+);
+static LOG_LEVEL: Flag = value(
+    "log-level",
+    None,
+    "off|error|warn|info|debug",
+    "How much is logged; a line for each request from info on [GAMBI_LOG_LEVEL; default info]",
+);
 static OFFLINE_TTL: Flag = value(
     "offline-ttl",
     None,
@@ -247,6 +259,8 @@ static SERVE: &[&Flag] = &[
     &FIRST_BYTE_TIMEOUT,
     &ANSWER_TIMEOUT,
     &DRAIN_TIMEOUT,
+    &LOG_FORMAT,
+    &LOG_LEVEL,
     &DRY_RUN,
 ];
 static JOIN: &[&Flag] = &[

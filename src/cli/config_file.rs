@@ -35,7 +35,7 @@ pub struct Environment {
 
 /// The part of an [`Environment`] that is for `hub serve`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Serve {
     /// Address to listen on.
     pub host: Option<String>,
@@ -43,6 +43,10 @@ pub struct Serve {
     pub port: Option<u16>,
     /// Whether to announce the hub.
     pub mdns: Option<bool>,
+    /// How the log's lines are written.
+    pub log_format: Option<String>,
+    /// How much is logged.
+    pub log_level: Option<String>,
 }
 
 /// Where the file is (XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` does not count).

@@ -237,6 +237,29 @@ impl<'v> Context<'v> {
         }
     }
 
+    /// A choice by its flag, else by an environment variable, else as the config file states it.
+    ///
+    /// # Errors
+    /// Names where it is wrong and what it must be.
+    pub fn chosen<T>(
+        &self,
+        flag: &str,
+        variable: &str,
+        stated: Option<&str>,
+        parse: impl Fn(&str) -> Option<T>,
+        must_be: &str,
+    ) -> Result<Option<T>, Failure> {
+        let (place, text) = if let Some(text) = self.value(flag) {
+            (format!("--{flag}"), Some(text.to_owned()))
+        } else if let Some(text) = self.variable(variable) {
+            (variable.to_owned(), Some(text))
+        } else {
+            (format!("the config file's value for --{flag}"), stated.map(str::to_owned))
+        };
+        let wrong = |text: &str| Failure::usage(format!("{place} must be {must_be}, not \"{text}\""));
+        text.map(|text| parse(&text).ok_or_else(|| wrong(&text))).transpose()
+    }
+
     /// A flag's value as a port.
     ///
     /// # Errors

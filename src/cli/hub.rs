@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use gambi::hub::{DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Patience, RoomPassword};
+use gambi::hub::{
+    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, LogFormat, LogLevel, Patience, RoomPassword,
+};
 use gambi::state::config::parse_config;
 
 use super::context::Context;
@@ -84,8 +86,23 @@ fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         },
         registry_memory: registry_memory.unwrap_or(standard.registry_memory),
         rooms: rooms(context)?,
+        log: Some(Log::to_stderr().level(log_level(context)?).format(log_format(context)?)),
         ..standard
     })
+}
+
+fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
+    let stated = context.environment.serve.log_format.as_deref();
+    let format = context.chosen("log-format", "GAMBI_LOG_FORMAT", stated, LogFormat::named, "text or json")?;
+    Ok(format.unwrap_or(LogFormat::Text))
+}
+
+/// `--quiet` leaves errors only, unless a level is asked for.
+fn log_level(context: &Context<'_>) -> Result<LogLevel, Failure> {
+    let stated = context.environment.serve.log_level.as_deref();
+    let must_be = "off, error, warn, info or debug";
+    let level = context.chosen("log-level", "GAMBI_LOG_LEVEL", stated, LogLevel::named, must_be)?;
+    Ok(level.unwrap_or(if context.has("quiet") { LogLevel::Error } else { LogLevel::Info }))
 }
 
 fn direct(text: &str) -> Option<DirectPolicy> {
@@ -194,6 +211,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
         "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict,
         "dashboard": options.dashboard, "knownAs": options.known_as,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
+        "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
         "roomTtlMs": options.room_ttl.map(millis), "emptyRoomTtlMs": options.empty_room_ttl.map(millis),
         "offlineTtlMs": options.offline_ttl.map(millis),

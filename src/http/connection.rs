@@ -1,7 +1,7 @@
 //! One connection: what has been read ahead, writes with a deadline, and the loop over its requests.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,6 +46,8 @@ pub struct Connection {
     timeout: Option<Duration>,
     /// Whether it may serve another request.
     pub(super) usable: bool,
+    /// Bytes written since the request began.
+    pub(super) written: u64,
 }
 
 /// Why no head came.
@@ -60,7 +62,7 @@ impl Connection {
     pub(super) fn new(stream: Arc<TcpStream>, site: Arc<Site>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(site.limits.write))?;
-        Ok(Connection { stream, site, ahead: Vec::new(), out: Vec::new(), timeout: None, usable: true })
+        Ok(Connection { stream, site, ahead: Vec::new(), out: Vec::new(), timeout: None, usable: true, written: 0 })
     }
 
     /// Serves requests until the connection is over. `seat` tells whether one is under way.
@@ -76,6 +78,7 @@ impl Connection {
                 Err(NoHead::Quiet) => return,
                 Err(NoHead::Refused(error)) => {
                     seat.work();
+                    handler.refused(error.status, self.peer());
                     self.refuse(error.status, error.reason);
                     return self.linger();
                 }
@@ -181,6 +184,7 @@ impl Connection {
 
     /// Writes all pieces, at once where the system takes them so, within the deadline of one write.
     pub(super) fn write_all(&mut self, pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.written += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let written = write_all(&self.stream, pieces, self.site.limits.write);
         self.usable &= written.is_ok();
         written
@@ -201,6 +205,11 @@ impl Connection {
             Ok(_) => restored.is_err(),
             Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         }
+    }
+
+    /// Who is at the other end, unless the client has gone already.
+    pub(super) fn peer(&self) -> Option<IpAddr> {
+        self.stream.peer_addr().ok().map(|address| address.ip().to_canonical())
     }
 
     /// An answer of the front's own, after which the connection is closed.

@@ -12,6 +12,7 @@ use super::budget::Share;
 use super::chunked::{Decoder, Malformed};
 use super::connection::{Connection, KEEP_BUFFER, is_timeout};
 use super::head::{Framing, Head};
+use super::notes::{Note, Notes};
 
 /// How much of a body that nobody read is read away to keep the connection.
 const DRAIN: u64 = 64 << 10;
@@ -75,7 +76,11 @@ pub struct Exchange<'c> {
     head: Head,
     body: Body,
     extra: Vec<(String, String)>,
-    answered: bool,
+    /// Of the answer, once it has begun.
+    status: Option<u16>,
+    /// Names the request to whoever asks about it.
+    id: String,
+    notes: Notes,
     /// Whether a `100 Continue` is still owed.
     continue_owed: bool,
     /// Memory that its body takes, until the exchange is over: what was read of it may be in use for as long.
@@ -92,7 +97,9 @@ impl<'c> Exchange<'c> {
         let continue_owed = head.expects_continue && !matches!(body, Body::Done);
         connection.usable &= head.keep_alive;
         let share = connection.site.bodies.share();
-        Exchange { connection, head, body, extra: Vec::new(), answered: false, continue_owed, share }
+        connection.written = 0;
+        let (extra, id, notes) = (Vec::new(), String::new(), Notes::default());
+        Exchange { connection, head, body, extra, status: None, id, notes, continue_owed, share }
     }
 
     /// The request's method.
@@ -130,7 +137,37 @@ impl<'c> Exchange<'c> {
 
     /// Whether an answer has begun.
     pub fn answered(&self) -> bool {
-        self.answered
+        self.status.is_some()
+    }
+
+    /// The answer's status, once it has begun.
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// Bytes that the client has been sent, heads included.
+    pub fn bytes(&self) -> u64 {
+        self.connection.written
+    }
+
+    /// Names the request.
+    pub fn set_id(&mut self, id: String) {
+        self.id = id;
+    }
+
+    /// The request's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Notes something, for whoever tells of the request when it is over.
+    pub fn note(&mut self, name: &'static str, note: impl Into<Note>) {
+        self.notes.set(name, note.into());
+    }
+
+    /// What was noted under a name.
+    pub fn noted(&self, name: &str) -> Option<&Note> {
+        self.notes.get(name)
     }
 
     /// Adds a header to whatever answer follows.
@@ -260,7 +297,7 @@ impl<'c> Exchange<'c> {
     /// # Errors
     /// When the client can't be written to.
     pub fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> io::Result<()> {
-        self.answered = true;
+        self.status = Some(status);
         let extra = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let lines = headers.iter().copied().chain(extra).filter_map(|(name, value)| header(name, value)).collect();
         let response =
@@ -312,7 +349,7 @@ impl<'c> Exchange<'c> {
     /// # Errors
     /// When the client can't be written to.
     pub fn stream(&mut self, status: u16, headers: &[(&str, &str)]) -> io::Result<StreamBody<'_>> {
-        self.answered = true;
+        self.status = Some(status);
         let chunked = self.head.http11;
         self.connection.usable &= chunked;
         let mut out = self.head_lines(status, headers);
@@ -331,7 +368,7 @@ impl<'c> Exchange<'c> {
     /// Gives the socket away, with what was read behind the head, and the `101 Switching Protocols` that its new owner
     /// has to send. The connection serves no other request.
     pub fn upgrade(&mut self, headers: &[(&str, &str)]) -> Upgrade {
-        self.answered = true;
+        self.status = Some(101);
         self.connection.usable = false;
         self.body = Body::Done;
         let mut head = self.head_lines(101, headers);

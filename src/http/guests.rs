@@ -24,6 +24,21 @@ struct Inner {
     guests: HashMap<u64, Guest>,
     /// How many each network has.
     counts: HashMap<IpAddr, usize>,
+    /// Those that ever had a seat.
+    seated: u64,
+    /// Those that had to give it up.
+    evicted: u64,
+}
+
+/// How many guests there are, and were.
+#[derive(Debug, Clone, Copy)]
+pub struct Count {
+    /// Here now.
+    pub here: usize,
+    /// That ever had a seat.
+    pub seated: u64,
+    /// That had to give it up to a newcomer.
+    pub evicted: u64,
 }
 
 struct Guest {
@@ -110,6 +125,12 @@ impl Guests {
         self.lock().guests.len()
     }
 
+    /// How many there are, and were.
+    pub fn count(&self) -> Count {
+        let inner = self.lock();
+        Count { here: inner.guests.len(), seated: inner.seated, evicted: inner.evicted }
+    }
+
     /// Gives a newcomer a seat, if need be one that somebody idle had.
     pub fn admit(&self, number: u64, address: IpAddr, stream: &Arc<TcpStream>, start: Instant) -> Admission {
         let network = network_of(address);
@@ -129,6 +150,7 @@ impl Guests {
             }
         }
         let seat = Arc::new(Seat::new(start));
+        inner.seated += 1;
         *inner.counts.entry(network).or_insert(0) += 1;
         inner.guests.insert(number, Guest { stream: stream.clone(), network, seat: seat.clone() });
         Admission::Seat(seat)
@@ -189,6 +211,7 @@ impl Inner {
     }
 
     fn evict(&mut self, number: u64) {
+        self.evicted += 1;
         if let Some(guest) = self.guests.get(&number) {
             let _ = guest.stream.shutdown(Shutdown::Both);
         }

@@ -26,6 +26,7 @@ pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
     site: Site,
+    guests: Arc<Guests>,
 }
 
 /// A listener that serves.
@@ -38,7 +39,7 @@ pub struct Running {
 /// What the accept thread and all connections share.
 struct House {
     site: Arc<Site>,
-    guests: Guests,
+    guests: Arc<Guests>,
     refusing: AtomicUsize,
     /// What the guests' clocks count from.
     start: Instant,
@@ -53,8 +54,9 @@ impl Listener {
         let socket = TcpListener::bind(addr)?;
         let addr = socket.local_addr()?;
         let bodies = Budget::new(limits.body_memory);
+        let guests = Arc::new(Guests::new(limits.connections));
         let site = Site { limits, stopping: AtomicBool::new(false), bodies, headers: Vec::new() };
-        Ok(Listener { socket, addr, site })
+        Ok(Listener { socket, addr, site, guests })
     }
 
     /// Headers for answers that no handler makes, such as 431.
@@ -69,12 +71,17 @@ impl Listener {
         self.addr
     }
 
+    /// Whoever is connected, now and later.
+    pub fn guests(&self) -> Arc<Guests> {
+        self.guests.clone()
+    }
+
     /// Serves from now on.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(self, handler: Arc<dyn Handler>) -> io::Result<Running> {
-        let guests = Guests::new(self.site.limits.connections);
+        let guests = self.guests;
         let house = House { site: Arc::new(self.site), guests, refusing: AtomicUsize::new(0), start: Instant::now() };
         let house = Arc::new(house);
         let (mine, socket) = (house.clone(), self.socket);
@@ -111,7 +118,10 @@ impl House {
                 Admission::Seat(seat) => break seat,
                 // All places are taken: whoever comes next waits in the system's queue meanwhile.
                 Admission::Wait(time) if !self.stopping() => thread::sleep(time),
-                Admission::Wait(_) | Admission::Full => return self.turn_away(stream),
+                Admission::Wait(_) | Admission::Full => {
+                    handler.refused(503, Some(address.to_canonical()));
+                    return self.turn_away(stream);
+                }
             }
         };
         let leave = Leave { house: self.clone(), number };

@@ -12,16 +12,19 @@ mod exchange;
 mod guests;
 mod head;
 mod listener;
+mod notes;
 #[cfg(test)]
 mod properties;
 
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub use call::{Answer, Call};
 pub use exchange::{BodyError, Exchange, StreamBody, Upgrade};
-pub use guests::network_of;
+pub use guests::{Guests, network_of};
 pub use listener::{Listener, Running};
+pub use notes::Note;
 pub use tiny_http::Method;
 
 /// What a connection may cost.
@@ -71,4 +74,7 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     /// When the connection is broken; it is closed then.
     fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()>;
+
+    /// Hears of a request that never became one, and of the status it was refused with.
+    fn refused(&self, _status: u16, _peer: Option<IpAddr>) {}
 }

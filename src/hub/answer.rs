@@ -5,7 +5,6 @@ use std::io;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::shared::fresh_uuid;
 use crate::http::{BodyError, Exchange};
 use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 use crate::state::config::FieldError;
@@ -86,6 +85,7 @@ impl Refused {
     /// Sends it in the shape of a plane.
     pub fn send(self, exchange: &mut Exchange<'_>, plane: Plane) -> io::Result<()> {
         let status = self.status;
+        exchange.note("code", self.code.as_str());
         if status == 401 {
             exchange.add_header("WWW-Authenticate", "Bearer");
         }
@@ -96,9 +96,14 @@ impl Refused {
             Plane::Management => {
                 let error =
                     ErrorBody { code: self.code, message: self.message, hint: self.hint, details: self.details };
-                send_json(exchange, status, &ErrorEnvelope { error, meta: meta() })
+                let meta = meta(exchange);
+                send_json(exchange, status, &ErrorEnvelope { error, meta })
             }
-            Plane::Inference => send_json(exchange, status, &BareError { error: &self.message, code: Some(self.code) }),
+            Plane::Inference => {
+                let id = exchange.id().to_owned();
+                exchange.add_header("X-Gambi-Request-Id", &id);
+                send_json(exchange, status, &BareError { error: &self.message, code: Some(self.code) })
+            }
             Plane::Legacy => send_json(exchange, status, &BareError { error: &self.message, code: None }),
         }
     }
@@ -152,13 +157,14 @@ impl From<BodyError> for Refused {
     }
 }
 
-fn meta() -> Meta {
-    Meta { request_id: fresh_uuid() }
+fn meta(exchange: &Exchange<'_>) -> Meta {
+    Meta { request_id: exchange.id().to_owned() }
 }
 
 /// Sends a success of the v1 plane.
 pub fn send_data<T: Serialize>(exchange: &mut Exchange<'_>, status: u16, data: T) -> io::Result<()> {
-    send_json(exchange, status, &Envelope { data, meta: meta() })
+    let meta = meta(exchange);
+    send_json(exchange, status, &Envelope { data, meta })
 }
 
 /// Sends JSON as it is.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Patience, Proxy, RoomPassword};
+use super::{DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, Patience, Proxy, RoomPassword};
 use crate::error::Error;
 
 /// A hub that is being set up. Made by [`Hub::builder`].
@@ -125,6 +125,12 @@ impl HubBuilder {
     /// The most memory for rooms and participants together, in bytes.
     pub fn registry_memory(mut self, bytes: usize) -> Self {
         self.0.registry_memory = bytes;
+        self
+    }
+
+    /// What it tells of its requests, and where.
+    pub fn log(mut self, log: Log) -> Self {
+        self.0.log = Some(log);
         self
     }
 

@@ -18,6 +18,7 @@ mod gate;
 mod inference;
 mod leg;
 mod legacy;
+mod log;
 mod management;
 mod metrics;
 mod monitor;
@@ -38,7 +39,7 @@ mod tunnels;
 mod watchers;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -48,6 +49,8 @@ use crossbeam_channel::{Sender, bounded};
 pub use builder::HubBuilder;
 pub use clock::Clock;
 pub use forwarded::Proxy;
+use log::Logger;
+pub use log::{Log, LogFormat, LogLevel};
 use shared::Shared;
 
 use crate::error::Error;
@@ -116,6 +119,8 @@ pub struct HubOptions {
     pub registry_memory: usize,
     /// Rooms that are there from the start.
     pub rooms: Vec<DeclaredRoom>,
+    /// What it tells of its requests, and where; nothing unless told otherwise.
+    pub log: Option<Log>,
     /// The time it goes by.
     pub clock: Clock,
 }
@@ -220,6 +225,7 @@ impl Default for HubOptions {
             offline_ttl: Some(OFFLINE_TTL),
             registry_memory: 64 << 20,
             rooms: Vec::new(),
+            log: None,
             clock: Clock::default(),
         }
     }
@@ -243,7 +249,11 @@ struct Front(Arc<Shared>);
 
 impl Handler for Front {
     fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()> {
-        routes::serve(&self.0, exchange)
+        log::serve(&self.0, exchange)
+    }
+
+    fn refused(&self, status: u16, peer: Option<IpAddr>) {
+        log::refused(&self.0, status, peer);
     }
 }
 
@@ -256,7 +266,8 @@ impl Hub {
         let at = format!("{}:{}", options.host, options.port);
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
-        let shared = Arc::new(Shared::new(&options, listener.addr()));
+        let log = Logger::start(options.log.as_ref()).map_err(failed)?;
+        let shared = Arc::new(Shared::new(&options, listener.addr(), listener.guests(), log));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
         let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
@@ -341,6 +352,7 @@ impl HubHandle {
             tunnel.close(CLOSE_GOING_AWAY, "The hub is going down", LostReason::Closed);
         }
         hub.running.shutdown(GRACE);
+        hub.shared.log.close();
     }
 }
 

@@ -5,12 +5,13 @@ use std::io;
 use super::answer::Refused;
 use super::inference::{Kind, Shape};
 use super::leg::{End, Leg, Outgoing};
+use super::log::LogLevel;
 use super::metrics::Left;
 use super::out::{Headers, Out, cut_short};
 use super::pass;
 use super::place::{NoPlace, Place};
-use super::run::Run;
-use super::shared::{Shared, fresh_uuid};
+use super::run::{LastTry, Run};
+use super::shared::Shared;
 use super::translated::{self, Translation};
 use crate::http::Exchange;
 use crate::proto::management::Support;
@@ -52,9 +53,9 @@ pub struct Ask<'b> {
 /// # Errors
 /// When the client's connection is broken.
 pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io::Result<()> {
-    let mut tries = Tries::new(shared, ask);
+    let mut tries = Tries::new(shared, exchange, ask);
     let mut out = Out::new(exchange, ask.stream.then_some(shared.patience.comment));
-    match Place::wait(shared, &ask.code, &tries.want, &mut out) {
+    let served = match Place::wait(shared, &ask.code, &tries.want, &mut out) {
         Ok(place) => tries.run(&mut out, place),
         Err(NoPlace::Refused(error)) => out.refuse(error.into()),
         Err(NoPlace::HungUp) => {
@@ -62,7 +63,10 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io:
             tries.left_the_line();
             Err(cut_short())
         }
-    }
+    };
+    drop(out);
+    tries.note(exchange);
+    served
 }
 
 /// Passes a request to somebody who is known already.
@@ -70,8 +74,10 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io:
 /// # Errors
 /// When the client's connection is broken.
 pub fn pass<'s>(shared: &'s Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>, place: Place<'s>) -> io::Result<()> {
-    let mut out = Out::new(exchange, ask.stream.then_some(shared.patience.comment));
-    Tries::new(shared, ask).run(&mut out, place)
+    let mut tries = Tries::new(shared, exchange, ask);
+    let served = tries.run(&mut Out::new(exchange, ask.stream.then_some(shared.patience.comment)), place);
+    tries.note(exchange);
+    served
 }
 
 /// The tries at one request.
@@ -85,6 +91,8 @@ struct Tries<'s, 'a> {
     count: usize,
     /// Whether the provider has turned out to have no Responses API.
     learned: bool,
+    /// What is told of the last that is over.
+    last: Option<LastTry>,
 }
 
 /// What follows a try.
@@ -98,9 +106,9 @@ enum Next<'s> {
 }
 
 impl<'s, 'a> Tries<'s, 'a> {
-    fn new(shared: &'s Shared, ask: &'a Ask<'a>) -> Self {
+    fn new(shared: &'s Shared, exchange: &Exchange<'_>, ask: &'a Ask<'a>) -> Self {
         let want = Want { model: ask.model.clone(), need: ask.kind.need(), tried: Vec::new() };
-        Tries { shared, ask, id: fresh_uuid(), want, count: 0, learned: false }
+        Tries { shared, ask, id: exchange.id().to_owned(), want, count: 0, learned: false, last: None }
     }
 
     fn run(&mut self, out: &mut Out<'_, '_>, mut place: Place<'s>) -> io::Result<()> {
@@ -222,7 +230,10 @@ impl<'s, 'a> Tries<'s, 'a> {
             }
         };
         match passed {
-            Ok(result) => Next::Over(result),
+            Ok(result) => {
+                self.last = Some(run.last_try());
+                Next::Over(result)
+            }
             Err(end) => self.failed(out, run, Some(leg), end),
         }
     }
@@ -249,18 +260,30 @@ impl<'s, 'a> Tries<'s, 'a> {
         }
         let Some((stage, error, code)) = end.told() else {
             run.cancelled();
+            self.last = Some(run.last_try());
             return Next::Over(Err(cut_short()));
         };
         if out.has_passed() {
             run.failed("stream", &error);
+            self.last = Some(run.last_try());
             return Next::Over(Err(cut_short()));
         }
         run.failed(&stage, &error);
+        self.last = Some(run.last_try());
         if !timed_out && let Some(other) = self.another(&run.place.picked) {
             return Next::Other(other);
         }
         let status = if timed_out { 504 } else { 502 };
         Next::Over(out.refuse(Refused::new(code, format!("Failed to proxy request: {error}")).status(status)))
+    }
+
+    /// Notes what came of it, where somebody tells of requests.
+    fn note(self, exchange: &mut Exchange<'_>) {
+        if self.shared.log.tells(LogLevel::Error) {
+            exchange.note("model", self.ask.model.clone());
+            exchange.note("protocol", self.ask.kind.protocol);
+            self.last.into_iter().for_each(|last| last.note(exchange));
+        }
     }
 
     /// Another participant that is free now, unless the request named this one or enough have been tried.
@@ -273,7 +296,8 @@ impl<'s, 'a> Tries<'s, 'a> {
     }
 
     /// The client hung up before anybody was asked.
-    fn left_the_line(&self) {
+    fn left_the_line(&mut self) {
+        self.last = Some(LastTry::none("cancelled"));
         let failure = Failure {
             nickname: String::new(),
             endpoint: String::new(),
@@ -282,7 +306,7 @@ impl<'s, 'a> Tries<'s, 'a> {
         };
         if let Some(room) = RoomCode::parse(&self.ask.code) {
             let kind = EventKind::LlmError(self.dispatch(String::new()), failure);
-            self.shared.watchers.tell(&Event { at: self.shared.clock.now().wall, room, kind });
+            self.shared.tell(&Event { at: self.shared.clock.now().wall, room, kind });
         }
     }
 }

@@ -40,6 +40,7 @@ const TABLE: &[(Method, &str, Access, Handler)] = &[
     (Method::Delete, "/v1/rooms/{}/participants/{}", HUB, management::remove),
     (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", HUB, management::heartbeat),
     (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", OPEN, attach::attach),
+    (Method::Get, "/metrics", HUB, metrics::scrape),
     (Method::Get, "/health", HUB, legacy::health),
     (Method::Get, "/rooms", HUB, legacy::list_rooms),
     (Method::Post, "/rooms", HUB, legacy::create_room),

@@ -7,9 +7,10 @@ use super::metrics::Left;
 use super::place::Place;
 use super::responses::Maker;
 use super::shared::Shared;
+use crate::http::Exchange;
 use crate::proto::management::Metrics;
 use crate::proto::response_id::IdWatch;
-use crate::proto::usage::UsageWatch;
+use crate::proto::usage::{Usage, UsageWatch};
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::figures::{Ended, Ending};
 use crate::state::registry::Outcome;
@@ -25,13 +26,43 @@ pub struct Run<'s> {
     usage: UsageWatch,
     id_watch: IdWatch,
     first: Option<Instant>,
+    /// Where it failed, once it has.
+    stage: Option<String>,
+}
+
+/// What is told of a request's last try, once it is over.
+pub struct LastTry {
+    participant: String,
+    ttft_ms: Option<u64>,
+    usage: Usage,
+    stage: Option<String>,
+}
+
+impl LastTry {
+    /// There was none, for a reason.
+    pub(super) fn none(stage: &str) -> Self {
+        LastTry { participant: String::new(), ttft_ms: None, usage: Usage::default(), stage: Some(stage.to_owned()) }
+    }
+
+    /// Notes it for whoever tells of the request.
+    pub(super) fn note(self, exchange: &mut Exchange<'_>) {
+        if !self.participant.is_empty() {
+            exchange.note("participant", self.participant);
+        }
+        let numbers =
+            [("ttftMs", self.ttft_ms), ("inputTokens", self.usage.input), ("outputTokens", self.usage.output)];
+        for (name, number) in numbers {
+            number.into_iter().for_each(|number| exchange.note(name, number));
+        }
+        self.stage.into_iter().for_each(|stage| exchange.note("stage", stage));
+    }
 }
 
 impl<'s> Run<'s> {
     pub(super) fn new(shared: &'s Shared, place: Place<'s>, dispatch: Dispatch, told: bool) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
-        Run { shared, place, dispatch, told, started, usage, id_watch, first: None }
+        Run { shared, place, dispatch, told, started, usage, id_watch, first: None, stage: None }
     }
 
     /// The request is on its way.
@@ -102,6 +133,13 @@ impl<'s> Run<'s> {
         self.tell_failure("cancelled", "the client hung up".to_owned());
     }
 
+    /// What is told of it.
+    pub(super) fn last_try(&self) -> LastTry {
+        let ttft_ms = self.first.map(|first| millis(first - self.started));
+        let (participant, usage) = (self.place.picked.id.to_string(), self.usage.usage());
+        LastTry { participant, ttft_ms, usage, stage: self.stage.clone() }
+    }
+
     /// Counts it for those who ask for figures.
     fn count(&self, ending: Ending) {
         if self.told {
@@ -117,7 +155,8 @@ impl<'s> Run<'s> {
         self.shared.registry().note(&self.place.picked, outcome, self.shared.clock.now());
     }
 
-    fn tell_failure(&self, stage: &str, error: String) {
+    fn tell_failure(&mut self, stage: &str, error: String) {
+        self.stage = Some(stage.to_owned());
         let profile = &self.place.picked.profile;
         let failure = Failure {
             nickname: profile.nickname.clone(),
@@ -131,7 +170,7 @@ impl<'s> Run<'s> {
     fn tell(&self, kind: EventKind) {
         if self.told {
             let at = self.shared.clock.now().wall;
-            self.shared.watchers.tell(&Event { at, room: self.place.picked.code.clone(), kind });
+            self.shared.tell(&Event { at, room: self.place.picked.code.clone(), kind });
         }
     }
 }

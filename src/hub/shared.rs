@@ -3,7 +3,7 @@
 //! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines or metrics. None is held across
 //! I/O.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use std::net::SocketAddr;
 
@@ -12,6 +12,7 @@ use super::clock::{Clock, millis};
 use super::direct::Directs;
 use super::drain::Drain;
 use super::leg::{Carrier, End};
+use super::log::Logger;
 use super::metrics::Metrics;
 use super::place::Lines;
 use super::responses::Makers;
@@ -20,6 +21,7 @@ use super::throttle::Throttle;
 use super::tunnels::Tunnels;
 use super::watchers::Watchers;
 use super::{HubKey, HubOptions, Patience, Proxy};
+use crate::http::Guests;
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::event::Event;
 use crate::state::pick::Refusal;
@@ -37,6 +39,10 @@ pub struct Shared {
     pub(super) watchers: Watchers,
     /// What is counted.
     pub(super) metrics: Metrics,
+    /// What is told of requests.
+    pub(super) log: Logger,
+    /// Whoever is connected.
+    pub(super) guests: Arc<Guests>,
     /// Participants that are called at their endpoints.
     pub(super) direct: Directs,
     pub(super) passwords: Passwords,
@@ -70,14 +76,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: &HubOptions, bound: SocketAddr) -> Self {
+    pub(super) fn new(options: &HubOptions, bound: SocketAddr, guests: Arc<Guests>, log: Logger) -> Self {
         let sites = || Sites::new(&options.known_as, options.public_url.as_deref(), options.cors.as_deref());
         Shared {
             clock: options.clock.clone(),
             registry: Mutex::new(Registry::with_space(options.registry_memory)),
             tunnels: Tunnels::default(),
             watchers: Watchers::default(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(options.clock.now().wall),
+            log,
+            guests,
             direct: Directs::new(options.direct),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
@@ -105,9 +113,15 @@ impl Shared {
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Registry, Now) -> (T, Vec<Event>)) -> T {
         let mut registry = self.registry();
         let (value, events) = change(&mut registry, self.clock.now());
-        events.iter().for_each(|event| self.watchers.tell(event));
+        events.iter().for_each(|event| self.tell(event));
         self.settle(&mut registry);
         value
+    }
+
+    /// Tells the watchers, and the log where it wants to know.
+    pub(super) fn tell(&self, event: &Event) {
+        self.watchers.tell(event);
+        self.log.event(event);
     }
 
     /// As [`Shared::change`], for a change that may be refused and then causes nothing.

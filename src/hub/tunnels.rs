@@ -117,6 +117,11 @@ impl Tunnels {
         self.lock().values().filter(|tunnel| silent(tunnel)).cloned().collect()
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+
     /// All of them.
     pub(super) fn all(&self) -> Vec<Arc<Tunnel>> {
         self.lock().values().cloned().collect()

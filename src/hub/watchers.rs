@@ -98,7 +98,6 @@ impl Watchers {
     }
 
     /// How many there are, and how many were dropped because they fell behind.
-    #[cfg(test)]
     pub fn count(&self) -> (usize, u64) {
         let inner = self.lock();
         (inner.watchers.len(), inner.dropped)

@@ -77,7 +77,7 @@ impl Event {
 
     /// The event as a v1 watcher reads it.
     pub fn to_v1(&self) -> String {
-        envelope(self.v1_name(), self.at, self.room.as_str(), self.v1_data())
+        envelope(self.name(), self.at, self.room.as_str(), self.v1_data())
     }
 
     /// The event as a watcher of the legacy plane reads it: bare data. `None` where that plane has no such event.
@@ -102,7 +102,8 @@ impl Event {
         Some(sse::encode(name, &data.to_string()))
     }
 
-    fn v1_name(&self) -> &'static str {
+    /// What v1 watchers call it.
+    pub fn name(&self) -> &'static str {
         match &self.kind {
             EventKind::RoomCreated(_) => "room.created",
             EventKind::RoomDeleted(_) => "room.deleted",

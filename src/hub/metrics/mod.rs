@@ -3,14 +3,18 @@
 //!
 //! Figures are kept of whoever has answered a request and is still there, up to [`KEPT`]; all others are counted together.
 
+mod exposition;
+mod process;
 mod room;
+mod scrape;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use room::room_metrics;
+pub use scrape::scrape;
 
 use super::shared::Shared;
 use crate::state::figures::{Ended, Histogram, Recent, Totals};
@@ -21,12 +25,16 @@ const KEPT: usize = 1024;
 
 /// What a hub has counted since it began.
 pub struct Metrics {
+    /// When that was, milliseconds since the epoch.
+    started: u64,
     /// Written at each request's end.
     counted: Mutex<Counted>,
     /// How long requests waited in line, whether or not their turn came.
     waits: Mutex<Histogram>,
     /// What goes over all tunnels; written by their threads.
     pub traffic: Arc<Traffic>,
+    /// By status and code, whose sets are small.
+    refused: Mutex<BTreeMap<(u16, String), u64>>,
     failovers: AtomicU64,
     hung_up: [AtomicU64; Left::ALL.len()],
 }
@@ -71,6 +79,14 @@ pub enum Left {
 
 impl Left {
     const ALL: [Left; 3] = [Left::Queue, Left::Waiting, Left::Answering];
+
+    fn name(self) -> &'static str {
+        match self {
+            Left::Queue => "queue",
+            Left::Waiting => "waiting",
+            Left::Answering => "answering",
+        }
+    }
 }
 
 /// Messages and bytes in both directions.
@@ -98,19 +114,20 @@ impl Messages {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    /// Nothing yet, at some time in milliseconds since the epoch.
+    pub fn new(started: u64) -> Self {
         Metrics {
+            started,
             counted: Mutex::default(),
             waits: Mutex::new(Histogram::new(&[10, 100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000])),
             traffic: Arc::default(),
+            refused: Mutex::default(),
             failovers: AtomicU64::default(),
             hung_up: Default::default(),
         }
     }
-}
 
-impl Metrics {
     fn counted(&self) -> MutexGuard<'_, Counted> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -118,6 +135,12 @@ impl Metrics {
     /// A request has left the line.
     pub fn waited(&self, time: Duration) {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner).add(time);
+    }
+
+    /// A request was refused.
+    pub fn refused(&self, status: u16, code: &str) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused.entry((status, code.to_owned())).or_insert(0) += 1;
     }
 
     /// A request goes to another participant.

@@ -31,6 +31,12 @@ impl Histogram {
         self.micros = self.micros.saturating_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     }
 
+    /// Counts all that another with the same bounds has counted.
+    fn merge(&mut self, other: &Histogram) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.micros = self.micros.saturating_add(other.micros);
+    }
+
     /// Each upper bound in seconds, and how many did not exceed it.
     pub fn below(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut sum = 0;
@@ -90,6 +96,16 @@ impl Totals {
         }
     }
 
+    /// Counts all that another has counted.
+    pub fn merge(&mut self, other: &Totals) {
+        let counts = self.requests.iter_mut().flatten().zip(other.requests.iter().flatten());
+        counts.for_each(|(count, more)| *count += more);
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+        self.ttft.merge(&other.ttft);
+        self.duration.merge(&other.duration);
+    }
+
     /// How many requests of which protocol ended how, where there were any.
     pub fn requests(&self) -> impl Iterator<Item = (&'static str, Ending, u64)> {
         let all = PROTOCOLS.iter().zip(&self.requests);
@@ -131,5 +147,9 @@ mod tests {
             [("openResponses", Ending::Complete, 2), ("messages", Ending::Cancelled, 1), ("other", Ending::Failed, 1)]
         );
         assert_eq!((totals.input, totals.ttft.count(), totals.duration.count()), (8, 2, 2));
+        let mut both = totals.clone();
+        both.merge(&totals);
+        assert_eq!((both.input, both.ttft.count(), both.duration.seconds()), (16, 4, 4.0));
+        assert_eq!(both.requests().map(|(_, _, count)| count).sum::<u64>(), 8);
     }
 }

@@ -177,6 +177,11 @@ impl Registry {
         rooms
     }
 
+    /// All rooms, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.values()
+    }
+
     /// A room, by its code in any case.
     ///
     /// # Errors
