@@ -33,6 +33,7 @@ mod routes;
 mod run;
 mod shared;
 mod sites;
+mod slim;
 mod throttle;
 mod translated;
 mod tunnels;
