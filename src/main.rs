@@ -7,6 +7,7 @@
 compile_error!("gambi must be built with panic = \"unwind\"");
 
 mod cli;
+mod monitor;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("client", &["proto"]),
     ("provider", &["http", "proto"]),
     ("discovery.rs", &["client", "proto"]),
+    ("monitor", &[]),
     ("error.rs", &["proto"]),
     ("names.rs", &[]),
     ("trust.rs", &[]),

@@ -222,6 +222,15 @@ static JSON_FRAMES: Flag =
     switch("json-frames", "Send answers as JSON, where something between takes no binary messages");
 static NO_SPECS: Flag = switch("no-specs", "Do not tell the hub about this machine");
 
+static WATCHED: Flag = value(
+    "room",
+    Some('r'),
+    "CODE",
+    "A room to watch; may be repeated [default: the first twenty]. With --serve CODE=NAME, which makes it",
+);
+static PLAIN: Flag = switch("plain", "Show the plain table, even where the terminal interface is built in");
+static EMBED: Flag = switch("serve", "Run a hub in this process, and watch it");
+
 static PROVIDER_PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 11435]");
 static PROVIDER_MODEL: Flag = value("model", Some('m'), "NAME", "The name of its one model [default echo]");
 static DELAY: Flag = value("delay", None, "MS", "Pause before each piece of an answer, milliseconds [default 0]");
@@ -433,6 +442,21 @@ pub static COMMANDS: &[Command] = &[
             (
                 "Only finished requests",
                 "gambi events watch -r ABC234 --format ndjson | jq -c 'select(.type == \"llm.complete\")'",
+            ),
+        ],
+    },
+    Command {
+        path: &["monitor"],
+        about: "Watch rooms, participants and requests",
+        positional: None,
+        flags: &[&WATCHED, &PASSWORD, &PASSWORD_FILE, &EMBED, &HOST, &PORT, &MDNS, &ROOMS_FILE, &STRICT, &PLAIN],
+        streams: true,
+        examples: &[
+            ("A hub elsewhere", "gambi monitor --hub http://hub:3000"),
+            ("A hub of its own", "gambi monitor --serve --room LAB001=Lab"),
+            (
+                "Participants that go offline, for a script",
+                "gambi monitor | jq -c 'select(.type == \"participant\" and .data.status == \"offline\")'",
             ),
         ],
     },

@@ -11,7 +11,7 @@ use gambi::proto::management::EventEnvelope;
 use super::context::Context;
 use super::failure::Failure;
 use super::output::plain;
-use super::values;
+use crate::monitor::text::clock;
 
 /// Prints a room's events until a signal comes, the reader goes, or the hub does.
 pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
@@ -41,7 +41,7 @@ fn text(json: &str) -> String {
     let Ok(event) = serde_json::from_str::<EventEnvelope>(json) else { return plain(json) };
     let data = &event.data;
     let who = ["nickname", "participantId", "id", "clientId"].iter().find_map(|key| data[key].as_str()).unwrap_or("");
-    let mut parts = vec![values::clock(event.timestamp), event.kind.clone(), who.to_owned()];
+    let mut parts = vec![clock(event.timestamp), event.kind.clone(), who.to_owned()];
     parts.extend(data["model"].as_str().map(|model| format!("model {model}")));
     parts.extend(data["status"].as_str().map(str::to_owned));
     parts.extend(metrics(&data["metrics"]));

@@ -1,7 +1,7 @@
 //! `gambi hub serve`.
 
 use std::any::Any;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -26,10 +26,7 @@ fn time_or_none(text: &str) -> Option<Duration> {
 /// Runs a hub until a signal comes.
 pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let options = options(context)?;
-    let mdns = context.has("mdns") || context.environment.serve.mdns.unwrap_or(false);
-    if mdns && !cfg!(feature = "mdns") {
-        return Err(Failure::usage("this gambi was built without mDNS").hint("Leave out --mdns."));
-    }
+    let mdns = wants_mdns(context)?;
     if context.has("dry-run") {
         return dry_run(context, &options, mdns);
     }
@@ -56,7 +53,17 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
+/// Whether the hub is to be announced.
+pub fn wants_mdns(context: &Context<'_>) -> Result<bool, Failure> {
+    let mdns = context.has("mdns") || context.environment.serve.mdns.unwrap_or(false);
+    if mdns && !cfg!(feature = "mdns") {
+        return Err(Failure::usage("this gambi was built without mDNS").hint("Leave out --mdns."));
+    }
+    Ok(mdns)
+}
+
+/// The hub that the flags describe.
+pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     let serve = &context.environment.serve;
     let standard = HubOptions::default();
     let host = context.value("host").or(serve.host.as_deref()).unwrap_or(&standard.host).trim().to_owned();
@@ -254,6 +261,21 @@ impl Urls {
         Urls { bind: format!("http://{address}"), hub: public_url.unwrap_or(here), network }
     }
 
+    /// Where this process reaches a server that listens on `address`, without a name that may mean another.
+    pub fn own(address: SocketAddr) -> String {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, address.port()))
+    }
+
+    /// The address to tell to others.
+    pub fn for_others(&self) -> &str {
+        self.network.as_ref().unwrap_or(&self.hub)
+    }
+
     fn text(&self) -> String {
         let network = self.network.as_ref().map(|url| format!("On the network:  {url}\n")).unwrap_or_default();
         format!(
@@ -271,9 +293,12 @@ fn own_address(bound: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
-/// Announces the hub for as long as what is returned lives.
+/// Keeps a hub announced for as long as it lives.
+pub type Announcement = Option<Box<dyn Any>>;
+
+/// Announces the hub.
 #[cfg(feature = "mdns")]
-fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Result<Option<Box<dyn Any>>, Failure> {
+pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Result<Announcement, Failure> {
     if !wanted {
         return Ok(None);
     }
@@ -285,7 +310,7 @@ fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Result<
 
 /// Without mDNS there is nothing to announce with; asking for it has been refused by then.
 #[cfg(not(feature = "mdns"))]
-fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<Option<Box<dyn Any>>, Failure> {
+pub fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<Announcement, Failure> {
     Ok(None)
 }
 

@@ -10,6 +10,7 @@ mod events;
 mod failure;
 mod help;
 mod hub;
+mod monitor;
 mod output;
 mod parse;
 mod participant;
@@ -72,6 +73,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["participant", "leave"] => participant::leave(&context),
         ["participant", "heartbeat"] => participant::heartbeat(&context),
         ["events", "watch"] => events::watch(&context),
+        ["monitor"] => monitor::monitor(&context),
         ["provider"] => provider::serve(&context),
         ["demo"] => demo::run(&context),
         other => unreachable!("the table has a command that nobody runs: {other:?}"),

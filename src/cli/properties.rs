@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::config_file::choose;
 use super::output::plain;
-use super::values::{clock, size, time};
+use super::values::{size, time};
+use crate::monitor::text::clock;
 
 proptest! {
     // What broke a property becomes a test beside the code, not a file of seeds.

@@ -1,13 +1,15 @@
 //! SIGINT and SIGTERM: the first asks a long-running command to end in order, a second one ends it at once.
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::flag;
 use signal_hook::iterator::Signals as Incoming;
-use signal_hook::low_level::emulate_default_handler;
+use signal_hook::low_level::{emulate_default_handler, signal_name};
 
 use super::failure::Failure;
 
@@ -17,7 +19,7 @@ pub struct Signal(i32);
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0 == SIGINT { "SIGINT" } else { "SIGTERM" })
+        f.write_str(signal_name(self.0).unwrap_or("a signal"))
     }
 }
 
@@ -60,6 +62,16 @@ impl Signals {
     /// What must be put right should a signal end the process.
     pub fn before_death(&self, action: Option<fn()>) {
         self.lock().before_death = action;
+    }
+
+    /// A flag that is up whenever the terminal may have another size than was known: at first, and after each change.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn resized(&self) -> Result<Arc<AtomicBool>, Failure> {
+        let resized = Arc::new(AtomicBool::new(true));
+        flag::register(SIGWINCH, resized.clone())?;
+        Ok(resized)
     }
 
     fn arrived(&self, signal: i32) {

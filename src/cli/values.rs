@@ -36,12 +36,6 @@ fn split(text: &str) -> Option<(u64, &str)> {
     Some((number.parse().ok()?, unit.trim_start()))
 }
 
-/// Milliseconds since the epoch as the time of day, UTC.
-pub fn clock(millis: u64) -> String {
-    let seconds = millis / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,10 +55,5 @@ mod tests {
         for bad in ["", "MiB", "0", "1TiB", "18446744073709551615G"] {
             assert_eq!(size(bad), None, "{bad:?}");
         }
-    }
-
-    #[test]
-    fn the_clock_shows_utc() {
-        assert_eq!(clock(1_700_000_000_000), "22:13:20Z");
     }
 }

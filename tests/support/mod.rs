@@ -9,6 +9,7 @@ mod process;
 mod raw;
 mod runtime;
 mod scripted;
+mod terminal;
 mod tools;
 
 pub use fake_hub::{FakeHub, Part};
@@ -17,6 +18,7 @@ pub use process::Process;
 pub use raw::{Conn, Response, request};
 pub use runtime::RawParticipant;
 pub use scripted::{FakeProvider, Script, Seen};
+pub use terminal::Terminal;
 pub use tools::{python, skip};
 
 use std::time::{Duration, Instant};

@@ -1,0 +1,128 @@
+//! `gambi monitor`: the terminal interface where it was built in, else a plain table that is drawn again and again; and
+//! where no terminal is, what changes.
+
+use std::io::{IsTerminal, stdout};
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use serde_json::json;
+
+use gambi::client::Client;
+use gambi::hub::Hub;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::hub::{self, Urls};
+use super::output::plain;
+use super::signals::Signal;
+use crate::monitor::Watching;
+use crate::monitor::changes::{Change, Changes};
+use crate::monitor::table;
+use crate::monitor::text::{brief, clock, speed};
+
+/// How often the table is drawn, and changes are told.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Shows what goes on until a signal comes, or the reader goes.
+pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
+    let signals = context.signals.listen();
+    let serving = if context.has("serve") { Some(Serving::start(context)?) } else { None };
+    let (client, rooms) = match &serving {
+        Some(serving) => (serving.client(context)?, Vec::new()),
+        None => (context.client()?, context.values("room").to_vec()),
+    };
+    let password = if rooms.is_empty() { None } else { context.password(false)? };
+    let mut watching = Watching::start(client, &rooms, password.as_deref())?;
+    if let Some(serving) = &serving {
+        watching.state.url = serving.urls.for_others().to_owned();
+    }
+    let screen = stdout().is_terminal() && context.variable("TERM").is_some_and(|term| term != "dumb");
+    if context.out.is_text() && screen {
+        return redraw(context, &mut watching, &signals);
+    }
+    let mut changes = Changes::default();
+    watching.show(&signals, EVERY, |state, now| {
+        let mut changed = changes.since(state, now).into_iter();
+        changed.try_for_each(|change| context.out.event(change.kind, &change.data, &line(&change, now)))
+    })
+}
+
+/// A hub in this process. It goes down when dropped.
+struct Serving {
+    _hub: Hub,
+    _announcement: hub::Announcement,
+    urls: Urls,
+    /// Where this process reaches it.
+    own_url: String,
+}
+
+impl Serving {
+    fn start(context: &Context<'_>) -> Result<Self, Failure> {
+        let (options, mdns) = (hub::options(context)?, hub::wants_mdns(context)?);
+        let hub = Hub::bind(options)?;
+        let urls = Urls::new(hub.addr(), None);
+        context.out.event("started", &json!({ "hubUrl": urls.hub, "bindUrl": urls.bind }), "")?;
+        let announcement = hub::announce(context, hub.addr(), mdns)?;
+        let own_url = Urls::own(hub.addr());
+        Ok(Serving { _hub: hub, _announcement: announcement, urls, own_url })
+    }
+
+    fn client(&self, context: &Context<'_>) -> Result<Client, Failure> {
+        let client = Client::new(&self.own_url)?;
+        Ok(context.key()?.iter().fold(client, |client, key| client.with_key(key)))
+    }
+}
+
+/// Draws the table over and over, from the screen's first line on. It sets nothing that would have to be put back.
+fn redraw(context: &Context<'_>, watching: &mut Watching, signals: &Receiver<Signal>) -> Result<(), Failure> {
+    let resized = context.signals.resized()?;
+    let mut size = (80, 24);
+    watching.show(signals, EVERY, |state, now| {
+        if resized.swap(false, Ordering::Relaxed) {
+            size = terminal_size(context);
+        }
+        let (columns, rows) = size;
+        let lines = table::lines(state, now, columns.saturating_sub(1), rows.saturating_sub(1));
+        context
+            .out
+            .piece(&format!("\x1b[H{}\x1b[J", lines.iter().map(|l| format!("{l}\x1b[K\r\n")).collect::<String>()))
+    })
+}
+
+/// Columns and rows. The standard library can't tell, and every system that has a terminal has `stty`.
+fn terminal_size(context: &Context<'_>) -> (usize, usize) {
+    let number = |name: &str| context.variable(name).and_then(|text| text.parse().ok());
+    let asked = Command::new("stty").arg("size").stdin(Stdio::inherit()).output().ok().and_then(|output| {
+        let text = String::from_utf8(output.stdout).ok()?;
+        let (rows, columns) = text.trim().split_once(' ')?;
+        Some((columns.parse().ok()?, rows.parse().ok()?))
+    });
+    let known = asked.filter(|&(columns, rows): &(usize, usize)| columns > 0 && rows > 0);
+    known.unwrap_or_else(|| (number("COLUMNS").unwrap_or(80), number("LINES").unwrap_or(24)))
+}
+
+/// A change as a line for people.
+fn line(change: &Change, now: u64) -> String {
+    let data = &change.data;
+    let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
+    let mut parts = vec![clock(now)];
+    match change.kind {
+        "hub" => parts.extend([text("hubUrl"), text("status"), text("message")]),
+        "room" => {
+            let there = format!("{} participants", data["participants"]);
+            parts.extend([text("room"), text("name"), there, text("refused")]);
+        }
+        "participant" => parts.extend([text("room"), text("id"), text("health"), text("model")]),
+        "participant_gone" => parts.extend([text("room"), text("id"), "gone".into()]),
+        _ => parts.extend([text("room"), "gone".into()]),
+    }
+    parts.extend(data["inFlight"].as_u64().filter(|&n| n > 0).map(|n| format!("{n} in flight")));
+    let counted = |key: &str| data[key].as_u64().filter(|&n| n > 0).map(|n| format!("{n} {key}"));
+    parts.extend(["requests", "errors"].into_iter().filter_map(counted));
+    parts.extend(data["ttftMs"].as_u64().map(|millis| format!("first token {}", brief(millis))));
+    parts.extend(data["tokensPerSecond"].as_f64().map(|rate| format!("{} tokens/s", speed(rate))));
+    parts.retain(|part| !part.is_empty());
+    plain(&parts.join("  "))
+}

@@ -1,0 +1,123 @@
+//! What is different from what has been told: for a monitor whose output is read by a program, or kept. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::figures::Figures;
+use super::state::{Link, Member, Room, State};
+
+/// A line of output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// `hub`, `room`, `room_gone`, `participant` or `participant_gone`.
+    pub kind: &'static str,
+    /// What is so now. Names are as they were told: not fit for a terminal.
+    pub data: Value,
+}
+
+/// What has been told.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// By what it is about: nothing for the hub, a room's code, a room's code and a participant's id.
+    told: BTreeMap<Vec<String>, Value>,
+}
+
+impl Changes {
+    /// What has changed since it was last asked for.
+    pub fn since(&mut self, state: &State, now: u64) -> Vec<Change> {
+        let fresh = all(state, state.hub_time(now));
+        let gone = self.told.keys().filter(|key| !fresh.contains_key(*key)).map(|key| gone(key));
+        let mut changes: Vec<Change> = gone.collect();
+        for (key, data) in fresh.iter().filter(|(key, data)| self.told.get(*key) != Some(data)) {
+            changes.push(Change { kind: ["hub", "room", "participant"][key.len()], data: data.clone() });
+        }
+        self.told = fresh;
+        changes
+    }
+}
+
+fn gone(key: &[String]) -> Change {
+    match key {
+        [room, id] => Change { kind: "participant_gone", data: json!({ "room": room, "id": id }) },
+        key => Change { kind: "room_gone", data: json!({ "room": key.first() }) },
+    }
+}
+
+fn all(state: &State, now: u64) -> BTreeMap<Vec<String>, Value> {
+    let mut all = BTreeMap::from([(Vec::new(), hub(state))]);
+    for (code, room) in state.rooms.iter().filter(|(_, room)| room.watched) {
+        all.insert(vec![code.clone()], room_data(room, now));
+        for (id, member) in &room.members {
+            all.insert(vec![code.clone(), id.clone()], member_data(code, member, now));
+        }
+    }
+    all
+}
+
+fn hub(state: &State) -> Value {
+    match &state.link {
+        Link::Opening => json!({ "hubUrl": state.url, "status": "connecting" }),
+        Link::Up => json!({ "hubUrl": state.url, "status": "up", "skippedEvents": state.skipped }),
+        Link::Lost { reason, .. } => json!({ "hubUrl": state.url, "status": "lost", "message": reason }),
+    }
+}
+
+fn room_data(room: &Room, now: u64) -> Value {
+    let told = &room.told;
+    let mut data = json!({ "room": told.code, "name": told.name, "participants": room.count() });
+    if let Some(map) = data.as_object_mut() {
+        map.extend(room.refused.as_ref().map(|why| ("refused".to_owned(), json!(why))));
+        figures(map, &room.figures, now);
+    }
+    data
+}
+
+fn member_data(code: &str, member: &Member, now: u64) -> Value {
+    let told = &member.told;
+    let mut data = json!({
+        "room": code, "id": told.id, "nickname": told.nickname, "model": told.model, "endpoint": told.endpoint,
+        "status": told.status, "connected": told.connection.connected, "health": member.health(now).word(),
+        "inFlight": member.in_flight(),
+    });
+    if let Some(map) = data.as_object_mut() {
+        figures(map, &member.figures, now);
+    }
+    data
+}
+
+fn figures(data: &mut Map<String, Value>, figures: &Figures, now: u64) {
+    data.insert("requests".into(), json!(figures.requests));
+    data.insert("errors".into(), json!(figures.errors));
+    data.extend(figures.ttft(now).map(|millis| ("ttftMs".to_owned(), json!(millis))));
+    let tenth = |rate: f64| (rate * 10.0).round() / 10.0;
+    data.extend(figures.speed(now).map(|rate| ("tokensPerSecond".to_owned(), json!(tenth(rate)))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::samples::{NOW, began, lab, participant};
+    use crate::monitor::state::News;
+
+    fn kinds(changes: &[Change]) -> Vec<&str> {
+        changes.iter().map(|change| change.kind).collect()
+    }
+
+    #[test]
+    fn only_what_has_changed_is_told() {
+        let mut state = lab(&[participant("ann", "A\u{1b}nn"), participant("bob", "Bob")]);
+        let mut changes = Changes::default();
+        let first = changes.since(&state, NOW);
+        assert_eq!(kinds(&first), ["hub", "room", "participant", "participant"]);
+        // For a program, names are what they are.
+        assert_eq!(first[2].data["nickname"], "A\u{1b}nn");
+        assert_eq!(changes.since(&state, NOW), []);
+        state.hear(began("LAB001", "ann", "r1"), NOW);
+        let next = changes.since(&state, NOW);
+        assert_eq!(kinds(&next), ["room", "participant"]);
+        assert_eq!((&next[1].data["id"], &next[1].data["inFlight"]), (&json!("ann"), &json!(1)));
+        state.hear(News::Rooms(Vec::new(), 0), NOW);
+        assert_eq!(kinds(&changes.since(&state, NOW)), ["room_gone", "participant_gone", "participant_gone"]);
+    }
+}

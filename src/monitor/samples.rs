@@ -1,0 +1,52 @@
+//! Rooms and participants for the monitor's tests.
+
+use serde_json::{Value, json};
+
+use gambi::proto::management::{EventEnvelope, Participant, RoomSummary};
+
+use super::state::{News, State};
+
+/// When the tests take place, milliseconds since the epoch.
+pub const NOW: u64 = 1_700_000_000_000;
+
+pub fn room(code: &str, name: &str) -> RoomSummary {
+    let room = json!({ "id": format!("id-{code}"), "code": code, "name": name, "hostId": "h", "createdAt": NOW,
+        "passwordProtected": false, "participantCount": 0 });
+    serde_json::from_value(room).unwrap()
+}
+
+pub fn participant(id: &str, nickname: &str) -> Participant {
+    let participant = json!({ "id": id, "nickname": nickname, "model": "llama3", "endpoint": "http://localhost:11434",
+        "connection": { "kind": "tunnel", "connected": true, "lastTunnelSeenAt": NOW }, "status": "online",
+        "joinedAt": NOW, "lastSeen": NOW, "updatedAt": NOW });
+    serde_json::from_value(participant).unwrap()
+}
+
+pub fn event(kind: &str, room: &str, data: Value) -> News {
+    News::Event(EventEnvelope { kind: kind.into(), timestamp: NOW, room_code: room.into(), data })
+}
+
+pub fn began(room: &str, participant: &str, request: &str) -> News {
+    event("llm.request", room, json!({ "requestId": request, "participantId": participant, "model": "any" }))
+}
+
+pub fn answered(room: &str, participant: &str, request: &str) -> News {
+    let metrics = json!({ "ttftMs": 210, "durationMs": 1000, "outputTokens": 40 });
+    let data = json!({ "requestId": request, "participantId": participant, "model": "any", "metrics": metrics });
+    event("llm.complete", room, data)
+}
+
+pub fn failed(room: &str, participant: &str, request: &str, stage: &str) -> News {
+    let data = json!({ "requestId": request, "participantId": participant, "nickname": "Ann", "model": "any",
+        "stage": stage, "error": "it broke" });
+    event("llm.error", room, data)
+}
+
+/// A hub that is up, with a room in which these are.
+pub fn lab(participants: &[Participant]) -> State {
+    let mut state = State::new("http://hub:3000", &[]);
+    state.hear(News::Rooms(vec![room("LAB001", "Lab")], 0), NOW);
+    state.hear(News::Linked, NOW);
+    state.hear(News::Members("LAB001".into(), participants.to_vec()), NOW);
+    state
+}

@@ -1,0 +1,155 @@
+//! Text as a terminal may show it: names by strangers made harmless, their width, and numbers and times as people read
+//! them. Pure.
+
+use super::widths::width as width_of;
+
+/// The longest name that is shown, in characters. No screen has room for more.
+const MOST: usize = 120;
+/// Marks that may sit on one character; a pile of them would cover the lines above.
+const MARKS: usize = 2;
+
+/// Text from elsewhere, fit for a terminal: nothing in it steers the terminal or the order of what stands beside it, and
+/// what terminals disagree on how wide it is has been taken out or apart.
+pub fn clean(text: &str) -> String {
+    let mut out = String::new();
+    // A mark at the very beginning would sit on what is not its own.
+    let mut marks = MARKS;
+    let mut count = 0;
+    for c in text.chars().filter(|&c| !is_invisible(c)) {
+        let c = plain(c);
+        marks = if width_of(c) == 0 { marks + 1 } else { 0 };
+        if marks > MARKS {
+            continue;
+        }
+        count += 1;
+        if count > MOST {
+            out.push('…');
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Changes order or joins what is beside it, or says how it is drawn: not seen, but felt.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{20d0}'..='\u{20ff}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Control characters become a sign that something was there, the letters of flags letters.
+fn plain(c: char) -> char {
+    match c {
+        '\u{1f1e6}'..='\u{1f1ff}' => {
+            char::from_u32(u32::from(c) - 0x1f1e6 + u32::from('A')).unwrap_or(char::REPLACEMENT_CHARACTER)
+        }
+        // No terminal agrees with the tables on a sign that takes three columns.
+        '\u{17d8}' => char::REPLACEMENT_CHARACTER,
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
+}
+
+/// Columns that a text of [`clean`] takes.
+pub fn width(text: &str) -> usize {
+    text.chars().map(width_of).sum()
+}
+
+/// Cuts a text to a width, with a sign where something is missing, and fills what is left with spaces.
+pub fn fit(text: &str, columns: usize) -> String {
+    let whole = width(text);
+    let mut out = if whole <= columns { text.to_owned() } else { cut(text, columns) };
+    let left = columns.saturating_sub(width(&out));
+    out.extend(std::iter::repeat_n(' ', left));
+    out
+}
+
+fn cut(text: &str, columns: usize) -> String {
+    let Some(room) = columns.checked_sub(1) else { return String::new() };
+    let (mut out, mut used) = (String::new(), 0);
+    for c in text.chars() {
+        used += width_of(c);
+        if used > room {
+            break;
+        }
+        out.push(c);
+    }
+    out.push('…');
+    out
+}
+
+/// Milliseconds since the epoch as the time of day, UTC.
+pub fn clock(millis: u64) -> String {
+    let seconds = millis / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// A time span, milliseconds, in the one unit that fits.
+pub fn span(millis: u64) -> String {
+    match millis / 1000 {
+        s @ 0..60 => format!("{s}s"),
+        s @ 60..3600 => format!("{}m", s / 60),
+        s @ 3600..86_400 => format!("{}h", s / 3600),
+        s => format!("{}d", s / 86_400),
+    }
+}
+
+/// A short time, milliseconds: `312ms`, `4.2s`, `95s`.
+pub fn brief(millis: u64) -> String {
+    match millis {
+        0..1000 => format!("{millis}ms"),
+        1000..10_000 => format!("{}.{}s", millis / 1000, millis % 1000 / 100),
+        _ => span(millis),
+    }
+}
+
+/// A speed, with a digit behind the point while that says something.
+pub fn speed(rate: f64) -> String {
+    if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
+}
+
+/// A count in at most five characters.
+pub fn count(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("{}k", n / 1000),
+        1_000_000..1_000_000_000 => format!("{}M", n / 1_000_000),
+        _ => format!("{}G", (n / 1_000_000_000).min(9999)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        assert_eq!(clean("a\u{1b}[2J\u{9b}31mb\r\n\u{7}"), "a\u{fffd}[2J\u{fffd}31mb\u{fffd}\u{fffd}\u{fffd}");
+        assert_eq!(clean("a\u{202e}b\u{2066}c\u{200f}"), "abc");
+        assert_eq!(clean("👩\u{200d}👧 🇩🇪 👍🏽 1\u{fe0f}\u{20e3}"), "👩👧 DE 👍 1");
+        assert_eq!(clean("\u{301}a\u{301}\u{302}\u{303}\u{304}b"), "a\u{301}\u{302}b");
+    }
+
+    #[test]
+    fn long_names_are_cut() {
+        let cleaned = clean(&"🎉".repeat(200));
+        assert_eq!((cleaned.chars().count(), cleaned.ends_with('…')), (MOST + 1, true));
+        assert_eq!(fit("🎉🎉🎉", 5), "🎉🎉…");
+        assert_eq!(fit("🎉🎉🎉", 4), "🎉… ");
+        assert_eq!(fit("ab", 4), "ab  ");
+        assert_eq!(fit("ab", 0), "");
+        assert_eq!(width("日本e\u{301}"), 5);
+    }
+
+    #[test]
+    fn times_and_numbers_are_short() {
+        assert_eq!(clock(1_700_000_000_000), "22:13:20Z");
+        assert_eq!([0, 59_999, 60_000, 7_200_000, 90_000_000].map(span), ["0s", "59s", "1m", "2h", "1d"]);
+        assert_eq!([0, 999, 1234, 95_000].map(brief), ["0ms", "999ms", "1.2s", "1m"]);
+        assert_eq!([9999, 10_000, 123_456_789, u64::MAX].map(count), ["9999", "10k", "123M", "9999G"]);
+        assert_eq!((speed(4.25), speed(1234.5)), ("4.2".into(), "1234".into()));
+    }
+}

@@ -1,0 +1,177 @@
+//! `gambi monitor`: its plain table, and what it prints where no terminal is. The terminal is tmux's.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+
+use gambi::client::Client;
+use gambi::hub::HubKey;
+use gambi::participant::Session;
+use gambi::proto::management::{CreateRoom, Registration};
+use serde_json::Value;
+
+use support::{FakeProvider, PATIENCE, Script, Terminal, TestHub, registration, skip};
+
+/// The monitor, its output read by a program.
+struct Piped {
+    child: Child,
+    lines: Receiver<Value>,
+}
+
+impl Piped {
+    fn start(args: &[&str], key: &str) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+        command.arg("monitor").args(args).env_clear().env("GAMBI_HUB_KEY", key);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("gambi to run");
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in out.lines().map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).expect("a line of JSON"));
+            }
+        });
+        Piped { child, lines }
+    }
+
+    /// Waits for a change, past all others.
+    fn wait(&self, what: &str, is_it: impl Fn(&str, &Value) -> bool) -> Value {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("{what}: {e}"));
+            if is_it(line["type"].as_str().unwrap(), &line["data"]) {
+                return line["data"].clone();
+            }
+        }
+    }
+
+    fn end(&mut self) -> i32 {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        self.child.wait().unwrap().code().expect("an exit code")
+    }
+}
+
+impl Drop for Piped {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session {
+    let session = Session::builder(hub.url(), room).participant_id(id).model("m").endpoint(provider.url());
+    session.start().expect("a participant")
+}
+
+fn answer() -> Script {
+    let body = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":40}}"#;
+    Script::Answer { status: 200, kind: "application/json", body: body.into() }
+}
+
+#[test]
+fn a_program_reads_what_changes() {
+    let hub = TestHub::start();
+    let (room, provider) = (hub.room(), FakeProvider::start(answer()));
+    let mut monitor = Piped::start(&["--hub", &hub.url()], "");
+    monitor.wait("the hub", |kind, data| kind == "hub" && data["status"] == "up");
+    monitor.wait("the room", |kind, data| kind == "room" && data["room"] == *room);
+    let session = join(&hub, &room, "ann", &provider);
+    monitor.wait("ann", |kind, data| kind == "participant" && data["id"] == "ann" && data["health"] == "online");
+    hub.chat(&room, "ann").expect(200);
+    let answered = monitor.wait("the answer", |_, data| data["requests"] == 1 && data["id"] == "ann");
+    assert_eq!((&answered["errors"], &answered["room"]), (&0.into(), &room.as_str().into()));
+    drop(session);
+    let gone = monitor.wait("ann's end", |kind, _| kind == "participant_gone");
+    assert_eq!(gone["id"], "ann");
+    hub.hub.shutdown();
+    let lost = monitor.wait("the hub's end", |kind, data| kind == "hub" && data["status"] == "lost");
+    assert!(lost["message"].as_str().is_some_and(|text| !text.is_empty()));
+    assert_eq!(monitor.end(), 0);
+}
+
+#[test]
+fn it_has_a_hub_of_its_own_if_asked() {
+    let mut monitor = Piped::start(&["--serve", "--host=127.0.0.1", "--port=0", "--room=LAB001=Lab"], "k3y");
+    let started = monitor.wait("the hub", |kind, _| kind == "started");
+    monitor.wait("the room", |kind, data| kind == "room" && data["room"] == "LAB001");
+    let client = Client::new(started["hubUrl"].as_str().unwrap()).unwrap();
+    assert_eq!(client.rooms().list().unwrap_err().status(), Some(401));
+    let client = client.with_key("k3y");
+    assert_eq!(client.rooms().list().unwrap()[0].code, "LAB001");
+    client.participants("LAB001").upsert("ann", &registration()).unwrap();
+    monitor.wait("ann", |kind, data| kind == "participant" && data["health"] == "offline");
+    assert_eq!(monitor.end(), 0);
+    assert!(client.health().is_err());
+}
+
+#[test]
+fn a_private_room_shows_itself_to_who_knows_its_password() {
+    let hub = TestHub::start();
+    let room = CreateRoom { name: "P".into(), password: Some("s3cret".into()), private: true, ..Default::default() };
+    let room = hub.room_with(&room);
+    let stranger = Piped::start(&["--hub", &hub.url()], "");
+    let refused = stranger.wait("the refusal", |kind, data| kind == "room" && data.get("refused").is_some());
+    assert!(refused["refused"].as_str().unwrap().contains("password"), "{refused}");
+    let friend = Piped::start(&["--hub", &hub.url(), "--room", &room, "--password", "s3cret"], "");
+    friend.wait("the room", |kind, data| kind == "room" && data["room"] == *room);
+    let registration = Registration { password: Some("s3cret".into()), ..registration() };
+    hub.client.participants(&room).upsert("ann", &registration).unwrap();
+    friend.wait("ann", |kind, data| kind == "participant" && data["id"] == "ann");
+}
+
+#[test]
+fn what_cannot_be_watched_is_said_at_once() {
+    let hub = TestHub::with(|options| options.key = HubKey::new("k3y"));
+    let run = |args: &[&str], key: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+        let output = command.arg("monitor").args(args).env_clear().env("GAMBI_HUB_KEY", key).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (url, room, key, code) in [
+        (hub.url().as_str(), None, "", 3),
+        (hub.url().as_str(), Some("NOROOM"), "k3y", 4),
+        ("http://127.0.0.1:9", None, "", 3),
+        ("nonsense", None, "", 2),
+    ] {
+        let mut args = vec!["--hub", url];
+        args.extend(room.into_iter().flat_map(|room| ["--room", room]));
+        let (ended, error) = run(&args, key);
+        assert_eq!(ended, Some(code), "{url}: {error}");
+        assert!(error.starts_with("Error: "), "{error}");
+    }
+}
+
+/// The command line of the plain table.
+fn plain(hub: &TestHub) -> String {
+    format!("{} monitor --plain --hub {}", env!("CARGO_BIN_EXE_gambi"), hub.url())
+}
+
+#[test]
+fn a_terminal_shows_a_table_that_is_drawn_again() {
+    let hub = TestHub::start();
+    let (room, provider) = (hub.room(), FakeProvider::start(answer()));
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    terminal.line(&plain(&hub));
+    terminal.wait("PARTICIPANT");
+    let _session = join(&hub, &room, "ann", &provider);
+    terminal.wait("online");
+    hub.chat(&room, "ann").expect(200);
+    let words =
+        |screen: &str| screen.lines().any(|l| l.starts_with(&room) && l.contains(" ann ") && l.contains("  1  "));
+    let screen = terminal.wait_until("ann's request", words);
+    assert!(screen.lines().all(|line| line.chars().count() < 80), "{screen}");
+    hub.client
+        .participants(&room)
+        .upsert("evil", &Registration { nickname: "\u{1b}[2Jx\u{202e}y".into(), ..registration() })
+        .unwrap();
+    terminal.wait("\u{fffd}[2Jxy");
+    terminal.resize(200, 60);
+    // Numbers stand further to the right than the terminal was wide.
+    terminal.wait_until("a wide table", |screen| {
+        screen.lines().any(|l| l.starts_with("ROOM") && l.find("SEEN") > Some(80))
+    });
+    terminal.press(&["C-c"]);
+    terminal.wait("ready>");
+    assert!(!terminal.is_alternate());
+}
