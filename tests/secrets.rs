@@ -101,7 +101,8 @@ fn ask(hub: &str, method: &str, path: &str, headers: &[(&str, &str)], body: Opti
     let headers: Vec<_> = headers.iter().copied().chain([("Connection", "close")]).collect();
     let body = body.map(Value::to_string);
     let answer = Conn::open(hub.parse().unwrap()).ask(method, path, &headers, body.as_deref()).answer();
-    format!("{method} {path}: {} {:?} {}", answer.status, answer.headers, answer.text())
+    let shown = path.split('?').next().unwrap();
+    format!("{method} {shown}: {} {:?} {}", answer.status, answer.headers, answer.text())
 }
 
 /// Requests that are refused, with secrets in them, and lists.
@@ -116,6 +117,9 @@ fn questions(hub: &str) -> Vec<String> {
         ("GET", "/v1/rooms"),
         ("GET", "/v1/rooms/LAB001"),
         ("GET", "/v1/rooms/LAB001/participants"),
+        ("GET", "/v1/rooms/LAB001/metrics"),
+        ("GET", "/metrics"),
+        ("GET", "/v1/rooms?token=a-wrong-guess-4713"),
         ("GET", "/rooms/LAB001/v1/models"),
         ("PUT", "/v1/rooms/LAB001/participants/ann"),
         ("POST", "/v1/rooms/LAB001/participants/ann/heartbeat"),
@@ -146,6 +150,7 @@ fn secrets_are_written_nowhere() {
     let rooms = lab.file("rooms", &rooms.to_string());
     let (key, password) = (lab.file("key", HUB_KEY), lab.file("password", &format!("{PASSWORD}\n")));
     let hub = ["hub", "serve", "--host", "127.0.0.1", "--port", "0", "--rooms", &rooms, "--key-file", &key, "--strict"];
+    let hub = [&hub[..], &["--log-level", "debug"]].concat();
     lab.start("hub", &hub, "");
     let started: Value = serde_json::from_str(lab.wait_for_output("hub.out", "\n").lines().next().unwrap()).unwrap();
     let url = started["data"]["hubUrl"].as_str().unwrap().to_owned();
@@ -177,6 +182,7 @@ fn secrets_are_written_nowhere() {
     assert_ne!(lab.run("failed-chat", &["chat", "--hub", url, "--room", room], PROMPT), 0);
     lab.run("dry-join", &[&join[..], &["--dry-run"]].concat(), "");
     lab.run("dry-hub", &[&hub[..], &["--dry-run"]].concat(), "");
+    assert_eq!(lab.run("stats", &["room", "stats", room, "--hub", url, "--password-file", &password], ""), 0);
     assert_eq!(lab.run("list", &["participant", "list", "--hub", url, "--room", room], ""), 0);
     assert_ne!(lab.run("wrong", &["models", "--hub", url, "--room", room, "--password", "another-wrong-one"], ""), 0);
     let answers = questions(url.trim_start_matches("http://"));
@@ -185,6 +191,16 @@ fn secrets_are_written_nowhere() {
     lab.wait_for_output("join.out", "\"left\"");
     wait_until("the room to be empty", || lab.output("events.out").contains("participant.left"));
 
+    for told in [
+        "participant.joined",
+        "llm.error",
+        "/chat/completions status=200",
+        "/v1/rooms status=401",
+        "/tunnel status=101",
+    ] {
+        lab.wait_for_output("hub.err", told);
+    }
+    assert!(answers.iter().any(|answer| answer.contains("gambi_requests_total{room=\"LAB001\"")), "{answers:?}");
     let mut places = written(&lab.dir);
     assert!(
         places.len() >= 14 && places.iter().any(|(_, text)| text.contains("llm.error")),

@@ -14,7 +14,7 @@ mod tools;
 
 pub use fake_hub::{FakeHub, Part};
 pub use hub::{TestHub, Watcher, registration};
-pub use process::Process;
+pub use process::{Killed, Process};
 pub use raw::{Conn, Response, request};
 pub use runtime::RawParticipant;
 pub use scripted::{FakeProvider, Script, Seen};

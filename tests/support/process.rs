@@ -43,3 +43,19 @@ impl Drop for Process {
         let _ = self.child.wait();
     }
 }
+
+/// A child that ends with the test, whatever becomes of it.
+pub struct Killed(pub Child);
+
+impl Killed {
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

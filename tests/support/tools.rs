@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// Says that a test was skipped; with `CI=true` that is a failure.
 pub fn skip(what: &str) {
@@ -9,8 +10,12 @@ pub fn skip(what: &str) {
     eprintln!("SKIPPED: {what}");
 }
 
+/// Whoever installs does it alone.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// Python with a package in it, or why not.
 pub fn python(package: &str) -> Result<PathBuf, String> {
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("venv");
     let python = venv.join("bin/python");
     let run = |command: &mut Command| match command.output() {

@@ -187,7 +187,7 @@ impl Logger {
         }
         line.text("room", event.room.as_str());
         if let EventKind::LlmError(_, failure) = &event.kind {
-            line.text("stage", &failure.stage);
+            line.text("stage", stage(&failure.stage));
         }
         self.tell(line);
     }
@@ -200,9 +200,24 @@ impl Logger {
     }
 }
 
+/// Where a request failed. Participants have words of their own for that; what is no word could be anything.
+fn stage(told: &str) -> &str {
+    let is_word =
+        told.len() <= 24 && told.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-');
+    if is_word { told } else { "participant" }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stage_is_a_word() {
+        assert_eq!(
+            ["fetch", "read_body", "Tell me a secret", ""].map(stage),
+            ["fetch", "read_body", "participant", ""]
+        );
+    }
 
     #[test]
     fn levels_and_formats_have_names() {

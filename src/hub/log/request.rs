@@ -12,7 +12,7 @@ use super::super::clock::millis;
 use super::super::forwarded::origin;
 use super::super::routes;
 use super::super::shared::{Shared, fresh_uuid};
-use super::{Line, LogLevel};
+use super::{Line, LogLevel, stage};
 use crate::http::{Exchange, Note};
 use crate::proto::management::ErrorCode;
 use crate::proto::web::percent_decode;
@@ -75,6 +75,7 @@ fn told(shared: &Shared, exchange: &Exchange<'_>, mut line: Line, status: u16, d
     }
     for name in NOTED {
         match exchange.noted(name) {
+            Some(Note::Text(text)) if name == "stage" => line.text(name, stage(text)),
             Some(Note::Text(text)) => line.text(name, text),
             Some(Note::Number(number)) => line.number(name, *number),
             None => {}

@@ -47,6 +47,27 @@ struct Counted {
     others: Totals,
 }
 
+impl Counted {
+    /// Counts a request of a participant that has figures. False where it has none.
+    fn add(&mut self, serial: u64, model: &str, ended: &Ended, now: u64) -> bool {
+        let kept = self.members.get_mut(&serial);
+        kept.map(|kept| kept.add(model, ended, now)).is_some()
+    }
+
+    /// Counts the first request of a participant, which so gets figures: unless it has left, or too many have some.
+    fn begin(&mut self, known: bool, serial: u64, model: &str, ended: &Ended, now: u64) {
+        if self.add(serial, model, ended, now) {
+            return;
+        }
+        if !known || self.members.len() >= KEPT {
+            return self.others.add(ended);
+        }
+        let mut new = Kept { model: model.to_owned(), recent: Recent::default(), totals: Totals::default() };
+        new.add(model, ended, now);
+        self.members.insert(serial, Box::new(new));
+    }
+}
+
 /// A participant's figures.
 struct Kept {
     /// The one that `recent` is about.
@@ -163,17 +184,49 @@ impl Shared {
     /// Counts a request that has ended at a participant.
     pub(super) fn count(&self, picked: &Picked, ended: &Ended) {
         let (now, model) = (self.clock.now().mono, picked.profile.model.as_str());
-        if let Some(kept) = self.metrics.counted().members.get_mut(&picked.serial) {
-            return kept.add(model, ended, now);
+        if self.metrics.counted().add(picked.serial, model, ended, now) {
+            return;
         }
         // Under the registry's lock: whoever leaves is forgotten after that, and so leaves nothing behind.
         let registry = self.registry();
-        let known = registry.has(picked);
-        let mut counted = self.metrics.counted();
-        if !known || counted.members.len() >= KEPT {
-            return counted.others.add(ended);
+        self.metrics.counted().begin(registry.has(picked), picked.serial, model, ended, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::usage::Usage;
+    use crate::state::figures::Ending;
+
+    fn ended() -> Ended {
+        let time = Duration::from_millis(5);
+        Ended { protocol: "messages", ending: Ending::Complete, ttft: time, duration: time, usage: Usage::default() }
+    }
+
+    fn others(counted: &Counted) -> u64 {
+        counted.others.requests().map(|(_, _, count)| count).sum()
+    }
+
+    #[test]
+    fn so_many_have_figures_and_the_rest_are_counted_together() {
+        let mut counted = Counted::default();
+        let most = KEPT as u64;
+        for serial in 0..most + 10 {
+            assert!(!counted.add(serial, "m", &ended(), 0));
+            counted.begin(true, serial, "m", &ended(), 0);
         }
-        let new = || Kept { model: model.to_owned(), recent: Recent::default(), totals: Totals::default() };
-        counted.members.entry(picked.serial).or_insert_with(|| Box::new(new())).add(model, ended, now);
+        assert_eq!((counted.members.len(), others(&counted)), (KEPT, 10));
+        assert!(counted.add(3, "m", &ended(), 0) && !counted.add(most, "m", &ended(), 0));
+        counted.members.remove(&3);
+        counted.begin(true, most, "m", &ended(), 0);
+        assert_eq!((counted.members.len(), others(&counted)), (KEPT, 10), "who leaves makes room");
+    }
+
+    #[test]
+    fn who_has_left_leaves_nothing_behind() {
+        let mut counted = Counted::default();
+        counted.begin(false, 1, "m", &ended(), 0);
+        assert_eq!((counted.members.len(), others(&counted)), (0, 1));
     }
 }

@@ -174,7 +174,7 @@ fn build(out: &mut Exposition, shared: &Shared) {
 fn connections(out: &mut Exposition, shared: &Shared) {
     let guests = shared.guests.count();
     out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", guests.here);
-    out.single("gambi_connections_total", "counter", "Connections that were accepted.", guests.seated);
+    out.single("gambi_connections_accepted_total", "counter", "Connections that were accepted.", guests.seated);
     let help = "Idle connections that were closed to make room.";
     out.single("gambi_connections_evicted_total", "counter", help, guests.evicted);
     out.single("gambi_tunnels", "gauge", "Open tunnels.", shared.tunnels.count());
