@@ -148,6 +148,37 @@ impl Call {
         }
     }
 
+    /// Adds what has come of the body to `out`, without waiting for more. True when the body is over.
+    ///
+    /// # Errors
+    /// When its framing is broken.
+    pub fn take(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        let ready = &self.buffer[self.from..self.to];
+        let over;
+        self.from += match &mut self.body {
+            Body::Over => return Ok(true),
+            Body::Close => {
+                over = false;
+                take(ready, u64::MAX, out)
+            }
+            Body::Length(left) => {
+                let used = take(ready, *left, out);
+                *left -= used as u64;
+                over = *left == 0;
+                used
+            }
+            Body::Chunked(decoder) => {
+                let used = decoder.decode(ready, out).map_err(|e| broken(e.0))?;
+                over = decoder.is_done();
+                used
+            }
+        };
+        if over {
+            self.body = Body::Over;
+        }
+        Ok(over)
+    }
+
     /// Adds the next piece of the body to `out`: what is there, or what comes next. True when the body is over.
     ///
     /// # Errors
@@ -155,33 +186,15 @@ impl Call {
     pub fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let before = out.len();
         loop {
-            let ready = &self.buffer[self.from..self.to];
-            let used = match &mut self.body {
-                Body::Over => return Ok(true),
-                Body::Close => take(ready, u64::MAX, out),
-                Body::Length(left) => {
-                    let used = take(ready, *left, out);
-                    *left -= used as u64;
-                    used
-                }
-                Body::Chunked(decoder) => {
-                    decoder.decode(ready, out).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.0))?
-                }
-            };
-            self.from += used;
-            if matches!(&self.body, Body::Length(0)) || matches!(&self.body, Body::Chunked(d) if d.is_done()) {
-                self.body = Body::Over;
-                return Ok(true);
-            }
-            if out.len() > before {
-                return Ok(false);
+            let over = self.take(out)?;
+            if over || out.len() > before {
+                return Ok(over);
             }
             if self.more()? == 0 {
-                if matches!(self.body, Body::Close) {
-                    self.body = Body::Over;
-                    return Ok(true);
+                if !matches!(self.body, Body::Close) {
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed too early"));
                 }
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed too early"));
+                self.body = Body::Over;
             }
         }
     }

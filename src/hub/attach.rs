@@ -11,10 +11,13 @@ use super::tunnels::Tunnel;
 use crate::http::{Exchange, Upgrade};
 use crate::proto::tunnel::{
     CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, ToParticipant, decode_binary,
-    decode_from_participant, encode,
+    decode_from_participant, encode, plain_chunk,
 };
 use crate::state::registry::Missing;
 use crate::tunnel::{self, HandshakeError, Incoming, Limits, LostReason, Piece, Reader, Routed};
+
+/// Bytes of an answer that are gathered in one piece.
+const LARGE: usize = 64 << 10;
 
 /// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel is gone.
 pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
@@ -93,54 +96,109 @@ fn close(shared: &Shared, (code, id): (&str, &str), (serial, number): (u64, u64)
 
 /// Reads the tunnel until it ends.
 fn read(shared: &Shared, mut reader: Reader, tunnel: &Tunnel) {
+    let mut gathered = Gathered::new(tunnel);
     loop {
+        // Whatever is ready is handed over before it waits for more.
+        if !reader.has_more() {
+            gathered.hand_over();
+        }
         let incoming = reader.read();
         let now = shared.clock.now();
         match incoming {
             Ok(Incoming::Text(text)) => {
                 tunnel.note(text.len(), now);
-                text_message(tunnel, &text, now.wall);
+                text_message(&mut gathered, text, now.wall);
             }
             Ok(Incoming::Binary(bytes)) => {
                 tunnel.note(bytes.len(), now);
                 if tunnel.binary {
-                    binary_message(tunnel, &bytes);
+                    binary_message(&mut gathered, bytes);
                 }
             }
             Ok(Incoming::Alive) => tunnel.note(0, now),
-            Ok(Incoming::Closed { .. }) | Err(_) => return,
+            Ok(Incoming::Closed { .. }) | Err(_) => return gathered.hand_over(),
         }
     }
 }
 
 /// A message that can't be read is dropped, as an unknown one is: it may be newer than this hub.
-fn text_message(tunnel: &Tunnel, text: &str, wall: u64) {
+fn text_message(gathered: &mut Gathered<'_>, text: &str, wall: u64) {
+    if let Some(chunk) = plain_chunk(text) {
+        let _sound = chunk.decode(gathered.chunk(chunk.request_id));
+        return;
+    }
     let Ok(message) = decode_from_participant(text) else {
         return;
     };
     match message {
         FromParticipant::Start { request_id, status, headers } => {
-            route(tunnel, &request_id, Piece::Start { status, headers });
+            gathered.add(&request_id, Piece::Start { status, headers });
         }
-        FromParticipant::Chunk { request_id, bytes } => route(tunnel, &request_id, Piece::Chunk(bytes)),
-        FromParticipant::End { request_id } => route(tunnel, &request_id, Piece::End),
+        FromParticipant::Chunk { request_id, bytes } => gathered.chunk(&request_id).extend_from_slice(&bytes),
+        FromParticipant::End { request_id } => gathered.add(&request_id, Piece::End),
         FromParticipant::Error { request_id, stage, message } => {
-            route(tunnel, &request_id, Piece::Error { stage, message });
+            gathered.add(&request_id, Piece::Error { stage, message });
         }
         // A tunnel that can't be written to is aborted by its writer, and the next read ends.
-        FromParticipant::Ping => drop(tunnel.write(&encode(&ToParticipant::Pong { timestamp: wall }))),
+        FromParticipant::Ping => drop(gathered.tunnel.write(&[&encode(&ToParticipant::Pong { timestamp: wall })])),
         FromParticipant::Unknown => {}
     }
 }
 
-fn binary_message(tunnel: &Tunnel, message: &[u8]) {
+fn binary_message(gathered: &mut Gathered<'_>, message: &[u8]) {
     if let Ok((request_id, bytes)) = decode_binary(message) {
-        route(tunnel, request_id, Piece::Chunk(bytes.to_vec()));
+        gathered.chunk(request_id).extend_from_slice(bytes);
     }
 }
 
-fn route(tunnel: &Tunnel, request_id: &str, piece: Piece) {
-    if tunnel.router.route(request_id, piece) == Routed::TooSlow {
-        tunnel.cancel(request_id);
+/// What has been read of one answer and not been handed over yet: its request is woken once for all of it.
+struct Gathered<'t> {
+    tunnel: &'t Tunnel,
+    request_id: String,
+    pieces: Vec<Piece>,
+    /// Bytes of the body behind the pieces.
+    bytes: Vec<u8>,
+}
+
+impl<'t> Gathered<'t> {
+    fn new(tunnel: &'t Tunnel) -> Self {
+        Gathered { tunnel, request_id: String::new(), pieces: Vec::new(), bytes: Vec::new() }
+    }
+
+    fn add(&mut self, request_id: &str, piece: Piece) {
+        self.turn_to(request_id);
+        self.seal();
+        self.pieces.push(piece);
+    }
+
+    /// Where more bytes of a request's answer are to be put.
+    fn chunk(&mut self, request_id: &str) -> &mut Vec<u8> {
+        self.turn_to(request_id);
+        if self.bytes.len() >= LARGE {
+            self.seal();
+        }
+        &mut self.bytes
+    }
+
+    fn turn_to(&mut self, request_id: &str) {
+        if self.request_id != request_id {
+            self.hand_over();
+            request_id.clone_into(&mut self.request_id);
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.bytes.is_empty() {
+            self.pieces.push(Piece::Chunk(std::mem::take(&mut self.bytes)));
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.seal();
+        if !self.pieces.is_empty()
+            && self.tunnel.router.route_all(&self.request_id, &mut self.pieces) == Routed::TooSlow
+        {
+            self.tunnel.cancel(&self.request_id);
+        }
     }
 }

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::value::RawValue;
-
 use super::out::{Gone, Out};
 use super::tunnels::Tunnel;
 use crate::proto::management::ErrorCode;
-use crate::proto::tunnel::{Request, ToParticipant, encode};
+use crate::proto::tunnel::{Request, encode_request};
 use crate::tunnel::{Pending, Piece};
 
 /// How often a waiting request looks whether its client is still there.
@@ -106,11 +104,10 @@ pub trait Carrier {
 impl Carrier for Arc<Tunnel> {
     fn send(&self, outgoing: Outgoing<'_>) -> Result<(Pending, Stop), End> {
         let lost = |e: &dyn std::fmt::Display| End::tunnel("dispatch", e);
-        let body = outgoing.body.map(RawValue::from_string).transpose().map_err(|e| lost(&e))?;
         let pending = self.router.open(&outgoing.id).map_err(|e| lost(&e))?;
         let mut headers: BTreeMap<&str, &str> =
             outgoing.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        if body.is_some() {
+        if outgoing.body.is_some() {
             headers.insert("Content-Type", "application/json");
         }
         let request = Request {
@@ -119,10 +116,11 @@ impl Carrier for Arc<Tunnel> {
             method: outgoing.method,
             path: outgoing.path,
             headers,
-            body: body.as_deref(),
+            body: outgoing.body.as_deref(),
             stream: outgoing.stream,
         };
-        self.write(&encode(&ToParticipant::Request(request))).map_err(|e| lost(&e))?;
+        let (head, body, tail) = encode_request(&request);
+        self.write(&[&head, body.as_bytes(), tail.as_bytes()]).map_err(|e| lost(&e))?;
         let (tunnel, id) = (self.clone(), outgoing.id);
         Ok((pending, Box::new(move || tunnel.cancel(&id))))
     }

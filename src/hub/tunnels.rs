@@ -55,18 +55,18 @@ impl Tunnel {
         self.alive.store(now.mono, Ordering::Relaxed);
     }
 
-    /// Sends a text message.
+    /// Sends a text message, put together from its parts.
     ///
     /// # Errors
     /// When it can't be written to; it is on its way out then.
-    pub(super) fn write(&self, json: &[u8]) -> Result<(), TunnelError> {
-        self.traffic.sent.add(json.len());
+    pub(super) fn write(&self, json: &[&[u8]]) -> Result<(), TunnelError> {
+        self.traffic.sent.add(json.iter().map(|part| part.len()).sum());
         self.writer.text(json)
     }
 
     /// Says that a client hung up. A tunnel that cannot be written to is on its way out already.
     pub(super) fn cancel(&self, request_id: &str) {
-        let _ = self.write(&wire::encode(&wire::ToParticipant::Cancel { request_id }));
+        let _ = self.write(&[&wire::encode(&wire::ToParticipant::Cancel { request_id })]);
     }
 
     /// Closes it, and fails what is in flight.

@@ -172,12 +172,21 @@ impl Drop for Workers {
 
 /// A worker's life: one job after the other.
 fn work(shared: &Arc<Shared>, queue: &Receiver<Job>) {
-    let mut piece = Vec::new();
+    let mut scratch = Scratch::default();
     while let Ok(job) = queue.recv() {
-        shared.serve(&job, &mut piece);
+        shared.serve(&job, &mut scratch);
         shared.running().remove(&job.id);
         shared.idle.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// What a worker uses again for every piece.
+#[derive(Default)]
+struct Scratch {
+    /// Bytes of the answer.
+    piece: Vec<u8>,
+    /// The same as JSON.
+    text: Vec<u8>,
 }
 
 /// Where and why a job failed.
@@ -188,8 +197,8 @@ fn gone(error: TunnelError) -> Failed {
 }
 
 impl Shared {
-    fn serve(&self, job: &Job, piece: &mut Vec<u8>) {
-        let result = self.call(job, piece);
+    fn serve(&self, job: &Job, scratch: &mut Scratch) {
+        let result = self.call(job, scratch);
         let cancelled = !job.ticket.done();
         if let Err((stage, message)) = result
             && !cancelled
@@ -199,25 +208,21 @@ impl Shared {
     }
 
     /// One call, its answer sent piece by piece. Once it is cancelled nothing more is said of it.
-    fn call(&self, job: &Job, piece: &mut Vec<u8>) -> Result<(), Failed> {
+    fn call(&self, job: &Job, scratch: &mut Scratch) -> Result<(), Failed> {
         let request = job.request.as_ref().map_err(|reason| ("connect", reason.clone()))?;
+        let broke_off = |e| ("stream", format!("the provider's answer broke off: {e}"));
         let (mut call, start) = self.ask(job, request).map_err(|reason| ("connect", reason))?;
-        if job.ticket.is_cancelled() {
-            return Ok(());
-        }
-        self.writer.text(&start).map_err(gone)?;
-        loop {
-            piece.clear();
-            let over = call.read(piece).map_err(|e| ("stream", format!("the provider's answer broke off: {e}")))?;
+        let mut start = Some(start);
+        scratch.piece.clear();
+        // What has come with the head goes along with it.
+        let mut over = call.take(&mut scratch.piece).map_err(broke_off)?;
+        while !over {
             if job.ticket.is_cancelled() {
                 return Ok(());
             }
-            if !piece.is_empty() {
-                self.send_chunk(&job.id, piece).map_err(gone)?;
-            }
-            if over {
-                break;
-            }
+            self.send(job, start.take(), scratch, None).map_err(gone)?;
+            scratch.piece.clear();
+            over = call.read(&mut scratch.piece).map_err(broke_off)?;
         }
         if !job.ticket.done() {
             return Ok(());
@@ -225,7 +230,35 @@ impl Shared {
         self.provider.keep(call);
         // The watcher of the end may send the next request at once: this worker must be found free by then.
         self.running().remove(&job.id);
-        self.writer.text(tunnel::encode_end(&job.id).as_bytes()).map_err(gone)
+        self.send(job, start, scratch, Some(tunnel::encode_end(&job.id))).map_err(gone)
+    }
+
+    /// Sends what is ready of an answer, in one write.
+    fn send(
+        &self,
+        job: &Job,
+        start: Option<Vec<u8>>,
+        scratch: &mut Scratch,
+        end: Option<String>,
+    ) -> Result<(), TunnelError> {
+        let Scratch { piece, text } = scratch;
+        if start.is_none() && piece.is_empty() && end.is_none() {
+            return Ok(());
+        }
+        let head = tunnel::binary_head(&job.id).filter(|_| self.binary);
+        if head.is_none() && !piece.is_empty() {
+            text.clear();
+            tunnel::encode_chunk(text, &job.id, piece);
+        }
+        self.writer.batch(|batch| {
+            start.iter().try_for_each(|start| batch.text(&[start]))?;
+            match head {
+                _ if piece.is_empty() => {}
+                Some(head) => batch.binary(&[&head, piece])?,
+                None => batch.text(&[text])?,
+            }
+            end.iter().try_for_each(|end| batch.text(&[end.as_bytes()]))
+        })
     }
 
     /// A connection on which the request has been answered, and the message that says how.
@@ -245,16 +278,9 @@ impl Shared {
         }
     }
 
-    fn send_chunk(&self, id: &str, bytes: &[u8]) -> Result<(), TunnelError> {
-        match tunnel::binary_head(id).filter(|_| self.binary) {
-            Some(head) => self.writer.binary(&[&head, bytes]),
-            None => self.writer.text(tunnel::encode_chunk(id, bytes).as_bytes()),
-        }
-    }
-
     fn fail(&self, id: &str, stage: &str, message: &str) {
         // A tunnel that can't be written to has failed all of its requests already.
-        let _ = self.writer.text(tunnel::encode_error(id, stage, message).as_bytes());
+        let _ = self.writer.text(&[tunnel::encode_error(id, stage, message).as_bytes()]);
     }
 }
 

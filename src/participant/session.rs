@@ -246,7 +246,7 @@ impl Inner {
             match reader.read() {
                 Ok(Incoming::Text(text)) => {
                     self.note();
-                    match decode_from_hub(&text) {
+                    match decode_from_hub(text) {
                         Ok(FromHub::Request(request)) => workers.start(request),
                         Ok(FromHub::Cancel { request_id }) => workers.cancel(&request_id),
                         Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => {}
@@ -275,7 +275,7 @@ impl Inner {
     fn ping(&self) {
         loop {
             let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            let sent = self.writer.text(encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes());
+            let sent = self.writer.text(&[encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes()]);
             let silent = elapsed(self.start).saturating_sub(self.heard.load(Ordering::Relaxed));
             let error = match sent {
                 Err(error) => Some(error.to_string()),

@@ -12,7 +12,7 @@ use super::openai::{Members, same_model};
 use super::response_id::IdWatch;
 use super::sse;
 use super::translate::{Answer, Skeleton, to_chat};
-use super::tunnel::{self, FromHub, FromParticipant, Request, ToParticipant};
+use super::tunnel::{self, FromHub, FromParticipant, Request};
 use super::usage::UsageWatch;
 use super::web;
 
@@ -116,12 +116,12 @@ proptest! {
     #[test]
     fn a_request_through_the_tunnel_is_the_same(id in any::<String>(), path in any::<String>(), body in any_json(), stream in any::<bool>()) {
         let text = body.to_string();
-        let raw: &RawValue = serde_json::from_str(&text).unwrap();
         let request = Request {
             request_id: &id, operation: "o", method: "POST", path: &path, headers: BTreeMap::from([("A", "b")]),
-            body: Some(raw), stream,
+            body: Some(&text), stream,
         };
-        let wire = String::from_utf8(tunnel::encode(&ToParticipant::Request(request))).unwrap();
+        let (head, between, tail) = tunnel::encode_request(&request);
+        let wire = String::from_utf8(head).unwrap() + between + tail;
         let FromHub::Request(read) = tunnel::decode_from_hub(&wire).unwrap() else { panic!("{wire}") };
         prop_assert_eq!((read.request_id, read.path, read.stream), (Cow::Borrowed(id.as_str()), Cow::Borrowed(path.as_str()), stream));
         // JSON's null is nobody's body.
@@ -131,7 +131,14 @@ proptest! {
     #[test]
     fn an_answer_through_the_tunnel_is_the_same(id in any::<String>(), stage in any::<String>(), bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let request_id = Cow::Borrowed(id.as_str());
-        let chunk = tunnel::encode_chunk(&id, &bytes);
+        let mut chunk = Vec::new();
+        tunnel::encode_chunk(&mut chunk, &id, &bytes);
+        let chunk = String::from_utf8(chunk).unwrap();
+        if let Some(plain) = tunnel::plain_chunk(&chunk) {
+            let mut decoded = Vec::new();
+            prop_assert!(plain.decode(&mut decoded));
+            prop_assert_eq!((plain.request_id, &decoded), (id.as_str(), &bytes));
+        }
         prop_assert_eq!(tunnel::decode_from_participant(&chunk).unwrap(), FromParticipant::Chunk { request_id: request_id.clone(), bytes: bytes.clone() });
         let end = tunnel::encode_end(&id);
         prop_assert_eq!(tunnel::decode_from_participant(&end).unwrap(), FromParticipant::End { request_id: request_id.clone() });
@@ -152,7 +159,11 @@ proptest! {
         }
         for text in [json.to_string(), typed.to_string(), text] {
             let _ = tunnel::decode_from_hub(&text);
-            let _ = tunnel::decode_from_participant(&text);
+            let read = tunnel::decode_from_participant(&text);
+            let mut decoded = Vec::new();
+            if let Some(plain) = tunnel::plain_chunk(&text) && plain.decode(&mut decoded) {
+                prop_assert_eq!(read.unwrap(), FromParticipant::Chunk { request_id: plain.request_id.into(), bytes: decoded });
+            }
         }
         let _ = tunnel::decode_binary(&bytes);
     }

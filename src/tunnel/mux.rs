@@ -1,14 +1,15 @@
-//! Request ids and their bounded channels: the router between a tunnel's one reader and its many requests. No sockets.
+//! Request ids and their bounded lines: the router between a tunnel's one reader and its many requests. No sockets.
 //!
-//! A full channel makes the reader wait, and so slows the provider down: back-pressure, not memory. But the reader
+//! A full line makes the reader wait, and so slows the provider down: back-pressure, not memory. But the reader
 //! serves other requests too, so it waits a bounded time, and then gives the slow request up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+/// Past so many bytes a line is full, however few pieces they are.
+const MAX_BYTES: usize = 4 << 20;
 
 /// A part of an answer.
 #[derive(Debug, PartialEq)]
@@ -38,6 +39,12 @@ pub enum Piece {
     },
 }
 
+impl Piece {
+    fn bytes(&self) -> usize {
+        if let Piece::Chunk(bytes) = self { bytes.len() } else { 0 }
+    }
+}
+
 /// Why an answer stays away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LostReason {
@@ -62,11 +69,11 @@ impl fmt::Display for LostReason {
 /// What became of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Routed {
-    /// It is in its request's channel.
+    /// It is in its request's line.
     Delivered,
     /// Nobody waits for it.
     Unknown,
-    /// Its request was given up: the channel stayed full.
+    /// Its request was given up: the line stayed full.
     TooSlow,
 }
 
@@ -81,14 +88,48 @@ pub struct Router {
 struct Requests {
     /// Set once the tunnel is gone: later requests fail at once.
     lost: Option<LostReason>,
-    open: HashMap<String, Slot>,
+    open: HashMap<String, Arc<Line>>,
 }
 
-#[derive(Clone)]
-struct Slot {
-    pieces: Sender<Piece>,
-    /// The final word, which so can't be lost in a full channel: read when the channel has ended.
-    last: Arc<OnceLock<LostReason>>,
+/// A request's pieces on their way from the reader to whoever waits for them.
+#[derive(Default)]
+struct Line {
+    state: Mutex<State>,
+    /// There is a piece, or none will come.
+    filled: Condvar,
+    /// There is room again, or nobody waits any more.
+    emptied: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    pieces: VecDeque<Piece>,
+    /// Bytes in them.
+    bytes: usize,
+    /// Whether somebody waits for a piece, and whether the reader waits for room: nobody else need be woken.
+    waiting: bool,
+    stalled: bool,
+    /// Whether nobody wants the answer any more.
+    left: bool,
+    /// The final word, which so can't be lost in a full line: told when the pieces have ended.
+    last: Option<LostReason>,
+}
+
+impl Line {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, reason: LostReason) {
+        self.lock().last.get_or_insert(reason);
+        self.filled.notify_one();
+    }
+}
+
+impl State {
+    fn has_room(&self, depth: usize) -> bool {
+        self.pieces.is_empty() || (self.pieces.len() < depth && self.bytes < MAX_BYTES)
+    }
 }
 
 fn lock(requests: &Mutex<Requests>) -> MutexGuard<'_, Requests> {
@@ -96,7 +137,7 @@ fn lock(requests: &Mutex<Requests>) -> MutexGuard<'_, Requests> {
 }
 
 impl Router {
-    /// A router whose channels hold `depth` pieces, and which waits `stall` for one that is full.
+    /// A router whose lines hold `depth` pieces, and which waits `stall` for one that is full.
     pub fn new(depth: usize, stall: Duration) -> Self {
         Router { requests: Arc::default(), depth, stall }
     }
@@ -106,33 +147,78 @@ impl Router {
     /// # Errors
     /// Why the tunnel is gone, if it is.
     pub fn open(&self, id: &str) -> Result<Pending, LostReason> {
-        let (sender, pieces) = bounded(self.depth);
-        let last = Arc::new(OnceLock::new());
+        let line = Arc::new(Line::default());
         let mut requests = lock(&self.requests);
         if let Some(reason) = requests.lost {
             return Err(reason);
         }
-        requests.open.insert(id.to_owned(), Slot { pieces: sender, last: last.clone() });
-        Ok(Pending { id: id.to_owned(), pieces, last, requests: self.requests.clone() })
+        requests.open.insert(id.to_owned(), line.clone());
+        Ok(Pending { id: id.to_owned(), line, requests: self.requests.clone() })
     }
 
-    /// Hands a piece to its request. No lock is held while it waits.
+    /// Hands a piece to its request.
     pub fn route(&self, id: &str, piece: Piece) -> Routed {
-        let is_last = matches!(piece, Piece::End | Piece::Error { .. } | Piece::Lost { .. });
-        let slot = {
+        self.route_all(id, &mut vec![piece])
+    }
+
+    /// Hands pieces to their request, which is woken once for all of them. No lock but the line's own is held while it
+    /// waits for room.
+    pub fn route_all(&self, id: &str, pieces: &mut Vec<Piece>) -> Routed {
+        let ends = pieces.iter().any(|piece| matches!(piece, Piece::End | Piece::Error { .. } | Piece::Lost { .. }));
+        let line = {
             let mut requests = lock(&self.requests);
-            if is_last { requests.open.remove(id) } else { requests.open.get(id).cloned() }
+            if ends { requests.open.remove(id) } else { requests.open.get(id).cloned() }
         };
-        let Some(slot) = slot else { return Routed::Unknown };
-        match slot.pieces.send_timeout(piece, self.stall) {
-            Ok(()) => Routed::Delivered,
-            Err(SendTimeoutError::Disconnected(_)) => Routed::Unknown,
-            Err(SendTimeoutError::Timeout(_)) => {
-                let _ = slot.last.set(LostReason::TooSlow);
-                lock(&self.requests).open.remove(id);
-                Routed::TooSlow
-            }
+        let Some(line) = line else {
+            pieces.clear();
+            return Routed::Unknown;
+        };
+        let routed = self.fill(&line, pieces);
+        if routed == Routed::TooSlow {
+            line.end(LostReason::TooSlow);
+            lock(&self.requests).open.remove(id);
         }
+        routed
+    }
+
+    fn fill(&self, line: &Line, pieces: &mut Vec<Piece>) -> Routed {
+        let mut state = line.lock();
+        for piece in pieces.drain(..) {
+            if !state.has_room(self.depth) && !state.left {
+                state = self.wait_for_room(line, state);
+            }
+            if state.left {
+                return Routed::Unknown;
+            }
+            if !state.has_room(self.depth) {
+                return Routed::TooSlow;
+            }
+            state.bytes += piece.bytes();
+            state.pieces.push_back(piece);
+        }
+        let wake = std::mem::take(&mut state.waiting);
+        drop(state);
+        if wake {
+            line.filled.notify_one();
+        }
+        Routed::Delivered
+    }
+
+    fn wait_for_room<'l>(&self, line: &'l Line, mut state: MutexGuard<'l, State>) -> MutexGuard<'l, State> {
+        if std::mem::take(&mut state.waiting) {
+            line.filled.notify_one();
+        }
+        let deadline = Instant::now() + self.stall;
+        while !state.has_room(self.depth) && !state.left {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state.stalled = true;
+            state = line.emptied.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.stalled = false;
+        state
     }
 
     /// Fails every request in flight, and every later one.
@@ -142,8 +228,8 @@ impl Router {
             requests.lost.get_or_insert(reason);
             std::mem::take(&mut requests.open)
         };
-        for slot in open.into_values() {
-            let _ = slot.last.set(reason);
+        for line in open.into_values() {
+            line.end(reason);
         }
     }
 
@@ -154,11 +240,17 @@ impl Router {
     }
 }
 
+impl Drop for Router {
+    /// Nobody is left who could answer.
+    fn drop(&mut self) {
+        self.fail_all(LostReason::Closed);
+    }
+}
+
 /// A request that is waited for. Dropping it stops the waiting, and frees a reader that waits for room.
 pub struct Pending {
     id: String,
-    pieces: Receiver<Piece>,
-    last: Arc<OnceLock<LostReason>>,
+    line: Arc<Line>,
     requests: Arc<Mutex<Requests>>,
 }
 
@@ -172,24 +264,43 @@ impl Pending {
     /// # Errors
     /// When none comes in time.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Piece, TimedOut> {
-        match self.pieces.recv_timeout(timeout) {
-            Ok(piece) => Ok(piece),
-            Err(RecvTimeoutError::Timeout) => Err(TimedOut),
-            Err(RecvTimeoutError::Disconnected) => {
-                Ok(Piece::Lost { reason: self.last.get().copied().unwrap_or(LostReason::Closed) })
+        let mut state = self.line.lock();
+        let mut deadline = None;
+        loop {
+            if let Some(piece) = state.pieces.pop_front() {
+                state.bytes -= piece.bytes();
+                if std::mem::take(&mut state.stalled) {
+                    self.line.emptied.notify_one();
+                }
+                return Ok(piece);
             }
+            if let Some(reason) = state.last {
+                return Ok(Piece::Lost { reason });
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                state.waiting = false;
+                return Err(TimedOut);
+            }
+            state.waiting = true;
+            state = self.line.filled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Whether no piece is ready.
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.line.lock().pieces.is_empty()
     }
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         lock(&self.requests).open.remove(&self.id);
+        let mut state = self.line.lock();
+        state.left = true;
+        state.pieces.clear();
+        self.line.emptied.notify_one();
     }
 }
 
@@ -222,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_channel_makes_the_reader_wait_until_there_is_room() {
+    fn a_full_line_makes_the_reader_wait_until_there_is_room() {
         let router = router(1, LONG);
         let pending = router.open("a").unwrap();
         thread::scope(|scope| {
@@ -275,6 +386,32 @@ mod tests {
             assert_eq!(reader.join().unwrap(), Routed::Unknown);
         });
         assert_eq!(router.len(), 0);
+    }
+
+    #[test]
+    fn pieces_that_come_together_are_handed_over_together() {
+        let router = router(2, LONG);
+        let pending = router.open("a").unwrap();
+        let many = || (0..9).map(|n| Piece::Chunk(vec![n])).chain([Piece::End]).collect::<Vec<_>>();
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| router.route_all("a", &mut many()));
+            for piece in many() {
+                assert_eq!(pending.recv_timeout(LONG), Ok(piece));
+            }
+            assert_eq!(reader.join().unwrap(), Routed::Delivered);
+        });
+        assert_eq!(router.route_all("a", &mut many()), Routed::Unknown);
+    }
+
+    #[test]
+    fn large_pieces_fill_a_line_before_many_do() {
+        let router = router(64, Duration::from_millis(1));
+        let pending = router.open("a").unwrap();
+        let large = || Piece::Chunk(vec![0; MAX_BYTES]);
+        assert_eq!(router.route("a", large()), Routed::Delivered, "one always fits");
+        assert_eq!(router.route("a", Piece::Chunk(vec![0])), Routed::TooSlow);
+        assert_eq!(pending.recv_timeout(LONG), Ok(large()));
+        assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Lost { reason: LostReason::TooSlow }));
     }
 
     #[test]
