@@ -166,6 +166,7 @@ fn a_registration_is_checked() {
         ("endpoint", json!("ftp://x")),
         ("nickname", json!(["x"])),
         ("model", json!("m".repeat(2000))),
+        ("password", json!(1)),
         ("specs", json!({ "vram": "24" })),
         ("config", json!({ "top_p": 2 })),
         ("capabilities", json!({ "openResponses": "maybe" })),

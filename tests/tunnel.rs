@@ -33,7 +33,8 @@ fn a_token_opens_one_tunnel() {
     assert_eq!(refused(&hub, &good.replace("/ann/", "/bob/")), 404);
     // A request that asks for no upgrade does not spend it.
     let plain = good.replace(&format!("ws://{}", hub.addr()), "");
-    assert_eq!(hub.get(&plain).status, 426);
+    let refusal = hub.get(&plain).expect(426);
+    assert_eq!((refusal.header("upgrade"), refusal.header("sec-websocket-version")), (Some("websocket"), Some("13")));
     let _tunnel = RawParticipant::open(&hub, &good).unwrap();
     hub.wait_for_status(&room, "ann", "online");
     assert_eq!(refused(&hub, &good), 401);

@@ -116,8 +116,8 @@ pub fn check_password(
     code: &str,
     password: Option<&Password>,
 ) -> Result<(), Refused> {
-    let Some(password) = password else { return Ok(()) };
     let given = fields.text("password", MAX_PASSWORD)?;
+    let Some(password) = password else { return Ok(()) };
     check_joining(shared, exchange, code, password, given.as_deref())
 }
 

@@ -29,7 +29,7 @@ pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
             .hint("Add ?token= with the token that the registration returned.")
     })?;
     // The handshake is checked first: a token is not spent on a request that can't become a tunnel.
-    let accept = tunnel::accept(|name| exchange.header(name))?;
+    let accept = tunnel::accept(|name| exchange.header(name)).map_err(|error| no_handshake(exchange, error))?;
     let now = shared.clock.now();
     if !shared.registry().spend_token(code, id, &token, now)? {
         let refused = Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
@@ -70,10 +70,14 @@ fn serve(shared: &Shared, (code, id): (&str, &str), upgrade: Upgrade, binary: bo
 /// The member's number, the tunnel's, the tunnel, and the one that it supersedes.
 type Opened = (u64, u64, Arc<Tunnel>, Option<Arc<Tunnel>>);
 
-impl From<HandshakeError> for Refused {
-    fn from(error: HandshakeError) -> Self {
-        Refused::invalid(error.to_string()).status(error.status())
+/// The refusal of a request that is no handshake. With 426 goes what to ask for (RFC 9110, section 15.5.22; RFC 6455,
+/// section 4.4).
+fn no_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Refused {
+    if error.status() == 426 {
+        exchange.add_header("Upgrade", "websocket");
+        exchange.add_header("Sec-WebSocket-Version", "13");
     }
+    Refused::invalid(error.to_string()).status(error.status())
 }
 
 /// Puts the tunnel in place, in the registry and among the tunnels at once, so that no request finds one without the

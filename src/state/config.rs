@@ -88,11 +88,8 @@ impl<'a> Fields<'a> {
     }
 
     fn integer(&self, key: &str) -> Result<Option<Number>, FieldError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Number(n)) if n.is_i64() || n.is_u64() => Ok(Some(n.clone())),
-            Some(_) => Err(FieldError::new(self.name(key), "must be a whole number")),
-        }
+        let wrong = || FieldError::new(self.name(key), "must be a whole number");
+        self.get(key).map(|value| value.as_number().and_then(whole).ok_or_else(wrong)).transpose()
     }
 
     /// A whole number from `min` to `max`.
@@ -101,7 +98,8 @@ impl<'a> Fields<'a> {
     /// When it is none.
     pub fn count(&self, key: &str, min: u32, max: u32) -> Result<Option<u32>, FieldError> {
         let Some(value) = self.get(key) else { return Ok(None) };
-        let count = value.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| (min..=max).contains(n));
+        let count = value.as_number().and_then(whole).and_then(|n| n.as_u64());
+        let count = count.and_then(|n| u32::try_from(n).ok()).filter(|n| (min..=max).contains(n));
         let wrong = || FieldError::new(self.name(key), format!("must be a whole number from {min} to {max}"));
         count.map(Some).ok_or_else(wrong)
     }
@@ -201,6 +199,20 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A whole number of 64 bits; some clients write `5.0` for 5.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The ranges say what fits.
+fn whole(number: &Number) -> Option<Number> {
+    const END: f64 = 18_446_744_073_709_551_616.0;
+    match number.as_f64()? {
+        _ if number.is_i64() || number.is_u64() => Some(number.clone()),
+        x if x.fract() != 0.0 => None,
+        x if (0.0..END).contains(&x) => Some((x as u64).into()),
+        // Its end is excluded: to it are rounded those that are just beyond.
+        x if x > -END / 2.0 && x < 0.0 => Some((x as i64).into()),
+        _ => None,
+    }
+}
+
 /// Reads a runtime config that stands alone, as in a file.
 ///
 /// # Errors
@@ -248,6 +260,12 @@ mod tests {
         assert_eq!(config.sampling.temperature, Some(2.into()));
         assert_eq!(config.sampling.stop.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert_eq!(self::config(json!({"temperature": null})).unwrap(), RuntimeConfig::default());
+        let written = self::config(json!({"max_tokens": 5.0, "seed": -9.0})).unwrap();
+        assert_eq!(written, self::config(json!({"max_tokens": 5, "seed": -9})).unwrap());
+        for bad in ["18446744073709551616", "-9223372036854775809", "1e400", "0.5"] {
+            let value = serde_json::from_str(&format!(r#"{{"seed": {bad}}}"#));
+            assert!(value.is_err() || self::config(value.unwrap()).is_err(), "{bad}");
+        }
     }
 
     #[test]
