@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: demo test test-32bit check build install static static-test dist bench bench-compare
-.PHONY: clients real-model hold soak fuzz tools rust
+.PHONY: api clients real-model hold soak fuzz tools rust
 
 build: rust
 	$(CARGO) build --release
@@ -91,6 +91,11 @@ hold: build tools
 SOAK_MINUTES ?= 60
 soak: rust
 	SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --test hold soak -- --nocapture
+
+# Hubs driven by their own description, with many more examples than `make test` takes, and others each time.
+API_EXAMPLES ?= 100
+api: rust tools
+	CI=true API_EXAMPLES=$(API_EXAMPLES) $(CARGO) test --test openapi
 
 # The property tests with many more cases than `make test` takes.
 PROPTEST_CASES ?= 100000

@@ -137,6 +137,12 @@ static EMPTY_ROOM_TTL: Flag =
 static STRICT: Flag =
     switch("strict", "Let nobody renew, keep alive or remove a participant without the participant's own token");
 static NO_DASHBOARD: Flag = switch("no-dashboard", "Show browsers no page at /");
+static WATCH_TIME: Flag = value(
+    "watch-time",
+    None,
+    "TIME",
+    "End streams of events after so long, for proxies that cut them off otherwise [default never]",
+);
 static KNOWN_AS: Flag =
     value("known-as", None, "NAME", "A name by which clients know the hub; may be repeated (without a key)");
 static TRUSTED_PROXY: Flag = value(
@@ -267,6 +273,7 @@ static SERVE: &[&Flag] = &[
     &QUEUE_LIMIT,
     &FIRST_BYTE_TIMEOUT,
     &ANSWER_TIMEOUT,
+    &WATCH_TIME,
     &DRAIN_TIMEOUT,
     &LOG_FORMAT,
     &LOG_LEVEL,
@@ -494,6 +501,14 @@ pub static COMMANDS: &[Command] = &[
         flags: &[],
         streams: false,
         examples: &[("Read it", "gambi man | man -l -")],
+    },
+    Command {
+        path: &["openapi"],
+        about: "Print the description of the hub's API, OpenAPI 3.1 in JSON",
+        positional: None,
+        flags: &[],
+        streams: false,
+        examples: &[("The routes", "gambi openapi | jq -r '.paths | keys[]'")],
     },
     Command {
         path: &["service"],

@@ -82,6 +82,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         key: context.key()?.as_deref().and_then(HubKey::new),
         strict: context.has("strict"),
         dashboard: !context.has("no-dashboard"),
+        watch_time: context.time("watch-time")?,
         known_as: context.values("known-as").to_vec(),
         trusted_proxies: context.values("trusted-proxy").iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         direct: context.parsed("direct", direct, "off, private or any")?.unwrap_or(standard.direct),
@@ -229,6 +230,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
             "registryMemoryBytes": options.registry_memory,
             "queueMs": millis(patience.queue), "queueLimit": patience.queue_limit,
             "firstByteMs": millis(patience.first_byte), "answerIdleMs": millis(patience.idle),
+            "watchMs": options.watch_time.map(millis),
         },
     });
     let announced = if mdns { ", announced by mDNS" } else { "" };

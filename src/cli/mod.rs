@@ -70,6 +70,8 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["completions"] => shells::completions(&context),
         ["service"] => service::service(&context),
         ["man"] => shells::man(&context),
+        // As the hub's own `GET /openapi.json` has it, in whatever format is asked for.
+        ["openapi"] => output::line(gambi::hub::openapi().trim_end()),
         ["participant", "leave"] => participant::leave(&context),
         ["participant", "heartbeat"] => participant::heartbeat(&context),
         ["events", "watch"] => events::watch(&context),

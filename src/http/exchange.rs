@@ -315,15 +315,21 @@ impl<'c> Exchange<'c> {
         written
     }
 
-    /// tiny_http keeps the `Connection` header to itself: it goes in behind the status line.
+    /// tiny_http keeps the headers `Connection` and `Upgrade` to itself: they go in behind the status line.
     fn insert_connection(&self, out: &mut Vec<u8>) {
-        let line: &[u8] = match (self.connection.usable, self.head.http11) {
-            (true, true) => return,
-            (true, false) => b"Connection: keep-alive\r\n",
-            (false, _) => b"Connection: close\r\n",
+        let mut lines = String::new();
+        if let Some((_, protocol)) = self.extra.iter().find(|(name, _)| name == "Upgrade") {
+            lines = format!("Upgrade: {protocol}\r\nConnection: upgrade\r\n");
+        }
+        lines += match (self.connection.usable, self.head.http11) {
+            (true, true) => "",
+            (true, false) => "Connection: keep-alive\r\n",
+            (false, _) => "Connection: close\r\n",
         };
-        if let Some(end) = memchr::memchr(b'\n', out) {
-            out.splice(end + 1..end + 1, line.iter().copied());
+        if !lines.is_empty()
+            && let Some(end) = memchr::memchr(b'\n', out)
+        {
+            out.splice(end + 1..end + 1, lines.into_bytes());
         }
     }
 

@@ -65,6 +65,12 @@ impl HubBuilder {
         self
     }
 
+    /// Ends each stream of events after so long; without it they last as long as somebody watches.
+    pub fn watch_time(mut self, time: Duration) -> Self {
+        self.0.watch_time = Some(time);
+        self
+    }
+
     /// A name by which clients know it.
     pub fn known_as(mut self, name: impl Into<String>) -> Self {
         self.0.known_as.push(name.into());

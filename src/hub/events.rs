@@ -59,8 +59,13 @@ fn watch(
     let mut stream = exchange.stream(200, &STREAM_HEADERS)?;
     stream.write(hello.as_bytes())?;
     let mut last = Instant::now();
+    let end = shared.watch_time.and_then(|time| last.checked_add(time));
     loop {
-        match subscription.events.recv_timeout(LOOK_EVERY) {
+        let left = end.map_or(LOOK_EVERY, |end| end.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return stream.finish();
+        }
+        match subscription.events.recv_timeout(left.min(LOOK_EVERY)) {
             Ok(first) => {
                 write_ready(&mut stream, first, &subscription.events)?;
                 last = Instant::now();

@@ -22,6 +22,7 @@ mod log;
 mod management;
 mod metrics;
 mod monitor;
+mod openapi;
 mod out;
 mod pass;
 mod place;
@@ -52,6 +53,7 @@ pub use clock::Clock;
 pub use forwarded::Proxy;
 use log::Logger;
 pub use log::{Log, LogFormat, LogLevel};
+pub use openapi::openapi;
 use shared::Shared;
 
 use crate::error::Error;
@@ -102,6 +104,8 @@ pub struct HubOptions {
     pub strict: bool,
     /// Whether a browser is shown a page at `/`; it is unless told otherwise.
     pub dashboard: bool,
+    /// How long a stream of events lasts at most; without an end where it is `None`. Whoever watches asks again.
+    pub watch_time: Option<Duration>,
     /// Names, beside its addresses and local ones, by which clients know it (see the README, "Security").
     pub known_as: Vec<String>,
     /// Whose `X-Forwarded-*` headers are believed.
@@ -218,6 +222,7 @@ impl Default for HubOptions {
             key: None,
             strict: false,
             dashboard: true,
+            watch_time: None,
             known_as: Vec::new(),
             trusted_proxies: Vec::new(),
             direct: DirectPolicy::default(),

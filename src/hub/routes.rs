@@ -6,7 +6,7 @@ use super::answer::{Plane, Refused};
 use super::credentials::check_key;
 use super::gate::{Access, pass};
 use super::shared::Shared;
-use super::{attach, dashboard, events, inference, legacy, management, metrics, responses};
+use super::{attach, dashboard, events, inference, legacy, management, metrics, openapi, responses};
 use crate::http::{Exchange, Method};
 use crate::proto::web::percent_decode;
 
@@ -27,6 +27,7 @@ const TABLE: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/", OPEN, dashboard::page),
     (Method::Get, "/dashboard.css", OPEN, dashboard::style),
     (Method::Get, "/dashboard.js", OPEN, dashboard::script),
+    (Method::Get, "/openapi.json", HUB, openapi::document),
     (Method::Get, "/v1/health", OPEN, management::health),
     (Method::Get, "/v1/events", HUB, events::watch_hub),
     (Method::Get, "/v1/rooms", HUB, management::list_rooms),
@@ -164,6 +165,12 @@ fn matches<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
 pub fn query_param(query: Option<&str>, name: &str) -> Option<String> {
     let pair = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pair.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| percent_decode(&value.replace('+', " ")))
+}
+
+/// Every route's method and path.
+#[cfg(test)]
+pub fn all() -> impl Iterator<Item = (&'static Method, &'static str)> {
+    TABLE.iter().map(|(method, path, _, _)| (method, *path))
 }
 
 /// What a path's placeholders stand for, where the path has a handler for the method.

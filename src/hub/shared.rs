@@ -3,9 +3,9 @@
 //! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines or metrics. None is held across
 //! I/O.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::auth::Passwords;
 use super::clock::{Clock, millis};
@@ -65,6 +65,8 @@ pub struct Shared {
     pub(super) strict: bool,
     /// Whether there is a page at `/`.
     pub(super) dashboard: bool,
+    /// How long a stream of events lasts at most.
+    pub(super) watch_time: Option<Duration>,
     /// Where changes may come from; anywhere where it is `None`.
     pub(super) sites: Option<Sites>,
     /// Whose forwarding headers are believed.
@@ -98,6 +100,7 @@ impl Shared {
             key: options.key.clone(),
             strict: options.strict,
             dashboard: options.dashboard,
+            watch_time: options.watch_time,
             sites: (options.key.is_none() && !bound.ip().is_loopback()).then(sites),
             trusted: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
