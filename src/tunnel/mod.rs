@@ -7,6 +7,8 @@
 mod frames;
 mod handshake;
 mod mux;
+#[cfg(test)]
+mod properties;
 mod reader;
 mod tls;
 mod writer;
