@@ -24,7 +24,8 @@ struct Taken {
 fn frame() -> impl Strategy<Value = Vec<u8>> {
     let first = prop_oneof![
         8 => prop::sample::select(vec![0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8A]),
-        1 => any::<u8>(),
+        // Not a close frame: of its code, some think otherwise than others.
+        1 => any::<u8>().prop_map(|first| if first & 0x0F == 0x08 { first | 0x07 } else { first }),
     ];
     let payload = prop_oneof![
         4 => ".{0,20}".prop_map(String::into_bytes),
@@ -128,8 +129,6 @@ proptest! {
         ahead in 0..40usize,
     ) {
         let mut bytes = frames.concat();
-        // A close frame of chance has a code of chance, of which some think otherwise than others.
-        prop_assume!(frames.iter().all(|frame| frame[0] & 0x0F != 0x08));
         bytes.extend(end.unwrap_or_default());
         if let Some(cut) = cut {
             bytes.truncate(cut.index(bytes.len() + 1));
