@@ -17,29 +17,54 @@ pub struct Line {
 impl Line {
     /// Begins with when it was, milliseconds since the epoch, how grave it is, and what it is about.
     pub fn new(format: LogFormat, level: &str, wall: u64, about: &str) -> Self {
-        let mut line = Line { format, text: String::with_capacity(256) };
-        let time = time(wall);
-        // Nobody can fail to write to a text.
-        let _ = match format {
-            LogFormat::Text => write!(line.text, "{time} {level:<5} {about}"),
-            LogFormat::Json => write!(line.text, r#"{{"time":"{time}","level":"{level}","about":"{about}""#),
+        let mut line = Line { format, text: String::with_capacity(512) };
+        let parts = match format {
+            LogFormat::Text => ["", " ", &"     "[level.len().min(5)..], " ", ""],
+            LogFormat::Json => [r#"{"time":""#, r#"","level":""#, "", r#"","about":""#, r#"""#],
         };
+        line.text.push_str(parts[0]);
+        line.time(wall);
+        for part in [parts[1], level, parts[2], parts[3], about, parts[4]] {
+            line.text.push_str(part);
+        }
         line
     }
 
+    /// UTC as RFC 3339 has it.
+    fn time(&mut self, wall: u64) {
+        let (days, of_day) = (wall / 86_400_000, wall % 86_400_000);
+        let (year, month, day) = date(days);
+        let (seconds, millis) = (of_day / 1000, of_day % 1000);
+        let time = [(seconds / 3600, 2, ':'), (seconds / 60 % 60, 2, ':'), (seconds % 60, 2, '.'), (millis, 3, 'Z')];
+        for (number, width, after) in [(year, 4, '-'), (month, 2, '-'), (day, 2, 'T')].into_iter().chain(time) {
+            self.padded(number, width);
+            self.text.push(after);
+        }
+    }
+
+    /// The last digits of a number, as many as are wanted.
+    fn padded(&mut self, number: u64, width: u32) {
+        for place in (0..width).rev() {
+            let digit = number / 10_u64.pow(place) % 10;
+            self.text.extend(char::from_digit(digit as u32, 10));
+        }
+    }
+
     fn name(&mut self, name: &str) {
-        let _ = match self.format {
-            LogFormat::Text => write!(self.text, " {name}="),
-            LogFormat::Json => write!(self.text, ",\"{name}\":"),
+        let [before, after] = match self.format {
+            LogFormat::Text => [" ", "="],
+            LogFormat::Json => [",\"", "\":"],
         };
+        [before, name, after].into_iter().for_each(|part| self.text.push_str(part));
     }
 
     /// Adds a text, which anybody may have written.
     pub fn text(&mut self, name: &str, value: &str) {
         self.name(name);
-        let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\=".contains(&byte);
-        if self.format == LogFormat::Text && !value.is_empty() && value.len() <= LONGEST && value.bytes().all(plain) {
-            return self.text.push_str(value);
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
+        if !value.is_empty() && value.len() <= LONGEST && value.bytes().all(plain) {
+            let quote = if self.format == LogFormat::Json { "\"" } else { "" };
+            return [quote, value, quote].into_iter().for_each(|part| self.text.push_str(part));
         }
         self.text.push('"');
         value.chars().take(LONGEST).for_each(|c| self.push(c));
@@ -57,6 +82,7 @@ impl Line {
             '"' | '\\' => self.text.extend(['\\', c]),
             _ if is_unprintable(c) || invisible || ('\u{e0000}'..='\u{e0fff}').contains(&c) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Nobody can fail to write to a text.
                     let _ = write!(self.text, "\\u{unit:04x}");
                 }
             }
@@ -77,15 +103,6 @@ impl Line {
     }
 }
 
-/// UTC as RFC 3339 has it.
-fn time(wall: u64) -> String {
-    let (days, of_day) = (wall / 86_400_000, wall % 86_400_000);
-    let (year, month, day) = date(days);
-    let (seconds, millis) = (of_day / 1000, of_day % 1000);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-}
-
 /// The date of a day since the epoch. Years are counted from March, so that leap days come last in theirs.
 fn date(days: u64) -> (u64, u64, u64) {
     // From the first of March of the year 0, in eras of 400 years.
@@ -102,6 +119,12 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn time(wall: u64) -> String {
+        let mut line = Line { format: LogFormat::Text, text: String::new() };
+        line.time(wall);
+        line.text
+    }
 
     #[test]
     fn times_are_dates() {
