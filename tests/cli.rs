@@ -179,6 +179,21 @@ fn rooms_are_made_and_listed_in_every_format() {
 }
 
 #[test]
+fn a_rooms_figures_are_shown() {
+    let hub = TestHub::start();
+    let (url, room) = (hub.url(), hub.room());
+    hub.client.participants(&room).upsert("w\u{e9}", &support::registration()).unwrap();
+    let json = run(&["room", "stats", &room, "-H", &url]).json();
+    assert_eq!((&json["roomCode"], &json["participants"][0]["participantId"]), (&json!(room), &json!("w\u{e9}")));
+    assert_eq!(json["models"][0]["windows"]["15m"]["requests"], 0);
+    let text = run(&["room", "stats", "-c", &room, "-H", &url, "--format", "text", "--over", "1m"]).out;
+    assert!(text.starts_with(&format!("Room {room}: 0 in flight")) && text.contains("The last 1m:"), "{text}");
+    assert!(text.contains("w\u{e9}") && text.contains("offline"), "{text}");
+    assert_eq!(run(&["room", "stats", &room, "-H", &url, "--over", "1h"]).code, 2);
+    assert_eq!(run(&["room", "stats", "ZZZZZZ", "-H", &url]).code, 4);
+}
+
+#[test]
 fn a_rooms_defaults_come_from_a_file_or_stdin() {
     let (hub, dir) = (TestHub::start(), Dir::new("defaults"));
     let file = dir.file("d.json", r#"{"temperature": 0.5, "instructions": "Be brief."}"#);

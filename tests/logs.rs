@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use gambi::client::Client;
 use gambi::hub::{Log, LogFormat, LogLevel};
@@ -184,6 +185,24 @@ fn it_tells_who_hung_up_and_what_failed() {
     assert_eq!(logged.line("the last", |line| line["requestId"] == id)["stage"], "participant");
     drop(failing);
     assert!(!logged.text().contains("quoted"), "what participants say of a failure is not told: {}", logged.text());
+}
+
+#[test]
+fn an_error_that_came_after_the_status_is_told_too() {
+    let logged = Logged::default();
+    let hub = TestHub::with(|options| {
+        options.log = Some(Log::to(logged.clone()).format(LogFormat::Json));
+        options.patience.comment = Duration::from_millis(50);
+    });
+    let room = hub.room();
+    let mut ann = RawParticipant::join(&hub, &room, "ann");
+    let mut waiting = hub.stream(&room, "ann");
+    let asked = ann.receive();
+    assert_eq!(waiting.head().status, 200);
+    ann.fail(&asked, "no");
+    let line = logged.line("the failure", |line| line["requestId"] == asked["requestId"]);
+    let told = (&line["status"], &line["code"], &line["stage"], &line["level"]);
+    assert_eq!(told, (&json!(200), &json!("ENDPOINT_NOT_REACHABLE"), &json!("fetch"), &json!("warn")));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::answer::{Plane, Refused};
 use super::events::STREAM_HEADERS;
 use crate::http::{Exchange, StreamBody};
+use crate::proto::management::ErrorCode;
 use crate::proto::sse::KEEP_ALIVE;
 
 /// A head's lines.
@@ -28,6 +29,8 @@ pub struct Out<'e, 'c> {
     between_events: bool,
     /// Whether a byte of the provider has been passed on.
     passed: bool,
+    /// What an error event told, or would have told, once the status had been sent.
+    told: Option<ErrorCode>,
 }
 
 enum State<'e, 'c> {
@@ -39,7 +42,14 @@ enum State<'e, 'c> {
 impl<'e, 'c> Out<'e, 'c> {
     /// A client that has been sent nothing yet.
     pub fn new(exchange: &'e mut Exchange<'c>, every: Option<Duration>) -> Self {
-        Out { state: State::Silent(exchange), every, last: Instant::now(), between_events: true, passed: false }
+        Out {
+            state: State::Silent(exchange),
+            every,
+            last: Instant::now(),
+            between_events: true,
+            passed: false,
+            told: None,
+        }
     }
 
     /// Whether the status has been sent.
@@ -118,7 +128,7 @@ impl<'e, 'c> Out<'e, 'c> {
                 let excerpt = String::from_utf8_lossy(&body[..body.len().min(2000)]).into_owned();
                 let message = format!("The provider answered {status} without a stream: {excerpt}");
                 self.state = State::Open(stream);
-                self.tell_error(&message, "ENDPOINT_NOT_REACHABLE")
+                self.tell_error(&message, ErrorCode::EndpointNotReachable)
             }
             State::Over => Err(cut_short()),
         }
@@ -128,7 +138,7 @@ impl<'e, 'c> Out<'e, 'c> {
     pub fn refuse(&mut self, refused: Refused) -> io::Result<()> {
         if self.is_open() {
             let (message, code) = refused.told();
-            return self.tell_error(&message, code.as_str());
+            return self.tell_error(&message, code);
         }
         match std::mem::replace(&mut self.state, State::Over) {
             State::Silent(exchange) => refused.send(exchange, Plane::Inference),
@@ -136,7 +146,13 @@ impl<'e, 'c> Out<'e, 'c> {
         }
     }
 
-    fn tell_error(&mut self, message: &str, code: &str) -> io::Result<()> {
+    /// The error that a stream ended with which had begun as a good one.
+    pub fn told(&self) -> Option<ErrorCode> {
+        self.told
+    }
+
+    fn tell_error(&mut self, message: &str, code: ErrorCode) -> io::Result<()> {
+        self.told = Some(code);
         if !self.passed {
             let event = json!({ "error": { "message": message, "code": code } });
             // The end is broken anyway, whether or not this arrives.

@@ -14,7 +14,7 @@ use super::run::{LastTry, Run};
 use super::shared::Shared;
 use super::translated::{self, Translation};
 use crate::http::Exchange;
-use crate::proto::management::Support;
+use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::{BadRequest, Members};
 use crate::proto::translate::to_chat;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
@@ -64,8 +64,9 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io:
             Err(cut_short())
         }
     };
+    let told = out.told();
     drop(out);
-    tries.note(exchange);
+    tries.note(exchange, told);
     served
 }
 
@@ -75,8 +76,11 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io:
 /// When the client's connection is broken.
 pub fn pass<'s>(shared: &'s Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>, place: Place<'s>) -> io::Result<()> {
     let mut tries = Tries::new(shared, exchange, ask);
-    let served = tries.run(&mut Out::new(exchange, ask.stream.then_some(shared.patience.comment)), place);
-    tries.note(exchange);
+    let mut out = Out::new(exchange, ask.stream.then_some(shared.patience.comment));
+    let served = tries.run(&mut out, place);
+    let told = out.told();
+    drop(out);
+    tries.note(exchange, told);
     served
 }
 
@@ -278,7 +282,8 @@ impl<'s, 'a> Tries<'s, 'a> {
     }
 
     /// Notes what came of it, where somebody tells of requests.
-    fn note(self, exchange: &mut Exchange<'_>) {
+    fn note(self, exchange: &mut Exchange<'_>, told: Option<ErrorCode>) {
+        told.into_iter().for_each(|code| exchange.note("code", code.as_str()));
         if self.shared.log.tells(LogLevel::Error) {
             exchange.note("model", self.ask.model.clone());
             exchange.note("protocol", self.ask.kind.protocol);

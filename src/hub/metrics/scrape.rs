@@ -202,3 +202,28 @@ fn process(out: &mut Exposition) {
         out.single("process_open_fds", "gauge", "Open file descriptors.", count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::usage::Usage;
+    use crate::state::figures::{Ended, Ending};
+    use std::time::Duration;
+
+    #[test]
+    fn a_scrape_has_a_bound() {
+        let mut present = Present::default();
+        for n in 0..KEPT {
+            let mut totals = Totals::default();
+            let time = Duration::from_millis(n as u64);
+            let usage = Usage { input: Some(1), output: Some(2), total: None };
+            totals.add(&Ended { protocol: "messages", ending: Ending::Complete, ttft: time, duration: time, usage });
+            present.totals.insert(("ABC234".into(), format!("{n:0>128}")), totals);
+        }
+        let mut out = Exposition::default();
+        present.write(&mut out);
+        let text = out.finish();
+        assert_eq!(text.lines().filter(|line| line.starts_with("gambi_requests_total{")).count(), KEPT);
+        assert!(text.len() < 8 << 20, "{} bytes", text.len());
+    }
+}
