@@ -1,12 +1,13 @@
 //! One request and its answer: the handler's view of a connection.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tiny_http::{HTTPVersion, Header, Method, Response, StatusCode};
+use httpdate::HttpDate;
+use tiny_http::{Method, StatusCode};
 
 use super::budget::Share;
 use super::chunked::{Decoder, Malformed};
@@ -298,39 +299,31 @@ impl<'c> Exchange<'c> {
     /// When the client can't be written to.
     pub fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> io::Result<()> {
         self.status = Some(status);
-        let extra = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let lines = headers.iter().copied().chain(extra).filter_map(|(name, value)| header(name, value)).collect();
-        let response =
-            Response::new(StatusCode(status), lines, body, Some(body.len()), None).with_chunked_threshold(usize::MAX);
-        let version = if self.head.http11 { HTTPVersion(1, 1) } else { HTTPVersion(1, 0) };
         let mut out = std::mem::take(&mut self.connection.out);
         out.clear();
-        response.raw_print(&mut out, version, &[], true, None)?;
-        self.insert_connection(&mut out);
-        let body = if self.is_head() { b"" } else { body };
+        self.head_lines(&mut out, status, headers);
+        // An answer of these kinds has no body (RFC 9110, section 8.6), and so no length of one.
+        let bodyless = status < 200 || matches!(status, 204 | 304);
+        if !bodyless {
+            // Writing to memory does not fail.
+            let _ = write!(out, "Content-Length: {}\r\n", body.len());
+        }
+        // A protocol that is offered concerns this connection (RFC 9110, section 7.8).
+        if self.extra.iter().any(|(name, _)| name == "Upgrade") {
+            out.extend_from_slice(b"Connection: upgrade\r\n");
+        }
+        let line: &[u8] = match (self.connection.usable, self.head.http11) {
+            (true, true) => b"\r\n",
+            (true, false) => b"Connection: keep-alive\r\n\r\n",
+            (false, _) => b"Connection: close\r\n\r\n",
+        };
+        out.extend_from_slice(line);
+        let body = if bodyless || self.is_head() { b"" } else { body };
         let written = self.connection.write_all(&mut [&out, body].map(IoSlice::new));
         if out.capacity() <= KEEP_BUFFER {
             self.connection.out = out;
         }
         written
-    }
-
-    /// tiny_http keeps the headers `Connection` and `Upgrade` to itself: they go in behind the status line.
-    fn insert_connection(&self, out: &mut Vec<u8>) {
-        let mut lines = String::new();
-        if let Some((_, protocol)) = self.extra.iter().find(|(name, _)| name == "Upgrade") {
-            lines = format!("Upgrade: {protocol}\r\nConnection: upgrade\r\n");
-        }
-        lines += match (self.connection.usable, self.head.http11) {
-            (true, true) => "",
-            (true, false) => "Connection: keep-alive\r\n",
-            (false, _) => "Connection: close\r\n",
-        };
-        if !lines.is_empty()
-            && let Some(end) = memchr::memchr(b'\n', out)
-        {
-            out.splice(end + 1..end + 1, lines.into_bytes());
-        }
     }
 
     pub(super) fn internal_error(&mut self) -> io::Result<()> {
@@ -339,15 +332,14 @@ impl<'c> Exchange<'c> {
         self.respond(500, &[("Content-Type", "application/json; charset=utf-8")], body)
     }
 
-    fn head_lines(&self, status: u16, headers: &[(&str, &str)]) -> Vec<u8> {
+    /// Writes the status and all lines but those that frame the body.
+    fn head_lines(&self, out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)]) {
         let version = if self.head.http11 { "1.1" } else { "1.0" };
         let phrase = StatusCode(status).default_reason_phrase();
-        let mut out = format!("HTTP/{version} {status} {phrase}\r\n");
-        let extra = self.extra.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for line in headers.iter().copied().chain(extra).filter_map(|(name, value)| header(name, value)) {
-            out.push_str(&format!("{}: {}\r\n", line.field, line.value));
-        }
-        out.into_bytes()
+        // Writing to memory does not fail.
+        let _ = write!(out, "HTTP/{version} {status} {phrase}\r\nDate: {}\r\n", HttpDate::from(SystemTime::now()));
+        headers.iter().for_each(|(name, value)| push_line(out, name, value));
+        self.extra.iter().for_each(|(name, value)| push_line(out, name, value));
     }
 
     /// Begins an answer of unknown length; its head is sent at once.
@@ -358,7 +350,8 @@ impl<'c> Exchange<'c> {
         self.status = Some(status);
         let chunked = self.head.http11;
         self.connection.usable &= chunked;
-        let mut out = self.head_lines(status, headers);
+        let mut out = Vec::with_capacity(512);
+        self.head_lines(&mut out, status, headers);
         if chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
@@ -377,7 +370,8 @@ impl<'c> Exchange<'c> {
         self.status = Some(101);
         self.connection.usable = false;
         self.body = Body::Done;
-        let mut head = self.head_lines(101, headers);
+        let mut head = Vec::new();
+        self.head_lines(&mut head, 101, headers);
         head.extend_from_slice(b"\r\n");
         let read_ahead = std::mem::take(&mut self.connection.ahead);
         Upgrade { stream: self.connection.stream.clone(), read_ahead, head }
@@ -394,11 +388,21 @@ pub struct Upgrade {
     pub head: Vec<u8>,
 }
 
-/// A header line, unless its name is none. What could break out of the line is replaced.
-fn header(name: &str, value: &str) -> Option<Header> {
+/// Adds a header line, unless its name is none. What could break out of the line is replaced.
+fn push_line(out: &mut Vec<u8>, name: &str, value: &str) {
     let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
-    let safe: String = value.chars().map(|c| if c == '\t' || (' '..='~').contains(&c) { c } else { '?' }).collect();
-    if token { Header::from_bytes(name.as_bytes(), safe.as_bytes()).ok() } else { None }
+    if !token {
+        return;
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    let safe = |c: char| c == '\t' || (' '..='~').contains(&c);
+    if value.chars().all(safe) {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        out.extend(value.chars().map(|c| if safe(c) { c as u8 } else { b'?' }));
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// An answer whose end is not known yet. Dropped without [`StreamBody::finish`] it ends broken: the connection closes

@@ -74,9 +74,10 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
 /// # Errors
 /// [`HeadError`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Head, HeadError> {
-    let mut lines = vec![httparse::EMPTY_HEADER; limits.headers];
-    let mut request = httparse::Request::new(&mut lines);
-    match request.parse(bytes) {
+    let mut lines = Vec::with_capacity(limits.headers);
+    let room = &mut lines.spare_capacity_mut()[..limits.headers];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(bytes, room) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("The request's head is cut short")),
         Err(httparse::Error::TooManyHeaders) => {

@@ -52,8 +52,12 @@ impl Drain {
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.lock().active -= 1;
-        self.0.changed.notify_all();
+        let mut state = self.0.lock();
+        state.active -= 1;
+        // While nobody waits for the end of all, nobody need be told.
+        if state.draining {
+            self.0.changed.notify_all();
+        }
     }
 }
 

@@ -127,12 +127,14 @@ enum Found {
 fn find(method: &Method, path: &str) -> Found {
     let mut others: Vec<&str> = Vec::new();
     for (takes, pattern, access, handler) in TABLE {
-        let Some(raw) = matches(pattern, path) else { continue };
+        if !fits(pattern, path) {
+            continue;
+        }
         if takes != method {
             others.push(takes.as_str());
             continue;
         }
-        return match raw.into_iter().map(percent_decode).collect() {
+        return match params(pattern, path).map(percent_decode).collect() {
             Some(params) => Found::Handler(*access, *handler, params),
             None => Found::BadPath,
         };
@@ -147,18 +149,26 @@ fn find(method: &Method, path: &str) -> Found {
     Found::OtherMethods(others.join(", "))
 }
 
-/// The parts that a pattern's placeholders stand for, if it fits. A placeholder is never empty.
-fn matches<'p>(pattern: &str, path: &'p str) -> Option<Vec<&'p str>> {
+/// Whether a path has a pattern's form. A placeholder is never empty.
+fn fits(pattern: &str, path: &str) -> bool {
+    // Most are told apart by what they end with.
+    if !pattern.ends_with('}') && pattern.as_bytes().last() != path.as_bytes().last() {
+        return false;
+    }
     let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
-    let mut params = Vec::new();
     loop {
         match (wanted.next(), given.next()) {
-            (None, None) => return Some(params),
-            (Some("{}"), Some(part)) if !part.is_empty() => params.push(part),
+            (None, None) => return true,
+            (Some("{}"), Some(part)) if !part.is_empty() => {}
             (Some(a), Some(b)) if a == b => {}
-            _ => return None,
+            _ => return false,
         }
     }
+}
+
+/// The parts that the placeholders of a pattern stand for which fits.
+fn params<'p>(pattern: &str, path: &'p str) -> impl Iterator<Item = &'p str> {
+    pattern.split('/').zip(path.split('/')).filter(|(wanted, _)| *wanted == "{}").map(|(_, part)| part)
 }
 
 /// The value of a query parameter, decoded; a `+` is a space there.
@@ -186,16 +196,16 @@ pub fn params_of(method: &Method, path: &str) -> Option<Params> {
 mod tests {
     use super::*;
 
-    fn params(path: &str) -> Option<Params> {
+    fn put(path: &str) -> Option<Params> {
         params_of(&Method::Put, path)
     }
 
     #[test]
     fn placeholders_are_decoded_after_the_path_is_cut() {
-        assert_eq!(params("/v1/rooms/abc234/participants/a%20b%2Fc").unwrap(), ["abc234", "a b/c"]);
-        assert_eq!(params("/v1/rooms/abc234/participants/gr%C3%B6%C3%9Fe").unwrap()[1], "größe");
-        assert!(params("/v1/rooms/abc234/participants/").is_none());
-        assert!(params("/v1/rooms/abc234/participants/a/").is_none());
+        assert_eq!(put("/v1/rooms/abc234/participants/a%20b%2Fc").unwrap(), ["abc234", "a b/c"]);
+        assert_eq!(put("/v1/rooms/abc234/participants/gr%C3%B6%C3%9Fe").unwrap()[1], "größe");
+        assert!(put("/v1/rooms/abc234/participants/").is_none());
+        assert!(put("/v1/rooms/abc234/participants/a/").is_none());
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%zz"), Found::BadPath));
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%ff"), Found::BadPath));
         assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%4"), Found::BadPath));

@@ -1,18 +1,20 @@
-//! Serving a tunnel's requests: worker threads that call the provider, and cancelling what they do.
+//! Serving a tunnel's requests: workers that read them, call the provider, and pass its answers on; and cancelling what
+//! they do.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::provider::Provider;
 use crate::http::{Answer, Call};
-use crate::proto::tunnel::{self, Incoming};
+use crate::proto::tunnel::{self, FromHub, Incoming as Request, decode_from_hub};
 use crate::proto::web::is_hop_by_hop;
-use crate::tunnel::{TunnelError, Writer};
+use crate::tunnel::{Incoming, Reader, TunnelError, Writer};
 
 /// Requests at a time. A hub that sends more is not one of ours.
 const MAX_AT_ONCE: usize = 256;
@@ -80,49 +82,129 @@ impl Ticket {
     }
 }
 
-/// A session's workers. Dropping it cancels what they do, and ends them.
-pub struct Workers {
-    shared: Arc<Shared>,
-    jobs: Sender<Job>,
-    queue: Receiver<Job>,
+/// What a worker hears on the tunnel that is the session's affair.
+pub enum Heard {
+    /// The hub is alive.
+    Alive,
+    /// The hub has closed the tunnel.
+    Closed {
+        /// With this code, where it has one.
+        code: Option<u16>,
+        /// For this reason.
+        reason: String,
+    },
+    /// The tunnel is lost.
+    Lost(TunnelError),
 }
 
-struct Shared {
+/// What the workers of a session share. They read the tunnel in turns: whoever reads a request serves it, and somebody else
+/// reads on. So a request is handed to nobody.
+pub struct Workers {
     provider: Provider,
     writer: Writer,
     /// Whether chunks go as binary messages.
     binary: bool,
     running: Mutex<HashMap<String, Arc<Ticket>>>,
-    /// Workers that wait for a job.
-    idle: AtomicUsize,
-}
-
-impl Shared {
-    fn running(&self) -> MutexGuard<'_, HashMap<String, Arc<Ticket>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Held by whoever reads; empty once the tunnel is over. The sender goes with the reader, for those who wait for that.
+    turn: Mutex<Option<(Reader, Sender<()>)>>,
+    /// Workers that wait for their turn.
+    waiting: AtomicUsize,
+    heard: Box<dyn Fn(Heard) + Send + Sync>,
 }
 
 impl Workers {
-    /// Workers that answer on `writer`.
-    pub fn new(provider: Provider, writer: Writer, binary: bool) -> Self {
-        let (jobs, queue) = unbounded();
-        let shared = Shared { provider, writer, binary, running: Mutex::default(), idle: AtomicUsize::new(0) };
-        Workers { shared: Arc::new(shared), jobs, queue }
+    /// Starts to serve a tunnel, until it ends; the channel that comes back ends then too. `heard` is told what is heard.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(
+        provider: Provider,
+        (reader, writer): (Reader, Writer),
+        binary: bool,
+        heard: impl Fn(Heard) + Send + Sync + 'static,
+    ) -> io::Result<Receiver<()>> {
+        let (reading, over) = bounded(0);
+        let workers = Workers {
+            provider,
+            writer,
+            binary,
+            running: Mutex::default(),
+            turn: Mutex::new(Some((reader, reading))),
+            waiting: AtomicUsize::new(0),
+            heard: Box::new(heard),
+        };
+        Arc::new(workers).another().map(|()| over)
     }
 
-    /// Begins a request.
-    pub fn start(&self, request: Incoming<'_>) {
+    /// Starts a worker.
+    fn another(self: &Arc<Self>) -> io::Result<()> {
+        let workers = self.clone();
+        thread::Builder::new().name("tunnel".into()).stack_size(STACK).spawn(move || workers.work()).map(drop)
+    }
+
+    /// A worker's life: one job after the other.
+    fn work(self: &Arc<Self>) {
+        let mut scratch = Scratch::default();
+        while let Some(job) = self.next() {
+            self.serve(&job, &mut scratch);
+            self.running().remove(&job.id);
+        }
+    }
+
+    /// Waits for a turn and reads until there is something to do; `None` when the tunnel is over.
+    fn next(self: &Arc<Self>) -> Option<Job> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        let (reader, _) = turn.as_mut()?;
+        let end = loop {
+            match reader.read() {
+                Ok(Incoming::Text(text)) => {
+                    (self.heard)(Heard::Alive);
+                    let job = match decode_from_hub(text) {
+                        Ok(FromHub::Request(request)) => self.take_on(request),
+                        Ok(FromHub::Cancel { request_id }) => {
+                            self.cancel(&request_id);
+                            None
+                        }
+                        Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => None,
+                    };
+                    // The tunnel is never left without a reader.
+                    match job {
+                        Some(job) if self.waiting.load(Ordering::SeqCst) > 0 || self.another().is_ok() => {
+                            return Some(job);
+                        }
+                        Some(job) => self.refuse(&job.id, "the participant has no thread for the request"),
+                        None => {}
+                    }
+                }
+                Ok(Incoming::Binary(_) | Incoming::Alive) => (self.heard)(Heard::Alive),
+                Ok(Incoming::Closed { code, reason }) => break Heard::Closed { code, reason },
+                Err(error) => break Heard::Lost(error),
+            }
+        };
+        (self.heard)(end);
+        self.cancel_all();
+        *turn = None;
+        None
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Arc<Ticket>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a job of a request.
+    fn take_on(&self, request: Request<'_>) -> Option<Job> {
         let ticket = Arc::new(Ticket::default());
-        let Incoming { request_id, method, path, headers, body, .. } = request;
+        let Request { request_id, method, path, headers, body, .. } = request;
         let job = Job {
             id: request_id.into_owned(),
-            request: self.shared.provider.request(&method, &path, &headers, body.map(|body| body.get())),
+            request: self.provider.request(&method, &path, &headers, body.map(|body| body.get())),
             repeatable: method != "POST",
             ticket: ticket.clone(),
         };
         let full = {
-            let mut running = self.shared.running();
+            let mut running = self.running();
             let full = running.len() >= MAX_AT_ONCE;
             if !full {
                 running.insert(job.id.clone(), ticket);
@@ -130,53 +212,27 @@ impl Workers {
             full
         };
         if full {
-            return self.shared.fail(&job.id, "participant", "too many requests at a time");
+            self.fail(&job.id, "participant", "too many requests at a time");
         }
-        self.hand_out(job);
+        (!full).then_some(job)
     }
 
-    /// Gives a job to a worker that waits, or to a new one.
-    fn hand_out(&self, job: Job) {
-        let id = job.id.clone();
-        let waits = self.shared.idle.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
-        let _ = self.jobs.send(job);
-        if waits {
-            return;
-        }
-        let (shared, queue) = (self.shared.clone(), self.queue.clone());
-        let spawned = thread::Builder::new().name("provider call".into()).stack_size(STACK).spawn(move || {
-            work(&shared, &queue);
-        });
-        if spawned.is_err() {
-            let _ = self.queue.try_recv();
-            self.shared.running().remove(&id);
-            self.shared.fail(&id, "participant", "the participant has no thread for the request");
-        }
+    fn refuse(&self, id: &str, why: &str) {
+        self.running().remove(id);
+        self.fail(id, "participant", why);
     }
 
     /// Stops a request: its provider's connection is closed, even while it is silent.
-    pub fn cancel(&self, id: &str) {
-        let ticket = self.shared.running().remove(id);
+    fn cancel(&self, id: &str) {
+        let ticket = self.running().remove(id);
         if let Some(ticket) = ticket {
             ticket.cancel();
         }
     }
-}
 
-impl Drop for Workers {
-    fn drop(&mut self) {
-        let running = std::mem::take(&mut *self.shared.running());
+    fn cancel_all(&self) {
+        let running = std::mem::take(&mut *self.running());
         running.values().for_each(|ticket| ticket.cancel());
-    }
-}
-
-/// A worker's life: one job after the other.
-fn work(shared: &Arc<Shared>, queue: &Receiver<Job>) {
-    let mut scratch = Scratch::default();
-    while let Ok(job) = queue.recv() {
-        shared.serve(&job, &mut scratch);
-        shared.running().remove(&job.id);
-        shared.idle.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -196,7 +252,7 @@ fn gone(error: TunnelError) -> Failed {
     ("tunnel", error.to_string())
 }
 
-impl Shared {
+impl Workers {
     fn serve(&self, job: &Job, scratch: &mut Scratch) {
         let result = self.call(job, scratch);
         let cancelled = !job.ticket.done();

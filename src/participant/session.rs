@@ -1,6 +1,7 @@
 //! A participant's session: its threads, and the ways in which it ends.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -10,12 +11,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::join::{Builder, Timing};
 use super::provider::Provider;
-use super::serve::Workers;
+use super::serve::{Heard, Workers};
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::management::{ErrorCode, Participant, Registered};
-use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromHub, decode_from_hub, encode_ping};
-use crate::tunnel::{Connected, Incoming, Reader, Writer};
+use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping};
+use crate::tunnel::{Connected, Writer};
 
 /// Heartbeats that may fail in a row.
 const MAX_FAILED: u32 = 3;
@@ -82,6 +83,8 @@ pub struct Session {
     participant: Participant,
     room_id: String,
     handle: SessionHandle,
+    /// Ends when nothing more is read from the tunnel.
+    read_out: Receiver<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -141,14 +144,17 @@ impl Session {
             start: Instant::now(),
             timing: builder.timing,
         });
-        let workers = Workers::new(provider, writer, binary);
+        let no_thread = |e: io::Error| Error::System { what: "starting a thread", reason: e.to_string() };
+        let ear = inner.clone();
+        let read_out =
+            Workers::start(provider, (reader, writer), binary, move |heard| ear.hear(heard)).map_err(no_thread)?;
         let mut session = Session {
             participant: registered.participant.clone(),
             room_id: registered.room_id.clone(),
             handle: SessionHandle(inner),
+            read_out,
             threads: Mutex::default(),
         };
-        session.spawn("tunnel", move |inner| inner.read(reader, &workers))?;
         session.spawn("ping", Inner::ping)?;
         session.spawn("heartbeat", Inner::heartbeat)?;
         Ok(session)
@@ -195,6 +201,7 @@ impl Session {
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             let _ = thread.join();
         }
+        let _ = self.read_out.recv();
     }
 }
 
@@ -241,28 +248,17 @@ impl Inner {
         self.heard.store(elapsed(self.start), Ordering::Relaxed);
     }
 
-    fn read(&self, mut reader: Reader, workers: &Workers) {
-        loop {
-            match reader.read() {
-                Ok(Incoming::Text(text)) => {
-                    self.note();
-                    match decode_from_hub(text) {
-                        Ok(FromHub::Request(request)) => workers.start(request),
-                        Ok(FromHub::Cancel { request_id }) => workers.cancel(&request_id),
-                        Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => {}
-                    }
-                }
-                Ok(Incoming::Binary(_) | Incoming::Alive) => self.note(),
-                Ok(Incoming::Closed { code, reason }) => {
-                    let with = code.map(|code| format!(" with {code}")).unwrap_or_default();
-                    let reason = format!("the hub closed it{with}: {reason}");
-                    self.end_with(CloseReason::TunnelClosed, Some(Error::Tunnel { reason }), code);
-                    return;
-                }
-                Err(error) => {
-                    self.end(CloseReason::TunnelClosed, Some(Error::Tunnel { reason: error.to_string() }));
-                    return;
-                }
+    /// What is heard on the tunnel.
+    fn hear(&self, heard: Heard) {
+        match heard {
+            Heard::Alive => self.note(),
+            Heard::Closed { code, reason } => {
+                let with = code.map(|code| format!(" with {code}")).unwrap_or_default();
+                let reason = format!("the hub closed it{with}: {reason}");
+                self.end_with(CloseReason::TunnelClosed, Some(Error::Tunnel { reason }), code);
+            }
+            Heard::Lost(error) => {
+                self.end(CloseReason::TunnelClosed, Some(Error::Tunnel { reason: error.to_string() }));
             }
         }
     }

@@ -300,7 +300,9 @@ impl Drop for Pending {
         let mut state = self.line.lock();
         state.left = true;
         state.pieces.clear();
-        self.line.emptied.notify_one();
+        if state.stalled {
+            self.line.emptied.notify_one();
+        }
     }
 }
 
