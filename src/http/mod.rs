@@ -1,8 +1,8 @@
 //! The front: sockets in, requests and answers out; and the same from the other side, for calls to a provider. The only
 //! user of tiny_http and httparse.
 //!
-//! It knows nothing of rooms. tiny_http gives the vocabulary and writes whole answers; accepting, reading, framing,
-//! deadlines and streams are ours, so that no client can take the hub down or make it grow.
+//! It knows nothing of rooms. tiny_http gives the vocabulary; accepting, reading, framing, deadlines, answers and streams
+//! are ours, so that no client can take the hub down or make it grow.
 
 mod budget;
 mod call;
