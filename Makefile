@@ -17,6 +17,7 @@ demo: build
 test: check tools
 	$(CARGO) test
 	$(CARGO) test --no-default-features --lib --bins
+	$(CARGO) test --features tui --bins --test tui
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
 check: rust

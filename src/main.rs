@@ -8,6 +8,8 @@ compile_error!("gambi must be built with panic = \"unwind\"");
 
 mod cli;
 mod monitor;
+#[cfg(feature = "tui")]
+mod tui;
 
 use std::process::ExitCode;
 

@@ -15,6 +15,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("provider", &["http", "proto"]),
     ("discovery.rs", &["client", "proto"]),
     ("monitor", &[]),
+    ("tui", &["monitor"]),
     ("error.rs", &["proto"]),
     ("names.rs", &[]),
     ("trust.rs", &[]),
@@ -31,6 +32,8 @@ const OWNED: &[(&str, &[&str])] = &[
     ("blake2", &["hub"]),
     ("lexopt", &["cli"]),
     ("signal_hook", &["cli"]),
+    ("ratatui", &["tui"]),
+    ("crossterm", &["tui"]),
 ];
 
 fn sources(dir: &Path, files: &mut Vec<PathBuf>) {

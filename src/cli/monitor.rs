@@ -16,11 +16,15 @@ use super::context::Context;
 use super::failure::Failure;
 use super::hub::{self, Urls};
 use super::output::plain;
+#[cfg(feature = "tui")]
+use super::participant;
 use super::signals::Signal;
 use crate::monitor::Watching;
 use crate::monitor::changes::{Change, Changes};
 use crate::monitor::table;
 use crate::monitor::text::{brief, clock, speed};
+#[cfg(feature = "tui")]
+use crate::tui;
 
 /// How often the table is drawn, and changes are told.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,11 +38,15 @@ pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
         None => (context.client()?, context.values("room").to_vec()),
     };
     let password = if rooms.is_empty() { None } else { context.password(false)? };
-    let mut watching = Watching::start(client, &rooms, password.as_deref())?;
+    let mut watching = Watching::start(client.clone(), &rooms, password.as_deref())?;
     if let Some(serving) = &serving {
         watching.state.url = serving.urls.for_others().to_owned();
     }
     let screen = stdout().is_terminal() && context.variable("TERM").is_some_and(|term| term != "dumb");
+    #[cfg(feature = "tui")]
+    if context.out.is_text() && screen && std::io::stdin().is_terminal() && !context.has("plain") {
+        return interface(context, client, watching, &signals);
+    }
     if context.out.is_text() && screen {
         return redraw(context, &mut watching, &signals);
     }
@@ -73,6 +81,32 @@ impl Serving {
         let client = Client::new(&self.own_url)?;
         Ok(context.key()?.iter().fold(client, |client, key| client.with_key(key)))
     }
+}
+
+/// The terminal interface.
+#[cfg(feature = "tui")]
+fn interface(
+    context: &Context<'_>,
+    client: Client,
+    watching: Watching,
+    signals: &Receiver<Signal>,
+) -> Result<(), Failure> {
+    let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| context.variable(name));
+    let settings = tui::Settings {
+        means: tui::Means { key: context.key()?, headers: participant::headers(context)? },
+        endpoint: endpoint.unwrap_or_else(|| gambi::proto::management::DEFAULT_ENDPOINT.to_owned()),
+        look: tui::Look {
+            colour: context.variable("NO_COLOR").is_none(),
+            // Where nobody says, most terminals do.
+            unicode: locale.is_none_or(|name| name.to_lowercase().replace('-', "").contains("utf8")),
+        },
+        suspend: super::signals::suspend,
+        client,
+    };
+    context.signals.catch_hangup()?;
+    context.signals.before_death(Some(tui::term::restore));
+    Ok(tui::run(watching, settings, signals)?)
 }
 
 /// Draws the table over and over, from the screen's first line on. It sets nothing that would have to be put back.

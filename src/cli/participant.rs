@@ -278,7 +278,7 @@ fn concurrency(context: &Context<'_>) -> Result<u32, Failure> {
 }
 
 /// Headers for the provider: the config file's, then the flags', of which those with the same name win.
-fn headers(context: &Context<'_>) -> Result<Vec<(String, String)>, Failure> {
+pub fn headers(context: &Context<'_>) -> Result<Vec<(String, String)>, Failure> {
     let mut headers: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: String| {
         headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+#[cfg(feature = "tui")]
+use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTSTP};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGWINCH};
 use signal_hook::flag;
 use signal_hook::iterator::Signals as Incoming;
@@ -23,12 +25,21 @@ impl fmt::Display for Signal {
     }
 }
 
+/// Stops this process until the shell continues it, as Ctrl-Z does.
+#[cfg(feature = "tui")]
+pub fn suspend() {
+    let _ = emulate_default_handler(SIGTSTP);
+}
+
 #[derive(Default)]
 struct State {
     /// Who wants to hear of the first signal. Without one it has its usual effect.
     listener: Option<Sender<Signal>>,
     /// What must be put right before the process dies.
     before_death: Option<fn()>,
+    /// Takes more signals.
+    #[cfg(feature = "tui")]
+    incoming: Option<signal_hook::iterator::Handle>,
 }
 
 /// The process's signals. Copies mean the same.
@@ -43,6 +54,8 @@ impl Signals {
     pub fn install() -> Result<Self, Failure> {
         let signals = Signals::default();
         let mut incoming = Incoming::new([SIGINT, SIGTERM])?;
+        #[cfg(feature = "tui")]
+        signals.lock().incoming.replace(incoming.handle());
         let state = signals.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in incoming.forever() {
@@ -72,6 +85,19 @@ impl Signals {
         let resized = Arc::new(AtomicBool::new(true));
         flag::register(SIGWINCH, resized.clone())?;
         Ok(resized)
+    }
+
+    /// Hears of what else may end a process that has a screen to put right.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    #[cfg(feature = "tui")]
+    pub fn catch_hangup(&self) -> Result<(), Failure> {
+        if let Some(incoming) = &self.lock().incoming {
+            incoming.add_signal(SIGHUP)?;
+            incoming.add_signal(SIGQUIT)?;
+        }
+        Ok(())
     }
 
     fn arrived(&self, signal: i32) {

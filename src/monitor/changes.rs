@@ -65,7 +65,7 @@ fn hub(state: &State) -> Value {
 
 fn room_data(room: &Room, now: u64) -> Value {
     let told = &room.told;
-    let mut data = json!({ "room": told.code, "name": told.name, "participants": room.count() });
+    let mut data = json!({ "room": told.code, "name": told.name, "participants": room.count(), "queued": room.queued });
     if let Some(map) = data.as_object_mut() {
         map.extend(room.refused.as_ref().map(|why| ("refused".to_owned(), json!(why))));
         figures(map, &room.figures, now);

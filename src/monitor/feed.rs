@@ -136,9 +136,14 @@ impl Shared {
             return;
         }
         let private = room.private;
-        match key.as_ref().unwrap_or(&self.client).participants(&code).list() {
+        let client = key.as_ref().unwrap_or(&self.client);
+        match client.participants(&code).list() {
             Ok(members) => {
                 self.tell(News::Members(code.clone(), members));
+                // A hub that is older than this program measures nothing.
+                if let Ok(metrics) = client.rooms().metrics(&code) {
+                    self.tell(News::Measured(Box::new(metrics)));
+                }
                 if let Some(client) = key.filter(|_| private) {
                     self.follow_private(&code, client);
                 }

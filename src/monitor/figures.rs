@@ -1,8 +1,10 @@
-//! Counts and speeds of a participant or a room, out of the events that were seen. Pure: the time is an argument.
+//! Counts and speeds of a participant or a room: counts out of the events that were seen, speeds as the hub has measured
+//! them, or out of the events where it has not. Pure: the time is an argument.
 
 use std::collections::VecDeque;
 
 use gambi::proto::management::Metrics;
+use gambi::proto::metrics;
 
 /// How far back speeds look, milliseconds.
 const WINDOW: u64 = 300_000;
@@ -16,11 +18,15 @@ pub struct Figures {
     pub requests: u64,
     /// Those that failed, but for the ones whose client hung up.
     pub errors: u64,
-    /// Those under way.
-    pub in_flight: u32,
+    /// Those under way whose beginning was seen.
+    followed: u32,
+    /// Those under way that began before.
+    earlier: u32,
     /// When one last failed, milliseconds since the epoch.
     pub failed_at: Option<u64>,
     recent: VecDeque<Sample>,
+    /// What the hub has measured over the last five minutes.
+    measured: Option<metrics::Figures>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,12 +42,29 @@ impl Figures {
     /// A request began. `followed`: its end will be known for its.
     pub fn began(&mut self, followed: bool) {
         self.requests += 1;
-        self.in_flight = self.in_flight.saturating_add(u32::from(followed));
+        self.followed = self.followed.saturating_add(u32::from(followed));
     }
 
     /// A request ended, well or not.
     pub fn ended(&mut self, followed: bool) {
-        self.in_flight = self.in_flight.saturating_sub(u32::from(followed));
+        let one = if followed { &mut self.followed } else { &mut self.earlier };
+        *one = one.saturating_sub(1);
+    }
+
+    /// Requests under way.
+    pub fn in_flight(&self) -> u32 {
+        self.followed.saturating_add(self.earlier)
+    }
+
+    /// The ends of those under way may not have been seen.
+    pub fn forget_in_flight(&mut self) {
+        (self.followed, self.earlier) = (0, 0);
+    }
+
+    /// The hub tells what it has measured.
+    pub fn measured(&mut self, figures: metrics::Figures, in_flight: u64) {
+        self.earlier = u32::try_from(in_flight).unwrap_or(u32::MAX).saturating_sub(self.followed);
+        self.measured = Some(figures);
     }
 
     /// A request was answered.
@@ -65,6 +88,9 @@ impl Figures {
 
     /// Time to the first token of the middle one of the latest answers, milliseconds.
     pub fn ttft(&self, now: u64) -> Option<u64> {
+        if let Some(times) = self.measured.as_ref().and_then(|measured| measured.ttft_ms) {
+            return Some(times.p50 as u64);
+        }
         let mut times: Vec<u64> = self.fresh(now).map(|sample| sample.ttft_ms).collect();
         times.sort_unstable();
         times.get(times.len() / 2).copied()
@@ -72,6 +98,9 @@ impl Figures {
 
     /// Tokens per second over the latest answers.
     pub fn speed(&self, now: u64) -> Option<f64> {
+        if let Some(rate) = self.measured.as_ref().and_then(|measured| measured.tokens_per_second) {
+            return Some(rate);
+        }
         let told = self.fresh(now).filter_map(|sample| Some((sample.tokens?, sample.duration_ms)));
         let (tokens, millis) = told.fold((0, 0), |(t, m), (tokens, ms): (u64, u64)| {
             (u64::saturating_add(t, tokens), u64::saturating_add(m, ms))
@@ -99,7 +128,7 @@ mod tests {
         figures.failed(5);
         // One that began before anybody looked.
         figures.ended(false);
-        assert_eq!((figures.requests, figures.in_flight, figures.errors), (3, 1, 1));
+        assert_eq!((figures.requests, figures.in_flight(), figures.errors), (3, 1, 1));
     }
 
     #[test]
@@ -115,6 +144,21 @@ mod tests {
         assert_eq!(figures.ttft(3 * WINDOW), None);
         // A clock that was set back makes nothing go wrong.
         assert!(figures.ttft(0).is_some());
+    }
+
+    #[test]
+    fn what_the_hub_has_measured_goes_before_what_was_seen() {
+        let mut figures = Figures::default();
+        figures.began(true);
+        figures.answered(&answer(900, 1000, Some(10)), 0);
+        let ttft_ms = Some(metrics::Quantiles { p50: 120.4, p95: 300.0 });
+        figures.measured(metrics::Figures { ttft_ms, ..Default::default() }, 3);
+        assert_eq!((figures.in_flight(), figures.ttft(0), figures.speed(0)), (3, Some(120), Some(10.0)));
+        figures.ended(false);
+        figures.ended(true);
+        assert_eq!(figures.in_flight(), 1);
+        figures.forget_in_flight();
+        assert_eq!(figures.in_flight(), 0);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 pub mod changes;
 pub mod clock;
-mod feed;
-mod figures;
+pub mod feed;
+pub mod figures;
 #[cfg(test)]
 pub mod samples;
 pub mod state;
@@ -30,8 +30,10 @@ use state::{News, State};
 pub struct Watching {
     /// What is known of it.
     pub state: State,
-    feed: Feed,
-    news: Receiver<News>,
+    /// Its threads.
+    pub feed: Feed,
+    /// What they find.
+    pub news: Receiver<News>,
 }
 
 impl Watching {

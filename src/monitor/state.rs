@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde_json::Value;
 
 use gambi::proto::management::{ConnectionKind, EventEnvelope, Metrics, Participant, RoomSummary, Status};
+use gambi::proto::metrics::RoomMetrics;
 
 use super::figures::Figures;
 use super::text::clean;
@@ -38,6 +39,8 @@ pub enum News {
     Rooms(Vec<RoomSummary>, i64),
     /// Everybody in a room, by the room's code.
     Members(String, Vec<Participant>),
+    /// What a room's hub has measured.
+    Measured(Box<RoomMetrics>),
     /// A room does not let us in: its code, and why.
     Refused(String, String),
 }
@@ -101,7 +104,12 @@ impl Health {
 
 impl Member {
     fn new(told: Participant, figures: Figures) -> Self {
-        Member { name: clean(&told.nickname), model: clean(&told.model), told, figures }
+        let mut name = clean(&told.nickname);
+        // Nothing of it may be left to be seen.
+        if name.trim().is_empty() {
+            name = clean(&told.id);
+        }
+        Member { name, model: clean(&told.model), told, figures }
     }
 
     /// How it does at `now` by the hub's clock.
@@ -119,7 +127,7 @@ impl Member {
 
     /// Requests under way, those among them that began before anybody looked.
     pub fn in_flight(&self) -> u32 {
-        self.figures.in_flight.max(u32::from(self.told.status == Status::Busy))
+        self.figures.in_flight().max(u32::from(self.told.status == Status::Busy))
     }
 }
 
@@ -140,6 +148,8 @@ pub struct Room {
     pub members: BTreeMap<String, Member>,
     /// Its requests.
     pub figures: Figures,
+    /// Requests that wait in line, as the hub said last.
+    pub queued: u64,
 }
 
 impl Room {
@@ -151,6 +161,7 @@ impl Room {
             looked: false,
             members: BTreeMap::new(),
             figures: Figures::default(),
+            queued: 0,
             told,
         }
     }
@@ -205,6 +216,32 @@ impl State {
         watched.map(|room| room.told.code.clone()).collect()
     }
 
+    /// Watches a room from now on, or no more.
+    #[cfg(feature = "tui")]
+    pub fn watch(&mut self, code: &str, wanted: bool) {
+        if let Some(room) = self.rooms.get_mut(code) {
+            (room.watched, room.refused) = (wanted, None);
+            if !wanted {
+                room.looked = false;
+                room.members.clear();
+            }
+        }
+    }
+
+    /// Takes in a room that was made from here; it is watched.
+    #[cfg(feature = "tui")]
+    pub fn add(&mut self, told: RoomSummary) {
+        let code = told.code.clone();
+        self.found_room(told);
+        self.watch(&code, true);
+    }
+
+    /// Whether a room was asked for by its code.
+    #[cfg(feature = "tui")]
+    pub fn is_named(&self, code: &str) -> bool {
+        self.named.contains(code)
+    }
+
     /// Participants that are online, busy (or shaky), and neither, of all rooms that are watched.
     pub fn tally(&self, now: u64) -> (usize, usize, usize) {
         let now = self.hub_time(now);
@@ -238,6 +275,7 @@ impl State {
                 self.list_rooms(rooms);
             }
             News::Members(code, members) => self.list_members(&code, members),
+            News::Measured(metrics) => self.measured(*metrics),
             News::Refused(code, why) => {
                 if let Some(room) = self.rooms.get_mut(&code) {
                     room.refused = Some(clean(&why));
@@ -278,11 +316,22 @@ impl State {
         }
     }
 
+    fn measured(&mut self, metrics: RoomMetrics) {
+        let Some(room) = self.rooms.get_mut(&metrics.room_code) else { return };
+        room.queued = metrics.queued;
+        room.figures.measured(metrics.windows.five_minutes, metrics.in_flight);
+        for told in metrics.participants {
+            if let Some(member) = room.members.get_mut(&told.participant_id) {
+                member.figures.measured(told.windows.five_minutes, told.in_flight);
+            }
+        }
+    }
+
     fn forget_requests(&mut self) {
         self.requests.clear();
         for room in self.rooms.values_mut() {
-            room.figures.in_flight = 0;
-            room.members.values_mut().for_each(|member| member.figures.in_flight = 0);
+            room.figures.forget_in_flight();
+            room.members.values_mut().for_each(|member| member.figures.forget_in_flight());
         }
     }
 
@@ -346,7 +395,7 @@ impl State {
         }
         if let Some(member) = self.member(code, text(data, "participantId")) {
             note(&mut member.figures);
-            if member.figures.in_flight == 0 && member.told.status == Status::Busy {
+            if member.figures.in_flight() == 0 && member.told.status == Status::Busy {
                 member.told.status = Status::Online;
             }
         }

@@ -67,10 +67,10 @@ fn a_broken_stream_forgets_what_is_under_way() {
     state.hear(News::Lost { reason: "cannot reach it".into(), again: Some(500) }, NOW);
     assert_eq!(state.link, Link::Lost { reason: "cannot reach it".into(), again: Some(NOW + 500) });
     state.hear(News::Linked, NOW);
-    assert_eq!((ann(&state).figures.in_flight, &state.link), (0, &Link::Up));
+    assert_eq!((ann(&state).figures.in_flight(), &state.link), (0, &Link::Up));
     // Its end comes after all: it is not counted twice, and nothing goes below nought.
     state.hear(answered("LAB001", "ann", "r1"), NOW);
-    assert_eq!((ann(&state).figures.requests, ann(&state).figures.in_flight), (1, 0));
+    assert_eq!((ann(&state).figures.requests, ann(&state).figures.in_flight()), (1, 0));
 }
 
 #[test]

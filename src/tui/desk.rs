@@ -1,0 +1,171 @@
+//! What is done at a person's word: rooms made, participants brought in and taken out. Each in a thread of its own, so that
+//! the screen never waits; what came of it goes into a channel.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use gambi::Error;
+use gambi::client::Client;
+use gambi::participant::{Builder, Reconnect, ReconnectHandle, Session, Step, fresh_id, machine_specs};
+use gambi::proto::management::CreateRoom;
+
+use super::app::{Answer, Joining};
+
+/// How long leaving may take when the program ends.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What joining needs to know beside what is typed.
+#[derive(Clone, Default)]
+pub struct Means {
+    /// The hub's key.
+    pub key: Option<String>,
+    /// Headers for the provider, and nobody else.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Where things are done.
+pub struct Desk {
+    client: Client,
+    means: Means,
+    answers: Sender<Answer>,
+    /// Participants of this process, by room and id.
+    own: HashMap<(String, String), ReconnectHandle>,
+}
+
+impl Desk {
+    /// A desk, and what will come of what is done at it.
+    pub fn new(client: Client, means: Means) -> (Self, Receiver<Answer>) {
+        let (answers, answered) = unbounded();
+        (Desk { client, means, answers, own: HashMap::new() }, answered)
+    }
+
+    fn spawn(&self, work: impl FnOnce(&Sender<Answer>) + Send + 'static) {
+        let answers = self.answers.clone();
+        let started = thread::Builder::new().name("desk".into()).spawn(move || work(&answers));
+        if let Err(error) = started {
+            let _ = self.answers.send(Answer::NotJoined(format!("no thread can be started: {error}"), Vec::new()));
+        }
+    }
+
+    /// Makes a room.
+    pub fn create(&self, name: String, password: Option<String>, private: bool) {
+        let client = self.client.clone();
+        self.spawn(move |answers| {
+            let room = CreateRoom { name, password: password.clone(), private, ..CreateRoom::default() };
+            let made = client.rooms().create(&room).map(|created| created.room).map_err(|error| told(&error));
+            let _ = answers.send(Answer::Created(made, password));
+        });
+    }
+
+    /// Brings a participant in, and back in whenever it is lost.
+    pub fn join(&mut self, joining: Joining) {
+        let id = match fresh_id() {
+            Ok(id) => format!("monitor-{}", id.chars().take(8).collect::<String>()),
+            Err(error) => return drop(self.answers.send(Answer::NotJoined(told(&error), Vec::new()))),
+        };
+        let builder = self.builder(&joining, &id);
+        let reconnect = Reconnect::new(builder.clone());
+        self.own.insert((joining.room.clone(), id.clone()), reconnect.handle());
+        let room = joining.room;
+        self.spawn(move |answers| {
+            // What is wrong from the start is told at once, and not tried again.
+            if let Err(error) = builder.prepare().map(drop) {
+                let models = match &error {
+                    Error::ModelMissing { available, .. } => available.clone(),
+                    _ => Vec::new(),
+                };
+                return drop(answers.send(Answer::NotJoined(told(&error), models)));
+            }
+            stay(&reconnect, &room, &id, answers);
+        });
+    }
+
+    fn builder(&self, joining: &Joining, id: &str) -> Builder {
+        // No provider has a model without a name: its refusal tells which there are.
+        let model = if joining.model.is_empty() { "?" } else { &joining.model };
+        let short: String = id.chars().skip("monitor-".len()).take(6).collect();
+        let nickname = if joining.nickname.is_empty() { format!("{model}@{short}") } else { joining.nickname.clone() };
+        let mut builder = Session::builder(self.client.hub_url(), &joining.room)
+            .participant_id(id)
+            .model(model)
+            .nickname(nickname)
+            .endpoint(&joining.endpoint)
+            .specs(machine_specs());
+        for (name, value) in &self.means.headers {
+            builder = builder.auth_header(name, value);
+        }
+        if let Some(key) = &self.means.key {
+            builder = builder.hub_key(key);
+        }
+        if let Some(password) = &joining.password {
+            builder = builder.password(password);
+        }
+        builder
+    }
+
+    /// Takes one of ours out.
+    pub fn leave(&mut self, room: String, id: String) {
+        if let Some(handle) = self.own.remove(&(room, id)) {
+            // Its own thread answers when it is out.
+            self.spawn(move |_| handle.close());
+        }
+    }
+
+    /// Takes all of ours out, and waits for it, but not for ever.
+    pub fn close(mut self) {
+        let (done, finished) = unbounded::<()>();
+        for (_, handle) in self.own.drain() {
+            let done = done.clone();
+            let _ = thread::Builder::new().name("leave".into()).spawn(move || {
+                handle.close();
+                drop(done);
+            });
+        }
+        drop(done);
+        // Nobody sends: it ends when the last of them is through.
+        let _ = finished.recv_deadline(Instant::now() + LEAVE_WITHIN);
+    }
+}
+
+fn stay(reconnect: &Reconnect, room: &str, id: &str, answers: &Sender<Answer>) {
+    let (handle, key) = (reconnect.handle(), || (room.to_owned(), id.to_owned()));
+    let mut been_in = false;
+    let mut refused = None;
+    let ended = reconnect.run(|step| {
+        let (room, id) = key();
+        match step {
+            Step::Joined(_) => {
+                been_in = true;
+                let _ = answers.send(Answer::Joined(room, id));
+            }
+            Step::Waiting { error, .. } if !been_in => {
+                refused = Some(told(&error));
+                handle.close();
+            }
+            Step::Waiting { error, .. } => drop(answers.send(Answer::Waiting(room, id, error.to_string()))),
+            Step::Lost(end) => {
+                let why = end.error.map_or_else(|| end.reason.to_string(), |error| error.to_string());
+                let _ = answers.send(Answer::Waiting(room, id, why));
+            }
+            _ => {}
+        }
+    });
+    let why = refused.or(ended.err().map(|error| told(&error)));
+    let (room, id) = key();
+    let _ = answers.send(match why {
+        Some(why) if !been_in => Answer::NotJoined(why, Vec::new()),
+        why => Answer::Left(room, id, why),
+    });
+}
+
+/// An error and what to do about it, in one line.
+fn told(error: &Error) -> String {
+    // Flags are of no use in a dialog.
+    match error.hint().filter(|hint| !hint.contains("--")) {
+        Some(hint) => format!("{error}. {hint}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,335 @@
+//! The log of events: bounded, filtered, and summed up where more happens than anybody can read. Pure.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+use gambi::proto::management::EventEnvelope;
+
+use crate::monitor::state::{News, State};
+use crate::monitor::text::{brief, clean, fit, speed, width};
+
+/// Lines that are kept.
+const KEPT: usize = 5000;
+/// Lines of one second; what comes beyond is counted in one more.
+const A_SECOND: u32 = 30;
+/// The widest name in a line, in columns.
+const NAME: usize = 30;
+
+/// What a line is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The hub, its rooms, and what this monitor does.
+    Hub,
+    /// Somebody came, changed or went.
+    Participant,
+    /// A request began or was answered.
+    Request,
+    /// A request failed, or something else did.
+    Failure,
+}
+
+impl Kind {
+    /// As the filter calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Hub => "hub",
+            Kind::Participant => "participants",
+            Kind::Request => "requests",
+            Kind::Failure => "failures",
+        }
+    }
+}
+
+/// A line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Line {
+    /// Rises from line to line.
+    pub number: u64,
+    /// Milliseconds since the epoch.
+    pub at: u64,
+    /// What it is about.
+    pub kind: Kind,
+    /// Where it happened; empty where it concerns no room.
+    pub room: String,
+    /// What happened, fit for a terminal.
+    pub text: String,
+}
+
+/// The log.
+#[derive(Debug, Default)]
+pub struct Log {
+    lines: VecDeque<Line>,
+    next: u64,
+    /// The second that lines are counted in, how many it has, and what came beyond.
+    second: (u64, u32, Beyond),
+    /// Only lines of that kind.
+    pub only: Option<Kind>,
+    /// Only lines with that text in them.
+    pub filter: String,
+    /// The number of the line that is shown last; the latest where it is `None`.
+    anchor: Option<u64>,
+}
+
+/// Events beyond what a second may show.
+#[derive(Debug, Default, Clone, Copy)]
+struct Beyond {
+    requests: u64,
+    failures: u64,
+    others: u64,
+}
+
+impl Log {
+    /// Takes note of news before `state` takes them in.
+    pub fn hear(&mut self, news: &News, state: &State, now: u64) {
+        match news {
+            News::Linked => self.add(now, Kind::Hub, "", || "connected to the hub's events".into()),
+            News::Lost { reason, .. } => {
+                self.add(now, Kind::Failure, "", || clean(&format!("the hub is lost: {reason}")))
+            }
+            News::Skipped(events) => {
+                self.add(now, Kind::Failure, "", || format!("{events} events came faster than they could be read"));
+            }
+            News::Refused(room, why) => {
+                let known = state.rooms.get(room).is_some_and(|room| room.refused.is_some());
+                if !known {
+                    self.add(now, Kind::Hub, room, || clean(why));
+                }
+            }
+            News::Event(event) => {
+                let kind = kind_of(&event.kind);
+                self.add(now, kind, &event.room_code, || sentence(event, state));
+            }
+            News::Rooms(..) | News::Members(..) | News::Measured(_) => {}
+        }
+    }
+
+    /// Takes note of what this monitor did.
+    pub fn note(&mut self, now: u64, failed: bool, room: &str, text: &str) {
+        let kind = if failed { Kind::Failure } else { Kind::Hub };
+        self.add(now, kind, room, || clean(text));
+    }
+
+    fn add(&mut self, now: u64, kind: Kind, room: &str, text: impl FnOnce() -> String) {
+        if self.second.0 != now / 1000 {
+            self.second = (now / 1000, 0, Beyond::default());
+        }
+        self.second.1 += 1;
+        if self.second.1 <= A_SECOND {
+            return self.push(now, kind, clean(room), text());
+        }
+        let beyond = &mut self.second.2;
+        match kind {
+            Kind::Request => beyond.requests += 1,
+            Kind::Failure => beyond.failures += 1,
+            Kind::Hub | Kind::Participant => beyond.others += 1,
+        }
+        let Beyond { requests, failures, others } = *beyond;
+        let kind = if failures > 0 { Kind::Failure } else { Kind::Request };
+        let text = format!("... and {requests} more of requests, {failures} failures, {others} others in this second");
+        match self.lines.back_mut().filter(|_| self.second.1 > A_SECOND + 1) {
+            Some(last) => (last.kind, last.text) = (kind, text),
+            None => self.push(now, kind, String::new(), text),
+        }
+    }
+
+    fn push(&mut self, at: u64, kind: Kind, room: String, text: String) {
+        if self.lines.len() == KEPT {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(Line { number: self.next, at, kind, room, text });
+        self.next += 1;
+    }
+
+    fn fits(&self, line: &Line) -> bool {
+        let has = |text: &str| self.filter.is_empty() || text.to_lowercase().contains(&self.filter.to_lowercase());
+        self.only.is_none_or(|kind| kind == line.kind) && (has(&line.text) || has(&line.room))
+    }
+
+    /// The lines that are shown where so many fit, the latest last.
+    pub fn shown(&self, rows: usize) -> Vec<&Line> {
+        let until = |line: &&Line| self.anchor.is_none_or(|anchor| line.number <= anchor);
+        let mut lines: Vec<&Line> = self.lines.iter().rev().filter(until).filter(|l| self.fits(l)).take(rows).collect();
+        lines.reverse();
+        lines
+    }
+
+    /// Whether the latest lines are shown, as they come.
+    pub fn follows(&self) -> bool {
+        self.anchor.is_none()
+    }
+
+    /// Goes back by so many lines, as far as there are any.
+    pub fn back(&mut self, lines: usize) {
+        let shown = self.shown(lines + 1);
+        if shown.len() > lines {
+            self.anchor = shown.first().map(|line| line.number);
+        }
+    }
+
+    /// Goes forth by so many lines; at the end it follows again.
+    pub fn forth(&mut self, lines: usize) {
+        let Some(anchor) = self.anchor else { return };
+        let mut later = self.lines.iter().filter(|line| line.number > anchor && self.fits(line));
+        self.anchor = later.nth(lines.saturating_sub(1)).map(|line| line.number);
+    }
+
+    /// Shows the latest lines.
+    pub fn latest(&mut self) {
+        self.anchor = None;
+    }
+
+    /// The next of: all kinds, then each alone.
+    pub fn next_kind(&mut self) {
+        self.only = match self.only {
+            None => Some(Kind::Participant),
+            Some(Kind::Participant) => Some(Kind::Request),
+            Some(Kind::Request) => Some(Kind::Failure),
+            Some(Kind::Failure) => Some(Kind::Hub),
+            Some(Kind::Hub) => None,
+        };
+        self.anchor = None;
+    }
+}
+
+fn kind_of(event: &str) -> Kind {
+    match event {
+        "llm.error" => Kind::Failure,
+        _ if event.starts_with("llm.") => Kind::Request,
+        _ if event.starts_with("participant.") => Kind::Participant,
+        _ => Kind::Hub,
+    }
+}
+
+/// A name that leaves room for what happened.
+fn short(name: &str) -> String {
+    fit(&clean(name), width(&clean(name)).min(NAME)).trim_end().to_owned()
+}
+
+/// What happened, for a person.
+fn sentence(event: &EventEnvelope, state: &State) -> String {
+    let data = &event.data;
+    let text = |key: &str| data[key].as_str().unwrap_or_default();
+    let who = who(event, state);
+    let sentence = match event.kind.as_str() {
+        "room.created" => format!("the room \"{}\" was made", short(text("name"))),
+        "room.deleted" => format!("the room \"{}\" is gone", short(text("name"))),
+        "participant.joined" => format!("{who} joined with {}", text("model")),
+        "participant.updated" if data["connection"]["connected"] == false => format!("{who} has no tunnel"),
+        "participant.updated" => format!("{who} is {}", text("status")),
+        "participant.left" => format!("{who} left"),
+        "participant.offline" => format!("{who} is offline"),
+        "llm.request" => format!("{who} is asked for {}", text("model")),
+        "llm.complete" => format!("{who} answered {}", measures(&data["metrics"])),
+        "llm.error" if text("stage") == "cancelled" => format!("{who}: the client hung up"),
+        "llm.error" => format!("{who} failed ({}): {}", text("stage"), text("error")),
+        other => format!("{other} {who}"),
+    };
+    clean(&sentence)
+}
+
+/// The nickname where it is known, else the id.
+fn who(event: &EventEnvelope, state: &State) -> String {
+    let data = &event.data;
+    if let Some(nickname) = data["nickname"].as_str() {
+        return short(nickname);
+    }
+    let id = data["participantId"].as_str().unwrap_or_default();
+    let id = if id.is_empty() { data["id"].as_str().unwrap_or_default() } else { id };
+    let known = state.rooms.get(&event.room_code).and_then(|room| room.members.get(id));
+    short(known.map_or(id, |member| &member.name))
+}
+
+fn measures(metrics: &Value) -> String {
+    let number = |key: &str| metrics[key].as_u64();
+    let mut parts = Vec::new();
+    parts.extend(number("durationMs").map(|millis| format!("in {}", brief(millis))));
+    parts.extend(number("ttftMs").map(|millis| format!("first token {}", brief(millis))));
+    parts.extend(number("outputTokens").map(|tokens| format!("{tokens} tokens")));
+    parts.extend(metrics["tokensPerSecond"].as_f64().map(|rate| format!("{}/s", speed(rate))));
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor::samples::{NOW, answered, began, failed, lab, participant};
+
+    fn texts(log: &Log, rows: usize) -> Vec<String> {
+        log.shown(rows).iter().map(|line| line.text.clone()).collect()
+    }
+
+    fn numbered(lines: u64) -> Log {
+        let mut log = Log::default();
+        (0..lines).for_each(|n| log.note(NOW + n * 1000, false, "", &format!("line {n}")));
+        log
+    }
+
+    #[test]
+    fn it_tells_what_happened_in_words() {
+        let state = lab(&[participant("ann", "An\u{1b}n")]);
+        let mut log = Log::default();
+        log.hear(&began("LAB001", "ann", "r1"), &state, NOW);
+        log.hear(&answered("LAB001", "ann", "r1"), &state, NOW);
+        log.hear(&failed("LAB001", "ann", "r2", "cancelled"), &state, NOW);
+        log.hear(&failed("LAB001", "ann", "r2", "stream"), &state, NOW);
+        let told = texts(&log, 10);
+        assert_eq!(told[0], "An\u{fffd}n is asked for any");
+        assert_eq!(told[1], "An\u{fffd}n answered in 1.0s, first token 210ms, 40 tokens");
+        assert_eq!(told[2..], ["Ann: the client hung up", "Ann failed (stream): it broke"]);
+    }
+
+    #[test]
+    fn it_is_filtered_by_kind_and_by_text() {
+        let state = lab(&[participant("ann", "Ann"), participant("bob", "Bob")]);
+        let mut log = Log::default();
+        for id in ["ann", "bob"] {
+            log.hear(&began("LAB001", id, id), &state, NOW);
+            log.hear(&failed("LAB001", id, id, "stream"), &state, NOW);
+        }
+        log.filter = "BOB".into();
+        assert_eq!(texts(&log, 10), ["Bob is asked for any"]);
+        log.filter = "lab0".into();
+        assert_eq!(log.shown(10).len(), 4);
+        log.filter.clear();
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            seen.push(log.shown(10).len());
+            log.next_kind();
+        }
+        assert_eq!((seen, log.only), (vec![4, 0, 2, 2, 0], None));
+    }
+
+    #[test]
+    fn one_goes_back_and_forth_while_more_comes() {
+        let mut log = numbered(10);
+        log.back(3);
+        assert_eq!((texts(&log, 2), log.follows()), (vec!["line 5".into(), "line 6".into()], false));
+        log.note(NOW, false, "", "more");
+        assert_eq!(texts(&log, 1), ["line 6"]);
+        log.forth(1);
+        assert_eq!(texts(&log, 1), ["line 7"]);
+        log.forth(10);
+        assert_eq!((texts(&log, 1), log.follows()), (vec!["more".into()], true));
+        // Not beyond the first.
+        log.back(10);
+        log.back(10);
+        assert_eq!(texts(&log, 5), ["line 0"]);
+    }
+
+    #[test]
+    fn a_flood_is_summed_up_and_the_log_is_bounded() {
+        let state = lab(&[]);
+        let mut log = Log::default();
+        for n in 0..1000 {
+            log.hear(&began("LAB001", "ann", &n.to_string()), &state, NOW);
+        }
+        log.note(NOW, true, "", "a failure");
+        let told = texts(&log, 100);
+        assert_eq!(told.len(), 31);
+        assert_eq!(told[30], "... and 970 more of requests, 1 failures, 0 others in this second");
+        log.note(NOW + 1000, false, "", "later");
+        assert_eq!(texts(&log, 1), ["later"]);
+        assert_eq!(numbered(2 * KEPT as u64).lines.len(), KEPT);
+    }
+}

@@ -1,0 +1,246 @@
+//! What each key does. Pure.
+
+use super::app::{Act, App, Dialog, Joining, Order, Pane, label, password_dialog};
+use super::form::{Field, Form};
+use super::keys::Key;
+
+/// Lines that page keys go by.
+const PAGE: isize = 10;
+
+impl App {
+    /// Takes a key; what is to be done.
+    pub fn press(&mut self, key: &Key, now: u64) -> Option<Act> {
+        match key {
+            Key::Ctrl('c') => return Some(Act::Quit),
+            Key::Ctrl('z') => return Some(Act::Suspend),
+            Key::Ctrl('l') => return Some(Act::Redraw),
+            _ => {}
+        }
+        match self.dialog.take() {
+            None => self.press_screen(key, now),
+            Some(dialog) => self.press_dialog(dialog, key, now),
+        }
+    }
+
+    fn press_screen(&mut self, key: &Key, now: u64) -> Option<Act> {
+        match key {
+            Key::Char('q') => return Some(Act::Quit),
+            Key::Char('r') => {
+                self.say(false, "Looking again", now);
+                return Some(Act::Look);
+            }
+            Key::Char('l') => return self.leave(now),
+            Key::Char('?' | 'h') => self.dialog = Some(Dialog::Help),
+            Key::Char('n') => self.dialog = Some(create_dialog()),
+            Key::Char('j') => self.join_dialog(),
+            Key::Char('m') if self.room().is_some() => self.dialog = Some(Dialog::Charts),
+            Key::Char('/') => {
+                let field = Field::text(label::FILTER, &self.log.filter);
+                self.dialog = Some(Dialog::Filter(Form::new(vec![field])));
+            }
+            Key::Char('f') => self.log.next_kind(),
+            Key::Char('s') => {
+                self.order = if self.order == Order::Id { Order::Trouble } else { Order::Id };
+            }
+            Key::Char('p') => self.ask_password(now),
+            Key::Char('1') => self.pane = Pane::Rooms,
+            Key::Char('2') => self.pane = Pane::Participants,
+            Key::Char('3') => self.pane = Pane::Events,
+            Key::Tab | Key::Right => self.pane = next(self.pane),
+            Key::BackTab | Key::Left => self.pane = next(next(self.pane)),
+            Key::Esc => self.clear(),
+            key => match self.pane {
+                Pane::Rooms => self.press_rooms(key),
+                Pane::Participants => self.press_participants(key, now),
+                Pane::Events => self.press_events(key),
+            },
+        }
+        None
+    }
+
+    /// Takes back what is hidden.
+    fn clear(&mut self) {
+        self.notice = None;
+        self.alone = None;
+        self.log.only = None;
+        self.log.filter.clear();
+        self.log.latest();
+    }
+
+    fn press_rooms(&mut self, key: &Key) {
+        let codes: Vec<String> = self.state.rooms.keys().cloned().collect();
+        let Some(code) = self.room().map(|room| room.told.code.clone()) else { return };
+        let at = codes.iter().position(|c| *c == code).unwrap_or(0);
+        let refused = self.room().is_some_and(|room| room.watched && room.refused.is_some());
+        match key {
+            Key::Char(' ') | Key::Enter if refused => self.dialog = Some(password_dialog(&code)),
+            Key::Char(' ') => {
+                let watched = self.room().is_some_and(|room| room.watched);
+                self.state.watch(&code, !watched);
+            }
+            Key::Enter => {
+                self.alone = if self.alone.as_ref() == Some(&code) { None } else { Some(code.clone()) };
+                if self.alone.is_some() && self.room().is_some_and(|room| !room.watched) {
+                    self.state.watch(&code, true);
+                }
+            }
+            key => self.room_at = step(key, at, codes.len()).map(|at| codes[at].clone()).or(self.room_at.take()),
+        }
+    }
+
+    fn press_participants(&mut self, key: &Key, now: u64) {
+        let Some((room, member)) = self.member(now) else { return };
+        let key_of = |room: &str, id: &str| (room.to_owned(), id.to_owned());
+        let here = key_of(&room.told.code, &member.told.id);
+        if *key == Key::Enter {
+            self.member_at = Some(here);
+            self.dialog = Some(Dialog::Participant);
+            return;
+        }
+        let all: Vec<_> = self.everybody(now).iter().map(|(r, m)| key_of(&r.told.code, &m.told.id)).collect();
+        let at = all.iter().position(|key| *key == here).unwrap_or(0);
+        if let Some(to) = step(key, at, all.len()) {
+            self.member_at = Some(all[to].clone());
+        }
+    }
+
+    fn press_events(&mut self, key: &Key) {
+        let page = PAGE.unsigned_abs();
+        match key {
+            Key::Up => self.log.back(1),
+            Key::PageUp => self.log.back(page),
+            Key::Down => self.log.forth(1),
+            Key::PageDown => self.log.forth(page),
+            Key::End => self.log.latest(),
+            _ => {}
+        }
+    }
+
+    fn ask_password(&mut self, now: u64) {
+        match self.room().map(|room| (room.told.private, room.told.code.clone())) {
+            Some((true, code)) => self.dialog = Some(password_dialog(&code)),
+            Some((false, code)) => self.say(false, &format!("The room {code} shows itself without a password"), now),
+            None => {}
+        }
+    }
+
+    fn leave(&mut self, now: u64) -> Option<Act> {
+        let (room, member) = self.member(now)?;
+        let key = (room.told.code.clone(), member.told.id.clone());
+        if self.own.contains_key(&key) {
+            return Some(Act::Leave(key.0, key.1));
+        }
+        let text = format!("{} runs elsewhere: only those that joined from here can leave from here", member.name);
+        self.say(true, &text, now);
+        None
+    }
+
+    fn press_dialog(&mut self, mut dialog: Dialog, key: &Key, now: u64) -> Option<Act> {
+        let form = match &mut dialog {
+            Dialog::Help | Dialog::Participant | Dialog::Charts => {
+                // Arrows go on below it: one participant's card after the other.
+                if matches!(key, Key::Up | Key::Down | Key::PageUp | Key::PageDown | Key::Home | Key::End) {
+                    match dialog {
+                        Dialog::Participant => self.press_participants(key, now),
+                        Dialog::Charts => self.press_rooms(key),
+                        _ => {}
+                    }
+                    self.dialog = Some(dialog);
+                }
+                return None;
+            }
+            Dialog::Create(form) | Dialog::Join(form) | Dialog::Password(_, form) | Dialog::Filter(form) => form,
+        };
+        match key {
+            Key::Esc => return None,
+            Key::Enter if form.busy => {}
+            Key::Enter => return self.send(dialog),
+            key => form.press(key),
+        }
+        self.dialog = Some(dialog);
+        None
+    }
+
+    /// What was typed is to be done. The dialog stays until it is.
+    fn send(&mut self, mut dialog: Dialog) -> Option<Act> {
+        let act = match &mut dialog {
+            Dialog::Filter(form) => {
+                self.log.filter = form.value(label::FILTER);
+                self.log.latest();
+                return None;
+            }
+            Dialog::Create(form) => create(form),
+            Dialog::Join(form) => join(form),
+            Dialog::Password(code, form) => {
+                self.state.watch(code, true);
+                form.busy = true;
+                Some(Act::Unlock(code.clone(), form.value(label::PASSWORD)))
+            }
+            Dialog::Help | Dialog::Participant | Dialog::Charts => None,
+        };
+        self.dialog = Some(dialog);
+        act
+    }
+}
+
+fn next(pane: Pane) -> Pane {
+    match pane {
+        Pane::Rooms => Pane::Participants,
+        Pane::Participants => Pane::Events,
+        Pane::Events => Pane::Rooms,
+    }
+}
+
+/// Where a key leads from one of so many.
+fn step(key: &Key, at: usize, all: usize) -> Option<usize> {
+    let to = match key {
+        Key::Up => at.saturating_sub(1),
+        Key::Down => at.saturating_add(1),
+        Key::PageUp => at.saturating_add_signed(-PAGE),
+        Key::PageDown => at.saturating_add_signed(PAGE),
+        Key::Home => 0,
+        Key::End => usize::MAX,
+        _ => return None,
+    };
+    all.checked_sub(1).map(|last| to.min(last))
+}
+
+fn create_dialog() -> Dialog {
+    let fields = vec![Field::text(label::NAME, ""), Field::secret(label::PASSWORD), Field::switch(label::PRIVATE)];
+    Dialog::Create(Form::new(fields))
+}
+
+fn create(form: &mut Form) -> Option<Act> {
+    let (name, password) = (form.value(label::NAME), form.value(label::PASSWORD));
+    let private = form.is_on(label::PRIVATE);
+    if name.is_empty() {
+        form.go_to(label::NAME);
+        form.fail("A room needs a name");
+        return None;
+    }
+    if private && password.is_empty() {
+        form.go_to(label::PASSWORD);
+        form.fail("A private room needs a password");
+        return None;
+    }
+    form.busy = true;
+    Some(Act::Create(name, Some(password).filter(|text| !text.is_empty()), private))
+}
+
+fn join(form: &mut Form) -> Option<Act> {
+    for needed in [label::ROOM, label::ENDPOINT] {
+        if form.value(needed).is_empty() {
+            form.go_to(needed);
+            form.fail("This is needed");
+            return None;
+        }
+    }
+    form.busy = true;
+    Some(Act::Join(Joining {
+        room: form.value(label::ROOM).to_uppercase(),
+        endpoint: form.value(label::ENDPOINT),
+        model: form.value(label::MODEL),
+        nickname: form.value(label::NICKNAME),
+        password: Some(form.value(label::PASSWORD)).filter(|text| !text.is_empty()),
+    }))
+}

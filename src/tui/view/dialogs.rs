@@ -1,0 +1,142 @@
+//! What lies over the screen: help, cards, forms.
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Clear, Paragraph, Wrap};
+
+use super::look::Look;
+use super::{cards, charts};
+use crate::monitor::text::{fit, width};
+use crate::tui::app::{App, Dialog};
+use crate::tui::form::{Field, Form, Holds};
+
+const HELP: &[(&str, &str)] = &[
+    ("Tab, arrows", "from part to part: rooms, participants, events (also 1, 2, 3)"),
+    ("Up, Down", "from line to line; PgUp, PgDn, Home, End go further"),
+    ("Space", "on a room: watch it, or no more"),
+    ("Enter", "on a room: show it alone, or all again; on a participant: its card"),
+    ("n", "make a room"),
+    ("j", "join the room with a provider of this machine"),
+    ("l", "leave with the participant that is selected, if it joined from here (*)"),
+    ("p", "give the password of a private room"),
+    ("m", "charts of the room"),
+    ("s", "participants by id, or those in trouble first"),
+    ("/", "only events with a text in them"),
+    ("f", "only one kind of event, one after the other"),
+    ("Esc", "show all again"),
+    ("r", "look again now"),
+    ("Ctrl-L, Ctrl-Z", "draw all anew; back to the shell for a while"),
+    ("q, Ctrl-C", "quit; those that joined from here leave"),
+];
+
+/// Draws the dialog that is open.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
+    match &app.dialog {
+        None => {}
+        Some(Dialog::Help) => help(frame, area, look),
+        Some(Dialog::Participant) => {
+            let lines = cards::lines(app, look, now, 68);
+            let inner = open(frame, area, look, "Participant", (70, lines.len()));
+            frame.render_widget(Paragraph::new(lines), inner);
+        }
+        Some(Dialog::Charts) => {
+            let inner = open(frame, area, look, "Charts", (128, 24));
+            charts::fill(frame, inner, app, look, now);
+        }
+        Some(Dialog::Create(form)) => {
+            draw_form(
+                frame,
+                area,
+                look,
+                "New room",
+                form,
+                "The password is asked for when joining; of a private room, always.",
+            );
+        }
+        Some(Dialog::Join(form)) => {
+            draw_form(frame, area, look, "Join", form, "Without a model, the provider is asked what it has.");
+        }
+        Some(Dialog::Password(code, form)) => {
+            draw_form(frame, area, look, &format!("Room {code}"), form, "The room is private.");
+        }
+        Some(Dialog::Filter(form)) => {
+            draw_form(frame, area, look, "Filter", form, "Only events with this in them are shown.");
+        }
+    }
+}
+
+/// A box in the middle, its inside emptied.
+fn open(frame: &mut Frame<'_>, area: Rect, look: Look, title: &str, (columns, rows): (usize, usize)) -> Rect {
+    let most = |n: usize, all: u16| u16::try_from(n + 2).unwrap_or(u16::MAX).min(all);
+    let (columns, rows) = (most(columns, area.width), most(rows, area.height));
+    let (x, y) = (area.x + (area.width - columns) / 2, area.y + (area.height - rows) / 2);
+    let place = Rect::new(x, y, columns, rows);
+    let block = look.block(title, true);
+    let inner = block.inner(place);
+    frame.render_widget(Clear, place);
+    frame.render_widget(block, place);
+    inner
+}
+
+fn help(frame: &mut Frame<'_>, area: Rect, look: Look) {
+    let inner = open(frame, area, look, "Keys", (74, HELP.len()));
+    let lines: Vec<Line<'_>> = HELP
+        .iter()
+        .map(|(key, what)| Line::from(vec![Span::styled(fit(key, 16), look.head()), Span::raw(*what)]))
+        .collect();
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn draw_form(frame: &mut Frame<'_>, area: Rect, look: Look, title: &str, form: &Form, about: &str) {
+    let inner = open(frame, area, look, title, (66, form.fields.len() + 6));
+    let columns = usize::from(inner.width);
+    let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
+    let places = [Constraint::Length(2), Constraint::Length(fields + 1), Constraint::Fill(1), Constraint::Length(1)];
+    let [top, middle, below, foot] = Layout::vertical(places).areas(inner);
+    frame.render_widget(Line::styled(look.fit(about, columns), look.dim()), top);
+    let typed = form.fields.iter().enumerate();
+    let lines: Vec<_> = typed.map(|(n, field)| line(field, n == form.at && !form.busy, look, columns)).collect();
+    frame.render_widget(Paragraph::new(lines), middle);
+    let said = match &form.error {
+        _ if form.busy => Paragraph::new("One moment...").style(look.busy()),
+        Some(error) => Paragraph::new(look.plain(error)).style(look.bad()),
+        None => Paragraph::default(),
+    };
+    frame.render_widget(said.wrap(Wrap { trim: true }), below);
+    frame.render_widget(Line::styled("Enter: do it   Tab: next field   Esc: close", look.dim()), foot);
+}
+
+fn line(field: &Field, here: bool, look: Look, columns: usize) -> Line<'static> {
+    let label = Span::styled(fit(field.label, 10), if here { look.head() } else { look.dim() });
+    if field.holds == Holds::Switch {
+        let mark = if field.is_on() { "[x] yes" } else { "[ ] no" };
+        let style = if here { look.selected(true) } else { Style::new() };
+        let hint = if here { "  (Space)" } else { "" };
+        return Line::from(vec![label, Span::styled(mark, style), Span::styled(hint, look.dim())]);
+    }
+    let (before, behind) = field.shown();
+    let (before, behind) = (look.plain(&before), look.plain(&behind));
+    if !here {
+        return Line::from(vec![label, Span::raw(fit(&(before + &behind), columns.saturating_sub(10)))]);
+    }
+    // The end of what is before the cursor, the cursor, and as much of what is behind it as fits.
+    let before = tail(&before, columns.saturating_sub(10 + 2));
+    let mut rest = behind.chars();
+    let under = rest.next().map_or(" ".to_owned(), String::from);
+    let left = columns.saturating_sub(10 + width(&before) + width(&under));
+    let cursor = Style::new().add_modifier(Modifier::REVERSED);
+    Line::from(vec![label, Span::raw(before), Span::styled(under, cursor), Span::raw(fit(rest.as_str(), left))])
+}
+
+/// The end of a text that fits.
+fn tail(text: &str, columns: usize) -> String {
+    let mut from = text;
+    while width(from) > columns {
+        let mut chars = from.chars();
+        chars.next();
+        from = chars.as_str();
+    }
+    from.to_owned()
+}

@@ -1,0 +1,129 @@
+//! The screen as it is drawn: pure functions from what the screen is about to what it shows.
+
+mod cards;
+mod charts;
+mod dialogs;
+mod events;
+mod look;
+mod participants;
+mod rooms;
+#[cfg(test)]
+mod tests;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Paragraph;
+
+pub use look::Look;
+
+use super::app::App;
+use crate::monitor::state::Link;
+use crate::monitor::text::{clock, span, width};
+
+/// Below this the screen says that it is too small.
+const LEAST: (u16, u16) = (40, 10);
+/// From so many columns on, the participant that is selected and the charts have a column of their own.
+const WIDE: u16 = 120;
+
+/// Draws everything.
+pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look, now: u64) {
+    let area = frame.area();
+    if area.width < LEAST.0 || area.height < LEAST.1 {
+        frame.render_widget(Paragraph::new("The terminal is too small."), area);
+        return;
+    }
+    let [head, body, foot] =
+        Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)]).areas(area);
+    frame.render_widget(Paragraph::new(header(app, look, now, head.width)), head);
+    panes(frame, body, app, look, now);
+    frame.render_widget(Paragraph::new(footer(app, look, foot.width)), foot);
+    dialogs::draw(frame, body, app, look, now);
+}
+
+fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
+    let events = (area.height / 3).clamp(4, 20);
+    let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(events)]).areas(area);
+    let wide = area.width >= WIDE;
+    let columns = if wide {
+        [Constraint::Length(38), Constraint::Fill(1), Constraint::Length(52)]
+    } else {
+        [Constraint::Length(area.width * 3 / 8), Constraint::Fill(1), Constraint::Length(0)]
+    };
+    let [left, middle, right] = Layout::horizontal(columns).areas(above);
+    rooms::draw(frame, left, app, look, now);
+    participants::draw(frame, middle, app, look, now);
+    if wide {
+        let [card, charts] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(right);
+        cards::draw(frame, card, app, look, now);
+        charts::draw(frame, charts, app, look, now);
+    }
+    events::draw(frame, below, app, look);
+}
+
+fn header(app: &App, look: Look, now: u64, columns: u16) -> Line<'static> {
+    let state = &app.state;
+    let (up, busy, down) = state.tally(now);
+    let (link, style) = link(&state.link, look, now);
+    let right = format!("  {up} online  {busy} busy  {down} offline  {} ", clock(now));
+    let left = usize::from(columns).saturating_sub(8 + 2 + width(&link) + width(&right));
+    let url = crate::monitor::text::clean(&state.url);
+    let left = format!(" gambi  {}  ", look.fit(&url, left.min(width(&url))));
+    let gap = usize::from(columns).saturating_sub(width(&left) + width(&link) + width(&right));
+    Line::from(vec![
+        Span::styled(left, look.head()),
+        Span::styled(link, style),
+        Span::raw(" ".repeat(gap)),
+        Span::styled(right, look.dim()),
+    ])
+}
+
+fn link(link: &Link, look: Look, now: u64) -> (String, Style) {
+    match link {
+        Link::Opening => ("connecting".into(), look.warning()),
+        Link::Up => ("up".into(), look.good()),
+        Link::Lost { again: Some(at), .. } => {
+            (format!("LOST, again in {}", span(at.saturating_sub(now).saturating_add(999))), look.bad())
+        }
+        Link::Lost { again: None, .. } => ("LOST".into(), look.bad()),
+    }
+}
+
+/// What has been said, else the keys.
+fn footer(app: &App, look: Look, columns: u16) -> Line<'static> {
+    if let Some(notice) = &app.notice {
+        let style = if notice.failed { look.bad() } else { look.good() };
+        return Line::styled(format!(" {}", look.plain(&notice.text)), style);
+    }
+    let keys = [
+        ("Tab", "part"),
+        ("Space", "watch"),
+        ("Enter", "more"),
+        ("n", "new"),
+        ("j", "join"),
+        ("l", "leave"),
+        ("?", "help"),
+        ("q", "quit"),
+        ("m", "charts"),
+        ("/", "filter"),
+        ("f", "kinds"),
+        ("s", "sort"),
+        ("p", "password"),
+        ("r", "look again"),
+        ("Esc", "show all"),
+    ];
+    let mut spans = vec![Span::raw(" ")];
+    let mut left = usize::from(columns).saturating_sub(1);
+    for (key, what) in keys {
+        let Some(rest) = left.checked_sub(key.len() + what.len() + 3) else { break };
+        left = rest;
+        spans.extend([Span::styled(key, look.head()), Span::styled(format!(" {what}  "), look.dim())]);
+    }
+    Line::from(spans)
+}
+
+/// The first of so many lines that is shown where `rows` fit, so that the selected one is among them.
+fn first_shown(selected: usize, all: usize, rows: usize) -> usize {
+    selected.saturating_sub(rows / 2).min(all.saturating_sub(rows))
+}
