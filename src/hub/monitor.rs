@@ -25,6 +25,7 @@ fn tick(shared: &Arc<Shared>) {
     gone.iter().for_each(|&serial| shared.forget(serial, "The participant was gone for too long"));
     let deleted = shared.change(|registry, now| registry.expire_rooms(shared.lives, now));
     deleted.iter().for_each(|room| shared.clear_away(room));
+    shared.metrics.tidy(shared.clock.now().mono);
     for tunnel in shared.tunnels.silent(shared.clock.now()) {
         tunnel.close(CLOSE_TIMEOUT, "No message for 30 s", LostReason::TimedOut);
     }

@@ -174,6 +174,11 @@ impl Metrics {
         self.hung_up[left as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Lets go of what is too old to be told.
+    pub fn tidy(&self, now: u64) {
+        self.counted().members.values_mut().for_each(|kept| kept.recent.forget(now));
+    }
+
     /// Forgets a participant that has left.
     pub fn forget(&self, serial: u64) {
         self.counted().members.remove(&serial);
