@@ -4,9 +4,13 @@
 
 mod support;
 
-use gambi::participant::Session;
+use std::process::Command;
 
-use support::{FakeProvider, Script, Terminal, TestHub, skip, wait_until};
+use gambi::hub::HubKey;
+use gambi::participant::Session;
+use gambi::proto::management::{CreateRoom, Registration};
+
+use support::{FakeProvider, Script, Terminal, TestHub, registration, skip, wait_until};
 
 fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session {
     let session = Session::builder(hub.url(), room).participant_id(id).model("m").endpoint(provider.url());
@@ -73,4 +77,203 @@ fn a_person_watches_makes_joins_leaves_and_quits() {
     terminal.wait("ready>");
     assert!(!terminal.is_alternate());
     assert_eq!(settings(&terminal), before);
+}
+
+/// A shell's line that runs the monitor, its process id in a file, and then says how it ended.
+fn watched(hub: &TestHub, file: &std::path::Path) -> String {
+    format!("sh -c 'echo $$ > {} && exec {}'; echo ended with $?", file.display(), monitor(hub))
+}
+
+#[test]
+fn every_signal_that_ends_it_gives_the_terminal_back() {
+    let hub = TestHub::start();
+    hub.room();
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    let before = settings(&terminal);
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("monitor-{}", std::process::id()));
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+        terminal.line(&format!("clear; {}", watched(&hub, &file)));
+        terminal.wait("Nobody is there");
+        let id = std::fs::read_to_string(&file).expect("its process id");
+        assert!(Command::new("kill").args([&format!("-{signal}"), id.trim()]).status().unwrap().success());
+        terminal.wait("ended with 0");
+        assert!(!terminal.is_alternate(), "{signal}");
+        assert_eq!(terminal.asked("#{cursor_flag}"), "1", "{signal}");
+        assert_eq!(settings(&terminal), before, "{signal}");
+    }
+    let _ = std::fs::remove_file(file);
+}
+
+#[test]
+fn it_goes_to_the_background_and_comes_back() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    terminal.line("set -m");
+    let before = settings(&terminal);
+    terminal.line(&monitor(&hub));
+    terminal.wait("Nobody is there");
+    terminal.press(&["C-z"]);
+    terminal.wait_until("the shell", |screen| screen.trim_end().ends_with("ready>"));
+    assert!(!terminal.is_alternate());
+    assert_eq!(settings(&terminal), before);
+    hub.client.participants(&room).upsert("ann", &registration()).unwrap();
+    terminal.line("fg");
+    terminal.wait("○ offline   Ann");
+    assert!(terminal.is_alternate());
+    terminal.press(&["C-c"]);
+    terminal.wait("ready>");
+    assert_eq!(settings(&terminal), before);
+}
+
+#[test]
+fn it_takes_whatever_size_the_terminal_has() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    hub.client.participants(&room).upsert("ann", &registration()).unwrap();
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    terminal.line(&monitor(&hub));
+    terminal.wait("○ offline   Ann");
+    for (columns, rows) in [(200, 60), (80, 24), (40, 10), (120, 15), (300, 100)] {
+        terminal.resize(columns, rows);
+        let fills = |screen: &str| {
+            let lines: Vec<&str> = screen.lines().collect();
+            let corner = |line: &str| line.ends_with('╯') && line.chars().count() == columns;
+            lines.len() == rows && lines[0].trim_end().ends_with('Z') && corner(lines[rows - 2])
+        };
+        let screen = terminal.wait_until(&format!("a screen of {columns}x{rows}"), fills);
+        assert_eq!(screen.contains("Endpoint   http"), columns >= 200, "{screen}");
+    }
+    terminal.resize(30, 5);
+    terminal.wait("too small");
+    terminal.resize(80, 24);
+    terminal.wait("○ offline   Ann");
+}
+
+#[test]
+fn it_keeps_to_no_colours_and_to_ascii_where_asked() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    hub.client.participants(&room).upsert("ann", &Registration { nickname: "Änn".into(), ..registration() }).unwrap();
+    // Of what may be between ESC [ and m: 3x, 4x, 9x, 10x are colours, but for 39 and 49.
+    let coloured = |screen: &str| {
+        screen.split("\u{1b}[").skip(1).filter_map(|rest| rest.split_once('m')).any(|(codes, _)| {
+            let codes = codes.split(';').filter_map(|code| code.parse::<u32>().ok());
+            codes.into_iter().any(|code| matches!(code, 30..=38 | 40..=48 | 90..=107))
+        })
+    };
+    let shown = |variables: &[(&str, &str)], sign: &str| {
+        let terminal = Terminal::open(80, 24, variables)?;
+        terminal.line(&monitor(&hub));
+        terminal.wait(sign);
+        terminal.write("?");
+        terminal.wait("Ctrl-L");
+        Some((terminal.screen(), terminal.colours()))
+    };
+    let Some((_, colours)) = shown(&[], "○ offline   Änn") else { return skip("tmux") };
+    assert!(coloured(&colours), "{colours}");
+    let (screen, colours) = shown(&[("NO_COLOR", "1"), ("LC_ALL", "C")], "- offline   ?nn").unwrap();
+    assert!(!coloured(&colours), "{colours}");
+    assert!(screen.is_ascii(), "{screen}");
+}
+
+#[test]
+fn a_private_room_opens_with_its_password_and_shows_what_happens_in_it() {
+    let hub = TestHub::with(|options| options.key = HubKey::new("k3y"));
+    let client = hub.client.clone().with_key("k3y");
+    let room = CreateRoom { name: "P".into(), password: Some("s3cret".into()), private: true, ..Default::default() };
+    let room = client.rooms().create(&room).unwrap().room.code;
+    let Some(terminal) = Terminal::open(80, 24, &[("GAMBI_HUB_KEY", "k3y")]) else { return skip("tmux") };
+    terminal.line(&monitor(&hub));
+    terminal.wait("locked");
+    terminal.press(&["Enter"]);
+    terminal.wait(&format!("Room {room}"));
+    terminal.write("wrong");
+    terminal.press(&["Enter"]);
+    terminal.wait("missing or wrong");
+    terminal.wait_until("the dialog's answer", |screen| !screen.contains("One moment"));
+    terminal.press(&["C-u"]);
+    terminal.write("s3cret");
+    terminal.press(&["Enter"]);
+    terminal.wait("Nobody is there");
+    let registration = Registration { password: Some("s3cret".into()), ..registration() };
+    client.participants(&room).upsert("ann", &registration).unwrap();
+    // Its own stream of events tells that at once, and so in the log.
+    let screen = terminal.wait("Ann joined with m");
+    assert!(!screen.contains("s3cret"), "{screen}");
+}
+
+#[test]
+fn it_lives_through_a_restart_of_the_hub() {
+    let hub = TestHub::start();
+    let port = hub.addr().port();
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    terminal.line(&monitor(&hub));
+    terminal.wait("There are none");
+    hub.hub.shutdown();
+    terminal.wait("LOST, again in");
+    drop(hub);
+    let hub = TestHub::with(|options| options.port = port);
+    let room = hub.room();
+    terminal.wait_until("the new hub's room", |screen| screen.contains(&room) && screen.contains("  up  "));
+}
+
+#[test]
+fn a_hub_of_its_own_writes_nothing_over_the_screen() {
+    let provider = provider();
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    let gambi = env!("CARGO_BIN_EXE_gambi");
+    terminal.line(&format!("{gambi} monitor --serve --host 127.0.0.1 --port 0 --room LAB001=Lab"));
+    let screen = terminal.wait("  up  ");
+    let url = screen.split_whitespace().find(|word| word.starts_with("http://")).expect("the hub's address").to_owned();
+    let join = || Session::builder(&url, "LAB001").participant_id("ann").model("m").endpoint(provider.url()).start();
+    let session = join().expect("a participant");
+    terminal.wait("● online    ann");
+    let room = gambi::client::Client::new(&url).unwrap().room("LAB001");
+    assert_eq!(room.chat().user("Hi").send().unwrap().text, "Hi");
+    room.chat().model("nonsense").user("Hi").send().unwrap_err();
+    let screen = terminal.wait("ann answered in");
+    for line in screen.lines().skip(1).take(22) {
+        assert!(line.starts_with(['│', '╭', '╰']) && line.ends_with(['│', '╮', '╯']), "{screen}");
+    }
+    terminal.write("q");
+    terminal.wait("ready>");
+    // Its hub is gone with it, and whoever was in its rooms has been told.
+    session.wait_until_closed();
+    assert!(gambi::client::Client::new(&url).unwrap().health().is_err());
+}
+
+#[test]
+fn a_crowd_and_a_flood_leave_it_usable() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let odd = ["🎉", "\u{1b}[2J\u{7}", "שלום", "日本", "\u{202e}e\u{301}"];
+    let register = |n: usize| {
+        let registration = Registration { nickname: odd[n % odd.len()].repeat(200 / odd.len()), ..registration() };
+        hub.client.participants(&room).upsert(&format!("p{n:03}"), &registration).expect("a participant");
+    };
+    (0..500).for_each(register);
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    terminal.line(&monitor(&hub));
+    terminal.wait("Participants 500");
+    std::thread::scope(|scope| {
+        let flood = |first: usize| (0..2500).for_each(|n| register((first + n) % 500));
+        let floods = [0, 250].map(|first| scope.spawn(move || flood(first)));
+        terminal.wait("more of requests");
+        terminal.press(&["2", "End", "Enter"]);
+        terminal.wait("p499");
+        terminal.press(&["Escape"]);
+        terminal.wait_until("no card", |screen| !screen.contains("Connection"));
+        terminal.write("?");
+        terminal.wait("watch it, or no more");
+        terminal.press(&["Escape"]);
+        floods.into_iter().for_each(|flood| flood.join().unwrap());
+    });
+    hub.client.participants(&room).remove("p499").unwrap();
+    terminal.wait("Participants 499");
+    let screen = terminal.screen();
+    assert!(screen.lines().skip(1).take(22).all(|line| line.starts_with(['│', '╭', '╰'])), "{screen}");
+    terminal.write("q");
+    terminal.wait("ready>");
+    hub.get("/v1/health").expect(200);
 }

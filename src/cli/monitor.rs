@@ -10,7 +10,7 @@ use crossbeam_channel::Receiver;
 use serde_json::json;
 
 use gambi::client::Client;
-use gambi::hub::Hub;
+use gambi::hub::{Hub, HubOptions};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -68,7 +68,9 @@ struct Serving {
 
 impl Serving {
     fn start(context: &Context<'_>) -> Result<Self, Failure> {
-        let (options, mdns) = (hub::options(context)?, hub::wants_mdns(context)?);
+        // It would write its log over the screen.
+        let options = HubOptions { log: None, ..hub::options(context)? };
+        let mdns = hub::wants_mdns(context)?;
         let hub = Hub::bind(options)?;
         let urls = Urls::new(hub.addr(), None);
         context.out.event("started", &json!({ "hubUrl": urls.hub, "bindUrl": urls.bind }), "")?;

@@ -72,6 +72,8 @@ pub struct Member {
     pub model: String,
     /// Its requests.
     pub figures: Figures,
+    /// When the hub told so, by its own clock.
+    told_at: u64,
 }
 
 /// How somebody does.
@@ -103,13 +105,13 @@ impl Health {
 }
 
 impl Member {
-    fn new(told: Participant, figures: Figures) -> Self {
+    fn new(told: Participant, figures: Figures, told_at: u64) -> Self {
         let mut name = clean(&told.nickname);
         // Nothing of it may be left to be seen.
         if name.trim().is_empty() {
             name = clean(&told.id);
         }
-        Member { name, model: clean(&told.model), told, figures }
+        Member { name, model: clean(&told.model), told, figures, told_at }
     }
 
     /// How it does at `now` by the hub's clock.
@@ -118,7 +120,8 @@ impl Member {
         match self.told.status {
             Status::Offline => Health::Offline,
             _ if !self.told.connection.connected => Health::Unreached,
-            _ if since(self.told.last_seen) > SILENT => Health::Doubtful,
+            // Not since then: we may be slow to look.
+            _ if self.told_at.saturating_sub(self.told.last_seen) > SILENT => Health::Doubtful,
             _ if self.figures.failed_at.is_some_and(|at| since(at) <= DOUBT) => Health::Doubtful,
             Status::Busy => Health::Busy,
             Status::Online => Health::Online,
@@ -264,7 +267,7 @@ impl State {
                 self.link =
                     Link::Lost { reason: clean(&reason), again: again.map(|millis| now.saturating_add(millis)) };
             }
-            News::Event(event) => self.happened(event),
+            News::Event(event) => self.happened(event, self.hub_time(now)),
             // What they said is in the next lists.
             News::Skipped(events) => {
                 self.skipped += events;
@@ -274,7 +277,7 @@ impl State {
                 self.ahead = ahead;
                 self.list_rooms(rooms);
             }
-            News::Members(code, members) => self.list_members(&code, members),
+            News::Members(code, members) => self.list_members(&code, members, self.hub_time(now)),
             News::Measured(metrics) => self.measured(*metrics),
             News::Refused(code, why) => {
                 if let Some(room) = self.rooms.get_mut(&code) {
@@ -305,14 +308,14 @@ impl State {
         }
     }
 
-    fn list_members(&mut self, code: &str, members: Vec<Participant>) {
+    fn list_members(&mut self, code: &str, members: Vec<Participant>, at: u64) {
         let Some(room) = self.rooms.get_mut(code).filter(|room| room.watched) else { return };
         let mut before = std::mem::take(&mut room.members);
         room.looked = true;
         for told in members {
             let id = told.id.clone();
             let figures = before.remove(&id).map(|member| member.figures).unwrap_or_default();
-            room.members.insert(id, Member::new(told, figures));
+            room.members.insert(id, Member::new(told, figures, at));
         }
     }
 
@@ -335,7 +338,7 @@ impl State {
         }
     }
 
-    fn happened(&mut self, event: EventEnvelope) {
+    fn happened(&mut self, event: EventEnvelope, at: u64) {
         let EventEnvelope { kind, timestamp, room_code, data } = event;
         match kind.as_str() {
             "room.created" => drop(serde_json::from_value(data).map(|room| self.found_room(room))),
@@ -344,7 +347,7 @@ impl State {
                 let Some(room) = self.rooms.get_mut(&room_code).filter(|room| room.watched) else { return };
                 let Ok(told) = serde_json::from_value::<Participant>(data) else { return };
                 let figures = room.members.remove(&told.id).map(|member| member.figures).unwrap_or_default();
-                room.members.insert(told.id.clone(), Member::new(told, figures));
+                room.members.insert(told.id.clone(), Member::new(told, figures, at));
             }
             "participant.left" => {
                 let Some(room) = self.rooms.get_mut(&room_code) else { return };

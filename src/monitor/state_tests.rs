@@ -44,6 +44,9 @@ fn participants_come_change_and_go() {
     assert_eq!(ann(&state).health(NOW), Health::Unreached);
     state.hear(event("participant.updated", "LAB001", json!(participant("ann", "Anna"))), NOW);
     assert_eq!((ann(&state).name.as_str(), ann(&state).health(NOW)), ("Anna", Health::Online));
+    // That we have not looked for long says nothing; that it was silent when we looked does.
+    assert_eq!(ann(&state).health(NOW + 25_000), Health::Online);
+    state.hear(News::Members("LAB001".into(), vec![participant("ann", "Anna")]), NOW + 25_000);
     assert_eq!(ann(&state).health(NOW + 25_000), Health::Doubtful);
     state.hear(event("participant.offline", "LAB001", json!({ "participantId": "ann" })), NOW);
     assert_eq!((ann(&state).health(NOW), ann(&state).told.status), (Health::Offline, Status::Offline));

@@ -11,6 +11,8 @@ mod press;
 #[cfg(test)]
 mod press_tests;
 pub mod term;
+#[cfg(test)]
+mod term_tests;
 mod view;
 
 use std::io;

@@ -18,14 +18,16 @@ use ratatui::widgets::Paragraph;
 
 pub use look::Look;
 
-use super::app::App;
+use super::app::{App, Pane};
 use crate::monitor::state::Link;
 use crate::monitor::text::{clock, span, width};
 
 /// Below this the screen says that it is too small.
 const LEAST: (u16, u16) = (40, 10);
-/// From so many columns on, the participant that is selected and the charts have a column of their own.
-const WIDE: u16 = 120;
+/// Below so many columns, rooms and participants are not side by side: that one is shown which keys go to.
+const NARROW: u16 = 60;
+/// From so many columns and lines on, the participant that is selected and the charts have a column of their own.
+const WIDE: (u16, u16) = (150, 24);
 
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look, now: u64) {
@@ -45,11 +47,12 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look, now: u64) {
 fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
     let events = (area.height / 3).clamp(4, 20);
     let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(events)]).areas(area);
-    let wide = area.width >= WIDE;
-    let columns = if wide {
-        [Constraint::Length(38), Constraint::Fill(1), Constraint::Length(52)]
-    } else {
-        [Constraint::Length(area.width * 3 / 8), Constraint::Fill(1), Constraint::Length(0)]
+    let wide = area.width >= WIDE.0 && area.height >= WIDE.1;
+    let columns = match area.width {
+        ..NARROW if app.pane == Pane::Rooms => [Constraint::Fill(1), Constraint::Length(0), Constraint::Length(0)],
+        ..NARROW => [Constraint::Length(0), Constraint::Fill(1), Constraint::Length(0)],
+        _ if wide => [Constraint::Length(38), Constraint::Fill(1), Constraint::Length(52)],
+        columns => [Constraint::Length((columns * 3 / 8).min(38)), Constraint::Fill(1), Constraint::Length(0)],
     };
     let [left, middle, right] = Layout::horizontal(columns).areas(above);
     rooms::draw(frame, left, app, look, now);
@@ -66,10 +69,16 @@ fn header(app: &App, look: Look, now: u64, columns: u16) -> Line<'static> {
     let state = &app.state;
     let (up, busy, down) = state.tally(now);
     let (link, style) = link(&state.link, look, now);
-    let right = format!("  {up} online  {busy} busy  {down} offline  {} ", clock(now));
+    let right = match columns {
+        ..NARROW => format!(" {up} up {busy} busy {down} off {} ", clock(now)),
+        _ => format!("  {up} online  {busy} busy  {down} offline  {} ", clock(now)),
+    };
     let left = usize::from(columns).saturating_sub(8 + 2 + width(&link) + width(&right));
     let url = crate::monitor::text::clean(&state.url);
-    let left = format!(" gambi  {}  ", look.fit(&url, left.min(width(&url))));
+    let left = match left {
+        ..12 => " ".to_owned(),
+        _ => format!(" gambi  {}  ", look.fit(&url, left.min(width(&url)))),
+    };
     let gap = usize::from(columns).saturating_sub(width(&left) + width(&link) + width(&right));
     Line::from(vec![
         Span::styled(left, look.head()),

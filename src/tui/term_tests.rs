@@ -1,0 +1,60 @@
+//! What becomes of the terminal when the program panics. The terminal is tmux's, and the program this one: a test that is
+//! run by another.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::term::{Screen, panics};
+
+#[allow(dead_code)] // The terminal can do more than is asked of it here.
+#[path = "../../tests/support/terminal.rs"]
+mod terminal;
+
+use terminal::Terminal;
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+#[ignore = "needs a terminal of its own: the test below runs it in one"]
+fn panics_while_it_has_the_terminal() {
+    let mut screen = Screen::open().expect("a terminal");
+    screen.draw(|frame| frame.render_widget("taken over", frame.area())).unwrap();
+    // One that happens elsewhere is kept, and the screen with it.
+    thread::Builder::new().name("elsewhere".into()).spawn(|| panic!("not here")).unwrap().join().unwrap_err();
+    let told = panics();
+    assert!(told.len() == 1 && told[0].contains("elsewhere") && told[0].contains("not here"), "{told:?}");
+    panic!("on purpose");
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back() {
+    let Some(terminal) = Terminal::open(80, 24, &[("RUST_BACKTRACE", "0")]) else {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped, which CI does not allow: tmux");
+        return eprintln!("SKIPPED: tmux");
+    };
+    let settings = |terminal: &Terminal| {
+        terminal.line("clear; stty -g");
+        let screen = terminal.wait_until("its settings", |s| s.lines().next().is_some_and(|line| line.contains(':')));
+        screen.lines().next().unwrap_or_default().to_owned()
+    };
+    let before = settings(&terminal);
+    let this = std::env::current_exe().expect("this program");
+    let test = "tui::term_tests::panics_while_it_has_the_terminal";
+    terminal.line(&format!("clear; {} --exact {test} --ignored --nocapture; echo ended with $?", this.display()));
+    let screen = terminal.wait("ended with 101");
+    assert!(
+        screen.contains("on purpose") && !screen.contains("taken over") && !screen.contains("not here"),
+        "{screen}"
+    );
+    assert!(!terminal.is_alternate());
+    assert_eq!(settings(&terminal), before);
+}
