@@ -140,6 +140,9 @@ fn what_cannot_be_watched_is_said_at_once() {
         assert_eq!(ended, Some(code), "{url}: {error}");
         assert!(error.starts_with("Error: "), "{error}");
     }
+    for args in [&["--serve", "--hub", &hub.url()][..], &["--password", "x"], &["--serve", "--room", "nonsense"]] {
+        assert_eq!(run(args, "").0, Some(2), "{args:?}");
+    }
 }
 
 /// The command line of the plain table.

@@ -259,13 +259,13 @@ fn a_crowd_and_a_flood_leave_it_usable() {
     std::thread::scope(|scope| {
         let flood = |first: usize| (0..2500).for_each(|n| register((first + n) % 500));
         let floods = [0, 250].map(|first| scope.spawn(move || flood(first)));
-        terminal.wait("more of requests");
+        terminal.wait("... and more in this second");
         terminal.press(&["2", "End", "Enter"]);
         terminal.wait("p499");
         terminal.press(&["Escape"]);
         terminal.wait_until("no card", |screen| !screen.contains("Connection"));
         terminal.write("?");
-        terminal.wait("watch it, or no more");
+        terminal.wait("watch the selected room");
         terminal.press(&["Escape"]);
         floods.into_iter().for_each(|flood| flood.join().unwrap());
     });

@@ -31,6 +31,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Shows what goes on until a signal comes, or the reader goes.
 pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
+    check(context)?;
     let signals = context.signals.listen();
     let serving = if context.has("serve") { Some(Serving::start(context)?) } else { None };
     let (client, rooms) = match &serving {
@@ -55,6 +56,18 @@ pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
         let mut changed = changes.since(state, now).into_iter();
         changed.try_for_each(|change| context.out.event(change.kind, &change.data, &line(&change, now)))
     })
+}
+
+/// Flags that make no sense together.
+fn check(context: &Context<'_>) -> Result<(), Failure> {
+    if context.has("serve") && context.value("hub").is_some() {
+        return Err(Failure::usage("--serve and --hub exclude each other").hint("--serve watches a hub of its own."));
+    }
+    let password = context.value("password").or(context.value("password-file"));
+    if password.is_some() && (context.has("serve") || context.values("room").is_empty()) {
+        return Err(Failure::usage("--room is missing: whose password is it?").hint("Name the private rooms to watch."));
+    }
+    Ok(())
 }
 
 /// A hub in this process. It goes down when dropped.

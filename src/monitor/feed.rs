@@ -22,6 +22,8 @@ const QUEUE: usize = 10_000;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// A look that takes long makes the next one wait so many times as long: a slow hub is not to be slowed.
 const PATIENCE: u32 = 20;
+/// The pause after the hub has refused its stream of events.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
 
 /// What watches a hub. Its threads go on for as long as the process, or until nobody takes the news any more.
 pub struct Feed {
@@ -184,6 +186,14 @@ impl Shared {
     }
 
     fn follow(&self) {
+        // A hub that refuses now, for too many connections or after a restart, may let us in later.
+        while self.follow_once() {
+            thread::sleep(REFUSED_FOR);
+        }
+    }
+
+    /// Follows the stream until the hub refuses it; false when nobody takes the news any more.
+    fn follow_once(&self) -> bool {
         let mut skipped = 0;
         for item in self.client.watch(None) {
             let news = match item {
@@ -198,18 +208,22 @@ impl Shared {
                         skipped += 1;
                         continue;
                     }
-                    Err(TrySendError::Disconnected(_)) => return,
+                    Err(TrySendError::Disconnected(_)) => return false,
                 },
                 Ok(Watched::Broken { error, pause }) => {
                     let again = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     News::Lost { reason: error.to_string(), again: Some(again) }
                 }
                 Ok(_) => continue,
-                Err(error) => News::Lost { reason: error.to_string(), again: None },
+                Err(error) => {
+                    let again = u64::try_from(REFUSED_FOR.as_millis()).ok();
+                    News::Lost { reason: error.to_string(), again }
+                }
             };
             if !self.tell(news) {
-                return;
+                return false;
             }
         }
+        true
     }
 }

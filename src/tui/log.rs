@@ -126,7 +126,10 @@ impl Log {
         }
         let Beyond { requests, failures, others } = *beyond;
         let kind = if failures > 0 { Kind::Failure } else { Kind::Request };
-        let text = format!("... and {requests} more of requests, {failures} failures, {others} others in this second");
+        let counts = [(requests, "requests and answers"), (failures, "failures"), (others, "changes")];
+        let counted: Vec<String> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let text = format!("... and more in this second: {}", counted.join(", "));
         match self.lines.back_mut().filter(|_| self.second.1 > A_SECOND + 1) {
             Some(last) => (last.kind, last.text) = (kind, text),
             None => self.push(now, kind, String::new(), text),
@@ -327,7 +330,7 @@ mod tests {
         log.note(NOW, true, "", "a failure");
         let told = texts(&log, 100);
         assert_eq!(told.len(), 31);
-        assert_eq!(told[30], "... and 970 more of requests, 1 failures, 0 others in this second");
+        assert_eq!(told[30], "... and more in this second: 970 requests and answers, 1 failures");
         log.note(NOW + 1000, false, "", "later");
         assert_eq!(texts(&log, 1), ["later"]);
         assert_eq!(numbered(2 * KEPT as u64).lines.len(), KEPT);

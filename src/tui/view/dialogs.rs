@@ -13,13 +13,13 @@ use crate::tui::app::{App, Dialog};
 use crate::tui::form::{Field, Form, Holds};
 
 const HELP: &[(&str, &str)] = &[
-    ("Tab, arrows", "from part to part: rooms, participants, events (also 1, 2, 3)"),
+    ("Tab, arrows", "from part to part (also 1, 2, 3)"),
     ("Up, Down", "from line to line; PgUp, PgDn, Home, End go further"),
-    ("Space", "on a room: watch it, or no more"),
-    ("Enter", "on a room: show it alone, or all again; on a participant: its card"),
+    ("Space", "watch the selected room, or no more"),
+    ("Enter", "a room alone, or all again; a participant's card"),
     ("n", "make a room"),
     ("j", "join the room with a provider of this machine"),
-    ("l", "leave with the participant that is selected, if it joined from here (*)"),
+    ("l", "leave with the selected participant, if it is ours (*)"),
     ("p", "give the password of a private room"),
     ("m", "charts of the room"),
     ("s", "participants by id, or those in trouble first"),
@@ -28,7 +28,7 @@ const HELP: &[(&str, &str)] = &[
     ("Esc", "show all again"),
     ("r", "look again now"),
     ("Ctrl-L, Ctrl-Z", "draw all anew; back to the shell for a while"),
-    ("q, Ctrl-C", "quit; those that joined from here leave"),
+    ("q, Ctrl-C", "quit; our participants (*) leave"),
 ];
 
 /// Draws the dialog that is open.

@@ -23,9 +23,9 @@ impl Look {
         if self.colour { Style::new().fg(colour) } else { Style::new().add_modifier(otherwise) }
     }
 
-    /// What matters less.
+    /// What matters less. Dark grey would be lost on many a dark background.
     pub fn dim(self) -> Style {
-        self.fg(Color::DarkGray, Modifier::DIM)
+        Style::new().add_modifier(Modifier::DIM)
     }
 
     /// What is good.

@@ -45,7 +45,11 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look, now: u64) {
 }
 
 fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
-    let events = (area.height / 3).clamp(4, 20);
+    // More of the events for whoever reads them.
+    let events = match app.pane {
+        Pane::Events => area.height * 3 / 5,
+        _ => (area.height / 3).clamp(4, 20),
+    };
     let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(events)]).areas(area);
     let wide = area.width >= WIDE.0 && area.height >= WIDE.1;
     let columns = match area.width {
