@@ -16,9 +16,12 @@ pub struct Load {
     pub clients: usize,
     /// Bytes of prompt.
     pub prompt: usize,
-    /// How long they go on, after a warm-up of a fifth of it.
+    /// How long they go on, after a warm-up of a fifth of it; longer, where nothing has come of it by then.
     pub time: Duration,
 }
+
+/// How long it may take until something has come of it.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What became of it.
 #[derive(Debug, Default)]
@@ -55,10 +58,10 @@ pub fn quantile(sorted: &[Duration], share: f64) -> f64 {
 
 /// Lets the clients loose. `during` is called at the begin and at the end of what is measured.
 pub fn run<T>(target: &Target, load: Load, mut during: impl FnMut() -> T) -> io::Result<(Outcome, T, T)> {
-    let (measuring, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let signals = Signals::default();
     let ready = Barrier::new(load.clients + 1);
     let request = request(target, load.task, load.prompt);
-    let one = || client(target, load.task, &request, (&ready, &measuring, &stop));
+    let one = || client(target, load.task, &request, &ready, &signals);
     thread::scope(|scope| {
         let spawn = |_| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, one);
         let clients: Vec<_> = (0..load.clients).map(spawn).collect::<Result<_, _>>()?;
@@ -66,9 +69,13 @@ pub fn run<T>(target: &Target, load: Load, mut during: impl FnMut() -> T) -> io:
         thread::sleep(load.time / 5);
         let before = during();
         let start = Instant::now();
-        measuring.store(true, Ordering::SeqCst);
+        signals.measuring.store(true, Ordering::SeqCst);
         thread::sleep(load.time);
-        stop.store(true, Ordering::SeqCst);
+        // A machine that has much else to do may take its time.
+        while !signals.counted.load(Ordering::SeqCst) && start.elapsed() < PATIENCE {
+            thread::sleep(Duration::from_millis(1));
+        }
+        signals.stop.store(true, Ordering::SeqCst);
         let elapsed = start.elapsed();
         let after = during();
         let mut all = Outcome { elapsed, ..Outcome::default() };
@@ -92,24 +99,41 @@ impl Outcome {
     }
 }
 
-type Signals<'a> = (&'a Barrier, &'a AtomicBool, &'a AtomicBool);
+/// What the clients are told, and tell.
+#[derive(Default)]
+struct Signals {
+    measuring: AtomicBool,
+    stop: AtomicBool,
+    /// Whether there is something to be measured: an answer, a gap, or bytes of a stream that is longer than the time.
+    counted: AtomicBool,
+}
 
-fn client(target: &Target, task: Task, request: &[u8], (ready, measuring, stop): Signals<'_>) -> io::Result<Outcome> {
+impl Signals {
+    fn counts(&self) -> bool {
+        self.measuring.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed)
+    }
+}
+
+fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, signals: &Signals) -> io::Result<Outcome> {
     let connected = Client::connect(target.addr);
     ready.wait();
     let mut client = connected?;
     let mut outcome = Outcome::default();
     let (piece, count) = task.pieces();
-    while !stop.load(Ordering::Relaxed) {
+    while !signals.stop.load(Ordering::Relaxed) {
         let start = Instant::now();
         let mut last: Option<(Instant, usize)> = None;
         // Bytes count as they come: a stream may be longer than the time.
         let mut counted = 0;
         let answer = client.watch(request, |now, bytes| {
-            if measuring.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) {
+            if signals.counts() {
                 outcome.bytes += bytes - counted;
+                if matches!(task, Task::Long | Task::Wide) {
+                    signals.counted.store(true, Ordering::SeqCst);
+                }
                 if let Some((before, had)) = last.filter(|_| task == Task::Paced) {
                     let fresh = (bytes - had) / piece;
+                    signals.counted.fetch_or(fresh > 0, Ordering::SeqCst);
                     // Pieces that came together had no gap between them.
                     outcome.gaps.extend((0..fresh).map(|n| if n == 0 { now - before } else { Duration::ZERO }));
                 }
@@ -120,7 +144,8 @@ fn client(target: &Target, task: Task, request: &[u8], (ready, measuring, stop):
         if task != Task::Whole && answer.bytes != piece * count {
             return Err(io::Error::other(format!("{} bytes came of {}", answer.bytes, piece * count)));
         }
-        if measuring.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) {
+        if signals.counts() {
+            signals.counted.fetch_or(matches!(task, Task::Whole | Task::Short), Ordering::SeqCst);
             outcome.answers += 1;
             outcome.took.push(start.elapsed());
             outcome.first.push(answer.first);

@@ -59,8 +59,13 @@ fn measure(gambi: &Path, effort: Effort, part: &str) -> io::Result<Vec<Row>> {
     if wanted("footprint") {
         rows.extend(footprint::rows(gambi, provider, effort)?);
     }
-    let parts: [(&str, Part); 4] =
-        [("chats", Lab::chats), ("prompts", Lab::prompts), ("streams", Lab::streams), ("pace", Lab::pace)];
+    let parts: [(&str, Part); 5] = [
+        ("chats", Lab::chats),
+        ("logged", Lab::logged),
+        ("prompts", Lab::prompts),
+        ("streams", Lab::streams),
+        ("pace", Lab::pace),
+    ];
     if parts.iter().any(|(name, _)| wanted(name)) {
         let lab = Lab::start(gambi, provider, effort)?;
         for (name, run) in parts.into_iter().filter(|(name, _)| wanted(name)) {

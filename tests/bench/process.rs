@@ -58,10 +58,23 @@ pub struct Hub {
 }
 
 impl Hub {
+    /// Its log is off, where it has one that can be.
     pub fn start(gambi: &Path, rooms: &[&str]) -> io::Result<Self> {
+        let help = Command::new(gambi).args(["hub", "serve", "--help"]).output()?;
+        let quiet = String::from_utf8_lossy(&help.stdout).contains("--log-level");
+        Self::start_with(gambi, rooms, if quiet { &["--log-level", "off"] } else { &[] })
+    }
+
+    /// With its log as it is unless told otherwise.
+    pub fn logging(gambi: &Path, rooms: &[&str]) -> io::Result<Self> {
+        Self::start_with(gambi, rooms, &[])
+    }
+
+    fn start_with(gambi: &Path, rooms: &[&str], more: &[&str]) -> io::Result<Self> {
         let rooms: Vec<String> = rooms.iter().map(|room| format!("{room}={room}")).collect();
         let mut args = vec!["hub", "serve", "--host", "127.0.0.1", "--port", "0", "--format", "ndjson"];
         args.extend(["--max-connections", "4096"]);
+        args.extend(more);
         rooms.iter().for_each(|room| args.extend(["--room", room]));
         let mut process = Process::spawn(gambi, &args)?;
         let stdout = process.0.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::client::Target;
@@ -39,6 +39,7 @@ pub struct Lab {
     eight: Vec<Process>,
     json: Vec<Process>,
     effort: Effort,
+    gambi: PathBuf,
 }
 
 /// Several runs of the same load, straight and through the hub.
@@ -81,25 +82,39 @@ impl Lab {
         let one = hub.join(gambi, ONE, provider, who(1, 64, false))?;
         let eight = hub.join(gambi, EIGHT, provider, who(8, 8, false))?;
         let json = hub.join(gambi, JSON, provider, who(1, 64, true))?;
-        Ok(Lab { provider: Target { addr: provider, base: String::new() }, hub, one, eight, json, effort })
+        let provider = Target { addr: provider, base: String::new() };
+        Ok(Lab { provider, hub, one, eight, json, effort, gambi: gambi.to_owned() })
     }
 
     fn pair(&self, room: &str, task: Task, clients: usize, prompt: usize) -> io::Result<Pair> {
-        let load = Load { task, clients, prompt, time: self.effort.time };
         let participants = match room {
             ONE => &self.one,
             EIGHT => &self.eight,
             _ => &self.json,
         };
-        let cpu = || (self.hub.process.cpu(), participants.iter().map(Process::cpu).sum::<f64>());
+        self.measured(&self.hub, participants, room, Load { task, clients, prompt, time: self.effort.time })
+    }
+
+    fn measured(&self, hub: &Hub, participants: &[Process], room: &str, load: Load) -> io::Result<Pair> {
+        let cpu = || (hub.process.cpu(), participants.iter().map(Process::cpu).sum::<f64>());
         let mut pair = Pair { direct: Vec::new(), gambi: Vec::new(), cpu: Vec::new() };
         for _ in 0..self.effort.repeats {
             pair.direct.push(run(&self.provider, load, || ())?.0);
-            let (outcome, before, after) = run(&self.hub.room(room), load, cpu)?;
+            let (outcome, before, after) = run(&hub.room(room), load, cpu)?;
             pair.gambi.push(outcome);
             pair.cpu.push((after.0 - before.0, after.1 - before.1));
         }
         Ok(pair)
+    }
+
+    /// Whole chats, with a line in the hub's log for each.
+    pub fn logged(&self) -> io::Result<Vec<Row>> {
+        let hub = Hub::logging(&self.gambi, &[EIGHT])?;
+        let eight =
+            hub.join(&self.gambi, EIGHT, self.provider.addr, Who { count: 8, concurrency: 8, json_frames: false })?;
+        let load = Load { task: Task::Whole, clients: 8, prompt: 64, time: self.effort.time };
+        let pair = self.measured(&hub, &eight, EIGHT, load)?;
+        Ok(vec![pair.beside("chats, 8 clients, log on", "/s", Outcome::per_second)])
     }
 
     /// Whole chats.
