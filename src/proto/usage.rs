@@ -4,12 +4,18 @@
 //! `"usage"` followed by a colon can only be a key: inside a string the quotes would be escaped. So it is enough to look
 //! for them, and to keep the little that follows.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 use serde::Deserialize;
 
 use super::management::Metrics;
 
 const KEY: &[u8] = b"\"usage\"";
+/// The most of a key that can stand before a cut.
+const SEAM: usize = KEY.len() - 1;
+/// Looks for the key; it takes longer to make than to use.
+static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(KEY));
 /// How much of a usage object is kept. Known ones are under 600 bytes.
 const MAX_OBJECT: usize = 4096;
 
@@ -37,8 +43,9 @@ struct Spelled {
 /// Watches an answer go by and remembers its last usage.
 #[derive(Debug, Default)]
 pub struct UsageWatch {
-    /// End of the last piece, in which a key may have begun.
-    carry: Vec<u8>,
+    /// End of the last piece, in which a key may have begun, and its length.
+    carry: [u8; SEAM],
+    kept: usize,
     /// What followed a key, until its object is whole.
     object: Option<Vec<u8>>,
     found: Usage,
@@ -48,15 +55,20 @@ impl UsageWatch {
     /// Looks at the next piece of the answer.
     pub fn push(&mut self, piece: &[u8]) {
         if self.object.is_some() {
-            self.extend_object(piece);
-            return;
+            return self.extend_object(piece);
         }
-        if self.carry.is_empty() {
-            self.search(piece);
-        } else {
-            let mut joined = std::mem::take(&mut self.carry);
-            joined.extend_from_slice(piece);
-            self.search(&joined);
+        // Where the last piece and this one meet there may be a key, of which each has a part.
+        let (kept, fresh) = (self.kept, piece.len().min(SEAM));
+        let mut seam = [0; 2 * SEAM];
+        seam[..kept].copy_from_slice(&self.carry[..kept]);
+        seam[kept..kept + fresh].copy_from_slice(&piece[..fresh]);
+        match memmem::find(&seam[..kept + fresh], KEY) {
+            Some(at) => {
+                self.object = Some(Vec::new());
+                self.extend_object(&piece[at + KEY.len() - kept..]);
+            }
+            None if piece.len() < SEAM => self.carry_over(&seam[..kept + fresh]),
+            None => self.search(piece),
         }
     }
 
@@ -66,13 +78,20 @@ impl UsageWatch {
     }
 
     fn search(&mut self, bytes: &[u8]) {
-        match memmem::find(bytes, KEY) {
+        match FINDER.find(bytes) {
             Some(at) => {
                 self.object = Some(Vec::new());
                 self.extend_object(&bytes[at + KEY.len()..]);
             }
-            None => self.carry = bytes[bytes.len().saturating_sub(KEY.len() - 1)..].to_vec(),
+            None => self.carry_over(bytes),
         }
+    }
+
+    /// Keeps the end, in which a key may have begun.
+    fn carry_over(&mut self, bytes: &[u8]) {
+        let end = &bytes[bytes.len().saturating_sub(SEAM)..];
+        self.kept = end.len();
+        self.carry[..end.len()].copy_from_slice(end);
     }
 
     fn extend_object(&mut self, piece: &[u8]) {

@@ -158,6 +158,9 @@ fn one_of<'r>(candidates: &[&'r Member], want: &Want, now: u64, random: Random<'
 
 /// A number below `n`. The bias of taking a remainder of 64 bits is too small to matter for lists that fit in memory.
 fn draw_below(n: usize, random: Random<'_>) -> usize {
+    if n == 1 {
+        return 0;
+    }
     let mut bytes = [0; 8];
     random(&mut bytes);
     usize::try_from(u64::from_le_bytes(bytes) % n as u64).unwrap_or(0)

@@ -129,7 +129,7 @@ pub struct Member {
     /// Counts members up over the hub's life: one who leaves and comes back is another member.
     pub serial: u64,
     /// What it said of itself.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// How the hub reaches it.
     pub reach: Reach,
     /// Its tunnel; never open for one that is called directly.

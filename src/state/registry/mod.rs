@@ -230,6 +230,7 @@ impl Registry {
         }
         let token = Secret::draw(random);
         let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
+        let profile = Arc::new(profile);
         let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), now);
         let member = room.members.entry(id.clone()).or_insert_with(member);
         member.token = own_token.clone();
@@ -351,7 +352,7 @@ impl Registry {
 }
 
 impl Member {
-    fn new(id: ParticipantId, serial: u64, profile: Profile, token: Secret, now: Now) -> Self {
+    fn new(id: ParticipantId, serial: u64, profile: Arc<Profile>, token: Secret, now: Now) -> Self {
         Member {
             id,
             serial,

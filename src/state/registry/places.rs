@@ -1,5 +1,7 @@
 //! Places at participants: taken, waited for in line, given back, and what is noted of those who had them.
 
+use std::sync::Arc;
+
 use super::super::config::merge;
 use super::super::id::{ParticipantId, RoomCode};
 use super::super::pick::{self, Refusal, Want};
@@ -18,7 +20,7 @@ pub struct Picked {
     /// The member's number.
     pub serial: u64,
     /// What it said of itself.
-    pub profile: Profile,
+    pub profile: Arc<Profile>,
     /// Its config over its room's.
     pub config: RuntimeConfig,
     /// Whether the request named it, and so can go to nobody else.
