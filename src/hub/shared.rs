@@ -1,7 +1,7 @@
 //! What every thread of a hub works with: the registry, the tunnels, the watchers, the clock.
 //!
-//! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines or metrics. None is held across
-//! I/O.
+//! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines, metrics or the log's.
+//! None is held across I/O.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
