@@ -1,16 +1,18 @@
-"""What Schemathesis can't know of a hub: how the document's own formats look, and which rooms and participants there are.
+"""What Schemathesis can't know of a hub: which rooms, participants and responses there are, what WebSocket clients add to a
+request, and that the hub counts bytes where JSON Schema counts characters.
 
-Here values are made, and nothing is left out: no check, no operation, no answer.
+Here well-formed values are exchanged for such as mean something, and nothing is left out: no check, no operation, no answer.
+What is not well-formed goes out as it was made up.
 
 Rooms in which participants work are not those that participants are put into and taken out of: whoever named a room's
 only participant in between would be told, rightly, that it is not connected (503).
 """
 
 import os
-import string
+import re
+from zlib import crc32
 
 import schemathesis
-from hypothesis import strategies as st
 
 PROVIDER = os.environ["LAB_PROVIDER"]
 #: Where participants work, and where they come and go.
@@ -20,48 +22,28 @@ WORKER = os.environ["LAB_WORKER"]
 RESPONSES = os.environ["LAB_RESPONSES"].split(",")
 #: Rooms to be deleted, and their hosts' ids.
 DOOMED = [room.split(":") for room in os.environ["LAB_DOOMED"].split(",")]
-#: What participants were given, by room and id.
-TOKENS = {(room, WORKER): os.environ["LAB_TOKEN"] for room in WORK}
 KEYED = bool(os.environ["LAB_KEYED"])
 
-#: Operations that put participants in and take them out, and those that would delete the room under them.
-MOVING = {"upsertParticipant", "removeParticipant", "olderJoin", "olderLeave"}
+#: Operations that put participants in and take them out, those of participants that work, and those that make and delete
+#: rooms.
 REGISTERING = {"upsertParticipant", "olderJoin"}
-DELETING = {"deleteRoom", "olderDeleteRoom"}
+MOVING = REGISTERING | {"removeParticipant", "olderLeave"}
+LIVING = {"heartbeat", "olderHeartbeat"}
+MAKING, DELETING = {"createRoom", "olderCreateRoom"}, {"deleteRoom", "olderDeleteRoom"}
 
-unprintable = "".join(map(chr, [*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2060, 0x206A), 0xFEFF]))
-signs = st.characters(exclude_categories=["Cs"])
-printable = st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/" + unprintable)
-ascii_text = st.text(string.ascii_letters + string.digits, min_size=1, max_size=64)
+IDS = [WORKER, WORKER, WORKER, "größe 7"]
+SELECTORS = ["any", "*", WORKER, "m", "m:latest", "model:m", "model:none", "nobody"]
+ID = r"[^/\x00-\x1f\x7f-\x9f]{1,128}"
+ENDPOINTS = [PROVIDER, PROVIDER + "/", PROVIDER + "/v1"]
+
+#: Codes of rooms that were made, and what participants were given, by room and id.
+made = set()
+tokens = {(room, WORKER): os.environ["LAB_TOKEN"] for room in WORK}
 
 
-def bytes_up_to(most, text):
-    """Text of so many bytes at most, of short and of the longest kind."""
-    long = st.integers(most - 2, most).map(lambda length: "x" * length)
-    return st.one_of(text.filter(lambda value: len(value.encode()) <= most), long)
-
-
-schemathesis.openapi.format("text", bytes_up_to(1024, st.text(signs)))
-schemathesis.openapi.format("long-text", bytes_up_to(65536, st.text(signs)))
-schemathesis.openapi.format(
-    "participant-id", st.one_of(st.sampled_from([WORKER, "bob", "größe 7"]), bytes_up_to(128, st.text(printable, min_size=1)))
-)
-schemathesis.openapi.format("response-id", st.one_of(st.sampled_from(RESPONSES), st.text(signs, min_size=1)))
-schemathesis.openapi.format("http-url", st.sampled_from([PROVIDER, PROVIDER + "/", PROVIDER + "/v1"]))
-schemathesis.openapi.format(
-    "selector",
-    st.one_of(
-        st.sampled_from(["any", "*", WORKER, "m", "m:latest", "model:m", "model:none"]),
-        ascii_text.map(lambda text: f"nobody {text}"),
-    ),
-)
-schemathesis.openapi.format(
-    "room-code",
-    st.one_of(
-        st.sampled_from([WORK[0], WORK[0].lower(), *WORK, *MOVE]),
-        st.text(string.ascii_letters + string.digits, min_size=6, max_size=6),
-    ),
-)
+def one_of(options, value):
+    """The same for the same value, so that a failure can be reproduced."""
+    return options[crc32(repr(value).encode()) % len(options)]
 
 
 @schemathesis.hook
@@ -69,7 +51,8 @@ def before_load_schema(context, raw_schema):
     """The document holds for hubs with and without a key: with one, nothing goes without credentials."""
     if not KEYED:
         return
-    operations = [operation for item in raw_schema["paths"].values() for operation in item.values() if isinstance(operation, dict)]
+    items = raw_schema["paths"].values()
+    operations = [operation for item in items for operation in item.values() if isinstance(operation, dict)]
     for holder in [raw_schema, *operations]:
         if holder.get("security"):
             holder["security"] = [way for way in holder["security"] if way]
@@ -78,24 +61,26 @@ def before_load_schema(context, raw_schema):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     operation, path = case.operation.definition.raw, case.path_parameters or {}
-    name = operation["operationId"]
-    code = path.get("code")
-    known = code.upper() if isinstance(code, str) else None
-    if path.get("responseId") in RESPONSES and known in WORK + MOVE:
-        path["code"] = WORK[0]
-    elif known in WORK + MOVE and name in DELETING and DOOMED:
-        path["code"], host = DOOMED.pop()
-        case.headers = {**(case.headers or {}), "X-Gambi-Host-Id": host}
-    elif known in WORK and name in MOVING:
-        path["code"] = MOVE[WORK.index(known)]
-    elif known in MOVE and "inference" in operation["tags"]:
-        path["code"] = WORK[MOVE.index(known)]
     headers = dict(case.headers or {})
+    name = operation["operationId"]
+    if isinstance(case.body, dict):
+        case.body = fewer_bytes(body(case.body))
+    if well_formed(path.get("id"), ID):
+        if "inference" in operation["tags"]:
+            path["id"] = one_of(SELECTORS, path["id"])
+        else:
+            path["id"] = someone(path["id"])
+    if well_formed(path.get("code"), "[A-Za-z0-9]{6}") and path["code"].upper() not in made:
+        path["code"] = room(path["code"], operation)
+    if isinstance(path.get("responseId"), str) and path.get("code") in WORK and not path["responseId"].startswith("resp_"):
+        path["code"], path["responseId"] = WORK[0], one_of(RESPONSES, path["responseId"])
+    if name in DELETING and path.get("code") in MOVE and DOOMED:
+        path["code"], headers["X-Gambi-Host-Id"] = DOOMED.pop()
     if name == "openTunnel":
         # A tunnel is asked for by WebSocket clients, which bring a handshake (RFC 6455, section 4.1).
         headers |= {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
         headers["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
-    if token := TOKENS.get(participant(case)):
+    if token := tokens.get(participant(case)):
         headers["X-Gambi-Participant-Token"] = token
     case.headers = headers
 
@@ -103,10 +88,61 @@ def before_call(context, case, kwargs):
 @schemathesis.hook
 def after_call(context, case, response):
     """A participant keeps the token that it is given, and shows it from then on."""
-    if case.operation.definition.raw["operationId"] in REGISTERING and response.status_code in (200, 201):
+    name = case.operation.definition.raw["operationId"]
+    if name in REGISTERING | MAKING and response.status_code in (200, 201):
         answer = response.json()
-        if token := answer.get("data", answer).get("participantToken"):
-            TOKENS[participant(case)] = token
+        answer = answer.get("data", answer)
+        if name in MAKING:
+            made.add(answer["room"]["code"])
+        elif token := answer.get("participantToken"):
+            tokens[participant(case)] = token
+
+
+def well_formed(value, pattern):
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def room(code, operation):
+    """A room that is there, where the operation may go on; one code in eight stays as it was made up."""
+    if one_of(range(8), code) == 0:
+        return code
+    if "inference" in operation["tags"]:
+        rooms = [WORK[0], WORK[0].lower(), *WORK]
+    elif operation["operationId"] in MOVING | DELETING:
+        rooms = MOVE
+    elif operation["operationId"] in LIVING:
+        rooms = WORK
+    else:
+        rooms = WORK + MOVE
+    return one_of(rooms, code)
+
+
+def body(body):
+    """A request with participants that are there, and the provider that is there."""
+    body = dict(body)
+    if well_formed(body.get("endpoint"), r"https?://[^\s/?#:][^\s]*"):
+        body["endpoint"] = one_of(ENDPOINTS, body["endpoint"])
+    elif isinstance(body.get("model"), str) and body["model"] and "endpoint" not in body and "nickname" not in body:
+        body["model"] = one_of(SELECTORS, body["model"])
+    if well_formed(body.get("id"), ID):
+        body["id"] = someone(body["id"])
+    return body
+
+
+def someone(id):
+    """A participant that may be there, unless the id is that of one who was registered."""
+    return id if any(known == id for _, known in tokens) else one_of(IDS, id)
+
+
+def fewer_bytes(value):
+    """Text of as many characters, each of one byte, where it has no more characters than the hub takes bytes."""
+    if isinstance(value, dict):
+        return {key: fewer_bytes(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fewer_bytes(item) for item in value]
+    if isinstance(value, str) and any(len(value) <= most < len(value.encode()) for most in (1024, 65536)):
+        return "".join(sign if sign.isascii() else "x" for sign in value)
+    return value
 
 
 def participant(case):
