@@ -31,7 +31,7 @@ const KEPT: usize = 200;
 /// Python with Schemathesis and a validator, installed once.
 fn tools() -> Result<&'static Path, &'static str> {
     static TOOLS: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let installed = || python("openapi_spec_validator").and_then(|_| python("schemathesis"));
+    let installed = || python("openapi_spec_validator").and_then(|_| python("schemathesis>=4.32,<5"));
     TOOLS.get_or_init(installed).as_ref().map(PathBuf::as_path).map_err(String::as_str)
 }
 

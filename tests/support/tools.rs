@@ -13,17 +13,18 @@ pub fn skip(what: &str) {
 /// Whoever installs does it alone.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
-/// Python with a package in it, or why not.
+/// Python with a package in it, such as `openai` or `schemathesis>=4,<5`, or why not.
 pub fn python(package: &str) -> Result<PathBuf, String> {
     let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("venv");
     let python = venv.join("bin/python");
+    let module = package.split(['<', '>', '=']).next().unwrap_or(package);
     let run = |command: &mut Command| match command.output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
         Err(error) => Err(error.to_string()),
     };
-    if run(Command::new(&python).args(["-c", &format!("import {package}")])).is_err() {
+    if run(Command::new(&python).args(["-c", &format!("import {module}")])).is_err() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         run(Command::new(&python).args(["-m", "pip", "install", "--quiet", package]))?;
     }
