@@ -113,8 +113,9 @@ fn interface(
         endpoint: endpoint.unwrap_or_else(|| gambi::proto::management::DEFAULT_ENDPOINT.to_owned()),
         look: tui::Look {
             colour: context.variable("NO_COLOR").is_none(),
-            // Where nobody says, most terminals do.
-            unicode: locale.is_none_or(|name| name.to_lowercase().replace('-', "").contains("utf8")),
+            // Where nobody says, most terminals do; but the font of Linux's own console has few signs.
+            unicode: context.variable("TERM").is_none_or(|term| term != "linux")
+                && locale.is_none_or(|name| name.to_lowercase().replace('-', "").contains("utf8")),
         },
         suspend: super::signals::suspend,
         client,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::figures::Figures;
-use super::state::{Link, Member, Room, State};
+use super::people::{Member, Room};
+use super::state::{Link, State};
 
 /// A line of output.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,6 +91,7 @@ fn figures(data: &mut Map<String, Value>, figures: &Figures, now: u64) {
     data.insert("requests".into(), json!(figures.requests));
     data.insert("errors".into(), json!(figures.errors));
     data.extend(figures.ttft(now).map(|millis| ("ttftMs".to_owned(), json!(millis))));
+    data.extend(figures.slow_ttft().map(|millis| ("ttftP95Ms".to_owned(), json!(millis))));
     let tenth = |rate: f64| (rate * 10.0).round() / 10.0;
     data.extend(figures.speed(now).map(|rate| ("tokensPerSecond".to_owned(), json!(tenth(rate)))));
 }

@@ -18,8 +18,9 @@ use super::state::News;
 
 /// News that may wait. Events beyond it are counted, not kept; the next look makes up for them.
 const QUEUE: usize = 10_000;
-/// The pause between two looks.
+/// The pause between two looks at few rooms; so many more rooms make it as long once more.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+const FEW: u32 = 4;
 /// A look that takes long makes the next one wait so many times as long: a slow hub is not to be slowed.
 const PATIENCE: u32 = 20;
 /// The pause after the hub has refused its stream of events.
@@ -120,7 +121,8 @@ impl Shared {
                 }
                 there.iter().for_each(|room| self.look_into(room));
             }
-            let pause = LOOK_EVERY.max(began.elapsed() * PATIENCE);
+            let rooms = u32::try_from(lock(&self.wanted).rooms.len()).unwrap_or(u32::MAX);
+            let pause = (LOOK_EVERY * (1 + rooms / FEW)).max(began.elapsed() * PATIENCE);
             let _ = woken.recv_timeout(pause);
         }
     }

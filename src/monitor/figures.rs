@@ -96,6 +96,12 @@ impl Figures {
         times.get(times.len() / 2).copied()
     }
 
+    /// Time to the first token that nineteen in twenty of the latest answers kept, milliseconds, where the hub has measured
+    /// it.
+    pub fn slow_ttft(&self) -> Option<u64> {
+        self.measured.as_ref()?.ttft_ms.map(|times| times.p95 as u64)
+    }
+
     /// Tokens per second over the latest answers.
     pub fn speed(&self, now: u64) -> Option<f64> {
         if let Some(rate) = self.measured.as_ref().and_then(|measured| measured.tokens_per_second) {
@@ -153,7 +159,8 @@ mod tests {
         figures.answered(&answer(900, 1000, Some(10)), 0);
         let ttft_ms = Some(metrics::Quantiles { p50: 120.4, p95: 300.0 });
         figures.measured(metrics::Figures { ttft_ms, ..Default::default() }, 3);
-        assert_eq!((figures.in_flight(), figures.ttft(0), figures.speed(0)), (3, Some(120), Some(10.0)));
+        assert_eq!((figures.in_flight(), figures.ttft(0), figures.slow_ttft()), (3, Some(120), Some(300)));
+        assert_eq!(figures.speed(0), Some(10.0));
         figures.ended(false);
         figures.ended(true);
         assert_eq!(figures.in_flight(), 1);

@@ -7,6 +7,7 @@ pub mod changes;
 pub mod clock;
 pub mod feed;
 pub mod figures;
+pub mod people;
 #[cfg(test)]
 pub mod samples;
 pub mod state;

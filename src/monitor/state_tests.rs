@@ -4,8 +4,9 @@ use serde_json::json;
 
 use gambi::proto::management::Status;
 
+use super::people::{Health, Member};
 use super::samples::{NOW, answered, began, event, failed, lab, participant, room};
-use super::state::{Health, Link, Member, News, State};
+use super::state::{Link, News, State};
 
 fn ann(state: &State) -> &Member {
     &state.rooms["LAB001"].members["ann"]

@@ -1,7 +1,8 @@
 //! The plain table as lines of text, for a terminal of a given size. Pure.
 
 use super::figures::Figures;
-use super::state::{Link, Member, Room, State};
+use super::people::{Member, Room};
+use super::state::{Link, State};
 use super::text::{brief, clock, count, fit, span, speed};
 
 /// Columns of the numbers: requests, errors, first token, tokens/s.

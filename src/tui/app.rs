@@ -8,7 +8,8 @@ use gambi::proto::management::RoomSummary;
 use super::form::{Field, Form};
 use super::history::History;
 use super::log::Log;
-use crate::monitor::state::{Member, News, Room, State};
+use crate::monitor::people::{Member, Room};
+use crate::monitor::state::{News, State};
 
 /// How long a notice stays, milliseconds.
 const NOTICE: u64 = 8000;

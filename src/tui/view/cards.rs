@@ -8,7 +8,7 @@ use ratatui::widgets::Paragraph;
 use gambi::proto::management::{ConnectionKind, Participant, Support};
 
 use super::look::Look;
-use crate::monitor::state::{Member, Room};
+use crate::monitor::people::{Member, Room};
 use crate::monitor::text::{brief, clean, fit, span, speed};
 use crate::tui::app::App;
 
@@ -44,6 +44,7 @@ fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str
     let (told, figures) = (&member.told, &member.figures);
     let ago = |at: u64| format!("{} ago", span(now.saturating_sub(at)));
     let first = figures.ttft(now).map_or("-".to_owned(), brief);
+    let slow = figures.slow_ttft().map(|millis| format!(" (95 in 100: {})", brief(millis))).unwrap_or_default();
     let rate = figures.speed(now).map_or("-".to_owned(), speed);
     vec![
         ("Name", member.name.clone()),
@@ -52,7 +53,7 @@ fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str
         ("Model", member.model.clone()),
         ("Aliases", clean(&told.aliases.join(", "))),
         ("Requests", format!("{} now, {} seen, {} failed", member.in_flight(), figures.requests, figures.errors)),
-        ("Speed", format!("first token {first}, {rate} tokens/s")),
+        ("Speed", format!("first token {first}{slow}, {rate} tokens/s")),
         ("Connection", connection(told, now)),
         ("Seen", format!("{}, joined {}", ago(told.last_seen), ago(told.joined_at))),
         ("Endpoint", clean(&told.endpoint)),

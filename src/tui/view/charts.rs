@@ -7,7 +7,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::look::Look;
-use crate::monitor::state::Room;
+use crate::monitor::people::Room;
 use crate::monitor::text::{brief, speed};
 use crate::tui::app::App;
 use crate::tui::history::{SLICE, SLICES, Slice};
@@ -65,9 +65,10 @@ fn summary(room: &Room, now: u64) -> [String; 2] {
     let figures = &room.figures;
     let first = figures.ttft(now).map_or("-".to_owned(), brief);
     let rate = figures.speed(now).map_or("-".to_owned(), speed);
+    let slow = figures.slow_ttft().map(|millis| format!(" (95 in 100: {})", brief(millis))).unwrap_or_default();
     let (flight, line) = (figures.in_flight(), room.queued);
     [
-        format!("{} {}: first token {first}, {rate} tokens/s", room.told.code, room.name),
+        format!("{} {}: first token {first}{slow}, {rate} tokens/s", room.told.code, room.name),
         format!("{flight} now, {line} in line, {} seen, {} failed", figures.requests, figures.errors),
     ]
 }

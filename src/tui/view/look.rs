@@ -5,7 +5,7 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::{bar, border};
 use ratatui::widgets::Block;
 
-use crate::monitor::state::Health;
+use crate::monitor::people::Health;
 use crate::monitor::text::fit;
 use crate::tui::log::Kind;
 

@@ -8,7 +8,7 @@ use ratatui::widgets::Paragraph;
 
 use super::first_shown;
 use super::look::Look;
-use crate::monitor::state::{Member, Room};
+use crate::monitor::people::{Member, Room};
 use crate::monitor::text::{brief, count, fit, span, speed};
 use crate::tui::app::{App, Order, Pane};
 

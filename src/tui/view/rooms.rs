@@ -7,7 +7,7 @@ use ratatui::widgets::Paragraph;
 
 use super::first_shown;
 use super::look::Look;
-use crate::monitor::state::{Health, Room};
+use crate::monitor::people::{Health, Room};
 use crate::monitor::text::fit;
 use crate::tui::app::{App, Pane};
 
@@ -16,7 +16,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) 
     let here = app.pane == Pane::Rooms;
     let rooms = app.rooms();
     let watched = rooms.iter().filter(|room| room.watched).count();
-    let block = look.block(&format!("Rooms {watched}/{}", rooms.len()), here);
+    let block = look.block(&format!("Rooms, {watched} of {} watched", rooms.len()), here);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     if rooms.is_empty() {
@@ -49,7 +49,7 @@ fn line(room: &Room, app: &App, look: Look, now: u64, columns: usize) -> Line<'s
         (false, true) => format!("{up}/{}", room.count()),
         (false, false) => room.count().to_string(),
     };
-    let alone = if app.alone.as_ref() == Some(&room.told.code) { '*' } else { ' ' };
+    let alone = if app.alone.as_ref() == Some(&room.told.code) { '>' } else { ' ' };
     let left = columns.saturating_sub(3 + 1 + 6 + 1 + 1 + count.len());
     let style = if room.refused.is_some() { look.warning() } else { look.dim() };
     Line::from(vec![

@@ -51,7 +51,7 @@ fn the_small_screen_shows_all_parts() {
         screen[0]
     );
     assert!(screen[0].contains("1 online  1 busy  0 offline"), "{}", screen[0]);
-    assert!(screen[1].contains("▸ Rooms 2/2") && screen[1].contains(" Participants 2 "), "{}", screen[1]);
+    assert!(screen[1].contains("▸ Rooms, 2 of 2 watched") && screen[1].contains(" Participants 2 "), "{}", screen[1]);
     assert!(line(&screen, "LAB001 Lab").contains("[x] LAB001 Lab") && line(&screen, "LAB001 Lab").contains("2/2"));
     assert!(line(&screen, "▶ busy").contains("Ann") && line(&screen, "▶ busy").contains("210ms"));
     assert!(line(&screen, "▲ shaky").contains("Bob"));
