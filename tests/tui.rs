@@ -28,9 +28,13 @@ fn monitor(hub: &TestHub) -> String {
 
 /// How the terminal is set.
 fn settings(terminal: &Terminal) -> String {
-    terminal.line("clear; stty -g");
-    let screen = terminal.wait_until("its settings", |screen| screen.lines().next().is_some_and(|l| l.contains(':')));
-    screen.lines().next().unwrap_or_default().to_owned()
+    terminal.line("clear; printf 'they are <%s>\\n' $(stty -g)");
+    let said = |screen: &str| {
+        let said = screen.split_once("they are <")?.1.split_once('>')?.0;
+        said.contains(':').then(|| said.to_owned())
+    };
+    let screen = terminal.wait_until("its settings", |screen| said(screen).is_some());
+    said(&screen).unwrap_or_default()
 }
 
 #[test]
@@ -101,6 +105,20 @@ fn every_signal_that_ends_it_gives_the_terminal_back() {
         assert_eq!(terminal.asked("#{cursor_flag}"), "1", "{signal}");
         assert_eq!(settings(&terminal), before, "{signal}");
     }
+    let _ = std::fs::remove_file(file);
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let hub = TestHub::start();
+    hub.room();
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vanishing-{}", std::process::id()));
+    terminal.line(&watched(&hub, &file));
+    terminal.wait("Nobody is there");
+    let id = std::fs::read_to_string(&file).expect("its process id");
+    drop(terminal);
+    wait_until("the monitor to be gone", || !std::path::Path::new("/proc").join(id.trim()).exists());
     let _ = std::fs::remove_file(file);
 }
 

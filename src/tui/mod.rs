@@ -18,7 +18,7 @@ mod view;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 use gambi::client::Client;
 
@@ -62,8 +62,9 @@ pub fn run<S>(watching: Watching, settings: Settings, stop: &Receiver<S>) -> io:
     let Settings { client, means, endpoint, look, suspend } = settings;
     let (desk, answers) = Desk::new(client, means);
     let screen = Screen::open()?;
+    let inputs = term::inputs()?;
     let app = App::new(state, &endpoint);
-    let mut monitor = Monitor { app, feed, news, desk, answers, screen, look, suspend };
+    let mut monitor = Monitor { app, feed, news, desk, answers, screen, inputs, look, suspend };
     let ended = monitor.go_on(stop);
     let Monitor { desk, screen, .. } = monitor;
     drop(screen);
@@ -78,6 +79,7 @@ struct Monitor {
     desk: Desk,
     answers: Receiver<Answer>,
     screen: Screen,
+    inputs: Receiver<Input>,
     look: Look,
     suspend: fn(),
 }
@@ -95,10 +97,14 @@ impl Monitor {
                 pause = CLOCK_EVERY;
             }
             let left = pause.saturating_sub(drawn.map_or(Duration::ZERO, |at| at.elapsed()));
-            if let Some(input) = term::input(left.min(NEWS_EVERY))? {
-                pause = KEYS_EVERY;
-                if !self.take(input)? {
-                    return Ok(());
+            match self.inputs.recv_timeout(left.min(NEWS_EVERY)) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the terminal is gone")),
+                Ok(input) => {
+                    pause = KEYS_EVERY;
+                    if !self.take(input)? {
+                        return Ok(());
+                    }
                 }
             }
             if self.hear() {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, bounded};
 use crossterm::cursor::Show;
 use crossterm::event::{self, DisableBracketedPaste, EnableBracketedPaste, Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::execute;
@@ -14,6 +15,10 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
 
 use super::keys::Key;
+
+/// Input that may wait, and how long its reader waits before it looks up.
+const KEYS: usize = 256;
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Whether the terminal is taken over now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -26,8 +31,6 @@ pub enum Input {
     Key(Key),
     /// The terminal has another size.
     Resized,
-    /// Something that means nothing here.
-    Other,
 }
 
 /// A terminal that has been taken over. It is given back when dropped.
@@ -119,22 +122,33 @@ pub fn panics() -> Vec<String> {
     std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Waits for input; `None` when there was none in that time.
+/// What is done at the terminal from now on; the channel ends when the terminal is gone.
+///
+/// A thread of its own reads it: for a terminal that has vanished, crossterm asks again and again and does not come back.
 ///
 /// # Errors
-/// When the terminal is gone.
-pub fn input(within: Duration) -> io::Result<Option<Input>> {
-    if !event::poll(within)? {
-        return Ok(None);
-    }
-    Ok(Some(match event::read()? {
-        Event::Key(key) if key.kind != KeyEventKind::Release => {
-            self::key(key.code, key.modifiers).map_or(Input::Other, Input::Key)
+/// When there is no thread to be had.
+pub fn inputs() -> io::Result<Receiver<Input>> {
+    let (sender, receiver) = bounded(KEYS);
+    thread::Builder::new().name("keys".into()).spawn(move || {
+        // Waiting for ever, it would keep others from the terminal.
+        while let Ok(there) = event::poll(LOOK_EVERY) {
+            let Ok(event) = (if there { event::read() } else { continue }) else { return };
+            if input(event).is_some_and(|input| sender.send(input).is_err()) {
+                return;
+            }
         }
-        Event::Paste(text) => Input::Key(Key::Paste(text)),
-        Event::Resize(..) => Input::Resized,
-        _ => Input::Other,
-    }))
+    })?;
+    Ok(receiver)
+}
+
+fn input(event: Event) -> Option<Input> {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => self::key(key.code, key.modifiers).map(Input::Key),
+        Event::Paste(text) => Some(Input::Key(Key::Paste(text))),
+        Event::Resize(..) => Some(Input::Resized),
+        _ => None,
+    }
 }
 
 fn key(code: KeyCode, modifiers: KeyModifiers) -> Option<Key> {
