@@ -10,7 +10,7 @@ use gambi::hub::HubKey;
 use gambi::participant::Session;
 use gambi::proto::management::{CreateRoom, Registration};
 
-use support::{FakeProvider, Script, Terminal, TestHub, registration, skip, wait_until};
+use support::{FakeProvider, Script, Terminal, TestHub, registration, skip, wait_for, wait_until};
 
 fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session {
     let session = Session::builder(hub.url(), room).participant_id(id).model("m").endpoint(provider.url());
@@ -109,17 +109,19 @@ fn every_signal_that_ends_it_gives_the_terminal_back() {
 }
 
 #[test]
-fn it_ends_with_its_terminal() {
+fn it_ends_when_its_terminal_vanishes() {
     let hub = TestHub::start();
     hub.room();
     let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vanishing-{}", std::process::id()));
-    terminal.line(&watched(&hub, &file));
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vanished-{}", std::process::id()));
+    // The shell outlives its terminal, to tell how the monitor ended.
+    terminal.line(&format!("sh -c 'trap \"\" HUP; {}; echo $? > {}'", monitor(&hub), file.display()));
     terminal.wait("Nobody is there");
-    let id = std::fs::read_to_string(&file).expect("its process id");
     drop(terminal);
-    wait_until("the monitor to be gone", || !std::path::Path::new("/proc").join(id.trim()).exists());
+    let ended =
+        wait_for("the monitor's end", || std::fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n')));
     let _ = std::fs::remove_file(file);
+    assert_eq!(ended, "0\n");
 }
 
 #[test]

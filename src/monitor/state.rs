@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use gambi::proto::management::{ConnectionKind, EventEnvelope, Metrics, Participant, RoomSummary, Status};
@@ -224,11 +225,11 @@ impl State {
     fn happened(&mut self, event: EventEnvelope, at: u64) {
         let EventEnvelope { kind, timestamp, room_code, data } = event;
         match kind.as_str() {
-            "room.created" => drop(serde_json::from_value(data).map(|room| self.found_room(room))),
+            "room.created" => drop(typed(&data).map(|room| self.found_room(room))),
             "room.deleted" => drop(self.rooms.remove(&room_code)),
             "participant.joined" | "participant.updated" => {
                 let Some(room) = self.rooms.get_mut(&room_code).filter(|room| room.watched) else { return };
-                let Ok(told) = serde_json::from_value::<Participant>(data) else { return };
+                let Some(told) = typed::<Participant>(&data) else { return };
                 let figures = room.members.remove(&told.id).map(|member| member.figures).unwrap_or_default();
                 room.members.insert(told.id.clone(), Member::new(told, figures, at));
             }
@@ -266,7 +267,7 @@ impl State {
 
     fn ended(&mut self, code: &str, data: &Value, at: u64) {
         let followed = self.requests.remove(text(data, "requestId"));
-        let metrics = serde_json::from_value::<Metrics>(data["metrics"].clone()).ok();
+        let metrics = typed::<Metrics>(&data["metrics"]);
         let cancelled = data["stage"] == "cancelled";
         let note = |figures: &mut Figures| {
             figures.ended(followed);
@@ -286,6 +287,11 @@ impl State {
             }
         }
     }
+}
+
+/// An event's data as what it is. By way of text: out of a `Value`, all of it would be in the program a second time.
+pub fn typed<T: DeserializeOwned>(data: &Value) -> Option<T> {
+    serde_json::from_slice(&serde_json::to_vec(data).ok()?).ok()
 }
 
 fn text<'a>(data: &'a Value, key: &str) -> &'a str {

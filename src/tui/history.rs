@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use gambi::proto::management::Metrics;
 
-use crate::monitor::state::News;
+use crate::monitor::state::{News, typed};
 
 /// A slice, milliseconds.
 pub const SLICE: u64 = 5000;
@@ -62,7 +62,7 @@ impl History {
         match news {
             News::Rooms(rooms, _) => self.0.retain(|code, _| rooms.iter().any(|room| room.code == *code)),
             News::Event(event) if event.kind == "llm.complete" => {
-                let metrics: Metrics = serde_json::from_value(event.data["metrics"].clone()).unwrap_or_default();
+                let metrics: Metrics = typed(&event.data["metrics"]).unwrap_or_default();
                 self.count(&event.room_code, now, |slice| {
                     slice.answers += 1;
                     slice.ttft = slice.ttft.saturating_add(metrics.ttft_ms);

@@ -18,7 +18,7 @@ mod view;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, never, select};
 
 use gambi::client::Client;
 
@@ -86,32 +86,51 @@ struct Monitor {
 
 impl Monitor {
     fn go_on<S>(&mut self, stop: &Receiver<S>) -> io::Result<()> {
-        let mut drawn: Option<Instant> = None;
+        let mut drawn = Instant::now();
         let mut pause = Duration::ZERO;
-        while stop.try_recv().is_err_and(|error| error == TryRecvError::Empty) {
-            let since = drawn.map_or(CLOCK_EVERY, |at| at.elapsed());
-            if since >= pause {
+        loop {
+            if drawn.elapsed() >= pause {
                 let (app, look) = (&self.app, self.look);
                 self.screen.draw(|frame| view::draw(frame, app, look, clock::now()))?;
-                drawn = Some(Instant::now());
-                pause = CLOCK_EVERY;
+                (drawn, pause) = (Instant::now(), CLOCK_EVERY);
             }
-            let left = pause.saturating_sub(drawn.map_or(Duration::ZERO, |at| at.elapsed()));
-            match self.inputs.recv_timeout(left.min(NEWS_EVERY)) {
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the terminal is gone")),
-                Ok(input) => {
-                    pause = KEYS_EVERY;
-                    if !self.take(input)? {
-                        return Ok(());
-                    }
-                }
+            // Once there is something new to be seen, more of it can wait until it is.
+            let (later, nothing) = (never(), never());
+            let (news, answers) = if pause < CLOCK_EVERY { (&later, &nothing) } else { (&self.news, &self.answers) };
+            let mut input = None;
+            select! {
+                recv(stop) -> _ => return Ok(()),
+                recv(self.inputs) -> typed => match typed {
+                    Ok(typed) => input = Some(typed),
+                    // Nobody can type any more.
+                    Err(_) => return Ok(()),
+                },
+                recv(news) -> news => if let Ok(news) = news {
+                    self.app.hear(news, clock::now());
+                    pause = NEWS_EVERY;
+                },
+                recv(answers) -> answer => if let Ok(answer) = answer {
+                    self.answered(answer);
+                    pause = NEWS_EVERY;
+                },
+                default(pause.saturating_sub(drawn.elapsed())) => {}
             }
             if self.hear() {
                 pause = pause.min(NEWS_EVERY);
             }
+            if let Some(input) = input {
+                pause = KEYS_EVERY;
+                if !self.take(input)? {
+                    return Ok(());
+                }
+            }
         }
-        Ok(())
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        if let Some(act) = self.app.answered(answer, clock::now()) {
+            self.act(act);
+        }
     }
 
     /// Takes input in; false to end.
@@ -151,9 +170,7 @@ impl Monitor {
         }
         while let Ok(answer) = self.answers.try_recv() {
             heard = true;
-            if let Some(act) = self.app.answered(answer, now) {
-                self.act(act);
-            }
+            self.answered(answer);
         }
         for panic in term::panics() {
             self.app.log.note(now, true, "", &panic);

@@ -1,10 +1,10 @@
 //! The terminal itself: taken over, given back whatever happens, and its keys.
 
 use std::io::{self, BufWriter, Stdout, stdout};
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use crossterm::cursor::Show;
@@ -16,14 +16,13 @@ use ratatui::{Frame, Terminal};
 
 use super::keys::Key;
 
-/// Input that may wait, and how long its reader waits before it looks up.
-const KEYS: usize = 256;
-const LOOK_EVERY: Duration = Duration::from_millis(200);
-
 /// Whether the terminal is taken over now.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// What threads in the background said when they panicked.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Keys that may be ahead of the screen.
+const TYPED_AHEAD: usize = 64;
 
 /// What a person does at the terminal.
 pub enum Input {
@@ -35,7 +34,8 @@ pub enum Input {
 
 /// A terminal that has been taken over. It is given back when dropped.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// It is not dropped: it would complain of a terminal that has vanished by writing to it, which is a panic.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
 }
 
 impl Screen {
@@ -48,7 +48,8 @@ impl Screen {
         catch_panics();
         let out = BufWriter::with_capacity(64 << 10, stdout());
         take_over()?;
-        Terminal::new(CrosstermBackend::new(out)).map(|terminal| Screen { terminal }).inspect_err(|_| restore())
+        let terminal = Terminal::new(CrosstermBackend::new(out)).inspect_err(|_| restore())?;
+        Ok(Screen { terminal: ManuallyDrop::new(terminal) })
     }
 
     /// Gives the terminal back while something else goes on.
@@ -59,7 +60,7 @@ impl Screen {
         restore();
         meanwhile();
         take_over()?;
-        self.terminal.clear()
+        self.clear()
     }
 
     /// Draws what has changed.
@@ -75,7 +76,9 @@ impl Screen {
     /// # Errors
     /// When the terminal is gone.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // `clear` would ask the terminal where its cursor is, whose answer the thread that reads keys has long since read.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 }
 
@@ -122,24 +125,23 @@ pub fn panics() -> Vec<String> {
     std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What is done at the terminal from now on; the channel ends when the terminal is gone.
-///
-/// A thread of its own reads it: for a terminal that has vanished, crossterm asks again and again and does not come back.
+/// What is typed, as it comes; it ends when the terminal is gone. It is read in a thread of its own: should the terminal
+/// vanish, whoever reads from it may never come back.
 ///
 /// # Errors
-/// When there is no thread to be had.
+/// When no thread can be started.
 pub fn inputs() -> io::Result<Receiver<Input>> {
-    let (sender, receiver) = bounded(KEYS);
+    let (sender, inputs) = bounded(TYPED_AHEAD);
     thread::Builder::new().name("keys".into()).spawn(move || {
-        // Waiting for ever, it would keep others from the terminal.
-        while let Ok(there) = event::poll(LOOK_EVERY) {
-            let Ok(event) = (if there { event::read() } else { continue }) else { return };
-            if input(event).is_some_and(|input| sender.send(input).is_err()) {
+        while let Ok(event) = event::read() {
+            if let Some(input) = input(event)
+                && sender.send(input).is_err()
+            {
                 return;
             }
         }
     })?;
-    Ok(receiver)
+    Ok(inputs)
 }
 
 fn input(event: Event) -> Option<Input> {
