@@ -289,9 +289,9 @@ impl State {
     }
 }
 
-/// An event's data as what it is. By way of text: out of a `Value`, all of it would be in the program a second time.
+/// An event's data as what it is, where it is that.
 pub fn typed<T: DeserializeOwned>(data: &Value) -> Option<T> {
-    serde_json::from_slice(&serde_json::to_vec(data).ok()?).ok()
+    T::deserialize(data).ok()
 }
 
 fn text<'a>(data: &'a Value, key: &str) -> &'a str {
