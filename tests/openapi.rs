@@ -25,7 +25,7 @@ const WORK: [&str; 2] = ["ABC234", "WORK22"];
 const MOVE: [&str; 2] = ["MOVE22", "MOVE33"];
 /// The document's own example.
 const WORKER: &str = "ann-laptop";
-/// Responses, and rooms, that are there to be asked for and deleted.
+/// Responses, rooms and participants that are there to be asked for and deleted.
 const KEPT: usize = 200;
 
 /// Python with Schemathesis and a validator, installed once.
@@ -72,12 +72,15 @@ impl Lab {
         session.start().expect("a participant")
     }
 
-    /// Posts something so many times; one text out of each answer.
-    fn made(&self, path: &str, body: &Value, text: impl Fn(&Value) -> String) -> String {
+    /// Sends something so many times, to a path with a number in it; one text out of each answer.
+    fn made(&self, method: &str, path: &str, body: &Value, text: impl Fn(&Value) -> String) -> String {
         let bearer = format!("Bearer {}", self.key.unwrap_or_default());
         let headers: &[(&str, &str)] = if self.key.is_some() { &[("Authorization", &bearer)] } else { &[] };
         let mut conn = Conn::open(self.hub.addr());
-        let one = |_| text(&conn.ask("POST", path, headers, Some(&body.to_string())).answer().json());
+        let one = |n: usize| {
+            let path = path.replace("{}", &n.to_string());
+            text(&conn.ask(method, &path, headers, Some(&body.to_string())).answer().json())
+        };
         (0..KEPT).map(one).collect::<Vec<_>>().join(",")
     }
 
@@ -97,10 +100,16 @@ impl Lab {
     /// Runs Schemathesis against the hub.
     fn drive(&self, python: &Path, name: &str) {
         let path = format!("/rooms/{}/v1/responses", WORK[0]);
-        let responses =
-            self.made(&path, &json!({ "model": "any", "input": "Hi" }), |r| r["id"].as_str().unwrap().to_owned());
+        let responses = self
+            .made("POST", &path, &json!({ "model": "any", "input": "Hi" }), |r| r["id"].as_str().unwrap().to_owned());
         let host = |r: &Value| format!("{}:{}", r["room"]["code"].as_str().unwrap(), r["hostId"].as_str().unwrap());
-        let doomed = self.made("/rooms", &json!({ "name": "Doomed" }), host);
+        let doomed = self.made("POST", "/rooms", &json!({ "name": "Doomed" }), host);
+        let leaving = json!({ "nickname": "Leaving", "model": "m", "endpoint": self.provider_url });
+        let token = |r: &Value| {
+            let (id, token) = (&r["data"]["participant"]["id"], &r["data"]["participantToken"]);
+            format!("{}:{}", id.as_str().unwrap(), token.as_str().unwrap())
+        };
+        let leaving = self.made("PUT", &format!("/v1/rooms/{}/participants/leaving-{{}}", MOVE[0]), &leaving, token);
         let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("openapi-{name}"));
         std::fs::create_dir_all(&dir).unwrap();
         let mut run = Command::new(python.with_file_name("schemathesis"));
@@ -121,13 +130,16 @@ impl Lab {
         run.env("SCHEMATHESIS_HOOKS", "hooks").env("PYTHONPATH", files()).env("LAB_PROVIDER", &self.provider_url);
         run.env("LAB_WORK", WORK.join(",")).env("LAB_MOVE", MOVE.join(",")).env("LAB_WORKER", WORKER);
         run.env("LAB_TOKEN", TOKEN);
-        run.env("LAB_RESPONSES", responses).env("LAB_DOOMED", doomed);
+        run.env("LAB_RESPONSES", responses).env("LAB_DOOMED", doomed).env("LAB_LEAVING", leaving);
         run.env("LAB_KEYED", if self.key.is_some() { "1" } else { "" });
         let output = run.output().expect("Schemathesis to run");
         let told = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the {name} is not as it is described:\n{}", shortened(&told));
-        let seen: Value = serde_json::from_slice(&std::fs::read(dir.join("seen.har")).unwrap()).unwrap();
-        assert_eq!(never_done(&seen), Vec::<String>::new(), "nothing of these was ever answered well");
+        // A few examples without those at the limits need not come to all of them.
+        if self.key.is_none() || std::env::var("API_EXAMPLES").is_ok() {
+            let seen: Value = serde_json::from_slice(&std::fs::read(dir.join("seen.har")).unwrap()).unwrap();
+            assert_eq!(never_done(&seen), Vec::<String>::new(), "nothing of these was ever answered well");
+        }
     }
 }
 
