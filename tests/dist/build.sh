@@ -42,6 +42,6 @@ export "CC_$under=$cc"
 # Relative relocations packed: each takes 24 bytes otherwise.
 case $target in *-musl) flags="$flags -C link-arg=-Wl,-z,pack-relative-relocs" ;; esac
 case $target in "$machine"-*) ;; *) export "CARGO_TARGET_$(echo "$under" | tr "[:lower:]" "[:upper:]")_LINKER=$cc" ;; esac
-# For size: our own code at 3 makes the file a fifth larger, and takes an eighth fewer instructions.
-export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
+# For size: our own code at "s" makes the file 230 KB larger, at 3 a fifth. What that costs: tests/bench/README.md.
+export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-z}
 CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" build --release --target "$target"
