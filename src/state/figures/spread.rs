@@ -1,13 +1,11 @@
-//! How times are spread, in buckets whose bounds grow by 14 %: whatever is said of one is wrong by 7 % at most.
+//! How times are spread, in buckets, eight to each doubling: whatever is said of one is wrong by 7 % at most. Whole numbers
+//! all the way, as logarithms would bring a library into every hub.
 
 use std::time::Duration;
 
-/// The lower bound of the second bucket, microseconds. All that is shorter is in the first.
-const FIRST: f64 = 10.0;
-/// Each bucket's upper bound over its lower.
-const RATIO: f64 = 1.14;
-/// Buckets: the last begins after nearly three hours.
-const BUCKETS: u32 = 160;
+/// Buckets: one for each of the first eight microseconds, then eight from each power of two to the next. The last begins after
+/// four hours.
+const BUCKETS: u32 = 256;
 /// Bits of an entry that count; those above name the bucket.
 const COUNT_BITS: u32 = 24;
 const MOST: u32 = (1 << COUNT_BITS) - 1;
@@ -17,18 +15,16 @@ const MOST: u32 = (1 << COUNT_BITS) - 1;
 pub struct Spread(Vec<u32>);
 
 fn bucket_of(time: Duration) -> u32 {
-    let micros = time.as_secs_f64() * 1e6;
-    if micros < FIRST {
-        return 0;
-    }
-    let index = (micros / FIRST).ln() / RATIO.ln();
-    // Far below 2^32: a duration has 2^84 microseconds at most.
-    (index as u32 + 1).min(BUCKETS - 1)
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let Some(octave @ 3..) = micros.checked_ilog2() else { return micros as u32 };
+    let eighth = (micros >> (octave - 3)) as u32 & 7;
+    ((octave - 2) * 8 + eighth).min(BUCKETS - 1)
 }
 
-/// The geometric middle of a bucket, milliseconds.
+/// The middle of a bucket, milliseconds.
 fn middle_of(bucket: u32) -> f64 {
-    FIRST * RATIO.powf(f64::from(bucket) - 0.5) / 1000.0
+    let (eighth, width) = if bucket < 8 { (bucket, 1) } else { (8 + bucket % 8, 1u64 << (bucket / 8 - 1)) };
+    (f64::from(eighth) + 0.5) * width as f64 / 1000.0
 }
 
 impl Spread {
