@@ -6,7 +6,15 @@ gambi=$1
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 h=gambi-hub-$$ p=gambi-part-$$
-trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; ip netns del $h 2>/dev/null || true; ip netns del $p 2>/dev/null || true; rm -rf "$work"' EXIT
+finish() {
+  # Those in the namespaces are nobody's jobs: a function ran them.
+  for name in "$h" "$p"; do ip netns pids "$name" 2>/dev/null | xargs -r kill 2>/dev/null || true; done
+  kill $(jobs -p) 2>/dev/null || true
+  wait 2>/dev/null || true
+  for name in "$h" "$p"; do ip netns del "$name" 2>/dev/null || true; done
+  rm -rf "$work"
+}
+trap finish EXIT
 until_there() { for _ in $(seq "${3:-400}"); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done; echo "waited in vain for $2 in $1" >&2; tail -5 "$1" >&2; exit 1; }
 say() { echo "ok   $1"; }
 
@@ -29,7 +37,7 @@ chat() {
 network() { echo "$1" > "$work/faults"; }
 seconds_since() { echo $(($(date +%s) - $1)); }
 
-at_hub "$gambi" hub serve --port 3000 --room LAB001=Lab --format ndjson > "$work/hub" &
+at_hub "$gambi" hub serve --port 3000 --room LAB001=Lab --log-level warn --format ndjson > "$work/hub" &
 until_there "$work/hub" started
 at_participant "$gambi" provider --format ndjson > "$work/provider" &
 until_there "$work/provider" started

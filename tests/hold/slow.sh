@@ -6,7 +6,7 @@ work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
 until_there() { for _ in $(seq 200); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done; echo "waited in vain for $2" >&2; exit 1; }
 
-"$gambi" hub serve --host 127.0.0.1 --port 0 --room LAB001=Lab --max-connections 1100 --format ndjson > "$work/hub" &
+"$gambi" hub serve --host 127.0.0.1 --port 0 --room LAB001=Lab --max-connections 1100 --log-level warn --format ndjson > "$work/hub" &
 hub_pid=$!
 until_there "$work/hub" started
 hub=$(head -1 "$work/hub" | jq -r .data.hubUrl)
