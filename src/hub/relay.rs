@@ -53,21 +53,15 @@ pub struct Ask<'b> {
 /// # Errors
 /// When the client's connection is broken.
 pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io::Result<()> {
-    let mut tries = Tries::new(shared, exchange, ask);
-    let mut out = Out::new(exchange, ask.stream.then_some(shared.patience.comment));
-    let served = match Place::wait(shared, &ask.code, &tries.want, &mut out) {
-        Ok(place) => tries.run(&mut out, place),
+    answer(shared, exchange, ask, |tries, out| match Place::wait(shared, &ask.code, &tries.want, out) {
+        Ok(place) => tries.run(out, place),
         Err(NoPlace::Refused(error)) => out.refuse(error.into()),
         Err(NoPlace::HungUp) => {
             shared.metrics.hung_up(Left::Queue);
             tries.left_the_line();
             Err(cut_short())
         }
-    };
-    let told = out.told();
-    drop(out);
-    tries.note(exchange, told);
-    served
+    })
 }
 
 /// Passes a request to somebody who is known already.
@@ -75,9 +69,18 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io:
 /// # Errors
 /// When the client's connection is broken.
 pub fn pass<'s>(shared: &'s Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>, place: Place<'s>) -> io::Result<()> {
+    answer(shared, exchange, ask, |tries, out| tries.run(out, place))
+}
+
+fn answer<'s, 'a>(
+    shared: &'s Shared,
+    exchange: &mut Exchange<'_>,
+    ask: &'a Ask<'a>,
+    run: impl FnOnce(&mut Tries<'s, 'a>, &mut Out<'_, '_>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut tries = Tries::new(shared, exchange, ask);
     let mut out = Out::new(exchange, ask.stream.then_some(shared.patience.comment));
-    let served = tries.run(&mut out, place);
+    let served = run(&mut tries, &mut out);
     let told = out.told();
     drop(out);
     tries.note(exchange, told);
@@ -235,7 +238,7 @@ impl<'s, 'a> Tries<'s, 'a> {
         };
         match passed {
             Ok(result) => {
-                self.last = Some(run.last_try());
+                self.remember(&run);
                 Next::Over(result)
             }
             Err(end) => self.failed(out, run, Some(leg), end),
@@ -264,16 +267,16 @@ impl<'s, 'a> Tries<'s, 'a> {
         }
         let Some((stage, error, code)) = end.told() else {
             run.cancelled();
-            self.last = Some(run.last_try());
+            self.remember(&run);
             return Next::Over(Err(cut_short()));
         };
         if out.has_passed() {
             run.failed("stream", &error);
-            self.last = Some(run.last_try());
+            self.remember(&run);
             return Next::Over(Err(cut_short()));
         }
         run.failed(&stage, &error);
-        self.last = Some(run.last_try());
+        self.remember(&run);
         if !timed_out && let Some(other) = self.another(&run.place.picked) {
             return Next::Other(other);
         }
@@ -281,10 +284,20 @@ impl<'s, 'a> Tries<'s, 'a> {
         Next::Over(out.refuse(Refused::new(code, format!("Failed to proxy request: {error}")).status(status)))
     }
 
-    /// Notes what came of it, where somebody tells of requests.
+    /// Whether somebody tells of requests.
+    fn is_told(&self) -> bool {
+        self.shared.log.tells(LogLevel::Error)
+    }
+
+    /// Keeps what is told of a try that is over.
+    fn remember(&mut self, run: &Run<'_>) {
+        self.last = self.is_told().then(|| run.last_try());
+    }
+
+    /// Notes what came of it.
     fn note(self, exchange: &mut Exchange<'_>, told: Option<ErrorCode>) {
         told.into_iter().for_each(|code| exchange.note("code", code.as_str()));
-        if self.shared.log.tells(LogLevel::Error) {
+        if self.is_told() {
             exchange.note("model", self.ask.model.clone());
             exchange.note("protocol", self.ask.kind.protocol);
             self.last.into_iter().for_each(|last| last.note(exchange));
