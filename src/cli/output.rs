@@ -2,12 +2,13 @@
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use crate::monitor::clock;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +93,7 @@ impl Output {
             timestamp: u64,
             data: &'a Value,
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let event = Event { r#type: kind, timestamp: u64::try_from(now).unwrap_or(u64::MAX), data };
+        let event = Event { r#type: kind, timestamp: clock::now(), data };
         line(&serde_json::to_string(&event).map_err(std::io::Error::from)?)
     }
 

@@ -1,4 +1,4 @@
-//! The time of this machine. Everything else in the monitor takes it as an argument.
+//! The time of this machine, for events that are printed too. Everything else in the monitor takes it as an argument.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
