@@ -85,6 +85,16 @@ fn joined(command: &mut Command) -> (Child, Vec<String>) {
     (child, seen)
 }
 
+/// Small and large answers come back as they were asked for, whole and streamed.
+fn ann_answers(hub: &TestHub, room: &str) {
+    for size in [1, 100_000, 3_000_000] {
+        let body = serde_json::json!({ "model": "ann", "messages": [], "x": "x".repeat(size) });
+        let answer = hub.post(&format!("/rooms/{room}/v1/chat/completions"), &body).expect(200);
+        assert_eq!(answer.json()["x"].as_str().unwrap().len(), size);
+    }
+    assert!(hub.stream(room, "ann").answer().whole);
+}
+
 #[test]
 fn a_participant_joins_through_tls() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -110,12 +120,7 @@ fn a_participant_joins_through_tls() {
     let (mut child, seen) = joined(gambi(&join).env("SSL_CERT_FILE", &file));
     assert!(seen.iter().any(|line| line.contains("wss://localhost:")), "{seen:?}");
     hub.wait_for_status(&room, "ann", "online");
-    for size in [1, 100_000, 3_000_000] {
-        let body = serde_json::json!({ "model": "ann", "messages": [], "x": "x".repeat(size) });
-        let answer = hub.post(&format!("/rooms/{room}/v1/chat/completions"), &body).expect(200);
-        assert_eq!(answer.json()["x"].as_str().unwrap().len(), size);
-    }
-    assert!(hub.stream(&room, "ann").answer().whole);
+    ann_answers(&hub, &room);
     child.kill().unwrap();
     child.wait().unwrap();
     hub.wait_for_status(&room, "ann", "offline");
@@ -144,12 +149,7 @@ fn a_provider_is_called_through_tls() {
 
     let (mut child, _) = joined(join().env("SSL_CERT_FILE", &file));
     hub.wait_for_status(&room, "ann", "online");
-    for size in [1, 100_000, 3_000_000] {
-        let body = serde_json::json!({ "model": "ann", "messages": [], "x": "x".repeat(size) });
-        let answer = hub.post(&format!("/rooms/{room}/v1/chat/completions"), &body).expect(200);
-        assert_eq!(answer.json()["x"].as_str().unwrap().len(), size);
-    }
-    assert!(hub.stream(&room, "ann").answer().whole);
+    ann_answers(&hub, &room);
     // Whoever hangs up stops the provider's work there too.
     provider.set(Script::Held(Box::new(Script::Echo)));
     let asked = provider.seen().len();

@@ -179,6 +179,16 @@ pub fn write_close(code: u16, reason: &str) -> Vec<u8> {
     [&code.to_be_bytes(), &reason.as_bytes()[..end]].concat()
 }
 
+/// A frame with any first byte, as peers write them that know no rules.
+#[cfg(test)]
+pub fn any_frame(first: u8, mask: Option<Mask>, payload: &[u8]) -> Vec<u8> {
+    let (mut head, size) = write_head(Opcode::Text, mask, payload.len());
+    head[0] = first;
+    let mut bytes = [&head[..size], payload].concat();
+    mask.into_iter().for_each(|mask| apply_mask(&mut bytes[size..], mask));
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
-use super::frames::{Opcode, apply_mask, write_head};
+use super::frames::{any_frame, write_close};
 use super::{Incoming, Limits, serve};
 
 /// Of a message, in bytes.
@@ -38,25 +38,14 @@ fn frame() -> impl Strategy<Value = Vec<u8>> {
         if matches!(first, 0x00 | 0x01 | 0x80) {
             payload.iter_mut().for_each(|byte| *byte &= 0x7F);
         }
-        let (mut head, size) = write_head(Opcode::Text, masked.then_some(mask), payload.len());
-        head[0] = first;
-        let mut bytes = [&head[..size], &payload].concat();
-        if masked {
-            apply_mask(&mut bytes[size..], mask);
-        }
-        bytes
+        any_frame(first, masked.then_some(mask), &payload)
     })
 }
 
 /// A close frame with a code that may be sent.
 fn farewell() -> impl Strategy<Value = Vec<u8>> {
-    (prop::sample::select(vec![1000u16, 1001, 1011, 3000, 4001]), "[a-z]{0,9}").prop_map(|(code, reason)| {
-        let payload = [&code.to_be_bytes(), reason.as_bytes()].concat();
-        let (head, size) = write_head(Opcode::Close, Some([1, 2, 3, 4]), payload.len());
-        let mut bytes = [&head[..size], &payload].concat();
-        apply_mask(&mut bytes[size..], [1, 2, 3, 4]);
-        bytes
-    })
+    (prop::sample::select(vec![1000u16, 1001, 1011, 3000, 4001]), "[a-z]{0,9}")
+        .prop_map(|(code, reason)| any_frame(0x88, Some([1, 2, 3, 4]), &write_close(code, &reason)))
 }
 
 fn ours(bytes: &[u8], ahead: usize) -> Taken {

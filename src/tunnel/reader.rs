@@ -239,7 +239,7 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::frames::{write_close, write_head};
+    use crate::tunnel::frames::{any_frame, write_close, write_head};
     use crate::tunnel::{Limits, serve};
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
@@ -255,11 +255,7 @@ mod tests {
 
     /// A frame as a participant sends it.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        let (mut head, size) = write_head(Opcode::Text, Some(MASK), payload.len());
-        head[0] = first;
-        let mut bytes = [&head[..size], payload].concat();
-        apply_mask(&mut bytes[size..], MASK);
-        bytes
+        any_frame(first, Some(MASK), payload)
     }
 
     impl Story {
