@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::{DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, Patience, Proxy, RoomPassword};
-use crate::error::Error;
+use super::access::client_info::Proxy;
+use super::observe::log::settings::Log;
+use super::options::{DeclaredRoom, HubKey, HubOptions, Patience, RoomPassword};
+use crate::http::Limits;
+use crate::state::policy::DirectPolicy;
 
 /// A hub that is being set up. Made by [`Hub::builder`].
 #[derive(Debug, Clone, Default)]
 #[must_use = "a hub serves once it is started"]
-pub struct HubBuilder(HubOptions);
+pub struct HubBuilder(pub(crate) HubOptions);
 
 impl HubBuilder {
     /// Address to listen on; all interfaces unless told otherwise.
@@ -138,13 +141,5 @@ impl HubBuilder {
     pub fn log(mut self, log: Log) -> Self {
         self.0.log = Some(log);
         self
-    }
-
-    /// Binds, and serves from then on.
-    ///
-    /// # Errors
-    /// As [`Hub::bind`].
-    pub fn start(self) -> Result<Hub, Error> {
-        Hub::bind(self.0)
     }
 }

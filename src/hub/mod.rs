@@ -2,43 +2,20 @@
 //!
 //! `hub` never meets `participant`: what the two share is `proto` and `tunnel`.
 
-mod admission;
-mod answer;
-mod attach;
-mod auth;
+mod access;
+mod api;
 mod builder;
-mod clock;
-mod credentials;
-mod dashboard;
-mod direct;
-mod drain;
-mod events;
-mod forwarded;
-mod gate;
-mod inference;
-mod leg;
-mod legacy;
-mod log;
-mod management;
-mod metrics;
-mod monitor;
-mod openapi;
-mod out;
-mod pass;
-mod place;
+mod context;
+mod handler;
+mod maintenance;
+mod observe;
+mod options;
 #[cfg(test)]
 mod properties;
+mod random;
 mod relay;
-mod responses;
-mod routes;
-mod run;
-mod shared;
-mod sites;
-mod slim;
-mod throttle;
-mod translated;
+mod respond;
 mod tunnels;
-mod watchers;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -48,20 +25,24 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
+pub use access::client_info::Proxy;
+use access::{auth, credentials};
+pub use api::openapi::openapi;
+use api::request_log;
 pub use builder::HubBuilder;
-pub use clock::Clock;
-pub use forwarded::Proxy;
-use log::Logger;
-pub use log::{Log, LogFormat, LogLevel};
-pub use openapi::openapi;
-use shared::Shared;
+use context::Shared;
+pub use maintenance::clock::Clock;
+use maintenance::monitor;
+use observe::log::Logger;
+pub use observe::log::settings::{Log, LogFormat, LogLevel};
+pub use options::{DeclaredRoom, HubKey, HubOptions, Patience, RoomPassword};
+use random::random;
 
 use crate::error::Error;
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
-use crate::proto::management::RuntimeConfig;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
-use crate::state::id::{RoomCode, Secret};
+use crate::state::id::RoomCode;
 pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
 use crate::state::room::Password;
@@ -69,173 +50,6 @@ use crate::tunnel::LostReason;
 
 /// How long requests in flight may take to end once the hub is going down.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How long a participant stays registered that is offline, unless told otherwise.
-const OFFLINE_TTL: Duration = Duration::from_secs(3600);
-
-/// How a hub is set up.
-///
-/// ```
-/// let options = gambi::hub::HubOptions { host: "127.0.0.1".into(), port: 0, ..Default::default() };
-/// let hub = gambi::hub::Hub::bind(options)?;
-/// println!("http://{}", hub.addr());
-/// hub.shutdown();
-/// # Ok::<(), gambi::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct HubOptions {
-    /// Address to listen on; all interfaces unless told otherwise.
-    pub host: String,
-    /// Port to listen on; 0 lets the system choose.
-    pub port: u16,
-    /// What a connection may cost.
-    pub limits: Limits,
-    /// Allowed origin of browsers' requests; all unless told otherwise.
-    pub cors: Option<String>,
-    /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
-    pub public_url: Option<String>,
-    /// How long requests wait, and how many.
-    pub patience: Patience,
-    /// What every request must show as its bearer token, but for health checks, the page at `/`, and tunnels (which have
-    /// tokens of their own). Nothing where it is `None`.
-    pub key: Option<HubKey>,
-    /// Whether a participant's token is asked for whenever somebody speaks for it, so that nobody can evict or
-    /// impersonate another.
-    pub strict: bool,
-    /// Whether a browser is shown a page at `/`; it is unless told otherwise.
-    pub dashboard: bool,
-    /// How long a stream of events lasts at most; without an end where it is `None`. Whoever watches asks again.
-    pub watch_time: Option<Duration>,
-    /// Names, beside its addresses and local ones, by which clients know it (see the README, "Security").
-    pub known_as: Vec<String>,
-    /// Whose `X-Forwarded-*` headers are believed.
-    pub trusted_proxies: Vec<Proxy>,
-    /// Which endpoints of older clients the hub calls.
-    pub direct: DirectPolicy,
-    /// How long a room stays that nobody uses; for ever where it is `None`.
-    pub room_ttl: Option<Duration>,
-    /// How long a room stays that nobody is in; for ever where it is `None`.
-    pub empty_room_ttl: Option<Duration>,
-    /// How long a participant stays registered that is offline; for ever where it is `None`.
-    pub offline_ttl: Option<Duration>,
-    /// The most memory for rooms and participants together, in bytes. Past it no more are taken; and once it is three
-    /// quarters full, rooms that have been empty and unused for ten minutes and participants that have been offline for
-    /// one are removed.
-    pub registry_memory: usize,
-    /// Rooms that are there from the start.
-    pub rooms: Vec<DeclaredRoom>,
-    /// What it tells of its requests, and where; nothing unless told otherwise.
-    pub log: Option<Log>,
-    /// The time it goes by.
-    pub clock: Clock,
-}
-
-/// A room that is there from the start, under the same code every time.
-#[derive(Debug, Clone, Default)]
-pub struct DeclaredRoom {
-    /// Six letters and digits.
-    pub code: String,
-    /// What to call it.
-    pub name: String,
-    /// Asked for when joining, where it is given.
-    pub password: Option<RoomPassword>,
-    /// Whether talking, listing and watching need the password too.
-    pub private: bool,
-    /// Settings for every request in it.
-    pub defaults: Option<RuntimeConfig>,
-}
-
-/// A hub's key. It is never printed.
-#[derive(Clone)]
-pub struct HubKey(Secret);
-
-impl HubKey {
-    /// Takes a key as it was written; `None` where it is empty, or could not be sent as a header.
-    pub fn new(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        fits.then(|| HubKey(Secret::from_text(text)))
-    }
-
-    fn matches(&self, shown: &str) -> bool {
-        self.0.matches(shown)
-    }
-}
-
-impl std::fmt::Debug for HubKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-/// A declared room's password.
-#[derive(Clone)]
-pub enum RoomPassword {
-    /// As people type it.
-    Plain(String),
-    /// Argon2id in PHC form, which can be kept in a file.
-    Hashed(String),
-}
-
-impl std::fmt::Debug for RoomPassword {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-/// How long requests wait, and how many.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patience {
-    /// How long a request may wait in line for a participant; zero refuses at once.
-    pub queue: Duration,
-    /// How many may wait in line in each room; past it 503.
-    pub queue_limit: usize,
-    /// The wait for an answer's first byte; past it 504.
-    pub first_byte: Duration,
-    /// The longest silence within an answer; past it the answer ends broken.
-    pub idle: Duration,
-    /// How often a stream that is silent gets a comment line.
-    pub comment: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Patience {
-            queue: Duration::from_secs(30),
-            queue_limit: 64,
-            first_byte: Duration::from_secs(600),
-            idle: Duration::from_secs(300),
-            comment: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Default for HubOptions {
-    fn default() -> Self {
-        HubOptions {
-            host: "0.0.0.0".into(),
-            port: 3000,
-            limits: Limits::default(),
-            cors: None,
-            public_url: None,
-            patience: Patience::default(),
-            key: None,
-            strict: false,
-            dashboard: true,
-            watch_time: None,
-            known_as: Vec::new(),
-            trusted_proxies: Vec::new(),
-            direct: DirectPolicy::default(),
-            room_ttl: None,
-            empty_room_ttl: None,
-            offline_ttl: Some(OFFLINE_TTL),
-            registry_memory: 64 << 20,
-            rooms: Vec::new(),
-            log: None,
-            clock: Clock::default(),
-        }
-    }
-}
 
 /// A hub that is serving. Dropping it shuts it down.
 pub struct Hub(HubHandle);
@@ -255,11 +69,11 @@ struct Front(Arc<Shared>);
 
 impl Handler for Front {
     fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()> {
-        log::serve(&self.0, exchange)
+        request_log::serve(&self.0, exchange)
     }
 
     fn refused(&self, status: u16, peer: Option<IpAddr>) {
-        log::refused(&self.0, status, peer);
+        request_log::refused(&self.0, status, peer);
     }
 }
 
@@ -362,6 +176,16 @@ impl HubHandle {
     }
 }
 
+impl HubBuilder {
+    /// Binds, and serves from then on.
+    ///
+    /// # Errors
+    /// As [`Hub::bind`].
+    pub fn start(self) -> Result<Hub, Error> {
+        Hub::bind(self.0)
+    }
+}
+
 fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
     let wrong = |reason: String| Error::Invalid { what: "a declared room", reason };
     let code = RoomCode::parse(&room.code)
@@ -387,7 +211,7 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
         }
     };
     let new = NewRoom { name: room.name, password, private: room.private, defaults: room.defaults, code: Some(code) };
-    shared.change(|registry, now| registry.create_room(new, now, &mut shared::random));
+    shared.change(|registry, now| registry.create_room(new, now, &mut random));
     Ok(())
 }
 

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::forwarded::Proxy;
-use super::routes::{params_of, query_param};
+use super::access::client_info::Proxy;
+use super::api::routes::params_of;
+use super::handler::query_param;
 use crate::http::Method;
 use crate::proto::web::percent_encode;
 

@@ -1,0 +1,129 @@
+//! What requests show: the hub's key, a room's password, a participant's token. Checked here, with those who guess made
+//! to wait. Which request needs which is `gate`'s and its handler's business.
+
+use std::net::IpAddr;
+
+use crate::http::Exchange;
+use crate::hub::access::client_info::origin;
+use crate::hub::context::Shared;
+use crate::hub::respond::Refused;
+use crate::proto::management::{ErrorCode, PARTICIPANT_TOKEN, ROOM_PASSWORD};
+use crate::state::registry::Proof;
+use crate::state::room::Password;
+
+/// Where guesses at the hub's key are counted; no room is called so.
+const KEY: &str = "key";
+
+/// What a request shows as OpenAI's clients show their API key, or as Anthropic's do.
+fn bearer<'r>(exchange: &'r Exchange<'_>) -> Option<&'r str> {
+    let bearer = exchange.header("authorization").and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    bearer.or_else(|| exchange.header("x-api-key"))
+}
+
+/// Whether a password can be shown in a header.
+pub fn fits_a_header(password: &str) -> bool {
+    password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && password.trim() == password
+}
+
+/// Checks that a request shows the hub's key, if the hub has one.
+pub fn check_key(shared: &Shared, exchange: &Exchange<'_>) -> Result<(), Refused> {
+    let Some(key) = &shared.key else { return Ok(()) };
+    let refused = || {
+        Refused::new(ErrorCode::InvalidPassword, "This hub asks for its key")
+            .hint("Give it as the API key, with --key-file, or as GAMBI_HUB_KEY.")
+    };
+    let Some(shown) = bearer(exchange) else { return Err(refused()) };
+    attempt(shared, client(shared, exchange), KEY, shown, || key.matches(shown), refused)
+}
+
+/// Checks that a request shows the password of a private room.
+pub fn check_room(shared: &Shared, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Refused> {
+    let is_key = |shown: &&str| shared.key.as_ref().is_some_and(|key| key.matches(shown));
+    let shown = exchange.header(ROOM_PASSWORD).or_else(|| bearer(exchange).filter(|shown| !is_key(shown)));
+    let refused = || {
+        Refused::new(ErrorCode::InvalidPassword, "This room is private: its password is missing or wrong")
+            .hint("Give it as the API key, with --password-file, or as GAMBI_ROOM_PASSWORD.")
+    };
+    let shown = shown.ok_or_else(refused)?;
+    let right = || shared.passwords.is_right(shown, password);
+    attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), shown, right, refused)
+}
+
+/// Checks a password that a request holds for joining a room.
+pub fn check_joining(
+    shared: &Shared,
+    exchange: &Exchange<'_>,
+    code: &str,
+    password: &Password,
+    given: Option<&str>,
+) -> Result<(), Refused> {
+    let refused = || {
+        Refused::new(ErrorCode::InvalidPassword, "Invalid password")
+            .hint("Ask the room's host for its password, and give it with --password.")
+    };
+    let given = given.ok_or_else(refused)?;
+    let right = || shared.passwords.is_right(given, password);
+    attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), given, right, refused)
+}
+
+/// What a request shows to speak for a participant.
+pub fn proof<'r>(shared: &Shared, exchange: &'r Exchange<'_>) -> Proof<'r> {
+    Proof { token: exchange.header(PARTICIPANT_TOKEN), demanded: shared.strict }
+}
+
+/// Notes that a request showed a wrong token, and gives back its refusal, or the one that tells it to wait. A token
+/// can't be guessed in a lifetime, so a right one never waits: else whoever shares an address with a participant could
+/// keep it from its own heartbeats.
+pub fn wrong_token(shared: &Shared, exchange: &Exchange<'_>, code: &str, token: &str, refused: Refused) -> Refused {
+    let (client, now) = (client(shared, exchange), shared.clock.now().mono);
+    let place = format!("{} token", code.to_ascii_uppercase());
+    let wait = shared.throttle.wait(client, &place, token, now);
+    shared.throttle.wrong(client, &place, token, now);
+    wait.map_or(refused, too_many)
+}
+
+fn client(shared: &Shared, exchange: &Exchange<'_>) -> IpAddr {
+    origin(exchange, &shared.trusted).client
+}
+
+/// Lets a client try a secret, unless it has to wait.
+fn attempt(
+    shared: &Shared,
+    client: IpAddr,
+    place: &str,
+    given: &str,
+    is_right: impl FnOnce() -> bool,
+    refused: impl FnOnce() -> Refused,
+) -> Result<(), Refused> {
+    let now = shared.clock.now().mono;
+    if let Some(seconds) = shared.throttle.wait(client, place, given, now) {
+        return Err(too_many(seconds));
+    }
+    if is_right() {
+        shared.throttle.right(client, place);
+        return Ok(());
+    }
+    shared.throttle.wrong(client, place, given, now);
+    Err(refused())
+}
+
+fn too_many(seconds: u32) -> Refused {
+    let message = format!("Too many wrong guesses: try again in {seconds} s");
+    Refused::new(ErrorCode::InvalidPassword, message).status(429).retry_after(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_for_headers_are_printable_ascii() {
+        assert!(fits_a_header("open sesame!") && fits_a_header("~"));
+        for bad in ["größe", " x", "x ", "a\tb", "a\r\nX: y"] {
+            assert!(!fits_a_header(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The description of the hub's API (OpenAPI 3.1), written by hand beside this file. That it is true is seen to by a test
+//! which drives a hub by it; that no route is missing, by the one below.
+
+use crate::http::Exchange;
+use crate::hub::api::minify::{length, slim};
+use crate::hub::context::Shared;
+use crate::hub::handler::{Handled, Params};
+
+const DOCUMENT: &str = include_str!("openapi.json");
+static SLIM: [u8; length(DOCUMENT)] = slim(DOCUMENT);
+static TEXT: &str = match std::str::from_utf8(&SLIM) {
+    Ok(text) => text,
+    Err(_) => panic!("whole lines of a text are one"),
+};
+
+/// The description of every hub's API: an OpenAPI 3.1 document in JSON, as `GET /openapi.json` answers it.
+pub fn openapi() -> &'static str {
+    TEXT
+}
+
+/// `GET /openapi.json`.
+pub fn document(_: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+    // Another version of the hub has another document: whoever comes back asks again.
+    let headers = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-cache")];
+    Ok(exchange.respond(200, &headers, TEXT.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::hub::api::routes;
+
+    const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
+
+    fn document() -> Value {
+        serde_json::from_str(openapi()).expect("a document in JSON")
+    }
+
+    /// `/v1/rooms/{code}` and `/v1/rooms/{}` are the same path.
+    fn nameless(path: &str) -> String {
+        let parts = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    #[test]
+    fn it_has_the_routes_that_there_are_and_no_others() {
+        let document = document();
+        let paths = document["paths"].as_object().unwrap().iter();
+        let described: BTreeSet<(String, String)> = paths
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().unwrap().keys().filter(|key| METHODS.contains(&key.as_str()));
+                methods.map(|method| (nameless(path), method.to_ascii_uppercase())).collect::<Vec<_>>()
+            })
+            .collect();
+        let served: BTreeSet<(String, String)> =
+            routes::all().map(|(method, path)| (path.to_owned(), method.as_str().to_owned())).collect();
+        assert_eq!(described, served);
+    }
+
+    #[test]
+    fn it_is_of_this_version_and_each_operation_has_a_name_of_its_own() {
+        let document = document();
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let items = document["paths"].as_object().unwrap().values().filter_map(Value::as_object);
+        let operations: Vec<&Value> =
+            items.flat_map(|item| METHODS.into_iter().filter_map(|method| item.get(method))).collect();
+        let names: BTreeSet<&str> = operations.iter().filter_map(|o| o["operationId"].as_str()).collect();
+        assert_eq!(names.len(), operations.len());
+    }
+}

@@ -1,0 +1,223 @@
+//! What both management planes ask of rooms and participants before they let them in. In which words they refuse is each
+//! plane's own business.
+
+use serde_json::{Map, Value, json};
+
+use crate::http::Exchange;
+use crate::hub::access::auth::HashFailed;
+use crate::hub::access::credentials::{check_joining, fits_a_header, proof, wrong_token};
+use crate::hub::context::Shared;
+use crate::hub::random::random;
+use crate::hub::respond::{Refused, not_theirs};
+use crate::proto::management::{ErrorCode, Heartbeat, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
+use crate::state::Now;
+use crate::state::config::{Fields, MAX_PASSWORD, MAX_TEXT};
+use crate::state::event::Event;
+use crate::state::id::ParticipantId;
+use crate::state::registry::{Denied, Missing, NewRoom, NotDeleted, NotRegistered, Registering, Registry, Upserted};
+use crate::state::room::{Password, Profile, Reach};
+
+/// Makes a room out of a request's fields.
+pub fn new_room(shared: &Shared, fields: &Fields<'_>) -> Result<RoomSummary, Refused> {
+    let name = fields.text("name", MAX_TEXT)?.filter(|name| !name.trim().is_empty());
+    let name = name.ok_or_else(|| Refused::invalid("Name is required").details(json!({ "required": ["name"] })))?;
+    let defaults = fields.config("defaults")?;
+    let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
+    let private = fields.flag("private")?;
+    check_private(private, password.as_deref())?;
+    let failed = |e: HashFailed| Refused::new(ErrorCode::InternalError, e.to_string());
+    let password = password.map(|password| shared.passwords.keep(&password)).transpose().map_err(failed)?;
+    let new = NewRoom { name, password, private, defaults, code: None };
+    shared.try_change(|registry, now| {
+        let fits = registry.has_space(new.weight());
+        if fits { Ok(registry.create_room(new, now, &mut random)) } else { Err(full()) }
+    })
+}
+
+fn full() -> Refused {
+    Refused::new(ErrorCode::InternalError, "The hub has as many rooms and participants as it can hold")
+        .status(503)
+        .retry_after(60)
+        .hint("Those that nobody uses are removed in time. The hub's operator can allow more: --registry-memory.")
+}
+
+fn check_private(private: bool, password: Option<&str>) -> Result<(), Refused> {
+    let problem = match password {
+        None => "must be given for a private room",
+        Some(password) if !fits_a_header(password) => {
+            "must be printable ASCII for a private room, since clients send it in a header"
+        }
+        Some(_) => return Ok(()),
+    };
+    let refused = || {
+        Refused::invalid(format!("\"password\" {problem}")).details(json!({ "field": "password", "problem": problem }))
+    };
+    if private { Err(refused()) } else { Ok(()) }
+}
+
+/// What a participant says of itself. `required` is what the plane's clients are told to send.
+pub fn profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Refused> {
+    let mut texts = Vec::with_capacity(3);
+    for field in ["nickname", "model", "endpoint"] {
+        texts.extend(fields.text(field, MAX_TEXT)?.filter(|text| !text.trim().is_empty()));
+    }
+    let Ok([nickname, model, endpoint]) = <[String; 3]>::try_from(texts) else {
+        let message = format!("Missing required fields: {}", required.join(", "));
+        return Err(Refused::invalid(message).details(json!({ "required": required })));
+    };
+    check_endpoint(&endpoint)?;
+    Ok(Profile {
+        nickname,
+        model,
+        endpoint,
+        specs: fields.specs("specs")?.unwrap_or_default(),
+        config: fields.config("config")?.unwrap_or_else(RuntimeConfig::default),
+        capabilities: fields.capabilities("capabilities")?.unwrap_or_default(),
+        aliases: fields.texts("aliases")?.unwrap_or_default(),
+        concurrency: fields.count("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(1),
+    })
+}
+
+/// The hub never calls a tunnel participant's endpoint, but it shows it: so it must at least be what it claims to be.
+fn check_endpoint(endpoint: &str) -> Result<(), Refused> {
+    let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+    let host = host.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let clean = !endpoint.contains(|c: char| c.is_control() || c.is_whitespace());
+    if clean && !host.is_empty() && !host.starts_with(':') {
+        return Ok(());
+    }
+    let problem = "must be an absolute http or https URL";
+    Err(Refused::invalid(format!("\"endpoint\" {problem}"))
+        .hint("For example http://localhost:11434")
+        .details(json!({ "field": "endpoint", "problem": problem })))
+}
+
+/// Registers a participant, or renews its registration.
+pub fn register(
+    shared: &Shared,
+    exchange: &Exchange<'_>,
+    code: &str,
+    (id, profile, reach): (ParticipantId, Profile, Reach),
+) -> Result<Upserted, Refused> {
+    let proof = proof(shared, exchange);
+    let new = Registering { id, profile, reach, proof };
+    shared.try_change(|registry, now| registry.upsert(code, new, now, &mut random)).map_err(|error| {
+        match (error, proof.token) {
+            (NotRegistered::NotTheirs, Some(token)) => wrong_token(shared, exchange, code, token, error.into()),
+            _ => error.into(),
+        }
+    })
+}
+
+/// Checks the password that a request gives, if the room has one.
+pub fn check_password(
+    shared: &Shared,
+    exchange: &Exchange<'_>,
+    fields: &Fields<'_>,
+    code: &str,
+    password: Option<&Password>,
+) -> Result<(), Refused> {
+    let given = fields.text("password", MAX_PASSWORD)?;
+    let Some(password) = password else { return Ok(()) };
+    check_joining(shared, exchange, code, password, given.as_deref())
+}
+
+/// A participant id that is none.
+pub fn bad_id() -> Refused {
+    Refused::invalid("The participant id must be 1 to 128 bytes of printable text without \"/\"")
+}
+
+impl From<NotRegistered> for Refused {
+    fn from(error: NotRegistered) -> Self {
+        match error {
+            NotRegistered::Missing(missing) => missing.into(),
+            NotRegistered::NotTheirs => not_theirs(),
+            NotRegistered::Full => full(),
+            NotRegistered::Taken => {
+                let message = "Another participant that is up has this id already";
+                Refused::new(ErrorCode::ParticipantConflict, message)
+                    .hint("Choose another id, or wait until it is gone.")
+            }
+        }
+    }
+}
+
+/// Takes a participant out of its room.
+pub fn remove(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Refused> {
+    let removed = speak_for(shared, exchange, code, id, |registry, now| registry.remove(code, id, now))?;
+    shared.forget(removed.serial, "The participant was removed");
+    Ok(())
+}
+
+/// Takes a participant's heartbeat.
+pub fn heartbeat(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<Heartbeat, Refused> {
+    speak_for(shared, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
+}
+
+/// Makes a change that only the participant itself may make.
+fn speak_for<T>(
+    shared: &Shared,
+    exchange: &Exchange<'_>,
+    code: &str,
+    id: &str,
+    change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), Missing>,
+) -> Result<T, Refused> {
+    let proof = proof(shared, exchange);
+    let proven = shared.try_change(|registry, now| {
+        registry.prove(code, id, proof)?;
+        Ok::<_, Denied>(change(registry, now)?)
+    });
+    proven.map_err(|denied| match (denied, proof.token) {
+        (Denied::NotTheirs, Some(token)) => wrong_token(shared, exchange, code, token, denied.into()),
+        _ => denied.into(),
+    })
+}
+
+/// Deletes a room for its host, who is named in a header or in the body.
+pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, code: &str) -> Result<(), Refused> {
+    let mut host_id = exchange.header("x-gambi-host-id").map(str::to_owned);
+    let body = exchange.body()?;
+    if host_id.is_none()
+        && let Ok(Value::Object(body)) = serde_json::from_slice(&body)
+    {
+        host_id = body.get("hostId").and_then(Value::as_str).map(str::to_owned);
+    }
+    let host_id = host_id.unwrap_or_default();
+    match shared.try_change(|registry, now| registry.delete_room(code, &host_id, now)) {
+        Ok(deleted) => {
+            shared.clear_away(&deleted);
+            Ok(())
+        }
+        Err(NotDeleted::Missing) => Err(Missing::Room.into()),
+        Err(NotDeleted::NotHost) => {
+            let message = "Only the room's host may delete it";
+            let hint = "Send the hostId that making the room returned, in X-Gambi-Host-Id or in the body.";
+            Err(Refused::new(ErrorCode::InvalidPassword, message).status(403).hint(hint))
+        }
+    }
+}
+
+/// Reads a body that must be a JSON object.
+pub fn read_object(exchange: &mut Exchange<'_>) -> Result<Map<String, Value>, Refused> {
+    let body = exchange.body()?;
+    match serde_json::from_slice(&body) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(Refused::invalid("The request body must be a JSON object")),
+        Err(error) => Err(Refused::invalid(format!("The request body is not valid JSON: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_absolute_urls() {
+        for good in ["http://localhost:11434", "https://api.example/v1", "http://[::1]:8000/"] {
+            assert!(check_endpoint(good).is_ok(), "{good}");
+        }
+        for bad in ["localhost:11434", "ftp://x", "http://", "http:///x", "http://:80", "http://a b", "HTTP"] {
+            assert!(check_endpoint(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Responses that were made earlier: which participant made each, and the routes that ask for one.
+
+use crate::http::Exchange;
+use crate::hub::context::Shared;
+use crate::hub::handler::{Handled, Params, query_param};
+use crate::hub::relay::operation::Kind;
+use crate::hub::relay::slots::Place;
+use crate::hub::relay::{self, operation::Ask};
+use crate::hub::respond::Refused;
+use crate::proto::management::ErrorCode;
+use crate::proto::web::percent_encode;
+
+/// `GET /rooms/{code}/v1/responses/{id}`.
+pub fn get(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    ask(shared, exchange, params, ("responses.get", "GET", ""))
+}
+
+/// `DELETE /rooms/{code}/v1/responses/{id}`.
+pub fn delete(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    ask(shared, exchange, params, ("responses.delete", "DELETE", ""))
+}
+
+/// `POST /rooms/{code}/v1/responses/{id}/cancel`.
+pub fn cancel(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    ask(shared, exchange, params, ("responses.cancel", "POST", "/cancel"))
+}
+
+/// `GET /rooms/{code}/v1/responses/{id}/input_items`.
+pub fn input_items(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    ask(shared, exchange, params, ("responses.input_items", "GET", "/input_items"))
+}
+
+/// Passes a question about a response to whoever made it. It takes no place: cancelling must not wait for what it
+/// cancels.
+fn ask(
+    shared: &Shared,
+    exchange: &mut Exchange<'_>,
+    params: &Params,
+    (operation, method, rest): (&'static str, &'static str, &str),
+) -> Handled {
+    let (code, id) = (&params[0], &params[1]);
+    let room = shared.registry().room(code)?.code.clone();
+    let not_found = || Refused::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);
+    let maker = shared.makers.of(room.as_str(), id).ok_or_else(not_found)?;
+    if maker.translated {
+        let message = "This response was put together from a chat: its participant's provider keeps none";
+        return Err(Refused::new(ErrorCode::InvalidRequest, message).status(501));
+    }
+    let picked = shared.registry().peek(code, &maker.participant, maker.serial)?;
+    let query = exchange.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let ask = Ask {
+        code: room.to_string(),
+        model: maker.participant,
+        kind: Kind::about_response(operation, method),
+        path: format!("/v1/responses/{}{rest}{query}", percent_encode(id)),
+        headers: Vec::new(),
+        body: None,
+        stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
+    };
+    Ok(relay::pass(shared, exchange, &ask, Place::beside(shared, picked)))
+}

@@ -1,0 +1,132 @@
+//! A chat's answer on its way to a client that asked for a response. What it becomes is `proto::translate`'s business.
+
+use std::io;
+
+use crate::hub::relay::attempt::Run;
+use crate::hub::relay::client_response::{Headers, Out, cut_short, stream_headers};
+use crate::hub::relay::passthrough::Head;
+use crate::hub::relay::upstream::{End, Leg};
+use crate::proto::openai::Members;
+use crate::proto::sse::Decoder;
+use crate::proto::translate::{Answer, Skeleton};
+use crate::tunnel::Piece;
+
+/// The longest answer that is put together, in bytes.
+const MAX: usize = 32 << 20;
+
+/// A response that is to come out of a chat.
+pub struct Translation {
+    id: String,
+    answer: Answer,
+}
+
+impl Translation {
+    /// For a request, as the client sent it.
+    pub fn new(asked: &Members<'_>, key: &str, created_at: u64, model: &str) -> Self {
+        let skeleton = Skeleton::new(asked, key, created_at);
+        Translation { id: skeleton.id(), answer: Answer::new(skeleton, model) }
+    }
+}
+
+/// Passes a successful chat on as a response. What it gives back is whether the client's connection is still good.
+///
+/// # Errors
+/// How the answer ended before its time.
+pub fn pass(
+    run: &mut Run<'_>,
+    out: &mut Out<'_, '_>,
+    leg: &mut Leg,
+    head: Head,
+    Translation { id, mut answer }: Translation,
+) -> Result<io::Result<()>, End> {
+    run.remember(Some(id), true);
+    let events = head.is_event_stream();
+    let kind =
+        |name: &str| !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding");
+    let mut headers: Headers = head.headers.iter().filter(|(name, _)| kind(name)).cloned().collect();
+    if events && head.stream {
+        return stream(run, out, leg, &stream_headers(headers), &mut answer);
+    }
+    collect(run, out, leg, events, &mut answer)?;
+    run.complete(head.status);
+    if head.stream {
+        answer.end();
+        let sent = out.open(200, &stream_headers(headers)).and_then(|()| out.write(answer.take_events().as_bytes()));
+        return Ok(sent.map_err(|_| cut_short()).and_then(|()| out.finish()));
+    }
+    headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+    Ok(out.respond(200, &headers, answer.into_response().as_bytes()))
+}
+
+fn stream(
+    run: &mut Run<'_>,
+    out: &mut Out<'_, '_>,
+    leg: &mut Leg,
+    headers: &Headers,
+    answer: &mut Answer,
+) -> Result<io::Result<()>, End> {
+    out.open(200, headers)?;
+    out.write(answer.take_events().as_bytes())?;
+    let mut decoder = Decoder::new();
+    loop {
+        let mut bytes = Vec::new();
+        let piece = match leg.next("stream", out, &run.shared.patience) {
+            Ok(piece) => piece,
+            Err(end) => {
+                // The client learns why, and then that the end is broken.
+                answer.fail("the participant's answer broke off");
+                let _ = out.write(answer.take_events().as_bytes());
+                return Err(end);
+            }
+        };
+        match piece {
+            Piece::Chunk(chunk) => run.take(&mut bytes, chunk),
+            Piece::End => break,
+            _ => {}
+        }
+        feed(&mut decoder, answer, &bytes);
+        out.write(answer.take_events().as_bytes())?;
+    }
+    answer.end();
+    let broke = answer.has_failed();
+    if broke {
+        run.failed("stream", "the provider broke its answer off")
+    } else {
+        run.complete(200)
+    }
+    let sent = out.write(answer.take_events().as_bytes());
+    Ok(sent.map_err(|_| cut_short()).and_then(|()| out.finish()))
+}
+
+fn feed(decoder: &mut Decoder, answer: &mut Answer, bytes: &[u8]) {
+    decoder.push(bytes);
+    while let Some(event) = decoder.next_event() {
+        answer.push(&event.data);
+    }
+}
+
+/// Takes in a whole answer, of either kind.
+fn collect(
+    run: &mut Run<'_>,
+    out: &mut Out<'_, '_>,
+    leg: &mut Leg,
+    events: bool,
+    answer: &mut Answer,
+) -> Result<(), End> {
+    let (mut body, mut decoder) = (Vec::new(), Decoder::new());
+    loop {
+        match leg.next("stream", out, &run.shared.patience)? {
+            Piece::Chunk(bytes) => run.take(&mut body, bytes),
+            Piece::End => break,
+            _ => {}
+        }
+        if events {
+            feed(&mut decoder, answer, &std::mem::take(&mut body));
+        } else if body.len() > MAX {
+            leg.cancel();
+            return Err(End::provider("its answer is too long to be put into another form"));
+        }
+    }
+    let whole = if events { answer.is_whole() } else { answer.push_whole(&body) };
+    if whole { Ok(()) } else { Err(End::provider("the provider's answer is no chat completion")) }
+}

@@ -1,0 +1,287 @@
+//! The attempts at one request: at one participant, and at others where the first fails before it has answered.
+
+use std::io;
+
+use crate::http::Exchange;
+use crate::hub::context::Shared;
+use crate::hub::observe::log::settings::LogLevel;
+use crate::hub::relay::adapters::{self, Translation};
+use crate::hub::relay::attempt::{LastTry, Run};
+use crate::hub::relay::client_response::{Headers, Out, cut_short};
+use crate::hub::relay::operation::{Ask, Shape};
+use crate::hub::relay::passthrough;
+use crate::hub::relay::slots::Place;
+use crate::hub::relay::upstream::{Carrier, End, Leg, Outgoing};
+use crate::hub::respond::Refused;
+use crate::proto::management::{ErrorCode, Support};
+use crate::proto::openai::BadRequest;
+use crate::proto::translate::to_chat;
+use crate::state::event::{Dispatch, Event, EventKind, Failure};
+use crate::state::id::RoomCode;
+use crate::state::pick::Want;
+use crate::state::registry::{Outcome, Picked};
+use crate::state::room::Reach;
+use crate::tunnel::Piece;
+
+/// Participants that are tried after the first.
+const OTHERS: usize = 2;
+/// Answers after which another participant is asked, if there is one.
+const TRY_ANOTHER: [u16; 3] = [429, 502, 503];
+/// Answers by which a provider says that it has no Responses API (WIRE.md, "Responses on a chat-only provider").
+const NO_RESPONSES: [u16; 3] = [404, 405, 501];
+
+/// The tries at one request.
+pub struct Tries<'s, 'a> {
+    shared: &'s Shared,
+    ask: &'a Ask<'a>,
+    /// Names the request in events and to the client.
+    id: String,
+    pub(crate) want: Want,
+    /// How many there were.
+    count: usize,
+    /// Whether the provider has turned out to have no Responses API.
+    learned: bool,
+    /// What is told of the last that is over.
+    last: Option<LastTry>,
+}
+
+/// What follows a try.
+enum Next<'s> {
+    /// Nothing: the client has its answer, or is gone.
+    Over(io::Result<()>),
+    /// A try at another participant.
+    Other(Place<'s>),
+    /// The same participant, asked for a chat.
+    AsChat(Place<'s>),
+}
+
+impl<'s, 'a> Tries<'s, 'a> {
+    pub(crate) fn new(shared: &'s Shared, exchange: &Exchange<'_>, ask: &'a Ask<'a>) -> Self {
+        let want = Want { model: ask.model.clone(), need: ask.kind.need(), tried: Vec::new() };
+        Tries { shared, ask, id: exchange.id().to_owned(), want, count: 0, learned: false, last: None }
+    }
+
+    pub(crate) fn run(&mut self, out: &mut Out<'_, '_>, mut place: Place<'s>) -> io::Result<()> {
+        loop {
+            match self.attempt(out, place) {
+                Next::Over(result) => return result,
+                Next::Other(other) => {
+                    self.shared.metrics.failed_over();
+                    self.learned = false;
+                    place = other;
+                }
+                Next::AsChat(mut same) => {
+                    same.picked.wants_chat = true;
+                    self.learned = true;
+                    place = same;
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, out: &mut Out<'_, '_>, place: Place<'s>) -> Next<'s> {
+        self.count += 1;
+        let (body, translation) = match self.body(&place.picked) {
+            Ok(body) => body,
+            Err(bad) => return Next::Over(out.refuse(bad.into())),
+        };
+        let dispatch = self.dispatch(place.picked.id.to_string());
+        let run = Run::new(self.shared, place, dispatch, self.ask.kind.shape != Shape::AboutResponse);
+        if !self.learned {
+            run.begun();
+        }
+        let carrier = carrier(self.shared, &run.place.picked);
+        match carrier.and_then(|carrier| Leg::send(&*carrier, self.outgoing(body, translation.is_some()))) {
+            Ok(leg) => self.answer(out, run, leg, translation),
+            Err(end) => self.failed(out, run, None, end),
+        }
+    }
+
+    /// The body for a participant, and how its answer is to be put back where it was put into a chat.
+    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<Translation>), BadRequest> {
+        let kind = self.ask.kind;
+        let Some(asked) = &self.ask.body else { return Ok((None, None)) };
+        let mut body = asked.clone();
+        kind.fill(&mut body, &picked.profile.model, &picked.config)?;
+        if kind.shape != Shape::Responses || !picked.wants_chat {
+            return Ok((Some(body.to_json()), None));
+        }
+        let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
+        let translation = Translation::new(asked, &key, self.shared.clock.now().wall / 1000, &picked.profile.model);
+        Ok((Some(to_chat(&body)?), Some(translation)))
+    }
+
+    fn outgoing(&self, body: Option<String>, chat: bool) -> Outgoing<'_> {
+        let (operation, path) = if chat {
+            ("chat.completions.create", "/v1/chat/completions")
+        } else {
+            (self.ask.kind.operation, self.ask.path.as_str())
+        };
+        Outgoing {
+            // Later tries need names of their own on the wire, where the first may still be answered.
+            id: if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) },
+            operation,
+            method: self.ask.kind.method,
+            path,
+            headers: &self.ask.headers,
+            body,
+            stream: self.ask.stream,
+        }
+    }
+
+    fn dispatch(&self, participant_id: String) -> Dispatch {
+        Dispatch {
+            request_id: self.id.clone(),
+            participant_id,
+            model: self.ask.model.clone(),
+            protocol: self.ask.kind.protocol,
+        }
+    }
+
+    fn answer(
+        &mut self,
+        out: &mut Out<'_, '_>,
+        mut run: Run<'s>,
+        mut leg: Leg,
+        translation: Option<Translation>,
+    ) -> Next<'s> {
+        let (status, headers) = match self.head(out, &mut leg) {
+            Ok(head) => head,
+            Err(end) => return self.failed(out, run, Some(leg), end),
+        };
+        if self.ask.kind.shape == Shape::Responses && translation.is_none() && NO_RESPONSES.contains(&status) {
+            let chats = run.place.picked.profile.capabilities.chat_completions != Support::Unsupported;
+            if chats && !self.learned {
+                leg.cancel();
+                return Next::AsChat(run.place);
+            }
+        }
+        if TRY_ANOTHER.contains(&status)
+            && let Some(other) = self.another(&run.place.picked)
+        {
+            leg.cancel();
+            run.failed("provider", &format!("the provider answered {status}"));
+            return Next::Other(other);
+        }
+        if self.learned && status < 400 {
+            run.note(Outcome::NoResponses);
+        }
+        let mut headers = passthrough::passed_on(&headers);
+        headers.push(("X-Gambi-Participant".into(), run.place.picked.id.to_string()));
+        headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
+        let head = passthrough::Head { status, headers, stream: self.ask.stream };
+        let passed = match translation.filter(|_| status < 400) {
+            Some(translation) => adapters::pass(&mut run, out, &mut leg, head, translation),
+            None => {
+                if self.ask.kind.shape == Shape::Responses && status < 400 {
+                    run.watch_for_id(head.is_event_stream());
+                }
+                passthrough::pass(&mut run, out, &mut leg, head)
+            }
+        };
+        match passed {
+            Ok(result) => {
+                self.remember(&run);
+                Next::Over(result)
+            }
+            Err(end) => self.failed(out, run, Some(leg), end),
+        }
+    }
+
+    fn head(&self, out: &mut Out<'_, '_>, leg: &mut Leg) -> Result<(u16, Headers), End> {
+        loop {
+            match leg.next("dispatch", out, &self.shared.patience)? {
+                Piece::Start { status, headers } if (200..600).contains(&status) => return Ok((status, headers)),
+                // Interim answers (RFC 9110, section 15.2) are the provider's and its participant's own affair.
+                Piece::Start { status, .. } if (100..200).contains(&status) => {}
+                _ => {
+                    leg.cancel();
+                    return Err(End::provider("the participant answered without a head"));
+                }
+            }
+        }
+    }
+
+    /// What follows a try that failed.
+    fn failed(&mut self, out: &mut Out<'_, '_>, mut run: Run<'s>, leg: Option<Leg>, end: End) -> Next<'s> {
+        let timed_out = matches!(end, End::TimedOut { .. });
+        if let Some(leg) = leg.filter(|_| timed_out || matches!(end, End::HungUp)) {
+            leg.cancel();
+        }
+        let Some((stage, error, code)) = end.told() else {
+            run.cancelled();
+            self.remember(&run);
+            return Next::Over(Err(cut_short()));
+        };
+        if out.has_passed() {
+            run.failed("stream", &error);
+            self.remember(&run);
+            return Next::Over(Err(cut_short()));
+        }
+        run.failed(&stage, &error);
+        self.remember(&run);
+        if !timed_out && let Some(other) = self.another(&run.place.picked) {
+            return Next::Other(other);
+        }
+        let status = if timed_out { 504 } else { 502 };
+        Next::Over(out.refuse(Refused::new(code, format!("Failed to proxy request: {error}")).status(status)))
+    }
+
+    /// Whether somebody tells of requests.
+    fn is_told(&self) -> bool {
+        self.shared.log.tells(LogLevel::Error)
+    }
+
+    /// Keeps what is told of a try that is over.
+    fn remember(&mut self, run: &Run<'_>) {
+        self.last = self.is_told().then(|| run.last_try());
+    }
+
+    /// Notes what came of it.
+    pub(crate) fn note(self, exchange: &mut Exchange<'_>, told: Option<ErrorCode>) {
+        told.into_iter().for_each(|code| exchange.note("code", code.as_str()));
+        if self.is_told() {
+            exchange.note("model", self.ask.model.clone());
+            exchange.note("protocol", self.ask.kind.protocol);
+            self.last.into_iter().for_each(|last| last.note(exchange));
+        }
+    }
+
+    /// Another participant that is free now, unless the request named this one or enough have been tried.
+    fn another(&mut self, picked: &Picked) -> Option<Place<'s>> {
+        if picked.named || self.want.tried.len() >= OTHERS {
+            return None;
+        }
+        self.want.tried.push(picked.serial);
+        Place::take(self.shared, &self.ask.code, &self.want).ok()
+    }
+
+    /// The client hung up before anybody was asked.
+    pub(crate) fn left_the_line(&mut self) {
+        self.last = Some(LastTry::none("cancelled"));
+        let failure = Failure {
+            nickname: String::new(),
+            endpoint: String::new(),
+            stage: "cancelled".into(),
+            error: "the client hung up while it waited in line".into(),
+        };
+        if let Some(room) = RoomCode::parse(&self.ask.code) {
+            let kind = EventKind::LlmError(self.dispatch(String::new()), failure);
+            self.shared.tell(&Event { at: self.shared.clock.now().wall, room, kind });
+        }
+    }
+}
+
+/// The way to a participant.
+///
+/// # Errors
+/// When its tunnel has just closed.
+fn carrier(shared: &Shared, picked: &Picked) -> Result<Box<dyn Carrier>, End> {
+    if picked.reach != Reach::Tunnel {
+        return Ok(Box::new(shared.direct.carrier(picked)));
+    }
+    match shared.tunnels.get(picked.serial) {
+        Some(tunnel) => Ok(Box::new(tunnel)),
+        None => Err(End::tunnel("dispatch", "the participant's tunnel has closed")),
+    }
+}

@@ -1,0 +1,31 @@
+//! Requests that wait for a participant: how each is told that its turn has come.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+
+use crate::state::pick::Refusal;
+use crate::state::registry::Picked;
+
+/// A slot at a participant, or why there will be none.
+pub type Turn = Result<Picked, Refusal>;
+
+/// Whoever waits in line, by number.
+#[derive(Default)]
+pub struct Lines {
+    waiting: Mutex<HashMap<u64, Sender<Turn>>>,
+}
+
+impl Lines {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Sender<Turn>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells somebody that its turn has come. Never waits: each channel is used once.
+    pub(crate) fn call(&self, number: u64, turn: Turn) {
+        if let Some(waiting) = self.lock().remove(&number) {
+            let _ = waiting.send(turn);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! How the hub answers on each plane: envelopes, errors, and their statuses. Which answer is right, its callers decide.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::http::{BodyError, Exchange};
+use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
+use crate::proto::openai::BadRequest;
+use crate::state::config::FieldError;
+use crate::state::registry::{Denied, Missing, PickError};
+
+const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
+
+/// The head of every event stream, of the hub's own and of answers.
+pub const STREAM_HEADERS: [(&str, &str); 3] =
+    [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
+
+/// Which shape an error has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plane {
+    /// `/v1/...`: an envelope.
+    Management,
+    /// `/rooms/{code}/v1/...`: text and code.
+    Inference,
+    /// Everything else: bare text, as the older clients have it.
+    Legacy,
+}
+
+impl Plane {
+    /// The plane that a path belongs to.
+    pub fn of(path: &str) -> Self {
+        let mut parts = path.split('/').skip(1);
+        match (parts.next(), parts.nth(1)) {
+            (Some("v1"), _) => Plane::Management,
+            (Some("rooms"), Some("v1")) => Plane::Inference,
+            _ => Plane::Legacy,
+        }
+    }
+}
+
+/// A refusal, before it has the shape of a plane.
+#[derive(Debug)]
+pub struct Refused {
+    status: u16,
+    code: ErrorCode,
+    message: String,
+    hint: Option<String>,
+    details: Option<Value>,
+    retry_after: Option<u32>,
+}
+
+impl Refused {
+    /// A refusal with its code's own status.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Refused { status: code.status(), code, message: message.into(), hint: None, details: None, retry_after: None }
+    }
+
+    /// A request that is wrong.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, message)
+    }
+
+    /// With another status than the code's own.
+    pub fn status(self, status: u16) -> Self {
+        Refused { status, ..self }
+    }
+
+    /// With what to do about it.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Refused { hint: Some(hint.into()), ..self }
+    }
+
+    /// With machine-readable particulars.
+    pub fn details(self, details: Value) -> Self {
+        Refused { details: Some(details), ..self }
+    }
+
+    /// With a header beside, such as how long to wait.
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Refused { retry_after: Some(seconds), ..self }
+    }
+
+    /// The sentence and the code.
+    pub fn told(self) -> (String, ErrorCode) {
+        (self.message, self.code)
+    }
+
+    /// Sends it in the shape of a plane.
+    pub fn send(self, exchange: &mut Exchange<'_>, plane: Plane) -> io::Result<()> {
+        let status = self.status;
+        exchange.note("code", self.code.as_str());
+        if status == 401 {
+            exchange.add_header("WWW-Authenticate", "Bearer");
+        }
+        if let Some(seconds) = self.retry_after {
+            exchange.add_header("Retry-After", &seconds.to_string());
+        }
+        match plane {
+            Plane::Management => {
+                let error =
+                    ErrorBody { code: self.code, message: self.message, hint: self.hint, details: self.details };
+                let meta = meta(exchange);
+                send_json(exchange, status, &ErrorEnvelope { error, meta })
+            }
+            Plane::Inference => {
+                let id = exchange.id().to_owned();
+                exchange.add_header("X-Gambi-Request-Id", &id);
+                send_json(exchange, status, &BareError { error: &self.message, code: Some(self.code) })
+            }
+            Plane::Legacy => send_json(exchange, status, &BareError { error: &self.message, code: None }),
+        }
+    }
+}
+
+/// An error as both generations of OpenAI-side clients expect it: bare text.
+#[derive(Serialize)]
+struct BareError<'a> {
+    error: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<ErrorCode>,
+}
+
+impl From<Missing> for Refused {
+    fn from(missing: Missing) -> Self {
+        match missing {
+            Missing::Room => Refused::new(ErrorCode::RoomNotFound, "Room not found")
+                .hint("Check the room code with `gambi room list`. Rooms are gone when their hub restarts."),
+            Missing::Participant => Refused::new(ErrorCode::ParticipantNotFound, "Participant not found")
+                .hint("Register the participant again: it may have been removed, or the hub restarted."),
+        }
+    }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Missing(missing) => missing.into(),
+            Denied::NotTheirs => not_theirs(),
+        }
+    }
+}
+
+/// The refusal of a request that may not speak for a participant.
+pub fn not_theirs() -> Refused {
+    Refused::invalid("This id is another participant's: its participantToken is missing or wrong")
+        .status(401)
+        .hint("Show the token that registering returned, in X-Gambi-Participant-Token, or choose another id.")
+}
+
+impl From<FieldError> for Refused {
+    fn from(error: FieldError) -> Self {
+        Refused::invalid(error.to_string()).details(error.details())
+    }
+}
+
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        let refused = Refused::invalid(error.to_string()).status(error.status());
+        if error.status() == 503 { refused.retry_after(1) } else { refused }
+    }
+}
+
+impl From<BadRequest> for Refused {
+    fn from(error: BadRequest) -> Self {
+        Refused::invalid(error.message)
+    }
+}
+
+impl From<PickError> for Refused {
+    fn from(error: PickError) -> Self {
+        match error {
+            PickError::Missing(missing) => missing.into(),
+            PickError::Refused(refusal) => {
+                let (status, message, code): (u16, &str, ErrorCode) = refusal.answer();
+                Refused::new(code, message).status(status)
+            }
+            PickError::LineFull => {
+                let message = "Too many requests wait for a participant of this room already.";
+                Refused::new(ErrorCode::ParticipantBusy, message).status(503).retry_after(1)
+            }
+        }
+    }
+}
+
+fn meta(exchange: &Exchange<'_>) -> Meta {
+    Meta { request_id: exchange.id().to_owned() }
+}
+
+/// Sends a success of the v1 plane.
+pub fn send_data<T: Serialize>(exchange: &mut Exchange<'_>, status: u16, data: T) -> io::Result<()> {
+    let meta = meta(exchange);
+    send_json(exchange, status, &Envelope { data, meta })
+}
+
+/// Sends JSON as it is.
+pub fn send_json<T: Serialize>(exchange: &mut Exchange<'_>, status: u16, value: &T) -> io::Result<()> {
+    let body = serde_json::to_vec(value).map_err(io::Error::other)?;
+    exchange.respond(status, &[JSON], &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn planes_are_told_by_their_paths() {
+        assert_eq!(Plane::of("/v1/rooms"), Plane::Management);
+        assert_eq!(Plane::of("/rooms/ABC234/v1/models"), Plane::Inference);
+        assert_eq!(Plane::of("/rooms/ABC234/events"), Plane::Legacy);
+        assert_eq!(Plane::of("/rooms"), Plane::Legacy);
+        assert_eq!(Plane::of("/"), Plane::Legacy);
+    }
+}

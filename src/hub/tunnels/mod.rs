@@ -1,0 +1,4 @@
+//! Participants' tunnels: how one is opened, and which are open.
+
+pub mod attach;
+pub mod registry;
