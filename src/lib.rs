@@ -117,12 +117,11 @@ pub mod discovery;
 pub mod error;
 mod http;
 pub mod hub;
-mod names;
+mod net;
 pub mod participant;
 pub mod proto;
 pub mod provider;
 pub mod state;
-mod trust;
 mod tunnel;
 
 pub use error::Error;

@@ -8,7 +8,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
 use crate::error::{Error, HubError};
-use crate::names::Names;
+use crate::net::resolve::Names;
 use crate::proto::management::{ErrorBody, Meta};
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duratio
         .timeout_global(whole)
         .timeout_per_read(silence)
         .proxy(None)
-        .tls_config(crate::trust::for_http())
+        .tls_config(crate::net::tls_roots::for_http())
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)

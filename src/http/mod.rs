@@ -5,8 +5,6 @@
 //! are ours, so that no client can take the hub down or make it grow.
 
 mod budget;
-mod call;
-mod chunked;
 mod connection;
 mod exchange;
 mod guests;
@@ -20,7 +18,6 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-pub use call::{Answer, Call};
 pub use exchange::{BodyError, Exchange, StreamBody, Upgrade};
 pub use guests::{Guests, network_of};
 pub use listener::{Listener, Running};

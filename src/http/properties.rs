@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::Limits;
-use super::chunked::Decoder;
 use super::head::{self, Framing, Head, HeadError};
+use crate::net::chunked::Decoder;
 
 fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(usize, Head)>, HeadError> {
     let Some(end) = head::find_end(bytes, limits)? else { return Ok(None) };

@@ -26,9 +26,9 @@ use crate::hub::tunnels::registry::Tunnels;
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::Now;
 use crate::state::event::Event;
-use crate::state::figures::Ended;
-use crate::state::pick::Refusal;
 use crate::state::registry::{Deleted, Picked, Registry, RoomLives};
+use crate::state::selector::Refusal;
+use crate::state::stats::Ended;
 use crate::tunnel::LostReason;
 
 /// A hub's inside.

@@ -11,8 +11,8 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use crate::client::http::base_url;
 use crate::error::Error;
-use crate::http::{Answer, Call};
-use crate::names;
+use crate::net::client::{Answer, Call};
+use crate::net::resolve;
 use crate::proto::web::{is_hop_by_hop, route_url};
 use crate::tunnel::secured;
 
@@ -195,7 +195,7 @@ impl Server {
     fn dial(&self, deadline: Option<Instant>) -> io::Result<TcpStream> {
         let latest = Instant::now() + CONNECT;
         let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
-        let stream = names::connect(&self.host, self.port, deadline)?;
+        let stream = resolve::connect(&self.host, self.port, deadline)?;
         if self.secure { secured(stream, &self.host, deadline) } else { Ok(stream) }
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::provider::Provider;
-use crate::http::{Answer, Call};
+use crate::net::client::{Answer, Call};
 use crate::proto::tunnel::{self, FromHub, Incoming as Request, decode_from_hub};
 use crate::proto::web::is_hop_by_hop;
 use crate::tunnel::{Incoming, Reader, TunnelError, Writer};

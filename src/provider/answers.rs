@@ -6,9 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::Answer;
 use crate::proto::openai::same_model;
 use crate::proto::sse;
+
+/// An answer: whole, or the events of a stream.
+pub enum Answer {
+    Whole(Value),
+    Stream(Vec<String>),
+}
 
 /// How every answer begins, so that nobody takes it for a model's.
 const PREFIX: &str = "This is gambi's echo provider; no model is behind it. You said:";

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use answers::{Ask, Refusal};
+use answers::{Answer, Ask, Refusal};
 
 use crate::error::Error;
 use crate::http::{BodyError, Exchange, Handler, Limits, Listener, Method, Running};
@@ -96,12 +96,6 @@ impl Handler for Echo {
             _ => refuse(exchange, &Refusal::new(404, "there is nothing at this path", "not_found")),
         }
     }
-}
-
-/// An answer: whole, or the events of a stream.
-pub(super) enum Answer {
-    Whole(Value),
-    Stream(Vec<String>),
 }
 
 impl Echo {

@@ -2,17 +2,19 @@
 //!
 //! Time and randomness are arguments. Nothing in here does I/O, starts a thread or takes a lock.
 
+pub mod balancer;
 pub mod config;
 pub mod event;
-pub mod figures;
 pub mod health;
 pub mod id;
-pub mod pick;
+
 pub mod policy;
 #[cfg(test)]
 mod properties;
 pub mod registry;
 pub mod room;
+pub mod selector;
+pub mod stats;
 
 /// A moment, on both of the hub's clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

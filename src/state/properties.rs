@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::config::{merge, parse_config, shown};
 use super::id::{ParticipantId, RoomCode};
-use super::pick::Selector;
+use super::selector::Selector;
 
 /// Settings, good and bad.
 fn settings() -> impl Strategy<Value = Value> {

@@ -8,7 +8,7 @@ use super::Now;
 use super::config::shown;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
-use super::pick::Want;
+use super::selector::Want;
 use crate::proto::management::{
     Capabilities, Connection, ConnectionKind, Participant, RoomSummary, RuntimeConfig, Specs, Status,
 };

@@ -207,7 +207,7 @@ fn dial(uri: &Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
     let host = uri.host().ok_or_else(|| ConnectError::Url("it names no host".into()))?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = crate::names::connect(host, port, deadline);
+    let stream = crate::net::resolve::connect(host, port, deadline);
     let ready = stream.and_then(|stream| if secure { secured(stream, host, deadline) } else { Ok(stream) });
     ready.map_err(ConnectError::Io)
 }

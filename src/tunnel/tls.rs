@@ -27,7 +27,7 @@ struct Session {
 /// Makes a plain socket out of a connection to a server that speaks TLS. Its deadlines for the handshake are the
 /// stream's own.
 pub fn wrap(mut network: TcpStream, host: &str) -> io::Result<TcpStream> {
-    let config = crate::trust::for_tunnels().map_err(io::Error::other)?;
+    let config = crate::net::tls_roots::for_tunnels().map_err(io::Error::other)?;
     let name = host.to_owned().try_into().map_err(io::Error::other)?;
     let mut tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
     while tls.is_handshaking() {

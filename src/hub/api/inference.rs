@@ -12,9 +12,9 @@ use crate::hub::relay::operation::{Ask, kind_of};
 use crate::hub::respond::{Refused, send_json};
 use crate::proto::management::ErrorCode;
 use crate::proto::openai::Members;
-use crate::state::pick::{Refusal, Selector};
 use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
+use crate::state::selector::{Refusal, Selector};
 
 /// What Anthropic's clients say beside the body.
 const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];

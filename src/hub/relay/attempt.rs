@@ -12,8 +12,8 @@ use crate::proto::management::Metrics;
 use crate::proto::response_id::IdWatch;
 use crate::proto::usage::{Usage, UsageWatch};
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
-use crate::state::figures::{Ended, Ending};
 use crate::state::registry::Outcome;
+use crate::state::stats::{Ended, Ending};
 
 /// A request under way at one participant.
 pub struct Run<'s> {

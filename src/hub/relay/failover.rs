@@ -18,9 +18,9 @@ use crate::proto::openai::BadRequest;
 use crate::proto::translate::to_chat;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
-use crate::state::pick::Want;
 use crate::state::registry::{Outcome, Picked};
 use crate::state::room::Reach;
+use crate::state::selector::Want;
 use crate::tunnel::Piece;
 
 /// Participants that are tried after the first.

@@ -3,7 +3,7 @@
 use crate::hub::relay::client_response::Headers;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
-use crate::state::pick::Need;
+use crate::state::selector::Need;
 
 /// What a route is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

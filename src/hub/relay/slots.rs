@@ -9,8 +9,8 @@ use crate::hub::random::random;
 use crate::hub::relay::client_response::Out;
 use crate::hub::relay::upstream::LOOK_EVERY;
 use crate::hub::relay::wait_queue::Turn;
-use crate::state::pick::{Refusal, Want};
 use crate::state::registry::{PickError, Picked};
+use crate::state::selector::{Refusal, Want};
 
 /// A participant's place, held for one request and given back once: when the answer is over, or on drop.
 pub struct Place<'s> {

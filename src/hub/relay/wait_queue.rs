@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
 
-use crate::state::pick::Refusal;
 use crate::state::registry::Picked;
+use crate::state::selector::Refusal;
 
 /// A slot at a participant, or why there will be none.
 pub type Turn = Result<Picked, Refusal>;

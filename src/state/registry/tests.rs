@@ -1,8 +1,12 @@
 //! The registry's rules, told as stories on a clock of their own.
 
 use super::*;
-use crate::proto::management::{Capabilities, Specs, Support};
-use crate::state::pick::{Need, Refusal, Want};
+use crate::proto::management::{Capabilities, RuntimeConfig, Specs, Status, Support};
+use crate::state::Now;
+use crate::state::event::Event;
+use crate::state::id::{ParticipantId, RoomCode, Secret};
+use crate::state::room::{Password, Profile, Reach};
+use crate::state::selector::{Need, Refusal, Want};
 
 fn at(seconds: u64) -> Now {
     Now { wall: 1_000_000 + seconds * 1000, mono: seconds * 1000 }

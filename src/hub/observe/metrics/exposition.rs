@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use crate::state::figures::Histogram;
+use crate::state::stats::Histogram;
 
 /// Names and values that tell samples of one metric apart. Values may be anybody's text.
 pub type Labels<'l> = &'l [(&'l str, &'l str)];

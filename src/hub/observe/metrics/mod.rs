@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::state::figures::{Ended, Histogram, Recent, Totals};
+use crate::state::stats::{Ended, Histogram, Recent, Totals};
 
 /// Participants with figures of their own.
 const KEPT: usize = 1024;
@@ -184,7 +184,7 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::proto::usage::Usage;
-    use crate::state::figures::Ending;
+    use crate::state::stats::Ending;
 
     fn ended() -> Ended {
         let time = Duration::from_millis(5);

@@ -6,9 +6,9 @@ use super::Counted;
 use crate::hub::context::Shared;
 use crate::proto::metrics::{ModelMetrics, ParticipantMetrics, RoomMetrics, Windows};
 use crate::state::Now;
-use crate::state::figures::{Recent, Sum};
 use crate::state::registry::Missing;
 use crate::state::room::Room;
+use crate::state::stats::{Recent, Sum};
 
 /// A room's figures; of an unknown room, that it is missing.
 ///

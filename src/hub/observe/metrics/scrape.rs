@@ -12,8 +12,8 @@ use crate::hub::context::Shared;
 use crate::hub::observe::metrics::exposition::Exposition;
 use crate::hub::observe::metrics::process::Process;
 use crate::proto::management::Status;
-use crate::state::figures::Totals;
 use crate::state::registry::Registry;
+use crate::state::stats::Totals;
 
 /// The text of one scrape.
 pub fn render(shared: &Shared) -> String {
@@ -203,7 +203,7 @@ fn process(out: &mut Exposition) {
 mod tests {
     use super::*;
     use crate::proto::usage::Usage;
-    use crate::state::figures::{Ended, Ending};
+    use crate::state::stats::{Ended, Ending};
     use std::time::Duration;
 
     #[test]

@@ -12,7 +12,7 @@ const MOST: u32 = (1 << COUNT_BITS) - 1;
 
 /// Counts of times, by bucket. Only buckets that hold something take memory, four bytes each.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Spread(Vec<u32>);
+pub struct LogHistogram(Vec<u32>);
 
 fn bucket_of(time: Duration) -> u32 {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -27,14 +27,14 @@ fn middle_of(bucket: u32) -> f64 {
     (f64::from(eighth) + 0.5) * width as f64 / 1000.0
 }
 
-impl Spread {
+impl LogHistogram {
     /// Counts a time.
     pub fn add(&mut self, time: Duration) {
         self.count(bucket_of(time), 1);
     }
 
     /// Counts all that another has counted.
-    pub fn merge(&mut self, other: &Spread) {
+    pub fn merge(&mut self, other: &LogHistogram) {
         other.0.iter().for_each(|entry| self.count(entry >> COUNT_BITS, entry & MOST));
     }
 
@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn quantiles_are_within_seven_percent() {
         for scale in [0.02, 1.0, 37.0, 9000.0] {
-            let mut spread = Spread::default();
+            let mut spread = LogHistogram::default();
             (1..=1000).for_each(|n| spread.add(millis(f64::from(n) * scale)));
             for share in [0.05, 0.5, 0.95, 1.0] {
                 let (told, exact) = (spread.quantile(share).unwrap(), 1000.0 * share * scale);
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn it_counts_what_was_counted_elsewhere() {
-        let (mut all, mut one, mut two) = (Spread::default(), Spread::default(), Spread::default());
+        let (mut all, mut one, mut two) = (LogHistogram::default(), LogHistogram::default(), LogHistogram::default());
         for n in 1..200 {
             all.add(millis(f64::from(n)));
             if n % 3 == 0 { &mut one } else { &mut two }.add(millis(f64::from(n)));
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_shortest_and_the_longest_are_counted_too() {
-        let mut spread = Spread::default();
+        let mut spread = LogHistogram::default();
         assert_eq!(spread.quantile(0.5), None);
         spread.add(Duration::ZERO);
         assert!(spread.quantile(0.5).unwrap() < 0.011);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_full_bucket_stays_full() {
-        let mut spread = Spread(vec![3 << COUNT_BITS | (MOST - 1)]);
+        let mut spread = LogHistogram(vec![3 << COUNT_BITS | (MOST - 1)]);
         spread.count(3, 5);
         spread.count(2, MOST);
         assert_eq!(spread.0, [2 << COUNT_BITS | MOST, 3 << COUNT_BITS | MOST]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Ended, Ending};
+use super::ended::{Ended, Ending};
 
 /// What requests ask for, as events call it. What has no name here is counted as the last.
 const PROTOCOLS: [&str; 7] =

@@ -1,13 +1,4 @@
-//! What is counted of participants' requests: for the last minutes, and since they came.
-//!
-//! Time is an argument. Whose figures are kept, and who is shown them, is the hub's business.
-
-mod recent;
-mod spread;
-mod totals;
-
-pub use recent::{Recent, Sum};
-pub use totals::{Histogram, Totals};
+//! A finished request, as the statistics count it.
 
 use std::time::Duration;
 

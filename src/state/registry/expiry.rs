@@ -4,8 +4,8 @@ use super::super::Now;
 use super::super::event::{Event, EventKind};
 use super::super::id::RoomCode;
 use super::super::room::Room;
-use super::Registry;
-use super::space::ROOM_MAY_GO;
+use super::quota::ROOM_MAY_GO;
+use super::rooms::Registry;
 
 /// How long rooms stay that nobody needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -3,21 +3,13 @@
 use super::super::id::Secret;
 use super::super::room::Member;
 use super::super::{Now, Random};
-use super::{Missing, NotRegistered, Registry};
+use super::registration::{Missing, NotRegistered, Proof};
+use super::rooms::Registry;
 
 /// How long a participant must have been gone until its id is free for others, milliseconds.
 const ABANDONED: u64 = 300_000;
 /// The shortest and the longest token that a participant may choose for itself.
 const LENGTHS: std::ops::RangeInclusive<usize> = 32..=128;
-
-/// What a request shows, and whether it must.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Proof<'p> {
-    /// The token, as it was shown.
-    pub token: Option<&'p str>,
-    /// Whether nobody may speak for a participant without its token.
-    pub demanded: bool,
-}
 
 /// Why a request may not speak for a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

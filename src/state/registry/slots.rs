@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::super::balancer;
 use super::super::config::merge;
 use super::super::id::{ParticipantId, RoomCode};
-use super::super::pick::{self, Refusal, Want};
 use super::super::room::{Member, Profile, Reach, Room, Waiting};
+use super::super::selector::{Refusal, Want};
 use super::super::{Now, Random};
-use super::{Missing, Registry};
+use super::registration::Missing;
+use super::rooms::Registry;
 use crate::proto::management::RuntimeConfig;
 
 /// A participant that has been given a request. The place must be given back with [`Registry::release`].
@@ -140,7 +142,7 @@ impl Registry {
 
 impl Room {
     fn take_place(&mut self, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, Refusal> {
-        let (member, named) = pick::pick(self, want, now.mono, random)?;
+        let (member, named) = balancer::pick(self, want, now.mono, random)?;
         let picked = self.picked(member, named);
         if let Some(member) = self.members.get_mut(&picked.id) {
             member.in_flight += 1;

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::spread::Spread;
-use super::{Ended, Ending};
+use super::ended::{Ended, Ending};
+use super::log_histogram::LogHistogram;
 use crate::proto::metrics::{Figures, Quantiles, Windows};
 
 /// How long a slice is, milliseconds. A window may hold that much more than it is called.
@@ -32,8 +32,8 @@ struct Slice {
     output: u64,
     /// What the answers took whose output tokens were told, microseconds.
     telling: u64,
-    ttft: Spread,
-    duration: Spread,
+    ttft: LogHistogram,
+    duration: LogHistogram,
 }
 
 impl Slice {
@@ -87,7 +87,7 @@ fn rounded(value: f64, to: f64) -> f64 {
     (value * to).round() / to
 }
 
-fn quantiles(spread: &Spread) -> Option<Quantiles> {
+fn quantiles(spread: &LogHistogram) -> Option<Quantiles> {
     let at = |share| spread.quantile(share).map(|value| rounded(value, 1e2));
     Some(Quantiles { p50: at(0.5)?, p95: at(0.95)? })
 }

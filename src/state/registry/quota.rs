@@ -4,7 +4,8 @@
 use super::super::Now;
 use super::super::event::{Event, EventKind};
 use super::super::room::{Member, Profile};
-use super::{NewRoom, Registry};
+use super::registration::NewRoom;
+use super::rooms::Registry;
 use crate::proto::management::RuntimeConfig;
 
 /// What a room or a participant takes beside its texts, bytes: about what the hub's structures do.

@@ -1,0 +1,6 @@
+//! Sockets, without a meaning: addresses of names, TLS roots, chunked framing, and HTTP calls that can be cancelled.
+
+pub mod chunked;
+pub mod client;
+pub mod resolve;
+pub mod tls_roots;

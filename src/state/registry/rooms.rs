@@ -1,0 +1,292 @@
+//! The registry itself: rooms and their members, and what changes them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::super::event::{Event, EventKind};
+use super::super::health::Health;
+use super::super::id::{self, ParticipantId, RoomCode, Secret};
+use super::super::room::{Member, Profile, Reach, Room, Ticket, Tunnel};
+use super::super::{Now, Random};
+use super::registration::{Missing, NewRoom, NotRegistered, Opened, Registering, Removed, Upserted};
+use crate::proto::management::{Heartbeat, Participant, RoomSummary, Status, TIMEOUT_SECS, TOKEN_SECS};
+
+/// The rooms of a hub.
+#[derive(Debug)]
+pub struct Registry {
+    pub(super) rooms: HashMap<RoomCode, Room>,
+    pub(super) members_so_far: u64,
+    pub(super) tunnels_so_far: u64,
+    pub(super) waiting_so_far: u64,
+    /// Requests that wait now, in all rooms.
+    pub(super) waiting: usize,
+    /// Bytes that rooms and participants may need.
+    pub(super) space: usize,
+    /// Bytes that they need.
+    pub(super) used: usize,
+}
+
+impl Default for Registry {
+    /// One without a bound.
+    fn default() -> Self {
+        Registry {
+            rooms: HashMap::new(),
+            members_so_far: 0,
+            tunnels_so_far: 0,
+            waiting_so_far: 0,
+            waiting: 0,
+            space: usize::MAX,
+            used: 0,
+        }
+    }
+}
+
+impl Registry {
+    /// Makes a room, under its own code or one that no live room has.
+    pub fn create_room(&mut self, new: NewRoom, now: Now, random: Random<'_>) -> (RoomSummary, Vec<Event>) {
+        let code = new.code.clone().unwrap_or_else(|| {
+            loop {
+                let code = RoomCode::draw(random);
+                if !self.rooms.contains_key(&code) {
+                    break code;
+                }
+            }
+        });
+        self.used += new.weight();
+        let room = Room {
+            id: id::room_id(random),
+            weight: new.weight(),
+            code: code.clone(),
+            name: new.name,
+            host_id: id::uuid(random),
+            created_at: now.wall,
+            password: new.password,
+            private: new.private,
+            defaults: new.defaults,
+            members: HashMap::new(),
+            line: Vec::new(),
+            used: now.mono,
+            inhabited: now.mono,
+            declared: new.code.is_some(),
+        };
+        let summary = room.summary();
+        self.rooms.insert(code.clone(), room);
+        (summary.clone(), vec![Event { at: now.wall, room: code, kind: EventKind::RoomCreated(summary) }])
+    }
+
+    /// All rooms, oldest first.
+    pub fn rooms(&self) -> Vec<RoomSummary> {
+        let mut rooms: Vec<_> = self.rooms.values().map(Room::summary).collect();
+        rooms.sort_by(|a, b| (a.created_at, &a.code).cmp(&(b.created_at, &b.code)));
+        rooms
+    }
+
+    /// All rooms, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.values()
+    }
+
+    /// A room, by its code in any case.
+    ///
+    /// # Errors
+    /// [`Missing::Room`].
+    pub fn room(&self, code: &str) -> Result<&Room, Missing> {
+        RoomCode::parse(code).and_then(|code| self.rooms.get(&code)).ok_or(Missing::Room)
+    }
+
+    pub(super) fn room_mut(&mut self, code: &str) -> Result<&mut Room, Missing> {
+        RoomCode::parse(code).and_then(|code| self.rooms.get_mut(&code)).ok_or(Missing::Room)
+    }
+
+    pub(super) fn member_mut(&mut self, code: &str, id: &str) -> Result<(&RoomCode, &mut Member), Missing> {
+        let room = self.room_mut(code)?;
+        let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
+        let member = room.members.get_mut(&id).ok_or(Missing::Participant)?;
+        Ok((&room.code, member))
+    }
+
+    /// Registers a participant, or renews its registration: its tunnel, its requests and its status stay as they are.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub fn upsert(
+        &mut self,
+        code: &str,
+        new: Registering<'_>,
+        now: Now,
+        random: Random<'_>,
+    ) -> Result<(Upserted, Vec<Event>), NotRegistered> {
+        let Registering { id, profile, reach, proof } = new;
+        let serial = self.members_so_far + 1;
+        let old = self.room(code).map_err(NotRegistered::Missing)?.members.get(&id).map(|known| known.profile.weight());
+        let used = self.used - old.unwrap_or(0) + profile.weight();
+        let full = used > self.space;
+        let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
+        let same = |a: Reach, b: Reach| (a == Reach::Tunnel) == (b == Reach::Tunnel);
+        if room.members.get(&id).is_some_and(|known| !same(known.reach, reach) && known.is_up()) {
+            return Err(NotRegistered::Taken);
+        }
+        let known = room.members.get(&id);
+        let created = known.is_none();
+        let (own_token, told) = proof.token_for(known, now, random)?;
+        if full {
+            return Err(NotRegistered::Full);
+        }
+        let token = Secret::draw(random);
+        let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
+        let profile = Arc::new(profile);
+        let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), now);
+        let member = room.members.entry(id.clone()).or_insert_with(member);
+        member.token = own_token.clone();
+        member.profile = profile;
+        member.reach = reach;
+        member.no_responses = false;
+        member.ticket = Some(ticket).filter(|_| reach == Reach::Tunnel);
+        member.touch(now);
+        let participant = member.shown();
+        let upserted = Upserted {
+            created,
+            participant: participant.clone(),
+            room_id: room.id.clone(),
+            code: room.code.clone(),
+            token,
+            participant_token: told.then_some(own_token),
+        };
+        let kind = if created {
+            EventKind::ParticipantJoined(participant)
+        } else {
+            EventKind::ParticipantUpdated(participant)
+        };
+        let event = Event { at: now.wall, room: room.code.clone(), kind };
+        (room.used, room.inhabited) = (now.mono, now.mono);
+        self.members_so_far += u64::from(created);
+        self.used = used;
+        Ok((upserted, vec![event]))
+    }
+
+    /// Removes a participant.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn remove(&mut self, code: &str, id: &str, now: Now) -> Result<(Removed, Vec<Event>), Missing> {
+        let room = self.room_mut(code)?;
+        let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
+        let member = room.members.remove(&id).ok_or(Missing::Participant)?;
+        let kind = EventKind::ParticipantLeft(id.to_string());
+        let event = Event { at: now.wall, room: room.code.clone(), kind };
+        self.used -= member.profile.weight();
+        Ok((Removed { serial: member.serial }, vec![event]))
+    }
+
+    /// Takes a heartbeat.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn heartbeat(&mut self, code: &str, id: &str, now: Now) -> Result<(Heartbeat, Vec<Event>), Missing> {
+        self.room_mut(code)?.used = now.mono;
+        let (code, member) = self.member_mut(code, id)?;
+        let before = member.status();
+        member.touch(now);
+        let status = member.status();
+        let back = before == Status::Offline && status != Status::Offline;
+        let events = back.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
+        Ok((Heartbeat { success: true, status, last_seen: now.wall }, events))
+    }
+
+    /// Spends a tunnel token: true once for a live token, never again.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn spend_token(&mut self, code: &str, id: &str, token: &str, now: Now) -> Result<bool, Missing> {
+        let (_, member) = self.member_mut(code, id)?;
+        let good = member.ticket.as_ref().is_some_and(|t| t.token.matches(token) && now.mono < t.dies_at);
+        if good {
+            member.ticket = None;
+        }
+        Ok(good)
+    }
+
+    /// Notes that a participant's tunnel is open. One that was open before is superseded.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn open_tunnel(&mut self, code: &str, id: &str, now: Now) -> Result<(Opened, Vec<Event>), Missing> {
+        let tunnel = self.tunnels_so_far + 1;
+        let (code, member) = self.member_mut(code, id)?;
+        member.tunnel = Tunnel { open: Some(tunnel), seen: Arc::new(AtomicU64::new(now.wall)) };
+        member.touch(now);
+        let opened = Opened { serial: member.serial, tunnel, seen: member.tunnel.seen.clone() };
+        let events = vec![member.event(code, now, EventKind::ParticipantUpdated)];
+        self.tunnels_so_far = tunnel;
+        Ok((opened, events))
+    }
+
+    /// Notes that a tunnel is closed. Of a superseded tunnel, or one whose participant is gone, it notes nothing.
+    pub fn close_tunnel(&mut self, code: &str, id: &str, tunnel: u64, now: Now) -> Vec<Event> {
+        let Ok((code, member)) = self.member_mut(code, id) else {
+            return Vec::new();
+        };
+        if member.tunnel.open != Some(tunnel) {
+            return Vec::new();
+        }
+        let was_up = member.is_up();
+        member.tunnel.open = None;
+        member.updated_at = now.wall;
+        let gone = was_up.then(|| member.offline_event(code, now));
+        gone.into_iter().collect()
+    }
+
+    /// Marks participants that have been silent for too long, and drops dead tokens. One event for each change.
+    pub fn expire(&mut self, now: Now) -> Vec<Event> {
+        let mut events = Vec::new();
+        for room in self.rooms.values_mut() {
+            for member in room.members.values_mut() {
+                member.ticket.take_if(|ticket| ticket.dies_at <= now.mono);
+                let stale = now.mono.saturating_sub(member.last_seen.mono) > TIMEOUT_SECS * 1000;
+                if stale && !member.silent {
+                    let was_up = member.is_up();
+                    member.silent = true;
+                    member.updated_at = now.wall;
+                    events.extend(was_up.then(|| member.offline_event(&room.code, now)));
+                }
+            }
+        }
+        events
+    }
+}
+
+impl Member {
+    fn new(id: ParticipantId, serial: u64, profile: Arc<Profile>, token: Secret, now: Now) -> Self {
+        Member {
+            id,
+            serial,
+            profile,
+            reach: Reach::Tunnel,
+            tunnel: Tunnel::default(),
+            silent: false,
+            in_flight: 0,
+            health: Health::default(),
+            no_responses: false,
+            joined_at: now.wall,
+            last_seen: now,
+            updated_at: now.wall,
+            ticket: None,
+            token,
+        }
+    }
+
+    fn touch(&mut self, now: Now) {
+        self.last_seen = now;
+        self.updated_at = now.wall;
+        self.silent = false;
+    }
+
+    fn event(&self, code: &RoomCode, now: Now, kind: impl FnOnce(Participant) -> EventKind) -> Event {
+        Event { at: now.wall, room: code.clone(), kind: kind(self.shown()) }
+    }
+
+    fn offline_event(&self, code: &RoomCode, now: Now) -> Event {
+        Event { at: now.wall, room: code.clone(), kind: EventKind::ParticipantOffline(self.id.to_string()) }
+    }
+}

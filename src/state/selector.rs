@@ -1,0 +1,81 @@
+//! What a request's `model` selects, and why a selection fails (WIRE.md, "Which participant").
+
+use crate::proto::management::ErrorCode;
+
+/// What a request's `model` means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector<'a> {
+    /// `*` or `any`.
+    Any,
+    /// `model:NAME`.
+    Model(&'a str),
+    /// Anything else: first an id, then the name of a model.
+    Name(&'a str),
+}
+
+impl<'a> Selector<'a> {
+    /// Reads a selector; every text is one.
+    pub fn parse(model: &'a str) -> Self {
+        match model {
+            "*" | "any" => Selector::Any,
+            _ => match model.strip_prefix("model:") {
+                Some(name) => Selector::Model(name),
+                None => Selector::Name(model),
+            },
+        }
+    }
+}
+
+/// What a participant's provider must be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Chat completions.
+    Chat,
+    /// Responses: of its own, or put together from chat completions.
+    Responses,
+    /// Something that participants do not tell of.
+    Other,
+}
+
+/// Whom a request is for.
+#[derive(Debug, Clone)]
+pub struct Want {
+    /// The request's `model`.
+    pub model: String,
+    /// What is asked.
+    pub need: Need,
+    /// Serials of those who have been tried already.
+    pub tried: Vec<u64>,
+}
+
+/// Why nobody gets a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Nobody matches, or nobody that matches is up.
+    NoneAvailable,
+    /// Whoever matches is working on as many requests as it takes.
+    Busy,
+    /// The named participant has no tunnel.
+    NoTunnel,
+    /// The named participant is silent.
+    Offline,
+    /// Whoever matches can't do what is asked.
+    Unsupported,
+}
+
+impl Refusal {
+    /// The status, the text and the code of the answer (WIRE.md, "Inference plane").
+    pub fn answer(self) -> (u16, &'static str, ErrorCode) {
+        match self {
+            Refusal::NoneAvailable => {
+                (404, "No available participant for the requested model", ErrorCode::ModelNotFound)
+            }
+            Refusal::Busy => (409, "Participant is already handling another request.", ErrorCode::ParticipantBusy),
+            Refusal::NoTunnel => {
+                (503, "Participant tunnel is not connected.", ErrorCode::ParticipantTunnelNotConnected)
+            }
+            Refusal::Offline => (503, "Participant is offline", ErrorCode::EndpointNotReachable),
+            Refusal::Unsupported => (501, "Participant does not support this request.", ErrorCode::InvalidRequest),
+        }
+    }
+}
