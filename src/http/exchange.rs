@@ -93,7 +93,7 @@ impl<'c> Exchange<'c> {
         let body = match head.framing {
             Framing::Length(0) => Body::Done,
             Framing::Length(length) => Body::Length(length),
-            Framing::Chunked => Body::Chunked(Decoder::new()),
+            Framing::Chunked => Body::Chunked(Decoder::strict()),
         };
         let continue_owed = head.expects_continue && !matches!(body, Body::Done);
         connection.usable &= head.keep_alive;
@@ -126,6 +126,17 @@ impl<'c> Exchange<'c> {
     /// The first header of a name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a header, in the order of their lines.
+    pub fn header_lines(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        lines.map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// Whether the request speaks HTTP/1.1, else 1.0.
+    pub fn is_http11(&self) -> bool {
+        self.head.http11
     }
 
     /// Who is at the other end of the socket.
@@ -302,8 +313,7 @@ impl<'c> Exchange<'c> {
         let mut out = std::mem::take(&mut self.connection.out);
         out.clear();
         self.head_lines(&mut out, status, headers);
-        // An answer of these kinds has no body (RFC 9110, section 8.6), and so no length of one.
-        let bodyless = status < 200 || matches!(status, 204 | 304);
+        let (bodyless, body) = (has_no_content(status), if status == 205 { b"" } else { body });
         if !bodyless {
             // Writing to memory does not fail.
             let _ = write!(out, "Content-Length: {}\r\n", body.len());
@@ -348,10 +358,14 @@ impl<'c> Exchange<'c> {
     /// When the client can't be written to.
     pub fn stream(&mut self, status: u16, headers: &[(&str, &str)]) -> io::Result<StreamBody<'_>> {
         self.status = Some(status);
-        let chunked = self.head.http11;
-        self.connection.usable &= chunked;
+        let bodyless = has_no_content(status) || status == 205;
+        let chunked = self.head.http11 && !bodyless;
+        self.connection.usable &= self.head.http11;
         let mut out = Vec::with_capacity(512);
         self.head_lines(&mut out, status, headers);
+        if status == 205 {
+            out.extend_from_slice(b"Content-Length: 0\r\n");
+        }
         if chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
@@ -360,7 +374,7 @@ impl<'c> Exchange<'c> {
         }
         out.extend_from_slice(b"\r\n");
         self.connection.write_all(&mut [IoSlice::new(&out)])?;
-        let bodyless = self.is_head();
+        let bodyless = bodyless || self.is_head();
         Ok(StreamBody { connection: self.connection, chunked, bodyless, finished: false })
     }
 
@@ -376,6 +390,12 @@ impl<'c> Exchange<'c> {
         let read_ahead = std::mem::take(&mut self.connection.ahead);
         Upgrade { stream: self.connection.stream.clone(), read_ahead, head }
     }
+}
+
+/// Whether an answer of this status has neither content nor a length of it (RFC 9110, sections 6.4.1 and 8.6). A 205 has
+/// a length, of zero.
+fn has_no_content(status: u16) -> bool {
+    status < 200 || matches!(status, 204 | 304)
 }
 
 /// A connection that is to become something else.

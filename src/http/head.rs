@@ -1,9 +1,11 @@
 //! Request heads: strict parsing (RFC 9112), without I/O. What is doubtful is refused: two readers of one doubtful
 //! request can each see another one in it.
 
+use std::borrow::Cow;
+
 use tiny_http::Method;
 
-use super::Limits;
+use super::{Limits, authority};
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +76,7 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
 /// # Errors
 /// [`HeadError`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Head, HeadError> {
+    let bytes = &*with_known_version(bytes)?;
     let mut lines = Vec::with_capacity(limits.headers);
     let room = &mut lines.spare_capacity_mut()[..limits.headers];
     let mut request = httparse::Request::new(&mut []);
@@ -83,48 +86,93 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Head, HeadError> {
         Err(httparse::Error::TooManyHeaders) => {
             return Err(HeadError { status: 431, reason: "The request has too many header lines" });
         }
-        Err(httparse::Error::Version) => {
-            return Err(HeadError { status: 505, reason: "Only HTTP/1.0 and HTTP/1.1 are spoken here" });
-        }
         Err(_) => return Err(bad("The request's head is malformed")),
     }
     let http11 = request.version == Some(1);
     let method = request.method.unwrap_or_default().parse().map_err(|()| bad("The method is malformed"))?;
-    let (path, query) = target(request.path.unwrap_or_default(), &method)?;
-    let text = |value: &[u8]| String::from_utf8_lossy(value).trim().to_owned();
-    let headers: Vec<_> = request.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect();
+    let target = target(request.path.unwrap_or_default(), &method)?;
+    let text = |value: &[u8]| String::from_utf8_lossy(trim(value)).into_owned();
+    let mut headers: Vec<_> = request.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect();
     check_host(&headers, http11)?;
+    if let Some(authority) = target.authority {
+        // What a Host header says beside an absolute target is ignored (RFC 9112, section 3.2.2).
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
+        headers.push(("Host".into(), authority));
+    }
     Ok(Head {
         framing: framing(&headers, http11)?,
         keep_alive: keeps_alive(&headers, http11),
         expects_continue: expects_continue(&headers, http11)?,
         method,
-        path,
-        query,
+        path: target.path,
+        query: target.query,
         http11,
         headers,
     })
 }
 
-/// Path and query of a target in origin form, absolute form, or `*` for OPTIONS (RFC 9112, section 3.2).
-fn target(target: &str, method: &Method) -> Result<(String, Option<String>), HeadError> {
+/// Checks the version that ends the request line. A later minor version is served as 1.1 (RFC 9110, section 2.5).
+fn with_known_version(bytes: &[u8]) -> Result<Cow<'_, [u8]>, HeadError> {
+    let end = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
+    let start = end.saturating_sub(b" HTTP/1.1".len());
+    match &bytes[start..end] {
+        b" HTTP/1.1" | b" HTTP/1.0" => Ok(Cow::Borrowed(bytes)),
+        [b' ', b'H', b'T', b'T', b'P', b'/', b'1', b'.', minor] if minor.is_ascii_digit() => {
+            let mut known = bytes.to_vec();
+            known[end - 1] = b'1';
+            Ok(Cow::Owned(known))
+        }
+        [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            Err(HeadError { status: 505, reason: "Only HTTP/1.0 and HTTP/1.1 are spoken here" })
+        }
+        _ => Err(bad("The request line does not end in a version such as HTTP/1.1")),
+    }
+}
+
+/// Without the spaces and tabs around it. No other white space is optional around a value (RFC 9110, section 5.6.3).
+fn trim(value: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_space(byte)).map_or(start, |at| at + 1);
+    &value[start..end]
+}
+
+struct Target {
+    /// Of the absolute form.
+    authority: Option<String>,
+    path: String,
+    query: Option<String>,
+}
+
+/// A target in origin form, absolute form, or `*` for OPTIONS (RFC 9112, section 3.2).
+fn target(target: &str, method: &Method) -> Result<Target, HeadError> {
+    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(bad("The request's target holds a byte that must be percent-encoded, or a fragment"));
+    }
     let lower = target.get(..8).unwrap_or(target).to_ascii_lowercase();
-    let origin = if lower.starts_with("http://") || lower.starts_with("https://") {
+    let (authority, origin) = if lower.starts_with("http://") || lower.starts_with("https://") {
         let rest = target.split_once("//").map_or("", |(_, rest)| rest);
-        rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+        let (authority, origin) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        if !authority::is_valid(authority) {
+            return Err(bad("The host in the request's target is malformed"));
+        }
+        (Some(authority.to_owned()), origin)
     } else {
-        target
+        (None, target)
     };
     let (path, query) = match origin.split_once('?') {
         Some((path, query)) => (path, Some(query.to_owned())),
         None => (origin, None),
     };
-    match path {
-        "" => Ok(("/".into(), query)),
-        "*" if *method == Method::Options => Ok(("*".into(), None)),
-        _ if path.starts_with('/') => Ok((path.to_owned(), query)),
-        _ => Err(bad("The request's target must begin with a slash")),
-    }
+    let path = match path {
+        "" if authority.is_some() => "/",
+        "*" if *method == Method::Options && query.is_none() => "*",
+        _ if path.starts_with('/') => path,
+        _ => return Err(bad("The request's target must begin with a slash")),
+    };
+    Ok(Target { path: path.to_owned(), authority, query })
 }
 
 fn values<'h>(headers: &'h [(String, String)], name: &str) -> impl Iterator<Item = &'h str> {
@@ -132,10 +180,13 @@ fn values<'h>(headers: &'h [(String, String)], name: &str) -> impl Iterator<Item
 }
 
 fn check_host(headers: &[(String, String)], http11: bool) -> Result<(), HeadError> {
-    match values(headers, "host").count() {
-        0 if http11 => Err(bad("A Host header is required")),
-        0 | 1 => Ok(()),
-        _ => Err(bad("There is more than one Host header")),
+    let mut hosts = values(headers, "host");
+    match (hosts.next(), hosts.next()) {
+        (None, _) if http11 => Err(bad("A Host header is required")),
+        (None, _) => Ok(()),
+        (Some(host), None) if authority::is_valid(host) => Ok(()),
+        (Some(_), None) => Err(bad("The Host header is malformed")),
+        (Some(_), Some(_)) => Err(bad("There is more than one Host header")),
     }
 }
 
@@ -166,7 +217,9 @@ fn framing(headers: &[(String, String)], http11: bool) -> Result<Framing, HeadEr
 
 fn keeps_alive(headers: &[(String, String)], http11: bool) -> bool {
     let has = |token: &str| {
-        values(headers, "connection").flat_map(|v| v.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+        values(headers, "connection")
+            .flat_map(|v| v.split(','))
+            .any(|part| part.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
     };
     if http11 { !has("close") } else { has("keep-alive") && !has("close") }
 }
@@ -235,6 +288,24 @@ mod tests {
         assert_eq!(status("GET x HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
         assert_eq!(status("GET / HTTP/1.1\r\nHost: h\r\nExpect: more\r\n\r\n"), 417);
         assert_eq!(status("PRI * HTTP/2.0\r\n\r\n"), 505);
+        assert_eq!(status("GET / HTTP/1.2\r\nHost: h\r\n\r\n"), 200, "served as 1.1");
+        for version in
+            ["HTTP/1", "http/1.1", "HTTP/1.", "HTTP/1.1 ", "HTTP/01.1", "HTTP/1.10", "HTTP 1.1", "HTTP/2", ""]
+        {
+            assert_eq!(status(&format!("GET / {version}\r\nHost: h\r\n\r\n")), 400, "{version}");
+        }
+        for target in ["/a#b", "/\u{fc}", "/a\u{7f}", "http://user@h/", "http:///x", "http://h:x/"] {
+            assert_eq!(status(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")), 400, "{target}");
+        }
+        for host in ["", "user@host", "host/path", "evil.example/.local", "h:x"] {
+            assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")), 400, "{host}");
+        }
+        for space in ["\u{a0}", "\u{85}", "\u{b}", "\u{c}"] {
+            assert_eq!(
+                status(&format!("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: {space}chunked\r\n\r\n")),
+                400
+            );
+        }
         assert_eq!(status("\u{16}\u{3}\u{1}\r\n\r\n"), 400);
     }
 
@@ -263,6 +334,8 @@ mod tests {
         };
         assert_eq!(path("http://h:1/a?b", "GET").unwrap(), ("/a".into(), Some("b".into())));
         assert_eq!(path("HTTP://h", "GET").unwrap(), ("/".into(), None));
+        let head = read("GET http://real:1/a HTTP/1.1\r\nHost: other\r\n\r\n").unwrap();
+        assert_eq!(values(&head.headers, "host").collect::<Vec<_>>(), ["real:1"], "the target's wins");
         assert_eq!(path("*", "OPTIONS").unwrap().0, "*");
         assert!(path("*", "GET").is_err());
     }

@@ -4,6 +4,7 @@
 //! It knows nothing of rooms. tiny_http gives the vocabulary; accepting, reading, framing, deadlines, answers and streams
 //! are ours, so that no client can take the hub down or make it grow.
 
+mod authority;
 mod budget;
 mod connection;
 mod exchange;

@@ -118,7 +118,7 @@ proptest! {
         wire.extend(b"0\r\nTrailer: t\r\n\r\n");
         let length = wire.len();
         wire.extend(b"GET / HTTP/1.1");
-        let (mut decoder, mut out, mut at) = (Decoder::new(), Vec::new(), 0);
+        let (mut decoder, mut out, mut at) = (Decoder::strict(), Vec::new(), 0);
         for step in cuts.iter().cycle() {
             let end = (at + step).min(wire.len());
             let used = decoder.decode(&wire[at..end], &mut out).unwrap();
@@ -134,7 +134,7 @@ proptest! {
 
     #[test]
     fn what_is_no_chunked_body_is_refused_or_waited_for(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        let (mut decoder, mut out) = (Decoder::new(), Vec::new());
+        let (mut decoder, mut out) = (Decoder::strict(), Vec::new());
         if let Ok(used) = decoder.decode(&bytes, &mut out) {
             prop_assert!(used == bytes.len() || decoder.is_done());
             prop_assert!(out.len() <= bytes.len());

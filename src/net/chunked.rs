@@ -11,6 +11,8 @@ pub struct Decoder {
     state: State,
     line: Vec<u8>,
     trailers: usize,
+    /// Whether every line must follow the grammar to the letter.
+    strict: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -27,9 +29,15 @@ enum State {
 pub struct Malformed(pub &'static str);
 
 impl Decoder {
-    /// A decoder at a body's first byte.
-    pub fn new() -> Self {
-        Decoder { state: State::Size, line: Vec::new(), trailers: 0 }
+    /// For a provider's answer: white space behind a size, odd extensions and odd trailers are skipped, since some
+    /// servers pad their sizes.
+    pub fn lenient() -> Self {
+        Decoder { state: State::Size, line: Vec::new(), trailers: 0, strict: false }
+    }
+
+    /// For a client's request: whatever two readers could understand differently is malformed.
+    pub fn strict() -> Self {
+        Decoder { strict: true, ..Decoder::lenient() }
     }
 
     /// Whether the last chunk and the trailers have been read.
@@ -96,13 +104,16 @@ impl Decoder {
 
     fn end_line(&mut self, line: &[u8]) -> Result<(), Malformed> {
         self.state = match self.state {
-            State::Size => match size(line)? {
+            State::Size => match size(line, self.strict)? {
                 0 => State::Trailer,
                 size => State::Data(size),
             },
             State::DataEnd if line.is_empty() => State::Size,
             State::DataEnd => return Err(Malformed("A chunk is longer than it said")),
             State::Trailer if line.is_empty() => State::Done,
+            State::Trailer if self.strict && !is_trailer(line) => {
+                return Err(Malformed("A trailer of the chunked body is malformed"));
+            }
             State::Trailer => {
                 self.trailers += line.len();
                 if self.trailers > MAX_TRAILERS {
@@ -117,12 +128,61 @@ impl Decoder {
 }
 
 /// A chunk's size: hexadecimal digits, then perhaps extensions, which mean nothing here.
-fn size(line: &[u8]) -> Result<u64, Malformed> {
-    let digits = line.split(|b| *b == b';').next().unwrap_or_default().trim_ascii_end();
+fn size(line: &[u8], strict: bool) -> Result<u64, Malformed> {
+    let (digits, extensions) = line.split_at(line.iter().position(|b| *b == b';').unwrap_or(line.len()));
+    let digits = if strict { digits } else { digits.trim_ascii_end() };
+    if strict && !are_extensions(extensions) {
+        return Err(Malformed("A chunk's extension is malformed"));
+    }
     let text = std::str::from_utf8(digits).unwrap_or_default();
     let plain = !text.is_empty() && text.len() <= 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let size = plain.then(|| u64::from_str_radix(text, 16).ok()).flatten();
     size.ok_or(Malformed("A chunk's size is not a hexadecimal number"))
+}
+
+/// `*( ";" name [ "=" value ] )`, where a value is a token or a quoted string (RFC 9112, section 7.1.1). The white space
+/// that old senders put around them is refused: readers differ about it.
+fn are_extensions(mut rest: &[u8]) -> bool {
+    while let [b';', after @ ..] = rest {
+        let name = token_length(after);
+        if name == 0 {
+            return false;
+        }
+        rest = &after[name..];
+        if let [b'=', value @ ..] = rest {
+            let length = if value.first() == Some(&b'"') { quoted_length(value) } else { token_length(value) };
+            if length == 0 {
+                return false;
+            }
+            rest = &value[length..];
+        }
+    }
+    rest.is_empty()
+}
+
+fn token_length(bytes: &[u8]) -> usize {
+    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    bytes.iter().position(|b| !is_token(b)).unwrap_or(bytes.len())
+}
+
+/// The length of the quoted string at the front, quotes included; 0 where there is none.
+fn quoted_length(bytes: &[u8]) -> usize {
+    let mut escaped = false;
+    for (at, &byte) in bytes.iter().enumerate().skip(1) {
+        match byte {
+            b'"' if !escaped => return at + 1,
+            b'\t' | b' '..=b'~' | 0x80.. => escaped = byte == b'\\' && !escaped,
+            _ => return 0,
+        }
+    }
+    0
+}
+
+/// `name: value` without control characters; a line that begins with white space continues another (RFC 9112, section 5.2).
+fn is_trailer(line: &[u8]) -> bool {
+    let name = token_length(line);
+    let value = &line[name..];
+    name > 0 && value.first() == Some(&b':') && value.iter().all(|b| matches!(b, b'\t' | b' '..=b'~' | 0x80..))
 }
 
 #[cfg(test)]
@@ -130,7 +190,7 @@ mod tests {
     use super::*;
 
     fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Malformed> {
-        let (mut decoder, mut out, mut used) = (Decoder::new(), Vec::new(), 0);
+        let (mut decoder, mut out, mut used) = (Decoder::strict(), Vec::new(), 0);
         for piece in pieces {
             used += decoder.decode(piece, &mut out)?;
         }
@@ -168,5 +228,26 @@ mod tests {
         let mut endless = b"0\r\n".to_vec();
         endless.extend(b"a: b\r\n".repeat(5000));
         assert!(decode(&[&endless]).is_err());
+    }
+
+    #[test]
+    fn requests_follow_the_grammar_to_the_letter_and_answers_need_not() {
+        for odd in [
+            "1 \r\nA\r\n0\r\n\r\n",
+            "1;\r\nA\r\n0\r\n\r\n",
+            "1;a=\r\nA\r\n0\r\n\r\n",
+            "1;a\0\r\nA\r\n0\r\n\r\n",
+            "1;a=\"x\r\nA\r\n0\r\n\r\n",
+            "1; a\r\nA\r\n0\r\n\r\n",
+            "1\r\nA\r\n0\r\nno colon\r\n\r\n",
+            "1\r\nA\r\n0\r\nA: b\r\n folded\r\n\r\n",
+            "1\r\nA\r\n0\r\nA : b\r\n\r\n",
+        ] {
+            assert!(decode(&[odd.as_bytes()]).is_err(), "{odd:?}");
+            let (mut decoder, mut out) = (Decoder::lenient(), Vec::new());
+            assert_eq!(decoder.decode(odd.as_bytes(), &mut out), Ok(odd.len()), "{odd:?}");
+            assert!(decoder.is_done() && out == b"A");
+        }
+        assert!(decode(&[b"1;a;b=c;d=\"e \\\" f\"\r\nA\r\n0\r\nA: b\r\n\r\n"]).unwrap().2);
     }
 }

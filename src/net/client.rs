@@ -294,7 +294,9 @@ fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<Body> {
     }
     let mut codings = values(headers, "transfer-encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     match (codings.next(), codings.next()) {
-        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => return Ok(Body::Chunked(Decoder::new())),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => {
+            return Ok(Body::Chunked(Decoder::lenient()));
+        }
         (None, _) => {}
         _ => return Err(broken("the answer's Transfer-Encoding is not chunked")),
     }

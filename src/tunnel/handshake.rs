@@ -27,7 +27,7 @@ const MAX_HEAD: usize = 64 << 10;
 pub enum HandshakeError {
     /// It asks for no upgrade.
     NotAnUpgrade,
-    /// It has no key.
+    /// It has no key, several, or one that is not base64 of 16 bytes.
     NoKey,
     /// It speaks another version.
     Version,
@@ -47,7 +47,7 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             HandshakeError::NotAnUpgrade => "This address is a WebSocket: the request must ask for an upgrade to it",
-            HandshakeError::NoKey => "The WebSocket handshake has no Sec-WebSocket-Key",
+            HandshakeError::NoKey => "The WebSocket handshake needs one Sec-WebSocket-Key: 16 bytes in base64",
             HandshakeError::Version => "The WebSocket version must be 13",
         })
     }
@@ -86,21 +86,27 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// Checks a request for the upgrade, and gives the `Sec-WebSocket-Accept` of its answer.
+/// Checks a request for the upgrade, and gives the `Sec-WebSocket-Accept` of its answer. `lines` gives all values of a
+/// header, in the order of their lines.
 ///
 /// # Errors
 /// Which rule the request breaks.
-pub fn accept<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<String, HandshakeError> {
+pub fn accept<'a>(http11: bool, lines: impl Fn(&str) -> Vec<&'a str>) -> Result<String, HandshakeError> {
     let holds = |name: &str, token: &str| {
-        header(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+        let mut parts = lines(name).into_iter().flat_map(|line| line.split(','));
+        parts.any(|part| part.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
     };
-    if !holds("upgrade", "websocket") || !holds("connection", "upgrade") {
+    // HTTP/1.0 has no upgrade (RFC 9110, section 7.8).
+    if !http11 || !holds("upgrade", "websocket") || !holds("connection", "upgrade") {
         return Err(HandshakeError::NotAnUpgrade);
     }
-    if header("sec-websocket-version").map(str::trim) != Some("13") {
+    if lines("sec-websocket-version") != ["13"] {
         return Err(HandshakeError::Version);
     }
-    let key = header("sec-websocket-key").map(str::trim).filter(|key| key.len() == 24).ok_or(HandshakeError::NoKey)?;
+    let [key] = lines("sec-websocket-key")[..] else { return Err(HandshakeError::NoKey) };
+    if STANDARD.decode(key).map(|bytes| bytes.len()) != Ok(16) {
+        return Err(HandshakeError::NoKey);
+    }
     Ok(derive_accept_key(key.as_bytes()))
 }
 
@@ -146,6 +152,12 @@ pub fn connect(
     let accepted = said.get("sec-websocket-accept").is_some_and(|v| *v == derive_accept_key(key.as_bytes()));
     if !says("upgrade", "websocket") || !says("connection", "upgrade") || !accepted {
         return Err(ConnectError::Handshake("the answer's headers do not fit the request".into()));
+    }
+    // None was offered: a hub that picks one speaks something else from here on (RFC 6455, section 4.1).
+    for picked in ["sec-websocket-extensions", "sec-websocket-protocol"] {
+        if said.contains_key(picked) {
+            return Err(ConnectError::Handshake(format!("the answer has {picked}, which was not asked for")));
+        }
     }
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())

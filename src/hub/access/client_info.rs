@@ -77,35 +77,41 @@ pub struct Origin<'r> {
 pub fn origin<'r>(exchange: &'r Exchange<'_>, trusted: &[Proxy]) -> Origin<'r> {
     // Of a client that is gone already the address does not matter.
     let peer = exchange.peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    judge(peer, |name| exchange.header(name), trusted)
+    judge(peer, |name| exchange.header_lines(name), trusted)
 }
 
-fn judge<'r>(peer: IpAddr, header: impl Fn(&str) -> Option<&'r str>, trusted: &[Proxy]) -> Origin<'r> {
+/// `lines` gives all values of a header, in the order of their lines.
+fn judge<'r>(peer: IpAddr, lines: impl Fn(&str) -> Vec<&'r str>, trusted: &[Proxy]) -> Origin<'r> {
     let is_trusted = |address: IpAddr| trusted.iter().any(|proxy| proxy.covers(address));
-    let chain = header("x-forwarded-for");
-    let host = header("host").filter(|host| !host.is_empty());
+    let chain = lines("x-forwarded-for");
+    let host = lines("host").first().copied().filter(|host| !host.is_empty());
     if !is_trusted(peer) {
-        let local = peer.is_loopback() && chain.is_none() && header("forwarded").is_none();
+        let local = peer.is_loopback() && chain.is_empty() && lines("forwarded").is_empty();
         return Origin { client: peer, secure: false, host, local };
     }
-    let last = |name: &str| header(name).and_then(|value| value.rsplit(',').next()).map(str::trim);
-    // Each proxy adds whom it heard at the end: the last that is no proxy of ours is the client. What stands before
-    // it, anybody may have written.
-    let hops = chain.into_iter().flat_map(|chain| chain.rsplit(',')).map_while(|hop| address(hop.trim()));
+    // Several lines are one list (RFC 9110, section 5.3). Each proxy adds the address that called it at the end: the last
+    // that is no proxy of ours is the client. What precedes it could have been written by anybody.
+    let elements = |name: &str| lines(name).into_iter().rev().flat_map(|line| line.rsplit(',')).map(trim_blanks);
     let mut client = peer;
-    for hop in hops {
+    for hop in elements("x-forwarded-for").map_while(address) {
         client = hop;
         if !is_trusted(hop) {
             break;
         }
     }
-    let forwarded_host = last("x-forwarded-host").filter(|host| !host.is_empty());
+    // The trusted proxy set the last of these; those before it came from the client.
+    let forwarded_host = elements("x-forwarded-host").next().filter(|host| !host.is_empty());
     Origin {
         client,
-        secure: last("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
+        secure: elements("x-forwarded-proto").next().is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
         host: forwarded_host.or(host),
         local: client.is_loopback(),
     }
+}
+
+/// Without the spaces and tabs that a list may have around its elements.
+fn trim_blanks(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
 }
 
 /// An address as proxies write it: bare, in brackets, or with a port.
@@ -122,7 +128,7 @@ mod tests {
 
     fn judged(peer: &str, headers: &[(&str, &'static str)], trusted: &[&str]) -> Origin<'static> {
         let trusted: Vec<Proxy> = trusted.iter().map(|text| text.parse().unwrap()).collect();
-        let header = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        let header = |name: &str| headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
         judge(peer.parse().unwrap(), header, &trusted)
     }
 
@@ -158,6 +164,24 @@ mod tests {
         assert_eq!(through.host, Some("hub.example"));
         assert!(judged("127.0.0.1", &[], &[]).local);
         assert!(!judged("127.0.0.1", &[("x-forwarded-for", "9.9.9.9")], &["127.0.0.1"]).local);
+    }
+
+    #[test]
+    fn several_lines_are_one_list_of_which_the_proxy_wrote_the_end() {
+        let said = [
+            ("x-forwarded-for", "1.1.1.1"),
+            ("x-forwarded-for", "9.9.9.9, 10.0.0.7"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-host", "hub.example"),
+        ];
+        let through = judged("10.0.0.1", &said, &["10.0.0.0/8"]);
+        assert_eq!((through.client.to_string().as_str(), through.secure), ("9.9.9.9", false));
+        assert_eq!(through.host, Some("hub.example"));
+        let first =
+            judged("10.0.0.1", &[("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "10.0.0.7")], &["10.0.0.0/8"]);
+        assert_eq!(first.client.to_string(), "9.9.9.9");
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
             .hint("Add ?token= with the token that the registration returned.")
     })?;
     // The handshake is checked first: a token is not spent on a request that can't become a tunnel.
-    let accept = tunnel::accept(|name| exchange.header(name)).map_err(|error| no_handshake(exchange, error))?;
+    let accept = tunnel::accept(exchange.is_http11(), |name| exchange.header_lines(name))
+        .map_err(|error| no_handshake(exchange, error))?;
     let now = shared.clock.now();
     if !shared.registry().spend_token(code, id, &token, now)? {
         let refused = Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
