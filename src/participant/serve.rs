@@ -23,7 +23,7 @@ const STACK: usize = 256 << 10;
 /// A request that a worker can keep.
 struct Job {
     id: String,
-    /// As it is written to the provider, or why it is not.
+    /// As it is written to the provider, or why the participant refuses it.
     request: Result<Vec<u8>, String>,
     /// Whether asking twice does no more than asking once.
     repeatable: bool,
@@ -199,7 +199,7 @@ impl Workers {
         let Request { request_id, method, path, headers, body, .. } = request;
         let job = Job {
             id: request_id.into_owned(),
-            request: self.provider.request(&method, &path, &headers, body.map(|body| body.get())),
+            request: self.provider.relay(&method, &path, &headers, body.map(|body| body.get())),
             repeatable: method != "POST",
             ticket: ticket.clone(),
         };
@@ -265,7 +265,7 @@ impl Workers {
 
     /// One call, its answer sent piece by piece. Once it is cancelled nothing more is said of it.
     fn call(&self, job: &Job, scratch: &mut Scratch) -> Result<(), Failed> {
-        let request = job.request.as_ref().map_err(|reason| ("connect", reason.clone()))?;
+        let request = job.request.as_ref().map_err(|reason| ("participant", reason.clone()))?;
         let broke_off = |e| ("stream", format!("the provider's answer broke off: {e}"));
         let (mut call, start) = self.ask(job, request).map_err(|reason| ("connect", reason))?;
         let mut start = Some(start);
