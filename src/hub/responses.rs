@@ -93,12 +93,7 @@ pub fn input_items(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 
 /// Passes a question about a response to whoever made it. It takes no place: cancelling must not wait for what it
 /// cancels.
-fn ask(
-    shared: &Shared,
-    exchange: &mut Exchange<'_>,
-    params: &Params,
-    operation: Operation,
-) -> Handled {
+fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params, operation: Operation) -> Handled {
     let (code, id) = (&params[0], &params[1]);
     let room = shared.registry().room(code)?.code.clone();
     let not_found = || Refused::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);

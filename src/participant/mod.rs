@@ -2,6 +2,7 @@
 //!
 //! The provider's credentials are seen in `provider` and nowhere else.
 
+mod address;
 mod join;
 mod probe;
 mod provider;

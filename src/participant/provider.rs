@@ -165,7 +165,6 @@ impl Provider {
             self.server.lock().push((Instant::now(), call));
         }
     }
-
 }
 
 /// The most of a refused request that is told, in characters.
@@ -219,7 +218,9 @@ mod tests {
     fn a_hub_reaches_only_a_rooms_operations() {
         let provider = Provider::new("http://h/a/v1/", &[]).unwrap();
         let relay = |method: &str, path: &str| provider.relay(method, path, &BTreeMap::new(), Some("{}"));
-        assert!(relay("POST", "/v1/chat/completions").unwrap().starts_with(b"POST /a/v1/chat/completions HTTP/1.1\r\n"));
+        assert!(
+            relay("POST", "/v1/chat/completions").unwrap().starts_with(b"POST /a/v1/chat/completions HTTP/1.1\r\n")
+        );
         for (method, path) in [("GET", "/api/delete"), ("GET", "/..%2fsecret"), ("BREW", "/v1/chat/completions")] {
             assert!(relay(method, path).unwrap_err().contains("refused"), "{method} {path}");
         }
