@@ -12,6 +12,9 @@ use super::output::{self, Output, table};
 use super::prompt;
 use crate::monitor::clean::multi_line;
 
+/// What is kept of an answer for the next question, in bytes: one that does not end fills no memory.
+const MAX_KEPT: usize = 4 << 20;
+
 /// Asks once, or holds a conversation where a person is there and gave no prompt.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
@@ -61,7 +64,9 @@ fn say(out: &Output, chat: Chat) -> Result<String, Failure> {
     let mut answer = String::new();
     while let Some(piece) = out.while_waiting("Waiting for the answer...", || stream.next()) {
         let piece = piece?;
-        answer.push_str(&piece);
+        if answer.len() < MAX_KEPT {
+            answer.push_str(&piece);
+        }
         out.piece(&multi_line(&piece))?;
     }
     Ok(answer)

@@ -98,7 +98,7 @@ fn is_plain_id(part: &str) -> bool {
 /// some servers take the path, the method or the caller's identity from headers (`X-Original-URL`, `X-HTTP-Method-Override`,
 /// `Cookie`, `Proxy-Authorization`).
 pub fn passes_header(name: &str) -> bool {
-    const PASSED: [&str; 8] = [
+    const PASSED: [&str; 9] = [
         "anthropic-beta",
         "anthropic-version",
         "content-type",
@@ -106,6 +106,8 @@ pub fn passes_header(name: &str) -> bool {
         "openai-beta",
         "traceparent",
         "tracestate",
+        // Names the hubs that a request has passed.
+        "x-gambi-hops",
         "x-request-id",
     ];
     PASSED.iter().any(|passed| name.eq_ignore_ascii_case(passed))
