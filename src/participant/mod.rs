@@ -4,6 +4,7 @@
 
 mod address;
 mod join;
+mod load;
 mod probe;
 mod provider;
 mod reconnect;
