@@ -224,3 +224,13 @@ fn a_hub_reaches_no_route_of_the_provider_but_a_rooms_operations() {
     assert_eq!(passed, [true, false, false]);
     session.close();
 }
+
+#[test]
+fn a_hub_that_floods_a_participant_is_refused_what_is_too_much() {
+    let (hub, provider) = (FakeHub::start(Part::Floods(600)), FakeProvider::start(Script::StreamAndHang(Vec::new())));
+    let session = quick(&hub, &provider).hub_timeout(Duration::from_secs(60)).start().unwrap();
+    wait_until("requests to be refused", || {
+        hub.told.lock().unwrap().iter().filter(|told| told.contains("works at too many requests")).count() == 600 - 512
+    });
+    session.close();
+}

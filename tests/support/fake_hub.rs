@@ -21,6 +21,8 @@ pub enum Part {
     Announces(SocketAddr),
     /// It asks for this method and path of the provider, with headers that are not its affair.
     Asks(&'static str, &'static str),
+    /// It asks for so many chats at once.
+    Floods(usize),
 }
 
 /// A hub that plays a part.
@@ -100,7 +102,7 @@ fn answer(head: &str, part: Part, hub: &FakeHub) -> (u16, Value) {
         return (200, json!({ "data": { "success": true }, "meta": meta }));
     }
     match part {
-        Part::Heartbeats(200) | Part::Silent | Part::Announces(_) | Part::Asks(..) => {
+        Part::Heartbeats(200) | Part::Silent | Part::Announces(_) | Part::Asks(..) | Part::Floods(_) => {
             (200, json!({ "data": { "success": true, "status": "online", "lastSeen": 1 }, "meta": meta }))
         }
         Part::Heartbeats(404) => {
@@ -112,11 +114,16 @@ fn answer(head: &str, part: Part, hub: &FakeHub) -> (u16, Value) {
 
 fn tunnel(stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
     let mut socket = tungstenite::accept(stream).ok()?;
-    if let Part::Asks(method, path) = part {
+    let (requests, method, path) = match part {
+        Part::Asks(method, path) => (1, method, path),
+        Part::Floods(requests) => (requests, "POST", "/v1/chat/completions"),
+        _ => (0, "", ""),
+    };
+    for number in 0..requests {
         let headers = json!({ "Content-Type": "application/json", "Cookie": "a=b", "X-Original-URL": "/api/delete" });
         let request = json!({
-            "type": "tunnel.request", "requestId": "r", "operation": "chat.completions.create", "method": method,
-            "path": path, "headers": headers, "body": { "model": "m" }, "stream": false,
+            "type": "tunnel.request", "requestId": format!("r{number}"), "operation": "chat.completions.create",
+            "method": method, "path": path, "headers": headers, "body": { "model": "m" }, "stream": false,
         });
         socket.send(tungstenite::Message::text(request.to_string())).ok()?;
     }
