@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use ureq::BodyReader;
 
-use super::http::{Http, agent, read};
+use super::http::{Http, agent, read, read_refusal};
 use crate::error::Error;
 use crate::proto::sse::Decoder;
 use crate::proto::web::percent_encode;
@@ -170,7 +170,7 @@ impl Chat {
         if status == 200 {
             return Ok((http, path, answer));
         }
-        let text = read(answer.into_body()).map_err(|e| http.unreachable(&e))?;
+        let text = read_refusal(answer.into_body());
         Err(http.refusal(&path, status, &text))
     }
 

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use crate::http::Exchange;
 use crate::proto::management::{ErrorCode, RuntimeConfig};
 use crate::proto::openai::{BadRequest, Members, json_text};
+use crate::proto::operations::{self, Operation};
 use crate::state::pick::{Need, Refusal, Selector};
 use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
@@ -44,13 +45,13 @@ pub struct Kind {
 }
 
 impl Kind {
-    const fn post(path: &'static str, operation: &'static str, protocol: &'static str, shape: Shape) -> Self {
-        Kind { operation, method: "POST", path, protocol, shape }
+    const fn of(operation: Operation, protocol: &'static str, shape: Shape) -> Self {
+        Kind { operation: operation.name, method: operation.method, path: operation.path, protocol, shape }
     }
 
     /// A question about an earlier response.
-    pub fn about_response(operation: &'static str, method: &'static str) -> Self {
-        Kind { operation, method, path: "", protocol: "openResponses", shape: Shape::AboutResponse }
+    pub fn about_response(operation: Operation) -> Self {
+        Kind::of(operation, "openResponses", Shape::AboutResponse)
     }
 
     /// What the participant must be able to do.
@@ -84,13 +85,13 @@ impl Kind {
 
 /// The routes that a request is posted to.
 const KINDS: [Kind; 7] = [
-    Kind::post("/v1/chat/completions", "chat.completions.create", "chatCompletions", Shape::Chat),
-    Kind::post("/v1/responses", "responses.create", "openResponses", Shape::Responses),
-    Kind::post("/v1/embeddings", "embeddings.create", "embeddings", Shape::Plain),
-    Kind::post("/v1/completions", "completions.create", "completions", Shape::Plain),
-    Kind::post("/v1/rerank", "rerank.create", "rerank", Shape::Plain),
-    Kind::post("/v1/messages", "messages.create", "messages", Shape::Plain),
-    Kind::post("/v1/messages/count_tokens", "messages.count_tokens", "messages", Shape::Plain),
+    Kind::of(operations::CHAT, "chatCompletions", Shape::Chat),
+    Kind::of(operations::RESPONSES, "openResponses", Shape::Responses),
+    Kind::of(operations::EMBEDDINGS, "embeddings", Shape::Plain),
+    Kind::of(operations::COMPLETIONS, "completions", Shape::Plain),
+    Kind::of(operations::RERANK, "rerank", Shape::Plain),
+    Kind::of(operations::MESSAGES, "messages", Shape::Plain),
+    Kind::of(operations::COUNT_TOKENS, "messages", Shape::Plain),
 ];
 
 /// What Anthropic's clients say beside the body.

@@ -16,6 +16,7 @@ use super::translated::{self, Translation};
 use crate::http::Exchange;
 use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::{BadRequest, Members};
+use crate::proto::operations;
 use crate::proto::translate::to_chat;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
@@ -170,7 +171,7 @@ impl<'s, 'a> Tries<'s, 'a> {
 
     fn outgoing(&self, body: Option<String>, chat: bool) -> Outgoing<'_> {
         let (operation, path) = if chat {
-            ("chat.completions.create", "/v1/chat/completions")
+            (operations::CHAT.name, operations::CHAT.path)
         } else {
             (self.ask.kind.operation, self.ask.path.as_str())
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::address::tunnel_url;
 use super::fresh_id;
 use super::probe::{Probe, probe};
 use super::provider::Provider;
@@ -274,7 +275,7 @@ impl Joined {
     pub fn open_tunnel(self) -> Result<Session, Error> {
         let Joined { prepared, registered } = self;
         let Prepared { builder, client, provider, .. } = prepared;
-        let opened = dial(&registered, &builder)
+        let opened = dial(client.hub_url(), &registered, &builder)
             .and_then(|tunnel| Session::run(&builder, &client, provider, &registered, tunnel));
         if opened.is_err() {
             let _ = client.participants(&builder.room).remove(&builder.id);
@@ -283,16 +284,17 @@ impl Joined {
     }
 }
 
-fn dial(registered: &Registered, builder: &Builder) -> Result<Connected, Error> {
+fn dial(hub: &str, registered: &Registered, builder: &Builder) -> Result<Connected, Error> {
     let ticket = &registered.tunnel;
-    let mut url = format!("{}?token={}", ticket.url, percent_encode(&ticket.token));
+    let address = tunnel_url(hub, &ticket.url, &builder.room, &builder.id);
+    let mut url = format!("{address}?token={}", percent_encode(&ticket.token));
     if !builder.json_frames {
         url.push_str(&format!("&frames={FRAMES_BINARY}"));
     }
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_WITHIN).map_err(|error| match error {
-        ConnectError::Io(error) => Error::Unreachable { url: ticket.url.clone(), reason: error.to_string() },
+        ConnectError::Io(error) => Error::Unreachable { url: address.clone(), reason: error.to_string() },
         other => Error::Tunnel { reason: other.to_string() },
     })
 }
