@@ -123,7 +123,7 @@ pub fn check_password(
 
 /// A participant id that is none.
 pub fn bad_id() -> Refused {
-    Refused::invalid("The participant id must be 1 to 128 bytes of printable text without \"/\"")
+    Refused::invalid("The participant id must be 1 to 128 bytes of printable text without \"/\", and not \".\" or \"..\"")
 }
 
 impl From<NotRegistered> for Refused {

@@ -36,7 +36,7 @@ pub fn check_key(shared: &Shared, exchange: &Exchange<'_>) -> Result<(), Refused
             .hint("Give it as the API key, with --key-file, or as GAMBI_HUB_KEY.")
     };
     let Some(shown) = bearer(exchange) else { return Err(refused()) };
-    attempt(shared, client(shared, exchange), KEY, shown, || key.matches(shown), refused)
+    attempt(shared, client(shared, exchange), KEY, shown, |_| key.matches(shown), refused)
 }
 
 /// Checks that a request shows the password of a private room.
@@ -48,7 +48,7 @@ pub fn check_room(shared: &Shared, exchange: &Exchange<'_>, code: &str, password
             .hint("Give it as the API key, with --password-file, or as GAMBI_ROOM_PASSWORD.")
     };
     let shown = shown.ok_or_else(refused)?;
-    let right = || shared.passwords.is_right(shown, password);
+    let right = |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(shown, password, in_vain);
     attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), shown, right, refused)
 }
 
@@ -65,7 +65,7 @@ pub fn check_joining(
             .hint("Ask the room's host for its password, and give it with --password.")
     };
     let given = given.ok_or_else(refused)?;
-    let right = || shared.passwords.is_right(given, password);
+    let right = |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(given, password, in_vain);
     attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), given, right, refused)
 }
 
@@ -89,25 +89,27 @@ fn client(shared: &Shared, exchange: &Exchange<'_>) -> IpAddr {
     origin(exchange, &shared.trusted).client
 }
 
-/// Lets a client try a secret, unless it has to wait.
+/// Lets a client try a secret, unless it has to wait: when it comes, and again once it is known whether it is right, for
+/// others may have been wrong meanwhile. `is_right` is given a way to find that out before it does what is costly.
 fn attempt(
     shared: &Shared,
     client: IpAddr,
     place: &str,
     given: &str,
-    is_right: impl FnOnce() -> bool,
+    is_right: impl FnOnce(&dyn Fn() -> bool) -> bool,
     refused: impl FnOnce() -> Refused,
 ) -> Result<(), Refused> {
-    let now = shared.clock.now().mono;
-    if let Some(seconds) = shared.throttle.wait(client, place, given, now) {
+    let now = || shared.clock.now().mono;
+    let wait = || shared.throttle.wait(client, place, given, now());
+    if let Some(seconds) = wait() {
         return Err(too_many(seconds));
     }
-    if is_right() {
-        shared.throttle.right(client, place);
-        return Ok(());
+    let right = is_right(&|| wait().is_some());
+    match shared.throttle.judge(client, place, given, right, now()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused()),
+        Err(seconds) => Err(too_many(seconds)),
     }
-    shared.throttle.wrong(client, place, given, now);
-    Err(refused())
 }
 
 fn too_many(seconds: u32) -> Refused {

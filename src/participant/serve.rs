@@ -340,9 +340,15 @@ impl Workers {
     }
 }
 
-/// The provider's headers without those of its own connection and of its body's framing.
+/// The provider's headers without those of its own connection, among them all that its `Connection` names (RFC 9110,
+/// section 7.6.1), and of its body's framing.
 fn passed_on(answer: &Answer<'_>) -> BTreeMap<String, String> {
-    let lines = answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let kept = lines.filter(|(name, _)| !is_hop_by_hop(name));
+    let lines = || answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let connection = lines().filter(|(name, _)| name == "connection");
+    let options: Vec<String> = connection
+        .flat_map(|(_, value)| value.split(|&b| b == b',').map(<[u8]>::trim_ascii))
+        .map(|option| String::from_utf8_lossy(option).to_ascii_lowercase())
+        .collect();
+    let kept = lines().filter(|(name, _)| !is_hop_by_hop(name) && !options.contains(name));
     kept.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
 }

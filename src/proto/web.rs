@@ -25,6 +25,13 @@ pub fn percent_encode(text: &str) -> String {
     text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
+/// A text as a header carries it: visible ASCII as it is, all else and `%` percent-encoded, so that
+/// [`percent_decode`] gives it back whatever it was.
+pub fn header_text(text: &str) -> String {
+    let visible = |b: u8| b.is_ascii_graphic() && b != b'%';
+    text.bytes().map(|b| if visible(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
 /// The host in an absolute http or https URL, without its port, in whatever case it was written.
 pub fn host_of(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
@@ -74,5 +81,14 @@ mod tests {
     #[test]
     fn ids_are_encoded_for_a_path() {
         assert_eq!(percent_encode("a b/ü~"), "a%20b%2F%C3%BC~");
+    }
+
+    #[test]
+    fn what_a_header_says_of_an_id_can_be_read_back() {
+        assert_eq!(header_text("worker-1/@x"), "worker-1/@x");
+        assert_eq!(header_text("größe 7%20"), "gr%C3%B6%C3%9Fe%207%2520");
+        for id in ["größe 7", "100%", "日本", " x "] {
+            assert_eq!(percent_decode(&header_text(id)).as_deref(), Some(id));
+        }
     }
 }
