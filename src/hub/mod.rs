@@ -15,6 +15,7 @@ mod drain;
 mod events;
 mod forwarded;
 mod gate;
+mod hops;
 mod inference;
 mod leg;
 mod legacy;
@@ -375,7 +376,7 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
     let password = match room.password {
         None if room.private => return Err(wrong(format!("must have a password to be private: {code} has none"))),
         None => None,
-        Some(RoomPassword::Plain(password)) if room.private && !credentials::fits_a_header(&password) => {
+        Some(RoomPassword::Plain(password)) if room.private && !crate::proto::web::fits_a_header(&password) => {
             return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
         }
         Some(RoomPassword::Plain(password)) => {

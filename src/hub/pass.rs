@@ -175,7 +175,8 @@ mod tests {
             ("access-control-allow-origin", "http://evil"),
         ]);
         assert_eq!(passed_on(&given), headers(&[("content-type", "text/plain"), ("X-Own", "1")]));
-        let named = headers(&[("Connection", "close, X-Hop"), ("connection", "x-other"), ("x-hop", "1"), ("X-Other", "2")]);
+        let named =
+            headers(&[("Connection", "close, X-Hop"), ("connection", "x-other"), ("x-hop", "1"), ("X-Other", "2")]);
         assert!(passed_on(&named).is_empty());
     }
 
@@ -184,7 +185,8 @@ mod tests {
         for name in ORIGIN_WIDE.into_iter().chain(["Set-Cookie", "Clear-Site-Data", "Cross-Origin-Opener-Policy"]) {
             assert!(passed_on(&headers(&[(name, "x")])).is_empty(), "{name}");
         }
-        for name in ["content-disposition", "etag", "openai-processing-ms", "retry-after", "vary", "x-ratelimit-limit"] {
+        for name in ["content-disposition", "etag", "openai-processing-ms", "retry-after", "vary", "x-ratelimit-limit"]
+        {
             assert_eq!(passed_on(&headers(&[(name, "x")])).len(), 1, "{name}");
         }
         assert!(ORIGIN_WIDE.is_sorted());

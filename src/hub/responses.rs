@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::answer::Refused;
+use super::hops;
 use super::inference::Kind;
 use super::place::Place;
 use super::relay::{self, Ask};
@@ -99,6 +100,7 @@ fn ask(
     params: &Params,
     (operation, method, rest): (&'static str, &'static str, &str),
 ) -> Handled {
+    let hops = hops::passed(shared, exchange)?;
     let (code, id) = (&params[0], &params[1]);
     let room = shared.registry().room(code)?.code.clone();
     let not_found = || Refused::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);
@@ -115,6 +117,7 @@ fn ask(
         kind: Kind::about_response(operation, method),
         path: format!("/v1/responses/{}{rest}{query}", percent_encode(id)),
         headers: Vec::new(),
+        hops,
         body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
     };

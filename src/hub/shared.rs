@@ -73,6 +73,8 @@ pub struct Shared {
     pub(super) trusted: Vec<Proxy>,
     /// Allowed origin; `*` unless told otherwise.
     pub(super) cors: String,
+    /// Names this hub, since it was started, to itself and to hubs behind it.
+    pub(super) hop: String,
     /// How the hub is reached from outside, where it stands behind something.
     pub(super) public_url: Option<String>,
 }
@@ -89,7 +91,7 @@ impl Shared {
             metrics: Metrics::new(options.clock.now().wall),
             log,
             guests,
-            direct: Directs::new(options.direct),
+            direct: Directs::new(options.direct, bound),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             lines: Lines::default(),
@@ -105,6 +107,7 @@ impl Shared {
             sites: options.key.is_none().then(sites),
             trusted: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
+            hop: fresh_uuid(),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         }
     }

@@ -130,7 +130,9 @@ fn is_own_by_tls(origin: &str, site: Option<&str>) -> bool {
 fn foreign(origin: &str) -> Refused {
     let flag = if origin.contains("://") { shown(origin) } else { "'*'".to_owned() };
     let page = shown(origin);
-    refused(format!("Pages of \"{page}\" may not use this hub: start it with --cors {flag} to let them, or give it a key"))
+    refused(format!(
+        "Pages of \"{page}\" may not use this hub: start it with --cors {flag} to let them, or give it a key"
+    ))
 }
 
 fn shown(text: &str) -> String {

@@ -149,7 +149,8 @@ impl Table {
         let own = own(self);
         if own >= MOST_OF_ONE || (own > 0 && self.places.len() >= MOST) {
             let least = self.places.iter().filter(|((of, _), _)| *of == address);
-            let least = least.min_by_key(|(_, guesses)| (guesses.all.times, guesses.all.last)).map(|(key, _)| key.clone());
+            let least =
+                least.min_by_key(|(_, guesses)| (guesses.all.times, guesses.all.last)).map(|(key, _)| key.clone());
             least.map(|key| self.places.remove(&key));
         } else if self.places.len() >= MOST {
             let oldest = self.places.iter().min_by_key(|(_, guesses)| guesses.all.last).map(|(key, _)| key.clone());

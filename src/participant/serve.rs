@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::provider::Provider;
 use crate::http::{Answer, Call};
 use crate::proto::tunnel::{self, FromHub, Incoming as Request, decode_from_hub};
-use crate::proto::web::is_hop_by_hop;
+use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{Incoming, Reader, TunnelError, Writer};
 
 /// Requests at a time. A hub that sends more is not one of ours.
@@ -196,7 +196,8 @@ impl Workers {
     /// Makes a job of a request.
     fn take_on(&self, request: Request<'_>) -> Option<Job> {
         let ticket = Arc::new(Ticket::default());
-        let Request { request_id, method, path, headers, body, .. } = request;
+        let Request { request_id, method, path, mut headers, hops, body, .. } = request;
+        headers.extend(hops.map(|hops| (HOPS.to_owned(), hops)));
         let job = Job {
             id: request_id.into_owned(),
             request: self.provider.request(&method, &path, &headers, body.map(|body| body.get())),
