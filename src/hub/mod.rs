@@ -91,7 +91,8 @@ pub struct HubOptions {
     pub port: u16,
     /// What a connection may cost.
     pub limits: Limits,
-    /// Allowed origin of browsers' requests; all unless told otherwise.
+    /// The origin whose pages may use a hub that has no key, beside its own and local ones, or `*` for all. With a key all
+    /// may that show it, unless an origin is named here.
     pub cors: Option<String>,
     /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
     pub public_url: Option<String>,
