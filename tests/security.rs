@@ -3,7 +3,7 @@
 mod support;
 
 use gambi::client::Client;
-use gambi::hub::HubKey;
+use gambi::hub::{DeclaredRoom, HubKey, RoomPassword};
 use gambi::participant::{Builder, Reconnect, Session, Step};
 use gambi::proto::management::CreateRoom;
 use serde_json::{Value, json};
@@ -479,8 +479,17 @@ fn a_tunnels_wrong_token_is_told_nothing_and_slowed() {
 }
 
 #[test]
-fn two_hundred_guesses_at_once_learn_no_more_than_five() {
-    let hub = TestHub::with(|options| options.key = HubKey::new("k3y"));
+fn two_hundred_guesses_at_once_learn_no_more_than_one_by_one() {
+    let hash = format!("$argon2id$v=19$m=65536,t=2,p=1$BwcHBwcHBwcHBwcHBwcHBw${}", "A".repeat(43));
+    let hub = TestHub::with(|options| {
+        options.rooms.push(DeclaredRoom {
+            code: "LAB001".into(),
+            name: "Shut".into(),
+            password: Some(RoomPassword::Hashed(hash)),
+            private: true,
+            ..DeclaredRoom::default()
+        });
+    });
     let start = std::sync::Barrier::new(200);
     let (hub, start) = (&hub, &start);
     let statuses: Vec<u16> = std::thread::scope(|scope| {
@@ -490,14 +499,17 @@ fn two_hundred_guesses_at_once_learn_no_more_than_five() {
                 start.wait();
                 let guess = format!("Bearer guess-{n}");
                 let headers = [("Authorization", guess.as_str()), ("Connection", "close")];
-                conn.ask("GET", "/v1/rooms", &headers, None).answer().status
+                conn.ask("GET", "/rooms/LAB001/v1/models", &headers, None).answer().status
             }
         };
         let guesses: Vec<_> = (0..200).map(|n| scope.spawn(guess(n))).collect();
         guesses.into_iter().map(|guess| guess.join().unwrap()).collect()
     });
-    assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 5);
-    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 195);
+    let learned = statuses.iter().filter(|status| **status == 401).count();
+    // Five are free; a machine on which the others take seconds lets the first of them try again.
+    assert!((5..=8).contains(&learned), "{statuses:?}");
+    // The others have to wait, or found too many waiting before them.
+    assert!(statuses.iter().all(|status| [401, 429, 503].contains(status)), "{statuses:?}");
 }
 
 #[test]
@@ -567,6 +579,8 @@ fn what_a_provider_answers_is_never_a_page_of_the_hub() {
             assert_eq!(passed.header(gone), None, "{gone}");
         }
     }
+    let unread = Conn::open(hub.addr()).send("rubbish\r\n\r\n").answer();
+    assert_eq!((unread.status, unread.header("x-content-type-options")), (400, Some("nosniff")));
     for path in ["/v1/rooms", "/rooms", "/v1/nothing", "/metrics", "/openapi.json"] {
         let own = hub.get(path);
         assert_eq!(own.header("content-security-policy"), Some("sandbox; default-src 'none'"), "{path}");

@@ -1,6 +1,7 @@
 //! What requests show: the hub's key, a room's password, a participant's token. Checked here, with those who guess made
 //! to wait. Which request needs which is `gate`'s and its handler's business.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::answer::Refused;
@@ -116,7 +117,14 @@ fn attempt(
     if let Some(seconds) = wait() {
         return Err(too_many(seconds));
     }
-    let right = is_right(&|| wait().is_some());
+    let in_vain = Cell::new(None);
+    let right = is_right(&|| {
+        in_vain.set(wait());
+        in_vain.get().is_some()
+    });
+    if let Some(seconds) = in_vain.get() {
+        return Err(too_many(seconds));
+    }
     match shared.throttle.judge(client, place, given, right, now()) {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused()),

@@ -277,7 +277,9 @@ impl Hub {
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
         let shared = Arc::new(Shared::new(&options, listener.addr(), listener.guests(), log));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
-        let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
+        let with_all = [("Access-Control-Allow-Origin", shared.cors.as_str())].into_iter().chain(routes::NO_PAGE);
+        let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let listener = listener.default_headers(with_all);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
         let watched = shared.clone();

@@ -75,7 +75,7 @@ const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, a
 
 /// With every answer that is no page of the hub's: participants choose what stands in many of them, and a browser that
 /// is led to one must not run it, least of all as the dashboard's origin.
-const NO_PAGE: [(&str, &str); 2] =
+pub const NO_PAGE: [(&str, &str); 2] =
     [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox; default-src 'none'")];
 
 /// Answers a request.
