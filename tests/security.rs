@@ -5,7 +5,7 @@ mod support;
 use gambi::client::Client;
 use gambi::hub::{DeclaredRoom, HubKey, RoomPassword};
 use gambi::participant::{Builder, Reconnect, Session, Step};
-use gambi::proto::management::CreateRoom;
+use gambi::proto::management::{CreateRoom, Registration};
 use serde_json::{Value, json};
 
 use support::{Conn, FakeProvider, Response, Script, TestHub, wait_until};
@@ -530,6 +530,25 @@ fn a_session_lives_and_leaves_in_a_private_room() {
     let session = builder(&hub, &room, &provider).password(PASSWORD).start().unwrap();
     session.close();
     assert!(inside.participants(&room).list().unwrap().is_empty());
+}
+
+#[test]
+fn the_command_line_speaks_for_participants_of_private_rooms() {
+    let hub = TestHub::start();
+    let room = private_room(&hub.client);
+    let registration = Registration { password: Some(PASSWORD.into()), ..support::registration() };
+    hub.client.participants(&room).upsert("ann", &registration).unwrap();
+    let (url, room) = (hub.url(), room.as_str());
+    let gambi = |verb: &str, password: Option<&str>| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_gambi"));
+        command.args(["participant", verb, "--hub", &url, "--room", room, "--participant-id", "ann"]);
+        command.env_remove("GAMBI_ROOM_PASSWORD").envs(password.map(|password| ("GAMBI_ROOM_PASSWORD", password)));
+        command.output().unwrap().status.success()
+    };
+    for verb in ["heartbeat", "leave"] {
+        assert!(!gambi(verb, None) && !gambi(verb, Some("wrong")), "{verb}");
+        assert!(gambi(verb, Some(PASSWORD)), "{verb}");
+    }
 }
 
 #[test]
