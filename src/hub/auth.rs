@@ -56,7 +56,7 @@ impl Drop for Turn<'_> {
 
 /// Whether a text is an argon2id hash in PHC form.
 pub fn is_hash(text: &str) -> bool {
-    PasswordHash::new(text).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id")
+    PasswordHash::new(text).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id" && hash.hash.is_some())
 }
 
 impl Passwords {
@@ -78,18 +78,17 @@ impl Passwords {
     }
 
     fn keyed(&self, password: &str) -> [u8; 32] {
-        let mac = Blake2sMac256::new_from_slice(&self.key).map(|mac| mac.chain_update(password));
-        // A key of thirty-two bytes is one that it takes.
-        mac.map_or([0; 32], |mac| mac.finalize().into_bytes().into())
+        Blake2sMac256::new(&self.key.into()).chain_update(password).finalize().into_bytes().into()
     }
 
     /// Whether `given` is a room's password. Slow at the first right one and all wrong ones before it; then quick.
-    pub fn is_right(&self, given: &str, password: &Password) -> bool {
+    /// `in_vain` is asked once the wait for a permit is over: whether nobody would be told of the outcome.
+    pub fn is_right(&self, given: &str, password: &Password, in_vain: impl FnOnce() -> bool) -> bool {
         let keyed = self.keyed(given);
         if let Some(known) = password.known.get() {
             return known.iter().zip(keyed).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0;
         }
-        let right = self.verify(given, &password.hash);
+        let right = self.verify(given, &password.hash, in_vain);
         if right {
             let _ = password.known.set(keyed);
         }
@@ -107,11 +106,12 @@ impl Passwords {
             .map_err(|e| HashFailed(e.to_string()))
     }
 
-    /// Whether `password` is the one that `phc` was made from. A string that is no hash matches nothing.
-    fn verify(&self, password: &str, phc: &str) -> bool {
+    /// Whether `password` is the one that `phc` was made from. Whatever can't be verified (a string that is no hash, one
+    /// of another kind, no memory for it) matches nothing.
+    fn verify(&self, password: &str, phc: &str, in_vain: impl FnOnce() -> bool) -> bool {
         let Ok(hash) = PasswordHash::new(phc) else { return false };
         let _turn = self.turn();
-        Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+        !in_vain() && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
     }
 }
 
@@ -124,22 +124,59 @@ mod tests {
         let passwords = Passwords::default();
         let hash = passwords.hash("secret123", &[7; 16]).unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=65536,t=2,p=1$"), "{hash}");
-        assert!(passwords.verify("secret123", &hash));
-        assert!(!passwords.verify("secret124", &hash));
-        assert!(!passwords.verify("", &hash));
-        assert!(!passwords.verify("secret123", "no hash"));
+        assert!(passwords.verify("secret123", &hash, || false));
+        assert!(!passwords.verify("secret124", &hash, || false));
+        assert!(!passwords.verify("", &hash, || false));
+        assert!(!passwords.verify("secret123", "no hash", || false));
     }
 
     #[test]
     fn a_password_that_was_shown_is_known_again() {
         let passwords = Passwords::default();
         let kept = passwords.keep("secret123").unwrap();
-        assert!(passwords.is_right("secret123", &kept) && !passwords.is_right("secret124", &kept));
+        assert!(passwords.is_right("secret123", &kept, || false) && !passwords.is_right("secret124", &kept, || false));
         let declared = Password::hashed(&kept.hash);
-        assert!(!passwords.is_right("x", &declared) && declared.known.get().is_none());
-        assert!(passwords.is_right("secret123", &declared) && declared.known.get().is_some());
-        assert!(passwords.is_right("secret123", &declared) && !passwords.is_right("x", &declared));
+        assert!(!passwords.is_right("x", &declared, || false) && declared.known.get().is_none());
+        assert!(passwords.is_right("secret123", &declared, || false) && declared.known.get().is_some());
+        assert!(passwords.is_right("secret123", &declared, || false) && !passwords.is_right("x", &declared, || false));
         assert_ne!(Passwords::default().keyed("secret123"), passwords.keyed("secret123"));
+    }
+
+    #[test]
+    fn a_hash_that_can_not_be_verified_refuses() {
+        let passwords = Passwords::default();
+        let hash = passwords.hash("secret123", &[7; 16]).unwrap();
+        let (start, output) = hash.rsplit_once('$').unwrap();
+        for broken in [
+            String::new(),
+            "$".into(),
+            "$argon2id".into(),
+            start.into(),
+            format!("{start}$"),
+            format!("{start}$!!!!"),
+            hash.replace("argon2id", "scrypt"),
+            hash.replace("argon2id", "argon2i"),
+            hash.replace("v=19", "v=99"),
+            hash.replace("m=65536", "m=1"),
+            hash.replace("m=65536", "m=4294967295"),
+            hash.replace("t=2", "t=0"),
+            format!("{start}${}", &output[..10]),
+        ] {
+            let kept = Password::hashed(&broken);
+            for given in ["secret123", "", "$"] {
+                assert!(!passwords.is_right(given, &kept, || false) && kept.known.get().is_none(), "{broken}");
+            }
+        }
+        assert!(!is_hash(start), "a hash without its output is none");
+        assert!(is_hash(&hash));
+    }
+
+    #[test]
+    fn nothing_is_hashed_in_vain() {
+        let passwords = Passwords::default();
+        let kept = Password::hashed(&passwords.hash("secret123", &[7; 16]).unwrap());
+        assert!(!passwords.is_right("secret123", &kept, || true) && kept.known.get().is_none());
+        assert!(passwords.is_right("secret123", &kept, || false));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{Refused, send_json};
+use super::hops;
 use super::out::Headers;
 use super::relay::{self, Ask};
 use super::routes::{Handled, Params};
@@ -99,6 +100,8 @@ const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];
 
 /// Any `POST` of the inference plane that takes a model.
 pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    // Before all that may be refused with an answer that has another participant asked.
+    let hops = hops::passed(shared, exchange)?;
     let going_down = || {
         let message = "The hub is going down";
         Refused::new(ErrorCode::InternalError, message).status(503).retry_after(5)
@@ -112,7 +115,7 @@ pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Han
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
-    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, body: Some(body), stream };
+    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
     Ok(relay::serve(shared, exchange, &ask))
 }
 

@@ -15,6 +15,7 @@ mod drain;
 mod events;
 mod forwarded;
 mod gate;
+mod hops;
 mod inference;
 mod leg;
 mod legacy;
@@ -90,7 +91,8 @@ pub struct HubOptions {
     pub port: u16,
     /// What a connection may cost.
     pub limits: Limits,
-    /// Allowed origin of browsers' requests; all unless told otherwise.
+    /// The origin whose pages may use a hub that has no key, beside its own and local ones, or `*` for all. With a key all
+    /// may that show it, unless an origin is named here.
     pub cors: Option<String>,
     /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
     pub public_url: Option<String>,
@@ -275,7 +277,9 @@ impl Hub {
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
         let shared = Arc::new(Shared::new(&options, listener.addr(), listener.guests(), log));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
-        let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
+        let with_all = [("Access-Control-Allow-Origin", shared.cors.as_str())].into_iter().chain(routes::NO_PAGE);
+        let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let listener = listener.default_headers(with_all);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
         let watched = shared.clone();
@@ -375,7 +379,7 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
     let password = match room.password {
         None if room.private => return Err(wrong(format!("must have a password to be private: {code} has none"))),
         None => None,
-        Some(RoomPassword::Plain(password)) if room.private && !credentials::fits_a_header(&password) => {
+        Some(RoomPassword::Plain(password)) if room.private && !crate::proto::web::fits_a_header(&password) => {
             return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
         }
         Some(RoomPassword::Plain(password)) => {

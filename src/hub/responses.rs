@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::answer::Refused;
+use super::hops;
 use super::inference::Kind;
 use super::place::Place;
 use super::relay::{self, Ask};
@@ -94,6 +95,7 @@ pub fn input_items(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 /// Passes a question about a response to whoever made it. It takes no place: cancelling must not wait for what it
 /// cancels.
 fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params, operation: Operation) -> Handled {
+    let hops = hops::passed(shared, exchange)?;
     let (code, id) = (&params[0], &params[1]);
     let room = shared.registry().room(code)?.code.clone();
     let not_found = || Refused::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);
@@ -110,6 +112,7 @@ fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params, operation:
         kind: Kind::about_response(operation),
         path: operation.path_for(id) + &query,
         headers: Vec::new(),
+        hops,
         body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
     };

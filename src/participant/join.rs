@@ -13,7 +13,7 @@ use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
 use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT};
-use crate::proto::web::percent_encode;
+use crate::proto::web::{fits_a_header, percent_encode};
 use crate::tunnel::{self, ConnectError, Connected, Limits};
 
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -196,6 +196,9 @@ impl Builder {
         let client = Client::new(&self.hub_url)?;
         let client = self.token.iter().fold(client, |client, token| client.with_participant_token(token));
         let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
+        // In a private room the hub asks for it whenever the participant is not known any more.
+        let password = self.registration.password.iter().filter(|password| fits_a_header(password));
+        let client = password.fold(client, |client, password| client.with_room_password(password));
         let provider = Provider::new(&self.registration.endpoint, &self.auth)?;
         self.registration.endpoint.clone_from(&provider.endpoint);
         for (what, value) in [("the participant id", &self.id), ("the model", &self.registration.model)] {

@@ -14,7 +14,7 @@ use super::load::{Load, Share};
 use super::provider::Provider;
 use crate::http::{Answer, Call};
 use crate::proto::tunnel::{self, FromHub, Incoming as Request, decode_from_hub};
-use crate::proto::web::is_hop_by_hop;
+use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{Incoming, Reader, TunnelError, Writer};
 
 const STACK: usize = 256 << 10;
@@ -198,7 +198,8 @@ impl Workers {
     /// Makes a job of a request.
     fn take_on(&self, request: Request<'_>) -> Option<Job> {
         let ticket = Arc::new(Ticket::default());
-        let Request { request_id, method, path, headers, body, .. } = request;
+        let Request { request_id, method, path, mut headers, hops, body, .. } = request;
+        headers.extend(hops.map(|hops| (HOPS.to_owned(), hops)));
         let id = request_id.into_owned();
         let request = self.provider.relay(&method, &path, &headers, body.map(|body| body.get()));
         let Some(share) = self.load.take(request.as_ref().map_or(0, Vec::len)) else {
@@ -332,9 +333,15 @@ impl Workers {
     }
 }
 
-/// The provider's headers without those of its own connection and of its body's framing.
+/// The provider's headers without those of its own connection, among them all that its `Connection` names (RFC 9110,
+/// section 7.6.1), and of its body's framing.
 fn passed_on(answer: &Answer<'_>) -> BTreeMap<String, String> {
-    let lines = answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let kept = lines.filter(|(name, _)| !is_hop_by_hop(name));
+    let lines = || answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let connection = lines().filter(|(name, _)| name == "connection");
+    let options: Vec<String> = connection
+        .flat_map(|(_, value)| value.split(|&b| b == b',').map(<[u8]>::trim_ascii))
+        .map(|option| String::from_utf8_lossy(option).to_ascii_lowercase())
+        .collect();
+    let kept = lines().filter(|(name, _)| !is_hop_by_hop(name) && !options.contains(name));
     kept.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
 }

@@ -422,7 +422,13 @@ fn a_strict_hub_lets_nobody_speak_for_another() {
     for wrong in [None, Some(SECRET)] {
         assert_eq!(prove(&mut story, wrong, true, at(1)).unwrap_err(), NotRegistered::NotTheirs);
         assert_eq!(denied(&mut story, wrong, true), Err(Denied::NotTheirs));
-        assert_eq!(denied(&mut story, wrong, false), Ok(()));
+    }
+    assert_eq!(denied(&mut story, None, false), Ok(()));
+    assert_eq!(denied(&mut story, Some(SECRET), false), Err(Denied::NotTheirs), "a wrong one is refused everywhere");
+    for (id, shown, own) in
+        [("w", Some(token.reveal()), true), ("w", Some(SECRET), false), ("w", None, false), ("x", Some(SECRET), false)]
+    {
+        assert_eq!(story.registry.is_own(&story.code, id, Proof { token: shown, demanded: false }), own, "{id}");
     }
     assert_eq!(denied(&mut story, Some(token.reveal()), true), Ok(()));
     let told = prove(&mut story, Some(token.reveal()), true, at(2)).unwrap().unwrap();
