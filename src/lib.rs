@@ -111,6 +111,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod budget;
 pub mod client;
 #[cfg(feature = "mdns")]
 pub mod discovery;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
 use super::exchange::Exchange;
 use super::guests::Seat;
 use super::head::{self, Head, HeadError};
 use super::{Handler, Limits};
+use crate::budget::Budget;
 
 /// What is read at a time, on the stack: a connection that waits has no buffer of its own.
 const READ_STEP: usize = 4 << 10;

@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 use httpdate::HttpDate;
 use tiny_http::{Method, StatusCode};
 
-use super::budget::Share;
 use super::chunked::{Decoder, Malformed};
 use super::connection::{Connection, KEEP_BUFFER, is_timeout};
 use super::head::{Framing, Head};
 use super::notes::{Note, Notes};
+use crate::budget::Share;
 
 /// How much of a body that nobody read is read away to keep the connection.
 const DRAIN: u64 = 64 << 10;

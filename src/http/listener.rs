@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
 use super::connection::{Connection, Site, plain_error};
 use super::guests::{Admission, Guests};
 use super::{Handler, Limits};
+use crate::budget::Budget;
 
 /// A connection's thread parses, routes and passes pieces on; it recurses nowhere.
 const STACK: usize = 256 << 10;

@@ -4,7 +4,6 @@
 //! It knows nothing of rooms. tiny_http gives the vocabulary; accepting, reading, framing, deadlines, answers and streams
 //! are ours, so that no client can take the hub down or make it grow.
 
-mod budget;
 mod call;
 mod chunked;
 mod connection;
