@@ -49,6 +49,11 @@ impl Budget {
         Share { budget: self.clone(), owner: Some(owner), bytes: 0 }
     }
 
+    /// The most that one owner may have, bytes.
+    pub fn most_of_one(&self) -> u64 {
+        self.total / OWNERS_PART
+    }
+
     /// Bytes in use now.
     pub fn used(&self) -> u64 {
         self.lock().all
@@ -67,7 +72,7 @@ impl Budget {
         let mut used = self.lock();
         let owned = owner.map_or(0, |owner| used.owned.get(&owner).copied().unwrap_or(0));
         let fits = |used: u64, most: u64| used.checked_add(bytes).is_some_and(|sum| sum <= most);
-        let taken = fits(used.all, self.total) && (owner.is_none() || fits(owned, self.total / OWNERS_PART));
+        let taken = fits(used.all, self.total) && (owner.is_none() || fits(owned, self.most_of_one()));
         if taken {
             used.all += bytes;
             if let Some(owner) = owner {

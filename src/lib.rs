@@ -118,6 +118,7 @@ pub mod discovery;
 pub mod error;
 mod http;
 pub mod hub;
+mod machine;
 mod names;
 pub mod participant;
 pub mod proto;

@@ -108,6 +108,8 @@ pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Han
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = PASSED_ON.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
+    // It goes on in another form while this one is kept for the next try.
+    exchange.reserve(body.len() as u64)?;
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;

@@ -59,6 +59,7 @@ use shared::Shared;
 use crate::error::Error;
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
+use crate::machine;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
 use crate::state::id::{RoomCode, Secret};
@@ -229,7 +230,7 @@ impl Default for HubOptions {
             room_ttl: None,
             empty_room_ttl: None,
             offline_ttl: Some(OFFLINE_TTL),
-            registry_memory: 64 << 20,
+            registry_memory: usize::try_from(machine::registry_budget()).unwrap_or(usize::MAX),
             rooms: Vec::new(),
             log: None,
             clock: Clock::default(),
@@ -273,7 +274,7 @@ impl Hub {
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
-        let shared = Arc::new(Shared::new(&options, listener.addr(), listener.guests(), log));
+        let shared = Arc::new(Shared::new(&options, &listener, log));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
         let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;

@@ -3,7 +3,6 @@
 //! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines, metrics or the log's.
 //! None is held across I/O.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +20,8 @@ use super::throttle::Throttle;
 use super::tunnels::Tunnels;
 use super::watchers::Watchers;
 use super::{HubKey, HubOptions, Patience, Proxy};
-use crate::http::Guests;
+use crate::budget::Budget;
+use crate::http::{Guests, Listener};
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::event::Event;
 use crate::state::pick::Refusal;
@@ -43,6 +43,8 @@ pub struct Shared {
     pub(super) log: Logger,
     /// Whoever is connected.
     pub(super) guests: Arc<Guests>,
+    /// For all that peers make the hub hold.
+    pub(super) memory: Arc<Budget>,
     /// Participants that are called at their endpoints.
     pub(super) direct: Directs,
     pub(super) passwords: Passwords,
@@ -78,7 +80,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: &HubOptions, bound: SocketAddr, guests: Arc<Guests>, log: Logger) -> Self {
+    pub(super) fn new(options: &HubOptions, listener: &Listener, log: Logger) -> Self {
         let sites = || Sites::new(&options.known_as, options.public_url.as_deref(), options.cors.as_deref());
         Shared {
             clock: options.clock.clone(),
@@ -87,7 +89,8 @@ impl Shared {
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
             log,
-            guests,
+            guests: listener.guests(),
+            memory: listener.memory(),
             direct: Directs::new(options.direct),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
@@ -101,7 +104,7 @@ impl Shared {
             strict: options.strict,
             dashboard: options.dashboard,
             watch_time: options.watch_time,
-            sites: (options.key.is_none() && !bound.ip().is_loopback()).then(sites),
+            sites: (options.key.is_none() && !listener.addr().ip().is_loopback()).then(sites),
             trusted: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
