@@ -95,7 +95,7 @@ impl Shared {
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             lines: Lines::default(),
-            makers: Makers::default(),
+            makers: Makers::new(&listener.memory()),
             patience: options.patience.clone(),
             drain: Drain::default(),
             offline_life: options.offline_ttl.map(millis),
