@@ -1,20 +1,21 @@
 //! A bound on the memory that everything which peers make this process hold may take together.
 //!
 //! Whoever holds such bytes takes a [`Share`] of the [`Budget`] and lets it grow as the bytes arrive; it is given back on
-//! drop. A share may have an owner, a client's network: no owner has more than half of the budget, so that nobody can
-//! take all of it from the others.
+//! drop. A share may have an owner, a client's network: no owner has more than a part of the budget, half of it unless
+//! told otherwise, so that nobody can take all of it from the others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// One owner has at most one part in so many.
-const OWNERS_PART: u64 = 2;
+/// One owner has half of a budget at most, unless told otherwise.
+const HALF: u64 = 2;
 
 /// A number of bytes, and how many of them are in use.
 #[derive(Debug)]
 pub struct Budget {
     total: u64,
+    most_of_one: u64,
     used: Mutex<Used>,
 }
 
@@ -36,7 +37,12 @@ pub struct Share {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: u64) -> Arc<Self> {
-        Arc::new(Budget { total: bytes, used: Mutex::default() })
+        Budget::in_parts(bytes, HALF)
+    }
+
+    /// A budget of so many bytes, of which one owner may have one part in `parts`.
+    pub fn in_parts(bytes: u64, parts: u64) -> Arc<Self> {
+        Arc::new(Budget { total: bytes, most_of_one: bytes / parts, used: Mutex::default() })
     }
 
     /// A share of nothing, which can grow up to the whole budget.
@@ -44,14 +50,14 @@ impl Budget {
         Share { budget: self.clone(), owner: None, bytes: 0 }
     }
 
-    /// A share of nothing, whose owner may have half of the budget in all of its shares together.
+    /// A share of nothing, whose owner may have a part of the budget only, in all of its shares together.
     pub fn share_of(self: &Arc<Self>, owner: IpAddr) -> Share {
         Share { budget: self.clone(), owner: Some(owner), bytes: 0 }
     }
 
     /// The most that one owner may have, bytes.
     pub fn most_of_one(&self) -> u64 {
-        self.total / OWNERS_PART
+        self.most_of_one
     }
 
     /// Bytes in use now.
@@ -70,16 +76,19 @@ impl Budget {
 
     fn take(&self, owner: Option<IpAddr>, bytes: u64) -> bool {
         let mut used = self.lock();
-        let owned = owner.map_or(0, |owner| used.owned.get(&owner).copied().unwrap_or(0));
-        let fits = |used: u64, most: u64| used.checked_add(bytes).is_some_and(|sum| sum <= most);
-        let taken = fits(used.all, self.total) && (owner.is_none() || fits(owned, self.most_of_one()));
+        let taken = self.fits(&used, owner, bytes);
         if taken {
             used.all += bytes;
             if let Some(owner) = owner {
-                used.owned.insert(owner, owned + bytes);
+                *used.owned.entry(owner).or_default() += bytes;
             }
         }
         taken
+    }
+
+    fn fits(&self, used: &Used, owner: Option<IpAddr>, bytes: u64) -> bool {
+        let fits = |used: u64, most: u64| used.checked_add(bytes).is_some_and(|sum| sum <= most);
+        fits(used.all, self.total) && owner.is_none_or(|owner| fits(used.of(owner), self.most_of_one))
     }
 
     fn give_back(&self, owner: Option<IpAddr>, bytes: u64) {
@@ -95,7 +104,21 @@ impl Budget {
     }
 }
 
+impl Used {
+    fn of(&self, owner: IpAddr) -> u64 {
+        self.owned.get(&owner).copied().unwrap_or(0)
+    }
+}
+
 impl Share {
+    /// Whether three quarters of the budget are in use, or of its owner's part.
+    pub fn is_tight(&self) -> bool {
+        let used = self.budget.lock();
+        let tight = |used: u64, most: u64| used > most / 4 * 3;
+        let Budget { total, most_of_one, .. } = *self.budget;
+        tight(used.all, total) || self.owner.is_some_and(|owner| tight(used.of(owner), most_of_one))
+    }
+
     /// Bytes that it has.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -165,5 +188,16 @@ mod tests {
         assert!(two.grow_to(50));
         drop((two, other));
         assert!(budget.lock().owned.is_empty() && budget.used() == 0);
+    }
+
+    #[test]
+    fn it_is_tight_for_whoever_has_most_of_a_part() {
+        let budget = Budget::in_parts(100, 4);
+        let (mut ann, bob) =
+            (budget.share_of(IpAddr::from([10, 0, 0, 1])), budget.share_of(IpAddr::from([10, 0, 0, 2])));
+        assert!(!ann.grow_to(26) && ann.grow_to(19));
+        assert!(ann.is_tight() && !bob.is_tight() && !budget.share().is_tight());
+        let mut rest = budget.share();
+        assert!(rest.grow_to(60) && bob.is_tight());
     }
 }

@@ -34,7 +34,7 @@ pub fn list_rooms(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> H
 /// `POST /rooms`.
 pub fn create_room(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let body = read_object(exchange)?;
-    let room = new_room(shared, &Fields::of(&body))?;
+    let room = new_room(shared, exchange, &Fields::of(&body))?;
     Ok(send_json(exchange, 201, &json!({ "room": legacy::Room::new(&room), "hostId": room.host_id })))
 }
 

@@ -32,7 +32,7 @@ pub fn list_rooms(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> H
 /// `POST /v1/rooms`.
 pub fn create_room(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let body = read_object(exchange)?;
-    let room = new_room(shared, &Fields::of(&body))?;
+    let room = new_room(shared, exchange, &Fields::of(&body))?;
     let host_id = room.host_id.clone();
     Ok(send_data(exchange, 201, RoomCreated { room, host_id }))
 }

@@ -387,7 +387,14 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
             return Err(wrong(format!("must have a password hash in PHC form: that of {code} is none")));
         }
     };
-    let new = NewRoom { name: room.name, password, private: room.private, defaults: room.defaults, code: Some(code) };
+    let new = NewRoom {
+        name: room.name,
+        password,
+        private: room.private,
+        defaults: room.defaults,
+        code: Some(code),
+        owner: None,
+    };
     shared.change(|registry, now| registry.create_room(new, now, &mut shared::random));
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::config::shown;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
 use super::pick::Want;
+use crate::budget::Share;
 use crate::proto::management::{
     Capabilities, Connection, ConnectionKind, Participant, RoomSummary, RuntimeConfig, Specs, Status,
 };
@@ -42,8 +43,8 @@ pub struct Room {
     pub inhabited: u64,
     /// Whether the operator declared it: it stays for as long as the hub does.
     pub declared: bool,
-    /// The space that it needs without its participants, bytes.
-    pub weight: usize,
+    /// The space that it needs without its participants.
+    pub(super) space: Share,
 }
 
 /// What a hub keeps of a room's password. Copies share what has been learnt.
@@ -152,6 +153,8 @@ pub struct Member {
     pub ticket: Option<Ticket>,
     /// Tells it from others that use its id.
     pub token: Secret,
+    /// The space that it needs.
+    pub(super) space: Share,
 }
 
 /// How the hub reaches a participant.

@@ -3,6 +3,7 @@
 //! Passwords are not checked here: hashing takes too long for anything that is held under a lock.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -11,6 +12,7 @@ use super::health::Health;
 use super::id::{self, ParticipantId, RoomCode, Secret};
 use super::room::{Member, Password, Profile, Reach, Room, Ticket, Tunnel};
 use super::{Now, Random};
+use crate::budget::{Budget, Share};
 use crate::proto::management::{Heartbeat, Participant, RoomSummary, RuntimeConfig, Status, TIMEOUT_SECS, TOKEN_SECS};
 
 mod lives;
@@ -31,10 +33,8 @@ pub struct Registry {
     waiting_so_far: u64,
     /// Requests that wait now, in all rooms.
     waiting: usize,
-    /// Bytes that rooms and participants may need.
-    space: usize,
-    /// Bytes that they need.
-    used: usize,
+    /// Bytes that rooms and participants may need, and do.
+    space: Arc<Budget>,
 }
 
 impl Default for Registry {
@@ -46,8 +46,7 @@ impl Default for Registry {
             tunnels_so_far: 0,
             waiting_so_far: 0,
             waiting: 0,
-            space: usize::MAX,
-            used: 0,
+            space: Budget::new(u64::MAX),
         }
     }
 }
@@ -74,6 +73,8 @@ pub struct NewRoom {
     pub defaults: Option<RuntimeConfig>,
     /// Its code, where the operator declared it.
     pub code: Option<RoomCode>,
+    /// The network of the client that makes it, on whose account its space is; the operator's own has none.
+    pub owner: Option<IpAddr>,
 }
 
 /// Why a participant can't register.
@@ -100,6 +101,8 @@ pub struct Registering<'p> {
     pub reach: Reach,
     /// What it shows of its token.
     pub proof: Proof<'p>,
+    /// The network that it comes from, on whose account its space is.
+    pub owner: Option<IpAddr>,
 }
 
 /// A participant that has just registered.
@@ -148,10 +151,12 @@ impl Registry {
                 }
             }
         });
-        self.used += new.weight();
+        // What the operator declares is there in any case.
+        let mut space = self.space_of(new.owner);
+        let _ = space.grow_to(new.weight());
         let room = Room {
             id: id::room_id(random),
-            weight: new.weight(),
+            space,
             code: code.clone(),
             name: new.name,
             host_id: id::uuid(random),
@@ -212,11 +217,9 @@ impl Registry {
         now: Now,
         random: Random<'_>,
     ) -> Result<(Upserted, Vec<Event>), NotRegistered> {
-        let Registering { id, profile, reach, proof } = new;
+        let Registering { id, profile, reach, proof, owner } = new;
         let serial = self.members_so_far + 1;
-        let old = self.room(code).map_err(NotRegistered::Missing)?.members.get(&id).map(|known| known.profile.weight());
-        let used = self.used - old.unwrap_or(0) + profile.weight();
-        let full = used > self.space;
+        let (mut space, weight) = (self.space_of(owner), profile.weight());
         let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
         let same = |a: Reach, b: Reach| (a == Reach::Tunnel) == (b == Reach::Tunnel);
         if room.members.get(&id).is_some_and(|known| !same(known.reach, reach) && known.is_up()) {
@@ -225,14 +228,19 @@ impl Registry {
         let known = room.members.get(&id);
         let created = known.is_none();
         let (own_token, told) = proof.token_for(known, now, random)?;
-        if full {
+        let fits = match room.members.get_mut(&id) {
+            Some(known) => known.space.grow_to(weight),
+            None => space.grow_to(weight),
+        };
+        if !fits {
             return Err(NotRegistered::Full);
         }
         let token = Secret::draw(random);
         let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
         let profile = Arc::new(profile);
-        let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), now);
+        let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), space, now);
         let member = room.members.entry(id.clone()).or_insert_with(member);
+        member.space.shrink_to(weight);
         member.token = own_token.clone();
         member.profile = profile;
         member.reach = reach;
@@ -256,7 +264,6 @@ impl Registry {
         let event = Event { at: now.wall, room: room.code.clone(), kind };
         (room.used, room.inhabited) = (now.mono, now.mono);
         self.members_so_far += u64::from(created);
-        self.used = used;
         Ok((upserted, vec![event]))
     }
 
@@ -270,7 +277,6 @@ impl Registry {
         let member = room.members.remove(&id).ok_or(Missing::Participant)?;
         let kind = EventKind::ParticipantLeft(id.to_string());
         let event = Event { at: now.wall, room: room.code.clone(), kind };
-        self.used -= member.profile.weight();
         Ok((Removed { serial: member.serial }, vec![event]))
     }
 
@@ -352,7 +358,7 @@ impl Registry {
 }
 
 impl Member {
-    fn new(id: ParticipantId, serial: u64, profile: Arc<Profile>, token: Secret, now: Now) -> Self {
+    fn new(id: ParticipantId, serial: u64, profile: Arc<Profile>, token: Secret, space: Share, now: Now) -> Self {
         Member {
             id,
             serial,
@@ -368,6 +374,7 @@ impl Member {
             updated_at: now.wall,
             ticket: None,
             token,
+            space,
         }
     }
 
