@@ -18,6 +18,7 @@ mod gate;
 mod inference;
 mod leg;
 mod legacy;
+mod list;
 mod log;
 mod management;
 mod metrics;
