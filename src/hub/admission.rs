@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Refused, not_theirs};
-use super::auth::HashFailed;
 use super::credentials::{check_joining, fits_a_header, proof, wrong_token};
 use super::forwarded::origin;
 use super::shared::{Shared, random};
@@ -27,9 +26,9 @@ pub fn new_room(shared: &Shared, exchange: &Exchange<'_>, fields: &Fields<'_>) -
     let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
     let private = fields.flag("private")?;
     check_private(private, password.as_deref())?;
-    let failed = |e: HashFailed| Refused::new(ErrorCode::InternalError, e.to_string());
-    let password = password.map(|password| shared.passwords.keep(&password)).transpose().map_err(failed)?;
-    let new = NewRoom { name, password, private, defaults, code: None, owner: Some(owner(shared, exchange)) };
+    let owner = Some(owner(shared, exchange));
+    let password = password.map(|password| shared.passwords.keep(owner, &password)).transpose()?;
+    let new = NewRoom { name, password, private, defaults, code: None, owner };
     shared.try_change(|registry, now| {
         let fits = registry.has_space(new.owner, new.weight());
         if fits { Ok(registry.create_room(new, now, &mut random)) } else { Err(full()) }

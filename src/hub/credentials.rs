@@ -4,9 +4,10 @@
 use std::net::IpAddr;
 
 use super::answer::Refused;
+use super::auth::HashFailed;
 use super::forwarded::origin;
 use super::shared::Shared;
-use crate::http::Exchange;
+use crate::http::{Exchange, network_of};
 use crate::proto::management::{ErrorCode, PARTICIPANT_TOKEN, ROOM_PASSWORD};
 use crate::state::registry::Proof;
 use crate::state::room::Password;
@@ -36,7 +37,7 @@ pub fn check_key(shared: &Shared, exchange: &Exchange<'_>) -> Result<(), Refused
             .hint("Give it as the API key, with --key-file, or as GAMBI_HUB_KEY.")
     };
     let Some(shown) = bearer(exchange) else { return Err(refused()) };
-    attempt(shared, client(shared, exchange), KEY, shown, || key.matches(shown), refused)
+    attempt(shared, client(shared, exchange), KEY, shown, || Ok(key.matches(shown)), refused)
 }
 
 /// Checks that a request shows the password of a private room.
@@ -48,8 +49,9 @@ pub fn check_room(shared: &Shared, exchange: &Exchange<'_>, code: &str, password
             .hint("Give it as the API key, with --password-file, or as GAMBI_ROOM_PASSWORD.")
     };
     let shown = shown.ok_or_else(refused)?;
-    let right = || shared.passwords.is_right(shown, password);
-    attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), shown, right, refused)
+    let client = client(shared, exchange);
+    let right = || shared.passwords.is_right(Some(network_of(client)), shown, password);
+    attempt(shared, client, &code.to_ascii_uppercase(), shown, right, refused)
 }
 
 /// Checks a password that a request holds for joining a room.
@@ -65,8 +67,9 @@ pub fn check_joining(
             .hint("Ask the room's host for its password, and give it with --password.")
     };
     let given = given.ok_or_else(refused)?;
-    let right = || shared.passwords.is_right(given, password);
-    attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), given, right, refused)
+    let client = client(shared, exchange);
+    let right = || shared.passwords.is_right(Some(network_of(client)), given, password);
+    attempt(shared, client, &code.to_ascii_uppercase(), given, right, refused)
 }
 
 /// What a request shows to speak for a participant.
@@ -95,19 +98,25 @@ fn attempt(
     client: IpAddr,
     place: &str,
     given: &str,
-    is_right: impl FnOnce() -> bool,
+    is_right: impl FnOnce() -> Result<bool, HashFailed>,
     refused: impl FnOnce() -> Refused,
 ) -> Result<(), Refused> {
     let now = shared.clock.now().mono;
     if let Some(seconds) = shared.throttle.wait(client, place, given, now) {
         return Err(too_many(seconds));
     }
-    if is_right() {
+    if is_right()? {
         shared.throttle.right(client, place);
         return Ok(());
     }
     shared.throttle.wrong(client, place, given, now);
     Err(refused())
+}
+
+impl From<HashFailed> for Refused {
+    fn from(failed: HashFailed) -> Self {
+        Refused::new(ErrorCode::InternalError, failed.to_string()).status(503).retry_after(1)
+    }
 }
 
 fn too_many(seconds: u32) -> Refused {
