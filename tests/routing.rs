@@ -268,7 +268,7 @@ fn a_comment_never_tears_an_event() {
 
 #[test]
 fn bodies_in_flight_take_a_bounded_memory() {
-    let hub = TestHub::limited(|limits| limits.body_memory = 100_000);
+    let hub = TestHub::limited(|limits| limits.memory = 400_000);
     let room = hub.room();
     let provider = held();
     let _ann = join(&hub, &room, "ann", &provider);
@@ -333,4 +333,27 @@ fn a_provider_that_repeats_usage_keys_harms_nobody() {
     for _ in 0..2 {
         assert_eq!(hub.chat(&room, "p").expect(200).text(), repeated);
     }
+}
+
+#[test]
+fn memory_is_taken_as_bodies_come_and_not_as_they_claim() {
+    let hub = TestHub::limited(|limits| limits.memory = 256 << 10);
+    let room = hub.room();
+    let _ann = join(&hub, &room, "ann", &FakeProvider::start(Script::Echo));
+    let path = format!("/rooms/{room}/v1/chat/completions");
+    let slow: Vec<Conn> = (0..8)
+        .map(|_| {
+            let mut conn = Conn::open(hub.addr());
+            conn.send(format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 60000\r\n\r\n{{"));
+            conn
+        })
+        .collect();
+    for _ in 0..10 {
+        hub.chat(&room, "ann").expect(200);
+    }
+    // What one request may hold at most is told by the limit, and not by a busy hub.
+    let mut conn = Conn::open(hub.addr());
+    conn.send(format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 70000\r\n\r\n{{"));
+    assert_eq!(conn.answer().status, 413);
+    drop(slow);
 }

@@ -656,3 +656,20 @@ fn only_trusted_proxies_say_where_a_request_came_from() {
         assert_eq!(ask(&hub, "POST", &format!("/rooms/{room}/join"), &[], Some(&body)).status, 201);
     }
 }
+
+#[test]
+fn passwords_by_the_hundred_are_refused_past_a_few_at_a_time() {
+    let hub = TestHub::start();
+    let body = json!({ "name": "Lab", "password": "secret" }).to_string();
+    let mut conns: Vec<Conn> = (0..40).map(|_| Conn::open(hub.addr())).collect();
+    for conn in &mut conns {
+        conn.ask("POST", "/v1/rooms", &[], Some(&body));
+    }
+    let answers: Vec<_> = conns.iter_mut().map(Conn::answer).collect();
+    let made = answers.iter().filter(|answer| answer.status == 201).count();
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
+    assert!(made >= 8 && !refused.is_empty() && made + refused.len() == 40, "{made} made");
+    assert!(refused.iter().all(|answer| answer.header("retry-after") == Some("1")));
+    // Those that came in time are out of the way again.
+    hub.post("/v1/rooms", &json!({ "name": "Lab", "password": "secret" })).expect(201);
+}

@@ -103,8 +103,12 @@ static KEEP_ALIVE_TIMEOUT: Flag =
 static WRITE_TIMEOUT: Flag = value("write-timeout", None, "TIME", "Time for one write [default 30s]");
 static MAX_CONNECTIONS: Flag = value("max-connections", None, "COUNT", "Most connections at a time [default 1024]");
 
-static BODY_MEMORY: Flag =
-    value("body-memory", None, "SIZE", "Most memory for the bodies of all requests together [default 256MiB]");
+static MEMORY: Flag = value(
+    "memory",
+    None,
+    "SIZE",
+    "Most memory for all that peers make the hub hold; once --body-memory [default a quarter of the machine's, at most 256MiB]",
+);
 static QUEUE_TIMEOUT: Flag = value(
     "queue-timeout",
     None,
@@ -174,8 +178,12 @@ static OFFLINE_TTL: Flag = value(
     "TIME",
     "Remove participants that have been offline for so long; 0 never does [default 1h]",
 );
-static REGISTRY_MEMORY: Flag =
-    value("registry-memory", None, "SIZE", "Most memory for rooms and participants together [default 64MiB]");
+static REGISTRY_MEMORY: Flag = value(
+    "registry-memory",
+    None,
+    "SIZE",
+    "Most memory for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
+);
 static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
 
 static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
@@ -272,7 +280,7 @@ static SERVE: &[&Flag] = &[
     &KEEP_ALIVE_TIMEOUT,
     &WRITE_TIMEOUT,
     &MAX_CONNECTIONS,
-    &BODY_MEMORY,
+    &MEMORY,
     &REGISTRY_MEMORY,
     &QUEUE_TIMEOUT,
     &QUEUE_LIMIT,

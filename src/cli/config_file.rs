@@ -47,6 +47,10 @@ pub struct Serve {
     pub log_format: Option<String>,
     /// How much is logged.
     pub log_level: Option<String>,
+    /// The most memory for what peers make the hub hold, such as `64MiB`.
+    pub memory: Option<String>,
+    /// The most memory for rooms and participants, such as `64MiB`.
+    pub registry_memory: Option<String>,
 }
 
 /// Where the file is (XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` does not count).

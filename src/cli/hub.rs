@@ -70,8 +70,8 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     if host.is_empty() {
         return Err(Failure::usage("--host must not be empty"));
     }
-    let size = |text: &str| values::size(text).and_then(|bytes| usize::try_from(bytes).ok());
-    let registry_memory = context.parsed("registry-memory", size, "a size such as 64MiB, and more than none")?;
+    let registry_memory = memory(context, "registry-memory", serve.registry_memory.as_deref())?;
+    let registry_memory = registry_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     Ok(HubOptions {
         host,
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
@@ -166,6 +166,13 @@ fn declared(room: RoomInFile) -> Result<DeclaredRoom, String> {
     Ok(DeclaredRoom { code: room.code, name: room.name, password, private: room.private, defaults })
 }
 
+/// A bound in bytes, by its flag, else as the config file states it.
+fn memory(context: &Context<'_>, flag: &str, stated: Option<&str>) -> Result<Option<u64>, Failure> {
+    let Some(text) = context.value(flag).or(stated) else { return Ok(None) };
+    let wrong = || Failure::usage(format!("--{flag} must be a size such as 64MiB, and more than none, not \"{text}\""));
+    values::size(text).map(Some).ok_or_else(wrong)
+}
+
 fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
     let standard = Limits::default();
     let size = |flag| context.parsed(flag, values::size, "a size such as 32KiB or 32MiB, and more than none");
@@ -183,7 +190,7 @@ fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
         idle: context.time("keep-alive-timeout")?.unwrap_or(standard.idle),
         write: context.time("write-timeout")?.unwrap_or(standard.write),
         connections: count("max-connections")?.unwrap_or(standard.connections),
-        body_memory: size("body-memory")?.unwrap_or(standard.body_memory),
+        memory: memory(context, "memory", context.environment.serve.memory.as_deref())?.unwrap_or(standard.memory),
     })
 }
 
@@ -234,7 +241,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
         "limits": {
             "headBytes": limits.head_bytes, "headers": limits.headers, "bodyBytes": limits.body_bytes,
             "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),
-            "writeMs": millis(limits.write), "connections": limits.connections, "bodyMemoryBytes": limits.body_memory,
+            "writeMs": millis(limits.write), "connections": limits.connections, "memoryBytes": limits.memory,
             "registryMemoryBytes": options.registry_memory,
             "queueMs": millis(patience.queue), "queueLimit": patience.queue_limit,
             "firstByteMs": millis(patience.first_byte), "answerIdleMs": millis(patience.idle),

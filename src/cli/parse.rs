@@ -11,6 +11,14 @@ use super::failure::Failure;
 /// The flag that takes what is left over, where a command has it: all that follows `--`.
 const REST: &str = "arg";
 
+/// Flags that had another name once, which is still taken.
+const RENAMED: [(&str, &str); 1] = [("body-memory", "memory")];
+
+/// What a flag is called today.
+fn today(name: &str) -> &str {
+    RENAMED.iter().find(|(once, _)| *once == name).map_or(name, |(_, today)| today)
+}
+
 /// What the arguments ask for.
 #[derive(Debug)]
 pub enum Asked {
@@ -79,7 +87,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure>
             Arg::Value(word) => {
                 return Err(wrong(&format!("unexpected argument \"{}\"", word.to_string_lossy()), &words));
             }
-            Arg::Long(name) => flag(command, |flag| flag.name == *name),
+            Arg::Long(name) => flag(command, |flag| flag.name == today(name)),
             Arg::Short(name) => flag(command, |flag| flag.short == Some(*name)),
         };
         let Some(flag) = flag else {
@@ -215,6 +223,13 @@ mod tests {
         let join = parsed("participant join --header A=1 --header B=2 --no-specs");
         assert_eq!(join.values("header"), ["A=1", "B=2"]);
         assert!(join.has("no-specs") && !join.has("dry-run"));
+    }
+
+    #[test]
+    fn a_renamed_flag_is_taken_by_its_old_name() {
+        for line in ["hub serve --memory 64MiB", "hub serve --body-memory=64MiB"] {
+            assert_eq!(parsed(line).value("memory"), Some("64MiB"), "{line}");
+        }
     }
 
     #[test]

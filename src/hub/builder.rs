@@ -128,6 +128,12 @@ impl HubBuilder {
         self
     }
 
+    /// The most memory for all that peers make it hold, in bytes: see [`Limits::memory`].
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.0.limits.memory = bytes;
+        self
+    }
+
     /// The most memory for rooms and participants together, in bytes.
     pub fn registry_memory(mut self, bytes: usize) -> Self {
         self.0.registry_memory = bytes;

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use super::answer::Refused;
+use super::auth::HashFailed;
 use super::forwarded::origin;
 use super::shared::Shared;
-use crate::http::Exchange;
+use crate::http::{Exchange, network_of};
 use crate::proto::management::{ErrorCode, PARTICIPANT_TOKEN, ROOM_PASSWORD};
 use crate::state::registry::Proof;
 use crate::state::room::Password;
@@ -54,15 +55,17 @@ pub fn room_is_private(shared: &Shared) -> Refused {
 pub fn check_key(shared: &Shared, exchange: &Exchange<'_>) -> Result<(), Refused> {
     let Some(key) = &shared.key else { return Ok(()) };
     let Some(shown) = bearer(exchange) else { return Err(hub_has_a_key()) };
-    attempt(shared, client(shared, exchange), KEY, shown, |_| key.matches(shown), hub_has_a_key)
+    attempt(shared, client(shared, exchange), KEY, shown, |_| Ok(key.matches(shown)), hub_has_a_key)
 }
 
 /// Checks that a request shows the password of a private room.
 pub fn check_room(shared: &Shared, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Refused> {
     let refused = || room_is_private(shared);
     let shown = shown_password(shared, exchange).ok_or_else(refused)?;
-    let right = |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(shown, password, in_vain);
-    attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), shown, right, refused)
+    let client = client(shared, exchange);
+    let right =
+        |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(Some(network_of(client)), shown, password, in_vain);
+    attempt(shared, client, &code.to_ascii_uppercase(), shown, right, refused)
 }
 
 /// Checks a password that a request holds for joining a room.
@@ -78,8 +81,10 @@ pub fn check_joining(
             .hint("Ask the room's host for its password, and give it with --password.")
     };
     let given = given.ok_or_else(refused)?;
-    let right = |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(given, password, in_vain);
-    attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), given, right, refused)
+    let client = client(shared, exchange);
+    let right =
+        |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(Some(network_of(client)), given, password, in_vain);
+    attempt(shared, client, &code.to_ascii_uppercase(), given, right, refused)
 }
 
 /// What a request shows to speak for a participant.
@@ -109,7 +114,7 @@ fn attempt(
     client: IpAddr,
     place: &str,
     given: &str,
-    is_right: impl FnOnce(&dyn Fn() -> bool) -> bool,
+    is_right: impl FnOnce(&dyn Fn() -> bool) -> Result<bool, HashFailed>,
     refused: impl FnOnce() -> Refused,
 ) -> Result<(), Refused> {
     let now = || shared.clock.now().mono;
@@ -121,7 +126,7 @@ fn attempt(
     let right = is_right(&|| {
         in_vain.set(wait());
         in_vain.get().is_some()
-    });
+    })?;
     if let Some(seconds) = in_vain.get() {
         return Err(too_many(seconds));
     }
@@ -129,6 +134,12 @@ fn attempt(
         Ok(true) => Ok(()),
         Ok(false) => Err(refused()),
         Err(seconds) => Err(too_many(seconds)),
+    }
+}
+
+impl From<HashFailed> for Refused {
+    fn from(failed: HashFailed) -> Self {
+        Refused::new(ErrorCode::InternalError, failed.to_string()).status(503).retry_after(1)
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Refused, send_json};
 use super::hops;
+use super::list::{Around, send_members};
 use super::out::Headers;
 use super::relay::{self, Ask};
 use super::routes::{Handled, Params};
@@ -112,6 +113,8 @@ pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Han
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = PASSED_ON.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
+    // It goes on in another form while this one is kept for the next try.
+    exchange.reserve(body.len() as u64)?;
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
@@ -127,9 +130,12 @@ fn kind_of(path: &str) -> Option<Kind> {
 
 /// `GET /rooms/{code}/v1/models`.
 pub fn models(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let list = |room: &Room| up(room).map(shown).collect::<Vec<_>>();
-    let data = shared.registry().room(&params[0]).map(list)?;
-    Ok(send_json(exchange, 200, &json!({ "object": "list", "data": data })))
+    let around = Around::object(r#"{"object":"list","data":["#, "]}");
+    send_members(shared, exchange, &params[0], &around, |items, member| {
+        if member.is_up() {
+            items.add(&shown(member));
+        }
+    })
 }
 
 /// `GET /rooms/{code}/v1/models/{id}`: by any selector, the first that matches.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::admission::{self, bad_id, check_password, new_room, profile, read_object, register};
 use super::answer::{Refused, send_json};
 use super::forwarded::origin;
+use super::list::{Around, Items, send_members, send_rooms};
 use super::routes::{Handled, Params};
 use super::shared::Shared;
 use crate::http::Exchange;
@@ -15,7 +16,7 @@ use crate::proto::management::{ErrorCode, Health};
 use crate::state::config::{Fields, MAX_TEXT};
 use crate::state::id::ParticipantId;
 use crate::state::policy::Forbidden;
-use crate::state::room::{Reach, Room};
+use crate::state::room::{Member, Reach};
 
 const REQUIRED: [&str; 4] = ["id", "nickname", "model", "endpoint"];
 
@@ -27,15 +28,14 @@ pub fn health(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handl
 
 /// `GET /rooms`.
 pub fn list_rooms(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let rooms = shared.registry().rooms();
-    let rooms: Vec<_> = rooms.iter().map(legacy::Room::listed).collect();
-    Ok(send_json(exchange, 200, &json!({ "rooms": rooms })))
+    let around = Around::object(r#"{"rooms":["#, "]}");
+    send_rooms(shared, exchange, &around, |items, room| items.add(&legacy::Room::listed(&room.summary())))
 }
 
 /// `POST /rooms`.
 pub fn create_room(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let body = read_object(exchange)?;
-    let room = new_room(shared, &Fields::of(&body))?;
+    let room = new_room(shared, exchange, &Fields::of(&body))?;
     Ok(send_json(exchange, 201, &json!({ "room": legacy::Room::new(&room), "hostId": room.host_id })))
 }
 
@@ -47,9 +47,9 @@ pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 
 /// `GET /rooms/{code}/participants`.
 pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let shown = shared.registry().room(&params[0]).map(Room::participants)?;
-    let participants: Vec<_> = shown.iter().map(legacy::Member::new).collect();
-    Ok(send_json(exchange, 200, &json!({ "participants": participants })))
+    let around = Around::object(r#"{"participants":["#, "]}");
+    let add = |items: &mut Items, member: &Member| items.add(&legacy::Member::new(&member.shown()));
+    send_members(shared, exchange, &params[0], &around, add)
 }
 
 /// `POST /rooms/{code}/join`.

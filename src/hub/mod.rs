@@ -19,6 +19,7 @@ mod hops;
 mod inference;
 mod leg;
 mod legacy;
+mod list;
 mod log;
 mod management;
 mod metrics;
@@ -60,6 +61,7 @@ use shared::Shared;
 use crate::error::Error;
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
+use crate::machine;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
 use crate::state::id::{RoomCode, Secret};
@@ -231,7 +233,7 @@ impl Default for HubOptions {
             room_ttl: None,
             empty_room_ttl: None,
             offline_ttl: Some(OFFLINE_TTL),
-            registry_memory: 64 << 20,
+            registry_memory: usize::try_from(machine::registry_budget()).unwrap_or(usize::MAX),
             rooms: Vec::new(),
             log: None,
             clock: Clock::default(),
@@ -275,7 +277,7 @@ impl Hub {
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
-        let shared = Arc::new(Shared::new(&options, listener.addr(), listener.guests(), log));
+        let shared = Arc::new(Shared::new(&options, &listener, log));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
         let with_all = [("Access-Control-Allow-Origin", shared.cors.as_str())].into_iter().chain(routes::NO_PAGE);
         let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -383,14 +385,21 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
             return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
         }
         Some(RoomPassword::Plain(password)) => {
-            Some(shared.passwords.keep(&password).map_err(|e| wrong(format!("{code}: {e}")))?)
+            Some(shared.passwords.keep(None, &password).map_err(|e| wrong(format!("{code}: {e}")))?)
         }
         Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(Password::hashed(&hash)),
         Some(RoomPassword::Hashed(_)) => {
             return Err(wrong(format!("must have a password hash in PHC form: that of {code} is none")));
         }
     };
-    let new = NewRoom { name: room.name, password, private: room.private, defaults: room.defaults, code: Some(code) };
+    let new = NewRoom {
+        name: room.name,
+        password,
+        private: room.private,
+        defaults: room.defaults,
+        code: Some(code),
+        owner: None,
+    };
     shared.change(|registry, now| registry.create_room(new, now, &mut shared::random));
     Ok(())
 }

@@ -55,7 +55,8 @@ fn whole(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, head: &Head) -
                 return Ok(out.respond(head.status, &head.headers, &body));
             }
         }
-        if body.len() > WHOLE {
+        // Where there is no memory to hold it back, it goes out in chunks.
+        if body.len() > WHOLE || !out.hold(body.capacity()) {
             return stream(run, out, leg, head.status, &head.headers, body);
         }
     }
@@ -98,7 +99,7 @@ fn ready(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, piece: &mut Ve
             Piece::End => return Ok(true),
             _ => {}
         }
-        if leg.is_empty() || piece.len() > WHOLE {
+        if leg.is_empty() || piece.len() > WHOLE || !out.hold(piece.capacity()) {
             return Ok(false);
         }
     }

@@ -3,7 +3,6 @@
 //! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines, metrics or the log's.
 //! None is held across I/O.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +20,8 @@ use super::throttle::Throttle;
 use super::tunnels::Tunnels;
 use super::watchers::Watchers;
 use super::{HubKey, HubOptions, Patience, Proxy};
-use crate::http::Guests;
+use crate::budget::Budget;
+use crate::http::{Guests, Listener};
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::event::Event;
 use crate::state::pick::Refusal;
@@ -43,6 +43,8 @@ pub struct Shared {
     pub(super) log: Logger,
     /// Whoever is connected.
     pub(super) guests: Arc<Guests>,
+    /// For all that peers make the hub hold.
+    pub(super) memory: Arc<Budget>,
     /// Participants that are called at their endpoints.
     pub(super) direct: Directs,
     pub(super) passwords: Passwords,
@@ -80,7 +82,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(options: &HubOptions, bound: SocketAddr, guests: Arc<Guests>, log: Logger) -> Self {
+    pub(super) fn new(options: &HubOptions, listener: &Listener, log: Logger) -> Self {
+        let bound = listener.addr();
         let (public_url, loopback) = (options.public_url.as_deref(), bound.ip().to_canonical().is_loopback());
         let sites = || Sites::new(&options.known_as, public_url, options.cors.as_deref(), loopback);
         Shared {
@@ -90,12 +93,13 @@ impl Shared {
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
             log,
-            guests,
+            guests: listener.guests(),
+            memory: listener.memory(),
             direct: Directs::new(options.direct, bound),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             lines: Lines::default(),
-            makers: Makers::default(),
+            makers: Makers::new(&listener.memory()),
             patience: options.patience.clone(),
             drain: Drain::default(),
             offline_life: options.offline_ttl.map(millis),

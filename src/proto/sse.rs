@@ -90,6 +90,11 @@ impl Decoder {
         }
     }
 
+    /// Bytes that are kept of an event that is not whole yet.
+    pub fn pending(&self) -> usize {
+        self.size.min(MAX_EVENT)
+    }
+
     /// The next whole event, if one is there. An event that the stream's end cut short is never delivered.
     pub fn next_event(&mut self) -> Option<Event> {
         self.ready.pop_front()
