@@ -162,6 +162,7 @@ fn ask(
     params: &Params,
     (operation, method, rest): (&'static str, &'static str, &str),
 ) -> Handled {
+    let _active = shared.drain.admit()?;
     let (code, id) = (&params[0], &params[1]);
     let room = shared.registry().room(code)?.code.clone();
     let not_found = || Refused::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);
