@@ -16,25 +16,29 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
 use super::leg::{Carrier, End, Outgoing, Stop};
+use crate::budget::Budget;
 use crate::proto::management::ErrorCode;
 use crate::proto::web::route_url;
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
-use crate::tunnel::{Pending, Piece, Routed, Router};
+use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const STACK: usize = 256 << 10;
 /// The largest piece of an answer, in bytes.
 const PIECE: usize = 16 << 10;
-/// Pieces that may wait for their client.
-const DEPTH: usize = 64;
-/// How long a piece may wait for its client. Only the one answer waits with it.
-const STALL: Duration = Duration::from_secs(600);
+/// The longest error text, in bytes: each watcher's queue gets a copy.
+const MAX_ERROR: usize = 2 << 10;
+/// How much of an answer may wait for its client. Only the one answer waits with it.
+const QUEUE: QueueLimits =
+    QueueLimits { high: 1 << 20, low: 0, most: 2 << 20, wait: Duration::from_secs(600), within: Duration::ZERO };
 
 /// The hub's connections to direct participants.
 pub struct Directs {
     policy: DirectPolicy,
+    /// What answers that wait for their clients draw on.
+    memory: Arc<Budget>,
     /// Idle ones, by member.
     pools: Arc<Pools>,
 }
@@ -49,8 +53,8 @@ impl Pools {
 }
 
 impl Directs {
-    pub(super) fn new(policy: DirectPolicy) -> Self {
-        Directs { policy, pools: Arc::default() }
+    pub(super) fn new(policy: DirectPolicy, memory: Arc<Budget>) -> Self {
+        Directs { policy, memory, pools: Arc::default() }
     }
 
     pub(super) fn policy(&self) -> DirectPolicy {
@@ -66,6 +70,7 @@ impl Directs {
     pub(super) fn carrier(&self, picked: &Picked) -> DirectCarrier {
         DirectCarrier {
             policy: self.policy,
+            memory: self.memory.clone(),
             pools: self.pools.clone(),
             serial: picked.serial,
             endpoint: picked.profile.endpoint.trim_end_matches('/').to_owned(),
@@ -77,6 +82,7 @@ impl Directs {
 /// The way to one participant.
 pub struct DirectCarrier {
     policy: DirectPolicy,
+    memory: Arc<Budget>,
     pools: Arc<Pools>,
     serial: u64,
     endpoint: String,
@@ -84,9 +90,9 @@ pub struct DirectCarrier {
 }
 
 impl Carrier for DirectCarrier {
-    fn send(&self, outgoing: Outgoing<'_>) -> Result<(Pending, Stop), End> {
+    fn send(&self, outgoing: Outgoing<'_>) -> Result<(PendingResponse, Stop), End> {
         let failed = |e: &dyn std::fmt::Display| End::failed("dispatch", e, ErrorCode::EndpointNotReachable);
-        let router = Router::new(DEPTH, STALL);
+        let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(&outgoing.id).map_err(|e| failed(&e))?;
         let pooled = self.pools.lock().entry(self.serial).or_default().pop();
         let agent = pooled.unwrap_or_else(|| agent(Checked { policy: self.policy, from_loopback: self.from_loopback }));
@@ -151,7 +157,7 @@ impl Call {
         let Call { id, request, router, agent, ticket, pools, serial } = self;
         let tell = |piece| router.route(&id, piece);
         let failed = |stage: &str, message: String| {
-            tell(Piece::Error { stage: stage.into(), message });
+            tell(Piece::Error { stage: stage.into(), message: cut(message) });
         };
         let answer = match send(&agent, request) {
             Ok(answer) => answer,
@@ -179,6 +185,16 @@ impl Call {
         }
         tell(Piece::End);
     }
+}
+
+/// Cuts an error's text, which may hold what the endpoint said.
+fn cut(mut text: String) -> String {
+    let mut end = text.len().min(MAX_ERROR);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
 }
 
 fn send(agent: &Agent, request: Request<Option<String>>) -> Result<ureq::http::Response<Body>, ureq::Error> {
@@ -232,5 +248,17 @@ impl Resolver for Checked {
             None => Ok(allowed),
             Some(why) => Err(ureq::Error::Io(io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_texts_are_cut_to_two_kibibytes_between_characters() {
+        assert_eq!(cut("short".into()), "short");
+        let long = cut("x".to_owned() + &"ü".repeat(5000));
+        assert_eq!((long.len(), long.ends_with('ü')), (MAX_ERROR - 1, true));
     }
 }

@@ -91,7 +91,7 @@ impl Shared {
             log,
             guests: listener.guests(),
             memory: listener.memory(),
-            direct: Directs::new(options.direct),
+            direct: Directs::new(options.direct, listener.memory()),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             lines: Lines::default(),
