@@ -62,6 +62,8 @@ struct State {
     abandoned: AtomicUsize,
     /// Connections accepted.
     connections: AtomicUsize,
+    /// Pieces of streams that have been written.
+    sent: AtomicUsize,
 }
 
 /// A provider with the model `m`.
@@ -88,6 +90,7 @@ impl FakeProvider {
             release: Condvar::new(),
             abandoned: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -140,6 +143,10 @@ impl FakeProvider {
 
     pub fn abandoned(&self) -> usize {
         self.state.abandoned.load(Ordering::SeqCst)
+    }
+
+    pub fn sent(&self) -> usize {
+        self.state.sent.load(Ordering::SeqCst)
     }
 
     pub fn connections(&self) -> usize {
@@ -235,7 +242,11 @@ impl State {
 
     fn pieces(&self, stream: &TcpStream, pieces: &[String]) -> Option<()> {
         send(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-        pieces.iter().try_for_each(|piece| send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len())))
+        pieces.iter().try_for_each(|piece| {
+            send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len()))?;
+            self.sent.fetch_add(1, Ordering::SeqCst);
+            Some(())
+        })
     }
 
     /// Waits to be released; `None` when the other side closed first.
