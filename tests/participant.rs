@@ -218,15 +218,20 @@ fn a_slow_client_slows_its_provider_and_gets_its_whole_answer() {
 fn a_client_that_hangs_up_while_its_provider_is_paused_frees_it() {
     let hub = TestHub::start();
     let room = hub.room();
-    let provider = FakeProvider::start(Script::Endless("x".repeat(64 << 10)));
-    let _session =
-        Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url()).start().unwrap();
+    let provider = pouring();
+    let session = Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url());
+    let _session = session.concurrency(2).start().unwrap();
     let slow = hub.stream(&room, "p");
-    provider.wait_for_request(1);
-    slow.hang_up();
-    wait_until("the provider to be left", || provider.abandoned() == 1);
+    wait_until("the answer to begin", || provider.sent() >= 16);
     provider.set(Script::Echo);
-    hub.wait_for_status(&room, "p", "online");
+    wait_until("the provider to stand still", || {
+        let before = provider.sent();
+        hub.chat(&room, "p").expect(200);
+        provider.sent() == before
+    });
+    assert!(provider.sent() < MANY);
+    slow.hang_up();
+    wait_until("the provider to be left", || provider.broken_off() == 1);
     hub.chat(&room, "p").expect(200);
 }
 

@@ -64,6 +64,8 @@ struct State {
     connections: AtomicUsize,
     /// Pieces of streams that have been written.
     sent: AtomicUsize,
+    /// Streams that could not be written to their end.
+    broken_off: AtomicUsize,
 }
 
 /// A provider with the model `m`.
@@ -91,6 +93,7 @@ impl FakeProvider {
             abandoned: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
+            broken_off: AtomicUsize::new(0),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -143,6 +146,10 @@ impl FakeProvider {
 
     pub fn abandoned(&self) -> usize {
         self.state.abandoned.load(Ordering::SeqCst)
+    }
+
+    pub fn broken_off(&self) -> usize {
+        self.state.broken_off.load(Ordering::SeqCst)
     }
 
     pub fn sent(&self) -> usize {
@@ -243,9 +250,10 @@ impl State {
     fn pieces(&self, stream: &TcpStream, pieces: &[String]) -> Option<()> {
         send(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
         pieces.iter().try_for_each(|piece| {
-            send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len()))?;
-            self.sent.fetch_add(1, Ordering::SeqCst);
-            Some(())
+            let sent = send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len()));
+            let counter = if sent.is_some() { &self.sent } else { &self.broken_off };
+            counter.fetch_add(1, Ordering::SeqCst);
+            sent
         })
     }
 
