@@ -219,18 +219,20 @@ fn a_killed_participant_is_noticed() {
     wait_until("its connection to be gone", || hub.hub.connections() == before);
 }
 
-/// What a participant sends that knows no `tunnel.pause`: a piece of an answer over and over.
+/// Sends so many pieces of 64 KiB of an answer.
 fn pour(participant: &mut RawParticipant, request: &Value, pieces: usize) {
-    let piece = "x".repeat(64 << 10);
+    let id = request["requestId"].as_str().unwrap().as_bytes();
+    let frame = [&[u8::try_from(id.len()).unwrap()], id, &[b'x'; 64 << 10]].concat();
     for _ in 0..pieces {
-        participant.chunk(request, &piece);
+        participant.socket.send(Message::binary(frame.clone())).unwrap();
     }
 }
 
+/// A participant that knows no `tunnel.pause`.
 fn join_concurrent(hub: &TestHub, room: &str, id: &str) -> RawParticipant {
     let registration = Registration { concurrency: Some(4), ..registration() };
     let (registered, _) = hub.client.participants(room).upsert(id, &registration).unwrap();
-    let url = format!("{}?token={}", registered.tunnel.url, registered.tunnel.token);
+    let url = format!("{}?token={}&frames=binary", registered.tunnel.url, registered.tunnel.token);
     let participant = RawParticipant::open(hub, &url).unwrap();
     hub.wait_for_status(room, id, "online");
     participant
@@ -345,10 +347,14 @@ fn a_drain_waits_for_questions_about_responses() {
     let addr = hub.addr();
     let handle = hub.hub.handle();
     let draining = std::thread::spawn(move || handle.drain(support::PATIENCE));
-    wait_until("the hub to drain", || support::request(addr, "GET", &path, None).status == 503);
+    let chat = format!("/rooms/{room}/v1/chat/completions");
+    let other = json!({ "model": "nobody", "messages": [] }).to_string();
+    wait_until("the hub to drain", || support::request(addr, "POST", &chat, Some(&other)).status == 503);
+    assert_eq!(support::request(addr, "GET", &path, None).status, 503);
     ann.begin(&request, "application/json", &["{}"]);
     ann.end(&request);
     assert_eq!(asked.answer().expect(200).text(), "{}");
+    assert_eq!(ann.closed(), 1001);
     assert!(draining.join().unwrap());
 }
 

@@ -8,6 +8,7 @@ use super::credentials::wrong_token;
 use super::routes::{Handled, Params, query_param};
 use super::shared::Shared;
 use super::tunnels::{Agreed, Tunnel};
+use crate::budget::Share;
 use crate::http::{Exchange, Upgrade};
 use crate::proto::tunnel::{
     CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON, SUPERSEDED,
@@ -47,11 +48,17 @@ pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     if agreed.pause {
         headers.push((PAUSE_HEADER, PAUSE_ON));
     }
+    let memory = exchange.share();
     let upgrade = exchange.upgrade(&headers);
-    Ok(serve(shared, (code, id), upgrade, agreed))
+    Ok(serve(shared, (code, id), (upgrade, memory), agreed))
 }
 
-fn serve(shared: &Shared, (code, id): (&str, &str), upgrade: Upgrade, agreed: Agreed) -> io::Result<()> {
+fn serve(
+    shared: &Shared,
+    (code, id): (&str, &str),
+    (upgrade, memory): (Upgrade, Share),
+    agreed: Agreed,
+) -> io::Result<()> {
     let limits = Limits { max_message: MAX_TO_HUB, ..Limits::default() };
     let (reader, writer) = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
     let mut opened = None;
@@ -63,7 +70,7 @@ fn serve(shared: &Shared, (code, id): (&str, &str), upgrade: Upgrade, agreed: Ag
                 old.close(CLOSE_NORMAL, &reason, LostReason::Closed);
             }
             if greeted.is_ok() {
-                read(shared, reader, &tunnel);
+                read(shared, reader.within(memory), &tunnel);
             }
             close(shared, (code, id), (serial, number), &tunnel);
         }
