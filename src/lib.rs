@@ -31,6 +31,7 @@
 //! match end.reason {
 //!     CloseReason::Closed => println!("we asked for it"),
 //!     CloseReason::HeartbeatFailed => println!("the hub does not know us any more: register again"),
+//!     CloseReason::Superseded => println!("another start of this participant took its place"),
 //!     CloseReason::TunnelClosed => println!("the connection is gone: start a new session, or use Reconnect"),
 //! }
 //! if let Some(error) = end.error {

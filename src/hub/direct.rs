@@ -17,21 +17,23 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
 use super::leg::{Carrier, End, Outgoing, Stop};
+use crate::budget::Budget;
 use crate::proto::management::ErrorCode;
 use crate::proto::web::{HOPS, route_url};
 use crate::state::policy::{DirectPolicy, Forbidden};
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
-use crate::tunnel::{Pending, Piece, Routed, Router};
+use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const STACK: usize = 256 << 10;
 /// The largest piece of an answer, in bytes.
 const PIECE: usize = 16 << 10;
-/// Pieces that may wait for their client.
-const DEPTH: usize = 64;
-/// How long a piece may wait for its client. Only the one answer waits with it.
-const STALL: Duration = Duration::from_secs(600);
+/// The longest error text, in bytes: each watcher's queue gets a copy.
+const MAX_ERROR: usize = 2 << 10;
+/// How much of an answer may wait for its client. Only the one answer waits with it.
+const QUEUE: QueueLimits =
+    QueueLimits { high: 1 << 20, low: 0, most: 2 << 20, wait: Duration::from_secs(600), within: Duration::ZERO };
 
 /// Which addresses may be called.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +65,8 @@ impl Rule {
 /// The hub's connections to direct participants.
 pub struct Directs {
     rule: Rule,
+    /// What answers that wait for their clients draw on.
+    memory: Arc<Budget>,
     /// Idle ones, by member.
     pools: Arc<Pools>,
 }
@@ -77,8 +81,8 @@ impl Pools {
 }
 
 impl Directs {
-    pub(super) fn new(policy: DirectPolicy, own: SocketAddr) -> Self {
-        Directs { rule: Rule { policy, own }, pools: Arc::default() }
+    pub(super) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>) -> Self {
+        Directs { rule: Rule { policy, own }, memory, pools: Arc::default() }
     }
 
     pub(super) fn rule(&self) -> Rule {
@@ -94,6 +98,7 @@ impl Directs {
     pub(super) fn carrier(&self, picked: &Picked) -> DirectCarrier {
         DirectCarrier {
             rule: self.rule,
+            memory: self.memory.clone(),
             pools: self.pools.clone(),
             serial: picked.serial,
             endpoint: picked.profile.endpoint.trim_end_matches('/').to_owned(),
@@ -105,6 +110,7 @@ impl Directs {
 /// The way to one participant.
 pub struct DirectCarrier {
     rule: Rule,
+    memory: Arc<Budget>,
     pools: Arc<Pools>,
     serial: u64,
     endpoint: String,
@@ -112,9 +118,9 @@ pub struct DirectCarrier {
 }
 
 impl Carrier for DirectCarrier {
-    fn send(&self, outgoing: Outgoing<'_>) -> Result<(Pending, Stop), End> {
+    fn send(&self, outgoing: Outgoing<'_>) -> Result<(PendingResponse, Stop), End> {
         let failed = |e: &dyn std::fmt::Display| End::failed("dispatch", e, ErrorCode::EndpointNotReachable);
-        let router = Router::new(DEPTH, STALL);
+        let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(&outgoing.id).map_err(|e| failed(&e))?;
         let pooled = self.pools.lock().entry(self.serial).or_default().pop();
         let agent = pooled.unwrap_or_else(|| agent(Checked { rule: self.rule, from_loopback: self.from_loopback }));
@@ -180,7 +186,7 @@ impl Call {
         let Call { id, request, router, agent, ticket, pools, serial } = self;
         let tell = |piece| router.route(&id, piece);
         let failed = |stage: &str, message: String| {
-            tell(Piece::Error { stage: stage.into(), message });
+            tell(Piece::Error { stage: stage.into(), message: cut(message) });
         };
         let answer = match send(&agent, request) {
             Ok(answer) => answer,
@@ -208,6 +214,16 @@ impl Call {
         }
         tell(Piece::End);
     }
+}
+
+/// Cuts an error's text, which may hold what the endpoint said.
+fn cut(mut text: String) -> String {
+    let mut end = text.len().min(MAX_ERROR);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
 }
 
 fn send(agent: &Agent, request: Request<Option<String>>) -> Result<ureq::http::Response<Body>, ureq::Error> {
@@ -292,5 +308,12 @@ mod tests {
         ] {
             assert_eq!(check(own, address), Ok(()), "{address} on {own}");
         }
+    }
+
+    #[test]
+    fn error_texts_are_cut_to_two_kibibytes_between_characters() {
+        assert_eq!(cut("short".into()), "short");
+        let long = cut("x".to_owned() + &"ü".repeat(5000));
+        assert_eq!((long.len(), long.ends_with('ü')), (MAX_ERROR - 1, true));
     }
 }

@@ -103,11 +103,7 @@ const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];
 pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     // Before all that may be refused with an answer that has another participant asked.
     let hops = hops::passed(shared, exchange)?;
-    let going_down = || {
-        let message = "The hub is going down";
-        Refused::new(ErrorCode::InternalError, message).status(503).retry_after(5)
-    };
-    let _active = shared.drain.enter().ok_or_else(going_down)?;
+    let _active = shared.drain.admit()?;
     let kind = kind_of(exchange.path()).ok_or_else(|| Refused::invalid("Not found").status(404))?;
     let code = shared.registry().room(&params[0])?.code.to_string();
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));

@@ -159,6 +159,7 @@ pub fn input_items(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 /// cancels.
 fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params, operation: Operation) -> Handled {
     let hops = hops::passed(shared, exchange)?;
+    let _active = shared.drain.admit()?;
     let (code, id) = (&params[0], &params[1]);
     let room = shared.registry().room(code)?.code.clone();
     let not_found = || Refused::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);

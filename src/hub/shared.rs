@@ -95,7 +95,7 @@ impl Shared {
             log,
             guests: listener.guests(),
             memory: listener.memory(),
-            direct: Directs::new(options.direct, bound),
+            direct: Directs::new(options.direct, bound, listener.memory()),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             lines: Lines::default(),

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
-use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT};
+use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
 use crate::proto::web::{fits_a_header, percent_encode};
 use crate::tunnel::{self, ConnectError, Connected, Limits};
 
@@ -294,6 +294,7 @@ fn dial(hub: &str, registered: &Registered, builder: &Builder) -> Result<Connect
     if !builder.json_frames {
         url.push_str(&format!("&frames={FRAMES_BINARY}"));
     }
+    url.push_str(&format!("&pause={PAUSE_ON}"));
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_WITHIN).map_err(|error| match error {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -30,9 +30,14 @@ struct Job {
     _share: Share,
 }
 
-/// What is needed to stop a request.
+/// What is needed to pause and to stop a request.
 #[derive(Default)]
-struct Ticket(Mutex<Line>);
+struct Ticket {
+    line: Mutex<Line>,
+    /// Whether the hub's client is slow. Set by the tunnel's reader, read by the request's worker.
+    paused: Mutex<bool>,
+    resumed: Condvar,
+}
 
 /// Where a request's line to the provider stands.
 #[derive(Default)]
@@ -48,13 +53,26 @@ enum Line {
 
 impl Ticket {
     fn lock(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_paused(&self, paused: bool) {
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
+        self.resumed.notify_one();
+    }
+
+    /// Waits until the hub wants more of the answer, or none of it: what is not read from the provider's socket meanwhile
+    /// slows the provider down.
+    fn wait_while_paused(&self) {
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.resumed.wait_while(paused, |paused| *paused));
     }
 
     fn cancel(&self) {
         if let Line::Open(stream) = std::mem::replace(&mut *self.lock(), Line::Cancelled) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        self.set_paused(false);
     }
 
     /// Notes which connection is to be shut down; false when it is too late for that.
@@ -169,6 +187,14 @@ impl Workers {
                             self.cancel(&request_id);
                             None
                         }
+                        Ok(FromHub::Pause { request_id }) => {
+                            self.set_paused(&request_id, true);
+                            None
+                        }
+                        Ok(FromHub::Resume { request_id }) => {
+                            self.set_paused(&request_id, false);
+                            None
+                        }
                         Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => None,
                     };
                     // The tunnel is never left without a reader.
@@ -223,6 +249,12 @@ impl Workers {
         }
     }
 
+    fn set_paused(&self, id: &str, paused: bool) {
+        if let Some(ticket) = self.running().get(id) {
+            ticket.set_paused(paused);
+        }
+    }
+
     fn cancel_all(&self) {
         let running = std::mem::take(&mut *self.running());
         running.values().for_each(|ticket| ticket.cancel());
@@ -271,6 +303,7 @@ impl Workers {
             }
             self.send(job, start.take(), scratch, None).map_err(gone)?;
             scratch.piece.clear();
+            job.ticket.wait_while_paused();
             over = call.read(&mut scratch.piece).map_err(broke_off)?;
         }
         if !job.ticket.done() {

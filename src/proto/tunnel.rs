@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! participant                                   hub
-//!    | GET .../tunnel?token=T[&frames=binary]     |
+//!    | GET .../tunnel?token=T[&frames=binary][&pause=1]
 //!    |------------------------------------------->|   the token is spent here
-//!    |       101 [Gambi-Frames: binary]           |
+//!    |  101 [Gambi-Frames: binary] [Gambi-Pause: 1]
 //!    |<-------------------------------------------|
 //!    | tunnel.ping             (every 10 s)       |   any message is a sign of life;
 //!    |------------------------------------------->|   30 s without one: close 4001
@@ -20,9 +20,19 @@
 //!    |------------------------------------------->|   (or one binary message, see below)
 //!    | tunnel.response.end     id=A               |   or tunnel.response.error, at any stage
 //!    |------------------------------------------->|
-//!    |                  tunnel.cancel   id=A      |   the client hung up: stop the provider
+//!    |                  tunnel.pause    id=A      |   the client reads more slowly than the provider
+//!    |<-------------------------------------------|   writes: read no more of this answer
+//!    |                  tunnel.resume   id=A      |   go on
 //!    |<-------------------------------------------|
+//!    |                  tunnel.cancel   id=A      |   the client hung up: stop the provider
+//!    |<-------------------------------------------|   (while it is paused, too)
 //! ```
+//!
+//! A participant that honours `tunnel.pause` says so with `pause=1`: the hub then queues for a slow client what is still
+//! under way, and never waits for it. To any other participant neither message is sent; the hub's reader waits for the
+//! client for 200 ms in any 10 s, and a request that falls too far behind ends alone. The hub closes a tunnel that another
+//! one of the same participant replaces with 1000 and a reason that begins with `superseded`: whoever reads that removes
+//! nothing, and does not come back.
 //!
 //! Requests overlap freely; only the order of messages with one id means anything. A message of an unknown type, or
 //! about an id that nobody waits for, is ignored by both sides.
@@ -55,6 +65,18 @@ pub const CLOSE_TIMEOUT: u16 = 4001;
 pub const FRAMES_HEADER: &str = "Gambi-Frames";
 /// The value of both.
 pub const FRAMES_BINARY: &str = "binary";
+/// The response header, and with [`PAUSE_ON`] the query parameter `pause`, that agree on `tunnel.pause`.
+pub const PAUSE_HEADER: &str = "Gambi-Pause";
+/// The value of both.
+pub const PAUSE_ON: &str = "1";
+/// How the reason of a close frame with [`CLOSE_NORMAL`] begins when another tunnel has replaced this one.
+pub const SUPERSEDED: &str = "superseded";
+
+/// Whether a close frame says that another tunnel has replaced this one.
+pub fn is_superseded(code: Option<u16>, reason: &str) -> bool {
+    let beginning = reason.get(..SUPERSEDED.len());
+    code == Some(CLOSE_NORMAL) && beginning.is_some_and(|text| text.eq_ignore_ascii_case(SUPERSEDED))
+}
 
 /// A text message that is not one of the tunnel's.
 #[derive(Debug)]
@@ -99,6 +121,18 @@ pub enum ToParticipant<'a> {
         /// Which request.
         request_id: &'a str,
     },
+    /// The client is slow: read no more of the provider's answer.
+    #[serde(rename = "tunnel.pause", rename_all = "camelCase")]
+    Pause {
+        /// Which request.
+        request_id: &'a str,
+    },
+    /// Go on after a pause.
+    #[serde(rename = "tunnel.resume", rename_all = "camelCase")]
+    Resume {
+        /// Which request.
+        request_id: &'a str,
+    },
     /// Answer to a ping.
     #[serde(rename = "tunnel.pong")]
     Pong {
@@ -135,6 +169,16 @@ pub enum FromHub<'a> {
     Request(Incoming<'a>),
     /// Stop doing this.
     Cancel {
+        /// Which request.
+        request_id: Cow<'a, str>,
+    },
+    /// Read no more of the provider's answer.
+    Pause {
+        /// Which request.
+        request_id: Cow<'a, str>,
+    },
+    /// Go on after a pause.
+    Resume {
         /// Which request.
         request_id: Cow<'a, str>,
     },
@@ -324,6 +368,8 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
             })
         }
         "tunnel.cancel" => FromHub::Cancel { request_id: need(flat.request_id, "requestId")? },
+        "tunnel.pause" => FromHub::Pause { request_id: need(flat.request_id, "requestId")? },
+        "tunnel.resume" => FromHub::Resume { request_id: need(flat.request_id, "requestId")? },
         "tunnel.pong" => FromHub::Pong,
         _ => FromHub::Unknown,
     })
@@ -511,10 +557,14 @@ mod tests {
     }
 
     #[test]
-    fn cancel_and_pong_read_back() {
+    fn what_the_hub_says_beside_requests_reads_back() {
         let text = String::from_utf8(encode(&ToParticipant::Cancel { request_id: "r1" })).unwrap();
         assert_eq!(text, r#"{"type":"tunnel.cancel","requestId":"r1"}"#);
         assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Cancel { request_id } if request_id == "r1"));
+        let text = String::from_utf8(encode(&ToParticipant::Pause { request_id: "r1" })).unwrap();
+        assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Pause { request_id } if request_id == "r1"));
+        let text = String::from_utf8(encode(&ToParticipant::Resume { request_id: "r1" })).unwrap();
+        assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Resume { request_id } if request_id == "r1"));
         let text = String::from_utf8(encode(&ToParticipant::Pong { timestamp: 7 })).unwrap();
         assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Pong));
     }

@@ -55,9 +55,15 @@ impl RawParticipant {
 
     /// Waits for the close; its code.
     pub fn closed(&mut self) -> u16 {
+        self.closed_with().0
+    }
+
+    /// Waits for the close; its code and its reason.
+    pub fn closed_with(&mut self) -> (u16, String) {
         loop {
             match self.socket.read() {
-                Ok(Message::Close(frame)) => return frame.map_or(1005, |frame| frame.code.into()),
+                Ok(Message::Close(None)) => return (1005, String::new()),
+                Ok(Message::Close(Some(frame))) => return (frame.code.into(), frame.reason.as_str().to_owned()),
                 Ok(_) => {}
                 Err(error) => panic!("no close frame: {error}"),
             }

@@ -62,6 +62,10 @@ struct State {
     abandoned: AtomicUsize,
     /// Connections accepted.
     connections: AtomicUsize,
+    /// Pieces of streams that have been written.
+    sent: AtomicUsize,
+    /// Streams that could not be written to their end.
+    broken_off: AtomicUsize,
 }
 
 /// A provider with the model `m`.
@@ -88,6 +92,8 @@ impl FakeProvider {
             release: Condvar::new(),
             abandoned: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+            broken_off: AtomicUsize::new(0),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -140,6 +146,14 @@ impl FakeProvider {
 
     pub fn abandoned(&self) -> usize {
         self.state.abandoned.load(Ordering::SeqCst)
+    }
+
+    pub fn broken_off(&self) -> usize {
+        self.state.broken_off.load(Ordering::SeqCst)
+    }
+
+    pub fn sent(&self) -> usize {
+        self.state.sent.load(Ordering::SeqCst)
     }
 
     pub fn connections(&self) -> usize {
@@ -235,7 +249,12 @@ impl State {
 
     fn pieces(&self, stream: &TcpStream, pieces: &[String]) -> Option<()> {
         send(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-        pieces.iter().try_for_each(|piece| send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len())))
+        pieces.iter().try_for_each(|piece| {
+            let sent = send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len()));
+            let counter = if sent.is_some() { &self.sent } else { &self.broken_off };
+            counter.fetch_add(1, Ordering::SeqCst);
+            sent
+        })
     }
 
     /// Waits to be released; `None` when the other side closed first.

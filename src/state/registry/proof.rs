@@ -1,4 +1,4 @@
-//! Who may speak for a participant: whoever shows its token, or, where the hub does not demand it, whoever shows none.
+//! Who may speak for a participant: whoever shows its token, or whoever shows none where the hub does not demand it.
 
 use super::super::id::{ParticipantId, Secret};
 use super::super::room::Member;
@@ -69,15 +69,15 @@ impl Member {
 }
 
 impl Registry {
-    /// Whether a request may speak for a participant: not without its token where that is demanded, and nowhere with
-    /// another one.
+    /// Whether a request may speak for a participant. A token that is shown and wrong is refused everywhere: whoever shows
+    /// it spoke for the participant before somebody else registered its id, and must not undo that.
     ///
     /// # Errors
     /// [`Denied`].
     pub fn prove(&mut self, code: &str, id: &str, proof: Proof<'_>) -> Result<(), Denied> {
         let (_, member) = self.member_mut(code, id)?;
-        let needed = proof.demanded || proof.token.is_some();
-        if needed && !proof.fits(member) { Err(Denied::NotTheirs) } else { Ok(()) }
+        let must_fit = proof.demanded || proof.token.is_some();
+        if must_fit && !proof.fits(member) { Err(Denied::NotTheirs) } else { Ok(()) }
     }
 
     /// Whether a request shows a participant's own token. Of one that is not there nothing fits.
