@@ -175,7 +175,9 @@ fn a_hub_of_64_mib_outlives_all_that_makes_it_hold_bytes_at_once() {
             json!({ "type": "tunnel.response.error", "requestId": request["requestId"], "stage": "fetch", "message": message })
         };
         // Later there is no space for them.
-        ["heads", "errors"].map(|id| attack.register(id));
+        for id in ["heads", "errors"] {
+            attack.register(id);
+        }
         attack.fill_lists();
         thread::scope(|scope| {
             let attack = &attack;
