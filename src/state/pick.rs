@@ -1,4 +1,4 @@
-//! From a request's `model` to the participant that gets it (PROTOCOL.md, "Inference plane").
+//! From a request's `model` to the participant that gets it (WIRE.md, "Which participant").
 
 use super::Random;
 use super::room::{Member, Room};
@@ -67,7 +67,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status, the text and the code of the answer (PROTOCOL.md, "Inference plane").
+    /// The status, the text and the code of the answer (WIRE.md, "Inference plane").
     pub fn answer(self) -> (u16, &'static str, ErrorCode) {
         match self {
             Refusal::NoneAvailable => {
