@@ -1,4 +1,4 @@
-//! Every command and every flag, as data: parsing, `--help` and the README's tables come from here and nowhere else.
+//! Every command and every flag, as data: parsing, `--help`, completions and the manual's page of flags come from here.
 
 /// A flag.
 #[derive(Debug, PartialEq, Eq)]

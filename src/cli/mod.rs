@@ -10,6 +10,8 @@ mod events;
 mod failure;
 mod help;
 mod hub;
+mod manual;
+mod markdown;
 mod monitor;
 mod output;
 mod parse;
@@ -27,6 +29,7 @@ mod token;
 mod values;
 
 use std::ffi::OsString;
+use std::io::{IsTerminal, stdout};
 
 use context::{Context, Vars};
 use failure::{DONE, Failure};
@@ -50,6 +53,11 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
     let parsed = match parse::parse(args)? {
         Asked::Start => return output::line(help::START.trim_end()),
         Asked::Help(words) => return output::line(help::help(&words).trim_end()),
+        Asked::Topic(topic) => {
+            let set = |name| vars(name).filter(|value| !value.is_empty());
+            let dumb = set("TERM").is_none_or(|term| term == "dumb") || set("NO_COLOR").is_some();
+            return output::line(help::topic(topic, stdout().is_terminal() && !dumb).trim_end());
+        }
         Asked::Version => return output::line(concat!("gambi ", env!("CARGO_PKG_VERSION"))),
         Asked::Run(parsed) => parsed,
     };

@@ -7,6 +7,7 @@ use lexopt::Arg;
 
 use super::commands::{COMMANDS, COMMON, Command, Flag};
 use super::failure::Failure;
+use super::manual::{self, TOPICS, Topic};
 
 /// The flag that takes what is left over, where a command has it: all that follows `--`.
 const REST: &str = "arg";
@@ -26,6 +27,8 @@ pub enum Asked {
     Start,
     /// Help on the commands whose paths begin so; on all of them where it is empty.
     Help(Vec<String>),
+    /// A page of the manual.
+    Topic(&'static Topic),
     /// The version.
     Version,
     /// A command.
@@ -104,7 +107,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure>
     }
     match find(&words) {
         Some(command) => Ok(Asked::Run(Parsed { command, values })),
-        None if words.first().is_some_and(|word| word == "help") => Ok(Asked::Help(words.split_off(1))),
+        None if words.first().is_some_and(|word| word == "help") => Ok(match topic(&words[1..]) {
+            Some(topic) => Asked::Topic(topic),
+            None => Asked::Help(words.split_off(1)),
+        }),
         None if words.is_empty() && values.is_empty() => Ok(Asked::Start),
         None => {
             let next: Vec<_> = below(&words).iter().map(|c| c.name()).collect();
@@ -127,27 +133,38 @@ pub fn below(words: &[String]) -> Vec<&'static Command> {
     COMMANDS.iter().filter(begins).collect()
 }
 
-/// A word that no command begins with is an error at once, before flags are looked at.
-fn check(words: &[String]) -> Result<(), Failure> {
-    let rest = if words[0] == "help" { &words[1..] } else { words };
-    if below(rest).is_empty() {
-        let failure = wrong(&format!("there is no command \"{}\"", rest.join(" ")), &[]);
-        return Err(match nearest(rest) {
-            Some(command) => {
-                failure.hint(format!("Did you mean `gambi {command}`? `gambi --help` lists all commands."))
-            }
-            None => failure,
-        });
-    }
-    Ok(())
+/// The page of the manual that these words name.
+fn topic(words: &[String]) -> Option<&'static Topic> {
+    if let [name] = words { manual::find(name) } else { None }
 }
 
-/// The command that was probably meant: few letters away, or one whose noun fits.
-fn nearest(words: &[String]) -> Option<String> {
+/// A word that no command begins with is an error at once, before flags are looked at.
+fn check(words: &[String]) -> Result<(), Failure> {
+    let is_help = words[0] == "help";
+    let rest = if is_help { &words[1..] } else { words };
+    if !below(rest).is_empty() || (is_help && topic(rest).is_some()) {
+        return Ok(());
+    }
+    let kind = if is_help { "command or topic" } else { "command" };
+    let failure = wrong(&format!("there is no {kind} \"{}\"", rest.join(" ")), &[]);
+    Err(match nearest(rest, is_help) {
+        Some(meant) if is_help => {
+            failure.hint(format!("Did you mean `gambi help {meant}`? `gambi help` lists commands and topics."))
+        }
+        Some(meant) => failure.hint(format!("Did you mean `gambi {meant}`? `gambi --help` lists all commands.")),
+        None => failure,
+    })
+}
+
+/// The command or topic that was probably meant: few letters away, or a command whose noun fits.
+fn nearest(words: &[String], with_topics: bool) -> Option<String> {
     let typed = words.join(" ");
     let beginning = |command: &Command| command.path[..words.len().min(command.path.len())].join(" ");
-    let near = COMMANDS.iter().map(|command| (distance(&beginning(command), &typed), beginning(command)));
-    near.min_by_key(|(distance, _)| *distance)
+    let topics = TOPICS.iter().filter(|_| with_topics).map(|topic| topic.name.to_owned());
+    let names = COMMANDS.iter().map(beginning).chain(topics);
+    names
+        .map(|name| (distance(&name, &typed), name))
+        .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| *distance * 3 <= typed.len())
         .map(|(_, name)| name)
 }
@@ -260,6 +277,7 @@ mod tests {
             ("room", "missing"),
             ("--mdns hub serve", "--mdns"),
             ("help rom", "rom"),
+            ("help security now", "security now"),
         ] {
             let Err(failure) = run(line) else { panic!("{line} was taken") };
             let text = failure.to_string();
@@ -277,6 +295,11 @@ mod tests {
             let hint = run(line).unwrap_err().hint_text().unwrap();
             assert!(hint.contains(meant), "{line}: {hint}");
         }
+        for (line, meant) in [("help securty", "help security"), ("help chta", "help chat")] {
+            let hint = run(line).unwrap_err().hint_text().unwrap();
+            assert!(hint.starts_with(&format!("Did you mean `gambi {meant}`?")), "{line}: {hint}");
+        }
+        assert!(!run("security").unwrap_err().hint_text().unwrap().contains("Did you mean `gambi security`"));
         assert!(!run("xyzzy").unwrap_err().hint_text().unwrap().contains("mean"));
     }
 
@@ -286,6 +309,9 @@ mod tests {
         assert!(matches!(run("--help"), Ok(Asked::Help(words)) if words.is_empty()));
         assert!(matches!(run("room --help"), Ok(Asked::Help(words)) if words == ["room"]));
         assert!(matches!(run("help room create"), Ok(Asked::Help(words)) if words == ["room", "create"]));
+        assert!(matches!(run("help security"), Ok(Asked::Topic(topic)) if topic.name == "security"));
+        assert!(matches!(run("help monitor"), Ok(Asked::Topic(topic)) if topic.name == "monitor"));
+        assert!(matches!(run("monitor --help"), Ok(Asked::Help(words)) if words == ["monitor"]));
         assert!(matches!(run("room create -h --nonsense"), Ok(Asked::Help(_))));
         assert!(matches!(run("-V"), Ok(Asked::Version)));
     }

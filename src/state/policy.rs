@@ -1,4 +1,4 @@
-//! Which addresses the hub may call on behalf of a participant (WIRE.md, "Legacy plane").
+//! Which addresses the hub may call on behalf of a participant (PROTOCOL.md, "Legacy plane").
 //!
 //! A stranger names the address. Without a rule it could point at a router's admin page, at a cloud's metadata service,
 //! or at the hub's own machine.
