@@ -13,8 +13,8 @@ use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
 use gambi::state::config::parse_config;
 
 use super::config_file::{self, Environment};
-use super::discover;
 use super::failure::Failure;
+use super::find_hub::find_hub;
 use super::output::{Format, Output};
 use super::parse::Parsed;
 use super::prompt;
@@ -163,7 +163,7 @@ impl<'v> Context<'v> {
         if named != "auto" {
             return Ok(named);
         }
-        let url = discover::auto(self, self.value("room").or(self.value("code")))?;
+        let url = find_hub(&self.out, self.value("room").or(self.value("code")))?;
         self.out.detail(&format!("found {url}"));
         Ok(url)
     }

@@ -8,6 +8,7 @@ mod demo;
 mod discover;
 mod events;
 mod failure;
+mod find_hub;
 mod help;
 mod hub;
 mod monitor;
