@@ -123,7 +123,8 @@ fn no_new_file_is_part_of_an_import_circle() {
     for file in circles.iter().flatten() {
         *counts.entry(file.split('/').next().unwrap()).or_insert(0) += 1;
     }
-    let allowed = |module: &str| FILES_IN_CIRCLES.iter().find(|(name, _)| *name == module).map_or(0, |(_, files)| *files);
+    let allowed =
+        |module: &str| FILES_IN_CIRCLES.iter().find(|(name, _)| *name == module).map_or(0, |(_, files)| *files);
     let too_many: Vec<_> = counts.iter().filter(|(module, files)| **files > allowed(module)).collect();
     assert!(too_many.is_empty(), "{too_many:?} in the circles {circles:#?}");
 }

@@ -1,4 +1,4 @@
-//! Watching a hub: what the plain table and the terminal interface have in common. It uses the library's public API only.
+//! HubMonitor a hub: what the plain table and the terminal interface have in common. It uses the library's public API only.
 //!
 //! Rules and views are pure (`state`, `figures`, `text`, `table`, `changes`); threads are in `feed`, and whoever shows it
 //! writes to the terminal: `cli` the plain table, `tui` the rest.
@@ -6,13 +6,13 @@
 pub mod changes;
 pub mod clock;
 pub mod feed;
-pub mod figures;
-pub mod people;
 #[cfg(test)]
-pub mod samples;
+pub mod fixtures;
+pub mod model;
 pub mod state;
 #[cfg(test)]
 mod state_tests;
+pub mod stats;
 pub mod table;
 pub mod text;
 mod widths;
@@ -25,40 +25,40 @@ use gambi::Error;
 use gambi::client::Client;
 
 use feed::Feed;
-use state::{News, State};
+use state::{MonitorState, Update};
 
 /// A hub that is being watched.
-pub struct Watching {
+pub struct HubMonitor {
     /// What is known of it.
-    pub state: State,
+    pub state: MonitorState,
     /// Its threads.
     pub feed: Feed,
     /// What they find.
-    pub news: Receiver<News>,
+    pub update: Receiver<Update>,
 }
 
-impl Watching {
+impl HubMonitor {
     /// Watches a hub: the rooms with those codes, which must be there, or the first few. The password is that of the
     /// private ones among them.
     ///
     /// # Errors
     /// When the hub can't be reached or refuses, or has no such room.
     pub fn start(client: Client, rooms: &[String], password: Option<&str>) -> Result<Self, Error> {
-        let state = State::new(client.hub_url(), rooms);
+        let state = MonitorState::new(client.hub_url(), rooms);
         for code in rooms {
             client.rooms().get(code)?;
         }
-        let (feed, news) = Feed::start(client)?;
+        let (feed, update) = Feed::start(client)?;
         for (code, password) in rooms.iter().filter_map(|code| Some((code, password?))) {
             feed.unlock(code, password);
         }
-        Ok(Watching { state, feed, news })
+        Ok(HubMonitor { state, feed, update })
     }
 
     /// Takes in what has been heard until now.
-    pub fn catch_up(&mut self) {
-        while let Ok(news) = self.news.try_recv() {
-            self.state.hear(news, clock::now());
+    pub fn drain_updates(&mut self) {
+        while let Ok(update) = self.update.try_recv() {
+            self.state.on_update(update, clock::now());
         }
         self.feed.watch(self.state.watched());
     }
@@ -71,18 +71,18 @@ impl Watching {
         &mut self,
         stop: &Receiver<S>,
         every: Duration,
-        mut show: impl FnMut(&State, u64) -> Result<(), E>,
+        mut show: impl FnMut(&MonitorState, u64) -> Result<(), E>,
     ) -> Result<(), E> {
         let ticks = tick(every);
         loop {
             select! {
                 recv(stop) -> _ => return Ok(()),
                 recv(ticks) -> _ => show(&self.state, clock::now())?,
-                recv(self.news) -> news => {
-                    if let Ok(news) = news {
-                        self.state.hear(news, clock::now());
+                recv(self.update) -> update => {
+                    if let Ok(update) = update {
+                        self.state.on_update(update, clock::now());
                     }
-                    self.catch_up();
+                    self.drain_updates();
                 }
             }
         }

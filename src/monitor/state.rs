@@ -8,18 +8,18 @@ use serde_json::Value;
 use gambi::proto::management::{ConnectionKind, EventEnvelope, Metrics, Participant, RoomSummary, Status};
 use gambi::proto::metrics::RoomMetrics;
 
-use super::figures::Figures;
-use super::people::{Health, Member, Room};
+use super::model::{Health, Member, Room};
+use super::stats::Stats;
 use super::text::clean;
 
 /// Rooms that are watched without having been asked for: the first so many.
-const WATCHED: usize = 20;
+const MAX_WATCHED: usize = 20;
 /// Requests under way that are followed to their end; those beyond are only counted.
-const REQUESTS: usize = 10_000;
+const MAX_FOLLOWED: usize = 10_000;
 
 /// What the monitor hears.
 #[derive(Debug)]
-pub enum News {
+pub enum Update {
     /// The stream of events is open, whether for the first time or again.
     Linked,
     /// It broke, or could not be opened.
@@ -27,7 +27,7 @@ pub enum News {
         /// Why.
         reason: String,
         /// When it is tried again, milliseconds from now; `None` for never.
-        again: Option<u64>,
+        retry_in: Option<u64>,
     },
     /// Something happened.
     Event(EventEnvelope),
@@ -47,7 +47,7 @@ pub enum News {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
     /// Not yet open.
-    Opening,
+    Connecting,
     /// Open.
     Up,
     /// Broken.
@@ -55,13 +55,13 @@ pub enum Link {
         /// Why.
         reason: String,
         /// When it is tried again, milliseconds since the epoch.
-        again: Option<u64>,
+        retry_at: Option<u64>,
     },
 }
 
 /// What the monitor knows.
 #[derive(Debug)]
-pub struct State {
+pub struct MonitorState {
     /// The hub's URL.
     pub url: String,
     /// Its stream of events.
@@ -71,36 +71,36 @@ pub struct State {
     /// Events that were more than could be read.
     pub skipped: u64,
     /// How far the hub's clock is ahead of ours, milliseconds.
-    ahead: i64,
+    clock_offset: i64,
     /// Rooms that were asked for; where there are none, the first few are watched.
-    named: BTreeSet<String>,
+    requested: BTreeSet<String>,
     /// Requests under way, by id.
     requests: HashSet<String>,
 }
 
-impl State {
+impl MonitorState {
     /// What is known of a hub at first: nothing. `named`: the codes of the rooms that are to be watched.
-    pub fn new(url: &str, named: &[String]) -> Self {
-        State {
+    pub fn new(url: &str, requested: &[String]) -> Self {
+        MonitorState {
             url: url.to_owned(),
-            link: Link::Opening,
+            link: Link::Connecting,
             rooms: BTreeMap::new(),
             skipped: 0,
-            ahead: 0,
-            named: named.iter().map(|code| code.to_uppercase()).collect(),
+            clock_offset: 0,
+            requested: requested.iter().map(|code| code.to_uppercase()).collect(),
             requests: HashSet::new(),
         }
     }
 
     /// The hub's time when ours is `now`.
     pub fn hub_time(&self, now: u64) -> u64 {
-        now.saturating_add_signed(self.ahead)
+        now.saturating_add_signed(self.clock_offset)
     }
 
     /// Codes of the rooms whose participants are to be listed.
     pub fn watched(&self) -> BTreeSet<String> {
         let watched = self.rooms.values().filter(|room| room.watched && room.refused.is_none());
-        watched.map(|room| room.told.code.clone()).collect()
+        watched.map(|room| room.info.code.clone()).collect()
     }
 
     /// Watches a room from now on, or no more.
@@ -109,7 +109,7 @@ impl State {
         if let Some(room) = self.rooms.get_mut(code) {
             (room.watched, room.refused) = (wanted, None);
             if !wanted {
-                room.looked = false;
+                room.listed = false;
                 room.members.clear();
             }
         }
@@ -117,16 +117,16 @@ impl State {
 
     /// Takes in a room that was made from here; it is watched.
     #[cfg(feature = "tui")]
-    pub fn add(&mut self, told: RoomSummary) {
-        let code = told.code.clone();
-        self.found_room(told);
+    pub fn add(&mut self, info: RoomSummary) {
+        let code = info.code.clone();
+        self.add_room(info);
         self.watch(&code, true);
     }
 
     /// Whether a room was asked for by its code.
     #[cfg(feature = "tui")]
-    pub fn is_named(&self, code: &str) -> bool {
-        self.named.contains(code)
+    pub fn is_requested(&self, code: &str) -> bool {
+        self.requested.contains(code)
     }
 
     /// Participants that are online, busy (or shaky), and neither, of all rooms that are watched.
@@ -134,39 +134,39 @@ impl State {
         let now = self.hub_time(now);
         let everybody = self.rooms.values().flat_map(|room| room.members.values());
         everybody.fold((0, 0, 0), |(up, busy, down), member| match member.health(now) {
-            Health::Online | Health::Doubtful => (up + 1, busy, down),
+            Health::Online | Health::Degraded => (up + 1, busy, down),
             Health::Busy => (up, busy + 1, down),
-            Health::Unreached | Health::Offline => (up, busy, down + 1),
+            Health::NoTunnel | Health::Offline => (up, busy, down + 1),
         })
     }
 
     /// Takes news in at `now`, milliseconds since the epoch.
-    pub fn hear(&mut self, news: News, now: u64) {
-        match news {
-            News::Linked => {
+    pub fn on_update(&mut self, update: Update, now: u64) {
+        match update {
+            Update::Linked => {
                 self.link = Link::Up;
                 self.forget_requests();
             }
-            News::Lost { reason, again } => {
+            Update::Lost { reason, retry_in } => {
                 self.link =
-                    Link::Lost { reason: clean(&reason), again: again.map(|millis| now.saturating_add(millis)) };
+                    Link::Lost { reason: clean(&reason), retry_at: retry_in.map(|millis| now.saturating_add(millis)) };
             }
-            News::Event(event) => self.happened(event, self.hub_time(now)),
+            Update::Event(event) => self.on_event(event, self.hub_time(now)),
             // What they said is in the next lists.
-            News::Skipped(events) => {
+            Update::Skipped(events) => {
                 self.skipped += events;
                 self.forget_requests();
             }
-            News::Rooms(rooms, ahead) => {
-                self.ahead = ahead;
+            Update::Rooms(rooms, clock_offset) => {
+                self.clock_offset = clock_offset;
                 self.list_rooms(rooms);
             }
-            News::Members(code, members) => self.list_members(&code, members, self.hub_time(now)),
-            News::Measured(metrics) => self.measured(*metrics),
-            News::Refused(code, why) => {
+            Update::Members(code, members) => self.list_members(&code, members, self.hub_time(now)),
+            Update::Measured(metrics) => self.measured(*metrics),
+            Update::Refused(code, why) => {
                 if let Some(room) = self.rooms.get_mut(&code) {
                     room.refused = Some(clean(&why));
-                    room.looked = false;
+                    room.listed = false;
                     room.members.clear();
                 }
             }
@@ -176,18 +176,18 @@ impl State {
     fn list_rooms(&mut self, rooms: Vec<RoomSummary>) {
         let there: BTreeSet<&str> = rooms.iter().map(|room| room.code.as_str()).collect();
         self.rooms.retain(|code, _| there.contains(code.as_str()));
-        rooms.into_iter().for_each(|room| self.found_room(room));
+        rooms.into_iter().for_each(|room| self.add_room(room));
     }
 
-    fn found_room(&mut self, told: RoomSummary) {
-        match self.rooms.get_mut(&told.code) {
+    fn add_room(&mut self, info: RoomSummary) {
+        match self.rooms.get_mut(&info.code) {
             // Deleted and made again under its code.
-            Some(room) if room.told.id != told.id => *room = Room::new(told, room.watched),
-            Some(room) => room.told = told,
+            Some(room) if room.info.id != info.id => *room = Room::new(info, room.watched),
+            Some(room) => room.info = info,
             None => {
-                let few = self.rooms.values().filter(|room| room.watched).count() < WATCHED;
-                let watched = if self.named.is_empty() { few } else { self.named.contains(&told.code) };
-                self.rooms.insert(told.code.clone(), Room::new(told, watched));
+                let few = self.rooms.values().filter(|room| room.watched).count() < MAX_WATCHED;
+                let watched = if self.requested.is_empty() { few } else { self.requested.contains(&info.code) };
+                self.rooms.insert(info.code.clone(), Room::new(info, watched));
             }
         }
     }
@@ -195,21 +195,21 @@ impl State {
     fn list_members(&mut self, code: &str, members: Vec<Participant>, at: u64) {
         let Some(room) = self.rooms.get_mut(code).filter(|room| room.watched) else { return };
         let mut before = std::mem::take(&mut room.members);
-        room.looked = true;
-        for told in members {
-            let id = told.id.clone();
-            let figures = before.remove(&id).map(|member| member.figures).unwrap_or_default();
-            room.members.insert(id, Member::new(told, figures, at));
+        room.listed = true;
+        for info in members {
+            let id = info.id.clone();
+            let stats = before.remove(&id).map(|member| member.stats).unwrap_or_default();
+            room.members.insert(id, Member::new(info, stats, at));
         }
     }
 
     fn measured(&mut self, metrics: RoomMetrics) {
         let Some(room) = self.rooms.get_mut(&metrics.room_code) else { return };
         room.queued = metrics.queued;
-        room.figures.measured(metrics.windows.five_minutes, metrics.in_flight);
-        for told in metrics.participants {
-            if let Some(member) = room.members.get_mut(&told.participant_id) {
-                member.figures.measured(told.windows.five_minutes, told.in_flight);
+        room.stats.measured(metrics.windows.five_minutes, metrics.in_flight);
+        for info in metrics.participants {
+            if let Some(member) = room.members.get_mut(&info.participant_id) {
+                member.stats.measured(info.windows.five_minutes, info.in_flight);
             }
         }
     }
@@ -217,30 +217,30 @@ impl State {
     fn forget_requests(&mut self) {
         self.requests.clear();
         for room in self.rooms.values_mut() {
-            room.figures.forget_in_flight();
-            room.members.values_mut().for_each(|member| member.figures.forget_in_flight());
+            room.stats.forget_in_flight();
+            room.members.values_mut().for_each(|member| member.stats.forget_in_flight());
         }
     }
 
-    fn happened(&mut self, event: EventEnvelope, at: u64) {
+    fn on_event(&mut self, event: EventEnvelope, at: u64) {
         let EventEnvelope { kind, timestamp, room_code, data } = event;
         match kind.as_str() {
-            "room.created" => drop(typed(&data).map(|room| self.found_room(room))),
+            "room.created" => drop(typed(&data).map(|room| self.add_room(room))),
             "room.deleted" => drop(self.rooms.remove(&room_code)),
             "participant.joined" | "participant.updated" => {
                 let Some(room) = self.rooms.get_mut(&room_code).filter(|room| room.watched) else { return };
-                let Some(told) = typed::<Participant>(&data) else { return };
-                let figures = room.members.remove(&told.id).map(|member| member.figures).unwrap_or_default();
-                room.members.insert(told.id.clone(), Member::new(told, figures, at));
+                let Some(info) = typed::<Participant>(&data) else { return };
+                let stats = room.members.remove(&info.id).map(|member| member.stats).unwrap_or_default();
+                room.members.insert(info.id.clone(), Member::new(info, stats, at));
             }
             "participant.left" => {
                 let Some(room) = self.rooms.get_mut(&room_code) else { return };
                 room.members.remove(text(&data, "participantId"));
             }
             "participant.offline" => {
-                let Some(told) = self.member(&room_code, text(&data, "participantId")) else { return };
-                told.told.status = Status::Offline;
-                told.told.connection.connected = told.told.connection.kind == ConnectionKind::Direct;
+                let Some(info) = self.member(&room_code, text(&data, "participantId")) else { return };
+                info.info.status = Status::Offline;
+                info.info.connection.connected = info.info.connection.kind == ConnectionKind::Direct;
             }
             "llm.request" => self.began(&room_code, &data),
             "llm.complete" | "llm.error" => self.ended(&room_code, &data, timestamp),
@@ -253,14 +253,14 @@ impl State {
     }
 
     fn began(&mut self, code: &str, data: &Value) {
-        let followed = self.requests.len() < REQUESTS && self.requests.insert(text(data, "requestId").to_owned());
+        let followed = self.requests.len() < MAX_FOLLOWED && self.requests.insert(text(data, "requestId").to_owned());
         if let Some(room) = self.rooms.get_mut(code) {
-            room.figures.began(followed);
+            room.stats.began(followed);
         }
         if let Some(member) = self.member(code, text(data, "participantId")) {
-            member.figures.began(followed);
-            if member.told.status == Status::Online {
-                member.told.status = Status::Busy;
+            member.stats.began(followed);
+            if member.info.status == Status::Online {
+                member.info.status = Status::Busy;
             }
         }
     }
@@ -269,21 +269,21 @@ impl State {
         let followed = self.requests.remove(text(data, "requestId"));
         let metrics = typed::<Metrics>(&data["metrics"]);
         let cancelled = data["stage"] == "cancelled";
-        let note = |figures: &mut Figures| {
-            figures.ended(followed);
+        let record = |stats: &mut Stats| {
+            stats.ended(followed);
             match &metrics {
-                Some(metrics) => figures.answered(metrics, at),
-                None if !cancelled => figures.failed(at),
+                Some(metrics) => stats.answered(metrics, at),
+                None if !cancelled => stats.failed(at),
                 None => {}
             }
         };
         if let Some(room) = self.rooms.get_mut(code) {
-            note(&mut room.figures);
+            record(&mut room.stats);
         }
         if let Some(member) = self.member(code, text(data, "participantId")) {
-            note(&mut member.figures);
-            if member.figures.in_flight() == 0 && member.told.status == Status::Busy {
-                member.told.status = Status::Online;
+            record(&mut member.stats);
+            if member.stats.in_flight() == 0 && member.info.status == Status::Busy {
+                member.info.status = Status::Online;
             }
         }
     }

@@ -4,25 +4,25 @@
 use super::widths::width as width_of;
 
 /// The longest name that is shown, in characters. No screen has room for more.
-const MOST: usize = 120;
+const MAX_CHARS: usize = 120;
 /// Marks that may sit on one character; a pile of them would cover the lines above.
-const MARKS: usize = 2;
+const MAX_MARKS: usize = 2;
 
 /// Text from elsewhere, fit for a terminal: nothing in it steers the terminal or the order of what stands beside it, and
 /// what terminals disagree on how wide it is has been taken out or apart.
 pub fn clean(text: &str) -> String {
     let mut out = String::new();
     // A mark at the very beginning would sit on what is not its own.
-    let mut marks = MARKS;
+    let mut marks = MAX_MARKS;
     let mut count = 0;
     for c in text.chars().filter(|&c| !is_invisible(c)) {
-        let c = plain(c);
+        let c = replace_control(c);
         marks = if width_of(c) == 0 { marks + 1 } else { 0 };
-        if marks > MARKS {
+        if marks > MAX_MARKS {
             continue;
         }
         count += 1;
-        if count > MOST {
+        if count > MAX_CHARS {
             out.push('…');
             break;
         }
@@ -41,7 +41,7 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// Control characters become a sign that something was there, the letters of flags letters.
-fn plain(c: char) -> char {
+fn replace_control(c: char) -> char {
     match c {
         '\u{1f1e6}'..='\u{1f1ff}' => {
             char::from_u32(u32::from(c) - 0x1f1e6 + u32::from('A')).unwrap_or(char::REPLACEMENT_CHARACTER)
@@ -61,13 +61,13 @@ pub fn width(text: &str) -> usize {
 /// Cuts a text to a width, with a sign where something is missing, and fills what is left with spaces.
 pub fn fit(text: &str, columns: usize) -> String {
     let whole = width(text);
-    let mut out = if whole <= columns { text.to_owned() } else { cut(text, columns) };
+    let mut out = if whole <= columns { text.to_owned() } else { truncate(text, columns) };
     let left = columns.saturating_sub(width(&out));
     out.extend(std::iter::repeat_n(' ', left));
     out
 }
 
-fn cut(text: &str, columns: usize) -> String {
+fn truncate(text: &str, columns: usize) -> String {
     let Some(room) = columns.checked_sub(1) else { return String::new() };
     let (mut out, mut used) = (String::new(), 0);
     for c in text.chars() {
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn long_names_are_cut() {
         let cleaned = clean(&"🎉".repeat(200));
-        assert_eq!((cleaned.chars().count(), cleaned.ends_with('…')), (MOST + 1, true));
+        assert_eq!((cleaned.chars().count(), cleaned.ends_with('…')), (MAX_CHARS + 1, true));
         assert_eq!(fit("🎉🎉🎉", 5), "🎉🎉…");
         assert_eq!(fit("🎉🎉🎉", 4), "🎉… ");
         assert_eq!(fit("ab", 4), "ab  ");

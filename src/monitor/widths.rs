@@ -10,7 +10,7 @@ pub fn width(c: char) -> usize {
     };
     match c {
         ..'\u{300}' => 1,
-        _ if within(MARK) => 0,
+        _ if within(ZERO_WIDTH) => 0,
         _ if within(WIDE) => 2,
         _ => 1,
     }
@@ -47,7 +47,7 @@ const WIDE: &[(u32, u32)] = &[
 
 /// First and last of those that take none: they sit on the character before.
 #[rustfmt::skip]
-const MARK: &[(u32, u32)] = &[
+const ZERO_WIDTH: &[(u32, u32)] = &[
     (0x300, 0x36f), (0x483, 0x489), (0x591, 0x5bd), (0x5bf, 0x5bf), (0x5c1, 0x5c2), (0x5c4, 0x5c5), (0x5c7, 0x5c9),
     (0x605, 0x605), (0x610, 0x61a), (0x64b, 0x65f), (0x670, 0x670), (0x6d6, 0x6dc), (0x6df, 0x6e4), (0x6e7, 0x6e8),
     (0x6ea, 0x6ed), (0x70f, 0x70f), (0x711, 0x711), (0x730, 0x74a), (0x7a6, 0x7b0), (0x7eb, 0x7f3), (0x7fd, 0x7fd),
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_tables_are_in_order() {
-        for table in [WIDE, MARK] {
+        for table in [WIDE, ZERO_WIDTH] {
             assert!(table.iter().all(|(first, last)| first <= last));
             assert!(table.windows(2).all(|pair| pair[0].1 < pair[1].0));
         }

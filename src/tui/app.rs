@@ -1,5 +1,5 @@
 //! What the screen is about: the hub's state, where one is in it, and the dialog that is open. Pure: news and answers come
-//! in, the time is an argument, and what is to be done comes out as [`Act`]s.
+//! in, the time is an argument, and what is to be done comes out as [`Action`]s.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use gambi::proto::management::RoomSummary;
 use super::form::{Field, Form};
 use super::history::History;
 use super::log::Log;
-use crate::monitor::people::{Member, Room};
-use crate::monitor::state::{News, State};
+use crate::monitor::model::{Member, Room};
+use crate::monitor::state::{MonitorState, Update};
 
 /// How long a notice stays, milliseconds.
 const NOTICE: u64 = 8000;
@@ -57,7 +57,7 @@ pub enum Dialog {
     Charts,
     /// Making a room.
     Create(Form),
-    /// Joining a room.
+    /// JoinRequest a room.
     Join(Form),
     /// The password of a private room, by its code.
     Password(String, Form),
@@ -77,7 +77,7 @@ pub struct Notice {
 
 /// A participant that is to join.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Joining {
+pub struct JoinRequest {
     /// The room's code.
     pub room: String,
     /// The provider's URL.
@@ -92,27 +92,27 @@ pub struct Joining {
 
 /// What is to be done. Not to be printed: there are passwords in it.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Act {
+pub enum Action {
     /// End.
     Quit,
     /// Give the terminal back to the shell for a while.
     Suspend,
     /// Draw everything anew.
     Redraw,
-    /// Look at the hub now.
-    Look,
+    /// Theme at the hub now.
+    Theme,
     /// Use that password for that private room.
     Unlock(String, String),
     /// Make a room: its name, its password, and whether it is private.
     Create(String, Option<String>, bool),
     /// Bring a participant in.
-    Join(Joining),
+    Join(JoinRequest),
     /// Take one of ours out: its room and its id.
     Leave(String, String),
 }
 
 /// What came of an act. Not to be printed either.
-pub enum Answer {
+pub enum Outcome {
     /// A room was made, with that password, or it was not.
     Created(Result<RoomSummary, String>, Option<String>),
     /// Nobody joined, and why; the models that the provider has, if that was the question.
@@ -128,7 +128,7 @@ pub enum Answer {
 /// What the screen is about.
 pub struct App {
     /// What is known of the hub.
-    pub state: State,
+    pub state: MonitorState,
     /// What happened.
     pub log: Log,
     /// What the charts are drawn from.
@@ -140,20 +140,20 @@ pub struct App {
     /// What is to be known.
     pub notice: Option<Notice>,
     /// The only room whose participants are shown.
-    pub alone: Option<String>,
+    pub only_room: Option<String>,
     /// The order of participants.
     pub order: Order,
     /// Participants that run in this process, by room and id: whether they are in.
     pub own: BTreeMap<(String, String), bool>,
     /// The endpoint that joining begins with.
     pub endpoint: String,
-    pub(super) room_at: Option<String>,
-    pub(super) member_at: Option<(String, String)>,
+    pub(super) selected_room: Option<String>,
+    pub(super) selected_member: Option<(String, String)>,
 }
 
 impl App {
     /// A screen about a hub.
-    pub fn new(state: State, endpoint: &str) -> Self {
+    pub fn new(state: MonitorState, endpoint: &str) -> Self {
         App {
             state,
             log: Log::default(),
@@ -161,12 +161,12 @@ impl App {
             pane: Pane::Rooms,
             dialog: None,
             notice: None,
-            alone: None,
+            only_room: None,
             order: Order::Id,
             own: BTreeMap::new(),
             endpoint: endpoint.to_owned(),
-            room_at: None,
-            member_at: None,
+            selected_room: None,
+            selected_member: None,
         }
     }
 
@@ -177,14 +177,14 @@ impl App {
 
     /// The room that is selected: the first, where none was.
     pub fn room(&self) -> Option<&Room> {
-        let chosen = self.room_at.as_ref().and_then(|code| self.state.rooms.get(code));
+        let chosen = self.selected_room.as_ref().and_then(|code| self.state.rooms.get(code));
         chosen.or_else(|| self.state.rooms.values().next())
     }
 
     /// The rooms whose participants are shown.
     pub fn shown_rooms(&self) -> Vec<&Room> {
-        let shown = |room: &&Room| match &self.alone {
-            Some(code) => room.told.code == *code,
+        let shown = |room: &&Room| match &self.only_room {
+            Some(code) => room.info.code == *code,
             None => room.watched,
         };
         self.state.rooms.values().filter(shown).collect()
@@ -195,24 +195,24 @@ impl App {
         let mut members: Vec<&Member> = room.members.values().collect();
         if self.order == Order::Trouble {
             let now = self.state.hub_time(now);
-            members.sort_by_key(|member| (std::cmp::Reverse(member.health(now)), member.told.id.as_str()));
+            members.sort_by_key(|member| (std::cmp::Reverse(member.health(now)), member.info.id.as_str()));
         }
         members
     }
 
     /// Everybody who is shown, each with the room.
-    pub fn everybody(&self, now: u64) -> Vec<(&Room, &Member)> {
+    pub fn shown_members(&self, now: u64) -> Vec<(&Room, &Member)> {
         let rooms = self.shown_rooms().into_iter();
         rooms.flat_map(|room| self.members(room, now).into_iter().map(move |member| (room, member))).collect()
     }
 
     /// The participant that is selected: the first, where none was.
     pub fn member(&self, now: u64) -> Option<(&Room, &Member)> {
-        let chosen = self.member_at.as_ref().and_then(|(code, id)| {
-            let room = self.shown_rooms().into_iter().find(|room| room.told.code == *code)?;
+        let chosen = self.selected_member.as_ref().and_then(|(code, id)| {
+            let room = self.shown_rooms().into_iter().find(|room| room.info.code == *code)?;
             Some((room, room.members.get(id)?))
         });
-        chosen.or_else(|| self.everybody(now).first().copied())
+        chosen.or_else(|| self.shown_members(now).first().copied())
     }
 
     /// The room that charts are of: the participant's, where one is looked at, else the one that is selected.
@@ -222,13 +222,13 @@ impl App {
     }
 
     /// Says something for a while.
-    pub fn say(&mut self, failed: bool, text: &str, now: u64) {
+    pub fn notify(&mut self, failed: bool, text: &str, now: u64) {
         let text = crate::monitor::text::clean(text);
         self.notice = Some(Notice { text, failed, until: now.saturating_add(NOTICE) });
     }
 
     /// Lets go of what has been said for long enough. True when there was something.
-    pub fn tidy(&mut self, now: u64) -> bool {
+    pub fn expire_notice(&mut self, now: u64) -> bool {
         let over = self.notice.as_ref().is_some_and(|notice| now >= notice.until);
         if over {
             self.notice = None;
@@ -237,90 +237,92 @@ impl App {
     }
 
     /// Takes news in.
-    pub fn hear(&mut self, news: News, now: u64) {
-        self.log.hear(&news, &self.state, now);
-        self.history.hear(&news, now);
-        match (&news, &mut self.dialog) {
-            (News::Refused(room, why), Some(Dialog::Password(code, form))) if room == code => form.fail(why),
-            (News::Refused(room, _), None) if self.state.is_named(room) => self.dialog = Some(password_dialog(room)),
-            (News::Members(room, _), Some(Dialog::Password(code, form))) if room == code && form.busy => {
+    pub fn on_update(&mut self, update: Update, now: u64) {
+        self.log.on_update(&update, &self.state, now);
+        self.history.on_update(&update, now);
+        match (&update, &mut self.dialog) {
+            (Update::Refused(room, why), Some(Dialog::Password(code, form))) if room == code => form.fail(why),
+            (Update::Refused(room, _), None) if self.state.is_requested(room) => {
+                self.dialog = Some(password_dialog(room))
+            }
+            (Update::Members(room, _), Some(Dialog::Password(code, form))) if room == code && form.busy => {
                 self.dialog = None;
             }
             _ => {}
         }
-        self.state.hear(news, now);
-        if self.alone.as_ref().is_some_and(|code| !self.state.rooms.contains_key(code)) {
-            self.alone = None;
+        self.state.on_update(update, now);
+        if self.only_room.as_ref().is_some_and(|code| !self.state.rooms.contains_key(code)) {
+            self.only_room = None;
         }
     }
 
     /// Takes in what came of an act; what is to be done then.
-    pub fn answered(&mut self, answer: Answer, now: u64) -> Option<Act> {
-        match answer {
-            Answer::Created(Ok(room), password) => return Some(self.created(room, password, now)),
-            Answer::Created(Err(error), _) => match &mut self.dialog {
+    pub fn on_outcome(&mut self, outcome: Outcome, now: u64) -> Option<Action> {
+        match outcome {
+            Outcome::Created(Ok(room), password) => return Some(self.created(room, password, now)),
+            Outcome::Created(Err(error), _) => match &mut self.dialog {
                 Some(Dialog::Create(form)) => form.fail(&error),
-                _ => self.say(true, &format!("No room was made: {error}"), now),
+                _ => self.notify(true, &format!("No room was made: {error}"), now),
             },
-            Answer::NotJoined(error, models) => self.not_joined(&error, &models, now),
-            Answer::Joined(room, id) => {
+            Outcome::NotJoined(error, models) => self.not_joined(&error, &models, now),
+            Outcome::Joined(room, id) => {
                 if matches!(self.dialog, Some(Dialog::Join(_))) {
                     self.dialog = None;
                 }
                 let text = format!("{id} is in the room {room}, from this machine");
                 self.own.insert((room.clone(), id), true);
-                self.tell(false, &room, &text, now);
+                self.record(false, &room, &text, now);
             }
-            Answer::Waiting(room, id, why) => {
-                self.tell(true, &room, &format!("{id} is out and will try again: {why}"), now);
+            Outcome::Waiting(room, id, why) => {
+                self.record(true, &room, &format!("{id} is out and will try again: {why}"), now);
                 self.own.insert((room, id), false);
             }
-            Answer::Left(room, id, why) => {
+            Outcome::Left(room, id, why) => {
                 self.own.remove(&(room.clone(), id.clone()));
                 let text = why.as_ref().map_or(format!("{id} has left"), |why| format!("{id} was lost: {why}"));
-                self.tell(why.is_some(), &room, &text, now);
+                self.record(why.is_some(), &room, &text, now);
             }
         }
         None
     }
 
-    fn tell(&mut self, failed: bool, room: &str, text: &str, now: u64) {
-        self.log.note(now, failed, room, text);
-        self.say(failed, text, now);
+    fn record(&mut self, failed: bool, room: &str, text: &str, now: u64) {
+        self.log.record(now, failed, room, text);
+        self.notify(failed, text, now);
     }
 
-    fn created(&mut self, room: RoomSummary, password: Option<String>, now: u64) -> Act {
+    fn created(&mut self, room: RoomSummary, password: Option<String>, now: u64) -> Action {
         if matches!(self.dialog, Some(Dialog::Create(_))) {
             self.dialog = None;
         }
-        self.say(false, &format!("The room is there. Its code is {}", room.code), now);
+        self.notify(false, &format!("The room is there. Its code is {}", room.code), now);
         let code = room.code.clone();
-        self.room_at = Some(code.clone());
+        self.selected_room = Some(code.clone());
         self.state.add(room);
-        match password.filter(|_| self.state.rooms.get(&code).is_some_and(|room| room.told.private)) {
-            Some(password) => Act::Unlock(code, password),
-            None => Act::Look,
+        match password.filter(|_| self.state.rooms.get(&code).is_some_and(|room| room.info.private)) {
+            Some(password) => Action::Unlock(code, password),
+            None => Action::Theme,
         }
     }
 
     fn not_joined(&mut self, error: &str, models: &[String], now: u64) {
         let Some(Dialog::Join(form)) = &mut self.dialog else {
-            return self.say(true, &format!("Nobody joined: {error}"), now);
+            return self.notify(true, &format!("Nobody joined: {error}"), now);
         };
         form.fail(error);
         if !models.is_empty() {
-            form.go_to(label::MODEL);
+            form.focus_on(label::MODEL);
         }
         if let [only] = models {
-            form.fields[form.at].set(only);
+            form.fields[form.focus].set(only);
             form.fail("That is its only model: Enter joins with it");
         }
     }
 
     /// Opens the dialog for joining the room that is selected.
     pub(super) fn join_dialog(&mut self) {
-        let code = self.room().map(|room| room.told.code.clone()).unwrap_or_default();
-        let asks = self.room().is_some_and(|room| room.told.password_protected);
+        let code = self.room().map(|room| room.info.code.clone()).unwrap_or_default();
+        let asks = self.room().is_some_and(|room| room.info.password_protected);
         let mut fields = vec![
             Field::text(label::ROOM, &code),
             Field::text(label::ENDPOINT, &self.endpoint),
@@ -332,7 +334,7 @@ impl App {
         }
         let mut form = Form::new(fields);
         if !code.is_empty() {
-            form.go_to(label::MODEL);
+            form.focus_on(label::MODEL);
         }
         self.dialog = Some(Dialog::Join(form));
     }

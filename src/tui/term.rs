@@ -17,12 +17,12 @@ use ratatui::{Frame, Terminal};
 use super::keys::Key;
 
 /// Whether the terminal is taken over now.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+static ACTIVE: AtomicBool = AtomicBool::new(false);
 /// What threads in the background said when they panicked.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Keys that may be ahead of the screen.
-const TYPED_AHEAD: usize = 64;
+const MAX_TYPED_AHEAD: usize = 64;
 
 /// What a person does at the terminal.
 pub enum Input {
@@ -47,7 +47,7 @@ impl Screen {
     pub fn open() -> io::Result<Self> {
         catch_panics();
         let out = BufWriter::with_capacity(64 << 10, stdout());
-        take_over()?;
+        enter()?;
         let terminal = Terminal::new(CrosstermBackend::new(out)).inspect_err(|_| restore())?;
         Ok(Screen { terminal: ManuallyDrop::new(terminal) })
     }
@@ -56,10 +56,10 @@ impl Screen {
     ///
     /// # Errors
     /// When it is gone then.
-    pub fn lend(&mut self, meanwhile: fn()) -> io::Result<()> {
+    pub fn suspend(&mut self, meanwhile: fn()) -> io::Result<()> {
         restore();
         meanwhile();
-        take_over()?;
+        enter()?;
         self.clear()
     }
 
@@ -88,15 +88,15 @@ impl Drop for Screen {
     }
 }
 
-fn take_over() -> io::Result<()> {
+fn enter() -> io::Result<()> {
     enable_raw_mode()?;
-    TAKEN.store(true, Ordering::SeqCst);
+    ACTIVE.store(true, Ordering::SeqCst);
     execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste).inspect_err(|_| restore())
 }
 
 /// Gives the terminal back, if it is taken over: for whoever ends the process in another way.
 pub fn restore() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
+    if ACTIVE.swap(false, Ordering::SeqCst) {
         // There is nobody to tell if the terminal is gone.
         let _ = execute!(stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
@@ -110,7 +110,7 @@ fn catch_panics() {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             let current = thread::current();
-            if current.id() != owner && TAKEN.load(Ordering::SeqCst) {
+            if current.id() != owner && ACTIVE.load(Ordering::SeqCst) {
                 let text = format!("a thread has failed ({}): {info}", current.name().unwrap_or("unnamed"));
                 return PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(text);
             }
@@ -131,7 +131,7 @@ pub fn panics() -> Vec<String> {
 /// # Errors
 /// When no thread can be started.
 pub fn inputs() -> io::Result<Receiver<Input>> {
-    let (sender, inputs) = bounded(TYPED_AHEAD);
+    let (sender, inputs) = bounded(MAX_TYPED_AHEAD);
     thread::Builder::new().name("keys".into()).spawn(move || {
         while let Ok(event) = event::read() {
             if let Some(input) = input(event)

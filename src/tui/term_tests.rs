@@ -12,10 +12,10 @@ mod terminal;
 
 use terminal::Terminal;
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
         assert!(Instant::now() < deadline, "waited in vain for: {what}");
@@ -30,8 +30,8 @@ fn panics_while_it_has_the_terminal() {
     screen.draw(|frame| frame.render_widget("taken over", frame.area())).unwrap();
     // One that happens elsewhere is kept, and the screen with it.
     thread::Builder::new().name("elsewhere".into()).spawn(|| panic!("not here")).unwrap().join().unwrap_err();
-    let told = panics();
-    assert!(told.len() == 1 && told[0].contains("elsewhere") && told[0].contains("not here"), "{told:?}");
+    let caught = panics();
+    assert!(caught.len() == 1 && caught[0].contains("elsewhere") && caught[0].contains("not here"), "{caught:?}");
     panic!("on purpose");
 }
 

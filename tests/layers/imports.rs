@@ -199,18 +199,24 @@ mod tests {
 
     #[test]
     fn a_circle_of_files_is_found_however_they_import() {
-        for back in ["use super::one::One;", "use crate::a::{\n    one::{One, Other},\n};", "fn f(_: super::one::One) {}"] {
+        for back in
+            ["use super::one::One;", "use crate::a::{\n    one::{One, Other},\n};", "fn f(_: super::one::One) {}"]
+        {
             let files = [("a/mod.rs", "mod one;\nmod two;"), ("a/one.rs", "use super::two::Two;"), ("a/two.rs", back)];
             assert_eq!(circles(&files), [["a/one.rs", "a/two.rs"]], "{back}");
         }
-        let three = [("a.rs", "use crate::b;"), ("b.rs", "use crate::c::{self, C};"), ("c.rs", "use crate::a::A as B;")];
+        let three =
+            [("a.rs", "use crate::b;"), ("b.rs", "use crate::c::{self, C};"), ("c.rs", "use crate::a::A as B;")];
         assert_eq!(circles(&three), [["a.rs", "b.rs", "c.rs"]]);
     }
 
     #[test]
     fn re_exports_tests_and_comments_make_no_circle() {
         let facade = [
-            ("a/mod.rs", "mod one;\nmod two;\npub use one::One;\n#[cfg(test)]\nmod tests {\n    use super::two::Two;\n}"),
+            (
+                "a/mod.rs",
+                "mod one;\nmod two;\npub use one::One;\n#[cfg(test)]\nmod tests {\n    use super::two::Two;\n}",
+            ),
             ("a/one.rs", "// use super::two::Two;\nuse std::fmt;"),
             ("a/two.rs", "use super::One;\n#[cfg(test)]\nmod tests {\n    use super::*;\n}"),
         ];

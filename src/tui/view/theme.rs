@@ -5,20 +5,20 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::{bar, border};
 use ratatui::widgets::Block;
 
-use crate::monitor::people::Health;
+use crate::monitor::model::Health;
 use crate::monitor::text::fit;
 use crate::tui::log::Kind;
 
 /// How things look.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
+pub struct Theme {
     /// Whether there are colours.
     pub colour: bool,
     /// Whether the terminal shows more than ASCII.
     pub unicode: bool,
 }
 
-impl Look {
+impl Theme {
     fn fg(self, colour: Color, otherwise: Modifier) -> Style {
         if self.colour { Style::new().fg(colour) } else { Style::new().add_modifier(otherwise) }
     }
@@ -49,8 +49,8 @@ impl Look {
     }
 
     /// What is selected in the part of the screen that keys go to, and in the others.
-    pub fn selected(self, here: bool) -> Style {
-        Style::new().add_modifier(if here { Modifier::REVERSED } else { Modifier::UNDERLINED })
+    pub fn selected(self, focused: bool) -> Style {
+        Style::new().add_modifier(if focused { Modifier::REVERSED } else { Modifier::UNDERLINED })
     }
 
     /// Heads of columns, names of fields.
@@ -63,24 +63,24 @@ impl Look {
         match health {
             Health::Online => self.good(),
             Health::Busy => self.busy(),
-            Health::Doubtful => self.warning(),
-            Health::Unreached => self.bad(),
+            Health::Degraded => self.warning(),
+            Health::NoTunnel => self.bad(),
             Health::Offline => self.dim(),
         }
     }
 
     /// A sign for how somebody does.
-    pub fn sign(self, health: Health) -> &'static str {
+    pub fn symbol(self, health: Health) -> &'static str {
         match (health, self.unicode) {
             (Health::Online, true) => "●",
             (Health::Busy, true) => "▶",
-            (Health::Doubtful, true) => "▲",
-            (Health::Unreached, true) => "✕",
+            (Health::Degraded, true) => "▲",
+            (Health::NoTunnel, true) => "✕",
             (Health::Offline, true) => "○",
             (Health::Online, false) => "+",
             (Health::Busy, false) => ">",
-            (Health::Doubtful, false) => "!",
-            (Health::Unreached, false) => "x",
+            (Health::Degraded, false) => "!",
+            (Health::NoTunnel, false) => "x",
             (Health::Offline, false) => "-",
         }
     }
@@ -96,13 +96,13 @@ impl Look {
     }
 
     /// A part of the screen. The one that keys go to is marked in its title too.
-    pub fn block(self, title: &str, here: bool) -> Block<'static> {
-        let mark = match (here, self.unicode) {
+    pub fn block(self, title: &str, focused: bool) -> Block<'static> {
+        let mark = match (focused, self.unicode) {
             (false, _) => "",
             (true, true) => "▸ ",
             (true, false) => "> ",
         };
-        let (style, set) = match (here, self.unicode) {
+        let (style, set) = match (focused, self.unicode) {
             (_, false) => (Style::new(), ASCII),
             (true, true) => (self.fg(Color::Cyan, Modifier::BOLD), border::ROUNDED),
             (false, true) => (self.dim(), border::ROUNDED),
@@ -118,12 +118,12 @@ impl Look {
 
     /// A text cut or filled to a width.
     pub fn fit(self, text: &str, columns: usize) -> String {
-        let fitted = fit(&self.plain(text), columns);
+        let fitted = fit(&self.displayable(text), columns);
         if self.unicode { fitted } else { fitted.replace('…', "~") }
     }
 
     /// A text as the terminal can show it.
-    pub fn plain(self, text: &str) -> String {
+    pub fn displayable(self, text: &str) -> String {
         if self.unicode { text.to_owned() } else { text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect() }
     }
 }

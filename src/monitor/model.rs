@@ -4,27 +4,27 @@ use std::collections::BTreeMap;
 
 use gambi::proto::management::{Participant, RoomSummary, Status};
 
-use super::figures::Figures;
+use super::stats::Stats;
 use super::text::clean;
 
 /// Silence after which somebody's health is in doubt, milliseconds: two heartbeats.
-const SILENT: u64 = 20_000;
+const MAX_SILENCE_MS: u64 = 20_000;
 /// How long a failure casts doubt on somebody's health, milliseconds.
-const DOUBT: u64 = 60_000;
+const FAILURE_MEMORY_MS: u64 = 60_000;
 
 /// A participant.
 #[derive(Debug)]
 pub struct Member {
     /// As the hub told it: not fit for a terminal.
-    pub told: Participant,
+    pub info: Participant,
     /// Its nickname, fit for a terminal.
     pub name: String,
     /// Its model, likewise.
     pub model: String,
     /// Its requests.
-    pub figures: Figures,
+    pub stats: Stats,
     /// When the hub told so, by its own clock.
-    told_at: u64,
+    reported_at: u64,
 }
 
 /// How somebody does.
@@ -35,9 +35,9 @@ pub enum Health {
     /// At work.
     Busy,
     /// There, but silent for long, or a request has failed of late.
-    Doubtful,
+    Degraded,
     /// Registered, but its tunnel is not open.
-    Unreached,
+    NoTunnel,
     /// Not there.
     Offline,
 }
@@ -48,33 +48,33 @@ impl Health {
         match self {
             Health::Online => "online",
             Health::Busy => "busy",
-            Health::Doubtful => "shaky",
-            Health::Unreached => "no tunnel",
+            Health::Degraded => "shaky",
+            Health::NoTunnel => "no tunnel",
             Health::Offline => "offline",
         }
     }
 }
 
 impl Member {
-    /// As the hub told it at `told_at`, by its own clock.
-    pub fn new(told: Participant, figures: Figures, told_at: u64) -> Self {
-        let mut name = clean(&told.nickname);
+    /// As the hub told it at `reported_at`, by its own clock.
+    pub fn new(info: Participant, stats: Stats, reported_at: u64) -> Self {
+        let mut name = clean(&info.nickname);
         // Nothing of it may be left to be seen.
         if name.trim().is_empty() {
-            name = clean(&told.id);
+            name = clean(&info.id);
         }
-        Member { name, model: clean(&told.model), told, figures, told_at }
+        Member { name, model: clean(&info.model), info, stats, reported_at }
     }
 
     /// How it does at `now` by the hub's clock.
     pub fn health(&self, now: u64) -> Health {
         let since = |at: u64| now.saturating_sub(at);
-        match self.told.status {
+        match self.info.status {
             Status::Offline => Health::Offline,
-            _ if !self.told.connection.connected => Health::Unreached,
+            _ if !self.info.connection.connected => Health::NoTunnel,
             // Not since then: we may be slow to look.
-            _ if self.told_at.saturating_sub(self.told.last_seen) > SILENT => Health::Doubtful,
-            _ if self.figures.failed_at.is_some_and(|at| since(at) <= DOUBT) => Health::Doubtful,
+            _ if self.reported_at.saturating_sub(self.info.last_seen) > MAX_SILENCE_MS => Health::Degraded,
+            _ if self.stats.failed_at.is_some_and(|at| since(at) <= FAILURE_MEMORY_MS) => Health::Degraded,
             Status::Busy => Health::Busy,
             Status::Online => Health::Online,
         }
@@ -82,7 +82,7 @@ impl Member {
 
     /// Requests under way, those among them that began before anybody looked.
     pub fn in_flight(&self) -> u32 {
-        self.figures.in_flight().max(u32::from(self.told.status == Status::Busy))
+        self.stats.in_flight().max(u32::from(self.info.status == Status::Busy))
     }
 }
 
@@ -90,7 +90,7 @@ impl Member {
 #[derive(Debug)]
 pub struct Room {
     /// As the hub told it: its name is not fit for a terminal.
-    pub told: RoomSummary,
+    pub info: RoomSummary,
     /// Its name, fit for a terminal.
     pub name: String,
     /// Whether its participants are watched.
@@ -98,32 +98,32 @@ pub struct Room {
     /// Why it does not let us in, where it doesn't.
     pub refused: Option<String>,
     /// Whether its participants have been listed.
-    pub looked: bool,
+    pub listed: bool,
     /// Its participants by id.
     pub members: BTreeMap<String, Member>,
     /// Its requests.
-    pub figures: Figures,
+    pub stats: Stats,
     /// Requests that wait in line, as the hub said last.
     pub queued: u64,
 }
 
 impl Room {
     /// A room in which nobody is known yet.
-    pub fn new(told: RoomSummary, watched: bool) -> Self {
+    pub fn new(info: RoomSummary, watched: bool) -> Self {
         Room {
-            name: clean(&told.name),
+            name: clean(&info.name),
             watched,
             refused: None,
-            looked: false,
+            listed: false,
             members: BTreeMap::new(),
-            figures: Figures::default(),
+            stats: Stats::default(),
             queued: 0,
-            told,
+            info,
         }
     }
 
     /// Participants: as many as are known, else as many as the hub says.
     pub fn count(&self) -> usize {
-        if self.looked { self.members.len() } else { self.told.participant_count }
+        if self.listed { self.members.len() } else { self.info.participant_count }
     }
 }

@@ -7,13 +7,13 @@ use gambi::proto::management::Metrics;
 use gambi::proto::metrics;
 
 /// How far back speeds look, milliseconds.
-const WINDOW: u64 = 300_000;
+const WINDOW_MS: u64 = 300_000;
 /// Answers that speeds are made of, at most.
-const SAMPLES: usize = 64;
+const MAX_SAMPLES: usize = 64;
 
 /// What has been seen of somebody's requests.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Figures {
+pub struct Stats {
     /// Requests that began.
     pub requests: u64,
     /// Those that failed, but for the ones whose client hung up.
@@ -21,7 +21,7 @@ pub struct Figures {
     /// Those under way whose beginning was seen.
     followed: u32,
     /// Those under way that began before.
-    earlier: u32,
+    unfollowed: u32,
     /// When one last failed, milliseconds since the epoch.
     pub failed_at: Option<u64>,
     recent: VecDeque<Sample>,
@@ -38,7 +38,7 @@ struct Sample {
     tokens: Option<u64>,
 }
 
-impl Figures {
+impl Stats {
     /// A request began. `followed`: its end will be known for its.
     pub fn began(&mut self, followed: bool) {
         self.requests += 1;
@@ -47,29 +47,29 @@ impl Figures {
 
     /// A request ended, well or not.
     pub fn ended(&mut self, followed: bool) {
-        let one = if followed { &mut self.followed } else { &mut self.earlier };
+        let one = if followed { &mut self.followed } else { &mut self.unfollowed };
         *one = one.saturating_sub(1);
     }
 
     /// Requests under way.
     pub fn in_flight(&self) -> u32 {
-        self.followed.saturating_add(self.earlier)
+        self.followed.saturating_add(self.unfollowed)
     }
 
     /// The ends of those under way may not have been seen.
     pub fn forget_in_flight(&mut self) {
-        (self.followed, self.earlier) = (0, 0);
+        (self.followed, self.unfollowed) = (0, 0);
     }
 
     /// The hub tells what it has measured.
-    pub fn measured(&mut self, figures: metrics::Figures, in_flight: u64) {
-        self.earlier = u32::try_from(in_flight).unwrap_or(u32::MAX).saturating_sub(self.followed);
-        self.measured = Some(figures);
+    pub fn measured(&mut self, stats: metrics::Figures, in_flight: u64) {
+        self.unfollowed = u32::try_from(in_flight).unwrap_or(u32::MAX).saturating_sub(self.followed);
+        self.measured = Some(stats);
     }
 
     /// A request was answered.
     pub fn answered(&mut self, metrics: &Metrics, now: u64) {
-        if self.recent.len() == SAMPLES {
+        if self.recent.len() == MAX_SAMPLES {
             self.recent.pop_front();
         }
         let Metrics { ttft_ms, duration_ms, output_tokens: tokens, .. } = *metrics;
@@ -82,8 +82,8 @@ impl Figures {
         self.failed_at = Some(now);
     }
 
-    fn fresh(&self, now: u64) -> impl Iterator<Item = &Sample> {
-        self.recent.iter().filter(move |sample| now.saturating_sub(sample.at) <= WINDOW)
+    fn recent_samples(&self, now: u64) -> impl Iterator<Item = &Sample> {
+        self.recent.iter().filter(move |sample| now.saturating_sub(sample.at) <= WINDOW_MS)
     }
 
     /// Time to the first token of the middle one of the latest answers, milliseconds.
@@ -91,24 +91,24 @@ impl Figures {
         if let Some(times) = self.measured.as_ref().and_then(|measured| measured.ttft_ms) {
             return Some(times.p50 as u64);
         }
-        let mut times: Vec<u64> = self.fresh(now).map(|sample| sample.ttft_ms).collect();
+        let mut times: Vec<u64> = self.recent_samples(now).map(|sample| sample.ttft_ms).collect();
         times.sort_unstable();
         times.get(times.len() / 2).copied()
     }
 
     /// Time to the first token that nineteen in twenty of the latest answers kept, milliseconds, where the hub has measured
     /// it.
-    pub fn slow_ttft(&self) -> Option<u64> {
+    pub fn ttft_p95(&self) -> Option<u64> {
         self.measured.as_ref()?.ttft_ms.map(|times| times.p95 as u64)
     }
 
     /// Tokens per second over the latest answers.
-    pub fn speed(&self, now: u64) -> Option<f64> {
+    pub fn tokens_per_second(&self, now: u64) -> Option<f64> {
         if let Some(rate) = self.measured.as_ref().and_then(|measured| measured.tokens_per_second) {
             return Some(rate);
         }
-        let told = self.fresh(now).filter_map(|sample| Some((sample.tokens?, sample.duration_ms)));
-        let (tokens, millis) = told.fold((0, 0), |(t, m), (tokens, ms): (u64, u64)| {
+        let info = self.recent_samples(now).filter_map(|sample| Some((sample.tokens?, sample.duration_ms)));
+        let (tokens, millis) = info.fold((0, 0), |(t, m), (tokens, ms): (u64, u64)| {
             (u64::saturating_add(t, tokens), u64::saturating_add(m, ms))
         });
         // Far below where an f64 would round: these are tokens of a few minutes.
@@ -126,55 +126,55 @@ mod tests {
 
     #[test]
     fn requests_are_counted_once() {
-        let mut figures = Figures::default();
-        figures.began(true);
-        figures.began(true);
-        figures.began(false);
-        figures.ended(true);
-        figures.failed(5);
+        let mut stats = Stats::default();
+        stats.began(true);
+        stats.began(true);
+        stats.began(false);
+        stats.ended(true);
+        stats.failed(5);
         // One that began before anybody looked.
-        figures.ended(false);
-        assert_eq!((figures.requests, figures.in_flight(), figures.errors), (3, 1, 1));
+        stats.ended(false);
+        assert_eq!((stats.requests, stats.in_flight(), stats.errors), (3, 1, 1));
     }
 
     #[test]
     fn speeds_are_of_late() {
-        let mut figures = Figures::default();
-        assert_eq!((figures.ttft(0), figures.speed(0)), (None, None));
-        figures.answered(&answer(900, 1000, Some(1000)), 0);
-        figures.answered(&answer(100, 1000, Some(10)), WINDOW);
-        figures.answered(&answer(300, 1000, None), WINDOW);
-        figures.answered(&answer(200, 3000, Some(30)), WINDOW);
-        assert_eq!(figures.ttft(WINDOW + 1), Some(200));
-        assert_eq!(figures.speed(WINDOW + 1), Some(10.0));
-        assert_eq!(figures.ttft(3 * WINDOW), None);
+        let mut stats = Stats::default();
+        assert_eq!((stats.ttft(0), stats.tokens_per_second(0)), (None, None));
+        stats.answered(&answer(900, 1000, Some(1000)), 0);
+        stats.answered(&answer(100, 1000, Some(10)), WINDOW_MS);
+        stats.answered(&answer(300, 1000, None), WINDOW_MS);
+        stats.answered(&answer(200, 3000, Some(30)), WINDOW_MS);
+        assert_eq!(stats.ttft(WINDOW_MS + 1), Some(200));
+        assert_eq!(stats.tokens_per_second(WINDOW_MS + 1), Some(10.0));
+        assert_eq!(stats.ttft(3 * WINDOW_MS), None);
         // A clock that was set back makes nothing go wrong.
-        assert!(figures.ttft(0).is_some());
+        assert!(stats.ttft(0).is_some());
     }
 
     #[test]
     fn what_the_hub_has_measured_goes_before_what_was_seen() {
-        let mut figures = Figures::default();
-        figures.began(true);
-        figures.answered(&answer(900, 1000, Some(10)), 0);
+        let mut stats = Stats::default();
+        stats.began(true);
+        stats.answered(&answer(900, 1000, Some(10)), 0);
         let ttft_ms = Some(metrics::Quantiles { p50: 120.4, p95: 300.0 });
-        figures.measured(metrics::Figures { ttft_ms, ..Default::default() }, 3);
-        assert_eq!((figures.in_flight(), figures.ttft(0), figures.slow_ttft()), (3, Some(120), Some(300)));
-        assert_eq!(figures.speed(0), Some(10.0));
-        figures.ended(false);
-        figures.ended(true);
-        assert_eq!(figures.in_flight(), 1);
-        figures.forget_in_flight();
-        assert_eq!(figures.in_flight(), 0);
+        stats.measured(metrics::Figures { ttft_ms, ..Default::default() }, 3);
+        assert_eq!((stats.in_flight(), stats.ttft(0), stats.ttft_p95()), (3, Some(120), Some(300)));
+        assert_eq!(stats.tokens_per_second(0), Some(10.0));
+        stats.ended(false);
+        stats.ended(true);
+        assert_eq!(stats.in_flight(), 1);
+        stats.forget_in_flight();
+        assert_eq!(stats.in_flight(), 0);
     }
 
     #[test]
     fn a_flood_keeps_only_the_latest() {
-        let mut figures = Figures::default();
+        let mut stats = Stats::default();
         for n in 0..100_000 {
-            figures.answered(&answer(n, 0, Some(u64::MAX)), 1);
+            stats.answered(&answer(n, 0, Some(u64::MAX)), 1);
         }
-        assert_eq!(figures.recent.len(), SAMPLES);
-        assert_eq!(figures.speed(1), None);
+        assert_eq!(stats.recent.len(), MAX_SAMPLES);
+        assert_eq!(stats.tokens_per_second(1), None);
     }
 }

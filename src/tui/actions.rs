@@ -12,14 +12,14 @@ use gambi::client::Client;
 use gambi::participant::{Builder, Reconnect, ReconnectHandle, Session, Step, fresh_id, machine_specs};
 use gambi::proto::management::CreateRoom;
 
-use super::app::{Answer, Joining};
+use super::app::{JoinRequest, Outcome};
 
 /// How long leaving may take when the program ends.
-const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What joining needs to know beside what is typed.
 #[derive(Clone, Default)]
-pub struct Means {
+pub struct JoinCredentials {
     /// The hub's key.
     pub key: Option<String>,
     /// Headers for the provider, and nobody else.
@@ -27,80 +27,80 @@ pub struct Means {
 }
 
 /// Where things are done.
-pub struct Desk {
+pub struct Actions {
     client: Client,
-    means: Means,
-    answers: Sender<Answer>,
+    credentials: JoinCredentials,
+    outcomes: Sender<Outcome>,
     /// Participants of this process, by room and id.
     own: HashMap<(String, String), ReconnectHandle>,
 }
 
-impl Desk {
+impl Actions {
     /// A desk, and what will come of what is done at it.
-    pub fn new(client: Client, means: Means) -> (Self, Receiver<Answer>) {
-        let (answers, answered) = unbounded();
-        (Desk { client, means, answers, own: HashMap::new() }, answered)
+    pub fn new(client: Client, credentials: JoinCredentials) -> (Self, Receiver<Outcome>) {
+        let (outcomes, outcome_receiver) = unbounded();
+        (Actions { client, credentials, outcomes, own: HashMap::new() }, outcome_receiver)
     }
 
-    fn spawn(&self, work: impl FnOnce(&Sender<Answer>) + Send + 'static) {
-        let answers = self.answers.clone();
-        let started = thread::Builder::new().name("desk".into()).spawn(move || work(&answers));
+    fn spawn(&self, work: impl FnOnce(&Sender<Outcome>) + Send + 'static) {
+        let outcomes = self.outcomes.clone();
+        let started = thread::Builder::new().name("actions".into()).spawn(move || work(&outcomes));
         if let Err(error) = started {
-            let _ = self.answers.send(Answer::NotJoined(format!("no thread can be started: {error}"), Vec::new()));
+            let _ = self.outcomes.send(Outcome::NotJoined(format!("no thread can be started: {error}"), Vec::new()));
         }
     }
 
     /// Makes a room.
     pub fn create(&self, name: String, password: Option<String>, private: bool) {
         let client = self.client.clone();
-        self.spawn(move |answers| {
+        self.spawn(move |outcomes| {
             let room = CreateRoom { name, password: password.clone(), private, ..CreateRoom::default() };
-            let made = client.rooms().create(&room).map(|created| created.room).map_err(|error| told(&error));
-            let _ = answers.send(Answer::Created(made, password));
+            let made = client.rooms().create(&room).map(|created| created.room).map_err(|error| message(&error));
+            let _ = outcomes.send(Outcome::Created(made, password));
         });
     }
 
     /// Brings a participant in, and back in whenever it is lost.
-    pub fn join(&mut self, joining: Joining) {
+    pub fn join(&mut self, request: JoinRequest) {
         let id = match fresh_id() {
             Ok(id) => format!("monitor-{}", id.chars().take(8).collect::<String>()),
-            Err(error) => return drop(self.answers.send(Answer::NotJoined(told(&error), Vec::new()))),
+            Err(error) => return drop(self.outcomes.send(Outcome::NotJoined(message(&error), Vec::new()))),
         };
-        let builder = self.builder(&joining, &id);
+        let builder = self.builder(&request, &id);
         let reconnect = Reconnect::new(builder.clone());
-        self.own.insert((joining.room.clone(), id.clone()), reconnect.handle());
-        let room = joining.room;
-        self.spawn(move |answers| {
+        self.own.insert((request.room.clone(), id.clone()), reconnect.handle());
+        let room = request.room;
+        self.spawn(move |outcomes| {
             // What is wrong from the start is told at once, and not tried again.
             if let Err(error) = builder.prepare().map(drop) {
                 let models = match &error {
                     Error::ModelMissing { available, .. } => available.clone(),
                     _ => Vec::new(),
                 };
-                return drop(answers.send(Answer::NotJoined(told(&error), models)));
+                return drop(outcomes.send(Outcome::NotJoined(message(&error), models)));
             }
-            stay(&reconnect, &room, &id, answers);
+            run_session(&reconnect, &room, &id, outcomes);
         });
     }
 
-    fn builder(&self, joining: &Joining, id: &str) -> Builder {
+    fn builder(&self, request: &JoinRequest, id: &str) -> Builder {
         // No provider has a model without a name: its refusal tells which there are.
-        let model = if joining.model.is_empty() { "?" } else { &joining.model };
+        let model = if request.model.is_empty() { "?" } else { &request.model };
         let short: String = id.chars().skip("monitor-".len()).take(6).collect();
-        let nickname = if joining.nickname.is_empty() { format!("{model}@{short}") } else { joining.nickname.clone() };
-        let mut builder = Session::builder(self.client.hub_url(), &joining.room)
+        let nickname = if request.nickname.is_empty() { format!("{model}@{short}") } else { request.nickname.clone() };
+        let mut builder = Session::builder(self.client.hub_url(), &request.room)
             .participant_id(id)
             .model(model)
             .nickname(nickname)
-            .endpoint(&joining.endpoint)
+            .endpoint(&request.endpoint)
             .specs(machine_specs());
-        for (name, value) in &self.means.headers {
+        for (name, value) in &self.credentials.headers {
             builder = builder.auth_header(name, value);
         }
-        if let Some(key) = &self.means.key {
+        if let Some(key) = &self.credentials.key {
             builder = builder.hub_key(key);
         }
-        if let Some(password) = &joining.password {
+        if let Some(password) = &request.password {
             builder = builder.password(password);
         }
         builder
@@ -126,11 +126,11 @@ impl Desk {
         }
         drop(done);
         // Nobody sends: it ends when the last of them is through.
-        let _ = finished.recv_deadline(Instant::now() + LEAVE_WITHIN);
+        let _ = finished.recv_deadline(Instant::now() + LEAVE_TIMEOUT);
     }
 }
 
-fn stay(reconnect: &Reconnect, room: &str, id: &str, answers: &Sender<Answer>) {
+fn run_session(reconnect: &Reconnect, room: &str, id: &str, outcomes: &Sender<Outcome>) {
     let (handle, key) = (reconnect.handle(), || (room.to_owned(), id.to_owned()));
     let mut been_in = false;
     let mut refused = None;
@@ -139,30 +139,30 @@ fn stay(reconnect: &Reconnect, room: &str, id: &str, answers: &Sender<Answer>) {
         match step {
             Step::Joined(_) => {
                 been_in = true;
-                let _ = answers.send(Answer::Joined(room, id));
+                let _ = outcomes.send(Outcome::Joined(room, id));
             }
             Step::Waiting { error, .. } if !been_in => {
-                refused = Some(told(&error));
+                refused = Some(message(&error));
                 handle.close();
             }
-            Step::Waiting { error, .. } => drop(answers.send(Answer::Waiting(room, id, error.to_string()))),
+            Step::Waiting { error, .. } => drop(outcomes.send(Outcome::Waiting(room, id, error.to_string()))),
             Step::Lost(end) => {
                 let why = end.error.map_or_else(|| end.reason.to_string(), |error| error.to_string());
-                let _ = answers.send(Answer::Waiting(room, id, why));
+                let _ = outcomes.send(Outcome::Waiting(room, id, why));
             }
             _ => {}
         }
     });
-    let why = refused.or(ended.err().map(|error| told(&error)));
+    let why = refused.or(ended.err().map(|error| message(&error)));
     let (room, id) = key();
-    let _ = answers.send(match why {
-        Some(why) if !been_in => Answer::NotJoined(why, Vec::new()),
-        why => Answer::Left(room, id, why),
+    let _ = outcomes.send(match why {
+        Some(why) if !been_in => Outcome::NotJoined(why, Vec::new()),
+        why => Outcome::Left(room, id, why),
     });
 }
 
 /// An error and what to do about it, in one line.
-fn told(error: &Error) -> String {
+fn message(error: &Error) -> String {
     // Flags are of no use in a dialog.
     match error.hint().filter(|hint| !hint.contains("--")) {
         Some(hint) => format!("{error}. {hint}"),
