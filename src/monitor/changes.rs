@@ -1,4 +1,4 @@
-//! What is different from what has been told: for a monitor whose output is read by a program, or kept. Pure.
+//! The differences between two states of the monitor, for output that a program reads or a file stores. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,24 +8,25 @@ use super::model::{Member, Room};
 use super::state::{Link, MonitorState};
 use super::stats::Stats;
 
-/// A line of output.
+/// One line of output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// `hub`, `room`, `room_gone`, `participant` or `participant_gone`.
     pub kind: &'static str,
-    /// What is so now. Names are as they were told: not fit for a terminal.
+    /// The new values. Names are as the hub sent them, so they are not safe to print on a terminal.
     pub data: Value,
 }
 
-/// What has been told.
+/// Remembers what was reported, so that only differences are reported next time.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// By what it is about: nothing for the hub, a room's code, a room's code and a participant's id.
+    /// The last reported values. The key is empty for the hub, `[room code]` for a room and `[room code, participant
+    /// id]` for a participant.
     reported: BTreeMap<Vec<String>, Value>,
 }
 
 impl Changes {
-    /// What has changed since it was last asked for.
+    /// The changes since the previous call; on the first call, everything.
     pub fn since(&mut self, state: &MonitorState, now: u64) -> Vec<Change> {
         let fresh = all(state, state.hub_time(now));
         let gone = self.reported.keys().filter(|key| !fresh.contains_key(*key)).map(|key| gone(key));
@@ -112,7 +113,7 @@ mod tests {
         let mut changes = Changes::default();
         let first = changes.since(&state, NOW);
         assert_eq!(kinds(&first), ["hub", "room", "participant", "participant"]);
-        // For a program, names are what they are.
+        // Names are passed on unchanged: a program reads them.
         assert_eq!(first[2].data["nickname"], "A\u{1b}nn");
         assert_eq!(changes.since(&state, NOW), []);
         state.on_update(began("LAB001", "ann", "r1"), NOW);

@@ -1,5 +1,5 @@
-//! The threads that watch a hub: one follows its stream of events, one looks again and again at what no event tells, and
-//! private rooms have streams of their own. What they find goes into one bounded channel.
+//! The threads that watch a hub: one follows its event stream, one polls what events do not carry, and each private
+//! room has an event stream of its own. Their updates go into one bounded channel.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -18,15 +18,17 @@ use super::state::Update;
 
 /// Update that may wait. Events beyond it are counted, not kept; the next look makes up for them.
 const MAX_QUEUED: usize = 10_000;
-/// The pause between two looks at few rooms; so many more rooms make it as long once more.
+/// The pause between two polls, for up to `ROOMS_PER_INTERVAL` rooms. Each further such group of rooms adds one more
+/// pause.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const ROOMS_PER_INTERVAL: u32 = 4;
-/// A look that takes long makes the next one wait so many times as long: a slow hub is not to be slowed.
+/// A poll that takes long extends the next pause to this multiple of its own duration, so that polling takes at most 5
+/// % of a slow hub's time.
 const PAUSE_PER_POLL: u32 = 20;
-/// The pause after the hub has refused its stream of events.
+/// The pause after the hub has refused its event stream.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
-/// What watches a hub. Its threads go on for as long as the process, or until nobody takes the news any more.
+/// Watches a hub. Its threads run until the process ends or the receiver of the updates is dropped.
 pub struct Feed {
     context: Arc<FeedContext>,
 }
@@ -35,17 +37,17 @@ struct FeedContext {
     client: Client,
     updates: Sender<Update>,
     subscriptions: Mutex<Subscriptions>,
-    /// Asks for a look now; one that is on its way will do.
+    /// Requests a poll now. Holds one request: a second one before the poll adds nothing.
     wake: Sender<()>,
 }
 
 #[derive(Default)]
 struct Subscriptions {
-    /// Codes of the rooms whose participants are to be listed.
+    /// Codes of the rooms whose participants are polled.
     rooms: BTreeSet<String>,
-    /// Clients that know the password of a private room, by its code.
+    /// Clients with the password of a private room, by the room's code.
     keys: HashMap<String, Client>,
-    /// Codes of the rooms that have a stream of their own.
+    /// Codes of the private rooms whose event stream is being followed.
     streams: BTreeSet<String>,
 }
 
@@ -54,7 +56,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Feed {
-    /// Looks once, so that a hub that is not there is known at once, and watches from then on.
+    /// Polls once, so that an unreachable hub is an error here, then starts the threads.
     ///
     /// # Errors
     /// When the hub can't be reached or refuses, or no thread can be started.
@@ -72,7 +74,7 @@ impl Feed {
         Ok((Feed { context }, received))
     }
 
-    /// From now on, the participants of these rooms are listed, and of no others.
+    /// Replaces the set of rooms whose participants are polled.
     pub fn watch(&self, rooms: BTreeSet<String>) {
         let mut subscriptions = lock(&self.context.subscriptions);
         if subscriptions.rooms != rooms {
@@ -82,30 +84,30 @@ impl Feed {
         }
     }
 
-    /// Takes the password of a private room.
+    /// Sets the password of a private room.
     pub fn unlock(&self, room: &str, password: &str) {
         let client = self.context.client.clone().with_room_password(password);
         lock(&self.context.subscriptions).keys.insert(room.to_uppercase(), client);
         self.poll();
     }
 
-    /// Looks now, not only when it is time.
+    /// Polls now rather than at the end of the pause.
     pub fn poll(&self) {
         let _ = self.context.wake.try_send(());
     }
 }
 
 impl FeedContext {
-    /// All rooms, and how far the hub's clock is ahead of ours.
+    /// All rooms, and how far the hub's clock is ahead of the local one, milliseconds.
     fn rooms(&self) -> Result<(Vec<RoomSummary>, i64), Error> {
         let before = clock::now();
-        let info = self.client.health()?.timestamp;
+        let theirs = self.client.health()?.timestamp;
         let ours = before + clock::now().saturating_sub(before) / 2;
-        let clock_offset = i64::try_from(i128::from(info) - i128::from(ours)).unwrap_or_default();
+        let clock_offset = i64::try_from(i128::from(theirs) - i128::from(ours)).unwrap_or_default();
         Ok((self.client.rooms().list()?, clock_offset))
     }
 
-    /// False when nobody takes the news any more.
+    /// False when the receiver is gone and the thread should end.
     fn send(&self, update: Update) -> bool {
         self.updates.send(update).is_ok()
     }
@@ -113,13 +115,13 @@ impl FeedContext {
     fn poll_loop(self: Arc<Self>, wakeups: &Receiver<()>) {
         loop {
             let began = Instant::now();
-            // What is wrong is told by the stream of events.
+            // A failure is not reported here: the event stream reports it.
             if let Ok((rooms, clock_offset)) = self.rooms() {
-                let there = rooms.clone();
+                let listed = rooms.clone();
                 if !self.send(Update::Rooms(rooms, clock_offset)) {
                     return;
                 }
-                there.iter().for_each(|room| self.poll_room(room));
+                listed.iter().for_each(|room| self.poll_room(room));
             }
             let rooms = u32::try_from(lock(&self.subscriptions).rooms.len()).unwrap_or(u32::MAX);
             let pause = (POLL_INTERVAL * (1 + rooms / ROOMS_PER_INTERVAL)).max(began.elapsed() * PAUSE_PER_POLL);
@@ -144,7 +146,7 @@ impl FeedContext {
         match client.participants(&code).list() {
             Ok(members) => {
                 self.send(Update::Members(code.clone(), members));
-                // A hub that is older than this program measures nothing.
+                // Older hubs have no metrics route.
                 if let Ok(metrics) = client.rooms().metrics(&code) {
                     self.send(Update::Measured(Box::new(metrics)));
                 }
@@ -153,7 +155,7 @@ impl FeedContext {
                 }
             }
             Err(error) if error.status().is_some_and(|status| status != 404) => {
-                // Showing a wrong password again and again would make everybody at this address wait.
+                // The hub throttles an address that keeps sending a wrong password, so it is not sent again.
                 lock(&self.subscriptions).keys.remove(&code);
                 self.send(Update::Refused(code, error.to_string()));
             }
@@ -161,7 +163,7 @@ impl FeedContext {
         }
     }
 
-    /// The hub's own stream is silent about private rooms.
+    /// Follows a private room's own event stream, because the hub's stream leaves private rooms out.
     fn follow_private(self: &Arc<Self>, code: &str, client: Client) {
         if !lock(&self.subscriptions).streams.insert(code.to_owned()) {
             return;
@@ -170,7 +172,7 @@ impl FeedContext {
         let follow = move || {
             for item in client.watch(Some(&code)) {
                 match item {
-                    // Those are in the hub's own stream too.
+                    // The hub's stream carries these for all rooms.
                     Ok(Watched::Event(event)) if event.kind.starts_with("room.") || event.kind == "connected" => {}
                     Ok(Watched::Event(event)) => {
                         if context.updates.send(Update::Event(event)).is_err() {
@@ -183,18 +185,18 @@ impl FeedContext {
             }
             lock(&context.subscriptions).streams.remove(&code);
         };
-        // Without a thread there are the looks.
+        // If no thread can be started, polling still covers the room.
         let _ = thread::Builder::new().name("room events".into()).spawn(follow);
     }
 
     fn follow(&self) {
-        // A hub that refuses now, for too many connections or after a restart, may let us in later.
+        // A refusal can be temporary: too many connections, or a restart.
         while self.follow_until_refused() {
             thread::sleep(REFUSED_PAUSE);
         }
     }
 
-    /// Follows the stream until the hub refuses it; false when nobody takes the news any more.
+    /// Follows the hub's stream until the hub refuses it. False when the receiver is gone.
     fn follow_until_refused(&self) -> bool {
         let mut skipped = 0;
         for item in self.client.watch(None) {

@@ -6,7 +6,7 @@ use gambi::proto::management::{EventEnvelope, Participant, RoomSummary};
 
 use super::state::{MonitorState, Update};
 
-/// When the tests take place, milliseconds since the epoch.
+/// The time at which the tests take place, milliseconds since the epoch.
 pub const NOW: u64 = 1_700_000_000_000;
 
 pub fn room(code: &str, name: &str) -> RoomSummary {
@@ -42,7 +42,7 @@ pub fn failed(room: &str, participant: &str, request: &str, stage: &str) -> Upda
     event("llm.error", room, data)
 }
 
-/// A hub that is up, with a room in which these are.
+/// A connected hub with one room, `LAB001`, that has these participants.
 pub fn lab(participants: &[Participant]) -> MonitorState {
     let mut state = MonitorState::new("http://hub:3000", &[]);
     state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], 0), NOW);

@@ -1,7 +1,7 @@
 //! HubMonitor a hub: what the plain table and the terminal interface have in common. It uses the library's public API only.
 //!
-//! Rules and views are pure (`state`, `figures`, `text`, `table`, `changes`); threads are in `feed`, and whoever shows it
-//! writes to the terminal: `cli` the plain table, `tui` the rest.
+//! Rules and views are pure (`state`, `model`, `stats`, `text`, `table`, `changes`); `feed` has the threads. Output is
+//! written elsewhere: by `cli` for the plain table, by `tui` for the terminal interface.
 
 pub mod changes;
 pub mod clock;
@@ -29,17 +29,17 @@ use state::{MonitorState, Update};
 
 /// A hub that is being watched.
 pub struct HubMonitor {
-    /// What is known of it.
+    /// What is known of the hub.
     pub state: MonitorState,
-    /// Its threads.
+    /// The threads that produce the updates.
     pub feed: Feed,
-    /// What they find.
-    pub update: Receiver<Update>,
+    /// Updates that are not yet applied to `state`.
+    pub updates: Receiver<Update>,
 }
 
 impl HubMonitor {
-    /// Watches a hub: the rooms with those codes, which must be there, or the first few. The password is that of the
-    /// private ones among them.
+    /// Starts to watch the rooms with those codes, which must exist, or the first few rooms if none is given.
+    /// `password` is that of the private ones among them.
     ///
     /// # Errors
     /// When the hub can't be reached or refuses, or has no such room.
@@ -48,25 +48,25 @@ impl HubMonitor {
         for code in rooms {
             client.rooms().get(code)?;
         }
-        let (feed, update) = Feed::start(client)?;
+        let (feed, updates) = Feed::start(client)?;
         for (code, password) in rooms.iter().filter_map(|code| Some((code, password?))) {
             feed.unlock(code, password);
         }
-        Ok(HubMonitor { state, feed, update })
+        Ok(HubMonitor { state, feed, updates })
     }
 
-    /// Takes in what has been heard until now.
+    /// Applies all updates that are waiting.
     pub fn drain_updates(&mut self) {
-        while let Ok(update) = self.update.try_recv() {
+        while let Ok(update) = self.updates.try_recv() {
             self.state.on_update(update, clock::now());
         }
         self.feed.watch(self.state.watched());
     }
 
-    /// Shows what is known every so often, until something stops it.
+    /// Calls `show` every `every` until `stop` receives something or closes.
     ///
     /// # Errors
-    /// When it can't be shown.
+    /// The first error of `show`.
     pub fn show<S, E>(
         &mut self,
         stop: &Receiver<S>,
@@ -78,7 +78,7 @@ impl HubMonitor {
             select! {
                 recv(stop) -> _ => return Ok(()),
                 recv(ticks) -> _ => show(&self.state, clock::now())?,
-                recv(self.update) -> update => {
+                recv(self.updates) -> update => {
                     if let Ok(update) = update {
                         self.state.on_update(update, clock::now());
                     }

@@ -1,4 +1,4 @@
-//! Rooms and participants as the monitor knows them, and how they do. Pure: the time is an argument.
+//! Rooms and participants as the monitor knows them, and their health. Pure: the time is an argument.
 
 use std::collections::BTreeMap;
 
@@ -7,43 +7,43 @@ use gambi::proto::management::{Participant, RoomSummary, Status};
 use super::stats::Stats;
 use super::text::clean;
 
-/// Silence after which somebody's health is in doubt, milliseconds: two heartbeats.
+/// Silence after which a participant counts as degraded, milliseconds: two heartbeat intervals.
 const MAX_SILENCE_MS: u64 = 20_000;
-/// How long a failure casts doubt on somebody's health, milliseconds.
+/// How long a failed request makes a participant count as degraded, milliseconds.
 const FAILURE_MEMORY_MS: u64 = 60_000;
 
 /// A participant.
 #[derive(Debug)]
 pub struct Member {
-    /// As the hub told it: not fit for a terminal.
+    /// As the hub sent it: not safe to print on a terminal.
     pub info: Participant,
-    /// Its nickname, fit for a terminal.
+    /// Its nickname, safe to print; its id if nothing visible is left of the nickname.
     pub name: String,
-    /// Its model, likewise.
+    /// Its model, safe to print.
     pub model: String,
-    /// Its requests.
+    /// Statistics of its requests.
     pub stats: Stats,
-    /// When the hub told so, by its own clock.
+    /// When the hub sent `info`, by the hub's clock, milliseconds since the epoch.
     reported_at: u64,
 }
 
-/// How somebody does.
+/// A participant's health, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
-    /// Ready.
+    /// Connected and idle.
     Online,
-    /// At work.
+    /// Connected, with requests in flight.
     Busy,
-    /// There, but silent for long, or a request has failed of late.
+    /// Connected, but silent for too long, or a request failed recently.
     Degraded,
     /// Registered, but its tunnel is not open.
     NoTunnel,
-    /// Not there.
+    /// Offline, as the hub reports it.
     Offline,
 }
 
 impl Health {
-    /// In one word.
+    /// The word that is displayed.
     pub fn word(self) -> &'static str {
         match self {
             Health::Online => "online",
@@ -56,23 +56,23 @@ impl Health {
 }
 
 impl Member {
-    /// As the hub told it at `reported_at`, by its own clock.
+    /// A participant as the hub sent it at `reported_at`, by the hub's clock.
     pub fn new(info: Participant, stats: Stats, reported_at: u64) -> Self {
         let mut name = clean(&info.nickname);
-        // Nothing of it may be left to be seen.
+        // A nickname can consist of invisible characters only.
         if name.trim().is_empty() {
             name = clean(&info.id);
         }
         Member { name, model: clean(&info.model), info, stats, reported_at }
     }
 
-    /// How it does at `now` by the hub's clock.
+    /// Its health at `now` by the hub's clock.
     pub fn health(&self, now: u64) -> Health {
         let since = |at: u64| now.saturating_sub(at);
         match self.info.status {
             Status::Offline => Health::Offline,
             _ if !self.info.connection.connected => Health::NoTunnel,
-            // Not since then: we may be slow to look.
+            // Measured up to the report, not up to now: the next poll may be late.
             _ if self.reported_at.saturating_sub(self.info.last_seen) > MAX_SILENCE_MS => Health::Degraded,
             _ if self.stats.failed_at.is_some_and(|at| since(at) <= FAILURE_MEMORY_MS) => Health::Degraded,
             Status::Busy => Health::Busy,
@@ -80,7 +80,7 @@ impl Member {
         }
     }
 
-    /// Requests under way, those among them that began before anybody looked.
+    /// Requests in flight, including those that started before the monitor did.
     pub fn in_flight(&self) -> u32 {
         self.stats.in_flight().max(u32::from(self.info.status == Status::Busy))
     }
@@ -89,26 +89,26 @@ impl Member {
 /// A room.
 #[derive(Debug)]
 pub struct Room {
-    /// As the hub told it: its name is not fit for a terminal.
+    /// As the hub sent it: the name is not safe to print on a terminal.
     pub info: RoomSummary,
-    /// Its name, fit for a terminal.
+    /// Its name, safe to print.
     pub name: String,
     /// Whether its participants are watched.
     pub watched: bool,
-    /// Why it does not let us in, where it doesn't.
+    /// Why the hub refuses to list its participants, if it does.
     pub refused: Option<String>,
     /// Whether its participants have been listed.
     pub listed: bool,
     /// Its participants by id.
     pub members: BTreeMap<String, Member>,
-    /// Its requests.
+    /// Statistics of its requests.
     pub stats: Stats,
-    /// Requests that wait in line, as the hub said last.
+    /// Queued requests, as the hub last reported.
     pub queued: u64,
 }
 
 impl Room {
-    /// A room in which nobody is known yet.
+    /// A room whose participants are not known yet.
     pub fn new(info: RoomSummary, watched: bool) -> Self {
         Room {
             name: clean(&info.name),
@@ -122,7 +122,7 @@ impl Room {
         }
     }
 
-    /// Participants: as many as are known, else as many as the hub says.
+    /// The number of participants: of those listed or, before that, as the hub reports it.
     pub fn count(&self) -> usize {
         if self.listed { self.members.len() } else { self.info.participant_count }
     }

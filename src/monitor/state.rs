@@ -1,4 +1,4 @@
-//! What the monitor knows of a hub, and what each piece of news changes in it. Pure: the time is an argument.
+//! What the monitor knows of a hub, and how each update changes it. Pure: the time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,49 +12,49 @@ use super::model::{Health, Member, Room};
 use super::stats::Stats;
 use super::text::clean;
 
-/// Rooms that are watched without having been asked for: the first so many.
+/// The number of rooms that are watched if none was requested.
 const MAX_WATCHED: usize = 20;
-/// Requests under way that are followed to their end; those beyond are only counted.
+/// The most requests in flight whose ids are remembered; those beyond are only counted.
 const MAX_FOLLOWED: usize = 10_000;
 
-/// What the monitor hears.
+/// An update from the feed's threads.
 #[derive(Debug)]
 pub enum Update {
-    /// The stream of events is open, whether for the first time or again.
+    /// The event stream is open, for the first time or again.
     Linked,
-    /// It broke, or could not be opened.
+    /// The event stream broke, or could not be opened.
     Lost {
-        /// Why.
+        /// The error as one sentence, not yet safe to print.
         reason: String,
-        /// When it is tried again, milliseconds from now; `None` for never.
+        /// Milliseconds until the next attempt; `None` for never.
         retry_in: Option<u64>,
     },
-    /// Something happened.
+    /// An event.
     Event(EventEnvelope),
-    /// So many events were more than could be read.
+    /// That many events were dropped because they came faster than they were read.
     Skipped(u64),
-    /// All rooms, and how far the hub's clock is ahead of ours, milliseconds.
+    /// All rooms, and how far the hub's clock is ahead of the local one, milliseconds.
     Rooms(Vec<RoomSummary>, i64),
-    /// Everybody in a room, by the room's code.
+    /// All participants of the room with that code.
     Members(String, Vec<Participant>),
-    /// What a room's hub has measured.
+    /// The hub's metrics of one room.
     Measured(Box<RoomMetrics>),
-    /// A room does not let us in: its code, and why.
+    /// The hub refuses to list a room's participants: the room's code, and the reason.
     Refused(String, String),
 }
 
-/// The hub's stream of events.
+/// The state of the hub's event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
-    /// Not yet open.
+    /// Not open yet.
     Connecting,
     /// Open.
     Up,
     /// Broken.
     Lost {
-        /// Why.
+        /// The error as one sentence, safe to print.
         reason: String,
-        /// When it is tried again, milliseconds since the epoch.
+        /// When the next attempt is made, milliseconds since the epoch; `None` for never.
         retry_at: Option<u64>,
     },
 }
@@ -64,22 +64,22 @@ pub enum Link {
 pub struct MonitorState {
     /// The hub's URL.
     pub url: String,
-    /// Its stream of events.
+    /// The state of its event stream.
     pub link: Link,
     /// Its rooms by code.
     pub rooms: BTreeMap<String, Room>,
-    /// Events that were more than could be read.
+    /// Events dropped because they came faster than they were read.
     pub skipped: u64,
-    /// How far the hub's clock is ahead of ours, milliseconds.
+    /// How far the hub's clock is ahead of the local one, milliseconds.
     clock_offset: i64,
-    /// Rooms that were asked for; where there are none, the first few are watched.
+    /// Codes of the rooms that the user asked for; if empty, the first `MAX_WATCHED` rooms are watched.
     requested: BTreeSet<String>,
-    /// Requests under way, by id.
+    /// Ids of the requests in flight.
     requests: HashSet<String>,
 }
 
 impl MonitorState {
-    /// What is known of a hub at first: nothing. `named`: the codes of the rooms that are to be watched.
+    /// The state before any update. `requested`: codes of the rooms to watch.
     pub fn new(url: &str, requested: &[String]) -> Self {
         MonitorState {
             url: url.to_owned(),
@@ -92,18 +92,18 @@ impl MonitorState {
         }
     }
 
-    /// The hub's time when ours is `now`.
+    /// Converts a local time to the hub's, milliseconds since the epoch.
     pub fn hub_time(&self, now: u64) -> u64 {
         now.saturating_add_signed(self.clock_offset)
     }
 
-    /// Codes of the rooms whose participants are to be listed.
+    /// Codes of the rooms whose participants should be polled.
     pub fn watched(&self) -> BTreeSet<String> {
         let watched = self.rooms.values().filter(|room| room.watched && room.refused.is_none());
         watched.map(|room| room.info.code.clone()).collect()
     }
 
-    /// Watches a room from now on, or no more.
+    /// Starts or stops watching a room.
     #[cfg(feature = "tui")]
     pub fn watch(&mut self, code: &str, wanted: bool) {
         if let Some(room) = self.rooms.get_mut(code) {
@@ -115,7 +115,7 @@ impl MonitorState {
         }
     }
 
-    /// Takes in a room that was made from here; it is watched.
+    /// Adds a room that was created here, and watches it.
     #[cfg(feature = "tui")]
     pub fn add(&mut self, info: RoomSummary) {
         let code = info.code.clone();
@@ -123,13 +123,13 @@ impl MonitorState {
         self.watch(&code, true);
     }
 
-    /// Whether a room was asked for by its code.
+    /// Whether the user asked for the room by its code.
     #[cfg(feature = "tui")]
     pub fn is_requested(&self, code: &str) -> bool {
         self.requested.contains(code)
     }
 
-    /// Participants that are online, busy (or shaky), and neither, of all rooms that are watched.
+    /// The number of participants that are online (or degraded), busy, and neither, in all watched rooms.
     pub fn tally(&self, now: u64) -> (usize, usize, usize) {
         let now = self.hub_time(now);
         let everybody = self.rooms.values().flat_map(|room| room.members.values());
@@ -140,7 +140,7 @@ impl MonitorState {
         })
     }
 
-    /// Takes news in at `now`, milliseconds since the epoch.
+    /// Applies an update at `now`, milliseconds since the epoch by the local clock.
     pub fn on_update(&mut self, update: Update, now: u64) {
         match update {
             Update::Linked => {
@@ -152,7 +152,7 @@ impl MonitorState {
                     Link::Lost { reason: clean(&reason), retry_at: retry_in.map(|millis| now.saturating_add(millis)) };
             }
             Update::Event(event) => self.on_event(event, self.hub_time(now)),
-            // What they said is in the next lists.
+            // The next poll brings what the dropped events said.
             Update::Skipped(events) => {
                 self.skipped += events;
                 self.forget_requests();
@@ -181,7 +181,7 @@ impl MonitorState {
 
     fn add_room(&mut self, info: RoomSummary) {
         match self.rooms.get_mut(&info.code) {
-            // Deleted and made again under its code.
+            // The room was deleted and created again with the same code.
             Some(room) if room.info.id != info.id => *room = Room::new(info, room.watched),
             Some(room) => room.info = info,
             None => {
@@ -289,7 +289,7 @@ impl MonitorState {
     }
 }
 
-/// An event's data as what it is, where it is that.
+/// Deserializes an event's data; `None` if it has another shape.
 pub fn typed<T: DeserializeOwned>(data: &Value) -> Option<T> {
     T::deserialize(data).ok()
 }

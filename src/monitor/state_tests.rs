@@ -1,4 +1,4 @@
-//! What each piece of news changes.
+//! How each update changes the state.
 
 use serde_json::json;
 
@@ -45,7 +45,7 @@ fn participants_come_change_and_go() {
     assert_eq!(ann(&state).health(NOW), Health::NoTunnel);
     state.on_update(event("participant.updated", "LAB001", json!(participant("ann", "Anna"))), NOW);
     assert_eq!((ann(&state).name.as_str(), ann(&state).health(NOW)), ("Anna", Health::Online));
-    // That we have not looked for long says nothing; that it was silent when we looked does.
+    // Time without a poll is not silence; silence up to the last poll is.
     assert_eq!(ann(&state).health(NOW + 25_000), Health::Online);
     state.on_update(Update::Members("LAB001".into(), vec![participant("ann", "Anna")]), NOW + 25_000);
     assert_eq!(ann(&state).health(NOW + 25_000), Health::Degraded);
@@ -72,7 +72,7 @@ fn a_broken_stream_forgets_what_is_under_way() {
     assert_eq!(state.link, Link::Lost { reason: "cannot reach it".into(), retry_at: Some(NOW + 500) });
     state.on_update(Update::Linked, NOW);
     assert_eq!((ann(&state).stats.in_flight(), &state.link), (0, &Link::Up));
-    // Its end comes after all: it is not counted twice, and nothing goes below nought.
+    // A late end is not counted twice, and no count becomes negative.
     state.on_update(answered("LAB001", "ann", "r1"), NOW);
     assert_eq!((ann(&state).stats.requests, ann(&state).stats.in_flight()), (1, 0));
 }
@@ -99,7 +99,7 @@ fn a_clock_that_is_off_makes_no_age_negative() {
         state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], ahead), NOW);
         assert_eq!(state.tally(NOW), (1, 0, 0));
     }
-    // Who was seen tomorrow was seen just now.
+    // A `lastSeen` in the future counts as just now.
     state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], -86_400_000), NOW);
     assert_eq!(ann(&state).health(state.hub_time(NOW)), Health::Online);
 }

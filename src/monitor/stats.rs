@@ -1,31 +1,31 @@
-//! Counts and speeds of a participant or a room: counts out of the events that were seen, speeds as the hub has measured
-//! them, or out of the events where it has not. Pure: the time is an argument.
+//! Statistics of a participant or a room. Counts come from the events seen; latencies and rates come from the hub's own
+//! metrics or, if it has none, from the events. Pure: the time is an argument.
 
 use std::collections::VecDeque;
 
 use gambi::proto::management::Metrics;
 use gambi::proto::metrics;
 
-/// How far back speeds look, milliseconds.
+/// How far back latencies and rates look, milliseconds.
 const WINDOW_MS: u64 = 300_000;
-/// Answers that speeds are made of, at most.
+/// The most responses that latencies and rates are computed from.
 const MAX_SAMPLES: usize = 64;
 
-/// What has been seen of somebody's requests.
+/// Statistics of one participant's or one room's requests.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
-    /// Requests that began.
+    /// Requests that started since the monitor did.
     pub requests: u64,
-    /// Those that failed, but for the ones whose client hung up.
+    /// Requests that failed, without those whose client disconnected.
     pub errors: u64,
-    /// Those under way whose beginning was seen.
+    /// Requests in flight whose start was seen.
     followed: u32,
-    /// Those under way that began before.
+    /// Requests in flight that started before the monitor did, as the hub counts them.
     unfollowed: u32,
-    /// When one last failed, milliseconds since the epoch.
+    /// When a request last failed, milliseconds since the epoch, by the hub's clock.
     pub failed_at: Option<u64>,
     recent: VecDeque<Sample>,
-    /// What the hub has measured over the last five minutes.
+    /// The hub's metrics over the last five minutes.
     measured: Option<metrics::Figures>,
 }
 
@@ -34,40 +34,40 @@ struct Sample {
     at: u64,
     ttft_ms: u64,
     duration_ms: u64,
-    /// Tokens of the answer, where the provider said.
+    /// Output tokens, if the provider reported them.
     tokens: Option<u64>,
 }
 
 impl Stats {
-    /// A request began. `followed`: its end will be known for its.
+    /// A request started. `followed`: its id is remembered, so that its end can be matched to it.
     pub fn began(&mut self, followed: bool) {
         self.requests += 1;
         self.followed = self.followed.saturating_add(u32::from(followed));
     }
 
-    /// A request ended, well or not.
+    /// A request ended, successfully or not.
     pub fn ended(&mut self, followed: bool) {
         let one = if followed { &mut self.followed } else { &mut self.unfollowed };
         *one = one.saturating_sub(1);
     }
 
-    /// Requests under way.
+    /// Requests in flight.
     pub fn in_flight(&self) -> u32 {
         self.followed.saturating_add(self.unfollowed)
     }
 
-    /// The ends of those under way may not have been seen.
+    /// Resets the requests in flight, after a gap in which their ends may have been missed.
     pub fn forget_in_flight(&mut self) {
         (self.followed, self.unfollowed) = (0, 0);
     }
 
-    /// The hub tells what it has measured.
+    /// Takes the hub's own metrics, which take precedence.
     pub fn measured(&mut self, stats: metrics::Figures, in_flight: u64) {
         self.unfollowed = u32::try_from(in_flight).unwrap_or(u32::MAX).saturating_sub(self.followed);
         self.measured = Some(stats);
     }
 
-    /// A request was answered.
+    /// A request succeeded.
     pub fn answered(&mut self, metrics: &Metrics, now: u64) {
         if self.recent.len() == MAX_SAMPLES {
             self.recent.pop_front();
@@ -86,7 +86,7 @@ impl Stats {
         self.recent.iter().filter(move |sample| now.saturating_sub(sample.at) <= WINDOW_MS)
     }
 
-    /// Time to the first token of the middle one of the latest answers, milliseconds.
+    /// Median time to the first token, milliseconds.
     pub fn ttft(&self, now: u64) -> Option<u64> {
         if let Some(times) = self.measured.as_ref().and_then(|measured| measured.ttft_ms) {
             return Some(times.p50 as u64);
@@ -96,13 +96,12 @@ impl Stats {
         times.get(times.len() / 2).copied()
     }
 
-    /// Time to the first token that nineteen in twenty of the latest answers kept, milliseconds, where the hub has measured
-    /// it.
+    /// 95th percentile of the time to the first token, milliseconds. Only the hub measures it.
     pub fn ttft_p95(&self) -> Option<u64> {
         self.measured.as_ref()?.ttft_ms.map(|times| times.p95 as u64)
     }
 
-    /// Tokens per second over the latest answers.
+    /// Output tokens per second, over all recent responses together.
     pub fn tokens_per_second(&self, now: u64) -> Option<f64> {
         if let Some(rate) = self.measured.as_ref().and_then(|measured| measured.tokens_per_second) {
             return Some(rate);
@@ -111,7 +110,7 @@ impl Stats {
         let (tokens, millis) = info.fold((0, 0), |(t, m), (tokens, ms): (u64, u64)| {
             (u64::saturating_add(t, tokens), u64::saturating_add(m, ms))
         });
-        // Far below where an f64 would round: these are tokens of a few minutes.
+        // No precision is lost: a few minutes of tokens are far below 2^53.
         (millis > 0).then(|| tokens as f64 * 1000.0 / millis as f64)
     }
 }
@@ -132,7 +131,7 @@ mod tests {
         stats.began(false);
         stats.ended(true);
         stats.failed(5);
-        // One that began before anybody looked.
+        // A request that started before the monitor did.
         stats.ended(false);
         assert_eq!((stats.requests, stats.in_flight(), stats.errors), (3, 1, 1));
     }
@@ -148,7 +147,7 @@ mod tests {
         assert_eq!(stats.ttft(WINDOW_MS + 1), Some(200));
         assert_eq!(stats.tokens_per_second(WINDOW_MS + 1), Some(10.0));
         assert_eq!(stats.ttft(3 * WINDOW_MS), None);
-        // A clock that was set back makes nothing go wrong.
+        // A clock that was set back causes no error.
         assert!(stats.ttft(0).is_some());
     }
 

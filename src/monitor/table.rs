@@ -5,15 +5,15 @@ use super::state::{Link, MonitorState};
 use super::stats::Stats;
 use super::text::{brief, clock, count, fit, span, speed};
 
-/// Columns of the numbers: requests, errors, first token, tokens/s.
+/// Width of the four statistics columns: requests, errors, first token, tokens/s.
 const STATS_WIDTH: usize = 4 * 8;
 
-/// All that is known, in as many lines as fit.
+/// The whole table, cut to the given size.
 pub fn lines(state: &MonitorState, now: u64, columns: usize, rows: usize) -> Vec<String> {
     let mut lines = vec![status_line(state, now), String::new()];
     lines.push(format!("{:<7} {} {:>7}{}", "ROOM", fit("NAME", name_width(columns)), "HERE", STATS_HEADINGS));
     let rooms: Vec<&Room> = state.rooms.values().filter(|room| room.watched).collect();
-    // Half the screen for rooms, if they need it; the rest is for those in them.
+    // Rooms take at most half of the screen; participants take the rest.
     let most = (rows.saturating_sub(6) / 2).max(1);
     lines.extend(rooms.iter().take(most).map(|room| room_line(room, state.hub_time(now), columns)));
     lines.extend(more(rooms.len(), most, "rooms"));
@@ -70,7 +70,7 @@ fn room_line(room: &Room, now: u64, columns: usize) -> String {
     }
 }
 
-/// Nickname and model share what the other columns leave.
+/// Nickname and model share the width that the other columns leave, 3 to 2.
 fn name_and_model(name: &str, model: &str, columns: usize) -> String {
     let both = columns.saturating_sub(7 + 1 + 1 + 9 + STATS_WIDTH + 1 + 5 + 1).clamp(12, 100);
     format!("{} {}", fit(name, both - both * 2 / 5), fit(model, both * 2 / 5))
@@ -100,7 +100,7 @@ mod tests {
         let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
         assert_eq!(words(3), ["LAB001", "Lab", "2", "1", "0", "210ms", "40.0"]);
         assert_eq!(words(6), ["LAB001", "Ann", "llama3", "online", "1", "0", "210ms", "40.0", "3s"]);
-        // Numbers end where their heads do.
+        // Numbers are aligned with the right edge of their headings.
         for (head, below, end) in [(2, 3, "TOK/S"), (5, 6, "SEEN")] {
             assert_eq!(lines[head].find(end).map(|at| at + end.len()), Some(lines[below].len()));
         }

@@ -1,18 +1,17 @@
-//! Text as a terminal may show it: names by strangers made harmless, their width, and numbers and times as people read
-//! them. Pure.
+//! Text for a terminal: untrusted names made safe to print, display widths, and short forms of numbers and times. Pure.
 
 use super::widths::width as width_of;
 
-/// The longest name that is shown, in characters. No screen has room for more.
+/// The longest name shown, in characters.
 const MAX_CHARS: usize = 120;
-/// Marks that may sit on one character; a pile of them would cover the lines above.
+/// Combining marks allowed on one character: a long stack would cover the lines above.
 const MAX_MARKS: usize = 2;
 
-/// Text from elsewhere, fit for a terminal: nothing in it steers the terminal or the order of what stands beside it, and
-/// what terminals disagree on how wide it is has been taken out or apart.
+/// Makes untrusted text safe to print: it cannot control the terminal or reorder the text beside it. Sequences whose
+/// width terminals disagree on are removed or split.
 pub fn clean(text: &str) -> String {
     let mut out = String::new();
-    // A mark at the very beginning would sit on what is not its own.
+    // A mark at the start would combine with the text before it, so it counts as one too many.
     let mut marks = MAX_MARKS;
     let mut count = 0;
     for c in text.chars().filter(|&c| !is_invisible(c)) {
@@ -31,7 +30,7 @@ pub fn clean(text: &str) -> String {
     out
 }
 
-/// Changes order or joins what is beside it, or says how it is drawn: not seen, but felt.
+/// Whether a character is invisible but affects order, joining or appearance.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
@@ -40,25 +39,25 @@ fn is_invisible(c: char) -> bool {
         | '\u{1d173}'..='\u{1d17a}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Control characters become a sign that something was there, the letters of flags letters.
+/// Replaces control characters by U+FFFD and regional indicators (flags) by their letters.
 fn replace_control(c: char) -> char {
     match c {
         '\u{1f1e6}'..='\u{1f1ff}' => {
             char::from_u32(u32::from(c) - 0x1f1e6 + u32::from('A')).unwrap_or(char::REPLACEMENT_CHARACTER)
         }
-        // No terminal agrees with the tables on a sign that takes three columns.
+        // Terminals and the Unicode tables disagree on the width of this character.
         '\u{17d8}' => char::REPLACEMENT_CHARACTER,
         c if c.is_control() => char::REPLACEMENT_CHARACTER,
         c => c,
     }
 }
 
-/// Columns that a text of [`clean`] takes.
+/// Display width in columns, for text that has passed [`clean`].
 pub fn width(text: &str) -> usize {
     text.chars().map(width_of).sum()
 }
 
-/// Cuts a text to a width, with a sign where something is missing, and fills what is left with spaces.
+/// Fits text to exactly `columns`: cut with an ellipsis, or padded with spaces.
 pub fn fit(text: &str, columns: usize) -> String {
     let whole = width(text);
     let mut out = if whole <= columns { text.to_owned() } else { truncate(text, columns) };
@@ -81,13 +80,13 @@ fn truncate(text: &str, columns: usize) -> String {
     out
 }
 
-/// Milliseconds since the epoch as the time of day, UTC.
+/// Formats milliseconds since the epoch as the time of day, UTC.
 pub fn clock(millis: u64) -> String {
     let seconds = millis / 1000 % 86_400;
     format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// A time span, milliseconds, in the one unit that fits.
+/// Formats milliseconds in the largest unit that fits: `59s`, `3m`, `2h`, `1d`.
 pub fn span(millis: u64) -> String {
     match millis / 1000 {
         s @ 0..60 => format!("{s}s"),
@@ -97,7 +96,7 @@ pub fn span(millis: u64) -> String {
     }
 }
 
-/// A short time, milliseconds: `312ms`, `4.2s`, `95s`.
+/// Formats a short duration, given in milliseconds: `312ms`, `4.2s`, `95s`.
 pub fn brief(millis: u64) -> String {
     match millis {
         0..1000 => format!("{millis}ms"),
@@ -106,12 +105,12 @@ pub fn brief(millis: u64) -> String {
     }
 }
 
-/// A speed, with a digit behind the point while that says something.
+/// Formats a rate, with one decimal below 100.
 pub fn speed(rate: f64) -> String {
     if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
-/// A count in at most five characters.
+/// Formats a count in at most five characters.
 pub fn count(n: u64) -> String {
     match n {
         0..10_000 => n.to_string(),

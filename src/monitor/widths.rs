@@ -1,8 +1,9 @@
-//! How many columns characters take on a terminal: none, one or two. Tables out of Unicode 16 and nothing else.
+//! Display width of characters: zero, one or two columns. Tables from Unicode 16.
 //!
-//! The terminal interface gets widths from its own crates, and a test there compares; a plain table does without them.
+//! The plain table uses these so that it needs none of the crates of the terminal interface, which bring their own; a
+//! test there compares the two.
 
-/// Columns of a character that is no control character.
+/// Display width in columns of a character that is no control character.
 pub fn width(c: char) -> usize {
     let within = |ranges: &[(u32, u32)]| {
         let after = ranges.partition_point(|&(first, _)| first <= u32::from(c));
@@ -16,7 +17,7 @@ pub fn width(c: char) -> usize {
     }
 }
 
-/// First and last of those that take two.
+/// Ranges of double-width characters, first and last included.
 #[rustfmt::skip]
 const WIDE: &[(u32, u32)] = &[
     (0x1100, 0x115e), (0x17a4, 0x17a4), (0x231a, 0x231b), (0x2329, 0x232a), (0x23e9, 0x23ec), (0x23f0, 0x23f0),
@@ -45,7 +46,7 @@ const WIDE: &[(u32, u32)] = &[
     (0x1faef, 0x1fafa), (0x20000, 0x2fffd), (0x30000, 0x3fffd),
 ];
 
-/// First and last of those that take none: they sit on the character before.
+/// Ranges of zero-width characters, which combine with the character before.
 #[rustfmt::skip]
 const ZERO_WIDTH: &[(u32, u32)] = &[
     (0x300, 0x36f), (0x483, 0x489), (0x591, 0x5bd), (0x5bf, 0x5bf), (0x5c1, 0x5c2), (0x5c4, 0x5c5), (0x5c7, 0x5c9),

@@ -277,10 +277,10 @@ mod tests {
         log.on_update(&answered("LAB001", "ann", "r1"), &state, NOW);
         log.on_update(&failed("LAB001", "ann", "r2", "cancelled"), &state, NOW);
         log.on_update(&failed("LAB001", "ann", "r2", "stream"), &state, NOW);
-        let info = texts(&log, 10);
-        assert_eq!(info[0], "An\u{fffd}n is asked for any");
-        assert_eq!(info[1], "An\u{fffd}n answered in 1.0s, first token 210ms, 40 tokens");
-        assert_eq!(info[2..], ["Ann: the client hung up", "Ann failed (stream): it broke"]);
+        let lines = texts(&log, 10);
+        assert_eq!(lines[0], "An\u{fffd}n is asked for any");
+        assert_eq!(lines[1], "An\u{fffd}n answered in 1.0s, first token 210ms, 40 tokens");
+        assert_eq!(lines[2..], ["Ann: the client hung up", "Ann failed (stream): it broke"]);
     }
 
     #[test]
@@ -329,9 +329,9 @@ mod tests {
             log.on_update(&began("LAB001", "ann", &n.to_string()), &state, NOW);
         }
         log.record(NOW, true, "", "a failure");
-        let info = texts(&log, 100);
-        assert_eq!(info.len(), 31);
-        assert_eq!(info[30], "... and more in this second: 970 requests and answers, 1 failures");
+        let lines = texts(&log, 100);
+        assert_eq!(lines.len(), 31);
+        assert_eq!(lines[30], "... and more in this second: 970 requests and answers, 1 failures");
         log.record(NOW + 1000, false, "", "later");
         assert_eq!(texts(&log, 1), ["later"]);
         assert_eq!(numbered(2 * MAX_LINES as u64).lines.len(), MAX_LINES);

@@ -58,13 +58,13 @@ pub struct Settings {
 /// # Errors
 /// When the terminal can't be taken over, or is gone.
 pub fn run<S>(watching: HubMonitor, settings: Settings, stop: &Receiver<S>) -> io::Result<()> {
-    let HubMonitor { state, feed, update } = watching;
+    let HubMonitor { state, feed, updates } = watching;
     let Settings { client, credentials, endpoint, theme, suspend } = settings;
     let (actions, outcomes) = Actions::new(client, credentials);
     let screen = Screen::open()?;
     let inputs = term::inputs()?;
     let app = App::new(state, &endpoint);
-    let mut ui = Ui { app, feed, update, actions, outcomes, screen, inputs, theme, suspend };
+    let mut ui = Ui { app, feed, updates, actions, outcomes, screen, inputs, theme, suspend };
     let ended = ui.run_until(stop);
     let Ui { actions, screen, .. } = ui;
     drop(screen);
@@ -75,7 +75,7 @@ pub fn run<S>(watching: HubMonitor, settings: Settings, stop: &Receiver<S>) -> i
 struct Ui {
     app: App,
     feed: Feed,
-    update: Receiver<Update>,
+    updates: Receiver<Update>,
     actions: Actions,
     outcomes: Receiver<Outcome>,
     screen: Screen,
@@ -96,8 +96,8 @@ impl Ui {
             }
             // Once there is something new to be seen, more of it can wait until it is.
             let (later, nothing) = (never(), never());
-            let (update, outcomes) =
-                if pause < IDLE_INTERVAL { (&later, &nothing) } else { (&self.update, &self.outcomes) };
+            let (updates, outcomes) =
+                if pause < IDLE_INTERVAL { (&later, &nothing) } else { (&self.updates, &self.outcomes) };
             let mut input = None;
             select! {
                 recv(stop) -> _ => return Ok(()),
@@ -106,7 +106,7 @@ impl Ui {
                     // Nobody can type any more.
                     Err(_) => return Ok(()),
                 },
-                recv(update) -> update => if let Ok(update) = update {
+                recv(updates) -> update => if let Ok(update) = update {
                     self.app.on_update(update, clock::now());
                     pause = UPDATE_INTERVAL;
                 },
@@ -165,7 +165,7 @@ impl Ui {
     fn drain(&mut self) -> bool {
         let now = clock::now();
         let mut changed = self.app.expire_notice(now);
-        for update in self.update.try_iter().take(MAX_UPDATES_PER_TURN) {
+        for update in self.updates.try_iter().take(MAX_UPDATES_PER_TURN) {
             self.app.on_update(update, now);
             changed = true;
         }
