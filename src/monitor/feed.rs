@@ -16,7 +16,7 @@ use gambi::proto::management::RoomSummary;
 use super::clock;
 use super::state::Update;
 
-/// Update that may wait. Events beyond it are counted, not kept; the next look makes up for them.
+/// Capacity of the update channel. Events beyond it are counted and dropped; the next poll repairs the state.
 const MAX_QUEUED: usize = 10_000;
 /// The pause between two polls, for up to `ROOMS_PER_INTERVAL` rooms. Each further such group of rooms adds one more
 /// pause.

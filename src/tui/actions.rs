@@ -1,5 +1,5 @@
-//! What is done at a person's word: rooms made, participants brought in and taken out. Each in a thread of its own, so that
-//! the screen never waits; what came of it goes into a channel.
+//! The actions a user can start: creating rooms, joining and leaving with participants. Each runs on a thread of its
+//! own, so that the screen never waits; outcomes arrive on a channel.
 
 use std::collections::HashMap;
 use std::thread;
@@ -14,29 +14,29 @@ use gambi::proto::management::CreateRoom;
 
 use super::app::{JoinRequest, Outcome};
 
-/// How long leaving may take when the program ends.
+/// How long to wait for participants to leave when the program ends.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What joining needs to know beside what is typed.
+/// What joining needs besides the form's fields.
 #[derive(Clone, Default)]
 pub struct JoinCredentials {
-    /// The hub's key.
+    /// The hub's key, if it has one.
     pub key: Option<String>,
-    /// Headers for the provider, and nobody else.
+    /// Headers sent to the provider only, never to the hub.
     pub headers: Vec<(String, String)>,
 }
 
-/// Where things are done.
+/// Runs actions.
 pub struct Actions {
     client: Client,
     credentials: JoinCredentials,
     outcomes: Sender<Outcome>,
-    /// Participants of this process, by room and id.
+    /// Handles of the participants that run in this process, by room and id.
     own: HashMap<(String, String), ReconnectHandle>,
 }
 
 impl Actions {
-    /// A desk, and what will come of what is done at it.
+    /// Returns the runner, and the channel on which outcomes arrive.
     pub fn new(client: Client, credentials: JoinCredentials) -> (Self, Receiver<Outcome>) {
         let (outcomes, outcome_receiver) = unbounded();
         (Actions { client, credentials, outcomes, own: HashMap::new() }, outcome_receiver)
@@ -50,7 +50,7 @@ impl Actions {
         }
     }
 
-    /// Makes a room.
+    /// Creates a room.
     pub fn create(&self, name: String, password: Option<String>, private: bool) {
         let client = self.client.clone();
         self.spawn(move |outcomes| {
@@ -60,7 +60,7 @@ impl Actions {
         });
     }
 
-    /// Brings a participant in, and back in whenever it is lost.
+    /// Joins with a participant, and reconnects whenever the connection is lost.
     pub fn join(&mut self, request: JoinRequest) {
         let id = match fresh_id() {
             Ok(id) => format!("monitor-{}", id.chars().take(8).collect::<String>()),
@@ -71,7 +71,7 @@ impl Actions {
         self.own.insert((request.room.clone(), id.clone()), reconnect.handle());
         let room = request.room;
         self.spawn(move |outcomes| {
-            // What is wrong from the start is told at once, and not tried again.
+            // Errors of the first attempt are final: they are shown in the dialog, not retried.
             if let Err(error) = builder.prepare().map(drop) {
                 let models = match &error {
                     Error::ModelMissing { available, .. } => available.clone(),
@@ -84,7 +84,7 @@ impl Actions {
     }
 
     fn builder(&self, request: &JoinRequest, id: &str) -> Builder {
-        // No provider has a model without a name: its refusal tells which there are.
+        // A model named "?" exists nowhere, so the provider's error lists the models that do.
         let model = if request.model.is_empty() { "?" } else { &request.model };
         let short: String = id.chars().skip("monitor-".len()).take(6).collect();
         let nickname = if request.nickname.is_empty() { format!("{model}@{short}") } else { request.nickname.clone() };
@@ -106,15 +106,15 @@ impl Actions {
         builder
     }
 
-    /// Takes one of ours out.
+    /// Makes a participant of this process leave.
     pub fn leave(&mut self, room: String, id: String) {
         if let Some(handle) = self.own.remove(&(room, id)) {
-            // Its own thread answers when it is out.
+            // The thread that runs the session sends the outcome.
             self.spawn(move |_| handle.close());
         }
     }
 
-    /// Takes all of ours out, and waits for it, but not for ever.
+    /// Makes all participants of this process leave, and waits up to `LEAVE_TIMEOUT`.
     pub fn close(mut self) {
         let (done, finished) = unbounded::<()>();
         for (_, handle) in self.own.drain() {
@@ -125,7 +125,7 @@ impl Actions {
             });
         }
         drop(done);
-        // Nobody sends: it ends when the last of them is through.
+        // Nothing is ever sent: the receive ends when the last thread drops its sender.
         let _ = finished.recv_deadline(Instant::now() + LEAVE_TIMEOUT);
     }
 }
@@ -161,9 +161,9 @@ fn run_session(reconnect: &Reconnect, room: &str, id: &str, outcomes: &Sender<Ou
     });
 }
 
-/// An error and what to do about it, in one line.
+/// An error and its hint in one line.
 fn message(error: &Error) -> String {
-    // Flags are of no use in a dialog.
+    // Hints that name command line flags do not help in a dialog.
     match error.hint().filter(|hint| !hint.contains("--")) {
         Some(hint) => format!("{error}. {hint}"),
         None => error.to_string(),

@@ -1,5 +1,5 @@
-//! What the screen is about: the hub's state, where one is in it, and the dialog that is open. Pure: news and answers come
-//! in, the time is an argument, and what is to be done comes out as [`Action`]s.
+//! The terminal interface's state: the hub's state, the selection and the open dialog. Pure: updates and outcomes come
+//! in with the time, and [`Action`]s to perform come out.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use super::log::Log;
 use crate::monitor::model::{Member, Room};
 use crate::monitor::state::{MonitorState, Update};
 
-/// How long a notice stays, milliseconds.
+/// How long a notice is shown, milliseconds.
 const NOTICE: u64 = 8000;
 
-/// Labels of the dialogs' fields.
+/// Labels of the dialogs' fields, which are looked up by them.
 pub mod label {
     #![allow(missing_docs)] // They are what they say.
     pub const NAME: &str = "Name";
@@ -27,14 +27,14 @@ pub mod label {
     pub const FILTER: &str = "Text";
 }
 
-/// The parts of the screen.
+/// The panes of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pane {
-    /// The rooms.
+    /// The list of rooms.
     Rooms,
-    /// Who is in them.
+    /// The participants of the shown rooms.
     Participants,
-    /// What happened.
+    /// The event log.
     Events,
 }
 
@@ -43,116 +43,116 @@ pub enum Pane {
 pub enum Order {
     /// By id.
     Id,
-    /// Those in trouble first, then those at work.
+    /// Worst health first, then by id.
     Trouble,
 }
 
-/// What lies over the screen.
+/// A dialog over the screen.
 pub enum Dialog {
-    /// The keys.
+    /// The list of keys.
     Help,
-    /// All about the participant that is selected.
+    /// Details of the selected participant.
     Participant,
-    /// Charts of the room that is selected.
+    /// Charts of the selected room.
     Charts,
-    /// Making a room.
+    /// Creates a room.
     Create(Form),
     /// JoinRequest a room.
     Join(Form),
-    /// The password of a private room, by its code.
+    /// Asks for the password of the private room with this code.
     Password(String, Form),
-    /// The events' filter.
+    /// Filters events by text.
     Filter(Form),
 }
 
-/// Something for the person to know.
+/// A message in the footer.
 #[derive(Debug)]
 pub struct Notice {
-    /// In one sentence.
+    /// One sentence, safe to print.
     pub text: String,
-    /// Whether something went wrong.
+    /// Whether it reports a failure.
     pub failed: bool,
     until: u64,
 }
 
-/// A participant that is to join.
+/// The fields of the join dialog.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinRequest {
     /// The room's code.
     pub room: String,
     /// The provider's URL.
     pub endpoint: String,
-    /// The model; empty asks the provider what there is.
+    /// The model; if empty, joining fails with the list of the provider's models.
     pub model: String,
-    /// The name for people; empty makes one up.
+    /// The display name; empty makes one up.
     pub nickname: String,
-    /// The room's password.
+    /// The room's password, if it needs one.
     pub password: Option<String>,
 }
 
-/// What is to be done. Not to be printed: there are passwords in it.
+/// An action to perform. Has no `Debug`, since it can hold passwords.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Action {
-    /// End.
+    /// End the program.
     Quit,
-    /// Give the terminal back to the shell for a while.
+    /// Suspend the program and give the terminal back to the shell.
     Suspend,
-    /// Draw everything anew.
+    /// Redraw the whole screen.
     Redraw,
     /// Theme at the hub now.
     Theme,
-    /// Use that password for that private room.
+    /// Set the password (second) of the private room with that code (first).
     Unlock(String, String),
-    /// Make a room: its name, its password, and whether it is private.
+    /// Create a room: name, password, whether it is private.
     Create(String, Option<String>, bool),
-    /// Bring a participant in.
+    /// Join with a participant.
     Join(JoinRequest),
-    /// Take one of ours out: its room and its id.
+    /// Leave with a participant of this process: room code, participant id.
     Leave(String, String),
 }
 
-/// What came of an act. Not to be printed either.
+/// The outcome of an action. Has no `Debug`, since it can hold passwords.
 pub enum Outcome {
-    /// A room was made, with that password, or it was not.
+    /// A room was created, or the error; and the password that was given.
     Created(Result<RoomSummary, String>, Option<String>),
-    /// Nobody joined, and why; the models that the provider has, if that was the question.
+    /// Joining failed: the error, and the provider's models if the requested one is missing.
     NotJoined(String, Vec<String>),
-    /// One of ours is in: room, id.
+    /// A participant of this process joined: room, id.
     Joined(String, String),
-    /// One of ours is out for a while: room, id, why.
+    /// A participant of this process lost its connection and will retry: room, id, error.
     Waiting(String, String, String),
-    /// One of ours is gone: room, id, and why if nobody asked for it.
+    /// A participant of this process has left: room, id, and the error unless it was asked to.
     Left(String, String, Option<String>),
 }
 
-/// What the screen is about.
+/// The state of the screen.
 pub struct App {
-    /// What is known of the hub.
+    /// The hub's state.
     pub state: MonitorState,
-    /// What happened.
+    /// The event log.
     pub log: Log,
-    /// What the charts are drawn from.
+    /// The data for the charts.
     pub history: History,
-    /// The part of the screen that keys go to.
+    /// The pane that receives keys.
     pub pane: Pane,
-    /// The dialog that is open.
+    /// The open dialog.
     pub dialog: Option<Dialog>,
-    /// What is to be known.
+    /// The message in the footer.
     pub notice: Option<Notice>,
-    /// The only room whose participants are shown.
+    /// If set, only this room's participants are shown.
     pub only_room: Option<String>,
     /// The order of participants.
     pub order: Order,
-    /// Participants that run in this process, by room and id: whether they are in.
+    /// Participants that run in this process, by room and id, and whether they are connected.
     pub own: BTreeMap<(String, String), bool>,
-    /// The endpoint that joining begins with.
+    /// The default endpoint in the join dialog.
     pub endpoint: String,
     pub(super) selected_room: Option<String>,
     pub(super) selected_member: Option<(String, String)>,
 }
 
 impl App {
-    /// A screen about a hub.
+    /// The initial screen.
     pub fn new(state: MonitorState, endpoint: &str) -> Self {
         App {
             state,
@@ -170,12 +170,12 @@ impl App {
         }
     }
 
-    /// All rooms, in the order in which they are shown.
+    /// All rooms, in display order.
     pub fn rooms(&self) -> Vec<&Room> {
         self.state.rooms.values().collect()
     }
 
-    /// The room that is selected: the first, where none was.
+    /// The selected room, by default the first.
     pub fn room(&self) -> Option<&Room> {
         let chosen = self.selected_room.as_ref().and_then(|code| self.state.rooms.get(code));
         chosen.or_else(|| self.state.rooms.values().next())
@@ -190,7 +190,7 @@ impl App {
         self.state.rooms.values().filter(shown).collect()
     }
 
-    /// Those in a room, in the order in which they are shown.
+    /// A room's participants, in display order.
     pub fn members<'r>(&self, room: &'r Room, now: u64) -> Vec<&'r Member> {
         let mut members: Vec<&Member> = room.members.values().collect();
         if self.order == Order::Trouble {
@@ -200,13 +200,13 @@ impl App {
         members
     }
 
-    /// Everybody who is shown, each with the room.
+    /// All participants shown, each with its room.
     pub fn shown_members(&self, now: u64) -> Vec<(&Room, &Member)> {
         let rooms = self.shown_rooms().into_iter();
         rooms.flat_map(|room| self.members(room, now).into_iter().map(move |member| (room, member))).collect()
     }
 
-    /// The participant that is selected: the first, where none was.
+    /// The selected participant, by default the first.
     pub fn member(&self, now: u64) -> Option<(&Room, &Member)> {
         let chosen = self.selected_member.as_ref().and_then(|(code, id)| {
             let room = self.shown_rooms().into_iter().find(|room| room.info.code == *code)?;
@@ -215,19 +215,19 @@ impl App {
         chosen.or_else(|| self.shown_members(now).first().copied())
     }
 
-    /// The room that charts are of: the participant's, where one is looked at, else the one that is selected.
+    /// The room that the charts show: the selected participant's while that pane has the focus, else the selected room.
     pub fn charted(&self, now: u64) -> Option<&Room> {
         let looked_at = if self.pane == Pane::Participants { self.member(now) } else { None };
         looked_at.map(|(room, _)| room).or_else(|| self.room())
     }
 
-    /// Says something for a while.
+    /// Shows a message in the footer for a while.
     pub fn notify(&mut self, failed: bool, text: &str, now: u64) {
         let text = crate::monitor::text::clean(text);
         self.notice = Some(Notice { text, failed, until: now.saturating_add(NOTICE) });
     }
 
-    /// Lets go of what has been said for long enough. True when there was something.
+    /// Removes an expired notice. True if there was one.
     pub fn expire_notice(&mut self, now: u64) -> bool {
         let over = self.notice.as_ref().is_some_and(|notice| now >= notice.until);
         if over {
@@ -236,7 +236,7 @@ impl App {
         over
     }
 
-    /// Takes news in.
+    /// Applies an update.
     pub fn on_update(&mut self, update: Update, now: u64) {
         self.log.on_update(&update, &self.state, now);
         self.history.on_update(&update, now);
@@ -256,7 +256,7 @@ impl App {
         }
     }
 
-    /// Takes in what came of an act; what is to be done then.
+    /// Handles an action's outcome. Returns a follow-up action, if any.
     pub fn on_outcome(&mut self, outcome: Outcome, now: u64) -> Option<Action> {
         match outcome {
             Outcome::Created(Ok(room), password) => return Some(self.created(room, password, now)),
@@ -319,7 +319,7 @@ impl App {
         }
     }
 
-    /// Opens the dialog for joining the room that is selected.
+    /// Opens the join dialog for the selected room.
     pub(super) fn join_dialog(&mut self) {
         let code = self.room().map(|room| room.info.code.clone()).unwrap_or_default();
         let asks = self.room().is_some_and(|room| room.info.password_protected);
@@ -340,7 +340,7 @@ impl App {
     }
 }
 
-/// Asks for the password of a private room.
+/// The dialog that asks for a private room's password.
 pub(super) fn password_dialog(code: &str) -> Dialog {
     Dialog::Password(code.to_owned(), Form::new(vec![Field::secret(label::PASSWORD)]))
 }

@@ -1,12 +1,12 @@
-//! A dialog's fields: what is typed into them. Pure.
+//! The fields of a dialog, and editing them. Pure.
 
 use super::keys::Key;
 use crate::monitor::text::clean;
 
-/// The longest text that a field takes, in characters.
+/// The longest text that a field accepts, in characters.
 const MAX_CHARS: usize = 500;
 
-/// What a field holds.
+/// The kind of a field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldKind {
     /// Text.
@@ -17,43 +17,43 @@ pub enum FieldKind {
     Switch,
 }
 
-/// A field.
+/// A field of a form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Field {
-    /// What it is.
+    /// The label shown before it; identifies the field in its form.
     pub label: &'static str,
-    /// What kind of value it holds.
+    /// The kind of its value.
     pub kind: FieldKind,
-    /// Characters before the cursor and behind it; of a switch, the first part is empty unless it is on.
+    /// The text before and after the cursor. A switch is on when `before` is not empty.
     before: String,
     after: String,
 }
 
-/// Fields, one of which is typed into.
+/// A form: fields, one of which has the focus.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Form {
     /// From top to bottom.
     pub fields: Vec<Field>,
-    /// Which is typed into.
+    /// The index of the field that has the focus.
     pub focus: usize,
-    /// What was wrong with what was sent.
+    /// The error of the last submission, safe to print.
     pub error: Option<String>,
-    /// Whether what was sent is under way.
+    /// Whether a submission is pending.
     pub busy: bool,
 }
 
 impl Field {
-    /// A field for text.
+    /// A text field.
     pub fn text(label: &'static str, value: &str) -> Self {
         Field { label, kind: FieldKind::Text, before: value.to_owned(), after: String::new() }
     }
 
-    /// A field for a secret.
+    /// A field whose text is shown as asterisks.
     pub fn secret(label: &'static str) -> Self {
         Field { kind: FieldKind::Secret, ..Field::text(label, "") }
     }
 
-    /// A field that is on or off; off at first.
+    /// A switch, off at first.
     pub fn switch(label: &'static str) -> Self {
         Field { kind: FieldKind::Switch, ..Field::text(label, "") }
     }
@@ -63,17 +63,17 @@ impl Field {
         !self.before.is_empty()
     }
 
-    /// What was typed.
+    /// The whole text.
     pub fn value(&self) -> String {
         format!("{}{}", self.before, self.after)
     }
 
-    /// Puts a value in place of what was typed.
+    /// Replaces the text and moves the cursor to its end.
     pub fn set(&mut self, value: &str) {
         (self.before, self.after) = (value.to_owned(), String::new());
     }
 
-    /// What is shown before the cursor and behind it.
+    /// The text before and after the cursor as it is displayed.
     pub fn shown(&self) -> (String, String) {
         let hide = |text: &str| "*".repeat(text.chars().count());
         match self.kind {
@@ -112,12 +112,12 @@ fn take_first(text: &mut String) -> Option<char> {
 }
 
 impl Form {
-    /// A form that begins with its first field.
+    /// A form whose first field has the focus.
     pub fn new(fields: Vec<Field>) -> Self {
         Form { fields, focus: 0, error: None, busy: false }
     }
 
-    /// A field's value, without spaces around it unless it is a secret.
+    /// A field's value: trimmed, unless it is a secret.
     pub fn value(&self, label: &str) -> String {
         let Some(field) = self.fields.iter().find(|field| field.label == label) else { return String::new() };
         if field.kind == FieldKind::Secret { field.value() } else { field.value().trim().to_owned() }
@@ -128,17 +128,17 @@ impl Form {
         self.fields.iter().any(|field| field.label == label && field.is_on())
     }
 
-    /// Goes to a field.
+    /// Moves the focus to a field.
     pub fn focus_on(&mut self, label: &str) {
         self.focus = self.fields.iter().position(|field| field.label == label).unwrap_or(self.focus);
     }
 
-    /// Says what was wrong, at a field.
+    /// Shows an error and accepts input again.
     pub fn fail(&mut self, error: &str) {
         (self.error, self.busy) = (Some(clean(error)), false);
     }
 
-    /// Takes a key that is neither Enter nor Esc.
+    /// Handles a key other than Enter and Esc.
     pub fn on_key(&mut self, key: &Key) {
         let fields = self.fields.len();
         match key {

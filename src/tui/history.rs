@@ -1,4 +1,4 @@
-//! What the charts are drawn from: the last five minutes of each room, in slices. Pure: the time is an argument.
+//! The data for the charts: the last five minutes of each room, in time slices. Pure: the time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,44 +6,44 @@ use gambi::proto::management::Metrics;
 
 use crate::monitor::state::{Update, typed};
 
-/// A slice, milliseconds.
+/// Length of a slice, milliseconds.
 pub const SLICE: u64 = 5000;
-/// Slices that are kept.
+/// The number of slices kept: five minutes.
 pub const SLICES: usize = 60;
 
-/// What ended within a slice.
+/// What ended within one slice.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Slice {
-    /// Requests that were answered.
+    /// Requests that succeeded.
     pub answers: u64,
     /// Requests that failed.
     pub failures: u64,
-    /// Times to the first token, together, milliseconds.
+    /// Sum of the times to the first token, milliseconds.
     ttft: u64,
-    /// Tokens of answers that told them.
+    /// Output tokens, of responses that reported them.
     pub tokens: u64,
 }
 
 impl Slice {
-    /// Time to the first token, milliseconds, on average.
+    /// Mean time to the first token, milliseconds.
     pub fn ttft(&self) -> u64 {
         self.ttft.checked_div(self.answers).unwrap_or(0)
     }
 }
 
-/// The slices of each room.
+/// The slices of each room, by its code.
 #[derive(Debug, Default)]
 pub struct History(HashMap<String, Slices>);
 
 #[derive(Debug, Default)]
 struct Slices {
-    /// The last one's number: its time over its length.
+    /// The number of the last slice: its start divided by its length.
     last: u64,
     slices: VecDeque<Slice>,
 }
 
 impl Slices {
-    /// Slices up to `number`. A clock that was set back goes on in the last one.
+    /// Adds slices up to `number`. After the clock was set back, counting continues in the last slice.
     fn advance(&mut self, number: u64) {
         let missing = number.saturating_sub(self.last).min(SLICES as u64);
         for _ in 0..missing {
@@ -57,7 +57,7 @@ impl Slices {
 }
 
 impl History {
-    /// Takes news in. Rooms that are gone are forgotten.
+    /// Counts an update. Rooms that were deleted are removed.
     pub fn on_update(&mut self, update: &Update, now: u64) {
         match update {
             Update::Rooms(rooms, _) => self.0.retain(|code, _| rooms.iter().any(|room| room.code == *code)),
@@ -82,7 +82,7 @@ impl History {
         slices.slices.back_mut().map(count);
     }
 
-    /// A room's last slices, the one of now last.
+    /// A room's last slices up to the current one.
     pub fn slices(&self, room: &str, now: u64) -> Vec<Slice> {
         let mut all = vec![Slice::default(); SLICES];
         let Some(slices) = self.0.get(room) else { return all };

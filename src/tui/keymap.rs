@@ -1,14 +1,14 @@
-//! What each key does. Pure.
+//! Maps keys to changes of the screen and to [`Action`]s. Pure.
 
 use super::app::{Action, App, Dialog, JoinRequest, Order, Pane, label, password_dialog};
 use super::form::{Field, Form};
 use super::keys::Key;
 
-/// Lines that page keys go by.
+/// Lines that PageUp and PageDown move by.
 const PAGE: isize = 10;
 
 impl App {
-    /// Takes a key; what is to be done.
+    /// Handles a key. Returns the action to perform, if any.
     pub fn on_key(&mut self, key: &Key, now: u64) -> Option<Action> {
         match key {
             Key::Ctrl('c') => return Some(Action::Quit),
@@ -58,7 +58,7 @@ impl App {
         None
     }
 
-    /// Takes back what is hidden.
+    /// Clears the notice, the room selection and the event filters.
     fn clear(&mut self) {
         self.notice = None;
         self.only_room = None;
@@ -141,7 +141,7 @@ impl App {
     fn on_dialog_key(&mut self, mut dialog: Dialog, key: &Key, now: u64) -> Option<Action> {
         let form = match &mut dialog {
             Dialog::Help | Dialog::Participant | Dialog::Charts => {
-                // Arrows go on below it: one participant's card after the other.
+                // Arrow keys move the selection behind an open card, so that the card shows the next item.
                 if matches!(key, Key::Up | Key::Down | Key::PageUp | Key::PageDown | Key::Home | Key::End) {
                     match dialog {
                         Dialog::Participant => self.on_participants_key(key, now),
@@ -164,7 +164,7 @@ impl App {
         None
     }
 
-    /// What was typed is to be done. The dialog stays until it is.
+    /// Submits the dialog's form. The dialog stays open until the outcome arrives.
     fn submit(&mut self, mut dialog: Dialog) -> Option<Action> {
         let action = match &mut dialog {
             Dialog::Filter(form) => {
@@ -194,7 +194,7 @@ fn next(pane: Pane) -> Pane {
     }
 }
 
-/// Where a key leads from one of so many.
+/// The index that a navigation key moves to, from index `at` of `all` items.
 fn moved(key: &Key, at: usize, all: usize) -> Option<usize> {
     let to = match key {
         Key::Up => at.saturating_sub(1),

@@ -1,4 +1,4 @@
-//! What a person does, key by key, and what comes of it.
+//! Key presses and their effects.
 
 use serde_json::json;
 
@@ -50,7 +50,7 @@ fn one_goes_from_part_to_part_and_from_line_to_line() {
     assert_eq!((app.pane, selected(&app)), (Pane::Participants, "ann"));
     on_key(&mut app, &[Key::Down, Key::Down]);
     assert_eq!(selected(&app), "carla");
-    // Whoever is selected stays so while others come before.
+    // The selection stays on its participant when others are inserted before it.
     app.on_update(event("participant.joined", "LAB001", json!(participant("aaa", "A"))), NOW);
     assert_eq!(selected(&app), "carla");
     on_key(&mut app, &[Key::Home]);
@@ -65,7 +65,7 @@ fn rooms_are_watched_alone_or_not_at_all() {
     on_key(&mut app, &[Key::Char(' ')]);
     assert!(!app.state.rooms["LAB001"].watched && app.state.rooms["LAB001"].members.is_empty());
     assert_eq!(app.shown_members(NOW).len(), 1);
-    // Its lists that are on their way come too late.
+    // A list that was requested before the room was unwatched is ignored.
     app.on_update(Update::Members("LAB001".into(), vec![participant("ann", "Ann")]), NOW);
     assert_eq!(app.shown_members(NOW).len(), 1);
     on_key(&mut app, &[Key::Enter]);
@@ -90,7 +90,7 @@ fn a_room_is_made_in_a_dialog() {
     write(&mut app, "s3cret");
     let action = on_key(&mut app, &[Key::Enter]);
     assert!(action == Some(Action::Create("quiet lab".into(), Some("s3cret".into()), true)));
-    // Pressing it again does not make another.
+    // Enter while the request is pending does not create a second room.
     assert!(on_key(&mut app, &[Key::Enter]).is_none() && form(&app).busy);
     assert!(app.on_outcome(Outcome::Created(Err("the hub is full".into()), None), NOW).is_none());
     assert_eq!((form(&app).error.as_deref(), form(&app).busy), (Some("the hub is full"), false));
@@ -113,7 +113,7 @@ fn somebody_joins_and_leaves() {
         password: None,
     };
     assert!(action == Some(Action::Join(request.clone())));
-    // The provider tells what it has; with only one, it is put in.
+    // The error lists the provider's models; if there is only one, it is filled in.
     app.on_outcome(Outcome::NotJoined("no such model".into(), vec!["llama3".into()]), NOW);
     assert_eq!(form(&app).value(label::MODEL), "llama3");
     request.model = "llama3".into();
@@ -154,7 +154,7 @@ fn a_room_that_was_named_asks_by_itself() {
     app.on_update(Update::Rooms(vec![private("LAB003")], 0), NOW);
     app.on_update(Update::Refused("LAB003".into(), "private".into()), NOW);
     assert!(matches!(&app.dialog, Some(Dialog::Password(code, _)) if code == "LAB003"));
-    // Once refused again after Esc it stays shut until it is opened.
+    // After Esc, another refusal does not open the dialog again.
     on_key(&mut app, &[Key::Esc]);
     assert!(app.state.watched().is_empty() && app.dialog.is_none());
 }

@@ -1,4 +1,4 @@
-//! The log of events: bounded, filtered, and summed up where more happens than anybody can read. Pure.
+//! The event log: bounded, filtered, and summarized when events come too fast to read. Pure.
 
 use std::collections::VecDeque;
 
@@ -9,9 +9,9 @@ use gambi::proto::management::EventEnvelope;
 use crate::monitor::state::{MonitorState, Update};
 use crate::monitor::text::{brief, clean, fit, speed, width};
 
-/// Lines that are kept.
+/// The most lines kept; older ones are dropped.
 const MAX_LINES: usize = 5000;
-/// Lines of one second; what comes beyond is counted in one more.
+/// The most lines added per second; events beyond are counted in one summary line.
 const MAX_PER_SECOND: u32 = 30;
 /// The widest name in a line, in columns.
 const MAX_NAME: usize = 30;
@@ -19,18 +19,18 @@ const MAX_NAME: usize = 30;
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The hub, its rooms, and what this monitor does.
+    /// The hub, its rooms, and actions of this monitor.
     Hub,
-    /// Somebody came, changed or went.
+    /// A participant joined, changed or left.
     Participant,
-    /// A request began or was answered.
+    /// A request started or completed.
     Request,
-    /// A request failed, or something else did.
+    /// A request or something else failed.
     Failure,
 }
 
 impl Kind {
-    /// As the filter calls it.
+    /// The word that the filter's title shows.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Hub => "hub",
@@ -41,37 +41,37 @@ impl Kind {
     }
 }
 
-/// A line.
+/// A line of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogLine {
-    /// Rises from line to line.
+    /// Increases from line to line; identifies the scroll position.
     pub number: u64,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch, by the local clock.
     pub at: u64,
     /// What it is about.
     pub kind: Kind,
-    /// Where it happened; empty where it concerns no room.
+    /// The room's code; empty if it concerns no room.
     pub room: String,
-    /// What happened, fit for a terminal.
+    /// What happened, safe to print.
     pub text: String,
 }
 
-/// The log.
+/// The event log, and what is shown of it.
 #[derive(Debug, Default)]
 pub struct Log {
     lines: VecDeque<LogLine>,
     next: u64,
-    /// The second that lines are counted in, how many it has, and what came beyond.
+    /// The current second (since the epoch), the lines added in it, and the events beyond `MAX_PER_SECOND`.
     second: (u64, u32, Overflow),
-    /// Only lines of that kind.
+    /// Shows only lines of that kind.
     pub only_kind: Option<Kind>,
-    /// Only lines with that text in them.
+    /// Shows only lines that contain this text, in any case.
     pub filter: String,
-    /// The number of the line that is shown last; the latest where it is `None`.
+    /// The number of the last line shown; `None` follows the latest.
     anchor: Option<u64>,
 }
 
-/// Events beyond what a second may show.
+/// Events in one second beyond `MAX_PER_SECOND`.
 #[derive(Debug, Default, Clone, Copy)]
 struct Overflow {
     requests: u64,
@@ -80,7 +80,7 @@ struct Overflow {
 }
 
 impl Log {
-    /// Takes note of news before `state` takes them in.
+    /// Logs an update. Called before `state` applies it, since a removed participant's name is still known then.
     pub fn on_update(&mut self, update: &Update, state: &MonitorState, now: u64) {
         match update {
             Update::Linked => self.add(now, Kind::Hub, "", || "connected to the hub's events".into()),
@@ -104,7 +104,7 @@ impl Log {
         }
     }
 
-    /// Takes note of what this monitor did.
+    /// Logs an action of this monitor.
     pub fn record(&mut self, now: u64, failed: bool, room: &str, text: &str) {
         let kind = if failed { Kind::Failure } else { Kind::Hub };
         self.add(now, kind, room, || clean(text));
@@ -149,7 +149,7 @@ impl Log {
         self.only_kind.is_none_or(|kind| kind == line.kind) && (has(&line.text) || has(&line.room))
     }
 
-    /// The lines that are shown where so many fit, the latest last.
+    /// The matching lines that fit into `rows`, the latest last.
     pub fn shown(&self, rows: usize) -> Vec<&LogLine> {
         let until = |line: &&LogLine| self.anchor.is_none_or(|anchor| line.number <= anchor);
         let mut lines: Vec<&LogLine> =
@@ -158,12 +158,12 @@ impl Log {
         lines
     }
 
-    /// Whether the latest lines are shown, as they come.
+    /// Whether new lines are shown as they come.
     pub fn is_following(&self) -> bool {
         self.anchor.is_none()
     }
 
-    /// Goes back by so many lines, as far as there are any.
+    /// Scrolls up, at most to the first matching line.
     pub fn scroll_up(&mut self, lines: usize) {
         let shown = self.shown(lines + 1);
         if shown.len() > lines {
@@ -171,19 +171,19 @@ impl Log {
         }
     }
 
-    /// Goes forth by so many lines; at the end it follows again.
+    /// Scrolls down; at the end it follows new lines again.
     pub fn scroll_down(&mut self, lines: usize) {
         let Some(anchor) = self.anchor else { return };
         let mut later = self.lines.iter().filter(|line| line.number > anchor && self.fits(line));
         self.anchor = later.nth(lines.saturating_sub(1)).map(|line| line.number);
     }
 
-    /// Shows the latest lines.
+    /// Scrolls to the end and follows new lines.
     pub fn follow(&mut self) {
         self.anchor = None;
     }
 
-    /// The next of: all kinds, then each alone.
+    /// Switches to the next filter: all kinds, then each kind alone.
     pub fn next_kind(&mut self) {
         self.only_kind = match self.only_kind {
             None => Some(Kind::Participant),
@@ -205,12 +205,12 @@ fn kind_of(event: &str) -> Kind {
     }
 }
 
-/// A name that leaves room for what happened.
+/// A name made safe to print and cut to `MAX_NAME` columns.
 fn short(name: &str) -> String {
     fit(&clean(name), width(&clean(name)).min(MAX_NAME)).trim_end().to_owned()
 }
 
-/// What happened, for a person.
+/// The event as a sentence.
 fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
     let data = &event.data;
     let text = |key: &str| data[key].as_str().unwrap_or_default();
@@ -232,7 +232,7 @@ fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
     clean(&sentence)
 }
 
-/// The nickname where it is known, else the id.
+/// The participant's nickname if it is known, else its id.
 fn who(event: &EventEnvelope, state: &MonitorState) -> String {
     let data = &event.data;
     if let Some(nickname) = data["nickname"].as_str() {
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(texts(&log, 1), ["line 7"]);
         log.scroll_down(10);
         assert_eq!((texts(&log, 1), log.is_following()), (vec!["more".into()], true));
-        // Not beyond the first.
+        // It stops at the first line.
         log.scroll_up(10);
         log.scroll_up(10);
         assert_eq!(texts(&log, 5), ["line 0"]);

@@ -1,5 +1,5 @@
-//! The terminal interface (feature `tui`). What is on the screen and what keys do is pure (`app`, `press`, `form`, `log`,
-//! `history`, `view`); `term` is the terminal, `desk` what is done at a person's word. It uses the library's public API only.
+//! The terminal interface (feature `tui`). Screen contents and key handling are pure (`app`, `keymap`, `form`, `log`,
+//! `history`, `view`); `term` controls the terminal, `actions` talks to the hub. Uses the library's public API only.
 
 mod actions;
 mod app;
@@ -31,32 +31,32 @@ use app::{Action, App, Outcome};
 use term::{Input, Screen};
 pub use view::Theme;
 
-/// The screen is drawn at most so often for what happens elsewhere, and for keys.
+/// Minimum time between two frames, for updates from the hub and for keys.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
 const KEY_INTERVAL: Duration = Duration::from_millis(25);
-/// Ages and charts move, even where nothing happens.
+/// Without updates, ages and charts are redrawn this often.
 const IDLE_INTERVAL: Duration = Duration::from_secs(1);
-/// Update that are taken in before keys are looked at again.
+/// The most updates applied before keys are handled again.
 const MAX_UPDATES_PER_TURN: usize = 5000;
 
-/// What the terminal interface needs to know.
+/// The terminal interface's settings.
 pub struct Settings {
-    /// The hub, to make rooms on.
+    /// The hub, for creating rooms and joining.
     pub client: Client,
-    /// What joining needs.
+    /// Credentials for joining.
     pub credentials: JoinCredentials,
-    /// The endpoint that joining begins with.
+    /// The default endpoint in the join dialog.
     pub endpoint: String,
-    /// How things look.
+    /// Colours and symbols.
     pub theme: Theme,
-    /// Stops this process until the shell continues it.
+    /// Suspends this process until the shell continues it.
     pub suspend: fn(),
 }
 
-/// Shows a hub until the person quits, or something stops it.
+/// Runs until the user quits or `stop` receives something.
 ///
 /// # Errors
-/// When the terminal can't be taken over, or is gone.
+/// When the terminal can't be put into raw mode, or is gone.
 pub fn run<S>(watching: HubMonitor, settings: Settings, stop: &Receiver<S>) -> io::Result<()> {
     let HubMonitor { state, feed, updates } = watching;
     let Settings { client, credentials, endpoint, theme, suspend } = settings;
@@ -94,7 +94,7 @@ impl Ui {
                 self.screen.draw(|frame| view::draw(frame, app, theme, clock::now()))?;
                 (drawn, pause) = (Instant::now(), IDLE_INTERVAL);
             }
-            // Once there is something new to be seen, more of it can wait until it is.
+            // Once a redraw is due, further updates wait in their channels until it is done.
             let (later, nothing) = (never(), never());
             let (updates, outcomes) =
                 if pause < IDLE_INTERVAL { (&later, &nothing) } else { (&self.updates, &self.outcomes) };
@@ -103,7 +103,7 @@ impl Ui {
                 recv(stop) -> _ => return Ok(()),
                 recv(self.inputs) -> typed => match typed {
                     Ok(typed) => input = Some(typed),
-                    // Nobody can type any more.
+                    // The terminal is gone.
                     Err(_) => return Ok(()),
                 },
                 recv(updates) -> update => if let Ok(update) = update {
@@ -134,7 +134,7 @@ impl Ui {
         }
     }
 
-    /// Takes input in; false to end.
+    /// Handles input. False to quit.
     fn on_input(&mut self, input: Input) -> io::Result<bool> {
         let Input::Key(key) = input else { return Ok(true) };
         match self.app.on_key(&key, clock::now()) {
@@ -161,7 +161,7 @@ impl Ui {
         }
     }
 
-    /// Takes in what has been heard; true when there is something new to be seen.
+    /// Applies all waiting updates and outcomes. True if the screen changed.
     fn drain(&mut self) -> bool {
         let now = clock::now();
         let mut changed = self.app.expire_notice(now);

@@ -1,4 +1,4 @@
-//! All about the participant that is selected.
+//! The selected participant's details.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -12,7 +12,7 @@ use crate::monitor::model::{Member, Room};
 use crate::monitor::text::{brief, clean, fit, span, speed};
 use crate::tui::app::App;
 
-/// Draws it as a part of the screen.
+/// Draws the details as a pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     let block = theme.block("Participant", false);
     let inner = block.inner(area);
@@ -20,7 +20,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     frame.render_widget(Paragraph::new(lines(app, theme, now, usize::from(inner.width))), inner);
 }
 
-/// What is known of the participant that is selected.
+/// The details as lines of at most `columns` columns.
 pub fn lines(app: &App, theme: Theme, now: u64, columns: usize) -> Vec<Line<'static>> {
     let Some((room, member)) = app.member(now) else {
         return vec![Line::styled("Nobody is selected.", theme.dim())];

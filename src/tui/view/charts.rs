@@ -1,4 +1,4 @@
-//! Charts of the room that is selected: its last five minutes.
+//! Charts of the selected room's last five minutes.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -12,7 +12,7 @@ use crate::monitor::text::{brief, speed};
 use crate::tui::app::App;
 use crate::tui::history::{SLICE, SLICES, Slice};
 
-/// Draws them as a part of the screen.
+/// Draws the charts as a pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     let title = app.charted(now).map_or_else(|| "Charts".to_owned(), |room| format!("Charts of {}", room.info.code));
     let block = theme.block(&title, false);
@@ -21,11 +21,11 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     fill(frame, inner, app, theme, now);
 }
 
-/// Draws them into a place.
+/// Draws the charts without a border.
 pub fn fill(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     let Some(room) = app.charted(now) else { return };
     let slices = app.history.slices(&room.info.code, now);
-    // Two lines say how it is now; each chart has a line for its name and as many for its bars as there are.
+    // Two lines of summary; then for each chart a heading and bars. Charts that do not fit are left out.
     let [top, rest] = Layout::vertical([Constraint::Length(2), Constraint::Fill(1)]).areas(area);
     let summary = summary(room, app.state.hub_time(now)).map(|line| theme.fit(&line, usize::from(area.width)));
     frame.render_widget(Paragraph::new(summary.map(Line::from).to_vec()).style(theme.head()), top);
@@ -42,7 +42,7 @@ pub fn fill(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     }
 }
 
-/// What is drawn of each slice.
+/// How a slice becomes a bar.
 struct Chart {
     name: &'static str,
     style: Style,
@@ -73,7 +73,7 @@ fn summary(room: &Room, now: u64) -> [String; 2] {
     ]
 }
 
-/// The slices as bars, each as many columns wide as fit; the last ones where not all do.
+/// The slices as bars of equal width, as wide as fits; if not all fit, the latest ones.
 fn stretched(slices: &[Slice], columns: usize, value: impl Fn(&Slice) -> u64) -> Vec<u64> {
     let each = (columns / SLICES).max(1);
     let fits = (columns / each).min(slices.len());

@@ -1,4 +1,4 @@
-//! What lies over the screen: help, cards, forms.
+//! Dialogs over the screen: help, details, charts, forms.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -31,7 +31,7 @@ const HELP: &[(&str, &str)] = &[
     ("q, Ctrl-C", "quit; our participants (*) leave"),
 ];
 
-/// Draws the dialog that is open.
+/// Draws the open dialog.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     match &app.dialog {
         None => {}
@@ -67,7 +67,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     }
 }
 
-/// A box in the middle, its inside emptied.
+/// Draws an empty box in the middle of the screen, and returns its inside.
 fn open(frame: &mut Frame<'_>, area: Rect, theme: Theme, title: &str, (columns, rows): (usize, usize)) -> Rect {
     let most = |n: usize, all: u16| u16::try_from(n + 2).unwrap_or(u16::MAX).min(all);
     let (columns, rows) = (most(columns, area.width), most(rows, area.height));
@@ -121,7 +121,7 @@ fn line(field: &Field, focused: bool, theme: Theme, columns: usize) -> Line<'sta
     if !focused {
         return Line::from(vec![label, Span::raw(fit(&(before + &after), columns.saturating_sub(10)))]);
     }
-    // The end of what is before the cursor, the cursor, and as much of what is behind it as fits.
+    // Shows the end of the text before the cursor, the cursor, and as much of the text after it as fits.
     let before = tail(&before, columns.saturating_sub(10 + 2));
     let mut rest = after.chars();
     let under = rest.next().map_or(" ".to_owned(), String::from);
@@ -130,7 +130,7 @@ fn line(field: &Field, focused: bool, theme: Theme, columns: usize) -> Line<'sta
     Line::from(vec![label, Span::raw(before), Span::styled(under, cursor), Span::raw(fit(rest.as_str(), left))])
 }
 
-/// The end of a text that fits.
+/// The longest end of a text that fits into `columns`.
 fn tail(text: &str, columns: usize) -> String {
     let mut from = text;
     while width(from) > columns {

@@ -1,4 +1,4 @@
-//! The log of events.
+//! The event log.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -9,7 +9,7 @@ use super::theme::Theme;
 use crate::monitor::text::{clock, fit};
 use crate::tui::app::{App, Pane};
 
-/// Draws it.
+/// Draws the event log as a pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
     let log = &app.log;
     let mut title = "Events".to_owned();

@@ -1,4 +1,4 @@
-//! The screen as it is drawn: pure functions from what the screen is about to what it shows.
+//! Draws the screen: pure functions of the [`App`].
 
 mod cards;
 mod charts;
@@ -22,14 +22,14 @@ use super::app::{App, Pane};
 use crate::monitor::state::Link;
 use crate::monitor::text::{clock, span, width};
 
-/// Below this the screen says that it is too small.
+/// Below this size (columns, rows) only a note that the terminal is too small is shown.
 const MIN_SIZE: (u16, u16) = (40, 10);
-/// Below so many columns, rooms and participants are not side by side: that one is shown which keys go to.
+/// Below this many columns, rooms and participants are not side by side: only the focused one is shown.
 const NARROW: u16 = 60;
-/// From so many columns and lines on, the participant that is selected and the charts have a column of their own.
+/// From this size on, details and charts have a column of their own.
 const WIDE: (u16, u16) = (150, 24);
 
-/// Draws everything.
+/// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: u64) {
     let area = frame.area();
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
@@ -45,7 +45,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: u64) {
 }
 
 fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
-    // More of the events for whoever reads them.
+    // The event log is larger while it has the focus.
     let events = match app.pane {
         Pane::Events => area.height * 3 / 5,
         _ => (area.height / 3).clamp(4, 20),
@@ -103,7 +103,7 @@ fn link(link: &Link, theme: Theme, now: u64) -> (String, Style) {
     }
 }
 
-/// What has been said, else the keys.
+/// The notice if there is one, else the most important keys.
 fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
     if let Some(notice) = &app.notice {
         let style = if notice.failed { theme.bad() } else { theme.good() };
@@ -136,7 +136,7 @@ fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
     Line::from(spans)
 }
 
-/// The first of so many lines that is shown where `rows` fit, so that the selected one is among them.
+/// The first visible index of a list of `all` lines in which `selected` must be visible in `rows` rows.
 fn first_visible(selected: usize, all: usize, rows: usize) -> usize {
     selected.saturating_sub(rows / 2).min(all.saturating_sub(rows))
 }

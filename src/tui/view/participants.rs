@@ -1,4 +1,4 @@
-//! Who is in the rooms that are watched, and how they do. Of a long list, only what is seen is drawn.
+//! The participants of the shown rooms, and their health. Only the visible part of a long list is drawn.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -19,7 +19,7 @@ enum Row<'a> {
     Empty(&'a Room),
 }
 
-/// Draws them.
+/// Draws the participants as a pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     let focused = app.pane == Pane::Participants;
     let rows = rows(app, now);
@@ -60,7 +60,7 @@ fn rows(app: &App, now: u64) -> Vec<Row<'_>> {
     rows
 }
 
-/// Which columns there are, and how wide.
+/// The columns that fit, and their widths.
 struct Columns {
     all: usize,
     name: usize,

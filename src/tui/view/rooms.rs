@@ -1,4 +1,4 @@
-//! The rooms, and which of them are watched.
+//! The list of rooms, and which of them are watched.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -11,7 +11,7 @@ use crate::monitor::model::{Health, Room};
 use crate::monitor::text::fit;
 use crate::tui::app::{App, Pane};
 
-/// Draws them.
+/// Draws the rooms as a pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     let focused = app.pane == Pane::Rooms;
     let rooms = app.rooms();

@@ -1,4 +1,4 @@
-//! What the screen shows, cell by cell, on a terminal that is none.
+//! What the screen shows, cell by cell, on a test terminal.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -139,7 +139,7 @@ fn nothing_that_strangers_name_breaks_it() {
             }
         }
     }
-    // Columns stand one below the other, whatever the names.
+    // Columns stay aligned, whatever the names.
     app.on_key(&Key::Home, NOW);
     let terminal = terminal(&app, FULL, 119, 40);
     let starts = |line: &[ratatui::buffer::Cell]| {
