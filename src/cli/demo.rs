@@ -1,4 +1,4 @@
-//! `gambi demo`: a hub, the echo provider and a participant in one process, and a chat through all of them.
+//! `gambi demo`: runs a hub, the echo provider and a participant in one process, and sends one chat through them.
 
 use std::io::Read;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use super::provider::delay;
 const PROMPT: &str = "Hello from the other end of the tunnel!";
 const PARTICIPANT: &str = "demo";
 
-/// Runs the demonstration.
+/// Runs the demo. Ends on a signal, or after one chat with `--once`.
 pub fn run(context: &Context<'_>) -> Result<(), Failure> {
     let out = context.out;
     let host = context.value("host").unwrap_or("127.0.0.1").to_owned();
     let port = context.port()?.unwrap_or(0);
-    // Slow enough to be seen as a stream.
+    // Slow enough that the streaming is visible.
     let delay = delay(context)?.unwrap_or(Duration::from_millis(60));
     let signals = context.signals.listen();
 
@@ -74,7 +74,7 @@ fn introduction(hub: &str, provider: &str, room: &str, base: &str) -> String {
     .to_owned()
 }
 
-/// One streamed chat over HTTP, as any OpenAI client would do it; prints the answer's pieces as they come.
+/// Sends one streamed chat over plain HTTP, as any OpenAI client would, and prints the pieces as they arrive.
 fn chat(context: &Context<'_>, base: &str) -> Result<String, Failure> {
     let lost = |what: &dyn std::fmt::Display| Failure::Lost(format!("the chat failed: {what}"));
     let body = json!({ "model": PARTICIPANT, "stream": true, "messages": [{ "role": "user", "content": PROMPT }] });
@@ -108,7 +108,8 @@ fn chat(context: &Context<'_>, base: &str) -> Result<String, Failure> {
     }
 }
 
-/// What the hub measured. That it saw the participant complete a request proves that the answer came by the tunnel.
+/// Waits for the hub's metrics of the chat. The event names the participant, which proves that the response came
+/// through the tunnel.
 fn completed(events: &mut EventStream) -> Result<Value, Failure> {
     for event in events {
         let event = event?;

@@ -121,7 +121,7 @@ fn interface(
         client,
     };
     context.signals.catch_hangup()?;
-    context.signals.before_death(Some(tui::term::restore));
+    context.signals.set_cleanup(Some(tui::term::restore));
     Ok(tui::run(watching, settings, signals)?)
 }
 

@@ -1,4 +1,4 @@
-//! HubMonitor a hub: what the plain table and the terminal interface have in common. It uses the library's public API only.
+//! Watching a hub: the parts that the plain table and the terminal interface share. Uses the library's public API only.
 //!
 //! Rules and views are pure (`state`, `model`, `stats`, `text`, `table`, `changes`); `feed` has the threads. Output is
 //! written elsewhere: by `cli` for the plain table, by `tui` for the terminal interface.

@@ -57,7 +57,7 @@ pub enum Dialog {
     Charts,
     /// Creates a room.
     Create(Form),
-    /// JoinRequest a room.
+    /// Joins a room.
     Join(Form),
     /// Asks for the password of the private room with this code.
     Password(String, Form),
@@ -99,7 +99,7 @@ pub enum Action {
     Suspend,
     /// Redraw the whole screen.
     Redraw,
-    /// Theme at the hub now.
+    /// Poll the hub now.
     Theme,
     /// Set the password (second) of the private room with that code (first).
     Unlock(String, String),
