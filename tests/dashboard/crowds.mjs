@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { createServer, request as ask } from "node:http";
 import { Hub, provider, until } from "./lab.mjs";
 
-const card = (page, name) => page.locator("#people li", { hasText: name });
+const card = (page, name) => page.locator("#participants li", { hasText: name });
 const CROWD = 500;
 const DAYS = 86400000;
 
@@ -134,16 +134,16 @@ export const crowds = {
     for (const [id, name] of Object.entries(names))
       await hub.register("LAB001", id, { nickname: name, model: name, specs: { gpu: name } });
     await hub.register("LAB001", "javascript:alert(5)", { nickname: "id" });
-    await until("all cards", async () => (await page.locator("#people li").count()) === 6);
+    await until("all cards", async () => (await page.locator("#participants li").count()) === 6);
     // What turns letters round is taken out: nobody shall read exe.png there.
     names.backwards = "gnp.exe  مرحبا بالعالم";
     for (const name of Object.values(names)) {
-      assert.ok((await page.locator("#people .name").allTextContents()).includes(name), name);
+      assert.ok((await page.locator("#participants .name").allTextContents()).includes(name), name);
     }
     assert.equal(await page.locator("main img, main script, main iframe").count(), 0);
     const { wide, tall } = await page.evaluate(() => ({
       wide: document.documentElement.scrollWidth - innerWidth,
-      tall: Math.max(...[...document.querySelectorAll("#people li")].map((li) => li.offsetHeight)),
+      tall: Math.max(...[...document.querySelectorAll("#participants li")].map((li) => li.offsetHeight)),
     }));
     assert.ok(wide <= 0 && tall < 400, `${wide} ${tall}`);
     await page.locator("#log").getByText("javascript:alert(5) joined").waitFor();
@@ -187,27 +187,27 @@ export const crowds = {
     await page.getByText(`The first 500 of ${CROWD + 1}`).waitFor();
     await page.getByText(/[\d,]+ a second, showing the newest 100/).waitFor();
     // All the while it does what it is asked to.
-    await page.locator("#people-filter").fill("Participant 49");
-    await until("eleven cards", async () => (await page.locator("#people li").count()) === 11);
-    await page.locator("#people-filter").fill("of the crowd");
+    await page.locator("#participants-filter").fill("Participant 49");
+    await until("eleven cards", async () => (await page.locator("#participants li").count()) === 11);
+    await page.locator("#participants-filter").fill("of the crowd");
     await card(page, "Ann of the crowd").getByRole("button").click();
     await page.keyboard.type("In the flood");
     await page.keyboard.press("Enter");
     await page.getByText("You said: In the flood").waitFor();
     await page.getByText(/all after/).waitFor();
-    await page.locator("#people-filter").fill("");
+    await page.locator("#participants-filter").fill("");
     const seen = tide.count;
     await until("more of the flood", () => tide.count > seen + RATE);
     // What is drawn is bounded, whatever comes.
-    assert.equal(await page.locator("#people li").count(), 500);
+    assert.equal(await page.locator("#participants li").count(), 500);
     assert.ok((await page.locator("#log li").count()) <= 100);
     assert.equal(await page.locator("#connection").textContent(), "Live");
     await picture(page, "crowd");
     tide.end();
     assert.equal((await hub.ask("GET", "/v1/health")).status, "ok");
     // Axe looks at each of thousands of elements: a few cards are like the others.
-    await page.locator("#people-filter").fill("Participant 49");
-    await until("few cards", async () => (await page.locator("#people li").count()) === 11);
+    await page.locator("#participants-filter").fill("Participant 49");
+    await until("few cards", async () => (await page.locator("#participants li").count()) === 11);
     await accessible(page, "a crowd");
   },
 };

@@ -8,10 +8,10 @@ import { join } from "node:path";
 import { Hub, provider, stop, until } from "./lab.mjs";
 
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
-const card = (page, name) => page.locator("#people li", { hasText: name });
+const card = (page, name) => page.locator("#participants li", { hasText: name });
 const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
 const figure = (page, name) =>
-  page.locator("#figures div", { has: page.getByText(name, { exact: true }) }).locator("dd");
+  page.locator("#stats div", { has: page.getByText(name, { exact: true }) }).locator("dd");
 
 async function chat(page, text) {
   await page.getByLabel("Message").fill(text);
@@ -70,9 +70,9 @@ export const stories = {
       .locator("#rooms")
       .getByRole("button", { name: `Copy code ${room.code}` })
       .click();
-    await page.locator("#people-filter").focus();
+    await page.locator("#participants-filter").focus();
     await page.keyboard.press("Control+V");
-    assert.equal(await page.locator("#people-filter").inputValue(), room.code);
+    assert.equal(await page.locator("#participants-filter").inputValue(), room.code);
   },
 
   async "a form that the hub refuses says why"({ gambi, open }) {
@@ -120,7 +120,7 @@ export const stories = {
     await card(page, "Ann").getByText("0 of 4 in flight").waitFor();
     await stop(child);
     await card(page, "Ann").getByText("Offline").waitFor();
-    await page.locator("#people-filter").fill("llama3");
+    await page.locator("#participants-filter").fill("llama3");
     await card(page, "Ann").waitFor({ state: "detached" });
     await hub.ask("DELETE", "/v1/rooms/LAB001/participants/silent");
     await page.getByText("Nobody fits the filter").waitFor();
