@@ -1,4 +1,4 @@
-//! What gambi takes: memory and threads, by itself and for each of many; the time to start; the size of the binary.
+//! Footprint: memory and threads of an idle process and per connection, start-up time, size of the binary.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,10 +12,10 @@ use super::report::{Goal, Row, alone};
 use super::scenarios::{Effort, median};
 
 const ROOM: &str = "LABAA2";
-/// How long a hub may take to settle after a crowd has come.
+/// How long the hub gets to settle after the connections are opened.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// All of it.
+/// All footprint measurements.
 pub fn rows(gambi: &Path, provider: SocketAddr, effort: Effort) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     {
@@ -43,10 +43,10 @@ pub fn rows(gambi: &Path, provider: SocketAddr, effort: Effort) -> io::Result<Ve
     Ok(rows)
 }
 
-/// How one of a crowd comes, and what must be kept for it to stay.
+/// Opens one of many connections. The returned stream keeps it open.
 type Comes = fn(SocketAddr, usize) -> io::Result<TcpStream>;
 
-/// What each of a crowd costs a hub.
+/// The hub's memory and threads per connection.
 fn crowd(gambi: &Path, name: &str, count: usize, comes: Comes) -> io::Result<Vec<Row>> {
     let hub = Hub::start(gambi, &[ROOM])?;
     call(hub.addr, "GET", "/v1/health", "")?;
@@ -61,7 +61,7 @@ fn crowd(gambi: &Path, name: &str, count: usize, comes: Comes) -> io::Result<Vec
     ])
 }
 
-/// Opens a connection, asks, and reads until the answer holds `until`.
+/// Opens a connection, sends a request, and reads until the response contains `until`.
 fn ask(addr: SocketAddr, request: &str, until: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(addr)?;
     stream.write_all(request.as_bytes())?;

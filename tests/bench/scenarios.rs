@@ -1,4 +1,4 @@
-//! What passes through a tunnel, each time beside the same call straight to the provider: chats, streams, long prompts.
+//! Scenarios through a tunnel, each with the same call made directly to the provider: chats, streams, long prompts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,27 +11,27 @@ use super::process::{Hub, Process, Who};
 use super::provider::Task;
 use super::report::{Goal, Row, alone, beside};
 
-/// One participant that takes everything; eight that share; one that sends JSON.
+/// Rooms with one participant, with eight, and with one that uses JSON frames.
 const ONE: &str = "LABAA2";
 const EIGHT: &str = "LABBB2";
 const JSON: &str = "LABCC2";
 
-/// How much is done.
+/// How much to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
-    /// How long each measurement takes.
+    /// Duration of each measurement.
     pub time: Duration,
-    /// Of how many the median is taken.
+    /// Number of repetitions; the median is reported.
     pub repeats: usize,
-    /// Streams that are paced at once, and clients where there are many.
+    /// Number of concurrent paced streams, and of clients in the largest chat scenario.
     pub many: usize,
     /// Bytes of the longest prompt.
     pub longest: usize,
-    /// Watchers and idle connections; participants are a tenth of it.
+    /// Number of watchers and of idle connections; a tenth as many participants.
     pub crowd: usize,
 }
 
-/// A hub and its participants.
+/// A hub, its participants and the provider.
 pub struct Lab {
     provider: Target,
     hub: Hub,
@@ -42,15 +42,15 @@ pub struct Lab {
     gambi: PathBuf,
 }
 
-/// Several runs of the same load, straight and through the hub.
+/// Repeated runs of the same load, directly and through the hub.
 struct Pair {
     direct: Vec<Outcome>,
     gambi: Vec<Outcome>,
-    /// Processor time of hub and participants for each run through the hub, in microseconds.
+    /// CPU time of hub and participants for each run through the hub, in microseconds.
     cpu: Vec<(f64, f64)>,
 }
 
-/// The middle one of some figures.
+/// The median of some values.
 pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
@@ -63,7 +63,7 @@ impl Pair {
         beside(key, unit, of(&self.direct), of(&self.gambi))
     }
 
-    /// Processor time for each of what is counted.
+    /// CPU time per counted unit.
     fn cpu(&self, key: &str, count: impl Fn(&Outcome) -> f64) -> Vec<Row> {
         let each = |which: fn(&(f64, f64)) -> f64| {
             median(self.cpu.iter().zip(&self.gambi).map(|(cpu, outcome)| which(cpu) / count(outcome)))
@@ -107,7 +107,7 @@ impl Lab {
         Ok(pair)
     }
 
-    /// Whole chats, with a line in the hub's log for each.
+    /// Complete chats, with the hub's log on.
     pub fn logged(&self) -> io::Result<Vec<Row>> {
         let hub = Hub::logging(&self.gambi, &[EIGHT])?;
         let eight =
@@ -117,7 +117,7 @@ impl Lab {
         Ok(vec![pair.beside("chats, 8 clients, log on", "/s", Outcome::per_second)])
     }
 
-    /// Whole chats.
+    /// Complete chats.
     pub fn chats(&self) -> io::Result<Vec<Row>> {
         let many = self.effort.many;
         let alone = self.pair(ONE, Task::Whole, 1, 64)?;
@@ -170,7 +170,7 @@ impl Lab {
         Ok(rows)
     }
 
-    /// Streams whose provider keeps a pace.
+    /// Streams with a fixed pace.
     pub fn pace(&self) -> io::Result<Vec<Row>> {
         let many = self.effort.many;
         let pair = self.pair(ONE, Task::Paced, many, 64)?;

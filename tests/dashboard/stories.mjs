@@ -1,4 +1,4 @@
-// What people do with the page, one story for each thing that it promises.
+// Stories: what users do with the page, one for each of its features.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -18,7 +18,7 @@ async function chat(page, text) {
   await page.getByRole("button", { name: "Send" }).click();
 }
 
-/** A secret in a file, for as long as it is needed. */
+/** Writes a secret to a file for as long as it is needed. */
 async function withFile(text, use) {
   const directory = mkdtempSync(join(tmpdir(), "gambi-"));
   try {
@@ -29,7 +29,7 @@ async function withFile(text, use) {
   }
 }
 
-/** Browsers share one clipboard: the first story alone uses it. */
+/** The clipboard is shared by all browsers, so only the first story uses it. */
 export const stories = {
   async "a first room is made, by keyboard alone, and copied from"({ gambi, open, accessible, picture }) {
     const hub = await Hub.start(gambi);
@@ -62,7 +62,7 @@ export const stories = {
     await page.locator("#snippet-copy").click();
     await until("the example on the clipboard", async () => (await clipboard(page)).startsWith("curl -N "));
     assert.equal(await clipboard(page), await page.locator("#snippet").textContent());
-    // Most hubs are reached without TLS, where browsers keep their clipboard to themselves.
+    // Most hubs are used without TLS, where the clipboard API is not available.
     await page.evaluate(
       () => (navigator.clipboard.writeText("old"), Object.defineProperty(navigator, "clipboard", { value: undefined })),
     );
@@ -137,7 +137,7 @@ export const stories = {
     assert.equal(await page.getByLabel("To", { exact: true }).inputValue(), "ann");
     await page.getByLabel("Message").fill(`Grüße, <i>who</i> is there? ${"so ".repeat(60)}END`);
     await page.keyboard.press("Enter");
-    // Not the whole at once: the beginning is there while the end is not.
+    // The answer is streamed: its beginning is shown before its end exists.
     const answer = page.locator("#talk .theirs").first();
     await page.waitForFunction(
       () => {
@@ -285,7 +285,7 @@ export const stories = {
       await card(page, "late").waitFor();
       assert.ok(!(await page.locator("#ask").isVisible()));
       assert.ok(!(await page.content()).includes("open-sesame"));
-      // A private room that was made here asks nobody here for its password.
+      // The page knows the password of a private room that was created in it.
       await page.getByRole("button", { name: "New room" }).click();
       await page.getByLabel("Name", { exact: true }).fill("Shut");
       await page.getByLabel("Password, if").fill("s3cret!");
