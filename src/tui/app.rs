@@ -262,24 +262,25 @@ impl App {
             Outcome::Created(Ok(room), password) => return Some(self.created(room, password, now)),
             Outcome::Created(Err(error), _) => match &mut self.dialog {
                 Some(Dialog::Create(form)) => form.fail(&error),
-                _ => self.notify(true, &format!("No room was made: {error}"), now),
+                _ => self.notify(true, &format!("The room was not created: {error}"), now),
             },
             Outcome::NotJoined(error, models) => self.not_joined(&error, &models, now),
             Outcome::Joined(room, id) => {
                 if matches!(self.dialog, Some(Dialog::Join(_))) {
                     self.dialog = None;
                 }
-                let text = format!("{id} is in the room {room}, from this machine");
+                let text = format!("{id} joined the room {room} from this machine");
                 self.own.insert((room.clone(), id), true);
                 self.record(false, &room, &text, now);
             }
             Outcome::Waiting(room, id, why) => {
-                self.record(true, &room, &format!("{id} is out and will try again: {why}"), now);
+                self.record(true, &room, &format!("{id} lost its connection and will retry: {why}"), now);
                 self.own.insert((room, id), false);
             }
             Outcome::Left(room, id, why) => {
                 self.own.remove(&(room.clone(), id.clone()));
-                let text = why.as_ref().map_or(format!("{id} has left"), |why| format!("{id} was lost: {why}"));
+                let text =
+                    why.as_ref().map_or(format!("{id} has left"), |why| format!("{id} left after an error: {why}"));
                 self.record(why.is_some(), &room, &text, now);
             }
         }
@@ -295,7 +296,7 @@ impl App {
         if matches!(self.dialog, Some(Dialog::Create(_))) {
             self.dialog = None;
         }
-        self.notify(false, &format!("The room is there. Its code is {}", room.code), now);
+        self.notify(false, &format!("The room was created. Its code is {}", room.code), now);
         let code = room.code.clone();
         self.selected_room = Some(code.clone());
         self.state.add(room);
@@ -307,7 +308,7 @@ impl App {
 
     fn not_joined(&mut self, error: &str, models: &[String], now: u64) {
         let Some(Dialog::Join(form)) = &mut self.dialog else {
-            return self.notify(true, &format!("Nobody joined: {error}"), now);
+            return self.notify(true, &format!("Joining failed: {error}"), now);
         };
         form.fail(error);
         if !models.is_empty() {
@@ -315,7 +316,7 @@ impl App {
         }
         if let [only] = models {
             form.fields[form.focus].set(only);
-            form.fail("That is its only model: Enter joins with it");
+            form.fail("This is the only model there: press Enter to join with it");
         }
     }
 

@@ -26,7 +26,7 @@ impl App {
         match key {
             Key::Char('q') => return Some(Action::Quit),
             Key::Char('r') => {
-                self.notify(false, "Looking again", now);
+                self.notify(false, "Refreshing", now);
                 return Some(Action::Theme);
             }
             Key::Char('l') => return self.leave(now),
@@ -122,7 +122,9 @@ impl App {
     fn ask_password(&mut self, now: u64) {
         match self.room().map(|room| (room.info.private, room.info.code.clone())) {
             Some((true, code)) => self.dialog = Some(password_dialog(&code)),
-            Some((false, code)) => self.notify(false, &format!("The room {code} shows itself without a password"), now),
+            Some((false, code)) => {
+                self.notify(false, &format!("The room {code} can be watched without a password"), now)
+            }
             None => {}
         }
     }
@@ -133,7 +135,7 @@ impl App {
         if self.own.contains_key(&key) {
             return Some(Action::Leave(key.0, key.1));
         }
-        let text = format!("{} runs elsewhere: only those that joined from here can leave from here", member.name);
+        let text = format!("{} runs elsewhere: only participants of this monitor can leave from here", member.name);
         self.notify(true, &text, now);
         None
     }
@@ -234,7 +236,7 @@ fn join(form: &mut Form) -> Option<Action> {
     for needed in [label::ROOM, label::ENDPOINT] {
         if form.value(needed).is_empty() {
             form.focus_on(needed);
-            form.fail("This is needed");
+            form.fail("This field is required");
             return None;
         }
     }

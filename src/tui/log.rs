@@ -85,7 +85,7 @@ impl Log {
         match update {
             Update::Linked => self.add(now, Kind::Hub, "", || "connected to the hub's events".into()),
             Update::Lost { reason, .. } => {
-                self.add(now, Kind::Failure, "", || clean(&format!("the hub is lost: {reason}")))
+                self.add(now, Kind::Failure, "", || clean(&format!("connection to the hub lost: {reason}")))
             }
             Update::Skipped(events) => {
                 self.add(now, Kind::Failure, "", || format!("{events} events came faster than they could be read"));
@@ -216,16 +216,16 @@ fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
     let text = |key: &str| data[key].as_str().unwrap_or_default();
     let who = who(event, state);
     let sentence = match event.kind.as_str() {
-        "room.created" => format!("the room \"{}\" was made", short(text("name"))),
-        "room.deleted" => format!("the room \"{}\" is gone", short(text("name"))),
+        "room.created" => format!("the room \"{}\" was created", short(text("name"))),
+        "room.deleted" => format!("the room \"{}\" was deleted", short(text("name"))),
         "participant.joined" => format!("{who} joined with {}", text("model")),
         "participant.updated" if data["connection"]["connected"] == false => format!("{who} has no tunnel"),
         "participant.updated" => format!("{who} is {}", text("status")),
         "participant.left" => format!("{who} left"),
         "participant.offline" => format!("{who} is offline"),
-        "llm.request" => format!("{who} is asked for {}", text("model")),
+        "llm.request" => format!("{who} got a request for {}", text("model")),
         "llm.complete" => format!("{who} answered {}", measures(&data["metrics"])),
-        "llm.error" if text("stage") == "cancelled" => format!("{who}: the client hung up"),
+        "llm.error" if text("stage") == "cancelled" => format!("{who}: the client disconnected"),
         "llm.error" => format!("{who} failed ({}): {}", text("stage"), text("error")),
         other => format!("{other} {who}"),
     };
@@ -278,9 +278,9 @@ mod tests {
         log.on_update(&failed("LAB001", "ann", "r2", "cancelled"), &state, NOW);
         log.on_update(&failed("LAB001", "ann", "r2", "stream"), &state, NOW);
         let lines = texts(&log, 10);
-        assert_eq!(lines[0], "An\u{fffd}n is asked for any");
+        assert_eq!(lines[0], "An\u{fffd}n got a request for any");
         assert_eq!(lines[1], "An\u{fffd}n answered in 1.0s, first token 210ms, 40 tokens");
-        assert_eq!(lines[2..], ["Ann: the client hung up", "Ann failed (stream): it broke"]);
+        assert_eq!(lines[2..], ["Ann: the client disconnected", "Ann failed (stream): it broke"]);
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
             log.on_update(&failed("LAB001", id, id, "stream"), &state, NOW);
         }
         log.filter = "BOB".into();
-        assert_eq!(texts(&log, 10), ["Bob is asked for any"]);
+        assert_eq!(texts(&log, 10), ["Bob got a request for any"]);
         log.filter = "lab0".into();
         assert_eq!(log.shown(10).len(), 4);
         log.filter.clear();

@@ -124,10 +124,12 @@ impl FakeProvider {
         self.state.release.notify_all();
     }
 
+    /// Forgets the recorded requests.
     pub fn forget(&self) {
         self.state.seen.lock().unwrap().clear();
     }
 
+    /// The recorded requests, without probes.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
     }

@@ -23,7 +23,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
 /// The details as lines of at most `columns` columns.
 pub fn lines(app: &App, theme: Theme, now: u64, columns: usize) -> Vec<Line<'static>> {
     let Some((room, member)) = app.member(now) else {
-        return vec![Line::styled("Nobody is selected.", theme.dim())];
+        return vec![Line::styled("No participant is selected.", theme.dim())];
     };
     let now = app.state.hub_time(now);
     let health = member.health(now);
@@ -44,7 +44,7 @@ fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str
     let (info, stats) = (&member.info, &member.stats);
     let ago = |at: u64| format!("{} ago", span(now.saturating_sub(at)));
     let first = stats.ttft(now).map_or("-".to_owned(), brief);
-    let slow = stats.ttft_p95().map(|millis| format!(" (95 in 100: {})", brief(millis))).unwrap_or_default();
+    let slow = stats.ttft_p95().map(|millis| format!(" (p95: {})", brief(millis))).unwrap_or_default();
     let rate = stats.tokens_per_second(now).map_or("-".to_owned(), speed);
     vec![
         ("Name", member.name.clone()),
@@ -59,7 +59,7 @@ fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str
         ("Endpoint", clean(&info.endpoint)),
         ("Takes", takes(info)),
         ("Machine", machine(info)),
-        ("Runs", if own { "* in this monitor: l leaves".into() } else { String::new() }),
+        ("Runs", if own { "in this monitor (*): press l to leave".into() } else { String::new() }),
         ("Settings", if info.config.has_instructions { "with instructions".into() } else { String::new() }),
     ]
 }
@@ -67,9 +67,9 @@ fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str
 fn connection(info: &Participant, now: u64) -> String {
     let connection = &info.connection;
     match (connection.kind, connection.connected, connection.last_tunnel_seen_at) {
-        (ConnectionKind::Direct, ..) => "called by the hub".into(),
+        (ConnectionKind::Direct, ..) => "direct, called by the hub".into(),
         (_, false, _) => "tunnel closed".into(),
-        (_, true, Some(at)) => format!("tunnel, heard {} ago", span(now.saturating_sub(at))),
+        (_, true, Some(at)) => format!("tunnel, last message {} ago", span(now.saturating_sub(at))),
         (_, true, None) => "tunnel".into(),
     }
 }

@@ -35,7 +35,7 @@ pub fn fill(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     for (chart, place) in charts.into_iter().zip(places.iter()) {
         let [label, bars] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(*place);
         let most = slices.iter().map(chart.value).max().unwrap_or(0);
-        let name = format!("{}, at most {}", chart.name, (chart.show)(most));
+        let name = format!("{}, max {}", chart.name, (chart.show)(most));
         frame.render_widget(Line::styled(name, theme.dim()), label);
         let data = stretched(&slices, usize::from(bars.width), chart.value);
         frame.render_widget(Sparkline::default().data(data).style(chart.style).bar_set(theme.bars()), bars);
@@ -65,11 +65,11 @@ fn summary(room: &Room, now: u64) -> [String; 2] {
     let stats = &room.stats;
     let first = stats.ttft(now).map_or("-".to_owned(), brief);
     let rate = stats.tokens_per_second(now).map_or("-".to_owned(), speed);
-    let slow = stats.ttft_p95().map(|millis| format!(" (95 in 100: {})", brief(millis))).unwrap_or_default();
+    let slow = stats.ttft_p95().map(|millis| format!(" (p95: {})", brief(millis))).unwrap_or_default();
     let (flight, line) = (stats.in_flight(), room.queued);
     [
         format!("{} {}: first token {first}{slow}, {rate} tokens/s", room.info.code, room.name),
-        format!("{flight} now, {line} in line, {} seen, {} failed", stats.requests, stats.errors),
+        format!("{flight} now, {line} queued, {} seen, {} failed", stats.requests, stats.errors),
     ]
 }
 

@@ -13,22 +13,22 @@ use crate::tui::app::{App, Dialog};
 use crate::tui::form::{Field, FieldKind, Form};
 
 const HELP: &[(&str, &str)] = &[
-    ("Tab, arrows", "from part to part (also 1, 2, 3)"),
-    ("Up, Down", "from line to line; PgUp, PgDn, Home, End go further"),
-    ("Space", "watch the selected room, or no more"),
-    ("Enter", "a room alone, or all again; a participant's card"),
-    ("n", "make a room"),
+    ("Tab, arrows", "next or previous pane (also 1, 2, 3)"),
+    ("Up, Down", "move the selection; also PgUp, PgDn, Home, End"),
+    ("Space", "watch or unwatch the selected room"),
+    ("Enter", "show one room only, or all; a participant's details"),
+    ("n", "create a room"),
     ("j", "join the room with a provider of this machine"),
-    ("l", "leave with the selected participant, if it is ours (*)"),
-    ("p", "give the password of a private room"),
+    ("l", "leave with the selected participant of this monitor (*)"),
+    ("p", "enter the password of a private room"),
     ("m", "charts of the room"),
-    ("s", "participants by id, or those in trouble first"),
-    ("/", "only events with a text in them"),
-    ("f", "only one kind of event, one after the other"),
-    ("Esc", "show all again"),
-    ("r", "look again now"),
-    ("Ctrl-L, Ctrl-Z", "draw all anew; back to the shell for a while"),
-    ("q, Ctrl-C", "quit; our participants (*) leave"),
+    ("s", "sort participants by id or by health"),
+    ("/", "filter events by text"),
+    ("f", "filter events by kind"),
+    ("Esc", "clear filters"),
+    ("r", "refresh now"),
+    ("Ctrl-L, Ctrl-Z", "redraw; suspend"),
+    ("q, Ctrl-C", "quit; participants of this monitor (*) leave"),
 ];
 
 /// Draws the open dialog.
@@ -52,17 +52,17 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
                 theme,
                 "New room",
                 form,
-                "The password is asked for when joining; of a private room, always.",
+                "The password is needed to join; for a private room, for everything.",
             );
         }
         Some(Dialog::Join(form)) => {
-            draw_form(frame, area, theme, "Join", form, "Without a model, the provider is asked what it has.");
+            draw_form(frame, area, theme, "Join", form, "Leave the model empty to see which ones the provider has.");
         }
         Some(Dialog::Password(code, form)) => {
             draw_form(frame, area, theme, &format!("Room {code}"), form, "The room is private.");
         }
         Some(Dialog::Filter(form)) => {
-            draw_form(frame, area, theme, "Filter", form, "Only events with this in them are shown.");
+            draw_form(frame, area, theme, "Filter", form, "Shows only events that contain this text.");
         }
     }
 }
@@ -105,7 +105,7 @@ fn draw_form(frame: &mut Frame<'_>, area: Rect, theme: Theme, title: &str, form:
         None => Paragraph::default(),
     };
     frame.render_widget(said.wrap(Wrap { trim: true }), below);
-    frame.render_widget(Line::styled("Enter: do it   Tab: next field   Esc: close", theme.dim()), foot);
+    frame.render_widget(Line::styled("Enter: submit   Tab: next field   Esc: close", theme.dim()), foot);
 }
 
 fn line(field: &Field, focused: bool, theme: Theme, columns: usize) -> Line<'static> {

@@ -38,7 +38,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
         })
         .collect();
     if lines.is_empty() {
-        let text = if log.only_kind.is_some() || !log.filter.is_empty() { "None of that." } else { "Nothing yet." };
+        let text =
+            if log.only_kind.is_some() || !log.filter.is_empty() { "No event matches." } else { "No events yet." };
         return frame.render_widget(Paragraph::new(text).style(theme.dim()), inner);
     }
     frame.render_widget(Paragraph::new(lines), inner);

@@ -97,7 +97,7 @@ fn link(link: &Link, theme: Theme, now: u64) -> (String, Style) {
         Link::Connecting => ("connecting".into(), theme.warning()),
         Link::Up => ("up".into(), theme.good()),
         Link::Lost { retry_at: Some(at), .. } => {
-            (format!("LOST, again in {}", span(at.saturating_sub(now).saturating_add(999))), theme.bad())
+            (format!("LOST, retry in {}", span(at.saturating_sub(now).saturating_add(999))), theme.bad())
         }
         Link::Lost { retry_at: None, .. } => ("LOST".into(), theme.bad()),
     }
@@ -110,7 +110,7 @@ fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
         return Line::styled(format!(" {}", theme.displayable(&notice.text)), style);
     }
     let keys = [
-        ("Tab", "part"),
+        ("Tab", "pane"),
         ("Space", "watch"),
         ("Enter", "more"),
         ("n", "new"),
@@ -123,7 +123,7 @@ fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
         ("f", "kinds"),
         ("s", "sort"),
         ("p", "password"),
-        ("r", "look again"),
+        ("r", "refresh"),
         ("Esc", "show all"),
     ];
     let mut spans = vec![Span::raw(" ")];

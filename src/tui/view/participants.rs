@@ -98,15 +98,15 @@ impl Columns {
     fn line(&self, row: &Row<'_>, app: &App, theme: Theme, now: u64) -> Line<'static> {
         match row {
             Row::Heading(room) => {
-                let queued = if room.queued > 0 { format!("  {} in line", room.queued) } else { String::new() };
+                let queued = if room.queued > 0 { format!("  {} queued", room.queued) } else { String::new() };
                 let text = format!("{} {}{queued}", room.info.code, theme.displayable(&room.name));
                 Line::styled(fit(&text, self.all), theme.head())
             }
             Row::Empty(room) => {
                 let text = match &room.refused {
                     Some(why) => why.as_str(),
-                    None if room.listed => "Nobody is there. Press j to join.",
-                    None => "Looking...",
+                    None if room.listed => "No participants yet. Press j to join.",
+                    None => "Loading...",
                 };
                 Line::styled(format!("  {}", theme.fit(text, self.all.saturating_sub(2))), theme.dim())
             }

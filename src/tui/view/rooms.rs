@@ -20,7 +20,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     let inner = block.inner(area);
     frame.render_widget(block, area);
     if rooms.is_empty() {
-        return frame.render_widget(Paragraph::new("There are none. Press n to make one.").style(theme.dim()), inner);
+        return frame.render_widget(Paragraph::new("No rooms yet. Press n to create one.").style(theme.dim()), inner);
     }
     let chosen = app.room().map(|room| room.info.code.as_str());
     let at = rooms.iter().position(|room| Some(room.info.code.as_str()) == chosen).unwrap_or(0);

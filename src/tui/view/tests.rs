@@ -67,7 +67,7 @@ fn the_large_screen_has_a_card_and_charts_beside() {
     assert!(line(&screen, "Endpoint").contains("http://localhost:11434"));
     assert!(line(&screen, "2 seen").contains("1 now"));
     assert!(line(&screen, "Charts of LAB001").contains("╭"));
-    assert!(line(&screen, "Answers a minute").contains("at most 12"));
+    assert!(line(&screen, "Answers a minute").contains("max 12"));
     assert!(screen.iter().any(|line| line.contains('█')));
     assert!(line(&screen, "FIRST").contains("SEEN"));
 }
@@ -178,6 +178,6 @@ fn a_hub_that_is_lost_is_seen_at_once() {
     let mut app = app();
     app.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: Some(5000) }, NOW);
     let screen = screen(&app, FULL, 80, 24);
-    assert!(screen[0].contains("LOST, again in 2s"), "{}", screen[0]);
-    assert!(line(&screen, "the hub is lost: cannot reach it").contains("22:13:20Z"));
+    assert!(screen[0].contains("LOST, retry in 2s"), "{}", screen[0]);
+    assert!(line(&screen, "connection to the hub lost: cannot reach it").contains("22:13:20Z"));
 }
