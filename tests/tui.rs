@@ -218,7 +218,7 @@ fn a_private_room_opens_with_its_password_and_shows_what_happens_in_it() {
     terminal.wait("No participants yet");
     let registration = Registration { password: Some("s3cret".into()), ..registration() };
     client.participants(&room).upsert("ann", &registration).unwrap();
-    // Its own stream of events tells that at once, and so in the log.
+    // A private room's own event stream reports it at once, so the log shows it.
     let screen = terminal.wait("Ann joined with m");
     assert!(!screen.contains("s3cret"), "{screen}");
 }
@@ -258,7 +258,7 @@ fn a_hub_of_its_own_writes_nothing_over_the_screen() {
     }
     terminal.write("q");
     terminal.wait("ready>");
-    // Its hub is gone with it, and whoever was in its rooms has been told.
+    // The hub ends with the monitor, and its participants are told so.
     session.wait_until_closed();
     assert!(gambi::client::Client::new(&url).unwrap().health().is_err());
 }

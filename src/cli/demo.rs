@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
 
 use gambi::client::{Client, EventStream};
@@ -16,6 +17,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::hub::Urls;
 use super::provider::delay;
+use super::signals::Signal;
 
 const PROMPT: &str = "Hello from the other end of the tunnel!";
 const PARTICIPANT: &str = "demo";
@@ -53,15 +55,20 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
     let data = json!({ "answer": answer, "metrics": metrics });
     out.event("completed", &data, &format!("\n\nThe hub saw it go through the tunnel: {metrics}"))?;
     if !context.has("once") {
-        out.event("waiting", &json!({}), "\nStill up: try it yourself, and end it with Ctrl-C.")?;
-        if let Ok(signal) = signals.recv() {
-            out.event("signal_received", &json!({ "signal": signal.to_string() }), "")?;
-        }
+        wait_for_signal(context, &signals)?;
     }
     session.close();
     hub.shutdown();
     provider.shutdown();
     out.event("stopped", &json!({}), "Stopped.")
+}
+
+fn wait_for_signal(context: &Context<'_>, signals: &Receiver<Signal>) -> Result<(), Failure> {
+    context.out.event("waiting", &json!({}), "\nStill up: try it yourself, and end it with Ctrl-C.")?;
+    match signals.recv() {
+        Ok(signal) => context.out.event("signal_received", &json!({ "signal": signal.to_string() }), ""),
+        Err(_) => Ok(()),
+    }
 }
 
 fn introduction(hub: &str, provider: &str, room: &str, base: &str) -> String {

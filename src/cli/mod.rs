@@ -79,6 +79,6 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["monitor"] => monitor::monitor(&context),
         ["provider"] => provider::serve(&context),
         ["demo"] => demo::run(&context),
-        other => unreachable!("the table has a command that nobody runs: {other:?}"),
+        other => unreachable!("the command table has an entry without a handler: {other:?}"),
     }
 }

@@ -67,19 +67,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failur
                 check(&words)?;
                 continue;
             }
-            Arg::Value(word) if positional(command).is_some_and(|flag| !values.contains_key(flag.name)) => {
-                let value = text(Ok(word.clone()), &words)?;
-                values.entry(positional(command).map_or("", |flag| flag.name)).or_default().push(value);
-                continue;
-            }
-            Arg::Value(word)
-                if command.is_some_and(|command| command.flags.iter().any(|flag| flag.name == TRAILING)) =>
-            {
-                values.entry(TRAILING).or_default().push(text(Ok(word.clone()), &words)?);
-                continue;
-            }
             Arg::Value(word) => {
-                return Err(wrong(&format!("unexpected argument \"{}\"", word.to_string_lossy()), &words));
+                let Some(name) = value_target(command, &values) else {
+                    return Err(wrong(&format!("unexpected argument \"{}\"", word.to_string_lossy()), &words));
+                };
+                values.entry(name).or_default().push(text(Ok(word.clone()), &words)?);
+                continue;
             }
             Arg::Long(name) => flag(command, |flag| flag.name == *name),
             Arg::Short(name) => flag(command, |flag| flag.short == Some(*name)),
@@ -96,13 +89,18 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failur
             }
         }
     }
+    finish(words, values)
+}
+
+/// The request that all arguments together make.
+fn finish(mut words: Vec<String>, values: HashMap<&'static str, Vec<String>>) -> Result<Request, Failure> {
     match find(&words) {
         Some(command) => Ok(Request::Run(Parsed { command, values })),
         None if words.first().is_some_and(|word| word == "help") => Ok(Request::Help(words.split_off(1))),
         None if words.is_empty() && values.is_empty() => Ok(Request::Start),
         None => {
             let next: Vec<_> = below(&words).iter().map(|c| c.name()).collect();
-            Err(wrong("a command is missing", &words).hint(format!("There are: {}.", next.join(", "))))
+            Err(wrong("a command is missing", &words).hint(format!("The commands are: {}.", next.join(", "))))
         }
     }
 }
@@ -111,8 +109,15 @@ fn find(words: &[String]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.path == words)
 }
 
-fn positional(command: Option<&'static Command>) -> Option<&'static Flag> {
-    command.and_then(|command| command.positional)
+/// The flag that takes an argument without dashes: the positional one while it has no value, then [`TRAILING`].
+fn value_target(
+    command: Option<&'static Command>,
+    values: &HashMap<&'static str, Vec<String>>,
+) -> Option<&'static str> {
+    let command = command?;
+    let positional = command.positional.filter(|flag| !values.contains_key(flag.name));
+    let trailing = || command.flags.iter().copied().find(|flag| flag.name == TRAILING);
+    positional.or_else(trailing).map(|flag| flag.name)
 }
 
 /// The commands whose paths begin with these words.
@@ -188,7 +193,7 @@ fn written(arg: &Arg<'_>) -> String {
 fn wrong(message: &str, words: &[String]) -> Failure {
     let known = if below(words).is_empty() { &[][..] } else { words };
     let help: Vec<&str> = ["gambi"].into_iter().chain(known.iter().map(String::as_str)).collect();
-    Failure::usage(message).hint(format!("`{} --help` tells what there is.", help.join(" ")))
+    Failure::usage(message).hint(format!("`{} --help` shows the usage.", help.join(" ")))
 }
 
 #[cfg(test)]

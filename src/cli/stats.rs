@@ -29,7 +29,7 @@ fn window(over: &str) -> Result<Window, Failure> {
 
 fn text(metrics: &RoomMetrics, over: &str, window: Window) -> String {
     let now = format!(
-        "Room {}: {} in flight, {} waiting in line. The last {over}:",
+        "Room {}: {} in flight, {} queued. The last {over}:",
         metrics.room_code, metrics.in_flight, metrics.queued
     );
     let row = |name: &str, status: &str, in_flight: u64, windows: &Windows| {
@@ -137,10 +137,10 @@ mod tests {
         };
         let text = text(&room, "1m", window("1m").unwrap());
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "Room ABC234: 1 in flight, 0 waiting in line. The last 1m:");
+        assert_eq!(lines[0], "Room ABC234: 1 in flight, 0 queued. The last 1m:");
         assert!(lines[3].starts_with("all "), "{text}");
-        let told = "busy    1          4         1 (25 %)  20 ms / 200 ms  -                 12.3      0/7";
-        assert!(lines[4].starts_with("ann\u{fffd}") && lines[4].ends_with(told), "{text}");
+        let expected = "busy    1          4         1 (25 %)  20 ms / 200 ms  -                 12.3      0/7";
+        assert!(lines[4].starts_with("ann\u{fffd}") && lines[4].ends_with(expected), "{text}");
         assert_eq!(window("2h").unwrap_err().exit_code(), 2);
     }
 }

@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_changed_is_told() {
+    fn only_changes_are_reported() {
         let mut state = lab(&[participant("ann", "A\u{1b}nn"), participant("bob", "Bob")]);
         let mut changes = Changes::default();
         let first = changes.since(&state, NOW);

@@ -132,8 +132,8 @@ impl MonitorState {
     /// The number of participants that are online (or degraded), busy, and neither, in all watched rooms.
     pub fn tally(&self, now: u64) -> (usize, usize, usize) {
         let now = self.hub_time(now);
-        let everybody = self.rooms.values().flat_map(|room| room.members.values());
-        everybody.fold((0, 0, 0), |(up, busy, down), member| match member.health(now) {
+        let members = self.rooms.values().flat_map(|room| room.members.values());
+        members.fold((0, 0, 0), |(up, busy, down), member| match member.health(now) {
             Health::Online | Health::Degraded => (up + 1, busy, down),
             Health::Busy => (up, busy + 1, down),
             Health::NoTunnel | Health::Offline => (up, busy, down + 1),

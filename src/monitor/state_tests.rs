@@ -13,7 +13,7 @@ fn ann(state: &MonitorState) -> &Member {
 }
 
 #[test]
-fn requests_make_somebody_busy_and_are_measured() {
+fn requests_make_a_participant_busy_and_are_measured() {
     let mut state = lab(&[participant("ann", "Ann")]);
     state.on_update(began("LAB001", "ann", "r1"), NOW);
     assert_eq!((ann(&state).health(NOW), ann(&state).in_flight()), (Health::Busy, 1));
@@ -105,7 +105,7 @@ fn a_clock_that_is_off_makes_no_age_negative() {
 }
 
 #[test]
-fn events_that_make_no_sense_change_nothing() {
+fn malformed_events_change_nothing() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for kind in ["room.created", "room.deleted", "participant.joined", "participant.left", "llm.complete", "nonsense"] {
         for data in [json!(null), json!([1]), json!({ "participantId": 7, "metrics": "fast", "requestId": {} })] {

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn speeds_are_of_late() {
+    fn latencies_and_rates_cover_recent_responses() {
         let mut stats = Stats::default();
         assert_eq!((stats.ttft(0), stats.tokens_per_second(0)), (None, None));
         stats.answered(&answer(900, 1000, Some(1000)), 0);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_hub_has_measured_goes_before_what_was_seen() {
+    fn metrics_of_the_hub_take_precedence() {
         let mut stats = Stats::default();
         stats.began(true);
         stats.answered(&answer(900, 1000, Some(10)), 0);

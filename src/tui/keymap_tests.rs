@@ -40,7 +40,7 @@ fn selected(app: &App) -> &str {
 }
 
 #[test]
-fn one_goes_from_part_to_part_and_from_line_to_line() {
+fn keys_move_between_panes_and_lines() {
     let mut app = app();
     on_key(&mut app, &[Key::Down]);
     assert_eq!(app.room().unwrap().info.code, "LAB002");
@@ -102,7 +102,7 @@ fn a_room_is_made_in_a_dialog() {
 }
 
 #[test]
-fn somebody_joins_and_leaves() {
+fn a_participant_joins_and_leaves() {
     let mut app = app();
     let action = on_key(&mut app, &[Key::Char('j'), Key::Enter]);
     let mut request = JoinRequest {
@@ -149,7 +149,7 @@ fn a_private_room_asks_for_its_password_until_it_is_right() {
 }
 
 #[test]
-fn a_room_that_was_named_asks_by_itself() {
+fn a_requested_room_opens_its_password_dialog() {
     let mut app = App::new(MonitorState::new("http://hub:3000", &["lab003".into()]), "");
     app.on_update(Update::Rooms(vec![private("LAB003")], 0), NOW);
     app.on_update(Update::Refused("LAB003".into(), "private".into()), NOW);
@@ -178,7 +178,7 @@ fn events_are_filtered_and_scrolled() {
 }
 
 #[test]
-fn ends_and_the_like_work_in_dialogs_too() {
+fn quit_suspend_and_redraw_work_in_dialogs_too() {
     for dialog in [Key::Char('?'), Key::Char('n'), Key::Char('m'), Key::Esc] {
         for (key, action) in
             [(Key::Ctrl('c'), Action::Quit), (Key::Ctrl('z'), Action::Suspend), (Key::Ctrl('l'), Action::Redraw)]
@@ -192,7 +192,7 @@ fn ends_and_the_like_work_in_dialogs_too() {
 }
 
 #[test]
-fn no_key_does_harm_where_there_is_nothing() {
+fn no_key_fails_without_rooms() {
     let mut app = App::new(MonitorState::new("http://hub:3000", &[]), "");
     let keys = "abcdefghijklmnoprstuvwxyz 123/?".chars().map(Key::Char);
     for key in keys.chain([Key::Tab, Key::Enter, Key::Up, Key::End, Key::Delete, Key::Esc, Key::Paste("x\n".into())]) {

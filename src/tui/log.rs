@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn it_tells_what_happened_in_words() {
+    fn events_become_sentences() {
         let state = lab(&[participant("ann", "An\u{1b}n")]);
         let mut log = Log::default();
         log.on_update(&began("LAB001", "ann", "r1"), &state, NOW);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn one_goes_back_and_forth_while_more_comes() {
+    fn scrolling_stays_in_place_while_lines_arrive() {
         let mut log = numbered(10);
         log.scroll_up(3);
         assert_eq!((texts(&log, 2), log.is_following()), (vec!["line 5".into(), "line 6".into()], false));

@@ -90,8 +90,7 @@ impl Ui {
         let mut pause = Duration::ZERO;
         loop {
             if drawn.elapsed() >= pause {
-                let (app, theme) = (&self.app, self.theme);
-                self.screen.draw(|frame| view::draw(frame, app, theme, clock::now()))?;
+                self.draw()?;
                 (drawn, pause) = (Instant::now(), IDLE_INTERVAL);
             }
             // Once a redraw is due, further updates wait in their channels until it is done.
@@ -103,8 +102,7 @@ impl Ui {
                 recv(stop) -> _ => return Ok(()),
                 recv(self.inputs) -> typed => match typed {
                     Ok(typed) => input = Some(typed),
-                    // The terminal is gone.
-                    Err(_) => return Ok(()),
+                    Err(_) => return Ok(()), // The terminal is gone.
                 },
                 recv(updates) -> update => if let Ok(update) = update {
                     self.app.on_update(update, clock::now());
@@ -126,6 +124,11 @@ impl Ui {
                 }
             }
         }
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        let (app, theme) = (&self.app, self.theme);
+        self.screen.draw(|frame| view::draw(frame, app, theme, clock::now()))
     }
 
     fn on_outcome(&mut self, outcome: Outcome) {

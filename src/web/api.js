@@ -104,8 +104,8 @@ function requestSecret(name, room, wrong) {
 function promptForSecret(name, room, wrong) {
   const [dialog, field] = [$("ask"), $("secret")];
   setText($("ask-title"), room && name !== "key" ? `Password of room ${room}` : "The hub's key");
-  setText($("ask-why"), name === "key" ? "This hub answers those who have its key." : "This room is private.");
-  setText($("ask-wrong"), wrong ? "That was not it. Try again." : "");
+  setText($("ask-why"), name === "key" ? "This hub requires a key." : "This room is private.");
+  setText($("ask-wrong"), wrong ? "That is wrong. Try again." : "");
   field.value = "";
   dialog.returnValue = "";
   dialog.showModal();
@@ -132,7 +132,7 @@ $("ask-form").addEventListener("submit", (event) => {
   event.preventDefault();
   // Header values are limited to these characters, so no valid key or private room's password has others.
   if (/^[ -~]+$/.test($("secret").value)) $("ask").close("give");
-  else setText($("ask-wrong"), "Keys and passwords of private rooms are letters, digits and signs of ASCII.");
+  else setText($("ask-wrong"), "Keys and passwords of private rooms are printable ASCII.");
 });
 
 /** The longest line accepted in a stream, in characters. */

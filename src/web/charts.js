@@ -129,7 +129,7 @@ function fillChart(chart, newest) {
   chart.high.setAttribute("d", path(high.map(place)).line);
   const all = seen.flatMap((bucket) => bucket[chart.what]);
   const summary = all.length
-    ? `${chart.unit(quantile(all))} in the middle, ${chart.unit(quantile(all, 0.95))} at the high end`
+    ? `${chart.unit(quantile(all))} median, ${chart.unit(quantile(all, 0.95))} 95th percentile`
     : "nothing measured yet";
   setText(chart.value, all.length ? chart.unit(quantile(all)) : "–");
   setText(chart.top, all.length ? chart.unit(top) : "");

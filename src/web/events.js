@@ -50,7 +50,7 @@ function wordsOf({ type, data }) {
   const about = { "llm.complete": data.metrics, "llm.error": data };
   switch (type) {
     case "room.created":
-      return ["Room ", who, " was made"];
+      return ["Room ", who, " was created"];
     case "room.deleted":
       return ["Room ", who, " was deleted"];
     case "participant.joined":
@@ -62,11 +62,11 @@ function wordsOf({ type, data }) {
     case "participant.offline":
       return [who, " went offline"];
     case "llm.request":
-      return [who, " is asked for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
+      return [who, " got a request for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
     case "llm.complete":
       return [who, ` answered in ${millis(about[type].durationMs)}`, measuresOf(about[type])];
     case "llm.error":
-      return [who, data.stage === "cancelled" ? " was told to stop" : ` failed (${data.stage}): ${plain(data.error)}`];
+      return [who, data.stage === "cancelled" ? ": request cancelled" : ` failed (${data.stage}): ${plain(data.error)}`];
     default:
       return [plain(type)];
   }
@@ -135,7 +135,7 @@ $("log-kind").addEventListener("change", redrawLog);
 $("log-filter").addEventListener("input", redrawLog);
 $("log-pause").addEventListener("click", () => {
   log.paused = !log.paused;
-  setText($("log-pause"), log.paused ? "Go on" : "Pause");
+  setText($("log-pause"), log.paused ? "Resume" : "Pause");
   if (log.paused) drawRate();
   else redrawLog();
 });

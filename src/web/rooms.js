@@ -57,7 +57,7 @@ function drawWelcome() {
     setText($("welcome-title"), `No room ${plain(requestedCode())}`);
     setText(
       $("welcome-text"),
-      "It was deleted, or never was. Rooms live in the hub's memory: one that restarts has those it declares.",
+      "It was deleted or never existed. A hub keeps rooms in memory: after a restart it has only declared ones.",
     );
   } else {
     setText($("welcome-title"), size ? "Choose a room" : "No rooms yet");
@@ -65,7 +65,7 @@ function drawWelcome() {
       $("welcome-text"),
       size
         ? `${plural(size, "room")} on this hub.`
-        : "Make one, and give its code to those who have a model: they join with gambi participant join.",
+        : "Create one and share its code. Machines with a model join with gambi participant join.",
     );
   }
 }
@@ -123,9 +123,9 @@ function drawRoom() {
 }
 
 function factsOf(room) {
-  const facts = [`made ${ago(room.createdAt)}`];
+  const facts = [`created ${ago(room.createdAt)}`];
   if (room.private) facts.push("private");
-  else if (room.passwordProtected) facts.push("joining needs its password");
+  else if (room.passwordProtected) facts.push("password needed to join");
   for (const [name, value] of Object.entries(room.defaults ?? {})) {
     if (name === "hasInstructions") value && facts.push("has instructions");
     else facts.push(`${name} ${plain(Array.isArray(value) ? value.join(" ") : value)}`);
@@ -141,7 +141,7 @@ function drawStats() {
   const stats = [
     ["Up", `${number(up)} of ${number(people.length)}`],
     ["In flight", number(people.reduce((sum, p) => sum + inFlightOf(p), 0))],
-    ["In line", metrics ? number(metrics.queued ?? 0) : "–"],
+    ["Queued", metrics ? number(metrics.queued ?? 0) : "–"],
     ["Requests", number(recent.requests)],
     ["Failures", number(recent.errors)],
     ["First token", recent.ttftMs ? millis(recent.ttftMs.p50) : "–"],
@@ -181,7 +181,7 @@ async function createRoom(event) {
     state.rooms.set(room.code, room);
     $("create-form").reset();
     $("create").close();
-    announce(`Room ${room.code} is there`);
+    announce(`Room ${room.code} was created`);
     location.hash = room.code;
   } catch (error) {
     setText(

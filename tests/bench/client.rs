@@ -8,7 +8,7 @@ use super::provider::Task;
 use super::wire::{Chunks, Length, head_end, length};
 
 /// Read timeout after which the run fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where chats are sent.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl Client {
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Client { stream, buffer: vec![0; 64 << 10] })
     }
 

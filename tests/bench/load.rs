@@ -21,7 +21,7 @@ pub struct Load {
 }
 
 /// The longest extension.
-const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_EXTENSION: Duration = Duration::from_secs(120);
 
 /// The clients' measurements.
 #[derive(Debug, Default)]
@@ -58,10 +58,10 @@ pub fn quantile(sorted: &[Duration], share: f64) -> f64 {
 
 /// Runs the clients. `during` is called at the start and at the end of the measured time.
 pub fn run<T>(target: &Target, load: Load, mut during: impl FnMut() -> T) -> io::Result<(Outcome, T, T)> {
-    let signals = Signals::default();
+    let control = Control::default();
     let ready = Barrier::new(load.clients + 1);
     let request = request(target, load.task, load.prompt);
-    let one = || client(target, load.task, &request, &ready, &signals);
+    let one = || client(target, load.task, &request, &ready, &control);
     thread::scope(|scope| {
         let spawn = |_| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, one);
         let clients: Vec<_> = (0..load.clients).map(spawn).collect::<Result<_, _>>()?;
@@ -69,13 +69,13 @@ pub fn run<T>(target: &Target, load: Load, mut during: impl FnMut() -> T) -> io:
         thread::sleep(load.time / 5);
         let before = during();
         let start = Instant::now();
-        signals.measuring.store(true, Ordering::SeqCst);
+        control.measuring.store(true, Ordering::SeqCst);
         thread::sleep(load.time);
         // On a loaded machine the first measurement can take longer.
-        while !signals.counted.load(Ordering::SeqCst) && start.elapsed() < PATIENCE {
+        while !control.counted.load(Ordering::SeqCst) && start.elapsed() < MAX_EXTENSION {
             thread::sleep(Duration::from_millis(1));
         }
-        signals.stop.store(true, Ordering::SeqCst);
+        control.stop.store(true, Ordering::SeqCst);
         let elapsed = start.elapsed();
         let after = during();
         let mut all = Outcome { elapsed, ..Outcome::default() };
@@ -101,39 +101,39 @@ impl Outcome {
 
 /// State shared by all clients.
 #[derive(Default)]
-struct Signals {
+struct Control {
     measuring: AtomicBool,
     stop: AtomicBool,
     /// Whether anything was measured: a response, a gap, or bytes of a stream longer than the measured time.
     counted: AtomicBool,
 }
 
-impl Signals {
+impl Control {
     fn counts(&self) -> bool {
         self.measuring.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed)
     }
 }
 
-fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, signals: &Signals) -> io::Result<Outcome> {
+fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, control: &Control) -> io::Result<Outcome> {
     let connected = Client::connect(target.addr);
     ready.wait();
     let mut client = connected?;
     let mut outcome = Outcome::default();
     let (piece, count) = task.pieces();
-    while !signals.stop.load(Ordering::Relaxed) {
+    while !control.stop.load(Ordering::Relaxed) {
         let start = Instant::now();
         let mut last: Option<(Instant, usize)> = None;
         // Bytes are counted as they arrive, since a stream may outlast the measured time.
         let mut counted = 0;
         let answer = client.watch(request, |now, bytes| {
-            if signals.counts() {
+            if control.counts() {
                 outcome.bytes += bytes - counted;
                 if matches!(task, Task::Long | Task::Wide) {
-                    signals.counted.store(true, Ordering::SeqCst);
+                    control.counted.store(true, Ordering::SeqCst);
                 }
                 if let Some((before, had)) = last.filter(|_| task == Task::Paced) {
                     let fresh = (bytes - had) / piece;
-                    signals.counted.fetch_or(fresh > 0, Ordering::SeqCst);
+                    control.counted.fetch_or(fresh > 0, Ordering::SeqCst);
                     // Pieces that arrived together have no gap between them.
                     outcome.gaps.extend((0..fresh).map(|n| if n == 0 { now - before } else { Duration::ZERO }));
                 }
@@ -144,8 +144,8 @@ fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, signals:
         if task != Task::Whole && answer.bytes != piece * count {
             return Err(io::Error::other(format!("{} bytes came of {}", answer.bytes, piece * count)));
         }
-        if signals.counts() {
-            signals.counted.fetch_or(matches!(task, Task::Whole | Task::Short), Ordering::SeqCst);
+        if control.counts() {
+            control.counted.fetch_or(matches!(task, Task::Whole | Task::Short), Ordering::SeqCst);
             outcome.answers += 1;
             outcome.took.push(start.elapsed());
             outcome.first.push(answer.first);

@@ -80,8 +80,8 @@ impl Hub {
         let stdout = process.0.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        let told: serde_json::Value = serde_json::from_str(&line)?;
-        let url = told["data"]["hubUrl"].as_str().or(told["hubUrl"].as_str()).unwrap_or_default();
+        let started: serde_json::Value = serde_json::from_str(&line)?;
+        let url = started["data"]["hubUrl"].as_str().or(started["hubUrl"].as_str()).unwrap_or_default();
         let addr = url.trim_start_matches("http://").parse();
         let addr = addr.map_err(|_| io::Error::other(format!("the hub did not say where it listens: {line}")))?;
         Ok(Hub { process, addr })
@@ -93,21 +93,21 @@ impl Hub {
     }
 
     /// Joins a room with one provider, as several participants.
-    pub fn join(&self, gambi: &Path, room: &str, provider: SocketAddr, who: Who) -> io::Result<Vec<Process>> {
+    pub fn join(&self, gambi: &Path, room: &str, provider: SocketAddr, spec: JoinSpec) -> io::Result<Vec<Process>> {
         let (hub, endpoint) = (format!("http://{}", self.addr), format!("http://{provider}"));
-        let concurrency = who.concurrency.to_string();
+        let concurrency = spec.concurrency.to_string();
         let one = |n: usize| {
             let id = format!("{room}-{n}");
             let mut args = vec!["participant", "join", "--hub", &hub, "--room", room, "--endpoint", &endpoint];
             args.extend(["--model", "bench", "--participant-id", &id, "--concurrency", &concurrency, "--no-specs"]);
-            args.extend(who.json_frames.then_some("--json-frames"));
+            args.extend(spec.json_frames.then_some("--json-frames"));
             Process::spawn(gambi, &args)
         };
-        let processes = (0..who.count).map(one).collect::<io::Result<_>>()?;
+        let processes = (0..spec.count).map(one).collect::<io::Result<_>>()?;
         let deadline = Instant::now() + READY;
         loop {
             let models = call(self.addr, "GET", &format!("/rooms/{room}/v1/models"), "")?;
-            if models.matches(r#""object":"model""#).count() >= who.count {
+            if models.matches(r#""object":"model""#).count() >= spec.count {
                 return Ok(processes);
             }
             if Instant::now() > deadline {
@@ -120,7 +120,7 @@ impl Hub {
 
 /// How to join.
 #[derive(Debug, Clone, Copy)]
-pub struct Who {
+pub struct JoinSpec {
     pub count: usize,
     pub concurrency: usize,
     pub json_frames: bool,

@@ -29,12 +29,12 @@ pub enum Goal {
 }
 
 /// A measurement with the direct call as reference.
-pub fn beside(key: impl Into<String>, unit: &'static str, direct: f64, gambi: f64) -> Row {
+pub fn compared(key: impl Into<String>, unit: &'static str, direct: f64, gambi: f64) -> Row {
     Row { key: key.into(), unit, direct: Some(direct), gambi, goal: None }
 }
 
 /// A measurement without reference.
-pub fn alone(key: impl Into<String>, unit: &'static str, gambi: f64) -> Row {
+pub fn absolute(key: impl Into<String>, unit: &'static str, gambi: f64) -> Row {
     Row { key: key.into(), unit, direct: None, gambi, goal: None }
 }
 

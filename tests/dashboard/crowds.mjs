@@ -111,9 +111,9 @@ export const crowds = {
       await page.getByLabel("Message").press("Enter");
       await page.getByRole("button", { name: "Send" }).waitFor();
       // Without the author: the answer itself, and the note below it.
-      const told = async () =>
+      const shownText = async () =>
         (await answer.locator("p:not(.by)").allTextContents()).join(" ").trim().replace(/\s+/g, " ");
-      await until(`an answer to "${question}"`, async () => shown.test(await told()));
+      await until(`an answer to "${question}"`, async () => shown.test(await shownText()));
     }
     odd.end();
   },

@@ -58,8 +58,8 @@ async function open(browser, wrong, options = {}) {
 async function accessible(page, where) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const told = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html).join("\n  ")}`);
-  if (told.length) throw new Error(`axe, ${where}:\n${told.join("\n")}`);
+  const found = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html).join("\n  ")}`);
+  if (found.length) throw new Error(`axe, ${where}:\n${found.join("\n")}`);
 }
 
 /** Runs one story. Resolves to whether it passed. */
@@ -102,5 +102,5 @@ try {
   await browser.close();
   await stopAll();
 }
-console.log(failed ? `${failed} failed` : "all stories told");
+console.log(failed ? `${failed} failed` : "all stories passed");
 process.exitCode = failed ? 1 : 0;

@@ -43,11 +43,11 @@ export const stories = {
     await page.keyboard.type("Café <b>Lab</b>");
     await page.keyboard.press("Tab");
     await page.keyboard.type("pässword");
-    await page.getByText("Defaults for requests").focus();
+    await page.getByText("Default settings").focus();
     await page.keyboard.press("Enter");
     await page.getByLabel("Instructions").fill("Be brief.");
     await page.getByLabel("Temperature").fill("0.5");
-    await page.getByLabel("Stop at").fill("END\nFIN");
+    await page.getByLabel("Stop sequences").fill("END\nFIN");
     await accessible(page, "the dialog with defaults");
     await picture(page, "new-room");
     await page.getByLabel("Temperature").press("Enter");
@@ -82,7 +82,7 @@ export const stories = {
     await page.getByRole("button", { name: "New room" }).click();
     await page.getByLabel("Name", { exact: true }).fill("Shut");
     await page.getByLabel("Private").check();
-    await page.getByRole("button", { name: "Make it" }).click();
+    await page.getByRole("button", { name: "Create", exact: true }).click();
     await page.getByText("must be given for a private room").waitFor();
     await page.getByRole("button", { name: "Cancel" }).click();
     assert.deepEqual(await hub.ask("GET", "/v1/rooms"), []);
@@ -92,7 +92,7 @@ export const stories = {
     const hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--room", "LAB002=Other");
     const page = await open();
     await page.goto(`${hub.url}/#lab001`);
-    await page.getByText("Nobody is here yet").waitFor();
+    await page.getByText("No participants yet").waitFor();
     const specs = { gpu: "RTX 4090", vram: 24, ram: 64, cpu: "Ryzen 9" };
     await hub.register("LAB001", "silent", { nickname: "Silent one", model: "llama3:70b", specs, aliases: ["big"] });
     await card(page, "Silent one").getByText("Offline").waitFor();
@@ -123,7 +123,7 @@ export const stories = {
     await page.locator("#participants-filter").fill("llama3");
     await card(page, "Ann").waitFor({ state: "detached" });
     await hub.ask("DELETE", "/v1/rooms/LAB001/participants/silent");
-    await page.getByText("Nobody fits the filter").waitFor();
+    await page.getByText("No participant matches the filter").waitFor();
     await page.locator("#log").getByText("silent left").waitFor();
   },
 
@@ -154,7 +154,7 @@ export const stories = {
     await second.getByText("long long").waitFor();
     await page.getByRole("button", { name: "Stop" }).click();
     await second.getByText("Stopped.").waitFor();
-    await page.locator("#log").getByText("ann was told to stop").waitFor();
+    await page.locator("#log").getByText("ann: request cancelled").waitFor();
     await chat(page, "Third");
     await page.locator("#talk .theirs").nth(2).getByText("You said: Third").waitFor();
     await page.getByRole("button", { name: "Send" }).waitFor();
@@ -165,7 +165,7 @@ export const stories = {
     await accessible(page, "a chat, dark");
     await picture(page, "room-dark", { fullPage: true });
     await hub.ask("DELETE", "/v1/rooms/LAB001/participants/ann");
-    await page.getByText("Nobody is here yet").waitFor();
+    await page.getByText("No participants yet").waitFor();
     await chat(page, "Anyone?");
     await page
       .getByText(/No available participant/)
@@ -205,7 +205,7 @@ export const stories = {
     await page.goto(hub.url);
     const shown = {
       "In flight": "3",
-      "In line": "7",
+      Queued: "7",
       Requests: "1,234",
       Failures: "56",
       "First token": "78 ms",
@@ -237,7 +237,7 @@ export const stories = {
     await hub.register("LAB001", "three");
     await card(page, "three").waitFor();
     assert.equal(await log.getByText("three joined").count(), 0);
-    await page.getByRole("button", { name: "Go on" }).click();
+    await page.getByRole("button", { name: "Resume" }).click();
     await log.getByText("three joined").waitFor();
     await page.locator("#log-kind").selectOption("llm.");
     await until("the kind to hold", async () => (await log.locator("li").count()) === 0);
@@ -274,7 +274,7 @@ export const stories = {
       await page.getByRole("button", { name: "Enter the hub's key" }).click();
       await page.getByLabel("Secret").fill("wrong");
       await page.keyboard.press("Enter");
-      await page.getByText("That was not it").waitFor();
+      await page.getByText("That is wrong").waitFor();
       await page.getByLabel("Secret").fill("open-sesame");
       await page.keyboard.press("Enter");
       await page.getByRole("heading", { name: "Lab", exact: true }).waitFor();
@@ -288,11 +288,11 @@ export const stories = {
       // The page knows the password of a private room that was created in it.
       await page.getByRole("button", { name: "New room" }).click();
       await page.getByLabel("Name", { exact: true }).fill("Shut");
-      await page.getByLabel("Password, if").fill("s3cret!");
+      await page.getByLabel("Password to join").fill("s3cret!");
       await page.getByLabel("Private").check();
-      await page.getByRole("button", { name: "Make it" }).click();
+      await page.getByRole("button", { name: "Create", exact: true }).click();
       await page.getByRole("heading", { name: "Shut", exact: true }).waitFor();
-      await page.getByText("Nobody is here yet").waitFor();
+      await page.getByText("No participants yet").waitFor();
       const { code } = (await hub.ask("GET", "/v1/rooms")).find((room) => room.private);
       await hub.register(code, "inside", { password: "s3cret!" });
       await page.locator("#log").getByText("inside joined").waitFor();
@@ -315,7 +315,7 @@ export const stories = {
     await page.getByRole("button", { name: "Enter its password" }).click();
     await page.getByLabel("Secret").fill("s3cret!");
     await page.keyboard.press("Enter");
-    await page.getByText("Nobody is here yet").waitFor();
+    await page.getByText("No participants yet").waitFor();
     hub.headers["X-Gambi-Room-Password"] = "s3cret!";
     await hub.register(room.code, "inside", { password: "s3cret!" });
     await page.locator("#log").getByText("inside joined").waitFor();

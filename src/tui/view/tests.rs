@@ -93,7 +93,7 @@ fn without_colours_and_unicode_it_says_the_same() {
 }
 
 #[test]
-fn dialogs_lie_in_the_middle_and_hide_secrets() {
+fn dialogs_are_centred_and_hide_secrets() {
     let mut app = app();
     app.on_key(&Key::Char('n'), NOW);
     for key in ["Lab 3", "s3cret"] {
@@ -111,7 +111,7 @@ fn dialogs_lie_in_the_middle_and_hide_secrets() {
 }
 
 #[test]
-fn nothing_that_strangers_name_breaks_it() {
+fn hostile_names_do_not_break_the_screen() {
     let odd = [
         "🎉",
         "\u{1b}[2J",
@@ -151,7 +151,7 @@ fn nothing_that_strangers_name_breaks_it() {
 }
 
 #[test]
-fn only_what_is_seen_of_a_long_list_is_drawn_with_the_selected_one_in_it() {
+fn a_long_list_scrolls_to_the_selected_participant() {
     let people: Vec<_> = (0..500).map(|n| participant(&format!("p{n:03}"), &format!("Person {n:03}"))).collect();
     let mut app = App::new(lab(&people), "");
     app.pane = Pane::Participants;
@@ -163,7 +163,7 @@ fn only_what_is_seen_of_a_long_list_is_drawn_with_the_selected_one_in_it() {
 }
 
 #[test]
-fn widths_are_those_that_the_screen_goes_by() {
+fn width_tables_agree_with_the_terminal_library() {
     let shown = |c: char| clean(&format!("a{c}"));
     let wrong: Vec<String> = (' '..='\u{1ffff}')
         .filter(|&c| shown(c) == format!("a{c}"))
@@ -174,7 +174,7 @@ fn widths_are_those_that_the_screen_goes_by() {
 }
 
 #[test]
-fn a_hub_that_is_lost_is_seen_at_once() {
+fn a_lost_hub_is_shown_at_once() {
     let mut app = app();
     app.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: Some(5000) }, NOW);
     let screen = screen(&app, FULL, 80, 24);
