@@ -1,4 +1,4 @@
-//! The terminal interface of `gambi monitor` as a person meets it: keys typed into tmux, its screen looked at.
+//! The terminal interface of `gambi monitor`: keys are typed into tmux, and its screen is checked.
 
 #![cfg(feature = "tui")]
 
@@ -12,11 +12,6 @@ use gambi::proto::management::{CreateRoom, Registration};
 
 use support::{FakeProvider, Script, Terminal, TestHub, registration, skip, wait_for, wait_until};
 
-fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session {
-    let session = Session::builder(hub.url(), room).participant_id(id).model("m").endpoint(provider.url());
-    session.start().expect("a participant")
-}
-
 fn provider() -> FakeProvider {
     let body = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":40}}"#;
     FakeProvider::start(Script::Answer { status: 200, kind: "application/json", body: body.into() })
@@ -26,7 +21,7 @@ fn monitor(hub: &TestHub) -> String {
     format!("{} monitor --hub {}", env!("CARGO_BIN_EXE_gambi"), hub.url())
 }
 
-/// How the terminal is set.
+/// The terminal's modes, as `stty -g` prints them.
 fn settings(terminal: &Terminal) -> String {
     terminal.line("clear; printf 'they are <%s>\\n' $(stty -g)");
     let said = |screen: &str| {
@@ -46,7 +41,7 @@ fn a_person_watches_makes_joins_leaves_and_quits() {
     terminal.line(&monitor(&hub));
     terminal.wait("No participants yet");
     assert!(terminal.is_alternate());
-    let session = join(&hub, &room, "ann", &provider);
+    let session = hub.join(&room, "ann", &provider);
     terminal.wait("● online    ann");
     hub.chat(&room, "ann").expect(200);
     terminal.wait("ann answered in");

@@ -6,10 +6,12 @@ use std::thread;
 
 use gambi::client::Client;
 use gambi::hub::{Clock, Hub, HubOptions, Limits};
+use gambi::participant::Session;
 use gambi::proto::management::{CreateRoom, Registration};
 use serde_json::{Value, json};
 
 use super::raw::{Conn, Response, request};
+use super::scripted::FakeProvider;
 use super::{PATIENCE, wait_until};
 
 /// A hub on a port of its own. It stops when dropped.
@@ -52,6 +54,12 @@ impl TestHub {
 
     pub fn room_with(&self, room: &CreateRoom) -> String {
         self.client.rooms().create(room).expect("a room").room.code
+    }
+
+    /// Joins a room with a participant of the provider's model `m`. It leaves when the session is dropped.
+    pub fn join(&self, room: &str, id: &str, provider: &FakeProvider) -> Session {
+        let session = Session::builder(self.url(), room).participant_id(id).model("m").endpoint(provider.url());
+        session.start().expect("a participant")
     }
 
     pub fn get(&self, path: &str) -> Response {

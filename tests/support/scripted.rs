@@ -50,7 +50,7 @@ impl Seen {
     }
 }
 
-struct State {
+struct FakeState {
     script: Mutex<Script>,
     /// Scripts of single paths, which take precedence. Probes are answered with their status too.
     paths: Mutex<Vec<(String, Script)>>,
@@ -68,7 +68,7 @@ struct State {
 #[derive(Clone)]
 pub struct FakeProvider {
     addr: SocketAddr,
-    state: Arc<State>,
+    state: Arc<FakeState>,
 }
 
 impl FakeProvider {
@@ -79,7 +79,7 @@ impl FakeProvider {
     pub fn with_models(script: Script, models: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let state = Arc::new(State {
+        let state = Arc::new(FakeState {
             script: Mutex::new(script),
             paths: Mutex::default(),
             models: models.iter().map(|&m| m.to_owned()).collect(),
@@ -167,7 +167,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     Some(seen)
 }
 
-impl State {
+impl FakeState {
     /// Serves one request; `None` when the connection is done.
     fn serve(&self, reader: &mut BufReader<TcpStream>) -> Option<()> {
         let seen = read_request(reader)?;
