@@ -6,6 +6,7 @@ mod dialogs;
 mod events;
 mod participants;
 mod rooms;
+mod scroll;
 #[cfg(test)]
 mod tests;
 mod theme;
@@ -134,9 +135,4 @@ fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
         spans.extend([Span::styled(key, theme.head()), Span::styled(format!(" {what}  "), theme.dim())]);
     }
     Line::from(spans)
-}
-
-/// The first visible index of a list of `all` lines in which `selected` must be visible in `rows` rows.
-fn first_visible(selected: usize, all: usize, rows: usize) -> usize {
-    selected.saturating_sub(rows / 2).min(all.saturating_sub(rows))
 }

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::first_visible;
+use super::scroll::first_visible;
 use super::theme::Theme;
 use crate::monitor::model::{Member, Room};
 use crate::monitor::text::{brief, count, fit, span, speed};

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::first_visible;
+use super::scroll::first_visible;
 use super::theme::Theme;
 use crate::monitor::model::{Health, Room};
 use crate::monitor::text::fit;
