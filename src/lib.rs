@@ -111,12 +111,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod budget;
 pub mod client;
 #[cfg(feature = "mdns")]
 pub mod discovery;
 pub mod error;
 mod http;
 pub mod hub;
+mod machine;
 mod names;
 pub mod participant;
 pub mod proto;

@@ -264,7 +264,7 @@ fn a_comment_never_tears_an_event() {
 
 #[test]
 fn bodies_in_flight_take_a_bounded_memory() {
-    let hub = TestHub::limited(|limits| limits.body_memory = 100_000);
+    let hub = TestHub::limited(|limits| limits.memory = 400_000);
     let room = hub.room();
     let provider = held();
     let _ann = hub.join(&room, "ann", &provider);
@@ -315,4 +315,41 @@ fn odd_answers_of_providers_pass_or_are_told() {
     assert_eq!(hub.chat(&room, "ann").status, 502);
     provider.set(Script::Echo);
     assert_eq!(hub.chat(&room, "ann").status, 200);
+}
+
+#[test]
+fn a_provider_that_repeats_usage_keys_harms_nobody() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    // More levels than the stack of a connection has room for, if each key cost one.
+    let repeated = "\"usage\"".repeat(180_000 / 7);
+    let answer = Script::Answer { status: 200, kind: "application/json", body: repeated.clone() };
+    let provider = FakeProvider::start(answer);
+    let _session = hub.join(&room, "p", &provider);
+    for _ in 0..2 {
+        assert_eq!(hub.chat(&room, "p").expect(200).text(), repeated);
+    }
+}
+
+#[test]
+fn memory_is_taken_as_bodies_come_and_not_as_they_claim() {
+    let hub = TestHub::limited(|limits| limits.memory = 256 << 10);
+    let room = hub.room();
+    let _ann = hub.join(&room, "ann", &FakeProvider::start(Script::Echo));
+    let path = format!("/rooms/{room}/v1/chat/completions");
+    let slow: Vec<Conn> = (0..8)
+        .map(|_| {
+            let mut conn = Conn::open(hub.addr());
+            conn.send(format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 60000\r\n\r\n{{"));
+            conn
+        })
+        .collect();
+    for _ in 0..10 {
+        hub.chat(&room, "ann").expect(200);
+    }
+    // What one request may hold at most is told by the limit, and not by a busy hub.
+    let mut conn = Conn::open(hub.addr());
+    conn.send(format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 70000\r\n\r\n{{"));
+    assert_eq!(conn.answer().status, 413);
+    drop(slow);
 }

@@ -86,7 +86,12 @@ static HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [defaul
 static PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 3000]");
 static LOCAL_HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [default 127.0.0.1]");
 static MDNS: Flag = switch("mdns", "Announce the hub on the network by mDNS");
-static CORS: Flag = value("cors", None, "ORIGIN", "Origin that browsers may call from [default *]");
+static CORS: Flag = value(
+    "cors",
+    None,
+    "ORIGIN",
+    "Origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
+);
 static PUBLIC_URL: Flag =
     value("public-url", None, "URL", "How the hub is reached from outside, where it stands behind a proxy");
 static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Longest head of a request [default 32KiB]");
@@ -99,8 +104,12 @@ static KEEP_ALIVE_TIMEOUT: Flag =
 static WRITE_TIMEOUT: Flag = value("write-timeout", None, "TIME", "Time for one write [default 30s]");
 static MAX_CONNECTIONS: Flag = value("max-connections", None, "COUNT", "Most connections at a time [default 1024]");
 
-static BODY_MEMORY: Flag =
-    value("body-memory", None, "SIZE", "Most memory for the bodies of all requests together [default 256MiB]");
+static MEMORY: Flag = value(
+    "memory",
+    None,
+    "SIZE",
+    "Most memory for all that peers make the hub hold; once --body-memory [default a quarter of the machine's, at most 256MiB]",
+);
 static QUEUE_TIMEOUT: Flag = value(
     "queue-timeout",
     None,
@@ -170,8 +179,12 @@ static OFFLINE_TTL: Flag = value(
     "TIME",
     "Remove participants that have been offline for so long; 0 never does [default 1h]",
 );
-static REGISTRY_MEMORY: Flag =
-    value("registry-memory", None, "SIZE", "Most memory for rooms and participants together [default 64MiB]");
+static REGISTRY_MEMORY: Flag = value(
+    "registry-memory",
+    None,
+    "SIZE",
+    "Most memory for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
+);
 static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
 
 static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
@@ -268,7 +281,7 @@ static SERVE: &[&Flag] = &[
     &KEEP_ALIVE_TIMEOUT,
     &WRITE_TIMEOUT,
     &MAX_CONNECTIONS,
-    &BODY_MEMORY,
+    &MEMORY,
     &REGISTRY_MEMORY,
     &QUEUE_TIMEOUT,
     &QUEUE_LIMIT,
@@ -399,7 +412,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "leave"],
         about: "Take a participant out of its room",
         positional: None,
-        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE],
+        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[("From anywhere", "gambi participant leave -r ABC234 --participant-id ann-laptop")],
     },
@@ -407,7 +420,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "heartbeat"],
         about: "Say that a participant is alive",
         positional: None,
-        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE],
+        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[("Once", "gambi participant heartbeat -r ABC234 --participant-id ann-laptop")],
     },

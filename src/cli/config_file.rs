@@ -47,6 +47,10 @@ pub struct Serve {
     pub log_format: Option<String>,
     /// Log level.
     pub log_level: Option<String>,
+    /// Memory limit for data that peers make the hub hold, such as `64MiB`.
+    pub memory: Option<String>,
+    /// Memory limit for rooms and participants, such as `64MiB`.
+    pub registry_memory: Option<String>,
 }
 
 /// The file's location (XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` is ignored).

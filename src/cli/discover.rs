@@ -11,7 +11,7 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
     use serde_json::json;
 
     use super::find_hub::LISTEN;
-    use super::output::{plain, table};
+    use super::output::table;
 
     let listen = context.time("timeout")?.unwrap_or(LISTEN);
     let hubs = context.out.while_waiting("Looking for hubs...", || discover_hubs(listen))?;
@@ -30,7 +30,7 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
             if rooms.is_empty() {
                 rows.push(vec![hub.url.clone(), "-".into(), "no rooms".into()]);
             }
-            rows.extend(rooms.iter().map(|room| vec![hub.url.clone(), room.code.clone(), plain(&room.name)]));
+            rows.extend(rooms.iter().map(|room| vec![hub.url.clone(), room.code.clone(), room.name.clone()]));
         }
         table(&["HUB", "CODE", "ROOM"], &rows)
     })

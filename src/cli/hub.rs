@@ -70,8 +70,8 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     if host.is_empty() {
         return Err(Failure::usage("--host must not be empty"));
     }
-    let size = |text: &str| values::size(text).and_then(|bytes| usize::try_from(bytes).ok());
-    let registry_memory = context.parsed("registry-memory", size, "a size such as 64MiB, and more than none")?;
+    let registry_memory = memory(context, "registry-memory", serve.registry_memory.as_deref())?;
+    let registry_memory = registry_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     Ok(HubOptions {
         host,
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
@@ -166,6 +166,13 @@ fn declared(room: RoomInFile) -> Result<DeclaredRoom, String> {
     Ok(DeclaredRoom { code: room.code, name: room.name, password, private: room.private, defaults })
 }
 
+/// A memory limit in bytes, from its flag or the config file.
+fn memory(context: &Context<'_>, flag: &str, stated: Option<&str>) -> Result<Option<u64>, Failure> {
+    let Some(text) = context.value(flag).or(stated) else { return Ok(None) };
+    let wrong = || Failure::usage(format!("--{flag} must be a size such as 64MiB, and more than none, not \"{text}\""));
+    values::size(text).map(Some).ok_or_else(wrong)
+}
+
 fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
     let standard = Limits::default();
     let size = |flag| context.parsed(flag, values::size, "a size such as 32KiB or 32MiB, and more than none");
@@ -183,7 +190,7 @@ fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
         idle: context.time("keep-alive-timeout")?.unwrap_or(standard.idle),
         write: context.time("write-timeout")?.unwrap_or(standard.write),
         connections: count("max-connections")?.unwrap_or(standard.connections),
-        body_memory: size("body-memory")?.unwrap_or(standard.body_memory),
+        memory: memory(context, "memory", context.environment.serve.memory.as_deref())?.unwrap_or(standard.memory),
     })
 }
 
@@ -199,10 +206,18 @@ fn patience(context: &Context<'_>) -> Result<Patience, Failure> {
     })
 }
 
-/// A CORS origin. It is sent as a header value, so it must be printable and in one line.
+/// A CORS origin as browsers send it (RFC 6454, section 6.1): `https://app.example`, or with another scheme, as
+/// `chrome-extension://abc`. It is sent as a header value, so it must be printable and in one line.
 fn origin(text: &str) -> Option<String> {
-    let plain = text.bytes().all(|b| b.is_ascii_graphic());
-    (plain && (text == "*" || web_url(text).is_some())).then(|| text.to_owned())
+    if text == "*" || web_url(text).is_some() {
+        return Some(text.trim().trim_end_matches('/').to_owned())
+            .filter(|text| text.bytes().all(|b| b.is_ascii_graphic()));
+    }
+    let (scheme, host) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    let is_host = host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#,\"".contains(&b));
+    (is_scheme && !["http", "https"].contains(&scheme) && is_host).then(|| text.to_owned())
 }
 
 fn web_url(text: &str) -> Option<String> {
@@ -226,7 +241,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
         "limits": {
             "headBytes": limits.head_bytes, "headers": limits.headers, "bodyBytes": limits.body_bytes,
             "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),
-            "writeMs": millis(limits.write), "connections": limits.connections, "bodyMemoryBytes": limits.body_memory,
+            "writeMs": millis(limits.write), "connections": limits.connections, "memoryBytes": limits.memory,
             "registryMemoryBytes": options.registry_memory,
             "queueMs": millis(patience.queue), "queueLimit": patience.queue_limit,
             "firstByteMs": millis(patience.first_byte), "answerIdleMs": millis(patience.idle),
@@ -336,6 +351,12 @@ mod tests {
             assert_eq!(web_url(bad), None, "{bad:?}");
         }
         assert_eq!(origin("*"), Some("*".into()));
-        assert_eq!(origin("x"), None);
+        assert_eq!(origin("https://app.example/"), Some("https://app.example".into()));
+        for app in ["chrome-extension://abc", "app://obsidian.md", "vscode-webview://x", "file://"] {
+            assert_eq!(origin(app).as_deref(), Some(app));
+        }
+        for bad in ["x", "null", "http://", "a b://x", "app://x/y", "app://x\r\nX: y", "://x", "Ä://x"] {
+            assert_eq!(origin(bad), None, "{bad:?}");
+        }
     }
 }

@@ -11,6 +11,14 @@ use super::failure::Failure;
 /// The flag that collects the arguments after `--`, for commands that have it.
 const TRAILING: &str = "arg";
 
+/// Former names of flags, which are still accepted, and their current names.
+const RENAMED: [(&str, &str); 1] = [("body-memory", "memory")];
+
+/// A flag's current name.
+fn current_name(name: &str) -> &str {
+    RENAMED.iter().find(|(former, _)| *former == name).map_or(name, |(_, current)| current)
+}
+
 /// What the arguments request.
 #[derive(Debug)]
 pub enum Request {
@@ -74,7 +82,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failur
                 values.entry(name).or_default().push(text(Ok(word.clone()), &words)?);
                 continue;
             }
-            Arg::Long(name) => flag(command, |flag| flag.name == *name),
+            Arg::Long(name) => flag(command, |flag| flag.name == current_name(name)),
             Arg::Short(name) => flag(command, |flag| flag.short == Some(*name)),
         };
         let Some(flag) = flag else {
@@ -222,6 +230,13 @@ mod tests {
         let join = parsed("participant join --header A=1 --header B=2 --no-specs");
         assert_eq!(join.values("header"), ["A=1", "B=2"]);
         assert!(join.has("no-specs") && !join.has("dry-run"));
+    }
+
+    #[test]
+    fn a_renamed_flag_is_taken_by_its_old_name() {
+        for line in ["hub serve --memory 64MiB", "hub serve --body-memory=64MiB"] {
+            assert_eq!(parsed(line).value("memory"), Some("64MiB"), "{line}");
+        }
     }
 
     #[test]

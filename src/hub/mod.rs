@@ -15,9 +15,11 @@ mod drain;
 mod events;
 mod forwarded;
 mod gate;
+mod hops;
 mod inference;
 mod leg;
 mod legacy;
+mod list;
 mod log;
 mod management;
 mod metrics;
@@ -59,6 +61,7 @@ use shared::Shared;
 use crate::error::Error;
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
+use crate::machine;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
 use crate::state::id::{RoomCode, Secret};
@@ -90,7 +93,8 @@ pub struct HubOptions {
     pub port: u16,
     /// What a connection may cost.
     pub limits: Limits,
-    /// Allowed origin of browsers' requests; all unless told otherwise.
+    /// The origin whose pages may use a hub that has no key, beside its own and local ones, or `*` for all. With a key all
+    /// may that show it, unless an origin is named here.
     pub cors: Option<String>,
     /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
     pub public_url: Option<String>,
@@ -229,7 +233,7 @@ impl Default for HubOptions {
             room_ttl: None,
             empty_room_ttl: None,
             offline_ttl: Some(OFFLINE_TTL),
-            registry_memory: 64 << 20,
+            registry_memory: usize::try_from(machine::registry_budget()).unwrap_or(usize::MAX),
             rooms: Vec::new(),
             log: None,
             clock: Clock::default(),
@@ -273,9 +277,11 @@ impl Hub {
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
-        let shared = Arc::new(Shared::new(&options, listener.addr(), listener.guests(), log));
+        let shared = Arc::new(Shared::new(&options, &listener, log));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
-        let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
+        let with_all = [("Access-Control-Allow-Origin", shared.cors.as_str())].into_iter().chain(routes::NO_PAGE);
+        let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let listener = listener.default_headers(with_all);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
         let watched = shared.clone();
@@ -375,18 +381,25 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
     let password = match room.password {
         None if room.private => return Err(wrong(format!("must have a password to be private: {code} has none"))),
         None => None,
-        Some(RoomPassword::Plain(password)) if room.private && !credentials::fits_a_header(&password) => {
+        Some(RoomPassword::Plain(password)) if room.private && !crate::proto::web::fits_a_header(&password) => {
             return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
         }
         Some(RoomPassword::Plain(password)) => {
-            Some(shared.passwords.keep(&password).map_err(|e| wrong(format!("{code}: {e}")))?)
+            Some(shared.passwords.keep(None, &password).map_err(|e| wrong(format!("{code}: {e}")))?)
         }
         Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(Password::hashed(&hash)),
         Some(RoomPassword::Hashed(_)) => {
             return Err(wrong(format!("must have a password hash in PHC form: that of {code} is none")));
         }
     };
-    let new = NewRoom { name: room.name, password, private: room.private, defaults: room.defaults, code: Some(code) };
+    let new = NewRoom {
+        name: room.name,
+        password,
+        private: room.private,
+        defaults: room.defaults,
+        code: Some(code),
+        owner: None,
+    };
     shared.change(|registry, now| registry.create_room(new, now, &mut shared::random));
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::clock::millis;
 use super::metrics::Left;
 use super::place::Place;
-use super::responses::Maker;
 use super::shared::Shared;
 use crate::http::Exchange;
 use crate::proto::management::Metrics;
@@ -88,8 +87,7 @@ impl<'s> Run<'s> {
     pub(super) fn remember(&self, id: Option<String>, translated: bool) {
         let picked = &self.place.picked;
         if let Some(id) = id {
-            let maker = Maker { serial: picked.serial, participant: picked.id.to_string(), translated };
-            self.shared.makers.remember(picked.code.as_str(), &id, maker);
+            self.shared.makers.remember(picked, &id, translated);
         }
     }
 

@@ -3,7 +3,6 @@
 //! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines, metrics or the log's.
 //! None is held across I/O.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +20,8 @@ use super::throttle::Throttle;
 use super::tunnels::Tunnels;
 use super::watchers::Watchers;
 use super::{HubKey, HubOptions, Patience, Proxy};
-use crate::http::Guests;
+use crate::budget::Budget;
+use crate::http::{Guests, Listener};
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::event::Event;
 use crate::state::pick::Refusal;
@@ -43,6 +43,8 @@ pub struct Shared {
     pub(super) log: Logger,
     /// Whoever is connected.
     pub(super) guests: Arc<Guests>,
+    /// For all that peers make the hub hold.
+    pub(super) memory: Arc<Budget>,
     /// Participants that are called at their endpoints.
     pub(super) direct: Directs,
     pub(super) passwords: Passwords,
@@ -67,19 +69,23 @@ pub struct Shared {
     pub(super) dashboard: bool,
     /// How long a stream of events lasts at most.
     pub(super) watch_time: Option<Duration>,
-    /// Where changes may come from; anywhere where it is `None`.
+    /// Which pages may use the hub; `None` where it has a key, which a page must show.
     pub(super) sites: Option<Sites>,
     /// Whose forwarding headers are believed.
     pub(super) trusted: Vec<Proxy>,
     /// Allowed origin; `*` unless told otherwise.
     pub(super) cors: String,
+    /// Names this hub, since it was started, to itself and to hubs behind it.
+    pub(super) hop: String,
     /// How the hub is reached from outside, where it stands behind something.
     pub(super) public_url: Option<String>,
 }
 
 impl Shared {
-    pub(super) fn new(options: &HubOptions, bound: SocketAddr, guests: Arc<Guests>, log: Logger) -> Self {
-        let sites = || Sites::new(&options.known_as, options.public_url.as_deref(), options.cors.as_deref());
+    pub(super) fn new(options: &HubOptions, listener: &Listener, log: Logger) -> Self {
+        let bound = listener.addr();
+        let (public_url, loopback) = (options.public_url.as_deref(), bound.ip().to_canonical().is_loopback());
+        let sites = || Sites::new(&options.known_as, public_url, options.cors.as_deref(), loopback);
         Shared {
             clock: options.clock.clone(),
             registry: Mutex::new(Registry::with_space(options.registry_memory)),
@@ -87,12 +93,13 @@ impl Shared {
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
             log,
-            guests,
-            direct: Directs::new(options.direct),
+            guests: listener.guests(),
+            memory: listener.memory(),
+            direct: Directs::new(options.direct, bound),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             lines: Lines::default(),
-            makers: Makers::default(),
+            makers: Makers::new(&listener.memory()),
             patience: options.patience.clone(),
             drain: Drain::default(),
             offline_life: options.offline_ttl.map(millis),
@@ -101,9 +108,10 @@ impl Shared {
             strict: options.strict,
             dashboard: options.dashboard,
             watch_time: options.watch_time,
-            sites: (options.key.is_none() && !bound.ip().is_loopback()).then(sites),
+            sites: options.key.is_none().then(sites),
             trusted: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
+            hop: fresh_uuid(),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         }
     }

@@ -4,6 +4,7 @@
 //! written elsewhere: by `cli` for the plain table, by `tui` for the terminal interface.
 
 pub mod changes;
+pub mod clean;
 pub mod clock;
 pub mod feed;
 #[cfg(test)]

@@ -16,6 +16,8 @@ use super::text::clean;
 const MAX_WATCHED: usize = 20;
 /// The most requests in flight whose ids are remembered; those beyond are only counted.
 const MAX_FOLLOWED: usize = 10_000;
+/// The most rooms, and participants of one room, that are kept: a hostile hub may invent more.
+const MAX_LISTED: usize = 10_000;
 
 /// An update from the feed's threads.
 #[derive(Debug)]
@@ -180,12 +182,19 @@ impl MonitorState {
     }
 
     fn add_room(&mut self, info: RoomSummary) {
+        // Codes are displayed unchanged, so a code that is not safe to print is rejected.
+        if clean(&info.code) != info.code {
+            return;
+        }
+        let full = self.rooms.len() >= MAX_LISTED;
         match self.rooms.get_mut(&info.code) {
             // The room was deleted and created again with the same code.
             Some(room) if room.info.id != info.id => *room = Room::new(info, room.watched),
             Some(room) => room.info = info,
+            None if full => {}
             None => {
-                let few = self.rooms.values().filter(|room| room.watched).count() < MAX_WATCHED;
+                let watched_rooms = self.rooms.values().filter(|room| room.watched);
+                let few = watched_rooms.take(MAX_WATCHED).count() < MAX_WATCHED;
                 let watched = if self.requested.is_empty() { few } else { self.requested.contains(&info.code) };
                 self.rooms.insert(info.code.clone(), Room::new(info, watched));
             }
@@ -196,7 +205,7 @@ impl MonitorState {
         let Some(room) = self.rooms.get_mut(code).filter(|room| room.watched) else { return };
         let mut before = std::mem::take(&mut room.members);
         room.listed = true;
-        for info in members {
+        for info in members.into_iter().take(MAX_LISTED) {
             let id = info.id.clone();
             let stats = before.remove(&id).map(|member| member.stats).unwrap_or_default();
             room.members.insert(id, Member::new(info, stats, at));
@@ -231,7 +240,9 @@ impl MonitorState {
                 let Some(room) = self.rooms.get_mut(&room_code).filter(|room| room.watched) else { return };
                 let Some(info) = typed::<Participant>(&data) else { return };
                 let stats = room.members.remove(&info.id).map(|member| member.stats).unwrap_or_default();
-                room.members.insert(info.id.clone(), Member::new(info, stats, at));
+                if room.members.len() < MAX_LISTED {
+                    room.members.insert(info.id.clone(), Member::new(info, stats, at));
+                }
             }
             "participant.left" => {
                 let Some(room) = self.rooms.get_mut(&room_code) else { return };

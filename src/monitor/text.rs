@@ -1,56 +1,7 @@
-//! Text for a terminal: untrusted names made safe to print, display widths, and short forms of numbers and times. Pure.
+//! Text for a terminal: display widths, and short forms of numbers and times. Pure.
 
+pub use super::clean::name as clean;
 use super::widths::width as width_of;
-
-/// The longest name shown, in characters.
-const MAX_CHARS: usize = 120;
-/// Combining marks allowed on one character: a long stack would cover the lines above.
-const MAX_MARKS: usize = 2;
-
-/// Makes untrusted text safe to print: it cannot control the terminal or reorder the text beside it. Sequences whose
-/// width terminals disagree on are removed or split.
-pub fn clean(text: &str) -> String {
-    let mut out = String::new();
-    // A mark at the start would combine with the text before it, so it counts as one too many.
-    let mut marks = MAX_MARKS;
-    let mut count = 0;
-    for c in text.chars().filter(|&c| !is_invisible(c)) {
-        let c = replace_control(c);
-        marks = if width_of(c) == 0 { marks + 1 } else { 0 };
-        if marks > MAX_MARKS {
-            continue;
-        }
-        count += 1;
-        if count > MAX_CHARS {
-            out.push('…');
-            break;
-        }
-        out.push(c);
-    }
-    out
-}
-
-/// Whether a character is invisible but affects order, joining or appearance.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{20d0}'..='\u{20ff}'
-        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{1f3fb}'..='\u{1f3ff}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// Replaces control characters by U+FFFD and regional indicators (flags) by their letters.
-fn replace_control(c: char) -> char {
-    match c {
-        '\u{1f1e6}'..='\u{1f1ff}' => {
-            char::from_u32(u32::from(c) - 0x1f1e6 + u32::from('A')).unwrap_or(char::REPLACEMENT_CHARACTER)
-        }
-        // Terminals and the Unicode tables disagree on the width of this character.
-        '\u{17d8}' => char::REPLACEMENT_CHARACTER,
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        c => c,
-    }
-}
 
 /// Display width in columns, for text that has passed [`clean`].
 pub fn width(text: &str) -> usize {
@@ -125,17 +76,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_cannot_steer_the_terminal() {
-        assert_eq!(clean("a\u{1b}[2J\u{9b}31mb\r\n\u{7}"), "a\u{fffd}[2J\u{fffd}31mb\u{fffd}\u{fffd}\u{fffd}");
-        assert_eq!(clean("a\u{202e}b\u{2066}c\u{200f}"), "abc");
-        assert_eq!(clean("👩\u{200d}👧 🇩🇪 👍🏽 1\u{fe0f}\u{20e3}"), "👩👧 DE 👍 1");
-        assert_eq!(clean("\u{301}a\u{301}\u{302}\u{303}\u{304}b"), "a\u{301}\u{302}b");
-    }
-
-    #[test]
     fn long_names_are_cut() {
-        let cleaned = clean(&"🎉".repeat(200));
-        assert_eq!((cleaned.chars().count(), cleaned.ends_with('…')), (MAX_CHARS + 1, true));
+        assert!(clean(&"🎉".repeat(200)).ends_with('…'));
         assert_eq!(fit("🎉🎉🎉", 5), "🎉🎉…");
         assert_eq!(fit("🎉🎉🎉", 4), "🎉… ");
         assert_eq!(fit("ab", 4), "ab  ");

@@ -12,25 +12,8 @@ class HubError extends Error {
 /** The user was asked for a secret and cancelled. */
 class SecretMissing extends Error {}
 
-/** Secrets are kept for the tab's session; in memory only if session storage is not available. */
-const secrets = {
-  memory: new Map(),
-  get(name) {
-    try {
-      return sessionStorage.getItem(`gambi.${name}`) ?? this.memory.get(name);
-    } catch {
-      return this.memory.get(name);
-    }
-  },
-  set(name, value) {
-    this.memory.set(name, value);
-    try {
-      sessionStorage.setItem(`gambi.${name}`, value);
-    } catch {
-      // Kept in memory only.
-    }
-  },
-};
+/** Secrets are kept in this module while the page is open: scripts of the same origin could read browser storage. */
+const secrets = new Map();
 
 /** Resolves a path relative to the page, since a proxy may serve it below a prefix. */
 const url = (path) => new URL(path, document.baseURI).href;

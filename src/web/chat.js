@@ -114,7 +114,7 @@ async function receive(room, signal, shown, answer) {
     messages: chat.messages,
   };
   const response = await request(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
-  setText(shown.by, response.headers.get("X-Gambi-Participant") ?? "Answer");
+  setText(shown.by, clean(decodeURIComponent(response.headers.get("X-Gambi-Participant") ?? "Answer")));
   // Appending to one text node avoids laying out the whole text again.
   const into = shown.body.appendChild(document.createTextNode(""));
   let thought = null;

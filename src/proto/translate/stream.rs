@@ -7,6 +7,13 @@ use super::super::sse;
 use super::items::{Call, Part, Writing};
 use super::skeleton::Skeleton;
 
+/// How often a text is there when the response ends, as the memory is counted.
+const COPIES: usize = 8;
+/// The longest name of a model or of a reason to end that is kept, in bytes.
+const NAME: usize = 1024;
+/// What an item or a part takes beside its texts, in bytes.
+const ITEM: usize = 256;
+
 /// A response that comes into being out of a chat's chunks.
 #[derive(Debug)]
 pub struct Answer {
@@ -23,6 +30,8 @@ pub struct Answer {
     over: bool,
     failed: bool,
     events: String,
+    /// Bytes of texts and items that have come so far.
+    came: usize,
 }
 
 impl Answer {
@@ -41,6 +50,7 @@ impl Answer {
             over: false,
             failed: false,
             events: String::new(),
+            came: 0,
         };
         for kind in ["response.created", "response.in_progress"] {
             answer.state(kind, "in_progress");
@@ -117,6 +127,12 @@ impl Answer {
         self.failed
     }
 
+    /// About the most memory that it takes until it is over, in bytes: at its end each text stands in its item, in the
+    /// events that tell of it, and in the last event.
+    pub fn weight(&self) -> usize {
+        self.came.saturating_mul(COPIES)
+    }
+
     /// The events made since the last time, as they go over the wire.
     pub fn take_events(&mut self) -> String {
         std::mem::take(&mut self.events)
@@ -127,7 +143,7 @@ impl Answer {
             let message = error["message"].as_str().or(error.as_str()).unwrap_or("the provider failed");
             return self.fail(message);
         }
-        if let Some(model) = chunk["model"].as_str().filter(|model| !model.is_empty()) {
+        if let Some(model) = chunk["model"].as_str().filter(|model| (1..=NAME).contains(&model.len())) {
             model.clone_into(&mut self.model);
         }
         if chunk["usage"].is_object() {
@@ -149,7 +165,7 @@ impl Answer {
         for call in delta["tool_calls"].as_array().into_iter().flatten().filter(|call| call.is_object()) {
             self.call(call);
         }
-        if let Some(reason) = choice["finish_reason"].as_str() {
+        if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| reason.len() <= NAME) {
             self.finish = Some(reason.to_owned());
         }
     }
@@ -170,6 +186,7 @@ impl Answer {
         }
         let Some(open) = &mut self.writing else { return };
         open.text.push_str(text);
+        self.came += text.len();
         let at = (open.id.clone(), open.index, open.parts.len());
         let mut body = json!({ "item_id": at.0, "output_index": at.1, "content_index": at.2, "delta": text });
         if part == Part::Text {
@@ -180,6 +197,7 @@ impl Answer {
 
     fn next_index(&mut self) -> usize {
         self.output.push(Value::Null);
+        self.came += ITEM;
         self.output.len() - 1
     }
 
@@ -195,6 +213,7 @@ impl Answer {
     }
 
     fn begin_part(&mut self) {
+        self.came += ITEM;
         let Some(open) = &self.writing else { return };
         let body = json!({
             "item_id": open.id, "output_index": open.index, "content_index": open.parts.len(), "part": open.part.json(""),
@@ -253,6 +272,7 @@ impl Answer {
         }
         let call = &mut self.calls[at];
         call.arguments.push_str(&arguments);
+        self.came += arguments.len();
         let body = json!({ "item_id": call.id, "output_index": call.index, "delta": arguments });
         self.emit("response.function_call_arguments.delta", body);
     }
@@ -271,6 +291,7 @@ impl Answer {
             name: name.to_owned(),
             arguments: String::new(),
         };
+        self.came += call.name.len() + call.call_id.len();
         let item = call.item("in_progress");
         self.calls.push(call);
         self.emit("response.output_item.added", json!({ "output_index": index, "item": item }));

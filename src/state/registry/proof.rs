@@ -1,6 +1,6 @@
-//! Who may speak for a participant: whoever shows its token, or anybody where the hub does not demand it.
+//! Who may speak for a participant: whoever shows its token, or, where the hub does not demand it, whoever shows none.
 
-use super::super::id::Secret;
+use super::super::id::{ParticipantId, Secret};
 use super::super::room::Member;
 use super::super::{Now, Random};
 use super::{Missing, NotRegistered, Registry};
@@ -69,12 +69,20 @@ impl Member {
 }
 
 impl Registry {
-    /// Whether a request may speak for a participant.
+    /// Whether a request may speak for a participant: not without its token where that is demanded, and nowhere with
+    /// another one.
     ///
     /// # Errors
     /// [`Denied`].
     pub fn prove(&mut self, code: &str, id: &str, proof: Proof<'_>) -> Result<(), Denied> {
         let (_, member) = self.member_mut(code, id)?;
-        if proof.demanded && !proof.fits(member) { Err(Denied::NotTheirs) } else { Ok(()) }
+        let needed = proof.demanded || proof.token.is_some();
+        if needed && !proof.fits(member) { Err(Denied::NotTheirs) } else { Ok(()) }
+    }
+
+    /// Whether a request shows a participant's own token. Of one that is not there nothing fits.
+    pub fn is_own(&self, code: &str, id: &str, proof: Proof<'_>) -> bool {
+        let member = self.room(code).ok().zip(ParticipantId::parse(id)).and_then(|(room, id)| room.members.get(&id));
+        member.is_some_and(|member| proof.fits(member))
     }
 }
