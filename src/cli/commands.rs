@@ -1,37 +1,38 @@
-//! Every command and every flag, as data: parsing, `--help`, completions and the manual's page of flags come from here.
+//! All commands and flags, as data. Parsing, `--help`, the man page, completions and the manual's page of flags are made
+//! from it.
 
 /// A flag.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Flag {
-    /// Its long name, without the dashes.
+    /// Long name, without the dashes.
     pub name: &'static str,
-    /// Its one-letter name.
+    /// One-letter name.
     pub short: Option<char>,
-    /// What stands for its value in the help; `None` for a switch.
+    /// Placeholder of the value in the help; `None` for a switch.
     pub value: Option<&'static str>,
-    /// One line.
+    /// Description, one line.
     pub help: &'static str,
 }
 
 /// A command.
 #[derive(Debug)]
 pub struct Command {
-    /// Such as `["room", "create"]`.
+    /// The words that select it, such as `["room", "create"]`.
     pub path: &'static [&'static str],
-    /// One line.
+    /// Description, one line.
     pub about: &'static str,
-    /// The flag whose value may stand alone, without its name.
+    /// The flag whose value may be given as a positional argument.
     pub positional: Option<&'static Flag>,
-    /// Its own flags; [`COMMON`] go with every command.
+    /// Its own flags; the [`COMMON`] flags are added to every command.
     pub flags: &'static [&'static Flag],
-    /// Whether it answers once, or streams events until it ends.
+    /// Whether it prints a stream of events rather than one result.
     pub streams: bool,
-    /// A description and a command line for each.
+    /// Examples: a description and a command line each.
     pub examples: &'static [(&'static str, &'static str)],
 }
 
 impl Command {
-    /// Such as `room create`.
+    /// The name as typed, such as `room create`.
     pub fn name(&self) -> String {
         self.path.join(" ")
     }
@@ -50,7 +51,7 @@ const fn value(name: &'static str, short: Option<char>, value: &'static str, hel
     Flag { name, short, value: Some(value), help }
 }
 
-/// Flags that go with every command.
+/// Flags of every command.
 pub static COMMON: &[&Flag] =
     &[&HUB, &KEY_FILE, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
 

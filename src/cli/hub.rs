@@ -16,14 +16,14 @@ use super::context::Context;
 use super::failure::Failure;
 use super::values;
 
-/// How long requests under way may take to end.
+/// How long requests in flight may take to end, if `--drain-timeout` is not given.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn time_or_none(text: &str) -> Option<Duration> {
     if text == "0" { Some(Duration::ZERO) } else { values::time(text) }
 }
 
-/// Runs a hub until a signal comes.
+/// Runs a hub until a signal arrives.
 pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let options = options(context)?;
     let mdns = wants_mdns(context)?;
@@ -40,7 +40,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
     context.out.event("started", &data, &urls.text())?;
     let announcement = announce(context, hub.addr(), mdns)?;
-    // The sender lives as long as the process: there is always a signal to wait for.
+    // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
         let data = json!({ "signal": signal.to_string() });
         context.out.event("signal_received", &data, &format!("{signal}: going down. A second one ends at once."))?;
@@ -53,7 +53,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the hub is to be announced.
+/// Whether the hub should be announced by mDNS.
 pub fn wants_mdns(context: &Context<'_>) -> Result<bool, Failure> {
     let mdns = context.has("mdns") || context.environment.serve.mdns.unwrap_or(false);
     if mdns && !cfg!(feature = "mdns") {
@@ -62,7 +62,7 @@ pub fn wants_mdns(context: &Context<'_>) -> Result<bool, Failure> {
     Ok(mdns)
 }
 
-/// The hub that the flags describe.
+/// The hub's options, from flags, environment and config file.
 pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     let serve = &context.environment.serve;
     let standard = HubOptions::default();
@@ -105,7 +105,7 @@ fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
     Ok(format.unwrap_or(LogFormat::Text))
 }
 
-/// `--quiet` leaves errors only, unless a level is asked for.
+/// `--quiet` reduces the log to errors, unless a level is given.
 fn log_level(context: &Context<'_>) -> Result<LogLevel, Failure> {
     let stated = context.environment.serve.log_level.as_deref();
     let must_be = "off, error, warn, info or debug";
@@ -122,7 +122,7 @@ fn direct(text: &str) -> Option<DirectPolicy> {
     }
 }
 
-/// A room as a file declares it.
+/// A room as `--rooms` declares it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RoomInFile {
@@ -135,7 +135,7 @@ struct RoomInFile {
     defaults: Option<Value>,
 }
 
-/// The rooms that flags and a file declare.
+/// The rooms declared by `--room` and `--rooms`.
 fn rooms(context: &Context<'_>) -> Result<Vec<DeclaredRoom>, Failure> {
     let mut rooms = Vec::new();
     for text in context.values("room") {
@@ -166,7 +166,7 @@ fn declared(room: RoomInFile) -> Result<DeclaredRoom, String> {
     Ok(DeclaredRoom { code: room.code, name: room.name, password, private: room.private, defaults })
 }
 
-/// A bound in bytes, by its flag, else as the config file states it.
+/// A memory limit in bytes, from its flag or the config file.
 fn memory(context: &Context<'_>, flag: &str, stated: Option<&str>) -> Result<Option<u64>, Failure> {
     let Some(text) = context.value(flag).or(stated) else { return Ok(None) };
     let wrong = || Failure::usage(format!("--{flag} must be a size such as 64MiB, and more than none, not \"{text}\""));
@@ -206,8 +206,8 @@ fn patience(context: &Context<'_>) -> Result<Patience, Failure> {
     })
 }
 
-/// An origin as browsers send it (RFC 6454, section 6.1): `https://app.example`, or with a scheme of a program's own, as
-/// `chrome-extension://abc`. It goes into a header: it must be one line of it.
+/// A CORS origin as browsers send it (RFC 6454, section 6.1): `https://app.example`, or with another scheme, as
+/// `chrome-extension://abc`. It is sent as a header value, so it must be printable and in one line.
 fn origin(text: &str) -> Option<String> {
     if text == "*" || web_url(text).is_some() {
         return Some(text.trim().trim_end_matches('/').to_owned())
@@ -256,13 +256,13 @@ fn millis(time: Duration) -> Value {
     json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Addresses of a server, for people and programs.
+/// A server's addresses, for display.
 pub struct Urls {
-    /// Where it listens.
+    /// The address that it listens on.
     pub bind: String,
-    /// Where this machine reaches it, or everybody where that was configured.
+    /// The URL by which this machine reaches it, or the public URL if one is configured.
     pub hub: String,
-    /// Where others on the network probably reach it.
+    /// The URL by which other machines on the network probably reach it.
     network: Option<String>,
 }
 
@@ -278,7 +278,8 @@ impl Urls {
         Urls { bind: format!("http://{address}"), hub: public_url.unwrap_or(here), network }
     }
 
-    /// Where this process reaches a server that listens on `address`, without a name that may mean another.
+    /// The URL by which this process reaches a server that listens on `address`. Uses no host name, since `localhost`
+    /// may resolve to another address.
     pub fn own(address: SocketAddr) -> String {
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -288,7 +289,7 @@ impl Urls {
         format!("http://{}", SocketAddr::new(ip, address.port()))
     }
 
-    /// The address to tell to others.
+    /// The URL to give to others.
     pub fn for_others(&self) -> &str {
         self.network.as_ref().unwrap_or(&self.hub)
     }
@@ -302,7 +303,7 @@ impl Urls {
     }
 }
 
-/// The address by which this machine would speak to its network. Connecting a UDP socket sends nothing.
+/// This machine's address on its network. Connecting a UDP socket sends no packet; it only selects the source address.
 fn own_address(bound: SocketAddr) -> Option<IpAddr> {
     let (any, other) = if bound.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
     let socket = UdpSocket::bind(any).ok()?;
@@ -310,10 +311,10 @@ fn own_address(bound: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
-/// Keeps a hub announced for as long as it lives.
+/// Announces a hub while it is alive.
 pub type Announcement = Option<Box<dyn Any>>;
 
-/// Announces the hub.
+/// Announces the hub by mDNS.
 #[cfg(feature = "mdns")]
 pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Result<Announcement, Failure> {
     if !wanted {
@@ -325,7 +326,7 @@ pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Res
     Ok(Some(Box::new(announcement)))
 }
 
-/// Without mDNS there is nothing to announce with; asking for it has been refused by then.
+/// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
 pub fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<Announcement, Failure> {
     Ok(None)
