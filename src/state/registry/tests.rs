@@ -427,15 +427,16 @@ fn prove(story: &mut Story, token: Option<&str>, demanded: bool, now: Now) -> Re
 }
 
 #[test]
-fn a_strict_hub_lets_nobody_speak_for_another() {
+fn a_strict_hub_lets_nobody_speak_for_another_and_any_hub_refuses_a_wrong_token() {
     let mut story = Story::new();
     let token = prove(&mut story, None, true, at(0)).unwrap().unwrap();
     let denied = |story: &mut Story, token, demanded| story.registry.prove(&story.code, "w", Proof { token, demanded });
     for wrong in [None, Some(SECRET)] {
         assert_eq!(prove(&mut story, wrong, true, at(1)).unwrap_err(), NotRegistered::NotTheirs);
         assert_eq!(denied(&mut story, wrong, true), Err(Denied::NotTheirs));
-        assert_eq!(denied(&mut story, wrong, false), Ok(()));
     }
+    assert_eq!(denied(&mut story, None, false), Ok(()));
+    assert_eq!(denied(&mut story, Some(SECRET), false), Err(Denied::NotTheirs));
     assert_eq!(denied(&mut story, Some(token.reveal()), true), Ok(()));
     let told = prove(&mut story, Some(token.reveal()), true, at(2)).unwrap().unwrap();
     assert!(told.matches(token.reveal()));
