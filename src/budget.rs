@@ -11,11 +11,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// One owner has half of a budget at most, unless told otherwise.
 const HALF: u64 = 2;
 
+/// The last part in so many of a budget is kept for those that have little: whoever holds much must not be what others
+/// with an ordinary request fail by.
+const KEPT: u64 = 4;
+/// Little is one part in so many.
+const LITTLE: u64 = 16;
+
 /// A number of bytes, and how many of them are in use.
 #[derive(Debug)]
 pub struct Budget {
     total: u64,
     most_of_one: u64,
+    /// Kept for those that have little.
+    kept: u64,
     used: Mutex<Used>,
 }
 
@@ -37,15 +45,15 @@ pub struct Share {
 impl Budget {
     /// A budget of so many bytes.
     pub fn new(bytes: u64) -> Arc<Self> {
-        Budget::in_parts(bytes, HALF)
+        Arc::new(Budget { total: bytes, most_of_one: bytes / HALF, kept: bytes / KEPT, used: Mutex::default() })
     }
 
-    /// A budget of so many bytes, of which one owner may have one part in `parts`.
+    /// A budget of so many bytes, of which one owner may have one part in `parts`, and of which nothing is kept back.
     pub fn in_parts(bytes: u64, parts: u64) -> Arc<Self> {
-        Arc::new(Budget { total: bytes, most_of_one: bytes / parts, used: Mutex::default() })
+        Arc::new(Budget { total: bytes, most_of_one: bytes / parts, kept: 0, used: Mutex::default() })
     }
 
-    /// A share of nothing, which can grow up to the whole budget.
+    /// A share of nothing, which can grow up to the whole budget but for what is kept for those that have little.
     pub fn share(self: &Arc<Self>) -> Share {
         Share { budget: self.clone(), owner: None, bytes: 0 }
     }
@@ -74,9 +82,9 @@ impl Budget {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, owner: Option<IpAddr>, bytes: u64) -> bool {
+    fn take(&self, owner: Option<IpAddr>, held: u64, bytes: u64) -> bool {
         let mut used = self.lock();
-        let taken = self.fits(&used, owner, bytes);
+        let taken = self.fits(&used, owner, held, bytes);
         if taken {
             used.all += bytes;
             if let Some(owner) = owner {
@@ -86,9 +94,11 @@ impl Budget {
         taken
     }
 
-    fn fits(&self, used: &Used, owner: Option<IpAddr>, bytes: u64) -> bool {
+    fn fits(&self, used: &Used, owner: Option<IpAddr>, held: u64, bytes: u64) -> bool {
         let fits = |used: u64, most: u64| used.checked_add(bytes).is_some_and(|sum| sum <= most);
-        fits(used.all, self.total) && owner.is_none_or(|owner| fits(used.of(owner), self.most_of_one))
+        let held = owner.map_or(held, |owner| used.of(owner));
+        let most = if fits(held, self.total / LITTLE) { self.total } else { self.total - self.kept };
+        fits(used.all, most) && owner.is_none_or(|owner| fits(used.of(owner), self.most_of_one))
     }
 
     fn give_back(&self, owner: Option<IpAddr>, bytes: u64) {
@@ -133,7 +143,7 @@ impl Share {
     /// Makes it so many bytes larger. False, and unchanged, where there is not enough left.
     #[must_use]
     pub fn grow_by(&mut self, bytes: u64) -> bool {
-        let grown = bytes == 0 || self.budget.take(self.owner, bytes);
+        let grown = bytes == 0 || self.budget.take(self.owner, self.bytes, bytes);
         if grown {
             self.bytes += bytes;
         }
@@ -162,7 +172,7 @@ mod tests {
 
     #[test]
     fn shares_are_bounded_together_and_given_back() {
-        let budget = Budget::new(100);
+        let budget = Budget::in_parts(100, 2);
         let (mut one, mut two) = (budget.share(), budget.share());
         assert!(one.grow_to(60) && one.grow_to(50) && two.grow_by(40));
         assert!(!two.grow_by(1) && !one.grow_to(61) && !one.grow_by(u64::MAX));
@@ -178,7 +188,7 @@ mod tests {
 
     #[test]
     fn no_owner_has_more_than_half() {
-        let budget = Budget::new(100);
+        let budget = Budget::in_parts(100, 2);
         let [ann, bob] = [1, 2].map(|n| IpAddr::from([10, 0, 0, n]));
         let (mut one, mut two) = (budget.share_of(ann), budget.share_of(ann));
         assert!(one.grow_to(30) && two.grow_to(20) && !two.grow_to(21));
@@ -188,6 +198,19 @@ mod tests {
         assert!(two.grow_to(50));
         drop((two, other));
         assert!(budget.lock().owned.is_empty() && budget.used() == 0);
+    }
+
+    #[test]
+    fn the_last_quarter_is_kept_for_those_that_have_little() {
+        let budget = Budget::new(160);
+        let [ann, bob, eve] = [1, 2, 3].map(|n| IpAddr::from([10, 0, 0, n]));
+        let (mut one, mut two, mut three) = (budget.share_of(ann), budget.share_of(bob), budget.share());
+        assert!(one.grow_to(80) && two.grow_to(30) && three.grow_to(10));
+        assert!(!two.grow_by(1) && !three.grow_by(1), "they have more than a little");
+        let mut small = [budget.share_of(eve), budget.share()];
+        assert!(small.iter_mut().all(|share| share.grow_to(10) && !share.grow_by(1)));
+        let mut others = budget.share_of(eve);
+        assert!(!others.grow_to(1), "what counts is all that one owner has");
     }
 
     #[test]

@@ -15,6 +15,11 @@ use crate::proto::management::RoomSummary;
 pub const SERVICE_TYPE: &str = "_gambi._tcp.local.";
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Hubs, and addresses of one, that are asked whether they are there: anybody on the network can announce any number.
+const MAX_HUBS: usize = 256;
+const MAX_ADDRESSES: usize = 8;
+/// How long a hub that was found may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// A hub that is being announced. Dropping it says goodbye.
 pub struct Announcement {
@@ -113,9 +118,9 @@ fn browse(listen: Duration) -> Result<Announced, Error> {
     while let Ok(event) = events.recv_deadline(deadline) {
         match event {
             ServiceEvent::ServiceResolved(service) => {
-                let addresses = announced.entry(service.fullname.clone()).or_default();
-                let addresses_now = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr);
-                addresses.extend(addresses_now.map(|ip| SocketAddr::new(ip, service.port)));
+                let addresses = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr);
+                let addresses = addresses.map(|ip| SocketAddr::new(ip, service.port));
+                note(&mut announced, &service.fullname, addresses);
             }
             // It has said goodbye.
             ServiceEvent::ServiceRemoved(_, fullname) => {
@@ -130,10 +135,28 @@ fn browse(listen: Duration) -> Result<Announced, Error> {
     Ok(announced)
 }
 
+/// Adds what a name is announced with, as far as there is room.
+fn note(announced: &mut Announced, name: &str, addresses: impl Iterator<Item = SocketAddr>) {
+    if announced.len() >= MAX_HUBS && !announced.contains_key(name) {
+        return;
+    }
+    let known = announced.entry(name.to_owned()).or_default();
+    for address in addresses {
+        if known.len() < MAX_ADDRESSES {
+            known.insert(address);
+        }
+    }
+}
+
+/// A client of a hub that was found. It may be anybody's, and must not keep us waiting.
+fn client(url: &str) -> Result<Client, Error> {
+    Client::new(url).map(|client| client.with_timeout(ANSWER))
+}
+
 /// The first of a hub's addresses at which it answers.
 fn reach(fullname: String, addresses: &BTreeSet<SocketAddr>) -> Option<FoundHub> {
     let name = fullname.strip_suffix(SERVICE_TYPE).unwrap_or(&fullname).trim_end_matches('.').to_owned();
-    let answers = |url: &String| Client::new(url).and_then(|client| client.health()).is_ok();
+    let answers = |url: &String| client(url).and_then(|client| client.health()).is_ok();
     let url = addresses
         .iter()
         .filter(|address| has_a_url(address))
@@ -170,7 +193,7 @@ pub fn discover_rooms(listen: Duration) -> Result<Vec<FoundRoom>, Error> {
     let mut rooms = Vec::new();
     for hub in discover_hubs(listen)? {
         // A hub that went away between the two questions has no rooms to offer.
-        let listed = Client::new(&hub.url).and_then(|client| client.rooms().list()).unwrap_or_default();
+        let listed = client(&hub.url).and_then(|client| client.rooms().list()).unwrap_or_default();
         rooms.extend(listed.into_iter().map(|room| FoundRoom { hub: hub.clone(), room }));
     }
     Ok(rooms)
@@ -227,6 +250,16 @@ mod tests {
             defaults: None,
         };
         FoundRoom { hub: hub(url, &[]), room }
+    }
+
+    #[test]
+    fn announcements_without_end_fill_no_memory() {
+        let mut announced = Announced::new();
+        for n in 0..10_000_u16 {
+            note(&mut announced, &format!("hub-{n}"), std::iter::once(SocketAddr::from(([10, 0, 0, 1], 1))));
+            note(&mut announced, "hub-1", std::iter::once(SocketAddr::from(([10, 0, 0, 1], n))));
+        }
+        assert_eq!((announced.len(), announced["hub-1"].len()), (MAX_HUBS, MAX_ADDRESSES));
     }
 
     #[test]

@@ -698,3 +698,103 @@ fn a_hubs_key_comes_from_a_file_or_the_environment() {
     assert_eq!(list.json()[0]["id"], "ann");
     assert_eq!(run(&["room", "list", "-H", &url, "--key-file", "/no/such/file"]).code, 2);
 }
+
+/// What steers a terminal or the order of text, and a line that looks like the program's own.
+const HOSTILE: &str = "\u{1b}[2J\u{7}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}\rx\nError: forged";
+
+/// A hub and provider whose every text is hostile.
+fn hostile_hub() -> FakeProvider {
+    let hub = FakeProvider::with_models(Script::Missing, &[HOSTILE]);
+    let json = |status: u16, body: Value| Script::Answer { status, kind: "application/json", body: body.to_string() };
+    let data = |data: Value| json(200, json!({ "data": data, "meta": { "requestId": "r" } }));
+    let room = json!({
+        "id": "i", "code": HOSTILE, "name": HOSTILE, "hostId": HOSTILE, "createdAt": 1, "passwordProtected": false,
+        "participantCount": 1, "defaults": { "stop": [HOSTILE] },
+    });
+    let participant = json!({
+        "id": HOSTILE, "nickname": HOSTILE, "model": HOSTILE, "endpoint": "http://e", "status": "online", "joinedAt": 1,
+        "lastSeen": 1, "updatedAt": 1, "connection": { "kind": "tunnel", "connected": true, "lastTunnelSeenAt": null },
+    });
+    hub.set_path("/v1/rooms", data(json!([room])));
+    hub.set_path("/v1/rooms/ABC234", data(room));
+    hub.set_path("/v1/rooms/ABC234/participants", data(json!([participant])));
+    let refused = json!({
+        "error": { "code": "ROOM_NOT_FOUND", "message": HOSTILE, "hint": HOSTILE }, "meta": { "requestId": HOSTILE },
+    });
+    hub.set_path("/v1/rooms/XYZ234", json(404, refused));
+    let event = json!({
+        "type": HOSTILE, "timestamp": 1, "roomCode": "ABC234",
+        "data": { "nickname": HOSTILE, "model": HOSTILE, "error": HOSTILE },
+    });
+    hub.set_path("/v1/rooms/ABC234/events", Script::Stream(vec![format!("data: {event}\n\n")]));
+    let model = json!({ "id": HOSTILE, "gambi": { "nickname": HOSTILE, "model": HOSTILE } });
+    hub.set_path("/rooms/ABC234/v1/models", json(200, json!({ "data": [model] })));
+    let error = json!({ "error": HOSTILE, "code": "ENDPOINT_NOT_REACHABLE" });
+    hub.set_path("/rooms/XYZ234/v1/chat/completions", json(502, error));
+    hub
+}
+
+/// Whether a text steers the terminal that it is printed on.
+fn steers(text: &str) -> bool {
+    text.contains(|c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || HOSTILE.contains(c) && !c.is_ascii())
+}
+
+#[test]
+fn nothing_that_a_hub_a_participant_or_a_provider_writes_steers_the_terminal() {
+    let hub = hostile_hub();
+    let url = hub.url();
+    for (args, code) in [
+        (&["room", "list"][..], 0),
+        (&["room", "get", "--code", "ABC234"], 0),
+        (&["room", "get", "--code", "XYZ234"], 4),
+        (&["participant", "list", "--room", "ABC234"], 0),
+        (&["models", "--room", "ABC234"], 0),
+        (&["events", "watch", "--room", "ABC234"], 3),
+        (&["chat", "--room", "XYZ234", "--prompt", "hi"], 1),
+        (&["participant", "join", "--room", "ABC234", "--participant-id", "p", "--model", "m", "--endpoint", &url], 3),
+    ] {
+        let mut args = args.to_vec();
+        args.extend(["--hub", &url, "--format", "text"]);
+        let ran = run(&args);
+        let all = format!("{}{}", ran.out, ran.err);
+        assert_eq!(ran.code, code, "{args:?}: {all:?}");
+        assert!(all.contains("[2J") && !steers(&all), "{args:?}: {all:?}");
+        assert!(!all.lines().any(|line| line.starts_with("Error: forged")), "{args:?}: {all:?}");
+    }
+    // A script gets what the hub said, as JSON writes it.
+    let ran = run(&["room", "list", "--hub", &url, "--format", "json"]);
+    assert_eq!(ran.json()[0]["name"], HOSTILE);
+}
+
+#[test]
+fn an_answer_keeps_its_lines_and_steers_no_terminal() {
+    let hub = FakeProvider::start(Script::Missing);
+    let piece = |text: &str| format!("data: {}\n\n", json!({ "choices": [{ "delta": { "content": text } }] }));
+    let pieces =
+        [piece("one\n\ttwo\r\n"), piece("\u{1b}]0;title\u{7}"), piece("\u{202e}three"), "data: [DONE]\n\n".into()];
+    hub.set_path("/rooms/ABC234/v1/chat/completions", Script::Stream(pieces.into()));
+    let ran = run(&["chat", "--room", "ABC234", "--hub", &hub.url(), "--format", "text", "--prompt", "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "one\n\ttwo\n\u{fffd}]0;title\u{fffd}three\n"), "{}", ran.err);
+}
+
+#[test]
+fn tools_that_hang_do_not_keep_a_participant_from_joining() {
+    let dir = Dir::new("tools");
+    let held = dir.0.join("held");
+    let stays = "#!/bin/sh\nexec >&-\nexec /bin/sleep 600\n".to_owned();
+    let forks = format!("#!/bin/sh\n/bin/sleep 600 &\necho $! > {}\n", held.display());
+    for text in [stays, forks] {
+        let file = dir.file("nvidia-smi", &text);
+        assert!(Command::new("chmod").args(["755", &file]).status().unwrap().success());
+        let args = ["participant", "join", "--dry-run", "--room", "ABC234", "--participant-id", "p", "--model", "m"];
+        let mut command = gambi(&args);
+        command.args(["--hub", "http://127.0.0.1:1", "--format", "json"]).env("PATH", &dir.0);
+        let start = std::time::Instant::now();
+        let ran = ran(command.output().unwrap());
+        assert!(start.elapsed().as_secs() < 300, "the tool was waited for");
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(ran.json()["specs"].is_object() && ran.json()["specs"].get("gpu").is_none(), "{}", ran.out);
+    }
+    let child = fs::read_to_string(&held).unwrap();
+    assert!(Command::new("kill").arg(child.trim()).status().unwrap().success());
+}

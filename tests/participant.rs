@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::net::TcpListener;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use gambi::Error;
 use gambi::participant::{Builder, CloseReason, Reconnect, Session, Step};
 use serde_json::json;
 
-use support::{FakeHub, FakeProvider, Part, Script, TestHub, wait_until};
+use support::{FakeHub, FakeProvider, Part, Script, TestHub, wait_for, wait_until};
 
 #[test]
 fn a_model_that_is_not_there_is_told_before_anything_is_registered() {
@@ -32,7 +33,7 @@ fn a_provider_that_is_away_and_values_that_are_wrong_are_told() {
     let hub = TestHub::start();
     let room = hub.room();
     let builder = || Session::builder(hub.url(), &room).participant_id("p").model("m");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(matches!(builder().endpoint(format!("http://{free}")).start().map(drop), Err(Error::Provider { .. })));
     assert!(matches!(builder().endpoint("nonsense").start().map(drop), Err(Error::Invalid { .. })));
     let provider = FakeProvider::start(Script::Echo);
@@ -182,6 +183,56 @@ fn a_tunnel_that_cannot_be_opened_takes_the_registration_back() {
     let (hub, provider) = (FakeHub::start(Part::NoTunnel), FakeProvider::start(Script::Echo));
     assert!(matches!(quick(&hub, &provider).start().map(drop), Err(Error::Tunnel { .. })));
     assert_eq!(hub.registered.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn the_hubs_key_and_the_tunnels_token_go_to_the_hub_that_the_user_named_alone() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let hub = FakeHub::start(Part::Announces(elsewhere.local_addr().unwrap()));
+    let provider = FakeProvider::start(Script::Echo);
+    let session = quick(&hub, &provider).hub_key("s3cret-key").start().unwrap();
+    let handshakes = hub.handshakes.lock().unwrap().clone();
+    assert!(handshakes[0].starts_with("GET /v1/rooms/ABC234/participants/p/tunnel?token=t&"), "{handshakes:?}");
+    assert!(handshakes[0].contains("Bearer s3cret-key"));
+    assert!(elsewhere.accept().is_err(), "the server that the hub announced was called");
+    session.close();
+}
+
+#[test]
+fn a_hub_reaches_no_route_of_the_provider_but_a_rooms_operations() {
+    let provider = FakeProvider::start(Script::Echo);
+    for (method, path) in [
+        ("GET", "/api/delete"),
+        ("DELETE", "/api/delete"),
+        ("GET", "/..%2fsecret"),
+        ("GET", "/v1/responses/%2e%2e%2fmodels"),
+        ("GET", "/v1/models"),
+    ] {
+        let hub = FakeHub::start(Part::Asks(method, path));
+        let session = quick(&hub, &provider).start().unwrap();
+        let told = wait_for("an answer", || hub.told.lock().unwrap().first().cloned());
+        assert!(told.contains("tunnel.response.error") && told.contains("refused"), "{path}: {told}");
+        assert!(told.contains(r#""stage":"participant""#), "{path}: {told}");
+        session.close();
+    }
+    assert!(provider.seen().is_empty(), "{:?}", provider.seen());
+    let hub = FakeHub::start(Part::Asks("POST", "/v1/chat/completions"));
+    let session = quick(&hub, &provider).start().unwrap();
+    let seen = provider.wait_for_request(1);
+    let passed = ["content-type", "cookie", "x-original-url"].map(|name| seen.header(name).is_some());
+    assert_eq!(passed, [true, false, false]);
+    session.close();
+}
+
+#[test]
+fn a_hub_that_floods_a_participant_is_refused_what_is_too_much() {
+    let (hub, provider) = (FakeHub::start(Part::Floods(600)), FakeProvider::start(Script::StreamAndHang(Vec::new())));
+    let session = quick(&hub, &provider).hub_timeout(Duration::from_secs(60)).start().unwrap();
+    wait_until("requests to be refused", || {
+        hub.told.lock().unwrap().iter().filter(|told| told.contains("works at too many requests")).count() == 600 - 512
+    });
+    session.close();
 }
 
 /// Pieces of 64 KiB that no sockets and no queue hold together.

@@ -322,6 +322,20 @@ fn odd_answers_of_providers_pass_or_are_told() {
 }
 
 #[test]
+fn a_provider_that_repeats_usage_keys_harms_nobody() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    // More levels than the stack of a connection has room for, if each key cost one.
+    let repeated = "\"usage\"".repeat(180_000 / 7);
+    let answer = Script::Answer { status: 200, kind: "application/json", body: repeated.clone() };
+    let provider = FakeProvider::start(answer);
+    let _session = join(&hub, &room, "p", &provider);
+    for _ in 0..2 {
+        assert_eq!(hub.chat(&room, "p").expect(200).text(), repeated);
+    }
+}
+
+#[test]
 fn memory_is_taken_as_bodies_come_and_not_as_they_claim() {
     let hub = TestHub::limited(|limits| limits.memory = 256 << 10);
     let room = hub.room();

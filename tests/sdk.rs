@@ -9,6 +9,7 @@ use gambi::Error;
 use gambi::client::{Client, Watched};
 use gambi::hub::{DeclaredRoom, RoomPassword};
 use gambi::participant::{Builder, Reconnect, Session, Step};
+use gambi::proto::management::CreateRoom;
 use gambi::provider::{Provider, ProviderOptions};
 
 use support::{FakeProvider, Script, TestHub, wait_until};
@@ -181,4 +182,41 @@ fn what_users_share_between_threads_can_be_shared() {
     sent::<gambi::client::EventStream>();
     sent::<gambi::client::ChatStream>();
     sent::<gambi::client::Watch>();
+}
+
+#[test]
+fn a_redirect_takes_credentials_nowhere() {
+    let (hub, elsewhere) = (FakeProvider::start(Script::Missing), FakeProvider::start(Script::Missing));
+    let answer = |path: &str, status: u16| {
+        let location = format!("{}{path}", elsewhere.url());
+        format!("HTTP/1.1 {status} R\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    };
+    let client = Client::new(&hub.url()).unwrap().with_key("s3cret").with_room_password("open");
+    for status in [301, 302, 303, 307, 308] {
+        for path in ["/v1/rooms", "/v1/rooms/ABC234/events", "/rooms/ABC234/v1/chat/completions"] {
+            hub.set_path(path, Script::Raw(answer(path, status).into()));
+        }
+        assert!(matches!(client.rooms().list(), Err(Error::BadAnswer { .. })), "{status}");
+        assert!(client.rooms().create(&CreateRoom::default()).is_err(), "{status}");
+        assert!(client.events(Some("ABC234")).is_err(), "{status}");
+        assert!(client.room("ABC234").chat().user("hi").send().is_err(), "{status}");
+    }
+    assert_eq!((hub.seen().len(), elsewhere.connections()), (20, 0));
+}
+
+#[test]
+fn what_a_hub_sends_without_end_is_not_read_without_end() {
+    let hub = FakeProvider::start(Script::Endless("x".repeat(64 << 10)));
+    let client = Client::new(&hub.url()).unwrap();
+    assert!(client.rooms().list().is_err());
+    wait_until("the list to be left", || hub.abandoned() == 1);
+    let head = "HTTP/1.1 404 No\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n{\"error\": \"";
+    hub.set(Script::Raw((head.to_owned() + &"x".repeat(1 << 20)).into()));
+    assert!(matches!(client.rooms().get("ABC234"), Err(Error::BadAnswer { .. })));
+    assert!(matches!(client.events(None).map(drop), Err(Error::BadAnswer { .. })));
+    let event =
+        |text: &str| format!("data: {{\"type\":\"{text}\",\"timestamp\":1,\"roomCode\":\"\",\"data\":{{}}}}\n\n");
+    hub.set(Script::Stream(vec![event(&"x".repeat(2 << 20)), event("next")]));
+    let events: Vec<_> = client.events(None).unwrap().map(|event| event.unwrap().kind).collect();
+    assert_eq!(events, ["next"], "an event beyond the limit is skipped");
 }

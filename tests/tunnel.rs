@@ -31,7 +31,7 @@ fn a_token_opens_one_tunnel() {
     let bare = good.split('?').next().unwrap();
     assert_eq!(refused(&hub, bare), 400);
     assert_eq!(refused(&hub, &format!("{bare}?token=wrong")), 401);
-    assert_eq!(refused(&hub, &good.replace("/ann/", "/bob/")), 404);
+    assert_eq!(refused(&hub, &good.replace("/ann/", "/bob/")), 401);
     // A request that asks for no upgrade does not spend it.
     let plain = good.replace(&format!("ws://{}", hub.addr()), "");
     let refusal = hub.get(&plain).expect(426);

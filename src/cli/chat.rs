@@ -8,8 +8,12 @@ use gambi::client::{Chat, Room};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{self, Output, plain, table};
+use super::output::{self, Output, table};
 use super::prompt;
+use crate::monitor::clean::multi_line;
+
+/// What is kept of an answer for the next question, in bytes: one that does not end fills no memory.
+const MAX_KEPT: usize = 4 << 20;
 
 /// Asks once, or holds a conversation where a person is there and gave no prompt.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
@@ -60,10 +64,10 @@ fn say(out: &Output, chat: Chat) -> Result<String, Failure> {
     let mut answer = String::new();
     while let Some(piece) = out.while_waiting("Waiting for the answer...", || stream.next()) {
         let piece = piece?;
-        answer.push_str(&piece);
-        // Line ends are the model's to set; nothing else that steers a terminal is.
-        let lines: Vec<String> = piece.split('\n').map(plain).collect();
-        out.piece(&lines.join("\n"))?;
+        if answer.len() < MAX_KEPT {
+            answer.push_str(&piece);
+        }
+        out.piece(&multi_line(&piece))?;
     }
     Ok(answer)
 }
@@ -89,7 +93,7 @@ pub fn models(context: &Context<'_>) -> Result<(), Failure> {
         if models.is_empty() {
             return "Nobody is there. `gambi participant join` brings somebody.".to_owned();
         }
-        let rows: Vec<_> = models.iter().map(|m| vec![plain(&m.id), plain(&m.model), plain(&m.nickname)]).collect();
+        let rows: Vec<_> = models.iter().map(|m| vec![m.id.clone(), m.model.clone(), m.nickname.clone()]).collect();
         table(&["ID", "MODEL", "NICKNAME"], &rows)
     })
 }

@@ -85,7 +85,12 @@ static HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [defaul
 static PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 3000]");
 static LOCAL_HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [default 127.0.0.1]");
 static MDNS: Flag = switch("mdns", "Announce the hub on the network by mDNS");
-static CORS: Flag = value("cors", None, "ORIGIN", "Origin that browsers may call from [default *]");
+static CORS: Flag = value(
+    "cors",
+    None,
+    "ORIGIN",
+    "Origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
+);
 static PUBLIC_URL: Flag =
     value("public-url", None, "URL", "How the hub is reached from outside, where it stands behind a proxy");
 static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Longest head of a request [default 32KiB]");
@@ -406,7 +411,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "leave"],
         about: "Take a participant out of its room",
         positional: None,
-        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE],
+        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[("From anywhere", "gambi participant leave -r ABC234 --participant-id ann-laptop")],
     },
@@ -414,7 +419,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "heartbeat"],
         about: "Say that a participant is alive",
         positional: None,
-        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE],
+        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[("Once", "gambi participant heartbeat -r ABC234 --participant-id ann-laptop")],
     },

@@ -17,7 +17,7 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
     use gambi::discovery::discover_hubs;
     use serde_json::json;
 
-    use super::output::{plain, table};
+    use super::output::table;
 
     let listen = context.time("timeout")?.unwrap_or(LISTEN);
     let hubs = context.out.while_waiting("Looking for hubs...", || discover_hubs(listen))?;
@@ -36,7 +36,7 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
             if rooms.is_empty() {
                 rows.push(vec![hub.url.clone(), "-".into(), "no rooms".into()]);
             }
-            rows.extend(rooms.iter().map(|room| vec![hub.url.clone(), room.code.clone(), plain(&room.name)]));
+            rows.extend(rooms.iter().map(|room| vec![hub.url.clone(), room.code.clone(), room.name.clone()]));
         }
         table(&["HUB", "CODE", "ROOM"], &rows)
     })

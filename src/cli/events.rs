@@ -10,7 +10,6 @@ use gambi::proto::management::EventEnvelope;
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::plain;
 use crate::monitor::text::clock;
 
 /// Prints a room's events until a signal comes, the reader goes, or the hub does.
@@ -38,7 +37,7 @@ pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
 
 /// An event as a line for people.
 fn text(json: &str) -> String {
-    let Ok(event) = serde_json::from_str::<EventEnvelope>(json) else { return plain(json) };
+    let Ok(event) = serde_json::from_str::<EventEnvelope>(json) else { return json.to_owned() };
     let data = &event.data;
     let who = ["nickname", "participantId", "id", "clientId"].iter().find_map(|key| data[key].as_str()).unwrap_or("");
     let mut parts = vec![clock(event.timestamp), event.kind.clone(), who.to_owned()];
@@ -46,7 +45,7 @@ fn text(json: &str) -> String {
     parts.extend(data["status"].as_str().map(str::to_owned));
     parts.extend(metrics(&data["metrics"]));
     parts.extend(data["error"].as_str().map(|error| format!("failed: {error}")));
-    plain(&parts.join("  "))
+    parts.join("  ")
 }
 
 fn metrics(metrics: &Value) -> Option<String> {

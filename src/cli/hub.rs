@@ -206,10 +206,18 @@ fn patience(context: &Context<'_>) -> Result<Patience, Failure> {
     })
 }
 
-/// An origin is sent as a header: it must be one line of it.
+/// An origin as browsers send it (RFC 6454, section 6.1): `https://app.example`, or with a scheme of a program's own, as
+/// `chrome-extension://abc`. It goes into a header: it must be one line of it.
 fn origin(text: &str) -> Option<String> {
-    let plain = text.bytes().all(|b| b.is_ascii_graphic());
-    (plain && (text == "*" || web_url(text).is_some())).then(|| text.to_owned())
+    if text == "*" || web_url(text).is_some() {
+        return Some(text.trim().trim_end_matches('/').to_owned())
+            .filter(|text| text.bytes().all(|b| b.is_ascii_graphic()));
+    }
+    let (scheme, host) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    let is_host = host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#,\"".contains(&b));
+    (is_scheme && !["http", "https"].contains(&scheme) && is_host).then(|| text.to_owned())
 }
 
 fn web_url(text: &str) -> Option<String> {
@@ -342,6 +350,12 @@ mod tests {
             assert_eq!(web_url(bad), None, "{bad:?}");
         }
         assert_eq!(origin("*"), Some("*".into()));
-        assert_eq!(origin("x"), None);
+        assert_eq!(origin("https://app.example/"), Some("https://app.example".into()));
+        for app in ["chrome-extension://abc", "app://obsidian.md", "vscode-webview://x", "file://"] {
+            assert_eq!(origin(app).as_deref(), Some(app));
+        }
+        for bad in ["x", "null", "http://", "a b://x", "app://x/y", "app://x\r\nX: y", "://x", "Ä://x"] {
+            assert_eq!(origin(bad), None, "{bad:?}");
+        }
     }
 }

@@ -15,12 +15,12 @@ use gambi::hub::{Hub, HubOptions};
 use super::context::Context;
 use super::failure::Failure;
 use super::hub::{self, Urls};
-use super::output::plain;
 #[cfg(feature = "tui")]
 use super::participant;
 use super::signals::Signal;
 use crate::monitor::Watching;
 use crate::monitor::changes::{Change, Changes};
+use crate::monitor::clean::one_line;
 use crate::monitor::table;
 use crate::monitor::text::{brief, clock, speed};
 #[cfg(feature = "tui")]
@@ -174,5 +174,5 @@ fn line(change: &Change, now: u64) -> String {
     parts.extend(data["ttftMs"].as_u64().map(|millis| format!("first token {}", brief(millis))));
     parts.extend(data["tokensPerSecond"].as_f64().map(|rate| format!("{} tokens/s", speed(rate))));
     parts.retain(|part| !part.is_empty());
-    plain(&parts.join("  "))
+    one_line(&parts.join("  "))
 }

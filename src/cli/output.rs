@@ -1,4 +1,5 @@
-//! Results on stdout in the format that was asked for, everything else on stderr. Nobody else in `cli` prints.
+//! Results on stdout in the format that was asked for, everything else on stderr. Nobody else in `cli` prints, so what peers
+//! wrote is made fit for a terminal here; callers clean what they put into a text of several lines, and pieces.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::thread;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
+use crate::monitor::clean::{multi_line, one_line};
 use crate::monitor::clock;
 
 /// How results are printed.
@@ -62,7 +64,7 @@ impl Output {
     /// When nobody reads it any more, or it can't be written.
     pub fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.format {
-            Format::Text => line(&text()),
+            Format::Text => line(&multi_line(&text())),
             Format::Json => line(&serde_json::to_string_pretty(value).map_err(std::io::Error::from)?),
             Format::Ndjson => line(&json!(value).to_string()),
         }
@@ -85,7 +87,7 @@ impl Output {
     /// When nobody reads it any more, or it can't be written.
     pub fn event(&self, kind: &str, data: &Value, text: &str) -> Result<(), Failure> {
         if self.is_text() {
-            return if text.is_empty() { Ok(()) } else { line(text) };
+            return if text.is_empty() { Ok(()) } else { line(&multi_line(text)) };
         }
         #[derive(Serialize)]
         struct Event<'a> {
@@ -102,10 +104,10 @@ impl Output {
     /// # Errors
     /// When nobody reads it any more, or it can't be written.
     pub fn foreign_event(&self, json: &str, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.is_text() { line(&text()) } else { line(json) }
+        if self.is_text() { line(&one_line(&text())) } else { line(json) }
     }
 
-    /// A piece of text for people, without a line end.
+    /// A piece of text for people as it is, without a line end.
     ///
     /// # Errors
     /// When nobody reads it any more, or it can't be written.
@@ -136,17 +138,17 @@ impl Output {
         })
     }
 
-    /// Something for a person to know, on stderr.
+    /// Something for a person to know, on stderr: one line.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(stderr(), "{text}");
+            let _ = writeln!(stderr(), "{}", one_line(text));
         }
     }
 
-    /// Something for a person who wants to know more, on stderr.
+    /// Something for a person who wants to know more, on stderr: one line.
     pub fn detail(&self, text: &str) {
-        if self.verbose && !self.quiet {
-            let _ = writeln!(stderr(), "{text}");
+        if self.verbose {
+            self.note(text);
         }
     }
 }
@@ -168,19 +170,20 @@ fn write(text: &str) -> Result<(), Failure> {
 /// Tells of a failure on stderr. Should that be closed too, there is nobody left to tell.
 pub fn failure(failure: &Failure) {
     let mut err = stderr().lock();
-    let _ = writeln!(err, "Error: {failure}");
+    let _ = writeln!(err, "Error: {}", one_line(&failure.to_string()));
     if let Some(hint) = failure.hint_text() {
-        let _ = writeln!(err, "Hint: {hint}");
+        let _ = writeln!(err, "Hint: {}", one_line(&hint));
     }
     if let Some(id) = failure.request_id() {
-        let _ = writeln!(err, "request_id: {id}");
+        let _ = writeln!(err, "request_id: {}", one_line(id));
     }
 }
 
-/// Columns, each as wide as its widest cell.
+/// Columns, each as wide as its widest cell. Cells may hold what peers wrote.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-    let lines = || std::iter::once(&head).chain(rows);
+    let lines = || std::iter::once(&head).chain(&rows);
     let width = |column: usize| lines().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |row: &Vec<String>| {
@@ -188,11 +191,6 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         cells.join("  ").trim_end().to_owned()
     };
     lines().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Text from elsewhere without control characters: a name must not be able to steer a terminal.
-pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -214,7 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_taken_out() {
-        assert_eq!(plain("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+    fn a_cell_stays_in_its_place() {
+        let rows = vec![vec!["a\n\u{1b}[2J\u{202e}b".into()]];
+        assert_eq!(table(&["NAME"], &rows), "NAME\na\u{fffd}\u{fffd}[2Jb");
     }
 }

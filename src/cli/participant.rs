@@ -11,10 +11,11 @@ use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, Participant, R
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{plain, table};
+use super::output::table;
 use super::room::redact;
 use super::signals::Signal;
 use super::token;
+use crate::monitor::clean::one_line;
 
 /// Everything that a join needs to know.
 struct Plan {
@@ -74,7 +75,7 @@ pub fn join(context: &Context<'_>) -> Result<(), Failure> {
     // Only now: should nobody read the results any more, the session's end takes the registration back.
     told?;
     let data = json!({ "participantId": plan.id, "room": plan.room });
-    let text = format!("In the room {}, by tunnel. Leave with Ctrl-C.", plain(&plan.room));
+    let text = format!("In the room {}, by tunnel. Leave with Ctrl-C.", one_line(&plan.room));
     context.out.event("tunnel_connected", &data, &text)?;
     serve(context, &plan, &session, &signals)
 }
@@ -98,13 +99,13 @@ fn stay(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
         let telling = match step {
             Step::Joined(session) => {
                 let data = json!({ "participant": session.participant(), "roomId": session.room_id() });
-                let text = format!("In the room {}, by tunnel. Leave with Ctrl-C.", plain(&plan.room));
+                let text = format!("In the room {}, by tunnel. Leave with Ctrl-C.", one_line(&plan.room));
                 out.event("registered", &data, "").and_then(|()| out.event("tunnel_connected", &place, &text))
             }
             Step::Lost(end) => lost(context, &end).map(|failure| context.out.note(&failure.to_string())),
             Step::Waiting { error, pause } => {
                 let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                let text = format!("{error}; again in {:.1} s.", pause.as_secs_f64());
+                let text = format!("{}; again in {:.1} s.", one_line(&error.to_string()), pause.as_secs_f64());
                 out.event("waiting", &json!({ "message": error.to_string(), "pauseMs": millis }), &text)
             }
             _ => Ok(()),
@@ -133,7 +134,7 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
             return "Nobody is there. `gambi participant join` brings somebody.".to_owned();
         }
         let status = |status: &Status| json!(status).as_str().unwrap_or_default().to_owned();
-        let row = |p: &Participant| vec![plain(&p.id), status(&p.status), plain(&p.model), plain(&p.nickname)];
+        let row = |p: &Participant| vec![p.id.clone(), status(&p.status), p.model.clone(), p.nickname.clone()];
         table(&["ID", "STATUS", "MODEL", "NICKNAME"], &participants.iter().map(row).collect::<Vec<_>>())
     })
 }
@@ -267,7 +268,7 @@ impl Plan {
             self.model,
             self.endpoint
         );
-        context.out.result(&plan, || plain(&text))
+        context.out.result(&plan, || one_line(&text))
     }
 }
 
@@ -311,7 +312,7 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
 
 /// The hub, for a command that speaks for a participant.
 fn own_client(context: &Context<'_>) -> Result<Client, Failure> {
-    let client = context.client()?;
+    let client = context.room_client()?;
     let Some(path) = context.value("token-file") else { return Ok(client) };
     let token = token::read(path)?.ok_or_else(|| Failure::usage(format!("--token-file: there is no {path}")))?;
     Ok(client.with_participant_token(&token))

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::config_file::choose;
-use super::output::plain;
 use super::values::{size, time};
+use crate::monitor::clean::{multi_line, one_line};
 use crate::monitor::text::clock;
 
 proptest! {
@@ -31,6 +31,7 @@ proptest! {
 
     #[test]
     fn nothing_that_is_printed_steers_a_terminal(text in any::<String>()) {
-        prop_assert!(!plain(&text).contains(|c: char| c.is_control()));
+        prop_assert!(!one_line(&text).contains(|c: char| c.is_control()));
+        prop_assert!(!multi_line(&text).contains(|c: char| c.is_control() && !matches!(c, '\n' | '\t')));
     }
 }

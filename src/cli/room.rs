@@ -8,7 +8,8 @@ use gambi::proto::management::{CreateRoom, RoomSummary};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{plain, table};
+use super::output::table;
+use crate::monitor::clean::one_line;
 
 /// Makes a room.
 pub fn create(context: &Context<'_>) -> Result<(), Failure> {
@@ -29,12 +30,11 @@ pub fn create(context: &Context<'_>) -> Result<(), Failure> {
     }
     let created = client.rooms().create(&room)?;
     context.out.result(&created, || {
-        let code = &created.room.code;
+        let (code, host) = (one_line(&created.room.code), one_line(&created.host_id));
         let hub = client.hub_url();
-        let host = &created.host_id;
         format!(
             "Room {} is there, with the code {code}.\nDelete it:   gambi room delete --hub {hub} --code {code} --host-id {host}\nJoin it:     gambi participant join --hub {hub} --room {code} --participant-id ID --model MODEL\nTalk to it:  {hub}/rooms/{code}/v1",
-            plain(&created.room.name)
+            one_line(&created.room.name)
         )
     })
 }
@@ -64,7 +64,7 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
 }
 
 fn row(room: &RoomSummary) -> Vec<String> {
-    vec![room.code.clone(), room.participant_count.to_string(), protected(room).into(), plain(&room.name)]
+    vec![room.code.clone(), room.participant_count.to_string(), protected(room).into(), room.name.clone()]
 }
 
 /// What the password is asked for.
@@ -98,10 +98,10 @@ pub fn get(context: &Context<'_>) -> Result<(), Failure> {
     let room = client.rooms().get(&code)?;
     context.out.result(&room, || {
         let protected = protected(&room);
-        let defaults = room.defaults.as_ref().map_or("none".into(), |defaults| json!(defaults).to_string());
+        let defaults = room.defaults.as_ref().map_or("none".into(), |defaults| one_line(&json!(defaults).to_string()));
         format!(
             "Name:          {}\nCode:          {}\nParticipants:  {}\nPassword:      {protected}\nDefaults:      {defaults}\nAddress:       {}/rooms/{}/v1",
-            plain(&room.name), room.code, room.participant_count, client.hub_url(), room.code
+            one_line(&room.name), one_line(&room.code), room.participant_count, client.hub_url(), one_line(&room.code)
         )
     })
 }

@@ -5,7 +5,8 @@ use gambi::proto::metrics::{Figures, Quantiles, RoomMetrics, Windows};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{plain, table};
+use super::output::table;
+use crate::monitor::clean::one_line;
 
 type Choice = fn(&Windows) -> &Figures;
 
@@ -30,10 +31,12 @@ fn choice(over: &str) -> Result<Choice, Failure> {
 fn text(metrics: &RoomMetrics, over: &str, choice: Choice) -> String {
     let now = format!(
         "Room {}: {} in flight, {} waiting in line. The last {over}:",
-        metrics.room_code, metrics.in_flight, metrics.queued
+        one_line(&metrics.room_code),
+        metrics.in_flight,
+        metrics.queued
     );
     let row = |name: &str, status: &str, in_flight: u64, windows: &Windows| {
-        let mut cells = vec![plain(name), status.to_owned(), in_flight.to_string()];
+        let mut cells = vec![name.to_owned(), status.to_owned(), in_flight.to_string()];
         cells.extend(cells_of(choice(windows)));
         cells
     };

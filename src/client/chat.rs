@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use ureq::BodyReader;
 
-use super::http::{Http, agent, read};
+use super::http::{Http, agent, read, read_refusal};
 use crate::error::Error;
 use crate::proto::sse::Decoder;
-use crate::proto::web::percent_encode;
+use crate::proto::web::{percent_decode, percent_encode};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The hub's own deadline for an answer's first byte is ten minutes; this one only catches a hub that has vanished.
@@ -170,7 +170,7 @@ impl Chat {
         if status == 200 {
             return Ok((http, path, answer));
         }
-        let text = read(answer.into_body()).map_err(|e| http.unreachable(&e))?;
+        let text = read_refusal(answer.into_body());
         Err(http.refusal(&path, status, &text))
     }
 
@@ -202,7 +202,8 @@ impl Chat {
 
 fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
     let header = answer.headers().get("x-gambi-participant").and_then(|value| value.to_str().ok());
-    header.unwrap_or_default().to_owned()
+    // An older hub's is not encoded.
+    header.map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned())).unwrap_or_default()
 }
 
 /// A whole answer.

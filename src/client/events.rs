@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use ureq::{Agent, BodyReader};
 
-use super::http::{Http, agent, read};
+use super::http::{Http, agent, read_refusal};
 use crate::error::Error;
 use crate::proto::management::EventEnvelope;
 use crate::proto::sse::Decoder;
 
 /// The hub sends a comment every 15 s: three times that without a byte, and it is gone.
 const SILENCE: Duration = Duration::from_secs(45);
+/// The longest event that is read, in bytes; a hub's own are a few kilobytes. A longer one is skipped.
+const MAX_EVENT: usize = 1 << 20;
 
 /// The events of a room or of a hub, as they come. Ends when the hub ends the stream; an error is its last item.
 pub struct EventStream {
@@ -38,12 +40,12 @@ pub(super) fn open(http: &Http, path: &str) -> Result<EventStream, Error> {
     let answer = http.send(&agent, "GET", path, None)?;
     let status = answer.status().as_u16();
     if status != 200 {
-        let text = read(answer.into_body()).map_err(|e| http.unreachable(&e))?;
+        let text = read_refusal(answer.into_body());
         return Err(http.refusal(path, status, &text));
     }
     let body = answer.into_body().into_reader();
     let url = format!("{}{path}", http.base);
-    Ok(EventStream { agent, url, body, decoder: Decoder::new(), over: false })
+    Ok(EventStream { agent, url, body, decoder: Decoder::with_limit(MAX_EVENT), over: false })
 }
 
 impl EventStream {

@@ -1,5 +1,6 @@
 //! Requests to a hub, and what its refusals become. The only user of ureq in the client.
 
+use std::io::Read;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +17,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const WHOLE: Duration = Duration::from_secs(30);
 /// The longest answer that is read, in bytes: ten thousand participants fit.
 const MAX_ANSWER: u64 = 32 << 20;
+/// The longest refusal that is read, in bytes.
+const MAX_REFUSAL: u64 = 64 << 10;
 
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -70,8 +73,10 @@ impl Http {
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Vec<u8>), Error> {
         let answer = self.send(&self.agent, method, path, body)?;
         let status = answer.status().as_u16();
-        let text = read(answer.into_body()).map_err(|e| self.unreachable(&e))?;
-        if (200..300).contains(&status) { Ok((status, text)) } else { Err(self.refusal(path, status, &text)) }
+        if !(200..300).contains(&status) {
+            return Err(self.refusal(path, status, &read_refusal(answer.into_body())));
+        }
+        Ok((status, read(answer.into_body()).map_err(|e| self.unreachable(&e))?))
     }
 
     /// Sends a request by an agent of the caller's; the answer has any status.
@@ -134,6 +139,13 @@ impl Http {
         };
         Error::Hub(Box::new(refused))
     }
+}
+
+/// The body of a refusal, as far as it is read. One that is cut, or breaks off, is no JSON and is told by its status.
+pub fn read_refusal(body: Body) -> Vec<u8> {
+    let mut text = Vec::new();
+    let _ = body.into_reader().take(MAX_REFUSAL).read_to_end(&mut text);
+    text
 }
 
 /// The whole body of an answer.

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Refused, not_theirs};
-use super::auth::HashFailed;
-use super::credentials::{check_joining, fits_a_header, proof, wrong_token};
+use super::credentials::{check_joining, check_room, proof, room_is_private, shows_password, wrong_token};
 use super::forwarded::origin;
+use super::gate::private;
 use super::shared::{Shared, random};
 use crate::http::{Exchange, network_of};
 use crate::proto::management::{ErrorCode, Heartbeat, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
+use crate::proto::web::fits_a_header;
 use crate::state::Now;
 use crate::state::config::{Fields, MAX_PASSWORD, MAX_TEXT};
 use crate::state::event::Event;
@@ -27,9 +28,9 @@ pub fn new_room(shared: &Shared, exchange: &Exchange<'_>, fields: &Fields<'_>) -
     let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
     let private = fields.flag("private")?;
     check_private(private, password.as_deref())?;
-    let failed = |e: HashFailed| Refused::new(ErrorCode::InternalError, e.to_string());
-    let password = password.map(|password| shared.passwords.keep(&password)).transpose().map_err(failed)?;
-    let new = NewRoom { name, password, private, defaults, code: None, owner: Some(owner(shared, exchange)) };
+    let owner = Some(owner(shared, exchange));
+    let password = password.map(|password| shared.passwords.keep(owner, &password)).transpose()?;
+    let new = NewRoom { name, password, private, defaults, code: None, owner };
     shared.try_change(|registry, now| {
         let fits = registry.has_space(new.owner, new.weight());
         if fits { Ok(registry.create_room(new, now, &mut random)) } else { Err(full()) }
@@ -134,7 +135,9 @@ pub fn check_password(
 
 /// A participant id that is none.
 pub fn bad_id() -> Refused {
-    Refused::invalid("The participant id must be 1 to 128 bytes of printable text without \"/\"")
+    Refused::invalid(
+        "The participant id must be 1 to 128 bytes of printable text without \"/\", and not \".\" or \"..\"",
+    )
 }
 
 impl From<NotRegistered> for Refused {
@@ -164,6 +167,22 @@ pub fn heartbeat(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str)
     speak_for(shared, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
 }
 
+/// Lets a request into a private room that is about one participant: with that participant's token, or the room's
+/// password. Whoever has neither is told the same whether or not there is such a participant.
+pub fn check_inside(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Refused> {
+    let Some(password) = private(shared, code) else { return Ok(()) };
+    let proof = proof(shared, exchange);
+    if shared.registry().is_own(code, id, proof) {
+        return Ok(());
+    }
+    match proof.token {
+        Some(token) if !shows_password(shared, exchange) => {
+            Err(wrong_token(shared, exchange, code, token, room_is_private(shared)))
+        }
+        _ => check_room(shared, exchange, code, &password),
+    }
+}
+
 /// Makes a change that only the participant itself may make.
 fn speak_for<T>(
     shared: &Shared,
@@ -172,6 +191,7 @@ fn speak_for<T>(
     id: &str,
     change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), Missing>,
 ) -> Result<T, Refused> {
+    check_inside(shared, exchange, code, id)?;
     let proof = proof(shared, exchange);
     let proven = shared.try_change(|registry, now| {
         registry.prove(code, id, proof)?;

@@ -10,7 +10,7 @@ use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Me
 use crate::state::config::FieldError;
 use crate::state::registry::{Denied, Missing};
 
-const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
+pub(super) const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 
 /// Which shape an error has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -35,7 +35,7 @@ impl HubBuilder {
         self
     }
 
-    /// Allowed origin of browsers' requests; all unless told otherwise.
+    /// The origin whose pages may use a hub that has no key, or `*` for all; its own and local ones unless told otherwise.
     pub fn cors(mut self, origin: impl Into<String>) -> Self {
         self.0.cors = Some(origin.into());
         self

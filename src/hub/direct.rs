@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -18,8 +19,8 @@ use ureq::{Agent, Body};
 use super::leg::{Carrier, End, Outgoing, Stop};
 use crate::budget::Budget;
 use crate::proto::management::ErrorCode;
-use crate::proto::web::route_url;
-use crate::state::policy::DirectPolicy;
+use crate::proto::web::{HOPS, route_url};
+use crate::state::policy::{DirectPolicy, Forbidden};
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
 use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
@@ -34,9 +35,36 @@ const MAX_ERROR: usize = 2 << 10;
 const QUEUE: QueueLimits =
     QueueLimits { high: 1 << 20, low: 0, most: 2 << 20, wait: Duration::from_secs(600), within: Duration::ZERO };
 
+/// Which addresses may be called.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    policy: DirectPolicy,
+    /// Where the hub listens.
+    own: SocketAddr,
+}
+
+impl Rule {
+    /// Whether an address may be called for a participant that registered from loopback or not.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) fn check(self, address: SocketAddr, from_loopback: bool) -> Result<(), Forbidden> {
+        self.policy.check(address.ip(), from_loopback)?;
+        if self.is_own(address) { Err(Forbidden::Own) } else { Ok(()) }
+    }
+
+    /// Whether it is one that the hub listens on itself. A hub that listens on all interfaces has each address of its
+    /// machine: those that a socket can be bound to.
+    fn is_own(self, address: SocketAddr) -> bool {
+        let (own, ip) = (self.own.ip().to_canonical(), address.ip().to_canonical());
+        let all = own.is_unspecified() && (ip.is_loopback() || UdpSocket::bind((address.ip(), 0)).is_ok());
+        address.port() == self.own.port() && (ip == own || all)
+    }
+}
+
 /// The hub's connections to direct participants.
 pub struct Directs {
-    policy: DirectPolicy,
+    rule: Rule,
     /// What answers that wait for their clients draw on.
     memory: Arc<Budget>,
     /// Idle ones, by member.
@@ -53,12 +81,12 @@ impl Pools {
 }
 
 impl Directs {
-    pub(super) fn new(policy: DirectPolicy, memory: Arc<Budget>) -> Self {
-        Directs { policy, memory, pools: Arc::default() }
+    pub(super) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>) -> Self {
+        Directs { rule: Rule { policy, own }, memory, pools: Arc::default() }
     }
 
-    pub(super) fn policy(&self) -> DirectPolicy {
-        self.policy
+    pub(super) fn rule(&self) -> Rule {
+        self.rule
     }
 
     /// Closes the connections to a participant that has left.
@@ -69,7 +97,7 @@ impl Directs {
     /// The way to a participant.
     pub(super) fn carrier(&self, picked: &Picked) -> DirectCarrier {
         DirectCarrier {
-            policy: self.policy,
+            rule: self.rule,
             memory: self.memory.clone(),
             pools: self.pools.clone(),
             serial: picked.serial,
@@ -81,7 +109,7 @@ impl Directs {
 
 /// The way to one participant.
 pub struct DirectCarrier {
-    policy: DirectPolicy,
+    rule: Rule,
     memory: Arc<Budget>,
     pools: Arc<Pools>,
     serial: u64,
@@ -95,7 +123,7 @@ impl Carrier for DirectCarrier {
         let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(&outgoing.id).map_err(|e| failed(&e))?;
         let pooled = self.pools.lock().entry(self.serial).or_default().pop();
-        let agent = pooled.unwrap_or_else(|| agent(Checked { policy: self.policy, from_loopback: self.from_loopback }));
+        let agent = pooled.unwrap_or_else(|| agent(Checked { rule: self.rule, from_loopback: self.from_loopback }));
         let ticket = Arc::new(Ticket(Mutex::new(Some(agent.clone()))));
         let call = Call {
             id: outgoing.id.clone(),
@@ -124,6 +152,7 @@ impl DirectCarrier {
         for (name, value) in outgoing.headers {
             request = request.header(name, value);
         }
+        request = request.header(HOPS, outgoing.hops);
         if outgoing.body.is_some() {
             request = request.header("Content-Type", "application/json");
         }
@@ -229,7 +258,7 @@ fn agent(resolver: Checked) -> Agent {
 /// Finds a host's addresses, and leaves only those that may be called.
 #[derive(Debug)]
 struct Checked {
-    policy: DirectPolicy,
+    rule: Rule,
     from_loopback: bool,
 }
 
@@ -239,7 +268,7 @@ impl Resolver for Checked {
         let mut allowed = self.empty();
         let mut why = None;
         for address in found.iter() {
-            match self.policy.check(address.ip(), self.from_loopback) {
+            match self.rule.check(*address, self.from_loopback) {
                 Ok(()) => allowed.push(*address),
                 Err(forbidden) => why = Some(forbidden),
             }
@@ -254,6 +283,32 @@ impl Resolver for Checked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_hubs_own_sockets_are_not_called() {
+        let check = |own: &str, address: &str| {
+            let rule = Rule { policy: DirectPolicy::Private, own: own.parse().unwrap() };
+            rule.check(address.parse().unwrap(), true)
+        };
+        for (own, address) in [
+            ("127.0.0.1:3000", "127.0.0.1:3000"),
+            ("127.0.0.1:3000", "[::ffff:127.0.0.1]:3000"),
+            ("0.0.0.0:3000", "127.0.0.1:3000"),
+            ("0.0.0.0:3000", "127.8.9.1:3000"),
+            ("[::]:3000", "[::1]:3000"),
+            ("[::]:3000", "127.0.0.1:3000"),
+        ] {
+            assert_eq!(check(own, address), Err(Forbidden::Own), "{address} on {own}");
+        }
+        for (own, address) in [
+            ("127.0.0.1:3000", "127.0.0.1:3001"),
+            ("127.0.0.1:3000", "127.0.0.2:3000"),
+            // Of no machine that runs these tests.
+            ("0.0.0.0:3000", "10.255.254.253:3000"),
+        ] {
+            assert_eq!(check(own, address), Ok(()), "{address} on {own}");
+        }
+    }
 
     #[test]
     fn error_texts_are_cut_to_two_kibibytes_between_characters() {

@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 
 use super::answer::{Refused, send_json};
+use super::hops;
+use super::list::{Around, send_members};
 use super::out::Headers;
 use super::relay::{self, Ask};
 use super::routes::{Handled, Params};
@@ -11,6 +13,7 @@ use super::shared::Shared;
 use crate::http::Exchange;
 use crate::proto::management::{ErrorCode, RuntimeConfig};
 use crate::proto::openai::{BadRequest, Members, json_text};
+use crate::proto::operations::{self, Operation};
 use crate::state::pick::{Need, Refusal, Selector};
 use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
@@ -44,13 +47,13 @@ pub struct Kind {
 }
 
 impl Kind {
-    const fn post(path: &'static str, operation: &'static str, protocol: &'static str, shape: Shape) -> Self {
-        Kind { operation, method: "POST", path, protocol, shape }
+    const fn of(operation: Operation, protocol: &'static str, shape: Shape) -> Self {
+        Kind { operation: operation.name, method: operation.method, path: operation.path, protocol, shape }
     }
 
     /// A question about an earlier response.
-    pub fn about_response(operation: &'static str, method: &'static str) -> Self {
-        Kind { operation, method, path: "", protocol: "openResponses", shape: Shape::AboutResponse }
+    pub fn about_response(operation: Operation) -> Self {
+        Kind::of(operation, "openResponses", Shape::AboutResponse)
     }
 
     /// What the participant must be able to do.
@@ -84,13 +87,13 @@ impl Kind {
 
 /// The routes that a request is posted to.
 const KINDS: [Kind; 7] = [
-    Kind::post("/v1/chat/completions", "chat.completions.create", "chatCompletions", Shape::Chat),
-    Kind::post("/v1/responses", "responses.create", "openResponses", Shape::Responses),
-    Kind::post("/v1/embeddings", "embeddings.create", "embeddings", Shape::Plain),
-    Kind::post("/v1/completions", "completions.create", "completions", Shape::Plain),
-    Kind::post("/v1/rerank", "rerank.create", "rerank", Shape::Plain),
-    Kind::post("/v1/messages", "messages.create", "messages", Shape::Plain),
-    Kind::post("/v1/messages/count_tokens", "messages.count_tokens", "messages", Shape::Plain),
+    Kind::of(operations::CHAT, "chatCompletions", Shape::Chat),
+    Kind::of(operations::RESPONSES, "openResponses", Shape::Responses),
+    Kind::of(operations::EMBEDDINGS, "embeddings", Shape::Plain),
+    Kind::of(operations::COMPLETIONS, "completions", Shape::Plain),
+    Kind::of(operations::RERANK, "rerank", Shape::Plain),
+    Kind::of(operations::MESSAGES, "messages", Shape::Plain),
+    Kind::of(operations::COUNT_TOKENS, "messages", Shape::Plain),
 ];
 
 /// What Anthropic's clients say beside the body.
@@ -98,6 +101,8 @@ const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];
 
 /// Any `POST` of the inference plane that takes a model.
 pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    // Before all that may be refused with an answer that has another participant asked.
+    let hops = hops::passed(shared, exchange)?;
     let _active = shared.drain.admit()?;
     let kind = kind_of(exchange.path()).ok_or_else(|| Refused::invalid("Not found").status(404))?;
     let code = shared.registry().room(&params[0])?.code.to_string();
@@ -109,7 +114,7 @@ pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Han
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
-    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, body: Some(body), stream };
+    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
     Ok(relay::serve(shared, exchange, &ask))
 }
 
@@ -121,9 +126,12 @@ fn kind_of(path: &str) -> Option<Kind> {
 
 /// `GET /rooms/{code}/v1/models`.
 pub fn models(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let list = |room: &Room| up(room).map(shown).collect::<Vec<_>>();
-    let data = shared.registry().room(&params[0]).map(list)?;
-    Ok(send_json(exchange, 200, &json!({ "object": "list", "data": data })))
+    let around = Around::object(r#"{"object":"list","data":["#, "]}");
+    send_members(shared, exchange, &params[0], &around, |items, member| {
+        if member.is_up() {
+            items.add(&shown(member));
+        }
+    })
 }
 
 /// `GET /rooms/{code}/v1/models/{id}`: by any selector, the first that matches.

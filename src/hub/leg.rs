@@ -85,6 +85,8 @@ pub struct Outgoing<'a> {
     pub path: &'a str,
     /// Beside the content type.
     pub headers: &'a [(String, String)],
+    /// The hubs that it has passed, this one the last.
+    pub hops: &'a str,
     /// JSON.
     pub body: Option<String>,
     /// Whether the client asked for a stream.
@@ -118,6 +120,7 @@ impl Carrier for Arc<Tunnel> {
             method: outgoing.method,
             path: outgoing.path,
             headers,
+            hops: outgoing.hops,
             body: outgoing.body.as_deref(),
             stream: outgoing.stream,
         };

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::admission::{self, bad_id, check_password, new_room, profile, read_object, register};
 use super::answer::{Refused, send_data};
 use super::forwarded::origin;
+use super::list::{Around, send_members, send_rooms};
 use super::routes::{Handled, Params};
 use super::shared::Shared;
 use crate::http::Exchange;
@@ -25,8 +26,8 @@ pub fn health(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handl
 
 /// `GET /v1/rooms`.
 pub fn list_rooms(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let rooms = shared.registry().rooms();
-    Ok(send_data(exchange, 200, rooms))
+    let around = Around::envelope(exchange);
+    send_rooms(shared, exchange, &around, |items, room| items.add(&room.summary()))
 }
 
 /// `POST /v1/rooms`.
@@ -51,8 +52,8 @@ pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let participants = shared.registry().room(&params[0]).map(Room::participants)?;
-    Ok(send_data(exchange, 200, participants))
+    let around = Around::envelope(exchange);
+    send_members(shared, exchange, &params[0], &around, |items, member| items.add(&member.shown()))
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.

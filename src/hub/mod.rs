@@ -15,9 +15,11 @@ mod drain;
 mod events;
 mod forwarded;
 mod gate;
+mod hops;
 mod inference;
 mod leg;
 mod legacy;
+mod list;
 mod log;
 mod management;
 mod metrics;
@@ -91,7 +93,8 @@ pub struct HubOptions {
     pub port: u16,
     /// What a connection may cost.
     pub limits: Limits,
-    /// Allowed origin of browsers' requests; all unless told otherwise.
+    /// The origin whose pages may use a hub that has no key, beside its own and local ones, or `*` for all. With a key all
+    /// may that show it, unless an origin is named here.
     pub cors: Option<String>,
     /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
     pub public_url: Option<String>,
@@ -276,7 +279,9 @@ impl Hub {
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
         let shared = Arc::new(Shared::new(&options, &listener, log));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
-        let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
+        let with_all = [("Access-Control-Allow-Origin", shared.cors.as_str())].into_iter().chain(routes::NO_PAGE);
+        let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let listener = listener.default_headers(with_all);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
         let watched = shared.clone();
@@ -376,11 +381,11 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
     let password = match room.password {
         None if room.private => return Err(wrong(format!("must have a password to be private: {code} has none"))),
         None => None,
-        Some(RoomPassword::Plain(password)) if room.private && !credentials::fits_a_header(&password) => {
+        Some(RoomPassword::Plain(password)) if room.private && !crate::proto::web::fits_a_header(&password) => {
             return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
         }
         Some(RoomPassword::Plain(password)) => {
-            Some(shared.passwords.keep(&password).map_err(|e| wrong(format!("{code}: {e}")))?)
+            Some(shared.passwords.keep(None, &password).map_err(|e| wrong(format!("{code}: {e}")))?)
         }
         Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(Password::hashed(&hash)),
         Some(RoomPassword::Hashed(_)) => {

@@ -16,7 +16,9 @@ use super::translated::{self, Translation};
 use crate::http::Exchange;
 use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::{BadRequest, Members};
+use crate::proto::operations;
 use crate::proto::translate::to_chat;
+use crate::proto::web::header_text;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
 use crate::state::pick::Want;
@@ -30,6 +32,19 @@ const TRY_ANOTHER: [u16; 3] = [429, 502, 503];
 /// Answers by which a provider says that it has no Responses API (WIRE.md, "Responses on a chat-only provider").
 const NO_RESPONSES: [u16; 3] = [404, 405, 501];
 
+/// Whether an answer sends its client elsewhere. A 304 (RFC 9110, section 15.4.5) does not.
+fn is_redirect(status: u16) -> bool {
+    (300..400).contains(&status) && status != 304
+}
+
+/// Clients follow redirects with all that they sent: the prompt, and in headers of their own the room's password.
+fn redirected(status: u16) -> String {
+    format!(
+        "the provider answered {status}, a redirect, which is neither followed nor passed on: \
+         give the participant the address that it leads to as its endpoint"
+    )
+}
+
 /// What a client asks.
 pub struct Ask<'b> {
     /// The room.
@@ -42,6 +57,8 @@ pub struct Ask<'b> {
     pub path: String,
     /// What goes along beside the content type.
     pub headers: Headers,
+    /// The hubs that it has passed, this one the last.
+    pub hops: String,
     /// As the client sent it; `None` where nothing is sent along.
     pub body: Option<Members<'b>>,
     /// Whether a stream is asked for.
@@ -170,7 +187,7 @@ impl<'s, 'a> Tries<'s, 'a> {
 
     fn outgoing(&self, body: Option<String>, chat: bool) -> Outgoing<'_> {
         let (operation, path) = if chat {
-            ("chat.completions.create", "/v1/chat/completions")
+            (operations::CHAT.name, operations::CHAT.path)
         } else {
             (self.ask.kind.operation, self.ask.path.as_str())
         };
@@ -181,6 +198,7 @@ impl<'s, 'a> Tries<'s, 'a> {
             method: self.ask.kind.method,
             path,
             headers: &self.ask.headers,
+            hops: &self.ask.hops,
             body,
             stream: self.ask.stream,
         }
@@ -223,8 +241,12 @@ impl<'s, 'a> Tries<'s, 'a> {
         if self.learned && status < 400 {
             run.note(Outcome::NoResponses);
         }
+        if is_redirect(status) {
+            leg.cancel();
+            return self.failed(out, run, Some(leg), End::provider(&redirected(status)));
+        }
         let mut headers = pass::passed_on(&headers);
-        headers.push(("X-Gambi-Participant".into(), run.place.picked.id.to_string()));
+        headers.push(("X-Gambi-Participant".into(), header_text(run.place.picked.id.as_str())));
         headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
         let head = pass::Head { status, headers, stream: self.ask.stream };
         let passed = match translation.filter(|_| status < 400) {

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::answer::Refused;
+use super::hops;
 use super::inference::Kind;
 use super::place::Place;
 use super::relay::{self, Ask};
@@ -13,7 +14,7 @@ use super::shared::Shared;
 use crate::budget::{Budget, Share};
 use crate::http::Exchange;
 use crate::proto::management::ErrorCode;
-use crate::proto::web::percent_encode;
+use crate::proto::operations::{self, Operation};
 use crate::state::registry::Picked;
 
 /// Responses that a hub remembers; the oldest are forgotten first.
@@ -136,32 +137,28 @@ fn weight(key: &str, maker: &Maker) -> u64 {
 
 /// `GET /rooms/{code}/v1/responses/{id}`.
 pub fn get(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    ask(shared, exchange, params, ("responses.get", "GET", ""))
+    ask(shared, exchange, params, operations::RESPONSE_GET)
 }
 
 /// `DELETE /rooms/{code}/v1/responses/{id}`.
 pub fn delete(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    ask(shared, exchange, params, ("responses.delete", "DELETE", ""))
+    ask(shared, exchange, params, operations::RESPONSE_DELETE)
 }
 
 /// `POST /rooms/{code}/v1/responses/{id}/cancel`.
 pub fn cancel(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    ask(shared, exchange, params, ("responses.cancel", "POST", "/cancel"))
+    ask(shared, exchange, params, operations::RESPONSE_CANCEL)
 }
 
 /// `GET /rooms/{code}/v1/responses/{id}/input_items`.
 pub fn input_items(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    ask(shared, exchange, params, ("responses.input_items", "GET", "/input_items"))
+    ask(shared, exchange, params, operations::RESPONSE_INPUT_ITEMS)
 }
 
 /// Passes a question about a response to whoever made it. It takes no place: cancelling must not wait for what it
 /// cancels.
-fn ask(
-    shared: &Shared,
-    exchange: &mut Exchange<'_>,
-    params: &Params,
-    (operation, method, rest): (&'static str, &'static str, &str),
-) -> Handled {
+fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params, operation: Operation) -> Handled {
+    let hops = hops::passed(shared, exchange)?;
     let _active = shared.drain.admit()?;
     let (code, id) = (&params[0], &params[1]);
     let room = shared.registry().room(code)?.code.clone();
@@ -179,9 +176,10 @@ fn ask(
     let ask = Ask {
         code: room.to_string(),
         model: maker.participant.to_string(),
-        kind: Kind::about_response(operation, method),
-        path: format!("/v1/responses/{}{rest}{query}", percent_encode(id)),
+        kind: Kind::about_response(operation),
+        path: operation.path_for(id) + &query,
         headers: Vec::new(),
+        hops,
         body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
     };

@@ -69,19 +69,23 @@ pub struct Shared {
     pub(super) dashboard: bool,
     /// How long a stream of events lasts at most.
     pub(super) watch_time: Option<Duration>,
-    /// Where changes may come from; anywhere where it is `None`.
+    /// Which pages may use the hub; `None` where it has a key, which a page must show.
     pub(super) sites: Option<Sites>,
     /// Whose forwarding headers are believed.
     pub(super) trusted: Vec<Proxy>,
     /// Allowed origin; `*` unless told otherwise.
     pub(super) cors: String,
+    /// Names this hub, since it was started, to itself and to hubs behind it.
+    pub(super) hop: String,
     /// How the hub is reached from outside, where it stands behind something.
     pub(super) public_url: Option<String>,
 }
 
 impl Shared {
     pub(super) fn new(options: &HubOptions, listener: &Listener, log: Logger) -> Self {
-        let sites = || Sites::new(&options.known_as, options.public_url.as_deref(), options.cors.as_deref());
+        let bound = listener.addr();
+        let (public_url, loopback) = (options.public_url.as_deref(), bound.ip().to_canonical().is_loopback());
+        let sites = || Sites::new(&options.known_as, public_url, options.cors.as_deref(), loopback);
         Shared {
             clock: options.clock.clone(),
             registry: Mutex::new(Registry::with_space(options.registry_memory)),
@@ -91,7 +95,7 @@ impl Shared {
             log,
             guests: listener.guests(),
             memory: listener.memory(),
-            direct: Directs::new(options.direct, listener.memory()),
+            direct: Directs::new(options.direct, bound, listener.memory()),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             lines: Lines::default(),
@@ -104,9 +108,10 @@ impl Shared {
             strict: options.strict,
             dashboard: options.dashboard,
             watch_time: options.watch_time,
-            sites: (options.key.is_none() && !listener.addr().ip().is_loopback()).then(sites),
+            sites: options.key.is_none().then(sites),
             trusted: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
+            hop: fresh_uuid(),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         }
     }

@@ -4,6 +4,7 @@
 //! writes to the terminal: `cli` the plain table, `tui` the rest.
 
 pub mod changes;
+pub mod clean;
 pub mod clock;
 pub mod feed;
 pub mod figures;

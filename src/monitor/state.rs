@@ -16,6 +16,8 @@ use super::text::clean;
 const WATCHED: usize = 20;
 /// Requests under way that are followed to their end; those beyond are only counted.
 const REQUESTS: usize = 10_000;
+/// Rooms, and participants of one, that are kept: a hub may make up more.
+const MOST: usize = 10_000;
 
 /// What the monitor hears.
 #[derive(Debug)]
@@ -180,12 +182,18 @@ impl State {
     }
 
     fn found_room(&mut self, told: RoomSummary) {
+        // Codes are shown as they are: one that is not fit for a terminal is no code.
+        if clean(&told.code) != told.code {
+            return;
+        }
+        let full = self.rooms.len() >= MOST;
         match self.rooms.get_mut(&told.code) {
             // Deleted and made again under its code.
             Some(room) if room.told.id != told.id => *room = Room::new(told, room.watched),
             Some(room) => room.told = told,
+            None if full => {}
             None => {
-                let few = self.rooms.values().filter(|room| room.watched).count() < WATCHED;
+                let few = self.rooms.values().filter(|room| room.watched).take(WATCHED).count() < WATCHED;
                 let watched = if self.named.is_empty() { few } else { self.named.contains(&told.code) };
                 self.rooms.insert(told.code.clone(), Room::new(told, watched));
             }
@@ -196,7 +204,7 @@ impl State {
         let Some(room) = self.rooms.get_mut(code).filter(|room| room.watched) else { return };
         let mut before = std::mem::take(&mut room.members);
         room.looked = true;
-        for told in members {
+        for told in members.into_iter().take(MOST) {
             let id = told.id.clone();
             let figures = before.remove(&id).map(|member| member.figures).unwrap_or_default();
             room.members.insert(id, Member::new(told, figures, at));
@@ -231,7 +239,9 @@ impl State {
                 let Some(room) = self.rooms.get_mut(&room_code).filter(|room| room.watched) else { return };
                 let Some(told) = typed::<Participant>(&data) else { return };
                 let figures = room.members.remove(&told.id).map(|member| member.figures).unwrap_or_default();
-                room.members.insert(told.id.clone(), Member::new(told, figures, at));
+                if room.members.len() < MOST {
+                    room.members.insert(told.id.clone(), Member::new(told, figures, at));
+                }
             }
             "participant.left" => {
                 let Some(room) = self.rooms.get_mut(&room_code) else { return };

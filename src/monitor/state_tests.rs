@@ -123,3 +123,22 @@ fn a_flood_of_requests_that_never_end_is_bounded() {
     }
     assert_eq!((ann(&state).figures.requests, ann(&state).in_flight()), (20_000, 10_000));
 }
+
+#[test]
+fn a_hub_that_makes_up_rooms_and_participants_fills_no_memory() {
+    let mut state = lab(&[]);
+    for n in 0..10_100 {
+        let told = serde_json::to_value(participant(&format!("p{n}"), "Ann")).unwrap();
+        state.hear(event("participant.joined", "LAB001", told), NOW);
+        let made = serde_json::to_value(room(&format!("R{n:05}"), "Lab")).unwrap();
+        state.hear(event("room.created", "", made), NOW);
+    }
+    assert_eq!((state.rooms.len(), state.rooms["LAB001"].members.len()), (10_000, 10_000));
+}
+
+#[test]
+fn a_room_whose_code_steers_the_terminal_is_not_shown() {
+    let mut state = lab(&[]);
+    state.hear(News::Rooms(vec![room("\u{1b}[2J", "Lab"), room("a\u{202e}b", "Lab"), room("LAB002", "Lab")], 0), NOW);
+    assert_eq!(state.rooms.keys().collect::<Vec<_>>(), ["LAB002"]);
+}

@@ -1,5 +1,6 @@
 //! The plain table as lines of text, for a terminal of a given size. Pure.
 
+use super::clean::one_line;
 use super::figures::Figures;
 use super::people::{Member, Room};
 use super::state::{Link, State};
@@ -31,7 +32,8 @@ pub fn lines(state: &State, now: u64, columns: usize, rows: usize) -> Vec<String
     let shown = members.iter().take(left);
     lines.extend(shown.map(|(room, member)| member_line(room, member, state.hub_time(now), columns)));
     lines.extend(more(members.len(), left, "participants"));
-    lines.iter().map(|line| fit(line, columns).trim_end().to_owned()).collect()
+    // Codes and the hub's address are as the hub wrote them.
+    lines.iter().map(|line| fit(&one_line(line), columns).trim_end().to_owned()).collect()
 }
 
 const HEADS: &str = "     REQ     ERR   FIRST   TOK/S";

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::address::tunnel_url;
 use super::fresh_id;
 use super::probe::{Probe, probe};
 use super::provider::Provider;
@@ -12,7 +13,7 @@ use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
 use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
-use crate::proto::web::percent_encode;
+use crate::proto::web::{fits_a_header, percent_encode};
 use crate::tunnel::{self, ConnectError, Connected, Limits};
 
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -195,6 +196,9 @@ impl Builder {
         let client = Client::new(&self.hub_url)?;
         let client = self.token.iter().fold(client, |client, token| client.with_participant_token(token));
         let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
+        // In a private room the hub asks for it whenever the participant is not known any more.
+        let password = self.registration.password.iter().filter(|password| fits_a_header(password));
+        let client = password.fold(client, |client, password| client.with_room_password(password));
         let provider = Provider::new(&self.registration.endpoint, &self.auth)?;
         self.registration.endpoint.clone_from(&provider.endpoint);
         for (what, value) in [("the participant id", &self.id), ("the model", &self.registration.model)] {
@@ -274,7 +278,7 @@ impl Joined {
     pub fn open_tunnel(self) -> Result<Session, Error> {
         let Joined { prepared, registered } = self;
         let Prepared { builder, client, provider, .. } = prepared;
-        let opened = dial(&registered, &builder)
+        let opened = dial(client.hub_url(), &registered, &builder)
             .and_then(|tunnel| Session::run(&builder, &client, provider, &registered, tunnel));
         if opened.is_err() {
             let _ = client.participants(&builder.room).remove(&builder.id);
@@ -283,9 +287,10 @@ impl Joined {
     }
 }
 
-fn dial(registered: &Registered, builder: &Builder) -> Result<Connected, Error> {
+fn dial(hub: &str, registered: &Registered, builder: &Builder) -> Result<Connected, Error> {
     let ticket = &registered.tunnel;
-    let mut url = format!("{}?token={}", ticket.url, percent_encode(&ticket.token));
+    let address = tunnel_url(hub, &ticket.url, &builder.room, &builder.id);
+    let mut url = format!("{address}?token={}", percent_encode(&ticket.token));
     if !builder.json_frames {
         url.push_str(&format!("&frames={FRAMES_BINARY}"));
     }
@@ -293,7 +298,7 @@ fn dial(registered: &Registered, builder: &Builder) -> Result<Connected, Error> 
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_WITHIN).map_err(|error| match error {
-        ConnectError::Io(error) => Error::Unreachable { url: ticket.url.clone(), reason: error.to_string() },
+        ConnectError::Io(error) => Error::Unreachable { url: address.clone(), reason: error.to_string() },
         other => Error::Tunnel { reason: other.to_string() },
     })
 }

@@ -2,7 +2,9 @@
 //!
 //! The provider's credentials are seen in `provider` and nowhere else.
 
+mod address;
 mod join;
+mod load;
 mod probe;
 mod provider;
 mod reconnect;

@@ -13,7 +13,8 @@ use crate::client::http::base_url;
 use crate::error::Error;
 use crate::http::{Answer, Call};
 use crate::names;
-use crate::proto::web::{is_hop_by_hop, route_url};
+use crate::proto::operations::{operation, passes_header};
+use crate::proto::web::route_url;
 use crate::tunnel::secured;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -86,10 +87,29 @@ impl Provider {
         Ok(Provider { endpoint, server: Arc::new(server) })
     }
 
+    /// A hub's request as it is written to the provider. Only the operations of the inference plane pass, so that no hub
+    /// reaches the provider's other routes, such as those that delete a model.
+    ///
+    /// # Errors
+    /// In one sentence, when it is not passed on.
+    pub fn relay(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &BTreeMap<String, String>,
+        body: Option<&str>,
+    ) -> Result<Vec<u8>, String> {
+        if operation(method, path).is_none() {
+            let asked: String = format!("{method} {path}").chars().take(MAX_TOLD).collect();
+            return Err(format!("the participant refused {asked:?}: it passes on a room's own operations only"));
+        }
+        self.request(method, path, headers, body)
+    }
+
     /// A request as it is written to the provider: head and body.
     ///
     /// # Errors
-    /// In one sentence, when it is none that is passed on.
+    /// In one sentence, when a header can't be sent.
     pub fn request(
         &self,
         method: &str,
@@ -97,16 +117,12 @@ impl Provider {
         headers: &BTreeMap<String, String>,
         body: Option<&str>,
     ) -> Result<Vec<u8>, String> {
-        if !matches!(method, "GET" | "POST" | "DELETE") {
-            return Err(format!("the method {method:?} is not passed on"));
-        }
         let (server, body) = (&*self.server, body.or((method == "POST").then_some("")));
         let mut head = String::with_capacity(256 + path.len() + server.lines.len() + body.map_or(0, str::len));
-        head.extend([method, " ", &self.target(path)?, " HTTP/1.1\r\n", &server.lines]);
+        head.extend([method, " ", &route_url(&server.base, path), " HTTP/1.1\r\n", &server.lines]);
         for (name, value) in headers.iter().filter(|(name, _)| server.takes(name)) {
-            let fine = HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok();
-            if !fine {
-                return Err("the hub asked for a header that is not passed on".into());
+            if HeaderValue::from_str(value).is_err() {
+                return Err(format!("the hub's header {name} has a value that cannot be sent"));
             }
             head.extend([name, ": ", value, "\r\n"]);
         }
@@ -149,20 +165,10 @@ impl Provider {
             self.server.lock().push((Instant::now(), call));
         }
     }
-
-    /// The target of a path. A hub must not reach anything but this provider, whatever path it sends.
-    fn target(&self, path: &str) -> Result<String, String> {
-        let clean = path.bytes().all(|b| b.is_ascii_graphic()) && !path.contains(['\\', '#']);
-        let steps_up = path
-            .split(['/', '?'])
-            .any(|part| matches!(part.to_ascii_lowercase().as_str(), ".." | "%2e%2e" | ".%2e" | "%2e."));
-        if !path.starts_with('/') || path.starts_with("//") || !clean || steps_up {
-            return Err("the hub asked for a path that is not passed on".into());
-        }
-        Ok(route_url(&self.server.base, path))
-    }
 }
 
+/// The most of a refused request that is told, in characters.
+const MAX_TOLD: usize = 200;
 const AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
 
 impl Server {
@@ -170,10 +176,9 @@ impl Server {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a header of the hub's goes along: none that the user gave, or that concerns the connection.
+    /// Whether a header goes along: one of those that pass, unless the user gave it a value.
     fn takes(&self, name: &str) -> bool {
-        let name = name.to_ascii_lowercase();
-        !self.given.contains(&name) && !is_hop_by_hop(&name) && !matches!(name.as_str(), "host" | "expect")
+        passes_header(name) && !self.given.iter().any(|given| given.eq_ignore_ascii_case(name))
     }
 
     /// The connection that was used last, if it is still good. Those that nobody has needed for long are closed.
@@ -210,16 +215,17 @@ mod tests {
     }
 
     #[test]
-    fn paths_stay_within_the_provider() {
-        let provider = Provider::new("http://h:1/", &[]).unwrap();
-        assert_eq!(provider.target("/v1/models?x=1").unwrap(), "/v1/models?x=1");
-        for bad in
-            ["", "x", "//evil/", "/../x", "/v1/%2E%2e/x", "/a b", "/a\r\nX: y", "@evil", "/v1/..?x", "/a#b", "/\\x"]
-        {
-            assert!(provider.target(bad).is_err(), "{bad:?}");
+    fn a_hub_reaches_only_a_rooms_operations() {
+        let provider = Provider::new("http://h/a/v1/", &[]).unwrap();
+        let relay = |method: &str, path: &str| provider.relay(method, path, &BTreeMap::new(), Some("{}"));
+        assert!(
+            relay("POST", "/v1/chat/completions").unwrap().starts_with(b"POST /a/v1/chat/completions HTTP/1.1\r\n")
+        );
+        for (method, path) in [("GET", "/api/delete"), ("GET", "/..%2fsecret"), ("BREW", "/v1/chat/completions")] {
+            assert!(relay(method, path).unwrap_err().contains("refused"), "{method} {path}");
         }
-        let versioned = Provider::new("http://h/a/v1/", &[]).unwrap();
-        assert_eq!(versioned.target("/v1/chat/completions").unwrap(), "/a/v1/chat/completions");
+        let long = relay("GET", &"\u{1b}".repeat(10_000)).unwrap_err();
+        assert!(long.len() < 4096 && !long.contains('\u{1b}'), "{long}");
     }
 
     #[test]
@@ -227,17 +233,22 @@ mod tests {
         let provider = Provider::new("http://[::1]:8/", &[("Authorization".into(), "Bearer k".into())]).unwrap();
         let agent = format!("user-agent: {AGENT}\r\naccept: */*\r\n");
         let own = format!("Authorization: Bearer k\r\nhost: [::1]:8\r\n{agent}");
-        let hubs = [("X-Own", "1"), ("authorization", "Bearer evil"), ("Content-Length", "9"), ("Host", "evil")];
+        let hubs = [
+            ("anthropic-beta", "1"),
+            ("authorization", "Bearer evil"),
+            ("Content-Length", "9"),
+            ("Cookie", "evil"),
+            ("Host", "evil"),
+            ("Proxy-Authorization", "evil"),
+        ];
         assert_eq!(
             text(&provider, "GET", "/v1/x", &hubs).unwrap(),
-            format!("GET /v1/x HTTP/1.1\r\n{own}X-Own: 1\r\n\r\n")
+            format!("GET /v1/x HTTP/1.1\r\n{own}anthropic-beta: 1\r\n\r\n")
         );
         let post = text(&provider, "POST", "/v1/x", &[]).unwrap();
         assert_eq!(post, format!("POST /v1/x HTTP/1.1\r\n{own}content-length: 0\r\n\r\n"));
-        for bad in [("a b", "c"), ("a", "b\r\nc: d"), ("", "x")] {
-            assert!(text(&provider, "GET", "/v1/x", &[bad]).is_err(), "{bad:?}");
-        }
-        assert!(text(&provider, "BREW", "/v1/x", &[]).is_err());
+        let forged = [("tracestate", "b\r\nCookie: d")];
+        assert!(text(&provider, "GET", "/v1/x", &forged).is_err(), "{forged:?}");
         let named = Provider::new("https://h", &[("Host".into(), "other".into())]).unwrap();
         assert!(text(&named, "GET", "/", &[]).unwrap().starts_with("GET / HTTP/1.1\r\nHost: other\r\nuser-agent"));
     }

@@ -10,24 +10,24 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::load::{Load, Share};
 use super::provider::Provider;
 use crate::http::{Answer, Call};
 use crate::proto::tunnel::{self, FromHub, Incoming as Request, decode_from_hub};
-use crate::proto::web::is_hop_by_hop;
+use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{Incoming, Reader, TunnelError, Writer};
 
-/// Requests at a time. A hub that sends more is not one of ours.
-const MAX_AT_ONCE: usize = 256;
 const STACK: usize = 256 << 10;
 
 /// A request that a worker can keep.
 struct Job {
     id: String,
-    /// As it is written to the provider, or why it is not.
+    /// As it is written to the provider, or why the participant refuses it.
     request: Result<Vec<u8>, String>,
     /// Whether asking twice does no more than asking once.
     repeatable: bool,
     ticket: Arc<Ticket>,
+    _share: Share,
 }
 
 /// What is needed to pause and to stop a request.
@@ -123,6 +123,7 @@ pub struct Workers {
     /// Whether chunks go as binary messages.
     binary: bool,
     running: Mutex<HashMap<String, Arc<Ticket>>>,
+    load: Arc<Load>,
     /// Held by whoever reads; empty once the tunnel is over. The sender goes with the reader, for those who wait for that.
     turn: Mutex<Option<(Reader, Sender<()>)>>,
     /// Workers that wait for their turn.
@@ -147,6 +148,7 @@ impl Workers {
             writer,
             binary,
             running: Mutex::default(),
+            load: Arc::default(),
             turn: Mutex::new(Some((reader, reading))),
             waiting: AtomicUsize::new(0),
             heard: Box::new(heard),
@@ -222,25 +224,16 @@ impl Workers {
     /// Makes a job of a request.
     fn take_on(&self, request: Request<'_>) -> Option<Job> {
         let ticket = Arc::new(Ticket::default());
-        let Request { request_id, method, path, headers, body, .. } = request;
-        let job = Job {
-            id: request_id.into_owned(),
-            request: self.provider.request(&method, &path, &headers, body.map(|body| body.get())),
-            repeatable: method != "POST",
-            ticket: ticket.clone(),
+        let Request { request_id, method, path, mut headers, hops, body, .. } = request;
+        headers.extend(hops.map(|hops| (HOPS.to_owned(), hops)));
+        let id = request_id.into_owned();
+        let request = self.provider.relay(&method, &path, &headers, body.map(|body| body.get()));
+        let Some(share) = self.load.take(request.as_ref().map_or(0, Vec::len)) else {
+            self.fail(&id, "participant", "the participant works at too many requests, or too large ones, already");
+            return None;
         };
-        let full = {
-            let mut running = self.running();
-            let full = running.len() >= MAX_AT_ONCE;
-            if !full {
-                running.insert(job.id.clone(), ticket);
-            }
-            full
-        };
-        if full {
-            self.fail(&job.id, "participant", "too many requests at a time");
-        }
-        (!full).then_some(job)
+        self.running().insert(id.clone(), ticket.clone());
+        Some(Job { id, request, repeatable: method != "POST", ticket, _share: share })
     }
 
     fn refuse(&self, id: &str, why: &str) {
@@ -297,7 +290,7 @@ impl Workers {
 
     /// One call, its answer sent piece by piece. Once it is cancelled nothing more is said of it.
     fn call(&self, job: &Job, scratch: &mut Scratch) -> Result<(), Failed> {
-        let request = job.request.as_ref().map_err(|reason| ("connect", reason.clone()))?;
+        let request = job.request.as_ref().map_err(|reason| ("participant", reason.clone()))?;
         let broke_off = |e| ("stream", format!("the provider's answer broke off: {e}"));
         let (mut call, start) = self.ask(job, request).map_err(|reason| ("connect", reason))?;
         let mut start = Some(start);
@@ -373,9 +366,15 @@ impl Workers {
     }
 }
 
-/// The provider's headers without those of its own connection and of its body's framing.
+/// The provider's headers without those of its own connection, among them all that its `Connection` names (RFC 9110,
+/// section 7.6.1), and of its body's framing.
 fn passed_on(answer: &Answer<'_>) -> BTreeMap<String, String> {
-    let lines = answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let kept = lines.filter(|(name, _)| !is_hop_by_hop(name));
+    let lines = || answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let connection = lines().filter(|(name, _)| name == "connection");
+    let options: Vec<String> = connection
+        .flat_map(|(_, value)| value.split(|&b| b == b',').map(<[u8]>::trim_ascii))
+        .map(|option| String::from_utf8_lossy(option).to_ascii_lowercase())
+        .collect();
+    let kept = lines().filter(|(name, _)| !is_hop_by_hop(name) && !options.contains(name));
     kept.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
 }

@@ -2,34 +2,37 @@
 
 use std::fs;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use serde_json::Number;
 
 use crate::proto::management::Specs;
 
-/// How long a tool may take.
-const TOOL: Duration = Duration::from_secs(2);
+/// How long all tools together may take.
+const TOOLS: Duration = Duration::from_secs(2);
+/// The pause between two looks at whether a tool has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 const GIB: f64 = (1u64 << 30) as f64;
 
 /// Processor, memory and graphics card of this machine: from `/proc` and `/sys`, `nvidia-smi`, `lspci`; on macOS from
 /// `sysctl` and `system_profiler`. Takes up to two seconds where a tool is slow.
 pub fn machine_specs() -> Specs {
+    let deadline = Instant::now() + TOOLS;
     thread::scope(|scope| {
-        let card = scope.spawn(graphics);
-        let (cpu, ram) = processor_and_memory();
+        let card = scope.spawn(move || graphics(deadline));
+        let (cpu, ram) = processor_and_memory(deadline);
         let (gpu, vram) = card.join().unwrap_or_default();
         Specs { gpu, vram, ram, memory_gb: None, cpu }
     })
 }
 
-fn processor_and_memory() -> (Option<String>, Option<Number>) {
+fn processor_and_memory(deadline: Instant) -> (Option<String>, Option<Number>) {
     if cfg!(target_os = "macos") {
-        let cpu = run("sysctl", &["-n", "machdep.cpu.brand_string"]).map(|text| text.trim().to_owned());
-        let ram = run("sysctl", &["-n", "hw.memsize"]).and_then(|text| text.trim().parse().ok());
+        let cpu = run("sysctl", &["-n", "machdep.cpu.brand_string"], deadline).map(|text| text.trim().to_owned());
+        let ram = run("sysctl", &["-n", "hw.memsize"], deadline).and_then(|text| text.trim().parse().ok());
         return (cpu.filter(|text| !text.is_empty()), ram.and_then(|bytes: f64| gigabytes(bytes)));
     }
     let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| cpu_name(&text));
@@ -39,19 +42,19 @@ fn processor_and_memory() -> (Option<String>, Option<Number>) {
 
 type Card = (Option<String>, Option<Number>);
 
-fn graphics() -> Card {
+fn graphics(deadline: Instant) -> Card {
     let query = ["--query-gpu=name,memory.total", "--format=csv,noheader,nounits"];
-    if let Some(card) = run("nvidia-smi", &query).and_then(|text| nvidia(&text)) {
+    if let Some(card) = run("nvidia-smi", &query, deadline).and_then(|text| nvidia(&text)) {
         return card;
     }
     if cfg!(target_os = "macos") {
-        return (run("system_profiler", &["SPDisplaysDataType"]).and_then(|text| apple(&text)), None);
+        return (run("system_profiler", &["SPDisplaysDataType"], deadline).and_then(|text| apple(&text)), None);
     }
-    (run("lspci", &[]).and_then(|text| pci(&text)), amd_memory())
+    (run("lspci", &[], deadline).and_then(|text| pci(&text)), amd_memory())
 }
 
-/// A tool's output, if it is there, succeeds, and is quick.
-fn run(tool: &str, args: &[&str]) -> Option<String> {
+/// A tool's output, if it is there, succeeds, and is done by the deadline, its output closed and itself gone.
+fn run(tool: &str, args: &[&str], deadline: Instant) -> Option<String> {
     let mut command = Command::new(tool);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
@@ -63,12 +66,24 @@ fn run(tool: &str, args: &[&str]) -> Option<String> {
         let read = stdout.by_ref().take(1 << 20).read_to_string(&mut text);
         let _ = done.send(read.is_ok().then_some(text));
     });
-    let text = reader.ok().and_then(|_| output.recv_timeout(TOOL).ok().flatten());
-    if text.is_none() {
+    let text = reader.ok().and_then(|_| output.recv_deadline(deadline).ok().flatten());
+    let status = if text.is_some() { exit_by(&mut child, deadline) } else { None };
+    if status.is_none() {
         let _ = child.kill();
+        // On a thread of its own: a tool that hangs in a driver does not even die at once.
+        let _ = thread::Builder::new().spawn(move || child.wait());
     }
-    let status = child.wait().ok()?;
-    text.filter(|_| status.success())
+    text.filter(|_| status.is_some_and(|status| status.success()))
+}
+
+/// How a child ended, unless it is still there at the deadline. The standard library can't wait with a limit.
+fn exit_by(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < deadline => thread::sleep(LOOK_EVERY),
+            ended => return ended.ok().flatten(),
+        }
+    }
 }
 
 fn gigabytes(bytes: f64) -> Option<Number> {
@@ -117,7 +132,6 @@ fn amd_memory() -> Option<Number> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     #[test]
     fn the_usual_reports_are_understood() {
@@ -136,11 +150,16 @@ mod tests {
 
     #[test]
     fn a_tool_that_is_missing_fails_or_is_slow_costs_nothing_but_its_answer() {
-        assert_eq!(run("no-such-tool-anywhere", &[]), None);
-        assert_eq!(run("false", &[]), None);
-        assert_eq!(run("echo", &["x"]).as_deref(), Some("x\n"));
+        let soon = || Instant::now() + Duration::from_millis(200);
+        let later = || Instant::now() + Duration::from_secs(60);
+        assert_eq!(run("no-such-tool-anywhere", &[], later()), None);
+        assert_eq!(run("false", &[], later()), None);
+        assert_eq!(run("echo", &["x"], later()).as_deref(), Some("x\n"));
         let start = Instant::now();
-        assert_eq!(run("sleep", &["600"]), None);
+        let closes_its_output = "echo x; exec >&-; exec sleep 600";
+        for args in [&["-c", "exec sleep 600"], &["-c", closes_its_output]] {
+            assert_eq!(run("sh", args, soon()), None, "{args:?}");
+        }
         assert!(start.elapsed() < Duration::from_secs(300));
     }
 }

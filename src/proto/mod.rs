@@ -7,6 +7,7 @@ pub mod legacy;
 pub mod management;
 pub mod metrics;
 pub mod openai;
+pub mod operations;
 #[cfg(test)]
 mod properties;
 pub mod response_id;

@@ -117,13 +117,14 @@ proptest! {
     fn a_request_through_the_tunnel_is_the_same(id in any::<String>(), path in any::<String>(), body in any_json(), stream in any::<bool>()) {
         let text = body.to_string();
         let request = Request {
-            request_id: &id, operation: "o", method: "POST", path: &path, headers: BTreeMap::from([("A", "b")]),
+            request_id: &id, operation: "o", method: "POST", path: &path, headers: BTreeMap::from([("A", "b")]), hops: &path,
             body: Some(&text), stream,
         };
         let (head, between, tail) = tunnel::encode_request(&request);
         let wire = String::from_utf8(head).unwrap() + between + tail;
         let FromHub::Request(read) = tunnel::decode_from_hub(&wire).unwrap() else { panic!("{wire}") };
         prop_assert_eq!((read.request_id, read.path, read.stream), (Cow::Borrowed(id.as_str()), Cow::Borrowed(path.as_str()), stream));
+        prop_assert_eq!(read.hops.unwrap_or_default(), path);
         // JSON's null is nobody's body.
         prop_assert_eq!(read.body.map(RawValue::get), Some(text.as_str()).filter(|text| *text != "null"));
     }

@@ -38,6 +38,8 @@ pub struct Decoder {
     blank: bool,
     after_cr: bool,
     started: bool,
+    /// The most that one event may hold, in bytes.
+    limit: usize,
     /// Bytes of the event so far, dropped ones too.
     size: usize,
     current: Event,
@@ -52,13 +54,19 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// A decoder at the start of a stream.
+    /// A decoder at the start of a stream. An event longer than [`MAX_EVENT`] is dropped.
     pub fn new() -> Self {
+        Self::with_limit(MAX_EVENT)
+    }
+
+    /// The same with another limit, in bytes.
+    pub fn with_limit(limit: usize) -> Self {
         Decoder {
             line: Vec::new(),
             blank: true,
             after_cr: false,
             started: false,
+            limit,
             size: 0,
             current: Event::default(),
             has_data: false,
@@ -95,7 +103,7 @@ impl Decoder {
     fn line_byte(&mut self, byte: u8) {
         self.blank = false;
         self.size += 1;
-        if self.size <= MAX_EVENT {
+        if self.size <= self.limit {
             self.line.push(byte);
         } else {
             self.line = Vec::new();
@@ -110,7 +118,7 @@ impl Decoder {
         }
         if std::mem::replace(&mut self.blank, true) {
             self.end_event();
-        } else if self.size <= MAX_EVENT {
+        } else if self.size <= self.limit {
             self.field(&String::from_utf8_lossy(&line));
         }
         line.clear();
@@ -119,7 +127,7 @@ impl Decoder {
 
     fn end_event(&mut self) {
         let event = std::mem::take(&mut self.current);
-        let deliver = std::mem::take(&mut self.has_data) && self.size <= MAX_EVENT;
+        let deliver = std::mem::take(&mut self.has_data) && self.size <= self.limit;
         self.size = 0;
         if deliver {
             self.ready.push_back(event);
@@ -174,6 +182,13 @@ mod tests {
         assert_eq!(text, "event: llm.request\ndata: {\"a\":\"ü\"}\n\n");
         let events = decode(&[KEEP_ALIVE.as_bytes(), text.as_bytes()]);
         assert_eq!(events, [Event { event: Some("llm.request".into()), data: r#"{"a":"ü"}"#.into(), id: None }]);
+    }
+
+    #[test]
+    fn a_decoder_may_have_a_lower_limit() {
+        let mut decoder = Decoder::with_limit(64);
+        decoder.push(format!("data: {}\n\ndata: next\n\n", "x".repeat(100)).as_bytes());
+        assert_eq!((decoder.next_event().unwrap().data.as_str(), decoder.next_event()), ("next", None));
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// `Content-Type` with a body, else empty.
     pub headers: BTreeMap<&'a str, &'a str>,
+    /// The hubs that it has passed: the `hops` of its metadata.
+    pub hops: &'a str,
     /// JSON, passed on byte for byte. It must be sound: nobody looks again.
     pub body: Option<&'a str>,
     /// Whether the client asked for a stream.
@@ -152,6 +154,8 @@ pub struct Incoming<'a> {
     pub path: Cow<'a, str>,
     /// To be sent to the provider.
     pub headers: BTreeMap<String, String>,
+    /// To be sent to the provider in [`HOPS`](super::web::HOPS): it may be a hub too.
+    pub hops: Option<String>,
     /// To be sent to the provider, byte for byte.
     pub body: Option<&'a RawValue>,
     /// Whether the client asked for a stream.
@@ -246,6 +250,10 @@ pub fn encode_request<'a>(request: &Request<'a>) -> (Vec<u8>, &'a str, &'static 
     }
     head.extend_from_slice(b",\"headers\":");
     push_json(&mut head, &request.headers);
+    if !request.hops.is_empty() {
+        head.extend_from_slice(b",\"metadata\":");
+        push_json(&mut head, &BTreeMap::from([("hops", request.hops)]));
+    }
     head.extend_from_slice(if request.stream { b",\"stream\":true" } else { b",\"stream\":false" });
     if request.body.is_some() {
         head.extend_from_slice(b",\"body\":");
@@ -299,6 +307,8 @@ struct Flat<'a> {
     #[serde(default, borrow)]
     headers: Option<&'a RawValue>,
     #[serde(default, borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(default, borrow)]
     body: Option<&'a RawValue>,
     stream: Option<bool>,
     status: Option<u16>,
@@ -323,6 +333,15 @@ impl<'a> Flat<'a> {
     }
 }
 
+/// What a request's metadata says of the hubs that it has passed. Whatever else is in there is somebody else's.
+fn hops(metadata: Option<&RawValue>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        hops: String,
+    }
+    serde_json::from_str::<Metadata>(metadata?.get()).ok().map(|metadata| metadata.hops)
+}
+
 fn need<'a>(field: Option<Text<'a>>, name: &str) -> Result<Cow<'a, str>, BadMessage> {
     field.map(|t| t.0).ok_or_else(|| BadMessage(format!("{name} is missing")))
 }
@@ -343,6 +362,7 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
                 method: need(flat.method, "method")?,
                 path: need(flat.path, "path")?,
                 headers,
+                hops: hops(flat.metadata),
                 body: flat.body,
                 stream: flat.stream.unwrap_or(false),
             })
@@ -519,6 +539,7 @@ mod tests {
             method: "POST",
             path: "/v1/chat/completions",
             headers: BTreeMap::from([("Content-Type", "application/json")]),
+            hops: "a, b",
             body: Some(body),
             stream: true,
         };
@@ -529,6 +550,10 @@ mod tests {
         assert_eq!(read.body.unwrap().get(), body);
         assert_eq!(read.headers["Content-Type"], "application/json");
         assert!(read.stream);
+        assert_eq!(read.hops.as_deref(), Some("a, b"));
+        let other = r#"{"type":"tunnel.request","requestId":"r","method":"GET","path":"/","metadata":{"hops":7}}"#;
+        let FromHub::Request(read) = decode_from_hub(other).unwrap() else { panic!("{other}") };
+        assert_eq!(read.hops, None, "what somebody else puts there stops no request");
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Finding the token counts in an answer that passes by, whole or streamed, without parsing or keeping it.
+//! Finds the token counts in an answer that passes through, whole or streamed, without parsing or keeping it.
 //!
 //! Chat, Responses and Messages answers all hold an object under a key `usage`. In JSON text, the seven bytes
-//! `"usage"` followed by a colon can only be a key: inside a string the quotes would be escaped. So it is enough to look
-//! for them, and to keep the little that follows.
+//! `"usage"` followed by a colon can only be a key: inside a string the quotes would be escaped. So it is enough to
+//! search for them and to keep the object that follows. The scan is a state machine: it reads each byte once, in
+//! constant stack, and holds at most [`MAX_OBJECT`] bytes, whatever the provider sends.
 
 use std::sync::LazyLock;
 
@@ -12,11 +13,9 @@ use serde::Deserialize;
 use super::management::Metrics;
 
 const KEY: &[u8] = b"\"usage\"";
-/// The most of a key that can stand before a cut.
-const SEAM: usize = KEY.len() - 1;
-/// Looks for the key; it takes longer to make than to use.
+/// Searches for the key. Building it costs more than using it.
 static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(KEY));
-/// How much of a usage object is kept. Known ones are under 600 bytes.
+/// The longest usage object that is read, in bytes. Known ones are under 600 bytes.
 const MAX_OBJECT: usize = 4096;
 
 /// Token counts of one answer.
@@ -40,79 +39,93 @@ struct Spelled {
     total_tokens: Option<u64>,
 }
 
-/// Watches an answer go by and remembers its last usage.
+/// Scans an answer piece by piece and retains its last token counts.
 #[derive(Debug, Default)]
 pub struct UsageWatch {
-    /// End of the last piece, in which a key may have begun, and its length.
-    carry: [u8; SEAM],
-    kept: usize,
-    /// What followed a key, until its object is whole.
-    object: Option<Vec<u8>>,
+    scan: Scan,
     found: Usage,
 }
 
+/// What the next byte is compared with.
+#[derive(Debug)]
+enum Scan {
+    /// The key, of which so many bytes have matched.
+    Key(usize),
+    /// The colon behind the key, and the brace behind the colon.
+    Opening { colon: bool },
+    /// The rest of the object.
+    Object(Object),
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Scan::Key(0)
+    }
+}
+
+/// A usage object as far as it has come.
+#[derive(Debug, Default)]
+struct Object {
+    bytes: Vec<u8>,
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+}
+
 impl UsageWatch {
-    /// Looks at the next piece of the answer.
-    pub fn push(&mut self, piece: &[u8]) {
-        if self.object.is_some() {
-            return self.extend_object(piece);
-        }
-        // Where the last piece and this one meet there may be a key, of which each has a part.
-        let (kept, fresh) = (self.kept, piece.len().min(SEAM));
-        let mut seam = [0; 2 * SEAM];
-        seam[..kept].copy_from_slice(&self.carry[..kept]);
-        seam[kept..kept + fresh].copy_from_slice(&piece[..fresh]);
-        match memmem::find(&seam[..kept + fresh], KEY) {
-            Some(at) => {
-                self.object = Some(Vec::new());
-                self.extend_object(&piece[at + KEY.len() - kept..]);
-            }
-            None if piece.len() < SEAM => self.carry_over(&seam[..kept + fresh]),
-            None => self.search(piece),
+    /// Scans the next piece of the answer.
+    pub fn push(&mut self, mut piece: &[u8]) {
+        while !piece.is_empty() {
+            let used = match &mut self.scan {
+                Scan::Key(matched) => match match_key(matched, piece) {
+                    Some(used) => {
+                        self.scan = Scan::Opening { colon: false };
+                        used
+                    }
+                    None => return,
+                },
+                Scan::Opening { colon } => match piece[0] {
+                    b' ' | b'\t' | b'\n' | b'\r' => 1,
+                    b':' if !*colon => {
+                        *colon = true;
+                        1
+                    }
+                    b'{' if *colon => {
+                        self.scan = Scan::Object(Object::default());
+                        0
+                    }
+                    // Not the object's key. This byte may begin another one.
+                    _ => {
+                        self.scan = Scan::default();
+                        0
+                    }
+                },
+                Scan::Object(object) => {
+                    let (used, whole) = object.extend(piece);
+                    if whole {
+                        let object = std::mem::take(&mut object.bytes);
+                        self.read(&object);
+                    }
+                    if whole || used < piece.len() {
+                        self.scan = Scan::default();
+                    }
+                    used
+                }
+            };
+            piece = &piece[used..];
         }
     }
 
-    /// The token counts, as far as the answer told them.
+    /// The token counts, as far as the answer has stated them.
     pub fn usage(&self) -> Usage {
         self.found
-    }
-
-    fn search(&mut self, bytes: &[u8]) {
-        match FINDER.find(bytes) {
-            Some(at) => {
-                self.object = Some(Vec::new());
-                self.extend_object(&bytes[at + KEY.len()..]);
-            }
-            None => self.carry_over(bytes),
-        }
-    }
-
-    /// Keeps the end, in which a key may have begun.
-    fn carry_over(&mut self, bytes: &[u8]) {
-        let end = &bytes[bytes.len().saturating_sub(SEAM)..];
-        self.kept = end.len();
-        self.carry[..end.len()].copy_from_slice(end);
-    }
-
-    fn extend_object(&mut self, piece: &[u8]) {
-        let mut object = self.object.take().unwrap_or_default();
-        object.extend_from_slice(piece);
-        match object_length(&object) {
-            Scan::NotAnObject(at) => self.search(&object[at..]),
-            Scan::Whole { from, to } => {
-                self.read(&object[from..to]);
-                self.search(&object[to..]);
-            }
-            Scan::Partial if object.len() > MAX_OBJECT => self.search(&object[1..]),
-            Scan::Partial => self.object = Some(object),
-        }
     }
 
     fn read(&mut self, object: &[u8]) {
         let Ok(spelled) = serde_json::from_slice::<Spelled>(object) else {
             return;
         };
-        // Messages streams tell the prompt's tokens at the start and the answer's at the end: later counts complete
+        // Messages streams state the prompt's tokens at the start and the answer's at the end: later counts complete
         // earlier ones.
         self.found.input = spelled.prompt_tokens.or(spelled.input_tokens).or(self.found.input);
         self.found.output = spelled.completion_tokens.or(spelled.output_tokens).or(self.found.output);
@@ -120,45 +133,57 @@ impl UsageWatch {
     }
 }
 
-enum Scan {
-    NotAnObject(usize),
-    Partial,
-    Whole { from: usize, to: usize },
-}
-
-/// Where the object after a key begins and ends: `: {...}`.
-fn object_length(bytes: &[u8]) -> Scan {
-    let mut depth = 0usize;
-    let mut in_text = false;
-    let mut escaped = false;
-    let mut from = None;
-    let mut colon = false;
-    for (at, &byte) in bytes.iter().enumerate() {
-        let Some(start) = from else {
-            match byte {
-                b' ' | b'\t' | b'\n' | b'\r' => {}
-                b':' if !colon => colon = true,
-                b'{' if colon => {
-                    from = Some(at);
-                    depth = 1;
+/// Searches for the key, of whose bytes `matched` stand at the end of the previous piece. Gives the length up to the
+/// key's end, or `None` where the piece ends first.
+fn match_key(matched: &mut usize, piece: &[u8]) -> Option<usize> {
+    for (at, &byte) in piece.iter().enumerate() {
+        if *matched == 0 {
+            return match FINDER.find(&piece[at..]) {
+                Some(found) => Some(at + found + KEY.len()),
+                None => {
+                    *matched = key_begun(&piece[at..]);
+                    None
                 }
-                _ => return Scan::NotAnObject(at),
-            }
-            continue;
-        };
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'{' if !in_text => depth += 1,
-            b'}' if !in_text => depth -= 1,
-            _ => {}
+            };
         }
-        if depth == 0 {
-            return Scan::Whole { from: start, to: at + 1 };
+        // No proper part of the key but its first byte repeats its beginning.
+        *matched = if byte == KEY[*matched] { *matched + 1 } else { usize::from(byte == KEY[0]) };
+        if *matched == KEY.len() {
+            *matched = 0;
+            return Some(at + 1);
         }
     }
-    Scan::Partial
+    None
+}
+
+/// How many bytes of the key the piece ends with.
+fn key_begun(piece: &[u8]) -> usize {
+    (1..KEY.len()).rev().find(|&length| piece.ends_with(&KEY[..length])).unwrap_or(0)
+}
+
+impl Object {
+    /// Takes bytes up to the object's end or its size limit: how many, and whether it is whole. Fewer than there are
+    /// without its being whole means that it is too long.
+    fn extend(&mut self, piece: &[u8]) -> (usize, bool) {
+        let room = MAX_OBJECT - self.bytes.len();
+        for (at, &byte) in piece.iter().take(room).enumerate() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_text => self.escaped = true,
+                b'"' => self.in_text = !self.in_text,
+                b'{' if !self.in_text => self.depth += 1,
+                b'}' if !self.in_text => self.depth -= 1,
+                _ => {}
+            }
+            if self.depth == 0 {
+                self.bytes.extend_from_slice(&piece[..=at]);
+                return (at + 1, true);
+            }
+        }
+        let taken = room.min(piece.len());
+        self.bytes.extend_from_slice(&piece[..taken]);
+        (taken, false)
+    }
 }
 
 impl Metrics {
@@ -228,8 +253,38 @@ data: [DONE]
         for _ in 0..1000 {
             watch.push(&[b'y'; 1000]);
         }
-        assert!(watch.object.is_none() && watch.carry.len() < KEY.len());
+        assert!(matches!(watch.scan, Scan::Key(_)));
         assert_eq!(watch.usage(), Usage::default());
+    }
+
+    /// Keys that follow one another, values that are no objects, and objects without an end, on the small stack that a
+    /// connection has.
+    #[test]
+    fn repeated_keys_cost_no_stack_and_hide_no_later_usage() {
+        let hostile = ["\"usage\"", "\"usage\":", "\"usage\":{", "\"usage\":{\"", "{\"usage\":{\"a\":{}", "\"", "\\\""];
+        let small = std::thread::Builder::new().stack_size(64 << 10);
+        let scan = small.spawn(move || {
+            for unit in hostile {
+                let mut text = unit.repeat((1 << 20) / unit.len());
+                // Ends a string or an object that the repetition may have left open.
+                text.push_str(&"x".repeat(MAX_OBJECT));
+                text.push_str(r#","usage":{"prompt_tokens":3,"total_tokens":7}}"#);
+                for cut in [0, 1, 7, 8, 4096, 180_000, text.len() - 20] {
+                    let expected = Usage { input: Some(3), output: None, total: Some(7) };
+                    assert_eq!(watch(text.as_bytes(), cut), expected, "{unit} cut at {cut}");
+                }
+            }
+        });
+        scan.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_key_is_found_behind_its_own_beginning() {
+        for text in ["\"\"usage\":{\"total_tokens\":1}", "\"usa\"usage\":{\"total_tokens\":1}"] {
+            for cut in 0..text.len() {
+                assert_eq!(watch(text.as_bytes(), cut).total, Some(1), "{text} cut at {cut}");
+            }
+        }
     }
 
     #[test]

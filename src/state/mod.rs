@@ -7,6 +7,7 @@ pub mod event;
 pub mod figures;
 pub mod health;
 pub mod id;
+mod page;
 pub mod pick;
 pub mod policy;
 #[cfg(test)]

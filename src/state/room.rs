@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::Now;
 use super::config::shown;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
 use super::pick::Want;
+use super::{Now, page};
 use crate::budget::Share;
 use crate::proto::management::{
     Capabilities, Connection, ConnectionKind, Participant, RoomSummary, RuntimeConfig, Specs, Status,
@@ -17,6 +17,8 @@ use crate::proto::management::{
 /// A room.
 #[derive(Debug)]
 pub struct Room {
+    /// Counts rooms up over the hub's life: the older of two has the lower one.
+    pub number: u64,
     /// Internal id: 21 URL-safe characters.
     pub id: String,
     /// What people type.
@@ -88,9 +90,9 @@ impl Room {
         }
     }
 
-    /// Its participants as clients see them, first come first.
-    pub fn participants(&self) -> Vec<Participant> {
-        self.members_in_order().into_iter().map(Member::shown).collect()
+    /// The next of its participants behind the one with a number, first come first; `count` of them at most.
+    pub fn members_after(&self, serial: Option<u64>, count: usize) -> Vec<&Member> {
+        page::next(self.members.values(), |member| member.serial, serial, count)
     }
 
     /// Its participants, first come first.

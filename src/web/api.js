@@ -13,25 +13,8 @@ class Refused extends Error {
 /** Whoever was asked for a secret did not give it. */
 class Locked extends Error {}
 
-/** Secrets live as long as the tab. A browser that keeps nothing gets them from memory. */
-const secrets = {
-  memory: new Map(),
-  get(name) {
-    try {
-      return sessionStorage.getItem(`gambi.${name}`) ?? this.memory.get(name);
-    } catch {
-      return this.memory.get(name);
-    }
-  },
-  set(name, value) {
-    this.memory.set(name, value);
-    try {
-      sessionStorage.setItem(`gambi.${name}`, value);
-    } catch {
-      // Then it is in memory.
-    }
-  },
-};
+/** Secrets live as long as the page, in this module alone: any script of this origin could read a browser's storage. */
+const secrets = new Map();
 
 /** Beside the page, wherever a proxy has put it. */
 const url = (path) => new URL(path, document.baseURI).href;

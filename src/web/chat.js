@@ -114,7 +114,7 @@ async function receive(room, signal, shown, answer) {
     messages: chat.messages,
   };
   const response = await ask(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
-  say(shown.by, response.headers.get("X-Gambi-Participant") ?? "Answer");
+  say(shown.by, clean(decodeURIComponent(response.headers.get("X-Gambi-Participant") ?? "Answer")));
   // A text that is added to is not laid out anew as a whole.
   const into = shown.body.appendChild(document.createTextNode(""));
   let thought = null;

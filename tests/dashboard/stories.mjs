@@ -261,7 +261,7 @@ export const stories = {
     assert.match(run("sh", "-c", join, gambi), /LAB001/);
   },
 
-  async "a hub's key is asked for once, and kept for the tab"({ gambi, open, accessible }) {
+  async "a hub's key is asked for once, and kept by the page alone"({ gambi, open, accessible }) {
     await withFile("open-sesame", async (file) => {
       const hub = await Hub.start(gambi, "--key-file", file, "--room", "LAB001=Lab");
       hub.headers.Authorization = "Bearer open-sesame";
@@ -281,10 +281,15 @@ export const stories = {
       await hub.register("LAB001", "late");
       await card(page, "late").waitFor();
       assert.match(await page.locator("#snippet").textContent(), /Bearer \$GAMBI_HUB_KEY/);
-      await page.reload();
-      await card(page, "late").waitFor();
       assert.ok(!(await page.locator("#ask").isVisible()));
       assert.ok(!(await page.content()).includes("open-sesame"));
+      // No script of the same origin finds it, whatever page it came with.
+      assert.equal(await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }])), "[{},{}]");
+      assert.equal(await page.evaluate(() => document.cookie + typeof globalThis.secrets), "undefined");
+      await page.reload();
+      await page.getByLabel("Secret").fill("open-sesame");
+      await page.keyboard.press("Enter");
+      await card(page, "late").waitFor();
       // A private room that was made here asks nobody here for its password.
       await page.getByRole("button", { name: "New room" }).click();
       await page.getByLabel("Name", { exact: true }).fill("Shut");
@@ -325,9 +330,12 @@ export const stories = {
     await chat(page, "Let me in");
     await page.getByText("You said: Let me in").waitFor();
     assert.match(await page.locator("#snippet").textContent(), /Bearer \$GAMBI_ROOM_PASSWORD/);
-    await page.reload();
-    await card(page, "inside").waitFor();
     assert.ok(!(await page.locator("#ask").isVisible()));
+    assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0);
+    await page.reload();
+    await page.getByLabel("Secret").fill("s3cret!");
+    await page.keyboard.press("Enter");
+    await card(page, "inside").waitFor();
   },
 
   async "a hub may have no page"({ gambi }) {

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
@@ -17,28 +17,39 @@ pub enum Part {
     Silent,
     /// It refuses the tunnel.
     NoTunnel,
+    /// It announces the tunnel at another server.
+    Announces(SocketAddr),
+    /// It asks for this method and path of the provider, with headers that are not its affair.
+    Asks(&'static str, &'static str),
+    /// It asks for so many chats at once.
+    Floods(usize),
 }
 
 /// A hub that plays a part.
+#[derive(Clone)]
 pub struct FakeHub {
     addr: SocketAddr,
     /// Registrations less removals.
     pub registered: Arc<AtomicUsize>,
+    /// The heads of the handshakes that came.
+    pub handshakes: Arc<Mutex<Vec<String>>>,
+    /// What came through the tunnel, pings aside.
+    pub told: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeHub {
     pub fn start(part: Part) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let registered = Arc::new(AtomicUsize::new(0));
-        let counter = registered.clone();
+        let hub = FakeHub { addr, registered: Arc::default(), handshakes: Arc::default(), told: Arc::default() };
+        let shared = hub.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let counter = counter.clone();
-                thread::spawn(move || serve(stream, part, &counter));
+                let hub = shared.clone();
+                thread::spawn(move || serve(stream, part, &hub));
             }
         });
-        FakeHub { addr, registered }
+        hub
     }
 
     pub fn url(&self) -> String {
@@ -46,7 +57,7 @@ impl FakeHub {
     }
 }
 
-fn serve(mut stream: TcpStream, part: Part, registered: &AtomicUsize) -> Option<()> {
+fn serve(mut stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
     loop {
         // The head stays in the socket, since a handshake wants to read it itself.
         let mut seen = [0; 4096];
@@ -54,7 +65,8 @@ fn serve(mut stream: TcpStream, part: Part, registered: &AtomicUsize) -> Option<
         let head = String::from_utf8_lossy(&seen[..n]).into_owned();
         let Some(end) = head.find("\r\n\r\n") else { continue };
         if head.contains("/tunnel?") && part != Part::NoTunnel {
-            return tunnel(stream, part);
+            hub.handshakes.lock().unwrap().push(head);
+            return tunnel(stream, part, hub);
         }
         let length = head
             .to_lowercase()
@@ -62,7 +74,7 @@ fn serve(mut stream: TcpStream, part: Part, registered: &AtomicUsize) -> Option<
             .nth(1)
             .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
         stream.read_exact(&mut vec![0; end + 4 + length]).ok()?;
-        let (status, body) = answer(&head, part, registered, stream.local_addr().ok()?);
+        let (status, body) = answer(&head, part, hub);
         let body = body.to_string();
         let head = format!(
             "HTTP/1.1 {status} Part\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
@@ -72,7 +84,9 @@ fn serve(mut stream: TcpStream, part: Part, registered: &AtomicUsize) -> Option<
     }
 }
 
-fn answer(head: &str, part: Part, registered: &AtomicUsize, addr: SocketAddr) -> (u16, Value) {
+fn answer(head: &str, part: Part, hub: &FakeHub) -> (u16, Value) {
+    let FakeHub { addr, registered, .. } = hub;
+    let addr = if let Part::Announces(elsewhere) = part { elsewhere } else { *addr };
     let meta = json!({ "requestId": "r" });
     if head.starts_with("PUT ") {
         registered.fetch_add(1, Ordering::SeqCst);
@@ -88,7 +102,7 @@ fn answer(head: &str, part: Part, registered: &AtomicUsize, addr: SocketAddr) ->
         return (200, json!({ "data": { "success": true }, "meta": meta }));
     }
     match part {
-        Part::Heartbeats(200) | Part::Silent => {
+        Part::Heartbeats(200) | Part::Silent | Part::Announces(_) | Part::Asks(..) | Part::Floods(_) => {
             (200, json!({ "data": { "success": true, "status": "online", "lastSeen": 1 }, "meta": meta }))
         }
         Part::Heartbeats(404) => {
@@ -98,12 +112,27 @@ fn answer(head: &str, part: Part, registered: &AtomicUsize, addr: SocketAddr) ->
     }
 }
 
-fn tunnel(stream: TcpStream, part: Part) -> Option<()> {
+fn tunnel(stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
     let mut socket = tungstenite::accept(stream).ok()?;
+    let (requests, method, path) = match part {
+        Part::Asks(method, path) => (1, method, path),
+        Part::Floods(requests) => (requests, "POST", "/v1/chat/completions"),
+        _ => (0, "", ""),
+    };
+    for number in 0..requests {
+        let headers = json!({ "Content-Type": "application/json", "Cookie": "a=b", "X-Original-URL": "/api/delete" });
+        let request = json!({
+            "type": "tunnel.request", "requestId": format!("r{number}"), "operation": "chat.completions.create",
+            "method": method, "path": path, "headers": headers, "body": { "model": "m" }, "stream": false,
+        });
+        socket.send(tungstenite::Message::text(request.to_string())).ok()?;
+    }
     loop {
         let message = socket.read().ok()?;
         if part != Part::Silent && message.to_text().is_ok_and(|text| text.contains("tunnel.ping")) {
             socket.send(tungstenite::Message::text(r#"{"type":"tunnel.pong","timestamp":1}"#)).ok()?;
+        } else if let Ok(text) = message.to_text() {
+            hub.told.lock().unwrap().push(text.to_owned());
         }
     }
 }

@@ -1,7 +1,8 @@
 //! HTTP by hand over a plain socket, so that a test sees each byte.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -126,6 +127,24 @@ impl Conn {
         // A reset is an end too.
         let _ = self.reader.read_to_end(&mut rest);
         rest
+    }
+
+    /// Reads whatever comes to its end, or until `is_over` says so.
+    pub fn rest_until(&mut self, is_over: impl Fn() -> bool) {
+        let _ = self.stream().set_read_timeout(Some(Duration::from_millis(100)));
+        let mut piece = [0; 16 << 10];
+        while !is_over() {
+            match self.reader.read(&mut piece) {
+                Ok(0) => return,
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends what the other side may refuse; whether it took it.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.reader.get_mut().write_all(bytes).is_ok()
     }
 
     /// Hangs up.

@@ -11,7 +11,7 @@ use super::event::{Event, EventKind};
 use super::health::Health;
 use super::id::{self, ParticipantId, RoomCode, Secret};
 use super::room::{Member, Password, Profile, Reach, Room, Ticket, Tunnel};
-use super::{Now, Random};
+use super::{Now, Random, page};
 use crate::budget::{Budget, Share};
 use crate::proto::management::{Heartbeat, Participant, RoomSummary, RuntimeConfig, Status, TIMEOUT_SECS, TOKEN_SECS};
 
@@ -28,6 +28,7 @@ pub use proof::{Denied, Proof};
 #[derive(Debug)]
 pub struct Registry {
     rooms: HashMap<RoomCode, Room>,
+    rooms_so_far: u64,
     members_so_far: u64,
     tunnels_so_far: u64,
     waiting_so_far: u64,
@@ -42,6 +43,7 @@ impl Default for Registry {
     fn default() -> Self {
         Registry {
             rooms: HashMap::new(),
+            rooms_so_far: 0,
             members_so_far: 0,
             tunnels_so_far: 0,
             waiting_so_far: 0,
@@ -154,7 +156,9 @@ impl Registry {
         // What the operator declares is there in any case.
         let mut space = self.space_of(new.owner);
         let _ = space.grow_to(new.weight());
+        self.rooms_so_far += 1;
         let room = Room {
+            number: self.rooms_so_far,
             id: id::room_id(random),
             space,
             code: code.clone(),
@@ -175,11 +179,9 @@ impl Registry {
         (summary.clone(), vec![Event { at: now.wall, room: code, kind: EventKind::RoomCreated(summary) }])
     }
 
-    /// All rooms, oldest first.
-    pub fn rooms(&self) -> Vec<RoomSummary> {
-        let mut rooms: Vec<_> = self.rooms.values().map(Room::summary).collect();
-        rooms.sort_by(|a, b| (a.created_at, &a.code).cmp(&(b.created_at, &b.code)));
-        rooms
+    /// The next rooms behind the one with a number, oldest first; `count` of them at most.
+    pub fn rooms_after(&self, after: Option<u64>, count: usize) -> Vec<&Room> {
+        page::next(self.rooms.values(), |room| room.number, after, count)
     }
 
     /// All rooms, in no order.

@@ -1,6 +1,6 @@
 //! Who may speak for a participant: whoever shows its token, or whoever shows none where the hub does not demand it.
 
-use super::super::id::Secret;
+use super::super::id::{ParticipantId, Secret};
 use super::super::room::Member;
 use super::super::{Now, Random};
 use super::{Missing, NotRegistered, Registry};
@@ -78,5 +78,11 @@ impl Registry {
         let (_, member) = self.member_mut(code, id)?;
         let must_fit = proof.demanded || proof.token.is_some();
         if must_fit && !proof.fits(member) { Err(Denied::NotTheirs) } else { Ok(()) }
+    }
+
+    /// Whether a request shows a participant's own token. Of one that is not there nothing fits.
+    pub fn is_own(&self, code: &str, id: &str, proof: Proof<'_>) -> bool {
+        let member = self.room(code).ok().zip(ParticipantId::parse(id)).and_then(|(room, id)| room.members.get(&id));
+        member.is_some_and(|member| proof.fits(member))
     }
 }
