@@ -323,3 +323,37 @@ fn a_reconnect_that_is_superseded_stops_instead_of_fighting() {
     hub.chat(&room, "p").expect(200);
     newcomer.unwrap().close();
 }
+
+#[test]
+fn the_command_that_is_superseded_exits_with_3_and_says_so() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    for reconnect in [&[][..], &["--reconnect"]] {
+        let mut join = std::process::Command::new(env!("CARGO_BIN_EXE_gambi"));
+        join.args([
+            "participant",
+            "join",
+            "--participant-id",
+            "p",
+            "-m",
+            "m",
+            "-r",
+            &room,
+            "-H",
+            &hub.url(),
+            "--no-specs",
+        ]);
+        join.args(["-e", &provider.url()]).args(reconnect).stdin(std::process::Stdio::null());
+        let join = join.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        hub.wait_for_status(&room, "p", "online");
+        let builder = Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url());
+        let newcomer = builder.start().unwrap();
+        let ended = join.wait_with_output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{told}");
+        assert!(told.contains("another start of the participant \"p\""), "{told}");
+        hub.chat(&room, "p").expect(200);
+        newcomer.close();
+    }
+}

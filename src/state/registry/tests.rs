@@ -429,7 +429,7 @@ fn prove(story: &mut Story, token: Option<&str>, demanded: bool, now: Now) -> Re
 }
 
 #[test]
-fn a_strict_hub_lets_nobody_speak_for_another() {
+fn a_strict_hub_lets_nobody_speak_for_another_and_any_hub_refuses_a_wrong_token() {
     let mut story = Story::new();
     let token = prove(&mut story, None, true, at(0)).unwrap().unwrap();
     let denied = |story: &mut Story, token, demanded| story.registry.prove(&story.code, "w", Proof { token, demanded });
