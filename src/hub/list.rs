@@ -122,12 +122,15 @@ fn send(exchange: &mut Exchange<'_>, around: &Around, mut more: impl FnMut(&mut 
         Ok(stream) => stream,
         Err(error) => return Ok(Err(error)),
     };
-    while !is_head {
+    if is_head {
+        return Ok(stream.finish());
+    }
+    loop {
         if let Err(error) = stream.write(&items.out) {
             return Ok(Err(error));
         }
         if over {
-            break;
+            return Ok(stream.finish());
         }
         items.out.clear();
         match fill(&mut items) {
@@ -136,5 +139,4 @@ fn send(exchange: &mut Exchange<'_>, around: &Around, mut more: impl FnMut(&mut 
             Err(_) => return Ok(Err(super::out::cut_short())),
         }
     }
-    Ok(stream.finish())
 }
