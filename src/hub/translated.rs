@@ -84,9 +84,11 @@ fn stream(
             Piece::End => break,
             _ => {}
         }
+        answer.set_time(now(run));
         feed(&mut decoder, answer, &bytes);
         out.write(answer.take_events().as_bytes())?;
     }
+    answer.set_time(now(run));
     answer.end();
     let broke = answer.has_failed();
     if broke {
@@ -96,6 +98,10 @@ fn stream(
     }
     let sent = out.write(answer.take_events().as_bytes());
     Ok(sent.map_err(|_| cut_short()).and_then(|()| out.finish()))
+}
+
+fn now(run: &Run<'_>) -> u64 {
+    run.shared.clock.now().wall / 1000
 }
 
 fn feed(decoder: &mut Decoder, answer: &mut Answer, bytes: &[u8]) {
@@ -127,6 +133,7 @@ fn collect(
             return Err(End::provider("its answer is too long to be put into another form"));
         }
     }
+    answer.set_time(now(run));
     let whole = if events { answer.is_whole() } else { answer.push_whole(&body) };
     if whole { Ok(()) } else { Err(End::provider("the provider's answer is no chat completion")) }
 }
