@@ -176,7 +176,7 @@ fn a_whole_answer_is_the_last_state_of_its_stream() {
     assert!(answer.push_whole(chat.to_string().as_bytes()));
     let whole = answer.into_response();
     assert!(
-        whole.starts_with(r#"{"id":"resp_k","object":"response","created_at":1700000000,"status":"completed""#),
+        whole.starts_with(r#"{"id":"resp_k","object":"response","created_at":1700000000,"completed_at":1700000000,"#),
         "{whole}"
     );
     assert!(whole.contains(r#""metadata":{"b":1,"a":2}"#), "what was asked is repeated as it was written");
