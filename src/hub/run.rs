@@ -93,8 +93,6 @@ impl<'s> Run<'s> {
 
     /// The answer is whole: the place is free, and the watchers are told, before the client has the last byte.
     pub(super) fn complete(&mut self, status: u16) {
-        let id = self.id_watch.end();
-        self.remember(id, false);
         let ttft_ms = millis(self.first.unwrap_or_else(Instant::now) - self.started);
         if status >= 500 || status == 429 {
             self.note(Outcome::Failed);

@@ -86,14 +86,20 @@ fn stream(
             Piece::End => break,
             _ => {}
         }
+        answer.set_time(now(run));
         if let Err(end) = feed(&mut decoder, answer, &bytes, out) {
             leg.cancel();
             answer.fail(TOO_LONG);
             let _ = out.write(answer.take_events().as_bytes());
             return Err(end);
         }
+        if answer.has_failed() {
+            leg.cancel();
+            break;
+        }
         out.write(answer.take_events().as_bytes())?;
     }
+    answer.set_time(now(run));
     answer.end();
     let broke = answer.has_failed();
     if broke {
@@ -105,17 +111,22 @@ fn stream(
     Ok(sent.map_err(|_| cut_short()).and_then(|()| out.finish()))
 }
 
+/// Seconds since the epoch.
+fn now(run: &Run<'_>) -> u64 {
+    run.shared.clock.now().wall / 1000
+}
+
 /// Takes a piece of a stream of events, as long as there is memory for what it becomes.
 fn feed(decoder: &mut Decoder, answer: &mut Answer, bytes: &[u8], out: &mut Out<'_, '_>) -> Result<(), End> {
     // A chunk of a tunnel may hold a long event: what it is parsed into is counted before it is.
-    let parsed = (decoder.pending() + bytes.len()).saturating_mul(PARSED);
+    let parsed = (decoder.held_bytes() + bytes.len()).saturating_mul(PARSED);
     hold(out, answer.weight().saturating_add(parsed))?;
     decoder.push(bytes);
     while let Some(event) = decoder.next_event() {
         answer.push(&event.data);
         hold(out, answer.weight().saturating_add(parsed))?;
     }
-    hold(out, answer.weight() + decoder.pending())
+    hold(out, answer.weight() + decoder.held_bytes())
 }
 
 fn hold(out: &mut Out<'_, '_>, bytes: usize) -> Result<(), End> {
@@ -146,6 +157,7 @@ fn collect(
             return held;
         }
     }
+    answer.set_time(now(run));
     let whole = if events { answer.is_whole() } else { answer.push_whole(&body) };
     if whole { Ok(()) } else { Err(End::provider("the provider's answer is no chat completion")) }
 }

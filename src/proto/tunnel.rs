@@ -51,10 +51,22 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::openai::cut;
+
 /// The largest message that the hub reads from a participant, in bytes.
 pub const MAX_TO_HUB: usize = 16 << 20;
 /// The largest message that a participant reads from the hub, in bytes: a request body at its limit, and room around it.
 pub const MAX_TO_PARTICIPANT: usize = 64 << 20;
+/// The longest request id, in bytes.
+pub const MAX_REQUEST_ID: usize = 256;
+/// The longest head of a provider's answer, in bytes of the JSON that carries it.
+pub const MAX_HEAD: usize = 32 << 10;
+/// The most header lines of a provider's answer.
+pub const MAX_HEAD_LINES: usize = 100;
+/// The longest name of the stage at which a request failed, in bytes; the rest is cut off.
+pub const MAX_STAGE: usize = 64;
+/// The longest text that tells why a request failed, in bytes; the rest is cut off.
+pub const MAX_ERROR_TEXT: usize = 2 << 10;
 /// Closed on purpose: removed, superseded, or left.
 pub const CLOSE_NORMAL: u16 = 1000;
 /// The hub is going down.
@@ -322,13 +334,15 @@ struct Flat<'a> {
 
 impl<'a> Flat<'a> {
     fn parse(text: &'a str) -> Result<Self, BadMessage> {
-        serde_json::from_str(text).map_err(|e| BadMessage(e.to_string()))
+        // An error repeats the value that it is about, which may be as long as the message.
+        serde_json::from_str(text).map_err(|e| BadMessage(cut(&e.to_string(), MAX_ERROR_TEXT).to_owned()))
     }
 
     fn headers(&self) -> Result<BTreeMap<String, String>, BadMessage> {
         match self.headers {
             None => Ok(BTreeMap::new()),
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|e| BadMessage(format!("headers: {e}"))),
+            Some(raw) => serde_json::from_str(raw.get())
+                .map_err(|e| BadMessage(cut(&format!("headers: {e}"), MAX_ERROR_TEXT).to_owned())),
         }
     }
 }
@@ -344,6 +358,34 @@ fn hops(metadata: Option<&RawValue>) -> Option<String> {
 
 fn need<'a>(field: Option<Text<'a>>, name: &str) -> Result<Cow<'a, str>, BadMessage> {
     field.map(|t| t.0).ok_or_else(|| BadMessage(format!("{name} is missing")))
+}
+
+/// A participant's request id, which is kept and looked up.
+fn short_id(field: Option<Text<'_>>) -> Result<Cow<'_, str>, BadMessage> {
+    let id = need(field, "requestId")?;
+    if id.len() > MAX_REQUEST_ID {
+        return Err(BadMessage(format!("requestId is longer than {MAX_REQUEST_ID} bytes")));
+    }
+    Ok(id)
+}
+
+/// The beginning of a text that a participant may have made as long as it likes. What is cut off is not kept.
+fn shortened(text: &str, max: usize) -> String {
+    cut(text, max).to_owned()
+}
+
+/// A provider's head. One beyond its limits ends its request: dropped, it would leave the client waiting.
+fn start(flat: Flat<'_>) -> Result<FromParticipant<'_>, BadMessage> {
+    let status =
+        flat.status.filter(|s| (100..600).contains(s)).ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
+    let fits = flat.headers.is_none_or(|raw| raw.get().len() <= MAX_HEAD);
+    let headers = if fits { flat.headers()? } else { BTreeMap::new() };
+    let request_id = short_id(flat.request_id)?;
+    if !fits || headers.len() > MAX_HEAD_LINES {
+        let message = format!("the provider's head is over {MAX_HEAD} bytes or {MAX_HEAD_LINES} lines");
+        return Ok(FromParticipant::Error { request_id, stage: "response".into(), message });
+    }
+    Ok(FromParticipant::Start { status, headers: headers.into_iter().collect(), request_id })
 }
 
 /// Reads what the hub said.
@@ -378,27 +420,21 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
 /// Reads what a participant said.
 ///
 /// # Errors
-/// As [`decode_from_hub`]; also for a chunk that is not base64.
+/// As [`decode_from_hub`]; also for a chunk that is not base64, and an id over [`MAX_REQUEST_ID`]. A head beyond
+/// [`MAX_HEAD`] or [`MAX_HEAD_LINES`] reads as the error that ends its request.
 pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMessage> {
     let flat = Flat::parse(text)?;
     Ok(match flat.kind.0.as_ref() {
         "tunnel.response.chunk" => FromParticipant::Chunk {
             bytes: decode_chunk(&need(flat.chunk, "chunk")?)?,
-            request_id: need(flat.request_id, "requestId")?,
+            request_id: short_id(flat.request_id)?,
         },
-        "tunnel.response.start" => {
-            let status = flat
-                .status
-                .filter(|s| (100..600).contains(s))
-                .ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
-            let headers = flat.headers()?.into_iter().collect();
-            FromParticipant::Start { status, headers, request_id: need(flat.request_id, "requestId")? }
-        }
-        "tunnel.response.end" => FromParticipant::End { request_id: need(flat.request_id, "requestId")? },
+        "tunnel.response.start" => start(flat)?,
+        "tunnel.response.end" => FromParticipant::End { request_id: short_id(flat.request_id)? },
         "tunnel.response.error" => FromParticipant::Error {
-            request_id: need(flat.request_id, "requestId")?,
-            stage: flat.stage.unwrap_or_default().0.into_owned(),
-            message: need(flat.message, "message")?.into_owned(),
+            request_id: short_id(flat.request_id)?,
+            stage: shortened(&flat.stage.unwrap_or_default().0, MAX_STAGE),
+            message: shortened(&need(flat.message, "message")?, MAX_ERROR_TEXT),
         },
         "tunnel.ping" => FromParticipant::Ping,
         _ => FromParticipant::Unknown,
@@ -429,7 +465,8 @@ pub fn plain_chunk(text: &str) -> Option<PlainChunk<'_>> {
     let rest = text.strip_prefix(CHUNK[0])?.strip_suffix(CHUNK[2])?;
     let (request_id, base64) = rest.split_once(CHUNK[1])?;
     // An id that needs escaping is none of ours; and whatever is no base64 is found when it is decoded.
-    let plain = request_id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let plain = request_id.len() <= MAX_REQUEST_ID
+        && request_id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     plain.then_some(PlainChunk { request_id, base64 })
 }
 
@@ -633,6 +670,37 @@ mod tests {
         assert_eq!(chunk("YQ=="), b"a");
         assert_eq!(chunk("YQ"), b"a");
         assert_eq!(chunk(r"\/\/8="), [0xff, 0xff]);
+    }
+
+    #[test]
+    fn what_a_participant_may_make_long_is_cut_or_refused() {
+        let start = |headers: BTreeMap<String, String>| {
+            let text = String::from_utf8(encode_start("r", 200, &headers)).unwrap();
+            matches!(decode_from_participant(&text).unwrap(), FromParticipant::Start { .. })
+        };
+        let lines = |count: usize| (0..count).map(|n| (format!("x-{n}"), "v".to_owned())).collect();
+        assert!(start(lines(MAX_HEAD_LINES)) && !start(lines(MAX_HEAD_LINES + 1)));
+        let long = |bytes: usize| BTreeMap::from([("x".to_owned(), "v".repeat(bytes))]);
+        assert!(start(long(MAX_HEAD - 10)) && !start(long(MAX_HEAD)));
+
+        let text = encode_error("r", &"s".repeat(1000), &"é".repeat(MAX_ERROR_TEXT));
+        let Ok(FromParticipant::Error { stage, message, .. }) = decode_from_participant(&text) else {
+            panic!("{text}")
+        };
+        assert_eq!((stage.len(), message.len()), (MAX_STAGE, MAX_ERROR_TEXT));
+        let text = encode_error("r", "s", &format!("x{}", "é".repeat(MAX_ERROR_TEXT)));
+        assert!(
+            matches!(decode_from_participant(&text), Ok(FromParticipant::Error { message, .. }) if message.len() == MAX_ERROR_TEXT - 1)
+        );
+
+        let id = |bytes: usize| decode_from_participant(&encode_end(&"i".repeat(bytes))).is_ok();
+        assert!(id(MAX_REQUEST_ID) && !id(MAX_REQUEST_ID + 1));
+        let mut chunk = Vec::new();
+        encode_chunk(&mut chunk, &"i".repeat(MAX_REQUEST_ID + 1), b"x");
+        let chunk = String::from_utf8(chunk).unwrap();
+        assert!(plain_chunk(&chunk).is_none() && decode_from_participant(&chunk).is_err());
+        let wrong = format!(r#"{{"type":"tunnel.ping","status":"{}"}}"#, "x".repeat(1 << 20));
+        assert!(decode_from_participant(&wrong).unwrap_err().to_string().len() < 2 * MAX_ERROR_TEXT);
     }
 
     #[test]
