@@ -5,7 +5,8 @@ PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test test-32bit check build install static static-test dist bench bench-compare
+.PHONY: demo test check format lint test-default test-minimal test-tui docs test-32bit
+.PHONY: build install static static-test dist bench bench-compare
 .PHONY: api clients real-model hold soak fuzz tools rust
 
 build: rust
@@ -14,17 +15,36 @@ build: rust
 demo: build
 	target/release/gambi demo --once --format text
 
-test: check tools
-	$(CARGO) test
-	$(CARGO) test --no-default-features --lib --bins
-	$(CARGO) test --features tui --bins --test tui
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+# What `make test` checks, one part after the other. It says how long each took.
+PARTS := format lint test-default test-minimal test-tui docs
+test: rust tools
+	@took=; for part in $(PARTS); do \
+		start=$$(date +%s); \
+		$(MAKE) --no-print-directory $$part || exit 1; \
+		took="$$took$$(printf '%6d s  %s' $$(($$(date +%s) - start)) $$part)\n"; \
+	done; printf "\n$$took"
 
-check: rust
+check: format lint
+
+format: rust
 	$(CARGO) fmt --check
+
+lint: rust
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) clippy --all-targets --no-default-features -- -D warnings
 	$(CARGO) clippy --all-targets --all-features -- -D warnings
+
+test-default: rust
+	$(CARGO) test
+
+test-minimal: rust
+	$(CARGO) test --no-default-features --lib --bins
+
+test-tui: rust
+	$(CARGO) test --features tui --bins --test tui
+
+docs: rust
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
 # Needs nothing but a kernel: musl where Rust's target for it can be had, else the C library of this machine, linked in.
 # `make static TARGET=aarch64-unknown-linux-musl` builds for another machine, as far as its target and C compiler are here.
@@ -114,7 +134,8 @@ tools:
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2 faketime:faketime \
-		systemd-analyze:systemd shellcheck:shellcheck file:file chromium:chromium node:nodejs npm:npm tmux:tmux; do \
+		systemd-analyze:systemd shellcheck:shellcheck file:file chromium:chromium node:nodejs npm:npm tmux:tmux \
+		jq:jq; do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; } || \

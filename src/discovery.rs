@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::proto::management::RoomSummary;
 
-/// The type that hubs are announced as (WIRE.md, "Constants").
+/// The type that hubs are announced as (PROTOCOL.md, "Constants").
 pub const SERVICE_TYPE: &str = "_gambi._tcp.local.";
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);

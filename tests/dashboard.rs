@@ -1,5 +1,5 @@
-//! The page at `/`: how it is served, and what a person can do with it. The person is headless Chromium, led by the
-//! stories in `tests/dashboard/`, which start hubs, providers and participants of their own.
+//! The dashboard at `/`: how it is served, and its use in headless Chromium by the stories in `tests/dashboard/`, which
+//! start hubs, providers and participants.
 
 mod support;
 
@@ -44,7 +44,7 @@ fn it_can_be_left_out() {
     hub.get("/").expect(401);
 }
 
-/// Where the Makefile's `tools` puts what npm has.
+/// Where `make tools` installs the npm packages.
 fn packages() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dashboard")
 }
@@ -68,7 +68,7 @@ fn people_use_it_in_a_browser() {
         .args([Path::new(env!("CARGO_BIN_EXE_gambi")), &packages(), &pictures])
         .output()
         .expect("node to run");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("\nall stories told\n"), "{told}");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(report.contains("\nall stories passed\n"), "{report}");
 }

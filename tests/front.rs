@@ -148,6 +148,20 @@ fn a_head_that_does_not_come_is_answered_408_and_an_idle_connection_is_closed() 
 }
 
 #[test]
+fn a_body_that_trickles_is_answered_408_though_it_is_never_silent() {
+    let hub = TestHub::limited(|limits| limits.body_gap = Duration::from_millis(400));
+    let mut slow = Conn::open(hub.addr());
+    slow.send("POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+    slow.stream().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let refused = |conn: &Conn| conn.stream().peek(&mut [0]).is_ok();
+    while !refused(&slow) {
+        slow.send("x");
+    }
+    slow.stream().set_read_timeout(Some(support::PATIENCE)).unwrap();
+    assert_eq!(slow.answer().status, 408);
+}
+
+#[test]
 fn a_full_house_says_so_and_has_room_again() {
     let hub = TestHub::limited(|limits| limits.connections = 3);
     let mut guests: Vec<Conn> = (0..3).map(|_| Conn::open(hub.addr())).collect();

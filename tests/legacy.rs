@@ -285,6 +285,8 @@ fn addresses_that_a_stranger_must_not_name_are_refused() {
         "http://8.8.8.8",
         "http://0.0.0.0:1",
         "http://[::ffff:169.254.1.1]",
+        "http://[fd00:ec2::254]",
+        "http://[64:ff9b::169.254.169.254]",
         "http://224.0.0.1",
         "http://no-such-host.invalid",
     ] {
@@ -302,7 +304,132 @@ fn addresses_that_a_stranger_must_not_name_are_refused() {
 }
 
 #[test]
-fn redirects_are_passed_on_and_not_followed() {
+fn an_endpoint_chooses_neither_a_request_nor_credentials() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let ask = |endpoint: &str| {
+        let body = json!({ "id": "x", "nickname": "x", "model": "m", "endpoint": endpoint });
+        hub.post(&format!("/rooms/{room}/join"), &body)
+    };
+    for (bad, named) in [
+        ("http://127.0.0.1:1/admin?cmd=1", "\"?\""),
+        ("http://127.0.0.1:1/admin#", "\"#\""),
+        ("http://127.0.0.1:1?x#", "\"?\""),
+        ("http://user@127.0.0.1:1", "\"@\""),
+        ("http://user:pw@127.0.0.1:1/v1", "\"@\""),
+    ] {
+        let told = error(ask(bad), 400);
+        assert!(told.contains(named), "{bad}: {told}");
+    }
+    ask("http://127.0.0.1:1/base/v1").expect(201);
+}
+
+#[test]
+fn the_hub_is_no_endpoint_of_its_own() {
+    let hub = TestHub::with(|options| {
+        options.host = "0.0.0.0".into();
+        options.public_url = Some("http://Localhost:9".into());
+    });
+    let (room, port) = (hub.room(), hub.addr().port());
+    let told = |endpoint: String| {
+        let body = json!({ "id": "x", "nickname": "x", "model": "m", "endpoint": endpoint });
+        error(hub.post(&format!("/rooms/{room}/join"), &body), 403)
+    };
+    for own in [
+        format!("http://127.0.0.1:{port}/rooms/{room}"),
+        format!("http://127.1.2.3:{port}"),
+        format!("http://localhost:{port}/"),
+        format!("http://[::ffff:127.0.0.1]:{port}"),
+        format!("http://localhost:9/rooms/{room}"),
+    ] {
+        let told = told(own.clone());
+        assert!(told.contains("this hub itself"), "{own}: {told}");
+    }
+}
+
+/// Passes bytes on to an address, as a proxy would that nobody told the hub of; counts the connections.
+fn forwarder(to: std::net::SocketAddr) -> (std::net::SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (addr, count) = (listener.local_addr().unwrap(), std::sync::Arc::default());
+    let counted: std::sync::Arc<std::sync::atomic::AtomicUsize> = std::sync::Arc::clone(&count);
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let hub = std::net::TcpStream::connect(to).unwrap();
+            for (mut from, mut to) in [(client.try_clone().unwrap(), hub.try_clone().unwrap()), (hub, client)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Write);
+                });
+            }
+        }
+    });
+    (addr, count)
+}
+
+#[test]
+fn a_request_that_comes_back_goes_no_second_round() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (proxy, rounds) = forwarder(hub.addr());
+    for n in 0..20 {
+        join(&hub, &room, &format!("mirror-{n}"), &format!("http://{proxy}/rooms/{room}"));
+    }
+    for model in ["any", "mirror-3"] {
+        for stream in [false, true] {
+            let body = json!({ "model": model, "messages": [], "stream": stream });
+            let answer = hub.post(&format!("/rooms/{room}/v1/chat/completions"), &body).expect(508).json();
+            assert!(answer["error"].as_str().unwrap().contains("leads back to this hub"), "{answer}");
+        }
+    }
+    let rounds = rounds.load(std::sync::atomic::Ordering::SeqCst);
+    assert!(rounds <= 4, "{rounds} calls for 4 questions");
+    wait_until("all to be free again", || {
+        (0..20).all(|n| hub.participant(&room, &format!("mirror-{n}"))["status"] == "online")
+    });
+}
+
+#[test]
+fn a_request_that_comes_back_through_a_tunnel_goes_no_second_round() {
+    let (first, second) = (TestHub::start(), TestHub::start());
+    let (here, there) = (first.room(), second.room());
+    // Each hub's participant has the other hub as its provider: a round of two, over two tunnels.
+    let provider = FakeProvider::start(Script::Echo);
+    let _model =
+        Session::builder(second.url(), &there).participant_id("m").model("m").endpoint(provider.url()).start().unwrap();
+    let join = |hub: &TestHub, room: &str, (id, model): (&str, &str), other: &TestHub, others: &str| {
+        let endpoint = format!("{}/rooms/{others}", other.url());
+        let builder = Session::builder(hub.url(), room).participant_id(id).model(model).concurrency(4);
+        builder.endpoint(endpoint).start().unwrap()
+    };
+    let _there = join(&first, &here, ("far", "m"), &second, &there);
+    assert_eq!(first.chat(&here, "far").expect(200).json()["model"], "m", "hubs in a row are fine");
+    second.client.participants(&there).remove("m").unwrap();
+    let _back = join(&second, &there, ("m", "far"), &first, &here);
+    let answer = first.chat(&here, "far").expect(508).json();
+    assert!(answer["error"].as_str().unwrap().contains("leads back to this hub"), "{answer}");
+}
+
+#[test]
+fn an_id_that_a_header_can_not_carry_is_told_percent_encoded() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    join(&hub, &room, "größe 7%", &provider.url());
+    let answer = hub.chat(&room, "größe 7%").expect(200);
+    assert_eq!(answer.header("x-gambi-participant"), Some("gr%C3%B6%C3%9Fe%207%25"));
+    let asked = hub.client.room(&room).chat().participant("größe 7%").user("Hi").stream().unwrap();
+    assert_eq!(asked.participant(), "größe 7%");
+    for dots in [".", ".."] {
+        let body = json!({ "id": dots, "nickname": "x", "model": "m", "endpoint": provider.url() });
+        error(hub.post(&format!("/rooms/{room}/join"), &body), 400);
+        let path = format!("/v1/rooms/{room}/participants/{}", dots.replace('.', "%2E"));
+        hub.put(&path, &body).expect(400);
+    }
+}
+
+#[test]
+fn redirects_become_errors_and_are_not_followed() {
     let hub = TestHub::start();
     let room = hub.room();
     let secret = FakeProvider::start(Script::Echo);
@@ -312,7 +439,8 @@ fn redirects_are_passed_on_and_not_followed() {
     );
     let provider = FakeProvider::start(Script::Raw(answer.into_bytes()));
     join(&hub, &room, "alice", &provider.url());
-    assert_eq!(hub.chat(&room, "alice").status, 307);
+    let told = hub.chat(&room, "alice").expect(502).json();
+    assert!(told["error"].as_str().unwrap().contains("307, a redirect"), "{told}");
     assert!(secret.seen().is_empty());
 }
 

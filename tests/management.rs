@@ -301,3 +301,37 @@ fn guessing_a_password_is_slowed() {
     assert_eq!(guess(&room, "pw").status, 201);
     assert_eq!(guess(&room, "wrong").status, 401, "who knew it begins anew");
 }
+
+#[test]
+fn a_long_list_goes_out_in_pieces_and_a_short_one_with_its_length() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    assert!(hub.get("/v1/rooms").expect(200).header("content-length").is_some());
+    let name = "\u{1}".repeat(1000);
+    for n in 0..150 {
+        hub.client.rooms().create(&CreateRoom { name: name.clone(), ..CreateRoom::default() }).unwrap();
+        let mut participant = registration();
+        participant.nickname.clone_from(&name);
+        hub.client.participants(&room).upsert(&format!("p{n}"), &participant).unwrap();
+    }
+    let members = format!("/v1/rooms/{room}/participants");
+    let legacy = format!("/rooms/{room}/participants");
+    for (path, key, count) in
+        [("/v1/rooms", "data", 151), ("/rooms", "rooms", 151), (&members, "data", 150), (&legacy, "participants", 150)]
+    {
+        let answer = hub.get(path).expect(200);
+        assert!(answer.whole && answer.header("transfer-encoding") == Some("chunked"), "{path}");
+        let list = answer.json()[key].as_array().unwrap().clone();
+        let order: Vec<u64> =
+            list.iter().map(|item| item["createdAt"].as_u64().or(item["joinedAt"].as_u64()).unwrap()).collect();
+        assert!(list.len() == count && order.is_sorted(), "{path}");
+
+        let old = Conn::open(hub.addr()).send(format!("GET {path} HTTP/1.0\r\n\r\n")).answer();
+        assert_eq!(old.json()[key].as_array().unwrap().len(), count, "{path}");
+
+        let mut head = Conn::open(hub.addr());
+        head.ask("HEAD", path, &[], None);
+        assert_eq!(head.head().status, 200);
+        assert_eq!(head.send("GET /v1/health HTTP/1.1\r\nHost: h\r\n\r\n").answer().status, 200, "{path}");
+    }
+}

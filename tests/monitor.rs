@@ -1,4 +1,4 @@
-//! `gambi monitor`: its plain table, and what it prints where no terminal is. The terminal is tmux's.
+//! `gambi monitor`: its plain table in tmux, and its output without a terminal.
 
 mod support;
 
@@ -9,13 +9,12 @@ use std::thread;
 
 use gambi::client::Client;
 use gambi::hub::HubKey;
-use gambi::participant::Session;
 use gambi::proto::management::{CreateRoom, Registration};
 use serde_json::Value;
 
 use support::{FakeProvider, PATIENCE, Script, Terminal, TestHub, registration, skip};
 
-/// The monitor, its output read by a program.
+/// A monitor whose output is read by a program.
 struct Piped {
     child: Child,
     lines: Receiver<Value>,
@@ -36,7 +35,7 @@ impl Piped {
         Piped { child, lines }
     }
 
-    /// Waits for a change, past all others.
+    /// Skips to a change. Returns its data.
     fn wait(&self, what: &str, is_it: impl Fn(&str, &Value) -> bool) -> Value {
         loop {
             let line = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -59,11 +58,6 @@ impl Drop for Piped {
     }
 }
 
-fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session {
-    let session = Session::builder(hub.url(), room).participant_id(id).model("m").endpoint(provider.url());
-    session.start().expect("a participant")
-}
-
 fn answer() -> Script {
     let body = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":40}}"#;
     Script::Answer { status: 200, kind: "application/json", body: body.into() }
@@ -76,7 +70,7 @@ fn a_program_reads_what_changes() {
     let mut monitor = Piped::start(&["--hub", &hub.url()], "");
     monitor.wait("the hub", |kind, data| kind == "hub" && data["status"] == "up");
     monitor.wait("the room", |kind, data| kind == "room" && data["room"] == *room);
-    let session = join(&hub, &room, "ann", &provider);
+    let session = hub.join(&room, "ann", &provider);
     monitor.wait("ann", |kind, data| kind == "participant" && data["id"] == "ann" && data["health"] == "online");
     hub.chat(&room, "ann").expect(200);
     let answered = monitor.wait("the answer", |_, data| data["requests"] == 1 && data["id"] == "ann");
@@ -157,7 +151,7 @@ fn a_terminal_shows_a_table_that_is_drawn_again() {
     let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
     terminal.line(&plain(&hub));
     terminal.wait("PARTICIPANT");
-    let _session = join(&hub, &room, "ann", &provider);
+    let _session = hub.join(&room, "ann", &provider);
     terminal.wait("online");
     hub.chat(&room, "ann").expect(200);
     let words =
@@ -170,7 +164,7 @@ fn a_terminal_shows_a_table_that_is_drawn_again() {
         .unwrap();
     terminal.wait("\u{fffd}[2Jxy");
     terminal.resize(200, 60);
-    // Numbers stand further to the right than the terminal was wide.
+    // The statistics columns are further right than the terminal was wide before.
     terminal.wait_until("a wide table", |screen| {
         screen.lines().any(|l| l.starts_with("ROOM") && l.find("SEEN") > Some(80))
     });

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gambi::Error;
-use gambi::participant::{Builder, CloseReason, Session};
+use gambi::participant::{Builder, CloseReason, Reconnect, Session, Step};
 use serde_json::json;
 
 use support::{FakeHub, FakeProvider, Part, Script, TestHub, wait_for, wait_until};
@@ -233,4 +233,127 @@ fn a_hub_that_floods_a_participant_is_refused_what_is_too_much() {
         hub.told.lock().unwrap().iter().filter(|told| told.contains("works at too many requests")).count() == 600 - 512
     });
     session.close();
+}
+
+/// Pieces of 64 KiB that no sockets and no queue hold together.
+const MANY: usize = 640;
+
+fn pouring() -> FakeProvider {
+    FakeProvider::start(Script::Stream(vec!["x".repeat(64 << 10); MANY]))
+}
+
+#[test]
+fn a_slow_client_slows_its_provider_and_gets_its_whole_answer() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = pouring();
+    let _session = Session::builder(hub.url(), &room)
+        .participant_id("p")
+        .model("m")
+        .endpoint(provider.url())
+        .concurrency(2)
+        .start()
+        .unwrap();
+    let mut slow = hub.stream(&room, "p");
+    wait_until("the answer to begin", || provider.sent() >= 16);
+    provider.set(Script::Echo);
+    for _ in 0..50 {
+        hub.chat(&room, "p").expect(200);
+    }
+    assert!(provider.sent() < MANY, "the provider is not slowed down");
+    let answer = slow.answer();
+    assert_eq!((answer.whole, answer.body.len()), (true, MANY << 16));
+}
+
+#[test]
+fn a_client_that_hangs_up_while_its_provider_is_paused_frees_it() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = pouring();
+    let session = Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url());
+    let _session = session.concurrency(2).start().unwrap();
+    let slow = hub.stream(&room, "p");
+    wait_until("the answer to begin", || provider.sent() >= 16);
+    provider.set(Script::Echo);
+    wait_until("the provider to stand still", || {
+        let before = provider.sent();
+        hub.chat(&room, "p").expect(200);
+        provider.sent() == before
+    });
+    assert!(provider.sent() < MANY);
+    slow.hang_up();
+    wait_until("the provider to be left", || provider.broken_off() == 1);
+    hub.chat(&room, "p").expect(200);
+}
+
+#[test]
+fn a_second_start_supersedes_the_first_which_removes_nothing() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    for token in [None, Some("0123456789abcdef0123456789abcdef")] {
+        let start = || {
+            let builder = Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url());
+            token.into_iter().fold(builder, |builder, token| builder.participant_token(token)).start().unwrap()
+        };
+        let (first, second) = (start(), start());
+        let end = first.wait_until_closed();
+        assert_eq!((end.reason, end.code), (CloseReason::Superseded, Some(1000)));
+        assert!(end.error.unwrap().to_string().contains("another start of the participant \"p\""));
+        first.close();
+        drop(first);
+        hub.chat(&room, "p").expect(200);
+        second.close();
+        assert!(hub.client.participants(&room).list().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn a_reconnect_that_is_superseded_stops_instead_of_fighting() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let builder = || Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url());
+    let mut newcomer = None;
+    let ended = Reconnect::new(builder()).run(|step| match step {
+        Step::Joined(_) => newcomer = Some(builder().start().unwrap()),
+        _ => panic!("it came back"),
+    });
+    assert!(ended.unwrap_err().to_string().contains("another start"));
+    hub.chat(&room, "p").expect(200);
+    newcomer.unwrap().close();
+}
+
+#[test]
+fn the_command_that_is_superseded_exits_with_3_and_says_so() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    for reconnect in [&[][..], &["--reconnect"]] {
+        let mut join = std::process::Command::new(env!("CARGO_BIN_EXE_gambi"));
+        join.args([
+            "participant",
+            "join",
+            "--participant-id",
+            "p",
+            "-m",
+            "m",
+            "-r",
+            &room,
+            "-H",
+            &hub.url(),
+            "--no-specs",
+        ]);
+        join.args(["-e", &provider.url()]).args(reconnect).stdin(std::process::Stdio::null());
+        let join = join.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        hub.wait_for_status(&room, "p", "online");
+        let builder = Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url());
+        let newcomer = builder.start().unwrap();
+        let ended = join.wait_with_output().unwrap();
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{told}");
+        assert!(told.contains("another start of the participant \"p\""), "{told}");
+        hub.chat(&room, "p").expect(200);
+        newcomer.close();
+    }
 }

@@ -1,4 +1,4 @@
-//! The hub behind Caddy and nginx with TLS, exactly as the README sets them up: tunnels, pieces of a stream as they come,
+//! The hub behind Caddy and nginx with TLS, exactly as the manual sets them up: tunnels, pieces of a stream as they come,
 //! events, and a large prompt go through.
 
 mod support;
@@ -14,12 +14,11 @@ use support::{FakeProvider, Process, Script, skip, wait_until};
 const KEY: &str = "the-key-of-the-lab";
 const ROOM: &str = "LAB001";
 
-/// A part of the README that is indented as code, from its first line to the first that is not indented.
-fn readme(first: &str) -> String {
-    let readme = include_str!("../README.md");
-    let start = readme.find(&format!("    {first}\n")).expect("the README to have it");
-    let block = readme[start..].lines().take_while(|line| line.is_empty() || line.starts_with("    "));
-    block.map(|line| line.strip_prefix("    ").unwrap_or("").to_owned() + "\n").collect()
+/// The block of the manual's page about proxies that begins with a line.
+fn block(first: &str) -> String {
+    let page = include_str!("../src/manual/proxies.md");
+    let start = page.find(&format!("\n{first}\n")).expect("the page to have it") + 1;
+    page[start..].split_inclusive('\n').take_while(|line| !line.starts_with("```")).collect()
 }
 
 /// A folder with a certificate for localhost, its key and the hub's.
@@ -54,9 +53,9 @@ impl Place {
         format!("https://localhost:{}", self.port)
     }
 
-    /// The README's hub, on a port of its own; that port.
+    /// The manual's hub, on a port of its own; that port.
     fn hub(&self) -> (Process, u64) {
-        let line = readme("gambi hub serve --host 127.0.0.1 --key-file hub.key --strict --direct off \\");
+        let line = block("gambi hub serve --host 127.0.0.1 --key-file hub.key --strict --direct off \\");
         let args = line.replace("\\\n", "").replace("hub.key", &self.path("hub.key"));
         let args = args.trim().strip_prefix("gambi ").unwrap().replace("https://hub.example", &self.url());
         let hub = Process::start("", &format!("{args} --port 0 --room {ROOM}=Lab"));
@@ -152,7 +151,7 @@ fn through_caddy() {
     let place = Place::new("caddy");
     let (_hub, port) = place.hub();
     let secure = format!("{} {{\n tls {} {}\n", place.url(), place.path("cert.pem"), place.path("key.pem"));
-    let config = readme("hub.example {")
+    let config = block("hub.example {")
         .replace("hub.example {\n", &secure)
         .replace("127.0.0.1:3000", &format!("127.0.0.1:{port}"));
     place.write("Caddyfile", &format!("{{\n admin off\n auto_https disable_redirects\n}}\n{config}"));
@@ -167,7 +166,7 @@ fn through_nginx() {
     let Some(nginx) = program("nginx") else { return skip("nginx") };
     let place = Place::new("nginx");
     let (_hub, port) = place.hub();
-    let config = readme("map $http_upgrade $connection_upgrade {")
+    let config = block("map $http_upgrade $connection_upgrade {")
         .replace("listen 443 ssl", &format!("listen 127.0.0.1:{} ssl", place.port))
         .replace("/etc/ssl/hub.pem", &place.path("cert.pem"))
         .replace("/etc/ssl/hub-key.pem", &place.path("key.pem"))

@@ -272,3 +272,55 @@ fn one_model_can_be_asked_for_by_any_name() {
     }
     assert_eq!(hub.get(&format!("/rooms/{room}/v1/models/bob")).expect(404).json()["code"], "MODEL_NOT_FOUND");
 }
+
+#[test]
+fn an_answer_without_end_is_put_into_another_form_only_as_far_as_the_memory_goes() {
+    let hub = TestHub::limited(|limits| limits.memory = 1 << 20);
+    let room = hub.room();
+    let provider = chat_only(Script::Endless(chunk(&json!({ "content": "x".repeat(1000) }), None)));
+    let _session = join(&hub, &room, "ann", &provider);
+    let broken = stream(&hub, &room);
+    assert!(broken.text().contains("event: response.failed\n") && !broken.whole);
+    assert!(broken.text().contains("longer than the hub has memory for"));
+    let refused = respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })).expect(502);
+    assert!(refused.text().contains("longer than the hub has memory for"));
+    support::wait_until("the provider to be told", || provider.abandoned() == 2);
+    // Many small pieces take more than their texts do.
+    let both = chunk(&json!({ "content": "x" }), None) + &chunk(&json!({ "reasoning": "y" }), None);
+    provider.set(Script::Endless(both));
+    assert_eq!(respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })).status, 502);
+    // And all of it is given back.
+    provider.set(whole(&chat_answer()));
+    assert_eq!(respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })).status, 200);
+}
+
+#[test]
+fn a_known_response_stays_with_whoever_made_it() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let own = FakeProvider::start(whole(&json!({ "id": "resp_1", "by": "ann" })));
+    let other = FakeProvider::start(whole(&json!({ "id": "resp_1", "by": "bob" })));
+    let _ann = join(&hub, &room, "ann", &own);
+    let _bob = join(&hub, &room, "bob", &other);
+    let by = || hub.get(&format!("/rooms/{room}/v1/responses/resp_1"));
+    respond(&hub, &room, &json!({ "model": "ann", "input": "Hi" })).expect(200);
+    respond(&hub, &room, &json!({ "model": "bob", "input": "Hi" })).expect(200);
+    assert_eq!(by().expect(200).json()["by"], "ann");
+    // With another provider the same participant does not have it any more.
+    let moved = json!({ "nickname": "Ann", "model": "m", "endpoint": "http://localhost:1" });
+    hub.put(&format!("/v1/rooms/{room}/participants/ann"), &moved).expect(200);
+    assert_eq!(by().status, 404);
+}
+
+#[test]
+fn ids_that_are_too_long_are_not_remembered() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let [long, longest] = [257, 256].map(|length| "r".repeat(length));
+    for (id, status) in [(long, 404), (longest, 200)] {
+        let provider = FakeProvider::start(whole(&json!({ "id": id })));
+        let _ann = join(&hub, &room, "ann", &provider);
+        respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })).expect(200);
+        assert_eq!(hub.get(&format!("/rooms/{room}/v1/responses/{id}")).status, status);
+    }
+}

@@ -10,10 +10,6 @@ use serde_json::json;
 
 use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, wait_until};
 
-fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session {
-    Session::builder(hub.url(), room).participant_id(id).model("m").endpoint(provider.url()).start().unwrap()
-}
-
 fn held() -> FakeProvider {
     FakeProvider::start(Script::Held(Box::new(Script::Echo)))
 }
@@ -27,7 +23,7 @@ fn a_request_waits_for_its_turn_first_come_first_served() {
     let hub = TestHub::start();
     let room = hub.room();
     let provider = held();
-    let _session = join(&hub, &room, "ann", &provider);
+    let _session = hub.join(&room, "ann", &provider);
     let ask = |n: u64| {
         let body = json!({ "model": "ann", "messages": [], "n": n }).to_string();
         let mut conn = Conn::open(hub.addr());
@@ -62,7 +58,7 @@ fn a_line_has_an_end_and_waiting_too() {
     });
     let room = hub.room();
     let provider = held();
-    let _session = join(&hub, &room, "ann", &provider);
+    let _session = hub.join(&room, "ann", &provider);
     let mut first = hub.stream(&room, "ann");
     provider.wait_for_request(1);
     let waiting = thread::scope(|scope| {
@@ -144,8 +140,8 @@ fn what_one_cannot_answer_another_does() {
         let room = hub.room();
         let bad = FakeProvider::start(script.clone());
         let good = FakeProvider::start(Script::Echo);
-        let _bad = join(&hub, &room, "bad", &bad);
-        let _good = join(&hub, &room, "good", &good);
+        let _bad = hub.join(&room, "bad", &bad);
+        let _good = hub.join(&room, "good", &good);
         let events = hub.watch_room(&room);
         // The choice between two that are alike is by lot: some of these begin at the bad one.
         wait_until("a request to begin at the one that fails", || {
@@ -169,12 +165,12 @@ fn the_last_failure_is_told_when_all_fail() {
     let hub = TestHub::start();
     let room = hub.room();
     let providers: Vec<_> = (0..4).map(|_| status(503)).collect();
-    let _sessions: Vec<_> = providers.iter().enumerate().map(|(n, p)| join(&hub, &room, &format!("p{n}"), p)).collect();
+    let _sessions: Vec<_> = providers.iter().enumerate().map(|(n, p)| hub.join(&room, &format!("p{n}"), p)).collect();
     let answer = hub.chat(&room, "any").expect(503);
     assert_eq!(answer.text(), r#"{"own":"error"}"#, "what the provider answers passes as it came");
     assert_eq!(providers.iter().map(|p| p.seen().len()).sum::<usize>(), 3, "at most two others are tried");
     let other = status(500);
-    let _other = join(&hub, &room, "other", &other);
+    let _other = hub.join(&room, "other", &other);
     assert_eq!(hub.chat(&room, "other").status, 500);
 }
 
@@ -183,8 +179,8 @@ fn nothing_is_tried_again_once_a_byte_was_sent() {
     let hub = TestHub::start();
     let room = hub.room();
     let dying = FakeProvider::start(Script::StreamAndDie(vec!["data: 1\n\n".into()]));
-    let _one = join(&hub, &room, "one", &dying);
-    let _two = join(&hub, &room, "two", &dying);
+    let _one = hub.join(&room, "one", &dying);
+    let _two = hub.join(&room, "two", &dying);
     let answer = hub.stream(&room, "any").answer();
     assert!(answer.status == 200 && !answer.whole);
     assert_eq!((answer.text().as_str(), dying.seen().len()), ("data: 1\n\n", 1));
@@ -198,7 +194,7 @@ fn silence_has_an_end() {
     });
     let room = hub.room();
     let provider = held();
-    let _session = join(&hub, &room, "ann", &provider);
+    let _session = hub.join(&room, "ann", &provider);
     let events = hub.watch_room(&room);
     let late = hub.chat(&room, "any").expect(504).json();
     assert_eq!(late["code"], "ENDPOINT_NOT_REACHABLE");
@@ -216,7 +212,7 @@ fn a_stream_that_waits_gets_comments_and_a_failure_is_told_behind_them() {
     let hub = TestHub::with(|options| options.patience.comment = Duration::from_millis(100));
     let room = hub.room();
     let provider = held();
-    let session = join(&hub, &room, "ann", &provider);
+    let session = hub.join(&room, "ann", &provider);
     let mut first = hub.stream(&room, "ann");
     provider.wait_for_request(1);
     let mut second = hub.stream(&room, "ann");
@@ -268,11 +264,11 @@ fn a_comment_never_tears_an_event() {
 
 #[test]
 fn bodies_in_flight_take_a_bounded_memory() {
-    let hub = TestHub::limited(|limits| limits.body_memory = 100_000);
+    let hub = TestHub::limited(|limits| limits.memory = 400_000);
     let room = hub.room();
     let provider = held();
-    let _ann = join(&hub, &room, "ann", &provider);
-    let _bob = join(&hub, &room, "bob", &provider);
+    let _ann = hub.join(&room, "ann", &provider);
+    let _bob = hub.join(&room, "bob", &provider);
     let body = json!({ "model": "any", "messages": [], "x": "x".repeat(80_000) }).to_string();
     let path = format!("/rooms/{room}/v1/chat/completions");
     let mut first = Conn::open(hub.addr());
@@ -294,7 +290,7 @@ fn odd_answers_of_providers_pass_or_are_told() {
     let hub = TestHub::start();
     let room = hub.room();
     let provider = FakeProvider::start(Script::Echo);
-    let _session = join(&hub, &room, "ann", &provider);
+    let _session = hub.join(&room, "ann", &provider);
     let raw = |text: &str| Script::Raw(text.as_bytes().to_vec());
     provider.set(raw("HTTP/1.1 204 No Content\r\n\r\n"));
     let empty = hub.chat(&room, "ann");
@@ -329,8 +325,31 @@ fn a_provider_that_repeats_usage_keys_harms_nobody() {
     let repeated = "\"usage\"".repeat(180_000 / 7);
     let answer = Script::Answer { status: 200, kind: "application/json", body: repeated.clone() };
     let provider = FakeProvider::start(answer);
-    let _session = join(&hub, &room, "p", &provider);
+    let _session = hub.join(&room, "p", &provider);
     for _ in 0..2 {
         assert_eq!(hub.chat(&room, "p").expect(200).text(), repeated);
     }
+}
+
+#[test]
+fn memory_is_taken_as_bodies_come_and_not_as_they_claim() {
+    let hub = TestHub::limited(|limits| limits.memory = 256 << 10);
+    let room = hub.room();
+    let _ann = hub.join(&room, "ann", &FakeProvider::start(Script::Echo));
+    let path = format!("/rooms/{room}/v1/chat/completions");
+    let slow: Vec<Conn> = (0..8)
+        .map(|_| {
+            let mut conn = Conn::open(hub.addr());
+            conn.send(format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 60000\r\n\r\n{{"));
+            conn
+        })
+        .collect();
+    for _ in 0..10 {
+        hub.chat(&room, "ann").expect(200);
+    }
+    // What one request may hold at most is told by the limit, and not by a busy hub.
+    let mut conn = Conn::open(hub.addr());
+    conn.send(format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: 70000\r\n\r\n{{"));
+    assert_eq!(conn.answer().status, 413);
+    drop(slow);
 }

@@ -1,4 +1,4 @@
-//! The terminal interface of `gambi monitor` as a person meets it: keys typed into tmux, its screen looked at.
+//! The terminal interface of `gambi monitor`: keys are typed into tmux, and its screen is checked.
 
 #![cfg(feature = "tui")]
 
@@ -12,11 +12,6 @@ use gambi::proto::management::{CreateRoom, Registration};
 
 use support::{FakeProvider, Script, Terminal, TestHub, registration, skip, wait_for, wait_until};
 
-fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session {
-    let session = Session::builder(hub.url(), room).participant_id(id).model("m").endpoint(provider.url());
-    session.start().expect("a participant")
-}
-
 fn provider() -> FakeProvider {
     let body = r#"{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":40}}"#;
     FakeProvider::start(Script::Answer { status: 200, kind: "application/json", body: body.into() })
@@ -26,7 +21,7 @@ fn monitor(hub: &TestHub) -> String {
     format!("{} monitor --hub {}", env!("CARGO_BIN_EXE_gambi"), hub.url())
 }
 
-/// How the terminal is set.
+/// The terminal's modes, as `stty -g` prints them.
 fn settings(terminal: &Terminal) -> String {
     terminal.line("clear; printf 'they are <%s>\\n' $(stty -g)");
     let said = |screen: &str| {
@@ -44,9 +39,9 @@ fn a_person_watches_makes_joins_leaves_and_quits() {
     let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
     let before = settings(&terminal);
     terminal.line(&monitor(&hub));
-    terminal.wait("Nobody is there");
+    terminal.wait("No participants yet");
     assert!(terminal.is_alternate());
-    let session = join(&hub, &room, "ann", &provider);
+    let session = hub.join(&room, "ann", &provider);
     terminal.wait("● online    ann");
     hub.chat(&room, "ann").expect(200);
     terminal.wait("ann answered in");
@@ -54,7 +49,7 @@ fn a_person_watches_makes_joins_leaves_and_quits() {
     terminal.wait("New room");
     terminal.write("Second");
     terminal.press(&["Enter"]);
-    terminal.wait("The room is there. Its code is");
+    terminal.wait("The room was created. Its code is");
     let second = hub.client.rooms().list().unwrap().into_iter().find(|room| room.name == "Second").expect("the room");
     // The new room is the one that is selected. Its provider is asked what it has.
     terminal.write("j");
@@ -62,7 +57,7 @@ fn a_person_watches_makes_joins_leaves_and_quits() {
     terminal.press(&["Up", "C-u"]);
     terminal.write(&provider.url());
     terminal.press(&["Enter"]);
-    terminal.wait("That is its only model");
+    terminal.wait("This is the only model there");
     terminal.press(&["Enter"]);
     terminal.wait("● online    *m@");
     hub.chat(&second.code, "any").expect(200);
@@ -97,7 +92,7 @@ fn every_signal_that_ends_it_gives_the_terminal_back() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("monitor-{}", std::process::id()));
     for signal in ["TERM", "INT", "HUP", "QUIT"] {
         terminal.line(&format!("clear; {}", watched(&hub, &file)));
-        terminal.wait("Nobody is there");
+        terminal.wait("No participants yet");
         let id = std::fs::read_to_string(&file).expect("its process id");
         assert!(Command::new("kill").args([&format!("-{signal}"), id.trim()]).status().unwrap().success());
         terminal.wait("ended with 0");
@@ -116,7 +111,7 @@ fn it_ends_when_its_terminal_vanishes() {
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("vanished-{}", std::process::id()));
     // The shell outlives its terminal, to tell how the monitor ended.
     terminal.line(&format!("sh -c 'trap \"\" HUP; {}; echo $? > {}'", monitor(&hub), file.display()));
-    terminal.wait("Nobody is there");
+    terminal.wait("No participants yet");
     drop(terminal);
     let ended =
         wait_for("the monitor's end", || std::fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n')));
@@ -132,7 +127,7 @@ fn it_goes_to_the_background_and_comes_back() {
     terminal.line("set -m");
     let before = settings(&terminal);
     terminal.line(&monitor(&hub));
-    terminal.wait("Nobody is there");
+    terminal.wait("No participants yet");
     terminal.press(&["C-z"]);
     terminal.wait_until("the shell", |screen| screen.trim_end().ends_with("ready>"));
     assert!(!terminal.is_alternate());
@@ -210,15 +205,15 @@ fn a_private_room_opens_with_its_password_and_shows_what_happens_in_it() {
     terminal.wait(&format!("Room {room}"));
     terminal.write("wrong");
     terminal.press(&["Enter"]);
-    terminal.wait("missing or wrong");
+    terminal.wait("This hub asks for its key");
     terminal.wait_until("the dialog's answer", |screen| !screen.contains("One moment"));
     terminal.press(&["C-u"]);
     terminal.write("s3cret");
     terminal.press(&["Enter"]);
-    terminal.wait("Nobody is there");
+    terminal.wait("No participants yet");
     let registration = Registration { password: Some("s3cret".into()), ..registration() };
     client.participants(&room).upsert("ann", &registration).unwrap();
-    // Its own stream of events tells that at once, and so in the log.
+    // A private room's own event stream reports it at once, so the log shows it.
     let screen = terminal.wait("Ann joined with m");
     assert!(!screen.contains("s3cret"), "{screen}");
 }
@@ -229,9 +224,9 @@ fn it_lives_through_a_restart_of_the_hub() {
     let port = hub.addr().port();
     let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
     terminal.line(&monitor(&hub));
-    terminal.wait("There are none");
+    terminal.wait("No rooms yet");
     hub.hub.shutdown();
-    terminal.wait("LOST, again in");
+    terminal.wait("LOST, retry in");
     drop(hub);
     let hub = TestHub::with(|options| options.port = port);
     let room = hub.room();
@@ -258,7 +253,7 @@ fn a_hub_of_its_own_writes_nothing_over_the_screen() {
     }
     terminal.write("q");
     terminal.wait("ready>");
-    // Its hub is gone with it, and whoever was in its rooms has been told.
+    // The hub ends with the monitor, and its participants are told so.
     session.wait_until_closed();
     assert!(gambi::client::Client::new(&url).unwrap().health().is_err());
 }
@@ -285,7 +280,7 @@ fn a_crowd_and_a_flood_leave_it_usable() {
         terminal.press(&["Escape"]);
         terminal.wait_until("no card", |screen| !screen.contains("Connection"));
         terminal.write("?");
-        terminal.wait("watch the selected room");
+        terminal.wait("unwatch the selected room");
         terminal.press(&["Escape"]);
         floods.into_iter().for_each(|flood| flood.join().unwrap());
     });

@@ -4,10 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use serde_json::json;
+use gambi::proto::management::Registration;
+use serde_json::{Value, json};
 use tungstenite::{Error, Message};
 
-use support::{RawParticipant, TestHub, registration, wait_until};
+use support::{Conn, RawParticipant, TestHub, registration, wait_until};
 
 fn url(hub: &TestHub, room: &str, id: &str) -> String {
     let (registered, _) = hub.client.participants(room).upsert(id, &registration()).unwrap();
@@ -30,7 +31,7 @@ fn a_token_opens_one_tunnel() {
     let bare = good.split('?').next().unwrap();
     assert_eq!(refused(&hub, bare), 400);
     assert_eq!(refused(&hub, &format!("{bare}?token=wrong")), 401);
-    assert_eq!(refused(&hub, &good.replace("/ann/", "/bob/")), 404);
+    assert_eq!(refused(&hub, &good.replace("/ann/", "/bob/")), 401);
     // A request that asks for no upgrade does not spend it.
     let plain = good.replace(&format!("ws://{}", hub.addr()), "");
     let refusal = hub.get(&plain).expect(426);
@@ -82,7 +83,7 @@ fn a_newer_tunnel_supersedes_the_older() {
     let request = first.receive();
     assert_eq!(request["type"], "tunnel.request");
     let mut second = RawParticipant::join(&hub, &room, "ann");
-    assert_eq!(first.closed(), 1000);
+    assert_eq!(first.closed_with(), (1000, "superseded by a newer tunnel of the same participant".to_owned()));
     let mut stream = stream;
     assert_eq!(stream.answer().status, 502);
     drop(first);
@@ -216,4 +217,161 @@ fn a_killed_participant_is_noticed() {
     drop(ann);
     hub.wait_for_status(&room, "ann", "offline");
     wait_until("its connection to be gone", || hub.hub.connections() == before);
+}
+
+/// Sends so many pieces of 64 KiB of an answer.
+fn pour(participant: &mut RawParticipant, request: &Value, pieces: usize) {
+    let id = request["requestId"].as_str().unwrap().as_bytes();
+    let frame = [&[u8::try_from(id.len()).unwrap()], id, &[b'x'; 64 << 10]].concat();
+    for _ in 0..pieces {
+        participant.socket.send(Message::binary(frame.clone())).unwrap();
+    }
+}
+
+/// A participant that knows no `tunnel.pause`.
+fn join_concurrent(hub: &TestHub, room: &str, id: &str) -> RawParticipant {
+    let registration = Registration { concurrency: Some(4), ..registration() };
+    let (registered, _) = hub.client.participants(room).upsert(id, &registration).unwrap();
+    let url = format!("{}?token={}&frames=binary", registered.tunnel.url, registered.tunnel.token);
+    let participant = RawParticipant::open(hub, &url).unwrap();
+    hub.wait_for_status(room, id, "online");
+    participant
+}
+
+fn chat_meanwhile(hub: &TestHub, room: &str, ann: &mut RawParticipant) {
+    let mut quick = hub.stream(room, "ann");
+    // Requests that ended for want of memory may still be cancelled.
+    let request = loop {
+        let message = ann.receive();
+        if message["type"] != "tunnel.cancel" {
+            break message;
+        }
+    };
+    assert_eq!(request["type"], "tunnel.request");
+    ann.begin(&request, "application/json", &["{}"]);
+    ann.end(&request);
+    assert_eq!(quick.answer().expect(200).text(), "{}");
+}
+
+#[test]
+fn a_client_that_does_not_read_neither_stalls_another_nor_loses_its_answer() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let mut slow = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &[]);
+    // More than the sockets between hub and client hold, and than a reader waits for.
+    pour(&mut ann, &request, 192);
+    chat_meanwhile(&hub, &room, &mut ann);
+    ann.end(&request);
+    let answer = slow.answer();
+    assert_eq!((answer.whole, answer.body.len()), (true, 192 << 16));
+}
+
+#[test]
+fn a_client_that_falls_too_far_behind_ends_alone() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let mut slow = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &[]);
+    pour(&mut ann, &request, 640);
+    let told = ann.receive();
+    assert_eq!((&told["type"], &told["requestId"]), (&json!("tunnel.cancel"), &request["requestId"]));
+    chat_meanwhile(&hub, &room, &mut ann);
+    assert!(!slow.answer().whole);
+}
+
+#[test]
+fn a_second_head_ends_its_request() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let mut chat = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &["data: 1\n\n"]);
+    ann.begin(&request, "text/event-stream", &["data: 2\n\n"]);
+    let told = ann.receive();
+    assert_eq!((&told["type"], &told["requestId"]), (&json!("tunnel.cancel"), &request["requestId"]));
+    let answer = chat.answer();
+    assert!(!answer.whole && !answer.text().contains("data: 2"));
+    chat_meanwhile(&hub, &room, &mut ann);
+}
+
+#[test]
+fn answers_nobody_reads_stay_within_the_memory() {
+    let hub = TestHub::limited(|limits| limits.memory = 24 << 20);
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let mut unread = Vec::new();
+    for _ in 0..3 {
+        let stream = hub.stream(&room, "ann");
+        let request = ann.receive();
+        ann.begin(&request, "text/event-stream", &[]);
+        unread.push((stream, request));
+    }
+    for (_, request) in &unread {
+        pour(&mut ann, request, 200);
+    }
+    // Together they want more than there is, though none of them wants more than a queue may hold.
+    let told = ann.receive();
+    assert_eq!(told["type"], "tunnel.cancel");
+    chat_meanwhile(&hub, &room, &mut ann);
+}
+
+#[test]
+fn a_participants_own_stage_is_not_taken_for_the_clients_hanging_up() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let events = hub.watch_room(&room);
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let mut chat = hub.stream(&room, "ann");
+    let id = ann.receive()["requestId"].clone();
+    ann.send(&json!({ "type": "tunnel.response.error", "requestId": id, "stage": "cancelled", "message": "no" }));
+    assert_eq!(chat.answer().status, 502);
+    assert_eq!(events.next("llm.error")["stage"], "participant");
+}
+
+#[test]
+fn a_drain_waits_for_questions_about_responses() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let mut made = Conn::open(hub.addr());
+    let body = json!({ "model": "ann", "input": "Hi" }).to_string();
+    made.ask("POST", &format!("/rooms/{room}/v1/responses"), &[], Some(&body));
+    let request = ann.receive();
+    ann.begin(&request, "application/json", &[r#"{"id":"resp_1","object":"response"}"#]);
+    ann.end(&request);
+    made.answer().expect(200);
+    let mut asked = Conn::open(hub.addr());
+    asked.ask("GET", &format!("/rooms/{room}/v1/responses/resp_1"), &[], None);
+    let request = ann.receive();
+    let path = format!("/rooms/{room}/v1/responses/resp_1");
+    let addr = hub.addr();
+    let handle = hub.hub.handle();
+    let draining = std::thread::spawn(move || handle.drain(support::PATIENCE));
+    let chat = format!("/rooms/{room}/v1/chat/completions");
+    let other = json!({ "model": "nobody", "messages": [] }).to_string();
+    wait_until("the hub to drain", || support::request(addr, "POST", &chat, Some(&other)).status == 503);
+    assert_eq!(support::request(addr, "GET", &path, None).status, 503);
+    ann.begin(&request, "application/json", &["{}"]);
+    ann.end(&request);
+    assert_eq!(asked.answer().expect(200).text(), "{}");
+    assert_eq!(ann.closed(), 1001);
+    assert!(draining.join().unwrap());
+}
+
+#[test]
+fn a_wrong_token_removes_nobody_on_any_hub() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let _ann = join_concurrent(&hub, &room, "ann");
+    let path = format!("/v1/rooms/{room}/participants/ann");
+    let delete = |headers: &[(&str, &str)]| Conn::open(hub.addr()).ask("DELETE", &path, headers, None).answer().status;
+    assert_eq!(delete(&[("X-Gambi-Participant-Token", "0123456789abcdef0123456789abcdef")]), 401);
+    assert_eq!(hub.participant(&room, "ann")["status"], "online");
+    assert_eq!(delete(&[]), 200, "a hub that is not strict lets older clients remove their participants");
 }

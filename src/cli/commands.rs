@@ -1,37 +1,38 @@
-//! Every command and every flag, as data: parsing, `--help` and the README's tables come from here and nowhere else.
+//! All commands and flags, as data. Parsing, `--help`, the man page, completions and the manual's page of flags are made
+//! from it.
 
 /// A flag.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Flag {
-    /// Its long name, without the dashes.
+    /// Long name, without the dashes.
     pub name: &'static str,
-    /// Its one-letter name.
+    /// One-letter name.
     pub short: Option<char>,
-    /// What stands for its value in the help; `None` for a switch.
+    /// Placeholder of the value in the help; `None` for a switch.
     pub value: Option<&'static str>,
-    /// One line.
+    /// Description, one line.
     pub help: &'static str,
 }
 
 /// A command.
 #[derive(Debug)]
 pub struct Command {
-    /// Such as `["room", "create"]`.
+    /// The words that select it, such as `["room", "create"]`.
     pub path: &'static [&'static str],
-    /// One line.
+    /// Description, one line.
     pub about: &'static str,
-    /// The flag whose value may stand alone, without its name.
+    /// The flag whose value may be given as a positional argument.
     pub positional: Option<&'static Flag>,
-    /// Its own flags; [`COMMON`] go with every command.
+    /// Its own flags; the [`COMMON`] flags are added to every command.
     pub flags: &'static [&'static Flag],
-    /// Whether it answers once, or streams events until it ends.
+    /// Whether it prints a stream of events rather than one result.
     pub streams: bool,
-    /// A description and a command line for each.
+    /// Examples: a description and a command line each.
     pub examples: &'static [(&'static str, &'static str)],
 }
 
 impl Command {
-    /// Such as `room create`.
+    /// The name as typed, such as `room create`.
     pub fn name(&self) -> String {
         self.path.join(" ")
     }
@@ -50,7 +51,7 @@ const fn value(name: &'static str, short: Option<char>, value: &'static str, hel
     Flag { name, short, value: Some(value), help }
 }
 
-/// Flags that go with every command.
+/// Flags of every command.
 pub static COMMON: &[&Flag] =
     &[&HUB, &KEY_FILE, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
 
@@ -85,7 +86,12 @@ static HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [defaul
 static PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 3000]");
 static LOCAL_HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [default 127.0.0.1]");
 static MDNS: Flag = switch("mdns", "Announce the hub on the network by mDNS");
-static CORS: Flag = value("cors", None, "ORIGIN", "Origin that browsers may call from [default *]");
+static CORS: Flag = value(
+    "cors",
+    None,
+    "ORIGIN",
+    "Origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
+);
 static PUBLIC_URL: Flag =
     value("public-url", None, "URL", "How the hub is reached from outside, where it stands behind a proxy");
 static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Longest head of a request [default 32KiB]");
@@ -98,8 +104,12 @@ static KEEP_ALIVE_TIMEOUT: Flag =
 static WRITE_TIMEOUT: Flag = value("write-timeout", None, "TIME", "Time for one write [default 30s]");
 static MAX_CONNECTIONS: Flag = value("max-connections", None, "COUNT", "Most connections at a time [default 1024]");
 
-static BODY_MEMORY: Flag =
-    value("body-memory", None, "SIZE", "Most memory for the bodies of all requests together [default 256MiB]");
+static MEMORY: Flag = value(
+    "memory",
+    None,
+    "SIZE",
+    "Most memory for all that peers make the hub hold; once --body-memory [default a quarter of the machine's, at most 256MiB]",
+);
 static QUEUE_TIMEOUT: Flag = value(
     "queue-timeout",
     None,
@@ -169,8 +179,12 @@ static OFFLINE_TTL: Flag = value(
     "TIME",
     "Remove participants that have been offline for so long; 0 never does [default 1h]",
 );
-static REGISTRY_MEMORY: Flag =
-    value("registry-memory", None, "SIZE", "Most memory for rooms and participants together [default 64MiB]");
+static REGISTRY_MEMORY: Flag = value(
+    "registry-memory",
+    None,
+    "SIZE",
+    "Most memory for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
+);
 static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
 
 static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
@@ -267,7 +281,7 @@ static SERVE: &[&Flag] = &[
     &KEEP_ALIVE_TIMEOUT,
     &WRITE_TIMEOUT,
     &MAX_CONNECTIONS,
-    &BODY_MEMORY,
+    &MEMORY,
     &REGISTRY_MEMORY,
     &QUEUE_TIMEOUT,
     &QUEUE_LIMIT,
@@ -398,7 +412,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "leave"],
         about: "Take a participant out of its room",
         positional: None,
-        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE],
+        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[("From anywhere", "gambi participant leave -r ABC234 --participant-id ann-laptop")],
     },
@@ -406,7 +420,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["participant", "heartbeat"],
         about: "Say that a participant is alive",
         positional: None,
-        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE],
+        flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[("Once", "gambi participant heartbeat -r ABC234 --participant-id ann-laptop")],
     },

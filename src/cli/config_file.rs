@@ -1,4 +1,4 @@
-//! The config file: where it is, what it holds, and which of its environments counts.
+//! The config file: its location, its format, and the selection of an environment.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::failure::Failure;
 
-/// What the file holds.
+/// The config file's JSON.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct ConfigFile {
@@ -17,23 +17,23 @@ struct ConfigFile {
     envs: BTreeMap<String, Environment>,
 }
 
-/// Values for one of the places where its owner works.
+/// Defaults for one environment, such as `local` or `lab`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Environment {
-    /// The hub.
+    /// The hub's URL.
     pub hub_url: Option<String>,
-    /// The provider.
+    /// The provider's base URL.
     pub endpoint: Option<String>,
-    /// Headers for the provider.
+    /// Headers sent to the provider.
     pub headers: BTreeMap<String, String>,
-    /// Whether to keep quiet about the machine.
+    /// Whether to send no description of the machine.
     pub no_specs: Option<bool>,
-    /// For `hub serve`.
+    /// Defaults for `hub serve`.
     pub serve: Serve,
 }
 
-/// The part of an [`Environment`] that is for `hub serve`.
+/// Defaults for `hub serve`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Serve {
@@ -41,15 +41,19 @@ pub struct Serve {
     pub host: Option<String>,
     /// Port to listen on.
     pub port: Option<u16>,
-    /// Whether to announce the hub.
+    /// Whether to announce the hub by mDNS.
     pub mdns: Option<bool>,
-    /// How the log's lines are written.
+    /// Log format: `text` or `json`.
     pub log_format: Option<String>,
-    /// How much is logged.
+    /// Log level.
     pub log_level: Option<String>,
+    /// Memory limit for data that peers make the hub hold, such as `64MiB`.
+    pub memory: Option<String>,
+    /// Memory limit for rooms and participants, such as `64MiB`.
+    pub registry_memory: Option<String>,
 }
 
-/// Where the file is (XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` does not count).
+/// The file's location (XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` is ignored).
 pub fn path(vars: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let xdg = vars("XDG_CONFIG_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     let base =
@@ -57,10 +61,10 @@ pub fn path(vars: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     Some(base.join("gambi").join("config.json"))
 }
 
-/// The environment that counts: `wanted`, or the file's default, or an empty one.
+/// The environment named `wanted`, else the file's default, else an empty one.
 ///
 /// # Errors
-/// When the file can't be read or is broken, or has no environment of that name.
+/// When the file can't be read or parsed, or has no environment of that name.
 pub fn environment(path: Option<&Path>, wanted: Option<&str>) -> Result<Environment, Failure> {
     let text = match path.map(|path| (path, fs::read_to_string(path))) {
         None => None,

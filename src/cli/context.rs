@@ -1,5 +1,5 @@
-//! What a command works with: its flags, then the environment, then the config file, then defaults; its output; and
-//! whether a person can be asked.
+//! What a command works with: values from flags, the environment, the config file and defaults, in this order; the
+//! output; and whether a person can be asked.
 
 use std::fmt;
 use std::io::{IsTerminal, Read, stdin, stdout};
@@ -13,8 +13,8 @@ use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
 use gambi::state::config::parse_config;
 
 use super::config_file::{self, Environment};
-use super::discover;
 use super::failure::Failure;
+use super::find_hub::find_hub;
 use super::output::{Format, Output};
 use super::parse::Parsed;
 use super::prompt;
@@ -28,11 +28,11 @@ pub type Vars = dyn Fn(&str) -> Option<String>;
 pub struct Context<'v> {
     parsed: Parsed,
     vars: &'v Vars,
-    /// The chosen environment of the config file.
+    /// The selected environment of the config file.
     pub environment: Environment,
-    /// Where results go.
+    /// The output for results and progress.
     pub out: Output,
-    /// What the person at the keyboard sends.
+    /// SIGINT and SIGTERM.
     pub signals: Signals,
     may_ask: bool,
     must_ask: bool,
@@ -42,7 +42,7 @@ impl<'v> Context<'v> {
     /// Resolves what all commands have in common.
     ///
     /// # Errors
-    /// When one of those values is wrong, or the config file is.
+    /// When one of those values is invalid, or the config file is.
     pub fn new(parsed: Parsed, vars: &'v Vars, signals: Signals) -> Result<Self, Failure> {
         let format = parsed.value("format").map(str::to_owned).or_else(|| vars("GAMBI_FORMAT"));
         let format = match format.as_deref().filter(|text| !text.is_empty()) {
@@ -68,7 +68,7 @@ impl<'v> Context<'v> {
         Ok(Context { parsed, vars, environment, out, signals, may_ask: terminals && !never, must_ask })
     }
 
-    /// A flag's value.
+    /// A flag's value; the last one if it was repeated.
     pub fn value(&self, flag: &str) -> Option<&str> {
         self.parsed.value(flag)
     }
@@ -83,20 +83,20 @@ impl<'v> Context<'v> {
         self.parsed.has(flag)
     }
 
-    /// An environment variable that is set to something.
+    /// An environment variable; `None` if it is unset or empty.
     pub fn variable(&self, name: &str) -> Option<String> {
         (self.vars)(name).filter(|value| !value.is_empty())
     }
 
-    /// Whether the command goes by its older name.
+    /// Whether the command was called by its older, one-word name.
     pub fn is_flat(&self) -> bool {
         self.parsed.command.path.len() == 1
     }
 
-    /// A flag's value that the command can't do without; asked for where a person is there.
+    /// A required flag's value. Asks for it if a person can be asked.
     ///
     /// # Errors
-    /// When it is missing, or empty.
+    /// When it is missing or empty.
     pub fn required(&self, flag: &str) -> Result<String, Failure> {
         let spec = self.parsed.command.flags.iter().find(|f| f.name == flag);
         let given = match self.value(flag) {
@@ -116,7 +116,7 @@ impl<'v> Context<'v> {
         Ok(given.to_owned())
     }
 
-    /// A password that was given with the command, not necessarily a good one.
+    /// The password from the flags or the environment; it may be empty.
     fn given_password(&self) -> Result<Option<String>, Failure> {
         match (self.value("password"), self.value("password-file")) {
             (Some(_), Some(_)) => Err(Failure::usage("--password and --password-file exclude each other")),
@@ -134,10 +134,11 @@ impl<'v> Context<'v> {
         }
     }
 
-    /// A password: the flag's, or asked for where a person is there and either `needed` or --interactive says so.
+    /// The password from the flags or the environment, else asked for if a person can be asked and either `needed` or
+    /// `--interactive` is set. `None` if it is empty.
     ///
     /// # Errors
-    /// When the person can't be asked after all.
+    /// When reading it fails.
     pub fn password(&self, needed: bool) -> Result<Option<String>, Failure> {
         match self.given_password()? {
             Some(password) => Ok(Some(password).filter(|text| !text.is_empty())),
@@ -149,7 +150,7 @@ impl<'v> Context<'v> {
         }
     }
 
-    /// Whether a person can be asked.
+    /// Whether a person can be asked: stdin and stdout are terminals, and `--no-interactive` is not set.
     pub fn may_ask(&self) -> bool {
         self.may_ask
     }
@@ -157,21 +158,21 @@ impl<'v> Context<'v> {
     /// The hub's URL; `auto` finds it by mDNS.
     ///
     /// # Errors
-    /// When it can't be found.
+    /// When `auto` finds no hub, or several.
     pub fn hub_url(&self) -> Result<String, Failure> {
         let named = self.named_hub();
         if named != "auto" {
             return Ok(named);
         }
-        let url = discover::auto(self, self.value("room").or(self.value("code")))?;
+        let url = find_hub(&self.out, self.value("room").or(self.value("code")))?;
         self.out.detail(&format!("found {url}"));
         Ok(url)
     }
 
-    /// The hub's key, where there is one.
+    /// The hub's key, if one is given.
     ///
     /// # Errors
-    /// When its file can't be read, or it could not be sent.
+    /// When its file can't be read, or it can't be sent as a header.
     pub fn key(&self) -> Result<Option<String>, Failure> {
         let key = match self.value("key-file") {
             Some(path) => {
@@ -195,10 +196,10 @@ impl<'v> Context<'v> {
             .unwrap_or_else(|| DEFAULT_HUB.to_owned())
     }
 
-    /// The hub.
+    /// A client of the hub, with the hub's key if one is given.
     ///
     /// # Errors
-    /// When its URL is none.
+    /// When the URL or the key is invalid.
     pub fn client(&self) -> Result<Client, Failure> {
         let client = Client::new(&self.hub_url()?)?;
         let client = self.key()?.iter().fold(client, |client, key| client.with_key(key));
@@ -206,10 +207,10 @@ impl<'v> Context<'v> {
         Ok(client)
     }
 
-    /// The hub, for a command about a room that may be private.
+    /// A client of the hub, with the password of the room that the command is about.
     ///
     /// # Errors
-    /// As [`Context::client`]; when the password can't be read, or not be sent.
+    /// As [`Context::client`]; when the password can't be read or can't be sent as a header.
     pub fn room_client(&self) -> Result<Client, Failure> {
         let client = self.client()?;
         let Some(password) = self.password(false)? else { return Ok(client) };
@@ -219,10 +220,10 @@ impl<'v> Context<'v> {
         Ok(client.with_room_password(&password))
     }
 
-    /// A flag's value as a number or the like.
+    /// A flag's value, parsed.
     ///
     /// # Errors
-    /// Names the flag and what it must be.
+    /// When the value is invalid; the message names the flag and what it must be.
     pub fn parsed<T>(
         &self,
         flag: &str,
@@ -237,10 +238,10 @@ impl<'v> Context<'v> {
         }
     }
 
-    /// A choice by its flag, else by an environment variable, else as the config file states it.
+    /// A value from a flag, else an environment variable, else the config file (`stated`), parsed.
     ///
     /// # Errors
-    /// Names where it is wrong and what it must be.
+    /// When the value is invalid; the message names where it came from and what it must be.
     pub fn chosen<T>(
         &self,
         flag: &str,
@@ -260,10 +261,10 @@ impl<'v> Context<'v> {
         text.map(|text| parse(&text).ok_or_else(|| wrong(&text))).transpose()
     }
 
-    /// A flag's value as a port.
+    /// The value of `--port`.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is no port.
     pub fn port(&self) -> Result<Option<u16>, Failure> {
         self.parsed("port", |text| text.parse().ok(), "a port from 0 to 65535")
     }
@@ -271,15 +272,15 @@ impl<'v> Context<'v> {
     /// A flag's value as a duration.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is no duration, or zero.
     pub fn time(&self, flag: &str) -> Result<Option<Duration>, Failure> {
         self.parsed(flag, values::time, "a time such as 10s, 500ms or 2m, and more than none")
     }
 
-    /// The generation settings that `--config` names: a file, or `-` for stdin.
+    /// The generation settings of `--config`, from a file or, for `-`, from stdin.
     ///
     /// # Errors
-    /// When they can't be read, or are not what they should be.
+    /// When they can't be read or are invalid.
     pub fn config(&self) -> Result<Option<RuntimeConfig>, Failure> {
         let Some(path) = self.value("config") else { return Ok(None) };
         let (place, read) = if path == "-" {

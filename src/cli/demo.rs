@@ -1,8 +1,9 @@
-//! `gambi demo`: a hub, the echo provider and a participant in one process, and a chat through all of them.
+//! `gambi demo`: runs a hub, the echo provider and a participant in one process, and sends one chat through them.
 
 use std::io::Read;
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
 
 use gambi::client::{Client, EventStream};
@@ -16,16 +17,17 @@ use super::context::Context;
 use super::failure::Failure;
 use super::hub::Urls;
 use super::provider::delay;
+use super::signals::Signal;
 
 const PROMPT: &str = "Hello from the other end of the tunnel!";
 const PARTICIPANT: &str = "demo";
 
-/// Runs the demonstration.
+/// Runs the demo. Ends on a signal, or after one chat with `--once`.
 pub fn run(context: &Context<'_>) -> Result<(), Failure> {
     let out = context.out;
     let host = context.value("host").unwrap_or("127.0.0.1").to_owned();
     let port = context.port()?.unwrap_or(0);
-    // Slow enough to be seen as a stream.
+    // Slow enough that the streaming is visible.
     let delay = delay(context)?.unwrap_or(Duration::from_millis(60));
     let signals = context.signals.listen();
 
@@ -53,15 +55,20 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
     let data = json!({ "answer": answer, "metrics": metrics });
     out.event("completed", &data, &format!("\n\nThe hub saw it go through the tunnel: {metrics}"))?;
     if !context.has("once") {
-        out.event("waiting", &json!({}), "\nStill up: try it yourself, and end it with Ctrl-C.")?;
-        if let Ok(signal) = signals.recv() {
-            out.event("signal_received", &json!({ "signal": signal.to_string() }), "")?;
-        }
+        wait_for_signal(context, &signals)?;
     }
     session.close();
     hub.shutdown();
     provider.shutdown();
     out.event("stopped", &json!({}), "Stopped.")
+}
+
+fn wait_for_signal(context: &Context<'_>, signals: &Receiver<Signal>) -> Result<(), Failure> {
+    context.out.event("waiting", &json!({}), "\nStill up: try it yourself, and end it with Ctrl-C.")?;
+    match signals.recv() {
+        Ok(signal) => context.out.event("signal_received", &json!({ "signal": signal.to_string() }), ""),
+        Err(_) => Ok(()),
+    }
 }
 
 fn introduction(hub: &str, provider: &str, room: &str, base: &str) -> String {
@@ -74,7 +81,7 @@ fn introduction(hub: &str, provider: &str, room: &str, base: &str) -> String {
     .to_owned()
 }
 
-/// One streamed chat over HTTP, as any OpenAI client would do it; prints the answer's pieces as they come.
+/// Sends one streamed chat over plain HTTP, as any OpenAI client would, and prints the pieces as they arrive.
 fn chat(context: &Context<'_>, base: &str) -> Result<String, Failure> {
     let lost = |what: &dyn std::fmt::Display| Failure::Lost(format!("the chat failed: {what}"));
     let body = json!({ "model": PARTICIPANT, "stream": true, "messages": [{ "role": "user", "content": PROMPT }] });
@@ -108,7 +115,8 @@ fn chat(context: &Context<'_>, base: &str) -> Result<String, Failure> {
     }
 }
 
-/// What the hub measured. That it saw the participant complete a request proves that the answer came by the tunnel.
+/// Waits for the hub's metrics of the chat. The event names the participant, which proves that the response came
+/// through the tunnel.
 fn completed(events: &mut EventStream) -> Result<Value, Failure> {
     for event in events {
         let event = event?;

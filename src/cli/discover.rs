@@ -1,22 +1,16 @@
-//! `gambi discover`, and what `--hub auto` stands for.
-
-#[cfg(feature = "mdns")]
-use std::time::Duration;
+//! `gambi discover`: lists the hubs that announce themselves by mDNS, and their rooms.
 
 use super::context::Context;
 use super::failure::Failure;
 
-/// How long announcements are listened for.
-#[cfg(feature = "mdns")]
-const LISTEN: Duration = Duration::from_secs(2);
-
-/// Lists the hubs of the network and their rooms.
+/// Lists the hubs that answer within `--timeout`. A hub whose rooms cannot be listed is shown without rooms.
 #[cfg(feature = "mdns")]
 pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
     use gambi::client::Client;
     use gambi::discovery::discover_hubs;
     use serde_json::json;
 
+    use super::find_hub::LISTEN;
     use super::output::table;
 
     let listen = context.time("timeout")?.unwrap_or(LISTEN);
@@ -42,37 +36,7 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
     })
 }
 
-/// The hub of the network: the one that has the room, where a room is named, or the only one.
-#[cfg(feature = "mdns")]
-pub fn auto(context: &Context<'_>, room: Option<&str>) -> Result<String, Failure> {
-    use gambi::discovery::{discover_hubs, resolve_target};
-
-    let out = &context.out;
-    if let Some(room) = room {
-        return Ok(out.while_waiting("Looking for the room...", || resolve_target(room, LISTEN))?.hub.url);
-    }
-    let hubs = out.while_waiting("Looking for hubs...", || discover_hubs(LISTEN))?;
-    match hubs.as_slice() {
-        [] => Err(gambi::Error::NoHub.into()),
-        [one] => Ok(one.url.clone()),
-        several => {
-            let urls: Vec<_> = several.iter().map(|hub| hub.url.as_str()).collect();
-            Err(Failure::usage("several hubs were found").hint(format!("Name one with --hub: {}.", urls.join(", "))))
-        }
-    }
-}
-
 #[cfg(not(feature = "mdns"))]
 pub fn discover(_: &Context<'_>) -> Result<(), Failure> {
-    Err(without())
-}
-
-#[cfg(not(feature = "mdns"))]
-pub fn auto(_: &Context<'_>, _: Option<&str>) -> Result<String, Failure> {
-    Err(without())
-}
-
-#[cfg(not(feature = "mdns"))]
-fn without() -> Failure {
-    Failure::usage("this gambi was built without mDNS").hint("Name the hub with --hub URL.")
+    Err(super::find_hub::built_without_mdns())
 }

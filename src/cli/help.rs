@@ -1,8 +1,10 @@
-//! The help, made from the table of commands.
+//! The help, made from the table of commands, and the pages of the manual.
 
 use std::fmt::Write as _;
 
 use super::commands::{COMMON, Command, Flag};
+use super::manual::{TOPICS, Topic};
+use super::markdown;
 use super::parse::below;
 
 const INTRO: &str =
@@ -15,7 +17,7 @@ gambi puts the local LLMs of a network in a room, at one OpenAI-compatible addre
   gambi hub serve --mdns                        start a hub; then, with its address as GAMBI_HUB:
   gambi room create --name Lab                  make a room, and get its code
   gambi participant join -r CODE --participant-id ME -m MODEL    bring your Ollama in
-  gambi chat -r CODE 'Hello!'                   talk to whoever is there (`gambi --help` has the rest)
+  gambi chat -r CODE 'Hello!'                   talk to whoever is there (`gambi help` has the rest)
 ";
 
 const OUTRO: &str = "\
@@ -31,6 +33,16 @@ pub fn help(words: &[String]) -> String {
     }
 }
 
+/// A page of the manual: set for a terminal, or as Markdown. A topic with a command's name is led by that command's help.
+pub fn topic(topic: &Topic, for_terminal: bool) -> String {
+    let text = topic.text();
+    let text = if for_terminal { markdown::for_terminal(&text) } else { text.into_owned() };
+    match below(&[topic.name.to_owned()]).as_slice() {
+        [command] => format!("{}\n{text}", page(command)),
+        _ => text,
+    }
+}
+
 fn list(words: &[String], commands: &[&Command]) -> String {
     let mut out = String::new();
     if words.is_empty() {
@@ -41,6 +53,12 @@ fn list(words: &[String], commands: &[&Command]) -> String {
     let width = commands.iter().map(|c| c.name().len()).max().unwrap_or(0);
     for command in commands {
         let _ = writeln!(out, "  {:width$}  {}", command.name(), command.about);
+    }
+    if words.is_empty() {
+        out.push_str("\nThe manual, by topic (`gambi help TOPIC`):\n");
+        for topic in TOPICS {
+            let _ = writeln!(out, "  {:width$}  {}", topic.name, topic.about);
+        }
     }
     out.push_str("\nFor every command:\n");
     flags(&mut out, COMMON);
@@ -84,6 +102,18 @@ fn left(flag: &Flag) -> String {
 mod tests {
     use super::*;
     use crate::cli::commands::COMMANDS;
+
+    #[test]
+    fn topics_are_listed_and_shown_as_they_are_or_for_a_terminal() {
+        for page in TOPICS {
+            assert!(help(&[]).contains(&format!("  {} ", page.name)), "{}", page.name);
+            assert!(topic(page, false).ends_with(&*page.text()), "{}", page.name);
+            let set = topic(page, true);
+            assert!(set.contains("\u{1b}[1m") && !set.contains("\n# "), "{}", page.name);
+        }
+        let monitor = crate::cli::manual::find("monitor").unwrap();
+        assert!(topic(monitor, false).contains("--plain") && topic(monitor, false).contains("# Monitor"));
+    }
 
     #[test]
     fn every_command_has_a_page_with_all_its_flags_and_an_example() {

@@ -16,14 +16,14 @@ use super::context::Context;
 use super::failure::Failure;
 use super::values;
 
-/// How long requests under way may take to end.
+/// How long requests in flight may take to end, if `--drain-timeout` is not given.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 fn time_or_none(text: &str) -> Option<Duration> {
     if text == "0" { Some(Duration::ZERO) } else { values::time(text) }
 }
 
-/// Runs a hub until a signal comes.
+/// Runs a hub until a signal arrives.
 pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let options = options(context)?;
     let mdns = wants_mdns(context)?;
@@ -40,7 +40,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
     context.out.event("started", &data, &urls.text())?;
     let announcement = announce(context, hub.addr(), mdns)?;
-    // The sender lives as long as the process: there is always a signal to wait for.
+    // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
         let data = json!({ "signal": signal.to_string() });
         context.out.event("signal_received", &data, &format!("{signal}: going down. A second one ends at once."))?;
@@ -53,7 +53,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the hub is to be announced.
+/// Whether the hub should be announced by mDNS.
 pub fn wants_mdns(context: &Context<'_>) -> Result<bool, Failure> {
     let mdns = context.has("mdns") || context.environment.serve.mdns.unwrap_or(false);
     if mdns && !cfg!(feature = "mdns") {
@@ -62,7 +62,7 @@ pub fn wants_mdns(context: &Context<'_>) -> Result<bool, Failure> {
     Ok(mdns)
 }
 
-/// The hub that the flags describe.
+/// The hub's options, from flags, environment and config file.
 pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     let serve = &context.environment.serve;
     let standard = HubOptions::default();
@@ -70,8 +70,8 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     if host.is_empty() {
         return Err(Failure::usage("--host must not be empty"));
     }
-    let size = |text: &str| values::size(text).and_then(|bytes| usize::try_from(bytes).ok());
-    let registry_memory = context.parsed("registry-memory", size, "a size such as 64MiB, and more than none")?;
+    let registry_memory = memory(context, "registry-memory", serve.registry_memory.as_deref())?;
+    let registry_memory = registry_memory.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     Ok(HubOptions {
         host,
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
@@ -105,7 +105,7 @@ fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
     Ok(format.unwrap_or(LogFormat::Text))
 }
 
-/// `--quiet` leaves errors only, unless a level is asked for.
+/// `--quiet` reduces the log to errors, unless a level is given.
 fn log_level(context: &Context<'_>) -> Result<LogLevel, Failure> {
     let stated = context.environment.serve.log_level.as_deref();
     let must_be = "off, error, warn, info or debug";
@@ -122,7 +122,7 @@ fn direct(text: &str) -> Option<DirectPolicy> {
     }
 }
 
-/// A room as a file declares it.
+/// A room as `--rooms` declares it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RoomInFile {
@@ -135,7 +135,7 @@ struct RoomInFile {
     defaults: Option<Value>,
 }
 
-/// The rooms that flags and a file declare.
+/// The rooms declared by `--room` and `--rooms`.
 fn rooms(context: &Context<'_>) -> Result<Vec<DeclaredRoom>, Failure> {
     let mut rooms = Vec::new();
     for text in context.values("room") {
@@ -166,6 +166,13 @@ fn declared(room: RoomInFile) -> Result<DeclaredRoom, String> {
     Ok(DeclaredRoom { code: room.code, name: room.name, password, private: room.private, defaults })
 }
 
+/// A memory limit in bytes, from its flag or the config file.
+fn memory(context: &Context<'_>, flag: &str, stated: Option<&str>) -> Result<Option<u64>, Failure> {
+    let Some(text) = context.value(flag).or(stated) else { return Ok(None) };
+    let wrong = || Failure::usage(format!("--{flag} must be a size such as 64MiB, and more than none, not \"{text}\""));
+    values::size(text).map(Some).ok_or_else(wrong)
+}
+
 fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
     let standard = Limits::default();
     let size = |flag| context.parsed(flag, values::size, "a size such as 32KiB or 32MiB, and more than none");
@@ -183,7 +190,7 @@ fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
         idle: context.time("keep-alive-timeout")?.unwrap_or(standard.idle),
         write: context.time("write-timeout")?.unwrap_or(standard.write),
         connections: count("max-connections")?.unwrap_or(standard.connections),
-        body_memory: size("body-memory")?.unwrap_or(standard.body_memory),
+        memory: memory(context, "memory", context.environment.serve.memory.as_deref())?.unwrap_or(standard.memory),
     })
 }
 
@@ -199,10 +206,18 @@ fn patience(context: &Context<'_>) -> Result<Patience, Failure> {
     })
 }
 
-/// An origin is sent as a header: it must be one line of it.
+/// A CORS origin as browsers send it (RFC 6454, section 6.1): `https://app.example`, or with another scheme, as
+/// `chrome-extension://abc`. It is sent as a header value, so it must be printable and in one line.
 fn origin(text: &str) -> Option<String> {
-    let plain = text.bytes().all(|b| b.is_ascii_graphic());
-    (plain && (text == "*" || web_url(text).is_some())).then(|| text.to_owned())
+    if text == "*" || web_url(text).is_some() {
+        return Some(text.trim().trim_end_matches('/').to_owned())
+            .filter(|text| text.bytes().all(|b| b.is_ascii_graphic()));
+    }
+    let (scheme, host) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    let is_host = host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#,\"".contains(&b));
+    (is_scheme && !["http", "https"].contains(&scheme) && is_host).then(|| text.to_owned())
 }
 
 fn web_url(text: &str) -> Option<String> {
@@ -226,7 +241,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
         "limits": {
             "headBytes": limits.head_bytes, "headers": limits.headers, "bodyBytes": limits.body_bytes,
             "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),
-            "writeMs": millis(limits.write), "connections": limits.connections, "bodyMemoryBytes": limits.body_memory,
+            "writeMs": millis(limits.write), "connections": limits.connections, "memoryBytes": limits.memory,
             "registryMemoryBytes": options.registry_memory,
             "queueMs": millis(patience.queue), "queueLimit": patience.queue_limit,
             "firstByteMs": millis(patience.first_byte), "answerIdleMs": millis(patience.idle),
@@ -241,13 +256,13 @@ fn millis(time: Duration) -> Value {
     json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Addresses of a server, for people and programs.
+/// A server's addresses, for display.
 pub struct Urls {
-    /// Where it listens.
+    /// The address that it listens on.
     pub bind: String,
-    /// Where this machine reaches it, or everybody where that was configured.
+    /// The URL by which this machine reaches it, or the public URL if one is configured.
     pub hub: String,
-    /// Where others on the network probably reach it.
+    /// The URL by which other machines on the network probably reach it.
     network: Option<String>,
 }
 
@@ -263,7 +278,8 @@ impl Urls {
         Urls { bind: format!("http://{address}"), hub: public_url.unwrap_or(here), network }
     }
 
-    /// Where this process reaches a server that listens on `address`, without a name that may mean another.
+    /// The URL by which this process reaches a server that listens on `address`. Uses no host name, since `localhost`
+    /// may resolve to another address.
     pub fn own(address: SocketAddr) -> String {
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -273,7 +289,7 @@ impl Urls {
         format!("http://{}", SocketAddr::new(ip, address.port()))
     }
 
-    /// The address to tell to others.
+    /// The URL to give to others.
     pub fn for_others(&self) -> &str {
         self.network.as_ref().unwrap_or(&self.hub)
     }
@@ -287,7 +303,7 @@ impl Urls {
     }
 }
 
-/// The address by which this machine would speak to its network. Connecting a UDP socket sends nothing.
+/// This machine's address on its network. Connecting a UDP socket sends no packet; it only selects the source address.
 fn own_address(bound: SocketAddr) -> Option<IpAddr> {
     let (any, other) = if bound.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
     let socket = UdpSocket::bind(any).ok()?;
@@ -295,10 +311,10 @@ fn own_address(bound: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
-/// Keeps a hub announced for as long as it lives.
+/// Announces a hub while it is alive.
 pub type Announcement = Option<Box<dyn Any>>;
 
-/// Announces the hub.
+/// Announces the hub by mDNS.
 #[cfg(feature = "mdns")]
 pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Result<Announcement, Failure> {
     if !wanted {
@@ -310,7 +326,7 @@ pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Res
     Ok(Some(Box::new(announcement)))
 }
 
-/// Without mDNS there is nothing to announce with; asking for it has been refused by then.
+/// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
 pub fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<Announcement, Failure> {
     Ok(None)
@@ -335,6 +351,12 @@ mod tests {
             assert_eq!(web_url(bad), None, "{bad:?}");
         }
         assert_eq!(origin("*"), Some("*".into()));
-        assert_eq!(origin("x"), None);
+        assert_eq!(origin("https://app.example/"), Some("https://app.example".into()));
+        for app in ["chrome-extension://abc", "app://obsidian.md", "vscode-webview://x", "file://"] {
+            assert_eq!(origin(app).as_deref(), Some(app));
+        }
+        for bad in ["x", "null", "http://", "a b://x", "app://x/y", "app://x\r\nX: y", "://x", "Ä://x"] {
+            assert_eq!(origin(bad), None, "{bad:?}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: parse, then resolve, then act. It uses the library's public API only.
+//! The command line: parse, then resolve, then act. Uses the library's public API only.
 
 mod chat;
 mod commands;
@@ -8,8 +8,11 @@ mod demo;
 mod discover;
 mod events;
 mod failure;
+mod find_hub;
 mod help;
 mod hub;
+mod manual;
+mod markdown;
 mod monitor;
 mod output;
 mod parse;
@@ -27,13 +30,14 @@ mod token;
 mod values;
 
 use std::ffi::OsString;
+use std::io::{IsTerminal, stdout};
 
 use context::{Context, Vars};
 use failure::{DONE, Failure};
-use parse::Asked;
+use parse::Request;
 use signals::Signals;
 
-/// Runs the command that the arguments ask for (without the program's name), and returns its exit code.
+/// Runs the command that the arguments select (without the program's name). Returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
     match attempt(args, vars) {
         Ok(()) => DONE,
@@ -48,10 +52,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
 
 fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), Failure> {
     let parsed = match parse::parse(args)? {
-        Asked::Start => return output::line(help::START.trim_end()),
-        Asked::Help(words) => return output::line(help::help(&words).trim_end()),
-        Asked::Version => return output::line(concat!("gambi ", env!("CARGO_PKG_VERSION"))),
-        Asked::Run(parsed) => parsed,
+        Request::Start => return output::line(help::START.trim_end()),
+        Request::Help(words) => return output::line(help::help(&words).trim_end()),
+        Request::Topic(topic) => {
+            let set = |name| vars(name).filter(|value| !value.is_empty());
+            let dumb = set("TERM").is_none_or(|term| term == "dumb") || set("NO_COLOR").is_some();
+            return output::line(help::topic(topic, stdout().is_terminal() && !dumb).trim_end());
+        }
+        Request::Version => return output::line(concat!("gambi ", env!("CARGO_PKG_VERSION"))),
+        Request::Run(parsed) => parsed,
     };
     let command = parsed.command;
     let context = Context::new(parsed, vars, Signals::install()?)?;
@@ -70,7 +79,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["completions"] => shells::completions(&context),
         ["service"] => service::service(&context),
         ["man"] => shells::man(&context),
-        // As the hub's own `GET /openapi.json` has it, in whatever format is asked for.
+        // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.
         ["openapi"] => output::line(gambi::hub::openapi().trim_end()),
         ["participant", "leave"] => participant::leave(&context),
         ["participant", "heartbeat"] => participant::heartbeat(&context),
@@ -78,6 +87,6 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["monitor"] => monitor::monitor(&context),
         ["provider"] => provider::serve(&context),
         ["demo"] => demo::run(&context),
-        other => unreachable!("the table has a command that nobody runs: {other:?}"),
+        other => unreachable!("the command table has an entry without a handler: {other:?}"),
     }
 }

@@ -18,7 +18,7 @@ use super::hub::{self, Urls};
 #[cfg(feature = "tui")]
 use super::participant;
 use super::signals::Signal;
-use crate::monitor::Watching;
+use crate::monitor::HubMonitor;
 use crate::monitor::changes::{Change, Changes};
 use crate::monitor::clean::one_line;
 use crate::monitor::table;
@@ -39,7 +39,7 @@ pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
         None => (context.client()?, context.values("room").to_vec()),
     };
     let password = if rooms.is_empty() { None } else { context.password(false)? };
-    let mut watching = Watching::start(client.clone(), &rooms, password.as_deref())?;
+    let mut watching = HubMonitor::start(client.clone(), &rooms, password.as_deref())?;
     if let Some(serving) = &serving {
         watching.state.url = serving.urls.for_others().to_owned();
     }
@@ -103,15 +103,15 @@ impl Serving {
 fn interface(
     context: &Context<'_>,
     client: Client,
-    watching: Watching,
+    watching: HubMonitor,
     signals: &Receiver<Signal>,
 ) -> Result<(), Failure> {
     let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| context.variable(name));
     let settings = tui::Settings {
-        means: tui::Means { key: context.key()?, headers: participant::headers(context)? },
+        credentials: tui::JoinCredentials { key: context.key()?, headers: participant::headers(context)? },
         endpoint: endpoint.unwrap_or_else(|| gambi::proto::management::DEFAULT_ENDPOINT.to_owned()),
-        look: tui::Look {
+        theme: tui::Theme {
             colour: context.variable("NO_COLOR").is_none(),
             // Where nobody says, most terminals do; but the font of Linux's own console has few signs.
             unicode: context.variable("TERM").is_none_or(|term| term != "linux")
@@ -121,12 +121,12 @@ fn interface(
         client,
     };
     context.signals.catch_hangup()?;
-    context.signals.before_death(Some(tui::term::restore));
+    context.signals.set_cleanup(Some(tui::term::restore));
     Ok(tui::run(watching, settings, signals)?)
 }
 
 /// Draws the table over and over, from the screen's first line on. It sets nothing that would have to be put back.
-fn redraw(context: &Context<'_>, watching: &mut Watching, signals: &Receiver<Signal>) -> Result<(), Failure> {
+fn redraw(context: &Context<'_>, watching: &mut HubMonitor, signals: &Receiver<Signal>) -> Result<(), Failure> {
     let resized = context.signals.resized()?;
     let mut size = (80, 24);
     watching.show(signals, EVERY, |state, now| {

@@ -1,4 +1,4 @@
-//! From arguments to a command and its flags. Pure: nothing is looked up, and no value is judged.
+//! Parses arguments into a command and its flags. Pure: it reads no environment and does not validate values.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -7,54 +7,65 @@ use lexopt::Arg;
 
 use super::commands::{COMMANDS, COMMON, Command, Flag};
 use super::failure::Failure;
+use super::manual::{self, TOPICS, Topic};
 
-/// The flag that takes what is left over, where a command has it: all that follows `--`.
-const REST: &str = "arg";
+/// The flag that collects the arguments after `--`, for commands that have it.
+const TRAILING: &str = "arg";
 
-/// What the arguments ask for.
+/// Former names of flags, which are still accepted, and their current names.
+const RENAMED: [(&str, &str); 1] = [("body-memory", "memory")];
+
+/// A flag's current name.
+fn current_name(name: &str) -> &str {
+    RENAMED.iter().find(|(former, _)| *former == name).map_or(name, |(_, current)| current)
+}
+
+/// What the arguments request.
 #[derive(Debug)]
-pub enum Asked {
-    /// Nothing: how to start.
+pub enum Request {
+    /// No arguments: show how to start.
     Start,
-    /// Help on the commands whose paths begin so; on all of them where it is empty.
+    /// Help on the commands that begin with these words; on all commands if there are none.
     Help(Vec<String>),
-    /// The version.
+    /// A page of the manual.
+    Topic(&'static Topic),
+    /// Show the version.
     Version,
-    /// A command.
+    /// Run a command.
     Run(Parsed),
 }
 
-/// A command and the flags it was given.
+/// A command and the flags that were given.
 #[derive(Debug)]
 pub struct Parsed {
-    /// Which.
+    /// The selected entry of [`COMMANDS`].
     pub command: &'static Command,
-    /// Values by long name; a switch has an empty one.
+    /// Values by long name; a switch has one empty value each time it is given.
     values: HashMap<&'static str, Vec<String>>,
 }
 
 impl Parsed {
-    /// A flag's value; the last one where it was repeated.
+    /// A flag's value; the last one if it was repeated.
     pub fn value(&self, name: &str) -> Option<&str> {
         self.values(name).last().map(String::as_str)
     }
 
-    /// All values of a flag, in the order of the arguments.
+    /// All values of a flag, in the order given.
     pub fn values(&self, name: &str) -> &[String] {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a switch was given.
+    /// Whether a flag or switch was given.
     pub fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
     }
 }
 
-/// Reads the arguments, without the program's name.
+/// Parses the arguments, without the program's name.
 ///
 /// # Errors
-/// Names the command or the flag that is not known, and where help is to be had.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure> {
+/// When a command or flag is unknown or incomplete; the hint says where to find help.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failure> {
     let mut parser = lexopt::Parser::from_args(args);
     let mut words: Vec<String> = Vec::new();
     let mut values: HashMap<&'static str, Vec<String>> = HashMap::new();
@@ -67,40 +78,43 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Asked, Failure>
                 check(&words)?;
                 continue;
             }
-            Arg::Value(word) if positional(command).is_some_and(|flag| !values.contains_key(flag.name)) => {
-                let value = text(Ok(word.clone()), &words)?;
-                values.entry(positional(command).map_or("", |flag| flag.name)).or_default().push(value);
-                continue;
-            }
-            Arg::Value(word) if command.is_some_and(|command| command.flags.iter().any(|flag| flag.name == REST)) => {
-                values.entry(REST).or_default().push(text(Ok(word.clone()), &words)?);
-                continue;
-            }
             Arg::Value(word) => {
-                return Err(wrong(&format!("unexpected argument \"{}\"", word.to_string_lossy()), &words));
+                let Some(name) = value_target(command, &values) else {
+                    return Err(wrong(&format!("unexpected argument \"{}\"", word.to_string_lossy()), &words));
+                };
+                values.entry(name).or_default().push(text(Ok(word.clone()), &words)?);
+                continue;
             }
-            Arg::Long(name) => flag(command, |flag| flag.name == *name),
+            Arg::Long(name) => flag(command, |flag| flag.name == current_name(name)),
             Arg::Short(name) => flag(command, |flag| flag.short == Some(*name)),
         };
         let Some(flag) = flag else {
             return Err(wrong(&format!("unknown flag {}", written(&arg)), &words));
         };
         match flag.name {
-            "help" => return Ok(Asked::Help(words)),
-            "version" => return Ok(Asked::Version),
+            "help" => return Ok(Request::Help(words)),
+            "version" => return Ok(Request::Version),
             name => {
                 let value = if flag.value.is_some() { text(parser.value(), &words)? } else { String::new() };
                 values.entry(name).or_default().push(value);
             }
         }
     }
+    finish(words, values)
+}
+
+/// The request that all arguments together make.
+fn finish(mut words: Vec<String>, values: HashMap<&'static str, Vec<String>>) -> Result<Request, Failure> {
     match find(&words) {
-        Some(command) => Ok(Asked::Run(Parsed { command, values })),
-        None if words.first().is_some_and(|word| word == "help") => Ok(Asked::Help(words.split_off(1))),
-        None if words.is_empty() && values.is_empty() => Ok(Asked::Start),
+        Some(command) => Ok(Request::Run(Parsed { command, values })),
+        None if words.first().is_some_and(|word| word == "help") => Ok(match topic(&words[1..]) {
+            Some(topic) => Request::Topic(topic),
+            None => Request::Help(words.split_off(1)),
+        }),
+        None if words.is_empty() && values.is_empty() => Ok(Request::Start),
         None => {
             let next: Vec<_> = below(&words).iter().map(|c| c.name()).collect();
-            Err(wrong("a command is missing", &words).hint(format!("There are: {}.", next.join(", "))))
+            Err(wrong("a command is missing", &words).hint(format!("The commands are: {}.", next.join(", "))))
         }
     }
 }
@@ -109,42 +123,60 @@ fn find(words: &[String]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.path == words)
 }
 
-fn positional(command: Option<&'static Command>) -> Option<&'static Flag> {
-    command.and_then(|command| command.positional)
+/// The flag that takes an argument without dashes: the positional one while it has no value, then [`TRAILING`].
+fn value_target(
+    command: Option<&'static Command>,
+    values: &HashMap<&'static str, Vec<String>>,
+) -> Option<&'static str> {
+    let command = command?;
+    let positional = command.positional.filter(|flag| !values.contains_key(flag.name));
+    let trailing = || command.flags.iter().copied().find(|flag| flag.name == TRAILING);
+    positional.or_else(trailing).map(|flag| flag.name)
 }
 
-/// The commands whose paths begin so.
+/// The commands whose paths begin with these words.
 pub fn below(words: &[String]) -> Vec<&'static Command> {
     let begins = |c: &&Command| c.path.len() >= words.len() && c.path.iter().zip(words).all(|(a, b)| a == b);
     COMMANDS.iter().filter(begins).collect()
 }
 
-/// A word that no command begins with is an error at once, before flags are looked at.
-fn check(words: &[String]) -> Result<(), Failure> {
-    let rest = if words[0] == "help" { &words[1..] } else { words };
-    if below(rest).is_empty() {
-        let failure = wrong(&format!("there is no command \"{}\"", rest.join(" ")), &[]);
-        return Err(match nearest(rest) {
-            Some(command) => {
-                failure.hint(format!("Did you mean `gambi {command}`? `gambi --help` lists all commands."))
-            }
-            None => failure,
-        });
-    }
-    Ok(())
+/// The page of the manual that these words name.
+fn topic(words: &[String]) -> Option<&'static Topic> {
+    if let [name] = words { manual::find(name) } else { None }
 }
 
-/// The command that was probably meant: few letters away, or one whose noun fits.
-fn nearest(words: &[String]) -> Option<String> {
+/// Rejects a word that begins no command or topic at once, before flags are parsed.
+fn check(words: &[String]) -> Result<(), Failure> {
+    let is_help = words[0] == "help";
+    let rest = if is_help { &words[1..] } else { words };
+    if !below(rest).is_empty() || (is_help && topic(rest).is_some()) {
+        return Ok(());
+    }
+    let kind = if is_help { "command or topic" } else { "command" };
+    let failure = wrong(&format!("there is no {kind} \"{}\"", rest.join(" ")), &[]);
+    Err(match nearest(rest, is_help) {
+        Some(meant) if is_help => {
+            failure.hint(format!("Did you mean `gambi help {meant}`? `gambi help` lists commands and topics."))
+        }
+        Some(meant) => failure.hint(format!("Did you mean `gambi {meant}`? `gambi --help` lists all commands.")),
+        None => failure,
+    })
+}
+
+/// The command or topic that was probably meant: at most a third of the letters differ.
+fn nearest(words: &[String], with_topics: bool) -> Option<String> {
     let typed = words.join(" ");
     let beginning = |command: &Command| command.path[..words.len().min(command.path.len())].join(" ");
-    let near = COMMANDS.iter().map(|command| (distance(&beginning(command), &typed), beginning(command)));
-    near.min_by_key(|(distance, _)| *distance)
+    let topics = TOPICS.iter().filter(|_| with_topics).map(|topic| topic.name.to_owned());
+    let names = COMMANDS.iter().map(beginning).chain(topics);
+    names
+        .map(|name| (distance(&name, &typed), name))
+        .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| *distance * 3 <= typed.len())
         .map(|(_, name)| name)
 }
 
-/// Letters to insert, drop, replace or swap with their neighbour to get from one text to the other.
+/// Edit distance, with a swap of neighbouring letters as one edit (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
@@ -186,20 +218,20 @@ fn written(arg: &Arg<'_>) -> String {
 fn wrong(message: &str, words: &[String]) -> Failure {
     let known = if below(words).is_empty() { &[][..] } else { words };
     let help: Vec<&str> = ["gambi"].into_iter().chain(known.iter().map(String::as_str)).collect();
-    Failure::usage(message).hint(format!("`{} --help` tells what there is.", help.join(" ")))
+    Failure::usage(message).hint(format!("`{} --help` shows the usage.", help.join(" ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn run(line: &str) -> Result<Asked, Failure> {
+    fn run(line: &str) -> Result<Request, Failure> {
         parse(line.split_whitespace().map(OsString::from))
     }
 
     fn parsed(line: &str) -> Parsed {
         match run(line) {
-            Ok(Asked::Run(parsed)) => parsed,
+            Ok(Request::Run(parsed)) => parsed,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -215,6 +247,13 @@ mod tests {
         let join = parsed("participant join --header A=1 --header B=2 --no-specs");
         assert_eq!(join.values("header"), ["A=1", "B=2"]);
         assert!(join.has("no-specs") && !join.has("dry-run"));
+    }
+
+    #[test]
+    fn a_renamed_flag_is_taken_by_its_old_name() {
+        for line in ["hub serve --memory 64MiB", "hub serve --body-memory=64MiB"] {
+            assert_eq!(parsed(line).value("memory"), Some("64MiB"), "{line}");
+        }
     }
 
     #[test]
@@ -245,6 +284,7 @@ mod tests {
             ("room", "missing"),
             ("--mdns hub serve", "--mdns"),
             ("help rom", "rom"),
+            ("help security now", "security now"),
         ] {
             let Err(failure) = run(line) else { panic!("{line} was taken") };
             let text = failure.to_string();
@@ -262,16 +302,24 @@ mod tests {
             let hint = run(line).unwrap_err().hint_text().unwrap();
             assert!(hint.contains(meant), "{line}: {hint}");
         }
+        for (line, meant) in [("help securty", "help security"), ("help chta", "help chat")] {
+            let hint = run(line).unwrap_err().hint_text().unwrap();
+            assert!(hint.starts_with(&format!("Did you mean `gambi {meant}`?")), "{line}: {hint}");
+        }
+        assert!(!run("security").unwrap_err().hint_text().unwrap().contains("Did you mean `gambi security`"));
         assert!(!run("xyzzy").unwrap_err().hint_text().unwrap().contains("mean"));
     }
 
     #[test]
     fn help_and_version_win() {
-        assert!(matches!(run(""), Ok(Asked::Start)));
-        assert!(matches!(run("--help"), Ok(Asked::Help(words)) if words.is_empty()));
-        assert!(matches!(run("room --help"), Ok(Asked::Help(words)) if words == ["room"]));
-        assert!(matches!(run("help room create"), Ok(Asked::Help(words)) if words == ["room", "create"]));
-        assert!(matches!(run("room create -h --nonsense"), Ok(Asked::Help(_))));
-        assert!(matches!(run("-V"), Ok(Asked::Version)));
+        assert!(matches!(run(""), Ok(Request::Start)));
+        assert!(matches!(run("--help"), Ok(Request::Help(words)) if words.is_empty()));
+        assert!(matches!(run("room --help"), Ok(Request::Help(words)) if words == ["room"]));
+        assert!(matches!(run("help room create"), Ok(Request::Help(words)) if words == ["room", "create"]));
+        assert!(matches!(run("help security"), Ok(Request::Topic(topic)) if topic.name == "security"));
+        assert!(matches!(run("help monitor"), Ok(Request::Topic(topic)) if topic.name == "monitor"));
+        assert!(matches!(run("monitor --help"), Ok(Request::Help(words)) if words == ["monitor"]));
+        assert!(matches!(run("room create -h --nonsense"), Ok(Request::Help(_))));
+        assert!(matches!(run("-V"), Ok(Request::Version)));
     }
 }

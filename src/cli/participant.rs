@@ -312,7 +312,7 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
 
 /// The hub, for a command that speaks for a participant.
 fn own_client(context: &Context<'_>) -> Result<Client, Failure> {
-    let client = context.client()?;
+    let client = context.room_client()?;
     let Some(path) = context.value("token-file") else { return Ok(client) };
     let token = token::read(path)?.ok_or_else(|| Failure::usage(format!("--token-file: there is no {path}")))?;
     Ok(client.with_participant_token(&token))

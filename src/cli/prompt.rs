@@ -1,4 +1,4 @@
-//! Asking a person. Called only where stdin and stdout are terminals.
+//! Prompts. Call only if stdin and stdout are terminals.
 
 use std::io::{Write, stderr, stdin};
 use std::process::Command;
@@ -6,15 +6,15 @@ use std::process::Command;
 use super::failure::Failure;
 use super::signals::Signals;
 
-/// Asks for a line.
+/// Asks for a line of text.
 ///
 /// # Errors
-/// When there is no answer.
+/// When input ends before a line.
 pub fn ask(label: &str) -> Result<String, Failure> {
     line(&format!("{label}: ")).ok_or_else(|| Failure::usage("no answer was given"))
 }
 
-/// Reads a line behind a prompt; `None` at the end of input.
+/// Prints a prompt on stderr and reads a line; `None` at the end of input.
 pub fn line(prompt: &str) -> Option<String> {
     let mut err = stderr().lock();
     let _ = write!(err, "{prompt}");
@@ -26,27 +26,27 @@ pub fn line(prompt: &str) -> Option<String> {
     }
 }
 
-/// Asks for a line that is not shown. The terminal shows again what is typed afterwards, Ctrl-C included.
+/// Asks for a line without echo. Echo is turned on again afterwards, also when a signal ends the process.
 ///
 /// # Errors
-/// When there is no answer, or the terminal can't be told to show nothing: a password must not be seen by accident.
+/// When input ends, or echo can't be turned off: then the password would be visible.
 pub fn ask_secret(label: &str, signals: &Signals) -> Result<String, Failure> {
-    if !echo(false) {
-        return Err(Failure::usage("the terminal cannot be told to hide the password").hint("Give it with --password."));
+    if !set_echo(false) {
+        return Err(Failure::usage("the terminal cannot hide the password").hint("Give it with --password."));
     }
-    signals.before_death(Some(show));
+    signals.set_cleanup(Some(restore_echo));
     let answer = ask(label);
-    show();
-    signals.before_death(None);
+    restore_echo();
+    signals.set_cleanup(None);
     eprintln!();
     answer
 }
 
-fn show() {
-    let _ = echo(true);
+fn restore_echo() {
+    let _ = set_echo(true);
 }
 
-/// The standard library can't do it, and every system that has a terminal has `stty`.
-fn echo(on: bool) -> bool {
+/// Uses `stty`, which every system with a terminal has; the standard library cannot change the terminal's modes.
+fn set_echo(on: bool) -> bool {
     Command::new("stty").arg(if on { "echo" } else { "-echo" }).status().is_ok_and(|status| status.success())
 }

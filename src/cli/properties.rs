@@ -1,4 +1,4 @@
-//! What holds for all values and config files, tried on thousands that nobody thought of.
+//! Property tests of values and config files.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::monitor::clean::{multi_line, one_line};
 use crate::monitor::text::clock;
 
 proptest! {
-    // What broke a property becomes a test beside the code, not a file of seeds.
+    // A failure becomes a unit test beside the code, not a file of seeds.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]

@@ -1,4 +1,4 @@
-//! `gambi provider`.
+//! `gambi provider`: serves the echo provider.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::hub::Urls;
 
-/// Runs the provider to try with until a signal comes.
+/// Serves until a signal arrives.
 pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let standard = ProviderOptions::default();
     let options = ProviderOptions {
@@ -39,7 +39,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The pause before each piece of an answer.
+/// The value of `--delay`: the pause before each piece of a response.
 pub fn delay(context: &Context<'_>) -> Result<Option<Duration>, Failure> {
     let parse = |text: &str| text.parse().ok().filter(|&ms| ms <= 60_000).map(Duration::from_millis);
     context.parsed("delay", parse, "milliseconds, at most 60000")

@@ -1,5 +1,5 @@
-//! `gambi service`: a unit for the system's service manager, whose flags have been checked as the command itself checks
-//! them. The texts are in service/; here is only what goes into them, and how each format quotes it.
+//! `gambi service`: prints a unit for the system's service manager. Flags are checked as the command itself checks
+//! them. The templates are in service/; this file fills them in and quotes for each format.
 
 use std::ffi::OsString;
 
@@ -7,21 +7,21 @@ use super::commands::Command;
 use super::context::Context;
 use super::failure::Failure;
 use super::output;
-use super::parse::{self, Asked, Parsed};
+use super::parse::{self, Parsed, Request};
 use super::values;
 
-/// Flags whose value others could read in the list of processes, and the variable to use instead.
-const SECRETS: &[(&str, &str)] = &[("password", "GAMBI_ROOM_PASSWORD"), ("header", "one that --header-env names")];
-/// Flags that make no sense where nobody watches.
-const IDLE: &[&str] = &["dry-run", "interactive"];
-/// Flags that name a file, which an account made up on the spot may not be able to read.
-const FILES: &[&str] = &["key-file", "rooms", "config", "password-file"];
-/// Begins a word that names one of systemd's credentials. No argument begins so: control characters are refused.
-const CREDENTIALS: &str = "\0";
-/// How long the service manager waits beyond the hub's own time to drain, seconds.
-const MARGIN: u64 = 5;
-/// As long as `hub serve` drains unless it is told otherwise, seconds.
-const DRAIN: u64 = 30;
+/// Flags whose value is visible in the list of processes, and the environment variable to use instead.
+const SECRET_FLAGS: &[(&str, &str)] = &[("password", "GAMBI_ROOM_PASSWORD"), ("header", "one that --header-env names")];
+/// Flags that make no sense for a service.
+const INTERACTIVE_FLAGS: &[&str] = &["dry-run", "interactive"];
+/// Flags that name a file, which a service account with a dynamic user may not be able to read.
+const FILE_FLAGS: &[&str] = &["key-file", "rooms", "config", "password-file"];
+/// Prefix of a word that names a systemd credential. No argument begins with it, since control characters are rejected.
+const CREDENTIAL_PREFIX: &str = "\0";
+/// How much longer than the drain timeout the service manager waits before it kills the process, seconds.
+const STOP_MARGIN: u64 = 5;
+/// The default drain timeout of `hub serve`, seconds.
+const DEFAULT_DRAIN: u64 = 30;
 
 /// Prints a unit.
 pub fn service(context: &Context<'_>) -> Result<(), Failure> {
@@ -58,12 +58,12 @@ impl Manager {
         }
     }
 
-    /// Where such systems keep what was installed by hand.
+    /// The default path of a manually installed binary.
     fn bin(self) -> &'static str {
         if self == Manager::OpenWrt { "/usr/bin/gambi" } else { "/usr/local/bin/gambi" }
     }
 
-    /// The command line as it stands in the text.
+    /// The command line, quoted for this format.
     fn command(self, words: &[String]) -> String {
         let quoted = |quote: fn(&str) -> String| words.iter().map(|word| quote(word)).collect::<Vec<_>>();
         match self {
@@ -82,9 +82,9 @@ fn unit(manager: Manager, role: &str, bin: &str, args: &[String]) -> Result<Stri
     for (flag, value) in given(&parsed) {
         words.push(format!("--{flag}"));
         match value {
-            Some(path) if manager == Manager::Systemd && FILES.contains(&flag) => {
+            Some(path) if manager == Manager::Systemd && FILE_FLAGS.contains(&flag) => {
                 credentials.push_str(&format!("LoadCredential={flag}:{}\n", credential_path(flag, path)?));
-                words.push(format!("{CREDENTIALS}{flag}"));
+                words.push(format!("{CREDENTIAL_PREFIX}{flag}"));
             }
             Some(value) => words.push(value.to_owned()),
             None => {}
@@ -93,7 +93,7 @@ fn unit(manager: Manager, role: &str, bin: &str, args: &[String]) -> Result<Stri
     if role == "participant" && !parsed.has("reconnect") {
         words.push("--reconnect".to_owned());
     }
-    // Last, since words of the user's may hold anything, braces too.
+    // Replaced last: the user's words may contain placeholders.
     Ok(manager
         .template()
         .replace("{role}", role)
@@ -102,7 +102,7 @@ fn unit(manager: Manager, role: &str, bin: &str, args: &[String]) -> Result<Stri
         .replace("{command}", &manager.command(&words)))
 }
 
-/// The command's flags, read as the command itself would read them.
+/// Parses and checks the service's flags as the command itself does.
 fn parsed(role: &str, args: &[String]) -> Result<Parsed, Failure> {
     let path = match role {
         "hub" => ["hub", "serve"],
@@ -113,7 +113,7 @@ fn parsed(role: &str, args: &[String]) -> Result<Parsed, Failure> {
         return Err(Failure::usage(format!("a unit cannot hold the line break or control character in {bad:?}")));
     }
     let words = path.iter().map(OsString::from).chain(args.iter().map(OsString::from));
-    let Asked::Run(parsed) = parse::parse(words)? else {
+    let Request::Run(parsed) = parse::parse(words)? else {
         return Err(Failure::usage("a service cannot be a request for help or for the version"));
     };
     check(&parsed)?;
@@ -121,14 +121,14 @@ fn parsed(role: &str, args: &[String]) -> Result<Parsed, Failure> {
 }
 
 fn check(parsed: &Parsed) -> Result<(), Failure> {
-    if let Some((flag, variable)) = SECRETS.iter().find(|(flag, _)| parsed.has(flag)) {
+    if let Some((flag, variable)) = SECRET_FLAGS.iter().find(|(flag, _)| parsed.has(flag)) {
         return Err(Failure::usage(format!("--{flag} would show its secret to everybody on the machine"))
             .hint(format!("Put it into the service's environment file, as {variable}.")));
     }
-    if let Some(flag) = IDLE.iter().find(|flag| parsed.has(flag)) {
+    if let Some(flag) = INTERACTIVE_FLAGS.iter().find(|flag| parsed.has(flag)) {
         return Err(Failure::usage(format!("a service cannot have --{flag}")));
     }
-    if let Some(flag) = FILES.iter().find(|flag| parsed.value(flag).is_some_and(|path| !path.starts_with('/'))) {
+    if let Some(flag) = FILE_FLAGS.iter().find(|flag| parsed.value(flag).is_some_and(|path| !path.starts_with('/'))) {
         return Err(Failure::usage(format!("--{flag} must be an absolute path, a service has no working directory")));
     }
     let needed = if parsed.command.path[0] == "hub" { &[][..] } else { &["room", "participant-id", "model"] };
@@ -139,7 +139,7 @@ fn check(parsed: &Parsed) -> Result<(), Failure> {
     }
 }
 
-/// Flags and their values, in the order of the help.
+/// The given flags and their values, in the order of the help.
 fn given(parsed: &Parsed) -> Vec<(&'static str, Option<&str>)> {
     let command: &'static Command = parsed.command;
     let mut given = Vec::new();
@@ -153,16 +153,16 @@ fn given(parsed: &Parsed) -> Vec<(&'static str, Option<&str>)> {
 }
 
 fn stop_seconds(parsed: &Parsed) -> Result<u64, Failure> {
-    let Some(text) = parsed.value("drain-timeout") else { return Ok(DRAIN + MARGIN) };
+    let Some(text) = parsed.value("drain-timeout") else { return Ok(DEFAULT_DRAIN + STOP_MARGIN) };
     let drain = match text {
         "0" => Some(0),
         text => values::time(text).map(|time| time.as_millis().div_ceil(1000) as u64),
     };
     let bad = || Failure::usage(format!("--drain-timeout must be a time such as 30s, or 0, not \"{text}\""));
-    Ok(drain.ok_or_else(bad)? + MARGIN)
+    Ok(drain.ok_or_else(bad)? + STOP_MARGIN)
 }
 
-/// The program's path stands unquoted in all three formats, so it may hold only what needs no quotes.
+/// The program's path is not quoted in any of the formats, so it may contain only characters that need no quotes.
 fn check_bin(bin: &str) -> Result<(), Failure> {
     if bin.starts_with('/') && bin.chars().all(is_plain) {
         return Ok(());
@@ -174,7 +174,7 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._-+/".contains(c)
 }
 
-/// A path in `LoadCredential=ID:PATH`, where nothing can be quoted but a percent sign.
+/// A path in `LoadCredential=ID:PATH`, where only a percent sign can be escaped.
 fn credential_path(flag: &str, path: &str) -> Result<String, Failure> {
     match path.chars().find(|&c| !is_plain(c) && c != '%') {
         Some(c) => Err(Failure::usage(format!("systemd cannot take {c:?} in the path of --{flag}"))),
@@ -183,7 +183,7 @@ fn credential_path(flag: &str, path: &str) -> Result<String, Failure> {
 }
 
 fn systemd_word(word: &str) -> String {
-    if let Some(name) = word.strip_prefix(CREDENTIALS) {
+    if let Some(name) = word.strip_prefix(CREDENTIAL_PREFIX) {
         return format!("%d/{name}");
     }
     let plain = |c: char| is_plain(c) || ":=,@".contains(c);

@@ -1,4 +1,4 @@
-//! `gambi completions` and `gambi man`, made from the table of commands.
+//! `gambi completions` and `gambi man`, made from the table of commands and the manual.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use super::commands::{COMMANDS, COMMON, Command, Flag};
 use super::context::Context;
 use super::failure::Failure;
+use super::manual::TOPICS;
+use super::markdown::{as_roff, roff};
 use super::output;
 
 /// Prints a shell's completions.
@@ -27,6 +29,14 @@ pub fn man(_: &Context<'_>) -> Result<(), Failure> {
 
 /// What may follow the words so far.
 fn next_words(words: &[&str]) -> BTreeSet<&'static str> {
+    match words {
+        [] => command_words(words).into_iter().chain(["help"]).collect(),
+        ["help"] => command_words(&[]).into_iter().chain(TOPICS.iter().map(|topic| topic.name)).collect(),
+        _ => command_words(words),
+    }
+}
+
+fn command_words(words: &[&str]) -> BTreeSet<&'static str> {
     let begins = |c: &&Command| c.path.len() > words.len() && c.path.iter().zip(words).all(|(a, b)| a == b);
     COMMANDS.iter().filter(begins).map(|c| c.path[words.len()]).collect()
 }
@@ -91,12 +101,6 @@ fn fish() -> String {
     out
 }
 
-/// Text as roff takes it.
-fn roff(text: &str) -> String {
-    let text = text.replace('\\', "\\e").replace('-', "\\-");
-    if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }
-}
-
 fn man_page() -> String {
     let mut out = format!(
         ".TH GAMBI 1 \"\" \"gambi {}\" \"User Commands\"\n.SH NAME\ngambi \\- rooms for the local LLMs of a network\n\
@@ -111,6 +115,9 @@ fn man_page() -> String {
         for (what, line) in command.examples {
             let _ = writeln!(out, ".PP\n{}:\n.PP\n.RS 4\n{}\n.RE", roff(what), roff(line));
         }
+    }
+    for topic in TOPICS.iter().filter(|topic| !topic.is_generated()) {
+        out.push_str(&as_roff(&topic.text()));
     }
     out.push_str(
         ".SH EXIT STATUS\n0 done, 1 unexpected, 2 wrong usage, 3 no connection or no credentials, 4 refused by the hub's \
@@ -142,5 +149,17 @@ mod tests {
                 assert!(command.path.iter().all(|word| text.contains(word)));
             }
         }
+        for text in [bash(), fish()] {
+            assert!(TOPICS.iter().all(|topic| text.contains(topic.name)));
+        }
+    }
+
+    #[test]
+    fn the_man_page_holds_the_manual() {
+        let page = man_page();
+        for section in ["ROUTING", "SECURITY", "LIMITS", "OLDER CLIENTS"] {
+            assert_eq!(page.matches(&format!(".SH {section}\n")).count(), 1, "{section}");
+        }
+        assert!(!page.contains("```") && !page.contains("\n| "), "Markdown is left in it");
     }
 }

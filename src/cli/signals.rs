@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks a long-running command to end in order, a second one ends it at once.
+//! SIGINT and SIGTERM: the first requests an orderly end, a second one ends the process at once.
 
 use std::fmt;
 use std::sync::atomic::AtomicBool;
@@ -15,7 +15,7 @@ use signal_hook::low_level::{emulate_default_handler, signal_name};
 
 use super::failure::Failure;
 
-/// A signal that asks to end.
+/// A signal that requests the end of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal(i32);
 
@@ -25,32 +25,32 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Stops this process until the shell continues it, as Ctrl-Z does.
+/// Suspends this process until the shell continues it, as Ctrl-Z does.
 #[cfg(feature = "tui")]
 pub fn suspend() {
     let _ = emulate_default_handler(SIGTSTP);
 }
 
 #[derive(Default)]
-struct State {
-    /// Who wants to hear of the first signal. Without one it has its usual effect.
+struct SignalState {
+    /// Receives the first signal. Without it, a signal has its default effect.
     listener: Option<Sender<Signal>>,
-    /// What must be put right before the process dies.
-    before_death: Option<fn()>,
-    /// Takes more signals.
+    /// Cleanup to run before a signal ends the process.
+    cleanup: Option<fn()>,
+    /// Registers further signals.
     #[cfg(feature = "tui")]
     incoming: Option<signal_hook::iterator::Handle>,
 }
 
-/// The process's signals. Copies mean the same.
+/// The process's signal handling. Clones share their state.
 #[derive(Clone, Default)]
-pub struct Signals(Arc<Mutex<State>>);
+pub struct Signals(Arc<Mutex<SignalState>>);
 
 impl Signals {
-    /// Catches signals from now on.
+    /// Installs the handlers and starts the thread that dispatches signals.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the handlers or the thread can't be installed.
     pub fn install() -> Result<Self, Failure> {
         let signals = Signals::default();
         let mut incoming = Incoming::new([SIGINT, SIGTERM])?;
@@ -59,38 +59,38 @@ impl Signals {
         let state = signals.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             for signal in incoming.forever() {
-                state.arrived(signal);
+                state.on_signal(signal);
             }
         })?;
         Ok(signals)
     }
 
-    /// The first signal comes here from now on.
+    /// Makes the next signal arrive on the returned channel instead of ending the process.
     pub fn listen(&self) -> Receiver<Signal> {
         let (sender, receiver) = bounded(1);
         self.lock().listener = Some(sender);
         receiver
     }
 
-    /// What must be put right should a signal end the process.
-    pub fn before_death(&self, action: Option<fn()>) {
-        self.lock().before_death = action;
+    /// Sets or clears the cleanup to run if a signal ends the process.
+    pub fn set_cleanup(&self, action: Option<fn()>) {
+        self.lock().cleanup = action;
     }
 
-    /// A flag that is up whenever the terminal may have another size than was known: at first, and after each change.
+    /// A flag that is set whenever the terminal's size may have changed, and initially.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the handler can't be installed.
     pub fn resized(&self) -> Result<Arc<AtomicBool>, Failure> {
         let resized = Arc::new(AtomicBool::new(true));
         flag::register(SIGWINCH, resized.clone())?;
         Ok(resized)
     }
 
-    /// Hears of what else may end a process that has a screen to put right.
+    /// Also handles SIGHUP and SIGQUIT, for a process that has a screen to restore.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the handlers can't be installed.
     #[cfg(feature = "tui")]
     pub fn catch_hangup(&self) -> Result<(), Failure> {
         if let Some(incoming) = &self.lock().incoming {
@@ -100,19 +100,19 @@ impl Signals {
         Ok(())
     }
 
-    fn arrived(&self, signal: i32) {
+    fn on_signal(&self, signal: i32) {
         let mut state = self.lock();
         if let Some(listener) = state.listener.take() {
             let _ = listener.send(Signal(signal));
             return;
         }
-        if let Some(action) = state.before_death {
+        if let Some(action) = state.cleanup {
             action();
         }
         let _ = emulate_default_handler(signal);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SignalState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

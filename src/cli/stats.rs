@@ -1,4 +1,4 @@
-//! `gambi room stats`: a room's figures over the last minutes.
+//! `gambi room stats`: a room's metrics over the last minutes.
 
 use gambi::proto::management::Status;
 use gambi::proto::metrics::{Figures, Quantiles, RoomMetrics, Windows};
@@ -8,18 +8,18 @@ use super::failure::Failure;
 use super::output::table;
 use crate::monitor::clean::one_line;
 
-type Choice = fn(&Windows) -> &Figures;
+type Window = fn(&Windows) -> &Figures;
 
-/// Shows a room's figures.
+/// Prints a room's metrics over the window that `--over` selects.
 pub fn stats(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("code")?;
     let over = context.value("over").unwrap_or("5m");
-    let choice = choice(over)?;
+    let window = window(over)?;
     let metrics = context.room_client()?.rooms().metrics(&code)?;
-    context.out.result(&metrics, || text(&metrics, over, choice))
+    context.out.result(&metrics, || text(&metrics, over, window))
 }
 
-fn choice(over: &str) -> Result<Choice, Failure> {
+fn window(over: &str) -> Result<Window, Failure> {
     match over {
         "1m" => Ok(|windows| &windows.one_minute),
         "5m" => Ok(|windows| &windows.five_minutes),
@@ -28,16 +28,16 @@ fn choice(over: &str) -> Result<Choice, Failure> {
     }
 }
 
-fn text(metrics: &RoomMetrics, over: &str, choice: Choice) -> String {
+fn text(metrics: &RoomMetrics, over: &str, window: Window) -> String {
     let now = format!(
-        "Room {}: {} in flight, {} waiting in line. The last {over}:",
+        "Room {}: {} in flight, {} queued. The last {over}:",
         one_line(&metrics.room_code),
         metrics.in_flight,
         metrics.queued
     );
     let row = |name: &str, status: &str, in_flight: u64, windows: &Windows| {
         let mut cells = vec![name.to_owned(), status.to_owned(), in_flight.to_string()];
-        cells.extend(cells_of(choice(windows)));
+        cells.extend(metric_cells(window(windows)));
         cells
     };
     let mut rows = vec![row("all", "", metrics.in_flight, &metrics.windows)];
@@ -71,7 +71,7 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-fn cells_of(figures: &Figures) -> [String; 6] {
+fn metric_cells(figures: &Figures) -> [String; 6] {
     let none = || "-".to_owned();
     let errors = match figures.error_rate {
         Some(rate) if figures.errors > 0 => format!("{} ({:.0} %)", figures.errors, rate * 100.0),
@@ -87,11 +87,11 @@ fn cells_of(figures: &Figures) -> [String; 6] {
     ]
 }
 
-fn times(times: Quantiles) -> String {
-    format!("{} / {}", time(times.p50), time(times.p95))
+fn times(quantiles: Quantiles) -> String {
+    format!("{} / {}", time(quantiles.p50), time(quantiles.p95))
 }
 
-/// Milliseconds as people read them.
+/// Formats milliseconds in the unit that fits.
 fn time(millis: f64) -> String {
     match millis {
         ..10.0 => format!("{millis:.1} ms"),
@@ -138,12 +138,12 @@ mod tests {
             participants: vec![ann],
             ..RoomMetrics::default()
         };
-        let text = text(&room, "1m", choice("1m").unwrap());
+        let text = text(&room, "1m", window("1m").unwrap());
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "Room ABC234: 1 in flight, 0 waiting in line. The last 1m:");
+        assert_eq!(lines[0], "Room ABC234: 1 in flight, 0 queued. The last 1m:");
         assert!(lines[3].starts_with("all "), "{text}");
-        let told = "busy    1          4         1 (25 %)  20 ms / 200 ms  -                 12.3      0/7";
-        assert!(lines[4].starts_with("ann\u{fffd}") && lines[4].ends_with(told), "{text}");
-        assert_eq!(choice("2h").unwrap_err().exit_code(), 2);
+        let expected = "busy    1          4         1 (25 %)  20 ms / 200 ms  -                 12.3      0/7";
+        assert!(lines[4].starts_with("ann\u{fffd}") && lines[4].ends_with(expected), "{text}");
+        assert_eq!(window("2h").unwrap_err().exit_code(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! The file in which a participant keeps its own token, for its owner's eyes only.
+//! The file that stores a participant's token, readable by its owner only.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -6,10 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use super::failure::Failure;
 
-/// The token in a file; `None` where there is no such file.
+/// Reads the token; `None` if the file does not exist.
 ///
 /// # Errors
-/// When it can't be read, or holds no token.
+/// When it can't be read, or holds no valid token.
 pub fn read(path: &str) -> Result<Option<String>, Failure> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -22,10 +22,10 @@ pub fn read(path: &str) -> Result<Option<String>, Failure> {
     fits.then(|| Some(token.to_owned())).ok_or_else(wrong)
 }
 
-/// Makes the file, with a fresh token in it.
+/// Creates the file (mode 0600) with a fresh token.
 ///
 /// # Errors
-/// When it is there already, or can't be written.
+/// When it exists, or can't be written.
 pub fn make(path: &str) -> Result<String, Failure> {
     let token = gambi::participant::fresh_id()?;
     let mut file = OpenOptions::new();

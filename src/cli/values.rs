@@ -1,8 +1,8 @@
-//! Sizes and times as people write them. Pure.
+//! Parses sizes and times as people write them. Pure.
 
 use std::time::Duration;
 
-/// `500ms`, `10s`, `2m`, `1h`, or seconds without a unit. Nothing that is no time at all.
+/// A time from 1 ms to a day: `500ms`, `10s`, `2m`, `1h`, or seconds without a unit.
 pub fn time(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let millis = match unit {
@@ -12,11 +12,12 @@ pub fn time(text: &str) -> Option<Duration> {
         "h" => number.checked_mul(3_600_000)?,
         _ => return None,
     };
-    // A day is more than any deadline here needs, and far from what the clock's arithmetic can't hold.
+    // The limit keeps deadline arithmetic from overflowing.
     (1..=86_400_000).contains(&millis).then(|| Duration::from_millis(millis))
 }
 
-/// `32KiB`, `32MiB`, `1GiB`, `32K`, `32M`, `1G`, or bytes without a unit.
+/// A size of at least one byte: `32KiB`, `32MiB`, `1GiB`, `32K`, `32M`, `1G`, or bytes without a unit. Units are powers
+/// of 1024.
 pub fn size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let scale: u64 = match unit.to_ascii_lowercase().as_str() {

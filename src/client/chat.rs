@@ -9,7 +9,7 @@ use ureq::BodyReader;
 use super::http::{Http, agent, read, read_refusal};
 use crate::error::Error;
 use crate::proto::sse::Decoder;
-use crate::proto::web::percent_encode;
+use crate::proto::web::{percent_decode, percent_encode};
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The hub's own deadline for an answer's first byte is ten minutes; this one only catches a hub that has vanished.
@@ -202,7 +202,8 @@ impl Chat {
 
 fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
     let header = answer.headers().get("x-gambi-participant").and_then(|value| value.to_str().ok());
-    header.unwrap_or_default().to_owned()
+    // An older hub's is not encoded.
+    header.map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned())).unwrap_or_default()
 }
 
 /// A whole answer.

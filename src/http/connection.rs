@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
 use super::exchange::Exchange;
-use super::guests::Seat;
+use super::guests::{Seat, network_of};
 use super::head::{self, Head, HeadError};
 use super::{Handler, Limits};
+use crate::budget::Budget;
 
 /// What is read at a time, on the stack: a connection that waits has no buffer of its own.
 const READ_STEP: usize = 4 << 10;
@@ -28,8 +28,8 @@ pub struct Site {
     pub(super) limits: Limits,
     /// Set once the listener goes down.
     pub(super) stopping: AtomicBool,
-    /// Memory for bodies.
-    pub(super) bodies: Arc<Budget>,
+    /// For bodies, and for what handlers hold for a request.
+    pub(super) memory: Arc<Budget>,
     /// On answers that the front makes itself.
     pub(super) headers: Vec<(String, String)>,
 }
@@ -38,6 +38,8 @@ pub struct Site {
 pub struct Connection {
     pub(super) stream: Arc<TcpStream>,
     pub(super) site: Arc<Site>,
+    /// Whose memory its requests take: all connections of a client's network together have a part only.
+    pub(super) network: IpAddr,
     /// Bytes read ahead: the rest of a body, the next request.
     pub(super) ahead: Vec<u8>,
     /// Put together here, then written at once.
@@ -62,7 +64,17 @@ impl Connection {
     pub(super) fn new(stream: Arc<TcpStream>, site: Arc<Site>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(site.limits.write))?;
-        Ok(Connection { stream, site, ahead: Vec::new(), out: Vec::new(), timeout: None, usable: true, written: 0 })
+        let network = network_of(stream.peer_addr()?.ip());
+        Ok(Connection {
+            stream,
+            site,
+            network,
+            ahead: Vec::new(),
+            out: Vec::new(),
+            timeout: None,
+            usable: true,
+            written: 0,
+        })
     }
 
     /// Serves requests until the connection is over. `seat` tells whether one is under way.
@@ -157,10 +169,12 @@ impl Connection {
         Ok(read)
     }
 
-    /// Reads what is there, and at most `most` bytes, to the end of `out`; 0 at the end of the stream.
-    pub(super) fn read_into(&mut self, out: &mut Vec<u8>, most: usize, wait: Duration) -> io::Result<usize> {
+    /// Reads what is there to the end of `out`, as far as it has room already, and `most` bytes at most; 0 at the end
+    /// of the stream.
+    pub(super) fn read_into(&mut self, out: &mut Vec<u8>, most: u64, wait: Duration) -> io::Result<usize> {
         let old = out.len();
-        out.resize(old + most.min(BODY_STEP), 0);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(BODY_STEP);
+        out.resize(out.capacity().min(old + most), 0);
         let read = self.read(&mut out[old..], wait);
         out.truncate(old + read.as_ref().copied().unwrap_or(0));
         read

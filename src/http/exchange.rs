@@ -4,21 +4,39 @@ use std::fmt;
 use std::io::{self, IoSlice, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use httpdate::HttpDate;
 use tiny_http::{Method, StatusCode};
 
-use super::budget::Share;
 use super::connection::{Connection, KEEP_BUFFER, is_timeout};
 use super::head::{Framing, Head};
 use super::notes::{Note, Notes};
+use crate::budget::Share;
 use crate::net::chunked::{Decoder, Malformed};
 
 /// How much of a body that nobody read is read away to keep the connection.
 const DRAIN: u64 = 64 << 10;
 /// How long that may take.
 const DRAIN_GAP: Duration = Duration::from_secs(1);
+
+/// The room that is made for a body at first; it doubles as the body comes.
+const BODY_ROOM: usize = 16 << 10;
+/// The least rate of a body in bytes a second, twice that of Apache's mod_reqtimeout: more slowly nobody sends who wants
+/// an answer.
+const LEAST_RATE: u32 = 1024;
+
+/// How long a body may still take of which so much has come in a time: `gap` at the least rate.
+fn time_left(gap: Duration, came: usize, took: Duration) -> Duration {
+    let earned = Duration::from_secs(came as u64) / LEAST_RATE;
+    (gap + earned).saturating_sub(took)
+}
+
+/// Why no more of a body could be read.
+enum ReadOn {
+    NoMemory,
+    Failed(io::Error),
+}
 
 /// Why a body could not be read.
 #[derive(Debug)]
@@ -28,7 +46,7 @@ pub enum BodyError {
         /// The limit.
         limit: u64,
     },
-    /// The bodies of all requests together take as much memory as they may.
+    /// What all requests hold together takes as much memory as it may.
     NoMemory,
     /// Its framing is broken.
     Malformed(&'static str),
@@ -84,7 +102,7 @@ pub struct Exchange<'c> {
     notes: Notes,
     /// Whether a `100 Continue` is still owed.
     continue_owed: bool,
-    /// Memory that its body takes, until the exchange is over: what was read of it may be in use for as long.
+    /// Memory that its body and what is made of it take, until the exchange is over: it may be in use for as long.
     share: Share,
 }
 
@@ -97,7 +115,7 @@ impl<'c> Exchange<'c> {
         };
         let continue_owed = head.expects_continue && !matches!(body, Body::Done);
         connection.usable &= head.keep_alive;
-        let share = connection.site.bodies.share();
+        let share = connection.site.memory.share_of(connection.network);
         connection.written = 0;
         let (extra, id, notes) = (Vec::new(), String::new(), Notes::default());
         Exchange { connection, head, body, extra, status: None, id, notes, continue_owed, share }
@@ -197,19 +215,13 @@ impl<'c> Exchange<'c> {
     /// # Errors
     /// [`BodyError`]. The connection is closed after the answer then.
     pub fn body(&mut self) -> Result<Vec<u8>, BodyError> {
-        let limit = self.connection.site.limits.body_bytes;
+        let limit = self.most_of_a_body();
         let gap = self.connection.site.limits.body_gap;
         if let Body::Length(length) = self.body
             && length > limit
         {
             self.body = Body::Broken;
             return Err(BodyError::TooLarge { limit });
-        }
-        if let Body::Length(length) = self.body
-            && !self.share.grow_to(length)
-        {
-            self.body = Body::Broken;
-            return Err(BodyError::NoMemory);
         }
         self.send_continue().map_err(BodyError::Gone)?;
         self.read_body(limit, gap)
@@ -223,41 +235,73 @@ impl<'c> Exchange<'c> {
         Ok(())
     }
 
+    /// The longest body that is read: a request that holds it twice, as it came and as it goes on, still fits into the
+    /// client's part of the memory.
+    fn most_of_a_body(&self) -> u64 {
+        let site = &self.connection.site;
+        site.limits.body_bytes.min(site.memory.most_of_one() / 2)
+    }
+
+    /// Takes so many bytes more of the memory, for what is made of the request. They are given back when it is over.
+    ///
+    /// # Errors
+    /// [`BodyError::NoMemory`].
+    pub fn reserve(&mut self, bytes: u64) -> Result<(), BodyError> {
+        if self.share.grow_by(bytes) { Ok(()) } else { Err(BodyError::NoMemory) }
+    }
+
+    /// A share of the memory for what is held while the answer comes, on the account of the client's network.
+    pub fn share(&self) -> Share {
+        self.connection.site.memory.share_of(self.connection.network)
+    }
+
     fn read_body(&mut self, limit: u64, gap: Duration) -> Result<Vec<u8>, BodyError> {
-        let mut out = Vec::new();
-        loop {
-            match self.step(&mut out) {
-                Ok(true) => return Ok(out),
-                Ok(false) if out.len() as u64 > limit => {
-                    self.body = Body::Broken;
-                    return Err(BodyError::TooLarge { limit });
-                }
-                Ok(false) if !self.share.grow_to(out.len() as u64) => {
-                    self.body = Body::Broken;
-                    return Err(BodyError::NoMemory);
-                }
-                Ok(false) => {}
-                Err(Malformed(reason)) => {
-                    self.body = Body::Broken;
-                    return Err(BodyError::Malformed(reason));
-                }
-            }
-            let failed = match self.read_on(&mut out, gap) {
-                Ok(0) => BodyError::Gone(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => continue,
-                Err(error) if is_timeout(&error) => BodyError::Timeout,
-                Err(error) => BodyError::Gone(error),
-            };
+        let read = self.read_all(limit, gap);
+        if read.is_err() {
             self.body = Body::Broken;
-            return Err(failed);
+        }
+        read
+    }
+
+    fn read_all(&mut self, limit: u64, gap: Duration) -> Result<Vec<u8>, BodyError> {
+        let (mut out, began) = (Vec::new(), Instant::now());
+        loop {
+            let whole = self.step(&mut out).map_err(|Malformed(reason)| BodyError::Malformed(reason))?;
+            if out.len() as u64 > limit {
+                return Err(BodyError::TooLarge { limit });
+            }
+            if !self.share.grow_to(out.capacity() as u64) {
+                return Err(BodyError::NoMemory);
+            }
+            if whole {
+                return Ok(out);
+            }
+            let wait = gap.min(time_left(gap, out.len(), began.elapsed()));
+            match self.read_on(&mut out, wait) {
+                Ok(0) => return Err(BodyError::Gone(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(ReadOn::NoMemory) => return Err(BodyError::NoMemory),
+                Err(ReadOn::Failed(error)) if is_timeout(&error) => return Err(BodyError::Timeout),
+                Err(ReadOn::Failed(error)) => return Err(BodyError::Gone(error)),
+            }
         }
     }
 
-    /// Reads more of the body: straight to where it goes, where nothing else can follow it.
-    fn read_on(&mut self, out: &mut Vec<u8>, gap: Duration) -> io::Result<usize> {
-        let Body::Length(left) = &mut self.body else { return self.connection.read_more(gap) };
-        let most = usize::try_from(*left).unwrap_or(usize::MAX);
-        let read = self.connection.read_into(out, most, gap)?;
+    /// Reads more of the body: straight to where it goes, where nothing else can follow it. Memory is taken as the bytes
+    /// come, and not as the client says that they will.
+    fn read_on(&mut self, out: &mut Vec<u8>, wait: Duration) -> Result<usize, ReadOn> {
+        let Body::Length(left) = &mut self.body else {
+            return self.connection.read_more(wait).map_err(ReadOn::Failed);
+        };
+        if out.len() == out.capacity() {
+            let most = usize::try_from(*left).unwrap_or(usize::MAX);
+            let more = out.len().max(BODY_ROOM).min(most);
+            if !self.share.grow_to((out.len() + more) as u64) {
+                return Err(ReadOn::NoMemory);
+            }
+            out.reserve_exact(more);
+        }
+        let read = self.connection.read_into(out, *left, wait).map_err(ReadOn::Failed)?;
         *left -= read as u64;
         Ok(read)
     }
@@ -473,5 +517,19 @@ impl Drop for StreamBody<'_> {
         if !self.finished {
             self.connection.usable = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kib_of_a_body_earns_it_a_second() {
+        let [gap, second] = [60, 1].map(Duration::from_secs);
+        assert_eq!(time_left(gap, 0, gap), Duration::ZERO);
+        assert_eq!(time_left(gap, 2048, gap), 2 * second);
+        assert_eq!(time_left(gap, 2048, gap + 3 * second), Duration::ZERO);
+        assert!(time_left(gap, 32 << 20, Duration::ZERO) > gap);
     }
 }

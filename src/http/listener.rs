@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::budget::Budget;
 use super::connection::{Connection, Site, plain_error};
 use super::guests::{Admission, Guests};
 use super::{Handler, Limits};
+use crate::budget::Budget;
 
 /// A connection's thread parses, routes and passes pieces on; it recurses nowhere.
 const STACK: usize = 256 << 10;
@@ -53,9 +53,9 @@ impl Listener {
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
         let socket = TcpListener::bind(addr)?;
         let addr = socket.local_addr()?;
-        let bodies = Budget::new(limits.body_memory);
+        let memory = Budget::new(limits.memory);
         let guests = Arc::new(Guests::new(limits.connections));
-        let site = Site { limits, stopping: AtomicBool::new(false), bodies, headers: Vec::new() };
+        let site = Site { limits, stopping: AtomicBool::new(false), memory, headers: Vec::new() };
         Ok(Listener { socket, addr, site, guests })
     }
 
@@ -69,6 +69,11 @@ impl Listener {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// The memory for what peers make it hold.
+    pub fn memory(&self) -> Arc<Budget> {
+        self.site.memory.clone()
     }
 
     /// Whoever is connected, now and later.

@@ -5,7 +5,6 @@
 //! are ours, so that no client can take the hub down or make it grow.
 
 mod authority;
-mod budget;
 mod connection;
 mod exchange;
 mod guests;
@@ -25,6 +24,8 @@ pub use listener::{Listener, Running};
 pub use notes::Note;
 pub use tiny_http::Method;
 
+use crate::machine;
+
 /// What a connection may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -36,7 +37,7 @@ pub struct Limits {
     pub body_bytes: u64,
     /// How long a whole head may take from its first byte; past it 408.
     pub head_time: Duration,
-    /// The longest silence within a body; past it 408.
+    /// The longest silence within a body, and how long a body may take beside a second for each KiB of it; past it 408.
     pub body_gap: Duration,
     /// How long a connection may wait for its next request.
     pub idle: Duration,
@@ -45,8 +46,11 @@ pub struct Limits {
     /// The most connections at a time. Past it those that wait for no answer are closed, and where there are none 503. One
     /// address (or IPv6 /64) has fifteen in sixteen of them at most.
     pub connections: usize,
-    /// The most memory for the bodies of all requests together, in bytes; past it 503.
-    pub body_memory: u64,
+    /// The most memory for whatever peers make the server hold: the bodies of all requests, answers that are put together
+    /// or held back, and what is remembered of them, in bytes. Past it 503, or an answer that ends broken. One address (or
+    /// IPv6 /64) has half of it at most, and a single body a quarter. A quarter of the machine's memory (or of what its
+    /// control group allows) unless told otherwise, 256 MiB at most.
+    pub memory: u64,
 }
 
 impl Default for Limits {
@@ -60,7 +64,7 @@ impl Default for Limits {
             idle: Duration::from_secs(75),
             write: Duration::from_secs(30),
             connections: 1024,
-            body_memory: 256 << 20,
+            memory: machine::budget(),
         }
     }
 }

@@ -38,7 +38,7 @@ impl HubBuilder {
         self
     }
 
-    /// Allowed origin of browsers' requests; all unless told otherwise.
+    /// The origin whose pages may use a hub that has no key, or `*` for all; its own and local ones unless told otherwise.
     pub fn cors(mut self, origin: impl Into<String>) -> Self {
         self.0.cors = Some(origin.into());
         self
@@ -128,6 +128,12 @@ impl HubBuilder {
     /// Removes participants that have been offline for so long; an hour unless told otherwise.
     pub fn offline_ttl(mut self, time: Duration) -> Self {
         self.0.offline_ttl = Some(time);
+        self
+    }
+
+    /// The most memory for all that peers make it hold, in bytes: see [`Limits::memory`].
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.0.limits.memory = bytes;
         self
     }
 

@@ -3,13 +3,13 @@
 //! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines, metrics or the log's.
 //! None is held across I/O.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::access::client_info::Proxy;
 use super::options::{HubKey, HubOptions, Patience};
-use crate::http::Guests;
+use crate::budget::Budget;
+use crate::http::{Guests, Listener};
 use crate::hub::access::auth::Passwords;
 use crate::hub::access::origin_policy::Sites;
 use crate::hub::access::throttle::Throttle;
@@ -18,7 +18,7 @@ use crate::hub::maintenance::drain::Drain;
 use crate::hub::observe::log::Logger;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::watchers::Watchers;
-use crate::hub::random::random;
+use crate::hub::random::{fresh_uuid, random};
 use crate::hub::relay::direct_upstream::Directs;
 use crate::hub::relay::response_owners::Makers;
 use crate::hub::relay::wait_queue::Lines;
@@ -44,6 +44,8 @@ pub struct Shared {
     pub(crate) log: Logger,
     /// Whoever is connected.
     pub(crate) guests: Arc<Guests>,
+    /// For all that peers make the hub hold.
+    pub(crate) memory: Arc<Budget>,
     /// Participants that are called at their endpoints.
     pub(crate) direct: Directs,
     pub(crate) passwords: Passwords,
@@ -68,19 +70,23 @@ pub struct Shared {
     pub(crate) dashboard: bool,
     /// How long a stream of events lasts at most.
     pub(crate) watch_time: Option<Duration>,
-    /// Where changes may come from; anywhere where it is `None`.
+    /// Which pages may use the hub; `None` where it has a key, which a page must show.
     pub(crate) sites: Option<Sites>,
     /// Whose forwarding headers are believed.
     pub(crate) trusted: Vec<Proxy>,
     /// Allowed origin; `*` unless told otherwise.
     pub(crate) cors: String,
+    /// Names this hub, since it was started, to itself and to hubs behind it.
+    pub(crate) hop: String,
     /// How the hub is reached from outside, where it stands behind something.
     pub(crate) public_url: Option<String>,
 }
 
 impl Shared {
-    pub(crate) fn new(options: &HubOptions, bound: SocketAddr, guests: Arc<Guests>, log: Logger) -> Self {
-        let sites = || Sites::new(&options.known_as, options.public_url.as_deref(), options.cors.as_deref());
+    pub(crate) fn new(options: &HubOptions, listener: &Listener, log: Logger) -> Self {
+        let bound = listener.addr();
+        let (public_url, loopback) = (options.public_url.as_deref(), bound.ip().to_canonical().is_loopback());
+        let sites = || Sites::new(&options.known_as, public_url, options.cors.as_deref(), loopback);
         Shared {
             clock: options.clock.clone(),
             registry: Mutex::new(Registry::with_space(options.registry_memory)),
@@ -88,12 +94,13 @@ impl Shared {
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
             log,
-            guests,
-            direct: Directs::new(options.direct),
+            guests: listener.guests(),
+            memory: listener.memory(),
+            direct: Directs::new(options.direct, bound, listener.memory()),
             passwords: Passwords::default(),
             throttle: Throttle::default(),
             lines: Lines::default(),
-            makers: Makers::default(),
+            makers: Makers::new(&listener.memory()),
             patience: options.patience.clone(),
             drain: Drain::default(),
             offline_life: options.offline_ttl.map(millis),
@@ -102,9 +109,10 @@ impl Shared {
             strict: options.strict,
             dashboard: options.dashboard,
             watch_time: options.watch_time,
-            sites: (options.key.is_none() && !bound.ip().is_loopback()).then(sites),
+            sites: options.key.is_none().then(sites),
             trusted: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
+            hop: fresh_uuid(),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         }
     }

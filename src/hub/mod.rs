@@ -25,8 +25,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
+use access::auth;
 pub use access::client_info::Proxy;
-use access::{auth, credentials};
 pub use api::openapi::openapi;
 use api::request_log;
 pub use builder::HubBuilder;
@@ -87,9 +87,11 @@ impl Hub {
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
-        let shared = Arc::new(Shared::new(&options, listener.addr(), listener.guests(), log));
+        let shared = Arc::new(Shared::new(&options, &listener, log));
         options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
-        let listener = listener.default_headers(vec![("Access-Control-Allow-Origin".into(), shared.cors.clone())]);
+        let with_all = [("Access-Control-Allow-Origin", shared.cors.as_str())].into_iter().chain(api::routes::NO_PAGE);
+        let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let listener = listener.default_headers(with_all);
         let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
         let watched = shared.clone();
@@ -199,18 +201,25 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
     let password = match room.password {
         None if room.private => return Err(wrong(format!("must have a password to be private: {code} has none"))),
         None => None,
-        Some(RoomPassword::Plain(password)) if room.private && !credentials::fits_a_header(&password) => {
+        Some(RoomPassword::Plain(password)) if room.private && !crate::proto::web::fits_a_header(&password) => {
             return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
         }
         Some(RoomPassword::Plain(password)) => {
-            Some(shared.passwords.keep(&password).map_err(|e| wrong(format!("{code}: {e}")))?)
+            Some(shared.passwords.keep(None, &password).map_err(|e| wrong(format!("{code}: {e}")))?)
         }
         Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(Password::hashed(&hash)),
         Some(RoomPassword::Hashed(_)) => {
             return Err(wrong(format!("must have a password hash in PHC form: that of {code} is none")));
         }
     };
-    let new = NewRoom { name: room.name, password, private: room.private, defaults: room.defaults, code: Some(code) };
+    let new = NewRoom {
+        name: room.name,
+        password,
+        private: room.private,
+        defaults: room.defaults,
+        code: Some(code),
+        owner: None,
+    };
     shared.change(|registry, now| registry.create_room(new, now, &mut random));
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::access::client_info::Proxy;
 use super::maintenance::clock::Clock;
 use super::observe::log::settings::Log;
 use crate::http::Limits;
+use crate::machine;
 use crate::proto::management::RuntimeConfig;
 use crate::state::id::Secret;
 use crate::state::policy::DirectPolicy;
@@ -30,7 +31,8 @@ pub struct HubOptions {
     pub port: u16,
     /// What a connection may cost.
     pub limits: Limits,
-    /// Allowed origin of browsers' requests; all unless told otherwise.
+    /// The origin whose pages may use a hub that has no key, beside its own and local ones, or `*` for all. With a key all
+    /// may that show it, unless an origin is named here.
     pub cors: Option<String>,
     /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
     pub public_url: Option<String>,
@@ -169,7 +171,7 @@ impl Default for HubOptions {
             room_ttl: None,
             empty_room_ttl: None,
             offline_ttl: Some(OFFLINE_TTL),
-            registry_memory: 64 << 20,
+            registry_memory: usize::try_from(machine::registry_budget()).unwrap_or(usize::MAX),
             rooms: Vec::new(),
             log: None,
             clock: Clock::default(),

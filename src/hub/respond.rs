@@ -11,7 +11,7 @@ use crate::proto::openai::BadRequest;
 use crate::state::config::FieldError;
 use crate::state::registry::{Denied, Missing, PickError};
 
-const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
+pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 
 /// The head of every event stream, of the hub's own and of answers.
 pub const STREAM_HEADERS: [(&str, &str); 3] =

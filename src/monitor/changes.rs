@@ -1,39 +1,40 @@
-//! What is different from what has been told: for a monitor whose output is read by a program, or kept. Pure.
+//! The differences between two states of the monitor, for output that a program reads or a file stores. Pure.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::figures::Figures;
-use super::people::{Member, Room};
-use super::state::{Link, State};
+use super::model::{Member, Room};
+use super::state::{Link, MonitorState};
+use super::stats::Stats;
 
-/// A line of output.
+/// One line of output.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// `hub`, `room`, `room_gone`, `participant` or `participant_gone`.
     pub kind: &'static str,
-    /// What is so now. Names are as they were told: not fit for a terminal.
+    /// The new values. Names are as the hub sent them, so they are not safe to print on a terminal.
     pub data: Value,
 }
 
-/// What has been told.
+/// Remembers what was reported, so that only differences are reported next time.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// By what it is about: nothing for the hub, a room's code, a room's code and a participant's id.
-    told: BTreeMap<Vec<String>, Value>,
+    /// The last reported values. The key is empty for the hub, `[room code]` for a room and `[room code, participant
+    /// id]` for a participant.
+    reported: BTreeMap<Vec<String>, Value>,
 }
 
 impl Changes {
-    /// What has changed since it was last asked for.
-    pub fn since(&mut self, state: &State, now: u64) -> Vec<Change> {
+    /// The changes since the previous call; on the first call, everything.
+    pub fn since(&mut self, state: &MonitorState, now: u64) -> Vec<Change> {
         let fresh = all(state, state.hub_time(now));
-        let gone = self.told.keys().filter(|key| !fresh.contains_key(*key)).map(|key| gone(key));
+        let gone = self.reported.keys().filter(|key| !fresh.contains_key(*key)).map(|key| gone(key));
         let mut changes: Vec<Change> = gone.collect();
-        for (key, data) in fresh.iter().filter(|(key, data)| self.told.get(*key) != Some(data)) {
+        for (key, data) in fresh.iter().filter(|(key, data)| self.reported.get(*key) != Some(data)) {
             changes.push(Change { kind: ["hub", "room", "participant"][key.len()], data: data.clone() });
         }
-        self.told = fresh;
+        self.reported = fresh;
         changes
     }
 }
@@ -45,7 +46,7 @@ fn gone(key: &[String]) -> Change {
     }
 }
 
-fn all(state: &State, now: u64) -> BTreeMap<Vec<String>, Value> {
+fn all(state: &MonitorState, now: u64) -> BTreeMap<Vec<String>, Value> {
     let mut all = BTreeMap::from([(Vec::new(), hub(state))]);
     for (code, room) in state.rooms.iter().filter(|(_, room)| room.watched) {
         all.insert(vec![code.clone()], room_data(room, now));
@@ -56,70 +57,70 @@ fn all(state: &State, now: u64) -> BTreeMap<Vec<String>, Value> {
     all
 }
 
-fn hub(state: &State) -> Value {
+fn hub(state: &MonitorState) -> Value {
     match &state.link {
-        Link::Opening => json!({ "hubUrl": state.url, "status": "connecting" }),
+        Link::Connecting => json!({ "hubUrl": state.url, "status": "connecting" }),
         Link::Up => json!({ "hubUrl": state.url, "status": "up", "skippedEvents": state.skipped }),
         Link::Lost { reason, .. } => json!({ "hubUrl": state.url, "status": "lost", "message": reason }),
     }
 }
 
 fn room_data(room: &Room, now: u64) -> Value {
-    let told = &room.told;
-    let mut data = json!({ "room": told.code, "name": told.name, "participants": room.count(), "queued": room.queued });
+    let info = &room.info;
+    let mut data = json!({ "room": info.code, "name": info.name, "participants": room.count(), "queued": room.queued });
     if let Some(map) = data.as_object_mut() {
         map.extend(room.refused.as_ref().map(|why| ("refused".to_owned(), json!(why))));
-        figures(map, &room.figures, now);
+        stats(map, &room.stats, now);
     }
     data
 }
 
 fn member_data(code: &str, member: &Member, now: u64) -> Value {
-    let told = &member.told;
+    let info = &member.info;
     let mut data = json!({
-        "room": code, "id": told.id, "nickname": told.nickname, "model": told.model, "endpoint": told.endpoint,
-        "status": told.status, "connected": told.connection.connected, "health": member.health(now).word(),
+        "room": code, "id": info.id, "nickname": info.nickname, "model": info.model, "endpoint": info.endpoint,
+        "status": info.status, "connected": info.connection.connected, "health": member.health(now).word(),
         "inFlight": member.in_flight(),
     });
     if let Some(map) = data.as_object_mut() {
-        figures(map, &member.figures, now);
+        stats(map, &member.stats, now);
     }
     data
 }
 
-fn figures(data: &mut Map<String, Value>, figures: &Figures, now: u64) {
-    data.insert("requests".into(), json!(figures.requests));
-    data.insert("errors".into(), json!(figures.errors));
-    data.extend(figures.ttft(now).map(|millis| ("ttftMs".to_owned(), json!(millis))));
-    data.extend(figures.slow_ttft().map(|millis| ("ttftP95Ms".to_owned(), json!(millis))));
+fn stats(data: &mut Map<String, Value>, stats: &Stats, now: u64) {
+    data.insert("requests".into(), json!(stats.requests));
+    data.insert("errors".into(), json!(stats.errors));
+    data.extend(stats.ttft(now).map(|millis| ("ttftMs".to_owned(), json!(millis))));
+    data.extend(stats.ttft_p95().map(|millis| ("ttftP95Ms".to_owned(), json!(millis))));
     let tenth = |rate: f64| (rate * 10.0).round() / 10.0;
-    data.extend(figures.speed(now).map(|rate| ("tokensPerSecond".to_owned(), json!(tenth(rate)))));
+    data.extend(stats.tokens_per_second(now).map(|rate| ("tokensPerSecond".to_owned(), json!(tenth(rate)))));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::samples::{NOW, began, lab, participant};
-    use crate::monitor::state::News;
+    use crate::monitor::fixtures::{NOW, began, lab, participant};
+    use crate::monitor::state::Update;
 
     fn kinds(changes: &[Change]) -> Vec<&str> {
         changes.iter().map(|change| change.kind).collect()
     }
 
     #[test]
-    fn only_what_has_changed_is_told() {
+    fn only_changes_are_reported() {
         let mut state = lab(&[participant("ann", "A\u{1b}nn"), participant("bob", "Bob")]);
         let mut changes = Changes::default();
         let first = changes.since(&state, NOW);
         assert_eq!(kinds(&first), ["hub", "room", "participant", "participant"]);
-        // For a program, names are what they are.
+        // Names are passed on unchanged: a program reads them.
         assert_eq!(first[2].data["nickname"], "A\u{1b}nn");
         assert_eq!(changes.since(&state, NOW), []);
-        state.hear(began("LAB001", "ann", "r1"), NOW);
+        state.on_update(began("LAB001", "ann", "r1"), NOW);
         let next = changes.since(&state, NOW);
         assert_eq!(kinds(&next), ["room", "participant"]);
         assert_eq!((&next[1].data["id"], &next[1].data["inFlight"]), (&json!("ann"), &json!(1)));
-        state.hear(News::Rooms(Vec::new(), 0), NOW);
+        state.on_update(Update::Rooms(Vec::new(), 0), NOW);
         assert_eq!(kinds(&changes.since(&state, NOW)), ["room_gone", "participant_gone", "participant_gone"]);
     }
 }

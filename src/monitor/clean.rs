@@ -1,43 +1,43 @@
-//! Text of peers made fit for a terminal: names, errors, hints, answers. Everything that a hub, a participant or a provider has
-//! written goes through here before a person sees it; JSON for scripts stays as it came. Pure.
+//! Makes untrusted text safe to print on a terminal: names, errors, hints, answers. Everything written by a hub, a
+//! participant or a provider passes through here before it is shown; JSON for scripts stays unchanged. Pure.
 
 use super::widths::width;
 
-/// The longest name that is shown, in characters. No screen has room for more.
+/// The longest name shown, in characters.
 const MAX_NAME: usize = 120;
-/// The longest line that is shown, in characters.
+/// The longest line shown, in characters.
 const MAX_LINE: usize = 16_384;
-/// Marks that may sit on one character; a pile of them would cover the lines above.
-const MARKS: usize = 2;
+/// Combining marks allowed on one character: a long stack would cover the lines above.
+const MAX_MARKS: usize = 2;
 
-/// A name, for a place on the screen: as [`one_line`], but shorter.
+/// A name: as [`one_line`], but shorter.
 pub fn name(text: &str) -> String {
     cut_line(text, MAX_NAME)
 }
 
-/// One line: an error, a hint, a cell of a table. Nothing in it steers the terminal, begins a line of its own or changes the
-/// order of what stands beside it; what terminals disagree on how wide it is has been taken out or apart.
+/// One line: an error, a hint, a cell of a table. It cannot control the terminal, start a new line or reorder the text
+/// beside it. Sequences whose width terminals disagree on are removed or split.
 pub fn one_line(text: &str) -> String {
     cut_line(text, MAX_LINE)
 }
 
-/// Text of several lines, or a piece of it: an answer. Line feeds and tabs are its own to set, and signs that are put together
-/// from several stay whole; nothing else that steers the terminal or the order of the text is left.
+/// Text of several lines, or a piece of it, such as an answer. Line feeds, tabs and joined characters are kept;
+/// everything else that controls the terminal or reorders text is removed or replaced.
 pub fn multi_line(text: &str) -> String {
     let plain = |c| if matches!(c, '\n' | '\t') { c } else { without_control(c) };
-    // A carriage return goes without a sign, since some models write it before each line feed.
+    // Carriage returns are removed without a replacement: some models write one before each line feed.
     text.chars().filter(|&c| c != '\r' && !reorders(c)).map(plain).collect()
 }
 
 fn cut_line(text: &str, most: usize) -> String {
     let mut out = String::new();
-    // A mark at the very beginning would sit on what is not its own.
-    let mut marks = MARKS;
+    // A mark at the start would combine with the text before it, so it counts as one too many.
+    let mut marks = MAX_MARKS;
     let mut count = 0;
     for c in text.chars().filter(|&c| !is_invisible(c)) {
         let c = of_known_width(without_control(c));
         marks = if width(c) == 0 { marks + 1 } else { 0 };
-        if marks > MARKS {
+        if marks > MAX_MARKS {
             continue;
         }
         count += 1;
@@ -50,15 +50,15 @@ fn cut_line(text: &str, most: usize) -> String {
     out
 }
 
-/// Changes the order in which what is beside it is shown, ends a line, or hides text: bidirectional controls, line and
-/// paragraph separators, annotations, tags.
+/// Whether a character reorders text, ends a line or hides text: bidirectional controls, line and paragraph separators,
+/// annotations, tags.
 fn reorders(c: char) -> bool {
     matches!(c,
         '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
         | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Not seen, but felt: it [reorders], or joins what is beside it, or says how it is drawn.
+/// Whether a character is invisible: it [reorders], joins its neighbours, or selects how they are drawn.
 fn is_invisible(c: char) -> bool {
     reorders(c)
         || matches!(c,
@@ -68,18 +68,18 @@ fn is_invisible(c: char) -> bool {
             | '\u{1d173}'..='\u{1d17a}' | '\u{1f3fb}'..='\u{1f3ff}')
 }
 
-/// Control characters (C0, DEL and C1) become a sign that something was there.
+/// Replaces control characters (C0, DEL and C1) by U+FFFD.
 fn without_control(c: char) -> char {
     if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }
 }
 
-/// The letters of flags become letters, and what no two terminals agree on a sign that something was there.
+/// Replaces regional indicators (flags) by their letters, and a character of uncertain width by U+FFFD.
 fn of_known_width(c: char) -> char {
     match c {
         '\u{1f1e6}'..='\u{1f1ff}' => {
             char::from_u32(u32::from(c) - 0x1f1e6 + u32::from('A')).unwrap_or(char::REPLACEMENT_CHARACTER)
         }
-        // It takes three columns where the tables say one.
+        // Terminals draw it three columns wide; the tables say one.
         '\u{17d8}' => char::REPLACEMENT_CHARACTER,
         c => c,
     }
@@ -89,12 +89,12 @@ fn of_known_width(c: char) -> char {
 mod tests {
     use super::*;
 
-    /// What steers a terminal or the order of text.
+    /// Characters that control a terminal or reorder text.
     const HOSTILE: &str = "\u{1b}\u{7}\u{8}\0\u{7f}\u{85}\u{9b}\u{9d}\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\
         \u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}\u{e0041}";
 
     #[test]
-    fn names_cannot_steer_the_terminal() {
+    fn names_cannot_control_the_terminal() {
         assert_eq!(name("a\u{1b}[2J\u{9b}31mb\r\n\u{7}"), "a\u{fffd}[2J\u{fffd}31mb\u{fffd}\u{fffd}\u{fffd}");
         assert_eq!(name("a\u{202e}b\u{2066}c\u{200f}"), "abc");
         assert_eq!(name("👩\u{200d}👧 🇩🇪 👍🏽 1\u{fe0f}\u{20e3}"), "👩👧 DE 👍 1");

@@ -1,5 +1,5 @@
-//! The threads that watch a hub: one follows its stream of events, one looks again and again at what no event tells, and
-//! private rooms have streams of their own. What they find goes into one bounded channel.
+//! The threads that watch a hub: one follows its event stream, one polls what events do not carry, and each private
+//! room has an event stream of its own. Their updates go into one bounded channel.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -14,38 +14,40 @@ use gambi::client::{Client, Watched};
 use gambi::proto::management::RoomSummary;
 
 use super::clock;
-use super::state::News;
+use super::state::Update;
 
-/// News that may wait. Events beyond it are counted, not kept; the next look makes up for them.
-const QUEUE: usize = 10_000;
-/// The pause between two looks at few rooms; so many more rooms make it as long once more.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-const FEW: u32 = 4;
-/// A look that takes long makes the next one wait so many times as long: a slow hub is not to be slowed.
-const PATIENCE: u32 = 20;
-/// The pause after the hub has refused its stream of events.
-const REFUSED_FOR: Duration = Duration::from_secs(30);
+/// Capacity of the update channel. Events beyond it are counted and dropped; the next poll repairs the state.
+const MAX_QUEUED: usize = 10_000;
+/// The pause between two polls, for up to `ROOMS_PER_INTERVAL` rooms. Each further such group of rooms adds one more
+/// pause.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+const ROOMS_PER_INTERVAL: u32 = 4;
+/// A poll that takes long extends the next pause to this multiple of its own duration, so that polling takes at most 5
+/// % of a slow hub's time.
+const PAUSE_PER_POLL: u32 = 20;
+/// The pause after the hub has refused its event stream.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
-/// What watches a hub. Its threads go on for as long as the process, or until nobody takes the news any more.
+/// Watches a hub. Its threads run until the process ends or the receiver of the updates is dropped.
 pub struct Feed {
-    shared: Arc<Shared>,
+    context: Arc<FeedContext>,
 }
 
-struct Shared {
+struct FeedContext {
     client: Client,
-    news: Sender<News>,
-    wanted: Mutex<Wanted>,
-    /// Asks for a look now; one that is on its way will do.
+    updates: Sender<Update>,
+    subscriptions: Mutex<Subscriptions>,
+    /// Requests a poll now. Holds one request: a second one before the poll adds nothing.
     wake: Sender<()>,
 }
 
 #[derive(Default)]
-struct Wanted {
-    /// Codes of the rooms whose participants are to be listed.
+struct Subscriptions {
+    /// Codes of the rooms whose participants are polled.
     rooms: BTreeSet<String>,
-    /// Clients that know the password of a private room, by its code.
+    /// Clients with the password of a private room, by the room's code.
     keys: HashMap<String, Client>,
-    /// Codes of the rooms that have a stream of their own.
+    /// Codes of the private rooms whose event stream is being followed.
     streams: BTreeSet<String>,
 }
 
@@ -54,126 +56,126 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Feed {
-    /// Looks once, so that a hub that is not there is known at once, and watches from then on.
+    /// Polls once, so that an unreachable hub is an error here, then starts the threads.
     ///
     /// # Errors
     /// When the hub can't be reached or refuses, or no thread can be started.
-    pub fn start(client: Client) -> Result<(Feed, Receiver<News>), Error> {
-        let (news, heard) = bounded(QUEUE);
-        let (wake, woken) = bounded(1);
-        let shared = Arc::new(Shared { client, news, wanted: Mutex::default(), wake });
-        let (rooms, ahead) = shared.rooms()?;
-        let _ = shared.news.send(News::Rooms(rooms, ahead));
+    pub fn start(client: Client) -> Result<(Feed, Receiver<Update>), Error> {
+        let (updates, received) = bounded(MAX_QUEUED);
+        let (wake, wakeups) = bounded(1);
+        let context = Arc::new(FeedContext { client, updates, subscriptions: Mutex::default(), wake });
+        let (rooms, clock_offset) = context.rooms()?;
+        let _ = context.updates.send(Update::Rooms(rooms, clock_offset));
         let failed = |e: io::Error| Error::System { what: "starting a thread", reason: e.to_string() };
-        let follower = shared.clone();
+        let follower = context.clone();
         thread::Builder::new().name("events".into()).spawn(move || follower.follow()).map_err(failed)?;
-        let looker = shared.clone();
-        thread::Builder::new().name("look".into()).spawn(move || looker.keep_looking(&woken)).map_err(failed)?;
-        Ok((Feed { shared }, heard))
+        let poller = context.clone();
+        thread::Builder::new().name("poll".into()).spawn(move || poller.poll_loop(&wakeups)).map_err(failed)?;
+        Ok((Feed { context }, received))
     }
 
-    /// From now on, the participants of these rooms are listed, and of no others.
+    /// Replaces the set of rooms whose participants are polled.
     pub fn watch(&self, rooms: BTreeSet<String>) {
-        let mut wanted = lock(&self.shared.wanted);
-        if wanted.rooms != rooms {
-            wanted.rooms = rooms;
-            drop(wanted);
-            self.look();
+        let mut subscriptions = lock(&self.context.subscriptions);
+        if subscriptions.rooms != rooms {
+            subscriptions.rooms = rooms;
+            drop(subscriptions);
+            self.poll();
         }
     }
 
-    /// Takes the password of a private room.
+    /// Sets the password of a private room.
     pub fn unlock(&self, room: &str, password: &str) {
-        let client = self.shared.client.clone().with_room_password(password);
-        lock(&self.shared.wanted).keys.insert(room.to_uppercase(), client);
-        self.look();
+        let client = self.context.client.clone().with_room_password(password);
+        lock(&self.context.subscriptions).keys.insert(room.to_uppercase(), client);
+        self.poll();
     }
 
-    /// Looks now, not only when it is time.
-    pub fn look(&self) {
-        let _ = self.shared.wake.try_send(());
+    /// Polls now rather than at the end of the pause.
+    pub fn poll(&self) {
+        let _ = self.context.wake.try_send(());
     }
 }
 
-impl Shared {
-    /// All rooms, and how far the hub's clock is ahead of ours.
+impl FeedContext {
+    /// All rooms, and how far the hub's clock is ahead of the local one, milliseconds.
     fn rooms(&self) -> Result<(Vec<RoomSummary>, i64), Error> {
         let before = clock::now();
-        let told = self.client.health()?.timestamp;
+        let theirs = self.client.health()?.timestamp;
         let ours = before + clock::now().saturating_sub(before) / 2;
-        let ahead = i64::try_from(i128::from(told) - i128::from(ours)).unwrap_or_default();
-        Ok((self.client.rooms().list()?, ahead))
+        let clock_offset = i64::try_from(i128::from(theirs) - i128::from(ours)).unwrap_or_default();
+        Ok((self.client.rooms().list()?, clock_offset))
     }
 
-    /// False when nobody takes the news any more.
-    fn tell(&self, news: News) -> bool {
-        self.news.send(news).is_ok()
+    /// False when the receiver is gone and the thread should end.
+    fn send(&self, update: Update) -> bool {
+        self.updates.send(update).is_ok()
     }
 
-    fn keep_looking(self: Arc<Self>, woken: &Receiver<()>) {
+    fn poll_loop(self: Arc<Self>, wakeups: &Receiver<()>) {
         loop {
             let began = Instant::now();
-            // What is wrong is told by the stream of events.
-            if let Ok((rooms, ahead)) = self.rooms() {
-                let there = rooms.clone();
-                if !self.tell(News::Rooms(rooms, ahead)) {
+            // A failure is not reported here: the event stream reports it.
+            if let Ok((rooms, clock_offset)) = self.rooms() {
+                let listed = rooms.clone();
+                if !self.send(Update::Rooms(rooms, clock_offset)) {
                     return;
                 }
-                there.iter().for_each(|room| self.look_into(room));
+                listed.iter().for_each(|room| self.poll_room(room));
             }
-            let rooms = u32::try_from(lock(&self.wanted).rooms.len()).unwrap_or(u32::MAX);
-            let pause = (LOOK_EVERY * (1 + rooms / FEW)).max(began.elapsed() * PATIENCE);
-            let _ = woken.recv_timeout(pause);
+            let rooms = u32::try_from(lock(&self.subscriptions).rooms.len()).unwrap_or(u32::MAX);
+            let pause = (POLL_INTERVAL * (1 + rooms / ROOMS_PER_INTERVAL)).max(began.elapsed() * PAUSE_PER_POLL);
+            let _ = wakeups.recv_timeout(pause);
         }
     }
 
-    fn look_into(self: &Arc<Self>, room: &RoomSummary) {
-        let wanted = lock(&self.wanted);
-        if !wanted.rooms.contains(&room.code) {
+    fn poll_room(self: &Arc<Self>, room: &RoomSummary) {
+        let subscriptions = lock(&self.subscriptions);
+        if !subscriptions.rooms.contains(&room.code) {
             return;
         }
-        let key = wanted.keys.get(&room.code).cloned();
-        drop(wanted);
+        let key = subscriptions.keys.get(&room.code).cloned();
+        drop(subscriptions);
         let code = room.code.clone();
         if room.private && key.is_none() {
-            self.tell(News::Refused(code, "private: its password is needed".into()));
+            self.send(Update::Refused(code, "private: its password is needed".into()));
             return;
         }
         let private = room.private;
         let client = key.as_ref().unwrap_or(&self.client);
         match client.participants(&code).list() {
             Ok(members) => {
-                self.tell(News::Members(code.clone(), members));
-                // A hub that is older than this program measures nothing.
+                self.send(Update::Members(code.clone(), members));
+                // Older hubs have no metrics route.
                 if let Ok(metrics) = client.rooms().metrics(&code) {
-                    self.tell(News::Measured(Box::new(metrics)));
+                    self.send(Update::Measured(Box::new(metrics)));
                 }
                 if let Some(client) = key.filter(|_| private) {
                     self.follow_private(&code, client);
                 }
             }
             Err(error) if error.status().is_some_and(|status| status != 404) => {
-                // Showing a wrong password again and again would make everybody at this address wait.
-                lock(&self.wanted).keys.remove(&code);
-                self.tell(News::Refused(code, error.to_string()));
+                // The hub throttles an address that keeps sending a wrong password, so it is not sent again.
+                lock(&self.subscriptions).keys.remove(&code);
+                self.send(Update::Refused(code, error.to_string()));
             }
             Err(_) => {}
         }
     }
 
-    /// The hub's own stream is silent about private rooms.
+    /// Follows a private room's own event stream, because the hub's stream leaves private rooms out.
     fn follow_private(self: &Arc<Self>, code: &str, client: Client) {
-        if !lock(&self.wanted).streams.insert(code.to_owned()) {
+        if !lock(&self.subscriptions).streams.insert(code.to_owned()) {
             return;
         }
-        let (shared, code) = (self.clone(), code.to_owned());
+        let (context, code) = (self.clone(), code.to_owned());
         let follow = move || {
             for item in client.watch(Some(&code)) {
                 match item {
-                    // Those are in the hub's own stream too.
+                    // The hub's stream carries these for all rooms.
                     Ok(Watched::Event(event)) if event.kind.starts_with("room.") || event.kind == "connected" => {}
                     Ok(Watched::Event(event)) => {
-                        if shared.news.send(News::Event(event)).is_err() {
+                        if context.updates.send(Update::Event(event)).is_err() {
                             return;
                         }
                     }
@@ -181,30 +183,30 @@ impl Shared {
                     Err(_) => break,
                 }
             }
-            lock(&shared.wanted).streams.remove(&code);
+            lock(&context.subscriptions).streams.remove(&code);
         };
-        // Without a thread there are the looks.
+        // If no thread can be started, polling still covers the room.
         let _ = thread::Builder::new().name("room events".into()).spawn(follow);
     }
 
     fn follow(&self) {
-        // A hub that refuses now, for too many connections or after a restart, may let us in later.
-        while self.follow_once() {
-            thread::sleep(REFUSED_FOR);
+        // A refusal can be temporary: too many connections, or a restart.
+        while self.follow_until_refused() {
+            thread::sleep(REFUSED_PAUSE);
         }
     }
 
-    /// Follows the stream until the hub refuses it; false when nobody takes the news any more.
-    fn follow_once(&self) -> bool {
+    /// Follows the hub's stream until the hub refuses it. False when the receiver is gone.
+    fn follow_until_refused(&self) -> bool {
         let mut skipped = 0;
         for item in self.client.watch(None) {
-            let news = match item {
+            let update = match item {
                 Ok(Watched::Event(event)) if event.kind == "connected" => {
                     let _ = self.wake.try_send(());
-                    News::Linked
+                    Update::Linked
                 }
-                Ok(Watched::Event(event)) => match self.news.try_send(News::Event(event)) {
-                    Ok(()) if skipped > 0 => News::Skipped(std::mem::take(&mut skipped)),
+                Ok(Watched::Event(event)) => match self.updates.try_send(Update::Event(event)) {
+                    Ok(()) if skipped > 0 => Update::Skipped(std::mem::take(&mut skipped)),
                     Ok(()) => continue,
                     Err(TrySendError::Full(_)) => {
                         skipped += 1;
@@ -213,16 +215,16 @@ impl Shared {
                     Err(TrySendError::Disconnected(_)) => return false,
                 },
                 Ok(Watched::Broken { error, pause }) => {
-                    let again = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                    News::Lost { reason: error.to_string(), again: Some(again) }
+                    let retry_in = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                    Update::Lost { reason: error.to_string(), retry_in: Some(retry_in) }
                 }
                 Ok(_) => continue,
                 Err(error) => {
-                    let again = u64::try_from(REFUSED_FOR.as_millis()).ok();
-                    News::Lost { reason: error.to_string(), again }
+                    let retry_in = u64::try_from(REFUSED_PAUSE.as_millis()).ok();
+                    Update::Lost { reason: error.to_string(), retry_in }
                 }
             };
-            if !self.tell(news) {
+            if !self.send(update) {
                 return false;
             }
         }

@@ -1,19 +1,19 @@
-//! Watching a hub: what the plain table and the terminal interface have in common. It uses the library's public API only.
+//! Watching a hub: the parts that the plain table and the terminal interface share. Uses the library's public API only.
 //!
-//! Rules and views are pure (`state`, `figures`, `text`, `table`, `changes`); threads are in `feed`, and whoever shows it
-//! writes to the terminal: `cli` the plain table, `tui` the rest.
+//! Rules and views are pure (`state`, `model`, `stats`, `text`, `table`, `changes`); `feed` has the threads. Output is
+//! written elsewhere: by `cli` for the plain table, by `tui` for the terminal interface.
 
 pub mod changes;
 pub mod clean;
 pub mod clock;
 pub mod feed;
-pub mod figures;
-pub mod people;
 #[cfg(test)]
-pub mod samples;
+pub mod fixtures;
+pub mod model;
 pub mod state;
 #[cfg(test)]
 mod state_tests;
+pub mod stats;
 pub mod table;
 pub mod text;
 mod widths;
@@ -26,64 +26,64 @@ use gambi::Error;
 use gambi::client::Client;
 
 use feed::Feed;
-use state::{News, State};
+use state::{MonitorState, Update};
 
 /// A hub that is being watched.
-pub struct Watching {
-    /// What is known of it.
-    pub state: State,
-    /// Its threads.
+pub struct HubMonitor {
+    /// What is known of the hub.
+    pub state: MonitorState,
+    /// The threads that produce the updates.
     pub feed: Feed,
-    /// What they find.
-    pub news: Receiver<News>,
+    /// Updates that are not yet applied to `state`.
+    pub updates: Receiver<Update>,
 }
 
-impl Watching {
-    /// Watches a hub: the rooms with those codes, which must be there, or the first few. The password is that of the
-    /// private ones among them.
+impl HubMonitor {
+    /// Starts to watch the rooms with those codes, which must exist, or the first few rooms if none is given.
+    /// `password` is that of the private ones among them.
     ///
     /// # Errors
     /// When the hub can't be reached or refuses, or has no such room.
     pub fn start(client: Client, rooms: &[String], password: Option<&str>) -> Result<Self, Error> {
-        let state = State::new(client.hub_url(), rooms);
+        let state = MonitorState::new(client.hub_url(), rooms);
         for code in rooms {
             client.rooms().get(code)?;
         }
-        let (feed, news) = Feed::start(client)?;
+        let (feed, updates) = Feed::start(client)?;
         for (code, password) in rooms.iter().filter_map(|code| Some((code, password?))) {
             feed.unlock(code, password);
         }
-        Ok(Watching { state, feed, news })
+        Ok(HubMonitor { state, feed, updates })
     }
 
-    /// Takes in what has been heard until now.
-    pub fn catch_up(&mut self) {
-        while let Ok(news) = self.news.try_recv() {
-            self.state.hear(news, clock::now());
+    /// Applies all updates that are waiting.
+    pub fn drain_updates(&mut self) {
+        while let Ok(update) = self.updates.try_recv() {
+            self.state.on_update(update, clock::now());
         }
         self.feed.watch(self.state.watched());
     }
 
-    /// Shows what is known every so often, until something stops it.
+    /// Calls `show` every `every` until `stop` receives something or closes.
     ///
     /// # Errors
-    /// When it can't be shown.
+    /// The first error of `show`.
     pub fn show<S, E>(
         &mut self,
         stop: &Receiver<S>,
         every: Duration,
-        mut show: impl FnMut(&State, u64) -> Result<(), E>,
+        mut show: impl FnMut(&MonitorState, u64) -> Result<(), E>,
     ) -> Result<(), E> {
         let ticks = tick(every);
         loop {
             select! {
                 recv(stop) -> _ => return Ok(()),
                 recv(ticks) -> _ => show(&self.state, clock::now())?,
-                recv(self.news) -> news => {
-                    if let Ok(news) = news {
-                        self.state.hear(news, clock::now());
+                recv(self.updates) -> update => {
+                    if let Ok(update) = update {
+                        self.state.on_update(update, clock::now());
                     }
-                    self.catch_up();
+                    self.drain_updates();
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What the monitor knows of a hub, and what each piece of news changes in it. Pure: the time is an argument.
+//! What the monitor knows of a hub, and how each update changes it. Pure: the time is an argument.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -8,167 +8,167 @@ use serde_json::Value;
 use gambi::proto::management::{ConnectionKind, EventEnvelope, Metrics, Participant, RoomSummary, Status};
 use gambi::proto::metrics::RoomMetrics;
 
-use super::figures::Figures;
-use super::people::{Health, Member, Room};
+use super::model::{Health, Member, Room};
+use super::stats::Stats;
 use super::text::clean;
 
-/// Rooms that are watched without having been asked for: the first so many.
-const WATCHED: usize = 20;
-/// Requests under way that are followed to their end; those beyond are only counted.
-const REQUESTS: usize = 10_000;
-/// Rooms, and participants of one, that are kept: a hub may make up more.
-const MOST: usize = 10_000;
+/// The number of rooms that are watched if none was requested.
+const MAX_WATCHED: usize = 20;
+/// The most requests in flight whose ids are remembered; those beyond are only counted.
+const MAX_FOLLOWED: usize = 10_000;
+/// The most rooms, and participants of one room, that are kept: a hostile hub may invent more.
+const MAX_LISTED: usize = 10_000;
 
-/// What the monitor hears.
+/// An update from the feed's threads.
 #[derive(Debug)]
-pub enum News {
-    /// The stream of events is open, whether for the first time or again.
+pub enum Update {
+    /// The event stream is open, for the first time or again.
     Linked,
-    /// It broke, or could not be opened.
+    /// The event stream broke, or could not be opened.
     Lost {
-        /// Why.
+        /// The error as one sentence, not yet safe to print.
         reason: String,
-        /// When it is tried again, milliseconds from now; `None` for never.
-        again: Option<u64>,
+        /// Milliseconds until the next attempt; `None` for never.
+        retry_in: Option<u64>,
     },
-    /// Something happened.
+    /// An event.
     Event(EventEnvelope),
-    /// So many events were more than could be read.
+    /// That many events were dropped because they came faster than they were read.
     Skipped(u64),
-    /// All rooms, and how far the hub's clock is ahead of ours, milliseconds.
+    /// All rooms, and how far the hub's clock is ahead of the local one, milliseconds.
     Rooms(Vec<RoomSummary>, i64),
-    /// Everybody in a room, by the room's code.
+    /// All participants of the room with that code.
     Members(String, Vec<Participant>),
-    /// What a room's hub has measured.
+    /// The hub's metrics of one room.
     Measured(Box<RoomMetrics>),
-    /// A room does not let us in: its code, and why.
+    /// The hub refuses to list a room's participants: the room's code, and the reason.
     Refused(String, String),
 }
 
-/// The hub's stream of events.
+/// The state of the hub's event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {
-    /// Not yet open.
-    Opening,
+    /// Not open yet.
+    Connecting,
     /// Open.
     Up,
     /// Broken.
     Lost {
-        /// Why.
+        /// The error as one sentence, safe to print.
         reason: String,
-        /// When it is tried again, milliseconds since the epoch.
-        again: Option<u64>,
+        /// When the next attempt is made, milliseconds since the epoch; `None` for never.
+        retry_at: Option<u64>,
     },
 }
 
 /// What the monitor knows.
 #[derive(Debug)]
-pub struct State {
+pub struct MonitorState {
     /// The hub's URL.
     pub url: String,
-    /// Its stream of events.
+    /// The state of its event stream.
     pub link: Link,
     /// Its rooms by code.
     pub rooms: BTreeMap<String, Room>,
-    /// Events that were more than could be read.
+    /// Events dropped because they came faster than they were read.
     pub skipped: u64,
-    /// How far the hub's clock is ahead of ours, milliseconds.
-    ahead: i64,
-    /// Rooms that were asked for; where there are none, the first few are watched.
-    named: BTreeSet<String>,
-    /// Requests under way, by id.
+    /// How far the hub's clock is ahead of the local one, milliseconds.
+    clock_offset: i64,
+    /// Codes of the rooms that the user asked for; if empty, the first `MAX_WATCHED` rooms are watched.
+    requested: BTreeSet<String>,
+    /// Ids of the requests in flight.
     requests: HashSet<String>,
 }
 
-impl State {
-    /// What is known of a hub at first: nothing. `named`: the codes of the rooms that are to be watched.
-    pub fn new(url: &str, named: &[String]) -> Self {
-        State {
+impl MonitorState {
+    /// The state before any update. `requested`: codes of the rooms to watch.
+    pub fn new(url: &str, requested: &[String]) -> Self {
+        MonitorState {
             url: url.to_owned(),
-            link: Link::Opening,
+            link: Link::Connecting,
             rooms: BTreeMap::new(),
             skipped: 0,
-            ahead: 0,
-            named: named.iter().map(|code| code.to_uppercase()).collect(),
+            clock_offset: 0,
+            requested: requested.iter().map(|code| code.to_uppercase()).collect(),
             requests: HashSet::new(),
         }
     }
 
-    /// The hub's time when ours is `now`.
+    /// Converts a local time to the hub's, milliseconds since the epoch.
     pub fn hub_time(&self, now: u64) -> u64 {
-        now.saturating_add_signed(self.ahead)
+        now.saturating_add_signed(self.clock_offset)
     }
 
-    /// Codes of the rooms whose participants are to be listed.
+    /// Codes of the rooms whose participants should be polled.
     pub fn watched(&self) -> BTreeSet<String> {
         let watched = self.rooms.values().filter(|room| room.watched && room.refused.is_none());
-        watched.map(|room| room.told.code.clone()).collect()
+        watched.map(|room| room.info.code.clone()).collect()
     }
 
-    /// Watches a room from now on, or no more.
+    /// Starts or stops watching a room.
     #[cfg(feature = "tui")]
     pub fn watch(&mut self, code: &str, wanted: bool) {
         if let Some(room) = self.rooms.get_mut(code) {
             (room.watched, room.refused) = (wanted, None);
             if !wanted {
-                room.looked = false;
+                room.listed = false;
                 room.members.clear();
             }
         }
     }
 
-    /// Takes in a room that was made from here; it is watched.
+    /// Adds a room that was created here, and watches it.
     #[cfg(feature = "tui")]
-    pub fn add(&mut self, told: RoomSummary) {
-        let code = told.code.clone();
-        self.found_room(told);
+    pub fn add(&mut self, info: RoomSummary) {
+        let code = info.code.clone();
+        self.add_room(info);
         self.watch(&code, true);
     }
 
-    /// Whether a room was asked for by its code.
+    /// Whether the user asked for the room by its code.
     #[cfg(feature = "tui")]
-    pub fn is_named(&self, code: &str) -> bool {
-        self.named.contains(code)
+    pub fn is_requested(&self, code: &str) -> bool {
+        self.requested.contains(code)
     }
 
-    /// Participants that are online, busy (or shaky), and neither, of all rooms that are watched.
+    /// The number of participants that are online (or degraded), busy, and neither, in all watched rooms.
     pub fn tally(&self, now: u64) -> (usize, usize, usize) {
         let now = self.hub_time(now);
-        let everybody = self.rooms.values().flat_map(|room| room.members.values());
-        everybody.fold((0, 0, 0), |(up, busy, down), member| match member.health(now) {
-            Health::Online | Health::Doubtful => (up + 1, busy, down),
+        let members = self.rooms.values().flat_map(|room| room.members.values());
+        members.fold((0, 0, 0), |(up, busy, down), member| match member.health(now) {
+            Health::Online | Health::Degraded => (up + 1, busy, down),
             Health::Busy => (up, busy + 1, down),
-            Health::Unreached | Health::Offline => (up, busy, down + 1),
+            Health::NoTunnel | Health::Offline => (up, busy, down + 1),
         })
     }
 
-    /// Takes news in at `now`, milliseconds since the epoch.
-    pub fn hear(&mut self, news: News, now: u64) {
-        match news {
-            News::Linked => {
+    /// Applies an update at `now`, milliseconds since the epoch by the local clock.
+    pub fn on_update(&mut self, update: Update, now: u64) {
+        match update {
+            Update::Linked => {
                 self.link = Link::Up;
                 self.forget_requests();
             }
-            News::Lost { reason, again } => {
+            Update::Lost { reason, retry_in } => {
                 self.link =
-                    Link::Lost { reason: clean(&reason), again: again.map(|millis| now.saturating_add(millis)) };
+                    Link::Lost { reason: clean(&reason), retry_at: retry_in.map(|millis| now.saturating_add(millis)) };
             }
-            News::Event(event) => self.happened(event, self.hub_time(now)),
-            // What they said is in the next lists.
-            News::Skipped(events) => {
+            Update::Event(event) => self.on_event(event, self.hub_time(now)),
+            // The next poll brings what the dropped events said.
+            Update::Skipped(events) => {
                 self.skipped += events;
                 self.forget_requests();
             }
-            News::Rooms(rooms, ahead) => {
-                self.ahead = ahead;
+            Update::Rooms(rooms, clock_offset) => {
+                self.clock_offset = clock_offset;
                 self.list_rooms(rooms);
             }
-            News::Members(code, members) => self.list_members(&code, members, self.hub_time(now)),
-            News::Measured(metrics) => self.measured(*metrics),
-            News::Refused(code, why) => {
+            Update::Members(code, members) => self.list_members(&code, members, self.hub_time(now)),
+            Update::Measured(metrics) => self.measured(*metrics),
+            Update::Refused(code, why) => {
                 if let Some(room) = self.rooms.get_mut(&code) {
                     room.refused = Some(clean(&why));
-                    room.looked = false;
+                    room.listed = false;
                     room.members.clear();
                 }
             }
@@ -178,24 +178,25 @@ impl State {
     fn list_rooms(&mut self, rooms: Vec<RoomSummary>) {
         let there: BTreeSet<&str> = rooms.iter().map(|room| room.code.as_str()).collect();
         self.rooms.retain(|code, _| there.contains(code.as_str()));
-        rooms.into_iter().for_each(|room| self.found_room(room));
+        rooms.into_iter().for_each(|room| self.add_room(room));
     }
 
-    fn found_room(&mut self, told: RoomSummary) {
-        // Codes are shown as they are: one that is not fit for a terminal is no code.
-        if clean(&told.code) != told.code {
+    fn add_room(&mut self, info: RoomSummary) {
+        // Codes are displayed unchanged, so a code that is not safe to print is rejected.
+        if clean(&info.code) != info.code {
             return;
         }
-        let full = self.rooms.len() >= MOST;
-        match self.rooms.get_mut(&told.code) {
-            // Deleted and made again under its code.
-            Some(room) if room.told.id != told.id => *room = Room::new(told, room.watched),
-            Some(room) => room.told = told,
+        let full = self.rooms.len() >= MAX_LISTED;
+        match self.rooms.get_mut(&info.code) {
+            // The room was deleted and created again with the same code.
+            Some(room) if room.info.id != info.id => *room = Room::new(info, room.watched),
+            Some(room) => room.info = info,
             None if full => {}
             None => {
-                let few = self.rooms.values().filter(|room| room.watched).take(WATCHED).count() < WATCHED;
-                let watched = if self.named.is_empty() { few } else { self.named.contains(&told.code) };
-                self.rooms.insert(told.code.clone(), Room::new(told, watched));
+                let watched_rooms = self.rooms.values().filter(|room| room.watched);
+                let few = watched_rooms.take(MAX_WATCHED).count() < MAX_WATCHED;
+                let watched = if self.requested.is_empty() { few } else { self.requested.contains(&info.code) };
+                self.rooms.insert(info.code.clone(), Room::new(info, watched));
             }
         }
     }
@@ -203,21 +204,21 @@ impl State {
     fn list_members(&mut self, code: &str, members: Vec<Participant>, at: u64) {
         let Some(room) = self.rooms.get_mut(code).filter(|room| room.watched) else { return };
         let mut before = std::mem::take(&mut room.members);
-        room.looked = true;
-        for told in members.into_iter().take(MOST) {
-            let id = told.id.clone();
-            let figures = before.remove(&id).map(|member| member.figures).unwrap_or_default();
-            room.members.insert(id, Member::new(told, figures, at));
+        room.listed = true;
+        for info in members.into_iter().take(MAX_LISTED) {
+            let id = info.id.clone();
+            let stats = before.remove(&id).map(|member| member.stats).unwrap_or_default();
+            room.members.insert(id, Member::new(info, stats, at));
         }
     }
 
     fn measured(&mut self, metrics: RoomMetrics) {
         let Some(room) = self.rooms.get_mut(&metrics.room_code) else { return };
         room.queued = metrics.queued;
-        room.figures.measured(metrics.windows.five_minutes, metrics.in_flight);
-        for told in metrics.participants {
-            if let Some(member) = room.members.get_mut(&told.participant_id) {
-                member.figures.measured(told.windows.five_minutes, told.in_flight);
+        room.stats.measured(metrics.windows.five_minutes, metrics.in_flight);
+        for info in metrics.participants {
+            if let Some(member) = room.members.get_mut(&info.participant_id) {
+                member.stats.measured(info.windows.five_minutes, info.in_flight);
             }
         }
     }
@@ -225,22 +226,22 @@ impl State {
     fn forget_requests(&mut self) {
         self.requests.clear();
         for room in self.rooms.values_mut() {
-            room.figures.forget_in_flight();
-            room.members.values_mut().for_each(|member| member.figures.forget_in_flight());
+            room.stats.forget_in_flight();
+            room.members.values_mut().for_each(|member| member.stats.forget_in_flight());
         }
     }
 
-    fn happened(&mut self, event: EventEnvelope, at: u64) {
+    fn on_event(&mut self, event: EventEnvelope, at: u64) {
         let EventEnvelope { kind, timestamp, room_code, data } = event;
         match kind.as_str() {
-            "room.created" => drop(typed(&data).map(|room| self.found_room(room))),
+            "room.created" => drop(typed(&data).map(|room| self.add_room(room))),
             "room.deleted" => drop(self.rooms.remove(&room_code)),
             "participant.joined" | "participant.updated" => {
                 let Some(room) = self.rooms.get_mut(&room_code).filter(|room| room.watched) else { return };
-                let Some(told) = typed::<Participant>(&data) else { return };
-                let figures = room.members.remove(&told.id).map(|member| member.figures).unwrap_or_default();
-                if room.members.len() < MOST {
-                    room.members.insert(told.id.clone(), Member::new(told, figures, at));
+                let Some(info) = typed::<Participant>(&data) else { return };
+                let stats = room.members.remove(&info.id).map(|member| member.stats).unwrap_or_default();
+                if room.members.len() < MAX_LISTED {
+                    room.members.insert(info.id.clone(), Member::new(info, stats, at));
                 }
             }
             "participant.left" => {
@@ -248,9 +249,9 @@ impl State {
                 room.members.remove(text(&data, "participantId"));
             }
             "participant.offline" => {
-                let Some(told) = self.member(&room_code, text(&data, "participantId")) else { return };
-                told.told.status = Status::Offline;
-                told.told.connection.connected = told.told.connection.kind == ConnectionKind::Direct;
+                let Some(info) = self.member(&room_code, text(&data, "participantId")) else { return };
+                info.info.status = Status::Offline;
+                info.info.connection.connected = info.info.connection.kind == ConnectionKind::Direct;
             }
             "llm.request" => self.began(&room_code, &data),
             "llm.complete" | "llm.error" => self.ended(&room_code, &data, timestamp),
@@ -263,14 +264,14 @@ impl State {
     }
 
     fn began(&mut self, code: &str, data: &Value) {
-        let followed = self.requests.len() < REQUESTS && self.requests.insert(text(data, "requestId").to_owned());
+        let followed = self.requests.len() < MAX_FOLLOWED && self.requests.insert(text(data, "requestId").to_owned());
         if let Some(room) = self.rooms.get_mut(code) {
-            room.figures.began(followed);
+            room.stats.began(followed);
         }
         if let Some(member) = self.member(code, text(data, "participantId")) {
-            member.figures.began(followed);
-            if member.told.status == Status::Online {
-                member.told.status = Status::Busy;
+            member.stats.began(followed);
+            if member.info.status == Status::Online {
+                member.info.status = Status::Busy;
             }
         }
     }
@@ -279,27 +280,27 @@ impl State {
         let followed = self.requests.remove(text(data, "requestId"));
         let metrics = typed::<Metrics>(&data["metrics"]);
         let cancelled = data["stage"] == "cancelled";
-        let note = |figures: &mut Figures| {
-            figures.ended(followed);
+        let record = |stats: &mut Stats| {
+            stats.ended(followed);
             match &metrics {
-                Some(metrics) => figures.answered(metrics, at),
-                None if !cancelled => figures.failed(at),
+                Some(metrics) => stats.answered(metrics, at),
+                None if !cancelled => stats.failed(at),
                 None => {}
             }
         };
         if let Some(room) = self.rooms.get_mut(code) {
-            note(&mut room.figures);
+            record(&mut room.stats);
         }
         if let Some(member) = self.member(code, text(data, "participantId")) {
-            note(&mut member.figures);
-            if member.figures.in_flight() == 0 && member.told.status == Status::Busy {
-                member.told.status = Status::Online;
+            record(&mut member.stats);
+            if member.stats.in_flight() == 0 && member.info.status == Status::Busy {
+                member.info.status = Status::Online;
             }
         }
     }
 }
 
-/// An event's data as what it is, where it is that.
+/// Deserializes an event's data; `None` if it has another shape.
 pub fn typed<T: DeserializeOwned>(data: &Value) -> Option<T> {
     T::deserialize(data).ok()
 }

@@ -1,26 +1,26 @@
-//! What each piece of news changes.
+//! How each update changes the state.
 
 use serde_json::json;
 
 use gambi::proto::management::Status;
 
-use super::people::{Health, Member};
-use super::samples::{NOW, answered, began, event, failed, lab, participant, room};
-use super::state::{Link, News, State};
+use super::fixtures::{NOW, answered, began, event, failed, lab, participant, room};
+use super::model::{Health, Member};
+use super::state::{Link, MonitorState, Update};
 
-fn ann(state: &State) -> &Member {
+fn ann(state: &MonitorState) -> &Member {
     &state.rooms["LAB001"].members["ann"]
 }
 
 #[test]
-fn requests_make_somebody_busy_and_are_measured() {
+fn requests_make_a_participant_busy_and_are_measured() {
     let mut state = lab(&[participant("ann", "Ann")]);
-    state.hear(began("LAB001", "ann", "r1"), NOW);
+    state.on_update(began("LAB001", "ann", "r1"), NOW);
     assert_eq!((ann(&state).health(NOW), ann(&state).in_flight()), (Health::Busy, 1));
-    state.hear(answered("LAB001", "ann", "r1"), NOW);
+    state.on_update(answered("LAB001", "ann", "r1"), NOW);
     assert_eq!((ann(&state).health(NOW), ann(&state).in_flight()), (Health::Online, 0));
-    assert_eq!(ann(&state).figures.ttft(NOW), Some(210));
-    assert_eq!(state.rooms["LAB001"].figures.speed(NOW), Some(40.0));
+    assert_eq!(ann(&state).stats.ttft(NOW), Some(210));
+    assert_eq!(state.rooms["LAB001"].stats.tokens_per_second(NOW), Some(40.0));
 }
 
 #[test]
@@ -28,67 +28,67 @@ fn failures_count_and_hanging_up_does_not() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for (request, stage) in [("r1", "cancelled"), ("r2", "stream")] {
         assert_eq!(ann(&state).health(NOW), Health::Online);
-        state.hear(began("LAB001", "ann", request), NOW);
-        state.hear(failed("LAB001", "ann", request, stage), NOW);
+        state.on_update(began("LAB001", "ann", request), NOW);
+        state.on_update(failed("LAB001", "ann", request, stage), NOW);
     }
-    assert_eq!((ann(&state).figures.requests, ann(&state).figures.errors), (2, 1));
-    assert_eq!(ann(&state).health(NOW), Health::Doubtful);
-    assert_eq!(ann(&state).health(NOW + 19_000), Health::Doubtful);
+    assert_eq!((ann(&state).stats.requests, ann(&state).stats.errors), (2, 1));
+    assert_eq!(ann(&state).health(NOW), Health::Degraded);
+    assert_eq!(ann(&state).health(NOW + 19_000), Health::Degraded);
 }
 
 #[test]
 fn participants_come_change_and_go() {
     let mut state = lab(&[]);
-    let mut told = participant("ann", "Ann");
-    told.connection.connected = false;
-    state.hear(event("participant.joined", "LAB001", json!(told)), NOW);
-    assert_eq!(ann(&state).health(NOW), Health::Unreached);
-    state.hear(event("participant.updated", "LAB001", json!(participant("ann", "Anna"))), NOW);
+    let mut info = participant("ann", "Ann");
+    info.connection.connected = false;
+    state.on_update(event("participant.joined", "LAB001", json!(info)), NOW);
+    assert_eq!(ann(&state).health(NOW), Health::NoTunnel);
+    state.on_update(event("participant.updated", "LAB001", json!(participant("ann", "Anna"))), NOW);
     assert_eq!((ann(&state).name.as_str(), ann(&state).health(NOW)), ("Anna", Health::Online));
-    // That we have not looked for long says nothing; that it was silent when we looked does.
+    // Time without a poll is not silence; silence up to the last poll is.
     assert_eq!(ann(&state).health(NOW + 25_000), Health::Online);
-    state.hear(News::Members("LAB001".into(), vec![participant("ann", "Anna")]), NOW + 25_000);
-    assert_eq!(ann(&state).health(NOW + 25_000), Health::Doubtful);
-    state.hear(event("participant.offline", "LAB001", json!({ "participantId": "ann" })), NOW);
-    assert_eq!((ann(&state).health(NOW), ann(&state).told.status), (Health::Offline, Status::Offline));
+    state.on_update(Update::Members("LAB001".into(), vec![participant("ann", "Anna")]), NOW + 25_000);
+    assert_eq!(ann(&state).health(NOW + 25_000), Health::Degraded);
+    state.on_update(event("participant.offline", "LAB001", json!({ "participantId": "ann" })), NOW);
+    assert_eq!((ann(&state).health(NOW), ann(&state).info.status), (Health::Offline, Status::Offline));
     assert_eq!(state.tally(NOW), (0, 0, 1));
-    state.hear(event("participant.left", "LAB001", json!({ "participantId": "ann" })), NOW);
+    state.on_update(event("participant.left", "LAB001", json!({ "participantId": "ann" })), NOW);
     assert_eq!(state.rooms["LAB001"].count(), 0);
 }
 
 #[test]
 fn lists_keep_what_has_been_counted() {
     let mut state = lab(&[participant("ann", "Ann"), participant("bob", "Bob")]);
-    state.hear(began("LAB001", "ann", "r1"), NOW);
-    state.hear(News::Members("LAB001".into(), vec![participant("ann", "Ann")]), NOW);
-    assert_eq!((ann(&state).figures.requests, state.rooms["LAB001"].count()), (1, 1));
+    state.on_update(began("LAB001", "ann", "r1"), NOW);
+    state.on_update(Update::Members("LAB001".into(), vec![participant("ann", "Ann")]), NOW);
+    assert_eq!((ann(&state).stats.requests, state.rooms["LAB001"].count()), (1, 1));
 }
 
 #[test]
 fn a_broken_stream_forgets_what_is_under_way() {
     let mut state = lab(&[participant("ann", "Ann")]);
-    state.hear(began("LAB001", "ann", "r1"), NOW);
-    state.hear(News::Lost { reason: "cannot reach it".into(), again: Some(500) }, NOW);
-    assert_eq!(state.link, Link::Lost { reason: "cannot reach it".into(), again: Some(NOW + 500) });
-    state.hear(News::Linked, NOW);
-    assert_eq!((ann(&state).figures.in_flight(), &state.link), (0, &Link::Up));
-    // Its end comes after all: it is not counted twice, and nothing goes below nought.
-    state.hear(answered("LAB001", "ann", "r1"), NOW);
-    assert_eq!((ann(&state).figures.requests, ann(&state).figures.in_flight()), (1, 0));
+    state.on_update(began("LAB001", "ann", "r1"), NOW);
+    state.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: Some(500) }, NOW);
+    assert_eq!(state.link, Link::Lost { reason: "cannot reach it".into(), retry_at: Some(NOW + 500) });
+    state.on_update(Update::Linked, NOW);
+    assert_eq!((ann(&state).stats.in_flight(), &state.link), (0, &Link::Up));
+    // A late end is not counted twice, and no count becomes negative.
+    state.on_update(answered("LAB001", "ann", "r1"), NOW);
+    assert_eq!((ann(&state).stats.requests, ann(&state).stats.in_flight()), (1, 0));
 }
 
 #[test]
 fn the_first_rooms_are_watched_or_those_that_were_named() {
     let rooms = || (0..30).map(|n| room(&format!("ROOM{n:02}"), "Lab")).collect();
-    let mut state = State::new("http://hub:3000", &[]);
-    state.hear(News::Rooms(rooms(), 0), NOW);
+    let mut state = MonitorState::new("http://hub:3000", &[]);
+    state.on_update(Update::Rooms(rooms(), 0), NOW);
     assert_eq!((state.rooms.len(), state.watched().len()), (30, 20));
-    let mut state = State::new("http://hub:3000", &["room07".into()]);
-    state.hear(News::Rooms(rooms(), 0), NOW);
+    let mut state = MonitorState::new("http://hub:3000", &["room07".into()]);
+    state.on_update(Update::Rooms(rooms(), 0), NOW);
     assert_eq!(state.watched().into_iter().collect::<Vec<_>>(), ["ROOM07"]);
-    state.hear(News::Refused("ROOM07".into(), "Invalid password".into()), NOW);
+    state.on_update(Update::Refused("ROOM07".into(), "Invalid password".into()), NOW);
     assert!(state.watched().is_empty());
-    state.hear(event("room.deleted", "ROOM07", json!(room("ROOM07", "Lab"))), NOW);
+    state.on_update(event("room.deleted", "ROOM07", json!(room("ROOM07", "Lab"))), NOW);
     assert_eq!(state.rooms.len(), 29);
 }
 
@@ -96,20 +96,20 @@ fn the_first_rooms_are_watched_or_those_that_were_named() {
 fn a_clock_that_is_off_makes_no_age_negative() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for ahead in [86_400_000, -86_400_000, i64::MAX, i64::MIN] {
-        state.hear(News::Rooms(vec![room("LAB001", "Lab")], ahead), NOW);
+        state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], ahead), NOW);
         assert_eq!(state.tally(NOW), (1, 0, 0));
     }
-    // Who was seen tomorrow was seen just now.
-    state.hear(News::Rooms(vec![room("LAB001", "Lab")], -86_400_000), NOW);
+    // A `lastSeen` in the future counts as just now.
+    state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], -86_400_000), NOW);
     assert_eq!(ann(&state).health(state.hub_time(NOW)), Health::Online);
 }
 
 #[test]
-fn events_that_make_no_sense_change_nothing() {
+fn malformed_events_change_nothing() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for kind in ["room.created", "room.deleted", "participant.joined", "participant.left", "llm.complete", "nonsense"] {
         for data in [json!(null), json!([1]), json!({ "participantId": 7, "metrics": "fast", "requestId": {} })] {
-            state.hear(event(kind, "NOROOM", data), NOW);
+            state.on_update(event(kind, "NOROOM", data), NOW);
         }
     }
     assert_eq!((state.rooms.len(), ann(&state).health(NOW)), (1, Health::Online));
@@ -119,9 +119,9 @@ fn events_that_make_no_sense_change_nothing() {
 fn a_flood_of_requests_that_never_end_is_bounded() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for n in 0..20_000 {
-        state.hear(began("LAB001", "ann", &format!("r{n}")), NOW);
+        state.on_update(began("LAB001", "ann", &format!("r{n}")), NOW);
     }
-    assert_eq!((ann(&state).figures.requests, ann(&state).in_flight()), (20_000, 10_000));
+    assert_eq!((ann(&state).stats.requests, ann(&state).in_flight()), (20_000, 10_000));
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn a_hub_that_makes_up_rooms_and_participants_fills_no_memory() {
     let mut state = lab(&[]);
     for n in 0..10_100 {
         let told = serde_json::to_value(participant(&format!("p{n}"), "Ann")).unwrap();
-        state.hear(event("participant.joined", "LAB001", told), NOW);
+        state.on_update(event("participant.joined", "LAB001", told), NOW);
         let made = serde_json::to_value(room(&format!("R{n:05}"), "Lab")).unwrap();
-        state.hear(event("room.created", "", made), NOW);
+        state.on_update(event("room.created", "", made), NOW);
     }
     assert_eq!((state.rooms.len(), state.rooms["LAB001"].members.len()), (10_000, 10_000));
 }
@@ -139,6 +139,9 @@ fn a_hub_that_makes_up_rooms_and_participants_fills_no_memory() {
 #[test]
 fn a_room_whose_code_steers_the_terminal_is_not_shown() {
     let mut state = lab(&[]);
-    state.hear(News::Rooms(vec![room("\u{1b}[2J", "Lab"), room("a\u{202e}b", "Lab"), room("LAB002", "Lab")], 0), NOW);
+    state.on_update(
+        Update::Rooms(vec![room("\u{1b}[2J", "Lab"), room("a\u{202e}b", "Lab"), room("LAB002", "Lab")], 0),
+        NOW,
+    );
     assert_eq!(state.rooms.keys().collect::<Vec<_>>(), ["LAB002"]);
 }

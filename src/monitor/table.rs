@@ -1,20 +1,20 @@
 //! The plain table as lines of text, for a terminal of a given size. Pure.
 
 use super::clean::one_line;
-use super::figures::Figures;
-use super::people::{Member, Room};
-use super::state::{Link, State};
+use super::model::{Member, Room};
+use super::state::{Link, MonitorState};
+use super::stats::Stats;
 use super::text::{brief, clock, count, fit, span, speed};
 
-/// Columns of the numbers: requests, errors, first token, tokens/s.
-const NUMBERS: usize = 4 * 8;
+/// Width of the four statistics columns: requests, errors, first token, tokens/s.
+const STATS_WIDTH: usize = 4 * 8;
 
-/// All that is known, in as many lines as fit.
-pub fn lines(state: &State, now: u64, columns: usize, rows: usize) -> Vec<String> {
-    let mut lines = vec![head(state, now), String::new()];
-    lines.push(format!("{:<7} {} {:>7}{}", "ROOM", fit("NAME", name_width(columns)), "HERE", HEADS));
+/// The whole table, cut to the given size.
+pub fn lines(state: &MonitorState, now: u64, columns: usize, rows: usize) -> Vec<String> {
+    let mut lines = vec![status_line(state, now), String::new()];
+    lines.push(format!("{:<7} {} {:>7}{}", "ROOM", fit("NAME", name_width(columns)), "HERE", STATS_HEADINGS));
     let rooms: Vec<&Room> = state.rooms.values().filter(|room| room.watched).collect();
-    // Half the screen for rooms, if they need it; the rest is for those in them.
+    // Rooms take at most half of the screen; participants take the rest.
     let most = (rows.saturating_sub(6) / 2).max(1);
     lines.extend(rooms.iter().take(most).map(|room| room_line(room, state.hub_time(now), columns)));
     lines.extend(more(rooms.len(), most, "rooms"));
@@ -22,9 +22,9 @@ pub fn lines(state: &State, now: u64, columns: usize, rows: usize) -> Vec<String
     lines.push(format!(
         "{:<7} {} {:<9}{} {:>5}",
         "ROOM",
-        who("PARTICIPANT", "MODEL", columns),
+        name_and_model("PARTICIPANT", "MODEL", columns),
         "STATUS",
-        HEADS,
+        STATS_HEADINGS,
         "SEEN"
     ));
     let left = rows.saturating_sub(lines.len() + 1).max(1);
@@ -32,23 +32,23 @@ pub fn lines(state: &State, now: u64, columns: usize, rows: usize) -> Vec<String
     let shown = members.iter().take(left);
     lines.extend(shown.map(|(room, member)| member_line(room, member, state.hub_time(now), columns)));
     lines.extend(more(members.len(), left, "participants"));
-    // Codes and the hub's address are as the hub wrote them.
+    // Codes and the hub's URL have not been made safe to print yet.
     lines.iter().map(|line| fit(&one_line(line), columns).trim_end().to_owned()).collect()
 }
 
-const HEADS: &str = "     REQ     ERR   FIRST   TOK/S";
+const STATS_HEADINGS: &str = "     REQ     ERR   FIRST   TOK/S";
 
 fn name_width(columns: usize) -> usize {
-    columns.saturating_sub(7 + 1 + 1 + 7 + NUMBERS).clamp(8, 60)
+    columns.saturating_sub(7 + 1 + 1 + 7 + STATS_WIDTH).clamp(8, 60)
 }
 
 fn more(all: usize, shown: usize, what: &str) -> Option<String> {
     (all > shown).then(|| format!("... and {} more {what}", all - shown))
 }
 
-fn head(state: &State, now: u64) -> String {
+fn status_line(state: &MonitorState, now: u64) -> String {
     let link = match &state.link {
-        Link::Opening => "connecting".to_owned(),
+        Link::Connecting => "connecting".to_owned(),
         Link::Up => "up".to_owned(),
         Link::Lost { reason, .. } => format!("LOST: {reason}"),
     };
@@ -57,52 +57,52 @@ fn head(state: &State, now: u64) -> String {
     format!("{}  {}  {rooms} rooms  {up} online  {busy} busy  {down} offline  {link}", clock(now), state.url)
 }
 
-fn numbers(figures: &Figures, now: u64) -> String {
-    let first = figures.ttft(now).map_or("-".into(), brief);
-    let rate = figures.speed(now).map_or("-".into(), speed);
-    format!("{:>8}{:>8}{first:>8}{rate:>8}", count(figures.requests), count(figures.errors))
+fn stats_cells(stats: &Stats, now: u64) -> String {
+    let first = stats.ttft(now).map_or("-".into(), brief);
+    let rate = stats.tokens_per_second(now).map_or("-".into(), speed);
+    format!("{:>8}{:>8}{first:>8}{rate:>8}", count(stats.requests), count(stats.errors))
 }
 
 fn room_line(room: &Room, now: u64, columns: usize) -> String {
     let name = fit(&room.name, name_width(columns));
-    let line = format!("{:<7} {name} {:>7}", room.told.code, room.count());
+    let line = format!("{:<7} {name} {:>7}", room.info.code, room.count());
     match &room.refused {
         Some(why) => format!("{line}  {why}"),
-        None => line + &numbers(&room.figures, now),
+        None => line + &stats_cells(&room.stats, now),
     }
 }
 
-/// Nickname and model share what the other columns leave.
-fn who(name: &str, model: &str, columns: usize) -> String {
-    let both = columns.saturating_sub(7 + 1 + 1 + 9 + NUMBERS + 1 + 5 + 1).clamp(12, 100);
+/// Nickname and model share the width that the other columns leave, 3 to 2.
+fn name_and_model(name: &str, model: &str, columns: usize) -> String {
+    let both = columns.saturating_sub(7 + 1 + 1 + 9 + STATS_WIDTH + 1 + 5 + 1).clamp(12, 100);
     format!("{} {}", fit(name, both - both * 2 / 5), fit(model, both * 2 / 5))
 }
 
 fn member_line(room: &Room, member: &Member, now: u64, columns: usize) -> String {
-    let seen = span(now.saturating_sub(member.told.last_seen));
-    let who = who(&member.name, &member.model, columns);
-    let numbers = numbers(&member.figures, now);
-    format!("{:<7} {who} {:<9}{numbers} {seen:>5}", room.told.code, member.health(now).word())
+    let seen = span(now.saturating_sub(member.info.last_seen));
+    let name_and_model = name_and_model(&member.name, &member.model, columns);
+    let stats_cells = stats_cells(&member.stats, now);
+    format!("{:<7} {name_and_model} {:<9}{stats_cells} {seen:>5}", room.info.code, member.health(now).word())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::samples::{NOW, answered, began, lab, participant};
-    use crate::monitor::state::News;
+    use crate::monitor::fixtures::{NOW, answered, began, lab, participant};
+    use crate::monitor::state::Update;
     use crate::monitor::text::width;
 
     #[test]
     fn it_shows_who_is_there_and_how_they_do() {
         let mut state = lab(&[participant("ann", "Ann"), participant("bob", "B\u{1b}[31mob")]);
-        state.hear(began("LAB001", "ann", "r1"), NOW);
-        state.hear(answered("LAB001", "ann", "r1"), NOW);
+        state.on_update(began("LAB001", "ann", "r1"), NOW);
+        state.on_update(answered("LAB001", "ann", "r1"), NOW);
         let lines = lines(&state, NOW + 3000, 79, 23);
         assert_eq!(lines[0], "22:13:23Z  http://hub:3000  1 rooms  2 online  0 busy  0 offline  up");
         let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
         assert_eq!(words(3), ["LAB001", "Lab", "2", "1", "0", "210ms", "40.0"]);
         assert_eq!(words(6), ["LAB001", "Ann", "llama3", "online", "1", "0", "210ms", "40.0", "3s"]);
-        // Numbers end where their heads do.
+        // Numbers are aligned with the right edge of their headings.
         for (head, below, end) in [(2, 3, "TOK/S"), (5, 6, "SEEN")] {
             assert_eq!(lines[head].find(end).map(|at| at + end.len()), Some(lines[below].len()));
         }
@@ -113,8 +113,8 @@ mod tests {
     fn it_fits_whatever_there_is() {
         let many: Vec<_> = (0..500).map(|n| participant(&format!("p{n}"), &"🎉".repeat(200))).collect();
         let mut state = lab(&many);
-        let rooms = (0..300).map(|n| crate::monitor::samples::room(&format!("R{n:05}"), &"שלום ".repeat(40)));
-        state.hear(News::Rooms(rooms.chain([state.rooms["LAB001"].told.clone()]).collect(), 0), NOW);
+        let rooms = (0..300).map(|n| crate::monitor::fixtures::room(&format!("R{n:05}"), &"שלום ".repeat(40)));
+        state.on_update(Update::Rooms(rooms.chain([state.rooms["LAB001"].info.clone()]).collect(), 0), NOW);
         for (columns, rows) in [(79, 23), (199, 59), (40, 10), (1, 1), (0, 0)] {
             let lines = lines(&state, NOW, columns, rows);
             assert!(lines.iter().all(|line| width(line) <= columns), "{columns}");
@@ -127,8 +127,8 @@ mod tests {
     #[test]
     fn a_hub_that_is_gone_and_a_room_that_is_shut_say_so() {
         let mut state = lab(&[]);
-        state.hear(News::Lost { reason: "cannot reach it".into(), again: None }, NOW);
-        state.hear(News::Refused("LAB001".into(), "Invalid password".into()), NOW);
+        state.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: None }, NOW);
+        state.on_update(Update::Refused("LAB001".into(), "Invalid password".into()), NOW);
         let all = lines(&state, NOW, 99, 23).join("\n");
         assert!(all.contains("LOST: cannot reach it") && all.contains("Invalid password"), "{all}");
     }

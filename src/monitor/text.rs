@@ -1,23 +1,23 @@
-//! Text as a terminal shows it: the width of names, and numbers and times as people read them. Pure.
+//! Text for a terminal: display widths, and short forms of numbers and times. Pure.
 
 pub use super::clean::name as clean;
 use super::widths::width as width_of;
 
-/// Columns that a text of [`clean`] takes.
+/// Display width in columns, for text that has passed [`clean`].
 pub fn width(text: &str) -> usize {
     text.chars().map(width_of).sum()
 }
 
-/// Cuts a text to a width, with a sign where something is missing, and fills what is left with spaces.
+/// Fits text to exactly `columns`: cut with an ellipsis, or padded with spaces.
 pub fn fit(text: &str, columns: usize) -> String {
     let whole = width(text);
-    let mut out = if whole <= columns { text.to_owned() } else { cut(text, columns) };
+    let mut out = if whole <= columns { text.to_owned() } else { truncate(text, columns) };
     let left = columns.saturating_sub(width(&out));
     out.extend(std::iter::repeat_n(' ', left));
     out
 }
 
-fn cut(text: &str, columns: usize) -> String {
+fn truncate(text: &str, columns: usize) -> String {
     let Some(room) = columns.checked_sub(1) else { return String::new() };
     let (mut out, mut used) = (String::new(), 0);
     for c in text.chars() {
@@ -31,13 +31,13 @@ fn cut(text: &str, columns: usize) -> String {
     out
 }
 
-/// Milliseconds since the epoch as the time of day, UTC.
+/// Formats milliseconds since the epoch as the time of day, UTC.
 pub fn clock(millis: u64) -> String {
     let seconds = millis / 1000 % 86_400;
     format!("{:02}:{:02}:{:02}Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// A time span, milliseconds, in the one unit that fits.
+/// Formats milliseconds in the largest unit that fits: `59s`, `3m`, `2h`, `1d`.
 pub fn span(millis: u64) -> String {
     match millis / 1000 {
         s @ 0..60 => format!("{s}s"),
@@ -47,7 +47,7 @@ pub fn span(millis: u64) -> String {
     }
 }
 
-/// A short time, milliseconds: `312ms`, `4.2s`, `95s`.
+/// Formats a short duration, given in milliseconds: `312ms`, `4.2s`, `95s`.
 pub fn brief(millis: u64) -> String {
     match millis {
         0..1000 => format!("{millis}ms"),
@@ -56,12 +56,12 @@ pub fn brief(millis: u64) -> String {
     }
 }
 
-/// A speed, with a digit behind the point while that says something.
+/// Formats a rate, with one decimal below 100.
 pub fn speed(rate: f64) -> String {
     if rate < 100.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
 }
 
-/// A count in at most five characters.
+/// Formats a count in at most five characters.
 pub fn count(n: u64) -> String {
     match n {
         0..10_000 => n.to_string(),

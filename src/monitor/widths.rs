@@ -1,8 +1,9 @@
-//! How many columns characters take on a terminal: none, one or two. Tables out of Unicode 16 and nothing else.
+//! Display width of characters: zero, one or two columns. Tables from Unicode 16.
 //!
-//! The terminal interface gets widths from its own crates, and a test there compares; a plain table does without them.
+//! The plain table uses these so that it needs none of the crates of the terminal interface, which bring their own; a
+//! test there compares the two.
 
-/// Columns of a character that is no control character.
+/// Display width in columns of a character that is no control character.
 pub fn width(c: char) -> usize {
     let within = |ranges: &[(u32, u32)]| {
         let after = ranges.partition_point(|&(first, _)| first <= u32::from(c));
@@ -10,13 +11,13 @@ pub fn width(c: char) -> usize {
     };
     match c {
         ..'\u{300}' => 1,
-        _ if within(MARK) => 0,
+        _ if within(ZERO_WIDTH) => 0,
         _ if within(WIDE) => 2,
         _ => 1,
     }
 }
 
-/// First and last of those that take two.
+/// Ranges of double-width characters, first and last included.
 #[rustfmt::skip]
 const WIDE: &[(u32, u32)] = &[
     (0x1100, 0x115e), (0x17a4, 0x17a4), (0x231a, 0x231b), (0x2329, 0x232a), (0x23e9, 0x23ec), (0x23f0, 0x23f0),
@@ -45,9 +46,9 @@ const WIDE: &[(u32, u32)] = &[
     (0x1faef, 0x1fafa), (0x20000, 0x2fffd), (0x30000, 0x3fffd),
 ];
 
-/// First and last of those that take none: they sit on the character before.
+/// Ranges of zero-width characters, which combine with the character before.
 #[rustfmt::skip]
-const MARK: &[(u32, u32)] = &[
+const ZERO_WIDTH: &[(u32, u32)] = &[
     (0x300, 0x36f), (0x483, 0x489), (0x591, 0x5bd), (0x5bf, 0x5bf), (0x5c1, 0x5c2), (0x5c4, 0x5c5), (0x5c7, 0x5c9),
     (0x605, 0x605), (0x610, 0x61a), (0x64b, 0x65f), (0x670, 0x670), (0x6d6, 0x6dc), (0x6df, 0x6e4), (0x6e7, 0x6e8),
     (0x6ea, 0x6ed), (0x70f, 0x70f), (0x711, 0x711), (0x730, 0x74a), (0x7a6, 0x7b0), (0x7eb, 0x7f3), (0x7fd, 0x7fd),
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_tables_are_in_order() {
-        for table in [WIDE, MARK] {
+        for table in [WIDE, ZERO_WIDTH] {
             assert!(table.iter().all(|(first, last)| first <= last));
             assert!(table.windows(2).all(|pair| pair[0].1 < pair[1].0));
         }

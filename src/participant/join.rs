@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
-use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT};
-use crate::proto::web::percent_encode;
+use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
+use crate::proto::web::{fits_a_header, percent_encode};
 use crate::tunnel::{self, ConnectError, Connected, Limits};
 
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -196,6 +196,9 @@ impl Builder {
         let client = Client::new(&self.hub_url)?;
         let client = self.token.iter().fold(client, |client, token| client.with_participant_token(token));
         let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
+        // In a private room the hub asks for it whenever the participant is not known any more.
+        let password = self.registration.password.iter().filter(|password| fits_a_header(password));
+        let client = password.fold(client, |client, password| client.with_room_password(password));
         let provider = Provider::new(&self.registration.endpoint, &self.auth)?;
         self.registration.endpoint.clone_from(&provider.endpoint);
         for (what, value) in [("the participant id", &self.id), ("the model", &self.registration.model)] {
@@ -291,6 +294,7 @@ fn dial(hub: &str, registered: &Registered, builder: &Builder) -> Result<Connect
     if !builder.json_frames {
         url.push_str(&format!("&frames={FRAMES_BINARY}"));
     }
+    url.push_str(&format!("&pause={PAUSE_ON}"));
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_WITHIN).map_err(|error| match error {

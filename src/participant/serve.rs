@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -14,7 +14,7 @@ use super::load::{Load, Share};
 use super::provider::Provider;
 use crate::net::client::{Answer, Call};
 use crate::proto::tunnel::{self, FromHub, Incoming as Request, decode_from_hub};
-use crate::proto::web::is_hop_by_hop;
+use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{Incoming, Reader, TunnelError, Writer};
 
 const STACK: usize = 256 << 10;
@@ -30,9 +30,14 @@ struct Job {
     _share: Share,
 }
 
-/// What is needed to stop a request.
+/// What is needed to pause and to stop a request.
 #[derive(Default)]
-struct Ticket(Mutex<Line>);
+struct Ticket {
+    line: Mutex<Line>,
+    /// Whether the hub's client is slow. Set by the tunnel's reader, read by the request's worker.
+    paused: Mutex<bool>,
+    resumed: Condvar,
+}
 
 /// Where a request's line to the provider stands.
 #[derive(Default)]
@@ -48,13 +53,26 @@ enum Line {
 
 impl Ticket {
     fn lock(&self) -> MutexGuard<'_, Line> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_paused(&self, paused: bool) {
+        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
+        self.resumed.notify_one();
+    }
+
+    /// Waits until the hub wants more of the answer, or none of it: what is not read from the provider's socket meanwhile
+    /// slows the provider down.
+    fn wait_while_paused(&self) {
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.resumed.wait_while(paused, |paused| *paused));
     }
 
     fn cancel(&self) {
         if let Line::Open(stream) = std::mem::replace(&mut *self.lock(), Line::Cancelled) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        self.set_paused(false);
     }
 
     /// Notes which connection is to be shut down; false when it is too late for that.
@@ -169,6 +187,14 @@ impl Workers {
                             self.cancel(&request_id);
                             None
                         }
+                        Ok(FromHub::Pause { request_id }) => {
+                            self.set_paused(&request_id, true);
+                            None
+                        }
+                        Ok(FromHub::Resume { request_id }) => {
+                            self.set_paused(&request_id, false);
+                            None
+                        }
                         Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => None,
                     };
                     // The tunnel is never left without a reader.
@@ -198,7 +224,8 @@ impl Workers {
     /// Makes a job of a request.
     fn take_on(&self, request: Request<'_>) -> Option<Job> {
         let ticket = Arc::new(Ticket::default());
-        let Request { request_id, method, path, headers, body, .. } = request;
+        let Request { request_id, method, path, mut headers, hops, body, .. } = request;
+        headers.extend(hops.map(|hops| (HOPS.to_owned(), hops)));
         let id = request_id.into_owned();
         let request = self.provider.relay(&method, &path, &headers, body.map(|body| body.get()));
         let Some(share) = self.load.take(request.as_ref().map_or(0, Vec::len)) else {
@@ -219,6 +246,12 @@ impl Workers {
         let ticket = self.running().remove(id);
         if let Some(ticket) = ticket {
             ticket.cancel();
+        }
+    }
+
+    fn set_paused(&self, id: &str, paused: bool) {
+        if let Some(ticket) = self.running().get(id) {
+            ticket.set_paused(paused);
         }
     }
 
@@ -270,6 +303,7 @@ impl Workers {
             }
             self.send(job, start.take(), scratch, None).map_err(gone)?;
             scratch.piece.clear();
+            job.ticket.wait_while_paused();
             over = call.read(&mut scratch.piece).map_err(broke_off)?;
         }
         if !job.ticket.done() {
@@ -332,9 +366,15 @@ impl Workers {
     }
 }
 
-/// The provider's headers without those of its own connection and of its body's framing.
+/// The provider's headers without those of its own connection, among them all that its `Connection` names (RFC 9110,
+/// section 7.6.1), and of its body's framing.
 fn passed_on(answer: &Answer<'_>) -> BTreeMap<String, String> {
-    let lines = answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let kept = lines.filter(|(name, _)| !is_hop_by_hop(name));
+    let lines = || answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let connection = lines().filter(|(name, _)| name == "connection");
+    let options: Vec<String> = connection
+        .flat_map(|(_, value)| value.split(|&b| b == b',').map(<[u8]>::trim_ascii))
+        .map(|option| String::from_utf8_lossy(option).to_ascii_lowercase())
+        .collect();
+    let kept = lines().filter(|(name, _)| !is_hop_by_hop(name) && !options.contains(name));
     kept.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
 }

@@ -15,7 +15,7 @@ use super::serve::{Heard, Workers};
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::management::{ErrorCode, Participant, Registered};
-use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping};
+use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded};
 use crate::tunnel::{Connected, Writer};
 
 /// Heartbeats that may fail in a row.
@@ -30,15 +30,18 @@ pub enum CloseReason {
     HeartbeatFailed,
     /// The tunnel closed, from either side, or the hub fell silent for 30 s.
     TunnelClosed,
+    /// Another start of the same participant took its place, which goes on serving: nothing is removed.
+    Superseded,
 }
 
 impl CloseReason {
-    /// As seed 000 spells it: `closed`, `heartbeat_failed`, `tunnel_closed`.
+    /// As seed 000 spells it: `closed`, `heartbeat_failed`, `tunnel_closed`; and `superseded`.
     pub fn as_str(self) -> &'static str {
         match self {
             CloseReason::Closed => "closed",
             CloseReason::HeartbeatFailed => "heartbeat_failed",
             CloseReason::TunnelClosed => "tunnel_closed",
+            CloseReason::Superseded => "superseded",
         }
     }
 }
@@ -194,7 +197,8 @@ impl Session {
         self.close();
     }
 
-    /// Removes the participant from its room, closes the tunnel, and waits until all is still. Safe to call twice, and
+    /// Removes the participant from its room, unless another start of it took its place; closes the tunnel, and waits until
+    /// all is still. Safe to call twice, and
     /// after the tunnel is gone.
     pub fn close(&self) {
         self.handle.close();
@@ -218,7 +222,8 @@ impl SessionHandle {
         lock(&self.0.end).clone().unwrap_or(CloseEvent::closed())
     }
 
-    /// Removes the participant and closes the tunnel. After the first call it does nothing.
+    /// Removes the participant, unless another start of it took its place, and closes the tunnel. After the first call it does
+    /// nothing.
     pub fn close(&self) {
         self.0.end(CloseReason::Closed, None);
         if !self.0.removed.swap(true, Ordering::SeqCst) {
@@ -252,6 +257,12 @@ impl Inner {
     fn hear(&self, heard: Heard) {
         match heard {
             Heard::Alive => self.note(),
+            Heard::Closed { code, reason } if is_superseded(code, &reason) => {
+                // The registration is the newcomer's from now on.
+                self.removed.store(true, Ordering::SeqCst);
+                let reason = format!("another start of the participant \"{}\" took this one's place", self.id);
+                self.end_with(CloseReason::Superseded, Some(Error::Tunnel { reason }), code);
+            }
             Heard::Closed { code, reason } => {
                 let with = code.map(|code| format!(" with {code}")).unwrap_or_default();
                 let reason = format!("the hub closed it{with}: {reason}");

@@ -5,12 +5,18 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::management::RuntimeConfig;
+
+/// The most members that an object may have where they are taken apart. Finding a doubled key compares all of them.
+pub const MAX_MEMBERS: usize = 1024;
+/// The most items of a list that is taken apart: each costs more than the two bytes that it takes in JSON.
+pub const MAX_LIST: usize = 65_536;
 
 /// A request that cannot be sent to anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +50,7 @@ impl<'a> Members<'a> {
     /// hub and the provider could each read a different one.
     ///
     /// # Errors
-    /// When the body is not UTF-8, not JSON, or not an object.
+    /// When the body is not UTF-8, not JSON, not an object, or one with more than [`MAX_MEMBERS`] members.
     pub fn parse(body: &'a [u8]) -> Result<Self, BadRequest> {
         let broken = |message: String| BadRequest { field: None, message };
         let text = std::str::from_utf8(body).map_err(|_| broken("The request body is not UTF-8".into()))?;
@@ -232,6 +238,36 @@ pub fn json_text(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
+/// The beginning of a text, of at most `max` bytes, for what a peer may have made as long as it likes.
+pub fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// Reads a JSON list.
+///
+/// # Errors
+/// When it is none, has more than [`MAX_LIST`] items, or one of another type.
+pub fn list<'a, T: Deserialize<'a>>(json: &'a str) -> Result<Vec<T>, serde_json::Error> {
+    struct ListVisitor<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MAX_LIST {
+                    return Err(A::Error::custom(format_args!("a list has more than {MAX_LIST} items")));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+    serde_json::Deserializer::from_str(json).deserialize_seq(ListVisitor(PhantomData))
+}
+
 /// The role of each message; empty where it has none.
 fn roles(messages: &str) -> Result<Vec<Cow<'_, str>>, BadRequest> {
     #[derive(Deserialize)]
@@ -239,7 +275,7 @@ fn roles(messages: &str) -> Result<Vec<Cow<'_, str>>, BadRequest> {
         #[serde(default, borrow)]
         role: Cow<'a, str>,
     }
-    let messages: Vec<Message<'_>> = serde_json::from_str(messages)
+    let messages: Vec<Message<'_>> = list(messages)
         .map_err(|_| BadRequest::field("messages", "must be a list of objects, each with a \"role\" that is text"))?;
     Ok(messages.into_iter().map(|m| m.role).collect())
 }
@@ -257,6 +293,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    if pairs.len() == MAX_MEMBERS {
+                        return Err(A::Error::custom(format_args!("an object has more than {MAX_MEMBERS} members")));
+                    }
                     pairs.push((Cow::Owned(key), value));
                 }
                 Ok(Pairs(pairs))
@@ -285,6 +324,17 @@ mod tests {
             members.to_json(),
             r#"{"zz":{"b":1,"a":[1e400, 2]},"model":"llama3","big":123456789012345678901234567890,"a bA":"\u00e9"}"#
         );
+    }
+
+    #[test]
+    fn objects_and_lists_of_too_many_parts_are_refused() {
+        let object =
+            |keys: usize| format!("{{{}}}", (0..keys).map(|n| format!("\"{n}\":1")).collect::<Vec<_>>().join(","));
+        assert!(Members::parse(object(MAX_MEMBERS).as_bytes()).is_ok());
+        assert!(Members::parse(object(MAX_MEMBERS + 1).as_bytes()).unwrap_err().message.contains("1024 members"));
+        let items = |count: usize| format!("[{}]", vec!["1"; count].join(","));
+        assert_eq!(list::<u8>(&items(MAX_LIST)).unwrap().len(), MAX_LIST);
+        assert!(list::<u8>(&items(MAX_LIST + 1)).is_err());
     }
 
     #[test]

@@ -117,13 +117,14 @@ proptest! {
     fn a_request_through_the_tunnel_is_the_same(id in any::<String>(), path in any::<String>(), body in any_json(), stream in any::<bool>()) {
         let text = body.to_string();
         let request = Request {
-            request_id: &id, operation: "o", method: "POST", path: &path, headers: BTreeMap::from([("A", "b")]),
+            request_id: &id, operation: "o", method: "POST", path: &path, headers: BTreeMap::from([("A", "b")]), hops: &path,
             body: Some(&text), stream,
         };
         let (head, between, tail) = tunnel::encode_request(&request);
         let wire = String::from_utf8(head).unwrap() + between + tail;
         let FromHub::Request(read) = tunnel::decode_from_hub(&wire).unwrap() else { panic!("{wire}") };
         prop_assert_eq!((read.request_id, read.path, read.stream), (Cow::Borrowed(id.as_str()), Cow::Borrowed(path.as_str()), stream));
+        prop_assert_eq!(read.hops.unwrap_or_default(), path);
         // JSON's null is nobody's body.
         prop_assert_eq!(read.body.map(RawValue::get), Some(text.as_str()).filter(|text| *text != "null"));
     }
@@ -143,7 +144,11 @@ proptest! {
         let end = tunnel::encode_end(&id);
         prop_assert_eq!(tunnel::decode_from_participant(&end).unwrap(), FromParticipant::End { request_id: request_id.clone() });
         let error = tunnel::encode_error(&id, &stage, &stage);
-        let wanted = FromParticipant::Error { request_id, stage: stage.clone(), message: stage };
+        let wanted = FromParticipant::Error {
+            request_id,
+            stage: super::openai::cut(&stage, tunnel::MAX_STAGE).to_owned(),
+            message: super::openai::cut(&stage, tunnel::MAX_ERROR_TEXT).to_owned(),
+        };
         prop_assert_eq!(tunnel::decode_from_participant(&error).unwrap(), wanted);
         if let Some(mut head) = tunnel::binary_head(&id) {
             head.extend(&bytes);
@@ -315,4 +320,46 @@ fn check_response(text: &str) -> Result<(), TestCaseError> {
         prop_assert_eq!(output.len(), count("response.output_item.done"));
     }
     Ok(())
+}
+
+/// What is hard for scanners: their own tokens, repeated, adjacent and nested, 100,000 deep and more.
+fn hostile_inputs() -> Vec<Vec<u8>> {
+    let tokens = [
+        "\"usage\"",
+        "\"usage\":{",
+        "{\"id\":",
+        "\"id\":\"",
+        "[",
+        "{\"response\":",
+        "data:",
+        "data: {\r\n",
+        "\r",
+        "\\\"",
+    ];
+    let mut inputs: Vec<_> = tokens.iter().map(|token| token.repeat(100_000).into_bytes()).collect();
+    inputs.push("[".repeat(1 << 20).into_bytes());
+    inputs
+}
+
+#[test]
+fn hostile_bytes_are_read_in_the_stack_that_connections_have() {
+    let read = || {
+        for input in hostile_inputs() {
+            let (mut usage, mut whole, mut stream) = (UsageWatch::default(), IdWatch::new(false), IdWatch::new(true));
+            for piece in input.chunks(4093) {
+                usage.push(piece);
+                assert_eq!((whole.push(piece), stream.push(piece)), (None, None));
+            }
+            let text = String::from_utf8(input).unwrap();
+            let nested = format!(r#"{{"type":"tunnel.new","x":{text}}}"#);
+            let _ = (tunnel::decode_from_participant(&nested), tunnel::decode_from_hub(&nested));
+            let request = format!(r#"{{"input":{text}}}"#);
+            let _ = Members::parse(request.as_bytes()).map(|members| to_chat(&members));
+            let deep = format!(r#"{{"input":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
+            assert!(Members::parse(deep.as_bytes()).is_ok_and(|members| to_chat(&members).is_err()));
+            Answer::new(Skeleton::new(&Members::default(), "k", 0), "m").push(&text);
+        }
+    };
+    // As in http/listener.rs.
+    std::thread::Builder::new().stack_size(256 << 10).spawn(read).unwrap().join().unwrap();
 }

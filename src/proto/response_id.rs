@@ -1,106 +1,228 @@
-//! Finding the id of a Responses answer that passes by, whole or streamed.
+//! Finding the id of a Responses answer that passes by, whole or streamed, without parsing or keeping it.
+//!
+//! A scanner of JSON text counts the open brackets and compares keys only in the objects that lead to the id. It reads
+//! each byte once, in constant stack, and holds one key or one id.
 
-use serde_json::Value;
+/// The longest id that is kept, in bytes. An answer with a longer one is not found again by its id.
+pub const MAX_ID: usize = 256;
+/// The longest text that is held before its escapes are read: six bytes for one, at most.
+const MAX_TEXT: usize = 6 * MAX_ID;
 
-use super::openai::Members;
-use super::sse::Decoder;
-
-/// How much of an answer is looked at. The first event of a stream repeats the request, prompt included.
-const MAX: usize = 1 << 20;
+/// Where a whole answer has its id, and where an event of a stream has it.
+const IN_ANSWER: &[&str] = &["id"];
+const IN_EVENT: &[&str] = &["response", "id"];
+const DATA: &[u8] = b"data:";
 
 /// Watches an answer go by until its id is known.
 #[derive(Debug)]
 pub enum IdWatch {
-    /// A stream: its first event tells.
-    Stream(Box<Decoder>, usize),
-    /// A whole answer, kept until it is whole.
-    Whole(Vec<u8>),
+    /// A stream: an event tells, the first one as a rule.
+    Stream(Line, Scan),
+    /// A whole answer.
+    Whole(Scan),
     /// There is nothing to look for any more.
     Over,
+}
+
+/// Where a stream is in its line.
+#[derive(Debug)]
+pub enum Line {
+    /// Behind a CR: a LF that follows belongs to it.
+    Cr,
+    /// So many bytes of `data:` have come, and nothing else.
+    Name(usize),
+    /// In the data.
+    Data,
+    /// In a line that is not looked at.
+    Other,
 }
 
 impl IdWatch {
     /// For an answer of a stream or a whole one.
     pub fn new(stream: bool) -> Self {
-        if stream { IdWatch::Stream(Box::default(), 0) } else { IdWatch::Whole(Vec::new()) }
+        if stream { IdWatch::Stream(Line::Name(0), Scan::new(IN_EVENT)) } else { IdWatch::Whole(Scan::new(IN_ANSWER)) }
     }
 
     /// Looks at the next piece; the id, once, when it is known.
     pub fn push(&mut self, piece: &[u8]) -> Option<String> {
-        match self {
-            IdWatch::Over => return None,
-            IdWatch::Stream(decoder, seen) => {
-                decoder.push(piece);
-                *seen += piece.len();
-                while let Some(event) = decoder.next_event() {
-                    if let Some(id) = serde_json::from_str::<Value>(&event.data).ok().and_then(|v| id_in_event(&v)) {
-                        *self = IdWatch::Over;
-                        return Some(id);
-                    }
-                }
-                if *seen <= MAX {
-                    return None;
-                }
-            }
-            IdWatch::Whole(body) => {
-                body.extend_from_slice(piece);
-                if body.len() <= MAX {
-                    return None;
-                }
-            }
-        }
+        let id = match self {
+            IdWatch::Over => None,
+            IdWatch::Whole(scan) => piece.iter().find_map(|&byte| scan.byte(byte)),
+            IdWatch::Stream(line, scan) => piece.iter().find_map(|&byte| stream_byte(line, scan, byte)),
+        }?;
         *self = IdWatch::Over;
-        None
-    }
-
-    /// The answer is over: the id of a whole one.
-    pub fn end(&mut self) -> Option<String> {
-        let IdWatch::Whole(body) = std::mem::replace(self, IdWatch::Over) else { return None };
-        Members::parse(&body).ok()?.get("id").and_then(|raw| serde_json::from_str(raw).ok())
+        (id.len() <= MAX_ID).then_some(id)
     }
 }
 
-fn id_in_event(event: &Value) -> Option<String> {
-    event["response"]["id"].as_str().map(str::to_owned)
+fn stream_byte(line: &mut Line, scan: &mut Scan, byte: u8) -> Option<String> {
+    let blank = matches!(line, Line::Name(0)) || matches!(line, Line::Cr) && byte == b'\r';
+    if blank && matches!(byte, b'\n' | b'\r') {
+        *scan = Scan::new(IN_EVENT);
+    }
+    match (&*line, byte) {
+        (_, b'\n') => *line = Line::Name(0),
+        (_, b'\r') => *line = Line::Cr,
+        (Line::Cr, _) => *line = if byte == DATA[0] { Line::Name(1) } else { Line::Other },
+        (Line::Name(at), _) if DATA[*at] == byte => {
+            *line = if at + 1 == DATA.len() { Line::Data } else { Line::Name(at + 1) };
+        }
+        (Line::Name(_), _) => *line = Line::Other,
+        (Line::Data, _) => return scan.byte(byte),
+        (Line::Other, _) => {}
+    }
+    None
+}
+
+/// A scanner for one text in a JSON object, under a path of keys.
+#[derive(Debug)]
+pub struct Scan {
+    path: &'static [&'static str],
+    /// Open brackets, and how many of them, from the outside, are the objects that the path leads through.
+    depth: usize,
+    on_path: usize,
+    /// Whether anything but space has come.
+    begun: bool,
+    /// Whether a colon has come since the last key, and whether that key is the path's.
+    colon: bool,
+    matched: bool,
+    in_text: bool,
+    escaped: bool,
+    /// The text that is being read, if it is worth keeping and not too long.
+    text: Option<Vec<u8>>,
+}
+
+impl Scan {
+    fn new(path: &'static [&'static str]) -> Self {
+        Scan {
+            path,
+            depth: 0,
+            on_path: 0,
+            begun: false,
+            colon: false,
+            matched: false,
+            in_text: false,
+            escaped: false,
+            text: None,
+        }
+    }
+
+    /// Reads the next byte; the text that was looked for, where this byte ends it.
+    fn byte(&mut self, byte: u8) -> Option<String> {
+        if self.in_text {
+            return self.text_byte(byte);
+        }
+        let here = self.depth > 0 && self.depth == self.on_path;
+        match byte {
+            b'"' => {
+                self.in_text = true;
+                let wanted = here && (!self.colon || self.matched && self.on_path == self.path.len());
+                self.text = wanted.then(Vec::new);
+            }
+            b'{' | b'[' => self.open(byte == b'{', here),
+            b'}' | b']' => {
+                self.depth = self.depth.saturating_sub(1);
+                self.on_path = self.on_path.min(self.depth);
+                self.matched = false;
+            }
+            b',' if here => (self.colon, self.matched) = (false, false),
+            b':' if here => self.colon = true,
+            _ => {}
+        }
+        self.begun |= !byte.is_ascii_whitespace();
+        None
+    }
+
+    fn open(&mut self, object: bool, here: bool) {
+        let leads_on = here && self.colon && self.matched && self.on_path < self.path.len();
+        if object && (leads_on || !self.begun) {
+            self.on_path += 1;
+            (self.colon, self.matched) = (false, false);
+        }
+        self.depth = self.depth.saturating_add(1);
+    }
+
+    fn text_byte(&mut self, byte: u8) -> Option<String> {
+        if byte == b'"' && !self.escaped {
+            self.in_text = false;
+            let text = unescaped(&self.text.take()?);
+            if self.colon {
+                return text;
+            }
+            self.matched = text.as_deref() == Some(self.path[self.on_path - 1]);
+            return None;
+        }
+        self.escaped = byte == b'\\' && !self.escaped;
+        match &mut self.text {
+            Some(text) if text.len() < MAX_TEXT => text.push(byte),
+            // Too long for an id, and for any key of the path.
+            text => *text = None,
+        }
+        None
+    }
+}
+
+fn unescaped(text: &[u8]) -> Option<String> {
+    serde_json::from_slice(&[b"\"", text, b"\""].concat()).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn id(stream: bool, pieces: &[&[u8]]) -> Option<String> {
+        let mut watch = IdWatch::new(stream);
+        let mut found = pieces.iter().filter_map(|piece| watch.push(piece));
+        let id = found.next();
+        assert_eq!(found.next(), None, "an id is told once");
+        id
+    }
+
     #[test]
     fn a_whole_answers_id_is_its_own_and_no_items() {
-        let mut watch = IdWatch::new(false);
-        let body = br#"{"output":[{"id":"msg_1"}],"id":"resp_1"}"#;
-        assert_eq!(watch.push(&body[..10]), None);
-        assert_eq!(watch.push(&body[10..]), None);
-        assert_eq!(watch.end().as_deref(), Some("resp_1"));
-        assert_eq!(watch.end(), None);
-        for bad in ["", "[]", r#"{"id":5}"#, "x"] {
-            let mut watch = IdWatch::new(false);
-            watch.push(bad.as_bytes());
-            assert_eq!(watch.end(), None, "{bad}");
+        let body =
+            br#" {"output":[{"id":"msg_1"}],"x":{"id":"no"},"text":"\"id\":\"no\"","\u0069d" : "resp_1","id":"2"}"#;
+        for cut in 0..body.len() {
+            assert_eq!(id(false, &[&body[..cut], &body[cut..]]).as_deref(), Some("resp_1"), "cut at {cut}");
+        }
+        for bad in ["", "[]", r#"{"id":5}"#, "x", r#"[{"id":"x"}]"#, r#"x{"id":"x"}"#, r#"{"a":"id","b":"c"}"#, "}}]]"]
+        {
+            assert_eq!(id(false, &[bad.as_bytes()]), None, "{bad}");
         }
     }
 
     #[test]
     fn a_streams_id_is_in_its_first_event() {
-        let stream = b"event: response.created\ndata: {\"response\":{\"id\":\"resp_2\"}}\n\nevent: x\ndata: {\"response\":{\"id\":\"no\"}}\n\n";
-        for cut in 0..stream.len() {
-            let mut watch = IdWatch::new(true);
-            let found = [watch.push(&stream[..cut]), watch.push(&stream[cut..])];
-            assert_eq!(found.into_iter().flatten().collect::<Vec<_>>(), ["resp_2"], "cut at {cut}");
+        for end in ["\n", "\r\n"] {
+            let stream = "event: response.created\ndata: {\"id\":\"no\",\"response\":{\"a\":{\"id\":\"no\"},\n\
+                data: \"id\":\"resp_2\"}}\n\nevent: x\ndata: {\"response\":{\"id\":\"no\"}}\n\n"
+                .replace('\n', end);
+            for cut in 0..stream.len() {
+                let (left, right) = stream.as_bytes().split_at(cut);
+                assert_eq!(id(true, &[left, right]).as_deref(), Some("resp_2"), "cut at {cut}");
+            }
+        }
+        let later = b"data: {\"response\":\n\ndata: {\"id\":\"no\"}\n\ndata: {\"response\":{\"id\":\"r\"}}\n\n";
+        assert_eq!(id(true, &[later]).as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn a_long_id_is_not_kept() {
+        let answer = |bytes: usize| format!(r#"{{"id":"{}"}}"#, "x".repeat(bytes));
+        assert!(id(false, &[answer(MAX_ID).as_bytes()]).is_some());
+        for bytes in [MAX_ID + 1, 7 * MAX_ID] {
+            assert_eq!(id(false, &[answer(bytes).as_bytes()]), None);
         }
     }
 
     #[test]
     fn an_endless_answer_is_not_kept() {
-        for stream in [true, false] {
+        for (stream, begin) in [(true, "data: {\"response\":{\"id\":\""), (false, "{\"id\":\"")] {
             let mut watch = IdWatch::new(stream);
-            for _ in 0..3 {
-                watch.push(&vec![b'x'; MAX]);
-            }
-            assert!(matches!(watch, IdWatch::Over));
+            assert_eq!(watch.push(begin.as_bytes()), None);
+            assert_eq!(watch.push(&vec![b'x'; 16 << 20]), None);
+            let (IdWatch::Stream(_, scan) | IdWatch::Whole(scan)) = &watch else { panic!("{watch:?}") };
+            assert_eq!(scan.text, None);
         }
     }
 }

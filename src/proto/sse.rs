@@ -28,9 +28,9 @@ pub fn encode(event: &str, data: &str) -> String {
 pub const KEEP_ALIVE: &str = ": keep-alive\n\n";
 
 /// The most that one event may hold while it is being read, in bytes. A longer one is dropped whole.
-pub const MAX_EVENT: usize = 32 << 20;
+pub const MAX_EVENT: usize = 4 << 20;
 
-/// Turns pieces of a stream, cut anywhere, into events.
+/// Turns pieces of a stream, cut anywhere, into events. It holds what was pushed and not yet read, and one event.
 #[derive(Debug)]
 pub struct Decoder {
     line: Vec<u8>,
@@ -44,7 +44,10 @@ pub struct Decoder {
     size: usize,
     current: Event,
     has_data: bool,
-    ready: std::collections::VecDeque<Event>,
+    /// What was pushed, of which `read` bytes have been read. Events are made one at a time: a queue of tiny ones would
+    /// take many times the bytes that they come from.
+    pushed: Vec<u8>,
+    read: usize,
 }
 
 impl Default for Decoder {
@@ -70,29 +73,53 @@ impl Decoder {
             size: 0,
             current: Event::default(),
             has_data: false,
-            ready: std::collections::VecDeque::new(),
+            pushed: Vec::new(),
+            read: 0,
         }
     }
 
     /// Takes the next piece.
     pub fn push(&mut self, piece: &[u8]) {
-        for &byte in piece {
-            let after_cr = std::mem::take(&mut self.after_cr);
-            match byte {
-                b'\n' if after_cr => {}
-                b'\n' => self.end_line(),
-                b'\r' => {
-                    self.after_cr = true;
-                    self.end_line();
-                }
-                _ => self.line_byte(byte),
-            }
+        // Moved only once half of it has been read, so that each byte is moved once on average.
+        if self.read * 2 >= self.pushed.len() {
+            self.pushed.drain(..self.read);
+            self.read = 0;
         }
+        self.pushed.extend_from_slice(piece);
     }
 
     /// The next whole event, if one is there. An event that the stream's end cut short is never delivered.
     pub fn next_event(&mut self) -> Option<Event> {
-        self.ready.pop_front()
+        while let Some(&byte) = self.pushed.get(self.read) {
+            self.read += 1;
+            if let Some(event) = self.byte(byte) {
+                return Some(event);
+            }
+        }
+        (self.pushed, self.read) = (Vec::new(), 0);
+        None
+    }
+
+    /// How many bytes it holds.
+    pub fn held_bytes(&self) -> usize {
+        let texts = [&self.current.event, &self.current.id].into_iter().flatten().map(String::capacity).sum::<usize>();
+        self.pushed.capacity() + self.line.capacity() + self.current.data.capacity() + texts
+    }
+
+    fn byte(&mut self, byte: u8) -> Option<Event> {
+        let after_cr = std::mem::take(&mut self.after_cr);
+        match byte {
+            b'\n' if after_cr => None,
+            b'\n' => self.end_line(),
+            b'\r' => {
+                self.after_cr = true;
+                self.end_line()
+            }
+            _ => {
+                self.line_byte(byte);
+                None
+            }
+        }
     }
 
     fn line_byte(&mut self, byte: u8) {
@@ -106,27 +133,35 @@ impl Decoder {
         }
     }
 
-    fn end_line(&mut self) {
+    fn end_line(&mut self) -> Option<Event> {
         let mut line = std::mem::take(&mut self.line);
         if !std::mem::replace(&mut self.started, true) && line.starts_with(b"\xef\xbb\xbf") {
             line.drain(..3);
         }
         if std::mem::replace(&mut self.blank, true) {
-            self.end_event();
-        } else if self.size <= self.limit {
-            self.field(&String::from_utf8_lossy(&line));
+            return self.end_event();
+        }
+        if self.size <= MAX_EVENT {
+            let text = String::from_utf8_lossy(&line);
+            // What replaces a byte that is no UTF-8 is longer than the byte.
+            self.size += text.len() - line.len().min(text.len());
+            if self.size <= MAX_EVENT {
+                self.field(&text);
+            } else {
+                self.current = Event::default();
+            }
         }
         line.clear();
         self.line = line;
+        None
     }
 
-    fn end_event(&mut self) {
+    fn end_event(&mut self) -> Option<Event> {
         let event = std::mem::take(&mut self.current);
-        let deliver = std::mem::take(&mut self.has_data) && self.size <= self.limit;
+        let deliver = std::mem::take(&mut self.has_data) && self.size <= MAX_EVENT;
         self.size = 0;
-        if deliver {
-            self.ready.push_back(event);
-        }
+        self.line = Vec::new();
+        deliver.then_some(event)
     }
 
     fn field(&mut self, line: &str) {
@@ -193,8 +228,9 @@ mod tests {
         let block = vec![b'x'; 1 << 20];
         for _ in 0..33 {
             decoder.push(&block);
+            assert_eq!(decoder.next_event(), None);
+            assert!(decoder.held_bytes() <= 2 * MAX_EVENT);
         }
-        assert!(decoder.line.len() <= MAX_EVENT);
         decoder.push(b"\n\ndata: next\n\n");
         assert_eq!(decoder.next_event().unwrap().data, "next");
         assert_eq!(decoder.next_event(), None);

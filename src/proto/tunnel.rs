@@ -4,9 +4,9 @@
 //!
 //! ```text
 //! participant                                   hub
-//!    | GET .../tunnel?token=T[&frames=binary]     |
+//!    | GET .../tunnel?token=T[&frames=binary][&pause=1]
 //!    |------------------------------------------->|   the token is spent here
-//!    |       101 [Gambi-Frames: binary]           |
+//!    |  101 [Gambi-Frames: binary] [Gambi-Pause: 1]
 //!    |<-------------------------------------------|
 //!    | tunnel.ping             (every 10 s)       |   any message is a sign of life;
 //!    |------------------------------------------->|   30 s without one: close 4001
@@ -20,9 +20,19 @@
 //!    |------------------------------------------->|   (or one binary message, see below)
 //!    | tunnel.response.end     id=A               |   or tunnel.response.error, at any stage
 //!    |------------------------------------------->|
-//!    |                  tunnel.cancel   id=A      |   the client hung up: stop the provider
+//!    |                  tunnel.pause    id=A      |   the client reads more slowly than the provider
+//!    |<-------------------------------------------|   writes: read no more of this answer
+//!    |                  tunnel.resume   id=A      |   go on
 //!    |<-------------------------------------------|
+//!    |                  tunnel.cancel   id=A      |   the client hung up: stop the provider
+//!    |<-------------------------------------------|   (while it is paused, too)
 //! ```
+//!
+//! A participant that honours `tunnel.pause` says so with `pause=1`: the hub then queues for a slow client what is still
+//! under way, and never waits for it. To any other participant neither message is sent; the hub's reader waits for the
+//! client for 200 ms in any 10 s, and a request that falls too far behind ends alone. The hub closes a tunnel that another
+//! one of the same participant replaces with 1000 and a reason that begins with `superseded`: whoever reads that removes
+//! nothing, and does not come back.
 //!
 //! Requests overlap freely; only the order of messages with one id means anything. A message of an unknown type, or
 //! about an id that nobody waits for, is ignored by both sides.
@@ -41,10 +51,22 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::openai::cut;
+
 /// The largest message that the hub reads from a participant, in bytes.
 pub const MAX_TO_HUB: usize = 16 << 20;
 /// The largest message that a participant reads from the hub, in bytes: a request body at its limit, and room around it.
 pub const MAX_TO_PARTICIPANT: usize = 64 << 20;
+/// The longest request id, in bytes.
+pub const MAX_REQUEST_ID: usize = 256;
+/// The longest head of a provider's answer, in bytes of the JSON that carries it.
+pub const MAX_HEAD: usize = 32 << 10;
+/// The most header lines of a provider's answer.
+pub const MAX_HEAD_LINES: usize = 100;
+/// The longest name of the stage at which a request failed, in bytes; the rest is cut off.
+pub const MAX_STAGE: usize = 64;
+/// The longest text that tells why a request failed, in bytes; the rest is cut off.
+pub const MAX_ERROR_TEXT: usize = 2 << 10;
 /// Closed on purpose: removed, superseded, or left.
 pub const CLOSE_NORMAL: u16 = 1000;
 /// The hub is going down.
@@ -55,6 +77,18 @@ pub const CLOSE_TIMEOUT: u16 = 4001;
 pub const FRAMES_HEADER: &str = "Gambi-Frames";
 /// The value of both.
 pub const FRAMES_BINARY: &str = "binary";
+/// The response header, and with [`PAUSE_ON`] the query parameter `pause`, that agree on `tunnel.pause`.
+pub const PAUSE_HEADER: &str = "Gambi-Pause";
+/// The value of both.
+pub const PAUSE_ON: &str = "1";
+/// How the reason of a close frame with [`CLOSE_NORMAL`] begins when another tunnel has replaced this one.
+pub const SUPERSEDED: &str = "superseded";
+
+/// Whether a close frame says that another tunnel has replaced this one.
+pub fn is_superseded(code: Option<u16>, reason: &str) -> bool {
+    let beginning = reason.get(..SUPERSEDED.len());
+    code == Some(CLOSE_NORMAL) && beginning.is_some_and(|text| text.eq_ignore_ascii_case(SUPERSEDED))
+}
 
 /// A text message that is not one of the tunnel's.
 #[derive(Debug)]
@@ -81,6 +115,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// `Content-Type` with a body, else empty.
     pub headers: BTreeMap<&'a str, &'a str>,
+    /// The hubs that it has passed: the `hops` of its metadata.
+    pub hops: &'a str,
     /// JSON, passed on byte for byte. It must be sound: nobody looks again.
     pub body: Option<&'a str>,
     /// Whether the client asked for a stream.
@@ -94,6 +130,18 @@ pub enum ToParticipant<'a> {
     /// The client hung up.
     #[serde(rename = "tunnel.cancel", rename_all = "camelCase")]
     Cancel {
+        /// Which request.
+        request_id: &'a str,
+    },
+    /// The client is slow: read no more of the provider's answer.
+    #[serde(rename = "tunnel.pause", rename_all = "camelCase")]
+    Pause {
+        /// Which request.
+        request_id: &'a str,
+    },
+    /// Go on after a pause.
+    #[serde(rename = "tunnel.resume", rename_all = "camelCase")]
+    Resume {
         /// Which request.
         request_id: &'a str,
     },
@@ -118,6 +166,8 @@ pub struct Incoming<'a> {
     pub path: Cow<'a, str>,
     /// To be sent to the provider.
     pub headers: BTreeMap<String, String>,
+    /// To be sent to the provider in [`HOPS`](super::web::HOPS): it may be a hub too.
+    pub hops: Option<String>,
     /// To be sent to the provider, byte for byte.
     pub body: Option<&'a RawValue>,
     /// Whether the client asked for a stream.
@@ -131,6 +181,16 @@ pub enum FromHub<'a> {
     Request(Incoming<'a>),
     /// Stop doing this.
     Cancel {
+        /// Which request.
+        request_id: Cow<'a, str>,
+    },
+    /// Read no more of the provider's answer.
+    Pause {
+        /// Which request.
+        request_id: Cow<'a, str>,
+    },
+    /// Go on after a pause.
+    Resume {
         /// Which request.
         request_id: Cow<'a, str>,
     },
@@ -202,6 +262,10 @@ pub fn encode_request<'a>(request: &Request<'a>) -> (Vec<u8>, &'a str, &'static 
     }
     head.extend_from_slice(b",\"headers\":");
     push_json(&mut head, &request.headers);
+    if !request.hops.is_empty() {
+        head.extend_from_slice(b",\"metadata\":");
+        push_json(&mut head, &BTreeMap::from([("hops", request.hops)]));
+    }
     head.extend_from_slice(if request.stream { b",\"stream\":true" } else { b",\"stream\":false" });
     if request.body.is_some() {
         head.extend_from_slice(b",\"body\":");
@@ -255,6 +319,8 @@ struct Flat<'a> {
     #[serde(default, borrow)]
     headers: Option<&'a RawValue>,
     #[serde(default, borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(default, borrow)]
     body: Option<&'a RawValue>,
     stream: Option<bool>,
     status: Option<u16>,
@@ -268,19 +334,58 @@ struct Flat<'a> {
 
 impl<'a> Flat<'a> {
     fn parse(text: &'a str) -> Result<Self, BadMessage> {
-        serde_json::from_str(text).map_err(|e| BadMessage(e.to_string()))
+        // An error repeats the value that it is about, which may be as long as the message.
+        serde_json::from_str(text).map_err(|e| BadMessage(cut(&e.to_string(), MAX_ERROR_TEXT).to_owned()))
     }
 
     fn headers(&self) -> Result<BTreeMap<String, String>, BadMessage> {
         match self.headers {
             None => Ok(BTreeMap::new()),
-            Some(raw) => serde_json::from_str(raw.get()).map_err(|e| BadMessage(format!("headers: {e}"))),
+            Some(raw) => serde_json::from_str(raw.get())
+                .map_err(|e| BadMessage(cut(&format!("headers: {e}"), MAX_ERROR_TEXT).to_owned())),
         }
     }
 }
 
+/// What a request's metadata says of the hubs that it has passed. Whatever else is in there is somebody else's.
+fn hops(metadata: Option<&RawValue>) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        hops: String,
+    }
+    serde_json::from_str::<Metadata>(metadata?.get()).ok().map(|metadata| metadata.hops)
+}
+
 fn need<'a>(field: Option<Text<'a>>, name: &str) -> Result<Cow<'a, str>, BadMessage> {
     field.map(|t| t.0).ok_or_else(|| BadMessage(format!("{name} is missing")))
+}
+
+/// A participant's request id, which is kept and looked up.
+fn short_id(field: Option<Text<'_>>) -> Result<Cow<'_, str>, BadMessage> {
+    let id = need(field, "requestId")?;
+    if id.len() > MAX_REQUEST_ID {
+        return Err(BadMessage(format!("requestId is longer than {MAX_REQUEST_ID} bytes")));
+    }
+    Ok(id)
+}
+
+/// The beginning of a text that a participant may have made as long as it likes. What is cut off is not kept.
+fn shortened(text: &str, max: usize) -> String {
+    cut(text, max).to_owned()
+}
+
+/// A provider's head. One beyond its limits ends its request: dropped, it would leave the client waiting.
+fn start(flat: Flat<'_>) -> Result<FromParticipant<'_>, BadMessage> {
+    let status =
+        flat.status.filter(|s| (100..600).contains(s)).ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
+    let fits = flat.headers.is_none_or(|raw| raw.get().len() <= MAX_HEAD);
+    let headers = if fits { flat.headers()? } else { BTreeMap::new() };
+    let request_id = short_id(flat.request_id)?;
+    if !fits || headers.len() > MAX_HEAD_LINES {
+        let message = format!("the provider's head is over {MAX_HEAD} bytes or {MAX_HEAD_LINES} lines");
+        return Ok(FromParticipant::Error { request_id, stage: "response".into(), message });
+    }
+    Ok(FromParticipant::Start { status, headers: headers.into_iter().collect(), request_id })
 }
 
 /// Reads what the hub said.
@@ -299,11 +404,14 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
                 method: need(flat.method, "method")?,
                 path: need(flat.path, "path")?,
                 headers,
+                hops: hops(flat.metadata),
                 body: flat.body,
                 stream: flat.stream.unwrap_or(false),
             })
         }
         "tunnel.cancel" => FromHub::Cancel { request_id: need(flat.request_id, "requestId")? },
+        "tunnel.pause" => FromHub::Pause { request_id: need(flat.request_id, "requestId")? },
+        "tunnel.resume" => FromHub::Resume { request_id: need(flat.request_id, "requestId")? },
         "tunnel.pong" => FromHub::Pong,
         _ => FromHub::Unknown,
     })
@@ -312,27 +420,21 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
 /// Reads what a participant said.
 ///
 /// # Errors
-/// As [`decode_from_hub`]; also for a chunk that is not base64.
+/// As [`decode_from_hub`]; also for a chunk that is not base64, and an id over [`MAX_REQUEST_ID`]. A head beyond
+/// [`MAX_HEAD`] or [`MAX_HEAD_LINES`] reads as the error that ends its request.
 pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMessage> {
     let flat = Flat::parse(text)?;
     Ok(match flat.kind.0.as_ref() {
         "tunnel.response.chunk" => FromParticipant::Chunk {
             bytes: decode_chunk(&need(flat.chunk, "chunk")?)?,
-            request_id: need(flat.request_id, "requestId")?,
+            request_id: short_id(flat.request_id)?,
         },
-        "tunnel.response.start" => {
-            let status = flat
-                .status
-                .filter(|s| (100..600).contains(s))
-                .ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
-            let headers = flat.headers()?.into_iter().collect();
-            FromParticipant::Start { status, headers, request_id: need(flat.request_id, "requestId")? }
-        }
-        "tunnel.response.end" => FromParticipant::End { request_id: need(flat.request_id, "requestId")? },
+        "tunnel.response.start" => start(flat)?,
+        "tunnel.response.end" => FromParticipant::End { request_id: short_id(flat.request_id)? },
         "tunnel.response.error" => FromParticipant::Error {
-            request_id: need(flat.request_id, "requestId")?,
-            stage: flat.stage.unwrap_or_default().0.into_owned(),
-            message: need(flat.message, "message")?.into_owned(),
+            request_id: short_id(flat.request_id)?,
+            stage: shortened(&flat.stage.unwrap_or_default().0, MAX_STAGE),
+            message: shortened(&need(flat.message, "message")?, MAX_ERROR_TEXT),
         },
         "tunnel.ping" => FromParticipant::Ping,
         _ => FromParticipant::Unknown,
@@ -363,7 +465,8 @@ pub fn plain_chunk(text: &str) -> Option<PlainChunk<'_>> {
     let rest = text.strip_prefix(CHUNK[0])?.strip_suffix(CHUNK[2])?;
     let (request_id, base64) = rest.split_once(CHUNK[1])?;
     // An id that needs escaping is none of ours; and whatever is no base64 is found when it is decoded.
-    let plain = request_id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let plain = request_id.len() <= MAX_REQUEST_ID
+        && request_id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     plain.then_some(PlainChunk { request_id, base64 })
 }
 
@@ -473,6 +576,7 @@ mod tests {
             method: "POST",
             path: "/v1/chat/completions",
             headers: BTreeMap::from([("Content-Type", "application/json")]),
+            hops: "a, b",
             body: Some(body),
             stream: true,
         };
@@ -483,13 +587,21 @@ mod tests {
         assert_eq!(read.body.unwrap().get(), body);
         assert_eq!(read.headers["Content-Type"], "application/json");
         assert!(read.stream);
+        assert_eq!(read.hops.as_deref(), Some("a, b"));
+        let other = r#"{"type":"tunnel.request","requestId":"r","method":"GET","path":"/","metadata":{"hops":7}}"#;
+        let FromHub::Request(read) = decode_from_hub(other).unwrap() else { panic!("{other}") };
+        assert_eq!(read.hops, None, "what somebody else puts there stops no request");
     }
 
     #[test]
-    fn cancel_and_pong_read_back() {
+    fn what_the_hub_says_beside_requests_reads_back() {
         let text = String::from_utf8(encode(&ToParticipant::Cancel { request_id: "r1" })).unwrap();
         assert_eq!(text, r#"{"type":"tunnel.cancel","requestId":"r1"}"#);
         assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Cancel { request_id } if request_id == "r1"));
+        let text = String::from_utf8(encode(&ToParticipant::Pause { request_id: "r1" })).unwrap();
+        assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Pause { request_id } if request_id == "r1"));
+        let text = String::from_utf8(encode(&ToParticipant::Resume { request_id: "r1" })).unwrap();
+        assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Resume { request_id } if request_id == "r1"));
         let text = String::from_utf8(encode(&ToParticipant::Pong { timestamp: 7 })).unwrap();
         assert!(matches!(decode_from_hub(&text).unwrap(), FromHub::Pong));
     }
@@ -558,6 +670,37 @@ mod tests {
         assert_eq!(chunk("YQ=="), b"a");
         assert_eq!(chunk("YQ"), b"a");
         assert_eq!(chunk(r"\/\/8="), [0xff, 0xff]);
+    }
+
+    #[test]
+    fn what_a_participant_may_make_long_is_cut_or_refused() {
+        let start = |headers: BTreeMap<String, String>| {
+            let text = String::from_utf8(encode_start("r", 200, &headers)).unwrap();
+            matches!(decode_from_participant(&text).unwrap(), FromParticipant::Start { .. })
+        };
+        let lines = |count: usize| (0..count).map(|n| (format!("x-{n}"), "v".to_owned())).collect();
+        assert!(start(lines(MAX_HEAD_LINES)) && !start(lines(MAX_HEAD_LINES + 1)));
+        let long = |bytes: usize| BTreeMap::from([("x".to_owned(), "v".repeat(bytes))]);
+        assert!(start(long(MAX_HEAD - 10)) && !start(long(MAX_HEAD)));
+
+        let text = encode_error("r", &"s".repeat(1000), &"é".repeat(MAX_ERROR_TEXT));
+        let Ok(FromParticipant::Error { stage, message, .. }) = decode_from_participant(&text) else {
+            panic!("{text}")
+        };
+        assert_eq!((stage.len(), message.len()), (MAX_STAGE, MAX_ERROR_TEXT));
+        let text = encode_error("r", "s", &format!("x{}", "é".repeat(MAX_ERROR_TEXT)));
+        assert!(
+            matches!(decode_from_participant(&text), Ok(FromParticipant::Error { message, .. }) if message.len() == MAX_ERROR_TEXT - 1)
+        );
+
+        let id = |bytes: usize| decode_from_participant(&encode_end(&"i".repeat(bytes))).is_ok();
+        assert!(id(MAX_REQUEST_ID) && !id(MAX_REQUEST_ID + 1));
+        let mut chunk = Vec::new();
+        encode_chunk(&mut chunk, &"i".repeat(MAX_REQUEST_ID + 1), b"x");
+        let chunk = String::from_utf8(chunk).unwrap();
+        assert!(plain_chunk(&chunk).is_none() && decode_from_participant(&chunk).is_err());
+        let wrong = format!(r#"{{"type":"tunnel.ping","status":"{}"}}"#, "x".repeat(1 << 20));
+        assert!(decode_from_participant(&wrong).unwrap_err().to_string().len() < 2 * MAX_ERROR_TEXT);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Chat, Responses and Messages answers all hold an object under a key `usage`. In JSON text, the seven bytes
 //! `"usage"` followed by a colon can only be a key: inside a string the quotes would be escaped. So it is enough to
 //! search for them and to keep the object that follows. The scan is a state machine: it reads each byte once, in
-//! constant stack, and holds at most [`MAX_OBJECT`] bytes, whatever the provider sends.
+//! constant stack, and holds at most 4 KiB, whatever the provider sends.
 
 use std::sync::LazyLock;
 

@@ -1,6 +1,9 @@
 //! What both ends of a relay must agree on about HTTP itself: how parts of paths are written, where a provider's routes
 //! are, and which headers concern one connection only. No I/O.
 
+/// Names the hubs that a request has passed, so that none passes it on twice. Text, its form the hubs' own.
+pub const HOPS: &str = "X-Gambi-Hops";
+
 /// Undoes percent-encoding (RFC 3986, section 2.1). `None` where a `%` is not followed by two hexadecimal digits, or
 /// the bytes are no UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {
@@ -23,6 +26,18 @@ fn hex(digit: u8) -> Option<u8> {
 pub fn percent_encode(text: &str) -> String {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// A text as a header carries it: visible ASCII as it is, all else and `%` percent-encoded, so that
+/// [`percent_decode`] gives it back whatever it was.
+pub fn header_text(text: &str) -> String {
+    let visible = |b: u8| b.is_ascii_graphic() && b != b'%';
+    text.bytes().map(|b| if visible(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// Whether a password can be shown in a header.
+pub fn fits_a_header(password: &str) -> bool {
+    password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && password.trim() == password
 }
 
 /// The host in an absolute http or https URL, without its port, in whatever case it was written.
@@ -74,5 +89,22 @@ mod tests {
     #[test]
     fn ids_are_encoded_for_a_path() {
         assert_eq!(percent_encode("a b/ü~"), "a%20b%2F%C3%BC~");
+    }
+
+    #[test]
+    fn passwords_for_headers_are_printable_ascii() {
+        assert!(fits_a_header("open sesame!") && fits_a_header("~"));
+        for bad in ["größe", " x", "x ", "a\tb", "a\r\nX: y"] {
+            assert!(!fits_a_header(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_header_says_of_an_id_can_be_read_back() {
+        assert_eq!(header_text("worker-1/@x"), "worker-1/@x");
+        assert_eq!(header_text("größe 7%20"), "gr%C3%B6%C3%9Fe%207%2520");
+        for id in ["größe 7", "100%", "日本", " x "] {
+            assert_eq!(percent_decode(&header_text(id)).as_deref(), Some(id));
+        }
     }
 }

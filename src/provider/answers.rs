@@ -6,14 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::proto::openai::same_model;
+use super::Answer;
+use crate::proto::openai::{Members, same_model};
 use crate::proto::sse;
-
-/// An answer: whole, or the events of a stream.
-pub enum Answer {
-    Whole(Value),
-    Stream(Vec<String>),
-}
+use crate::proto::translate::repeated;
 
 /// How every answer begins, so that nobody takes it for a model's.
 const PREFIX: &str = "This is gambi's echo provider; no model is behind it. You said:";
@@ -154,13 +150,18 @@ pub fn response(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let usage = json!({ "input_tokens": input, "input_tokens_details": { "cached_tokens": 0 },
         "output_tokens": output, "output_tokens_details": { "reasoning_tokens": 0 }, "total_tokens": input + output });
     let (id, item_id, created) = (ask.id("resp_"), ask.id("msg_"), now().as_secs());
+    let body = ask.body.to_string();
+    let asked = repeated(&Members::parse(body.as_bytes()).unwrap_or_default());
     let response = |status: &str, output: Value, usage: &Value| {
-        json!({ "id": id, "object": "response", "created_at": created, "status": status, "model": ask.model,
-            "output": output, "usage": usage, "error": null, "incomplete_details": null, "instructions": null,
-            "metadata": {}, "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
-            "temperature": null, "top_p": null })
+        let mut response = json!({ "id": id, "object": "response", "created_at": created, "status": status,
+            "completed_at": (status == "completed").then_some(created), "model": ask.model, "output": output,
+            "usage": usage, "error": null, "incomplete_details": null });
+        for (name, json) in &asked {
+            response[*name] = serde_json::from_str(json).unwrap_or_default();
+        }
+        response
     };
-    let part = |text: &str| json!({ "type": "output_text", "text": text, "annotations": [] });
+    let part = |text: &str| json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] });
     let item = |status: &str, content: Value| json!({ "type": "message", "id": item_id, "role": "assistant", "status": status, "content": content });
     let done_item = item("completed", json!([part(&answer)]));
     let done = response("completed", json!([done_item]), &usage);
@@ -283,6 +284,10 @@ mod tests {
     #[test]
     fn responses_come_whole_and_as_numbered_events() {
         let answer = whole(response, json!({ "model": "echo", "input": "hello" })).unwrap();
+        for (name, value) in [("temperature", json!(1)), ("top_logprobs", json!(0)), ("store", json!(false))] {
+            assert_eq!(answer[name], value, "{name}");
+        }
+        assert_eq!((&answer["completed_at"], &answer["safety_identifier"]), (&answer["created_at"], &Value::Null));
         assert!(answer["output"][0]["content"][0]["text"].as_str().unwrap().ends_with("hello"));
         let events = events(response, json!({ "model": "echo", "input": "hello", "stream": true }));
         assert!(events.iter().enumerate().all(|(n, e)| e["sequence_number"] == n));

@@ -1,7 +1,8 @@
-//! A small provider to try things with: it echoes what it is asked, and says so. There is no model behind it.
+//! An echo provider for trying things out: it repeats the prompt and says that no model is behind it.
 //!
-//! It stands on the house's own front. What its answers look like is `answers`' business.
+//! This file serves the HTTP endpoints, on the crate's own listener; `answers` builds the response bodies.
 
+mod answer;
 mod answers;
 
 use std::io;
@@ -12,23 +13,25 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use answers::{Answer, Ask, Refusal};
+use answer::Answer;
+use answers::{Ask, Refusal};
 
 use crate::error::Error;
 use crate::http::{BodyError, Exchange, Handler, Limits, Listener, Method, Running};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 const EVENTS: [(&str, &str); 2] = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache")];
+/// How long [`Provider::shutdown`] waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How the provider is set up.
 #[derive(Debug, Clone)]
 pub struct ProviderOptions {
-    /// Address to listen on; this machine only unless told otherwise.
+    /// Address to listen on; by default reachable from this machine only.
     pub host: String,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
-    /// The name of its one model.
+    /// The name of the only model that it offers.
     pub model: String,
     /// The pause before each piece of a stream, and before a whole answer.
     pub delay: Duration,
@@ -54,7 +57,7 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Binds, and serves from then on.
+    /// Binds the address and starts to serve on threads of its own.
     ///
     /// # Errors
     /// When the address can't be listened on, or no thread can be started.

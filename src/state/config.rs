@@ -136,7 +136,7 @@ impl<'a> Fields<'a> {
     /// A runtime config under `key`.
     ///
     /// # Errors
-    /// Names the first field that is out of its range (WIRE.md, "v1 management plane").
+    /// Names the first field that is out of its range (PROTOCOL.md, "Rooms").
     pub fn config(&self, key: &'a str) -> Result<Option<RuntimeConfig>, FieldError> {
         self.object(key)?.map(|fields| fields.as_config()).transpose()
     }

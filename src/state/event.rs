@@ -19,7 +19,7 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// The kinds of event (WIRE.md, "v1 room events").
+/// The kinds of event (PROTOCOL.md, "Events").
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
     /// A room was made.

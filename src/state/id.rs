@@ -40,14 +40,16 @@ impl fmt::Display for RoomCode {
     }
 }
 
-/// A participant's id: 1 to 128 bytes of printable text without `/` (WIRE.md, "Common rules").
+/// A participant's id: 1 to 128 bytes of printable text without `/` (WIRE.md, "Common rules"), and neither `.` nor `..`,
+/// which clients drop from a path before they send it (RFC 3986, section 5.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParticipantId(String);
 
 impl ParticipantId {
     /// Checks an id that a client chose; `None` where it breaks the rule.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = (1..=128).contains(&text.len()) && !text.chars().any(|c| c == '/' || is_unprintable(c));
+        let printable = !text.chars().any(|c| c == '/' || is_unprintable(c));
+        let fits = (1..=128).contains(&text.len()) && printable && !matches!(text, "." | "..");
         fits.then(|| ParticipantId(text.to_owned()))
     }
 
@@ -148,10 +150,10 @@ mod tests {
 
     #[test]
     fn participant_ids_are_short_printable_text() {
-        for good in ["worker-1", "a", "größe 7", "日本", &"x".repeat(128)] {
+        for good in ["worker-1", "a", "...", ".a", "größe 7", "日本", &"x".repeat(128)] {
             assert!(ParticipantId::parse(good).is_some(), "{good}");
         }
-        for bad in ["", "a/b", "a\nb", "a\0", "\u{202e}x", &"x".repeat(129)] {
+        for bad in ["", ".", "..", "a/b", "a\nb", "a\0", "\u{202e}x", &"x".repeat(129)] {
             assert!(ParticipantId::parse(bad).is_none(), "{bad:?}");
         }
     }

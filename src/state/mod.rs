@@ -8,6 +8,7 @@ pub mod event;
 pub mod health;
 pub mod id;
 
+mod page;
 pub mod policy;
 #[cfg(test)]
 mod properties;

@@ -1,4 +1,4 @@
-//! Which addresses the hub may call on behalf of a participant (WIRE.md, "Legacy plane").
+//! Which addresses the hub may call on behalf of a participant (PROTOCOL.md, "Legacy plane").
 //!
 //! A stranger names the address. Without a rule it could point at a router's admin page, at a cloud's metadata service,
 //! or at the hub's own machine.
@@ -27,8 +27,10 @@ pub enum Forbidden {
     Loopback,
     /// It lies beyond the ranges that are allowed.
     Beyond,
-    /// It is no address of one machine, or only meaningful on one link.
+    /// It is no address of one machine, only meaningful on one link, or a cloud's metadata service.
     Never,
+    /// It is one that the hub itself listens on.
+    Own,
 }
 
 impl fmt::Display for Forbidden {
@@ -38,6 +40,7 @@ impl fmt::Display for Forbidden {
             Forbidden::Loopback => "The endpoint is a loopback address, which from the hub would be the hub itself",
             Forbidden::Beyond => "The endpoint is not on a private network",
             Forbidden::Never => "The endpoint is an address that the hub never calls",
+            Forbidden::Own => "The endpoint is this hub itself",
         })
     }
 }
@@ -59,22 +62,52 @@ impl DirectPolicy {
     }
 }
 
+/// Where clouds tell their machines' secrets, beside the link-local 169.254.169.254: Alibaba's, Azure's, Oracle's.
+const METADATA_V4: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+
+/// The same in unique local space, by their first 32 bits: `fd00:ec2::254` and its neighbours of Amazon's, and Google's
+/// `fd20:ce::254`.
+const METADATA_V6: [[u16; 2]; 2] = [[0xfd00, 0x0ec2], [0xfd20, 0x00ce]];
+
 fn is_never_called(address: IpAddr) -> bool {
-    let v4 = |ip: Ipv4Addr| ip.is_link_local() || ip.is_broadcast() || ip.octets()[0] == 0;
-    let v6 = |ip: Ipv6Addr| ip.is_unicast_link_local() || hidden_v4(ip).is_some_and(v4);
+    let v4 = |ip: Ipv4Addr| {
+        let odd = ip.is_link_local() || ip.is_broadcast() || ip.is_multicast() || ip.octets()[0] == 0;
+        odd || METADATA_V4.contains(&ip)
+    };
+    let v6 = |ip: Ipv6Addr| {
+        let [first, second, ..] = ip.segments();
+        // A translator's loopback is not the participant's either.
+        let hidden = hidden_v4(ip).any(|inside| v4(inside) || inside.is_loopback());
+        ip.is_unicast_link_local() || ip.is_multicast() || METADATA_V6.contains(&[first, second]) || hidden
+    };
     let odd = match address {
         IpAddr::V4(ip) => v4(ip),
         IpAddr::V6(ip) => v6(ip),
     };
-    odd || address.is_unspecified() || address.is_multicast()
+    odd || address.is_unspecified()
 }
 
-/// The IPv4 address inside one that a translator would turn into it: `::a.b.c.d` (RFC 4291) and NAT64 (RFC 6052).
-fn hidden_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, high, low] = ip.segments();
-    let compatible = [a, b, c, d, e, f] == [0; 6] && high != 0;
-    let nat64 = [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0];
-    (compatible || nat64).then(|| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
+/// The IPv4 addresses that an IPv6 address may be turned into on its way: `::a.b.c.d` and `::ffff:0:a.b.c.d` (RFC 4291,
+/// RFC 2765), 6to4 (RFC 3056), NAT64 with its common prefix (RFC 6052) and with a local one (RFC 8215), which may put the
+/// address behind 48, 56, 64 or 96 bits.
+fn hidden_v4(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+    let bits = ip.to_bits();
+    let at = move |shift: u32| u32::try_from((bits >> shift) & 0xffff_ffff).unwrap_or_default();
+    // Bits 64 to 71 are left out of an address that reaches over them (RFC 6052, section 2.2).
+    let over = move |before: u32| {
+        let high = (bits >> 64) & ((1 << (64 - before)) - 1);
+        let rest = 32 - (64 - before);
+        u32::try_from((high << rest) | ((bits >> (56 - rest)) & ((1 << rest) - 1))).unwrap_or_default()
+    };
+    let found: [Option<u32>; 4] = match ip.segments() {
+        [0, 0, 0, 0, 0, 0, high, _] if high != 0 => [Some(at(0)), None, None, None],
+        [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => [Some(at(0)), None, None, None],
+        [0x2002, ..] => [Some(at(80)), None, None, None],
+        [0x64, 0xff9b, 1, ..] => [Some(at(0)), Some(over(48)), Some(over(56)), Some(over(64))],
+        _ => [None; 4],
+    };
+    found.into_iter().flatten().map(Ipv4Addr::from)
 }
 
 fn is_private(address: IpAddr) -> bool {
@@ -94,7 +127,7 @@ mod tests {
 
     #[test]
     fn private_means_loopback_for_loopback_and_private_ranges_for_all() {
-        for good in ["10.1.2.3", "172.16.0.1", "192.168.1.50", "fd00::1", "::ffff:10.0.0.1"] {
+        for good in ["10.1.2.3", "172.16.0.1", "192.168.1.50", "fd00::1", "fd00:ec3::1", "::ffff:10.0.0.1"] {
             assert_eq!(check(DirectPolicy::Private, good, false), Ok(()), "{good}");
         }
         for loopback in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
@@ -122,6 +155,21 @@ mod tests {
             "255.255.255.255",
             "64:ff9b::a9fe:a9fe",
             "::169.254.169.254",
+            "::127.0.0.1",
+            "::ffff:0:169.254.169.254",
+            "2002:a9fe:a9fe::1",
+            "64:ff9b::127.0.0.1",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:0:a9:fea9:fe00:0",
+            "64:ff9b:1:1:00a9:fea9:fe00:0",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "100.100.100.200",
+            "::ffff:100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
         ] {
             assert_eq!(check(DirectPolicy::Any, never, true), Err(Forbidden::Never), "{never}");
             assert_eq!(check(DirectPolicy::Private, never, true), Err(Forbidden::Never), "{never}");

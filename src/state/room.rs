@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::Now;
 use super::config::shown;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
 use super::selector::Want;
+use super::{Now, page};
+use crate::budget::Share;
 use crate::proto::management::{
     Capabilities, Connection, ConnectionKind, Participant, RoomSummary, RuntimeConfig, Specs, Status,
 };
@@ -16,6 +17,8 @@ use crate::proto::management::{
 /// A room.
 #[derive(Debug)]
 pub struct Room {
+    /// Counts rooms up over the hub's life: the older of two has the lower one.
+    pub number: u64,
     /// Internal id: 21 URL-safe characters.
     pub id: String,
     /// What people type.
@@ -42,8 +45,8 @@ pub struct Room {
     pub inhabited: u64,
     /// Whether the operator declared it: it stays for as long as the hub does.
     pub declared: bool,
-    /// The space that it needs without its participants, bytes.
-    pub weight: usize,
+    /// The space that it needs without its participants.
+    pub(super) space: Share,
 }
 
 /// What a hub keeps of a room's password. Copies share what has been learnt.
@@ -87,9 +90,9 @@ impl Room {
         }
     }
 
-    /// Its participants as clients see them, first come first.
-    pub fn participants(&self) -> Vec<Participant> {
-        self.members_in_order().into_iter().map(Member::shown).collect()
+    /// The next of its participants behind the one with a number, first come first; `count` of them at most.
+    pub fn members_after(&self, serial: Option<u64>, count: usize) -> Vec<&Member> {
+        page::next(self.members.values(), |member| member.serial, serial, count)
     }
 
     /// Its participants, first come first.
@@ -152,6 +155,8 @@ pub struct Member {
     pub ticket: Option<Ticket>,
     /// Tells it from others that use its id.
     pub token: Secret,
+    /// The space that it needs.
+    pub(super) space: Share,
 }
 
 /// How the hub reaches a participant.

@@ -1,5 +1,5 @@
-//! What the screen is about: the hub's state, where one is in it, and the dialog that is open. Pure: news and answers come
-//! in, the time is an argument, and what is to be done comes out as [`Act`]s.
+//! The terminal interface's state: the hub's state, the selection and the open dialog. Pure: updates and outcomes come
+//! in with the time, and [`Action`]s to perform come out.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use gambi::proto::management::RoomSummary;
 use super::form::{Field, Form};
 use super::history::History;
 use super::log::Log;
-use crate::monitor::people::{Member, Room};
-use crate::monitor::state::{News, State};
+use crate::monitor::model::{Member, Room};
+use crate::monitor::state::{MonitorState, Update};
 
-/// How long a notice stays, milliseconds.
+/// How long a notice is shown, milliseconds.
 const NOTICE: u64 = 8000;
 
-/// Labels of the dialogs' fields.
+/// Labels of the dialogs' fields, which are looked up by them.
 pub mod label {
     #![allow(missing_docs)] // They are what they say.
     pub const NAME: &str = "Name";
@@ -27,14 +27,14 @@ pub mod label {
     pub const FILTER: &str = "Text";
 }
 
-/// The parts of the screen.
+/// The panes of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pane {
-    /// The rooms.
+    /// The list of rooms.
     Rooms,
-    /// Who is in them.
+    /// The participants of the shown rooms.
     Participants,
-    /// What happened.
+    /// The event log.
     Events,
 }
 
@@ -43,117 +43,117 @@ pub enum Pane {
 pub enum Order {
     /// By id.
     Id,
-    /// Those in trouble first, then those at work.
+    /// Worst health first, then by id.
     Trouble,
 }
 
-/// What lies over the screen.
+/// A dialog over the screen.
 pub enum Dialog {
-    /// The keys.
+    /// The list of keys.
     Help,
-    /// All about the participant that is selected.
+    /// Details of the selected participant.
     Participant,
-    /// Charts of the room that is selected.
+    /// Charts of the selected room.
     Charts,
-    /// Making a room.
+    /// Creates a room.
     Create(Form),
-    /// Joining a room.
+    /// Joins a room.
     Join(Form),
-    /// The password of a private room, by its code.
+    /// Asks for the password of the private room with this code.
     Password(String, Form),
-    /// The events' filter.
+    /// Filters events by text.
     Filter(Form),
 }
 
-/// Something for the person to know.
+/// A message in the footer.
 #[derive(Debug)]
 pub struct Notice {
-    /// In one sentence.
+    /// One sentence, safe to print.
     pub text: String,
-    /// Whether something went wrong.
+    /// Whether it reports a failure.
     pub failed: bool,
     until: u64,
 }
 
-/// A participant that is to join.
+/// The fields of the join dialog.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Joining {
+pub struct JoinRequest {
     /// The room's code.
     pub room: String,
     /// The provider's URL.
     pub endpoint: String,
-    /// The model; empty asks the provider what there is.
+    /// The model; if empty, joining fails with the list of the provider's models.
     pub model: String,
-    /// The name for people; empty makes one up.
+    /// The display name; empty makes one up.
     pub nickname: String,
-    /// The room's password.
+    /// The room's password, if it needs one.
     pub password: Option<String>,
 }
 
-/// What is to be done. Not to be printed: there are passwords in it.
+/// An action to perform. Has no `Debug`, since it can hold passwords.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Act {
-    /// End.
+pub enum Action {
+    /// End the program.
     Quit,
-    /// Give the terminal back to the shell for a while.
+    /// Suspend the program and give the terminal back to the shell.
     Suspend,
-    /// Draw everything anew.
+    /// Redraw the whole screen.
     Redraw,
-    /// Look at the hub now.
-    Look,
-    /// Use that password for that private room.
+    /// Poll the hub now.
+    Theme,
+    /// Set the password (second) of the private room with that code (first).
     Unlock(String, String),
-    /// Make a room: its name, its password, and whether it is private.
+    /// Create a room: name, password, whether it is private.
     Create(String, Option<String>, bool),
-    /// Bring a participant in.
-    Join(Joining),
-    /// Take one of ours out: its room and its id.
+    /// Join with a participant.
+    Join(JoinRequest),
+    /// Leave with a participant of this process: room code, participant id.
     Leave(String, String),
 }
 
-/// What came of an act. Not to be printed either.
-pub enum Answer {
-    /// A room was made, with that password, or it was not.
+/// The outcome of an action. Has no `Debug`, since it can hold passwords.
+pub enum Outcome {
+    /// A room was created, or the error; and the password that was given.
     Created(Result<RoomSummary, String>, Option<String>),
-    /// Nobody joined, and why; the models that the provider has, if that was the question.
+    /// Joining failed: the error, and the provider's models if the requested one is missing.
     NotJoined(String, Vec<String>),
-    /// One of ours is in: room, id.
+    /// A participant of this process joined: room, id.
     Joined(String, String),
-    /// One of ours is out for a while: room, id, why.
+    /// A participant of this process lost its connection and will retry: room, id, error.
     Waiting(String, String, String),
-    /// One of ours is gone: room, id, and why if nobody asked for it.
+    /// A participant of this process has left: room, id, and the error unless it was asked to.
     Left(String, String, Option<String>),
 }
 
-/// What the screen is about.
+/// The state of the screen.
 pub struct App {
-    /// What is known of the hub.
-    pub state: State,
-    /// What happened.
+    /// The hub's state.
+    pub state: MonitorState,
+    /// The event log.
     pub log: Log,
-    /// What the charts are drawn from.
+    /// The data for the charts.
     pub history: History,
-    /// The part of the screen that keys go to.
+    /// The pane that receives keys.
     pub pane: Pane,
-    /// The dialog that is open.
+    /// The open dialog.
     pub dialog: Option<Dialog>,
-    /// What is to be known.
+    /// The message in the footer.
     pub notice: Option<Notice>,
-    /// The only room whose participants are shown.
-    pub alone: Option<String>,
+    /// If set, only this room's participants are shown.
+    pub only_room: Option<String>,
     /// The order of participants.
     pub order: Order,
-    /// Participants that run in this process, by room and id: whether they are in.
+    /// Participants that run in this process, by room and id, and whether they are connected.
     pub own: BTreeMap<(String, String), bool>,
-    /// The endpoint that joining begins with.
+    /// The default endpoint in the join dialog.
     pub endpoint: String,
-    pub(super) room_at: Option<String>,
-    pub(super) member_at: Option<(String, String)>,
+    pub(super) selected_room: Option<String>,
+    pub(super) selected_member: Option<(String, String)>,
 }
 
 impl App {
-    /// A screen about a hub.
-    pub fn new(state: State, endpoint: &str) -> Self {
+    /// The initial screen.
+    pub fn new(state: MonitorState, endpoint: &str) -> Self {
         App {
             state,
             log: Log::default(),
@@ -161,74 +161,74 @@ impl App {
             pane: Pane::Rooms,
             dialog: None,
             notice: None,
-            alone: None,
+            only_room: None,
             order: Order::Id,
             own: BTreeMap::new(),
             endpoint: endpoint.to_owned(),
-            room_at: None,
-            member_at: None,
+            selected_room: None,
+            selected_member: None,
         }
     }
 
-    /// All rooms, in the order in which they are shown.
+    /// All rooms, in display order.
     pub fn rooms(&self) -> Vec<&Room> {
         self.state.rooms.values().collect()
     }
 
-    /// The room that is selected: the first, where none was.
+    /// The selected room, by default the first.
     pub fn room(&self) -> Option<&Room> {
-        let chosen = self.room_at.as_ref().and_then(|code| self.state.rooms.get(code));
+        let chosen = self.selected_room.as_ref().and_then(|code| self.state.rooms.get(code));
         chosen.or_else(|| self.state.rooms.values().next())
     }
 
     /// The rooms whose participants are shown.
     pub fn shown_rooms(&self) -> Vec<&Room> {
-        let shown = |room: &&Room| match &self.alone {
-            Some(code) => room.told.code == *code,
+        let shown = |room: &&Room| match &self.only_room {
+            Some(code) => room.info.code == *code,
             None => room.watched,
         };
         self.state.rooms.values().filter(shown).collect()
     }
 
-    /// Those in a room, in the order in which they are shown.
+    /// A room's participants, in display order.
     pub fn members<'r>(&self, room: &'r Room, now: u64) -> Vec<&'r Member> {
         let mut members: Vec<&Member> = room.members.values().collect();
         if self.order == Order::Trouble {
             let now = self.state.hub_time(now);
-            members.sort_by_key(|member| (std::cmp::Reverse(member.health(now)), member.told.id.as_str()));
+            members.sort_by_key(|member| (std::cmp::Reverse(member.health(now)), member.info.id.as_str()));
         }
         members
     }
 
-    /// Everybody who is shown, each with the room.
-    pub fn everybody(&self, now: u64) -> Vec<(&Room, &Member)> {
+    /// All participants shown, each with its room.
+    pub fn shown_members(&self, now: u64) -> Vec<(&Room, &Member)> {
         let rooms = self.shown_rooms().into_iter();
         rooms.flat_map(|room| self.members(room, now).into_iter().map(move |member| (room, member))).collect()
     }
 
-    /// The participant that is selected: the first, where none was.
+    /// The selected participant, by default the first.
     pub fn member(&self, now: u64) -> Option<(&Room, &Member)> {
-        let chosen = self.member_at.as_ref().and_then(|(code, id)| {
-            let room = self.shown_rooms().into_iter().find(|room| room.told.code == *code)?;
+        let chosen = self.selected_member.as_ref().and_then(|(code, id)| {
+            let room = self.shown_rooms().into_iter().find(|room| room.info.code == *code)?;
             Some((room, room.members.get(id)?))
         });
-        chosen.or_else(|| self.everybody(now).first().copied())
+        chosen.or_else(|| self.shown_members(now).first().copied())
     }
 
-    /// The room that charts are of: the participant's, where one is looked at, else the one that is selected.
+    /// The room that the charts show: the selected participant's while that pane has the focus, else the selected room.
     pub fn charted(&self, now: u64) -> Option<&Room> {
         let looked_at = if self.pane == Pane::Participants { self.member(now) } else { None };
         looked_at.map(|(room, _)| room).or_else(|| self.room())
     }
 
-    /// Says something for a while.
-    pub fn say(&mut self, failed: bool, text: &str, now: u64) {
+    /// Shows a message in the footer for a while.
+    pub fn notify(&mut self, failed: bool, text: &str, now: u64) {
         let text = crate::monitor::text::clean(text);
         self.notice = Some(Notice { text, failed, until: now.saturating_add(NOTICE) });
     }
 
-    /// Lets go of what has been said for long enough. True when there was something.
-    pub fn tidy(&mut self, now: u64) -> bool {
+    /// Removes an expired notice. True if there was one.
+    pub fn expire_notice(&mut self, now: u64) -> bool {
         let over = self.notice.as_ref().is_some_and(|notice| now >= notice.until);
         if over {
             self.notice = None;
@@ -236,91 +236,94 @@ impl App {
         over
     }
 
-    /// Takes news in.
-    pub fn hear(&mut self, news: News, now: u64) {
-        self.log.hear(&news, &self.state, now);
-        self.history.hear(&news, now);
-        match (&news, &mut self.dialog) {
-            (News::Refused(room, why), Some(Dialog::Password(code, form))) if room == code => form.fail(why),
-            (News::Refused(room, _), None) if self.state.is_named(room) => self.dialog = Some(password_dialog(room)),
-            (News::Members(room, _), Some(Dialog::Password(code, form))) if room == code && form.busy => {
+    /// Applies an update.
+    pub fn on_update(&mut self, update: Update, now: u64) {
+        self.log.on_update(&update, &self.state, now);
+        self.history.on_update(&update, now);
+        match (&update, &mut self.dialog) {
+            (Update::Refused(room, why), Some(Dialog::Password(code, form))) if room == code => form.fail(why),
+            (Update::Refused(room, _), None) if self.state.is_requested(room) => {
+                self.dialog = Some(password_dialog(room))
+            }
+            (Update::Members(room, _), Some(Dialog::Password(code, form))) if room == code && form.busy => {
                 self.dialog = None;
             }
             _ => {}
         }
-        self.state.hear(news, now);
-        if self.alone.as_ref().is_some_and(|code| !self.state.rooms.contains_key(code)) {
-            self.alone = None;
+        self.state.on_update(update, now);
+        if self.only_room.as_ref().is_some_and(|code| !self.state.rooms.contains_key(code)) {
+            self.only_room = None;
         }
     }
 
-    /// Takes in what came of an act; what is to be done then.
-    pub fn answered(&mut self, answer: Answer, now: u64) -> Option<Act> {
-        match answer {
-            Answer::Created(Ok(room), password) => return Some(self.created(room, password, now)),
-            Answer::Created(Err(error), _) => match &mut self.dialog {
+    /// Handles an action's outcome. Returns a follow-up action, if any.
+    pub fn on_outcome(&mut self, outcome: Outcome, now: u64) -> Option<Action> {
+        match outcome {
+            Outcome::Created(Ok(room), password) => return Some(self.created(room, password, now)),
+            Outcome::Created(Err(error), _) => match &mut self.dialog {
                 Some(Dialog::Create(form)) => form.fail(&error),
-                _ => self.say(true, &format!("No room was made: {error}"), now),
+                _ => self.notify(true, &format!("The room was not created: {error}"), now),
             },
-            Answer::NotJoined(error, models) => self.not_joined(&error, &models, now),
-            Answer::Joined(room, id) => {
+            Outcome::NotJoined(error, models) => self.not_joined(&error, &models, now),
+            Outcome::Joined(room, id) => {
                 if matches!(self.dialog, Some(Dialog::Join(_))) {
                     self.dialog = None;
                 }
-                let text = format!("{id} is in the room {room}, from this machine");
+                let text = format!("{id} joined the room {room} from this machine");
                 self.own.insert((room.clone(), id), true);
-                self.tell(false, &room, &text, now);
+                self.record(false, &room, &text, now);
             }
-            Answer::Waiting(room, id, why) => {
-                self.tell(true, &room, &format!("{id} is out and will try again: {why}"), now);
+            Outcome::Waiting(room, id, why) => {
+                self.record(true, &room, &format!("{id} lost its connection and will retry: {why}"), now);
                 self.own.insert((room, id), false);
             }
-            Answer::Left(room, id, why) => {
+            Outcome::Left(room, id, why) => {
                 self.own.remove(&(room.clone(), id.clone()));
-                let text = why.as_ref().map_or(format!("{id} has left"), |why| format!("{id} was lost: {why}"));
-                self.tell(why.is_some(), &room, &text, now);
+                let text =
+                    why.as_ref().map_or(format!("{id} has left"), |why| format!("{id} left after an error: {why}"));
+                self.record(why.is_some(), &room, &text, now);
             }
         }
         None
     }
 
-    fn tell(&mut self, failed: bool, room: &str, text: &str, now: u64) {
-        self.log.note(now, failed, room, text);
-        self.say(failed, text, now);
+    fn record(&mut self, failed: bool, room: &str, text: &str, now: u64) {
+        self.log.record(now, failed, room, text);
+        self.notify(failed, text, now);
     }
 
-    fn created(&mut self, room: RoomSummary, password: Option<String>, now: u64) -> Act {
+    fn created(&mut self, room: RoomSummary, password: Option<String>, now: u64) -> Action {
         if matches!(self.dialog, Some(Dialog::Create(_))) {
             self.dialog = None;
         }
-        self.say(false, &format!("The room is there. Its code is {}", room.code), now);
+        self.notify(false, &format!("The room was created. Its code is {}", room.code), now);
         let code = room.code.clone();
-        self.room_at = Some(code.clone());
+        self.selected_room = Some(code.clone());
         self.state.add(room);
-        match password.filter(|_| self.state.rooms.get(&code).is_some_and(|room| room.told.private)) {
-            Some(password) => Act::Unlock(code, password),
-            None => Act::Look,
+        match password.filter(|_| self.state.rooms.get(&code).is_some_and(|room| room.info.private)) {
+            Some(password) => Action::Unlock(code, password),
+            None => Action::Theme,
         }
     }
 
     fn not_joined(&mut self, error: &str, models: &[String], now: u64) {
         let Some(Dialog::Join(form)) = &mut self.dialog else {
-            return self.say(true, &format!("Nobody joined: {error}"), now);
+            return self.notify(true, &format!("Joining failed: {error}"), now);
         };
         form.fail(error);
         if !models.is_empty() {
-            form.go_to(label::MODEL);
+            form.focus_on(label::MODEL);
         }
         if let [only] = models {
-            form.fields[form.at].set(only);
-            form.fail("That is its only model: Enter joins with it");
+            form.fields[form.focus].set(only);
+            form.fail("This is the only model there: press Enter to join with it");
         }
     }
 
-    /// Opens the dialog for joining the room that is selected.
+    /// Opens the join dialog for the selected room.
     pub(super) fn join_dialog(&mut self) {
-        let code = self.room().map(|room| room.told.code.clone()).unwrap_or_default();
-        let asks = self.room().is_some_and(|room| room.told.password_protected);
+        let code = self.room().map(|room| room.info.code.clone()).unwrap_or_default();
+        let asks = self.room().is_some_and(|room| room.info.password_protected);
         let mut fields = vec![
             Field::text(label::ROOM, &code),
             Field::text(label::ENDPOINT, &self.endpoint),
@@ -332,13 +335,13 @@ impl App {
         }
         let mut form = Form::new(fields);
         if !code.is_empty() {
-            form.go_to(label::MODEL);
+            form.focus_on(label::MODEL);
         }
         self.dialog = Some(Dialog::Join(form));
     }
 }
 
-/// Asks for the password of a private room.
+/// The dialog that asks for a private room's password.
 pub(super) fn password_dialog(code: &str) -> Dialog {
     Dialog::Password(code.to_owned(), Form::new(vec![Field::secret(label::PASSWORD)]))
 }

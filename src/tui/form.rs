@@ -1,14 +1,14 @@
-//! A dialog's fields: what is typed into them. Pure.
+//! The fields of a dialog, and editing them. Pure.
 
 use super::keys::Key;
 use crate::monitor::text::clean;
 
-/// The longest text that a field takes, in characters.
-const MOST: usize = 500;
+/// The longest text that a field accepts, in characters.
+const MAX_CHARS: usize = 500;
 
-/// What a field holds.
+/// The kind of a field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holds {
+pub enum FieldKind {
     /// Text.
     Text,
     /// Text that is not shown.
@@ -17,45 +17,45 @@ pub enum Holds {
     Switch,
 }
 
-/// A field.
+/// A field of a form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Field {
-    /// What it is.
+    /// The label shown before it; identifies the field in its form.
     pub label: &'static str,
-    /// What kind of value it holds.
-    pub holds: Holds,
-    /// Characters before the cursor and behind it; of a switch, the first part is empty unless it is on.
+    /// The kind of its value.
+    pub kind: FieldKind,
+    /// The text before and after the cursor. A switch is on when `before` is not empty.
     before: String,
-    behind: String,
+    after: String,
 }
 
-/// Fields, one of which is typed into.
+/// A form: fields, one of which has the focus.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Form {
     /// From top to bottom.
     pub fields: Vec<Field>,
-    /// Which is typed into.
-    pub at: usize,
-    /// What was wrong with what was sent.
+    /// The index of the field that has the focus.
+    pub focus: usize,
+    /// The error of the last submission, safe to print.
     pub error: Option<String>,
-    /// Whether what was sent is under way.
+    /// Whether a submission is pending.
     pub busy: bool,
 }
 
 impl Field {
-    /// A field for text.
+    /// A text field.
     pub fn text(label: &'static str, value: &str) -> Self {
-        Field { label, holds: Holds::Text, before: value.to_owned(), behind: String::new() }
+        Field { label, kind: FieldKind::Text, before: value.to_owned(), after: String::new() }
     }
 
-    /// A field for a secret.
+    /// A field whose text is shown as asterisks.
     pub fn secret(label: &'static str) -> Self {
-        Field { holds: Holds::Secret, ..Field::text(label, "") }
+        Field { kind: FieldKind::Secret, ..Field::text(label, "") }
     }
 
-    /// A field that is on or off; off at first.
+    /// A switch, off at first.
     pub fn switch(label: &'static str) -> Self {
-        Field { holds: Holds::Switch, ..Field::text(label, "") }
+        Field { kind: FieldKind::Switch, ..Field::text(label, "") }
     }
 
     /// Whether a switch is on.
@@ -63,44 +63,44 @@ impl Field {
         !self.before.is_empty()
     }
 
-    /// What was typed.
+    /// The whole text.
     pub fn value(&self) -> String {
-        format!("{}{}", self.before, self.behind)
+        format!("{}{}", self.before, self.after)
     }
 
-    /// Puts a value in place of what was typed.
+    /// Replaces the text and moves the cursor to its end.
     pub fn set(&mut self, value: &str) {
-        (self.before, self.behind) = (value.to_owned(), String::new());
+        (self.before, self.after) = (value.to_owned(), String::new());
     }
 
-    /// What is shown before the cursor and behind it.
+    /// The text before and after the cursor as it is displayed.
     pub fn shown(&self) -> (String, String) {
         let hide = |text: &str| "*".repeat(text.chars().count());
-        match self.holds {
-            Holds::Secret => (hide(&self.before), hide(&self.behind)),
-            _ => (clean(&self.before), clean(&self.behind)),
+        match self.kind {
+            FieldKind::Secret => (hide(&self.before), hide(&self.after)),
+            _ => (clean(&self.before), clean(&self.after)),
         }
     }
 
     fn insert(&mut self, text: &str) {
-        let room = MOST.saturating_sub(self.before.chars().count() + self.behind.chars().count());
+        let room = MAX_CHARS.saturating_sub(self.before.chars().count() + self.after.chars().count());
         self.before.extend(text.chars().filter(|c| !c.is_control()).take(room));
     }
 
-    fn press(&mut self, key: &Key) {
+    fn on_key(&mut self, key: &Key) {
         match key {
-            Key::Char(' ') if self.holds == Holds::Switch => {
+            Key::Char(' ') if self.kind == FieldKind::Switch => {
                 self.before = if self.is_on() { String::new() } else { "on".into() };
             }
-            _ if self.holds == Holds::Switch => {}
+            _ if self.kind == FieldKind::Switch => {}
             Key::Char(c) => self.insert(&c.to_string()),
             Key::Paste(text) => self.insert(text),
             Key::Backspace => drop(self.before.pop()),
-            Key::Delete => drop(take_first(&mut self.behind)),
-            Key::Left => self.behind.insert_str(0, &self.before.pop().map(String::from).unwrap_or_default()),
-            Key::Right => self.before.extend(take_first(&mut self.behind)),
-            Key::Home => self.behind.insert_str(0, &std::mem::take(&mut self.before)),
-            Key::End => self.before.push_str(&std::mem::take(&mut self.behind)),
+            Key::Delete => drop(take_first(&mut self.after)),
+            Key::Left => self.after.insert_str(0, &self.before.pop().map(String::from).unwrap_or_default()),
+            Key::Right => self.before.extend(take_first(&mut self.after)),
+            Key::Home => self.after.insert_str(0, &std::mem::take(&mut self.before)),
+            Key::End => self.before.push_str(&std::mem::take(&mut self.after)),
             Key::Ctrl('u') => self.before.clear(),
             _ => {}
         }
@@ -112,15 +112,15 @@ fn take_first(text: &mut String) -> Option<char> {
 }
 
 impl Form {
-    /// A form that begins with its first field.
+    /// A form whose first field has the focus.
     pub fn new(fields: Vec<Field>) -> Self {
-        Form { fields, at: 0, error: None, busy: false }
+        Form { fields, focus: 0, error: None, busy: false }
     }
 
-    /// A field's value, without spaces around it unless it is a secret.
+    /// A field's value: trimmed, unless it is a secret.
     pub fn value(&self, label: &str) -> String {
         let Some(field) = self.fields.iter().find(|field| field.label == label) else { return String::new() };
-        if field.holds == Holds::Secret { field.value() } else { field.value().trim().to_owned() }
+        if field.kind == FieldKind::Secret { field.value() } else { field.value().trim().to_owned() }
     }
 
     /// Whether a switch is on.
@@ -128,26 +128,26 @@ impl Form {
         self.fields.iter().any(|field| field.label == label && field.is_on())
     }
 
-    /// Goes to a field.
-    pub fn go_to(&mut self, label: &str) {
-        self.at = self.fields.iter().position(|field| field.label == label).unwrap_or(self.at);
+    /// Moves the focus to a field.
+    pub fn focus_on(&mut self, label: &str) {
+        self.focus = self.fields.iter().position(|field| field.label == label).unwrap_or(self.focus);
     }
 
-    /// Says what was wrong, at a field.
+    /// Shows an error and accepts input again.
     pub fn fail(&mut self, error: &str) {
         (self.error, self.busy) = (Some(clean(error)), false);
     }
 
-    /// Takes a key that is neither Enter nor Esc.
-    pub fn press(&mut self, key: &Key) {
+    /// Handles a key other than Enter and Esc.
+    pub fn on_key(&mut self, key: &Key) {
         let fields = self.fields.len();
         match key {
-            Key::Tab | Key::Down => self.at = (self.at + 1) % fields,
-            Key::BackTab | Key::Up => self.at = (self.at + fields - 1) % fields,
+            Key::Tab | Key::Down => self.focus = (self.focus + 1) % fields,
+            Key::BackTab | Key::Up => self.focus = (self.focus + fields - 1) % fields,
             key => {
                 self.error = None;
-                if let Some(field) = self.fields.get_mut(self.at) {
-                    field.press(key);
+                if let Some(field) = self.fields.get_mut(self.focus) {
+                    field.on_key(key);
                 }
             }
         }
@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     fn typed(form: &mut Form, keys: &[Key]) {
-        keys.iter().for_each(|key| form.press(key));
+        keys.iter().for_each(|key| form.on_key(key));
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         typed(&mut form, &[Key::Backspace, Key::Home, Key::Delete, Key::Paste(" c\r\nd\u{1b} ".into()), Key::Right]);
         assert_eq!(form.value("Name"), "cd b");
         typed(&mut form, &[Key::Ctrl('u'), Key::Left, Key::Delete, Key::Paste("x".repeat(10_000))]);
-        assert_eq!(form.value("Name").len(), MOST);
+        assert_eq!(form.value("Name").len(), MAX_CHARS);
     }
 
     #[test]
@@ -181,6 +181,6 @@ mod tests {
         typed(&mut form, &[Key::Tab, Key::Char('x'), Key::Char(' ')]);
         assert!(form.is_on("Private") && !form.is_on("Password "));
         typed(&mut form, &[Key::Char(' '), Key::Down]);
-        assert_eq!((form.is_on("Private"), form.at), (false, 0));
+        assert_eq!((form.is_on("Private"), form.focus), (false, 0));
     }
 }

@@ -1,49 +1,49 @@
-//! What the charts are drawn from: the last five minutes of each room, in slices. Pure: the time is an argument.
+//! The data for the charts: the last five minutes of each room, in time slices. Pure: the time is an argument.
 
 use std::collections::{HashMap, VecDeque};
 
 use gambi::proto::management::Metrics;
 
-use crate::monitor::state::{News, typed};
+use crate::monitor::state::{Update, typed};
 
-/// A slice, milliseconds.
+/// Length of a slice, milliseconds.
 pub const SLICE: u64 = 5000;
-/// Slices that are kept.
+/// The number of slices kept: five minutes.
 pub const SLICES: usize = 60;
 
-/// What ended within a slice.
+/// What ended within one slice.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Slice {
-    /// Requests that were answered.
+    /// Requests that succeeded.
     pub answers: u64,
     /// Requests that failed.
     pub failures: u64,
-    /// Times to the first token, together, milliseconds.
+    /// Sum of the times to the first token, milliseconds.
     ttft: u64,
-    /// Tokens of answers that told them.
+    /// Output tokens, of responses that reported them.
     pub tokens: u64,
 }
 
 impl Slice {
-    /// Time to the first token, milliseconds, on average.
+    /// Mean time to the first token, milliseconds.
     pub fn ttft(&self) -> u64 {
         self.ttft.checked_div(self.answers).unwrap_or(0)
     }
 }
 
-/// The slices of each room.
+/// The slices of each room, by its code.
 #[derive(Debug, Default)]
 pub struct History(HashMap<String, Slices>);
 
 #[derive(Debug, Default)]
 struct Slices {
-    /// The last one's number: its time over its length.
+    /// The number of the last slice: its start divided by its length.
     last: u64,
     slices: VecDeque<Slice>,
 }
 
 impl Slices {
-    /// Slices up to `number`. A clock that was set back goes on in the last one.
+    /// Adds slices up to `number`. After the clock was set back, counting continues in the last slice.
     fn advance(&mut self, number: u64) {
         let missing = number.saturating_sub(self.last).min(SLICES as u64);
         for _ in 0..missing {
@@ -57,11 +57,11 @@ impl Slices {
 }
 
 impl History {
-    /// Takes news in. Rooms that are gone are forgotten.
-    pub fn hear(&mut self, news: &News, now: u64) {
-        match news {
-            News::Rooms(rooms, _) => self.0.retain(|code, _| rooms.iter().any(|room| room.code == *code)),
-            News::Event(event) if event.kind == "llm.complete" => {
+    /// Counts an update. Rooms that were deleted are removed.
+    pub fn on_update(&mut self, update: &Update, now: u64) {
+        match update {
+            Update::Rooms(rooms, _) => self.0.retain(|code, _| rooms.iter().any(|room| room.code == *code)),
+            Update::Event(event) if event.kind == "llm.complete" => {
                 let metrics: Metrics = typed(&event.data["metrics"]).unwrap_or_default();
                 self.count(&event.room_code, now, |slice| {
                     slice.answers += 1;
@@ -69,7 +69,7 @@ impl History {
                     slice.tokens = slice.tokens.saturating_add(metrics.output_tokens.unwrap_or(0));
                 });
             }
-            News::Event(event) if event.kind == "llm.error" && event.data["stage"] != "cancelled" => {
+            Update::Event(event) if event.kind == "llm.error" && event.data["stage"] != "cancelled" => {
                 self.count(&event.room_code, now, |slice| slice.failures += 1);
             }
             _ => {}
@@ -82,8 +82,8 @@ impl History {
         slices.slices.back_mut().map(count);
     }
 
-    /// A room's last slices, the one of now last.
-    pub fn of(&self, room: &str, now: u64) -> Vec<Slice> {
+    /// A room's last slices up to the current one.
+    pub fn slices(&self, room: &str, now: u64) -> Vec<Slice> {
         let mut all = vec![Slice::default(); SLICES];
         let Some(slices) = self.0.get(room) else { return all };
         let since = usize::try_from((now / SLICE).saturating_sub(slices.last)).unwrap_or(usize::MAX);
@@ -98,30 +98,30 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::samples::{NOW, answered, failed};
+    use crate::monitor::fixtures::{NOW, answered, failed};
 
     #[test]
     fn slices_hold_what_ended_in_them() {
         let mut history = History::default();
-        history.hear(&answered("LAB001", "ann", "r1"), NOW);
-        history.hear(&answered("LAB001", "ann", "r2"), NOW);
-        history.hear(&failed("LAB001", "ann", "r3", "cancelled"), NOW);
-        history.hear(&failed("LAB001", "ann", "r4", "stream"), NOW + 2 * SLICE);
-        let slices = history.of("LAB001", NOW + 3 * SLICE);
+        history.on_update(&answered("LAB001", "ann", "r1"), NOW);
+        history.on_update(&answered("LAB001", "ann", "r2"), NOW);
+        history.on_update(&failed("LAB001", "ann", "r3", "cancelled"), NOW);
+        history.on_update(&failed("LAB001", "ann", "r4", "stream"), NOW + 2 * SLICE);
+        let slices = history.slices("LAB001", NOW + 3 * SLICE);
         let counts: Vec<_> = slices[SLICES - 4..].iter().map(|s| (s.answers, s.failures, s.ttft(), s.tokens)).collect();
         assert_eq!(counts, [(2, 0, 210, 80), (0, 0, 0, 0), (0, 1, 0, 0), (0, 0, 0, 0)]);
-        assert_eq!(history.of("OTHER1", NOW), vec![Slice::default(); SLICES]);
+        assert_eq!(history.slices("OTHER1", NOW), vec![Slice::default(); SLICES]);
     }
 
     #[test]
     fn old_slices_go_and_no_clock_breaks_it() {
         let mut history = History::default();
         for at in [NOW, NOW + 1_000_000_000, u64::MAX, 0, NOW] {
-            history.hear(&answered("LAB001", "ann", "r"), at);
-            assert_eq!(history.of("LAB001", at).len(), SLICES);
+            history.on_update(&answered("LAB001", "ann", "r"), at);
+            assert_eq!(history.slices("LAB001", at).len(), SLICES);
         }
         assert!(history.0["LAB001"].slices.len() <= SLICES);
-        history.hear(&News::Rooms(Vec::new(), 0), NOW);
+        history.on_update(&Update::Rooms(Vec::new(), 0), NOW);
         assert!(history.0.is_empty());
     }
 }

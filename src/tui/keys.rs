@@ -1,13 +1,13 @@
-//! Keys, whoever reads them.
+//! Keys, independent of the terminal library.
 
-/// A key that was pressed, or a text that was pasted.
+/// A key press, or pasted text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
     /// A character.
     Char(char),
     /// A character together with Ctrl, in lower case.
     Ctrl(char),
-    /// A text all at once.
+    /// Text that was pasted.
     Paste(String),
     /// Enter.
     Enter,

@@ -1,4 +1,4 @@
-//! The log of events: bounded, filtered, and summed up where more happens than anybody can read. Pure.
+//! The event log: bounded, filtered, and summarized when events come too fast to read. Pure.
 
 use std::collections::VecDeque;
 
@@ -6,31 +6,31 @@ use serde_json::Value;
 
 use gambi::proto::management::EventEnvelope;
 
-use crate::monitor::state::{News, State};
+use crate::monitor::state::{MonitorState, Update};
 use crate::monitor::text::{brief, clean, fit, speed, width};
 
-/// Lines that are kept.
-const KEPT: usize = 5000;
-/// Lines of one second; what comes beyond is counted in one more.
-const A_SECOND: u32 = 30;
+/// The most lines kept; older ones are dropped.
+const MAX_LINES: usize = 5000;
+/// The most lines added per second; events beyond are counted in one summary line.
+const MAX_PER_SECOND: u32 = 30;
 /// The widest name in a line, in columns.
-const NAME: usize = 30;
+const MAX_NAME: usize = 30;
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// The hub, its rooms, and what this monitor does.
+    /// The hub, its rooms, and actions of this monitor.
     Hub,
-    /// Somebody came, changed or went.
+    /// A participant joined, changed or left.
     Participant,
-    /// A request began or was answered.
+    /// A request started or completed.
     Request,
-    /// A request failed, or something else did.
+    /// A request or something else failed.
     Failure,
 }
 
 impl Kind {
-    /// As the filter calls it.
+    /// The word that the filter's title shows.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Hub => "hub",
@@ -41,81 +41,81 @@ impl Kind {
     }
 }
 
-/// A line.
+/// A line of the log.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Line {
-    /// Rises from line to line.
+pub struct LogLine {
+    /// Increases from line to line; identifies the scroll position.
     pub number: u64,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch, by the local clock.
     pub at: u64,
     /// What it is about.
     pub kind: Kind,
-    /// Where it happened; empty where it concerns no room.
+    /// The room's code; empty if it concerns no room.
     pub room: String,
-    /// What happened, fit for a terminal.
+    /// What happened, safe to print.
     pub text: String,
 }
 
-/// The log.
+/// The event log, and what is shown of it.
 #[derive(Debug, Default)]
 pub struct Log {
-    lines: VecDeque<Line>,
+    lines: VecDeque<LogLine>,
     next: u64,
-    /// The second that lines are counted in, how many it has, and what came beyond.
-    second: (u64, u32, Beyond),
-    /// Only lines of that kind.
-    pub only: Option<Kind>,
-    /// Only lines with that text in them.
+    /// The current second (since the epoch), the lines added in it, and the events beyond `MAX_PER_SECOND`.
+    second: (u64, u32, Overflow),
+    /// Shows only lines of that kind.
+    pub only_kind: Option<Kind>,
+    /// Shows only lines that contain this text, in any case.
     pub filter: String,
-    /// The number of the line that is shown last; the latest where it is `None`.
+    /// The number of the last line shown; `None` follows the latest.
     anchor: Option<u64>,
 }
 
-/// Events beyond what a second may show.
+/// Events in one second beyond `MAX_PER_SECOND`.
 #[derive(Debug, Default, Clone, Copy)]
-struct Beyond {
+struct Overflow {
     requests: u64,
     failures: u64,
     others: u64,
 }
 
 impl Log {
-    /// Takes note of news before `state` takes them in.
-    pub fn hear(&mut self, news: &News, state: &State, now: u64) {
-        match news {
-            News::Linked => self.add(now, Kind::Hub, "", || "connected to the hub's events".into()),
-            News::Lost { reason, .. } => {
-                self.add(now, Kind::Failure, "", || clean(&format!("the hub is lost: {reason}")))
+    /// Logs an update. Called before `state` applies it, since a removed participant's name is still known then.
+    pub fn on_update(&mut self, update: &Update, state: &MonitorState, now: u64) {
+        match update {
+            Update::Linked => self.add(now, Kind::Hub, "", || "connected to the hub's events".into()),
+            Update::Lost { reason, .. } => {
+                self.add(now, Kind::Failure, "", || clean(&format!("connection to the hub lost: {reason}")))
             }
-            News::Skipped(events) => {
+            Update::Skipped(events) => {
                 self.add(now, Kind::Failure, "", || format!("{events} events came faster than they could be read"));
             }
-            News::Refused(room, why) => {
+            Update::Refused(room, why) => {
                 let known = state.rooms.get(room).is_some_and(|room| room.refused.is_some());
                 if !known {
                     self.add(now, Kind::Hub, room, || clean(why));
                 }
             }
-            News::Event(event) => {
+            Update::Event(event) => {
                 let kind = kind_of(&event.kind);
                 self.add(now, kind, &event.room_code, || sentence(event, state));
             }
-            News::Rooms(..) | News::Members(..) | News::Measured(_) => {}
+            Update::Rooms(..) | Update::Members(..) | Update::Measured(_) => {}
         }
     }
 
-    /// Takes note of what this monitor did.
-    pub fn note(&mut self, now: u64, failed: bool, room: &str, text: &str) {
+    /// Logs an action of this monitor.
+    pub fn record(&mut self, now: u64, failed: bool, room: &str, text: &str) {
         let kind = if failed { Kind::Failure } else { Kind::Hub };
         self.add(now, kind, room, || clean(text));
     }
 
     fn add(&mut self, now: u64, kind: Kind, room: &str, text: impl FnOnce() -> String) {
         if self.second.0 != now / 1000 {
-            self.second = (now / 1000, 0, Beyond::default());
+            self.second = (now / 1000, 0, Overflow::default());
         }
         self.second.1 += 1;
-        if self.second.1 <= A_SECOND {
+        if self.second.1 <= MAX_PER_SECOND {
             return self.push(now, kind, clean(room), text());
         }
         let beyond = &mut self.second.2;
@@ -124,67 +124,68 @@ impl Log {
             Kind::Failure => beyond.failures += 1,
             Kind::Hub | Kind::Participant => beyond.others += 1,
         }
-        let Beyond { requests, failures, others } = *beyond;
+        let Overflow { requests, failures, others } = *beyond;
         let kind = if failures > 0 { Kind::Failure } else { Kind::Request };
         let counts = [(requests, "requests and answers"), (failures, "failures"), (others, "changes")];
         let counted: Vec<String> =
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
         let text = format!("... and more in this second: {}", counted.join(", "));
-        match self.lines.back_mut().filter(|_| self.second.1 > A_SECOND + 1) {
+        match self.lines.back_mut().filter(|_| self.second.1 > MAX_PER_SECOND + 1) {
             Some(last) => (last.kind, last.text) = (kind, text),
             None => self.push(now, kind, String::new(), text),
         }
     }
 
     fn push(&mut self, at: u64, kind: Kind, room: String, text: String) {
-        if self.lines.len() == KEPT {
+        if self.lines.len() == MAX_LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back(Line { number: self.next, at, kind, room, text });
+        self.lines.push_back(LogLine { number: self.next, at, kind, room, text });
         self.next += 1;
     }
 
-    fn fits(&self, line: &Line) -> bool {
+    fn fits(&self, line: &LogLine) -> bool {
         let has = |text: &str| self.filter.is_empty() || text.to_lowercase().contains(&self.filter.to_lowercase());
-        self.only.is_none_or(|kind| kind == line.kind) && (has(&line.text) || has(&line.room))
+        self.only_kind.is_none_or(|kind| kind == line.kind) && (has(&line.text) || has(&line.room))
     }
 
-    /// The lines that are shown where so many fit, the latest last.
-    pub fn shown(&self, rows: usize) -> Vec<&Line> {
-        let until = |line: &&Line| self.anchor.is_none_or(|anchor| line.number <= anchor);
-        let mut lines: Vec<&Line> = self.lines.iter().rev().filter(until).filter(|l| self.fits(l)).take(rows).collect();
+    /// The matching lines that fit into `rows`, the latest last.
+    pub fn shown(&self, rows: usize) -> Vec<&LogLine> {
+        let until = |line: &&LogLine| self.anchor.is_none_or(|anchor| line.number <= anchor);
+        let mut lines: Vec<&LogLine> =
+            self.lines.iter().rev().filter(until).filter(|l| self.fits(l)).take(rows).collect();
         lines.reverse();
         lines
     }
 
-    /// Whether the latest lines are shown, as they come.
-    pub fn follows(&self) -> bool {
+    /// Whether new lines are shown as they come.
+    pub fn is_following(&self) -> bool {
         self.anchor.is_none()
     }
 
-    /// Goes back by so many lines, as far as there are any.
-    pub fn back(&mut self, lines: usize) {
+    /// Scrolls up, at most to the first matching line.
+    pub fn scroll_up(&mut self, lines: usize) {
         let shown = self.shown(lines + 1);
         if shown.len() > lines {
             self.anchor = shown.first().map(|line| line.number);
         }
     }
 
-    /// Goes forth by so many lines; at the end it follows again.
-    pub fn forth(&mut self, lines: usize) {
+    /// Scrolls down; at the end it follows new lines again.
+    pub fn scroll_down(&mut self, lines: usize) {
         let Some(anchor) = self.anchor else { return };
         let mut later = self.lines.iter().filter(|line| line.number > anchor && self.fits(line));
         self.anchor = later.nth(lines.saturating_sub(1)).map(|line| line.number);
     }
 
-    /// Shows the latest lines.
-    pub fn latest(&mut self) {
+    /// Scrolls to the end and follows new lines.
+    pub fn follow(&mut self) {
         self.anchor = None;
     }
 
-    /// The next of: all kinds, then each alone.
+    /// Switches to the next filter: all kinds, then each kind alone.
     pub fn next_kind(&mut self) {
-        self.only = match self.only {
+        self.only_kind = match self.only_kind {
             None => Some(Kind::Participant),
             Some(Kind::Participant) => Some(Kind::Request),
             Some(Kind::Request) => Some(Kind::Failure),
@@ -204,35 +205,35 @@ fn kind_of(event: &str) -> Kind {
     }
 }
 
-/// A name that leaves room for what happened.
+/// A name made safe to print and cut to `MAX_NAME` columns.
 fn short(name: &str) -> String {
-    fit(&clean(name), width(&clean(name)).min(NAME)).trim_end().to_owned()
+    fit(&clean(name), width(&clean(name)).min(MAX_NAME)).trim_end().to_owned()
 }
 
-/// What happened, for a person.
-fn sentence(event: &EventEnvelope, state: &State) -> String {
+/// The event as a sentence.
+fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
     let data = &event.data;
     let text = |key: &str| data[key].as_str().unwrap_or_default();
     let who = who(event, state);
     let sentence = match event.kind.as_str() {
-        "room.created" => format!("the room \"{}\" was made", short(text("name"))),
-        "room.deleted" => format!("the room \"{}\" is gone", short(text("name"))),
+        "room.created" => format!("the room \"{}\" was created", short(text("name"))),
+        "room.deleted" => format!("the room \"{}\" was deleted", short(text("name"))),
         "participant.joined" => format!("{who} joined with {}", text("model")),
         "participant.updated" if data["connection"]["connected"] == false => format!("{who} has no tunnel"),
         "participant.updated" => format!("{who} is {}", text("status")),
         "participant.left" => format!("{who} left"),
         "participant.offline" => format!("{who} is offline"),
-        "llm.request" => format!("{who} is asked for {}", text("model")),
+        "llm.request" => format!("{who} got a request for {}", text("model")),
         "llm.complete" => format!("{who} answered {}", measures(&data["metrics"])),
-        "llm.error" if text("stage") == "cancelled" => format!("{who}: the client hung up"),
+        "llm.error" if text("stage") == "cancelled" => format!("{who}: the client disconnected"),
         "llm.error" => format!("{who} failed ({}): {}", text("stage"), text("error")),
         other => format!("{other} {who}"),
     };
     clean(&sentence)
 }
 
-/// The nickname where it is known, else the id.
-fn who(event: &EventEnvelope, state: &State) -> String {
+/// The participant's nickname if it is known, else its id.
+fn who(event: &EventEnvelope, state: &MonitorState) -> String {
     let data = &event.data;
     if let Some(nickname) = data["nickname"].as_str() {
         return short(nickname);
@@ -256,7 +257,7 @@ fn measures(metrics: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::monitor::samples::{NOW, answered, began, failed, lab, participant};
+    use crate::monitor::fixtures::{NOW, answered, began, failed, lab, participant};
 
     fn texts(log: &Log, rows: usize) -> Vec<String> {
         log.shown(rows).iter().map(|line| line.text.clone()).collect()
@@ -264,22 +265,22 @@ mod tests {
 
     fn numbered(lines: u64) -> Log {
         let mut log = Log::default();
-        (0..lines).for_each(|n| log.note(NOW + n * 1000, false, "", &format!("line {n}")));
+        (0..lines).for_each(|n| log.record(NOW + n * 1000, false, "", &format!("line {n}")));
         log
     }
 
     #[test]
-    fn it_tells_what_happened_in_words() {
+    fn events_become_sentences() {
         let state = lab(&[participant("ann", "An\u{1b}n")]);
         let mut log = Log::default();
-        log.hear(&began("LAB001", "ann", "r1"), &state, NOW);
-        log.hear(&answered("LAB001", "ann", "r1"), &state, NOW);
-        log.hear(&failed("LAB001", "ann", "r2", "cancelled"), &state, NOW);
-        log.hear(&failed("LAB001", "ann", "r2", "stream"), &state, NOW);
-        let told = texts(&log, 10);
-        assert_eq!(told[0], "An\u{fffd}n is asked for any");
-        assert_eq!(told[1], "An\u{fffd}n answered in 1.0s, first token 210ms, 40 tokens");
-        assert_eq!(told[2..], ["Ann: the client hung up", "Ann failed (stream): it broke"]);
+        log.on_update(&began("LAB001", "ann", "r1"), &state, NOW);
+        log.on_update(&answered("LAB001", "ann", "r1"), &state, NOW);
+        log.on_update(&failed("LAB001", "ann", "r2", "cancelled"), &state, NOW);
+        log.on_update(&failed("LAB001", "ann", "r2", "stream"), &state, NOW);
+        let lines = texts(&log, 10);
+        assert_eq!(lines[0], "An\u{fffd}n got a request for any");
+        assert_eq!(lines[1], "An\u{fffd}n answered in 1.0s, first token 210ms, 40 tokens");
+        assert_eq!(lines[2..], ["Ann: the client disconnected", "Ann failed (stream): it broke"]);
     }
 
     #[test]
@@ -287,11 +288,11 @@ mod tests {
         let state = lab(&[participant("ann", "Ann"), participant("bob", "Bob")]);
         let mut log = Log::default();
         for id in ["ann", "bob"] {
-            log.hear(&began("LAB001", id, id), &state, NOW);
-            log.hear(&failed("LAB001", id, id, "stream"), &state, NOW);
+            log.on_update(&began("LAB001", id, id), &state, NOW);
+            log.on_update(&failed("LAB001", id, id, "stream"), &state, NOW);
         }
         log.filter = "BOB".into();
-        assert_eq!(texts(&log, 10), ["Bob is asked for any"]);
+        assert_eq!(texts(&log, 10), ["Bob got a request for any"]);
         log.filter = "lab0".into();
         assert_eq!(log.shown(10).len(), 4);
         log.filter.clear();
@@ -300,23 +301,23 @@ mod tests {
             seen.push(log.shown(10).len());
             log.next_kind();
         }
-        assert_eq!((seen, log.only), (vec![4, 0, 2, 2, 0], None));
+        assert_eq!((seen, log.only_kind), (vec![4, 0, 2, 2, 0], None));
     }
 
     #[test]
-    fn one_goes_back_and_forth_while_more_comes() {
+    fn scrolling_stays_in_place_while_lines_arrive() {
         let mut log = numbered(10);
-        log.back(3);
-        assert_eq!((texts(&log, 2), log.follows()), (vec!["line 5".into(), "line 6".into()], false));
-        log.note(NOW, false, "", "more");
+        log.scroll_up(3);
+        assert_eq!((texts(&log, 2), log.is_following()), (vec!["line 5".into(), "line 6".into()], false));
+        log.record(NOW, false, "", "more");
         assert_eq!(texts(&log, 1), ["line 6"]);
-        log.forth(1);
+        log.scroll_down(1);
         assert_eq!(texts(&log, 1), ["line 7"]);
-        log.forth(10);
-        assert_eq!((texts(&log, 1), log.follows()), (vec!["more".into()], true));
-        // Not beyond the first.
-        log.back(10);
-        log.back(10);
+        log.scroll_down(10);
+        assert_eq!((texts(&log, 1), log.is_following()), (vec!["more".into()], true));
+        // It stops at the first line.
+        log.scroll_up(10);
+        log.scroll_up(10);
         assert_eq!(texts(&log, 5), ["line 0"]);
     }
 
@@ -325,14 +326,14 @@ mod tests {
         let state = lab(&[]);
         let mut log = Log::default();
         for n in 0..1000 {
-            log.hear(&began("LAB001", "ann", &n.to_string()), &state, NOW);
+            log.on_update(&began("LAB001", "ann", &n.to_string()), &state, NOW);
         }
-        log.note(NOW, true, "", "a failure");
-        let told = texts(&log, 100);
-        assert_eq!(told.len(), 31);
-        assert_eq!(told[30], "... and more in this second: 970 requests and answers, 1 failures");
-        log.note(NOW + 1000, false, "", "later");
+        log.record(NOW, true, "", "a failure");
+        let lines = texts(&log, 100);
+        assert_eq!(lines.len(), 31);
+        assert_eq!(lines[30], "... and more in this second: 970 requests and answers, 1 failures");
+        log.record(NOW + 1000, false, "", "later");
         assert_eq!(texts(&log, 1), ["later"]);
-        assert_eq!(numbered(2 * KEPT as u64).lines.len(), KEPT);
+        assert_eq!(numbered(2 * MAX_LINES as u64).lines.len(), MAX_LINES);
     }
 }

@@ -1,15 +1,15 @@
-//! The terminal interface (feature `tui`). What is on the screen and what keys do is pure (`app`, `press`, `form`, `log`,
-//! `history`, `view`); `term` is the terminal, `desk` what is done at a person's word. It uses the library's public API only.
+//! The terminal interface (feature `tui`). Screen contents and key handling are pure (`app`, `keymap`, `form`, `log`,
+//! `history`, `view`); `term` controls the terminal, `actions` talks to the hub. Uses the library's public API only.
 
+mod actions;
 mod app;
-mod desk;
 mod form;
 mod history;
+mod keymap;
+#[cfg(test)]
+mod keymap_tests;
 mod keys;
 mod log;
-mod press;
-#[cfg(test)]
-mod press_tests;
 pub mod term;
 #[cfg(test)]
 mod term_tests;
@@ -23,160 +23,164 @@ use crossbeam_channel::{Receiver, never, select};
 use gambi::client::Client;
 
 use crate::monitor::feed::Feed;
-use crate::monitor::state::News;
-use crate::monitor::{Watching, clock};
-use app::{Act, Answer, App};
-use desk::Desk;
-pub use desk::Means;
+use crate::monitor::state::Update;
+use crate::monitor::{HubMonitor, clock};
+use actions::Actions;
+pub use actions::JoinCredentials;
+use app::{Action, App, Outcome};
 use term::{Input, Screen};
-pub use view::Look;
+pub use view::Theme;
 
-/// The screen is drawn at most so often for what happens elsewhere, and for keys.
-const NEWS_EVERY: Duration = Duration::from_millis(100);
-const KEYS_EVERY: Duration = Duration::from_millis(25);
-/// Ages and charts move, even where nothing happens.
-const CLOCK_EVERY: Duration = Duration::from_secs(1);
-/// News that are taken in before keys are looked at again.
-const AT_ONCE: usize = 5000;
+/// Minimum time between two frames, for updates from the hub and for keys.
+const UPDATE_INTERVAL: Duration = Duration::from_millis(100);
+const KEY_INTERVAL: Duration = Duration::from_millis(25);
+/// Without updates, ages and charts are redrawn this often.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// The most updates applied before keys are handled again.
+const MAX_UPDATES_PER_TURN: usize = 5000;
 
-/// What the terminal interface needs to know.
+/// The terminal interface's settings.
 pub struct Settings {
-    /// The hub, to make rooms on.
+    /// The hub, for creating rooms and joining.
     pub client: Client,
-    /// What joining needs.
-    pub means: Means,
-    /// The endpoint that joining begins with.
+    /// Credentials for joining.
+    pub credentials: JoinCredentials,
+    /// The default endpoint in the join dialog.
     pub endpoint: String,
-    /// How things look.
-    pub look: Look,
-    /// Stops this process until the shell continues it.
+    /// Colours and symbols.
+    pub theme: Theme,
+    /// Suspends this process until the shell continues it.
     pub suspend: fn(),
 }
 
-/// Shows a hub until the person quits, or something stops it.
+/// Runs until the user quits or `stop` receives something.
 ///
 /// # Errors
-/// When the terminal can't be taken over, or is gone.
-pub fn run<S>(watching: Watching, settings: Settings, stop: &Receiver<S>) -> io::Result<()> {
-    let Watching { state, feed, news } = watching;
-    let Settings { client, means, endpoint, look, suspend } = settings;
-    let (desk, answers) = Desk::new(client, means);
+/// When the terminal can't be put into raw mode, or is gone.
+pub fn run<S>(watching: HubMonitor, settings: Settings, stop: &Receiver<S>) -> io::Result<()> {
+    let HubMonitor { state, feed, updates } = watching;
+    let Settings { client, credentials, endpoint, theme, suspend } = settings;
+    let (actions, outcomes) = Actions::new(client, credentials);
     let screen = Screen::open()?;
     let inputs = term::inputs()?;
     let app = App::new(state, &endpoint);
-    let mut monitor = Monitor { app, feed, news, desk, answers, screen, inputs, look, suspend };
-    let ended = monitor.go_on(stop);
-    let Monitor { desk, screen, .. } = monitor;
+    let mut ui = Ui { app, feed, updates, actions, outcomes, screen, inputs, theme, suspend };
+    let ended = ui.run_until(stop);
+    let Ui { actions, screen, .. } = ui;
     drop(screen);
-    desk.close();
+    actions.close();
     ended
 }
 
-struct Monitor {
+struct Ui {
     app: App,
     feed: Feed,
-    news: Receiver<News>,
-    desk: Desk,
-    answers: Receiver<Answer>,
+    updates: Receiver<Update>,
+    actions: Actions,
+    outcomes: Receiver<Outcome>,
     screen: Screen,
     inputs: Receiver<Input>,
-    look: Look,
+    theme: Theme,
     suspend: fn(),
 }
 
-impl Monitor {
-    fn go_on<S>(&mut self, stop: &Receiver<S>) -> io::Result<()> {
+impl Ui {
+    fn run_until<S>(&mut self, stop: &Receiver<S>) -> io::Result<()> {
         let mut drawn = Instant::now();
         let mut pause = Duration::ZERO;
         loop {
             if drawn.elapsed() >= pause {
-                let (app, look) = (&self.app, self.look);
-                self.screen.draw(|frame| view::draw(frame, app, look, clock::now()))?;
-                (drawn, pause) = (Instant::now(), CLOCK_EVERY);
+                self.draw()?;
+                (drawn, pause) = (Instant::now(), IDLE_INTERVAL);
             }
-            // Once there is something new to be seen, more of it can wait until it is.
+            // Once a redraw is due, further updates wait in their channels until it is done.
             let (later, nothing) = (never(), never());
-            let (news, answers) = if pause < CLOCK_EVERY { (&later, &nothing) } else { (&self.news, &self.answers) };
+            let (updates, outcomes) =
+                if pause < IDLE_INTERVAL { (&later, &nothing) } else { (&self.updates, &self.outcomes) };
             let mut input = None;
             select! {
                 recv(stop) -> _ => return Ok(()),
                 recv(self.inputs) -> typed => match typed {
                     Ok(typed) => input = Some(typed),
-                    // Nobody can type any more.
-                    Err(_) => return Ok(()),
+                    Err(_) => return Ok(()), // The terminal is gone.
                 },
-                recv(news) -> news => if let Ok(news) = news {
-                    self.app.hear(news, clock::now());
-                    pause = NEWS_EVERY;
+                recv(updates) -> update => if let Ok(update) = update {
+                    self.app.on_update(update, clock::now());
+                    pause = UPDATE_INTERVAL;
                 },
-                recv(answers) -> answer => if let Ok(answer) = answer {
-                    self.answered(answer);
-                    pause = NEWS_EVERY;
+                recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
+                    self.on_outcome(outcome);
+                    pause = UPDATE_INTERVAL;
                 },
                 default(pause.saturating_sub(drawn.elapsed())) => {}
             }
-            if self.hear() {
-                pause = pause.min(NEWS_EVERY);
+            if self.drain() {
+                pause = pause.min(UPDATE_INTERVAL);
             }
             if let Some(input) = input {
-                pause = KEYS_EVERY;
-                if !self.take(input)? {
+                pause = KEY_INTERVAL;
+                if !self.on_input(input)? {
                     return Ok(());
                 }
             }
         }
     }
 
-    fn answered(&mut self, answer: Answer) {
-        if let Some(act) = self.app.answered(answer, clock::now()) {
-            self.act(act);
+    fn draw(&mut self) -> io::Result<()> {
+        let (app, theme) = (&self.app, self.theme);
+        self.screen.draw(|frame| view::draw(frame, app, theme, clock::now()))
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        if let Some(action) = self.app.on_outcome(outcome, clock::now()) {
+            self.perform(action);
         }
     }
 
-    /// Takes input in; false to end.
-    fn take(&mut self, input: Input) -> io::Result<bool> {
+    /// Handles input. False to quit.
+    fn on_input(&mut self, input: Input) -> io::Result<bool> {
         let Input::Key(key) = input else { return Ok(true) };
-        match self.app.press(&key, clock::now()) {
+        match self.app.on_key(&key, clock::now()) {
             None => {}
-            Some(Act::Quit) => return Ok(false),
-            Some(Act::Redraw) => self.screen.clear()?,
-            Some(Act::Suspend) => self.screen.lend(self.suspend)?,
-            Some(act) => self.act(act),
+            Some(Action::Quit) => return Ok(false),
+            Some(Action::Redraw) => self.screen.clear()?,
+            Some(Action::Suspend) => self.screen.suspend(self.suspend)?,
+            Some(action) => self.perform(action),
         }
         Ok(true)
     }
 
-    fn act(&mut self, act: Act) {
-        match act {
-            Act::Look => self.feed.look(),
-            Act::Unlock(room, password) => {
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Theme => self.feed.poll(),
+            Action::Unlock(room, password) => {
                 self.feed.unlock(&room, &password);
                 self.feed.watch(self.app.state.watched());
             }
-            Act::Create(name, password, private) => self.desk.create(name, password, private),
-            Act::Join(joining) => self.desk.join(joining),
-            Act::Leave(room, id) => self.desk.leave(room, id),
-            Act::Quit | Act::Suspend | Act::Redraw => {}
+            Action::Create(name, password, private) => self.actions.create(name, password, private),
+            Action::Join(request) => self.actions.join(request),
+            Action::Leave(room, id) => self.actions.leave(room, id),
+            Action::Quit | Action::Suspend | Action::Redraw => {}
         }
     }
 
-    /// Takes in what has been heard; true when there is something new to be seen.
-    fn hear(&mut self) -> bool {
+    /// Applies all waiting updates and outcomes. True if the screen changed.
+    fn drain(&mut self) -> bool {
         let now = clock::now();
-        let mut heard = self.app.tidy(now);
-        for news in self.news.try_iter().take(AT_ONCE) {
-            self.app.hear(news, now);
-            heard = true;
+        let mut changed = self.app.expire_notice(now);
+        for update in self.updates.try_iter().take(MAX_UPDATES_PER_TURN) {
+            self.app.on_update(update, now);
+            changed = true;
         }
-        while let Ok(answer) = self.answers.try_recv() {
-            heard = true;
-            self.answered(answer);
+        while let Ok(outcome) = self.outcomes.try_recv() {
+            changed = true;
+            self.on_outcome(outcome);
         }
         for panic in term::panics() {
-            self.app.log.note(now, true, "", &panic);
-            heard = true;
+            self.app.log.record(now, true, "", &panic);
+            changed = true;
         }
         self.feed.watch(self.app.state.watched());
-        heard
+        changed
     }
 }

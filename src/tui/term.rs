@@ -1,4 +1,4 @@
-//! The terminal itself: taken over, given back whatever happens, and its keys.
+//! The terminal: raw mode and the alternate screen, restored however the program ends, and key input.
 
 use std::io::{self, BufWriter, Stdout, stdout};
 use std::mem::ManuallyDrop;
@@ -16,54 +16,54 @@ use ratatui::{Frame, Terminal};
 
 use super::keys::Key;
 
-/// Whether the terminal is taken over now.
-static TAKEN: AtomicBool = AtomicBool::new(false);
-/// What threads in the background said when they panicked.
+/// Whether the terminal is in raw mode now.
+static ACTIVE: AtomicBool = AtomicBool::new(false);
+/// Messages of panics on background threads.
 static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// Keys that may be ahead of the screen.
-const TYPED_AHEAD: usize = 64;
+/// Capacity of the input channel, in keys.
+const MAX_TYPED_AHEAD: usize = 64;
 
-/// What a person does at the terminal.
+/// Terminal input.
 pub enum Input {
     /// A key.
     Key(Key),
-    /// The terminal has another size.
+    /// The terminal was resized.
     Resized,
 }
 
-/// A terminal that has been taken over. It is given back when dropped.
+/// A terminal in raw mode. It is restored on drop.
 pub struct Screen {
-    /// It is not dropped: it would complain of a terminal that has vanished by writing to it, which is a panic.
+    /// Never dropped: ratatui's destructor writes to the terminal and panics if that has vanished.
     terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
 }
 
 impl Screen {
-    /// Takes the terminal over. From then on a panic in this thread gives it back; one in another thread is kept for
-    /// [`panics`], and does not write over the screen.
+    /// Puts the terminal into raw mode. From then on a panic on this thread restores it; a panic on another thread is
+    /// collected for [`panics`] instead of being written over the screen.
     ///
     /// # Errors
-    /// When it is no terminal, or is gone.
+    /// When stdout is not a terminal, or is gone.
     pub fn open() -> io::Result<Self> {
         catch_panics();
         let out = BufWriter::with_capacity(64 << 10, stdout());
-        take_over()?;
+        enter()?;
         let terminal = Terminal::new(CrosstermBackend::new(out)).inspect_err(|_| restore())?;
         Ok(Screen { terminal: ManuallyDrop::new(terminal) })
     }
 
-    /// Gives the terminal back while something else goes on.
+    /// Restores the terminal, runs `meanwhile`, and takes it back.
     ///
     /// # Errors
-    /// When it is gone then.
-    pub fn lend(&mut self, meanwhile: fn()) -> io::Result<()> {
+    /// When the terminal is gone by then.
+    pub fn suspend(&mut self, meanwhile: fn()) -> io::Result<()> {
         restore();
         meanwhile();
-        take_over()?;
+        enter()?;
         self.clear()
     }
 
-    /// Draws what has changed.
+    /// Draws a frame; only changed cells are written.
     ///
     /// # Errors
     /// When the terminal is gone.
@@ -71,12 +71,12 @@ impl Screen {
         self.terminal.draw(draw).map(drop)
     }
 
-    /// Draws everything anew next time.
+    /// Makes the next frame write every cell.
     ///
     /// # Errors
     /// When the terminal is gone.
     pub fn clear(&mut self) -> io::Result<()> {
-        // `clear` would ask the terminal where its cursor is, whose answer the thread that reads keys has long since read.
+        // ratatui's `clear` asks the terminal for the cursor position, and the input thread would swallow the reply.
         let size = self.terminal.size()?;
         self.terminal.resize(size.into())
     }
@@ -88,16 +88,16 @@ impl Drop for Screen {
     }
 }
 
-fn take_over() -> io::Result<()> {
+fn enter() -> io::Result<()> {
     enable_raw_mode()?;
-    TAKEN.store(true, Ordering::SeqCst);
+    ACTIVE.store(true, Ordering::SeqCst);
     execute!(stdout(), EnterAlternateScreen, EnableBracketedPaste).inspect_err(|_| restore())
 }
 
-/// Gives the terminal back, if it is taken over: for whoever ends the process in another way.
+/// Restores the terminal if it is in raw mode. For exits that skip [`Screen`]'s destructor.
 pub fn restore() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
-        // There is nobody to tell if the terminal is gone.
+    if ACTIVE.swap(false, Ordering::SeqCst) {
+        // If the terminal is gone, nothing can be reported.
         let _ = execute!(stdout(), DisableBracketedPaste, LeaveAlternateScreen, Show);
         let _ = disable_raw_mode();
     }
@@ -110,7 +110,7 @@ fn catch_panics() {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             let current = thread::current();
-            if current.id() != owner && TAKEN.load(Ordering::SeqCst) {
+            if current.id() != owner && ACTIVE.load(Ordering::SeqCst) {
                 let text = format!("a thread has failed ({}): {info}", current.name().unwrap_or("unnamed"));
                 return PANICS.lock().unwrap_or_else(PoisonError::into_inner).push(text);
             }
@@ -120,18 +120,18 @@ fn catch_panics() {
     });
 }
 
-/// What threads in the background said when they panicked, since it was last asked for.
+/// Takes the messages of panics on background threads.
 pub fn panics() -> Vec<String> {
     std::mem::take(&mut *PANICS.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What is typed, as it comes; it ends when the terminal is gone. It is read in a thread of its own: should the terminal
-/// vanish, whoever reads from it may never come back.
+/// Reads input on a thread of its own; the channel closes when the terminal is gone. A separate thread, because a read
+/// from a vanished terminal may never return.
 ///
 /// # Errors
 /// When no thread can be started.
 pub fn inputs() -> io::Result<Receiver<Input>> {
-    let (sender, inputs) = bounded(TYPED_AHEAD);
+    let (sender, inputs) = bounded(MAX_TYPED_AHEAD);
     thread::Builder::new().name("keys".into()).spawn(move || {
         while let Ok(event) = event::read() {
             if let Some(input) = input(event)

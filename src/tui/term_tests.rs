@@ -1,5 +1,4 @@
-//! What becomes of the terminal when the program panics. The terminal is tmux's, and the program this one: a test that is
-//! run by another.
+//! Checks that a panic restores the terminal. A second process of this test binary panics inside tmux.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,10 +11,10 @@ mod terminal;
 
 use terminal::Terminal;
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
         assert!(Instant::now() < deadline, "waited in vain for: {what}");
@@ -28,10 +27,10 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 fn panics_while_it_has_the_terminal() {
     let mut screen = Screen::open().expect("a terminal");
     screen.draw(|frame| frame.render_widget("taken over", frame.area())).unwrap();
-    // One that happens elsewhere is kept, and the screen with it.
+    // A panic on another thread is collected, and the screen stays.
     thread::Builder::new().name("elsewhere".into()).spawn(|| panic!("not here")).unwrap().join().unwrap_err();
-    let told = panics();
-    assert!(told.len() == 1 && told[0].contains("elsewhere") && told[0].contains("not here"), "{told:?}");
+    let caught = panics();
+    assert!(caught.len() == 1 && caught[0].contains("elsewhere") && caught[0].contains("not here"), "{caught:?}");
     panic!("on purpose");
 }
 

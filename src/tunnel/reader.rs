@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::frames::{BadClose, Head, Opcode, apply_mask, read_close, read_head};
 use super::writer::{Role, TunnelError, Wire, Writer, is_timeout};
+use crate::budget::Share;
 
 /// How long a reader waits before it looks whether its tunnel is being closed.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -44,6 +45,8 @@ pub struct Reader {
     parts: Option<(Opcode, Vec<u8>)>,
     /// One whose parts have all come, while it is lent.
     whole: Vec<u8>,
+    /// What the buffer and the parts draw on once they are large.
+    memory: Option<Share>,
 }
 
 /// Where a message is.
@@ -59,7 +62,14 @@ enum Found {
 impl Reader {
     pub(super) fn new(wire: Arc<Wire>, read_ahead: Vec<u8>, max_message: usize) -> Self {
         let to = read_ahead.len();
-        Reader { wire, max_message, buffer: read_ahead, from: 0, to, parts: None, whole: Vec::new() }
+        Reader { wire, max_message, buffer: read_ahead, from: 0, to, parts: None, whole: Vec::new(), memory: None }
+    }
+
+    /// Counts what it holds of long messages in `memory`; where that does not suffice, the tunnel ends.
+    #[must_use]
+    pub fn within(mut self, memory: Share) -> Self {
+        self.memory = Some(memory);
+        self
     }
 
     /// Waits for the next message. It is lent until the next one is asked for.
@@ -149,6 +159,7 @@ impl Reader {
     /// Reads what is there, on the way to a frame of `need` bytes.
     fn more(&mut self, need: usize) -> Result<(), TunnelError> {
         self.make_room(need);
+        self.reserve()?;
         match (&*self.wire.stream).read(&mut self.buffer[self.to..]) {
             Ok(0) => return Err(TunnelError::Closed),
             Ok(read) => self.to += read,
@@ -188,6 +199,14 @@ impl Reader {
         }
     }
 
+    fn reserve(&mut self) -> Result<(), TunnelError> {
+        let Some(memory) = &mut self.memory else { return Ok(()) };
+        let held = self.buffer.len() + self.parts.as_ref().map_or(0, |(_, parts)| parts.len());
+        let counted = if held > LARGE { held as u64 } else { 0 };
+        memory.shrink_to(counted);
+        if memory.grow_to(counted) { Ok(()) } else { Err(TunnelError::NoMemory) }
+    }
+
     fn control(&mut self, opcode: Opcode, range: std::ops::Range<usize>) -> Result<Incoming<'static>, TunnelError> {
         let payload = &self.buffer[range];
         match opcode {
@@ -223,6 +242,7 @@ fn told(wire: &Arc<Wire>, error: TunnelError) -> TunnelError {
         TunnelError::TooLarge => 1009,
         TunnelError::NotUtf8 => 1007,
         TunnelError::Protocol(_) => 1002,
+        TunnelError::NoMemory => 1013,
         _ => return error,
     };
     Writer(wire.clone()).close(code, &error.to_string());
@@ -239,6 +259,7 @@ impl Drop for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
     use crate::tunnel::frames::{any_frame, write_close, write_head};
     use crate::tunnel::{Limits, serve};
     use std::io::Write;
@@ -309,6 +330,38 @@ mod tests {
         let all = ["text ahead", "alive", "text a\u{fc}", "alive", "binary [0, 255]", "text ", "closed Some(1000) bye"];
         assert_eq!(seen, all);
         assert_eq!(told, [b"\x8A\x04ping".as_slice(), b"\x88\x05\x03\xE8bye"].concat());
+    }
+
+    #[test]
+    fn long_messages_draw_on_the_memory_and_give_it_back() {
+        let budget = Budget::new(1 << 20);
+        let mut story = Story::new(16 << 20);
+        story.reader = story.reader.within(budget.share());
+        let long = frame(0x82, &vec![b'x'; 700_000]);
+        let mut peer = story.peer.try_clone().unwrap();
+        let writing = std::thread::spawn(move || {
+            for _ in 0..2 {
+                peer.write_all(&long).unwrap();
+            }
+            peer.write_all(&frame(0x81, b"short")).unwrap();
+            // Fails once the reader has given up.
+            let _ = peer.write_all(&frame(0x82, &vec![b'x'; 4 << 20]));
+        });
+        let mut lengths = Vec::new();
+        let error = loop {
+            match story.reader.read() {
+                Ok(Incoming::Text(text)) => lengths.push(text.len()),
+                Ok(Incoming::Binary(bytes)) => lengths.push(bytes.len()),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+            assert!(budget.used() <= 1 << 20);
+        };
+        assert!(matches!(error, TunnelError::NoMemory), "{error}");
+        assert_eq!(lengths, [5, 700_000, 700_000, 5]);
+        drop(story);
+        assert_eq!(budget.used(), 0);
+        writing.join().unwrap();
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub enum TunnelError {
     Closed,
     /// A message is too long.
     TooLarge,
+    /// There is no memory left for a message.
+    NoMemory,
     /// A text message is no UTF-8.
     NotUtf8,
     /// The peer broke the WebSocket protocol.
@@ -55,6 +57,7 @@ impl fmt::Display for TunnelError {
         match self {
             TunnelError::Closed => f.write_str("the tunnel is closed"),
             TunnelError::TooLarge => f.write_str("a message on the tunnel is too long"),
+            TunnelError::NoMemory => f.write_str("there is no memory left for a message on the tunnel"),
             TunnelError::NotUtf8 => f.write_str("a text message on the tunnel is no UTF-8"),
             TunnelError::Protocol(reason) => write!(f, "the peer broke the WebSocket protocol: {reason}"),
             TunnelError::Io(error) => write!(f, "the tunnel's connection failed: {error}"),

@@ -1,8 +1,7 @@
-// Requests to the hub, the secrets that they show, and streams of events. What is asked for, and what becomes of the
-// answers, is other files' business.
+// HTTP requests to the hub, the secrets sent with them, and parsing of event streams.
 
-/** Why a request was not answered as hoped. */
-class Refused extends Error {
+/** An error response of the hub. */
+class HubError extends Error {
   constructor(status, message, code) {
     super(message);
     this.status = status;
@@ -10,30 +9,13 @@ class Refused extends Error {
   }
 }
 
-/** Whoever was asked for a secret did not give it. */
-class Locked extends Error {}
+/** The user was asked for a secret and cancelled. */
+class SecretMissing extends Error {}
 
-/** Secrets live as long as the tab. A browser that keeps nothing gets them from memory. */
-const secrets = {
-  memory: new Map(),
-  get(name) {
-    try {
-      return sessionStorage.getItem(`gambi.${name}`) ?? this.memory.get(name);
-    } catch {
-      return this.memory.get(name);
-    }
-  },
-  set(name, value) {
-    this.memory.set(name, value);
-    try {
-      sessionStorage.setItem(`gambi.${name}`, value);
-    } catch {
-      // Then it is in memory.
-    }
-  },
-};
+/** Secrets are kept in this module while the page is open: scripts of the same origin could read browser storage. */
+const secrets = new Map();
 
-/** Beside the page, wherever a proxy has put it. */
+/** Resolves a path relative to the page, since a proxy may serve it below a prefix. */
 const url = (path) => new URL(path, document.baseURI).href;
 const isPrivate = (code) => state.rooms.get(code)?.private === true;
 const passwordOf = (code) => `room.${code}`;
@@ -47,8 +29,8 @@ function secretHeaders(room) {
   return headers;
 }
 
-/** What the hub says about a failure, in whichever plane's shape. */
-async function refusal(response) {
+/** Reads an error response; the planes have different shapes. */
+async function hubError(response) {
   const body = await response
     .clone()
     .json()
@@ -59,12 +41,12 @@ async function refusal(response) {
     .filter(Boolean)
     .join(". ")
     .replace(/\.\./g, ".");
-  return new Refused(response.status, message, body?.code ?? error?.code);
+  return new HubError(response.status, message, body?.code ?? error?.code);
 }
 
-// Asks the hub, and for a secret where the hub wants one. `room` is the room whose password may be needed.
-// Throws Refused, Locked, AbortError, or TypeError where the hub is not there.
-async function ask(path, { method = "GET", body, room, signal } = {}) {
+// Sends a request, and prompts for a secret if the hub requires one. `room` is the room whose password may be needed.
+// Throws HubError, SecretMissing, AbortError, or TypeError if the hub can't be reached.
+async function request(path, { method = "GET", body, room, signal } = {}) {
   for (;;) {
     const name = isPrivate(room) ? passwordOf(room) : "key";
     const tried = secrets.get(name);
@@ -73,40 +55,40 @@ async function ask(path, { method = "GET", body, room, signal } = {}) {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const response = await fetch(url(path), { method, headers, body: text, signal, cache: "no-store" });
     if (response.ok) return response;
-    const refused = await refusal(response);
-    // A provider may answer 401 as well: that is no question for the hub's key.
-    if (response.status !== 401 || refused.code !== "INVALID_PASSWORD") throw refused;
-    if (secrets.get(name) === tried) await secretFor(name, room, tried !== undefined);
+    const error = await hubError(response);
+    // A provider may answer 401 too; that is not about the hub's key.
+    if (response.status !== 401 || error.code !== "INVALID_PASSWORD") throw error;
+    if (secrets.get(name) === tried) await requestSecret(name, room, tried !== undefined);
   }
 }
 
-/** The `data` of an answer of the v1 plane. */
-const data = async (path, options) => (await (await ask(path, options)).json()).data;
+/** The `data` of a response of the v1 plane. */
+const data = async (path, options) => (await (await request(path, options)).json()).data;
 
-/** Questions under way, and those that were turned down: nobody is asked twice at a time, nor again and again. */
-const questions = new Map();
+/** Open prompts by secret, and secrets that the user declined: no secret is prompted for twice. */
+const prompts = new Map();
 const declined = new Set();
-/** One dialog shows one question. */
-let lastQuestion = Promise.resolve();
+/** Prompts are shown one after the other, since there is one dialog. */
+let lastPrompt = Promise.resolve();
 
-function secretFor(name, room, wrong) {
-  if (declined.has(name)) return Promise.reject(new Locked(name));
-  if (!questions.has(name)) {
-    const question = lastQuestion.then(() => openQuestion(name, room, wrong));
-    lastQuestion = question.catch(() => {});
-    questions.set(
+function requestSecret(name, room, wrong) {
+  if (declined.has(name)) return Promise.reject(new SecretMissing(name));
+  if (!prompts.has(name)) {
+    const prompt = lastPrompt.then(() => promptForSecret(name, room, wrong));
+    lastPrompt = prompt.catch(() => {});
+    prompts.set(
       name,
-      question.finally(() => questions.delete(name)),
+      prompt.finally(() => prompts.delete(name)),
     );
   }
-  return questions.get(name);
+  return prompts.get(name);
 }
 
-function openQuestion(name, room, wrong) {
+function promptForSecret(name, room, wrong) {
   const [dialog, field] = [$("ask"), $("secret")];
-  say($("ask-title"), room && name !== "key" ? `Password of room ${room}` : "The hub's key");
-  say($("ask-why"), name === "key" ? "This hub answers those who have its key." : "This room is private.");
-  say($("ask-wrong"), wrong ? "That was not it. Try again." : "");
+  setText($("ask-title"), room && name !== "key" ? `Password of room ${room}` : "The hub's key");
+  setText($("ask-why"), name === "key" ? "This hub requires a key." : "This room is private.");
+  setText($("ask-wrong"), wrong ? "That is wrong. Try again." : "");
   field.value = "";
   dialog.returnValue = "";
   dialog.showModal();
@@ -121,7 +103,7 @@ function openQuestion(name, room, wrong) {
           resolve();
         } else {
           declined.add(name);
-          reject(new Locked(name));
+          reject(new SecretMissing(name));
         }
       },
       { once: true },
@@ -131,15 +113,15 @@ function openQuestion(name, room, wrong) {
 
 $("ask-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  // A header carries no more than that, and no key or private room's password is anything else.
+  // Header values are limited to these characters, so no valid key or private room's password has others.
   if (/^[ -~]+$/.test($("secret").value)) $("ask").close("give");
-  else say($("ask-wrong"), "Keys and passwords of private rooms are letters, digits and signs of ASCII.");
+  else setText($("ask-wrong"), "Keys and passwords of private rooms are printable ASCII.");
 });
 
-/** The longest line of a stream that is waited for. */
+/** The longest line accepted in a stream, in characters. */
 const LONGEST_LINE = 32 << 20;
 
-/** The events of a stream, as they come: their types and data. */
+/** Parses server-sent events: yields their types and data. */
 async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -1,23 +1,23 @@
-// How quick the open room is: what events of finished requests told over the last minutes, and two small charts of it.
+// Latency and speed of the open room: measurements from the events of the last minutes, and two charts of them.
 
-/** Seconds that one point stands for, and how many points a chart has. */
+/** Seconds per point, and points per chart. */
 const BUCKET = 5;
 const BUCKETS = 60;
-/** Of more requests than that in one bucket, a random choice counts. */
+/** Samples kept per bucket; beyond that, a random selection. */
 const SAMPLES = 50;
 const [WIDTH, HEIGHT] = [300, 80];
 
-/** Newest last: {at, requests, errors, ttft: [], speed: [], by: Map of the same for each participant}. */
+/** Newest last: {at, requests, errors, ttft: [], speed: [], by: Map of the same per participant}. */
 let buckets = [];
 
 const bucketNow = () => Math.floor(performance.now() / 1000 / BUCKET);
 const emptyMeasure = () => ({ requests: 0, errors: 0, ttft: [], speed: [] });
 
-function forgetMeasures() {
+function resetMeasures() {
   buckets = [];
 }
 
-/** Keeps a fair choice of all values that came. */
+/** Keeps an approximately uniform sample of all values seen. */
 function sample(values, value, seen) {
   if (!Number.isFinite(value)) return;
   if (values.length < SAMPLES) values.push(value);
@@ -41,8 +41,8 @@ function measure(type, { participantId, metrics, stage }) {
   }
 }
 
-/** In the shape in which the hub tells what it measured: of the room, or of one participant. */
-function measuredHere(id) {
+/** Local measurements in the shape of the hub's metrics: of the room, or of one participant. */
+function measuredLocally(id) {
   const oldest = bucketNow() - BUCKETS;
   const parts = buckets
     .filter((b) => b.at > oldest)
@@ -50,15 +50,15 @@ function measuredHere(id) {
     .filter(Boolean);
   const sum = (what) => parts.reduce((all, part) => all + part[what], 0);
   const [ttft, speed] = [parts.flatMap((part) => part.ttft), parts.flatMap((part) => part.speed)];
-  const told = { requests: sum("requests"), errors: sum("errors") };
-  if (ttft.length) told.ttftMs = { p50: quantile(ttft), p95: quantile(ttft, 0.95) };
-  if (speed.length) told.tokensPerSecond = quantile(speed);
-  return told;
+  const stats = { requests: sum("requests"), errors: sum("errors") };
+  if (ttft.length) stats.ttftMs = { p50: quantile(ttft), p95: quantile(ttft, 0.95) };
+  if (speed.length) stats.tokensPerSecond = quantile(speed);
+  return stats;
 }
 
-/** The last five minutes as the hub told them, unless this page has seen more happen since. */
-function recentOf(told, id) {
-  const [there, here] = [told?.windows?.["5m"], measuredHere(id)];
+/** The last five minutes as the hub measured them, unless this page has seen more requests. */
+function recentStats(stats, id) {
+  const [there, here] = [stats?.windows?.["5m"], measuredLocally(id)];
   return there && there.requests >= here.requests ? there : here;
 }
 
@@ -99,7 +99,7 @@ function makeChart(chart) {
   );
 }
 
-/** Points become a line where they are next to each other; one that stands alone is a dot. */
+/** Draws adjacent points as a line and isolated ones as dots. */
 function path(points) {
   let [line, dots, last] = ["", "", null];
   for (const [slot, x, y] of points) {
@@ -128,10 +128,10 @@ function fillChart(chart, newest) {
   chart.dots.setAttribute("d", dots);
   chart.high.setAttribute("d", path(high.map(place)).line);
   const all = seen.flatMap((bucket) => bucket[chart.what]);
-  const told = all.length
-    ? `${chart.unit(quantile(all))} in the middle, ${chart.unit(quantile(all, 0.95))} at the high end`
+  const summary = all.length
+    ? `${chart.unit(quantile(all))} median, ${chart.unit(quantile(all, 0.95))} 95th percentile`
     : "nothing measured yet";
-  say(chart.value, all.length ? chart.unit(quantile(all)) : "–");
-  say(chart.top, all.length ? chart.unit(top) : "");
-  chart.image.setAttribute("aria-label", `${chart.title} over the last 5 minutes: ${told}`);
+  setText(chart.value, all.length ? chart.unit(quantile(all)) : "–");
+  setText(chart.top, all.length ? chart.unit(top) : "");
+  chart.image.setAttribute("aria-label", `${chart.title} over the last 5 minutes: ${summary}`);
 }

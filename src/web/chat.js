@@ -1,19 +1,19 @@
-// A conversation with whoever is in the open room: one question at a time, its answer as it streams, a way to stop it.
+// A chat with the open room: one question at a time, its answer streamed, and a button to stop it.
 
 const chat = { messages: [], abort: null };
 
-/** Another room is open: what was said belongs to the old one. */
-function chatOpened() {
+/** Called when another room is opened: the conversation belongs to the previous one. */
+function resetChat() {
   chat.abort?.abort();
   chat.abort = null;
   chat.messages = [];
-  setTalking(false);
+  setChatBusy(false);
   $("talk").replaceChildren();
   $("chat-to").replaceChildren();
   drawTargets();
 }
 
-/** Whom one can ask. Made anew only where it differs, so that an open list does not close under the pointer. */
+/** Fills the list of models and participants. Replaced only if it differs, since that closes an open list. */
 function drawTargets() {
   const up = [...state.participants.values()].filter(isUp).sort(byName);
   const models = [...new Set(up.map((participant) => participant.model))].sort(collator.compare);
@@ -29,14 +29,14 @@ function drawTargets() {
   select.value = chosen || "any";
 }
 
-function talkTo(id) {
+function chatWith(id) {
   drawTargets();
   $("chat-to").value = id;
   setView("chat");
   $("chat-text").focus();
 }
 
-function said(who, text) {
+function addMessage(who, text) {
   const body = el("p", { class: "text", dir: "auto" }, text);
   const by = name(who);
   const note = el("p", { class: "muted" });
@@ -50,7 +50,7 @@ function scrollTalk(always) {
   if (always || talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80) talk.scrollTop = talk.scrollHeight;
 }
 
-/** The pieces of an answer: what is said, and what is thought before. A provider may answer in one piece. */
+/** Yields the pieces of an answer: text and reasoning. A provider may answer in one piece. */
 async function* piecesOf(response) {
   if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
     const message = (await response.json()).choices?.[0]?.message;
@@ -61,14 +61,14 @@ async function* piecesOf(response) {
   for await (const { data: text } of eventsOf(response)) {
     if (text === "[DONE]") return;
     const chunk = JSON.parse(text);
-    if (chunk.error) throw new Refused(200, chunk.error.message ?? String(chunk.error));
+    if (chunk.error) throw new HubError(200, chunk.error.message ?? String(chunk.error));
     const delta = chunk.choices?.[0]?.delta ?? {};
     ended ||= Boolean(chunk.choices?.[0]?.finish_reason);
     const thought = delta.reasoning_content ?? delta.reasoning ?? "";
     yield { text: delta.content ?? "", thought, usage: chunk.usage };
   }
-  // Not all providers say that they are done.
-  if (!ended) throw new Refused(200, "The answer broke off");
+  // Not all providers send [DONE].
+  if (!ended) throw new HubError(200, "The answer broke off");
 }
 
 async function send(event) {
@@ -79,29 +79,29 @@ async function send(event) {
   const abort = new AbortController();
   chat.abort = abort;
   chat.messages.push({ role: "user", content: text });
-  said("You", text);
+  addMessage("You", text);
   $("chat-text").value = "";
-  setTalking(true);
-  const shown = said("…", "");
+  setChatBusy(true);
+  const shown = addMessage("…", "");
   const answer = { text: "", began: performance.now(), first: null, tokens: undefined };
   try {
     await receive(room, abort.signal, shown, answer);
-    say(shown.note, summaryOf(answer));
+    setText(shown.note, summaryOf(answer));
   } catch (error) {
     fail(shown, answer, abort.signal.aborted, error);
   } finally {
     if (chat.abort === abort) {
       if (answer.text) chat.messages.push({ role: "assistant", content: answer.text });
-      else takeBack();
+      else withdrawQuestion();
       chat.abort = null;
-      setTalking(false);
+      setChatBusy(false);
       scrollTalk();
     }
   }
 }
 
-/** A question without an answer is no part of the conversation: it can be asked again. */
-function takeBack() {
+/** Removes a question that got no answer from the conversation, so that it can be sent again. */
+function withdrawQuestion() {
   const { content } = chat.messages.pop();
   $("chat-text").value ||= content;
 }
@@ -113,9 +113,9 @@ async function receive(room, signal, shown, answer) {
     stream_options: { include_usage: true },
     messages: chat.messages,
   };
-  const response = await ask(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
-  say(shown.by, response.headers.get("X-Gambi-Participant") ?? "Answer");
-  // A text that is added to is not laid out anew as a whole.
+  const response = await request(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
+  setText(shown.by, clean(decodeURIComponent(response.headers.get("X-Gambi-Participant") ?? "Answer")));
+  // Appending to one text node avoids laying out the whole text again.
   const into = shown.body.appendChild(document.createTextNode(""));
   let thought = null;
   for await (const piece of piecesOf(response)) {
@@ -141,7 +141,7 @@ function summaryOf({ began, first, tokens }) {
 }
 
 function fail(shown, answer, stopped, error) {
-  if (shown.by.textContent === "…") say(shown.by, stopped ? "Stopped" : "No answer");
+  if (shown.by.textContent === "…") setText(shown.by, stopped ? "Stopped" : "No answer");
   shown.note.className = stopped ? "muted" : "wrong";
   const lost =
     error instanceof TypeError
@@ -149,18 +149,18 @@ function fail(shown, answer, stopped, error) {
         ? "The connection to the hub broke off."
         : "The hub does not answer."
       : error.message;
-  const why = stopped ? "Stopped." : error instanceof Locked ? "It needs a key or password." : lost;
-  say(shown.note, why);
+  const why = stopped ? "Stopped." : error instanceof SecretMissing ? "It needs a key or password." : lost;
+  setText(shown.note, why);
   announce(why);
 }
 
-function setTalking(talking) {
-  // Whoever is on a button that goes is led to what comes for it.
+function setChatBusy(talking) {
+  // If the button that disappears has the focus, move it to its replacement.
   const [at, next] = talking ? ["chat-send", "chat-stop"] : ["chat-stop", "chat-text"];
   const follow = document.activeElement === $(at);
-  show($("chat-send"), !talking);
-  show($("chat-stop"), talking);
-  // Readers are told the answer once it is whole.
+  setVisible($("chat-send"), !talking);
+  setVisible($("chat-stop"), talking);
+  // Screen readers announce the answer once it is complete.
   $("talk").setAttribute("aria-busy", talking);
   if (follow) $(next).focus();
 }
@@ -168,7 +168,7 @@ function setTalking(talking) {
 $("chat-form").addEventListener("submit", send);
 $("chat-stop").addEventListener("click", () => chat.abort?.abort());
 $("chat-clear").addEventListener("click", () => {
-  chatOpened();
+  resetChat();
   $("chat-text").focus();
 });
 $("chat-text").addEventListener("keydown", (event) => {

@@ -1,8 +1,8 @@
-// Elements, texts and times. Elements are made by hand, never out of markup: whatever strangers are called stays text.
+// Helpers for elements, text and times. Elements are never built from markup, so names from others remain text.
 
 const $ = (id) => document.getElementById(id);
 
-/** An element with attributes (`onclick` and the like are listeners; null and false are left out) and children. */
+/** Creates an element with attributes (`on...` are listeners; null and false are left out) and children. */
 function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -14,32 +14,32 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** Sets a text where it has changed: touching it makes the browser lay it out again. */
-function say(node, text) {
+/** Sets a node's text if it differs: assigning causes a new layout. */
+function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Shows or hides. */
-function show(node, visible) {
+/** Shows or hides a node. */
+function setVisible(node, visible) {
   if (node.hidden === visible) node.hidden = !visible;
 }
 
-/** A text that a stranger chose, without what turns letters round: `gnp.exe` must not be read as `exe.png`. */
+/** Untrusted text without bidirectional controls: `gnp.exe` must not be displayed as `exe.png`. */
 const clean = (text) =>
   String(text)
     .replace(/[\p{Cc}\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, " ")
     .trim();
 
-/** Such a text in an element of its own, so that its direction does not become that of what follows. */
+/** Untrusted text in an element of its own, so that its direction does not affect the text after it. */
 const name = (text) => el("bdi", {}, clean(text));
 
-/** Such a text where there can be no element, and no more of it than fits there. */
+/** Untrusted text for places that take no elements, cut to 60 characters. */
 function plain(text) {
   const letters = [...clean(text)];
   return letters.slice(0, 60).join("") + (letters.length > 60 ? "…" : "");
 }
 
-/** Tells those who do not see the page. */
+/** Announces a text to screen readers. */
 function announce(text) {
   $("said").textContent = text;
 }
@@ -48,12 +48,12 @@ const number = (n) => n.toLocaleString("en-US", { maximumFractionDigits: n < 10 
 const plural = (n, one, many = one + "s") => `${number(n)} ${n === 1 ? one : many}`;
 const millis = (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${number(ms / 1000)} s`);
 
-/** How much the hub's clock is ahead of this browser's: either may be wrong. */
-let clockAhead = 0;
+/** How far the hub's clock is ahead of this browser's, milliseconds. */
+let clockOffset = 0;
 
-/** A time of the hub's clock, as a distance from now. A clock that was put back gives no time in the future. */
+/** Formats a time of the hub's clock relative to now. Times in the future count as now. */
 function ago(timestamp) {
-  const seconds = Math.max(0, Math.round((Date.now() + clockAhead - timestamp) / 1000));
+  const seconds = Math.max(0, Math.round((Date.now() + clockOffset - timestamp) / 1000));
   if (seconds < 2) return "now";
   if (seconds < 90) return `${seconds} s ago`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min ago`;
@@ -61,19 +61,19 @@ function ago(timestamp) {
   return `${number(Math.round(seconds / 86400))} days ago`;
 }
 
-/** A time of the hub's clock, on the wall of whoever looks. */
+/** Formats a time of the hub's clock as local time of day. */
 function wallTime(timestamp) {
-  const date = new Date(timestamp - clockAhead);
+  const date = new Date(timestamp - clockOffset);
   return Number.isNaN(date.getTime()) ? "?" : date.toLocaleTimeString([], { hour12: false });
 }
 
-/** The value in the middle, or `part` of the way up. */
+/** A quantile; by default the median. */
 function quantile(values, part = 0.5) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))];
 }
 
-/** Copies a text. Browsers keep their clipboard from pages without TLS, as most hubs' are: there the old way works. */
+/** Copies text. Without TLS there is no clipboard API, so the older command is used there. */
 async function copy(text, button) {
   let copied = true;
   try {
@@ -87,18 +87,18 @@ async function copy(text, button) {
     area.remove();
     button.focus();
   }
-  const told = copied ? "Copied" : "Select and copy it by hand";
-  announce(told);
-  button.dataset.told = told;
-  setTimeout(() => delete button.dataset.told, 1500);
+  const notice = copied ? "Copied" : "Select and copy it by hand";
+  announce(notice);
+  button.dataset.notice = notice;
+  setTimeout(() => delete button.dataset.notice, 1500);
 }
 
-const PAINT_EVERY = 300;
+const PAINT_INTERVAL = 300;
 const dirty = new Set();
-let paintedAt = -PAINT_EVERY;
+let paintedAt = -PAINT_INTERVAL;
 let painting = 0;
 
-/** Has a part of the page drawn soon: however much happens, a few times a second and no more. */
+/** Schedules a part of the page to be drawn, at most once per PAINT_INTERVAL however often it is called. */
 function paint(painter) {
   dirty.add(painter);
   if (painting) return;
@@ -110,6 +110,6 @@ function paint(painter) {
       painters.forEach((draw) => draw());
       paintedAt = performance.now();
     },
-    Math.max(0, paintedAt + PAINT_EVERY - performance.now()),
+    Math.max(0, paintedAt + PAINT_INTERVAL - performance.now()),
   );
 }

@@ -1,41 +1,41 @@
-// The log of events: the newest first, a few times a second, and no more of them than anybody can read.
+// The event log: newest first, drawn a few times a second, limited in length.
 
-/** Events that are kept, and those that are drawn. */
-const KEPT = 500;
-const ROWS = 100;
-/** From so many a second on, the log says that it leaves some out. */
-const MANY = 40;
+/** Events kept, and rows drawn. */
+const MAX_EVENTS = 500;
+const MAX_ROWS = 100;
+/** Above this many events per second, the log says that it omits some. */
+const HIGH_RATE = 40;
 
 const log = {
-  /** Of the whole hub, but for private rooms. Newest last. */
+  /** Events of the whole hub without private rooms, newest last. */
   all: [],
-  /** Of the open room. */
+  /** Events of the open room, newest last. */
   room: [],
   number: 0,
-  /** The newest that is drawn. */
+  /** The number of the newest event drawn. */
   drawn: 0,
   paused: false,
-  /** Arrivals of the last second or so. */
+  /** Events since `since`, to compute the rate. */
   count: 0,
   since: performance.now(),
   rate: 0,
 };
 
-function logged(event) {
+function logEvent(event) {
   const entry = { number: ++log.number, event };
-  keep(log.all, entry);
-  if (event.roomCode === state.room) keep(log.room, entry);
+  append(log.all, entry);
+  if (event.roomCode === state.room) append(log.room, entry);
   if (event.roomCode === state.room || !state.room) log.count += 1;
   paint(drawLog);
 }
 
-function keep(entries, entry) {
+function append(entries, entry) {
   entries.push(entry);
-  if (entries.length > KEPT * 2) entries.splice(0, entries.length - KEPT);
+  if (entries.length > MAX_EVENTS * 2) entries.splice(0, entries.length - MAX_EVENTS);
 }
 
-/** Another room is open, or none. */
-function logOpened() {
+/** Called when another room is opened, or none. */
+function resetLog() {
   log.room = log.all.filter(({ event }) => event.roomCode === state.room);
   log.count = 0;
   log.rate = 0;
@@ -44,13 +44,13 @@ function logOpened() {
 
 const protocols = { openResponses: "Responses", chatCompletions: "chat" };
 
-/** What happened, in words; names that strangers chose stand in elements of their own. */
+/** Describes an event; untrusted names are in elements of their own. */
 function wordsOf({ type, data }) {
   const who = name(data.participantId ?? data.name ?? data.id ?? "");
   const about = { "llm.complete": data.metrics, "llm.error": data };
   switch (type) {
     case "room.created":
-      return ["Room ", who, " was made"];
+      return ["Room ", who, " was created"];
     case "room.deleted":
       return ["Room ", who, " was deleted"];
     case "participant.joined":
@@ -62,11 +62,11 @@ function wordsOf({ type, data }) {
     case "participant.offline":
       return [who, " went offline"];
     case "llm.request":
-      return [who, " is asked for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
+      return [who, " got a request for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
     case "llm.complete":
       return [who, ` answered in ${millis(about[type].durationMs)}`, measuresOf(about[type])];
     case "llm.error":
-      return [who, data.stage === "cancelled" ? " was told to stop" : ` failed (${data.stage}): ${plain(data.error)}`];
+      return [who, data.stage === "cancelled" ? ": request cancelled" : ` failed (${data.stage}): ${plain(data.error)}`];
     default:
       return [plain(type)];
   }
@@ -102,16 +102,16 @@ function drawLog() {
   if (log.paused) return;
   const entries = state.room ? log.room : log.all;
   const fresh = [];
-  for (let at = entries.length - 1; at >= 0 && entries[at].number > log.drawn && fresh.length < ROWS; at -= 1) {
+  for (let at = entries.length - 1; at >= 0 && entries[at].number > log.drawn && fresh.length < MAX_ROWS; at -= 1) {
     if (fits(entries[at])) fresh.push(rowOf(entries[at]));
   }
   log.drawn = log.number;
   const list = $("log");
   list.prepend(...fresh);
-  while (list.children.length > ROWS) list.lastElementChild.remove();
+  while (list.children.length > MAX_ROWS) list.lastElementChild.remove();
 }
 
-/** From the kept ones, as the filter, the room, or a pause that ended wants it. */
+/** Draws the whole list again, after the filter, the room or the pause has changed. */
 function redrawLog() {
   log.drawn = 0;
   $("log").replaceChildren();
@@ -125,8 +125,9 @@ function drawRate() {
     log.count = 0;
     log.since = performance.now();
   }
-  const many = log.rate > MANY ? `, showing the newest ${ROWS}` : "";
-  say($("log-rate"), log.paused ? "Paused" : log.rate >= 1 ? `${number(Math.round(log.rate))} a second${many}` : "");
+  const many = log.rate > HIGH_RATE ? `, showing the newest ${MAX_ROWS}` : "";
+  const rate = log.rate >= 1 ? `${number(Math.round(log.rate))} a second${many}` : "";
+  setText($("log-rate"), log.paused ? "Paused" : rate);
 }
 
 setInterval(() => paint(drawLog), 2000);
@@ -134,7 +135,7 @@ $("log-kind").addEventListener("change", redrawLog);
 $("log-filter").addEventListener("input", redrawLog);
 $("log-pause").addEventListener("click", () => {
   log.paused = !log.paused;
-  say($("log-pause"), log.paused ? "Go on" : "Pause");
+  setText($("log-pause"), log.paused ? "Resume" : "Pause");
   if (log.paused) drawRate();
   else redrawLog();
 });

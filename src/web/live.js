@@ -1,5 +1,4 @@
-// What the page knows, and how it stays true: streams of events that come back when they break, and a look now and then
-// at what no event tells.
+// The page's state and how it is kept up to date: event streams that reconnect, and polling for what events omit.
 
 const state = {
   /** Room summaries by code. */
@@ -8,24 +7,24 @@ const state = {
   room: null,
   /** The open room's participants by id. */
   participants: new Map(),
-  /** Whether those are known yet. */
-  looked: false,
-  /** What the hub has measured in the open room; null where it measures nothing. */
+  /** Whether the participants have been listed. */
+  listed: false,
+  /** The hub's metrics of the open room; null if it has none. */
   metrics: null,
-  /** Its part about each participant, by id. */
+  /** The participants' part of the metrics, by id. */
   measured: new Map(),
-  /** Requests under way in the open room, as events tell: request id to participant id. */
+  /** Requests in flight in the open room, as seen in events: request id to participant id. */
   inFlight: new Map(),
-  /** How many more there are, by participant, that began before this page looked. */
-  before: new Map(),
+  /** Requests in flight that started before this page was opened, by participant id. */
+  earlier: new Map(),
 };
 
 const RETRY_FIRST = 500;
-const RETRY_MOST = 15000;
-const LOOK_EVERY = 5000;
-const ROOMS_EVERY = 30000;
-/** A browser has six connections for a hub and all tabs together: one that nobody looks at gives its own back. */
-const HIDDEN_FOR = 60000;
+const RETRY_MAX = 15000;
+const POLL_INTERVAL = 5000;
+const ROOMS_INTERVAL = 30000;
+/** A browser allows six connections per host across all tabs, so a hidden tab closes its own. */
+const HIDDEN_TIMEOUT = 60000;
 
 const pause = (ms, signal) =>
   new Promise((resolve) => {
@@ -33,12 +32,12 @@ const pause = (ms, signal) =>
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
   });
 
-/** Watches a stream of events until aborted, again and again. `begin` is called whenever it has (re)connected. */
+/** Follows an event stream until aborted, reconnecting with back-off. `begin` is called on every connection. */
 async function watch(path, room, signal, { begin, event, lost }) {
   let wait = RETRY_FIRST;
   while (!signal.aborted) {
     try {
-      const response = await ask(path, { room, signal });
+      const response = await request(path, { room, signal });
       for await (const { type, data: text } of eventsOf(response)) {
         if (signal.aborted) return;
         if (type === "connected") {
@@ -52,10 +51,10 @@ async function watch(path, room, signal, { begin, event, lost }) {
     } catch (error) {
       if (signal.aborted) return;
       lost(error);
-      if (error instanceof Locked || (error instanceof Refused && error.status === 404)) return;
+      if (error instanceof SecretMissing || (error instanceof HubError && error.status === 404)) return;
     }
     await pause(wait * (0.75 + Math.random() / 2), signal);
-    wait = Math.min(wait * 2, RETRY_MOST);
+    wait = Math.min(wait * 2, RETRY_MAX);
   }
 }
 
@@ -70,58 +69,58 @@ function watchHub() {
     begin: () => {
       setConnection("live");
       state.inFlight.clear();
-      metricsThere = true;
-      lookAtHub();
-      lookAtRoom();
+      hasMetrics = true;
+      pollHub();
+      pollRoom();
     },
-    event: (event) => happened(event),
-    lost: (error) => setConnection(error instanceof Locked ? "locked" : "lost", error),
+    event: (event) => onEvent(event),
+    lost: (error) => setConnection(error instanceof SecretMissing ? "locked" : "lost", error),
   });
 }
 
-/** The hub's own stream is silent about private rooms: they have streams of their own. */
+/** The hub's stream leaves private rooms out; they have streams of their own. */
 function watchRoom() {
   roomWatch?.abort();
   roomWatch = new AbortController();
   const code = state.room;
   if (!code || !hubWatch) return;
   const { signal } = roomWatch;
-  keepLooking(signal);
+  pollLoop(signal);
   if (!isPrivate(code)) return;
   watch(`v1/rooms/${code}/events`, code, signal, {
-    begin: () => lookAtRoom(),
-    event: (event) => event.type.startsWith("room.") || happened(event),
-    lost: (error) => keptOut(code, error),
+    begin: () => pollRoom(),
+    event: (event) => event.type.startsWith("room.") || onEvent(event),
+    lost: (error) => onRoomError(code, error),
   });
 }
 
-/** Looks at the open room again and again; less often where a look takes long. */
-async function keepLooking(signal) {
+/** Polls the open room, less often if a poll takes long. */
+async function pollLoop(signal) {
   while (!signal.aborted) {
     const began = performance.now();
-    await lookAtRoom();
-    await pause(Math.max(LOOK_EVERY, 20 * (performance.now() - began)), signal);
+    await pollRoom();
+    await pause(Math.max(POLL_INTERVAL, 20 * (performance.now() - began)), signal);
   }
 }
 
-async function lookAtHub() {
+async function pollHub() {
   try {
     const before = Date.now();
     const { timestamp } = await data("v1/health");
-    clockAhead = timestamp - (before + Date.now()) / 2;
+    clockOffset = timestamp - (before + Date.now()) / 2;
     const rooms = await data("v1/rooms");
     const wasPrivate = isPrivate(state.room);
     state.rooms = new Map(rooms.map((room) => [room.code, room]));
-    roomsKnown(wasPrivate);
+    onRooms(wasPrivate);
   } catch {
-    // The stream of events tells what is wrong.
+    // The event stream reports the failure.
   }
 }
 
-let metricsThere = true;
+let hasMetrics = true;
 
-/** What is there now. Answers that come when another room is open are too late. */
-async function lookAtRoom() {
+/** Polls the open room. A response that arrives after another room was opened is ignored. */
+async function pollRoom() {
   const code = state.room;
   if (!code || !state.rooms.has(code)) return;
   try {
@@ -129,39 +128,41 @@ async function lookAtRoom() {
     const metrics = await measured(code);
     if (state.room !== code) return;
     state.participants = new Map(participants.map((participant) => [participant.id, participant]));
-    state.looked = true;
+    state.listed = true;
     state.metrics = metrics;
     state.measured = new Map(metrics?.participants?.map((measured) => [measured.participantId, measured]));
-    state.before = new Map();
+    state.earlier = new Map();
     countInFlight();
-    for (const [id, told] of state.measured) state.before.set(id, Math.max(0, told.inFlight - (inFlight.get(id) ?? 0)));
+    for (const [id, stats] of state.measured) {
+      state.earlier.set(id, Math.max(0, stats.inFlight - (inFlight.get(id) ?? 0)));
+    }
     setLocked(false);
     paint(drawRoom);
   } catch (error) {
-    keptOut(code, error);
+    onRoomError(code, error);
   }
 }
 
-/** A room whose password is not known, or that makes those wait who guessed wrong. */
-function keptOut(code, error) {
+/** Locks the view if the room's password is missing, or the hub throttles after wrong ones. */
+function onRoomError(code, error) {
   if (state.room !== code) return;
-  if (error instanceof Locked) setLocked(true);
-  else if (error instanceof Refused && error.status === 429) setLocked(true, error.message);
+  if (error instanceof SecretMissing) setLocked(true);
+  else if (error instanceof HubError && error.status === 429) setLocked(true, error.message);
 }
 
 async function measured(code) {
-  if (!metricsThere) return null;
+  if (!hasMetrics) return null;
   try {
     return await data(`v1/rooms/${code}/metrics`, { room: code });
   } catch (error) {
-    // A hub that measures nothing has no such route.
-    if (error.status === 404 && error.code !== "ROOM_NOT_FOUND") metricsThere = false;
+    // Older hubs have no such route.
+    if (error.status === 404 && error.code !== "ROOM_NOT_FOUND") hasMetrics = false;
     return null;
   }
 }
 
-/** An event of the hub or of the open room. */
-function happened(event) {
+/** Handles an event of the hub or of the open room. */
+function onEvent(event) {
   const { type, roomCode, data: about } = event;
   const room = state.rooms.get(roomCode);
   if (type === "room.created") state.rooms.set(roomCode, about);
@@ -169,14 +170,14 @@ function happened(event) {
   if (room && type === "participant.joined") room.participantCount += 1;
   if (room && type === "participant.left") room.participantCount = Math.max(0, room.participantCount - 1);
   if (type.startsWith("room.") || type === "participant.joined" || type === "participant.left") paint(drawRooms);
-  logged(event);
+  logEvent(event);
   if (roomCode !== state.room) return;
-  if (type.startsWith("participant.")) participantEvent(type, about);
-  if (type.startsWith("llm.")) requestEvent(type, about);
+  if (type.startsWith("participant.")) onParticipantEvent(type, about);
+  if (type.startsWith("llm.")) onRequestEvent(type, about);
   paint(drawRoom);
 }
 
-function participantEvent(type, about) {
+function onParticipantEvent(type, about) {
   const known = state.participants.get(about.participantId);
   if (type === "participant.left") state.participants.delete(about.participantId);
   else if (type === "participant.offline")
@@ -184,21 +185,21 @@ function participantEvent(type, about) {
   else state.participants.set(about.id, about);
 }
 
-function requestEvent(type, about) {
+function onRequestEvent(type, about) {
   const { requestId, participantId } = about;
   if (type === "llm.request") state.inFlight.set(requestId, participantId);
   else if (!state.inFlight.delete(requestId))
-    state.before.set(participantId, Math.max(0, (state.before.get(participantId) ?? 0) - 1));
+    state.earlier.set(participantId, Math.max(0, (state.earlier.get(participantId) ?? 0) - 1));
   measure(type, about);
   const participant = state.participants.get(participantId);
   if (!participant || participant.status === "offline") return;
-  // The list tells it too, but seconds later.
+  // Polling would bring it too, but seconds later.
   participant.status = "online";
   countInFlight();
   if (inFlight.get(participantId)) participant.status = "busy";
 }
 
-setInterval(() => document.hidden || lookAtHub(), ROOMS_EVERY);
+setInterval(() => document.hidden || pollHub(), ROOMS_INTERVAL);
 
 let hiddenTimer = 0;
 document.addEventListener("visibilitychange", () => {
@@ -212,6 +213,6 @@ document.addEventListener("visibilitychange", () => {
       roomWatch?.abort();
       hubWatch = null;
       setConnection("asleep");
-    }, HIDDEN_FOR);
+    }, HIDDEN_TIMEOUT);
   }
 });

@@ -1,4 +1,4 @@
-// Where the page begins: the head, the views of a narrow screen, and the first look at the hub.
+// Entry point: header, tabs of narrow screens, and the first connection to the hub.
 
 const CONNECTIONS = {
   connecting: ["Connecting", "busy"],
@@ -10,13 +10,13 @@ const CONNECTIONS = {
 
 function setConnection(how, error = null) {
   const [text, kind] = CONNECTIONS[how];
-  say($("connection"), text);
+  setText($("connection"), text);
   $("connection").className = `pill ${kind}`;
-  show($("unlock"), how === "locked");
-  // A hub that restarts is back in a moment: only what it says itself is worth a line.
-  const told = error instanceof Refused ? error.message : "";
-  show($("trouble"), how === "lost" && told !== "");
-  say($("trouble"), told);
+  setVisible($("unlock"), how === "locked");
+  // A restarting hub is back in a moment, so only errors that the hub itself reports are shown.
+  const message = error instanceof HubError ? error.message : "";
+  setVisible($("trouble"), how === "lost" && message !== "");
+  setText($("trouble"), message);
 }
 
 function setView(view) {
@@ -24,8 +24,8 @@ function setView(view) {
   for (const button of $("views").children) button.setAttribute("aria-pressed", button.dataset.view === view);
 }
 
-say($("host"), location.host);
-setView("people");
+setText($("host"), location.host);
+setView("participants");
 $("views").addEventListener("click", ({ target }) => target.dataset.view && setView(target.dataset.view));
 $("unlock").addEventListener("click", () => {
   declined.clear();
@@ -35,7 +35,7 @@ for (const button of document.querySelectorAll("[data-close]")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
 addEventListener("hashchange", () => {
-  // Somebody was led past the rooms, not to one.
+  // The skip link was used; it does not name a room.
   if (location.hash === "#main") history.replaceState(null, "", state.room ? `#${state.room}` : "#");
   else openFromHash();
   drawWelcome();

@@ -1,15 +1,15 @@
-// The open room's participants, and lists that are changed where they differ instead of made anew.
+// The open room's participants, and lists that are updated in place.
 
-/** Cards that are drawn; more are narrowed down by the filter. */
-const PEOPLE_SHOWN = 500;
-const MANY_PEOPLE = 50;
+/** Cards drawn at most; the filter finds the others. */
+const MAX_CARDS = 500;
+const MANY_CARDS = 50;
 
-/** Rows of a list, by the list. */
+/** Rows by list element. */
 const drawn = new WeakMap();
 
-// Makes a list show these items in this order. A row is made once for each key, filled whenever it is shown, and moved
-// only if it must: focus, selections and scroll positions stay.
-function keyed(list, items, keyOf, make, fill) {
+// Makes a list show these items in this order. A row is created once per key, filled on every call, and moved only if
+// needed, so that focus, selection and scroll position stay.
+function updateList(list, items, keyOf, make, fill) {
   const before = drawn.get(list) ?? new Map();
   const after = new Map();
   for (const item of items) {
@@ -32,15 +32,15 @@ const collator = new Intl.Collator("en", { numeric: true });
 const byName = (a, b) => isUp(b) - isUp(a) || collator.compare(a.nickname, b.nickname) || (a.id < b.id ? -1 : 1);
 
 function inFlightOf(participant) {
-  // One that is busy without any has a request that began before this page looked.
+  // Busy without a known request: it started before this page was opened.
   return inFlight.get(participant.id) || (participant.status === "busy" ? 1 : 0);
 }
 
-/** Requests under way by participant. */
+/** Requests in flight by participant id. */
 let inFlight = new Map();
 
 function countInFlight() {
-  inFlight = new Map(state.before);
+  inFlight = new Map(state.earlier);
   for (const id of state.inFlight.values()) inFlight.set(id, (inFlight.get(id) ?? 0) + 1);
 }
 
@@ -70,7 +70,7 @@ function connectionOf({ kind, connected, lastTunnelSeenAt }) {
 }
 
 function speedOf(id) {
-  const recent = recentOf(measuredOf(id), id);
+  const recent = recentStats(measuredOf(id), id);
   const parts = [];
   if (recent.ttftMs) parts.push(`first token ${millis(recent.ttftMs.p50)}`);
   if (recent.tokensPerSecond) parts.push(`${number(recent.tokensPerSecond)} tokens/s`);
@@ -78,22 +78,23 @@ function speedOf(id) {
   return parts.join(" · ");
 }
 
-function drawPeople() {
+function drawParticipants() {
   const all = [...state.participants.values()];
-  const words = $("people-filter").value.trim().toLowerCase();
+  const words = $("participants-filter").value.trim().toLowerCase();
   const text = (p) => `${p.nickname} ${p.id} ${p.model} ${statusOf(p)[1]}`.toLowerCase();
   const found = (words ? all.filter((p) => text(p).includes(words)) : all).sort(byName);
-  // Few are drawn whole, which printing and pictures of the page want; many only where they are looked at.
-  $("people").classList.toggle("many", found.length > MANY_PEOPLE);
-  keyed($("people"), found.slice(0, PEOPLE_SHOWN), (p) => p.id, makePerson, fillPerson);
-  const more = found.length - PEOPLE_SHOWN;
-  show($("people-none"), found.length === 0 || more > 0);
-  if (more > 0) say($("people-none"), `The first ${PEOPLE_SHOWN} of ${number(found.length)}: filter to see others.`);
-  else if (all.length) say($("people-none"), "Nobody fits the filter.");
-  else say($("people-none"), state.looked ? "Nobody is here yet. See Connect for how to join." : "Looking who is here");
+  // Short lists are rendered completely, for printing; long ones only where visible.
+  $("participants").classList.toggle("many", found.length > MANY_CARDS);
+  updateList($("participants"), found.slice(0, MAX_CARDS), (p) => p.id, makeParticipant, fillParticipant);
+  const more = found.length - MAX_CARDS;
+  const note = $("participants-none");
+  setVisible(note, found.length === 0 || more > 0);
+  if (more > 0) setText(note, `The first ${MAX_CARDS} of ${number(found.length)}: filter to see others.`);
+  else if (all.length) setText(note, "No participant matches the filter.");
+  else setText(note, state.listed ? "No participants yet. See Connect for how to join." : "Loading participants");
 }
 
-function makePerson(participant) {
+function makeParticipant(participant) {
   const line = (name) => el("p", { class: name });
   const row = {
     name: el("bdi", { class: "name" }),
@@ -102,28 +103,28 @@ function makePerson(participant) {
     id: el("bdi", { class: "muted" }),
   };
   Object.assign(row, { connection: line("muted"), load: line(""), speed: line(""), specs: line("muted") });
-  row.talk = el("button", { type: "button", onclick: () => talkTo(participant.id) }, "Chat");
+  row.talk = el("button", { type: "button", onclick: () => chatWith(participant.id) }, "Chat");
   const head = el("div", { class: "head" }, row.name, row.status);
   const model = el("p", { class: "model" }, row.model, " ", row.id);
   row.node = el("li", {}, head, model, row.load, row.speed, row.connection, row.specs, row.talk);
   return row;
 }
 
-function fillPerson(row, participant) {
+function fillParticipant(row, participant) {
   const [kind, status] = statusOf(participant);
-  say(row.name, clean(participant.nickname));
+  setText(row.name, clean(participant.nickname));
   row.name.title = clean(participant.nickname);
-  say(row.status, status);
+  setText(row.status, status);
   row.status.className = `pill ${kind}`;
-  say(row.model, clean([participant.model, ...(participant.aliases ?? [])].join(", ")));
-  say(row.id, clean(participant.id));
+  setText(row.model, clean([participant.model, ...(participant.aliases ?? [])].join(", ")));
+  setText(row.id, clean(participant.id));
   const most = participant.concurrency ?? 1;
-  say(row.load, `${inFlightOf(participant)} of ${most} in flight · seen ${ago(participant.lastSeen)}`);
-  say(row.speed, speedOf(participant.id));
-  say(row.connection, connectionOf(participant.connection));
-  say(row.specs, specsOf(participant.specs ?? {}));
+  setText(row.load, `${inFlightOf(participant)} of ${most} in flight · seen ${ago(participant.lastSeen)}`);
+  setText(row.speed, speedOf(participant.id));
+  setText(row.connection, connectionOf(participant.connection));
+  setText(row.specs, specsOf(participant.specs ?? {}));
   row.talk.setAttribute("aria-label", `Chat with ${plain(participant.nickname)}`);
   row.talk.disabled = !isUp(participant);
 }
 
-$("people-filter").addEventListener("input", drawPeople);
+$("participants-filter").addEventListener("input", drawParticipants);

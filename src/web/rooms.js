@@ -1,11 +1,11 @@
-// The list of rooms, the open room's head, and making a room.
+// The list of rooms, the open room's header, and the form for a new room.
 
-/** Rows that are drawn; more are narrowed down by the filter. */
-const ROOMS_SHOWN = 200;
+/** Rows drawn at most; the filter finds the others. */
+const MAX_ROOMS = 200;
 
-function roomsKnown(wasPrivate) {
+function onRooms(wasPrivate) {
   drawRooms();
-  // One room is the usual hub: nobody has to choose.
+  // A hub usually has one room: it is opened at once.
   if (!location.hash && state.rooms.size === 1 && !state.room) location.replace(`#${[...state.rooms.keys()][0]}`);
   if (state.room && isPrivate(state.room) !== wasPrivate) watchRoom();
   openFromHash();
@@ -21,10 +21,10 @@ function drawRooms() {
   rooms.sort(
     (a, b) => b.participantCount - a.participantCount || a.createdAt - b.createdAt || (a.code < b.code ? -1 : 1),
   );
-  keyed($("rooms"), rooms.slice(0, ROOMS_SHOWN), (room) => room.code, makeRoom, fillRoom);
-  show($("room-filter"), state.rooms.size > 8);
-  show($("rooms-more"), rooms.length > ROOMS_SHOWN);
-  say($("rooms-more"), `and ${number(rooms.length - ROOMS_SHOWN)} more: filter by name or code`);
+  updateList($("rooms"), rooms.slice(0, MAX_ROOMS), (room) => room.code, makeRoom, fillRoom);
+  setVisible($("room-filter"), state.rooms.size > 8);
+  setVisible($("rooms-more"), rooms.length > MAX_ROOMS);
+  setText($("rooms-more"), `and ${number(rooms.length - MAX_ROOMS)} more: filter by name or code`);
   drawWelcome();
 }
 
@@ -39,9 +39,9 @@ function makeRoom(room) {
 
 function fillRoom(row, room) {
   const guarded = room.private ? ", private" : room.passwordProtected ? ", password" : "";
-  say(row.name, clean(room.name));
+  setText(row.name, clean(room.name));
   row.name.title = clean(room.name);
-  say(row.facts, plural(room.participantCount, "participant") + guarded);
+  setText(row.facts, plural(room.participantCount, "participant") + guarded);
   const current = room.code === state.room ? "page" : null;
   if (current) row.link.setAttribute("aria-current", current);
   else row.link.removeAttribute("aria-current");
@@ -49,50 +49,50 @@ function fillRoom(row, room) {
 
 function drawWelcome() {
   const { size } = state.rooms;
-  show($("welcome"), !state.room);
-  const missing = wanted() !== "" && !state.rooms.has(wanted());
-  // A narrow screen has the rooms in the same column: nobody has to be told.
+  setVisible($("welcome"), !state.room);
+  const missing = requestedCode() !== "" && !state.rooms.has(requestedCode());
+  // On a narrow screen the rooms are in the same column, so the hint is not needed.
   $("welcome").classList.toggle("idle", size > 0 && !missing);
   if (missing) {
-    say($("welcome-title"), `No room ${plain(wanted())}`);
-    say(
+    setText($("welcome-title"), `No room ${plain(requestedCode())}`);
+    setText(
       $("welcome-text"),
-      "It was deleted, or never was. Rooms live in the hub's memory: one that restarts has those it declares.",
+      "It was deleted or never existed. A hub keeps rooms in memory: after a restart it has only declared ones.",
     );
   } else {
-    say($("welcome-title"), size ? "Choose a room" : "No rooms yet");
-    say(
+    setText($("welcome-title"), size ? "Choose a room" : "No rooms yet");
+    setText(
       $("welcome-text"),
       size
         ? `${plural(size, "room")} on this hub.`
-        : "Make one, and give its code to those who have a model: they join with gambi participant join.",
+        : "Create one and share its code. Machines with a model join with gambi participant join.",
     );
   }
 }
 
-/** The code in the address. */
-const wanted = () => location.hash.slice(1).toUpperCase();
+/** The room code in the URL's fragment. */
+const requestedCode = () => location.hash.slice(1).toUpperCase();
 
-/** Opens the room that the address names, if it is there, and closes the one that it does not. */
+/** Opens the room that the URL names, if it exists, and closes the previous one. */
 function openFromHash() {
-  const code = state.rooms.has(wanted()) ? wanted() : null;
+  const code = state.rooms.has(requestedCode()) ? requestedCode() : null;
   if (code === state.room) return;
   Object.assign(state, {
     room: code,
     participants: new Map(),
-    looked: false,
+    listed: false,
     metrics: null,
     measured: new Map(),
     inFlight: new Map(),
-    before: new Map(),
+    earlier: new Map(),
   });
   document.body.classList.toggle("open", code !== null);
   document.title = code ? `${code} · gambi` : "gambi";
-  show($("room"), code !== null);
+  setVisible($("room"), code !== null);
   setLocked(false);
-  forgetMeasures();
-  logOpened();
-  chatOpened();
+  resetMeasures();
+  resetLog();
+  resetChat();
   watchRoom();
   drawRooms();
   if (!code) return;
@@ -101,31 +101,31 @@ function openFromHash() {
   if (document.activeElement !== document.body) $("room-name").focus({ preventScroll: true });
 }
 
-/** Whether the open room keeps its inside to itself, and what the hub said of that. */
+/** Shows or hides the open room's contents, and the hub's reason. */
 function setLocked(locked, why = "") {
-  show($("room-locked"), locked);
-  say($("room-why"), why || "This room is private.");
+  setVisible($("room-locked"), locked);
+  setText($("room-why"), why || "This room is private.");
   document.body.classList.toggle("locked", locked);
 }
 
 function drawRoom() {
   const room = state.rooms.get(state.room);
   if (!room) return state.room && openFromHash();
-  say($("room-name").firstChild, clean(room.name));
-  say($("room-code"), room.code);
+  setText($("room-name").firstChild, clean(room.name));
+  setText($("room-code"), room.code);
   $("room-code").setAttribute("aria-label", `Copy code ${room.code}`);
-  say($("room-facts"), factsOf(room));
+  setText($("room-facts"), factsOf(room));
   countInFlight();
-  drawFigures();
-  drawPeople();
+  drawStats();
+  drawParticipants();
   drawCharts();
   drawTargets();
 }
 
 function factsOf(room) {
-  const facts = [`made ${ago(room.createdAt)}`];
+  const facts = [`created ${ago(room.createdAt)}`];
   if (room.private) facts.push("private");
-  else if (room.passwordProtected) facts.push("joining needs its password");
+  else if (room.passwordProtected) facts.push("password needed to join");
   for (const [name, value] of Object.entries(room.defaults ?? {})) {
     if (name === "hasInstructions") value && facts.push("has instructions");
     else facts.push(`${name} ${plain(Array.isArray(value) ? value.join(" ") : value)}`);
@@ -133,31 +133,31 @@ function factsOf(room) {
   return facts.join(" · ");
 }
 
-function drawFigures() {
+function drawStats() {
   const people = [...state.participants.values()];
   const up = people.filter(isUp).length;
   const { metrics } = state;
-  const recent = recentOf(metrics);
-  const figures = [
+  const recent = recentStats(metrics);
+  const stats = [
     ["Up", `${number(up)} of ${number(people.length)}`],
     ["In flight", number(people.reduce((sum, p) => sum + inFlightOf(p), 0))],
-    ["In line", metrics ? number(metrics.queued ?? 0) : "–"],
+    ["Queued", metrics ? number(metrics.queued ?? 0) : "–"],
     ["Requests", number(recent.requests)],
     ["Failures", number(recent.errors)],
     ["First token", recent.ttftMs ? millis(recent.ttftMs.p50) : "–"],
     ["Tokens/s", recent.tokensPerSecond ? number(recent.tokensPerSecond) : "–"],
   ];
-  const list = $("figures");
-  while (list.children.length < figures.length) list.append(el("div", {}, el("dt"), el("dd")));
-  figures.forEach(([name, value], at) => {
-    say(list.children[at].firstChild, name);
-    say(list.children[at].lastChild, value);
+  const list = $("stats");
+  while (list.children.length < stats.length) list.append(el("div", {}, el("dt"), el("dd")));
+  stats.forEach(([name, value], at) => {
+    setText(list.children[at].firstChild, name);
+    setText(list.children[at].lastChild, value);
   });
 }
 
 const SETTINGS = ["temperature", "top_p", "max_tokens", "seed", "frequency_penalty", "presence_penalty"];
 
-/** What the form says, as the hub takes it. */
+/** The form's values as a request body. */
 function newRoom() {
   const body = { name: $("new-name").value.trim() };
   if ($("new-password").value) body.password = $("new-password").value;
@@ -174,17 +174,17 @@ function newRoom() {
 async function createRoom(event) {
   event.preventDefault();
   const body = newRoom();
-  say($("create-wrong"), "");
+  setText($("create-wrong"), "");
   try {
     const { room } = await data("v1/rooms", { method: "POST", body });
     if (room.private) secrets.set(passwordOf(room.code), body.password);
     state.rooms.set(room.code, room);
     $("create-form").reset();
     $("create").close();
-    announce(`Room ${room.code} is there`);
+    announce(`Room ${room.code} was created`);
     location.hash = room.code;
   } catch (error) {
-    say(
+    setText(
       $("create-wrong"),
       error instanceof TypeError ? "The hub does not answer." : error.message || "The hub asks for its key.",
     );

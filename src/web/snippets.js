@@ -1,7 +1,7 @@
-// Examples for the open room, ready to be copied. Secrets are named in them, never written; nor is any name that a
-// stranger chose. Each is a list of lines, since what begins a line of a script is not kept.
+// Code examples for the open room. They name secrets by variable or file and contain no untrusted names. Each is a list
+// of lines, since the minifier removes indentation.
 
-/** The variable that holds what the room's clients show as their API key. */
+/** The environment variable that holds the API key for this room. */
 function credential() {
   if (isPrivate(state.room)) return "GAMBI_ROOM_PASSWORD";
   return secrets.get("key") ? "GAMBI_HUB_KEY" : null;
@@ -51,7 +51,7 @@ const SNIPPETS = {
 let snippetKind = "curl";
 
 function drawSnippet() {
-  say($("snippet"), SNIPPETS[snippetKind](url(`rooms/${state.room}/v1`), credential()).join("\n"));
+  setText($("snippet"), SNIPPETS[snippetKind](url(`rooms/${state.room}/v1`), credential()).join("\n"));
   $("snippet").setAttribute("aria-label", `Example: ${snippetKind}`);
 }
 

@@ -1,4 +1,4 @@
-//! One client: a keep-alive connection, a request prepared beforehand, and an answer read past as quickly as can be.
+//! A load client: a keep-alive connection, a prepared request, and a response read at minimal cost.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use super::provider::Task;
 use super::wire::{Chunks, Length, head_end, length};
 
-/// How long an answer may stay away before the run is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Read timeout after which the run fails.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where chats are sent.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The socket.
+    /// Address of the hub or provider.
     pub addr: SocketAddr,
-    /// The path, up to and without `/v1`.
+    /// The path before `/v1`.
     pub base: String,
 }
 
-/// A chat request of so many bytes of prompt.
+/// A chat request whose prompt has that many bytes.
 pub fn request(target: &Target, task: Task, prompt: usize) -> Vec<u8> {
     let stream = task != Task::Whole;
     let body = format!(
@@ -35,17 +35,17 @@ pub fn request(target: &Target, task: Task, prompt: usize) -> Vec<u8> {
     (head + &body).into_bytes()
 }
 
-/// One connection.
+/// One keep-alive connection.
 pub struct Client {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// What an answer was.
+/// Measurements of one response.
 pub struct Answer {
-    /// Until the body's first byte.
+    /// Time to the first byte of the body.
     pub first: Duration,
-    /// Bytes of the body.
+    /// Length of the body in bytes.
     pub bytes: usize,
 }
 
@@ -53,11 +53,11 @@ impl Client {
     pub fn connect(addr: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
         Ok(Client { stream, buffer: vec![0; 64 << 10] })
     }
 
-    /// Sends a request and reads the whole answer. `seen` is told how far the body is, after each read.
+    /// Sends a request and reads the whole response. `seen` is called after each read with the body's bytes so far.
     pub fn watch(&mut self, request: &[u8], mut seen: impl FnMut(Instant, usize)) -> io::Result<Answer> {
         let start = Instant::now();
         self.stream.write_all(request)?;
@@ -115,7 +115,7 @@ impl Client {
     }
 }
 
-/// One request on a connection of its own, for setting things up: the answer's text.
+/// Sends one request on a connection of its own, for setup. Returns the response as text.
 pub fn call(addr: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(addr)?;
     let request = format!(

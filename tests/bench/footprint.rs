@@ -1,4 +1,4 @@
-//! What gambi takes: memory and threads, by itself and for each of many; the time to start; the size of the binary.
+//! Footprint: memory and threads of an idle process and per connection, start-up time, size of the binary.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,61 +7,61 @@ use std::thread;
 use std::time::Duration;
 
 use super::client::call;
-use super::process::{Hub, Who, start_up};
-use super::report::{Goal, Row, alone};
+use super::process::{Hub, JoinSpec, start_up};
+use super::report::{Goal, Row, absolute};
 use super::scenarios::{Effort, median};
 
 const ROOM: &str = "LABAA2";
-/// How long a hub may take to settle after a crowd has come.
+/// How long the hub gets to settle after the connections are opened.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// All of it.
+/// All footprint measurements.
 pub fn rows(gambi: &Path, provider: SocketAddr, effort: Effort) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     {
         let hub = Hub::start(gambi, &[ROOM])?;
         call(hub.addr, "GET", "/v1/health", "")?;
         let (memory, threads) = hub.process.memory();
-        rows.push(alone("hub idle", "KiB", memory).goal(Goal::AtMost(4096.0)));
-        rows.push(alone("hub idle threads", "", threads));
-        let joined = hub.join(gambi, ROOM, provider, Who { count: 1, concurrency: 1, json_frames: false })?;
+        rows.push(absolute("hub idle", "KiB", memory).goal(Goal::AtMost(4096.0)));
+        rows.push(absolute("hub idle threads", "", threads));
+        let joined = hub.join(gambi, ROOM, provider, JoinSpec { count: 1, concurrency: 1, json_frames: false })?;
         let (memory, threads) = joined[0].memory();
-        rows.push(alone("participant idle", "KiB", memory));
-        rows.push(alone("participant idle threads", "", threads));
+        rows.push(absolute("participant idle", "KiB", memory));
+        rows.push(absolute("participant idle threads", "", threads));
     }
-    let crowds: [(&str, usize, Comes); 3] = [
+    let crowds: [(&str, usize, OpenConnection); 3] = [
         ("each participant", effort.crowd / 10, participant),
         ("each watcher", effort.crowd, watcher),
         ("each idle connection", effort.crowd, idle),
     ];
-    for (name, count, comes) in crowds {
-        rows.extend(crowd(gambi, name, count, comes)?);
+    for (name, count, open) in crowds {
+        rows.extend(per_connection(gambi, name, count, open)?);
     }
     let starts = (0..effort.repeats * 3).map(|_| start_up(gambi)).collect::<io::Result<Vec<_>>>()?;
-    rows.push(alone("start-up", "ms", median(starts.into_iter())).goal(Goal::AtMost(5.0)));
-    rows.push(alone("binary", "KiB", gambi.metadata()?.len() as f64 / 1024.0).goal(Goal::AtMost(4096.0)));
+    rows.push(absolute("start-up", "ms", median(starts.into_iter())).goal(Goal::AtMost(5.0)));
+    rows.push(absolute("binary", "KiB", gambi.metadata()?.len() as f64 / 1024.0).goal(Goal::AtMost(4096.0)));
     Ok(rows)
 }
 
-/// How one of a crowd comes, and what must be kept for it to stay.
-type Comes = fn(SocketAddr, usize) -> io::Result<TcpStream>;
+/// Opens one of many connections. The returned stream keeps it open.
+type OpenConnection = fn(SocketAddr, usize) -> io::Result<TcpStream>;
 
-/// What each of a crowd costs a hub.
-fn crowd(gambi: &Path, name: &str, count: usize, comes: Comes) -> io::Result<Vec<Row>> {
+/// The hub's memory and threads per connection.
+fn per_connection(gambi: &Path, name: &str, count: usize, open: OpenConnection) -> io::Result<Vec<Row>> {
     let hub = Hub::start(gambi, &[ROOM])?;
     call(hub.addr, "GET", "/v1/health", "")?;
     let before = hub.process.memory();
-    let _there = (0..count).map(|n| comes(hub.addr, n)).collect::<io::Result<Vec<_>>>()?;
+    let _there = (0..count).map(|n| open(hub.addr, n)).collect::<io::Result<Vec<_>>>()?;
     thread::sleep(SETTLE);
     let after = hub.process.memory();
     let each = |before: f64, after: f64| (after - before) / count as f64;
     Ok(vec![
-        alone(name, "KiB", each(before.0, after.0)).goal(Goal::AtMost(24.0)),
-        alone(format!("{name}, threads"), "", each(before.1, after.1)),
+        absolute(name, "KiB", each(before.0, after.0)).goal(Goal::AtMost(24.0)),
+        absolute(format!("{name}, threads"), "", each(before.1, after.1)),
     ])
 }
 
-/// Opens a connection, asks, and reads until the answer holds `until`.
+/// Opens a connection, sends a request, and reads until the response contains `until`.
 fn ask(addr: SocketAddr, request: &str, until: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(addr)?;
     stream.write_all(request.as_bytes())?;

@@ -1,4 +1,4 @@
-//! Many clients at once: each on a thread of its own, all for the same time. What they have to say is gathered here.
+//! The load generator: clients on threads of their own, all for the same time, and their combined measurements.
 
 use std::io;
 use std::sync::Barrier;
@@ -9,34 +9,34 @@ use std::time::{Duration, Instant};
 use super::client::{Client, Target, request};
 use super::provider::{STACK, Task};
 
-/// What clients do.
+/// What the clients do.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub task: Task,
     pub clients: usize,
-    /// Bytes of prompt.
+    /// Bytes of each prompt.
     pub prompt: usize,
-    /// How long they go on, after a warm-up of a fifth of it; longer, where nothing has come of it by then.
+    /// Measured time, after a warm-up of a fifth of it. Extended until there is at least one measurement.
     pub time: Duration,
 }
 
-/// How long it may take until something has come of it.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The longest extension.
+const MAX_EXTENSION: Duration = Duration::from_secs(120);
 
-/// What became of it.
+/// The clients' measurements.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Answers that ended within the time.
+    /// Responses completed within the measured time.
     pub answers: usize,
-    /// Bytes of their bodies.
+    /// Bytes of all bodies received within it.
     pub bytes: usize,
-    /// How long it went on in fact.
+    /// The time actually measured.
     pub elapsed: Duration,
-    /// Whole answers: how long each took, sorted.
+    /// Duration of each request, sorted.
     pub took: Vec<Duration>,
-    /// Streams: until the first byte, sorted.
+    /// Time to the first byte of each response, sorted.
     pub first: Vec<Duration>,
-    /// Paced streams: time between pieces, sorted.
+    /// Time between pieces of paced streams, sorted.
     pub gaps: Vec<Duration>,
 }
 
@@ -50,18 +50,18 @@ impl Outcome {
     }
 }
 
-/// A sorted list's value below which a share of all lie, in milliseconds.
+/// A quantile of a sorted list, in milliseconds.
 pub fn quantile(sorted: &[Duration], share: f64) -> f64 {
     let at = (sorted.len().saturating_sub(1)) as f64 * share;
     sorted.get(at.round() as usize).map_or(f64::NAN, |value| value.as_secs_f64() * 1000.0)
 }
 
-/// Lets the clients loose. `during` is called at the begin and at the end of what is measured.
+/// Runs the clients. `during` is called at the start and at the end of the measured time.
 pub fn run<T>(target: &Target, load: Load, mut during: impl FnMut() -> T) -> io::Result<(Outcome, T, T)> {
-    let signals = Signals::default();
+    let control = Control::default();
     let ready = Barrier::new(load.clients + 1);
     let request = request(target, load.task, load.prompt);
-    let one = || client(target, load.task, &request, &ready, &signals);
+    let one = || client(target, load.task, &request, &ready, &control);
     thread::scope(|scope| {
         let spawn = |_| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, one);
         let clients: Vec<_> = (0..load.clients).map(spawn).collect::<Result<_, _>>()?;
@@ -69,13 +69,13 @@ pub fn run<T>(target: &Target, load: Load, mut during: impl FnMut() -> T) -> io:
         thread::sleep(load.time / 5);
         let before = during();
         let start = Instant::now();
-        signals.measuring.store(true, Ordering::SeqCst);
+        control.measuring.store(true, Ordering::SeqCst);
         thread::sleep(load.time);
-        // A machine that has much else to do may take its time.
-        while !signals.counted.load(Ordering::SeqCst) && start.elapsed() < PATIENCE {
+        // On a loaded machine the first measurement can take longer.
+        while !control.counted.load(Ordering::SeqCst) && start.elapsed() < MAX_EXTENSION {
             thread::sleep(Duration::from_millis(1));
         }
-        signals.stop.store(true, Ordering::SeqCst);
+        control.stop.store(true, Ordering::SeqCst);
         let elapsed = start.elapsed();
         let after = during();
         let mut all = Outcome { elapsed, ..Outcome::default() };
@@ -99,42 +99,42 @@ impl Outcome {
     }
 }
 
-/// What the clients are told, and tell.
+/// State shared by all clients.
 #[derive(Default)]
-struct Signals {
+struct Control {
     measuring: AtomicBool,
     stop: AtomicBool,
-    /// Whether there is something to be measured: an answer, a gap, or bytes of a stream that is longer than the time.
+    /// Whether anything was measured: a response, a gap, or bytes of a stream longer than the measured time.
     counted: AtomicBool,
 }
 
-impl Signals {
+impl Control {
     fn counts(&self) -> bool {
         self.measuring.load(Ordering::Relaxed) && !self.stop.load(Ordering::Relaxed)
     }
 }
 
-fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, signals: &Signals) -> io::Result<Outcome> {
+fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, control: &Control) -> io::Result<Outcome> {
     let connected = Client::connect(target.addr);
     ready.wait();
     let mut client = connected?;
     let mut outcome = Outcome::default();
     let (piece, count) = task.pieces();
-    while !signals.stop.load(Ordering::Relaxed) {
+    while !control.stop.load(Ordering::Relaxed) {
         let start = Instant::now();
         let mut last: Option<(Instant, usize)> = None;
-        // Bytes count as they come: a stream may be longer than the time.
+        // Bytes are counted as they arrive, since a stream may outlast the measured time.
         let mut counted = 0;
         let answer = client.watch(request, |now, bytes| {
-            if signals.counts() {
+            if control.counts() {
                 outcome.bytes += bytes - counted;
                 if matches!(task, Task::Long | Task::Wide) {
-                    signals.counted.store(true, Ordering::SeqCst);
+                    control.counted.store(true, Ordering::SeqCst);
                 }
                 if let Some((before, had)) = last.filter(|_| task == Task::Paced) {
                     let fresh = (bytes - had) / piece;
-                    signals.counted.fetch_or(fresh > 0, Ordering::SeqCst);
-                    // Pieces that came together had no gap between them.
+                    control.counted.fetch_or(fresh > 0, Ordering::SeqCst);
+                    // Pieces that arrived together have no gap between them.
                     outcome.gaps.extend((0..fresh).map(|n| if n == 0 { now - before } else { Duration::ZERO }));
                 }
             }
@@ -144,8 +144,8 @@ fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, signals:
         if task != Task::Whole && answer.bytes != piece * count {
             return Err(io::Error::other(format!("{} bytes came of {}", answer.bytes, piece * count)));
         }
-        if signals.counts() {
-            signals.counted.fetch_or(matches!(task, Task::Whole | Task::Short), Ordering::SeqCst);
+        if control.counts() {
+            control.counted.fetch_or(matches!(task, Task::Whole | Task::Short), Ordering::SeqCst);
             outcome.answers += 1;
             outcome.took.push(start.elapsed());
             outcome.first.push(answer.first);

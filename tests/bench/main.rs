@@ -1,5 +1,5 @@
-//! How fast and how small gambi is: hub and participants as processes of their own, measured beside the same calls made
-//! straight to the provider. README.md tells what is measured and how.
+//! Measures speed and footprint of gambi. Hub and participants run as processes; the same calls made directly to the
+//! provider are the reference. README.md describes what is measured and how.
 //!
 //! ```text
 //! bench                                a quick look whether all of this still works; what `cargo test` runs
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         ["compare", base, new] => report::compare(Path::new(base), Path::new(new)),
         ["provider"] => forever(),
         ["load", addr, base, task, clients, ms] => by_hand(addr, base, task, clients, ms),
-        // The test runner's own flags, and names of tests to be filtered by.
+        // Flags of the test runner, and names of tests to filter by.
         _ => check(Path::new(env!("CARGO_BIN_EXE_gambi"))),
     };
     match done {
@@ -82,7 +82,7 @@ fn real(gambi: &Path, out: &Path, part: &str) -> io::Result<()> {
     report::save(&rows, out)
 }
 
-/// Everything once, and small: what it says of speed means nothing, but all of it must have been measured.
+/// Runs every measurement once and briefly. The values are meaningless; all must be present.
 fn check(gambi: &Path) -> io::Result<()> {
     let rows = measure(gambi, QUICK, "")?;
     report::print(&rows);

@@ -1,4 +1,4 @@
-//! The hub and its participants as processes of their own, and what /proc says of them.
+//! The hub and its participants as processes, and what /proc reports about them.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader};
@@ -12,10 +12,10 @@ use super::client::{Target, call};
 
 /// How long a process may take to be ready.
 const READY: Duration = Duration::from_secs(20);
-/// A clock tick of /proc, in microseconds: `USER_HZ` is 100 on all of Linux.
+/// A clock tick of /proc, in microseconds. `USER_HZ` is 100 on every Linux.
 const TICK: f64 = 10_000.0;
 
-/// A process that ends when this is dropped.
+/// A child process, killed on drop.
 pub struct Process(Child);
 
 impl Process {
@@ -25,15 +25,15 @@ impl Process {
         command.spawn().map(Process)
     }
 
-    /// Processor time so far, user and system, in microseconds.
+    /// CPU time so far, user and system, in microseconds.
     pub fn cpu(&self) -> f64 {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();
-        // The name in parentheses may hold anything; utime and stime are the 12th and 13th field after it.
+        // The name in parentheses may contain anything; utime and stime are the 12th and 13th field after it.
         let fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
         fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * TICK
     }
 
-    /// Resident memory in KiB, and threads.
+    /// Resident memory in KiB, and the number of threads.
     pub fn memory(&self) -> (f64, f64) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap_or_default();
         let field = |name: &str| {
@@ -51,21 +51,21 @@ impl Drop for Process {
     }
 }
 
-/// A hub with one room for each name.
+/// A hub with declared rooms.
 pub struct Hub {
     pub process: Process,
     pub addr: SocketAddr,
 }
 
 impl Hub {
-    /// Its log is off, where it has one that can be.
+    /// Starts a hub with its log off.
     pub fn start(gambi: &Path, rooms: &[&str]) -> io::Result<Self> {
         let help = Command::new(gambi).args(["hub", "serve", "--help"]).output()?;
         let quiet = String::from_utf8_lossy(&help.stdout).contains("--log-level");
         Self::start_with(gambi, rooms, if quiet { &["--log-level", "off"] } else { &[] })
     }
 
-    /// With its log as it is unless told otherwise.
+    /// Starts a hub with its default log.
     pub fn logging(gambi: &Path, rooms: &[&str]) -> io::Result<Self> {
         Self::start_with(gambi, rooms, &[])
     }
@@ -80,34 +80,34 @@ impl Hub {
         let stdout = process.0.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        let told: serde_json::Value = serde_json::from_str(&line)?;
-        let url = told["data"]["hubUrl"].as_str().or(told["hubUrl"].as_str()).unwrap_or_default();
+        let started: serde_json::Value = serde_json::from_str(&line)?;
+        let url = started["data"]["hubUrl"].as_str().or(started["hubUrl"].as_str()).unwrap_or_default();
         let addr = url.trim_start_matches("http://").parse();
         let addr = addr.map_err(|_| io::Error::other(format!("the hub did not say where it listens: {line}")))?;
         Ok(Hub { process, addr })
     }
 
-    /// Where a room's chats go.
+    /// Where a room's chats are sent.
     pub fn room(&self, code: &str) -> Target {
         Target { addr: self.addr, base: format!("/rooms/{code}") }
     }
 
-    /// Brings a provider into a room, as so many participants.
-    pub fn join(&self, gambi: &Path, room: &str, provider: SocketAddr, who: Who) -> io::Result<Vec<Process>> {
+    /// Joins a room with one provider, as several participants.
+    pub fn join(&self, gambi: &Path, room: &str, provider: SocketAddr, spec: JoinSpec) -> io::Result<Vec<Process>> {
         let (hub, endpoint) = (format!("http://{}", self.addr), format!("http://{provider}"));
-        let concurrency = who.concurrency.to_string();
+        let concurrency = spec.concurrency.to_string();
         let one = |n: usize| {
             let id = format!("{room}-{n}");
             let mut args = vec!["participant", "join", "--hub", &hub, "--room", room, "--endpoint", &endpoint];
             args.extend(["--model", "bench", "--participant-id", &id, "--concurrency", &concurrency, "--no-specs"]);
-            args.extend(who.json_frames.then_some("--json-frames"));
+            args.extend(spec.json_frames.then_some("--json-frames"));
             Process::spawn(gambi, &args)
         };
-        let processes = (0..who.count).map(one).collect::<io::Result<_>>()?;
+        let processes = (0..spec.count).map(one).collect::<io::Result<_>>()?;
         let deadline = Instant::now() + READY;
         loop {
             let models = call(self.addr, "GET", &format!("/rooms/{room}/v1/models"), "")?;
-            if models.matches(r#""object":"model""#).count() >= who.count {
+            if models.matches(r#""object":"model""#).count() >= spec.count {
                 return Ok(processes);
             }
             if Instant::now() > deadline {
@@ -118,15 +118,15 @@ impl Hub {
     }
 }
 
-/// How participants are.
+/// How to join.
 #[derive(Debug, Clone, Copy)]
-pub struct Who {
+pub struct JoinSpec {
     pub count: usize,
     pub concurrency: usize,
     pub json_frames: bool,
 }
 
-/// From starting a hub until it has answered, in milliseconds.
+/// Time from starting a hub until it answers, in milliseconds.
 pub fn start_up(gambi: &Path) -> io::Result<f64> {
     let addr = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let port = addr.port().to_string();

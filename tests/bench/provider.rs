@@ -1,5 +1,5 @@
-//! The provider that is measured against: a thread for each connection, answers prepared beforehand, nothing parsed but
-//! lengths. What it is to do stands in the first bytes of the request's body ([`Task`]), which the hub leaves where it is.
+//! The reference provider: a thread per connection, prepared responses, no parsing except of lengths. The first bytes
+//! of the request's body name the [`Task`]; the hub passes them on unchanged.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,25 +9,25 @@ use std::time::{Duration, Instant};
 
 use super::wire::{Length, head_end, length};
 
-/// A small stream's piece: one event of a chat, as a token makes it.
+/// Bytes of a piece of a small stream: one chat event with one token.
 pub const PIECE: usize = 192;
-/// A wide stream's piece.
+/// Bytes of a piece of a wide stream.
 pub const WIDE_PIECE: usize = 16 << 10;
-/// Pieces of a short, a long and a wide stream.
+/// Number of pieces of a short, a long and a wide stream.
 pub const SHORT: usize = 4;
 pub const LONG: usize = 4000;
 pub const WIDE: usize = 2000;
-/// Pieces of a paced stream, and the time between them.
+/// Number of pieces of a paced stream, and the time between them.
 pub const PACED: usize = 150;
 pub const PACE: Duration = Duration::from_millis(10);
 
-/// The stack of a thread that only moves bytes.
+/// Stack size of threads that only move bytes.
 pub const STACK: usize = 128 << 10;
 
-/// What the provider is asked to do.
+/// What the provider should send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
-    /// One whole answer.
+    /// One complete JSON response.
     Whole,
     /// [`SHORT`] pieces at once.
     Short,
@@ -40,7 +40,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// The letter that stands for it in a request.
+    /// The letter that selects it in a request.
     pub fn letter(self) -> char {
         match self {
             Task::Whole => 'w',
@@ -51,7 +51,7 @@ impl Task {
         }
     }
 
-    /// Bytes of a piece of its answer, and their count.
+    /// Bytes per piece of its response, and the number of pieces.
     pub fn pieces(self) -> (usize, usize) {
         match self {
             Task::Whole => (0, 0),
@@ -63,7 +63,7 @@ impl Task {
     }
 }
 
-/// What is written, prepared once.
+/// The prepared responses.
 struct Answers {
     models: Vec<u8>,
     whole: Vec<u8>,
@@ -99,7 +99,7 @@ impl Answers {
     }
 }
 
-/// Starts a provider; where it listens. It lives as long as the process.
+/// Starts a provider and returns its address. It runs until the process ends.
 pub fn start() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let addr = listener.local_addr()?;
@@ -114,7 +114,7 @@ pub fn start() -> io::Result<SocketAddr> {
     Ok(addr)
 }
 
-/// Serves a connection until its client leaves it.
+/// Serves a connection until the client closes it.
 fn serve(mut stream: TcpStream, answers: &Answers) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 64 << 10];
@@ -127,7 +127,7 @@ fn serve(mut stream: TcpStream, answers: &Answers) -> io::Result<()> {
             }
         };
         let Length::Known(body) = length(&buffer[..end]) else { return Ok(()) };
-        // Where the task stands: behind `{"bench":"`.
+        // The task's letter follows `{"bench":"`.
         let letter = end + 10;
         while filled < (end + body).min(letter + 1) {
             filled += some(stream.read(&mut buffer[filled..])?)?;

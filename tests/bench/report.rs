@@ -1,4 +1,4 @@
-//! What was measured: as a table, as JSON, and as ratios between two runs.
+//! Reports measurements: as a table, as JSON, and as ratios between two runs.
 
 use std::fs;
 use std::io;
@@ -6,35 +6,35 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-/// One figure.
+/// One measurement.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// Names it in JSON and from run to run.
+    /// Identifies it in JSON and across runs.
     pub key: String,
     pub unit: &'static str,
-    /// The call straight to the provider, where there is one.
+    /// The same call made directly to the provider, if there is one.
     pub direct: Option<f64>,
     pub gambi: f64,
-    /// What it should be.
+    /// The goal for `gambi`.
     pub goal: Option<Goal>,
 }
 
-/// What a figure should be.
+/// The goal of a measurement.
 #[derive(Debug, Clone, Copy)]
 pub enum Goal {
-    /// At most this, beyond the direct call where there is one.
+    /// At most this much, in addition to the direct call if there is one.
     AtMost(f64),
-    /// At least this share of the direct call.
+    /// At least this share of the direct call's value.
     Share(f64),
 }
 
-/// A figure beside the direct call's.
-pub fn beside(key: impl Into<String>, unit: &'static str, direct: f64, gambi: f64) -> Row {
+/// A measurement with the direct call as reference.
+pub fn compared(key: impl Into<String>, unit: &'static str, direct: f64, gambi: f64) -> Row {
     Row { key: key.into(), unit, direct: Some(direct), gambi, goal: None }
 }
 
-/// A figure by itself.
-pub fn alone(key: impl Into<String>, unit: &'static str, gambi: f64) -> Row {
+/// A measurement without reference.
+pub fn absolute(key: impl Into<String>, unit: &'static str, gambi: f64) -> Row {
     Row { key: key.into(), unit, direct: None, gambi, goal: None }
 }
 
@@ -54,7 +54,7 @@ impl Row {
     }
 }
 
-/// A number in as many digits as mean something.
+/// Formats a number with a sensible number of digits.
 fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => format!("{value:.0}"),
@@ -63,7 +63,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// The table.
+/// Prints the table.
 pub fn print(rows: &[Row]) {
     println!("{:<44} {:>10} {:>10} {:>10} {:>7}  goal", "", "direct", "gambi", "added", "ratio");
     for row in rows {
@@ -75,7 +75,7 @@ pub fn print(rows: &[Row]) {
     }
 }
 
-/// Writes a run down.
+/// Writes a run as JSON.
 pub fn save(rows: &[Row], path: &Path) -> io::Result<()> {
     let row = |row: &Row| {
         let mut value = json!({ "unit": row.unit, "gambi": row.gambi });
@@ -88,7 +88,7 @@ pub fn save(rows: &[Row], path: &Path) -> io::Result<()> {
     fs::write(path, serde_json::to_string_pretty(&Value::Object(rows))? + "\n")
 }
 
-/// Prints what a run's figures are, divided by those of another.
+/// Prints the ratios between two runs.
 pub fn compare(base: &Path, new: &Path) -> io::Result<()> {
     let read = |path: &Path| -> io::Result<Map<String, Value>> {
         let text = fs::read_to_string(path)
@@ -102,7 +102,7 @@ pub fn compare(base: &Path, new: &Path) -> io::Result<()> {
         let before = base.get(key).unwrap_or(&Value::Null);
         let (was, is) = (figure(before, "gambi"), figure(row, "gambi"));
         let name = format!("{key}, {}", row["unit"].as_str().unwrap_or_default());
-        // How much the machine itself has changed meanwhile.
+        // The direct call's ratio shows how much the machine itself changed.
         let direct = figure(row, "direct") / figure(before, "direct");
         let direct = if direct.is_nan() { String::new() } else { format!("{direct:.2}") };
         println!("{name:<44} {:>10} {:>10} {:>7.2}  {direct}", short(was), short(is), is / was);

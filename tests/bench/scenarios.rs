@@ -1,4 +1,4 @@
-//! What passes through a tunnel, each time beside the same call straight to the provider: chats, streams, long prompts.
+//! Scenarios through a tunnel, each with the same call made directly to the provider: chats, streams, long prompts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,31 +7,31 @@ use std::time::Duration;
 
 use super::client::Target;
 use super::load::{Load, Outcome, quantile, run};
-use super::process::{Hub, Process, Who};
+use super::process::{Hub, JoinSpec, Process};
 use super::provider::Task;
-use super::report::{Goal, Row, alone, beside};
+use super::report::{Goal, Row, absolute, compared};
 
-/// One participant that takes everything; eight that share; one that sends JSON.
+/// Rooms with one participant, with eight, and with one that uses JSON frames.
 const ONE: &str = "LABAA2";
 const EIGHT: &str = "LABBB2";
 const JSON: &str = "LABCC2";
 
-/// How much is done.
+/// How much to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
-    /// How long each measurement takes.
+    /// Duration of each measurement.
     pub time: Duration,
-    /// Of how many the median is taken.
+    /// Number of repetitions; the median is reported.
     pub repeats: usize,
-    /// Streams that are paced at once, and clients where there are many.
+    /// Number of concurrent paced streams, and of clients in the largest chat scenario.
     pub many: usize,
     /// Bytes of the longest prompt.
     pub longest: usize,
-    /// Watchers and idle connections; participants are a tenth of it.
+    /// Number of watchers and of idle connections; a tenth as many participants.
     pub crowd: usize,
 }
 
-/// A hub and its participants.
+/// A hub, its participants and the provider.
 pub struct Lab {
     provider: Target,
     hub: Hub,
@@ -42,15 +42,15 @@ pub struct Lab {
     gambi: PathBuf,
 }
 
-/// Several runs of the same load, straight and through the hub.
+/// Repeated runs of the same load, directly and through the hub.
 struct Pair {
     direct: Vec<Outcome>,
     gambi: Vec<Outcome>,
-    /// Processor time of hub and participants for each run through the hub, in microseconds.
+    /// CPU time of hub and participants for each run through the hub, in microseconds.
     cpu: Vec<(f64, f64)>,
 }
 
-/// The middle one of some figures.
+/// The median of some values.
 pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
@@ -58,19 +58,19 @@ pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
 }
 
 impl Pair {
-    fn beside(&self, key: &str, unit: &'static str, figure: impl Fn(&Outcome) -> f64) -> Row {
+    fn compared(&self, key: &str, unit: &'static str, figure: impl Fn(&Outcome) -> f64) -> Row {
         let of = |outcomes: &[Outcome]| median(outcomes.iter().map(&figure));
-        beside(key, unit, of(&self.direct), of(&self.gambi))
+        compared(key, unit, of(&self.direct), of(&self.gambi))
     }
 
-    /// Processor time for each of what is counted.
+    /// CPU time per counted unit.
     fn cpu(&self, key: &str, count: impl Fn(&Outcome) -> f64) -> Vec<Row> {
         let each = |which: fn(&(f64, f64)) -> f64| {
             median(self.cpu.iter().zip(&self.gambi).map(|(cpu, outcome)| which(cpu) / count(outcome)))
         };
         vec![
-            alone(format!("{key} cpu hub"), "us", each(|cpu| cpu.0)),
-            alone(format!("{key} cpu participants"), "us", each(|cpu| cpu.1)),
+            absolute(format!("{key} cpu hub"), "us", each(|cpu| cpu.0)),
+            absolute(format!("{key} cpu participants"), "us", each(|cpu| cpu.1)),
         ]
     }
 }
@@ -78,10 +78,10 @@ impl Pair {
 impl Lab {
     pub fn start(gambi: &Path, provider: SocketAddr, effort: Effort) -> io::Result<Self> {
         let hub = Hub::start(gambi, &[ONE, EIGHT, JSON])?;
-        let who = |count, concurrency, json_frames| Who { count, concurrency, json_frames };
-        let one = hub.join(gambi, ONE, provider, who(1, 64, false))?;
-        let eight = hub.join(gambi, EIGHT, provider, who(8, 8, false))?;
-        let json = hub.join(gambi, JSON, provider, who(1, 64, true))?;
+        let spec = |count, concurrency, json_frames| JoinSpec { count, concurrency, json_frames };
+        let one = hub.join(gambi, ONE, provider, spec(1, 64, false))?;
+        let eight = hub.join(gambi, EIGHT, provider, spec(8, 8, false))?;
+        let json = hub.join(gambi, JSON, provider, spec(1, 64, true))?;
         let provider = Target { addr: provider, base: String::new() };
         Ok(Lab { provider, hub, one, eight, json, effort, gambi: gambi.to_owned() })
     }
@@ -107,33 +107,37 @@ impl Lab {
         Ok(pair)
     }
 
-    /// Whole chats, with a line in the hub's log for each.
+    /// Complete chats, with the hub's log on.
     pub fn logged(&self) -> io::Result<Vec<Row>> {
         let hub = Hub::logging(&self.gambi, &[EIGHT])?;
-        let eight =
-            hub.join(&self.gambi, EIGHT, self.provider.addr, Who { count: 8, concurrency: 8, json_frames: false })?;
+        let eight = hub.join(
+            &self.gambi,
+            EIGHT,
+            self.provider.addr,
+            JoinSpec { count: 8, concurrency: 8, json_frames: false },
+        )?;
         let load = Load { task: Task::Whole, clients: 8, prompt: 64, time: self.effort.time };
         let pair = self.measured(&hub, &eight, EIGHT, load)?;
-        Ok(vec![pair.beside("chats, 8 clients, log on", "/s", Outcome::per_second)])
+        Ok(vec![pair.compared("chats, 8 clients, log on", "/s", Outcome::per_second)])
     }
 
-    /// Whole chats.
+    /// Complete chats.
     pub fn chats(&self) -> io::Result<Vec<Row>> {
         let many = self.effort.many;
         let alone = self.pair(ONE, Task::Whole, 1, 64)?;
         let mut rows = vec![
-            alone.beside("chat p50", "ms", |o| quantile(&o.took, 0.5)).goal(Goal::AtMost(0.06)),
-            alone.beside("chat p99", "ms", |o| quantile(&o.took, 0.99)).goal(Goal::AtMost(0.25)),
-            alone.beside("chats, 1 client", "/s", Outcome::per_second),
+            alone.compared("chat p50", "ms", |o| quantile(&o.took, 0.5)).goal(Goal::AtMost(0.06)),
+            alone.compared("chat p99", "ms", |o| quantile(&o.took, 0.99)).goal(Goal::AtMost(0.25)),
+            alone.compared("chats, 1 client", "/s", Outcome::per_second),
         ];
         rows.extend(alone.cpu("chat, 1 client,", |o| o.answers as f64));
         let eight = self.pair(EIGHT, Task::Whole, 8, 64)?;
-        rows.push(eight.beside("chats, 8 clients", "/s", Outcome::per_second).goal(Goal::Share(0.1)));
+        rows.push(eight.compared("chats, 8 clients", "/s", Outcome::per_second).goal(Goal::Share(0.1)));
         rows.extend(eight.cpu("chat, 8 clients,", |o| o.answers as f64));
         let tunnel = self.pair(ONE, Task::Whole, 8, 64)?;
-        rows.push(tunnel.beside("chats, 8 clients, 1 tunnel", "/s", Outcome::per_second));
+        rows.push(tunnel.compared("chats, 8 clients, 1 tunnel", "/s", Outcome::per_second));
         let crowd = self.pair(EIGHT, Task::Whole, many, 64)?;
-        rows.push(crowd.beside(format!("chats, {many} clients").as_str(), "/s", Outcome::per_second));
+        rows.push(crowd.compared(format!("chats, {many} clients").as_str(), "/s", Outcome::per_second));
         Ok(rows)
     }
 
@@ -142,7 +146,7 @@ impl Lab {
         let sizes = [("1 KiB", 1 << 10), ("256 KiB", 256 << 10), ("8 MiB", self.effort.longest)];
         let row = |(name, size)| {
             let pair = self.pair(ONE, Task::Whole, 1, size)?;
-            Ok(pair.beside(&format!("prompt of {name} p50"), "ms", |o| quantile(&o.took, 0.5)))
+            Ok(pair.compared(&format!("prompt of {name} p50"), "ms", |o| quantile(&o.took, 0.5)))
         };
         sizes.into_iter().map(row).collect()
     }
@@ -151,34 +155,36 @@ impl Lab {
     pub fn streams(&self) -> io::Result<Vec<Row>> {
         let short = self.pair(ONE, Task::Short, 1, 64)?;
         let first = |share| move |o: &Outcome| quantile(&o.first, share);
-        let mut rows =
-            vec![short.beside("first token p50", "ms", first(0.5)), short.beside("first token p99", "ms", first(0.99))];
+        let mut rows = vec![
+            short.compared("first token p50", "ms", first(0.5)),
+            short.compared("first token p99", "ms", first(0.99)),
+        ];
         for (room, frames, share) in [(ONE, "binary", 0.5), (JSON, "JSON", 1.0 / 3.0)] {
             for clients in [1, 8] {
                 let pair = self.pair(room, Task::Long, clients, 64)?;
                 let pieces = |o: &Outcome| o.bytes as f64 / Task::Long.pieces().0 as f64;
                 let name = format!("pieces, {clients} clients, {frames}");
-                let row = pair.beside(&name, "/s", |o| pieces(o) / o.elapsed.as_secs_f64());
+                let row = pair.compared(&name, "/s", |o| pieces(o) / o.elapsed.as_secs_f64());
                 rows.push(if clients == 8 { row.goal(Goal::Share(share)) } else { row });
                 if clients == 8 {
                     rows.extend(pair.cpu(&name, pieces));
                 }
             }
             let wide = self.pair(room, Task::Wide, 1, 64)?;
-            rows.push(wide.beside(&format!("wide stream, {frames}"), "MB/s", |o| o.bytes_per_second() / 1e6));
+            rows.push(wide.compared(&format!("wide stream, {frames}"), "MB/s", |o| o.bytes_per_second() / 1e6));
         }
         Ok(rows)
     }
 
-    /// Streams whose provider keeps a pace.
+    /// Streams with a fixed pace.
     pub fn pace(&self) -> io::Result<Vec<Row>> {
         let many = self.effort.many;
         let pair = self.pair(ONE, Task::Paced, many, 64)?;
         let gap = |share| move |o: &Outcome| quantile(&o.gaps, share);
         let name = |what: &str| format!("gap at 10 ms, {many} streams, {what}");
         let mut rows = vec![
-            pair.beside(&name("p50"), "ms", gap(0.5)),
-            pair.beside(&name("p99"), "ms", gap(0.99)).goal(Goal::AtMost(1.0)),
+            pair.compared(&name("p50"), "ms", gap(0.5)),
+            pair.compared(&name("p99"), "ms", gap(0.99)).goal(Goal::AtMost(1.0)),
         ];
         rows.extend(pair.cpu("paced piece", |o| o.gaps.len() as f64));
         Ok(rows)

@@ -1,7 +1,7 @@
-//! HTTP as the load generator and the provider need it: where a head ends, how long a body is, and nothing more. Whoever
-//! speaks here is known to speak well.
+//! The subset of HTTP that the load generator and the provider need: end of a head, length of a body. Both ends are
+//! trusted.
 
-/// A head's end, blank line included.
+/// The end of a head, including the blank line.
 pub fn head_end(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = bytes[from..].iter().position(|b| *b == b'\n') {
@@ -13,19 +13,19 @@ pub fn head_end(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// How a body ends.
+/// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// After so many bytes.
+    /// By Content-Length.
     Known(usize),
-    /// With the last chunk.
+    /// By chunked encoding.
     Chunked,
 }
 
-/// How the body behind a head ends.
+/// How the body after this head is delimited.
 pub fn length(head: &[u8]) -> Length {
     for line in head.split(|b| *b == b'\n') {
-        // Most lines are told apart by their first byte.
+        // Most lines are ruled out by their first byte.
         match line.first() {
             Some(b'c' | b'C') if starts(line, b"content-length:") => {
                 let digits = line.iter().filter(|b| b.is_ascii_digit());
@@ -42,11 +42,11 @@ fn starts(line: &[u8], name: &[u8]) -> bool {
     line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
 }
 
-/// A chunked body, read past: how many bytes it holds, and whether it is over.
+/// A decoder that skips over a chunked body and counts its bytes.
 #[derive(Debug, Default)]
 pub struct Chunks {
     at: At,
-    /// Of the chunk at hand: its size as far as it is read, or what is left of it.
+    /// The current chunk's size as far as it is read, or its remaining bytes.
     left: usize,
     /// Bytes of the body so far.
     pub bytes: usize,
@@ -64,7 +64,7 @@ enum At {
 }
 
 impl Chunks {
-    /// Takes what was read.
+    /// Consumes bytes that were read.
     pub fn push(&mut self, mut bytes: &[u8]) {
         while let Some(first) = bytes.first() {
             let mut used = 1;

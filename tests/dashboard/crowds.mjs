@@ -1,20 +1,19 @@
-// Bad input and odd data: names that want to be more than names, answers that are none, clocks that are off, crowds and
-// floods.
+// Stories about bad input, hostile names, invalid responses, wrong clocks, many participants and floods of events.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, request as ask } from "node:http";
 import { Hub, provider, until } from "./lab.mjs";
 
-const card = (page, name) => page.locator("#people li", { hasText: name });
+const card = (page, name) => page.locator("#participants li", { hasText: name });
 const CROWD = 500;
 const DAYS = 86400000;
 
-/** How many events a second the flood adds, and how often it writes. */
+/** Events per second that the flood adds, and milliseconds between its writes. */
 const RATE = 1000;
 const WRITES = 20;
 
-/** What happens in a room that is very busy: requests that are answered, and participants that change. */
+/** The events of a busy room: completed requests and changing participants. */
 function eventsOf(number) {
   const event = (type, data) =>
     `event: ${type}\ndata: ${JSON.stringify({ type, timestamp: Date.now(), roomCode: "LAB001", data })}\n\n`;
@@ -33,7 +32,7 @@ function eventsOf(number) {
   return event("llm.request", dispatch) + event("llm.complete", { ...dispatch, metrics });
 }
 
-/** The hub through a proxy that adds a flood to its events: on a small machine clients alone could not cause it. */
+/** A proxy to the hub that adds a flood to its events, since clients alone cannot cause one on a small machine. */
 async function flooded(hub) {
   const tide = { count: 0 };
   const server = createServer((request, response) => {
@@ -60,7 +59,7 @@ async function flooded(hub) {
 const piece = (delta, finish = null) =>
   `data: ${JSON.stringify({ choices: [{ delta, finish_reason: finish }] })}\r\n\r\n`;
 
-/** What a provider may answer, and what the page makes of it, by what it is asked. */
+/** Provider responses by prompt, and what the page should show. */
 const ANSWERS = {
   "no end mark": [[piece({ content: "no " }), piece({ content: "mark" }, "stop")], /^no mark first token after/],
   thoughts: [
@@ -77,7 +76,7 @@ const ANSWERS = {
   "no JSON": ["<h1>Oops</h1>", /^The hub answered 500/, 500],
 };
 
-/** A provider that plays those. */
+/** A provider that sends those responses. */
 async function oddProvider() {
   const server = createServer(async (request, response) => {
     let body = "";
@@ -111,10 +110,10 @@ export const crowds = {
       await page.getByLabel("Message").fill(question);
       await page.getByLabel("Message").press("Enter");
       await page.getByRole("button", { name: "Send" }).waitFor();
-      // Without who said it: the answer itself, and what is noted below.
-      const told = async () =>
+      // Without the author: the answer itself, and the note below it.
+      const shownText = async () =>
         (await answer.locator("p:not(.by)").allTextContents()).join(" ").trim().replace(/\s+/g, " ");
-      await until(`an answer to "${question}"`, async () => shown.test(await told()));
+      await until(`an answer to "${question}"`, async () => shown.test(await shownText()));
     }
     odd.end();
   },
@@ -134,16 +133,16 @@ export const crowds = {
     for (const [id, name] of Object.entries(names))
       await hub.register("LAB001", id, { nickname: name, model: name, specs: { gpu: name } });
     await hub.register("LAB001", "javascript:alert(5)", { nickname: "id" });
-    await until("all cards", async () => (await page.locator("#people li").count()) === 6);
-    // What turns letters round is taken out: nobody shall read exe.png there.
+    await until("all cards", async () => (await page.locator("#participants li").count()) === 6);
+    // Bidirectional controls are removed: the name must not be read as exe.png.
     names.backwards = "gnp.exe  مرحبا بالعالم";
     for (const name of Object.values(names)) {
-      assert.ok((await page.locator("#people .name").allTextContents()).includes(name), name);
+      assert.ok((await page.locator("#participants .name").allTextContents()).includes(name), name);
     }
     assert.equal(await page.locator("main img, main script, main iframe").count(), 0);
     const { wide, tall } = await page.evaluate(() => ({
       wide: document.documentElement.scrollWidth - innerWidth,
-      tall: Math.max(...[...document.querySelectorAll("#people li")].map((li) => li.offsetHeight)),
+      tall: Math.max(...[...document.querySelectorAll("#participants li")].map((li) => li.offsetHeight)),
     }));
     assert.ok(wide <= 0 && tall < 400, `${wide} ${tall}`);
     await page.locator("#log").getByText("javascript:alert(5) joined").waitFor();
@@ -186,28 +185,28 @@ export const crowds = {
     await page.goto(tide.url);
     await page.getByText(`The first 500 of ${CROWD + 1}`).waitFor();
     await page.getByText(/[\d,]+ a second, showing the newest 100/).waitFor();
-    // All the while it does what it is asked to.
-    await page.locator("#people-filter").fill("Participant 49");
-    await until("eleven cards", async () => (await page.locator("#people li").count()) === 11);
-    await page.locator("#people-filter").fill("of the crowd");
+    // The page stays usable during the flood.
+    await page.locator("#participants-filter").fill("Participant 49");
+    await until("eleven cards", async () => (await page.locator("#participants li").count()) === 11);
+    await page.locator("#participants-filter").fill("of the crowd");
     await card(page, "Ann of the crowd").getByRole("button").click();
     await page.keyboard.type("In the flood");
     await page.keyboard.press("Enter");
     await page.getByText("You said: In the flood").waitFor();
     await page.getByText(/all after/).waitFor();
-    await page.locator("#people-filter").fill("");
+    await page.locator("#participants-filter").fill("");
     const seen = tide.count;
     await until("more of the flood", () => tide.count > seen + RATE);
-    // What is drawn is bounded, whatever comes.
-    assert.equal(await page.locator("#people li").count(), 500);
+    // The number of drawn elements is bounded.
+    assert.equal(await page.locator("#participants li").count(), 500);
     assert.ok((await page.locator("#log li").count()) <= 100);
     assert.equal(await page.locator("#connection").textContent(), "Live");
     await picture(page, "crowd");
     tide.end();
     assert.equal((await hub.ask("GET", "/v1/health")).status, "ok");
-    // Axe looks at each of thousands of elements: a few cards are like the others.
-    await page.locator("#people-filter").fill("Participant 49");
-    await until("few cards", async () => (await page.locator("#people li").count()) === 11);
+    // Axe checks every element; a few cards represent the others.
+    await page.locator("#participants-filter").fill("Participant 49");
+    await until("few cards", async () => (await page.locator("#participants li").count()) === 11);
     await accessible(page, "a crowd");
   },
 };

@@ -1,4 +1,4 @@
-// Hubs, providers and participants for the stories: the real binary, on ports of the system's choice.
+// Hubs, providers and participants for the stories: the real binary on free ports.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 const PATIENCE = 30000;
 const running = new Set();
 
-/** Starts gambi, and waits for the event that says it is ready; its data. */
+/** Starts gambi and waits until it is ready. Resolves to the data of that event. */
 export function start(gambi, args, ready) {
   const child = spawn(gambi, [...args, "--format", "ndjson"], { stdio: ["ignore", "pipe", "pipe"] });
   running.add(child);
@@ -34,7 +34,7 @@ export async function stop(child, signal = "SIGKILL") {
 
 export const stopAll = () => Promise.all([...running].map((child) => stop(child)));
 
-/** A hub, and what a story says about it. */
+/** A hub, and helpers to call it. */
 export class Hub {
   static async start(gambi, ...args) {
     const hub = new Hub();
@@ -59,7 +59,7 @@ export class Hub {
     return this.ask("PUT", `/v1/rooms/${room}/participants/${encodeURIComponent(id)}`, body);
   }
 
-  /** A participant with the echo provider behind it. */
+  /** Joins with a participant of the echo provider. */
   async join(room, id, provider, ...args) {
     const where = [
       "--hub",
@@ -81,7 +81,7 @@ export async function provider(gambi, delay = 0) {
   return (await start(gambi, ["provider", "--port", "0", "--delay", String(delay)], "started")).data.url;
 }
 
-/** Waits until something holds. */
+/** Waits until a condition holds. */
 export async function until(what, holds) {
   const deadline = Date.now() + PATIENCE;
   while (!(await holds())) {

@@ -1,6 +1,5 @@
-// Tells the stories, a few at a time, each in a browser profile of its own, and watches what no story may cause: an
-// error in the page, a breach of its policy, a request to another host.
-// Usage: node run.mjs GAMBI DIRECTORY_WITH_NODE_MODULES DIRECTORY_FOR_PICTURES [NAME_OF_A_STORY]
+// Runs the stories, a few in parallel, each in a browser profile of its own. Fails on errors in the page, violations of
+// its content security policy, and requests to other hosts.
 
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -14,7 +13,7 @@ const require = createRequire(resolve(packages, "node_modules/"));
 const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
-// What Chromium would do by itself: look for updates, and for its maker's hosts.
+// Keeps Chromium from looking for updates and contacting its vendor.
 const QUIET = [
   "--disable-gpu",
   "--disable-quic",
@@ -24,10 +23,10 @@ const QUIET = [
   "--disable-sync",
 ];
 const PATIENCE = 30000;
-/** Stories wait more than they work. */
+/** Stories mostly wait, so more run in parallel than there are cores. */
 const AT_ONCE = 3;
 
-/** A page of a browser profile of its own; `wrong` gathers what must not be. */
+/** Opens a page in a new browser profile; `wrong` collects errors. */
 async function open(browser, wrong, options = {}) {
   const context = await browser.newContext({
     viewport: { width: 1280, height: 900 },
@@ -42,7 +41,7 @@ async function open(browser, wrong, options = {}) {
   });
   const page = await context.newPage();
   page.on("pageerror", (error) => wrong.push(error.stack));
-  // A hub that says no, or is not there, is a line of the console too.
+  // Error responses and an unreachable hub cause console messages too.
   page.on(
     "console",
     (message) =>
@@ -55,15 +54,15 @@ async function open(browser, wrong, options = {}) {
   return page;
 }
 
-/** What axe finds on the page as it is. */
+/** The accessibility problems that axe finds on the current page. */
 async function accessible(page, where) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
-  const told = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html).join("\n  ")}`);
-  if (told.length) throw new Error(`axe, ${where}:\n${told.join("\n")}`);
+  const found = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.map((n) => n.html).join("\n  ")}`);
+  if (found.length) throw new Error(`axe, ${where}:\n${found.join("\n")}`);
 }
 
-/** Tells one story; whether it went well. */
+/** Runs one story. Resolves to whether it passed. */
 async function tell(browser, [name, story]) {
   const [wrong, pages, began] = [[], [], Date.now()];
   const tools = {
@@ -103,5 +102,5 @@ try {
   await browser.close();
   await stopAll();
 }
-console.log(failed ? `${failed} failed` : "all stories told");
+console.log(failed ? `${failed} failed` : "all stories passed");
 process.exitCode = failed ? 1 : 0;

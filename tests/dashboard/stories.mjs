@@ -1,4 +1,4 @@
-// What people do with the page, one story for each thing that it promises.
+// Stories: what users do with the page, one for each of its features.
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -8,17 +8,17 @@ import { join } from "node:path";
 import { Hub, provider, stop, until } from "./lab.mjs";
 
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
-const card = (page, name) => page.locator("#people li", { hasText: name });
+const card = (page, name) => page.locator("#participants li", { hasText: name });
 const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
 const figure = (page, name) =>
-  page.locator("#figures div", { has: page.getByText(name, { exact: true }) }).locator("dd");
+  page.locator("#stats div", { has: page.getByText(name, { exact: true }) }).locator("dd");
 
 async function chat(page, text) {
   await page.getByLabel("Message").fill(text);
   await page.getByRole("button", { name: "Send" }).click();
 }
 
-/** A secret in a file, for as long as it is needed. */
+/** Writes a secret to a file for as long as it is needed. */
 async function withFile(text, use) {
   const directory = mkdtempSync(join(tmpdir(), "gambi-"));
   try {
@@ -29,7 +29,7 @@ async function withFile(text, use) {
   }
 }
 
-/** Browsers share one clipboard: the first story alone uses it. */
+/** The clipboard is shared by all browsers, so only the first story uses it. */
 export const stories = {
   async "a first room is made, by keyboard alone, and copied from"({ gambi, open, accessible, picture }) {
     const hub = await Hub.start(gambi);
@@ -43,11 +43,11 @@ export const stories = {
     await page.keyboard.type("Café <b>Lab</b>");
     await page.keyboard.press("Tab");
     await page.keyboard.type("pässword");
-    await page.getByText("Defaults for requests").focus();
+    await page.getByText("Default settings").focus();
     await page.keyboard.press("Enter");
     await page.getByLabel("Instructions").fill("Be brief.");
     await page.getByLabel("Temperature").fill("0.5");
-    await page.getByLabel("Stop at").fill("END\nFIN");
+    await page.getByLabel("Stop sequences").fill("END\nFIN");
     await accessible(page, "the dialog with defaults");
     await picture(page, "new-room");
     await page.getByLabel("Temperature").press("Enter");
@@ -62,7 +62,7 @@ export const stories = {
     await page.locator("#snippet-copy").click();
     await until("the example on the clipboard", async () => (await clipboard(page)).startsWith("curl -N "));
     assert.equal(await clipboard(page), await page.locator("#snippet").textContent());
-    // Most hubs are reached without TLS, where browsers keep their clipboard to themselves.
+    // Most hubs are used without TLS, where the clipboard API is not available.
     await page.evaluate(
       () => (navigator.clipboard.writeText("old"), Object.defineProperty(navigator, "clipboard", { value: undefined })),
     );
@@ -70,9 +70,9 @@ export const stories = {
       .locator("#rooms")
       .getByRole("button", { name: `Copy code ${room.code}` })
       .click();
-    await page.locator("#people-filter").focus();
+    await page.locator("#participants-filter").focus();
     await page.keyboard.press("Control+V");
-    assert.equal(await page.locator("#people-filter").inputValue(), room.code);
+    assert.equal(await page.locator("#participants-filter").inputValue(), room.code);
   },
 
   async "a form that the hub refuses says why"({ gambi, open }) {
@@ -82,7 +82,7 @@ export const stories = {
     await page.getByRole("button", { name: "New room" }).click();
     await page.getByLabel("Name", { exact: true }).fill("Shut");
     await page.getByLabel("Private").check();
-    await page.getByRole("button", { name: "Make it" }).click();
+    await page.getByRole("button", { name: "Create", exact: true }).click();
     await page.getByText("must be given for a private room").waitFor();
     await page.getByRole("button", { name: "Cancel" }).click();
     assert.deepEqual(await hub.ask("GET", "/v1/rooms"), []);
@@ -92,7 +92,7 @@ export const stories = {
     const hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--room", "LAB002=Other");
     const page = await open();
     await page.goto(`${hub.url}/#lab001`);
-    await page.getByText("Nobody is here yet").waitFor();
+    await page.getByText("No participants yet").waitFor();
     const specs = { gpu: "RTX 4090", vram: 24, ram: 64, cpu: "Ryzen 9" };
     await hub.register("LAB001", "silent", { nickname: "Silent one", model: "llama3:70b", specs, aliases: ["big"] });
     await card(page, "Silent one").getByText("Offline").waitFor();
@@ -120,10 +120,10 @@ export const stories = {
     await card(page, "Ann").getByText("0 of 4 in flight").waitFor();
     await stop(child);
     await card(page, "Ann").getByText("Offline").waitFor();
-    await page.locator("#people-filter").fill("llama3");
+    await page.locator("#participants-filter").fill("llama3");
     await card(page, "Ann").waitFor({ state: "detached" });
     await hub.ask("DELETE", "/v1/rooms/LAB001/participants/silent");
-    await page.getByText("Nobody fits the filter").waitFor();
+    await page.getByText("No participant matches the filter").waitFor();
     await page.locator("#log").getByText("silent left").waitFor();
   },
 
@@ -137,7 +137,7 @@ export const stories = {
     assert.equal(await page.getByLabel("To", { exact: true }).inputValue(), "ann");
     await page.getByLabel("Message").fill(`Grüße, <i>who</i> is there? ${"so ".repeat(60)}END`);
     await page.keyboard.press("Enter");
-    // Not the whole at once: the beginning is there while the end is not.
+    // The answer is streamed: its beginning is shown before its end exists.
     const answer = page.locator("#talk .theirs").first();
     await page.waitForFunction(
       () => {
@@ -154,7 +154,7 @@ export const stories = {
     await second.getByText("long long").waitFor();
     await page.getByRole("button", { name: "Stop" }).click();
     await second.getByText("Stopped.").waitFor();
-    await page.locator("#log").getByText("ann was told to stop").waitFor();
+    await page.locator("#log").getByText("ann: request cancelled").waitFor();
     await chat(page, "Third");
     await page.locator("#talk .theirs").nth(2).getByText("You said: Third").waitFor();
     await page.getByRole("button", { name: "Send" }).waitFor();
@@ -165,7 +165,7 @@ export const stories = {
     await accessible(page, "a chat, dark");
     await picture(page, "room-dark", { fullPage: true });
     await hub.ask("DELETE", "/v1/rooms/LAB001/participants/ann");
-    await page.getByText("Nobody is here yet").waitFor();
+    await page.getByText("No participants yet").waitFor();
     await chat(page, "Anyone?");
     await page
       .getByText(/No available participant/)
@@ -205,7 +205,7 @@ export const stories = {
     await page.goto(hub.url);
     const shown = {
       "In flight": "3",
-      "In line": "7",
+      Queued: "7",
       Requests: "1,234",
       Failures: "56",
       "First token": "78 ms",
@@ -237,7 +237,7 @@ export const stories = {
     await hub.register("LAB001", "three");
     await card(page, "three").waitFor();
     assert.equal(await log.getByText("three joined").count(), 0);
-    await page.getByRole("button", { name: "Go on" }).click();
+    await page.getByRole("button", { name: "Resume" }).click();
     await log.getByText("three joined").waitFor();
     await page.locator("#log-kind").selectOption("llm.");
     await until("the kind to hold", async () => (await log.locator("li").count()) === 0);
@@ -261,7 +261,7 @@ export const stories = {
     assert.match(run("sh", "-c", join, gambi), /LAB001/);
   },
 
-  async "a hub's key is asked for once, and kept for the tab"({ gambi, open, accessible }) {
+  async "a hub's key is asked for once, and kept by the page alone"({ gambi, open, accessible }) {
     await withFile("open-sesame", async (file) => {
       const hub = await Hub.start(gambi, "--key-file", file, "--room", "LAB001=Lab");
       hub.headers.Authorization = "Bearer open-sesame";
@@ -274,25 +274,30 @@ export const stories = {
       await page.getByRole("button", { name: "Enter the hub's key" }).click();
       await page.getByLabel("Secret").fill("wrong");
       await page.keyboard.press("Enter");
-      await page.getByText("That was not it").waitFor();
+      await page.getByText("That is wrong").waitFor();
       await page.getByLabel("Secret").fill("open-sesame");
       await page.keyboard.press("Enter");
       await page.getByRole("heading", { name: "Lab", exact: true }).waitFor();
       await hub.register("LAB001", "late");
       await card(page, "late").waitFor();
       assert.match(await page.locator("#snippet").textContent(), /Bearer \$GAMBI_HUB_KEY/);
-      await page.reload();
-      await card(page, "late").waitFor();
       assert.ok(!(await page.locator("#ask").isVisible()));
       assert.ok(!(await page.content()).includes("open-sesame"));
-      // A private room that was made here asks nobody here for its password.
+      // Other scripts of the same origin cannot read the secret.
+      assert.equal(await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }])), "[{},{}]");
+      assert.equal(await page.evaluate(() => document.cookie + typeof globalThis.secrets), "undefined");
+      await page.reload();
+      await page.getByLabel("Secret").fill("open-sesame");
+      await page.keyboard.press("Enter");
+      await card(page, "late").waitFor();
+      // The page knows the password of a private room that was created in it.
       await page.getByRole("button", { name: "New room" }).click();
       await page.getByLabel("Name", { exact: true }).fill("Shut");
-      await page.getByLabel("Password, if").fill("s3cret!");
+      await page.getByLabel("Password to join").fill("s3cret!");
       await page.getByLabel("Private").check();
-      await page.getByRole("button", { name: "Make it" }).click();
+      await page.getByRole("button", { name: "Create", exact: true }).click();
       await page.getByRole("heading", { name: "Shut", exact: true }).waitFor();
-      await page.getByText("Nobody is here yet").waitFor();
+      await page.getByText("No participants yet").waitFor();
       const { code } = (await hub.ask("GET", "/v1/rooms")).find((room) => room.private);
       await hub.register(code, "inside", { password: "s3cret!" });
       await page.locator("#log").getByText("inside joined").waitFor();
@@ -315,7 +320,7 @@ export const stories = {
     await page.getByRole("button", { name: "Enter its password" }).click();
     await page.getByLabel("Secret").fill("s3cret!");
     await page.keyboard.press("Enter");
-    await page.getByText("Nobody is here yet").waitFor();
+    await page.getByText("No participants yet").waitFor();
     hub.headers["X-Gambi-Room-Password"] = "s3cret!";
     await hub.register(room.code, "inside", { password: "s3cret!" });
     await page.locator("#log").getByText("inside joined").waitFor();
@@ -325,9 +330,12 @@ export const stories = {
     await chat(page, "Let me in");
     await page.getByText("You said: Let me in").waitFor();
     assert.match(await page.locator("#snippet").textContent(), /Bearer \$GAMBI_ROOM_PASSWORD/);
-    await page.reload();
-    await card(page, "inside").waitFor();
     assert.ok(!(await page.locator("#ask").isVisible()));
+    assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0);
+    await page.reload();
+    await page.getByLabel("Secret").fill("s3cret!");
+    await page.keyboard.press("Enter");
+    await card(page, "inside").waitFor();
   },
 
   async "a hub may have no page"({ gambi }) {

@@ -8,6 +8,7 @@ mod support;
 mod clients;
 mod faults;
 mod lab;
+mod memory;
 mod participants;
 mod providers;
 mod soak;

@@ -170,7 +170,7 @@ fn a_flood_of_pings_harms_nobody() {
 
 #[test]
 fn registrations_by_the_thousand_have_a_bound_and_an_end() {
-    let lab = Lab::open("", "--registry-memory 8MiB --offline-ttl 1s");
+    let lab = Lab::open("", "--registry-memory 32MiB --offline-ttl 1s");
     let number = scale(10_000, 2_000);
     lab.withstand(&format!("{number} registrations"), POCKETS, |lab| {
         let (n, full) = (std::sync::atomic::AtomicUsize::new(0), std::sync::atomic::AtomicUsize::new(0));

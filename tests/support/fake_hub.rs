@@ -1,4 +1,4 @@
-//! A hub that plays a part, for what a real one would not do: refuse heartbeats while the tunnel lives, fall silent.
+//! A fake hub for behaviour that a real one does not show: refused heartbeats on a live tunnel, silence.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,32 +8,32 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-/// What the hub does.
+/// How the fake hub behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// It answers heartbeats with this status, and pings as it should.
+    /// Answers heartbeats with this status, and pings normally.
     Heartbeats(u16),
-    /// It takes everything in and says nothing on the tunnel.
+    /// Reads everything and sends nothing on the tunnel.
     Silent,
-    /// It refuses the tunnel.
+    /// Refuses the tunnel.
     NoTunnel,
-    /// It announces the tunnel at another server.
+    /// Announces the tunnel at another server.
     Announces(SocketAddr),
-    /// It asks for this method and path of the provider, with headers that are not its affair.
+    /// Sends a request with this method and path, and with headers that the provider must not get.
     Asks(&'static str, &'static str),
-    /// It asks for so many chats at once.
+    /// Sends that many chats at once.
     Floods(usize),
 }
 
-/// A hub that plays a part.
+/// A fake hub on a port of its own.
 #[derive(Clone)]
 pub struct FakeHub {
     addr: SocketAddr,
-    /// Registrations less removals.
+    /// Registrations minus removals.
     pub registered: Arc<AtomicUsize>,
-    /// The heads of the handshakes that came.
+    /// The heads of the handshakes received.
     pub handshakes: Arc<Mutex<Vec<String>>>,
-    /// What came through the tunnel, pings aside.
+    /// The messages received through the tunnel, without pings.
     pub told: Arc<Mutex<Vec<String>>>,
 }
 
@@ -59,7 +59,7 @@ impl FakeHub {
 
 fn serve(mut stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
     loop {
-        // The head stays in the socket, since a handshake wants to read it itself.
+        // The head is only peeked at, since the tunnel's handshake reads it again.
         let mut seen = [0; 4096];
         let n = stream.peek(&mut seen).ok().filter(|&n| n > 0)?;
         let head = String::from_utf8_lossy(&seen[..n]).into_owned();

@@ -1,4 +1,4 @@
-//! A hub that a test starts, and what a test says about it.
+//! A real hub started by a test, and helpers to call it.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -6,10 +6,12 @@ use std::thread;
 
 use gambi::client::Client;
 use gambi::hub::{Clock, Hub, HubOptions, Limits};
+use gambi::participant::Session;
 use gambi::proto::management::{CreateRoom, Registration};
 use serde_json::{Value, json};
 
 use super::raw::{Conn, Response, request};
+use super::scripted::FakeProvider;
 use super::{PATIENCE, wait_until};
 
 /// A hub on a port of its own. It stops when dropped.
@@ -45,13 +47,19 @@ impl TestHub {
         format!("http://{}", self.addr())
     }
 
-    /// Makes a room; its code.
+    /// Creates a room. Returns its code.
     pub fn room(&self) -> String {
         self.room_with(&CreateRoom { name: "Lab".into(), ..CreateRoom::default() })
     }
 
     pub fn room_with(&self, room: &CreateRoom) -> String {
         self.client.rooms().create(room).expect("a room").room.code
+    }
+
+    /// Joins a room with a participant of the provider's model `m`. It leaves when the session is dropped.
+    pub fn join(&self, room: &str, id: &str, provider: &FakeProvider) -> Session {
+        let session = Session::builder(self.url(), room).participant_id(id).model("m").endpoint(provider.url());
+        session.start().expect("a participant")
     }
 
     pub fn get(&self, path: &str) -> Response {
@@ -70,13 +78,13 @@ impl TestHub {
         request(self.addr(), "DELETE", path, None)
     }
 
-    /// Asks any participant of a room for a chat.
+    /// Sends a chat to any participant of a room.
     pub fn chat(&self, room: &str, model: &str) -> Response {
         let body = json!({ "model": model, "messages": [{ "role": "user", "content": "Hi" }] });
         self.post(&format!("/rooms/{room}/v1/chat/completions"), &body)
     }
 
-    /// Asks for a streamed chat, and leaves the answer to be read.
+    /// Sends a streamed chat. The response is left to be read.
     pub fn stream(&self, room: &str, model: &str) -> Conn {
         let body = json!({ "model": model, "stream": true, "messages": [{ "role": "user", "content": "Hi" }] });
         let mut conn = Conn::open(self.addr());
@@ -94,7 +102,7 @@ impl TestHub {
         wait_until(&format!("{id} to be {status}"), || self.participant(room, id)["status"] == status);
     }
 
-    /// Watches a path's events. When this returns, the watcher is in place.
+    /// Watches an event stream. The watcher is registered when this returns.
     pub fn watch(&self, path: &str) -> Watcher {
         let mut conn = Conn::open(self.addr());
         conn.ask("GET", path, &[], None);
@@ -128,7 +136,7 @@ impl TestHub {
     }
 }
 
-/// A registration with the least that is needed.
+/// A registration with only the required fields.
 pub fn registration() -> Registration {
     Registration {
         nickname: "Ann".into(),
@@ -138,15 +146,15 @@ pub fn registration() -> Registration {
     }
 }
 
-/// Whoever watches events.
+/// A watcher of an event stream.
 pub struct Watcher {
     events: Receiver<String>,
-    /// Whether the data comes without an envelope, as on the legacy plane.
+    /// Whether events have no envelope, as on the legacy plane.
     bare: bool,
 }
 
 impl Watcher {
-    /// The next event's lines as they came.
+    /// The next event's raw lines.
     pub fn raw(&self) -> String {
         match self.events.recv_timeout(PATIENCE) {
             Ok(event) => event,
@@ -155,7 +163,7 @@ impl Watcher {
         }
     }
 
-    /// Waits for an event of a type, past all others; its data.
+    /// Skips to the next event of a type. Returns its data.
     pub fn next(&self, kind: &str) -> Value {
         loop {
             let raw = self.raw();
@@ -174,7 +182,7 @@ impl Watcher {
         }
     }
 
-    /// Whether the stream has ended, once it has.
+    /// Waits until the stream has ended.
     pub fn wait_for_end(&self) {
         while self.events.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Disconnected) {}
     }

@@ -1,5 +1,5 @@
-//! What the tests share: a hub on a port of its own, a provider that plays a script, a participant that speaks the
-//! tunnel by hand, and plain sockets. Nothing here sleeps a fixed time and hopes.
+//! Test fixtures: a hub on a port of its own, a scripted provider, a participant that speaks the tunnel protocol by
+//! hand, and plain sockets. They wait for conditions, never for a fixed time.
 
 #![allow(dead_code, unused_imports)] // Each test file uses its own part of this.
 
@@ -23,10 +23,10 @@ pub use tools::{python, skip};
 
 use std::time::{Duration, Instant};
 
-/// Longer than anything here can take; whoever waits that long has failed.
+/// The timeout of every wait. Longer than anything here can take.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Waits until something is there.
+/// Waits until `look` returns something.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -38,7 +38,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for(what, || holds().then_some(()));
 }

@@ -1,4 +1,4 @@
-//! Gambi in a process of its own.
+//! gambi as a child process.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -6,14 +6,14 @@ use std::thread;
 
 use serde_json::Value;
 
-/// A process that ends with the test.
+/// A process that is killed when the test ends.
 pub struct Process {
     pub child: Child,
     pub first_line: Value,
 }
 
 impl Process {
-    /// Starts gambi by a shell, with what is to be done before, and waits for its first line.
+    /// Starts gambi from a shell, after the commands in `before`, and waits for its first line.
     pub fn start(before: &str, args: &str) -> Self {
         let script = format!("{before} exec {} {args} --format ndjson", env!("CARGO_BIN_EXE_gambi"));
         let mut command = Command::new("sh");
@@ -22,7 +22,7 @@ impl Process {
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
-        // Nobody may stop reading what it prints.
+        // Keeps reading, so that the process never blocks on a full pipe.
         thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         let first_line = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?} of {script}"));
         Process { child, first_line }
@@ -44,7 +44,7 @@ impl Drop for Process {
     }
 }
 
-/// A child that ends with the test, whatever becomes of it.
+/// A child process that is killed on drop, also when the test panics.
 pub struct Killed(pub Child);
 
 impl Killed {

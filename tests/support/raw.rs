@@ -1,7 +1,8 @@
-//! HTTP by hand over a plain socket, so that a test sees each byte.
+//! HTTP over a plain socket, so that a test controls each byte.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -12,13 +13,13 @@ pub struct Conn {
     reader: BufReader<TcpStream>,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether the body came to its proper end.
+    /// Whether the body was complete.
     pub whole: bool,
 }
 
@@ -58,7 +59,7 @@ impl Conn {
         self
     }
 
-    /// Sends a request with what every request has.
+    /// Sends a request with the usual headers.
     pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> &mut Self {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n");
         for (name, value) in headers {
@@ -78,7 +79,7 @@ impl Conn {
         }
     }
 
-    /// Reads a head.
+    /// Reads a response head.
     pub fn head(&mut self) -> Response {
         let first = self.line().expect("an answer");
         let status = first.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{first}"));
@@ -90,7 +91,7 @@ impl Conn {
         Response { status, headers, body: Vec::new(), whole: false }
     }
 
-    /// Reads one chunk of a chunked body; `None` where the body breaks off, empty at its end.
+    /// Reads one chunk; `None` if the body breaks off, empty at its end.
     pub fn chunk(&mut self) -> Option<Vec<u8>> {
         let length = usize::from_str_radix(&self.line()?, 16).ok()?;
         let mut chunk = vec![0; length];
@@ -99,7 +100,7 @@ impl Conn {
         Some(chunk)
     }
 
-    /// Reads an answer with its body.
+    /// Reads a response with its body.
     pub fn answer(&mut self) -> Response {
         let mut response = self.head();
         if let Some(length) = response.header("content-length") {
@@ -120,21 +121,39 @@ impl Conn {
         response
     }
 
-    /// Waits until the other side has closed; the bytes that came before.
+    /// Waits until the peer closes. Returns the bytes before that.
     pub fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
-        // A reset is an end too.
+        // A reset counts as closing.
         let _ = self.reader.read_to_end(&mut rest);
         rest
     }
 
-    /// Hangs up.
+    /// Reads and discards until the peer closes, or until `is_over` returns true.
+    pub fn rest_until(&mut self, is_over: impl Fn() -> bool) {
+        let _ = self.stream().set_read_timeout(Some(Duration::from_millis(100)));
+        let mut piece = [0; 16 << 10];
+        while !is_over() {
+            match self.reader.read(&mut piece) {
+                Ok(0) => return,
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// Sends bytes. Returns whether they were written.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.reader.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// Closes the connection.
     pub fn hang_up(self) {
         let _ = self.stream().shutdown(Shutdown::Both);
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a connection of its own.
 pub fn request(addr: SocketAddr, method: &str, path: &str, body: Option<&str>) -> Response {
     Conn::open(addr).ask(method, path, &[("Connection", "close")], body).answer()
 }

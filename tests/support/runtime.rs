@@ -1,4 +1,4 @@
-//! A participant that speaks the tunnel by hand, message for message, as clients that others wrote do.
+//! A participant that speaks the tunnel protocol by hand, message by message, as other implementations do.
 
 use std::net::TcpStream;
 
@@ -9,15 +9,15 @@ use tungstenite::{Error, Message, WebSocket};
 use super::PATIENCE;
 use super::hub::{TestHub, registration};
 
-/// A participant by hand.
+/// A registered participant with an open tunnel.
 pub struct RawParticipant {
     pub socket: WebSocket<TcpStream>,
-    /// What the handshake was answered with.
+    /// The handshake's response.
     pub headers: Vec<(String, String)>,
 }
 
 impl RawParticipant {
-    /// Registers and opens a tunnel.
+    /// Registers and opens the tunnel.
     pub fn join(hub: &TestHub, room: &str, id: &str) -> Self {
         let (registered, _) = hub.client.participants(room).upsert(id, &registration()).expect("a registration");
         let url = format!("{}?token={}", registered.tunnel.url, registered.tunnel.token);
@@ -42,7 +42,7 @@ impl RawParticipant {
         self.socket.send(Message::text(message.to_string())).expect("a message to be sent");
     }
 
-    /// The next JSON message.
+    /// Reads the next JSON message.
     pub fn receive(&mut self) -> Value {
         loop {
             match self.socket.read().expect("a message") {
@@ -53,18 +53,24 @@ impl RawParticipant {
         }
     }
 
-    /// Waits for the close; its code.
+    /// Waits for the close frame. Returns its code.
     pub fn closed(&mut self) -> u16 {
+        self.closed_with().0
+    }
+
+    /// Waits for the close; its code and its reason.
+    pub fn closed_with(&mut self) -> (u16, String) {
         loop {
             match self.socket.read() {
-                Ok(Message::Close(frame)) => return frame.map_or(1005, |frame| frame.code.into()),
+                Ok(Message::Close(None)) => return (1005, String::new()),
+                Ok(Message::Close(Some(frame))) => return (frame.code.into(), frame.reason.as_str().to_owned()),
                 Ok(_) => {}
                 Err(error) => panic!("no close frame: {error}"),
             }
         }
     }
 
-    /// Answers a request with a head and pieces; the end is the caller's.
+    /// Sends a response's head and some chunks, but not its end.
     pub fn begin(&mut self, request: &Value, kind: &str, pieces: &[&str]) {
         let id = &request["requestId"];
         self.send(&json!({ "type": "tunnel.response.start", "requestId": id, "status": 200, "headers": { "content-type": kind } }));

@@ -1,4 +1,4 @@
-//! A provider that does what its script says, and remembers what it was asked.
+//! A fake provider that follows a script and records its requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,32 +10,32 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, wait_for};
 
-/// What is done with a request.
+/// How to respond to a request.
 #[derive(Clone, Debug)]
 pub enum Script {
-    /// A whole answer.
+    /// A complete response.
     Answer { status: u16, kind: &'static str, body: String },
-    /// A stream of pieces to its proper end.
+    /// A stream of pieces, ended properly.
     Stream(Vec<String>),
-    /// A stream of pieces that then stays open in silence.
+    /// A stream of pieces that then stays open without sending.
     StreamAndHang(Vec<String>),
     /// A stream of pieces whose connection then breaks.
     StreamAndDie(Vec<String>),
-    /// A piece over and over, until nobody reads.
+    /// A piece repeated until the client is gone.
     Endless(String),
-    /// Bytes as they are, head and all; the connection is closed behind them.
+    /// Raw bytes including the head; then the connection is closed.
     Raw(Vec<u8>),
-    /// Nothing at all, until released; then as the next script says.
+    /// Waits for `release`, then follows the next script.
     Held(Box<Script>),
-    /// 404, to a probe too: the provider does not have it.
+    /// 404, also to a probe: the provider lacks the endpoint.
     Missing,
-    /// The connection is closed without a word.
+    /// Closes the connection without a response.
     Slam,
-    /// The body of the request, as JSON or as one event.
+    /// Echoes the request's body, as JSON or as one event.
     Echo,
 }
 
-/// A request that came.
+/// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: String,
@@ -50,25 +50,29 @@ impl Seen {
     }
 }
 
-struct State {
+struct FakeState {
     script: Mutex<Script>,
-    /// Scripts of single paths, which go before the common one. A probe is answered with their status too.
+    /// Scripts of single paths, which take precedence. Probes are answered with their status too.
     paths: Mutex<Vec<(String, Script)>>,
     models: Vec<String>,
     seen: Mutex<Vec<Seen>>,
     released: Mutex<usize>,
     release: Condvar,
-    /// Requests whose connection was closed by the other side before the script was over.
+    /// Requests whose client closed the connection before the script was done.
     abandoned: AtomicUsize,
     /// Connections accepted.
     connections: AtomicUsize,
+    /// Pieces of streams that have been written.
+    sent: AtomicUsize,
+    /// Streams that could not be written to their end.
+    broken_off: AtomicUsize,
 }
 
-/// A provider with the model `m`.
+/// A fake provider with the model `m`.
 #[derive(Clone)]
 pub struct FakeProvider {
     addr: SocketAddr,
-    state: Arc<State>,
+    state: Arc<FakeState>,
 }
 
 impl FakeProvider {
@@ -79,7 +83,7 @@ impl FakeProvider {
     pub fn with_models(script: Script, models: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let state = Arc::new(State {
+        let state = Arc::new(FakeState {
             script: Mutex::new(script),
             paths: Mutex::default(),
             models: models.iter().map(|&m| m.to_owned()).collect(),
@@ -88,6 +92,8 @@ impl FakeProvider {
             release: Condvar::new(),
             abandoned: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
+            broken_off: AtomicUsize::new(0),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -111,25 +117,25 @@ impl FakeProvider {
         *self.state.script.lock().unwrap() = script;
     }
 
-    /// Gives a path a script of its own.
+    /// Sets the script of one path.
     pub fn set_path(&self, path: &str, script: Script) {
         let mut paths = self.state.paths.lock().unwrap();
         paths.retain(|(known, _)| known != path);
         paths.push((path.to_owned(), script));
     }
 
-    /// Lets one held request go on.
+    /// Releases one held request.
     pub fn release(&self) {
         *self.state.released.lock().unwrap() += 1;
         self.state.release.notify_all();
     }
 
-    /// The requests that were no probes.
-    /// Lets go of what it remembers.
+    /// Forgets the recorded requests.
     pub fn forget(&self) {
         self.state.seen.lock().unwrap().clear();
     }
 
+    /// The recorded requests, without probes.
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
     }
@@ -140,6 +146,14 @@ impl FakeProvider {
 
     pub fn abandoned(&self) -> usize {
         self.state.abandoned.load(Ordering::SeqCst)
+    }
+
+    pub fn broken_off(&self) -> usize {
+        self.state.broken_off.load(Ordering::SeqCst)
+    }
+
+    pub fn sent(&self) -> usize {
+        self.state.sent.load(Ordering::SeqCst)
     }
 
     pub fn connections(&self) -> usize {
@@ -167,8 +181,8 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     Some(seen)
 }
 
-impl State {
-    /// Serves one request; `None` when the connection is over.
+impl FakeState {
+    /// Serves one request; `None` when the connection is done.
     fn serve(&self, reader: &mut BufReader<TcpStream>) -> Option<()> {
         let seen = read_request(reader)?;
         let stream = reader.get_ref();
@@ -235,10 +249,15 @@ impl State {
 
     fn pieces(&self, stream: &TcpStream, pieces: &[String]) -> Option<()> {
         send(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
-        pieces.iter().try_for_each(|piece| send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len())))
+        pieces.iter().try_for_each(|piece| {
+            let sent = send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len()));
+            let counter = if sent.is_some() { &self.sent } else { &self.broken_off };
+            counter.fetch_add(1, Ordering::SeqCst);
+            sent
+        })
     }
 
-    /// Waits to be released; `None` when the other side closed first.
+    /// Waits for `release`; `None` if the client closed first.
     fn held(&self, stream: &TcpStream, number: usize) -> Option<()> {
         stream.set_nonblocking(true).ok()?;
         let mut released = self.released.lock().unwrap();

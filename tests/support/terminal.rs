@@ -1,17 +1,18 @@
-//! A terminal that a test looks at: tmux's, with a server of its own.
+//! A terminal for tests: tmux with a server of its own.
 
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::wait_for;
 
-/// A terminal in which a shell runs. It ends with the test.
+/// A terminal that runs a shell. It ends with the test.
 pub struct Terminal {
     name: String,
 }
 
 impl Terminal {
-    /// A terminal of that size, or `None` where there is no tmux. The shell has no variables but these and a prompt.
+    /// Opens a terminal of that size; `None` if tmux is not installed. The shell's environment has only these variables
+    /// and a prompt.
     pub fn open(columns: usize, rows: usize, variables: &[(&str, &str)]) -> Option<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("gambi-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
@@ -33,49 +34,49 @@ impl Terminal {
     }
 
     fn tmux(&self, args: &[&str]) -> Output {
-        // UTF-8 whatever the locale of whoever runs the tests.
+        // Forces UTF-8, whatever the locale of the test run.
         let output = Command::new("tmux").args(["-u", "-L", &self.name]).args(args).output().expect("tmux to run");
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "tmux {args:?}: {error}");
         output
     }
 
-    /// What the screen shows, lines without the spaces at their ends.
+    /// The screen's text, without trailing spaces.
     pub fn screen(&self) -> String {
         let output = self.tmux(&["capture-pane", "-p"]);
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// The same, with its colours as escape sequences.
+    /// The same with colours as escape sequences.
     pub fn colours(&self) -> String {
         let output = self.tmux(&["capture-pane", "-p", "-e"]);
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// Whether a program has taken the whole screen, to give it back.
+    /// Whether the alternate screen is active.
     pub fn is_alternate(&self) -> bool {
         self.asked("#{alternate_on}") == "1"
     }
 
-    /// What tmux knows of the terminal.
+    /// Evaluates a tmux format, such as `#{cursor_flag}`.
     pub fn asked(&self, what: &str) -> String {
         let output = self.tmux(&["display-message", "-p", what]);
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Types text as it is.
+    /// Types text literally.
     pub fn write(&self, text: &str) {
         self.tmux(&["send-keys", "-l", "--", text]);
     }
 
-    /// Presses keys by tmux's names, such as `Enter`.
+    /// Presses keys by their tmux names, such as `Enter`.
     pub fn press(&self, keys: &[&str]) {
         let mut args = vec!["send-keys"];
         args.extend(keys);
         self.tmux(&args);
     }
 
-    /// Types a line.
+    /// Types a line and Enter.
     pub fn line(&self, text: &str) {
         self.write(text);
         self.press(&["Enter"]);
@@ -85,12 +86,12 @@ impl Terminal {
         self.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }
 
-    /// Waits until the screen shows a text; the screen.
+    /// Waits until the screen contains a text. Returns the screen.
     pub fn wait(&self, text: &str) -> String {
         self.wait_until(&format!("\"{text}\""), |screen| screen.contains(text))
     }
 
-    /// Waits until the screen is as it should be; the screen.
+    /// Waits until the screen satisfies a condition. Returns the screen.
     pub fn wait_until(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
         let last = std::cell::RefCell::new(String::new());
         let show = Shown(what, &last);
@@ -104,7 +105,7 @@ impl Terminal {
     }
 }
 
-/// Prints the screen when a wait for it has failed.
+/// Prints the last screen if a wait fails.
 struct Shown<'s>(&'s str, &'s std::cell::RefCell<String>);
 
 impl Drop for Shown<'_> {

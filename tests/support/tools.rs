@@ -1,19 +1,19 @@
-//! Tools from outside: Python's packages come from a virtual environment under `target/` that is made on first use.
+//! External tools. Python packages are installed into a virtual environment under `target/` on first use.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-/// Says that a test was skipped; with `CI=true` that is a failure.
+/// Reports that a test was skipped; with `CI=true` that is a failure.
 pub fn skip(what: &str) {
     assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped, which CI does not allow: {what}");
     eprintln!("SKIPPED: {what}");
 }
 
-/// Whoever installs does it alone.
+/// Serializes installations.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
-/// Python with a package in it, such as `openai` or `schemathesis>=4,<5`, or why not.
+/// Python with a package, such as `openai` or `schemathesis>=4,<5`, or why it is not available.
 pub fn python(package: &str) -> Result<PathBuf, String> {
     let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("venv");

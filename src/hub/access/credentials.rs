@@ -1,9 +1,11 @@
 //! What requests show: the hub's key, a room's password, a participant's token. Checked here, with those who guess made
 //! to wait. Which request needs which is `gate`'s and its handler's business.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
-use crate::http::Exchange;
+use crate::http::{Exchange, network_of};
+use crate::hub::access::auth::HashFailed;
 use crate::hub::access::client_info::origin;
 use crate::hub::context::Shared;
 use crate::hub::respond::Refused;
@@ -23,33 +25,47 @@ fn bearer<'r>(exchange: &'r Exchange<'_>) -> Option<&'r str> {
     bearer.or_else(|| exchange.header("x-api-key"))
 }
 
-/// Whether a password can be shown in a header.
-pub fn fits_a_header(password: &str) -> bool {
-    password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && password.trim() == password
+/// What a request shows as a private room's password. The hub's key is none.
+fn shown_password<'r>(shared: &Shared, exchange: &'r Exchange<'_>) -> Option<&'r str> {
+    let is_key = |shown: &&str| shared.key.as_ref().is_some_and(|key| key.matches(shown));
+    exchange.header(ROOM_PASSWORD).or_else(|| bearer(exchange).filter(|shown| !is_key(shown)))
+}
+
+/// Whether a request shows something as a private room's password.
+pub fn shows_password(shared: &Shared, exchange: &Exchange<'_>) -> bool {
+    shown_password(shared, exchange).is_some()
+}
+
+fn hub_has_a_key() -> Refused {
+    Refused::new(ErrorCode::InvalidPassword, "This hub asks for its key, and in private rooms for the room's password")
+        .hint("Give it as the API key, with --key-file, or as GAMBI_HUB_KEY; a password with --password-file.")
+}
+
+/// The refusal of a request about the inside of a private room. Where the hub has a key it is told to nobody whether a
+/// room is private, or there at all.
+pub fn room_is_private(shared: &Shared) -> Refused {
+    if shared.key.is_some() {
+        return hub_has_a_key();
+    }
+    Refused::new(ErrorCode::InvalidPassword, "This room is private: its password is missing or wrong")
+        .hint("Give it as the API key, with --password-file, or as GAMBI_ROOM_PASSWORD.")
 }
 
 /// Checks that a request shows the hub's key, if the hub has one.
 pub fn check_key(shared: &Shared, exchange: &Exchange<'_>) -> Result<(), Refused> {
     let Some(key) = &shared.key else { return Ok(()) };
-    let refused = || {
-        Refused::new(ErrorCode::InvalidPassword, "This hub asks for its key")
-            .hint("Give it as the API key, with --key-file, or as GAMBI_HUB_KEY.")
-    };
-    let Some(shown) = bearer(exchange) else { return Err(refused()) };
-    attempt(shared, client(shared, exchange), KEY, shown, || key.matches(shown), refused)
+    let Some(shown) = bearer(exchange) else { return Err(hub_has_a_key()) };
+    attempt(shared, client(shared, exchange), KEY, shown, |_| Ok(key.matches(shown)), hub_has_a_key)
 }
 
 /// Checks that a request shows the password of a private room.
 pub fn check_room(shared: &Shared, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Refused> {
-    let is_key = |shown: &&str| shared.key.as_ref().is_some_and(|key| key.matches(shown));
-    let shown = exchange.header(ROOM_PASSWORD).or_else(|| bearer(exchange).filter(|shown| !is_key(shown)));
-    let refused = || {
-        Refused::new(ErrorCode::InvalidPassword, "This room is private: its password is missing or wrong")
-            .hint("Give it as the API key, with --password-file, or as GAMBI_ROOM_PASSWORD.")
-    };
-    let shown = shown.ok_or_else(refused)?;
-    let right = || shared.passwords.is_right(shown, password);
-    attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), shown, right, refused)
+    let refused = || room_is_private(shared);
+    let shown = shown_password(shared, exchange).ok_or_else(refused)?;
+    let client = client(shared, exchange);
+    let right =
+        |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(Some(network_of(client)), shown, password, in_vain);
+    attempt(shared, client, &code.to_ascii_uppercase(), shown, right, refused)
 }
 
 /// Checks a password that a request holds for joining a room.
@@ -65,8 +81,10 @@ pub fn check_joining(
             .hint("Ask the room's host for its password, and give it with --password.")
     };
     let given = given.ok_or_else(refused)?;
-    let right = || shared.passwords.is_right(given, password);
-    attempt(shared, client(shared, exchange), &code.to_ascii_uppercase(), given, right, refused)
+    let client = client(shared, exchange);
+    let right =
+        |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(Some(network_of(client)), given, password, in_vain);
+    attempt(shared, client, &code.to_ascii_uppercase(), given, right, refused)
 }
 
 /// What a request shows to speak for a participant.
@@ -89,41 +107,43 @@ fn client(shared: &Shared, exchange: &Exchange<'_>) -> IpAddr {
     origin(exchange, &shared.trusted).client
 }
 
-/// Lets a client try a secret, unless it has to wait.
+/// Lets a client try a secret, unless it has to wait: when it comes, and again once it is known whether it is right, for
+/// others may have been wrong meanwhile. `is_right` is given a way to find that out before it does what is costly.
 fn attempt(
     shared: &Shared,
     client: IpAddr,
     place: &str,
     given: &str,
-    is_right: impl FnOnce() -> bool,
+    is_right: impl FnOnce(&dyn Fn() -> bool) -> Result<bool, HashFailed>,
     refused: impl FnOnce() -> Refused,
 ) -> Result<(), Refused> {
-    let now = shared.clock.now().mono;
-    if let Some(seconds) = shared.throttle.wait(client, place, given, now) {
+    let now = || shared.clock.now().mono;
+    let wait = || shared.throttle.wait(client, place, given, now());
+    if let Some(seconds) = wait() {
         return Err(too_many(seconds));
     }
-    if is_right() {
-        shared.throttle.right(client, place);
-        return Ok(());
+    let in_vain = Cell::new(None);
+    let right = is_right(&|| {
+        in_vain.set(wait());
+        in_vain.get().is_some()
+    })?;
+    if let Some(seconds) = in_vain.get() {
+        return Err(too_many(seconds));
     }
-    shared.throttle.wrong(client, place, given, now);
-    Err(refused())
+    match shared.throttle.judge(client, place, given, right, now()) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(refused()),
+        Err(seconds) => Err(too_many(seconds)),
+    }
+}
+
+impl From<HashFailed> for Refused {
+    fn from(failed: HashFailed) -> Self {
+        Refused::new(ErrorCode::InternalError, failed.to_string()).status(503).retry_after(1)
+    }
 }
 
 fn too_many(seconds: u32) -> Refused {
     let message = format!("Too many wrong guesses: try again in {seconds} s");
     Refused::new(ErrorCode::InvalidPassword, message).status(429).retry_after(seconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_for_headers_are_printable_ascii() {
-        assert!(fits_a_header("open sesame!") && fits_a_header("~"));
-        for bad in ["größe", " x", "x ", "a\tb", "a\r\nX: y"] {
-            assert!(!fits_a_header(bad), "{bad:?}");
-        }
-    }
 }

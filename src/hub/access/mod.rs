@@ -1,5 +1,5 @@
 //! What a request must bring before its handler sees it: the hub's key, a private room's password, and an origin that may
-//! change things. How each is checked is told elsewhere.
+//! use the hub. How each is checked is told elsewhere.
 
 pub mod auth;
 pub mod client_info;
@@ -10,6 +10,7 @@ pub mod throttle;
 use crate::http::{Exchange, Method};
 use crate::hub::access::client_info::origin;
 use crate::hub::access::credentials::{check_key, check_room};
+use crate::hub::access::origin_policy::Asked;
 use crate::hub::context::Shared;
 use crate::hub::respond::Refused;
 use crate::state::room::Password;
@@ -17,12 +18,18 @@ use crate::state::room::Password;
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody: it tells nothing, or asks for a token of its own.
+    /// Anybody, from whatever page: it tells nothing.
     Open,
+    /// As `Open`; an answer that browsers show as a page of the hub's own, by the rules that it brings along.
+    Page,
+    /// Whoever has the token that its handler asks for.
+    Token,
     /// Whoever has the hub's key, where there is one.
     Hub,
     /// As `Hub`; of a private room, whoever has its password.
     Room,
+    /// As `Hub`; of a private room, whoever has its password or the participant's token, which its handler checks.
+    Participant,
 }
 
 /// Lets a request pass, or says why not. `room` is the code in its path.
@@ -31,24 +38,29 @@ pub enum Access {
 /// 401, 403, 429.
 pub fn pass(shared: &Shared, exchange: &Exchange<'_>, access: Access, room: Option<&str>) -> Result<(), Refused> {
     if let Some(sites) = &shared.sites
-        && !matches!(exchange.method(), Method::Get | Method::Head | Method::Options)
+        && !matches!(access, Access::Open | Access::Page)
     {
-        sites.check(origin(exchange, &shared.trusted).host, exchange.header("origin"))?;
+        sites.check(Asked {
+            host: origin(exchange, &shared.trusted).host,
+            origin: exchange.header("origin"),
+            site: exchange.header("sec-fetch-site"),
+            changes: !matches!(exchange.method(), Method::Get | Method::Head | Method::Options),
+        })?;
     }
     match access {
-        Access::Open => Ok(()),
+        Access::Open | Access::Page | Access::Token => Ok(()),
         Access::Hub => check_key(shared, exchange),
         // Somebody who was told a room's password was let in by somebody who has the key.
-        Access::Room => match private(shared, room) {
+        Access::Room | Access::Participant => match room.and_then(|code| Some((code, private(shared, code)?))) {
+            Some(_) if access == Access::Participant => Ok(()),
             Some((code, password)) => check_room(shared, exchange, code, &password),
             None => check_key(shared, exchange),
         },
     }
 }
 
-fn private<'c>(shared: &Shared, room: Option<&'c str>) -> Option<(&'c str, Password)> {
-    let code = room?;
+/// The password of a room, if it is private.
+pub fn private(shared: &Shared, code: &str) -> Option<Password> {
     let registry = shared.registry();
-    let room = registry.room(code).ok().filter(|room| room.private)?;
-    room.password.clone().map(|password| (code, password))
+    registry.room(code).ok().filter(|room| room.private)?.password.clone()
 }

@@ -57,6 +57,9 @@ fn send(shared: &Shared, exchange: &mut Exchange<'_>, kind: &str, text: &[u8]) -
         ("Content-Security-Policy", POLICY),
         ("X-Content-Type-Options", "nosniff"),
         ("X-Frame-Options", "DENY"),
+        // No other page holds on to this one's window, and nobody else's page gets its parts.
+        ("Cross-Origin-Opener-Policy", "same-origin"),
+        ("Cross-Origin-Resource-Policy", "same-origin"),
         ("Referrer-Policy", "no-referrer"),
         // Another version of the hub has another page: whoever comes back asks again.
         ("Cache-Control", "no-cache"),
@@ -77,6 +80,14 @@ mod tests {
         // A name space of XML is a name, and fetched from nowhere.
         assert!(elsewhere.iter().all(|rest| rest.starts_with("www.w3.org/2000/svg")), "{elsewhere:?}");
         assert!(!all.contains("https://") && !all.contains("innerHTML"));
+    }
+
+    #[test]
+    fn secrets_are_in_no_storage_that_other_scripts_could_read() {
+        for storage in ["sessionStorage", "localStorage", "indexedDB", "document.cookie", "caches.", "window.secrets"] {
+            assert!(!SCRIPT.contains(storage), "{storage}");
+        }
+        assert!(PAGE.contains(r#"type="module""#), "what a module declares is its own");
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::RecvTimeoutError;
 
 use crate::http::{Exchange, StreamBody};
 use crate::hub::context::Shared;
 use crate::hub::handler::{Handled, Params};
-use crate::hub::observe::watchers::Form;
+use crate::hub::observe::watchers::{Form, Subscription};
 use crate::hub::random::fresh_uuid;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::proto::sse::KEEP_ALIVE;
@@ -63,9 +63,9 @@ fn watch(
         if left.is_zero() {
             return stream.finish();
         }
-        match subscription.events.recv_timeout(left.min(LOOK_EVERY)) {
+        match subscription.recv_timeout(left.min(LOOK_EVERY)) {
             Ok(first) => {
-                write_ready(&mut stream, first, &subscription.events)?;
+                write_ready(&mut stream, first, &subscription)?;
                 last = Instant::now();
             }
             Err(RecvTimeoutError::Disconnected) => return stream.finish(),
@@ -81,7 +81,7 @@ fn watch(
 
 /// Writes what is ready, small events gathered in as few pieces as their size allows. What waits in the queue is shared by
 /// all who wait for it: only what is gathered is copied.
-fn write_ready(stream: &mut StreamBody<'_>, first: Arc<str>, more: &Receiver<Arc<str>>) -> io::Result<()> {
+fn write_ready(stream: &mut StreamBody<'_>, first: Arc<str>, more: &Subscription<'_>) -> io::Result<()> {
     let mut gathered = Vec::new();
     let mut next = Some(first);
     while let Some(event) = next {
@@ -89,7 +89,7 @@ fn write_ready(stream: &mut StreamBody<'_>, first: Arc<str>, more: &Receiver<Arc
             stream.write(&gathered)?;
             gathered.clear();
         }
-        next = more.try_recv().ok();
+        next = more.try_recv();
         let alone = gathered.is_empty() && next.is_none();
         if alone || event.len() > GATHER {
             stream.write(event.as_bytes())?;

@@ -4,13 +4,14 @@
 use serde_json::{Value, json};
 
 use crate::http::Exchange;
+use crate::hub::api::list::{Around, send_members};
 use crate::hub::context::Shared;
 use crate::hub::handler::{Handled, Params};
 use crate::hub::relay;
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::hops;
 use crate::hub::relay::operation::{Ask, kind_of};
 use crate::hub::respond::{Refused, send_json};
-use crate::proto::management::ErrorCode;
 use crate::proto::openai::Members;
 use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
@@ -21,28 +22,31 @@ const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];
 
 /// Any `POST` of the inference plane that takes a model.
 pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let going_down = || {
-        let message = "The hub is going down";
-        Refused::new(ErrorCode::InternalError, message).status(503).retry_after(5)
-    };
-    let _active = shared.drain.enter().ok_or_else(going_down)?;
+    // Before all that may be refused with an answer that has another participant asked.
+    let hops = hops::passed(shared, exchange)?;
+    let _active = shared.drain.admit()?;
     let kind = kind_of(exchange.path()).ok_or_else(|| Refused::invalid("Not found").status(404))?;
     let code = shared.registry().room(&params[0])?.code.to_string();
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = PASSED_ON.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
+    // It goes on in another form while this one is kept for the next try.
+    exchange.reserve(body.len() as u64)?;
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
-    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, body: Some(body), stream };
+    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
     Ok(relay::serve(shared, exchange, &ask))
 }
 
 /// `GET /rooms/{code}/v1/models`.
 pub fn models(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let list = |room: &Room| up(room).map(shown).collect::<Vec<_>>();
-    let data = shared.registry().room(&params[0]).map(list)?;
-    Ok(send_json(exchange, 200, &json!({ "object": "list", "data": data })))
+    let around = Around::object(r#"{"object":"list","data":["#, "]}");
+    send_members(shared, exchange, &params[0], &around, |items, member| {
+        if member.is_up() {
+            items.add(&shown(member));
+        }
+    })
 }
 
 /// `GET /rooms/{code}/v1/models/{id}`: by any selector, the first that matches.

@@ -1,11 +1,12 @@
 //! The legacy plane (seeds 001 and 002): bare JSON, and participants that the hub calls over HTTP.
 
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use serde_json::{Value, json};
 
 use crate::http::Exchange;
 use crate::hub::access::client_info::origin;
+use crate::hub::api::list::{Around, Items, send_members, send_rooms};
 use crate::hub::api::registration::{self, bad_id, check_password, new_room, profile, read_object, register};
 use crate::hub::context::Shared;
 use crate::hub::handler::{Handled, Params};
@@ -14,7 +15,8 @@ use crate::proto::legacy;
 use crate::proto::management::{ErrorCode, Health};
 use crate::state::config::{Fields, MAX_TEXT};
 use crate::state::id::ParticipantId;
-use crate::state::room::{Reach, Room};
+use crate::state::policy::Forbidden;
+use crate::state::room::{Member, Reach};
 
 const REQUIRED: [&str; 4] = ["id", "nickname", "model", "endpoint"];
 
@@ -26,15 +28,14 @@ pub fn health(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handl
 
 /// `GET /rooms`.
 pub fn list_rooms(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let rooms = shared.registry().rooms();
-    let rooms: Vec<_> = rooms.iter().map(legacy::Room::listed).collect();
-    Ok(send_json(exchange, 200, &json!({ "rooms": rooms })))
+    let around = Around::object(r#"{"rooms":["#, "]}");
+    send_rooms(shared, exchange, &around, |items, room| items.add(&legacy::Room::listed(&room.summary())))
 }
 
 /// `POST /rooms`.
 pub fn create_room(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let body = read_object(exchange)?;
-    let room = new_room(shared, &Fields::of(&body))?;
+    let room = new_room(shared, exchange, &Fields::of(&body))?;
     Ok(send_json(exchange, 201, &json!({ "room": legacy::Room::new(&room), "hostId": room.host_id })))
 }
 
@@ -46,28 +47,33 @@ pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 
 /// `GET /rooms/{code}/participants`.
 pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let shown = shared.registry().room(&params[0]).map(Room::participants)?;
-    let participants: Vec<_> = shown.iter().map(legacy::Member::new).collect();
-    Ok(send_json(exchange, 200, &json!({ "participants": participants })))
+    let around = Around::object(r#"{"participants":["#, "]}");
+    let add = |items: &mut Items, member: &Member| items.add(&legacy::Member::new(&member.shown()));
+    send_members(shared, exchange, &params[0], &around, add)
 }
 
 /// `POST /rooms/{code}/join`.
 pub fn join(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let code = &params[0];
-    let password = shared.registry().room(code)?.password.clone();
+    let (password, private) = {
+        let registry = shared.registry();
+        let room = registry.room(code)?;
+        (room.password.clone(), room.private)
+    };
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
     let profile = profile(&fields, &REQUIRED)?;
     let id = id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
     check_password(shared, exchange, &fields, code, password.as_ref())?;
     let from_loopback = origin(exchange, &shared.trusted).local;
+    check_plain(&profile.endpoint)?;
     check_endpoint(shared, &profile.endpoint, from_loopback)?;
     let reach = Reach::Direct { from_loopback };
     let joined = register(shared, exchange, code, (id, profile, reach))?;
     let participant = legacy::Member::new(&joined.participant);
     let mut answer = json!({ "participant": participant, "roomId": joined.room_id });
     // Older clients know of none; where it is demanded they have to.
-    if let Some(token) = joined.participant_token.filter(|_| shared.strict) {
+    if let Some(token) = joined.participant_token.filter(|_| shared.strict || private) {
         answer["participantToken"] = json!(token.reveal());
     }
     Ok(send_json(exchange, 201, &answer))
@@ -78,6 +84,27 @@ fn id(fields: &Fields<'_>, missing: &str) -> Result<ParticipantId, Refused> {
     ParticipantId::parse(&id).ok_or_else(bad_id)
 }
 
+/// An endpoint is an address with the beginning of a path: what it could say beyond would choose what the hub asks there,
+/// and as whom.
+fn check_plain(endpoint: &str) -> Result<(), Refused> {
+    let authority =
+        endpoint.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    let problem = if authority.contains('@') {
+        "must not hold a user name or password (\"@\" before the host)"
+    } else if endpoint.contains('?') {
+        "must not hold a query (\"?\")"
+    } else if endpoint.contains('#') {
+        "must not hold a fragment (\"#\")"
+    } else if endpoint.contains('\\') {
+        "must not hold a backslash"
+    } else {
+        return Ok(());
+    };
+    Err(Refused::invalid(format!("\"endpoint\" {problem}"))
+        .hint("For example http://192.168.1.50:11434")
+        .details(json!({ "field": "endpoint", "problem": problem })))
+}
+
 /// Refuses an endpoint early that would be refused on every call. What counts is what is connected to later: a name may
 /// lead elsewhere by then.
 fn check_endpoint(shared: &Shared, endpoint: &str, from_loopback: bool) -> Result<(), Refused> {
@@ -85,29 +112,42 @@ fn check_endpoint(shared: &Shared, endpoint: &str, from_loopback: bool) -> Resul
         let message = format!("{why}. Join through a tunnel instead: gambi participant join");
         Refused::new(ErrorCode::EndpointNotReachable, message).status(403)
     };
-    let policy = shared.direct.policy();
-    for address in addresses(endpoint).map_err(|why| refused(&why))? {
-        policy.check(address, from_loopback).map_err(|why| refused(&why))?;
+    let (host, port) = authority(endpoint).map_err(|why| refused(&why))?;
+    let public = shared.public_url.as_deref().and_then(|url| authority(url).ok());
+    if public.is_some_and(|(own, own_port)| own.eq_ignore_ascii_case(&host) && own_port == port) {
+        return Err(refused(&Forbidden::Own));
+    }
+    for address in addresses(&host, port).map_err(|why| refused(&why))? {
+        shared.direct.rule().check(address, from_loopback).map_err(|why| refused(&why))?;
     }
     Ok(())
 }
 
-fn addresses(endpoint: &str) -> Result<Vec<IpAddr>, String> {
-    let uri: ureq::http::Uri = endpoint.parse().map_err(|_| "The endpoint is not a URL".to_owned())?;
+/// The host of a URL, without brackets, and its port.
+fn authority(url: &str) -> Result<(String, u16), String> {
+    let uri: ureq::http::Uri = url.parse().map_err(|_| "The endpoint is not a URL".to_owned())?;
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    if let Ok(address) = host.parse() {
-        return Ok(vec![address]);
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    Ok((host.to_owned(), port))
+}
+
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![(address, port).into()]);
     }
-    let found = (host, 0).to_socket_addrs().map_err(|_| format!("The hub does not know the host {host}"))?;
-    Ok(found.map(|address| address.ip()).collect())
+    let found = (host, port).to_socket_addrs().map_err(|_| format!("The hub does not know the host {host}"))?;
+    Ok(found.collect())
 }
 
 /// `POST /rooms/{code}/health`.
 pub fn heartbeat(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    shared.registry().room(&params[0])?;
-    let body = read_object(exchange)?;
-    let id = id(&Fields::of(&body), "Participant ID is required")?;
-    registration::heartbeat(shared, exchange, &params[0], id.as_str())?;
+    let code = &params[0];
+    shared.registry().room(code)?;
+    let body = read_object(exchange);
+    let id = body.and_then(|body| id(&Fields::of(&body), "Participant ID is required"));
+    // What is wrong with a request about the inside of a private room is told to those who may look inside.
+    let id = id.or_else(|wrong| registration::check_inside(shared, exchange, code, "").and(Err(wrong)))?;
+    registration::heartbeat(shared, exchange, code, id.as_str())?;
     success(exchange)
 }
 
@@ -128,9 +168,29 @@ mod tests {
 
     #[test]
     fn an_endpoints_addresses_are_found() {
-        let one = |endpoint| addresses(endpoint).unwrap()[0].to_string();
-        assert_eq!(one("http://192.168.1.50:11434"), "192.168.1.50");
-        assert_eq!(one("http://[fd00::1]:80/x"), "fd00::1");
-        assert!(addresses("http://no-such-host.invalid").is_err());
+        let all = |endpoint| authority(endpoint).and_then(|(host, port)| addresses(&host, port));
+        let one = |endpoint| all(endpoint).unwrap()[0].to_string();
+        assert_eq!(one("http://192.168.1.50:11434"), "192.168.1.50:11434");
+        assert_eq!(one("http://[fd00::1]/x"), "[fd00::1]:80");
+        assert_eq!(one("https://10.0.0.1"), "10.0.0.1:443");
+        assert!(all("http://no-such-host.invalid").is_err());
+    }
+
+    #[test]
+    fn an_endpoint_chooses_no_request() {
+        for good in ["http://10.0.0.1:80", "http://10.0.0.1/a/v1/", "http://10.0.0.1/@home"] {
+            assert!(check_plain(good).is_ok(), "{good}");
+        }
+        for (bad, named) in [
+            ("http://10.0.0.1/admin?cmd=1#", "?"),
+            ("http://10.0.0.1?x", "?"),
+            ("http://10.0.0.1/admin#", "#"),
+            ("http://user@10.0.0.1", "@"),
+            ("http://user:pw@10.0.0.1/", "@"),
+            ("http://10.0.0.1\\admin", "backslash"),
+        ] {
+            let told = check_plain(bad).unwrap_err().told().0;
+            assert!(told.contains(named), "{bad}: {told}");
+        }
     }
 }

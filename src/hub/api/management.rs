@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::http::Exchange;
 use crate::hub::access::client_info::origin;
+use crate::hub::api::list::{Around, send_members, send_rooms};
 use crate::hub::api::registration::{self, bad_id, check_password, new_room, profile, read_object, register};
 use crate::hub::context::Shared;
 use crate::hub::handler::{Handled, Params};
@@ -25,14 +26,14 @@ pub fn health(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handl
 
 /// `GET /v1/rooms`.
 pub fn list_rooms(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let rooms = shared.registry().rooms();
-    Ok(send_data(exchange, 200, rooms))
+    let around = Around::envelope(exchange);
+    send_rooms(shared, exchange, &around, |items, room| items.add(&room.summary()))
 }
 
 /// `POST /v1/rooms`.
 pub fn create_room(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let body = read_object(exchange)?;
-    let room = new_room(shared, &Fields::of(&body))?;
+    let room = new_room(shared, exchange, &Fields::of(&body))?;
     let host_id = room.host_id.clone();
     Ok(send_data(exchange, 201, RoomCreated { room, host_id }))
 }
@@ -51,8 +52,8 @@ pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let participants = shared.registry().room(&params[0]).map(Room::participants)?;
-    Ok(send_data(exchange, 200, participants))
+    let around = Around::envelope(exchange);
+    send_members(shared, exchange, &params[0], &around, |items, member| items.add(&member.shown()))
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.

@@ -4,6 +4,7 @@ pub mod dashboard;
 pub mod events;
 pub mod inference;
 pub mod legacy;
+pub mod list;
 pub mod management;
 pub mod metrics;
 pub mod minify;

@@ -1,15 +1,19 @@
 //! What both management planes ask of rooms and participants before they let them in. In which words they refuse is each
 //! plane's own business.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 
-use crate::http::Exchange;
-use crate::hub::access::auth::HashFailed;
-use crate::hub::access::credentials::{check_joining, fits_a_header, proof, wrong_token};
+use crate::http::{Exchange, network_of};
+use crate::hub::access::client_info::origin;
+use crate::hub::access::credentials::{check_joining, check_room, proof, room_is_private, shows_password, wrong_token};
+use crate::hub::access::private;
 use crate::hub::context::Shared;
 use crate::hub::random::random;
 use crate::hub::respond::{Refused, not_theirs};
 use crate::proto::management::{ErrorCode, Heartbeat, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
+use crate::proto::web::fits_a_header;
 use crate::state::Now;
 use crate::state::config::{Fields, MAX_PASSWORD, MAX_TEXT};
 use crate::state::event::Event;
@@ -18,27 +22,35 @@ use crate::state::registry::{Denied, Missing, NewRoom, NotDeleted, NotRegistered
 use crate::state::room::{Password, Profile, Reach};
 
 /// Makes a room out of a request's fields.
-pub fn new_room(shared: &Shared, fields: &Fields<'_>) -> Result<RoomSummary, Refused> {
+pub fn new_room(shared: &Shared, exchange: &Exchange<'_>, fields: &Fields<'_>) -> Result<RoomSummary, Refused> {
     let name = fields.text("name", MAX_TEXT)?.filter(|name| !name.trim().is_empty());
     let name = name.ok_or_else(|| Refused::invalid("Name is required").details(json!({ "required": ["name"] })))?;
     let defaults = fields.config("defaults")?;
     let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
     let private = fields.flag("private")?;
     check_private(private, password.as_deref())?;
-    let failed = |e: HashFailed| Refused::new(ErrorCode::InternalError, e.to_string());
-    let password = password.map(|password| shared.passwords.keep(&password)).transpose().map_err(failed)?;
-    let new = NewRoom { name, password, private, defaults, code: None };
+    let owner = Some(owner(shared, exchange));
+    let password = password.map(|password| shared.passwords.keep(owner, &password)).transpose()?;
+    let new = NewRoom { name, password, private, defaults, code: None, owner };
     shared.try_change(|registry, now| {
-        let fits = registry.has_space(new.weight());
+        let fits = registry.has_space(new.owner, new.weight());
         if fits { Ok(registry.create_room(new, now, &mut random)) } else { Err(full()) }
     })
 }
 
+/// On whose account rooms and participants are.
+fn owner(shared: &Shared, exchange: &Exchange<'_>) -> IpAddr {
+    network_of(origin(exchange, &shared.trusted).client)
+}
+
 fn full() -> Refused {
-    Refused::new(ErrorCode::InternalError, "The hub has as many rooms and participants as it can hold")
-        .status(503)
-        .retry_after(60)
-        .hint("Those that nobody uses are removed in time. The hub's operator can allow more: --registry-memory.")
+    Refused::new(
+        ErrorCode::InternalError,
+        "The hub has as many rooms and participants as it can hold, or as many of your address",
+    )
+    .status(503)
+    .retry_after(60)
+    .hint("Those that nobody uses are removed in time. The hub's operator can allow more: --registry-memory.")
 }
 
 fn check_private(private: bool, password: Option<&str>) -> Result<(), Refused> {
@@ -100,7 +112,7 @@ pub fn register(
     (id, profile, reach): (ParticipantId, Profile, Reach),
 ) -> Result<Upserted, Refused> {
     let proof = proof(shared, exchange);
-    let new = Registering { id, profile, reach, proof };
+    let new = Registering { id, profile, reach, proof, owner: Some(owner(shared, exchange)) };
     shared.try_change(|registry, now| registry.upsert(code, new, now, &mut random)).map_err(|error| {
         match (error, proof.token) {
             (NotRegistered::NotTheirs, Some(token)) => wrong_token(shared, exchange, code, token, error.into()),
@@ -124,7 +136,9 @@ pub fn check_password(
 
 /// A participant id that is none.
 pub fn bad_id() -> Refused {
-    Refused::invalid("The participant id must be 1 to 128 bytes of printable text without \"/\"")
+    Refused::invalid(
+        "The participant id must be 1 to 128 bytes of printable text without \"/\", and not \".\" or \"..\"",
+    )
 }
 
 impl From<NotRegistered> for Refused {
@@ -154,6 +168,22 @@ pub fn heartbeat(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str)
     speak_for(shared, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
 }
 
+/// Lets a request into a private room that is about one participant: with that participant's token, or the room's
+/// password. Whoever has neither is told the same whether or not there is such a participant.
+pub fn check_inside(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Refused> {
+    let Some(password) = private(shared, code) else { return Ok(()) };
+    let proof = proof(shared, exchange);
+    if shared.registry().is_own(code, id, proof) {
+        return Ok(());
+    }
+    match proof.token {
+        Some(token) if !shows_password(shared, exchange) => {
+            Err(wrong_token(shared, exchange, code, token, room_is_private(shared)))
+        }
+        _ => check_room(shared, exchange, code, &password),
+    }
+}
+
 /// Makes a change that only the participant itself may make.
 fn speak_for<T>(
     shared: &Shared,
@@ -162,6 +192,7 @@ fn speak_for<T>(
     id: &str,
     change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), Missing>,
 ) -> Result<T, Refused> {
+    check_inside(shared, exchange, code, id)?;
     let proof = proof(shared, exchange);
     let proven = shared.try_change(|registry, now| {
         registry.prove(code, id, proof)?;

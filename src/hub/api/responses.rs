@@ -3,6 +3,7 @@
 use crate::http::Exchange;
 use crate::hub::context::Shared;
 use crate::hub::handler::{Handled, Params, query_param};
+use crate::hub::relay::hops;
 use crate::hub::relay::operation::Kind;
 use crate::hub::relay::slots::Place;
 use crate::hub::relay::{self, operation::Ask};
@@ -33,6 +34,8 @@ pub fn input_items(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params
 /// Passes a question about a response to whoever made it. It takes no place: cancelling must not wait for what it
 /// cancels.
 fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params, operation: Operation) -> Handled {
+    let hops = hops::passed(shared, exchange)?;
+    let _active = shared.drain.admit()?;
     let (code, id) = (&params[0], &params[1]);
     let room = shared.registry().room(code)?.code.clone();
     let not_found = || Refused::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);
@@ -42,13 +45,17 @@ fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params, operation:
         return Err(Refused::new(ErrorCode::InvalidRequest, message).status(501));
     }
     let picked = shared.registry().peek(code, &maker.participant, maker.serial)?;
+    if !shared.makers.is_by(&maker, &picked) {
+        return Err(not_found());
+    }
     let query = exchange.query().map(|query| format!("?{query}")).unwrap_or_default();
     let ask = Ask {
         code: room.to_string(),
-        model: maker.participant,
+        model: maker.participant.to_string(),
         kind: Kind::about_response(operation),
         path: operation.path_for(id) + &query,
         headers: Vec::new(),
+        hops,
         body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
     };

@@ -15,14 +15,17 @@ use crate::proto::web::percent_decode;
 type Handler = fn(&Shared, &mut Exchange<'_>, &Params) -> Handled;
 
 const OPEN: Access = Access::Open;
+const PAGE: Access = Access::Page;
+const TOKEN: Access = Access::Token;
 const HUB: Access = Access::Hub;
 const ROOM: Access = Access::Room;
+const PARTICIPANT: Access = Access::Participant;
 
 /// `{}` stands for one part of the path. The first, where there is one, is a room's code.
 const TABLE: &[(Method, &str, Access, Handler)] = &[
-    (Method::Get, "/", OPEN, dashboard::page),
-    (Method::Get, "/dashboard.css", OPEN, dashboard::style),
-    (Method::Get, "/dashboard.js", OPEN, dashboard::script),
+    (Method::Get, "/", PAGE, dashboard::page),
+    (Method::Get, "/dashboard.css", PAGE, dashboard::style),
+    (Method::Get, "/dashboard.js", PAGE, dashboard::script),
     (Method::Get, "/openapi.json", HUB, openapi::document),
     (Method::Get, "/v1/health", OPEN, management::health),
     (Method::Get, "/v1/events", HUB, events::watch_hub),
@@ -34,9 +37,9 @@ const TABLE: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/v1/rooms/{}/metrics", ROOM, metrics::room_metrics),
     (Method::Get, "/v1/rooms/{}/participants", ROOM, management::list_participants),
     (Method::Put, "/v1/rooms/{}/participants/{}", HUB, management::upsert),
-    (Method::Delete, "/v1/rooms/{}/participants/{}", HUB, management::remove),
-    (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", HUB, management::heartbeat),
-    (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", OPEN, attach::attach),
+    (Method::Delete, "/v1/rooms/{}/participants/{}", PARTICIPANT, management::remove),
+    (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", PARTICIPANT, management::heartbeat),
+    (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", TOKEN, attach::attach),
     (Method::Get, "/metrics", HUB, metrics::scrape),
     (Method::Get, "/health", HUB, legacy::health),
     (Method::Get, "/rooms", HUB, legacy::list_rooms),
@@ -44,8 +47,8 @@ const TABLE: &[(Method, &str, Access, Handler)] = &[
     (Method::Delete, "/rooms/{}", HUB, legacy::delete_room),
     (Method::Get, "/rooms/{}/participants", ROOM, legacy::list_participants),
     (Method::Post, "/rooms/{}/join", HUB, legacy::join),
-    (Method::Post, "/rooms/{}/health", HUB, legacy::heartbeat),
-    (Method::Delete, "/rooms/{}/leave/{}", HUB, legacy::leave),
+    (Method::Post, "/rooms/{}/health", PARTICIPANT, legacy::heartbeat),
+    (Method::Delete, "/rooms/{}/leave/{}", PARTICIPANT, legacy::leave),
     (Method::Get, "/rooms/{}/events", ROOM, events::watch_room_legacy),
     (Method::Get, "/rooms/{}/v1/models", ROOM, inference::models),
     (Method::Get, "/rooms/{}/v1/models/{}", ROOM, inference::model),
@@ -66,6 +69,11 @@ const TABLE: &[(Method, &str, Access, Handler)] = &[
 const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id, \
      X-Gambi-Room-Password, X-Gambi-Participant-Token";
 
+/// With every answer that is no page of the hub's: participants choose what stands in many of them, and a browser that
+/// is led to one must not run it, least of all as the dashboard's origin.
+pub const NO_PAGE: [(&str, &str); 2] =
+    [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox; default-src 'none'")];
+
 /// Answers a request.
 ///
 /// # Errors
@@ -80,7 +88,11 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
         return preflight(exchange);
     }
     let method = if exchange.is_head() { Method::Get } else { exchange.method().clone() };
-    let handled = match find(&method, exchange.path()) {
+    let found = find(&method, exchange.path());
+    if !matches!(found, Found::Handler(PAGE, ..)) {
+        NO_PAGE.iter().for_each(|(name, value)| exchange.add_header(name, value));
+    }
+    let handled = match found {
         Found::Handler(access, handler, params) => {
             let room = params.first().map(String::as_str);
             pass(shared, exchange, access, room).and_then(|()| handler(shared, exchange, &params))

@@ -3,6 +3,9 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::hub::respond::Refused;
+use crate::proto::management::ErrorCode;
+
 /// Requests under way, and whether more are taken.
 #[derive(Default)]
 pub struct Drain {
@@ -24,8 +27,17 @@ impl Drain {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets a request in.
+    ///
+    /// # Errors
+    /// 503 once the hub is going down.
+    pub fn admit(&self) -> Result<Active<'_>, Refused> {
+        let going_down = || Refused::new(ErrorCode::InternalError, "The hub is going down").status(503).retry_after(5);
+        self.enter().ok_or_else(going_down)
+    }
+
     /// Lets a request in; `None` once the hub is going down.
-    pub fn enter(&self) -> Option<Active<'_>> {
+    fn enter(&self) -> Option<Active<'_>> {
         let mut state = self.lock();
         if state.draining {
             return None;

@@ -1,15 +1,19 @@
-//! Whoever watches events: a bounded queue for each, and the rule that nobody is waited for.
+//! Whoever watches events: a queue for each, bounded in events and in bytes, and the rule that nobody is waited for.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::state::event::{Event, EventKind};
 use crate::state::id::RoomCode;
 
 /// Events that a watcher may be behind. One that falls further back is dropped.
 const QUEUE: usize = 256;
+/// Bytes that a watcher may be behind. A single event may be longer.
+const QUEUE_BYTES: usize = 256 << 10;
 
 /// In which plane's form a watcher reads events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +47,44 @@ struct Watcher {
     room: Option<RoomCode>,
     form: Form,
     queue: Sender<Arc<str>>,
+    /// Bytes in the queue: added to by the broadcaster, taken off by the watcher.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Watcher {
+    /// Queues an event; false when the watcher has fallen too far behind, or is gone.
+    fn push(&self, text: Arc<str>) -> bool {
+        let behind = self.bytes.fetch_add(text.len(), Ordering::Relaxed);
+        let fits = behind == 0 || behind + text.len() <= QUEUE_BYTES;
+        fits && self.queue.len() < QUEUE && self.queue.send(text).is_ok()
+    }
 }
 
 /// A watcher's end of its queue. The channel ends when the hub goes down or the watcher fell behind.
 pub struct Subscription<'w> {
     watchers: &'w Watchers,
     number: u64,
-    /// Encoded events.
-    pub events: Receiver<Arc<str>>,
+    events: Receiver<Arc<str>>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Subscription<'_> {
+    /// The next encoded event.
+    ///
+    /// # Errors
+    /// When none comes in time, or none will come any more.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<str>, RecvTimeoutError> {
+        self.events.recv_timeout(timeout).inspect(|event| self.taken(event))
+    }
+
+    /// The next encoded event, if it is there.
+    pub fn try_recv(&self) -> Option<Arc<str>> {
+        self.events.try_recv().ok().inspect(|event| self.taken(event))
+    }
+
+    fn taken(&self, event: &str) {
+        self.bytes.fetch_sub(event.len(), Ordering::Relaxed);
+    }
 }
 
 impl Watchers {
@@ -62,13 +96,14 @@ impl Watchers {
     pub fn subscribe(&self, room: Option<RoomCode>, form: Form) -> Subscription<'_> {
         // A bounded channel takes all its room at once: 6 KiB for each watcher, most of whom wait for nothing.
         let (queue, events) = unbounded();
+        let bytes = Arc::<AtomicUsize>::default();
         let mut inner = self.lock();
         inner.next += 1;
         let number = inner.next;
         if !inner.closed {
-            inner.watchers.insert(number, Watcher { room, form, queue });
+            inner.watchers.insert(number, Watcher { room, form, queue, bytes: bytes.clone() });
         }
-        Subscription { watchers: self, number, events }
+        Subscription { watchers: self, number, events, bytes }
     }
 
     /// Tells an event to everyone whom it concerns. Nobody watching costs a lock and nothing else.
@@ -91,7 +126,7 @@ impl Watchers {
                 Form::V1 => Some(v1.get_or_insert_with(|| event.to_v1().into()).clone()),
                 Form::Legacy => legacy.get_or_insert_with(|| event.to_legacy().map(Into::into)).clone(),
             };
-            let keeps_up = text.is_none_or(|text| watcher.queue.len() < QUEUE && watcher.queue.send(text).is_ok());
+            let keeps_up = text.is_none_or(|text| watcher.push(text));
             *dropped += u64::from(!keeps_up);
             keeps_up
         });
@@ -159,12 +194,29 @@ mod tests {
         let quick = watchers.subscribe(None, Form::V1);
         for _ in 0..QUEUE + 1 {
             watchers.tell(&event("AAAAAA"));
-            quick.events.recv().unwrap();
+            quick.try_recv().unwrap();
         }
         assert_eq!(slow.events.iter().count(), QUEUE, "then its channel has ended");
         assert_eq!(watchers.count(), (1, 1));
         watchers.tell(&event("AAAAAA"));
         assert_eq!(quick.events.len(), 1);
+    }
+
+    #[test]
+    fn one_that_is_too_many_bytes_behind_is_dropped() {
+        let watchers = Watchers::default();
+        let (slow, quick) = (watchers.subscribe(None, Form::V1), watchers.subscribe(None, Form::V1));
+        let long = Event { kind: EventKind::ParticipantLeft("x".repeat(2 << 10)), ..event("AAAAAA") };
+        for _ in 0..QUEUE - 1 {
+            watchers.tell(&long);
+            assert!(quick.try_recv().is_some());
+        }
+        let queued: usize = slow.events.iter().map(|event| event.len()).sum();
+        assert!(queued <= QUEUE_BYTES && queued > QUEUE_BYTES / 2, "{queued}");
+        assert_eq!(watchers.count(), (1, 1));
+        let longest = Event { kind: EventKind::ParticipantLeft("x".repeat(QUEUE_BYTES)), ..event("AAAAAA") };
+        watchers.tell(&longest);
+        assert!(quick.try_recv().is_some(), "an event that is alone always fits");
     }
 
     #[test]

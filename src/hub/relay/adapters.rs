@@ -11,8 +11,10 @@ use crate::proto::sse::Decoder;
 use crate::proto::translate::{Answer, Skeleton};
 use crate::tunnel::Piece;
 
-/// The longest answer that is put together, in bytes.
-const MAX: usize = 32 << 20;
+/// What a value parsed from JSON may take for each byte of its text: an empty list is two bytes and a comma.
+const PARSED: usize = 12;
+
+const TOO_LONG: &str = "its answer is longer than the hub has memory for to put it into another form";
 
 /// A response that is to come out of a chat.
 pub struct Translation {
@@ -84,9 +86,20 @@ fn stream(
             Piece::End => break,
             _ => {}
         }
-        feed(&mut decoder, answer, &bytes);
+        answer.set_time(now(run));
+        if let Err(end) = feed(&mut decoder, answer, &bytes, out) {
+            leg.cancel();
+            answer.fail(TOO_LONG);
+            let _ = out.write(answer.take_events().as_bytes());
+            return Err(end);
+        }
+        if answer.has_failed() {
+            leg.cancel();
+            break;
+        }
         out.write(answer.take_events().as_bytes())?;
     }
+    answer.set_time(now(run));
     answer.end();
     let broke = answer.has_failed();
     if broke {
@@ -98,11 +111,26 @@ fn stream(
     Ok(sent.map_err(|_| cut_short()).and_then(|()| out.finish()))
 }
 
-fn feed(decoder: &mut Decoder, answer: &mut Answer, bytes: &[u8]) {
+/// Seconds since the epoch.
+fn now(run: &Run<'_>) -> u64 {
+    run.shared.clock.now().wall / 1000
+}
+
+/// Takes a piece of a stream of events, as long as there is memory for what it becomes.
+fn feed(decoder: &mut Decoder, answer: &mut Answer, bytes: &[u8], out: &mut Out<'_, '_>) -> Result<(), End> {
+    // A chunk of a tunnel may hold a long event: what it is parsed into is counted before it is.
+    let parsed = (decoder.held_bytes() + bytes.len()).saturating_mul(PARSED);
+    hold(out, answer.weight().saturating_add(parsed))?;
     decoder.push(bytes);
     while let Some(event) = decoder.next_event() {
         answer.push(&event.data);
+        hold(out, answer.weight().saturating_add(parsed))?;
     }
+    hold(out, answer.weight() + decoder.held_bytes())
+}
+
+fn hold(out: &mut Out<'_, '_>, bytes: usize) -> Result<(), End> {
+    if out.hold(bytes) { Ok(()) } else { Err(End::provider(TOO_LONG)) }
 }
 
 /// Takes in a whole answer, of either kind.
@@ -120,13 +148,16 @@ fn collect(
             Piece::End => break,
             _ => {}
         }
-        if events {
-            feed(&mut decoder, answer, &std::mem::take(&mut body));
-        } else if body.len() > MAX {
+        let held = match events {
+            true => feed(&mut decoder, answer, &std::mem::take(&mut body), out),
+            false => hold(out, body.len().saturating_mul(PARSED)),
+        };
+        if held.is_err() {
             leg.cancel();
-            return Err(End::provider("its answer is too long to be put into another form"));
+            return held;
         }
     }
+    answer.set_time(now(run));
     let whole = if events { answer.is_whole() } else { answer.push_whole(&body) };
     if whole { Ok(()) } else { Err(End::provider("the provider's answer is no chat completion")) }
 }

@@ -6,7 +6,6 @@ use crate::http::Exchange;
 use crate::hub::context::Shared;
 use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::metrics::Left;
-use crate::hub::relay::response_owners::Maker;
 use crate::hub::relay::slots::Place;
 use crate::proto::management::Metrics;
 use crate::proto::response_id::IdWatch;
@@ -88,15 +87,12 @@ impl<'s> Run<'s> {
     pub(crate) fn remember(&self, id: Option<String>, translated: bool) {
         let picked = &self.place.picked;
         if let Some(id) = id {
-            let maker = Maker { serial: picked.serial, participant: picked.id.to_string(), translated };
-            self.shared.makers.remember(picked.code.as_str(), &id, maker);
+            self.shared.makers.remember(picked, &id, translated);
         }
     }
 
     /// The answer is whole: the place is free, and the watchers are told, before the client has the last byte.
     pub(crate) fn complete(&mut self, status: u16) {
-        let id = self.id_watch.end();
-        self.remember(id, false);
         let ttft_ms = millis(self.first.unwrap_or_else(Instant::now) - self.started);
         if status >= 500 || status == 429 {
             self.note(Outcome::Failed);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::budget::Share;
 use crate::http::{Exchange, StreamBody};
 use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Refused};
@@ -31,6 +32,8 @@ pub struct Out<'e, 'c> {
     passed: bool,
     /// What an error event told, or would have told, once the status had been sent.
     told: Option<ErrorCode>,
+    /// Memory that the answer takes while it is held back or put together.
+    held: Share,
 }
 
 enum State<'e, 'c> {
@@ -43,6 +46,7 @@ impl<'e, 'c> Out<'e, 'c> {
     /// A client that has been sent nothing yet.
     pub fn new(exchange: &'e mut Exchange<'c>, every: Option<Duration>) -> Self {
         Out {
+            held: exchange.share(),
             state: State::Silent(exchange),
             every,
             last: Instant::now(),
@@ -50,6 +54,13 @@ impl<'e, 'c> Out<'e, 'c> {
             passed: false,
             told: None,
         }
+    }
+
+    /// Says how many bytes of the answer are held now. False where the memory does not suffice for them.
+    #[must_use]
+    pub fn hold(&mut self, bytes: usize) -> bool {
+        self.held.shrink_to(bytes as u64);
+        self.held.grow_to(bytes as u64)
     }
 
     /// Whether the status has been sent.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -15,26 +16,57 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
+use crate::budget::Budget;
 use crate::hub::relay::upstream::{Carrier, End, Outgoing, Stop};
 use crate::proto::management::ErrorCode;
-use crate::proto::web::route_url;
-use crate::state::policy::DirectPolicy;
+use crate::proto::web::{HOPS, route_url};
+use crate::state::policy::{DirectPolicy, Forbidden};
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
-use crate::tunnel::{Pending, Piece, Routed, Router};
+use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const STACK: usize = 256 << 10;
 /// The largest piece of an answer, in bytes.
 const PIECE: usize = 16 << 10;
-/// Pieces that may wait for their client.
-const DEPTH: usize = 64;
-/// How long a piece may wait for its client. Only the one answer waits with it.
-const STALL: Duration = Duration::from_secs(600);
+/// The longest error text, in bytes: each watcher's queue gets a copy.
+const MAX_ERROR: usize = 2 << 10;
+/// How much of an answer may wait for its client. Only the one answer waits with it.
+const QUEUE: QueueLimits =
+    QueueLimits { high: 1 << 20, low: 0, most: 2 << 20, wait: Duration::from_secs(600), within: Duration::ZERO };
+
+/// Which addresses may be called.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    policy: DirectPolicy,
+    /// Where the hub listens.
+    own: SocketAddr,
+}
+
+impl Rule {
+    /// Whether an address may be called for a participant that registered from loopback or not.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn check(self, address: SocketAddr, from_loopback: bool) -> Result<(), Forbidden> {
+        self.policy.check(address.ip(), from_loopback)?;
+        if self.is_own(address) { Err(Forbidden::Own) } else { Ok(()) }
+    }
+
+    /// Whether it is one that the hub listens on itself. A hub that listens on all interfaces has each address of its
+    /// machine: those that a socket can be bound to.
+    fn is_own(self, address: SocketAddr) -> bool {
+        let (own, ip) = (self.own.ip().to_canonical(), address.ip().to_canonical());
+        let all = own.is_unspecified() && (ip.is_loopback() || UdpSocket::bind((address.ip(), 0)).is_ok());
+        address.port() == self.own.port() && (ip == own || all)
+    }
+}
 
 /// The hub's connections to direct participants.
 pub struct Directs {
-    policy: DirectPolicy,
+    rule: Rule,
+    /// What answers that wait for their clients draw on.
+    memory: Arc<Budget>,
     /// Idle ones, by member.
     pools: Arc<Pools>,
 }
@@ -49,12 +81,12 @@ impl Pools {
 }
 
 impl Directs {
-    pub(crate) fn new(policy: DirectPolicy) -> Self {
-        Directs { policy, pools: Arc::default() }
+    pub(crate) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>) -> Self {
+        Directs { rule: Rule { policy, own }, memory, pools: Arc::default() }
     }
 
-    pub(crate) fn policy(&self) -> DirectPolicy {
-        self.policy
+    pub(crate) fn rule(&self) -> Rule {
+        self.rule
     }
 
     /// Closes the connections to a participant that has left.
@@ -65,7 +97,8 @@ impl Directs {
     /// The way to a participant.
     pub(crate) fn carrier(&self, picked: &Picked) -> DirectCarrier {
         DirectCarrier {
-            policy: self.policy,
+            rule: self.rule,
+            memory: self.memory.clone(),
             pools: self.pools.clone(),
             serial: picked.serial,
             endpoint: picked.profile.endpoint.trim_end_matches('/').to_owned(),
@@ -76,7 +109,8 @@ impl Directs {
 
 /// The way to one participant.
 pub struct DirectCarrier {
-    policy: DirectPolicy,
+    rule: Rule,
+    memory: Arc<Budget>,
     pools: Arc<Pools>,
     serial: u64,
     endpoint: String,
@@ -84,12 +118,12 @@ pub struct DirectCarrier {
 }
 
 impl Carrier for DirectCarrier {
-    fn send(&self, outgoing: Outgoing<'_>) -> Result<(Pending, Stop), End> {
+    fn send(&self, outgoing: Outgoing<'_>) -> Result<(PendingResponse, Stop), End> {
         let failed = |e: &dyn std::fmt::Display| End::failed("dispatch", e, ErrorCode::EndpointNotReachable);
-        let router = Router::new(DEPTH, STALL);
+        let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(&outgoing.id).map_err(|e| failed(&e))?;
         let pooled = self.pools.lock().entry(self.serial).or_default().pop();
-        let agent = pooled.unwrap_or_else(|| agent(Checked { policy: self.policy, from_loopback: self.from_loopback }));
+        let agent = pooled.unwrap_or_else(|| agent(Checked { rule: self.rule, from_loopback: self.from_loopback }));
         let ticket = Arc::new(Ticket(Mutex::new(Some(agent.clone()))));
         let call = Call {
             id: outgoing.id.clone(),
@@ -118,6 +152,7 @@ impl DirectCarrier {
         for (name, value) in outgoing.headers {
             request = request.header(name, value);
         }
+        request = request.header(HOPS, outgoing.hops);
         if outgoing.body.is_some() {
             request = request.header("Content-Type", "application/json");
         }
@@ -151,7 +186,7 @@ impl Call {
         let Call { id, request, router, agent, ticket, pools, serial } = self;
         let tell = |piece| router.route(&id, piece);
         let failed = |stage: &str, message: String| {
-            tell(Piece::Error { stage: stage.into(), message });
+            tell(Piece::Error { stage: stage.into(), message: cut(message) });
         };
         let answer = match send(&agent, request) {
             Ok(answer) => answer,
@@ -179,6 +214,16 @@ impl Call {
         }
         tell(Piece::End);
     }
+}
+
+/// Cuts an error's text, which may hold what the endpoint said.
+fn cut(mut text: String) -> String {
+    let mut end = text.len().min(MAX_ERROR);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
 }
 
 fn send(agent: &Agent, request: Request<Option<String>>) -> Result<ureq::http::Response<Body>, ureq::Error> {
@@ -213,7 +258,7 @@ fn agent(resolver: Checked) -> Agent {
 /// Finds a host's addresses, and leaves only those that may be called.
 #[derive(Debug)]
 struct Checked {
-    policy: DirectPolicy,
+    rule: Rule,
     from_loopback: bool,
 }
 
@@ -223,7 +268,7 @@ impl Resolver for Checked {
         let mut allowed = self.empty();
         let mut why = None;
         for address in found.iter() {
-            match self.policy.check(address.ip(), self.from_loopback) {
+            match self.rule.check(*address, self.from_loopback) {
                 Ok(()) => allowed.push(*address),
                 Err(forbidden) => why = Some(forbidden),
             }
@@ -232,5 +277,43 @@ impl Resolver for Checked {
             None => Ok(allowed),
             Some(why) => Err(ureq::Error::Io(io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hubs_own_sockets_are_not_called() {
+        let check = |own: &str, address: &str| {
+            let rule = Rule { policy: DirectPolicy::Private, own: own.parse().unwrap() };
+            rule.check(address.parse().unwrap(), true)
+        };
+        for (own, address) in [
+            ("127.0.0.1:3000", "127.0.0.1:3000"),
+            ("127.0.0.1:3000", "[::ffff:127.0.0.1]:3000"),
+            ("0.0.0.0:3000", "127.0.0.1:3000"),
+            ("0.0.0.0:3000", "127.8.9.1:3000"),
+            ("[::]:3000", "[::1]:3000"),
+            ("[::]:3000", "127.0.0.1:3000"),
+        ] {
+            assert_eq!(check(own, address), Err(Forbidden::Own), "{address} on {own}");
+        }
+        for (own, address) in [
+            ("127.0.0.1:3000", "127.0.0.1:3001"),
+            ("127.0.0.1:3000", "127.0.0.2:3000"),
+            // Of no machine that runs these tests.
+            ("0.0.0.0:3000", "10.255.254.253:3000"),
+        ] {
+            assert_eq!(check(own, address), Ok(()), "{address} on {own}");
+        }
+    }
+
+    #[test]
+    fn error_texts_are_cut_to_two_kibibytes_between_characters() {
+        assert_eq!(cut("short".into()), "short");
+        let long = cut("x".to_owned() + &"ü".repeat(5000));
+        assert_eq!((long.len(), long.ends_with('ü')), (MAX_ERROR - 1, true));
     }
 }

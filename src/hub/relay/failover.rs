@@ -17,6 +17,7 @@ use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::BadRequest;
 use crate::proto::operations;
 use crate::proto::translate::to_chat;
+use crate::proto::web::header_text;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
 use crate::state::registry::{Outcome, Picked};
@@ -30,6 +31,19 @@ const OTHERS: usize = 2;
 const TRY_ANOTHER: [u16; 3] = [429, 502, 503];
 /// Answers by which a provider says that it has no Responses API (WIRE.md, "Responses on a chat-only provider").
 const NO_RESPONSES: [u16; 3] = [404, 405, 501];
+
+/// Whether an answer sends its client elsewhere. A 304 (RFC 9110, section 15.4.5) does not.
+fn is_redirect(status: u16) -> bool {
+    (300..400).contains(&status) && status != 304
+}
+
+/// Clients follow redirects with all that they sent: the prompt, and in headers of their own the room's password.
+fn redirected(status: u16) -> String {
+    format!(
+        "the provider answered {status}, a redirect, which is neither followed nor passed on: \
+         give the participant the address that it leads to as its endpoint"
+    )
+}
 
 /// The tries at one request.
 pub struct Tries<'s, 'a> {
@@ -125,6 +139,7 @@ impl<'s, 'a> Tries<'s, 'a> {
             method: self.ask.kind.method,
             path,
             headers: &self.ask.headers,
+            hops: &self.ask.hops,
             body,
             stream: self.ask.stream,
         }
@@ -167,8 +182,12 @@ impl<'s, 'a> Tries<'s, 'a> {
         if self.learned && status < 400 {
             run.note(Outcome::NoResponses);
         }
+        if is_redirect(status) {
+            leg.cancel();
+            return self.failed(out, run, Some(leg), End::provider(&redirected(status)));
+        }
         let mut headers = passthrough::passed_on(&headers);
-        headers.push(("X-Gambi-Participant".into(), run.place.picked.id.to_string()));
+        headers.push(("X-Gambi-Participant".into(), header_text(run.place.picked.id.as_str())));
         headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
         let head = passthrough::Head { status, headers, stream: self.ask.stream };
         let passed = match translation.filter(|_| status < 400) {

@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod client_response;
 pub mod direct_upstream;
 pub mod failover;
+pub mod hops;
 pub mod operation;
 pub mod passthrough;
 pub mod response_owners;

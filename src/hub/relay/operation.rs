@@ -96,6 +96,8 @@ pub struct Ask<'b> {
     pub path: String,
     /// What goes along beside the content type.
     pub headers: Headers,
+    /// The hubs that it has passed, this one the last.
+    pub hops: String,
     /// As the client sent it; `None` where nothing is sent along.
     pub body: Option<Members<'b>>,
     /// Whether a stream is asked for.

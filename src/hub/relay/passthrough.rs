@@ -55,7 +55,8 @@ fn whole(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, head: &Head) -
                 return Ok(out.respond(head.status, &head.headers, &body));
             }
         }
-        if body.len() > WHOLE {
+        // Where there is no memory to hold it back, it goes out in chunks.
+        if body.len() > WHOLE || !out.hold(body.capacity()) {
             return stream(run, out, leg, head.status, &head.headers, body);
         }
     }
@@ -101,21 +102,63 @@ fn ready(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, piece: &mut Ve
             Piece::End => return Ok(true),
             _ => {}
         }
-        if leg.is_empty() || piece.len() > WHOLE {
+        if leg.is_empty() || piece.len() > WHOLE || !out.hold(piece.capacity()) {
             return Ok(false);
         }
     }
 }
 
-/// The provider's headers without those that concern its own connection (RFC 9110, section 7.6.1), its body's framing,
-/// or what the hub says itself.
+/// What concerns the hub's own connection, or what the hub says itself.
+const OWN: [&str; 5] = ["content-security-policy", "date", "proxy-authorization", "server", "x-content-type-options"];
+
+/// What a browser would take for word of the hub's origin, where the dashboard lives: what is kept there, which scripts
+/// may run, where to go next, whom to show credentials, whom to report to.
+const ORIGIN_WIDE: [&str; 30] = [
+    "accept-ch",
+    "activate-storage-access",
+    "alt-svc",
+    "clear-site-data",
+    "content-location",
+    "content-security-policy-report-only",
+    "critical-ch",
+    "document-policy",
+    "expect-ct",
+    "feature-policy",
+    "link",
+    "location",
+    "nel",
+    "origin-agent-cluster",
+    "permissions-policy",
+    "public-key-pins",
+    "refresh",
+    "report-to",
+    "reporting-endpoints",
+    "service-worker-allowed",
+    "set-cookie",
+    "set-cookie2",
+    "set-login",
+    "sourcemap",
+    "speculation-rules",
+    "strict-transport-security",
+    "timing-allow-origin",
+    "www-authenticate",
+    "x-frame-options",
+    "x-sourcemap",
+];
+
+/// The provider's headers without those that concern its own connection, among them all that its `Connection` names
+/// (RFC 9110, section 7.6.1), its body's framing, and the hub's origin, or that the hub says itself.
 pub fn passed_on(headers: &Headers) -> Headers {
-    const OWN: [&str; 3] = ["date", "proxy-authorization", "server"];
-    let dropped = |name: &str| {
-        let own = OWN.contains(&name) || name.starts_with("access-control-") || name.starts_with("x-gambi-");
-        own || is_hop_by_hop(name)
+    let connection = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
+    let options: Vec<&str> = connection.flat_map(|(_, value)| value.split(',').map(str::trim)).collect();
+    let passes = |name: &str| {
+        let lower = name.to_ascii_lowercase();
+        let prefixed = ["access-control-", "cross-origin-", "x-gambi-"].iter().any(|prefix| lower.starts_with(prefix));
+        let kept_back = OWN.contains(&&*lower) || ORIGIN_WIDE.contains(&&*lower) || prefixed;
+        let named = options.iter().any(|option| option.eq_ignore_ascii_case(name));
+        !kept_back && !named && !is_hop_by_hop(&lower)
     };
-    headers.iter().filter(|(name, _)| !dropped(&name.to_ascii_lowercase())).cloned().collect()
+    headers.iter().filter(|(name, _)| passes(name)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -136,6 +179,21 @@ mod tests {
             ("access-control-allow-origin", "http://evil"),
         ]);
         assert_eq!(passed_on(&given), headers(&[("content-type", "text/plain"), ("X-Own", "1")]));
+        let named =
+            headers(&[("Connection", "close, X-Hop"), ("connection", "x-other"), ("x-hop", "1"), ("X-Other", "2")]);
+        assert!(passed_on(&named).is_empty());
+    }
+
+    #[test]
+    fn what_concerns_the_hubs_origin_is_the_hubs_to_say() {
+        for name in ORIGIN_WIDE.into_iter().chain(["Set-Cookie", "Clear-Site-Data", "Cross-Origin-Opener-Policy"]) {
+            assert!(passed_on(&headers(&[(name, "x")])).is_empty(), "{name}");
+        }
+        for name in ["content-disposition", "etag", "openai-processing-ms", "retry-after", "vary", "x-ratelimit-limit"]
+        {
+            assert_eq!(passed_on(&headers(&[(name, "x")])).len(), 1, "{name}");
+        }
+        assert!(ORIGIN_WIDE.is_sorted());
     }
 
     #[test]

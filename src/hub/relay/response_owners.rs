@@ -1,87 +1,166 @@
 //! Which participant made which response, so that later requests about it find the way.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::budget::{Budget, Share};
+use crate::state::registry::Picked;
 
 /// Responses that a hub remembers; the oldest are forgotten first.
 const REMEMBERED: usize = 10_000;
+/// The longest id that is remembered, in bytes. Providers' own have about fifty.
+const LONGEST_ID: usize = 256;
+/// The part of the budget that they may take.
+const PART: u64 = 8;
+/// What remembering one takes beside its texts, in bytes.
+const ENTRY: usize = 192;
 
 /// Who made a response.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Maker {
     /// The member's number: one who left and came back does not know it any more.
-    pub serial: u64,
+    pub(crate) serial: u64,
     /// Its id.
-    pub participant: String,
+    pub(crate) participant: Arc<str>,
+    /// A keyed hash of the endpoint that it had: whoever joins again with another provider does not know it any more.
+    endpoint: u64,
     /// Whether the hub put it together from a chat, so that the provider knows nothing of it.
-    pub translated: bool,
+    pub(crate) translated: bool,
 }
 
 /// Who made which response, by room and response id.
-#[derive(Default)]
 pub struct Makers {
     known: Mutex<Known>,
+    hasher: RandomState,
 }
 
-#[derive(Default)]
 struct Known {
-    makers: HashMap<(String, String), Maker>,
-    order: VecDeque<(String, String)>,
+    makers: HashMap<Arc<str>, Maker>,
+    order: VecDeque<Arc<str>>,
+    /// Memory that they take.
+    share: Share,
+    /// The most that they may take, bytes.
+    most: u64,
 }
 
 impl Makers {
+    /// Nobody yet; what is remembered takes memory of the budget.
+    pub(crate) fn new(budget: &Arc<Budget>) -> Self {
+        let known = Known {
+            makers: HashMap::new(),
+            order: VecDeque::new(),
+            share: budget.share(),
+            most: budget.total() / PART,
+        };
+        Makers { known: Mutex::new(known), hasher: RandomState::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers who made a response.
-    pub(crate) fn remember(&self, room: &str, response: &str, maker: Maker) {
-        let key = (room.to_owned(), response.to_owned());
-        let mut known = self.lock();
-        if known.makers.insert(key.clone(), maker).is_none() {
-            known.order.push_back(key);
+    /// Remembers who made a response. One that is known stays with whoever made it, as long as that one is there.
+    pub(crate) fn remember(&self, picked: &Picked, response: &str, translated: bool) {
+        if response.len() > LONGEST_ID {
+            return;
         }
-        while known.order.len() > REMEMBERED {
-            if let Some(oldest) = known.order.pop_front() {
-                known.makers.remove(&oldest);
-            }
+        let maker = self.maker(picked, translated);
+        let key = key(picked.code.as_str(), response);
+        let mut known = self.lock();
+        match known.makers.get_mut(&*key) {
+            Some(first) if first.serial == maker.serial => *first = maker,
+            Some(_) => {}
+            None => known.add(key.into(), maker),
         }
     }
 
+    fn maker(&self, picked: &Picked, translated: bool) -> Maker {
+        let (serial, endpoint) = (picked.serial, self.hasher.hash_one(&picked.profile.endpoint));
+        Maker { serial, participant: picked.id.as_str().into(), endpoint, translated }
+    }
+
     pub(crate) fn of(&self, room: &str, response: &str) -> Option<Maker> {
-        self.lock().makers.get(&(room.to_owned(), response.to_owned())).cloned()
+        self.lock().makers.get(&*key(room, response)).cloned()
+    }
+
+    /// Whether a participant still has the provider that made a response.
+    pub(crate) fn is_by(&self, maker: &Maker, picked: &Picked) -> bool {
+        *maker == self.maker(picked, maker.translated)
     }
 
     /// Forgets what a member made that has left.
     pub(crate) fn forget(&self, serial: u64) {
         let mut known = self.lock();
-        let Known { makers, order } = &mut *known;
+        let Known { makers, order, share, .. } = &mut *known;
         makers.retain(|_, maker| maker.serial != serial);
         order.retain(|key| makers.contains_key(key));
+        let kept = makers.iter().map(|(key, maker)| weight(key, maker)).sum();
+        share.shrink_to(kept);
     }
+}
+
+impl Known {
+    /// Adds one that is new, in the place of the oldest where there are as many as may be, or no memory for more.
+    fn add(&mut self, key: Arc<str>, maker: Maker) {
+        let more = weight(&key, &maker);
+        let fits = |known: &Self| known.order.len() < REMEMBERED && known.share.bytes() + more <= known.most;
+        while !(fits(self) && self.share.grow_by(more)) {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some(maker) = self.makers.remove(&oldest) {
+                self.share.shrink_to(self.share.bytes() - weight(&oldest, &maker));
+            }
+        }
+        self.order.push_back(key.clone());
+        self.makers.insert(key, maker);
+    }
+}
+
+/// Room codes have no slash.
+fn key(room: &str, response: &str) -> String {
+    format!("{room}/{response}")
+}
+
+fn weight(key: &str, maker: &Maker) -> u64 {
+    (ENTRY + key.len() + maker.participant.len()) as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn maker(serial: u64) -> Maker {
-        Maker { serial, participant: "ann".into(), translated: false }
+    fn known(count: u64, budget: &Arc<Budget>) -> Known {
+        let makers = Makers::new(budget);
+        let mut known = makers.known.into_inner().unwrap();
+        for n in 0..count {
+            let maker = Maker { serial: n % 2, participant: "ann".into(), endpoint: 0, translated: false };
+            known.add(key("ABC234", &format!("resp_{n}")).into(), maker);
+        }
+        known
     }
 
     #[test]
     fn the_oldest_are_forgotten_and_those_whose_maker_left() {
-        let makers = Makers::default();
-        for n in 0..=REMEMBERED {
-            makers.remember("ABC234", &format!("resp_{n}"), maker(n as u64 % 2));
-        }
-        makers.remember("ABC234", "resp_5", maker(7));
+        let budget = Budget::new(u64::MAX);
+        let known = known(REMEMBERED as u64 + 1, &budget);
+        let makers = Makers { known: Mutex::new(known), hasher: RandomState::new() };
         assert!(makers.of("ABC234", "resp_0").is_none());
         assert!(makers.of("XYZ234", "resp_1").is_none(), "rooms do not share responses");
-        assert_eq!(makers.of("ABC234", "resp_5").unwrap().serial, 7);
+        let before = budget.used();
         makers.forget(1);
         assert!(makers.of("ABC234", "resp_1").is_none() && makers.of("ABC234", "resp_2").is_some());
         let known = makers.lock();
         assert_eq!(known.order.len(), known.makers.len());
+        assert!(budget.used() > before / 3 && budget.used() < before * 2 / 3);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_by_the_memory_too() {
+        let budget = Budget::new(80_000);
+        let known = known(1000, &budget);
+        assert!(known.makers.len() > 20 && known.makers.len() < 60 && budget.used() <= 10_000);
+        assert!(known.makers.contains_key("ABC234/resp_999") && !known.makers.contains_key("ABC234/resp_0"));
+        drop(known);
+        assert_eq!(budget.used(), 0);
     }
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::upstream::{Carrier, End, Outgoing, Stop};
 use crate::hub::tunnels::registry::Tunnel;
 use crate::proto::tunnel::{Request, encode_request};
-use crate::tunnel::Pending;
+use crate::tunnel::PendingResponse;
 
 impl Carrier for Arc<Tunnel> {
-    fn send(&self, outgoing: Outgoing<'_>) -> Result<(Pending, Stop), End> {
+    fn send(&self, outgoing: Outgoing<'_>) -> Result<(PendingResponse, Stop), End> {
         let lost = |e: &dyn std::fmt::Display| End::tunnel("dispatch", e);
         let pending = self.router.open(&outgoing.id).map_err(|e| lost(&e))?;
         let mut headers: BTreeMap<&str, &str> =
@@ -23,6 +23,7 @@ impl Carrier for Arc<Tunnel> {
             method: outgoing.method,
             path: outgoing.path,
             headers,
+            hops: outgoing.hops,
             body: outgoing.body.as_deref(),
             stream: outgoing.stream,
         };

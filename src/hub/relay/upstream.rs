@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 use crate::hub::options::Patience;
 use crate::hub::relay::client_response::{Gone, Out};
 use crate::proto::management::ErrorCode;
-use crate::tunnel::{Pending, Piece};
+use crate::tunnel::{PendingResponse, Piece};
 
 /// How often a waiting request looks whether its client is still there.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The longest name of a stage that a participant may choose, in bytes.
+const MAX_STAGE: usize = 64;
 
 /// How a request ended before its time.
 #[derive(Debug)]
@@ -80,6 +82,8 @@ pub struct Outgoing<'a> {
     pub path: &'a str,
     /// Beside the content type.
     pub headers: &'a [(String, String)],
+    /// The hubs that it has passed, this one the last.
+    pub hops: &'a str,
     /// JSON.
     pub body: Option<String>,
     /// Whether the client asked for a stream.
@@ -95,16 +99,32 @@ pub trait Carrier {
     ///
     /// # Errors
     /// When it could not be sent.
-    fn send(&self, outgoing: Outgoing<'_>) -> Result<(Pending, Stop), End>;
+    fn send(&self, outgoing: Outgoing<'_>) -> Result<(PendingResponse, Stop), End>;
 }
 
 /// A request that is waited for.
 pub struct Leg {
-    pending: Pending,
+    pending: PendingResponse,
     stop: Stop,
     sent: Instant,
     /// When something came last; `None` before the answer's first byte.
     heard: Option<Instant>,
+    /// When the client was polled last.
+    polled: Instant,
+}
+
+/// What the hub itself calls ends that are not the participant's doing.
+const OWN_STAGES: [&str; 3] = ["cancelled", "dispatch", "queue"];
+
+/// Where a participant says that it failed, unless that would pass for something that the hub says itself.
+fn stage_of(told: String, known: &str) -> String {
+    if told.is_empty() {
+        known.to_owned()
+    } else if told.len() > MAX_STAGE || OWN_STAGES.contains(&told.trim().to_ascii_lowercase().as_str()) {
+        "participant".to_owned()
+    } else {
+        told
+    }
 }
 
 impl Leg {
@@ -114,15 +134,24 @@ impl Leg {
     /// When it could not be sent.
     pub fn send(carrier: &dyn Carrier, outgoing: Outgoing<'_>) -> Result<Self, End> {
         let (pending, stop) = carrier.send(outgoing)?;
-        Ok(Leg { pending, stop, sent: Instant::now(), heard: None })
+        let sent = Instant::now();
+        Ok(Leg { pending, stop, sent, heard: None, polled: sent })
     }
 
     /// The next piece, unless the client hangs up first or nothing comes in time.
     pub fn next(&mut self, stage: &'static str, out: &mut Out<'_, '_>, patience: &Patience) -> Result<Piece, End> {
         loop {
+            // Pieces that come without end must not keep the client's hanging up, or the end of the time, from being seen.
+            if self.polled.elapsed() >= LOOK_EVERY {
+                self.polled = Instant::now();
+                out.look()?;
+                if self.heard.is_none() {
+                    self.check_deadline(stage, patience)?;
+                }
+            }
             match self.pending.recv_timeout(LOOK_EVERY) {
                 Ok(Piece::Error { stage: own, message }) => {
-                    let stage = if own.is_empty() { stage.into() } else { own };
+                    let stage = stage_of(own, stage);
                     return Err(End::Failed { stage, error: message, code: ErrorCode::EndpointNotReachable });
                 }
                 Ok(Piece::Lost { reason }) => return Err(End::tunnel(stage, reason)),
@@ -133,6 +162,7 @@ impl Leg {
                     return Ok(piece);
                 }
                 Err(_timeout) => {
+                    self.polled = Instant::now();
                     out.look()?;
                     self.check_deadline(stage, patience)?;
                 }
@@ -156,5 +186,19 @@ impl Leg {
     /// Stops the provider's work.
     pub fn cancel(&self) {
         (self.stop)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_participants_stage_never_passes_for_the_hubs_own() {
+        let stage = |told: &str| stage_of(told.to_owned(), "stream");
+        assert_eq!(["", "fetch", "connect"].map(stage), ["stream", "fetch", "connect"]);
+        for own in ["cancelled", " Cancelled", "dispatch", "queue", &"x".repeat(65)] {
+            assert_eq!(stage(own), "participant");
+        }
     }
 }

@@ -3,26 +3,26 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::budget::Share;
 use crate::http::{Exchange, Upgrade};
 use crate::hub::access::credentials::wrong_token;
 use crate::hub::context::Shared;
 use crate::hub::handler::{Handled, Params, query_param};
 use crate::hub::respond::Refused;
-use crate::hub::tunnels::registry::Tunnel;
+use crate::hub::tunnels::registry::{Agreed, Tunnel};
 use crate::proto::tunnel::{
-    CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, ToParticipant, decode_binary,
-    decode_from_participant, encode, plain_chunk,
+    CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON, SUPERSEDED,
+    ToParticipant, decode_binary, decode_from_participant, encode, plain_chunk,
 };
 use crate::state::registry::Missing;
 use crate::tunnel::{self, HandshakeError, Incoming, Limits, LostReason, Piece, Reader, Routed};
 
-/// Bytes of an answer that are gathered in one piece.
+/// Bytes of an answer that are coalesced into one batch; what comes with the last message may be more.
 const LARGE: usize = 64 << 10;
 
 /// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel is gone.
 pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let (code, id) = (&params[0], &params[1]);
-    shared.registry().room(code)?;
     let token = query_param(exchange.query(), "token").filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| {
         Refused::invalid("The tunnel token is missing")
@@ -32,34 +32,46 @@ pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     let accept = tunnel::accept(exchange.is_http11(), |name| exchange.header_lines(name))
         .map_err(|error| no_handshake(exchange, error))?;
     let now = shared.clock.now();
-    if !shared.registry().spend_token(code, id, &token, now)? {
+    // Whether the room or the participant is there is nobody's business who has no token.
+    if !shared.registry().spend_token(code, id, &token, now).unwrap_or(false) {
         let refused = Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
             .status(401)
             .hint("Register the participant again for a fresh token.");
         return Err(wrong_token(shared, exchange, code, &token, refused));
     }
-    let binary = query_param(exchange.query(), "frames").as_deref() == Some(FRAMES_BINARY);
+    let asks = |name: &str, value: &str| query_param(exchange.query(), name).as_deref() == Some(value);
+    let agreed = Agreed { binary: asks("frames", FRAMES_BINARY), pause: asks("pause", PAUSE_ON) };
     let mut headers =
         vec![("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept.as_str())];
-    if binary {
+    if agreed.binary {
         headers.push((FRAMES_HEADER, FRAMES_BINARY));
     }
+    if agreed.pause {
+        headers.push((PAUSE_HEADER, PAUSE_ON));
+    }
+    let memory = exchange.share();
     let upgrade = exchange.upgrade(&headers);
-    Ok(serve(shared, (code, id), upgrade, binary))
+    Ok(serve(shared, (code, id), (upgrade, memory), agreed))
 }
 
-fn serve(shared: &Shared, (code, id): (&str, &str), upgrade: Upgrade, binary: bool) -> io::Result<()> {
+fn serve(
+    shared: &Shared,
+    (code, id): (&str, &str),
+    (upgrade, memory): (Upgrade, Share),
+    agreed: Agreed,
+) -> io::Result<()> {
     let limits = Limits { max_message: MAX_TO_HUB, ..Limits::default() };
     let (reader, writer) = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
     let mut opened = None;
-    let greeted = writer.greet(&upgrade.head, || opened = Some(open(shared, code, id, &writer, binary)));
+    let greeted = writer.greet(&upgrade.head, || opened = Some(open(shared, code, id, &writer, agreed)));
     match opened {
         Some(Ok((serial, number, tunnel, old))) => {
             if let Some(old) = old {
-                old.close(CLOSE_NORMAL, "Superseded by a newer tunnel", LostReason::Closed);
+                let reason = format!("{SUPERSEDED} by a newer tunnel of the same participant");
+                old.close(CLOSE_NORMAL, &reason, LostReason::Closed);
             }
             if greeted.is_ok() {
-                read(shared, reader, &tunnel);
+                read(shared, reader.within(memory), &tunnel);
             }
             close(shared, (code, id), (serial, number), &tunnel);
         }
@@ -83,10 +95,11 @@ fn no_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Refused {
 
 /// Puts the tunnel in place, in the registry and among the tunnels at once, so that no request finds one without the
 /// other.
-fn open(shared: &Shared, code: &str, id: &str, writer: &tunnel::Writer, binary: bool) -> Result<Opened, Missing> {
+fn open(shared: &Shared, code: &str, id: &str, writer: &tunnel::Writer, agreed: Agreed) -> Result<Opened, Missing> {
     shared.try_change(|registry, now| {
         let (opened, events) = registry.open_tunnel(code, id, now)?;
-        let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), shared.metrics.traffic.clone(), binary, now));
+        let (traffic, memory) = (shared.metrics.traffic.clone(), shared.memory.clone());
+        let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), traffic, (agreed, memory), now));
         let old = shared.tunnels.insert(opened.serial, tunnel.clone());
         Ok(((opened.serial, opened.tunnel, tunnel, old), events))
     })
@@ -101,35 +114,35 @@ fn close(shared: &Shared, (code, id): (&str, &str), (serial, number): (u64, u64)
 
 /// Reads the tunnel until it ends.
 fn read(shared: &Shared, mut reader: Reader, tunnel: &Tunnel) {
-    let mut gathered = Gathered::new(tunnel);
+    let mut coalescer = Coalescer::new(tunnel);
     loop {
         // Whatever is ready is handed over before it waits for more.
         if !reader.has_more() {
-            gathered.hand_over();
+            coalescer.hand_over();
         }
         let incoming = reader.read();
         let now = shared.clock.now();
         match incoming {
             Ok(Incoming::Text(text)) => {
                 tunnel.note(text.len(), now);
-                text_message(&mut gathered, text, now.wall);
+                text_message(&mut coalescer, text, now.wall);
             }
             Ok(Incoming::Binary(bytes)) => {
                 tunnel.note(bytes.len(), now);
-                if tunnel.binary {
-                    binary_message(&mut gathered, bytes);
+                if tunnel.agreed.binary {
+                    binary_message(&mut coalescer, bytes);
                 }
             }
             Ok(Incoming::Alive) => tunnel.note(0, now),
-            Ok(Incoming::Closed { .. }) | Err(_) => return gathered.hand_over(),
+            Ok(Incoming::Closed { .. }) | Err(_) => return coalescer.hand_over(),
         }
     }
 }
 
 /// A message that can't be read is dropped, as an unknown one is: it may be newer than this hub.
-fn text_message(gathered: &mut Gathered<'_>, text: &str, wall: u64) {
+fn text_message(coalescer: &mut Coalescer<'_>, text: &str, wall: u64) {
     if let Some(chunk) = plain_chunk(text) {
-        let _sound = chunk.decode(gathered.chunk(chunk.request_id));
+        let _sound = chunk.decode(coalescer.chunk(chunk.request_id));
         return;
     }
     let Ok(message) = decode_from_participant(text) else {
@@ -137,72 +150,83 @@ fn text_message(gathered: &mut Gathered<'_>, text: &str, wall: u64) {
     };
     match message {
         FromParticipant::Start { request_id, status, headers } => {
-            gathered.add(&request_id, Piece::Start { status, headers });
+            coalescer.add(&request_id, Piece::Start { status, headers });
         }
-        FromParticipant::Chunk { request_id, bytes } => gathered.chunk(&request_id).extend_from_slice(&bytes),
-        FromParticipant::End { request_id } => gathered.add(&request_id, Piece::End),
+        FromParticipant::Chunk { request_id, bytes } => coalescer.chunk(&request_id).extend_from_slice(&bytes),
+        FromParticipant::End { request_id } => coalescer.add(&request_id, Piece::End),
         FromParticipant::Error { request_id, stage, message } => {
-            gathered.add(&request_id, Piece::Error { stage, message });
+            coalescer.add(&request_id, Piece::Error { stage, message });
         }
         // A tunnel that can't be written to is aborted by its writer, and the next read ends.
-        FromParticipant::Ping => drop(gathered.tunnel.write(&[&encode(&ToParticipant::Pong { timestamp: wall })])),
+        FromParticipant::Ping => drop(coalescer.tunnel.write(&[&encode(&ToParticipant::Pong { timestamp: wall })])),
         FromParticipant::Unknown => {}
     }
 }
 
-fn binary_message(gathered: &mut Gathered<'_>, message: &[u8]) {
+fn binary_message(coalescer: &mut Coalescer<'_>, message: &[u8]) {
     if let Ok((request_id, bytes)) = decode_binary(message) {
-        gathered.chunk(request_id).extend_from_slice(bytes);
+        coalescer.chunk(request_id).extend_from_slice(bytes);
     }
 }
 
 /// What has been read of one answer and not been handed over yet: its request is woken once for all of it.
-struct Gathered<'t> {
+struct Coalescer<'t> {
     tunnel: &'t Tunnel,
     request_id: String,
     pieces: Vec<Piece>,
+    /// What the pieces weigh.
+    weight: usize,
     /// Bytes of the body behind the pieces.
     bytes: Vec<u8>,
 }
 
-impl<'t> Gathered<'t> {
+impl<'t> Coalescer<'t> {
     fn new(tunnel: &'t Tunnel) -> Self {
-        Gathered { tunnel, request_id: String::new(), pieces: Vec::new(), bytes: Vec::new() }
+        Coalescer { tunnel, request_id: String::new(), pieces: Vec::new(), weight: 0, bytes: Vec::new() }
     }
 
     fn add(&mut self, request_id: &str, piece: Piece) {
         self.turn_to(request_id);
         self.seal();
-        self.pieces.push(piece);
+        self.push(piece);
     }
 
     /// Where more bytes of a request's answer are to be put.
     fn chunk(&mut self, request_id: &str) -> &mut Vec<u8> {
         self.turn_to(request_id);
-        if self.bytes.len() >= LARGE {
-            self.seal();
-        }
         &mut self.bytes
     }
 
+    /// Hands over what belongs to another request, and what is enough by itself.
     fn turn_to(&mut self, request_id: &str) {
         if self.request_id != request_id {
             self.hand_over();
             request_id.clone_into(&mut self.request_id);
+        } else if self.weight + self.bytes.len() >= LARGE {
+            self.hand_over();
         }
     }
 
     fn seal(&mut self) {
         if !self.bytes.is_empty() {
-            self.pieces.push(Piece::Chunk(std::mem::take(&mut self.bytes)));
+            let bytes = std::mem::take(&mut self.bytes);
+            self.push(Piece::Chunk(bytes));
         }
+    }
+
+    fn push(&mut self, piece: Piece) {
+        self.weight += piece.weight();
+        self.pieces.push(piece);
     }
 
     fn hand_over(&mut self) {
         self.seal();
-        if !self.pieces.is_empty()
-            && self.tunnel.router.route_all(&self.request_id, &mut self.pieces) == Routed::TooSlow
-        {
+        self.weight = 0;
+        if self.pieces.is_empty() {
+            return;
+        }
+        let pieces = std::mem::take(&mut self.pieces);
+        if let Routed::Ended(_) = self.tunnel.router.route_all(&self.request_id, pieces) {
             self.tunnel.cancel(&self.request_id);
         }
     }

@@ -5,17 +5,38 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::budget::Budget;
 use crate::hub::observe::metrics::Traffic;
 use crate::proto::management::TIMEOUT_SECS;
 use crate::proto::tunnel as wire;
 use crate::state::Now;
 use crate::state::registry::Opened;
-use crate::tunnel::{LostReason, Router, TunnelError, Writer};
+use crate::tunnel::{FlowSignal, LostReason, QueueLimits, Router, SendSignal, TunnelError, Writer};
 
-/// Pieces of one answer that may wait for its client.
-const DEPTH: usize = 256;
-/// How long one slow client may hold up its tunnel's other requests before it is given up.
-const STALL: Duration = Duration::from_secs(5);
+/// Past so many bytes that its client has not read a request ends. Any one message fits, and whatever can be under way
+/// between a participant that pauses and the hub.
+const MOST: usize = wire::MAX_TO_HUB;
+/// Queues of a participant that knows no `tunnel.pause`: one slow client delays the tunnel's other requests by a fifth of a
+/// second in any ten at most.
+const WAITING: QueueLimits = QueueLimits {
+    high: 1 << 20,
+    low: 0,
+    most: MOST,
+    wait: Duration::from_millis(200),
+    within: Duration::from_secs(10),
+};
+/// Queues of a participant that pauses when it is told to: nobody waits for it.
+const PAUSING: QueueLimits =
+    QueueLimits { high: 256 << 10, low: 64 << 10, most: MOST, wait: Duration::ZERO, within: Duration::ZERO };
+
+/// What hub and participant agreed on when the tunnel was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Agreed {
+    /// Whether chunks may come as binary messages.
+    pub binary: bool,
+    /// Whether the participant honours `tunnel.pause`.
+    pub pause: bool,
+}
 
 /// One participant's tunnel, as requests see it.
 pub struct Tunnel {
@@ -27,8 +48,8 @@ pub struct Tunnel {
     traffic: Arc<Traffic>,
     /// Requests in flight. Filled by the tunnel's own thread, emptied by the requests'.
     pub(crate) router: Router,
-    /// Whether chunks may come as binary messages.
-    pub(crate) binary: bool,
+    /// What its participant can do beyond the contract.
+    pub(crate) agreed: Agreed,
     /// Last message, milliseconds since the epoch; shown to people.
     seen: Arc<AtomicU64>,
     /// Last message on the forward-only clock; read by the monitor.
@@ -36,13 +57,24 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    pub(crate) fn new(opened: &Opened, writer: Writer, traffic: Arc<Traffic>, binary: bool, now: Now) -> Self {
+    pub(crate) fn new(
+        opened: &Opened,
+        writer: Writer,
+        traffic: Arc<Traffic>,
+        (agreed, memory): (Agreed, Arc<Budget>),
+        now: Now,
+    ) -> Self {
+        let router = if agreed.pause {
+            Router::with_signal(PAUSING, memory, Some(flow_signal(writer.clone(), traffic.clone())))
+        } else {
+            Router::new(WAITING, memory)
+        };
         Tunnel {
             number: opened.tunnel,
             writer,
             traffic,
-            router: Router::new(DEPTH, STALL),
-            binary,
+            router,
+            agreed,
             seen: opened.seen.clone(),
             alive: AtomicU64::new(now.mono),
         }
@@ -60,8 +92,7 @@ impl Tunnel {
     /// # Errors
     /// When it can't be written to; it is on its way out then.
     pub(crate) fn write(&self, json: &[&[u8]]) -> Result<(), TunnelError> {
-        self.traffic.sent.add(json.iter().map(|part| part.len()).sum());
-        self.writer.text(json)
+        write(&self.writer, &self.traffic, json)
     }
 
     /// Says that a client hung up. A tunnel that cannot be written to is on its way out already.
@@ -74,6 +105,22 @@ impl Tunnel {
         self.router.fail_all(lost);
         self.writer.close(code, reason);
     }
+}
+
+fn write(writer: &Writer, traffic: &Traffic, json: &[&[u8]]) -> Result<(), TunnelError> {
+    traffic.sent.add(json.iter().map(|part| part.len()).sum());
+    writer.text(json)
+}
+
+/// Tells a participant to pause and to go on. A tunnel that cannot be written to is on its way out already.
+fn flow_signal(writer: Writer, traffic: Arc<Traffic>) -> SendSignal {
+    Box::new(move |request_id, signal| {
+        let message = match signal {
+            FlowSignal::Pause => wire::ToParticipant::Pause { request_id },
+            FlowSignal::Resume => wire::ToParticipant::Resume { request_id },
+        };
+        let _ = write(&writer, &traffic, &[&wire::encode(&message)]);
+    })
 }
 
 /// All open tunnels.

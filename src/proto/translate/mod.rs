@@ -7,5 +7,5 @@ mod skeleton;
 mod stream;
 
 pub use request::to_chat;
-pub use skeleton::Skeleton;
-pub use stream::Answer;
+pub use skeleton::{Skeleton, repeated};
+pub use stream::{Answer, MAX_HELD, MAX_PARTS};

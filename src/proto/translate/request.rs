@@ -1,6 +1,6 @@
 //! A Responses request as a Chat Completions request. Each part that is carried over stays as it was written.
 
-use super::super::openai::{BadRequest, Members, json_text};
+use super::super::openai::{self, BadRequest, MAX_LIST, Members, cut, json_text};
 
 /// What has no counterpart in a chat, and changes the answer's meaning if it is left out.
 const REFUSED: [&str; 4] = ["background", "conversation", "previous_response_id", "prompt"];
@@ -71,7 +71,11 @@ fn refuse(request: &Members<'_>) -> Result<(), BadRequest> {
     Err(no_counterpart(&fields.join(", ")))
 }
 
+/// The longest of a client's own words that an error repeats, in bytes.
+const MAX_QUOTE: usize = 256;
+
 fn no_counterpart(what: &str) -> BadRequest {
+    let what = cut(what, MAX_QUOTE);
     let message = format!("{what} cannot be used here: the participant's provider only speaks Chat Completions");
     BadRequest { field: None, message }
 }
@@ -87,7 +91,7 @@ fn array(items: Vec<String>) -> String {
 /// A list's items, each as it was written.
 fn list<'a>(raw: &'a str, field: &'static str) -> Result<Vec<&'a str>, BadRequest> {
     let items: Vec<&'a serde_json::value::RawValue> =
-        serde_json::from_str(raw).map_err(|_| wrong(field, "must be a list"))?;
+        openai::list(raw).map_err(|_| wrong(field, &format!("must be a list of at most {MAX_LIST} items")))?;
     Ok(items.into_iter().map(serde_json::value::RawValue::get).collect())
 }
 
@@ -189,7 +193,7 @@ fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(),
         // Local servers know only the older name.
         "developer" | "system" => conversation.say("system", &content),
         "user" => conversation.say("user", &content),
-        _ => return Err(wrong("input", &format!("has a message with the unknown role \"{role}\""))),
+        _ => return Err(wrong("input", &format!("has a message with the unknown role \"{}\"", cut(&role, MAX_QUOTE)))),
     }
     Ok(())
 }

@@ -2,10 +2,24 @@
 
 use serde_json::{Value, json};
 
-use super::super::openai::Members;
+use super::super::openai::{Members, cut};
 use super::super::sse;
 use super::items::{Call, Part, Writing};
 use super::skeleton::Skeleton;
+
+/// The most that an answer may hold of texts, names and arguments, in bytes. To finish it takes several times as much for
+/// a moment.
+pub const MAX_HELD: usize = 16 << 20;
+/// How often a text is held when the response ends: in its item, in the events that repeat it, in the last event.
+const COPIES: usize = 8;
+/// What an item or a part takes beside its texts, in bytes.
+const PART: usize = 256;
+/// The most items, and parts of items, that an answer may have.
+pub const MAX_PARTS: usize = 1024;
+/// The longest name of a model, or reason of an end, that is taken from a provider, in bytes.
+const MAX_NAME: usize = 256;
+/// The longest of a provider's error messages that is passed on, in bytes.
+const MAX_ERROR: usize = 2 << 10;
 
 /// A response that comes into being out of a chat's chunks.
 #[derive(Debug)]
@@ -23,12 +37,19 @@ pub struct Answer {
     over: bool,
     failed: bool,
     events: String,
+    /// When it was last told the time, in seconds since the epoch.
+    completed_at: u64,
+    /// Bytes of texts, names and arguments so far.
+    held: usize,
+    /// Items, and parts of items, so far.
+    parts: usize,
 }
 
 impl Answer {
     /// A response of which nothing has come yet; `model` as the participant's provider calls it.
     pub fn new(skeleton: Skeleton, model: &str) -> Self {
         let mut answer = Answer {
+            completed_at: skeleton.created_at,
             skeleton,
             model: model.to_owned(),
             sequence: 0,
@@ -41,6 +62,8 @@ impl Answer {
             over: false,
             failed: false,
             events: String::new(),
+            held: 0,
+            parts: 0,
         };
         for kind in ["response.created", "response.in_progress"] {
             answer.state(kind, "in_progress");
@@ -55,7 +78,17 @@ impl Answer {
         self.response(status, None)
     }
 
-    /// Takes a whole chat answer as if it had been streamed. False where it is none.
+    /// Tells what time it is, in seconds since the epoch: a response says when it was completed.
+    pub fn set_time(&mut self, now: u64) {
+        self.completed_at = self.completed_at.max(now);
+    }
+
+    /// How many bytes it holds: the answer so far, and the events that nobody has taken yet.
+    pub fn held_bytes(&self) -> usize {
+        self.held + self.events.capacity()
+    }
+
+    /// Takes a whole chat answer as if it had been streamed. False where it is none, or one beyond the limits.
     pub fn push_whole(&mut self, chat: &[u8]) -> bool {
         let Ok(mut chat) = serde_json::from_slice::<Value>(chat) else { return false };
         let Some(choice) =
@@ -66,7 +99,7 @@ impl Answer {
         choice["delta"] = choice["message"].take();
         self.chunk(&chat);
         self.done = true;
-        true
+        !self.failed
     }
 
     /// Takes the data of one of the chat's events.
@@ -103,8 +136,10 @@ impl Answer {
             return;
         }
         (self.over, self.failed) = (true, true);
-        let response = self.response("failed", Some(message));
+        let response = self.response("failed", Some(cut(message, MAX_ERROR)));
         self.emit_raw("response.failed", &format!(r#""response":{response}"#));
+        // Nobody asks for them any more.
+        (self.output, self.calls, self.writing, self.held) = (Vec::new(), Vec::new(), None, 0);
     }
 
     /// Whether the chat told that it has come to its end.
@@ -117,6 +152,12 @@ impl Answer {
         self.failed
     }
 
+    /// About the most memory that it takes until it is over, in bytes: at its end each text stands in its item, in the
+    /// events that tell of it, and in the last event.
+    pub fn weight(&self) -> usize {
+        self.held.saturating_add(self.parts.saturating_mul(PART)).saturating_mul(COPIES)
+    }
+
     /// The events made since the last time, as they go over the wire.
     pub fn take_events(&mut self) -> String {
         std::mem::take(&mut self.events)
@@ -127,7 +168,7 @@ impl Answer {
             let message = error["message"].as_str().or(error.as_str()).unwrap_or("the provider failed");
             return self.fail(message);
         }
-        if let Some(model) = chunk["model"].as_str().filter(|model| !model.is_empty()) {
+        if let Some(model) = chunk["model"].as_str().filter(|model| (1..=MAX_NAME).contains(&model.len())) {
             model.clone_into(&mut self.model);
         }
         if chunk["usage"].is_object() {
@@ -150,11 +191,23 @@ impl Answer {
             self.call(call);
         }
         if let Some(reason) = choice["finish_reason"].as_str() {
-            self.finish = Some(reason.to_owned());
+            self.finish = Some(cut(reason, MAX_NAME).to_owned());
         }
     }
 
+    /// Makes room for so many bytes. False where the answer is over its limits, and failed.
+    fn hold(&mut self, bytes: usize) -> bool {
+        self.held += bytes;
+        if self.held > MAX_HELD || self.parts > MAX_PARTS {
+            self.fail("the provider's answer is too long to be put into another form");
+        }
+        !self.over
+    }
+
     fn write(&mut self, part: Part, text: &str) {
+        if !self.hold(text.len()) {
+            return;
+        }
         let same_item = |open: &Writing| (open.part == Part::Reasoning) == (part == Part::Reasoning);
         if self.writing.as_ref().is_some_and(|open| !same_item(open)) {
             self.finish_writing("completed");
@@ -163,6 +216,7 @@ impl Answer {
             self.begin_item(part);
         } else if self.writing.as_ref().is_some_and(|open| open.part != part) {
             self.finish_part();
+            self.parts += 1;
             if let Some(open) = &mut self.writing {
                 open.part = part;
             }
@@ -179,6 +233,7 @@ impl Answer {
     }
 
     fn next_index(&mut self) -> usize {
+        self.parts += 1;
         self.output.push(Value::Null);
         self.output.len() - 1
     }
@@ -234,6 +289,9 @@ impl Answer {
 
     /// A piece of a function call. Providers tell calls apart by number, or, where they send none, by id.
     fn call(&mut self, piece: &Value) {
+        if !self.hold(0) {
+            return;
+        }
         let number = piece["index"].as_u64();
         let id = piece["id"].as_str().filter(|id| !id.is_empty());
         let known = self.calls.iter().position(|call| match (number, id) {
@@ -248,7 +306,7 @@ impl Answer {
             Value::Object(map) => Value::Object(map.clone()).to_string(),
             _ => String::new(),
         };
-        if arguments.is_empty() {
+        if arguments.is_empty() || !self.hold(arguments.len()) {
             return;
         }
         let call = &mut self.calls[at];
@@ -261,6 +319,7 @@ impl Answer {
         if self.writing.is_some() {
             self.finish_writing("completed");
         }
+        self.held += name.len() + id.map_or(0, str::len);
         let index = self.next_index();
         let key = &self.skeleton.key;
         let call = Call {
@@ -319,6 +378,7 @@ impl Answer {
         put("id", &json!(self.skeleton.id()));
         put("object", &json!("response"));
         put("created_at", &json!(self.skeleton.created_at));
+        put("completed_at", &json!((status == "completed").then_some(self.completed_at)));
         put("status", &json!(status));
         put("error", &error);
         put("incomplete_details", &incomplete);

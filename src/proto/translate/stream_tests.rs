@@ -176,7 +176,7 @@ fn a_whole_answer_is_the_last_state_of_its_stream() {
     assert!(answer.push_whole(chat.to_string().as_bytes()));
     let whole = answer.into_response();
     assert!(
-        whole.starts_with(r#"{"id":"resp_k","object":"response","created_at":1700000000,"status":"completed""#),
+        whole.starts_with(r#"{"id":"resp_k","object":"response","created_at":1700000000,"completed_at":1700000000,"#),
         "{whole}"
     );
     assert!(whole.contains(r#""metadata":{"b":1,"a":2}"#), "what was asked is repeated as it was written");
@@ -230,4 +230,50 @@ fn odd_chunks_harm_nothing() {
     ];
     let events = events(&odd.iter().map(|&s| s.to_owned()).chain([finish("stop")]).collect::<Vec<_>>());
     assert_eq!(events.last().unwrap()["type"], "response.completed");
+}
+
+#[test]
+fn a_response_has_every_member_that_open_responses_asks_for() {
+    let request =
+        br#"{"input":"Hi","tools":[{"type":"function","name":"f"},{"type":"function","name":"g","strict":true}]}"#;
+    let mut answer = Answer::new(Skeleton::new(&Members::parse(request).unwrap(), "k", 5), "m");
+    answer.set_time(9);
+    answer.push("[DONE]");
+    let events = read(&answer.take_events());
+    let tool = |name: &str, strict: bool| json!({ "type": "function", "name": name, "description": null, "parameters": null, "strict": strict });
+    let mut whole = json!({
+        "id": "resp_k", "object": "response", "created_at": 5, "completed_at": null, "status": "in_progress",
+        "error": null, "incomplete_details": null, "model": "m", "output": [], "output_text": "", "usage": null,
+        "background": false, "frequency_penalty": 0, "instructions": null, "max_output_tokens": null,
+        "max_tool_calls": null, "metadata": {}, "parallel_tool_calls": true, "presence_penalty": 0,
+        "previous_response_id": null, "prompt_cache_key": null, "reasoning": { "effort": null, "summary": null },
+        "safety_identifier": null, "service_tier": "auto", "store": false, "temperature": 1,
+        "text": { "format": { "type": "text" } }, "tool_choice": "auto", "tools": [tool("f", false), tool("g", true)],
+        "top_logprobs": 0, "top_p": 1, "truncation": "disabled",
+    });
+    assert_eq!(events[0]["response"], whole);
+    whole["status"] = json!("completed");
+    whole["completed_at"] = json!(9);
+    assert_eq!(events.last().unwrap()["response"], whole);
+}
+
+#[test]
+fn an_answer_beyond_its_limits_fails_and_lets_go_of_what_it_held() {
+    let text = "x".repeat(1 << 20);
+    let failed = (true, "response.failed".to_owned(), 0);
+    let call = |n: usize, arguments: &str| json!({ "tool_calls": [{ "index": n, "id": n.to_string(), "function": { "name": "f", "arguments": arguments } }] });
+    let last = |piece: &dyn Fn(usize) -> Value, fits: usize| {
+        let mut answer = Answer::new(skeleton(), "m");
+        (0..fits).for_each(|n| answer.push(&chunk(&piece(n))));
+        assert!(!answer.has_failed());
+        (fits..fits + 2).for_each(|n| answer.push(&chunk(&piece(n))));
+        let all = answer.take_events();
+        let kind = all.rsplit("event: ").next().unwrap().lines().next().unwrap().to_owned();
+        (answer.has_failed(), kind, answer.held_bytes())
+    };
+    assert_eq!(last(&|_| json!({ "content": text }), MAX_HELD >> 20), failed);
+    assert_eq!(last(&|_| call(0, &text), (MAX_HELD >> 20) - 1), failed);
+    assert_eq!(last(&|n| call(n, ""), MAX_PARTS), failed);
+    let whole = json!({ "choices": [{ "message": { "content": "x".repeat(MAX_HELD + 1) } }] }).to_string();
+    assert!(!Answer::new(skeleton(), "m").push_whole(whole.as_bytes()));
 }

@@ -53,7 +53,6 @@ impl Registry {
     fn take_room(&mut self, code: &RoomCode, now: Now) -> Option<(Deleted, Vec<Event>)> {
         let room = self.rooms.remove(code)?;
         self.waiting -= room.line.len();
-        self.used -= room.weight + room.members.values().map(|member| member.profile.weight()).sum::<usize>();
         let deleted = Deleted {
             code: code.clone(),
             serials: room.members.values().map(|member| member.serial).collect(),
@@ -65,17 +64,13 @@ impl Registry {
 
     /// Deletes the rooms that nobody has needed for as long as `lives` says, and sooner where space is short.
     pub fn expire_rooms(&mut self, lives: RoomLives, now: Now) -> (Vec<Deleted>, Vec<Event>) {
-        let short = self.is_short();
-        if lives == RoomLives::default() && !short {
-            return (Vec::new(), Vec::new());
-        }
         for room in self.rooms.values_mut().filter(|room| !room.members.is_empty()) {
             room.inhabited = now.mono;
         }
         let past = |since: u64, life: Option<u64>| life.is_some_and(|life| now.mono.saturating_sub(since) >= life);
         let unneeded = |room: &Room| {
             let since = room.used.max(room.inhabited);
-            short && room.members.is_empty() && past(since, Some(ROOM_MAY_GO))
+            room.members.is_empty() && past(since, Some(ROOM_MAY_GO)) && room.space.is_tight()
         };
         let over = |room: &&Room| {
             !room.declared && (past(room.used, lives.unused) || past(room.inhabited, lives.empty) || unneeded(room))

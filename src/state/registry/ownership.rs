@@ -1,6 +1,6 @@
-//! Who may speak for a participant: whoever shows its token, or anybody where the hub does not demand it.
+//! Who may speak for a participant: whoever shows its token, or whoever shows none where the hub does not demand it.
 
-use super::super::id::Secret;
+use super::super::id::{ParticipantId, Secret};
 use super::super::room::Member;
 use super::super::{Now, Random};
 use super::registration::{Missing, NotRegistered, Proof};
@@ -61,12 +61,20 @@ impl Member {
 }
 
 impl Registry {
-    /// Whether a request may speak for a participant.
+    /// Whether a request may speak for a participant. A token that is shown and wrong is refused everywhere: whoever shows
+    /// it spoke for the participant before somebody else registered its id, and must not undo that.
     ///
     /// # Errors
     /// [`Denied`].
     pub fn prove(&mut self, code: &str, id: &str, proof: Proof<'_>) -> Result<(), Denied> {
         let (_, member) = self.member_mut(code, id)?;
-        if proof.demanded && !proof.fits(member) { Err(Denied::NotTheirs) } else { Ok(()) }
+        let must_fit = proof.demanded || proof.token.is_some();
+        if must_fit && !proof.fits(member) { Err(Denied::NotTheirs) } else { Ok(()) }
+    }
+
+    /// Whether a request shows a participant's own token. Of one that is not there nothing fits.
+    pub fn is_own(&self, code: &str, id: &str, proof: Proof<'_>) -> bool {
+        let member = self.room(code).ok().zip(ParticipantId::parse(id)).and_then(|(room, id)| room.members.get(&id));
+        member.is_some_and(|member| proof.fits(member))
     }
 }

@@ -1,5 +1,6 @@
 //! What changes of the registry take and return.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -29,6 +30,8 @@ pub struct NewRoom {
     pub defaults: Option<RuntimeConfig>,
     /// Its code, where the operator declared it.
     pub code: Option<RoomCode>,
+    /// The network of the client that makes it, on whose account its space is; the operator's own has none.
+    pub owner: Option<IpAddr>,
 }
 
 /// Why a participant can't register.
@@ -55,6 +58,8 @@ pub struct Registering<'p> {
     pub reach: Reach,
     /// What it shows of its token.
     pub proof: Proof<'p>,
+    /// The network that it comes from, on whose account its space is.
+    pub owner: Option<IpAddr>,
 }
 
 /// A participant that has just registered.

@@ -8,23 +8,23 @@ use super::super::event::{Event, EventKind};
 use super::super::health::Health;
 use super::super::id::{self, ParticipantId, RoomCode, Secret};
 use super::super::room::{Member, Profile, Reach, Room, Ticket, Tunnel};
-use super::super::{Now, Random};
+use super::super::{Now, Random, page};
 use super::registration::{Missing, NewRoom, NotRegistered, Opened, Registering, Removed, Upserted};
+use crate::budget::{Budget, Share};
 use crate::proto::management::{Heartbeat, Participant, RoomSummary, Status, TIMEOUT_SECS, TOKEN_SECS};
 
 /// The rooms of a hub.
 #[derive(Debug)]
 pub struct Registry {
     pub(super) rooms: HashMap<RoomCode, Room>,
+    pub(super) rooms_so_far: u64,
     pub(super) members_so_far: u64,
     pub(super) tunnels_so_far: u64,
     pub(super) waiting_so_far: u64,
     /// Requests that wait now, in all rooms.
     pub(super) waiting: usize,
-    /// Bytes that rooms and participants may need.
-    pub(super) space: usize,
-    /// Bytes that they need.
-    pub(super) used: usize,
+    /// Bytes that rooms and participants may need, and do.
+    pub(super) space: Arc<Budget>,
 }
 
 impl Default for Registry {
@@ -32,12 +32,12 @@ impl Default for Registry {
     fn default() -> Self {
         Registry {
             rooms: HashMap::new(),
+            rooms_so_far: 0,
             members_so_far: 0,
             tunnels_so_far: 0,
             waiting_so_far: 0,
             waiting: 0,
-            space: usize::MAX,
-            used: 0,
+            space: Budget::new(u64::MAX),
         }
     }
 }
@@ -53,10 +53,14 @@ impl Registry {
                 }
             }
         });
-        self.used += new.weight();
+        // What the operator declares is there in any case.
+        let mut space = self.space_of(new.owner);
+        let _ = space.grow_to(new.weight());
+        self.rooms_so_far += 1;
         let room = Room {
+            number: self.rooms_so_far,
             id: id::room_id(random),
-            weight: new.weight(),
+            space,
             code: code.clone(),
             name: new.name,
             host_id: id::uuid(random),
@@ -75,11 +79,9 @@ impl Registry {
         (summary.clone(), vec![Event { at: now.wall, room: code, kind: EventKind::RoomCreated(summary) }])
     }
 
-    /// All rooms, oldest first.
-    pub fn rooms(&self) -> Vec<RoomSummary> {
-        let mut rooms: Vec<_> = self.rooms.values().map(Room::summary).collect();
-        rooms.sort_by(|a, b| (a.created_at, &a.code).cmp(&(b.created_at, &b.code)));
-        rooms
+    /// The next rooms behind the one with a number, oldest first; `count` of them at most.
+    pub fn rooms_after(&self, after: Option<u64>, count: usize) -> Vec<&Room> {
+        page::next(self.rooms.values(), |room| room.number, after, count)
     }
 
     /// All rooms, in no order.
@@ -117,11 +119,9 @@ impl Registry {
         now: Now,
         random: Random<'_>,
     ) -> Result<(Upserted, Vec<Event>), NotRegistered> {
-        let Registering { id, profile, reach, proof } = new;
+        let Registering { id, profile, reach, proof, owner } = new;
         let serial = self.members_so_far + 1;
-        let old = self.room(code).map_err(NotRegistered::Missing)?.members.get(&id).map(|known| known.profile.weight());
-        let used = self.used - old.unwrap_or(0) + profile.weight();
-        let full = used > self.space;
+        let (mut space, weight) = (self.space_of(owner), profile.weight());
         let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
         let same = |a: Reach, b: Reach| (a == Reach::Tunnel) == (b == Reach::Tunnel);
         if room.members.get(&id).is_some_and(|known| !same(known.reach, reach) && known.is_up()) {
@@ -130,14 +130,19 @@ impl Registry {
         let known = room.members.get(&id);
         let created = known.is_none();
         let (own_token, told) = proof.token_for(known, now, random)?;
-        if full {
+        let fits = match room.members.get_mut(&id) {
+            Some(known) => known.space.grow_to(weight),
+            None => space.grow_to(weight),
+        };
+        if !fits {
             return Err(NotRegistered::Full);
         }
         let token = Secret::draw(random);
         let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
         let profile = Arc::new(profile);
-        let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), now);
+        let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), space, now);
         let member = room.members.entry(id.clone()).or_insert_with(member);
+        member.space.shrink_to(weight);
         member.token = own_token.clone();
         member.profile = profile;
         member.reach = reach;
@@ -161,7 +166,6 @@ impl Registry {
         let event = Event { at: now.wall, room: room.code.clone(), kind };
         (room.used, room.inhabited) = (now.mono, now.mono);
         self.members_so_far += u64::from(created);
-        self.used = used;
         Ok((upserted, vec![event]))
     }
 
@@ -175,7 +179,6 @@ impl Registry {
         let member = room.members.remove(&id).ok_or(Missing::Participant)?;
         let kind = EventKind::ParticipantLeft(id.to_string());
         let event = Event { at: now.wall, room: room.code.clone(), kind };
-        self.used -= member.profile.weight();
         Ok((Removed { serial: member.serial }, vec![event]))
     }
 
@@ -257,7 +260,7 @@ impl Registry {
 }
 
 impl Member {
-    fn new(id: ParticipantId, serial: u64, profile: Arc<Profile>, token: Secret, now: Now) -> Self {
+    fn new(id: ParticipantId, serial: u64, profile: Arc<Profile>, token: Secret, space: Share, now: Now) -> Self {
         Member {
             id,
             serial,
@@ -273,6 +276,7 @@ impl Member {
             updated_at: now.wall,
             ticket: None,
             token,
+            space,
         }
     }
 

@@ -1,5 +1,7 @@
 //! The registry's rules, told as stories on a clock of their own.
 
+use std::net::IpAddr;
+
 use super::*;
 use crate::proto::management::{Capabilities, RuntimeConfig, Specs, Status, Support};
 use crate::state::Now;
@@ -36,7 +38,7 @@ fn profile(model: &str) -> Profile {
 }
 
 fn registering(id: ParticipantId, profile: Profile, reach: Reach) -> Registering<'static> {
-    Registering { id, profile, reach, proof: Proof::default() }
+    Registering { id, profile, reach, proof: Proof::default(), owner: None }
 }
 
 type Draw = dyn FnMut(&mut [u8]);
@@ -49,8 +51,13 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let mut story = Story { registry: Registry::default(), random: Box::new(counting()), code: String::new() };
-        let new = NewRoom { name: "Lab".into(), password: None, private: false, defaults: None, code: None };
+        Self::with(Registry::default())
+    }
+
+    fn with(registry: Registry) -> Self {
+        let mut story = Story { registry, random: Box::new(counting()), code: String::new() };
+        let new =
+            NewRoom { name: "Lab".into(), password: None, private: false, defaults: None, code: None, owner: None };
         story.code = story.registry.create_room(new, at(0), &mut *story.random).0.code;
         story
     }
@@ -226,13 +233,16 @@ fn rooms_are_found_in_any_case_and_listed_oldest_first() {
         private: false,
         defaults: None,
         code: None,
+        owner: None,
     };
     let (second, events) = story.registry.create_room(new, at(9), &mut *story.random);
     assert_eq!(names(&events), ["room.created"]);
     assert!(second.password_protected);
     assert!(story.registry.room(&second.code.to_lowercase()).is_ok());
-    assert_eq!(story.registry.rooms().iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["Lab", "B"]);
-    let json = serde_json::to_string(&story.registry.rooms()).unwrap();
+    let rooms = story.registry.rooms_after(None, 9);
+    assert_eq!(rooms.iter().map(|room| room.name.as_str()).collect::<Vec<_>>(), ["Lab", "B"]);
+    assert_eq!(story.registry.rooms_after(Some(rooms[0].number), 9)[0].name, "B");
+    let json = serde_json::to_string(&rooms.iter().map(|room| room.summary()).collect::<Vec<_>>()).unwrap();
     assert!(!json.contains("argon2"), "{json}");
 }
 
@@ -397,15 +407,21 @@ fn rooms_go_when_their_host_says_so_or_nobody_needs_them() {
     assert_eq!(story.registry.expire_rooms(empty, at(560)).0.len(), 1);
 
     let mut story = Story::new();
-    let declared =
-        NewRoom { name: "x".into(), password: None, private: false, defaults: None, code: RoomCode::parse("lab001") };
+    let declared = NewRoom {
+        name: "x".into(),
+        password: None,
+        private: false,
+        defaults: None,
+        code: RoomCode::parse("lab001"),
+        owner: None,
+    };
     assert_eq!(story.registry.create_room(declared, at(0), &mut *story.random).0.code, "LAB001");
     let unused = RoomLives { unused: Some(60_000), empty: None };
     story.join("a", "m", at(0));
     story.registry.heartbeat(&story.code, "a", at(30)).unwrap();
     assert!(story.registry.expire_rooms(unused, at(89)).0.is_empty());
     let (gone, _) = story.registry.expire_rooms(unused, at(90));
-    assert_eq!((gone.len(), story.registry.rooms().len()), (1, 1), "what the operator declared stays");
+    assert_eq!((gone.len(), story.registry.rooms_after(None, 9).len()), (1, 1), "what the operator declared stays");
 }
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -419,14 +435,20 @@ fn prove(story: &mut Story, token: Option<&str>, demanded: bool, now: Now) -> Re
 }
 
 #[test]
-fn a_strict_hub_lets_nobody_speak_for_another() {
+fn a_strict_hub_lets_nobody_speak_for_another_and_any_hub_refuses_a_wrong_token() {
     let mut story = Story::new();
     let token = prove(&mut story, None, true, at(0)).unwrap().unwrap();
     let denied = |story: &mut Story, token, demanded| story.registry.prove(&story.code, "w", Proof { token, demanded });
     for wrong in [None, Some(SECRET)] {
         assert_eq!(prove(&mut story, wrong, true, at(1)).unwrap_err(), NotRegistered::NotTheirs);
         assert_eq!(denied(&mut story, wrong, true), Err(Denied::NotTheirs));
-        assert_eq!(denied(&mut story, wrong, false), Ok(()));
+    }
+    assert_eq!(denied(&mut story, None, false), Ok(()));
+    assert_eq!(denied(&mut story, Some(SECRET), false), Err(Denied::NotTheirs), "a wrong one is refused everywhere");
+    for (id, shown, own) in
+        [("w", Some(token.reveal()), true), ("w", Some(SECRET), false), ("w", None, false), ("x", Some(SECRET), false)]
+    {
+        assert_eq!(story.registry.is_own(&story.code, id, Proof { token: shown, demanded: false }), own, "{id}");
     }
     assert_eq!(denied(&mut story, Some(token.reveal()), true), Ok(()));
     let told = prove(&mut story, Some(token.reveal()), true, at(2)).unwrap().unwrap();
@@ -448,32 +470,57 @@ fn a_participant_may_choose_its_token_and_elsewhere_nobody_asks_for_it() {
     assert_ne!(prove(&mut story, Some("too short"), true, at(0)).unwrap().unwrap().reveal(), "too short");
 }
 
+fn room(name: &str, owner: Option<IpAddr>) -> NewRoom {
+    NewRoom { name: name.into(), password: None, private: false, defaults: None, code: None, owner }
+}
+
 #[test]
 fn what_is_kept_has_a_bound_and_those_nobody_needs_go_first() {
-    let mut story = Story::new();
-    let (room, member) = (story.registry.used, profile("m").weight());
-    story.registry.space = room + 4 * member;
+    let (lab, member) = (room("Lab", None).weight(), profile("m").weight());
+    let mut story = Story::with(Registry::with_space((lab + 4 * member) as usize));
     for id in ["a", "b", "c", "d"] {
         story.register(id, "m", at(0));
     }
     let more = registering(ParticipantId::parse("e").unwrap(), profile("m"), Reach::Tunnel);
     let refused = story.registry.upsert(&story.code, more, at(0), &mut *story.random).unwrap_err();
-    assert_eq!((refused, story.registry.has_space(1)), (NotRegistered::Full, false));
+    assert_eq!((refused, story.registry.has_space(None, 1)), (NotRegistered::Full, false));
     story.register("a", "m", at(1));
     story.join("b", "m", at(1));
-    let used = story.registry.used;
     assert!(story.registry.expire_members(None, at(59)).0.is_empty());
     let (gone, events) = story.registry.expire_members(None, at(60));
     assert_eq!((gone.len(), names(&events)), (2, vec!["participant.left".to_owned(); 2]));
-    assert_eq!(story.registry.used, used - 2 * member);
+    assert_eq!(story.registry.space.used(), lab + 2 * member);
     assert!(story.registry.expire_members(None, at(100)).0.is_empty(), "there is space again");
     assert_eq!(story.registry.expire_members(Some(3_600_000), at(3601)).0.len(), 1, "b is up");
 
-    let new = |name: &str| NewRoom { name: name.into(), password: None, private: false, defaults: None, code: None };
-    story.registry.create_room(new("empty"), at(0), &mut *story.random);
-    story.registry.space = story.registry.used;
+    for name in ["one", "two"] {
+        story.registry.create_room(room(name, None), at(0), &mut *story.random);
+    }
     assert!(story.registry.expire_rooms(RoomLives::default(), at(599)).0.is_empty());
-    assert_eq!(story.registry.expire_rooms(RoomLives::default(), at(600)).0.len(), 1);
+    assert_eq!(story.registry.expire_rooms(RoomLives::default(), at(600)).0.len(), 2);
     story.registry.remove(&story.code, "b", at(600)).unwrap();
-    assert_eq!(story.registry.used, room);
+    assert_eq!(story.registry.space.used(), lab);
+}
+
+#[test]
+fn a_network_has_a_quarter_of_the_space_and_what_it_does_not_need_goes_first() {
+    let [ann, bob] = [1, 2].map(|n| Some(IpAddr::from([10, 0, 0, n])));
+    let name = "\u{1}".repeat(1000);
+    let weight = room(&name, ann).weight();
+    assert!(weight > 6000, "names are weighed as lists show them");
+    let mut story = Story::with(Registry::with_space(16 * weight as usize));
+    for _ in 0..4 {
+        assert!(story.registry.has_space(ann, weight));
+        story.registry.create_room(room(&name, ann), at(0), &mut *story.random);
+    }
+    assert!(!story.registry.has_space(ann, weight) && story.registry.has_space(bob, weight));
+    story.registry.create_room(room(&name, bob), at(0), &mut *story.random);
+    assert_eq!(story.registry.expire_rooms(RoomLives::default(), at(600)).0.len(), 4, "ann's, who is short of space");
+    let mut register = |id: &str, owner| {
+        let new =
+            registering(ParticipantId::parse(id).unwrap(), profile(&"m".repeat(2 * weight as usize)), Reach::Tunnel);
+        story.registry.upsert(&story.code, Registering { owner, ..new }, at(600), &mut *story.random)
+    };
+    assert!(register("one", ann).is_ok() && register("one", ann).is_ok() && register("two", bob).is_ok());
+    assert_eq!(register("three", ann).unwrap_err(), NotRegistered::Full);
 }

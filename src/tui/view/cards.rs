@@ -1,4 +1,4 @@
-//! All about the participant that is selected.
+//! The selected participant's details.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -7,86 +7,86 @@ use ratatui::widgets::Paragraph;
 
 use gambi::proto::management::{ConnectionKind, Participant, Support};
 
-use super::look::Look;
-use crate::monitor::people::{Member, Room};
+use super::theme::Theme;
+use crate::monitor::model::{Member, Room};
 use crate::monitor::text::{brief, clean, fit, span, speed};
 use crate::tui::app::App;
 
-/// Draws it as a part of the screen.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
-    let block = look.block("Participant", false);
+/// Draws the details as a pane.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
+    let block = theme.block("Participant", false);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    frame.render_widget(Paragraph::new(lines(app, look, now, usize::from(inner.width))), inner);
+    frame.render_widget(Paragraph::new(lines(app, theme, now, usize::from(inner.width))), inner);
 }
 
-/// What is known of the participant that is selected.
-pub fn lines(app: &App, look: Look, now: u64, columns: usize) -> Vec<Line<'static>> {
+/// The details as lines of at most `columns` columns.
+pub fn lines(app: &App, theme: Theme, now: u64, columns: usize) -> Vec<Line<'static>> {
     let Some((room, member)) = app.member(now) else {
-        return vec![Line::styled("Nobody is selected.", look.dim())];
+        return vec![Line::styled("No participant is selected.", theme.dim())];
     };
     let now = app.state.hub_time(now);
     let health = member.health(now);
-    let own = app.own.contains_key(&(room.told.code.clone(), member.told.id.clone()));
+    let own = app.own.contains_key(&(room.info.code.clone(), member.info.id.clone()));
     let fields = facts(room, member, own, now).into_iter().filter(|(_, value)| !value.is_empty());
     let mut lines = vec![Line::from(vec![
-        Span::styled(fit("Health", 11), look.dim()),
-        Span::styled(format!("{} {}", look.sign(health), health.word()), look.health(health)),
+        Span::styled(fit("Health", 11), theme.dim()),
+        Span::styled(format!("{} {}", theme.symbol(health), health.word()), theme.health(health)),
     ])];
     lines.extend(fields.map(|(label, value)| {
-        let value = look.fit(&value, columns.saturating_sub(11)).trim_end().to_owned();
-        Line::from(vec![Span::styled(fit(label, 11), look.dim()), Span::raw(value)])
+        let value = theme.fit(&value, columns.saturating_sub(11)).trim_end().to_owned();
+        Line::from(vec![Span::styled(fit(label, 11), theme.dim()), Span::raw(value)])
     }));
     lines
 }
 
 fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str, String)> {
-    let (told, figures) = (&member.told, &member.figures);
+    let (info, stats) = (&member.info, &member.stats);
     let ago = |at: u64| format!("{} ago", span(now.saturating_sub(at)));
-    let first = figures.ttft(now).map_or("-".to_owned(), brief);
-    let slow = figures.slow_ttft().map(|millis| format!(" (95 in 100: {})", brief(millis))).unwrap_or_default();
-    let rate = figures.speed(now).map_or("-".to_owned(), speed);
+    let first = stats.ttft(now).map_or("-".to_owned(), brief);
+    let slow = stats.ttft_p95().map(|millis| format!(" (p95: {})", brief(millis))).unwrap_or_default();
+    let rate = stats.tokens_per_second(now).map_or("-".to_owned(), speed);
     vec![
         ("Name", member.name.clone()),
-        ("Id", clean(&told.id)),
-        ("Room", format!("{} {}", room.told.code, room.name)),
+        ("Id", clean(&info.id)),
+        ("Room", format!("{} {}", room.info.code, room.name)),
         ("Model", member.model.clone()),
-        ("Aliases", clean(&told.aliases.join(", "))),
-        ("Requests", format!("{} now, {} seen, {} failed", member.in_flight(), figures.requests, figures.errors)),
+        ("Aliases", clean(&info.aliases.join(", "))),
+        ("Requests", format!("{} now, {} seen, {} failed", member.in_flight(), stats.requests, stats.errors)),
         ("Speed", format!("first token {first}{slow}, {rate} tokens/s")),
-        ("Connection", connection(told, now)),
-        ("Seen", format!("{}, joined {}", ago(told.last_seen), ago(told.joined_at))),
-        ("Endpoint", clean(&told.endpoint)),
-        ("Takes", takes(told)),
-        ("Machine", machine(told)),
-        ("Runs", if own { "* in this monitor: l leaves".into() } else { String::new() }),
-        ("Settings", if told.config.has_instructions { "with instructions".into() } else { String::new() }),
+        ("Connection", connection(info, now)),
+        ("Seen", format!("{}, joined {}", ago(info.last_seen), ago(info.joined_at))),
+        ("Endpoint", clean(&info.endpoint)),
+        ("Takes", takes(info)),
+        ("Machine", machine(info)),
+        ("Runs", if own { "in this monitor (*): press l to leave".into() } else { String::new() }),
+        ("Settings", if info.config.has_instructions { "with instructions".into() } else { String::new() }),
     ]
 }
 
-fn connection(told: &Participant, now: u64) -> String {
-    let connection = &told.connection;
+fn connection(info: &Participant, now: u64) -> String {
+    let connection = &info.connection;
     match (connection.kind, connection.connected, connection.last_tunnel_seen_at) {
-        (ConnectionKind::Direct, ..) => "called by the hub".into(),
+        (ConnectionKind::Direct, ..) => "direct, called by the hub".into(),
         (_, false, _) => "tunnel closed".into(),
-        (_, true, Some(at)) => format!("tunnel, heard {} ago", span(now.saturating_sub(at))),
+        (_, true, Some(at)) => format!("tunnel, last message {} ago", span(now.saturating_sub(at))),
         (_, true, None) => "tunnel".into(),
     }
 }
 
-fn takes(told: &Participant) -> String {
+fn takes(info: &Participant) -> String {
     let can = |support: Support| match support {
         Support::Supported => "yes",
         Support::Unsupported => "no",
         Support::Unknown => "unknown",
     };
-    let capabilities = told.capabilities;
+    let capabilities = info.capabilities;
     let (chat, responses) = (can(capabilities.chat_completions), can(capabilities.open_responses));
-    format!("{} at once; chat {chat}, responses {responses}", told.concurrency)
+    format!("{} at once; chat {chat}, responses {responses}", info.concurrency)
 }
 
-fn machine(told: &Participant) -> String {
-    let specs = &told.specs;
+fn machine(info: &Participant) -> String {
+    let specs = &info.specs;
     let mut parts: Vec<String> = specs.gpu.iter().map(|gpu| clean(gpu)).collect();
     parts.extend(specs.vram.as_ref().map(|gb| format!("{gb} GB VRAM")));
     parts.extend(specs.cpu.iter().map(|cpu| clean(cpu)));

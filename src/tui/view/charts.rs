@@ -1,4 +1,4 @@
-//! Charts of the room that is selected: its last five minutes.
+//! Charts of the selected room's last five minutes.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -6,43 +6,43 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Sparkline};
 
-use super::look::Look;
-use crate::monitor::people::Room;
+use super::theme::Theme;
+use crate::monitor::model::Room;
 use crate::monitor::text::{brief, speed};
 use crate::tui::app::App;
 use crate::tui::history::{SLICE, SLICES, Slice};
 
-/// Draws them as a part of the screen.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
-    let title = app.charted(now).map_or_else(|| "Charts".to_owned(), |room| format!("Charts of {}", room.told.code));
-    let block = look.block(&title, false);
+/// Draws the charts as a pane.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
+    let title = app.charted(now).map_or_else(|| "Charts".to_owned(), |room| format!("Charts of {}", room.info.code));
+    let block = theme.block(&title, false);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    fill(frame, inner, app, look, now);
+    fill(frame, inner, app, theme, now);
 }
 
-/// Draws them into a place.
-pub fn fill(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
+/// Draws the charts without a border.
+pub fn fill(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     let Some(room) = app.charted(now) else { return };
-    let slices = app.history.of(&room.told.code, now);
-    // Two lines say how it is now; each chart has a line for its name and as many for its bars as there are.
+    let slices = app.history.slices(&room.info.code, now);
+    // Two lines of summary; then for each chart a heading and bars. Charts that do not fit are left out.
     let [top, rest] = Layout::vertical([Constraint::Length(2), Constraint::Fill(1)]).areas(area);
-    let summary = summary(room, app.state.hub_time(now)).map(|line| look.fit(&line, usize::from(area.width)));
-    frame.render_widget(Paragraph::new(summary.map(Line::from).to_vec()).style(look.head()), top);
-    let charts = charts(look);
+    let summary = summary(room, app.state.hub_time(now)).map(|line| theme.fit(&line, usize::from(area.width)));
+    frame.render_widget(Paragraph::new(summary.map(Line::from).to_vec()).style(theme.head()), top);
+    let charts = charts(theme);
     let fits = usize::from(rest.height / 2).clamp(1, charts.len());
     let places = Layout::vertical(vec![Constraint::Fill(1); fits]).split(rest);
     for (chart, place) in charts.into_iter().zip(places.iter()) {
         let [label, bars] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(*place);
         let most = slices.iter().map(chart.value).max().unwrap_or(0);
-        let name = format!("{}, at most {}", chart.name, (chart.show)(most));
-        frame.render_widget(Line::styled(name, look.dim()), label);
+        let name = format!("{}, max {}", chart.name, (chart.show)(most));
+        frame.render_widget(Line::styled(name, theme.dim()), label);
         let data = stretched(&slices, usize::from(bars.width), chart.value);
-        frame.render_widget(Sparkline::default().data(data).style(chart.style).bar_set(look.bars()), bars);
+        frame.render_widget(Sparkline::default().data(data).style(chart.style).bar_set(theme.bars()), bars);
     }
 }
 
-/// What is drawn of each slice.
+/// How a slice becomes a bar.
 struct Chart {
     name: &'static str,
     style: Style,
@@ -50,30 +50,30 @@ struct Chart {
     show: fn(u64) -> String,
 }
 
-fn charts(look: Look) -> [Chart; 4] {
+fn charts(theme: Theme) -> [Chart; 4] {
     let a_minute = |n: u64| (n * 60_000 / SLICE).to_string();
     let a_second = |n: u64| speed(n as f64 * 1000.0 / SLICE as f64);
     [
-        Chart { name: "Answers a minute", style: look.good(), value: |slice| slice.answers, show: a_minute },
-        Chart { name: "First token", style: look.warning(), value: Slice::ttft, show: brief },
-        Chart { name: "Tokens/s of all", style: look.busy(), value: |slice| slice.tokens, show: a_second },
-        Chart { name: "Failures a minute", style: look.bad(), value: |slice| slice.failures, show: a_minute },
+        Chart { name: "Answers a minute", style: theme.good(), value: |slice| slice.answers, show: a_minute },
+        Chart { name: "First token", style: theme.warning(), value: Slice::ttft, show: brief },
+        Chart { name: "Tokens/s of all", style: theme.busy(), value: |slice| slice.tokens, show: a_second },
+        Chart { name: "Failures a minute", style: theme.bad(), value: |slice| slice.failures, show: a_minute },
     ]
 }
 
 fn summary(room: &Room, now: u64) -> [String; 2] {
-    let figures = &room.figures;
-    let first = figures.ttft(now).map_or("-".to_owned(), brief);
-    let rate = figures.speed(now).map_or("-".to_owned(), speed);
-    let slow = figures.slow_ttft().map(|millis| format!(" (95 in 100: {})", brief(millis))).unwrap_or_default();
-    let (flight, line) = (figures.in_flight(), room.queued);
+    let stats = &room.stats;
+    let first = stats.ttft(now).map_or("-".to_owned(), brief);
+    let rate = stats.tokens_per_second(now).map_or("-".to_owned(), speed);
+    let slow = stats.ttft_p95().map(|millis| format!(" (p95: {})", brief(millis))).unwrap_or_default();
+    let (flight, line) = (stats.in_flight(), room.queued);
     [
-        format!("{} {}: first token {first}{slow}, {rate} tokens/s", room.told.code, room.name),
-        format!("{flight} now, {line} in line, {} seen, {} failed", figures.requests, figures.errors),
+        format!("{} {}: first token {first}{slow}, {rate} tokens/s", room.info.code, room.name),
+        format!("{flight} now, {line} queued, {} seen, {} failed", stats.requests, stats.errors),
     ]
 }
 
-/// The slices as bars, each as many columns wide as fit; the last ones where not all do.
+/// The slices as bars of equal width, as wide as fits; if not all fit, the latest ones.
 fn stretched(slices: &[Slice], columns: usize, value: impl Fn(&Slice) -> u64) -> Vec<u64> {
     let each = (columns / SLICES).max(1);
     let fits = (columns / each).min(slices.len());

@@ -1,4 +1,4 @@
-//! What lies over the screen: help, cards, forms.
+//! Dialogs over the screen: help, details, charts, forms.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -6,131 +6,131 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Wrap};
 
-use super::look::Look;
+use super::theme::Theme;
 use super::{cards, charts};
 use crate::monitor::text::{fit, width};
 use crate::tui::app::{App, Dialog};
-use crate::tui::form::{Field, Form, Holds};
+use crate::tui::form::{Field, FieldKind, Form};
 
 const HELP: &[(&str, &str)] = &[
-    ("Tab, arrows", "from part to part (also 1, 2, 3)"),
-    ("Up, Down", "from line to line; PgUp, PgDn, Home, End go further"),
-    ("Space", "watch the selected room, or no more"),
-    ("Enter", "a room alone, or all again; a participant's card"),
-    ("n", "make a room"),
+    ("Tab, arrows", "next or previous pane (also 1, 2, 3)"),
+    ("Up, Down", "move the selection; also PgUp, PgDn, Home, End"),
+    ("Space", "watch or unwatch the selected room"),
+    ("Enter", "show one room only, or all; a participant's details"),
+    ("n", "create a room"),
     ("j", "join the room with a provider of this machine"),
-    ("l", "leave with the selected participant, if it is ours (*)"),
-    ("p", "give the password of a private room"),
+    ("l", "leave with the selected participant of this monitor (*)"),
+    ("p", "enter the password of a private room"),
     ("m", "charts of the room"),
-    ("s", "participants by id, or those in trouble first"),
-    ("/", "only events with a text in them"),
-    ("f", "only one kind of event, one after the other"),
-    ("Esc", "show all again"),
-    ("r", "look again now"),
-    ("Ctrl-L, Ctrl-Z", "draw all anew; back to the shell for a while"),
-    ("q, Ctrl-C", "quit; our participants (*) leave"),
+    ("s", "sort participants by id or by health"),
+    ("/", "filter events by text"),
+    ("f", "filter events by kind"),
+    ("Esc", "clear filters"),
+    ("r", "refresh now"),
+    ("Ctrl-L, Ctrl-Z", "redraw; suspend"),
+    ("q, Ctrl-C", "quit; participants of this monitor (*) leave"),
 ];
 
-/// Draws the dialog that is open.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
+/// Draws the open dialog.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     match &app.dialog {
         None => {}
-        Some(Dialog::Help) => help(frame, area, look),
+        Some(Dialog::Help) => help(frame, area, theme),
         Some(Dialog::Participant) => {
-            let lines = cards::lines(app, look, now, 68);
-            let inner = open(frame, area, look, "Participant", (70, lines.len()));
+            let lines = cards::lines(app, theme, now, 68);
+            let inner = open(frame, area, theme, "Participant", (70, lines.len()));
             frame.render_widget(Paragraph::new(lines), inner);
         }
         Some(Dialog::Charts) => {
-            let inner = open(frame, area, look, "Charts", (128, 24));
-            charts::fill(frame, inner, app, look, now);
+            let inner = open(frame, area, theme, "Charts", (128, 24));
+            charts::fill(frame, inner, app, theme, now);
         }
         Some(Dialog::Create(form)) => {
             draw_form(
                 frame,
                 area,
-                look,
+                theme,
                 "New room",
                 form,
-                "The password is asked for when joining; of a private room, always.",
+                "The password is needed to join; for a private room, for everything.",
             );
         }
         Some(Dialog::Join(form)) => {
-            draw_form(frame, area, look, "Join", form, "Without a model, the provider is asked what it has.");
+            draw_form(frame, area, theme, "Join", form, "Leave the model empty to see which ones the provider has.");
         }
         Some(Dialog::Password(code, form)) => {
-            draw_form(frame, area, look, &format!("Room {code}"), form, "The room is private.");
+            draw_form(frame, area, theme, &format!("Room {code}"), form, "The room is private.");
         }
         Some(Dialog::Filter(form)) => {
-            draw_form(frame, area, look, "Filter", form, "Only events with this in them are shown.");
+            draw_form(frame, area, theme, "Filter", form, "Shows only events that contain this text.");
         }
     }
 }
 
-/// A box in the middle, its inside emptied.
-fn open(frame: &mut Frame<'_>, area: Rect, look: Look, title: &str, (columns, rows): (usize, usize)) -> Rect {
+/// Draws an empty box in the middle of the screen, and returns its inside.
+fn open(frame: &mut Frame<'_>, area: Rect, theme: Theme, title: &str, (columns, rows): (usize, usize)) -> Rect {
     let most = |n: usize, all: u16| u16::try_from(n + 2).unwrap_or(u16::MAX).min(all);
     let (columns, rows) = (most(columns, area.width), most(rows, area.height));
     let (x, y) = (area.x + (area.width - columns) / 2, area.y + (area.height - rows) / 2);
     let place = Rect::new(x, y, columns, rows);
-    let block = look.block(title, true);
+    let block = theme.block(title, true);
     let inner = block.inner(place);
     frame.render_widget(Clear, place);
     frame.render_widget(block, place);
     inner
 }
 
-fn help(frame: &mut Frame<'_>, area: Rect, look: Look) {
-    let inner = open(frame, area, look, "Keys", (74, HELP.len()));
+fn help(frame: &mut Frame<'_>, area: Rect, theme: Theme) {
+    let inner = open(frame, area, theme, "Keys", (74, HELP.len()));
     let lines: Vec<Line<'_>> = HELP
         .iter()
-        .map(|(key, what)| Line::from(vec![Span::styled(fit(key, 16), look.head()), Span::raw(*what)]))
+        .map(|(key, what)| Line::from(vec![Span::styled(fit(key, 16), theme.head()), Span::raw(*what)]))
         .collect();
     frame.render_widget(Paragraph::new(lines), inner);
 }
 
-fn draw_form(frame: &mut Frame<'_>, area: Rect, look: Look, title: &str, form: &Form, about: &str) {
-    let inner = open(frame, area, look, title, (66, form.fields.len() + 6));
+fn draw_form(frame: &mut Frame<'_>, area: Rect, theme: Theme, title: &str, form: &Form, about: &str) {
+    let inner = open(frame, area, theme, title, (66, form.fields.len() + 6));
     let columns = usize::from(inner.width);
     let fields = u16::try_from(form.fields.len()).unwrap_or(u16::MAX);
     let places = [Constraint::Length(2), Constraint::Length(fields + 1), Constraint::Fill(1), Constraint::Length(1)];
     let [top, middle, below, foot] = Layout::vertical(places).areas(inner);
-    frame.render_widget(Line::styled(look.fit(about, columns), look.dim()), top);
+    frame.render_widget(Line::styled(theme.fit(about, columns), theme.dim()), top);
     let typed = form.fields.iter().enumerate();
-    let lines: Vec<_> = typed.map(|(n, field)| line(field, n == form.at && !form.busy, look, columns)).collect();
+    let lines: Vec<_> = typed.map(|(n, field)| line(field, n == form.focus && !form.busy, theme, columns)).collect();
     frame.render_widget(Paragraph::new(lines), middle);
     let said = match &form.error {
-        _ if form.busy => Paragraph::new("One moment...").style(look.busy()),
-        Some(error) => Paragraph::new(look.plain(error)).style(look.bad()),
+        _ if form.busy => Paragraph::new("One moment...").style(theme.busy()),
+        Some(error) => Paragraph::new(theme.displayable(error)).style(theme.bad()),
         None => Paragraph::default(),
     };
     frame.render_widget(said.wrap(Wrap { trim: true }), below);
-    frame.render_widget(Line::styled("Enter: do it   Tab: next field   Esc: close", look.dim()), foot);
+    frame.render_widget(Line::styled("Enter: submit   Tab: next field   Esc: close", theme.dim()), foot);
 }
 
-fn line(field: &Field, here: bool, look: Look, columns: usize) -> Line<'static> {
-    let label = Span::styled(fit(field.label, 10), if here { look.head() } else { look.dim() });
-    if field.holds == Holds::Switch {
+fn line(field: &Field, focused: bool, theme: Theme, columns: usize) -> Line<'static> {
+    let label = Span::styled(fit(field.label, 10), if focused { theme.head() } else { theme.dim() });
+    if field.kind == FieldKind::Switch {
         let mark = if field.is_on() { "[x] yes" } else { "[ ] no" };
-        let style = if here { look.selected(true) } else { Style::new() };
-        let hint = if here { "  (Space)" } else { "" };
-        return Line::from(vec![label, Span::styled(mark, style), Span::styled(hint, look.dim())]);
+        let style = if focused { theme.selected(true) } else { Style::new() };
+        let hint = if focused { "  (Space)" } else { "" };
+        return Line::from(vec![label, Span::styled(mark, style), Span::styled(hint, theme.dim())]);
     }
-    let (before, behind) = field.shown();
-    let (before, behind) = (look.plain(&before), look.plain(&behind));
-    if !here {
-        return Line::from(vec![label, Span::raw(fit(&(before + &behind), columns.saturating_sub(10)))]);
+    let (before, after) = field.shown();
+    let (before, after) = (theme.displayable(&before), theme.displayable(&after));
+    if !focused {
+        return Line::from(vec![label, Span::raw(fit(&(before + &after), columns.saturating_sub(10)))]);
     }
-    // The end of what is before the cursor, the cursor, and as much of what is behind it as fits.
+    // Shows the end of the text before the cursor, the cursor, and as much of the text after it as fits.
     let before = tail(&before, columns.saturating_sub(10 + 2));
-    let mut rest = behind.chars();
+    let mut rest = after.chars();
     let under = rest.next().map_or(" ".to_owned(), String::from);
     let left = columns.saturating_sub(10 + width(&before) + width(&under));
     let cursor = Style::new().add_modifier(Modifier::REVERSED);
     Line::from(vec![label, Span::raw(before), Span::styled(under, cursor), Span::raw(fit(rest.as_str(), left))])
 }
 
-/// The end of a text that fits.
+/// The longest end of a text that fits into `columns`.
 fn tail(text: &str, columns: usize) -> String {
     let mut from = text;
     while width(from) > columns {

@@ -1,28 +1,28 @@
-//! The log of events.
+//! The event log.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::look::Look;
+use super::theme::Theme;
 use crate::monitor::text::{clock, fit};
 use crate::tui::app::{App, Pane};
 
-/// Draws it.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look) {
+/// Draws the event log as a pane.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
     let log = &app.log;
     let mut title = "Events".to_owned();
-    if let Some(kind) = log.only {
+    if let Some(kind) = log.only_kind {
         title += &format!(", {} only", kind.word());
     }
     if !log.filter.is_empty() {
-        title += &format!(", with \"{}\"", look.fit(&crate::monitor::text::clean(&log.filter), 20).trim_end());
+        title += &format!(", with \"{}\"", theme.fit(&crate::monitor::text::clean(&log.filter), 20).trim_end());
     }
-    if !log.follows() {
+    if !log.is_following() {
         title += ", earlier (End: latest)";
     }
-    let block = look.block(&title, app.pane == Pane::Events);
+    let block = theme.block(&title, app.pane == Pane::Events);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let lines: Vec<Line<'_>> = log
@@ -31,15 +31,16 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look) {
         .map(|line| {
             let left = usize::from(inner.width).saturating_sub(9 + 1 + 6 + 1);
             Line::from(vec![
-                Span::styled(format!("{} ", clock(line.at)), look.dim()),
-                Span::styled(format!("{} ", fit(&line.room, 6)), look.dim()),
-                Span::styled(look.fit(&line.text, left), look.kind(line.kind)),
+                Span::styled(format!("{} ", clock(line.at)), theme.dim()),
+                Span::styled(format!("{} ", fit(&line.room, 6)), theme.dim()),
+                Span::styled(theme.fit(&line.text, left), theme.kind(line.kind)),
             ])
         })
         .collect();
     if lines.is_empty() {
-        let text = if log.only.is_some() || !log.filter.is_empty() { "None of that." } else { "Nothing yet." };
-        return frame.render_widget(Paragraph::new(text).style(look.dim()), inner);
+        let text =
+            if log.only_kind.is_some() || !log.filter.is_empty() { "No event matches." } else { "No events yet." };
+        return frame.render_widget(Paragraph::new(text).style(theme.dim()), inner);
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }

@@ -1,14 +1,15 @@
-//! The screen as it is drawn: pure functions from what the screen is about to what it shows.
+//! Draws the screen: pure functions of the [`App`].
 
 mod cards;
 mod charts;
 mod dialogs;
 mod events;
-mod look;
 mod participants;
 mod rooms;
+mod scroll;
 #[cfg(test)]
 mod tests;
+mod theme;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -16,36 +17,36 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-pub use look::Look;
+pub use theme::Theme;
 
 use super::app::{App, Pane};
 use crate::monitor::state::Link;
 use crate::monitor::text::{clock, span, width};
 
-/// Below this the screen says that it is too small.
-const LEAST: (u16, u16) = (40, 10);
-/// Below so many columns, rooms and participants are not side by side: that one is shown which keys go to.
+/// Below this size (columns, rows) only a note that the terminal is too small is shown.
+const MIN_SIZE: (u16, u16) = (40, 10);
+/// Below this many columns, rooms and participants are not side by side: only the focused one is shown.
 const NARROW: u16 = 60;
-/// From so many columns and lines on, the participant that is selected and the charts have a column of their own.
+/// From this size on, details and charts have a column of their own.
 const WIDE: (u16, u16) = (150, 24);
 
-/// Draws everything.
-pub fn draw(frame: &mut Frame<'_>, app: &App, look: Look, now: u64) {
+/// Draws the whole screen.
+pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: u64) {
     let area = frame.area();
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+    if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
         frame.render_widget(Paragraph::new("The terminal is too small."), area);
         return;
     }
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)]).areas(area);
-    frame.render_widget(Paragraph::new(header(app, look, now, head.width)), head);
-    panes(frame, body, app, look, now);
-    frame.render_widget(Paragraph::new(footer(app, look, foot.width)), foot);
-    dialogs::draw(frame, body, app, look, now);
+    frame.render_widget(Paragraph::new(header(app, theme, now, head.width)), head);
+    panes(frame, body, app, theme, now);
+    frame.render_widget(Paragraph::new(footer(app, theme, foot.width)), foot);
+    dialogs::draw(frame, body, app, theme, now);
 }
 
-fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
-    // More of the events for whoever reads them.
+fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
+    // The event log is larger while it has the focus.
     let events = match app.pane {
         Pane::Events => area.height * 3 / 5,
         _ => (area.height / 3).clamp(4, 20),
@@ -59,20 +60,20 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
         columns => [Constraint::Length((columns * 3 / 8).min(38)), Constraint::Fill(1), Constraint::Length(0)],
     };
     let [left, middle, right] = Layout::horizontal(columns).areas(above);
-    rooms::draw(frame, left, app, look, now);
-    participants::draw(frame, middle, app, look, now);
+    rooms::draw(frame, left, app, theme, now);
+    participants::draw(frame, middle, app, theme, now);
     if wide {
         let [card, charts] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(right);
-        cards::draw(frame, card, app, look, now);
-        charts::draw(frame, charts, app, look, now);
+        cards::draw(frame, card, app, theme, now);
+        charts::draw(frame, charts, app, theme, now);
     }
-    events::draw(frame, below, app, look);
+    events::draw(frame, below, app, theme);
 }
 
-fn header(app: &App, look: Look, now: u64, columns: u16) -> Line<'static> {
+fn header(app: &App, theme: Theme, now: u64, columns: u16) -> Line<'static> {
     let state = &app.state;
     let (up, busy, down) = state.tally(now);
-    let (link, style) = link(&state.link, look, now);
+    let (link, style) = link(&state.link, theme, now);
     let right = match columns {
         ..NARROW => format!(" {up} up {busy} busy {down} off {} ", clock(now)),
         _ => format!("  {up} online  {busy} busy  {down} offline  {} ", clock(now)),
@@ -81,36 +82,36 @@ fn header(app: &App, look: Look, now: u64, columns: u16) -> Line<'static> {
     let url = crate::monitor::text::clean(&state.url);
     let left = match left {
         ..12 => " ".to_owned(),
-        _ => format!(" gambi  {}  ", look.fit(&url, left.min(width(&url)))),
+        _ => format!(" gambi  {}  ", theme.fit(&url, left.min(width(&url)))),
     };
     let gap = usize::from(columns).saturating_sub(width(&left) + width(&link) + width(&right));
     Line::from(vec![
-        Span::styled(left, look.head()),
+        Span::styled(left, theme.head()),
         Span::styled(link, style),
         Span::raw(" ".repeat(gap)),
-        Span::styled(right, look.dim()),
+        Span::styled(right, theme.dim()),
     ])
 }
 
-fn link(link: &Link, look: Look, now: u64) -> (String, Style) {
+fn link(link: &Link, theme: Theme, now: u64) -> (String, Style) {
     match link {
-        Link::Opening => ("connecting".into(), look.warning()),
-        Link::Up => ("up".into(), look.good()),
-        Link::Lost { again: Some(at), .. } => {
-            (format!("LOST, again in {}", span(at.saturating_sub(now).saturating_add(999))), look.bad())
+        Link::Connecting => ("connecting".into(), theme.warning()),
+        Link::Up => ("up".into(), theme.good()),
+        Link::Lost { retry_at: Some(at), .. } => {
+            (format!("LOST, retry in {}", span(at.saturating_sub(now).saturating_add(999))), theme.bad())
         }
-        Link::Lost { again: None, .. } => ("LOST".into(), look.bad()),
+        Link::Lost { retry_at: None, .. } => ("LOST".into(), theme.bad()),
     }
 }
 
-/// What has been said, else the keys.
-fn footer(app: &App, look: Look, columns: u16) -> Line<'static> {
+/// The notice if there is one, else the most important keys.
+fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
     if let Some(notice) = &app.notice {
-        let style = if notice.failed { look.bad() } else { look.good() };
-        return Line::styled(format!(" {}", look.plain(&notice.text)), style);
+        let style = if notice.failed { theme.bad() } else { theme.good() };
+        return Line::styled(format!(" {}", theme.displayable(&notice.text)), style);
     }
     let keys = [
-        ("Tab", "part"),
+        ("Tab", "pane"),
         ("Space", "watch"),
         ("Enter", "more"),
         ("n", "new"),
@@ -123,7 +124,7 @@ fn footer(app: &App, look: Look, columns: u16) -> Line<'static> {
         ("f", "kinds"),
         ("s", "sort"),
         ("p", "password"),
-        ("r", "look again"),
+        ("r", "refresh"),
         ("Esc", "show all"),
     ];
     let mut spans = vec![Span::raw(" ")];
@@ -131,12 +132,7 @@ fn footer(app: &App, look: Look, columns: u16) -> Line<'static> {
     for (key, what) in keys {
         let Some(rest) = left.checked_sub(key.len() + what.len() + 3) else { break };
         left = rest;
-        spans.extend([Span::styled(key, look.head()), Span::styled(format!(" {what}  "), look.dim())]);
+        spans.extend([Span::styled(key, theme.head()), Span::styled(format!(" {what}  "), theme.dim())]);
     }
     Line::from(spans)
-}
-
-/// The first of so many lines that is shown where `rows` fit, so that the selected one is among them.
-fn first_shown(selected: usize, all: usize, rows: usize) -> usize {
-    selected.saturating_sub(rows / 2).min(all.saturating_sub(rows))
 }

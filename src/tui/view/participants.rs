@@ -1,4 +1,4 @@
-//! Who is in the rooms that are watched, and how they do. Of a long list, only what is seen is drawn.
+//! The participants of the shown rooms, and their health. Only the visible part of a long list is drawn.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -6,40 +6,40 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::first_shown;
-use super::look::Look;
-use crate::monitor::people::{Member, Room};
+use super::scroll::first_visible;
+use super::theme::Theme;
+use crate::monitor::model::{Member, Room};
 use crate::monitor::text::{brief, count, fit, span, speed};
 use crate::tui::app::{App, Order, Pane};
 
 /// A line of the list.
 enum Row<'a> {
-    Head(&'a Room),
+    Heading(&'a Room),
     Member(&'a Room, &'a Member),
-    Nobody(&'a Room),
+    Empty(&'a Room),
 }
 
-/// Draws them.
-pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, look: Look, now: u64) {
-    let here = app.pane == Pane::Participants;
+/// Draws the participants as a pane.
+pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
+    let focused = app.pane == Pane::Participants;
     let rows = rows(app, now);
     let people = rows.iter().filter(|row| matches!(row, Row::Member(..))).count();
-    let only = app.alone.as_ref().map(|code| format!(" in {code}")).unwrap_or_default();
+    let only = app.only_room.as_ref().map(|code| format!(" in {code}")).unwrap_or_default();
     let order = if app.order == Order::Trouble { ", trouble first" } else { "" };
-    let block = look.block(&format!("Participants {people}{only}{order}"), here);
+    let block = theme.block(&format!("Participants {people}{only}{order}"), focused);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let columns = Columns::new(usize::from(inner.width));
     let height = usize::from(inner.height.saturating_sub(1));
-    let chosen = app.member(now).map(|(room, member)| (room.told.code.as_str(), member.told.id.as_str()));
+    let chosen = app.member(now).map(|(room, member)| (room.info.code.as_str(), member.info.id.as_str()));
     let is_chosen =
-        |row: &Row<'_>| matches!(row, Row::Member(r, m) if Some((r.told.code.as_str(), m.told.id.as_str())) == chosen);
+        |row: &Row<'_>| matches!(row, Row::Member(r, m) if Some((r.info.code.as_str(), m.info.id.as_str())) == chosen);
     let at = rows.iter().position(is_chosen).unwrap_or(0);
-    let first = if at <= height / 2 { 0 } else { first_shown(at, rows.len(), height) };
-    let mut lines = vec![Line::styled(columns.heads(), look.head())];
+    let first = if at <= height / 2 { 0 } else { first_visible(at, rows.len(), height) };
+    let mut lines = vec![Line::styled(columns.heads(), theme.head())];
     for row in rows.iter().skip(first).take(height) {
-        let line = columns.line(row, app, look, now);
-        lines.push(if is_chosen(row) { line.patch_style(look.selected(here)) } else { line });
+        let line = columns.line(row, app, theme, now);
+        lines.push(if is_chosen(row) { line.patch_style(theme.selected(focused)) } else { line });
     }
     frame.render_widget(Paragraph::new(lines), inner);
 }
@@ -50,17 +50,17 @@ fn rows(app: &App, now: u64) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     for room in rooms {
         if heads {
-            rows.push(Row::Head(room));
+            rows.push(Row::Heading(room));
         }
         if room.members.is_empty() {
-            rows.push(Row::Nobody(room));
+            rows.push(Row::Empty(room));
         }
         rows.extend(app.members(room, now).into_iter().map(|member| Row::Member(room, member)));
     }
     rows
 }
 
-/// Which columns there are, and how wide.
+/// The columns that fit, and their widths.
 struct Columns {
     all: usize,
     name: usize,
@@ -95,47 +95,47 @@ impl Columns {
         heads
     }
 
-    fn line(&self, row: &Row<'_>, app: &App, look: Look, now: u64) -> Line<'static> {
+    fn line(&self, row: &Row<'_>, app: &App, theme: Theme, now: u64) -> Line<'static> {
         match row {
-            Row::Head(room) => {
-                let queued = if room.queued > 0 { format!("  {} in line", room.queued) } else { String::new() };
-                let text = format!("{} {}{queued}", room.told.code, look.plain(&room.name));
-                Line::styled(fit(&text, self.all), look.head())
+            Row::Heading(room) => {
+                let queued = if room.queued > 0 { format!("  {} queued", room.queued) } else { String::new() };
+                let text = format!("{} {}{queued}", room.info.code, theme.displayable(&room.name));
+                Line::styled(fit(&text, self.all), theme.head())
             }
-            Row::Nobody(room) => {
+            Row::Empty(room) => {
                 let text = match &room.refused {
                     Some(why) => why.as_str(),
-                    None if room.looked => "Nobody is there. Press j to join.",
-                    None => "Looking...",
+                    None if room.listed => "No participants yet. Press j to join.",
+                    None => "Loading...",
                 };
-                Line::styled(format!("  {}", look.fit(text, self.all.saturating_sub(2))), look.dim())
+                Line::styled(format!("  {}", theme.fit(text, self.all.saturating_sub(2))), theme.dim())
             }
-            Row::Member(room, member) => self.member(room, member, app, look, now),
+            Row::Member(room, member) => self.member(room, member, app, theme, now),
         }
     }
 
-    fn member(&self, room: &Room, member: &Member, app: &App, look: Look, now: u64) -> Line<'static> {
+    fn member(&self, room: &Room, member: &Member, app: &App, theme: Theme, now: u64) -> Line<'static> {
         let now = app.state.hub_time(now);
         let health = member.health(now);
-        let own = app.own.contains_key(&(room.told.code.clone(), member.told.id.clone()));
+        let own = app.own.contains_key(&(room.info.code.clone(), member.info.id.clone()));
         let name = if own { format!("*{}", member.name) } else { member.name.clone() };
-        let figures = &member.figures;
+        let stats = &member.stats;
         let mut numbers = format!("{:>4}", count(member.in_flight().into()));
         if self.counts {
-            numbers += &format!("{:>6}{:>6}", count(figures.requests), count(figures.errors));
+            numbers += &format!("{:>6}{:>6}", count(stats.requests), count(stats.errors));
         }
-        numbers += &format!("{:>8}", figures.ttft(now).map_or("-".into(), brief));
+        numbers += &format!("{:>8}", stats.ttft(now).map_or("-".into(), brief));
         if self.speed {
-            numbers += &format!("{:>8}", figures.speed(now).map_or("-".into(), speed));
+            numbers += &format!("{:>8}", stats.tokens_per_second(now).map_or("-".into(), speed));
         }
         if self.seen {
-            numbers += &format!("{:>6}", span(now.saturating_sub(member.told.last_seen)));
+            numbers += &format!("{:>6}", span(now.saturating_sub(member.info.last_seen)));
         }
-        let model = look.fit(&member.model, self.model);
+        let model = theme.fit(&member.model, self.model);
         Line::from(vec![
-            Span::styled(format!("{} {:<10}", look.sign(health), health.word()), look.health(health)),
-            Span::styled(look.fit(&name, self.name), Style::new()),
-            Span::styled(format!(" {model} "), look.dim()),
+            Span::styled(format!("{} {:<10}", theme.symbol(health), health.word()), theme.health(health)),
+            Span::styled(theme.fit(&name, self.name), Style::new()),
+            Span::styled(format!(" {model} "), theme.dim()),
             Span::raw(numbers),
         ])
     }

@@ -1,39 +1,39 @@
-//! What the screen shows, cell by cell, on a terminal that is none.
+//! What the screen shows, cell by cell, on a test terminal.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use ratatui::text::Span;
 
-use super::{Look, draw};
-use crate::monitor::samples::{NOW, answered, began, failed, lab, participant, room};
-use crate::monitor::state::News;
+use super::{Theme, draw};
+use crate::monitor::fixtures::{NOW, answered, began, failed, lab, participant, room};
+use crate::monitor::state::Update;
 use crate::monitor::text::{clean, width};
-use crate::tui::app::{Answer, App, Pane};
+use crate::tui::app::{App, Outcome, Pane};
 use crate::tui::keys::Key;
 
-const FULL: Look = Look { colour: true, unicode: true };
+const FULL: Theme = Theme { colour: true, unicode: true };
 
 fn app() -> App {
     let mut app = App::new(lab(&[participant("ann", "Ann"), participant("bob", "Bob")]), "http://localhost:11434");
-    app.hear(News::Rooms(vec![room("LAB001", "Lab"), room("LAB002", "Machine shop")], 0), NOW);
-    app.hear(began("LAB001", "ann", "r1"), NOW);
-    app.hear(answered("LAB001", "ann", "r1"), NOW);
-    app.hear(began("LAB001", "ann", "r2"), NOW);
-    app.hear(began("LAB001", "bob", "r3"), NOW);
-    app.hear(failed("LAB001", "bob", "r3", "stream"), NOW);
+    app.on_update(Update::Rooms(vec![room("LAB001", "Lab"), room("LAB002", "Machine shop")], 0), NOW);
+    app.on_update(began("LAB001", "ann", "r1"), NOW);
+    app.on_update(answered("LAB001", "ann", "r1"), NOW);
+    app.on_update(began("LAB001", "ann", "r2"), NOW);
+    app.on_update(began("LAB001", "bob", "r3"), NOW);
+    app.on_update(failed("LAB001", "bob", "r3", "stream"), NOW);
     app
 }
 
-fn terminal(app: &App, look: Look, columns: u16, rows: u16) -> Terminal<TestBackend> {
+fn terminal(app: &App, theme: Theme, columns: u16, rows: u16) -> Terminal<TestBackend> {
     let mut terminal = Terminal::new(TestBackend::new(columns, rows)).unwrap();
-    terminal.draw(|frame| draw(frame, app, look, NOW + 3000)).unwrap();
+    terminal.draw(|frame| draw(frame, app, theme, NOW + 3000)).unwrap();
     terminal
 }
 
 /// The lines of the screen.
-fn screen(app: &App, look: Look, columns: u16, rows: u16) -> Vec<String> {
-    let terminal = terminal(app, look, columns, rows);
+fn screen(app: &App, theme: Theme, columns: u16, rows: u16) -> Vec<String> {
+    let terminal = terminal(app, theme, columns, rows);
     let cells = terminal.backend().buffer().content().chunks(columns.into());
     cells.map(|line| line.iter().map(|cell| cell.symbol()).collect()).collect()
 }
@@ -67,17 +67,17 @@ fn the_large_screen_has_a_card_and_charts_beside() {
     assert!(line(&screen, "Endpoint").contains("http://localhost:11434"));
     assert!(line(&screen, "2 seen").contains("1 now"));
     assert!(line(&screen, "Charts of LAB001").contains("╭"));
-    assert!(line(&screen, "Answers a minute").contains("at most 12"));
+    assert!(line(&screen, "Answers a minute").contains("max 12"));
     assert!(screen.iter().any(|line| line.contains('█')));
     assert!(line(&screen, "FIRST").contains("SEEN"));
 }
 
 #[test]
 fn without_colours_and_unicode_it_says_the_same() {
-    let plain = Look { colour: false, unicode: false };
+    let plain = Theme { colour: false, unicode: false };
     let mut app = app();
     for keys in [vec![], vec![Key::Char('?')], vec![Key::Esc, Key::Char('n')], vec![Key::Esc, Key::Char('m')]] {
-        keys.iter().for_each(|key| drop(app.press(key, NOW)));
+        keys.iter().for_each(|key| drop(app.on_key(key, NOW)));
         for (columns, rows) in [(80, 24), (200, 60)] {
             let terminal = terminal(&app, plain, columns, rows);
             for cell in terminal.backend().buffer().content() {
@@ -93,25 +93,25 @@ fn without_colours_and_unicode_it_says_the_same() {
 }
 
 #[test]
-fn dialogs_lie_in_the_middle_and_hide_secrets() {
+fn dialogs_are_centred_and_hide_secrets() {
     let mut app = app();
-    app.press(&Key::Char('n'), NOW);
+    app.on_key(&Key::Char('n'), NOW);
     for key in ["Lab 3", "s3cret"] {
-        app.press(&Key::Paste(key.into()), NOW);
-        app.press(&Key::Tab, NOW);
+        app.on_key(&Key::Paste(key.into()), NOW);
+        app.on_key(&Key::Tab, NOW);
     }
     let shown = screen(&app, FULL, 80, 24);
     assert!(line(&shown, "Name ").contains("Lab 3") && line(&shown, "Password ").contains("******"));
     assert!(!shown.join("").contains("s3cret") && line(&shown, "Private ").contains("[ ] no"));
-    app.press(&Key::Enter, NOW);
+    app.on_key(&Key::Enter, NOW);
     assert!(line(&screen(&app, FULL, 80, 24), "One moment").contains('│'));
     let error = "a long refusal ".repeat(8);
-    app.answered(Answer::Created(Err(error), None), NOW);
+    app.on_outcome(Outcome::Created(Err(error), None), NOW);
     assert_eq!(screen(&app, FULL, 80, 24).join("").matches("refusal").count(), 8);
 }
 
 #[test]
-fn nothing_that_strangers_name_breaks_it() {
+fn hostile_names_do_not_break_the_screen() {
     let odd = [
         "🎉",
         "\u{1b}[2J",
@@ -125,22 +125,22 @@ fn nothing_that_strangers_name_breaks_it() {
     ];
     let people: Vec<_> = (0..500).map(|n| participant(&format!("p{n:03}"), &odd[n % odd.len()].repeat(200))).collect();
     let mut app = App::new(lab(&people), "http://localhost:11434");
-    app.hear(News::Rooms(vec![room("LAB001", &odd.concat().repeat(50)), room("LAB002", odd[0])], 0), NOW);
+    app.on_update(Update::Rooms(vec![room("LAB001", &odd.concat().repeat(50)), room("LAB002", odd[0])], 0), NOW);
     for n in 0..1000 {
-        app.hear(began("LAB001", &format!("p{:03}", n % 500), &n.to_string()), NOW);
+        app.on_update(began("LAB001", &format!("p{:03}", n % 500), &n.to_string()), NOW);
     }
     app.pane = Pane::Participants;
-    for look in [FULL, Look { colour: false, unicode: false }] {
+    for theme in [FULL, Theme { colour: false, unicode: false }] {
         for (columns, rows) in [(80, 24), (200, 60), (41, 11), (39, 9), (1, 1), (121, 12)] {
             for key in [Key::End, Key::PageUp, Key::Enter, Key::Esc, Key::Char('m'), Key::Esc] {
-                app.press(&key, NOW);
-                let text = screen(&app, look, columns, rows).concat();
+                app.on_key(&key, NOW);
+                let text = screen(&app, theme, columns, rows).concat();
                 assert!(!text.chars().any(|c| c.is_control() || c == '\u{202e}'));
             }
         }
     }
-    // Columns stand one below the other, whatever the names.
-    app.press(&Key::Home, NOW);
+    // Columns stay aligned, whatever the names.
+    app.on_key(&Key::Home, NOW);
     let terminal = terminal(&app, FULL, 119, 40);
     let starts = |line: &[ratatui::buffer::Cell]| {
         (0..line.len())
@@ -151,11 +151,11 @@ fn nothing_that_strangers_name_breaks_it() {
 }
 
 #[test]
-fn only_what_is_seen_of_a_long_list_is_drawn_with_the_selected_one_in_it() {
+fn a_long_list_scrolls_to_the_selected_participant() {
     let people: Vec<_> = (0..500).map(|n| participant(&format!("p{n:03}"), &format!("Person {n:03}"))).collect();
     let mut app = App::new(lab(&people), "");
     app.pane = Pane::Participants;
-    app.press(&Key::End, NOW);
+    app.on_key(&Key::End, NOW);
     let shown = screen(&app, FULL, 80, 24);
     assert!(line(&shown, "Participants 500").contains('▸'));
     assert!(line(&shown, "Person 499").contains("online"));
@@ -163,7 +163,7 @@ fn only_what_is_seen_of_a_long_list_is_drawn_with_the_selected_one_in_it() {
 }
 
 #[test]
-fn widths_are_those_that_the_screen_goes_by() {
+fn width_tables_agree_with_the_terminal_library() {
     let shown = |c: char| clean(&format!("a{c}"));
     let wrong: Vec<String> = (' '..='\u{1ffff}')
         .filter(|&c| shown(c) == format!("a{c}"))
@@ -174,10 +174,10 @@ fn widths_are_those_that_the_screen_goes_by() {
 }
 
 #[test]
-fn a_hub_that_is_lost_is_seen_at_once() {
+fn a_lost_hub_is_shown_at_once() {
     let mut app = app();
-    app.hear(News::Lost { reason: "cannot reach it".into(), again: Some(5000) }, NOW);
+    app.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: Some(5000) }, NOW);
     let screen = screen(&app, FULL, 80, 24);
-    assert!(screen[0].contains("LOST, again in 2s"), "{}", screen[0]);
-    assert!(line(&screen, "the hub is lost: cannot reach it").contains("22:13:20Z"));
+    assert!(screen[0].contains("LOST, retry in 2s"), "{}", screen[0]);
+    assert!(line(&screen, "connection to the hub lost: cannot reach it").contains("22:13:20Z"));
 }

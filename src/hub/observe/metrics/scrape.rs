@@ -168,6 +168,9 @@ fn build(out: &mut Exposition, shared: &Shared) {
 }
 
 fn connections(out: &mut Exposition, shared: &Shared) {
+    let help = "Memory in use for what peers make the hub hold, as it is counted against --memory.";
+    out.single("gambi_memory_used_bytes", "gauge", help, shared.memory.used());
+    out.single("gambi_memory_limit_bytes", "gauge", "The bound on it: --memory.", shared.memory.total());
     let guests = shared.guests.count();
     out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", guests.here);
     out.single("gambi_connections_accepted_total", "counter", "Connections that were accepted.", guests.seated);

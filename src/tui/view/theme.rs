@@ -1,91 +1,91 @@
-//! How things look: with colours or without, with Unicode's signs or ASCII's. What a colour says is always said in words
-//! or signs too.
+//! Colours and symbols, with fallbacks for terminals without colour or Unicode. A colour never carries information that
+//! is not shown as text or as a symbol too.
 
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::symbols::{bar, border};
 use ratatui::widgets::Block;
 
-use crate::monitor::people::Health;
+use crate::monitor::model::Health;
 use crate::monitor::text::fit;
 use crate::tui::log::Kind;
 
-/// How things look.
+/// Which colours and symbols the terminal can show.
 #[derive(Debug, Clone, Copy)]
-pub struct Look {
-    /// Whether there are colours.
+pub struct Theme {
+    /// Whether to use colours.
     pub colour: bool,
-    /// Whether the terminal shows more than ASCII.
+    /// Whether to use characters beyond ASCII.
     pub unicode: bool,
 }
 
-impl Look {
+impl Theme {
     fn fg(self, colour: Color, otherwise: Modifier) -> Style {
         if self.colour { Style::new().fg(colour) } else { Style::new().add_modifier(otherwise) }
     }
 
-    /// What matters less. Dark grey would be lost on many a dark background.
+    /// Secondary text. Dark grey would be invisible on many dark backgrounds.
     pub fn dim(self) -> Style {
         Style::new().add_modifier(Modifier::DIM)
     }
 
-    /// What is good.
+    /// Success.
     pub fn good(self) -> Style {
         self.fg(Color::Green, Modifier::empty())
     }
 
-    /// What goes on.
+    /// Activity.
     pub fn busy(self) -> Style {
         self.fg(Color::Cyan, Modifier::BOLD)
     }
 
-    /// What may go wrong.
+    /// A warning.
     pub fn warning(self) -> Style {
         self.fg(Color::Yellow, Modifier::BOLD)
     }
 
-    /// What is wrong.
+    /// A failure.
     pub fn bad(self) -> Style {
         self.fg(Color::Red, Modifier::BOLD)
     }
 
-    /// What is selected in the part of the screen that keys go to, and in the others.
-    pub fn selected(self, here: bool) -> Style {
-        Style::new().add_modifier(if here { Modifier::REVERSED } else { Modifier::UNDERLINED })
+    /// The selected line, in the focused pane or in another.
+    pub fn selected(self, focused: bool) -> Style {
+        Style::new().add_modifier(if focused { Modifier::REVERSED } else { Modifier::UNDERLINED })
     }
 
-    /// Heads of columns, names of fields.
+    /// Column headings and field names.
     pub fn head(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// How somebody does.
+    /// The style of a health.
     pub fn health(self, health: Health) -> Style {
         match health {
             Health::Online => self.good(),
             Health::Busy => self.busy(),
-            Health::Doubtful => self.warning(),
-            Health::Unreached => self.bad(),
+            Health::Degraded => self.warning(),
+            Health::NoTunnel => self.bad(),
             Health::Offline => self.dim(),
         }
     }
 
-    /// A sign for how somebody does.
-    pub fn sign(self, health: Health) -> &'static str {
+    /// The symbol of a health.
+    pub fn symbol(self, health: Health) -> &'static str {
         match (health, self.unicode) {
             (Health::Online, true) => "●",
             (Health::Busy, true) => "▶",
-            (Health::Doubtful, true) => "▲",
-            (Health::Unreached, true) => "✕",
+            (Health::Degraded, true) => "▲",
+            (Health::NoTunnel, true) => "✕",
             (Health::Offline, true) => "○",
             (Health::Online, false) => "+",
             (Health::Busy, false) => ">",
-            (Health::Doubtful, false) => "!",
-            (Health::Unreached, false) => "x",
+            (Health::Degraded, false) => "!",
+            (Health::NoTunnel, false) => "x",
             (Health::Offline, false) => "-",
         }
     }
 
-    /// A line of the log.
+    /// The style of a log line.
     pub fn kind(self, kind: Kind) -> Style {
         match kind {
             Kind::Hub => self.fg(Color::Magenta, Modifier::empty()),
@@ -95,14 +95,14 @@ impl Look {
         }
     }
 
-    /// A part of the screen. The one that keys go to is marked in its title too.
-    pub fn block(self, title: &str, here: bool) -> Block<'static> {
-        let mark = match (here, self.unicode) {
+    /// The border of a pane. The focused one is marked in its title too, for terminals without colour.
+    pub fn block(self, title: &str, focused: bool) -> Block<'static> {
+        let mark = match (focused, self.unicode) {
             (false, _) => "",
             (true, true) => "▸ ",
             (true, false) => "> ",
         };
-        let (style, set) = match (here, self.unicode) {
+        let (style, set) = match (focused, self.unicode) {
             (_, false) => (Style::new(), ASCII),
             (true, true) => (self.fg(Color::Cyan, Modifier::BOLD), border::ROUNDED),
             (false, true) => (self.dim(), border::ROUNDED),
@@ -111,19 +111,19 @@ impl Look {
         Block::bordered().border_set(set).border_style(style).title(title)
     }
 
-    /// What charts are drawn with.
+    /// The characters that charts are drawn with.
     pub fn bars(self) -> bar::Set<'static> {
         if self.unicode { bar::NINE_LEVELS } else { BARS }
     }
 
-    /// A text cut or filled to a width.
+    /// Fits text to exactly `columns`, as [`fit`] does.
     pub fn fit(self, text: &str, columns: usize) -> String {
-        let fitted = fit(&self.plain(text), columns);
+        let fitted = fit(&self.displayable(text), columns);
         if self.unicode { fitted } else { fitted.replace('…', "~") }
     }
 
-    /// A text as the terminal can show it.
-    pub fn plain(self, text: &str) -> String {
+    /// Text with what the terminal cannot show replaced by `?`.
+    pub fn displayable(self, text: &str) -> String {
         if self.unicode { text.to_owned() } else { text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect() }
     }
 }

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use gambi::proto::management::{EventEnvelope, Participant, RoomSummary};
 
-use super::state::{News, State};
+use super::state::{MonitorState, Update};
 
-/// When the tests take place, milliseconds since the epoch.
+/// The time at which the tests take place, milliseconds since the epoch.
 pub const NOW: u64 = 1_700_000_000_000;
 
 pub fn room(code: &str, name: &str) -> RoomSummary {
@@ -22,31 +22,31 @@ pub fn participant(id: &str, nickname: &str) -> Participant {
     serde_json::from_value(participant).unwrap()
 }
 
-pub fn event(kind: &str, room: &str, data: Value) -> News {
-    News::Event(EventEnvelope { kind: kind.into(), timestamp: NOW, room_code: room.into(), data })
+pub fn event(kind: &str, room: &str, data: Value) -> Update {
+    Update::Event(EventEnvelope { kind: kind.into(), timestamp: NOW, room_code: room.into(), data })
 }
 
-pub fn began(room: &str, participant: &str, request: &str) -> News {
+pub fn began(room: &str, participant: &str, request: &str) -> Update {
     event("llm.request", room, json!({ "requestId": request, "participantId": participant, "model": "any" }))
 }
 
-pub fn answered(room: &str, participant: &str, request: &str) -> News {
+pub fn answered(room: &str, participant: &str, request: &str) -> Update {
     let metrics = json!({ "ttftMs": 210, "durationMs": 1000, "outputTokens": 40 });
     let data = json!({ "requestId": request, "participantId": participant, "model": "any", "metrics": metrics });
     event("llm.complete", room, data)
 }
 
-pub fn failed(room: &str, participant: &str, request: &str, stage: &str) -> News {
+pub fn failed(room: &str, participant: &str, request: &str, stage: &str) -> Update {
     let data = json!({ "requestId": request, "participantId": participant, "nickname": "Ann", "model": "any",
         "stage": stage, "error": "it broke" });
     event("llm.error", room, data)
 }
 
-/// A hub that is up, with a room in which these are.
-pub fn lab(participants: &[Participant]) -> State {
-    let mut state = State::new("http://hub:3000", &[]);
-    state.hear(News::Rooms(vec![room("LAB001", "Lab")], 0), NOW);
-    state.hear(News::Linked, NOW);
-    state.hear(News::Members("LAB001".into(), participants.to_vec()), NOW);
+/// A connected hub with one room, `LAB001`, that has these participants.
+pub fn lab(participants: &[Participant]) -> MonitorState {
+    let mut state = MonitorState::new("http://hub:3000", &[]);
+    state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], 0), NOW);
+    state.on_update(Update::Linked, NOW);
+    state.on_update(Update::Members("LAB001".into(), participants.to_vec()), NOW);
     state
 }

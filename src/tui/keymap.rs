@@ -1,33 +1,33 @@
-//! What each key does. Pure.
+//! Maps keys to changes of the screen and to [`Action`]s. Pure.
 
-use super::app::{Act, App, Dialog, Joining, Order, Pane, label, password_dialog};
+use super::app::{Action, App, Dialog, JoinRequest, Order, Pane, label, password_dialog};
 use super::form::{Field, Form};
 use super::keys::Key;
 
-/// Lines that page keys go by.
+/// Lines that PageUp and PageDown move by.
 const PAGE: isize = 10;
 
 impl App {
-    /// Takes a key; what is to be done.
-    pub fn press(&mut self, key: &Key, now: u64) -> Option<Act> {
+    /// Handles a key. Returns the action to perform, if any.
+    pub fn on_key(&mut self, key: &Key, now: u64) -> Option<Action> {
         match key {
-            Key::Ctrl('c') => return Some(Act::Quit),
-            Key::Ctrl('z') => return Some(Act::Suspend),
-            Key::Ctrl('l') => return Some(Act::Redraw),
+            Key::Ctrl('c') => return Some(Action::Quit),
+            Key::Ctrl('z') => return Some(Action::Suspend),
+            Key::Ctrl('l') => return Some(Action::Redraw),
             _ => {}
         }
         match self.dialog.take() {
-            None => self.press_screen(key, now),
-            Some(dialog) => self.press_dialog(dialog, key, now),
+            None => self.on_screen_key(key, now),
+            Some(dialog) => self.on_dialog_key(dialog, key, now),
         }
     }
 
-    fn press_screen(&mut self, key: &Key, now: u64) -> Option<Act> {
+    fn on_screen_key(&mut self, key: &Key, now: u64) -> Option<Action> {
         match key {
-            Key::Char('q') => return Some(Act::Quit),
+            Key::Char('q') => return Some(Action::Quit),
             Key::Char('r') => {
-                self.say(false, "Looking again", now);
-                return Some(Act::Look);
+                self.notify(false, "Refreshing", now);
+                return Some(Action::Theme);
             }
             Key::Char('l') => return self.leave(now),
             Key::Char('?' | 'h') => self.dialog = Some(Dialog::Help),
@@ -50,26 +50,26 @@ impl App {
             Key::BackTab | Key::Left => self.pane = next(next(self.pane)),
             Key::Esc => self.clear(),
             key => match self.pane {
-                Pane::Rooms => self.press_rooms(key),
-                Pane::Participants => self.press_participants(key, now),
-                Pane::Events => self.press_events(key),
+                Pane::Rooms => self.on_rooms_key(key),
+                Pane::Participants => self.on_participants_key(key, now),
+                Pane::Events => self.on_events_key(key),
             },
         }
         None
     }
 
-    /// Takes back what is hidden.
+    /// Clears the notice, the room selection and the event filters.
     fn clear(&mut self) {
         self.notice = None;
-        self.alone = None;
-        self.log.only = None;
+        self.only_room = None;
+        self.log.only_kind = None;
         self.log.filter.clear();
-        self.log.latest();
+        self.log.follow();
     }
 
-    fn press_rooms(&mut self, key: &Key) {
+    fn on_rooms_key(&mut self, key: &Key) {
         let codes: Vec<String> = self.state.rooms.keys().cloned().collect();
-        let Some(code) = self.room().map(|room| room.told.code.clone()) else { return };
+        let Some(code) = self.room().map(|room| room.info.code.clone()) else { return };
         let at = codes.iter().position(|c| *c == code).unwrap_or(0);
         let refused = self.room().is_some_and(|room| room.watched && room.refused.is_some());
         match key {
@@ -79,70 +79,75 @@ impl App {
                 self.state.watch(&code, !watched);
             }
             Key::Enter => {
-                self.alone = if self.alone.as_ref() == Some(&code) { None } else { Some(code.clone()) };
-                if self.alone.is_some() && self.room().is_some_and(|room| !room.watched) {
+                self.only_room = if self.only_room.as_ref() == Some(&code) { None } else { Some(code.clone()) };
+                if self.only_room.is_some() && self.room().is_some_and(|room| !room.watched) {
                     self.state.watch(&code, true);
                 }
             }
-            key => self.room_at = step(key, at, codes.len()).map(|at| codes[at].clone()).or(self.room_at.take()),
+            key => {
+                self.selected_room =
+                    moved(key, at, codes.len()).map(|at| codes[at].clone()).or(self.selected_room.take())
+            }
         }
     }
 
-    fn press_participants(&mut self, key: &Key, now: u64) {
+    fn on_participants_key(&mut self, key: &Key, now: u64) {
         let Some((room, member)) = self.member(now) else { return };
         let key_of = |room: &str, id: &str| (room.to_owned(), id.to_owned());
-        let here = key_of(&room.told.code, &member.told.id);
+        let here = key_of(&room.info.code, &member.info.id);
         if *key == Key::Enter {
-            self.member_at = Some(here);
+            self.selected_member = Some(here);
             self.dialog = Some(Dialog::Participant);
             return;
         }
-        let all: Vec<_> = self.everybody(now).iter().map(|(r, m)| key_of(&r.told.code, &m.told.id)).collect();
+        let all: Vec<_> = self.shown_members(now).iter().map(|(r, m)| key_of(&r.info.code, &m.info.id)).collect();
         let at = all.iter().position(|key| *key == here).unwrap_or(0);
-        if let Some(to) = step(key, at, all.len()) {
-            self.member_at = Some(all[to].clone());
+        if let Some(to) = moved(key, at, all.len()) {
+            self.selected_member = Some(all[to].clone());
         }
     }
 
-    fn press_events(&mut self, key: &Key) {
+    fn on_events_key(&mut self, key: &Key) {
         let page = PAGE.unsigned_abs();
         match key {
-            Key::Up => self.log.back(1),
-            Key::PageUp => self.log.back(page),
-            Key::Down => self.log.forth(1),
-            Key::PageDown => self.log.forth(page),
-            Key::End => self.log.latest(),
+            Key::Up => self.log.scroll_up(1),
+            Key::PageUp => self.log.scroll_up(page),
+            Key::Down => self.log.scroll_down(1),
+            Key::PageDown => self.log.scroll_down(page),
+            Key::End => self.log.follow(),
             _ => {}
         }
     }
 
     fn ask_password(&mut self, now: u64) {
-        match self.room().map(|room| (room.told.private, room.told.code.clone())) {
+        match self.room().map(|room| (room.info.private, room.info.code.clone())) {
             Some((true, code)) => self.dialog = Some(password_dialog(&code)),
-            Some((false, code)) => self.say(false, &format!("The room {code} shows itself without a password"), now),
+            Some((false, code)) => {
+                self.notify(false, &format!("The room {code} can be watched without a password"), now)
+            }
             None => {}
         }
     }
 
-    fn leave(&mut self, now: u64) -> Option<Act> {
+    fn leave(&mut self, now: u64) -> Option<Action> {
         let (room, member) = self.member(now)?;
-        let key = (room.told.code.clone(), member.told.id.clone());
+        let key = (room.info.code.clone(), member.info.id.clone());
         if self.own.contains_key(&key) {
-            return Some(Act::Leave(key.0, key.1));
+            return Some(Action::Leave(key.0, key.1));
         }
-        let text = format!("{} runs elsewhere: only those that joined from here can leave from here", member.name);
-        self.say(true, &text, now);
+        let text = format!("{} runs elsewhere: only participants of this monitor can leave from here", member.name);
+        self.notify(true, &text, now);
         None
     }
 
-    fn press_dialog(&mut self, mut dialog: Dialog, key: &Key, now: u64) -> Option<Act> {
+    fn on_dialog_key(&mut self, mut dialog: Dialog, key: &Key, now: u64) -> Option<Action> {
         let form = match &mut dialog {
             Dialog::Help | Dialog::Participant | Dialog::Charts => {
-                // Arrows go on below it: one participant's card after the other.
+                // Arrow keys move the selection behind an open card, so that the card shows the next item.
                 if matches!(key, Key::Up | Key::Down | Key::PageUp | Key::PageDown | Key::Home | Key::End) {
                     match dialog {
-                        Dialog::Participant => self.press_participants(key, now),
-                        Dialog::Charts => self.press_rooms(key),
+                        Dialog::Participant => self.on_participants_key(key, now),
+                        Dialog::Charts => self.on_rooms_key(key),
                         _ => {}
                     }
                     self.dialog = Some(dialog);
@@ -154,19 +159,19 @@ impl App {
         match key {
             Key::Esc => return None,
             Key::Enter if form.busy => {}
-            Key::Enter => return self.send(dialog),
-            key => form.press(key),
+            Key::Enter => return self.submit(dialog),
+            key => form.on_key(key),
         }
         self.dialog = Some(dialog);
         None
     }
 
-    /// What was typed is to be done. The dialog stays until it is.
-    fn send(&mut self, mut dialog: Dialog) -> Option<Act> {
-        let act = match &mut dialog {
+    /// Submits the dialog's form. The dialog stays open until the outcome arrives.
+    fn submit(&mut self, mut dialog: Dialog) -> Option<Action> {
+        let action = match &mut dialog {
             Dialog::Filter(form) => {
                 self.log.filter = form.value(label::FILTER);
-                self.log.latest();
+                self.log.follow();
                 return None;
             }
             Dialog::Create(form) => create(form),
@@ -174,12 +179,12 @@ impl App {
             Dialog::Password(code, form) => {
                 self.state.watch(code, true);
                 form.busy = true;
-                Some(Act::Unlock(code.clone(), form.value(label::PASSWORD)))
+                Some(Action::Unlock(code.clone(), form.value(label::PASSWORD)))
             }
             Dialog::Help | Dialog::Participant | Dialog::Charts => None,
         };
         self.dialog = Some(dialog);
-        act
+        action
     }
 }
 
@@ -191,8 +196,8 @@ fn next(pane: Pane) -> Pane {
     }
 }
 
-/// Where a key leads from one of so many.
-fn step(key: &Key, at: usize, all: usize) -> Option<usize> {
+/// The index that a navigation key moves to, from index `at` of `all` items.
+fn moved(key: &Key, at: usize, all: usize) -> Option<usize> {
     let to = match key {
         Key::Up => at.saturating_sub(1),
         Key::Down => at.saturating_add(1),
@@ -210,33 +215,33 @@ fn create_dialog() -> Dialog {
     Dialog::Create(Form::new(fields))
 }
 
-fn create(form: &mut Form) -> Option<Act> {
+fn create(form: &mut Form) -> Option<Action> {
     let (name, password) = (form.value(label::NAME), form.value(label::PASSWORD));
     let private = form.is_on(label::PRIVATE);
     if name.is_empty() {
-        form.go_to(label::NAME);
+        form.focus_on(label::NAME);
         form.fail("A room needs a name");
         return None;
     }
     if private && password.is_empty() {
-        form.go_to(label::PASSWORD);
+        form.focus_on(label::PASSWORD);
         form.fail("A private room needs a password");
         return None;
     }
     form.busy = true;
-    Some(Act::Create(name, Some(password).filter(|text| !text.is_empty()), private))
+    Some(Action::Create(name, Some(password).filter(|text| !text.is_empty()), private))
 }
 
-fn join(form: &mut Form) -> Option<Act> {
+fn join(form: &mut Form) -> Option<Action> {
     for needed in [label::ROOM, label::ENDPOINT] {
         if form.value(needed).is_empty() {
-            form.go_to(needed);
-            form.fail("This is needed");
+            form.focus_on(needed);
+            form.fail("This field is required");
             return None;
         }
     }
     form.busy = true;
-    Some(Act::Join(Joining {
+    Some(Action::Join(JoinRequest {
         room: form.value(label::ROOM).to_uppercase(),
         endpoint: form.value(label::ENDPOINT),
         model: form.value(label::MODEL),

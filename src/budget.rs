@@ -1,0 +1,226 @@
+//! A bound on the memory that everything which peers make this process hold may take together.
+//!
+//! Whoever holds such bytes takes a [`Share`] of the [`Budget`] and lets it grow as the bytes arrive; it is given back on
+//! drop. A share may have an owner, a client's network: no owner has more than a part of the budget, half of it unless
+//! told otherwise, so that nobody can take all of it from the others.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One owner has half of a budget at most, unless told otherwise.
+const HALF: u64 = 2;
+
+/// The last part in so many of a budget is kept for those that have little: whoever holds much must not be what others
+/// with an ordinary request fail by.
+const KEPT: u64 = 4;
+/// Little is one part in so many.
+const LITTLE: u64 = 16;
+
+/// A number of bytes, and how many of them are in use.
+#[derive(Debug)]
+pub struct Budget {
+    total: u64,
+    most_of_one: u64,
+    /// Kept for those that have little.
+    kept: u64,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    all: u64,
+    /// Of it, by owner. Only those that have something are listed.
+    owned: HashMap<IpAddr, u64>,
+}
+
+/// A part of a budget, given back on drop.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    owner: Option<IpAddr>,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: u64) -> Arc<Self> {
+        Arc::new(Budget { total: bytes, most_of_one: bytes / HALF, kept: bytes / KEPT, used: Mutex::default() })
+    }
+
+    /// A budget of so many bytes, of which one owner may have one part in `parts`, and of which nothing is kept back.
+    pub fn in_parts(bytes: u64, parts: u64) -> Arc<Self> {
+        Arc::new(Budget { total: bytes, most_of_one: bytes / parts, kept: 0, used: Mutex::default() })
+    }
+
+    /// A share of nothing, which can grow up to the whole budget but for what is kept for those that have little.
+    pub fn share(self: &Arc<Self>) -> Share {
+        Share { budget: self.clone(), owner: None, bytes: 0 }
+    }
+
+    /// A share of nothing, whose owner may have a part of the budget only, in all of its shares together.
+    pub fn share_of(self: &Arc<Self>, owner: IpAddr) -> Share {
+        Share { budget: self.clone(), owner: Some(owner), bytes: 0 }
+    }
+
+    /// The most that one owner may have, bytes.
+    pub fn most_of_one(&self) -> u64 {
+        self.most_of_one
+    }
+
+    /// Bytes in use now.
+    pub fn used(&self) -> u64 {
+        self.lock().all
+    }
+
+    /// Bytes that may be in use.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, owner: Option<IpAddr>, held: u64, bytes: u64) -> bool {
+        let mut used = self.lock();
+        let taken = self.fits(&used, owner, held, bytes);
+        if taken {
+            used.all += bytes;
+            if let Some(owner) = owner {
+                *used.owned.entry(owner).or_default() += bytes;
+            }
+        }
+        taken
+    }
+
+    fn fits(&self, used: &Used, owner: Option<IpAddr>, held: u64, bytes: u64) -> bool {
+        let fits = |used: u64, most: u64| used.checked_add(bytes).is_some_and(|sum| sum <= most);
+        let held = owner.map_or(held, |owner| used.of(owner));
+        let most = if fits(held, self.total / LITTLE) { self.total } else { self.total - self.kept };
+        fits(used.all, most) && owner.is_none_or(|owner| fits(used.of(owner), self.most_of_one))
+    }
+
+    fn give_back(&self, owner: Option<IpAddr>, bytes: u64) {
+        let mut used = self.lock();
+        used.all -= bytes;
+        let Some(owner) = owner else { return };
+        if let Some(owned) = used.owned.get_mut(&owner) {
+            *owned -= bytes;
+            if *owned == 0 {
+                used.owned.remove(&owner);
+            }
+        }
+    }
+}
+
+impl Used {
+    fn of(&self, owner: IpAddr) -> u64 {
+        self.owned.get(&owner).copied().unwrap_or(0)
+    }
+}
+
+impl Share {
+    /// Whether three quarters of the budget are in use, or of its owner's part.
+    pub fn is_tight(&self) -> bool {
+        let used = self.budget.lock();
+        let tight = |used: u64, most: u64| used > most / 4 * 3;
+        let Budget { total, most_of_one, .. } = *self.budget;
+        tight(used.all, total) || self.owner.is_some_and(|owner| tight(used.of(owner), most_of_one))
+    }
+
+    /// Bytes that it has.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes it at least so many bytes large. False, and unchanged, where there is not enough left.
+    #[must_use]
+    pub fn grow_to(&mut self, bytes: u64) -> bool {
+        self.grow_by(bytes.saturating_sub(self.bytes))
+    }
+
+    /// Makes it so many bytes larger. False, and unchanged, where there is not enough left.
+    #[must_use]
+    pub fn grow_by(&mut self, bytes: u64) -> bool {
+        let grown = bytes == 0 || self.budget.take(self.owner, self.bytes, bytes);
+        if grown {
+            self.bytes += bytes;
+        }
+        grown
+    }
+
+    /// Gives back what it has beyond so many bytes.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        if surplus > 0 {
+            self.budget.give_back(self.owner, surplus);
+            self.bytes -= surplus;
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_bounded_together_and_given_back() {
+        let budget = Budget::in_parts(100, 2);
+        let (mut one, mut two) = (budget.share(), budget.share());
+        assert!(one.grow_to(60) && one.grow_to(50) && two.grow_by(40));
+        assert!(!two.grow_by(1) && !one.grow_to(61) && !one.grow_by(u64::MAX));
+        assert_eq!((budget.used(), budget.total()), (100, 100));
+        one.shrink_to(10);
+        one.shrink_to(20);
+        assert_eq!((one.bytes(), budget.used()), (10, 50));
+        drop(one);
+        assert!(two.grow_to(100) && !two.grow_to(101));
+        drop(two);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn no_owner_has_more_than_half() {
+        let budget = Budget::in_parts(100, 2);
+        let [ann, bob] = [1, 2].map(|n| IpAddr::from([10, 0, 0, n]));
+        let (mut one, mut two) = (budget.share_of(ann), budget.share_of(ann));
+        assert!(one.grow_to(30) && two.grow_to(20) && !two.grow_to(21));
+        let mut other = budget.share_of(bob);
+        assert!(other.grow_to(50) && !budget.share().grow_to(1));
+        drop(one);
+        assert!(two.grow_to(50));
+        drop((two, other));
+        assert!(budget.lock().owned.is_empty() && budget.used() == 0);
+    }
+
+    #[test]
+    fn the_last_quarter_is_kept_for_those_that_have_little() {
+        let budget = Budget::new(160);
+        let [ann, bob, eve] = [1, 2, 3].map(|n| IpAddr::from([10, 0, 0, n]));
+        let (mut one, mut two, mut three) = (budget.share_of(ann), budget.share_of(bob), budget.share());
+        assert!(one.grow_to(80) && two.grow_to(30) && three.grow_to(10));
+        assert!(!two.grow_by(1) && !three.grow_by(1), "they have more than a little");
+        let mut small = [budget.share_of(eve), budget.share()];
+        assert!(small.iter_mut().all(|share| share.grow_to(10) && !share.grow_by(1)));
+        let mut others = budget.share_of(eve);
+        assert!(!others.grow_to(1), "what counts is all that one owner has");
+    }
+
+    #[test]
+    fn it_is_tight_for_whoever_has_most_of_a_part() {
+        let budget = Budget::in_parts(100, 4);
+        let (mut ann, bob) =
+            (budget.share_of(IpAddr::from([10, 0, 0, 1])), budget.share_of(IpAddr::from([10, 0, 0, 2])));
+        assert!(!ann.grow_to(26) && ann.grow_to(19));
+        assert!(ann.is_tight() && !bob.is_tight() && !budget.share().is_tight());
+        let mut rest = budget.share();
+        assert!(rest.grow_to(60) && bob.is_tight());
+    }
+}

@@ -1,0 +1,265 @@
+//! The part of Markdown that the manual is written in, and its two renderings: for a terminal and as roff for the man
+//! page. Pure.
+
+use std::fmt::Write as _;
+
+/// Columns of text on a terminal. Code is not wrapped.
+const WIDTH: usize = 88;
+const BOLD: &str = "\x1b[1m";
+const CODE: &str = "\x1b[36m";
+const RESET: &str = "\x1b[0m";
+
+/// A part of a page, between blank lines.
+#[derive(Debug, PartialEq)]
+enum Block<'a> {
+    /// Its level, 1 for the page's title, and its text.
+    Heading(usize, &'a str),
+    Paragraph(String),
+    Item(String),
+    Code(Vec<&'a str>),
+    /// The head row, and the others.
+    Table(Vec<String>, Vec<Vec<String>>),
+}
+
+/// How a piece of a line is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    Plain,
+    Bold,
+    Code,
+}
+
+/// Cuts a page into its blocks.
+fn blocks(page: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines().peekable();
+    while let Some(line) = lines.next() {
+        let level = line.bytes().take_while(|&byte| byte == b'#').count();
+        if line.starts_with("```") {
+            blocks.push(Block::Code(lines.by_ref().take_while(|line| !line.starts_with("```")).collect()));
+        } else if level > 0 {
+            blocks.push(Block::Heading(level, line[level..].trim()));
+        } else if line.starts_with('|') {
+            let mut rows = Vec::new();
+            while let Some(row) = lines.next_if(|line| line.starts_with('|')) {
+                rows.push(cells(row));
+            }
+            // The first of these is the line of dashes below the head.
+            blocks.push(Block::Table(cells(line), rows.split_off(1.min(rows.len()))));
+        } else if !line.trim().is_empty() {
+            let item = line.strip_prefix("- ");
+            let mut text = item.unwrap_or(line).trim().to_owned();
+            while let Some(more) = lines.next_if(|line| !begins_block(line)) {
+                text = text + " " + more.trim();
+            }
+            blocks.push(if item.is_some() { Block::Item(text) } else { Block::Paragraph(text) });
+        }
+    }
+    blocks
+}
+
+fn begins_block(line: &str) -> bool {
+    line.trim().is_empty() || ["#", "|", "```", "- "].iter().any(|start| line.starts_with(start))
+}
+
+/// The cells of a table's row. A bar within a cell is written `\|`.
+fn cells(row: &str) -> Vec<String> {
+    let row = row.trim().trim_start_matches('|').replace("\\|", "\0");
+    let row = row.strip_suffix('|').unwrap_or(&row);
+    row.split('|').map(|cell| cell.trim().replace('\0', "|")).collect()
+}
+
+/// The pieces of a text: code between backticks, bold between double asterisks, links by their text.
+fn spans(text: &str) -> Vec<(Style, String)> {
+    let mut spans: Vec<(Style, String)> = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let found = [("`", "`", Style::Code), ("**", "**", Style::Bold), ("[", "](", Style::Plain)]
+            .into_iter()
+            .find_map(|(start, end, style)| Some((rest.strip_prefix(start)?.split_once(end)?, start, style)));
+        match found {
+            Some(((inner, after), "[", style)) if after.contains(')') => {
+                spans.push((style, inner.replace('`', "")));
+                rest = after.split_once(')').map_or("", |(_, after)| after);
+            }
+            Some(((inner, after), start, style)) if start != "[" => {
+                spans.push((style, inner.to_owned()));
+                rest = after;
+            }
+            _ => {
+                let end =
+                    rest.char_indices().skip(1).find(|(_, c)| "`*[".contains(*c)).map_or(rest.len(), |(at, _)| at);
+                match spans.last_mut() {
+                    Some((Style::Plain, last)) => last.push_str(&rest[..end]),
+                    _ => spans.push((Style::Plain, rest[..end].to_owned())),
+                }
+                rest = &rest[end..];
+            }
+        }
+    }
+    spans
+}
+
+/// What stands beside a row's first cell: the other cells, each with its column's name where there are several.
+fn beside(head: &[String], row: &[String]) -> String {
+    let named = |(name, cell): (&String, &String)| match (cell.is_empty(), row.len()) {
+        (true, _) => None,
+        (_, ..=2) => Some(cell.clone()),
+        _ => Some(format!("{name}: {cell}")),
+    };
+    head.iter().zip(row).skip(1).filter_map(named).collect::<Vec<_>>().join("; ")
+}
+
+/// A page for a terminal: headings in bold, code in colour, text wrapped, a table's rows as a list of definitions.
+pub fn for_terminal(page: &str) -> String {
+    let mut out = String::new();
+    for block in blocks(page) {
+        // The items of a list stand together; what follows them stands apart.
+        if !matches!(block, Block::Item(_)) && !out.is_empty() && !out.ends_with("\n\n") {
+            out.push('\n');
+        }
+        match block {
+            Block::Heading(_, text) => {
+                let _ = writeln!(out, "{BOLD}{}{RESET}\n", ansi(text));
+            }
+            Block::Paragraph(text) => out += &(wrapped(&ansi(&text), "", "") + "\n"),
+            Block::Item(text) => out += &wrapped(&ansi(&text), "- ", "  "),
+            Block::Code(lines) => {
+                for line in lines {
+                    let _ = writeln!(out, "    {CODE}{line}{RESET}");
+                }
+                out.push('\n');
+            }
+            Block::Table(head, rows) => {
+                for row in rows {
+                    out += &wrapped(&ansi(&row[0]), "  ", "  ");
+                    out += &wrapped(&ansi(&beside(&head, &row)), "      ", "      ");
+                }
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+fn ansi(text: &str) -> String {
+    let set = |(style, text): (Style, String)| match style {
+        Style::Plain => text,
+        Style::Bold => format!("{BOLD}{text}{RESET}"),
+        Style::Code => format!("{CODE}{text}{RESET}"),
+    };
+    spans(text).into_iter().map(set).collect()
+}
+
+/// Words on lines of at most [`WIDTH`] columns, the first line behind `first`, the others behind `next`.
+fn wrapped(text: &str, first: &str, next: &str) -> String {
+    let (mut out, mut line, mut width) = (String::new(), first.to_owned(), first.len());
+    for word in text.split_whitespace() {
+        let columns = word.replace(BOLD, "").replace(CODE, "").replace(RESET, "").chars().count();
+        let is_first = line == first;
+        if !is_first && width + 1 + columns > WIDTH {
+            let _ = writeln!(out, "{line}");
+            (line, width) = (next.to_owned() + word, next.len() + columns);
+        } else {
+            let space = if is_first { "" } else { " " };
+            line = line + space + word;
+            width += space.len() + columns;
+        }
+    }
+    if line.trim().is_empty() { out } else { out + &line + "\n" }
+}
+
+/// A page as roff, for a man page: the title becomes a section, the other headings parts of it.
+pub fn as_roff(page: &str) -> String {
+    let mut out = String::new();
+    for block in blocks(page) {
+        let _ = match block {
+            Block::Heading(1, text) => writeln!(out, ".SH {}", roff(&text.to_uppercase())),
+            Block::Heading(_, text) => writeln!(out, ".SS {}", roff_spans(text)),
+            Block::Paragraph(text) => writeln!(out, ".PP\n{}", roff_spans(&text)),
+            Block::Item(text) => writeln!(out, ".IP \\(bu 2\n{}", roff_spans(&text)),
+            Block::Code(lines) => {
+                let lines: Vec<String> = lines.into_iter().map(roff).collect();
+                writeln!(out, ".PP\n.RS 4\n.nf\n{}\n.fi\n.RE", lines.join("\n"))
+            }
+            Block::Table(head, rows) => {
+                let row =
+                    |row: &Vec<String>| format!(".TP\n{}\n{}\n", roff_spans(&row[0]), roff_spans(&beside(&head, row)));
+                write!(out, "{}", rows.iter().map(row).collect::<String>())
+            }
+        };
+    }
+    out
+}
+
+fn roff_spans(text: &str) -> String {
+    let set = |(style, text): (Style, String)| match style {
+        Style::Plain => escaped(&text),
+        Style::Bold | Style::Code => format!("\\fB{}\\fR", escaped(&text)),
+    };
+    guarded(spans(text).into_iter().map(set).collect())
+}
+
+/// Text as roff takes it.
+pub fn roff(text: &str) -> String {
+    guarded(escaped(text))
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-")
+}
+
+/// A line that begins with a dot or a quote would be a request.
+fn guarded(line: String) -> String {
+    if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "# Title\n\nSome `code` and\n**bold**, a [link](x.md).\n\n- one\n  more\n- two\n\n\
+        ```sh\n.gambi -x\n# no heading\n```\n\n| name | kind | what |\n|---|---|---|\n| `a\\|b` | | c - d |\n";
+
+    #[test]
+    fn a_page_is_cut_into_its_blocks() {
+        let cell = |text: &str| text.to_owned();
+        assert_eq!(
+            blocks(PAGE),
+            [
+                Block::Heading(1, "Title"),
+                Block::Paragraph("Some `code` and **bold**, a [link](x.md).".into()),
+                Block::Item("one more".into()),
+                Block::Item("two".into()),
+                Block::Code(vec![".gambi -x", "# no heading"]),
+                Block::Table(
+                    vec![cell("name"), cell("kind"), cell("what")],
+                    vec![vec![cell("`a|b`"), cell(""), cell("c - d")]]
+                ),
+            ]
+        );
+        for odd in ["|", "|\n", "```", "```\nx", "#", "-", "- ", "|a|\n|---|\n||\n"] {
+            let (_, _) = (for_terminal(odd), as_roff(odd));
+        }
+    }
+
+    #[test]
+    fn a_terminal_gets_wrapped_text_and_set_code() {
+        let text = for_terminal(PAGE);
+        assert!(text.starts_with("\u{1b}[1mTitle\u{1b}[0m\n\nSome \u{1b}[36mcode\u{1b}[0m and"), "{text}");
+        assert!(text.contains("a link.\n") && text.contains("\n- one more\n- two\n\n    "), "{text}");
+        assert!(text.contains("  \u{1b}[36ma|b\u{1b}[0m\n      what: c - d\n"), "{text}");
+        let long = "word ".repeat(100);
+        let lines = wrapped(&long, "- ", "  ");
+        assert!(lines.lines().all(|line| line.len() <= WIDTH && !line.ends_with(' ')), "{lines}");
+        assert_eq!(lines.split_whitespace().filter(|word| *word == "word").count(), 100);
+    }
+
+    #[test]
+    fn roff_takes_no_text_for_a_request() {
+        let text = as_roff(PAGE);
+        assert!(text.starts_with(".SH TITLE\n.PP\nSome \\fBcode\\fR and \\fBbold\\fR, a link.\n"), "{text}");
+        assert!(text.contains(".nf\n\\&.gambi \\-x\n# no heading\n.fi\n"), "{text}");
+        assert!(text.contains(".TP\n\\fBa|b\\fR\nwhat: c \\- d\n"), "{text}");
+    }
+}

@@ -1,0 +1,11 @@
+//! What the echo provider answers with.
+
+use serde_json::Value;
+
+/// The body of a successful response.
+pub enum Answer {
+    /// One JSON document.
+    Whole(Value),
+    /// A stream of server-sent events, each complete with its blank line.
+    Stream(Vec<String>),
+}

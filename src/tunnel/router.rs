@@ -1,0 +1,550 @@
+//! Request ids and their response queues: the router between a tunnel's one reader and its many requests. No sockets.
+//!
+//! A queue counts all that is in it against the hub's memory. One that fills up slows its provider down: a participant that
+//! honours it is told to pause; for any other the reader waits, but so briefly that other requests on the tunnel are not
+//! held up. What comes nevertheless is queued up to a limit, past which that request alone ends.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::vec;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+
+use super::queue::{Flow, QueueLimits, QueueState};
+use crate::budget::Budget;
+
+/// What a piece takes beside its text and bytes: its place in a queue and what allocating it costs, rounded up.
+const PIECE: usize = 128;
+
+/// A part of an answer.
+#[derive(Debug, PartialEq)]
+pub enum Piece {
+    /// The provider's head.
+    Start {
+        /// HTTP status.
+        status: u16,
+        /// Its headers.
+        headers: Vec<(String, String)>,
+    },
+    /// Some of the body.
+    Chunk(Vec<u8>),
+    /// The body is over.
+    End,
+    /// The participant says that it failed.
+    Error {
+        /// Where it failed.
+        stage: String,
+        /// One sentence.
+        message: String,
+    },
+    /// Nothing more will come.
+    Lost {
+        /// Why.
+        reason: LostReason,
+    },
+}
+
+impl Piece {
+    /// Bytes of memory that it takes.
+    pub fn weight(&self) -> usize {
+        PIECE
+            + match self {
+                Piece::Start { headers, .. } => {
+                    headers.iter().map(|(name, value)| PIECE + name.len() + value.len()).sum()
+                }
+                Piece::Chunk(bytes) => bytes.capacity(),
+                Piece::Error { stage, message } => stage.len() + message.len(),
+                Piece::End | Piece::Lost { .. } => 0,
+            }
+    }
+
+    fn is_last(&self) -> bool {
+        matches!(self, Piece::End | Piece::Error { .. } | Piece::Lost { .. })
+    }
+}
+
+/// Why an answer stays away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostReason {
+    /// The tunnel was closed, superseded or removed.
+    Closed,
+    /// Nothing was heard on the tunnel for too long.
+    TimedOut,
+    /// The client reads too slowly.
+    TooSlow,
+    /// The hub has no memory left for what the client has not read.
+    NoMemory,
+    /// The participant sent a second head, or interim ones without end.
+    SecondHead,
+}
+
+impl fmt::Display for LostReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LostReason::Closed => "the participant's tunnel has closed",
+            LostReason::TimedOut => "nothing was heard on the participant's tunnel for 30 s",
+            LostReason::TooSlow => "the client reads the answer too slowly",
+            LostReason::NoMemory => {
+                "the hub has no memory left for the part of the answer that the client has not read"
+            }
+            LostReason::SecondHead => "the participant sent more than one head for the answer",
+        })
+    }
+}
+
+/// What became of pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Routed {
+    /// They are in their request's queue.
+    Delivered,
+    /// Nobody waits for them.
+    Unknown,
+    /// Their request has ended before its time.
+    Ended(LostReason),
+}
+
+/// What a participant is told of a request whose client is slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlowSignal {
+    /// Read no more of the provider's answer.
+    Pause,
+    /// Go on.
+    Resume,
+}
+
+/// Sends a signal for the request with this id. It may block on a socket: no lock is held meanwhile.
+pub type SendSignal = Box<dyn Fn(&str, FlowSignal) + Send + Sync>;
+
+/// A tunnel's requests in flight.
+pub struct Router(Arc<Shared>);
+
+struct Shared {
+    requests: Mutex<Requests>,
+    limits: QueueLimits,
+    budget: Arc<Budget>,
+    /// `None` where the participant would ignore it.
+    signal: Option<SendSignal>,
+}
+
+#[derive(Default)]
+struct Requests {
+    /// Set once the tunnel is gone: later requests fail at once.
+    lost: Option<LostReason>,
+    open: HashMap<String, Arc<ResponseQueue>>,
+}
+
+/// The reader's end of a request's queue. The channel ends when the last copy of this is dropped.
+struct ResponseQueue {
+    /// Bounded by the bytes that `state` counts. A message is all that was ready at once, so that the request is woken once.
+    batches: Sender<Vec<Piece>>,
+    /// Something was taken while the reader waited; ends when nobody waits for the answer any more.
+    room: Receiver<()>,
+    /// Shared with the other end; short locks.
+    state: Arc<Mutex<QueueState>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Router {
+    /// A router whose queues are held to `limits` and draw on `budget`.
+    pub fn new(limits: QueueLimits, budget: Arc<Budget>) -> Self {
+        Self::with_signal(limits, budget, None)
+    }
+
+    /// As [`Router::new`]; participants are told to pause and to go on by `signal`.
+    pub fn with_signal(limits: QueueLimits, budget: Arc<Budget>, signal: Option<SendSignal>) -> Self {
+        Router(Arc::new(Shared { requests: Mutex::default(), limits, budget, signal }))
+    }
+
+    /// Starts waiting for a request's answer.
+    ///
+    /// # Errors
+    /// Why the tunnel is gone, if it is.
+    pub fn open(&self, id: &str) -> Result<PendingResponse, LostReason> {
+        let (sender, batches) = unbounded();
+        let (made_room, room) = bounded(1);
+        let state = Arc::new(Mutex::new(QueueState::new(self.0.limits, &self.0.budget)));
+        let queue = ResponseQueue { batches: sender, room, state: state.clone() };
+        let mut requests = lock(&self.0.requests);
+        if let Some(reason) = requests.lost {
+            return Err(reason);
+        }
+        requests.open.insert(id.to_owned(), Arc::new(queue));
+        let router = self.0.clone();
+        Ok(PendingResponse { id: id.to_owned(), router, state, batches, made_room, ready: Vec::new().into_iter() })
+    }
+
+    /// Hands a piece to its request.
+    pub fn route(&self, id: &str, piece: Piece) -> Routed {
+        self.route_all(id, vec![piece])
+    }
+
+    /// Hands pieces to their request, which is woken once for all of them. No lock is held while it waits for room.
+    pub fn route_all(&self, id: &str, pieces: Vec<Piece>) -> Routed {
+        let ends = pieces.iter().any(Piece::is_last);
+        let queue = {
+            let mut requests = lock(&self.0.requests);
+            if ends { requests.open.remove(id) } else { requests.open.get(id).cloned() }
+        };
+        let Some(queue) = queue else { return Routed::Unknown };
+        queue.wait_for_room();
+        let queued = lock(&queue.state).put(&pieces);
+        if let Err(reason) = queued {
+            self.end(id, &queue, reason);
+            return Routed::Ended(reason);
+        }
+        if queue.batches.send(pieces).is_err() {
+            return Routed::Unknown;
+        }
+        if !ends {
+            self.0.pause_if_full(id, &queue.state);
+        }
+        Routed::Delivered
+    }
+
+    fn end(&self, id: &str, queue: &ResponseQueue, reason: LostReason) {
+        lock(&queue.state).terminal.get_or_insert(reason);
+        lock(&self.0.requests).open.remove(id);
+    }
+
+    /// Fails every request in flight, and every later one.
+    pub fn fail_all(&self, reason: LostReason) {
+        let open = {
+            let mut requests = lock(&self.0.requests);
+            requests.lost.get_or_insert(reason);
+            std::mem::take(&mut requests.open)
+        };
+        for queue in open.into_values() {
+            lock(&queue.state).terminal.get_or_insert(reason);
+        }
+    }
+
+    /// Requests in flight.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        lock(&self.0.requests).open.len()
+    }
+}
+
+impl Drop for Router {
+    /// Nobody is left who could answer.
+    fn drop(&mut self) {
+        self.fail_all(LostReason::Closed);
+    }
+}
+
+impl ResponseQueue {
+    /// Waits until the queue has room, as long as its limits allow.
+    fn wait_for_room(&self) {
+        let started = Instant::now();
+        let Some(allowed) = lock(&self.state).begin_waiting(started) else { return };
+        while let Some(left) = allowed.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
+            // An error is the end of the time, or of whoever waited for the answer.
+            if self.room.recv_timeout(left).is_err() || !lock(&self.state).is_full() {
+                break;
+            }
+        }
+        lock(&self.state).end_waiting(started, Instant::now());
+    }
+}
+
+impl Shared {
+    /// Tells the participant to pause, once, when a queue has become too full. Only the tunnel's reader comes here.
+    fn pause_if_full(&self, id: &str, state: &Mutex<QueueState>) {
+        let Some(signal) = &self.signal else { return };
+        if !lock(state).wants_pause() {
+            return;
+        }
+        signal(id, FlowSignal::Pause);
+        lock(state).flow = Flow::Paused;
+        // The queue may have been emptied meanwhile.
+        self.resume_if_drained(id, state);
+    }
+
+    /// Tells the participant to go on when a queue has become empty enough. Until that has been sent, nobody sends a pause:
+    /// so the two never overtake each other.
+    fn resume_if_drained(&self, id: &str, state: &Mutex<QueueState>) {
+        let Some(signal) = &self.signal else { return };
+        if !lock(state).wants_resume() {
+            return;
+        }
+        signal(id, FlowSignal::Resume);
+        lock(state).flow = Flow::Running;
+    }
+}
+
+/// A request that is waited for. Dropping it stops the waiting, and frees a reader that waits for room.
+pub struct PendingResponse {
+    id: String,
+    router: Arc<Shared>,
+    state: Arc<Mutex<QueueState>>,
+    batches: Receiver<Vec<Piece>>,
+    made_room: Sender<()>,
+    /// What is left of the batch that was received last.
+    ready: vec::IntoIter<Piece>,
+}
+
+/// Nothing came in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl PendingResponse {
+    /// The next piece.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Piece, TimedOut> {
+        if let Some(piece) = self.ready.next() {
+            return Ok(self.taken(piece));
+        }
+        match self.batches.recv_timeout(timeout) {
+            Ok(batch) => {
+                self.ready = batch.into_iter();
+                self.recv_timeout(timeout)
+            }
+            Err(RecvTimeoutError::Timeout) => Err(TimedOut),
+            Err(RecvTimeoutError::Disconnected) => {
+                Ok(Piece::Lost { reason: lock(&self.state).terminal.unwrap_or(LostReason::Closed) })
+            }
+        }
+    }
+
+    /// Counts a piece out of the queue.
+    fn taken(&self, piece: Piece) -> Piece {
+        let (wake, resume) = {
+            let mut state = lock(&self.state);
+            state.take(piece.weight());
+            (state.reader_waits, state.flow == Flow::Paused)
+        };
+        if wake {
+            // Full means that the reader is being woken already.
+            let _ = self.made_room.try_send(());
+        }
+        if resume {
+            self.router.resume_if_drained(&self.id, &self.state);
+        }
+        piece
+    }
+
+    /// Whether no piece is ready.
+    pub fn is_empty(&self) -> bool {
+        self.ready.len() == 0 && self.batches.is_empty()
+    }
+}
+
+impl Drop for PendingResponse {
+    fn drop(&mut self) {
+        lock(&self.router.requests).open.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Queues that are full at `high` bytes, and end past `most`.
+    fn limits(high: usize, most: usize, wait: Duration) -> QueueLimits {
+        QueueLimits { high, low: high / 2, most, wait, within: LONG }
+    }
+
+    fn roomy() -> Router {
+        Router::new(limits(1 << 20, 1 << 20, LONG), Budget::new(1 << 30))
+    }
+
+    fn chunk(bytes: usize) -> Piece {
+        Piece::Chunk(vec![0; bytes])
+    }
+
+    fn head(status: u16) -> Piece {
+        Piece::Start { status, headers: Vec::new() }
+    }
+
+    #[test]
+    fn pieces_come_in_order_and_late_ones_are_unknown() {
+        let router = roomy();
+        let mut pending = router.open("a").unwrap();
+        assert_eq!(router.route("b", Piece::End), Routed::Unknown);
+        for byte in 0..3 {
+            assert_eq!(router.route("a", Piece::Chunk(vec![byte])), Routed::Delivered);
+        }
+        assert_eq!(router.route_all("a", vec![Piece::Chunk(vec![3]), Piece::End]), Routed::Delivered);
+        assert_eq!(router.route("a", Piece::Chunk(vec![9])), Routed::Unknown);
+        for byte in 0..4 {
+            assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Chunk(vec![byte])));
+        }
+        assert!(!pending.is_empty());
+        assert_eq!(pending.recv_timeout(LONG), Ok(Piece::End));
+        assert!(pending.is_empty());
+        assert_eq!(router.len(), 0);
+    }
+
+    #[test]
+    fn a_full_queue_makes_the_reader_wait_until_there_is_room() {
+        let router = Router::new(limits(1, 1, LONG), Budget::new(1 << 20));
+        let mut pending = router.open("a").unwrap();
+        thread::scope(|scope| {
+            let reader =
+                scope.spawn(|| (0..100).all(|b| router.route("a", Piece::Chunk(vec![b])) == Routed::Delivered));
+            for byte in 0..100 {
+                assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Chunk(vec![byte])));
+            }
+            assert!(reader.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_slow_client_uses_up_its_waiting_and_then_only_its_own_queue() {
+        // Nobody reads: were the reader to wait for each of a thousand pieces, this would take hours.
+        let wait = Duration::from_millis(30);
+        let router = Router::new(
+            QueueLimits { within: Duration::from_secs(3600), ..limits(1, 1 << 20, wait) },
+            Budget::new(1 << 30),
+        );
+        let mut pending = router.open("slow").unwrap();
+        let mut other = router.open("other").unwrap();
+        for _ in 0..1000 {
+            assert_eq!(router.route("slow", chunk(10)), Routed::Delivered);
+        }
+        assert!(lock(&pending.state).allowance_left(Instant::now()).is_zero());
+        assert_eq!(router.route("other", Piece::End), Routed::Delivered);
+        assert_eq!(other.recv_timeout(LONG), Ok(Piece::End));
+        assert_eq!(router.route("slow", Piece::End), Routed::Delivered);
+        for _ in 0..1000 {
+            assert_eq!(pending.recv_timeout(LONG), Ok(chunk(10)));
+        }
+        assert_eq!(pending.recv_timeout(LONG), Ok(Piece::End));
+    }
+
+    #[test]
+    fn a_client_that_never_reads_is_given_up_and_still_told_why() {
+        let router = Router::new(limits(1, 400, Duration::ZERO), Budget::new(1 << 20));
+        let mut pending = router.open("slow").unwrap();
+        let mut other = router.open("other").unwrap();
+        assert_eq!(router.route("slow", chunk(1000)), Routed::Delivered, "one always fits");
+        assert_eq!(router.route("slow", chunk(1)), Routed::Ended(LostReason::TooSlow));
+        assert_eq!(router.route("slow", chunk(1)), Routed::Unknown);
+        assert_eq!(router.route("other", Piece::End), Routed::Delivered);
+        assert_eq!(pending.recv_timeout(LONG), Ok(chunk(1000)));
+        assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Lost { reason: LostReason::TooSlow }));
+        assert_eq!(other.recv_timeout(LONG), Ok(Piece::End));
+    }
+
+    #[test]
+    fn answers_nobody_reads_stay_within_the_memory_and_harm_no_other_request() {
+        let budget = Budget::new(16 << 20);
+        let router = Router::new(limits(1 << 20, 16 << 20, Duration::ZERO), budget.clone());
+        let unread: Vec<_> = (0..120).map(|n| router.open(&n.to_string()).unwrap()).collect();
+        let mut ended = 0;
+        for _ in 0..40 {
+            for n in 0..unread.len() {
+                match router.route(&n.to_string(), chunk(100_000)) {
+                    Routed::Ended(reason) => {
+                        assert_eq!(reason, LostReason::NoMemory);
+                        ended += 1;
+                    }
+                    Routed::Delivered | Routed::Unknown => {}
+                }
+                assert!(budget.used() <= budget.total());
+            }
+        }
+        assert!(ended > 60, "{ended}");
+        let mut quick = router.open("quick").unwrap();
+        assert_eq!(router.route_all("quick", vec![head(200), chunk(10_000), Piece::End]), Routed::Delivered);
+        assert_eq!(quick.recv_timeout(LONG), Ok(head(200)));
+        drop((unread, quick));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn heads_and_error_texts_count_as_chunks_do() {
+        let budget = Budget::new(1 << 20);
+        let router = Router::new(limits(1, 1 << 30, Duration::ZERO), budget.clone());
+        let _pending = router.open("a").unwrap();
+        let large = Piece::Start { status: 200, headers: vec![("x".into(), "y".repeat(2 << 20))] };
+        assert_eq!(router.route("a", large), Routed::Ended(LostReason::NoMemory));
+        let _pending = router.open("b").unwrap();
+        let large = Piece::Error { stage: "x".into(), message: "y".repeat(2 << 20) };
+        assert_eq!(router.route("b", large), Routed::Ended(LostReason::NoMemory));
+        assert!(budget.used() < 1 << 20);
+    }
+
+    #[test]
+    fn a_second_head_ends_the_request_and_interim_ones_do_not() {
+        let router = roomy();
+        let mut pending = router.open("a").unwrap();
+        for status in [100, 103, 200] {
+            assert_eq!(router.route("a", head(status)), Routed::Delivered);
+        }
+        assert_eq!(router.route("a", head(200)), Routed::Ended(LostReason::SecondHead));
+        for status in [100, 103, 200] {
+            assert_eq!(pending.recv_timeout(LONG), Ok(head(status)));
+        }
+        assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Lost { reason: LostReason::SecondHead }));
+        let _flooded = router.open("b").unwrap();
+        let flood: Vec<_> = (0..1000).map(|_| head(102)).collect();
+        assert_eq!(router.route_all("b", flood), Routed::Ended(LostReason::SecondHead));
+    }
+
+    #[test]
+    fn a_lost_tunnel_fails_all_requests_now_and_later() {
+        let router = roomy();
+        let mut full = router.open("full").unwrap();
+        let mut empty = router.open("empty").unwrap();
+        router.route("full", chunk(1));
+        router.fail_all(LostReason::TimedOut);
+        router.fail_all(LostReason::Closed);
+        assert_eq!(full.recv_timeout(LONG), Ok(chunk(1)));
+        for pending in [&mut full, &mut empty] {
+            assert_eq!(pending.recv_timeout(LONG), Ok(Piece::Lost { reason: LostReason::TimedOut }));
+        }
+        assert_eq!(router.open("late").err(), Some(LostReason::TimedOut));
+    }
+
+    #[test]
+    fn a_client_that_leaves_frees_the_reader() {
+        let router = Router::new(limits(1, 1, LONG), Budget::new(1 << 20));
+        let pending = router.open("a").unwrap();
+        router.route("a", chunk(1));
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| router.route("a", chunk(2)));
+            drop(pending);
+            assert_eq!(reader.join().unwrap(), Routed::Unknown);
+        });
+        assert_eq!(router.len(), 0);
+    }
+
+    #[test]
+    fn a_full_queue_pauses_its_participant_and_a_drained_one_lets_it_go_on() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = told.clone();
+        let signal: SendSignal = Box::new(move |id, signal| lock(&heard).push((id.to_owned(), signal)));
+        let router = Router::with_signal(limits(1000, 1 << 20, Duration::ZERO), Budget::new(1 << 20), Some(signal));
+        let mut pending = router.open("a").unwrap();
+        let told = || std::mem::take(&mut *lock(&told));
+        router.route("a", chunk(500));
+        assert_eq!(told(), []);
+        router.route("a", chunk(500));
+        router.route("a", chunk(500));
+        assert_eq!(told(), [("a".to_owned(), FlowSignal::Pause)]);
+        pending.recv_timeout(LONG).unwrap();
+        assert_eq!(told(), [], "it is not empty enough yet");
+        pending.recv_timeout(LONG).unwrap();
+        pending.recv_timeout(LONG).unwrap();
+        assert_eq!(told(), [("a".to_owned(), FlowSignal::Resume)]);
+        router.route("a", chunk(2000));
+        router.route("a", Piece::End);
+        assert_eq!(told(), [("a".to_owned(), FlowSignal::Pause)]);
+    }
+
+    #[test]
+    fn waiting_has_an_end() {
+        assert_eq!(roomy().open("a").unwrap().recv_timeout(Duration::from_millis(1)), Err(TimedOut));
+    }
+}
