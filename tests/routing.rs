@@ -334,3 +334,28 @@ fn a_provider_that_repeats_usage_keys_harms_nobody() {
         assert_eq!(hub.chat(&room, "p").expect(200).text(), repeated);
     }
 }
+
+#[test]
+fn interim_heads_without_end_do_not_put_off_the_deadline() {
+    let hub = TestHub::with(|options| options.patience.first_byte = Duration::from_millis(500));
+    let room = hub.room();
+    let mut participant = RawParticipant::join(&hub, &room, "p");
+    let mut client = hub.stream(&room, "m");
+    let request = participant.receive();
+    let flood = std::thread::spawn(move || {
+        let id = request["requestId"].clone();
+        let interim = json!({ "type": "tunnel.response.start", "requestId": id, "status": 103, "headers": {} });
+        participant.socket.get_mut().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        loop {
+            participant.send(&interim);
+            match participant.socket.read() {
+                Ok(message) if message.to_text().is_ok_and(|text| text.contains("tunnel.cancel")) => break,
+                Ok(_) | Err(tungstenite::Error::Io(_)) => {}
+                Err(error) => panic!("the tunnel ended: {error}"),
+            }
+        }
+        participant
+    });
+    assert_eq!(client.answer().status, 504);
+    drop(flood.join().unwrap());
+}

@@ -105,6 +105,8 @@ pub struct Leg {
     sent: Instant,
     /// When something came last; `None` before the answer's first byte.
     heard: Option<Instant>,
+    /// When the client was polled last.
+    polled: Instant,
 }
 
 impl Leg {
@@ -114,12 +116,18 @@ impl Leg {
     /// When it could not be sent.
     pub fn send(carrier: &dyn Carrier, outgoing: Outgoing<'_>) -> Result<Self, End> {
         let (pending, stop) = carrier.send(outgoing)?;
-        Ok(Leg { pending, stop, sent: Instant::now(), heard: None })
+        let sent = Instant::now();
+        Ok(Leg { pending, stop, sent, heard: None, polled: sent })
     }
 
     /// The next piece, unless the client hangs up first or nothing comes in time.
     pub fn next(&mut self, stage: &'static str, out: &mut Out<'_, '_>, patience: &Patience) -> Result<Piece, End> {
         loop {
+            // Polled here as well as in silence: pieces that come without a pause must not hide that the client left.
+            if self.polled.elapsed() >= LOOK_EVERY {
+                out.look()?;
+                self.polled = Instant::now();
+            }
             match self.pending.recv_timeout(LOOK_EVERY) {
                 Ok(Piece::Error { stage: own, message }) => {
                     let stage = if own.is_empty() { stage.into() } else { own };
@@ -127,15 +135,15 @@ impl Leg {
                 }
                 Ok(Piece::Lost { reason }) => return Err(End::tunnel(stage, reason)),
                 Ok(piece) => {
-                    if matches!(piece, Piece::Chunk(_)) {
-                        self.heard = Some(Instant::now());
+                    match piece {
+                        Piece::Chunk(_) => self.heard = Some(Instant::now()),
+                        // A head is no byte of the answer: heads without end would put the deadline off for ever.
+                        Piece::Start { .. } if self.heard.is_none() => self.check_deadline(stage, patience)?,
+                        _ => {}
                     }
                     return Ok(piece);
                 }
-                Err(_timeout) => {
-                    out.look()?;
-                    self.check_deadline(stage, patience)?;
-                }
+                Err(_timeout) => self.check_deadline(stage, patience)?,
             }
         }
     }
