@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::time::Duration;
 
 use support::{Conn, TestHub, wait_until};
@@ -159,6 +160,28 @@ fn a_body_that_trickles_is_answered_408_though_it_is_never_silent() {
     }
     slow.stream().set_read_timeout(Some(support::PATIENCE)).unwrap();
     assert_eq!(slow.answer().status, 408);
+}
+
+#[test]
+fn blank_lines_do_not_keep_an_idle_connection_open() {
+    let hub = TestHub::limited(|limits| limits.idle = Duration::from_millis(200));
+    let mut conn = Conn::open(hub.addr());
+    assert_eq!(conn.send(HEALTH).answer().status, 200);
+    wait_until("the connection to be closed", || conn.stream().write_all(b"\r\n").is_err());
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_is_answered_408() {
+    let hub = TestHub::limited(|limits| limits.head_time = Duration::from_millis(200));
+    let conn = Conn::open(hub.addr());
+    let mut writer = conn.stream().try_clone().unwrap();
+    writer.write_all(b"GET /v1/health HTTP/1.1\r\nX: ").unwrap();
+    let sender =
+        std::thread::spawn(move || wait_until("the connection to be closed", || writer.write_all(b"x").is_err()));
+    let mut conn = conn;
+    assert_eq!(conn.answer().status, 408);
+    conn.hang_up();
+    sender.join().unwrap();
 }
 
 #[test]

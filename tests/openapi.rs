@@ -226,7 +226,7 @@ fn a_strict_hub_with_a_key_is_as_it_is_described() {
 #[test]
 fn the_document_is_an_openapi_document() {
     let validate = "import json, sys; from openapi_spec_validator import OpenAPIV31SpecValidator as V; V(json.load(open(sys.argv[1]))).validate()";
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hub/openapi.json");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hub/api/openapi.json");
     match tools() {
         Ok(python) => {
             let output = Command::new(python).args(["-c", validate]).arg(file).output().unwrap();

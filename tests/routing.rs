@@ -353,3 +353,28 @@ fn memory_is_taken_as_bodies_come_and_not_as_they_claim() {
     assert_eq!(conn.answer().status, 413);
     drop(slow);
 }
+
+#[test]
+fn interim_heads_without_end_end_their_request() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut participant = RawParticipant::join(&hub, &room, "p");
+    let mut client = hub.stream(&room, "m");
+    let request = participant.receive();
+    let flood = std::thread::spawn(move || {
+        let id = request["requestId"].clone();
+        let interim = json!({ "type": "tunnel.response.start", "requestId": id, "status": 103, "headers": {} });
+        participant.socket.get_mut().set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        loop {
+            participant.send(&interim);
+            match participant.socket.read() {
+                Ok(message) if message.to_text().is_ok_and(|text| text.contains("tunnel.cancel")) => break,
+                Ok(_) | Err(tungstenite::Error::Io(_)) => {}
+                Err(error) => panic!("the tunnel ended: {error}"),
+            }
+        }
+        participant
+    });
+    assert_eq!(client.answer().status, 502);
+    drop(flood.join().unwrap());
+}

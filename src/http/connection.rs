@@ -128,6 +128,7 @@ impl Connection {
 
     fn read_head(&mut self, seat: &Seat) -> Result<Head, NoHead> {
         let limits = self.site.limits.clone();
+        let idle_until = Instant::now() + limits.idle;
         let mut deadline = None;
         loop {
             self.skip_blank_lines();
@@ -140,7 +141,8 @@ impl Connection {
                 self.ahead.drain(..end);
                 return Ok(head);
             }
-            let wait = deadline.map_or(limits.idle, |d| d.saturating_duration_since(Instant::now()));
+            // Measured from the start, so that blank lines do not put it off.
+            let wait = deadline.unwrap_or(idle_until).saturating_duration_since(Instant::now());
             match self.read_more(wait) {
                 Ok(0) => return Err(NoHead::Quiet),
                 Ok(_) => {}

@@ -142,8 +142,7 @@ impl Guests {
                 None => return Admission::Full,
             }
         } else if inner.guests.len() >= self.cap {
-            let most = inner.counts.iter().max_by_key(|(_, count)| **count).map(|(network, _)| *network);
-            match most.and_then(|most| inner.idlest(most)) {
+            match inner.idlest_of_largest() {
                 Some((_, waited)) if waited < GRACE => return Admission::Wait(GRACE - waited),
                 Some((guest, _)) => inner.evict(guest),
                 None => return Admission::Full,
@@ -158,6 +157,14 @@ impl Guests {
 
     fn share(&self) -> usize {
         self.cap - self.cap / KEPT
+    }
+
+    /// Closes the connection that can best be done without, of the network that has most. `false` where all are at work.
+    pub fn evict_idlest(&self) -> bool {
+        let mut inner = self.lock();
+        let Some((guest, _)) = inner.idlest_of_largest() else { return false };
+        inner.evict(guest);
+        true
     }
 
     /// Takes a guest off the list.
@@ -208,6 +215,13 @@ impl Inner {
         let (order, number) = of_network.filter_map(|(number, guest)| Some((guest.seat.order()?, *number))).min()?;
         let now = self.guests.get(&number)?.seat.now();
         Some((number, Duration::from_millis(now.saturating_sub(order.1))))
+    }
+
+    /// The same of the network that has most connections, among those that have an idle one.
+    fn idlest_of_largest(&self) -> Option<(u64, Duration)> {
+        let idle = self.guests.values().filter(|guest| guest.seat.is_idle());
+        let network = idle.map(|guest| guest.network).max_by_key(|network| self.of(*network))?;
+        self.idlest(network)
     }
 
     fn evict(&mut self, number: u64) {
@@ -280,10 +294,23 @@ mod tests {
         let mine: Vec<_> = (0..30).map(|_| story.come(A).unwrap()).collect();
         mine.iter().for_each(|(_, seat)| seat.work());
         assert!(story.come(A).is_none(), "its share is used up, and all of it is at work");
-        assert!(story.come(B).is_some() && story.come(B).is_some());
+        for _ in 0..2 {
+            story.come(B).expect("a place that A could not take").1.work();
+        }
         assert!(story.come(B).is_none(), "the house is full of those at work");
         story.guests.leave(mine[0].0);
         assert!(story.come(A).is_some());
+    }
+
+    #[test]
+    fn an_idle_connection_of_a_small_network_makes_room_where_the_largest_is_all_at_work() {
+        let mut story = Story::new(4);
+        let workers: Vec<_> = (0..3).map(|_| story.come(A).unwrap()).collect();
+        workers.iter().for_each(|(_, seat)| seat.work());
+        let (idle, _) = story.come(B).unwrap();
+        story.come([10, 0, 0, 3]).expect("the idle connection's place");
+        assert!(!story.is_there(idle));
+        assert!(workers.iter().all(|(worker, _)| story.is_there(*worker)));
     }
 
     #[test]

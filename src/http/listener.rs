@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -33,7 +34,13 @@ pub struct Listener {
 pub struct Running {
     addr: SocketAddr,
     house: Arc<House>,
-    accepting: Mutex<Option<JoinHandle<()>>>,
+    accepting: Mutex<Option<Accepting>>,
+}
+
+/// The accept thread, and a second handle on its socket by which it is woken.
+struct Accepting {
+    thread: JoinHandle<()>,
+    socket: TcpStream,
 }
 
 /// What the accept thread and all connections share.
@@ -84,14 +91,15 @@ impl Listener {
     /// Serves from now on.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// When no thread can be started, or no descriptor is left.
     pub fn start(self, handler: Arc<dyn Handler>) -> io::Result<Running> {
         let guests = self.guests;
         let house = House { site: Arc::new(self.site), guests, refusing: AtomicUsize::new(0), start: Instant::now() };
         let house = Arc::new(house);
         let (mine, socket) = (house.clone(), self.socket);
-        let accepting = thread::Builder::new().name("accept".into()).spawn(move || accept(&socket, &mine, &handler))?;
-        Ok(Running { addr: self.addr, house, accepting: Mutex::new(Some(accepting)) })
+        let second = TcpStream::from(OwnedFd::from(socket.try_clone()?));
+        let thread = thread::Builder::new().name("accept".into()).spawn(move || accept(&socket, &mine, &handler))?;
+        Ok(Running { addr: self.addr, house, accepting: Mutex::new(Some(Accepting { thread, socket: second })) })
     }
 }
 
@@ -105,10 +113,21 @@ fn accept(socket: &TcpListener, house: &Arc<House>, handler: &Arc<dyn Handler>) 
                 house.admit(number, stream, address.ip(), handler);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Out of descriptors or memory, or the client has gone already: later there may be room again.
+            // Whoever waits for no answer gives up a descriptor; the newcomer stays in the system's queue meanwhile.
+            Err(error) if is_out_of_descriptors(&error) => {
+                house.guests.evict_idlest();
+                thread::sleep(PAUSE);
+            }
+            // Stopped, out of memory, or the client has gone already: later there may be room again.
+            Err(_) if house.stopping() => return,
             Err(_) => thread::sleep(PAUSE),
         }
     }
+}
+
+/// EMFILE, or ENFILE where it is the system's table that is full; their numbers are the same on all Unix systems.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 impl House {
@@ -194,9 +213,8 @@ impl Running {
     pub fn shutdown(&self, grace: Duration) {
         self.house.site.stopping.store(true, Ordering::SeqCst);
         let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = accepting {
-            wake(self.addr, &thread);
-            let _ = thread.join();
+        if let Some(accepting) = accepting {
+            accepting.stop(self.addr);
         }
         self.house.guests.cut_off(true);
         self.house.guests.wait_empty(grace);
@@ -205,17 +223,27 @@ impl Running {
     }
 }
 
-/// The accept thread waits in `accept`: a connection of our own wakes it. Where no descriptor is left for one, it is
-/// not waiting but pausing, and looks again by itself.
-fn wake(addr: SocketAddr, thread: &JoinHandle<()>) {
-    let ip = match addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    while !thread.is_finished() {
-        let _ = TcpStream::connect_timeout(&SocketAddr::new(ip, addr.port()), PAUSE);
-        thread::sleep(Duration::from_millis(1));
+impl Accepting {
+    /// Ends the accept thread. Shutting its socket down ends a waiting `accept` on Linux, whatever the address; elsewhere
+    /// a connection of our own is needed. A thread that hears of neither is left behind rather than waited for.
+    fn stop(self, addr: SocketAddr) {
+        let deadline = Instant::now() + NOTICE;
+        let _ = self.socket.shutdown(Shutdown::Both);
+        let mut own = addr;
+        match addr.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => own.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => own.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            if !cfg!(target_os = "linux") {
+                let _ = TcpStream::connect_timeout(&own, PAUSE);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        if self.thread.is_finished() {
+            let _ = self.thread.join();
+        }
     }
 }
 
@@ -262,6 +290,17 @@ mod tests {
         }
         assert!(ask(addr, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ends_with("fine"));
         running.shutdown(Duration::from_secs(1));
+    }
+
+    #[test]
+    fn going_down_needs_no_connection_to_the_address_it_listens_on() {
+        let mut running = Listener::bind("127.0.0.1:0", Limits::default()).unwrap().start(Arc::new(Odd)).unwrap();
+        let addr = running.local_addr();
+        // Nobody answers here, as with an address that has been taken off its interface.
+        let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        running.addr = unused;
+        running.shutdown(Duration::ZERO);
+        assert!(TcpStream::connect(addr).is_err(), "it still listens");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::answer::Answer;
 use crate::proto::openai::{Members, same_model};
 use crate::proto::sse;
 use crate::proto::translate::repeated;

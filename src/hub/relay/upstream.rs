@@ -156,8 +156,11 @@ impl Leg {
                 }
                 Ok(Piece::Lost { reason }) => return Err(End::tunnel(stage, reason)),
                 Ok(piece) => {
-                    if matches!(piece, Piece::Chunk(_)) {
-                        self.heard = Some(Instant::now());
+                    match piece {
+                        Piece::Chunk(_) => self.heard = Some(Instant::now()),
+                        // A head is no byte of the answer: heads without end would put the deadline off for ever.
+                        Piece::Start { .. } if self.heard.is_none() => self.check_deadline(stage, patience)?,
+                        _ => {}
                     }
                     return Ok(piece);
                 }
