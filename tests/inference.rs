@@ -97,7 +97,7 @@ fn participants_are_found_by_id_by_model_and_at_will() {
 
 #[test]
 fn a_named_participant_that_is_away_or_busy_says_so() {
-    let hub = TestHub::with(|options| options.patience.queue = Duration::ZERO);
+    let hub = TestHub::with(|options| options.timeouts.queue = Duration::ZERO);
     let room = hub.room();
     hub.client.participants(&room).upsert("away", &registration()).unwrap();
     let away = hub.chat(&room, "away").expect(503).json();

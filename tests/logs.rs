@@ -192,7 +192,7 @@ fn an_error_that_came_after_the_status_is_told_too() {
     let logged = Logged::default();
     let hub = TestHub::with(|options| {
         options.log = Some(Log::to(logged.clone()).format(LogFormat::Json));
-        options.patience.comment = Duration::from_millis(50);
+        options.timeouts.comment = Duration::from_millis(50);
     });
     let room = hub.room();
     let mut ann = RawParticipant::join(&hub, &room, "ann");

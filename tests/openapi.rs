@@ -156,7 +156,7 @@ fn files() -> PathBuf {
 }
 
 fn set_up(options: &mut HubOptions) {
-    options.watch_time = Some(std::time::Duration::from_millis(30));
+    options.max_stream_duration = Some(std::time::Duration::from_millis(30));
     options.direct = DirectPolicy::Private;
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gambi::Error;
-use gambi::participant::{Builder, CloseReason, Reconnect, Session, Step};
+use gambi::participant::{Builder, CloseReason, Reconnect, ReconnectEvent, Session};
 use serde_json::json;
 
 use support::{FakeHub, FakeProvider, Part, Script, TestHub, wait_for, wait_until};
@@ -316,7 +316,7 @@ fn a_reconnect_that_is_superseded_stops_instead_of_fighting() {
     let builder = || Session::builder(hub.url(), &room).participant_id("p").model("m").endpoint(provider.url());
     let mut newcomer = None;
     let ended = Reconnect::new(builder()).run(|step| match step {
-        Step::Joined(_) => newcomer = Some(builder().start().unwrap()),
+        ReconnectEvent::Joined(_) => newcomer = Some(builder().start().unwrap()),
         _ => panic!("it came back"),
     });
     assert!(ended.unwrap_err().to_string().contains("another start"));

@@ -53,8 +53,8 @@ fn a_request_waits_for_its_turn_first_come_first_served() {
 #[test]
 fn a_line_has_an_end_and_waiting_too() {
     let hub = TestHub::with(|options| {
-        options.patience.queue = Duration::from_millis(200);
-        options.patience.queue_limit = 1;
+        options.timeouts.queue = Duration::from_millis(200);
+        options.timeouts.queue_limit = 1;
     });
     let room = hub.room();
     let provider = held();
@@ -189,8 +189,8 @@ fn nothing_is_tried_again_once_a_byte_was_sent() {
 #[test]
 fn silence_has_an_end() {
     let hub = TestHub::with(|options| {
-        options.patience.first_byte = Duration::from_millis(200);
-        options.patience.idle = Duration::from_millis(200);
+        options.timeouts.first_byte = Duration::from_millis(200);
+        options.timeouts.idle = Duration::from_millis(200);
     });
     let room = hub.room();
     let provider = held();
@@ -209,7 +209,7 @@ fn silence_has_an_end() {
 
 #[test]
 fn a_stream_that_waits_gets_comments_and_a_failure_is_told_behind_them() {
-    let hub = TestHub::with(|options| options.patience.comment = Duration::from_millis(100));
+    let hub = TestHub::with(|options| options.timeouts.comment = Duration::from_millis(100));
     let room = hub.room();
     let provider = held();
     let session = hub.join(&room, "ann", &provider);
@@ -241,7 +241,7 @@ fn a_stream_that_waits_gets_comments_and_a_failure_is_told_behind_them() {
 
 #[test]
 fn a_comment_never_tears_an_event() {
-    let hub = TestHub::with(|options| options.patience.comment = Duration::from_millis(50));
+    let hub = TestHub::with(|options| options.timeouts.comment = Duration::from_millis(50));
     let room = hub.room();
     let mut ann = RawParticipant::join(&hub, &room, "ann");
     hub.wait_for_status(&room, "ann", "online");

@@ -8,7 +8,7 @@ use std::thread;
 use gambi::Error;
 use gambi::client::{Client, Watched};
 use gambi::hub::{DeclaredRoom, RoomPassword};
-use gambi::participant::{Builder, Reconnect, Session, Step};
+use gambi::participant::{Builder, Reconnect, ReconnectEvent, Session};
 use gambi::proto::management::CreateRoom;
 use gambi::provider::{Provider, ProviderOptions};
 
@@ -128,8 +128,8 @@ fn a_session_comes_back_after_its_hub_restarts() {
     let running = thread::spawn(move || {
         reconnect.run(|step| {
             let name = match step {
-                Step::Joined(_) => "joined",
-                Step::Lost(_) => "lost",
+                ReconnectEvent::Joined(_) => "joined",
+                ReconnectEvent::Lost(_) => "lost",
                 _ => "waiting",
             };
             let _ = tell.send(name);
@@ -161,7 +161,7 @@ fn coming_back_is_given_up_where_it_cannot_heal() {
     assert!(matches!(missing, Err(Error::ModelMissing { .. })));
     let removed = Reconnect::new(session(&hub.url(), &provider.url(), "m").password("pw"));
     let ended = removed.run(|step| {
-        if let Step::Joined(session) = step {
+        if let ReconnectEvent::Joined(session) = step {
             hub.client.participants("LAB001").remove(&session.participant().id).unwrap();
         }
     });

@@ -4,7 +4,7 @@ mod support;
 
 use gambi::client::Client;
 use gambi::hub::{DeclaredRoom, HubKey, RoomPassword};
-use gambi::participant::{Builder, Reconnect, Session, Step};
+use gambi::participant::{Builder, Reconnect, ReconnectEvent, Session};
 use gambi::proto::management::{CreateRoom, Registration};
 use serde_json::{Value, json};
 
@@ -235,7 +235,7 @@ fn a_participant_that_comes_back_is_the_same_one() {
     let mut joined = 0;
     reconnect
         .run(|step| match step {
-            Step::Joined(session) => {
+            ReconnectEvent::Joined(session) => {
                 joined += 1;
                 if joined == 2 {
                     return handle.close();
@@ -249,7 +249,7 @@ fn a_participant_that_comes_back_is_the_same_one() {
                 });
                 assert_eq!(session.wait_until_closed().code, Some(4001));
             }
-            Step::Waiting { error, .. } => panic!("{error}"),
+            ReconnectEvent::Waiting { error, .. } => panic!("{error}"),
             _ => {}
         })
         .unwrap();
@@ -337,7 +337,7 @@ fn a_hub_takes_its_own_pages_and_programs_by_each_of_its_names() {
         Conn::open(hub.addr()).send(head + body).answer().status
     };
     let named = |options: &mut gambi::hub::HubOptions| {
-        options.known_as = vec!["hub.uni.example".into()];
+        options.allowed_hosts = vec!["hub.uni.example".into()];
         options.public_url = Some("https://gambi.example".into());
     };
     let network = TestHub::with(|options| {
@@ -646,7 +646,7 @@ fn only_trusted_proxies_say_where_a_request_came_from() {
     let body = json!({ "nickname": "Ann", "model": "m", "endpoint": "http://127.0.0.1:1", "id": "bob" });
     for (trusted, url) in [(false, "ws://test/"), (true, "wss://hub.example/")] {
         let hub = TestHub::with(|options| {
-            options.trusted_proxies.extend(trusted.then(|| "127.0.0.0/8".parse::<gambi::hub::Proxy>().unwrap()));
+            options.trusted_proxies.extend(trusted.then(|| "127.0.0.0/8".parse::<gambi::hub::TrustedProxy>().unwrap()));
         });
         let room = hub.room();
         let made = ask(&hub, "PUT", &format!("/v1/rooms/{room}/participants/ann"), &said, Some(&body)).expect(201);

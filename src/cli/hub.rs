@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use gambi::hub::{
-    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, LogFormat, LogLevel, Patience, RoomPassword,
+    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, LogFormat, LogLevel, RoomPassword, Timeouts,
 };
 use gambi::state::config::parse_config;
 
@@ -76,14 +76,14 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         host,
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
         limits: limits(context)?,
-        patience: patience(context)?,
+        timeouts: timeouts(context)?,
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
         strict: context.has("strict"),
         dashboard: !context.has("no-dashboard"),
-        watch_time: context.time("watch-time")?,
-        known_as: context.values("known-as").to_vec(),
+        max_stream_duration: context.time("watch-time")?,
+        allowed_hosts: context.values("known-as").to_vec(),
         trusted_proxies: context.values("trusted-proxy").iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         direct: context.parsed("direct", direct, "off, private or any")?.unwrap_or(standard.direct),
         room_ttl: context.time("room-ttl")?,
@@ -194,10 +194,10 @@ fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
     })
 }
 
-fn patience(context: &Context<'_>) -> Result<Patience, Failure> {
-    let standard = Patience::default();
+fn timeouts(context: &Context<'_>) -> Result<Timeouts, Failure> {
+    let standard = Timeouts::default();
     let limit = |text: &str| text.parse().ok();
-    Ok(Patience {
+    Ok(Timeouts {
         queue: context.parsed("queue-timeout", time_or_none, "a time such as 30s, or 0")?.unwrap_or(standard.queue),
         queue_limit: context.parsed("queue-limit", limit, "a whole number")?.unwrap_or(standard.queue_limit),
         first_byte: context.time("first-byte-timeout")?.unwrap_or(standard.first_byte),
@@ -228,11 +228,11 @@ fn web_url(text: &str) -> Option<String> {
 }
 
 fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<(), Failure> {
-    let (limits, patience) = (&options.limits, &options.patience);
+    let (limits, timeouts) = (&options.limits, &options.timeouts);
     let data = json!({
         "dryRun": true, "host": options.host, "port": options.port, "mdns": mdns, "cors": options.cors,
         "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict,
-        "dashboard": options.dashboard, "knownAs": options.known_as,
+        "dashboard": options.dashboard, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
@@ -243,9 +243,9 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
             "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),
             "writeMs": millis(limits.write), "connections": limits.connections, "memoryBytes": limits.memory,
             "registryMemoryBytes": options.registry_memory,
-            "queueMs": millis(patience.queue), "queueLimit": patience.queue_limit,
-            "firstByteMs": millis(patience.first_byte), "answerIdleMs": millis(patience.idle),
-            "watchMs": options.watch_time.map(millis),
+            "queueMs": millis(timeouts.queue), "queueLimit": timeouts.queue_limit,
+            "firstByteMs": millis(timeouts.first_byte), "answerIdleMs": millis(timeouts.idle),
+            "watchMs": options.max_stream_duration.map(millis),
         },
     });
     let announced = if mdns { ", announced by mDNS" } else { "" };

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, bounded, select};
 use serde_json::{Value, json};
 
 use gambi::client::Client;
-use gambi::participant::{Builder, CloseEvent, CloseReason, Reconnect, Session, Step, machine_specs};
+use gambi::participant::{Builder, CloseEvent, CloseReason, Reconnect, ReconnectEvent, Session, machine_specs};
 use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, Participant, RuntimeConfig, Status};
 
 use super::context::Context;
@@ -97,13 +97,13 @@ fn stay(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
     let mut told = Ok(());
     let ended = reconnect.run(|step| {
         let telling = match step {
-            Step::Joined(session) => {
+            ReconnectEvent::Joined(session) => {
                 let data = json!({ "participant": session.participant(), "roomId": session.room_id() });
                 let text = format!("In the room {}, by tunnel. Leave with Ctrl-C.", one_line(&plan.room));
                 out.event("registered", &data, "").and_then(|()| out.event("tunnel_connected", &place, &text))
             }
-            Step::Lost(end) => lost(context, &end).map(|failure| context.out.note(&failure.to_string())),
-            Step::Waiting { error, pause } => {
+            ReconnectEvent::Lost(end) => lost(context, &end).map(|failure| context.out.note(&failure.to_string())),
+            ReconnectEvent::Waiting { error, pause } => {
                 let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 let text = format!("{}; again in {:.1} s.", one_line(&error.to_string()), pause.as_secs_f64());
                 out.event("waiting", &json!({ "message": error.to_string(), "pauseMs": millis }), &text)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::connections::{ConnectionState, network_of};
 use super::exchange::Exchange;
-use super::guests::{Seat, network_of};
 use super::head::{self, Head, HeadError};
 use super::{Handler, Limits};
 use crate::budget::Budget;
@@ -24,7 +24,7 @@ const LINGER_BYTES: usize = 1 << 20;
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What all connections of a listener share.
-pub struct Site {
+pub struct ServerState {
     pub(super) limits: Limits,
     /// Set once the listener goes down.
     pub(super) stopping: AtomicBool,
@@ -37,7 +37,7 @@ pub struct Site {
 /// A client's connection.
 pub struct Connection {
     pub(super) stream: Arc<TcpStream>,
-    pub(super) site: Arc<Site>,
+    pub(super) server: Arc<ServerState>,
     /// Whose memory its requests take: all connections of a client's network together have a part only.
     pub(super) network: IpAddr,
     /// Bytes read ahead: the rest of a body, the next request.
@@ -61,13 +61,13 @@ enum NoHead {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Arc<TcpStream>, site: Arc<Site>) -> io::Result<Self> {
+    pub(super) fn new(stream: Arc<TcpStream>, server: Arc<ServerState>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(site.limits.write))?;
+        stream.set_write_timeout(Some(server.limits.write))?;
         let network = network_of(stream.peer_addr()?.ip());
         Ok(Connection {
             stream,
-            site,
+            server,
             network,
             ahead: Vec::new(),
             out: Vec::new(),
@@ -77,19 +77,19 @@ impl Connection {
         })
     }
 
-    /// Serves requests until the connection is over. `seat` tells whether one is under way.
-    pub(super) fn run(&mut self, handler: &dyn Handler, seat: &Seat) {
+    /// Serves requests until the connection is over. `state` tells whether one is under way.
+    pub(super) fn run(&mut self, handler: &dyn Handler, state: &ConnectionState) {
         while self.usable {
-            seat.wait();
-            if self.site.stopping.load(Ordering::SeqCst) {
+            state.wait();
+            if self.server.stopping.load(Ordering::SeqCst) {
                 return;
             }
-            let head = self.read_head(seat);
+            let head = self.read_head(state);
             match head {
                 Ok(head) => self.serve(head, handler),
                 Err(NoHead::Quiet) => return,
                 Err(NoHead::Refused(error)) => {
-                    seat.work();
+                    state.work();
                     handler.refused(error.status, self.peer());
                     self.refuse(error.status, error.reason);
                     return self.linger();
@@ -126,14 +126,14 @@ impl Connection {
         }
     }
 
-    fn read_head(&mut self, seat: &Seat) -> Result<Head, NoHead> {
-        let limits = self.site.limits.clone();
+    fn read_head(&mut self, state: &ConnectionState) -> Result<Head, NoHead> {
+        let limits = self.server.limits.clone();
         let idle_until = Instant::now() + limits.idle;
         let mut deadline = None;
         loop {
             self.skip_blank_lines();
             if !self.ahead.is_empty() {
-                seat.work();
+                state.work();
                 deadline.get_or_insert_with(|| Instant::now() + limits.head_time);
             }
             if let Some(end) = head::find_end(&self.ahead, &limits).map_err(NoHead::Refused)? {
@@ -201,7 +201,7 @@ impl Connection {
     /// Writes all pieces, at once where the system takes them so, within the deadline of one write.
     pub(super) fn write_all(&mut self, pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
         self.written += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-        let written = write_all(&self.stream, pieces, self.site.limits.write);
+        let written = write_all(&self.stream, pieces, self.server.limits.write);
         self.usable &= written.is_ok();
         written
     }
@@ -230,8 +230,8 @@ impl Connection {
 
     /// An answer of the front's own, after which the connection is closed.
     fn refuse(&mut self, status: u16, reason: &str) {
-        let site = self.site.clone();
-        let answer = plain_error(status, reason, &site.headers);
+        let server = self.server.clone();
+        let answer = plain_error(status, reason, &server.headers);
         let _ = self.write_all(&mut [IoSlice::new(&answer)]);
         self.usable = false;
     }

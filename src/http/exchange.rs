@@ -115,7 +115,7 @@ impl<'c> Exchange<'c> {
         };
         let continue_owed = head.expects_continue && !matches!(body, Body::Done);
         connection.usable &= head.keep_alive;
-        let share = connection.site.memory.share_of(connection.network);
+        let share = connection.server.memory.share_of(connection.network);
         connection.written = 0;
         let (extra, id, notes) = (Vec::new(), String::new(), Notes::default());
         Exchange { connection, head, body, extra, status: None, id, notes, continue_owed, share }
@@ -216,7 +216,7 @@ impl<'c> Exchange<'c> {
     /// [`BodyError`]. The connection is closed after the answer then.
     pub fn body(&mut self) -> Result<Vec<u8>, BodyError> {
         let limit = self.most_of_a_body();
-        let gap = self.connection.site.limits.body_gap;
+        let gap = self.connection.server.limits.body_gap;
         if let Body::Length(length) = self.body
             && length > limit
         {
@@ -238,8 +238,8 @@ impl<'c> Exchange<'c> {
     /// The longest body that is read: a request that holds it twice, as it came and as it goes on, still fits into the
     /// client's part of the memory.
     fn most_of_a_body(&self) -> u64 {
-        let site = &self.connection.site;
-        site.limits.body_bytes.min(site.memory.most_of_one() / 2)
+        let server = &self.connection.server;
+        server.limits.body_bytes.min(server.memory.most_of_one() / 2)
     }
 
     /// Takes so many bytes more of the memory, for what is made of the request. They are given back when it is over.
@@ -252,7 +252,7 @@ impl<'c> Exchange<'c> {
 
     /// A share of the memory for what is held while the answer comes, on the account of the client's network.
     pub fn share(&self) -> Share {
-        self.connection.site.memory.share_of(self.connection.network)
+        self.connection.server.memory.share_of(self.connection.network)
     }
 
     fn read_body(&mut self, limit: u64, gap: Duration) -> Result<Vec<u8>, BodyError> {

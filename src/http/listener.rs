@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Site, plain_error};
-use super::guests::{Admission, Guests};
+use super::connection::{Connection, ServerState, plain_error};
+use super::connections::{Admission, ConnectionTable};
 use super::{Handler, Limits};
 use crate::budget::Budget;
 
@@ -26,8 +26,8 @@ const NOTICE: Duration = Duration::from_secs(2);
 pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
-    site: Site,
-    guests: Arc<Guests>,
+    server: ServerState,
+    connections: Arc<ConnectionTable>,
 }
 
 /// A listener that serves.
@@ -45,8 +45,8 @@ struct Accepting {
 
 /// What the accept thread and all connections share.
 struct House {
-    site: Arc<Site>,
-    guests: Arc<Guests>,
+    server: Arc<ServerState>,
+    connections: Arc<ConnectionTable>,
     refusing: AtomicUsize,
     /// What the guests' clocks count from.
     start: Instant,
@@ -61,15 +61,15 @@ impl Listener {
         let socket = TcpListener::bind(addr)?;
         let addr = socket.local_addr()?;
         let memory = Budget::new(limits.memory);
-        let guests = Arc::new(Guests::new(limits.connections));
-        let site = Site { limits, stopping: AtomicBool::new(false), memory, headers: Vec::new() };
-        Ok(Listener { socket, addr, site, guests })
+        let connections = Arc::new(ConnectionTable::new(limits.connections));
+        let server = ServerState { limits, stopping: AtomicBool::new(false), memory, headers: Vec::new() };
+        Ok(Listener { socket, addr, server, connections })
     }
 
     /// Headers for answers that no handler makes, such as 431.
     #[must_use]
     pub fn default_headers(mut self, headers: Vec<(String, String)>) -> Self {
-        self.site.headers = headers;
+        self.server.headers = headers;
         self
     }
 
@@ -80,12 +80,12 @@ impl Listener {
 
     /// The memory for what peers make it hold.
     pub fn memory(&self) -> Arc<Budget> {
-        self.site.memory.clone()
+        self.server.memory.clone()
     }
 
     /// Whoever is connected, now and later.
-    pub fn guests(&self) -> Arc<Guests> {
-        self.guests.clone()
+    pub fn connections(&self) -> Arc<ConnectionTable> {
+        self.connections.clone()
     }
 
     /// Serves from now on.
@@ -93,8 +93,9 @@ impl Listener {
     /// # Errors
     /// When no thread can be started, or no descriptor is left.
     pub fn start(self, handler: Arc<dyn Handler>) -> io::Result<Running> {
-        let guests = self.guests;
-        let house = House { site: Arc::new(self.site), guests, refusing: AtomicUsize::new(0), start: Instant::now() };
+        let connections = self.connections;
+        let house =
+            House { server: Arc::new(self.server), connections, refusing: AtomicUsize::new(0), start: Instant::now() };
         let house = Arc::new(house);
         let (mine, socket) = (house.clone(), self.socket);
         let second = TcpStream::from(OwnedFd::from(socket.try_clone()?));
@@ -115,7 +116,7 @@ fn accept(socket: &TcpListener, house: &Arc<House>, handler: &Arc<dyn Handler>) 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // Whoever waits for no answer gives up a descriptor; the newcomer stays in the system's queue meanwhile.
             Err(error) if is_out_of_descriptors(&error) => {
-                house.guests.evict_idlest();
+                house.connections.evict_idlest();
                 thread::sleep(PAUSE);
             }
             // Stopped, out of memory, or the client has gone already: later there may be room again.
@@ -132,14 +133,14 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 
 impl House {
     fn stopping(&self) -> bool {
-        self.site.stopping.load(Ordering::SeqCst)
+        self.server.stopping.load(Ordering::SeqCst)
     }
 
     fn admit(self: &Arc<Self>, number: u64, stream: TcpStream, address: IpAddr, handler: &Arc<dyn Handler>) {
         let stream = Arc::new(stream);
-        let seat = loop {
-            match self.guests.admit(number, address, &stream, self.start) {
-                Admission::Seat(seat) => break seat,
+        let state = loop {
+            match self.connections.admit(number, address, &stream, self.start) {
+                Admission::ConnectionState(state) => break state,
                 // All places are taken: whoever comes next waits in the system's queue meanwhile.
                 Admission::Wait(time) if !self.stopping() => thread::sleep(time),
                 Admission::Wait(_) | Admission::Full => {
@@ -149,12 +150,12 @@ impl House {
             }
         };
         let leave = Leave { house: self.clone(), number };
-        let (site, handler) = (self.site.clone(), handler.clone());
+        let (server, handler) = (self.server.clone(), handler.clone());
         // Where no thread can be had, the closure is dropped, and with it the connection.
         let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK).spawn(move || {
             let _leave = leave;
-            if let Ok(mut connection) = Connection::new(stream, site) {
-                connection.run(&*handler, &seat);
+            if let Ok(mut connection) = Connection::new(stream, server) {
+                connection.run(&*handler, &state);
             }
         });
     }
@@ -167,7 +168,7 @@ impl House {
         }
         let house = self.clone();
         let spawned = thread::Builder::new().name("refuse".into()).stack_size(STACK).spawn(move || {
-            refuse(&stream, &house.site.headers);
+            refuse(&stream, &house.server.headers);
             house.refusing.fetch_sub(1, Ordering::Relaxed);
         });
         if spawned.is_err() {
@@ -193,7 +194,7 @@ struct Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.house.guests.leave(self.number);
+        self.house.connections.leave(self.number);
     }
 }
 
@@ -205,21 +206,21 @@ impl Running {
 
     /// Open connections.
     pub fn connections(&self) -> usize {
-        self.house.guests.len()
+        self.house.connections.len()
     }
 
     /// Goes down: accepts nobody, closes idle connections, gives those at work `grace` to end, then cuts them off.
     /// Safe to call twice.
     pub fn shutdown(&self, grace: Duration) {
-        self.house.site.stopping.store(true, Ordering::SeqCst);
+        self.house.server.stopping.store(true, Ordering::SeqCst);
         let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(accepting) = accepting {
             accepting.stop(self.addr);
         }
-        self.house.guests.cut_off(true);
-        self.house.guests.wait_empty(grace);
-        self.house.guests.cut_off(false);
-        self.house.guests.wait_empty(NOTICE);
+        self.house.connections.cut_off(true);
+        self.house.connections.wait_empty(grace);
+        self.house.connections.cut_off(false);
+        self.house.connections.wait_empty(NOTICE);
     }
 }
 

@@ -6,8 +6,8 @@
 
 mod authority;
 mod connection;
+mod connections;
 mod exchange;
-mod guests;
 mod head;
 mod listener;
 mod notes;
@@ -18,8 +18,8 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
+pub use connections::{ConnectionTable, network_of};
 pub use exchange::{BodyError, Exchange, StreamBody, Upgrade};
-pub use guests::{Guests, network_of};
 pub use listener::{Listener, Running};
 pub use notes::Note;
 pub use tiny_http::Method;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::access::client_info::Proxy;
+use super::access::client_info::TrustedProxy;
 use super::observe::log::settings::Log;
-use super::options::{DeclaredRoom, HubKey, HubOptions, Patience, RoomPassword};
+use super::options::{DeclaredRoom, HubKey, HubOptions, RoomPassword, Timeouts};
 use crate::http::Limits;
 use crate::state::policy::DirectPolicy;
 
@@ -33,8 +33,8 @@ impl HubBuilder {
     }
 
     /// How long requests wait, and how many.
-    pub fn patience(mut self, patience: Patience) -> Self {
-        self.0.patience = patience;
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.0.timeouts = timeouts;
         self
     }
 
@@ -69,19 +69,19 @@ impl HubBuilder {
     }
 
     /// Ends each stream of events after so long; without it they last as long as somebody watches.
-    pub fn watch_time(mut self, time: Duration) -> Self {
-        self.0.watch_time = Some(time);
+    pub fn max_stream_duration(mut self, time: Duration) -> Self {
+        self.0.max_stream_duration = Some(time);
         self
     }
 
     /// A name by which clients know it.
-    pub fn known_as(mut self, name: impl Into<String>) -> Self {
-        self.0.known_as.push(name.into());
+    pub fn allowed_hosts(mut self, name: impl Into<String>) -> Self {
+        self.0.allowed_hosts.push(name.into());
         self
     }
 
     /// A proxy whose `X-Forwarded-*` headers are believed.
-    pub fn trusted_proxy(mut self, proxy: Proxy) -> Self {
+    pub fn trusted_proxy(mut self, proxy: TrustedProxy) -> Self {
         self.0.trusted_proxies.push(proxy);
         self
     }

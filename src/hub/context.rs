@@ -6,12 +6,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::access::client_info::Proxy;
-use super::options::{HubKey, HubOptions, Patience};
+use super::access::client_info::TrustedProxy;
+use super::options::{HubKey, HubOptions, Timeouts};
 use crate::budget::Budget;
-use crate::http::{Guests, Listener};
-use crate::hub::access::auth::Passwords;
-use crate::hub::access::origin_policy::Sites;
+use crate::http::{ConnectionTable, Listener};
+use crate::hub::access::auth::PasswordHashing;
+use crate::hub::access::origin_policy::OriginPolicy;
 use crate::hub::access::throttle::Throttle;
 use crate::hub::maintenance::clock::{Clock, millis};
 use crate::hub::maintenance::drain::Drain;
@@ -19,10 +19,10 @@ use crate::hub::observe::log::Logger;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
-use crate::hub::relay::direct_upstream::Directs;
-use crate::hub::relay::response_owners::Makers;
-use crate::hub::relay::wait_queue::Lines;
-use crate::hub::tunnels::registry::Tunnels;
+use crate::hub::relay::direct_upstream::DirectUpstreams;
+use crate::hub::relay::response_owners::ResponseOwners;
+use crate::hub::relay::wait_queue::WaitQueue;
+use crate::hub::tunnels::registry::TunnelRegistry;
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::Now;
 use crate::state::event::Event;
@@ -32,36 +32,36 @@ use crate::state::stats::Ended;
 use crate::tunnel::LostReason;
 
 /// A hub's inside.
-pub struct Shared {
+pub struct HubContext {
     pub(crate) clock: Clock,
     /// Rooms and participants. Any thread; short locks.
     registry: Mutex<Registry>,
-    pub(crate) tunnels: Tunnels,
+    pub(crate) tunnels: TunnelRegistry,
     pub(crate) watchers: Watchers,
     /// What is counted.
     pub(crate) metrics: Metrics,
     /// What is told of requests.
     pub(crate) log: Logger,
     /// Whoever is connected.
-    pub(crate) guests: Arc<Guests>,
+    pub(crate) connections: Arc<ConnectionTable>,
     /// For all that peers make the hub hold.
     pub(crate) memory: Arc<Budget>,
     /// Participants that are called at their endpoints.
-    pub(crate) direct: Directs,
-    pub(crate) passwords: Passwords,
+    pub(crate) direct: DirectUpstreams,
+    pub(crate) passwords: PasswordHashing,
     /// Who has guessed passwords wrong.
     pub(crate) throttle: Throttle,
     /// Requests that wait for a participant.
-    pub(crate) lines: Lines,
+    pub(crate) wait_queue: WaitQueue,
     /// Who made which response.
-    pub(crate) makers: Makers,
-    pub(crate) patience: Patience,
+    pub(crate) response_owners: ResponseOwners,
+    pub(crate) timeouts: Timeouts,
     /// Requests under way.
     pub(crate) drain: Drain,
     /// How long participants stay that are offline, milliseconds.
-    pub(crate) offline_life: Option<u64>,
+    pub(crate) offline_ttl: Option<u64>,
     /// How long rooms stay that nobody needs.
-    pub(crate) lives: RoomLives,
+    pub(crate) room_ttl: RoomLives,
     /// What every request must show, where it is set.
     pub(crate) key: Option<HubKey>,
     /// Whether nobody speaks for a participant without its token.
@@ -69,11 +69,11 @@ pub struct Shared {
     /// Whether there is a page at `/`.
     pub(crate) dashboard: bool,
     /// How long a stream of events lasts at most.
-    pub(crate) watch_time: Option<Duration>,
+    pub(crate) max_stream_duration: Option<Duration>,
     /// Which pages may use the hub; `None` where it has a key, which a page must show.
-    pub(crate) sites: Option<Sites>,
+    pub(crate) origin_policy: Option<OriginPolicy>,
     /// Whose forwarding headers are believed.
-    pub(crate) trusted: Vec<Proxy>,
+    pub(crate) trusted_proxies: Vec<TrustedProxy>,
     /// Allowed origin; `*` unless told otherwise.
     pub(crate) cors: String,
     /// Names this hub, since it was started, to itself and to hubs behind it.
@@ -82,35 +82,35 @@ pub struct Shared {
     pub(crate) public_url: Option<String>,
 }
 
-impl Shared {
+impl HubContext {
     pub(crate) fn new(options: &HubOptions, listener: &Listener, log: Logger) -> Self {
         let bound = listener.addr();
         let (public_url, loopback) = (options.public_url.as_deref(), bound.ip().to_canonical().is_loopback());
-        let sites = || Sites::new(&options.known_as, public_url, options.cors.as_deref(), loopback);
-        Shared {
+        let origin_policy = || OriginPolicy::new(&options.allowed_hosts, public_url, options.cors.as_deref(), loopback);
+        HubContext {
             clock: options.clock.clone(),
             registry: Mutex::new(Registry::with_space(options.registry_memory)),
-            tunnels: Tunnels::default(),
+            tunnels: TunnelRegistry::default(),
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
             log,
-            guests: listener.guests(),
+            connections: listener.connections(),
             memory: listener.memory(),
-            direct: Directs::new(options.direct, bound, listener.memory()),
-            passwords: Passwords::default(),
+            direct: DirectUpstreams::new(options.direct, bound, listener.memory()),
+            passwords: PasswordHashing::default(),
             throttle: Throttle::default(),
-            lines: Lines::default(),
-            makers: Makers::new(&listener.memory()),
-            patience: options.patience.clone(),
+            wait_queue: WaitQueue::default(),
+            response_owners: ResponseOwners::new(&listener.memory()),
+            timeouts: options.timeouts.clone(),
             drain: Drain::default(),
-            offline_life: options.offline_ttl.map(millis),
-            lives: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
+            offline_ttl: options.offline_ttl.map(millis),
+            room_ttl: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
             key: options.key.clone(),
             strict: options.strict,
             dashboard: options.dashboard,
-            watch_time: options.watch_time,
-            sites: options.key.is_none().then(sites),
-            trusted: options.trusted_proxies.clone(),
+            max_stream_duration: options.max_stream_duration,
+            origin_policy: options.key.is_none().then(origin_policy),
+            trusted_proxies: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
             hop: fresh_uuid(),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
@@ -126,7 +126,7 @@ impl Shared {
         let mut registry = self.registry();
         let (value, events) = change(&mut registry, self.clock.now());
         events.iter().for_each(|event| self.tell(event));
-        self.settle(&mut registry);
+        self.grant_waiting(&mut registry);
         value
     }
 
@@ -136,7 +136,7 @@ impl Shared {
         self.log.event(event);
     }
 
-    /// As [`Shared::change`], for a change that may be refused and then causes nothing.
+    /// As [`HubContext::change`], for a change that may be refused and then causes nothing.
     pub(crate) fn try_change<T, E>(
         &self,
         change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), E>,
@@ -160,7 +160,7 @@ impl Shared {
 
     /// Lets go of all that a participant had which has left.
     pub(crate) fn forget(&self, serial: u64, reason: &str) {
-        self.makers.forget(serial);
+        self.response_owners.forget(serial);
         self.metrics.forget(serial);
         self.direct.forget(serial);
         if let Some(tunnel) = self.tunnels.take(serial) {
@@ -174,15 +174,15 @@ impl Shared {
             self.forget(serial, "The room was deleted");
         }
         for &number in &deleted.waiting {
-            self.lines.call(number, Err(Refusal::NoneAvailable));
+            self.wait_queue.call(number, Err(Refusal::NoneAvailable));
         }
         self.watchers.close_room(&deleted.code);
     }
 
     /// Gives those who wait in line their turn, after a change that may have freed a place or taken somebody away.
-    pub(crate) fn settle(&self, registry: &mut Registry) {
-        for (number, turn) in registry.settle(self.clock.now(), &mut random) {
-            self.lines.call(number, turn);
+    pub(crate) fn grant_waiting(&self, registry: &mut Registry) {
+        for (number, turn) in registry.grant_waiting(self.clock.now(), &mut random) {
+            self.wait_queue.call(number, turn);
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use super::respond::Refused;
+use super::respond::Rejection;
 use crate::proto::web::percent_decode;
 
 /// What a path's placeholders stood for, percent-decoded, in their order.
 pub type Params = Vec<String>;
 
 /// What a handler gives back: the answer has been sent, or this is why not.
-pub type Handled = Result<io::Result<()>, Refused>;
+pub type Handled = Result<io::Result<()>, Rejection>;
 
 /// The value of a query parameter, decoded; a `+` is a space there.
 pub fn query_param(query: Option<&str>, name: &str) -> Option<String> {

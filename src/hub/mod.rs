@@ -26,16 +26,16 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use access::auth;
-pub use access::client_info::Proxy;
+pub use access::client_info::TrustedProxy;
 pub use api::openapi::openapi;
 use api::request_log;
 pub use builder::HubBuilder;
-use context::Shared;
+use context::HubContext;
 pub use maintenance::clock::Clock;
 use maintenance::monitor;
 use observe::log::Logger;
 pub use observe::log::settings::{Log, LogFormat, LogLevel};
-pub use options::{DeclaredRoom, HubKey, HubOptions, Patience, RoomPassword};
+pub use options::{DeclaredRoom, HubKey, HubOptions, RoomPassword, Timeouts};
 use random::random;
 
 use crate::error::Error;
@@ -61,11 +61,11 @@ pub struct HubHandle(Arc<Inner>);
 
 struct Inner {
     running: Running,
-    shared: Arc<Shared>,
+    hub: Arc<HubContext>,
     monitor: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
 
-struct Front(Arc<Shared>);
+struct Front(Arc<HubContext>);
 
 impl Handler for Front {
     fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()> {
@@ -87,19 +87,19 @@ impl Hub {
         let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
-        let shared = Arc::new(Shared::new(&options, &listener, log));
-        options.rooms.into_iter().try_for_each(|room| declare(&shared, room))?;
-        let with_all = [("Access-Control-Allow-Origin", shared.cors.as_str())].into_iter().chain(api::routes::NO_PAGE);
+        let hub = Arc::new(HubContext::new(&options, &listener, log));
+        options.rooms.into_iter().try_for_each(|room| declare(&hub, room))?;
+        let with_all = [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::NO_PAGE);
         let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let listener = listener.default_headers(with_all);
-        let running = listener.start(Arc::new(Front(shared.clone()))).map_err(failed)?;
+        let running = listener.start(Arc::new(Front(hub.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
-        let watched = shared.clone();
+        let watched = hub.clone();
         let monitor = thread::Builder::new()
             .name("monitor".into())
             .spawn(move || monitor::run(&watched, &stopped))
             .map_err(failed)?;
-        Ok(Hub(HubHandle(Arc::new(Inner { running, shared, monitor: Mutex::new(Some((stop, monitor))) }))))
+        Ok(Hub(HubHandle(Arc::new(Inner { running, hub, monitor: Mutex::new(Some((stop, monitor))) }))))
     }
 
     /// A hub that is being set up.
@@ -132,7 +132,7 @@ impl Hub {
 
     /// Requests that wait in line for a participant now.
     pub fn waiting(&self) -> usize {
-        self.0.0.shared.registry().waiting()
+        self.0.0.hub.registry().waiting()
     }
 
     /// Goes down: no new connections, tunnels closed with 1001, watchers' streams ended, two seconds for answers that
@@ -151,7 +151,7 @@ impl Hub {
 impl HubHandle {
     /// As [`Hub::drain`].
     pub fn drain(&self, timeout: Duration) -> bool {
-        let ended = self.0.shared.drain.run(timeout);
+        let ended = self.0.hub.drain.run(timeout);
         self.shutdown();
         ended
     }
@@ -169,12 +169,12 @@ impl HubHandle {
             drop(stop);
             let _ = thread.join();
         }
-        hub.shared.watchers.close();
-        for tunnel in hub.shared.tunnels.all() {
+        hub.hub.watchers.close();
+        for tunnel in hub.hub.tunnels.all() {
             tunnel.close(CLOSE_GOING_AWAY, "The hub is going down", LostReason::Closed);
         }
         hub.running.shutdown(GRACE);
-        hub.shared.log.close();
+        hub.hub.log.close();
     }
 }
 
@@ -188,14 +188,14 @@ impl HubBuilder {
     }
 }
 
-fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
+fn declare(hub: &HubContext, room: DeclaredRoom) -> Result<(), Error> {
     let wrong = |reason: String| Error::Invalid { what: "a declared room", reason };
     let code = RoomCode::parse(&room.code)
         .ok_or_else(|| wrong(format!("must have a code of six letters and digits, not \"{}\"", room.code)))?;
     if room.name.trim().is_empty() {
         return Err(wrong(format!("must have a name: {code} has none")));
     }
-    if shared.registry().room(code.as_str()).is_ok() {
+    if hub.registry().room(code.as_str()).is_ok() {
         return Err(wrong(format!("must have a code of its own: {code} is there twice")));
     }
     let password = match room.password {
@@ -205,7 +205,7 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
             return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
         }
         Some(RoomPassword::Plain(password)) => {
-            Some(shared.passwords.keep(None, &password).map_err(|e| wrong(format!("{code}: {e}")))?)
+            Some(hub.passwords.keep(None, &password).map_err(|e| wrong(format!("{code}: {e}")))?)
         }
         Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(Password::hashed(&hash)),
         Some(RoomPassword::Hashed(_)) => {
@@ -220,7 +220,7 @@ fn declare(shared: &Shared, room: DeclaredRoom) -> Result<(), Error> {
         code: Some(code),
         owner: None,
     };
-    shared.change(|registry, now| registry.create_room(new, now, &mut random));
+    hub.change(|registry, now| registry.create_room(new, now, &mut random));
     Ok(())
 }
 

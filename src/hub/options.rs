@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::access::client_info::Proxy;
+use super::access::client_info::TrustedProxy;
 use super::maintenance::clock::Clock;
 use super::observe::log::settings::Log;
 use crate::http::Limits;
@@ -37,7 +37,7 @@ pub struct HubOptions {
     /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
     pub public_url: Option<String>,
     /// How long requests wait, and how many.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     /// What every request must show as its bearer token, but for health checks, the page at `/`, and tunnels (which have
     /// tokens of their own). Nothing where it is `None`.
     pub key: Option<HubKey>,
@@ -47,11 +47,11 @@ pub struct HubOptions {
     /// Whether a browser is shown a page at `/`; it is unless told otherwise.
     pub dashboard: bool,
     /// How long a stream of events lasts at most; without an end where it is `None`. Whoever watches asks again.
-    pub watch_time: Option<Duration>,
+    pub max_stream_duration: Option<Duration>,
     /// Names, beside its addresses and local ones, by which clients know it (see the README, "Security").
-    pub known_as: Vec<String>,
+    pub allowed_hosts: Vec<String>,
     /// Whose `X-Forwarded-*` headers are believed.
-    pub trusted_proxies: Vec<Proxy>,
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// Which endpoints of older clients the hub calls.
     pub direct: DirectPolicy,
     /// How long a room stays that nobody uses; for ever where it is `None`.
@@ -127,7 +127,7 @@ impl std::fmt::Debug for RoomPassword {
 
 /// How long requests wait, and how many.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// How long a request may wait in line for a participant; zero refuses at once.
     pub queue: Duration,
     /// How many may wait in line in each room; past it 503.
@@ -140,9 +140,9 @@ pub struct Patience {
     pub comment: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
-        Patience {
+        Timeouts {
             queue: Duration::from_secs(30),
             queue_limit: 64,
             first_byte: Duration::from_secs(600),
@@ -160,12 +160,12 @@ impl Default for HubOptions {
             limits: Limits::default(),
             cors: None,
             public_url: None,
-            patience: Patience::default(),
+            timeouts: Timeouts::default(),
             key: None,
             strict: false,
             dashboard: true,
-            watch_time: None,
-            known_as: Vec::new(),
+            max_stream_duration: None,
+            allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             direct: DirectPolicy::default(),
             room_ttl: None,

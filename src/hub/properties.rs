@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::access::client_info::Proxy;
+use super::access::client_info::TrustedProxy;
 use super::api::routes::params_of;
 use super::handler::query_param;
 use crate::http::Method;
@@ -32,9 +32,9 @@ proptest! {
 
     #[test]
     fn ranges_of_any_kind_are_read_or_refused(text in any::<String>(), v4 in any::<u32>(), bits in 0u32..=32) {
-        let _ = text.parse::<Proxy>();
+        let _ = text.parse::<TrustedProxy>();
         let address = std::net::Ipv4Addr::from_bits(v4);
-        let range: Proxy = format!("{address}/{bits}").parse().unwrap();
+        let range: TrustedProxy = format!("{address}/{bits}").parse().unwrap();
         prop_assert!(range.covers(address.into()));
     }
 }

@@ -42,7 +42,7 @@ impl Plane {
 
 /// A refusal, before it has the shape of a plane.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Rejection {
     status: u16,
     code: ErrorCode,
     message: String,
@@ -51,10 +51,10 @@ pub struct Refused {
     retry_after: Option<u32>,
 }
 
-impl Refused {
+impl Rejection {
     /// A refusal with its code's own status.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Refused { status: code.status(), code, message: message.into(), hint: None, details: None, retry_after: None }
+        Rejection { status: code.status(), code, message: message.into(), hint: None, details: None, retry_after: None }
     }
 
     /// A request that is wrong.
@@ -64,22 +64,22 @@ impl Refused {
 
     /// With another status than the code's own.
     pub fn status(self, status: u16) -> Self {
-        Refused { status, ..self }
+        Rejection { status, ..self }
     }
 
     /// With what to do about it.
     pub fn hint(self, hint: impl Into<String>) -> Self {
-        Refused { hint: Some(hint.into()), ..self }
+        Rejection { hint: Some(hint.into()), ..self }
     }
 
     /// With machine-readable particulars.
     pub fn details(self, details: Value) -> Self {
-        Refused { details: Some(details), ..self }
+        Rejection { details: Some(details), ..self }
     }
 
     /// With a header beside, such as how long to wait.
     pub fn retry_after(self, seconds: u32) -> Self {
-        Refused { retry_after: Some(seconds), ..self }
+        Rejection { retry_after: Some(seconds), ..self }
     }
 
     /// The sentence and the code.
@@ -122,18 +122,18 @@ struct BareError<'a> {
     code: Option<ErrorCode>,
 }
 
-impl From<Missing> for Refused {
+impl From<Missing> for Rejection {
     fn from(missing: Missing) -> Self {
         match missing {
-            Missing::Room => Refused::new(ErrorCode::RoomNotFound, "Room not found")
+            Missing::Room => Rejection::new(ErrorCode::RoomNotFound, "Room not found")
                 .hint("Check the room code with `gambi room list`. Rooms are gone when their hub restarts."),
-            Missing::Participant => Refused::new(ErrorCode::ParticipantNotFound, "Participant not found")
+            Missing::Participant => Rejection::new(ErrorCode::ParticipantNotFound, "Participant not found")
                 .hint("Register the participant again: it may have been removed, or the hub restarted."),
         }
     }
 }
 
-impl From<Denied> for Refused {
+impl From<Denied> for Rejection {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Missing(missing) => missing.into(),
@@ -143,42 +143,42 @@ impl From<Denied> for Refused {
 }
 
 /// The refusal of a request that may not speak for a participant.
-pub fn not_theirs() -> Refused {
-    Refused::invalid("This id is another participant's: its participantToken is missing or wrong")
+pub fn not_theirs() -> Rejection {
+    Rejection::invalid("This id is another participant's: its participantToken is missing or wrong")
         .status(401)
         .hint("Show the token that registering returned, in X-Gambi-Participant-Token, or choose another id.")
 }
 
-impl From<FieldError> for Refused {
+impl From<FieldError> for Rejection {
     fn from(error: FieldError) -> Self {
-        Refused::invalid(error.to_string()).details(error.details())
+        Rejection::invalid(error.to_string()).details(error.details())
     }
 }
 
-impl From<BodyError> for Refused {
+impl From<BodyError> for Rejection {
     fn from(error: BodyError) -> Self {
-        let refused = Refused::invalid(error.to_string()).status(error.status());
+        let refused = Rejection::invalid(error.to_string()).status(error.status());
         if error.status() == 503 { refused.retry_after(1) } else { refused }
     }
 }
 
-impl From<BadRequest> for Refused {
+impl From<BadRequest> for Rejection {
     fn from(error: BadRequest) -> Self {
-        Refused::invalid(error.message)
+        Rejection::invalid(error.message)
     }
 }
 
-impl From<PickError> for Refused {
+impl From<PickError> for Rejection {
     fn from(error: PickError) -> Self {
         match error {
             PickError::Missing(missing) => missing.into(),
             PickError::Refused(refusal) => {
                 let (status, message, code): (u16, &str, ErrorCode) = refusal.answer();
-                Refused::new(code, message).status(status)
+                Rejection::new(code, message).status(status)
             }
             PickError::LineFull => {
                 let message = "Too many requests wait for a participant of this room already.";
-                Refused::new(ErrorCode::ParticipantBusy, message).status(503).retry_after(1)
+                Rejection::new(ErrorCode::ParticipantBusy, message).status(503).retry_after(1)
             }
         }
     }

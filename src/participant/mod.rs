@@ -14,7 +14,7 @@ mod specs;
 
 pub use join::{Builder, Joined, Prepared};
 pub use probe::{Probe, probe};
-pub use reconnect::{Reconnect, ReconnectHandle, Step};
+pub use reconnect::{Reconnect, ReconnectEvent, ReconnectHandle};
 pub use session::{CloseEvent, CloseReason, Session, SessionHandle};
 pub use specs::machine_specs;
 

@@ -19,7 +19,7 @@ const ROOM_GONE: u32 = 20;
 
 /// What a [`Reconnect`] tells.
 #[non_exhaustive]
-pub enum Step<'s> {
+pub enum ReconnectEvent<'s> {
     /// It is in.
     Joined(&'s Session),
     /// The session was lost.
@@ -36,13 +36,13 @@ pub enum Step<'s> {
 /// Keeps a participant in its room.
 ///
 /// ```no_run
-/// use gambi::participant::{Reconnect, Session, Step};
+/// use gambi::participant::{Reconnect, Session, ReconnectEvent};
 ///
 /// let session = Session::builder("http://localhost:3000", "ABC234").participant_id("worker-1").model("llama3");
 /// Reconnect::new(session).run(|step| match step {
-///     Step::Joined(session) => println!("in, as {}", session.participant().id),
-///     Step::Lost(end) => println!("lost: {}", end.reason),
-///     Step::Waiting { error, pause } => println!("{error}; again in {pause:?}"),
+///     ReconnectEvent::Joined(session) => println!("in, as {}", session.participant().id),
+///     ReconnectEvent::Lost(end) => println!("lost: {}", end.reason),
+///     ReconnectEvent::Waiting { error, pause } => println!("{error}; again in {pause:?}"),
 ///     _ => {}
 /// })?;
 /// # Ok::<(), gambi::Error>(())
@@ -96,7 +96,7 @@ impl Reconnect {
     /// # Errors
     /// An error that won't heal: a wrong password, a value that is refused, a model that is missing, a room that stays
     /// gone, a participant that was removed.
-    pub fn run(&self, mut tell: impl FnMut(Step<'_>)) -> Result<(), Error> {
+    pub fn run(&self, mut tell: impl FnMut(ReconnectEvent<'_>)) -> Result<(), Error> {
         let builder = self.builder.clone().with_token()?;
         let (mut attempt, mut room_gone) = (0, 0);
         loop {
@@ -108,7 +108,7 @@ impl Reconnect {
                         session.close();
                         return Ok(());
                     }
-                    tell(Step::Joined(&session));
+                    tell(ReconnectEvent::Joined(&session));
                     let end = session.wait_until_closed();
                     if end.reason == CloseReason::Closed || self.is_closed() {
                         return Ok(());
@@ -119,7 +119,7 @@ impl Reconnect {
                         return Err(Error::Tunnel { reason });
                     }
                     session.abandon();
-                    tell(Step::Lost(end));
+                    tell(ReconnectEvent::Lost(end));
                 }
                 Err(error) => {
                     room_gone = if error.status() == Some(404) { room_gone + 1 } else { 0 };
@@ -127,7 +127,7 @@ impl Reconnect {
                         return Err(error);
                     }
                     let pause = pause(attempt, FIRST, LONGEST);
-                    tell(Step::Waiting { error, pause });
+                    tell(ReconnectEvent::Waiting { error, pause });
                     attempt += 1;
                     if self.stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                         return Ok(());

@@ -26,13 +26,13 @@ struct Job {
     request: Result<Vec<u8>, String>,
     /// Whether asking twice does no more than asking once.
     repeatable: bool,
-    ticket: Arc<Ticket>,
+    ticket: Arc<CancelHandle>,
     _share: Share,
 }
 
 /// What is needed to pause and to stop a request.
 #[derive(Default)]
-struct Ticket {
+struct CancelHandle {
     line: Mutex<Line>,
     /// Whether the hub's client is slow. Set by the tunnel's reader, read by the request's worker.
     paused: Mutex<bool>,
@@ -51,7 +51,7 @@ enum Line {
     Cancelled,
 }
 
-impl Ticket {
+impl CancelHandle {
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,7 +101,7 @@ impl Ticket {
 }
 
 /// What a worker hears on the tunnel that is the session's affair.
-pub enum Heard {
+pub enum TunnelEvent {
     /// The hub is alive.
     Alive,
     /// The hub has closed the tunnel.
@@ -122,13 +122,13 @@ pub struct Workers {
     writer: Writer,
     /// Whether chunks go as binary messages.
     binary: bool,
-    running: Mutex<HashMap<String, Arc<Ticket>>>,
+    running: Mutex<HashMap<String, Arc<CancelHandle>>>,
     load: Arc<Load>,
     /// Held by whoever reads; empty once the tunnel is over. The sender goes with the reader, for those who wait for that.
-    turn: Mutex<Option<(Reader, Sender<()>)>>,
+    leader: Mutex<Option<(Reader, Sender<()>)>>,
     /// Workers that wait for their turn.
     waiting: AtomicUsize,
-    heard: Box<dyn Fn(Heard) + Send + Sync>,
+    heard: Box<dyn Fn(TunnelEvent) + Send + Sync>,
 }
 
 impl Workers {
@@ -140,7 +140,7 @@ impl Workers {
         provider: Provider,
         (reader, writer): (Reader, Writer),
         binary: bool,
-        heard: impl Fn(Heard) + Send + Sync + 'static,
+        heard: impl Fn(TunnelEvent) + Send + Sync + 'static,
     ) -> io::Result<Receiver<()>> {
         let (reading, over) = bounded(0);
         let workers = Workers {
@@ -149,7 +149,7 @@ impl Workers {
             binary,
             running: Mutex::default(),
             load: Arc::default(),
-            turn: Mutex::new(Some((reader, reading))),
+            leader: Mutex::new(Some((reader, reading))),
             waiting: AtomicUsize::new(0),
             heard: Box::new(heard),
         };
@@ -174,13 +174,13 @@ impl Workers {
     /// Waits for a turn and reads until there is something to do; `None` when the tunnel is over.
     fn next(self: &Arc<Self>) -> Option<Job> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        let (reader, _) = turn.as_mut()?;
+        let (reader, _) = leader.as_mut()?;
         let end = loop {
             match reader.read() {
                 Ok(Incoming::Text(text)) => {
-                    (self.heard)(Heard::Alive);
+                    (self.heard)(TunnelEvent::Alive);
                     let job = match decode_from_hub(text) {
                         Ok(FromHub::Request(request)) => self.take_on(request),
                         Ok(FromHub::Cancel { request_id }) => {
@@ -206,24 +206,24 @@ impl Workers {
                         None => {}
                     }
                 }
-                Ok(Incoming::Binary(_) | Incoming::Alive) => (self.heard)(Heard::Alive),
-                Ok(Incoming::Closed { code, reason }) => break Heard::Closed { code, reason },
-                Err(error) => break Heard::Lost(error),
+                Ok(Incoming::Binary(_) | Incoming::Alive) => (self.heard)(TunnelEvent::Alive),
+                Ok(Incoming::Closed { code, reason }) => break TunnelEvent::Closed { code, reason },
+                Err(error) => break TunnelEvent::Lost(error),
             }
         };
         (self.heard)(end);
         self.cancel_all();
-        *turn = None;
+        *leader = None;
         None
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<String, Arc<Ticket>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<String, Arc<CancelHandle>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a job of a request.
     fn take_on(&self, request: Request<'_>) -> Option<Job> {
-        let ticket = Arc::new(Ticket::default());
+        let ticket = Arc::new(CancelHandle::default());
         let Request { request_id, method, path, mut headers, hops, body, .. } = request;
         headers.extend(hops.map(|hops| (HOPS.to_owned(), hops)));
         let id = request_id.into_owned();

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::join::{Builder, Timing};
 use super::provider::Provider;
-use super::serve::{Heard, Workers};
+use super::serve::{TunnelEvent, Workers};
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::management::{ErrorCode, Participant, Registered};
@@ -254,21 +254,21 @@ impl Inner {
     }
 
     /// What is heard on the tunnel.
-    fn hear(&self, heard: Heard) {
+    fn hear(&self, heard: TunnelEvent) {
         match heard {
-            Heard::Alive => self.note(),
-            Heard::Closed { code, reason } if is_superseded(code, &reason) => {
+            TunnelEvent::Alive => self.note(),
+            TunnelEvent::Closed { code, reason } if is_superseded(code, &reason) => {
                 // The registration is the newcomer's from now on.
                 self.removed.store(true, Ordering::SeqCst);
                 let reason = format!("another start of the participant \"{}\" took this one's place", self.id);
                 self.end_with(CloseReason::Superseded, Some(Error::Tunnel { reason }), code);
             }
-            Heard::Closed { code, reason } => {
+            TunnelEvent::Closed { code, reason } => {
                 let with = code.map(|code| format!(" with {code}")).unwrap_or_default();
                 let reason = format!("the hub closed it{with}: {reason}");
                 self.end_with(CloseReason::TunnelClosed, Some(Error::Tunnel { reason }), code);
             }
-            Heard::Lost(error) => {
+            TunnelEvent::Lost(error) => {
                 self.end(CloseReason::TunnelClosed, Some(Error::Tunnel { reason: error.to_string() }));
             }
         }

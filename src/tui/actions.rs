@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use gambi::Error;
 use gambi::client::Client;
-use gambi::participant::{Builder, Reconnect, ReconnectHandle, Session, Step, fresh_id, machine_specs};
+use gambi::participant::{Builder, Reconnect, ReconnectEvent, ReconnectHandle, Session, fresh_id, machine_specs};
 use gambi::proto::management::CreateRoom;
 
 use super::app::{JoinRequest, Outcome};
@@ -137,16 +137,16 @@ fn run_session(reconnect: &Reconnect, room: &str, id: &str, outcomes: &Sender<Ou
     let ended = reconnect.run(|step| {
         let (room, id) = key();
         match step {
-            Step::Joined(_) => {
+            ReconnectEvent::Joined(_) => {
                 been_in = true;
                 let _ = outcomes.send(Outcome::Joined(room, id));
             }
-            Step::Waiting { error, .. } if !been_in => {
+            ReconnectEvent::Waiting { error, .. } if !been_in => {
                 refused = Some(message(&error));
                 handle.close();
             }
-            Step::Waiting { error, .. } => drop(outcomes.send(Outcome::Waiting(room, id, error.to_string()))),
-            Step::Lost(end) => {
+            ReconnectEvent::Waiting { error, .. } => drop(outcomes.send(Outcome::Waiting(room, id, error.to_string()))),
+            ReconnectEvent::Lost(end) => {
                 let why = end.error.map_or_else(|| end.reason.to_string(), |error| error.to_string());
                 let _ = outcomes.send(Outcome::Waiting(room, id, why));
             }

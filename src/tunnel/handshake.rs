@@ -15,7 +15,7 @@ use tungstenite::http::{HeaderName, HeaderValue, Uri};
 
 use super::reader::{LOOK_EVERY, Reader};
 use super::tls;
-use super::writer::{Limits, Role, Wire, Writer, is_timeout, remaining};
+use super::writer::{Limits, Role, TunnelStream, Writer, is_timeout, remaining};
 
 /// The longest body of a refused handshake that is kept, in bytes.
 const MAX_REFUSAL: usize = 4096;
@@ -116,7 +116,7 @@ pub fn accept<'a>(http11: bool, lines: impl Fn(&str) -> Vec<&'a str>) -> Result<
 /// When the socket can't be set up.
 pub fn serve(stream: Arc<TcpStream>, read_ahead: Vec<u8>, limits: Limits) -> io::Result<(Reader, Writer)> {
     stream.set_read_timeout(Some(LOOK_EVERY))?;
-    let wire = Wire::new(stream, Role::Server, limits.write)?;
+    let wire = TunnelStream::new(stream, Role::Server, limits.write)?;
     Ok((Reader::new(wire.clone(), read_ahead, limits.max_message), Writer(wire)))
 }
 
@@ -164,7 +164,7 @@ pub fn connect(
     };
     let headers = said.iter().map(header).collect();
     stream.set_read_timeout(Some(LOOK_EVERY)).map_err(ConnectError::Io)?;
-    let wire = Wire::new(Arc::new(stream), Role::Client, limits.write).map_err(ConnectError::Io)?;
+    let wire = TunnelStream::new(Arc::new(stream), Role::Client, limits.write).map_err(ConnectError::Io)?;
     Ok((Reader::new(wire.clone(), read_ahead, limits.max_message), Writer(wire), headers))
 }
 

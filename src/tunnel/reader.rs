@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::frames::{BadClose, Head, Opcode, apply_mask, read_close, read_head};
-use super::writer::{Role, TunnelError, Wire, Writer, is_timeout};
+use super::writer::{Role, TunnelError, TunnelStream, Writer, is_timeout};
 use crate::budget::Share;
 
 /// How long a reader waits before it looks whether its tunnel is being closed.
@@ -35,7 +35,7 @@ pub enum Incoming<'r> {
 
 /// The reading end. One thread reads.
 pub struct Reader {
-    wire: Arc<Wire>,
+    wire: Arc<TunnelStream>,
     max_message: usize,
     /// Read and not yet used: `from..to` of it.
     buffer: Vec<u8>,
@@ -60,7 +60,7 @@ enum Found {
 }
 
 impl Reader {
-    pub(super) fn new(wire: Arc<Wire>, read_ahead: Vec<u8>, max_message: usize) -> Self {
+    pub(super) fn new(wire: Arc<TunnelStream>, read_ahead: Vec<u8>, max_message: usize) -> Self {
         let to = read_ahead.len();
         Reader { wire, max_message, buffer: read_ahead, from: 0, to, parts: None, whole: Vec::new(), memory: None }
     }
@@ -229,7 +229,7 @@ impl Reader {
 }
 
 /// A message as its receiver sees it.
-fn lend<'b>(wire: &Arc<Wire>, opcode: Opcode, bytes: &'b [u8]) -> Result<Incoming<'b>, TunnelError> {
+fn lend<'b>(wire: &Arc<TunnelStream>, opcode: Opcode, bytes: &'b [u8]) -> Result<Incoming<'b>, TunnelError> {
     if opcode != Opcode::Text {
         return Ok(Incoming::Binary(bytes));
     }
@@ -237,7 +237,7 @@ fn lend<'b>(wire: &Arc<Wire>, opcode: Opcode, bytes: &'b [u8]) -> Result<Incomin
 }
 
 /// Tells the peer which rule it has broken, if it has broken one (RFC 6455, section 7.4.1).
-fn told(wire: &Arc<Wire>, error: TunnelError) -> TunnelError {
+fn told(wire: &Arc<TunnelStream>, error: TunnelError) -> TunnelError {
     let code = match error {
         TunnelError::TooLarge => 1009,
         TunnelError::NotUtf8 => 1007,

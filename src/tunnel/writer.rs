@@ -78,7 +78,7 @@ pub enum Role {
 }
 
 /// What reader and writers share.
-pub struct Wire {
+pub struct TunnelStream {
     /// Read by the one reader, written under the write lock, shut down by anybody.
     pub(super) stream: Arc<TcpStream>,
     /// The write lock: whoever holds it writes whole frames.
@@ -96,7 +96,7 @@ struct Out {
     used: usize,
 }
 
-impl Wire {
+impl TunnelStream {
     /// A connection that is a tunnel from now on.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Wire {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(write))?;
         let out = Mutex::new(Out { buffer: Vec::new(), random: [0; DRAW], used: DRAW });
-        Ok(Arc::new(Wire { stream, out, role, write, closing: AtomicBool::new(false) }))
+        Ok(Arc::new(TunnelStream { stream, out, role, write, closing: AtomicBool::new(false) }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Out> {
@@ -268,7 +268,7 @@ impl Batch<'_> {
 
 /// The writing end. Copies write to the same tunnel.
 #[derive(Clone)]
-pub struct Writer(pub(super) Arc<Wire>);
+pub struct Writer(pub(super) Arc<TunnelStream>);
 
 impl Writer {
     /// Sends the head that turns the connection into a tunnel. `open` runs before, and makes the tunnel known: whoever
@@ -276,7 +276,7 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::text`].
-    pub fn greet<T>(&self, head: &[u8], open: impl FnOnce() -> T) -> Result<T, TunnelError> {
+    pub fn send_upgrade<T>(&self, head: &[u8], open: impl FnOnce() -> T) -> Result<T, TunnelError> {
         let _out = self.0.lock();
         let opened = open();
         self.0.write_all(&mut [IoSlice::new(head)], self.0.write)?;

@@ -24,7 +24,7 @@ const OF_ONE: usize = 8;
 const WAITING: usize = 64;
 
 /// Hashes and checks passwords, two at a time, first come first.
-pub struct Passwords {
+pub struct PasswordHashing {
     queue: Mutex<Queue>,
     moved: Condvar,
     /// Drawn when the hub starts: the keyed hashes are worth nothing elsewhere.
@@ -59,17 +59,17 @@ impl fmt::Display for HashFailed {
     }
 }
 
-impl Default for Passwords {
+impl Default for PasswordHashing {
     fn default() -> Self {
         let mut key = [0; 32];
         random(&mut key);
-        Passwords { queue: Mutex::default(), moved: Condvar::new(), key }
+        PasswordHashing { queue: Mutex::default(), moved: Condvar::new(), key }
     }
 }
 
 /// A permit to hash, given back on drop, a panic included.
 struct Turn<'p> {
-    passwords: &'p Passwords,
+    passwords: &'p PasswordHashing,
     owner: Option<IpAddr>,
 }
 
@@ -112,7 +112,7 @@ pub fn is_hash(text: &str) -> bool {
     PasswordHash::new(text).is_ok_and(|hash| hash.algorithm.as_str() == "argon2id" && hash.hash.is_some())
 }
 
-impl Passwords {
+impl PasswordHashing {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_password_matches_its_own_hash_only() {
-        let passwords = Passwords::default();
+        let passwords = PasswordHashing::default();
         let hash = passwords.hash(None, "secret123", &[7; 16]).unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=65536,t=2,p=1$"), "{hash}");
         let verify = |given: &str, hash: &str| passwords.verify(None, given, hash, || false).unwrap();
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_password_that_was_shown_is_known_again() {
-        let passwords = Passwords::default();
+        let passwords = PasswordHashing::default();
         let right = |given: &str, kept: &Password| passwords.is_right(None, given, kept, || false).unwrap();
         let kept = passwords.keep(None, "secret123").unwrap();
         assert!(right("secret123", &kept) && !right("secret124", &kept));
@@ -228,12 +228,12 @@ mod tests {
         assert!(!right("x", &declared) && declared.known.get().is_none());
         assert!(right("secret123", &declared) && declared.known.get().is_some());
         assert!(right("secret123", &declared) && !right("x", &declared));
-        assert_ne!(Passwords::default().keyed("secret123"), passwords.keyed("secret123"));
+        assert_ne!(PasswordHashing::default().keyed("secret123"), passwords.keyed("secret123"));
     }
 
     #[test]
     fn a_hash_that_can_not_be_verified_refuses() {
-        let passwords = Passwords::default();
+        let passwords = PasswordHashing::default();
         let hash = passwords.hash(None, "secret123", &[7; 16]).unwrap();
         let (start, output) = hash.rsplit_once('$').unwrap();
         for broken in [
@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn nothing_is_hashed_in_vain() {
-        let passwords = Passwords::default();
+        let passwords = PasswordHashing::default();
         let kept = Password::hashed(&passwords.hash(None, "secret123", &[7; 16]).unwrap());
         assert!(!passwords.is_right(None, "secret123", &kept, || true).unwrap() && kept.known.get().is_none());
         assert!(passwords.is_right(None, "secret123", &kept, || false).unwrap());
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn turns_come_back() {
-        let passwords = Passwords::default();
+        let passwords = PasswordHashing::default();
         for _ in 0..AT_ONCE * 2 {
             drop(passwords.turn(None).unwrap());
         }

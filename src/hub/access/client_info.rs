@@ -10,21 +10,21 @@ use crate::http::Exchange;
 /// An address, or a range of them in CIDR notation (RFC 4632, RFC 4291), whose `X-Forwarded-*` headers are believed.
 ///
 /// ```
-/// use gambi::hub::Proxy;
+/// use gambi::hub::TrustedProxy;
 ///
-/// assert!("10.0.0.0/8".parse::<Proxy>()?.covers("10.1.2.3".parse().unwrap()));
-/// assert!("::1".parse::<Proxy>()?.covers("::1".parse().unwrap()));
-/// assert!("10.0.0.0/33".parse::<Proxy>().is_err());
+/// assert!("10.0.0.0/8".parse::<TrustedProxy>()?.covers("10.1.2.3".parse().unwrap()));
+/// assert!("::1".parse::<TrustedProxy>()?.covers("::1".parse().unwrap()));
+/// assert!("10.0.0.0/33".parse::<TrustedProxy>().is_err());
 /// # Ok::<(), gambi::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proxy {
+pub struct TrustedProxy {
     network: IpAddr,
     /// Bits that count, from the left.
     bits: u32,
 }
 
-impl Proxy {
+impl TrustedProxy {
     /// Whether an address is in the range.
     pub fn covers(&self, address: IpAddr) -> bool {
         match (self.network, address.to_canonical()) {
@@ -41,7 +41,7 @@ fn same_start(a: u128, b: u128, bits: u32) -> bool {
     bits == 0 || (a ^ b) >> (128 - bits) == 0
 }
 
-impl FromStr for Proxy {
+impl FromStr for TrustedProxy {
     type Err = Error;
 
     /// # Errors
@@ -55,13 +55,13 @@ impl FromStr for Proxy {
         let network = address.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
         let most = if network.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
-        if bits > most { Err(wrong()) } else { Ok(Proxy { network, bits }) }
+        if bits > most { Err(wrong()) } else { Ok(TrustedProxy { network, bits }) }
     }
 }
 
 /// Where a request came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin<'r> {
+pub struct ClientInfo<'r> {
     /// The client's address, as far as anybody can be believed.
     pub client: IpAddr,
     /// Whether it came through TLS.
@@ -74,20 +74,24 @@ pub struct Origin<'r> {
 }
 
 /// Where a request came from.
-pub fn origin<'r>(exchange: &'r Exchange<'_>, trusted: &[Proxy]) -> Origin<'r> {
+pub fn origin<'r>(exchange: &'r Exchange<'_>, trusted_proxies: &[TrustedProxy]) -> ClientInfo<'r> {
     // Of a client that is gone already the address does not matter.
     let peer = exchange.peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    judge(peer, |name| exchange.header_lines(name), trusted)
+    resolve_client(peer, |name| exchange.header_lines(name), trusted_proxies)
 }
 
-/// `lines` gives all values of a header, in the order of their lines.
-fn judge<'r>(peer: IpAddr, lines: impl Fn(&str) -> Vec<&'r str>, trusted: &[Proxy]) -> Origin<'r> {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|proxy| proxy.covers(address));
+/// `wait_queue` gives all values of a header, in the order of their lines.
+fn resolve_client<'r>(
+    peer: IpAddr,
+    lines: impl Fn(&str) -> Vec<&'r str>,
+    trusted_proxies: &[TrustedProxy],
+) -> ClientInfo<'r> {
+    let is_trusted = |address: IpAddr| trusted_proxies.iter().any(|proxy| proxy.covers(address));
     let chain = lines("x-forwarded-for");
     let host = lines("host").first().copied().filter(|host| !host.is_empty());
     if !is_trusted(peer) {
         let local = peer.is_loopback() && chain.is_empty() && lines("forwarded").is_empty();
-        return Origin { client: peer, secure: false, host, local };
+        return ClientInfo { client: peer, secure: false, host, local };
     }
     // Several lines are one list (RFC 9110, section 5.3). Each proxy adds the address that called it at the end: the last
     // that is no proxy of ours is the client. What precedes it could have been written by anybody.
@@ -101,7 +105,7 @@ fn judge<'r>(peer: IpAddr, lines: impl Fn(&str) -> Vec<&'r str>, trusted: &[Prox
     }
     // The trusted proxy set the last of these; those before it came from the client.
     let forwarded_host = elements("x-forwarded-host").next().filter(|host| !host.is_empty());
-    Origin {
+    ClientInfo {
         client,
         secure: elements("x-forwarded-proto").next().is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
         host: forwarded_host.or(host),
@@ -126,22 +130,23 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn judged(peer: &str, headers: &[(&str, &'static str)], trusted: &[&str]) -> Origin<'static> {
-        let trusted: Vec<Proxy> = trusted.iter().map(|text| text.parse().unwrap()).collect();
+    fn judged(peer: &str, headers: &[(&str, &'static str)], trusted_proxies: &[&str]) -> ClientInfo<'static> {
+        let trusted_proxies: Vec<TrustedProxy> = trusted_proxies.iter().map(|text| text.parse().unwrap()).collect();
         let header = |name: &str| headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
-        judge(peer.parse().unwrap(), header, &trusted)
+        resolve_client(peer.parse().unwrap(), header, &trusted_proxies)
     }
 
     #[test]
     fn ranges_cover_their_addresses() {
-        let covers = |range: &str, address: &str| range.parse::<Proxy>().unwrap().covers(address.parse().unwrap());
+        let covers =
+            |range: &str, address: &str| range.parse::<TrustedProxy>().unwrap().covers(address.parse().unwrap());
         assert!(covers("10.0.0.0/8", "10.255.0.1") && !covers("10.0.0.0/8", "11.0.0.1"));
         assert!(covers("10.0.0.1", "10.0.0.1") && !covers("10.0.0.1", "10.0.0.2"));
         assert!(covers("0.0.0.0/0", "8.8.8.8") && !covers("0.0.0.0/0", "::1"));
         assert!(covers("fd00::/8", "fdff::1") && !covers("fd00::/8", "fe00::1"));
         assert!(covers("127.0.0.1", "::ffff:127.0.0.1"));
         for bad in ["", "x", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.0/", "10.0.0"] {
-            assert!(bad.parse::<Proxy>().is_err(), "{bad}");
+            assert!(bad.parse::<TrustedProxy>().is_err(), "{bad}");
         }
     }
 

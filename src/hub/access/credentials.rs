@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use crate::http::{Exchange, network_of};
 use crate::hub::access::auth::HashFailed;
 use crate::hub::access::client_info::origin;
-use crate::hub::context::Shared;
-use crate::hub::respond::Refused;
+use crate::hub::context::HubContext;
+use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, PARTICIPANT_TOKEN, ROOM_PASSWORD};
 use crate::state::registry::Proof;
 use crate::state::room::Password;
@@ -26,99 +26,106 @@ fn bearer<'r>(exchange: &'r Exchange<'_>) -> Option<&'r str> {
 }
 
 /// What a request shows as a private room's password. The hub's key is none.
-fn shown_password<'r>(shared: &Shared, exchange: &'r Exchange<'_>) -> Option<&'r str> {
-    let is_key = |shown: &&str| shared.key.as_ref().is_some_and(|key| key.matches(shown));
+fn shown_password<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Option<&'r str> {
+    let is_key = |shown: &&str| hub.key.as_ref().is_some_and(|key| key.matches(shown));
     exchange.header(ROOM_PASSWORD).or_else(|| bearer(exchange).filter(|shown| !is_key(shown)))
 }
 
 /// Whether a request shows something as a private room's password.
-pub fn shows_password(shared: &Shared, exchange: &Exchange<'_>) -> bool {
-    shown_password(shared, exchange).is_some()
+pub fn shows_password(hub: &HubContext, exchange: &Exchange<'_>) -> bool {
+    shown_password(hub, exchange).is_some()
 }
 
-fn hub_has_a_key() -> Refused {
-    Refused::new(ErrorCode::InvalidPassword, "This hub asks for its key, and in private rooms for the room's password")
-        .hint("Give it as the API key, with --key-file, or as GAMBI_HUB_KEY; a password with --password-file.")
+fn hub_has_a_key() -> Rejection {
+    Rejection::new(
+        ErrorCode::InvalidPassword,
+        "This hub asks for its key, and in private rooms for the room's password",
+    )
+    .hint("Give it as the API key, with --key-file, or as GAMBI_HUB_KEY; a password with --password-file.")
 }
 
 /// The refusal of a request about the inside of a private room. Where the hub has a key it is told to nobody whether a
 /// room is private, or there at all.
-pub fn room_is_private(shared: &Shared) -> Refused {
-    if shared.key.is_some() {
+pub fn room_is_private(hub: &HubContext) -> Rejection {
+    if hub.key.is_some() {
         return hub_has_a_key();
     }
-    Refused::new(ErrorCode::InvalidPassword, "This room is private: its password is missing or wrong")
+    Rejection::new(ErrorCode::InvalidPassword, "This room is private: its password is missing or wrong")
         .hint("Give it as the API key, with --password-file, or as GAMBI_ROOM_PASSWORD.")
 }
 
 /// Checks that a request shows the hub's key, if the hub has one.
-pub fn check_key(shared: &Shared, exchange: &Exchange<'_>) -> Result<(), Refused> {
-    let Some(key) = &shared.key else { return Ok(()) };
+pub fn check_key(hub: &HubContext, exchange: &Exchange<'_>) -> Result<(), Rejection> {
+    let Some(key) = &hub.key else { return Ok(()) };
     let Some(shown) = bearer(exchange) else { return Err(hub_has_a_key()) };
-    attempt(shared, client(shared, exchange), KEY, shown, |_| Ok(key.matches(shown)), hub_has_a_key)
+    attempt(hub, client(hub, exchange), KEY, shown, |_| Ok(key.matches(shown)), hub_has_a_key)
 }
 
 /// Checks that a request shows the password of a private room.
-pub fn check_room(shared: &Shared, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Refused> {
-    let refused = || room_is_private(shared);
-    let shown = shown_password(shared, exchange).ok_or_else(refused)?;
-    let client = client(shared, exchange);
-    let right =
-        |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(Some(network_of(client)), shown, password, in_vain);
-    attempt(shared, client, &code.to_ascii_uppercase(), shown, right, refused)
+pub fn check_room(hub: &HubContext, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Rejection> {
+    let refused = || room_is_private(hub);
+    let shown = shown_password(hub, exchange).ok_or_else(refused)?;
+    let client = client(hub, exchange);
+    let right = |in_vain: &dyn Fn() -> bool| hub.passwords.is_right(Some(network_of(client)), shown, password, in_vain);
+    attempt(hub, client, &code.to_ascii_uppercase(), shown, right, refused)
 }
 
 /// Checks a password that a request holds for joining a room.
 pub fn check_joining(
-    shared: &Shared,
+    hub: &HubContext,
     exchange: &Exchange<'_>,
     code: &str,
     password: &Password,
     given: Option<&str>,
-) -> Result<(), Refused> {
+) -> Result<(), Rejection> {
     let refused = || {
-        Refused::new(ErrorCode::InvalidPassword, "Invalid password")
+        Rejection::new(ErrorCode::InvalidPassword, "Invalid password")
             .hint("Ask the room's host for its password, and give it with --password.")
     };
     let given = given.ok_or_else(refused)?;
-    let client = client(shared, exchange);
-    let right =
-        |in_vain: &dyn Fn() -> bool| shared.passwords.is_right(Some(network_of(client)), given, password, in_vain);
-    attempt(shared, client, &code.to_ascii_uppercase(), given, right, refused)
+    let client = client(hub, exchange);
+    let right = |in_vain: &dyn Fn() -> bool| hub.passwords.is_right(Some(network_of(client)), given, password, in_vain);
+    attempt(hub, client, &code.to_ascii_uppercase(), given, right, refused)
 }
 
 /// What a request shows to speak for a participant.
-pub fn proof<'r>(shared: &Shared, exchange: &'r Exchange<'_>) -> Proof<'r> {
-    Proof { token: exchange.header(PARTICIPANT_TOKEN), demanded: shared.strict }
+pub fn proof<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Proof<'r> {
+    Proof { token: exchange.header(PARTICIPANT_TOKEN), demanded: hub.strict }
 }
 
 /// Notes that a request showed a wrong token, and gives back its refusal, or the one that tells it to wait. A token
 /// can't be guessed in a lifetime, so a right one never waits: else whoever shares an address with a participant could
 /// keep it from its own heartbeats.
-pub fn wrong_token(shared: &Shared, exchange: &Exchange<'_>, code: &str, token: &str, refused: Refused) -> Refused {
-    let (client, now) = (client(shared, exchange), shared.clock.now().mono);
+pub fn wrong_token(
+    hub: &HubContext,
+    exchange: &Exchange<'_>,
+    code: &str,
+    token: &str,
+    refused: Rejection,
+) -> Rejection {
+    let (client, now) = (client(hub, exchange), hub.clock.now().mono);
     let place = format!("{} token", code.to_ascii_uppercase());
-    let wait = shared.throttle.wait(client, &place, token, now);
-    shared.throttle.wrong(client, &place, token, now);
+    let wait = hub.throttle.wait(client, &place, token, now);
+    hub.throttle.wrong(client, &place, token, now);
     wait.map_or(refused, too_many)
 }
 
-fn client(shared: &Shared, exchange: &Exchange<'_>) -> IpAddr {
-    origin(exchange, &shared.trusted).client
+fn client(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
+    origin(exchange, &hub.trusted_proxies).client
 }
 
 /// Lets a client try a secret, unless it has to wait: when it comes, and again once it is known whether it is right, for
 /// others may have been wrong meanwhile. `is_right` is given a way to find that out before it does what is costly.
 fn attempt(
-    shared: &Shared,
+    hub: &HubContext,
     client: IpAddr,
     place: &str,
     given: &str,
     is_right: impl FnOnce(&dyn Fn() -> bool) -> Result<bool, HashFailed>,
-    refused: impl FnOnce() -> Refused,
-) -> Result<(), Refused> {
-    let now = || shared.clock.now().mono;
-    let wait = || shared.throttle.wait(client, place, given, now());
+    refused: impl FnOnce() -> Rejection,
+) -> Result<(), Rejection> {
+    let now = || hub.clock.now().mono;
+    let wait = || hub.throttle.wait(client, place, given, now());
     if let Some(seconds) = wait() {
         return Err(too_many(seconds));
     }
@@ -130,20 +137,20 @@ fn attempt(
     if let Some(seconds) = in_vain.get() {
         return Err(too_many(seconds));
     }
-    match shared.throttle.judge(client, place, given, right, now()) {
+    match hub.throttle.resolve_client(client, place, given, right, now()) {
         Ok(true) => Ok(()),
         Ok(false) => Err(refused()),
         Err(seconds) => Err(too_many(seconds)),
     }
 }
 
-impl From<HashFailed> for Refused {
+impl From<HashFailed> for Rejection {
     fn from(failed: HashFailed) -> Self {
-        Refused::new(ErrorCode::InternalError, failed.to_string()).status(503).retry_after(1)
+        Rejection::new(ErrorCode::InternalError, failed.to_string()).status(503).retry_after(1)
     }
 }
 
-fn too_many(seconds: u32) -> Refused {
+fn too_many(seconds: u32) -> Rejection {
     let message = format!("Too many wrong guesses: try again in {seconds} s");
-    Refused::new(ErrorCode::InvalidPassword, message).status(429).retry_after(seconds)
+    Rejection::new(ErrorCode::InvalidPassword, message).status(429).retry_after(seconds)
 }

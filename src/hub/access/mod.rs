@@ -11,8 +11,8 @@ use crate::http::{Exchange, Method};
 use crate::hub::access::client_info::origin;
 use crate::hub::access::credentials::{check_key, check_room};
 use crate::hub::access::origin_policy::Asked;
-use crate::hub::context::Shared;
-use crate::hub::respond::Refused;
+use crate::hub::context::HubContext;
+use crate::hub::respond::Rejection;
 use crate::state::room::Password;
 
 /// Who may use a route.
@@ -36,12 +36,12 @@ pub enum Access {
 ///
 /// # Errors
 /// 401, 403, 429.
-pub fn pass(shared: &Shared, exchange: &Exchange<'_>, access: Access, room: Option<&str>) -> Result<(), Refused> {
-    if let Some(sites) = &shared.sites
+pub fn pass(hub: &HubContext, exchange: &Exchange<'_>, access: Access, room: Option<&str>) -> Result<(), Rejection> {
+    if let Some(origin_policy) = &hub.origin_policy
         && !matches!(access, Access::Open | Access::Page)
     {
-        sites.check(Asked {
-            host: origin(exchange, &shared.trusted).host,
+        origin_policy.check(Asked {
+            host: origin(exchange, &hub.trusted_proxies).host,
             origin: exchange.header("origin"),
             site: exchange.header("sec-fetch-site"),
             changes: !matches!(exchange.method(), Method::Get | Method::Head | Method::Options),
@@ -49,18 +49,18 @@ pub fn pass(shared: &Shared, exchange: &Exchange<'_>, access: Access, room: Opti
     }
     match access {
         Access::Open | Access::Page | Access::Token => Ok(()),
-        Access::Hub => check_key(shared, exchange),
+        Access::Hub => check_key(hub, exchange),
         // Somebody who was told a room's password was let in by somebody who has the key.
-        Access::Room | Access::Participant => match room.and_then(|code| Some((code, private(shared, code)?))) {
+        Access::Room | Access::Participant => match room.and_then(|code| Some((code, private(hub, code)?))) {
             Some(_) if access == Access::Participant => Ok(()),
-            Some((code, password)) => check_room(shared, exchange, code, &password),
-            None => check_key(shared, exchange),
+            Some((code, password)) => check_room(hub, exchange, code, &password),
+            None => check_key(hub, exchange),
         },
     }
 }
 
 /// The password of a room, if it is private.
-pub fn private(shared: &Shared, code: &str) -> Option<Password> {
-    let registry = shared.registry();
+pub fn private(hub: &HubContext, code: &str) -> Option<Password> {
+    let registry = hub.registry();
     registry.room(code).ok().filter(|room| room.private)?.password.clone()
 }

@@ -10,7 +10,7 @@
 use std::fs;
 use std::net::IpAddr;
 
-use crate::hub::respond::Refused;
+use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 use crate::proto::web::host_of;
 
@@ -22,7 +22,7 @@ const SHOWN: usize = 200;
 
 /// By which names a hub is known, and which origins may use it.
 #[derive(Debug, Default)]
-pub struct Sites {
+pub struct OriginPolicy {
     /// In lower case.
     names: Vec<String>,
     /// The one origin that the operator allows, or `*`.
@@ -44,22 +44,22 @@ pub struct Asked<'r> {
     pub changes: bool,
 }
 
-impl Sites {
+impl OriginPolicy {
     /// Of a hub with these settings: names that it is told it has, its public URL, its allowed origin, and whether it
     /// listens on loopback alone.
-    pub fn new(known_as: &[String], public_url: Option<&str>, allowed: Option<&str>, loopback: bool) -> Self {
+    pub fn new(allowed_hosts: &[String], public_url: Option<&str>, allowed: Option<&str>, loopback: bool) -> Self {
         let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let urls = [public_url, allowed].into_iter().flatten().filter_map(host_of);
-        let names = known_as.iter().map(String::as_str).chain(urls).chain([hostname.trim()]);
+        let names = allowed_hosts.iter().map(String::as_str).chain(urls).chain([hostname.trim()]);
         let names = names.filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect();
-        Sites { names, allowed: allowed.map(|allowed| allowed.trim_end_matches('/').to_owned()), loopback }
+        OriginPolicy { names, allowed: allowed.map(|allowed| allowed.trim_end_matches('/').to_owned()), loopback }
     }
 
     /// Whether a request may come from where it says it comes from.
     ///
     /// # Errors
     /// 403, which names the flag that opens the hub to it.
-    pub fn check(&self, asked: Asked<'_>) -> Result<(), Refused> {
+    pub fn check(&self, asked: Asked<'_>) -> Result<(), Rejection> {
         let Asked { host, origin, site, changes } = asked;
         if origin.is_some_and(|origin| self.allows(origin) || is_own_by_tls(origin, site)) {
             return if self.loopback { Ok(()) } else { self.check_host(host) };
@@ -78,7 +78,7 @@ impl Sites {
         }
     }
 
-    fn check_host(&self, host: Option<&str>) -> Result<(), Refused> {
+    fn check_host(&self, host: Option<&str>) -> Result<(), Rejection> {
         let Some(host) = host.map(bare_host).filter(|host| !is_address(host) && !self.knows(host)) else {
             return Ok(());
         };
@@ -127,7 +127,7 @@ fn is_own_by_tls(origin: &str, site: Option<&str>) -> bool {
     origin.starts_with("https://") && site.is_some_and(|site| site.eq_ignore_ascii_case("same-origin"))
 }
 
-fn foreign(origin: &str) -> Refused {
+fn foreign(origin: &str) -> Rejection {
     let flag = if origin.contains("://") { shown(origin) } else { "'*'".to_owned() };
     let page = shown(origin);
     refused(format!(
@@ -139,8 +139,8 @@ fn shown(text: &str) -> String {
     text.chars().take(SHOWN).collect()
 }
 
-fn refused(message: String) -> Refused {
-    Refused::new(ErrorCode::InvalidRequest, message).status(403)
+fn refused(message: String) -> Rejection {
+    Rejection::new(ErrorCode::InvalidRequest, message).status(403)
 }
 
 /// A host without its port.
@@ -166,8 +166,8 @@ fn is_local_address(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn sites(allowed: Option<&str>, loopback: bool) -> Sites {
-        Sites::new(&["Hub.Uni.Example".into()], Some("https://gambi.example/x"), allowed, loopback)
+    fn origin_policy(allowed: Option<&str>, loopback: bool) -> OriginPolicy {
+        OriginPolicy::new(&["Hub.Uni.Example".into()], Some("https://gambi.example/x"), allowed, loopback)
     }
 
     fn changing<'r>(host: &'r str, origin: Option<&'r str>) -> Asked<'r> {
@@ -188,22 +188,22 @@ mod tests {
             "GAMBI.example",
             "pi.local.",
         ] {
-            assert!(sites(None, false).check(changing(good, None)).is_ok(), "{good}");
+            assert!(origin_policy(None, false).check(changing(good, None)).is_ok(), "{good}");
         }
         for bad in
             ["evil.example", "hub.uni.example.evil.example", "local.evil.com:3000", "x.example", "127.0.0.1.nip.io"]
         {
-            assert!(sites(None, false).check(changing(bad, None)).is_err(), "{bad}");
+            assert!(origin_policy(None, false).check(changing(bad, None)).is_err(), "{bad}");
             let rebound = format!("http://{bad}");
-            assert!(sites(None, true).check(changing(bad, Some(&rebound))).is_err(), "{bad} on loopback");
-            assert!(sites(None, true).check(changing(bad, None)).is_ok(), "{bad} by a proxy, for a program");
+            assert!(origin_policy(None, true).check(changing(bad, Some(&rebound))).is_err(), "{bad} on loopback");
+            assert!(origin_policy(None, true).check(changing(bad, None)).is_ok(), "{bad} by a proxy, for a program");
         }
-        assert!(sites(None, false).check(Asked { changes: true, ..Asked::default() }).is_ok());
+        assert!(origin_policy(None, false).check(Asked { changes: true, ..Asked::default() }).is_ok());
     }
 
     #[test]
     fn pages_are_the_hubs_own_local_ones_or_allowed() {
-        let takes = |origin| sites(None, false).check(changing("203.0.113.5:3000", Some(origin))).is_ok();
+        let takes = |origin| origin_policy(None, false).check(changing("203.0.113.5:3000", Some(origin))).is_ok();
         for good in [
             "http://localhost:5173",
             "http://192.168.1.9",
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_hub_on_loopback_takes_pages_of_its_own_machine_alone() {
-        let takes = |origin| sites(None, true).check(changing("127.0.0.1:3000", Some(origin))).is_ok();
+        let takes = |origin| origin_policy(None, true).check(changing("127.0.0.1:3000", Some(origin))).is_ok();
         for good in [
             "http://127.0.0.1:3000",
             "http://localhost:5173",
@@ -249,7 +249,7 @@ mod tests {
         for bad in FOREIGN.into_iter().chain(["http://192.168.1.9:3000", "http://pi.local", "http://router"]) {
             assert!(!takes(bad), "{bad}");
         }
-        let own = |host, origin| sites(None, true).check(changing(host, Some(origin))).is_ok();
+        let own = |host, origin| origin_policy(None, true).check(changing(host, Some(origin))).is_ok();
         assert!(own("pi.local", "http://pi.local") && own("10.0.0.1:80", "http://10.0.0.1:80"), "by a proxy");
     }
 
@@ -257,24 +257,25 @@ mod tests {
     fn browsers_tell_by_metadata_what_an_origin_does_not() {
         let of = |site, origin| Asked { host: Some("front.example"), origin, site: Some(site), changes: false };
         for loopback in [false, true] {
-            let sites = |allowed| sites(allowed, loopback);
-            assert!(sites(None).check(of("cross-site", None)).is_err());
-            assert!(sites(Some("https://app.example")).check(of("cross-site", None)).is_err());
-            assert!(sites(Some("*")).check(of("cross-site", None)).is_ok());
+            let origin_policy = |allowed| origin_policy(allowed, loopback);
+            assert!(origin_policy(None).check(of("cross-site", None)).is_err());
+            assert!(origin_policy(Some("https://app.example")).check(of("cross-site", None)).is_err());
+            assert!(origin_policy(Some("*")).check(of("cross-site", None)).is_ok());
             for near in ["same-origin", "same-site", "none"] {
-                assert!(sites(None).check(of(near, None)).is_ok(), "{near}");
+                assert!(origin_policy(None).check(of(near, None)).is_ok(), "{near}");
             }
         }
         let own = of("same-origin", Some("https://front.example"));
-        assert!(sites(None, true).check(own).is_ok(), "a proxy with TLS in front");
-        assert!(sites(None, true).check(Asked { site: Some("cross-site"), ..own }).is_err());
-        assert!(sites(None, true).check(Asked { origin: Some("http://front.example"), ..own }).is_err());
+        assert!(origin_policy(None, true).check(own).is_ok(), "a proxy with TLS in front");
+        assert!(origin_policy(None, true).check(Asked { site: Some("cross-site"), ..own }).is_err());
+        assert!(origin_policy(None, true).check(Asked { origin: Some("http://front.example"), ..own }).is_err());
     }
 
     #[test]
     fn the_operator_opens_it_to_one_origin_or_to_all() {
         for loopback in [false, true] {
-            let check = |allowed, origin| sites(Some(allowed), loopback).check(changing("localhost", Some(origin)));
+            let check =
+                |allowed, origin| origin_policy(Some(allowed), loopback).check(changing("localhost", Some(origin)));
             for origin in ["https://evil.example", "null", "app://x", "file://"] {
                 assert!(check("*", origin).is_ok(), "{origin}");
                 assert!(check("https://app.example", origin).is_err(), "{origin}");
@@ -286,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_which_flag_opens_the_hub() {
-        let told = |asked| sites(None, false).check(asked).unwrap_err().told().0;
+        let told = |asked| origin_policy(None, false).check(asked).unwrap_err().told().0;
         assert!(told(changing("localhost", Some("https://a.example"))).contains("--cors https://a.example "));
         assert!(told(changing("localhost", Some("null"))).contains("--cors '*'"));
         assert!(told(changing("hub.example", None)).contains("--known-as hub.example"));

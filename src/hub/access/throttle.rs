@@ -180,7 +180,14 @@ impl Throttle {
     ///
     /// # Errors
     /// How many seconds it has to wait.
-    pub fn judge(&self, address: IpAddr, place: &str, secret: &str, right: bool, now: u64) -> Result<bool, u32> {
+    pub fn resolve_client(
+        &self,
+        address: IpAddr,
+        place: &str,
+        secret: &str,
+        right: bool,
+        now: u64,
+    ) -> Result<bool, u32> {
         let mut table = self.lock();
         if right && table.addresses.is_empty() && table.places.is_empty() {
             return Ok(true);
@@ -240,8 +247,8 @@ mod tests {
         assert_eq!(throttle.wait(IpAddr::from([10, 0, 0, 2]), ROOM, "pw", 1002), None);
         guess(&throttle, me, 100, 2000);
         assert_eq!(throttle.wait(me, ROOM, "pw", 2000), Some(300));
-        assert_eq!(throttle.judge(me, ROOM, "pw", true, 301_999), Err(1));
-        assert_eq!(throttle.judge(me, ROOM, "pw", true, 302_000 + BURST_FORGIVEN), Ok(true));
+        assert_eq!(throttle.resolve_client(me, ROOM, "pw", true, 301_999), Err(1));
+        assert_eq!(throttle.resolve_client(me, ROOM, "pw", true, 302_000 + BURST_FORGIVEN), Ok(true));
         guess(&throttle, me, 4, 302_000 + BURST_FORGIVEN);
         assert_eq!(throttle.wait(me, ROOM, "pw", 302_000 + BURST_FORGIVEN), None, "a right one clears its place");
     }
@@ -289,19 +296,20 @@ mod tests {
         let (throttle, mut learned) = (Throttle::default(), 0);
         for second in 0..3600 {
             for n in 0..20 {
-                learned += u32::from(throttle.judge(me, &format!("{n} {second}"), "x", false, second * 1000).is_ok());
+                learned +=
+                    u32::from(throttle.resolve_client(me, &format!("{n} {second}"), "x", false, second * 1000).is_ok());
             }
         }
         assert!(learned <= BURST + 3_600_000 / FORGIVE as u32 + 1, "{learned}");
         let other = IpAddr::from([10, 0, 0, 2]);
-        assert_eq!(throttle.judge(other, ROOM, "pw", true, 3_600_000), Ok(true), "others do not wait with it");
+        assert_eq!(throttle.resolve_client(other, ROOM, "pw", true, 3_600_000), Ok(true), "others do not wait with it");
     }
 
     #[test]
     fn guesses_at_the_same_time_learn_no_more_than_one_by_one() {
         let (throttle, me) = (Throttle::default(), IpAddr::from([10, 0, 0, 1]));
         // All have been let in before the first is judged.
-        let judged: Vec<_> = (0..200).map(|n| throttle.judge(me, ROOM, &n.to_string(), n == 150, 0)).collect();
+        let judged: Vec<_> = (0..200).map(|n| throttle.resolve_client(me, ROOM, &n.to_string(), n == 150, 0)).collect();
         assert_eq!(judged.iter().filter(|told| told.is_ok()).count(), FREE as usize);
         assert!(judged[150].is_err());
     }

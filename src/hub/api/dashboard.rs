@@ -3,10 +3,10 @@
 
 use crate::http::Exchange;
 use crate::hub::access::credentials::check_key;
-use crate::hub::api::minify::{length, slim};
-use crate::hub::context::Shared;
+use crate::hub::api::minify::{length, minify};
+use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
-use crate::hub::respond::Refused;
+use crate::hub::respond::Rejection;
 
 const PAGE: &str = include_str!("../../web/index.html");
 const STYLE: &str = include_str!("../../web/style.css");
@@ -23,9 +23,9 @@ const SCRIPT: &str = concat!(
     include_str!("../../web/snippets.js"),
     include_str!("../../web/main.js"),
 );
-static SLIM_PAGE: [u8; length(PAGE)] = slim(PAGE);
-static SLIM_STYLE: [u8; length(STYLE)] = slim(STYLE);
-static SLIM_SCRIPT: [u8; length(SCRIPT)] = slim(SCRIPT);
+static SLIM_PAGE: [u8; length(PAGE)] = minify(PAGE);
+static SLIM_STYLE: [u8; length(STYLE)] = minify(STYLE);
+static SLIM_SCRIPT: [u8; length(SCRIPT)] = minify(SCRIPT);
 
 /// Nothing comes from elsewhere, nothing written into the page runs, and no other site may frame it. Trusted types forbid
 /// the script itself to make markup out of text.
@@ -33,24 +33,24 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// `GET /`. The page tells nothing, and asks for the hub's key itself: so it is there without one.
-pub fn page(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    send(shared, exchange, "text/html; charset=utf-8", &SLIM_PAGE)
+pub fn page(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+    send(hub, exchange, "text/html; charset=utf-8", &SLIM_PAGE)
 }
 
 /// `GET /dashboard.css`.
-pub fn style(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    send(shared, exchange, "text/css; charset=utf-8", &SLIM_STYLE)
+pub fn style(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+    send(hub, exchange, "text/css; charset=utf-8", &SLIM_STYLE)
 }
 
 /// `GET /dashboard.js`.
-pub fn script(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    send(shared, exchange, "text/javascript; charset=utf-8", &SLIM_SCRIPT)
+pub fn script(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+    send(hub, exchange, "text/javascript; charset=utf-8", &SLIM_SCRIPT)
 }
 
-fn send(shared: &Shared, exchange: &mut Exchange<'_>, kind: &str, text: &[u8]) -> Handled {
-    if !shared.dashboard {
-        check_key(shared, exchange)?;
-        return Err(Refused::invalid("Not found").status(404));
+fn send(hub: &HubContext, exchange: &mut Exchange<'_>, kind: &str, text: &[u8]) -> Handled {
+    if !hub.dashboard {
+        check_key(hub, exchange)?;
+        return Err(Rejection::invalid("Not found").status(404));
     }
     let headers = [
         ("Content-Type", kind),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::http::{Exchange, StreamBody};
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 use crate::hub::observe::watchers::{Form, Subscription};
 use crate::hub::random::fresh_uuid;
@@ -24,27 +24,27 @@ const GATHER: usize = 8 << 10;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// `GET /v1/rooms/{code}/events`.
-pub fn watch_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let code = shared.registry().room(&params[0])?.code.clone();
-    let hello = event::connected(&fresh_uuid(), code.as_str(), shared.clock.now().wall);
-    Ok(watch(shared, exchange, Some(code), Form::V1, &hello))
+pub fn watch_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let code = hub.registry().room(&params[0])?.code.clone();
+    let hello = event::connected(&fresh_uuid(), code.as_str(), hub.clock.now().wall);
+    Ok(watch(hub, exchange, Some(code), Form::V1, &hello))
 }
 
 /// `GET /v1/events`.
-pub fn watch_hub(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let hello = event::connected(&fresh_uuid(), "", shared.clock.now().wall);
-    Ok(watch(shared, exchange, None, Form::V1, &hello))
+pub fn watch_hub(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+    let hello = event::connected(&fresh_uuid(), "", hub.clock.now().wall);
+    Ok(watch(hub, exchange, None, Form::V1, &hello))
 }
 
 /// `GET /rooms/{code}/events`.
-pub fn watch_room_legacy(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let code = shared.registry().room(&params[0])?.code.clone();
+pub fn watch_room_legacy(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let code = hub.registry().room(&params[0])?.code.clone();
     let hello = event::connected_legacy(&fresh_uuid());
-    Ok(watch(shared, exchange, Some(code), Form::Legacy, &hello))
+    Ok(watch(hub, exchange, Some(code), Form::Legacy, &hello))
 }
 
 fn watch(
-    shared: &Shared,
+    hub: &HubContext,
     exchange: &mut Exchange<'_>,
     room: Option<RoomCode>,
     form: Form,
@@ -53,11 +53,11 @@ fn watch(
     if exchange.is_head() {
         return exchange.respond(200, &STREAM_HEADERS, b"");
     }
-    let subscription = shared.watchers.subscribe(room, form);
+    let subscription = hub.watchers.subscribe(room, form);
     let mut stream = exchange.stream(200, &STREAM_HEADERS)?;
     stream.write(hello.as_bytes())?;
     let mut last = Instant::now();
-    let end = shared.watch_time.and_then(|time| last.checked_add(time));
+    let end = hub.max_stream_duration.and_then(|time| last.checked_add(time));
     loop {
         let left = end.map_or(LOOK_EVERY, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
@@ -82,20 +82,20 @@ fn watch(
 /// Writes what is ready, small events gathered in as few pieces as their size allows. What waits in the queue is shared by
 /// all who wait for it: only what is gathered is copied.
 fn write_ready(stream: &mut StreamBody<'_>, first: Arc<str>, more: &Subscription<'_>) -> io::Result<()> {
-    let mut gathered = Vec::new();
+    let mut coalescer = Vec::new();
     let mut next = Some(first);
     while let Some(event) = next {
-        if gathered.len() + event.len() > GATHER {
-            stream.write(&gathered)?;
-            gathered.clear();
+        if coalescer.len() + event.len() > GATHER {
+            stream.write(&coalescer)?;
+            coalescer.clear();
         }
         next = more.try_recv();
-        let alone = gathered.is_empty() && next.is_none();
+        let alone = coalescer.is_empty() && next.is_none();
         if alone || event.len() > GATHER {
             stream.write(event.as_bytes())?;
         } else {
-            gathered.extend_from_slice(event.as_bytes());
+            coalescer.extend_from_slice(event.as_bytes());
         }
     }
-    stream.write(&gathered)
+    stream.write(&coalescer)
 }

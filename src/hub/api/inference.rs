@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 
 use crate::http::Exchange;
 use crate::hub::api::list::{Around, send_members};
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 use crate::hub::relay;
 use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::hops;
-use crate::hub::relay::operation::{Ask, kind_of};
-use crate::hub::respond::{Refused, send_json};
+use crate::hub::relay::operation::{RelayRequest, route_of};
+use crate::hub::respond::{Rejection, send_json};
 use crate::proto::openai::Members;
 use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
@@ -21,12 +21,12 @@ use crate::state::selector::{Refusal, Selector};
 const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];
 
 /// Any `POST` of the inference plane that takes a model.
-pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn ask(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     // Before all that may be refused with an answer that has another participant asked.
-    let hops = hops::passed(shared, exchange)?;
-    let _active = shared.drain.admit()?;
-    let kind = kind_of(exchange.path()).ok_or_else(|| Refused::invalid("Not found").status(404))?;
-    let code = shared.registry().room(&params[0])?.code.to_string();
+    let hops = hops::passed(hub, exchange)?;
+    let _active = hub.drain.admit()?;
+    let kind = route_of(exchange.path()).ok_or_else(|| Rejection::invalid("Not found").status(404))?;
+    let code = hub.registry().room(&params[0])?.code.to_string();
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = PASSED_ON.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
@@ -35,14 +35,14 @@ pub fn ask(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Han
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
-    let ask = Ask { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
-    Ok(relay::serve(shared, exchange, &ask))
+    let ask = RelayRequest { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
+    Ok(relay::serve(hub, exchange, &ask))
 }
 
 /// `GET /rooms/{code}/v1/models`.
-pub fn models(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn models(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let around = Around::object(r#"{"object":"list","data":["#, "]}");
-    send_members(shared, exchange, &params[0], &around, |items, member| {
+    send_members(hub, exchange, &params[0], &around, |items, member| {
         if member.is_up() {
             items.add(&shown(member));
         }
@@ -50,9 +50,9 @@ pub fn models(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
 }
 
 /// `GET /rooms/{code}/v1/models/{id}`: by any selector, the first that matches.
-pub fn model(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn model(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let found = {
-        let registry = shared.registry();
+        let registry = hub.registry();
         let room = registry.room(&params[0])?;
         let by_model = |name: &str| up(room).find(|member| member.has_model(name));
         let member = match Selector::parse(&params[1]) {

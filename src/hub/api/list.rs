@@ -5,9 +5,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::http::{BodyError, Exchange};
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::handler::Handled;
-use crate::hub::respond::{JSON, Refused};
+use crate::hub::respond::{JSON, Rejection};
 use crate::state::room::{Member, Room};
 
 /// A list is sent on once there is so much of it, in bytes.
@@ -71,28 +71,28 @@ impl Items {
 
 /// Answers with all rooms, oldest first.
 pub fn send_rooms(
-    shared: &Shared,
+    hub: &HubContext,
     exchange: &mut Exchange<'_>,
     around: &Around,
     add: impl Fn(&mut Items, &Room),
 ) -> Handled {
     send(exchange, around, |items| {
-        let registry = shared.registry();
+        let registry = hub.registry();
         items.add_page(&registry.rooms_after(items.last, PAGE), |room| room.number, &add)
     })
 }
 
 /// Answers with a room's participants, first come first. Those of a room that is deleted meanwhile end there.
 pub fn send_members(
-    shared: &Shared,
+    hub: &HubContext,
     exchange: &mut Exchange<'_>,
     code: &str,
     around: &Around,
     add: impl Fn(&mut Items, &Member),
 ) -> Handled {
-    shared.registry().room(code)?;
+    hub.registry().room(code)?;
     send(exchange, around, |items| {
-        let registry = shared.registry();
+        let registry = hub.registry();
         let Ok(room) = registry.room(code) else { return false };
         items.add_page(&room.members_after(items.last, PAGE), |member| member.serial, &add)
     })
@@ -111,7 +111,7 @@ fn send(exchange: &mut Exchange<'_>, around: &Around, mut more: impl FnMut(&mut 
             items.out.extend_from_slice(around.after.as_bytes());
         }
         // A single item may be far longer than a piece.
-        if share.grow_to(items.out.capacity() as u64) { Ok(over) } else { Err(Refused::from(BodyError::NoMemory)) }
+        if share.grow_to(items.out.capacity() as u64) { Ok(over) } else { Err(Rejection::from(BodyError::NoMemory)) }
     };
     let mut over = fill(&mut items)?;
     if over {

@@ -6,9 +6,9 @@ use crate::http::Exchange;
 use crate::hub::access::client_info::origin;
 use crate::hub::api::list::{Around, send_members, send_rooms};
 use crate::hub::api::registration::{self, bad_id, check_password, new_room, profile, read_object, register};
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
-use crate::hub::respond::{Refused, send_data};
+use crate::hub::respond::{Rejection, send_data};
 use crate::proto::management::{Health, ParticipantToken, Registered, RoomCreated, Success, TunnelTicket};
 use crate::proto::web::percent_encode;
 use crate::state::config::Fields;
@@ -19,59 +19,59 @@ use crate::state::room::{Reach, Room};
 const REQUIRED: [&str; 3] = ["nickname", "model", "endpoint"];
 
 /// `GET /v1/health`.
-pub fn health(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let health = Health { status: "ok".into(), timestamp: shared.clock.now().wall };
+pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+    let health = Health { status: "ok".into(), timestamp: hub.clock.now().wall };
     Ok(send_data(exchange, 200, health))
 }
 
 /// `GET /v1/rooms`.
-pub fn list_rooms(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let around = Around::envelope(exchange);
-    send_rooms(shared, exchange, &around, |items, room| items.add(&room.summary()))
+    send_rooms(hub, exchange, &around, |items, room| items.add(&room.summary()))
 }
 
 /// `POST /v1/rooms`.
-pub fn create_room(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let body = read_object(exchange)?;
-    let room = new_room(shared, exchange, &Fields::of(&body))?;
+    let room = new_room(hub, exchange, &Fields::of(&body))?;
     let host_id = room.host_id.clone();
     Ok(send_data(exchange, 201, RoomCreated { room, host_id }))
 }
 
 /// `GET /v1/rooms/{code}`.
-pub fn get_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let room = shared.registry().room(&params[0]).map(Room::summary)?;
+pub fn get_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let room = hub.registry().room(&params[0]).map(Room::summary)?;
     Ok(send_data(exchange, 200, room))
 }
 
 /// `DELETE /v1/rooms/{code}`.
-pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    registration::delete_room(shared, exchange, &params[0])?;
+pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    registration::delete_room(hub, exchange, &params[0])?;
     Ok(send_data(exchange, 200, Success { success: true }))
 }
 
 /// `GET /v1/rooms/{code}/participants`.
-pub fn list_participants(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let around = Around::envelope(exchange);
-    send_members(shared, exchange, &params[0], &around, |items, member| items.add(&member.shown()))
+    send_members(hub, exchange, &params[0], &around, |items, member| items.add(&member.shown()))
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.
-pub fn upsert(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let (code, id) = (&params[0], &params[1]);
-    let password = shared.registry().room(code)?.password.clone();
+    let password = hub.registry().room(code)?.password.clone();
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
     let id = ParticipantId::parse(id).ok_or_else(bad_id)?;
     if fields.get("authHeaders").is_some() {
-        return Err(Refused::invalid("Provider credentials must stay with the participant: leave out authHeaders")
+        return Err(Rejection::invalid("Provider credentials must stay with the participant: leave out authHeaders")
             .hint("Give the credentials to the participant's runtime, which adds them on its own machine.")
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
     let profile = profile(&fields, &REQUIRED)?;
-    check_password(shared, exchange, &fields, code, password.as_ref())?;
-    let upserted = register(shared, exchange, code, (id, profile, Reach::Tunnel))?;
-    let url = tunnel_url(shared, exchange, &upserted)?;
+    check_password(hub, exchange, &fields, code, password.as_ref())?;
+    let upserted = register(hub, exchange, code, (id, profile, Reach::Tunnel))?;
+    let url = tunnel_url(hub, exchange, &upserted)?;
     let status = if upserted.created { 201 } else { 200 };
     let ticket = TunnelTicket { url, token: upserted.token.reveal().to_owned() };
     let registered = Registered {
@@ -84,12 +84,12 @@ pub fn upsert(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
 }
 
 /// Where the participant opens its tunnel: by the configured public URL, else by the `Host` that it used.
-fn tunnel_url(shared: &Shared, exchange: &Exchange<'_>, upserted: &Upserted) -> Result<String, Refused> {
-    let base = match &shared.public_url {
+fn tunnel_url(hub: &HubContext, exchange: &Exchange<'_>, upserted: &Upserted) -> Result<String, Rejection> {
+    let base = match &hub.public_url {
         Some(url) => url.replacen("http", "ws", 1),
         None => {
-            let origin = origin(exchange, &shared.trusted);
-            let host = origin.host.ok_or_else(|| Refused::invalid("A Host header is required"))?;
+            let origin = origin(exchange, &hub.trusted_proxies);
+            let host = origin.host.ok_or_else(|| Rejection::invalid("A Host header is required"))?;
             format!("{}://{host}", if origin.secure { "wss" } else { "ws" })
         }
     };
@@ -98,13 +98,13 @@ fn tunnel_url(shared: &Shared, exchange: &Exchange<'_>, upserted: &Upserted) -> 
 }
 
 /// `DELETE /v1/rooms/{code}/participants/{id}`.
-pub fn remove(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    registration::remove(shared, exchange, &params[0], &params[1])?;
+pub fn remove(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    registration::remove(hub, exchange, &params[0], &params[1])?;
     Ok(send_data(exchange, 200, Success { success: true }))
 }
 
 /// `POST /v1/rooms/{code}/participants/{id}/heartbeat`.
-pub fn heartbeat(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let beat = registration::heartbeat(shared, exchange, &params[0], &params[1])?;
+pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let beat = registration::heartbeat(hub, exchange, &params[0], &params[1])?;
     Ok(send_data(exchange, 200, beat))
 }

@@ -1,7 +1,7 @@
 //! What the hub counts, as routes: for Prometheus, and of one room as JSON.
 
 use crate::http::Exchange;
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 use crate::hub::observe::metrics::{room, scrape};
 use crate::hub::respond::send_data;
@@ -9,12 +9,12 @@ use crate::hub::respond::send_data;
 const PROMETHEUS: (&str, &str) = ("Content-Type", "text/plain; version=0.0.4; charset=utf-8");
 
 /// `GET /metrics`.
-pub fn scrape(shared: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    Ok(exchange.respond(200, &[PROMETHEUS], scrape::render(shared).as_bytes()))
+pub fn scrape(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+    Ok(exchange.respond(200, &[PROMETHEUS], scrape::render(hub).as_bytes()))
 }
 
 /// `GET /v1/rooms/{code}/metrics`.
-pub fn room_metrics(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let metrics = room::of_room(shared, &params[0])?;
+pub fn room_metrics(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    let metrics = room::of_room(hub, &params[0])?;
     Ok(send_data(exchange, 200, metrics))
 }

@@ -2,7 +2,7 @@
 
 /// The text without comments, blank lines and indentation; `N` is its [`length`]. A comment has lines of its own, and
 /// begins each of them; no text goes over a line's end.
-pub const fn slim<const N: usize>(text: &str) -> [u8; N] {
+pub const fn minify<const N: usize>(text: &str) -> [u8; N] {
     let bytes = text.as_bytes();
     let mut out = [0; N];
     let (mut from, mut to) = (0, 0);
@@ -18,7 +18,7 @@ pub const fn slim<const N: usize>(text: &str) -> [u8; N] {
     out
 }
 
-/// How many bytes of a text [`slim`] leaves.
+/// How many bytes of a text [`minify`] leaves.
 pub const fn length(text: &str) -> usize {
     let bytes = text.as_bytes();
     let (mut from, mut kept) = (0, 0);
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn a_comment_is_told_from_what_ends_like_one() {
         const TEXT: &str = "// One.\n  a(); // kept\n\n/** Two. */\n  *, b { }\n  /";
-        const SLIM: [u8; length(TEXT)] = slim(TEXT);
+        const SLIM: [u8; length(TEXT)] = minify(TEXT);
         assert_eq!(std::str::from_utf8(&SLIM).unwrap(), "a(); // kept\n*, b { }\n/");
         assert_eq!(length(""), 0);
     }

@@ -2,12 +2,12 @@
 //! which drives a hub by it; that no route is missing, by the one below.
 
 use crate::http::Exchange;
-use crate::hub::api::minify::{length, slim};
-use crate::hub::context::Shared;
+use crate::hub::api::minify::{length, minify};
+use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 
 const DOCUMENT: &str = include_str!("openapi.json");
-static SLIM: [u8; length(DOCUMENT)] = slim(DOCUMENT);
+static SLIM: [u8; length(DOCUMENT)] = minify(DOCUMENT);
 static TEXT: &str = match std::str::from_utf8(&SLIM) {
     Ok(text) => text,
     Err(_) => panic!("whole lines of a text are one"),
@@ -19,7 +19,7 @@ pub fn openapi() -> &'static str {
 }
 
 /// `GET /openapi.json`.
-pub fn document(_: &Shared, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn document(_: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     // Another version of the hub has another document: whoever comes back asks again.
     let headers = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-cache")];
     Ok(exchange.respond(200, &headers, TEXT.as_bytes()))

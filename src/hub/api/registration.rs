@@ -9,9 +9,9 @@ use crate::http::{Exchange, network_of};
 use crate::hub::access::client_info::origin;
 use crate::hub::access::credentials::{check_joining, check_room, proof, room_is_private, shows_password, wrong_token};
 use crate::hub::access::private;
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::random::random;
-use crate::hub::respond::{Refused, not_theirs};
+use crate::hub::respond::{Rejection, not_theirs};
 use crate::proto::management::{ErrorCode, Heartbeat, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
 use crate::proto::web::fits_a_header;
 use crate::state::Now;
@@ -22,29 +22,29 @@ use crate::state::registry::{Denied, Missing, NewRoom, NotDeleted, NotRegistered
 use crate::state::room::{Password, Profile, Reach};
 
 /// Makes a room out of a request's fields.
-pub fn new_room(shared: &Shared, exchange: &Exchange<'_>, fields: &Fields<'_>) -> Result<RoomSummary, Refused> {
+pub fn new_room(hub: &HubContext, exchange: &Exchange<'_>, fields: &Fields<'_>) -> Result<RoomSummary, Rejection> {
     let name = fields.text("name", MAX_TEXT)?.filter(|name| !name.trim().is_empty());
-    let name = name.ok_or_else(|| Refused::invalid("Name is required").details(json!({ "required": ["name"] })))?;
+    let name = name.ok_or_else(|| Rejection::invalid("Name is required").details(json!({ "required": ["name"] })))?;
     let defaults = fields.config("defaults")?;
     let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
     let private = fields.flag("private")?;
     check_private(private, password.as_deref())?;
-    let owner = Some(owner(shared, exchange));
-    let password = password.map(|password| shared.passwords.keep(owner, &password)).transpose()?;
+    let owner = Some(owner(hub, exchange));
+    let password = password.map(|password| hub.passwords.keep(owner, &password)).transpose()?;
     let new = NewRoom { name, password, private, defaults, code: None, owner };
-    shared.try_change(|registry, now| {
+    hub.try_change(|registry, now| {
         let fits = registry.has_space(new.owner, new.weight());
         if fits { Ok(registry.create_room(new, now, &mut random)) } else { Err(full()) }
     })
 }
 
 /// On whose account rooms and participants are.
-fn owner(shared: &Shared, exchange: &Exchange<'_>) -> IpAddr {
-    network_of(origin(exchange, &shared.trusted).client)
+fn owner(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
+    network_of(origin(exchange, &hub.trusted_proxies).client)
 }
 
-fn full() -> Refused {
-    Refused::new(
+fn full() -> Rejection {
+    Rejection::new(
         ErrorCode::InternalError,
         "The hub has as many rooms and participants as it can hold, or as many of your address",
     )
@@ -53,7 +53,7 @@ fn full() -> Refused {
     .hint("Those that nobody uses are removed in time. The hub's operator can allow more: --registry-memory.")
 }
 
-fn check_private(private: bool, password: Option<&str>) -> Result<(), Refused> {
+fn check_private(private: bool, password: Option<&str>) -> Result<(), Rejection> {
     let problem = match password {
         None => "must be given for a private room",
         Some(password) if !fits_a_header(password) => {
@@ -62,20 +62,21 @@ fn check_private(private: bool, password: Option<&str>) -> Result<(), Refused> {
         Some(_) => return Ok(()),
     };
     let refused = || {
-        Refused::invalid(format!("\"password\" {problem}")).details(json!({ "field": "password", "problem": problem }))
+        Rejection::invalid(format!("\"password\" {problem}"))
+            .details(json!({ "field": "password", "problem": problem }))
     };
     if private { Err(refused()) } else { Ok(()) }
 }
 
 /// What a participant says of itself. `required` is what the plane's clients are told to send.
-pub fn profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Refused> {
+pub fn profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Rejection> {
     let mut texts = Vec::with_capacity(3);
     for field in ["nickname", "model", "endpoint"] {
         texts.extend(fields.text(field, MAX_TEXT)?.filter(|text| !text.trim().is_empty()));
     }
     let Ok([nickname, model, endpoint]) = <[String; 3]>::try_from(texts) else {
         let message = format!("Missing required fields: {}", required.join(", "));
-        return Err(Refused::invalid(message).details(json!({ "required": required })));
+        return Err(Rejection::invalid(message).details(json!({ "required": required })));
     };
     check_endpoint(&endpoint)?;
     Ok(Profile {
@@ -91,7 +92,7 @@ pub fn profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Refuse
 }
 
 /// The hub never calls a tunnel participant's endpoint, but it shows it: so it must at least be what it claims to be.
-fn check_endpoint(endpoint: &str) -> Result<(), Refused> {
+fn check_endpoint(endpoint: &str) -> Result<(), Rejection> {
     let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
     let host = host.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let clean = !endpoint.contains(|c: char| c.is_control() || c.is_whitespace());
@@ -99,23 +100,23 @@ fn check_endpoint(endpoint: &str) -> Result<(), Refused> {
         return Ok(());
     }
     let problem = "must be an absolute http or https URL";
-    Err(Refused::invalid(format!("\"endpoint\" {problem}"))
+    Err(Rejection::invalid(format!("\"endpoint\" {problem}"))
         .hint("For example http://localhost:11434")
         .details(json!({ "field": "endpoint", "problem": problem })))
 }
 
 /// Registers a participant, or renews its registration.
 pub fn register(
-    shared: &Shared,
+    hub: &HubContext,
     exchange: &Exchange<'_>,
     code: &str,
     (id, profile, reach): (ParticipantId, Profile, Reach),
-) -> Result<Upserted, Refused> {
-    let proof = proof(shared, exchange);
-    let new = Registering { id, profile, reach, proof, owner: Some(owner(shared, exchange)) };
-    shared.try_change(|registry, now| registry.upsert(code, new, now, &mut random)).map_err(|error| {
+) -> Result<Upserted, Rejection> {
+    let proof = proof(hub, exchange);
+    let new = Registering { id, profile, reach, proof, owner: Some(owner(hub, exchange)) };
+    hub.try_change(|registry, now| registry.upsert(code, new, now, &mut random)).map_err(|error| {
         match (error, proof.token) {
-            (NotRegistered::NotTheirs, Some(token)) => wrong_token(shared, exchange, code, token, error.into()),
+            (NotRegistered::NotTheirs, Some(token)) => wrong_token(hub, exchange, code, token, error.into()),
             _ => error.into(),
         }
     })
@@ -123,25 +124,25 @@ pub fn register(
 
 /// Checks the password that a request gives, if the room has one.
 pub fn check_password(
-    shared: &Shared,
+    hub: &HubContext,
     exchange: &Exchange<'_>,
     fields: &Fields<'_>,
     code: &str,
     password: Option<&Password>,
-) -> Result<(), Refused> {
+) -> Result<(), Rejection> {
     let given = fields.text("password", MAX_PASSWORD)?;
     let Some(password) = password else { return Ok(()) };
-    check_joining(shared, exchange, code, password, given.as_deref())
+    check_joining(hub, exchange, code, password, given.as_deref())
 }
 
 /// A participant id that is none.
-pub fn bad_id() -> Refused {
-    Refused::invalid(
+pub fn bad_id() -> Rejection {
+    Rejection::invalid(
         "The participant id must be 1 to 128 bytes of printable text without \"/\", and not \".\" or \"..\"",
     )
 }
 
-impl From<NotRegistered> for Refused {
+impl From<NotRegistered> for Rejection {
     fn from(error: NotRegistered) -> Self {
         match error {
             NotRegistered::Missing(missing) => missing.into(),
@@ -149,7 +150,7 @@ impl From<NotRegistered> for Refused {
             NotRegistered::Full => full(),
             NotRegistered::Taken => {
                 let message = "Another participant that is up has this id already";
-                Refused::new(ErrorCode::ParticipantConflict, message)
+                Rejection::new(ErrorCode::ParticipantConflict, message)
                     .hint("Choose another id, or wait until it is gone.")
             }
         }
@@ -157,55 +158,55 @@ impl From<NotRegistered> for Refused {
 }
 
 /// Takes a participant out of its room.
-pub fn remove(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Refused> {
-    let removed = speak_for(shared, exchange, code, id, |registry, now| registry.remove(code, id, now))?;
-    shared.forget(removed.serial, "The participant was removed");
+pub fn remove(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Rejection> {
+    let removed = speak_for(hub, exchange, code, id, |registry, now| registry.remove(code, id, now))?;
+    hub.forget(removed.serial, "The participant was removed");
     Ok(())
 }
 
 /// Takes a participant's heartbeat.
-pub fn heartbeat(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<Heartbeat, Refused> {
-    speak_for(shared, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
+pub fn heartbeat(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<Heartbeat, Rejection> {
+    speak_for(hub, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
 }
 
 /// Lets a request into a private room that is about one participant: with that participant's token, or the room's
 /// password. Whoever has neither is told the same whether or not there is such a participant.
-pub fn check_inside(shared: &Shared, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Refused> {
-    let Some(password) = private(shared, code) else { return Ok(()) };
-    let proof = proof(shared, exchange);
-    if shared.registry().is_own(code, id, proof) {
+pub fn check_inside(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Rejection> {
+    let Some(password) = private(hub, code) else { return Ok(()) };
+    let proof = proof(hub, exchange);
+    if hub.registry().is_own(code, id, proof) {
         return Ok(());
     }
     match proof.token {
-        Some(token) if !shows_password(shared, exchange) => {
-            Err(wrong_token(shared, exchange, code, token, room_is_private(shared)))
+        Some(token) if !shows_password(hub, exchange) => {
+            Err(wrong_token(hub, exchange, code, token, room_is_private(hub)))
         }
-        _ => check_room(shared, exchange, code, &password),
+        _ => check_room(hub, exchange, code, &password),
     }
 }
 
 /// Makes a change that only the participant itself may make.
 fn speak_for<T>(
-    shared: &Shared,
+    hub: &HubContext,
     exchange: &Exchange<'_>,
     code: &str,
     id: &str,
     change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), Missing>,
-) -> Result<T, Refused> {
-    check_inside(shared, exchange, code, id)?;
-    let proof = proof(shared, exchange);
-    let proven = shared.try_change(|registry, now| {
+) -> Result<T, Rejection> {
+    check_inside(hub, exchange, code, id)?;
+    let proof = proof(hub, exchange);
+    let proven = hub.try_change(|registry, now| {
         registry.prove(code, id, proof)?;
         Ok::<_, Denied>(change(registry, now)?)
     });
     proven.map_err(|denied| match (denied, proof.token) {
-        (Denied::NotTheirs, Some(token)) => wrong_token(shared, exchange, code, token, denied.into()),
+        (Denied::NotTheirs, Some(token)) => wrong_token(hub, exchange, code, token, denied.into()),
         _ => denied.into(),
     })
 }
 
 /// Deletes a room for its host, who is named in a header or in the body.
-pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, code: &str) -> Result<(), Refused> {
+pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, code: &str) -> Result<(), Rejection> {
     let mut host_id = exchange.header("x-gambi-host-id").map(str::to_owned);
     let body = exchange.body()?;
     if host_id.is_none()
@@ -214,27 +215,27 @@ pub fn delete_room(shared: &Shared, exchange: &mut Exchange<'_>, code: &str) -> 
         host_id = body.get("hostId").and_then(Value::as_str).map(str::to_owned);
     }
     let host_id = host_id.unwrap_or_default();
-    match shared.try_change(|registry, now| registry.delete_room(code, &host_id, now)) {
+    match hub.try_change(|registry, now| registry.delete_room(code, &host_id, now)) {
         Ok(deleted) => {
-            shared.clear_away(&deleted);
+            hub.clear_away(&deleted);
             Ok(())
         }
         Err(NotDeleted::Missing) => Err(Missing::Room.into()),
         Err(NotDeleted::NotHost) => {
             let message = "Only the room's host may delete it";
             let hint = "Send the hostId that making the room returned, in X-Gambi-Host-Id or in the body.";
-            Err(Refused::new(ErrorCode::InvalidPassword, message).status(403).hint(hint))
+            Err(Rejection::new(ErrorCode::InvalidPassword, message).status(403).hint(hint))
         }
     }
 }
 
 /// Reads a body that must be a JSON object.
-pub fn read_object(exchange: &mut Exchange<'_>) -> Result<Map<String, Value>, Refused> {
+pub fn read_object(exchange: &mut Exchange<'_>) -> Result<Map<String, Value>, Rejection> {
     let body = exchange.body()?;
     match serde_json::from_slice(&body) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(Refused::invalid("The request body must be a JSON object")),
-        Err(error) => Err(Refused::invalid(format!("The request body is not valid JSON: {error}"))),
+        Ok(_) => Err(Rejection::invalid("The request body must be a JSON object")),
+        Err(error) => Err(Rejection::invalid(format!("The request body is not valid JSON: {error}"))),
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::http::{Exchange, Note};
 use crate::hub::access::client_info::origin;
 use crate::hub::api::routes;
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::log::{Line, stage};
@@ -29,11 +29,11 @@ const HUNG_UP: u16 = 499;
 ///
 /// # Errors
 /// When the connection is broken.
-pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
+pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     exchange.set_id(fresh_uuid());
     let started = Instant::now();
     // A bug is the connection's affair, but it is told of.
-    let handled = catch_unwind(AssertUnwindSafe(|| routes::serve(shared, exchange)));
+    let handled = catch_unwind(AssertUnwindSafe(|| routes::serve(hub, exchange)));
     let status = match (&handled, exchange.status()) {
         (Err(_), _) | (Ok(Ok(())), None) => 500,
         _ if exchange.noted("stage") == Some(&Note::from("cancelled")) => HUNG_UP,
@@ -41,12 +41,12 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
         (Ok(_), Some(status)) => status,
     };
     if let Some(Note::Text(code)) = exchange.noted("code") {
-        shared.metrics.refused(status, code);
+        hub.metrics.refused(status, code);
     }
     let level = level(status, exchange.noted("stage").is_some());
-    if shared.log.tells(level) {
-        let line = shared.log.line(level, shared.clock.now().wall, "request");
-        shared.log.tell(told(shared, exchange, line, status, millis(started.elapsed())));
+    if hub.log.tells(level) {
+        let line = hub.log.line(level, hub.clock.now().wall, "request");
+        hub.log.tell(told(hub, exchange, line, status, millis(started.elapsed())));
     }
     handled.unwrap_or_else(|bug| resume_unwind(bug))
 }
@@ -62,7 +62,7 @@ fn level(status: u16, failed: bool) -> LogLevel {
     }
 }
 
-fn told(shared: &Shared, exchange: &Exchange<'_>, mut line: Line, status: u16, duration_ms: u64) -> Line {
+fn told(hub: &HubContext, exchange: &Exchange<'_>, mut line: Line, status: u16, duration_ms: u64) -> Line {
     let path = exchange.path();
     line.text("requestId", exchange.id());
     line.text("method", exchange.method().as_str());
@@ -84,7 +84,7 @@ fn told(shared: &Shared, exchange: &Exchange<'_>, mut line: Line, status: u16, d
         }
     }
     line.number("bytes", exchange.bytes());
-    line.text("peer", &origin(exchange, &shared.trusted).client.to_string());
+    line.text("peer", &origin(exchange, &hub.trusted_proxies).client.to_string());
     line
 }
 
@@ -95,18 +95,18 @@ fn after(path: &str, part: &str) -> Option<String> {
 }
 
 /// Tells of a request that never became one.
-pub fn refused(shared: &Shared, status: u16, peer: Option<IpAddr>) {
+pub fn refused(hub: &HubContext, status: u16, peer: Option<IpAddr>) {
     let code = if status >= 500 { ErrorCode::InternalError } else { ErrorCode::InvalidRequest };
-    shared.metrics.refused(status, code.as_str());
+    hub.metrics.refused(status, code.as_str());
     let level = level(status, false);
-    if shared.log.tells(level) {
-        let mut line = shared.log.line(level, shared.clock.now().wall, "refused");
+    if hub.log.tells(level) {
+        let mut line = hub.log.line(level, hub.clock.now().wall, "refused");
         line.number("status", status.into());
         line.text("code", code.as_str());
         if let Some(peer) = peer {
             line.text("peer", &peer.to_string());
         }
-        shared.log.tell(line);
+        hub.log.tell(line);
     }
 }
 

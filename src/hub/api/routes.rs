@@ -6,13 +6,13 @@ use super::{dashboard, events, inference, legacy, management, metrics, openapi, 
 use crate::http::{Exchange, Method};
 use crate::hub::access::credentials::check_key;
 use crate::hub::access::{Access, pass};
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
-use crate::hub::respond::{Plane, Refused};
+use crate::hub::respond::{Plane, Rejection};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
 
-type Handler = fn(&Shared, &mut Exchange<'_>, &Params) -> Handled;
+type Handler = fn(&HubContext, &mut Exchange<'_>, &Params) -> Handled;
 
 const OPEN: Access = Access::Open;
 const PAGE: Access = Access::Page;
@@ -78,10 +78,10 @@ pub const NO_PAGE: [(&str, &str); 2] =
 ///
 /// # Errors
 /// When the connection is broken.
-pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
+pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     let plane = Plane::of(exchange.path());
-    exchange.add_header("Access-Control-Allow-Origin", &shared.cors);
-    if shared.cors != "*" {
+    exchange.add_header("Access-Control-Allow-Origin", &hub.cors);
+    if hub.cors != "*" {
         exchange.add_header("Vary", "Origin");
     }
     if *exchange.method() == Method::Options {
@@ -95,9 +95,9 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
     let handled = match found {
         Found::Handler(access, handler, params) => {
             let room = params.first().map(String::as_str);
-            pass(shared, exchange, access, room).and_then(|()| handler(shared, exchange, &params))
+            pass(hub, exchange, access, room).and_then(|()| handler(hub, exchange, &params))
         }
-        found => check_key(shared, exchange).and_then(|()| Err(unserved(exchange, found))),
+        found => check_key(hub, exchange).and_then(|()| Err(unserved(exchange, found))),
     };
     match handled {
         Ok(sent) => sent,
@@ -105,14 +105,14 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>) -> io::Result<()> {
     }
 }
 
-fn unserved(exchange: &mut Exchange<'_>, found: Found) -> Refused {
+fn unserved(exchange: &mut Exchange<'_>, found: Found) -> Rejection {
     match found {
         Found::OtherMethods(methods) => {
             exchange.add_header("Allow", &methods);
-            Refused::invalid(format!("Method not allowed here. This path takes {methods}.")).status(405)
+            Rejection::invalid(format!("Method not allowed here. This path takes {methods}.")).status(405)
         }
-        Found::BadPath => Refused::invalid("The path is not valid percent-encoded UTF-8"),
-        Found::Nothing | Found::Handler(..) => Refused::invalid("Not found").status(404),
+        Found::BadPath => Rejection::invalid("The path is not valid percent-encoded UTF-8"),
+        Found::Nothing | Found::Handler(..) => Rejection::invalid("Not found").status(404),
     }
 }
 

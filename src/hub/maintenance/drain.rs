@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::hub::respond::Refused;
+use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 
 /// Requests under way, and whether more are taken.
@@ -31,8 +31,9 @@ impl Drain {
     ///
     /// # Errors
     /// 503 once the hub is going down.
-    pub fn admit(&self) -> Result<Active<'_>, Refused> {
-        let going_down = || Refused::new(ErrorCode::InternalError, "The hub is going down").status(503).retry_after(5);
+    pub fn admit(&self) -> Result<Active<'_>, Rejection> {
+        let going_down =
+            || Rejection::new(ErrorCode::InternalError, "The hub is going down").status(503).retry_after(5);
         self.enter().ok_or_else(going_down)
     }
 

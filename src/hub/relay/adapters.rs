@@ -2,10 +2,10 @@
 
 use std::io;
 
-use crate::hub::relay::attempt::Run;
-use crate::hub::relay::client_response::{Headers, Out, cut_short, stream_headers};
+use crate::hub::relay::attempt::Attempt;
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::passthrough::Head;
-use crate::hub::relay::upstream::{End, Leg};
+use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::openai::Members;
 use crate::proto::sse::Decoder;
 use crate::proto::translate::{Answer, Skeleton};
@@ -17,16 +17,16 @@ const PARSED: usize = 12;
 const TOO_LONG: &str = "its answer is longer than the hub has memory for to put it into another form";
 
 /// A response that is to come out of a chat.
-pub struct Translation {
+pub struct ResponsesAdapter {
     id: String,
     answer: Answer,
 }
 
-impl Translation {
+impl ResponsesAdapter {
     /// For a request, as the client sent it.
     pub fn new(asked: &Members<'_>, key: &str, created_at: u64, model: &str) -> Self {
         let skeleton = Skeleton::new(asked, key, created_at);
-        Translation { id: skeleton.id(), answer: Answer::new(skeleton, model) }
+        ResponsesAdapter { id: skeleton.id(), answer: Answer::new(skeleton, model) }
     }
 }
 
@@ -35,21 +35,21 @@ impl Translation {
 /// # Errors
 /// How the answer ended before its time.
 pub fn pass(
-    run: &mut Run<'_>,
-    out: &mut Out<'_, '_>,
-    leg: &mut Leg,
+    run: &mut Attempt<'_>,
+    out: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
     head: Head,
-    Translation { id, mut answer }: Translation,
-) -> Result<io::Result<()>, End> {
+    ResponsesAdapter { id, mut answer }: ResponsesAdapter,
+) -> Result<io::Result<()>, UpstreamError> {
     run.remember(Some(id), true);
     let events = head.is_event_stream();
     let kind =
         |name: &str| !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding");
     let mut headers: Headers = head.headers.iter().filter(|(name, _)| kind(name)).cloned().collect();
     if events && head.stream {
-        return stream(run, out, leg, &stream_headers(headers), &mut answer);
+        return stream(run, out, upstream, &stream_headers(headers), &mut answer);
     }
-    collect(run, out, leg, events, &mut answer)?;
+    collect(run, out, upstream, events, &mut answer)?;
     run.complete(head.status);
     if head.stream {
         answer.end();
@@ -61,18 +61,18 @@ pub fn pass(
 }
 
 fn stream(
-    run: &mut Run<'_>,
-    out: &mut Out<'_, '_>,
-    leg: &mut Leg,
+    run: &mut Attempt<'_>,
+    out: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
     headers: &Headers,
     answer: &mut Answer,
-) -> Result<io::Result<()>, End> {
+) -> Result<io::Result<()>, UpstreamError> {
     out.open(200, headers)?;
     out.write(answer.take_events().as_bytes())?;
     let mut decoder = Decoder::new();
     loop {
         let mut bytes = Vec::new();
-        let piece = match leg.next("stream", out, &run.shared.patience) {
+        let piece = match upstream.next("stream", out, &run.hub.timeouts) {
             Ok(piece) => piece,
             Err(end) => {
                 // The client learns why, and then that the end is broken.
@@ -88,13 +88,13 @@ fn stream(
         }
         answer.set_time(now(run));
         if let Err(end) = feed(&mut decoder, answer, &bytes, out) {
-            leg.cancel();
+            upstream.cancel();
             answer.fail(TOO_LONG);
             let _ = out.write(answer.take_events().as_bytes());
             return Err(end);
         }
         if answer.has_failed() {
-            leg.cancel();
+            upstream.cancel();
             break;
         }
         out.write(answer.take_events().as_bytes())?;
@@ -112,12 +112,17 @@ fn stream(
 }
 
 /// Seconds since the epoch.
-fn now(run: &Run<'_>) -> u64 {
-    run.shared.clock.now().wall / 1000
+fn now(run: &Attempt<'_>) -> u64 {
+    run.hub.clock.now().wall / 1000
 }
 
 /// Takes a piece of a stream of events, as long as there is memory for what it becomes.
-fn feed(decoder: &mut Decoder, answer: &mut Answer, bytes: &[u8], out: &mut Out<'_, '_>) -> Result<(), End> {
+fn feed(
+    decoder: &mut Decoder,
+    answer: &mut Answer,
+    bytes: &[u8],
+    out: &mut ClientResponse<'_, '_>,
+) -> Result<(), UpstreamError> {
     // A chunk of a tunnel may hold a long event: what it is parsed into is counted before it is.
     let parsed = (decoder.held_bytes() + bytes.len()).saturating_mul(PARSED);
     hold(out, answer.weight().saturating_add(parsed))?;
@@ -129,21 +134,21 @@ fn feed(decoder: &mut Decoder, answer: &mut Answer, bytes: &[u8], out: &mut Out<
     hold(out, answer.weight() + decoder.held_bytes())
 }
 
-fn hold(out: &mut Out<'_, '_>, bytes: usize) -> Result<(), End> {
-    if out.hold(bytes) { Ok(()) } else { Err(End::provider(TOO_LONG)) }
+fn hold(out: &mut ClientResponse<'_, '_>, bytes: usize) -> Result<(), UpstreamError> {
+    if out.hold(bytes) { Ok(()) } else { Err(UpstreamError::provider(TOO_LONG)) }
 }
 
 /// Takes in a whole answer, of either kind.
 fn collect(
-    run: &mut Run<'_>,
-    out: &mut Out<'_, '_>,
-    leg: &mut Leg,
+    run: &mut Attempt<'_>,
+    out: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
     events: bool,
     answer: &mut Answer,
-) -> Result<(), End> {
+) -> Result<(), UpstreamError> {
     let (mut body, mut decoder) = (Vec::new(), Decoder::new());
     loop {
-        match leg.next("stream", out, &run.shared.patience)? {
+        match upstream.next("stream", out, &run.hub.timeouts)? {
             Piece::Chunk(bytes) => run.take(&mut body, bytes),
             Piece::End => break,
             _ => {}
@@ -153,11 +158,11 @@ fn collect(
             false => hold(out, body.len().saturating_mul(PARSED)),
         };
         if held.is_err() {
-            leg.cancel();
+            upstream.cancel();
             return held;
         }
     }
     answer.set_time(now(run));
     let whole = if events { answer.is_whole() } else { answer.push_whole(&body) };
-    if whole { Ok(()) } else { Err(End::provider("the provider's answer is no chat completion")) }
+    if whole { Ok(()) } else { Err(UpstreamError::provider("the provider's answer is no chat completion")) }
 }

@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use crate::http::Exchange;
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
-use crate::hub::observe::metrics::Left;
-use crate::hub::relay::slots::Place;
+use crate::hub::observe::metrics::HangUpPhase;
+use crate::hub::relay::slots::Slot;
 use crate::proto::management::Metrics;
 use crate::proto::response_id::IdWatch;
 use crate::proto::usage::{Usage, UsageWatch};
@@ -15,9 +15,9 @@ use crate::state::registry::Outcome;
 use crate::state::stats::{Ended, Ending};
 
 /// A request under way at one participant.
-pub struct Run<'s> {
-    pub(crate) shared: &'s Shared,
-    pub(crate) place: Place<'s>,
+pub struct Attempt<'s> {
+    pub(crate) hub: &'s HubContext,
+    pub(crate) slot: Slot<'s>,
     dispatch: Dispatch,
     /// Whether watchers hear of it.
     told: bool,
@@ -30,17 +30,22 @@ pub struct Run<'s> {
 }
 
 /// What is told of a request's last try, once it is over.
-pub struct LastTry {
+pub struct AttemptSummary {
     participant: String,
     ttft_ms: Option<u64>,
     usage: Usage,
     stage: Option<String>,
 }
 
-impl LastTry {
+impl AttemptSummary {
     /// There was none, for a reason.
     pub(crate) fn none(stage: &str) -> Self {
-        LastTry { participant: String::new(), ttft_ms: None, usage: Usage::default(), stage: Some(stage.to_owned()) }
+        AttemptSummary {
+            participant: String::new(),
+            ttft_ms: None,
+            usage: Usage::default(),
+            stage: Some(stage.to_owned()),
+        }
     }
 
     /// Notes it for whoever tells of the request.
@@ -57,15 +62,15 @@ impl LastTry {
     }
 }
 
-impl<'s> Run<'s> {
-    pub(crate) fn new(shared: &'s Shared, place: Place<'s>, dispatch: Dispatch, told: bool) -> Self {
+impl<'s> Attempt<'s> {
+    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, told: bool) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
-        Run { shared, place, dispatch, told, started, usage, id_watch, first: None, stage: None }
+        Attempt { hub, slot, dispatch, told, started, usage, id_watch, first: None, stage: None }
     }
 
     /// The request is on its way.
-    pub(crate) fn begun(&self) {
+    pub(crate) fn emit_request(&self) {
         self.tell(EventKind::LlmRequest(self.dispatch.clone()));
     }
 
@@ -85,9 +90,9 @@ impl<'s> Run<'s> {
 
     /// Remembers whose a response is, before its client can ask for it.
     pub(crate) fn remember(&self, id: Option<String>, translated: bool) {
-        let picked = &self.place.picked;
+        let picked = &self.slot.picked;
         if let Some(id) = id {
-            self.shared.makers.remember(picked, &id, translated);
+            self.hub.response_owners.remember(picked, &id, translated);
         }
     }
 
@@ -99,7 +104,7 @@ impl<'s> Run<'s> {
         } else if status < 400 {
             self.note(Outcome::Served { ttft_ms });
         }
-        self.place.free();
+        self.slot.free();
         self.count(match status {
             ..400 => Ending::Complete,
             429 | 500.. => Ending::Failed,
@@ -116,24 +121,24 @@ impl<'s> Run<'s> {
     /// The participant failed.
     pub(crate) fn failed(&mut self, stage: &str, error: &str) {
         self.note(Outcome::Failed);
-        self.place.free();
+        self.slot.free();
         self.count(Ending::Failed);
         self.tell_failure(stage, error.to_owned());
     }
 
     /// The client hung up.
     pub(crate) fn cancelled(&mut self) {
-        self.place.free();
+        self.slot.free();
         self.count(Ending::Cancelled);
-        self.shared.metrics.hung_up(if self.first.is_some() { Left::Answering } else { Left::Waiting });
+        self.hub.metrics.hung_up(if self.first.is_some() { HangUpPhase::Answering } else { HangUpPhase::Waiting });
         self.tell_failure("cancelled", "the client hung up".to_owned());
     }
 
     /// What is told of it.
-    pub(crate) fn last_try(&self) -> LastTry {
+    pub(crate) fn summary(&self) -> AttemptSummary {
         let ttft_ms = self.first.map(|first| millis(first - self.started));
-        let (participant, usage) = (self.place.picked.id.to_string(), self.usage.usage());
-        LastTry { participant, ttft_ms, usage, stage: self.stage.clone() }
+        let (participant, usage) = (self.slot.picked.id.to_string(), self.usage.usage());
+        AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone() }
     }
 
     /// Counts it for those who ask for figures.
@@ -142,18 +147,18 @@ impl<'s> Run<'s> {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
             let (protocol, usage) = (self.dispatch.protocol, self.usage.usage());
-            self.shared.count(&self.place.picked, &Ended { protocol, ending, ttft, duration, usage });
+            self.hub.count(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage });
         }
     }
 
     /// Tells the registry how the participant does.
     pub(crate) fn note(&self, outcome: Outcome) {
-        self.shared.registry().note(&self.place.picked, outcome, self.shared.clock.now());
+        self.hub.registry().note(&self.slot.picked, outcome, self.hub.clock.now());
     }
 
     fn tell_failure(&mut self, stage: &str, error: String) {
         self.stage = Some(stage.to_owned());
-        let profile = &self.place.picked.profile;
+        let profile = &self.slot.picked.profile;
         let failure = Failure {
             nickname: profile.nickname.clone(),
             endpoint: profile.endpoint.clone(),
@@ -165,8 +170,8 @@ impl<'s> Run<'s> {
 
     fn tell(&self, kind: EventKind) {
         if self.told {
-            let at = self.shared.clock.now().wall;
-            self.shared.tell(&Event { at, room: self.place.picked.code.clone(), kind });
+            let at = self.hub.clock.now().wall;
+            self.hub.tell(&Event { at, room: self.slot.picked.code.clone(), kind });
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::budget::Share;
 use crate::http::{Exchange, StreamBody};
 use crate::hub::respond::STREAM_HEADERS;
-use crate::hub::respond::{Plane, Refused};
+use crate::hub::respond::{Plane, Rejection};
 use crate::proto::management::ErrorCode;
 use crate::proto::sse::KEEP_ALIVE;
 
@@ -18,10 +18,10 @@ pub type Headers = Vec<(String, String)>;
 
 /// The client hung up, or can't be written to.
 #[derive(Debug)]
-pub struct Gone;
+pub struct Disconnected;
 
 /// The client's side of a request.
-pub struct Out<'e, 'c> {
+pub struct ClientResponse<'e, 'c> {
     state: State<'e, 'c>,
     /// How often a silent stream gets a comment; `None` where no stream was asked for.
     every: Option<Duration>,
@@ -42,10 +42,10 @@ enum State<'e, 'c> {
     Over,
 }
 
-impl<'e, 'c> Out<'e, 'c> {
+impl<'e, 'c> ClientResponse<'e, 'c> {
     /// A client that has been sent nothing yet.
     pub fn new(exchange: &'e mut Exchange<'c>, every: Option<Duration>) -> Self {
-        Out {
+        ClientResponse {
             held: exchange.share(),
             state: State::Silent(exchange),
             every,
@@ -69,14 +69,14 @@ impl<'e, 'c> Out<'e, 'c> {
     }
 
     /// To be called while waiting: notices a client that hung up, and sends a comment where one is due.
-    pub fn look(&mut self) -> Result<(), Gone> {
+    pub fn poll_disconnect(&mut self) -> Result<(), Disconnected> {
         let gone = match &mut self.state {
             State::Silent(exchange) => exchange.client_gone(),
             State::Open(stream) => stream.client_gone(),
             State::Over => true,
         };
         if gone {
-            return Err(Gone);
+            return Err(Disconnected);
         }
         if self.every.is_some_and(|every| self.last.elapsed() >= every) && self.between_events {
             self.open(200, &stream_headers(Headers::new()))?;
@@ -86,12 +86,12 @@ impl<'e, 'c> Out<'e, 'c> {
     }
 
     /// Begins a stream, unless a comment has done so already.
-    pub fn open(&mut self, status: u16, headers: &Headers) -> Result<(), Gone> {
+    pub fn open(&mut self, status: u16, headers: &Headers) -> Result<(), Disconnected> {
         if self.is_open() {
             return Ok(());
         }
-        let State::Silent(exchange) = std::mem::replace(&mut self.state, State::Over) else { return Err(Gone) };
-        self.state = State::Open(exchange.stream(status, &borrowed(headers)).map_err(|_| Gone)?);
+        let State::Silent(exchange) = std::mem::replace(&mut self.state, State::Over) else { return Err(Disconnected) };
+        self.state = State::Open(exchange.stream(status, &borrowed(headers)).map_err(|_| Disconnected)?);
         Ok(())
     }
 
@@ -106,7 +106,7 @@ impl<'e, 'c> Out<'e, 'c> {
     }
 
     /// Passes a piece on.
-    pub fn write(&mut self, piece: &[u8]) -> Result<(), Gone> {
+    pub fn write(&mut self, piece: &[u8]) -> Result<(), Disconnected> {
         if piece.is_empty() {
             return Ok(());
         }
@@ -115,11 +115,11 @@ impl<'e, 'c> Out<'e, 'c> {
         self.send(piece)
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+    fn send(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
         self.last = Instant::now();
         match &mut self.state {
-            State::Open(stream) => stream.write(bytes).map_err(|_| Gone),
-            _ => Err(Gone),
+            State::Open(stream) => stream.write(bytes).map_err(|_| Disconnected),
+            _ => Err(Disconnected),
         }
     }
 
@@ -146,7 +146,7 @@ impl<'e, 'c> Out<'e, 'c> {
     }
 
     /// Refuses the request: with a status, or, once that has been sent, with an error event and a broken end.
-    pub fn refuse(&mut self, refused: Refused) -> io::Result<()> {
+    pub fn refuse(&mut self, refused: Rejection) -> io::Result<()> {
         if self.is_open() {
             let (message, code) = refused.told();
             return self.tell_error(&message, code);

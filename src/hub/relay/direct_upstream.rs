@@ -17,7 +17,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 
 use crate::budget::Budget;
-use crate::hub::relay::upstream::{Carrier, End, Outgoing, Stop};
+use crate::hub::relay::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::proto::management::ErrorCode;
 use crate::proto::web::{HOPS, route_url};
 use crate::state::policy::{DirectPolicy, Forbidden};
@@ -63,7 +63,7 @@ impl Rule {
 }
 
 /// The hub's connections to direct participants.
-pub struct Directs {
+pub struct DirectUpstreams {
     rule: Rule,
     /// What answers that wait for their clients draw on.
     memory: Arc<Budget>,
@@ -80,9 +80,9 @@ impl Pools {
     }
 }
 
-impl Directs {
+impl DirectUpstreams {
     pub(crate) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>) -> Self {
-        Directs { rule: Rule { policy, own }, memory, pools: Arc::default() }
+        DirectUpstreams { rule: Rule { policy, own }, memory, pools: Arc::default() }
     }
 
     pub(crate) fn rule(&self) -> Rule {
@@ -95,8 +95,8 @@ impl Directs {
     }
 
     /// The way to a participant.
-    pub(crate) fn carrier(&self, picked: &Picked) -> DirectCarrier {
-        DirectCarrier {
+    pub(crate) fn transport(&self, picked: &Picked) -> DirectTransport {
+        DirectTransport {
             rule: self.rule,
             memory: self.memory.clone(),
             pools: self.pools.clone(),
@@ -108,7 +108,7 @@ impl Directs {
 }
 
 /// The way to one participant.
-pub struct DirectCarrier {
+pub struct DirectTransport {
     rule: Rule,
     memory: Arc<Budget>,
     pools: Arc<Pools>,
@@ -117,17 +117,17 @@ pub struct DirectCarrier {
     from_loopback: bool,
 }
 
-impl Carrier for DirectCarrier {
-    fn send(&self, outgoing: Outgoing<'_>) -> Result<(PendingResponse, Stop), End> {
-        let failed = |e: &dyn std::fmt::Display| End::failed("dispatch", e, ErrorCode::EndpointNotReachable);
+impl Transport for DirectTransport {
+    fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError> {
+        let failed = |e: &dyn std::fmt::Display| UpstreamError::failed("dispatch", e, ErrorCode::EndpointNotReachable);
         let router = Router::new(QUEUE, self.memory.clone());
-        let pending = router.open(&outgoing.id).map_err(|e| failed(&e))?;
+        let pending = router.open(&outgoing_request.id).map_err(|e| failed(&e))?;
         let pooled = self.pools.lock().entry(self.serial).or_default().pop();
         let agent = pooled.unwrap_or_else(|| agent(Checked { rule: self.rule, from_loopback: self.from_loopback }));
         let ticket = Arc::new(Ticket(Mutex::new(Some(agent.clone()))));
         let call = Call {
-            id: outgoing.id.clone(),
-            request: self.request(outgoing).map_err(|e| failed(&e))?,
+            id: outgoing_request.id.clone(),
+            request: self.request(outgoing_request).map_err(|e| failed(&e))?,
             router,
             agent,
             ticket: ticket.clone(),
@@ -145,18 +145,18 @@ impl Carrier for DirectCarrier {
     }
 }
 
-impl DirectCarrier {
-    fn request(&self, outgoing: Outgoing<'_>) -> Result<Request<Option<String>>, ureq::http::Error> {
-        let url = route_url(&self.endpoint, outgoing.path);
-        let mut request = Request::builder().method(outgoing.method).uri(url);
-        for (name, value) in outgoing.headers {
+impl DirectTransport {
+    fn request(&self, outgoing_request: OutgoingRequest<'_>) -> Result<Request<Option<String>>, ureq::http::Error> {
+        let url = route_url(&self.endpoint, outgoing_request.path);
+        let mut request = Request::builder().method(outgoing_request.method).uri(url);
+        for (name, value) in outgoing_request.headers {
             request = request.header(name, value);
         }
-        request = request.header(HOPS, outgoing.hops);
-        if outgoing.body.is_some() {
+        request = request.header(HOPS, outgoing_request.hops);
+        if outgoing_request.body.is_some() {
             request = request.header("Content-Type", "application/json");
         }
-        request.body(outgoing.body)
+        request.body(outgoing_request.body)
     }
 }
 

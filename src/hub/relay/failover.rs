@@ -3,16 +3,16 @@
 use std::io;
 
 use crate::http::Exchange;
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::observe::log::settings::LogLevel;
-use crate::hub::relay::adapters::{self, Translation};
-use crate::hub::relay::attempt::{LastTry, Run};
-use crate::hub::relay::client_response::{Headers, Out, cut_short};
-use crate::hub::relay::operation::{Ask, Shape};
+use crate::hub::relay::adapters::{self, ResponsesAdapter};
+use crate::hub::relay::attempt::{Attempt, AttemptSummary};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
+use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::passthrough;
-use crate::hub::relay::slots::Place;
-use crate::hub::relay::upstream::{Carrier, End, Leg, Outgoing};
-use crate::hub::respond::Refused;
+use crate::hub::relay::slots::Slot;
+use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamRequest};
+use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::BadRequest;
 use crate::proto::operations;
@@ -46,9 +46,9 @@ fn redirected(status: u16) -> String {
 }
 
 /// The tries at one request.
-pub struct Tries<'s, 'a> {
-    shared: &'s Shared,
-    ask: &'a Ask<'a>,
+pub struct Failover<'s, 'a> {
+    hub: &'s HubContext,
+    ask: &'a RelayRequest<'a>,
     /// Names the request in events and to the client.
     id: String,
     pub(crate) want: Want,
@@ -57,7 +57,7 @@ pub struct Tries<'s, 'a> {
     /// Whether the provider has turned out to have no Responses API.
     learned: bool,
     /// What is told of the last that is over.
-    last: Option<LastTry>,
+    last: Option<AttemptSummary>,
 }
 
 /// What follows a try.
@@ -65,55 +65,57 @@ enum Next<'s> {
     /// Nothing: the client has its answer, or is gone.
     Over(io::Result<()>),
     /// A try at another participant.
-    Other(Place<'s>),
+    Other(Slot<'s>),
     /// The same participant, asked for a chat.
-    AsChat(Place<'s>),
+    AsChat(Slot<'s>),
 }
 
-impl<'s, 'a> Tries<'s, 'a> {
-    pub(crate) fn new(shared: &'s Shared, exchange: &Exchange<'_>, ask: &'a Ask<'a>) -> Self {
+impl<'s, 'a> Failover<'s, 'a> {
+    pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, ask: &'a RelayRequest<'a>) -> Self {
         let want = Want { model: ask.model.clone(), need: ask.kind.need(), tried: Vec::new() };
-        Tries { shared, ask, id: exchange.id().to_owned(), want, count: 0, learned: false, last: None }
+        Failover { hub, ask, id: exchange.id().to_owned(), want, count: 0, learned: false, last: None }
     }
 
-    pub(crate) fn run(&mut self, out: &mut Out<'_, '_>, mut place: Place<'s>) -> io::Result<()> {
+    pub(crate) fn run(&mut self, out: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
         loop {
-            match self.attempt(out, place) {
+            match self.attempt(out, slot) {
                 Next::Over(result) => return result,
                 Next::Other(other) => {
-                    self.shared.metrics.failed_over();
+                    self.hub.metrics.failed_over();
                     self.learned = false;
-                    place = other;
+                    slot = other;
                 }
                 Next::AsChat(mut same) => {
                     same.picked.wants_chat = true;
                     self.learned = true;
-                    place = same;
+                    slot = same;
                 }
             }
         }
     }
 
-    fn attempt(&mut self, out: &mut Out<'_, '_>, place: Place<'s>) -> Next<'s> {
+    fn attempt(&mut self, out: &mut ClientResponse<'_, '_>, slot: Slot<'s>) -> Next<'s> {
         self.count += 1;
-        let (body, translation) = match self.body(&place.picked) {
+        let (body, translation) = match self.body(&slot.picked) {
             Ok(body) => body,
             Err(bad) => return Next::Over(out.refuse(bad.into())),
         };
-        let dispatch = self.dispatch(place.picked.id.to_string());
-        let run = Run::new(self.shared, place, dispatch, self.ask.kind.shape != Shape::AboutResponse);
+        let dispatch = self.dispatch(slot.picked.id.to_string());
+        let run = Attempt::new(self.hub, slot, dispatch, self.ask.kind.shape != Shape::AboutResponse);
         if !self.learned {
-            run.begun();
+            run.emit_request();
         }
-        let carrier = carrier(self.shared, &run.place.picked);
-        match carrier.and_then(|carrier| Leg::send(&*carrier, self.outgoing(body, translation.is_some()))) {
-            Ok(leg) => self.answer(out, run, leg, translation),
+        let transport = transport(self.hub, &run.slot.picked);
+        match transport.and_then(|transport| {
+            UpstreamRequest::send(&*transport, self.outgoing_request(body, translation.is_some()))
+        }) {
+            Ok(upstream) => self.answer(out, run, upstream, translation),
             Err(end) => self.failed(out, run, None, end),
         }
     }
 
     /// The body for a participant, and how its answer is to be put back where it was put into a chat.
-    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<Translation>), BadRequest> {
+    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<ResponsesAdapter>), BadRequest> {
         let kind = self.ask.kind;
         let Some(asked) = &self.ask.body else { return Ok((None, None)) };
         let mut body = asked.clone();
@@ -122,17 +124,17 @@ impl<'s, 'a> Tries<'s, 'a> {
             return Ok((Some(body.to_json()), None));
         }
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let translation = Translation::new(asked, &key, self.shared.clock.now().wall / 1000, &picked.profile.model);
+        let translation = ResponsesAdapter::new(asked, &key, self.hub.clock.now().wall / 1000, &picked.profile.model);
         Ok((Some(to_chat(&body)?), Some(translation)))
     }
 
-    fn outgoing(&self, body: Option<String>, chat: bool) -> Outgoing<'_> {
+    fn outgoing_request(&self, body: Option<String>, chat: bool) -> OutgoingRequest<'_> {
         let (operation, path) = if chat {
             (operations::CHAT.name, operations::CHAT.path)
         } else {
             (self.ask.kind.operation, self.ask.path.as_str())
         };
-        Outgoing {
+        OutgoingRequest {
             // Later tries need names of their own on the wire, where the first may still be answered.
             id: if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) },
             operation,
@@ -156,26 +158,26 @@ impl<'s, 'a> Tries<'s, 'a> {
 
     fn answer(
         &mut self,
-        out: &mut Out<'_, '_>,
-        mut run: Run<'s>,
-        mut leg: Leg,
-        translation: Option<Translation>,
+        out: &mut ClientResponse<'_, '_>,
+        mut run: Attempt<'s>,
+        mut upstream: UpstreamRequest,
+        translation: Option<ResponsesAdapter>,
     ) -> Next<'s> {
-        let (status, headers) = match self.head(out, &mut leg) {
+        let (status, headers) = match self.head(out, &mut upstream) {
             Ok(head) => head,
-            Err(end) => return self.failed(out, run, Some(leg), end),
+            Err(end) => return self.failed(out, run, Some(upstream), end),
         };
         if self.ask.kind.shape == Shape::Responses && translation.is_none() && NO_RESPONSES.contains(&status) {
-            let chats = run.place.picked.profile.capabilities.chat_completions != Support::Unsupported;
+            let chats = run.slot.picked.profile.capabilities.chat_completions != Support::Unsupported;
             if chats && !self.learned {
-                leg.cancel();
-                return Next::AsChat(run.place);
+                upstream.cancel();
+                return Next::AsChat(run.slot);
             }
         }
         if TRY_ANOTHER.contains(&status)
-            && let Some(other) = self.another(&run.place.picked)
+            && let Some(other) = self.another(&run.slot.picked)
         {
-            leg.cancel();
+            upstream.cancel();
             run.failed("provider", &format!("the provider answered {status}"));
             return Next::Other(other);
         }
@@ -183,20 +185,20 @@ impl<'s, 'a> Tries<'s, 'a> {
             run.note(Outcome::NoResponses);
         }
         if is_redirect(status) {
-            leg.cancel();
-            return self.failed(out, run, Some(leg), End::provider(&redirected(status)));
+            upstream.cancel();
+            return self.failed(out, run, Some(upstream), UpstreamError::provider(&redirected(status)));
         }
         let mut headers = passthrough::passed_on(&headers);
-        headers.push(("X-Gambi-Participant".into(), header_text(run.place.picked.id.as_str())));
+        headers.push(("X-Gambi-Participant".into(), header_text(run.slot.picked.id.as_str())));
         headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
         let head = passthrough::Head { status, headers, stream: self.ask.stream };
         let passed = match translation.filter(|_| status < 400) {
-            Some(translation) => adapters::pass(&mut run, out, &mut leg, head, translation),
+            Some(translation) => adapters::pass(&mut run, out, &mut upstream, head, translation),
             None => {
                 if self.ask.kind.shape == Shape::Responses && status < 400 {
                     run.watch_for_id(head.is_event_stream());
                 }
-                passthrough::pass(&mut run, out, &mut leg, head)
+                passthrough::pass(&mut run, out, &mut upstream, head)
             }
         };
         match passed {
@@ -204,29 +206,39 @@ impl<'s, 'a> Tries<'s, 'a> {
                 self.remember(&run);
                 Next::Over(result)
             }
-            Err(end) => self.failed(out, run, Some(leg), end),
+            Err(end) => self.failed(out, run, Some(upstream), end),
         }
     }
 
-    fn head(&self, out: &mut Out<'_, '_>, leg: &mut Leg) -> Result<(u16, Headers), End> {
+    fn head(
+        &self,
+        out: &mut ClientResponse<'_, '_>,
+        upstream: &mut UpstreamRequest,
+    ) -> Result<(u16, Headers), UpstreamError> {
         loop {
-            match leg.next("dispatch", out, &self.shared.patience)? {
+            match upstream.next("dispatch", out, &self.hub.timeouts)? {
                 Piece::Start { status, headers } if (200..600).contains(&status) => return Ok((status, headers)),
                 // Interim answers (RFC 9110, section 15.2) are the provider's and its participant's own affair.
                 Piece::Start { status, .. } if (100..200).contains(&status) => {}
                 _ => {
-                    leg.cancel();
-                    return Err(End::provider("the participant answered without a head"));
+                    upstream.cancel();
+                    return Err(UpstreamError::provider("the participant answered without a head"));
                 }
             }
         }
     }
 
     /// What follows a try that failed.
-    fn failed(&mut self, out: &mut Out<'_, '_>, mut run: Run<'s>, leg: Option<Leg>, end: End) -> Next<'s> {
-        let timed_out = matches!(end, End::TimedOut { .. });
-        if let Some(leg) = leg.filter(|_| timed_out || matches!(end, End::HungUp)) {
-            leg.cancel();
+    fn failed(
+        &mut self,
+        out: &mut ClientResponse<'_, '_>,
+        mut run: Attempt<'s>,
+        upstream: Option<UpstreamRequest>,
+        end: UpstreamError,
+    ) -> Next<'s> {
+        let timed_out = matches!(end, UpstreamError::TimedOut { .. });
+        if let Some(upstream) = upstream.filter(|_| timed_out || matches!(end, UpstreamError::HungUp)) {
+            upstream.cancel();
         }
         let Some((stage, error, code)) = end.told() else {
             run.cancelled();
@@ -240,21 +252,21 @@ impl<'s, 'a> Tries<'s, 'a> {
         }
         run.failed(&stage, &error);
         self.remember(&run);
-        if !timed_out && let Some(other) = self.another(&run.place.picked) {
+        if !timed_out && let Some(other) = self.another(&run.slot.picked) {
             return Next::Other(other);
         }
         let status = if timed_out { 504 } else { 502 };
-        Next::Over(out.refuse(Refused::new(code, format!("Failed to proxy request: {error}")).status(status)))
+        Next::Over(out.refuse(Rejection::new(code, format!("Failed to proxy request: {error}")).status(status)))
     }
 
     /// Whether somebody tells of requests.
     fn is_told(&self) -> bool {
-        self.shared.log.tells(LogLevel::Error)
+        self.hub.log.tells(LogLevel::Error)
     }
 
     /// Keeps what is told of a try that is over.
-    fn remember(&mut self, run: &Run<'_>) {
-        self.last = self.is_told().then(|| run.last_try());
+    fn remember(&mut self, run: &Attempt<'_>) {
+        self.last = self.is_told().then(|| run.summary());
     }
 
     /// Notes what came of it.
@@ -268,17 +280,17 @@ impl<'s, 'a> Tries<'s, 'a> {
     }
 
     /// Another participant that is free now, unless the request named this one or enough have been tried.
-    fn another(&mut self, picked: &Picked) -> Option<Place<'s>> {
+    fn another(&mut self, picked: &Picked) -> Option<Slot<'s>> {
         if picked.named || self.want.tried.len() >= OTHERS {
             return None;
         }
         self.want.tried.push(picked.serial);
-        Place::take(self.shared, &self.ask.code, &self.want).ok()
+        Slot::take(self.hub, &self.ask.code, &self.want).ok()
     }
 
     /// The client hung up before anybody was asked.
-    pub(crate) fn left_the_line(&mut self) {
-        self.last = Some(LastTry::none("cancelled"));
+    pub(crate) fn emit_queue_abandoned(&mut self) {
+        self.last = Some(AttemptSummary::none("cancelled"));
         let failure = Failure {
             nickname: String::new(),
             endpoint: String::new(),
@@ -287,7 +299,7 @@ impl<'s, 'a> Tries<'s, 'a> {
         };
         if let Some(room) = RoomCode::parse(&self.ask.code) {
             let kind = EventKind::LlmError(self.dispatch(String::new()), failure);
-            self.shared.tell(&Event { at: self.shared.clock.now().wall, room, kind });
+            self.hub.tell(&Event { at: self.hub.clock.now().wall, room, kind });
         }
     }
 }
@@ -296,12 +308,12 @@ impl<'s, 'a> Tries<'s, 'a> {
 ///
 /// # Errors
 /// When its tunnel has just closed.
-fn carrier(shared: &Shared, picked: &Picked) -> Result<Box<dyn Carrier>, End> {
+fn transport(hub: &HubContext, picked: &Picked) -> Result<Box<dyn Transport>, UpstreamError> {
     if picked.reach != Reach::Tunnel {
-        return Ok(Box::new(shared.direct.carrier(picked)));
+        return Ok(Box::new(hub.direct.transport(picked)));
     }
-    match shared.tunnels.get(picked.serial) {
+    match hub.tunnels.get(picked.serial) {
         Some(tunnel) => Ok(Box::new(tunnel)),
-        None => Err(End::tunnel("dispatch", "the participant's tunnel has closed")),
+        None => Err(UpstreamError::tunnel("dispatch", "the participant's tunnel has closed")),
     }
 }

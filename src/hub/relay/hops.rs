@@ -3,8 +3,8 @@
 //! as RFC 9110 has proxies do in `Via` (section 7.6.3), and answers 508 where it was before. Hubs in a row are fine.
 
 use crate::http::Exchange;
-use crate::hub::context::Shared;
-use crate::hub::respond::Refused;
+use crate::hub::context::HubContext;
+use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 use crate::proto::web::HOPS;
 
@@ -18,15 +18,15 @@ const LONGEST: usize = 512;
 ///
 /// # Errors
 /// 508, where this hub is among them, or they are too many.
-pub fn passed(shared: &Shared, exchange: &Exchange<'_>) -> Result<String, Refused> {
-    next(&shared.hop, exchange.header(HOPS).unwrap_or_default())
+pub fn passed(hub: &HubContext, exchange: &Exchange<'_>) -> Result<String, Rejection> {
+    next(&hub.hop, exchange.header(HOPS).unwrap_or_default())
 }
 
-fn next(own: &str, before: &str) -> Result<String, Refused> {
+fn next(own: &str, before: &str) -> Result<String, Rejection> {
     let hops: Vec<&str> = before.split(',').map(str::trim).filter(|hop| !hop.is_empty()).collect();
     if hops.len() >= MOST || before.len() > LONGEST || hops.contains(&own) {
         let message = "This request has been here before: a participant's endpoint leads back to this hub";
-        return Err(Refused::new(ErrorCode::EndpointNotReachable, message)
+        return Err(Rejection::new(ErrorCode::EndpointNotReachable, message)
             .status(508)
             .hint("Have the participant leave, or give it its provider's own address as its endpoint."));
     }

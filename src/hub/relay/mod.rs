@@ -16,25 +16,25 @@ pub mod wait_queue;
 
 use std::io;
 
-use self::client_response::{Out, cut_short};
-use self::failover::Tries;
-use self::operation::Ask;
-use self::slots::{NoPlace, Place};
-use super::context::Shared;
-use super::observe::metrics::Left;
+use self::client_response::{ClientResponse, cut_short};
+use self::failover::Failover;
+use self::operation::RelayRequest;
+use self::slots::{NoSlot, Slot};
+use super::context::HubContext;
+use super::observe::metrics::HangUpPhase;
 use crate::http::Exchange;
 
 /// Finds a participant for a request, waiting for one if need be, and passes its answer on.
 ///
 /// # Errors
 /// When the client's connection is broken.
-pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io::Result<()> {
-    answer(shared, exchange, ask, |tries, out| match Place::wait(shared, &ask.code, &tries.want, out) {
-        Ok(place) => tries.run(out, place),
-        Err(NoPlace::Refused(error)) => out.refuse(error.into()),
-        Err(NoPlace::HungUp) => {
-            shared.metrics.hung_up(Left::Queue);
-            tries.left_the_line();
+pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, ask: &RelayRequest<'_>) -> io::Result<()> {
+    answer(hub, exchange, ask, |tries, out| match Slot::wait(hub, &ask.code, &tries.want, out) {
+        Ok(slot) => tries.run(out, slot),
+        Err(NoSlot::Rejection(error)) => out.refuse(error.into()),
+        Err(NoSlot::HungUp) => {
+            hub.metrics.hung_up(HangUpPhase::Queue);
+            tries.emit_queue_abandoned();
             Err(cut_short())
         }
     })
@@ -44,18 +44,23 @@ pub fn serve(shared: &Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>) -> io:
 ///
 /// # Errors
 /// When the client's connection is broken.
-pub fn pass<'s>(shared: &'s Shared, exchange: &mut Exchange<'_>, ask: &Ask<'_>, place: Place<'s>) -> io::Result<()> {
-    answer(shared, exchange, ask, |tries, out| tries.run(out, place))
+pub fn pass<'s>(
+    hub: &'s HubContext,
+    exchange: &mut Exchange<'_>,
+    ask: &RelayRequest<'_>,
+    slot: Slot<'s>,
+) -> io::Result<()> {
+    answer(hub, exchange, ask, |tries, out| tries.run(out, slot))
 }
 
 fn answer<'s, 'a>(
-    shared: &'s Shared,
+    hub: &'s HubContext,
     exchange: &mut Exchange<'_>,
-    ask: &'a Ask<'a>,
-    run: impl FnOnce(&mut Tries<'s, 'a>, &mut Out<'_, '_>) -> io::Result<()>,
+    ask: &'a RelayRequest<'a>,
+    run: impl FnOnce(&mut Failover<'s, 'a>, &mut ClientResponse<'_, '_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut tries = Tries::new(shared, exchange, ask);
-    let mut out = Out::new(exchange, ask.stream.then_some(shared.patience.comment));
+    let mut tries = Failover::new(hub, exchange, ask);
+    let mut out = ClientResponse::new(exchange, ask.stream.then_some(hub.timeouts.comment));
     let served = run(&mut tries, &mut out);
     let told = out.told();
     drop(out);

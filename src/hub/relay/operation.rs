@@ -21,7 +21,7 @@ pub enum Shape {
 
 /// A route of the inference plane.
 #[derive(Debug, Clone, Copy)]
-pub struct Kind {
+pub struct InferenceRoute {
     /// What the tunnel calls it.
     pub operation: &'static str,
     /// How the provider is asked.
@@ -34,14 +34,14 @@ pub struct Kind {
     pub shape: Shape,
 }
 
-impl Kind {
+impl InferenceRoute {
     const fn of(operation: Operation, protocol: &'static str, shape: Shape) -> Self {
-        Kind { operation: operation.name, method: operation.method, path: operation.path, protocol, shape }
+        InferenceRoute { operation: operation.name, method: operation.method, path: operation.path, protocol, shape }
     }
 
     /// A question about an earlier response.
     pub fn about_response(operation: Operation) -> Self {
-        Kind::of(operation, "openResponses", Shape::AboutResponse)
+        InferenceRoute::of(operation, "openResponses", Shape::AboutResponse)
     }
 
     /// What the participant must be able to do.
@@ -74,24 +74,24 @@ impl Kind {
 }
 
 /// The routes that a request is posted to.
-const KINDS: [Kind; 7] = [
-    Kind::of(operations::CHAT, "chatCompletions", Shape::Chat),
-    Kind::of(operations::RESPONSES, "openResponses", Shape::Responses),
-    Kind::of(operations::EMBEDDINGS, "embeddings", Shape::Plain),
-    Kind::of(operations::COMPLETIONS, "completions", Shape::Plain),
-    Kind::of(operations::RERANK, "rerank", Shape::Plain),
-    Kind::of(operations::MESSAGES, "messages", Shape::Plain),
-    Kind::of(operations::COUNT_TOKENS, "messages", Shape::Plain),
+const KINDS: [InferenceRoute; 7] = [
+    InferenceRoute::of(operations::CHAT, "chatCompletions", Shape::Chat),
+    InferenceRoute::of(operations::RESPONSES, "openResponses", Shape::Responses),
+    InferenceRoute::of(operations::EMBEDDINGS, "embeddings", Shape::Plain),
+    InferenceRoute::of(operations::COMPLETIONS, "completions", Shape::Plain),
+    InferenceRoute::of(operations::RERANK, "rerank", Shape::Plain),
+    InferenceRoute::of(operations::MESSAGES, "messages", Shape::Plain),
+    InferenceRoute::of(operations::COUNT_TOKENS, "messages", Shape::Plain),
 ];
 
 /// What a client asks.
-pub struct Ask<'b> {
+pub struct RelayRequest<'b> {
     /// The room.
     pub code: String,
     /// The selector.
     pub model: String,
     /// The route.
-    pub kind: Kind,
+    pub kind: InferenceRoute,
     /// The provider's path, with its query.
     pub path: String,
     /// What goes along beside the content type.
@@ -105,7 +105,7 @@ pub struct Ask<'b> {
 }
 
 /// The operation of a path of the inference plane.
-pub fn kind_of(path: &str) -> Option<Kind> {
+pub fn route_of(path: &str) -> Option<InferenceRoute> {
     let rest = path.strip_prefix("/rooms/")?;
     let path = &rest[rest.find('/')?..];
     KINDS.into_iter().find(|kind| kind.path == path)
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn routes_are_told_by_what_follows_the_room() {
-        let operation = |path| kind_of(path).map(|kind| kind.operation);
+        let operation = |path| route_of(path).map(|kind| kind.operation);
         assert_eq!(operation("/rooms/ABC234/v1/messages/count_tokens"), Some("messages.count_tokens"));
         assert_eq!(operation("/rooms/v1/v1/completions"), Some("completions.create"));
         assert_eq!(operation("/rooms/ABC234/v1/chat/completions"), Some("chat.completions.create"));

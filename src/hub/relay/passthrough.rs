@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::hub::relay::attempt::Run;
-use crate::hub::relay::client_response::{Headers, Out, stream_headers};
-use crate::hub::relay::upstream::{End, Leg};
+use crate::hub::relay::attempt::Attempt;
+use crate::hub::relay::client_response::{ClientResponse, Headers, stream_headers};
+use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::web::is_hop_by_hop;
 use crate::tunnel::Piece;
 
@@ -33,21 +33,31 @@ impl Head {
 ///
 /// # Errors
 /// How the answer ended before its time.
-pub fn pass(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, head: Head) -> Result<io::Result<()>, End> {
+pub fn pass(
+    run: &mut Attempt<'_>,
+    out: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    head: Head,
+) -> Result<io::Result<()>, UpstreamError> {
     let events = head.is_event_stream();
     if head.status < 400 && (events || (head.stream && !out.is_open())) {
         let headers = if events { stream_headers(head.headers) } else { head.headers };
-        stream(run, out, leg, head.status, &headers, Vec::new())
+        stream(run, out, upstream, head.status, &headers, Vec::new())
     } else {
-        whole(run, out, leg, &head)
+        whole(run, out, upstream, &head)
     }
 }
 
 /// Collects a short answer to send it with its length; a long one goes on as a stream of chunks.
-fn whole(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, head: &Head) -> Result<io::Result<()>, End> {
+fn whole(
+    run: &mut Attempt<'_>,
+    out: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    head: &Head,
+) -> Result<io::Result<()>, UpstreamError> {
     let mut body = Vec::new();
     loop {
-        match leg.next("stream", out, &run.shared.patience)? {
+        match upstream.next("stream", out, &run.hub.timeouts)? {
             Piece::Chunk(bytes) => run.take(&mut body, bytes),
             Piece::Start { .. } => {}
             _ => {
@@ -57,26 +67,26 @@ fn whole(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, head: &Head) -
         }
         // Where there is no memory to hold it back, it goes out in chunks.
         if body.len() > WHOLE || !out.hold(body.capacity()) {
-            return stream(run, out, leg, head.status, &head.headers, body);
+            return stream(run, out, upstream, head.status, &head.headers, body);
         }
     }
 }
 
 /// Passes pieces on as they come; what is ready goes out together, what is alone goes at once.
 fn stream(
-    run: &mut Run<'_>,
-    out: &mut Out<'_, '_>,
-    leg: &mut Leg,
+    run: &mut Attempt<'_>,
+    out: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
     status: u16,
     headers: &Headers,
     mut piece: Vec<u8>,
-) -> Result<io::Result<()>, End> {
+) -> Result<io::Result<()>, UpstreamError> {
     out.open(status, headers)?;
     out.passing();
     loop {
         out.write(&piece)?;
         piece.clear();
-        match ready(run, out, leg, &mut piece) {
+        match ready(run, out, upstream, &mut piece) {
             Ok(false) => {}
             Ok(true) => {
                 run.complete(status);
@@ -95,14 +105,19 @@ fn stream(
 }
 
 /// Waits for a piece and takes all others that are ready too. True when the answer is over.
-fn ready(run: &mut Run<'_>, out: &mut Out<'_, '_>, leg: &mut Leg, piece: &mut Vec<u8>) -> Result<bool, End> {
+fn ready(
+    run: &mut Attempt<'_>,
+    out: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    piece: &mut Vec<u8>,
+) -> Result<bool, UpstreamError> {
     loop {
-        match leg.next("stream", out, &run.shared.patience)? {
+        match upstream.next("stream", out, &run.hub.timeouts)? {
             Piece::Chunk(bytes) => run.take(piece, bytes),
             Piece::End => return Ok(true),
             _ => {}
         }
-        if leg.is_empty() || piece.len() > WHOLE || !out.hold(piece.capacity()) {
+        if upstream.is_empty() || piece.len() > WHOLE || !out.hold(piece.capacity()) {
             return Ok(false);
         }
     }

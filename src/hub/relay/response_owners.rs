@@ -18,7 +18,7 @@ const ENTRY: usize = 192;
 
 /// Who made a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Maker {
+pub struct ResponseOwner {
     /// The member's number: one who left and came back does not know it any more.
     pub(crate) serial: u64,
     /// Its id.
@@ -30,13 +30,13 @@ pub struct Maker {
 }
 
 /// Who made which response, by room and response id.
-pub struct Makers {
+pub struct ResponseOwners {
     known: Mutex<Known>,
     hasher: RandomState,
 }
 
 struct Known {
-    makers: HashMap<Arc<str>, Maker>,
+    response_owners: HashMap<Arc<str>, ResponseOwner>,
     order: VecDeque<Arc<str>>,
     /// Memory that they take.
     share: Share,
@@ -44,16 +44,16 @@ struct Known {
     most: u64,
 }
 
-impl Makers {
+impl ResponseOwners {
     /// Nobody yet; what is remembered takes memory of the budget.
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
         let known = Known {
-            makers: HashMap::new(),
+            response_owners: HashMap::new(),
             order: VecDeque::new(),
             share: budget.share(),
             most: budget.total() / PART,
         };
-        Makers { known: Mutex::new(known), hasher: RandomState::new() }
+        ResponseOwners { known: Mutex::new(known), hasher: RandomState::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -65,54 +65,54 @@ impl Makers {
         if response.len() > LONGEST_ID {
             return;
         }
-        let maker = self.maker(picked, translated);
+        let owner = self.owner(picked, translated);
         let key = key(picked.code.as_str(), response);
         let mut known = self.lock();
-        match known.makers.get_mut(&*key) {
-            Some(first) if first.serial == maker.serial => *first = maker,
+        match known.response_owners.get_mut(&*key) {
+            Some(first) if first.serial == owner.serial => *first = owner,
             Some(_) => {}
-            None => known.add(key.into(), maker),
+            None => known.add(key.into(), owner),
         }
     }
 
-    fn maker(&self, picked: &Picked, translated: bool) -> Maker {
+    fn owner(&self, picked: &Picked, translated: bool) -> ResponseOwner {
         let (serial, endpoint) = (picked.serial, self.hasher.hash_one(&picked.profile.endpoint));
-        Maker { serial, participant: picked.id.as_str().into(), endpoint, translated }
+        ResponseOwner { serial, participant: picked.id.as_str().into(), endpoint, translated }
     }
 
-    pub(crate) fn of(&self, room: &str, response: &str) -> Option<Maker> {
-        self.lock().makers.get(&*key(room, response)).cloned()
+    pub(crate) fn of(&self, room: &str, response: &str) -> Option<ResponseOwner> {
+        self.lock().response_owners.get(&*key(room, response)).cloned()
     }
 
     /// Whether a participant still has the provider that made a response.
-    pub(crate) fn is_by(&self, maker: &Maker, picked: &Picked) -> bool {
-        *maker == self.maker(picked, maker.translated)
+    pub(crate) fn is_by(&self, owner: &ResponseOwner, picked: &Picked) -> bool {
+        *owner == self.owner(picked, owner.translated)
     }
 
     /// Forgets what a member made that has left.
     pub(crate) fn forget(&self, serial: u64) {
         let mut known = self.lock();
-        let Known { makers, order, share, .. } = &mut *known;
-        makers.retain(|_, maker| maker.serial != serial);
-        order.retain(|key| makers.contains_key(key));
-        let kept = makers.iter().map(|(key, maker)| weight(key, maker)).sum();
+        let Known { response_owners, order, share, .. } = &mut *known;
+        response_owners.retain(|_, owner| owner.serial != serial);
+        order.retain(|key| response_owners.contains_key(key));
+        let kept = response_owners.iter().map(|(key, owner)| weight(key, owner)).sum();
         share.shrink_to(kept);
     }
 }
 
 impl Known {
     /// Adds one that is new, in the place of the oldest where there are as many as may be, or no memory for more.
-    fn add(&mut self, key: Arc<str>, maker: Maker) {
-        let more = weight(&key, &maker);
+    fn add(&mut self, key: Arc<str>, owner: ResponseOwner) {
+        let more = weight(&key, &owner);
         let fits = |known: &Self| known.order.len() < REMEMBERED && known.share.bytes() + more <= known.most;
         while !(fits(self) && self.share.grow_by(more)) {
             let Some(oldest) = self.order.pop_front() else { return };
-            if let Some(maker) = self.makers.remove(&oldest) {
-                self.share.shrink_to(self.share.bytes() - weight(&oldest, &maker));
+            if let Some(owner) = self.response_owners.remove(&oldest) {
+                self.share.shrink_to(self.share.bytes() - weight(&oldest, &owner));
             }
         }
         self.order.push_back(key.clone());
-        self.makers.insert(key, maker);
+        self.response_owners.insert(key, owner);
     }
 }
 
@@ -121,8 +121,8 @@ fn key(room: &str, response: &str) -> String {
     format!("{room}/{response}")
 }
 
-fn weight(key: &str, maker: &Maker) -> u64 {
-    (ENTRY + key.len() + maker.participant.len()) as u64
+fn weight(key: &str, owner: &ResponseOwner) -> u64 {
+    (ENTRY + key.len() + owner.participant.len()) as u64
 }
 
 #[cfg(test)]
@@ -130,11 +130,11 @@ mod tests {
     use super::*;
 
     fn known(count: u64, budget: &Arc<Budget>) -> Known {
-        let makers = Makers::new(budget);
-        let mut known = makers.known.into_inner().unwrap();
+        let response_owners = ResponseOwners::new(budget);
+        let mut known = response_owners.known.into_inner().unwrap();
         for n in 0..count {
-            let maker = Maker { serial: n % 2, participant: "ann".into(), endpoint: 0, translated: false };
-            known.add(key("ABC234", &format!("resp_{n}")).into(), maker);
+            let owner = ResponseOwner { serial: n % 2, participant: "ann".into(), endpoint: 0, translated: false };
+            known.add(key("ABC234", &format!("resp_{n}")).into(), owner);
         }
         known
     }
@@ -143,14 +143,14 @@ mod tests {
     fn the_oldest_are_forgotten_and_those_whose_maker_left() {
         let budget = Budget::new(u64::MAX);
         let known = known(REMEMBERED as u64 + 1, &budget);
-        let makers = Makers { known: Mutex::new(known), hasher: RandomState::new() };
-        assert!(makers.of("ABC234", "resp_0").is_none());
-        assert!(makers.of("XYZ234", "resp_1").is_none(), "rooms do not share responses");
+        let response_owners = ResponseOwners { known: Mutex::new(known), hasher: RandomState::new() };
+        assert!(response_owners.of("ABC234", "resp_0").is_none());
+        assert!(response_owners.of("XYZ234", "resp_1").is_none(), "rooms do not share responses");
         let before = budget.used();
-        makers.forget(1);
-        assert!(makers.of("ABC234", "resp_1").is_none() && makers.of("ABC234", "resp_2").is_some());
-        let known = makers.lock();
-        assert_eq!(known.order.len(), known.makers.len());
+        response_owners.forget(1);
+        assert!(response_owners.of("ABC234", "resp_1").is_none() && response_owners.of("ABC234", "resp_2").is_some());
+        let known = response_owners.lock();
+        assert_eq!(known.order.len(), known.response_owners.len());
         assert!(budget.used() > before / 3 && budget.used() < before * 2 / 3);
     }
 
@@ -158,8 +158,11 @@ mod tests {
     fn what_is_remembered_is_bounded_by_the_memory_too() {
         let budget = Budget::new(80_000);
         let known = known(1000, &budget);
-        assert!(known.makers.len() > 20 && known.makers.len() < 60 && budget.used() <= 10_000);
-        assert!(known.makers.contains_key("ABC234/resp_999") && !known.makers.contains_key("ABC234/resp_0"));
+        assert!(known.response_owners.len() > 20 && known.response_owners.len() < 60 && budget.used() <= 10_000);
+        assert!(
+            known.response_owners.contains_key("ABC234/resp_999")
+                && !known.response_owners.contains_key("ABC234/resp_0")
+        );
         drop(known);
         assert_eq!(budget.used(), 0);
     }

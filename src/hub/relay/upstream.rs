@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::hub::options::Patience;
-use crate::hub::relay::client_response::{Gone, Out};
+use crate::hub::options::Timeouts;
+use crate::hub::relay::client_response::{ClientResponse, Disconnected};
 use crate::proto::management::ErrorCode;
 use crate::tunnel::{PendingResponse, Piece};
 
 /// How often a waiting request looks whether its client is still there.
-pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest name of a stage that a participant may choose, in bytes.
 const MAX_STAGE: usize = 64;
 
 /// How a request ended before its time.
 #[derive(Debug)]
-pub enum End {
+pub enum UpstreamError {
     /// The tunnel or the provider failed.
     Failed {
         /// Where.
@@ -35,43 +35,43 @@ pub enum End {
     HungUp,
 }
 
-impl From<Gone> for End {
-    fn from(_: Gone) -> Self {
-        End::HungUp
+impl From<Disconnected> for UpstreamError {
+    fn from(_: Disconnected) -> Self {
+        UpstreamError::HungUp
     }
 }
 
-impl End {
+impl UpstreamError {
     /// It failed, for a reason that the client is told by a code.
     pub fn failed(stage: &str, error: impl ToString, code: ErrorCode) -> Self {
-        End::Failed { stage: stage.into(), error: error.to_string(), code }
+        UpstreamError::Failed { stage: stage.into(), error: error.to_string(), code }
     }
 
     /// The tunnel failed.
     pub fn tunnel(stage: &str, error: impl ToString) -> Self {
-        End::failed(stage, error, ErrorCode::ParticipantTunnelNotConnected)
+        UpstreamError::failed(stage, error, ErrorCode::ParticipantTunnelNotConnected)
     }
 
     /// The provider answered with something that can't be used.
     pub fn provider(error: &str) -> Self {
-        End::failed("provider", error, ErrorCode::EndpointNotReachable)
+        UpstreamError::failed("provider", error, ErrorCode::EndpointNotReachable)
     }
 
     /// Where and why it failed, and what the client is told; `None` where it was the client.
     pub fn told(self) -> Option<(String, String, ErrorCode)> {
         match self {
-            End::Failed { stage, error, code } => Some((stage, error, code)),
-            End::TimedOut { stage, after } => {
+            UpstreamError::Failed { stage, error, code } => Some((stage, error, code)),
+            UpstreamError::TimedOut { stage, after } => {
                 let error = format!("nothing came from the provider for {} s", after.as_secs_f64());
                 Some((stage.to_owned(), error, ErrorCode::EndpointNotReachable))
             }
-            End::HungUp => None,
+            UpstreamError::HungUp => None,
         }
     }
 }
 
 /// What is sent to a participant.
-pub struct Outgoing<'a> {
+pub struct OutgoingRequest<'a> {
     /// Names it on its tunnel.
     pub id: String,
     /// Such as `chat.completions.create`.
@@ -91,21 +91,21 @@ pub struct Outgoing<'a> {
 }
 
 /// Stops the work at a request.
-pub type Stop = Box<dyn Fn()>;
+pub type CancelFn = Box<dyn Fn()>;
 
 /// A way to a participant: its tunnel, or a call to its endpoint.
-pub trait Carrier {
+pub trait Transport {
     /// Sends a request.
     ///
     /// # Errors
     /// When it could not be sent.
-    fn send(&self, outgoing: Outgoing<'_>) -> Result<(PendingResponse, Stop), End>;
+    fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError>;
 }
 
 /// A request that is waited for.
-pub struct Leg {
+pub struct UpstreamRequest {
     pending: PendingResponse,
-    stop: Stop,
+    stop: CancelFn,
     sent: Instant,
     /// When something came last; `None` before the answer's first byte.
     heard: Option<Instant>,
@@ -127,58 +127,63 @@ fn stage_of(told: String, known: &str) -> String {
     }
 }
 
-impl Leg {
+impl UpstreamRequest {
     /// Sends a request.
     ///
     /// # Errors
     /// When it could not be sent.
-    pub fn send(carrier: &dyn Carrier, outgoing: Outgoing<'_>) -> Result<Self, End> {
-        let (pending, stop) = carrier.send(outgoing)?;
+    pub fn send(transport: &dyn Transport, outgoing_request: OutgoingRequest<'_>) -> Result<Self, UpstreamError> {
+        let (pending, stop) = transport.send(outgoing_request)?;
         let sent = Instant::now();
-        Ok(Leg { pending, stop, sent, heard: None, polled: sent })
+        Ok(UpstreamRequest { pending, stop, sent, heard: None, polled: sent })
     }
 
     /// The next piece, unless the client hangs up first or nothing comes in time.
-    pub fn next(&mut self, stage: &'static str, out: &mut Out<'_, '_>, patience: &Patience) -> Result<Piece, End> {
+    pub fn next(
+        &mut self,
+        stage: &'static str,
+        out: &mut ClientResponse<'_, '_>,
+        timeouts: &Timeouts,
+    ) -> Result<Piece, UpstreamError> {
         loop {
             // Pieces that come without end must not keep the client's hanging up, or the end of the time, from being seen.
-            if self.polled.elapsed() >= LOOK_EVERY {
+            if self.polled.elapsed() >= POLL_INTERVAL {
                 self.polled = Instant::now();
-                out.look()?;
+                out.poll_disconnect()?;
                 if self.heard.is_none() {
-                    self.check_deadline(stage, patience)?;
+                    self.check_deadline(stage, timeouts)?;
                 }
             }
-            match self.pending.recv_timeout(LOOK_EVERY) {
+            match self.pending.recv_timeout(POLL_INTERVAL) {
                 Ok(Piece::Error { stage: own, message }) => {
                     let stage = stage_of(own, stage);
-                    return Err(End::Failed { stage, error: message, code: ErrorCode::EndpointNotReachable });
+                    return Err(UpstreamError::Failed { stage, error: message, code: ErrorCode::EndpointNotReachable });
                 }
-                Ok(Piece::Lost { reason }) => return Err(End::tunnel(stage, reason)),
+                Ok(Piece::Lost { reason }) => return Err(UpstreamError::tunnel(stage, reason)),
                 Ok(piece) => {
                     match piece {
                         Piece::Chunk(_) => self.heard = Some(Instant::now()),
                         // A head is no byte of the answer: heads without end would put the deadline off for ever.
-                        Piece::Start { .. } if self.heard.is_none() => self.check_deadline(stage, patience)?,
+                        Piece::Start { .. } if self.heard.is_none() => self.check_deadline(stage, timeouts)?,
                         _ => {}
                     }
                     return Ok(piece);
                 }
                 Err(_timeout) => {
                     self.polled = Instant::now();
-                    out.look()?;
-                    self.check_deadline(stage, patience)?;
+                    out.poll_disconnect()?;
+                    self.check_deadline(stage, timeouts)?;
                 }
             }
         }
     }
 
-    fn check_deadline(&self, stage: &'static str, patience: &Patience) -> Result<(), End> {
+    fn check_deadline(&self, stage: &'static str, timeouts: &Timeouts) -> Result<(), UpstreamError> {
         let (since, after) = match self.heard {
-            None => (self.sent, patience.first_byte),
-            Some(heard) => (heard, patience.idle),
+            None => (self.sent, timeouts.first_byte),
+            Some(heard) => (heard, timeouts.idle),
         };
-        if since.elapsed() < after { Ok(()) } else { Err(End::TimedOut { stage, after }) }
+        if since.elapsed() < after { Ok(()) } else { Err(UpstreamError::TimedOut { stage, after }) }
     }
 
     /// Whether nothing is ready.

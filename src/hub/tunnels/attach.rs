@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::budget::Share;
 use crate::http::{Exchange, Upgrade};
 use crate::hub::access::credentials::wrong_token;
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params, query_param};
-use crate::hub::respond::Refused;
+use crate::hub::respond::Rejection;
 use crate::hub::tunnels::registry::{Agreed, Tunnel};
 use crate::proto::tunnel::{
     CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON, SUPERSEDED,
@@ -21,23 +21,23 @@ use crate::tunnel::{self, HandshakeError, Incoming, Limits, LostReason, Piece, R
 const LARGE: usize = 64 << 10;
 
 /// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel is gone.
-pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let (code, id) = (&params[0], &params[1]);
     let token = query_param(exchange.query(), "token").filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| {
-        Refused::invalid("The tunnel token is missing")
+        Rejection::invalid("The tunnel token is missing")
             .hint("Add ?token= with the token that the registration returned.")
     })?;
     // The handshake is checked first: a token is not spent on a request that can't become a tunnel.
     let accept = tunnel::accept(exchange.is_http11(), |name| exchange.header_lines(name))
         .map_err(|error| no_handshake(exchange, error))?;
-    let now = shared.clock.now();
+    let now = hub.clock.now();
     // Whether the room or the participant is there is nobody's business who has no token.
-    if !shared.registry().spend_token(code, id, &token, now).unwrap_or(false) {
-        let refused = Refused::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
+    if !hub.registry().spend_token(code, id, &token, now).unwrap_or(false) {
+        let refused = Rejection::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
             .status(401)
             .hint("Register the participant again for a fresh token.");
-        return Err(wrong_token(shared, exchange, code, &token, refused));
+        return Err(wrong_token(hub, exchange, code, &token, refused));
     }
     let asks = |name: &str, value: &str| query_param(exchange.query(), name).as_deref() == Some(value);
     let agreed = Agreed { binary: asks("frames", FRAMES_BINARY), pause: asks("pause", PAUSE_ON) };
@@ -51,11 +51,11 @@ pub fn attach(shared: &Shared, exchange: &mut Exchange<'_>, params: &Params) -> 
     }
     let memory = exchange.share();
     let upgrade = exchange.upgrade(&headers);
-    Ok(serve(shared, (code, id), (upgrade, memory), agreed))
+    Ok(serve(hub, (code, id), (upgrade, memory), agreed))
 }
 
 fn serve(
-    shared: &Shared,
+    hub: &HubContext,
     (code, id): (&str, &str),
     (upgrade, memory): (Upgrade, Share),
     agreed: Agreed,
@@ -63,17 +63,17 @@ fn serve(
     let limits = Limits { max_message: MAX_TO_HUB, ..Limits::default() };
     let (reader, writer) = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
     let mut opened = None;
-    let greeted = writer.greet(&upgrade.head, || opened = Some(open(shared, code, id, &writer, agreed)));
+    let sent = writer.send_upgrade(&upgrade.head, || opened = Some(open(hub, code, id, &writer, agreed)));
     match opened {
         Some(Ok((serial, number, tunnel, old))) => {
             if let Some(old) = old {
                 let reason = format!("{SUPERSEDED} by a newer tunnel of the same participant");
                 old.close(CLOSE_NORMAL, &reason, LostReason::Closed);
             }
-            if greeted.is_ok() {
-                read(shared, reader.within(memory), &tunnel);
+            if sent.is_ok() {
+                read(hub, reader.within(memory), &tunnel);
             }
-            close(shared, (code, id), (serial, number), &tunnel);
+            close(hub, (code, id), (serial, number), &tunnel);
         }
         _ => writer.close(CLOSE_NORMAL, "The participant was removed"),
     }
@@ -85,35 +85,35 @@ type Opened = (u64, u64, Arc<Tunnel>, Option<Arc<Tunnel>>);
 
 /// The refusal of a request that is no handshake. With 426 goes what to ask for (RFC 9110, section 15.5.22; RFC 6455,
 /// section 4.4).
-fn no_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Refused {
+fn no_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Rejection {
     if error.status() == 426 {
         exchange.add_header("Upgrade", "websocket");
         exchange.add_header("Sec-WebSocket-Version", "13");
     }
-    Refused::invalid(error.to_string()).status(error.status())
+    Rejection::invalid(error.to_string()).status(error.status())
 }
 
 /// Puts the tunnel in place, in the registry and among the tunnels at once, so that no request finds one without the
 /// other.
-fn open(shared: &Shared, code: &str, id: &str, writer: &tunnel::Writer, agreed: Agreed) -> Result<Opened, Missing> {
-    shared.try_change(|registry, now| {
+fn open(hub: &HubContext, code: &str, id: &str, writer: &tunnel::Writer, agreed: Agreed) -> Result<Opened, Missing> {
+    hub.try_change(|registry, now| {
         let (opened, events) = registry.open_tunnel(code, id, now)?;
-        let (traffic, memory) = (shared.metrics.traffic.clone(), shared.memory.clone());
+        let (traffic, memory) = (hub.metrics.traffic.clone(), hub.memory.clone());
         let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), traffic, (agreed, memory), now));
-        let old = shared.tunnels.insert(opened.serial, tunnel.clone());
+        let old = hub.tunnels.insert(opened.serial, tunnel.clone());
         Ok(((opened.serial, opened.tunnel, tunnel, old), events))
     })
 }
 
-fn close(shared: &Shared, (code, id): (&str, &str), (serial, number): (u64, u64), tunnel: &Tunnel) {
-    shared.tunnels.remove(serial, tunnel);
+fn close(hub: &HubContext, (code, id): (&str, &str), (serial, number): (u64, u64), tunnel: &Tunnel) {
+    hub.tunnels.remove(serial, tunnel);
     // The registry first: a request that fails gives its place to whoever waits for it.
-    shared.change(|registry, now| ((), registry.close_tunnel(code, id, number, now)));
+    hub.change(|registry, now| ((), registry.close_tunnel(code, id, number, now)));
     tunnel.router.fail_all(LostReason::Closed);
 }
 
 /// Reads the tunnel until it ends.
-fn read(shared: &Shared, mut reader: Reader, tunnel: &Tunnel) {
+fn read(hub: &HubContext, mut reader: Reader, tunnel: &Tunnel) {
     let mut coalescer = Coalescer::new(tunnel);
     loop {
         // Whatever is ready is handed over before it waits for more.
@@ -121,7 +121,7 @@ fn read(shared: &Shared, mut reader: Reader, tunnel: &Tunnel) {
             coalescer.hand_over();
         }
         let incoming = reader.read();
-        let now = shared.clock.now();
+        let now = hub.clock.now();
         match incoming {
             Ok(Incoming::Text(text)) => {
                 tunnel.note(text.len(), now);

@@ -125,11 +125,11 @@ fn flow_signal(writer: Writer, traffic: Arc<Traffic>) -> SendSignal {
 
 /// All open tunnels.
 #[derive(Default)]
-pub struct Tunnels {
+pub struct TunnelRegistry {
     open: Mutex<HashMap<u64, Arc<Tunnel>>>,
 }
 
-impl Tunnels {
+impl TunnelRegistry {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Tunnel>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }

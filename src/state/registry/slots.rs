@@ -60,7 +60,7 @@ impl Registry {
     }
 
     /// Puts a request in its room's line, unless `limit` wait there already. Its number comes with its turn, out of
-    /// [`Registry::settle`].
+    /// [`Registry::grant_waiting`].
     ///
     /// # Errors
     /// [`PickError`].
@@ -82,7 +82,7 @@ impl Registry {
     }
 
     /// Takes a request out of the line. False when its turn has come already.
-    pub fn leave_line(&mut self, code: &str, number: u64) -> bool {
+    pub fn leave_queue(&mut self, code: &str, number: u64) -> bool {
         let Ok(room) = self.room_mut(code) else { return false };
         let before = room.line.len();
         room.line.retain(|waiting| waiting.number != number);
@@ -93,7 +93,7 @@ impl Registry {
 
     /// Gives those who wait their turn, first come first served: a place, or the reason why they need not wait any
     /// longer. To be called after every change that may have freed a place or taken somebody away.
-    pub fn settle(&mut self, now: Now, random: Random<'_>) -> Vec<(u64, Result<Picked, Refusal>)> {
+    pub fn grant_waiting(&mut self, now: Now, random: Random<'_>) -> Vec<(u64, Result<Picked, Refusal>)> {
         let mut turns = Vec::new();
         if self.waiting == 0 {
             return turns;

@@ -267,7 +267,7 @@ impl Story {
     }
 
     fn turns(&mut self) -> Vec<(u64, Result<String, Refusal>)> {
-        let turns = self.registry.settle(at(0), &mut *self.random);
+        let turns = self.registry.grant_waiting(at(0), &mut *self.random);
         turns.into_iter().map(|(number, turn)| (number, turn.map(|picked| picked.id.to_string()))).collect()
     }
 }
@@ -285,7 +285,7 @@ fn who_waits_is_served_first_come_first() {
     story.registry.release(&first);
     assert_eq!(story.turns(), [(one, Ok("a".into()))]);
     assert!(story.turns().is_empty(), "a place is given once");
-    assert!(story.registry.leave_line(&story.code, two) && !story.registry.leave_line(&story.code, two));
+    assert!(story.registry.leave_queue(&story.code, two) && !story.registry.leave_queue(&story.code, two));
     story.join("b", "m", at(0));
     assert!(story.turns().is_empty(), "the one who waits for a does not take b");
     story.registry.remove(&story.code, "a", at(0)).unwrap();

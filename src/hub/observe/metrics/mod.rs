@@ -31,7 +31,7 @@ pub struct Metrics {
     /// By status and code, whose sets are small.
     refused: Mutex<BTreeMap<(u16, String), u64>>,
     failovers: AtomicU64,
-    hung_up: [AtomicU64; Left::ALL.len()],
+    hung_up: [AtomicU64; HangUpPhase::ALL.len()],
 }
 
 #[derive(Default)]
@@ -84,7 +84,7 @@ impl Kept {
 
 /// What a client did not wait for when it hung up.
 #[derive(Debug, Clone, Copy)]
-pub enum Left {
+pub enum HangUpPhase {
     /// Its turn.
     Queue,
     /// The answer's first byte.
@@ -93,14 +93,14 @@ pub enum Left {
     Answering,
 }
 
-impl Left {
-    const ALL: [Left; 3] = [Left::Queue, Left::Waiting, Left::Answering];
+impl HangUpPhase {
+    const ALL: [HangUpPhase; 3] = [HangUpPhase::Queue, HangUpPhase::Waiting, HangUpPhase::Answering];
 
     fn name(self) -> &'static str {
         match self {
-            Left::Queue => "queue",
-            Left::Waiting => "waiting",
-            Left::Answering => "answering",
+            HangUpPhase::Queue => "queue",
+            HangUpPhase::Waiting => "waiting",
+            HangUpPhase::Answering => "answering",
         }
     }
 }
@@ -165,7 +165,7 @@ impl Metrics {
     }
 
     /// A client hung up.
-    pub fn hung_up(&self, left: Left) {
+    pub fn hung_up(&self, left: HangUpPhase) {
         self.hung_up[left as usize].fetch_add(1, Ordering::Relaxed);
     }
 

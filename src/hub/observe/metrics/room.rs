@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Counted;
-use crate::hub::context::Shared;
+use crate::hub::context::HubContext;
 use crate::proto::metrics::{ModelMetrics, ParticipantMetrics, RoomMetrics, Windows};
 use crate::state::Now;
 use crate::state::registry::Missing;
@@ -14,10 +14,10 @@ use crate::state::stats::{Recent, Sum};
 ///
 /// # Errors
 /// When there is no room with this code.
-pub fn of_room(shared: &Shared, code: &str) -> Result<RoomMetrics, Missing> {
-    let now = shared.clock.now();
-    let (metrics, serials) = shared.registry().room(code).map(|room| present(room, now))?;
-    Ok(filled(metrics, &serials, &shared.metrics.counted(), now.mono))
+pub fn of_room(hub: &HubContext, code: &str) -> Result<RoomMetrics, Missing> {
+    let now = hub.clock.now();
+    let (metrics, serials) = hub.registry().room(code).map(|room| present(room, now))?;
+    Ok(filled(metrics, &serials, &hub.metrics.counted(), now.mono))
 }
 
 /// What goes on now, and the members' numbers.

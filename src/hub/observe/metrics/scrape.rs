@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use super::{Counted, KEPT, Left, Messages, Metrics};
-use crate::hub::context::Shared;
+use super::{Counted, HangUpPhase, KEPT, Messages, Metrics};
+use crate::hub::context::HubContext;
 use crate::hub::observe::metrics::exposition::Exposition;
 use crate::hub::observe::metrics::process::Process;
 use crate::proto::management::Status;
@@ -16,16 +16,16 @@ use crate::state::registry::Registry;
 use crate::state::stats::Totals;
 
 /// The text of one scrape.
-pub fn render(shared: &Shared) -> String {
+pub fn render(hub: &HubContext) -> String {
     let mut out = Exposition::default();
     let present = {
-        let registry = shared.registry();
-        Present::of(&registry, &shared.metrics.counted())
+        let registry = hub.registry();
+        Present::of(&registry, &hub.metrics.counted())
     };
-    build(&mut out, shared);
+    build(&mut out, hub);
     present.write(&mut out);
-    shared.metrics.write(&mut out);
-    connections(&mut out, shared);
+    hub.metrics.write(&mut out);
+    connections(&mut out, hub);
     process(&mut out);
     out.finish()
 }
@@ -132,7 +132,7 @@ impl Metrics {
         out.single("gambi_failovers_total", "counter", help, failovers);
         let help = "Clients that hung up: in line (queue), before the first byte (waiting), or later (answering).";
         let mut family = out.family("gambi_cancellations_total", "counter", help);
-        for left in Left::ALL {
+        for left in HangUpPhase::ALL {
             family.sample(&[("stage", left.name())], self.hung_up[left as usize].load(Ordering::Relaxed));
         }
         let help = "Requests that the hub refused or failed, by status and error code.";
@@ -155,7 +155,7 @@ impl Metrics {
     }
 }
 
-fn build(out: &mut Exposition, shared: &Shared) {
+fn build(out: &mut Exposition, hub: &HubContext) {
     let labels = [
         ("version", env!("CARGO_PKG_VERSION")),
         ("os", std::env::consts::OS),
@@ -163,26 +163,26 @@ fn build(out: &mut Exposition, shared: &Shared) {
         ("mdns", if cfg!(feature = "mdns") { "true" } else { "false" }),
     ];
     out.family("gambi_build_info", "gauge", "The hub's build; always 1.").sample(&labels, 1);
-    let started = shared.metrics.started as f64 / 1000.0;
+    let started = hub.metrics.started as f64 / 1000.0;
     out.single("gambi_start_time_seconds", "gauge", "When the hub began, seconds since the epoch.", started);
 }
 
-fn connections(out: &mut Exposition, shared: &Shared) {
+fn connections(out: &mut Exposition, hub: &HubContext) {
     let help = "Memory in use for what peers make the hub hold, as it is counted against --memory.";
-    out.single("gambi_memory_used_bytes", "gauge", help, shared.memory.used());
-    out.single("gambi_memory_limit_bytes", "gauge", "The bound on it: --memory.", shared.memory.total());
-    let guests = shared.guests.count();
-    out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", guests.here);
-    out.single("gambi_connections_accepted_total", "counter", "Connections that were accepted.", guests.seated);
+    out.single("gambi_memory_used_bytes", "gauge", help, hub.memory.used());
+    out.single("gambi_memory_limit_bytes", "gauge", "The bound on it: --memory.", hub.memory.total());
+    let connections = hub.connections.count();
+    out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", connections.here);
+    out.single("gambi_connections_accepted_total", "counter", "Connections that were accepted.", connections.seated);
     let help = "Idle connections that were closed to make room.";
-    out.single("gambi_connections_evicted_total", "counter", help, guests.evicted);
-    out.single("gambi_tunnels", "gauge", "Open tunnels.", shared.tunnels.count());
-    let (watchers, dropped) = shared.watchers.count();
+    out.single("gambi_connections_evicted_total", "counter", help, connections.evicted);
+    out.single("gambi_tunnels", "gauge", "Open tunnels.", hub.tunnels.count());
+    let (watchers, dropped) = hub.watchers.count();
     out.single("gambi_watchers", "gauge", "Whoever watches events.", watchers);
     let help = "Watchers that were dropped because they did not keep up.";
     out.single("gambi_watchers_dropped_total", "counter", help, dropped);
     let help = "Lines of the log that were dropped because they could not be written in time.";
-    out.single("gambi_log_lines_dropped_total", "counter", help, shared.log.dropped());
+    out.single("gambi_log_lines_dropped_total", "counter", help, hub.log.dropped());
 }
 
 /// By the names that Prometheus's own clients use; nothing where the system does not tell.

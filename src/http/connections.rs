@@ -13,7 +13,7 @@ const GRACE: Duration = Duration::from_millis(100);
 const KEPT: usize = 16;
 
 /// The open connections of a listener. Each removes itself.
-pub struct Guests {
+pub struct ConnectionTable {
     cap: usize,
     inner: Mutex<Inner>,
     left: Condvar,
@@ -21,7 +21,7 @@ pub struct Guests {
 
 #[derive(Default)]
 struct Inner {
-    guests: HashMap<u64, Guest>,
+    connections: HashMap<u64, TrackedConnection>,
     /// How many each network has.
     counts: HashMap<IpAddr, usize>,
     /// Those that ever had a seat.
@@ -41,16 +41,16 @@ pub struct Count {
     pub evicted: u64,
 }
 
-struct Guest {
+struct TrackedConnection {
     stream: Arc<TcpStream>,
     network: IpAddr,
-    seat: Arc<Seat>,
+    state: Arc<ConnectionState>,
 }
 
 /// What becomes of a newcomer.
 pub enum Admission {
     /// It has a seat.
-    Seat(Arc<Seat>),
+    ConnectionState(Arc<ConnectionState>),
     /// Somebody idle has just come too: one of them may be asked to go after this time.
     Wait(Duration),
     /// All are at work.
@@ -58,7 +58,7 @@ pub enum Admission {
 }
 
 /// What a connection's thread tells of itself.
-pub struct Seat {
+pub struct ConnectionState {
     start: Instant,
     /// Milliseconds after `start` at which it began to wait for a request; `BUSY` while one is under way.
     waits: AtomicU64,
@@ -68,11 +68,11 @@ pub struct Seat {
 
 const BUSY: u64 = u64::MAX;
 
-impl Seat {
+impl ConnectionState {
     fn new(start: Instant) -> Self {
-        let seat = Seat { start, waits: AtomicU64::new(0), served: AtomicU64::new(0) };
-        seat.wait();
-        seat
+        let state = ConnectionState { start, waits: AtomicU64::new(0), served: AtomicU64::new(0) };
+        state.wait();
+        state
     }
 
     fn now(&self) -> u64 {
@@ -110,10 +110,10 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-impl Guests {
+impl ConnectionTable {
     /// Room for `cap` guests.
     pub fn new(cap: usize) -> Self {
-        Guests { cap, inner: Mutex::default(), left: Condvar::new() }
+        ConnectionTable { cap, inner: Mutex::default(), left: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -122,13 +122,13 @@ impl Guests {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.lock().guests.len()
+        self.lock().connections.len()
     }
 
     /// How many there are, and were.
     pub fn count(&self) -> Count {
         let inner = self.lock();
-        Count { here: inner.guests.len(), seated: inner.seated, evicted: inner.evicted }
+        Count { here: inner.connections.len(), seated: inner.seated, evicted: inner.evicted }
     }
 
     /// Gives a newcomer a seat, if need be one that somebody idle had.
@@ -141,18 +141,18 @@ impl Guests {
                 Some((guest, _)) => inner.evict(guest),
                 None => return Admission::Full,
             }
-        } else if inner.guests.len() >= self.cap {
+        } else if inner.connections.len() >= self.cap {
             match inner.idlest_of_largest() {
                 Some((_, waited)) if waited < GRACE => return Admission::Wait(GRACE - waited),
                 Some((guest, _)) => inner.evict(guest),
                 None => return Admission::Full,
             }
         }
-        let seat = Arc::new(Seat::new(start));
+        let state = Arc::new(ConnectionState::new(start));
         inner.seated += 1;
         *inner.counts.entry(network).or_insert(0) += 1;
-        inner.guests.insert(number, Guest { stream: stream.clone(), network, seat: seat.clone() });
-        Admission::Seat(seat)
+        inner.connections.insert(number, TrackedConnection { stream: stream.clone(), network, state: state.clone() });
+        Admission::ConnectionState(state)
     }
 
     fn share(&self) -> usize {
@@ -175,7 +175,7 @@ impl Guests {
 
     /// Cuts off those who wait for no answer, or all.
     pub fn cut_off(&self, idle_only: bool) {
-        for guest in self.lock().guests.values().filter(|guest| !idle_only || guest.seat.is_idle()) {
+        for guest in self.lock().connections.values().filter(|guest| !idle_only || guest.state.is_idle()) {
             let _ = guest.stream.shutdown(Shutdown::Both);
         }
     }
@@ -184,7 +184,7 @@ impl Guests {
     pub fn wait_empty(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let mut inner = self.lock();
-        while !inner.guests.is_empty() {
+        while !inner.connections.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -200,7 +200,7 @@ impl Inner {
     }
 
     fn remove(&mut self, number: u64) {
-        let Some(guest) = self.guests.remove(&number) else { return };
+        let Some(guest) = self.connections.remove(&number) else { return };
         if let Some(count) = self.counts.get_mut(&guest.network) {
             *count -= 1;
             if *count == 0 {
@@ -211,22 +211,22 @@ impl Inner {
 
     /// The connection of a network that can best be done without, and how long it has waited for nothing.
     fn idlest(&self, network: IpAddr) -> Option<(u64, Duration)> {
-        let of_network = self.guests.iter().filter(|(_, guest)| guest.network == network);
-        let (order, number) = of_network.filter_map(|(number, guest)| Some((guest.seat.order()?, *number))).min()?;
-        let now = self.guests.get(&number)?.seat.now();
+        let of_network = self.connections.iter().filter(|(_, guest)| guest.network == network);
+        let (order, number) = of_network.filter_map(|(number, guest)| Some((guest.state.order()?, *number))).min()?;
+        let now = self.connections.get(&number)?.state.now();
         Some((number, Duration::from_millis(now.saturating_sub(order.1))))
     }
 
     /// The same of the network that has most connections, among those that have an idle one.
     fn idlest_of_largest(&self) -> Option<(u64, Duration)> {
-        let idle = self.guests.values().filter(|guest| guest.seat.is_idle());
+        let idle = self.connections.values().filter(|guest| guest.state.is_idle());
         let network = idle.map(|guest| guest.network).max_by_key(|network| self.of(*network))?;
         self.idlest(network)
     }
 
     fn evict(&mut self, number: u64) {
         self.evicted += 1;
-        if let Some(guest) = self.guests.get(&number) {
+        if let Some(guest) = self.connections.get(&number) {
             let _ = guest.stream.shutdown(Shutdown::Both);
         }
         self.remove(number);
@@ -239,7 +239,7 @@ mod tests {
     use std::net::TcpListener;
 
     struct Story {
-        guests: Guests,
+        connections: ConnectionTable,
         stream: Arc<TcpStream>,
         start: Instant,
         number: u64,
@@ -249,14 +249,14 @@ mod tests {
         fn new(cap: usize) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-            Story { guests: Guests::new(cap), stream, start: Instant::now(), number: 0 }
+            Story { connections: ConnectionTable::new(cap), stream, start: Instant::now(), number: 0 }
         }
 
-        fn come(&mut self, address: [u8; 4]) -> Option<(u64, Arc<Seat>)> {
+        fn come(&mut self, address: [u8; 4]) -> Option<(u64, Arc<ConnectionState>)> {
             self.number += 1;
             loop {
-                match self.guests.admit(self.number, address.into(), &self.stream, self.start) {
-                    Admission::Seat(seat) => return Some((self.number, seat)),
+                match self.connections.admit(self.number, address.into(), &self.stream, self.start) {
+                    Admission::ConnectionState(state) => return Some((self.number, state)),
                     Admission::Wait(time) => std::thread::sleep(time),
                     Admission::Full => return None,
                 }
@@ -264,7 +264,7 @@ mod tests {
         }
 
         fn is_there(&self, number: u64) -> bool {
-            self.guests.lock().guests.contains_key(&number)
+            self.connections.lock().connections.contains_key(&number)
         }
     }
 
@@ -274,31 +274,31 @@ mod tests {
     #[test]
     fn whoever_never_asked_goes_first_and_whoever_works_stays() {
         let mut story = Story::new(4);
-        let (worker, seat) = story.come(A).unwrap();
-        seat.work();
-        let (regular, seat) = story.come(A).unwrap();
-        seat.work();
-        seat.wait();
+        let (worker, state) = story.come(A).unwrap();
+        state.work();
+        let (regular, state) = story.come(A).unwrap();
+        state.work();
+        state.wait();
         let (silent, _) = story.come(A).unwrap();
         story.come(B).unwrap();
-        let soon = story.guests.admit(99, B.into(), &story.stream, story.start);
+        let soon = story.connections.admit(99, B.into(), &story.stream, story.start);
         assert!(matches!(soon, Admission::Wait(_)), "whoever has just come is given time");
         story.come(B).unwrap();
         assert!(!story.is_there(silent) && story.is_there(regular) && story.is_there(worker));
-        assert_eq!(story.guests.len(), 4);
+        assert_eq!(story.connections.len(), 4);
     }
 
     #[test]
     fn no_address_takes_all_places() {
         let mut story = Story::new(32);
         let mine: Vec<_> = (0..30).map(|_| story.come(A).unwrap()).collect();
-        mine.iter().for_each(|(_, seat)| seat.work());
+        mine.iter().for_each(|(_, state)| state.work());
         assert!(story.come(A).is_none(), "its share is used up, and all of it is at work");
         for _ in 0..2 {
             story.come(B).expect("a place that A could not take").1.work();
         }
         assert!(story.come(B).is_none(), "the house is full of those at work");
-        story.guests.leave(mine[0].0);
+        story.connections.leave(mine[0].0);
         assert!(story.come(A).is_some());
     }
 
@@ -306,7 +306,7 @@ mod tests {
     fn an_idle_connection_of_a_small_network_makes_room_where_the_largest_is_all_at_work() {
         let mut story = Story::new(4);
         let workers: Vec<_> = (0..3).map(|_| story.come(A).unwrap()).collect();
-        workers.iter().for_each(|(_, seat)| seat.work());
+        workers.iter().for_each(|(_, state)| state.work());
         let (idle, _) = story.come(B).unwrap();
         story.come([10, 0, 0, 3]).expect("the idle connection's place");
         assert!(!story.is_there(idle));
