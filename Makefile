@@ -118,10 +118,25 @@ API_EXAMPLES ?= 100
 api: rust tools
 	CI=true API_EXAMPLES=$(API_EXAMPLES) $(CARGO) test --test openapi
 
-# The property tests with many more cases than `make test` takes.
+# The property tests with many more cases than `make test` takes, and then each target of tests/fuzz for FUZZ_SECONDS.
 PROPTEST_CASES ?= 100000
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard tests/fuzz/targets/*.rs)))
+FUZZ := $(CURDIR)/target/fuzz
+# Instruments on a stable compiler, too.
+FUZZ_CARGO := RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(FUZZ)/build PATH="$(FUZZ)/tools/bin:$$PATH" $(CARGO)
 fuzz: rust
 	PROPTEST_CASES=$(PROPTEST_CASES) $(CARGO) test --release --lib --bins properties
+	@PATH="$(FUZZ)/tools/bin:$$PATH" command -v cargo-fuzz >/dev/null || $(CARGO) install --quiet --root $(FUZZ)/tools cargo-fuzz || true
+	@PATH="$(FUZZ)/tools/bin:$$PATH" command -v cargo-fuzz >/dev/null || { \
+		echo "cargo-fuzz could not be installed: only the property tests have run"; exit 0; }; \
+	for target in $(FUZZ_TARGETS); do \
+		echo "fuzz $$target"; mkdir -p $(FUZZ)/corpus/$$target $(FUZZ)/artifacts/$$target; \
+		$(FUZZ_CARGO) fuzz run --fuzz-dir tests/fuzz --sanitizer none $$target $(FUZZ)/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+			-artifact_prefix=$(FUZZ)/artifacts/$$target/ >$(FUZZ)/$$target.log 2>&1 || { tail -40 $(FUZZ)/$$target.log; exit 1; }; \
+		grep 'number_of_executed_units' $(FUZZ)/$$target.log; \
+	done
 
 # A compiler, where there is none: Debian's rustup fetches the stable one.
 rust:

@@ -15,6 +15,9 @@ pub mod client;
 #[cfg(feature = "mdns")]
 pub mod discovery;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 pub mod hub;
 mod machine;

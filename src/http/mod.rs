@@ -8,7 +8,7 @@ mod authority;
 mod connection;
 mod connections;
 mod exchange;
-mod head;
+pub(crate) mod head;
 mod listener;
 mod notes;
 #[cfg(test)]

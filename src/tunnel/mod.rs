@@ -4,7 +4,7 @@
 //! a connection from threads of their own, a message is lent from the buffer that it was read into, and what is ready goes out
 //! in one write. `frames`, `queue` and `router` know of no socket.
 
-mod frames;
+pub(crate) mod frames;
 mod handshake;
 #[cfg(test)]
 mod properties;

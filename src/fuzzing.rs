@@ -1,0 +1,189 @@
+//! What reads peers' bytes, one function each, for the property tests below and for the targets in `tests/fuzz`. Each one
+//! takes any bytes, and panics where a rule is broken that holds for all of them.
+
+use crate::http::{Limits, head};
+use crate::net::chunked::Decoder as Chunks;
+use crate::proto::openai::Members;
+use crate::proto::response_id::IdWatch;
+use crate::proto::sse;
+use crate::proto::translate::{Answer, Skeleton, to_chat};
+use crate::proto::tunnel::{self, FromParticipant};
+use crate::proto::usage::UsageWatch;
+use crate::state::selector::Selector;
+use crate::tunnel::frames;
+
+/// The first byte says how long the pieces are that the rest comes in.
+fn cut(data: &[u8]) -> (usize, &[u8]) {
+    data.split_first().map_or((1, data), |(length, rest)| (usize::from(*length).pow(2) + 1, rest))
+}
+
+/// Token counts are the same however an answer was cut.
+pub fn usage(data: &[u8]) {
+    let (length, data) = cut(data);
+    let read = |length: usize| {
+        let mut watch = UsageWatch::default();
+        data.chunks(length).for_each(|piece| watch.push(piece));
+        watch.usage()
+    };
+    assert_eq!(read(length), read(usize::MAX));
+}
+
+/// A response's id is the same however an answer was cut, and within its limit.
+pub fn response_id(data: &[u8]) {
+    let (length, data) = cut(data);
+    for stream in [false, true] {
+        let read = |length: usize| {
+            let mut watch = IdWatch::new(stream);
+            data.chunks(length).find_map(|piece| watch.push(piece))
+        };
+        let id = read(usize::MAX);
+        assert_eq!(read(length), id);
+        assert!(id.as_ref().is_none_or(|id| id.len() <= 256));
+    }
+}
+
+/// Events are the same however a stream was cut.
+pub fn events(data: &[u8]) {
+    let (length, data) = cut(data);
+    let read = |length: usize| {
+        let (mut decoder, mut events) = (sse::Decoder::new(), Vec::new());
+        for piece in data.chunks(length) {
+            decoder.push(piece);
+            events.extend(std::iter::from_fn(|| decoder.next_event()));
+            assert!(decoder.held_bytes() <= 4 * sse::MAX_EVENT);
+        }
+        events
+    };
+    assert_eq!(read(length), read(usize::MAX));
+}
+
+/// A request becomes a chat that is JSON, or is refused.
+pub fn request(data: &[u8]) {
+    let Ok(members) = Members::parse(data) else { return };
+    let again = members.to_json();
+    assert_eq!(Members::parse(again.as_bytes()).map(|members| members.to_json()).as_ref(), Ok(&again));
+    let _ = (members.model(), members.stream(), members.check_chat(), members.check_responses());
+    if let Ok(chat) = to_chat(&members) {
+        let chat = Members::parse(chat.as_bytes()).expect("a chat is JSON");
+        chat.check_chat().expect("a chat has messages");
+    }
+    drop(Skeleton::new(&members, "k", 1));
+}
+
+fn answer() -> Answer {
+    let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).expect("JSON");
+    Answer::new(Skeleton::new(&request, "k", 1), "m")
+}
+
+/// A whole chat becomes a response that is JSON, or is refused.
+pub fn whole_chat(data: &[u8]) {
+    let mut answer = answer();
+    if answer.push_whole(data) {
+        serde_json::from_str::<serde::de::IgnoredAny>(&answer.into_response()).expect("a response is JSON");
+    }
+}
+
+/// A streamed chat becomes events that are JSON and end once.
+pub fn streamed_chat(data: &[u8]) {
+    let (length, data) = cut(data);
+    let (mut decoder, mut answer, mut out) = (sse::Decoder::new(), answer(), String::new());
+    for piece in data.chunks(length) {
+        decoder.push(piece);
+        while let Some(event) = decoder.next_event() {
+            answer.push(&event.data);
+        }
+        out.push_str(&answer.take_events());
+    }
+    answer.end();
+    out.push_str(&answer.take_events());
+    let mut decoder = sse::Decoder::new();
+    decoder.push(out.as_bytes());
+    let mut ends = 0;
+    while let Some(event) = decoder.next_event() {
+        let kind = event.event.unwrap_or_default();
+        ends += usize::from(["response.completed", "response.incomplete", "response.failed"].contains(&kind.as_str()));
+        if event.data != "[DONE]" {
+            serde_json::from_str::<serde::de::IgnoredAny>(&event.data).expect("an event is JSON");
+        }
+    }
+    assert_eq!(ends, 1);
+}
+
+/// A tunnel's messages are read within their limits, or dropped.
+pub fn message(data: &[u8]) {
+    let _ = tunnel::decode_binary(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = tunnel::decode_from_hub(text);
+    let read = tunnel::decode_from_participant(text);
+    match &read {
+        Ok(FromParticipant::Start { request_id, headers, .. }) => {
+            assert!(request_id.len() <= 256 && headers.len() <= 100);
+            assert!(headers.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() <= 32 << 10);
+        }
+        Ok(FromParticipant::Error { request_id, stage, message }) => {
+            assert!(request_id.len() <= 256 && stage.len() <= 64 && message.len() <= 2 << 10);
+        }
+        _ => {}
+    }
+    let mut bytes = Vec::new();
+    if let Some(plain) = tunnel::plain_chunk(text)
+        && plain.decode(&mut bytes)
+    {
+        assert_eq!(read.ok(), Some(FromParticipant::Chunk { request_id: plain.request_id.into(), bytes }));
+    }
+}
+
+/// A head is read within its limits, or refused.
+pub fn head(data: &[u8]) {
+    let limits = Limits { head_bytes: 4096, headers: 20, ..Limits::default() };
+    if let Ok(Some(end)) = head::find_end(data, &limits) {
+        assert!(end <= limits.head_bytes);
+        if let Ok(head) = head::parse(&data[..end], &limits) {
+            assert!(head.headers.len() <= limits.headers);
+        }
+    }
+}
+
+/// A chunked body is the same however it was cut.
+pub fn chunked(data: &[u8]) {
+    let (length, data) = cut(data);
+    let read = |length: usize| {
+        let (mut decoder, mut out, mut used) = (Chunks::strict(), Vec::new(), 0);
+        for piece in data.chunks(length) {
+            match decoder.decode(piece, &mut out) {
+                Ok(taken) => used += taken,
+                Err(_) => return (true, out, 0),
+            }
+        }
+        assert!(out.len() <= used && (used == data.len() || decoder.is_done()));
+        (false, out, used)
+    };
+    assert_eq!(read(length), read(usize::MAX));
+}
+
+/// A frame's head is read the same again, and a close frame's text is text.
+pub fn frame(data: &[u8]) {
+    if let Ok(Some(head)) = frames::read_head(data) {
+        assert!(head.size <= frames::MAX_HEAD && head.size <= data.len());
+        assert!(!head.opcode.is_control() || (head.last && head.length <= 125));
+        for cut in 0..head.size {
+            assert!(frames::read_head(&data[..cut]) != Ok(Some(head)));
+        }
+    }
+    if let Ok((code, reason)) = frames::read_close(data) {
+        assert!(code.is_some() || reason.is_empty());
+    }
+}
+
+/// Every text is a selector that keeps what it names.
+pub fn selector(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    match Selector::parse(text) {
+        Selector::Any => assert!(["*", "any"].contains(&text)),
+        Selector::Model(name) => assert_eq!(text.strip_prefix("model:"), Some(name)),
+        Selector::Name(name) => assert_eq!(name, text),
+    }
+}
+
+#[cfg(test)]
+mod properties;
