@@ -225,11 +225,12 @@ fn keeps_alive(headers: &[(String, String)], http11: bool) -> bool {
 }
 
 fn expects_continue(headers: &[(String, String)], http11: bool) -> Result<bool, HeadError> {
-    match values(headers, "expect").next() {
-        Some(value) if value.eq_ignore_ascii_case("100-continue") => Ok(http11),
-        Some(_) => Err(HeadError { status: 417, reason: "The only expectation taken is 100-continue" }),
-        None => Ok(false),
+    let mut expected = values(headers, "expect").peekable();
+    let some = expected.peek().is_some();
+    if expected.all(|value| value.eq_ignore_ascii_case("100-continue")) {
+        return Ok(some && http11);
     }
+    Err(HeadError { status: 417, reason: "The only expectation taken is 100-continue" })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
+use tungstenite::handshake::server::{Request, Response};
 
 /// How the fake hub behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Part {
     Asks(&'static str, &'static str),
     /// Sends that many chats at once.
     Floods(usize),
+    /// Accepts the tunnel with this header line too, which nobody asked for.
+    Picks(&'static str),
 }
 
 /// A fake hub on a port of its own.
@@ -113,7 +116,14 @@ fn answer(head: &str, part: Part, hub: &FakeHub) -> (u16, Value) {
 }
 
 fn tunnel(stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
-    let mut socket = tungstenite::accept(stream).ok()?;
+    let picked = if let Part::Picks(line) = part { line.split_once(": ") } else { None };
+    let mut socket = tungstenite::accept_hdr(stream, |_: &Request, mut answer: Response| {
+        if let Some((name, value)) = picked {
+            answer.headers_mut().insert(name, value.parse().unwrap());
+        }
+        Ok(answer)
+    })
+    .ok()?;
     let (requests, method, path) = match part {
         Part::Asks(method, path) => (1, method, path),
         Part::Floods(requests) => (requests, "POST", "/v1/chat/completions"),
