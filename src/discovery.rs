@@ -1,4 +1,4 @@
-//! Being found on the local network by mDNS, and finding others (RFC 6762, RFC 6763). The only user of mdns-sd.
+//! Announcing and finding hubs on the local network by mDNS (RFC 6762) and DNS-SD (RFC 6763). The only user of mdns-sd.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,15 +13,15 @@ use crate::proto::management::RoomSummary;
 
 /// The type that hubs are announced as (PROTOCOL.md, "Constants").
 pub const SERVICE_TYPE: &str = "_gambi._tcp.local.";
-/// How long a goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
-/// Hubs, and addresses of one, that are asked whether they are there: anybody on the network can announce any number.
+/// The time limit for withdrawing an announcement.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The most hubs, and addresses of one hub, that are checked: anyone on the network can announce any number.
 const MAX_HUBS: usize = 256;
 const MAX_ADDRESSES: usize = 8;
-/// How long a hub that was found may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
+/// The time limit of each request to a hub that was found.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A hub that is being announced. Dropping it says goodbye.
+/// The announcement of a hub. Dropping it withdraws the announcement.
 pub struct Announcement {
     daemon: ServiceDaemon,
     fullname: String,
@@ -31,11 +31,11 @@ pub struct Announcement {
 /// Announces a hub that listens on `address` and `port`: on all interfaces where the address is unspecified.
 ///
 /// # Errors
-/// When the system lets nobody send to the multicast group.
+/// When the system does not allow sending to the multicast group.
 pub fn announce(address: IpAddr, port: u16) -> Result<Announcement, Error> {
     let failed = |e: mdns_sd::Error| Error::System { what: "announcing the hub by mDNS", reason: e.to_string() };
     let name = format!("gambi-hub-{port}");
-    // The host name is ours alone: a machine's own name may be announced by another responder already.
+    // A random host name: another responder may announce the machine's own name already.
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|e| Error::System { what: "reading randomness", reason: e.to_string() })?;
     let host = format!("{name}-{:08x}.local.", u32::from_ne_bytes(random));
@@ -62,23 +62,23 @@ impl Announcement {
 impl Drop for Announcement {
     fn drop(&mut self) {
         if let Ok(done) = self.daemon.unregister(&self.fullname) {
-            let _ = done.recv_timeout(GOODBYE);
+            let _ = done.recv_timeout(GOODBYE_TIMEOUT);
         }
         if let Ok(done) = self.daemon.shutdown() {
-            let _ = done.recv_timeout(GOODBYE);
+            let _ = done.recv_timeout(GOODBYE_TIMEOUT);
         }
     }
 }
 
-/// A hub that was found, and answers.
+/// A hub that was found and answers requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FoundHub {
     /// Its name on the network, such as `gambi-hub-3000`.
     pub name: String,
-    /// Where it answers.
+    /// The URL at which it answers.
     pub url: String,
-    /// All addresses that it announces.
+    /// All its announced addresses.
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -92,19 +92,19 @@ pub struct FoundRoom {
     pub room: RoomSummary,
 }
 
-/// What is announced under one name, before anybody has asked whether it is there.
+/// Announced addresses by instance name, not checked yet.
 type Announced = BTreeMap<String, BTreeSet<SocketAddr>>;
 
-/// Finds the hubs that announce themselves and answer. Listens for as long as `listen` says.
+/// Finds the hubs that are announced and answer. Listens for announcements during `listen`, then checks each hub.
 ///
 /// # Errors
-/// When the system lets nobody listen to the multicast group.
+/// When the system does not allow listening to the multicast group.
 pub fn discover_hubs(listen: Duration) -> Result<Vec<FoundHub>, Error> {
     let announced = browse(listen)?;
     let found = thread::scope(|scope| {
-        let ask = |(name, addresses): (String, BTreeSet<SocketAddr>)| scope.spawn(move || reach(name, &addresses));
-        let asked: Vec<_> = announced.into_iter().map(ask).collect();
-        asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+        let check = |(name, addresses): (String, BTreeSet<SocketAddr>)| scope.spawn(move || find_url(name, &addresses));
+        let checks: Vec<_> = announced.into_iter().map(check).collect();
+        checks.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
     });
     Ok(merge(found))
 }
@@ -120,9 +120,9 @@ fn browse(listen: Duration) -> Result<Announced, Error> {
             ServiceEvent::ServiceResolved(service) => {
                 let addresses = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr);
                 let addresses = addresses.map(|ip| SocketAddr::new(ip, service.port));
-                note(&mut announced, &service.fullname, addresses);
+                record(&mut announced, &service.fullname, addresses);
             }
-            // It has said goodbye.
+            // The announcement was withdrawn.
             ServiceEvent::ServiceRemoved(_, fullname) => {
                 announced.remove(&fullname);
             }
@@ -130,13 +130,13 @@ fn browse(listen: Duration) -> Result<Announced, Error> {
         }
     }
     if let Ok(done) = daemon.shutdown() {
-        let _ = done.recv_timeout(GOODBYE);
+        let _ = done.recv_timeout(GOODBYE_TIMEOUT);
     }
     Ok(announced)
 }
 
-/// Adds what a name is announced with, as far as there is room.
-fn note(announced: &mut Announced, name: &str, addresses: impl Iterator<Item = SocketAddr>) {
+/// Adds the addresses of a name, up to the limits.
+fn record(announced: &mut Announced, name: &str, addresses: impl Iterator<Item = SocketAddr>) {
     if announced.len() >= MAX_HUBS && !announced.contains_key(name) {
         return;
     }
@@ -148,13 +148,13 @@ fn note(announced: &mut Announced, name: &str, addresses: impl Iterator<Item = S
     }
 }
 
-/// A client of a hub that was found. It may be anybody's, and must not keep us waiting.
+/// A client of a hub that was found. It is not trusted, so its requests have a short time limit.
 fn client(url: &str) -> Result<Client, Error> {
-    Client::new(url).map(|client| client.with_timeout(ANSWER))
+    Client::new(url).map(|client| client.with_timeout(REQUEST_TIMEOUT))
 }
 
-/// The first of a hub's addresses at which it answers.
-fn reach(fullname: String, addresses: &BTreeSet<SocketAddr>) -> Option<FoundHub> {
+/// The hub, with the first of its addresses at which it answers; `None` if it answers at none.
+fn find_url(fullname: String, addresses: &BTreeSet<SocketAddr>) -> Option<FoundHub> {
     let name = fullname.strip_suffix(SERVICE_TYPE).unwrap_or(&fullname).trim_end_matches('.').to_owned();
     let answers = |url: &String| client(url).and_then(|client| client.health()).is_ok();
     let url = addresses
@@ -165,12 +165,12 @@ fn reach(fullname: String, addresses: &BTreeSet<SocketAddr>) -> Option<FoundHub>
     Some(FoundHub { name, url, addresses: addresses.iter().copied().collect() })
 }
 
-/// A link-local IPv6 address means nothing without its interface, which a URL can't name.
+/// False for link-local IPv6 addresses, which need an interface that a URL can't name.
 fn has_a_url(address: &SocketAddr) -> bool {
     !matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local())
 }
 
-/// One entry for each hub, however many names it is announced under.
+/// Merges the entries of hubs that are announced under several names.
 fn merge(found: Vec<FoundHub>) -> Vec<FoundHub> {
     let mut hubs: Vec<FoundHub> = Vec::new();
     for hub in found {
@@ -185,21 +185,21 @@ fn merge(found: Vec<FoundHub>) -> Vec<FoundHub> {
     hubs
 }
 
-/// Finds the rooms of all hubs that announce themselves.
+/// Finds the rooms of all hubs that are announced.
 ///
 /// # Errors
 /// As [`discover_hubs`].
 pub fn discover_rooms(listen: Duration) -> Result<Vec<FoundRoom>, Error> {
     let mut rooms = Vec::new();
     for hub in discover_hubs(listen)? {
-        // A hub that went away between the two questions has no rooms to offer.
+        // A hub that disappeared since it was checked counts as one without rooms.
         let listed = client(&hub.url).and_then(|client| client.rooms().list()).unwrap_or_default();
         rooms.extend(listed.into_iter().map(|room| FoundRoom { hub: hub.clone(), room }));
     }
     Ok(rooms)
 }
 
-/// Finds the one room with a code or a name. A code goes before a name.
+/// Finds the only room with the given code or, if no code matches, the given name.
 ///
 /// # Errors
 /// [`Error::NoHub`], [`Error::NoSuchRoom`], [`Error::Ambiguous`] with the matches; as [`discover_hubs`].
@@ -222,8 +222,9 @@ fn choose(rooms: Vec<FoundRoom>, target: &str) -> Result<FoundRoom, Error> {
         [] => Err(Error::NoSuchRoom { target: target.to_owned() }),
         [one] => Ok((*one).clone()),
         several => {
-            let told = |found: &&FoundRoom| format!("{} \"{}\" at {}", found.room.code, found.room.name, found.hub.url);
-            Err(Error::Ambiguous { target: target.to_owned(), matches: several.iter().map(told).collect() })
+            let shown =
+                |found: &&FoundRoom| format!("{} \"{}\" at {}", found.room.code, found.room.name, found.hub.url);
+            Err(Error::Ambiguous { target: target.to_owned(), matches: several.iter().map(shown).collect() })
         }
     }
 }
@@ -256,8 +257,8 @@ mod tests {
     fn announcements_without_end_fill_no_memory() {
         let mut announced = Announced::new();
         for n in 0..10_000_u16 {
-            note(&mut announced, &format!("hub-{n}"), std::iter::once(SocketAddr::from(([10, 0, 0, 1], 1))));
-            note(&mut announced, "hub-1", std::iter::once(SocketAddr::from(([10, 0, 0, 1], n))));
+            record(&mut announced, &format!("hub-{n}"), std::iter::once(SocketAddr::from(([10, 0, 0, 1], 1))));
+            record(&mut announced, "hub-1", std::iter::once(SocketAddr::from(([10, 0, 0, 1], n))));
         }
         assert_eq!((announced.len(), announced["hub-1"].len()), (MAX_HUBS, MAX_ADDRESSES));
     }

@@ -26,6 +26,8 @@ pub mod participant;
 pub mod proto;
 #[doc = include_str!("proto/PROTOCOL.md")]
 pub mod protocol {}
+#[doc = include_str!("ARCHITECTURE.md")]
+pub mod architecture {}
 pub mod provider;
 pub mod state;
 mod tunnel;

@@ -1,4 +1,4 @@
-//! Talking to whoever is in a room: whole answers, and streams as iterators of pieces.
+//! Chats with the participants of a room: whole answers, and streams as iterators of text pieces.
 
 use std::io::Read;
 use std::time::Duration;
@@ -6,16 +6,15 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use ureq::BodyReader;
 
-use super::http::{Http, agent, read, read_refusal};
+use super::http::{CONNECT_TIMEOUT, Http, agent, read, read_refusal};
 use crate::error::Error;
 use crate::proto::sse::Decoder;
 use crate::proto::web::{percent_decode, percent_encode};
 
-const CONNECT: Duration = Duration::from_secs(5);
-/// The hub's own deadline for an answer's first byte is ten minutes; this one only catches a hub that has vanished.
-const SILENCE: Duration = Duration::from_secs(900);
+/// The hub's own deadline for the first byte is ten minutes. This one only detects a hub that has vanished.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// A room of a hub, seen from outside. Copies share their connections.
+/// The inference routes of a room. Clones share their connections.
 ///
 /// ```no_run
 /// let room = gambi::client::Client::new("http://localhost:3000")?.room("ABC234");
@@ -32,13 +31,13 @@ pub struct Room {
     code: String,
 }
 
-/// Somebody in a room who can be talked to.
+/// A participant that accepts requests, as an entry of the room's list of models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Model {
-    /// The participant's id: a request that names it goes to nobody else.
+    /// The participant's id. A request that names it is sent to no other participant.
     pub id: String,
-    /// The participant's name for people.
+    /// The participant's display name.
     pub nickname: String,
     /// The model that its provider runs.
     pub model: String,
@@ -49,7 +48,7 @@ impl Room {
         Room { http, code: code.to_owned() }
     }
 
-    /// What OpenAI clients take as their base URL.
+    /// The base URL for OpenAI clients.
     ///
     /// ```
     /// let room = gambi::client::Client::new("http://hub:3000")?.room("ABC234");
@@ -60,10 +59,10 @@ impl Room {
         format!("{}{}", self.http.base, self.path(""))
     }
 
-    /// Whoever can be talked to now.
+    /// The participants that accept requests now.
     ///
     /// # Errors
-    /// When there is no such room, or the hub can't be reached.
+    /// When the room does not exist, or the hub can't be reached.
     pub fn models(&self) -> Result<Vec<Model>, Error> {
         let path = self.path("/models");
         let (_, text) = self.http.call("GET", &path, None)?;
@@ -77,9 +76,9 @@ impl Room {
         Ok(list["data"].as_array().into_iter().flatten().map(model).collect())
     }
 
-    /// A chat, with any participant unless it is told otherwise.
+    /// Starts to build a chat, by default with any participant.
     pub fn chat(&self) -> Chat {
-        Chat { room: self.clone(), model: "any".into(), messages: Vec::new(), more: Map::new() }
+        Chat { room: self.clone(), model: "any".into(), messages: Vec::new(), options: Map::new() }
     }
 
     fn path(&self, rest: &str) -> String {
@@ -87,54 +86,55 @@ impl Room {
     }
 }
 
-/// A request that is being put together.
+/// A chat request under construction.
 #[derive(Debug, Clone)]
 pub struct Chat {
     room: Room,
     model: String,
     messages: Vec<Value>,
-    more: Map<String, Value>,
+    /// Further fields of the body.
+    options: Map<String, Value>,
 }
 
 impl Chat {
-    /// Any participant with that model.
+    /// Sends it to any participant with that model.
     #[must_use]
     pub fn model(self, name: &str) -> Self {
         self.selector(&format!("model:{name}"))
     }
 
-    /// That participant and nobody else.
+    /// Sends it to that participant only.
     #[must_use]
     pub fn participant(self, id: &str) -> Self {
         self.selector(id)
     }
 
-    /// Any participant, as is the case unless told otherwise.
+    /// Sends it to any participant, which is the default.
     #[must_use]
     pub fn any(self) -> Self {
         self.selector("any")
     }
 
-    /// Whatever a request may say as its `model`.
+    /// Sets the request's `model`, in any of its forms (PROTOCOL.md, "Inference plane").
     #[must_use]
     pub fn selector(mut self, selector: &str) -> Self {
         selector.clone_into(&mut self.model);
         self
     }
 
-    /// A leading instruction.
+    /// Adds a system message.
     #[must_use]
     pub fn system(self, text: &str) -> Self {
         self.message("system", text)
     }
 
-    /// Something that the user says.
+    /// Adds a user message.
     #[must_use]
     pub fn user(self, text: &str) -> Self {
         self.message("user", text)
     }
 
-    /// Something that the model said before.
+    /// Adds an earlier answer of the model.
     #[must_use]
     pub fn assistant(self, text: &str) -> Self {
         self.message("assistant", text)
@@ -145,27 +145,28 @@ impl Chat {
         self
     }
 
-    /// How freely the model chooses its words, 0 to 2.
+    /// The sampling temperature, 0 to 2.
     #[must_use]
     pub fn temperature(mut self, temperature: f64) -> Self {
-        self.more.insert("temperature".into(), json!(temperature));
+        self.options.insert("temperature".into(), json!(temperature));
         self
     }
 
-    /// The most tokens that the answer may have.
+    /// The maximum number of tokens of the answer.
     #[must_use]
     pub fn max_tokens(mut self, tokens: u32) -> Self {
-        self.more.insert("max_tokens".into(), json!(tokens));
+        self.options.insert("max_tokens".into(), json!(tokens));
         self
     }
 
-    fn ask(self, stream: bool) -> Result<(Http, String, ureq::http::Response<ureq::Body>), Error> {
+    /// Sends the request; the response has the status 200.
+    fn open(self, stream: bool) -> Result<(Http, String, ureq::http::Response<ureq::Body>), Error> {
         let mut body = json!({ "model": self.model, "messages": self.messages, "stream": stream });
         if let Some(map) = body.as_object_mut() {
-            map.extend(self.more);
+            map.extend(self.options);
         }
         let (http, path) = (self.room.http.clone(), self.room.path("/chat/completions"));
-        let answer = http.send(&agent(CONNECT, None, Some(SILENCE)), "POST", &path, Some(&body))?;
+        let answer = http.send(&agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT)), "POST", &path, Some(&body))?;
         let status = answer.status().as_u16();
         if status == 200 {
             return Ok((http, path, answer));
@@ -174,12 +175,12 @@ impl Chat {
         Err(http.refusal(&path, status, &text))
     }
 
-    /// Sends it, and waits for the whole answer.
+    /// Sends the request, and waits for the whole answer.
     ///
     /// # Errors
-    /// When nobody takes it, the participant fails, or the hub can't be reached.
+    /// When no participant accepts it, the participant fails, or the hub can't be reached.
     pub fn send(self) -> Result<Answer, Error> {
-        let (http, path, answer) = self.ask(false)?;
+        let (http, path, answer) = self.open(false)?;
         let participant = participant(&answer);
         let text = read(answer.into_body()).map_err(|e| http.unreachable(&e))?;
         let json = String::from_utf8_lossy(&text).into_owned();
@@ -188,12 +189,12 @@ impl Chat {
         Ok(Answer { text, participant, json })
     }
 
-    /// Sends it, and gives the answer piece by piece.
+    /// Sends the request, and returns the answer piece by piece.
     ///
     /// # Errors
-    /// As [`Chat::send`]; what fails later is an item of the iterator.
+    /// As [`Chat::send`]; a later failure is an item of the iterator.
     pub fn stream(self) -> Result<ChatStream, Error> {
-        let (http, path, answer) = self.ask(true)?;
+        let (http, path, answer) = self.open(true)?;
         let participant = participant(&answer);
         let body = answer.into_body().into_reader();
         Ok(ChatStream { http, path, participant, body, decoder: Decoder::new(), over: false })
@@ -202,7 +203,7 @@ impl Chat {
 
 fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
     let header = answer.headers().get("x-gambi-participant").and_then(|value| value.to_str().ok());
-    // An older hub's is not encoded.
+    // Older hubs do not percent-encode it.
     header.map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned())).unwrap_or_default()
 }
 
@@ -210,15 +211,15 @@ fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// What the model said.
+    /// The model's text.
     pub text: String,
-    /// Who served it.
+    /// The id of the participant that served it.
     pub participant: String,
     /// The answer as the provider sent it.
     pub json: String,
 }
 
-/// An answer that comes piece by piece. Dropping it hangs up, which stops the provider's work.
+/// A streamed answer. Dropping it disconnects, which cancels the provider's work.
 pub struct ChatStream {
     http: Http,
     path: String,
@@ -229,22 +230,23 @@ pub struct ChatStream {
 }
 
 impl ChatStream {
-    /// Who serves it; empty where the hub could not say yet when the stream began.
+    /// The id of the participant that serves it; empty where the stream began while the request still waited.
     pub fn participant(&self) -> &str {
         &self.participant
     }
 
-    /// The next event's JSON as the provider sent it; `None` at the proper end.
+    /// The next event's JSON as the provider sent it; `None` at the regular end.
     pub fn next_json(&mut self) -> Option<Result<String, Error>> {
         if self.over {
             return None;
         }
-        let next = self.wait().transpose();
+        let next = self.read_event().transpose();
         self.over = !matches!(next, Some(Ok(_)));
         next
     }
 
-    fn wait(&mut self) -> Result<Option<String>, Error> {
+    /// Reads until an event is complete.
+    fn read_event(&mut self) -> Result<Option<String>, Error> {
         let broken = |reason: &str| Error::Unreachable { url: self.http.base.clone(), reason: reason.to_owned() };
         let mut buffer = [0; 4096];
         loop {
@@ -264,8 +266,8 @@ impl ChatStream {
     }
 }
 
-/// What an event of a stream says.
-fn piece(json: &str) -> String {
+/// The text in an event of a stream.
+fn delta_text(json: &str) -> String {
     let chunk: Value = serde_json::from_str(json).unwrap_or_default();
     chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned()
 }
@@ -275,7 +277,7 @@ impl Iterator for ChatStream {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.next_json()?.map(|json| piece(&json)) {
+            match self.next_json()?.map(|json| delta_text(&json)) {
                 Ok(piece) if piece.is_empty() => {}
                 other => return Some(other),
             }

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use ureq::{Agent, BodyReader};
 
-use super::http::{Http, agent, read_refusal};
+use super::http::{CONNECT_TIMEOUT, Http, agent, read_refusal};
 use crate::error::Error;
 use crate::proto::management::EventEnvelope;
 use crate::proto::sse::Decoder;
 
-/// The hub sends a comment every 15 s: three times that without a byte, and it is gone.
-const SILENCE: Duration = Duration::from_secs(45);
-/// The longest event that is read, in bytes; a hub's own are a few kilobytes. A longer one is skipped.
+/// The stream counts as lost after this time without a byte: three times the interval of the hub's comment lines.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
+/// The largest event that is read, in bytes; a hub's events have a few kilobytes. A larger one is skipped.
 const MAX_EVENT: usize = 1 << 20;
 
-/// The events of a room or of a hub, as they come. Ends when the hub ends the stream; an error is its last item.
+/// The events of a room or of a hub. It ends when the hub ends the stream; an error is its last item.
 pub struct EventStream {
     agent: Agent,
     url: String,
@@ -29,14 +29,14 @@ pub struct EventStream {
 pub struct EventStopper(Agent);
 
 impl EventStopper {
-    /// Closes the stream's connection: whoever waits for an event wakes up.
+    /// Closes the stream's connection, which wakes a thread that waits for an event.
     pub fn stop(&self) {
         self.0.clone().shutdown();
     }
 }
 
 pub(super) fn open(http: &Http, path: &str) -> Result<EventStream, Error> {
-    let agent = agent(Duration::from_secs(5), None, Some(SILENCE));
+    let agent = agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT));
     let answer = http.send(&agent, "GET", path, None)?;
     let status = answer.status().as_u16();
     if status != 200 {
@@ -59,13 +59,13 @@ impl EventStream {
         if self.over {
             return None;
         }
-        let next = self.wait().transpose();
+        let next = self.read_event().transpose();
         self.over = !matches!(next, Some(Ok(_)));
         next
     }
 
-    /// Reads until an event is whole.
-    fn wait(&mut self) -> Result<Option<String>, Error> {
+    /// Reads until an event is complete.
+    fn read_event(&mut self) -> Result<Option<String>, Error> {
         let mut buffer = [0; 4096];
         loop {
             if let Some(event) = self.decoder.next_event() {
@@ -88,7 +88,7 @@ impl Iterator for EventStream {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             match self.next_json()? {
-                // Events of another shape are none of the v1 plane's.
+                // An event of another shape is not of the v1 plane, and is skipped.
                 Ok(json) => match serde_json::from_str(&json) {
                     Ok(envelope) => return Some(Ok(envelope)),
                     Err(_) => continue,

@@ -1,4 +1,4 @@
-//! Requests to a hub, and what its refusals become. The only user of ureq in the client.
+//! HTTP requests to a hub, and the conversion of its error responses to [`Error`].
 
 use std::io::Read;
 use std::time::Duration;
@@ -12,24 +12,28 @@ use crate::error::{Error, HubError};
 use crate::net::resolve::Names;
 use crate::proto::management::{ErrorBody, Meta};
 
-const CONNECT: Duration = Duration::from_secs(5);
-/// A whole call. Joining a protected room may wait in line while the hub hashes others' passwords.
-const WHOLE: Duration = Duration::from_secs(30);
-/// The longest answer that is read, in bytes: ten thousand participants fit.
-const MAX_ANSWER: u64 = 32 << 20;
-/// The longest refusal that is read, in bytes.
-const MAX_REFUSAL: u64 = 64 << 10;
+/// The time limit for opening a connection, here, for events and for chats.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time limit of a whole call. Joining a protected room may wait while the hub hashes other passwords.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest response that is read, in bytes: ten thousand participants fit.
+const MAX_RESPONSE: u64 = 32 << 20;
+/// The largest error response that is read, in bytes.
+const MAX_ERROR: u64 = 64 << 10;
 
+/// A hub's address, and the headers of every request to it.
 #[derive(Debug, Clone)]
 pub struct Http {
     agent: Agent,
+    /// The hub's URL, without a trailing slash.
     pub base: String,
+    /// Headers of every request, such as the hub's key.
     pub headers: Vec<(String, String)>,
 }
 
-/// A configuration for calls on a local network: no proxy, no redirects, no compression; every status is an answer.
+/// An agent for calls on a local network: no proxy, no redirects, no compression; no status is an error.
 ///
-/// `whole` bounds a call, `silence` the wait for its next byte.
+/// `whole` bounds a call, `silence` the wait for its next bytes.
 pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duration>) -> Agent {
     let config = Agent::config_builder()
         .timeout_connect(Some(connect))
@@ -59,17 +63,17 @@ pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
 impl Http {
     pub fn new(hub_url: &str) -> Result<Self, Error> {
         Ok(Http {
-            agent: agent(CONNECT, Some(WHOLE), None),
+            agent: agent(CONNECT_TIMEOUT, Some(CALL_TIMEOUT), None),
             base: base_url("the hub's address", hub_url)?,
             headers: Vec::new(),
         })
     }
 
     pub fn with_timeout(self, whole: Duration) -> Self {
-        Http { agent: agent(CONNECT.min(whole), Some(whole), None), ..self }
+        Http { agent: agent(CONNECT_TIMEOUT.min(whole), Some(whole), None), ..self }
     }
 
-    /// A successful answer's status and body.
+    /// Sends a request; the status (2xx) and body of the response.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Vec<u8>), Error> {
         let answer = self.send(&self.agent, method, path, body)?;
         let status = answer.status().as_u16();
@@ -79,7 +83,7 @@ impl Http {
         Ok((status, read(answer.into_body()).map_err(|e| self.unreachable(&e))?))
     }
 
-    /// Sends a request by an agent of the caller's; the answer has any status.
+    /// Sends a request through the given agent; the response may have any status.
     pub fn send(
         &self,
         agent: &Agent,
@@ -111,7 +115,7 @@ impl Http {
         Error::BadAnswer { url: format!("{}{path}", self.base), reason: reason.to_owned() }
     }
 
-    /// The error in an answer that is none of success.
+    /// The error of a response without a 2xx status.
     pub fn refusal(&self, path: &str, status: u16, text: &[u8]) -> Error {
         let Ok(Value::Object(mut answer)) = serde_json::from_slice(text) else {
             return self.bad_answer(path, &format!("status {status} without a JSON body"));
@@ -128,11 +132,11 @@ impl Http {
                 details: body.details,
                 request_id,
             },
-            // A code that is newer than this program, or a proxy in between.
+            // An error code that is newer than this program, or another plane's or a proxy's error.
             Err(_) => {
                 let message = error.as_str().or_else(|| error["message"].as_str());
                 let message = message.map_or_else(|| format!("the hub answered {status}"), str::to_owned);
-                // The inference plane has its code beside the bare text.
+                // The inference plane has `code` beside `error`.
                 let code = answer.remove("code").and_then(|code| serde_json::from_value(code).ok());
                 HubError { status, code, message, hint: None, details: None, request_id }
             }
@@ -141,16 +145,16 @@ impl Http {
     }
 }
 
-/// The body of a refusal, as far as it is read. One that is cut, or breaks off, is no JSON and is told by its status.
+/// The body of an error response, up to its size limit. One that is cut off is not JSON, and reported by its status.
 pub fn read_refusal(body: Body) -> Vec<u8> {
     let mut text = Vec::new();
-    let _ = body.into_reader().take(MAX_REFUSAL).read_to_end(&mut text);
+    let _ = body.into_reader().take(MAX_ERROR).read_to_end(&mut text);
     text
 }
 
-/// The whole body of an answer.
+/// The whole body of a response.
 pub fn read(body: Body) -> Result<Vec<u8>, ureq::Error> {
-    body.into_with_config().limit(MAX_ANSWER).read_to_vec()
+    body.into_with_config().limit(MAX_RESPONSE).read_to_vec()
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! Where a participant's tunnel is opened: at the hub that the user named, whatever the hub's answer says.
+//! The address of a participant's tunnel: always at the hub that the user named, whatever the hub's response announces.
 
 use ureq::http::Uri;
 
 use crate::proto::web::percent_encode;
 
 /// The URL of a tunnel, without its query. `hub` is the base URL that the user gave (absolute, http or https), `announced` the
-/// URL in the hub's answer to the registration.
+/// URL in the hub's response to the registration.
 ///
-/// The hub's key and the tunnel's token go to the user's hub alone, and never over less than the user's scheme: an announced
-/// URL is followed only where it names the same host and port. One that names another, as a hub does that knows its public
-/// URL alone, is replaced by the tunnel's own route at the user's hub, which has just served the registration.
+/// The hub's key and the tunnel's token are sent to the user's hub alone, and over TLS where the user's URL is https. An
+/// announced URL is used only if it has the same host and port. Another one, such as that of a hub behind a proxy that only
+/// knows its public URL, is replaced by the tunnel's route at the user's hub, which has just served the registration.
 pub fn tunnel_url(hub: &str, announced: &str, room: &str, id: &str) -> String {
     let (secure, rest) = match hub.strip_prefix("https://") {
         Some(rest) => (true, rest),

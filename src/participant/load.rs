@@ -1,54 +1,54 @@
-//! What the requests of a session may hold together. A hub that sends more than a participant registered for is not one of
-//! ours, and must not fill the participant's memory.
+//! A bound on the requests of a session and their bytes, so that a hub that ignores the registered concurrency can't fill
+//! the participant's memory.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::proto::management::MAX_CONCURRENCY;
 
-/// Requests at a time: twice as many as a participant can register for, since one that was cancelled or has just been answered
-/// counts until its work has ended.
+/// Requests at a time: twice the largest registered concurrency, since a request that was cancelled or has just been answered
+/// counts until its worker has finished.
 const MAX_REQUESTS: usize = 2 * MAX_CONCURRENCY as usize;
-/// Bytes of all their bodies and heads together. One message is 64 MiB at most.
+/// Bytes of all their heads and bodies together. One message has up to 64 MiB.
 const MAX_BYTES: usize = 256 << 20;
 
-/// The requests that a session works at.
+/// The requests in progress of a session.
 #[derive(Default)]
-pub struct Load(Mutex<Held>);
+pub struct Load(Mutex<LoadTotals>);
 
 #[derive(Default)]
-struct Held {
+struct LoadTotals {
     requests: usize,
     bytes: usize,
 }
 
-/// A request's share of a [`Load`], given back on drop.
-pub struct Share {
+/// A request's share of a [`Load`], returned on drop.
+pub struct LoadShare {
     load: Arc<Load>,
     bytes: usize,
 }
 
 impl Load {
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, LoadTotals> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A share for one more request of so many bytes; `None` where that is too much.
-    pub fn take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
-        let mut held = self.lock();
-        let fits = held.requests < MAX_REQUESTS && held.bytes.saturating_add(bytes) <= MAX_BYTES;
+    /// A share for one more request of so many bytes; `None` where it exceeds a limit.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Option<LoadShare> {
+        let mut totals = self.lock();
+        let fits = totals.requests < MAX_REQUESTS && totals.bytes.saturating_add(bytes) <= MAX_BYTES;
         fits.then(|| {
-            held.requests += 1;
-            held.bytes += bytes;
-            Share { load: self.clone(), bytes }
+            totals.requests += 1;
+            totals.bytes += bytes;
+            LoadShare { load: self.clone(), bytes }
         })
     }
 }
 
-impl Drop for Share {
+impl Drop for LoadShare {
     fn drop(&mut self) {
-        let mut held = self.load.lock();
-        held.requests -= 1;
-        held.bytes -= self.bytes;
+        let mut totals = self.load.lock();
+        totals.requests -= 1;
+        totals.bytes -= self.bytes;
     }
 }
 

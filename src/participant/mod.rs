@@ -1,9 +1,12 @@
-//! The participant's runtime: probe a provider, register it, and serve its room through a tunnel.
+//! The participant's runtime: probes a provider, registers it with a hub, and serves its room through a tunnel.
 //!
-//! The provider's credentials are seen in `provider` and nowhere else.
+//! Only `provider` handles the provider's credentials.
 
 mod address;
-mod join;
+mod builder;
+mod cancel;
+mod forward;
+mod id;
 mod load;
 mod probe;
 mod provider;
@@ -12,21 +15,9 @@ mod serve;
 mod session;
 mod specs;
 
-pub use join::{Builder, Joined, Prepared};
+pub use builder::{Builder, Joined, Prepared};
+pub use id::fresh_id;
 pub use probe::{Probe, probe};
 pub use reconnect::{Reconnect, ReconnectEvent, ReconnectHandle};
 pub use session::{CloseEvent, CloseReason, Session, SessionHandle};
 pub use specs::machine_specs;
-
-use crate::error::Error;
-use crate::proto::management::uuid_of;
-
-/// A participant id that nobody has: a random UUID.
-///
-/// # Errors
-/// When the system gives no random numbers.
-pub fn fresh_id() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|e| Error::System { what: "reading randomness", reason: e.to_string() })?;
-    Ok(uuid_of(bytes))
-}

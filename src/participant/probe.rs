@@ -1,4 +1,4 @@
-//! Finding out what a provider has and can do (WIRE.md, "The participant runtime").
+//! Probing a provider for its models and capabilities (PROTOCOL.md, "The participant's side").
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -10,38 +10,39 @@ use super::provider::Provider;
 use crate::proto::management::{Capabilities, Support};
 use crate::proto::openai::same_model;
 
+/// The time limit of each request.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest list of models that is read, in bytes.
-const MAX_ANSWER: usize = 32 << 20;
+/// The largest list of models that is read, in bytes.
+const MAX_LIST: usize = 32 << 20;
 
-/// What a provider has and can do.
+/// A provider's models and capabilities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Probe {
-    /// Names of its models, each once.
+    /// Names of its models, without duplicates.
     pub models: Vec<String>,
-    /// Its surfaces.
+    /// The APIs that it serves.
     pub capabilities: Capabilities,
 }
 
 impl Probe {
-    /// Whether it has a model; `NAME` and `NAME:latest` are the same name.
+    /// Whether the provider has a model. `NAME` and `NAME:latest` are the same name.
     pub fn has(&self, model: &str) -> bool {
         self.models.iter().any(|known| same_model(known, model))
     }
 }
 
-/// Asks a provider, all questions at once, five seconds each.
+/// Probes a provider with four concurrent requests, five seconds each.
 ///
 /// # Errors
-/// In one sentence, when it answers none of them.
+/// One sentence, when it answers none of them.
 pub fn probe(provider: &Provider) -> Result<Probe, String> {
     let (tags, list, chat, responses) = thread::scope(|scope| {
-        let tags = scope.spawn(|| ask(provider, "GET", "/api/tags"));
-        let list = scope.spawn(|| ask(provider, "GET", "/v1/models"));
-        let chat = scope.spawn(|| ask(provider, "POST", "/v1/chat/completions"));
-        let responses = scope.spawn(|| ask(provider, "POST", "/v1/responses"));
+        let tags = scope.spawn(|| request(provider, "GET", "/api/tags"));
+        let list = scope.spawn(|| request(provider, "GET", "/v1/models"));
+        let chat = scope.spawn(|| request(provider, "POST", "/v1/chat/completions"));
+        let responses = scope.spawn(|| request(provider, "POST", "/v1/responses"));
         let join =
-            |t: thread::ScopedJoinHandle<'_, Answer>| t.join().unwrap_or_else(|_| Err("the probe failed".into()));
+            |t: thread::ScopedJoinHandle<'_, ProbeResult>| t.join().unwrap_or_else(|_| Err("the probe failed".into()));
         (join(tags), join(list), join(chat), join(responses))
     });
     if let (Err(_), Err(reason), Err(_), Err(_)) = (&tags, &list, &chat, &responses) {
@@ -57,19 +58,20 @@ pub fn probe(provider: &Provider) -> Result<Probe, String> {
     Ok(Probe { models, capabilities })
 }
 
-type Answer = Result<(u16, Vec<u8>), String>;
+/// Status and body of a response.
+type ProbeResult = Result<(u16, Vec<u8>), String>;
 
-fn ask(provider: &Provider, method: &str, path: &str) -> Answer {
+fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     let json = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
     let (headers, body) = if method == "POST" { (json, Some("{}")) } else { (BTreeMap::new(), None) };
     let request = provider.request(method, path, &headers, body)?;
     let mut call = provider.connect(Some(Instant::now() + TIMEOUT))?;
-    let status = provider.ask(&mut call, &request, |answer| answer.status)?;
+    let status = provider.send(&mut call, &request, |answer| answer.status)?;
     let mut text = Vec::new();
-    // What a POST is answered with does not matter, and may be a stream without end.
+    // The body of a POST's response is not needed, and may be an endless stream.
     if method == "GET" {
         while !call.read(&mut text).map_err(|e| e.to_string())? {
-            if text.len() > MAX_ANSWER {
+            if text.len() > MAX_LIST {
                 return Err(format!("the provider's answer to {path} is too long"));
             }
         }
@@ -78,14 +80,14 @@ fn ask(provider: &Provider, method: &str, path: &str) -> Answer {
     Ok((status, text))
 }
 
-fn names(answer: &Answer, list: &str, key: &str) -> Vec<String> {
+fn names(answer: &ProbeResult, list: &str, key: &str) -> Vec<String> {
     let Ok((200, text)) = answer else { return Vec::new() };
     let value: Value = serde_json::from_slice(text).unwrap_or_default();
     let entries = value[list].as_array().map(Vec::as_slice).unwrap_or_default();
     entries.iter().filter_map(|entry| entry[key].as_str().map(str::to_owned)).collect()
 }
 
-fn support(answer: &Answer) -> Support {
+fn support(answer: &ProbeResult) -> Support {
     match answer {
         Ok((401 | 403 | 404 | 405 | 501, _)) => Support::Unsupported,
         Ok(_) => Support::Supported,

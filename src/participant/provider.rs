@@ -1,4 +1,4 @@
-//! Calls to the local provider: the only place that sees its credentials.
+//! Calls to the local provider. Its credentials are used here and nowhere else.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -17,31 +17,33 @@ use crate::proto::operations::{operation, passes_header};
 use crate::proto::web::route_url;
 use crate::tunnel::secured;
 
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long a connection is kept that nobody uses.
-const KEEP: Duration = Duration::from_secs(15);
+/// The time limit for opening a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept.
+const MAX_IDLE: Duration = Duration::from_secs(15);
 
-/// A provider's address and credentials. Copies share its connections.
+/// A provider's address and credentials. Clones share its connections.
 #[derive(Clone)]
 pub struct Provider {
     /// Base URL without a trailing slash.
     pub endpoint: String,
-    server: Arc<Server>,
+    upstream: Arc<ProviderServer>,
 }
 
-/// Where its requests go, and what stands in each.
-struct Server {
+/// Where requests are sent, and what is part of each request.
+struct ProviderServer {
+    /// Whether TLS is used.
     secure: bool,
     host: String,
     port: u16,
-    /// What its paths begin with.
+    /// The path prefix of the endpoint, without a trailing slash.
     base: String,
-    /// Names of the headers that the user gave, in lower case.
-    given: Vec<String>,
-    /// The lines that every request has, credentials among them.
+    /// Names of the headers that the user set, in lower case. They replace the hub's.
+    own_headers: Vec<String>,
+    /// The header lines of every request. They contain the credentials.
     lines: String,
-    /// Connections that wait for a request, the latest last, each since when.
-    kept: Mutex<Vec<(Instant, Call)>>,
+    /// Idle connections, the most recently used last, each with the time of its last use.
+    idle: Mutex<Vec<(Instant, Call)>>,
 }
 
 impl fmt::Debug for Provider {
@@ -54,44 +56,44 @@ impl Provider {
     /// A provider at `endpoint`, an absolute http or https URL, called with these headers.
     ///
     /// # Errors
-    /// When the URL or a header is none.
+    /// When the URL or a header is invalid.
     pub fn new(endpoint: &str, auth: &[(String, String)]) -> Result<Self, Error> {
         let bad = |reason: String| Error::Invalid { what: "a provider header", reason };
-        let mut given = Vec::with_capacity(auth.len());
+        let mut own_headers = Vec::with_capacity(auth.len());
         let mut lines = String::new();
         for (name, value) in auth {
             let parsed =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("has no valid name: {name:?}")))?;
             HeaderValue::from_str(value).map_err(|_| bad(format!("{name} has a value that cannot be sent")))?;
-            given.push(parsed.as_str().to_owned());
+            own_headers.push(parsed.as_str().to_owned());
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
         let endpoint = base_url("the endpoint", endpoint)?;
         let no_url = || Error::Invalid { what: "the endpoint", reason: format!("must be a URL, not \"{endpoint}\"") };
         let uri = Uri::try_from(endpoint.as_str()).map_err(|_| no_url())?;
         let (host, secure) = (uri.host().ok_or_else(no_url)?, uri.scheme_str() == Some("https"));
-        let written = uri.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        let own = [("host", written.as_str()), ("user-agent", AGENT), ("accept", "*/*")];
-        for (name, value) in own.into_iter().filter(|(name, _)| !given.iter().any(|given| given == name)) {
+        let authority = uri.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+        let defaults = [("host", authority.as_str()), ("user-agent", AGENT), ("accept", "*/*")];
+        for (name, value) in defaults.into_iter().filter(|(name, _)| !own_headers.iter().any(|own| own == name)) {
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
-        let server = Server {
+        let upstream = ProviderServer {
             secure,
             host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
             port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             base: uri.path_and_query().map_or("", |path| path.as_str()).trim_end_matches('/').to_owned(),
-            given,
+            own_headers,
             lines,
-            kept: Mutex::default(),
+            idle: Mutex::default(),
         };
-        Ok(Provider { endpoint, server: Arc::new(server) })
+        Ok(Provider { endpoint, upstream: Arc::new(upstream) })
     }
 
-    /// A hub's request as it is written to the provider. Only the operations of the inference plane pass, so that no hub
+    /// Encodes a hub's request for the provider. Only the operations of the inference plane are allowed, so that no hub
     /// reaches the provider's other routes, such as those that delete a model.
     ///
     /// # Errors
-    /// In one sentence, when it is not passed on.
+    /// One sentence, when the request is not allowed or a header can't be sent.
     pub fn relay(
         &self,
         method: &str,
@@ -100,16 +102,16 @@ impl Provider {
         body: Option<&str>,
     ) -> Result<Vec<u8>, String> {
         if operation(method, path).is_none() {
-            let asked: String = format!("{method} {path}").chars().take(MAX_TOLD).collect();
-            return Err(format!("the participant refused {asked:?}: it passes on a room's own operations only"));
+            let shown: String = format!("{method} {path}").chars().take(MAX_SHOWN).collect();
+            return Err(format!("the participant refused {shown:?}: it passes on a room's own operations only"));
         }
         self.request(method, path, headers, body)
     }
 
-    /// A request as it is written to the provider: head and body.
+    /// Encodes a request for the provider, head and body.
     ///
     /// # Errors
-    /// In one sentence, when a header can't be sent.
+    /// One sentence, when a header can't be sent.
     pub fn request(
         &self,
         method: &str,
@@ -117,10 +119,10 @@ impl Provider {
         headers: &BTreeMap<String, String>,
         body: Option<&str>,
     ) -> Result<Vec<u8>, String> {
-        let (server, body) = (&*self.server, body.or((method == "POST").then_some("")));
-        let mut head = String::with_capacity(256 + path.len() + server.lines.len() + body.map_or(0, str::len));
-        head.extend([method, " ", &route_url(&server.base, path), " HTTP/1.1\r\n", &server.lines]);
-        for (name, value) in headers.iter().filter(|(name, _)| server.takes(name)) {
+        let (upstream, body) = (&*self.upstream, body.or((method == "POST").then_some("")));
+        let mut head = String::with_capacity(256 + path.len() + upstream.lines.len() + body.map_or(0, str::len));
+        head.extend([method, " ", &route_url(&upstream.base, path), " HTTP/1.1\r\n", &upstream.lines]);
+        for (name, value) in headers.iter().filter(|(name, _)| upstream.forwards(name)) {
             if HeaderValue::from_str(value).is_err() {
                 return Err(format!("the hub's header {name} has a value that cannot be sent"));
             }
@@ -134,71 +136,71 @@ impl Provider {
         Ok(head.into_bytes())
     }
 
-    /// A connection: one that is kept and still good, or a new one. `deadline` is for all that is asked on it.
+    /// An idle connection that is still open, or a new one. `deadline` bounds the next response.
     ///
     /// # Errors
-    /// In one sentence, when there is none to be had.
+    /// One sentence, when the provider can't be reached.
     pub fn connect(&self, deadline: Option<Instant>) -> Result<Call, String> {
-        let call = match self.server.kept() {
+        let call = match self.upstream.take_idle() {
             Some(call) => Ok(call),
-            None => self.server.dial(deadline).and_then(Call::new),
+            None => self.upstream.dial(deadline).and_then(Call::new),
         };
         let ready = call.and_then(|mut call| call.set_deadline(deadline).map(|()| call));
-        ready.map_err(|error| self.silent(&error))
+        ready.map_err(|error| self.no_answer(&error))
     }
 
-    /// Asks, and shows `see` the head of the answer.
+    /// Sends a request, and maps the head of the response.
     ///
     /// # Errors
-    /// In one sentence, why there is no answer.
-    pub fn ask<T>(&self, call: &mut Call, request: &[u8], see: impl FnOnce(&Answer<'_>) -> T) -> Result<T, String> {
-        call.ask(request, see).map_err(|error| self.silent(&error))
+    /// One sentence, why there is no response.
+    pub fn send<T>(&self, call: &mut Call, request: &[u8], map: impl FnOnce(&Answer<'_>) -> T) -> Result<T, String> {
+        call.ask(request, map).map_err(|error| self.no_answer(&error))
     }
 
-    fn silent(&self, error: &io::Error) -> String {
+    fn no_answer(&self, error: &io::Error) -> String {
         format!("the provider at {} does not answer: {error}", self.endpoint)
     }
 
-    /// Keeps a connection for the next request, if it is good for one.
+    /// Keeps a connection for the next request, if it can serve one.
     pub fn keep(&self, call: Call) {
         if call.can_be_kept() {
-            self.server.lock().push((Instant::now(), call));
+            self.upstream.lock().push((Instant::now(), call));
         }
     }
 }
 
-/// The most of a refused request that is told, in characters.
-const MAX_TOLD: usize = 200;
+/// How much of a refused request an error shows, in characters.
+const MAX_SHOWN: usize = 200;
 const AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
 
-impl Server {
+impl ProviderServer {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, Call)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a header goes along: one of those that pass, unless the user gave it a value.
-    fn takes(&self, name: &str) -> bool {
-        passes_header(name) && !self.given.iter().any(|given| given.eq_ignore_ascii_case(name))
+    /// Whether a hub's header is sent: one of the allowed ones, unless the user set it.
+    fn forwards(&self, name: &str) -> bool {
+        passes_header(name) && !self.own_headers.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
-    /// The connection that was used last, if it is still good. Those that nobody has needed for long are closed.
-    fn kept(&self) -> Option<Call> {
+    /// The most recently used idle connection that is still open. Those that have been idle for too long are closed.
+    fn take_idle(&self) -> Option<Call> {
         loop {
             let (since, call) = {
-                let mut kept = self.lock();
-                if kept.first().is_some_and(|(since, _)| since.elapsed() > KEEP) {
-                    kept.retain(|(since, _)| since.elapsed() <= KEEP);
+                let mut idle = self.lock();
+                if idle.first().is_some_and(|(since, _)| since.elapsed() > MAX_IDLE) {
+                    idle.retain(|(since, _)| since.elapsed() <= MAX_IDLE);
                 }
-                kept.pop()?
+                idle.pop()?
             };
-            if since.elapsed() <= KEEP && call.is_open() {
+            if since.elapsed() <= MAX_IDLE && call.is_open() {
                 return Some(call);
             }
         }
     }
 
     fn dial(&self, deadline: Option<Instant>) -> io::Result<TcpStream> {
-        let latest = Instant::now() + CONNECT;
+        let latest = Instant::now() + CONNECT_TIMEOUT;
         let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
         let stream = resolve::connect(&self.host, self.port, deadline)?;
         if self.secure { secured(stream, &self.host, deadline) } else { Ok(stream) }

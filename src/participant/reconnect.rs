@@ -1,34 +1,33 @@
-//! A session that comes back: after the hub restarts, after the network returns, for as long as it may heal (seed 001,
-//! "Always Handle Rejoin").
+//! A session that is started again when it is lost: after the hub restarts, or after the network returns. It gives up on
+//! errors that a retry cannot mend.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-
-use super::join::Builder;
+use super::builder::Builder;
 use super::session::{CloseEvent, CloseReason, Session, SessionHandle};
-use crate::client::pause;
+use crate::client::backoff::{Backoff, StopSignal};
 use crate::error::Error;
 use crate::proto::tunnel::CLOSE_NORMAL;
 
-const FIRST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(15);
-/// Attempts in a row that may find no such room: the hub may have restarted, and its host not yet made the room again.
-const ROOM_GONE: u32 = 20;
+/// The pause before the first retry; it doubles with each failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// The number of attempts in a row that may find no such room. A restarted hub has no room until its host creates it again.
+const MAX_ROOM_MISSING: u32 = 20;
 
-/// What a [`Reconnect`] tells.
+/// What happens to a [`Reconnect`].
 #[non_exhaustive]
 pub enum ReconnectEvent<'s> {
-    /// It is in.
+    /// A session has started.
     Joined(&'s Session),
-    /// The session was lost.
+    /// The session was lost. The next attempt follows at once.
     Lost(CloseEvent),
-    /// It could not join, and will try again.
+    /// An attempt failed, and another follows after a pause.
     Waiting {
-        /// Why not.
+        /// The reason.
         error: Error,
-        /// How long it waits.
+        /// The time until the next attempt.
         pause: Duration,
     },
 }
@@ -49,29 +48,31 @@ pub enum ReconnectEvent<'s> {
 /// ```
 pub struct Reconnect {
     builder: Builder,
-    shared: Arc<Shared>,
-    stopped: Receiver<()>,
+    control: Arc<ReconnectControl>,
 }
 
-struct Shared {
-    /// Dropped when it is stopped.
-    running: Mutex<Option<Sender<()>>>,
+/// What a reconnecting session shares with its handles.
+struct ReconnectControl {
+    stop: StopSignal,
+    /// The session that runs now.
     session: Mutex<Option<SessionHandle>>,
+}
+
+impl ReconnectControl {
+    fn session(&self) -> MutexGuard<'_, Option<SessionHandle>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Ends a [`Reconnect`] from another thread.
 #[derive(Clone)]
-pub struct ReconnectHandle(Arc<Shared>);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub struct ReconnectHandle(Arc<ReconnectControl>);
 
 impl ReconnectHandle {
-    /// Leaves the room and does not come back.
+    /// Leaves the room for good.
     pub fn close(&self) {
-        lock(&self.0.running).take();
-        let session = lock(&self.0.session).take();
+        self.0.stop.stop();
+        let session = self.0.session().take();
         if let Some(session) = session {
             session.close();
         }
@@ -79,74 +80,75 @@ impl ReconnectHandle {
 }
 
 impl Reconnect {
-    /// For the session that a builder describes.
+    /// Keeps the session that `builder` describes.
     pub fn new(builder: Builder) -> Self {
-        let (running, stopped) = bounded(0);
-        let shared = Shared { running: Mutex::new(Some(running)), session: Mutex::default() };
-        Reconnect { builder, shared: Arc::new(shared), stopped }
+        let control = ReconnectControl { stop: StopSignal::new(), session: Mutex::default() };
+        Reconnect { builder, control: Arc::new(control) }
     }
 
     /// A handle that ends it from another thread.
     pub fn handle(&self) -> ReconnectHandle {
-        ReconnectHandle(self.shared.clone())
+        ReconnectHandle(self.control.clone())
     }
 
-    /// Joins, serves, and joins again whenever the session is lost, until it is closed.
+    /// Joins and serves, and joins again whenever the session is lost, until it is closed.
     ///
     /// # Errors
-    /// An error that won't heal: a wrong password, a value that is refused, a model that is missing, a room that stays
-    /// gone, a participant that was removed.
-    pub fn run(&self, mut tell: impl FnMut(ReconnectEvent<'_>)) -> Result<(), Error> {
+    /// An error that a retry cannot mend: a wrong password, an invalid setting, a missing model, a room that stays missing,
+    /// a participant that was removed or superseded.
+    pub fn run(&self, mut on_event: impl FnMut(ReconnectEvent<'_>)) -> Result<(), Error> {
         let builder = self.builder.clone().with_token()?;
-        let (mut attempt, mut room_gone) = (0, 0);
-        loop {
+        let (mut backoff, mut room_missing) = (Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), 0);
+        while !self.control.stop.is_stopped() {
             match builder.clone().start() {
                 Ok(session) => {
-                    (attempt, room_gone) = (0, 0);
-                    *lock(&self.shared.session) = Some(session.handle());
-                    if self.is_closed() {
-                        session.close();
+                    backoff.reset();
+                    room_missing = 0;
+                    if !self.serve(&session, &mut on_event)? {
                         return Ok(());
                     }
-                    tell(ReconnectEvent::Joined(&session));
-                    let end = session.wait_until_closed();
-                    if end.reason == CloseReason::Closed || self.is_closed() {
-                        return Ok(());
-                    }
-                    if end.code == Some(CLOSE_NORMAL) {
-                        // Coming back would undo what somebody meant, or fight another process over the id.
-                        let reason = end.error.as_ref().map_or_else(|| end.reason.to_string(), ToString::to_string);
-                        return Err(Error::Tunnel { reason });
-                    }
-                    session.abandon();
-                    tell(ReconnectEvent::Lost(end));
                 }
                 Err(error) => {
-                    room_gone = if error.status() == Some(404) { room_gone + 1 } else { 0 };
-                    if !may_heal(&error) || room_gone >= ROOM_GONE {
+                    room_missing = if error.status() == Some(404) { room_missing + 1 } else { 0 };
+                    if !is_temporary(&error) || room_missing >= MAX_ROOM_MISSING {
                         return Err(error);
                     }
-                    let pause = pause(attempt, FIRST, LONGEST);
-                    tell(ReconnectEvent::Waiting { error, pause });
-                    attempt += 1;
-                    if self.stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-                        return Ok(());
-                    }
+                    let pause = backoff.next_pause();
+                    on_event(ReconnectEvent::Waiting { error, pause });
+                    self.control.stop.wait_timeout(pause);
                 }
             }
-            if self.is_closed() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
-    fn is_closed(&self) -> bool {
-        lock(&self.shared.running).is_none()
+    /// Waits for the end of a session. True when it was lost and is to be started again; an error when the hub ended it on
+    /// purpose.
+    fn serve(&self, session: &Session, on_event: &mut impl FnMut(ReconnectEvent<'_>)) -> Result<bool, Error> {
+        *self.control.session() = Some(session.handle());
+        // `close` may have missed the handle that has just been stored.
+        if self.control.stop.is_stopped() {
+            session.close();
+            return Ok(false);
+        }
+        on_event(ReconnectEvent::Joined(session));
+        let end = session.wait_until_closed();
+        if end.reason == CloseReason::Closed || self.control.stop.is_stopped() {
+            return Ok(false);
+        }
+        if end.code == Some(CLOSE_NORMAL) {
+            // Joining again would undo a removal, or fight another process over the id.
+            let reason = end.error.as_ref().map_or_else(|| end.reason.to_string(), ToString::to_string);
+            return Err(Error::Tunnel { reason });
+        }
+        session.abandon();
+        on_event(ReconnectEvent::Lost(end));
+        Ok(true)
     }
 }
 
-/// Whether trying again can help.
-fn may_heal(error: &Error) -> bool {
+/// Whether a retry can succeed.
+fn is_temporary(error: &Error) -> bool {
     match error {
         Error::Unreachable { .. } | Error::Tunnel { .. } | Error::Provider { .. } | Error::BadAnswer { .. } => true,
         Error::Hub(error) => error.status == 404 || error.status == 429 || error.status >= 500,

@@ -1,219 +1,146 @@
-//! Serving a tunnel's requests: workers that read them, call the provider, and pass its answers on; and cancelling what
-//! they do.
+//! The workers of a session, after the Leader/Followers pattern (Schmidt et al., 2000): one worker, the leader, reads the
+//! tunnel. When it reads a request, it hands leadership to a follower and serves the request itself, so that no request is
+//! passed between threads.
+//!
+//! The leader also cancels, pauses and resumes the requests that other workers serve. A worker is started when no follower
+//! is free; [`Load`] bounds their number. What a request does is in `forward`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io;
-use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::load::{Load, Share};
-use super::provider::Provider;
-use crate::net::client::{Answer, Call};
-use crate::proto::tunnel::{self, FromHub, Incoming as Request, decode_from_hub};
-use crate::proto::web::{HOPS, is_hop_by_hop};
-use crate::tunnel::{Incoming, Reader, TunnelError, Writer};
+use super::cancel::CancelHandle;
+use super::forward::{Buffers, Forwarder, Job};
+use super::load::Load;
+use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
+use crate::tunnel::{Incoming, Reader, TunnelError};
 
+/// The stack of a worker, bytes.
 const STACK: usize = 256 << 10;
 
-/// A request that a worker can keep.
-struct Job {
-    id: String,
-    /// As it is written to the provider, or why the participant refuses it.
-    request: Result<Vec<u8>, String>,
-    /// Whether asking twice does no more than asking once.
-    repeatable: bool,
-    ticket: Arc<CancelHandle>,
-    _share: Share,
-}
-
-/// What is needed to pause and to stop a request.
-#[derive(Default)]
-struct CancelHandle {
-    line: Mutex<Line>,
-    /// Whether the hub's client is slow. Set by the tunnel's reader, read by the request's worker.
-    paused: Mutex<bool>,
-    resumed: Condvar,
-}
-
-/// Where a request's line to the provider stands.
-#[derive(Default)]
-enum Line {
-    /// It has none yet, or none any more.
-    #[default]
-    None,
-    /// It uses this connection.
-    Open(Arc<TcpStream>),
-    /// It was cancelled, and gets none.
-    Cancelled,
-}
-
-impl CancelHandle {
-    fn lock(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_paused(&self, paused: bool) {
-        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
-        self.resumed.notify_one();
-    }
-
-    /// Waits until the hub wants more of the answer, or none of it: what is not read from the provider's socket meanwhile
-    /// slows the provider down.
-    fn wait_while_paused(&self) {
-        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.resumed.wait_while(paused, |paused| *paused));
-    }
-
-    fn cancel(&self) {
-        if let Line::Open(stream) = std::mem::replace(&mut *self.lock(), Line::Cancelled) {
-            let _ = stream.shutdown(Shutdown::Both);
-        }
-        self.set_paused(false);
-    }
-
-    /// Notes which connection is to be shut down; false when it is too late for that.
-    fn uses(&self, call: &Call) -> bool {
-        let mut line = self.lock();
-        let open = !matches!(*line, Line::Cancelled);
-        if open {
-            *line = Line::Open(call.stream());
-        }
-        open
-    }
-
-    /// From here on a late cancel must not shut down the next request's connection. False when it was not late.
-    fn done(&self) -> bool {
-        let mut line = self.lock();
-        let open = !matches!(*line, Line::Cancelled);
-        if open {
-            *line = Line::None;
-        }
-        open
-    }
-
-    fn is_cancelled(&self) -> bool {
-        matches!(*self.lock(), Line::Cancelled)
-    }
-}
-
-/// What a worker hears on the tunnel that is the session's affair.
+/// An event of the tunnel that concerns the session rather than a request.
 pub enum TunnelEvent {
-    /// The hub is alive.
+    /// A message arrived from the hub.
     Alive,
-    /// The hub has closed the tunnel.
+    /// The hub closed the tunnel.
     Closed {
-        /// With this code, where it has one.
+        /// The close code, if any.
         code: Option<u16>,
-        /// For this reason.
+        /// The close reason.
         reason: String,
     },
     /// The tunnel is lost.
     Lost(TunnelError),
 }
 
-/// What the workers of a session share. They read the tunnel in turns: whoever reads a request serves it, and somebody else
-/// reads on. So a request is handed to nobody.
+/// What only the leader holds.
+struct Leadership {
+    reader: Reader,
+    /// Dropped with the reader, which disconnects the receiver that [`Workers::start`] returns.
+    _reading: Sender<()>,
+}
+
+/// What the workers of a session share.
 pub struct Workers {
-    provider: Provider,
-    writer: Writer,
-    /// Whether chunks go as binary messages.
-    binary: bool,
+    forwarder: Forwarder,
+    /// The cancel handles of the requests in progress, by request id.
     running: Mutex<HashMap<String, Arc<CancelHandle>>>,
     load: Arc<Load>,
-    /// Held by whoever reads; empty once the tunnel is over. The sender goes with the reader, for those who wait for that.
-    leader: Mutex<Option<(Reader, Sender<()>)>>,
-    /// Workers that wait for their turn.
-    waiting: AtomicUsize,
-    heard: Box<dyn Fn(TunnelEvent) + Send + Sync>,
+    /// Locked by the leader while it reads; `None` once the tunnel has ended.
+    leader: Mutex<Option<Leadership>>,
+    /// Workers that wait to become the leader.
+    followers: AtomicUsize,
+    on_event: Box<dyn Fn(TunnelEvent) + Send + Sync>,
 }
 
 impl Workers {
-    /// Starts to serve a tunnel, until it ends; the channel that comes back ends then too. `heard` is told what is heard.
+    /// Starts to serve a tunnel. The receiver is disconnected when the tunnel has ended and is not read any more. `on_event`
+    /// is called on the leader's thread.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(
-        provider: Provider,
-        (reader, writer): (Reader, Writer),
-        binary: bool,
-        heard: impl Fn(TunnelEvent) + Send + Sync + 'static,
+        forwarder: Forwarder,
+        reader: Reader,
+        on_event: impl Fn(TunnelEvent) + Send + Sync + 'static,
     ) -> io::Result<Receiver<()>> {
-        let (reading, over) = bounded(0);
+        let (reading, ended) = bounded(0);
         let workers = Workers {
-            provider,
-            writer,
-            binary,
+            forwarder,
             running: Mutex::default(),
             load: Arc::default(),
-            leader: Mutex::new(Some((reader, reading))),
-            waiting: AtomicUsize::new(0),
-            heard: Box::new(heard),
+            leader: Mutex::new(Some(Leadership { reader, _reading: reading })),
+            followers: AtomicUsize::new(0),
+            on_event: Box::new(on_event),
         };
-        Arc::new(workers).another().map(|()| over)
+        Arc::new(workers).spawn_worker().map(|()| ended)
     }
 
-    /// Starts a worker.
-    fn another(self: &Arc<Self>) -> io::Result<()> {
+    fn spawn_worker(self: &Arc<Self>) -> io::Result<()> {
         let workers = self.clone();
         thread::Builder::new().name("tunnel".into()).stack_size(STACK).spawn(move || workers.work()).map(drop)
     }
 
-    /// A worker's life: one job after the other.
+    /// A worker's loop: lead until a request arrives, then serve it.
     fn work(self: &Arc<Self>) {
-        let mut scratch = Scratch::default();
-        while let Some(job) = self.next() {
-            self.serve(&job, &mut scratch);
+        let mut buffers = Buffers::default();
+        while let Some(job) = self.lead() {
+            // The hub may send the next request as soon as it sees the end: this one must be removed by then.
+            self.forwarder.forward(&job, &mut buffers, || drop(self.running().remove(&job.id)));
             self.running().remove(&job.id);
         }
     }
 
-    /// Waits for a turn and reads until there is something to do; `None` when the tunnel is over.
-    fn next(self: &Arc<Self>) -> Option<Job> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
+    /// Waits to become the leader, then reads until a request arrives, and returns it; `None` when the tunnel has ended.
+    fn lead(self: &Arc<Self>) -> Option<Job> {
+        self.followers.fetch_add(1, Ordering::SeqCst);
         let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        let (reader, _) = leader.as_mut()?;
+        self.followers.fetch_sub(1, Ordering::SeqCst);
+        let reader = &mut leader.as_mut()?.reader;
         let end = loop {
             match reader.read() {
                 Ok(Incoming::Text(text)) => {
-                    (self.heard)(TunnelEvent::Alive);
-                    let job = match decode_from_hub(text) {
-                        Ok(FromHub::Request(request)) => self.take_on(request),
-                        Ok(FromHub::Cancel { request_id }) => {
-                            self.cancel(&request_id);
-                            None
-                        }
-                        Ok(FromHub::Pause { request_id }) => {
-                            self.set_paused(&request_id, true);
-                            None
-                        }
-                        Ok(FromHub::Resume { request_id }) => {
-                            self.set_paused(&request_id, false);
-                            None
-                        }
-                        Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => None,
-                    };
-                    // The tunnel is never left without a reader.
-                    match job {
-                        Some(job) if self.waiting.load(Ordering::SeqCst) > 0 || self.another().is_ok() => {
-                            return Some(job);
-                        }
-                        Some(job) => self.refuse(&job.id, "the participant has no thread for the request"),
-                        None => {}
+                    (self.on_event)(TunnelEvent::Alive);
+                    let job = self.on_message(text);
+                    if let Some(job) = job.and_then(|job| self.with_successor(job)) {
+                        return Some(job);
                     }
                 }
-                Ok(Incoming::Binary(_) | Incoming::Alive) => (self.heard)(TunnelEvent::Alive),
+                Ok(Incoming::Binary(_) | Incoming::Alive) => (self.on_event)(TunnelEvent::Alive),
                 Ok(Incoming::Closed { code, reason }) => break TunnelEvent::Closed { code, reason },
                 Err(error) => break TunnelEvent::Lost(error),
             }
         };
-        (self.heard)(end);
+        (self.on_event)(end);
         self.cancel_all();
         *leader = None;
+        None
+    }
+
+    /// Handles a message; a job where it is a request.
+    fn on_message(&self, text: &str) -> Option<Job> {
+        match decode_from_hub(text) {
+            Ok(FromHub::Request(request)) => return self.accept(request),
+            Ok(FromHub::Cancel { request_id }) => self.cancel(&request_id),
+            Ok(FromHub::Pause { request_id }) => self.set_paused(&request_id, true),
+            Ok(FromHub::Resume { request_id }) => self.set_paused(&request_id, false),
+            Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => {}
+        }
+        None
+    }
+
+    /// The job, once another worker can become the leader. Without one the job is refused, since the tunnel must always have
+    /// a reader.
+    fn with_successor(self: &Arc<Self>, job: Job) -> Option<Job> {
+        if self.followers.load(Ordering::SeqCst) > 0 || self.spawn_worker().is_ok() {
+            return Some(job);
+        }
+        self.running().remove(&job.id);
+        self.forwarder.refuse(&job.id, "the participant has no thread for the request");
         None
     }
 
@@ -221,160 +148,37 @@ impl Workers {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a job of a request.
-    fn take_on(&self, request: Request<'_>) -> Option<Job> {
-        let ticket = Arc::new(CancelHandle::default());
-        let Request { request_id, method, path, mut headers, hops, body, .. } = request;
-        headers.extend(hops.map(|hops| (HOPS.to_owned(), hops)));
-        let id = request_id.into_owned();
-        let request = self.provider.relay(&method, &path, &headers, body.map(|body| body.get()));
-        let Some(share) = self.load.take(request.as_ref().map_or(0, Vec::len)) else {
-            self.fail(&id, "participant", "the participant works at too many requests, or too large ones, already");
+    /// Makes a job of a request; refuses it where the session's load is at its limit.
+    fn accept(&self, mut request: Request<'_>) -> Option<Job> {
+        let bytes = self.forwarder.encode(&mut request);
+        let id = request.request_id.into_owned();
+        let Some(share) = self.load.take(bytes.as_ref().map_or(0, Vec::len)) else {
+            self.forwarder.refuse(&id, "the participant works at too many requests, or too large ones, already");
             return None;
         };
-        self.running().insert(id.clone(), ticket.clone());
-        Some(Job { id, request, repeatable: method != "POST", ticket, _share: share })
+        let job = Job::new(id, &request.method, bytes, share);
+        self.running().insert(job.id.clone(), job.cancel.clone());
+        Some(job)
     }
 
-    fn refuse(&self, id: &str, why: &str) {
-        self.running().remove(id);
-        self.fail(id, "participant", why);
-    }
-
-    /// Stops a request: its provider's connection is closed, even while it is silent.
+    /// Cancels a request, even while the provider is silent.
     fn cancel(&self, id: &str) {
-        let ticket = self.running().remove(id);
-        if let Some(ticket) = ticket {
-            ticket.cancel();
+        let handle = self.running().remove(id);
+        if let Some(handle) = handle {
+            handle.cancel();
         }
     }
 
     fn set_paused(&self, id: &str, paused: bool) {
-        if let Some(ticket) = self.running().get(id) {
-            ticket.set_paused(paused);
+        if let Some(handle) = self.running().get(id) {
+            handle.set_paused(paused);
         }
     }
 
     fn cancel_all(&self) {
         let running = std::mem::take(&mut *self.running());
-        running.values().for_each(|ticket| ticket.cancel());
-    }
-}
-
-/// What a worker uses again for every piece.
-#[derive(Default)]
-struct Scratch {
-    /// Bytes of the answer.
-    piece: Vec<u8>,
-    /// The same as JSON.
-    text: Vec<u8>,
-}
-
-/// Where and why a job failed.
-type Failed = (&'static str, String);
-
-fn gone(error: TunnelError) -> Failed {
-    ("tunnel", error.to_string())
-}
-
-impl Workers {
-    fn serve(&self, job: &Job, scratch: &mut Scratch) {
-        let result = self.call(job, scratch);
-        let cancelled = !job.ticket.done();
-        if let Err((stage, message)) = result
-            && !cancelled
-        {
-            self.fail(&job.id, stage, &message);
+        for handle in running.values() {
+            handle.cancel();
         }
     }
-
-    /// One call, its answer sent piece by piece. Once it is cancelled nothing more is said of it.
-    fn call(&self, job: &Job, scratch: &mut Scratch) -> Result<(), Failed> {
-        let request = job.request.as_ref().map_err(|reason| ("participant", reason.clone()))?;
-        let broke_off = |e| ("stream", format!("the provider's answer broke off: {e}"));
-        let (mut call, start) = self.ask(job, request).map_err(|reason| ("connect", reason))?;
-        let mut start = Some(start);
-        scratch.piece.clear();
-        // What has come with the head goes along with it.
-        let mut over = call.take(&mut scratch.piece).map_err(broke_off)?;
-        while !over {
-            if job.ticket.is_cancelled() {
-                return Ok(());
-            }
-            self.send(job, start.take(), scratch, None).map_err(gone)?;
-            scratch.piece.clear();
-            job.ticket.wait_while_paused();
-            over = call.read(&mut scratch.piece).map_err(broke_off)?;
-        }
-        if !job.ticket.done() {
-            return Ok(());
-        }
-        self.provider.keep(call);
-        // The watcher of the end may send the next request at once: this worker must be found free by then.
-        self.running().remove(&job.id);
-        self.send(job, start, scratch, Some(tunnel::encode_end(&job.id))).map_err(gone)
-    }
-
-    /// Sends what is ready of an answer, in one write.
-    fn send(
-        &self,
-        job: &Job,
-        start: Option<Vec<u8>>,
-        scratch: &mut Scratch,
-        end: Option<String>,
-    ) -> Result<(), TunnelError> {
-        let Scratch { piece, text } = scratch;
-        if start.is_none() && piece.is_empty() && end.is_none() {
-            return Ok(());
-        }
-        let head = tunnel::binary_head(&job.id).filter(|_| self.binary);
-        if head.is_none() && !piece.is_empty() {
-            text.clear();
-            tunnel::encode_chunk(text, &job.id, piece);
-        }
-        self.writer.batch(|batch| {
-            start.iter().try_for_each(|start| batch.text(&[start]))?;
-            match head {
-                _ if piece.is_empty() => {}
-                Some(head) => batch.binary(&[&head, piece])?,
-                None => batch.text(&[text])?,
-            }
-            end.iter().try_for_each(|end| batch.text(&[end.as_bytes()]))
-        })
-    }
-
-    /// A connection on which the request has been answered, and the message that says how.
-    fn ask(&self, job: &Job, request: &[u8]) -> Result<(Call, Vec<u8>), String> {
-        loop {
-            let mut call = self.provider.connect(None)?;
-            if !job.ticket.uses(&call) {
-                return Err("the request was cancelled".into());
-            }
-            let start = |answer: &Answer<'_>| tunnel::encode_start(&job.id, answer.status, &passed_on(answer));
-            match self.provider.ask(&mut call, request, start) {
-                Ok(start) => return Ok((call, start)),
-                // The provider may have closed a kept connection just before the request was there.
-                Err(_) if call.was_kept() && !call.heard() && job.repeatable && !job.ticket.is_cancelled() => {}
-                Err(reason) => return Err(reason),
-            }
-        }
-    }
-
-    fn fail(&self, id: &str, stage: &str, message: &str) {
-        // A tunnel that can't be written to has failed all of its requests already.
-        let _ = self.writer.text(&[tunnel::encode_error(id, stage, message).as_bytes()]);
-    }
-}
-
-/// The provider's headers without those of its own connection, among them all that its `Connection` names (RFC 9110,
-/// section 7.6.1), and of its body's framing.
-fn passed_on(answer: &Answer<'_>) -> BTreeMap<String, String> {
-    let lines = || answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let connection = lines().filter(|(name, _)| name == "connection");
-    let options: Vec<String> = connection
-        .flat_map(|(_, value)| value.split(|&b| b == b',').map(<[u8]>::trim_ascii))
-        .map(|option| String::from_utf8_lossy(option).to_ascii_lowercase())
-        .collect();
-    let kept = lines().filter(|(name, _)| !is_hop_by_hop(name) && !options.contains(name));
-    kept.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
 }

@@ -1,41 +1,62 @@
-//! A participant's session: its threads, and the ways in which it ends.
+//! A running session: its threads, and the reasons for which it ends.
 
 use std::fmt;
-use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::Receiver;
 
-use super::join::{Builder, Timing};
+use super::forward::Forwarder;
 use super::provider::Provider;
 use super::serve::{TunnelEvent, Workers};
 use crate::client::Client;
+use crate::client::backoff::StopSignal;
 use crate::error::Error;
 use crate::proto::management::{ErrorCode, Participant, Registered};
 use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded};
 use crate::tunnel::{Connected, Writer};
 
-/// Heartbeats that may fail in a row.
-const MAX_FAILED: u32 = 3;
+/// The number of failed heartbeats in a row that ends a session.
+const MAX_FAILED_HEARTBEATS: u32 = 3;
+
+/// The intervals of a session.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    /// Between two heartbeats, and between two pings.
+    pub(super) heartbeat_interval: Duration,
+    /// Without a message from the hub, until the session ends.
+    pub(super) hub_timeout: Duration,
+}
+
+/// What a session is started with: a registered participant and its open tunnel.
+pub(super) struct SessionParams {
+    pub(super) client: Client,
+    pub(super) room: String,
+    pub(super) id: String,
+    pub(super) timing: Timing,
+    pub(super) provider: Provider,
+    pub(super) registered: Registered,
+    pub(super) tunnel: Connected,
+}
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseReason {
-    /// It was asked to.
+    /// It was closed by this program.
     Closed,
-    /// Three heartbeats in a row failed, or the hub does not know the participant any more.
+    /// Three heartbeats in a row failed, or the hub no longer knows the participant.
     HeartbeatFailed,
-    /// The tunnel closed, from either side, or the hub fell silent for 30 s.
+    /// Either side closed the tunnel, or the hub sent nothing for 30 s.
     TunnelClosed,
-    /// Another start of the same participant took its place, which goes on serving: nothing is removed.
+    /// A newer session of the same participant replaced this one. The registration stays: the newer session uses it.
     Superseded,
 }
 
 impl CloseReason {
-    /// As seed 000 spells it: `closed`, `heartbeat_failed`, `tunnel_closed`; and `superseded`.
+    /// The name in output and logs: `closed`, `heartbeat_failed`, `tunnel_closed` or `superseded` (PROTOCOL.md, "The
+    /// participant's side").
     pub fn as_str(self) -> &'static str {
         match self {
             CloseReason::Closed => "closed",
@@ -52,20 +73,20 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// A session's end.
+/// How a session ended.
 #[derive(Debug, Clone)]
 pub struct CloseEvent {
-    /// Why it ended.
+    /// The reason.
     pub reason: CloseReason,
-    /// The last error, where there was one.
+    /// The error that ended it, if any.
     pub error: Option<Arc<Error>>,
-    /// The code with which the hub closed the tunnel, where it did (RFC 6455, section 7.4). With 1000 it was deliberate:
-    /// the participant was removed, its room deleted, or another tunnel took this one's place.
+    /// The close code of the tunnel, if the hub closed it (RFC 6455, section 7.4). 1000 means on purpose: the participant was
+    /// removed, its room deleted, or the tunnel superseded.
     pub code: Option<u16>,
 }
 
 impl CloseEvent {
-    /// The end of a session that was asked to end.
+    /// The event of a session that this program closed.
     pub fn closed() -> Self {
         CloseEvent { reason: CloseReason::Closed, error: None, code: None }
     }
@@ -86,29 +107,28 @@ pub struct Session {
     participant: Participant,
     room_id: String,
     handle: SessionHandle,
-    /// Ends when nothing more is read from the tunnel.
-    read_out: Receiver<()>,
+    /// Disconnected when no worker reads the tunnel any more.
+    reading: Receiver<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// Closes a session from elsewhere: a signal handler's thread, another part of a program. Copies mean the same session.
+/// Closes a session from another thread. Clones refer to the same session.
 #[derive(Clone)]
-pub struct SessionHandle(Arc<Inner>);
+pub struct SessionHandle(Arc<SessionState>);
 
-struct Inner {
+/// What a session's threads and handles share.
+struct SessionState {
     client: Client,
     room: String,
     id: String,
     writer: Writer,
-    /// The first end counts; whoever waits for it holds the other end of `over`.
+    /// Set once, by the first thread that ends the session, before `ended`.
     end: Mutex<Option<CloseEvent>>,
-    /// Dropped at the end, which everyone who waits can see.
-    running: Mutex<Option<Sender<()>>>,
-    over: Receiver<()>,
-    /// Whether its registration has been removed, or somebody is at it.
-    removed: AtomicBool,
-    /// When the hub was last heard, milliseconds since `start`.
-    heard: AtomicU64,
+    ended: StopSignal,
+    /// Whether this session must not remove the registration: it has done so, or the registration is another session's.
+    deregistered: AtomicBool,
+    /// When the hub's latest message arrived, in milliseconds since `start`.
+    last_message: AtomicU64,
     start: Instant,
     timing: Timing,
 }
@@ -118,54 +138,43 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Session {
-    /// A session in a room of the hub at `hub_url`. A participant id and a model must be given before it starts.
-    pub fn builder(hub_url: impl Into<String>, room: impl Into<String>) -> Builder {
-        Builder::new(hub_url.into(), room.into())
-    }
-
-    pub(super) fn run(
-        builder: &Builder,
-        client: &Client,
-        provider: Provider,
-        registered: &Registered,
-        tunnel: Connected,
-    ) -> Result<Self, Error> {
+    /// Starts the threads of a session.
+    pub(super) fn start(params: SessionParams) -> Result<Self, Error> {
+        let SessionParams { client, room, id, timing, provider, registered, tunnel } = params;
         let (reader, writer, headers) = tunnel;
         let binary =
             headers.iter().any(|(name, value)| name.eq_ignore_ascii_case(FRAMES_HEADER) && value == FRAMES_BINARY);
-        let (running, over) = bounded(0);
-        let inner = Arc::new(Inner {
-            client: client.clone(),
-            room: builder.room.clone(),
-            id: builder.id.clone(),
+        let state = Arc::new(SessionState {
+            client,
+            room,
+            id,
             writer: writer.clone(),
             end: Mutex::default(),
-            running: Mutex::new(Some(running)),
-            over,
-            removed: AtomicBool::new(false),
-            heard: AtomicU64::new(0),
+            ended: StopSignal::new(),
+            deregistered: AtomicBool::new(false),
+            last_message: AtomicU64::new(0),
             start: Instant::now(),
-            timing: builder.timing,
+            timing,
         });
-        let no_thread = |e: io::Error| Error::System { what: "starting a thread", reason: e.to_string() };
-        let ear = inner.clone();
-        let read_out =
-            Workers::start(provider, (reader, writer), binary, move |heard| ear.hear(heard)).map_err(no_thread)?;
+        let events = state.clone();
+        let forwarder = Forwarder::new(provider, writer, binary);
+        let reading = Workers::start(forwarder, reader, move |event| events.on_event(event))
+            .map_err(|e| Error::System { what: "starting a thread", reason: e.to_string() })?;
         let mut session = Session {
-            participant: registered.participant.clone(),
-            room_id: registered.room_id.clone(),
-            handle: SessionHandle(inner),
-            read_out,
+            participant: registered.participant,
+            room_id: registered.room_id,
+            handle: SessionHandle(state),
+            reading,
             threads: Mutex::default(),
         };
-        session.spawn("ping", Inner::ping)?;
-        session.spawn("heartbeat", Inner::heartbeat)?;
+        session.spawn("ping", SessionState::send_pings)?;
+        session.spawn("heartbeat", SessionState::send_heartbeats)?;
         Ok(session)
     }
 
-    fn spawn(&mut self, name: &str, work: impl FnOnce(&Inner) + Send + 'static) -> Result<(), Error> {
-        let inner = self.handle.0.clone();
-        let thread = thread::Builder::new().name(name.into()).spawn(move || work(&inner));
+    fn spawn(&mut self, name: &str, work: impl FnOnce(&SessionState) + Send + 'static) -> Result<(), Error> {
+        let state = self.handle.0.clone();
+        let thread = thread::Builder::new().name(name.into()).spawn(move || work(&state));
         let thread = thread.map_err(|e| Error::System { what: "starting a thread", reason: e.to_string() })?;
         lock(&self.threads).push(thread);
         Ok(())
@@ -176,36 +185,35 @@ impl Session {
         &self.participant
     }
 
-    /// Id (not code) of the room.
+    /// The room's id, which is not its code.
     pub fn room_id(&self) -> &str {
         &self.room_id
     }
 
-    /// A handle that closes the session from elsewhere.
+    /// A handle that closes the session from another thread.
     pub fn handle(&self) -> SessionHandle {
         self.handle.clone()
     }
 
-    /// Waits until the session is over, whatever the reason.
+    /// Waits until the session ends.
     pub fn wait_until_closed(&self) -> CloseEvent {
         self.handle.wait_until_closed()
     }
 
-    /// Ends a session that is lost already, without removing the participant: it is about to come back.
+    /// Closes a lost session without removing its registration, which the next session renews.
     pub(super) fn abandon(&self) {
-        self.handle.0.removed.store(true, Ordering::SeqCst);
+        self.handle.0.deregistered.store(true, Ordering::SeqCst);
         self.close();
     }
 
-    /// Removes the participant from its room, unless another start of it took its place; closes the tunnel, and waits until
-    /// all is still. Safe to call twice, and
-    /// after the tunnel is gone.
+    /// Removes the participant from its room, unless the session was superseded; closes the tunnel, and waits for the
+    /// session's threads to stop reading. May be called again, and after the tunnel is lost.
     pub fn close(&self) {
         self.handle.close();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             let _ = thread.join();
         }
-        let _ = self.read_out.recv();
+        let _ = self.reading.recv();
     }
 }
 
@@ -216,50 +224,45 @@ impl Drop for Session {
 }
 
 impl SessionHandle {
-    /// Waits until the session is over.
+    /// Waits until the session ends.
     pub fn wait_until_closed(&self) -> CloseEvent {
-        let _ = self.0.over.recv();
+        self.0.ended.wait();
         lock(&self.0.end).clone().unwrap_or(CloseEvent::closed())
     }
 
-    /// Removes the participant, unless another start of it took its place, and closes the tunnel. After the first call it does
-    /// nothing.
+    /// Removes the participant, unless the session was superseded, and closes the tunnel. Further calls do nothing.
     pub fn close(&self) {
         self.0.end(CloseReason::Closed, None);
-        if !self.0.removed.swap(true, Ordering::SeqCst) {
-            // Best effort: without a hub there is nothing left to be removed from.
+        if !self.0.deregistered.swap(true, Ordering::SeqCst) {
+            // Best effort: a hub that can't be reached expires the registration by itself.
             let _ = self.0.client.participants(&self.0.room).remove(&self.0.id);
         }
     }
 }
 
-impl Inner {
-    /// Notes how the session ended, wakes everybody and closes the tunnel. The first end counts.
+impl SessionState {
+    /// Records how the session ended, wakes all waiting threads and closes the tunnel. Only the first call counts.
     fn end(&self, reason: CloseReason, error: Option<Error>) {
         self.end_with(reason, error, None);
     }
 
     fn end_with(&self, reason: CloseReason, error: Option<Error>, code: Option<u16>) {
         lock(&self.end).get_or_insert_with(|| CloseEvent { reason, error: error.map(Arc::new), code });
-        lock(&self.running).take();
+        self.ended.stop();
         self.writer.close(CLOSE_NORMAL, reason.as_str());
     }
 
-    fn is_over(&self) -> bool {
+    fn has_ended(&self) -> bool {
         lock(&self.end).is_some()
     }
 
-    fn note(&self) {
-        self.heard.store(elapsed(self.start), Ordering::Relaxed);
-    }
-
-    /// What is heard on the tunnel.
-    fn hear(&self, heard: TunnelEvent) {
-        match heard {
-            TunnelEvent::Alive => self.note(),
+    /// Handles an event of the tunnel.
+    fn on_event(&self, event: TunnelEvent) {
+        match event {
+            TunnelEvent::Alive => self.last_message.store(elapsed_ms(self.start), Ordering::Relaxed),
             TunnelEvent::Closed { code, reason } if is_superseded(code, &reason) => {
-                // The registration is the newcomer's from now on.
-                self.removed.store(true, Ordering::SeqCst);
+                // The registration now belongs to the newer session.
+                self.deregistered.store(true, Ordering::SeqCst);
                 let reason = format!("another start of the participant \"{}\" took this one's place", self.id);
                 self.end_with(CloseReason::Superseded, Some(Error::Tunnel { reason }), code);
             }
@@ -274,19 +277,19 @@ impl Inner {
         }
     }
 
-    /// Waits for the next beat; false when the session is over.
-    fn wait(&self) -> bool {
-        self.over.recv_timeout(self.timing.beat) == Err(RecvTimeoutError::Timeout)
+    /// Waits for one heartbeat interval. True when the session has ended.
+    fn wait_interval(&self) -> bool {
+        self.ended.wait_timeout(self.timing.heartbeat_interval)
     }
 
-    fn ping(&self) {
+    fn send_pings(&self) {
         loop {
             let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             let sent = self.writer.text(&[encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes()]);
-            let silent = elapsed(self.start).saturating_sub(self.heard.load(Ordering::Relaxed));
+            let silent = elapsed_ms(self.start).saturating_sub(self.last_message.load(Ordering::Relaxed));
             let error = match sent {
                 Err(error) => Some(error.to_string()),
-                Ok(()) if u128::from(silent) > self.timing.silence.as_millis() => {
+                Ok(()) if u128::from(silent) > self.timing.hub_timeout.as_millis() => {
                     Some("the hub has fallen silent".into())
                 }
                 Ok(()) => None,
@@ -295,22 +298,22 @@ impl Inner {
                 self.end(CloseReason::TunnelClosed, Some(Error::Tunnel { reason }));
                 return;
             }
-            if !self.wait() {
+            if self.wait_interval() {
                 return;
             }
         }
     }
 
-    fn heartbeat(&self) {
+    fn send_heartbeats(&self) {
         let mut failed = 0;
-        while self.wait() {
+        while !self.wait_interval() {
             match self.client.participants(&self.room).heartbeat(&self.id) {
                 Ok(_) => failed = 0,
                 Err(error) => {
                     failed += 1;
                     let unknown =
                         matches!(error.code(), Some(ErrorCode::RoomNotFound | ErrorCode::ParticipantNotFound));
-                    if (unknown || failed >= MAX_FAILED) && !self.is_over() {
+                    if (unknown || failed >= MAX_FAILED_HEARTBEATS) && !self.has_ended() {
                         self.end(CloseReason::HeartbeatFailed, Some(error));
                         return;
                     }
@@ -320,6 +323,7 @@ impl Inner {
     }
 }
 
-fn elapsed(start: Instant) -> u64 {
+/// Milliseconds since `start`.
+fn elapsed_ms(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

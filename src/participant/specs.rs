@@ -1,4 +1,5 @@
-//! What machine this is, as far as can be told quickly. A tool that is missing or slow costs a field, never the join.
+//! The hardware of this machine, as far as it can be read within two seconds. A tool that is missing or slow leaves a field
+//! empty; it never fails a join.
 
 use std::fs;
 use std::io::Read;
@@ -11,16 +12,16 @@ use serde_json::Number;
 
 use crate::proto::management::Specs;
 
-/// How long all tools together may take.
-const TOOLS: Duration = Duration::from_secs(2);
-/// The pause between two looks at whether a tool has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The time limit of all tools together.
+const TOOLS_TIMEOUT: Duration = Duration::from_secs(2);
+/// The interval at which a tool's exit is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 const GIB: f64 = (1u64 << 30) as f64;
 
 /// Processor, memory and graphics card of this machine: from `/proc` and `/sys`, `nvidia-smi`, `lspci`; on macOS from
 /// `sysctl` and `system_profiler`. Takes up to two seconds where a tool is slow.
 pub fn machine_specs() -> Specs {
-    let deadline = Instant::now() + TOOLS;
+    let deadline = Instant::now() + TOOLS_TIMEOUT;
     thread::scope(|scope| {
         let card = scope.spawn(move || graphics(deadline));
         let (cpu, ram) = processor_and_memory(deadline);
@@ -40,6 +41,7 @@ fn processor_and_memory(deadline: Instant) -> (Option<String>, Option<Number>) {
     (cpu, ram)
 }
 
+/// Name and memory (GB) of a graphics card.
 type Card = (Option<String>, Option<Number>);
 
 fn graphics(deadline: Instant) -> Card {
@@ -53,34 +55,35 @@ fn graphics(deadline: Instant) -> Card {
     (run("lspci", &[], deadline).and_then(|text| pci(&text)), amd_memory())
 }
 
-/// A tool's output, if it is there, succeeds, and is done by the deadline, its output closed and itself gone.
+/// A tool's output; `None` unless it closes its output and exits successfully before the deadline.
 fn run(tool: &str, args: &[&str], deadline: Instant) -> Option<String> {
     let mut command = Command::new(tool);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let mut stdout = child.stdout.take()?;
     let (done, output) = bounded(1);
-    // Not a scoped thread: a grandchild may hold the pipe open for as long as it likes.
+    // Not a scoped thread: a grandchild may hold the pipe open without limit.
     let reader = thread::Builder::new().spawn(move || {
         let mut text = String::new();
         let read = stdout.by_ref().take(1 << 20).read_to_string(&mut text);
         let _ = done.send(read.is_ok().then_some(text));
     });
     let text = reader.ok().and_then(|_| output.recv_deadline(deadline).ok().flatten());
-    let status = if text.is_some() { exit_by(&mut child, deadline) } else { None };
+    let status = if text.is_some() { wait_until(&mut child, deadline) } else { None };
     if status.is_none() {
         let _ = child.kill();
-        // On a thread of its own: a tool that hangs in a driver does not even die at once.
+        // On a separate thread: a tool that hangs in a driver does not exit at once even when killed.
         let _ = thread::Builder::new().spawn(move || child.wait());
     }
     text.filter(|_| status.is_some_and(|status| status.success()))
 }
 
-/// How a child ended, unless it is still there at the deadline. The standard library can't wait with a limit.
-fn exit_by(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+/// A child's exit status; `None` if it still runs at the deadline. Polled, since the standard library has no wait with a
+/// timeout.
+fn wait_until(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
     loop {
         match child.try_wait() {
-            Ok(None) if Instant::now() < deadline => thread::sleep(LOOK_EVERY),
+            Ok(None) if Instant::now() < deadline => thread::sleep(POLL_INTERVAL),
             ended => return ended.ok().flatten(),
         }
     }
@@ -95,7 +98,7 @@ fn after_colon<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     line.split_once(':').map(|(_, value)| value.trim()).filter(|value| !value.is_empty())
 }
 
-/// x86 says `model name`; a Raspberry Pi says `Model`.
+/// x86 has `model name`, a Raspberry Pi `Model`, other ARM boards `Hardware`.
 fn cpu_name(cpuinfo: &str) -> Option<String> {
     ["model name", "Model", "Hardware"].iter().find_map(|key| after_colon(cpuinfo, key)).map(str::to_owned)
 }
@@ -105,7 +108,7 @@ fn total_memory(meminfo: &str) -> Option<Number> {
     gigabytes(kib * 1024.0)
 }
 
-/// The first card; memory is in MiB.
+/// The first card of nvidia-smi's list, whose memory is in MiB.
 fn nvidia(csv: &str) -> Option<Card> {
     let (name, memory) = csv.lines().next()?.rsplit_once(',')?;
     let memory = memory.trim().parse().ok().and_then(|mib: f64| gigabytes(mib * 1_048_576.0));

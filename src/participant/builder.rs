@@ -1,12 +1,12 @@
-//! Joining a room step by step: what is needed, the probe, the registration, the tunnel.
+//! Joining a room step by step: collect the settings, probe the provider, register, open the tunnel.
 
 use std::time::Duration;
 
 use super::address::tunnel_url;
-use super::fresh_id;
+use super::id::fresh_id;
 use super::probe::{Probe, probe};
 use super::provider::Provider;
-use super::session::Session;
+use super::session::{Session, SessionParams, Timing};
 use crate::client::Client;
 use crate::error::Error;
 use crate::proto::management::{
@@ -16,66 +16,66 @@ use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
 use crate::proto::web::{fits_a_header, percent_encode};
 use crate::tunnel::{self, ConnectError, Connected, Limits};
 
-const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// The time limit for opening the tunnel, TCP and TLS handshakes included.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a session needs to know. Made by [`Session::builder`].
+/// The settings of a session. Made by [`Session::builder`].
 #[derive(Clone)]
 pub struct Builder {
     hub_url: String,
-    pub(super) room: String,
-    pub(super) id: String,
+    room: String,
+    id: String,
     registration: Registration,
-    auth: Vec<(String, String)>,
+    provider_headers: Vec<(String, String)>,
     hub_headers: Vec<(String, String)>,
     token: Option<String>,
     json_frames: bool,
-    pub(super) timing: Timing,
+    timing: Timing,
 }
 
-/// How often and how long.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Timing {
-    pub(super) beat: Duration,
-    pub(super) silence: Duration,
-}
-
-impl Builder {
-    pub(super) fn new(hub_url: String, room: String) -> Self {
+impl Session {
+    /// A session in a room of the hub at `hub_url`. A participant id and a model must be set before it starts.
+    pub fn builder(hub_url: impl Into<String>, room: impl Into<String>) -> Builder {
         Builder {
-            hub_url,
-            room,
+            hub_url: hub_url.into(),
+            room: room.into(),
             id: String::new(),
             registration: Registration { endpoint: DEFAULT_ENDPOINT.into(), ..Registration::default() },
-            auth: Vec::new(),
+            provider_headers: Vec::new(),
             hub_headers: Vec::new(),
             token: None,
             json_frames: false,
-            timing: Timing { beat: Duration::from_secs(HEARTBEAT_SECS), silence: Duration::from_secs(TIMEOUT_SECS) },
+            timing: Timing {
+                heartbeat_interval: Duration::from_secs(HEARTBEAT_SECS),
+                hub_timeout: Duration::from_secs(TIMEOUT_SECS),
+            },
         }
     }
+}
 
-    /// The participant's id; the same one makes a retry safe.
+impl Builder {
+    /// The participant's id. Registering again with the same id renews the registration.
     #[must_use]
     pub fn participant_id(mut self, id: impl Into<String>) -> Self {
         self.id = id.into();
         self
     }
 
-    /// Its name for people; its id unless told otherwise.
+    /// The display name; the id by default.
     #[must_use]
     pub fn nickname(mut self, nickname: impl Into<String>) -> Self {
         self.registration.nickname = nickname.into();
         self
     }
 
-    /// The model, by the name that the provider knows it by.
+    /// The model, by the provider's name for it.
     #[must_use]
     pub fn model(mut self, model: impl Into<String>) -> Self {
         self.registration.model = model.into();
         self
     }
 
-    /// The provider's base URL; `http://localhost:11434` unless told otherwise.
+    /// The provider's base URL; `http://localhost:11434` by default.
     #[must_use]
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.registration.endpoint = endpoint.into();
@@ -89,35 +89,36 @@ impl Builder {
         self
     }
 
-    /// A header for the provider, such as its API key. It is sent to nobody else.
+    /// A header for the provider, such as its API key. It is never sent to the hub.
     #[must_use]
     pub fn auth_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.auth.push((name.into(), value.into()));
+        self.provider_headers.push((name.into(), value.into()));
         self
     }
 
-    /// A header for the hub, for one that stands behind something that wants it.
+    /// A header for the hub, for a hub behind a proxy that requires one.
     #[must_use]
     pub fn hub_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.hub_headers.push((name.into(), value.into()));
         self
     }
 
-    /// The hub's key, where it asks for one.
+    /// The hub's key, for a hub that was started with one.
     #[must_use]
     pub fn hub_key(self, key: &str) -> Self {
         self.hub_header("Authorization", format!("Bearer {key}"))
     }
 
-    /// The participant's own token, 32 to 128 letters, digits and signs: a hub that is strict lets nobody use the id
-    /// without it, for as long as the participant is there. A random one unless told otherwise.
+    /// The participant's token, 32 to 128 visible ASCII characters. A strict hub requires it for every use of the id while
+    /// the participant is registered. Random by default.
     #[must_use]
     pub fn participant_token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
         self
     }
 
-    /// With a token, so that whoever starts it again is known as the same participant.
+    /// Sets a random token unless there is one, so that a hub recognises a later start of this builder as the same
+    /// participant.
     pub(super) fn with_token(mut self) -> Result<Self, Error> {
         if self.token.is_none() {
             self.token = Some(fresh_id()?);
@@ -125,69 +126,68 @@ impl Builder {
         Ok(self)
     }
 
-    /// Sends answers through the tunnel as JSON, even where the hub takes them as binary messages: slower, but it passes
-    /// wherever only text does, and can be read along.
+    /// Sends responses through the tunnel as JSON, even where the hub accepts binary messages. Slower, but readable in a
+    /// capture, and it passes proxies that allow only text messages.
     #[must_use]
     pub fn json_frames(mut self) -> Self {
         self.json_frames = true;
         self
     }
 
-    /// The machine.
+    /// The machine's hardware, such as [`machine_specs`](super::machine_specs) finds it.
     #[must_use]
     pub fn specs(mut self, specs: Specs) -> Self {
         self.registration.specs = Some(specs);
         self
     }
 
-    /// Generation settings.
+    /// Default generation settings for requests to this participant.
     #[must_use]
     pub fn config(mut self, config: RuntimeConfig) -> Self {
         self.registration.config = Some(config);
         self
     }
 
-    /// What the provider can do, in place of what the probe finds.
+    /// The provider's capabilities, in place of the probe's result.
     #[must_use]
     pub fn capabilities(mut self, capabilities: Capabilities) -> Self {
         self.registration.capabilities = Some(capabilities);
         self
     }
 
-    /// Requests that it takes at once, 1 to [`MAX_CONCURRENCY`](crate::proto::management::MAX_CONCURRENCY); 1 unless told
-    /// otherwise.
+    /// The number of concurrent requests, 1 to [`MAX_CONCURRENCY`](crate::proto::management::MAX_CONCURRENCY); 1 by default.
     #[must_use]
     pub fn concurrency(mut self, requests: u32) -> Self {
         self.registration.concurrency = Some(requests);
         self
     }
 
-    /// Another name that the model answers to.
+    /// Adds another name by which requests can select the model.
     #[must_use]
     pub fn alias(mut self, name: impl Into<String>) -> Self {
         self.registration.aliases.push(name.into());
         self
     }
 
-    /// How often the hub is told that the participant is alive, by heartbeat and by ping; every ten seconds unless told
-    /// otherwise. The hub gives up on a participant after thirty.
+    /// The interval of heartbeats and pings; 10 seconds by default. A hub marks a participant offline after 30 seconds
+    /// without either.
     #[must_use]
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
-        self.timing.beat = interval;
+        self.timing.heartbeat_interval = interval;
         self
     }
 
-    /// How long the hub may be silent before the session ends; thirty seconds unless told otherwise.
+    /// The time without a message from the hub after which the session ends; 30 seconds by default.
     #[must_use]
     pub fn hub_timeout(mut self, timeout: Duration) -> Self {
-        self.timing.silence = timeout;
+        self.timing.hub_timeout = timeout;
         self
     }
 
-    /// Probes the provider; nothing is registered yet.
+    /// Probes the provider, without registering anything.
     ///
     /// # Errors
-    /// When a value is wrong, the provider does not answer, or does not have the model.
+    /// When a setting is invalid, the provider does not answer, or it does not have the model.
     pub fn prepare(self) -> Result<Prepared, Error> {
         self.with_token()?.probe()
     }
@@ -196,10 +196,10 @@ impl Builder {
         let client = Client::new(&self.hub_url)?;
         let client = self.token.iter().fold(client, |client, token| client.with_participant_token(token));
         let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
-        // In a private room the hub asks for it whenever the participant is not known any more.
+        // A private room's hub requires the password again once it has forgotten the participant.
         let password = self.registration.password.iter().filter(|password| fits_a_header(password));
         let client = password.fold(client, |client, password| client.with_room_password(password));
-        let provider = Provider::new(&self.registration.endpoint, &self.auth)?;
+        let provider = Provider::new(&self.registration.endpoint, &self.provider_headers)?;
         self.registration.endpoint.clone_from(&provider.endpoint);
         for (what, value) in [("the participant id", &self.id), ("the model", &self.registration.model)] {
             if value.is_empty() {
@@ -219,7 +219,7 @@ impl Builder {
         Ok(Prepared { builder: self, client, provider, probe })
     }
 
-    /// Probes, registers, opens the tunnel and starts the loops.
+    /// Probes the provider, registers the participant, opens the tunnel and starts to serve.
     ///
     /// # Errors
     /// As [`Builder::prepare`]; when the hub refuses or can't be reached; when the tunnel can't be opened, in which
@@ -238,12 +238,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// What the probe found.
+    /// The probe's result.
     pub fn probe(&self) -> &Probe {
         &self.probe
     }
 
-    /// What will be registered. The password is in it.
+    /// The registration that will be sent. It contains the room's password.
     pub fn registration(&self) -> &Registration {
         &self.builder.registration
     }
@@ -259,27 +259,29 @@ impl Prepared {
     }
 }
 
-/// A participant that is registered, and has no tunnel yet.
+/// A participant that is registered and has no tunnel yet.
 pub struct Joined {
     prepared: Prepared,
     registered: Registered,
 }
 
 impl Joined {
-    /// What the hub answered. The token in it is not printed.
+    /// The hub's response. Its `Debug` form omits the token.
     pub fn registered(&self) -> &Registered {
         &self.registered
     }
 
-    /// Opens the tunnel and starts the loops.
+    /// Opens the tunnel and starts to serve.
     ///
     /// # Errors
-    /// When it can't be opened. The registration is removed then.
+    /// When the tunnel can't be opened. The registration is then removed.
     pub fn open_tunnel(self) -> Result<Session, Error> {
         let Joined { prepared, registered } = self;
         let Prepared { builder, client, provider, .. } = prepared;
-        let opened = dial(client.hub_url(), &registered, &builder)
-            .and_then(|tunnel| Session::run(&builder, &client, provider, &registered, tunnel));
+        let opened = open_tunnel(client.hub_url(), &registered, &builder).and_then(|tunnel| {
+            let Builder { room, id, timing, .. } = builder.clone();
+            Session::start(SessionParams { client: client.clone(), room, id, timing, provider, registered, tunnel })
+        });
         if opened.is_err() {
             let _ = client.participants(&builder.room).remove(&builder.id);
         }
@@ -287,17 +289,17 @@ impl Joined {
     }
 }
 
-fn dial(hub: &str, registered: &Registered, builder: &Builder) -> Result<Connected, Error> {
-    let ticket = &registered.tunnel;
-    let address = tunnel_url(hub, &ticket.url, &builder.room, &builder.id);
-    let mut url = format!("{address}?token={}", percent_encode(&ticket.token));
+fn open_tunnel(hub: &str, registered: &Registered, builder: &Builder) -> Result<Connected, Error> {
+    let announced = &registered.tunnel;
+    let address = tunnel_url(hub, &announced.url, &builder.room, &builder.id);
+    let mut url = format!("{address}?token={}", percent_encode(&announced.token));
     if !builder.json_frames {
         url.push_str(&format!("&frames={FRAMES_BINARY}"));
     }
     url.push_str(&format!("&pause={PAUSE_ON}"));
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
-    tunnel::connect(&url, &headers, limits, OPEN_WITHIN).map_err(|error| match error {
+    tunnel::connect(&url, &headers, limits, OPEN_TIMEOUT).map_err(|error| match error {
         ConnectError::Io(error) => Error::Unreachable { url: address.clone(), reason: error.to_string() },
         other => Error::Tunnel { reason: other.to_string() },
     })

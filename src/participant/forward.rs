@@ -1,0 +1,200 @@
+//! Forwarding one request of the tunnel to the provider, and the provider's response back, piece by piece.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::cancel::CancelHandle;
+use super::load::LoadShare;
+use super::provider::Provider;
+use crate::net::client::{Answer, Call};
+use crate::proto::tunnel::{self, Incoming as Request};
+use crate::proto::web::{HOPS, is_hop_by_hop};
+use crate::tunnel::{TunnelError, Writer};
+
+/// A request as a worker owns it.
+pub struct Job {
+    /// The hub's id of the request.
+    pub id: String,
+    /// The bytes for the provider, or the reason why the participant refuses the request.
+    request: Result<Vec<u8>, String>,
+    /// Whether the request may be sent again on a new connection: its method is not `POST`.
+    idempotent: bool,
+    /// Cancels and pauses it.
+    pub cancel: Arc<CancelHandle>,
+    _share: LoadShare,
+}
+
+impl Job {
+    /// A job for a request as [`Forwarder::encode`] encodes it.
+    pub fn new(id: String, method: &str, request: Result<Vec<u8>, String>, share: LoadShare) -> Self {
+        Job { id, request, idempotent: method != "POST", cancel: Arc::default(), _share: share }
+    }
+}
+
+/// The buffers of a worker, kept from one piece and one request to the next.
+#[derive(Default)]
+pub struct Buffers {
+    /// A piece of the response's body.
+    piece: Vec<u8>,
+    /// The same piece as a JSON message.
+    json: Vec<u8>,
+}
+
+/// Why a request failed.
+struct Failure {
+    /// The `stage` of `tunnel.response.error` (PROTOCOL.md, "Events").
+    stage: &'static str,
+    message: String,
+}
+
+impl Failure {
+    fn participant(reason: &str) -> Self {
+        Failure { stage: "participant", message: reason.to_owned() }
+    }
+
+    fn connect(message: String) -> Self {
+        Failure { stage: "connect", message }
+    }
+
+    fn stream(error: &io::Error) -> Self {
+        Failure { stage: "stream", message: format!("the provider's answer broke off: {error}") }
+    }
+
+    fn tunnel(error: &TunnelError) -> Self {
+        Failure { stage: "tunnel", message: error.to_string() }
+    }
+}
+
+/// The provider and the tunnel between which requests are forwarded.
+pub struct Forwarder {
+    provider: Provider,
+    writer: Writer,
+    /// Whether the hub accepts chunks as binary messages.
+    binary: bool,
+}
+
+impl Forwarder {
+    /// Forwards from the tunnel of `writer` to `provider`.
+    pub fn new(provider: Provider, writer: Writer, binary: bool) -> Self {
+        Forwarder { provider, writer, binary }
+    }
+
+    /// The bytes of a hub's request for the provider; an error where the participant refuses it.
+    pub fn encode(&self, request: &mut Request<'_>) -> Result<Vec<u8>, String> {
+        if let Some(hops) = request.hops.take() {
+            request.headers.insert(HOPS.to_owned(), hops);
+        }
+        self.provider.relay(&request.method, &request.path, &request.headers, request.body.map(|body| body.get()))
+    }
+
+    /// Serves a job. `before_end` runs when the response is complete, before the hub learns it. A failure is reported to
+    /// the hub unless the job was cancelled.
+    pub fn forward(&self, job: &Job, buffers: &mut Buffers, before_end: impl FnOnce()) {
+        let result = self.exchange(job, buffers, before_end);
+        let active = job.cancel.detach();
+        if let Err(Failure { stage, message }) = result
+            && active
+        {
+            self.send_error(&job.id, stage, &message);
+        }
+    }
+
+    /// Sends the request and streams the response. Stops without a further message once the job is cancelled.
+    fn exchange(&self, job: &Job, buffers: &mut Buffers, before_end: impl FnOnce()) -> Result<(), Failure> {
+        let request = job.request.as_ref().map_err(|reason| Failure::participant(reason))?;
+        let (mut call, start) = self.open_response(job, request).map_err(Failure::connect)?;
+        let mut start = Some(start);
+        buffers.piece.clear();
+        // The start of the body that arrived with the head is sent along with it.
+        let mut complete = call.take(&mut buffers.piece).map_err(|e| Failure::stream(&e))?;
+        while !complete {
+            if job.cancel.is_cancelled() {
+                return Ok(());
+            }
+            self.send(job, start.take(), buffers, None).map_err(|e| Failure::tunnel(&e))?;
+            buffers.piece.clear();
+            job.cancel.wait_while_paused();
+            complete = call.read(&mut buffers.piece).map_err(|e| Failure::stream(&e))?;
+        }
+        if !job.cancel.detach() {
+            return Ok(());
+        }
+        self.provider.keep(call);
+        before_end();
+        self.send(job, start, buffers, Some(tunnel::encode_end(&job.id))).map_err(|e| Failure::tunnel(&e))
+    }
+
+    /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
+    fn open_response(&self, job: &Job, request: &[u8]) -> Result<(Call, Vec<u8>), String> {
+        loop {
+            let mut call = self.provider.connect(None)?;
+            if !job.cancel.attach(call.stream()) {
+                return Err("the request was cancelled".into());
+            }
+            let start = |answer: &Answer<'_>| tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer));
+            match self.provider.send(&mut call, request, start) {
+                Ok(start) => return Ok((call, start)),
+                // The provider may have closed a kept connection just before the request arrived.
+                Err(_) if call.was_kept() && !call.heard() && job.idempotent && !job.cancel.is_cancelled() => {}
+                Err(reason) => return Err(reason),
+            }
+        }
+    }
+
+    /// Sends what is ready of a response, in one write.
+    fn send(
+        &self,
+        job: &Job,
+        start: Option<Vec<u8>>,
+        buffers: &mut Buffers,
+        end: Option<String>,
+    ) -> Result<(), TunnelError> {
+        let Buffers { piece, json } = buffers;
+        if start.is_none() && piece.is_empty() && end.is_none() {
+            return Ok(());
+        }
+        let binary_head = tunnel::binary_head(&job.id).filter(|_| self.binary);
+        if binary_head.is_none() && !piece.is_empty() {
+            json.clear();
+            tunnel::encode_chunk(json, &job.id, piece);
+        }
+        self.writer.batch(|batch| {
+            if let Some(start) = &start {
+                batch.text(&[start])?;
+            }
+            match &binary_head {
+                _ if piece.is_empty() => {}
+                Some(head) => batch.binary(&[head, piece])?,
+                None => batch.text(&[json])?,
+            }
+            match &end {
+                Some(end) => batch.text(&[end.as_bytes()]),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Reports that the participant does not serve a request.
+    pub fn refuse(&self, id: &str, reason: &str) {
+        self.send_error(id, "participant", reason);
+    }
+
+    fn send_error(&self, id: &str, stage: &str, message: &str) {
+        // A failed write means that the tunnel is lost, which fails all of its requests on the hub.
+        let _ = self.writer.text(&[tunnel::encode_error(id, stage, message).as_bytes()]);
+    }
+}
+
+/// The response's headers without the hop-by-hop ones: those of the connection and of the body's framing, and all that
+/// `Connection` names (RFC 9110, section 7.6.1).
+fn end_to_end_headers(answer: &Answer<'_>) -> BTreeMap<String, String> {
+    let lines = || answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let connection = lines().filter(|(name, _)| name == "connection");
+    let options: Vec<String> = connection
+        .flat_map(|(_, value)| value.split(|&b| b == b',').map(<[u8]>::trim_ascii))
+        .map(|option| String::from_utf8_lossy(option).to_ascii_lowercase())
+        .collect();
+    let kept = lines().filter(|(name, _)| !is_hop_by_hop(name) && !options.contains(name));
+    kept.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
+}
