@@ -15,7 +15,7 @@ use super::provider::Provider;
 use crate::net::client::{Answer, Call};
 use crate::proto::tunnel::{self, FromHub, Incoming as Request, decode_from_hub};
 use crate::proto::web::{HOPS, is_hop_by_hop};
-use crate::tunnel::{Incoming, Reader, TunnelError, Writer};
+use crate::tunnel::{Reader, Received, TunnelError, Writer};
 
 const STACK: usize = 256 << 10;
 
@@ -179,7 +179,7 @@ impl Workers {
         let (reader, _) = leader.as_mut()?;
         let end = loop {
             match reader.read() {
-                Ok(Incoming::Text(text)) => {
+                Ok(Received::Text(text)) => {
                     (self.heard)(TunnelEvent::Alive);
                     let job = match decode_from_hub(text) {
                         Ok(FromHub::Request(request)) => self.take_on(request),
@@ -206,8 +206,8 @@ impl Workers {
                         None => {}
                     }
                 }
-                Ok(Incoming::Binary(_) | Incoming::Alive) => (self.heard)(TunnelEvent::Alive),
-                Ok(Incoming::Closed { code, reason }) => break TunnelEvent::Closed { code, reason },
+                Ok(Received::Binary(_) | Received::KeepAlive) => (self.heard)(TunnelEvent::Alive),
+                Ok(Received::Closed { code, reason }) => break TunnelEvent::Closed { code, reason },
                 Err(error) => break TunnelEvent::Lost(error),
             }
         };
