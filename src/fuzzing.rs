@@ -10,7 +10,7 @@ use crate::proto::translate::{Answer, Skeleton, to_chat};
 use crate::proto::tunnel::{self, FromParticipant};
 use crate::proto::usage::UsageWatch;
 use crate::state::selector::Selector;
-use crate::tunnel::frames;
+use crate::tunnel::codec;
 
 /// The first byte says how long the pieces are that the rest comes in.
 fn cut(data: &[u8]) -> (usize, &[u8]) {
@@ -163,14 +163,14 @@ pub fn chunked(data: &[u8]) {
 
 /// A frame's head is read the same again, and a close frame's text is text.
 pub fn frame(data: &[u8]) {
-    if let Ok(Some(head)) = frames::read_head(data) {
-        assert!(head.size <= frames::MAX_HEAD && head.size <= data.len());
-        assert!(!head.opcode.is_control() || (head.last && head.length <= 125));
-        for cut in 0..head.size {
-            assert!(frames::read_head(&data[..cut]) != Ok(Some(head)));
+    if let Ok(Some(parsed)) = codec::parse_header(data) {
+        assert!(parsed.header_len <= codec::MAX_HEADER && parsed.header_len <= data.len());
+        assert!(!parsed.is_control() || (parsed.header.is_final && parsed.payload_len <= 125));
+        for cut in 0..parsed.header_len {
+            assert_eq!(codec::parse_header(&data[..cut]), Ok(None));
         }
     }
-    if let Ok((code, reason)) = frames::read_close(data) {
+    if let Ok((code, reason)) = codec::parse_close(data) {
         assert!(code.is_some() || reason.is_empty());
     }
 }

@@ -14,7 +14,7 @@ use crate::proto::management::{
 };
 use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
 use crate::proto::web::{fits_a_header, percent_encode};
-use crate::tunnel::{self, ConnectError, Connected, Limits};
+use crate::tunnel::{self, ConnectError, Connected, TunnelLimits};
 
 /// The time limit for opening the tunnel, TCP and TLS handshakes included.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -298,7 +298,7 @@ fn open_tunnel(hub: &str, registered: &Registered, builder: &Builder) -> Result<
     }
     url.push_str(&format!("&pause={PAUSE_ON}"));
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let limits = Limits { max_message: MAX_TO_PARTICIPANT, ..Limits::default() };
+    let limits = TunnelLimits { max_message: MAX_TO_PARTICIPANT, ..TunnelLimits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_TIMEOUT).map_err(|error| match error {
         ConnectError::Io(error) => Error::Unreachable { url: address.clone(), reason: error.to_string() },
         other => Error::Tunnel { reason: other.to_string() },

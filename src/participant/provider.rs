@@ -15,7 +15,7 @@ use crate::net::client::{Answer, Call};
 use crate::net::resolve;
 use crate::proto::operations::{operation, passes_header};
 use crate::proto::web::route_url;
-use crate::tunnel::secured;
+use crate::tunnel::connect_tls;
 
 /// The time limit for opening a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -203,7 +203,7 @@ impl ProviderServer {
         let latest = Instant::now() + CONNECT_TIMEOUT;
         let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
         let stream = resolve::connect(&self.host, self.port, deadline)?;
-        if self.secure { secured(stream, &self.host, deadline) } else { Ok(stream) }
+        if self.secure { connect_tls(stream, &self.host, deadline) } else { Ok(stream) }
     }
 }
 

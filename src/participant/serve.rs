@@ -17,7 +17,7 @@ use super::cancel::CancelHandle;
 use super::forward::{Buffers, Forwarder, Job};
 use super::load::Load;
 use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
-use crate::tunnel::{Incoming, Reader, TunnelError};
+use crate::tunnel::{Reader, Received, TunnelError};
 
 /// The stack of a worker, bytes.
 const STACK: usize = 256 << 10;
@@ -103,15 +103,15 @@ impl Workers {
         let reader = &mut leader.as_mut()?.reader;
         let end = loop {
             match reader.read() {
-                Ok(Incoming::Text(text)) => {
+                Ok(Received::Text(text)) => {
                     (self.on_event)(TunnelEvent::Alive);
                     let job = self.on_message(text);
                     if let Some(job) = job.and_then(|job| self.with_successor(job)) {
                         return Some(job);
                     }
                 }
-                Ok(Incoming::Binary(_) | Incoming::Alive) => (self.on_event)(TunnelEvent::Alive),
-                Ok(Incoming::Closed { code, reason }) => break TunnelEvent::Closed { code, reason },
+                Ok(Received::Binary(_) | Received::KeepAlive) => (self.on_event)(TunnelEvent::Alive),
+                Ok(Received::Closed { code, reason }) => break TunnelEvent::Closed { code, reason },
                 Err(error) => break TunnelEvent::Lost(error),
             }
         };

@@ -1,4 +1,4 @@
-//! How a connection becomes a tunnel: the handshake, from both sides. The only user of tungstenite.
+//! The WebSocket handshake, from both sides: it turns a connection into a tunnel.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -11,30 +11,30 @@ use base64::engine::general_purpose::STANDARD;
 use tungstenite::handshake::client::Response;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
-use tungstenite::http::{HeaderName, HeaderValue, Uri};
+use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
-use super::reader::{LOOK_EVERY, Reader};
-use super::tls;
-use super::writer::{Limits, Role, TunnelStream, Writer, is_timeout, remaining};
+use super::reader::{READ_TIMEOUT, Reader};
+use super::tls::connect_tls;
+use super::writer::{Role, TunnelLimits, TunnelStream, Writer, is_timeout, remaining};
 
-/// The longest body of a refused handshake that is kept, in bytes.
+/// How much of the body of a refused handshake is kept for the error, in bytes.
 const MAX_REFUSAL: usize = 4096;
-/// The longest head of an answer to a handshake, in bytes.
+/// The longest head of a handshake's response, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
-/// Why a request does not become a WebSocket (RFC 6455, section 4.2.1).
+/// Why a request cannot be upgraded to a WebSocket (RFC 6455, section 4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeError {
-    /// It asks for no upgrade.
+    /// The request does not ask for an upgrade to `websocket`.
     NotAnUpgrade,
-    /// It has no key, several, or one that is not base64 of 16 bytes.
+    /// `Sec-WebSocket-Key` is missing, repeated, or not base64 of 16 bytes.
     NoKey,
-    /// It speaks another version.
+    /// `Sec-WebSocket-Version` is not 13.
     Version,
 }
 
 impl HandshakeError {
-    /// The HTTP status to answer with.
+    /// The HTTP status of the response: 426 or 400.
     pub fn status(self) -> u16 {
         match self {
             HandshakeError::NotAnUpgrade | HandshakeError::Version => 426,
@@ -53,21 +53,21 @@ impl fmt::Display for HandshakeError {
     }
 }
 
-/// Why no tunnel could be opened.
+/// Why a tunnel could not be opened.
 #[derive(Debug)]
 pub enum ConnectError {
-    /// The URL is none that can be opened.
+    /// The URL, or a header of the request, is invalid.
     Url(String),
-    /// Nobody answered.
+    /// The connection failed, or the timeout expired.
     Io(io::Error),
-    /// The hub answered with something else than 101.
+    /// The hub responded with a status other than 101.
     Refused {
-        /// HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The beginning of the body.
+        /// The beginning of the body: what came with the head, up to 4 KiB.
         body: String,
     },
-    /// The answer makes no sense.
+    /// The response violates HTTP or the WebSocket handshake.
     Handshake(String),
 }
 
@@ -86,18 +86,18 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// Checks a request for the upgrade, and gives the `Sec-WebSocket-Accept` of its answer. `lines` gives all values of a
+/// Validates an upgrade request and returns the `Sec-WebSocket-Accept` for its response. `lines` returns all values of a
 /// header, in the order of their lines.
 ///
 /// # Errors
-/// Which rule the request breaks.
+/// [`HandshakeError`]: the rule that the request violates.
 pub fn accept<'a>(http11: bool, lines: impl Fn(&str) -> Vec<&'a str>) -> Result<String, HandshakeError> {
-    let holds = |name: &str, token: &str| {
+    let contains = |name: &str, token: &str| {
         let mut parts = lines(name).into_iter().flat_map(|line| line.split(','));
         parts.any(|part| part.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
     };
-    // HTTP/1.0 has no upgrade (RFC 9110, section 7.8).
-    if !http11 || !holds("upgrade", "websocket") || !holds("connection", "upgrade") {
+    // HTTP/1.0 does not support upgrades (RFC 9110, section 7.8).
+    if !http11 || !contains("upgrade", "websocket") || !contains("connection", "upgrade") {
         return Err(HandshakeError::NotAnUpgrade);
     }
     if lines("sec-websocket-version") != ["13"] {
@@ -110,28 +110,28 @@ pub fn accept<'a>(http11: bool, lines: impl Fn(&str) -> Vec<&'a str>) -> Result<
     Ok(derive_accept_key(key.as_bytes()))
 }
 
-/// A connection that has been upgraded, from the server's side. `read_ahead` is what came after the request's head.
+/// The tunnel on an upgraded connection, on the server's side. `read_ahead` are the bytes received after the request's head.
 ///
 /// # Errors
-/// When the socket can't be set up.
-pub fn serve(stream: Arc<TcpStream>, read_ahead: Vec<u8>, limits: Limits) -> io::Result<(Reader, Writer)> {
-    stream.set_read_timeout(Some(LOOK_EVERY))?;
-    let wire = TunnelStream::new(stream, Role::Server, limits.write)?;
-    Ok((Reader::new(wire.clone(), read_ahead, limits.max_message), Writer(wire)))
+/// If the socket options cannot be set.
+pub fn serve(stream: Arc<TcpStream>, read_ahead: Vec<u8>, limits: TunnelLimits) -> io::Result<(Reader, Writer)> {
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    let stream = TunnelStream::new(stream, Role::Server, limits.write_timeout)?;
+    Ok((Reader::new(stream.clone(), read_ahead, limits.max_message), Writer(stream)))
 }
 
-/// A tunnel's two ends, and the headers of the 101 that opened it.
+/// The reader and writer of a tunnel, and the headers of the 101 response that opened it.
 pub type Connected = (Reader, Writer, Vec<(String, String)>);
 
-/// Opens a tunnel: a `ws://` or `wss://` URL, more request headers, and the time that all of it may take. Gives the headers of the
-/// 101 too.
+/// Opens a tunnel to a `ws://` or `wss://` URL. `headers` are sent in addition to those of the handshake; `timeout` covers
+/// everything from name resolution to the response.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub fn connect(
     url: &str,
     headers: &[(&str, &str)],
-    limits: Limits,
+    limits: TunnelLimits,
     timeout: Duration,
 ) -> Result<Connected, ConnectError> {
     let uri = Uri::try_from(url).map_err(|e| ConnectError::Url(e.to_string()))?;
@@ -141,34 +141,40 @@ pub fn connect(
     let request = request(&uri, headers, &key)?;
     let deadline = Instant::now() + timeout;
     let stream = dial(&uri, deadline)?;
-    let (answer, read_ahead) = ask(&stream, request.as_bytes(), deadline)?;
-    let (status, said) = (answer.status().as_u16(), answer.headers());
+    let (response, read_ahead) = send_request(&stream, request.as_bytes(), deadline)?;
+    let status = response.status().as_u16();
     if status != 101 {
         let body = String::from_utf8_lossy(&read_ahead[..read_ahead.len().min(MAX_REFUSAL)]).into_owned();
         return Err(ConnectError::Refused { status, body });
     }
-    let says = |name, value: &str| said.get(name).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(value.as_bytes()));
-    // The key's answer is compared as it is: it is no word, but bytes.
-    let accepted = said.get("sec-websocket-accept").is_some_and(|v| *v == derive_accept_key(key.as_bytes()));
-    if !says("upgrade", "websocket") || !says("connection", "upgrade") || !accepted {
-        return Err(ConnectError::Handshake("the answer's headers do not fit the request".into()));
-    }
-    // None was offered: a hub that picks one speaks something else from here on (RFC 6455, section 4.1).
-    for picked in ["sec-websocket-extensions", "sec-websocket-protocol"] {
-        if said.contains_key(picked) {
-            return Err(ConnectError::Handshake(format!("the answer has {picked}, which was not asked for")));
-        }
-    }
+    check_response(response.headers(), &key)?;
     let header = |(name, value): (&HeaderName, &HeaderValue)| {
         (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    let headers = said.iter().map(header).collect();
-    stream.set_read_timeout(Some(LOOK_EVERY)).map_err(ConnectError::Io)?;
-    let wire = TunnelStream::new(Arc::new(stream), Role::Client, limits.write).map_err(ConnectError::Io)?;
-    Ok((Reader::new(wire.clone(), read_ahead, limits.max_message), Writer(wire), headers))
+    let headers = response.headers().iter().map(header).collect();
+    stream.set_read_timeout(Some(READ_TIMEOUT)).map_err(ConnectError::Io)?;
+    let stream = TunnelStream::new(Arc::new(stream), Role::Client, limits.write_timeout).map_err(ConnectError::Io)?;
+    Ok((Reader::new(stream.clone(), read_ahead, limits.max_message), Writer(stream), headers))
 }
 
-/// The request for the upgrade.
+/// Checks the headers of a 101 response (RFC 6455, section 4.1).
+fn check_response(headers: &HeaderMap, key: &str) -> Result<(), ConnectError> {
+    let is = |name, value: &str| headers.get(name).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(value.as_bytes()));
+    // Base64, so compared with regard to case.
+    let accepted = headers.get("sec-websocket-accept").is_some_and(|v| *v == derive_accept_key(key.as_bytes()));
+    if !is("upgrade", "websocket") || !is("connection", "upgrade") || !accepted {
+        return Err(ConnectError::Handshake("the response's headers do not match the request".into()));
+    }
+    // The request offers no extension and no subprotocol, so the hub must not select one.
+    for selected in ["sec-websocket-extensions", "sec-websocket-protocol"] {
+        if headers.contains_key(selected) {
+            return Err(ConnectError::Handshake(format!("the response has {selected}, which was not requested")));
+        }
+    }
+    Ok(())
+}
+
+/// Formats the upgrade request.
 fn request(uri: &Uri, headers: &[(&str, &str)], key: &str) -> Result<String, ConnectError> {
     let authority = uri.authority().ok_or_else(|| ConnectError::Url("it names no host".into()))?.as_str();
     let host = authority.rsplit('@').next().unwrap_or(authority);
@@ -185,31 +191,36 @@ fn request(uri: &Uri, headers: &[(&str, &str)], key: &str) -> Result<String, Con
     Ok(out + "\r\n")
 }
 
-/// Sends the request and reads the answer's head, and whatever comes with it.
-fn ask(mut stream: &TcpStream, request: &[u8], deadline: Instant) -> Result<(Response, Vec<u8>), ConnectError> {
-    let in_time =
+/// Sends the request and reads the response's head. Also returns the bytes received after the head.
+fn send_request(
+    mut stream: &TcpStream,
+    request: &[u8],
+    deadline: Instant,
+) -> Result<(Response, Vec<u8>), ConnectError> {
+    let timed =
         |error: io::Error| ConnectError::Io(if is_timeout(&error) { io::ErrorKind::TimedOut.into() } else { error });
     stream.set_nodelay(true).map_err(ConnectError::Io)?;
     stream.set_write_timeout(Some(remaining(deadline).map_err(ConnectError::Io)?)).map_err(ConnectError::Io)?;
-    stream.write_all(request).map_err(in_time)?;
-    let (mut read, mut piece) = (Vec::new(), [0; 4096]);
+    stream.write_all(request).map_err(timed)?;
+    let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         let left = remaining(deadline).map_err(ConnectError::Io)?;
         stream.set_read_timeout(Some(left)).map_err(ConnectError::Io)?;
-        match stream.read(&mut piece).map_err(in_time)? {
+        match stream.read(&mut chunk).map_err(timed)? {
             0 => return Err(ConnectError::Handshake("the hub closed the connection".into())),
-            n => read.extend_from_slice(&piece[..n]),
+            n => received.extend_from_slice(&chunk[..n]),
         }
-        match Response::try_parse(&read).map_err(|e| ConnectError::Handshake(e.to_string()))? {
-            Some((used, answer)) => return Ok((answer, read.split_off(used))),
-            None if read.len() > MAX_HEAD => {
-                return Err(ConnectError::Handshake("the answer's head is too long".into()));
+        match Response::try_parse(&received).map_err(|e| ConnectError::Handshake(e.to_string()))? {
+            Some((head_len, response)) => return Ok((response, received.split_off(head_len))),
+            None if received.len() > MAX_HEAD => {
+                return Err(ConnectError::Handshake("the response's head is too long".into()));
             }
             None => {}
         }
     }
 }
 
+/// Connects to the URL's host, with TLS for `wss://`.
 fn dial(uri: &Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
     let secure = match uri.scheme_str() {
         Some("ws") => false,
@@ -220,17 +231,6 @@ fn dial(uri: &Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
     let stream = crate::net::resolve::connect(host, port, deadline);
-    let ready = stream.and_then(|stream| if secure { secured(stream, host, deadline) } else { Ok(stream) });
+    let ready = stream.and_then(|stream| if secure { connect_tls(stream, host, deadline) } else { Ok(stream) });
     ready.map_err(ConnectError::Io)
-}
-
-/// A plain socket in place of a connection to a server that speaks TLS, once they have agreed on it.
-///
-/// # Errors
-/// When they don't, or not in time.
-pub fn secured(stream: TcpStream, host: &str, deadline: Instant) -> io::Result<TcpStream> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(remaining(deadline)?))?;
-    stream.set_write_timeout(Some(remaining(deadline)?))?;
-    tls::wrap(stream, host)
 }

@@ -1,11 +1,14 @@
-//! The WebSocket carrier, used by both ends of a tunnel. What the messages say is `proto::tunnel`'s business.
+//! The WebSocket transport of a tunnel, for both ends: handshake, frames, and the response queues of the hub. The messages
+//! themselves are defined in `proto::tunnel`.
 //!
-//! `handshake` is the only user of tungstenite. What follows it is read and written here: one reader and many writers share
-//! a connection from threads of their own, a message is lent from the buffer that it was read into, and what is ready goes out
-//! in one write. `frames`, `queue` and `router` know of no socket.
+//! tungstenite performs the handshake's parsing and codes frame headers. Its `WebSocket` is not used, because it cannot be read
+//! and written by different threads and copies every message: here one reader and many writers share a connection, messages
+//! are borrowed from the read buffer, and messages that are ready together are sent in one write. `codec`, `piece`, `queue`
+//! and `router` do no I/O.
 
-pub(crate) mod frames;
+pub(crate) mod codec;
 mod handshake;
+mod piece;
 #[cfg(test)]
 mod properties;
 mod queue;
@@ -14,8 +17,10 @@ mod router;
 mod tls;
 mod writer;
 
-pub use handshake::{ConnectError, Connected, HandshakeError, accept, connect, secured, serve};
+pub use handshake::{ConnectError, Connected, HandshakeError, accept, connect, serve};
+pub use piece::{LostReason, Piece};
 pub use queue::QueueLimits;
-pub use reader::{Incoming, Reader};
-pub use router::{FlowSignal, LostReason, PendingResponse, Piece, Routed, Router, SendSignal};
-pub use writer::{Limits, TunnelError, Writer};
+pub use reader::{Reader, Received};
+pub use router::{FlowSignal, PendingResponse, Routed, Router, SendSignal};
+pub use tls::connect_tls;
+pub use writer::{TunnelError, TunnelLimits, Writer};

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::router::{LostReason, Piece};
+use super::piece::{LostReason, Piece};
 use crate::budget::{Budget, Share};
 
 /// Memory is taken and given back in steps of so many bytes, so that not each small piece asks the budget.

@@ -1,173 +1,187 @@
-//! A tunnel's reading end: messages out of frames, lent from one buffer that is large only while it has to be. It answers
-//! pings and close frames, through the writers' lock, so that frames never interleave.
+//! The reading end of a tunnel. It assembles messages from frames and answers pings and close frames through the write lock, so
+//! that frames never interleave. Messages are borrowed from one buffer, which shrinks again after a long message.
 
 use std::io::{self, Read};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::frames::{BadClose, Head, Opcode, apply_mask, read_close, read_head};
+use super::codec::{self, CloseError, Control, Data, OpCode, ParsedHeader};
 use super::writer::{Role, TunnelError, TunnelStream, Writer, is_timeout};
 use crate::budget::Share;
 
-/// How long a reader waits before it looks whether its tunnel is being closed.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// The buffer of a tunnel on which little is said, and the most that is read at a time on one on which much is.
-const SMALL: usize = 1 << 10;
-const LARGE: usize = 64 << 10;
+/// How often a blocked read checks whether the tunnel is being closed: the socket's read timeout.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// The buffer's size on a tunnel with little traffic, in bytes.
+const SMALL_BUFFER: usize = 1 << 10;
+/// The buffer's size on a tunnel with much traffic, in bytes. Only a longer frame makes it larger.
+const LARGE_BUFFER: usize = 64 << 10;
 
-/// What a reader reads.
+/// One result of [`Reader::read`].
 #[derive(Debug)]
-pub enum Incoming<'r> {
+pub enum Received<'r> {
     /// A text message.
     Text(&'r str),
     /// A binary message.
     Binary(&'r [u8]),
     /// A WebSocket ping or pong.
-    Alive,
-    /// The peer's close frame.
+    KeepAlive,
+    /// The peer's close frame, which has been answered.
     Closed {
-        /// Its code, where it has one.
+        /// The status code, if present.
         code: Option<u16>,
-        /// Its reason.
+        /// The reason, empty if absent.
         reason: String,
     },
 }
 
-/// The reading end. One thread reads.
+/// The reading end. Used by one thread at a time.
 pub struct Reader {
-    wire: Arc<TunnelStream>,
+    stream: Arc<TunnelStream>,
+    /// The longest message, in bytes.
     max_message: usize,
-    /// Read and not yet used: `from..to` of it.
+    /// `start..end` has been read from the socket and not been consumed yet.
     buffer: Vec<u8>,
-    from: usize,
-    to: usize,
-    /// A message that comes in parts, as far as it has come, and its kind.
-    parts: Option<(Opcode, Vec<u8>)>,
-    /// One whose parts have all come, while it is lent.
-    whole: Vec<u8>,
-    /// What the buffer and the parts draw on once they are large.
+    start: usize,
+    end: usize,
+    /// The fragments received so far of an unfinished message, and its type.
+    fragments: Option<(Data, Vec<u8>)>,
+    /// The last message that was assembled from fragments; kept while it is borrowed.
+    assembled: Vec<u8>,
+    /// The memory budget that the buffer and the fragments are charged to while they are large.
     memory: Option<Share>,
 }
 
-/// Where a message is.
-enum Found {
-    /// In the buffer.
-    Here(Opcode, std::ops::Range<usize>),
-    /// Put together from its parts.
-    Whole(Opcode),
-    /// Its end has not come.
-    NotYet,
+/// Where the payload of a complete frame or message is stored.
+enum Payload {
+    /// A control frame, in the buffer.
+    Control(Control, Range<usize>),
+    /// An unfragmented message, in the buffer.
+    Message(Data, Range<usize>),
+    /// A message in `assembled`.
+    Assembled(Data),
 }
 
 impl Reader {
-    pub(super) fn new(wire: Arc<TunnelStream>, read_ahead: Vec<u8>, max_message: usize) -> Self {
-        let to = read_ahead.len();
-        Reader { wire, max_message, buffer: read_ahead, from: 0, to, parts: None, whole: Vec::new(), memory: None }
+    /// `read_ahead` was read from the socket after the handshake's head.
+    pub(super) fn new(stream: Arc<TunnelStream>, read_ahead: Vec<u8>, max_message: usize) -> Self {
+        let end = read_ahead.len();
+        Reader {
+            stream,
+            max_message,
+            buffer: read_ahead,
+            start: 0,
+            end,
+            fragments: None,
+            assembled: Vec::new(),
+            memory: None,
+        }
     }
 
-    /// Counts what it holds of long messages in `memory`; where that does not suffice, the tunnel ends.
+    /// Charges the memory for long messages to `memory`. If that is exhausted, the tunnel ends with [`TunnelError::NoMemory`].
     #[must_use]
-    pub fn within(mut self, memory: Share) -> Self {
+    pub fn with_memory(mut self, memory: Share) -> Self {
         self.memory = Some(memory);
         self
     }
 
-    /// Waits for the next message. It is lent until the next one is asked for.
+    /// Waits for the next message or control frame. The result borrows the buffer until the next call.
     ///
     /// # Errors
-    /// When the tunnel is over: [`TunnelError`]. A peer that broke a rule has been told so.
-    pub fn read(&mut self) -> Result<Incoming<'_>, TunnelError> {
-        let found = loop {
-            match self.step() {
-                Ok(Found::NotYet) => {}
-                Ok(found) => break found,
-                Err(error) => return Err(told(&self.wire, error)),
+    /// [`TunnelError`] when the tunnel has ended. If the peer violated a rule, a close frame with the reason has been sent.
+    pub fn read(&mut self) -> Result<Received<'_>, TunnelError> {
+        let payload = loop {
+            match self.next_payload() {
+                Ok(None) => {}
+                Ok(Some(payload)) => break payload,
+                Err(error) => return Err(close_with(&self.stream, error)),
             }
         };
-        match found {
-            Found::Here(opcode, range) if opcode.is_control() => self.control(opcode, range),
-            Found::Here(opcode, range) => lend(&self.wire, opcode, &self.buffer[range]),
-            Found::Whole(opcode) => lend(&self.wire, opcode, &self.whole),
-            Found::NotYet => Ok(Incoming::Alive),
+        match payload {
+            Payload::Control(control, range) => self.handle_control(control, range),
+            Payload::Message(data, range) => decode_message(&self.stream, data, &self.buffer[range]),
+            Payload::Assembled(data) => decode_message(&self.stream, data, &self.assembled),
         }
     }
 
-    /// Whether the next message, or a part of it, can be taken without waiting.
-    pub fn has_more(&self) -> bool {
-        self.whole_frame().is_ok_and(|frame| frame.is_some())
+    /// Whether the buffer holds a complete frame, so that the next read makes progress without waiting.
+    pub fn has_buffered_frame(&self) -> bool {
+        let buffered = &self.buffer[self.start..self.end];
+        let is_complete = |parsed: &ParsedHeader| (buffered.len() - parsed.header_len) as u64 >= parsed.payload_len;
+        matches!(codec::parse_header(buffered), Ok(Some(parsed)) if is_complete(&parsed))
     }
 
-    /// The next frame's head, if the frame is there as a whole.
-    fn whole_frame(&self) -> Result<Option<Head>, TunnelError> {
-        let ready = &self.buffer[self.from..self.to];
-        let head = read_head(ready).map_err(TunnelError::Protocol)?;
-        Ok(head.filter(|head| (ready.len() - head.size) as u64 >= head.length))
-    }
-
-    /// Takes a frame, or reads more towards it.
-    fn step(&mut self) -> Result<Found, TunnelError> {
-        self.whole = Vec::new();
-        let ready = &self.buffer[self.from..self.to];
-        let Some(head) = read_head(ready).map_err(TunnelError::Protocol)? else {
-            self.more(super::frames::MAX_HEAD)?;
-            return Ok(Found::NotYet);
+    /// Consumes one frame, or reads more bytes of it. `None` until a message or a control frame is complete.
+    fn next_payload(&mut self) -> Result<Option<Payload>, TunnelError> {
+        self.assembled = Vec::new();
+        let buffered = self.end - self.start;
+        let parsed = codec::parse_header(&self.buffer[self.start..self.end]).map_err(TunnelError::Protocol)?;
+        let Some(ParsedHeader { header, header_len, payload_len }) = parsed else {
+            self.fill_buffer(codec::MAX_HEADER)?;
+            return Ok(None);
         };
-        let length = self.check(&head)?;
-        if ready.len() < head.size + length {
-            self.more(head.size + length)?;
-            return Ok(Found::NotYet);
+        if header.mask.is_some() != (self.stream.role == Role::Server) {
+            return Err(TunnelError::Protocol("a frame from a client is not masked, or one from a server is"));
         }
-        let range = self.from + head.size..self.from + head.size + length;
-        self.from = range.end;
-        if let Some(mask) = head.mask {
-            apply_mask(&mut self.buffer[range.clone()], mask);
+        let payload_len = self.check_length(header.opcode, payload_len)?;
+        if buffered < header_len + payload_len {
+            self.fill_buffer(header_len + payload_len)?;
+            return Ok(None);
         }
-        if head.opcode.is_control() || (head.last && head.opcode != Opcode::Continue) {
-            return Ok(Found::Here(head.opcode, range));
+        let payload_start = self.start + header_len;
+        let range = payload_start..payload_start + payload_len;
+        self.start = range.end;
+        if let Some(mask) = header.mask {
+            codec::apply_mask(&mut self.buffer[range.clone()], mask);
         }
-        Ok(self.part(&head, range))
+        Ok(match header.opcode {
+            OpCode::Control(control) => Some(Payload::Control(control, range)),
+            OpCode::Data(data) if header.is_final && data != Data::Continue => Some(Payload::Message(data, range)),
+            OpCode::Data(data) => self.add_fragment(data, header.is_final, range),
+        })
     }
 
-    /// Whether a frame may stand where it does: the bytes of its payload.
-    fn check(&self, head: &Head) -> Result<usize, TunnelError> {
-        if head.mask.is_some() != (self.wire.role == Role::Server) {
-            return Err(TunnelError::Protocol("a frame is masked where it must not be, or not where it must"));
-        }
-        let before = match (&self.parts, head.opcode) {
-            (_, control) if control.is_control() => 0,
-            (Some((_, parts)), Opcode::Continue) => parts.len(),
-            (None, Opcode::Continue) => return Err(TunnelError::Protocol("a message goes on that has not begun")),
-            (Some(_), _) => return Err(TunnelError::Protocol("a message begins within another one")),
-            (None, _) => 0,
+    /// Checks that a frame may follow the previous ones and that its message is not too long. Returns its payload's length.
+    fn check_length(&self, opcode: OpCode, payload_len: u64) -> Result<usize, TunnelError> {
+        let earlier = match (opcode, &self.fragments) {
+            (OpCode::Control(_), _) => 0,
+            (OpCode::Data(Data::Continue), Some((_, fragments))) => fragments.len(),
+            (OpCode::Data(Data::Continue), None) => {
+                return Err(TunnelError::Protocol("a continuation frame has no message to continue"));
+            }
+            (OpCode::Data(_), Some(_)) => {
+                return Err(TunnelError::Protocol("a message begins before the previous one is complete"));
+            }
+            (OpCode::Data(_), None) => 0,
         };
-        let length = usize::try_from(head.length).ok().filter(|length| *length <= self.max_message - before);
-        length.ok_or(TunnelError::TooLarge)
+        let payload_len = usize::try_from(payload_len).ok().filter(|length| *length <= self.max_message - earlier);
+        payload_len.ok_or(TunnelError::TooLarge)
     }
 
-    /// Adds a part to its message.
-    fn part(&mut self, head: &Head, range: std::ops::Range<usize>) -> Found {
-        let (opcode, mut bytes) = self.parts.take().unwrap_or((head.opcode, Vec::new()));
+    /// Appends a fragment to its message.
+    fn add_fragment(&mut self, data: Data, is_final: bool, range: Range<usize>) -> Option<Payload> {
+        let (data, mut bytes) = self.fragments.take().unwrap_or((data, Vec::new()));
         bytes.extend_from_slice(&self.buffer[range]);
-        if head.last {
-            self.whole = bytes;
-            return Found::Whole(opcode);
+        if is_final {
+            self.assembled = bytes;
+            return Some(Payload::Assembled(data));
         }
-        self.parts = Some((opcode, bytes));
-        Found::NotYet
+        self.fragments = Some((data, bytes));
+        None
     }
 
-    /// Reads what is there, on the way to a frame of `need` bytes.
-    fn more(&mut self, need: usize) -> Result<(), TunnelError> {
-        self.make_room(need);
-        self.reserve()?;
-        match (&*self.wire.stream).read(&mut self.buffer[self.to..]) {
+    /// Reads once from the socket. `needed` is the length of the current frame, as far as it is known.
+    fn fill_buffer(&mut self, needed: usize) -> Result<(), TunnelError> {
+        self.make_room(needed);
+        self.reserve_memory()?;
+        match (&*self.stream.socket).read(&mut self.buffer[self.end..]) {
             Ok(0) => return Err(TunnelError::Closed),
-            Ok(read) => self.to += read,
+            Ok(read) => self.end += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_timeout(&error) && self.wire.is_closing() => return Err(TunnelError::Closed),
-            // Nothing is said: the buffer need not be larger than that takes.
-            Err(error) if is_timeout(&error) && self.from == self.to => {
-                (self.buffer, self.from, self.to) = (Vec::new(), 0, 0)
+            Err(error) if is_timeout(&error) && self.stream.is_closing() => return Err(TunnelError::Closed),
+            // An idle tunnel holds no buffer.
+            Err(error) if is_timeout(&error) && self.start == self.end => {
+                (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
             }
             Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(TunnelError::Io(error)),
@@ -175,69 +189,73 @@ impl Reader {
         Ok(())
     }
 
-    /// Sees to it that something can be read. The buffer grows with what has come, not with what a frame claims to be.
-    fn make_room(&mut self, need: usize) {
-        let full = self.to == self.buffer.len();
-        if self.from == self.to {
-            (self.from, self.to) = (0, 0);
-            // What fitted once and no more, such as a long message, is let go of.
-            if self.buffer.len() > LARGE {
+    /// Makes room behind `end`. The buffer grows with the bytes received, never to the length that a header announces.
+    fn make_room(&mut self, needed: usize) {
+        let full = self.end == self.buffer.len();
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            // The buffer was enlarged for one long message only.
+            if self.buffer.len() > LARGE_BUFFER {
                 self.buffer = Vec::new();
             }
-        } else if self.buffer.len() - self.from < need && self.from > 0 {
-            self.buffer.copy_within(self.from..self.to, 0);
-            (self.from, self.to) = (0, self.to - self.from);
+        } else if self.buffer.len() - self.start < needed && self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
         }
         let length = self.buffer.len();
-        if length < SMALL {
-            self.buffer.resize(SMALL, 0);
-        } else if full && length < LARGE {
-            // A read that filled it may have left something behind.
-            self.buffer.resize((length * 4).min(LARGE), 0);
-        } else if self.to == length {
-            self.buffer.resize((length * 2).min(need.max(LARGE)), 0);
+        if length < SMALL_BUFFER {
+            self.buffer.resize(SMALL_BUFFER, 0);
+        } else if full && length < LARGE_BUFFER {
+            // The last read filled the buffer, so more may be waiting in the socket.
+            self.buffer.resize((length * 4).min(LARGE_BUFFER), 0);
+        } else if self.end == length {
+            self.buffer.resize((length * 2).min(needed.max(LARGE_BUFFER)), 0);
         }
     }
 
-    fn reserve(&mut self) -> Result<(), TunnelError> {
+    /// Adjusts the share of the memory budget to what is held. Up to `LARGE_BUFFER` bytes are not charged.
+    fn reserve_memory(&mut self) -> Result<(), TunnelError> {
         let Some(memory) = &mut self.memory else { return Ok(()) };
-        let held = self.buffer.len() + self.parts.as_ref().map_or(0, |(_, parts)| parts.len());
-        let counted = if held > LARGE { held as u64 } else { 0 };
-        memory.shrink_to(counted);
-        if memory.grow_to(counted) { Ok(()) } else { Err(TunnelError::NoMemory) }
+        let held = self.buffer.len() + self.fragments.as_ref().map_or(0, |(_, fragments)| fragments.len());
+        let charged = if held > LARGE_BUFFER { held as u64 } else { 0 };
+        memory.shrink_to(charged);
+        if memory.grow_to(charged) { Ok(()) } else { Err(TunnelError::NoMemory) }
     }
 
-    fn control(&mut self, opcode: Opcode, range: std::ops::Range<usize>) -> Result<Incoming<'static>, TunnelError> {
+    fn handle_control(&mut self, control: Control, range: Range<usize>) -> Result<Received<'static>, TunnelError> {
         let payload = &self.buffer[range];
-        match opcode {
-            Opcode::Ping => match self.wire.send(Opcode::Pong, &[payload]) {
-                // After our own close frame the peer need not be told anything.
-                Ok(()) | Err(TunnelError::Closed) => Ok(Incoming::Alive),
+        match control {
+            Control::Ping => match self.stream.send(OpCode::Control(Control::Pong), &[payload]) {
+                // Our close frame has been sent already; no pong may follow it.
+                Ok(()) | Err(TunnelError::Closed) => Ok(Received::KeepAlive),
                 Err(error) => Err(error),
             },
-            Opcode::Close => match read_close(payload) {
+            Control::Close => match codec::parse_close(payload) {
                 Ok((code, reason)) => {
-                    self.wire.answer_close(payload);
-                    Ok(Incoming::Closed { code, reason: reason.to_owned() })
+                    self.stream.echo_close(payload);
+                    Ok(Received::Closed { code, reason: reason.to_owned() })
                 }
-                Err(BadClose::Code) => Err(told(&self.wire, TunnelError::Protocol("a close frame's code is none"))),
-                Err(BadClose::Reason) => Err(told(&self.wire, TunnelError::NotUtf8)),
+                Err(CloseError::Code) => {
+                    Err(close_with(&self.stream, TunnelError::Protocol("a close frame has an invalid status code")))
+                }
+                Err(CloseError::Reason) => Err(close_with(&self.stream, TunnelError::NotUtf8)),
             },
-            _ => Ok(Incoming::Alive),
+            // The parser rejects reserved opcodes.
+            Control::Pong | Control::Reserved(_) => Ok(Received::KeepAlive),
         }
     }
 }
 
-/// A message as its receiver sees it.
-fn lend<'b>(wire: &Arc<TunnelStream>, opcode: Opcode, bytes: &'b [u8]) -> Result<Incoming<'b>, TunnelError> {
-    if opcode != Opcode::Text {
-        return Ok(Incoming::Binary(bytes));
+/// Checks that a text message is UTF-8.
+fn decode_message<'b>(stream: &Arc<TunnelStream>, data: Data, bytes: &'b [u8]) -> Result<Received<'b>, TunnelError> {
+    if data != Data::Text {
+        return Ok(Received::Binary(bytes));
     }
-    std::str::from_utf8(bytes).map(Incoming::Text).map_err(|_| told(wire, TunnelError::NotUtf8))
+    std::str::from_utf8(bytes).map(Received::Text).map_err(|_| close_with(stream, TunnelError::NotUtf8))
 }
 
-/// Tells the peer which rule it has broken, if it has broken one (RFC 6455, section 7.4.1).
-fn told(wire: &Arc<TunnelStream>, error: TunnelError) -> TunnelError {
+/// Closes the tunnel with the status code for `error` (RFC 6455, section 7.4.1) if the peer or a limit caused it.
+fn close_with(stream: &Arc<TunnelStream>, error: TunnelError) -> TunnelError {
     let code = match error {
         TunnelError::TooLarge => 1009,
         TunnelError::NotUtf8 => 1007,
@@ -245,14 +263,14 @@ fn told(wire: &Arc<TunnelStream>, error: TunnelError) -> TunnelError {
         TunnelError::NoMemory => 1013,
         _ => return error,
     };
-    Writer(wire.clone()).close(code, &error.to_string());
+    Writer(stream.clone()).close(code, &error.to_string());
     error
 }
 
 impl Drop for Reader {
-    /// Without a reader there is no tunnel.
+    /// A tunnel without a reader is unusable, so the connection is shut down.
     fn drop(&mut self) {
-        self.wire.abort();
+        self.stream.abort();
     }
 }
 
@@ -260,46 +278,46 @@ impl Drop for Reader {
 mod tests {
     use super::*;
     use crate::budget::Budget;
-    use crate::tunnel::frames::{any_frame, write_close, write_head};
-    use crate::tunnel::{Limits, serve};
+    use crate::tunnel::codec::{format_close, raw_frame, write_header};
+    use crate::tunnel::{TunnelLimits, serve};
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
 
     const MASK: [u8; 4] = [1, 2, 3, 4];
 
-    /// A hub's end of a tunnel, and the socket of a participant that writes what it likes.
-    struct Story {
+    /// The hub's end of a tunnel, and the raw socket of its participant.
+    struct Tunnel {
         reader: Reader,
         writer: Writer,
         peer: TcpStream,
     }
 
-    /// A frame as a participant sends it.
+    /// A masked frame, as a participant sends it.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-        any_frame(first, Some(MASK), payload)
+        raw_frame(first, Some(MASK), payload)
     }
 
-    impl Story {
+    impl Tunnel {
         fn new(max_message: usize) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let stream = Arc::new(listener.accept().unwrap().0);
-            let limits = Limits { max_message, ..Limits::default() };
+            let limits = TunnelLimits { max_message, ..TunnelLimits::default() };
             let (reader, writer) = serve(stream, frame(0x81, b"ahead"), limits).unwrap();
-            Story { reader, writer, peer }
+            Tunnel { reader, writer, peer }
         }
 
-        /// What the reader makes of these frames and the end of the connection.
-        fn reads(mut self, frames: &[Vec<u8>]) -> (Vec<String>, Vec<u8>) {
+        /// The results of reading these frames and the end of the connection, and the bytes sent in return.
+        fn results_of(mut self, frames: &[Vec<u8>]) -> (Vec<String>, Vec<u8>) {
             self.peer.write_all(&frames.concat()).unwrap();
             self.peer.shutdown(std::net::Shutdown::Write).unwrap();
             let mut seen = Vec::new();
             loop {
                 seen.push(match self.reader.read() {
-                    Ok(Incoming::Text(text)) => format!("text {text}"),
-                    Ok(Incoming::Binary(bytes)) => format!("binary {bytes:?}"),
-                    Ok(Incoming::Alive) => "alive".into(),
-                    Ok(Incoming::Closed { code, reason }) => format!("closed {code:?} {reason}"),
+                    Ok(Received::Text(text)) => format!("text {text}"),
+                    Ok(Received::Binary(bytes)) => format!("binary {bytes:?}"),
+                    Ok(Received::KeepAlive) => "keep-alive".into(),
+                    Ok(Received::Closed { code, reason }) => format!("closed {code:?} {reason}"),
                     Err(error) => format!("{error}"),
                 });
                 if matches!(seen.last(), Some(last) if last.contains("closed") || last.contains(" is ") || last.contains("broke"))
@@ -308,14 +326,14 @@ mod tests {
                 }
             }
             drop((self.reader, self.writer));
-            let mut told = Vec::new();
-            let _ = self.peer.read_to_end(&mut told);
-            (seen, told)
+            let mut sent = Vec::new();
+            let _ = self.peer.read_to_end(&mut sent);
+            (seen, sent)
         }
     }
 
     #[test]
-    fn messages_come_whole_however_they_were_sent() {
+    fn messages_are_assembled_however_they_were_fragmented() {
         let frames = [
             frame(0x01, b"a"),
             frame(0x89, b"ping"),
@@ -324,34 +342,42 @@ mod tests {
             frame(0x8A, b""),
             frame(0x82, b"\x00\xff"),
             frame(0x81, b""),
-            frame(0x88, &write_close(1000, "bye")),
+            frame(0x88, &format_close(1000, "bye")),
         ];
-        let (seen, told) = Story::new(100).reads(&frames);
-        let all = ["text ahead", "alive", "text a\u{fc}", "alive", "binary [0, 255]", "text ", "closed Some(1000) bye"];
+        let (seen, sent) = Tunnel::new(100).results_of(&frames);
+        let all = [
+            "text ahead",
+            "keep-alive",
+            "text a\u{fc}",
+            "keep-alive",
+            "binary [0, 255]",
+            "text ",
+            "closed Some(1000) bye",
+        ];
         assert_eq!(seen, all);
-        assert_eq!(told, [b"\x8A\x04ping".as_slice(), b"\x88\x05\x03\xE8bye"].concat());
+        assert_eq!(sent, [b"\x8A\x04ping".as_slice(), b"\x88\x05\x03\xE8bye"].concat());
     }
 
     #[test]
-    fn long_messages_draw_on_the_memory_and_give_it_back() {
+    fn long_messages_are_charged_to_the_memory_budget_and_released() {
         let budget = Budget::new(1 << 20);
-        let mut story = Story::new(16 << 20);
-        story.reader = story.reader.within(budget.share());
+        let mut tunnel = Tunnel::new(16 << 20);
+        tunnel.reader = tunnel.reader.with_memory(budget.share());
         let long = frame(0x82, &vec![b'x'; 700_000]);
-        let mut peer = story.peer.try_clone().unwrap();
+        let mut peer = tunnel.peer.try_clone().unwrap();
         let writing = std::thread::spawn(move || {
             for _ in 0..2 {
                 peer.write_all(&long).unwrap();
             }
             peer.write_all(&frame(0x81, b"short")).unwrap();
-            // Fails once the reader has given up.
+            // Fails once the reader has closed the tunnel.
             let _ = peer.write_all(&frame(0x82, &vec![b'x'; 4 << 20]));
         });
         let mut lengths = Vec::new();
         let error = loop {
-            match story.reader.read() {
-                Ok(Incoming::Text(text)) => lengths.push(text.len()),
-                Ok(Incoming::Binary(bytes)) => lengths.push(bytes.len()),
+            match tunnel.reader.read() {
+                Ok(Received::Text(text)) => lengths.push(text.len()),
+                Ok(Received::Binary(bytes)) => lengths.push(bytes.len()),
                 Ok(_) => {}
                 Err(error) => break error,
             }
@@ -359,13 +385,13 @@ mod tests {
         };
         assert!(matches!(error, TunnelError::NoMemory), "{error}");
         assert_eq!(lengths, [5, 700_000, 700_000, 5]);
-        drop(story);
+        drop(tunnel);
         assert_eq!(budget.used(), 0);
         writing.join().unwrap();
     }
 
     #[test]
-    fn a_peer_that_breaks_a_rule_is_told_which() {
+    fn a_peer_that_violates_a_rule_gets_the_close_code_for_it() {
         let cases: [(&[Vec<u8>], u16); 9] = [
             (&[b"\x81\x01a".to_vec()], 1002),
             (&[frame(0xC1, b"a")], 1002),
@@ -378,40 +404,43 @@ mod tests {
             (&[frame(0x01, &[b'x'; 60]), frame(0x80, &[b'x'; 60])], 1009),
         ];
         for (frames, code) in cases {
-            let (_, told) = Story::new(100).reads(frames);
-            assert_eq!(told.get(2..4), Some(&code.to_be_bytes()[..]), "{frames:?}");
+            let (_, sent) = Tunnel::new(100).results_of(frames);
+            assert_eq!(sent.get(2..4), Some(&code.to_be_bytes()[..]), "{frames:?}");
         }
     }
 
     #[test]
-    fn a_buffer_is_large_only_while_it_has_to_be() {
-        let mut story = Story::new(1 << 20);
-        assert!(matches!(story.reader.read(), Ok(Incoming::Text("ahead"))));
+    fn a_buffer_shrinks_after_a_long_message_and_on_an_idle_tunnel() {
+        let mut tunnel = Tunnel::new(1 << 20);
+        assert!(matches!(tunnel.reader.read(), Ok(Received::Text("ahead"))));
         let long = vec![7; 300_000];
-        let (bytes, mut peer) = (frame(0x82, &long), story.peer.try_clone().unwrap());
+        let (bytes, mut peer) = (frame(0x82, &long), tunnel.peer.try_clone().unwrap());
         let sender = std::thread::spawn(move || {
             peer.write_all(&bytes).unwrap();
             peer.write_all(&frame(0x81, b"short")).unwrap();
         });
-        assert!(matches!(story.reader.read(), Ok(Incoming::Binary(bytes)) if bytes == long));
-        assert!(story.reader.buffer.len() <= 300_014, "what was claimed, and no more");
+        assert!(matches!(tunnel.reader.read(), Ok(Received::Binary(bytes)) if bytes == long));
+        assert!(tunnel.reader.buffer.len() <= 300_014, "no longer than the frame");
         sender.join().unwrap();
-        assert!(matches!(story.reader.read(), Ok(Incoming::Text("short"))));
-        assert!(story.reader.buffer.len() <= LARGE);
-        // In silence for as long as it looks up from time to time.
-        story.writer.0.stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        story.reader.more(1).unwrap();
-        assert!(story.reader.buffer.is_empty());
-        assert!(!story.reader.has_more());
+        assert!(matches!(tunnel.reader.read(), Ok(Received::Text("short"))));
+        assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);
+        // One read timeout without traffic.
+        tunnel.writer.0.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        tunnel.reader.fill_buffer(1).unwrap();
+        assert!(tunnel.reader.buffer.is_empty());
+        assert!(!tunnel.reader.has_buffered_frame());
     }
 
     #[test]
-    fn what_a_frame_claims_is_not_set_aside_before_it_comes() {
-        let mut story = Story::new(1 << 30);
-        story.reader.read().unwrap();
-        let (head, size) = write_head(Opcode::Binary, Some(MASK), 1 << 29);
-        story.peer.write_all(&head[..size]).unwrap();
-        while !matches!(story.reader.step(), Ok(Found::NotYet)) || story.reader.to - story.reader.from < size {}
-        assert!(story.reader.buffer.len() <= LARGE);
+    fn memory_for_a_payload_is_not_allocated_before_it_arrives() {
+        let mut tunnel = Tunnel::new(1 << 30);
+        tunnel.reader.read().unwrap();
+        let mut header = Vec::new();
+        write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
+        tunnel.peer.write_all(&header).unwrap();
+        while !matches!(tunnel.reader.next_payload(), Ok(None))
+            || tunnel.reader.end - tunnel.reader.start < header.len()
+        {}
+        assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);
     }
 }

@@ -5,94 +5,15 @@
 //! held up. What comes nevertheless is queued up to a limit, past which that request alone ends.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::vec;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
+use super::piece::{LostReason, Piece};
 use super::queue::{Flow, QueueLimits, QueueState};
 use crate::budget::Budget;
-
-/// What a piece takes beside its text and bytes: its place in a queue and what allocating it costs, rounded up.
-const PIECE: usize = 128;
-
-/// A part of an answer.
-#[derive(Debug, PartialEq)]
-pub enum Piece {
-    /// The provider's head.
-    Start {
-        /// HTTP status.
-        status: u16,
-        /// Its headers.
-        headers: Vec<(String, String)>,
-    },
-    /// Some of the body.
-    Chunk(Vec<u8>),
-    /// The body is over.
-    End,
-    /// The participant says that it failed.
-    Error {
-        /// Where it failed.
-        stage: String,
-        /// One sentence.
-        message: String,
-    },
-    /// Nothing more will come.
-    Lost {
-        /// Why.
-        reason: LostReason,
-    },
-}
-
-impl Piece {
-    /// Bytes of memory that it takes.
-    pub fn weight(&self) -> usize {
-        PIECE
-            + match self {
-                Piece::Start { headers, .. } => {
-                    headers.iter().map(|(name, value)| PIECE + name.len() + value.len()).sum()
-                }
-                Piece::Chunk(bytes) => bytes.capacity(),
-                Piece::Error { stage, message } => stage.len() + message.len(),
-                Piece::End | Piece::Lost { .. } => 0,
-            }
-    }
-
-    fn is_last(&self) -> bool {
-        matches!(self, Piece::End | Piece::Error { .. } | Piece::Lost { .. })
-    }
-}
-
-/// Why an answer stays away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LostReason {
-    /// The tunnel was closed, superseded or removed.
-    Closed,
-    /// Nothing was heard on the tunnel for too long.
-    TimedOut,
-    /// The client reads too slowly.
-    TooSlow,
-    /// The hub has no memory left for what the client has not read.
-    NoMemory,
-    /// The participant sent a second head, or interim ones without end.
-    SecondHead,
-}
-
-impl fmt::Display for LostReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            LostReason::Closed => "the participant's tunnel has closed",
-            LostReason::TimedOut => "nothing was heard on the participant's tunnel for 30 s",
-            LostReason::TooSlow => "the client reads the answer too slowly",
-            LostReason::NoMemory => {
-                "the hub has no memory left for the part of the answer that the client has not read"
-            }
-            LostReason::SecondHead => "the participant sent more than one head for the answer",
-        })
-    }
-}
 
 /// What became of pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,32 +1,41 @@
-//! TLS under a tunnel, for hubs behind a proxy that speaks it, and under the calls to a provider that does.
+//! TLS for tunnels (hubs behind a TLS proxy) and for calls to a provider.
 //!
-//! A tunnel reads and writes one socket from two threads, and a call is stopped by whoever shuts its socket down, which a
-//! TLS session can't. So two pumps stand between the
-//! encrypted socket and a local one, which the tunnel then has to itself.
+//! A tunnel reads and writes one socket from two threads, and a call is cancelled by shutting its socket down. A TLS session
+//! supports neither. So two threads copy between the encrypted socket and a local socket pair, and the caller gets the other
+//! end of the pair.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ClientConnection;
 
+use super::writer::remaining;
+
+/// The stack size of a copying thread, in bytes.
 const STACK: usize = 256 << 10;
+/// How much is read at a time, in bytes: one TLS record.
 const BUFFER: usize = 16 << 10;
 /// How long one write to the network may take.
-const WRITE: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What both pumps share. The lock is held while records are written: they must not overtake each other.
-struct Session {
+/// What both copying threads share. The lock is held while records are written, so that they stay in order.
+struct TlsBridge {
     tls: Mutex<ClientConnection>,
     network: TcpStream,
     local: TcpStream,
 }
 
-/// Makes a plain socket out of a connection to a server that speaks TLS. Its deadlines for the handshake are the
-/// stream's own.
-pub fn wrap(mut network: TcpStream, host: &str) -> io::Result<TcpStream> {
+/// Performs the TLS handshake on `network` and returns a plain socket to the server `host`.
+///
+/// # Errors
+/// If the handshake fails, or is not complete before `deadline`.
+pub fn connect_tls(mut network: TcpStream, host: &str, deadline: Instant) -> io::Result<TcpStream> {
+    network.set_nodelay(true)?;
+    network.set_read_timeout(Some(remaining(deadline)?))?;
+    network.set_write_timeout(Some(remaining(deadline)?))?;
     let config = crate::net::tls_roots::for_tunnels().map_err(io::Error::other)?;
     let name = host.to_owned().try_into().map_err(io::Error::other)?;
     let mut tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
@@ -34,28 +43,29 @@ pub fn wrap(mut network: TcpStream, host: &str) -> io::Result<TcpStream> {
         tls.complete_io(&mut network)?;
     }
     network.set_read_timeout(None)?;
-    network.set_write_timeout(Some(WRITE))?;
-    let (outer, local) = pair()?;
-    let session = Arc::new(Session { tls: Mutex::new(tls), network, local });
-    for (name, pump) in [("tls in", Session::inwards as fn(&Session) -> io::Result<()>), ("tls out", Session::outwards)]
+    network.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    let (outer, local) = socket_pair()?;
+    let bridge = Arc::new(TlsBridge { tls: Mutex::new(tls), network, local });
+    for (name, copy) in
+        [("tls in", TlsBridge::decrypt_all as fn(&TlsBridge) -> io::Result<()>), ("tls out", TlsBridge::encrypt_all)]
     {
-        let session = session.clone();
+        let bridge = bridge.clone();
         thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || {
-            // However it ended, both sides learn of it.
-            let _ = pump(&session);
-            session.close();
+            // Shuts both sockets down, so that the other thread and both peers see the end.
+            let _ = copy(&bridge);
+            bridge.close();
         })?;
     }
     Ok(outer)
 }
 
-/// Two ends of a connection within this process.
-fn pair() -> io::Result<(TcpStream, TcpStream)> {
+/// A pair of connected sockets within this process.
+fn socket_pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let outer = TcpStream::connect(listener.local_addr()?)?;
     loop {
         let (inner, peer) = listener.accept()?;
-        // Somebody else on this machine may have been quicker.
+        // Another local process may have connected first.
         if peer == outer.local_addr()? {
             inner.set_nodelay(true)?;
             return Ok((outer, inner));
@@ -63,7 +73,7 @@ fn pair() -> io::Result<(TcpStream, TcpStream)> {
     }
 }
 
-impl Session {
+impl TlsBridge {
     fn lock(&self) -> MutexGuard<'_, ClientConnection> {
         self.tls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -80,15 +90,15 @@ impl Session {
         Ok(())
     }
 
-    /// From the network to the tunnel. What came with the handshake's end goes first.
-    fn inwards(&self) -> io::Result<()> {
+    /// Copies from the network to the local socket, beginning with what arrived together with the end of the handshake.
+    fn decrypt_all(&self) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER];
         let mut read = 0;
         loop {
             let mut plain = Vec::new();
-            let over = self.decrypt(&buffer[..read], &mut plain)?;
+            let closed = self.decrypt(&buffer[..read], &mut plain)?;
             (&self.local).write_all(&plain)?;
-            if over {
+            if closed {
                 return Ok(());
             }
             read = (&self.network).read(&mut buffer)?;
@@ -98,7 +108,7 @@ impl Session {
         }
     }
 
-    /// Decrypts what has come; true when the server has said that nothing more will.
+    /// Decrypts `records` and appends the result to `plain`. True after the server's close alert.
     fn decrypt(&self, mut records: &[u8], plain: &mut Vec<u8>) -> io::Result<bool> {
         let mut tls = self.lock();
         loop {
@@ -119,8 +129,8 @@ impl Session {
         }
     }
 
-    /// From the tunnel to the network.
-    fn outwards(&self) -> io::Result<()> {
+    /// Copies from the local socket to the network.
+    fn encrypt_all(&self) -> io::Result<()> {
         let mut buffer = vec![0; BUFFER];
         loop {
             let read = (&self.local).read(&mut buffer)?;

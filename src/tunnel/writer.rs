@@ -1,5 +1,5 @@
-//! A tunnel's writing end: whole frames under one lock, each write with a deadline. A write that fails or comes too late
-//! breaks the tunnel, and its reader wakes up.
+//! The writing end of a tunnel. Complete frames are written under one lock, and each write has a deadline. A write that fails or
+//! times out shuts the connection down, which also wakes the reader.
 
 use std::fmt;
 use std::io::{self, IoSlice, Write};
@@ -9,46 +9,46 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::frames::{Mask, Opcode, apply_mask, write_close, write_head};
+use super::codec::{Control, Data, Mask, OpCode, apply_mask, format_close, write_header};
 
-/// How long a close may wait for a writer that is at work, and for its own write.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// A write buffer above this is let go after use: one long answer must not cost its size for ever.
-const KEEP_BUFFER: usize = 64 << 10;
-/// Random bytes that are drawn at a time.
-const DRAW: usize = 128;
+/// How long closing a tunnel may wait for the write lock, and then for its own write.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The capacity that a write buffer keeps between writes, in bytes, so that one long message does not occupy its memory for good.
+const KEPT_CAPACITY: usize = 64 << 10;
+/// Random bytes generated at a time: 32 masks.
+const RANDOM_BYTES: usize = 128;
 
-/// What a tunnel may cost.
+/// The limits of one tunnel.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct TunnelLimits {
     /// The longest message that is read, in bytes.
     pub max_message: usize,
     /// The longest time that one write may take.
-    pub write: Duration,
+    pub write_timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for TunnelLimits {
     fn default() -> Self {
-        Limits { max_message: 16 << 20, write: Duration::from_secs(30) }
+        TunnelLimits { max_message: 16 << 20, write_timeout: Duration::from_secs(30) }
     }
 }
 
 /// Why a tunnel ended or could not be written to.
 #[derive(Debug)]
 pub enum TunnelError {
-    /// It is closed.
+    /// The tunnel is closed.
     Closed,
-    /// A message is too long.
+    /// The peer sent a message longer than [`TunnelLimits::max_message`].
     TooLarge,
-    /// There is no memory left for a message.
+    /// The memory budget does not suffice for a message.
     NoMemory,
-    /// A text message is no UTF-8.
+    /// The peer sent a text message or a close reason that is not UTF-8.
     NotUtf8,
-    /// The peer broke the WebSocket protocol.
+    /// The peer violated the WebSocket protocol.
     Protocol(&'static str),
     /// The connection failed.
     Io(io::Error),
-    /// The peer does not read.
+    /// A write timed out, because the peer does not read.
     WriteTimeout,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for TunnelError {
             TunnelError::Closed => f.write_str("the tunnel is closed"),
             TunnelError::TooLarge => f.write_str("a message on the tunnel is too long"),
             TunnelError::NoMemory => f.write_str("there is no memory left for a message on the tunnel"),
-            TunnelError::NotUtf8 => f.write_str("a text message on the tunnel is no UTF-8"),
+            TunnelError::NotUtf8 => f.write_str("a text message on the tunnel is not UTF-8"),
             TunnelError::Protocol(reason) => write!(f, "the peer broke the WebSocket protocol: {reason}"),
             TunnelError::Io(error) => write!(f, "the tunnel's connection failed: {error}"),
             TunnelError::WriteTimeout => f.write_str("the peer does not read what is sent on the tunnel"),
@@ -68,55 +68,57 @@ impl fmt::Display for TunnelError {
 
 impl std::error::Error for TunnelError {}
 
-/// Which end of a tunnel this is: clients mask what they send, servers don't (RFC 6455, section 5.1).
+/// The role of an endpoint: clients mask the frames that they send, servers do not (RFC 6455, section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It opened the connection.
+    /// Opened the connection.
     Client,
-    /// It was asked for it.
+    /// Accepted the connection.
     Server,
 }
 
-/// What reader and writers share.
+/// The connection that the reader and all writers of a tunnel share.
 pub struct TunnelStream {
-    /// Read by the one reader, written under the write lock, shut down by anybody.
-    pub(super) stream: Arc<TcpStream>,
-    /// The write lock: whoever holds it writes whole frames.
-    out: Mutex<Out>,
+    /// Read by the one reader, written under the write lock, shut down by any thread.
+    pub(super) socket: Arc<TcpStream>,
+    /// The write lock. Its holder writes complete frames.
+    write_buffer: Mutex<WriteBuffer>,
     pub(super) role: Role,
-    write: Duration,
-    /// Set once: nothing is written after a close frame.
+    write_timeout: Duration,
+    /// Set once, never cleared: no frame may follow a close frame.
     closing: AtomicBool,
 }
 
-/// What a client masks in, and with. A server needs neither.
-struct Out {
-    buffer: Vec<u8>,
-    random: [u8; DRAW],
-    used: usize,
+/// Frames that are being assembled for a write, and a client's supply of random bytes for masks.
+struct WriteBuffer {
+    /// Empty between writes.
+    bytes: Vec<u8>,
+    random: [u8; RANDOM_BYTES],
+    random_used: usize,
 }
 
 impl TunnelStream {
-    /// A connection that is a tunnel from now on.
+    /// Wraps a connection after its handshake.
     ///
     /// # Errors
-    /// When the socket can't be set up.
-    pub fn new(stream: Arc<TcpStream>, role: Role, write: Duration) -> io::Result<Arc<Self>> {
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(write))?;
-        let out = Mutex::new(Out { buffer: Vec::new(), random: [0; DRAW], used: DRAW });
-        Ok(Arc::new(TunnelStream { stream, out, role, write, closing: AtomicBool::new(false) }))
+    /// If the socket options cannot be set.
+    pub fn new(socket: Arc<TcpStream>, role: Role, write_timeout: Duration) -> io::Result<Arc<Self>> {
+        socket.set_nodelay(true)?;
+        socket.set_write_timeout(Some(write_timeout))?;
+        let buffer = WriteBuffer { bytes: Vec::new(), random: [0; RANDOM_BYTES], random_used: RANDOM_BYTES };
+        let closing = AtomicBool::new(false);
+        Ok(Arc::new(TunnelStream { socket, write_buffer: Mutex::new(buffer), role, write_timeout, closing }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, WriteBuffer> {
+        self.write_buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_within(&self, time: Duration) -> Option<MutexGuard<'_, Out>> {
-        let deadline = Instant::now() + time;
+    fn lock_timeout(&self, timeout: Duration) -> Option<MutexGuard<'_, WriteBuffer>> {
+        let deadline = Instant::now() + timeout;
         loop {
-            match self.out.try_lock() {
-                Ok(out) => return Some(out),
+            match self.write_buffer.try_lock() {
+                Ok(buffer) => return Some(buffer),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
                 Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(2)),
@@ -124,112 +126,122 @@ impl TunnelStream {
         }
     }
 
-    /// Whether a close frame has been sent, or the connection given up.
+    /// Whether a close frame has been sent or the connection has been shut down.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
-    /// Gives the connection up.
+    /// Shuts the connection down without a close frame.
     pub fn abort(&self) {
         self.closing.store(true, Ordering::Release);
-        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Writes all of it, or breaks the tunnel. The write lock must be held, and the socket's own deadline be `within`.
-    fn write_all(&self, mut pieces: &mut [IoSlice<'_>], within: Duration) -> Result<(), TunnelError> {
-        let deadline = Instant::now() + within;
-        let mut shortened = false;
-        IoSlice::advance_slices(&mut pieces, 0);
-        while !pieces.is_empty() {
-            match (&*self.stream).write_vectored(pieces) {
-                Ok(0) => return Err(self.broken(io::ErrorKind::WriteZero.into())),
-                Ok(n) => IoSlice::advance_slices(&mut pieces, n),
+    /// Writes all of `slices` within `timeout`, which must be the socket's write timeout, or aborts the tunnel. The caller
+    /// holds the write lock.
+    fn write_all(&self, mut slices: &mut [IoSlice<'_>], timeout: Duration) -> Result<(), TunnelError> {
+        let deadline = Instant::now() + timeout;
+        let mut timeout_changed = false;
+        // Skips empty slices, of which a write would return 0.
+        IoSlice::advance_slices(&mut slices, 0);
+        while !slices.is_empty() {
+            match (&*self.socket).write_vectored(slices) {
+                Ok(0) => return Err(self.fail(io::ErrorKind::WriteZero.into())),
+                Ok(n) => IoSlice::advance_slices(&mut slices, n),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.broken(error)),
+                Err(error) => return Err(self.fail(error)),
             }
-            if !pieces.is_empty() {
-                shortened = true;
-                let left = remaining(deadline).and_then(|left| self.stream.set_write_timeout(Some(left)));
-                left.map_err(|error| self.broken(error))?;
+            if !slices.is_empty() {
+                timeout_changed = true;
+                let left = remaining(deadline).and_then(|left| self.socket.set_write_timeout(Some(left)));
+                left.map_err(|error| self.fail(error))?;
             }
         }
-        if shortened {
-            self.stream.set_write_timeout(Some(within)).map_err(TunnelError::Io)?;
+        if timeout_changed {
+            self.socket.set_write_timeout(Some(timeout)).map_err(TunnelError::Io)?;
         }
         Ok(())
     }
 
-    fn broken(&self, error: io::Error) -> TunnelError {
+    /// Aborts the tunnel, because part of a frame may have been written.
+    fn fail(&self, error: io::Error) -> TunnelError {
         self.abort();
         if is_timeout(&error) { TunnelError::WriteTimeout } else { TunnelError::Io(error) }
     }
 
-    /// Sends a frame.
-    pub(super) fn send(&self, opcode: Opcode, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        let mut out = self.lock();
+    /// Sends one frame. `parts` are its payload.
+    pub(super) fn send(&self, opcode: OpCode, parts: &[&[u8]]) -> Result<(), TunnelError> {
+        let mut buffer = self.lock();
         if self.is_closing() {
             return Err(TunnelError::Closed);
         }
-        self.write_frame(&mut out, opcode, parts, self.write)
+        self.write_frame(&mut buffer, opcode, parts, self.write_timeout)
     }
 
-    /// Writes a frame: a server's from where its parts are, a client's from where they have been masked.
-    fn write_frame(&self, out: &mut Out, opcode: Opcode, parts: &[&[u8]], within: Duration) -> Result<(), TunnelError> {
+    /// Writes one frame. A server's payload is written from where it is; a client's is copied, because it has to be masked.
+    fn write_frame(
+        &self,
+        buffer: &mut WriteBuffer,
+        opcode: OpCode,
+        parts: &[&[u8]],
+        timeout: Duration,
+    ) -> Result<(), TunnelError> {
         if self.role == Role::Client {
-            out.add(self.role, opcode, parts)?;
-            return self.write_buffer(out, within);
+            buffer.add_frame(self.role, opcode, parts)?;
+            return self.write_buffered(buffer, &[], timeout);
         }
-        let (head, size) = write_head(opcode, None, length(parts));
-        let mut pieces = Vec::with_capacity(1 + parts.len());
-        pieces.push(IoSlice::new(&head[..size]));
-        pieces.extend(parts.iter().map(|part| IoSlice::new(part)));
-        self.write_all(&mut pieces, within)
+        write_header(&mut buffer.bytes, opcode, None, total_len(parts)).map_err(TunnelError::Io)?;
+        self.write_buffered(buffer, parts, timeout)
     }
 
-    fn write_buffer(&self, out: &mut Out, within: Duration) -> Result<(), TunnelError> {
-        let written = self.write_all(&mut [IoSlice::new(&out.buffer)], within);
-        out.buffer.clear();
-        out.buffer.shrink_to(KEEP_BUFFER);
+    /// Writes the buffer followed by `parts`, and empties the buffer.
+    fn write_buffered(&self, buffer: &mut WriteBuffer, parts: &[&[u8]], timeout: Duration) -> Result<(), TunnelError> {
+        let mut slices = Vec::with_capacity(1 + parts.len());
+        slices.push(IoSlice::new(&buffer.bytes));
+        slices.extend(parts.iter().map(|part| IoSlice::new(part)));
+        let written = self.write_all(&mut slices, timeout);
+        buffer.bytes.clear();
+        buffer.bytes.shrink_to(KEPT_CAPACITY);
         written
     }
 
-    /// Answers the peer's close frame with what it says itself. After our own it needs no second answer.
-    pub(super) fn answer_close(&self, payload: &[u8]) {
-        let mut out = self.lock();
+    /// Answers the peer's close frame with the same payload, unless our own close frame has been sent already.
+    pub(super) fn echo_close(&self, payload: &[u8]) {
+        let mut buffer = self.lock();
         if !self.closing.swap(true, Ordering::AcqRel) {
-            let _ = self.write_frame(&mut out, Opcode::Close, &[payload], self.write);
+            let _ = self.write_frame(&mut buffer, OpCode::Control(Control::Close), &[payload], self.write_timeout);
         }
     }
 }
 
-impl Out {
-    /// Adds a frame to the buffer, masked if it is a client's.
-    fn add(&mut self, role: Role, opcode: Opcode, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        let mask = if role == Role::Client { Some(self.draw()?) } else { None };
-        let (head, size) = write_head(opcode, mask, length(parts));
-        self.buffer.reserve(size + length(parts));
-        self.buffer.extend_from_slice(&head[..size]);
-        let from = self.buffer.len();
-        parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
+impl WriteBuffer {
+    /// Appends a frame, masked if a client sends it.
+    fn add_frame(&mut self, role: Role, opcode: OpCode, parts: &[&[u8]]) -> Result<(), TunnelError> {
+        let mask = if role == Role::Client { Some(self.next_mask()?) } else { None };
+        let payload_len = total_len(parts);
+        self.bytes.reserve(super::codec::MAX_HEADER + payload_len);
+        write_header(&mut self.bytes, opcode, mask, payload_len).map_err(TunnelError::Io)?;
+        let payload_start = self.bytes.len();
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
         if let Some(mask) = mask {
-            apply_mask(&mut self.buffer[from..], mask);
+            apply_mask(&mut self.bytes[payload_start..], mask);
         }
         Ok(())
     }
 
-    /// A mask that nobody can foresee.
-    fn draw(&mut self) -> Result<Mask, TunnelError> {
-        if self.used == DRAW {
+    /// A mask that the peer's application cannot predict (RFC 6455, section 10.3).
+    fn next_mask(&mut self) -> Result<Mask, TunnelError> {
+        if self.random_used == RANDOM_BYTES {
             getrandom::fill(&mut self.random).map_err(|e| TunnelError::Io(io::Error::other(e.to_string())))?;
-            self.used = 0;
+            self.random_used = 0;
         }
-        let mask = self.random[self.used..].first_chunk().copied().unwrap_or_default();
-        self.used += mask.len();
+        let mask = self.random[self.random_used..].first_chunk().copied().unwrap_or_default();
+        self.random_used += mask.len();
         Ok(mask)
     }
 }
 
-fn length(parts: &[&[u8]]) -> usize {
+fn total_len(parts: &[&[u8]]) -> usize {
     parts.iter().map(|part| part.len()).sum()
 }
 
@@ -237,94 +249,97 @@ pub(super) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
+/// The time left until `deadline`, never zero: a socket rejects a timeout of zero.
 pub(super) fn remaining(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
-/// Messages that go out in one write.
-pub struct Batch<'o> {
-    out: &'o mut Out,
+/// Messages that are sent in one write: see [`Writer::batch`].
+pub struct Batch<'b> {
+    buffer: &'b mut WriteBuffer,
     role: Role,
 }
 
 impl Batch<'_> {
-    /// Adds a text message, put together from its parts, which must be UTF-8.
+    /// Appends a text message. Its `parts` are concatenated and must be UTF-8.
     ///
     /// # Errors
-    /// When there is no randomness to mask it with.
+    /// If the system has no random bytes for the mask.
     pub fn text(&mut self, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        self.out.add(self.role, Opcode::Text, parts)
+        self.buffer.add_frame(self.role, OpCode::Data(Data::Text), parts)
     }
 
-    /// Adds a binary message, put together from its parts.
+    /// Appends a binary message. Its `parts` are concatenated.
     ///
     /// # Errors
     /// As [`Batch::text`].
     pub fn binary(&mut self, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        self.out.add(self.role, Opcode::Binary, parts)
+        self.buffer.add_frame(self.role, OpCode::Data(Data::Binary), parts)
     }
 }
 
-/// The writing end. Copies write to the same tunnel.
+/// The writing end. Clones write to the same tunnel.
 #[derive(Clone)]
 pub struct Writer(pub(super) Arc<TunnelStream>);
 
 impl Writer {
-    /// Sends the head that turns the connection into a tunnel. `open` runs before, and makes the tunnel known: whoever
-    /// writes to it then waits until the head is out. So a peer that has read the head can be reached at once.
+    /// Sends the HTTP head that upgrades the connection. `open` runs before that under the write lock and registers the tunnel,
+    /// so that a peer that has read the head is reachable, and no message is sent before the head.
     ///
     /// # Errors
     /// As [`Writer::text`].
     pub fn send_upgrade<T>(&self, head: &[u8], open: impl FnOnce() -> T) -> Result<T, TunnelError> {
-        let _out = self.0.lock();
+        let _buffer = self.0.lock();
         let opened = open();
-        self.0.write_all(&mut [IoSlice::new(head)], self.0.write)?;
+        self.0.write_all(&mut [IoSlice::new(head)], self.0.write_timeout)?;
         Ok(opened)
     }
 
-    /// Sends a text message, put together from its parts, which must be UTF-8.
+    /// Sends a text message. Its `parts` are concatenated and must be UTF-8.
     ///
     /// # Errors
-    /// [`TunnelError`]; the tunnel is broken then.
+    /// [`TunnelError`]. The tunnel has ended then.
     pub fn text(&self, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        self.0.send(Opcode::Text, parts)
+        self.0.send(OpCode::Data(Data::Text), parts)
     }
 
-    /// Sends the messages that `fill` adds, in their order and at once. It is called under the write lock.
+    /// Sends the messages that `fill` appends, in order and in one write. `fill` runs under the write lock; if it fails, nothing
+    /// is sent.
     ///
     /// # Errors
     /// As [`Writer::text`].
     pub fn batch(&self, fill: impl FnOnce(&mut Batch<'_>) -> Result<(), TunnelError>) -> Result<(), TunnelError> {
-        let mut out = self.0.lock();
+        let mut buffer = self.0.lock();
         if self.0.is_closing() {
             return Err(TunnelError::Closed);
         }
-        let filled = fill(&mut Batch { out: &mut out, role: self.0.role });
+        let filled = fill(&mut Batch { buffer: &mut buffer, role: self.0.role });
         if filled.is_err() {
-            out.buffer.clear();
+            buffer.bytes.clear();
             return filled;
         }
-        self.0.write_buffer(&mut out, self.0.write)
+        self.0.write_buffered(&mut buffer, &[], self.0.write_timeout)
     }
 
-    /// Sends the close frame, once, and sees to it that the reader ends soon even when the peer does not answer. Waits
-    /// for no peer that does not read.
+    /// Sends the close frame, once, and shuts down the sending direction, so that the reader ends within its read timeout even
+    /// if the peer does not answer. Takes two seconds at most; a peer that does not read is cut off.
     pub fn close(&self, code: u16, reason: &str) {
-        let wire = &self.0;
-        if wire.is_closing() {
+        let stream = &self.0;
+        if stream.is_closing() {
             return;
         }
-        let Some(mut out) = wire.lock_within(CLOSE_WITHIN) else {
-            return wire.abort();
+        let Some(mut buffer) = stream.lock_timeout(CLOSE_TIMEOUT) else {
+            return stream.abort();
         };
-        if wire.closing.swap(true, Ordering::AcqRel) {
+        if stream.closing.swap(true, Ordering::AcqRel) {
             return;
         }
-        let payload = write_close(code, reason);
-        let ready = wire.stream.set_write_timeout(Some(CLOSE_WITHIN)).is_ok();
-        if ready && wire.write_frame(&mut out, Opcode::Close, &[&payload], CLOSE_WITHIN).is_ok() {
-            let _ = wire.stream.shutdown(Shutdown::Write);
+        let payload = format_close(code, reason);
+        let close = OpCode::Control(Control::Close);
+        let ready = stream.socket.set_write_timeout(Some(CLOSE_TIMEOUT)).is_ok();
+        if ready && stream.write_frame(&mut buffer, close, &[&payload], CLOSE_TIMEOUT).is_ok() {
+            let _ = stream.socket.shutdown(Shutdown::Write);
         }
     }
 }

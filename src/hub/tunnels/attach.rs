@@ -15,7 +15,7 @@ use crate::proto::tunnel::{
     ToParticipant, decode_binary, decode_from_participant, encode, plain_chunk,
 };
 use crate::state::registry::Missing;
-use crate::tunnel::{self, HandshakeError, Incoming, Limits, LostReason, Piece, Reader, Routed};
+use crate::tunnel::{self, HandshakeError, LostReason, Piece, Reader, Received, Routed, TunnelLimits};
 
 /// Bytes of an answer that are coalesced into one batch; what comes with the last message may be more.
 const LARGE: usize = 64 << 10;
@@ -60,7 +60,7 @@ fn serve(
     (upgrade, memory): (Upgrade, Share),
     agreed: Agreed,
 ) -> io::Result<()> {
-    let limits = Limits { max_message: MAX_TO_HUB, ..Limits::default() };
+    let limits = TunnelLimits { max_message: MAX_TO_HUB, ..TunnelLimits::default() };
     let (reader, writer) = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
     let mut opened = None;
     let sent = writer.send_upgrade(&upgrade.head, || opened = Some(open(hub, code, id, &writer, agreed)));
@@ -71,7 +71,7 @@ fn serve(
                 old.close(CLOSE_NORMAL, &reason, LostReason::Closed);
             }
             if sent.is_ok() {
-                read(hub, reader.within(memory), &tunnel);
+                read(hub, reader.with_memory(memory), &tunnel);
             }
             close(hub, (code, id), (serial, number), &tunnel);
         }
@@ -117,24 +117,24 @@ fn read(hub: &HubContext, mut reader: Reader, tunnel: &Tunnel) {
     let mut coalescer = Coalescer::new(tunnel);
     loop {
         // Whatever is ready is handed over before it waits for more.
-        if !reader.has_more() {
+        if !reader.has_buffered_frame() {
             coalescer.hand_over();
         }
         let incoming = reader.read();
         let now = hub.clock.now();
         match incoming {
-            Ok(Incoming::Text(text)) => {
+            Ok(Received::Text(text)) => {
                 tunnel.note(text.len(), now);
                 text_message(&mut coalescer, text, now.wall);
             }
-            Ok(Incoming::Binary(bytes)) => {
+            Ok(Received::Binary(bytes)) => {
                 tunnel.note(bytes.len(), now);
                 if tunnel.agreed.binary {
                     binary_message(&mut coalescer, bytes);
                 }
             }
-            Ok(Incoming::Alive) => tunnel.note(0, now),
-            Ok(Incoming::Closed { .. }) | Err(_) => return coalescer.hand_over(),
+            Ok(Received::KeepAlive) => tunnel.note(0, now),
+            Ok(Received::Closed { .. }) | Err(_) => return coalescer.hand_over(),
         }
     }
 }
