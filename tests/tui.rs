@@ -205,7 +205,7 @@ fn a_private_room_opens_with_its_password_and_shows_what_happens_in_it() {
     terminal.wait(&format!("Room {room}"));
     terminal.write("wrong");
     terminal.press(&["Enter"]);
-    terminal.wait("This hub asks for its key");
+    terminal.wait("This hub requires its key");
     terminal.wait_until("the dialog's answer", |screen| !screen.contains("One moment"));
     terminal.press(&["C-u"]);
     terminal.write("s3cret");

@@ -1,17 +1,17 @@
-//! What route handlers take and return.
+//! The parameters and the result of route handlers.
 
 use std::io;
 
 use super::respond::Rejection;
 use crate::proto::web::percent_decode;
 
-/// What a path's placeholders stood for, percent-decoded, in their order.
+/// The values of a route's path placeholders, percent-decoded, in their order.
 pub type Params = Vec<String>;
 
-/// What a handler gives back: the answer has been sent, or this is why not.
+/// The result of a handler: the outcome of sending the response, or a rejection that is still to be sent.
 pub type Handled = Result<io::Result<()>, Rejection>;
 
-/// The value of a query parameter, decoded; a `+` is a space there.
+/// The first value of a query parameter, decoded. A `+` stands for a space.
 pub fn query_param(query: Option<&str>, name: &str) -> Option<String> {
     let pair = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pair.into_iter().find(|(key, _)| *key == name).and_then(|(_, value)| percent_decode(&value.replace('+', " ")))

@@ -89,7 +89,8 @@ impl Hub {
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
         let hub = Arc::new(HubContext::new(&options, &listener, log));
         options.rooms.into_iter().try_for_each(|room| declare(&hub, room))?;
-        let with_all = [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::NO_PAGE);
+        let with_all =
+            [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::SANDBOX_HEADERS);
         let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let listener = listener.default_headers(with_all);
         let running = listener.start(Arc::new(Front(hub.clone()))).map_err(failed)?;

@@ -1,4 +1,4 @@
-//! How the hub answers on each plane: envelopes, errors, and their statuses. Which answer is right, its callers decide.
+//! Responses in the format of each plane: envelopes, errors, and their statuses. Does not decide which response is sent.
 
 use std::io;
 
@@ -13,18 +13,18 @@ use crate::state::registry::{Denied, Missing, PickError};
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 
-/// The head of every event stream, of the hub's own and of answers.
+/// Headers of every event stream: the hub's own events and streamed completions.
 pub const STREAM_HEADERS: [(&str, &str); 3] =
     [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
 
-/// Which shape an error has.
+/// A family of routes with one error format (PROTOCOL.md, "Common rules").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plane {
-    /// `/v1/...`: an envelope.
+    /// `/v1/...`: `{"error": {code, message, hint?, details?}, "meta"}`.
     Management,
-    /// `/rooms/{code}/v1/...`: text and code.
+    /// `/rooms/{code}/v1/...`: `{"error": text, "code"}`.
     Inference,
-    /// Everything else: bare text, as the older clients have it.
+    /// All other paths: `{"error": text}`.
     Legacy,
 }
 
@@ -40,7 +40,7 @@ impl Plane {
     }
 }
 
-/// A refusal, before it has the shape of a plane.
+/// An error response, independent of the plane's format.
 #[derive(Debug)]
 pub struct Rejection {
     status: u16,
@@ -52,42 +52,42 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// A refusal with its code's own status.
+    /// A rejection with the usual status of its code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Rejection { status: code.status(), code, message: message.into(), hint: None, details: None, retry_after: None }
     }
 
-    /// A request that is wrong.
+    /// A 400 for an invalid request.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidRequest, message)
     }
 
-    /// With another status than the code's own.
+    /// Overrides the status.
     pub fn status(self, status: u16) -> Self {
         Rejection { status, ..self }
     }
 
-    /// With what to do about it.
+    /// Adds a hint: what the caller can do. Sent on the management plane only.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Rejection { hint: Some(hint.into()), ..self }
     }
 
-    /// With machine-readable particulars.
+    /// Adds machine-readable details. Sent on the management plane only.
     pub fn details(self, details: Value) -> Self {
         Rejection { details: Some(details), ..self }
     }
 
-    /// With a header beside, such as how long to wait.
+    /// Adds a `Retry-After` header.
     pub fn retry_after(self, seconds: u32) -> Self {
         Rejection { retry_after: Some(seconds), ..self }
     }
 
-    /// The sentence and the code.
+    /// The message and the code.
     pub fn told(self) -> (String, ErrorCode) {
         (self.message, self.code)
     }
 
-    /// Sends it in the shape of a plane.
+    /// Sends the rejection in a plane's format.
     pub fn send(self, exchange: &mut Exchange<'_>, plane: Plane) -> io::Result<()> {
         let status = self.status;
         exchange.note("code", self.code.as_str());
@@ -114,7 +114,7 @@ impl Rejection {
     }
 }
 
-/// An error as both generations of OpenAI-side clients expect it: bare text.
+/// An error as a bare text: the inference and the legacy plane.
 #[derive(Serialize)]
 struct BareError<'a> {
     error: &'a str,
@@ -126,7 +126,7 @@ impl From<Missing> for Rejection {
     fn from(missing: Missing) -> Self {
         match missing {
             Missing::Room => Rejection::new(ErrorCode::RoomNotFound, "Room not found")
-                .hint("Check the room code with `gambi room list`. Rooms are gone when their hub restarts."),
+                .hint("Check the room code with `gambi room list`. Rooms do not survive a restart of their hub."),
             Missing::Participant => Rejection::new(ErrorCode::ParticipantNotFound, "Participant not found")
                 .hint("Register the participant again: it may have been removed, or the hub restarted."),
         }
@@ -137,16 +137,16 @@ impl From<Denied> for Rejection {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Missing(missing) => missing.into(),
-            Denied::NotTheirs => not_theirs(),
+            Denied::NotTheirs => token_required(),
         }
     }
 }
 
-/// The refusal of a request that may not speak for a participant.
-pub fn not_theirs() -> Rejection {
-    Rejection::invalid("This id is another participant's: its participantToken is missing or wrong")
+/// The rejection of a request that acts for a participant without its token.
+pub fn token_required() -> Rejection {
+    Rejection::invalid("The participantToken for this participant id is missing or wrong")
         .status(401)
-        .hint("Show the token that registering returned, in X-Gambi-Participant-Token, or choose another id.")
+        .hint("Send the token that the registration returned in X-Gambi-Participant-Token, or choose another id.")
 }
 
 impl From<FieldError> for Rejection {
@@ -157,8 +157,8 @@ impl From<FieldError> for Rejection {
 
 impl From<BodyError> for Rejection {
     fn from(error: BodyError) -> Self {
-        let refused = Rejection::invalid(error.to_string()).status(error.status());
-        if error.status() == 503 { refused.retry_after(1) } else { refused }
+        let rejection = Rejection::invalid(error.to_string()).status(error.status());
+        if error.status() == 503 { rejection.retry_after(1) } else { rejection }
     }
 }
 
@@ -173,7 +173,7 @@ impl From<PickError> for Rejection {
         match error {
             PickError::Missing(missing) => missing.into(),
             PickError::Refused(refusal) => {
-                let (status, message, code): (u16, &str, ErrorCode) = refusal.answer();
+                let (status, message, code) = refusal.answer();
                 Rejection::new(code, message).status(status)
             }
             PickError::LineFull => {
@@ -188,13 +188,13 @@ fn meta(exchange: &Exchange<'_>) -> Meta {
     Meta { request_id: exchange.id().to_owned() }
 }
 
-/// Sends a success of the v1 plane.
+/// Sends a success of the management plane: `data` in an envelope.
 pub fn send_data<T: Serialize>(exchange: &mut Exchange<'_>, status: u16, data: T) -> io::Result<()> {
     let meta = meta(exchange);
     send_json(exchange, status, &Envelope { data, meta })
 }
 
-/// Sends JSON as it is.
+/// Sends a value as JSON, without an envelope.
 pub fn send_json<T: Serialize>(exchange: &mut Exchange<'_>, status: u16, value: &T) -> io::Result<()> {
     let body = serde_json::to_vec(value).map_err(io::Error::other)?;
     exchange.respond(status, &[JSON], &body)
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn planes_are_told_by_their_paths() {
+    fn the_path_determines_the_plane() {
         assert_eq!(Plane::of("/v1/rooms"), Plane::Management);
         assert_eq!(Plane::of("/rooms/ABC234/v1/models"), Plane::Inference);
         assert_eq!(Plane::of("/rooms/ABC234/events"), Plane::Legacy);

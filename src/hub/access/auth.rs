@@ -1,5 +1,5 @@
-//! Room passwords: argon2id with the seeds' parameters, a bound on how many are hashed at a time and on how many wait, and
-//! a keyed hash that spares the next one who shows the same password the wait.
+//! Hashing and verification of room passwords: argon2id, with a bound on concurrent hashes and on queued ones. A keyed
+//! hash of a password that was once verified makes later checks of the same password cheap.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -14,47 +14,47 @@ use blake2::digest::{KeyInit, Mac};
 use crate::hub::random::random;
 use crate::state::room::Password;
 
-/// Each hash takes 64 MiB: more at once and a small machine is out of memory. The rest wait in line.
-const AT_ONCE: usize = 2;
-/// What one hash takes, bytes.
-const MEMORY: usize = 64 << 20;
-/// The most that are hashed and wait for one network: its ninth may come again later, so that others wait for eight.
-const OF_ONE: usize = 8;
-/// The most that wait in all.
-const WAITING: usize = 64;
+/// Concurrent hashes. Each takes [`HASH_MEMORY`]; more could exhaust a small machine. Further requests queue.
+const MAX_CONCURRENT: usize = 2;
+/// Memory of one hash, bytes.
+const HASH_MEMORY: usize = 64 << 20;
+/// Hashes that are queued or running for one network, so that one network cannot fill the queue.
+const MAX_PER_NETWORK: usize = 8;
+/// Hashes that are queued in all.
+const MAX_QUEUED: usize = 64;
 
-/// Hashes and checks passwords, two at a time, first come first.
+/// Hashes and verifies passwords, [`MAX_CONCURRENT`] at a time, in the order of their arrival.
 pub struct PasswordHashing {
-    queue: Mutex<Queue>,
-    moved: Condvar,
-    /// Drawn when the hub starts: the keyed hashes are worth nothing elsewhere.
+    queue: Mutex<HashQueue>,
+    queue_changed: Condvar,
+    /// Key of the keyed hashes. Drawn at start: they are useless outside this process.
     key: [u8; 32],
 }
 
 #[derive(Default)]
-struct Queue {
-    /// Numbers of those that wait.
+struct HashQueue {
+    /// Numbers of the queued requests, oldest first.
     waiting: VecDeque<u64>,
     running: usize,
-    so_far: u64,
-    /// How many each network has in both.
-    owned: HashMap<IpAddr, usize>,
+    last_number: u64,
+    /// Queued and running requests of each network.
+    per_network: HashMap<IpAddr, usize>,
 }
 
 /// Why a password was not hashed.
 #[derive(Debug)]
 pub enum HashFailed {
-    /// Too many wait already, in all or of this network.
+    /// The queue is full, or holds the most that it may of this network.
     Busy,
-    /// The hashing itself failed, as it does where there is no memory for it.
+    /// The hashing itself failed, for example for lack of memory.
     Failed(String),
 }
 
 impl fmt::Display for HashFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            HashFailed::Busy => f.write_str("The hub is busy with too many passwords"),
-            HashFailed::Failed(reason) => write!(f, "the password could not be hashed: {reason}"),
+            HashFailed::Busy => f.write_str("Too many passwords are already being checked: try again in a moment"),
+            HashFailed::Failed(reason) => write!(f, "The password could not be hashed: {reason}"),
         }
     }
 }
@@ -63,45 +63,48 @@ impl Default for PasswordHashing {
     fn default() -> Self {
         let mut key = [0; 32];
         random(&mut key);
-        PasswordHashing { queue: Mutex::default(), moved: Condvar::new(), key }
+        PasswordHashing { queue: Mutex::default(), queue_changed: Condvar::new(), key }
     }
 }
 
-/// A permit to hash, given back on drop, a panic included.
-struct Turn<'p> {
+/// A permit to hash. Released on drop, also during a panic.
+struct HashPermit<'p> {
     passwords: &'p PasswordHashing,
-    owner: Option<IpAddr>,
+    network: Option<IpAddr>,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for HashPermit<'_> {
     fn drop(&mut self) {
         let mut queue = self.passwords.lock();
         queue.running -= 1;
-        queue.leave(self.owner);
+        queue.release(self.network);
         drop(queue);
-        self.passwords.moved.notify_all();
+        self.passwords.queue_changed.notify_all();
     }
 }
 
-impl Queue {
-    /// A place in line; `None` where it is too long.
-    fn enter(&mut self, owner: Option<IpAddr>) -> Option<u64> {
-        let owned = owner.map_or(0, |owner| self.owned.get(&owner).copied().unwrap_or(0));
-        if self.waiting.len() >= WAITING || owned >= OF_ONE {
+impl HashQueue {
+    /// Enqueues a request and returns its number; `None` when the queue is full, in all or for this network.
+    fn enqueue(&mut self, network: Option<IpAddr>) -> Option<u64> {
+        let of_network = network.and_then(|network| self.per_network.get(&network)).copied().unwrap_or(0);
+        if self.waiting.len() >= MAX_QUEUED || of_network >= MAX_PER_NETWORK {
             return None;
         }
-        self.so_far += 1;
-        self.waiting.push_back(self.so_far);
-        owner.map(|owner| self.owned.insert(owner, owned + 1));
-        Some(self.so_far)
+        self.last_number += 1;
+        self.waiting.push_back(self.last_number);
+        if let Some(network) = network {
+            self.per_network.insert(network, of_network + 1);
+        }
+        Some(self.last_number)
     }
 
-    fn leave(&mut self, owner: Option<IpAddr>) {
-        let Some(owner) = owner else { return };
-        if let Some(owned) = self.owned.get_mut(&owner) {
-            *owned -= 1;
-            if *owned == 0 {
-                self.owned.remove(&owner);
+    /// Removes a finished request from the count of its network.
+    fn release(&mut self, network: Option<IpAddr>) {
+        let Some(network) = network else { return };
+        if let Some(count) = self.per_network.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_network.remove(&network);
             }
         }
     }
@@ -113,72 +116,73 @@ pub fn is_hash(text: &str) -> bool {
 }
 
 impl PasswordHashing {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, HashQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a permit to hash.
-    fn turn(&self, owner: Option<IpAddr>) -> Result<Turn<'_>, HashFailed> {
+    /// Blocks until hashing is permitted.
+    fn acquire(&self, network: Option<IpAddr>) -> Result<HashPermit<'_>, HashFailed> {
         let mut queue = self.lock();
-        let number = queue.enter(owner).ok_or(HashFailed::Busy)?;
-        while queue.running >= AT_ONCE || queue.waiting.front() != Some(&number) {
-            queue = self.moved.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        let number = queue.enqueue(network).ok_or(HashFailed::Busy)?;
+        while queue.running >= MAX_CONCURRENT || queue.waiting.front() != Some(&number) {
+            queue = self.queue_changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.waiting.pop_front();
         queue.running += 1;
         let running = queue.running;
         drop(queue);
-        self.moved.notify_all();
-        let turn = Turn { passwords: self, owner };
-        // Argon2 itself would end the process where there is no memory for it.
-        match Vec::<u8>::new().try_reserve_exact(MEMORY * running) {
-            Ok(()) => Ok(turn),
+        self.queue_changed.notify_all();
+        let permit = HashPermit { passwords: self, network };
+        // Argon2 aborts the process when its allocation fails, so check first that the memory is available.
+        match Vec::<u8>::new().try_reserve_exact(HASH_MEMORY * running) {
+            Ok(()) => Ok(permit),
             Err(error) => Err(HashFailed::Failed(error.to_string())),
         }
     }
 
-    /// A new password of a room.
+    /// Hashes the password of a new room. `network` is the network of the client that asks.
     ///
     /// # Errors
-    /// When there is no memory for its hash, or too many wait for theirs.
-    pub fn keep(&self, owner: Option<IpAddr>, password: &str) -> Result<Password, HashFailed> {
+    /// When there is no memory for the hash, or the queue is full.
+    pub fn keep(&self, network: Option<IpAddr>, password: &str) -> Result<Password, HashFailed> {
         let mut salt = [0; 16];
         random(&mut salt);
-        let kept = Password::hashed(&self.hash(owner, password, &salt)?);
-        let _ = kept.known.set(self.keyed(password));
-        Ok(kept)
+        let hashed = Password::hashed(&self.hash(network, password, &salt)?);
+        let _ = hashed.known.set(self.keyed_hash(password));
+        Ok(hashed)
     }
 
-    fn keyed(&self, password: &str) -> [u8; 32] {
+    fn keyed_hash(&self, password: &str) -> [u8; 32] {
         Blake2sMac256::new(&self.key.into()).chain_update(password).finalize().into_bytes().into()
     }
 
-    /// Whether `given` is a room's password. Slow at the first right one and all wrong ones before it; then quick.
-    /// `in_vain` is asked once the wait for a permit is over: whether nobody would be told of the outcome.
+    /// Whether `given` is a room's password. Runs argon2 until a right password was verified once; later calls compare
+    /// keyed hashes in constant time. `is_moot` is called after the wait for a permit: if it returns true, the result is
+    /// no longer of use and `given` is reported as wrong without hashing it.
     ///
     /// # Errors
-    /// When it can't be told now.
+    /// When the password cannot be verified now.
     pub fn is_right(
         &self,
-        owner: Option<IpAddr>,
+        network: Option<IpAddr>,
         given: &str,
         password: &Password,
-        in_vain: impl FnOnce() -> bool,
+        is_moot: impl FnOnce() -> bool,
     ) -> Result<bool, HashFailed> {
-        let keyed = self.keyed(given);
+        let keyed = self.keyed_hash(given);
         if let Some(known) = password.known.get() {
             return Ok(known.iter().zip(keyed).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0);
         }
-        let right = self.verify(owner, given, &password.hash, in_vain)?;
+        let right = self.verify(network, given, &password.hash, is_moot)?;
         if right {
             let _ = password.known.set(keyed);
         }
         Ok(right)
     }
 
-    /// Hashes a password: a PHC string, `$argon2id$v=19$m=65536,t=2,p=1$...`.
-    fn hash(&self, owner: Option<IpAddr>, password: &str, salt: &[u8; 16]) -> Result<String, HashFailed> {
-        let _turn = self.turn(owner)?;
+    /// Hashes a password into a PHC string, `$argon2id$v=19$m=65536,t=2,p=1$...`.
+    fn hash(&self, network: Option<IpAddr>, password: &str, salt: &[u8; 16]) -> Result<String, HashFailed> {
+        let _permit = self.acquire(network)?;
         let params = Params::new(65536, 2, 1, None).map_err(|e| HashFailed::Failed(e.to_string()))?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         argon
@@ -187,18 +191,17 @@ impl PasswordHashing {
             .map_err(|e| HashFailed::Failed(e.to_string()))
     }
 
-    /// Whether `password` is the one that `phc` was made from. What can't be verified (a string that is no hash, one of
-    /// another kind) matches nothing.
+    /// Whether `phc` is a hash of `password`. A text that is not a hash that argon2 can verify matches no password.
     fn verify(
         &self,
-        owner: Option<IpAddr>,
+        network: Option<IpAddr>,
         password: &str,
         phc: &str,
-        in_vain: impl FnOnce() -> bool,
+        is_moot: impl FnOnce() -> bool,
     ) -> Result<bool, HashFailed> {
         let Ok(hash) = PasswordHash::new(phc) else { return Ok(false) };
-        let _turn = self.turn(owner)?;
-        Ok(!in_vain() && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+        let _permit = self.acquire(network)?;
+        Ok(!is_moot() && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
     }
 }
 
@@ -219,20 +222,20 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_was_shown_is_known_again() {
+    fn a_verified_password_is_recognised_by_its_keyed_hash() {
         let passwords = PasswordHashing::default();
-        let right = |given: &str, kept: &Password| passwords.is_right(None, given, kept, || false).unwrap();
-        let kept = passwords.keep(None, "secret123").unwrap();
-        assert!(right("secret123", &kept) && !right("secret124", &kept));
-        let declared = Password::hashed(&kept.hash);
+        let right = |given: &str, hashed: &Password| passwords.is_right(None, given, hashed, || false).unwrap();
+        let hashed = passwords.keep(None, "secret123").unwrap();
+        assert!(right("secret123", &hashed) && !right("secret124", &hashed));
+        let declared = Password::hashed(&hashed.hash);
         assert!(!right("x", &declared) && declared.known.get().is_none());
         assert!(right("secret123", &declared) && declared.known.get().is_some());
         assert!(right("secret123", &declared) && !right("x", &declared));
-        assert_ne!(PasswordHashing::default().keyed("secret123"), passwords.keyed("secret123"));
+        assert_ne!(PasswordHashing::default().keyed_hash("secret123"), passwords.keyed_hash("secret123"));
     }
 
     #[test]
-    fn a_hash_that_can_not_be_verified_refuses() {
+    fn a_hash_that_cannot_be_verified_matches_nothing() {
         let passwords = PasswordHashing::default();
         let hash = passwords.hash(None, "secret123", &[7; 16]).unwrap();
         let (start, output) = hash.rsplit_once('$').unwrap();
@@ -251,49 +254,49 @@ mod tests {
             hash.replace("t=2", "t=0"),
             format!("{start}${}", &output[..10]),
         ] {
-            let kept = Password::hashed(&broken);
+            let hashed = Password::hashed(&broken);
             for given in ["secret123", "", "$"] {
                 assert!(
-                    !passwords.is_right(None, given, &kept, || false).unwrap() && kept.known.get().is_none(),
+                    !passwords.is_right(None, given, &hashed, || false).unwrap() && hashed.known.get().is_none(),
                     "{broken}"
                 );
             }
         }
-        assert!(!is_hash(start), "a hash without its output is none");
+        assert!(!is_hash(start), "a hash without its output");
         assert!(is_hash(&hash));
     }
 
     #[test]
-    fn nothing_is_hashed_in_vain() {
+    fn a_moot_check_hashes_nothing() {
         let passwords = PasswordHashing::default();
-        let kept = Password::hashed(&passwords.hash(None, "secret123", &[7; 16]).unwrap());
-        assert!(!passwords.is_right(None, "secret123", &kept, || true).unwrap() && kept.known.get().is_none());
-        assert!(passwords.is_right(None, "secret123", &kept, || false).unwrap());
+        let hashed = Password::hashed(&passwords.hash(None, "secret123", &[7; 16]).unwrap());
+        assert!(!passwords.is_right(None, "secret123", &hashed, || true).unwrap() && hashed.known.get().is_none());
+        assert!(passwords.is_right(None, "secret123", &hashed, || false).unwrap());
     }
 
     #[test]
-    fn turns_come_back() {
+    fn permits_are_released() {
         let passwords = PasswordHashing::default();
-        for _ in 0..AT_ONCE * 2 {
-            drop(passwords.turn(None).unwrap());
+        for _ in 0..MAX_CONCURRENT * 2 {
+            drop(passwords.acquire(None).unwrap());
         }
-        let turns = (passwords.turn(None).unwrap(), passwords.turn(None).unwrap());
-        assert_eq!(passwords.lock().running, AT_ONCE);
-        drop(turns);
+        let permits = (passwords.acquire(None).unwrap(), passwords.acquire(None).unwrap());
+        assert_eq!(passwords.lock().running, MAX_CONCURRENT);
+        drop(permits);
         let queue = passwords.lock();
-        assert!(queue.running == 0 && queue.waiting.is_empty() && queue.owned.is_empty());
+        assert!(queue.running == 0 && queue.waiting.is_empty() && queue.per_network.is_empty());
     }
 
     #[test]
-    fn a_network_has_a_few_places_in_line_and_the_line_an_end() {
-        let mut queue = Queue::default();
+    fn the_queue_is_bounded_in_all_and_for_each_network() {
+        let mut queue = HashQueue::default();
         let network = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
-        assert!((0..OF_ONE).all(|_| queue.enter(network(0)).is_some()));
-        assert!(queue.enter(network(0)).is_none() && queue.enter(network(1)).is_some());
-        queue.leave(network(0));
+        assert!((0..MAX_PER_NETWORK).all(|_| queue.enqueue(network(0)).is_some()));
+        assert!(queue.enqueue(network(0)).is_none() && queue.enqueue(network(1)).is_some());
+        queue.release(network(0));
         queue.waiting.pop_front();
-        assert!(queue.enter(network(0)).is_some());
-        while queue.enter(None).is_some() {}
-        assert!(queue.waiting.len() == WAITING && queue.enter(network(2)).is_none());
+        assert!(queue.enqueue(network(0)).is_some());
+        while queue.enqueue(None).is_some() {}
+        assert!(queue.waiting.len() == MAX_QUEUED && queue.enqueue(network(2)).is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! Where a request came from: the other end of its connection, or what a trusted proxy says of it. Nobody else's
-//! `X-Forwarded-*` headers are believed.
+//! The client behind a request: the peer of its connection or, where that is a trusted proxy, the client that the
+//! proxy's `X-Forwarded-*` headers name. Those headers are ignored from any other peer.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::error::Error;
 use crate::http::Exchange;
 
-/// An address, or a range of them in CIDR notation (RFC 4632, RFC 4291), whose `X-Forwarded-*` headers are believed.
+/// An address, or a range of them in CIDR notation (RFC 4632, RFC 4291), whose `X-Forwarded-*` headers are trusted.
 ///
 /// ```
 /// use gambi::hub::TrustedProxy;
@@ -20,7 +20,7 @@ use crate::http::Exchange;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustedProxy {
     network: IpAddr,
-    /// Bits that count, from the left.
+    /// Length of the prefix in bits.
     bits: u32,
 }
 
@@ -29,15 +29,15 @@ impl TrustedProxy {
     pub fn covers(&self, address: IpAddr) -> bool {
         match (self.network, address.to_canonical()) {
             (IpAddr::V4(network), IpAddr::V4(address)) => {
-                same_start(u128::from(network.to_bits()) << 96, u128::from(address.to_bits()) << 96, self.bits)
+                same_prefix(u128::from(network.to_bits()) << 96, u128::from(address.to_bits()) << 96, self.bits)
             }
-            (IpAddr::V6(network), IpAddr::V6(address)) => same_start(network.to_bits(), address.to_bits(), self.bits),
+            (IpAddr::V6(network), IpAddr::V6(address)) => same_prefix(network.to_bits(), address.to_bits(), self.bits),
             _ => false,
         }
     }
 }
 
-fn same_start(a: u128, b: u128, bits: u32) -> bool {
+fn same_prefix(a: u128, b: u128, bits: u32) -> bool {
     bits == 0 || (a ^ b) >> (128 - bits) == 0
 }
 
@@ -47,40 +47,40 @@ impl FromStr for TrustedProxy {
     /// # Errors
     /// When the text is neither an address nor a range.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = || Error::Invalid {
+        let invalid = || Error::Invalid {
             what: "a trusted proxy",
             reason: format!("must be an address such as 10.0.0.1 or a range such as 10.0.0.0/8, not \"{text}\""),
         };
         let (address, bits) = text.trim().split_once('/').map_or((text.trim(), None), |(a, b)| (a, Some(b)));
-        let network = address.parse::<IpAddr>().map_err(|_| wrong())?.to_canonical();
-        let most = if network.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(most), str::parse).map_err(|_| wrong())?;
-        if bits > most { Err(wrong()) } else { Ok(TrustedProxy { network, bits }) }
+        let network = address.parse::<IpAddr>().map_err(|_| invalid())?.to_canonical();
+        let max_bits = if network.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(max_bits), str::parse).map_err(|_| invalid())?;
+        if bits > max_bits { Err(invalid()) } else { Ok(TrustedProxy { network, bits }) }
     }
 }
 
-/// Where a request came from.
+/// Origin and addressing of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientInfo<'r> {
-    /// The client's address, as far as anybody can be believed.
+    /// The client's address: the last address in the chain of trusted proxies.
     pub client: IpAddr,
-    /// Whether it came through TLS.
+    /// Whether the client used TLS, as reported by a trusted proxy.
     pub secure: bool,
-    /// The host that the client asked for.
+    /// The host that the client addressed; `X-Forwarded-Host` of a trusted proxy takes precedence over `Host`.
     pub host: Option<&'r str>,
-    /// Whether the client is on the hub's own machine. Not so for a request that some proxy has passed on without being
-    /// trusted: whose it is, nobody knows.
+    /// Whether the client runs on the hub's own machine. False for a request that an untrusted local proxy forwarded,
+    /// since its client is unknown.
     pub local: bool,
 }
 
-/// Where a request came from.
-pub fn origin<'r>(exchange: &'r Exchange<'_>, trusted_proxies: &[TrustedProxy]) -> ClientInfo<'r> {
-    // Of a client that is gone already the address does not matter.
+/// The client behind a request.
+pub fn client_info<'r>(exchange: &'r Exchange<'_>, trusted_proxies: &[TrustedProxy]) -> ClientInfo<'r> {
+    // The peer has no address once it has disconnected; the response is lost then anyway.
     let peer = exchange.peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     resolve_client(peer, |name| exchange.header_lines(name), trusted_proxies)
 }
 
-/// `wait_queue` gives all values of a header, in the order of their lines.
+/// `lines` returns all values of a header, in the order of their lines.
 fn resolve_client<'r>(
     peer: IpAddr,
     lines: impl Fn(&str) -> Vec<&'r str>,
@@ -93,8 +93,8 @@ fn resolve_client<'r>(
         let local = peer.is_loopback() && chain.is_empty() && lines("forwarded").is_empty();
         return ClientInfo { client: peer, secure: false, host, local };
     }
-    // Several lines are one list (RFC 9110, section 5.3). Each proxy adds the address that called it at the end: the last
-    // that is no proxy of ours is the client. What precedes it could have been written by anybody.
+    // Several lines form one list (RFC 9110, section 5.3). Each proxy appends the address of its peer, so the last
+    // address that is not a trusted proxy is the client. The elements before it are under the client's control.
     let elements = |name: &str| lines(name).into_iter().rev().flat_map(|line| line.rsplit(',')).map(trim_blanks);
     let mut client = peer;
     for hop in elements("x-forwarded-for").map_while(address) {
@@ -103,7 +103,7 @@ fn resolve_client<'r>(
             break;
         }
     }
-    // The trusted proxy set the last of these; those before it came from the client.
+    // The trusted proxy appended the last element; earlier ones came from the client.
     let forwarded_host = elements("x-forwarded-host").next().filter(|host| !host.is_empty());
     ClientInfo {
         client,
@@ -113,12 +113,12 @@ fn resolve_client<'r>(
     }
 }
 
-/// Without the spaces and tabs that a list may have around its elements.
+/// Strips the optional white space around a list element (RFC 9110, section 5.6.1).
 fn trim_blanks(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// An address as proxies write it: bare, in brackets, or with a port.
+/// Parses an address as proxies write it: bare, in brackets, or with a port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.parse::<IpAddr>().ok();
     let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|address| address.ip());
@@ -130,7 +130,7 @@ fn address(text: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn judged(peer: &str, headers: &[(&str, &'static str)], trusted_proxies: &[&str]) -> ClientInfo<'static> {
+    fn resolve(peer: &str, headers: &[(&str, &'static str)], trusted_proxies: &[&str]) -> ClientInfo<'static> {
         let trusted_proxies: Vec<TrustedProxy> = trusted_proxies.iter().map(|text| text.parse().unwrap()).collect();
         let header = |name: &str| headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
         resolve_client(peer.parse().unwrap(), header, &trusted_proxies)
@@ -151,29 +151,29 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
-        let said = [
+    fn only_trusted_proxies_may_name_the_client() {
+        let headers = [
             ("x-forwarded-for", "1.1.1.1, 9.9.9.9, 10.0.0.7"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "hub.example"),
             ("host", "inside:3000"),
         ];
-        let stranger = judged("127.0.0.1", &said, &[]);
+        let untrusted = resolve("127.0.0.1", &headers, &[]);
         assert_eq!(
-            (stranger.client.to_string().as_str(), stranger.secure, stranger.local),
+            (untrusted.client.to_string().as_str(), untrusted.secure, untrusted.local),
             ("127.0.0.1", false, false)
         );
-        assert_eq!(stranger.host, Some("inside:3000"));
-        let through = judged("127.0.0.1", &said, &["127.0.0.1", "10.0.0.0/8"]);
-        assert_eq!((through.client.to_string().as_str(), through.secure), ("9.9.9.9", true));
-        assert_eq!(through.host, Some("hub.example"));
-        assert!(judged("127.0.0.1", &[], &[]).local);
-        assert!(!judged("127.0.0.1", &[("x-forwarded-for", "9.9.9.9")], &["127.0.0.1"]).local);
+        assert_eq!(untrusted.host, Some("inside:3000"));
+        let trusted = resolve("127.0.0.1", &headers, &["127.0.0.1", "10.0.0.0/8"]);
+        assert_eq!((trusted.client.to_string().as_str(), trusted.secure), ("9.9.9.9", true));
+        assert_eq!(trusted.host, Some("hub.example"));
+        assert!(resolve("127.0.0.1", &[], &[]).local);
+        assert!(!resolve("127.0.0.1", &[("x-forwarded-for", "9.9.9.9")], &["127.0.0.1"]).local);
     }
 
     #[test]
-    fn several_lines_are_one_list_of_which_the_proxy_wrote_the_end() {
-        let said = [
+    fn several_lines_are_one_list_whose_last_element_the_proxy_wrote() {
+        let headers = [
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarded-for", "9.9.9.9, 10.0.0.7"),
             ("x-forwarded-proto", "https"),
@@ -181,17 +181,17 @@ mod tests {
             ("x-forwarded-host", "evil.example"),
             ("x-forwarded-host", "hub.example"),
         ];
-        let through = judged("10.0.0.1", &said, &["10.0.0.0/8"]);
-        assert_eq!((through.client.to_string().as_str(), through.secure), ("9.9.9.9", false));
-        assert_eq!(through.host, Some("hub.example"));
+        let trusted = resolve("10.0.0.1", &headers, &["10.0.0.0/8"]);
+        assert_eq!((trusted.client.to_string().as_str(), trusted.secure), ("9.9.9.9", false));
+        assert_eq!(trusted.host, Some("hub.example"));
         let first =
-            judged("10.0.0.1", &[("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "10.0.0.7")], &["10.0.0.0/8"]);
+            resolve("10.0.0.1", &[("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "10.0.0.7")], &["10.0.0.0/8"]);
         assert_eq!(first.client.to_string(), "9.9.9.9");
     }
 
     #[test]
-    fn what_can_not_be_read_ends_the_chain() {
-        let client = |chain| judged("10.0.0.1", &[("x-forwarded-for", chain)], &["10.0.0.0/8"]).client.to_string();
+    fn an_unreadable_address_ends_the_chain() {
+        let client = |chain| resolve("10.0.0.1", &[("x-forwarded-for", chain)], &["10.0.0.0/8"]).client.to_string();
         assert_eq!(client("6.6.6.6, rubbish, 10.0.0.3"), "10.0.0.3");
         assert_eq!(client("[2001:db8::1]:443"), "2001:db8::1");
         assert_eq!(client("1.2.3.4:80"), "1.2.3.4");

@@ -1,23 +1,23 @@
-//! What requests show: the hub's key, a room's password, a participant's token. Checked here, with those who guess made
-//! to wait. Which request needs which is `gate`'s and its handler's business.
+//! Checks of the secrets in a request: the hub's key, a room's password, a participant's token. Wrong secrets are
+//! throttled. Which secret a route requires is decided by [`super::authorize`] and the handlers.
 
 use std::cell::Cell;
 use std::net::IpAddr;
 
 use crate::http::{Exchange, network_of};
 use crate::hub::access::auth::HashFailed;
-use crate::hub::access::client_info::origin;
+use crate::hub::access::client_info::client_info;
 use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, PARTICIPANT_TOKEN, ROOM_PASSWORD};
 use crate::state::registry::Proof;
 use crate::state::room::Password;
 
-/// Where guesses at the hub's key are counted; no room is called so.
-const KEY: &str = "key";
+/// The throttle's scope for the hub's key. Differs from every room code, which is in upper case.
+const KEY_SCOPE: &str = "key";
 
-/// What a request shows as OpenAI's clients show their API key, or as Anthropic's do.
-fn bearer<'r>(exchange: &'r Exchange<'_>) -> Option<&'r str> {
+/// The API key of a request: a bearer token (OpenAI's clients) or `x-api-key` (Anthropic's).
+fn api_key<'r>(exchange: &'r Exchange<'_>) -> Option<&'r str> {
     let bearer = exchange.header("authorization").and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -25,52 +25,53 @@ fn bearer<'r>(exchange: &'r Exchange<'_>) -> Option<&'r str> {
     bearer.or_else(|| exchange.header("x-api-key"))
 }
 
-/// What a request shows as a private room's password. The hub's key is none.
-fn shown_password<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Option<&'r str> {
-    let is_key = |shown: &&str| hub.key.as_ref().is_some_and(|key| key.matches(shown));
-    exchange.header(ROOM_PASSWORD).or_else(|| bearer(exchange).filter(|shown| !is_key(shown)))
+/// The room password in a request: its own header, or the API key unless that is the hub's key.
+fn room_password<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Option<&'r str> {
+    let is_hub_key = |secret: &&str| hub.key.as_ref().is_some_and(|key| key.matches(secret));
+    exchange.header(ROOM_PASSWORD).or_else(|| api_key(exchange).filter(|secret| !is_hub_key(secret)))
 }
 
-/// Whether a request shows something as a private room's password.
-pub fn shows_password(hub: &HubContext, exchange: &Exchange<'_>) -> bool {
-    shown_password(hub, exchange).is_some()
+/// Whether a request holds something that may be a room's password.
+pub fn has_room_password(hub: &HubContext, exchange: &Exchange<'_>) -> bool {
+    room_password(hub, exchange).is_some()
 }
 
-fn hub_has_a_key() -> Rejection {
-    Rejection::new(
-        ErrorCode::InvalidPassword,
-        "This hub asks for its key, and in private rooms for the room's password",
+/// One text for a missing or wrong key and for a missing or wrong room password: strangers must not learn which rooms
+/// exist and which are private.
+fn key_required() -> Rejection {
+    let message = "This hub requires its key, or in a private room the room's password, and it is missing or wrong";
+    Rejection::new(ErrorCode::InvalidPassword, message).hint(
+        "Pass the key with --key-file or GAMBI_HUB_KEY, a room's password with --password-file or GAMBI_ROOM_PASSWORD; \
+         other clients send either as their API key.",
     )
-    .hint("Give it as the API key, with --key-file, or as GAMBI_HUB_KEY; a password with --password-file.")
 }
 
-/// The refusal of a request about the inside of a private room. Where the hub has a key it is told to nobody whether a
-/// room is private, or there at all.
-pub fn room_is_private(hub: &HubContext) -> Rejection {
+/// The rejection of a request to a private room without its password. On a hub with a key it does not reveal that the
+/// room is private, or that it exists.
+pub fn password_required(hub: &HubContext) -> Rejection {
     if hub.key.is_some() {
-        return hub_has_a_key();
+        return key_required();
     }
-    Rejection::new(ErrorCode::InvalidPassword, "This room is private: its password is missing or wrong")
-        .hint("Give it as the API key, with --password-file, or as GAMBI_ROOM_PASSWORD.")
+    Rejection::new(ErrorCode::InvalidPassword, "This room is private: its password is missing or wrong").hint(
+        "Pass the room's password with --password-file or GAMBI_ROOM_PASSWORD; other clients send it as their API key.",
+    )
 }
 
-/// Checks that a request shows the hub's key, if the hub has one.
+/// Checks the hub's key in a request, if the hub has a key.
 pub fn check_key(hub: &HubContext, exchange: &Exchange<'_>) -> Result<(), Rejection> {
     let Some(key) = &hub.key else { return Ok(()) };
-    let Some(shown) = bearer(exchange) else { return Err(hub_has_a_key()) };
-    attempt(hub, client(hub, exchange), KEY, shown, |_| Ok(key.matches(shown)), hub_has_a_key)
+    let Some(given) = api_key(exchange) else { return Err(key_required()) };
+    check_secret(hub, client_address(hub, exchange), KEY_SCOPE, given, |_| Ok(key.matches(given)), key_required)
 }
 
-/// Checks that a request shows the password of a private room.
+/// Checks the password of a private room in a request.
 pub fn check_room(hub: &HubContext, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Rejection> {
-    let refused = || room_is_private(hub);
-    let shown = shown_password(hub, exchange).ok_or_else(refused)?;
-    let client = client(hub, exchange);
-    let right = |in_vain: &dyn Fn() -> bool| hub.passwords.is_right(Some(network_of(client)), shown, password, in_vain);
-    attempt(hub, client, &code.to_ascii_uppercase(), shown, right, refused)
+    let rejection = || password_required(hub);
+    let given = room_password(hub, exchange).ok_or_else(rejection)?;
+    check_password(hub, exchange, code, password, given, rejection)
 }
 
-/// Checks a password that a request holds for joining a room.
+/// Checks the password that a request gives for joining a room.
 pub fn check_joining(
     hub: &HubContext,
     exchange: &Exchange<'_>,
@@ -78,69 +79,82 @@ pub fn check_joining(
     password: &Password,
     given: Option<&str>,
 ) -> Result<(), Rejection> {
-    let refused = || {
+    let rejection = || {
         Rejection::new(ErrorCode::InvalidPassword, "Invalid password")
-            .hint("Ask the room's host for its password, and give it with --password.")
+            .hint("Ask the room's host for the password, and pass it with --password-file or GAMBI_ROOM_PASSWORD.")
     };
-    let given = given.ok_or_else(refused)?;
-    let client = client(hub, exchange);
-    let right = |in_vain: &dyn Fn() -> bool| hub.passwords.is_right(Some(network_of(client)), given, password, in_vain);
-    attempt(hub, client, &code.to_ascii_uppercase(), given, right, refused)
+    let given = given.ok_or_else(rejection)?;
+    check_password(hub, exchange, code, password, given, rejection)
 }
 
-/// What a request shows to speak for a participant.
-pub fn proof<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Proof<'r> {
+fn check_password(
+    hub: &HubContext,
+    exchange: &Exchange<'_>,
+    code: &str,
+    password: &Password,
+    given: &str,
+    rejection: impl FnOnce() -> Rejection,
+) -> Result<(), Rejection> {
+    let client = client_address(hub, exchange);
+    let is_right =
+        |is_moot: &dyn Fn() -> bool| hub.passwords.is_right(Some(network_of(client)), given, password, is_moot);
+    check_secret(hub, client, &code.to_ascii_uppercase(), given, is_right, rejection)
+}
+
+/// The participant token in a request, and whether the hub demands one.
+pub fn participant_proof<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Proof<'r> {
     Proof { token: exchange.header(PARTICIPANT_TOKEN), demanded: hub.strict }
 }
 
-/// Notes that a request showed a wrong token, and gives back its refusal, or the one that tells it to wait. A token
-/// can't be guessed in a lifetime, so a right one never waits: else whoever shares an address with a participant could
-/// keep it from its own heartbeats.
+/// Records a wrong token. Returns `rejection`, or a 429 when the client has to wait. Right tokens are never throttled: a
+/// token is too long to be guessed, and otherwise any client could block the heartbeats of a participant whose address
+/// it shares.
 pub fn wrong_token(
     hub: &HubContext,
     exchange: &Exchange<'_>,
     code: &str,
     token: &str,
-    refused: Rejection,
+    rejection: Rejection,
 ) -> Rejection {
-    let (client, now) = (client(hub, exchange), hub.clock.now().mono);
-    let place = format!("{} token", code.to_ascii_uppercase());
-    let wait = hub.throttle.wait(client, &place, token, now);
-    hub.throttle.wrong(client, &place, token, now);
-    wait.map_or(refused, too_many)
+    let (client, now) = (client_address(hub, exchange), hub.clock.now().mono);
+    let scope = format!("{} token", code.to_ascii_uppercase());
+    let wait = hub.throttle.wait(client, &scope, token, now);
+    hub.throttle.record_failure(client, &scope, token, now);
+    wait.map_or(rejection, too_many_attempts)
 }
 
-fn client(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
-    origin(exchange, &hub.trusted_proxies).client
+fn client_address(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
+    client_info(exchange, &hub.trusted_proxies).client
 }
 
-/// Lets a client try a secret, unless it has to wait: when it comes, and again once it is known whether it is right, for
-/// others may have been wrong meanwhile. `is_right` is given a way to find that out before it does what is costly.
-fn attempt(
+/// Checks a secret under the throttle, which is consulted before the check and again with its result, since concurrent
+/// requests may have failed in between. `is_right` gets a function that repeats the first consultation, to be called
+/// before costly work.
+fn check_secret(
     hub: &HubContext,
     client: IpAddr,
-    place: &str,
+    scope: &str,
     given: &str,
     is_right: impl FnOnce(&dyn Fn() -> bool) -> Result<bool, HashFailed>,
-    refused: impl FnOnce() -> Rejection,
+    rejection: impl FnOnce() -> Rejection,
 ) -> Result<(), Rejection> {
     let now = || hub.clock.now().mono;
-    let wait = || hub.throttle.wait(client, place, given, now());
+    let wait = || hub.throttle.wait(client, scope, given, now());
     if let Some(seconds) = wait() {
-        return Err(too_many(seconds));
+        return Err(too_many_attempts(seconds));
     }
-    let in_vain = Cell::new(None);
+    let wait_again = Cell::new(None);
     let right = is_right(&|| {
-        in_vain.set(wait());
-        in_vain.get().is_some()
+        wait_again.set(wait());
+        wait_again.get().is_some()
     })?;
-    if let Some(seconds) = in_vain.get() {
-        return Err(too_many(seconds));
+    if let Some(seconds) = wait_again.get() {
+        return Err(too_many_attempts(seconds));
     }
-    match hub.throttle.resolve_client(client, place, given, right, now()) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(refused()),
-        Err(seconds) => Err(too_many(seconds)),
+    match hub.throttle.record_result(client, scope, given, right, now()) {
+        Ok(()) if right => Ok(()),
+        Ok(()) => Err(rejection()),
+        Err(seconds) => Err(too_many_attempts(seconds)),
     }
 }
 
@@ -150,7 +164,7 @@ impl From<HashFailed> for Rejection {
     }
 }
 
-fn too_many(seconds: u32) -> Rejection {
-    let message = format!("Too many wrong guesses: try again in {seconds} s");
+fn too_many_attempts(seconds: u32) -> Rejection {
+    let message = format!("Too many wrong secrets from this address: try again in {seconds} s");
     Rejection::new(ErrorCode::InvalidPassword, message).status(429).retry_after(seconds)
 }

@@ -1,5 +1,5 @@
-//! What a request must bring before its handler sees it: the hub's key, a private room's password, and an origin that may
-//! use the hub. How each is checked is told elsewhere.
+//! Access control: what a request must present before its handler runs. Covers the hub's key, the password of a private
+//! room, and the origin of browser requests. Each check is implemented in its own module.
 
 pub mod auth;
 pub mod client_info;
@@ -8,50 +8,55 @@ pub mod origin_policy;
 pub mod throttle;
 
 use crate::http::{Exchange, Method};
-use crate::hub::access::client_info::origin;
+use crate::hub::access::client_info::client_info;
 use crate::hub::access::credentials::{check_key, check_room};
-use crate::hub::access::origin_policy::Asked;
+use crate::hub::access::origin_policy::RequestOrigin;
 use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
 use crate::state::room::Password;
 
-/// Who may use a route.
+/// The credentials that a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody, from whatever page: it tells nothing.
+    /// None, from any web page: the response holds nothing confidential.
     Open,
-    /// As `Open`; an answer that browsers show as a page of the hub's own, by the rules that it brings along.
+    /// None. The response is a page of the hub itself, with its own security headers.
     Page,
-    /// Whoever has the token that its handler asks for.
+    /// The token that the handler checks.
     Token,
-    /// Whoever has the hub's key, where there is one.
+    /// The hub's key, if the hub has one.
     Hub,
-    /// As `Hub`; of a private room, whoever has its password.
+    /// As `Hub`; in a private room, the room's password instead.
     Room,
-    /// As `Hub`; of a private room, whoever has its password or the participant's token, which its handler checks.
+    /// As `Hub`; in a private room, the room's password or the participant's token instead. The handler checks both.
     Participant,
 }
 
-/// Lets a request pass, or says why not. `room` is the code in its path.
+/// Checks a request against the access rule of its route. `room` is the room code in its path.
 ///
 /// # Errors
-/// 401, 403, 429.
-pub fn pass(hub: &HubContext, exchange: &Exchange<'_>, access: Access, room: Option<&str>) -> Result<(), Rejection> {
+/// 401 for a missing or wrong secret, 403 for a disallowed origin, 429 for too many wrong secrets.
+pub fn authorize(
+    hub: &HubContext,
+    exchange: &Exchange<'_>,
+    access: Access,
+    room: Option<&str>,
+) -> Result<(), Rejection> {
     if let Some(origin_policy) = &hub.origin_policy
         && !matches!(access, Access::Open | Access::Page)
     {
-        origin_policy.check(Asked {
-            host: origin(exchange, &hub.trusted_proxies).host,
+        origin_policy.check(RequestOrigin {
+            host: client_info(exchange, &hub.trusted_proxies).host,
             origin: exchange.header("origin"),
-            site: exchange.header("sec-fetch-site"),
-            changes: !matches!(exchange.method(), Method::Get | Method::Head | Method::Options),
+            fetch_site: exchange.header("sec-fetch-site"),
+            mutating: !matches!(exchange.method(), Method::Get | Method::Head | Method::Options),
         })?;
     }
     match access {
         Access::Open | Access::Page | Access::Token => Ok(()),
         Access::Hub => check_key(hub, exchange),
-        // Somebody who was told a room's password was let in by somebody who has the key.
-        Access::Room | Access::Participant => match room.and_then(|code| Some((code, private(hub, code)?))) {
+        // A room's password implies access to the hub: only a holder of the key could create the room and share it.
+        Access::Room | Access::Participant => match room.and_then(|code| Some((code, private_password(hub, code)?))) {
             Some(_) if access == Access::Participant => Ok(()),
             Some((code, password)) => check_room(hub, exchange, code, &password),
             None => check_key(hub, exchange),
@@ -59,8 +64,8 @@ pub fn pass(hub: &HubContext, exchange: &Exchange<'_>, access: Access, room: Opt
     }
 }
 
-/// The password of a room, if it is private.
-pub fn private(hub: &HubContext, code: &str) -> Option<Password> {
+/// The password of a private room. `None` for a public or unknown room.
+pub fn private_password(hub: &HubContext, code: &str) -> Option<Password> {
     let registry = hub.registry();
     registry.room(code).ok().filter(|room| room.private)?.password.clone()
 }

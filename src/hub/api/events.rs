@@ -1,4 +1,4 @@
-//! The event streams: of one room, in either plane's form, and of the whole hub.
+//! Event streams of one room, in the format of either plane, and of the whole hub (PROTOCOL.md, "Events").
 
 use std::io;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use crate::proto::sse::KEEP_ALIVE;
 use crate::state::event;
 use crate::state::id::RoomCode;
 
-/// How long a stream may be silent before it gets a comment line.
+/// A stream that was silent for this long gets a comment line.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
-/// Events that are ready go out together up to so many bytes.
-const GATHER: usize = 8 << 10;
-/// How often a waiting stream looks whether its client is still there.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Queued events are written together up to this size, bytes.
+const MAX_BATCH: usize = 8 << 10;
+/// How often an idle stream checks whether its client has disconnected.
+const DISCONNECT_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// `GET /v1/rooms/{code}/events`.
 pub fn watch_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let code = hub.registry().room(&params[0])?.code.clone();
-    let hello = event::connected(&fresh_uuid(), code.as_str(), hub.clock.now().wall);
-    Ok(watch(hub, exchange, Some(code), Form::V1, &hello))
+    let connected = event::connected(&fresh_uuid(), code.as_str(), hub.clock.now().wall);
+    Ok(watch(hub, exchange, Some(code), Form::V1, &connected))
 }
 
 /// `GET /v1/events`.
 pub fn watch_hub(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let hello = event::connected(&fresh_uuid(), "", hub.clock.now().wall);
-    Ok(watch(hub, exchange, None, Form::V1, &hello))
+    let connected = event::connected(&fresh_uuid(), "", hub.clock.now().wall);
+    Ok(watch(hub, exchange, None, Form::V1, &connected))
 }
 
 /// `GET /rooms/{code}/events`.
 pub fn watch_room_legacy(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let code = hub.registry().room(&params[0])?.code.clone();
-    let hello = event::connected_legacy(&fresh_uuid());
-    Ok(watch(hub, exchange, Some(code), Form::Legacy, &hello))
+    let connected = event::connected_legacy(&fresh_uuid());
+    Ok(watch(hub, exchange, Some(code), Form::Legacy, &connected))
 }
 
 fn watch(
@@ -48,54 +48,54 @@ fn watch(
     exchange: &mut Exchange<'_>,
     room: Option<RoomCode>,
     form: Form,
-    hello: &str,
+    connected: &str,
 ) -> io::Result<()> {
     if exchange.is_head() {
         return exchange.respond(200, &STREAM_HEADERS, b"");
     }
     let subscription = hub.watchers.subscribe(room, form);
     let mut stream = exchange.stream(200, &STREAM_HEADERS)?;
-    stream.write(hello.as_bytes())?;
-    let mut last = Instant::now();
-    let end = hub.max_stream_duration.and_then(|time| last.checked_add(time));
+    stream.write(connected.as_bytes())?;
+    let mut last_write = Instant::now();
+    let end = hub.max_stream_duration.and_then(|duration| last_write.checked_add(duration));
     loop {
-        let left = end.map_or(LOOK_EVERY, |end| end.saturating_duration_since(Instant::now()));
+        let left = end.map_or(DISCONNECT_CHECK_EVERY, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return stream.finish();
         }
-        match subscription.recv_timeout(left.min(LOOK_EVERY)) {
+        match subscription.recv_timeout(left.min(DISCONNECT_CHECK_EVERY)) {
             Ok(first) => {
                 write_ready(&mut stream, first, &subscription)?;
-                last = Instant::now();
+                last_write = Instant::now();
             }
             Err(RecvTimeoutError::Disconnected) => return stream.finish(),
             Err(RecvTimeoutError::Timeout) if stream.client_gone() => return Ok(()),
-            Err(RecvTimeoutError::Timeout) if last.elapsed() >= KEEP_ALIVE_EVERY => {
+            Err(RecvTimeoutError::Timeout) if last_write.elapsed() >= KEEP_ALIVE_EVERY => {
                 stream.write(KEEP_ALIVE.as_bytes())?;
-                last = Instant::now();
+                last_write = Instant::now();
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
 
-/// Writes what is ready, small events gathered in as few pieces as their size allows. What waits in the queue is shared by
-/// all who wait for it: only what is gathered is copied.
-fn write_ready(stream: &mut StreamBody<'_>, first: Arc<str>, more: &Subscription<'_>) -> io::Result<()> {
-    let mut coalescer = Vec::new();
+/// Writes the queued events, small ones in batches. Watchers share the text of an event, so only batched events are
+/// copied.
+fn write_ready(stream: &mut StreamBody<'_>, first: Arc<str>, subscription: &Subscription<'_>) -> io::Result<()> {
+    let mut batch = Vec::new();
     let mut next = Some(first);
     while let Some(event) = next {
-        if coalescer.len() + event.len() > GATHER {
-            stream.write(&coalescer)?;
-            coalescer.clear();
+        if batch.len() + event.len() > MAX_BATCH {
+            stream.write(&batch)?;
+            batch.clear();
         }
-        next = more.try_recv();
-        let alone = coalescer.is_empty() && next.is_none();
-        if alone || event.len() > GATHER {
+        next = subscription.try_recv();
+        let alone = batch.is_empty() && next.is_none();
+        if alone || event.len() > MAX_BATCH {
             stream.write(event.as_bytes())?;
         } else {
-            coalescer.extend_from_slice(event.as_bytes());
+            batch.extend_from_slice(event.as_bytes());
         }
     }
-    stream.write(&coalescer)
+    stream.write(&batch)
 }

@@ -1,10 +1,10 @@
-//! The inference plane's routes: what each is called, what it needs, and what is put into it. How a request finds its
-//! participant, and the answer its way back, is `relay`'s business.
+//! Handlers of the inference plane (PROTOCOL.md, "Inference plane"): they validate requests and list models. `relay`
+//! selects the participant and passes its response on.
 
 use serde_json::{Value, json};
 
 use crate::http::Exchange;
-use crate::hub::api::list::{Around, send_members};
+use crate::hub::api::list::{ListFrame, send_members};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 use crate::hub::relay;
@@ -17,74 +17,77 @@ use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
 use crate::state::selector::{Refusal, Selector};
 
-/// What Anthropic's clients say beside the body.
-const PASSED_ON: [&str; 2] = ["anthropic-version", "anthropic-beta"];
+/// Request headers that go on to the provider: those of Anthropic's API.
+const FORWARDED_HEADERS: [&str; 2] = ["anthropic-version", "anthropic-beta"];
 
-/// Any `POST` of the inference plane that takes a model.
-pub fn ask(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    // Before all that may be refused with an answer that has another participant asked.
+/// Every `POST` of the inference plane: its body names a model.
+pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+    // Checked first: a loop must not be hidden by a rejection on which the previous hub would retry.
     let hops = hops::passed(hub, exchange)?;
     let _active = hub.drain.admit()?;
     let kind = route_of(exchange.path()).ok_or_else(|| Rejection::invalid("Not found").status(404))?;
     let code = hub.registry().room(&params[0])?.code.to_string();
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
-    let headers: Headers = PASSED_ON.iter().filter_map(|name| header(name)).collect();
+    let headers: Headers = FORWARDED_HEADERS.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
-    // It goes on in another form while this one is kept for the next try.
+    // The attempt sends a modified copy, while the original is retained for a retry.
     exchange.reserve(body.len() as u64)?;
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
-    let ask = RelayRequest { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
-    Ok(relay::serve(hub, exchange, &ask))
+    let request =
+        RelayRequest { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
+    Ok(relay::serve(hub, exchange, &request))
 }
 
 /// `GET /rooms/{code}/v1/models`.
 pub fn models(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let around = Around::object(r#"{"object":"list","data":["#, "]}");
-    send_members(hub, exchange, &params[0], &around, |items, member| {
+    let frame = ListFrame::object(r#"{"object":"list","data":["#, "]}");
+    send_members(hub, exchange, &params[0], &frame, |items, member| {
         if member.is_up() {
-            items.add(&shown(member));
+            items.add(&model_of(member));
         }
     })
 }
 
-/// `GET /rooms/{code}/v1/models/{id}`: by any selector, the first that matches.
+/// `GET /rooms/{code}/v1/models/{id}`: the first available participant that the selector `id` matches.
 pub fn model(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let found = {
+    let model = {
         let registry = hub.registry();
         let room = registry.room(&params[0])?;
-        let by_model = |name: &str| up(room).find(|member| member.has_model(name));
+        let by_model = |name: &str| available(room).find(|member| member.has_model(name));
         let member = match Selector::parse(&params[1]) {
-            Selector::Any => up(room).next(),
+            Selector::Any => available(room).next(),
             Selector::Model(name) => by_model(name),
-            Selector::Name(name) => up(room).find(|member| member.id.as_str() == name).or_else(|| by_model(name)),
+            Selector::Name(name) => {
+                available(room).find(|member| member.id.as_str() == name).or_else(|| by_model(name))
+            }
         };
-        member.map(shown)
+        member.map(model_of)
     };
-    let found = found.ok_or(PickError::Refused(Refusal::NoneAvailable))?;
-    Ok(send_json(exchange, 200, &found))
+    let model = model.ok_or(PickError::Refused(Refusal::NoneAvailable))?;
+    Ok(send_json(exchange, 200, &model))
 }
 
-fn up(room: &Room) -> impl Iterator<Item = &Member> {
+fn available(room: &Room) -> impl Iterator<Item = &Member> {
     room.members_in_order().into_iter().filter(|member| member.is_up())
 }
 
-/// A participant as one of OpenAI's models.
-fn shown(member: &Member) -> Value {
-    let shown = member.shown();
+/// A participant in the form of OpenAI's model object.
+fn model_of(member: &Member) -> Value {
+    let participant = member.shown();
     json!({
-        "id": shown.id,
+        "id": participant.id,
         "object": "model",
-        "created": shown.joined_at / 1000,
-        "owned_by": shown.nickname,
+        "created": participant.joined_at / 1000,
+        "owned_by": participant.nickname,
         "gambi": {
-            "nickname": shown.nickname,
-            "model": shown.model,
-            "endpoint": shown.endpoint,
-            "capabilities": shown.capabilities,
-            "connection": shown.connection,
+            "nickname": participant.nickname,
+            "model": participant.model,
+            "endpoint": participant.endpoint,
+            "capabilities": participant.capabilities,
+            "connection": participant.connection,
         },
-        "gambiarra": { "nickname": shown.nickname, "model": shown.model, "endpoint": shown.endpoint },
+        "gambiarra": { "nickname": participant.nickname, "model": participant.model, "endpoint": participant.endpoint },
     })
 }

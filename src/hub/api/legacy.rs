@@ -1,13 +1,15 @@
-//! The legacy plane (seeds 001 and 002): bare JSON, and participants that the hub calls over HTTP.
+//! Handlers of the legacy plane (PROTOCOL.md, "Legacy plane"): bare JSON, and participants that the hub calls over HTTP.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use serde_json::{Value, json};
 
 use crate::http::Exchange;
-use crate::hub::access::client_info::origin;
-use crate::hub::api::list::{Around, Items, send_members, send_rooms};
-use crate::hub::api::registration::{self, bad_id, check_password, new_room, profile, read_object, register};
+use crate::hub::access::client_info::client_info;
+use crate::hub::api::list::{ListBuffer, ListFrame, send_members, send_rooms};
+use crate::hub::api::registration::{
+    self, check_password, invalid_participant_id, read_object, read_profile, register,
+};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 use crate::hub::respond::{Rejection, send_json};
@@ -28,14 +30,14 @@ pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Hand
 
 /// `GET /rooms`.
 pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let around = Around::object(r#"{"rooms":["#, "]}");
-    send_rooms(hub, exchange, &around, |items, room| items.add(&legacy::Room::listed(&room.summary())))
+    let frame = ListFrame::object(r#"{"rooms":["#, "]}");
+    send_rooms(hub, exchange, &frame, |items, room| items.add(&legacy::Room::listed(&room.summary())))
 }
 
 /// `POST /rooms`.
 pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let body = read_object(exchange)?;
-    let room = new_room(hub, exchange, &Fields::of(&body))?;
+    let room = registration::create_room(hub, exchange, &Fields::of(&body))?;
     Ok(send_json(exchange, 201, &json!({ "room": legacy::Room::new(&room), "hostId": room.host_id })))
 }
 
@@ -47,9 +49,9 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Param
 
 /// `GET /rooms/{code}/participants`.
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let around = Around::object(r#"{"participants":["#, "]}");
-    let add = |items: &mut Items, member: &Member| items.add(&legacy::Member::new(&member.shown()));
-    send_members(hub, exchange, &params[0], &around, add)
+    let frame = ListFrame::object(r#"{"participants":["#, "]}");
+    let add = |items: &mut ListBuffer, member: &Member| items.add(&legacy::Member::new(&member.shown()));
+    send_members(hub, exchange, &params[0], &frame, add)
 }
 
 /// `POST /rooms/{code}/join`.
@@ -62,31 +64,31 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> H
     };
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
-    let profile = profile(&fields, &REQUIRED)?;
-    let id = id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
+    let profile = read_profile(&fields, &REQUIRED)?;
+    let id = read_id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
-    let from_loopback = origin(exchange, &hub.trusted_proxies).local;
-    check_plain(&profile.endpoint)?;
+    let from_loopback = client_info(exchange, &hub.trusted_proxies).local;
+    check_url_parts(&profile.endpoint)?;
     check_endpoint(hub, &profile.endpoint, from_loopback)?;
     let reach = Reach::Direct { from_loopback };
-    let joined = register(hub, exchange, code, (id, profile, reach))?;
+    let joined = register(hub, exchange, code, id, profile, reach)?;
     let participant = legacy::Member::new(&joined.participant);
-    let mut answer = json!({ "participant": participant, "roomId": joined.room_id });
-    // Older clients know of none; where it is demanded they have to.
+    let mut response = json!({ "participant": participant, "roomId": joined.room_id });
+    // Sent only where it is required: older clients do not expect the field.
     if let Some(token) = joined.participant_token.filter(|_| hub.strict || private) {
-        answer["participantToken"] = json!(token.reveal());
+        response["participantToken"] = json!(token.reveal());
     }
-    Ok(send_json(exchange, 201, &answer))
+    Ok(send_json(exchange, 201, &response))
 }
 
-fn id(fields: &Fields<'_>, missing: &str) -> Result<ParticipantId, Rejection> {
+fn read_id(fields: &Fields<'_>, missing: &str) -> Result<ParticipantId, Rejection> {
     let id = fields.text("id", MAX_TEXT)?.filter(|id| !id.is_empty()).ok_or_else(|| Rejection::invalid(missing))?;
-    ParticipantId::parse(&id).ok_or_else(bad_id)
+    ParticipantId::parse(&id).ok_or_else(invalid_participant_id)
 }
 
-/// An endpoint is an address with the beginning of a path: what it could say beyond would choose what the hub asks there,
-/// and as whom.
-fn check_plain(endpoint: &str) -> Result<(), Rejection> {
+/// Rejects an endpoint with more than a host, a port and a path prefix. The rest would let a participant choose the
+/// requests that the hub sends there (query, fragment) and their credentials (user name).
+fn check_url_parts(endpoint: &str) -> Result<(), Rejection> {
     let authority =
         endpoint.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let problem = if authority.contains('@') {
@@ -105,20 +107,20 @@ fn check_plain(endpoint: &str) -> Result<(), Rejection> {
         .details(json!({ "field": "endpoint", "problem": problem })))
 }
 
-/// Refuses an endpoint early that would be refused on every call. What counts is what is connected to later: a name may
-/// lead elsewhere by then.
+/// Rejects an endpoint that the hub would refuse to call. The check is repeated for each connection, since a name may
+/// resolve to another address by then.
 fn check_endpoint(hub: &HubContext, endpoint: &str, from_loopback: bool) -> Result<(), Rejection> {
-    let refused = |why: &dyn std::fmt::Display| {
+    let forbidden = |why: &dyn std::fmt::Display| {
         let message = format!("{why}. Join through a tunnel instead: gambi participant join");
         Rejection::new(ErrorCode::EndpointNotReachable, message).status(403)
     };
-    let (host, port) = authority(endpoint).map_err(|why| refused(&why))?;
+    let (host, port) = authority(endpoint).map_err(|why| forbidden(&why))?;
     let public = hub.public_url.as_deref().and_then(|url| authority(url).ok());
-    if public.is_some_and(|(own, own_port)| own.eq_ignore_ascii_case(&host) && own_port == port) {
-        return Err(refused(&Forbidden::Own));
+    if public.is_some_and(|(own_host, own_port)| own_host.eq_ignore_ascii_case(&host) && own_port == port) {
+        return Err(forbidden(&Forbidden::Own));
     }
-    for address in addresses(&host, port).map_err(|why| refused(&why))? {
-        hub.direct.rule().check(address, from_loopback).map_err(|why| refused(&why))?;
+    for address in addresses(&host, port).map_err(|why| forbidden(&why))? {
+        hub.direct.rule().check(address, from_loopback).map_err(|why| forbidden(&why))?;
     }
     Ok(())
 }
@@ -135,7 +137,7 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![(address, port).into()]);
     }
-    let found = (host, port).to_socket_addrs().map_err(|_| format!("The hub does not know the host {host}"))?;
+    let found = (host, port).to_socket_addrs().map_err(|_| format!("The hub cannot resolve the host {host}"))?;
     Ok(found.collect())
 }
 
@@ -144,9 +146,9 @@ pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params)
     let code = &params[0];
     hub.registry().room(code)?;
     let body = read_object(exchange);
-    let id = body.and_then(|body| id(&Fields::of(&body), "Participant ID is required"));
-    // What is wrong with a request about the inside of a private room is told to those who may look inside.
-    let id = id.or_else(|wrong| registration::check_inside(hub, exchange, code, "").and(Err(wrong)))?;
+    let id = body.and_then(|body| read_id(&Fields::of(&body), "Participant ID is required"));
+    // In a private room the access check comes first: its rejection takes precedence over that of the body.
+    let id = id.or_else(|invalid| registration::check_private_access(hub, exchange, code, "").and(Err(invalid)))?;
     registration::heartbeat(hub, exchange, code, id.as_str())?;
     success(exchange)
 }
@@ -167,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoints_addresses_are_found() {
+    fn endpoints_are_resolved_to_addresses() {
         let all = |endpoint| authority(endpoint).and_then(|(host, port)| addresses(&host, port));
         let one = |endpoint| all(endpoint).unwrap()[0].to_string();
         assert_eq!(one("http://192.168.1.50:11434"), "192.168.1.50:11434");
@@ -177,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_chooses_no_request() {
+    fn an_endpoint_has_no_user_query_or_fragment() {
         for good in ["http://10.0.0.1:80", "http://10.0.0.1/a/v1/", "http://10.0.0.1/@home"] {
-            assert!(check_plain(good).is_ok(), "{good}");
+            assert!(check_url_parts(good).is_ok(), "{good}");
         }
         for (bad, named) in [
             ("http://10.0.0.1/admin?cmd=1#", "?"),
@@ -189,8 +191,8 @@ mod tests {
             ("http://user:pw@10.0.0.1/", "@"),
             ("http://10.0.0.1\\admin", "backslash"),
         ] {
-            let told = check_plain(bad).unwrap_err().told().0;
-            assert!(told.contains(named), "{bad}: {told}");
+            let message = check_url_parts(bad).unwrap_err().told().0;
+            assert!(message.contains(named), "{bad}: {message}");
         }
     }
 }

@@ -1,5 +1,7 @@
-//! Lists as answers: a short one goes out whole, with its length; a long one in pieces, so that whoever reads it slowly, or
-//! not at all, makes the hub hold one piece and not the list.
+//! Responses that are lists. A short list is sent whole, with its length; a long one is streamed in chunks, so that a slow
+//! reader costs the hub the memory of one chunk, not of the list.
+
+use std::io;
 
 use serde::Serialize;
 use serde_json::json;
@@ -7,52 +9,53 @@ use serde_json::json;
 use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
 use crate::hub::handler::Handled;
-use crate::hub::respond::{JSON, Rejection};
+use crate::hub::relay::client_response::cut_short;
+use crate::hub::respond::JSON;
 use crate::state::room::{Member, Room};
 
-/// A list is sent on once there is so much of it, in bytes.
-const PIECE: usize = 16 << 10;
-/// Items that are looked up at a time, while the registry is locked.
+/// Size from which a chunk is sent, bytes.
+const CHUNK: usize = 16 << 10;
+/// Items that are read at a time, under the lock of the registry.
 const PAGE: usize = 64;
 
-/// What stands around the items of a list.
-pub struct Around {
+/// The JSON text before and after the items of a list.
+pub struct ListFrame {
     before: &'static str,
     after: String,
 }
 
-impl Around {
-    /// A v1 envelope.
+impl ListFrame {
+    /// The envelope of the management plane.
     pub fn envelope(exchange: &Exchange<'_>) -> Self {
-        Around { before: r#"{"data":["#, after: format!(r#"],"meta":{}}}"#, json!({ "requestId": exchange.id() })) }
+        ListFrame { before: r#"{"data":["#, after: format!(r#"],"meta":{}}}"#, json!({ "requestId": exchange.id() })) }
     }
 
-    /// The members of an object.
+    /// Any other text; `before` ends with the opening bracket of the list, `after` begins with the closing one.
     pub fn object(before: &'static str, after: &str) -> Self {
-        Around { before, after: after.to_owned() }
+        ListFrame { before, after: after.to_owned() }
     }
 }
 
-/// The part of a list that is not sent yet.
-pub struct Items {
-    out: Vec<u8>,
-    /// Whether the next one is the first.
+/// The part of a list that has not been sent yet.
+pub struct ListBuffer {
+    bytes: Vec<u8>,
+    /// Whether the next item is the first one of the list.
     first: bool,
-    /// The number of the last one that was looked at.
+    /// The number of the last item that was added: the next page begins after it.
     last: Option<u64>,
 }
 
-impl Items {
+impl ListBuffer {
     /// Adds an item.
     pub fn add(&mut self, item: &impl Serialize) {
         if !std::mem::take(&mut self.first) {
-            self.out.push(b',');
+            self.bytes.push(b',');
         }
-        // Writing to memory does not fail, and the keys of our own types are texts.
-        let _ = serde_json::to_writer(&mut self.out, item);
+        // Cannot fail: writing to memory does not, and our own types have string keys.
+        let _ = serde_json::to_writer(&mut self.bytes, item);
     }
 
-    /// Adds what `add` makes of a page's items, as long as the piece is not full. False at the list's end.
+    /// Calls `add` for the items of a page until the chunk is full. Returns false for an empty page: the end of the list.
     fn add_page<T>(&mut self, page: &[&T], number: fn(&T) -> u64, add: &impl Fn(&mut Self, &T)) -> bool {
         for item in page {
             add(self, item);
@@ -65,78 +68,79 @@ impl Items {
     }
 
     fn is_full(&self) -> bool {
-        self.out.len() >= PIECE
+        self.bytes.len() >= CHUNK
     }
 }
 
-/// Answers with all rooms, oldest first.
+/// Sends all rooms, oldest first.
 pub fn send_rooms(
     hub: &HubContext,
     exchange: &mut Exchange<'_>,
-    around: &Around,
-    add: impl Fn(&mut Items, &Room),
+    frame: &ListFrame,
+    add: impl Fn(&mut ListBuffer, &Room),
 ) -> Handled {
-    send(exchange, around, |items| {
+    send(exchange, frame, |items| {
         let registry = hub.registry();
         items.add_page(&registry.rooms_after(items.last, PAGE), |room| room.number, &add)
     })
 }
 
-/// Answers with a room's participants, first come first. Those of a room that is deleted meanwhile end there.
+/// Sends a room's participants in the order in which they joined. If the room is deleted meanwhile, the list ends there.
 pub fn send_members(
     hub: &HubContext,
     exchange: &mut Exchange<'_>,
     code: &str,
-    around: &Around,
-    add: impl Fn(&mut Items, &Member),
+    frame: &ListFrame,
+    add: impl Fn(&mut ListBuffer, &Member),
 ) -> Handled {
     hub.registry().room(code)?;
-    send(exchange, around, |items| {
+    send(exchange, frame, |items| {
         let registry = hub.registry();
         let Ok(room) = registry.room(code) else { return false };
         items.add_page(&room.members_after(items.last, PAGE), |member| member.serial, &add)
     })
 }
 
-/// Sends a list, of which `more` adds one page after the other until it says that there is no more.
-fn send(exchange: &mut Exchange<'_>, around: &Around, mut more: impl FnMut(&mut Items) -> bool) -> Handled {
-    let mut items = Items { out: around.before.as_bytes().to_vec(), first: true, last: None };
+/// Sends a list. `add_page` adds the next page, and returns false at the end of the list.
+fn send(exchange: &mut Exchange<'_>, frame: &ListFrame, mut add_page: impl FnMut(&mut ListBuffer) -> bool) -> Handled {
+    let mut items = ListBuffer { bytes: frame.before.as_bytes().to_vec(), first: true, last: None };
     let mut share = exchange.share();
-    let mut fill = |items: &mut Items| {
-        let mut over = false;
-        while !items.is_full() && !over {
-            over = !more(items);
+    // Fills one chunk, and returns whether it is the last one.
+    let mut fill = |items: &mut ListBuffer| {
+        let mut is_last = false;
+        while !items.is_full() && !is_last {
+            is_last = !add_page(items);
         }
-        if over {
-            items.out.extend_from_slice(around.after.as_bytes());
+        if is_last {
+            items.bytes.extend_from_slice(frame.after.as_bytes());
         }
-        // A single item may be far longer than a piece.
-        if share.grow_to(items.out.capacity() as u64) { Ok(over) } else { Err(Rejection::from(BodyError::NoMemory)) }
+        // A single item can be far longer than a chunk.
+        if share.grow_to(items.bytes.capacity() as u64) { Ok(is_last) } else { Err(BodyError::NoMemory) }
     };
-    let mut over = fill(&mut items)?;
-    if over {
-        return Ok(exchange.respond(200, &[JSON], &items.out));
+    if fill(&mut items)? {
+        return Ok(exchange.respond(200, &[JSON], &items.bytes));
     }
+    Ok(stream(exchange, items, fill))
+}
+
+/// Streams a list whose first chunk is in `items`; `fill` refills it and returns whether the chunk is the last one.
+fn stream(
+    exchange: &mut Exchange<'_>,
+    mut items: ListBuffer,
+    mut fill: impl FnMut(&mut ListBuffer) -> Result<bool, BodyError>,
+) -> io::Result<()> {
     let is_head = exchange.is_head();
-    let mut stream = match exchange.stream(200, &[JSON]) {
-        Ok(stream) => stream,
-        Err(error) => return Ok(Err(error)),
-    };
+    let mut body = exchange.stream(200, &[JSON])?;
     if is_head {
-        return Ok(stream.finish());
+        return body.finish();
     }
-    loop {
-        if let Err(error) = stream.write(&items.out) {
-            return Ok(Err(error));
-        }
-        if over {
-            return Ok(stream.finish());
-        }
-        items.out.clear();
-        match fill(&mut items) {
-            Ok(is_over) => over = is_over,
-            // The status has been sent: that it breaks off is all that can be told.
-            Err(_) => return Ok(Err(crate::hub::relay::client_response::cut_short())),
-        }
+    body.write(&items.bytes)?;
+    let mut is_last = false;
+    while !is_last {
+        items.bytes.clear();
+        // The status has been sent: breaking the stream off is the only way left to report the error.
+        is_last = fill(&mut items).map_err(|_| cut_short())?;
+        body.write(&items.bytes)?;
     }
+    body.finish()
 }

@@ -1,11 +1,13 @@
-//! The v1 plane's plain routes: health, rooms, participants. Checks what came, asks the registry, answers.
+//! Handlers of the management plane: health, rooms and participants (PROTOCOL.md, "Management plane").
 
 use serde_json::json;
 
 use crate::http::Exchange;
-use crate::hub::access::client_info::origin;
-use crate::hub::api::list::{Around, send_members, send_rooms};
-use crate::hub::api::registration::{self, bad_id, check_password, new_room, profile, read_object, register};
+use crate::hub::access::client_info::client_info;
+use crate::hub::api::list::{ListFrame, send_members, send_rooms};
+use crate::hub::api::registration::{
+    self, check_password, invalid_participant_id, read_object, read_profile, register,
+};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 use crate::hub::respond::{Rejection, send_data};
@@ -26,14 +28,14 @@ pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Hand
 
 /// `GET /v1/rooms`.
 pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    let around = Around::envelope(exchange);
-    send_rooms(hub, exchange, &around, |items, room| items.add(&room.summary()))
+    let frame = ListFrame::envelope(exchange);
+    send_rooms(hub, exchange, &frame, |items, room| items.add(&room.summary()))
 }
 
 /// `POST /v1/rooms`.
 pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
     let body = read_object(exchange)?;
-    let room = new_room(hub, exchange, &Fields::of(&body))?;
+    let room = registration::create_room(hub, exchange, &Fields::of(&body))?;
     let host_id = room.host_id.clone();
     Ok(send_data(exchange, 201, RoomCreated { room, host_id }))
 }
@@ -52,8 +54,8 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Param
 
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    let around = Around::envelope(exchange);
-    send_members(hub, exchange, &params[0], &around, |items, member| items.add(&member.shown()))
+    let frame = ListFrame::envelope(exchange);
+    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()))
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.
@@ -62,15 +64,15 @@ pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) ->
     let password = hub.registry().room(code)?.password.clone();
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
-    let id = ParticipantId::parse(id).ok_or_else(bad_id)?;
+    let id = ParticipantId::parse(id).ok_or_else(invalid_participant_id)?;
     if fields.get("authHeaders").is_some() {
-        return Err(Rejection::invalid("Provider credentials must stay with the participant: leave out authHeaders")
-            .hint("Give the credentials to the participant's runtime, which adds them on its own machine.")
+        return Err(Rejection::invalid("Provider credentials stay on the participant's machine: send no authHeaders")
+            .hint("Pass the credentials to the participant's runtime, which adds them to its calls to the provider.")
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
-    let profile = profile(&fields, &REQUIRED)?;
+    let profile = read_profile(&fields, &REQUIRED)?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
-    let upserted = register(hub, exchange, code, (id, profile, Reach::Tunnel))?;
+    let upserted = register(hub, exchange, code, id, profile, Reach::Tunnel)?;
     let url = tunnel_url(hub, exchange, &upserted)?;
     let status = if upserted.created { 201 } else { 200 };
     let ticket = TunnelTicket { url, token: upserted.token.reveal().to_owned() };
@@ -83,14 +85,15 @@ pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) ->
     Ok(send_data(exchange, status, registered))
 }
 
-/// Where the participant opens its tunnel: by the configured public URL, else by the `Host` that it used.
+/// The URL at which a participant opens its tunnel: under the configured public URL, else under the host that the
+/// participant addressed.
 fn tunnel_url(hub: &HubContext, exchange: &Exchange<'_>, upserted: &Upserted) -> Result<String, Rejection> {
     let base = match &hub.public_url {
         Some(url) => url.replacen("http", "ws", 1),
         None => {
-            let origin = origin(exchange, &hub.trusted_proxies);
-            let host = origin.host.ok_or_else(|| Rejection::invalid("A Host header is required"))?;
-            format!("{}://{host}", if origin.secure { "wss" } else { "ws" })
+            let client = client_info(exchange, &hub.trusted_proxies);
+            let host = client.host.ok_or_else(|| Rejection::invalid("A Host header is required"))?;
+            format!("{}://{host}", if client.secure { "wss" } else { "ws" })
         }
     };
     let id = percent_encode(&upserted.participant.id);

@@ -1,37 +1,39 @@
-//! Texts that are embedded in the binary without what only their readers need. Done when the hub is compiled.
+//! A minifier for embedded text files that runs at compile time. It drops full-line comments, blank lines and
+//! indentation, so that the sources stay readable while the dashboard keeps to its size limit. It does not parse: no
+//! comment may start behind code on its line and continue on the next, and no string literal may span lines.
 
-/// The text without comments, blank lines and indentation; `N` is its [`length`]. A comment has lines of its own, and
-/// begins each of them; no text goes over a line's end.
+/// The text without full-line comments, blank lines and indentation. `N` must be its [`minified_len`].
 pub const fn minify<const N: usize>(text: &str) -> [u8; N] {
     let bytes = text.as_bytes();
-    let mut out = [0; N];
+    let mut output = [0; N];
     let (mut from, mut to) = (0, 0);
     while from < bytes.len() {
-        let (begin, end) = line(bytes, from);
+        let (begin, end) = kept_range(bytes, from);
         from = begin;
         while from < end {
-            out[to] = bytes[from];
+            output[to] = bytes[from];
             to += 1;
             from += 1;
         }
     }
-    out
+    output
 }
 
-/// How many bytes of a text [`minify`] leaves.
-pub const fn length(text: &str) -> usize {
+/// Length of the output of [`minify`], bytes.
+pub const fn minified_len(text: &str) -> usize {
     let bytes = text.as_bytes();
-    let (mut from, mut kept) = (0, 0);
+    let (mut from, mut len) = (0, 0);
     while from < bytes.len() {
-        let (begin, end) = line(bytes, from);
-        kept += end - begin;
+        let (begin, end) = kept_range(bytes, from);
+        len += end - begin;
         from = end;
     }
-    kept
+    len
 }
 
-/// What is kept of the line at `from`, its end included: nothing, or all behind the indentation. The next line follows.
-const fn line(bytes: &[u8], from: usize) -> (usize, usize) {
+/// The range of the line at `from` that is kept, with its line feed: all behind the indentation, or an empty range. The
+/// range ends where the next line begins.
+const fn kept_range(bytes: &[u8], from: usize) -> (usize, usize) {
     let mut begin = from;
     while begin < bytes.len() && bytes[begin] == b' ' {
         begin += 1;
@@ -53,10 +55,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comment_is_told_from_what_ends_like_one() {
+    fn only_lines_that_begin_a_comment_are_dropped() {
         const TEXT: &str = "// One.\n  a(); // kept\n\n/** Two. */\n  *, b { }\n  /";
-        const SLIM: [u8; length(TEXT)] = minify(TEXT);
-        assert_eq!(std::str::from_utf8(&SLIM).unwrap(), "a(); // kept\n*, b { }\n/");
-        assert_eq!(length(""), 0);
+        const MINIFIED: [u8; minified_len(TEXT)] = minify(TEXT);
+        assert_eq!(std::str::from_utf8(&MINIFIED).unwrap(), "a(); // kept\n*, b { }\n/");
+        assert_eq!(minified_len(""), 0);
     }
 }

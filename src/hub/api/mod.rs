@@ -1,4 +1,4 @@
-//! The routes: which path means what, and how each is answered.
+//! The HTTP API: the table of routes and their handlers.
 
 pub mod dashboard;
 pub mod events;

@@ -1,26 +1,26 @@
-//! The description of the hub's API (OpenAPI 3.1), written by hand beside this file. That it is true is seen to by a test
-//! which drives a hub by it; that no route is missing, by the one below.
+//! The OpenAPI 3.1 description of the hub's API, written by hand in `openapi.json`. The test below compares its routes with
+//! the served ones; `tests/openapi.rs` checks a running hub against its schemas.
 
 use crate::http::Exchange;
-use crate::hub::api::minify::{length, minify};
+use crate::hub::api::minify::{minified_len, minify};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 
 const DOCUMENT: &str = include_str!("openapi.json");
-static SLIM: [u8; length(DOCUMENT)] = minify(DOCUMENT);
-static TEXT: &str = match std::str::from_utf8(&SLIM) {
+static MINIFIED: [u8; minified_len(DOCUMENT)] = minify(DOCUMENT);
+static TEXT: &str = match std::str::from_utf8(&MINIFIED) {
     Ok(text) => text,
-    Err(_) => panic!("whole lines of a text are one"),
+    Err(_) => panic!("minifying keeps UTF-8 valid"),
 };
 
-/// The description of every hub's API: an OpenAPI 3.1 document in JSON, as `GET /openapi.json` answers it.
+/// The description of every hub's API: an OpenAPI 3.1 document in JSON, as served at `GET /openapi.json`.
 pub fn openapi() -> &'static str {
     TEXT
 }
 
 /// `GET /openapi.json`.
 pub fn document(_: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
-    // Another version of the hub has another document: whoever comes back asks again.
+    // The document changes with the version of the hub, so caches must revalidate it.
     let headers = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-cache")];
     Ok(exchange.respond(200, &headers, TEXT.as_bytes()))
 }
@@ -37,7 +37,7 @@ mod tests {
     const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
     fn document() -> Value {
-        serde_json::from_str(openapi()).expect("a document in JSON")
+        serde_json::from_str(openapi()).expect("valid JSON")
     }
 
     /// `/v1/rooms/{code}` and `/v1/rooms/{}` are the same path.
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_the_routes_that_there_are_and_no_others() {
+    fn the_document_describes_exactly_the_served_routes() {
         let document = document();
         let paths = document["paths"].as_object().unwrap().iter();
         let described: BTreeSet<(String, String)> = paths
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_of_this_version_and_each_operation_has_a_name_of_its_own() {
+    fn the_document_has_this_version_and_unique_operation_ids() {
         let document = document();
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
         let items = document["paths"].as_object().unwrap().values().filter_map(Value::as_object);

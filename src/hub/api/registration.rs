@@ -1,17 +1,19 @@
-//! What both management planes ask of rooms and participants before they let them in. In which words they refuse is each
-//! plane's own business.
+//! Creation, registration, heartbeat and removal of rooms and participants, shared by the management and the legacy plane.
+//! Each plane formats the results itself.
 
 use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
 use crate::http::{Exchange, network_of};
-use crate::hub::access::client_info::origin;
-use crate::hub::access::credentials::{check_joining, check_room, proof, room_is_private, shows_password, wrong_token};
-use crate::hub::access::private;
+use crate::hub::access::client_info::client_info;
+use crate::hub::access::credentials::{
+    check_joining, check_room, has_room_password, participant_proof, password_required, wrong_token,
+};
+use crate::hub::access::private_password;
 use crate::hub::context::HubContext;
 use crate::hub::random::random;
-use crate::hub::respond::{Rejection, not_theirs};
+use crate::hub::respond::{Rejection, token_required};
 use crate::proto::management::{ErrorCode, Heartbeat, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
 use crate::proto::web::fits_a_header;
 use crate::state::Now;
@@ -21,55 +23,53 @@ use crate::state::id::ParticipantId;
 use crate::state::registry::{Denied, Missing, NewRoom, NotDeleted, NotRegistered, Registering, Registry, Upserted};
 use crate::state::room::{Password, Profile, Reach};
 
-/// Makes a room out of a request's fields.
-pub fn new_room(hub: &HubContext, exchange: &Exchange<'_>, fields: &Fields<'_>) -> Result<RoomSummary, Rejection> {
+/// Creates a room from the fields of a request.
+pub fn create_room(hub: &HubContext, exchange: &Exchange<'_>, fields: &Fields<'_>) -> Result<RoomSummary, Rejection> {
     let name = fields.text("name", MAX_TEXT)?.filter(|name| !name.trim().is_empty());
     let name = name.ok_or_else(|| Rejection::invalid("Name is required").details(json!({ "required": ["name"] })))?;
     let defaults = fields.config("defaults")?;
     let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
     let private = fields.flag("private")?;
-    check_private(private, password.as_deref())?;
-    let owner = Some(owner(hub, exchange));
+    check_privacy(private, password.as_deref())?;
+    let owner = Some(client_network(hub, exchange));
     let password = password.map(|password| hub.passwords.keep(owner, &password)).transpose()?;
     let new = NewRoom { name, password, private, defaults, code: None, owner };
     hub.try_change(|registry, now| {
         let fits = registry.has_space(new.owner, new.weight());
-        if fits { Ok(registry.create_room(new, now, &mut random)) } else { Err(full()) }
+        if fits { Ok(registry.create_room(new, now, &mut random)) } else { Err(registry_full()) }
     })
 }
 
-/// On whose account rooms and participants are.
-fn owner(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
-    network_of(origin(exchange, &hub.trusted_proxies).client)
+/// The network to whose quota rooms and participants count.
+fn client_network(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
+    network_of(client_info(exchange, &hub.trusted_proxies).client)
 }
 
-fn full() -> Rejection {
+fn registry_full() -> Rejection {
     Rejection::new(
         ErrorCode::InternalError,
-        "The hub has as many rooms and participants as it can hold, or as many of your address",
+        "The hub cannot hold more rooms and participants, in all or from your address",
     )
     .status(503)
     .retry_after(60)
-    .hint("Those that nobody uses are removed in time. The hub's operator can allow more: --registry-memory.")
+    .hint("Unused rooms and participants are removed after a while. The hub's operator can raise the limit with --registry-memory.")
 }
 
-fn check_private(private: bool, password: Option<&str>) -> Result<(), Rejection> {
+fn check_privacy(private: bool, password: Option<&str>) -> Result<(), Rejection> {
     let problem = match password {
+        _ if !private => return Ok(()),
         None => "must be given for a private room",
         Some(password) if !fits_a_header(password) => {
             "must be printable ASCII for a private room, since clients send it in a header"
         }
         Some(_) => return Ok(()),
     };
-    let refused = || {
-        Rejection::invalid(format!("\"password\" {problem}"))
-            .details(json!({ "field": "password", "problem": problem }))
-    };
-    if private { Err(refused()) } else { Ok(()) }
+    let details = json!({ "field": "password", "problem": problem });
+    Err(Rejection::invalid(format!("\"password\" {problem}")).details(details))
 }
 
-/// What a participant says of itself. `required` is what the plane's clients are told to send.
-pub fn profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Rejection> {
+/// Reads the profile of a participant. `required` are the fields that an error lists as required on this plane.
+pub fn read_profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Rejection> {
     let mut texts = Vec::with_capacity(3);
     for field in ["nickname", "model", "endpoint"] {
         texts.extend(fields.text(field, MAX_TEXT)?.filter(|text| !text.trim().is_empty()));
@@ -91,12 +91,13 @@ pub fn profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Reject
     })
 }
 
-/// The hub never calls a tunnel participant's endpoint, but it shows it: so it must at least be what it claims to be.
+/// Checks that an endpoint is an absolute http or https URL. The hub shows the endpoint of every participant, also of
+/// tunnelled ones, which it never calls.
 fn check_endpoint(endpoint: &str) -> Result<(), Rejection> {
     let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
     let host = host.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
-    let clean = !endpoint.contains(|c: char| c.is_control() || c.is_whitespace());
-    if clean && !host.is_empty() && !host.starts_with(':') {
+    let is_printable = !endpoint.contains(|c: char| c.is_control() || c.is_whitespace());
+    if is_printable && !host.is_empty() && !host.starts_with(':') {
         return Ok(());
     }
     let problem = "must be an absolute http or https URL";
@@ -105,15 +106,17 @@ fn check_endpoint(endpoint: &str) -> Result<(), Rejection> {
         .details(json!({ "field": "endpoint", "problem": problem })))
 }
 
-/// Registers a participant, or renews its registration.
+/// Registers a participant, or renews its registration. Counts a wrong participant token.
 pub fn register(
     hub: &HubContext,
     exchange: &Exchange<'_>,
     code: &str,
-    (id, profile, reach): (ParticipantId, Profile, Reach),
+    id: ParticipantId,
+    profile: Profile,
+    reach: Reach,
 ) -> Result<Upserted, Rejection> {
-    let proof = proof(hub, exchange);
-    let new = Registering { id, profile, reach, proof, owner: Some(owner(hub, exchange)) };
+    let proof = participant_proof(hub, exchange);
+    let new = Registering { id, profile, reach, proof, owner: Some(client_network(hub, exchange)) };
     hub.try_change(|registry, now| registry.upsert(code, new, now, &mut random)).map_err(|error| {
         match (error, proof.token) {
             (NotRegistered::NotTheirs, Some(token)) => wrong_token(hub, exchange, code, token, error.into()),
@@ -122,7 +125,7 @@ pub fn register(
     })
 }
 
-/// Checks the password that a request gives, if the room has one.
+/// Checks the `password` field of a request against the password of the room, if the room has one.
 pub fn check_password(
     hub: &HubContext,
     exchange: &Exchange<'_>,
@@ -135,8 +138,8 @@ pub fn check_password(
     check_joining(hub, exchange, code, password, given.as_deref())
 }
 
-/// A participant id that is none.
-pub fn bad_id() -> Rejection {
+/// The rejection of a malformed participant id.
+pub fn invalid_participant_id() -> Rejection {
     Rejection::invalid(
         "The participant id must be 1 to 128 bytes of printable text without \"/\", and not \".\" or \"..\"",
     )
@@ -146,66 +149,66 @@ impl From<NotRegistered> for Rejection {
     fn from(error: NotRegistered) -> Self {
         match error {
             NotRegistered::Missing(missing) => missing.into(),
-            NotRegistered::NotTheirs => not_theirs(),
-            NotRegistered::Full => full(),
+            NotRegistered::NotTheirs => token_required(),
+            NotRegistered::Full => registry_full(),
             NotRegistered::Taken => {
-                let message = "Another participant that is up has this id already";
+                let message = "Another participant with this id is online";
                 Rejection::new(ErrorCode::ParticipantConflict, message)
-                    .hint("Choose another id, or wait until it is gone.")
+                    .hint("Choose another id, or wait until that participant is offline.")
             }
         }
     }
 }
 
-/// Takes a participant out of its room.
+/// Removes a participant from its room, and closes its tunnel.
 pub fn remove(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Rejection> {
-    let removed = speak_for(hub, exchange, code, id, |registry, now| registry.remove(code, id, now))?;
+    let removed = change_as_participant(hub, exchange, code, id, |registry, now| registry.remove(code, id, now))?;
     hub.forget(removed.serial, "The participant was removed");
     Ok(())
 }
 
-/// Takes a participant's heartbeat.
+/// Records a participant's heartbeat.
 pub fn heartbeat(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<Heartbeat, Rejection> {
-    speak_for(hub, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
+    change_as_participant(hub, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
 }
 
-/// Lets a request into a private room that is about one participant: with that participant's token, or the room's
-/// password. Whoever has neither is told the same whether or not there is such a participant.
-pub fn check_inside(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Rejection> {
-    let Some(password) = private(hub, code) else { return Ok(()) };
-    let proof = proof(hub, exchange);
+/// Checks that a request about a participant of a private room holds the participant's token or the room's password. The
+/// rejection does not reveal whether the participant exists. Requests to other rooms pass.
+pub fn check_private_access(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Rejection> {
+    let Some(password) = private_password(hub, code) else { return Ok(()) };
+    let proof = participant_proof(hub, exchange);
     if hub.registry().is_own(code, id, proof) {
         return Ok(());
     }
     match proof.token {
-        Some(token) if !shows_password(hub, exchange) => {
-            Err(wrong_token(hub, exchange, code, token, room_is_private(hub)))
+        Some(token) if !has_room_password(hub, exchange) => {
+            Err(wrong_token(hub, exchange, code, token, password_required(hub)))
         }
         _ => check_room(hub, exchange, code, &password),
     }
 }
 
-/// Makes a change that only the participant itself may make.
-fn speak_for<T>(
+/// Applies a change that only the participant itself may make.
+fn change_as_participant<T>(
     hub: &HubContext,
     exchange: &Exchange<'_>,
     code: &str,
     id: &str,
     change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), Missing>,
 ) -> Result<T, Rejection> {
-    check_inside(hub, exchange, code, id)?;
-    let proof = proof(hub, exchange);
-    let proven = hub.try_change(|registry, now| {
+    check_private_access(hub, exchange, code, id)?;
+    let proof = participant_proof(hub, exchange);
+    let changed = hub.try_change(|registry, now| {
         registry.prove(code, id, proof)?;
         Ok::<_, Denied>(change(registry, now)?)
     });
-    proven.map_err(|denied| match (denied, proof.token) {
+    changed.map_err(|denied| match (denied, proof.token) {
         (Denied::NotTheirs, Some(token)) => wrong_token(hub, exchange, code, token, denied.into()),
         _ => denied.into(),
     })
 }
 
-/// Deletes a room for its host, who is named in a header or in the body.
+/// Deletes a room. The request must hold the room's `hostId` in a header or in its body.
 pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, code: &str) -> Result<(), Rejection> {
     let mut host_id = exchange.header("x-gambi-host-id").map(str::to_owned);
     let body = exchange.body()?;
@@ -223,7 +226,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, code: &str) ->
         Err(NotDeleted::Missing) => Err(Missing::Room.into()),
         Err(NotDeleted::NotHost) => {
             let message = "Only the room's host may delete it";
-            let hint = "Send the hostId that making the room returned, in X-Gambi-Host-Id or in the body.";
+            let hint = "Send the hostId that creating the room returned, in X-Gambi-Host-Id or in the body.";
             Err(Rejection::new(ErrorCode::InvalidPassword, message).status(403).hint(hint))
         }
     }

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 use crate::http::{Exchange, Note};
-use crate::hub::access::client_info::origin;
+use crate::hub::access::client_info::client_info;
 use crate::hub::api::routes;
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
@@ -84,7 +84,7 @@ fn told(hub: &HubContext, exchange: &Exchange<'_>, mut line: Line, status: u16, 
         }
     }
     line.number("bytes", exchange.bytes());
-    line.text("peer", &origin(exchange, &hub.trusted_proxies).client.to_string());
+    line.text("peer", &client_info(exchange, &hub.trusted_proxies).client.to_string());
     line
 }
 

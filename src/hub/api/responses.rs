@@ -1,4 +1,5 @@
-//! Responses that were made earlier: which participant made each, and the routes that ask for one.
+//! Handlers for stored responses of the Responses API: get, delete, cancel, input items. Each request goes to the
+//! participant that created the response.
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
@@ -13,27 +14,27 @@ use crate::proto::operations::{self, Operation};
 
 /// `GET /rooms/{code}/v1/responses/{id}`.
 pub fn get(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    ask(hub, exchange, params, operations::RESPONSE_GET)
+    relay_to_owner(hub, exchange, params, operations::RESPONSE_GET)
 }
 
 /// `DELETE /rooms/{code}/v1/responses/{id}`.
 pub fn delete(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    ask(hub, exchange, params, operations::RESPONSE_DELETE)
+    relay_to_owner(hub, exchange, params, operations::RESPONSE_DELETE)
 }
 
 /// `POST /rooms/{code}/v1/responses/{id}/cancel`.
 pub fn cancel(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    ask(hub, exchange, params, operations::RESPONSE_CANCEL)
+    relay_to_owner(hub, exchange, params, operations::RESPONSE_CANCEL)
 }
 
 /// `GET /rooms/{code}/v1/responses/{id}/input_items`.
 pub fn input_items(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
-    ask(hub, exchange, params, operations::RESPONSE_INPUT_ITEMS)
+    relay_to_owner(hub, exchange, params, operations::RESPONSE_INPUT_ITEMS)
 }
 
-/// Passes a question about a response to whoever made it. It takes no place: cancelling must not wait for what it
-/// cancels.
-fn ask(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params, operation: Operation) -> Handled {
+/// Relays a request about a response to the participant that created it. The request takes no slot: a cancellation must
+/// not wait for the request that it cancels.
+fn relay_to_owner(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params, operation: Operation) -> Handled {
     let hops = hops::passed(hub, exchange)?;
     let _active = hub.drain.admit()?;
     let (code, id) = (&params[0], &params[1]);
@@ -41,7 +42,8 @@ fn ask(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params, operation
     let not_found = || Rejection::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);
     let owner = hub.response_owners.of(room.as_str(), id).ok_or_else(not_found)?;
     if owner.translated {
-        let message = "This response was put together from a chat: its participant's provider keeps none";
+        let message =
+            "This response was translated from a chat completion: the participant's provider does not store it";
         return Err(Rejection::new(ErrorCode::InvalidRequest, message).status(501));
     }
     let picked = hub.registry().peek(code, &owner.participant, owner.serial)?;
@@ -49,7 +51,7 @@ fn ask(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params, operation
         return Err(not_found());
     }
     let query = exchange.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let ask = RelayRequest {
+    let request = RelayRequest {
         code: room.to_string(),
         model: owner.participant.to_string(),
         kind: InferenceRoute::about_response(operation),
@@ -59,5 +61,5 @@ fn ask(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params, operation
         body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
     };
-    Ok(relay::pass(hub, exchange, &ask, Slot::beside(hub, picked)))
+    Ok(relay::pass(hub, exchange, &request, Slot::beside(hub, picked)))
 }

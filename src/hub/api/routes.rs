@@ -1,11 +1,11 @@
-//! One table: method, path, handler. And what every request goes through on its way there.
+//! The routing table, and the steps common to all requests: CORS headers, access check, rejections.
 
 use std::io;
 
 use super::{dashboard, events, inference, legacy, management, metrics, openapi, responses};
 use crate::http::{Exchange, Method};
 use crate::hub::access::credentials::check_key;
-use crate::hub::access::{Access, pass};
+use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params};
 use crate::hub::respond::{Plane, Rejection};
@@ -21,8 +21,8 @@ const HUB: Access = Access::Hub;
 const ROOM: Access = Access::Room;
 const PARTICIPANT: Access = Access::Participant;
 
-/// `{}` stands for one part of the path. The first, where there is one, is a room's code.
-const TABLE: &[(Method, &str, Access, Handler)] = &[
+/// `{}` matches one non-empty path segment. The first placeholder of a route is always a room's code.
+const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/", PAGE, dashboard::page),
     (Method::Get, "/dashboard.css", PAGE, dashboard::style),
     (Method::Get, "/dashboard.js", PAGE, dashboard::script),
@@ -52,29 +52,29 @@ const TABLE: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/rooms/{}/events", ROOM, events::watch_room_legacy),
     (Method::Get, "/rooms/{}/v1/models", ROOM, inference::models),
     (Method::Get, "/rooms/{}/v1/models/{}", ROOM, inference::model),
-    (Method::Post, "/rooms/{}/v1/chat/completions", ROOM, inference::ask),
-    (Method::Post, "/rooms/{}/v1/responses", ROOM, inference::ask),
+    (Method::Post, "/rooms/{}/v1/chat/completions", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/v1/responses", ROOM, inference::create),
     (Method::Get, "/rooms/{}/v1/responses/{}", ROOM, responses::get),
     (Method::Delete, "/rooms/{}/v1/responses/{}", ROOM, responses::delete),
     (Method::Post, "/rooms/{}/v1/responses/{}/cancel", ROOM, responses::cancel),
     (Method::Get, "/rooms/{}/v1/responses/{}/input_items", ROOM, responses::input_items),
-    (Method::Post, "/rooms/{}/v1/embeddings", ROOM, inference::ask),
-    (Method::Post, "/rooms/{}/v1/completions", ROOM, inference::ask),
-    (Method::Post, "/rooms/{}/v1/rerank", ROOM, inference::ask),
-    (Method::Post, "/rooms/{}/v1/messages", ROOM, inference::ask),
-    (Method::Post, "/rooms/{}/v1/messages/count_tokens", ROOM, inference::ask),
+    (Method::Post, "/rooms/{}/v1/embeddings", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/v1/completions", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/v1/rerank", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/v1/messages", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/v1/messages/count_tokens", ROOM, inference::create),
 ];
 
-/// The contract's two, and what this project adds: Anthropic's clients send theirs with every request.
+/// Request headers that browsers may send: those of the API, and those that Anthropic's clients add to every request.
 const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id, \
      X-Gambi-Room-Password, X-Gambi-Participant-Token";
 
-/// With every answer that is no page of the hub's: participants choose what stands in many of them, and a browser that
-/// is led to one must not run it, least of all as the dashboard's origin.
-pub const NO_PAGE: [(&str, &str); 2] =
+/// Headers of all responses but the dashboard's. Participants control the content of many responses, so a browser that
+/// navigates to one must not execute it with the dashboard's origin.
+pub const SANDBOX_HEADERS: [(&str, &str); 2] =
     [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox; default-src 'none'")];
 
-/// Answers a request.
+/// Routes a request, and sends the response.
 ///
 /// # Errors
 /// When the connection is broken.
@@ -88,31 +88,33 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
         return preflight(exchange);
     }
     let method = if exchange.is_head() { Method::Get } else { exchange.method().clone() };
-    let found = find(&method, exchange.path());
-    if !matches!(found, Found::Handler(PAGE, ..)) {
-        NO_PAGE.iter().for_each(|(name, value)| exchange.add_header(name, value));
+    let found = find_route(&method, exchange.path());
+    if !matches!(found, RouteMatch::Handler(PAGE, ..)) {
+        for (name, value) in SANDBOX_HEADERS {
+            exchange.add_header(name, value);
+        }
     }
     let handled = match found {
-        Found::Handler(access, handler, params) => {
+        RouteMatch::Handler(access, handler, params) => {
             let room = params.first().map(String::as_str);
-            pass(hub, exchange, access, room).and_then(|()| handler(hub, exchange, &params))
+            authorize(hub, exchange, access, room).and_then(|()| handler(hub, exchange, &params))
         }
-        found => check_key(hub, exchange).and_then(|()| Err(unserved(exchange, found))),
+        found => check_key(hub, exchange).and_then(|()| Err(no_handler(exchange, found))),
     };
     match handled {
         Ok(sent) => sent,
-        Err(refused) => refused.send(exchange, plane),
+        Err(rejection) => rejection.send(exchange, plane),
     }
 }
 
-fn unserved(exchange: &mut Exchange<'_>, found: Found) -> Rejection {
+fn no_handler(exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
     match found {
-        Found::OtherMethods(methods) => {
+        RouteMatch::OtherMethods(methods) => {
             exchange.add_header("Allow", &methods);
-            Rejection::invalid(format!("Method not allowed here. This path takes {methods}.")).status(405)
+            Rejection::invalid(format!("Method not allowed: this path supports {methods}")).status(405)
         }
-        Found::BadPath => Rejection::invalid("The path is not valid percent-encoded UTF-8"),
-        Found::Nothing | Found::Handler(..) => Rejection::invalid("Not found").status(404),
+        RouteMatch::BadEncoding => Rejection::invalid("The path is not valid percent-encoded UTF-8"),
+        RouteMatch::NotFound | RouteMatch::Handler(..) => Rejection::invalid("Not found").status(404),
     }
 }
 
@@ -125,71 +127,71 @@ fn preflight(exchange: &mut Exchange<'_>) -> io::Result<()> {
     exchange.respond(204, &headers, b"")
 }
 
-enum Found {
+enum RouteMatch {
     Handler(Access, Handler, Params),
     OtherMethods(String),
-    Nothing,
-    BadPath,
+    NotFound,
+    BadEncoding,
 }
 
-fn find(method: &Method, path: &str) -> Found {
+fn find_route(method: &Method, path: &str) -> RouteMatch {
     let mut others: Vec<&str> = Vec::new();
-    for (takes, pattern, access, handler) in TABLE {
-        if !fits(pattern, path) {
+    for (allowed, pattern, access, handler) in ROUTES {
+        if !matches_pattern(pattern, path) {
             continue;
         }
-        if takes != method {
-            others.push(takes.as_str());
+        if allowed != method {
+            others.push(allowed.as_str());
             continue;
         }
         return match params(pattern, path).map(percent_decode).collect() {
-            Some(params) => Found::Handler(*access, *handler, params),
-            None => Found::BadPath,
+            Some(params) => RouteMatch::Handler(*access, *handler, params),
+            None => RouteMatch::BadEncoding,
         };
     }
     if others.is_empty() {
-        return Found::Nothing;
+        return RouteMatch::NotFound;
     }
     if others.contains(&"GET") {
         others.push("HEAD");
     }
     others.push("OPTIONS");
-    Found::OtherMethods(others.join(", "))
+    RouteMatch::OtherMethods(others.join(", "))
 }
 
-/// Whether a path has a pattern's form. A placeholder is never empty.
-fn fits(pattern: &str, path: &str) -> bool {
-    // Most are told apart by what they end with.
+/// Whether a path matches a pattern. A placeholder matches one non-empty segment.
+fn matches_pattern(pattern: &str, path: &str) -> bool {
+    // Rejects most patterns without splitting them.
     if !pattern.ends_with('}') && pattern.as_bytes().last() != path.as_bytes().last() {
         return false;
     }
-    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
     loop {
-        match (wanted.next(), given.next()) {
+        match (pattern.next(), path.next()) {
             (None, None) => return true,
-            (Some("{}"), Some(part)) if !part.is_empty() => {}
+            (Some("{}"), Some(segment)) if !segment.is_empty() => {}
             (Some(a), Some(b)) if a == b => {}
             _ => return false,
         }
     }
 }
 
-/// The parts that the placeholders of a pattern stand for which fits.
+/// The segments of a path that the placeholders of its pattern match.
 fn params<'p>(pattern: &str, path: &'p str) -> impl Iterator<Item = &'p str> {
-    pattern.split('/').zip(path.split('/')).filter(|(wanted, _)| *wanted == "{}").map(|(_, part)| part)
+    pattern.split('/').zip(path.split('/')).filter(|(pattern, _)| *pattern == "{}").map(|(_, segment)| segment)
 }
 
-/// Every route's method and path.
+/// The method and the path pattern of each route.
 #[cfg(test)]
 pub fn all() -> impl Iterator<Item = (&'static Method, &'static str)> {
-    TABLE.iter().map(|(method, path, _, _)| (method, *path))
+    ROUTES.iter().map(|(method, path, _, _)| (method, *path))
 }
 
-/// What a path's placeholders stand for, where the path has a handler for the method.
+/// The path parameters of a request, if a route matches its method and path.
 #[cfg(test)]
 pub fn params_of(method: &Method, path: &str) -> Option<Params> {
-    match find(method, path) {
-        Found::Handler(_, _, params) => Some(params),
+    match find_route(method, path) {
+        RouteMatch::Handler(_, _, params) => Some(params),
         _ => None,
     }
 }
@@ -203,20 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_decoded_after_the_path_is_cut() {
+    fn path_parameters_are_decoded_after_the_path_is_split() {
         assert_eq!(put("/v1/rooms/abc234/participants/a%20b%2Fc").unwrap(), ["abc234", "a b/c"]);
         assert_eq!(put("/v1/rooms/abc234/participants/gr%C3%B6%C3%9Fe").unwrap()[1], "größe");
         assert!(put("/v1/rooms/abc234/participants/").is_none());
         assert!(put("/v1/rooms/abc234/participants/a/").is_none());
-        assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%zz"), Found::BadPath));
-        assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%ff"), Found::BadPath));
-        assert!(matches!(find(&Method::Put, "/v1/rooms/x/participants/%4"), Found::BadPath));
+        assert!(matches!(find_route(&Method::Put, "/v1/rooms/x/participants/%zz"), RouteMatch::BadEncoding));
+        assert!(matches!(find_route(&Method::Put, "/v1/rooms/x/participants/%ff"), RouteMatch::BadEncoding));
+        assert!(matches!(find_route(&Method::Put, "/v1/rooms/x/participants/%4"), RouteMatch::BadEncoding));
     }
 
     #[test]
-    fn a_known_path_says_which_methods_it_takes() {
-        let Found::OtherMethods(methods) = find(&Method::Patch, "/v1/rooms") else { panic!() };
+    fn a_known_path_lists_its_methods() {
+        let RouteMatch::OtherMethods(methods) = find_route(&Method::Patch, "/v1/rooms") else { panic!() };
         assert_eq!(methods, "GET, POST, HEAD, OPTIONS");
-        assert!(matches!(find(&Method::Get, "/v2/rooms"), Found::Nothing));
+        assert!(matches!(find_route(&Method::Get, "/v2/rooms"), RouteMatch::NotFound));
     }
 }
