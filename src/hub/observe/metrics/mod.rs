@@ -199,7 +199,6 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::management::ErrorCode;
     use crate::proto::usage::Usage;
     use crate::state::stats::Ending;
 
