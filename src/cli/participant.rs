@@ -6,7 +6,9 @@ use crossbeam_channel::{Receiver, bounded, select};
 use serde_json::{Value, json};
 
 use gambi::client::Client;
-use gambi::participant::{Builder, CloseEvent, CloseReason, Reconnect, ReconnectEvent, Session, machine_specs};
+use gambi::participant::{
+    Builder, CloseEvent, CloseReason, Prepared, Reconnect, ReconnectEvent, Session, machine_specs,
+};
 use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, Participant, RuntimeConfig, Status};
 
 use super::context::Context;
@@ -17,7 +19,7 @@ use super::signals::Signal;
 use super::token;
 use crate::monitor::clean::one_line;
 
-/// Everything that a join needs to know.
+/// The resolved flags of a join.
 struct Plan {
     client: Client,
     room: String,
@@ -37,19 +39,29 @@ struct Plan {
     token: Option<String>,
 }
 
-/// Joins a room and serves it until a signal comes or the session is lost.
+/// Joins a room and serves it until a signal arrives or the session is lost.
 pub fn join(context: &Context<'_>) -> Result<(), Failure> {
     let mut plan = Plan::resolve(context)?;
     if context.has("dry-run") {
         return plan.dry_run(context);
     }
-    plan.keep_token()?;
+    plan.ensure_token()?;
     if context.has("reconnect") {
-        return stay(context, &plan);
+        return join_with_reconnect(context, &plan);
     }
     if plan.password.is_none() && context.may_ask() && plan.client.rooms().get(&plan.room)?.password_protected {
         plan.password = context.password(true)?;
     }
+    let prepared = prepare(context, &plan)?;
+    // Up to here a signal ends the process at once; from here on there is a registration to take back.
+    let signals = context.signals.listen();
+    let session = open_session(context, &plan, prepared)?;
+    context.out.event("tunnel_connected", &plan.identity(), &plan.connected_text())?;
+    serve(context, &plan, &session, &signals)
+}
+
+/// Probes the provider and reports what was found.
+fn prepare(context: &Context<'_>, plan: &Plan) -> Result<Prepared, Failure> {
     context.out.detail(&format!("probing {}", plan.endpoint));
     let prepared = context.out.while_waiting("Asking the provider...", || plan.builder().prepare())?;
     let registration = prepared.registration();
@@ -59,70 +71,73 @@ pub fn join(context: &Context<'_>) -> Result<(), Failure> {
         "capabilities": registration.capabilities, "models": prepared.probe().models,
     });
     context.out.event("prepared", &data, &format!("{} has the model {}.", registration.endpoint, plan.model))?;
-    // Up to here a signal ends the process at once; from here on there is something to take back.
-    let signals = context.signals.listen();
+    Ok(prepared)
+}
+
+/// Registers the participant and opens its tunnel.
+fn open_session(context: &Context<'_>, plan: &Plan, prepared: Prepared) -> Result<Session, Failure> {
     let joined = prepared.register()?;
     let registered = joined.registered();
     let data = json!({
         "participant": registered.participant, "roomId": registered.room_id, "tunnel": { "url": registered.tunnel.url },
     });
-    let told = context.out.event("registered", &data, &format!("Registered as {}.", plan.nickname));
+    let reported = context.out.event("registered", &data, &format!("Registered as {}.", plan.nickname));
     let session = joined.open_tunnel().inspect_err(|error| {
         let data = json!({ "reason": "tunnel_closed", "message": error.to_string() });
-        // The error itself is told by the caller, whether or not this can be.
+        // The caller reports the error itself, whether or not this event can be written.
         let _ = context.out.event("tunnel_failed", &data, "");
     })?;
-    // Only now: should nobody read the results any more, the session's end takes the registration back.
-    told?;
-    let data = json!({ "participantId": plan.id, "room": plan.room });
-    let text = format!("In the room {}, by tunnel. Leave with Ctrl-C.", one_line(&plan.room));
-    context.out.event("tunnel_connected", &data, &text)?;
-    serve(context, &plan, &session, &signals)
+    // Checked only now: if stdout is closed, dropping the session takes the registration back.
+    reported?;
+    Ok(session)
 }
 
 /// Joins, and joins again whenever the session is lost.
-fn stay(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
+fn join_with_reconnect(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
     let signals = context.signals.listen();
     let reconnect = Reconnect::new(plan.builder());
-    let (handle, out) = (reconnect.handle(), context.out);
-    let place = json!({ "participantId": plan.id, "room": plan.room });
-    let (asked, leaving) = bounded(1);
+    let handle = reconnect.handle();
+    let (received, leaving) = bounded(1);
     thread::Builder::new().name("stop".into()).spawn(move || {
         if let Ok(signal) = signals.recv() {
-            let _ = asked.send(signal.to_string());
+            let _ = received.send(signal.to_string());
             handle.close();
         }
     })?;
     let closer = reconnect.handle();
-    let mut told = Ok(());
-    let ended = reconnect.run(|step| {
-        let telling = match step {
-            ReconnectEvent::Joined(session) => {
-                let data = json!({ "participant": session.participant(), "roomId": session.room_id() });
-                let text = format!("In the room {}, by tunnel. Leave with Ctrl-C.", one_line(&plan.room));
-                out.event("registered", &data, "").and_then(|()| out.event("tunnel_connected", &place, &text))
-            }
-            ReconnectEvent::Lost(end) => lost(context, &end).map(|failure| context.out.note(&failure.to_string())),
-            ReconnectEvent::Waiting { error, pause } => {
-                let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                let text = format!("{}; again in {:.1} s.", one_line(&error.to_string()), pause.as_secs_f64());
-                out.event("waiting", &json!({ "message": error.to_string(), "pauseMs": millis }), &text)
-            }
-            _ => Ok(()),
-        };
-        if telling.is_err() {
-            // Nobody reads the results any more.
+    let mut reported = Ok(());
+    let ended = reconnect.run(|event| {
+        if let Err(failure) = report(context, plan, event) {
+            // Nothing reads the results any more.
             closer.close();
-            told = telling;
+            reported = Err(failure);
         }
     });
-    told?;
+    reported?;
     ended?;
     if let Ok(signal) = leaving.try_recv() {
-        let data = json!({ "signal": signal, "participantId": plan.id, "room": plan.room });
-        out.event("leaving", &data, &format!("{signal}: leaving."))?;
+        context.out.event("leaving", &plan.leaving(&signal), &format!("{signal}: leaving."))?;
     }
-    out.event("left", &place, "Left.")
+    context.out.event("left", &plan.identity(), "Left.")
+}
+
+/// Prints what happened to a session that is kept up.
+fn report(context: &Context<'_>, plan: &Plan, event: ReconnectEvent<'_>) -> Result<(), Failure> {
+    let out = &context.out;
+    match event {
+        ReconnectEvent::Joined(session) => {
+            let data = json!({ "participant": session.participant(), "roomId": session.room_id() });
+            out.event("registered", &data, "")?;
+            out.event("tunnel_connected", &plan.identity(), &plan.connected_text())
+        }
+        ReconnectEvent::Lost(end) => lost(context, &end).map(|failure| out.note(&failure.to_string())),
+        ReconnectEvent::Waiting { error, pause } => {
+            let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+            let text = format!("{}; again in {:.1} s.", one_line(&error.to_string()), pause.as_secs_f64());
+            out.event("waiting", &json!({ "message": error.to_string(), "pauseMs": millis }), &text)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Lists a room's participants.
@@ -139,7 +154,7 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
     })
 }
 
-/// Waits for the session's end, or for a signal to end it.
+/// Waits until the session ends, or ends it on a signal.
 fn serve(context: &Context<'_>, plan: &Plan, session: &Session, signals: &Receiver<Signal>) -> Result<(), Failure> {
     let (ended, end) = bounded(1);
     let handle = session.handle();
@@ -147,11 +162,10 @@ fn serve(context: &Context<'_>, plan: &Plan, session: &Session, signals: &Receiv
     select! {
         recv(signals) -> signal => {
             let signal = signal.map(|signal| signal.to_string()).unwrap_or_default();
-            let data = json!({ "signal": signal, "participantId": plan.id, "room": plan.room });
-            let told = context.out.event("leaving", &data, &format!("{signal}: leaving."));
+            let reported = context.out.event("leaving", &plan.leaving(&signal), &format!("{signal}: leaving."));
             session.close();
-            told?;
-            context.out.event("left", &json!({ "participantId": plan.id, "room": plan.room }), "Left.")
+            reported?;
+            context.out.event("left", &plan.identity(), "Left.")
         }
         recv(end) -> end => {
             let end = end.unwrap_or_else(|_| CloseEvent::closed());
@@ -160,6 +174,7 @@ fn serve(context: &Context<'_>, plan: &Plan, session: &Session, signals: &Receiv
     }
 }
 
+/// Reports a lost session, and returns it as the command's failure.
 fn lost(context: &Context<'_>, end: &CloseEvent) -> Result<Failure, Failure> {
     let message = end.error.as_ref().map_or("the session ended".to_owned(), ToString::to_string);
     let kind = if end.reason == CloseReason::HeartbeatFailed { "heartbeat_failed" } else { "tunnel_failed" };
@@ -172,7 +187,7 @@ impl Plan {
         let room = context.required("room")?;
         let model = context.required("model")?;
         let id = match context.value("participant-id") {
-            // The older command makes one up. A stable one is better: a retry with it is the same participant.
+            // Only the older command generates an id. With a stable one, a retry is the same participant.
             None if context.is_flat() => gambi::participant::fresh_id()?,
             _ => context.required("participant-id")?,
         };
@@ -199,8 +214,22 @@ impl Plan {
         })
     }
 
-    /// Makes the file for the participant's token, if one is wanted and not there.
-    fn keep_token(&mut self) -> Result<(), Failure> {
+    /// The data of events that name only the participant and its room.
+    fn identity(&self) -> Value {
+        json!({ "participantId": self.id, "room": self.room })
+    }
+
+    /// The data of the event that a signal ends the session.
+    fn leaving(&self, signal: &str) -> Value {
+        json!({ "signal": signal, "participantId": self.id, "room": self.room })
+    }
+
+    fn connected_text(&self) -> String {
+        format!("In the room {}, by tunnel. Leave with Ctrl-C.", one_line(&self.room))
+    }
+
+    /// Creates the file of the participant's token, if the flag names one that does not exist.
+    fn ensure_token(&mut self) -> Result<(), Failure> {
         if let (None, Some(path)) = (&self.token, &self.token_file) {
             self.token = Some(token::make(path)?);
         }
@@ -278,7 +307,7 @@ fn concurrency(context: &Context<'_>) -> Result<u32, Failure> {
     Ok(context.parsed("concurrency", parse, &must_be)?.unwrap_or(1))
 }
 
-/// Headers for the provider: the config file's, then the flags', of which those with the same name win.
+/// Headers for the provider: the config file's and the flags'. A flag overrides a header of the same name.
 pub fn headers(context: &Context<'_>) -> Result<Vec<(String, String)>, Failure> {
     let mut headers: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: String| {
@@ -302,7 +331,7 @@ pub fn headers(context: &Context<'_>) -> Result<Vec<(String, String)>, Failure> 
     Ok(headers)
 }
 
-/// The value may be a secret: the error does not hold it.
+/// Splits NAME=VALUE. The error does not show the text, as the value may be a secret.
 fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
     text.split_once('=')
         .map(|(name, value)| (name.trim(), value.trim()))
@@ -310,7 +339,7 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
         .ok_or_else(|| Failure::usage(format!("--{flag} must be of the form NAME=VALUE")))
 }
 
-/// The hub, for a command that speaks for a participant.
+/// A client with the participant's token, for commands that act as the participant.
 fn own_client(context: &Context<'_>) -> Result<Client, Failure> {
     let client = context.room_client()?;
     let Some(path) = context.value("token-file") else { return Ok(client) };
@@ -318,14 +347,14 @@ fn own_client(context: &Context<'_>) -> Result<Client, Failure> {
     Ok(client.with_participant_token(&token))
 }
 
-/// Takes a participant out of its room.
+/// Removes a participant from its room.
 pub fn leave(context: &Context<'_>) -> Result<(), Failure> {
     let (room, id) = (context.required("room")?, context.required("participant-id")?);
     own_client(context)?.participants(&room).remove(&id)?;
     context.out.result(&json!({ "success": true }), || format!("{id} has left the room {room}."))
 }
 
-/// Says that a participant is alive.
+/// Sends one heartbeat of a participant.
 pub fn heartbeat(context: &Context<'_>) -> Result<(), Failure> {
     let (room, id) = (context.required("room")?, context.required("participant-id")?);
     let beat = own_client(context)?.participants(&room).heartbeat(&id)?;

@@ -1,5 +1,6 @@
 //! One request and its answer: the handler's view of a connection.
 
+use std::any::Any;
 use std::fmt;
 use std::io::{self, IoSlice, Write as _};
 use std::net::TcpStream;
@@ -11,7 +12,6 @@ use tiny_http::{Method, StatusCode};
 
 use super::connection::{Connection, KEEP_BUFFER, is_timeout};
 use super::head::{Framing, Head};
-use super::notes::{Note, Notes};
 use crate::budget::Share;
 use crate::net::chunked::{Decoder, Malformed};
 
@@ -99,7 +99,8 @@ pub struct Exchange<'c> {
     status: Option<u16>,
     /// Names the request to whoever asks about it.
     id: String,
-    notes: Notes,
+    /// Data of the handler about this request; `()` until it sets some.
+    extension: Box<dyn Any>,
     /// Whether a `100 Continue` is still owed.
     continue_owed: bool,
     /// Memory that its body and what is made of it take, until the exchange is over: it may be in use for as long.
@@ -117,8 +118,8 @@ impl<'c> Exchange<'c> {
         connection.usable &= head.keep_alive;
         let share = connection.server.memory.share_of(connection.network);
         connection.written = 0;
-        let (extra, id, notes) = (Vec::new(), String::new(), Notes::default());
-        Exchange { connection, head, body, extra, status: None, id, notes, continue_owed, share }
+        let (extra, id, extension) = (Vec::new(), String::new(), Box::new(()));
+        Exchange { connection, head, body, extra, status: None, id, extension, continue_owed, share }
     }
 
     /// The request's method.
@@ -190,14 +191,13 @@ impl<'c> Exchange<'c> {
         &self.id
     }
 
-    /// Notes something, for whoever tells of the request when it is over.
-    pub fn note(&mut self, name: &'static str, note: impl Into<Note>) {
-        self.notes.set(name, note.into());
-    }
-
-    /// What was noted under a name.
-    pub fn noted(&self, name: &str) -> Option<&Note> {
-        self.notes.get(name)
+    /// The handler's own data about this request, created on first use. An exchange holds one value: asking for another
+    /// type replaces it.
+    pub fn extension<T: Any + Default>(&mut self) -> &mut T {
+        if !self.extension.is::<T>() {
+            self.extension = Box::new(T::default());
+        }
+        self.extension.downcast_mut().expect("the type was checked above")
     }
 
     /// Adds a header to whatever answer follows.

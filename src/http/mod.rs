@@ -10,7 +10,6 @@ mod connections;
 mod exchange;
 pub(crate) mod head;
 mod listener;
-mod notes;
 #[cfg(test)]
 mod properties;
 
@@ -21,7 +20,6 @@ use std::time::Duration;
 pub use connections::{ConnectionTable, network_of};
 pub use exchange::{BodyError, Exchange, StreamBody, Upgrade};
 pub use listener::{Listener, Running};
-pub use notes::Note;
 pub use tiny_http::Method;
 
 use crate::machine;

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::http::{BodyError, Exchange};
+use crate::hub::observe::log::request::RequestLog;
 use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 use crate::proto::openai::BadRequest;
 use crate::state::config::FieldError;
@@ -90,7 +91,7 @@ impl Rejection {
     /// Sends the rejection in a plane's format.
     pub fn send(self, exchange: &mut Exchange<'_>, plane: Plane) -> io::Result<()> {
         let status = self.status;
-        exchange.note("code", self.code.as_str());
+        RequestLog::of(exchange).code = Some(self.code);
         if status == 401 {
             exchange.add_header("WWW-Authenticate", "Bearer");
         }

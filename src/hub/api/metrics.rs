@@ -1,4 +1,4 @@
-//! What the hub counts, as routes: for Prometheus, and of one room as JSON.
+//! The routes of the hub's counters: for Prometheus, and of one room as JSON.
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;

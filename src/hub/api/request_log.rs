@@ -1,57 +1,62 @@
-//! One request from its first word to its last: its name, its line in the log, and its count where it was refused.
+//! The boundary around every request: its id, the panic handler, its line in the log, and the count of rejected requests.
 //!
-//! What is told of it is told here, by name: the path without its query, no header, nothing of a body but the model that it
-//! asks for.
+//! The line is built from an allow-list of names. It has the path without the query, no header, and nothing of a body but
+//! the model that the request names.
 
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
-use crate::http::{Exchange, Note};
+use crate::http::Exchange;
 use crate::hub::access::client_info::client_info;
 use crate::hub::api::routes;
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
+use crate::hub::observe::log::LogLine;
+use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
-use crate::hub::observe::log::{Line, stage};
 use crate::hub::random::fresh_uuid;
 use crate::proto::management::ErrorCode;
 use crate::proto::web::percent_decode;
 use crate::state::id::{ParticipantId, RoomCode};
 
-/// What an exchange notes, in the order in which it is told.
-const NOTED: [&str; 8] = ["participant", "model", "protocol", "ttftMs", "inputTokens", "outputTokens", "stage", "code"];
-/// The status of a request whose client did not wait for the answer.
-const HUNG_UP: u16 = 499;
+/// The status that is logged where the client disconnected before the answer was complete, as nginx has it.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// Answers a request, and tells of it.
+/// Serves a request and logs it.
 ///
 /// # Errors
 /// When the connection is broken.
 pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     exchange.set_id(fresh_uuid());
     let started = Instant::now();
-    // A bug is the connection's affair, but it is told of.
+    // Caught so that the panic is logged; re-raised below.
     let handled = catch_unwind(AssertUnwindSafe(|| routes::serve(hub, exchange)));
+    let outcome = std::mem::take(RequestLog::of(exchange));
     let status = match (&handled, exchange.status()) {
         (Err(_), _) | (Ok(Ok(())), None) => 500,
-        _ if exchange.noted("stage") == Some(&Note::from("cancelled")) => HUNG_UP,
-        (Ok(Err(_)), None) => HUNG_UP,
+        _ if outcome.is_cancelled() => CLIENT_CLOSED_REQUEST,
+        (Ok(Err(_)), None) => CLIENT_CLOSED_REQUEST,
         (Ok(_), Some(status)) => status,
     };
-    if let Some(Note::Text(code)) = exchange.noted("code") {
+    if let Some(code) = outcome.code {
         hub.metrics.refused(status, code);
     }
-    let level = level(status, exchange.noted("stage").is_some());
+    let level = level(status, outcome.stage.is_some());
     if hub.log.tells(level) {
-        let line = hub.log.line(level, hub.clock.now().wall, "request");
-        hub.log.tell(told(hub, exchange, line, status, millis(started.elapsed())));
+        let mut line = hub.log.line(level, hub.clock.now().wall, "request");
+        let duration_ms = millis(started.elapsed());
+        write_request(&mut line, exchange, status, duration_ms);
+        outcome.write_to(&mut line);
+        line.number("bytes", exchange.bytes());
+        line.text("peer", &client_info(exchange, &hub.trusted_proxies).client.to_string());
+        hub.log.tell(line);
     }
-    handled.unwrap_or_else(|bug| resume_unwind(bug))
+    handled.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// How grave it is.
+/// The level of a request's line, by its status and whether an attempt at a participant failed.
 fn level(status: u16, failed: bool) -> LogLevel {
     match status {
         500 if !failed => LogLevel::Error,
@@ -62,42 +67,32 @@ fn level(status: u16, failed: bool) -> LogLevel {
     }
 }
 
-fn told(hub: &HubContext, exchange: &Exchange<'_>, mut line: Line, status: u16, duration_ms: u64) -> Line {
+/// Appends what the request line and the answer's status say.
+fn write_request(line: &mut LogLine, exchange: &Exchange<'_>, status: u16, duration_ms: u64) {
     let path = exchange.path();
     line.text("requestId", exchange.id());
     line.text("method", exchange.method().as_str());
     line.text("path", path);
     line.number("status", status.into());
     line.number("durationMs", duration_ms);
-    if let Some(code) = after(path, "rooms").and_then(|code| RoomCode::parse(&code)) {
+    if let Some(code) = segment_after(path, "rooms").and_then(|code| RoomCode::parse(&code)) {
         line.text("room", code.as_str());
     }
-    if let Some(id) = after(path, "participants").as_deref().and_then(ParticipantId::parse) {
+    if let Some(id) = segment_after(path, "participants").as_deref().and_then(ParticipantId::parse) {
         line.text("participant", id.as_str());
     }
-    for name in NOTED {
-        match exchange.noted(name) {
-            Some(Note::Text(text)) if name == "stage" => line.text(name, stage(text)),
-            Some(Note::Text(text)) => line.text(name, text),
-            Some(Note::Number(number)) => line.number(name, *number),
-            None => {}
-        }
-    }
-    line.number("bytes", exchange.bytes());
-    line.text("peer", &client_info(exchange, &hub.trusted_proxies).client.to_string());
-    line
 }
 
-/// What follows a part of a path, decoded.
-fn after(path: &str, part: &str) -> Option<String> {
-    let mut parts = path.split('/').skip_while(|p| *p != part);
-    parts.nth(1).and_then(percent_decode)
+/// The path segment that follows a given one, percent-decoded.
+fn segment_after(path: &str, segment: &str) -> Option<String> {
+    let mut segments = path.split('/').skip_while(|part| *part != segment);
+    segments.nth(1).and_then(percent_decode)
 }
 
-/// Tells of a request that never became one.
+/// Logs and counts a request that the HTTP server rejected before it reached a handler.
 pub fn refused(hub: &HubContext, status: u16, peer: Option<IpAddr>) {
     let code = if status >= 500 { ErrorCode::InternalError } else { ErrorCode::InvalidRequest };
-    hub.metrics.refused(status, code.as_str());
+    hub.metrics.refused(status, code);
     let level = level(status, false);
     if hub.log.tells(level) {
         let mut line = hub.log.line(level, hub.clock.now().wall, "refused");
@@ -116,10 +111,10 @@ mod tests {
 
     #[test]
     fn rooms_and_participants_are_read_from_paths() {
-        assert_eq!(after("/rooms/ABC234/v1/models", "rooms").as_deref(), Some("ABC234"));
-        assert_eq!(after("/v1/rooms/x/participants/a%20b/tunnel", "participants").as_deref(), Some("a b"));
+        assert_eq!(segment_after("/rooms/ABC234/v1/models", "rooms").as_deref(), Some("ABC234"));
+        assert_eq!(segment_after("/v1/rooms/x/participants/a%20b/tunnel", "participants").as_deref(), Some("a b"));
         assert_eq!(
-            (after("/v1/rooms", "rooms"), after("/", "rooms"), after("/rooms/%zz", "rooms")),
+            (segment_after("/v1/rooms", "rooms"), segment_after("/", "rooms"), segment_after("/rooms/%zz", "rooms")),
             (None, None, None)
         );
     }

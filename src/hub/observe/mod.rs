@@ -1,4 +1,4 @@
-//! What the hub tells about itself: events, log, metrics.
+//! How the hub can be observed: events for watchers, the log, and metrics. Each is bounded in memory and never waited for.
 
 pub mod log;
 pub mod metrics;

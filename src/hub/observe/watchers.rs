@@ -1,4 +1,5 @@
-//! Whoever watches events: a queue for each, bounded in events and in bytes, and the rule that nobody is waited for.
+//! The watchers of events. Each has a queue that is bounded in events and in bytes; one that falls behind is dropped, so that
+//! emitting an event never waits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,57 +11,58 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use crate::state::event::{Event, EventKind};
 use crate::state::id::RoomCode;
 
-/// Events that a watcher may be behind. One that falls further back is dropped.
-const QUEUE: usize = 256;
-/// Bytes that a watcher may be behind. A single event may be longer.
-const QUEUE_BYTES: usize = 256 << 10;
+/// The longest queue of a watcher, in events. A watcher whose queue is full is dropped.
+const MAX_QUEUED_EVENTS: usize = 256;
+/// The longest queue of a watcher, in bytes. An event that is alone in the queue may be longer.
+const MAX_QUEUED_BYTES: usize = 256 << 10;
 
-/// In which plane's form a watcher reads events.
+/// The encoding of events, by API plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// An envelope.
+    /// v1: an envelope with type, time, room and data.
     V1,
-    /// Bare data.
+    /// Legacy: the data alone.
     Legacy,
 }
 
 /// The watchers of a hub.
 #[derive(Default)]
 pub struct Watchers {
-    inner: Mutex<Inner>,
+    table: Mutex<WatcherTable>,
 }
 
 #[derive(Default)]
-struct Inner {
-    next: u64,
-    /// How many fell behind.
+struct WatcherTable {
+    /// The number of the newest watcher.
+    last_number: u64,
+    /// Watchers dropped because they fell behind, since the start.
     dropped: u64,
     closed: bool,
-    /// Rooms whose events those who watch the whole hub are not told.
-    private: HashSet<RoomCode>,
-    /// Owned by the broadcaster: it alone removes those that fell behind.
+    /// Private rooms: their events go to their own watchers only.
+    private_rooms: HashSet<RoomCode>,
+    /// By number. `emit` removes those that fell behind.
     watchers: HashMap<u64, Watcher>,
 }
 
 struct Watcher {
-    /// `None` watches the whole hub.
+    /// The room that is watched; `None` for the whole hub.
     room: Option<RoomCode>,
-    form: Form,
+    format: Form,
     queue: Sender<Arc<str>>,
-    /// Bytes in the queue: added to by the broadcaster, taken off by the watcher.
+    /// Bytes in the queue: increased by `emit`, decreased by the watcher's thread.
     bytes: Arc<AtomicUsize>,
 }
 
 impl Watcher {
-    /// Queues an event; false when the watcher has fallen too far behind, or is gone.
+    /// Queues an event; false when the queue is full or the watcher is gone.
     fn push(&self, text: Arc<str>) -> bool {
-        let behind = self.bytes.fetch_add(text.len(), Ordering::Relaxed);
-        let fits = behind == 0 || behind + text.len() <= QUEUE_BYTES;
-        fits && self.queue.len() < QUEUE && self.queue.send(text).is_ok()
+        let queued = self.bytes.fetch_add(text.len(), Ordering::Relaxed);
+        let fits = queued == 0 || queued + text.len() <= MAX_QUEUED_BYTES;
+        fits && self.queue.len() < MAX_QUEUED_EVENTS && self.queue.send(text).is_ok()
     }
 }
 
-/// A watcher's end of its queue. The channel ends when the hub goes down or the watcher fell behind.
+/// A watcher's end of its queue. The queue ends when the hub shuts down, the room is deleted, or the watcher was dropped.
 pub struct Subscription<'w> {
     watchers: &'w Watchers,
     number: u64,
@@ -72,57 +74,58 @@ impl Subscription<'_> {
     /// The next encoded event.
     ///
     /// # Errors
-    /// When none comes in time, or none will come any more.
+    /// `Timeout` when no event comes in time, `Disconnected` when the queue has ended.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<str>, RecvTimeoutError> {
-        self.events.recv_timeout(timeout).inspect(|event| self.taken(event))
+        self.events.recv_timeout(timeout).inspect(|event| self.release(event))
     }
 
-    /// The next encoded event, if it is there.
+    /// The next encoded event, if one is queued.
     pub fn try_recv(&self) -> Option<Arc<str>> {
-        self.events.try_recv().ok().inspect(|event| self.taken(event))
+        self.events.try_recv().ok().inspect(|event| self.release(event))
     }
 
-    fn taken(&self, event: &str) {
+    /// Accounts for an event that left the queue.
+    fn release(&self, event: &str) {
         self.bytes.fetch_sub(event.len(), Ordering::Relaxed);
     }
 }
 
 impl Watchers {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, WatcherTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts watching a room, or with `None` the whole hub.
-    pub fn subscribe(&self, room: Option<RoomCode>, form: Form) -> Subscription<'_> {
-        // A bounded channel takes all its room at once: 6 KiB for each watcher, most of whom wait for nothing.
+    /// Starts watching a room, or the whole hub with `None`. Dropping the subscription ends it.
+    pub fn subscribe(&self, room: Option<RoomCode>, format: Form) -> Subscription<'_> {
+        // Unbounded, as a bounded channel allocates its whole capacity at once: 6 KiB a watcher. `push` bounds it.
         let (queue, events) = unbounded();
         let bytes = Arc::<AtomicUsize>::default();
-        let mut inner = self.lock();
-        inner.next += 1;
-        let number = inner.next;
-        if !inner.closed {
-            inner.watchers.insert(number, Watcher { room, form, queue, bytes: bytes.clone() });
+        let mut table = self.lock();
+        table.last_number += 1;
+        let number = table.last_number;
+        if !table.closed {
+            table.watchers.insert(number, Watcher { room, format, queue, bytes: bytes.clone() });
         }
         Subscription { watchers: self, number, events, bytes }
     }
 
-    /// Tells an event to everyone whom it concerns. Nobody watching costs a lock and nothing else.
+    /// Queues an event for every watcher that may see it. It is encoded only if there is one.
     pub fn tell(&self, event: &Event) {
-        let mut inner = self.lock();
-        inner.note_private(event);
-        let Inner { watchers, private, dropped, .. } = &mut *inner;
-        let hidden = !event.concerns_all() && private.contains(&event.room);
-        // Each form is written once, for the first who reads it.
+        let mut table = self.lock();
+        table.track_private_rooms(event);
+        let WatcherTable { watchers, private_rooms, dropped, .. } = &mut *table;
+        let hidden = !event.concerns_all() && private_rooms.contains(&event.room);
+        // Each encoding is made once, for the first watcher that needs it.
         let (mut v1, mut legacy): (Option<Arc<str>>, Option<Option<Arc<str>>>) = (None, None);
         watchers.retain(|_, watcher| {
-            let concerned = match &watcher.room {
+            let visible = match &watcher.room {
                 Some(room) => event.concerns_all() || *room == event.room,
                 None => !hidden,
             };
-            if !concerned {
+            if !visible {
                 return true;
             }
-            let text = match watcher.form {
+            let text = match watcher.format {
                 Form::V1 => Some(v1.get_or_insert_with(|| event.to_v1().into()).clone()),
                 Form::Legacy => legacy.get_or_insert_with(|| event.to_legacy().map(Into::into)).clone(),
             };
@@ -132,30 +135,35 @@ impl Watchers {
         });
     }
 
-    /// How many there are, and how many were dropped because they fell behind.
+    /// How many watchers there are, and how many were dropped since the start because they fell behind.
     pub fn count(&self) -> (usize, u64) {
-        let inner = self.lock();
-        (inner.watchers.len(), inner.dropped)
+        let table = self.lock();
+        (table.watchers.len(), table.dropped)
     }
 
-    /// Ends the streams of a room that is no more.
+    /// Ends the streams of a room's watchers, as the room has been deleted.
     pub fn close_room(&self, code: &RoomCode) {
         self.lock().watchers.retain(|_, watcher| watcher.room.as_ref() != Some(code));
     }
 
-    /// Ends every watcher's stream, now and later.
+    /// Ends the streams of all watchers. Later subscriptions end at once.
     pub fn close(&self) {
-        let mut inner = self.lock();
-        inner.closed = true;
-        inner.watchers.clear();
+        let mut table = self.lock();
+        table.closed = true;
+        table.watchers.clear();
     }
 }
 
-impl Inner {
-    fn note_private(&mut self, event: &Event) {
+impl WatcherTable {
+    /// Keeps the set of private rooms up to date.
+    fn track_private_rooms(&mut self, event: &Event) {
         match &event.kind {
-            EventKind::RoomCreated(room) if room.private => drop(self.private.insert(event.room.clone())),
-            EventKind::RoomDeleted(_) => drop(self.private.remove(&event.room)),
+            EventKind::RoomCreated(room) if room.private => {
+                self.private_rooms.insert(event.room.clone());
+            }
+            EventKind::RoomDeleted(_) => {
+                self.private_rooms.remove(&event.room);
+            }
             _ => {}
         }
     }
@@ -178,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watcher_hears_of_its_own_room_and_a_hubs_watcher_of_all() {
+    fn a_watcher_gets_the_events_of_its_room_and_a_hubs_watcher_all() {
         let watchers = Watchers::default();
         let one = watchers.subscribe(RoomCode::parse("aaaaaa"), Form::V1);
         let all = watchers.subscribe(None, Form::V1);
@@ -188,39 +196,39 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_keep_up_is_dropped_and_the_others_are_not() {
+    fn a_watcher_that_falls_behind_is_dropped_and_others_are_not() {
         let watchers = Watchers::default();
         let slow = watchers.subscribe(None, Form::V1);
         let quick = watchers.subscribe(None, Form::V1);
-        for _ in 0..QUEUE + 1 {
+        for _ in 0..MAX_QUEUED_EVENTS + 1 {
             watchers.tell(&event("AAAAAA"));
             quick.try_recv().unwrap();
         }
-        assert_eq!(slow.events.iter().count(), QUEUE, "then its channel has ended");
+        assert_eq!(slow.events.iter().count(), MAX_QUEUED_EVENTS, "then its channel has ended");
         assert_eq!(watchers.count(), (1, 1));
         watchers.tell(&event("AAAAAA"));
         assert_eq!(quick.events.len(), 1);
     }
 
     #[test]
-    fn one_that_is_too_many_bytes_behind_is_dropped() {
+    fn a_watcher_that_is_too_many_bytes_behind_is_dropped() {
         let watchers = Watchers::default();
         let (slow, quick) = (watchers.subscribe(None, Form::V1), watchers.subscribe(None, Form::V1));
         let long = Event { kind: EventKind::ParticipantLeft("x".repeat(2 << 10)), ..event("AAAAAA") };
-        for _ in 0..QUEUE - 1 {
+        for _ in 0..MAX_QUEUED_EVENTS - 1 {
             watchers.tell(&long);
             assert!(quick.try_recv().is_some());
         }
         let queued: usize = slow.events.iter().map(|event| event.len()).sum();
-        assert!(queued <= QUEUE_BYTES && queued > QUEUE_BYTES / 2, "{queued}");
+        assert!(queued <= MAX_QUEUED_BYTES && queued > MAX_QUEUED_BYTES / 2, "{queued}");
         assert_eq!(watchers.count(), (1, 1));
-        let longest = Event { kind: EventKind::ParticipantLeft("x".repeat(QUEUE_BYTES)), ..event("AAAAAA") };
+        let longest = Event { kind: EventKind::ParticipantLeft("x".repeat(MAX_QUEUED_BYTES)), ..event("AAAAAA") };
         watchers.tell(&longest);
         assert!(quick.try_recv().is_some(), "an event that is alone always fits");
     }
 
     #[test]
-    fn each_reads_its_own_planes_form() {
+    fn each_watcher_gets_the_encoding_of_its_plane() {
         let watchers = Watchers::default();
         let (v1, old) = (watchers.subscribe(None, Form::V1), watchers.subscribe(None, Form::Legacy));
         watchers.tell(&event("AAAAAA"));

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::http::Exchange;
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
+use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::slots::Slot;
 use crate::proto::management::Metrics;
@@ -49,16 +49,12 @@ impl AttemptSummary {
     }
 
     /// Notes it for whoever tells of the request.
-    pub(crate) fn note(self, exchange: &mut Exchange<'_>) {
-        if !self.participant.is_empty() {
-            exchange.note("participant", self.participant);
-        }
-        let numbers =
-            [("ttftMs", self.ttft_ms), ("inputTokens", self.usage.input), ("outputTokens", self.usage.output)];
-        for (name, number) in numbers {
-            number.into_iter().for_each(|number| exchange.note(name, number));
-        }
-        self.stage.into_iter().for_each(|stage| exchange.note("stage", stage));
+    pub(crate) fn note(self, log: &mut RequestLog) {
+        log.participant = (!self.participant.is_empty()).then_some(self.participant);
+        log.ttft_ms = self.ttft_ms;
+        log.input_tokens = self.usage.input;
+        log.output_tokens = self.usage.output;
+        log.stage = self.stage;
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
+use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::relay::adapters::{self, ResponsesAdapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
@@ -271,11 +272,15 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     /// Notes what came of it.
     pub(crate) fn note(self, exchange: &mut Exchange<'_>, told: Option<ErrorCode>) {
-        told.into_iter().for_each(|code| exchange.note("code", code.as_str()));
-        if self.is_told() {
-            exchange.note("model", self.ask.model.clone());
-            exchange.note("protocol", self.ask.kind.protocol);
-            self.last.into_iter().for_each(|last| last.note(exchange));
+        let is_told = self.is_told();
+        let log = RequestLog::of(exchange);
+        log.code = told.or(log.code);
+        if is_told {
+            log.model = Some(self.ask.model.clone());
+            log.protocol = Some(self.ask.kind.protocol);
+            if let Some(last) = self.last {
+                last.note(log);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! A finished request, as the statistics count it.
+//! A request that ended at a participant, as the statistics count it.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use crate::proto::usage::Usage;
 /// How a request at a participant ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// With a good answer.
+    /// The answer was complete, with a status below 400.
     Complete,
-    /// The provider refused it: 4xx, but for 429.
+    /// The provider rejected it: 4xx other than 429.
     Rejected,
-    /// The participant, its tunnel or its provider failed.
+    /// The participant, its tunnel or its provider failed, or the provider answered 429 or 5xx.
     Failed,
-    /// The client hung up.
+    /// The client disconnected.
     Cancelled,
 }
 
 impl Ending {
-    /// All of them, in the order in which they are counted.
+    /// All endings, in the order of their discriminants.
     pub const ALL: [Ending; 4] = [Ending::Complete, Ending::Rejected, Ending::Failed, Ending::Cancelled];
 
-    /// What metrics call it.
+    /// The value of the `outcome` label.
     pub fn name(self) -> &'static str {
         match self {
             Ending::Complete => "complete",
@@ -35,14 +35,14 @@ impl Ending {
 /// A request that has ended at a participant.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended {
-    /// What events call what was asked for.
+    /// The protocol as events name it, such as `chatCompletions`.
     pub protocol: &'static str,
-    /// How.
+    /// How it ended.
     pub ending: Ending,
-    /// From dispatch to the answer's first byte; counted of good answers.
+    /// From dispatch to the first byte of the answer. Counted for complete answers only.
     pub ttft: Duration,
-    /// From dispatch to the end; counted of good answers.
+    /// From dispatch to the end. Counted for complete answers only.
     pub duration: Duration,
-    /// Tokens, as far as the provider told them.
+    /// Tokens, as far as the provider reported them.
     pub usage: Usage,
 }

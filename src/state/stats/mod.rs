@@ -1,12 +1,15 @@
-//! What is counted of participants' requests: for the last minutes, and since they came.
+//! Statistics of participants' requests: of the last fifteen minutes ([`Recent`], for a room's figures) and since the
+//! participant registered ([`Totals`], for Prometheus). Both are fed with [`Ended`].
 //!
-//! Time is an argument. Whose figures are kept, and who is shown them, is the hub's business.
+//! Time is an argument. Which participants have statistics, and who may read them, is decided in the hub.
 
 mod ended;
+mod histogram;
 mod log_histogram;
 mod recent;
 mod totals;
 
 pub use ended::{Ended, Ending};
-pub use recent::{Recent, Sum};
-pub use totals::{Histogram, Totals};
+pub use histogram::Histogram;
+pub use recent::{Recent, WindowSums};
+pub use totals::Totals;

@@ -1,4 +1,5 @@
-//! The last fifteen minutes, in slices of time. Slices in which nothing ended take no memory.
+//! Statistics of the last fifteen minutes, in slices of ten seconds, and their sums over windows. A slice in which no
+//! request ended takes no memory.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,31 +8,31 @@ use super::ended::{Ended, Ending};
 use super::log_histogram::LogHistogram;
 use crate::proto::metrics::{Figures, Quantiles, Windows};
 
-/// How long a slice is, milliseconds. A window may hold that much more than it is called.
-const SLICE: u64 = 10_000;
-const MINUTE: u64 = 60_000;
-/// What is kept, milliseconds.
-const KEPT: u64 = 15 * MINUTE;
+/// The length of a slice, milliseconds. A window may reach back that much further than its name says.
+const SLICE_MS: u64 = 10_000;
+const MINUTE_MS: u64 = 60_000;
+/// How long slices are retained, milliseconds.
+const RETENTION_MS: u64 = 15 * MINUTE_MS;
 
-/// What ended lately.
+/// The requests of one participant that ended in the last fifteen minutes.
 #[derive(Debug, Default)]
 pub struct Recent {
-    /// The oldest first.
+    /// Oldest first, in ascending order of their numbers.
     slices: VecDeque<Slice>,
 }
 
-/// What ended in one slice of time, or in several.
+/// The requests that ended in one slice of time, or in several.
 #[derive(Debug, Default)]
 struct Slice {
-    /// The slice's number on the forward-only clock.
+    /// The slice's start on the monotonic clock, in units of [`SLICE_MS`]. Unused in a sum.
     number: u64,
     requests: u64,
     errors: u64,
     cancelled: u64,
-    input: u64,
-    output: u64,
-    /// What the answers took whose output tokens were told, microseconds.
-    telling: u64,
+    input_tokens: u64,
+    output_tokens: u64,
+    /// The duration of those answers whose output tokens were reported, microseconds.
+    reported_micros: u64,
     ttft: LogHistogram,
     duration: LogHistogram,
 }
@@ -41,10 +42,10 @@ impl Slice {
         self.requests += 1;
         self.errors += u64::from(matches!(ended.ending, Ending::Failed | Ending::Rejected));
         self.cancelled += u64::from(ended.ending == Ending::Cancelled);
-        self.input = self.input.saturating_add(ended.usage.input.unwrap_or(0));
-        self.output = self.output.saturating_add(ended.usage.output.unwrap_or(0));
+        self.input_tokens = self.input_tokens.saturating_add(ended.usage.input.unwrap_or(0));
+        self.output_tokens = self.output_tokens.saturating_add(ended.usage.output.unwrap_or(0));
         if ended.usage.output.is_some() {
-            self.telling = self.telling.saturating_add(micros(ended.duration));
+            self.reported_micros = self.reported_micros.saturating_add(micros(ended.duration));
         }
         if ended.ending == Ending::Complete {
             self.ttft.add(ended.ttft);
@@ -56,25 +57,25 @@ impl Slice {
         self.requests += other.requests;
         self.errors += other.errors;
         self.cancelled += other.cancelled;
-        self.input = self.input.saturating_add(other.input);
-        self.output = self.output.saturating_add(other.output);
-        self.telling = self.telling.saturating_add(other.telling);
+        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
+        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
+        self.reported_micros = self.reported_micros.saturating_add(other.reported_micros);
         self.ttft.merge(&other.ttft);
         self.duration.merge(&other.duration);
     }
 
     fn figures(&self) -> Figures {
-        let share = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
+        let ratio = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
         Figures {
             requests: self.requests,
             errors: self.errors,
             cancelled: self.cancelled,
-            error_rate: share(self.errors, self.requests).map(|rate| rounded(rate, 1e4)),
+            error_rate: ratio(self.errors, self.requests).map(|rate| rounded(rate, 1e4)),
             ttft_ms: quantiles(&self.ttft),
             duration_ms: quantiles(&self.duration),
-            tokens_per_second: share(self.output, self.telling).map(|rate| rounded(rate * 1e6, 1e2)),
-            input_tokens: self.input,
-            output_tokens: self.output,
+            tokens_per_second: ratio(self.output_tokens, self.reported_micros).map(|rate| rounded(rate * 1e6, 1e2)),
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
         }
     }
 }
@@ -83,26 +84,27 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn rounded(value: f64, to: f64) -> f64 {
-    (value * to).round() / to
+/// Rounds to a fraction of one: a `scale` of 100 retains two decimals.
+fn rounded(value: f64, scale: f64) -> f64 {
+    (value * scale).round() / scale
 }
 
-fn quantiles(spread: &LogHistogram) -> Option<Quantiles> {
-    let at = |share| spread.quantile(share).map(|value| rounded(value, 1e2));
+fn quantiles(histogram: &LogHistogram) -> Option<Quantiles> {
+    let at = |fraction| histogram.quantile(fraction).map(|value| rounded(value, 1e2));
     Some(Quantiles { p50: at(0.5)?, p95: at(0.95)? })
 }
 
-/// The first slice that belongs to so long a window.
-fn first(now: u64, window: u64) -> u64 {
-    now.saturating_sub(window) / SLICE
+/// The first slice of a window of so many milliseconds that ends now.
+fn first_slice(now: u64, window: u64) -> u64 {
+    now.saturating_sub(window) / SLICE_MS
 }
 
 impl Recent {
-    /// Counts a request that ended now, on the forward-only clock.
+    /// Counts a request that ended at `now`, milliseconds on the monotonic clock.
     pub fn add(&mut self, ended: &Ended, now: u64) {
-        self.forget(now);
-        // Threads may come in another order than their clocks: what is a moment late goes with the newest.
-        let number = self.slices.back().map_or(0, |slice| slice.number).max(now / SLICE);
+        self.evict_old(now);
+        // Threads may get here in another order than they read the clock: a late one is counted in the newest slice.
+        let number = self.slices.back().map_or(0, |slice| slice.number).max(now / SLICE_MS);
         if self.slices.back().is_none_or(|slice| slice.number < number) {
             self.slices.push_back(Slice { number, ..Slice::default() });
         }
@@ -111,9 +113,9 @@ impl Recent {
         }
     }
 
-    /// Lets go of what is too old.
-    pub fn forget(&mut self, now: u64) {
-        let first = first(now, KEPT);
+    /// Drops slices that are older than fifteen minutes at `now`, and the memory once none is left.
+    pub fn evict_old(&mut self, now: u64) {
+        let first = first_slice(now, RETENTION_MS);
         while self.slices.front().is_some_and(|slice| slice.number < first) {
             self.slices.pop_front();
         }
@@ -123,22 +125,24 @@ impl Recent {
     }
 }
 
-/// What several participants have done together, over one, five and fifteen minutes.
+/// The sums of several participants over the last one, five and fifteen minutes.
 #[derive(Debug, Default)]
-pub struct Sum {
+pub struct WindowSums {
     windows: [Slice; 3],
 }
 
-impl Sum {
-    /// Adds a participant's.
+impl WindowSums {
+    /// Adds a participant's requests up to `now`, milliseconds on the monotonic clock.
     pub fn add(&mut self, recent: &Recent, now: u64) {
         for (window, minutes) in self.windows.iter_mut().zip([1, 5, 15]) {
-            let first = first(now, minutes * MINUTE);
-            recent.slices.iter().filter(|slice| slice.number >= first).for_each(|slice| window.merge(slice));
+            let first = first_slice(now, minutes * MINUTE_MS);
+            for slice in recent.slices.iter().filter(|slice| slice.number >= first) {
+                window.merge(slice);
+            }
         }
     }
 
-    /// The figures.
+    /// The figures of each window, for the API.
     pub fn windows(&self) -> Windows {
         let [one_minute, five_minutes, fifteen_minutes] = self.windows.each_ref().map(Slice::figures);
         Windows { one_minute, five_minutes, fifteen_minutes }
@@ -161,64 +165,64 @@ mod tests {
     }
 
     fn windows(recents: &[&Recent], now: u64) -> Windows {
-        let mut sum = Sum::default();
+        let mut sum = WindowSums::default();
         recents.iter().for_each(|recent| sum.add(recent, now));
         sum.windows()
     }
 
     #[test]
-    fn each_window_has_what_ended_in_it() {
+    fn each_window_has_the_requests_that_ended_in_it() {
         let mut recent = Recent::default();
-        let start = 7 * 60 * MINUTE;
+        let start = 7 * 60 * MINUTE_MS;
         for minute in 0..30 {
-            recent.add(&ended(Ending::Complete, 1000, None), start + minute * MINUTE);
+            recent.add(&ended(Ending::Complete, 1000, None), start + minute * MINUTE_MS);
         }
-        let now = start + 29 * MINUTE;
-        let told = windows(&[&recent], now);
-        let counts = [&told.one_minute, &told.five_minutes, &told.fifteen_minutes].map(|figures| figures.requests);
-        // Both ends of a window count.
+        let now = start + 29 * MINUTE_MS;
+        let found = windows(&[&recent], now);
+        let counts = [&found.one_minute, &found.five_minutes, &found.fifteen_minutes].map(|figures| figures.requests);
+        // Both ends of a window belong to it.
         assert_eq!(counts, [2, 6, 16]);
-        assert_eq!(windows(&[&recent], now + MINUTE / 2).one_minute.requests, 1);
-        let later = windows(&[&recent], now + 16 * MINUTE);
+        assert_eq!(windows(&[&recent], now + MINUTE_MS / 2).one_minute.requests, 1);
+        let later = windows(&[&recent], now + 16 * MINUTE_MS);
         assert_eq!(later, Windows::default());
-        recent.forget(now + 16 * MINUTE);
-        assert_eq!(recent.slices.capacity(), 0, "and then it takes no memory");
+        recent.evict_old(now + 16 * MINUTE_MS);
+        assert_eq!(recent.slices.capacity(), 0, "an empty record takes no memory");
     }
 
     #[test]
-    fn figures_tell_apart_what_failed_and_who_left() {
+    fn failed_and_cancelled_requests_are_counted_apart() {
         let mut recent = Recent::default();
         recent.add(&ended(Ending::Complete, 500, Some(10)), 0);
         recent.add(&ended(Ending::Complete, 1500, Some(30)), 1);
         recent.add(&ended(Ending::Failed, 90_000, None), 2);
         recent.add(&ended(Ending::Rejected, 90_000, None), 3);
         recent.add(&ended(Ending::Cancelled, 90_000, None), 4);
-        let told = windows(&[&recent], 5).one_minute;
-        assert_eq!((told.requests, told.errors, told.cancelled, told.error_rate), (5, 2, 1, Some(0.4)));
-        assert_eq!((told.input_tokens, told.output_tokens, told.tokens_per_second), (6, 40, Some(20.0)));
-        let close = |told: f64, exact: f64| (told / exact - 1.0).abs() < 0.07;
-        let (ttft, duration) = (told.ttft_ms.unwrap(), told.duration_ms.unwrap());
+        let found = windows(&[&recent], 5).one_minute;
+        assert_eq!((found.requests, found.errors, found.cancelled, found.error_rate), (5, 2, 1, Some(0.4)));
+        assert_eq!((found.input_tokens, found.output_tokens, found.tokens_per_second), (6, 40, Some(20.0)));
+        let close = |found: f64, exact: f64| (found / exact - 1.0).abs() < 0.07;
+        let (ttft, duration) = (found.ttft_ms.unwrap(), found.duration_ms.unwrap());
         assert!(close(ttft.p50, 50.0) && close(ttft.p95, 150.0), "{ttft:?}");
         assert!(close(duration.p50, 500.0) && close(duration.p95, 1500.0), "{duration:?}");
     }
 
     #[test]
-    fn participants_add_up() {
+    fn figures_of_participants_are_summed() {
         let (mut one, mut two) = (Recent::default(), Recent::default());
-        (0..95).for_each(|_| one.add(&ended(Ending::Complete, 100, Some(1)), 20 * MINUTE));
-        (0..5).for_each(|_| two.add(&ended(Ending::Complete, 10_000, None), 20 * MINUTE));
-        two.add(&ended(Ending::Failed, 1, None), 20 * MINUTE);
-        let both = windows(&[&one, &two], 20 * MINUTE).fifteen_minutes;
+        (0..95).for_each(|_| one.add(&ended(Ending::Complete, 100, Some(1)), 20 * MINUTE_MS));
+        (0..5).for_each(|_| two.add(&ended(Ending::Complete, 10_000, None), 20 * MINUTE_MS));
+        two.add(&ended(Ending::Failed, 1, None), 20 * MINUTE_MS);
+        let both = windows(&[&one, &two], 20 * MINUTE_MS).fifteen_minutes;
         assert_eq!((both.requests, both.errors), (101, 1));
         let duration = both.duration_ms.unwrap();
-        assert!(duration.p95 < 110.0, "exactly nineteen in twenty were quick: {duration:?}");
+        assert!(duration.p95 < 110.0, "exactly nineteen in twenty were fast: {duration:?}");
     }
 
     #[test]
-    fn a_clock_a_moment_behind_is_counted_and_memory_has_a_bound() {
+    fn a_late_request_is_counted_and_memory_is_bounded() {
         let mut recent = Recent::default();
-        recent.add(&ended(Ending::Complete, 1, None), 10 * SLICE);
-        recent.add(&ended(Ending::Complete, 1, None), 10 * SLICE - 1);
+        recent.add(&ended(Ending::Complete, 1, None), 10 * SLICE_MS);
+        recent.add(&ended(Ending::Complete, 1, None), 10 * SLICE_MS - 1);
         assert_eq!((recent.slices.len(), recent.slices[0].requests), (1, 2));
         for n in 0..100_000 {
             recent.add(&ended(Ending::Complete, n, None), n * 100);

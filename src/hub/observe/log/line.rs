@@ -1,56 +1,57 @@
-//! One line of the log. Whatever strangers wrote stays within its value, and within its line. Pure.
+//! One line of the log, as text or as JSON. Values may come from anybody: they are escaped so that they can end neither
+//! their field nor the line. No I/O.
 
 use std::fmt::Write;
 
 use super::settings::LogFormat;
 use crate::state::id::is_unprintable;
 
-/// The longest value that is written, in characters. What is longer ends in dots.
-const LONGEST: usize = 200;
+/// The longest value that is written, in characters. A longer one is cut and ends in `...`.
+const MAX_VALUE_CHARS: usize = 200;
 
-/// A line that is being written.
-pub struct Line {
+/// A line under construction.
+pub struct LogLine {
     format: LogFormat,
     text: String,
 }
 
-impl Line {
-    /// Begins with when it was, milliseconds since the epoch, how grave it is, and what it is about.
+impl LogLine {
+    /// Begins a line with its time (`wall`, milliseconds since the epoch), its level and its subject.
     pub fn new(format: LogFormat, level: &str, wall: u64, about: &str) -> Self {
-        let mut line = Line { format, text: String::with_capacity(512) };
+        let mut line = LogLine { format, text: String::with_capacity(512) };
         let parts = match format {
             LogFormat::Text => ["", " ", &"     "[level.len().min(5)..], " ", ""],
             LogFormat::Json => [r#"{"time":""#, r#"","level":""#, "", r#"","about":""#, r#"""#],
         };
         line.text.push_str(parts[0]);
-        line.time(wall);
+        line.push_time(wall);
         for part in [parts[1], level, parts[2], parts[3], about, parts[4]] {
             line.text.push_str(part);
         }
         line
     }
 
-    /// UTC as RFC 3339 has it.
-    fn time(&mut self, wall: u64) {
+    /// Appends a time in UTC, as RFC 3339 writes it.
+    fn push_time(&mut self, wall: u64) {
         let (days, of_day) = (wall / 86_400_000, wall % 86_400_000);
         let (year, month, day) = date(days);
         let (seconds, millis) = (of_day / 1000, of_day % 1000);
         let time = [(seconds / 3600, 2, ':'), (seconds / 60 % 60, 2, ':'), (seconds % 60, 2, '.'), (millis, 3, 'Z')];
         for (number, width, after) in [(year, 4, '-'), (month, 2, '-'), (day, 2, 'T')].into_iter().chain(time) {
-            self.padded(number, width);
+            self.push_padded(number, width);
             self.text.push(after);
         }
     }
 
-    /// The last digits of a number, as many as are wanted.
-    fn padded(&mut self, number: u64, width: u32) {
-        for place in (0..width).rev() {
-            let digit = number / 10_u64.pow(place) % 10;
+    /// Appends the last `width` digits of a number, padded with zeros.
+    fn push_padded(&mut self, number: u64, width: u32) {
+        for digit in (0..width).rev() {
+            let digit = number / 10_u64.pow(digit) % 10;
             self.text.extend(char::from_digit(digit as u32, 10));
         }
     }
 
-    fn name(&mut self, name: &str) {
+    fn push_name(&mut self, name: &str) {
         let [before, after] = match self.format {
             LogFormat::Text => [" ", "="],
             LogFormat::Json => [",\"", "\":"],
@@ -58,31 +59,31 @@ impl Line {
         [before, name, after].into_iter().for_each(|part| self.text.push_str(part));
     }
 
-    /// Adds a text, which anybody may have written.
+    /// Appends a text field. The value may come from anybody.
     pub fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
+        self.push_name(name);
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
-        if !value.is_empty() && value.len() <= LONGEST && value.bytes().all(plain) {
+        if !value.is_empty() && value.len() <= MAX_VALUE_CHARS && value.bytes().all(plain) {
             let quote = if self.format == LogFormat::Json { "\"" } else { "" };
             return [quote, value, quote].into_iter().for_each(|part| self.text.push_str(part));
         }
         self.text.push('"');
-        value.chars().take(LONGEST).for_each(|c| self.push(c));
-        if value.chars().nth(LONGEST).is_some() {
+        value.chars().take(MAX_VALUE_CHARS).for_each(|c| self.push_escaped(c));
+        if value.chars().nth(MAX_VALUE_CHARS).is_some() {
             self.text.push_str("...");
         }
         self.text.push('"');
     }
 
-    /// A character within quotes, as JSON has it (RFC 8259, section 7): so that it can neither end them nor the line, nor
-    /// steer a terminal, nor turn the order of what follows.
-    fn push(&mut self, c: char) {
+    /// Appends a character of a quoted value, escaped as in JSON (RFC 8259, section 7). Control characters and
+    /// characters that change the direction of text are escaped too, as logs are read on terminals.
+    fn push_escaped(&mut self, c: char) {
         let invisible = matches!(c, '\u{ad}' | '\u{180e}' | '\u{206a}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}');
         match c {
             '"' | '\\' => self.text.extend(['\\', c]),
             _ if is_unprintable(c) || invisible || ('\u{e0000}'..='\u{e0fff}').contains(&c) => {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    // Nobody can fail to write to a text.
+                    // Writing to a String cannot fail.
                     let _ = write!(self.text, "\\u{unit:04x}");
                 }
             }
@@ -90,22 +91,37 @@ impl Line {
         }
     }
 
-    /// Adds a number.
+    /// Appends a text field, if there is a value.
+    pub fn optional_text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    /// Appends a number field.
     pub fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
+        self.push_name(name);
         let _ = write!(self.text, "{value}");
     }
 
-    /// The whole line, with its end.
+    /// Appends a number field, if there is a value.
+    pub fn optional_number(&mut self, name: &str, value: Option<u64>) {
+        if let Some(value) = value {
+            self.number(name, value);
+        }
+    }
+
+    /// The whole line, with its line feed.
     pub fn finish(mut self) -> String {
         self.text.push_str(if self.format == LogFormat::Json { "}\n" } else { "\n" });
         self.text
     }
 }
 
-/// The date of a day since the epoch. Years are counted from March, so that leap days come last in theirs.
+/// Year, month and day of a day since the epoch. Years are counted from March here, so that a leap day is the last day of
+/// its year.
 fn date(days: u64) -> (u64, u64, u64) {
-    // From the first of March of the year 0, in eras of 400 years.
+    // 719 468 days lie between the first of March of the year 0 and the epoch; an era has 400 years.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -121,8 +137,8 @@ mod tests {
     use super::*;
 
     fn time(wall: u64) -> String {
-        let mut line = Line { format: LogFormat::Text, text: String::new() };
-        line.time(wall);
+        let mut line = LogLine { format: LogFormat::Text, text: String::new() };
+        line.push_time(wall);
         line.text
     }
 
@@ -139,14 +155,14 @@ mod tests {
     #[test]
     fn text_is_pairs_and_json_is_an_object() {
         let line = |format| {
-            let mut line = Line::new(format, "info", 0, "request");
+            let mut line = LogLine::new(format, "info", 0, "request");
             line.text("path", "/v1/rooms");
             line.text("model", "größe 7");
             line.number("status", 200);
             line.finish()
         };
-        let told = "1970-01-01T00:00:00.000Z info  request path=/v1/rooms model=\"größe 7\" status=200\n";
-        assert_eq!(line(LogFormat::Text), told);
+        let written = "1970-01-01T00:00:00.000Z info  request path=/v1/rooms model=\"größe 7\" status=200\n";
+        assert_eq!(line(LogFormat::Text), written);
         let json: serde_json::Value = serde_json::from_str(&line(LogFormat::Json)).unwrap();
         assert_eq!(
             json,
@@ -158,29 +174,29 @@ mod tests {
     }
 
     #[test]
-    fn nobody_forges_a_line_or_steers_a_terminal() {
+    fn no_value_forges_a_line_or_controls_a_terminal() {
         let hostile =
             "a\nb\r\u{1b}[2J\u{9b}2J\u{202e}\u{2066}\u{61c}\u{2028}\u{feff}\u{e0041}\0\u{7f}\"} level=error\\";
         for format in [LogFormat::Text, LogFormat::Json] {
-            let mut line = Line::new(format, "info", 0, "request");
+            let mut line = LogLine::new(format, "info", 0, "request");
             line.text("model", hostile);
-            let told = line.finish();
-            assert_eq!(told.matches('\n').count(), 1, "{told:?}");
-            assert!(told.chars().all(|c| c == '\n' || !(is_unprintable(c) || c == '\u{e0041}')), "{told:?}");
-            assert!(told.contains(r#"\"} level=error\\""#), "{told}");
+            let written = line.finish();
+            assert_eq!(written.matches('\n').count(), 1, "{written:?}");
+            assert!(written.chars().all(|c| c == '\n' || !(is_unprintable(c) || c == '\u{e0041}')), "{written:?}");
+            assert!(written.contains(r#"\"} level=error\\""#), "{written}");
         }
-        let mut line = Line::new(LogFormat::Json, "info", 0, "request");
+        let mut line = LogLine::new(LogFormat::Json, "info", 0, "request");
         line.text("model", hostile);
         let json: serde_json::Value = serde_json::from_str(&line.finish()).unwrap();
-        assert_eq!(json["model"], hostile, "and what they wrote can be read back");
+        assert_eq!(json["model"], hostile, "the value can be read back");
     }
 
     #[test]
-    fn no_value_is_endless() {
-        let mut line = Line::new(LogFormat::Text, "info", 0, "request");
+    fn long_values_are_cut() {
+        let mut line = LogLine::new(LogFormat::Text, "info", 0, "request");
         line.text("path", &"🦀".repeat(10_000));
         line.text("model", "");
-        let told = line.finish();
-        assert!(told.ends_with("🦀...\" model=\"\"\n") && told.chars().count() < 300, "{told}");
+        let written = line.finish();
+        assert!(written.ends_with("🦀...\" model=\"\"\n") && written.chars().count() < 300, "{written}");
     }
 }

@@ -1,62 +1,63 @@
-//! The hub's log: how much it tells, in which form, and where to. What is told of a request is chosen in
-//! `api::request_log`, how a
-//! line is written in `line`, and how it gets out without anybody waiting for it in `writer`.
+//! The hub's log. Callers ask whether a level is enabled, fill a line and write it; a thread of the log writes the lines to
+//! the sink, so that no caller waits for it. `api::request_log` decides what is logged of a request.
 
 mod line;
+pub mod request;
 pub mod settings;
 mod writer;
 
 use std::io;
 
-pub use line::Line;
+pub use line::LogLine;
 use settings::{Log, LogFormat, LogLevel};
-use writer::Writer;
+use writer::LogWriter;
 
 use crate::state::event::{Event, EventKind};
 
-/// The log of a hub that is up.
+/// The log of a running hub.
 pub struct Logger {
     level: LogLevel,
     format: LogFormat,
-    /// `None` where nothing is told.
-    writer: Option<Writer>,
+    /// `None` where the level is `Off`.
+    writer: Option<LogWriter>,
 }
 
 impl Logger {
-    /// Starts the thread that writes, where something is to be told.
+    /// Starts the log's thread, unless logging is off.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the thread cannot be started.
     pub(crate) fn start(log: Option<&Log>) -> io::Result<Self> {
         let Some(log) = log.filter(|log| log.level > LogLevel::Off) else {
             return Ok(Logger { level: LogLevel::Off, format: LogFormat::Text, writer: None });
         };
-        let writer = Writer::start(log.sink.clone(), log.format)?;
+        let writer = LogWriter::start(log.sink.clone(), log.format)?;
         Ok(Logger { level: log.level, format: log.format, writer: Some(writer) })
     }
 
-    /// Whether lines of this level are told.
+    /// Whether lines of a level are written.
     pub(crate) fn tells(&self, level: LogLevel) -> bool {
         level <= self.level
     }
 
-    /// Lines that nobody has seen, because they came quicker than they could be written.
+    /// How many lines were dropped since the start, because they came faster than the sink took them.
     pub(crate) fn dropped(&self) -> u64 {
-        self.writer.as_ref().map_or(0, Writer::dropped)
+        self.writer.as_ref().map_or(0, LogWriter::dropped)
     }
 
-    /// A line about something, to be filled and told.
-    pub(crate) fn line(&self, level: LogLevel, wall: u64, about: &str) -> Line {
-        Line::new(self.format, level.name(), wall, about)
+    /// Begins a line, to be filled and passed to [`Logger::tell`]. `wall` is in milliseconds since the epoch.
+    pub(crate) fn line(&self, level: LogLevel, wall: u64, about: &str) -> LogLine {
+        LogLine::new(self.format, level.name(), wall, about)
     }
 
-    pub(crate) fn tell(&self, line: Line) {
+    /// Queues a line for the log's thread; drops it where logging is off.
+    pub(crate) fn tell(&self, line: LogLine) {
         if let Some(writer) = &self.writer {
             writer.push(&line.finish());
         }
     }
 
-    /// Tells what watchers are told, without the words of strangers.
+    /// Logs an event at debug level, without the texts that participants chose.
     pub(crate) fn event(&self, event: &Event) {
         if !self.tells(LogLevel::Debug) {
             return;
@@ -77,12 +78,12 @@ impl Logger {
         }
         line.text("room", event.room.as_str());
         if let EventKind::LlmError(_, failure) = &event.kind {
-            line.text("stage", stage(&failure.stage));
+            line.text("stage", stage_word(&failure.stage));
         }
         self.tell(line);
     }
 
-    /// Writes what waits, for a second at most, and ends. Safe to call twice.
+    /// Writes the queued lines, for a second at most, and ends the thread. Safe to call twice.
     pub(crate) fn close(&self) {
         if let Some(writer) = &self.writer {
             writer.close();
@@ -90,11 +91,12 @@ impl Logger {
     }
 }
 
-/// Where a request failed. Participants have words of their own for that; what is no word could be anything.
-pub fn stage(told: &str) -> &str {
+/// The stage at which a request failed, as it is logged. Participants report stages of their own; a text that is not a
+/// short word is logged as `participant`, as it could hold anything.
+fn stage_word(stage: &str) -> &str {
     let is_word =
-        told.len() <= 24 && told.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-');
-    if is_word { told } else { "participant" }
+        stage.len() <= 24 && stage.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'-');
+    if is_word { stage } else { "participant" }
 }
 
 #[cfg(test)]
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn a_stage_is_a_word() {
         assert_eq!(
-            ["fetch", "read_body", "Tell me a secret", ""].map(stage),
+            ["fetch", "read_body", "Tell me a secret", ""].map(stage_word),
             ["fetch", "read_body", "participant", ""]
         );
     }

@@ -1,13 +1,13 @@
-//! How a hub's log is set up: which lines, in which form, and where they go.
+//! The settings of a hub's log: the level, the format of its lines, and where they are written.
 
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-/// How much is told: all lines of this level and of those before it.
+/// The level of a log: it has the lines of this level and of the levels before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Nothing.
+    /// No lines.
     Off,
     /// Requests at which the hub itself failed (500).
     Error,
@@ -15,15 +15,15 @@ pub enum LogLevel {
     Warn,
     /// Every request.
     Info,
-    /// What events tell of, too: rooms, participants, each try at a request.
+    /// Events too: rooms, participants, each attempt at a request.
     Debug,
 }
 
 impl LogLevel {
-    /// All levels.
+    /// All levels, from the least to the most lines.
     pub const ALL: [LogLevel; 5] = [LogLevel::Off, LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug];
 
-    /// What flags and lines call it.
+    /// The name of the level, in flags and in log lines.
     pub fn name(self) -> &'static str {
         match self {
             LogLevel::Off => "off",
@@ -34,23 +34,23 @@ impl LogLevel {
         }
     }
 
-    /// The level of a name.
+    /// The level with a name, if there is one.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|level| level.name() == name)
     }
 }
 
-/// In which form lines are written.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Time, level, what it is about, and `name=value` pairs.
+    /// Time, level, subject, and `name=value` pairs.
     Text,
-    /// A JSON object.
+    /// One JSON object a line.
     Json,
 }
 
 impl LogFormat {
-    /// What flags call it.
+    /// The name of the format in flags.
     pub fn name(self) -> &'static str {
         match self {
             LogFormat::Text => "text",
@@ -58,14 +58,14 @@ impl LogFormat {
         }
     }
 
-    /// The format of a name.
+    /// The format with a name, if there is one.
     pub fn named(name: &str) -> Option<Self> {
         [LogFormat::Text, LogFormat::Json].into_iter().find(|format| format.name() == name)
     }
 }
 
-/// A hub's log: a line for each request, with what is on a list of names and nothing else. No prompt, answer, header,
-/// query, password, key or token is on it.
+/// A hub's log: one line a request, with the fields of an allow-list. Prompts, answers, headers, queries, passwords, keys
+/// and tokens are not on that list.
 ///
 /// ```
 /// use gambi::hub::{Hub, Log, LogFormat, LogLevel};
@@ -78,29 +78,29 @@ impl LogFormat {
 pub struct Log {
     pub(crate) level: LogLevel,
     pub(crate) format: LogFormat,
-    /// Written by the hub's log thread alone, which so may be slow.
+    /// Written to by the hub's log thread alone, so that a slow sink delays no request.
     pub(crate) sink: Arc<Mutex<dyn Write + Send>>,
 }
 
 impl Log {
-    /// Every request as text, to whatever takes it. It is written to by one thread, so it may block: past 256 KiB that wait,
-    /// lines are dropped, counted, and told of.
+    /// Logs every request as text to a sink. The sink may block, as a thread of its own writes to it: past 256 KiB of
+    /// lines that wait, further ones are dropped and counted, and a line of the log says how many.
     pub fn to(sink: impl Write + Send + 'static) -> Self {
         Log { level: LogLevel::Info, format: LogFormat::Text, sink: Arc::new(Mutex::new(sink)) }
     }
 
-    /// Every request as text, to this process's stderr.
+    /// Logs every request as text to this process's stderr.
     pub fn to_stderr() -> Self {
         Self::to(io::stderr())
     }
 
-    /// How much is told.
+    /// Sets the level.
     #[must_use]
     pub fn level(self, level: LogLevel) -> Self {
         Log { level, ..self }
     }
 
-    /// In which form.
+    /// Sets the format.
     #[must_use]
     pub fn format(self, format: LogFormat) -> Self {
         Log { format, ..self }

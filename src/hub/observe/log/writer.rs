@@ -1,5 +1,5 @@
-//! The thread that writes the log. Whoever tells a line puts it into a buffer and goes on: a reader that has stopped
-//! reading, such as a full pipe, costs lines and never time.
+//! The thread that writes the log, and its queue. Callers append lines to a bounded buffer and never wait: while the sink
+//! blocks, such as a full pipe, lines past the bound are dropped and counted.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,137 +9,139 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::settings::{LogFormat, LogLevel};
 use crate::hub::maintenance::clock::millis;
-use crate::hub::observe::log::line::Line;
+use crate::hub::observe::log::line::LogLine;
 
-/// Bytes that may wait. Past it lines are dropped.
-const MOST: usize = 256 << 10;
-/// A buffer above this is let go.
-const KEEP_BUFFER: usize = 16 << 10;
-/// How long the thread rests after it has written: what comes meanwhile goes out at once, and wakes nobody.
-const REST: Duration = Duration::from_millis(20);
-/// How long closing waits for what has not been written yet.
-const LAST: Duration = Duration::from_secs(1);
+/// The longest queue, in bytes. Lines past it are dropped.
+const MAX_QUEUE: usize = 256 << 10;
+/// A buffer with a larger capacity, in bytes, is freed after use.
+const MAX_REUSED_BUFFER: usize = 16 << 10;
+/// How long the thread pauses after a write. Lines of that time go out in one write, and their callers need not wake it.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long closing waits for the queued lines to be written.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A log's thread, from outside.
-pub struct Writer(Arc<Shelf>);
+/// The handle of a log's thread.
+pub struct LogWriter(Arc<LogQueue>);
 
 #[derive(Default)]
-struct Shelf {
-    state: Mutex<State>,
+struct LogQueue {
+    state: Mutex<Queued>,
     changed: Condvar,
-    /// All lines that were ever dropped.
+    /// Lines dropped since the start.
     dropped: AtomicU64,
 }
 
 #[derive(Default)]
-struct State {
-    /// Filled by all, emptied by the thread.
+struct Queued {
+    /// Appended to by callers, taken by the thread.
     lines: Vec<u8>,
-    /// Lines that were dropped since the thread looked.
+    /// Lines dropped since the thread last took the buffer.
     dropped: u64,
-    /// Whether the thread waits to be woken.
-    asleep: bool,
+    /// Whether the thread waits on `changed`.
+    waiting: bool,
     closed: bool,
-    /// Whether the thread has ended.
+    /// Set by the thread when it returns.
     ended: bool,
 }
 
-impl Shelf {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LogQueue {
+    fn lock(&self) -> MutexGuard<'_, Queued> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines; `None` once there are none and none will come.
+    /// Waits for lines and swaps them for an empty buffer, with the count of dropped lines; `None` once the queue is closed
+    /// and empty.
     fn take(&self, mut spare: Vec<u8>) -> Option<(Vec<u8>, u64)> {
         let mut state = self.lock();
         while state.lines.is_empty() && state.dropped == 0 {
             if state.closed {
                 return None;
             }
-            state.asleep = true;
+            state.waiting = true;
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.asleep = false;
+            state.waiting = false;
         }
         std::mem::swap(&mut state.lines, &mut spare);
         Some((spare, std::mem::take(&mut state.dropped)))
     }
 
-    fn rest(&self) {
+    /// Waits for [`PAUSE`], or until the queue is closed.
+    fn pause(&self) {
         let state = self.lock();
-        let _ = self.changed.wait_timeout_while(state, REST, |state| !state.closed);
+        let _ = self.changed.wait_timeout_while(state, PAUSE, |state| !state.closed);
     }
 }
 
-impl Writer {
+impl LogWriter {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// When the thread cannot be started.
     pub fn start(sink: Arc<Mutex<dyn Write + Send>>, format: LogFormat) -> std::io::Result<Self> {
-        let shelf = Arc::new(Shelf::default());
-        let own = shelf.clone();
+        let queue = Arc::new(LogQueue::default());
+        let own = queue.clone();
         thread::Builder::new().name("log".into()).stack_size(128 << 10).spawn(move || {
-            run(&own, &sink, format);
+            write_lines(&own, &sink, format);
             own.lock().ended = true;
             own.changed.notify_all();
         })?;
-        Ok(Writer(shelf))
+        Ok(LogWriter(queue))
     }
 
-    /// Puts a line out, or drops it where too much waits already.
+    /// Queues a line, or drops it where the queue is full or closed.
     pub fn push(&self, line: &str) {
         let mut state = self.0.lock();
-        if state.closed || state.lines.len() + line.len() > MOST {
+        if state.closed || state.lines.len() + line.len() > MAX_QUEUE {
             state.dropped += 1;
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         state.lines.extend_from_slice(line.as_bytes());
-        if state.asleep {
+        if state.waiting {
             self.0.changed.notify_all();
         }
     }
 
-    /// All lines that were ever dropped.
+    /// Lines dropped since the start.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// Lets the thread write what waits, and end; waits for it, but not for long.
+    /// Closes the queue, and waits for at most [`CLOSE_TIMEOUT`] until the thread has written it and ended.
     pub fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;
         self.0.changed.notify_all();
-        let _ = self.0.changed.wait_timeout_while(state, LAST, |state| !state.ended);
+        let _ = self.0.changed.wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.ended);
     }
 }
 
-impl Drop for Writer {
+impl Drop for LogWriter {
     fn drop(&mut self) {
         self.close();
     }
 }
 
-fn run(shelf: &Shelf, sink: &Mutex<dyn Write + Send>, format: LogFormat) {
+fn write_lines(queue: &LogQueue, sink: &Mutex<dyn Write + Send>, format: LogFormat) {
     let mut spare = Vec::new();
-    while let Some((mut lines, dropped)) = shelf.take(spare) {
+    while let Some((mut lines, dropped)) = queue.take(spare) {
         if dropped > 0 {
-            lines.extend_from_slice(gap(format, dropped).as_bytes());
+            lines.extend_from_slice(dropped_line(format, dropped).as_bytes());
         }
         let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that can't be written to has nobody to be told of it.
+        // There is no other place to report a log that cannot be written.
         let _ = sink.write_all(&lines).and_then(|()| sink.flush());
         drop(sink);
         lines.clear();
-        spare = if lines.capacity() > KEEP_BUFFER { Vec::new() } else { lines };
-        shelf.rest();
+        spare = if lines.capacity() > MAX_REUSED_BUFFER { Vec::new() } else { lines };
+        queue.pause();
     }
 }
 
-/// Tells of lines that nobody will see.
-fn gap(format: LogFormat, dropped: u64) -> String {
+/// The line that says how many lines were dropped.
+fn dropped_line(format: LogFormat, dropped: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let mut line = Line::new(format, LogLevel::Warn.name(), millis(now), "lines_dropped");
+    let mut line = LogLine::new(format, LogLevel::Warn.name(), millis(now), "lines_dropped");
     line.number("count", dropped);
     line.finish()
 }
@@ -150,13 +152,13 @@ mod tests {
     use std::io;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// Takes what is written, once it may.
-    struct Slow {
+    /// A sink that blocks until the test allows a write.
+    struct BlockingSink {
         may: Receiver<()>,
         written: Sender<Vec<u8>>,
     }
 
-    impl Write for Slow {
+    impl Write for BlockingSink {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.may.recv();
             let _ = self.written.send(bytes.to_vec());
@@ -168,14 +170,14 @@ mod tests {
         }
     }
 
-    fn slow() -> (Writer, Sender<()>, Receiver<Vec<u8>>) {
+    fn blocked() -> (LogWriter, Sender<()>, Receiver<Vec<u8>>) {
         let ((go, may), (written, read)) = (channel(), channel());
-        (Writer::start(Arc::new(Mutex::new(Slow { may, written })), LogFormat::Text).unwrap(), go, read)
+        (LogWriter::start(Arc::new(Mutex::new(BlockingSink { may, written })), LogFormat::Text).unwrap(), go, read)
     }
 
     #[test]
-    fn a_reader_that_does_not_read_costs_lines_and_no_time() {
-        let (writer, go, read) = slow();
+    fn a_blocked_sink_costs_lines_and_delays_no_caller() {
+        let (writer, go, read) = blocked();
         let line = format!("{}\n", "x".repeat(1023));
         for _ in 0..10_000 {
             writer.push(&line);
@@ -187,15 +189,16 @@ mod tests {
         let text = String::from_utf8(read.try_iter().flatten().collect()).unwrap();
         let (whole, rest): (Vec<&str>, Vec<&str>) = text.lines().partition(|l| l.starts_with('x'));
         assert_eq!(whole.len() as u64 + dropped, 10_000);
-        let told = rest.iter().filter_map(|l| l.split_once("lines_dropped count=")?.1.parse::<u64>().ok()).sum::<u64>();
-        assert_eq!(told, dropped, "{rest:?}");
+        let reported =
+            rest.iter().filter_map(|l| l.split_once("lines_dropped count=")?.1.parse::<u64>().ok()).sum::<u64>();
+        assert_eq!(reported, dropped, "{rest:?}");
         writer.push("late\n");
         assert_eq!(writer.dropped(), dropped + 1);
     }
 
     #[test]
-    fn closing_waits_for_what_is_there_but_not_for_ever() {
-        let (writer, go, read) = slow();
+    fn closing_waits_for_queued_lines_but_not_for_ever() {
+        let (writer, go, read) = blocked();
         writer.push("one\n");
         go.send(()).unwrap();
         assert_eq!(read.recv().unwrap(), b"one\n");
@@ -203,7 +206,7 @@ mod tests {
         go.send(()).unwrap();
         writer.close();
         assert_eq!(read.recv().unwrap(), b"two\n");
-        let (writer, _go, _read) = slow();
+        let (writer, _go, _read) = blocked();
         writer.push("stuck\n");
         writer.close();
     }

@@ -1,31 +1,31 @@
-//! Prometheus's text format, version 0.0.4. Pure.
+//! Prometheus's text format, version 0.0.4. No I/O.
 
 use std::fmt::{Display, Write};
 
 use crate::state::stats::Histogram;
 
-/// Names and values that tell samples of one metric apart. Values may be anybody's text.
+/// Label names and values. Values may come from anybody and are escaped.
 pub type Labels<'l> = &'l [(&'l str, &'l str)];
 
-/// What is being written.
+/// A text under construction.
 #[derive(Debug, Default)]
 pub struct Exposition(String);
 
-/// A metric whose samples follow each other.
+/// A metric whose samples are being appended.
 pub struct Family<'e> {
     out: &'e mut String,
     name: &'static str,
 }
 
 impl Exposition {
-    /// Begins a metric: `kind` is `counter`, `gauge` or `histogram`.
+    /// Begins a metric. `kind` is `counter`, `gauge` or `histogram`.
     pub fn family(&mut self, name: &'static str, kind: &str, help: &str) -> Family<'_> {
-        // Nobody can fail to write to a text, here and below.
+        // Writing to a String cannot fail, here and below.
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
         Family { out: &mut self.0, name }
     }
 
-    /// A metric with one sample.
+    /// Appends a metric with one sample and no labels.
     pub fn single(&mut self, name: &'static str, kind: &str, help: &str, value: impl Display) {
         self.family(name, kind, help).sample(&[], value);
     }
@@ -37,27 +37,27 @@ impl Exposition {
 }
 
 impl Family<'_> {
-    /// Adds a sample.
+    /// Appends a sample.
     pub fn sample(&mut self, labels: Labels<'_>, value: impl Display) {
-        self.part("", labels, None, value);
+        self.push_sample("", labels, None, value);
     }
 
-    /// Adds the samples of a histogram.
+    /// Appends the samples of a histogram: its cumulative buckets, sum and count.
     pub fn histogram(&mut self, labels: Labels<'_>, histogram: &Histogram) {
-        for (bound, count) in histogram.below() {
-            self.part("_bucket", labels, Some(&bound), count);
+        for (bound, count) in histogram.cumulative() {
+            self.push_sample("_bucket", labels, Some(&bound), count);
         }
-        self.part("_bucket", labels, Some(&"+Inf"), histogram.count());
-        self.part("_sum", labels, None, histogram.seconds());
-        self.part("_count", labels, None, histogram.count());
+        self.push_sample("_bucket", labels, Some(&"+Inf"), histogram.count());
+        self.push_sample("_sum", labels, None, histogram.sum_seconds());
+        self.push_sample("_count", labels, None, histogram.count());
     }
 
-    fn part(&mut self, suffix: &str, labels: Labels<'_>, bound: Option<&dyn Display>, value: impl Display) {
+    fn push_sample(&mut self, suffix: &str, labels: Labels<'_>, bound: Option<&dyn Display>, value: impl Display) {
         let _ = write!(self.out, "{}{suffix}", self.name);
         let mut before = '{';
         for (name, value) in labels {
             let _ = write!(self.out, "{before}{name}=\"");
-            value.chars().for_each(|c| self.escaped(c));
+            value.chars().for_each(|c| self.push_escaped(c));
             self.out.push('"');
             before = ',';
         }
@@ -71,7 +71,7 @@ impl Family<'_> {
         let _ = writeln!(self.out, " {value}");
     }
 
-    fn escaped(&mut self, c: char) {
+    fn push_escaped(&mut self, c: char) {
         match c {
             '\\' => self.out.push_str("\\\\"),
             '"' => self.out.push_str("\\\""),
@@ -93,11 +93,11 @@ mod tests {
         let mut histogram = Histogram::new(&[10, 2500]);
         [1, 20, 9000].into_iter().for_each(|millis| histogram.add(Duration::from_millis(millis)));
         out.family("wait_seconds", "histogram", "Waits.").histogram(&[("room", "A")], &histogram);
-        let told = "# HELP rooms Rooms.\n# TYPE rooms gauge\nrooms 3\n\
+        let expected = "# HELP rooms Rooms.\n# TYPE rooms gauge\nrooms 3\n\
             # HELP wait_seconds Waits.\n# TYPE wait_seconds histogram\n\
             wait_seconds_bucket{room=\"A\",le=\"0.01\"} 1\nwait_seconds_bucket{room=\"A\",le=\"2.5\"} 2\n\
             wait_seconds_bucket{room=\"A\",le=\"+Inf\"} 3\nwait_seconds_sum{room=\"A\"} 9.021\nwait_seconds_count{room=\"A\"} 3\n";
-        assert_eq!(out.finish(), told);
+        assert_eq!(out.finish(), expected);
     }
 
     #[test]

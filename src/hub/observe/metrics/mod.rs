@@ -1,7 +1,8 @@
-//! What the hub counts: who counts calls in here, with one short lock for each request and an atomic add for each tunnel
-//! message. How it is shown is told by this folder's other files.
+//! The hub's counters. A request takes one short lock to be counted, a tunnel message two atomic additions. `scrape` and
+//! `room` present them, as Prometheus text and as JSON.
 //!
-//! Figures are kept of whoever has answered a request and is still there, up to [`KEPT`]; all others are counted together.
+//! A participant has statistics of its own from its first request until it leaves its room, up to [`MAX_PARTICIPANTS`] of
+//! them; the requests of all others are counted together.
 
 mod exposition;
 mod process;
@@ -13,65 +14,75 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::proto::management::ErrorCode;
 use crate::state::stats::{Ended, Histogram, Recent, Totals};
 
-/// Participants with figures of their own.
-const KEPT: usize = 1024;
+/// The number of participants with statistics of their own.
+const MAX_PARTICIPANTS: usize = 1024;
 
-/// What a hub has counted since it began.
+/// The counters of a hub since it started.
 pub struct Metrics {
-    /// When that was, milliseconds since the epoch.
+    /// When the hub started, milliseconds since the epoch.
     started: u64,
-    /// Written at each request's end.
-    counted: Mutex<Counted>,
-    /// How long requests waited in line, whether or not their turn came.
-    waits: Mutex<Histogram>,
-    /// What goes over all tunnels; written by their threads.
+    /// Updated when a request ends at a participant.
+    counted: Mutex<ParticipantTable>,
+    /// How long requests waited in the queue, whether or not they got a slot.
+    queue_waits: Mutex<Histogram>,
+    /// The traffic of all tunnels; updated by their readers and writers.
     pub traffic: Arc<Traffic>,
-    /// By status and code, whose sets are small.
-    refused: Mutex<BTreeMap<(u16, String), u64>>,
+    /// Rejected requests by status and error code, of which there are few.
+    rejected: Mutex<BTreeMap<(u16, &'static str), u64>>,
     failovers: AtomicU64,
     hung_up: [AtomicU64; HangUpPhase::ALL.len()],
 }
 
+/// The statistics of the hub's participants.
 #[derive(Default)]
-pub struct Counted {
-    /// By the member's number.
-    members: HashMap<u64, Box<Kept>>,
-    /// Those for whom there was no room, and those who had left by then.
+pub struct ParticipantTable {
+    /// By the participant's serial number.
+    members: HashMap<u64, Box<ParticipantStats>>,
+    /// Requests of participants past [`MAX_PARTICIPANTS`], and of those that had left when the request ended.
     others: Totals,
 }
 
-impl Counted {
-    /// Counts a request of a participant that has figures. False where it has none.
+impl ParticipantTable {
+    /// Counts a request of a participant that has statistics. False where it has none. `now` is in milliseconds on the
+    /// monotonic clock.
     pub(crate) fn add(&mut self, serial: u64, model: &str, ended: &Ended, now: u64) -> bool {
-        let kept = self.members.get_mut(&serial);
-        kept.map(|kept| kept.add(model, ended, now)).is_some()
+        match self.members.get_mut(&serial) {
+            Some(stats) => {
+                stats.add(model, ended, now);
+                true
+            }
+            None => false,
+        }
     }
 
-    /// Counts the first request of a participant, which so gets figures: unless it has left, or too many have some.
-    pub(crate) fn begin(&mut self, known: bool, serial: u64, model: &str, ended: &Ended, now: u64) {
+    /// Counts the first request of a participant and creates its statistics, unless it has left (`present` is false) or
+    /// the table is full. Callers hold the registry's lock, so that the participant cannot leave in between.
+    pub(crate) fn begin(&mut self, present: bool, serial: u64, model: &str, ended: &Ended, now: u64) {
         if self.add(serial, model, ended, now) {
             return;
         }
-        if !known || self.members.len() >= KEPT {
+        if !present || self.members.len() >= MAX_PARTICIPANTS {
             return self.others.add(ended);
         }
-        let mut new = Kept { model: model.to_owned(), recent: Recent::default(), totals: Totals::default() };
-        new.add(model, ended, now);
-        self.members.insert(serial, Box::new(new));
+        let mut stats =
+            ParticipantStats { model: model.to_owned(), recent: Recent::default(), totals: Totals::default() };
+        stats.add(model, ended, now);
+        self.members.insert(serial, Box::new(stats));
     }
 }
 
-/// A participant's figures.
-struct Kept {
-    /// The one that `recent` is about.
+/// The statistics of one participant.
+struct ParticipantStats {
+    /// The model that `recent` counts; a change of it clears `recent`.
     model: String,
     recent: Recent,
     totals: Totals,
 }
 
-impl Kept {
+impl ParticipantStats {
     fn add(&mut self, model: &str, ended: &Ended, now: u64) {
         if self.model != model {
             self.model = model.to_owned();
@@ -82,20 +93,22 @@ impl Kept {
     }
 }
 
-/// What a client did not wait for when it hung up.
+/// The phase of a request in which its client disconnected.
 #[derive(Debug, Clone, Copy)]
 pub enum HangUpPhase {
-    /// Its turn.
+    /// In the queue for a slot.
     Queue,
-    /// The answer's first byte.
+    /// After dispatch, before the first byte of the answer.
     Waiting,
-    /// The rest of the answer.
+    /// After the first byte of the answer.
     Answering,
 }
 
 impl HangUpPhase {
+    /// All phases, in the order of their discriminants.
     const ALL: [HangUpPhase; 3] = [HangUpPhase::Queue, HangUpPhase::Waiting, HangUpPhase::Answering];
 
+    /// The value of the `stage` label.
     fn name(self) -> &'static str {
         match self {
             HangUpPhase::Queue => "queue",
@@ -105,25 +118,25 @@ impl HangUpPhase {
     }
 }
 
-/// Messages and bytes in both directions.
+/// Messages and bytes on tunnels, in both directions.
 #[derive(Default)]
 pub struct Traffic {
     /// From participants.
-    pub received: Messages,
+    pub received: MessageCounter,
     /// To participants.
-    pub sent: Messages,
+    pub sent: MessageCounter,
 }
 
-/// Messages in one direction. Each has a cache line of its own: readers and writers are different threads.
+/// Messages in one direction. Aligned to a cache line, as different threads update the two directions.
 #[derive(Default)]
 #[repr(align(64))]
-pub struct Messages {
+pub struct MessageCounter {
     count: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Messages {
-    /// Counts one.
+impl MessageCounter {
+    /// Counts one message of so many bytes.
     pub fn add(&self, bytes: usize) {
         self.count.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -131,50 +144,53 @@ impl Messages {
 }
 
 impl Metrics {
-    /// Nothing yet, at some time in milliseconds since the epoch.
+    /// Counters at zero, of a hub that started at this time in milliseconds since the epoch.
     pub fn new(started: u64) -> Self {
         Metrics {
             started,
             counted: Mutex::default(),
-            waits: Mutex::new(Histogram::new(&[10, 100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000])),
+            queue_waits: Mutex::new(Histogram::new(&[10, 100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000])),
             traffic: Arc::default(),
-            refused: Mutex::default(),
+            rejected: Mutex::default(),
             failovers: AtomicU64::default(),
             hung_up: Default::default(),
         }
     }
 
-    pub(crate) fn counted(&self) -> MutexGuard<'_, Counted> {
+    /// Locks the statistics of participants.
+    pub(crate) fn counted(&self) -> MutexGuard<'_, ParticipantTable> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has left the line.
+    /// Counts a request that left the queue, with the time that it waited.
     pub fn waited(&self, time: Duration) {
-        self.waits.lock().unwrap_or_else(PoisonError::into_inner).add(time);
+        self.queue_waits.lock().unwrap_or_else(PoisonError::into_inner).add(time);
     }
 
-    /// A request was refused.
-    pub fn refused(&self, status: u16, code: &str) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        *refused.entry((status, code.to_owned())).or_insert(0) += 1;
+    /// Counts a rejected request.
+    pub fn refused(&self, status: u16, code: ErrorCode) {
+        let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        *rejected.entry((status, code.as_str())).or_insert(0) += 1;
     }
 
-    /// A request goes to another participant.
+    /// Counts a request that is retried at another participant.
     pub fn failed_over(&self) {
         self.failovers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A client hung up.
-    pub fn hung_up(&self, left: HangUpPhase) {
-        self.hung_up[left as usize].fetch_add(1, Ordering::Relaxed);
+    /// Counts a client that disconnected.
+    pub fn hung_up(&self, phase: HangUpPhase) {
+        self.hung_up[phase as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Lets go of what is too old to be told.
+    /// Drops statistics that are too old for any window. `now` is in milliseconds on the monotonic clock.
     pub fn tidy(&self, now: u64) {
-        self.counted().members.values_mut().for_each(|kept| kept.recent.forget(now));
+        for stats in self.counted().members.values_mut() {
+            stats.recent.evict_old(now);
+        }
     }
 
-    /// Forgets a participant that has left.
+    /// Removes the statistics of a participant that has left.
     pub fn forget(&self, serial: u64) {
         self.counted().members.remove(&serial);
     }
@@ -191,29 +207,29 @@ mod tests {
         Ended { protocol: "messages", ending: Ending::Complete, ttft: time, duration: time, usage: Usage::default() }
     }
 
-    fn others(counted: &Counted) -> u64 {
-        counted.others.requests().map(|(_, _, count)| count).sum()
+    fn others(table: &ParticipantTable) -> u64 {
+        table.others.requests().map(|(_, _, count)| count).sum()
     }
 
     #[test]
-    fn so_many_have_figures_and_the_rest_are_counted_together() {
-        let mut counted = Counted::default();
-        let most = KEPT as u64;
+    fn past_the_limit_participants_are_counted_together() {
+        let mut table = ParticipantTable::default();
+        let most = MAX_PARTICIPANTS as u64;
         for serial in 0..most + 10 {
-            assert!(!counted.add(serial, "m", &ended(), 0));
-            counted.begin(true, serial, "m", &ended(), 0);
+            assert!(!table.add(serial, "m", &ended(), 0));
+            table.begin(true, serial, "m", &ended(), 0);
         }
-        assert_eq!((counted.members.len(), others(&counted)), (KEPT, 10));
-        assert!(counted.add(3, "m", &ended(), 0) && !counted.add(most, "m", &ended(), 0));
-        counted.members.remove(&3);
-        counted.begin(true, most, "m", &ended(), 0);
-        assert_eq!((counted.members.len(), others(&counted)), (KEPT, 10), "who leaves makes room");
+        assert_eq!((table.members.len(), others(&table)), (MAX_PARTICIPANTS, 10));
+        assert!(table.add(3, "m", &ended(), 0) && !table.add(most, "m", &ended(), 0));
+        table.members.remove(&3);
+        table.begin(true, most, "m", &ended(), 0);
+        assert_eq!((table.members.len(), others(&table)), (MAX_PARTICIPANTS, 10), "one that leaves frees its entry");
     }
 
     #[test]
-    fn who_has_left_leaves_nothing_behind() {
-        let mut counted = Counted::default();
-        counted.begin(false, 1, "m", &ended(), 0);
-        assert_eq!((counted.members.len(), others(&counted)), (0, 1));
+    fn a_participant_that_has_left_gets_no_entry() {
+        let mut table = ParticipantTable::default();
+        table.begin(false, 1, "m", &ended(), 0);
+        assert_eq!((table.members.len(), others(&table)), (0, 1));
     }
 }

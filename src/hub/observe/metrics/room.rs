@@ -1,27 +1,27 @@
-//! A room's figures, of each participant and of each model.
+//! The statistics of a room: of each participant, of each model, and in all.
 
 use std::collections::BTreeMap;
 
-use super::Counted;
+use super::ParticipantTable;
 use crate::hub::context::HubContext;
 use crate::proto::metrics::{ModelMetrics, ParticipantMetrics, RoomMetrics, Windows};
 use crate::state::Now;
 use crate::state::registry::Missing;
 use crate::state::room::Room;
-use crate::state::stats::{Recent, Sum};
+use crate::state::stats::{Recent, WindowSums};
 
-/// A room's figures; of an unknown room, that it is missing.
+/// The statistics of the room with this code.
 ///
 /// # Errors
-/// When there is no room with this code.
+/// [`Missing::Room`] where there is none.
 pub fn of_room(hub: &HubContext, code: &str) -> Result<RoomMetrics, Missing> {
     let now = hub.clock.now();
-    let (metrics, serials) = hub.registry().room(code).map(|room| present(room, now))?;
-    Ok(filled(metrics, &serials, &hub.metrics.counted(), now.mono))
+    let (metrics, serials) = hub.registry().room(code).map(|room| present_state(room, now))?;
+    Ok(with_windows(metrics, &serials, &hub.metrics.counted(), now.mono))
 }
 
-/// What goes on now, and the members' numbers.
-fn present(room: &Room, now: Now) -> (RoomMetrics, Vec<u64>) {
+/// The room's present state without figures of windows, and the serial numbers of its participants.
+fn present_state(room: &Room, now: Now) -> (RoomMetrics, Vec<u64>) {
     let members = room.members_in_order();
     let participants: Vec<ParticipantMetrics> = members
         .iter()
@@ -45,37 +45,38 @@ fn present(room: &Room, now: Now) -> (RoomMetrics, Vec<u64>) {
     (metrics, members.iter().map(|member| member.serial).collect())
 }
 
+/// The sums of all participants with one model.
 #[derive(Default)]
-struct Model {
+struct ModelSums {
     participants: u64,
     in_flight: u64,
-    sum: Sum,
+    windows: WindowSums,
 }
 
-/// With what has been counted of its members.
-fn filled(mut room: RoomMetrics, serials: &[u64], counted: &Counted, now: u64) -> RoomMetrics {
-    let (nothing, mut all) = (Recent::default(), Sum::default());
-    let mut models = BTreeMap::<String, Model>::new();
+/// Adds the figures of the windows that end at `now`, milliseconds on the monotonic clock.
+fn with_windows(mut room: RoomMetrics, serials: &[u64], table: &ParticipantTable, now: u64) -> RoomMetrics {
+    let (none, mut all) = (Recent::default(), WindowSums::default());
+    let mut models = BTreeMap::<String, ModelSums>::new();
     for (participant, serial) in room.participants.iter_mut().zip(serials) {
-        // What it did with another model is no figure of this one.
-        let kept = counted.members.get(serial).filter(|kept| kept.model == participant.model);
-        let recent = kept.map_or(&nothing, |kept| &kept.recent);
+        // Figures of a model that the participant served before are left out.
+        let stats = table.members.get(serial).filter(|stats| stats.model == participant.model);
+        let recent = stats.map_or(&none, |stats| &stats.recent);
         let model = models.entry(participant.model.clone()).or_default();
         model.participants += 1;
         model.in_flight += participant.in_flight;
-        let mut own = Sum::default();
-        for sum in [&mut own, &mut model.sum, &mut all] {
-            sum.add(recent, now);
+        let mut own = WindowSums::default();
+        for sums in [&mut own, &mut model.windows, &mut all] {
+            sums.add(recent, now);
         }
         participant.windows = own.windows();
     }
-    let shown = |(name, model): (String, Model)| ModelMetrics {
+    let metrics_of = |(name, model): (String, ModelSums)| ModelMetrics {
         model: name,
         participants: model.participants,
         in_flight: model.in_flight,
-        windows: model.sum.windows(),
+        windows: model.windows.windows(),
     };
-    room.models = models.into_iter().map(shown).collect();
+    room.models = models.into_iter().map(metrics_of).collect();
     room.windows = all.windows();
     room
 }

@@ -1,13 +1,13 @@
-//! Everything that the hub counts, in Prometheus's text format.
+//! All counters of the hub in Prometheus's text format.
 //!
-//! Labels are bounded: participants that have figures of their own, a few words of ours, and `other` for all the rest.
-//! Participants of a private room are shown together, as `all`: who is in it, its password's holders alone may know.
+//! The number of label values is bounded: participants with statistics of their own, a few fixed words, and `other` for the
+//! rest. Participants of a private room are summed under `all`, as only those with its password may list them.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Counted, HangUpPhase, KEPT, Messages, Metrics};
+use super::{HangUpPhase, MAX_PARTICIPANTS, MessageCounter, Metrics, ParticipantTable, Traffic};
 use crate::hub::context::HubContext;
 use crate::hub::observe::metrics::exposition::Exposition;
 use crate::hub::observe::metrics::process::Process;
@@ -15,59 +15,60 @@ use crate::proto::management::Status;
 use crate::state::registry::Registry;
 use crate::state::stats::Totals;
 
-/// The text of one scrape.
+/// Renders the answer to one scrape.
 pub fn render(hub: &HubContext) -> String {
     let mut out = Exposition::default();
-    let present = {
+    let snapshot = {
         let registry = hub.registry();
-        Present::of(&registry, &hub.metrics.counted())
+        Snapshot::of(&registry, &hub.metrics.counted())
     };
     build(&mut out, hub);
-    present.write(&mut out);
+    snapshot.write(&mut out);
     hub.metrics.write(&mut out);
     connections(&mut out, hub);
     process(&mut out);
     out.finish()
 }
 
-/// What the registry and the counts hold, copied so that nobody waits while it is written.
+/// A copy of what the registry and the participants' statistics hold, so that their locks are free during the rendering.
 #[derive(Default)]
-struct Present {
+struct Snapshot {
     rooms: usize,
     statuses: [u64; 3],
     in_flight: u64,
     waiting: usize,
-    /// By room.
-    lines: BTreeMap<String, usize>,
-    /// By room and participant.
+    /// Queue lengths by room, where any request waits.
+    queues: BTreeMap<String, usize>,
+    /// Counters by room and participant.
     totals: BTreeMap<(String, String), Totals>,
 }
 
+/// The label value of rooms and participants past the bound.
 const OTHER: &str = "other";
 
-impl Present {
-    fn of(registry: &Registry, counted: &Counted) -> Self {
-        let mut present = Present { waiting: registry.waiting(), ..Present::default() };
+impl Snapshot {
+    fn of(registry: &Registry, table: &ParticipantTable) -> Self {
+        let mut snapshot = Snapshot { waiting: registry.waiting(), ..Snapshot::default() };
         for room in registry.all() {
-            present.rooms += 1;
+            snapshot.rooms += 1;
             let code = room.code.to_string();
             for member in room.members.values() {
-                present.statuses[member.status() as usize] += 1;
-                present.in_flight += u64::from(member.in_flight);
-                if let Some(kept) = counted.members.get(&member.serial) {
+                snapshot.statuses[member.status() as usize] += 1;
+                snapshot.in_flight += u64::from(member.in_flight);
+                if let Some(stats) = table.members.get(&member.serial) {
                     let id = if room.private { "all".to_owned() } else { member.id.to_string() };
-                    present.totals.entry((code.clone(), id)).or_default().merge(&kept.totals);
+                    snapshot.totals.entry((code.clone(), id)).or_default().merge(&stats.totals);
                 }
             }
             if !room.line.is_empty() {
-                let name = if present.lines.len() < KEPT { &code } else { OTHER };
-                *present.lines.entry(name.to_owned()).or_default() += room.line.len();
+                let name = if snapshot.queues.len() < MAX_PARTICIPANTS { &code } else { OTHER };
+                *snapshot.queues.entry(name.to_owned()).or_default() += room.line.len();
             }
         }
-        if counted.others.requests().next().is_some() {
-            present.totals.insert((OTHER.into(), OTHER.into()), counted.others.clone());
+        if table.others.requests().next().is_some() {
+            snapshot.totals.insert((OTHER.into(), OTHER.into()), table.others.clone());
         }
-        present
+        snapshot
     }
 
     fn write(&self, out: &mut Exposition) {
@@ -80,7 +81,9 @@ impl Present {
         out.single("gambi_requests_in_flight", "gauge", "Requests that participants work on.", self.in_flight);
         out.single("gambi_queue_length", "gauge", "Requests that wait in line for a participant.", self.waiting);
         let mut family = out.family("gambi_room_queue_length", "gauge", "The same in each room where any wait.");
-        self.lines.iter().for_each(|(room, length)| family.sample(&[("room", room)], length));
+        for (room, length) in &self.queues {
+            family.sample(&[("room", room)], length);
+        }
         self.requests(out);
         self.tokens(out);
         self.times(out);
@@ -91,9 +94,9 @@ impl Present {
         let mut family = out.family("gambi_requests_total", "counter", help);
         for ((room, participant), totals) in &self.totals {
             for (protocol, ending, count) in totals.requests() {
-                let who = [("room", room.as_str()), ("participant", participant)];
-                let how = [("protocol", protocol), ("outcome", ending.name())];
-                family.sample(&[who, how].concat(), count);
+                let labels = [("room", room.as_str()), ("participant", participant)];
+                let result = [("protocol", protocol), ("outcome", ending.name())];
+                family.sample(&[labels, result].concat(), count);
             }
         }
     }
@@ -102,7 +105,7 @@ impl Present {
         let help = "Tokens of prompts (input) and answers (output), as far as providers told them.";
         let mut family = out.family("gambi_tokens_total", "counter", help);
         for ((room, participant), totals) in &self.totals {
-            for (direction, count) in [("input", totals.input), ("output", totals.output)] {
+            for (direction, count) in [("input", totals.input_tokens), ("output", totals.output_tokens)] {
                 family.sample(&[("room", room), ("participant", participant), ("direction", direction)], count);
             }
         }
@@ -124,7 +127,7 @@ impl Present {
 
 impl Metrics {
     fn write(&self, out: &mut Exposition) {
-        let waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waits = self.queue_waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let help = "How long requests waited in line, whether or not their turn came.";
         out.family("gambi_queue_wait_seconds", "histogram", help).histogram(&[], &waits);
         let failovers = self.failovers.load(Ordering::Relaxed);
@@ -132,27 +135,29 @@ impl Metrics {
         out.single("gambi_failovers_total", "counter", help, failovers);
         let help = "Clients that hung up: in line (queue), before the first byte (waiting), or later (answering).";
         let mut family = out.family("gambi_cancellations_total", "counter", help);
-        for left in HangUpPhase::ALL {
-            family.sample(&[("stage", left.name())], self.hung_up[left as usize].load(Ordering::Relaxed));
+        for phase in HangUpPhase::ALL {
+            family.sample(&[("stage", phase.name())], self.hung_up[phase as usize].load(Ordering::Relaxed));
         }
         let help = "Requests that the hub refused or failed, by status and error code.";
         let mut family = out.family("gambi_refused_total", "counter", help);
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for ((status, code), count) in refused {
-            family.sample(&[("status", &status.to_string()), ("code", &code)], count);
+        let rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for ((status, code), count) in rejected {
+            family.sample(&[("status", &status.to_string()), ("code", code)], count);
         }
-        let directions = [("received", &self.traffic.received), ("sent", &self.traffic.sent)];
-        let mut tunnels = |name, help, of: fn(&Messages) -> u64| {
-            let mut family = out.family(name, "counter", help);
-            directions
-                .iter()
-                .for_each(|(direction, messages)| family.sample(&[("direction", direction)], of(messages)));
-        };
-        let help = "Messages on tunnels, from participants (received) and to them (sent).";
-        tunnels("gambi_tunnel_messages_total", help, |messages| messages.count.load(Ordering::Relaxed));
-        let help = "Bytes in messages on tunnels.";
-        tunnels("gambi_tunnel_bytes_total", help, |messages| messages.bytes.load(Ordering::Relaxed));
+        write_traffic(out, &self.traffic);
     }
+}
+
+fn write_traffic(out: &mut Exposition, traffic: &Traffic) {
+    let mut family = |name, help, value: fn(&MessageCounter) -> &AtomicU64| {
+        let mut family = out.family(name, "counter", help);
+        for (direction, counter) in [("received", &traffic.received), ("sent", &traffic.sent)] {
+            family.sample(&[("direction", direction)], value(counter).load(Ordering::Relaxed));
+        }
+    };
+    let help = "Messages on tunnels, from participants (received) and to them (sent).";
+    family("gambi_tunnel_messages_total", help, |counter| &counter.count);
+    family("gambi_tunnel_bytes_total", "Bytes in messages on tunnels.", |counter| &counter.bytes);
 }
 
 fn build(out: &mut Exposition, hub: &HubContext) {
@@ -185,7 +190,7 @@ fn connections(out: &mut Exposition, hub: &HubContext) {
     out.single("gambi_log_lines_dropped_total", "counter", help, hub.log.dropped());
 }
 
-/// By the names that Prometheus's own clients use; nothing where the system does not tell.
+/// The process's figures, named as Prometheus's client libraries name them. Missing ones are left out.
 fn process(out: &mut Exposition) {
     let process = Process::now();
     if let Some(threads) = process.threads {
@@ -210,19 +215,19 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_scrape_has_a_bound() {
-        let mut present = Present::default();
-        for n in 0..KEPT {
+    fn the_size_of_a_scrape_is_bounded() {
+        let mut snapshot = Snapshot::default();
+        for n in 0..MAX_PARTICIPANTS {
             let mut totals = Totals::default();
             let time = Duration::from_millis(n as u64);
             let usage = Usage { input: Some(1), output: Some(2), total: None };
             totals.add(&Ended { protocol: "messages", ending: Ending::Complete, ttft: time, duration: time, usage });
-            present.totals.insert(("ABC234".into(), format!("{n:0>128}")), totals);
+            snapshot.totals.insert(("ABC234".into(), format!("{n:0>128}")), totals);
         }
         let mut out = Exposition::default();
-        present.write(&mut out);
+        snapshot.write(&mut out);
         let text = out.finish();
-        assert_eq!(text.lines().filter(|line| line.starts_with("gambi_requests_total{")).count(), KEPT);
+        assert_eq!(text.lines().filter(|line| line.starts_with("gambi_requests_total{")).count(), MAX_PARTICIPANTS);
         assert!(text.len() < 8 << 20, "{} bytes", text.len());
     }
 }

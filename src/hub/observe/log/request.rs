@@ -1,0 +1,81 @@
+//! The outcome of one request, for its line in the log. The relay and the error responses fill it; `api::request_log` reads
+//! it when the request has ended. Its fields are an allow-list: prompts, answers, headers and secrets have no field here.
+
+use super::{LogLine, stage_word};
+use crate::http::Exchange;
+use crate::proto::management::ErrorCode;
+
+/// What the handlers of a request know about its outcome. A field that does not apply is `None` and is not logged.
+#[derive(Debug, Default)]
+pub struct RequestLog {
+    /// Id of the participant of the last attempt.
+    pub(crate) participant: Option<String>,
+    /// The model that the client asked for.
+    pub(crate) model: Option<String>,
+    /// The protocol as events name it, such as `chatCompletions`.
+    pub(crate) protocol: Option<&'static str>,
+    /// From dispatch to the first byte of the answer, milliseconds.
+    pub(crate) ttft_ms: Option<u64>,
+    /// Tokens of the prompt, as the provider reported them.
+    pub(crate) input_tokens: Option<u64>,
+    /// Tokens of the answer, as the provider reported them.
+    pub(crate) output_tokens: Option<u64>,
+    /// Where the last attempt failed.
+    pub(crate) stage: Option<String>,
+    /// The error code that the client was sent.
+    pub(crate) code: Option<ErrorCode>,
+}
+
+impl RequestLog {
+    /// The record of a request, which travels with its exchange.
+    pub fn of<'e>(exchange: &'e mut Exchange<'_>) -> &'e mut Self {
+        exchange.extension()
+    }
+
+    /// Whether the client disconnected before the answer was complete.
+    pub fn is_cancelled(&self) -> bool {
+        self.stage.as_deref() == Some("cancelled")
+    }
+
+    /// Appends the fields that are set to a line.
+    pub fn write_to(&self, line: &mut LogLine) {
+        line.optional_text("participant", self.participant.as_deref());
+        line.optional_text("model", self.model.as_deref());
+        line.optional_text("protocol", self.protocol);
+        line.optional_number("ttftMs", self.ttft_ms);
+        line.optional_number("inputTokens", self.input_tokens);
+        line.optional_number("outputTokens", self.output_tokens);
+        line.optional_text("stage", self.stage.as_deref().map(stage_word));
+        line.optional_text("code", self.code.map(ErrorCode::as_str));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::observe::log::settings::LogFormat;
+
+    fn written(log: &RequestLog) -> String {
+        let mut line = LogLine::new(LogFormat::Text, "info", 0, "request");
+        log.write_to(&mut line);
+        line.finish()
+    }
+
+    #[test]
+    fn fields_are_logged_in_a_fixed_order_and_only_where_they_are_set() {
+        assert_eq!(written(&RequestLog::default()), "1970-01-01T00:00:00.000Z info  request\n");
+        let log = RequestLog {
+            participant: Some("ann".into()),
+            model: Some("any".into()),
+            protocol: Some("chatCompletions"),
+            ttft_ms: Some(1),
+            input_tokens: Some(2),
+            output_tokens: Some(3),
+            stage: Some("Not a word".into()),
+            code: Some(ErrorCode::InternalError),
+        };
+        let told = "participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
+                    stage=participant code=INTERNAL_ERROR\n";
+        assert_eq!(written(&log), format!("1970-01-01T00:00:00.000Z info  request {told}"));
+    }
+}
