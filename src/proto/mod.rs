@@ -5,6 +5,7 @@
 pub mod envelope;
 pub mod legacy;
 pub mod management;
+pub mod members;
 pub mod metrics;
 pub mod openai;
 pub mod operations;

@@ -1,5 +1,8 @@
 //! Finding the id of a Responses answer that passes by, whole or streamed, without parsing or keeping it.
 //!
+//! Of doubled `id` keys the first one counts, though JSON parsers take the last: the id must be known while the rest of
+//! the answer is still on its way, so that a running response can be cancelled. No known provider sends doubled keys.
+//!
 //! A scanner of JSON text counts the open brackets and compares keys only in the objects that lead to the id. It reads
 //! each byte once, in constant stack, and holds one key or one id.
 
@@ -189,6 +192,13 @@ mod tests {
         {
             assert_eq!(id(false, &[bad.as_bytes()]), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn of_doubled_ids_the_first_is_reported_before_the_second_has_come() {
+        let mut watch = IdWatch::new(false);
+        assert_eq!(watch.push(br#"{"id":"resp_1","#).as_deref(), Some("resp_1"));
+        assert_eq!(watch.push(br#""id":"resp_2"}"#), None);
     }
 
     #[test]

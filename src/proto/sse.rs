@@ -141,11 +141,11 @@ impl Decoder {
         if std::mem::replace(&mut self.blank, true) {
             return self.end_event();
         }
-        if self.size <= MAX_EVENT {
+        if self.size <= self.limit {
             let text = String::from_utf8_lossy(&line);
             // What replaces a byte that is no UTF-8 is longer than the byte.
             self.size += text.len() - line.len().min(text.len());
-            if self.size <= MAX_EVENT {
+            if self.size <= self.limit {
                 self.field(&text);
             } else {
                 self.current = Event::default();
@@ -158,7 +158,7 @@ impl Decoder {
 
     fn end_event(&mut self) -> Option<Event> {
         let event = std::mem::take(&mut self.current);
-        let deliver = std::mem::take(&mut self.has_data) && self.size <= MAX_EVENT;
+        let deliver = std::mem::take(&mut self.has_data) && self.size <= self.limit;
         self.size = 0;
         self.line = Vec::new();
         deliver.then_some(event)
@@ -215,10 +215,24 @@ mod tests {
     }
 
     #[test]
-    fn a_decoder_may_have_a_lower_limit() {
-        let mut decoder = Decoder::with_limit(64);
-        decoder.push(format!("data: {}\n\ndata: next\n\n", "x".repeat(100)).as_bytes());
-        assert_eq!((decoder.next_event().unwrap().data.as_str(), decoder.next_event()), ("next", None));
+    fn an_event_over_a_lower_limit_is_dropped_whole() {
+        let over_at_once = format!("data: {}\n\n", "x".repeat(100));
+        let over_in_a_later_line = format!("event: a\ndata: begun\ndata: {}\ndata: more\n\n", "x".repeat(100));
+        // 30 bytes that are not UTF-8 become 90 of replacement characters.
+        let over_when_decoded = [b"data: begun\ndata: ", [0xff; 30].as_slice(), b"\n\n"].concat();
+        for long in [over_at_once.as_bytes(), over_in_a_later_line.as_bytes(), &over_when_decoded] {
+            let mut decoder = Decoder::with_limit(64);
+            decoder.push(&[long, b"data: next\n\n"].concat());
+            let first = decoder.next_event().map(|event| event.data);
+            assert_eq!((first.as_deref(), decoder.next_event()), (Some("next"), None), "{}", long.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_limit_above_the_default_is_honoured() {
+        let mut decoder = Decoder::with_limit(2 * MAX_EVENT);
+        decoder.push(format!("data: {}\n\n", "x".repeat(MAX_EVENT + 1)).as_bytes());
+        assert_eq!(decoder.next_event().unwrap().data.len(), MAX_EVENT + 1);
     }
 
     #[test]

@@ -1,70 +1,83 @@
-//! The items of a response's output while they are being written.
+//! The items of a response's output while the chat that they come from is still arriving.
 
 use serde_json::{Value, json};
 
-/// A part of a message that is being written.
+/// The kind of a content part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum PartKind {
     Text,
     Refusal,
     Reasoning,
 }
 
-impl Part {
+impl PartKind {
+    /// The content part with this text, in the shape of its schema in Open Responses.
     pub fn json(self, text: &str) -> Value {
         match self {
-            Part::Text => json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] }),
-            Part::Refusal => json!({ "type": "refusal", "refusal": text }),
-            Part::Reasoning => json!({ "type": "reasoning_text", "text": text }),
+            PartKind::Text => json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] }),
+            PartKind::Refusal => json!({ "type": "refusal", "refusal": text }),
+            PartKind::Reasoning => json!({ "type": "reasoning_text", "text": text }),
         }
     }
 
-    /// What its events are called, and where they hold its text.
+    /// The middle of its events' names (`response.NAME.delta`), and the member that holds the whole text in
+    /// `response.NAME.done`.
+    ///
+    /// Open Responses calls the events of reasoning `response.reasoning.*`. `response.reasoning_text.*` is the name of
+    /// OpenAI's API, and the one that clients of both read.
     pub fn event(self) -> (&'static str, &'static str) {
         match self {
-            Part::Text => ("output_text", "text"),
-            Part::Refusal => ("refusal", "refusal"),
-            Part::Reasoning => ("reasoning_text", "text"),
+            PartKind::Text => ("output_text", "text"),
+            PartKind::Refusal => ("refusal", "refusal"),
+            PartKind::Reasoning => ("reasoning_text", "text"),
         }
     }
 }
 
-/// The item of the output that is being written: a message, or what the model thinks.
+/// The message or reasoning item that receives text now. There is at most one.
 #[derive(Debug)]
-pub struct Writing {
+pub struct OpenItem {
     pub id: String,
+    /// Its position in the output.
     pub index: usize,
-    /// Parts that are whole.
+    /// Completed content parts.
     pub parts: Vec<Value>,
-    pub part: Part,
+    /// Kind and text so far of the last part.
+    pub kind: PartKind,
     pub text: String,
 }
 
-impl Writing {
-    pub fn item(&self, status: &str, content: &[Value]) -> Value {
-        match self.part {
-            Part::Reasoning => {
+impl OpenItem {
+    /// The item as JSON, with `content` as its parts.
+    pub fn json(&self, status: &str, content: &[Value]) -> Value {
+        match self.kind {
+            PartKind::Reasoning => {
                 json!({ "id": self.id, "type": "reasoning", "summary": [], "content": content, "status": status })
             }
-            _ => json!({ "id": self.id, "type": "message", "status": status, "role": "assistant", "content": content }),
+            PartKind::Text | PartKind::Refusal => {
+                json!({ "id": self.id, "type": "message", "status": status, "role": "assistant", "content": content })
+            }
         }
     }
 }
 
-/// A function call that is being written. Several may be at once.
+/// A function call whose arguments are still arriving. Providers may interleave several.
 #[derive(Debug)]
-pub struct Call {
-    /// As the provider counts them.
+pub struct FunctionCall {
+    /// The provider's `index`, where it sends one.
     pub number: Option<u64>,
+    /// Its position in the output.
     pub index: usize,
     pub id: String,
     pub call_id: String,
     pub name: String,
+    /// JSON text, as far as it has arrived.
     pub arguments: String,
 }
 
-impl Call {
-    pub fn item(&self, status: &str) -> Value {
+impl FunctionCall {
+    /// The item as JSON.
+    pub fn json(&self, status: &str) -> Value {
         json!({
             "id": self.id, "type": "function_call", "status": status, "call_id": self.call_id, "name": self.name,
             "arguments": self.arguments,

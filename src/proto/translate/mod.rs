@@ -1,9 +1,10 @@
-//! Responses requests for providers that only speak Chat Completions, and their answers back (WIRE.md, "Responses on a
-//! chat-only provider"). State machines over events: no I/O, no clock, no randomness.
+//! Responses requests for providers that only speak Chat Completions, and their answers back (PROTOCOL.md,
+//! "Responses on a chat-only provider"). State machines over events: no I/O, no clock, no randomness.
 
 mod items;
 mod request;
 mod skeleton;
+mod snapshot;
 mod stream;
 
 pub use request::to_chat;

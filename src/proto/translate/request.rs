@@ -1,6 +1,6 @@
 //! A Responses request as a Chat Completions request. Each part that is carried over stays as it was written.
 
-use super::super::openai::{self, BadRequest, MAX_LIST, Members, cut, json_text};
+use super::super::members::{self, BadRequest, MAX_LIST, MAX_MEMBERS, Members, cut, json_text};
 
 /// What has no counterpart in a chat, and changes the answer's meaning if it is left out.
 const REFUSED: [&str; 4] = ["background", "conversation", "previous_response_id", "prompt"];
@@ -80,23 +80,20 @@ fn no_counterpart(what: &str) -> BadRequest {
     BadRequest { field: None, message }
 }
 
-fn wrong(field: &'static str, problem: &str) -> BadRequest {
-    BadRequest { field: Some(field), message: format!("\"{field}\" {problem}") }
-}
-
 fn array(items: Vec<String>) -> String {
     format!("[{}]", items.join(","))
 }
 
 /// A list's items, each as it was written.
 fn list<'a>(raw: &'a str, field: &'static str) -> Result<Vec<&'a str>, BadRequest> {
-    let items: Vec<&'a serde_json::value::RawValue> =
-        openai::list(raw).map_err(|_| wrong(field, &format!("must be a list of at most {MAX_LIST} items")))?;
+    let items: Vec<&'a serde_json::value::RawValue> = members::list(raw)
+        .map_err(|_| BadRequest::field(field, &format!("must be a list of at most {MAX_LIST} items")))?;
     Ok(items.into_iter().map(serde_json::value::RawValue::get).collect())
 }
 
 fn object<'a>(raw: &'a str, field: &'static str) -> Result<Members<'a>, BadRequest> {
-    Members::parse(raw.as_bytes()).map_err(|_| wrong(field, "must be an object"))
+    Members::parse(raw.as_bytes())
+        .map_err(|_| BadRequest::field(field, &format!("must be an object of at most {MAX_MEMBERS} members")))
 }
 
 fn inner<'a>(request: &'a Members<'_>, field: &'static str) -> Result<Option<Members<'a>>, BadRequest> {
@@ -144,12 +141,17 @@ fn messages(request: &Members<'_>) -> Result<Vec<String>, BadRequest> {
     if let Some(instructions) = request.get("instructions") {
         conversation.say("system", instructions);
     }
-    let input = request.get("input").ok_or_else(|| wrong("input", "is required"))?;
+    let input = request.get("input").ok_or_else(|| BadRequest::field("input", "is required"))?;
     if input.starts_with('"') {
         conversation.say("user", input);
     } else {
-        for raw in list(input, "input").map_err(|_| wrong("input", "must be text or a list"))? {
-            item(&object(raw, "input").map_err(|_| wrong("input", "must be a list of objects"))?, &mut conversation)?;
+        for raw in list(input, "input")
+            .map_err(|_| BadRequest::field("input", &format!("must be text or a list of at most {MAX_LIST} items")))?
+        {
+            item(
+                &object(raw, "input").map_err(|_| BadRequest::field("input", "must be a list of objects"))?,
+                &mut conversation,
+            )?;
         }
     }
     conversation.end_turn();
@@ -185,15 +187,20 @@ fn item(item: &Members<'_>, conversation: &mut Conversation) -> Result<(), BadRe
 }
 
 fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(), BadRequest> {
-    let role = text(message, "role").ok_or_else(|| wrong("input", "has a message without \"role\""))?;
-    let raw = message.get("content").ok_or_else(|| wrong("input", "has a message without \"content\""))?;
+    let role = text(message, "role").ok_or_else(|| BadRequest::field("input", "has a message without \"role\""))?;
+    let raw = message.get("content").ok_or_else(|| BadRequest::field("input", "has a message without \"content\""))?;
     let content = content(raw)?;
     match role.as_str() {
         "assistant" => conversation.assistant(content),
         // Local servers know only the older name.
         "developer" | "system" => conversation.say("system", &content),
         "user" => conversation.say("user", &content),
-        _ => return Err(wrong("input", &format!("has a message with the unknown role \"{}\"", cut(&role, MAX_QUOTE)))),
+        _ => {
+            return Err(BadRequest::field(
+                "input",
+                &format!("has a message with the unknown role \"{}\"", cut(&role, MAX_QUOTE)),
+            ));
+        }
     }
     Ok(())
 }
@@ -204,13 +211,15 @@ fn content(raw: &str) -> Result<String, BadRequest> {
         return Ok(raw.to_owned());
     }
     let (mut parts, mut texts) = (Vec::new(), Some(String::new()));
-    for raw in list(raw, "input").map_err(|_| wrong("input", "has content that is neither text nor a list"))? {
-        let part = object(raw, "input").map_err(|_| wrong("input", "has a part that is no object"))?;
+    for raw in
+        list(raw, "input").map_err(|_| BadRequest::field("input", "has content that is neither text nor a list"))?
+    {
+        let part = object(raw, "input").map_err(|_| BadRequest::field("input", "has a part that is no object"))?;
         let kind = text(&part, "type").unwrap_or_default();
         match kind.as_str() {
             "input_text" | "output_text" | "text" | "refusal" => {
                 let key = if kind == "refusal" { "refusal" } else { "text" };
-                let words = text(&part, key).ok_or_else(|| wrong("input", "has a part without text"))?;
+                let words = text(&part, key).ok_or_else(|| BadRequest::field("input", "has a part without text"))?;
                 parts.push(format!(r#"{{"type":"text","text":{}}}"#, json_text(&words)));
                 if let Some(texts) = &mut texts {
                     texts.push_str(&words);
@@ -238,7 +247,7 @@ fn media(part: &Members<'_>, kind: &str) -> Result<String, BadRequest> {
 
 /// A function's members lie one level deeper in a chat.
 fn tool(raw: &str) -> Result<String, BadRequest> {
-    let tool = object(raw, "tools").map_err(|_| wrong("tools", "must be a list of objects"))?;
+    let tool = object(raw, "tools").map_err(|_| BadRequest::field("tools", "must be a list of objects"))?;
     let kind = text(&tool, "type").unwrap_or_default();
     if kind != "function" {
         return Err(no_counterpart(&format!("A tool of type \"{kind}\"")));
@@ -254,7 +263,8 @@ fn tool_choice(raw: &str) -> Result<String, BadRequest> {
     if raw.starts_with('"') {
         return Ok(raw.to_owned());
     }
-    let choice = object(raw, "tool_choice").map_err(|_| wrong("tool_choice", "must be text or an object"))?;
+    let choice =
+        object(raw, "tool_choice").map_err(|_| BadRequest::field("tool_choice", "must be text or an object"))?;
     match (text(&choice, "type").as_deref(), text(&choice, "name")) {
         (Some("function"), Some(name)) => {
             Ok(format!(r#"{{"type":"function","function":{{"name":{}}}}}"#, json_text(&name)))

@@ -1,10 +1,10 @@
-//! What every state of a response repeats of its request.
+//! The members of a response that are the same in each of its snapshots: its id, its time, and what the request asked for.
 
 use serde_json::value::RawValue;
 
-use super::super::openai::{Members, list};
+use super::super::members::{Members, list};
 
-/// What every state of the response repeats: its id, when it was made, and what was asked for.
+/// What all snapshots of one response have in common.
 #[derive(Debug, Clone)]
 pub struct Skeleton {
     pub(super) key: String,
@@ -13,10 +13,9 @@ pub struct Skeleton {
     pub(super) asked: Vec<(&'static str, String)>,
 }
 
-/// The request's fields that a response repeats, and what stands for one that was left out (Open Responses,
-/// `ResponseResource`: all of them are required, and numbers and flags are not null).
-const REPEATED: [(&str, &str); 21] = [
-    ("background", "false"),
+/// The request's members that a response repeats, and the value of one that was left out. Open Responses requires all of
+/// them (`ResponseResource`); those with a default other than `null` must not be null.
+const REPEATED: [(&str, &str); 19] = [
     ("frequency_penalty", "0"),
     ("instructions", "null"),
     ("max_output_tokens", "null"),
@@ -26,13 +25,11 @@ const REPEATED: [(&str, &str); 21] = [
     ("presence_penalty", "0"),
     ("previous_response_id", "null"),
     ("prompt_cache_key", "null"),
-    ("reasoning", r#"{"effort":null,"summary":null}"#),
+    ("reasoning", "{}"),
     ("safety_identifier", "null"),
     ("service_tier", r#""auto""#),
-    // A response that was put together from a chat is kept nowhere.
-    ("store", "false"),
     ("temperature", "1"),
-    ("text", r#"{"format":{"type":"text"}}"#),
+    ("text", "{}"),
     ("tool_choice", r#""auto""#),
     ("tools", "[]"),
     ("top_logprobs", "0"),
@@ -40,38 +37,73 @@ const REPEATED: [(&str, &str); 21] = [
     ("truncation", r#""disabled""#),
 ];
 
-/// What a function among the tools says even where the request did not.
-const TOOL: [(&str, &str); 3] = [("description", "null"), ("parameters", "null"), ("strict", "false")];
+/// Whatever was asked for: the response is stored nowhere, and its request was answered at once.
+const FIXED: [(&str, &str); 2] = [("background", "false"), ("store", "false")];
 
-/// The tools with all the members that a response's tools have; as they were where they are no list of objects.
+/// Defaults of the members that Open Responses requires within objects, where a request may leave them out.
+const REASONING: [(&str, &str); 2] = [("effort", "null"), ("summary", "null")];
+const TEXT: [(&str, &str); 1] = [("format", r#"{"type":"text"}"#)];
+const JSON_SCHEMA: [(&str, &str); 3] = [("description", "null"), ("schema", "null"), ("strict", "false")];
+const FUNCTION: [(&str, &str); 3] = [("description", "null"), ("parameters", "null"), ("strict", "false")];
+const ALLOWED_TOOLS: [(&str, &str); 1] = [("mode", r#""auto""#)];
+
+/// An object with the defaults of members that are absent, and without those that are null and have no default. Other
+/// values stay as they are.
+fn complete(raw: &str, defaults: &[(&'static str, &str)]) -> String {
+    let Ok(object) = Members::parse(raw.as_bytes()) else { return raw.to_owned() };
+    let mut whole = Members::default();
+    for (key, value) in object.iter().filter(|(_, value)| *value != "null") {
+        whole.push(key, value);
+    }
+    for (key, default) in defaults.iter().filter(|(key, _)| object.get(key).is_none()) {
+        whole.set(key, (*default).to_owned());
+    }
+    whole.to_json()
+}
+
+/// The same for an object of one `type` only.
+fn complete_type(raw: &str, kind: &str, defaults: &[(&'static str, &str)]) -> String {
+    let is_kind = Members::parse(raw.as_bytes())
+        .is_ok_and(|object| object.get("type").is_some_and(|t| t.trim_matches('"') == kind));
+    if is_kind { complete(raw, defaults) } else { raw.to_owned() }
+}
+
+fn text(raw: &str) -> String {
+    let whole = complete(raw, &TEXT);
+    let Ok(mut text) = Members::parse(whole.as_bytes()) else { return whole };
+    if let Some(format) = text.get("format").map(|format| complete_type(format, "json_schema", &JSON_SCHEMA)) {
+        text.set("format", format);
+    }
+    text.to_json()
+}
+
 fn tools(raw: &str) -> String {
     let Ok(tools) = list::<&RawValue>(raw) else { return raw.to_owned() };
-    let tool = |raw: &&RawValue| {
-        let Ok(mut tool) = Members::parse(raw.get().as_bytes()) else { return raw.get().to_owned() };
-        for (key, default) in TOOL {
-            if tool.get(key).is_none() {
-                tool.set(key, default.to_owned());
-            }
-        }
-        tool.to_json()
-    };
-    format!("[{}]", tools.iter().map(tool).collect::<Vec<_>>().join(","))
+    format!("[{}]", tools.iter().map(|tool| complete(tool.get(), &FUNCTION)).collect::<Vec<_>>().join(","))
 }
 
 /// The members with which a response repeats its request, each with its value as JSON on one line.
 pub fn repeated(request: &Members<'_>) -> Vec<(&'static str, String)> {
-    // Line ends in JSON as it was written can only stand between tokens; an event's data has none.
+    // A line end within JSON can only stand between tokens. The data of an event is one line.
     let one_line = |json: &str| json.replace(['\n', '\r'], " ");
     let value = |(name, default): (&'static str, &str)| {
         let json = one_line(request.get(name).unwrap_or(default));
-        (name, if name == "tools" { tools(&json) } else { json })
+        let json = match name {
+            "reasoning" => complete(&json, &REASONING),
+            "text" => text(&json),
+            "tool_choice" => complete_type(&json, "allowed_tools", &ALLOWED_TOOLS),
+            "tools" => tools(&json),
+            _ => json,
+        };
+        (name, json)
     };
-    REPEATED.into_iter().map(value).collect()
+    let fixed = FIXED.map(|(name, json)| (name, json.to_owned()));
+    REPEATED.into_iter().map(value).chain(fixed).collect()
 }
 
 impl Skeleton {
-    /// For a request; `key` makes its ids unique, `created_at` is in seconds. The instructions of the room or the
-    /// participant are nobody's to see: only what the client itself sent is repeated.
+    /// For a request; `key` makes the ids of the response and its items unique, `created_at` is in seconds since the
+    /// epoch. `request` is what the client sent: instructions of the room or the participant are not shown to clients.
     pub fn new(request: &Members<'_>, key: &str, created_at: u64) -> Self {
         Skeleton { key: key.to_owned(), created_at, asked: repeated(request) }
     }

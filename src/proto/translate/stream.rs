@@ -1,18 +1,19 @@
-//! A chat's answer as a Responses answer, piece by piece. A whole answer is a stream of one piece.
+//! The answer of a Chat Completions provider as the events of a Responses stream, or as one response object. A whole chat
+//! answer is handled as a stream of one chunk.
 
 use serde_json::{Value, json};
 
-use super::super::openai::{Members, cut};
+use super::super::members::cut;
 use super::super::sse;
-use super::items::{Call, Part, Writing};
+use super::items::{FunctionCall, OpenItem, PartKind};
 use super::skeleton::Skeleton;
+use super::snapshot::{Snapshot, usage};
 
-/// The most that an answer may hold of texts, names and arguments, in bytes. To finish it takes several times as much for
-/// a moment.
+/// The most bytes of texts, names and arguments in one answer. The last events take several times as much ([`COPIES`]).
 pub const MAX_HELD: usize = 16 << 20;
-/// How often a text is held when the response ends: in its item, in the events that repeat it, in the last event.
+/// How many copies of a text exist when the response ends: in its item, in the events that repeat it, in the last event.
 const COPIES: usize = 8;
-/// What an item or a part takes beside its texts, in bytes.
+/// Memory of an item or a part beside its texts, in bytes.
 const PART: usize = 256;
 /// The most items, and parts of items, that an answer may have.
 pub const MAX_PARTS: usize = 1024;
@@ -21,23 +22,23 @@ const MAX_NAME: usize = 256;
 /// The longest of a provider's error messages that is passed on, in bytes.
 const MAX_ERROR: usize = 2 << 10;
 
-/// A response that comes into being out of a chat's chunks.
+/// Builds a response from the chunks of a chat.
 #[derive(Debug)]
 pub struct Answer {
     skeleton: Skeleton,
     model: String,
     sequence: u64,
-    /// Finished items, by their place.
+    /// Completed items by their index; null where an item is still open.
     output: Vec<Value>,
-    writing: Option<Writing>,
-    calls: Vec<Call>,
+    open: Option<OpenItem>,
+    calls: Vec<FunctionCall>,
     finish: Option<String>,
     usage: Option<Value>,
     done: bool,
     over: bool,
     failed: bool,
     events: String,
-    /// When it was last told the time, in seconds since the epoch.
+    /// The latest time passed to `set_time`, in seconds since the epoch.
     completed_at: u64,
     /// Bytes of texts, names and arguments so far.
     held: usize,
@@ -46,7 +47,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A response of which nothing has come yet; `model` as the participant's provider calls it.
+    /// Starts a response, with its first two events. `model` is the provider's name for it.
     pub fn new(skeleton: Skeleton, model: &str) -> Self {
         let mut answer = Answer {
             completed_at: skeleton.created_at,
@@ -54,7 +55,7 @@ impl Answer {
             model: model.to_owned(),
             sequence: 0,
             output: Vec::new(),
-            writing: None,
+            open: None,
             calls: Vec::new(),
             finish: None,
             usage: None,
@@ -66,7 +67,7 @@ impl Answer {
             parts: 0,
         };
         for kind in ["response.created", "response.in_progress"] {
-            answer.state(kind, "in_progress");
+            answer.emit_snapshot(kind, "in_progress");
         }
         answer
     }
@@ -75,20 +76,20 @@ impl Answer {
     pub fn into_response(mut self) -> String {
         self.finish_items();
         let (status, _) = self.ending();
-        self.response(status, None)
+        self.snapshot(status, None)
     }
 
-    /// Tells what time it is, in seconds since the epoch: a response says when it was completed.
+    /// Sets the time that becomes `completed_at`, in seconds since the epoch. An earlier time than the last is ignored.
     pub fn set_time(&mut self, now: u64) {
         self.completed_at = self.completed_at.max(now);
     }
 
-    /// How many bytes it holds: the answer so far, and the events that nobody has taken yet.
+    /// Bytes in memory: the answer so far, and the events that have not been taken.
     pub fn held_bytes(&self) -> usize {
         self.held + self.events.capacity()
     }
 
-    /// Takes a whole chat answer as if it had been streamed. False where it is none, or one beyond the limits.
+    /// Applies a whole chat answer. False where it is not one, or is over the limits.
     pub fn push_whole(&mut self, chat: &[u8]) -> bool {
         let Ok(mut chat) = serde_json::from_slice::<Value>(chat) else { return false };
         let Some(choice) =
@@ -97,12 +98,18 @@ impl Answer {
             return false;
         };
         choice["delta"] = choice["message"].take();
-        self.chunk(&chat);
+        // A whole answer's calls are complete, whatever ids they have, and not numbered.
+        if let Some(calls) = choice["delta"]["tool_calls"].as_array_mut() {
+            for (number, call) in calls.iter_mut().enumerate().filter(|(_, call)| call.is_object()) {
+                call["index"] = json!(number);
+            }
+        }
+        self.apply(&chat);
         self.done = true;
         !self.failed
     }
 
-    /// Takes the data of one of the chat's events.
+    /// Applies the data of one event of the chat's stream. Data that is not JSON is ignored.
     pub fn push(&mut self, data: &str) {
         if self.over {
             return;
@@ -111,11 +118,11 @@ impl Answer {
             self.done = true;
             self.end();
         } else if let Ok(chunk) = serde_json::from_str::<Value>(data) {
-            self.chunk(&chunk);
+            self.apply(&chunk);
         }
     }
 
-    /// The provider's stream has ended. Without having said so, it counts as broken.
+    /// Ends the response. A stream that ended without `[DONE]` or a `finish_reason` makes it fail.
     pub fn end(&mut self) {
         if self.over {
             return;
@@ -125,24 +132,24 @@ impl Answer {
         }
         self.finish_items();
         let (status, kind) = self.ending();
-        self.state(kind, status);
+        self.emit_snapshot(kind, status);
         self.events.push_str("data: [DONE]\n\n");
         self.over = true;
     }
 
-    /// The answer can't be completed.
+    /// Ends the response with `response.failed`.
     pub fn fail(&mut self, message: &str) {
         if self.over {
             return;
         }
         (self.over, self.failed) = (true, true);
-        let response = self.response("failed", Some(cut(message, MAX_ERROR)));
+        let response = self.snapshot("failed", Some(cut(message, MAX_ERROR)));
         self.emit_raw("response.failed", &format!(r#""response":{response}"#));
-        // Nobody asks for them any more.
-        (self.output, self.calls, self.writing, self.held) = (Vec::new(), Vec::new(), None, 0);
+        // Not needed any more: frees the memory.
+        (self.output, self.calls, self.open, self.held) = (Vec::new(), Vec::new(), None, 0);
     }
 
-    /// Whether the chat told that it has come to its end.
+    /// Whether the chat has ended as it should, with `[DONE]` or a `finish_reason`.
     pub fn is_whole(&self) -> bool {
         !self.failed && (self.done || self.finish.is_some())
     }
@@ -152,18 +159,17 @@ impl Answer {
         self.failed
     }
 
-    /// About the most memory that it takes until it is over, in bytes: at its end each text stands in its item, in the
-    /// events that tell of it, and in the last event.
+    /// Estimate of its peak memory until it has ended, in bytes.
     pub fn weight(&self) -> usize {
         self.held.saturating_add(self.parts.saturating_mul(PART)).saturating_mul(COPIES)
     }
 
-    /// The events made since the last time, as they go over the wire.
+    /// Returns and clears the events since the last call, in wire format.
     pub fn take_events(&mut self) -> String {
         std::mem::take(&mut self.events)
     }
 
-    fn chunk(&mut self, chunk: &Value) {
+    fn apply(&mut self, chunk: &Value) {
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
             let message = error["message"].as_str().or(error.as_str()).unwrap_or("the provider failed");
             return self.fail(message);
@@ -178,25 +184,25 @@ impl Answer {
         let first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
         let Some(choice) = chunk["choices"].as_array().and_then(|choices| choices.iter().find(first)) else { return };
         let delta = &choice["delta"];
-        for (keys, part) in [
-            (["reasoning_content", "reasoning"], Part::Reasoning),
-            (["content", "text"], Part::Text),
-            (["refusal", ""], Part::Refusal),
+        for (keys, kind) in [
+            (["reasoning_content", "reasoning"], PartKind::Reasoning),
+            (["content", "text"], PartKind::Text),
+            (["refusal", ""], PartKind::Refusal),
         ] {
             if let Some(text) = keys.iter().find_map(|key| delta[*key].as_str()).filter(|text| !text.is_empty()) {
-                self.write(part, text);
+                self.append_text(kind, text);
             }
         }
         for call in delta["tool_calls"].as_array().into_iter().flatten().filter(|call| call.is_object()) {
-            self.call(call);
+            self.append_call(call);
         }
         if let Some(reason) = choice["finish_reason"].as_str() {
             self.finish = Some(cut(reason, MAX_NAME).to_owned());
         }
     }
 
-    /// Makes room for so many bytes. False where the answer is over its limits, and failed.
-    fn hold(&mut self, bytes: usize) -> bool {
+    /// Counts bytes against the limits. False where the answer has failed or fails now.
+    fn reserve(&mut self, bytes: usize) -> bool {
         self.held += bytes;
         if self.held > MAX_HELD || self.parts > MAX_PARTS {
             self.fail("the provider's answer is too long to be put into another form");
@@ -204,32 +210,32 @@ impl Answer {
         !self.over
     }
 
-    fn write(&mut self, part: Part, text: &str) {
-        if !self.hold(text.len()) {
+    fn append_text(&mut self, kind: PartKind, text: &str) {
+        if !self.reserve(text.len()) {
             return;
         }
-        let same_item = |open: &Writing| (open.part == Part::Reasoning) == (part == Part::Reasoning);
-        if self.writing.as_ref().is_some_and(|open| !same_item(open)) {
-            self.finish_writing("completed");
+        let same_item = |open: &OpenItem| (open.kind == PartKind::Reasoning) == (kind == PartKind::Reasoning);
+        if self.open.as_ref().is_some_and(|open| !same_item(open)) {
+            self.finish_open("completed");
         }
-        if self.writing.is_none() {
-            self.begin_item(part);
-        } else if self.writing.as_ref().is_some_and(|open| open.part != part) {
+        if self.open.is_none() {
+            self.begin_item(kind);
+        } else if self.open.as_ref().is_some_and(|open| open.kind != kind) {
             self.finish_part();
             self.parts += 1;
-            if let Some(open) = &mut self.writing {
-                open.part = part;
+            if let Some(open) = &mut self.open {
+                open.kind = kind;
             }
             self.begin_part();
         }
-        let Some(open) = &mut self.writing else { return };
+        let Some(open) = &mut self.open else { return };
         open.text.push_str(text);
         let at = (open.id.clone(), open.index, open.parts.len());
         let mut body = json!({ "item_id": at.0, "output_index": at.1, "content_index": at.2, "delta": text });
-        if part == Part::Text {
+        if kind == PartKind::Text {
             body["logprobs"] = json!([]);
         }
-        self.emit(&format!("response.{}.delta", part.event().0), body);
+        self.emit(&format!("response.{}.delta", kind.event().0), body);
     }
 
     fn next_index(&mut self) -> usize {
@@ -238,32 +244,32 @@ impl Answer {
         self.output.len() - 1
     }
 
-    fn begin_item(&mut self, part: Part) {
+    fn begin_item(&mut self, kind: PartKind) {
         let index = self.next_index();
-        let prefix = if part == Part::Reasoning { "rs" } else { "msg" };
+        let prefix = if kind == PartKind::Reasoning { "rs" } else { "msg" };
         let id = format!("{prefix}_{}_{index}", self.skeleton.key);
-        let writing = Writing { id, index, parts: Vec::new(), part, text: String::new() };
-        let item = writing.item("in_progress", &[]);
-        self.writing = Some(writing);
+        let opened = OpenItem { id, index, parts: Vec::new(), kind, text: String::new() };
+        let item = opened.json("in_progress", &[]);
+        self.open = Some(opened);
         self.emit("response.output_item.added", json!({ "output_index": index, "item": item }));
         self.begin_part();
     }
 
     fn begin_part(&mut self) {
-        let Some(open) = &self.writing else { return };
+        let Some(open) = &self.open else { return };
         let body = json!({
-            "item_id": open.id, "output_index": open.index, "content_index": open.parts.len(), "part": open.part.json(""),
+            "item_id": open.id, "output_index": open.index, "content_index": open.parts.len(), "part": open.kind.json(""),
         });
         self.emit("response.content_part.added", body);
     }
 
     fn finish_part(&mut self) {
-        let Some(open) = &mut self.writing else { return };
+        let Some(open) = &mut self.open else { return };
         let text = std::mem::take(&mut open.text);
-        let part = open.part.json(&text);
+        let part = open.kind.json(&text);
         let at = json!({ "item_id": open.id, "output_index": open.index, "content_index": open.parts.len() });
-        let (name, key) = open.part.event();
-        let is_text = open.part == Part::Text;
+        let (name, key) = open.kind.event();
+        let is_text = open.kind == PartKind::Text;
         open.parts.push(part.clone());
         let mut done = at.clone();
         done[key] = json!(text);
@@ -276,10 +282,10 @@ impl Answer {
         self.emit("response.content_part.done", body);
     }
 
-    fn finish_writing(&mut self, status: &str) {
+    fn finish_open(&mut self, status: &str) {
         self.finish_part();
-        let Some(open) = self.writing.take() else { return };
-        self.finish_item(open.index, open.item(status, &open.parts));
+        let Some(open) = self.open.take() else { return };
+        self.finish_item(open.index, open.json(status, &open.parts));
     }
 
     fn finish_item(&mut self, index: usize, item: Value) {
@@ -287,14 +293,16 @@ impl Answer {
         self.emit("response.output_item.done", json!({ "output_index": index, "item": item }));
     }
 
-    /// A piece of a function call. Providers tell calls apart by number, or, where they send none, by id.
-    fn call(&mut self, piece: &Value) {
-        if !self.hold(0) {
+    /// A piece of a function call. Providers identify a call by its number or, without numbers, by its id; a piece
+    /// without either continues the last call. The search begins there too: its cost is bounded by [`MAX_PARTS`] calls,
+    /// and a stream of one call after another costs one comparison a piece.
+    fn append_call(&mut self, piece: &Value) {
+        if !self.reserve(0) {
             return;
         }
         let number = piece["index"].as_u64();
         let id = piece["id"].as_str().filter(|id| !id.is_empty());
-        let known = self.calls.iter().position(|call| match (number, id) {
+        let known = self.calls.iter().rposition(|call| match (number, id) {
             (Some(number), _) => call.number == Some(number),
             (None, Some(id)) => call.call_id == id,
             (None, None) => true,
@@ -306,7 +314,7 @@ impl Answer {
             Value::Object(map) => Value::Object(map.clone()).to_string(),
             _ => String::new(),
         };
-        if arguments.is_empty() || !self.hold(arguments.len()) {
+        if arguments.is_empty() || !self.reserve(arguments.len()) {
             return;
         }
         let call = &mut self.calls[at];
@@ -316,13 +324,13 @@ impl Answer {
     }
 
     fn begin_call(&mut self, number: Option<u64>, id: Option<&str>, name: &str) -> usize {
-        if self.writing.is_some() {
-            self.finish_writing("completed");
+        if self.open.is_some() {
+            self.finish_open("completed");
         }
         self.held += name.len() + id.map_or(0, str::len);
         let index = self.next_index();
         let key = &self.skeleton.key;
-        let call = Call {
+        let call = FunctionCall {
             number,
             index,
             id: format!("fc_{key}_{index}"),
@@ -330,7 +338,7 @@ impl Answer {
             name: name.to_owned(),
             arguments: String::new(),
         };
-        let item = call.item("in_progress");
+        let item = call.json("in_progress");
         self.calls.push(call);
         self.emit("response.output_item.added", json!({ "output_index": index, "item": item }));
         self.calls.len() - 1
@@ -338,19 +346,19 @@ impl Answer {
 
     fn finish_items(&mut self) {
         let status = if self.ending().0 == "completed" { "completed" } else { "incomplete" };
-        if self.writing.is_some() {
-            self.finish_writing(status);
+        if self.open.is_some() {
+            self.finish_open(status);
         }
         for call in std::mem::take(&mut self.calls) {
             let body = json!({
                 "item_id": call.id, "output_index": call.index, "name": call.name, "arguments": call.arguments,
             });
             self.emit("response.function_call_arguments.done", body);
-            self.finish_item(call.index, call.item(status));
+            self.finish_item(call.index, call.json(status));
         }
     }
 
-    /// The response's last status, and the event that tells it.
+    /// The final status, and the type of the event that reports it.
     fn ending(&self) -> (&'static str, &'static str) {
         match self.finish.as_deref() {
             Some("length" | "content_filter") => ("incomplete", "response.incomplete"),
@@ -358,38 +366,24 @@ impl Answer {
         }
     }
 
-    fn state(&mut self, kind: &str, status: &str) {
-        let response = self.response(status, None);
+    fn emit_snapshot(&mut self, kind: &str, status: &'static str) {
+        let response = self.snapshot(status, None);
         self.emit_raw(kind, &format!(r#""response":{response}"#));
     }
 
-    /// The response as it stands, as JSON.
-    fn response(&self, status: &str, error: Option<&str>) -> String {
-        let over = status != "in_progress";
-        let incomplete = match (status, self.finish.as_deref()) {
-            ("incomplete", Some("length")) => json!({ "reason": "max_output_tokens" }),
-            ("incomplete", Some(reason)) => json!({ "reason": reason }),
-            _ => Value::Null,
+    /// The response object as it stands. Its output and usage are shown once it has ended.
+    fn snapshot(&self, status: &'static str, error: Option<&str>) -> String {
+        let ended = status != "in_progress";
+        let snapshot = Snapshot {
+            status,
+            error,
+            finish: self.finish.as_deref(),
+            model: &self.model,
+            completed_at: self.completed_at,
+            output: self.output.iter().filter(|item| ended && !item.is_null()).collect(),
+            usage: self.usage.as_ref().filter(|_| ended),
         };
-        let error = error.map_or(Value::Null, |message| json!({ "code": "server_error", "message": message }));
-        let output: Vec<&Value> = self.output.iter().filter(|item| over && !item.is_null()).collect();
-        let mut members = Members::default();
-        let mut put = |key: &'static str, value: &Value| members.set(key, value.to_string());
-        put("id", &json!(self.skeleton.id()));
-        put("object", &json!("response"));
-        put("created_at", &json!(self.skeleton.created_at));
-        put("completed_at", &json!((status == "completed").then_some(self.completed_at)));
-        put("status", &json!(status));
-        put("error", &error);
-        put("incomplete_details", &incomplete);
-        put("model", &json!(self.model));
-        put("output", &json!(output));
-        put("output_text", &json!(output_text(&output)));
-        put("usage", self.usage.as_ref().filter(|_| over).unwrap_or(&Value::Null));
-        for (key, value) in &self.skeleton.asked {
-            members.set(key, value.clone());
-        }
-        members.to_json()
+        snapshot.to_json(&self.skeleton)
     }
 
     fn emit(&mut self, kind: &str, body: Value) {
@@ -397,29 +391,12 @@ impl Answer {
         self.emit_raw(kind, &body[1..body.len() - 1]);
     }
 
-    /// An event, of whose data the members are given.
+    /// Appends an event. `members` are its data's other members, as JSON without the braces.
     fn emit_raw(&mut self, kind: &str, members: &str) {
         let data = format!(r#"{{"type":"{kind}","sequence_number":{},{members}}}"#, self.sequence);
         self.sequence += 1;
         self.events.push_str(&sse::encode(kind, &data));
     }
-}
-
-fn output_text(output: &[&Value]) -> String {
-    let parts = output.iter().filter(|item| item["type"] == "message").filter_map(|item| item["content"].as_array());
-    parts.flatten().filter_map(|part| part["text"].as_str()).collect()
-}
-
-fn usage(chat: &Value) -> Value {
-    let count = |value: &Value| value.as_u64().unwrap_or(0);
-    let (input, output) = (count(&chat["prompt_tokens"]), count(&chat["completion_tokens"]));
-    json!({
-        "input_tokens": input,
-        "input_tokens_details": { "cached_tokens": count(&chat["prompt_tokens_details"]["cached_tokens"]) },
-        "output_tokens": output,
-        "output_tokens_details": { "reasoning_tokens": count(&chat["completion_tokens_details"]["reasoning_tokens"]) },
-        "total_tokens": chat["total_tokens"].as_u64().unwrap_or(input + output),
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a client of the Responses API sees of a chat, event by event.
 
+use super::super::super::members::Members;
 use super::*;
 
 fn skeleton() -> Skeleton {
@@ -50,7 +51,7 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn text_comes_as_the_contract_lists() {
+fn text_arrives_in_the_order_of_the_contract() {
     let events = events(&[
         chunk(&json!({ "role": "assistant", "content": "" })),
         chunk(&json!({ "content": "Hel" })),
@@ -96,7 +97,7 @@ fn text_comes_as_the_contract_lists() {
 }
 
 #[test]
-fn thoughts_words_and_calls_are_items_of_their_own() {
+fn reasoning_text_and_calls_are_separate_items() {
     let call = |index: u64, id: &str, name: &str, arguments: &str| {
         chunk(
             &json!({ "tool_calls": [{ "index": index, "id": id, "function": { "name": name, "arguments": arguments } }] }),
@@ -136,7 +137,7 @@ fn thoughts_words_and_calls_are_items_of_their_own() {
 }
 
 #[test]
-fn refusals_and_early_ends_are_told() {
+fn refusals_and_early_ends_are_reported() {
     let refused = events(&[chunk(&json!({ "refusal": "No." })), finish("stop")]);
     let response = &refused.last().unwrap()["response"];
     assert_eq!(response["output"][0]["content"], json!([{ "type": "refusal", "refusal": "No." }]));
@@ -154,7 +155,7 @@ fn refusals_and_early_ends_are_told() {
 }
 
 #[test]
-fn failures_in_mid_stream_are_told_once() {
+fn a_failure_in_mid_stream_is_reported_once() {
     for end in [vec![r#"{"error":{"message":"out of memory"}}"#.to_owned(), finish("stop"), "[DONE]".into()], vec![]] {
         let mut data = vec![chunk(&json!({ "content": "x" }))];
         data.extend(end);
@@ -167,7 +168,7 @@ fn failures_in_mid_stream_are_told_once() {
 }
 
 #[test]
-fn a_whole_answer_is_the_last_state_of_its_stream() {
+fn a_whole_answer_is_the_last_snapshot_of_its_stream() {
     let chat = json!({ "model": "m", "usage": { "prompt_tokens": 1, "completion_tokens": 2 }, "choices": [{ "finish_reason": "tool_calls",
         "message": { "role": "assistant", "content": "Hi", "tool_calls": [
             { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
@@ -216,7 +217,7 @@ fn a_recorded_stream_reads_the_same_wherever_it_is_cut() {
 }
 
 #[test]
-fn odd_chunks_harm_nothing() {
+fn malformed_chunks_are_ignored() {
     let odd = [
         "",
         "null",
@@ -258,7 +259,7 @@ fn a_response_has_every_member_that_open_responses_asks_for() {
 }
 
 #[test]
-fn an_answer_beyond_its_limits_fails_and_lets_go_of_what_it_held() {
+fn an_answer_over_its_limits_fails_and_frees_its_memory() {
     let text = "x".repeat(1 << 20);
     let failed = (true, "response.failed".to_owned(), 0);
     let call = |n: usize, arguments: &str| json!({ "tool_calls": [{ "index": n, "id": n.to_string(), "function": { "name": "f", "arguments": arguments } }] });
@@ -276,4 +277,56 @@ fn an_answer_beyond_its_limits_fails_and_lets_go_of_what_it_held() {
     assert_eq!(last(&|n| call(n, ""), MAX_PARTS), failed);
     let whole = json!({ "choices": [{ "message": { "content": "x".repeat(MAX_HELD + 1) } }] }).to_string();
     assert!(!Answer::new(skeleton(), "m").push_whole(whole.as_bytes()));
+}
+
+#[test]
+fn calls_are_told_apart_with_or_without_numbers_and_ids() {
+    let call = |head: Value, name: &str, arguments: &str| {
+        let mut call = head;
+        call["function"] = json!({ "name": name, "arguments": arguments });
+        call
+    };
+    let whole = json!({ "choices": [{ "message": { "tool_calls": [
+        call(json!({}), "f", "{}"), call(json!({}), "g", "[]"), call(json!({ "id": "c" }), "h", "{}"), call(json!({ "id": "c" }), "i", "{}"),
+    ] } }] });
+    let mut answer = Answer::new(skeleton(), "m");
+    assert!(answer.push_whole(whole.to_string().as_bytes()));
+    let response: Value = serde_json::from_str(&answer.into_response()).unwrap();
+    let names: Vec<_> = response["output"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect();
+    assert_eq!(names, ["f", "g", "h", "i"]);
+
+    let piece = |call: Value| chunk(&json!({ "tool_calls": [call] }));
+    let events = events(&[
+        piece(call(json!({ "id": "a" }), "f", "")),
+        piece(call(json!({ "id": "b" }), "g", "{")),
+        piece(json!({ "function": { "arguments": "}" } })),
+        piece(json!({ "id": "a", "function": { "arguments": "[]" } })),
+        finish("tool_calls"),
+    ]);
+    let output = &events.last().unwrap()["response"]["output"];
+    assert_eq!((&output[0]["arguments"], &output[1]["arguments"]), (&json!("[]"), &json!("{}")));
+}
+
+#[test]
+fn what_a_request_leaves_out_of_its_objects_is_completed() {
+    let request = br#"{"input":"Hi","store":true,"background":null,"reasoning":{"effort":"low"},
+        "text":{"verbosity":null,"format":{"type":"json_schema","name":"s","schema":{"b":1,"a":2}}},
+        "tool_choice":{"type":"allowed_tools","tools":[]},"tools":[{"type":"function","name":"f","strict":null}]}"#;
+    let skeleton = Skeleton::new(&Members::parse(request).unwrap(), "k", 5);
+    let asked = |name: &str| skeleton.asked.iter().find(|(key, _)| *key == name).unwrap().1.as_str();
+    for (name, json) in [
+        ("store", "false"),
+        ("background", "false"),
+        ("reasoning", r#"{"effort":"low","summary":null}"#),
+        (
+            "text",
+            r#"{"format":{"type":"json_schema","name":"s","schema":{"b":1,"a":2},"description":null,"strict":false}}"#,
+        ),
+        ("tool_choice", r#"{"type":"allowed_tools","tools":[],"mode":"auto"}"#),
+        ("tools", r#"[{"type":"function","name":"f","description":null,"parameters":null,"strict":false}]"#),
+    ] {
+        assert_eq!(asked(name), json);
+    }
+    let verbose = Skeleton::new(&Members::parse(br#"{"text":{"verbosity":"low"}}"#).unwrap(), "k", 5);
+    assert!(verbose.asked.contains(&("text", r#"{"verbosity":"low","format":{"type":"text"}}"#.to_owned())));
 }

@@ -1,0 +1,211 @@
+//! JSON objects taken apart into their top-level members and put together again. Each member stays as it was written:
+//! unknown fields, the order of keys, and every digit of a number. What the members mean is out of scope.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The most members of an object that is taken apart. Each key is compared with all earlier ones to find doubled keys.
+pub const MAX_MEMBERS: usize = 1024;
+/// The most items of a list that is taken apart. An item takes 16 bytes or more in memory, but only two in JSON.
+pub const MAX_LIST: usize = 65_536;
+
+/// A request that is answered with 400.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRequest {
+    /// The field that is wrong; `None` where it is the body as a whole.
+    pub field: Option<&'static str>,
+    /// One sentence.
+    pub message: String,
+}
+
+impl BadRequest {
+    /// An error about one field; `problem` completes the sentence that begins with its name.
+    pub(super) fn field(field: &'static str, problem: &str) -> Self {
+        BadRequest { field: Some(field), message: format!("\"{field}\" {problem}") }
+    }
+}
+
+impl fmt::Display for BadRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for BadRequest {}
+
+/// A JSON object's members in their order, each value as it was written.
+#[derive(Debug, Clone, Default)]
+pub struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+impl<'a> Members<'a> {
+    /// Takes a body apart. Of doubled keys the last one is retained, as in JavaScript: otherwise the hub and the provider
+    /// could each read a different one.
+    ///
+    /// # Errors
+    /// When the body is not UTF-8, not JSON, not an object, or one with more than [`MAX_MEMBERS`] members.
+    pub fn parse(body: &'a [u8]) -> Result<Self, BadRequest> {
+        let broken = |message: String| BadRequest { field: None, message };
+        let text = std::str::from_utf8(body).map_err(|_| broken("The request body is not UTF-8".into()))?;
+        if !text.trim_start().starts_with('{') {
+            return Err(broken("The request body must be a JSON object".into()));
+        }
+        let Pairs(pairs) = serde_json::from_str(text).map_err(|e| {
+            // All values are taken as they are, so the only error about data is the limit of `Pairs`.
+            let too_many = format!("The request body has more than {MAX_MEMBERS} members");
+            broken(if e.is_data() { too_many } else { format!("The request body is not valid JSON: {e}") })
+        })?;
+        let mut members = Members(Vec::with_capacity(pairs.len() + 2));
+        for (key, value) in pairs {
+            members.put(key, Cow::Borrowed(value.get()));
+        }
+        Ok(members)
+    }
+
+    /// The value of a key, as JSON text. A `null` counts as absent.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.raw(key).filter(|v| *v != "null")
+    }
+
+    fn raw(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_ref())
+    }
+
+    /// Sets a key where it stands, or at the end.
+    pub fn set(&mut self, key: &'static str, json: String) {
+        self.put(Cow::Borrowed(key), Cow::Owned(json));
+    }
+
+    /// Its keys and values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
+    }
+
+    /// Adds a key that is not there yet.
+    pub fn push(&mut self, key: &str, json: &str) {
+        self.0.push((Cow::Owned(key.to_owned()), Cow::Owned(json.to_owned())));
+    }
+
+    fn put(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) {
+        match self.0.iter_mut().find(|(k, _)| *k == key) {
+            Some(member) => member.1 = value,
+            None => self.0.push((key, value)),
+        }
+    }
+
+    /// The object as JSON text.
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(2 + self.0.iter().map(|(k, v)| k.len() + v.len() + 4).sum::<usize>());
+        out.push('{');
+        for (at, (key, value)) in self.0.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            out.push_str(&json_text(key));
+            out.push(':');
+            out.push_str(value);
+        }
+        out.push('}');
+        out
+    }
+}
+
+/// Text as a JSON string, quotes included.
+pub fn json_text(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// The beginning of a text, of at most `max` bytes, cut at a character's boundary. For texts whose length a peer chooses.
+pub fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+/// Reads a JSON list.
+///
+/// # Errors
+/// When it is not a list, has more than [`MAX_LIST`] items, or one of another type.
+pub fn list<'a, T: Deserialize<'a>>(json: &'a str) -> Result<Vec<T>, serde_json::Error> {
+    struct ListVisitor<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MAX_LIST {
+                    return Err(A::Error::custom(format_args!("a list has more than {MAX_LIST} items")));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+    serde_json::Deserializer::from_str(json).deserialize_seq(ListVisitor(PhantomData))
+}
+
+struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor;
+        impl<'de> Visitor<'de> for PairsVisitor {
+            type Value = Pairs<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    if pairs.len() == MAX_MEMBERS {
+                        return Err(A::Error::custom(format_args!("an object has more than {MAX_MEMBERS} members")));
+                    }
+                    pairs.push((Cow::Owned(key), value));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_members_stay_as_they_were_written() {
+        let body =
+            r#"{"zz":{"b":1,"a":[1e400, 2]}, "model":"any","big":123456789012345678901234567890,"a b\u0041":"\u00e9"}"#;
+        let mut members = Members::parse(body.as_bytes()).unwrap();
+        assert_eq!(members.get("model"), Some("\"any\""));
+        members.set("model", json_text("llama3"));
+        assert_eq!(
+            members.to_json(),
+            r#"{"zz":{"b":1,"a":[1e400, 2]},"model":"llama3","big":123456789012345678901234567890,"a bA":"\u00e9"}"#
+        );
+    }
+
+    #[test]
+    fn objects_and_lists_of_too_many_entries_are_refused() {
+        let object =
+            |keys: usize| format!("{{{}}}", (0..keys).map(|n| format!("\"{n}\":1")).collect::<Vec<_>>().join(","));
+        assert!(Members::parse(object(MAX_MEMBERS).as_bytes()).is_ok());
+        let refused = Members::parse(object(MAX_MEMBERS + 1).as_bytes()).unwrap_err();
+        assert_eq!(refused.message, "The request body has more than 1024 members");
+        let items = |count: usize| format!("[{}]", vec!["1"; count].join(","));
+        assert_eq!(list::<u8>(&items(MAX_LIST)).unwrap().len(), MAX_LIST);
+        assert!(list::<u8>(&items(MAX_LIST + 1)).is_err());
+    }
+
+    #[test]
+    fn the_last_of_doubled_keys_counts() {
+        let members = Members::parse(br#"{"model":"a","x":1,"model":"b"}"#).unwrap();
+        assert_eq!(members.to_json(), r#"{"model":"b","x":1}"#);
+    }
+}

@@ -1,0 +1,73 @@
+//! The response object: in the events of a stream that carry one, and as the answer to a request without `stream`.
+
+use serde_json::{Value, json};
+
+use super::super::members::Members;
+use super::skeleton::Skeleton;
+
+/// What changes between the snapshots of one response.
+pub struct Snapshot<'a> {
+    /// `in_progress`, `completed`, `incomplete` or `failed`.
+    pub status: &'static str,
+    /// Why it failed, if it did.
+    pub error: Option<&'a str>,
+    /// The chat's `finish_reason`, if it has come.
+    pub finish: Option<&'a str>,
+    pub model: &'a str,
+    /// In seconds since the epoch; shown only where the status is `completed`.
+    pub completed_at: u64,
+    /// Completed items.
+    pub output: Vec<&'a Value>,
+    pub usage: Option<&'a Value>,
+}
+
+impl Snapshot<'_> {
+    /// The response object as JSON on one line (Open Responses, `ResponseResource`). `output_text` is an addition of
+    /// PROTOCOL.md, "Responses on a chat-only provider".
+    pub fn to_json(&self, skeleton: &Skeleton) -> String {
+        let error = self.error.map(|message| json!({ "code": "server_error", "message": message }));
+        let mut members = Members::default();
+        let mut put = |key: &'static str, value: &Value| members.set(key, value.to_string());
+        put("id", &json!(skeleton.id()));
+        put("object", &json!("response"));
+        put("created_at", &json!(skeleton.created_at));
+        put("completed_at", &json!((self.status == "completed").then_some(self.completed_at)));
+        put("status", &json!(self.status));
+        put("error", &json!(error));
+        put("incomplete_details", &self.incomplete_details());
+        put("model", &json!(self.model));
+        put("output", &json!(self.output));
+        put("output_text", &json!(output_text(&self.output)));
+        put("usage", self.usage.unwrap_or(&Value::Null));
+        for (key, value) in &skeleton.asked {
+            members.set(key, value.clone());
+        }
+        members.to_json()
+    }
+
+    fn incomplete_details(&self) -> Value {
+        match (self.status, self.finish) {
+            ("incomplete", Some("length")) => json!({ "reason": "max_output_tokens" }),
+            ("incomplete", Some(reason)) => json!({ "reason": reason }),
+            _ => Value::Null,
+        }
+    }
+}
+
+fn output_text(output: &[&Value]) -> String {
+    let parts = output.iter().filter(|item| item["type"] == "message").filter_map(|item| item["content"].as_array());
+    parts.flatten().filter_map(|part| part["text"].as_str()).collect()
+}
+
+/// A chat's `usage` in the names of Responses. All counts are required there; one that the provider left out is 0.
+pub fn usage(chat: &Value) -> Value {
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let (input, output) = (count(&chat["prompt_tokens"]), count(&chat["completion_tokens"]));
+    json!({
+        "input_tokens": input,
+        "input_tokens_details": { "cached_tokens": count(&chat["prompt_tokens_details"]["cached_tokens"]) },
+        "output_tokens": output,
+        "output_tokens_details": { "reasoning_tokens": count(&chat["completion_tokens_details"]["reasoning_tokens"]) },
+        "total_tokens": chat["total_tokens"].as_u64().unwrap_or_else(|| input.saturating_add(output)),
+    })
+}
