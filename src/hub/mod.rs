@@ -4,7 +4,6 @@
 
 mod access;
 mod api;
-mod builder;
 mod context;
 mod handler;
 mod maintenance;
@@ -29,7 +28,6 @@ use access::auth;
 pub use access::client_info::TrustedProxy;
 pub use api::openapi::openapi;
 use api::request_log;
-pub use builder::HubBuilder;
 use context::HubContext;
 pub use maintenance::clock::Clock;
 use maintenance::monitor;
@@ -102,19 +100,6 @@ impl Hub {
         Ok(Hub(HubHandle(Arc::new(Inner { running, hub, monitor: Mutex::new(Some((stop, monitor))) }))))
     }
 
-    /// A hub that is being set up.
-    ///
-    /// ```
-    /// let hub = gambi::hub::Hub::builder().host("127.0.0.1").port(0).room("LAB001", "Lab").start()?;
-    /// let handle = hub.handle();
-    /// println!("http://{}", hub.addr());
-    /// std::thread::spawn(move || handle.shutdown()).join().unwrap();
-    /// # Ok::<(), gambi::Error>(())
-    /// ```
-    pub fn builder() -> HubBuilder {
-        HubBuilder::default()
-    }
-
     /// A handle that shuts it down from elsewhere.
     pub fn handle(&self) -> HubHandle {
         self.0.clone()
@@ -175,16 +160,6 @@ impl HubHandle {
         }
         hub.running.shutdown(GRACE);
         hub.hub.log.close();
-    }
-}
-
-impl HubBuilder {
-    /// Binds, and serves from then on.
-    ///
-    /// # Errors
-    /// As [`Hub::bind`].
-    pub fn start(self) -> Result<Hub, Error> {
-        Hub::bind(self.0)
     }
 }
 

@@ -14,13 +14,17 @@ use crate::state::policy::DirectPolicy;
 /// How long a participant stays registered that is offline, unless told otherwise.
 const OFFLINE_TTL: Duration = Duration::from_secs(3600);
 
-/// How a hub is set up.
+/// How a hub is set up. Name the fields that differ from the defaults, and pass it to [`Hub::bind`](super::Hub::bind).
 ///
 /// ```
-/// let options = gambi::hub::HubOptions { host: "127.0.0.1".into(), port: 0, ..Default::default() };
-/// let hub = gambi::hub::Hub::bind(options)?;
+/// use gambi::hub::{DeclaredRoom, Hub, HubOptions};
+///
+/// let lab = DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), ..Default::default() };
+/// let options = HubOptions { host: "127.0.0.1".into(), port: 0, rooms: vec![lab], ..Default::default() };
+/// let hub = Hub::bind(options)?;
 /// println!("http://{}", hub.addr());
-/// hub.shutdown();
+/// let handle = hub.handle();
+/// std::thread::spawn(move || handle.shutdown()).join().unwrap();
 /// # Ok::<(), gambi::Error>(())
 /// ```
 #[derive(Debug, Clone)]
