@@ -1,8 +1,10 @@
 //! A request's way from the client to a participant, and to another one if the first fails before it has said anything.
 
 pub mod adapters;
+pub mod address_rule;
 pub mod attempt;
 pub mod client_response;
+pub mod direct_connections;
 pub mod direct_upstream;
 pub mod failover;
 pub mod hops;
