@@ -1,7 +1,5 @@
-//! What every thread of a hub works with: the registry, the tunnels, the watchers, the clock.
-//!
-//! Locks, in the order in which they may be held together: registry, then tunnels, watchers, lines, metrics or the log's.
-//! None is held across I/O.
+//! What every thread of a hub shares: the registry, the tunnels, the watchers, the clock. The types of the fields live in
+//! modules that do not import this one. The lock order is in ARCHITECTURE.md, "Locks".
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,54 +29,54 @@ use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
 use crate::tunnel::LostReason;
 
-/// A hub's inside.
+/// A hub's shared state.
 pub struct HubContext {
     pub(crate) clock: Clock,
     /// Rooms and participants. Any thread; short locks.
     registry: Mutex<Registry>,
     pub(crate) tunnels: TunnelRegistry,
     pub(crate) watchers: Watchers,
-    /// What is counted.
+    /// Counters, gauges and statistics.
     pub(crate) metrics: Metrics,
-    /// What is told of requests.
+    /// The request log.
     pub(crate) log: Logger,
-    /// Whoever is connected.
+    /// Open connections.
     pub(crate) connections: Arc<ConnectionTable>,
-    /// For all that peers make the hub hold.
+    /// The memory budget for what peers make the hub hold.
     pub(crate) memory: Arc<Budget>,
-    /// Participants that are called at their endpoints.
+    /// Connections to direct participants.
     pub(crate) direct: DirectUpstreams,
     pub(crate) passwords: PasswordHashing,
-    /// Who has guessed passwords wrong.
+    /// Failed password attempts, by client.
     pub(crate) throttle: Throttle,
-    /// Requests that wait for a participant.
+    /// Requests that wait for a slot.
     pub(crate) wait_queue: WaitQueue,
-    /// Who made which response.
+    /// Which participant made which response.
     pub(crate) response_owners: ResponseOwners,
     pub(crate) timeouts: Timeouts,
-    /// Requests under way.
+    /// Requests in flight, and whether new ones are accepted.
     pub(crate) drain: Drain,
-    /// How long participants stay that are offline, milliseconds.
+    /// After how long an offline participant is removed, in milliseconds.
     pub(crate) offline_ttl: Option<u64>,
-    /// How long rooms stay that nobody needs.
+    /// After how long unused and empty rooms are removed.
     pub(crate) room_ttl: RoomLives,
-    /// What every request must show, where it is set.
+    /// The bearer token that every request must have, if one is set.
     pub(crate) key: Option<HubKey>,
-    /// Whether nobody speaks for a participant without its token.
+    /// Whether requests on behalf of a participant must have its token.
     pub(crate) strict: bool,
-    /// Whether there is a page at `/`.
+    /// Whether the dashboard is served at `/`.
     pub(crate) dashboard: bool,
-    /// How long a stream of events lasts at most.
+    /// The longest duration of an event stream.
     pub(crate) max_stream_duration: Option<Duration>,
-    /// Which pages may use the hub; `None` where it has a key, which a page must show.
+    /// The origins whose pages may use the hub; `None` where the hub has a key, which then decides.
     pub(crate) origin_policy: Option<OriginPolicy>,
-    /// Whose forwarding headers are believed.
+    /// The proxies whose forwarding headers are used.
     pub(crate) trusted_proxies: Vec<TrustedProxy>,
-    /// Allowed origin; `*` unless told otherwise.
+    /// The value of `Access-Control-Allow-Origin`; `*` by default.
     pub(crate) cors: String,
-    /// Names this hub, since it was started, to itself and to hubs behind it.
+    /// This hub's name in the hops header (`relay::hops`); a new one at each start.
     pub(crate) hop: String,
-    /// How the hub is reached from outside, where it stands behind something.
+    /// The hub's URL as clients see it, if it is behind a proxy. Without a trailing slash.
     pub(crate) public_url: Option<String>,
 }
 
@@ -121,44 +119,46 @@ impl HubContext {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the registry and tells the watchers, who so hear of changes in the order in which they were made.
+    /// Changes the registry and emits the events of the change. Both under the registry's lock, so that watchers receive
+    /// events in the order of the changes.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Registry, Now) -> (T, Vec<Event>)) -> T {
         let mut registry = self.registry();
         let (value, events) = change(&mut registry, self.clock.now());
-        events.iter().for_each(|event| self.tell(event));
+        events.iter().for_each(|event| self.emit(event));
         self.grant_waiting(&mut registry);
         value
     }
 
-    /// Tells the watchers, and the log where it wants to know.
-    pub(crate) fn tell(&self, event: &Event) {
+    /// Emits an event to the watchers and to the log.
+    pub(crate) fn emit(&self, event: &Event) {
         self.watchers.tell(event);
         self.log.event(event);
     }
 
-    /// As [`HubContext::change`], for a change that may be refused and then causes nothing.
+    /// As [`HubContext::change`], for a change that may fail. A failed one emits no events.
     pub(crate) fn try_change<T, E>(
         &self,
         change: impl FnOnce(&mut Registry, Now) -> Result<(T, Vec<Event>), E>,
     ) -> Result<T, E> {
         self.change(|registry, now| match change(registry, now) {
             Ok((value, events)) => (Ok(value), events),
-            Err(refused) => (Err(refused), Vec::new()),
+            Err(error) => (Err(error), Vec::new()),
         })
     }
 
-    /// Counts a request that has ended at a participant.
-    pub(crate) fn count(&self, picked: &Picked, ended: &Ended) {
+    /// Records in the statistics that a request has ended at a participant.
+    pub(crate) fn record_ended(&self, picked: &Picked, ended: &Ended) {
         let (now, model) = (self.clock.now().mono, picked.profile.model.as_str());
         if self.metrics.counted().add(picked.serial, model, ended, now) {
             return;
         }
-        // Under the registry's lock: whoever leaves is forgotten after that, and so leaves nothing behind.
+        // Under the registry's lock: a participant that leaves is removed from the statistics afterwards, so no entry of a
+        // departed one is created.
         let registry = self.registry();
         self.metrics.counted().begin(registry.has(picked), picked.serial, model, ended, now);
     }
 
-    /// Lets go of all that a participant had which has left.
+    /// Removes all that is kept of a member that has left, and closes its tunnel for this reason.
     pub(crate) fn forget(&self, serial: u64, reason: &str) {
         self.response_owners.forget(serial);
         self.metrics.forget(serial);
@@ -168,21 +168,21 @@ impl HubContext {
         }
     }
 
-    /// Lets go of all that a deleted room had.
+    /// Removes all that is kept of a deleted room: its members, its waiting requests, its watchers.
     pub(crate) fn clear_away(&self, deleted: &Deleted) {
         for &serial in &deleted.serials {
             self.forget(serial, "The room was deleted");
         }
         for &number in &deleted.waiting {
-            self.wait_queue.call(number, Err(Refusal::NoneAvailable));
+            self.wait_queue.grant(number, Err(Refusal::NoneAvailable));
         }
         self.watchers.close_room(&deleted.code);
     }
 
-    /// Gives those who wait in line their turn, after a change that may have freed a place or taken somebody away.
+    /// Grants slots to waiting requests. Called after each change that may have freed a slot or removed a participant.
     pub(crate) fn grant_waiting(&self, registry: &mut Registry) {
-        for (number, turn) in registry.grant_waiting(self.clock.now(), &mut random) {
-            self.wait_queue.call(number, turn);
+        for (number, grant) in registry.grant_waiting(self.clock.now(), &mut random) {
+            self.wait_queue.grant(number, grant);
         }
     }
 }

@@ -1,10 +1,9 @@
-//! The hub: binds, serves, and goes down in order. It owns the threads; what they do is told by its modules.
+//! The hub: binds, serves, and shuts down. This file owns the threads; what they do is in the modules.
 //!
-//! `hub` never meets `participant`: what the two share is `proto` and `tunnel`.
+//! `hub` never imports `participant`: what the two share is in `proto` and `tunnel`.
 
 mod access;
 mod api;
-mod builder;
 mod context;
 mod handler;
 mod maintenance;
@@ -29,7 +28,6 @@ use access::auth;
 pub use access::client_info::TrustedProxy;
 pub use api::openapi::openapi;
 use api::request_log;
-pub use builder::HubBuilder;
 use context::HubContext;
 pub use maintenance::clock::Clock;
 use maintenance::monitor;
@@ -48,26 +46,28 @@ use crate::state::registry::NewRoom;
 use crate::state::room::Password;
 use crate::tunnel::LostReason;
 
-/// How long requests in flight may take to end once the hub is going down.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long requests in flight may take to end at shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
 /// A hub that is serving. Dropping it shuts it down.
 pub struct Hub(HubHandle);
 
-/// A hub as seen from elsewhere: a signal's thread, another part of the program. Copies mean the same hub, and do not
-/// keep it up.
+/// A handle with which another thread, such as a signal handler's, can shut a hub down. Clones refer to the same hub. A handle
+/// does not keep the hub running.
 #[derive(Clone)]
-pub struct HubHandle(Arc<Inner>);
+pub struct HubHandle(Arc<RunningHub>);
 
-struct Inner {
-    running: Running,
+struct RunningHub {
+    listener: Running,
     hub: Arc<HubContext>,
+    /// The sender stops the thread when it is dropped. `None` once the hub has shut down.
     monitor: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
 
-struct Front(Arc<HubContext>);
+/// Hands the listener's requests to the hub.
+struct RequestHandler(Arc<HubContext>);
 
-impl Handler for Front {
+impl Handler for RequestHandler {
     fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()> {
         request_log::serve(&self.0, exchange)
     }
@@ -78,72 +78,59 @@ impl Handler for Front {
 }
 
 impl Hub {
-    /// Binds, and serves from then on.
+    /// Binds and starts to serve.
     ///
     /// # Errors
-    /// When the address can't be listened on, or no thread can be started.
+    /// When the address cannot be bound, a thread cannot be started, or a declared room is invalid.
     pub fn bind(options: HubOptions) -> Result<Self, Error> {
-        let at = format!("{}:{}", options.host, options.port);
-        let failed = |error: io::Error| Error::Bind { address: at.clone(), reason: error.to_string() };
+        let address = format!("{}:{}", options.host, options.port);
+        let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: error.to_string() };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
         let hub = Arc::new(HubContext::new(&options, &listener, log));
         options.rooms.into_iter().try_for_each(|room| declare(&hub, room))?;
-        let with_all =
+        let default_headers =
             [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::SANDBOX_HEADERS);
-        let with_all = with_all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let listener = listener.default_headers(with_all);
-        let running = listener.start(Arc::new(Front(hub.clone()))).map_err(failed)?;
+        let default_headers = default_headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let listener = listener.default_headers(default_headers);
+        let running = listener.start(Arc::new(RequestHandler(hub.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
-        let watched = hub.clone();
+        let monitored = hub.clone();
         let monitor = thread::Builder::new()
             .name("monitor".into())
-            .spawn(move || monitor::run(&watched, &stopped))
+            .spawn(move || monitor::run(&monitored, &stopped))
             .map_err(failed)?;
-        Ok(Hub(HubHandle(Arc::new(Inner { running, hub, monitor: Mutex::new(Some((stop, monitor))) }))))
+        Ok(Hub(HubHandle(Arc::new(RunningHub { listener: running, hub, monitor: Mutex::new(Some((stop, monitor))) }))))
     }
 
-    /// A hub that is being set up.
-    ///
-    /// ```
-    /// let hub = gambi::hub::Hub::builder().host("127.0.0.1").port(0).room("LAB001", "Lab").start()?;
-    /// let handle = hub.handle();
-    /// println!("http://{}", hub.addr());
-    /// std::thread::spawn(move || handle.shutdown()).join().unwrap();
-    /// # Ok::<(), gambi::Error>(())
-    /// ```
-    pub fn builder() -> HubBuilder {
-        HubBuilder::default()
-    }
-
-    /// A handle that shuts it down from elsewhere.
+    /// A handle that can shut the hub down from another thread.
     pub fn handle(&self) -> HubHandle {
         self.0.clone()
     }
 
-    /// The address it listens on.
+    /// The address that the hub listens on.
     pub fn addr(&self) -> SocketAddr {
         self.0.addr()
     }
 
-    /// Connections that are open now.
+    /// The number of open connections.
     pub fn connections(&self) -> usize {
-        self.0.0.running.connections()
+        self.0.0.listener.connections()
     }
 
-    /// Requests that wait in line for a participant now.
+    /// The number of requests that wait for a participant.
     pub fn waiting(&self) -> usize {
         self.0.0.hub.registry().waiting()
     }
 
-    /// Goes down: no new connections, tunnels closed with 1001, watchers' streams ended, two seconds for answers that
-    /// are under way. Safe to call twice.
+    /// Shuts down: no new connections are accepted, tunnels are closed with 1001, event streams end, and responses in flight
+    /// get two seconds. Safe to call twice.
     pub fn shutdown(&self) {
         self.0.shutdown();
     }
 
-    /// Goes down in order: new requests are answered 503, those under way and in line may end within `timeout`, then as
-    /// [`Hub::shutdown`]. False when some had to be cut off.
+    /// Drains, then shuts down: new requests are rejected with 503, those in flight or in the queue may end within `timeout`,
+    /// then as [`Hub::shutdown`]. False when some did not end in time.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.0.drain(timeout)
     }
@@ -157,60 +144,53 @@ impl HubHandle {
         ended
     }
 
-    /// The address it listens on.
+    /// The address that the hub listens on.
     pub fn addr(&self) -> SocketAddr {
-        self.0.running.local_addr()
+        self.0.listener.local_addr()
     }
 
     /// As [`Hub::shutdown`].
     pub fn shutdown(&self) {
-        let hub = &self.0;
-        let monitor = hub.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = &self.0;
+        let monitor = running.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((stop, thread)) = monitor {
             drop(stop);
             let _ = thread.join();
         }
-        hub.hub.watchers.close();
-        for tunnel in hub.hub.tunnels.all() {
+        running.hub.watchers.close();
+        for tunnel in running.hub.tunnels.all() {
             tunnel.close(CLOSE_GOING_AWAY, "The hub is going down", LostReason::Closed);
         }
-        hub.running.shutdown(GRACE);
-        hub.hub.log.close();
+        running.listener.shutdown(SHUTDOWN_GRACE);
+        running.hub.log.close();
     }
 }
 
-impl HubBuilder {
-    /// Binds, and serves from then on.
-    ///
-    /// # Errors
-    /// As [`Hub::bind`].
-    pub fn start(self) -> Result<Hub, Error> {
-        Hub::bind(self.0)
-    }
-}
-
+/// Creates a declared room.
 fn declare(hub: &HubContext, room: DeclaredRoom) -> Result<(), Error> {
-    let wrong = |reason: String| Error::Invalid { what: "a declared room", reason };
+    let invalid = |reason: String| Error::Invalid { what: "a declared room", reason };
     let code = RoomCode::parse(&room.code)
-        .ok_or_else(|| wrong(format!("must have a code of six letters and digits, not \"{}\"", room.code)))?;
+        .ok_or_else(|| invalid(format!("must have a code of six letters and digits, not \"{}\"", room.code)))?;
     if room.name.trim().is_empty() {
-        return Err(wrong(format!("must have a name: {code} has none")));
+        return Err(invalid(format!("must have a name: {code} has none")));
     }
     if hub.registry().room(code.as_str()).is_ok() {
-        return Err(wrong(format!("must have a code of its own: {code} is there twice")));
+        return Err(invalid(format!("must have a code of its own: {code} is there twice")));
     }
     let password = match room.password {
-        None if room.private => return Err(wrong(format!("must have a password to be private: {code} has none"))),
+        None if room.private => return Err(invalid(format!("must have a password to be private: {code} has none"))),
         None => None,
         Some(RoomPassword::Plain(password)) if room.private && !crate::proto::web::fits_a_header(&password) => {
-            return Err(wrong(format!("must have a password of printable ASCII to be private: that of {code} is not")));
+            return Err(invalid(format!(
+                "must have a password of printable ASCII to be private: that of {code} is not"
+            )));
         }
         Some(RoomPassword::Plain(password)) => {
-            Some(hub.passwords.keep(None, &password).map_err(|e| wrong(format!("{code}: {e}")))?)
+            Some(hub.passwords.keep(None, &password).map_err(|e| invalid(format!("{code}: {e}")))?)
         }
         Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(Password::hashed(&hash)),
         Some(RoomPassword::Hashed(_)) => {
-            return Err(wrong(format!("must have a password hash in PHC form: that of {code} is none")));
+            return Err(invalid(format!("must have a password hash in PHC form: that of {code} is none")));
         }
     };
     let new = NewRoom {

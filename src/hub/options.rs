@@ -1,4 +1,4 @@
-//! How a hub is set up.
+//! The settings of a hub: what the command line and embedders can choose.
 
 use std::time::Duration;
 
@@ -11,88 +11,92 @@ use crate::proto::management::RuntimeConfig;
 use crate::state::id::Secret;
 use crate::state::policy::DirectPolicy;
 
-/// How long a participant stays registered that is offline, unless told otherwise.
+/// The default of `offline_ttl`.
 const OFFLINE_TTL: Duration = Duration::from_secs(3600);
 
-/// How a hub is set up.
+/// The settings of a hub. Name the fields that differ from the defaults, and pass it to [`Hub::bind`](super::Hub::bind).
 ///
 /// ```
-/// let options = gambi::hub::HubOptions { host: "127.0.0.1".into(), port: 0, ..Default::default() };
-/// let hub = gambi::hub::Hub::bind(options)?;
+/// use gambi::hub::{DeclaredRoom, Hub, HubOptions};
+///
+/// let lab = DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), ..Default::default() };
+/// let options = HubOptions { host: "127.0.0.1".into(), port: 0, rooms: vec![lab], ..Default::default() };
+/// let hub = Hub::bind(options)?;
 /// println!("http://{}", hub.addr());
-/// hub.shutdown();
+/// let handle = hub.handle();
+/// std::thread::spawn(move || handle.shutdown()).join().unwrap();
 /// # Ok::<(), gambi::Error>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct HubOptions {
-    /// Address to listen on; all interfaces unless told otherwise.
+    /// The address to listen on; all interfaces by default.
     pub host: String,
-    /// Port to listen on; 0 lets the system choose.
+    /// The port to listen on; 3000 by default. 0 lets the system choose.
     pub port: u16,
-    /// What a connection may cost.
+    /// The limits of connections, and the memory budget.
     pub limits: Limits,
-    /// The origin whose pages may use a hub that has no key, beside its own and local ones, or `*` for all. With a key all
-    /// may that show it, unless an origin is named here.
+    /// The origin whose pages may use a hub that has no key, in addition to the hub's own and local ones, or `*` for all. On a
+    /// hub with a key, pages of all origins may use it with the key, unless an origin is named here.
     pub cors: Option<String>,
-    /// How the hub is reached from outside, such as `https://hub.example`. Tunnels are opened there.
+    /// The hub's URL as clients see it, such as `https://hub.example`. Participants open their tunnels there.
     pub public_url: Option<String>,
-    /// How long requests wait, and how many.
+    /// Deadlines of requests, and the queue's limit.
     pub timeouts: Timeouts,
-    /// What every request must show as its bearer token, but for health checks, the page at `/`, and tunnels (which have
-    /// tokens of their own). Nothing where it is `None`.
+    /// The bearer token that every request must have, except health checks, the page at `/`, and tunnels (which have tokens
+    /// of their own). `None`: no token is needed.
     pub key: Option<HubKey>,
-    /// Whether a participant's token is asked for whenever somebody speaks for it, so that nobody can evict or
-    /// impersonate another.
+    /// Whether requests on behalf of a participant must have its token, so that no client can evict or impersonate another
+    /// one's participant. Off by default.
     pub strict: bool,
-    /// Whether a browser is shown a page at `/`; it is unless told otherwise.
+    /// Whether the dashboard is served at `/`; on by default.
     pub dashboard: bool,
-    /// How long a stream of events lasts at most; without an end where it is `None`. Whoever watches asks again.
+    /// The longest duration of an event stream, after which the watcher has to reconnect. `None`: unlimited.
     pub max_stream_duration: Option<Duration>,
-    /// Names, beside its addresses and local ones, by which clients know it (see the README, "Security").
+    /// Host names of the hub, in addition to its addresses and local names (see the README, "Security").
     pub allowed_hosts: Vec<String>,
-    /// Whose `X-Forwarded-*` headers are believed.
+    /// The proxies whose `X-Forwarded-*` headers are used.
     pub trusted_proxies: Vec<TrustedProxy>,
-    /// Which endpoints of older clients the hub calls.
+    /// Which endpoints of direct participants the hub may call (PROTOCOL.md, "Legacy plane").
     pub direct: DirectPolicy,
-    /// How long a room stays that nobody uses; for ever where it is `None`.
+    /// After how long a room that is not used is removed. `None`: never.
     pub room_ttl: Option<Duration>,
-    /// How long a room stays that nobody is in; for ever where it is `None`.
+    /// After how long a room without participants is removed. `None`: never.
     pub empty_room_ttl: Option<Duration>,
-    /// How long a participant stays registered that is offline; for ever where it is `None`.
+    /// After how long an offline participant is removed; an hour by default. `None`: never.
     pub offline_ttl: Option<Duration>,
-    /// The most memory for rooms and participants together, in bytes. Past it no more are taken; and once it is three
-    /// quarters full, rooms that have been empty and unused for ten minutes and participants that have been offline for
-    /// one are removed.
+    /// The most memory for rooms and participants together, in bytes. Past it new ones are rejected. Once it is three quarters
+    /// full, rooms that have been empty and unused for ten minutes and participants that have been offline for one minute are
+    /// removed.
     pub registry_memory: usize,
-    /// Rooms that are there from the start.
+    /// Rooms that exist from the start.
     pub rooms: Vec<DeclaredRoom>,
-    /// What it tells of its requests, and where; nothing unless told otherwise.
+    /// The request log; none by default.
     pub log: Option<Log>,
-    /// The time it goes by.
+    /// The hub's clock; tests can advance it.
     pub clock: Clock,
 }
 
-/// A room that is there from the start, under the same code every time.
+/// A room that exists from the start, with the same code each time.
 #[derive(Debug, Clone, Default)]
 pub struct DeclaredRoom {
-    /// Six letters and digits.
+    /// Six letters or digits.
     pub code: String,
-    /// What to call it.
+    /// The room's name; not empty.
     pub name: String,
-    /// Asked for when joining, where it is given.
+    /// The password for joining, if it has one.
     pub password: Option<RoomPassword>,
-    /// Whether talking, listing and watching need the password too.
+    /// Whether requests, lists and event streams need the password too.
     pub private: bool,
-    /// Settings for every request in it.
+    /// Defaults for every request in the room.
     pub defaults: Option<RuntimeConfig>,
 }
 
-/// A hub's key. It is never printed.
+/// A hub's key: the bearer token of its clients. `Debug` does not print it.
 #[derive(Clone)]
 pub struct HubKey(Secret);
 
 impl HubKey {
-    /// Takes a key as it was written; `None` where it is empty, or could not be sent as a header.
+    /// A key, without the spaces around it. `None` if it is empty or cannot be sent as a header: only visible ASCII can.
     pub fn new(text: &str) -> Option<Self> {
         let text = text.trim();
         let fits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -113,9 +117,9 @@ impl std::fmt::Debug for HubKey {
 /// A declared room's password.
 #[derive(Clone)]
 pub enum RoomPassword {
-    /// As people type it.
+    /// The password itself.
     Plain(String),
-    /// Argon2id in PHC form, which can be kept in a file.
+    /// Its Argon2id hash in PHC form, which can be stored in a file.
     Hashed(String),
 }
 
@@ -125,18 +129,18 @@ impl std::fmt::Debug for RoomPassword {
     }
 }
 
-/// How long requests wait, and how many.
+/// Deadlines of requests, and the queue's limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
-    /// How long a request may wait in line for a participant; zero refuses at once.
+    /// How long a request may wait for a participant's slot; 30 s by default. Zero rejects it at once.
     pub queue: Duration,
-    /// How many may wait in line in each room; past it 503.
+    /// How many requests may wait in each room; 64 by default. Past it 503.
     pub queue_limit: usize,
-    /// The wait for an answer's first byte; past it 504.
+    /// The deadline for the first byte of a response's body; 600 s by default. Past it 504.
     pub first_byte: Duration,
-    /// The longest silence within an answer; past it the answer ends broken.
+    /// The longest silence within a response; 300 s by default. Past it the response is cut short.
     pub idle: Duration,
-    /// How often a stream that is silent gets a comment line.
+    /// After how much silence a stream is sent a comment line; 10 s by default.
     pub comment: Duration,
 }
 

@@ -1,19 +1,19 @@
-//! Randomness of the system, for secrets and names.
+//! Random bytes of the operating system, for secrets and ids.
 
 use crate::state::id;
 
-/// Fills a buffer from the system's source of randomness.
+/// Fills a buffer with random bytes of the operating system.
 ///
 /// # Panics
-/// When the system has none: then no secret can be drawn, and whoever asked for one must not go on. Only the
-/// connection that asked ends.
+/// When the system returns an error: no secret can be made then, so the request must not continue. The panic ends that
+/// request's connection only.
 pub fn random(bytes: &mut [u8]) {
     if let Err(error) = getrandom::fill(bytes) {
         panic!("the system gives no random numbers: {error}");
     }
 }
 
-/// A fresh UUID.
+/// A random UUID.
 pub fn fresh_uuid() -> String {
     id::uuid(&mut random)
 }

@@ -1,4 +1,4 @@
-//! The hub's one clock. Liveness goes by a clock that only goes forward; tests can push both hands.
+//! The hub's clock: wall time for display, monotonic time for deadlines. Tests can advance both.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,35 +6,35 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::state::Now;
 
-/// A clock. Copies show the same time.
+/// A clock. Clones share the time, including what tests advanced it by.
 #[derive(Debug, Clone)]
 pub struct Clock {
     start: Instant,
-    /// Milliseconds by which tests have pushed it.
-    pushed: Arc<AtomicU64>,
+    /// By how much tests have advanced it, in milliseconds.
+    advanced: Arc<AtomicU64>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Clock { start: Instant::now(), pushed: Arc::default() }
+        Clock { start: Instant::now(), advanced: Arc::default() }
     }
 }
 
 impl Clock {
-    /// The moment it is.
+    /// The current time, in milliseconds.
     pub fn now(&self) -> Now {
-        let pushed = self.pushed.load(Ordering::Relaxed);
+        let advanced = self.advanced.load(Ordering::Relaxed);
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { wall: millis(since_epoch) + pushed, mono: millis(self.start.elapsed()) + pushed }
+        Now { wall: millis(since_epoch) + advanced, mono: millis(self.start.elapsed()) + advanced }
     }
 
-    /// Pushes the clock forward: for tests, which cannot wait half a minute for somebody to fall silent.
+    /// Advances the clock, for tests of what takes half a minute or more.
     pub fn advance(&self, by: Duration) {
-        self.pushed.fetch_add(millis(by), Ordering::Relaxed);
+        self.advanced.fetch_add(millis(by), Ordering::Relaxed);
     }
 }
 
-/// Whole milliseconds; a duration that does not fit lasts for ever anyway.
+/// Whole milliseconds; `u64::MAX` where the duration does not fit.
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Going down in order: no new requests, and time for those that are under way.
+//! Draining at shutdown: new requests are rejected, and those in flight get time to end.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,38 +6,39 @@ use std::time::{Duration, Instant};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 
-/// Requests under way, and whether more are taken.
+/// The requests in flight, and whether new ones are accepted.
 #[derive(Default)]
 pub struct Drain {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Mutex<DrainState>,
+    /// Notified at each end of a request while the hub drains.
+    request_ended: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct DrainState {
     active: usize,
     draining: bool,
 }
 
-/// A request under way. It is over when this is dropped.
+/// A request in flight. It ends when this is dropped.
 pub struct Active<'d>(&'d Drain);
 
 impl Drain {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DrainState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a request in.
+    /// Admits a request.
     ///
     /// # Errors
-    /// 503 once the hub is going down.
+    /// 503 once the hub drains.
     pub fn admit(&self) -> Result<Active<'_>, Rejection> {
         let going_down =
             || Rejection::new(ErrorCode::InternalError, "The hub is going down").status(503).retry_after(5);
         self.enter().ok_or_else(going_down)
     }
 
-    /// Lets a request in; `None` once the hub is going down.
+    /// Admits a request; `None` once the hub drains.
     fn enter(&self) -> Option<Active<'_>> {
         let mut state = self.lock();
         if state.draining {
@@ -47,7 +48,7 @@ impl Drain {
         Some(Active(self))
     }
 
-    /// Lets nobody in any more, and waits until all are out. False when some were not in time.
+    /// Stops admitting requests, and waits for those in flight to end. False when some did not within the timeout.
     pub fn run(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
@@ -57,7 +58,7 @@ impl Drain {
             if left.is_zero() {
                 return false;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.request_ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -67,9 +68,9 @@ impl Drop for Active<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.active -= 1;
-        // While nobody waits for the end of all, nobody need be told.
+        // `run` waits only while the hub drains.
         if state.draining {
-            self.0.changed.notify_all();
+            self.0.request_ended.notify_all();
         }
     }
 }
@@ -80,7 +81,7 @@ mod tests {
     use std::thread;
 
     #[test]
-    fn those_inside_are_waited_for_and_nobody_comes_in() {
+    fn requests_in_flight_are_waited_for_and_new_ones_are_rejected() {
         let drain = Drain::default();
         let active = drain.enter().unwrap();
         assert!(!drain.run(Duration::from_millis(1)));

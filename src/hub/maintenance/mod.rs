@@ -1,4 +1,4 @@
-//! What keeps a hub in order over time: its clock, its monitor thread, draining.
+//! The hub's clock, the monitor thread that expires what is out of date, and draining at shutdown.
 
 pub mod clock;
 pub mod drain;

@@ -1,5 +1,5 @@
-//! The monitor thread: marks who has fallen silent, closes tunnels that have, lets dead tokens go, and removes what nobody
-//! needs any more.
+//! The monitor thread. Twice a second it marks silent participants offline, closes silent tunnels, and removes expired
+//! tokens, participants and rooms. The rules are the registry's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::tunnel::LostReason;
 
 const TICK: Duration = Duration::from_millis(500);
 
-/// Runs until `stop` ends.
+/// Runs until the channel's sender is dropped.
 pub fn run(hub: &Arc<HubContext>, stop: &Receiver<()>) {
     while stop.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
         tick(hub);

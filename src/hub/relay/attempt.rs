@@ -1,4 +1,5 @@
-//! One try at a request: what is counted, and what watchers and the registry are told of it.
+//! The bookkeeping of one attempt: its slot, its statistics, its events, and its outcome in the registry. What is sent to
+//! the client is out of scope.
 
 use std::time::Instant;
 
@@ -14,22 +15,23 @@ use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::registry::Outcome;
 use crate::state::stats::{Ended, Ending};
 
-/// A request under way at one participant.
+/// A request in flight at one participant.
 pub struct Attempt<'s> {
     pub(crate) hub: &'s HubContext,
     pub(crate) slot: Slot<'s>,
     dispatch: Dispatch,
-    /// Whether watchers hear of it.
-    told: bool,
+    /// Whether it emits events and counts in the statistics.
+    observed: bool,
     started: Instant,
     usage: UsageWatch,
     id_watch: IdWatch,
+    /// When the first byte of the response's body came.
     first: Option<Instant>,
-    /// Where it failed, once it has.
+    /// The stage at which it failed, once it has.
     stage: Option<String>,
 }
 
-/// What is told of a request's last try, once it is over.
+/// What the log records of a request's last attempt.
 pub struct AttemptSummary {
     participant: String,
     ttft_ms: Option<u64>,
@@ -38,8 +40,8 @@ pub struct AttemptSummary {
 }
 
 impl AttemptSummary {
-    /// There was none, for a reason.
-    pub(crate) fn none(stage: &str) -> Self {
+    /// Of a request that ended at `stage` before it had a participant.
+    pub(crate) fn without_participant(stage: &str) -> Self {
         AttemptSummary {
             participant: String::new(),
             ttft_ms: None,
@@ -48,8 +50,8 @@ impl AttemptSummary {
         }
     }
 
-    /// Notes it for whoever tells of the request.
-    pub(crate) fn note(self, log: &mut RequestLog) {
+    /// Records it in the request's log record.
+    pub(crate) fn record(self, log: &mut RequestLog) {
         log.participant = (!self.participant.is_empty()).then_some(self.participant);
         log.ttft_ms = self.ttft_ms;
         log.input_tokens = self.usage.input;
@@ -59,100 +61,102 @@ impl AttemptSummary {
 }
 
 impl<'s> Attempt<'s> {
-    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, told: bool) -> Self {
+    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, observed: bool) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
-        Attempt { hub, slot, dispatch, told, started, usage, id_watch, first: None, stage: None }
+        Attempt { hub, slot, dispatch, observed, started, usage, id_watch, first: None, stage: None }
     }
 
-    /// The request is on its way.
+    /// Emits the event that the request was dispatched.
     pub(crate) fn emit_request(&self) {
-        self.tell(EventKind::LlmRequest(self.dispatch.clone()));
+        self.emit(EventKind::LlmRequest(self.dispatch.clone()));
     }
 
-    /// From here on the answer's id is looked for.
+    /// Starts to look for the response's id in its body. `stream`: whether the body is an event stream.
     pub(crate) fn watch_for_id(&mut self, stream: bool) {
         self.id_watch = IdWatch::new(stream);
     }
 
-    /// Counts a piece of the answer.
-    pub(crate) fn take(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
+    /// Appends a chunk of the response to `body`, and takes its token counts and its id from it.
+    pub(crate) fn receive(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
         self.first.get_or_insert_with(Instant::now);
         self.usage.push(&bytes);
         let id = self.id_watch.push(&bytes);
-        self.remember(id, false);
+        self.record_owner(id, false);
         if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
     }
 
-    /// Remembers whose a response is, before its client can ask for it.
-    pub(crate) fn remember(&self, id: Option<String>, translated: bool) {
+    /// Records which participant made a response, before its client can ask for it. `translated`: whether it was made from
+    /// a chat.
+    pub(crate) fn record_owner(&self, id: Option<String>, translated: bool) {
         let picked = &self.slot.picked;
         if let Some(id) = id {
-            self.hub.response_owners.remember(picked, &id, translated);
+            self.hub.response_owners.record(picked, &id, translated);
         }
     }
 
-    /// The answer is whole: the place is free, and the watchers are told, before the client has the last byte.
+    /// Ends the attempt with a complete response. Called before the client is sent the last byte, so that its next request
+    /// finds the slot free and the event emitted.
     pub(crate) fn complete(&mut self, status: u16) {
         let ttft_ms = millis(self.first.unwrap_or_else(Instant::now) - self.started);
         if status >= 500 || status == 429 {
-            self.note(Outcome::Failed);
+            self.record_outcome(Outcome::Failed);
         } else if status < 400 {
-            self.note(Outcome::Served { ttft_ms });
+            self.record_outcome(Outcome::Served { ttft_ms });
         }
-        self.slot.free();
-        self.count(match status {
+        self.slot.release();
+        self.record_ended(match status {
             ..400 => Ending::Complete,
             429 | 500.. => Ending::Failed,
             _ => Ending::Rejected,
         });
         let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage.usage());
         if status < 400 {
-            self.tell(EventKind::LlmComplete(self.dispatch.clone(), metrics));
+            self.emit(EventKind::LlmComplete(self.dispatch.clone(), metrics));
         } else {
-            self.tell_failure("provider", format!("the provider answered {status}"));
+            self.emit_failure("provider", format!("the provider answered {status}"));
         }
     }
 
-    /// The participant failed.
-    pub(crate) fn failed(&mut self, stage: &str, error: &str) {
-        self.note(Outcome::Failed);
-        self.slot.free();
-        self.count(Ending::Failed);
-        self.tell_failure(stage, error.to_owned());
+    /// Ends the attempt because the participant failed.
+    pub(crate) fn fail(&mut self, stage: &str, error: &str) {
+        self.record_outcome(Outcome::Failed);
+        self.slot.release();
+        self.record_ended(Ending::Failed);
+        self.emit_failure(stage, error.to_owned());
     }
 
-    /// The client hung up.
-    pub(crate) fn cancelled(&mut self) {
-        self.slot.free();
-        self.count(Ending::Cancelled);
+    /// Ends the attempt because the client disconnected.
+    pub(crate) fn abandon(&mut self) {
+        self.slot.release();
+        self.record_ended(Ending::Cancelled);
         self.hub.metrics.hung_up(if self.first.is_some() { HangUpPhase::Answering } else { HangUpPhase::Waiting });
-        self.tell_failure("cancelled", "the client hung up".to_owned());
+        self.emit_failure("cancelled", "the client hung up".to_owned());
     }
 
-    /// What is told of it.
+    /// For the log.
     pub(crate) fn summary(&self) -> AttemptSummary {
         let ttft_ms = self.first.map(|first| millis(first - self.started));
         let (participant, usage) = (self.slot.picked.id.to_string(), self.usage.usage());
         AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone() }
     }
 
-    /// Counts it for those who ask for figures.
-    fn count(&self, ending: Ending) {
-        if self.told {
+    /// Counts the ended attempt in the statistics.
+    fn record_ended(&self, ending: Ending) {
+        if self.observed {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
             let (protocol, usage) = (self.dispatch.protocol, self.usage.usage());
-            self.hub.count(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage });
+            self.hub.record_ended(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage });
         }
     }
 
-    /// Tells the registry how the participant does.
-    pub(crate) fn note(&self, outcome: Outcome) {
+    /// Records the outcome in the registry, where it steers the choice of participants.
+    pub(crate) fn record_outcome(&self, outcome: Outcome) {
         self.hub.registry().note(&self.slot.picked, outcome, self.hub.clock.now());
     }
 
-    fn tell_failure(&mut self, stage: &str, error: String) {
+    fn emit_failure(&mut self, stage: &str, error: String) {
         self.stage = Some(stage.to_owned());
         let profile = &self.slot.picked.profile;
         let failure = Failure {
@@ -161,13 +165,13 @@ impl<'s> Attempt<'s> {
             stage: stage.to_owned(),
             error,
         };
-        self.tell(EventKind::LlmError(self.dispatch.clone(), failure));
+        self.emit(EventKind::LlmError(self.dispatch.clone(), failure));
     }
 
-    fn tell(&self, kind: EventKind) {
-        if self.told {
+    fn emit(&self, kind: EventKind) {
+        if self.observed {
             let at = self.hub.clock.now().wall;
-            self.hub.tell(&Event { at, room: self.slot.picked.code.clone(), kind });
+            self.hub.emit(&Event { at, room: self.slot.picked.code.clone(), kind });
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The client's side of a request: what it has been sent so far, whether it is still there, and the comment lines that
-//! keep it waiting.
+//! The client's side of a request: what has been sent so far, whether the client is still connected, and the comment lines
+//! that keep a silent stream alive. Where the response comes from is out of scope.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,167 +13,192 @@ use crate::hub::respond::{Plane, Rejection};
 use crate::proto::management::ErrorCode;
 use crate::proto::sse::KEEP_ALIVE;
 
-/// A head's lines.
+/// Names and values, in the order of the head's lines.
 pub type Headers = Vec<(String, String)>;
 
-/// The client hung up, or can't be written to.
+/// The client disconnected, or its connection cannot be written to.
 #[derive(Debug)]
 pub struct Disconnected;
 
-/// The client's side of a request.
+/// The response to a client, as far as it has been sent.
 pub struct ClientResponse<'e, 'c> {
-    state: State<'e, 'c>,
-    /// How often a silent stream gets a comment; `None` where no stream was asked for.
-    every: Option<Duration>,
-    last: Instant,
-    /// Whether the last event that was passed on is whole: a comment within one would tear it.
+    state: SendState<'e, 'c>,
+    /// After how much silence a stream is sent a comment; `None` where the client did not ask for a stream.
+    comment_interval: Option<Duration>,
+    last_sent: Instant,
+    /// Whether the last event that was sent is complete: a comment inside an event would corrupt it.
     between_events: bool,
-    /// Whether a byte of the provider has been passed on.
-    passed: bool,
-    /// What an error event told, or would have told, once the status had been sent.
-    told: Option<ErrorCode>,
-    /// Memory that the answer takes while it is held back or put together.
-    held: Share,
+    /// Whether the provider's head or a byte of its body has been sent.
+    committed: bool,
+    /// The error that the stream ended with, after the status had been sent.
+    error_code: Option<ErrorCode>,
+    /// Memory of the part of the response that is buffered or being translated.
+    buffered: Share,
 }
 
-enum State<'e, 'c> {
-    Silent(&'e mut Exchange<'c>),
+/// How far the response has been sent.
+enum SendState<'e, 'c> {
+    /// Nothing has been sent.
+    Unsent(&'e mut Exchange<'c>),
+    /// The status and headers have been sent.
     Open(StreamBody<'e>),
-    Over,
+    /// The response is complete, or the connection is broken.
+    Ended,
 }
 
 impl<'e, 'c> ClientResponse<'e, 'c> {
-    /// A client that has been sent nothing yet.
-    pub fn new(exchange: &'e mut Exchange<'c>, every: Option<Duration>) -> Self {
+    /// Nothing sent yet. See the field for `comment_interval`.
+    pub fn new(exchange: &'e mut Exchange<'c>, comment_interval: Option<Duration>) -> Self {
         ClientResponse {
-            held: exchange.share(),
-            state: State::Silent(exchange),
-            every,
-            last: Instant::now(),
+            buffered: exchange.share(),
+            state: SendState::Unsent(exchange),
+            comment_interval,
+            last_sent: Instant::now(),
             between_events: true,
-            passed: false,
-            told: None,
+            committed: false,
+            error_code: None,
         }
     }
 
-    /// Says how many bytes of the answer are held now. False where the memory does not suffice for them.
+    /// Reserves memory for `bytes` of buffered response in total. False if the budget does not suffice.
     #[must_use]
-    pub fn hold(&mut self, bytes: usize) -> bool {
-        self.held.shrink_to(bytes as u64);
-        self.held.grow_to(bytes as u64)
+    pub fn reserve(&mut self, bytes: usize) -> bool {
+        self.buffered.shrink_to(bytes as u64);
+        self.buffered.grow_to(bytes as u64)
     }
 
     /// Whether the status has been sent.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open(_))
+        matches!(self.state, SendState::Open(_))
     }
 
-    /// To be called while waiting: notices a client that hung up, and sends a comment where one is due.
+    /// Checks that the client is still connected, and sends a comment if one is due. Called while waiting.
+    ///
+    /// # Errors
+    /// When it is not.
     pub fn poll_disconnect(&mut self) -> Result<(), Disconnected> {
-        let gone = match &mut self.state {
-            State::Silent(exchange) => exchange.client_gone(),
-            State::Open(stream) => stream.client_gone(),
-            State::Over => true,
+        let disconnected = match &mut self.state {
+            SendState::Unsent(exchange) => exchange.client_gone(),
+            SendState::Open(stream) => stream.client_gone(),
+            SendState::Ended => true,
         };
-        if gone {
+        if disconnected {
             return Err(Disconnected);
         }
-        if self.every.is_some_and(|every| self.last.elapsed() >= every) && self.between_events {
+        if self.comment_interval.is_some_and(|interval| self.last_sent.elapsed() >= interval) && self.between_events {
             self.open(200, &stream_headers(Headers::new()))?;
             self.send(KEEP_ALIVE.as_bytes())?;
         }
         Ok(())
     }
 
-    /// Begins a stream, unless a comment has done so already.
+    /// Sends the status and headers, unless a comment has caused that already.
+    ///
+    /// # Errors
+    /// When the client's connection is broken.
     pub fn open(&mut self, status: u16, headers: &Headers) -> Result<(), Disconnected> {
         if self.is_open() {
             return Ok(());
         }
-        let State::Silent(exchange) = std::mem::replace(&mut self.state, State::Over) else { return Err(Disconnected) };
-        self.state = State::Open(exchange.stream(status, &borrowed(headers)).map_err(|_| Disconnected)?);
+        let SendState::Unsent(exchange) = std::mem::replace(&mut self.state, SendState::Ended) else {
+            return Err(Disconnected);
+        };
+        self.state = SendState::Open(exchange.stream(status, &borrowed(headers)).map_err(|_| Disconnected)?);
         Ok(())
     }
 
-    /// The provider's own head has been sent: from here on nobody else can answer.
-    pub fn passing(&mut self) {
-        self.passed = true;
+    /// Marks that the provider's head has been sent: no other participant can answer from here on.
+    pub fn commit(&mut self) {
+        self.committed = true;
     }
 
-    /// Whether something of the provider has been passed on.
-    pub fn has_passed(&self) -> bool {
-        self.passed
+    /// Whether the provider's head or a byte of its body has been sent.
+    pub fn is_committed(&self) -> bool {
+        self.committed
     }
 
-    /// Passes a piece on.
+    /// Sends some of the response's body.
+    ///
+    /// # Errors
+    /// When the client's connection is broken.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), Disconnected> {
         if piece.is_empty() {
             return Ok(());
         }
-        self.passed = true;
+        self.committed = true;
         self.between_events = piece.ends_with(b"\n\n") || piece.ends_with(b"\r\n\r\n");
         self.send(piece)
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
-        self.last = Instant::now();
+        self.last_sent = Instant::now();
         match &mut self.state {
-            State::Open(stream) => stream.write(bytes).map_err(|_| Disconnected),
+            SendState::Open(stream) => stream.write(bytes).map_err(|_| Disconnected),
             _ => Err(Disconnected),
         }
     }
 
-    /// The stream is over as it should be.
+    /// Ends a complete stream.
+    ///
+    /// # Errors
+    /// When the client's connection is broken.
     pub fn finish(&mut self) -> io::Result<()> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Open(stream) => stream.finish(),
+        match std::mem::replace(&mut self.state, SendState::Ended) {
+            SendState::Open(stream) => stream.finish(),
             _ => Ok(()),
         }
     }
 
-    /// Sends a whole answer. To a stream that comments have begun it can only be told as an error.
+    /// Sends a complete response. A stream that comments have begun can only be sent it as an error event.
+    ///
+    /// # Errors
+    /// When the client's connection is broken, or has to be closed.
     pub fn respond(&mut self, status: u16, headers: &Headers, body: &[u8]) -> io::Result<()> {
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Silent(exchange) => exchange.respond(status, &borrowed(headers), body),
-            State::Open(stream) => {
+        match std::mem::replace(&mut self.state, SendState::Ended) {
+            SendState::Unsent(exchange) => exchange.respond(status, &borrowed(headers), body),
+            SendState::Open(stream) => {
                 let excerpt = String::from_utf8_lossy(&body[..body.len().min(2000)]).into_owned();
                 let message = format!("The provider answered {status} without a stream: {excerpt}");
-                self.state = State::Open(stream);
-                self.tell_error(&message, ErrorCode::EndpointNotReachable)
+                self.state = SendState::Open(stream);
+                self.send_error(&message, ErrorCode::EndpointNotReachable)
             }
-            State::Over => Err(cut_short()),
+            SendState::Ended => Err(cut_short()),
         }
     }
 
-    /// Refuses the request: with a status, or, once that has been sent, with an error event and a broken end.
-    pub fn refuse(&mut self, refused: Rejection) -> io::Result<()> {
+    /// Rejects the request: with a status, or, once that has been sent, with an error event and a stream without its last
+    /// chunk.
+    ///
+    /// # Errors
+    /// When the client's connection is broken, or has to be closed.
+    pub fn reject(&mut self, rejection: Rejection) -> io::Result<()> {
         if self.is_open() {
-            let (message, code) = refused.told();
-            return self.tell_error(&message, code);
+            let (message, code) = rejection.told();
+            return self.send_error(&message, code);
         }
-        match std::mem::replace(&mut self.state, State::Over) {
-            State::Silent(exchange) => refused.send(exchange, Plane::Inference),
+        match std::mem::replace(&mut self.state, SendState::Ended) {
+            SendState::Unsent(exchange) => rejection.send(exchange, Plane::Inference),
             _ => Err(cut_short()),
         }
     }
 
-    /// The error that a stream ended with which had begun as a good one.
-    pub fn told(&self) -> Option<ErrorCode> {
-        self.told
+    /// The error that a stream ended with after status 200 had been sent.
+    pub fn error_code(&self) -> Option<ErrorCode> {
+        self.error_code
     }
 
-    fn tell_error(&mut self, message: &str, code: ErrorCode) -> io::Result<()> {
-        self.told = Some(code);
-        if !self.passed {
+    fn send_error(&mut self, message: &str, code: ErrorCode) -> io::Result<()> {
+        self.error_code = Some(code);
+        if !self.committed {
             let event = json!({ "error": { "message": message, "code": code } });
-            // The end is broken anyway, whether or not this arrives.
+            // The stream is cut short below, whether or not this can be written.
             let _ = self.send(format!("data: {event}\n\n").as_bytes());
         }
         Err(cut_short())
     }
 }
 
-/// What ends a connection without the last chunk.
+/// The error that closes a connection without the last chunk.
 pub fn cut_short() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, "the answer was cut short")
 }
@@ -182,11 +207,11 @@ fn borrowed(headers: &Headers) -> Vec<(&str, &str)> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// A stream's head: the contract's own lines, and whatever else the provider said.
-pub fn stream_headers(passed_on: Headers) -> Headers {
+/// The headers of an event stream: the hub's own (PROTOCOL.md, "Inference plane"), then the provider's others.
+pub fn stream_headers(provider: Headers) -> Headers {
     let own = |name: &str| STREAM_HEADERS.iter().any(|(own, _)| name.eq_ignore_ascii_case(own));
     let mut out: Headers = STREAM_HEADERS.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-    out.extend(passed_on.into_iter().filter(|(name, _)| !own(name)));
+    out.extend(provider.into_iter().filter(|(name, _)| !own(name)));
     out
 }
 

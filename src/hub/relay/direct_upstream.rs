@@ -1,100 +1,62 @@
-//! Calling participants of the legacy plane at the endpoints that they named, and the rule on which addresses.
+//! Sends a request to a direct participant (legacy plane), at the endpoint that it registered.
 //!
-//! The rule is applied to the addresses that are connected to, at each connection: a name that leads elsewhere later
-//! gains nothing, and redirects are not followed.
+//! A request has a thread of its own, which reads the response into the request's bounded queue. Deadlines for the
+//! response are the request's own (`upstream`). Redirects are not followed.
 
-use std::collections::HashMap;
-use std::io::{self, Read};
-use std::net::{SocketAddr, UdpSocket};
+use std::fmt::{Display, Write as _};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ureq::config::Config;
-use ureq::http::{HeaderMap, Request, Uri};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body};
+use ureq::http::{HeaderValue, Uri};
 
+use super::address_rule::AddressRule;
+use super::direct_connections::{ConnectionPools, Server};
+use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::budget::Budget;
-use crate::hub::relay::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
+use crate::net::client::{Answer, Call};
 use crate::proto::management::ErrorCode;
 use crate::proto::web::{HOPS, route_url};
-use crate::state::policy::{DirectPolicy, Forbidden};
+use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
 use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
 
-const CONNECT: Duration = Duration::from_secs(5);
 const STACK: usize = 256 << 10;
-/// The largest piece of an answer, in bytes.
-const PIECE: usize = 16 << 10;
 /// The longest error text, in bytes: each watcher's queue gets a copy.
 const MAX_ERROR: usize = 2 << 10;
-/// How much of an answer may wait for its client. Only the one answer waits with it.
+const USER_AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
+/// How much of a response may wait for its client. Each request has a connection of its own, so no other one is delayed.
 const QUEUE: QueueLimits =
     QueueLimits { high: 1 << 20, low: 0, most: 2 << 20, wait: Duration::from_secs(600), within: Duration::ZERO };
 
-/// Which addresses may be called.
-#[derive(Debug, Clone, Copy)]
-pub struct Rule {
-    policy: DirectPolicy,
-    /// Where the hub listens.
-    own: SocketAddr,
-}
-
-impl Rule {
-    /// Whether an address may be called for a participant that registered from loopback or not.
-    ///
-    /// # Errors
-    /// Why it may not.
-    pub(crate) fn check(self, address: SocketAddr, from_loopback: bool) -> Result<(), Forbidden> {
-        self.policy.check(address.ip(), from_loopback)?;
-        if self.is_own(address) { Err(Forbidden::Own) } else { Ok(()) }
-    }
-
-    /// Whether it is one that the hub listens on itself. A hub that listens on all interfaces has each address of its
-    /// machine: those that a socket can be bound to.
-    fn is_own(self, address: SocketAddr) -> bool {
-        let (own, ip) = (self.own.ip().to_canonical(), address.ip().to_canonical());
-        let all = own.is_unspecified() && (ip.is_loopback() || UdpSocket::bind((address.ip(), 0)).is_ok());
-        address.port() == self.own.port() && (ip == own || all)
-    }
-}
-
-/// The hub's connections to direct participants.
+/// What requests to direct participants share.
 pub struct DirectUpstreams {
-    rule: Rule,
-    /// What answers that wait for their clients draw on.
+    rule: AddressRule,
+    /// Bounds the responses that wait for their clients.
     memory: Arc<Budget>,
-    /// Idle ones, by member.
-    pools: Arc<Pools>,
-}
-
-#[derive(Default)]
-struct Pools(Mutex<HashMap<u64, Vec<Agent>>>);
-
-impl Pools {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Agent>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    pools: Arc<ConnectionPools>,
 }
 
 impl DirectUpstreams {
+    /// `own` is the address that the hub listens on; it is never called.
     pub(crate) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>) -> Self {
-        DirectUpstreams { rule: Rule { policy, own }, memory, pools: Arc::default() }
+        DirectUpstreams { rule: AddressRule::new(policy, own), memory, pools: Arc::default() }
     }
 
-    pub(crate) fn rule(&self) -> Rule {
+    /// Which addresses may be called.
+    pub(crate) fn rule(&self) -> AddressRule {
         self.rule
     }
 
-    /// Closes the connections to a participant that has left.
+    /// Closes the connections to a member that has left.
     pub(crate) fn forget(&self, serial: u64) {
-        self.pools.lock().remove(&serial);
+        self.pools.close(serial);
     }
 
-    /// The way to a participant.
+    /// The transport to a participant.
     pub(crate) fn transport(&self, picked: &Picked) -> DirectTransport {
         DirectTransport {
             rule: self.rule,
@@ -107,177 +69,203 @@ impl DirectUpstreams {
     }
 }
 
-/// The way to one participant.
+/// The transport to one direct participant.
 pub struct DirectTransport {
-    rule: Rule,
+    rule: AddressRule,
     memory: Arc<Budget>,
-    pools: Arc<Pools>,
+    pools: Arc<ConnectionPools>,
     serial: u64,
+    /// Without a trailing slash.
     endpoint: String,
     from_loopback: bool,
 }
 
 impl Transport for DirectTransport {
     fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError> {
-        let failed = |e: &dyn std::fmt::Display| UpstreamError::failed("dispatch", e, ErrorCode::EndpointNotReachable);
+        let failed = |e: &dyn Display| UpstreamError::failed("dispatch", e, ErrorCode::EndpointNotReachable);
+        let url: Uri = route_url(&self.endpoint, outgoing_request.path).parse().map_err(|e| failed(&e))?;
+        let server = Server::of(&url).ok_or_else(|| failed(&"the participant's endpoint names no host"))?;
+        let request = encode_request(&url, &outgoing_request).map_err(|e| failed(&e))?;
         let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(&outgoing_request.id).map_err(|e| failed(&e))?;
-        let pooled = self.pools.lock().entry(self.serial).or_default().pop();
-        let agent = pooled.unwrap_or_else(|| agent(Checked { rule: self.rule, from_loopback: self.from_loopback }));
-        let ticket = Arc::new(Ticket(Mutex::new(Some(agent.clone()))));
-        let call = Call {
-            id: outgoing_request.id.clone(),
-            request: self.request(outgoing_request).map_err(|e| failed(&e))?,
+        self.pools.open(self.serial);
+        let cancellation = Arc::new(Cancellation::default());
+        let call = DirectCall {
+            repeatable: outgoing_request.method != "POST",
+            id: outgoing_request.id,
+            request,
+            server,
+            rule: self.rule,
+            from_loopback: self.from_loopback,
             router,
-            agent,
-            ticket: ticket.clone(),
+            cancellation: cancellation.clone(),
             pools: self.pools.clone(),
             serial: self.serial,
         };
         let spawned = thread::Builder::new().name("direct call".into()).stack_size(STACK).spawn(move || call.run());
         spawned.map_err(|e| failed(&e))?;
-        let stop = move || {
-            if let Some(agent) = ticket.take() {
-                agent.shutdown();
-            }
-        };
-        Ok((pending, Box::new(stop)))
+        Ok((pending, Box::new(move || cancellation.cancel())))
     }
 }
 
-impl DirectTransport {
-    fn request(&self, outgoing_request: OutgoingRequest<'_>) -> Result<Request<Option<String>>, ureq::http::Error> {
-        let url = route_url(&self.endpoint, outgoing_request.path);
-        let mut request = Request::builder().method(outgoing_request.method).uri(url);
-        for (name, value) in outgoing_request.headers {
-            request = request.header(name, value);
+/// A request as it is written to the endpoint, head and body.
+///
+/// # Errors
+/// When a header cannot be sent.
+fn encode_request(url: &Uri, outgoing_request: &OutgoingRequest<'_>) -> Result<Vec<u8>, String> {
+    let OutgoingRequest { method, headers, hops, body, .. } = outgoing_request;
+    let host = url.host().unwrap_or_default();
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let body = body.as_deref().or((*method == "POST").then_some(""));
+    let target = url.path_and_query().map_or("/", |target| target.as_str());
+    let mut request = String::with_capacity(512 + target.len() + body.map_or(0, str::len));
+    request.extend([*method, " ", target, " HTTP/1.1\r\n"]);
+    let own = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), (HOPS, *hops)];
+    let content_type = body.filter(|body| !body.is_empty()).map(|_| ("content-type", "application/json"));
+    let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in own.into_iter().chain(content_type).chain(given) {
+        if HeaderValue::from_str(value).is_err() {
+            return Err(format!("the header {name} has a value that cannot be sent"));
         }
-        request = request.header(HOPS, outgoing_request.hops);
-        if outgoing_request.body.is_some() {
-            request = request.header("Content-Type", "application/json");
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    if let Some(body) = body {
+        // Writing to memory does not fail.
+        let _ = write!(request, "content-length: {}\r\n", body.len());
+    }
+    request.extend(["\r\n", body.unwrap_or_default()]);
+    Ok(request.into_bytes())
+}
+
+/// Cancels a call by shutting its connection down, which also ends a read that waits.
+#[derive(Default)]
+struct Cancellation(Mutex<CallState>);
+
+#[derive(Default)]
+enum CallState {
+    /// No connection yet, or none any more.
+    #[default]
+    Unconnected,
+    /// The call uses this connection.
+    Connected(Arc<TcpStream>),
+    /// Cancelled: it gets no connection.
+    Cancelled,
+}
+
+impl Cancellation {
+    fn lock(&self) -> MutexGuard<'_, CallState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cancel(&self) {
+        if let CallState::Connected(stream) = std::mem::replace(&mut *self.lock(), CallState::Cancelled) {
+            let _ = stream.shutdown(Shutdown::Both);
         }
-        request.body(outgoing_request.body)
+    }
+
+    /// Changes to another state; false when the call was cancelled.
+    fn advance(&self, state: CallState) -> bool {
+        let mut current = self.lock();
+        let active = !matches!(*current, CallState::Cancelled);
+        if active {
+            *current = state;
+        }
+        active
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(*self.lock(), CallState::Cancelled)
     }
 }
 
-/// Whose a call's connection is, to be taken once: by whoever stops the call, to shut it down, or by the call itself at
-/// its end, to put it back. A late stop must not shut down the next call's connection.
-struct Ticket(Mutex<Option<Agent>>);
-
-impl Ticket {
-    fn take(&self) -> Option<Agent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
+/// Where and why a call failed.
+type Failed = (&'static str, String);
 
 /// One call, on a thread of its own.
-struct Call {
+struct DirectCall {
     id: String,
-    request: Request<Option<String>>,
+    /// Head and body.
+    request: Vec<u8>,
+    /// Whether sending it twice does no more than sending it once (RFC 9110, section 9.2.2).
+    repeatable: bool,
+    server: Server,
+    rule: AddressRule,
+    from_loopback: bool,
     router: Router,
-    agent: Agent,
-    ticket: Arc<Ticket>,
-    pools: Arc<Pools>,
+    cancellation: Arc<Cancellation>,
+    pools: Arc<ConnectionPools>,
     serial: u64,
 }
 
-impl Call {
+impl DirectCall {
     fn run(self) {
-        let Call { id, request, router, agent, ticket, pools, serial } = self;
-        let tell = |piece| router.route(&id, piece);
-        let failed = |stage: &str, message: String| {
-            tell(Piece::Error { stage: stage.into(), message: cut(message) });
-        };
-        let answer = match send(&agent, request) {
-            Ok(answer) => answer,
-            Err(error) => return failed("connect", format!("the endpoint does not answer: {error}")),
-        };
-        tell(Piece::Start { status: answer.status().as_u16(), headers: headers(answer.headers()) });
-        let mut body = answer.into_body().into_reader();
-        let mut piece = vec![0; PIECE];
+        if let Err((stage, message)) = self.relay() {
+            self.emit(Piece::Error { stage: stage.into(), message: truncated(message) });
+        }
+    }
+
+    fn emit(&self, piece: Piece) -> Routed {
+        self.router.route(&self.id, piece)
+    }
+
+    /// Sends the request and emits its response piece by piece.
+    fn relay(&self) -> Result<(), Failed> {
+        let (mut connection, head) =
+            self.exchange().map_err(|error| ("connect", format!("the endpoint does not answer: {error}")))?;
+        self.emit(head);
         loop {
-            match body.read(&mut piece) {
-                Ok(0) => break,
-                // Nobody waits for it any more: the connection is not worth keeping with an answer half read.
-                Ok(n) if tell(Piece::Chunk(piece[..n].to_vec())) != Routed::Delivered => return,
-                Ok(_) => {}
-                Err(error) => return failed("stream", format!("the endpoint's answer broke off: {error}")),
+            let mut bytes = Vec::new();
+            let read = connection.read(&mut bytes);
+            let ended = read.map_err(|error| ("stream", format!("the endpoint's answer broke off: {error}")))?;
+            // A request that has ended reads no more; a connection with half a response left is not kept.
+            if !bytes.is_empty() && self.emit(Piece::Chunk(bytes)) != Routed::Delivered {
+                return Ok(());
+            }
+            if ended {
+                break;
             }
         }
-        drop(body);
-        // Before the end is told: whoever hears of it may call again at once.
-        if let Some(agent) = ticket.take() {
-            // Of a participant that has left meanwhile there is no pool any more.
-            if let Some(pool) = pools.lock().get_mut(&serial) {
-                pool.push(agent);
+        // Kept before the end is emitted: the client's next request may follow at once. A cancellation that comes later must
+        // not shut down the connection under that request.
+        if self.cancellation.advance(CallState::Unconnected) {
+            self.pools.put(self.serial, connection);
+        }
+        self.emit(Piece::End);
+        Ok(())
+    }
+
+    /// Sends the request; gives the connection, and the response's head.
+    fn exchange(&self) -> io::Result<(Call, Piece)> {
+        loop {
+            let pooled = self.pools.take(self.serial);
+            let mut connection = pooled.map_or_else(|| self.server.connect(self.rule, self.from_loopback), Ok)?;
+            if !self.cancellation.advance(CallState::Connected(connection.stream())) {
+                return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the request was cancelled"));
+            }
+            match connection.ask(&self.request, start) {
+                Ok(head) => return Ok((connection, head)),
+                // The endpoint may have closed a kept connection just before the request arrived.
+                Err(_) if self.repeatable && is_stale(&connection) && !self.cancellation.is_cancelled() => {}
+                Err(error) => return Err(error),
             }
         }
-        tell(Piece::End);
     }
 }
 
-/// Cuts an error's text, which may hold what the endpoint said.
-fn cut(mut text: String) -> String {
-    let mut end = text.len().min(MAX_ERROR);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
+/// Whether a kept connection was closed before anything of the response came.
+fn is_stale(connection: &Call) -> bool {
+    connection.was_kept() && !connection.heard()
+}
+
+fn start(answer: &Answer<'_>) -> Piece {
+    let text = |(name, value): (&str, &[u8])| (name.to_ascii_lowercase(), String::from_utf8_lossy(value).into_owned());
+    Piece::Start { status: answer.status, headers: answer.headers().map(text).collect() }
+}
+
+/// Truncates an error's text, which may quote the endpoint.
+fn truncated(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_ERROR));
     text
-}
-
-fn send(agent: &Agent, request: Request<Option<String>>) -> Result<ureq::http::Response<Body>, ureq::Error> {
-    let (parts, body) = request.into_parts();
-    match body {
-        Some(body) => agent.run(Request::from_parts(parts, body)),
-        None if parts.method == "POST" => agent.run(Request::from_parts(parts, "")),
-        None => agent.run(Request::from_parts(parts, ())),
-    }
-}
-
-fn headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
-}
-
-/// Deadlines for the answer are the request's own business; here is only the one for connecting.
-fn agent(resolver: Checked) -> Agent {
-    let config = Agent::config_builder()
-        .timeout_connect(Some(CONNECT))
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .accept_encoding("")
-        .max_response_header_size(64 << 10)
-        .user_agent(concat!("gambi/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Agent::with_parts(config, DefaultConnector::default(), resolver)
-}
-
-/// Finds a host's addresses, and leaves only those that may be called.
-#[derive(Debug)]
-struct Checked {
-    rule: Rule,
-    from_loopback: bool,
-}
-
-impl Resolver for Checked {
-    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = DefaultResolver::default().resolve(uri, config, timeout)?;
-        let mut allowed = self.empty();
-        let mut why = None;
-        for address in found.iter() {
-            match self.rule.check(*address, self.from_loopback) {
-                Ok(()) => allowed.push(*address),
-                Err(forbidden) => why = Some(forbidden),
-            }
-        }
-        match why.filter(|_| allowed.is_empty()) {
-            None => Ok(allowed),
-            Some(why) => Err(ureq::Error::Io(io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -285,35 +273,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hubs_own_sockets_are_not_called() {
-        let check = |own: &str, address: &str| {
-            let rule = Rule { policy: DirectPolicy::Private, own: own.parse().unwrap() };
-            rule.check(address.parse().unwrap(), true)
-        };
-        for (own, address) in [
-            ("127.0.0.1:3000", "127.0.0.1:3000"),
-            ("127.0.0.1:3000", "[::ffff:127.0.0.1]:3000"),
-            ("0.0.0.0:3000", "127.0.0.1:3000"),
-            ("0.0.0.0:3000", "127.8.9.1:3000"),
-            ("[::]:3000", "[::1]:3000"),
-            ("[::]:3000", "127.0.0.1:3000"),
-        ] {
-            assert_eq!(check(own, address), Err(Forbidden::Own), "{address} on {own}");
-        }
-        for (own, address) in [
-            ("127.0.0.1:3000", "127.0.0.1:3001"),
-            ("127.0.0.1:3000", "127.0.0.2:3000"),
-            // Of no machine that runs these tests.
-            ("0.0.0.0:3000", "10.255.254.253:3000"),
-        ] {
-            assert_eq!(check(own, address), Ok(()), "{address} on {own}");
-        }
+    fn error_texts_are_cut_to_two_kibibytes_between_characters() {
+        assert_eq!(truncated("short".into()), "short");
+        let long = truncated("x".to_owned() + &"ü".repeat(5000));
+        assert_eq!((long.len(), long.ends_with('ü')), (MAX_ERROR - 1, true));
     }
 
     #[test]
-    fn error_texts_are_cut_to_two_kibibytes_between_characters() {
-        assert_eq!(cut("short".into()), "short");
-        let long = cut("x".to_owned() + &"ü".repeat(5000));
-        assert_eq!((long.len(), long.ends_with('ü')), (MAX_ERROR - 1, true));
+    fn a_request_is_written_with_the_hubs_own_headers() {
+        let text = |url: &str, method: &str, body: Option<&str>, version: &str| {
+            let outgoing_request = OutgoingRequest {
+                id: "r".into(),
+                operation: "o",
+                method,
+                path: "",
+                headers: &[("anthropic-version".into(), version.into())],
+                hops: "a, b",
+                body: body.map(str::to_owned),
+                stream: false,
+            };
+            encode_request(&url.parse().unwrap(), &outgoing_request).map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        let own = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\n{HOPS}: a, b\r\n");
+        assert_eq!(
+            text("http://[::1]:8/v1/x?y=1", "POST", Some("{}"), "1").unwrap(),
+            format!(
+                "POST /v1/x?y=1 HTTP/1.1\r\nhost: [::1]:8\r\n{own}content-type: application/json\r\n\
+                 anthropic-version: 1\r\ncontent-length: 2\r\n\r\n{{}}"
+            )
+        );
+        let get = text("https://box/v1", "GET", None, "1").unwrap();
+        assert_eq!(get, format!("GET /v1 HTTP/1.1\r\nhost: box\r\n{own}anthropic-version: 1\r\n\r\n"));
+        assert!(text("https://box/v1", "POST", None, "1").unwrap().ends_with("content-length: 0\r\n\r\n"));
+        assert!(text("https://box/v1", "GET", None, "1\r\nCookie: x").is_err());
     }
 }

@@ -1,4 +1,5 @@
-//! The attempts at one request: at one participant, and at others where the first fails before it has answered.
+//! The attempts at one request: at one participant, then at others if it fails before the client has been sent anything
+//! of its response. What one attempt records is in `attempt`.
 
 use std::io;
 
@@ -10,9 +11,9 @@ use crate::hub::relay::adapters::{self, ResponsesAdapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
-use crate::hub::relay::passthrough;
+use crate::hub::relay::passthrough::{self, ResponseHead};
 use crate::hub::relay::slots::Slot;
-use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamRequest};
+use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::BadRequest;
@@ -26,125 +27,128 @@ use crate::state::room::Reach;
 use crate::state::selector::Want;
 use crate::tunnel::Piece;
 
-/// Participants that are tried after the first.
-const OTHERS: usize = 2;
-/// Answers after which another participant is asked, if there is one.
-const TRY_ANOTHER: [u16; 3] = [429, 502, 503];
-/// Answers by which a provider says that it has no Responses API (WIRE.md, "Responses on a chat-only provider").
-const NO_RESPONSES: [u16; 3] = [404, 405, 501];
+/// The most participants that are tried after the first.
+const MAX_FAILOVERS: usize = 2;
+/// Statuses of a provider after which another participant is tried, if there is one.
+const RETRY_STATUSES: [u16; 3] = [429, 502, 503];
+/// Statuses that mean that the provider has no Responses API (PROTOCOL.md, "Responses on a chat-only provider").
+const NO_RESPONSES_API: [u16; 3] = [404, 405, 501];
 
-/// Whether an answer sends its client elsewhere. A 304 (RFC 9110, section 15.4.5) does not.
+/// Whether a response sends its client to another address. A 304 (RFC 9110, section 15.4.5) does not.
 fn is_redirect(status: u16) -> bool {
     (300..400).contains(&status) && status != 304
 }
 
-/// Clients follow redirects with all that they sent: the prompt, and in headers of their own the room's password.
-fn redirected(status: u16) -> String {
-    format!(
+/// A client that follows a redirect repeats all that it sent: the prompt, and the headers that hold the room's password.
+fn redirect_error(status: u16) -> UpstreamError {
+    UpstreamError::provider(&format!(
         "the provider answered {status}, a redirect, which is neither followed nor passed on: \
          give the participant the address that it leads to as its endpoint"
-    )
+    ))
 }
 
-/// The tries at one request.
+/// The attempts at one request.
 pub struct Failover<'s, 'a> {
     hub: &'s HubContext,
-    ask: &'a RelayRequest<'a>,
+    request: &'a RelayRequest<'a>,
     /// Names the request in events and to the client.
     id: String,
     pub(crate) want: Want,
-    /// How many there were.
+    /// Attempts so far.
     count: usize,
-    /// Whether the provider has turned out to have no Responses API.
-    learned: bool,
-    /// What is told of the last that is over.
+    /// Whether this participant's provider has turned out to have no Responses API.
+    no_responses_api: bool,
+    /// The last attempt that has ended, for the log.
     last: Option<AttemptSummary>,
 }
 
-/// What follows a try.
-enum Next<'s> {
-    /// Nothing: the client has its answer, or is gone.
-    Over(io::Result<()>),
-    /// A try at another participant.
+/// What follows an attempt.
+enum NextStep<'s> {
+    /// Nothing: the client has its response, or has disconnected.
+    Done(io::Result<()>),
+    /// An attempt at another participant.
     Other(Slot<'s>),
-    /// The same participant, asked for a chat.
+    /// An attempt at the same participant, through Chat Completions.
     AsChat(Slot<'s>),
 }
 
 impl<'s, 'a> Failover<'s, 'a> {
-    pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, ask: &'a RelayRequest<'a>) -> Self {
-        let want = Want { model: ask.model.clone(), need: ask.kind.need(), tried: Vec::new() };
-        Failover { hub, ask, id: exchange.id().to_owned(), want, count: 0, learned: false, last: None }
+    pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
+        let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new() };
+        let id = exchange.id().to_owned();
+        Failover { hub, request, id, want, count: 0, no_responses_api: false, last: None }
     }
 
-    pub(crate) fn run(&mut self, out: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
+    /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
+    pub(crate) fn run(&mut self, client: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
         loop {
-            match self.attempt(out, slot) {
-                Next::Over(result) => return result,
-                Next::Other(other) => {
+            match self.attempt(client, slot) {
+                NextStep::Done(result) => return result,
+                NextStep::Other(other) => {
                     self.hub.metrics.failed_over();
-                    self.learned = false;
+                    self.no_responses_api = false;
                     slot = other;
                 }
-                Next::AsChat(mut same) => {
+                NextStep::AsChat(mut same) => {
                     same.picked.wants_chat = true;
-                    self.learned = true;
+                    self.no_responses_api = true;
                     slot = same;
                 }
             }
         }
     }
 
-    fn attempt(&mut self, out: &mut ClientResponse<'_, '_>, slot: Slot<'s>) -> Next<'s> {
+    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>) -> NextStep<'s> {
         self.count += 1;
-        let (body, translation) = match self.body(&slot.picked) {
+        let (body, adapter) = match self.body(&slot.picked) {
             Ok(body) => body,
-            Err(bad) => return Next::Over(out.refuse(bad.into())),
+            Err(bad) => return NextStep::Done(client.reject(bad.into())),
         };
         let dispatch = self.dispatch(slot.picked.id.to_string());
-        let run = Attempt::new(self.hub, slot, dispatch, self.ask.kind.shape != Shape::AboutResponse);
-        if !self.learned {
-            run.emit_request();
+        let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.shape != Shape::AboutResponse);
+        if !self.no_responses_api {
+            attempt.emit_request();
         }
-        let transport = transport(self.hub, &run.slot.picked);
-        match transport.and_then(|transport| {
-            UpstreamRequest::send(&*transport, self.outgoing_request(body, translation.is_some()))
-        }) {
-            Ok(upstream) => self.answer(out, run, upstream, translation),
-            Err(end) => self.failed(out, run, None, end),
+        let outgoing_request = self.outgoing_request(body, adapter.is_some());
+        let sent = transport(self.hub, &attempt.slot.picked)
+            .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
+        match sent {
+            Ok(upstream) => self.relay_response(client, attempt, upstream, adapter),
+            Err(error) => self.fail(client, attempt, None, error),
         }
     }
 
-    /// The body for a participant, and how its answer is to be put back where it was put into a chat.
+    /// The body for a participant, and the adapter for its response where the body was translated into a chat.
     fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<ResponsesAdapter>), BadRequest> {
-        let kind = self.ask.kind;
-        let Some(asked) = &self.ask.body else { return Ok((None, None)) };
-        let mut body = asked.clone();
+        let kind = self.request.kind;
+        let Some(original) = &self.request.body else { return Ok((None, None)) };
+        let mut body = original.clone();
         kind.fill(&mut body, &picked.profile.model, &picked.config)?;
         if kind.shape != Shape::Responses || !picked.wants_chat {
             return Ok((Some(body.to_json()), None));
         }
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let translation = ResponsesAdapter::new(asked, &key, self.hub.clock.now().wall / 1000, &picked.profile.model);
-        Ok((Some(to_chat(&body)?), Some(translation)))
+        let created_at = self.hub.clock.now().wall / 1000;
+        let adapter = ResponsesAdapter::new(original, &key, created_at, &picked.profile.model);
+        Ok((Some(to_chat(&body)?), Some(adapter)))
     }
 
     fn outgoing_request(&self, body: Option<String>, chat: bool) -> OutgoingRequest<'_> {
         let (operation, path) = if chat {
             (operations::CHAT.name, operations::CHAT.path)
         } else {
-            (self.ask.kind.operation, self.ask.path.as_str())
+            (self.request.kind.operation, self.request.path.as_str())
         };
         OutgoingRequest {
-            // Later tries need names of their own on the wire, where the first may still be answered.
+            // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
             id: if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) },
             operation,
-            method: self.ask.kind.method,
+            method: self.request.kind.method,
             path,
-            headers: &self.ask.headers,
-            hops: &self.ask.hops,
+            headers: &self.request.headers,
+            hops: &self.request.hops,
             body,
-            stream: self.ask.stream,
+            stream: self.request.stream,
         }
     }
 
@@ -152,74 +156,61 @@ impl<'s, 'a> Failover<'s, 'a> {
         Dispatch {
             request_id: self.id.clone(),
             participant_id,
-            model: self.ask.model.clone(),
-            protocol: self.ask.kind.protocol,
+            model: self.request.model.clone(),
+            protocol: self.request.kind.protocol,
         }
     }
 
-    fn answer(
+    /// Passes the provider's response on, unless its status calls for another attempt.
+    fn relay_response(
         &mut self,
-        out: &mut ClientResponse<'_, '_>,
-        mut run: Attempt<'s>,
+        client: &mut ClientResponse<'_, '_>,
+        mut attempt: Attempt<'s>,
         mut upstream: UpstreamRequest,
-        translation: Option<ResponsesAdapter>,
-    ) -> Next<'s> {
-        let (status, headers) = match self.head(out, &mut upstream) {
+        adapter: Option<ResponsesAdapter>,
+    ) -> NextStep<'s> {
+        let (status, headers) = match self.await_head(client, &mut upstream) {
             Ok(head) => head,
-            Err(end) => return self.failed(out, run, Some(upstream), end),
+            Err(error) => return self.fail(client, attempt, Some(upstream), error),
         };
-        if self.ask.kind.shape == Shape::Responses && translation.is_none() && NO_RESPONSES.contains(&status) {
-            let chats = run.slot.picked.profile.capabilities.chat_completions != Support::Unsupported;
-            if chats && !self.learned {
-                upstream.cancel();
-                return Next::AsChat(run.slot);
-            }
+        if adapter.is_none() && self.can_retry_as_chat(&attempt.slot.picked, status) {
+            upstream.cancel();
+            return NextStep::AsChat(attempt.slot);
         }
-        if TRY_ANOTHER.contains(&status)
-            && let Some(other) = self.another(&run.slot.picked)
+        if RETRY_STATUSES.contains(&status)
+            && let Some(other) = self.another_slot(&attempt.slot.picked)
         {
             upstream.cancel();
-            run.failed("provider", &format!("the provider answered {status}"));
-            return Next::Other(other);
+            attempt.fail("provider", &format!("the provider answered {status}"));
+            return NextStep::Other(other);
         }
-        if self.learned && status < 400 {
-            run.note(Outcome::NoResponses);
+        if self.no_responses_api && status < 400 {
+            attempt.record_outcome(Outcome::NoResponses);
         }
         if is_redirect(status) {
             upstream.cancel();
-            return self.failed(out, run, Some(upstream), UpstreamError::provider(&redirected(status)));
+            return self.fail(client, attempt, Some(upstream), redirect_error(status));
         }
-        let mut headers = passthrough::passed_on(&headers);
-        headers.push(("X-Gambi-Participant".into(), header_text(run.slot.picked.id.as_str())));
-        headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
-        let head = passthrough::Head { status, headers, stream: self.ask.stream };
-        let passed = match translation.filter(|_| status < 400) {
-            Some(translation) => adapters::pass(&mut run, out, &mut upstream, head, translation),
-            None => {
-                if self.ask.kind.shape == Shape::Responses && status < 400 {
-                    run.watch_for_id(head.is_event_stream());
-                }
-                passthrough::pass(&mut run, out, &mut upstream, head)
-            }
-        };
-        match passed {
+        let head = self.client_head(&attempt.slot.picked, status, &headers);
+        match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
             Ok(result) => {
-                self.remember(&run);
-                Next::Over(result)
+                self.retain_summary(&attempt);
+                NextStep::Done(result)
             }
-            Err(end) => self.failed(out, run, Some(upstream), end),
+            Err(error) => self.fail(client, attempt, Some(upstream), error),
         }
     }
 
-    fn head(
+    /// Waits for the head of the final response.
+    fn await_head(
         &self,
-        out: &mut ClientResponse<'_, '_>,
+        client: &mut ClientResponse<'_, '_>,
         upstream: &mut UpstreamRequest,
     ) -> Result<(u16, Headers), UpstreamError> {
         loop {
-            match upstream.next("dispatch", out, &self.hub.timeouts)? {
+            match upstream.next("dispatch", client, &self.hub.timeouts)? {
                 Piece::Start { status, headers } if (200..600).contains(&status) => return Ok((status, headers)),
-                // Interim answers (RFC 9110, section 15.2) are the provider's and its participant's own affair.
+                // Interim responses (RFC 9110, section 15.2) end at the participant.
                 Piece::Start { status, .. } if (100..200).contains(&status) => {}
                 _ => {
                     upstream.cancel();
@@ -229,90 +220,125 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// What follows a try that failed.
-    fn failed(
-        &mut self,
-        out: &mut ClientResponse<'_, '_>,
-        mut run: Attempt<'s>,
-        upstream: Option<UpstreamRequest>,
-        end: UpstreamError,
-    ) -> Next<'s> {
-        let timed_out = matches!(end, UpstreamError::TimedOut { .. });
-        if let Some(upstream) = upstream.filter(|_| timed_out || matches!(end, UpstreamError::HungUp)) {
-            upstream.cancel();
-        }
-        let Some((stage, error, code)) = end.told() else {
-            run.cancelled();
-            self.remember(&run);
-            return Next::Over(Err(cut_short()));
-        };
-        if out.has_passed() {
-            run.failed("stream", &error);
-            self.remember(&run);
-            return Next::Over(Err(cut_short()));
-        }
-        run.failed(&stage, &error);
-        self.remember(&run);
-        if !timed_out && let Some(other) = self.another(&run.slot.picked) {
-            return Next::Other(other);
-        }
-        let status = if timed_out { 504 } else { 502 };
-        Next::Over(out.refuse(Rejection::new(code, format!("Failed to proxy request: {error}")).status(status)))
+    /// Whether the status means that the provider lacks the Responses API, and Chat Completions can take its place.
+    fn can_retry_as_chat(&self, picked: &Picked, status: u16) -> bool {
+        let lacks_api = self.request.kind.shape == Shape::Responses && NO_RESPONSES_API.contains(&status);
+        let supports_chat = picked.profile.capabilities.chat_completions != Support::Unsupported;
+        lacks_api && supports_chat && !self.no_responses_api
     }
 
-    /// Whether somebody tells of requests.
-    fn is_told(&self) -> bool {
+    /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
+    fn client_head(&self, picked: &Picked, status: u16, headers: &Headers) -> ResponseHead {
+        let mut headers = passthrough::passed_on(headers);
+        headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
+        headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
+        ResponseHead { status, headers, stream: self.request.stream }
+    }
+
+    /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
+    fn pass_on(
+        &self,
+        client: &mut ClientResponse<'_, '_>,
+        attempt: &mut Attempt<'s>,
+        upstream: &mut UpstreamRequest,
+        head: ResponseHead,
+        adapter: Option<ResponsesAdapter>,
+    ) -> Result<io::Result<()>, UpstreamError> {
+        if let Some(adapter) = adapter.filter(|_| head.status < 400) {
+            return adapters::pass(attempt, client, upstream, head, adapter);
+        }
+        if self.request.kind.shape == Shape::Responses && head.status < 400 {
+            attempt.watch_for_id(head.is_event_stream());
+        }
+        passthrough::pass(attempt, client, upstream, head)
+    }
+
+    /// Ends an attempt that failed, and says what follows.
+    fn fail(
+        &mut self,
+        client: &mut ClientResponse<'_, '_>,
+        mut attempt: Attempt<'s>,
+        upstream: Option<UpstreamRequest>,
+        error: UpstreamError,
+    ) -> NextStep<'s> {
+        let timed_out = matches!(error, UpstreamError::TimedOut { .. });
+        let failure = error.into_failure();
+        if let Some(upstream) = upstream.filter(|_| timed_out || failure.is_none()) {
+            upstream.cancel();
+        }
+        let Some(UpstreamFailure { stage, message, code }) = failure else {
+            attempt.abandon();
+            self.retain_summary(&attempt);
+            return NextStep::Done(Err(cut_short()));
+        };
+        if client.is_committed() {
+            attempt.fail("stream", &message);
+            self.retain_summary(&attempt);
+            return NextStep::Done(Err(cut_short()));
+        }
+        attempt.fail(&stage, &message);
+        self.retain_summary(&attempt);
+        if !timed_out && let Some(other) = self.another_slot(&attempt.slot.picked) {
+            return NextStep::Other(other);
+        }
+        let status = if timed_out { 504 } else { 502 };
+        let rejection = Rejection::new(code, format!("Failed to proxy request: {message}")).status(status);
+        NextStep::Done(client.reject(rejection))
+    }
+
+    /// Whether requests are logged at all.
+    fn is_logged(&self) -> bool {
         self.hub.log.tells(LogLevel::Error)
     }
 
-    /// Keeps what is told of a try that is over.
-    fn remember(&mut self, run: &Attempt<'_>) {
-        self.last = self.is_told().then(|| run.summary());
+    /// Retains what the log records of an attempt that has ended.
+    fn retain_summary(&mut self, attempt: &Attempt<'_>) {
+        self.last = self.is_logged().then(|| attempt.summary());
     }
 
-    /// Notes what came of it.
-    pub(crate) fn note(self, exchange: &mut Exchange<'_>, told: Option<ErrorCode>) {
-        let is_told = self.is_told();
+    /// Records the outcome for the log. `code` is the error that a stream ended with.
+    pub(crate) fn record(self, exchange: &mut Exchange<'_>, code: Option<ErrorCode>) {
+        let is_logged = self.is_logged();
         let log = RequestLog::of(exchange);
-        log.code = told.or(log.code);
-        if is_told {
-            log.model = Some(self.ask.model.clone());
-            log.protocol = Some(self.ask.kind.protocol);
+        log.code = code.or(log.code);
+        if is_logged {
+            log.model = Some(self.request.model.clone());
+            log.protocol = Some(self.request.kind.protocol);
             if let Some(last) = self.last {
-                last.note(log);
+                last.record(log);
             }
         }
     }
 
-    /// Another participant that is free now, unless the request named this one or enough have been tried.
-    fn another(&mut self, picked: &Picked) -> Option<Slot<'s>> {
-        if picked.named || self.want.tried.len() >= OTHERS {
+    /// A free slot at another participant, unless the request named this one or enough have been tried.
+    fn another_slot(&mut self, picked: &Picked) -> Option<Slot<'s>> {
+        if picked.named || self.want.tried.len() >= MAX_FAILOVERS {
             return None;
         }
         self.want.tried.push(picked.serial);
-        Slot::take(self.hub, &self.ask.code, &self.want).ok()
+        Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()
     }
 
-    /// The client hung up before anybody was asked.
+    /// The client disconnected before there was an attempt.
     pub(crate) fn emit_queue_abandoned(&mut self) {
-        self.last = Some(AttemptSummary::none("cancelled"));
+        self.last = Some(AttemptSummary::without_participant("cancelled"));
         let failure = Failure {
             nickname: String::new(),
             endpoint: String::new(),
             stage: "cancelled".into(),
             error: "the client hung up while it waited in line".into(),
         };
-        if let Some(room) = RoomCode::parse(&self.ask.code) {
+        if let Some(room) = RoomCode::parse(&self.request.code) {
             let kind = EventKind::LlmError(self.dispatch(String::new()), failure);
-            self.hub.tell(&Event { at: self.hub.clock.now().wall, room, kind });
+            self.hub.emit(&Event { at: self.hub.clock.now().wall, room, kind });
         }
     }
 }
 
-/// The way to a participant.
+/// The transport to a participant.
 ///
 /// # Errors
-/// When its tunnel has just closed.
+/// When its tunnel has closed.
 fn transport(hub: &HubContext, picked: &Picked) -> Result<Box<dyn Transport>, UpstreamError> {
     if picked.reach != Reach::Tunnel {
         return Ok(Box::new(hub.direct.transport(picked)));

@@ -1,6 +1,7 @@
-//! Requests that come back. A participant's endpoint may lead, over a proxy or another hub, to the very room that asked
-//! it: each round would take another participant, thread and connection. So a hub says in each call that it was there,
-//! as RFC 9110 has proxies do in `Via` (section 7.6.3), and answers 508 where it was before. Hubs in a row are fine.
+//! Detects requests that loop. A participant's endpoint may lead, over a proxy or another hub, back to this hub: each round
+//! would take another participant, thread and connection. So each hub adds its name to a header of the requests that it
+//! relays, as proxies do with `Via` (RFC 9110, section 7.6.3), and rejects a request that it has relayed before with 508.
+//! A chain of different hubs is allowed.
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
@@ -8,23 +9,23 @@ use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 use crate::proto::web::HOPS;
 
-/// Hubs that a request may pass in a row.
-const MOST: usize = 8;
+/// The most hubs in a chain.
+const MAX_HOPS: usize = 8;
 
-/// The longest list of them, in bytes.
-const LONGEST: usize = 512;
+/// The longest value of the header, in bytes.
+const MAX_BYTES: usize = 512;
 
-/// What goes along with a request that is passed on: the hubs that it has passed, and this one.
+/// The header's value for the relayed request: the hubs that have relayed it, then this one.
 ///
 /// # Errors
-/// 508, where this hub is among them, or they are too many.
+/// 508, if this hub has relayed it before, or too many have.
 pub fn passed(hub: &HubContext, exchange: &Exchange<'_>) -> Result<String, Rejection> {
-    next(&hub.hop, exchange.header(HOPS).unwrap_or_default())
+    appended(&hub.hop, exchange.header(HOPS).unwrap_or_default())
 }
 
-fn next(own: &str, before: &str) -> Result<String, Rejection> {
+fn appended(own: &str, before: &str) -> Result<String, Rejection> {
     let hops: Vec<&str> = before.split(',').map(str::trim).filter(|hop| !hop.is_empty()).collect();
-    if hops.len() >= MOST || before.len() > LONGEST || hops.contains(&own) {
+    if hops.len() >= MAX_HOPS || before.len() > MAX_BYTES || hops.contains(&own) {
         let message = "This request has been here before: a participant's endpoint leads back to this hub";
         return Err(Rejection::new(ErrorCode::EndpointNotReachable, message)
             .status(508)
@@ -39,10 +40,10 @@ mod tests {
 
     #[test]
     fn hubs_in_a_row_are_fine_and_rounds_are_not() {
-        assert_eq!(next("a", "").unwrap(), "a");
-        assert_eq!(next("c", "a,b ,").unwrap(), "a, b, c");
-        for before in ["c", "a, c", "C,c,a", "1,2,3,4,5,6,7,8", &"x".repeat(LONGEST + 1)] {
-            assert!(next("c", before).is_err(), "{before}");
+        assert_eq!(appended("a", "").unwrap(), "a");
+        assert_eq!(appended("c", "a,b ,").unwrap(), "a, b, c");
+        for before in ["c", "a, c", "C,c,a", "1,2,3,4,5,6,7,8", &"x".repeat(MAX_BYTES + 1)] {
+            assert!(appended("c", before).is_err(), "{before}");
         }
     }
 }

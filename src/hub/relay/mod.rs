@@ -1,8 +1,15 @@
-//! A request's way from the client to a participant, and to another one if the first fails before it has said anything.
+//! Relays a request from a client to a participant, and the response back. If a participant fails before the client has
+//! been sent anything of its response, another one is tried.
+//!
+//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `attempt` records one of them. `upstream`
+//! sends the request over a transport (`tunnel_upstream`, `direct_upstream`); `passthrough` or `adapters` write the response
+//! to the client through `client_response`.
 
 pub mod adapters;
+pub mod address_rule;
 pub mod attempt;
 pub mod client_response;
+pub mod direct_connections;
 pub mod direct_upstream;
 pub mod failover;
 pub mod hops;
@@ -24,46 +31,46 @@ use super::context::HubContext;
 use super::observe::metrics::HangUpPhase;
 use crate::http::Exchange;
 
-/// Finds a participant for a request, waiting for one if need be, and passes its answer on.
+/// Waits for a free participant and relays its response.
 ///
 /// # Errors
 /// When the client's connection is broken.
-pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, ask: &RelayRequest<'_>) -> io::Result<()> {
-    answer(hub, exchange, ask, |tries, out| match Slot::wait(hub, &ask.code, &tries.want, out) {
-        Ok(slot) => tries.run(out, slot),
-        Err(NoSlot::Rejection(error)) => out.refuse(error.into()),
-        Err(NoSlot::HungUp) => {
+pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, request: &RelayRequest<'_>) -> io::Result<()> {
+    relay(hub, exchange, request, |failover, client| match Slot::acquire(hub, &request.code, &failover.want, client) {
+        Ok(slot) => failover.run(client, slot),
+        Err(NoSlot::Rejection(error)) => client.reject(error.into()),
+        Err(NoSlot::Disconnected) => {
             hub.metrics.hung_up(HangUpPhase::Queue);
-            tries.emit_queue_abandoned();
+            failover.emit_queue_abandoned();
             Err(cut_short())
         }
     })
 }
 
-/// Passes a request to somebody who is known already.
+/// Relays a request to the participant whose slot is given.
 ///
 /// # Errors
 /// When the client's connection is broken.
 pub fn pass<'s>(
     hub: &'s HubContext,
     exchange: &mut Exchange<'_>,
-    ask: &RelayRequest<'_>,
+    request: &RelayRequest<'_>,
     slot: Slot<'s>,
 ) -> io::Result<()> {
-    answer(hub, exchange, ask, |tries, out| tries.run(out, slot))
+    relay(hub, exchange, request, |failover, client| failover.run(client, slot))
 }
 
-fn answer<'s, 'a>(
+fn relay<'s, 'a>(
     hub: &'s HubContext,
     exchange: &mut Exchange<'_>,
-    ask: &'a RelayRequest<'a>,
+    request: &'a RelayRequest<'a>,
     run: impl FnOnce(&mut Failover<'s, 'a>, &mut ClientResponse<'_, '_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut tries = Failover::new(hub, exchange, ask);
-    let mut out = ClientResponse::new(exchange, ask.stream.then_some(hub.timeouts.comment));
-    let served = run(&mut tries, &mut out);
-    let told = out.told();
-    drop(out);
-    tries.note(exchange, told);
-    served
+    let mut failover = Failover::new(hub, exchange, request);
+    let mut client = ClientResponse::new(exchange, request.stream.then_some(hub.timeouts.comment));
+    let result = run(&mut failover, &mut client);
+    let code = client.error_code();
+    drop(client);
+    failover.record(exchange, code);
+    result
 }

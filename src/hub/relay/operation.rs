@@ -1,4 +1,4 @@
-//! What a client may ask of a participant: each operation's path, shape, and what is filled into its body.
+//! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
 use crate::hub::relay::client_response::Headers;
 use crate::proto::management::RuntimeConfig;
@@ -6,45 +6,45 @@ use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
 use crate::state::selector::Need;
 
-/// What a route is about.
+/// How a route's bodies are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// Chat Completions.
     Chat,
-    /// Responses: of the provider's own, or put together from a chat.
+    /// Responses: the provider's own, or translated from a chat completion.
     Responses,
-    /// Passed through as it is, but for the model.
+    /// Passed through unchanged except for the model.
     Plain,
-    /// A question about an earlier response.
+    /// A request about an earlier response, without a body.
     AboutResponse,
 }
 
 /// A route of the inference plane.
 #[derive(Debug, Clone, Copy)]
 pub struct InferenceRoute {
-    /// What the tunnel calls it.
+    /// Its name on the tunnel, such as `chat.completions.create`.
     pub operation: &'static str,
-    /// How the provider is asked.
+    /// `GET`, `POST` or `DELETE`.
     pub method: &'static str,
-    /// The provider's path, and the end of the hub's.
+    /// The provider's path, which is also the end of the hub's.
     pub path: &'static str,
-    /// What events call it.
+    /// Its name in events, such as `openResponses`.
     pub protocol: &'static str,
-    /// What is asked for.
+    /// How its bodies are treated.
     pub shape: Shape,
 }
 
 impl InferenceRoute {
-    const fn of(operation: Operation, protocol: &'static str, shape: Shape) -> Self {
+    const fn new(operation: Operation, protocol: &'static str, shape: Shape) -> Self {
         InferenceRoute { operation: operation.name, method: operation.method, path: operation.path, protocol, shape }
     }
 
-    /// A question about an earlier response.
+    /// The route of a request about an earlier response.
     pub fn about_response(operation: Operation) -> Self {
-        InferenceRoute::of(operation, "openResponses", Shape::AboutResponse)
+        InferenceRoute::new(operation, "openResponses", Shape::AboutResponse)
     }
 
-    /// What the participant must be able to do.
+    /// What the participant must support.
     pub fn need(self) -> Need {
         match self.shape {
             Shape::Chat => Need::Chat,
@@ -53,6 +53,7 @@ impl InferenceRoute {
         }
     }
 
+    /// Checks what the hub itself reads of a body.
     pub(crate) fn check(self, body: &Members<'_>) -> Result<(), BadRequest> {
         match self.shape {
             Shape::Chat => body.check_chat(),
@@ -61,7 +62,10 @@ impl InferenceRoute {
         }
     }
 
-    /// The body as a participant gets it: its model, and what the request leaves out.
+    /// Sets the participant's model, and fills in the defaults that the request leaves out.
+    ///
+    /// # Errors
+    /// When the body's form does not allow that.
     pub fn fill(self, body: &mut Members<'_>, model: &str, config: &RuntimeConfig) -> Result<(), BadRequest> {
         body.set("model", json_text(model));
         match self.shape {
@@ -73,42 +77,42 @@ impl InferenceRoute {
     }
 }
 
-/// The routes that a request is posted to.
-const KINDS: [InferenceRoute; 7] = [
-    InferenceRoute::of(operations::CHAT, "chatCompletions", Shape::Chat),
-    InferenceRoute::of(operations::RESPONSES, "openResponses", Shape::Responses),
-    InferenceRoute::of(operations::EMBEDDINGS, "embeddings", Shape::Plain),
-    InferenceRoute::of(operations::COMPLETIONS, "completions", Shape::Plain),
-    InferenceRoute::of(operations::RERANK, "rerank", Shape::Plain),
-    InferenceRoute::of(operations::MESSAGES, "messages", Shape::Plain),
-    InferenceRoute::of(operations::COUNT_TOKENS, "messages", Shape::Plain),
+/// The routes whose path has no parameter beside the room; all are `POST`.
+const ROUTES: [InferenceRoute; 7] = [
+    InferenceRoute::new(operations::CHAT, "chatCompletions", Shape::Chat),
+    InferenceRoute::new(operations::RESPONSES, "openResponses", Shape::Responses),
+    InferenceRoute::new(operations::EMBEDDINGS, "embeddings", Shape::Plain),
+    InferenceRoute::new(operations::COMPLETIONS, "completions", Shape::Plain),
+    InferenceRoute::new(operations::RERANK, "rerank", Shape::Plain),
+    InferenceRoute::new(operations::MESSAGES, "messages", Shape::Plain),
+    InferenceRoute::new(operations::COUNT_TOKENS, "messages", Shape::Plain),
 ];
 
-/// What a client asks.
+/// A client's request, as it is relayed.
 pub struct RelayRequest<'b> {
-    /// The room.
+    /// The room's code.
     pub code: String,
-    /// The selector.
+    /// The selector: the client's `model`.
     pub model: String,
     /// The route.
     pub kind: InferenceRoute,
     /// The provider's path, with its query.
     pub path: String,
-    /// What goes along beside the content type.
+    /// Headers that are passed on, in addition to the content type.
     pub headers: Headers,
-    /// The hubs that it has passed, this one the last.
+    /// The hubs that have relayed it, this one last (`hops`).
     pub hops: String,
-    /// As the client sent it; `None` where nothing is sent along.
+    /// As the client sent it; `None` where the request has no body.
     pub body: Option<Members<'b>>,
-    /// Whether a stream is asked for.
+    /// Whether the client asked for a stream.
     pub stream: bool,
 }
 
-/// The operation of a path of the inference plane.
+/// The route of a path such as `/rooms/{code}/v1/chat/completions`.
 pub fn route_of(path: &str) -> Option<InferenceRoute> {
     let rest = path.strip_prefix("/rooms/")?;
     let path = &rest[rest.find('/')?..];
-    KINDS.into_iter().find(|kind| kind.path == path)
+    ROUTES.into_iter().find(|route| route.path == path)
 }
 
 #[cfg(test)]
@@ -116,8 +120,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_are_told_by_what_follows_the_room() {
-        let operation = |path| route_of(path).map(|kind| kind.operation);
+    fn a_route_is_found_by_what_follows_the_room() {
+        let operation = |path| route_of(path).map(|route| route.operation);
         assert_eq!(operation("/rooms/ABC234/v1/messages/count_tokens"), Some("messages.count_tokens"));
         assert_eq!(operation("/rooms/v1/v1/completions"), Some("completions.create"));
         assert_eq!(operation("/rooms/ABC234/v1/chat/completions"), Some("chat.completions.create"));

@@ -1,133 +1,132 @@
-//! An answer that passes as it came: whole, or piece by piece.
+//! A response that is passed on unchanged: buffered and sent with its length, or as a stream. And which of the provider's
+//! headers are passed on.
 
 use std::io;
 
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, Headers, stream_headers};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::web::is_hop_by_hop;
 use crate::tunnel::Piece;
 
-/// How much of a whole answer is kept back to send it with its length. A longer one goes out in chunks.
-const WHOLE: usize = 256 << 10;
+/// The longest response that is buffered to be sent with its length, in bytes. A longer one is sent in chunks.
+const MAX_BUFFERED: usize = 256 << 10;
 
-/// The provider's head, as the client is to see it.
-pub struct Head {
+/// A response's head, as the client is sent it.
+pub struct ResponseHead {
     /// HTTP status.
     pub status: u16,
-    /// Without those of the provider's own connection.
+    /// See [`passed_on`].
     pub headers: Headers,
     /// Whether the client asked for a stream.
     pub stream: bool,
 }
 
-impl Head {
-    /// Whether the provider calls its answer a stream of events; without a word of it, whether one was asked for.
+impl ResponseHead {
+    /// Whether the body is an event stream by its content type, or, without one, by the client's request.
     pub fn is_event_stream(&self) -> bool {
         let line = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         line.map_or(self.stream, |(_, kind)| kind.trim().to_ascii_lowercase().starts_with("text/event-stream"))
     }
 }
 
-/// Passes an answer on. What it gives back is whether the client's connection is still good.
+/// Passes a response on. The inner result says whether the client's connection can be kept.
 ///
 /// # Errors
-/// How the answer ended before its time.
+/// Why the response is incomplete.
 pub fn pass(
-    run: &mut Attempt<'_>,
-    out: &mut ClientResponse<'_, '_>,
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    head: Head,
+    head: ResponseHead,
 ) -> Result<io::Result<()>, UpstreamError> {
     let events = head.is_event_stream();
-    if head.status < 400 && (events || (head.stream && !out.is_open())) {
+    if head.status < 400 && (events || (head.stream && !client.is_open())) {
         let headers = if events { stream_headers(head.headers) } else { head.headers };
-        stream(run, out, upstream, head.status, &headers, Vec::new())
+        stream(attempt, client, upstream, head.status, &headers, Vec::new())
     } else {
-        whole(run, out, upstream, &head)
+        buffered(attempt, client, upstream, &head)
     }
 }
 
-/// Collects a short answer to send it with its length; a long one goes on as a stream of chunks.
-fn whole(
-    run: &mut Attempt<'_>,
-    out: &mut ClientResponse<'_, '_>,
+/// Buffers a short response to send it with its length. A longer one is sent in chunks.
+fn buffered(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    head: &Head,
+    head: &ResponseHead,
 ) -> Result<io::Result<()>, UpstreamError> {
     let mut body = Vec::new();
     loop {
-        match upstream.next("stream", out, &run.hub.timeouts)? {
-            Piece::Chunk(bytes) => run.take(&mut body, bytes),
+        match upstream.next("stream", client, &attempt.hub.timeouts)? {
+            Piece::Chunk(bytes) => attempt.receive(&mut body, bytes),
             Piece::Start { .. } => {}
             _ => {
-                run.complete(head.status);
-                return Ok(out.respond(head.status, &head.headers, &body));
+                attempt.complete(head.status);
+                return Ok(client.respond(head.status, &head.headers, &body));
             }
         }
-        // Where there is no memory to hold it back, it goes out in chunks.
-        if body.len() > WHOLE || !out.hold(body.capacity()) {
-            return stream(run, out, upstream, head.status, &head.headers, body);
+        // Without memory to buffer it, it is sent in chunks.
+        if body.len() > MAX_BUFFERED || !client.reserve(body.capacity()) {
+            return stream(attempt, client, upstream, head.status, &head.headers, body);
         }
     }
 }
 
-/// Passes pieces on as they come; what is ready goes out together, what is alone goes at once.
+/// Passes pieces on as they come: each at once, or together with the others that are ready.
 fn stream(
-    run: &mut Attempt<'_>,
-    out: &mut ClientResponse<'_, '_>,
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     status: u16,
     headers: &Headers,
     mut piece: Vec<u8>,
 ) -> Result<io::Result<()>, UpstreamError> {
-    out.open(status, headers)?;
-    out.passing();
+    client.open(status, headers)?;
+    client.commit();
     loop {
-        out.write(&piece)?;
+        client.write(&piece)?;
         piece.clear();
-        match ready(run, out, upstream, &mut piece) {
+        match receive_ready(attempt, client, upstream, &mut piece) {
             Ok(false) => {}
             Ok(true) => {
-                run.complete(status);
-                return Ok(out
-                    .write(&piece)
-                    .map_err(|_| crate::hub::relay::client_response::cut_short())
-                    .and_then(|()| out.finish()));
+                attempt.complete(status);
+                let sent = client.write(&piece);
+                return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
             }
-            Err(end) => {
-                // What came before the break still belongs to the client.
-                let _ = out.write(&piece);
-                return Err(end);
+            Err(error) => {
+                // What came before the failure is sent all the same.
+                let _ = client.write(&piece);
+                return Err(error);
             }
         }
     }
 }
 
-/// Waits for a piece and takes all others that are ready too. True when the answer is over.
-fn ready(
-    run: &mut Attempt<'_>,
-    out: &mut ClientResponse<'_, '_>,
+/// Waits for a piece, and takes all others that are ready too. True when the response has ended.
+fn receive_ready(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     piece: &mut Vec<u8>,
 ) -> Result<bool, UpstreamError> {
     loop {
-        match upstream.next("stream", out, &run.hub.timeouts)? {
-            Piece::Chunk(bytes) => run.take(piece, bytes),
+        match upstream.next("stream", client, &attempt.hub.timeouts)? {
+            Piece::Chunk(bytes) => attempt.receive(piece, bytes),
             Piece::End => return Ok(true),
             _ => {}
         }
-        if upstream.is_empty() || piece.len() > WHOLE || !out.hold(piece.capacity()) {
+        if upstream.is_empty() || piece.len() > MAX_BUFFERED || !client.reserve(piece.capacity()) {
             return Ok(false);
         }
     }
 }
 
-/// What concerns the hub's own connection, or what the hub says itself.
+/// Headers that concern the hub's own connection, or that the hub sets itself.
 const OWN: [&str; 5] = ["content-security-policy", "date", "proxy-authorization", "server", "x-content-type-options"];
 
-/// What a browser would take for word of the hub's origin, where the dashboard lives: what is kept there, which scripts
-/// may run, where to go next, whom to show credentials, whom to report to.
+/// Headers that a browser applies to the hub's origin, which serves the dashboard: storage, script policies, redirects,
+/// credentials, reporting.
 const ORIGIN_WIDE: [&str; 30] = [
     "accept-ch",
     "activate-storage-access",
@@ -161,8 +160,8 @@ const ORIGIN_WIDE: [&str; 30] = [
     "x-sourcemap",
 ];
 
-/// The provider's headers without those that concern its own connection, among them all that its `Connection` names
-/// (RFC 9110, section 7.6.1), its body's framing, and the hub's origin, or that the hub says itself.
+/// The provider's headers without those that concern its own connection (among them all that its `Connection` lists, RFC
+/// 9110, section 7.6.1), its body's framing or the hub's origin, and without those that the hub sets itself.
 pub fn passed_on(headers: &Headers) -> Headers {
     let connection = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
     let options: Vec<&str> = connection.flat_map(|(_, value)| value.split(',').map(str::trim)).collect();
@@ -213,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_what_the_provider_calls_one() {
-        let head = |kind: Option<&str>, stream| Head {
+        let head = |kind: Option<&str>, stream| ResponseHead {
             status: 200,
             headers: kind.map(|kind| ("Content-Type".to_owned(), kind.to_owned())).into_iter().collect(),
             stream,

@@ -1,4 +1,5 @@
-//! Which participant made which response, so that later requests about it find the way.
+//! Which participant made which response, so that later requests about a response are routed to it. The oldest entries are
+//! evicted.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -7,71 +8,73 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::budget::{Budget, Share};
 use crate::state::registry::Picked;
 
-/// Responses that a hub remembers; the oldest are forgotten first.
-const REMEMBERED: usize = 10_000;
-/// The longest id that is remembered, in bytes. Providers' own have about fifty.
-const LONGEST_ID: usize = 256;
-/// The part of the budget that they may take.
-const PART: u64 = 8;
-/// What remembering one takes beside its texts, in bytes.
+/// The most responses that are recorded.
+const MAX_ENTRIES: usize = 10_000;
+/// The longest id that is recorded, in bytes. Providers' ids have about fifty.
+const MAX_ID: usize = 256;
+/// The table takes at most this fraction of the memory budget: one in so many bytes.
+const BUDGET_FRACTION: u64 = 8;
+/// Memory of an entry beside its texts, in bytes.
 const ENTRY: usize = 192;
 
-/// Who made a response.
+/// The participant that made a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResponseOwner {
-    /// The member's number: one who left and came back does not know it any more.
+    /// The member's number. A participant that leaves and joins again gets another one.
     pub(crate) serial: u64,
-    /// Its id.
+    /// The participant's id.
     pub(crate) participant: Arc<str>,
-    /// A keyed hash of the endpoint that it had: whoever joins again with another provider does not know it any more.
+    /// A keyed hash of its endpoint: after a change of provider, the response is not there any more.
     endpoint: u64,
-    /// Whether the hub put it together from a chat, so that the provider knows nothing of it.
+    /// Whether the hub made the response from a chat completion, so that the provider does not have it.
     pub(crate) translated: bool,
 }
 
-/// Who made which response, by room and response id.
+/// The owners of responses, by room and response id.
 pub struct ResponseOwners {
-    known: Mutex<Known>,
+    table: Mutex<OwnerTable>,
     hasher: RandomState,
 }
 
-struct Known {
-    response_owners: HashMap<Arc<str>, ResponseOwner>,
+struct OwnerTable {
+    owners: HashMap<Arc<str>, ResponseOwner>,
+    /// Keys, the oldest first.
     order: VecDeque<Arc<str>>,
-    /// Memory that they take.
+    /// Memory that the entries take.
     share: Share,
-    /// The most that they may take, bytes.
-    most: u64,
+    /// The most that they may take, in bytes.
+    max_bytes: u64,
 }
 
 impl ResponseOwners {
-    /// Nobody yet; what is remembered takes memory of the budget.
+    /// An empty table, whose entries take memory of the budget.
     pub(crate) fn new(budget: &Arc<Budget>) -> Self {
-        let known = Known {
-            response_owners: HashMap::new(),
+        let table = OwnerTable {
+            owners: HashMap::new(),
             order: VecDeque::new(),
             share: budget.share(),
-            most: budget.total() / PART,
+            max_bytes: budget.total() / BUDGET_FRACTION,
         };
-        ResponseOwners { known: Mutex::new(known), hasher: RandomState::new() }
+        ResponseOwners { table: Mutex::new(table), hasher: RandomState::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, OwnerTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers who made a response. One that is known stays with whoever made it, as long as that one is there.
-    pub(crate) fn remember(&self, picked: &Picked, response: &str, translated: bool) {
-        if response.len() > LONGEST_ID {
+    /// Records which participant made a response. An id that is recorded already keeps its owner, so that no participant can
+    /// take over another one's response.
+    pub(crate) fn record(&self, picked: &Picked, response: &str, translated: bool) {
+        if response.len() > MAX_ID {
             return;
         }
         let owner = self.owner(picked, translated);
         let key = key(picked.code.as_str(), response);
-        let mut known = self.lock();
-        match known.response_owners.get_mut(&*key) {
+        let mut table = self.lock();
+        match table.owners.get_mut(&*key) {
             Some(first) if first.serial == owner.serial => *first = owner,
             Some(_) => {}
-            None => known.add(key.into(), owner),
+            None => table.add(key.into(), owner),
         }
     }
 
@@ -80,43 +83,44 @@ impl ResponseOwners {
         ResponseOwner { serial, participant: picked.id.as_str().into(), endpoint, translated }
     }
 
+    /// The owner of a room's response.
     pub(crate) fn of(&self, room: &str, response: &str) -> Option<ResponseOwner> {
-        self.lock().response_owners.get(&*key(room, response)).cloned()
+        self.lock().owners.get(&*key(room, response)).cloned()
     }
 
-    /// Whether a participant still has the provider that made a response.
+    /// Whether the participant is the owner, and still has the same provider.
     pub(crate) fn is_by(&self, owner: &ResponseOwner, picked: &Picked) -> bool {
         *owner == self.owner(picked, owner.translated)
     }
 
-    /// Forgets what a member made that has left.
+    /// Removes the entries of a member that has left.
     pub(crate) fn forget(&self, serial: u64) {
-        let mut known = self.lock();
-        let Known { response_owners, order, share, .. } = &mut *known;
-        response_owners.retain(|_, owner| owner.serial != serial);
-        order.retain(|key| response_owners.contains_key(key));
-        let kept = response_owners.iter().map(|(key, owner)| weight(key, owner)).sum();
+        let mut table = self.lock();
+        let OwnerTable { owners, order, share, .. } = &mut *table;
+        owners.retain(|_, owner| owner.serial != serial);
+        order.retain(|key| owners.contains_key(key));
+        let kept = owners.iter().map(|(key, owner)| weight(key, owner)).sum();
         share.shrink_to(kept);
     }
 }
 
-impl Known {
-    /// Adds one that is new, in the place of the oldest where there are as many as may be, or no memory for more.
+impl OwnerTable {
+    /// Adds a new entry. The oldest are evicted past the limits; where even that frees too little memory, nothing is added.
     fn add(&mut self, key: Arc<str>, owner: ResponseOwner) {
         let more = weight(&key, &owner);
-        let fits = |known: &Self| known.order.len() < REMEMBERED && known.share.bytes() + more <= known.most;
+        let fits = |table: &Self| table.order.len() < MAX_ENTRIES && table.share.bytes() + more <= table.max_bytes;
         while !(fits(self) && self.share.grow_by(more)) {
             let Some(oldest) = self.order.pop_front() else { return };
-            if let Some(owner) = self.response_owners.remove(&oldest) {
+            if let Some(owner) = self.owners.remove(&oldest) {
                 self.share.shrink_to(self.share.bytes() - weight(&oldest, &owner));
             }
         }
         self.order.push_back(key.clone());
-        self.response_owners.insert(key, owner);
+        self.owners.insert(key, owner);
     }
 }
 
-/// Room codes have no slash.
+/// The table's key. It is unambiguous, since room codes have no slash.
 fn key(room: &str, response: &str) -> String {
     format!("{room}/{response}")
 }
@@ -129,41 +133,38 @@ fn weight(key: &str, owner: &ResponseOwner) -> u64 {
 mod tests {
     use super::*;
 
-    fn known(count: u64, budget: &Arc<Budget>) -> Known {
+    fn filled(count: u64, budget: &Arc<Budget>) -> OwnerTable {
         let response_owners = ResponseOwners::new(budget);
-        let mut known = response_owners.known.into_inner().unwrap();
+        let mut table = response_owners.table.into_inner().unwrap();
         for n in 0..count {
             let owner = ResponseOwner { serial: n % 2, participant: "ann".into(), endpoint: 0, translated: false };
-            known.add(key("ABC234", &format!("resp_{n}")).into(), owner);
+            table.add(key("ABC234", &format!("resp_{n}")).into(), owner);
         }
-        known
+        table
     }
 
     #[test]
-    fn the_oldest_are_forgotten_and_those_whose_maker_left() {
+    fn the_oldest_responses_and_those_of_a_departed_owner_are_evicted() {
         let budget = Budget::new(u64::MAX);
-        let known = known(REMEMBERED as u64 + 1, &budget);
-        let response_owners = ResponseOwners { known: Mutex::new(known), hasher: RandomState::new() };
+        let table = filled(MAX_ENTRIES as u64 + 1, &budget);
+        let response_owners = ResponseOwners { table: Mutex::new(table), hasher: RandomState::new() };
         assert!(response_owners.of("ABC234", "resp_0").is_none());
         assert!(response_owners.of("XYZ234", "resp_1").is_none(), "rooms do not share responses");
         let before = budget.used();
         response_owners.forget(1);
         assert!(response_owners.of("ABC234", "resp_1").is_none() && response_owners.of("ABC234", "resp_2").is_some());
-        let known = response_owners.lock();
-        assert_eq!(known.order.len(), known.response_owners.len());
+        let table = response_owners.lock();
+        assert_eq!(table.order.len(), table.owners.len());
         assert!(budget.used() > before / 3 && budget.used() < before * 2 / 3);
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_by_the_memory_too() {
+    fn the_table_is_bounded_by_the_memory_budget_too() {
         let budget = Budget::new(80_000);
-        let known = known(1000, &budget);
-        assert!(known.response_owners.len() > 20 && known.response_owners.len() < 60 && budget.used() <= 10_000);
-        assert!(
-            known.response_owners.contains_key("ABC234/resp_999")
-                && !known.response_owners.contains_key("ABC234/resp_0")
-        );
-        drop(known);
+        let table = filled(1000, &budget);
+        assert!(table.owners.len() > 20 && table.owners.len() < 60 && budget.used() <= 10_000);
+        assert!(table.owners.contains_key("ABC234/resp_999") && !table.owners.contains_key("ABC234/resp_0"));
+        drop(table);
         assert_eq!(budget.used(), 0);
     }
 }

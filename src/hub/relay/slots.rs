@@ -1,8 +1,9 @@
-//! A participant's place: taken for one request, waited for in line, and given back once.
+//! Slots: permits for one of a participant's concurrent requests. Acquired at once or after a wait, released exactly once.
+//! Which participant is picked is the registry's decision.
 
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::Receiver;
 
 use crate::hub::context::HubContext;
 use crate::hub::random::random;
@@ -12,42 +13,48 @@ use crate::hub::relay::wait_queue::Grant;
 use crate::state::registry::{PickError, Picked};
 use crate::state::selector::{Refusal, Want};
 
-/// A participant's place, held for one request and given back once: when the answer is over, or on drop.
+/// A permit for one request at a participant, released once: by [`Slot::release`] or on drop.
 pub struct Slot<'s> {
     hub: &'s HubContext,
-    /// Who was picked.
+    /// The participant.
     pub picked: Picked,
     held: bool,
 }
 
-/// Why there is no place.
+/// Why no slot was acquired.
 pub enum NoSlot {
-    /// Nobody takes the request.
+    /// No participant takes the request.
     Rejection(PickError),
-    /// The client did not wait for its turn.
-    HungUp,
+    /// The client disconnected while it waited.
+    Disconnected,
 }
 
 impl<'s> Slot<'s> {
-    /// A place that is free now.
-    pub fn take(hub: &'s HubContext, code: &str, want: &Want) -> Result<Self, PickError> {
+    /// A slot that is free now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn try_acquire(hub: &'s HubContext, code: &str, want: &Want) -> Result<Self, PickError> {
         let picked = hub.registry().pick(code, want, hub.clock.now(), &mut random)?;
         Ok(Slot { hub, picked, held: true })
     }
 
-    /// Somebody to whom a request goes that takes no place.
+    /// For a request that takes no slot of its participant.
     pub fn beside(hub: &'s HubContext, picked: Picked) -> Self {
         Slot { hub, picked, held: false }
     }
 
-    /// A place that is free now, or becomes free in time.
-    pub fn wait(
+    /// A slot that is free now, or becomes free within the queue timeout.
+    ///
+    /// # Errors
+    /// When there is none, or the client disconnects.
+    pub fn acquire(
         hub: &'s HubContext,
         code: &str,
         want: &Want,
-        out: &mut ClientResponse<'_, '_>,
+        client: &mut ClientResponse<'_, '_>,
     ) -> Result<Self, NoSlot> {
-        let waiting = {
+        let waiter = {
             let mut registry = hub.registry();
             match registry.pick(code, want, hub.clock.now(), &mut random) {
                 Ok(picked) => return Ok(Slot { hub, picked, held: true }),
@@ -56,26 +63,26 @@ impl<'s> Slot<'s> {
             }
             let limit = hub.timeouts.queue_limit;
             let number = registry.wait(code, want.clone(), limit).map_err(NoSlot::Rejection)?;
-            let (sender, turn) = bounded(1);
-            // Under the registry's lock: a turn can't come before there is somebody to tell.
-            hub.wait_queue.lock().insert(number, sender);
-            Waiter { hub, code, number, turn, since: Instant::now() }
+            // Under the registry's lock: no grant can be made before its channel is in place.
+            let grant = hub.wait_queue.add(number);
+            Waiter { hub, code, number, grant, since: Instant::now() }
         };
         let deadline = Instant::now() + hub.timeouts.queue;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match waiting.turn.recv_timeout(left.min(POLL_INTERVAL)) {
+            match waiter.grant.recv_timeout(left.min(POLL_INTERVAL)) {
                 Ok(Ok(picked)) => return Ok(Slot { hub, picked, held: true }),
                 Ok(Err(refusal)) => return Err(NoSlot::Rejection(PickError::Refused(refusal))),
-                Err(_) if out.poll_disconnect().is_err() => return Err(NoSlot::HungUp),
+                Err(_) if client.poll_disconnect().is_err() => return Err(NoSlot::Disconnected),
                 Err(_) if left.is_zero() => return Err(NoSlot::Rejection(PickError::Refused(Refusal::Busy))),
                 Err(_) => {}
             }
         }
     }
 
-    /// Gives the place back before the answer's last byte is sent: a client that has its answer may ask again at once.
-    pub fn free(&mut self) {
+    /// Releases the slot, unless that has been done. To be called before the response's last byte is sent, so that the
+    /// client's next request finds it free.
+    pub fn release(&mut self) {
         if std::mem::take(&mut self.held) {
             release(self.hub, &self.picked);
         }
@@ -84,7 +91,7 @@ impl<'s> Slot<'s> {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.free();
+        self.release();
     }
 }
 
@@ -94,12 +101,12 @@ fn release(hub: &HubContext, picked: &Picked) {
     hub.grant_waiting(&mut registry);
 }
 
-/// Standing in line. Leaving it gives back a turn that came too late.
+/// A request in the queue. Dropping it leaves the queue, and releases a slot that was granted too late.
 struct Waiter<'s> {
     hub: &'s HubContext,
     code: &'s str,
     number: u64,
-    turn: Receiver<Grant>,
+    grant: Receiver<Grant>,
     since: Instant,
 }
 
@@ -107,8 +114,8 @@ impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.hub.metrics.waited(self.since.elapsed());
         if self.hub.registry().leave_queue(self.code, self.number) {
-            self.hub.wait_queue.lock().remove(&self.number);
-        } else if let Ok(Ok(picked)) = self.turn.try_recv() {
+            self.hub.wait_queue.remove(self.number);
+        } else if let Ok(Ok(picked)) = self.grant.try_recv() {
             release(self.hub, &picked);
         }
     }

@@ -1,4 +1,4 @@
-//! Sends a request to a participant over its tunnel.
+//! Sends a request to a participant over its tunnel. The tunnel's reader (`tunnels::attach`) fills the response's queue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

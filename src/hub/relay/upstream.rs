@@ -1,4 +1,5 @@
-//! The participant's side of a request: sent, waited for piece by piece, and cancelled when nobody wants it any more.
+//! The participant's side of a request: sent over a transport, received piece by piece, and cancelled when it times out or
+//! the client disconnects. How a transport carries it is out of scope.
 
 use std::time::{Duration, Instant};
 
@@ -7,44 +8,48 @@ use crate::hub::relay::client_response::{ClientResponse, Disconnected};
 use crate::proto::management::ErrorCode;
 use crate::tunnel::{PendingResponse, Piece};
 
-/// How often a waiting request looks whether its client is still there.
+/// How often a waiting request polls its client's connection.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest name of a stage that a participant may choose, in bytes.
+/// The longest stage name that is taken from a participant, in bytes.
 const MAX_STAGE: usize = 64;
 
-/// How a request ended before its time.
+/// Why a request ended before its response was complete.
 #[derive(Debug)]
 pub enum UpstreamError {
     /// The tunnel or the provider failed.
-    Failed {
-        /// Where.
-        stage: String,
-        /// One sentence.
-        error: String,
-        /// What the client is told.
-        code: ErrorCode,
-    },
-    /// Nothing came for too long.
+    Failed(UpstreamFailure),
+    /// The provider sent nothing for too long.
     TimedOut {
-        /// Where.
+        /// See [`UpstreamFailure::stage`].
         stage: &'static str,
-        /// How long.
+        /// The deadline that passed.
         after: Duration,
     },
-    /// The client hung up.
-    HungUp,
+    /// The client disconnected.
+    Disconnected,
+}
+
+/// What the client, the events and the log are sent of a failure.
+#[derive(Debug)]
+pub struct UpstreamFailure {
+    /// The step that failed, such as `dispatch` or `stream` (PROTOCOL.md, "v1 room events").
+    pub stage: String,
+    /// One sentence, without the final stop.
+    pub message: String,
+    /// The error code for the client.
+    pub code: ErrorCode,
 }
 
 impl From<Disconnected> for UpstreamError {
     fn from(_: Disconnected) -> Self {
-        UpstreamError::HungUp
+        UpstreamError::Disconnected
     }
 }
 
 impl UpstreamError {
-    /// It failed, for a reason that the client is told by a code.
+    /// A failure at a stage, with the error code for the client.
     pub fn failed(stage: &str, error: impl ToString, code: ErrorCode) -> Self {
-        UpstreamError::Failed { stage: stage.into(), error: error.to_string(), code }
+        UpstreamError::Failed(UpstreamFailure { stage: stage.into(), message: error.to_string(), code })
     }
 
     /// The tunnel failed.
@@ -52,27 +57,28 @@ impl UpstreamError {
         UpstreamError::failed(stage, error, ErrorCode::ParticipantTunnelNotConnected)
     }
 
-    /// The provider answered with something that can't be used.
+    /// The provider sent a response that cannot be used.
     pub fn provider(error: &str) -> Self {
         UpstreamError::failed("provider", error, ErrorCode::EndpointNotReachable)
     }
 
-    /// Where and why it failed, and what the client is told; `None` where it was the client.
-    pub fn told(self) -> Option<(String, String, ErrorCode)> {
+    /// The failure of the tunnel or the provider; `None` where the client disconnected.
+    pub fn into_failure(self) -> Option<UpstreamFailure> {
         match self {
-            UpstreamError::Failed { stage, error, code } => Some((stage, error, code)),
+            UpstreamError::Failed(failure) => Some(failure),
             UpstreamError::TimedOut { stage, after } => {
-                let error = format!("nothing came from the provider for {} s", after.as_secs_f64());
-                Some((stage.to_owned(), error, ErrorCode::EndpointNotReachable))
+                let message = format!("nothing came from the provider for {} s", after.as_secs_f64());
+                let code = ErrorCode::EndpointNotReachable;
+                Some(UpstreamFailure { stage: stage.to_owned(), message, code })
             }
-            UpstreamError::HungUp => None,
+            UpstreamError::Disconnected => None,
         }
     }
 }
 
-/// What is sent to a participant.
+/// A request as it is sent to a participant.
 pub struct OutgoingRequest<'a> {
-    /// Names it on its tunnel.
+    /// Unique on its tunnel.
     pub id: String,
     /// Such as `chat.completions.create`.
     pub operation: &'a str,
@@ -80,50 +86,51 @@ pub struct OutgoingRequest<'a> {
     pub method: &'a str,
     /// With its query; appended to the provider's base URL.
     pub path: &'a str,
-    /// Beside the content type.
+    /// Headers in addition to the content type.
     pub headers: &'a [(String, String)],
-    /// The hubs that it has passed, this one the last.
+    /// The hubs that have relayed it, this one last (`hops`).
     pub hops: &'a str,
-    /// JSON.
+    /// JSON; `None` where the request has no body.
     pub body: Option<String>,
     /// Whether the client asked for a stream.
     pub stream: bool,
 }
 
-/// Stops the work at a request.
+/// Cancels a request's work at the participant. It may be called at any time, also after the response has ended.
 pub type CancelFn = Box<dyn Fn()>;
 
-/// A way to a participant: its tunnel, or a call to its endpoint.
+/// Carries requests to a participant: over its tunnel, or by calling its endpoint.
 pub trait Transport {
     /// Sends a request.
     ///
     /// # Errors
-    /// When it could not be sent.
+    /// When it cannot be sent.
     fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError>;
 }
 
-/// A request that is waited for.
+/// A request that was sent, and the response that is being received.
 pub struct UpstreamRequest {
     pending: PendingResponse,
-    stop: CancelFn,
+    cancel: CancelFn,
     sent: Instant,
-    /// When something came last; `None` before the answer's first byte.
-    heard: Option<Instant>,
-    /// When the client was polled last.
+    /// When the last chunk of the body came; `None` before the first.
+    last_chunk: Option<Instant>,
+    /// When the client's connection was polled last.
     polled: Instant,
 }
 
-/// What the hub itself calls ends that are not the participant's doing.
-const OWN_STAGES: [&str; 3] = ["cancelled", "dispatch", "queue"];
+/// Stages that only the hub reports: a participant must not appear to have failed there.
+const HUB_STAGES: [&str; 3] = ["cancelled", "dispatch", "queue"];
 
-/// Where a participant says that it failed, unless that would pass for something that the hub says itself.
-fn stage_of(told: String, known: &str) -> String {
-    if told.is_empty() {
-        known.to_owned()
-    } else if told.len() > MAX_STAGE || OWN_STAGES.contains(&told.trim().to_ascii_lowercase().as_str()) {
+/// The stage that a participant reported, or `current` if it reported none. Names that are too long or the hub's own are
+/// replaced.
+fn reported_stage(reported: String, current: &str) -> String {
+    if reported.is_empty() {
+        current.to_owned()
+    } else if reported.len() > MAX_STAGE || HUB_STAGES.contains(&reported.trim().to_ascii_lowercase().as_str()) {
         "participant".to_owned()
     } else {
-        told
+        reported
     }
 }
 
@@ -131,47 +138,50 @@ impl UpstreamRequest {
     /// Sends a request.
     ///
     /// # Errors
-    /// When it could not be sent.
+    /// When it cannot be sent.
     pub fn send(transport: &dyn Transport, outgoing_request: OutgoingRequest<'_>) -> Result<Self, UpstreamError> {
-        let (pending, stop) = transport.send(outgoing_request)?;
+        let (pending, cancel) = transport.send(outgoing_request)?;
         let sent = Instant::now();
-        Ok(UpstreamRequest { pending, stop, sent, heard: None, polled: sent })
+        Ok(UpstreamRequest { pending, cancel, sent, last_chunk: None, polled: sent })
     }
 
-    /// The next piece, unless the client hangs up first or nothing comes in time.
+    /// The next piece. While it waits, the client's connection is polled.
+    ///
+    /// # Errors
+    /// When the participant failed, nothing came within the timeouts, or the client disconnected.
     pub fn next(
         &mut self,
         stage: &'static str,
-        out: &mut ClientResponse<'_, '_>,
+        client: &mut ClientResponse<'_, '_>,
         timeouts: &Timeouts,
     ) -> Result<Piece, UpstreamError> {
         loop {
-            // Pieces that come without end must not keep the client's hanging up, or the end of the time, from being seen.
+            // Checked even while pieces keep coming: they must not hide a disconnect or a deadline.
             if self.polled.elapsed() >= POLL_INTERVAL {
                 self.polled = Instant::now();
-                out.poll_disconnect()?;
-                if self.heard.is_none() {
+                client.poll_disconnect()?;
+                if self.last_chunk.is_none() {
                     self.check_deadline(stage, timeouts)?;
                 }
             }
             match self.pending.recv_timeout(POLL_INTERVAL) {
-                Ok(Piece::Error { stage: own, message }) => {
-                    let stage = stage_of(own, stage);
-                    return Err(UpstreamError::Failed { stage, error: message, code: ErrorCode::EndpointNotReachable });
+                Ok(Piece::Error { stage: reported, message }) => {
+                    let stage = reported_stage(reported, stage);
+                    return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
                 }
                 Ok(Piece::Lost { reason }) => return Err(UpstreamError::tunnel(stage, reason)),
                 Ok(piece) => {
                     match piece {
-                        Piece::Chunk(_) => self.heard = Some(Instant::now()),
-                        // A head is no byte of the answer: heads without end would put the deadline off for ever.
-                        Piece::Start { .. } if self.heard.is_none() => self.check_deadline(stage, timeouts)?,
+                        Piece::Chunk(_) => self.last_chunk = Some(Instant::now()),
+                        // Interim heads must not extend the deadline for the body's first byte.
+                        Piece::Start { .. } if self.last_chunk.is_none() => self.check_deadline(stage, timeouts)?,
                         _ => {}
                     }
                     return Ok(piece);
                 }
                 Err(_timeout) => {
                     self.polled = Instant::now();
-                    out.poll_disconnect()?;
+                    client.poll_disconnect()?;
                     self.check_deadline(stage, timeouts)?;
                 }
             }
@@ -179,21 +189,21 @@ impl UpstreamRequest {
     }
 
     fn check_deadline(&self, stage: &'static str, timeouts: &Timeouts) -> Result<(), UpstreamError> {
-        let (since, after) = match self.heard {
+        let (since, after) = match self.last_chunk {
             None => (self.sent, timeouts.first_byte),
-            Some(heard) => (heard, timeouts.idle),
+            Some(last_chunk) => (last_chunk, timeouts.idle),
         };
         if since.elapsed() < after { Ok(()) } else { Err(UpstreamError::TimedOut { stage, after }) }
     }
 
-    /// Whether nothing is ready.
+    /// Whether no piece has arrived that was not yet taken.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Stops the provider's work.
+    /// Cancels the provider's work.
     pub fn cancel(&self) {
-        (self.stop)();
+        (self.cancel)();
     }
 }
 
@@ -203,10 +213,10 @@ mod tests {
 
     #[test]
     fn a_participants_stage_never_passes_for_the_hubs_own() {
-        let stage = |told: &str| stage_of(told.to_owned(), "stream");
+        let stage = |reported: &str| reported_stage(reported.to_owned(), "stream");
         assert_eq!(["", "fetch", "connect"].map(stage), ["stream", "fetch", "connect"]);
-        for own in ["cancelled", " Cancelled", "dispatch", "queue", &"x".repeat(65)] {
-            assert_eq!(stage(own), "participant");
+        for reserved in ["cancelled", " Cancelled", "dispatch", "queue", &"x".repeat(65)] {
+            assert_eq!(stage(reserved), "participant");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Requests that wait for a participant: how each is told that its turn has come.
+//! Requests that wait for a slot: the channel over which each is granted one. The order is the registry's.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::state::registry::Picked;
 use crate::state::selector::Refusal;
@@ -11,21 +11,33 @@ use crate::state::selector::Refusal;
 /// A slot at a participant, or why there will be none.
 pub type Grant = Result<Picked, Refusal>;
 
-/// Whoever waits in line, by number.
+/// The waiting requests, by their number in the registry's queue.
 #[derive(Default)]
 pub struct WaitQueue {
     waiting: Mutex<HashMap<u64, Sender<Grant>>>,
 }
 
 impl WaitQueue {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Sender<Grant>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Sender<Grant>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells somebody that its turn has come. Never waits: each channel is used once.
-    pub(crate) fn call(&self, number: u64, turn: Grant) {
+    /// Adds a request; its grant comes over the channel.
+    pub(crate) fn add(&self, number: u64) -> Receiver<Grant> {
+        let (sender, grant) = bounded(1);
+        self.lock().insert(number, sender);
+        grant
+    }
+
+    /// Removes a request that waits no longer.
+    pub(crate) fn remove(&self, number: u64) {
+        self.lock().remove(&number);
+    }
+
+    /// Grants a request its slot, and removes it. Never blocks: each channel is used once.
+    pub(crate) fn grant(&self, number: u64, grant: Grant) {
         if let Some(waiting) = self.lock().remove(&number) {
-            let _ = waiting.send(turn);
+            let _ = waiting.send(grant);
         }
     }
 }

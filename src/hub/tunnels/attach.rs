@@ -1,4 +1,5 @@
-//! A participant's tunnel, from the token check to its last frame: the thread that reads it lives here.
+//! A participant's tunnel from the token check to its last frame. The connection's thread becomes the tunnel's reader, which
+//! routes each message to its request's queue. Framing is `tunnel`'s.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use crate::hub::access::credentials::wrong_token;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{Handled, Params, query_param};
 use crate::hub::respond::Rejection;
-use crate::hub::tunnels::registry::{Agreed, Tunnel};
+use crate::hub::tunnels::registry::{Tunnel, TunnelFeatures};
 use crate::proto::tunnel::{
     CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON, SUPERSEDED,
     ToParticipant, decode_binary, decode_from_participant, encode, plain_chunk,
@@ -17,10 +18,10 @@ use crate::proto::tunnel::{
 use crate::state::registry::Missing;
 use crate::tunnel::{self, HandshakeError, LostReason, Piece, Reader, Received, Routed, TunnelLimits};
 
-/// Bytes of an answer that are coalesced into one batch; what comes with the last message may be more.
-const LARGE: usize = 64 << 10;
+/// The bytes of one response after which a batch is handed over. The last message of a batch may exceed it.
+const BATCH_BYTES: usize = 64 << 10;
 
-/// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel is gone.
+/// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel has ended.
 pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
     let (code, id) = (&params[0], &params[1]);
     let token = query_param(exchange.query(), "token").filter(|token| !token.is_empty());
@@ -28,64 +29,72 @@ pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) ->
         Rejection::invalid("The tunnel token is missing")
             .hint("Add ?token= with the token that the registration returned.")
     })?;
-    // The handshake is checked first: a token is not spent on a request that can't become a tunnel.
+    // The handshake is checked first: a request that cannot become a tunnel must not use the token up.
     let accept = tunnel::accept(exchange.is_http11(), |name| exchange.header_lines(name))
-        .map_err(|error| no_handshake(exchange, error))?;
+        .map_err(|error| bad_handshake(exchange, error))?;
     let now = hub.clock.now();
-    // Whether the room or the participant is there is nobody's business who has no token.
+    // An unknown room or participant gets the same error, so that no one learns without a token whether it exists.
     if !hub.registry().spend_token(code, id, &token, now).unwrap_or(false) {
-        let refused = Rejection::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
+        let rejection = Rejection::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
             .status(401)
             .hint("Register the participant again for a fresh token.");
-        return Err(wrong_token(hub, exchange, code, &token, refused));
+        return Err(wrong_token(hub, exchange, code, &token, rejection));
     }
-    let asks = |name: &str, value: &str| query_param(exchange.query(), name).as_deref() == Some(value);
-    let agreed = Agreed { binary: asks("frames", FRAMES_BINARY), pause: asks("pause", PAUSE_ON) };
+    let offers = |name: &str, value: &str| query_param(exchange.query(), name).as_deref() == Some(value);
+    let features = TunnelFeatures { binary: offers("frames", FRAMES_BINARY), pause: offers("pause", PAUSE_ON) };
     let mut headers =
         vec![("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept.as_str())];
-    if agreed.binary {
+    if features.binary {
         headers.push((FRAMES_HEADER, FRAMES_BINARY));
     }
-    if agreed.pause {
+    if features.pause {
         headers.push((PAUSE_HEADER, PAUSE_ON));
     }
     let memory = exchange.share();
     let upgrade = exchange.upgrade(&headers);
-    Ok(serve(hub, (code, id), (upgrade, memory), agreed))
+    Ok(serve(hub, (code, id), (upgrade, memory), features))
 }
 
 fn serve(
     hub: &HubContext,
     (code, id): (&str, &str),
     (upgrade, memory): (Upgrade, Share),
-    agreed: Agreed,
+    features: TunnelFeatures,
 ) -> io::Result<()> {
     let limits = TunnelLimits { max_message: MAX_TO_HUB, ..TunnelLimits::default() };
     let (reader, writer) = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
     let mut opened = None;
-    let sent = writer.send_upgrade(&upgrade.head, || opened = Some(open(hub, code, id, &writer, agreed)));
+    let sent = writer.send_upgrade(&upgrade.head, || opened = Some(open(hub, code, id, &writer, features)));
     match opened {
-        Some(Ok((serial, number, tunnel, old))) => {
-            if let Some(old) = old {
+        Some(Ok(open)) => {
+            if let Some(old) = &open.superseded {
                 let reason = format!("{SUPERSEDED} by a newer tunnel of the same participant");
                 old.close(CLOSE_NORMAL, &reason, LostReason::Closed);
             }
             if sent.is_ok() {
-                read(hub, reader.with_memory(memory), &tunnel);
+                read(hub, reader.with_memory(memory), &open.tunnel);
             }
-            close(hub, (code, id), (serial, number), &tunnel);
+            close(hub, (code, id), &open);
         }
         _ => writer.close(CLOSE_NORMAL, "The participant was removed"),
     }
     Ok(())
 }
 
-/// The member's number, the tunnel's, the tunnel, and the one that it supersedes.
-type Opened = (u64, u64, Arc<Tunnel>, Option<Arc<Tunnel>>);
+/// A tunnel that has been opened.
+struct OpenTunnel {
+    /// The member's number.
+    serial: u64,
+    /// The tunnel's number.
+    number: u64,
+    tunnel: Arc<Tunnel>,
+    /// The member's earlier tunnel, which must be closed.
+    superseded: Option<Arc<Tunnel>>,
+}
 
-/// The refusal of a request that is no handshake. With 426 goes what to ask for (RFC 9110, section 15.5.22; RFC 6455,
-/// section 4.4).
-fn no_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Rejection {
+/// The rejection of a request that is no valid handshake. A 426 says which upgrade is needed (RFC 9110, section 15.5.22;
+/// RFC 6455, section 4.4).
+fn bad_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Rejection {
     if error.status() == 426 {
         exchange.add_header("Upgrade", "websocket");
         exchange.add_header("Sec-WebSocket-Version", "13");
@@ -93,30 +102,36 @@ fn no_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Rejection
     Rejection::invalid(error.to_string()).status(error.status())
 }
 
-/// Puts the tunnel in place, in the registry and among the tunnels at once, so that no request finds one without the
-/// other.
-fn open(hub: &HubContext, code: &str, id: &str, writer: &tunnel::Writer, agreed: Agreed) -> Result<Opened, Missing> {
+/// Opens the tunnel in the registry and inserts it among the tunnels, under the registry's lock, so that no request finds one
+/// without the other.
+fn open(
+    hub: &HubContext,
+    code: &str,
+    id: &str,
+    writer: &tunnel::Writer,
+    features: TunnelFeatures,
+) -> Result<OpenTunnel, Missing> {
     hub.try_change(|registry, now| {
         let (opened, events) = registry.open_tunnel(code, id, now)?;
         let (traffic, memory) = (hub.metrics.traffic.clone(), hub.memory.clone());
-        let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), traffic, (agreed, memory), now));
-        let old = hub.tunnels.insert(opened.serial, tunnel.clone());
-        Ok(((opened.serial, opened.tunnel, tunnel, old), events))
+        let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), traffic, (features, memory), now));
+        let superseded = hub.tunnels.insert(opened.serial, tunnel.clone());
+        Ok((OpenTunnel { serial: opened.serial, number: opened.tunnel, tunnel, superseded }, events))
     })
 }
 
-fn close(hub: &HubContext, (code, id): (&str, &str), (serial, number): (u64, u64), tunnel: &Tunnel) {
-    hub.tunnels.remove(serial, tunnel);
-    // The registry first: a request that fails gives its place to whoever waits for it.
-    hub.change(|registry, now| ((), registry.close_tunnel(code, id, number, now)));
-    tunnel.router.fail_all(LostReason::Closed);
+fn close(hub: &HubContext, (code, id): (&str, &str), open: &OpenTunnel) {
+    hub.tunnels.remove(open.serial, &open.tunnel);
+    // The registry first: a request that fails releases its slot, which must not be granted to a waiting one.
+    hub.change(|registry, now| ((), registry.close_tunnel(code, id, open.number, now)));
+    open.tunnel.router.fail_all(LostReason::Closed);
 }
 
 /// Reads the tunnel until it ends.
 fn read(hub: &HubContext, mut reader: Reader, tunnel: &Tunnel) {
     let mut coalescer = Coalescer::new(tunnel);
     loop {
-        // Whatever is ready is handed over before it waits for more.
+        // All that is ready is handed over before the read can block.
         if !reader.has_buffered_frame() {
             coalescer.hand_over();
         }
@@ -124,22 +139,23 @@ fn read(hub: &HubContext, mut reader: Reader, tunnel: &Tunnel) {
         let now = hub.clock.now();
         match incoming {
             Ok(Received::Text(text)) => {
-                tunnel.note(text.len(), now);
+                tunnel.record_message(text.len(), now);
                 text_message(&mut coalescer, text, now.wall);
             }
             Ok(Received::Binary(bytes)) => {
-                tunnel.note(bytes.len(), now);
-                if tunnel.agreed.binary {
+                tunnel.record_message(bytes.len(), now);
+                if tunnel.features.binary {
                     binary_message(&mut coalescer, bytes);
                 }
             }
-            Ok(Received::KeepAlive) => tunnel.note(0, now),
+            Ok(Received::KeepAlive) => tunnel.record_message(0, now),
             Ok(Received::Closed { .. }) | Err(_) => return coalescer.hand_over(),
         }
     }
 }
 
-/// A message that can't be read is dropped, as an unknown one is: it may be newer than this hub.
+/// Handles a text message. One that cannot be decoded is dropped like one of an unknown type: the participant may be newer
+/// than this hub.
 fn text_message(coalescer: &mut Coalescer<'_>, text: &str, wall: u64) {
     if let Some(chunk) = plain_chunk(text) {
         let _sound = chunk.decode(coalescer.chunk(chunk.request_id));
@@ -157,7 +173,7 @@ fn text_message(coalescer: &mut Coalescer<'_>, text: &str, wall: u64) {
         FromParticipant::Error { request_id, stage, message } => {
             coalescer.add(&request_id, Piece::Error { stage, message });
         }
-        // A tunnel that can't be written to is aborted by its writer, and the next read ends.
+        // After a write error the writer aborts the tunnel, and the next read fails.
         FromParticipant::Ping => drop(coalescer.tunnel.write(&[&encode(&ToParticipant::Pong { timestamp: wall })])),
         FromParticipant::Unknown => {}
     }
@@ -169,14 +185,14 @@ fn binary_message(coalescer: &mut Coalescer<'_>, message: &[u8]) {
     }
 }
 
-/// What has been read of one answer and not been handed over yet: its request is woken once for all of it.
+/// Coalesces consecutive pieces of one response into a batch, so that the request is woken once per batch.
 struct Coalescer<'t> {
     tunnel: &'t Tunnel,
     request_id: String,
     pieces: Vec<Piece>,
-    /// What the pieces weigh.
+    /// Memory that the pieces take, in bytes.
     weight: usize,
-    /// Bytes of the body behind the pieces.
+    /// Body bytes that follow the pieces and are not yet a piece.
     bytes: Vec<u8>,
 }
 
@@ -185,28 +201,30 @@ impl<'t> Coalescer<'t> {
         Coalescer { tunnel, request_id: String::new(), pieces: Vec::new(), weight: 0, bytes: Vec::new() }
     }
 
+    /// Adds a piece other than a chunk.
     fn add(&mut self, request_id: &str, piece: Piece) {
-        self.turn_to(request_id);
+        self.switch_to(request_id);
         self.seal();
         self.push(piece);
     }
 
-    /// Where more bytes of a request's answer are to be put.
+    /// The buffer to which a chunk of a request's response is appended.
     fn chunk(&mut self, request_id: &str) -> &mut Vec<u8> {
-        self.turn_to(request_id);
+        self.switch_to(request_id);
         &mut self.bytes
     }
 
-    /// Hands over what belongs to another request, and what is enough by itself.
-    fn turn_to(&mut self, request_id: &str) {
+    /// Hands the batch over if it belongs to another request, or is large enough.
+    fn switch_to(&mut self, request_id: &str) {
         if self.request_id != request_id {
             self.hand_over();
             request_id.clone_into(&mut self.request_id);
-        } else if self.weight + self.bytes.len() >= LARGE {
+        } else if self.weight + self.bytes.len() >= BATCH_BYTES {
             self.hand_over();
         }
     }
 
+    /// Makes a piece of the body bytes.
     fn seal(&mut self) {
         if !self.bytes.is_empty() {
             let bytes = std::mem::take(&mut self.bytes);
@@ -219,6 +237,7 @@ impl<'t> Coalescer<'t> {
         self.pieces.push(piece);
     }
 
+    /// Routes the batch to its request. If the request has ended, the participant is told to cancel it.
     fn hand_over(&mut self) {
         self.seal();
         self.weight = 0;

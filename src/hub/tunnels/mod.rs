@@ -1,4 +1,4 @@
-//! Participants' tunnels: how one is opened, and which are open.
+//! Participants' tunnels: opening and reading one (`attach`), and the set of open ones (`registry`).
 
 pub mod attach;
 pub mod registry;

@@ -1,4 +1,5 @@
-//! The hub's open tunnels, by the member they belong to. Which tunnel is a member's is the registry's word.
+//! The hub's open tunnels, by member, and how messages are written to one. Whether a member is connected is decided by
+//! `state::registry`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,47 +14,46 @@ use crate::state::Now;
 use crate::state::registry::Opened;
 use crate::tunnel::{FlowSignal, LostReason, QueueLimits, Router, SendSignal, TunnelError, Writer};
 
-/// Past so many bytes that its client has not read a request ends. Any one message fits, and whatever can be under way
-/// between a participant that pauses and the hub.
-const MOST: usize = wire::MAX_TO_HUB;
-/// Queues of a participant that knows no `tunnel.pause`: one slow client delays the tunnel's other requests by a fifth of a
-/// second in any ten at most.
+/// The most bytes that wait for a request's client, past which the request ends. Any single message fits, and so does what can
+/// be in transit between a participant that pauses and the hub.
+const MAX_QUEUED: usize = wire::MAX_TO_HUB;
+/// Queues of a participant without `tunnel.pause`: the reader waits for a slow client, but delays the tunnel's other requests by
+/// at most a fifth of a second in any ten seconds.
 const WAITING: QueueLimits = QueueLimits {
     high: 1 << 20,
     low: 0,
-    most: MOST,
+    most: MAX_QUEUED,
     wait: Duration::from_millis(200),
     within: Duration::from_secs(10),
 };
-/// Queues of a participant that pauses when it is told to: nobody waits for it.
+/// Queues of a participant that honours `tunnel.pause`: the reader never waits.
 const PAUSING: QueueLimits =
-    QueueLimits { high: 256 << 10, low: 64 << 10, most: MOST, wait: Duration::ZERO, within: Duration::ZERO };
+    QueueLimits { high: 256 << 10, low: 64 << 10, most: MAX_QUEUED, wait: Duration::ZERO, within: Duration::ZERO };
 
-/// What hub and participant agreed on when the tunnel was opened.
+/// The optional features that were negotiated when the tunnel was opened (PROTOCOL.md, "The tunnel").
 #[derive(Debug, Clone, Copy)]
-pub struct Agreed {
+pub struct TunnelFeatures {
     /// Whether chunks may come as binary messages.
     pub binary: bool,
     /// Whether the participant honours `tunnel.pause`.
     pub pause: bool,
 }
 
-/// One participant's tunnel, as requests see it.
+/// An open tunnel.
 pub struct Tunnel {
-    /// A later tunnel of the same member has a higher number.
+    /// Its number in the registry. A later tunnel of the same member has a higher one.
     number: u64,
-    /// Shared by all who write; has its own lock and deadline.
+    /// Used by all threads that write; has its own lock and write deadline.
     writer: Writer,
-    /// What goes over all tunnels.
+    /// Byte counters of all tunnels together.
     traffic: Arc<Traffic>,
-    /// Requests in flight. Filled by the tunnel's own thread, emptied by the requests'.
+    /// Requests in flight. Filled by the tunnel's reader thread, drained by the requests' threads.
     pub(crate) router: Router,
-    /// What its participant can do beyond the contract.
-    pub(crate) agreed: Agreed,
-    /// Last message, milliseconds since the epoch; shown to people.
-    seen: Arc<AtomicU64>,
-    /// Last message on the forward-only clock; read by the monitor.
-    alive: AtomicU64,
+    pub(crate) features: TunnelFeatures,
+    /// Time of the last message, in milliseconds since the epoch; shared with the registry, for display.
+    last_seen: Arc<AtomicU64>,
+    /// Time of the last message on the monotonic clock, in milliseconds; read by the monitor.
+    last_message: AtomicU64,
 }
 
 impl Tunnel {
@@ -61,10 +61,10 @@ impl Tunnel {
         opened: &Opened,
         writer: Writer,
         traffic: Arc<Traffic>,
-        (agreed, memory): (Agreed, Arc<Budget>),
+        (features, memory): (TunnelFeatures, Arc<Budget>),
         now: Now,
     ) -> Self {
-        let router = if agreed.pause {
+        let router = if features.pause {
             Router::with_signal(PAUSING, memory, Some(flow_signal(writer.clone(), traffic.clone())))
         } else {
             Router::new(WAITING, memory)
@@ -74,33 +74,33 @@ impl Tunnel {
             writer,
             traffic,
             router,
-            agreed,
-            seen: opened.seen.clone(),
-            alive: AtomicU64::new(now.mono),
+            features,
+            last_seen: opened.seen.clone(),
+            last_message: AtomicU64::new(now.mono),
         }
     }
 
-    /// Notes a message of so many bytes.
-    pub(crate) fn note(&self, bytes: usize, now: Now) {
+    /// Records that a message of so many bytes has come.
+    pub(crate) fn record_message(&self, bytes: usize, now: Now) {
         self.traffic.received.add(bytes);
-        self.seen.store(now.wall, Ordering::Relaxed);
-        self.alive.store(now.mono, Ordering::Relaxed);
+        self.last_seen.store(now.wall, Ordering::Relaxed);
+        self.last_message.store(now.mono, Ordering::Relaxed);
     }
 
-    /// Sends a text message, put together from its parts.
+    /// Sends a text message that is made of these parts.
     ///
     /// # Errors
-    /// When it can't be written to; it is on its way out then.
+    /// When the tunnel cannot be written to. Its reader ends it then.
     pub(crate) fn write(&self, json: &[&[u8]]) -> Result<(), TunnelError> {
         write(&self.writer, &self.traffic, json)
     }
 
-    /// Says that a client hung up. A tunnel that cannot be written to is on its way out already.
+    /// Tells the participant that a request's client has disconnected. Write errors are ignored: the reader ends such a tunnel.
     pub(crate) fn cancel(&self, request_id: &str) {
         let _ = self.write(&[&wire::encode(&wire::ToParticipant::Cancel { request_id })]);
     }
 
-    /// Closes it, and fails what is in flight.
+    /// Closes the tunnel, and fails its requests in flight.
     pub(crate) fn close(&self, code: u16, reason: &str, lost: LostReason) {
         self.router.fail_all(lost);
         self.writer.close(code, reason);
@@ -112,7 +112,7 @@ fn write(writer: &Writer, traffic: &Traffic, json: &[&[u8]]) -> Result<(), Tunne
     writer.text(json)
 }
 
-/// Tells a participant to pause and to go on. A tunnel that cannot be written to is on its way out already.
+/// Sends `tunnel.pause` and `tunnel.resume`. Write errors are ignored: the reader ends such a tunnel.
 fn flow_signal(writer: Writer, traffic: Arc<Traffic>) -> SendSignal {
     Box::new(move |request_id, signal| {
         let message = match signal {
@@ -123,7 +123,7 @@ fn flow_signal(writer: Writer, traffic: Arc<Traffic>) -> SendSignal {
     })
 }
 
-/// All open tunnels.
+/// All open tunnels, by the member's number.
 #[derive(Default)]
 pub struct TunnelRegistry {
     open: Mutex<HashMap<u64, Arc<Tunnel>>>,
@@ -134,18 +134,18 @@ impl TunnelRegistry {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tunnel of a member.
+    /// A member's tunnel.
     pub(crate) fn get(&self, serial: u64) -> Option<Arc<Tunnel>> {
         self.lock().get(&serial).cloned()
     }
 
-    /// Puts a member's new tunnel in place, and gives back the one that it supersedes.
+    /// Inserts a member's new tunnel, and returns the one that it supersedes.
     #[must_use = "a superseded tunnel must be closed"]
     pub(crate) fn insert(&self, serial: u64, tunnel: Arc<Tunnel>) -> Option<Arc<Tunnel>> {
         self.lock().insert(serial, tunnel)
     }
 
-    /// Takes a tunnel away, unless a later one has taken its place.
+    /// Removes a tunnel, unless a later one has superseded it.
     pub(crate) fn remove(&self, serial: u64, tunnel: &Tunnel) {
         let mut open = self.lock();
         if open.get(&serial).is_some_and(|current| current.number == tunnel.number) {
@@ -153,18 +153,18 @@ impl TunnelRegistry {
         }
     }
 
-    /// Takes a member's tunnel away, whichever it is.
+    /// Removes and returns a member's tunnel.
     pub(crate) fn take(&self, serial: u64) -> Option<Arc<Tunnel>> {
         self.lock().remove(&serial)
     }
 
-    /// Those on which nothing has been heard for too long.
+    /// The tunnels whose last message is longer ago than the tunnel timeout.
     pub(crate) fn silent(&self, now: Now) -> Vec<Arc<Tunnel>> {
-        let silent = |t: &Tunnel| now.mono.saturating_sub(t.alive.load(Ordering::Relaxed)) > TIMEOUT_SECS * 1000;
+        let silent = |t: &Tunnel| now.mono.saturating_sub(t.last_message.load(Ordering::Relaxed)) > TIMEOUT_SECS * 1000;
         self.lock().values().filter(|tunnel| silent(tunnel)).cloned().collect()
     }
 
-    /// How many there are.
+    /// The number of open tunnels.
     pub(crate) fn count(&self) -> usize {
         self.lock().len()
     }

@@ -68,10 +68,10 @@ impl LogFormat {
 /// and tokens are not on that list.
 ///
 /// ```
-/// use gambi::hub::{Hub, Log, LogFormat, LogLevel};
+/// use gambi::hub::{Hub, HubOptions, Log, LogFormat, LogLevel};
 ///
 /// let log = Log::to_stderr().level(LogLevel::Warn).format(LogFormat::Json);
-/// let hub = Hub::builder().host("127.0.0.1").port(0).log(log).start()?;
+/// let hub = Hub::bind(HubOptions { host: "127.0.0.1".into(), port: 0, log: Some(log), ..Default::default() })?;
 /// # Ok::<(), gambi::Error>(())
 /// ```
 #[derive(Clone)]
