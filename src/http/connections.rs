@@ -180,6 +180,11 @@ impl ConnectionTable {
         }
     }
 
+    /// Waits until a connection has closed its socket, or `within` is over.
+    pub fn wait_closed(&self, within: Duration) {
+        let _ = self.left.wait_timeout(self.lock(), within);
+    }
+
     /// Waits until all have left, or `within` is over.
     pub fn wait_empty(&self, within: Duration) {
         let deadline = Instant::now() + within;

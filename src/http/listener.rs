@@ -61,7 +61,7 @@ impl Listener {
         let socket = TcpListener::bind(addr)?;
         let addr = socket.local_addr()?;
         let memory = Budget::new(limits.memory);
-        let connections = Arc::new(ConnectionTable::new(limits.connections));
+        let connections = Arc::new(ConnectionTable::new(limits.max_connections()));
         let server = ServerState { limits, stopping: AtomicBool::new(false), memory, headers: Vec::new() };
         Ok(Listener { socket, addr, server, connections })
     }
@@ -114,10 +114,10 @@ fn accept(socket: &TcpListener, house: &Arc<House>, handler: &Arc<dyn Handler>) 
                 house.admit(number, stream, address.ip(), handler);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Whoever waits for no answer gives up a descriptor; the newcomer stays in the system's queue meanwhile.
+            // An idle connection is closed for its descriptor. The new one stays in the system's queue until then.
             Err(error) if is_out_of_descriptors(&error) => {
                 house.connections.evict_idlest();
-                thread::sleep(PAUSE);
+                house.connections.wait_closed(PAUSE);
             }
             // Stopped, out of memory, or the client has gone already: later there may be room again.
             Err(_) if house.stopping() => return,

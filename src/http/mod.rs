@@ -44,7 +44,8 @@ pub struct Limits {
     /// How long one write may take.
     pub write: Duration,
     /// The most connections at a time. Past it those that wait for no answer are closed, and where there are none 503. One
-    /// address (or IPv6 /64) has fifteen in sixteen of them at most.
+    /// address (or IPv6 /64) has fifteen in sixteen of them at most. The descriptor limit may allow fewer: see
+    /// [`Limits::max_connections`].
     pub connections: usize,
     /// The most memory for whatever peers make the server hold: the bodies of all requests, answers that are put together
     /// or held back, and what is remembered of them, in bytes. Past it 503, or an answer that ends broken. One address (or
@@ -66,6 +67,14 @@ impl Default for Limits {
             connections: 1024,
             memory: machine::budget(),
         }
+    }
+}
+
+impl Limits {
+    /// The connections that a server with these limits accepts: `connections`, or fewer if the process's descriptor limit
+    /// (`ulimit -n`) does not allow as many. Without `/proc` the limit is not known, and not considered.
+    pub fn max_connections(&self) -> usize {
+        machine::max_connections(self.connections)
     }
 }
 
