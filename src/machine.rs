@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_for_other_uses() {
-        for (descriptors, allowed) in [(1024, 896), (256, 224), (64, 32), (48, 24), (1, 1), (1 << 20, (1 << 20) - 1024)] {
+        for (descriptors, allowed) in [(1024, 896), (256, 224), (64, 32), (48, 24), (1, 1), (1 << 20, (1 << 20) - 1024)]
+        {
             assert_eq!(max_connections_of(usize::MAX, Some(descriptors)), allowed, "{descriptors}");
             assert_eq!(max_connections_of(allowed, Some(descriptors)), allowed);
             assert_eq!(max_connections_of(1, Some(descriptors)), 1);

@@ -87,7 +87,10 @@ mod descriptors {
 
     /// Python as a client with a source address of its own.
     fn client_from(address: &str, addr: SocketAddr, script: &str) -> Option<Killed> {
-        let script = format!("import socket, sys\nfrom_there = lambda: socket.create_connection(('127.0.0.1', {}), 60, ('{address}', 0))\n{script}", addr.port());
+        let script = format!(
+            "import socket, sys\nfrom_there = lambda: socket.create_connection(('127.0.0.1', {}), 60, ('{address}', 0))\n{script}",
+            addr.port()
+        );
         let mut python = Command::new("python3");
         python.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
         python.spawn().ok().map(Killed)
