@@ -43,7 +43,7 @@ const OWNED: &[(&str, &[&str])] = &[
 
 /// Top-level modules that still have import circles, and how many of their files are in one. The numbers only go down; a
 /// module that is not listed has none.
-const FILES_IN_CIRCLES: &[(&str, usize)] = &[("client", 2), ("http", 5), ("participant", 4), ("tunnel", 2)];
+const FILES_IN_CIRCLES: &[(&str, usize)] = &[("client", 2), ("participant", 4), ("tunnel", 2)];
 
 fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
