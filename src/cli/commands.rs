@@ -102,7 +102,12 @@ static BODY_TIMEOUT: Flag = value("body-timeout", None, "TIME", "Longest silence
 static KEEP_ALIVE_TIMEOUT: Flag =
     value("keep-alive-timeout", None, "TIME", "How long a connection may wait for its next request [default 75s]");
 static WRITE_TIMEOUT: Flag = value("write-timeout", None, "TIME", "Time for one write [default 30s]");
-static MAX_CONNECTIONS: Flag = value("max-connections", None, "COUNT", "Most connections at a time [default 1024]");
+static MAX_CONNECTIONS: Flag = value(
+    "max-connections",
+    None,
+    "COUNT",
+    "Most connections at a time; fewer where ulimit -n does not allow as many [default 1024]",
+);
 
 static MEMORY: Flag = value(
     "memory",

@@ -34,6 +34,9 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let drain_timeout = drain_timeout.unwrap_or(DRAIN_TIMEOUT);
     let signals = context.signals.listen();
     let (host, public_url) = (options.host.clone(), options.public_url.clone());
+    if let Some(warning) = too_few_descriptors(&options.limits) {
+        context.out.note(&warning);
+    }
     let hub = Hub::bind(options)?;
     let urls = Urls::new(hub.addr(), public_url);
     let port = hub.addr().port();
@@ -51,6 +54,16 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
         context.out.event("stopped", &data, "Stopped.")?;
     }
     Ok(())
+}
+
+/// A warning if the descriptor limit does not allow as many connections as configured.
+fn too_few_descriptors(limits: &Limits) -> Option<String> {
+    let (wanted, allowed) = (limits.connections, limits.max_connections());
+    (allowed < wanted).then(|| {
+        format!(
+            "Warning: --max-connections is {allowed} instead of {wanted}, as this process may not open more files; raise the limit with ulimit -n."
+        )
+    })
 }
 
 /// Whether the hub should be announced by mDNS.
@@ -241,7 +254,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
         "limits": {
             "headBytes": limits.head_bytes, "headers": limits.headers, "bodyBytes": limits.body_bytes,
             "headMs": millis(limits.head_time), "bodyMs": millis(limits.body_gap), "idleMs": millis(limits.idle),
-            "writeMs": millis(limits.write), "connections": limits.connections, "memoryBytes": limits.memory,
+            "writeMs": millis(limits.write), "connections": limits.max_connections(), "memoryBytes": limits.memory,
             "registryMemoryBytes": options.registry_memory,
             "queueMs": millis(timeouts.queue), "queueLimit": timeouts.queue_limit,
             "firstByteMs": millis(timeouts.first_byte), "answerIdleMs": millis(timeouts.idle),

@@ -50,7 +50,7 @@ struct TrackedConnection {
 /// What becomes of a newcomer.
 pub enum Admission {
     /// It has a seat.
-    ConnectionState(Arc<ConnectionState>),
+    Admitted(Arc<ConnectionState>),
     /// Somebody idle has just come too: one of them may be asked to go after this time.
     Wait(Duration),
     /// All are at work.
@@ -71,7 +71,7 @@ const BUSY: u64 = u64::MAX;
 impl ConnectionState {
     fn new(start: Instant) -> Self {
         let state = ConnectionState { start, waits: AtomicU64::new(0), served: AtomicU64::new(0) };
-        state.wait();
+        state.end_request();
         state
     }
 
@@ -80,12 +80,12 @@ impl ConnectionState {
     }
 
     /// It waits for a request.
-    pub fn wait(&self) {
+    pub fn end_request(&self) {
         self.waits.store(self.now(), Ordering::SeqCst);
     }
 
     /// A request has begun to come.
-    pub fn work(&self) {
+    pub fn begin_request(&self) {
         if self.waits.swap(BUSY, Ordering::SeqCst) != BUSY {
             self.served.fetch_add(1, Ordering::Relaxed);
         }
@@ -152,7 +152,7 @@ impl ConnectionTable {
         inner.seated += 1;
         *inner.counts.entry(network).or_insert(0) += 1;
         inner.connections.insert(number, TrackedConnection { stream: stream.clone(), network, state: state.clone() });
-        Admission::ConnectionState(state)
+        Admission::Admitted(state)
     }
 
     fn share(&self) -> usize {
@@ -178,6 +178,11 @@ impl ConnectionTable {
         for guest in self.lock().connections.values().filter(|guest| !idle_only || guest.state.is_idle()) {
             let _ = guest.stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Waits until a connection has closed its socket, or `within` is over.
+    pub fn wait_closed(&self, within: Duration) {
+        let _ = self.left.wait_timeout(self.lock(), within);
     }
 
     /// Waits until all have left, or `within` is over.
@@ -256,7 +261,7 @@ mod tests {
             self.number += 1;
             loop {
                 match self.connections.admit(self.number, address.into(), &self.stream, self.start) {
-                    Admission::ConnectionState(state) => return Some((self.number, state)),
+                    Admission::Admitted(state) => return Some((self.number, state)),
                     Admission::Wait(time) => std::thread::sleep(time),
                     Admission::Full => return None,
                 }
@@ -275,10 +280,10 @@ mod tests {
     fn whoever_never_asked_goes_first_and_whoever_works_stays() {
         let mut story = Story::new(4);
         let (worker, state) = story.come(A).unwrap();
-        state.work();
+        state.begin_request();
         let (regular, state) = story.come(A).unwrap();
-        state.work();
-        state.wait();
+        state.begin_request();
+        state.end_request();
         let (silent, _) = story.come(A).unwrap();
         story.come(B).unwrap();
         let soon = story.connections.admit(99, B.into(), &story.stream, story.start);
@@ -292,10 +297,10 @@ mod tests {
     fn no_address_takes_all_places() {
         let mut story = Story::new(32);
         let mine: Vec<_> = (0..30).map(|_| story.come(A).unwrap()).collect();
-        mine.iter().for_each(|(_, state)| state.work());
+        mine.iter().for_each(|(_, state)| state.begin_request());
         assert!(story.come(A).is_none(), "its share is used up, and all of it is at work");
         for _ in 0..2 {
-            story.come(B).expect("a place that A could not take").1.work();
+            story.come(B).expect("a place that A could not take").1.begin_request();
         }
         assert!(story.come(B).is_none(), "the house is full of those at work");
         story.connections.leave(mine[0].0);
@@ -306,7 +311,7 @@ mod tests {
     fn an_idle_connection_of_a_small_network_makes_room_where_the_largest_is_all_at_work() {
         let mut story = Story::new(4);
         let workers: Vec<_> = (0..3).map(|_| story.come(A).unwrap()).collect();
-        workers.iter().for_each(|(_, state)| state.work());
+        workers.iter().for_each(|(_, state)| state.begin_request());
         let (idle, _) = story.come(B).unwrap();
         story.come([10, 0, 0, 3]).expect("the idle connection's place");
         assert!(!story.is_there(idle));

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use tiny_http::Method;
 
-use super::{Limits, authority};
+use super::authority;
+use super::limits::Limits;
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]

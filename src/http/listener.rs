@@ -3,14 +3,18 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, ServerState, plain_error};
+use super::connection::Connection;
 use super::connections::{Admission, ConnectionTable};
-use super::{Handler, Limits};
+use super::handler::Handler;
+use super::limits::Limits;
+use super::request_loop;
+use super::response::error_response;
+use super::server_state::ServerState;
 use crate::budget::Budget;
 
 /// A connection's thread parses, routes and passes pieces on; it recurses nowhere.
@@ -27,13 +31,12 @@ pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
     server: ServerState,
-    connections: Arc<ConnectionTable>,
 }
 
 /// A listener that serves.
 pub struct Running {
     addr: SocketAddr,
-    house: Arc<House>,
+    server: Arc<ServerState>,
     accepting: Mutex<Option<Accepting>>,
 }
 
@@ -41,15 +44,6 @@ pub struct Running {
 struct Accepting {
     thread: JoinHandle<()>,
     socket: TcpStream,
-}
-
-/// What the accept thread and all connections share.
-struct House {
-    server: Arc<ServerState>,
-    connections: Arc<ConnectionTable>,
-    refusing: AtomicUsize,
-    /// What the guests' clocks count from.
-    start: Instant,
 }
 
 impl Listener {
@@ -60,16 +54,13 @@ impl Listener {
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
         let socket = TcpListener::bind(addr)?;
         let addr = socket.local_addr()?;
-        let memory = Budget::new(limits.memory);
-        let connections = Arc::new(ConnectionTable::new(limits.connections));
-        let server = ServerState { limits, stopping: AtomicBool::new(false), memory, headers: Vec::new() };
-        Ok(Listener { socket, addr, server, connections })
+        Ok(Listener { socket, addr, server: ServerState::new(limits) })
     }
 
     /// Headers for answers that no handler makes, such as 431.
     #[must_use]
     pub fn default_headers(mut self, headers: Vec<(String, String)>) -> Self {
-        self.server.headers = headers;
+        self.server.default_headers = headers;
         self
     }
 
@@ -85,7 +76,7 @@ impl Listener {
 
     /// Whoever is connected, now and later.
     pub fn connections(&self) -> Arc<ConnectionTable> {
-        self.connections.clone()
+        self.server.connections.clone()
     }
 
     /// Serves from now on.
@@ -93,34 +84,31 @@ impl Listener {
     /// # Errors
     /// When no thread can be started, or no descriptor is left.
     pub fn start(self, handler: Arc<dyn Handler>) -> io::Result<Running> {
-        let connections = self.connections;
-        let house =
-            House { server: Arc::new(self.server), connections, refusing: AtomicUsize::new(0), start: Instant::now() };
-        let house = Arc::new(house);
-        let (mine, socket) = (house.clone(), self.socket);
+        let server = Arc::new(self.server);
+        let (state, socket) = (server.clone(), self.socket);
         let second = TcpStream::from(OwnedFd::from(socket.try_clone()?));
-        let thread = thread::Builder::new().name("accept".into()).spawn(move || accept(&socket, &mine, &handler))?;
-        Ok(Running { addr: self.addr, house, accepting: Mutex::new(Some(Accepting { thread, socket: second })) })
+        let thread = thread::Builder::new().name("accept".into()).spawn(move || accept(&socket, &state, &handler))?;
+        Ok(Running { addr: self.addr, server, accepting: Mutex::new(Some(Accepting { thread, socket: second })) })
     }
 }
 
-fn accept(socket: &TcpListener, house: &Arc<House>, handler: &Arc<dyn Handler>) {
+fn accept(socket: &TcpListener, server: &Arc<ServerState>, handler: &Arc<dyn Handler>) {
     let mut number = 0;
-    while !house.stopping() {
+    while !server.is_stopping() {
         match socket.accept() {
-            Ok(_) if house.stopping() => return,
+            Ok(_) if server.is_stopping() => return,
             Ok((stream, address)) => {
                 number += 1;
-                house.admit(number, stream, address.ip(), handler);
+                admit(server, number, stream, address.ip(), handler);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Whoever waits for no answer gives up a descriptor; the newcomer stays in the system's queue meanwhile.
+            // An idle connection is closed for its descriptor. The new one stays in the system's queue until then.
             Err(error) if is_out_of_descriptors(&error) => {
-                house.connections.evict_idlest();
-                thread::sleep(PAUSE);
+                server.connections.evict_idlest();
+                server.connections.wait_closed(PAUSE);
             }
             // Stopped, out of memory, or the client has gone already: later there may be room again.
-            Err(_) if house.stopping() => return,
+            Err(_) if server.is_stopping() => return,
             Err(_) => thread::sleep(PAUSE),
         }
     }
@@ -131,55 +119,51 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-impl House {
-    fn stopping(&self) -> bool {
-        self.server.stopping.load(Ordering::SeqCst)
-    }
-
-    fn admit(self: &Arc<Self>, number: u64, stream: TcpStream, address: IpAddr, handler: &Arc<dyn Handler>) {
-        let stream = Arc::new(stream);
-        let state = loop {
-            match self.connections.admit(number, address, &stream, self.start) {
-                Admission::ConnectionState(state) => break state,
-                // All places are taken: whoever comes next waits in the system's queue meanwhile.
-                Admission::Wait(time) if !self.stopping() => thread::sleep(time),
-                Admission::Wait(_) | Admission::Full => {
-                    handler.refused(503, Some(address.to_canonical()));
-                    return self.turn_away(stream);
-                }
+/// Starts a thread for a new connection, or rejects the connection if the server is at its limit.
+fn admit(server: &Arc<ServerState>, number: u64, stream: TcpStream, address: IpAddr, handler: &Arc<dyn Handler>) {
+    let stream = Arc::new(stream);
+    let state = loop {
+        match server.connections.admit(number, address, &stream, server.start) {
+            Admission::Admitted(state) => break state,
+            // At the limit: further connections stay in the system's queue meanwhile.
+            Admission::Wait(time) if !server.is_stopping() => thread::sleep(time),
+            Admission::Wait(_) | Admission::Full => {
+                handler.refused(503, Some(address.to_canonical()));
+                return reject_overload(server, stream);
             }
-        };
-        let leave = Leave { house: self.clone(), number };
-        let (server, handler) = (self.server.clone(), handler.clone());
-        // Where no thread can be had, the closure is dropped, and with it the connection.
-        let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK).spawn(move || {
-            let _leave = leave;
-            if let Ok(mut connection) = Connection::new(stream, server) {
-                connection.run(&*handler, &state);
-            }
-        });
-    }
+        }
+    };
+    let leave = Leave { server: server.clone(), number };
+    let (server, handler) = (server.clone(), handler.clone());
+    // If no thread can be started, the closure is dropped, which closes the connection.
+    let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK).spawn(move || {
+        let _leave = leave;
+        if let Ok(mut connection) = Connection::new(stream, server) {
+            request_loop::run(&mut connection, &*handler, &state);
+        }
+    });
+}
 
-    /// Tells a client that the house is full, without keeping the accept thread.
-    fn turn_away(self: &Arc<Self>, stream: Arc<TcpStream>) {
-        if self.refusing.fetch_add(1, Ordering::Relaxed) >= REFUSING {
-            self.refusing.fetch_sub(1, Ordering::Relaxed);
-            return;
-        }
-        let house = self.clone();
-        let spawned = thread::Builder::new().name("refuse".into()).stack_size(STACK).spawn(move || {
-            refuse(&stream, &house.server.headers);
-            house.refusing.fetch_sub(1, Ordering::Relaxed);
-        });
-        if spawned.is_err() {
-            self.refusing.fetch_sub(1, Ordering::Relaxed);
-        }
+/// Answers 503 on a thread of its own, so that the accept thread does not wait. Without a free thread the connection is
+/// closed without a response.
+fn reject_overload(server: &Arc<ServerState>, stream: Arc<TcpStream>) {
+    if server.rejecting.fetch_add(1, Ordering::Relaxed) >= REFUSING {
+        server.rejecting.fetch_sub(1, Ordering::Relaxed);
+        return;
+    }
+    let state = server.clone();
+    let spawned = thread::Builder::new().name("refuse".into()).stack_size(STACK).spawn(move || {
+        refuse(&stream, &state.default_headers);
+        state.rejecting.fetch_sub(1, Ordering::Relaxed);
+    });
+    if spawned.is_err() {
+        server.rejecting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 fn refuse(stream: &TcpStream, headers: &[(String, String)]) {
     let soon = Some(Duration::from_millis(500));
-    let answer = plain_error(503, "The hub serves as many connections as it can. Try again in a moment.", headers);
+    let answer = error_response(503, "The hub serves as many connections as it can. Try again in a moment.", headers);
     let _ = stream.set_write_timeout(soon).and_then(|()| (&mut &*stream).write_all(&answer));
     let _ = stream.shutdown(Shutdown::Write).and_then(|()| stream.set_read_timeout(soon));
     // The request must be read, or closing would reset the connection before the client has its answer.
@@ -188,13 +172,13 @@ fn refuse(stream: &TcpStream, headers: &[(String, String)]) {
 
 /// Takes a connection off the list when its thread ends, however it ends.
 struct Leave {
-    house: Arc<House>,
+    server: Arc<ServerState>,
     number: u64,
 }
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.house.connections.leave(self.number);
+        self.server.connections.leave(self.number);
     }
 }
 
@@ -206,21 +190,21 @@ impl Running {
 
     /// Open connections.
     pub fn connections(&self) -> usize {
-        self.house.connections.len()
+        self.server.connections.len()
     }
 
     /// Goes down: accepts nobody, closes idle connections, gives those at work `grace` to end, then cuts them off.
     /// Safe to call twice.
     pub fn shutdown(&self, grace: Duration) {
-        self.house.server.stopping.store(true, Ordering::SeqCst);
+        self.server.stop();
         let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(accepting) = accepting {
             accepting.stop(self.addr);
         }
-        self.house.connections.cut_off(true);
-        self.house.connections.wait_empty(grace);
-        self.house.connections.cut_off(false);
-        self.house.connections.wait_empty(NOTICE);
+        self.server.connections.cut_off(true);
+        self.server.connections.wait_empty(grace);
+        self.server.connections.cut_off(false);
+        self.server.connections.wait_empty(NOTICE);
     }
 }
 

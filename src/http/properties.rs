@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::Limits;
 use super::head::{self, Framing, Head, HeadError};
+use super::limits::Limits;
 use crate::net::chunked::Decoder;
 
 fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(usize, Head)>, HeadError> {

@@ -1,13 +1,14 @@
 //! Calls to a server: a connection that is kept, one request after the other, each answer read piece by piece. Which
 //! server, how it is reached, and what is asked of it, its callers know.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::chunked::Decoder;
+use super::io::{self as net_io, Peek};
 
 /// What is read at a time, in bytes, and so the most that an answer's piece holds.
 const BUFFER: usize = 16 << 10;
@@ -92,12 +93,7 @@ impl Call {
     /// Whether the server has left a connection alone that waits for a request. Anything that it says unasked, and be it
     /// its end, makes the connection useless.
     pub fn is_open(&self) -> bool {
-        if self.stream.set_nonblocking(true).is_err() {
-            return false;
-        }
-        let seen = self.stream.peek(&mut [0]);
-        let quiet = matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
-        quiet && self.stream.set_nonblocking(false).is_ok()
+        net_io::peek(&self.stream) == Peek::Nothing
     }
 
     /// Whether it has served a request before the latest one.
@@ -212,23 +208,12 @@ impl Call {
             }
         }
         if let Some(deadline) = self.deadline {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            self.stream.set_read_timeout(Some(left))?;
+            self.stream.set_read_timeout(Some(net_io::remaining(deadline)?))?;
         }
-        loop {
-            match (&*self.stream).read(&mut self.buffer[self.to..]) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-                Ok(read) => {
-                    self.to += read;
-                    self.heard |= read > 0;
-                    return Ok(read);
-                }
-            }
-        }
+        let read = net_io::read(&self.stream, &mut self.buffer[self.to..])?;
+        self.to += read;
+        self.heard |= read > 0;
+        Ok(read)
     }
 }
 
@@ -322,6 +307,7 @@ fn keeps_alive(http11: bool, headers: &[httparse::Header<'_>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::net::TcpListener;
     use std::thread;
 

@@ -2,5 +2,6 @@
 
 pub mod chunked;
 pub mod client;
+pub mod io;
 pub mod resolve;
 pub mod tls_roots;

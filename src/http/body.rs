@@ -1,0 +1,202 @@
+//! Reading a request's body within its limits of size, time and memory.
+
+use std::fmt;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::connection::Connection;
+use super::head::Framing;
+use crate::budget::Share;
+use crate::net::chunked::{Decoder, Malformed};
+use crate::net::io::is_timeout;
+
+/// The first allocation for a body, in bytes. It doubles as the body arrives.
+const INITIAL_CAPACITY: usize = 16 << 10;
+/// The lowest average rate of a body, in bytes per second: twice that of Apache's mod_reqtimeout.
+const MIN_RATE: u32 = 1024;
+
+/// Why a body could not be read.
+#[derive(Debug)]
+pub enum BodyError {
+    /// It is longer than allowed.
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The memory for everything that peers make the server hold is exhausted, or the client's part of it.
+    NoMemory,
+    /// Its framing is broken.
+    Malformed(&'static str),
+    /// The client stopped sending, or sent too slowly.
+    Timeout,
+    /// The connection broke.
+    Gone(io::Error),
+}
+
+impl BodyError {
+    /// The HTTP status to answer with.
+    pub fn status(&self) -> u16 {
+        match self {
+            BodyError::TooLarge { .. } => 413,
+            BodyError::Malformed(_) | BodyError::Gone(_) => 400,
+            BodyError::Timeout => 408,
+            BodyError::NoMemory => 503,
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BodyError::TooLarge { limit } => write!(f, "The request body is larger than {limit} bytes"),
+            BodyError::NoMemory => f.write_str("The hub is busy with too many large requests"),
+            BodyError::Malformed(reason) => f.write_str(reason),
+            BodyError::Timeout => f.write_str("The request body did not come in time"),
+            BodyError::Gone(error) => write!(f, "The connection broke while the body was read: {error}"),
+        }
+    }
+}
+
+/// The part of a request's body that has not been read.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// So many bytes.
+    Length(u64),
+    /// The rest of its chunks.
+    Chunked(Decoder),
+    /// Nothing.
+    Done,
+    /// Where it ends is not known, as reading it failed.
+    Broken,
+}
+
+impl RequestBody {
+    pub(super) fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Length(0) => RequestBody::Done,
+            Framing::Length(length) => RequestBody::Length(length),
+            Framing::Chunked => RequestBody::Chunked(Decoder::strict()),
+        }
+    }
+
+    /// Reads the whole rest. `gap` is the longest silence, `share` the memory that the body takes. After an error the body
+    /// is broken.
+    pub(super) fn read_all(
+        &mut self,
+        connection: &mut Connection,
+        share: &mut Share,
+        limit: u64,
+        gap: Duration,
+    ) -> Result<Vec<u8>, BodyError> {
+        let read = self.read_pieces(connection, share, limit, gap);
+        if read.is_err() {
+            *self = RequestBody::Broken;
+        }
+        read
+    }
+
+    fn read_pieces(
+        &mut self,
+        connection: &mut Connection,
+        share: &mut Share,
+        limit: u64,
+        gap: Duration,
+    ) -> Result<Vec<u8>, BodyError> {
+        let (mut out, start) = (Vec::new(), Instant::now());
+        loop {
+            let complete = self
+                .take_read_ahead(&mut connection.read_ahead, &mut out)
+                .map_err(|Malformed(reason)| BodyError::Malformed(reason))?;
+            if out.len() as u64 > limit {
+                return Err(BodyError::TooLarge { limit });
+            }
+            if !share.grow_to(out.capacity() as u64) {
+                return Err(BodyError::NoMemory);
+            }
+            if complete {
+                return Ok(out);
+            }
+            let timeout = gap.min(time_left(gap, out.len(), start.elapsed()));
+            if self.read_more(connection, share, &mut out, timeout)? == 0 {
+                return Err(BodyError::Gone(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    /// Reads more from the socket: directly to `out` if nothing can follow the body. Memory is reserved as the bytes arrive,
+    /// not for the length that the client claims. 0 at the end of the stream.
+    fn read_more(
+        &mut self,
+        connection: &mut Connection,
+        share: &mut Share,
+        out: &mut Vec<u8>,
+        timeout: Duration,
+    ) -> Result<usize, BodyError> {
+        let RequestBody::Length(left) = self else {
+            return connection.read_more(timeout).map_err(read_error);
+        };
+        if out.len() == out.capacity() {
+            let max = usize::try_from(*left).unwrap_or(usize::MAX);
+            let more = out.len().max(INITIAL_CAPACITY).min(max);
+            if !share.grow_to((out.len() + more) as u64) {
+                return Err(BodyError::NoMemory);
+            }
+            out.reserve_exact(more);
+        }
+        let read = connection.read_into(out, *left, timeout).map_err(read_error)?;
+        *left -= read as u64;
+        Ok(read)
+    }
+
+    /// Moves the body's bytes from `read_ahead` to `out`; true when the body is complete.
+    fn take_read_ahead(&mut self, read_ahead: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<bool, Malformed> {
+        let complete = match self {
+            RequestBody::Done => true,
+            RequestBody::Broken => return Err(Malformed("The request body could not be read")),
+            RequestBody::Length(left) => {
+                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(read_ahead.len());
+                if take == read_ahead.len() && out.is_empty() {
+                    std::mem::swap(out, read_ahead);
+                } else {
+                    out.extend_from_slice(&read_ahead[..take]);
+                    read_ahead.drain(..take);
+                }
+                *left -= take as u64;
+                *left == 0
+            }
+            RequestBody::Chunked(decoder) => {
+                let used = decoder.decode(read_ahead, out)?;
+                read_ahead.drain(..used);
+                decoder.is_done()
+            }
+        };
+        if complete {
+            *self = RequestBody::Done;
+        }
+        Ok(complete)
+    }
+}
+
+fn read_error(error: io::Error) -> BodyError {
+    if is_timeout(&error) { BodyError::Timeout } else { BodyError::Gone(error) }
+}
+
+/// The time left for a body of which `received` bytes came in `elapsed`: `gap`, and more at the lowest rate.
+fn time_left(gap: Duration, received: usize, elapsed: Duration) -> Duration {
+    let earned = Duration::from_secs(received as u64) / MIN_RATE;
+    (gap + earned).saturating_sub(elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kib_of_a_body_earns_it_a_second() {
+        let [gap, second] = [60, 1].map(Duration::from_secs);
+        assert_eq!(time_left(gap, 0, gap), Duration::ZERO);
+        assert_eq!(time_left(gap, 2048, gap), 2 * second);
+        assert_eq!(time_left(gap, 2048, gap + 3 * second), Duration::ZERO);
+        assert!(time_left(gap, 32 << 20, Duration::ZERO) > gap);
+    }
+}

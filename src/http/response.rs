@@ -1,0 +1,42 @@
+//! Parts of a response's text, without I/O.
+
+use tiny_http::StatusCode;
+
+/// Whether a response of this status has neither content nor a length (RFC 9110, sections 6.4.1 and 8.6). A 205 has a
+/// length, which is zero.
+pub(super) fn has_no_content(status: u16) -> bool {
+    status < 200 || matches!(status, 204 | 304)
+}
+
+/// Appends a header line, unless the name is not a token. Characters that could end the line are replaced.
+pub(super) fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
+    let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    if !token {
+        return;
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    let safe = |c: char| c == '\t' || (' '..='~').contains(&c);
+    if value.chars().all(safe) {
+        out.extend_from_slice(value.as_bytes());
+    } else {
+        out.extend(value.chars().map(|c| if safe(c) { c as u8 } else { b'?' }));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A whole error response for a request that reached no handler. It closes the connection.
+pub(super) fn error_response(status: u16, reason: &str, headers: &[(String, String)]) -> Vec<u8> {
+    let code = if status >= 500 && status != 505 { "INTERNAL_ERROR" } else { "INVALID_REQUEST" };
+    let body = format!(r#"{{"error":"{reason}","code":"{code}"}}"#);
+    let phrase = StatusCode(status).default_reason_phrase();
+    let mut response = format!("HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json; charset=utf-8\r\n");
+    for (name, value) in headers {
+        response.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if status == 503 {
+        response.push_str("Retry-After: 1\r\n");
+    }
+    response.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()));
+    response.into_bytes()
+}

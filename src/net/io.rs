@@ -1,0 +1,162 @@
+//! Operations on sockets that the standard library lacks: writes with one deadline for everything, and a check whether the
+//! peer has disconnected.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// What can be read from a socket at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peek {
+    /// Nothing; the peer is connected.
+    Nothing,
+    /// Data. Whether the peer has disconnected after sending it is not known.
+    Data,
+    /// Nothing, ever: the peer has closed or reset the connection.
+    Disconnected,
+}
+
+/// Whether an operation failed because the socket's timeout passed. Systems report it in two ways.
+pub fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// The time until a deadline, for a socket's timeout, which cannot be zero.
+///
+/// # Errors
+/// `TimedOut` if the deadline has passed.
+pub fn remaining(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Reads once, and again if a signal interrupts it; 0 at the end of the stream.
+///
+/// # Errors
+/// As `read`, never `Interrupted`.
+pub fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+/// Writes all slices, in one system call if the socket takes them. The deadline is for all of them together, so that a peer
+/// which reads one byte a second does not hold up the thread. `timeout` must be the socket's write timeout; it is restored.
+///
+/// # Errors
+/// If the connection is broken, or the deadline has passed (see [`is_timeout`]).
+pub fn write_all(stream: &TcpStream, slices: &mut [IoSlice<'_>], timeout: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + timeout;
+    let mut shortened = false;
+    let result = write_until(stream, slices, deadline, &mut shortened);
+    if shortened {
+        stream.set_write_timeout(Some(timeout))?;
+    }
+    result
+}
+
+/// Writes all slices; `shortened` is set if the socket's write timeout was changed to the time left.
+fn write_until(
+    mut stream: &TcpStream,
+    mut slices: &mut [IoSlice<'_>],
+    deadline: Instant,
+    shortened: &mut bool,
+) -> io::Result<()> {
+    // Removes empty slices from the front: a write of nothing would return 0, which means an error below.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        match stream.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if !slices.is_empty() {
+            let left = remaining(deadline)?;
+            *shortened = true;
+            stream.set_write_timeout(Some(left))?;
+        }
+    }
+    Ok(())
+}
+
+/// Looks what can be read, without waiting and without reading it. No other thread may use the socket meanwhile.
+pub fn peek(stream: &TcpStream) -> Peek {
+    if stream.set_nonblocking(true).is_err() {
+        return Peek::Disconnected;
+    }
+    let peeked = stream.peek(&mut [0]);
+    if stream.set_nonblocking(false).is_err() {
+        return Peek::Disconnected;
+    }
+    match peeked {
+        Ok(0) => Peek::Disconnected,
+        Ok(_) => Peek::Data,
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Peek::Nothing,
+        Err(_) => Peek::Disconnected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (one, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_peer_is_silent_or_has_sent_data_or_has_disconnected() {
+        let (stream, mut peer) = pair();
+        assert_eq!(peek(&stream), Peek::Nothing);
+        peer.write_all(b"x").unwrap();
+        while peek(&stream) == Peek::Nothing {
+            thread::yield_now();
+        }
+        assert_eq!(peek(&stream), Peek::Data);
+        assert_eq!(read(&stream, &mut [0; 2]).unwrap(), 1, "it has not been read, and reading blocks again");
+        drop(peer);
+        while peek(&stream) == Peek::Nothing {
+            thread::yield_now();
+        }
+        assert_eq!(peek(&stream), Peek::Disconnected);
+    }
+
+    #[test]
+    fn a_write_ends_at_its_deadline_although_the_peer_goes_on_reading() {
+        let (stream, peer) = pair();
+        let timeout = Duration::from_millis(100);
+        stream.set_write_timeout(Some(timeout)).unwrap();
+        let done = AtomicBool::new(false);
+        let large = vec![0; 64 << 20];
+        let written = thread::scope(|scope| {
+            scope.spawn(|| {
+                // One KiB at a time, with pauses much shorter than the timeout.
+                while !done.load(Ordering::SeqCst) && read(&peer, &mut [0; 1 << 10]).is_ok() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            let written = write_all(&stream, &mut [IoSlice::new(b""), IoSlice::new(&large)], timeout);
+            done.store(true, Ordering::SeqCst);
+            written
+        });
+        assert!(is_timeout(&written.unwrap_err()));
+        // Linux rounds timeouts up to its clock's ticks.
+        let restored = stream.write_timeout().unwrap().unwrap();
+        assert!(restored >= timeout && restored < 2 * timeout, "{restored:?}");
+    }
+
+    #[test]
+    fn writing_nothing_is_no_error() {
+        let (stream, _peer) = pair();
+        write_all(&stream, &mut [IoSlice::new(b""), IoSlice::new(b"")], Duration::from_secs(9)).unwrap();
+    }
+}
