@@ -6,7 +6,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::sync::lock;
 
 /// One owner has half of a budget at most, unless told otherwise.
 const HALF: u64 = 2;
@@ -79,7 +81,7 @@ impl Budget {
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.used)
     }
 
     fn take(&self, owner: Option<IpAddr>, held: u64, bytes: u64) -> bool {

@@ -30,6 +30,7 @@ pub mod protocol {}
 pub mod architecture {}
 pub mod provider;
 pub mod state;
+mod sync;
 mod tunnel;
 
 pub use error::Error;

@@ -2,10 +2,12 @@
 //! to it, repeated and adjacent, cut anywhere, deep and long.
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex};
 use std::thread;
 
 use proptest::prelude::*;
+
+use crate::sync::lock;
 
 /// The stack that connections have.
 const STACK: usize = 256 << 10;
@@ -41,7 +43,7 @@ fn read(data: Vec<u8>) -> Result<(), String> {
         Mutex::new(jobs)
     });
     let (done, result) = channel();
-    THREAD.lock().unwrap_or_else(PoisonError::into_inner).send((data, done)).map_err(|e| e.to_string())?;
+    lock(&THREAD).send((data, done)).map_err(|e| e.to_string())?;
     result.recv().map_err(|e| e.to_string())?
 }
 

@@ -4,8 +4,10 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::sync::{lock, wait_timeout};
 
 /// How long a newcomer may take to begin its request before its place is given away.
 const GRACE: Duration = Duration::from_millis(100);
@@ -117,7 +119,7 @@ impl ConnectionTable {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// How many there are.
@@ -194,7 +196,7 @@ impl ConnectionTable {
             if left.is_zero() {
                 return;
             }
-            inner = self.left.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            inner = wait_timeout(&self.left, inner, left);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::request_loop;
 use super::response::error_response;
 use super::server_state::ServerState;
 use crate::budget::Budget;
+use crate::sync::lock;
 
 /// A connection's thread parses, routes and passes pieces on; it recurses nowhere.
 const STACK: usize = 256 << 10;
@@ -197,7 +198,7 @@ impl Running {
     /// Safe to call twice.
     pub fn shutdown(&self, grace: Duration) {
         self.server.stop();
-        let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let accepting = lock(&self.accepting).take();
         if let Some(accepting) = accepting {
             accepting.stop(self.addr);
         }

@@ -1,7 +1,7 @@
 //! What every thread of a hub shares: the registry, the tunnels, the watchers, the clock. The types of the fields live in
 //! modules that do not import this one. The lock order is in ARCHITECTURE.md, "Locks".
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::access::client_info::TrustedProxy;
@@ -27,6 +27,7 @@ use crate::state::event::Event;
 use crate::state::registry::{Deleted, Picked, Registry, RoomLives};
 use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
+use crate::sync::lock;
 use crate::tunnel::LostReason;
 
 /// A hub's shared state.
@@ -116,7 +117,7 @@ impl HubContext {
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.registry)
     }
 
     /// Changes the registry and emits the events of the change. Both under the registry's lock, so that watchers receive

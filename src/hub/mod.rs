@@ -18,7 +18,7 @@ mod tunnels;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ use crate::state::id::RoomCode;
 pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
 use crate::state::room::Password;
+use crate::sync::lock;
 use crate::tunnel::LostReason;
 
 /// How long requests in flight may take to end at shutdown.
@@ -152,7 +153,7 @@ impl HubHandle {
     /// As [`Hub::shutdown`].
     pub fn shutdown(&self) {
         let running = &self.0;
-        let monitor = running.monitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let monitor = lock(&running.monitor).take();
         if let Some((stop, thread)) = monitor {
             drop(stop);
             let _ = thread.join();

@@ -1,7 +1,9 @@
 //! Cancelling and pausing one request from the thread that reads the tunnel, while a worker waits for the provider.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use crate::sync::lock;
 
 /// Cancels and pauses one request. Shared by the tunnel's reader and the request's worker.
 #[derive(Default)]
@@ -26,18 +28,18 @@ enum ProviderConnection {
 
 impl CancelHandle {
     fn lock(&self) -> MutexGuard<'_, ProviderConnection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.connection)
     }
 
     /// Pauses or resumes reading the provider's response.
     pub fn set_paused(&self, paused: bool) {
-        *self.paused.lock().unwrap_or_else(PoisonError::into_inner) = paused;
+        *lock(&self.paused) = paused;
         self.resumed.notify_one();
     }
 
     /// Blocks while the request is paused. What is not read from the provider's socket meanwhile slows the provider down.
     pub fn wait_while_paused(&self) {
-        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        let paused = lock(&self.paused);
         drop(self.resumed.wait_while(paused, |paused| *paused));
     }
 

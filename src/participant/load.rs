@@ -1,9 +1,10 @@
 //! A bound on the requests of a session and their bytes, so that a hub that ignores the registered concurrency can't fill
 //! the participant's memory.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::proto::management::MAX_CONCURRENCY;
+use crate::sync::lock;
 
 /// Requests at a time: twice the largest registered concurrency, since a request that was cancelled or has just been answered
 /// counts until its worker has finished.
@@ -29,7 +30,7 @@ pub struct LoadShare {
 
 impl Load {
     fn lock(&self) -> MutexGuard<'_, LoadTotals> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// A share for one more request of so many bytes; `None` where it exceeds a limit.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io;
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderName, HeaderValue, Uri};
@@ -15,6 +15,7 @@ use crate::net::client::{Answer, Call};
 use crate::net::resolve;
 use crate::proto::operations::{operation, passes_header};
 use crate::proto::web::route_url;
+use crate::sync::lock;
 use crate::tunnel::connect_tls;
 
 /// The time limit for opening a connection, TLS included.
@@ -175,7 +176,7 @@ const AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
 
 impl ProviderServer {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, Call)>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 
     /// Whether a hub's header is sent: one of the allowed ones, unless the user set it.

@@ -1,7 +1,7 @@
 //! A session that is started again when it is lost: after the hub restarts, or after the network returns. It gives up on
 //! errors that a retry cannot mend.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::builder::Builder;
@@ -9,6 +9,7 @@ use super::session::{CloseEvent, CloseReason, Session, SessionHandle};
 use crate::client::backoff::{Backoff, StopSignal};
 use crate::error::Error;
 use crate::proto::tunnel::CLOSE_NORMAL;
+use crate::sync::lock;
 
 /// The pause before the first retry; it doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -60,7 +61,7 @@ struct ReconnectControl {
 
 impl ReconnectControl {
     fn session(&self) -> MutexGuard<'_, Option<SessionHandle>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.session)
     }
 }
 

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -17,6 +17,7 @@ use super::cancel::CancelHandle;
 use super::forward::{Buffers, Forwarder, Job};
 use super::load::Load;
 use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
+use crate::sync::lock;
 use crate::tunnel::{Reader, Received, TunnelError};
 
 /// The stack of a worker, bytes.
@@ -98,7 +99,7 @@ impl Workers {
     /// Waits to become the leader, then reads until a request arrives, and returns it; `None` when the tunnel has ended.
     fn lead(self: &Arc<Self>) -> Option<Job> {
         self.followers.fetch_add(1, Ordering::SeqCst);
-        let mut leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut leader = lock(&self.leader);
         self.followers.fetch_sub(1, Ordering::SeqCst);
         let reader = &mut leader.as_mut()?.reader;
         let end = loop {
@@ -145,7 +146,7 @@ impl Workers {
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<String, Arc<CancelHandle>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.running)
     }
 
     /// Makes a job of a request; refuses it where the session's load is at its limit.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +16,7 @@ use crate::client::backoff::StopSignal;
 use crate::error::Error;
 use crate::proto::management::{ErrorCode, Participant, Registered};
 use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded};
+use crate::sync::lock;
 use crate::tunnel::{Connected, Writer};
 
 /// The number of failed heartbeats in a row that ends a session.
@@ -131,10 +132,6 @@ struct SessionState {
     last_message: AtomicU64,
     start: Instant,
     timing: Timing,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Session {

@@ -15,7 +15,8 @@ use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::reader::{READ_TIMEOUT, Reader};
 use super::tls::connect_tls;
-use super::writer::{Role, TunnelLimits, TunnelStream, Writer, is_timeout, remaining};
+use super::writer::{Role, TunnelLimits, TunnelStream, Writer};
+use crate::net::io::{is_timeout, remaining};
 
 /// How much of the body of a refused handshake is kept for the error, in bytes.
 const MAX_REFUSAL: usize = 4096;

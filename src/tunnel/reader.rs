@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::codec::{self, CloseError, Control, Data, OpCode, ParsedHeader};
-use super::writer::{Role, TunnelError, TunnelStream, Writer, is_timeout};
+use super::writer::{Role, TunnelError, TunnelStream, Writer};
 use crate::budget::Share;
+use crate::net::io::is_timeout;
 
 /// How often a blocked read checks whether the tunnel is being closed: the socket's read timeout.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@
 //! held up. What comes nevertheless is queued up to a limit, past which that request alone ends.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::vec;
 
@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use super::piece::{LostReason, Piece};
 use super::queue::{Flow, QueueLimits, QueueState};
 use crate::budget::Budget;
+use crate::sync::lock;
 
 /// What became of pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,12 @@ struct Requests {
     open: HashMap<String, Arc<ResponseQueue>>,
 }
 
+/// Nobody waits for the answer any more.
+struct ReceiverGone;
+
+/// A piece above this size is counted against the memory until its client has been sent it, in bytes.
+const LARGE_PIECE: usize = 64 << 10;
+
 /// The reader's end of a request's queue. The channel ends when the last copy of this is dropped.
 struct ResponseQueue {
     /// Bounded by the bytes that `state` counts. A message is all that was ready at once, so that the request is woken once.
@@ -64,10 +71,6 @@ struct ResponseQueue {
     room: Receiver<()>,
     /// Shared with the other end; short locks.
     state: Arc<Mutex<QueueState>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Router {
@@ -96,7 +99,15 @@ impl Router {
         }
         requests.open.insert(id.to_owned(), Arc::new(queue));
         let router = self.0.clone();
-        Ok(PendingResponse { id: id.to_owned(), router, state, batches, made_room, ready: Vec::new().into_iter() })
+        Ok(PendingResponse {
+            id: id.to_owned(),
+            router,
+            state,
+            batches,
+            made_room,
+            ready: Vec::new().into_iter(),
+            in_use: 0,
+        })
     }
 
     /// Hands a piece to its request.
@@ -112,7 +123,9 @@ impl Router {
             if ends { requests.open.remove(id) } else { requests.open.get(id).cloned() }
         };
         let Some(queue) = queue else { return Routed::Unknown };
-        queue.wait_for_room();
+        if queue.wait_for_room().is_err() {
+            return Routed::Unknown;
+        }
         let queued = lock(&queue.state).put(&pieces);
         if let Err(reason) = queued {
             self.end(id, &queue, reason);
@@ -160,16 +173,25 @@ impl Drop for Router {
 
 impl ResponseQueue {
     /// Waits until the queue has room, as long as its limits allow.
-    fn wait_for_room(&self) {
+    ///
+    /// # Errors
+    /// If the request stops waiting for its answer meanwhile.
+    fn wait_for_room(&self) -> Result<(), ReceiverGone> {
         let started = Instant::now();
-        let Some(allowed) = lock(&self.state).begin_waiting(started) else { return };
+        let Some(allowed) = lock(&self.state).begin_waiting(started) else { return Ok(()) };
+        let mut waited = Ok(());
         while let Some(left) = allowed.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
-            // An error is the end of the time, or of whoever waited for the answer.
-            if self.room.recv_timeout(left).is_err() || !lock(&self.state).is_full() {
-                break;
+            match self.room.recv_timeout(left) {
+                Ok(()) if lock(&self.state).is_full() => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    waited = Err(ReceiverGone);
+                    break;
+                }
+                Ok(()) | Err(RecvTimeoutError::Timeout) => break,
             }
         }
         lock(&self.state).end_waiting(started, Instant::now());
+        waited
     }
 }
 
@@ -207,6 +229,9 @@ pub struct PendingResponse {
     made_room: Sender<()>,
     /// What is left of the batch that was received last.
     ready: vec::IntoIter<Piece>,
+    /// Bytes of a large piece that was taken, and that is counted until the next one is asked for: its client may not have
+    /// read it yet.
+    in_use: usize,
 }
 
 /// Nothing came in time.
@@ -219,6 +244,10 @@ impl PendingResponse {
     /// # Errors
     /// When none comes in time.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Piece, TimedOut> {
+        let in_use = std::mem::take(&mut self.in_use);
+        if in_use > 0 {
+            self.release(in_use);
+        }
         if let Some(piece) = self.ready.next() {
             return Ok(self.taken(piece));
         }
@@ -234,11 +263,21 @@ impl PendingResponse {
         }
     }
 
-    /// Counts a piece out of the queue.
-    fn taken(&self, piece: Piece) -> Piece {
+    /// Counts a piece out of the queue; a large one when the next is asked for.
+    fn taken(&mut self, piece: Piece) -> Piece {
+        let weight = piece.weight();
+        if weight > LARGE_PIECE {
+            self.in_use = weight;
+        } else {
+            self.release(weight);
+        }
+        piece
+    }
+
+    fn release(&self, bytes: usize) {
         let (wake, resume) = {
             let mut state = lock(&self.state);
-            state.take(piece.weight());
+            state.take(bytes);
             (state.reader_waits, state.flow == Flow::Paused)
         };
         if wake {
@@ -248,7 +287,6 @@ impl PendingResponse {
         if resume {
             self.router.resume_if_drained(&self.id, &self.state);
         }
-        piece
     }
 
     /// Whether no piece is ready.
@@ -381,6 +419,20 @@ mod tests {
         assert_eq!(quick.recv_timeout(LONG), Ok(head(200)));
         drop((unread, quick));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_large_piece_is_counted_until_the_next_one_is_asked_for() {
+        let budget = Budget::new(64 << 20);
+        let router = Router::new(limits(64 << 20, 64 << 20, Duration::ZERO), budget.clone());
+        let mut pending = router.open("a").unwrap();
+        router.route_all("a", vec![head(200), chunk(8 << 20), chunk(10)]);
+        pending.recv_timeout(LONG).unwrap();
+        let piece = pending.recv_timeout(LONG).unwrap();
+        assert!(piece.weight() >= 8 << 20 && budget.used() >= 8 << 20, "its client may not have read it yet");
+        drop(piece);
+        pending.recv_timeout(LONG).unwrap();
+        assert!(budget.used() < 1 << 20);
     }
 
     #[test]

@@ -6,13 +6,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustls::ClientConnection;
 
-use super::writer::remaining;
+use crate::net::io::remaining;
+use crate::sync::lock;
 
 /// The stack size of a copying thread, in bytes.
 const STACK: usize = 256 << 10;
@@ -75,7 +76,7 @@ fn socket_pair() -> io::Result<(TcpStream, TcpStream)> {
 
 impl TlsBridge {
     fn lock(&self) -> MutexGuard<'_, ClientConnection> {
-        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tls)
     }
 
     fn close(&self) {

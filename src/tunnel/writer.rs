@@ -5,11 +5,13 @@ use std::fmt;
 use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::codec::{Control, Data, Mask, OpCode, apply_mask, format_close, write_header};
+use crate::net::io::{is_timeout, remaining};
+use crate::sync::lock;
 
 /// How long closing a tunnel may wait for the write lock, and then for its own write.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -111,7 +113,7 @@ impl TunnelStream {
     }
 
     fn lock(&self) -> MutexGuard<'_, WriteBuffer> {
-        self.write_buffer.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.write_buffer)
     }
 
     fn lock_timeout(&self, timeout: Duration) -> Option<MutexGuard<'_, WriteBuffer>> {
@@ -243,16 +245,6 @@ impl WriteBuffer {
 
 fn total_len(parts: &[&[u8]]) -> usize {
     parts.iter().map(|part| part.len()).sum()
-}
-
-pub(super) fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-/// The time left until `deadline`, never zero: a socket rejects a timeout of zero.
-pub(super) fn remaining(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// Messages that are sent in one write: see [`Writer::batch`].

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
@@ -13,6 +13,7 @@ use blake2::digest::{KeyInit, Mac};
 
 use crate::hub::random::random;
 use crate::state::room::Password;
+use crate::sync::{lock, wait};
 
 /// Concurrent hashes. Each takes [`HASH_MEMORY`]; more could exhaust a small machine. Further requests queue.
 const MAX_CONCURRENT: usize = 2;
@@ -117,7 +118,7 @@ pub fn is_hash(text: &str) -> bool {
 
 impl PasswordHashing {
     fn lock(&self) -> MutexGuard<'_, HashQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     /// Blocks until hashing is permitted.
@@ -125,7 +126,7 @@ impl PasswordHashing {
         let mut queue = self.lock();
         let number = queue.enqueue(network).ok_or(HashFailed::Busy)?;
         while queue.running >= MAX_CONCURRENT || queue.waiting.front() != Some(&number) {
-            queue = self.queue_changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = wait(&self.queue_changed, queue);
         }
         queue.waiting.pop_front();
         queue.running += 1;

@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::http::network_of;
+use crate::sync::lock;
 
 /// Wrong secrets without a delay.
 const FREE_FAILURES: u32 = 5;
@@ -181,7 +182,7 @@ impl FailureTable {
 
 impl Throttle {
     fn lock(&self) -> MutexGuard<'_, FailureTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 
     /// Seconds, rounded up, until an address may try a secret in a scope; `None` when it may now.

@@ -1,10 +1,11 @@
 //! Draining at shutdown: new requests are rejected, and those in flight get time to end.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
+use crate::sync::{lock, wait_timeout};
 
 /// The requests in flight, and whether new ones are accepted.
 #[derive(Default)]
@@ -25,7 +26,7 @@ pub struct Active<'d>(&'d Drain);
 
 impl Drain {
     fn lock(&self) -> MutexGuard<'_, DrainState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Admits a request.
@@ -58,7 +59,7 @@ impl Drain {
             if left.is_zero() {
                 return false;
             }
-            state = self.request_ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_timeout(&self.request_ended, state, left);
         }
         true
     }

@@ -3,13 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::state::event::{Event, EventKind};
 use crate::state::id::RoomCode;
+use crate::sync::lock;
 
 /// The longest queue of a watcher, in events. A watcher whose queue is full is dropped.
 const MAX_QUEUED_EVENTS: usize = 256;
@@ -92,7 +93,7 @@ impl Subscription<'_> {
 
 impl Watchers {
     fn lock(&self) -> MutexGuard<'_, WatcherTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 
     /// Starts watching a room, or the whole hub with `None`. Dropping the subscription ends it.

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::TcpStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ureq::http::Uri;
@@ -14,6 +14,7 @@ use ureq::http::Uri;
 use super::address_rule::AddressRule;
 use crate::net::client::Call;
 use crate::net::resolve;
+use crate::sync::lock;
 use crate::tunnel::connect_tls;
 
 /// The time for looking up the name, connecting and the TLS handshake together. The system's lookup cannot be cut short.
@@ -30,7 +31,7 @@ pub struct ConnectionPools(Mutex<HashMap<u64, Vec<Idle>>>);
 
 impl ConnectionPools {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Idle>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Creates a member's pool, unless it has one. Only then are its connections kept.

@@ -6,7 +6,7 @@
 use std::fmt::{Display, Write as _};
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::proto::web::{HOPS, route_url};
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
+use crate::sync::lock;
 use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
 
 const STACK: usize = 256 << 10;
@@ -154,7 +155,7 @@ enum CallState {
 
 impl Cancellation {
     fn lock(&self) -> MutexGuard<'_, CallState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn cancel(&self) {

@@ -3,10 +3,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::budget::{Budget, Share};
 use crate::state::registry::Picked;
+use crate::sync::lock;
 
 /// The most responses that are recorded.
 const MAX_ENTRIES: usize = 10_000;
@@ -59,7 +60,7 @@ impl ResponseOwners {
     }
 
     fn lock(&self) -> MutexGuard<'_, OwnerTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 
     /// Records which participant made a response. An id that is recorded already keeps its owner, so that no participant can

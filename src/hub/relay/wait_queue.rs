@@ -1,12 +1,13 @@
 //! Requests that wait for a slot: the channel over which each is granted one. The order is the registry's.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::state::registry::Picked;
 use crate::state::selector::Refusal;
+use crate::sync::lock;
 
 /// A slot at a participant, or why there will be none.
 pub type Grant = Result<Picked, Refusal>;
@@ -19,7 +20,7 @@ pub struct WaitQueue {
 
 impl WaitQueue {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Sender<Grant>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     /// Adds a request; its grant comes over the channel.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::budget::Budget;
@@ -12,6 +12,7 @@ use crate::proto::management::TIMEOUT_SECS;
 use crate::proto::tunnel as wire;
 use crate::state::Now;
 use crate::state::registry::Opened;
+use crate::sync::lock;
 use crate::tunnel::{FlowSignal, LostReason, QueueLimits, Router, SendSignal, TunnelError, Writer};
 
 /// The most bytes that wait for a request's client, past which the request ends. Any single message fits, and so does what can
@@ -131,7 +132,7 @@ pub struct TunnelRegistry {
 
 impl TunnelRegistry {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Tunnel>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 
     /// A member's tunnel.

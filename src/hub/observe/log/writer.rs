@@ -3,13 +3,14 @@
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::settings::{LogFormat, LogLevel};
 use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::line::LogLine;
+use crate::sync::{lock, wait};
 
 /// The longest queue, in bytes. Lines past it are dropped.
 const MAX_QUEUE: usize = 256 << 10;
@@ -46,7 +47,7 @@ struct Queued {
 
 impl LogQueue {
     fn lock(&self) -> MutexGuard<'_, Queued> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Waits for lines and swaps them for an empty buffer, with the count of dropped lines; `None` once the queue is closed
@@ -58,7 +59,7 @@ impl LogQueue {
                 return None;
             }
             state.waiting = true;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.changed, state);
             state.waiting = false;
         }
         std::mem::swap(&mut state.lines, &mut spare);
@@ -128,7 +129,7 @@ fn write_lines(queue: &LogQueue, sink: &Mutex<dyn Write + Send>, format: LogForm
         if dropped > 0 {
             lines.extend_from_slice(dropped_line(format, dropped).as_bytes());
         }
-        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sink = lock(sink);
         // There is no other place to report a log that cannot be written.
         let _ = sink.write_all(&lines).and_then(|()| sink.flush());
         drop(sink);

@@ -11,11 +11,12 @@ pub mod scrape;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::proto::management::ErrorCode;
 use crate::state::stats::{Ended, Histogram, Recent, Totals};
+use crate::sync::lock;
 
 /// The number of participants with statistics of their own.
 const MAX_PARTICIPANTS: usize = 1024;
@@ -159,17 +160,17 @@ impl Metrics {
 
     /// Locks the statistics of participants.
     pub(crate) fn counted(&self) -> MutexGuard<'_, ParticipantTable> {
-        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.counted)
     }
 
     /// Counts a request that left the queue, with the time that it waited.
     pub fn waited(&self, time: Duration) {
-        self.queue_waits.lock().unwrap_or_else(PoisonError::into_inner).add(time);
+        lock(&self.queue_waits).add(time);
     }
 
     /// Counts a rejected request.
     pub fn refused(&self, status: u16, code: ErrorCode) {
-        let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rejected = lock(&self.rejected);
         *rejected.entry((status, code.as_str())).or_insert(0) += 1;
     }
 

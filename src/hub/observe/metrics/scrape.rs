@@ -4,7 +4,6 @@
 //! rest. Participants of a private room are summed under `all`, as only those with its password may list them.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{HangUpPhase, MAX_PARTICIPANTS, MessageCounter, Metrics, ParticipantTable, Traffic};
@@ -14,6 +13,7 @@ use crate::hub::observe::metrics::process::Process;
 use crate::proto::management::Status;
 use crate::state::registry::Registry;
 use crate::state::stats::Totals;
+use crate::sync::lock;
 
 /// Renders the answer to one scrape.
 pub fn render(hub: &HubContext) -> String {
@@ -127,7 +127,7 @@ impl Snapshot {
 
 impl Metrics {
     fn write(&self, out: &mut Exposition) {
-        let waits = self.queue_waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let waits = lock(&self.queue_waits).clone();
         let help = "How long requests waited in line, whether or not their turn came.";
         out.family("gambi_queue_wait_seconds", "histogram", help).histogram(&[], &waits);
         let failovers = self.failovers.load(Ordering::Relaxed);
@@ -140,7 +140,7 @@ impl Metrics {
         }
         let help = "Requests that the hub refused or failed, by status and error code.";
         let mut family = out.family("gambi_refused_total", "counter", help);
-        let rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let rejected = lock(&self.rejected).clone();
         for ((status, code), count) in rejected {
             family.sample(&[("status", &status.to_string()), ("code", code)], count);
         }

@@ -1,0 +1,38 @@
+//! Locks that outlive a panic. A thread that panics while it holds a lock must not take the hub down with it: the data is
+//! used as that thread left it. Every change under a lock is either complete or harmless.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Locks a mutex, poisoned or not.
+pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a notification, or a spurious wake-up.
+pub fn wait<'m, T>(condvar: &Condvar, guard: MutexGuard<'m, T>) -> MutexGuard<'m, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`wait`], for `timeout` at most.
+pub fn wait_timeout<'m, T>(condvar: &Condvar, guard: MutexGuard<'m, T>, timeout: Duration) -> MutexGuard<'m, T> {
+    condvar.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_outlives_a_panic() {
+        let mutex = Mutex::new(1);
+        std::thread::scope(|scope| {
+            let panicking = scope.spawn(|| {
+                let _guard = lock(&mutex);
+                panic!("while the lock is held");
+            });
+            assert!(panicking.join().is_err());
+        });
+        assert_eq!(*lock(&mutex), 1);
+    }
+}
