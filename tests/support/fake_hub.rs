@@ -115,6 +115,8 @@ fn answer(head: &str, part: Part, hub: &FakeHub) -> (u16, Value) {
     }
 }
 
+// The type of the refusal is tungstenite's.
+#[allow(clippy::result_large_err)]
 fn tunnel(stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
     let picked = if let Part::Picks(line) = part { line.split_once(": ") } else { None };
     let mut socket = tungstenite::accept_hdr(stream, |_: &Request, mut answer: Response| {
