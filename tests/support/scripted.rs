@@ -228,8 +228,9 @@ impl FakeState {
                 self.until_abandoned(stream)
             }
             Script::Endless(piece) => {
-                self.pieces(stream, &[])?;
-                while send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len())).is_some() {}
+                // A client that leaves early may be gone before the head is written.
+                let begun = self.pieces(stream, &[]).is_some();
+                while begun && send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len())).is_some() {}
                 self.abandoned.fetch_add(1, Ordering::SeqCst);
                 None
             }
