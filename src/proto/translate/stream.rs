@@ -9,7 +9,7 @@ use super::items::{FunctionCall, OpenItem, PartKind};
 use super::skeleton::Skeleton;
 use super::snapshot::{Snapshot, usage};
 
-/// The most bytes of texts, names and arguments in one answer. The last events take several times as much ([`COPIES`]).
+/// The most bytes of texts, names and arguments in one answer. The last events take several times as much (`COPIES`).
 pub const MAX_HELD: usize = 16 << 20;
 /// How many copies of a text exist when the response ends: in its item, in the events that repeat it, in the last event.
 const COPIES: usize = 8;
