@@ -18,6 +18,8 @@ use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::budget::Budget;
 use crate::net::client::{Answer, Call};
 use crate::proto::management::ErrorCode;
+use crate::proto::members::cut;
+use crate::proto::tunnel::MAX_ERROR_TEXT;
 use crate::proto::web::{HOPS, route_url};
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
@@ -26,8 +28,6 @@ use crate::sync::lock;
 use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
 
 const STACK: usize = 256 << 10;
-/// The longest error text, in bytes: each watcher's queue gets a copy.
-const MAX_ERROR: usize = 2 << 10;
 const USER_AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
 /// How much of a response may wait for its client. Each request has a connection of its own, so no other one is delayed.
 const QUEUE: QueueLimits =
@@ -201,7 +201,7 @@ struct DirectCall {
 impl DirectCall {
     fn run(self) {
         if let Err((stage, message)) = self.relay() {
-            self.emit(Piece::Error { stage: stage.into(), message: truncated(message) });
+            self.emit(Piece::Error { stage: stage.into(), message: cut(&message, MAX_ERROR_TEXT).to_owned() });
         }
     }
 
@@ -263,21 +263,16 @@ fn start(answer: &Answer<'_>) -> Piece {
     Piece::Start { status: answer.status, headers: answer.headers().map(text).collect() }
 }
 
-/// Truncates an error's text, which may quote the endpoint.
-fn truncated(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MAX_ERROR));
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn error_texts_are_cut_to_two_kibibytes_between_characters() {
-        assert_eq!(truncated("short".into()), "short");
-        let long = truncated("x".to_owned() + &"ü".repeat(5000));
-        assert_eq!((long.len(), long.ends_with('ü')), (MAX_ERROR - 1, true));
+        assert_eq!(cut("short", MAX_ERROR_TEXT), "short");
+        let long = "x".to_owned() + &"ü".repeat(5000);
+        let long = cut(&long, MAX_ERROR_TEXT);
+        assert_eq!((long.len(), long.ends_with('ü')), (MAX_ERROR_TEXT - 1, true));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::members::cut;
 use super::super::sse;
+use super::super::tunnel::MAX_ERROR_TEXT;
 use super::items::{FunctionCall, OpenItem, PartKind};
 use super::skeleton::Skeleton;
 use super::snapshot::{Snapshot, usage};
@@ -19,8 +20,6 @@ const PART: usize = 256;
 pub const MAX_PARTS: usize = 1024;
 /// The longest name of a model, or reason of an end, that is taken from a provider, in bytes.
 const MAX_NAME: usize = 256;
-/// The longest of a provider's error messages that is passed on, in bytes.
-const MAX_ERROR: usize = 2 << 10;
 
 /// Builds a response from the chunks of a chat.
 #[derive(Debug)]
@@ -143,7 +142,7 @@ impl Answer {
             return;
         }
         (self.over, self.failed) = (true, true);
-        let response = self.snapshot("failed", Some(cut(message, MAX_ERROR)));
+        let response = self.snapshot("failed", Some(cut(message, MAX_ERROR_TEXT)));
         self.emit_raw("response.failed", &format!(r#""response":{response}"#));
         // Not needed any more: frees the memory.
         (self.output, self.calls, self.open, self.held) = (Vec::new(), Vec::new(), None, 0);
