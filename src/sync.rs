@@ -1,8 +1,13 @@
-//! Locks that outlive a panic. A thread that panics while it holds a lock must not take the hub down with it: the data is
+//! What all threads share: their stack size, and locks that outlive a panic. A thread that panics while it holds a lock must not take the hub down with it: the data is
 //! used as that thread left it. Every change under a lock is either complete or harmless.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// The stack size of a thread that reads peers' bytes: connections, a tunnel's workers, calls to direct participants.
+/// Such threads recurse as deep as a JSON parser at most, which takes 64 KiB; without optimisation it takes a quarter
+/// of a MiB, so that debug builds get more.
+pub const STACK_SIZE: usize = if cfg!(debug_assertions) { 512 << 10 } else { 256 << 10 };
 
 /// Locks a mutex, poisoned or not.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -7,10 +7,7 @@ use std::thread;
 
 use proptest::prelude::*;
 
-use crate::sync::lock;
-
-/// The stack that connections have.
-const STACK: usize = 256 << 10;
+use crate::sync::{STACK_SIZE, lock};
 
 type Reader = fn(&[u8]);
 
@@ -39,7 +36,7 @@ fn read(data: Vec<u8>) -> Result<(), String> {
                 let _ = done.send(broken.map_or(Ok(()), |(name, _)| Err(format!("{name} broke"))));
             }
         };
-        thread::Builder::new().stack_size(STACK).spawn(run).expect("a thread");
+        thread::Builder::new().stack_size(STACK_SIZE).spawn(run).expect("a thread");
         Mutex::new(jobs)
     });
     let (done, result) = channel();

@@ -16,10 +16,8 @@ use super::request_loop;
 use super::response::error_response;
 use super::server_state::ServerState;
 use crate::budget::Budget;
-use crate::sync::lock;
+use crate::sync::{STACK_SIZE, lock};
 
-/// A connection's thread parses, routes and passes pieces on; it recurses nowhere.
-const STACK: usize = 256 << 10;
 /// How long accepting pauses after it failed, as it does when descriptors run out.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Threads that tell clients of a full house. Past that many they are just closed.
@@ -137,7 +135,7 @@ fn admit(server: &Arc<ServerState>, number: u64, stream: TcpStream, address: IpA
     let leave = Leave { server: server.clone(), number };
     let (server, handler) = (server.clone(), handler.clone());
     // If no thread can be started, the closure is dropped, which closes the connection.
-    let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK).spawn(move || {
+    let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK_SIZE).spawn(move || {
         let _leave = leave;
         if let Ok(mut connection) = Connection::new(stream, server) {
             request_loop::run(&mut connection, &*handler, &state);
@@ -153,7 +151,7 @@ fn reject_overload(server: &Arc<ServerState>, stream: Arc<TcpStream>) {
         return;
     }
     let state = server.clone();
-    let spawned = thread::Builder::new().name("refuse".into()).stack_size(STACK).spawn(move || {
+    let spawned = thread::Builder::new().name("refuse".into()).stack_size(STACK_SIZE).spawn(move || {
         refuse(&stream, &state.default_headers);
         state.rejecting.fetch_sub(1, Ordering::Relaxed);
     });

@@ -17,11 +17,8 @@ use super::cancel::CancelHandle;
 use super::forward::{Buffers, Forwarder, Job};
 use super::load::Load;
 use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
-use crate::sync::lock;
+use crate::sync::{STACK_SIZE, lock};
 use crate::tunnel::{Reader, Received, TunnelError};
-
-/// The stack of a worker, bytes.
-const STACK: usize = 256 << 10;
 
 /// An event of the tunnel that concerns the session rather than a request.
 pub enum TunnelEvent {
@@ -83,7 +80,7 @@ impl Workers {
 
     fn spawn_worker(self: &Arc<Self>) -> io::Result<()> {
         let workers = self.clone();
-        thread::Builder::new().name("tunnel".into()).stack_size(STACK).spawn(move || workers.work()).map(drop)
+        thread::Builder::new().name("tunnel".into()).stack_size(STACK_SIZE).spawn(move || workers.work()).map(drop)
     }
 
     /// A worker's loop: lead until a request arrives, then serve it.

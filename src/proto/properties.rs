@@ -360,6 +360,5 @@ fn hostile_bytes_are_read_in_the_stack_that_connections_have() {
             Answer::new(Skeleton::new(&Members::default(), "k", 0), "m").push(&text);
         }
     };
-    // As in http/listener.rs.
-    std::thread::Builder::new().stack_size(256 << 10).spawn(read).unwrap().join().unwrap();
+    std::thread::Builder::new().stack_size(crate::sync::STACK_SIZE).spawn(read).unwrap().join().unwrap();
 }

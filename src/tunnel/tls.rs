@@ -13,10 +13,8 @@ use std::time::{Duration, Instant};
 use rustls::ClientConnection;
 
 use crate::net::io::remaining;
-use crate::sync::lock;
+use crate::sync::{STACK_SIZE, lock};
 
-/// The stack size of a copying thread, in bytes.
-const STACK: usize = 256 << 10;
 /// How much is read at a time, in bytes: one TLS record.
 const BUFFER: usize = 16 << 10;
 /// How long one write to the network may take.
@@ -51,7 +49,7 @@ pub fn connect_tls(mut network: TcpStream, host: &str, deadline: Instant) -> io:
         [("tls in", TlsBridge::decrypt_all as fn(&TlsBridge) -> io::Result<()>), ("tls out", TlsBridge::encrypt_all)]
     {
         let bridge = bridge.clone();
-        thread::Builder::new().name(name.into()).stack_size(STACK).spawn(move || {
+        thread::Builder::new().name(name.into()).stack_size(STACK_SIZE).spawn(move || {
             // Shuts both sockets down, so that the other thread and both peers see the end.
             let _ = copy(&bridge);
             bridge.close();

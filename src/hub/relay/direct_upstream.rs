@@ -24,10 +24,9 @@ use crate::proto::web::{HOPS, route_url};
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
-use crate::sync::lock;
+use crate::sync::{STACK_SIZE, lock};
 use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
 
-const STACK: usize = 256 << 10;
 const USER_AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
 /// How much of a response may wait for its client. Each request has a connection of its own, so no other one is delayed.
 const QUEUE: QueueLimits =
@@ -103,7 +102,8 @@ impl Transport for DirectTransport {
             pools: self.pools.clone(),
             serial: self.serial,
         };
-        let spawned = thread::Builder::new().name("direct call".into()).stack_size(STACK).spawn(move || call.run());
+        let spawned =
+            thread::Builder::new().name("direct call".into()).stack_size(STACK_SIZE).spawn(move || call.run());
         spawned.map_err(|e| failed(&e))?;
         Ok((pending, Box::new(move || cancellation.cancel())))
     }
