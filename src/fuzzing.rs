@@ -6,7 +6,7 @@ use crate::net::chunked::Decoder as Chunks;
 use crate::proto::openai::Members;
 use crate::proto::response_id::IdWatch;
 use crate::proto::sse;
-use crate::proto::translate::{Answer, Skeleton, to_chat};
+use crate::proto::translate::{ResponseTemplate, ResponsesTranslator, to_chat};
 use crate::proto::tunnel::{self, FromParticipant};
 use crate::proto::usage::UsageWatch;
 use crate::state::selector::Selector;
@@ -67,12 +67,12 @@ pub fn request(data: &[u8]) {
         let chat = Members::parse(chat.as_bytes()).expect("a chat is JSON");
         chat.check_chat().expect("a chat has messages");
     }
-    drop(Skeleton::new(&members, "k", 1));
+    drop(ResponseTemplate::new(&members, "k", 1));
 }
 
-fn answer() -> Answer {
+fn answer() -> ResponsesTranslator {
     let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).expect("JSON");
-    Answer::new(Skeleton::new(&request, "k", 1), "m")
+    ResponsesTranslator::new(ResponseTemplate::new(&request, "k", 1), "m")
 }
 
 /// A whole chat becomes a response that is JSON, or is refused.

@@ -101,7 +101,7 @@ fn spans(text: &str) -> Vec<(Style, String)> {
 }
 
 /// What stands beside a row's first cell: the other cells, each with its column's name where there are several.
-fn beside(head: &[String], row: &[String]) -> String {
+fn labelled_cells(head: &[String], row: &[String]) -> String {
     let named = |(name, cell): (&String, &String)| match (cell.is_empty(), row.len()) {
         (true, _) => None,
         (_, ..=2) => Some(cell.clone()),
@@ -133,7 +133,7 @@ pub fn for_terminal(page: &str) -> String {
             Block::Table(head, rows) => {
                 for row in rows {
                     out += &wrapped(&ansi(&row[0]), "  ", "  ");
-                    out += &wrapped(&ansi(&beside(&head, &row)), "      ", "      ");
+                    out += &wrapped(&ansi(&labelled_cells(&head, &row)), "      ", "      ");
                 }
                 out.push('\n');
             }
@@ -183,8 +183,9 @@ pub fn as_roff(page: &str) -> String {
                 writeln!(out, ".PP\n.RS 4\n.nf\n{}\n.fi\n.RE", lines.join("\n"))
             }
             Block::Table(head, rows) => {
-                let row =
-                    |row: &Vec<String>| format!(".TP\n{}\n{}\n", roff_spans(&row[0]), roff_spans(&beside(&head, row)));
+                let row = |row: &Vec<String>| {
+                    format!(".TP\n{}\n{}\n", roff_spans(&row[0]), roff_spans(&labelled_cells(&head, row)))
+                };
                 write!(out, "{}", rows.iter().map(row).collect::<String>())
             }
         };

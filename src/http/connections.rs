@@ -17,12 +17,12 @@ const KEPT: usize = 16;
 /// The open connections of a listener. Each removes itself.
 pub struct ConnectionTable {
     cap: usize,
-    inner: Mutex<Inner>,
+    inner: Mutex<Table>,
     left: Condvar,
 }
 
 #[derive(Default)]
-struct Inner {
+struct Table {
     connections: HashMap<u64, TrackedConnection>,
     /// How many each network has.
     counts: HashMap<IpAddr, usize>,
@@ -118,7 +118,7 @@ impl ConnectionTable {
         ConnectionTable { cap, inner: Mutex::default(), left: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         lock(&self.inner)
     }
 
@@ -201,7 +201,7 @@ impl ConnectionTable {
     }
 }
 
-impl Inner {
+impl Table {
     fn of(&self, network: IpAddr) -> usize {
         self.counts.get(&network).copied().unwrap_or(0)
     }

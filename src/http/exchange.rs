@@ -11,7 +11,7 @@ use tiny_http::{Method, StatusCode};
 
 use super::body::{BodyError, RequestBody};
 use super::connection::{Connection, RETAINED_BUFFER};
-use super::head::Head;
+use super::head::RequestHead;
 use super::response::{has_no_content, push_header};
 use super::stream_body::StreamBody;
 use crate::budget::Share;
@@ -24,7 +24,7 @@ const DRAIN_GAP: Duration = Duration::from_secs(1);
 /// One request on one connection, and the answer to it.
 pub struct Exchange<'c> {
     connection: &'c mut Connection,
-    head: Head,
+    head: RequestHead,
     body: RequestBody,
     extra: Vec<(String, String)>,
     /// Of the answer, once it has begun.
@@ -40,7 +40,7 @@ pub struct Exchange<'c> {
 }
 
 impl<'c> Exchange<'c> {
-    pub(super) fn new(connection: &'c mut Connection, head: Head) -> Self {
+    pub(super) fn new(connection: &'c mut Connection, head: RequestHead) -> Self {
         let body = RequestBody::new(head.framing);
         let continue_owed = head.expects_continue && !matches!(body, RequestBody::Done);
         connection.keep_alive &= head.keep_alive;

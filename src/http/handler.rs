@@ -15,5 +15,5 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Called for a request that was rejected before it could be handled, such as one whose head is malformed, with the
     /// status of the response. The peer's address is `None` if the client has disconnected.
-    fn refused(&self, _status: u16, _peer: Option<IpAddr>) {}
+    fn on_rejected(&self, _status: u16, _peer: Option<IpAddr>) {}
 }

@@ -10,7 +10,7 @@ use super::limits::Limits;
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct RequestHead {
     /// As sent.
     pub method: Method,
     /// Without query, still percent-encoded.
@@ -76,7 +76,7 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
 ///
 /// # Errors
 /// [`HeadError`].
-pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Head, HeadError> {
+pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let bytes = &*with_known_version(bytes)?;
     let mut lines = Vec::with_capacity(limits.headers);
     let room = &mut lines.spare_capacity_mut()[..limits.headers];
@@ -100,7 +100,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Head, HeadError> {
         headers.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
         headers.push(("Host".into(), authority));
     }
-    Ok(Head {
+    Ok(RequestHead {
         framing: framing(&headers, http11)?,
         keep_alive: keeps_alive(&headers, http11),
         expects_continue: expects_continue(&headers, http11)?,
@@ -238,7 +238,7 @@ fn expects_continue(headers: &[(String, String)], http11: bool) -> Result<bool, 
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Head, HeadError> {
+    fn read(text: &str) -> Result<RequestHead, HeadError> {
         let limits = Limits::default();
         let end = find_end(text.as_bytes(), &limits)?.ok_or(bad("no end"))?;
         parse(&text.as_bytes()[..end], &limits)

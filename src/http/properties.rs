@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::head::{self, Framing, Head, HeadError};
+use super::head::{self, Framing, HeadError, RequestHead};
 use super::limits::Limits;
 use crate::net::chunked::Decoder;
 
-fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(usize, Head)>, HeadError> {
+fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(usize, RequestHead)>, HeadError> {
     let Some(end) = head::find_end(bytes, limits)? else { return Ok(None) };
     assert!(end <= bytes.len().min(limits.head_bytes));
     head::parse(&bytes[..end], limits).map(|head| Some((end, head)))

@@ -9,7 +9,7 @@ use super::connection::Connection;
 use super::connections::ConnectionState;
 use super::exchange::Exchange;
 use super::handler::Handler;
-use super::head::{self, Head, HeadError};
+use super::head::{self, HeadError, RequestHead};
 use super::response::error_response;
 use crate::net::io::is_timeout;
 
@@ -33,7 +33,7 @@ pub(super) fn run(connection: &mut Connection, handler: &dyn Handler, state: &Co
             Err(NoHead::Closed) => return,
             Err(NoHead::Refused(error)) => {
                 state.begin_request();
-                handler.refused(error.status, connection.peer());
+                handler.on_rejected(error.status, connection.peer());
                 let response = error_response(error.status, error.reason, &connection.server.default_headers);
                 let _ = connection.write_all(&mut [IoSlice::new(&response)]);
                 return connection.linger();
@@ -43,7 +43,7 @@ pub(super) fn run(connection: &mut Connection, handler: &dyn Handler, state: &Co
     }
 }
 
-fn serve(connection: &mut Connection, head: Head, handler: &dyn Handler) {
+fn serve(connection: &mut Connection, head: RequestHead, handler: &dyn Handler) {
     let mut exchange = Exchange::new(connection, head);
     // A panic while one request is handled must end no more than its connection.
     let handled = catch_unwind(AssertUnwindSafe(|| handler.handle(&mut exchange)));
@@ -60,7 +60,7 @@ fn serve(connection: &mut Connection, head: Head, handler: &dyn Handler) {
     }
 }
 
-fn read_head(connection: &mut Connection, state: &ConnectionState) -> Result<Head, NoHead> {
+fn read_head(connection: &mut Connection, state: &ConnectionState) -> Result<RequestHead, NoHead> {
     let server = connection.server.clone();
     let limits = &server.limits;
     // Measured from the start, so that blank lines do not extend it.

@@ -132,7 +132,7 @@ impl HubContext {
 
     /// Emits an event to the watchers and to the log.
     pub(crate) fn emit(&self, event: &Event) {
-        self.watchers.tell(event);
+        self.watchers.emit(event);
         self.log.event(event);
     }
 
@@ -150,13 +150,13 @@ impl HubContext {
     /// Records in the statistics that a request has ended at a participant.
     pub(crate) fn record_ended(&self, picked: &Picked, ended: &Ended) {
         let (now, model) = (self.clock.now().mono, picked.profile.model.as_str());
-        if self.metrics.counted().add(picked.serial, model, ended, now) {
+        if self.metrics.participants().add(picked.serial, model, ended, now) {
             return;
         }
         // Under the registry's lock: a participant that leaves is removed from the statistics afterwards, so no entry of a
         // departed one is created.
         let registry = self.registry();
-        self.metrics.counted().begin(registry.has(picked), picked.serial, model, ended, now);
+        self.metrics.participants().begin(registry.has(picked), picked.serial, model, ended, now);
     }
 
     /// Removes all that is kept of a member that has left, and closes its tunnel for this reason.
@@ -170,7 +170,7 @@ impl HubContext {
     }
 
     /// Removes all that is kept of a deleted room: its members, its waiting requests, its watchers.
-    pub(crate) fn clear_away(&self, deleted: &Deleted) {
+    pub(crate) fn forget_room(&self, deleted: &Deleted) {
         for &serial in &deleted.serials {
             self.forget(serial, "The room was deleted");
         }

@@ -6,10 +6,10 @@ use super::respond::Rejection;
 use crate::proto::web::percent_decode;
 
 /// The values of a route's path placeholders, percent-decoded, in their order.
-pub type Params = Vec<String>;
+pub type PathParams = Vec<String>;
 
 /// The result of a handler: the outcome of sending the response, or a rejection that is still to be sent.
-pub type Handled = Result<io::Result<()>, Rejection>;
+pub type HandlerResult = Result<io::Result<()>, Rejection>;
 
 /// The first value of a query parameter, decoded. A `+` stands for a space.
 pub fn query_param(query: Option<&str>, name: &str) -> Option<String> {

@@ -73,8 +73,8 @@ impl Handler for RequestHandler {
         request_log::serve(&self.0, exchange)
     }
 
-    fn refused(&self, status: u16, peer: Option<IpAddr>) {
-        request_log::refused(&self.0, status, peer);
+    fn on_rejected(&self, status: u16, peer: Option<IpAddr>) {
+        request_log::record_rejection(&self.0, status, peer);
     }
 }
 
@@ -187,7 +187,7 @@ fn declare(hub: &HubContext, room: DeclaredRoom) -> Result<(), Error> {
             )));
         }
         Some(RoomPassword::Plain(password)) => {
-            Some(hub.passwords.keep(None, &password).map_err(|e| invalid(format!("{code}: {e}")))?)
+            Some(hub.passwords.hash(None, &password).map_err(|e| invalid(format!("{code}: {e}")))?)
         }
         Some(RoomPassword::Hashed(hash)) if auth::is_hash(&hash) => Some(Password::hashed(&hash)),
         Some(RoomPassword::Hashed(_)) => {

@@ -84,7 +84,7 @@ impl Rejection {
     }
 
     /// The message and the code.
-    pub fn told(self) -> (String, ErrorCode) {
+    pub fn into_message(self) -> (String, ErrorCode) {
         (self.message, self.code)
     }
 

@@ -8,7 +8,7 @@ const MAX_TRAILERS: usize = 16 << 10;
 /// Reads a chunked body, cut anywhere.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     line: Vec<u8>,
     trailers: usize,
     /// Whether every line must follow the grammar to the letter.
@@ -16,7 +16,7 @@ pub struct Decoder {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     Size,
     Data(u64),
     DataEnd,
@@ -32,7 +32,7 @@ impl Decoder {
     /// For a provider's answer: white space behind a size, odd extensions and odd trailers are skipped, since some
     /// servers pad their sizes.
     pub fn lenient() -> Self {
-        Decoder { state: State::Size, line: Vec::new(), trailers: 0, strict: false }
+        Decoder { state: DecoderState::Size, line: Vec::new(), trailers: 0, strict: false }
     }
 
     /// For a client's request: whatever two readers could understand differently is malformed.
@@ -42,7 +42,7 @@ impl Decoder {
 
     /// Whether the last chunk and the trailers have been read.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == DecoderState::Done
     }
 
     /// Decodes from the front of `input` into `out`, and says how many bytes of it were used. What follows the body
@@ -54,12 +54,12 @@ impl Decoder {
         let mut used = 0;
         while used < input.len() && !self.is_done() {
             let rest = &input[used..];
-            if let State::Data(left) = self.state {
+            if let DecoderState::Data(left) = self.state {
                 let take = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
                 out.extend_from_slice(&rest[..take]);
                 used += take;
                 let left = left - take as u64;
-                self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
+                self.state = if left == 0 { DecoderState::DataEnd } else { DecoderState::Data(left) };
             } else {
                 used += self.line(rest)?;
             }
@@ -70,20 +70,20 @@ impl Decoder {
     /// Reads a line, or as much of it as there is, which is kept until its end comes.
     fn line(&mut self, rest: &[u8]) -> Result<usize, Malformed> {
         let Some(end) = memchr::memchr(b'\n', rest) else {
-            self.keep(rest)?;
+            self.append_line(rest)?;
             return Ok(rest.len());
         };
         if self.line.is_empty() {
             self.whole_line(&rest[..end])?;
         } else {
-            self.keep(&rest[..end])?;
+            self.append_line(&rest[..end])?;
             let line = std::mem::take(&mut self.line);
             self.whole_line(&line)?;
         }
         Ok(end + 1)
     }
 
-    fn keep(&mut self, part: &[u8]) -> Result<(), Malformed> {
+    fn append_line(&mut self, part: &[u8]) -> Result<(), Malformed> {
         if self.line.len() + part.len() > MAX_LINE {
             return Err(Malformed("A line of the chunked body is too long"));
         }
@@ -104,24 +104,24 @@ impl Decoder {
 
     fn end_line(&mut self, line: &[u8]) -> Result<(), Malformed> {
         self.state = match self.state {
-            State::Size => match size(line, self.strict)? {
-                0 => State::Trailer,
-                size => State::Data(size),
+            DecoderState::Size => match size(line, self.strict)? {
+                0 => DecoderState::Trailer,
+                size => DecoderState::Data(size),
             },
-            State::DataEnd if line.is_empty() => State::Size,
-            State::DataEnd => return Err(Malformed("A chunk is longer than it said")),
-            State::Trailer if line.is_empty() => State::Done,
-            State::Trailer if self.strict && !is_trailer(line) => {
+            DecoderState::DataEnd if line.is_empty() => DecoderState::Size,
+            DecoderState::DataEnd => return Err(Malformed("A chunk is longer than it said")),
+            DecoderState::Trailer if line.is_empty() => DecoderState::Done,
+            DecoderState::Trailer if self.strict && !is_trailer(line) => {
                 return Err(Malformed("A trailer of the chunked body is malformed"));
             }
-            State::Trailer => {
+            DecoderState::Trailer => {
                 self.trailers += line.len();
                 if self.trailers > MAX_TRAILERS {
                     return Err(Malformed("The trailers of the chunked body are too long"));
                 }
-                State::Trailer
+                DecoderState::Trailer
             }
-            State::Data(_) | State::Done => return Ok(()),
+            DecoderState::Data(_) | DecoderState::Done => return Ok(()),
         };
         Ok(())
     }

@@ -17,7 +17,7 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_LINES: usize = 128;
 
 /// A connection to a server.
-pub struct Call {
+pub struct ClientConnection {
     stream: Arc<TcpStream>,
     /// Read and not yet used: `from..to` of it.
     buffer: Vec<u8>,
@@ -44,20 +44,20 @@ enum Body {
 }
 
 /// An answer's head as it was written.
-pub struct Answer<'a> {
+pub struct ResponseHead<'a> {
     /// HTTP status, 200 to 599.
     pub status: u16,
     lines: &'a [httparse::Header<'a>],
 }
 
-impl<'a> Answer<'a> {
+impl<'a> ResponseHead<'a> {
     /// Names and values, in their order.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.lines.iter().map(|line| (line.name, line.value))
     }
 }
 
-impl Call {
+impl ClientConnection {
     /// A connection that has just been opened.
     ///
     /// # Errors
@@ -68,7 +68,17 @@ impl Call {
         stream.set_write_timeout(None)?;
         let stream = Arc::new(stream);
         let (buffer, body) = (vec![0; BUFFER], Body::Over);
-        Ok(Call { stream, buffer, from: 0, to: 0, body, asked: 0, heard: false, keep: true, deadline: None })
+        Ok(ClientConnection {
+            stream,
+            buffer,
+            from: 0,
+            to: 0,
+            body,
+            asked: 0,
+            heard: false,
+            keep: true,
+            deadline: None,
+        })
     }
 
     /// The socket: whoever shuts it down ends the call.
@@ -115,7 +125,7 @@ impl Call {
     ///
     /// # Errors
     /// When it can't be sent, nothing comes, or what comes is no answer.
-    pub fn ask<T>(&mut self, request: &[u8], see: impl FnOnce(&Answer<'_>) -> T) -> io::Result<T> {
+    pub fn ask<T>(&mut self, request: &[u8], see: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
         self.heard = false;
         self.asked = self.asked.saturating_add(1);
         let sent = (&*self.stream).write_all(request);
@@ -123,11 +133,11 @@ impl Call {
         self.answer(see).map_err(|error| sent.err().unwrap_or(error))
     }
 
-    fn answer<T>(&mut self, see: impl FnOnce(&Answer<'_>) -> T) -> io::Result<T> {
+    fn answer<T>(&mut self, see: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
         let mut see = Some(see);
         loop {
             let mut shown = None;
-            let show = |answer: &Answer<'_>| shown = see.take().map(|see| see(answer));
+            let show = |answer: &ResponseHead<'_>| shown = see.take().map(|see| see(answer));
             if let Some(head) = read_head(&self.buffer[self.from..self.to], show)? {
                 self.from += head.length;
                 // An interim answer is not shown, and followed by another one.
@@ -217,7 +227,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for ClientConnection {
     /// The socket may be held by somebody who could have wanted to stop the call.
     fn drop(&mut self) {
         let _ = self.stream.shutdown(Shutdown::Both);
@@ -231,7 +241,7 @@ fn take(ready: &[u8], most: u64, out: &mut Vec<u8>) -> usize {
 }
 
 /// What an answer's head says of what follows it.
-struct Head {
+struct Framing {
     /// In bytes, blank line included.
     length: usize,
     body: Body,
@@ -243,7 +253,7 @@ fn broken(reason: &str) -> io::Error {
 }
 
 /// Reads a head, if it is whole (RFC 9112, section 6.3), and shows it unless it is interim.
-fn read_head(bytes: &[u8], show: impl FnOnce(&Answer<'_>)) -> io::Result<Option<Head>> {
+fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<Option<Framing>> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -261,11 +271,11 @@ fn read_head(bytes: &[u8], show: impl FnOnce(&Answer<'_>)) -> io::Result<Option<
         return Err(broken(&format!("the answer has the status {status}")));
     }
     if status >= 200 {
-        show(&Answer { status, lines: answer.headers });
+        show(&ResponseHead { status, lines: answer.headers });
     }
     let body = framing(status, answer.headers)?;
     let keep = keeps_alive(answer.version == Some(1), answer.headers) && !matches!(body, Body::Close);
-    Ok(Some(Head { length, body, keep }))
+    Ok(Some(Framing { length, body, keep }))
 }
 
 fn values<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'h [u8]> {
@@ -313,9 +323,9 @@ mod tests {
 
     /// What becomes of an answer that a server writes in these pieces before it closes: status, body, and whether the
     /// connection could have been kept.
-    fn told(pieces: &[&str]) -> io::Result<(u16, String, bool)> {
+    fn outcome(pieces: &[&str]) -> io::Result<(u16, String, bool)> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut call = Call::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let mut call = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         thread::scope(|scope| {
             scope.spawn(move || {
@@ -340,7 +350,7 @@ mod tests {
     #[test]
     fn answers_end_as_they_say() {
         let ok = "HTTP/1.1 200 OK\r\n";
-        let tell = |head: &str, body: &str| told(&[ok, head, "\r\n", body]).ok();
+        let tell = |head: &str, body: &str| outcome(&[ok, head, "\r\n", body]).ok();
         assert_eq!(tell("Content-Length: 2\r\n", "ab"), fine(200, "ab", true));
         assert_eq!(tell("Content-Length: 2, 2\r\nConnection: x, Close\r\n", "ab"), fine(200, "ab", false));
         assert_eq!(tell("Transfer-Encoding: chunked\r\n", "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"), fine(200, "abc", true));
@@ -348,10 +358,10 @@ mod tests {
         assert_eq!(tell("Content-Length: 2\r\n", "abc"), fine(200, "ab", false), "something follows");
         let both = tell("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", "1\r\na\r\n0\r\n\r\n");
         assert_eq!(both, fine(200, "a", false));
-        assert_eq!(told(&["HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na"]).ok(), fine(200, "a", false));
-        assert_eq!(told(&["HTTP/1.1 204 No\r\n\r\n"]).ok(), fine(204, "", true));
+        assert_eq!(outcome(&["HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na"]).ok(), fine(200, "a", false));
+        assert_eq!(outcome(&["HTTP/1.1 204 No\r\n\r\n"]).ok(), fine(204, "", true));
         let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
-        assert_eq!(told(&[early, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"]).ok(), fine(404, "", true));
+        assert_eq!(outcome(&[early, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"]).ok(), fine(404, "", true));
     }
 
     #[test]
@@ -369,7 +379,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
         ] {
-            assert!(told(&[bad]).is_err(), "{bad:?}");
+            assert!(outcome(&[bad]).is_err(), "{bad:?}");
         }
     }
 
@@ -377,14 +387,14 @@ mod tests {
     fn a_head_may_be_long_but_not_without_end() {
         let line = format!("X: {}\r\n", "y".repeat(20_000));
         let head = |lines: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{}\r\na", line.repeat(lines));
-        assert_eq!(told(&[&head(2)]).ok(), fine(200, "a", true));
-        assert!(told(&[&head(5)]).is_err());
+        assert_eq!(outcome(&[&head(2)]).ok(), fine(200, "a", true));
+        assert!(outcome(&[&head(5)]).is_err());
     }
 
     #[test]
     fn a_kept_connection_is_looked_at_before_it_is_used_again() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let call = Call::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let call = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
         assert!(call.is_open());
         server.write_all(b"HTTP/1.1 408 Too late\r\n\r\n").unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::cancel::CancelHandle;
 use super::load::LoadShare;
 use super::provider::Provider;
-use crate::net::client::{Answer, Call};
+use crate::net::client::{ClientConnection, ResponseHead};
 use crate::proto::tunnel::{self, Incoming as Request};
 use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{TunnelError, Writer};
@@ -120,19 +120,20 @@ impl Forwarder {
         if !job.cancel.detach() {
             return Ok(());
         }
-        self.provider.keep(call);
+        self.provider.pool(call);
         before_end();
         self.send(job, start, buffers, Some(tunnel::encode_end(&job.id))).map_err(|e| Failure::tunnel(&e))
     }
 
     /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
-    fn open_response(&self, job: &Job, request: &[u8]) -> Result<(Call, Vec<u8>), String> {
+    fn open_response(&self, job: &Job, request: &[u8]) -> Result<(ClientConnection, Vec<u8>), String> {
         loop {
             let mut call = self.provider.connect(None)?;
             if !job.cancel.attach(call.stream()) {
                 return Err("the request was cancelled".into());
             }
-            let start = |answer: &Answer<'_>| tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer));
+            let start =
+                |answer: &ResponseHead<'_>| tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer));
             match self.provider.send(&mut call, request, start) {
                 Ok(start) => return Ok((call, start)),
                 // The provider may have closed a kept connection just before the request arrived.
@@ -188,7 +189,7 @@ impl Forwarder {
 
 /// The response's headers without the hop-by-hop ones: those of the connection and of the body's framing, and all that
 /// `Connection` names (RFC 9110, section 7.6.1).
-fn end_to_end_headers(answer: &Answer<'_>) -> BTreeMap<String, String> {
+fn end_to_end_headers(answer: &ResponseHead<'_>) -> BTreeMap<String, String> {
     let lines = || answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
     let connection = lines().filter(|(name, _)| name == "connection");
     let options: Vec<String> = connection

@@ -75,7 +75,7 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
                 return Err(format!("the provider's answer to {path} is too long"));
             }
         }
-        provider.keep(call);
+        provider.pool(call);
     }
     Ok((status, text))
 }

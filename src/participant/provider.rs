@@ -11,7 +11,7 @@ use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use crate::client::http::base_url;
 use crate::error::Error;
-use crate::net::client::{Answer, Call};
+use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::resolve;
 use crate::proto::operations::{operation, passes_header};
 use crate::proto::web::route_url;
@@ -44,7 +44,7 @@ struct ProviderServer {
     /// The header lines of every request. They contain the credentials.
     lines: String,
     /// Idle connections, the most recently used last, each with the time of its last use.
-    idle: Mutex<Vec<(Instant, Call)>>,
+    idle: Mutex<Vec<(Instant, ClientConnection)>>,
 }
 
 impl fmt::Debug for Provider {
@@ -141,10 +141,10 @@ impl Provider {
     ///
     /// # Errors
     /// One sentence, when the provider can't be reached.
-    pub fn connect(&self, deadline: Option<Instant>) -> Result<Call, String> {
+    pub fn connect(&self, deadline: Option<Instant>) -> Result<ClientConnection, String> {
         let call = match self.upstream.take_idle() {
             Some(call) => Ok(call),
-            None => self.upstream.dial(deadline).and_then(Call::new),
+            None => self.upstream.dial(deadline).and_then(ClientConnection::new),
         };
         let ready = call.and_then(|mut call| call.set_deadline(deadline).map(|()| call));
         ready.map_err(|error| self.no_answer(&error))
@@ -154,7 +154,12 @@ impl Provider {
     ///
     /// # Errors
     /// One sentence, why there is no response.
-    pub fn send<T>(&self, call: &mut Call, request: &[u8], map: impl FnOnce(&Answer<'_>) -> T) -> Result<T, String> {
+    pub fn send<T>(
+        &self,
+        call: &mut ClientConnection,
+        request: &[u8],
+        map: impl FnOnce(&ResponseHead<'_>) -> T,
+    ) -> Result<T, String> {
         call.ask(request, map).map_err(|error| self.no_answer(&error))
     }
 
@@ -163,7 +168,7 @@ impl Provider {
     }
 
     /// Keeps a connection for the next request, if it can serve one.
-    pub fn keep(&self, call: Call) {
+    pub fn pool(&self, call: ClientConnection) {
         if call.can_be_kept() {
             self.upstream.lock().push((Instant::now(), call));
         }
@@ -175,7 +180,7 @@ const MAX_SHOWN: usize = 200;
 const AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
 
 impl ProviderServer {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, Call)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, ClientConnection)>> {
         lock(&self.idle)
     }
 
@@ -185,7 +190,7 @@ impl ProviderServer {
     }
 
     /// The most recently used idle connection that is still open. Those that have been idle for too long are closed.
-    fn take_idle(&self) -> Option<Call> {
+    fn take_idle(&self) -> Option<ClientConnection> {
         loop {
             let (since, call) = {
                 let mut idle = self.lock();

@@ -20,7 +20,7 @@ const DATA: &[u8] = b"data:";
 #[derive(Debug)]
 pub enum IdWatch {
     /// A stream: an event tells, the first one as a rule.
-    Stream(Line, Scan),
+    Stream(LinePosition, Scan),
     /// A whole answer.
     Whole(Scan),
     /// There is nothing to look for any more.
@@ -29,7 +29,7 @@ pub enum IdWatch {
 
 /// Where a stream is in its line.
 #[derive(Debug)]
-pub enum Line {
+pub enum LinePosition {
     /// Behind a CR: a LF that follows belongs to it.
     Cr,
     /// So many bytes of `data:` have come, and nothing else.
@@ -43,7 +43,11 @@ pub enum Line {
 impl IdWatch {
     /// For an answer of a stream or a whole one.
     pub fn new(stream: bool) -> Self {
-        if stream { IdWatch::Stream(Line::Name(0), Scan::new(IN_EVENT)) } else { IdWatch::Whole(Scan::new(IN_ANSWER)) }
+        if stream {
+            IdWatch::Stream(LinePosition::Name(0), Scan::new(IN_EVENT))
+        } else {
+            IdWatch::Whole(Scan::new(IN_ANSWER))
+        }
     }
 
     /// Looks at the next piece; the id, once, when it is known.
@@ -58,21 +62,21 @@ impl IdWatch {
     }
 }
 
-fn stream_byte(line: &mut Line, scan: &mut Scan, byte: u8) -> Option<String> {
-    let blank = matches!(line, Line::Name(0)) || matches!(line, Line::Cr) && byte == b'\r';
+fn stream_byte(line: &mut LinePosition, scan: &mut Scan, byte: u8) -> Option<String> {
+    let blank = matches!(line, LinePosition::Name(0)) || matches!(line, LinePosition::Cr) && byte == b'\r';
     if blank && matches!(byte, b'\n' | b'\r') {
         *scan = Scan::new(IN_EVENT);
     }
     match (&*line, byte) {
-        (_, b'\n') => *line = Line::Name(0),
-        (_, b'\r') => *line = Line::Cr,
-        (Line::Cr, _) => *line = if byte == DATA[0] { Line::Name(1) } else { Line::Other },
-        (Line::Name(at), _) if DATA[*at] == byte => {
-            *line = if at + 1 == DATA.len() { Line::Data } else { Line::Name(at + 1) };
+        (_, b'\n') => *line = LinePosition::Name(0),
+        (_, b'\r') => *line = LinePosition::Cr,
+        (LinePosition::Cr, _) => *line = if byte == DATA[0] { LinePosition::Name(1) } else { LinePosition::Other },
+        (LinePosition::Name(at), _) if DATA[*at] == byte => {
+            *line = if at + 1 == DATA.len() { LinePosition::Data } else { LinePosition::Name(at + 1) };
         }
-        (Line::Name(_), _) => *line = Line::Other,
-        (Line::Data, _) => return scan.byte(byte),
-        (Line::Other, _) => {}
+        (LinePosition::Name(_), _) => *line = LinePosition::Other,
+        (LinePosition::Data, _) => return scan.byte(byte),
+        (LinePosition::Other, _) => {}
     }
     None
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::answer::Answer;
+use super::reply::Reply;
 use crate::proto::openai::{Members, same_model};
 use crate::proto::sse;
 use crate::proto::translate::repeated;
@@ -37,13 +37,13 @@ impl Refusal {
 }
 
 /// A request, with what all of them have.
-pub struct Ask<'a> {
+pub struct EchoRequest<'a> {
     body: &'a Value,
     model: &'a str,
     stream: bool,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> EchoRequest<'a> {
     /// Checks what every request must have.
     pub fn new(body: &'a Value, own: &'a str) -> Result<Self, Refusal> {
         let bad = |message: &str| Refusal::new(400, message, "invalid_value");
@@ -53,8 +53,8 @@ impl<'a> Ask<'a> {
             return Err(Refusal::new(404, &message, "model_not_found"));
         }
         match &body["stream"] {
-            Value::Null => Ok(Ask { body, model, stream: false }),
-            Value::Bool(stream) => Ok(Ask { body, model, stream: *stream }),
+            Value::Null => Ok(EchoRequest { body, model, stream: false }),
+            Value::Bool(stream) => Ok(EchoRequest { body, model, stream: *stream }),
             _ => Err(bad("\"stream\" must be true or false")),
         }
     }
@@ -102,7 +102,7 @@ fn pieces(answer: &str) -> Vec<String> {
 }
 
 /// `POST /v1/chat/completions`.
-pub fn chat(ask: &Ask<'_>) -> Result<Answer, Refusal> {
+pub fn chat(ask: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let messages = ask.body["messages"].as_array().filter(|list| list.iter().all(Value::is_object));
     let messages =
         messages.ok_or_else(|| Refusal::new(400, "\"messages\" must be a list of objects", "invalid_value"))?;
@@ -114,7 +114,7 @@ pub fn chat(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let (id, created) = (ask.id("chatcmpl-"), now().as_secs());
     if !ask.stream {
         let message = json!({ "role": "assistant", "content": answer });
-        return Ok(Answer::Whole(
+        return Ok(Reply::Whole(
             json!({ "id": id, "object": "chat.completion", "created": created, "model": ask.model,
             "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }], "usage": usage }),
         ));
@@ -135,11 +135,11 @@ pub fn chat(ask: &Ask<'_>) -> Result<Answer, Refusal> {
         events.push(chunk(json!([]), Some(&usage)));
     }
     events.push("data: [DONE]\n\n".into());
-    Ok(Answer::Stream(events))
+    Ok(Reply::Stream(events))
 }
 
 /// `POST /v1/responses`.
-pub fn response(ask: &Ask<'_>) -> Result<Answer, Refusal> {
+pub fn response(ask: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let said = match &ask.body["input"] {
         Value::String(text) => text.clone(),
         Value::Array(items) => last_user(items),
@@ -166,7 +166,7 @@ pub fn response(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     let done_item = item("completed", json!([part(&answer)]));
     let done = response("completed", json!([done_item]), &usage);
     if !ask.stream {
-        return Ok(Answer::Whole(done));
+        return Ok(Reply::Whole(done));
     }
     let begun = response("in_progress", json!([]), &Value::Null);
     let place = json!({ "item_id": item_id, "output_index": 0, "content_index": 0 });
@@ -182,7 +182,7 @@ pub fn response(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     events.add_at("response.content_part.done", &place, json!({ "part": part(&answer) }));
     events.add("response.output_item.done", json!({ "output_index": 0, "item": done_item }));
     events.add("response.completed", json!({ "response": done }));
-    Ok(Answer::Stream(events.0))
+    Ok(Reply::Stream(events.0))
 }
 
 /// The events of a Responses stream, each with its number.
@@ -205,7 +205,7 @@ impl Events {
 }
 
 /// `POST /v1/embeddings`: a vector of the text's own bytes. Alike texts have alike vectors, and no more is claimed.
-pub fn embeddings(ask: &Ask<'_>) -> Result<Answer, Refusal> {
+pub fn embeddings(ask: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let bad = || Refusal::new(400, "\"input\" must be text or a list of texts", "invalid_value");
     let texts: Vec<&str> = match &ask.body["input"] {
         Value::String(text) => vec![text],
@@ -224,7 +224,7 @@ pub fn embeddings(ask: &Ask<'_>) -> Result<Answer, Refusal> {
     };
     let data: Vec<_> = texts.iter().enumerate().map(entry).collect();
     let tokens: usize = texts.iter().map(|text| words(text)).sum();
-    Ok(Answer::Whole(json!({ "object": "list", "model": ask.model, "data": data,
+    Ok(Reply::Whole(json!({ "object": "list", "model": ask.model, "data": data,
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens } })))
 }
 
@@ -242,17 +242,17 @@ fn vector(text: &str) -> [f32; DIMENSIONS] {
 mod tests {
     use super::*;
 
-    fn whole(make: fn(&Ask<'_>) -> Result<Answer, Refusal>, body: Value) -> Result<Value, u16> {
-        let made = Ask::new(&body, "echo").and_then(|ask| make(&ask));
+    fn whole(make: fn(&EchoRequest<'_>) -> Result<Reply, Refusal>, body: Value) -> Result<Value, u16> {
+        let made = EchoRequest::new(&body, "echo").and_then(|ask| make(&ask));
         match made {
-            Ok(Answer::Whole(value)) => Ok(value),
-            Ok(Answer::Stream(_)) => Err(200),
+            Ok(Reply::Whole(value)) => Ok(value),
+            Ok(Reply::Stream(_)) => Err(200),
             Err(refusal) => Err(refusal.status),
         }
     }
 
-    fn events(make: fn(&Ask<'_>) -> Result<Answer, Refusal>, body: Value) -> Vec<Value> {
-        let Ok(Answer::Stream(events)) = make(&Ask::new(&body, "echo").unwrap()) else { panic!("no stream") };
+    fn events(make: fn(&EchoRequest<'_>) -> Result<Reply, Refusal>, body: Value) -> Vec<Value> {
+        let Ok(Reply::Stream(events)) = make(&EchoRequest::new(&body, "echo").unwrap()) else { panic!("no stream") };
         let mut decoder = sse::Decoder::new();
         events.iter().for_each(|e| decoder.push(e.as_bytes()));
         std::iter::from_fn(|| decoder.next_event()).map(|e| serde_json::from_str(&e.data).unwrap_or_default()).collect()

@@ -2,8 +2,8 @@
 //!
 //! This file serves the HTTP endpoints, on the crate's own listener; `answers` builds the response bodies.
 
-mod answer;
 mod answers;
+mod reply;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use answer::Answer;
-use answers::{Ask, Refusal};
+use answers::{EchoRequest, Refusal};
+use reply::Reply;
 
 use crate::error::Error;
 use crate::http::{BodyError, Exchange, Handler, Limits, Listener, Method, Running};
@@ -102,19 +102,23 @@ impl Handler for Echo {
 }
 
 impl Echo {
-    fn answer(&self, exchange: &mut Exchange<'_>, make: fn(&Ask<'_>) -> Result<Answer, Refusal>) -> io::Result<()> {
+    fn answer(
+        &self,
+        exchange: &mut Exchange<'_>,
+        make: fn(&EchoRequest<'_>) -> Result<Reply, Refusal>,
+    ) -> io::Result<()> {
         let made = exchange.body().map_err(Refusal::from).and_then(|body| {
             let body = serde_json::from_slice(&body)
                 .map_err(|e| Refusal::new(400, &format!("the body is not JSON: {e}"), "invalid_json"))?;
-            make(&Ask::new(&body, &self.model)?)
+            make(&EchoRequest::new(&body, &self.model)?)
         });
         match made {
             Err(refusal) => refuse(exchange, &refusal),
-            Ok(Answer::Whole(value)) => {
+            Ok(Reply::Whole(value)) => {
                 thread::sleep(self.delay);
                 send(exchange, 200, &value)
             }
-            Ok(Answer::Stream(events)) => self.stream(exchange, &events),
+            Ok(Reply::Stream(events)) => self.stream(exchange, &events),
         }
     }
 

@@ -40,9 +40,9 @@ pub enum FlowSignal {
 pub type SendSignal = Box<dyn Fn(&str, FlowSignal) + Send + Sync>;
 
 /// A tunnel's requests in flight.
-pub struct Router(Arc<Shared>);
+pub struct Router(Arc<RouterState>);
 
-struct Shared {
+struct RouterState {
     requests: Mutex<Requests>,
     limits: QueueLimits,
     budget: Arc<Budget>,
@@ -69,7 +69,7 @@ struct ResponseQueue {
     batches: Sender<Vec<Piece>>,
     /// Something was taken while the reader waited; ends when nobody waits for the answer any more.
     room: Receiver<()>,
-    /// Shared with the other end; short locks.
+    /// RouterState with the other end; short locks.
     state: Arc<Mutex<QueueState>>,
 }
 
@@ -81,7 +81,7 @@ impl Router {
 
     /// As [`Router::new`]; participants are told to pause and to go on by `signal`.
     pub fn with_signal(limits: QueueLimits, budget: Arc<Budget>, signal: Option<SendSignal>) -> Self {
-        Router(Arc::new(Shared { requests: Mutex::default(), limits, budget, signal }))
+        Router(Arc::new(RouterState { requests: Mutex::default(), limits, budget, signal }))
     }
 
     /// Starts waiting for a request's answer.
@@ -195,7 +195,7 @@ impl ResponseQueue {
     }
 }
 
-impl Shared {
+impl RouterState {
     /// Tells the participant to pause, once, when a queue has become too full. Only the tunnel's reader comes here.
     fn pause_if_full(&self, id: &str, state: &Mutex<QueueState>) {
         let Some(signal) = &self.signal else { return };
@@ -223,7 +223,7 @@ impl Shared {
 /// A request that is waited for. Dropping it stops the waiting, and frees a reader that waits for room.
 pub struct PendingResponse {
     id: String,
-    router: Arc<Shared>,
+    router: Arc<RouterState>,
     state: Arc<Mutex<QueueState>>,
     batches: Receiver<Vec<Piece>>,
     made_room: Sender<()>,

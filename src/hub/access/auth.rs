@@ -145,10 +145,10 @@ impl PasswordHashing {
     ///
     /// # Errors
     /// When there is no memory for the hash, or the queue is full.
-    pub fn keep(&self, network: Option<IpAddr>, password: &str) -> Result<Password, HashFailed> {
+    pub fn hash(&self, network: Option<IpAddr>, password: &str) -> Result<Password, HashFailed> {
         let mut salt = [0; 16];
         random(&mut salt);
-        let hashed = Password::hashed(&self.hash(network, password, &salt)?);
+        let hashed = Password::hashed(&self.hash_with_salt(network, password, &salt)?);
         let _ = hashed.known.set(self.keyed_hash(password));
         Ok(hashed)
     }
@@ -182,7 +182,7 @@ impl PasswordHashing {
     }
 
     /// Hashes a password into a PHC string, `$argon2id$v=19$m=65536,t=2,p=1$...`.
-    fn hash(&self, network: Option<IpAddr>, password: &str, salt: &[u8; 16]) -> Result<String, HashFailed> {
+    fn hash_with_salt(&self, network: Option<IpAddr>, password: &str, salt: &[u8; 16]) -> Result<String, HashFailed> {
         let _permit = self.acquire(network)?;
         let params = Params::new(65536, 2, 1, None).map_err(|e| HashFailed::Failed(e.to_string()))?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn a_password_matches_its_own_hash_only() {
         let passwords = PasswordHashing::default();
-        let hash = passwords.hash(None, "secret123", &[7; 16]).unwrap();
+        let hash = passwords.hash_with_salt(None, "secret123", &[7; 16]).unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=65536,t=2,p=1$"), "{hash}");
         let verify = |given: &str, hash: &str| passwords.verify(None, given, hash, || false).unwrap();
         assert!(verify("secret123", &hash));
@@ -226,7 +226,7 @@ mod tests {
     fn a_verified_password_is_recognised_by_its_keyed_hash() {
         let passwords = PasswordHashing::default();
         let right = |given: &str, hashed: &Password| passwords.is_right(None, given, hashed, || false).unwrap();
-        let hashed = passwords.keep(None, "secret123").unwrap();
+        let hashed = passwords.hash(None, "secret123").unwrap();
         assert!(right("secret123", &hashed) && !right("secret124", &hashed));
         let declared = Password::hashed(&hashed.hash);
         assert!(!right("x", &declared) && declared.known.get().is_none());
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_hash_that_cannot_be_verified_matches_nothing() {
         let passwords = PasswordHashing::default();
-        let hash = passwords.hash(None, "secret123", &[7; 16]).unwrap();
+        let hash = passwords.hash_with_salt(None, "secret123", &[7; 16]).unwrap();
         let (start, output) = hash.rsplit_once('$').unwrap();
         for broken in [
             String::new(),
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_moot_check_hashes_nothing() {
         let passwords = PasswordHashing::default();
-        let hashed = Password::hashed(&passwords.hash(None, "secret123", &[7; 16]).unwrap());
+        let hashed = Password::hashed(&passwords.hash_with_salt(None, "secret123", &[7; 16]).unwrap());
         assert!(!passwords.is_right(None, "secret123", &hashed, || true).unwrap() && hashed.known.get().is_none());
         assert!(passwords.is_right(None, "secret123", &hashed, || false).unwrap());
     }

@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_rejection_names_the_flag_that_allows_the_request() {
-        let message = |request| policy(None, false).check(request).unwrap_err().told().0;
+        let message = |request| policy(None, false).check(request).unwrap_err().into_message().0;
         assert!(message(post("localhost", Some("https://a.example"))).contains("--cors https://a.example "));
         assert!(message(post("localhost", Some("null"))).contains("--cors '*'"));
         assert!(message(post("hub.example", None)).contains("--known-as hub.example"));

@@ -5,7 +5,7 @@ use crate::http::Exchange;
 use crate::hub::access::credentials::check_key;
 use crate::hub::api::minify::{minified_len, minify};
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params};
+use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::Rejection;
 
 const PAGE: &str = include_str!("../../web/index.html");
@@ -33,21 +33,21 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// `GET /`. Served without the hub's key: the page holds no data and prompts for the key itself.
-pub fn page(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn page(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     send_file(hub, exchange, "text/html; charset=utf-8", &MINIFIED_PAGE)
 }
 
 /// `GET /dashboard.css`.
-pub fn style(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn style(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     send_file(hub, exchange, "text/css; charset=utf-8", &MINIFIED_STYLE)
 }
 
 /// `GET /dashboard.js`.
-pub fn script(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn script(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     send_file(hub, exchange, "text/javascript; charset=utf-8", &MINIFIED_SCRIPT)
 }
 
-fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, content_type: &str, body: &[u8]) -> Handled {
+fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, content_type: &str, body: &[u8]) -> HandlerResult {
     if !hub.dashboard {
         check_key(hub, exchange)?;
         return Err(Rejection::invalid("Not found").status(404));

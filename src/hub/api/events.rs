@@ -8,8 +8,8 @@ use crossbeam_channel::RecvTimeoutError;
 
 use crate::http::{Exchange, StreamBody};
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params};
-use crate::hub::observe::watchers::{Form, Subscription};
+use crate::hub::handler::{HandlerResult, PathParams};
+use crate::hub::observe::watchers::{EventFormat, Subscription};
 use crate::hub::random::fresh_uuid;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::proto::sse::KEEP_ALIVE;
@@ -24,30 +24,30 @@ const MAX_BATCH: usize = 8 << 10;
 const DISCONNECT_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// `GET /v1/rooms/{code}/events`.
-pub fn watch_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn watch_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let code = hub.registry().room(&params[0])?.code.clone();
     let connected = event::connected(&fresh_uuid(), code.as_str(), hub.clock.now().wall);
-    Ok(watch(hub, exchange, Some(code), Form::V1, &connected))
+    Ok(watch(hub, exchange, Some(code), EventFormat::V1, &connected))
 }
 
 /// `GET /v1/events`.
-pub fn watch_hub(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn watch_hub(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     let connected = event::connected(&fresh_uuid(), "", hub.clock.now().wall);
-    Ok(watch(hub, exchange, None, Form::V1, &connected))
+    Ok(watch(hub, exchange, None, EventFormat::V1, &connected))
 }
 
 /// `GET /rooms/{code}/events`.
-pub fn watch_room_legacy(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn watch_room_legacy(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let code = hub.registry().room(&params[0])?.code.clone();
     let connected = event::connected_legacy(&fresh_uuid());
-    Ok(watch(hub, exchange, Some(code), Form::Legacy, &connected))
+    Ok(watch(hub, exchange, Some(code), EventFormat::Legacy, &connected))
 }
 
 fn watch(
     hub: &HubContext,
     exchange: &mut Exchange<'_>,
     room: Option<RoomCode>,
-    form: Form,
+    form: EventFormat,
     connected: &str,
 ) -> io::Result<()> {
     if exchange.is_head() {

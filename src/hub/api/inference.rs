@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::http::Exchange;
 use crate::hub::api::list::{ListFrame, send_members};
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params};
+use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;
 use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::hops;
@@ -21,9 +21,9 @@ use crate::state::selector::{Refusal, Selector};
 const FORWARDED_HEADERS: [&str; 2] = ["anthropic-version", "anthropic-beta"];
 
 /// Every `POST` of the inference plane: its body names a model.
-pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     // Checked first: a loop must not be hidden by a rejection on which the previous hub would retry.
-    let hops = hops::passed(hub, exchange)?;
+    let hops = hops::check(hub, exchange)?;
     let _active = hub.drain.admit()?;
     let kind = route_of(exchange.path()).ok_or_else(|| Rejection::invalid("Not found").status(404))?;
     let code = hub.registry().room(&params[0])?.code.to_string();
@@ -41,7 +41,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) ->
 }
 
 /// `GET /rooms/{code}/v1/models`.
-pub fn models(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn models(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::object(r#"{"object":"list","data":["#, "]}");
     send_members(hub, exchange, &params[0], &frame, |items, member| {
         if member.is_up() {
@@ -51,7 +51,7 @@ pub fn models(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) ->
 }
 
 /// `GET /rooms/{code}/v1/models/{id}`: the first available participant that the selector `id` matches.
-pub fn model(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn model(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let model = {
         let registry = hub.registry();
         let room = registry.room(&params[0])?;

@@ -11,7 +11,7 @@ use crate::hub::api::registration::{
     self, check_password, invalid_participant_id, read_object, read_profile, register,
 };
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params};
+use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_json};
 use crate::proto::legacy;
 use crate::proto::management::{ErrorCode, Health};
@@ -23,39 +23,39 @@ use crate::state::room::{Member, Reach};
 const REQUIRED: [&str; 4] = ["id", "nickname", "model", "endpoint"];
 
 /// `GET /health`.
-pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     let health = Health { status: "ok".into(), timestamp: hub.clock.now().wall };
     Ok(send_json(exchange, 200, &health))
 }
 
 /// `GET /rooms`.
-pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     let frame = ListFrame::object(r#"{"rooms":["#, "]}");
     send_rooms(hub, exchange, &frame, |items, room| items.add(&legacy::Room::listed(&room.summary())))
 }
 
 /// `POST /rooms`.
-pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     let body = read_object(exchange)?;
     let room = registration::create_room(hub, exchange, &Fields::of(&body))?;
     Ok(send_json(exchange, 201, &json!({ "room": legacy::Room::new(&room), "hostId": room.host_id })))
 }
 
 /// `DELETE /rooms/{code}`.
-pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     registration::delete_room(hub, exchange, &params[0])?;
     success(exchange)
 }
 
 /// `GET /rooms/{code}/participants`.
-pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::object(r#"{"participants":["#, "]}");
     let add = |items: &mut ListBuffer, member: &Member| items.add(&legacy::Member::new(&member.shown()));
     send_members(hub, exchange, &params[0], &frame, add)
 }
 
 /// `POST /rooms/{code}/join`.
-pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let code = &params[0];
     let (password, private) = {
         let registry = hub.registry();
@@ -142,7 +142,7 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
 }
 
 /// `POST /rooms/{code}/health`.
-pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let code = &params[0];
     hub.registry().room(code)?;
     let body = read_object(exchange);
@@ -154,12 +154,12 @@ pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params)
 }
 
 /// `DELETE /rooms/{code}/leave/{id}`.
-pub fn leave(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn leave(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     registration::remove(hub, exchange, &params[0], &params[1])?;
     success(exchange)
 }
 
-fn success(exchange: &mut Exchange<'_>) -> Handled {
+fn success(exchange: &mut Exchange<'_>) -> HandlerResult {
     let success: Value = json!({ "success": true });
     Ok(send_json(exchange, 200, &success))
 }
@@ -191,7 +191,7 @@ mod tests {
             ("http://user:pw@10.0.0.1/", "@"),
             ("http://10.0.0.1\\admin", "backslash"),
         ] {
-            let message = check_url_parts(bad).unwrap_err().told().0;
+            let message = check_url_parts(bad).unwrap_err().into_message().0;
             assert!(message.contains(named), "{bad}: {message}");
         }
     }

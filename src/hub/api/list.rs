@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
-use crate::hub::handler::Handled;
+use crate::hub::handler::HandlerResult;
 use crate::hub::relay::client_response::cut_short;
 use crate::hub::respond::JSON;
 use crate::state::room::{Member, Room};
@@ -78,7 +78,7 @@ pub fn send_rooms(
     exchange: &mut Exchange<'_>,
     frame: &ListFrame,
     add: impl Fn(&mut ListBuffer, &Room),
-) -> Handled {
+) -> HandlerResult {
     send(exchange, frame, |items| {
         let registry = hub.registry();
         items.add_page(&registry.rooms_after(items.last, PAGE), |room| room.number, &add)
@@ -92,7 +92,7 @@ pub fn send_members(
     code: &str,
     frame: &ListFrame,
     add: impl Fn(&mut ListBuffer, &Member),
-) -> Handled {
+) -> HandlerResult {
     hub.registry().room(code)?;
     send(exchange, frame, |items| {
         let registry = hub.registry();
@@ -102,7 +102,11 @@ pub fn send_members(
 }
 
 /// Sends a list. `add_page` adds the next page, and returns false at the end of the list.
-fn send(exchange: &mut Exchange<'_>, frame: &ListFrame, mut add_page: impl FnMut(&mut ListBuffer) -> bool) -> Handled {
+fn send(
+    exchange: &mut Exchange<'_>,
+    frame: &ListFrame,
+    mut add_page: impl FnMut(&mut ListBuffer) -> bool,
+) -> HandlerResult {
     let mut items = ListBuffer { bytes: frame.before.as_bytes().to_vec(), first: true, last: None };
     let mut share = exchange.share();
     // Fills one chunk, and returns whether it is the last one.

@@ -9,7 +9,7 @@ use crate::hub::api::registration::{
     self, check_password, invalid_participant_id, read_object, read_profile, register,
 };
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params};
+use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_data};
 use crate::proto::management::{Health, ParticipantToken, Registered, RoomCreated, Success, TunnelTicket};
 use crate::proto::web::percent_encode;
@@ -21,19 +21,19 @@ use crate::state::room::{Reach, Room};
 const REQUIRED: [&str; 3] = ["nickname", "model", "endpoint"];
 
 /// `GET /v1/health`.
-pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     let health = Health { status: "ok".into(), timestamp: hub.clock.now().wall };
     Ok(send_data(exchange, 200, health))
 }
 
 /// `GET /v1/rooms`.
-pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     let frame = ListFrame::envelope(exchange);
     send_rooms(hub, exchange, &frame, |items, room| items.add(&room.summary()))
 }
 
 /// `POST /v1/rooms`.
-pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     let body = read_object(exchange)?;
     let room = registration::create_room(hub, exchange, &Fields::of(&body))?;
     let host_id = room.host_id.clone();
@@ -41,25 +41,25 @@ pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &Params) ->
 }
 
 /// `GET /v1/rooms/{code}`.
-pub fn get_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn get_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let room = hub.registry().room(&params[0]).map(Room::summary)?;
     Ok(send_data(exchange, 200, room))
 }
 
 /// `DELETE /v1/rooms/{code}`.
-pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     registration::delete_room(hub, exchange, &params[0])?;
     Ok(send_data(exchange, 200, Success { success: true }))
 }
 
 /// `GET /v1/rooms/{code}/participants`.
-pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::envelope(exchange);
     send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()))
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.
-pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let (code, id) = (&params[0], &params[1]);
     let password = hub.registry().room(code)?.password.clone();
     let body = read_object(exchange)?;
@@ -101,13 +101,13 @@ fn tunnel_url(hub: &HubContext, exchange: &Exchange<'_>, upserted: &Upserted) ->
 }
 
 /// `DELETE /v1/rooms/{code}/participants/{id}`.
-pub fn remove(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn remove(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     registration::remove(hub, exchange, &params[0], &params[1])?;
     Ok(send_data(exchange, 200, Success { success: true }))
 }
 
 /// `POST /v1/rooms/{code}/participants/{id}/heartbeat`.
-pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let beat = registration::heartbeat(hub, exchange, &params[0], &params[1])?;
     Ok(send_data(exchange, 200, beat))
 }

@@ -4,7 +4,7 @@
 use crate::http::Exchange;
 use crate::hub::api::minify::{minified_len, minify};
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params};
+use crate::hub::handler::{HandlerResult, PathParams};
 
 const DOCUMENT: &str = include_str!("openapi.json");
 static MINIFIED: [u8; minified_len(DOCUMENT)] = minify(DOCUMENT);
@@ -19,7 +19,7 @@ pub fn openapi() -> &'static str {
 }
 
 /// `GET /openapi.json`.
-pub fn document(_: &HubContext, exchange: &mut Exchange<'_>, _: &Params) -> Handled {
+pub fn document(_: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     // The document changes with the version of the hub, so caches must revalidate it.
     let headers = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-cache")];
     Ok(exchange.respond(200, &headers, TEXT.as_bytes()))

@@ -32,7 +32,7 @@ pub fn create_room(hub: &HubContext, exchange: &Exchange<'_>, fields: &Fields<'_
     let private = fields.flag("private")?;
     check_privacy(private, password.as_deref())?;
     let owner = Some(client_network(hub, exchange));
-    let password = password.map(|password| hub.passwords.keep(owner, &password)).transpose()?;
+    let password = password.map(|password| hub.passwords.hash(owner, &password)).transpose()?;
     let new = NewRoom { name, password, private, defaults, code: None, owner };
     hub.try_change(|registry, now| {
         let fits = registry.has_space(new.owner, new.weight());
@@ -220,7 +220,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, code: &str) ->
     let host_id = host_id.unwrap_or_default();
     match hub.try_change(|registry, now| registry.delete_room(code, &host_id, now)) {
         Ok(deleted) => {
-            hub.clear_away(&deleted);
+            hub.forget_room(&deleted);
             Ok(())
         }
         Err(NotDeleted::Missing) => Err(Missing::Room.into()),

@@ -41,17 +41,17 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
         (Ok(_), Some(status)) => status,
     };
     if let Some(code) = outcome.code {
-        hub.metrics.refused(status, code);
+        hub.metrics.record_rejection(status, code);
     }
     let level = level(status, outcome.stage.is_some());
-    if hub.log.tells(level) {
+    if hub.log.is_enabled(level) {
         let mut line = hub.log.line(level, hub.clock.now().wall, "request");
         let duration_ms = millis(started.elapsed());
         write_request(&mut line, exchange, status, duration_ms);
         outcome.write_to(&mut line);
         line.number("bytes", exchange.bytes());
         line.text("peer", &client_info(exchange, &hub.trusted_proxies).client.to_string());
-        hub.log.tell(line);
+        hub.log.write(line);
     }
     handled.unwrap_or_else(|panic| resume_unwind(panic))
 }
@@ -90,18 +90,18 @@ fn segment_after(path: &str, segment: &str) -> Option<String> {
 }
 
 /// Logs and counts a request that the HTTP server rejected before it reached a handler.
-pub fn refused(hub: &HubContext, status: u16, peer: Option<IpAddr>) {
+pub fn record_rejection(hub: &HubContext, status: u16, peer: Option<IpAddr>) {
     let code = if status >= 500 { ErrorCode::InternalError } else { ErrorCode::InvalidRequest };
-    hub.metrics.refused(status, code);
+    hub.metrics.record_rejection(status, code);
     let level = level(status, false);
-    if hub.log.tells(level) {
+    if hub.log.is_enabled(level) {
         let mut line = hub.log.line(level, hub.clock.now().wall, "refused");
         line.number("status", status.into());
         line.text("code", code.as_str());
         if let Some(peer) = peer {
             line.text("peer", &peer.to_string());
         }
-        hub.log.tell(line);
+        hub.log.write(line);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params, query_param};
+use crate::hub::handler::{HandlerResult, PathParams, query_param};
 use crate::hub::relay::hops;
 use crate::hub::relay::operation::InferenceRoute;
 use crate::hub::relay::slots::Slot;
@@ -13,29 +13,34 @@ use crate::proto::management::ErrorCode;
 use crate::proto::operations::{self, Operation};
 
 /// `GET /rooms/{code}/v1/responses/{id}`.
-pub fn get(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn get(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     relay_to_owner(hub, exchange, params, operations::RESPONSE_GET)
 }
 
 /// `DELETE /rooms/{code}/v1/responses/{id}`.
-pub fn delete(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn delete(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     relay_to_owner(hub, exchange, params, operations::RESPONSE_DELETE)
 }
 
 /// `POST /rooms/{code}/v1/responses/{id}/cancel`.
-pub fn cancel(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn cancel(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     relay_to_owner(hub, exchange, params, operations::RESPONSE_CANCEL)
 }
 
 /// `GET /rooms/{code}/v1/responses/{id}/input_items`.
-pub fn input_items(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn input_items(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     relay_to_owner(hub, exchange, params, operations::RESPONSE_INPUT_ITEMS)
 }
 
 /// Relays a request about a response to the participant that created it. The request takes no slot: a cancellation must
 /// not wait for the request that it cancels.
-fn relay_to_owner(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params, operation: Operation) -> Handled {
-    let hops = hops::passed(hub, exchange)?;
+fn relay_to_owner(
+    hub: &HubContext,
+    exchange: &mut Exchange<'_>,
+    params: &PathParams,
+    operation: Operation,
+) -> HandlerResult {
+    let hops = hops::check(hub, exchange)?;
     let _active = hub.drain.admit()?;
     let (code, id) = (&params[0], &params[1]);
     let room = hub.registry().room(code)?.code.clone();
@@ -61,5 +66,5 @@ fn relay_to_owner(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params
         body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
     };
-    Ok(relay::pass(hub, exchange, &request, Slot::beside(hub, picked)))
+    Ok(relay::forward(hub, exchange, &request, Slot::unlimited(hub, picked)))
 }

@@ -7,12 +7,12 @@ use crate::http::{Exchange, Method};
 use crate::hub::access::credentials::check_key;
 use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params};
+use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Plane, Rejection};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
 
-type Handler = fn(&HubContext, &mut Exchange<'_>, &Params) -> Handled;
+type Handler = fn(&HubContext, &mut Exchange<'_>, &PathParams) -> HandlerResult;
 
 const OPEN: Access = Access::Open;
 const PAGE: Access = Access::Page;
@@ -128,7 +128,7 @@ fn preflight(exchange: &mut Exchange<'_>) -> io::Result<()> {
 }
 
 enum RouteMatch {
-    Handler(Access, Handler, Params),
+    Handler(Access, Handler, PathParams),
     OtherMethods(String),
     NotFound,
     BadEncoding,
@@ -189,7 +189,7 @@ pub fn all() -> impl Iterator<Item = (&'static Method, &'static str)> {
 
 /// The path parameters of a request, if a route matches its method and path.
 #[cfg(test)]
-pub fn params_of(method: &Method, path: &str) -> Option<Params> {
+pub fn params_of(method: &Method, path: &str) -> Option<PathParams> {
     match find_route(method, path) {
         RouteMatch::Handler(_, _, params) => Some(params),
         _ => None,
@@ -200,7 +200,7 @@ pub fn params_of(method: &Method, path: &str) -> Option<Params> {
 mod tests {
     use super::*;
 
-    fn put(path: &str) -> Option<Params> {
+    fn put(path: &str) -> Option<PathParams> {
         params_of(&Method::Put, path)
     }
 

@@ -24,8 +24,8 @@ fn tick(hub: &Arc<HubContext>) {
     let gone = hub.change(|registry, now| registry.expire_members(hub.offline_ttl, now));
     gone.iter().for_each(|&serial| hub.forget(serial, "The participant was gone for too long"));
     let deleted = hub.change(|registry, now| registry.expire_rooms(hub.room_ttl, now));
-    deleted.iter().for_each(|room| hub.clear_away(room));
-    hub.metrics.tidy(hub.clock.now().mono);
+    deleted.iter().for_each(|room| hub.forget_room(room));
+    hub.metrics.evict_old(hub.clock.now().mono);
     for tunnel in hub.tunnels.silent(hub.clock.now()) {
         tunnel.close(CLOSE_TIMEOUT, "No message for 30 s", LostReason::TimedOut);
     }

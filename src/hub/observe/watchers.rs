@@ -19,7 +19,7 @@ const MAX_QUEUED_BYTES: usize = 256 << 10;
 
 /// The encoding of events, by API plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum EventFormat {
     /// v1: an envelope with type, time, room and data.
     V1,
     /// Legacy: the data alone.
@@ -48,7 +48,7 @@ struct WatcherTable {
 struct Watcher {
     /// The room that is watched; `None` for the whole hub.
     room: Option<RoomCode>,
-    format: Form,
+    format: EventFormat,
     queue: Sender<Arc<str>>,
     /// Bytes in the queue: increased by `emit`, decreased by the watcher's thread.
     bytes: Arc<AtomicUsize>,
@@ -97,7 +97,7 @@ impl Watchers {
     }
 
     /// Starts watching a room, or the whole hub with `None`. Dropping the subscription ends it.
-    pub fn subscribe(&self, room: Option<RoomCode>, format: Form) -> Subscription<'_> {
+    pub fn subscribe(&self, room: Option<RoomCode>, format: EventFormat) -> Subscription<'_> {
         // Unbounded, as a bounded channel allocates its whole capacity at once: 6 KiB a watcher. `push` bounds it.
         let (queue, events) = unbounded();
         let bytes = Arc::<AtomicUsize>::default();
@@ -111,7 +111,7 @@ impl Watchers {
     }
 
     /// Queues an event for every watcher that may see it. It is encoded only if there is one.
-    pub fn tell(&self, event: &Event) {
+    pub fn emit(&self, event: &Event) {
         let mut table = self.lock();
         table.track_private_rooms(event);
         let WatcherTable { watchers, private_rooms, dropped, .. } = &mut *table;
@@ -127,8 +127,8 @@ impl Watchers {
                 return true;
             }
             let text = match watcher.format {
-                Form::V1 => Some(v1.get_or_insert_with(|| event.to_v1().into()).clone()),
-                Form::Legacy => legacy.get_or_insert_with(|| event.to_legacy().map(Into::into)).clone(),
+                EventFormat::V1 => Some(v1.get_or_insert_with(|| event.to_v1().into()).clone()),
+                EventFormat::Legacy => legacy.get_or_insert_with(|| event.to_legacy().map(Into::into)).clone(),
             };
             let keeps_up = text.is_none_or(|text| watcher.push(text));
             *dropped += u64::from(!keeps_up);
@@ -189,62 +189,62 @@ mod tests {
     #[test]
     fn a_watcher_gets_the_events_of_its_room_and_a_hubs_watcher_all() {
         let watchers = Watchers::default();
-        let one = watchers.subscribe(RoomCode::parse("aaaaaa"), Form::V1);
-        let all = watchers.subscribe(None, Form::V1);
-        watchers.tell(&event("AAAAAA"));
-        watchers.tell(&event("BBBBBB"));
+        let one = watchers.subscribe(RoomCode::parse("aaaaaa"), EventFormat::V1);
+        let all = watchers.subscribe(None, EventFormat::V1);
+        watchers.emit(&event("AAAAAA"));
+        watchers.emit(&event("BBBBBB"));
         assert_eq!((one.events.len(), all.events.len()), (1, 2));
     }
 
     #[test]
     fn a_watcher_that_falls_behind_is_dropped_and_others_are_not() {
         let watchers = Watchers::default();
-        let slow = watchers.subscribe(None, Form::V1);
-        let quick = watchers.subscribe(None, Form::V1);
+        let slow = watchers.subscribe(None, EventFormat::V1);
+        let quick = watchers.subscribe(None, EventFormat::V1);
         for _ in 0..MAX_QUEUED_EVENTS + 1 {
-            watchers.tell(&event("AAAAAA"));
+            watchers.emit(&event("AAAAAA"));
             quick.try_recv().unwrap();
         }
         assert_eq!(slow.events.iter().count(), MAX_QUEUED_EVENTS, "then its channel has ended");
         assert_eq!(watchers.count(), (1, 1));
-        watchers.tell(&event("AAAAAA"));
+        watchers.emit(&event("AAAAAA"));
         assert_eq!(quick.events.len(), 1);
     }
 
     #[test]
     fn a_watcher_that_is_too_many_bytes_behind_is_dropped() {
         let watchers = Watchers::default();
-        let (slow, quick) = (watchers.subscribe(None, Form::V1), watchers.subscribe(None, Form::V1));
+        let (slow, quick) = (watchers.subscribe(None, EventFormat::V1), watchers.subscribe(None, EventFormat::V1));
         let long = Event { kind: EventKind::ParticipantLeft("x".repeat(2 << 10)), ..event("AAAAAA") };
         for _ in 0..MAX_QUEUED_EVENTS - 1 {
-            watchers.tell(&long);
+            watchers.emit(&long);
             assert!(quick.try_recv().is_some());
         }
         let queued: usize = slow.events.iter().map(|event| event.len()).sum();
         assert!(queued <= MAX_QUEUED_BYTES && queued > MAX_QUEUED_BYTES / 2, "{queued}");
         assert_eq!(watchers.count(), (1, 1));
         let longest = Event { kind: EventKind::ParticipantLeft("x".repeat(MAX_QUEUED_BYTES)), ..event("AAAAAA") };
-        watchers.tell(&longest);
+        watchers.emit(&longest);
         assert!(quick.try_recv().is_some(), "an event that is alone always fits");
     }
 
     #[test]
     fn each_watcher_gets_the_encoding_of_its_plane() {
         let watchers = Watchers::default();
-        let (v1, old) = (watchers.subscribe(None, Form::V1), watchers.subscribe(None, Form::Legacy));
-        watchers.tell(&event("AAAAAA"));
+        let (v1, old) = (watchers.subscribe(None, EventFormat::V1), watchers.subscribe(None, EventFormat::Legacy));
+        watchers.emit(&event("AAAAAA"));
         assert!(v1.events.recv().unwrap().starts_with("event: participant.left\ndata: {\"type\""));
         assert_eq!(&*old.events.recv().unwrap(), "event: participant:left\ndata: {\"participantId\":\"w\"}\n\n");
         watchers.close_room(&RoomCode::parse("AAAAAA").unwrap());
-        assert!(watchers.subscribe(None, Form::V1).events.is_empty());
+        assert!(watchers.subscribe(None, EventFormat::V1).events.is_empty());
     }
 
     #[test]
     fn closing_ends_every_stream() {
         let watchers = Watchers::default();
-        let early = watchers.subscribe(None, Form::V1);
+        let early = watchers.subscribe(None, EventFormat::V1);
         watchers.close();
-        let late = watchers.subscribe(None, Form::V1);
+        let late = watchers.subscribe(None, EventFormat::V1);
         assert_eq!((early.events.iter().count(), late.events.iter().count()), (0, 0));
     }
 }

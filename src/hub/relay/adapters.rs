@@ -9,7 +9,7 @@ use crate::hub::relay::passthrough::ResponseHead;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::openai::Members;
 use crate::proto::sse::Decoder;
-use crate::proto::translate::{Answer, Skeleton};
+use crate::proto::translate::{ResponseTemplate, ResponsesTranslator};
 use crate::tunnel::Piece;
 
 /// The most memory that parsed JSON takes for each byte of its text: an empty list is two bytes and a comma.
@@ -20,15 +20,15 @@ const TOO_LONG: &str = "its answer is longer than the hub has memory for to put 
 /// Turns one chat completion into a response.
 pub struct ResponsesAdapter {
     id: String,
-    answer: Answer,
+    answer: ResponsesTranslator,
 }
 
 impl ResponsesAdapter {
     /// `body` is the request's, as the client sent it; `key` makes the response's id; `created_at` is in seconds since the
     /// epoch; `model` is the participant's.
     pub fn new(body: &Members<'_>, key: &str, created_at: u64, model: &str) -> Self {
-        let skeleton = Skeleton::new(body, key, created_at);
-        ResponsesAdapter { id: skeleton.id(), answer: Answer::new(skeleton, model) }
+        let template = ResponseTemplate::new(body, key, created_at);
+        ResponsesAdapter { id: template.id(), answer: ResponsesTranslator::new(template, model) }
     }
 }
 
@@ -36,7 +36,7 @@ impl ResponsesAdapter {
 ///
 /// # Errors
 /// Why the response is incomplete.
-pub fn pass(
+pub fn forward(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
@@ -68,7 +68,7 @@ fn stream(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     headers: &Headers,
-    answer: &mut Answer,
+    answer: &mut ResponsesTranslator,
 ) -> Result<io::Result<()>, UpstreamError> {
     client.open(200, headers)?;
     client.write(answer.take_events().as_bytes())?;
@@ -121,7 +121,7 @@ fn now(attempt: &Attempt<'_>) -> u64 {
 /// Translates some of an event stream, as long as there is memory for the result.
 fn feed(
     decoder: &mut Decoder,
-    answer: &mut Answer,
+    answer: &mut ResponsesTranslator,
     bytes: &[u8],
     client: &mut ClientResponse<'_, '_>,
 ) -> Result<(), UpstreamError> {
@@ -146,7 +146,7 @@ fn collect(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     events: bool,
-    answer: &mut Answer,
+    answer: &mut ResponsesTranslator,
 ) -> Result<(), UpstreamError> {
     let (mut body, mut decoder) = (Vec::new(), Decoder::new());
     loop {

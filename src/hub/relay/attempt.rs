@@ -130,7 +130,11 @@ impl<'s> Attempt<'s> {
     pub(crate) fn abandon(&mut self) {
         self.slot.release();
         self.record_ended(Ending::Cancelled);
-        self.hub.metrics.hung_up(if self.first.is_some() { HangUpPhase::Answering } else { HangUpPhase::Waiting });
+        self.hub.metrics.record_hang_up(if self.first.is_some() {
+            HangUpPhase::Answering
+        } else {
+            HangUpPhase::Waiting
+        });
         self.emit_failure("cancelled", "the client hung up".to_owned());
     }
 

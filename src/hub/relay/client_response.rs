@@ -173,7 +173,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// When the client's connection is broken, or has to be closed.
     pub fn reject(&mut self, rejection: Rejection) -> io::Result<()> {
         if self.is_open() {
-            let (message, code) = rejection.told();
+            let (message, code) = rejection.into_message();
             return self.send_error(&message, code);
         }
         match std::mem::replace(&mut self.state, SendState::Ended) {

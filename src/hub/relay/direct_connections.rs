@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use ureq::http::Uri;
 
 use super::address_rule::AddressRule;
-use crate::net::client::Call;
+use crate::net::client::ClientConnection;
 use crate::net::resolve;
 use crate::sync::lock;
 use crate::tunnel::connect_tls;
@@ -23,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
 /// A connection and since when it has been idle.
-type Idle = (Instant, Call);
+type Idle = (Instant, ClientConnection);
 
 /// Idle connections, by member.
 #[derive(Default)]
@@ -45,7 +45,7 @@ impl ConnectionPools {
     }
 
     /// The connection that was used last, if it is still open. Those that have been idle for too long are closed.
-    pub(super) fn take(&self, serial: u64) -> Option<Call> {
+    pub(super) fn take(&self, serial: u64) -> Option<ClientConnection> {
         loop {
             let (_, connection) = {
                 let mut pools = self.lock();
@@ -60,7 +60,7 @@ impl ConnectionPools {
     }
 
     /// Keeps a connection for the member's next request, if it can serve one.
-    pub(super) fn put(&self, serial: u64, connection: Call) {
+    pub(super) fn put(&self, serial: u64, connection: ClientConnection) {
         if connection.can_be_kept()
             && let Some(idle) = self.lock().get_mut(&serial)
         {
@@ -89,7 +89,7 @@ impl Server {
     ///
     /// # Errors
     /// When no address is allowed, or none accepts the connection in time.
-    pub(super) fn connect(&self, rule: AddressRule, from_loopback: bool) -> io::Result<Call> {
+    pub(super) fn connect(&self, rule: AddressRule, from_loopback: bool) -> io::Result<ClientConnection> {
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in resolve::addresses(&self.host, self.port)? {
@@ -100,8 +100,8 @@ impl Server {
             let allowed = rule.check(address, from_loopback);
             let allowed = allowed.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()));
             match allowed.and_then(|()| TcpStream::connect_timeout(&address, left)) {
-                Ok(stream) if self.secure => return Call::new(connect_tls(stream, &self.host, deadline)?),
-                Ok(stream) => return Call::new(stream),
+                Ok(stream) if self.secure => return ClientConnection::new(connect_tls(stream, &self.host, deadline)?),
+                Ok(stream) => return ClientConnection::new(stream),
                 Err(error) => failed = error,
             }
         }
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn a_departed_members_connections_are_not_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connect = || Call::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let connect = || ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
         let pools = ConnectionPools::default();
         pools.open(1);
         pools.put(1, connect());
@@ -150,7 +150,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let pools = ConnectionPools::default();
         pools.open(1);
-        let connection = Call::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let connection = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
         let socket = connection.stream();
         drop(listener.accept().unwrap());
         // Returns when the server's end has arrived.

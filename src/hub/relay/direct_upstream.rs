@@ -16,7 +16,7 @@ use super::address_rule::AddressRule;
 use super::direct_connections::{ConnectionPools, Server};
 use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::budget::Budget;
-use crate::net::client::{Answer, Call};
+use crate::net::client::{ClientConnection, ResponseHead};
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
@@ -236,7 +236,7 @@ impl DirectCall {
     }
 
     /// Sends the request; gives the connection, and the response's head.
-    fn exchange(&self) -> io::Result<(Call, Piece)> {
+    fn exchange(&self) -> io::Result<(ClientConnection, Piece)> {
         loop {
             let pooled = self.pools.take(self.serial);
             let mut connection = pooled.map_or_else(|| self.server.connect(self.rule, self.from_loopback), Ok)?;
@@ -254,11 +254,11 @@ impl DirectCall {
 }
 
 /// Whether a kept connection was closed before anything of the response came.
-fn is_stale(connection: &Call) -> bool {
+fn is_stale(connection: &ClientConnection) -> bool {
     connection.was_kept() && !connection.heard()
 }
 
-fn start(answer: &Answer<'_>) -> Piece {
+fn start(answer: &ResponseHead<'_>) -> Piece {
     let text = |(name, value): (&str, &[u8])| (name.to_ascii_lowercase(), String::from_utf8_lossy(value).into_owned());
     Piece::Start { status: answer.status, headers: answer.headers().map(text).collect() }
 }

@@ -85,7 +85,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             match self.attempt(client, slot) {
                 NextStep::Done(result) => return result,
                 NextStep::Other(other) => {
-                    self.hub.metrics.failed_over();
+                    self.hub.metrics.record_failover();
                     self.no_responses_api = false;
                     slot = other;
                 }
@@ -245,12 +245,12 @@ impl<'s, 'a> Failover<'s, 'a> {
         adapter: Option<ResponsesAdapter>,
     ) -> Result<io::Result<()>, UpstreamError> {
         if let Some(adapter) = adapter.filter(|_| head.status < 400) {
-            return adapters::pass(attempt, client, upstream, head, adapter);
+            return adapters::forward(attempt, client, upstream, head, adapter);
         }
         if self.request.kind.shape == Shape::Responses && head.status < 400 {
             attempt.watch_for_id(head.is_event_stream());
         }
-        passthrough::pass(attempt, client, upstream, head)
+        passthrough::forward(attempt, client, upstream, head)
     }
 
     /// Ends an attempt that failed, and says what follows.
@@ -288,7 +288,7 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     /// Whether requests are logged at all.
     fn is_logged(&self) -> bool {
-        self.hub.log.tells(LogLevel::Error)
+        self.hub.log.is_enabled(LogLevel::Error)
     }
 
     /// Retains what the log records of an attempt that has ended.

@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 512;
 ///
 /// # Errors
 /// 508, if this hub has relayed it before, or too many have.
-pub fn passed(hub: &HubContext, exchange: &Exchange<'_>) -> Result<String, Rejection> {
+pub fn check(hub: &HubContext, exchange: &Exchange<'_>) -> Result<String, Rejection> {
     appended(&hub.hop, exchange.header(HOPS).unwrap_or_default())
 }
 

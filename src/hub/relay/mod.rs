@@ -40,7 +40,7 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, request: &RelayReque
         Ok(slot) => failover.run(client, slot),
         Err(NoSlot::Rejection(error)) => client.reject(error.into()),
         Err(NoSlot::Disconnected) => {
-            hub.metrics.hung_up(HangUpPhase::Queue);
+            hub.metrics.record_hang_up(HangUpPhase::Queue);
             failover.emit_queue_abandoned();
             Err(cut_short())
         }
@@ -51,7 +51,7 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, request: &RelayReque
 ///
 /// # Errors
 /// When the client's connection is broken.
-pub fn pass<'s>(
+pub fn forward<'s>(
     hub: &'s HubContext,
     exchange: &mut Exchange<'_>,
     request: &RelayRequest<'_>,

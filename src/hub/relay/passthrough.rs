@@ -34,7 +34,7 @@ impl ResponseHead {
 ///
 /// # Errors
 /// Why the response is incomplete.
-pub fn pass(
+pub fn forward(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,

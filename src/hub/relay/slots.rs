@@ -40,7 +40,7 @@ impl<'s> Slot<'s> {
     }
 
     /// For a request that takes no slot of its participant.
-    pub fn beside(hub: &'s HubContext, picked: Picked) -> Self {
+    pub fn unlimited(hub: &'s HubContext, picked: Picked) -> Self {
         Slot { hub, picked, held: false }
     }
 
@@ -112,7 +112,7 @@ struct Waiter<'s> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        self.hub.metrics.waited(self.since.elapsed());
+        self.hub.metrics.record_wait(self.since.elapsed());
         if self.hub.registry().leave_queue(self.code, self.number) {
             self.hub.wait_queue.remove(self.number);
         } else if let Ok(Ok(picked)) = self.grant.try_recv() {

@@ -8,7 +8,7 @@ use crate::budget::Share;
 use crate::http::{Exchange, Upgrade};
 use crate::hub::access::credentials::wrong_token;
 use crate::hub::context::HubContext;
-use crate::hub::handler::{Handled, Params, query_param};
+use crate::hub::handler::{HandlerResult, PathParams, query_param};
 use crate::hub::respond::Rejection;
 use crate::hub::tunnels::registry::{Tunnel, TunnelFeatures};
 use crate::proto::tunnel::{
@@ -22,7 +22,7 @@ use crate::tunnel::{self, HandshakeError, LostReason, Piece, Reader, Received, R
 const BATCH_BYTES: usize = 64 << 10;
 
 /// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel has ended.
-pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &Params) -> Handled {
+pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let (code, id) = (&params[0], &params[1]);
     let token = query_param(exchange.query(), "token").filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| {

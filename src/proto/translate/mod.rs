@@ -3,10 +3,10 @@
 
 mod items;
 mod request;
-mod skeleton;
 mod snapshot;
 mod stream;
+mod template;
 
 pub use request::to_chat;
-pub use skeleton::{Skeleton, repeated};
-pub use stream::{Answer, MAX_HELD, MAX_PARTS};
+pub use stream::{MAX_HELD, MAX_PARTS, ResponsesTranslator};
+pub use template::{ResponseTemplate, repeated};

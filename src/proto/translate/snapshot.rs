@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::members::Members;
-use super::skeleton::Skeleton;
+use super::template::ResponseTemplate;
 
 /// What changes between the snapshots of one response.
 pub struct Snapshot<'a> {
@@ -24,13 +24,13 @@ pub struct Snapshot<'a> {
 impl Snapshot<'_> {
     /// The response object as JSON on one line (Open Responses, `ResponseResource`). `output_text` is an addition of
     /// PROTOCOL.md, "Responses on a chat-only provider".
-    pub fn to_json(&self, skeleton: &Skeleton) -> String {
+    pub fn to_json(&self, template: &ResponseTemplate) -> String {
         let error = self.error.map(|message| json!({ "code": "server_error", "message": message }));
         let mut members = Members::default();
         let mut put = |key: &'static str, value: &Value| members.set(key, value.to_string());
-        put("id", &json!(skeleton.id()));
+        put("id", &json!(template.id()));
         put("object", &json!("response"));
-        put("created_at", &json!(skeleton.created_at));
+        put("created_at", &json!(template.created_at));
         put("completed_at", &json!((self.status == "completed").then_some(self.completed_at)));
         put("status", &json!(self.status));
         put("error", &json!(error));
@@ -39,7 +39,7 @@ impl Snapshot<'_> {
         put("output", &json!(self.output));
         put("output_text", &json!(output_text(&self.output)));
         put("usage", self.usage.unwrap_or(&Value::Null));
-        for (key, value) in &skeleton.asked {
+        for (key, value) in &template.asked {
             members.set(key, value.clone());
         }
         members.to_json()

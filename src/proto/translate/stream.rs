@@ -7,8 +7,8 @@ use super::super::members::cut;
 use super::super::sse;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::items::{FunctionCall, OpenItem, PartKind};
-use super::skeleton::Skeleton;
 use super::snapshot::{Snapshot, usage};
+use super::template::ResponseTemplate;
 
 /// The most bytes of texts, names and arguments in one answer. The last events take several times as much (`COPIES`).
 pub const MAX_HELD: usize = 16 << 20;
@@ -23,8 +23,8 @@ const MAX_NAME: usize = 256;
 
 /// Builds a response from the chunks of a chat.
 #[derive(Debug)]
-pub struct Answer {
-    skeleton: Skeleton,
+pub struct ResponsesTranslator {
+    template: ResponseTemplate,
     model: String,
     sequence: u64,
     /// Completed items by their index; null where an item is still open.
@@ -45,12 +45,12 @@ pub struct Answer {
     parts: usize,
 }
 
-impl Answer {
+impl ResponsesTranslator {
     /// Starts a response, with its first two events. `model` is the provider's name for it.
-    pub fn new(skeleton: Skeleton, model: &str) -> Self {
-        let mut answer = Answer {
-            completed_at: skeleton.created_at,
-            skeleton,
+    pub fn new(template: ResponseTemplate, model: &str) -> Self {
+        let mut answer = ResponsesTranslator {
+            completed_at: template.created_at,
+            template,
             model: model.to_owned(),
             sequence: 0,
             output: Vec::new(),
@@ -246,7 +246,7 @@ impl Answer {
     fn begin_item(&mut self, kind: PartKind) {
         let index = self.next_index();
         let prefix = if kind == PartKind::Reasoning { "rs" } else { "msg" };
-        let id = format!("{prefix}_{}_{index}", self.skeleton.key);
+        let id = format!("{prefix}_{}_{index}", self.template.key);
         let opened = OpenItem { id, index, parts: Vec::new(), kind, text: String::new() };
         let item = opened.json("in_progress", &[]);
         self.open = Some(opened);
@@ -328,7 +328,7 @@ impl Answer {
         }
         self.held += name.len() + id.map_or(0, str::len);
         let index = self.next_index();
-        let key = &self.skeleton.key;
+        let key = &self.template.key;
         let call = FunctionCall {
             number,
             index,
@@ -382,7 +382,7 @@ impl Answer {
             output: self.output.iter().filter(|item| ended && !item.is_null()).collect(),
             usage: self.usage.as_ref().filter(|_| ended),
         };
-        snapshot.to_json(&self.skeleton)
+        snapshot.to_json(&self.template)
     }
 
     fn emit(&mut self, kind: &str, body: Value) {

@@ -3,9 +3,9 @@
 use super::super::super::members::Members;
 use super::*;
 
-fn skeleton() -> Skeleton {
+fn template() -> ResponseTemplate {
     let request = br#"{"model":"any","input":"Hi","temperature":0.50,"metadata":{"b":1,"a":2}}"#;
-    Skeleton::new(&Members::parse(request).unwrap(), "k", 1_700_000_000)
+    ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 1_700_000_000)
 }
 
 fn chunk(delta: &Value) -> String {
@@ -21,7 +21,7 @@ const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_toke
 
 /// Every event of a stream, after checking what holds for all of them.
 fn events(data: &[String]) -> Vec<Value> {
-    let mut answer = Answer::new(skeleton(), "m");
+    let mut answer = ResponsesTranslator::new(template(), "m");
     for data in data {
         answer.push(data);
     }
@@ -173,7 +173,7 @@ fn a_whole_answer_is_the_last_snapshot_of_its_stream() {
         "message": { "role": "assistant", "content": "Hi", "tool_calls": [
             { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
             { "id": "b", "type": "function", "function": { "name": "g", "arguments": "{}" } }] } }] });
-    let mut answer = Answer::new(skeleton(), "m");
+    let mut answer = ResponsesTranslator::new(template(), "m");
     assert!(answer.push_whole(chat.to_string().as_bytes()));
     let whole = answer.into_response();
     assert!(
@@ -185,7 +185,7 @@ fn a_whole_answer_is_the_last_snapshot_of_its_stream() {
     assert_eq!(whole["output"].as_array().unwrap().len(), 3);
     assert_eq!((&whole["output_text"], &whole["usage"]["total_tokens"]), (&json!("Hi"), &json!(3)));
     for bad in ["", "[]", "{}", r#"{"choices":[]}"#, r#"{"choices":[{}]}"#, "<html>"] {
-        assert!(!Answer::new(skeleton(), "m").push_whole(bad.as_bytes()), "{bad}");
+        assert!(!ResponsesTranslator::new(template(), "m").push_whole(bad.as_bytes()), "{bad}");
     }
 }
 
@@ -199,7 +199,7 @@ fn a_recorded_stream_reads_the_same_wherever_it_is_cut() {
         USAGE.replace('\n', " ")
     );
     let run = |cut: usize| {
-        let (mut answer, mut decoder) = (Answer::new(skeleton(), "m"), sse::Decoder::new());
+        let (mut answer, mut decoder) = (ResponsesTranslator::new(template(), "m"), sse::Decoder::new());
         for piece in [&recorded.as_bytes()[..cut], &recorded.as_bytes()[cut..]] {
             decoder.push(piece);
             while let Some(event) = decoder.next_event() {
@@ -237,7 +237,7 @@ fn malformed_chunks_are_ignored() {
 fn a_response_has_every_member_that_open_responses_asks_for() {
     let request =
         br#"{"input":"Hi","tools":[{"type":"function","name":"f"},{"type":"function","name":"g","strict":true}]}"#;
-    let mut answer = Answer::new(Skeleton::new(&Members::parse(request).unwrap(), "k", 5), "m");
+    let mut answer = ResponsesTranslator::new(ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5), "m");
     answer.set_time(9);
     answer.push("[DONE]");
     let events = read(&answer.take_events());
@@ -264,7 +264,7 @@ fn an_answer_over_its_limits_fails_and_frees_its_memory() {
     let failed = (true, "response.failed".to_owned(), 0);
     let call = |n: usize, arguments: &str| json!({ "tool_calls": [{ "index": n, "id": n.to_string(), "function": { "name": "f", "arguments": arguments } }] });
     let last = |piece: &dyn Fn(usize) -> Value, fits: usize| {
-        let mut answer = Answer::new(skeleton(), "m");
+        let mut answer = ResponsesTranslator::new(template(), "m");
         (0..fits).for_each(|n| answer.push(&chunk(&piece(n))));
         assert!(!answer.has_failed());
         (fits..fits + 2).for_each(|n| answer.push(&chunk(&piece(n))));
@@ -276,7 +276,7 @@ fn an_answer_over_its_limits_fails_and_frees_its_memory() {
     assert_eq!(last(&|_| call(0, &text), (MAX_HELD >> 20) - 1), failed);
     assert_eq!(last(&|n| call(n, ""), MAX_PARTS), failed);
     let whole = json!({ "choices": [{ "message": { "content": "x".repeat(MAX_HELD + 1) } }] }).to_string();
-    assert!(!Answer::new(skeleton(), "m").push_whole(whole.as_bytes()));
+    assert!(!ResponsesTranslator::new(template(), "m").push_whole(whole.as_bytes()));
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn calls_are_told_apart_with_or_without_numbers_and_ids() {
     let whole = json!({ "choices": [{ "message": { "tool_calls": [
         call(json!({}), "f", "{}"), call(json!({}), "g", "[]"), call(json!({ "id": "c" }), "h", "{}"), call(json!({ "id": "c" }), "i", "{}"),
     ] } }] });
-    let mut answer = Answer::new(skeleton(), "m");
+    let mut answer = ResponsesTranslator::new(template(), "m");
     assert!(answer.push_whole(whole.to_string().as_bytes()));
     let response: Value = serde_json::from_str(&answer.into_response()).unwrap();
     let names: Vec<_> = response["output"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect();
@@ -312,8 +312,8 @@ fn what_a_request_leaves_out_of_its_objects_is_completed() {
     let request = br#"{"input":"Hi","store":true,"background":null,"reasoning":{"effort":"low"},
         "text":{"verbosity":null,"format":{"type":"json_schema","name":"s","schema":{"b":1,"a":2}}},
         "tool_choice":{"type":"allowed_tools","tools":[]},"tools":[{"type":"function","name":"f","strict":null}]}"#;
-    let skeleton = Skeleton::new(&Members::parse(request).unwrap(), "k", 5);
-    let asked = |name: &str| skeleton.asked.iter().find(|(key, _)| *key == name).unwrap().1.as_str();
+    let template = ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5);
+    let asked = |name: &str| template.asked.iter().find(|(key, _)| *key == name).unwrap().1.as_str();
     for (name, json) in [
         ("store", "false"),
         ("background", "false"),
@@ -327,6 +327,6 @@ fn what_a_request_leaves_out_of_its_objects_is_completed() {
     ] {
         assert_eq!(asked(name), json);
     }
-    let verbose = Skeleton::new(&Members::parse(br#"{"text":{"verbosity":"low"}}"#).unwrap(), "k", 5);
+    let verbose = ResponseTemplate::new(&Members::parse(br#"{"text":{"verbosity":"low"}}"#).unwrap(), "k", 5);
     assert!(verbose.asked.contains(&("text", r#"{"verbosity":"low","format":{"type":"text"}}"#.to_owned())));
 }

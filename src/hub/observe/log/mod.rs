@@ -36,7 +36,7 @@ impl Logger {
     }
 
     /// Whether lines of a level are written.
-    pub(crate) fn tells(&self, level: LogLevel) -> bool {
+    pub(crate) fn is_enabled(&self, level: LogLevel) -> bool {
         level <= self.level
     }
 
@@ -51,7 +51,7 @@ impl Logger {
     }
 
     /// Queues a line for the log's thread; drops it where logging is off.
-    pub(crate) fn tell(&self, line: LogLine) {
+    pub(crate) fn write(&self, line: LogLine) {
         if let Some(writer) = &self.writer {
             writer.push(&line.finish());
         }
@@ -59,7 +59,7 @@ impl Logger {
 
     /// Logs an event at debug level, without the texts that participants chose.
     pub(crate) fn event(&self, event: &Event) {
-        if !self.tells(LogLevel::Debug) {
+        if !self.is_enabled(LogLevel::Debug) {
             return;
         }
         let mut line = self.line(LogLevel::Debug, event.at, event.name());
@@ -80,7 +80,7 @@ impl Logger {
         if let EventKind::LlmError(_, failure) = &event.kind {
             line.text("stage", stage_word(&failure.stage));
         }
-        self.tell(line);
+        self.write(line);
     }
 
     /// Writes the queued lines, for a second at most, and ends the thread. Safe to call twice.
@@ -116,8 +116,10 @@ mod tests {
         assert!(LogLevel::ALL.iter().all(|&level| LogLevel::named(level.name()) == Some(level)));
         assert_eq!((LogLevel::named("loud"), LogFormat::named("json")), (None, Some(LogFormat::Json)));
         let quiet = Logger::start(Some(&Log::to(io::sink()).level(LogLevel::Off))).unwrap();
-        assert!(!quiet.tells(LogLevel::Error) && quiet.writer.is_none());
+        assert!(!quiet.is_enabled(LogLevel::Error) && quiet.writer.is_none());
         let some = Logger::start(Some(&Log::to(io::sink()).level(LogLevel::Warn))).unwrap();
-        assert!(some.tells(LogLevel::Error) && some.tells(LogLevel::Warn) && !some.tells(LogLevel::Info));
+        assert!(
+            some.is_enabled(LogLevel::Error) && some.is_enabled(LogLevel::Warn) && !some.is_enabled(LogLevel::Info)
+        );
     }
 }

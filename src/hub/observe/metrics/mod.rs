@@ -159,41 +159,41 @@ impl Metrics {
     }
 
     /// Locks the statistics of participants.
-    pub(crate) fn counted(&self) -> MutexGuard<'_, ParticipantTable> {
+    pub(crate) fn participants(&self) -> MutexGuard<'_, ParticipantTable> {
         lock(&self.counted)
     }
 
     /// Counts a request that left the queue, with the time that it waited.
-    pub fn waited(&self, time: Duration) {
+    pub fn record_wait(&self, time: Duration) {
         lock(&self.queue_waits).add(time);
     }
 
     /// Counts a rejected request.
-    pub fn refused(&self, status: u16, code: ErrorCode) {
+    pub fn record_rejection(&self, status: u16, code: ErrorCode) {
         let mut rejected = lock(&self.rejected);
         *rejected.entry((status, code.as_str())).or_insert(0) += 1;
     }
 
     /// Counts a request that is retried at another participant.
-    pub fn failed_over(&self) {
+    pub fn record_failover(&self) {
         self.failovers.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a client that disconnected.
-    pub fn hung_up(&self, phase: HangUpPhase) {
+    pub fn record_hang_up(&self, phase: HangUpPhase) {
         self.hung_up[phase as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Drops statistics that are too old for any window. `now` is in milliseconds on the monotonic clock.
-    pub fn tidy(&self, now: u64) {
-        for stats in self.counted().members.values_mut() {
+    pub fn evict_old(&self, now: u64) {
+        for stats in self.participants().members.values_mut() {
             stats.recent.evict_old(now);
         }
     }
 
     /// Removes the statistics of a participant that has left.
     pub fn forget(&self, serial: u64) {
-        self.counted().members.remove(&serial);
+        self.participants().members.remove(&serial);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::state::stats::{Recent, WindowSums};
 pub fn of_room(hub: &HubContext, code: &str) -> Result<RoomMetrics, Missing> {
     let now = hub.clock.now();
     let (metrics, serials) = hub.registry().room(code).map(|room| present_state(room, now))?;
-    Ok(with_windows(metrics, &serials, &hub.metrics.counted(), now.mono))
+    Ok(with_windows(metrics, &serials, &hub.metrics.participants(), now.mono))
 }
 
 /// The room's present state without figures of windows, and the serial numbers of its participants.

@@ -20,7 +20,7 @@ pub fn render(hub: &HubContext) -> String {
     let mut out = Exposition::default();
     let snapshot = {
         let registry = hub.registry();
-        Snapshot::of(&registry, &hub.metrics.counted())
+        Snapshot::of(&registry, &hub.metrics.participants())
     };
     build(&mut out, hub);
     snapshot.write(&mut out);

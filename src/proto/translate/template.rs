@@ -6,7 +6,7 @@ use super::super::members::{Members, list};
 
 /// What all snapshots of one response have in common.
 #[derive(Debug, Clone)]
-pub struct Skeleton {
+pub struct ResponseTemplate {
     pub(super) key: String,
     pub(super) created_at: u64,
     /// Names and values as JSON, in the order in which they are shown.
@@ -101,11 +101,11 @@ pub fn repeated(request: &Members<'_>) -> Vec<(&'static str, String)> {
     REPEATED.into_iter().map(value).chain(fixed).collect()
 }
 
-impl Skeleton {
+impl ResponseTemplate {
     /// For a request; `key` makes the ids of the response and its items unique, `created_at` is in seconds since the
     /// epoch. `request` is what the client sent: instructions of the room or the participant are not shown to clients.
     pub fn new(request: &Members<'_>, key: &str, created_at: u64) -> Self {
-        Skeleton { key: key.to_owned(), created_at, asked: repeated(request) }
+        ResponseTemplate { key: key.to_owned(), created_at, asked: repeated(request) }
     }
 
     /// The response's id.

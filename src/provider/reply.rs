@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The body of a successful response.
-pub enum Answer {
+pub enum Reply {
     /// One JSON document.
     Whole(Value),
     /// A stream of server-sent events, each complete with its blank line.
