@@ -5,8 +5,9 @@
 
 mod support;
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 use gambi::participant::Session;
 use gambi::provider::{Provider, ProviderOptions};
@@ -106,6 +107,47 @@ fn the_openai_package_lists_chats_and_streams() {
         .output()
         .unwrap();
     assert_eq!(text(&output), "all well\n");
+}
+
+/// A chat-only provider in Python, as `make clients` uses it.
+struct ChatOnly(Child, String);
+
+impl ChatOnly {
+    fn start(python: &Path) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/provider.py");
+        let mut child = Command::new(python).arg(script).stdout(Stdio::piped()).spawn().unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        ChatOnly(child, url.trim().to_owned())
+    }
+}
+
+impl Drop for ChatOnly {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn responses_have_the_shapes_that_open_responses_publishes() {
+    let python = match python("openresponses-types") {
+        Ok(python) => python,
+        Err(why) => return skip(&format!("Python's openresponses-types package: {why}")),
+    };
+    let lab = Lab::open();
+    let chat_only = ChatOnly::start(&python);
+    let _session = Session::builder(lab.hub.url(), &lab.room)
+        .participant_id("chat-only")
+        .model("chat-only")
+        .endpoint(&chat_only.1)
+        .start()
+        .unwrap();
+    for participant in ["chat-only"] {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/open_responses.py");
+        let output = Command::new(&python).args([script, &lab.base(), participant]).output().unwrap();
+        assert_eq!(text(&output), "8 passed\n", "{participant}");
+    }
 }
 
 #[test]

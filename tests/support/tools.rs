@@ -18,7 +18,7 @@ pub fn python(package: &str) -> Result<PathBuf, String> {
     let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("venv");
     let python = venv.join("bin/python");
-    let module = package.split(['<', '>', '=']).next().unwrap_or(package);
+    let module = package.split(['<', '>', '=']).next().unwrap_or(package).replace('-', "_");
     let run = |command: &mut Command| match command.output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
