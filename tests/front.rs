@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use support::{Conn, TestHub, wait_until};
@@ -50,6 +50,19 @@ fn head_is_get_without_a_body() {
     assert_eq!((head.status, head.header("content-length")), (200, get.header("content-length")));
     // Had a body been sent, it would stand where the next answer is looked for.
     assert_eq!(conn.send(HEALTH).answer().status, 200);
+}
+
+#[test]
+fn a_refused_head_request_has_no_body() {
+    let hub = TestHub::start();
+    for request in ["HEAD * HTTP/1.1\r\nHost: h\r\n\r\n", "HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"] {
+        let mut stream = std::net::TcpStream::connect(hub.addr()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        assert!(response.starts_with("HTTP/1.1 400 ") && response.ends_with("\r\n\r\n"), "{response}");
+        assert!(!response.contains("Content-Length: 0"), "{response}");
+    }
 }
 
 #[test]

@@ -162,7 +162,8 @@ fn reject_overload(server: &Arc<ServerState>, stream: Arc<TcpStream>) {
 
 fn refuse(stream: &TcpStream, headers: &[(String, String)]) {
     let soon = Some(Duration::from_millis(500));
-    let answer = error_response(503, "The hub serves as many connections as it can. Try again in a moment.", headers);
+    let answer =
+        error_response(503, "The hub serves as many connections as it can. Try again in a moment.", headers, false);
     let _ = stream.set_write_timeout(soon).and_then(|()| (&mut &*stream).write_all(&answer));
     let _ = stream.shutdown(Shutdown::Write).and_then(|()| stream.set_read_timeout(soon));
     // The request must be read, or closing would reset the connection before the client has its answer.

@@ -25,8 +25,9 @@ pub(super) fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// A whole error response for a request that reached no handler. It closes the connection.
-pub(super) fn error_response(status: u16, reason: &str, headers: &[(String, String)]) -> Vec<u8> {
+/// A whole error response for a request that reached no handler. It closes the connection. A response to HEAD has no
+/// body, only its length (RFC 9110, section 9.3.2).
+pub(super) fn error_response(status: u16, reason: &str, headers: &[(String, String)], is_head: bool) -> Vec<u8> {
     let code = if status >= 500 && status != 505 { "INTERNAL_ERROR" } else { "INVALID_REQUEST" };
     let body = format!(r#"{{"error":"{reason}","code":"{code}"}}"#);
     let phrase = StatusCode(status).default_reason_phrase();
@@ -37,6 +38,9 @@ pub(super) fn error_response(status: u16, reason: &str, headers: &[(String, Stri
     if status == 503 {
         response.push_str("Retry-After: 1\r\n");
     }
-    response.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()));
+    response.push_str(&format!("Content-Length: {}\r\nConnection: close\r\n\r\n", body.len()));
+    if !is_head {
+        response.push_str(&body);
+    }
     response.into_bytes()
 }
