@@ -1,7 +1,6 @@
 //! Hashing and verification of room passwords: argon2id, with a bound on concurrent hashes and on queued ones. A keyed
 //! hash of a password that was once verified makes later checks of the same password cheap.
 
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -11,35 +10,19 @@ use argon2::{Algorithm, Argon2, Params, PasswordHash, Version};
 use blake2::Blake2sMac256;
 use blake2::digest::{KeyInit, Mac};
 
+use super::hash_queue::HashQueue;
 use crate::hub::random::random;
 use crate::state::room::Password;
 use crate::sync::{lock, wait};
 
-/// Concurrent hashes. Each takes [`HASH_MEMORY`]; more could exhaust a small machine. Further requests queue.
-const MAX_CONCURRENT: usize = 2;
 /// Memory of one hash, bytes.
 const HASH_MEMORY: usize = 64 << 20;
-/// Hashes that are queued or running for one network, so that one network cannot fill the queue.
-const MAX_PER_NETWORK: usize = 8;
-/// Hashes that are queued in all.
-const MAX_QUEUED: usize = 64;
-
-/// Hashes and verifies passwords, [`MAX_CONCURRENT`] at a time, in the order of their arrival.
+/// Hashes and verifies passwords, a few at a time.
 pub struct PasswordHashing {
     queue: Mutex<HashQueue>,
     queue_changed: Condvar,
     /// Key of the keyed hashes. Drawn at start: they are useless outside this process.
     key: [u8; 32],
-}
-
-#[derive(Default)]
-struct HashQueue {
-    /// Numbers of the queued requests, oldest first.
-    waiting: VecDeque<u64>,
-    running: usize,
-    last_number: u64,
-    /// Queued and running requests of each network.
-    per_network: HashMap<IpAddr, usize>,
 }
 
 /// Why a password was not hashed.
@@ -77,37 +60,9 @@ struct HashPermit<'p> {
 impl Drop for HashPermit<'_> {
     fn drop(&mut self) {
         let mut queue = self.passwords.lock();
-        queue.running -= 1;
-        queue.release(self.network);
+        queue.finish(self.network);
         drop(queue);
         self.passwords.queue_changed.notify_all();
-    }
-}
-
-impl HashQueue {
-    /// Enqueues a request and returns its number; `None` when the queue is full, in all or for this network.
-    fn enqueue(&mut self, network: Option<IpAddr>) -> Option<u64> {
-        let of_network = network.and_then(|network| self.per_network.get(&network)).copied().unwrap_or(0);
-        if self.waiting.len() >= MAX_QUEUED || of_network >= MAX_PER_NETWORK {
-            return None;
-        }
-        self.last_number += 1;
-        self.waiting.push_back(self.last_number);
-        if let Some(network) = network {
-            self.per_network.insert(network, of_network + 1);
-        }
-        Some(self.last_number)
-    }
-
-    /// Removes a finished request from the count of its network.
-    fn release(&mut self, network: Option<IpAddr>) {
-        let Some(network) = network else { return };
-        if let Some(count) = self.per_network.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_network.remove(&network);
-            }
-        }
     }
 }
 
@@ -124,13 +79,11 @@ impl PasswordHashing {
     /// Blocks until hashing is permitted.
     fn acquire(&self, network: Option<IpAddr>) -> Result<HashPermit<'_>, HashFailed> {
         let mut queue = self.lock();
-        let number = queue.enqueue(network).ok_or(HashFailed::Busy)?;
-        while queue.running >= MAX_CONCURRENT || queue.waiting.front() != Some(&number) {
+        let ticket = queue.enqueue(network).ok_or(HashFailed::Busy)?;
+        while !queue.start(ticket) {
             queue = wait(&self.queue_changed, queue);
         }
-        queue.waiting.pop_front();
-        queue.running += 1;
-        let running = queue.running;
+        let running = queue.running();
         drop(queue);
         self.queue_changed.notify_all();
         let permit = HashPermit { passwords: self, network };
@@ -278,26 +231,12 @@ mod tests {
     #[test]
     fn permits_are_released() {
         let passwords = PasswordHashing::default();
-        for _ in 0..MAX_CONCURRENT * 2 {
+        for _ in 0..4 {
             drop(passwords.acquire(None).unwrap());
         }
         let permits = (passwords.acquire(None).unwrap(), passwords.acquire(None).unwrap());
-        assert_eq!(passwords.lock().running, MAX_CONCURRENT);
+        assert_eq!(passwords.lock().running(), 2);
         drop(permits);
-        let queue = passwords.lock();
-        assert!(queue.running == 0 && queue.waiting.is_empty() && queue.per_network.is_empty());
-    }
-
-    #[test]
-    fn the_queue_is_bounded_in_all_and_for_each_network() {
-        let mut queue = HashQueue::default();
-        let network = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
-        assert!((0..MAX_PER_NETWORK).all(|_| queue.enqueue(network(0)).is_some()));
-        assert!(queue.enqueue(network(0)).is_none() && queue.enqueue(network(1)).is_some());
-        queue.release(network(0));
-        queue.waiting.pop_front();
-        assert!(queue.enqueue(network(0)).is_some());
-        while queue.enqueue(None).is_some() {}
-        assert!(queue.waiting.len() == MAX_QUEUED && queue.enqueue(network(2)).is_none());
+        assert_eq!(passwords.lock().running(), 0);
     }
 }

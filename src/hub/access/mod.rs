@@ -4,6 +4,7 @@
 pub mod auth;
 pub mod client_info;
 pub mod credentials;
+mod hash_queue;
 pub mod origin_policy;
 pub mod throttle;
 
