@@ -143,7 +143,7 @@ fn responses_have_the_shapes_that_open_responses_publishes() {
         .endpoint(&chat_only.1)
         .start()
         .unwrap();
-    for participant in ["chat-only"] {
+    for participant in ["chat-only", "echo-1"] {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/open_responses.py");
         let output = Command::new(&python).args([script, &lab.base(), participant]).output().unwrap();
         assert_eq!(text(&output), "8 passed\n", "{participant}");

@@ -9,4 +9,4 @@ mod template;
 
 pub use request::to_chat;
 pub use stream::{MAX_HELD, MAX_PARTS, ResponsesTranslator};
-pub use template::{ResponseTemplate, repeated};
+pub use template::ResponseTemplate;
