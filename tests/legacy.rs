@@ -152,6 +152,26 @@ fn errors_have_the_seeds_texts() {
 }
 
 #[test]
+fn credentials_in_a_join_are_refused_and_the_tunnel_is_named_instead() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let ask = |headers: Value| {
+        let mut body = json!({ "id": "a", "nickname": "A", "model": "m", "endpoint": "http://10.0.0.9:1" });
+        body["authHeaders"] = headers;
+        hub.post(&format!("/rooms/{room}/join"), &body)
+    };
+    for headers in [json!({ "Authorization": "Bearer s3cret" }), json!([]), json!("Bearer s3cret")] {
+        let told = error(ask(headers), 400);
+        assert!(told.contains("stay on the participant's machine"), "{told}");
+        assert!(told.contains("gambi participant join --header-env") && !told.contains("s3cret"), "{told}");
+    }
+    assert_eq!(hub.get(&format!("/rooms/{room}/participants")).json(), json!({ "participants": [] }));
+    for headers in [json!({}), Value::Null] {
+        ask(headers).expect(201);
+    }
+}
+
+#[test]
 fn an_id_belongs_to_one_of_the_planes_while_its_owner_is_up() {
     let hub = TestHub::start();
     let room = hub.room();

@@ -64,6 +64,7 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
     };
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
+    check_no_credentials(&fields)?;
     let profile = read_profile(&fields, &REQUIRED)?;
     let id = read_id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
@@ -79,6 +80,20 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
         response["participantToken"] = json!(token.reveal());
     }
     Ok(send_json(exchange, 201, &response))
+}
+
+/// Rejects credentials for the provider, which some older clients send. The hub would call the provider without them,
+/// and each request would fail with the provider's 401.
+fn check_no_credentials(fields: &Fields<'_>) -> Result<(), Rejection> {
+    match fields.get("authHeaders") {
+        None => Ok(()),
+        Some(Value::Object(headers)) if headers.is_empty() => Ok(()),
+        Some(_) => Err(Rejection::invalid(
+            "\"authHeaders\" must be left out: credentials for the provider stay on the participant's machine. Join \
+             through a tunnel instead, where they are added on that machine: gambi participant join --header-env \
+             Authorization=VARIABLE",
+        )),
+    }
 }
 
 fn read_id(fields: &Fields<'_>, missing: &str) -> Result<ParticipantId, Rejection> {
