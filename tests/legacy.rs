@@ -216,6 +216,37 @@ fn a_direct_participant_is_called_whole_and_streamed() {
 }
 
 #[test]
+fn a_direct_participant_gets_requests_in_parallel() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+    join(&hub, &room, "alice", &provider.url());
+    assert_eq!(hub.participant(&room, "alice")["concurrency"], 256);
+    let mut chats: Vec<Conn> = (0..3).map(|_| hub.stream(&room, "alice")).collect();
+    // None is answered before the last has arrived.
+    provider.wait_for_request(3);
+    (0..3).for_each(|_| provider.release());
+    for chat in &mut chats {
+        assert!(chat.answer().expect(200).text().ends_with("data: [DONE]\n\n"));
+    }
+}
+
+#[test]
+fn a_direct_participant_gets_no_more_requests_than_it_stated() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+    let alice = json!({ "id": "a", "nickname": "A", "model": "m", "endpoint": provider.url(), "concurrency": 2 });
+    hub.post(&format!("/rooms/{room}/join"), &alice).expect(201);
+    let mut chats: Vec<Conn> = (0..3).map(|_| hub.stream(&room, "any")).collect();
+    wait_until("the third request to be queued", || hub.hub.waiting() == 1);
+    assert_eq!(provider.wait_for_request(2).path, "/v1/chat/completions");
+    (0..3).for_each(|_| provider.release());
+    chats.iter_mut().for_each(|chat| drop(chat.answer().expect(200)));
+    assert_eq!(provider.seen().len(), 3);
+}
+
+#[test]
 fn hanging_up_on_a_direct_participant_leaves_its_provider() {
     let hub = TestHub::start();
     let room = hub.room();
@@ -252,7 +283,8 @@ fn responses_and_the_line_work_for_direct_participants_too() {
     let held = Script::Held(Box::new(Script::Answer { status: 200, kind: "application/json", body: chat.to_string() }));
     let provider = FakeProvider::start(held);
     provider.set_path("/v1/responses", Script::Missing);
-    join(&hub, &room, "alice", &provider.url());
+    let alice = json!({ "id": "alice", "nickname": "A", "model": "m", "endpoint": provider.url(), "concurrency": 1 });
+    hub.post(&format!("/rooms/{room}/join"), &alice).expect(201);
     let ask = || {
         let mut conn = Conn::open(hub.addr());
         conn.ask("POST", &format!("/rooms/{room}/v1/responses"), &[], Some(r#"{"model":"any","input":"Hi"}"#));

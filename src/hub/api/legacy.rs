@@ -14,7 +14,7 @@ use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_json};
 use crate::proto::legacy;
-use crate::proto::management::{ErrorCode, Health};
+use crate::proto::management::{ErrorCode, Health, MAX_CONCURRENCY};
 use crate::state::config::{Fields, MAX_TEXT};
 use crate::state::id::ParticipantId;
 use crate::state::policy::Forbidden;
@@ -65,7 +65,8 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
     check_no_credentials(&fields)?;
-    let profile = read_profile(&fields, &REQUIRED)?;
+    // Older hubs passed on requests without a limit, and older clients state none.
+    let profile = read_profile(&fields, &REQUIRED, MAX_CONCURRENCY)?;
     let id = read_id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
     let from_loopback = client_info(exchange, &hub.trusted_proxies).local;
