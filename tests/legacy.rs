@@ -92,6 +92,28 @@ fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
 }
 
 #[test]
+fn joining_again_is_told_to_older_watchers_with_the_new_nickname_and_model() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (old, new) = (hub.watch_legacy(&room), hub.watch_room(&room));
+    let first = join(&hub, &room, "alice", "http://127.0.0.1:9")["participant"].clone();
+    assert_eq!(old.next("participant:joined"), first);
+    let body = json!({ "id": "alice", "nickname": "Ally", "model": "m2", "endpoint": "http://127.0.0.1:9" });
+    let again = hub.post(&format!("/rooms/{room}/join"), &body).expect(201).json()["participant"].clone();
+    let told = old.next("participant:joined");
+    assert_eq!((&told["nickname"], &told["model"]), (&json!("Ally"), &json!("m2")));
+    assert_eq!((&told, &told["joinedAt"]), (&again, &first["joinedAt"]));
+    assert_eq!(new.next("participant.updated")["nickname"], "Ally");
+
+    let mut registration = json!({ "nickname": "Ann", "model": "m", "endpoint": "http://localhost:1" });
+    for nickname in ["Ann", "Anna"] {
+        registration["nickname"] = json!(nickname);
+        hub.put(&format!("/v1/rooms/{room}/participants/ann"), &registration);
+        assert_eq!(old.next("participant:joined")["nickname"], nickname);
+    }
+}
+
+#[test]
 fn errors_have_the_seeds_texts() {
     let hub = TestHub::start();
     let room =
