@@ -65,11 +65,14 @@ fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
     let joined = hub.post(&format!("/rooms/{}/join", room.to_lowercase()), &body).expect(201).json();
     assert_eq!(keys(&joined), ["participant", "roomId"]);
     let participant = &joined["participant"];
-    let all = ["config", "endpoint", "id", "joinedAt", "lastSeen", "model", "nickname", "specs", "status"];
+    let all =
+        ["capabilities", "config", "endpoint", "id", "joinedAt", "lastSeen", "model", "nickname", "specs", "status"];
     assert_eq!(keys(participant), all);
-    for key in ["id", "nickname", "model", "endpoint", "specs", "config"] {
+    for key in ["id", "nickname", "model", "endpoint", "specs"] {
         assert_eq!(participant[key], body[key], "{key}");
     }
+    assert_eq!(participant["config"], json!({ "temperature": 0.7, "hasInstructions": false }));
+    assert_eq!(participant["capabilities"], json!({ "openResponses": "unknown", "chatCompletions": "unknown" }));
     assert_eq!(participant["status"], "online");
     assert_eq!(old.next("participant:joined"), *participant);
     let v1 = new.next("participant.joined");
@@ -89,6 +92,36 @@ fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
     hub.wait_for_status(&room, "ann", "online");
     let list = hub.get(&format!("/rooms/{room}/participants")).json();
     assert_eq!((keys(&list["participants"][0]), &list["participants"][0]["status"]), (all.to_vec(), &json!("online")));
+}
+
+#[test]
+fn older_clients_see_capabilities_and_whether_there_are_instructions() {
+    let hub = TestHub::start();
+    let config = json!({ "seed": 7, "instructions": "s3cret" });
+    let shown = json!({ "seed": 7, "hasInstructions": true });
+    for (sent, shown) in
+        [(config.clone(), &shown), (json!({ "seed": 7 }), &json!({ "seed": 7, "hasInstructions": false }))]
+    {
+        let made = hub.post("/rooms", &json!({ "name": "x", "defaults": sent })).expect(201).json();
+        assert_eq!(&made["room"]["defaults"], shown);
+        let rooms = hub.get("/rooms").json()["rooms"].clone();
+        assert_eq!(&rooms.as_array().unwrap().last().unwrap()["defaults"], shown);
+    }
+    let room = hub.room();
+    let old = hub.watch_legacy(&room);
+    let capabilities = json!({ "openResponses": "unsupported", "chatCompletions": "supported" });
+    let body = json!({
+        "id": "a", "nickname": "A", "model": "m", "endpoint": "http://10.0.0.9:1", "config": config,
+        "capabilities": capabilities,
+    });
+    let joined = hub.post(&format!("/rooms/{room}/join"), &body).expect(201).json()["participant"].clone();
+    let listed = hub.get(&format!("/rooms/{room}/participants")).json()["participants"][0].clone();
+    for participant in [joined, listed, old.next("participant:joined")] {
+        assert_eq!((&participant["config"], &participant["capabilities"]), (&shown, &capabilities));
+    }
+    let other = hub.post("/rooms", &json!({ "name": "y", "defaults": body["config"] })).expect(201).json();
+    let told = std::iter::repeat_with(|| old.next("room:created")).find(|told| told["id"] == other["room"]["id"]);
+    assert_eq!(told.unwrap()["defaults"], shown);
 }
 
 #[test]
