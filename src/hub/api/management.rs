@@ -70,7 +70,7 @@ pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
             .hint("Pass the credentials to the participant's runtime, which adds them to its calls to the provider.")
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
-    let profile = read_profile(&fields, &REQUIRED)?;
+    let profile = read_profile(&fields, &REQUIRED, 1)?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
     let upserted = register(hub, exchange, code, id, profile, Reach::Tunnel)?;
     let url = tunnel_url(hub, exchange, &upserted)?;
