@@ -339,7 +339,7 @@ pub static COMMANDS: &[Command] = &[
         flags: &[&ROOM_NAME, &NEW_PASSWORD, &PASSWORD_FILE, &PRIVATE, &DEFAULTS, &DRY_RUN],
         streams: false,
         examples: &[
-            ("A room, and its code for a script", "gambi room create --name Lab --format json | jq -r .room.code"),
+            ("A room, and its code for a script", "gambi room create --name Lab --format json | jq -r .data.room.code"),
             (
                 "With settings for every request in it",
                 "echo '{\"temperature\": 0.2}' | gambi room create -n Lab --config -",
@@ -354,7 +354,10 @@ pub static COMMANDS: &[Command] = &[
         streams: false,
         examples: &[
             ("The fullest first", "gambi room list"),
-            ("Codes alone, the newest first", "gambi room list --sort created-at --format ndjson | jq -r .code"),
+            (
+                "Codes alone, the newest first",
+                "gambi room list --sort created-at --format ndjson | jq -r '.data[].code'",
+            ),
         ],
     },
     Command {
@@ -375,7 +378,7 @@ pub static COMMANDS: &[Command] = &[
             ("Over the last five minutes", "gambi room stats ABC234"),
             (
                 "Time to first token of each participant, for a script",
-                "gambi room stats ABC234 --format json | jq '.participants[] | {participantId, ttftMs: .windows[\"15m\"].ttftMs}'",
+                "gambi room stats ABC234 --format json | jq '.data.participants[] | {participantId, ttftMs: .windows[\"15m\"].ttftMs}'",
             ),
         ],
     },
@@ -435,7 +438,7 @@ pub static COMMANDS: &[Command] = &[
         positional: None,
         flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: false,
-        examples: &[("Ids for a script", "gambi models -r ABC234 --format ndjson | jq -r .id")],
+        examples: &[("Ids for a script", "gambi models -r ABC234 --format ndjson | jq -r '.data[].id'")],
     },
     Command {
         path: &["chat"],

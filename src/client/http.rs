@@ -1,6 +1,7 @@
 //! HTTP requests to a hub, and the conversion of its error responses to [`Error`].
 
 use std::io::Read;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use ureq::{Agent, Body};
 use crate::error::{Error, HubError};
 use crate::net::resolve::Names;
 use crate::proto::management::{ErrorBody, Meta};
+use crate::sync::lock;
 
 /// The time limit for opening a connection, here, for events and for chats.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +31,8 @@ pub struct Http {
     pub base: String,
     /// Headers of every request, such as the hub's key.
     pub headers: Vec<(String, String)>,
+    /// The hub's id of the last request that it answered with success. Clones share it.
+    request_id: Arc<Mutex<Option<String>>>,
 }
 
 /// An agent for calls on a local network: no proxy, no redirects, no compression; no status is an error.
@@ -66,11 +70,20 @@ impl Http {
             agent: agent(CONNECT_TIMEOUT, Some(CALL_TIMEOUT), None),
             base: base_url("the hub's address", hub_url)?,
             headers: Vec::new(),
+            request_id: Arc::default(),
         })
     }
 
     pub fn with_timeout(self, whole: Duration) -> Self {
         Http { agent: agent(CONNECT_TIMEOUT.min(whole), Some(whole), None), ..self }
+    }
+
+    pub fn set_request_id(&self, id: String) {
+        *lock(&self.request_id) = Some(id);
+    }
+
+    pub fn request_id(&self) -> Option<String> {
+        lock(&self.request_id).clone()
     }
 
     /// Sends a request; the status (2xx) and body of the response.

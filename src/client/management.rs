@@ -76,6 +76,12 @@ impl Client {
         &self.http.base
     }
 
+    /// The hub's id of the last management request that succeeded, of this client and its clones. The hub's log names the
+    /// request by it.
+    pub fn last_request_id(&self) -> Option<String> {
+        self.http.request_id()
+    }
+
     /// Checks that the hub is up.
     ///
     /// # Errors
@@ -120,6 +126,7 @@ impl Client {
         let (status, text) = self.http.call(method, path, body.as_ref())?;
         let envelope: Envelope<T> =
             serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(path, &e.to_string()))?;
+        self.http.set_request_id(envelope.meta.request_id);
         Ok((status, envelope.data))
     }
 }
