@@ -644,6 +644,40 @@ fn the_older_commands_work_as_the_seeds_write_them() {
 }
 
 #[test]
+fn the_flat_commands_take_the_flags_that_were_released() {
+    let mut hub = Running::start(&["serve", "-h", "127.0.0.1", "-p", "0", "-q"]);
+    let started = hub.event("started");
+    assert_eq!(started["host"], "127.0.0.1");
+    let url = started["hubUrl"].as_str().unwrap().to_owned();
+    let made = run(&["create", "-n", "Lab", "-p", "pw", "-H", &url]).data();
+    let code = made["room"]["code"].as_str().unwrap();
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let args = ["join", "-c", code, "-m", "m", "-e", &endpoint, "-n", "Bob", "-p", "pw", "-H", &url, "--no-specs"];
+    let ignored = ["--network-endpoint", "http://192.168.1.9:11434", "--no-network-rewrite"];
+    let mut join = Running::start(&[&args[..], &ignored].concat());
+    assert_eq!(join.event("prepared")["endpoint"], json!(endpoint));
+    let participant = join.event("registered")["participant"].clone();
+    assert_eq!((&participant["nickname"], &participant["endpoint"]), (&json!("Bob"), &json!(endpoint)));
+    join.event("tunnel_connected");
+    let mut monitor = Running::start(&["monitor", "-h", &url]);
+    let seen = wait_for("the participant", || {
+        let mut line = String::new();
+        monitor.lines.read_line(&mut line).unwrap();
+        let change: Value = serde_json::from_str(&line).unwrap();
+        (change["type"] == "participant").then_some(change)
+    });
+    assert_eq!(seen["data"]["nickname"], "Bob");
+    join.signal("-INT");
+    join.event("leaving");
+    join.event("left");
+    assert!(run(&["-v"]).out.starts_with("gambi "));
+    assert!(run(&["join", "--help"]).out.contains("through a tunnel, no endpoint needs rewriting"));
+    hub.signal("-INT");
+    assert_eq!(hub.end().code, 0);
+}
+
+#[test]
 fn rooms_are_declared_in_a_file() {
     let dir = Dir::new("rooms");
     let serve = |text: &str| {

