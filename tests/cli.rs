@@ -226,6 +226,24 @@ fn the_hubs_refusals_have_their_exit_codes_and_ids() {
 }
 
 #[test]
+fn too_many_wrong_passwords_end_with_the_exit_code_of_credentials() {
+    let hub = TestHub::start();
+    let room = CreateRoom { name: "x".into(), password: Some("pw".into()), ..CreateRoom::default() };
+    let (url, code) = (hub.url(), hub.room_with(&room));
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let guess = |password: &str| run(&[join_args(&url, &code, &endpoint), vec!["-p", password]].concat());
+    let wrong = guess("wrong");
+    assert!(wrong.code == 3 && wrong.err.contains("Error: Invalid password."), "{}", wrong.err);
+    for n in 0..4 {
+        let sent = json!({ "nickname": "A", "model": "m", "endpoint": "http://x", "password": format!("wrong {n}") });
+        hub.put(&format!("/v1/rooms/{code}/participants/ann"), &sent).expect(401);
+    }
+    let slowed = guess("pw");
+    assert!(slowed.code == 3 && slowed.err.contains("Too many wrong secrets"), "{}", slowed.err);
+}
+
+#[test]
 fn the_config_file_stands_behind_flags_and_variables() {
     let (hub, dir) = (TestHub::start(), Dir::new("config"));
     let config = json!({ "defaultEnv": "lab", "envs": {

@@ -335,3 +335,5 @@ fn a_long_list_goes_out_in_pieces_and_a_short_one_with_its_length() {
         assert_eq!(head.send("GET /v1/health HTTP/1.1\r\nHost: h\r\n\r\n").answer().status, 200, "{path}");
     }
 }
+    // Command lines of the v1 plane end with 3 for this code, which is otherwise a 401's.
+    assert_eq!(slowed.json()["error"]["code"], "INVALID_PASSWORD");
