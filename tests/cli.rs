@@ -216,7 +216,7 @@ fn the_hubs_refusals_have_their_exit_codes_and_ids() {
     let missing = run(&["room", "get", "-H", &url, "-c", "ABC234"]);
     assert_eq!(missing.code, 4);
     let lines: Vec<&str> = missing.err.lines().collect();
-    assert_eq!(lines[0], "Error: Room not found");
+    assert_eq!(lines[0], "Error: Room not found.");
     assert!(lines[1].starts_with("Hint: ") && lines[2].starts_with("request_id: "), "{}", missing.err);
     assert_eq!(run(&["participant", "leave", "-H", &url, "-r", "ABC234", "--participant-id", "x"]).code, 4);
     assert_eq!(run(&["events", "watch", "-H", &url, "-r", "ABC234"]).code, 4);

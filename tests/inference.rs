@@ -228,6 +228,17 @@ fn a_stream_comes_piece_by_piece_and_is_measured() {
 }
 
 #[test]
+fn an_inference_body_may_begin_with_a_byte_order_mark() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = join(&hub, &room, "ann", &provider);
+    let body = "\u{feff}{\"model\":\"any\",\"messages\":[]}";
+    Conn::open(hub.addr()).ask("POST", &path(&room), &[("Connection", "close")], Some(body)).answer().expect(200);
+    assert_eq!(provider.wait_for_request(1).body, r#"{"model":"m","messages":[]}"#, "the provider gets none");
+}
+
+#[test]
 fn a_failure_before_the_answer_is_a_502() {
     let hub = TestHub::start();
     let room = hub.room();

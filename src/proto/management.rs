@@ -47,7 +47,7 @@ pub struct Sampling {
     /// 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<Number>,
-    /// At least 1.
+    /// Any integer. Some servers take 0 or -1 for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<Number>,
     /// Sequences that end the answer.

@@ -8,7 +8,7 @@ use crate::hub::access::credentials::check_key;
 use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
-use crate::hub::respond::{Plane, Rejection};
+use crate::hub::respond::{Plane, Rejection, no_route};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
 
@@ -114,7 +114,7 @@ fn no_handler(exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
             Rejection::invalid(format!("Method not allowed: this path supports {methods}")).status(405)
         }
         RouteMatch::BadEncoding => Rejection::invalid("The path is not valid percent-encoded UTF-8"),
-        RouteMatch::NotFound | RouteMatch::Handler(..) => Rejection::invalid("Not found").status(404),
+        RouteMatch::NotFound | RouteMatch::Handler(..) => no_route(),
     }
 }
 
