@@ -48,6 +48,8 @@ pub struct Rejection {
     status: u16,
     code: ErrorCode,
     message: String,
+    /// The text that clients of the management plane know this error by, where it differs from `message`.
+    v1_message: Option<&'static str>,
     hint: Option<String>,
     details: Option<Value>,
     retry_after: Option<u32>,
@@ -56,7 +58,15 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection with the usual status of its code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Rejection { status: code.status(), code, message: message.into(), hint: None, details: None, retry_after: None }
+        Rejection {
+            status: code.status(),
+            code,
+            message: message.into(),
+            v1_message: None,
+            hint: None,
+            details: None,
+            retry_after: None,
+        }
     }
 
     /// A 400 for an invalid request.
@@ -67,6 +77,12 @@ impl Rejection {
     /// Overrides the status.
     pub fn status(self, status: u16) -> Self {
         Rejection { status, ..self }
+    }
+
+    /// Sets the text by which clients of the management plane know this error. There the message becomes the hint, unless
+    /// there is one.
+    pub fn v1_message(self, text: &'static str) -> Self {
+        Rejection { v1_message: Some(text), ..self }
     }
 
     /// Adds a hint: what the caller can do. Not sent where errors are a bare text.
@@ -101,8 +117,11 @@ impl Rejection {
         }
         match plane {
             Plane::Management => {
-                let error =
-                    ErrorBody { code: self.code, message: self.message, hint: self.hint, details: self.details };
+                let (message, hint) = match self.v1_message {
+                    Some(known) => (known.to_owned(), self.hint.or(Some(self.message))),
+                    None => (self.message, self.hint),
+                };
+                let error = ErrorBody { code: self.code, message, hint, details: self.details };
                 let meta = meta(exchange);
                 send_json(exchange, status, &ErrorEnvelope { error, meta })
             }
@@ -120,14 +139,25 @@ impl Rejection {
 impl From<Missing> for Rejection {
     fn from(missing: Missing) -> Self {
         match missing {
-            Missing::Room => Rejection::new(ErrorCode::RoomNotFound, "Room not found").hint(
-                "Check the room code with `gambi room list`: it has six letters and digits, never 0, O, 1 or I. \
+            Missing::Room => {
+                Rejection::new(ErrorCode::RoomNotFound, "Room not found").v1_message("Room not found.").hint(
+                    "Check the room code with `gambi room list`: it has six letters and digits, never 0, O, 1 or I. \
                      Rooms do not survive a restart of their hub.",
-            ),
+                )
+            }
             Missing::Participant => Rejection::new(ErrorCode::ParticipantNotFound, "Participant not found")
+                .v1_message("Participant not found.")
                 .hint("Register the participant again: it may have been removed, or the hub restarted."),
         }
     }
+}
+
+/// The rejection of a path that no route has.
+pub fn no_route() -> Rejection {
+    Rejection::invalid("Not found")
+        .status(404)
+        .v1_message("Route not found.")
+        .hint("The hub's routes are listed by `gambi openapi`, and at /openapi.json of the hub.")
 }
 
 impl From<Denied> for Rejection {

@@ -367,7 +367,10 @@ fn a_direct_participant_is_up_at_once_and_follows_its_health_checks() {
     };
     let reach = Reach::Direct { from_loopback: true };
     let (joined, _) = direct(&mut story, "d", reach).unwrap();
-    assert_eq!(json(&joined.participant.connection), r#"{"kind":"direct","connected":true,"lastTunnelSeenAt":null}"#);
+    assert_eq!(
+        json(&joined.participant.connection),
+        r#"{"kind":"tunnel","connected":true,"lastTunnelSeenAt":null,"transport":"direct"}"#
+    );
     assert_eq!(story.status("d"), Status::Online);
     assert_eq!(direct(&mut story, "d", Reach::Tunnel).unwrap_err(), NotRegistered::Taken);
     assert_eq!(names(&story.registry.expire(at(31))), ["participant.offline"]);
