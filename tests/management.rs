@@ -130,7 +130,7 @@ fn a_management_body_may_begin_with_a_byte_order_mark_and_nest_deep() {
 }
 
 #[test]
-fn what_was_made_in_the_same_millisecond_is_listed_in_the_order_in_which_it_was_made() {
+fn lists_keep_the_order_in_which_rooms_and_participants_were_made() {
     let hub = TestHub::start();
     let codes: Vec<String> = (0..40).map(|_| hub.room()).collect();
     let ids: Vec<String> = (0..40).map(|n| format!("{}", n * 37 % 101)).collect();
