@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use crate::client::http::base_url;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::resolve;
 use crate::proto::operations::{operation, passes_header};
@@ -59,20 +59,22 @@ impl Provider {
     /// # Errors
     /// When the URL or a header is invalid.
     pub fn new(endpoint: &str, auth: &[(String, String)]) -> Result<Self, Error> {
-        let bad = |reason: String| Error::Invalid { what: "a provider header", reason };
+        let bad = |reason| Error::Invalid { what: "a provider header", reason };
         let mut own_headers = Vec::with_capacity(auth.len());
         let mut lines = String::new();
         for (name, value) in auth {
-            let parsed =
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("has no valid name: {name:?}")))?;
-            HeaderValue::from_str(value).map_err(|_| bad(format!("{name} has a value that cannot be sent")))?;
+            let parsed = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|e| bad(Reason::caused_by(format!("has no valid name: {name:?}"), e)))?;
+            HeaderValue::from_str(value)
+                .map_err(|e| bad(Reason::caused_by(format!("{name} has a value that cannot be sent"), e)))?;
             own_headers.push(parsed.as_str().to_owned());
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
         let endpoint = base_url("the endpoint", endpoint)?;
-        let no_url = || Error::Invalid { what: "the endpoint", reason: format!("must be a URL, not \"{endpoint}\"") };
-        let uri = Uri::try_from(endpoint.as_str()).map_err(|_| no_url())?;
-        let (host, secure) = (uri.host().ok_or_else(no_url)?, uri.scheme_str() == Some("https"));
+        let must = format!("must be a URL, not \"{endpoint}\"");
+        let no_url = |reason| Error::Invalid { what: "the endpoint", reason };
+        let uri = Uri::try_from(endpoint.as_str()).map_err(|e| no_url(Reason::caused_by(&must, e)))?;
+        let (host, secure) = (uri.host().ok_or_else(|| no_url(must.into()))?, uri.scheme_str() == Some("https"));
         let authority = uri.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
         let defaults = [("host", authority.as_str()), ("user-agent", AGENT), ("accept", "*/*")];
         for (name, value) in defaults.into_iter().filter(|(name, _)| !own_headers.iter().any(|own| own == name)) {
@@ -140,31 +142,31 @@ impl Provider {
     /// An idle connection that is still open, or a new one. `deadline` bounds the next response.
     ///
     /// # Errors
-    /// One sentence, when the provider can't be reached.
-    pub fn connect(&self, deadline: Option<Instant>) -> Result<ClientConnection, String> {
+    /// When the provider can't be reached.
+    pub fn connect(&self, deadline: Option<Instant>) -> Result<ClientConnection, Reason> {
         let call = match self.upstream.take_idle() {
             Some(call) => Ok(call),
             None => self.upstream.dial(deadline).and_then(ClientConnection::new),
         };
         let ready = call.and_then(|mut call| call.set_deadline(deadline).map(|()| call));
-        ready.map_err(|error| self.no_answer(&error))
+        ready.map_err(|error| self.no_answer(error))
     }
 
     /// Sends a request, and maps the head of the response.
     ///
     /// # Errors
-    /// One sentence, why there is no response.
+    /// When there is no response.
     pub fn send<T>(
         &self,
         call: &mut ClientConnection,
         request: &[u8],
         map: impl FnOnce(&ResponseHead<'_>) -> T,
-    ) -> Result<T, String> {
-        call.ask(request, map).map_err(|error| self.no_answer(&error))
+    ) -> Result<T, Reason> {
+        call.ask(request, map).map_err(|error| self.no_answer(error))
     }
 
-    fn no_answer(&self, error: &io::Error) -> String {
-        format!("the provider at {} does not answer: {error}", self.endpoint)
+    fn no_answer(&self, error: io::Error) -> Reason {
+        Reason::caused_by(format!("the provider at {} does not answer: {error}", self.endpoint), error)
     }
 
     /// Keeps a connection for the next request, if it can serve one.

@@ -16,6 +16,7 @@ use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use super::reader::{READ_TIMEOUT, Reader};
 use super::tls::connect_tls;
 use super::writer::{Role, TunnelLimits, TunnelStream, Writer};
+use crate::error::Reason;
 use crate::net::io::{is_timeout, remaining};
 
 /// How much of the body of a refused handshake is kept for the error, in bytes.
@@ -58,7 +59,7 @@ impl fmt::Display for HandshakeError {
 #[derive(Debug)]
 pub enum ConnectError {
     /// The URL, or a header of the request, is invalid.
-    Url(String),
+    Url(Reason),
     /// The connection failed, or the timeout expired.
     Io(io::Error),
     /// The hub responded with a status other than 101.
@@ -69,7 +70,7 @@ pub enum ConnectError {
         body: String,
     },
     /// The response violates HTTP or the WebSocket handshake.
-    Handshake(String),
+    Handshake(Reason),
 }
 
 impl fmt::Display for ConnectError {
@@ -86,6 +87,17 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
+
+impl From<ConnectError> for Reason {
+    fn from(error: ConnectError) -> Self {
+        let text = error.to_string();
+        match error {
+            ConnectError::Io(error) => Reason::caused_by(text, error),
+            ConnectError::Url(reason) | ConnectError::Handshake(reason) => reason.with_text(text),
+            ConnectError::Refused { .. } => text.into(),
+        }
+    }
+}
 
 /// Validates an upgrade request and returns the `Sec-WebSocket-Accept` for its response. `lines` returns all values of a
 /// header, in the order of their lines.
@@ -135,9 +147,9 @@ pub fn connect(
     limits: TunnelLimits,
     timeout: Duration,
 ) -> Result<Connected, ConnectError> {
-    let uri = Uri::try_from(url).map_err(|e| ConnectError::Url(e.to_string()))?;
+    let uri = Uri::try_from(url).map_err(|e| ConnectError::Url(Reason::of(e)))?;
     let mut key = [0; 16];
-    getrandom::fill(&mut key).map_err(|e| ConnectError::Io(io::Error::other(e.to_string())))?;
+    getrandom::fill(&mut key).map_err(|e| ConnectError::Io(io::Error::other(e)))?;
     let key = STANDARD.encode(key);
     let request = request(&uri, headers, &key)?;
     let deadline = Instant::now() + timeout;
@@ -169,7 +181,9 @@ fn check_response(headers: &HeaderMap, key: &str) -> Result<(), ConnectError> {
     // The request offers no extension and no subprotocol, so the hub must not select one.
     for selected in ["sec-websocket-extensions", "sec-websocket-protocol"] {
         if headers.contains_key(selected) {
-            return Err(ConnectError::Handshake(format!("the response has {selected}, which was not requested")));
+            return Err(ConnectError::Handshake(
+                format!("the response has {selected}, which was not requested").into(),
+            ));
         }
     }
     Ok(())
@@ -185,8 +199,8 @@ fn request(uri: &Uri, headers: &[(&str, &str)], key: &str) -> Result<String, Con
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
     );
     for (name, value) in headers {
-        HeaderName::from_bytes(name.as_bytes()).map_err(|e| ConnectError::Url(e.to_string()))?;
-        HeaderValue::from_str(value).map_err(|e| ConnectError::Url(e.to_string()))?;
+        HeaderName::from_bytes(name.as_bytes()).map_err(|e| ConnectError::Url(Reason::of(e)))?;
+        HeaderValue::from_str(value).map_err(|e| ConnectError::Url(Reason::of(e)))?;
         out.push_str(&format!("{name}: {value}\r\n"));
     }
     Ok(out + "\r\n")
@@ -211,7 +225,7 @@ fn send_request(
             0 => return Err(ConnectError::Handshake("the hub closed the connection".into())),
             n => received.extend_from_slice(&chunk[..n]),
         }
-        match Response::try_parse(&received).map_err(|e| ConnectError::Handshake(e.to_string()))? {
+        match Response::try_parse(&received).map_err(|e| ConnectError::Handshake(Reason::of(e)))? {
             Some((head_len, response)) => return Ok((response, received.split_off(head_len))),
             None if received.len() > MAX_HEAD => {
                 return Err(ConnectError::Handshake("the response's head is too long".into()));
@@ -234,4 +248,26 @@ fn dial(uri: &Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
     let stream = crate::net::resolve::connect(host, port, deadline);
     let ready = stream.and_then(|stream| if secure { connect_tls(stream, host, deadline) } else { Ok(stream) });
     ready.map_err(ConnectError::Io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(url: &str) -> (String, Reason) {
+        let error = connect(url, &[], TunnelLimits::default(), Duration::from_secs(9)).map(drop).unwrap_err();
+        (error.to_string(), error.into())
+    }
+
+    #[test]
+    fn a_tunnel_that_cannot_be_opened_is_told_with_its_cause() {
+        let (text, unreachable) = reason("ws://127.0.0.1:0/t");
+        let source = unreachable.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(text, format!("the hub could not be reached: {source}"));
+        assert_eq!(unreachable.to_string(), text);
+        let (text, invalid) = reason("ws://a b");
+        let source = invalid.source().unwrap();
+        assert_eq!((text, source.is::<io::Error>()), (format!("the tunnel's URL can't be opened: {source}"), false));
+        assert!(reason("http://h").1.source().is_none());
+    }
 }
