@@ -40,6 +40,7 @@ use crate::error::{Error, Reason};
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
+pub use crate::state::config::{FieldError, parse_config};
 use crate::state::id::RoomCode;
 pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
