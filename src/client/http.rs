@@ -9,6 +9,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
 use crate::error::{Error, HubError, Reason};
+use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
 use crate::proto::management::{ErrorBody, Meta};
 
@@ -45,7 +46,7 @@ pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duratio
         .max_redirects_will_error(false)
         .http_status_as_error(false)
         .accept_encoding("")
-        .user_agent(concat!("gambi/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .build();
     Agent::with_parts(config, DefaultConnector::default(), Names)
 }

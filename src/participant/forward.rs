@@ -138,7 +138,7 @@ impl Forwarder {
             match self.provider.send(&mut call, request, start) {
                 Ok(start) => return Ok((call, start)),
                 // The provider may have closed a kept connection just before the request arrived.
-                Err(_) if call.was_kept() && !call.heard() && job.idempotent && !job.cancel.is_cancelled() => {}
+                Err(_) if call.was_stale() && job.idempotent && !job.cancel.is_cancelled() => {}
                 Err(reason) => return Err(reason),
             }
         }

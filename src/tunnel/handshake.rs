@@ -14,10 +14,11 @@ use tungstenite::handshake::machine::TryParse;
 use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::reader::{READ_TIMEOUT, Reader};
-use super::tls::connect_tls;
+use super::tls::dial;
 use super::writer::{Role, TunnelLimits, TunnelStream, Writer};
 use crate::error::Reason;
 use crate::net::io::{is_timeout, remaining};
+use crate::net::resolve::Server;
 
 /// How much of the body of a refused handshake is kept for the error, in bytes.
 const MAX_REFUSAL: usize = 4096;
@@ -148,12 +149,16 @@ pub fn connect(
     timeout: Duration,
 ) -> Result<Connected, ConnectError> {
     let uri = Uri::try_from(url).map_err(|e| ConnectError::Url(Reason::of(e)))?;
+    if !matches!(uri.scheme_str(), Some("ws" | "wss")) {
+        return Err(ConnectError::Url("it must begin with ws:// or wss://".into()));
+    }
+    let server = Server::of(&uri).ok_or_else(|| ConnectError::Url("it names no host".into()))?;
     let mut key = [0; 16];
     getrandom::fill(&mut key).map_err(|e| ConnectError::Io(io::Error::other(e)))?;
     let key = STANDARD.encode(key);
     let request = request(&uri, headers, &key)?;
     let deadline = Instant::now() + timeout;
-    let stream = dial(&uri, deadline)?;
+    let stream = dial(&server, deadline, |_| Ok(())).map_err(ConnectError::Io)?;
     let (response, read_ahead) = send_request(&stream, request.as_bytes(), deadline)?;
     let status = response.status().as_u16();
     if status != 101 {
@@ -233,21 +238,6 @@ fn send_request(
             None => {}
         }
     }
-}
-
-/// Connects to the URL's host, with TLS for `wss://`.
-fn dial(uri: &Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
-    let secure = match uri.scheme_str() {
-        Some("ws") => false,
-        Some("wss") => true,
-        _ => return Err(ConnectError::Url("it must begin with ws:// or wss://".into())),
-    };
-    let host = uri.host().ok_or_else(|| ConnectError::Url("it names no host".into()))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = crate::net::resolve::connect(host, port, deadline);
-    let ready = stream.and_then(|stream| if secure { connect_tls(stream, host, deadline) } else { Ok(stream) });
-    ready.map_err(ConnectError::Io)
 }
 
 #[cfg(test)]
