@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::provider::Provider;
+use crate::error::Reason;
 use crate::proto::management::{Capabilities, Support};
 use crate::proto::openai::same_model;
 
@@ -34,8 +35,8 @@ impl Probe {
 /// Probes a provider with four concurrent requests, five seconds each.
 ///
 /// # Errors
-/// One sentence, when it answers none of them.
-pub fn probe(provider: &Provider) -> Result<Probe, String> {
+/// When it answers none of them.
+pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
     let (tags, list, chat, responses) = thread::scope(|scope| {
         let tags = scope.spawn(|| request(provider, "GET", "/api/tags"));
         let list = scope.spawn(|| request(provider, "GET", "/v1/models"));
@@ -45,9 +46,10 @@ pub fn probe(provider: &Provider) -> Result<Probe, String> {
             |t: thread::ScopedJoinHandle<'_, ProbeResult>| t.join().unwrap_or_else(|_| Err("the probe failed".into()));
         (join(tags), join(list), join(chat), join(responses))
     });
-    if let (Err(_), Err(reason), Err(_), Err(_)) = (&tags, &list, &chat, &responses) {
-        return Err(reason.clone());
-    }
+    let list = match list {
+        Err(reason) if tags.is_err() && chat.is_err() && responses.is_err() => return Err(reason),
+        list => list,
+    };
     let mut models = names(&tags, "models", "name");
     for id in names(&list, "data", "id") {
         if !models.contains(&id) {
@@ -59,7 +61,7 @@ pub fn probe(provider: &Provider) -> Result<Probe, String> {
 }
 
 /// Status and body of a response.
-type ProbeResult = Result<(u16, Vec<u8>), String>;
+type ProbeResult = Result<(u16, Vec<u8>), Reason>;
 
 fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     let json = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
@@ -70,9 +72,9 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     let mut text = Vec::new();
     // The body of a POST's response is not needed, and may be an endless stream.
     if method == "GET" {
-        while !call.read(&mut text).map_err(|e| e.to_string())? {
+        while !call.read(&mut text).map_err(Reason::of)? {
             if text.len() > MAX_LIST {
-                return Err(format!("the provider's answer to {path} is too long"));
+                return Err(format!("the provider's answer to {path} is too long").into());
             }
         }
         provider.pool(call);

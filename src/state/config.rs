@@ -218,7 +218,13 @@ fn whole(raw: &str) -> Option<Number> {
     }
 }
 
-/// Reads a runtime config that stands alone, as in a file.
+/// Reads a runtime config that stands alone, as in a file, by the rules that the hub applies to requests.
+///
+/// ```
+/// let defaults = gambi::hub::parse_config(&serde_json::json!({ "temperature": 0.2 }))?;
+/// let room = gambi::hub::DeclaredRoom { defaults: Some(defaults), ..Default::default() };
+/// # Ok::<(), gambi::hub::FieldError>(())
+/// ```
 ///
 /// # Errors
 /// Names the first field that is out of its range; the field is empty where `value` is no object.
