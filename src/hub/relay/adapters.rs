@@ -96,7 +96,7 @@ fn stream(
             let _ = client.write(answer.take_events().as_bytes());
             return Err(error);
         }
-        if answer.has_failed() {
+        if answer.failure().is_some() {
             upstream.cancel();
             break;
         }
@@ -104,7 +104,7 @@ fn stream(
     }
     answer.set_time(now(attempt));
     answer.end();
-    if answer.has_failed() {
+    if answer.failure().is_some() {
         attempt.fail("stream", "the provider broke its answer off");
     } else {
         attempt.complete(200);
