@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::resolve;
 use crate::proto::operations::{operation, passes_header};
-use crate::proto::web::route_url;
+use crate::proto::web::{PLAIN, route_url};
 use crate::sync::lock;
 use crate::tunnel::connect_tls;
 
@@ -74,7 +74,7 @@ impl Provider {
         let uri = Uri::try_from(endpoint.as_str()).map_err(|_| no_url())?;
         let (host, secure) = (uri.host().ok_or_else(no_url)?, uri.scheme_str() == Some("https"));
         let authority = uri.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        let defaults = [("host", authority.as_str()), ("user-agent", AGENT), ("accept", "*/*")];
+        let defaults = [("host", authority.as_str()), ("user-agent", AGENT), ("accept", "*/*"), PLAIN];
         for (name, value) in defaults.into_iter().filter(|(name, _)| !own_headers.iter().any(|own| own == name)) {
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn a_request_is_written_with_the_providers_own_lines() {
         let provider = Provider::new("http://[::1]:8/", &[("Authorization".into(), "Bearer k".into())]).unwrap();
-        let agent = format!("user-agent: {AGENT}\r\naccept: */*\r\n");
+        let agent = format!("user-agent: {AGENT}\r\naccept: */*\r\naccept-encoding: identity\r\n");
         let own = format!("Authorization: Bearer k\r\nhost: [::1]:8\r\n{agent}");
         let hubs = [
             ("anthropic-beta", "1"),

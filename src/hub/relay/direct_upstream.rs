@@ -20,7 +20,7 @@ use crate::net::client::{ClientConnection, ResponseHead};
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
-use crate::proto::web::{HOPS, route_url};
+use crate::proto::web::{HOPS, PLAIN, route_url};
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
@@ -121,7 +121,7 @@ fn encode_request(url: &Uri, outgoing_request: &OutgoingRequest<'_>) -> Result<V
     let target = url.path_and_query().map_or("/", |target| target.as_str());
     let mut request = String::with_capacity(512 + target.len() + body.map_or(0, str::len));
     request.extend([*method, " ", target, " HTTP/1.1\r\n"]);
-    let own = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), (HOPS, *hops)];
+    let own = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), PLAIN, (HOPS, *hops)];
     let content_type = body.filter(|body| !body.is_empty()).map(|_| ("content-type", "application/json"));
     let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     for (name, value) in own.into_iter().chain(content_type).chain(given) {
@@ -290,7 +290,7 @@ mod tests {
             };
             encode_request(&url.parse().unwrap(), &outgoing_request).map(|bytes| String::from_utf8(bytes).unwrap())
         };
-        let own = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\n{HOPS}: a, b\r\n");
+        let own = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\naccept-encoding: identity\r\n{HOPS}: a, b\r\n");
         assert_eq!(
             text("http://[::1]:8/v1/x?y=1", "POST", Some("{}"), "1").unwrap(),
             format!(
