@@ -79,7 +79,8 @@ try:
     client.chat.completions.create(model="nobody", messages=question)
     raise SystemExit("a model that is not there was answered")
 except NotFoundError as error:
-    assert "No available participant" in error.response.json()["error"], error
+    assert "No available participant" in error.message and error.code == "MODEL_NOT_FOUND", (error.code, error.body)
+    assert error.type == "invalid_request_error", error
 told = client.responses.create(model="any", input="Through the hub")
 assert told.output_text.endswith("Through the hub"), told
 deltas = [e.delta for e in client.responses.create(model="any", input="Through the hub", stream=True) if e.type == "response.output_text.delta"]
@@ -143,7 +144,7 @@ fn responses_have_the_shapes_that_open_responses_publishes() {
         .endpoint(&chat_only.1)
         .start()
         .unwrap();
-    for participant in ["chat-only"] {
+    for participant in ["chat-only", "echo-1"] {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/open_responses.py");
         let output = Command::new(&python).args([script, &lab.base(), participant]).output().unwrap();
         assert_eq!(text(&output), "8 passed\n", "{participant}");

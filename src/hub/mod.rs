@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod context;
+mod error_shape;
 mod handler;
 mod maintenance;
 mod observe;

@@ -3,9 +3,10 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::{BodyError, Exchange};
+use crate::hub::error_shape::ErrorShape;
 use crate::hub::observe::log::request::RequestLog;
 use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 use crate::proto::openai::BadRequest;
@@ -23,7 +24,7 @@ pub const STREAM_HEADERS: [(&str, &str); 3] =
 pub enum Plane {
     /// `/v1/...`: `{"error": {code, message, hint?, details?}, "meta"}`.
     Management,
-    /// `/rooms/{code}/v1/...`: `{"error": text, "code"}`.
+    /// `/rooms/{code}/v1/...`: the shape that the client reads ([`ErrorShape`]).
     Inference,
     /// All other paths: `{"error": text}`.
     Legacy,
@@ -68,7 +69,7 @@ impl Rejection {
         Rejection { status, ..self }
     }
 
-    /// Adds a hint: what the caller can do. Sent on the management plane only.
+    /// Adds a hint: what the caller can do. Not sent where errors are a bare text.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Rejection { hint: Some(hint.into()), ..self }
     }
@@ -108,26 +109,21 @@ impl Rejection {
             Plane::Inference => {
                 let id = exchange.id().to_owned();
                 exchange.add_header("X-Gambi-Request-Id", &id);
-                send_json(exchange, status, &BareError { error: &self.message, code: Some(self.code) })
+                let shape = ErrorShape::of(exchange);
+                send_json(exchange, status, &shape.body(status, self.code, &self.message, self.hint.as_deref()))
             }
-            Plane::Legacy => send_json(exchange, status, &BareError { error: &self.message, code: None }),
+            Plane::Legacy => send_json(exchange, status, &json!({ "error": self.message })),
         }
     }
-}
-
-/// An error as a bare text: the inference and the legacy plane.
-#[derive(Serialize)]
-struct BareError<'a> {
-    error: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<ErrorCode>,
 }
 
 impl From<Missing> for Rejection {
     fn from(missing: Missing) -> Self {
         match missing {
-            Missing::Room => Rejection::new(ErrorCode::RoomNotFound, "Room not found")
-                .hint("Check the room code with `gambi room list`. Rooms do not survive a restart of their hub."),
+            Missing::Room => Rejection::new(ErrorCode::RoomNotFound, "Room not found").hint(
+                "Check the room code with `gambi room list`: it has six letters and digits, never 0, O, 1 or I. \
+                     Rooms do not survive a restart of their hub.",
+            ),
             Missing::Participant => Rejection::new(ErrorCode::ParticipantNotFound, "Participant not found")
                 .hint("Register the participant again: it may have been removed, or the hub restarted."),
         }

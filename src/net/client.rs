@@ -228,9 +228,13 @@ impl ClientConnection {
 }
 
 impl Drop for ClientConnection {
-    /// The socket may be held by somebody who could have wanted to stop the call.
+    /// Ends the connection also where a cancellation handle still holds the socket.
     fn drop(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
+        if matches!(self.body, Body::Over) {
+            let _ = self.stream.shutdown(Shutdown::Both);
+        } else {
+            net_io::abort(&self.stream);
+        }
     }
 }
 

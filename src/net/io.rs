@@ -2,7 +2,7 @@
 //! peer has disconnected.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 /// What can be read from a socket at the moment.
@@ -28,6 +28,13 @@ pub fn is_timeout(error: &io::Error) -> bool {
 pub fn remaining(deadline: Instant) -> io::Result<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+/// Cancels what is in progress on a connection: wakes all threads that use it, and resets it when it is closed. An orderly
+/// close could leave the peer blocked in a write, since the window of a socket that is closed with data unread stays shut.
+pub fn abort(stream: &TcpStream) {
+    let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = stream.shutdown(Shutdown::Both);
 }
 
 /// Reads once, and again if a signal interrupts it; 0 at the end of the stream.
@@ -158,5 +165,24 @@ mod tests {
     fn writing_nothing_is_no_error() {
         let (stream, _peer) = pair();
         write_all(&stream, &mut [IoSlice::new(b""), IoSlice::new(b"")], Duration::from_secs(9)).unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_is_blocked_in_a_write_fails_once_the_connection_is_aborted() {
+        let (ours, mut theirs) = pair();
+        let peer = thread::spawn(move || {
+            loop {
+                if let Err(error) = theirs.write_all(&[0; 64 << 10]) {
+                    return error.kind();
+                }
+            }
+        });
+        // Both buffers are full once nothing more arrives for a while; before that the abort works as well.
+        while peek(&ours) == Peek::Nothing {
+            thread::yield_now();
+        }
+        abort(&ours);
+        drop(ours);
+        assert!(matches!(peer.join().unwrap(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe));
     }
 }

@@ -1,8 +1,9 @@
 //! Cancelling and pausing one request from the thread that reads the tunnel, while a worker waits for the provider.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use crate::net::io::abort;
 use crate::sync::lock;
 
 /// Cancels and pauses one request. Shared by the tunnel's reader and the request's worker.
@@ -46,7 +47,7 @@ impl CancelHandle {
     /// Cancels the request: shuts its connection down, which wakes a worker that reads from it, and resumes it.
     pub fn cancel(&self) {
         if let ProviderConnection::Open(stream) = std::mem::replace(&mut *self.lock(), ProviderConnection::Cancelled) {
-            let _ = stream.shutdown(Shutdown::Both);
+            abort(&stream);
         }
         self.set_paused(false);
     }

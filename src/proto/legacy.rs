@@ -1,9 +1,9 @@
-//! The legacy plane's shapes (seeds 001 and 002): bare JSON, made from what the v1 plane shows.
+//! The legacy plane's shapes: bare JSON, made from what the v1 plane shows. Several generations of clients read them.
+//! `capabilities` and `hasInstructions` are always there, as the later of them require; the earlier ignore both.
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
-use super::management::{Participant, RoomSummary, ShownConfig, Specs, Status};
+use super::management::{Capabilities, Participant, RoomSummary, ShownConfig, Specs, Status};
 
 /// A room as older clients read it.
 #[derive(Debug, Serialize)]
@@ -17,7 +17,7 @@ pub struct Room<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     participant_count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    defaults: Option<Value>,
+    defaults: Option<&'a ShownConfig>,
 }
 
 impl<'a> Room<'a> {
@@ -30,7 +30,7 @@ impl<'a> Room<'a> {
             host_id: &room.host_id,
             created_at: room.created_at,
             participant_count: None,
-            defaults: room.defaults.as_ref().map(config),
+            defaults: room.defaults.as_ref(),
         }
     }
 
@@ -49,7 +49,8 @@ pub struct Member<'a> {
     model: &'a str,
     endpoint: &'a str,
     specs: &'a Specs,
-    config: Value,
+    config: &'a ShownConfig,
+    capabilities: Capabilities,
     status: Status,
     joined_at: u64,
     last_seen: u64,
@@ -64,20 +65,11 @@ impl<'a> Member<'a> {
             model: &participant.model,
             endpoint: &participant.endpoint,
             specs: &participant.specs,
-            config: config(&participant.config),
+            config: &participant.config,
+            capabilities: participant.capabilities,
             status: participant.status,
             joined_at: participant.joined_at,
             last_seen: participant.last_seen,
         }
     }
-}
-
-/// A config as it was sent, without the instructions. That there are some is told, and nothing where there are none:
-/// older clients know no such key.
-fn config(shown: &ShownConfig) -> Value {
-    let mut value = json!(shown.sampling);
-    if shown.has_instructions {
-        value["hasInstructions"] = json!(true);
-    }
-    value
 }

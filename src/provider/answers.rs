@@ -1,5 +1,6 @@
 //! What the provider answers, in OpenAI's shapes. Pure: the same question has the same answer, but for its id and time.
 
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -7,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::reply::Reply;
+use super::tools;
 use crate::proto::openai::{Members, same_model};
-use crate::proto::sse;
-use crate::proto::translate::repeated;
+use crate::proto::translate::{ResponseTemplate, ResponsesTranslator, to_chat};
 
-/// How every answer begins, so that nobody takes it for a model's.
+/// Start of every answer: it must not be mistaken for a model's.
 const PREFIX: &str = "This is gambi's echo provider; no model is behind it. You said:";
 const DIMENSIONS: usize = 8;
 
@@ -36,7 +37,7 @@ impl Refusal {
     }
 }
 
-/// A request, with what all of them have.
+/// A request, with the members that all routes share.
 pub struct EchoRequest<'a> {
     body: &'a Value,
     model: &'a str,
@@ -102,117 +103,120 @@ fn pieces(answer: &str) -> Vec<String> {
 }
 
 /// `POST /v1/chat/completions`.
-pub fn chat(ask: &EchoRequest<'_>) -> Result<Reply, Refusal> {
-    let messages = ask.body["messages"].as_array().filter(|list| list.iter().all(Value::is_object));
+pub fn chat(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
+    let messages = request.body["messages"].as_array().filter(|list| list.iter().all(Value::is_object));
     let messages =
         messages.ok_or_else(|| Refusal::new(400, "\"messages\" must be a list of objects", "invalid_value"))?;
-    let answer = echo(&last_user(messages));
-    let prompt: usize = messages.iter().map(|m| words(&text(&m["content"]))).sum();
-    let completion = words(&answer);
-    let usage =
-        json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion });
-    let (id, created) = (ask.id("chatcmpl-"), now().as_secs());
-    if !ask.stream {
-        let message = json!({ "role": "assistant", "content": answer });
-        return Ok(Reply::Whole(
-            json!({ "id": id, "object": "chat.completion", "created": created, "model": ask.model,
-            "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }], "usage": usage }),
-        ));
-    }
-    let chunk = |choices: Value, usage: Option<&Value>| {
-        let mut chunk = json!({ "id": id, "object": "chat.completion.chunk", "created": created, "model": ask.model,
-            "choices": choices });
-        if let Some(usage) = usage {
-            chunk["usage"] = usage.clone();
-        }
-        format!("data: {chunk}\n\n")
+    let text = echo(&last_user(messages));
+    let prompt: usize = messages.iter().map(|m| words(&self::text(&m["content"]))).sum();
+    let completion = words(&text);
+    let completion = Completion {
+        head: json!({ "id": request.id("chatcmpl-"), "created": now().as_secs(), "model": request.model }),
+        text,
+        call: tools::call(request.body),
+        usage: json!({ "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion }),
     };
-    let delta = |delta: Value, finish: Value| json!([{ "index": 0, "delta": delta, "finish_reason": finish }]);
-    let mut events = vec![chunk(delta(json!({ "role": "assistant", "content": "" }), Value::Null), None)];
-    events.extend(pieces(&answer).iter().map(|p| chunk(delta(json!({ "content": p }), Value::Null), None)));
-    events.push(chunk(delta(json!({}), json!("stop")), None));
-    if ask.body["stream_options"]["include_usage"] == true {
-        events.push(chunk(json!([]), Some(&usage)));
+    if request.stream {
+        Ok(Reply::Stream(completion.events(request.body["stream_options"]["include_usage"] == true)))
+    } else {
+        Ok(Reply::Whole(completion.whole()))
     }
-    events.push("data: [DONE]\n\n".into());
-    Ok(Reply::Stream(events))
 }
 
-/// `POST /v1/responses`.
-pub fn response(ask: &EchoRequest<'_>) -> Result<Reply, Refusal> {
-    let said = match &ask.body["input"] {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => last_user(items),
-        _ => return Err(Refusal::new(400, "\"input\" must be text or a list", "invalid_value")),
-    };
-    let answer = echo(&said);
-    let (input, output) = (words(&said), words(&answer));
-    let usage = json!({ "input_tokens": input, "input_tokens_details": { "cached_tokens": 0 },
-        "output_tokens": output, "output_tokens_details": { "reasoning_tokens": 0 }, "total_tokens": input + output });
-    let (id, item_id, created) = (ask.id("resp_"), ask.id("msg_"), now().as_secs());
-    let body = ask.body.to_string();
-    let asked = repeated(&Members::parse(body.as_bytes()).unwrap_or_default());
-    let response = |status: &str, output: Value, usage: &Value| {
-        let mut response = json!({ "id": id, "object": "response", "created_at": created, "status": status,
-            "completed_at": (status == "completed").then_some(created), "model": ask.model, "output": output,
-            "usage": usage, "error": null, "incomplete_details": null });
-        for (name, json) in &asked {
-            response[*name] = serde_json::from_str(json).unwrap_or_default();
-        }
-        response
-    };
-    let part = |text: &str| json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] });
-    let item = |status: &str, content: Value| json!({ "type": "message", "id": item_id, "role": "assistant", "status": status, "content": content });
-    let done_item = item("completed", json!([part(&answer)]));
-    let done = response("completed", json!([done_item]), &usage);
-    if !ask.stream {
-        return Ok(Reply::Whole(done));
-    }
-    let begun = response("in_progress", json!([]), &Value::Null);
-    let place = json!({ "item_id": item_id, "output_index": 0, "content_index": 0 });
-    let mut events = Events::default();
-    events.add("response.created", json!({ "response": begun }));
-    events.add("response.in_progress", json!({ "response": begun }));
-    events.add("response.output_item.added", json!({ "output_index": 0, "item": item("in_progress", json!([])) }));
-    events.add_at("response.content_part.added", &place, json!({ "part": part("") }));
-    for piece in pieces(&answer) {
-        events.add_at("response.output_text.delta", &place, json!({ "delta": piece, "logprobs": [] }));
-    }
-    events.add_at("response.output_text.done", &place, json!({ "text": answer, "logprobs": [] }));
-    events.add_at("response.content_part.done", &place, json!({ "part": part(&answer) }));
-    events.add("response.output_item.done", json!({ "output_index": 0, "item": done_item }));
-    events.add("response.completed", json!({ "response": done }));
-    Ok(Reply::Stream(events.0))
+/// An answered chat: a tool call if there is one, else the text.
+struct Completion {
+    /// The members that all its objects have.
+    head: Value,
+    text: String,
+    call: Option<Value>,
+    usage: Value,
 }
 
-/// The events of a Responses stream, each with its number.
-#[derive(Default)]
-struct Events(Vec<String>);
-
-impl Events {
-    fn add(&mut self, kind: &str, mut data: Value) {
-        data["type"] = json!(kind);
-        data["sequence_number"] = json!(self.0.len());
-        self.0.push(sse::encode(kind, &data.to_string()));
+impl Completion {
+    fn finish_reason(&self) -> &'static str {
+        if self.call.is_some() { "tool_calls" } else { "stop" }
     }
 
-    fn add_at(&mut self, kind: &str, place: &Value, mut data: Value) {
-        if let (Some(data), Some(place)) = (data.as_object_mut(), place.as_object()) {
-            data.extend(place.clone());
+    fn whole(&self) -> Value {
+        let message = match &self.call {
+            Some(call) => json!({ "role": "assistant", "content": null, "tool_calls": [call] }),
+            None => json!({ "role": "assistant", "content": self.text }),
+        };
+        let choice = json!({ "index": 0, "message": message, "finish_reason": self.finish_reason() });
+        with(&self.head, json!({ "object": "chat.completion", "choices": [choice], "usage": self.usage }))
+    }
+
+    fn events(&self, include_usage: bool) -> Vec<String> {
+        let chunk = |choices: Value, usage: &Value| {
+            let body = json!({ "object": "chat.completion.chunk", "choices": choices, "usage": usage });
+            format!("data: {}\n\n", with(&self.head, body))
+        };
+        let choice = |delta: Value, finish: Value| {
+            chunk(json!([{ "index": 0, "delta": delta, "finish_reason": finish }]), &Value::Null)
+        };
+        let mut events = vec![choice(json!({ "role": "assistant", "content": "" }), Value::Null)];
+        match &self.call {
+            Some(call) => {
+                let call = with(call, json!({ "index": 0 }));
+                events.push(choice(json!({ "tool_calls": [call] }), Value::Null));
+            }
+            None => events.extend(pieces(&self.text).iter().map(|p| choice(json!({ "content": p }), Value::Null))),
         }
-        self.add(kind, data);
+        events.push(choice(json!({}), json!(self.finish_reason())));
+        if include_usage {
+            events.push(chunk(json!([]), &self.usage));
+        }
+        events.push("data: [DONE]\n\n".into());
+        events
+    }
+}
+
+/// An object with the members of another one added.
+fn with(head: &Value, mut object: Value) -> Value {
+    if let (Some(object), Some(head)) = (object.as_object_mut(), head.as_object()) {
+        object.extend(head.clone());
+    }
+    object
+}
+
+/// `POST /v1/responses`: the answer to the same chat, translated as the hub does for providers without Responses.
+pub fn response(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
+    let refused = |e: &dyn fmt::Display| Refusal::new(400, &e.to_string(), "invalid_value");
+    let body = request.body.to_string();
+    let members = Members::parse(body.as_bytes()).map_err(|e| refused(&e))?;
+    let chat_body = to_chat(&members).map_err(|e| refused(&e))?;
+    let chat_body = serde_json::from_str(&chat_body).map_err(|e| refused(&e))?;
+    let template = ResponseTemplate::new(&members, &request.id(""), now().as_secs());
+    let mut response = ResponsesTranslator::new(template, request.model);
+    match chat(&EchoRequest { body: &chat_body, ..*request })? {
+        Reply::Whole(chat) => {
+            response.push_whole(chat.to_string().as_bytes());
+            serde_json::from_str(&response.into_response()).map(Reply::Whole).map_err(|e| refused(&e))
+        }
+        Reply::Stream(chunks) => {
+            let mut events = vec![response.take_events()];
+            for chunk in chunks {
+                let data = chunk.strip_prefix("data: ").unwrap_or(&chunk);
+                response.push(data.trim_end());
+                events.push(response.take_events());
+            }
+            response.end();
+            events.push(response.take_events());
+            events.retain(|event| !event.is_empty());
+            Ok(Reply::Stream(events))
+        }
     }
 }
 
 /// `POST /v1/embeddings`: a vector of the text's own bytes. Alike texts have alike vectors, and no more is claimed.
-pub fn embeddings(ask: &EchoRequest<'_>) -> Result<Reply, Refusal> {
+pub fn embeddings(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let bad = || Refusal::new(400, "\"input\" must be text or a list of texts", "invalid_value");
-    let texts: Vec<&str> = match &ask.body["input"] {
+    let texts: Vec<&str> = match &request.body["input"] {
         Value::String(text) => vec![text],
         Value::Array(list) => list.iter().map(Value::as_str).collect::<Option<_>>().ok_or_else(bad)?,
         _ => return Err(bad()),
     };
-    let base64 = ask.body["encoding_format"] == "base64";
+    let base64 = request.body["encoding_format"] == "base64";
     let entry = |(index, text): (usize, &&str)| {
         let vector = vector(text);
         let embedding = if base64 {
@@ -224,7 +228,7 @@ pub fn embeddings(ask: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     };
     let data: Vec<_> = texts.iter().enumerate().map(entry).collect();
     let tokens: usize = texts.iter().map(|text| words(text)).sum();
-    Ok(Reply::Whole(json!({ "object": "list", "model": ask.model, "data": data,
+    Ok(Reply::Whole(json!({ "object": "list", "model": request.model, "data": data,
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens } })))
 }
 
@@ -253,9 +257,9 @@ mod tests {
 
     fn events(make: fn(&EchoRequest<'_>) -> Result<Reply, Refusal>, body: Value) -> Vec<Value> {
         let Ok(Reply::Stream(events)) = make(&EchoRequest::new(&body, "echo").unwrap()) else { panic!("no stream") };
-        let mut decoder = sse::Decoder::new();
+        let mut decoder = crate::proto::sse::Decoder::new();
         events.iter().for_each(|e| decoder.push(e.as_bytes()));
-        std::iter::from_fn(|| decoder.next_event()).map(|e| serde_json::from_str(&e.data).unwrap_or_default()).collect()
+        std::iter::from_fn(|| decoder.next_event()).filter_map(|e| serde_json::from_str(&e.data).ok()).collect()
     }
 
     #[test]
@@ -278,7 +282,7 @@ mod tests {
         let events = events(chat, body(true));
         let text: String = events.iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str()).collect();
         assert_eq!(whole["choices"][0]["message"]["content"], text);
-        assert_eq!(events[events.len() - 2]["usage"], whole["usage"]);
+        assert_eq!(events.last().unwrap()["usage"], whole["usage"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod answers;
 mod reply;
+mod tools;
 
 use std::io;
 use std::net::SocketAddr;

@@ -231,7 +231,7 @@ impl FakeState {
                 // A client that leaves early may be gone before the head is written.
                 let begun = self.pieces(stream, &[]).is_some();
                 let chunk = format!("{:x}\r\n{piece}\r\n", piece.len());
-                while begun && send_unless_closed(stream, chunk.as_bytes()).is_some() {}
+                while begun && send(stream, &chunk).is_some() {}
                 self.abandoned.fetch_add(1, Ordering::SeqCst);
                 None
             }
@@ -280,22 +280,6 @@ impl FakeState {
         }
         None
     }
-}
-
-/// Writes all bytes; `None` once the client has closed the connection. A write can block on a connection that is closed
-/// already: Linux freezes the window of a socket that is closed after its FIN was acknowledged.
-fn send_unless_closed(mut stream: &TcpStream, mut bytes: &[u8]) -> Option<()> {
-    stream.set_write_timeout(Some(std::time::Duration::from_millis(100))).ok()?;
-    stream.set_read_timeout(Some(std::time::Duration::from_millis(1))).ok()?;
-    while !bytes.is_empty() {
-        match stream.write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return None,
-            Err(_) if matches!(stream.peek(&mut [0]), Ok(0)) => return None,
-            Err(_) => {}
-        }
-    }
-    Some(())
 }
 
 fn send(mut stream: &TcpStream, text: &str) -> Option<()> {

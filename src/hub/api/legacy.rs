@@ -14,7 +14,7 @@ use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_json};
 use crate::proto::legacy;
-use crate::proto::management::{ErrorCode, Health};
+use crate::proto::management::{ErrorCode, Health, MAX_CONCURRENCY};
 use crate::state::config::{Fields, MAX_TEXT};
 use crate::state::id::ParticipantId;
 use crate::state::policy::Forbidden;
@@ -51,7 +51,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathP
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::object(r#"{"participants":["#, "]}");
     let add = |items: &mut ListBuffer, member: &Member| items.add(&legacy::Member::new(&member.shown()));
-    send_members(hub, exchange, &params[0], &frame, add)
+    send_members(hub, exchange, &params[0], &frame, add, Vec::new())
 }
 
 /// `POST /rooms/{code}/join`.
@@ -64,7 +64,9 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
     };
     let body = read_object(exchange)?;
     let fields = Fields::of(&body);
-    let profile = read_profile(&fields, &REQUIRED)?;
+    check_no_credentials(&fields)?;
+    // Older hubs passed on requests without a limit, and older clients state none.
+    let profile = read_profile(&fields, &REQUIRED, MAX_CONCURRENCY)?;
     let id = read_id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
     let from_loopback = client_info(exchange, &hub.trusted_proxies).local;
@@ -79,6 +81,20 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
         response["participantToken"] = json!(token.reveal());
     }
     Ok(send_json(exchange, 201, &response))
+}
+
+/// Rejects credentials for the provider, which some older clients send. The hub would call the provider without them,
+/// and each request would fail with the provider's 401.
+fn check_no_credentials(fields: &Fields<'_>) -> Result<(), Rejection> {
+    match fields.get("authHeaders") {
+        None => Ok(()),
+        Some(Value::Object(headers)) if headers.is_empty() => Ok(()),
+        Some(_) => Err(Rejection::invalid(
+            "\"authHeaders\" must be left out: credentials for the provider stay on the participant's machine. Join \
+             through a tunnel instead, where they are added on that machine: gambi participant join --header-env \
+             Authorization=VARIABLE",
+        )),
+    }
 }
 
 fn read_id(fields: &Fields<'_>, missing: &str) -> Result<ParticipantId, Rejection> {

@@ -55,7 +55,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathP
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::envelope(exchange);
-    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()))
+    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()), Vec::new())
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.
@@ -70,7 +70,7 @@ pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
             .hint("Pass the credentials to the participant's runtime, which adds them to its calls to the provider.")
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
-    let profile = read_profile(&fields, &REQUIRED)?;
+    let profile = read_profile(&fields, &REQUIRED, 1)?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
     let upserted = register(hub, exchange, code, id, profile, Reach::Tunnel)?;
     let url = tunnel_url(hub, exchange, &upserted)?;

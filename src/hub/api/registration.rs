@@ -68,8 +68,9 @@ fn check_privacy(private: bool, password: Option<&str>) -> Result<(), Rejection>
     Err(Rejection::invalid(format!("\"password\" {problem}")).details(details))
 }
 
-/// Reads the profile of a participant. `required` are the fields that an error lists as required on this plane.
-pub fn read_profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Rejection> {
+/// Reads the profile of a participant. `required` are the fields that an error lists as required on this plane;
+/// `concurrency` is that of a participant that states none.
+pub fn read_profile(fields: &Fields<'_>, required: &[&str], concurrency: u32) -> Result<Profile, Rejection> {
     let mut texts = Vec::with_capacity(3);
     for field in ["nickname", "model", "endpoint"] {
         texts.extend(fields.text(field, MAX_TEXT)?.filter(|text| !text.trim().is_empty()));
@@ -87,7 +88,7 @@ pub fn read_profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, R
         config: fields.config("config")?.unwrap_or_else(RuntimeConfig::default),
         capabilities: fields.capabilities("capabilities")?.unwrap_or_default(),
         aliases: fields.texts("aliases")?.unwrap_or_default(),
-        concurrency: fields.count("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(1),
+        concurrency: fields.count("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(concurrency),
     })
 }
 

@@ -5,7 +5,7 @@
 
 use std::fmt::{Display, Write as _};
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::direct_connections::{ConnectionPools, Server};
 use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::budget::Budget;
 use crate::net::client::{ClientConnection, ResponseHead};
+use crate::net::io::abort;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
@@ -160,7 +161,7 @@ impl Cancellation {
 
     fn cancel(&self) {
         if let CallState::Connected(stream) = std::mem::replace(&mut *self.lock(), CallState::Cancelled) {
-            let _ = stream.shutdown(Shutdown::Both);
+            abort(&stream);
         }
     }
 

@@ -17,5 +17,5 @@ mod writer;
 pub use chat::{ChatDecoder, ChatDelta, Finish, TokenCounts};
 pub use request::to_chat;
 pub use stream::ResponsesTranslator;
-pub use template::{ResponseTemplate, repeated};
+pub use template::ResponseTemplate;
 pub use writer::{MAX_HELD, MAX_PARTS};

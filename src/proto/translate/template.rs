@@ -87,7 +87,7 @@ fn tools(raw: &str) -> String {
 }
 
 /// The members with which a response repeats its request, each with its value as JSON on one line.
-pub fn repeated(request: &Members<'_>) -> Vec<(&'static str, String)> {
+fn repeated(request: &Members<'_>) -> Vec<(&'static str, String)> {
     // A line end within JSON can only stand between tokens. The data of an event is one line.
     let one_line = |json: &str| json.replace(['\n', '\r'], " ");
     let value = |(name, default): (&'static str, &str)| {

@@ -161,7 +161,7 @@ impl Registry {
         let kind = if created {
             EventKind::ParticipantJoined(participant)
         } else {
-            EventKind::ParticipantUpdated(participant)
+            EventKind::ParticipantRenewed(participant)
         };
         let event = Event { at: now.wall, room: room.code.clone(), kind };
         (room.used, room.inhabited) = (now.mono, now.mono);
