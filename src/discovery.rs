@@ -70,7 +70,7 @@ pub fn announce(address: IpAddr, port: u16) -> Result<Announcement, Error> {
     wait_for_announcement(&events);
     let repeating = move || repeat(&daemon, &info, &events, &withdrawn);
     let spawned = thread::Builder::new().name("mdns".into()).stack_size(STACK_SIZE).spawn(repeating);
-    spawned.map_err(|e| Error::System { what: "starting the mDNS thread", reason: e.to_string() })?;
+    spawned.map_err(|e| Error::System { what: "starting the mDNS thread", reason: Reason::of(e) })?;
     Ok(announcement)
 }
 

@@ -15,7 +15,7 @@ use crate::net::pool::Pool;
 use crate::net::request::{self, USER_AGENT, host_header};
 use crate::net::resolve::Server;
 use crate::proto::operations::{operation, passes_header};
-use crate::proto::web::route_url;
+use crate::proto::web::{PLAIN, route_url};
 use crate::tunnel::dial;
 
 /// The time limit for opening a connection, TLS included.
@@ -72,7 +72,7 @@ impl Provider {
         let uri = Uri::try_from(endpoint.as_str()).map_err(|e| no_url(Reason::caused_by(&must, e)))?;
         let server = Server::of(&uri).ok_or_else(|| no_url(must.into()))?;
         let host = host_header(&uri);
-        let defaults = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*")];
+        let defaults = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), PLAIN];
         for (name, value) in defaults.into_iter().filter(|(name, _)| !own_headers.iter().any(|own| own == name)) {
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_request_is_written_with_the_providers_own_lines() {
         let provider = Provider::new("http://[::1]:8/", &[("Authorization".into(), "Bearer k".into())]).unwrap();
-        let agent = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\n");
+        let agent = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\naccept-encoding: identity\r\n");
         let own = format!("Authorization: Bearer k\r\nhost: [::1]:8\r\n{agent}");
         let hubs = [
             ("anthropic-beta", "1"),

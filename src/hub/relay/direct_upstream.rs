@@ -23,7 +23,7 @@ use crate::net::resolve::Server;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
-use crate::proto::web::{HOPS, route_url};
+use crate::proto::web::{HOPS, PLAIN, route_url};
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
@@ -119,7 +119,7 @@ fn encode_request(url: &Uri, outgoing_request: &OutgoingRequest<'_>) -> Result<V
     let OutgoingRequest { method, headers, hops, body, .. } = outgoing_request;
     let target = url.path_and_query().map_or("/", |target| target.as_str());
     let host = host_header(url);
-    let own = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), (HOPS, *hops)];
+    let own = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), PLAIN, (HOPS, *hops)];
     let content_type = body.as_ref().filter(|body| !body.is_empty()).map(|_| ("content-type", "application/json"));
     let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let headers = own.into_iter().chain(content_type).chain(given);
@@ -274,7 +274,7 @@ mod tests {
             };
             encode_request(&url.parse().unwrap(), &outgoing_request).map(|bytes| String::from_utf8(bytes).unwrap())
         };
-        let own = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\n{HOPS}: a, b\r\n");
+        let own = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\naccept-encoding: identity\r\n{HOPS}: a, b\r\n");
         assert_eq!(
             text("http://[::1]:8/v1/x?y=1", "POST", Some("{}"), "1").unwrap(),
             format!(

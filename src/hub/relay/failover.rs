@@ -12,6 +12,7 @@ use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::passthrough::{self, ResponseHead};
+use crate::hub::relay::route_check::lacks_route;
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
@@ -173,9 +174,15 @@ impl<'s, 'a> Failover<'s, 'a> {
             Ok(head) => head,
             Err(error) => return self.fail(client, attempt, Some(upstream), error),
         };
-        if adapter.is_none() && self.can_retry_as_chat(&attempt.slot.picked, status) {
-            upstream.cancel();
-            return NextStep::AsChat(attempt.slot);
+        if adapter.is_none() && self.can_retry_as_chat(&attempt.slot.picked) {
+            match self.lacks_responses(client, &mut upstream, status, &headers) {
+                Ok(false) => {}
+                Ok(true) => {
+                    upstream.cancel();
+                    return NextStep::AsChat(attempt.slot);
+                }
+                Err(error) => return self.fail(client, attempt, Some(upstream), error),
+            }
         }
         if RETRY_STATUSES.contains(&status)
             && let Some(other) = self.another_slot(&attempt.slot.picked)
@@ -220,11 +227,25 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Whether the status means that the provider lacks the Responses API, and Chat Completions can take its place.
-    fn can_retry_as_chat(&self, picked: &Picked, status: u16) -> bool {
-        let lacks_api = self.request.kind.shape == Shape::Responses && NO_RESPONSES_API.contains(&status);
+    /// Whether Chat Completions can take the place of a Responses API that the provider lacks.
+    fn can_retry_as_chat(&self, picked: &Picked) -> bool {
         let supports_chat = picked.profile.capabilities.chat_completions != Support::Unsupported;
-        lacks_api && supports_chat && !self.no_responses_api
+        self.request.kind.shape == Shape::Responses && supports_chat && !self.no_responses_api
+    }
+
+    /// Whether an answer shows that the provider lacks the Responses API: by its status, or, where that is a good one, by
+    /// what has come.
+    fn lacks_responses(
+        &self,
+        client: &mut ClientResponse<'_, '_>,
+        upstream: &mut UpstreamRequest,
+        status: u16,
+        headers: &Headers,
+    ) -> Result<bool, UpstreamError> {
+        if (200..300).contains(&status) {
+            return lacks_route(client, upstream, &self.hub.timeouts, headers);
+        }
+        Ok(NO_RESPONSES_API.contains(&status))
     }
 
     /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.

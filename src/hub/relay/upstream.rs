@@ -1,6 +1,7 @@
 //! The participant's side of a request: sent over a transport, received piece by piece, and cancelled when it times out or
 //! the client disconnects. How a transport carries it is out of scope.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::hub::options::Timeouts;
@@ -111,6 +112,8 @@ pub trait Transport {
 /// A request that was sent, and the response that is being received.
 pub struct UpstreamRequest {
     pending: PendingResponse,
+    /// Pieces that were looked at and given back.
+    returned: VecDeque<Piece>,
     cancel: CancelFn,
     sent: Instant,
     /// When the last chunk of the body came; `None` before the first.
@@ -142,7 +145,7 @@ impl UpstreamRequest {
     pub fn send(transport: &dyn Transport, outgoing_request: OutgoingRequest<'_>) -> Result<Self, UpstreamError> {
         let (pending, cancel) = transport.send(outgoing_request)?;
         let sent = Instant::now();
-        Ok(UpstreamRequest { pending, cancel, sent, last_chunk: None, polled: sent })
+        Ok(UpstreamRequest { pending, returned: VecDeque::new(), cancel, sent, last_chunk: None, polled: sent })
     }
 
     /// The next piece. While it waits, the client's connection is polled.
@@ -155,6 +158,9 @@ impl UpstreamRequest {
         client: &mut ClientResponse<'_, '_>,
         timeouts: &Timeouts,
     ) -> Result<Piece, UpstreamError> {
+        if let Some(piece) = self.returned.pop_front() {
+            return Ok(piece);
+        }
         loop {
             // Checked even while pieces keep coming: they must not hide a disconnect or a deadline.
             if self.polled.elapsed() >= POLL_INTERVAL {
@@ -196,9 +202,15 @@ impl UpstreamRequest {
         if since.elapsed() < after { Ok(()) } else { Err(UpstreamError::TimedOut { stage, after }) }
     }
 
+    /// Gives pieces back, in their order: `next` gives them again.
+    pub fn give_back(&mut self, pieces: VecDeque<Piece>) {
+        debug_assert!(self.returned.is_empty());
+        self.returned = pieces;
+    }
+
     /// Whether no piece has arrived that was not yet taken.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.returned.is_empty() && self.pending.is_empty()
     }
 
     /// Cancels the provider's work.
