@@ -106,14 +106,10 @@ impl ClientConnection {
         net_io::peek(&self.stream) == Peek::Nothing
     }
 
-    /// Whether it has served a request before the latest one.
-    pub fn was_kept(&self) -> bool {
-        self.asked > 1
-    }
-
-    /// Whether something of the latest request's answer has come.
-    pub fn heard(&self) -> bool {
-        self.heard
+    /// Whether a kept connection broke before a byte of the latest request's answer came. Servers close idle connections
+    /// after seconds, which may cross the next request: it has to be sent once more, on a new connection.
+    pub fn is_stale(&self) -> bool {
+        self.asked > 1 && !self.heard
     }
 
     /// Whether the answer is over and another request can be sent.

@@ -142,10 +142,17 @@ impl Provider {
     /// # Errors
     /// One sentence, when the provider can't be reached.
     pub fn connect(&self, deadline: Option<Instant>) -> Result<ClientConnection, String> {
-        let call = match self.upstream.take_idle() {
-            Some(call) => Ok(call),
-            None => self.upstream.dial(deadline).and_then(ClientConnection::new),
-        };
+        let Some(mut call) = self.upstream.take_idle() else { return self.connect_anew(deadline) };
+        call.set_deadline(deadline).map_err(|error| self.no_answer(&error))?;
+        Ok(call)
+    }
+
+    /// A new connection. `deadline` bounds the next response.
+    ///
+    /// # Errors
+    /// One sentence, when the provider can't be reached.
+    pub fn connect_anew(&self, deadline: Option<Instant>) -> Result<ClientConnection, String> {
+        let call = self.upstream.dial(deadline).and_then(ClientConnection::new);
         let ready = call.and_then(|mut call| call.set_deadline(deadline).map(|()| call));
         ready.map_err(|error| self.no_answer(&error))
     }
