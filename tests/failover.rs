@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use support::{Conn, FakeProvider, Script, TestHub, wait_until};
+use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, wait_until};
 
 /// Registers a direct participant of the legacy plane.
 fn join_direct(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) {
@@ -44,8 +44,6 @@ fn a_request_that_a_new_connection_does_not_answer_is_not_repeated() {
     provider.set(Script::Slam);
     hub.chat(&room, "ann").expect(502);
     assert_eq!(provider.seen().len(), 2, "on the kept connection, and on a new one");
-    hub.chat(&room, "ann").expect(502);
-    assert_eq!(provider.seen().len(), 3, "none was kept");
 }
 
 fn held() -> FakeProvider {
@@ -126,4 +124,102 @@ fn whoever_hangs_up_after_a_failed_try_leaves_the_line() {
     wait_until("it to leave the line", || hub.hub.waiting() == 0);
     busy.release();
     assert_eq!((first.answer().status, busy.seen().len()), (200, 1));
+}
+
+const SILENT: [&str; 3] = [": ping\n\n", "event: ping\n\n", "data:\n\n"];
+
+fn good() -> FakeProvider {
+    FakeProvider::start(Script::Stream(vec!["data: {\"choices\":[]}\n\n".into(), "data: [DONE]\n\n".into()]))
+}
+
+#[test]
+fn heads_comments_and_empty_events_leave_the_request_free_for_another_participant() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut reading = RawParticipant::join(&hub, &room, "reading");
+    hub.wait_for_status(&room, "reading", "online");
+    let mut chat = hub.stream(&room, "any");
+    let request = reading.receive();
+    reading.begin(&request, "text/event-stream", &SILENT);
+    assert_eq!(chat.head().status, 200, "a stream begins with the provider's head");
+    let _good = hub.join(&room, "good", &good());
+    let events = hub.watch_room(&room);
+    drop(reading);
+    let mut text = Vec::new();
+    while let Some(chunk) = chat.chunk().filter(|chunk| !chunk.is_empty()) {
+        text.extend(chunk);
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), "data: {\"choices\":[]}\n\ndata: [DONE]\n\n");
+    assert_eq!(events.next("llm.error")["participantId"], "reading");
+    assert_eq!(events.next("llm.complete")["participantId"], "good");
+}
+
+#[test]
+fn a_translated_answer_that_has_said_nothing_fails_over_too() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (bad, good) = (FakeProvider::start(Script::StreamAndDie(SILENT.map(str::to_owned).to_vec())), good());
+    for provider in [&bad, &good] {
+        provider.set_path("/v1/responses", Script::Missing);
+    }
+    let _bad = hub.join(&room, "bad", &bad);
+    let _good = hub.join(&room, "good", &good);
+    let body = json!({ "model": "any", "stream": true, "input": "Hi" }).to_string();
+    // The choice between two that are alike is by lot.
+    wait_until("a request to begin at the one that fails", || {
+        let mut conn = Conn::open(hub.addr());
+        let answer = conn.ask("POST", &format!("/rooms/{room}/v1/responses"), &[], Some(&body)).answer();
+        let text = answer.text();
+        assert!(answer.whole && text.matches("event: response.created").count() == 1, "{text}");
+        assert!(text.contains("event: response.completed"), "{text}");
+        !bad.seen().is_empty()
+    });
+}
+
+#[test]
+fn what_was_held_back_is_passed_on_with_the_first_data_or_when_it_is_too_long() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    for (silent, data) in [(SILENT.concat(), "data: 1\n\n"), (":".repeat(65 << 10), "")] {
+        let mut chat = hub.stream(&room, "ann");
+        let request = ann.receive();
+        ann.begin(&request, "text/event-stream", &[&silent]);
+        assert_eq!(chat.head().status, 200);
+        if !data.is_empty() {
+            ann.chunk(&request, data);
+        }
+        let mut passed = Vec::new();
+        while passed.len() < silent.len() + data.len() {
+            passed.extend(chat.chunk().unwrap());
+        }
+        assert!(passed == (silent + data).into_bytes());
+        ann.end(&request);
+        assert_eq!(chat.chunk().unwrap(), b"");
+    }
+    // A stream that ends without data is complete.
+    let mut chat = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &SILENT);
+    ann.end(&request);
+    let answer = chat.answer();
+    assert!(answer.whole && answer.text() == SILENT.concat());
+}
+
+#[test]
+fn a_client_that_hangs_up_behind_comments_was_waiting_for_its_first_token() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    let mut chat = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &SILENT);
+    assert_eq!(chat.head().status, 200);
+    chat.hang_up();
+    assert_eq!(ann.receive()["type"], "tunnel.cancel");
+    wait_until("the hub to count it", || {
+        hub.get("/metrics").text().contains("gambi_cancellations_total{stage=\"waiting\"} 1")
+    });
 }

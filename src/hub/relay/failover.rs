@@ -11,7 +11,7 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::adapters::{self, ResponsesAdapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::slots::{NoSlot, Slot};
@@ -205,7 +205,8 @@ impl<'s, 'a> Failover<'s, 'a> {
             return self.fail(client, attempt, Some(upstream), redirect_error(status));
         }
         let head = self.client_head(&attempt.slot.picked, status, &headers);
-        match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
+        let held_back = self.hold_back(client, &mut upstream, &head, adapter.is_some());
+        match held_back.and_then(|()| self.pass_on(client, &mut attempt, &mut upstream, head, adapter)) {
             Ok(result) => {
                 self.retain_summary(&attempt);
                 NextStep::Done(result)
@@ -246,6 +247,27 @@ impl<'s, 'a> Failover<'s, 'a> {
         headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
         headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
         ResponseHead { status, headers, stream: self.request.stream }
+    }
+
+    /// Waits until a streamed response says something. Its head is passed on at once, as a stream's; that leaves the request
+    /// free to go to another participant.
+    fn hold_back(
+        &self,
+        client: &mut ClientResponse<'_, '_>,
+        upstream: &mut UpstreamRequest,
+        head: &ResponseHead,
+        translated: bool,
+    ) -> Result<(), UpstreamError> {
+        let events = head.is_event_stream();
+        if head.status >= 400 || !head.stream && (translated || !events) {
+            return Ok(());
+        }
+        if events {
+            let mut headers = head.headers.clone();
+            headers.retain(|(name, _)| !translated || !name.eq_ignore_ascii_case("content-encoding"));
+            client.open(head.status, &stream_headers(headers))?;
+        }
+        upstream.hold_back(events, client, &self.hub.timeouts)
     }
 
     /// Passes the response on, through the adapter if the request was translated. An error response is never translated.

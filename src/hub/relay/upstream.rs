@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Disconnected};
+use crate::proto::data_watch::DataWatch;
 use crate::proto::management::ErrorCode;
 use crate::tunnel::{PendingResponse, Piece};
 
 /// How often a waiting request polls its client's connection.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How much of a response without data is held back, in bytes. Providers' comments are a few bytes each.
+const MAX_HELD_BACK: usize = 64 << 10;
 /// The longest stage name that is taken from a participant, in bytes.
 const MAX_STAGE: usize = 64;
 
@@ -111,6 +114,9 @@ pub trait Transport {
 /// A request that was sent, and the response that is being received.
 pub struct UpstreamRequest {
     pending: PendingResponse,
+    /// The start of the body, and its end, where [`UpstreamRequest::hold_back`] has received them.
+    held_back: Vec<u8>,
+    ended: bool,
     cancel: CancelFn,
     sent: Instant,
     /// When the last chunk of the body came; `None` before the first.
@@ -142,7 +148,44 @@ impl UpstreamRequest {
     pub fn send(transport: &dyn Transport, outgoing_request: OutgoingRequest<'_>) -> Result<Self, UpstreamError> {
         let (pending, cancel) = transport.send(outgoing_request)?;
         let sent = Instant::now();
-        Ok(UpstreamRequest { pending, cancel, sent, last_chunk: None, polled: sent })
+        Ok(UpstreamRequest {
+            pending,
+            held_back: Vec::new(),
+            ended: false,
+            cancel,
+            sent,
+            last_chunk: None,
+            polled: sent,
+        })
+    }
+
+    /// Receives the body, without passing it on, until it says something: of an event stream, until the first event with
+    /// data; of another body, until its first byte. Until then another participant can answer instead. Then
+    /// [`UpstreamRequest::next`] gives what was held back. A body that says nothing for too long is held back no further.
+    ///
+    /// # Errors
+    /// As [`UpstreamRequest::next`].
+    pub fn hold_back(
+        &mut self,
+        is_event_stream: bool,
+        client: &mut ClientResponse<'_, '_>,
+        timeouts: &Timeouts,
+    ) -> Result<(), UpstreamError> {
+        let mut watch = DataWatch::default();
+        while !self.ended && self.held_back.len() <= MAX_HELD_BACK {
+            match self.receive("stream", client, timeouts)? {
+                Piece::Chunk(bytes) => {
+                    let speaks = !bytes.is_empty() && (!is_event_stream || watch.push(&bytes));
+                    self.held_back.extend_from_slice(&bytes);
+                    if speaks {
+                        break;
+                    }
+                }
+                Piece::End => self.ended = true,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The next piece. While it waits, the client's connection is polled.
@@ -150,6 +193,19 @@ impl UpstreamRequest {
     /// # Errors
     /// When the participant failed, nothing came within the timeouts, or the client disconnected.
     pub fn next(
+        &mut self,
+        stage: &'static str,
+        client: &mut ClientResponse<'_, '_>,
+        timeouts: &Timeouts,
+    ) -> Result<Piece, UpstreamError> {
+        match std::mem::take(&mut self.held_back) {
+            bytes if !bytes.is_empty() => Ok(Piece::Chunk(bytes)),
+            _ if self.ended => Ok(Piece::End),
+            _ => self.receive(stage, client, timeouts),
+        }
+    }
+
+    fn receive(
         &mut self,
         stage: &'static str,
         client: &mut ClientResponse<'_, '_>,
@@ -198,7 +254,7 @@ impl UpstreamRequest {
 
     /// Whether no piece has arrived that was not yet taken.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.held_back.is_empty() && !self.ended && self.pending.is_empty()
     }
 
     /// Cancels the provider's work.
