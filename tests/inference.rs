@@ -177,7 +177,9 @@ fn a_named_participant_that_is_away_or_busy_says_so() {
     let hub = TestHub::with(|options| options.timeouts.queue = Duration::ZERO);
     let room = hub.room();
     hub.client.participants(&room).upsert("away", &registration()).unwrap();
-    let away = hub.chat(&room, "away").expect(503).json();
+    let away = hub.chat(&room, "away").expect(503);
+    assert_eq!(away.header("retry-after"), Some("5"));
+    let away = away.json();
     assert_eq!(away["error"], "Participant tunnel is not connected.");
     assert_eq!(away["code"], "PARTICIPANT_TUNNEL_NOT_CONNECTED");
 

@@ -12,12 +12,18 @@ use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Me
 use crate::proto::openai::BadRequest;
 use crate::state::config::FieldError;
 use crate::state::registry::{Denied, Missing, PickError};
+use crate::state::selector::Refusal;
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 
 /// Headers of every event stream: the hub's own events and streamed completions.
 pub const STREAM_HEADERS: [(&str, &str); 3] =
     [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
+
+/// The `Retry-After` of a 429 or 503 that names no other time, in seconds: room may be free again at once.
+const RETRY_AFTER: u32 = 1;
+/// The `Retry-After` where a participant is away, in seconds. It comes back after a pause.
+const RETRY_AFTER_ABSENCE: u32 = 5;
 
 /// A family of routes with one error format (PROTOCOL.md, "Common rules").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +101,7 @@ impl Rejection {
         Rejection { details: Some(details), ..self }
     }
 
-    /// Adds a `Retry-After` header.
+    /// Sets `Retry-After`. Each 429 and 503 has it, [`RETRY_AFTER`] by default.
     pub fn retry_after(self, seconds: u32) -> Self {
         Rejection { retry_after: Some(seconds), ..self }
     }
@@ -112,7 +118,7 @@ impl Rejection {
         if status == 401 {
             exchange.add_header("WWW-Authenticate", "Bearer");
         }
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = self.retry_after.or(matches!(status, 429 | 503).then_some(RETRY_AFTER)) {
             exchange.add_header("Retry-After", &seconds.to_string());
         }
         match plane {
@@ -184,8 +190,7 @@ impl From<FieldError> for Rejection {
 
 impl From<BodyError> for Rejection {
     fn from(error: BodyError) -> Self {
-        let rejection = Rejection::invalid(error.to_string()).status(error.status());
-        if error.status() == 503 { rejection.retry_after(1) } else { rejection }
+        Rejection::invalid(error.to_string()).status(error.status())
     }
 }
 
@@ -201,11 +206,13 @@ impl From<PickError> for Rejection {
             PickError::Missing(missing) => missing.into(),
             PickError::Refused(refusal) => {
                 let (status, message, code) = refusal.answer();
-                Rejection::new(code, message).status(status)
+                let retry_after =
+                    matches!(refusal, Refusal::NoTunnel | Refusal::Offline).then_some(RETRY_AFTER_ABSENCE);
+                Rejection { retry_after, ..Rejection::new(code, message).status(status) }
             }
             PickError::LineFull => {
                 let message = "Too many requests wait for a participant of this room already.";
-                Rejection::new(ErrorCode::ParticipantBusy, message).status(503).retry_after(1)
+                Rejection::new(ErrorCode::ParticipantBusy, message).status(503)
             }
         }
     }

@@ -106,8 +106,8 @@ impl ClientConnection {
         net_io::peek(&self.stream) == Peek::Nothing
     }
 
-    /// Whether a request that failed was sent on a kept connection that the server had closed: it is not the connection's
-    /// first, and nothing of an answer has come.
+    /// Whether a kept connection broke before a byte of the latest request's answer came. Servers close idle connections
+    /// after seconds, which may cross the next request: it has to be sent once more, on a new connection.
     pub fn was_stale(&self) -> bool {
         self.asked > 1 && !self.heard
     }

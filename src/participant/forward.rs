@@ -19,8 +19,6 @@ pub struct Job {
     pub id: String,
     /// The bytes for the provider, or the reason why the participant refuses the request.
     request: Result<Vec<u8>, String>,
-    /// Whether the request may be sent again on a new connection: its method is not `POST`.
-    idempotent: bool,
     /// Cancels and pauses it.
     pub cancel: Arc<CancelHandle>,
     _share: LoadShare,
@@ -28,8 +26,8 @@ pub struct Job {
 
 impl Job {
     /// A job for a request as [`Forwarder::encode`] encodes it.
-    pub fn new(id: String, method: &str, request: Result<Vec<u8>, String>, share: LoadShare) -> Self {
-        Job { id, request, idempotent: method != "POST", cancel: Arc::default(), _share: share }
+    pub fn new(id: String, request: Result<Vec<u8>, String>, share: LoadShare) -> Self {
+        Job { id, request, cancel: Arc::default(), _share: share }
     }
 }
 
@@ -128,8 +126,8 @@ impl Forwarder {
 
     /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
     fn open_response(&self, job: &Job, request: &[u8]) -> Result<(ClientConnection, Vec<u8>), Reason> {
+        let mut call = self.provider.connect(None)?;
         loop {
-            let mut call = self.provider.connect(None)?;
             if !job.cancel.attach(call.stream()) {
                 return Err("the request was cancelled".into());
             }
@@ -137,8 +135,7 @@ impl Forwarder {
                 |answer: &ResponseHead<'_>| tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer));
             match self.provider.send(&mut call, request, start) {
                 Ok(start) => return Ok((call, start)),
-                // The provider may have closed a kept connection just before the request arrived.
-                Err(_) if call.was_stale() && job.idempotent && !job.cancel.is_cancelled() => {}
+                Err(_) if call.was_stale() && !job.cancel.is_cancelled() => call = self.provider.connect_anew(None)?,
                 Err(reason) => return Err(reason),
             }
         }

@@ -128,10 +128,17 @@ impl Provider {
     /// # Errors
     /// When the provider can't be reached.
     pub fn connect(&self, deadline: Option<Instant>) -> Result<ClientConnection, Reason> {
-        let call = match self.upstream.pool.take() {
-            Some(call) => Ok(call),
-            None => self.upstream.dial(deadline),
-        };
+        let Some(mut call) = self.upstream.pool.take() else { return self.connect_anew(deadline) };
+        call.set_deadline(deadline).map_err(|error| self.no_answer(error))?;
+        Ok(call)
+    }
+
+    /// A new connection. `deadline` bounds the next response.
+    ///
+    /// # Errors
+    /// When the provider can't be reached.
+    pub fn connect_anew(&self, deadline: Option<Instant>) -> Result<ClientConnection, Reason> {
+        let call = self.upstream.dial(deadline);
         let ready = call.and_then(|mut call| call.set_deadline(deadline).map(|()| call));
         ready.map_err(|error| self.no_answer(error))
     }

@@ -161,7 +161,7 @@ fn check_secret(
 
 impl From<HashFailed> for Rejection {
     fn from(failed: HashFailed) -> Self {
-        Rejection::new(ErrorCode::InternalError, failed.to_string()).status(503).retry_after(1)
+        Rejection::new(ErrorCode::InternalError, failed.to_string()).status(503)
     }
 }
 

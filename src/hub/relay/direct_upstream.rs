@@ -93,7 +93,6 @@ impl Transport for DirectTransport {
         self.pools.open(self.serial);
         let cancellation = Arc::new(Cancellation::default());
         let call = DirectCall {
-            repeatable: outgoing_request.method != "POST",
             id: outgoing_request.id,
             request,
             server,
@@ -176,8 +175,6 @@ struct DirectCall {
     id: String,
     /// Head and body.
     request: Vec<u8>,
-    /// Whether sending it twice does no more than sending it once (RFC 9110, section 9.2.2).
-    repeatable: bool,
     server: Server,
     rule: AddressRule,
     from_loopback: bool,
@@ -226,16 +223,15 @@ impl DirectCall {
 
     /// Sends the request; gives the connection, and the response's head.
     fn exchange(&self) -> io::Result<(ClientConnection, Piece)> {
+        let connect = || connect(&self.server, self.rule, self.from_loopback);
+        let mut connection = self.pools.take(self.serial).map_or_else(connect, Ok)?;
         loop {
-            let pooled = self.pools.take(self.serial);
-            let mut connection = pooled.map_or_else(|| connect(&self.server, self.rule, self.from_loopback), Ok)?;
             if !self.cancellation.advance(CallState::Connected(connection.stream())) {
                 return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the request was cancelled"));
             }
             match connection.ask(&self.request, start) {
                 Ok(head) => return Ok((connection, head)),
-                // The endpoint may have closed a kept connection just before the request arrived.
-                Err(_) if self.repeatable && connection.was_stale() && !self.cancellation.is_cancelled() => {}
+                Err(_) if connection.was_stale() && !self.cancellation.is_cancelled() => connection = connect()?,
                 Err(error) => return Err(error),
             }
         }

@@ -310,6 +310,25 @@ fn who_waits_is_served_first_come_first() {
 }
 
 #[test]
+fn who_has_been_tried_waits_in_front_however_many_wait() {
+    let mut story = Story::new();
+    story.join("a", "m", at(0));
+    let first = story.pick("a").unwrap();
+    let new: Vec<u64> = (0..3).map(|_| story.wait("any")).collect();
+    let mut tried = |serial| {
+        let want = Want { tried: vec![serial], ..story.want("any", Need::Chat) };
+        story.registry.wait(&story.code, want, 3).unwrap()
+    };
+    let returned = [tried(first.serial + 1), tried(first.serial + 2)];
+    let mut served = Vec::new();
+    for _ in 0..5 {
+        story.registry.release(&first);
+        served.extend(story.turns().into_iter().map(|(number, _)| number));
+    }
+    assert_eq!(served, [&returned[..], &new].concat());
+}
+
+#[test]
 fn a_participant_takes_as_many_as_it_said() {
     let mut story = Story::new();
     story.profiled("a", |profile| profile.concurrency = 3);
