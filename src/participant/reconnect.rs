@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::builder::{Builder, Joined, Prepared};
 use super::session::{CloseEvent, CloseReason, Session, SessionHandle};
 use crate::client::backoff::{Backoff, StopSignal};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::sync::lock;
 
@@ -147,7 +147,7 @@ impl Reconnect {
         }
         if end.code == Some(CLOSE_NORMAL) {
             // Joining again would undo a removal, or fight another process over the id.
-            let reason = end.error.as_ref().map_or_else(|| end.reason.to_string(), ToString::to_string);
+            let reason = end.error.clone().map_or_else(|| end.reason.as_str().into(), Reason::of);
             on_event(ReconnectEvent::Ended(end));
             return Err(Error::Tunnel { reason });
         }

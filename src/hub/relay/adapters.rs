@@ -5,6 +5,7 @@ use std::io;
 
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
+use crate::hub::relay::content_coding::ContentCoding;
 use crate::hub::relay::passthrough::ResponseHead;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::openai::Members;
@@ -45,13 +46,14 @@ pub fn forward(
 ) -> Result<io::Result<()>, UpstreamError> {
     attempt.record_owner(Some(id), true);
     let events = head.is_event_stream();
+    let coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
     let passes =
         |name: &str| !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding");
     let mut headers: Headers = head.headers.iter().filter(|(name, _)| passes(name)).cloned().collect();
     if events && head.stream {
-        return stream(attempt, client, upstream, &stream_headers(headers), &mut answer);
+        return stream(attempt, client, upstream, &stream_headers(headers), coding, &mut answer);
     }
-    collect(attempt, client, upstream, events, &mut answer)?;
+    collect(attempt, client, upstream, events, coding, &mut answer)?;
     attempt.complete(head.status);
     if head.stream {
         answer.end();
@@ -68,15 +70,17 @@ fn stream(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     headers: &Headers,
+    mut coding: ContentCoding,
     answer: &mut ResponsesTranslator,
 ) -> Result<io::Result<()>, UpstreamError> {
     client.open(200, headers)?;
     client.write(answer.take_events().as_bytes())?;
     let mut decoder = Decoder::new();
     loop {
-        let mut bytes = Vec::new();
-        let piece = match upstream.next("stream", client, &attempt.hub.timeouts) {
-            Ok(piece) => piece,
+        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
+            Ok(Piece::Chunk(chunk)) => chunk,
+            Ok(Piece::End) => break,
+            Ok(_) => continue,
             Err(error) => {
                 // An event says why, then the stream is cut short.
                 answer.fail("the participant's answer broke off");
@@ -84,30 +88,31 @@ fn stream(
                 return Err(error);
             }
         };
-        match piece {
-            Piece::Chunk(chunk) => attempt.receive(&mut bytes, chunk),
-            Piece::End => break,
-            _ => {}
-        }
         answer.set_time(now(attempt));
-        if let Err(error) = feed(&mut decoder, answer, &bytes, client) {
+        let passed = coding.decode(chunk, &mut |text| {
+            let mut bytes = Vec::new();
+            attempt.receive(&mut bytes, text);
+            feed(&mut decoder, answer, &bytes, client)?;
+            Ok(client.write(answer.take_events().as_bytes())?)
+        });
+        if let Err(error) = passed {
             upstream.cancel();
-            answer.fail(TOO_LONG);
-            let _ = client.write(answer.take_events().as_bytes());
+            if let UpstreamError::Failed(failure) = &error {
+                answer.fail(&failure.message);
+                let _ = client.write(answer.take_events().as_bytes());
+            }
             return Err(error);
         }
-        if answer.has_failed() {
+        if answer.failure().is_some() {
             upstream.cancel();
             break;
         }
-        client.write(answer.take_events().as_bytes())?;
     }
     answer.set_time(now(attempt));
     answer.end();
-    if answer.has_failed() {
-        attempt.fail("stream", "the provider broke its answer off");
-    } else {
-        attempt.complete(200);
+    match answer.failure() {
+        Some(reason) => attempt.fail("stream", &format!("the provider broke its answer off: {reason}")),
+        None => attempt.complete(200),
     }
     let sent = client.write(answer.take_events().as_bytes());
     Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()))
@@ -146,25 +151,35 @@ fn collect(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     events: bool,
+    mut coding: ContentCoding,
     answer: &mut ResponsesTranslator,
 ) -> Result<(), UpstreamError> {
     let (mut body, mut decoder) = (Vec::new(), Decoder::new());
     loop {
-        match upstream.next("stream", client, &attempt.hub.timeouts)? {
-            Piece::Chunk(bytes) => attempt.receive(&mut body, bytes),
+        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts)? {
+            Piece::Chunk(chunk) => chunk,
             Piece::End => break,
-            _ => {}
-        }
-        let reserved = match events {
-            true => feed(&mut decoder, answer, &std::mem::take(&mut body), client),
-            false => reserve(client, body.len().saturating_mul(PARSED_FACTOR)),
+            _ => continue,
         };
-        if reserved.is_err() {
+        let read = coding.decode(chunk, &mut |text| {
+            attempt.receive(&mut body, text);
+            if events {
+                feed(&mut decoder, answer, &std::mem::take(&mut body), client)
+            } else {
+                reserve(client, body.len().saturating_mul(PARSED_FACTOR))
+            }
+        });
+        if read.is_err() {
             upstream.cancel();
-            return reserved;
+            return read;
         }
     }
     answer.set_time(now(attempt));
     let complete = if events { answer.is_whole() } else { answer.push_whole(&body) };
-    if complete { Ok(()) } else { Err(UpstreamError::provider("the provider's answer is no chat completion")) }
+    let reason = || answer.failure().map_or(String::new(), |reason| format!(": {reason}"));
+    if complete {
+        Ok(())
+    } else {
+        Err(UpstreamError::provider(&format!("the provider's answer is no chat completion{}", reason())))
+    }
 }

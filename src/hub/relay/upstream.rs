@@ -1,15 +1,19 @@
 //! The participant's side of a request: sent over a transport, received piece by piece, and cancelled when it times out or
 //! the client disconnects. How a transport carries it is out of scope.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Disconnected};
+use crate::proto::data_watch::DataWatch;
 use crate::proto::management::ErrorCode;
 use crate::tunnel::{PendingResponse, Piece};
 
 /// How often a waiting request polls its client's connection.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How much of a response without data is held back, in bytes. Providers' comments are a few bytes each.
+const MAX_HELD_BACK: usize = 64 << 10;
 /// The longest stage name that is taken from a participant, in bytes.
 const MAX_STAGE: usize = 64;
 
@@ -111,6 +115,8 @@ pub trait Transport {
 /// A request that was sent, and the response that is being received.
 pub struct UpstreamRequest {
     pending: PendingResponse,
+    /// Pieces that were looked at and given back.
+    returned: VecDeque<Piece>,
     cancel: CancelFn,
     sent: Instant,
     /// When the last chunk of the body came; `None` before the first.
@@ -142,7 +148,37 @@ impl UpstreamRequest {
     pub fn send(transport: &dyn Transport, outgoing_request: OutgoingRequest<'_>) -> Result<Self, UpstreamError> {
         let (pending, cancel) = transport.send(outgoing_request)?;
         let sent = Instant::now();
-        Ok(UpstreamRequest { pending, cancel, sent, last_chunk: None, polled: sent })
+        Ok(UpstreamRequest { pending, returned: VecDeque::new(), cancel, sent, last_chunk: None, polled: sent })
+    }
+
+    /// Receives the body, without passing it on, until it says something: of an event stream, until the first event with
+    /// data; of another body, until its first byte. Until then another participant can answer instead. Then
+    /// [`UpstreamRequest::next`] gives what was held back. A body that says nothing for too long is held back no further.
+    ///
+    /// # Errors
+    /// As [`UpstreamRequest::next`].
+    pub fn hold_back(
+        &mut self,
+        is_event_stream: bool,
+        client: &mut ClientResponse<'_, '_>,
+        timeouts: &Timeouts,
+    ) -> Result<(), UpstreamError> {
+        let (mut watch, mut pieces, mut length) = (DataWatch::default(), VecDeque::new(), 0);
+        let mut waits = true;
+        while waits && length <= MAX_HELD_BACK {
+            let piece = self.next("stream", client, timeouts)?;
+            match &piece {
+                Piece::Chunk(bytes) => {
+                    waits = bytes.is_empty() || (is_event_stream && !watch.push(bytes));
+                    length += bytes.len();
+                }
+                Piece::End => waits = false,
+                _ => {}
+            }
+            pieces.push_back(piece);
+        }
+        self.give_back(pieces);
+        Ok(())
     }
 
     /// The next piece. While it waits, the client's connection is polled.
@@ -155,6 +191,9 @@ impl UpstreamRequest {
         client: &mut ClientResponse<'_, '_>,
         timeouts: &Timeouts,
     ) -> Result<Piece, UpstreamError> {
+        if let Some(piece) = self.returned.pop_front() {
+            return Ok(piece);
+        }
         loop {
             // Checked even while pieces keep coming: they must not hide a disconnect or a deadline.
             if self.polled.elapsed() >= POLL_INTERVAL {
@@ -196,9 +235,15 @@ impl UpstreamRequest {
         if since.elapsed() < after { Ok(()) } else { Err(UpstreamError::TimedOut { stage, after }) }
     }
 
+    /// Gives pieces back, in their order: `next` gives them again.
+    pub fn give_back(&mut self, mut pieces: VecDeque<Piece>) {
+        pieces.append(&mut self.returned);
+        self.returned = pieces;
+    }
+
     /// Whether no piece has arrived that was not yet taken.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+        self.returned.is_empty() && self.pending.is_empty()
     }
 
     /// Cancels the provider's work.
