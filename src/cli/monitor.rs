@@ -159,7 +159,7 @@ fn line(change: &Change, now: u64) -> String {
     let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
     let mut parts = vec![clock(now)];
     match change.kind {
-        "hub" => parts.extend([text("hubUrl"), text("status"), text("message")]),
+        "hub" => parts.extend([text("hubUrl"), text("status"), text("message"), text("limits")]),
         "room" => {
             let there = format!("{} participants", data["participants"]);
             parts.extend([text("room"), text("name"), there, text("refused")]);

@@ -133,7 +133,7 @@ impl Http {
     }
 
     pub fn bad_answer(&self, path: &str, reason: Reason) -> Error {
-        Error::BadAnswer { url: format!("{}{path}", self.base), reason }
+        Error::BadAnswer { url: format!("{}{path}", self.base), status: None, reason }
     }
 
     /// The error of a response without a 2xx status.
@@ -141,7 +141,8 @@ impl Http {
         let mut answer: Map<String, Value> = match serde_json::from_slice(text) {
             Ok(answer) => answer,
             Err(error) => {
-                return self.bad_answer(path, Reason::caused_by(format!("status {status} without a JSON body"), error));
+                let reason = Reason::caused_by(format!("status {status} without a JSON body"), error);
+                return Error::BadAnswer { url: format!("{}{path}", self.base), status: Some(status), reason };
             }
         };
         let request_id = answer.remove("meta").and_then(|meta| serde_json::from_value::<Meta>(meta).ok());
@@ -208,6 +209,14 @@ mod tests {
         assert_eq!((error.hint().as_deref(), error.request_id()), (Some("h"), Some("r")));
         let error = http.refusal("/x", 503, br#"{"error":"busy"}"#);
         assert_eq!((error.to_string().as_str(), error.status()), ("busy", Some(503)));
+        for (status, body, missing) in [
+            (404, "Not Found", true),
+            (404, r#"{"error":{"code":"INVALID_REQUEST","message":"m"},"meta":{"requestId":"r"}}"#, true),
+            (404, r#"{"error":{"code":"ROOM_NOT_FOUND","message":"m"},"meta":{"requestId":"r"}}"#, false),
+            (502, "<html>", false),
+        ] {
+            assert_eq!(http.refusal("/v1/x", status, body.as_bytes()).is_missing_route(), missing, "{body}");
+        }
         assert!(matches!(http.refusal("/x", 502, b"<html>"), Error::BadAnswer { .. }));
         assert!(matches!(http.refusal("/x", 502, b"[]"), Error::BadAnswer { .. }));
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::chat::Room;
 use super::events::{self, EventStream};
 use super::http::Http;
+use super::legacy::Legacy;
 use crate::error::{Error, Reason};
 use crate::proto::management::{
     CreateRoom, Envelope, Health, Heartbeat, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered, Registration,
@@ -88,6 +89,11 @@ impl Client {
     /// When the hub can't be reached or reports an error.
     pub fn health(&self) -> Result<Health, Error> {
         self.get("/v1/health")
+    }
+
+    /// The legacy plane's routes, for a hub that has no v1 plane.
+    pub fn legacy(&self) -> Legacy<'_> {
+        Legacy(&self.http)
     }
 
     /// The hub's room routes.
