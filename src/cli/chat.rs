@@ -86,7 +86,7 @@ fn converse(context: &Context<'_>, room: &Room, mut chat: Chat) -> Result<(), Fa
     Ok(())
 }
 
-/// Lists whoever can be talked to.
+/// Lists the participants that take requests.
 pub fn models(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
     let models = context.room_client()?.room(&code).models()?;

@@ -65,7 +65,7 @@ static KEY_FILE: Flag = value(
     "key-file",
     None,
     "FILE",
-    "The hub's key: what `hub serve` asks of everybody, and what the others show [GAMBI_HUB_KEY]",
+    "File with the hub's key: `hub serve` requires it of all clients, other commands send it [GAMBI_HUB_KEY]",
 );
 static ENV: Flag = value("env", None, "NAME", "An environment of the config file [GAMBI_ENV]");
 static FORMAT: Flag = value(
@@ -76,8 +76,8 @@ static FORMAT: Flag = value(
 );
 static INTERACTIVE: Flag = switch("interactive", "Ask for what is missing; an error where there is no terminal");
 static NO_INTERACTIVE: Flag = switch("no-interactive", "Never ask [GAMBI_NO_INTERACTIVE=1]");
-static VERBOSE: Flag = switch("verbose", "Say more on stderr");
-static QUIET: Flag = switch("quiet", "Say nothing on stderr but errors");
+static VERBOSE: Flag = switch("verbose", "Print more on stderr");
+static QUIET: Flag = switch("quiet", "Print only errors on stderr");
 static HELP: Flag = Flag { name: "help", short: Some('h'), value: None, help: "Print this help" };
 static VERSION: Flag = Flag { name: "version", short: Some('V'), value: None, help: "Print the version" };
 
@@ -138,19 +138,19 @@ static DIRECT: Flag = value(
     "off|private|any",
     "Which endpoints of older clients the hub calls: none, private networks', or all [default private]",
 );
-static DECLARE_ROOM: Flag = value("room", None, "CODE=NAME", "A room that is there from the start; may be repeated");
+static DECLARE_ROOM: Flag = value("room", None, "CODE=NAME", "A room that exists from the start; may be repeated");
 static ROOMS_FILE: Flag = value(
     "rooms",
     None,
     "FILE",
-    "Rooms that are there from the start: a JSON list with code, name, password or passwordHash, defaults",
+    "Rooms that exist from the start: a JSON list with code, name, password or passwordHash, defaults",
 );
 static ROOM_TTL: Flag =
-    value("room-ttl", None, "TIME", "Remove rooms that nobody has used for so long [default never]");
+    value("room-ttl", None, "TIME", "Remove rooms that have been unused for so long [default never]");
 static EMPTY_ROOM_TTL: Flag =
-    value("empty-room-ttl", None, "TIME", "Remove rooms that nobody has been in for so long [default never]");
+    value("empty-room-ttl", None, "TIME", "Remove rooms that have been empty for so long [default never]");
 static STRICT: Flag =
-    switch("strict", "Let nobody renew, keep alive or remove a participant without the participant's own token");
+    switch("strict", "Require a participant's own token for renewing it, its heartbeats and removing it");
 static NO_DASHBOARD: Flag = switch("no-dashboard", "Show browsers no page at /");
 static WATCH_TIME: Flag = value(
     "watch-time",
@@ -232,7 +232,7 @@ static TOKEN_FILE: Flag = value(
     "Where the participant's own token is kept, which a strict hub asks for; joining makes it",
 );
 static HEADER: Flag =
-    value("header", None, "NAME=VALUE", "Header for the provider, sent to nobody else; may be repeated");
+    value("header", None, "NAME=VALUE", "Header for the provider, never sent to the hub; may be repeated");
 static HEADER_ENV: Flag = value(
     "header-env",
     None,
@@ -448,7 +448,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["participant", "heartbeat"],
-        about: "Say that a participant is alive",
+        about: "Send a participant's heartbeat",
         positional: None,
         flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
@@ -456,7 +456,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["models"],
-        about: "List whoever can be talked to in a room",
+        about: "List the participants of a room that take requests",
         positional: None,
         flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: false,
