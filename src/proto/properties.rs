@@ -226,7 +226,7 @@ proptest! {
 
     #[test]
     fn any_chat_becomes_a_well_formed_response(chunks in proptest::collection::vec(chunk(), 0..12), ends in any::<bool>()) {
-        let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).unwrap();
+        let request = Members::parse(br#"{"input":"Hi","tools":[{"type":"custom","name":"patch"}]}"#).unwrap();
         let mut answer = ResponsesTranslator::new(ResponseTemplate::new(&request, "k", 1), "m");
         chunks.iter().for_each(|chunk| answer.push(chunk));
         if ends { answer.end() } else { answer.fail("it broke") }
@@ -272,6 +272,16 @@ fn json_as_read(value: &Value) -> Value {
     serde_json::from_str(&value.to_string()).unwrap()
 }
 
+/// A piece of a call with some of its members.
+fn odd_call() -> impl Strategy<Value = Value> {
+    let texts = prop::sample::select(vec!["", "{", "{}", "{\"a\"", ":1}", "x", "{\"input\":\"\\u00"]);
+    let id = prop::sample::select(vec![json!(null), json!(""), json!("a"), json!("b")]);
+    let name = prop::sample::select(vec![json!(null), json!("f"), json!("fg"), json!("patch")]);
+    (prop::option::of(0u64..3), id, name, texts).prop_map(|(number, id, name, text)| {
+        json!({ "index": number, "id": id, "function": { "name": name, "arguments": text } })
+    })
+}
+
 /// A chat's chunk: sound, odd, or rubbish.
 fn chunk() -> impl Strategy<Value = String> {
     let delta = prop_oneof![
@@ -281,6 +291,8 @@ fn chunk() -> impl Strategy<Value = String> {
         (0u64..3, any::<String>()).prop_map(|(n, text)| {
             json!({ "tool_calls": [{ "index": n, "id": "c", "function": { "name": "f", "arguments": text } }] })
         }),
+        odd_call().prop_map(|call| json!({ "tool_calls": [call] })),
+        prop::collection::vec(odd_call(), 0..4).prop_map(|calls| json!({ "tool_calls": calls })),
         any_json(),
     ];
     let finish =

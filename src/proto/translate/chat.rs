@@ -192,7 +192,7 @@ impl ChatDecoder {
             sink(ChatDelta::Model(model));
         }
         // Only the first of several choices: an answer has one output.
-        let first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
+        let first = |choice: &&Value| whole || choice["index"].as_u64().unwrap_or(0) == 0;
         let choice = chunk["choices"].as_array().and_then(|choices| choices.iter().find(first));
         let choice = choice.unwrap_or(&Value::Null);
         for usage in [&chunk["usage"], &choice["usage"], &chunk["x_groq"]["usage"]] {

@@ -179,7 +179,7 @@ fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) 
             let id = need("call_id").or_else(|_| need("id"))?;
             conversation.result(&id, &content(output()?)?);
         }
-        "reasoning" => append(&mut conversation.turn.reasoning, "\n", &reasoning(item)?),
+        "reasoning" => append(&mut conversation.turn.reasoning, "\n", &reasoning(item)),
         kind if RECORDS.contains(&kind) => {}
         "item_reference" => {
             return Err(no_counterpart("An input item of type \"item_reference\"").because_nothing_is_kept());
@@ -190,16 +190,10 @@ fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) 
 }
 
 /// What a model thought, as it was, else its summary. What is encrypted can only be read by who made it.
-fn reasoning(item: &Members<'_>) -> Result<String, BadRequest> {
-    for key in ["content", "summary"] {
-        if let Some(raw) = item.get(key)
-            && let Content::Text(text) = content(raw)?
-            && !text.is_empty()
-        {
-            return Ok(text);
-        }
-    }
-    Ok(String::new())
+fn reasoning(item: &Members<'_>) -> String {
+    let texts = ["content", "summary"].into_iter().filter_map(|key| content(item.get(key)?).ok());
+    let texts = texts.map(|content| if let Content::Text(text) = content { text } else { String::new() });
+    texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(), BadRequest> {
