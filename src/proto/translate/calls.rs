@@ -85,9 +85,10 @@ impl Arguments {
         }
     }
 
-    fn equals(&self, text: &str) -> bool {
-        let other = Arguments::of(text);
-        (self.bytes, self.hash) == (other.bytes, other.hash)
+    /// Whether they are complete, and the piece has all of them again.
+    fn is_repeated_by(&self, piece: &CallPiece<'_>) -> bool {
+        let other = Arguments::of(&piece.arguments);
+        self.complete && (self.bytes, self.hash) == (other.bytes, other.hash)
     }
 }
 
@@ -111,6 +112,10 @@ impl OpenCall {
         !self.name.is_empty() && (followed || self.arguments.begun)
     }
 
+    fn name_is(&self, piece: &CallPiece<'_>) -> bool {
+        piece.name == Some(self.name.as_str())
+    }
+
     /// Bytes in memory.
     pub fn held(&self) -> usize {
         self.name.len() + self.id.as_ref().map_or(0, String::len) + self.pending.len()
@@ -125,6 +130,7 @@ impl OpenCall {
     /// again with each piece. Complete arguments that are sent again are not new.
     pub fn take<'a>(&mut self, piece: &'a CallPiece<'_>, chunk: u64) -> &'a str {
         self.chunk = chunk;
+        self.number = self.number.or(piece.number);
         if self.id.is_none() {
             self.id = piece.id.map(str::to_owned);
         }
@@ -134,7 +140,7 @@ impl OpenCall {
             _ => {}
         }
         let arguments = piece.arguments.as_ref();
-        if self.arguments.complete && (!piece.has_arguments() || self.arguments.equals(arguments)) {
+        if self.arguments.complete && (!piece.has_arguments() || self.arguments.is_repeated_by(piece)) {
             return "";
         }
         self.arguments.push(arguments);
@@ -144,10 +150,11 @@ impl OpenCall {
 
 /// The call that a piece of the chunk with this number belongs to; `None` where it begins another one.
 ///
-/// A piece is compared with the latest call that has its id and its number, else its id, else its number, else, where it
-/// has no number, with the latest call. A number that is new and comes with a name begins a call. A piece without a name
-/// continues the call, whatever its id: some servers change it with each piece. Without a number, another id behind
-/// complete arguments begins a call whose name comes later. A piece with a name begins another call
+/// A piece is compared with the latest call that has its id and its number, else its id, else its number, else, where one
+/// of the two has no number, with the latest call. A number that is new and comes with a name begins a call, unless it is a
+/// complete call that is sent again. A piece without a name continues the call, whatever its id: some servers change it
+/// with each piece. Without a number, another id behind complete arguments begins a call whose name comes later. A piece
+/// with a name begins another call
 /// - where the same chunk has given the call a piece already: a chunk lists calls;
 /// - where the call's arguments are complete, unless the piece repeats the call's name and nothing or all of its arguments;
 /// - where they are not, and the name is another one, or the id is another one and the piece's arguments begin an object;
@@ -163,11 +170,12 @@ fn candidate(calls: &[OpenCall], piece: &CallPiece<'_>) -> Option<usize> {
     let same_number = |call: &OpenCall| piece.number.is_some() && call.number == piece.number;
     let numbered = calls.iter().rposition(same_number);
     if piece.number.is_some() && piece.name.is_some() && numbered.is_none() {
-        return None;
+        let again = |call: &OpenCall| call.name_is(piece) && call.arguments.is_repeated_by(piece);
+        return calls.iter().rposition(same_id).filter(|&at| again(&calls[at]));
     }
     let both = calls.iter().rposition(|call| same_id(call) && same_number(call));
-    let last = if piece.number.is_some() { numbered } else { calls.len().checked_sub(1) };
-    both.or_else(|| calls.iter().rposition(same_id)).or(last)
+    let last = calls.last().filter(|last| piece.number.is_none() || last.number.is_none());
+    both.or_else(|| calls.iter().rposition(same_id)).or(numbered).or(last.map(|_| calls.len() - 1))
 }
 
 fn begins_another(call: &OpenCall, piece: &CallPiece<'_>, chunk: u64) -> bool {
@@ -180,7 +188,7 @@ fn begins_another(call: &OpenCall, piece: &CallPiece<'_>, chunk: u64) -> bool {
     if call.chunk == chunk {
         true
     } else if call.arguments.complete {
-        let again = !piece.has_arguments() || piece.id.is_some() && call.arguments.equals(&piece.arguments);
+        let again = !piece.has_arguments() || piece.id.is_some() && call.arguments.is_repeated_by(piece);
         other_id || !repeats || !again
     } else if call.arguments.begun {
         !repeats || other_id && (arguments.is_empty() || arguments.starts_with('{'))
@@ -371,6 +379,26 @@ mod tests {
             ],
             &[("a", "f", ARGS)],
         );
+    }
+
+    #[test]
+    fn all_calls_may_be_sent_again_at_the_end_with_numbers_of_their_own() {
+        let zero = |id, name| piece(Some(0), Some(id), Some(name), Some(ARGS));
+        check(
+            &[zero("a", "f"), zero("b", "g"), zero("a", "f"), piece(Some(1), Some("b"), Some("g"), Some(ARGS))],
+            &TWO,
+        );
+    }
+
+    #[test]
+    fn a_number_may_be_late() {
+        let pieces = [
+            piece(None, Some("a"), Some("f"), None),
+            piece(Some(0), None, None, Some(r#"{"a""#)),
+            piece(Some(0), None, None, Some(":1}")),
+            piece(Some(1), Some("b"), Some("g"), Some(ARGS)),
+        ];
+        check(&pieces, &TWO);
     }
 
     #[test]
