@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mdns_sd::{DaemonEvent, Receiver, RecvTimeoutError, ServiceDaemon, ServiceEvent, ServiceInfo};
 
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::management::RoomSummary;
 use crate::sync::{STACK_SIZE, lock};
 
@@ -48,11 +48,11 @@ pub struct Announcement {
 /// # Errors
 /// When the system does not allow sending to the multicast group, or has no thread left.
 pub fn announce(address: IpAddr, port: u16) -> Result<Announcement, Error> {
-    let failed = |e: mdns_sd::Error| Error::System { what: "announcing the hub by mDNS", reason: e.to_string() };
+    let failed = |e: mdns_sd::Error| Error::System { what: "announcing the hub by mDNS", reason: Reason::of(e) };
     let name = format!("gambi-hub-{port}");
     // A random host name: another responder may announce the machine's own name already.
     let mut random = [0; 4];
-    getrandom::fill(&mut random).map_err(|e| Error::System { what: "reading randomness", reason: e.to_string() })?;
+    getrandom::fill(&mut random).map_err(|e| Error::System { what: "reading randomness", reason: Reason::of(e) })?;
     let host = format!("{name}-{:08x}.local.", u32::from_ne_bytes(random));
     let properties = [("version", "1.0"), ("protocol", "http")];
     let info = if address.is_unspecified() {
@@ -70,7 +70,7 @@ pub fn announce(address: IpAddr, port: u16) -> Result<Announcement, Error> {
     wait_for_announcement(&events);
     let repeating = move || repeat(&daemon, &info, &events, &withdrawn);
     let spawned = thread::Builder::new().name("mdns".into()).stack_size(STACK_SIZE).spawn(repeating);
-    spawned.map_err(|e| Error::System { what: "starting the mDNS thread", reason: e.to_string() })?;
+    spawned.map_err(|e| Error::System { what: "starting the mDNS thread", reason: Reason::of(e) })?;
     Ok(announcement)
 }
 
@@ -176,7 +176,7 @@ pub fn discover_hubs(listen: Duration) -> Result<Vec<FoundHub>, Error> {
 }
 
 fn browse(listen: Duration) -> Result<Announced, Error> {
-    let failed = |e: mdns_sd::Error| Error::System { what: "looking for hubs by mDNS", reason: e.to_string() };
+    let failed = |e: mdns_sd::Error| Error::System { what: "looking for hubs by mDNS", reason: Reason::of(e) };
     let daemon = ServiceDaemon::new().map_err(failed)?;
     let events = daemon.browse(SERVICE_TYPE).map_err(failed)?;
     let deadline = Instant::now() + listen;

@@ -1,5 +1,6 @@
 //! The crate's one error: a variant for each thing that a caller can do something about.
 
+use std::error::Error as StdError;
 use std::fmt;
 
 use serde_json::Value;
@@ -7,6 +8,23 @@ use serde_json::Value;
 use crate::proto::management::ErrorCode;
 
 /// What failed.
+///
+/// Its text says all that there is to say. Where another error was the cause, [`source`](StdError::source) is that error,
+/// for programs that decide by it; the text contains the source's, so printing both would repeat it.
+///
+/// ```
+/// use std::{error::Error, io, net::TcpListener};
+///
+/// use gambi::provider::{Provider, ProviderOptions};
+///
+/// let other = TcpListener::bind("127.0.0.1:0")?;
+/// let options = ProviderOptions { port: other.local_addr()?.port(), ..Default::default() };
+/// if let Err(error) = Provider::bind(options) {
+///     let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+///     assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::AddrInUse));
+/// }
+/// # Ok::<(), io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,14 +33,14 @@ pub enum Error {
         /// Host and port.
         address: String,
         /// Why not.
-        reason: String,
+        reason: Reason,
     },
     /// Nobody answers there: check the address, and whether the hub is up.
     Unreachable {
         /// Whom it was that did not answer.
         url: String,
         /// Why not.
-        reason: String,
+        reason: Reason,
     },
     /// The hub refused a request.
     Hub(Box<HubError>),
@@ -31,14 +49,14 @@ pub enum Error {
         /// Who answered.
         url: String,
         /// What was wrong with it.
-        reason: String,
+        reason: Reason,
     },
     /// The provider could not be probed: start it, or give another endpoint.
     Provider {
         /// Its base URL.
         endpoint: String,
         /// What it did.
-        reason: String,
+        reason: Reason,
     },
     /// The provider does not have the model.
     ModelMissing {
@@ -52,7 +70,7 @@ pub enum Error {
     /// The tunnel could not be opened, or broke.
     Tunnel {
         /// How.
-        reason: String,
+        reason: Reason,
     },
     /// No hub announces itself on the network, or none of those that do has a room.
     NoHub,
@@ -73,15 +91,63 @@ pub enum Error {
         /// Which.
         what: &'static str,
         /// What it must be.
-        reason: String,
+        reason: Reason,
     },
     /// The system refused something.
     System {
         /// What was tried.
         what: &'static str,
         /// Why it failed.
-        reason: String,
+        reason: Reason,
     },
+}
+
+/// Why something failed: a text for people and, where another error was the cause, that error.
+#[derive(Debug)]
+pub struct Reason {
+    text: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Reason {
+    /// A reason in the words of the error that was the cause.
+    pub fn of(source: impl StdError + Send + Sync + 'static) -> Self {
+        Reason::caused_by(source.to_string(), source)
+    }
+
+    /// A reason in words of its own, and the error that was the cause. The text should contain the source's.
+    pub fn caused_by(text: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Self {
+        Reason { text: text.into(), source: Some(Box::new(source)) }
+    }
+
+    /// The same cause in other words.
+    #[must_use]
+    pub(crate) fn with_text(self, text: impl Into<String>) -> Self {
+        Reason { text: text.into(), ..self }
+    }
+
+    /// The error that was the cause, if there was one.
+    pub fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Reason { text, source: None }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// A refusal of the hub, as it told it.
@@ -176,4 +242,21 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::Bind { reason, .. }
+            | Error::Unreachable { reason, .. }
+            | Error::BadAnswer { reason, .. }
+            | Error::Provider { reason, .. }
+            | Error::Tunnel { reason }
+            | Error::Invalid { reason, .. }
+            | Error::System { reason, .. } => reason.source(),
+            Error::Hub(_)
+            | Error::ModelMissing { .. }
+            | Error::NoHub
+            | Error::NoSuchRoom { .. }
+            | Error::Ambiguous { .. } => None,
+        }
+    }
+}

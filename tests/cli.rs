@@ -216,13 +216,31 @@ fn the_hubs_refusals_have_their_exit_codes_and_ids() {
     let missing = run(&["room", "get", "-H", &url, "-c", "ABC234"]);
     assert_eq!(missing.code, 4);
     let lines: Vec<&str> = missing.err.lines().collect();
-    assert_eq!(lines[0], "Error: Room not found");
+    assert_eq!(lines[0], "Error: Room not found.");
     assert!(lines[1].starts_with("Hint: ") && lines[2].starts_with("request_id: "), "{}", missing.err);
     assert_eq!(run(&["participant", "leave", "-H", &url, "-r", "ABC234", "--participant-id", "x"]).code, 4);
     assert_eq!(run(&["events", "watch", "-H", &url, "-r", "ABC234"]).code, 4);
     hub.hub.shutdown();
     let gone = run(&["room", "list", "-H", &url]);
     assert!(gone.code == 3 && gone.err.contains(&url), "{}", gone.err);
+}
+
+#[test]
+fn too_many_wrong_passwords_end_with_the_exit_code_of_credentials() {
+    let hub = TestHub::start();
+    let room = CreateRoom { name: "x".into(), password: Some("pw".into()), ..CreateRoom::default() };
+    let (url, code) = (hub.url(), hub.room_with(&room));
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let guess = |password: &str| run(&[join_args(&url, &code, &endpoint), vec!["-p", password]].concat());
+    let wrong = guess("wrong");
+    assert!(wrong.code == 3 && wrong.err.contains("Error: Invalid password."), "{}", wrong.err);
+    for n in 0..4 {
+        let sent = json!({ "nickname": "A", "model": "m", "endpoint": "http://x", "password": format!("wrong {n}") });
+        hub.put(&format!("/v1/rooms/{code}/participants/ann"), &sent).expect(401);
+    }
+    let slowed = guess("pw");
+    assert!(slowed.code == 3 && slowed.err.contains("Too many wrong secrets"), "{}", slowed.err);
 }
 
 #[test]

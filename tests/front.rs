@@ -5,6 +5,8 @@ mod support;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use serde_json::json;
+
 use support::{Conn, TestHub, wait_until};
 
 const HEALTH: &str = "GET /v1/health HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -234,7 +236,8 @@ fn whoever_waits_for_nothing_makes_room() {
 #[test]
 fn unknown_paths_and_methods_have_answers() {
     let hub = TestHub::start();
-    assert_eq!(hub.get("/v1/nothing").expect(404).json()["error"]["code"], "INVALID_REQUEST");
+    let unknown = hub.get("/v1/nothing").expect(404).json()["error"].clone();
+    assert_eq!((&unknown["code"], &unknown["message"]), (&json!("INVALID_REQUEST"), &json!("Route not found.")));
     assert_eq!(hub.get("/nothing").expect(404).json()["error"], "Not found");
     let answer = hub.delete("/v1/rooms").expect(405);
     assert_eq!(answer.header("allow"), Some("GET, POST, HEAD, OPTIONS"));

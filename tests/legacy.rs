@@ -76,7 +76,8 @@ fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
     assert_eq!(participant["status"], "online");
     assert_eq!(old.next("participant:joined"), *participant);
     let v1 = new.next("participant.joined");
-    assert_eq!(v1["connection"], json!({ "kind": "direct", "connected": true, "lastTunnelSeenAt": null }));
+    let direct = json!({ "kind": "tunnel", "connected": true, "lastTunnelSeenAt": null, "transport": "direct" });
+    assert_eq!(v1["connection"], direct);
     assert_eq!(hub.participant(&room, "custom-id"), v1);
     let list = hub.get(&format!("/rooms/{room}/participants")).expect(200).json();
     assert_eq!(list, json!({ "participants": [participant] }));
@@ -258,7 +259,10 @@ fn a_direct_participant_is_called_whole_and_streamed() {
     let before = provider.connections();
     (0..10).for_each(|_| drop(hub.chat(&room, "alice").expect(200)));
     assert_eq!(provider.connections(), before, "connections are used again");
-    assert_eq!(hub.get(&format!("/rooms/{room}/v1/models")).json()["data"][0]["gambi"]["connection"]["kind"], "direct");
+    assert_eq!(
+        hub.get(&format!("/rooms/{room}/v1/models")).json()["data"][0]["gambi"]["connection"]["transport"],
+        "direct"
+    );
 
     provider.set(Script::Slam);
     let failed = hub.chat(&room, "alice").expect(502).json();

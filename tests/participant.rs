@@ -3,6 +3,7 @@
 mod support;
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -319,7 +320,9 @@ fn a_reconnect_that_is_superseded_stops_instead_of_fighting() {
         ReconnectEvent::Joined(_) => newcomer = Some(builder().start().unwrap()),
         _ => panic!("it came back"),
     });
-    assert!(ended.unwrap_err().to_string().contains("another start"));
+    let error = ended.unwrap_err();
+    assert!(error.to_string().contains("another start"));
+    assert!(std::error::Error::source(&error).unwrap().is::<Arc<Error>>(), "the session's own error: {error:?}");
     hub.chat(&room, "p").expect(200);
     newcomer.unwrap().close();
 }

@@ -128,11 +128,9 @@ fn a_chat_only_provider_answers_responses_whole() {
     assert_eq!((&done["protocol"], &done["metrics"]["totalTokens"]), (&json!("openResponses"), &json!(8)));
     for (method, rest) in [("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("GET", "/input_items")] {
         let path = format!("/rooms/{room}/v1/responses/{id}{rest}");
-        assert_eq!(
-            Conn::open(hub.addr()).ask(method, &path, &[("Connection", "close")], None).answer().status,
-            501,
-            "{method} {rest}"
-        );
+        let answer = Conn::open(hub.addr()).ask(method, &path, &[("Connection", "close")], None).answer();
+        let refused = answer.expect(501).json();
+        assert!(refused["error"].as_str().unwrap().contains("chat/completions fallback"), "{method} {rest}: {refused}");
     }
     let refused =
         respond(&hub, &room, &json!({ "model": "any", "input": "x", "previous_response_id": "resp_1" })).expect(400);
@@ -217,14 +215,16 @@ fn a_provider_that_turns_out_to_have_no_responses_is_asked_for_chats_from_then_o
 }
 
 #[test]
-fn who_supports_neither_says_so() {
+fn what_neither_the_provider_nor_the_fallback_can_serve_is_a_501_that_names_the_fallback() {
     let hub = TestHub::start();
     let room = hub.room();
     let provider = chat_only(Script::Echo);
     provider.set_path("/v1/chat/completions", Script::Missing);
     let _session = join(&hub, &room, "ann", &provider);
-    assert_eq!(respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })).status, 501);
-    assert_eq!(hub.chat(&room, "ann").status, 501);
+    for refused in [respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })), hub.chat(&room, "ann")] {
+        let refused = refused.expect(501).json();
+        assert!(refused["error"].as_str().unwrap().contains("chat/completions fallback"), "{refused}");
+    }
 }
 
 #[test]

@@ -59,7 +59,10 @@ fn a_stream_that_breaks_is_an_error_and_dropping_one_hangs_up() {
     let _session = session(&hub.url(), &provider.url(), "m").start().unwrap();
     let room = hub.client.room("LAB001");
     let pieces: Vec<_> = room.chat().user("Hi").stream().unwrap().collect();
-    assert!(matches!(pieces.as_slice(), [Ok(x), Err(Error::Unreachable { .. })] if x == "x"), "{pieces:?}");
+    let [Ok(piece), Err(error @ Error::Unreachable { .. })] = pieces.as_slice() else { panic!("{pieces:?}") };
+    assert_eq!(piece, "x");
+    let source = std::error::Error::source(error).unwrap().downcast_ref::<std::io::Error>().unwrap();
+    assert!(error.to_string().ends_with(&format!(": the answer broke off: {source}")), "{error}");
     provider.set(Script::Endless("data: {}\n\n".into()));
     let stream = room.chat().user("Hi").stream().unwrap();
     drop(stream);

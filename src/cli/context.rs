@@ -8,9 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use gambi::client::Client;
-use gambi::hub::HubKey;
+use gambi::hub::{HubKey, parse_config};
 use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
-use gambi::state::config::parse_config;
 
 use super::config_file::{self, Environment};
 use super::failure::Failure;

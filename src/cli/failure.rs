@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_hubs_refusals_have_their_exit_codes() {
-        for (status, code) in [(400, 2), (422, 2), (401, 3), (403, 3), (503, 3), (404, 4), (409, 4), (500, 1)] {
+        for (status, code) in [(400, 2), (422, 2), (401, 3), (403, 3), (429, 3), (503, 3), (404, 4), (409, 4), (500, 1)]
+        {
             let error = HubError {
                 status,
                 code: None,

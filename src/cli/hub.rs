@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use gambi::hub::{
     DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, LogFormat, LogLevel, RoomPassword, Timeouts,
+    parse_config,
 };
-use gambi::state::config::parse_config;
 
 use super::context::Context;
 use super::failure::Failure;

@@ -141,6 +141,9 @@ mod tests {
         assert_eq!(sorted("participant-count"), "abc");
         assert_eq!(sorted("created-at"), "cab");
         assert_eq!(sorted("name"), "abc");
+        let mut same = [room("first", 1, 0), room("second", 1, 0), room("third", 1, 0)];
+        same.sort_by(order("created-at").unwrap());
+        assert_eq!(same.map(|room| room.name).concat(), "firstsecondthird", "the hub's order stays on a tie");
         assert_eq!(order("size").unwrap_err().exit_code(), 2);
     }
 }

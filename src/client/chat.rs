@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use ureq::BodyReader;
 
 use super::http::{CONNECT_TIMEOUT, Http, agent, read, read_refusal};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::sse::Decoder;
 use crate::proto::web::{percent_decode, percent_encode};
 
@@ -66,7 +66,7 @@ impl Room {
     pub fn models(&self) -> Result<Vec<Model>, Error> {
         let path = self.path("/models");
         let (_, text) = self.http.call("GET", &path, None)?;
-        let list: Value = serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(&path, &e.to_string()))?;
+        let list: Value = serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(&path, Reason::of(e)))?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let model = |entry: &Value| Model {
             id: text(&entry["id"]),
@@ -182,9 +182,9 @@ impl Chat {
     pub fn send(self) -> Result<Answer, Error> {
         let (http, path, answer) = self.open(false)?;
         let participant = participant(&answer);
-        let text = read(answer.into_body()).map_err(|e| http.unreachable(&e))?;
+        let text = read(answer.into_body()).map_err(|e| http.unreachable(e))?;
         let json = String::from_utf8_lossy(&text).into_owned();
-        let whole: Value = serde_json::from_str(&json).map_err(|e| http.bad_answer(&path, &e.to_string()))?;
+        let whole: Value = serde_json::from_str(&json).map_err(|e| http.bad_answer(&path, Reason::of(e)))?;
         let text = whole["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
         Ok(Answer { text, participant, json })
     }
@@ -247,7 +247,6 @@ impl ChatStream {
 
     /// Reads until an event is complete.
     fn read_event(&mut self) -> Result<Option<String>, Error> {
-        let broken = |reason: &str| Error::Unreachable { url: self.http.base.clone(), reason: reason.to_owned() };
         let mut buffer = [0; 4096];
         loop {
             if let Some(event) = self.decoder.next_event() {
@@ -260,7 +259,10 @@ impl ChatStream {
             match self.body.read(&mut buffer) {
                 Ok(0) => return Ok(None),
                 Ok(n) => self.decoder.push(&buffer[..n]),
-                Err(error) => return Err(broken(&format!("the answer broke off: {error}"))),
+                Err(error) => {
+                    let reason = Reason::caused_by(format!("the answer broke off: {error}"), error);
+                    return Err(Error::Unreachable { url: self.http.base.clone(), reason });
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ureq::{Agent, BodyReader};
 
 use super::http::{CONNECT_TIMEOUT, Http, agent, read_refusal};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::management::EventEnvelope;
 use crate::proto::sse::Decoder;
 
@@ -75,7 +75,7 @@ impl EventStream {
                 Ok(0) => return Ok(None),
                 Ok(n) => self.decoder.push(&buffer[..n]),
                 Err(error) => {
-                    return Err(Error::Unreachable { url: self.url.clone(), reason: error.to_string() });
+                    return Err(Error::Unreachable { url: self.url.clone(), reason: Reason::of(error) });
                 }
             }
         }
@@ -96,5 +96,33 @@ impl Iterator for EventStream {
                 Err(error) => return Some(Err(error)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io::{self, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_that_breaks_off_ends_with_the_connections_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut server, _) = listener.accept().unwrap();
+                let _ = server.read(&mut [0; 4096]).unwrap();
+                server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n: x").unwrap();
+            });
+            let mut events = open(&Http::new(&url).unwrap(), "/e").unwrap();
+            let error = events.next_json().unwrap().unwrap_err();
+            let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+            assert_eq!(error.to_string(), format!("cannot reach {url}/e: {source}"));
+            assert!(events.next_json().is_none());
+        });
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::chat::Room;
 use super::events::{self, EventStream};
 use super::http::Http;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::management::{
     CreateRoom, Envelope, Health, Heartbeat, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered, Registration,
     RoomCreated, RoomSummary, Success,
@@ -119,7 +119,7 @@ impl Client {
     fn call<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, T), Error> {
         let (status, text) = self.http.call(method, path, body.as_ref())?;
         let envelope: Envelope<T> =
-            serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(path, &e.to_string()))?;
+            serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
         Ok((status, envelope.data))
     }
 }

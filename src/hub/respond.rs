@@ -12,12 +12,18 @@ use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Me
 use crate::proto::openai::BadRequest;
 use crate::state::config::FieldError;
 use crate::state::registry::{Denied, Missing, PickError};
+use crate::state::selector::Refusal;
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 
 /// Headers of every event stream: the hub's own events and streamed completions.
 pub const STREAM_HEADERS: [(&str, &str); 3] =
     [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];
+
+/// The `Retry-After` of a 429 or 503 that names no other time, in seconds: room may be free again at once.
+const RETRY_AFTER: u32 = 1;
+/// The `Retry-After` where a participant is away, in seconds. It comes back after a pause.
+const RETRY_AFTER_ABSENCE: u32 = 5;
 
 /// A family of routes with one error format (PROTOCOL.md, "Common rules").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +54,8 @@ pub struct Rejection {
     status: u16,
     code: ErrorCode,
     message: String,
+    /// The text that clients of the management plane know this error by, where it differs from `message`.
+    v1_message: Option<&'static str>,
     hint: Option<String>,
     details: Option<Value>,
     retry_after: Option<u32>,
@@ -56,7 +64,15 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection with the usual status of its code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Rejection { status: code.status(), code, message: message.into(), hint: None, details: None, retry_after: None }
+        Rejection {
+            status: code.status(),
+            code,
+            message: message.into(),
+            v1_message: None,
+            hint: None,
+            details: None,
+            retry_after: None,
+        }
     }
 
     /// A 400 for an invalid request.
@@ -69,6 +85,12 @@ impl Rejection {
         Rejection { status, ..self }
     }
 
+    /// Sets the text by which clients of the management plane know this error. There the message becomes the hint, unless
+    /// there is one.
+    pub fn v1_message(self, text: &'static str) -> Self {
+        Rejection { v1_message: Some(text), ..self }
+    }
+
     /// Adds a hint: what the caller can do. Not sent where errors are a bare text.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Rejection { hint: Some(hint.into()), ..self }
@@ -79,7 +101,7 @@ impl Rejection {
         Rejection { details: Some(details), ..self }
     }
 
-    /// Adds a `Retry-After` header.
+    /// Sets `Retry-After`. Each 429 and 503 has it, [`RETRY_AFTER`] by default.
     pub fn retry_after(self, seconds: u32) -> Self {
         Rejection { retry_after: Some(seconds), ..self }
     }
@@ -96,13 +118,16 @@ impl Rejection {
         if status == 401 {
             exchange.add_header("WWW-Authenticate", "Bearer");
         }
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = self.retry_after.or(matches!(status, 429 | 503).then_some(RETRY_AFTER)) {
             exchange.add_header("Retry-After", &seconds.to_string());
         }
         match plane {
             Plane::Management => {
-                let error =
-                    ErrorBody { code: self.code, message: self.message, hint: self.hint, details: self.details };
+                let (message, hint) = match self.v1_message {
+                    Some(known) => (known.to_owned(), self.hint.or(Some(self.message))),
+                    None => (self.message, self.hint),
+                };
+                let error = ErrorBody { code: self.code, message, hint, details: self.details };
                 let meta = meta(exchange);
                 send_json(exchange, status, &ErrorEnvelope { error, meta })
             }
@@ -120,14 +145,25 @@ impl Rejection {
 impl From<Missing> for Rejection {
     fn from(missing: Missing) -> Self {
         match missing {
-            Missing::Room => Rejection::new(ErrorCode::RoomNotFound, "Room not found").hint(
-                "Check the room code with `gambi room list`: it has six letters and digits, never 0, O, 1 or I. \
+            Missing::Room => {
+                Rejection::new(ErrorCode::RoomNotFound, "Room not found").v1_message("Room not found.").hint(
+                    "Check the room code with `gambi room list`: it has six letters and digits, never 0, O, 1 or I. \
                      Rooms do not survive a restart of their hub.",
-            ),
+                )
+            }
             Missing::Participant => Rejection::new(ErrorCode::ParticipantNotFound, "Participant not found")
+                .v1_message("Participant not found.")
                 .hint("Register the participant again: it may have been removed, or the hub restarted."),
         }
     }
+}
+
+/// The rejection of a path that no route has.
+pub fn no_route() -> Rejection {
+    Rejection::invalid("Not found")
+        .status(404)
+        .v1_message("Route not found.")
+        .hint("The hub's routes are listed by `gambi openapi`, and at /openapi.json of the hub.")
 }
 
 impl From<Denied> for Rejection {
@@ -154,8 +190,7 @@ impl From<FieldError> for Rejection {
 
 impl From<BodyError> for Rejection {
     fn from(error: BodyError) -> Self {
-        let rejection = Rejection::invalid(error.to_string()).status(error.status());
-        if error.status() == 503 { rejection.retry_after(1) } else { rejection }
+        Rejection::invalid(error.to_string()).status(error.status())
     }
 }
 
@@ -171,11 +206,13 @@ impl From<PickError> for Rejection {
             PickError::Missing(missing) => missing.into(),
             PickError::Refused(refusal) => {
                 let (status, message, code) = refusal.answer();
-                Rejection::new(code, message).status(status)
+                let retry_after =
+                    matches!(refusal, Refusal::NoTunnel | Refusal::Offline).then_some(RETRY_AFTER_ABSENCE);
+                Rejection { retry_after, ..Rejection::new(code, message).status(status) }
             }
             PickError::LineFull => {
                 let message = "Too many requests wait for a participant of this room already.";
-                Rejection::new(ErrorCode::ParticipantBusy, message).status(503).retry_after(1)
+                Rejection::new(ErrorCode::ParticipantBusy, message).status(503)
             }
         }
     }

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use gambi::Error;
 use gambi::client::{Client, Watched};
+use gambi::error::Reason;
 use gambi::proto::management::RoomSummary;
 
 use super::clock;
@@ -66,7 +67,7 @@ impl Feed {
         let context = Arc::new(FeedContext { client, updates, subscriptions: Mutex::default(), wake });
         let (rooms, clock_offset) = context.rooms()?;
         let _ = context.updates.send(Update::Rooms(rooms, clock_offset));
-        let failed = |e: io::Error| Error::System { what: "starting a thread", reason: e.to_string() };
+        let failed = |e: io::Error| Error::System { what: "starting a thread", reason: Reason::of(e) };
         let follower = context.clone();
         thread::Builder::new().name("events".into()).spawn(move || follower.follow()).map_err(failed)?;
         let poller = context.clone();

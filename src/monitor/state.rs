@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use gambi::proto::management::{ConnectionKind, EventEnvelope, Metrics, Participant, RoomSummary, Status};
+use gambi::proto::management::{EventEnvelope, Metrics, Participant, RoomSummary, Status};
 use gambi::proto::metrics::RoomMetrics;
 
 use super::model::{Health, Member, Room};
@@ -251,7 +251,7 @@ impl MonitorState {
             "participant.offline" => {
                 let Some(info) = self.member(&room_code, text(&data, "participantId")) else { return };
                 info.info.status = Status::Offline;
-                info.info.connection.connected = info.info.connection.kind == ConnectionKind::Direct;
+                info.info.connection.connected = info.info.connection.is_direct();
             }
             "llm.request" => self.began(&room_code, &data),
             "llm.complete" | "llm.error" => self.ended(&room_code, &data, timestamp),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::provider::Provider;
+use crate::error::Reason;
 use crate::proto::api_answer::{MAX_PEEK, is_event_stream, lacks_route};
 use crate::proto::management::{Capabilities, Support};
 use crate::proto::openai::same_model;
@@ -35,8 +36,8 @@ impl Probe {
 /// Probes a provider with four concurrent requests, five seconds each.
 ///
 /// # Errors
-/// One sentence, when it answers none of them.
-pub fn probe(provider: &Provider) -> Result<Probe, String> {
+/// When it answers none of them.
+pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
     let (tags, list, chat, responses) = thread::scope(|scope| {
         let tags = scope.spawn(|| request(provider, "GET", "/api/tags"));
         let list = scope.spawn(|| request(provider, "GET", "/v1/models"));
@@ -46,9 +47,10 @@ pub fn probe(provider: &Provider) -> Result<Probe, String> {
             |t: thread::ScopedJoinHandle<'_, ProbeResult>| t.join().unwrap_or_else(|_| Err("the probe failed".into()));
         (join(tags), join(list), join(chat), join(responses))
     });
-    if let (Err(_), Err(reason), Err(_), Err(_)) = (&tags, &list, &chat, &responses) {
-        return Err(reason.clone());
-    }
+    let list = match list {
+        Err(reason) if tags.is_err() && chat.is_err() && responses.is_err() => return Err(reason),
+        list => list,
+    };
     let mut models = names(&tags, "models", "name");
     for id in names(&list, "data", "id") {
         if !models.contains(&id) {
@@ -60,7 +62,7 @@ pub fn probe(provider: &Provider) -> Result<Probe, String> {
 }
 
 /// Status, content type and body of a response.
-type ProbeResult = Result<Answer, String>;
+type ProbeResult = Result<Answer, Reason>;
 
 #[derive(Default)]
 struct Answer {
@@ -82,9 +84,9 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     })?;
     let body = &mut answer.body;
     if method == "GET" {
-        while !call.read(body).map_err(|e| e.to_string())? {
+        while !call.read(body).map_err(Reason::of)? {
             if body.len() > MAX_LIST {
-                return Err(format!("the provider's answer to {path} is too long"));
+                return Err(format!("the provider's answer to {path} is too long").into());
             }
         }
         provider.pool(call);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::builder::Builder;
 use super::session::{CloseEvent, CloseReason, Session, SessionHandle};
 use crate::client::backoff::{Backoff, StopSignal};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::sync::lock;
 
@@ -139,7 +139,7 @@ impl Reconnect {
         }
         if end.code == Some(CLOSE_NORMAL) {
             // Joining again would undo a removal, or fight another process over the id.
-            let reason = end.error.as_ref().map_or_else(|| end.reason.to_string(), ToString::to_string);
+            let reason = end.error.map_or_else(|| end.reason.as_str().into(), Reason::of);
             return Err(Error::Tunnel { reason });
         }
         session.abandon();

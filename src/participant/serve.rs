@@ -154,7 +154,7 @@ impl Workers {
             self.forwarder.refuse(&id, "the participant works at too many requests, or too large ones, already");
             return None;
         };
-        let job = Job::new(id, &request.method, bytes, share);
+        let job = Job::new(id, bytes, share);
         self.running().insert(job.id.clone(), job.cancel.clone());
         Some(job)
     }

@@ -53,7 +53,7 @@ pub struct Dispatch {
     pub request_id: String,
     /// Who got it.
     pub participant_id: String,
-    /// The model as the client asked for it.
+    /// In a request's event the model as the client asked for it; in those of its end the participant's own, if one had it.
     pub model: String,
     /// `openResponses` or `chatCompletions`.
     pub protocol: &'static str,

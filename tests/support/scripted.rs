@@ -33,6 +33,8 @@ pub enum Script {
     MissingButGood(&'static str, &'static str),
     /// Closes the connection without a response.
     Slam,
+    /// Echoes the first request of a connection; at the next it closes it without a response, or resets it.
+    CloseKept { reset: bool },
     /// Echoes the request's body, as JSON or as one event.
     Echo,
 }
@@ -104,7 +106,10 @@ impl FakeProvider {
                 let state = shared.clone();
                 thread::spawn(move || {
                     let mut reader = BufReader::new(stream);
-                    while state.serve(&mut reader).is_some() {}
+                    let mut served = 0;
+                    while state.serve(&mut reader, served).is_some() {
+                        served += 1;
+                    }
                 });
             }
         });
@@ -184,8 +189,8 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
 }
 
 impl FakeState {
-    /// Serves one request; `None` when the connection is done.
-    fn serve(&self, reader: &mut BufReader<TcpStream>) -> Option<()> {
+    /// Serves one request of a connection that has served this many; `None` when the connection is done.
+    fn serve(&self, reader: &mut BufReader<TcpStream>, served: usize) -> Option<()> {
         let seen = read_request(reader)?;
         let stream = reader.get_ref();
         if seen.method == "GET" && seen.path == "/v1/models" {
@@ -209,6 +214,13 @@ impl FakeState {
         let own =
             self.paths.lock().unwrap().iter().find(|(path, _)| *path == seen.path).map(|(_, script)| script.clone());
         let script = own.unwrap_or_else(|| self.script.lock().unwrap().clone());
+        if let Script::CloseKept { reset } = script
+            && served > 0
+        {
+            let linger = reset.then_some(std::time::Duration::ZERO);
+            socket2::SockRef::from(stream).set_linger(linger).ok()?;
+            return None;
+        }
         self.play(&script, stream, &seen, number)
     }
 
@@ -219,7 +231,7 @@ impl FakeState {
                 self.pieces(stream, &[format!("data: {}\n\n", seen.body), "data: [DONE]\n\n".into()])?;
                 send(stream, "0\r\n\r\n")
             }
-            Script::Echo => answer(stream, 200, "application/json", &seen.body),
+            Script::Echo | Script::CloseKept { .. } => answer(stream, 200, "application/json", &seen.body),
             Script::Stream(pieces) => {
                 self.pieces(stream, pieces)?;
                 send(stream, "0\r\n\r\n")

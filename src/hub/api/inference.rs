@@ -8,7 +8,7 @@ use crate::hub::relay;
 use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::hops;
 use crate::hub::relay::operation::{RelayRequest, route_of};
-use crate::hub::respond::Rejection;
+use crate::hub::respond::no_route;
 use crate::proto::openai::Members;
 
 /// Request headers that go on to the provider: those of Anthropic's API.
@@ -19,7 +19,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     // Checked first: a loop must not be hidden by a rejection on which the previous hub would retry.
     let hops = hops::check(hub, exchange)?;
     let _active = hub.drain.admit()?;
-    let kind = route_of(exchange.path()).ok_or_else(|| Rejection::invalid("Not found").status(404))?;
+    let kind = route_of(exchange.path()).ok_or_else(no_route)?;
     let code = hub.registry().room(&params[0])?.code.to_string();
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = FORWARDED_HEADERS.iter().filter_map(|name| header(name)).collect();

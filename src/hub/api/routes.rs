@@ -9,7 +9,7 @@ use crate::hub::access::credentials::check_key;
 use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
-use crate::hub::respond::{Plane, Rejection};
+use crate::hub::respond::{Plane, Rejection, no_route};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
 
@@ -122,19 +122,17 @@ fn no_handler(exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
 
 /// A 404. What looks like a client of the inference plane is told the right base URL.
 fn not_found(exchange: &Exchange<'_>) -> Rejection {
-    let rejection = Rejection::invalid("Not found").status(404);
     let path = exchange.path();
     let of_model = ["/chat/completions", "/responses", "/messages", "/models", "/embeddings", "/completions"];
     if !of_model.iter().any(|end| path.ends_with(end)) && !path.starts_with("/rooms/") {
-        return rejection;
+        return no_route();
     }
     let host = exchange.header("host").unwrap_or("HUB");
     let code = path.split('/').skip_while(|part| *part != "rooms").nth(1).filter(|code| !code.is_empty());
-    Rejection::invalid(format!(
-        "Not found: the base URL of a room is http://{host}/rooms/{}/v1, and \"{path}\" is no route of it",
-        code.unwrap_or("CODE")
-    ))
-    .status(404)
+    let base = format!("http://{host}/rooms/{}/v1", code.unwrap_or("CODE"));
+    Rejection::invalid(format!("Not found: the base URL of a room is {base}, and \"{path}\" is no route of it"))
+        .status(404)
+        .v1_message("Route not found.")
 }
 
 enum RouteMatch {

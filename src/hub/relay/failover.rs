@@ -1,19 +1,21 @@
 //! The attempts at one request: at one participant, then at others if it fails before the client has been sent anything
-//! of its response. What one attempt records is in `attempt`.
+//! of its response. If all others are busy, the request waits for one of them. What one attempt records is in `attempt`.
 
 use std::io;
+use std::time::Instant;
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
+use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::adapters::{self, ResponsesAdapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::operation::{RelayRequest, Shape};
-use crate::hub::relay::passthrough::{self, ResponseHead};
+use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::route_check::lacks_route;
-use crate::hub::relay::slots::Slot;
+use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
@@ -23,9 +25,9 @@ use crate::proto::translate::to_chat;
 use crate::proto::web::header_text;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
-use crate::state::registry::{Outcome, Picked};
+use crate::state::registry::{Outcome, PickError, Picked};
 use crate::state::room::Reach;
-use crate::state::selector::Want;
+use crate::state::selector::{Refusal, Want};
 use crate::tunnel::Piece;
 
 /// The most participants that are tried after the first.
@@ -54,7 +56,10 @@ pub struct Failover<'s, 'a> {
     request: &'a RelayRequest<'a>,
     /// Names the request in events and to the client.
     id: String,
-    pub(crate) want: Want,
+    /// Whom it is for.
+    want: Want,
+    /// When it has to have an answer: the first-byte timeout after it came.
+    latest: Instant,
     /// Attempts so far.
     count: usize,
     /// Whether this participant's provider has turned out to have no Responses API.
@@ -77,7 +82,8 @@ impl<'s, 'a> Failover<'s, 'a> {
     pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
         let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new() };
         let id = exchange.id().to_owned();
-        Failover { hub, request, id, want, count: 0, no_responses_api: false, last: None }
+        let latest = Instant::now() + hub.timeouts.first_byte;
+        Failover { hub, request, id, want, latest, count: 0, no_responses_api: false, last: None }
     }
 
     /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
@@ -184,12 +190,19 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(error) => return self.fail(client, attempt, Some(upstream), error),
             }
         }
-        if RETRY_STATUSES.contains(&status)
-            && let Some(other) = self.another_slot(&attempt.slot.picked)
-        {
-            upstream.cancel();
-            attempt.fail("provider", &format!("the provider answered {status}"));
-            return NextStep::Other(other);
+        if RETRY_STATUSES.contains(&status) && self.may_try_another(&attempt.slot.picked) {
+            match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
+                Ok(other) => {
+                    upstream.cancel();
+                    attempt.fail("provider", &format!("the provider answered {status}"));
+                    return NextStep::Other(other);
+                }
+                Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => {
+                    let head = self.client_head(&attempt.slot.picked, status, &headers);
+                    return self.wait_after_refusal(client, attempt, upstream, &head);
+                }
+                Err(_) => {}
+            }
         }
         if self.no_responses_api && status < 400 {
             attempt.record_outcome(Outcome::NoResponses);
@@ -199,7 +212,8 @@ impl<'s, 'a> Failover<'s, 'a> {
             return self.fail(client, attempt, Some(upstream), redirect_error(status));
         }
         let head = self.client_head(&attempt.slot.picked, status, &headers);
-        match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
+        let held_back = self.hold_back(client, &mut upstream, &head, adapter.is_some());
+        match held_back.and_then(|()| self.pass_on(client, &mut attempt, &mut upstream, head, adapter)) {
             Ok(result) => {
                 self.retain_summary(&attempt);
                 NextStep::Done(result)
@@ -256,6 +270,29 @@ impl<'s, 'a> Failover<'s, 'a> {
         ResponseHead { status, headers, stream: self.request.stream }
     }
 
+    /// Waits until a streamed response says something. Its head is passed on at once, as a stream's; that leaves the request
+    /// free to go to another participant.
+    fn hold_back(
+        &self,
+        client: &mut ClientResponse<'_, '_>,
+        upstream: &mut UpstreamRequest,
+        head: &ResponseHead,
+        translated: bool,
+    ) -> Result<(), UpstreamError> {
+        let events = head.is_event_stream();
+        if head.status >= 400 || !head.stream && (translated || !events) {
+            return Ok(());
+        }
+        if events {
+            let mut headers = head.headers.clone();
+            headers.retain(|(name, _)| !translated || !name.eq_ignore_ascii_case("content-encoding"));
+            client.open(head.status, &stream_headers(headers))?;
+        }
+        // Comments cannot be told from events where the body is compressed.
+        let coded = head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+        upstream.hold_back(events && !coded, client, &self.hub.timeouts)
+    }
+
     /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
     fn pass_on(
         &self,
@@ -299,8 +336,12 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
         attempt.fail(&stage, &message);
         self.retain_summary(&attempt);
-        if !timed_out && let Some(other) = self.another_slot(&attempt.slot.picked) {
-            return NextStep::Other(other);
+        if !timed_out && self.may_try_another(&attempt.slot.picked) {
+            match self.wait_for_slot(client) {
+                Ok(other) => return NextStep::Other(other),
+                Err(NoSlot::Disconnected) => return NextStep::Done(self.abandon_queue()),
+                Err(NoSlot::Rejection(_)) => {}
+            }
         }
         let status = if timed_out { 504 } else { 502 };
         let rejection = Rejection::new(code, format!("Failed to proxy request: {message}")).status(status);
@@ -331,17 +372,52 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// A free slot at another participant, unless the request named this one or enough have been tried.
-    fn another_slot(&mut self, picked: &Picked) -> Option<Slot<'s>> {
-        if picked.named || self.want.tried.len() >= MAX_FAILOVERS {
-            return None;
+    /// Whether another participant may be tried after this one, which is not tried again: unless the request named it, or
+    /// enough have been tried.
+    fn may_try_another(&mut self, picked: &Picked) -> bool {
+        let may = !picked.named && self.want.tried.len() < MAX_FAILOVERS;
+        if may {
+            self.want.tried.push(picked.serial);
         }
-        self.want.tried.push(picked.serial);
-        Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()
+        may
     }
 
-    /// The client disconnected before there was an attempt.
-    pub(crate) fn emit_queue_abandoned(&mut self) {
+    /// Waits for a slot at a participant that has not been tried.
+    pub(crate) fn wait_for_slot(&self, client: &mut ClientResponse<'_, '_>) -> Result<Slot<'s>, NoSlot> {
+        Slot::acquire(self.hub, &self.request.code, &self.want, self.latest, client)
+    }
+
+    /// Ends an attempt whose provider has refused the request while all others are busy, and waits for one of them. The
+    /// participant is free meanwhile: its refusal is held, and passed on if the wait is in vain.
+    fn wait_after_refusal(
+        &mut self,
+        client: &mut ClientResponse<'_, '_>,
+        mut attempt: Attempt<'s>,
+        mut upstream: UpstreamRequest,
+        head: &ResponseHead,
+    ) -> NextStep<'s> {
+        let body = match passthrough::collect(&mut attempt, client, &mut upstream) {
+            Ok(Collected { body, whole: true }) => body,
+            Ok(_) => {
+                upstream.cancel();
+                let error = UpstreamError::provider(&format!("the provider answered {}, at length", head.status));
+                return self.fail(client, attempt, Some(upstream), error);
+            }
+            Err(error) => return self.fail(client, attempt, Some(upstream), error),
+        };
+        drop(upstream);
+        attempt.complete(head.status);
+        self.retain_summary(&attempt);
+        match self.wait_for_slot(client) {
+            Ok(other) => NextStep::Other(other),
+            Err(NoSlot::Disconnected) => NextStep::Done(self.abandon_queue()),
+            Err(NoSlot::Rejection(_)) => NextStep::Done(client.respond(head.status, &head.headers, &body)),
+        }
+    }
+
+    /// The client disconnected while its request waited in line.
+    pub(crate) fn abandon_queue(&mut self) -> io::Result<()> {
+        self.hub.metrics.record_hang_up(HangUpPhase::Queue);
         self.last = Some(AttemptSummary::without_participant("cancelled"));
         let failure = Failure {
             nickname: String::new(),
@@ -353,6 +429,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             let kind = EventKind::LlmError(self.dispatch(String::new()), failure);
             self.hub.emit(&Event { at: self.hub.clock.now().wall, room, kind });
         }
+        Err(cut_short())
     }
 }
 

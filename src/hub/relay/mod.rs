@@ -25,12 +25,11 @@ pub mod wait_queue;
 
 use std::io;
 
-use self::client_response::{ClientResponse, cut_short};
+use self::client_response::ClientResponse;
 use self::failover::Failover;
 use self::operation::RelayRequest;
 use self::slots::{NoSlot, Slot};
 use super::context::HubContext;
-use super::observe::metrics::HangUpPhase;
 use crate::http::Exchange;
 
 /// Waits for a free participant and relays its response.
@@ -38,14 +37,10 @@ use crate::http::Exchange;
 /// # Errors
 /// When the client's connection is broken.
 pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, request: &RelayRequest<'_>) -> io::Result<()> {
-    relay(hub, exchange, request, |failover, client| match Slot::acquire(hub, &request.code, &failover.want, client) {
+    relay(hub, exchange, request, |failover, client| match failover.wait_for_slot(client) {
         Ok(slot) => failover.run(client, slot),
         Err(NoSlot::Rejection(error)) => client.reject(error.into()),
-        Err(NoSlot::Disconnected) => {
-            hub.metrics.record_hang_up(HangUpPhase::Queue);
-            failover.emit_queue_abandoned();
-            Err(cut_short())
-        }
+        Err(NoSlot::Disconnected) => failover.abandon_queue(),
     })
 }
 

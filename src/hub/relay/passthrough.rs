@@ -56,19 +56,40 @@ fn buffered(
     upstream: &mut UpstreamRequest,
     head: &ResponseHead,
 ) -> Result<io::Result<()>, UpstreamError> {
+    let Collected { body, whole } = collect(attempt, client, upstream)?;
+    if !whole {
+        return stream(attempt, client, upstream, head.status, &head.headers, body);
+    }
+    attempt.complete(head.status);
+    Ok(client.respond(head.status, &head.headers, &body))
+}
+
+/// A response's body, or as much of it as is buffered.
+pub struct Collected {
+    /// The bytes.
+    pub body: Vec<u8>,
+    /// Whether that is all. The rest of a body that is too long, or for which there is no memory, is still to come.
+    pub whole: bool,
+}
+
+/// Buffers a response's body.
+///
+/// # Errors
+/// Why it is incomplete.
+pub fn collect(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+) -> Result<Collected, UpstreamError> {
     let mut body = Vec::new();
     loop {
         match upstream.next("stream", client, &attempt.hub.timeouts)? {
             Piece::Chunk(bytes) => attempt.receive(&mut body, bytes),
             Piece::Start { .. } => {}
-            _ => {
-                attempt.complete(head.status);
-                return Ok(client.respond(head.status, &head.headers, &body));
-            }
+            _ => return Ok(Collected { body, whole: true }),
         }
-        // Without memory to buffer it, it is sent in chunks.
         if body.len() > MAX_BUFFERED || !client.reserve(body.capacity()) {
-            return stream(attempt, client, upstream, head.status, &head.headers, body);
+            return Ok(Collected { body, whole: false });
         }
     }
 }

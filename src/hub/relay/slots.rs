@@ -44,7 +44,7 @@ impl<'s> Slot<'s> {
         Slot { hub, picked, held: false }
     }
 
-    /// A slot that is free now, or becomes free within the queue timeout.
+    /// A slot that is free now, or becomes free within the queue timeout and before `latest`.
     ///
     /// # Errors
     /// When there is none, or the client disconnects.
@@ -52,6 +52,7 @@ impl<'s> Slot<'s> {
         hub: &'s HubContext,
         code: &str,
         want: &Want,
+        latest: Instant,
         client: &mut ClientResponse<'_, '_>,
     ) -> Result<Self, NoSlot> {
         let waiter = {
@@ -67,7 +68,7 @@ impl<'s> Slot<'s> {
             let grant = hub.wait_queue.add(number);
             Waiter { hub, code, number, grant, since: Instant::now() }
         };
-        let deadline = Instant::now() + hub.timeouts.queue;
+        let deadline = latest.min(Instant::now() + hub.timeouts.queue);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match waiter.grant.recv_timeout(left.min(POLL_INTERVAL)) {

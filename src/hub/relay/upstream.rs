@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Disconnected};
+use crate::proto::data_watch::DataWatch;
 use crate::proto::management::ErrorCode;
 use crate::tunnel::{PendingResponse, Piece};
 
 /// How often a waiting request polls its client's connection.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// How much of a response without data is held back, in bytes. Providers' comments are a few bytes each.
+const MAX_HELD_BACK: usize = 64 << 10;
 /// The longest stage name that is taken from a participant, in bytes.
 const MAX_STAGE: usize = 64;
 
@@ -148,6 +151,36 @@ impl UpstreamRequest {
         Ok(UpstreamRequest { pending, returned: VecDeque::new(), cancel, sent, last_chunk: None, polled: sent })
     }
 
+    /// Receives the body, without passing it on, until it says something: of an event stream, until the first event with
+    /// data; of another body, until its first byte. Until then another participant can answer instead. Then
+    /// [`UpstreamRequest::next`] gives what was held back. A body that says nothing for too long is held back no further.
+    ///
+    /// # Errors
+    /// As [`UpstreamRequest::next`].
+    pub fn hold_back(
+        &mut self,
+        is_event_stream: bool,
+        client: &mut ClientResponse<'_, '_>,
+        timeouts: &Timeouts,
+    ) -> Result<(), UpstreamError> {
+        let (mut watch, mut pieces, mut length) = (DataWatch::default(), VecDeque::new(), 0);
+        let mut waits = true;
+        while waits && length <= MAX_HELD_BACK {
+            let piece = self.next("stream", client, timeouts)?;
+            match &piece {
+                Piece::Chunk(bytes) => {
+                    waits = bytes.is_empty() || (is_event_stream && !watch.push(bytes));
+                    length += bytes.len();
+                }
+                Piece::End => waits = false,
+                _ => {}
+            }
+            pieces.push_back(piece);
+        }
+        self.give_back(pieces);
+        Ok(())
+    }
+
     /// The next piece. While it waits, the client's connection is polled.
     ///
     /// # Errors
@@ -203,8 +236,8 @@ impl UpstreamRequest {
     }
 
     /// Gives pieces back, in their order: `next` gives them again.
-    pub fn give_back(&mut self, pieces: VecDeque<Piece>) {
-        debug_assert!(self.returned.is_empty());
+    pub fn give_back(&mut self, mut pieces: VecDeque<Piece>) {
+        pieces.append(&mut self.returned);
         self.returned = pieces;
     }
 

@@ -10,7 +10,9 @@ pub const MAX_QUOTE: usize = 256;
 /// The error about what a chat cannot express.
 pub fn no_counterpart(what: &str) -> BadRequest {
     let what = cut(what, MAX_QUOTE);
-    let message = format!("{what} cannot be used here: the participant's provider only speaks Chat Completions");
+    let message = format!(
+        "The chat/completions fallback does not support {what}: the participant's provider has no Responses API"
+    );
     BadRequest { field: None, message }
 }
 

@@ -62,15 +62,20 @@ impl Registry {
     /// Puts a request in its room's line, unless `limit` wait there already. Its number comes with its turn, out of
     /// [`Registry::grant_waiting`].
     ///
+    /// One that has been tried already has had its turn, and has been waited for: it stands in front of those that have not,
+    /// behind others like it, and the limit, which refuses new requests, is not for it.
+    ///
     /// # Errors
     /// [`PickError`].
     pub fn wait(&mut self, code: &str, want: Want, limit: usize) -> Result<u64, PickError> {
         let number = self.waiting_so_far + 1;
         let room = self.room_mut(code).map_err(PickError::Missing)?;
-        if room.line.len() >= limit {
+        if want.tried.is_empty() && room.line.len() >= limit {
             return Err(PickError::LineFull);
         }
-        room.line.push(Waiting { number, want });
+        let tried = || room.line.partition_point(|waiting| !waiting.want.tried.is_empty());
+        let place = if want.tried.is_empty() { room.line.len() } else { tried() };
+        room.line.insert(place, Waiting { number, want });
         self.waiting_so_far = number;
         self.waiting += 1;
         Ok(number)

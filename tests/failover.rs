@@ -1,0 +1,225 @@
+//! Failover: what is tried again, where, and until when. The client sees one answer, or one error in its protocol's form.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, wait_until};
+
+/// Registers a direct participant of the legacy plane.
+fn join_direct(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) {
+    let body = json!({ "id": id, "nickname": id, "model": "m", "endpoint": provider.url() });
+    hub.post(&format!("/rooms/{room}/join"), &body).expect(201);
+}
+
+#[test]
+fn a_request_on_a_kept_connection_that_closes_is_sent_once_more_on_a_new_one() {
+    for reset in [false, true] {
+        let hub = TestHub::start();
+        let room = hub.room();
+        let tunnelled = FakeProvider::start(Script::CloseKept { reset });
+        let direct = FakeProvider::start(Script::CloseKept { reset });
+        let _session = hub.join(&room, "tunnelled", &tunnelled);
+        join_direct(&hub, &room, "direct", &direct);
+        for (id, provider) in [("tunnelled", &tunnelled), ("direct", &direct)] {
+            for _ in 0..4 {
+                hub.chat(&room, id).expect(200);
+            }
+            let seen = provider.seen().len();
+            assert!((7..=8).contains(&seen), "each but the first is sent twice: {seen} to {id}");
+        }
+    }
+}
+
+#[test]
+fn a_request_that_a_new_connection_does_not_answer_is_not_repeated() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = hub.join(&room, "ann", &provider);
+    hub.chat(&room, "ann").expect(200);
+    provider.forget();
+    provider.set(Script::Slam);
+    hub.chat(&room, "ann").expect(502);
+    assert_eq!(provider.seen().len(), 2, "on the kept connection, and on a new one");
+}
+
+fn held() -> FakeProvider {
+    FakeProvider::start(Script::Held(Box::new(Script::Echo)))
+}
+
+fn loading() -> Script {
+    Script::Answer { status: 503, kind: "application/json", body: r#"{"error":"loading the model"}"#.into() }
+}
+
+/// Sends a chat that is not streamed. The response is left to be read.
+fn ask(hub: &TestHub, room: &str, model: &str, n: usize) -> Conn {
+    let body = json!({ "model": model, "messages": [], "n": n }).to_string();
+    let mut conn = Conn::open(hub.addr());
+    conn.ask("POST", &format!("/rooms/{room}/v1/chat/completions"), &[], Some(&body));
+    conn
+}
+
+#[test]
+fn a_request_that_failed_waits_for_a_participant_that_is_busy() {
+    for script in [loading(), Script::Slam] {
+        let hub = TestHub::start();
+        let room = hub.room();
+        let (failing, busy) = (FakeProvider::start(script), held());
+        let _failing = hub.join(&room, "failing", &failing);
+        let _busy = hub.join(&room, "busy", &busy);
+        let mut conns = vec![ask(&hub, &room, "busy", 0)];
+        busy.wait_for_request(1);
+        for n in 1..4 {
+            conns.push(ask(&hub, &room, "any", n));
+            wait_until("it to fail and stand in line", || hub.hub.waiting() == n);
+        }
+        (0..4).for_each(|_| busy.release());
+        for (n, conn) in conns.iter_mut().enumerate() {
+            let answer = conn.answer().expect(200);
+            assert_eq!(
+                (answer.json()["n"].as_u64(), answer.header("x-gambi-participant")),
+                (Some(n as u64), Some("busy"))
+            );
+        }
+        let served: Vec<_> = busy.seen().iter().map(|seen| seen.body.clone()).collect();
+        assert!(served.is_sorted_by_key(|body| body.split_once("\"n\":").unwrap().1.to_owned()), "{served:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_passed_on_when_the_wait_for_another_was_in_vain() {
+    let hub = TestHub::with(|options| options.timeouts.queue = Duration::from_millis(200));
+    let room = hub.room();
+    let (failing, busy) = (FakeProvider::start(loading()), held());
+    let _failing = hub.join(&room, "failing", &failing);
+    let _busy = hub.join(&room, "busy", &busy);
+    let mut first = hub.stream(&room, "busy");
+    busy.wait_for_request(1);
+    assert_eq!(hub.chat(&room, "any").expect(503).text(), r#"{"error":"loading the model"}"#);
+    failing.set(Script::Slam);
+    let told = hub.chat(&room, "any").expect(502).json();
+    assert!(told["error"].as_str().unwrap().starts_with("Failed to proxy request: "), "{told}");
+    busy.release();
+    assert_eq!((first.answer().status, busy.seen().len()), (200, 1));
+}
+
+#[test]
+fn whoever_hangs_up_after_a_failed_try_leaves_the_line() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (failing, busy) = (FakeProvider::start(loading()), held());
+    let _failing = hub.join(&room, "failing", &failing);
+    let _busy = hub.join(&room, "busy", &busy);
+    let mut first = hub.stream(&room, "busy");
+    busy.wait_for_request(1);
+    let events = hub.watch_room(&room);
+    let second = ask(&hub, &room, "any", 2);
+    assert_eq!(events.next("llm.error")["participantId"], "failing");
+    wait_until("it to stand in line", || hub.hub.waiting() == 1);
+    second.hang_up();
+    assert_eq!(events.next("llm.error")["stage"], "cancelled");
+    wait_until("it to leave the line", || hub.hub.waiting() == 0);
+    busy.release();
+    assert_eq!((first.answer().status, busy.seen().len()), (200, 1));
+}
+
+const SILENT: [&str; 3] = [": ping\n\n", "event: ping\n\n", "data:\n\n"];
+
+fn good() -> FakeProvider {
+    FakeProvider::start(Script::Stream(vec!["data: {\"choices\":[]}\n\n".into(), "data: [DONE]\n\n".into()]))
+}
+
+#[test]
+fn heads_comments_and_empty_events_leave_the_request_free_for_another_participant() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut reading = RawParticipant::join(&hub, &room, "reading");
+    hub.wait_for_status(&room, "reading", "online");
+    let mut chat = hub.stream(&room, "any");
+    let request = reading.receive();
+    reading.begin(&request, "text/event-stream", &SILENT);
+    assert_eq!(chat.head().status, 200, "a stream begins with the provider's head");
+    let _good = hub.join(&room, "good", &good());
+    let events = hub.watch_room(&room);
+    drop(reading);
+    let mut text = Vec::new();
+    while let Some(chunk) = chat.chunk().filter(|chunk| !chunk.is_empty()) {
+        text.extend(chunk);
+    }
+    assert_eq!(String::from_utf8(text).unwrap(), "data: {\"choices\":[]}\n\ndata: [DONE]\n\n");
+    assert_eq!(events.next("llm.error")["participantId"], "reading");
+    assert_eq!(events.next("llm.complete")["participantId"], "good");
+}
+
+#[test]
+fn a_translated_answer_that_has_said_nothing_fails_over_too() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (bad, good) = (FakeProvider::start(Script::StreamAndDie(SILENT.map(str::to_owned).to_vec())), good());
+    for provider in [&bad, &good] {
+        provider.set_path("/v1/responses", Script::Missing);
+    }
+    let _bad = hub.join(&room, "bad", &bad);
+    let _good = hub.join(&room, "good", &good);
+    let body = json!({ "model": "any", "stream": true, "input": "Hi" }).to_string();
+    // The choice between two that are alike is by lot.
+    wait_until("a request to begin at the one that fails", || {
+        let mut conn = Conn::open(hub.addr());
+        let answer = conn.ask("POST", &format!("/rooms/{room}/v1/responses"), &[], Some(&body)).answer();
+        let text = answer.text();
+        assert!(answer.whole && text.matches("event: response.created").count() == 1, "{text}");
+        assert!(text.contains("event: response.completed"), "{text}");
+        !bad.seen().is_empty()
+    });
+}
+
+#[test]
+fn what_was_held_back_is_passed_on_with_the_first_data_or_when_it_is_too_long() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    for (silent, data) in [(SILENT.concat(), "data: 1\n\n"), (":".repeat(65 << 10), "")] {
+        let mut chat = hub.stream(&room, "ann");
+        let request = ann.receive();
+        ann.begin(&request, "text/event-stream", &[&silent]);
+        assert_eq!(chat.head().status, 200);
+        if !data.is_empty() {
+            ann.chunk(&request, data);
+        }
+        let mut passed = Vec::new();
+        while passed.len() < silent.len() + data.len() {
+            passed.extend(chat.chunk().unwrap());
+        }
+        assert!(passed == (silent + data).into_bytes());
+        ann.end(&request);
+        assert_eq!(chat.chunk().unwrap(), b"");
+    }
+    // A stream that ends without data is complete.
+    let mut chat = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &SILENT);
+    ann.end(&request);
+    let answer = chat.answer();
+    assert!(answer.whole && answer.text() == SILENT.concat());
+}
+
+#[test]
+fn a_client_that_hangs_up_behind_comments_was_waiting_for_its_first_token() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    let mut chat = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &SILENT);
+    assert_eq!(chat.head().status, 200);
+    chat.hang_up();
+    assert_eq!(ann.receive()["type"], "tunnel.cancel");
+    wait_until("the hub to count it", || {
+        hub.get("/metrics").text().contains("gambi_cancellations_total{stage=\"waiting\"} 1")
+    });
+}
