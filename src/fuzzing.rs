@@ -3,6 +3,7 @@
 
 use crate::http::{Limits, head};
 use crate::net::chunked::Decoder as Chunks;
+use crate::proto::api_answer;
 use crate::proto::openai::Members;
 use crate::proto::response_id::IdWatch;
 use crate::proto::sse;
@@ -141,6 +142,13 @@ pub fn head(data: &[u8]) {
         if let Ok(head) = head::parse(&data[..end], &limits) {
             assert!(head.headers.len() <= limits.headers);
         }
+    }
+}
+
+/// An answer's start is looked at, whatever it is.
+pub fn answer_start(data: &[u8]) {
+    for kind in [None, Some("application/json"), Some("text/plain")] {
+        let _ = api_answer::lacks_route(kind, data);
     }
 }
 

@@ -351,7 +351,7 @@ fn a_coding_agent_gets_its_tools_from_a_chat_only_provider() {
         "tools": [{ "type": "custom", "name": "apply_patch" }, { "type": "web_search" },
             { "type": "namespace", "name": "docs", "tools": [{ "type": "function", "name": "find" }] }] });
     let text = respond(&hub, &room, &body).expect(200).text();
-    let done = text.lines().filter_map(|line| line.strip_prefix("data: {")).last().unwrap();
+    let done = text.lines().rev().find_map(|line| line.strip_prefix("data: {")).unwrap();
     let done: Value = serde_json::from_str(&format!("{{{done}")).unwrap();
     let output = &done["response"]["output"];
     assert_eq!((&done["type"], &output[0]["type"]), (&json!("response.completed"), &json!("reasoning")));

@@ -1,3 +1,5 @@
+//! Messages requests in chat form.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Chat deltas as messages and their events.
+
 use super::*;
 use crate::proto::sse::Decoder;
 
