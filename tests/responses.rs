@@ -391,6 +391,10 @@ fn a_stream_that_was_cut_is_never_complete() {
         let answer = stream(&hub, &room).text();
         assert!(answer.contains(&format!("event: {expected}\n")), "{rest}: {answer}");
     }
+    // Its answer was whole, though the server did not end it.
+    provider.set(Script::StreamAndDie(vec![text, chunk(&json!({}), Some("stop"))]));
+    let answer = stream(&hub, &room);
+    assert!(answer.whole && answer.text().contains("event: response.completed\n"), "{}", answer.text());
 }
 
 #[test]
