@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::openai::{Members, same_model};
 use super::response_id::IdWatch;
 use super::sse;
-use super::translate::{ResponseTemplate, ResponsesTranslator, to_chat};
+use super::translate::{ChatTranslator, ResponseTemplate, to_chat};
 use super::tunnel::{self, FromHub, FromParticipant, Request};
 use super::usage::UsageWatch;
 use super::web;
@@ -227,7 +227,7 @@ proptest! {
     #[test]
     fn any_chat_becomes_a_well_formed_response(chunks in proptest::collection::vec(chunk(), 0..12), ends in any::<bool>()) {
         let request = Members::parse(br#"{"input":"Hi","tools":[{"type":"custom","name":"patch"}]}"#).unwrap();
-        let mut answer = ResponsesTranslator::new(ResponseTemplate::new(&request, "k", 1), "m");
+        let mut answer = ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m");
         chunks.iter().for_each(|chunk| answer.push(chunk));
         if ends { answer.end() } else { answer.fail("it broke") }
         check_response(&answer.take_events())?;
@@ -236,9 +236,9 @@ proptest! {
     #[test]
     fn a_whole_answer_of_any_kind_is_read_or_refused(chat in any_json()) {
         let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).unwrap();
-        let mut answer = ResponsesTranslator::new(ResponseTemplate::new(&request, "k", 1), "m");
+        let mut answer = ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m");
         if answer.push_whole(chat.to_string().as_bytes()) {
-            let response: Value = serde_json::from_str(&answer.into_response()).unwrap();
+            let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
             prop_assert!(response["output"].is_array());
         }
     }
@@ -369,7 +369,7 @@ fn hostile_bytes_are_read_in_the_stack_that_connections_have() {
             let _ = Members::parse(request.as_bytes()).map(|members| to_chat(&members));
             let deep = format!(r#"{{"input":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
             assert!(Members::parse(deep.as_bytes()).is_ok_and(|members| to_chat(&members).is_err()));
-            ResponsesTranslator::new(ResponseTemplate::new(&Members::default(), "k", 0), "m").push(&text);
+            ChatTranslator::responses(ResponseTemplate::new(&Members::default(), "k", 0), "m").push(&text);
         }
     };
     std::thread::Builder::new().stack_size(crate::sync::STACK_SIZE).spawn(read).unwrap().join().unwrap();

@@ -300,6 +300,15 @@ impl ChatDecoder {
     }
 }
 
+/// What the body of a provider's error response says: its message, or its start as it is.
+pub fn error_text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let other = || answer["message"].as_str().or(answer["detail"].as_str());
+    let message = error_of(&answer).or_else(other).unwrap_or(text.trim());
+    cut(if message.is_empty() { "the provider gave no reason" } else { message }, MAX_ERROR_TEXT).to_owned()
+}
+
 /// The message of an answer or a chunk that reports an error.
 fn error_of(answer: &Value) -> Option<&str> {
     let within = answer["choices"].get(0).map_or(&Value::Null, |choice| &choice["error"]);
