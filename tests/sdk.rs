@@ -133,7 +133,8 @@ fn a_session_comes_back_after_its_hub_restarts() {
             let name = match step {
                 ReconnectEvent::Joined(_) => "joined",
                 ReconnectEvent::Lost(_) => "lost",
-                _ => "waiting",
+                ReconnectEvent::Waiting { .. } => "waiting",
+                _ => return,
             };
             let _ = tell.send(name);
         })
@@ -158,9 +159,10 @@ fn coming_back_is_given_up_where_it_cannot_heal() {
             vec![DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), password, ..DeclaredRoom::default() }];
     });
     let provider = FakeProvider::start(Script::Echo);
-    let wrong = Reconnect::new(session(&hub.url(), &provider.url(), "m").password("no")).run(|_| panic!("it joined"));
+    let not_joined = |step: ReconnectEvent<'_>| assert!(!matches!(step, ReconnectEvent::Joined(_)), "it joined");
+    let wrong = Reconnect::new(session(&hub.url(), &provider.url(), "m").password("no")).run(not_joined);
     assert_eq!(wrong.unwrap_err().status(), Some(401));
-    let missing = Reconnect::new(session(&hub.url(), &provider.url(), "gone")).run(|_| panic!("it joined"));
+    let missing = Reconnect::new(session(&hub.url(), &provider.url(), "gone")).run(not_joined);
     assert!(matches!(missing, Err(Error::ModelMissing { .. })));
     let removed = Reconnect::new(session(&hub.url(), &provider.url(), "m").password("pw"));
     let ended = removed.run(|step| {
