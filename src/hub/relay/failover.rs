@@ -4,12 +4,14 @@
 use std::io;
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
-use crate::hub::relay::adapters::{self, ResponsesAdapter};
+use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::operation::{RelayRequest, Shape};
@@ -19,9 +21,9 @@ use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
-use crate::proto::openai::BadRequest;
+use crate::proto::openai::{BadRequest, Members};
 use crate::proto::operations;
-use crate::proto::translate::to_chat;
+use crate::proto::translate::{self, anthropic};
 use crate::proto::web::header_text;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
@@ -62,8 +64,8 @@ pub struct Failover<'s, 'a> {
     latest: Instant,
     /// Attempts so far.
     count: usize,
-    /// Whether this participant's provider has turned out to have no Responses API.
-    no_responses_api: bool,
+    /// Whether this participant's provider has turned out to lack the API, so that it is asked for a chat.
+    as_chat: bool,
     /// The last attempt that has ended, for the log.
     last: Option<AttemptSummary>,
 }
@@ -83,7 +85,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new() };
         let id = exchange.id().to_owned();
         let latest = Instant::now() + hub.timeouts.first_byte;
-        Failover { hub, request, id, want, latest, count: 0, no_responses_api: false, last: None }
+        Failover { hub, request, id, want, latest, count: 0, as_chat: false, last: None }
     }
 
     /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
@@ -93,12 +95,15 @@ impl<'s, 'a> Failover<'s, 'a> {
                 NextStep::Done(result) => return result,
                 NextStep::Other(other) => {
                     self.hub.metrics.record_failover();
-                    self.no_responses_api = false;
+                    self.as_chat = false;
                     slot = other;
                 }
                 NextStep::AsChat(mut same) => {
-                    same.picked.wants_chat = true;
-                    self.no_responses_api = true;
+                    match self.request.kind.shape {
+                        Shape::Responses => same.picked.wants_chat = true,
+                        _ => same.picked.no_messages = true,
+                    }
+                    self.as_chat = true;
                     slot = same;
                 }
             }
@@ -107,13 +112,16 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>) -> NextStep<'s> {
         self.count += 1;
+        if self.request.kind.shape == Shape::CountTokens && slot.picked.no_messages {
+            return NextStep::Done(self.estimate_tokens(client, &slot.picked));
+        }
         let (body, adapter) = match self.body(&slot.picked) {
             Ok(body) => body,
             Err(bad) => return NextStep::Done(client.reject(bad.into())),
         };
         let dispatch = self.dispatch(slot.picked.id.to_string());
         let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.shape != Shape::AboutResponse);
-        if !self.no_responses_api {
+        if !self.as_chat {
             attempt.emit_request();
         }
         let outgoing_request = self.outgoing_request(body, adapter.is_some());
@@ -126,18 +134,43 @@ impl<'s, 'a> Failover<'s, 'a> {
     }
 
     /// The body for a participant, and the adapter for its response where the body was translated into a chat.
-    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<ResponsesAdapter>), BadRequest> {
+    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<Adapter>), BadRequest> {
         let kind = self.request.kind;
         let Some(original) = &self.request.body else { return Ok((None, None)) };
         let mut body = original.clone();
         kind.fill(&mut body, &picked.profile.model, &picked.config)?;
-        if kind.shape != Shape::Responses || !picked.wants_chat {
-            return Ok((Some(body.to_json()), None));
-        }
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let created_at = self.hub.clock.now().wall / 1000;
-        let adapter = ResponsesAdapter::new(original, &key, created_at, &picked.profile.model);
-        Ok((Some(to_chat(&body)?), Some(adapter)))
+        let model = &picked.profile.model;
+        match kind.shape {
+            Shape::Responses if picked.wants_chat => {
+                let created_at = self.hub.clock.now().wall / 1000;
+                let adapter = Adapter::responses(original, &key, created_at, model);
+                Ok((Some(translate::to_chat(&body)?), Some(adapter)))
+            }
+            Shape::Messages if picked.no_messages => {
+                let chat = anthropic::to_chat(&body)?;
+                let mut chat = Members::parse(chat.as_bytes())?;
+                chat.fill_chat(&picked.config)?;
+                Ok((Some(chat.to_json()), Some(Adapter::messages(&key, model, self.request.stream))))
+            }
+            _ => Ok((Some(body.to_json()), None)),
+        }
+    }
+
+    /// Answers a count of tokens for a provider that has none of its own: an estimate, and marked as one.
+    fn estimate_tokens(&self, client: &mut ClientResponse<'_, '_>, picked: &Picked) -> io::Result<()> {
+        self.hub.registry().note(picked, Outcome::NoMessages, self.hub.clock.now());
+        let body = self.request.body.as_ref().map(anthropic::to_chat).transpose();
+        match body {
+            Ok(chat) => {
+                let count = anthropic::estimate_tokens(&chat.unwrap_or_default());
+                let mut head = self.client_head(picked, 200, &Headers::new());
+                head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+                head.headers.push(("X-Gambi-Estimated".into(), "true".into()));
+                client.respond(200, &head.headers, json!({ "input_tokens": count }).to_string().as_bytes())
+            }
+            Err(bad) => client.reject(bad.into()),
+        }
     }
 
     fn outgoing_request(&self, body: Option<String>, chat: bool) -> OutgoingRequest<'_> {
@@ -174,14 +207,14 @@ impl<'s, 'a> Failover<'s, 'a> {
         client: &mut ClientResponse<'_, '_>,
         mut attempt: Attempt<'s>,
         mut upstream: UpstreamRequest,
-        adapter: Option<ResponsesAdapter>,
+        adapter: Option<Adapter>,
     ) -> NextStep<'s> {
         let (status, headers) = match self.await_head(client, &mut upstream) {
             Ok(head) => head,
             Err(error) => return self.fail(client, attempt, Some(upstream), error),
         };
         if adapter.is_none() && self.can_retry_as_chat(&attempt.slot.picked) {
-            match self.lacks_responses(client, &mut upstream, status, &headers) {
+            match self.lacks_api(client, &mut upstream, status, &headers) {
                 Ok(false) => {}
                 Ok(true) => {
                     upstream.cancel();
@@ -204,8 +237,9 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(_) => {}
             }
         }
-        if self.no_responses_api && status < 400 {
-            attempt.record_outcome(Outcome::NoResponses);
+        if self.as_chat && status < 400 {
+            let responses = self.request.kind.shape == Shape::Responses;
+            attempt.record_outcome(if responses { Outcome::NoResponses } else { Outcome::NoMessages });
         }
         if is_redirect(status) {
             upstream.cancel();
@@ -241,15 +275,16 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Whether Chat Completions can take the place of a Responses API that the provider lacks.
+    /// Whether Chat Completions can take the place of an API that the provider lacks.
     fn can_retry_as_chat(&self, picked: &Picked) -> bool {
         let supports_chat = picked.profile.capabilities.chat_completions != Support::Unsupported;
-        self.request.kind.shape == Shape::Responses && supports_chat && !self.no_responses_api
+        let translatable = matches!(self.request.kind.shape, Shape::Responses | Shape::Messages | Shape::CountTokens);
+        translatable && supports_chat && !self.as_chat
     }
 
-    /// Whether an answer shows that the provider lacks the Responses API: by its status, or, where that is a good one, by
+    /// Whether an answer shows that the provider lacks the API that was asked for: by its status, or, where that is a good one, by
     /// what has come.
-    fn lacks_responses(
+    fn lacks_api(
         &self,
         client: &mut ClientResponse<'_, '_>,
         upstream: &mut UpstreamRequest,
@@ -300,8 +335,11 @@ impl<'s, 'a> Failover<'s, 'a> {
         attempt: &mut Attempt<'s>,
         upstream: &mut UpstreamRequest,
         head: ResponseHead,
-        adapter: Option<ResponsesAdapter>,
+        adapter: Option<Adapter>,
     ) -> Result<io::Result<()>, UpstreamError> {
+        if adapter.is_some() && head.status >= 400 && self.request.kind.shape == Shape::Messages {
+            return adapters::forward_error(attempt, client, upstream, head);
+        }
         if let Some(adapter) = adapter.filter(|_| head.status < 400) {
             return adapters::forward(attempt, client, upstream, head, adapter);
         }
