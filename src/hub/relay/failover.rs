@@ -280,6 +280,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         adapter: Option<ResponsesAdapter>,
     ) -> Result<io::Result<()>, UpstreamError> {
         if let Some(adapter) = adapter.filter(|_| head.status < 400) {
+            attempt.translated = true;
             return adapters::forward(attempt, client, upstream, head, adapter);
         }
         if self.request.kind.shape == Shape::Responses && head.status < 400 {
@@ -309,7 +310,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         if client.is_committed() {
             attempt.fail("stream", &message);
             self.retain_summary(&attempt);
-            return NextStep::Done(Err(cut_short()));
+            return NextStep::Done(self.break_off(client, &attempt, &message, code));
         }
         attempt.fail(&stage, &message);
         self.retain_summary(&attempt);
@@ -323,6 +324,22 @@ impl<'s, 'a> Failover<'s, 'a> {
         let status = if timed_out { 504 } else { 502 };
         let rejection = Rejection::new(code, format!("Failed to proxy request: {message}")).status(status);
         NextStep::Done(client.reject(rejection))
+    }
+
+    /// Ends a stream of which some has been passed on. A translated one has told the failure itself.
+    fn break_off(
+        &self,
+        client: &mut ClientResponse<'_, '_>,
+        attempt: &Attempt<'_>,
+        message: &str,
+        code: ErrorCode,
+    ) -> io::Result<()> {
+        if attempt.translated {
+            return Err(cut_short());
+        }
+        let message = format!("Failed to proxy request: {message}");
+        let event = attempt.response_failed(&message);
+        client.break_off(&event.unwrap_or_else(|| self.request.kind.error_form().event(&message, code)))
     }
 
     /// Whether requests are logged at all.

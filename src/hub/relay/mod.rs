@@ -3,7 +3,7 @@
 //!
 //! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `attempt` records one of them. `upstream`
 //! sends the request over a transport (`tunnel_upstream`, `direct_upstream`); `passthrough` or `adapters` write the response
-//! to the client through `client_response`.
+//! to the client through `client_response`, which tells a failure in the form of `stream_error`.
 
 pub mod adapters;
 pub mod address_rule;
@@ -17,6 +17,7 @@ pub mod operation;
 pub mod passthrough;
 pub mod response_owners;
 pub mod slots;
+pub mod stream_error;
 pub mod tunnel_upstream;
 pub mod upstream;
 pub mod wait_queue;
@@ -62,7 +63,8 @@ fn relay<'s, 'a>(
     run: impl FnOnce(&mut Failover<'s, 'a>, &mut ClientResponse<'_, '_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut failover = Failover::new(hub, exchange, request);
-    let mut client = ClientResponse::new(exchange, request.stream.then_some(hub.timeouts.comment));
+    let mut client =
+        ClientResponse::new(exchange, request.stream.then_some(hub.timeouts.comment), request.kind.error_form());
     let result = run(&mut failover, &mut client);
     let code = client.error_code();
     drop(client);

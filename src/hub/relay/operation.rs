@@ -1,6 +1,7 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
@@ -44,6 +45,15 @@ impl InferenceRoute {
         InferenceRoute::new(operation, "openResponses", Shape::AboutResponse)
     }
 
+    /// How its streams tell an error.
+    pub fn error_form(self) -> ErrorForm {
+        match self.shape {
+            Shape::Responses | Shape::AboutResponse => ErrorForm::Responses,
+            Shape::Plain if self.protocol == MESSAGES => ErrorForm::Messages,
+            Shape::Chat | Shape::Plain => ErrorForm::Chat,
+        }
+    }
+
     /// What the participant must support.
     pub fn need(self) -> Need {
         match self.shape {
@@ -77,6 +87,9 @@ impl InferenceRoute {
     }
 }
 
+/// The protocol of Anthropic's API, as events name it.
+const MESSAGES: &str = "messages";
+
 /// The routes whose path has no parameter beside the room; all are `POST`.
 const ROUTES: [InferenceRoute; 7] = [
     InferenceRoute::new(operations::CHAT, "chatCompletions", Shape::Chat),
@@ -84,8 +97,8 @@ const ROUTES: [InferenceRoute; 7] = [
     InferenceRoute::new(operations::EMBEDDINGS, "embeddings", Shape::Plain),
     InferenceRoute::new(operations::COMPLETIONS, "completions", Shape::Plain),
     InferenceRoute::new(operations::RERANK, "rerank", Shape::Plain),
-    InferenceRoute::new(operations::MESSAGES, "messages", Shape::Plain),
-    InferenceRoute::new(operations::COUNT_TOKENS, "messages", Shape::Plain),
+    InferenceRoute::new(operations::MESSAGES, MESSAGES, Shape::Plain),
+    InferenceRoute::new(operations::COUNT_TOKENS, MESSAGES, Shape::Plain),
 ];
 
 /// A client's request, as it is relayed.
