@@ -7,6 +7,8 @@ const AVOID: u64 = 5_000;
 const AVOID_MOST: u64 = 60_000;
 /// Failures in a row after which the breaker is open: afterwards one request at a time probes the way back.
 const OPEN_AFTER: u32 = 3;
+/// How many times to first token count as recent.
+const RECENT: usize = 16;
 /// Weight of the newest time in the decaying mean.
 const NEWEST: f64 = 0.3;
 
@@ -15,6 +17,9 @@ const NEWEST: f64 = 0.3;
 pub struct Health {
     /// Decaying mean, milliseconds; `None` before the first answer.
     ttft: Option<f64>,
+    /// The last times, milliseconds, and how many have been noted so far.
+    recent: [u64; RECENT],
+    noted: usize,
     /// In a row.
     failures: u32,
     /// On the forward-only clock, milliseconds.
@@ -26,8 +31,15 @@ impl Health {
     pub fn served(&mut self, ttft_ms: u64) {
         let newest = ttft_ms as f64;
         self.ttft = Some(self.ttft.map_or(newest, |mean| mean + (newest - mean) * NEWEST));
+        self.recent[self.noted % RECENT] = ttft_ms;
+        self.noted = self.noted.wrapping_add(1);
         self.failures = 0;
         self.avoid_until = 0;
+    }
+
+    /// The longest of the recent times to first token, milliseconds; 0 before the first answer.
+    pub fn slowest(&self) -> u64 {
+        self.recent.iter().copied().max().unwrap_or(0)
     }
 
     /// Notes a failure that was the participant's.
@@ -59,6 +71,18 @@ mod tests {
         health.served(100);
         health.served(200);
         assert!((health.ttft() - 130.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn the_slowest_time_is_forgotten_in_the_end() {
+        let mut health = Health::default();
+        assert_eq!(health.slowest(), 0);
+        for time in [900, 5000, 700] {
+            health.served(time);
+        }
+        assert_eq!(health.slowest(), 5000);
+        (0..RECENT).for_each(|_| health.served(800));
+        assert_eq!(health.slowest(), 800);
     }
 
     #[test]

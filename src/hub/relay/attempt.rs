@@ -176,6 +176,18 @@ impl<'s> Attempt<'s> {
         self.emit_failure("cancelled", "the client hung up".to_owned());
     }
 
+    /// Ends the attempt because another participant, which was asked beside this one, has answered. One that was silent for
+    /// longer than it ever was has failed.
+    pub(crate) fn lose(&mut self, was_silent: bool) {
+        if was_silent {
+            self.record_outcome(Outcome::Failed);
+        }
+        self.slot.release();
+        self.record_ended(if was_silent { Ending::Failed } else { Ending::Cancelled });
+        let reason = if was_silent { "silent for too long" } else { "not needed" };
+        self.emit_failure("hedge", format!("{reason}: another participant was asked beside it and answered first"));
+    }
+
     /// For the log.
     pub(crate) fn summary(&self) -> AttemptSummary {
         let ttft_ms = self.first.map(|first| millis(first - self.started));

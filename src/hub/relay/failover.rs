@@ -2,7 +2,7 @@
 //! of its response. If all others are busy, the request waits for one of them. What one attempt records is in `attempt`.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
@@ -11,9 +11,11 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::adapters::{self, ResponsesAdapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
+use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
+use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api, redirect_error};
+use crate::hub::relay::race::{Contender, Outcome, Race};
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
@@ -21,33 +23,18 @@ use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::BadRequest;
 use crate::proto::operations;
 use crate::proto::translate::to_chat;
-use crate::proto::web::header_text;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
-use crate::state::registry::{Outcome, PickError, Picked};
+use crate::state::registry::{self, PickError, Picked};
 use crate::state::room::Reach;
 use crate::state::selector::{Refusal, Want};
-use crate::tunnel::Piece;
 
 /// The most participants that are tried after the first.
 const MAX_FAILOVERS: usize = 2;
-/// Statuses of a provider after which another participant is tried, if there is one.
-const RETRY_STATUSES: [u16; 3] = [429, 502, 503];
-/// Statuses that mean that the provider has no Responses API (PROTOCOL.md, "Responses on a chat-only provider").
-const NO_RESPONSES_API: [u16; 3] = [404, 405, 501];
-
-/// Whether a response sends its client to another address. A 304 (RFC 9110, section 15.4.5) does not.
-fn is_redirect(status: u16) -> bool {
-    (300..400).contains(&status) && status != 304
-}
-
-/// A client that follows a redirect repeats all that it sent: the prompt, and the headers that hold the room's password.
-fn redirect_error(status: u16) -> UpstreamError {
-    UpstreamError::provider(&format!(
-        "the provider answered {status}, a redirect, which is neither followed nor passed on: \
-         give the participant the address that it leads to as its endpoint"
-    ))
-}
+/// A participant is silent for too long at this many times its slowest recent time to first token.
+const HEDGE_FACTOR: u64 = 3;
+/// How often a request whose participant is silent for too long looks for another one that is free.
+const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The attempts at one request.
 pub struct Failover<'s, 'a> {
@@ -61,10 +48,22 @@ pub struct Failover<'s, 'a> {
     latest: Instant,
     /// Attempts so far.
     count: usize,
-    /// Whether this participant's provider has turned out to have no Responses API.
-    no_responses_api: bool,
+    /// The participant, by its serial, that was asked beside one that was silent for too long.
+    hedge: Option<u64>,
+    /// Whether that one answered first.
+    hedge_won: bool,
+    /// When the request may look for such a participant again.
+    next_hedge: Instant,
     /// The last attempt that has ended, for the log.
     last: Option<AttemptSummary>,
+}
+
+/// Why a participant was not sent the request.
+enum NotSent<'s> {
+    /// The request's body does not allow it.
+    Bad(BadRequest),
+    /// The participant cannot be reached.
+    Failed(Box<Attempt<'s>>, UpstreamError),
 }
 
 /// What follows an attempt.
@@ -81,46 +80,100 @@ impl<'s, 'a> Failover<'s, 'a> {
     pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
         let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new() };
         let id = exchange.id().to_owned();
-        let latest = Instant::now() + hub.timeouts.first_byte;
-        Failover { hub, request, id, want, latest, count: 0, no_responses_api: false, last: None }
+        let now = Instant::now();
+        Failover {
+            hub,
+            request,
+            id,
+            want,
+            latest: now + hub.timeouts.first_byte,
+            count: 0,
+            hedge: None,
+            hedge_won: false,
+            next_hedge: now,
+            last: None,
+        }
     }
 
     /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
     pub(crate) fn run(&mut self, client: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
+        let mut no_responses_api = false;
         loop {
-            match self.attempt(client, slot) {
+            match self.attempt(client, slot, no_responses_api) {
                 NextStep::Done(result) => return result,
                 NextStep::Other(other) => {
                     self.hub.metrics.record_failover();
-                    self.no_responses_api = false;
+                    no_responses_api = false;
                     slot = other;
                 }
                 NextStep::AsChat(mut same) => {
                     same.picked.wants_chat = true;
-                    self.no_responses_api = true;
+                    no_responses_api = true;
                     slot = same;
                 }
             }
         }
     }
 
-    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>) -> NextStep<'s> {
-        self.count += 1;
-        let (body, adapter) = match self.body(&slot.picked) {
-            Ok(body) => body,
-            Err(bad) => return NextStep::Done(client.reject(bad.into())),
+    /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
+    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, no_responses_api: bool) -> NextStep<'s> {
+        let first = match self.send(slot, no_responses_api) {
+            Ok(first) => first,
+            Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
+            Err(NotSent::Failed(attempt, error)) => return self.fail(client, *attempt, None, error),
         };
+        let id = self.id.clone();
+        let race = Race { hub: self.hub, request_id: &id, stream: self.request.stream };
+        let outcome = race.run(client, first, &mut |only| self.hedge(only));
+        match outcome {
+            Outcome::Spoke(contender, head) => {
+                self.hedge_won = self.hedge == Some(contender.attempt.slot.picked.serial);
+                self.relay_response(client, contender, head)
+            }
+            Outcome::Failed(contender, error) => self.fail(client, contender.attempt, Some(contender.upstream), error),
+        }
+    }
+
+    /// Sends the request to the participant of a slot.
+    fn send(&mut self, slot: Slot<'s>, no_responses_api: bool) -> Result<Contender<'s>, NotSent<'s>> {
+        self.count += 1;
+        let (body, adapter) = self.body(&slot.picked).map_err(NotSent::Bad)?;
         let dispatch = self.dispatch(slot.picked.id.to_string());
         let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.shape != Shape::AboutResponse);
-        if !self.no_responses_api {
+        if !no_responses_api {
             attempt.emit_request();
         }
         let outgoing_request = self.outgoing_request(body, adapter.is_some());
         let sent = transport(self.hub, &attempt.slot.picked)
             .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
         match sent {
-            Ok(upstream) => self.relay_response(client, attempt, upstream, adapter),
-            Err(error) => self.fail(client, attempt, None, error),
+            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, no_responses_api)),
+            Err(error) => Err(NotSent::Failed(Box::new(attempt), error)),
+        }
+    }
+
+    /// Sends the request to a second participant, once, if the only one that has it is silent for longer than it ever was
+    /// lately, and another one is free.
+    fn hedge(&mut self, only: &Contender<'s>) -> Option<Contender<'s>> {
+        let picked = &only.attempt.slot.picked;
+        let usual = Duration::from_millis(picked.slowest_ttft_ms.saturating_mul(HEDGE_FACTOR));
+        let due = only.upstream.silence() >= self.hub.hedge_after_min?.max(usual);
+        if !due || self.hedge.is_some() || Instant::now() < self.next_hedge || !self.may_try_another(picked) {
+            return None;
+        }
+        self.next_hedge = Instant::now() + HEDGE_INTERVAL;
+        let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
+        self.hedge = Some(slot.picked.serial);
+        self.want.tried.push(slot.picked.serial);
+        self.hub.metrics.record_hedge();
+        match self.send(slot, false) {
+            Ok(second) => Some(second),
+            Err(NotSent::Bad(_)) => None,
+            Err(NotSent::Failed(mut attempt, error)) => {
+                let failure = error.into_failure()?;
+                attempt.fail(&failure.stage, &failure.message);
+                None
+            }
         }
     }
 
@@ -171,19 +224,16 @@ impl<'s, 'a> Failover<'s, 'a> {
     fn relay_response(
         &mut self,
         client: &mut ClientResponse<'_, '_>,
-        mut attempt: Attempt<'s>,
-        mut upstream: UpstreamRequest,
-        adapter: Option<ResponsesAdapter>,
+        contender: Contender<'s>,
+        head: ResponseHead,
     ) -> NextStep<'s> {
-        let (status, headers) = match self.await_head(client, &mut upstream) {
-            Ok(head) => head,
-            Err(error) => return self.fail(client, attempt, Some(upstream), error),
-        };
-        if adapter.is_none() && self.can_retry_as_chat(&attempt.slot.picked, status) {
+        let Contender { mut attempt, mut upstream, adapter, no_responses_api, .. } = contender;
+        let status = head.status;
+        if adapter.is_none() && !no_responses_api && self.can_retry_as_chat(&attempt.slot.picked, status) {
             upstream.cancel();
             return NextStep::AsChat(attempt.slot);
         }
-        if RETRY_STATUSES.contains(&status) && self.may_try_another(&attempt.slot.picked) {
+        if calls_for_another(status) && self.may_try_another(&attempt.slot.picked) {
             match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
                 Ok(other) => {
                     upstream.cancel();
@@ -191,22 +241,19 @@ impl<'s, 'a> Failover<'s, 'a> {
                     return NextStep::Other(other);
                 }
                 Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => {
-                    let head = self.client_head(&attempt.slot.picked, status, &headers);
                     return self.wait_after_refusal(client, attempt, upstream, &head);
                 }
                 Err(_) => {}
             }
         }
-        if self.no_responses_api && status < 400 {
-            attempt.record_outcome(Outcome::NoResponses);
+        if no_responses_api && status < 400 {
+            attempt.record_outcome(registry::Outcome::NoResponses);
         }
         if is_redirect(status) {
             upstream.cancel();
             return self.fail(client, attempt, Some(upstream), redirect_error(status));
         }
-        let head = self.client_head(&attempt.slot.picked, status, &headers);
-        let held_back = self.hold_back(client, &mut upstream, &head, adapter.is_some());
-        match held_back.and_then(|()| self.pass_on(client, &mut attempt, &mut upstream, head, adapter)) {
+        match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
             Ok(result) => {
                 self.retain_summary(&attempt);
                 NextStep::Done(result)
@@ -215,59 +262,10 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Waits for the head of the final response.
-    fn await_head(
-        &self,
-        client: &mut ClientResponse<'_, '_>,
-        upstream: &mut UpstreamRequest,
-    ) -> Result<(u16, Headers), UpstreamError> {
-        loop {
-            match upstream.next("dispatch", client, &self.hub.timeouts)? {
-                Piece::Start { status, headers } if (200..600).contains(&status) => return Ok((status, headers)),
-                // Interim responses (RFC 9110, section 15.2) end at the participant.
-                Piece::Start { status, .. } if (100..200).contains(&status) => {}
-                _ => {
-                    upstream.cancel();
-                    return Err(UpstreamError::provider("the participant answered without a head"));
-                }
-            }
-        }
-    }
-
     /// Whether the status means that the provider lacks the Responses API, and Chat Completions can take its place.
     fn can_retry_as_chat(&self, picked: &Picked, status: u16) -> bool {
-        let lacks_api = self.request.kind.shape == Shape::Responses && NO_RESPONSES_API.contains(&status);
-        let supports_chat = picked.profile.capabilities.chat_completions != Support::Unsupported;
-        lacks_api && supports_chat && !self.no_responses_api
-    }
-
-    /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
-    fn client_head(&self, picked: &Picked, status: u16, headers: &Headers) -> ResponseHead {
-        let mut headers = passthrough::passed_on(headers);
-        headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
-        headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
-        ResponseHead { status, headers, stream: self.request.stream }
-    }
-
-    /// Waits until a streamed response says something. Its head is passed on at once, as a stream's; that leaves the request
-    /// free to go to another participant.
-    fn hold_back(
-        &self,
-        client: &mut ClientResponse<'_, '_>,
-        upstream: &mut UpstreamRequest,
-        head: &ResponseHead,
-        translated: bool,
-    ) -> Result<(), UpstreamError> {
-        let events = head.is_event_stream();
-        if head.status >= 400 || !head.stream && (translated || !events) {
-            return Ok(());
-        }
-        if events {
-            let mut headers = head.headers.clone();
-            headers.retain(|(name, _)| !translated || !name.eq_ignore_ascii_case("content-encoding"));
-            client.open(head.status, &stream_headers(headers))?;
-        }
-        upstream.hold_back(events, client, &self.hub.timeouts)
+        let lacks_api = self.request.kind.shape == Shape::Responses && lacks_api(status);
+        lacks_api && picked.profile.capabilities.chat_completions != Support::Unsupported
     }
 
     /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
@@ -360,6 +358,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         if is_logged {
             log.model = Some(self.request.model.clone());
             log.protocol = Some(self.request.kind.protocol);
+            log.hedge = self.hedge.map(|_| if self.hedge_won { "won" } else { "lost" });
             if let Some(last) = self.last {
                 last.record(log);
             }
@@ -369,8 +368,9 @@ impl<'s, 'a> Failover<'s, 'a> {
     /// Whether another participant may be tried after this one, which is not tried again: unless the request named it, or
     /// enough have been tried.
     fn may_try_another(&mut self, picked: &Picked) -> bool {
-        let may = !picked.named && self.want.tried.len() < MAX_FAILOVERS;
-        if may {
+        let others = self.want.tried.iter().filter(|&&serial| serial != picked.serial).count();
+        let may = !picked.named && others < MAX_FAILOVERS;
+        if may && others == self.want.tried.len() {
             self.want.tried.push(picked.serial);
         }
         may

@@ -1,7 +1,8 @@
 //! Relays a request from a client to a participant, and the response back. If a participant fails before the client has
 //! been sent anything of its response, another one is tried.
 //!
-//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `attempt` records one of them. `upstream`
+//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `race` waits until one of those that are made
+//! beside each other speaks, `attempt` records one of them. `upstream`
 //! sends the request over a transport (`tunnel_upstream`, `direct_upstream`); `passthrough` or `adapters` write the response
 //! to the client through `client_response`, which tells a failure in the form of `stream_error`.
 
@@ -15,6 +16,8 @@ pub mod failover;
 pub mod hops;
 pub mod operation;
 pub mod passthrough;
+pub mod provider_status;
+pub mod race;
 pub mod response_owners;
 pub mod slots;
 pub mod stream_error;

@@ -1,12 +1,13 @@
 //! The participant's side of a request: sent over a transport, received piece by piece, and cancelled when it times out or
 //! the client disconnects. How a transport carries it is out of scope.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Disconnected};
-use crate::proto::data_watch::DataWatch;
 use crate::proto::management::ErrorCode;
+use crate::sync::STACK_SIZE;
 use crate::tunnel::{PendingResponse, Piece};
 
 /// How often a waiting request polls its client's connection.
@@ -100,7 +101,7 @@ pub struct OutgoingRequest<'a> {
 }
 
 /// Cancels a request's work at the participant. It may be called at any time, also after the response has ended.
-pub type CancelFn = Box<dyn Fn()>;
+pub type CancelFn = Box<dyn Fn() + Send>;
 
 /// Carries requests to a participant: over its tunnel, or by calling its endpoint.
 pub trait Transport {
@@ -114,11 +115,13 @@ pub trait Transport {
 /// A request that was sent, and the response that is being received.
 pub struct UpstreamRequest {
     pending: PendingResponse,
-    /// The start of the body, and its end, where [`UpstreamRequest::hold_back`] has received them.
+    /// The start of the body, and whether its end has come, as far as they have been held back.
     held_back: Vec<u8>,
     ended: bool,
     cancel: CancelFn,
     sent: Instant,
+    /// When the last piece came, or the request was sent.
+    last_piece: Instant,
     /// When the last chunk of the body came; `None` before the first.
     last_chunk: Option<Instant>,
     /// When the client's connection was polled last.
@@ -126,7 +129,7 @@ pub struct UpstreamRequest {
 }
 
 /// Stages that only the hub reports: a participant must not appear to have failed there.
-const HUB_STAGES: [&str; 3] = ["cancelled", "dispatch", "queue"];
+const HUB_STAGES: [&str; 4] = ["cancelled", "dispatch", "hedge", "queue"];
 
 /// The stage that a participant reported, or `current` if it reported none. Names that are too long or the hub's own are
 /// replaced.
@@ -154,38 +157,21 @@ impl UpstreamRequest {
             ended: false,
             cancel,
             sent,
+            last_piece: sent,
             last_chunk: None,
             polled: sent,
         })
     }
 
-    /// Receives the body, without passing it on, until it says something: of an event stream, until the first event with
-    /// data; of another body, until its first byte. Until then another participant can answer instead. Then
-    /// [`UpstreamRequest::next`] gives what was held back. A body that says nothing for too long is held back no further.
-    ///
-    /// # Errors
-    /// As [`UpstreamRequest::next`].
-    pub fn hold_back(
-        &mut self,
-        is_event_stream: bool,
-        client: &mut ClientResponse<'_, '_>,
-        timeouts: &Timeouts,
-    ) -> Result<(), UpstreamError> {
-        let mut watch = DataWatch::default();
-        while !self.ended && self.held_back.len() <= MAX_HELD_BACK {
-            match self.receive("stream", client, timeouts)? {
-                Piece::Chunk(bytes) => {
-                    let speaks = !bytes.is_empty() && (!is_event_stream || watch.push(&bytes));
-                    self.held_back.extend_from_slice(&bytes);
-                    if speaks {
-                        break;
-                    }
-                }
-                Piece::End => self.ended = true,
-                _ => {}
-            }
-        }
-        Ok(())
+    /// Holds back some of the body, for [`UpstreamRequest::next`] to give. True when that is as much as may be held back.
+    pub fn hold_back(&mut self, bytes: &[u8]) -> bool {
+        self.held_back.extend_from_slice(bytes);
+        self.held_back.len() > MAX_HELD_BACK
+    }
+
+    /// Holds back the end of the body.
+    pub fn hold_back_end(&mut self) {
+        self.ended = true;
     }
 
     /// The next piece. While it waits, the client's connection is polled.
@@ -221,20 +207,7 @@ impl UpstreamRequest {
                 }
             }
             match self.pending.recv_timeout(POLL_INTERVAL) {
-                Ok(Piece::Error { stage: reported, message }) => {
-                    let stage = reported_stage(reported, stage);
-                    return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
-                }
-                Ok(Piece::Lost { reason }) => return Err(UpstreamError::tunnel(stage, reason)),
-                Ok(piece) => {
-                    match piece {
-                        Piece::Chunk(_) => self.last_chunk = Some(Instant::now()),
-                        // Interim heads must not extend the deadline for the body's first byte.
-                        Piece::Start { .. } if self.last_chunk.is_none() => self.check_deadline(stage, timeouts)?,
-                        _ => {}
-                    }
-                    return Ok(piece);
-                }
+                Ok(piece) => return self.accept(stage, piece, timeouts),
                 Err(_timeout) => {
                     self.polled = Instant::now();
                     client.poll_disconnect()?;
@@ -244,7 +217,36 @@ impl UpstreamRequest {
         }
     }
 
-    fn check_deadline(&self, stage: &'static str, timeouts: &Timeouts) -> Result<(), UpstreamError> {
+    /// Notes that a piece has come.
+    ///
+    /// # Errors
+    /// When it says that the participant failed, or the time limit is over.
+    pub fn accept(&mut self, stage: &'static str, piece: Piece, timeouts: &Timeouts) -> Result<Piece, UpstreamError> {
+        self.last_piece = Instant::now();
+        match piece {
+            Piece::Error { stage: reported, message } => {
+                let stage = reported_stage(reported, stage);
+                return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
+            }
+            Piece::Lost { reason } => return Err(UpstreamError::tunnel(stage, reason)),
+            Piece::Chunk(_) => self.last_chunk = Some(self.last_piece),
+            // Interim heads must not extend the deadline for the body's first byte.
+            Piece::Start { .. } if self.last_chunk.is_none() => self.check_deadline(stage, timeouts)?,
+            _ => {}
+        }
+        Ok(piece)
+    }
+
+    /// How long nothing has come.
+    pub fn silence(&self) -> Duration {
+        self.last_piece.elapsed()
+    }
+
+    /// Checks that nothing has been missing for too long.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn check_deadline(&self, stage: &'static str, timeouts: &Timeouts) -> Result<(), UpstreamError> {
         let (since, after) = match self.last_chunk {
             None => (self.sent, timeouts.first_byte),
             Some(last_chunk) => (last_chunk, timeouts.idle),
@@ -261,6 +263,19 @@ impl UpstreamRequest {
     pub fn cancel(&self) {
         (self.cancel)();
     }
+
+    /// Cancels the provider's work on a thread of its own: the participant may not read what it is sent. Without a thread
+    /// it is not told.
+    pub fn cancel_aside(self) {
+        let cancel = self.cancel;
+        let _ = thread::Builder::new().name("cancel".into()).stack_size(STACK_SIZE).spawn(cancel);
+    }
+}
+
+/// The next piece of any of these responses, and whose it is. `None` if none comes for as long as a client is not polled.
+pub fn receive_any(mut upstreams: Vec<&mut UpstreamRequest>) -> Option<(usize, Piece)> {
+    let mut pending: Vec<_> = upstreams.iter_mut().map(|upstream| &mut upstream.pending).collect();
+    PendingResponse::recv_any(&mut pending, POLL_INTERVAL).ok()
 }
 
 #[cfg(test)]
@@ -271,7 +286,7 @@ mod tests {
     fn a_participants_stage_never_passes_for_the_hubs_own() {
         let stage = |reported: &str| reported_stage(reported.to_owned(), "stream");
         assert_eq!(["", "fetch", "connect"].map(stage), ["stream", "fetch", "connect"]);
-        for reserved in ["cancelled", " Cancelled", "dispatch", "queue", &"x".repeat(65)] {
+        for reserved in ["cancelled", " Cancelled", "dispatch", "hedge", "queue", &"x".repeat(65)] {
             assert_eq!(stage(reserved), "participant");
         }
     }

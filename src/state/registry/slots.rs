@@ -31,6 +31,8 @@ pub struct Picked {
     pub wants_chat: bool,
     /// How the hub reaches it.
     pub reach: Reach,
+    /// The longest of its recent times to first token, milliseconds.
+    pub slowest_ttft_ms: u64,
 }
 
 impl Registry {
@@ -166,6 +168,7 @@ impl Room {
             named,
             wants_chat: member.wants_chat(),
             reach: member.reach,
+            slowest_ttft_ms: member.health.slowest(),
         }
     }
 }
