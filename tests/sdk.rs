@@ -59,7 +59,10 @@ fn a_stream_that_breaks_is_an_error_and_dropping_one_hangs_up() {
     let _session = session(&hub.url(), &provider.url(), "m").start().unwrap();
     let room = hub.client.room("LAB001");
     let pieces: Vec<_> = room.chat().user("Hi").stream().unwrap().collect();
-    assert!(matches!(pieces.as_slice(), [Ok(x), Err(Error::Unreachable { .. })] if x == "x"), "{pieces:?}");
+    assert!(
+        matches!(pieces.as_slice(), [Ok(x), Err(Error::Hub(error))] if x == "x" && error.status == 502),
+        "{pieces:?}"
+    );
     provider.set(Script::Endless("data: {}\n\n".into()));
     let stream = room.chat().user("Hi").stream().unwrap();
     drop(stream);

@@ -65,7 +65,7 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     let json = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
     let (headers, body) = if method == "POST" { (json, Some("{}")) } else { (BTreeMap::new(), None) };
     let request = provider.request(method, path, &headers, body)?;
-    let mut call = provider.connect(Some(Instant::now() + TIMEOUT))?;
+    let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT))?;
     let status = provider.send(&mut call, &request, |answer| answer.status)?;
     let mut text = Vec::new();
     // The body of a POST's response is not needed, and may be an endless stream.

@@ -137,13 +137,13 @@ impl Provider {
         Ok(head.into_bytes())
     }
 
-    /// An idle connection that is still open, or a new one. `deadline` bounds the next response.
+    /// An idle connection that is still open, or a new one. It may be stale (`ClientConnection::is_stale`).
     ///
     /// # Errors
     /// One sentence, when the provider can't be reached.
-    pub fn connect(&self, deadline: Option<Instant>) -> Result<ClientConnection, String> {
-        let Some(mut call) = self.upstream.take_idle() else { return self.connect_anew(deadline) };
-        call.set_deadline(deadline).map_err(|error| self.no_answer(&error))?;
+    pub fn connect(&self) -> Result<ClientConnection, String> {
+        let Some(mut call) = self.upstream.take_idle() else { return self.connect_anew(None) };
+        call.set_deadline(None).map_err(|error| self.no_answer(&error))?;
         Ok(call)
     }
 

@@ -24,6 +24,8 @@ pub struct Attempt<'s> {
     dispatch: Dispatch,
     /// Whether it emits events and counts in the statistics.
     observed: bool,
+    /// Whether the client asked for a stream.
+    streamed: bool,
     started: Instant,
     usage: UsageWatch,
     id_watch: IdWatch,
@@ -68,7 +70,7 @@ impl AttemptSummary {
 }
 
 impl<'s> Attempt<'s> {
-    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, observed: bool) -> Self {
+    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, observed: bool, streamed: bool) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
         Attempt {
@@ -76,6 +78,7 @@ impl<'s> Attempt<'s> {
             slot,
             dispatch,
             observed,
+            streamed,
             started,
             usage,
             id_watch,
@@ -140,7 +143,7 @@ impl<'s> Attempt<'s> {
         if status >= 500 || status == 429 {
             self.record_outcome(Outcome::Failed);
         } else if status < 400 {
-            self.record_outcome(Outcome::Served { ttft_ms });
+            self.record_outcome(Outcome::Served { ttft_ms, streamed: self.streamed });
         }
         self.slot.release();
         self.record_ended(match status {

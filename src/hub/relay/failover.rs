@@ -139,7 +139,8 @@ impl<'s, 'a> Failover<'s, 'a> {
         self.count += 1;
         let (body, adapter) = self.body(&slot.picked).map_err(NotSent::Bad)?;
         let dispatch = self.dispatch(slot.picked.id.to_string());
-        let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.shape != Shape::AboutResponse);
+        let observed = self.request.kind.shape != Shape::AboutResponse;
+        let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request.stream);
         if !no_responses_api {
             attempt.emit_request();
         }
@@ -156,7 +157,8 @@ impl<'s, 'a> Failover<'s, 'a> {
     /// lately, and another one is free.
     fn hedge(&mut self, only: &Contender<'s>) -> Option<Contender<'s>> {
         let picked = &only.attempt.slot.picked;
-        let usual = Duration::from_millis(picked.slowest_ttft_ms.saturating_mul(HEDGE_FACTOR));
+        let slowest_ms = if self.request.stream { picked.slowest_streamed_ms } else { picked.slowest_whole_ms };
+        let usual = Duration::from_millis(slowest_ms.saturating_mul(HEDGE_FACTOR));
         let due = only.upstream.silence() >= self.hub.hedge_after_min?.max(usual);
         if !due || self.hedge.is_some() || Instant::now() < self.next_hedge || !self.may_try_another(picked) {
             return None;

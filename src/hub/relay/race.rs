@@ -104,7 +104,7 @@ impl Race<'_> {
                     contenders.extend(hedge(only));
                 }
             }
-            let received = receive_any(contenders.iter_mut().map(|one| &mut one.upstream).collect());
+            let received = receive_any(contenders.iter_mut().map(|one| &mut one.upstream));
             let Some((index, piece)) = received else { continue };
             let (spoke, alone) = (self.take(client, &mut contenders[index], piece), contenders.len() == 1);
             match spoke {

@@ -273,8 +273,8 @@ impl UpstreamRequest {
 }
 
 /// The next piece of any of these responses, and whose it is. `None` if none comes for as long as a client is not polled.
-pub fn receive_any(mut upstreams: Vec<&mut UpstreamRequest>) -> Option<(usize, Piece)> {
-    let mut pending: Vec<_> = upstreams.iter_mut().map(|upstream| &mut upstream.pending).collect();
+pub fn receive_any<'u>(upstreams: impl Iterator<Item = &'u mut UpstreamRequest>) -> Option<(usize, Piece)> {
+    let mut pending: Vec<_> = upstreams.map(|upstream| &mut upstream.pending).collect();
     PendingResponse::recv_any(&mut pending, POLL_INTERVAL).ok()
 }
 
