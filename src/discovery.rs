@@ -2,17 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mdns_sd::{ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{DaemonEvent, Receiver, RecvTimeoutError, ServiceDaemon, ServiceEvent, ServiceInfo};
 
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::management::RoomSummary;
+use crate::sync::{STACK_SIZE, lock};
 
 /// The type that hubs are announced as (PROTOCOL.md, "Constants").
 pub const SERVICE_TYPE: &str = "_gambi._tcp.local.";
+/// The time limit for the first announcement. Probing for another responder with the same name takes up to one second,
+/// and a host without a network announces nothing.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How much later than the first interface the last one is done with probing: each begins after a random delay of up to
+/// 250 ms (RFC 6762, section 8.1).
+const PROBE_SPREAD: Duration = Duration::from_millis(300);
+/// How often a registration is repeated after the first announcement and after an answer, and after which time.
+const REPEATS: u32 = 3;
+const REPEAT_INTERVAL: Duration = Duration::from_millis(2200);
+/// The least time between two registrations, however many clients ask.
+const MIN_REPEAT_INTERVAL: Duration = Duration::from_millis(250);
 /// The time limit for withdrawing an announcement.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most hubs, and addresses of one hub, that are checked: anyone on the network can announce any number.
@@ -26,18 +39,20 @@ pub struct Announcement {
     daemon: ServiceDaemon,
     fullname: String,
     name: String,
+    withdrawn: Arc<Mutex<bool>>,
 }
 
-/// Announces a hub that listens on `address` and `port`: on all interfaces where the address is unspecified.
+/// Announces a hub that listens on `address` and `port`: on all interfaces where the address is unspecified. Returns when
+/// it has been announced, or after two seconds.
 ///
 /// # Errors
-/// When the system does not allow sending to the multicast group.
+/// When the system does not allow sending to the multicast group, or has no thread left.
 pub fn announce(address: IpAddr, port: u16) -> Result<Announcement, Error> {
-    let failed = |e: mdns_sd::Error| Error::System { what: "announcing the hub by mDNS", reason: e.to_string() };
+    let failed = |e: mdns_sd::Error| Error::System { what: "announcing the hub by mDNS", reason: Reason::of(e) };
     let name = format!("gambi-hub-{port}");
     // A random host name: another responder may announce the machine's own name already.
     let mut random = [0; 4];
-    getrandom::fill(&mut random).map_err(|e| Error::System { what: "reading randomness", reason: e.to_string() })?;
+    getrandom::fill(&mut random).map_err(|e| Error::System { what: "reading randomness", reason: Reason::of(e) })?;
     let host = format!("{name}-{:08x}.local.", u32::from_ne_bytes(random));
     let properties = [("version", "1.0"), ("protocol", "http")];
     let info = if address.is_unspecified() {
@@ -48,8 +63,57 @@ pub fn announce(address: IpAddr, port: u16) -> Result<Announcement, Error> {
     let info = info.map_err(failed)?;
     let fullname = info.get_fullname().to_owned();
     let daemon = ServiceDaemon::new().map_err(failed)?;
-    daemon.register(info).map_err(failed)?;
-    Ok(Announcement { daemon, fullname, name })
+    let events = daemon.monitor().map_err(failed)?;
+    daemon.register(info.clone()).map_err(failed)?;
+    let withdrawn = Arc::<Mutex<bool>>::default();
+    let announcement = Announcement { daemon: daemon.clone(), fullname, name, withdrawn: withdrawn.clone() };
+    wait_for_announcement(&events);
+    let repeating = move || repeat(&daemon, &info, &events, &withdrawn);
+    let spawned = thread::Builder::new().name("mdns".into()).stack_size(STACK_SIZE).spawn(repeating);
+    spawned.map_err(|e| Error::System { what: "starting the mDNS thread", reason: Reason::of(e) })?;
+    Ok(announcement)
+}
+
+/// Waits for the announcement on every interface: an interface answers no queries before.
+fn wait_for_announcement(events: &Receiver<DaemonEvent>) {
+    let mut deadline = Instant::now() + PROBE_TIMEOUT;
+    while let Ok(event) = events.recv_deadline(deadline) {
+        if matches!(event, DaemonEvent::Announce(..)) {
+            deadline = deadline.min(Instant::now() + PROBE_SPREAD);
+        }
+    }
+}
+
+/// Repeats the registration after the first announcement and after each answer, until the daemon ends.
+///
+/// A record must not be multicast again within a second (RFC 6762, section 6). mdns-sd drops an answer that comes too
+/// soon instead of delaying it, so a client that asks once, just after an announcement or another client's answer, would
+/// get none. mdns-sd announces a repeated registration at once if it may, and again 1.1 s later. Such a client is
+/// answered by that.
+fn repeat(daemon: &ServiceDaemon, info: &ServiceInfo, events: &Receiver<DaemonEvent>, withdrawn: &Mutex<bool>) {
+    let mut last = Instant::now();
+    let (mut repeats, mut next) = (REPEATS, last + MIN_REPEAT_INTERVAL);
+    loop {
+        let event = if repeats == 0 {
+            events.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            events.recv_deadline(next)
+        };
+        match event {
+            Ok(DaemonEvent::Respond(_)) => (repeats, next) = (REPEATS, last + MIN_REPEAT_INTERVAL),
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let withdrawn = lock(withdrawn);
+                // A full queue of commands is no reason to end: the next repeat may find it empty.
+                if *withdrawn || matches!(daemon.register(info.clone()), Err(mdns_sd::Error::DaemonShutdown)) {
+                    return;
+                }
+                last = Instant::now();
+                (repeats, next) = (repeats - 1, last + REPEAT_INTERVAL);
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
 }
 
 impl Announcement {
@@ -61,6 +125,8 @@ impl Announcement {
 
 impl Drop for Announcement {
     fn drop(&mut self) {
+        // No registration may follow the goodbye.
+        *lock(&self.withdrawn) = true;
         if let Ok(done) = self.daemon.unregister(&self.fullname) {
             let _ = done.recv_timeout(GOODBYE_TIMEOUT);
         }
@@ -110,7 +176,7 @@ pub fn discover_hubs(listen: Duration) -> Result<Vec<FoundHub>, Error> {
 }
 
 fn browse(listen: Duration) -> Result<Announced, Error> {
-    let failed = |e: mdns_sd::Error| Error::System { what: "looking for hubs by mDNS", reason: e.to_string() };
+    let failed = |e: mdns_sd::Error| Error::System { what: "looking for hubs by mDNS", reason: Reason::of(e) };
     let daemon = ServiceDaemon::new().map_err(failed)?;
     let events = daemon.browse(SERVICE_TYPE).map_err(failed)?;
     let deadline = Instant::now() + listen;

@@ -1,5 +1,6 @@
 //! The crate's one error: a variant for each thing that a caller can do something about.
 
+use std::error::Error as StdError;
 use std::fmt;
 
 use serde_json::Value;
@@ -7,6 +8,23 @@ use serde_json::Value;
 use crate::proto::management::ErrorCode;
 
 /// What failed.
+///
+/// Its text says all that there is to say. Where another error was the cause, [`source`](StdError::source) is that error,
+/// for programs that decide by it; the text contains the source's, so printing both would repeat it.
+///
+/// ```
+/// use std::{error::Error, io, net::TcpListener};
+///
+/// use gambi::provider::{Provider, ProviderOptions};
+///
+/// let other = TcpListener::bind("127.0.0.1:0")?;
+/// let options = ProviderOptions { port: other.local_addr()?.port(), ..Default::default() };
+/// if let Err(error) = Provider::bind(options) {
+///     let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+///     assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::AddrInUse));
+/// }
+/// # Ok::<(), io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,14 +33,14 @@ pub enum Error {
         /// Host and port.
         address: String,
         /// Why not.
-        reason: String,
+        reason: Reason,
     },
     /// Nobody answers there: check the address, and whether the hub is up.
     Unreachable {
         /// Whom it was that did not answer.
         url: String,
         /// Why not.
-        reason: String,
+        reason: Reason,
     },
     /// The hub refused a request.
     Hub(Box<HubError>),
@@ -30,15 +48,17 @@ pub enum Error {
     BadAnswer {
         /// Who answered.
         url: String,
+        /// The HTTP status of the answer, where it was not 2xx.
+        status: Option<u16>,
         /// What was wrong with it.
-        reason: String,
+        reason: Reason,
     },
     /// The provider could not be probed: start it, or give another endpoint.
     Provider {
         /// Its base URL.
         endpoint: String,
         /// What it did.
-        reason: String,
+        reason: Reason,
     },
     /// The provider does not have the model.
     ModelMissing {
@@ -52,7 +72,7 @@ pub enum Error {
     /// The tunnel could not be opened, or broke.
     Tunnel {
         /// How.
-        reason: String,
+        reason: Reason,
     },
     /// No hub announces itself on the network, or none of those that do has a room.
     NoHub,
@@ -73,15 +93,63 @@ pub enum Error {
         /// Which.
         what: &'static str,
         /// What it must be.
-        reason: String,
+        reason: Reason,
     },
     /// The system refused something.
     System {
         /// What was tried.
         what: &'static str,
         /// Why it failed.
-        reason: String,
+        reason: Reason,
     },
+}
+
+/// Why something failed: a text for people and, where another error was the cause, that error.
+#[derive(Debug)]
+pub struct Reason {
+    text: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Reason {
+    /// A reason in the words of the error that was the cause.
+    pub fn of(source: impl StdError + Send + Sync + 'static) -> Self {
+        Reason::caused_by(source.to_string(), source)
+    }
+
+    /// A reason in words of its own, and the error that was the cause. The text should contain the source's.
+    pub fn caused_by(text: impl Into<String>, source: impl StdError + Send + Sync + 'static) -> Self {
+        Reason { text: text.into(), source: Some(Box::new(source)) }
+    }
+
+    /// The same cause in other words.
+    #[must_use]
+    pub(crate) fn with_text(self, text: impl Into<String>) -> Self {
+        Reason { text: text.into(), ..self }
+    }
+
+    /// The error that was the cause, if there was one.
+    pub fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Reason { text, source: None }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// A refusal of the hub, as it told it.
@@ -107,6 +175,16 @@ impl Error {
         match self {
             Error::Hub(error) => Some(error.status),
             _ => None,
+        }
+    }
+
+    /// Whether the hub has no such route, because it is older than the route. For requests to the v1 plane only: a hub that
+    /// has the route says by a code what was not found.
+    pub fn is_missing_route(&self) -> bool {
+        match self {
+            Error::Hub(error) => error.status == 404 && matches!(error.code, None | Some(ErrorCode::InvalidRequest)),
+            Error::BadAnswer { status, .. } => *status == Some(404),
+            _ => false,
         }
     }
 
@@ -161,7 +239,7 @@ impl fmt::Display for Error {
             Error::Bind { address, reason } => write!(f, "cannot listen on {address}: {reason}"),
             Error::Unreachable { url, reason } => write!(f, "cannot reach {url}: {reason}"),
             Error::Hub(error) => f.write_str(&error.message),
-            Error::BadAnswer { url, reason } => write!(f, "{url} does not answer as a hub does: {reason}"),
+            Error::BadAnswer { url, reason, .. } => write!(f, "{url} does not answer as a hub does: {reason}"),
             Error::Provider { endpoint, reason } => write!(f, "the provider at {endpoint} cannot be used: {reason}"),
             Error::ModelMissing { endpoint, model, .. } => {
                 write!(f, "the provider at {endpoint} does not have the model \"{model}\"")
@@ -176,4 +254,21 @@ impl fmt::Display for Error {
     }
 }
 
-impl std::error::Error for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::Bind { reason, .. }
+            | Error::Unreachable { reason, .. }
+            | Error::BadAnswer { reason, .. }
+            | Error::Provider { reason, .. }
+            | Error::Tunnel { reason }
+            | Error::Invalid { reason, .. }
+            | Error::System { reason, .. } => reason.source(),
+            Error::Hub(_)
+            | Error::ModelMissing { .. }
+            | Error::NoHub
+            | Error::NoSuchRoom { .. }
+            | Error::Ambiguous { .. } => None,
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! What lives where: [`hub`] is the server, [`participant`] the runtime beside a provider, [`client`] the calls to a hub
 //! and the talk with a room, [`discovery`] the search for hubs, [`provider`] an echo to try things with; [`proto`] is what
-//! goes over the wire, [`state`] the rules of rooms and participants.
+//! goes over the wire.
 //!
 //! The contract on the wire is in [`protocol`]. The next part is the manual's page "library".
 //!
@@ -29,7 +29,7 @@ pub mod protocol {}
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}
 pub mod provider;
-pub mod state;
+mod state;
 mod sync;
 mod tunnel;
 

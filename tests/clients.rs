@@ -79,7 +79,8 @@ try:
     client.chat.completions.create(model="nobody", messages=question)
     raise SystemExit("a model that is not there was answered")
 except NotFoundError as error:
-    assert "No available participant" in error.response.json()["error"], error
+    assert "No available participant" in error.message and error.code == "MODEL_NOT_FOUND", (error.code, error.body)
+    assert error.type == "invalid_request_error", error
 told = client.responses.create(model="any", input="Through the hub")
 assert told.output_text.endswith("Through the hub"), told
 deltas = [e.delta for e in client.responses.create(model="any", input="Through the hub", stream=True) if e.type == "response.output_text.delta"]
@@ -248,7 +249,7 @@ fn a_person_at_a_terminal_is_asked_for_what_is_missing() {
     let output =
         Command::new("python3").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).output().unwrap();
     let seen = text(&output);
-    assert!(seen.contains("Room My lab is there"), "{seen}");
+    assert!(seen.contains("Created the room My lab"), "{seen}");
     assert!(!seen.contains("s3cret"), "{seen}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "shown\nhidden\n");
     let room = &hub.client.rooms().list().unwrap()[0];

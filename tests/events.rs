@@ -4,7 +4,7 @@ mod support;
 
 use serde_json::json;
 
-use support::{Conn, RawParticipant, TestHub, registration, wait_until};
+use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, registration, wait_until};
 
 #[test]
 fn events_have_the_form_that_old_clients_parse() {
@@ -60,6 +60,21 @@ fn going_offline_is_told_once() {
     }
     hub.client.participants(&room).remove("ann").unwrap();
     assert!(watcher.raw().starts_with("event: participant.left\n"));
+}
+
+#[test]
+fn a_requests_event_has_the_model_that_was_asked_for_and_its_end_the_participants_own() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = hub.join(&room, "ann", &provider);
+    let (new, old) = (hub.watch_room(&room), hub.watch_legacy(&room));
+    hub.chat(&room, "any").expect(200);
+    assert_eq!((&new.next("llm.request")["model"], &new.next("llm.complete")["model"]), (&json!("any"), &json!("m")));
+    assert_eq!((&old.next("llm:request")["model"], &old.next("llm:complete")["model"]), (&json!("any"), &json!("m")));
+    provider.set(Script::Slam);
+    hub.chat(&room, "*").expect(502);
+    assert_eq!((&new.next("llm.request")["model"], &new.next("llm.error")["model"]), (&json!("*"), &json!("m")));
 }
 
 #[test]

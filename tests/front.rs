@@ -5,6 +5,8 @@ mod support;
 use std::io::{Read, Write};
 use std::time::Duration;
 
+use serde_json::json;
+
 use support::{Conn, TestHub, wait_until};
 
 const HEALTH: &str = "GET /v1/health HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -234,7 +236,8 @@ fn whoever_waits_for_nothing_makes_room() {
 #[test]
 fn unknown_paths_and_methods_have_answers() {
     let hub = TestHub::start();
-    assert_eq!(hub.get("/v1/nothing").expect(404).json()["error"]["code"], "INVALID_REQUEST");
+    let unknown = hub.get("/v1/nothing").expect(404).json()["error"].clone();
+    assert_eq!((&unknown["code"], &unknown["message"]), (&json!("INVALID_REQUEST"), &json!("Route not found.")));
     assert_eq!(hub.get("/nothing").expect(404).json()["error"], "Not found");
     let answer = hub.delete("/v1/rooms").expect(405);
     assert_eq!(answer.header("allow"), Some("GET, POST, HEAD, OPTIONS"));
@@ -253,6 +256,26 @@ fn browsers_may_call_from_where_they_are_allowed_to() {
                    X-Gambi-Room-Password, X-Gambi-Participant-Token";
     let preflight = Conn::open(hub.addr()).ask("OPTIONS", "/v1/rooms", &[("Connection", "close")], None).answer();
     assert_eq!(preflight.header("access-control-allow-methods"), Some("GET, POST, PUT, DELETE, OPTIONS"));
+    let asked = "authorization,content-type,x-stainless-arch,x-stainless-new-in-a-release";
+    let ask = |origin| {
+        let headers = [
+            ("Origin", origin),
+            ("Access-Control-Request-Headers", asked),
+            ("Access-Control-Request-Private-Network", "true"),
+            ("Connection", "close"),
+        ];
+        Conn::open(hub.addr()).ask("OPTIONS", "/v1/rooms", &headers, None).answer()
+    };
+    let own = format!("http://{}", hub.addr());
+    assert_eq!(ask(own.as_str()).header("access-control-allow-headers"), Some(asked));
+    assert_eq!(ask(own.as_str()).header("access-control-allow-private-network"), Some("true"));
+    assert_eq!(ask("https://evil.example").header("access-control-allow-private-network"), None);
+    let page =
+        Conn::open(hub.addr()).ask("GET", "/v1/health", &[("Origin", &own), ("Connection", "close")], None).answer();
+    let exposed = page.header("access-control-expose-headers").unwrap_or_default().to_owned();
+    for name in ["Retry-After", "X-Request-Id", "X-Gambi-Participant", "X-Gambi-Request-Id"] {
+        assert!(exposed.contains(name), "{exposed}");
+    }
     assert_eq!(preflight.header("access-control-allow-headers"), Some(headers));
     let refused = Conn::open(hub.addr()).send("nonsense\r\n\r\n").answer();
     assert_eq!(refused.header("access-control-allow-origin"), Some("*"));

@@ -56,6 +56,83 @@ fn models_are_the_participants_that_are_up() {
 }
 
 #[test]
+fn names_that_select_one_of_several_participants_are_listed_after_them() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &["m", "hf.co/x/Y Z:Q4_K_M"]);
+    let _ann = join(&hub, &room, "ann", &provider);
+    let ids = || {
+        let list = hub.get(&format!("/rooms/{room}/v1/models?client_version=0.99")).expect(200).json();
+        let ids = list["data"].as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(), ["ann"], "one participant is listed alone");
+    let join_model = |id: &str, model: &str| {
+        let session = Session::builder(hub.url(), &room).participant_id(id).model(model).endpoint(provider.url());
+        session.start().unwrap()
+    };
+    let _bob = join_model("bob", "hf.co/x/Y Z:Q4_K_M");
+    assert_eq!(ids(), ["ann", "bob", "any"]);
+    let _cat = join_model("cat", "hf.co/x/Y Z:Q4_K_M");
+    let _dan = join_model("dan", "m:latest");
+    assert_eq!(ids(), ["ann", "bob", "cat", "dan", "hf.co/x/Y Z:Q4_K_M", "m", "any"]);
+    let get = |id: &str| hub.get(&format!("/rooms/{room}/v1/models/{id}")).expect(200).json();
+    for id in ["hf.co/x/Y%20Z:Q4_K_M", "hf.co%2Fx%2FY%20Z%3AQ4_K_M"] {
+        assert_eq!(get(id)["id"], "hf.co/x/Y Z:Q4_K_M", "{id}");
+        assert_eq!(get(id)["gambi"]["participants"], 2);
+    }
+    assert_eq!((&get("any")["id"], &get("model:m")["id"]), (&json!("any"), &json!("ann")));
+    assert_eq!(hub.get(&format!("/rooms/{room}/v1/models/none/such")).status, 404);
+}
+
+#[test]
+fn a_slip_in_the_base_url_is_served_or_answered_with_the_right_one() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = join(&hub, &room, "ann", &provider);
+    let body = json!({ "model": "any", "messages": [{ "role": "user", "content": "x" }] });
+    for path in [
+        format!("/rooms/{room}/chat/completions"),
+        format!("/rooms/{room}/v1/v1/chat/completions"),
+        format!("/rooms/{room}/v1//chat/completions"),
+        format!("/rooms/{room}/v1/chat/completions/"),
+        format!("/v1/rooms/{room}/chat/completions"),
+    ] {
+        assert_eq!(hub.post(&path, &body).status, 200, "{path}");
+    }
+    for path in ["/v1/chat/completions".to_owned(), format!("/rooms/{room}/openai/chat/completions")] {
+        let answer = hub.post(&path, &body).expect(404).text();
+        assert!(answer.contains("the base URL of a room is http://test/rooms/"), "{answer}");
+    }
+}
+
+#[test]
+fn each_vendors_clients_get_errors_in_their_own_shape() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let body = r#"{"model":"none","messages":[],"max_tokens":1}"#;
+    let ask = |path: &str, headers: &[(&str, &str)]| {
+        let headers = [headers, &[("Connection", "close")]].concat();
+        let answer = Conn::open(hub.addr()).ask("POST", path, &headers, Some(body)).answer();
+        assert_eq!(answer.status, 404);
+        answer.json()
+    };
+    let message = "No available participant for the requested model";
+    let (chat, messages) = (path(&room), format!("/rooms/{room}/v1/messages"));
+    assert_eq!(ask(&chat, &[])["error"], message);
+    for header in [("x-stainless-lang", "js"), ("User-Agent", "ai/5.0.1"), ("User-Agent", "OpenAI/Python 2.9.0")] {
+        let error = &ask(&chat, &[header])["error"];
+        assert!(error["message"].as_str().unwrap().starts_with(message), "{error}");
+        assert_eq!((&error["type"], &error["param"]), (&json!("invalid_request_error"), &json!(null)));
+    }
+    for (path, header) in [(&messages, ("X-A", "b")), (&chat, ("anthropic-version", "2023-06-01"))] {
+        let answer = ask(path, &[header]);
+        assert_eq!((&answer["type"], &answer["error"]["type"]), (&json!("error"), &json!("not_found_error")));
+    }
+}
+
+#[test]
 fn a_request_and_its_answer_pass_untouched_but_for_the_model() {
     let hub = TestHub::start();
     let room = hub.room();
@@ -221,12 +298,23 @@ fn a_stream_comes_piece_by_piece_and_is_measured() {
     );
     let done = events.next("llm.complete");
     let metrics = &done["metrics"];
-    assert_eq!((&done["requestId"], &done["model"]), (id, &json!("model:m")));
+    assert_eq!(done["requestId"], *id);
     assert_eq!(
         (&metrics["inputTokens"], &metrics["outputTokens"], &metrics["totalTokens"]),
         (&json!(3), &json!(5), &json!(8))
     );
     assert!(metrics["ttftMs"].as_u64().unwrap() <= metrics["durationMs"].as_u64().unwrap());
+}
+
+#[test]
+fn an_inference_body_may_begin_with_a_byte_order_mark() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = join(&hub, &room, "ann", &provider);
+    let body = "\u{feff}{\"model\":\"any\",\"messages\":[]}";
+    Conn::open(hub.addr()).ask("POST", &path(&room), &[("Connection", "close")], Some(body)).answer().expect(200);
+    assert_eq!(provider.wait_for_request(1).body, r#"{"model":"m","messages":[]}"#, "the provider gets none");
 }
 
 #[test]

@@ -36,6 +36,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("mdns_sd", &["discovery.rs"]),
     ("rustls", &["net", "tunnel"]),
     ("argon2", &["hub"]),
+    ("flate2", &["hub"]),
     ("blake2", &["hub"]),
     ("lexopt", &["cli"]),
     ("signal_hook", &["cli"]),

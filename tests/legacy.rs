@@ -65,15 +65,19 @@ fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
     let joined = hub.post(&format!("/rooms/{}/join", room.to_lowercase()), &body).expect(201).json();
     assert_eq!(keys(&joined), ["participant", "roomId"]);
     let participant = &joined["participant"];
-    let all = ["config", "endpoint", "id", "joinedAt", "lastSeen", "model", "nickname", "specs", "status"];
+    let all =
+        ["capabilities", "config", "endpoint", "id", "joinedAt", "lastSeen", "model", "nickname", "specs", "status"];
     assert_eq!(keys(participant), all);
-    for key in ["id", "nickname", "model", "endpoint", "specs", "config"] {
+    for key in ["id", "nickname", "model", "endpoint", "specs"] {
         assert_eq!(participant[key], body[key], "{key}");
     }
+    assert_eq!(participant["config"], json!({ "temperature": 0.7, "hasInstructions": false }));
+    assert_eq!(participant["capabilities"], json!({ "openResponses": "unknown", "chatCompletions": "unknown" }));
     assert_eq!(participant["status"], "online");
     assert_eq!(old.next("participant:joined"), *participant);
     let v1 = new.next("participant.joined");
-    assert_eq!(v1["connection"], json!({ "kind": "direct", "connected": true, "lastTunnelSeenAt": null }));
+    let direct = json!({ "kind": "tunnel", "connected": true, "lastTunnelSeenAt": null, "transport": "direct" });
+    assert_eq!(v1["connection"], direct);
     assert_eq!(hub.participant(&room, "custom-id"), v1);
     let list = hub.get(&format!("/rooms/{room}/participants")).expect(200).json();
     assert_eq!(list, json!({ "participants": [participant] }));
@@ -89,6 +93,58 @@ fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
     hub.wait_for_status(&room, "ann", "online");
     let list = hub.get(&format!("/rooms/{room}/participants")).json();
     assert_eq!((keys(&list["participants"][0]), &list["participants"][0]["status"]), (all.to_vec(), &json!("online")));
+}
+
+#[test]
+fn older_clients_see_capabilities_and_whether_there_are_instructions() {
+    let hub = TestHub::start();
+    let config = json!({ "seed": 7, "instructions": "s3cret" });
+    let shown = json!({ "seed": 7, "hasInstructions": true });
+    for (sent, shown) in
+        [(config.clone(), &shown), (json!({ "seed": 7 }), &json!({ "seed": 7, "hasInstructions": false }))]
+    {
+        let made = hub.post("/rooms", &json!({ "name": "x", "defaults": sent })).expect(201).json();
+        assert_eq!(&made["room"]["defaults"], shown);
+        let rooms = hub.get("/rooms").json()["rooms"].clone();
+        assert_eq!(&rooms.as_array().unwrap().last().unwrap()["defaults"], shown);
+    }
+    let room = hub.room();
+    let old = hub.watch_legacy(&room);
+    let capabilities = json!({ "openResponses": "unsupported", "chatCompletions": "supported" });
+    let body = json!({
+        "id": "a", "nickname": "A", "model": "m", "endpoint": "http://10.0.0.9:1", "config": config,
+        "capabilities": capabilities,
+    });
+    let joined = hub.post(&format!("/rooms/{room}/join"), &body).expect(201).json()["participant"].clone();
+    let listed = hub.get(&format!("/rooms/{room}/participants")).json()["participants"][0].clone();
+    for participant in [joined, listed, old.next("participant:joined")] {
+        assert_eq!((&participant["config"], &participant["capabilities"]), (&shown, &capabilities));
+    }
+    let other = hub.post("/rooms", &json!({ "name": "y", "defaults": body["config"] })).expect(201).json();
+    let told = std::iter::repeat_with(|| old.next("room:created")).find(|told| told["id"] == other["room"]["id"]);
+    assert_eq!(told.unwrap()["defaults"], shown);
+}
+
+#[test]
+fn joining_again_is_told_to_older_watchers_with_the_new_nickname_and_model() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (old, new) = (hub.watch_legacy(&room), hub.watch_room(&room));
+    let first = join(&hub, &room, "alice", "http://127.0.0.1:9")["participant"].clone();
+    assert_eq!(old.next("participant:joined"), first);
+    let body = json!({ "id": "alice", "nickname": "Ally", "model": "m2", "endpoint": "http://127.0.0.1:9" });
+    let again = hub.post(&format!("/rooms/{room}/join"), &body).expect(201).json()["participant"].clone();
+    let told = old.next("participant:joined");
+    assert_eq!((&told["nickname"], &told["model"]), (&json!("Ally"), &json!("m2")));
+    assert_eq!((&told, &told["joinedAt"]), (&again, &first["joinedAt"]));
+    assert_eq!(new.next("participant.updated")["nickname"], "Ally");
+
+    let mut registration = json!({ "nickname": "Ann", "model": "m", "endpoint": "http://localhost:1" });
+    for nickname in ["Ann", "Anna"] {
+        registration["nickname"] = json!(nickname);
+        hub.put(&format!("/v1/rooms/{room}/participants/ann"), &registration);
+        assert_eq!(old.next("participant:joined")["nickname"], nickname);
+    }
 }
 
 #[test]
@@ -152,6 +208,26 @@ fn errors_have_the_seeds_texts() {
 }
 
 #[test]
+fn credentials_in_a_join_are_refused_and_the_tunnel_is_named_instead() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let ask = |headers: Value| {
+        let mut body = json!({ "id": "a", "nickname": "A", "model": "m", "endpoint": "http://10.0.0.9:1" });
+        body["authHeaders"] = headers;
+        hub.post(&format!("/rooms/{room}/join"), &body)
+    };
+    for headers in [json!({ "Authorization": "Bearer s3cret" }), json!([]), json!("Bearer s3cret")] {
+        let told = error(ask(headers), 400);
+        assert!(told.contains("stay on the participant's machine"), "{told}");
+        assert!(told.contains("gambi participant join --header-env") && !told.contains("s3cret"), "{told}");
+    }
+    assert_eq!(hub.get(&format!("/rooms/{room}/participants")).json(), json!({ "participants": [] }));
+    for headers in [json!({}), Value::Null] {
+        ask(headers).expect(201);
+    }
+}
+
+#[test]
 fn an_id_belongs_to_one_of_the_planes_while_its_owner_is_up() {
     let hub = TestHub::start();
     let room = hub.room();
@@ -183,7 +259,10 @@ fn a_direct_participant_is_called_whole_and_streamed() {
     let before = provider.connections();
     (0..10).for_each(|_| drop(hub.chat(&room, "alice").expect(200)));
     assert_eq!(provider.connections(), before, "connections are used again");
-    assert_eq!(hub.get(&format!("/rooms/{room}/v1/models")).json()["data"][0]["gambi"]["connection"]["kind"], "direct");
+    assert_eq!(
+        hub.get(&format!("/rooms/{room}/v1/models")).json()["data"][0]["gambi"]["connection"]["transport"],
+        "direct"
+    );
 
     provider.set(Script::Slam);
     let failed = hub.chat(&room, "alice").expect(502).json();
@@ -194,6 +273,37 @@ fn a_direct_participant_is_called_whole_and_streamed() {
     let broken = hub.stream(&room, "alice").answer();
     assert_eq!((broken.status, broken.whole), (200, false));
     assert!(broken.text().starts_with("data: 1\n\ndata: {\"error\":{"), "{}", broken.text());
+}
+
+#[test]
+fn a_direct_participant_gets_requests_in_parallel() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+    join(&hub, &room, "alice", &provider.url());
+    assert_eq!(hub.participant(&room, "alice")["concurrency"], 256);
+    let mut chats: Vec<Conn> = (0..3).map(|_| hub.stream(&room, "alice")).collect();
+    // None is answered before the last has arrived.
+    provider.wait_for_request(3);
+    (0..3).for_each(|_| provider.release());
+    for chat in &mut chats {
+        assert!(chat.answer().expect(200).text().ends_with("data: [DONE]\n\n"));
+    }
+}
+
+#[test]
+fn a_direct_participant_gets_no_more_requests_than_it_stated() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+    let alice = json!({ "id": "a", "nickname": "A", "model": "m", "endpoint": provider.url(), "concurrency": 2 });
+    hub.post(&format!("/rooms/{room}/join"), &alice).expect(201);
+    let mut chats: Vec<Conn> = (0..3).map(|_| hub.stream(&room, "any")).collect();
+    wait_until("the third request to be queued", || hub.hub.waiting() == 1);
+    assert_eq!(provider.wait_for_request(2).path, "/v1/chat/completions");
+    (0..3).for_each(|_| provider.release());
+    chats.iter_mut().for_each(|chat| drop(chat.answer().expect(200)));
+    assert_eq!(provider.seen().len(), 3);
 }
 
 #[test]
@@ -233,7 +343,8 @@ fn responses_and_the_line_work_for_direct_participants_too() {
     let held = Script::Held(Box::new(Script::Answer { status: 200, kind: "application/json", body: chat.to_string() }));
     let provider = FakeProvider::start(held);
     provider.set_path("/v1/responses", Script::Missing);
-    join(&hub, &room, "alice", &provider.url());
+    let alice = json!({ "id": "alice", "nickname": "A", "model": "m", "endpoint": provider.url(), "concurrency": 1 });
+    hub.post(&format!("/rooms/{room}/join"), &alice).expect(201);
     let ask = || {
         let mut conn = Conn::open(hub.addr());
         conn.ask("POST", &format!("/rooms/{room}/v1/responses"), &[], Some(r#"{"model":"any","input":"Hi"}"#));

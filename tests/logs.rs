@@ -351,6 +351,7 @@ fn flags_win_over_variables_and_these_over_the_config_file() {
         let output = command.env("XDG_CONFIG_HOME", &home).envs(vars.iter().copied()).output().unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let wrong = String::from_utf8(output.stderr).unwrap();
+        let told = &told["data"]["payload"];
         (
             told["logLevel"].as_str().unwrap_or(&wrong).to_owned(),
             told["logFormat"].as_str().unwrap_or_default().to_owned(),
@@ -366,9 +367,10 @@ fn flags_win_over_variables_and_these_over_the_config_file() {
     std::fs::remove_dir_all(&home).unwrap();
     let none = process(&[&SERVE[..], &["--dry-run"]].concat()).output().unwrap();
     let told: Value = serde_json::from_slice(&none.stdout).unwrap();
+    let told = &told["data"]["payload"];
     assert_eq!((&told["logLevel"], &told["logFormat"]), (&json!("info"), &json!("text")));
     let quiet = process(&[&SERVE[..], &["--dry-run", "--quiet"]].concat()).output().unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&quiet.stdout).unwrap()["logLevel"], "error");
+    assert_eq!(serde_json::from_slice::<Value>(&quiet.stdout).unwrap()["data"]["payload"]["logLevel"], "error");
 }
 
 #[test]

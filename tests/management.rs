@@ -73,9 +73,12 @@ fn a_rooms_fields_are_checked() {
     for body in ["{}", r#"{"name":""}"#, r#"{"name":"  "}"#, r#"{"name":null}"#] {
         assert_eq!(refused(body)["message"], "Name is required", "{body}");
     }
-    for body in ["", "[]", "nonsense", "\"x\"", "{\"name\":", "\u{feff}{}"] {
-        refused(body);
+    for body in ["", "[]", "nonsense", "\"x\"", "{\"name\":", "\u{feff}\u{feff}{}"] {
+        let error = refused(body);
+        assert_eq!(error["message"], "Invalid JSON body.", "{body}");
+        assert!(error["hint"].is_string() && error["details"]["cause"].is_string(), "{error}");
     }
+    assert!(refused("{\"name\":")["details"]["cause"].as_str().unwrap().contains("EOF"), "the parser's words");
     for (field, value) in [
         ("name", json!(1)),
         ("name", json!("x".repeat(2000))),
@@ -88,9 +91,74 @@ fn a_rooms_fields_are_checked() {
         assert_eq!(refused(&room.to_string())["details"]["field"], field);
     }
     let error = refused(r#"{"name":"x","defaults":{"temperature":2.1}}"#);
-    assert_eq!(error["details"]["field"], "defaults.temperature");
+    assert_eq!(error["message"], "Invalid room defaults.");
+    assert_eq!(error["hint"], "\"defaults.temperature\" must be between 0 and 2");
+    assert_eq!(error["details"], json!({ "field": "defaults.temperature", "problem": "must be between 0 and 2" }));
+    assert_eq!(refused(r#"{"name":"x","defaults":{"seed":0.5}}"#)["details"]["field"], "defaults.seed");
     let taken = hub.post("/v1/rooms", &json!({ "name": "x", "password": null, "defaults": null, "unknown": {} }));
     assert_eq!(taken.expect(201).json()["data"]["room"]["passwordProtected"], false);
+}
+
+#[test]
+fn a_room_may_set_no_limit_of_tokens_in_the_ways_that_servers_take() {
+    let hub = TestHub::start();
+    for limit in [0, -1] {
+        let made =
+            hub.post("/v1/rooms", &json!({ "name": "x", "defaults": { "max_tokens": limit } })).expect(201).json();
+        assert_eq!(made["data"]["room"]["defaults"]["max_tokens"], limit);
+    }
+}
+
+#[test]
+fn a_management_body_may_begin_with_a_byte_order_mark_and_nest_deep() {
+    let hub = TestHub::start();
+    let send = |method: &str, path: &str, body: &str| {
+        Conn::open(hub.addr()).ask(method, path, &[("Connection", "close")], Some(body)).answer()
+    };
+    let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
+    let room = format!("\u{feff}{{\"unknown\":{deep},\"defaults\":{{\"unknown\":{deep}}},\"name\":\"x\"}}");
+    let made = send("POST", "/v1/rooms", &room).expect(201).json()["data"].clone();
+    let code = made["room"]["code"].as_str().unwrap();
+    let ann = format!(
+        "\u{feff}{{\"nickname\":\"A\",\"model\":\"m\",\"endpoint\":\"http://x\",\"specs\":{{\"x\":{deep}}},\"x\":{deep}}}"
+    );
+    send("PUT", &format!("/v1/rooms/{code}/participants/ann"), &ann).expect(201);
+    let refused = send("POST", "/v1/rooms", &format!("{{\"name\":{deep}}}")).expect(400).json();
+    assert_eq!(refused["error"]["details"], json!({ "field": "name", "problem": "must be text" }));
+    let host = format!("\u{feff}{{\"x\":{deep},\"hostId\":{}}}", made["hostId"]);
+    send("DELETE", &format!("/v1/rooms/{code}"), &host).expect(200);
+}
+
+#[test]
+fn lists_keep_the_order_in_which_rooms_and_participants_were_made() {
+    let hub = TestHub::start();
+    let codes: Vec<String> = (0..40).map(|_| hub.room()).collect();
+    let ids: Vec<String> = (0..40).map(|n| format!("{}", n * 37 % 101)).collect();
+    for id in &ids {
+        hub.client.participants(&codes[0]).upsert(id, &registration()).unwrap();
+    }
+    hub.client.participants(&codes[0]).upsert(&ids[0], &registration()).unwrap();
+    let listed = |path: &str, list: &str, key: &str| -> Vec<String> {
+        let answer = hub.get(path).expect(200).json();
+        answer[list].as_array().unwrap().iter().map(|item| item[key].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(listed("/v1/rooms", "data", "code"), codes);
+    assert_eq!(listed("/rooms", "rooms", "code"), codes);
+    assert_eq!(listed(&format!("/v1/rooms/{}/participants", codes[0]), "data", "id"), ids);
+    assert_eq!(listed(&format!("/rooms/{}/participants", codes[0]), "participants", "id"), ids);
+}
+
+#[test]
+fn a_participant_that_the_hub_calls_is_shown_as_a_tunnel_since_clients_know_no_other_kind() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let direct = json!({ "id": "d", "nickname": "D", "model": "m", "endpoint": "http://127.0.0.1:9" });
+    hub.post(&format!("/rooms/{room}/join"), &direct).expect(201);
+    let shown = json!({ "kind": "tunnel", "connected": true, "lastTunnelSeenAt": null, "transport": "direct" });
+    assert_eq!(hub.participant(&room, "d")["connection"], shown);
+    assert!(hub.client.participants(&room).list().unwrap()[0].connection.is_direct());
+    let ann = hub.put(&format!("/v1/rooms/{room}/participants/ann"), &body()).expect(201).json();
+    assert_eq!(ann["data"]["participant"]["connection"]["transport"], Value::Null);
 }
 
 #[test]
@@ -139,7 +207,11 @@ fn a_participant_is_registered_renewed_and_removed() {
     assert_eq!(beat["success"], true);
 
     assert_eq!(hub.delete(&path).expect(200).json()["data"], json!({ "success": true }));
-    assert_eq!(hub.delete(&path).expect(404).json()["error"]["code"], "PARTICIPANT_NOT_FOUND");
+    let missing = hub.delete(&path).expect(404).json()["error"].clone();
+    assert_eq!(
+        (&missing["code"], &missing["message"]),
+        (&json!("PARTICIPANT_NOT_FOUND"), &json!("Participant not found."))
+    );
     assert_eq!(hub.post(&format!("{path}/heartbeat"), &json!({})).status, 404);
 }
 
@@ -153,6 +225,7 @@ fn a_registration_is_checked() {
             let mut sent = body();
             sent[field] = value;
             let error = hub.put(&path, &sent).expect(400).json()["error"].clone();
+            assert_eq!(error["message"], "Missing required fields.");
             assert_eq!(error["details"], json!({ "required": ["nickname", "model", "endpoint"] }));
         }
     }
@@ -160,6 +233,7 @@ fn a_registration_is_checked() {
     sent["authHeaders"] = json!({ "Authorization": "Bearer secret" });
     let answer = hub.put(&path, &sent).expect(400);
     assert!(!answer.text().contains("secret"));
+    assert_eq!(answer.json()["error"]["message"], "Participant auth headers are not accepted by the hub.");
     assert_eq!(answer.json()["error"]["details"], json!({ "forbidden": ["authHeaders"] }));
     for (field, value) in [
         ("endpoint", json!("localhost:11434")),
@@ -174,7 +248,9 @@ fn a_registration_is_checked() {
         let mut sent = body();
         sent[field] = value;
         let error = hub.put(&path, &sent).expect(400).json()["error"].clone();
+        assert_eq!(error["message"], "Invalid participant registration.", "{field}");
         assert!(error["details"]["field"].as_str().unwrap().starts_with(field), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains(field), "{error}");
     }
     for id in ["%00", &"x".repeat(129), "%0A"] {
         assert_eq!(hub.put(&format!("/v1/rooms/{room}/participants/{id}"), &body()).status, 400, "{id}");
@@ -195,6 +271,7 @@ fn a_protected_room_asks_for_its_password() {
     assert_eq!(hub.put(&path, &sent).expect(401).json()["error"]["code"], "INVALID_PASSWORD");
     sent["password"] = json!("wrong");
     let refused = hub.put(&path, &sent).expect(401).json();
+    assert_eq!(refused["error"]["message"], "Invalid password.");
     assert!(refused["error"]["hint"].is_string());
     sent["password"] = json!("pässword");
     let taken = hub.put(&path, &sent).expect(201);
@@ -207,7 +284,11 @@ fn who_is_not_there_is_not_found() {
     let hub = TestHub::start();
     for path in ["/v1/rooms/ABC234", "/v1/rooms/ABC234/participants", "/v1/rooms/ABC234/events", "/v1/rooms/x/events"] {
         let error = hub.get(path).expect(404).json()["error"].clone();
-        assert_eq!((&error["code"], &error["message"]), (&json!("ROOM_NOT_FOUND"), &json!("Room not found")), "{path}");
+        assert_eq!(
+            (&error["code"], &error["message"]),
+            (&json!("ROOM_NOT_FOUND"), &json!("Room not found.")),
+            "{path}"
+        );
         assert!(error["hint"].is_string());
     }
     assert_eq!(hub.put("/v1/rooms/ABC234/participants/a", &body()).status, 404);
@@ -294,6 +375,8 @@ fn guessing_a_password_is_slowed() {
     }
     let slowed = guess(&room.to_lowercase(), "pw");
     assert_eq!((slowed.status, slowed.header("retry-after")), (429, Some("1")));
+    // Command lines of the v1 plane end with 3 for this code, which is otherwise a 401's.
+    assert_eq!(slowed.json()["error"]["code"], "INVALID_PASSWORD");
     let other =
         hub.room_with(&CreateRoom { name: "Other".into(), password: Some("pw".into()), ..CreateRoom::default() });
     assert_eq!(guess(&other, "pw").status, 201, "another room is no matter of this");

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use ureq::BodyReader;
 
 use super::http::{CONNECT_TIMEOUT, Http, agent, read, read_refusal};
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::sse::Decoder;
 use crate::proto::web::{percent_decode, percent_encode};
 
@@ -66,7 +66,7 @@ impl Room {
     pub fn models(&self) -> Result<Vec<Model>, Error> {
         let path = self.path("/models");
         let (_, text) = self.http.call("GET", &path, None)?;
-        let list: Value = serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(&path, &e.to_string()))?;
+        let list: Value = serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(&path, Reason::of(e)))?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let model = |entry: &Value| Model {
             id: text(&entry["id"]),
@@ -182,11 +182,12 @@ impl Chat {
     pub fn send(self) -> Result<Answer, Error> {
         let (http, path, answer) = self.open(false)?;
         let participant = participant(&answer);
-        let text = read(answer.into_body()).map_err(|e| http.unreachable(&e))?;
+        let request_id = header(&answer, "x-gambi-request-id").map(str::to_owned);
+        let text = read(answer.into_body()).map_err(|e| http.unreachable(e))?;
         let json = String::from_utf8_lossy(&text).into_owned();
-        let whole: Value = serde_json::from_str(&json).map_err(|e| http.bad_answer(&path, &e.to_string()))?;
+        let whole: Value = serde_json::from_str(&json).map_err(|e| http.bad_answer(&path, Reason::of(e)))?;
         let text = whole["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
-        Ok(Answer { text, participant, json })
+        Ok(Answer { text, participant, request_id, json })
     }
 
     /// Sends the request, and returns the answer piece by piece.
@@ -201,10 +202,15 @@ impl Chat {
     }
 }
 
+fn header<'a>(answer: &'a ureq::http::Response<ureq::Body>, name: &str) -> Option<&'a str> {
+    answer.headers().get(name)?.to_str().ok()
+}
+
 fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
-    let header = answer.headers().get("x-gambi-participant").and_then(|value| value.to_str().ok());
     // Older hubs do not percent-encode it.
-    header.map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned())).unwrap_or_default()
+    header(answer, "x-gambi-participant")
+        .map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned()))
+        .unwrap_or_default()
 }
 
 /// A whole answer.
@@ -215,6 +221,8 @@ pub struct Answer {
     pub text: String,
     /// The id of the participant that served it.
     pub participant: String,
+    /// The hub's id of the request, which its log has too.
+    pub request_id: Option<String>,
     /// The answer as the provider sent it.
     pub json: String,
 }
@@ -247,7 +255,6 @@ impl ChatStream {
 
     /// Reads until an event is complete.
     fn read_event(&mut self) -> Result<Option<String>, Error> {
-        let broken = |reason: &str| Error::Unreachable { url: self.http.base.clone(), reason: reason.to_owned() };
         let mut buffer = [0; 4096];
         loop {
             if let Some(event) = self.decoder.next_event() {
@@ -260,7 +267,10 @@ impl ChatStream {
             match self.body.read(&mut buffer) {
                 Ok(0) => return Ok(None),
                 Ok(n) => self.decoder.push(&buffer[..n]),
-                Err(error) => return Err(broken(&format!("the answer broke off: {error}"))),
+                Err(error) => {
+                    let reason = Reason::caused_by(format!("the answer broke off: {error}"), error);
+                    return Err(Error::Unreachable { url: self.http.base.clone(), reason });
+                }
             }
         }
     }

@@ -1,16 +1,19 @@
 //! HTTP requests to a hub, and the conversion of its error responses to [`Error`].
 
 use std::io::Read;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use ureq::http::Request;
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
-use crate::error::{Error, HubError};
+use crate::error::{Error, HubError, Reason};
+use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
 use crate::proto::management::{ErrorBody, Meta};
+use crate::sync::lock;
 
 /// The time limit for opening a connection, here, for events and for chats.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,6 +32,8 @@ pub struct Http {
     pub base: String,
     /// Headers of every request, such as the hub's key.
     pub headers: Vec<(String, String)>,
+    /// The hub's id of the last request that it answered with success. Clones share it.
+    request_id: Arc<Mutex<Option<String>>>,
 }
 
 /// An agent for calls on a local network: no proxy, no redirects, no compression; no status is an error.
@@ -45,7 +50,7 @@ pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duratio
         .max_redirects_will_error(false)
         .http_status_as_error(false)
         .accept_encoding("")
-        .user_agent(concat!("gambi/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .build();
     Agent::with_parts(config, DefaultConnector::default(), Names)
 }
@@ -56,7 +61,9 @@ pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
     let rest = trimmed.strip_prefix("http://").or_else(|| trimmed.strip_prefix("https://"));
     match rest {
         Some(rest) if !rest.is_empty() && ureq::http::Uri::try_from(trimmed).is_ok() => Ok(trimmed.to_owned()),
-        _ => Err(Error::Invalid { what, reason: format!("must be an absolute http or https URL, not \"{url}\"") }),
+        _ => {
+            Err(Error::Invalid { what, reason: format!("must be an absolute http or https URL, not \"{url}\"").into() })
+        }
     }
 }
 
@@ -66,11 +73,20 @@ impl Http {
             agent: agent(CONNECT_TIMEOUT, Some(CALL_TIMEOUT), None),
             base: base_url("the hub's address", hub_url)?,
             headers: Vec::new(),
+            request_id: Arc::default(),
         })
     }
 
     pub fn with_timeout(self, whole: Duration) -> Self {
         Http { agent: agent(CONNECT_TIMEOUT.min(whole), Some(whole), None), ..self }
+    }
+
+    pub fn set_request_id(&self, id: String) {
+        *lock(&self.request_id) = Some(id);
+    }
+
+    pub fn request_id(&self) -> Option<String> {
+        lock(&self.request_id).clone()
     }
 
     /// Sends a request; the status (2xx) and body of the response.
@@ -80,7 +96,7 @@ impl Http {
         if !(200..300).contains(&status) {
             return Err(self.refusal(path, status, &read_refusal(answer.into_body())));
         }
-        Ok((status, read(answer.into_body()).map_err(|e| self.unreachable(&e))?))
+        Ok((status, read(answer.into_body()).map_err(|e| self.unreachable(e))?))
     }
 
     /// Sends a request through the given agent; the response may have any status.
@@ -99,26 +115,35 @@ impl Http {
             request = request.header("Content-Type", "application/json");
         }
         let text = body.map(Value::to_string).unwrap_or_default();
-        let bad = |e: ureq::http::Error| Error::Invalid { what: "a header for the hub", reason: e.to_string() };
+        let bad = |e: ureq::http::Error| Error::Invalid { what: "a header for the hub", reason: Reason::of(e) };
         let sent = match method {
             "GET" | "DELETE" => agent.run(request.body(()).map_err(bad)?),
             _ => agent.run(request.body(text).map_err(bad)?),
         };
-        sent.map_err(|e| self.unreachable(&e))
+        sent.map_err(|e| self.unreachable(e))
     }
 
-    pub fn unreachable(&self, error: &ureq::Error) -> Error {
-        Error::Unreachable { url: self.base.clone(), reason: error.to_string() }
+    pub fn unreachable(&self, error: ureq::Error) -> Error {
+        let text = error.to_string();
+        let reason = match error {
+            ureq::Error::Io(error) => Reason::caused_by(text, error),
+            error => Reason::caused_by(text, error),
+        };
+        Error::Unreachable { url: self.base.clone(), reason }
     }
 
-    pub fn bad_answer(&self, path: &str, reason: &str) -> Error {
-        Error::BadAnswer { url: format!("{}{path}", self.base), reason: reason.to_owned() }
+    pub fn bad_answer(&self, path: &str, reason: Reason) -> Error {
+        Error::BadAnswer { url: format!("{}{path}", self.base), status: None, reason }
     }
 
     /// The error of a response without a 2xx status.
     pub fn refusal(&self, path: &str, status: u16, text: &[u8]) -> Error {
-        let Ok(Value::Object(mut answer)) = serde_json::from_slice(text) else {
-            return self.bad_answer(path, &format!("status {status} without a JSON body"));
+        let mut answer: Map<String, Value> = match serde_json::from_slice(text) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let reason = Reason::caused_by(format!("status {status} without a JSON body"), error);
+                return Error::BadAnswer { url: format!("{}{path}", self.base), status: Some(status), reason };
+            }
         };
         let request_id = answer.remove("meta").and_then(|meta| serde_json::from_value::<Meta>(meta).ok());
         let error = answer.remove("error").unwrap_or_default();
@@ -159,6 +184,9 @@ pub fn read(body: Body) -> Result<Vec<u8>, ureq::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+    use std::io;
+
     use super::*;
     use crate::proto::management::ErrorCode;
 
@@ -181,6 +209,29 @@ mod tests {
         assert_eq!((error.hint().as_deref(), error.request_id()), (Some("h"), Some("r")));
         let error = http.refusal("/x", 503, br#"{"error":"busy"}"#);
         assert_eq!((error.to_string().as_str(), error.status()), ("busy", Some(503)));
+        for (status, body, missing) in [
+            (404, "Not Found", true),
+            (404, r#"{"error":{"code":"INVALID_REQUEST","message":"m"},"meta":{"requestId":"r"}}"#, true),
+            (404, r#"{"error":{"code":"ROOM_NOT_FOUND","message":"m"},"meta":{"requestId":"r"}}"#, false),
+            (502, "<html>", false),
+        ] {
+            assert_eq!(http.refusal("/v1/x", status, body.as_bytes()).is_missing_route(), missing, "{body}");
+        }
         assert!(matches!(http.refusal("/x", 502, b"<html>"), Error::BadAnswer { .. }));
+        assert!(matches!(http.refusal("/x", 502, b"[]"), Error::BadAnswer { .. }));
+    }
+
+    #[test]
+    fn an_error_has_its_cause_as_its_source_and_names_it_once() {
+        let error = Http::new("http://127.0.0.1:0").unwrap().call("GET", "/x", None).unwrap_err();
+        let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(error.to_string(), format!("cannot reach http://127.0.0.1:0: io: {source}"));
+        let http = Http::new("http://h").unwrap();
+        let error = http.unreachable(ureq::Error::HostNotFound);
+        assert!(matches!(error.source().unwrap().downcast_ref(), Some(ureq::Error::HostNotFound)));
+        assert_eq!(error.to_string(), "cannot reach http://h: host not found");
+        let error = http.refusal("/x", 502, b"<html>");
+        assert!(error.source().unwrap().is::<serde_json::Error>());
+        assert_eq!(error.to_string(), "http://h/x does not answer as a hub does: status 502 without a JSON body");
     }
 }

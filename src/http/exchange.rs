@@ -65,6 +65,11 @@ impl<'c> Exchange<'c> {
         &self.head.path
     }
 
+    /// Replaces the path: the request is handled as if it had asked for this one.
+    pub fn set_path(&mut self, path: String) {
+        self.head.path = path;
+    }
+
     /// What follows the `?`.
     pub fn query(&self) -> Option<&str> {
         self.head.query.as_deref()
@@ -73,6 +78,11 @@ impl<'c> Exchange<'c> {
     /// The first header of a name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The names of all header lines, as they were written.
+    pub fn header_names(&self) -> impl Iterator<Item = &str> {
+        self.head.headers.iter().map(|(name, _)| name.as_str())
     }
 
     /// All values of a header, in the order of their lines.

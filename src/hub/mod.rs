@@ -5,6 +5,7 @@
 mod access;
 mod api;
 mod context;
+mod error_shape;
 mod handler;
 mod maintenance;
 mod observe;
@@ -36,10 +37,11 @@ pub use observe::log::settings::{Log, LogFormat, LogLevel};
 pub use options::{DeclaredRoom, HubKey, HubOptions, RoomPassword, Timeouts};
 use random::random;
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
+pub use crate::state::config::{FieldError, parse_config};
 use crate::state::id::RoomCode;
 pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
@@ -85,7 +87,7 @@ impl Hub {
     /// When the address cannot be bound, a thread cannot be started, or a declared room is invalid.
     pub fn bind(options: HubOptions) -> Result<Self, Error> {
         let address = format!("{}:{}", options.host, options.port);
-        let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: error.to_string() };
+        let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: Reason::of(error) };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
         let hub = Arc::new(HubContext::new(&options, &listener, log));
@@ -169,7 +171,7 @@ impl HubHandle {
 
 /// Creates a declared room.
 fn declare(hub: &HubContext, room: DeclaredRoom) -> Result<(), Error> {
-    let invalid = |reason: String| Error::Invalid { what: "a declared room", reason };
+    let invalid = |reason: String| Error::Invalid { what: "a declared room", reason: reason.into() };
     let code = RoomCode::parse(&room.code)
         .ok_or_else(|| invalid(format!("must have a code of six letters and digits, not \"{}\"", room.code)))?;
     if room.name.trim().is_empty() {

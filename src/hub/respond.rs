@@ -3,9 +3,10 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::{BodyError, Exchange};
+use crate::hub::error_shape::ErrorShape;
 use crate::hub::observe::log::request::RequestLog;
 use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 use crate::proto::openai::BadRequest;
@@ -29,7 +30,7 @@ const RETRY_AFTER_ABSENCE: u32 = 5;
 pub enum Plane {
     /// `/v1/...`: `{"error": {code, message, hint?, details?}, "meta"}`.
     Management,
-    /// `/rooms/{code}/v1/...`: `{"error": text, "code"}`.
+    /// `/rooms/{code}/v1/...`: the shape that the client reads ([`ErrorShape`]).
     Inference,
     /// All other paths: `{"error": text}`.
     Legacy,
@@ -53,6 +54,8 @@ pub struct Rejection {
     status: u16,
     code: ErrorCode,
     message: String,
+    /// The text that clients of the management plane know this error by, where it differs from `message`.
+    v1_message: Option<&'static str>,
     hint: Option<String>,
     details: Option<Value>,
     retry_after: Option<u32>,
@@ -61,7 +64,15 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection with the usual status of its code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Rejection { status: code.status(), code, message: message.into(), hint: None, details: None, retry_after: None }
+        Rejection {
+            status: code.status(),
+            code,
+            message: message.into(),
+            v1_message: None,
+            hint: None,
+            details: None,
+            retry_after: None,
+        }
     }
 
     /// A 400 for an invalid request.
@@ -74,7 +85,13 @@ impl Rejection {
         Rejection { status, ..self }
     }
 
-    /// Adds a hint: what the caller can do. Sent on the management plane only.
+    /// Sets the text by which clients of the management plane know this error. There the message becomes the hint, unless
+    /// there is one.
+    pub fn v1_message(self, text: &'static str) -> Self {
+        Rejection { v1_message: Some(text), ..self }
+    }
+
+    /// Adds a hint: what the caller can do. Not sent where errors are a bare text.
     pub fn hint(self, hint: impl Into<String>) -> Self {
         Rejection { hint: Some(hint.into()), ..self }
     }
@@ -106,38 +123,47 @@ impl Rejection {
         }
         match plane {
             Plane::Management => {
-                let error =
-                    ErrorBody { code: self.code, message: self.message, hint: self.hint, details: self.details };
+                let (message, hint) = match self.v1_message {
+                    Some(known) => (known.to_owned(), self.hint.or(Some(self.message))),
+                    None => (self.message, self.hint),
+                };
+                let error = ErrorBody { code: self.code, message, hint, details: self.details };
                 let meta = meta(exchange);
                 send_json(exchange, status, &ErrorEnvelope { error, meta })
             }
             Plane::Inference => {
                 let id = exchange.id().to_owned();
                 exchange.add_header("X-Gambi-Request-Id", &id);
-                send_json(exchange, status, &BareError { error: &self.message, code: Some(self.code) })
+                let shape = ErrorShape::of(exchange);
+                send_json(exchange, status, &shape.body(status, self.code, &self.message, self.hint.as_deref()))
             }
-            Plane::Legacy => send_json(exchange, status, &BareError { error: &self.message, code: None }),
+            Plane::Legacy => send_json(exchange, status, &json!({ "error": self.message })),
         }
     }
-}
-
-/// An error as a bare text: the inference and the legacy plane.
-#[derive(Serialize)]
-struct BareError<'a> {
-    error: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<ErrorCode>,
 }
 
 impl From<Missing> for Rejection {
     fn from(missing: Missing) -> Self {
         match missing {
-            Missing::Room => Rejection::new(ErrorCode::RoomNotFound, "Room not found")
-                .hint("Check the room code with `gambi room list`. Rooms do not survive a restart of their hub."),
+            Missing::Room => {
+                Rejection::new(ErrorCode::RoomNotFound, "Room not found").v1_message("Room not found.").hint(
+                    "Check the room code with `gambi room list`: it has six letters and digits, never 0, O, 1 or I. \
+                     Rooms do not survive a restart of their hub.",
+                )
+            }
             Missing::Participant => Rejection::new(ErrorCode::ParticipantNotFound, "Participant not found")
+                .v1_message("Participant not found.")
                 .hint("Register the participant again: it may have been removed, or the hub restarted."),
         }
     }
+}
+
+/// The rejection of a path that no route has.
+pub fn no_route() -> Rejection {
+    Rejection::invalid("Not found")
+        .status(404)
+        .v1_message("Route not found.")
+        .hint("The hub's routes are listed by `gambi openapi`, and at /openapi.json of the hub.")
 }
 
 impl From<Denied> for Rejection {

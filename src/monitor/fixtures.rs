@@ -32,12 +32,12 @@ pub fn began(room: &str, participant: &str, request: &str) -> Update {
 
 pub fn answered(room: &str, participant: &str, request: &str) -> Update {
     let metrics = json!({ "ttftMs": 210, "durationMs": 1000, "outputTokens": 40 });
-    let data = json!({ "requestId": request, "participantId": participant, "model": "any", "metrics": metrics });
+    let data = json!({ "requestId": request, "participantId": participant, "model": "llama3", "metrics": metrics });
     event("llm.complete", room, data)
 }
 
 pub fn failed(room: &str, participant: &str, request: &str, stage: &str) -> Update {
-    let data = json!({ "requestId": request, "participantId": participant, "nickname": "Ann", "model": "any",
+    let data = json!({ "requestId": request, "participantId": participant, "nickname": "Ann", "model": "llama3",
         "stage": stage, "error": "it broke" });
     event("llm.error", room, data)
 }

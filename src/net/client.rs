@@ -108,7 +108,7 @@ impl ClientConnection {
 
     /// Whether a kept connection broke before a byte of the latest request's answer came. Servers close idle connections
     /// after seconds, which may cross the next request: it has to be sent once more, on a new connection.
-    pub fn is_stale(&self) -> bool {
+    pub fn was_stale(&self) -> bool {
         self.asked > 1 && !self.heard
     }
 
@@ -401,5 +401,20 @@ mod tests {
         while call.is_open() {
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_while_it_was_kept_is_told_from_a_new_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let mut kept = connect();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"HTTP/1.1 204 No\r\n\r\n").unwrap();
+        assert_eq!(kept.ask(b"GET ", |answer| answer.status).unwrap(), 204);
+        drop(server);
+        assert!(kept.ask(b"GET ", |_| ()).is_err() && kept.was_stale());
+        let mut new = connect();
+        drop(listener.accept().unwrap());
+        assert!(new.ask(b"GET ", |_| ()).is_err() && !new.was_stale());
     }
 }

@@ -1,5 +1,5 @@
-//! Addresses of names, for everybody who calls out. The system looks names up; where it has no list of hosts, as in an
-//! empty root, it does not even know `localhost`, which is then this machine all the same.
+//! Servers of URLs and addresses of names, for everybody who calls out. The system looks names up; where it has no list of
+//! hosts, as in an empty root, it does not even know `localhost`, which is then this machine all the same.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -11,6 +11,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use super::io::remaining;
+
 /// The system's list of hosts.
 const HOSTS: &str = "/etc/hosts";
 
@@ -18,30 +20,45 @@ const HOSTS: &str = "/etc/hosts";
 ///
 /// # Errors
 /// When the system can't look it up.
-pub fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     match local(host, port, Path::new(HOSTS)) {
         Some(found) => Ok(found.into()),
         None => Ok((host, port).to_socket_addrs()?.collect()),
     }
 }
 
-/// A connection to a host, at whichever of its addresses takes it first.
-///
-/// # Errors
-/// When it has no address, or none takes the connection before the deadline.
-pub fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses(host, port)? {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
+/// The server of a URL.
+pub struct Server {
+    /// Whether it is called over TLS.
+    pub secure: bool,
+    /// A name, or an address without brackets.
+    pub host: String,
+    port: u16,
+}
+
+impl Server {
+    /// `None` where the URL names no host.
+    pub fn of(url: &Uri) -> Option<Self> {
+        let secure = matches!(url.scheme_str(), Some("https" | "wss"));
+        let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some(Server { secure, host, port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }) })
     }
-    Err(last)
+
+    /// A connection to the first of its addresses that `allow` lets pass and that accepts it.
+    ///
+    /// # Errors
+    /// When it has no address, none is allowed, or none accepts the connection before the deadline.
+    pub fn connect(&self, deadline: Instant, allow: impl Fn(SocketAddr) -> io::Result<()>) -> io::Result<TcpStream> {
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in addresses(&self.host, self.port)? {
+            let left = remaining(deadline)?;
+            match allow(address).and_then(|()| TcpStream::connect_timeout(&address, left)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
 }
 
 /// The addresses of `localhost`, where nobody else would know them.
@@ -69,6 +86,18 @@ impl Resolver for Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_urls_server_has_a_port_and_no_brackets() {
+        let server = |url: &str| {
+            let server = Server::of(&url.parse().unwrap()).unwrap();
+            (server.secure, server.host, server.port)
+        };
+        assert_eq!(server("http://[::1]:8/v1"), (false, "::1".into(), 8));
+        assert_eq!(server("https://box.local"), (true, "box.local".into(), 443));
+        assert_eq!(server("http://box"), (false, "box".into(), 80));
+        assert!(Server::of(&"/v1".parse().unwrap()).is_none());
+    }
 
     #[test]
     fn localhost_is_this_machine_where_no_list_says_so() {

@@ -8,7 +8,7 @@ use super::probe::{Probe, probe};
 use super::provider::Provider;
 use super::session::{Session, SessionParams, Timing};
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
@@ -300,7 +300,26 @@ fn open_tunnel(hub: &str, registered: &Registered, builder: &Builder) -> Result<
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = TunnelLimits { max_message: MAX_TO_PARTICIPANT, ..TunnelLimits::default() };
     tunnel::connect(&url, &headers, limits, OPEN_TIMEOUT).map_err(|error| match error {
-        ConnectError::Io(error) => Error::Unreachable { url: address.clone(), reason: error.to_string() },
-        other => Error::Tunnel { reason: other.to_string() },
+        ConnectError::Io(error) => Error::Unreachable { url: address.clone(), reason: Reason::of(error) },
+        other => Error::Tunnel { reason: other.into() },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io;
+
+    use super::*;
+
+    const NOWHERE: &str = "http://127.0.0.1:0";
+
+    #[test]
+    fn what_cannot_be_reached_is_told_with_the_connections_error() {
+        let builder = Session::builder(NOWHERE, "ABC234").participant_id("a").model("m").endpoint(NOWHERE);
+        let error = builder.prepare().map(drop).unwrap_err();
+        let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        let provider = format!("the provider at {NOWHERE}");
+        assert_eq!(error.to_string(), format!("{provider} cannot be used: {provider} does not answer: {source}"));
+    }
 }

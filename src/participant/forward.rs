@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::cancel::CancelHandle;
 use super::load::LoadShare;
 use super::provider::Provider;
+use crate::error::Reason;
 use crate::net::client::{ClientConnection, ResponseHead};
 use crate::proto::tunnel::{self, Incoming as Request};
 use crate::proto::web::{HOPS, is_hop_by_hop};
@@ -51,8 +52,8 @@ impl Failure {
         Failure { stage: "participant", message: reason.to_owned() }
     }
 
-    fn connect(message: String) -> Self {
-        Failure { stage: "connect", message }
+    fn connect(reason: &Reason) -> Self {
+        Failure { stage: "connect", message: reason.to_string() }
     }
 
     fn stream(error: &io::Error) -> Self {
@@ -101,7 +102,7 @@ impl Forwarder {
     /// Sends the request and streams the response. Stops without a further message once the job is cancelled.
     fn exchange(&self, job: &Job, buffers: &mut Buffers, before_end: impl FnOnce()) -> Result<(), Failure> {
         let request = job.request.as_ref().map_err(|reason| Failure::participant(reason))?;
-        let (mut call, start) = self.open_response(job, request).map_err(Failure::connect)?;
+        let (mut call, start) = self.open_response(job, request).map_err(|reason| Failure::connect(&reason))?;
         let mut start = Some(start);
         buffers.piece.clear();
         // The start of the body that arrived with the head is sent along with it.
@@ -124,7 +125,7 @@ impl Forwarder {
     }
 
     /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
-    fn open_response(&self, job: &Job, request: &[u8]) -> Result<(ClientConnection, Vec<u8>), String> {
+    fn open_response(&self, job: &Job, request: &[u8]) -> Result<(ClientConnection, Vec<u8>), Reason> {
         let mut call = self.provider.connect()?;
         loop {
             if !job.cancel.attach(call.stream()) {
@@ -134,7 +135,7 @@ impl Forwarder {
                 |answer: &ResponseHead<'_>| tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer));
             match self.provider.send(&mut call, request, start) {
                 Ok(start) => return Ok((call, start)),
-                Err(_) if call.is_stale() && !job.cancel.is_cancelled() => call = self.provider.connect_anew(None)?,
+                Err(_) if call.was_stale() && !job.cancel.is_cancelled() => call = self.provider.connect_anew(None)?,
                 Err(reason) => return Err(reason),
             }
         }

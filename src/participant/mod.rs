@@ -17,7 +17,7 @@ mod specs;
 
 pub use builder::{Builder, Joined, Prepared};
 pub use id::fresh_id;
-pub use probe::{Probe, probe};
+pub use probe::Probe;
 pub use reconnect::{Reconnect, ReconnectEvent, ReconnectHandle};
 pub use session::{CloseEvent, CloseReason, Session, SessionHandle};
 pub use specs::machine_specs;

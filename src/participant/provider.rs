@@ -1,27 +1,27 @@
 //! Calls to the local provider. Its credentials are used here and nowhere else.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
-use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderName, HeaderValue, Uri};
 
 use crate::client::http::base_url;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::net::client::{ClientConnection, ResponseHead};
-use crate::net::resolve;
+use crate::net::pool::Pool;
+use crate::net::request::{self, USER_AGENT, host_header};
+use crate::net::resolve::Server;
 use crate::proto::operations::{operation, passes_header};
-use crate::proto::web::route_url;
-use crate::sync::lock;
-use crate::tunnel::connect_tls;
+use crate::proto::web::{PLAIN, route_url};
+use crate::tunnel::dial;
 
 /// The time limit for opening a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept.
-const MAX_IDLE: Duration = Duration::from_secs(15);
+/// How much of a refused request an error shows, in characters.
+const MAX_SHOWN: usize = 200;
 
 /// A provider's address and credentials. Clones share its connections.
 #[derive(Clone)]
@@ -33,18 +33,14 @@ pub struct Provider {
 
 /// Where requests are sent, and what is part of each request.
 struct ProviderServer {
-    /// Whether TLS is used.
-    secure: bool,
-    host: String,
-    port: u16,
+    server: Server,
     /// The path prefix of the endpoint, without a trailing slash.
     base: String,
     /// Names of the headers that the user set, in lower case. They replace the hub's.
     own_headers: Vec<String>,
     /// The header lines of every request. They contain the credentials.
     lines: String,
-    /// Idle connections, the most recently used last, each with the time of its last use.
-    idle: Mutex<Vec<(Instant, ClientConnection)>>,
+    pool: Pool,
 }
 
 impl fmt::Debug for Provider {
@@ -59,33 +55,33 @@ impl Provider {
     /// # Errors
     /// When the URL or a header is invalid.
     pub fn new(endpoint: &str, auth: &[(String, String)]) -> Result<Self, Error> {
-        let bad = |reason: String| Error::Invalid { what: "a provider header", reason };
+        let bad = |reason| Error::Invalid { what: "a provider header", reason };
         let mut own_headers = Vec::with_capacity(auth.len());
         let mut lines = String::new();
         for (name, value) in auth {
-            let parsed =
-                HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(format!("has no valid name: {name:?}")))?;
-            HeaderValue::from_str(value).map_err(|_| bad(format!("{name} has a value that cannot be sent")))?;
+            let parsed = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|e| bad(Reason::caused_by(format!("has no valid name: {name:?}"), e)))?;
+            HeaderValue::from_str(value)
+                .map_err(|e| bad(Reason::caused_by(format!("{name} has a value that cannot be sent"), e)))?;
             own_headers.push(parsed.as_str().to_owned());
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
         let endpoint = base_url("the endpoint", endpoint)?;
-        let no_url = || Error::Invalid { what: "the endpoint", reason: format!("must be a URL, not \"{endpoint}\"") };
-        let uri = Uri::try_from(endpoint.as_str()).map_err(|_| no_url())?;
-        let (host, secure) = (uri.host().ok_or_else(no_url)?, uri.scheme_str() == Some("https"));
-        let authority = uri.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-        let defaults = [("host", authority.as_str()), ("user-agent", AGENT), ("accept", "*/*")];
+        let must = format!("must be a URL, not \"{endpoint}\"");
+        let no_url = |reason| Error::Invalid { what: "the endpoint", reason };
+        let uri = Uri::try_from(endpoint.as_str()).map_err(|e| no_url(Reason::caused_by(&must, e)))?;
+        let server = Server::of(&uri).ok_or_else(|| no_url(must.into()))?;
+        let host = host_header(&uri);
+        let defaults = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), PLAIN];
         for (name, value) in defaults.into_iter().filter(|(name, _)| !own_headers.iter().any(|own| own == name)) {
             lines.push_str(&format!("{name}: {value}\r\n"));
         }
         let upstream = ProviderServer {
-            secure,
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-            port: uri.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            server,
             base: uri.path_and_query().map_or("", |path| path.as_str()).trim_end_matches('/').to_owned(),
             own_headers,
             lines,
-            idle: Mutex::default(),
+            pool: Pool::default(),
         };
         Ok(Provider { endpoint, upstream: Arc::new(upstream) })
     }
@@ -120,103 +116,66 @@ impl Provider {
         headers: &BTreeMap<String, String>,
         body: Option<&str>,
     ) -> Result<Vec<u8>, String> {
-        let (upstream, body) = (&*self.upstream, body.or((method == "POST").then_some("")));
-        let mut head = String::with_capacity(256 + path.len() + upstream.lines.len() + body.map_or(0, str::len));
-        head.extend([method, " ", &route_url(&upstream.base, path), " HTTP/1.1\r\n", &upstream.lines]);
-        for (name, value) in headers.iter().filter(|(name, _)| upstream.forwards(name)) {
-            if HeaderValue::from_str(value).is_err() {
-                return Err(format!("the hub's header {name} has a value that cannot be sent"));
-            }
-            head.extend([name, ": ", value, "\r\n"]);
-        }
-        if let Some(body) = body {
-            // Writing to memory does not fail.
-            let _ = write!(head, "content-length: {}\r\n", body.len());
-        }
-        head.extend(["\r\n", body.unwrap_or_default()]);
-        Ok(head.into_bytes())
+        let upstream = &*self.upstream;
+        let headers = headers.iter().filter(|(name, _)| upstream.forwards(name));
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
+        request::encode(method, &route_url(&upstream.base, path), &upstream.lines, headers, body)
+            .map_err(|name| format!("the hub's header {name} has a value that cannot be sent"))
     }
 
-    /// An idle connection that is still open, or a new one. It may be stale (`ClientConnection::is_stale`).
+    /// An idle connection that is still open, or a new one. It may be stale (`ClientConnection::was_stale`).
     ///
     /// # Errors
-    /// One sentence, when the provider can't be reached.
-    pub fn connect(&self) -> Result<ClientConnection, String> {
-        let Some(mut call) = self.upstream.take_idle() else { return self.connect_anew(None) };
-        call.set_deadline(None).map_err(|error| self.no_answer(&error))?;
+    /// When the provider can't be reached.
+    pub fn connect(&self) -> Result<ClientConnection, Reason> {
+        let Some(mut call) = self.upstream.pool.take() else { return self.connect_anew(None) };
+        call.set_deadline(None).map_err(|error| self.no_answer(error))?;
         Ok(call)
     }
 
     /// A new connection. `deadline` bounds the next response.
     ///
     /// # Errors
-    /// One sentence, when the provider can't be reached.
-    pub fn connect_anew(&self, deadline: Option<Instant>) -> Result<ClientConnection, String> {
-        let call = self.upstream.dial(deadline).and_then(ClientConnection::new);
+    /// When the provider can't be reached.
+    pub fn connect_anew(&self, deadline: Option<Instant>) -> Result<ClientConnection, Reason> {
+        let call = self.upstream.dial(deadline);
         let ready = call.and_then(|mut call| call.set_deadline(deadline).map(|()| call));
-        ready.map_err(|error| self.no_answer(&error))
+        ready.map_err(|error| self.no_answer(error))
     }
 
     /// Sends a request, and maps the head of the response.
     ///
     /// # Errors
-    /// One sentence, why there is no response.
+    /// When there is no response.
     pub fn send<T>(
         &self,
         call: &mut ClientConnection,
         request: &[u8],
         map: impl FnOnce(&ResponseHead<'_>) -> T,
-    ) -> Result<T, String> {
-        call.ask(request, map).map_err(|error| self.no_answer(&error))
+    ) -> Result<T, Reason> {
+        call.ask(request, map).map_err(|error| self.no_answer(error))
     }
 
-    fn no_answer(&self, error: &io::Error) -> String {
-        format!("the provider at {} does not answer: {error}", self.endpoint)
+    fn no_answer(&self, error: io::Error) -> Reason {
+        Reason::caused_by(format!("the provider at {} does not answer: {error}", self.endpoint), error)
     }
 
     /// Keeps a connection for the next request, if it can serve one.
     pub fn pool(&self, call: ClientConnection) {
-        if call.can_be_kept() {
-            self.upstream.lock().push((Instant::now(), call));
-        }
+        self.upstream.pool.put(call);
     }
 }
 
-/// How much of a refused request an error shows, in characters.
-const MAX_SHOWN: usize = 200;
-const AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
-
 impl ProviderServer {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, ClientConnection)>> {
-        lock(&self.idle)
-    }
-
     /// Whether a hub's header is sent: one of the allowed ones, unless the user set it.
     fn forwards(&self, name: &str) -> bool {
         passes_header(name) && !self.own_headers.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 
-    /// The most recently used idle connection that is still open. Those that have been idle for too long are closed.
-    fn take_idle(&self) -> Option<ClientConnection> {
-        loop {
-            let (since, call) = {
-                let mut idle = self.lock();
-                if idle.first().is_some_and(|(since, _)| since.elapsed() > MAX_IDLE) {
-                    idle.retain(|(since, _)| since.elapsed() <= MAX_IDLE);
-                }
-                idle.pop()?
-            };
-            if since.elapsed() <= MAX_IDLE && call.is_open() {
-                return Some(call);
-            }
-        }
-    }
-
-    fn dial(&self, deadline: Option<Instant>) -> io::Result<TcpStream> {
+    fn dial(&self, deadline: Option<Instant>) -> io::Result<ClientConnection> {
         let latest = Instant::now() + CONNECT_TIMEOUT;
         let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
-        let stream = resolve::connect(&self.host, self.port, deadline)?;
-        if self.secure { connect_tls(stream, &self.host, deadline) } else { Ok(stream) }
+        ClientConnection::new(dial(&self.server, deadline, |_| Ok(()))?)
     }
 }
 
@@ -246,7 +205,7 @@ mod tests {
     #[test]
     fn a_request_is_written_with_the_providers_own_lines() {
         let provider = Provider::new("http://[::1]:8/", &[("Authorization".into(), "Bearer k".into())]).unwrap();
-        let agent = format!("user-agent: {AGENT}\r\naccept: */*\r\n");
+        let agent = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\naccept-encoding: identity\r\n");
         let own = format!("Authorization: Bearer k\r\nhost: [::1]:8\r\n{agent}");
         let hubs = [
             ("anthropic-beta", "1"),

@@ -13,7 +13,7 @@ use super::provider::Provider;
 use super::serve::{TunnelEvent, Workers};
 use crate::client::Client;
 use crate::client::backoff::StopSignal;
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::proto::management::{ErrorCode, Participant, Registered};
 use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded};
 use crate::sync::lock;
@@ -156,7 +156,7 @@ impl Session {
         let events = state.clone();
         let forwarder = Forwarder::new(provider, writer, binary);
         let reading = Workers::start(forwarder, reader, move |event| events.on_event(event))
-            .map_err(|e| Error::System { what: "starting a thread", reason: e.to_string() })?;
+            .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
         let mut session = Session {
             participant: registered.participant,
             room_id: registered.room_id,
@@ -172,7 +172,7 @@ impl Session {
     fn spawn(&mut self, name: &str, work: impl FnOnce(&SessionState) + Send + 'static) -> Result<(), Error> {
         let state = self.handle.0.clone();
         let thread = thread::Builder::new().name(name.into()).spawn(move || work(&state));
-        let thread = thread.map_err(|e| Error::System { what: "starting a thread", reason: e.to_string() })?;
+        let thread = thread.map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
         lock(&self.threads).push(thread);
         Ok(())
     }
@@ -261,15 +261,15 @@ impl SessionState {
                 // The registration now belongs to the newer session.
                 self.deregistered.store(true, Ordering::SeqCst);
                 let reason = format!("another start of the participant \"{}\" took this one's place", self.id);
-                self.end_with(CloseReason::Superseded, Some(Error::Tunnel { reason }), code);
+                self.end_with(CloseReason::Superseded, Some(Error::Tunnel { reason: reason.into() }), code);
             }
             TunnelEvent::Closed { code, reason } => {
                 let with = code.map(|code| format!(" with {code}")).unwrap_or_default();
                 let reason = format!("the hub closed it{with}: {reason}");
-                self.end_with(CloseReason::TunnelClosed, Some(Error::Tunnel { reason }), code);
+                self.end_with(CloseReason::TunnelClosed, Some(Error::Tunnel { reason: reason.into() }), code);
             }
             TunnelEvent::Lost(error) => {
-                self.end(CloseReason::TunnelClosed, Some(Error::Tunnel { reason: error.to_string() }));
+                self.end(CloseReason::TunnelClosed, Some(Error::Tunnel { reason: error.into() }));
             }
         }
     }
@@ -285,7 +285,7 @@ impl SessionState {
             let sent = self.writer.text(&[encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes()]);
             let silent = elapsed_ms(self.start).saturating_sub(self.last_message.load(Ordering::Relaxed));
             let error = match sent {
-                Err(error) => Some(error.to_string()),
+                Err(error) => Some(Reason::from(error)),
                 Ok(()) if u128::from(silent) > self.timing.hub_timeout.as_millis() => {
                     Some("the hub has fallen silent".into())
                 }

@@ -47,7 +47,7 @@ pub struct Sampling {
     /// 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<Number>,
-    /// At least 1.
+    /// Any integer. Some servers take 0 or -1 for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<Number>,
     /// Sequences that end the answer.
@@ -206,20 +206,36 @@ pub enum Support {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
-    /// By tunnel, or by calling its endpoint.
+    /// Always `tunnel`: a client that reads another word here shows no participant at all.
     pub kind: ConnectionKind,
     /// Whether the tunnel is open; always true for a direct one.
     pub connected: bool,
     /// Last message on the tunnel, milliseconds since the epoch; `null` while there is no tunnel.
     pub last_tunnel_seen_at: Option<u64>,
+    /// How the hub reaches the participant, where it is not by a tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<ConnectionTransport>,
 }
 
-/// The two ways to reach a participant.
+impl Connection {
+    /// Whether the hub calls the participant's endpoint.
+    pub fn is_direct(&self) -> bool {
+        self.transport == Some(ConnectionTransport::Direct)
+    }
+}
+
+/// The one kind of connection that clients of the v1 plane know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionKind {
-    /// The participant opened a WebSocket to the hub.
+    /// The participant opens a WebSocket to the hub.
     Tunnel,
+}
+
+/// A way to reach a participant without a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionTransport {
     /// The hub calls the participant's endpoint.
     Direct,
 }
@@ -434,11 +450,15 @@ mod tests {
 
     #[test]
     fn absent_values_are_left_out_but_the_tunnel_time_is_null() {
-        let connection = Connection { kind: ConnectionKind::Direct, connected: true, last_tunnel_seen_at: None };
+        let transport = Some(ConnectionTransport::Direct);
+        let kind = ConnectionKind::Tunnel;
+        let direct = Connection { kind, connected: true, last_tunnel_seen_at: None, transport };
         assert_eq!(
-            serde_json::to_string(&connection).unwrap(),
-            r#"{"kind":"direct","connected":true,"lastTunnelSeenAt":null}"#
+            serde_json::to_string(&direct).unwrap(),
+            r#"{"kind":"tunnel","connected":true,"lastTunnelSeenAt":null,"transport":"direct"}"#
         );
+        let tunnel = serde_json::to_string(&Connection { transport: None, ..direct }).unwrap();
+        assert_eq!(tunnel, r#"{"kind":"tunnel","connected":true,"lastTunnelSeenAt":null}"#);
         assert_eq!(serde_json::to_string(&Specs::default()).unwrap(), "{}");
         assert_eq!(serde_json::to_string(&ShownConfig::default()).unwrap(), r#"{"hasInstructions":false}"#);
     }

@@ -44,13 +44,14 @@ pub struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Members<'a> {
     /// Takes a body apart. Of doubled keys the last one is retained, as in JavaScript: otherwise the hub and the provider
-    /// could each read a different one.
+    /// could each read a different one. A byte order mark is skipped (RFC 8259, section 8.1).
     ///
     /// # Errors
     /// When the body is not UTF-8, not JSON, not an object, or one with more than [`MAX_MEMBERS`] members.
     pub fn parse(body: &'a [u8]) -> Result<Self, BadRequest> {
         let broken = |message: String| BadRequest { field: None, message };
         let text = std::str::from_utf8(body).map_err(|_| broken("The request body is not UTF-8".into()))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if !text.trim_start().starts_with('{') {
             return Err(broken("The request body must be a JSON object".into()));
         }
@@ -201,6 +202,12 @@ mod tests {
         let items = |count: usize| format!("[{}]", vec!["1"; count].join(","));
         assert_eq!(list::<u8>(&items(MAX_LIST)).unwrap().len(), MAX_LIST);
         assert!(list::<u8>(&items(MAX_LIST + 1)).is_err());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_once() {
+        assert_eq!(Members::parse("\u{feff}{\"x\":1}".as_bytes()).unwrap().to_json(), r#"{"x":1}"#);
+        assert!(Members::parse("\u{feff}\u{feff}{}".as_bytes()).is_err());
     }
 
     #[test]

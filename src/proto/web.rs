@@ -4,6 +4,10 @@
 /// Names the hubs that a request has passed, so that none passes it on twice. Text, its form the hubs' own.
 pub const HOPS: &str = "X-Gambi-Hops";
 
+/// Asks a provider to leave its answer uncompressed: what the client accepts is not known to it, and the hub may have to read
+/// the answer.
+pub const PLAIN: (&str, &str) = ("accept-encoding", "identity");
+
 /// Undoes percent-encoding (RFC 3986, section 2.1). `None` where a `%` is not followed by two hexadecimal digits, or
 /// the bytes are no UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {

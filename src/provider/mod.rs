@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use answers::{EchoRequest, Refusal};
 use reply::Reply;
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::http::{BodyError, Exchange, Handler, Limits, Listener, Method, Running};
 
 const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
@@ -64,7 +64,7 @@ impl Provider {
     /// When the address can't be listened on, or no thread can be started.
     pub fn bind(options: ProviderOptions) -> Result<Self, Error> {
         let address = format!("{}:{}", options.host, options.port);
-        let failed = |e: io::Error| Error::Bind { address: address.clone(), reason: e.to_string() };
+        let failed = |e: io::Error| Error::Bind { address: address.clone(), reason: Reason::of(e) };
         let listener = Listener::bind((options.host.as_str(), options.port), Limits::default()).map_err(failed)?;
         let running = listener.start(Arc::new(Echo { model: options.model, delay: options.delay })).map_err(failed)?;
         Ok(Provider { running })

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use serde_json::{Map, Number, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Number, Value, json};
 
 use crate::proto::management::{Capabilities, RuntimeConfig, Sampling, ShownConfig, Specs, Support};
+use crate::proto::openai::{MAX_MEMBERS, Members, list};
 
 /// The longest name, model or nickname, in bytes. Two hundred emoji fit.
 pub const MAX_TEXT: usize = 1024;
@@ -23,10 +25,6 @@ pub struct FieldError {
 }
 
 impl FieldError {
-    fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        FieldError { field: field.into(), problem: problem.into() }
-    }
-
     /// As the `details` of an error answer.
     pub fn details(&self) -> Value {
         json!({ "field": self.field, "problem": self.problem })
@@ -41,25 +39,27 @@ impl fmt::Display for FieldError {
 
 impl std::error::Error for FieldError {}
 
-/// An object's fields, read one by one under a common path.
+/// An object's fields, read one by one under a common path. Each value is parsed when it is read, as what it must be: an
+/// unknown field may be anything, and nest however deep.
 pub struct Fields<'a> {
-    map: &'a Map<String, Value>,
+    members: Members<'a>,
     path: &'a str,
 }
 
 impl<'a> Fields<'a> {
     /// The fields of a request's body.
-    pub fn of(map: &'a Map<String, Value>) -> Self {
-        Fields { map, path: "" }
+    pub fn of(members: Members<'a>) -> Self {
+        Fields { members, path: "" }
     }
 
-    fn name(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    fn error(&self, key: &str, problem: impl Into<String>) -> FieldError {
+        let field = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        FieldError { field, problem: problem.into() }
     }
 
-    /// A field's value; `null` counts as absent.
-    pub fn get(&self, key: &str) -> Option<&'a Value> {
-        self.map.get(key).filter(|v| !v.is_null())
+    /// A field's value as JSON text; `null` counts as absent.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.members.get(key)
     }
 
     /// Optional text of at most `max` bytes.
@@ -67,29 +67,27 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is not text, or too long.
     pub fn text(&self, key: &str, max: usize) -> Result<Option<String>, FieldError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::String(text)) if text.len() <= max => Ok(Some(text.clone())),
-            Some(Value::String(_)) => Err(FieldError::new(self.name(key), format!("must be at most {max} bytes long"))),
-            Some(_) => Err(FieldError::new(self.name(key), "must be text")),
+        let Some(raw) = self.get(key) else { return Ok(None) };
+        match text(raw, max) {
+            Some(text) => Ok(Some(text)),
+            None if raw.starts_with('"') => Err(self.error(key, format!("must be at most {max} bytes long"))),
+            None => Err(self.error(key, "must be text")),
         }
     }
 
     fn number(&self, key: &str, min: f64, max: f64) -> Result<Option<Number>, FieldError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        match value {
-            Value::Number(n) if n.as_f64().is_some_and(|x| (min..=max).contains(&x)) => Ok(Some(n.clone())),
-            Value::Number(_) if max == f64::MAX => {
-                Err(FieldError::new(self.name(key), format!("must be at least {min}")))
-            }
-            Value::Number(_) => Err(FieldError::new(self.name(key), format!("must be between {min} and {max}"))),
-            _ => Err(FieldError::new(self.name(key), "must be a number")),
+        let Some(raw) = self.get(key) else { return Ok(None) };
+        match serde_json::from_str::<Number>(raw) {
+            Ok(n) if n.as_f64().is_some_and(|x| (min..=max).contains(&x)) => Ok(Some(n)),
+            Ok(_) if max == f64::MAX => Err(self.error(key, format!("must be at least {min}"))),
+            Ok(_) => Err(self.error(key, format!("must be between {min} and {max}"))),
+            Err(_) => Err(self.error(key, "must be a number")),
         }
     }
 
     fn integer(&self, key: &str) -> Result<Option<Number>, FieldError> {
-        let wrong = || FieldError::new(self.name(key), "must be a whole number");
-        self.get(key).map(|value| value.as_number().and_then(whole).ok_or_else(wrong)).transpose()
+        let integer = |raw| whole(raw).ok_or_else(|| self.error(key, "must be a whole number"));
+        self.get(key).map(integer).transpose()
     }
 
     /// A whole number from `min` to `max`.
@@ -97,11 +95,9 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is none.
     pub fn count(&self, key: &str, min: u32, max: u32) -> Result<Option<u32>, FieldError> {
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let count = value.as_number().and_then(whole).and_then(|n| n.as_u64());
-        let count = count.and_then(|n| u32::try_from(n).ok()).filter(|n| (min..=max).contains(n));
-        let wrong = || FieldError::new(self.name(key), format!("must be a whole number from {min} to {max}"));
-        count.map(Some).ok_or_else(wrong)
+        let Some(raw) = self.get(key) else { return Ok(None) };
+        let count = whole(raw).and_then(|n| u32::try_from(n.as_u64()?).ok()).filter(|n| (min..=max).contains(n));
+        count.map(Some).ok_or_else(|| self.error(key, format!("must be a whole number from {min} to {max}")))
     }
 
     /// A switch; off where it is absent.
@@ -109,15 +105,18 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is neither `true` nor `false`.
     pub fn flag(&self, key: &str) -> Result<bool, FieldError> {
-        let wrong = || FieldError::new(self.name(key), "must be true or false");
-        self.get(key).map_or(Ok(false), |value| value.as_bool().ok_or_else(wrong))
+        match self.get(key) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(self.error(key, "must be true or false")),
+        }
     }
 
-    fn object(&self, key: &'a str) -> Result<Option<Fields<'a>>, FieldError> {
-        match self.get(key) {
-            None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Fields { map, path: key })),
-            Some(_) => Err(FieldError::new(self.name(key), "must be an object")),
+    fn object<'s>(&'s self, key: &'s str) -> Result<Option<Fields<'s>>, FieldError> {
+        let Some(raw) = self.get(key) else { return Ok(None) };
+        match Members::parse(raw.as_bytes()) {
+            Ok(members) => Ok(Some(Fields { members, path: key })),
+            Err(_) => Err(self.error(key, format!("must be an object of at most {MAX_MEMBERS} members"))),
         }
     }
 
@@ -126,28 +125,25 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is something else, or too long.
     pub fn texts(&self, key: &str) -> Result<Option<Vec<String>>, FieldError> {
-        let wrong = || FieldError::new(self.name(key), format!("must be a list of at most {MAX_STOPS} texts"));
-        let Some(value) = self.get(key) else { return Ok(None) };
-        let list = value.as_array().filter(|l| l.len() <= MAX_STOPS).ok_or_else(wrong)?;
-        let text = |v: &Value| v.as_str().filter(|s| s.len() <= MAX_TEXT).map(str::to_owned);
-        list.iter().map(text).collect::<Option<_>>().map(Some).ok_or_else(wrong)
+        let Some(raw) = self.get(key) else { return Ok(None) };
+        let items = list::<&RawValue>(raw).ok().filter(|items| items.len() <= MAX_STOPS);
+        let texts = items.and_then(|items| items.into_iter().map(|item| text(item.get(), MAX_TEXT)).collect());
+        let problem = || format!("must be a list of at most {MAX_STOPS} texts of at most {MAX_TEXT} bytes");
+        texts.map(Some).ok_or_else(|| self.error(key, problem()))
     }
 
     /// A runtime config under `key`.
     ///
     /// # Errors
     /// Names the first field that is out of its range (PROTOCOL.md, "Rooms").
-    pub fn config(&self, key: &'a str) -> Result<Option<RuntimeConfig>, FieldError> {
+    pub fn config(&self, key: &str) -> Result<Option<RuntimeConfig>, FieldError> {
         self.object(key)?.map(|fields| fields.as_config()).transpose()
     }
 
     fn as_config(&self) -> Result<RuntimeConfig, FieldError> {
-        if let Some(max) = self.integer("max_tokens")?.filter(|n| n.as_u64().is_none_or(|n| n == 0)) {
-            return Err(FieldError::new(self.name("max_tokens"), format!("must be at least 1, not {max}")));
-        }
         let instructions = self.text("instructions", MAX_INSTRUCTIONS)?;
         if instructions.as_ref().is_some_and(|text| text.trim().is_empty()) {
-            return Err(FieldError::new(self.name("instructions"), "must not be empty"));
+            return Err(self.error("instructions", "must not be empty"));
         }
         let sampling = Sampling {
             temperature: self.number("temperature", 0.0, 2.0)?,
@@ -165,7 +161,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Names the first field of the wrong type.
-    pub fn specs(&self, key: &'a str) -> Result<Option<Specs>, FieldError> {
+    pub fn specs(&self, key: &str) -> Result<Option<Specs>, FieldError> {
         let Some(fields) = self.object(key)? else {
             return Ok(None);
         };
@@ -183,14 +179,15 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Names the first field that is none of the three words.
-    pub fn capabilities(&self, key: &'a str) -> Result<Option<Capabilities>, FieldError> {
+    pub fn capabilities(&self, key: &str) -> Result<Option<Capabilities>, FieldError> {
         let Some(fields) = self.object(key)? else {
             return Ok(None);
         };
         let support = |key: &str| match fields.get(key) {
             None => Ok(Support::Unknown),
-            Some(value) => serde_json::from_value(value.clone())
-                .map_err(|_| FieldError::new(fields.name(key), "must be supported, unsupported or unknown")),
+            Some(raw) => {
+                serde_json::from_str(raw).map_err(|_| fields.error(key, "must be supported, unsupported or unknown"))
+            }
         };
         Ok(Some(Capabilities {
             open_responses: support("openResponses")?,
@@ -199,12 +196,20 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Text of at most `max` bytes. Text that is far too long is not copied to find that out: in JSON a byte takes six at most.
+fn text(raw: &str, max: usize) -> Option<String> {
+    let text: String =
+        Some(raw).filter(|raw| raw.len() <= 6 * max + 2).and_then(|raw| serde_json::from_str(raw).ok())?;
+    Some(text).filter(|text| text.len() <= max)
+}
+
 /// A whole number of 64 bits; some clients write `5.0` for 5.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The ranges say what fits.
-fn whole(number: &Number) -> Option<Number> {
+fn whole(raw: &str) -> Option<Number> {
     const END: f64 = 18_446_744_073_709_551_616.0;
+    let number: Number = serde_json::from_str(raw).ok()?;
     match number.as_f64()? {
-        _ if number.is_i64() || number.is_u64() => Some(number.clone()),
+        _ if number.is_i64() || number.is_u64() => Some(number),
         x if x.fract() != 0.0 => None,
         x if (0.0..END).contains(&x) => Some((x as u64).into()),
         // Its end is excluded: to it are rounded those that are just beyond.
@@ -213,13 +218,20 @@ fn whole(number: &Number) -> Option<Number> {
     }
 }
 
-/// Reads a runtime config that stands alone, as in a file.
+/// Reads a runtime config that stands alone, as in a file, by the rules that the hub applies to requests.
+///
+/// ```
+/// let defaults = gambi::hub::parse_config(&serde_json::json!({ "temperature": 0.2 }))?;
+/// let room = gambi::hub::DeclaredRoom { defaults: Some(defaults), ..Default::default() };
+/// # Ok::<(), gambi::hub::FieldError>(())
+/// ```
 ///
 /// # Errors
 /// Names the first field that is out of its range; the field is empty where `value` is no object.
 pub fn parse_config(value: &Value) -> Result<RuntimeConfig, FieldError> {
-    let map = value.as_object().ok_or_else(|| FieldError::new("", "must be a JSON object"))?;
-    Fields::of(map).as_config()
+    let json = value.to_string();
+    let no_object = |_| FieldError { field: String::new(), problem: "must be a JSON object".into() };
+    Fields::of(Members::parse(json.as_bytes()).map_err(no_object)?).as_config()
 }
 
 /// `over` where it says something, `under` elsewhere.
@@ -252,6 +264,10 @@ mod tests {
         parse_config(&value)
     }
 
+    fn fields(body: &str) -> Fields<'_> {
+        Fields::of(Members::parse(body.as_bytes()).unwrap())
+    }
+
     #[test]
     fn a_config_at_its_limits_is_taken() {
         let value = json!({"temperature": 2, "top_p": 0, "max_tokens": 1, "stop": ["a", "b"], "frequency_penalty": -2,
@@ -274,8 +290,6 @@ mod tests {
             (json!({"temperature": 2.1}), "temperature"),
             (json!({"temperature": "hot"}), "temperature"),
             (json!({"top_p": -0.1}), "top_p"),
-            (json!({"max_tokens": 0}), "max_tokens"),
-            (json!({"max_tokens": -1}), "max_tokens"),
             (json!({"max_tokens": 1.5}), "max_tokens"),
             (json!({"stop": "x"}), "stop"),
             (json!({"stop": [1]}), "stop"),
@@ -288,16 +302,37 @@ mod tests {
         ] {
             assert_eq!(config(value.clone()).unwrap_err().field, field, "{value}");
         }
-        let body = json!({"defaults": {"temperature": 9}});
-        let error = Fields::of(body.as_object().unwrap()).config("defaults").unwrap_err();
+        let error = fields(r#"{"defaults": {"temperature": 9}}"#).config("defaults").unwrap_err();
         assert_eq!(error.field, "defaults.temperature");
     }
 
     #[test]
+    fn no_limit_of_tokens_may_be_written_as_zero_or_minus_one() {
+        for limit in [0, -1] {
+            assert_eq!(config(json!({ "max_tokens": limit })).unwrap().sampling.max_tokens, Some(limit.into()));
+        }
+    }
+
+    #[test]
+    fn unknown_fields_may_nest_deep_and_known_ones_are_refused_for_it() {
+        let deep =
+            |key: &str| format!(r#"{{"defaults":{{"{key}":{}{},"seed":1}}}}"#, "[".repeat(9999), "]".repeat(9999));
+        let unknown = deep("unknown");
+        assert_eq!(fields(&unknown).config("defaults").unwrap(), Some(config(json!({"seed": 1})).unwrap()));
+        for key in ["temperature", "max_tokens", "stop", "instructions"] {
+            assert_eq!(fields(&deep(key)).config("defaults").unwrap_err().field, format!("defaults.{key}"));
+        }
+        let text = format!(r#"{{"name":"{}"}}"#, "\\u0001".repeat(9));
+        assert_eq!(fields(&text).text("name", 9).unwrap().unwrap().len(), 9);
+        assert_eq!(fields(&text).text("name", 8).unwrap_err().problem, "must be at most 8 bytes long");
+    }
+
+    #[test]
     fn specs_and_capabilities_are_checked() {
-        let body = json!({"specs": {"gpu": "X", "vram": 24, "memoryGb": 0.5, "other": 1}, "bad": {"ram": "64"},
-            "capabilities": {"openResponses": "supported"}, "wrong": {"chatCompletions": "yes"}});
-        let fields = Fields::of(body.as_object().unwrap());
+        let fields = fields(
+            r#"{"specs": {"gpu": "X", "vram": 24, "memoryGb": 0.5, "other": 1}, "bad": {"ram": "64"},
+                "capabilities": {"openResponses": "supported"}, "wrong": {"chatCompletions": "yes"}}"#,
+        );
         let specs = fields.specs("specs").unwrap().unwrap();
         assert_eq!((specs.gpu.as_deref(), specs.vram), (Some("X"), Some(24.into())));
         assert_eq!(fields.specs("bad").unwrap_err().field, "bad.ram");

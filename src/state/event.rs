@@ -28,7 +28,10 @@ pub enum EventKind {
     RoomDeleted(RoomSummary),
     /// A participant registered for the first time.
     ParticipantJoined(Participant),
-    /// A participant registered again, came back, or opened its tunnel.
+    /// A known participant registered again, perhaps with another nickname or model. An update to v1 watchers; to legacy
+    /// watchers a join, as no other event of theirs holds a participant.
+    ParticipantRenewed(Participant),
+    /// A participant came back, or opened its tunnel.
     ParticipantUpdated(Participant),
     /// A participant was removed.
     ParticipantLeft(String),
@@ -50,7 +53,7 @@ pub struct Dispatch {
     pub request_id: String,
     /// Who got it.
     pub participant_id: String,
-    /// The model as the client asked for it.
+    /// In a request's event the model as the client asked for it; in those of its end the participant's own, if one had it.
     pub model: String,
     /// `openResponses` or `chatCompletions`.
     pub protocol: &'static str,
@@ -85,7 +88,7 @@ impl Event {
         let (name, data) = match &self.kind {
             EventKind::RoomCreated(room) => ("room:created", json!(legacy::Room::new(room))),
             EventKind::RoomDeleted(room) => ("room:deleted", json!(legacy::Room::new(room))),
-            EventKind::ParticipantJoined(participant) => {
+            EventKind::ParticipantJoined(participant) | EventKind::ParticipantRenewed(participant) => {
                 ("participant:joined", json!(legacy::Member::new(participant)))
             }
             EventKind::ParticipantUpdated(_) => return None,
@@ -108,7 +111,7 @@ impl Event {
             EventKind::RoomCreated(_) => "room.created",
             EventKind::RoomDeleted(_) => "room.deleted",
             EventKind::ParticipantJoined(_) => "participant.joined",
-            EventKind::ParticipantUpdated(_) => "participant.updated",
+            EventKind::ParticipantRenewed(_) | EventKind::ParticipantUpdated(_) => "participant.updated",
             EventKind::ParticipantLeft(_) => "participant.left",
             EventKind::ParticipantOffline(_) => "participant.offline",
             EventKind::LlmRequest(_) => "llm.request",
@@ -120,9 +123,9 @@ impl Event {
     fn v1_data(&self) -> Value {
         match &self.kind {
             EventKind::RoomCreated(room) | EventKind::RoomDeleted(room) => json!(room),
-            EventKind::ParticipantJoined(participant) | EventKind::ParticipantUpdated(participant) => {
-                json!(participant)
-            }
+            EventKind::ParticipantJoined(participant)
+            | EventKind::ParticipantRenewed(participant)
+            | EventKind::ParticipantUpdated(participant) => json!(participant),
             EventKind::ParticipantLeft(id) | EventKind::ParticipantOffline(id) => json!({ "participantId": id }),
             EventKind::LlmRequest(dispatch) => json!(dispatch),
             EventKind::LlmComplete(dispatch, metrics) => with(json!(dispatch), json!({ "metrics": metrics })),

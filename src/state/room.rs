@@ -11,7 +11,8 @@ use super::selector::Want;
 use super::{Now, page};
 use crate::budget::Share;
 use crate::proto::management::{
-    Capabilities, Connection, ConnectionKind, Participant, RoomSummary, RuntimeConfig, Specs, Status,
+    Capabilities, Connection, ConnectionKind, ConnectionTransport, Participant, RoomSummary, RuntimeConfig, Specs,
+    Status,
 };
 
 /// A room.
@@ -145,6 +146,8 @@ pub struct Member {
     pub health: Health,
     /// Whether its provider turned out to have no Responses API, whatever was said when it registered.
     pub no_responses: bool,
+    /// Whether its provider has turned out to have no Messages API.
+    pub no_messages: bool,
     /// When it registered first.
     pub joined_at: u64,
     /// Its last heartbeat or registration.
@@ -222,9 +225,10 @@ impl Member {
     pub fn connection(&self) -> Connection {
         let seen = || self.tunnel.seen.load(Ordering::Relaxed);
         Connection {
-            kind: if self.reach == Reach::Tunnel { ConnectionKind::Tunnel } else { ConnectionKind::Direct },
+            kind: ConnectionKind::Tunnel,
             connected: self.is_connected(),
             last_tunnel_seen_at: self.tunnel.open.map(|_| seen()),
+            transport: (self.reach != Reach::Tunnel).then_some(ConnectionTransport::Direct),
         }
     }
 

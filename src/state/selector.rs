@@ -75,7 +75,10 @@ impl Refusal {
                 (503, "Participant tunnel is not connected.", ErrorCode::ParticipantTunnelNotConnected)
             }
             Refusal::Offline => (503, "Participant is offline", ErrorCode::EndpointNotReachable),
-            Refusal::Unsupported => (501, "Participant does not support this request.", ErrorCode::InvalidRequest),
+            Refusal::Unsupported => {
+                let message = "Participant supports neither this request nor the chat/completions fallback for it.";
+                (501, message, ErrorCode::InvalidRequest)
+            }
         }
     }
 }

@@ -164,8 +164,9 @@ fn run_session(reconnect: &Reconnect, room: &str, id: &str, outcomes: &Sender<Ou
 /// An error and its hint in one line.
 fn message(error: &Error) -> String {
     // Hints that name command line flags do not help in a dialog.
+    let text = error.to_string();
     match error.hint().filter(|hint| !hint.contains("--")) {
-        Some(hint) => format!("{error}. {hint}"),
-        None => error.to_string(),
+        Some(hint) => format!("{}. {hint}", text.trim_end_matches('.')),
+        None => text,
     }
 }

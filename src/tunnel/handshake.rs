@@ -14,9 +14,11 @@ use tungstenite::handshake::machine::TryParse;
 use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::reader::{READ_TIMEOUT, Reader};
-use super::tls::connect_tls;
+use super::tls::dial;
 use super::writer::{Role, TunnelLimits, TunnelStream, Writer};
+use crate::error::Reason;
 use crate::net::io::{is_timeout, remaining};
+use crate::net::resolve::Server;
 
 /// How much of the body of a refused handshake is kept for the error, in bytes.
 const MAX_REFUSAL: usize = 4096;
@@ -58,7 +60,7 @@ impl fmt::Display for HandshakeError {
 #[derive(Debug)]
 pub enum ConnectError {
     /// The URL, or a header of the request, is invalid.
-    Url(String),
+    Url(Reason),
     /// The connection failed, or the timeout expired.
     Io(io::Error),
     /// The hub responded with a status other than 101.
@@ -69,7 +71,7 @@ pub enum ConnectError {
         body: String,
     },
     /// The response violates HTTP or the WebSocket handshake.
-    Handshake(String),
+    Handshake(Reason),
 }
 
 impl fmt::Display for ConnectError {
@@ -86,6 +88,17 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
+
+impl From<ConnectError> for Reason {
+    fn from(error: ConnectError) -> Self {
+        let text = error.to_string();
+        match error {
+            ConnectError::Io(error) => Reason::caused_by(text, error),
+            ConnectError::Url(reason) | ConnectError::Handshake(reason) => reason.with_text(text),
+            ConnectError::Refused { .. } => text.into(),
+        }
+    }
+}
 
 /// Validates an upgrade request and returns the `Sec-WebSocket-Accept` for its response. `lines` returns all values of a
 /// header, in the order of their lines.
@@ -135,13 +148,17 @@ pub fn connect(
     limits: TunnelLimits,
     timeout: Duration,
 ) -> Result<Connected, ConnectError> {
-    let uri = Uri::try_from(url).map_err(|e| ConnectError::Url(e.to_string()))?;
+    let uri = Uri::try_from(url).map_err(|e| ConnectError::Url(Reason::of(e)))?;
+    if !matches!(uri.scheme_str(), Some("ws" | "wss")) {
+        return Err(ConnectError::Url("it must begin with ws:// or wss://".into()));
+    }
+    let server = Server::of(&uri).ok_or_else(|| ConnectError::Url("it names no host".into()))?;
     let mut key = [0; 16];
-    getrandom::fill(&mut key).map_err(|e| ConnectError::Io(io::Error::other(e.to_string())))?;
+    getrandom::fill(&mut key).map_err(|e| ConnectError::Io(io::Error::other(e)))?;
     let key = STANDARD.encode(key);
     let request = request(&uri, headers, &key)?;
     let deadline = Instant::now() + timeout;
-    let stream = dial(&uri, deadline)?;
+    let stream = dial(&server, deadline, |_| Ok(())).map_err(ConnectError::Io)?;
     let (response, read_ahead) = send_request(&stream, request.as_bytes(), deadline)?;
     let status = response.status().as_u16();
     if status != 101 {
@@ -169,7 +186,9 @@ fn check_response(headers: &HeaderMap, key: &str) -> Result<(), ConnectError> {
     // The request offers no extension and no subprotocol, so the hub must not select one.
     for selected in ["sec-websocket-extensions", "sec-websocket-protocol"] {
         if headers.contains_key(selected) {
-            return Err(ConnectError::Handshake(format!("the response has {selected}, which was not requested")));
+            return Err(ConnectError::Handshake(
+                format!("the response has {selected}, which was not requested").into(),
+            ));
         }
     }
     Ok(())
@@ -185,8 +204,8 @@ fn request(uri: &Uri, headers: &[(&str, &str)], key: &str) -> Result<String, Con
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
     );
     for (name, value) in headers {
-        HeaderName::from_bytes(name.as_bytes()).map_err(|e| ConnectError::Url(e.to_string()))?;
-        HeaderValue::from_str(value).map_err(|e| ConnectError::Url(e.to_string()))?;
+        HeaderName::from_bytes(name.as_bytes()).map_err(|e| ConnectError::Url(Reason::of(e)))?;
+        HeaderValue::from_str(value).map_err(|e| ConnectError::Url(Reason::of(e)))?;
         out.push_str(&format!("{name}: {value}\r\n"));
     }
     Ok(out + "\r\n")
@@ -211,7 +230,7 @@ fn send_request(
             0 => return Err(ConnectError::Handshake("the hub closed the connection".into())),
             n => received.extend_from_slice(&chunk[..n]),
         }
-        match Response::try_parse(&received).map_err(|e| ConnectError::Handshake(e.to_string()))? {
+        match Response::try_parse(&received).map_err(|e| ConnectError::Handshake(Reason::of(e)))? {
             Some((head_len, response)) => return Ok((response, received.split_off(head_len))),
             None if received.len() > MAX_HEAD => {
                 return Err(ConnectError::Handshake("the response's head is too long".into()));
@@ -221,17 +240,24 @@ fn send_request(
     }
 }
 
-/// Connects to the URL's host, with TLS for `wss://`.
-fn dial(uri: &Uri, deadline: Instant) -> Result<TcpStream, ConnectError> {
-    let secure = match uri.scheme_str() {
-        Some("ws") => false,
-        Some("wss") => true,
-        _ => return Err(ConnectError::Url("it must begin with ws:// or wss://".into())),
-    };
-    let host = uri.host().ok_or_else(|| ConnectError::Url("it names no host".into()))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = crate::net::resolve::connect(host, port, deadline);
-    let ready = stream.and_then(|stream| if secure { connect_tls(stream, host, deadline) } else { Ok(stream) });
-    ready.map_err(ConnectError::Io)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(url: &str) -> (String, Reason) {
+        let error = connect(url, &[], TunnelLimits::default(), Duration::from_secs(9)).map(drop).unwrap_err();
+        (error.to_string(), error.into())
+    }
+
+    #[test]
+    fn a_tunnel_that_cannot_be_opened_is_told_with_its_cause() {
+        let (text, unreachable) = reason("ws://127.0.0.1:0/t");
+        let source = unreachable.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(text, format!("the hub could not be reached: {source}"));
+        assert_eq!(unreachable.to_string(), text);
+        let (text, invalid) = reason("ws://a b");
+        let source = invalid.source().unwrap();
+        assert_eq!((text, source.is::<io::Error>()), (format!("the tunnel's URL can't be opened: {source}"), false));
+        assert!(reason("http://h").1.source().is_none());
+    }
 }

@@ -22,5 +22,5 @@ pub use piece::{LostReason, Piece};
 pub use queue::QueueLimits;
 pub use reader::{Reader, Received};
 pub use router::{FlowSignal, PendingResponse, Routed, Router, SendSignal};
-pub use tls::connect_tls;
+pub use tls::dial;
 pub use writer::{TunnelError, TunnelLimits, Writer};

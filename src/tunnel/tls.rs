@@ -5,7 +5,7 @@
 //! end of the pair.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustls::ClientConnection;
 
 use crate::net::io::remaining;
+use crate::net::resolve::Server;
 use crate::sync::{STACK_SIZE, lock};
 
 /// How much is read at a time, in bytes: one TLS record.
@@ -25,6 +26,15 @@ struct TlsBridge {
     tls: Mutex<ClientConnection>,
     network: TcpStream,
     local: TcpStream,
+}
+
+/// Connects to a server at one of its addresses that `allow` lets pass, with TLS where its URL requires it.
+///
+/// # Errors
+/// As [`Server::connect`]; when the TLS handshake fails, or is not complete before `deadline`.
+pub fn dial(server: &Server, deadline: Instant, allow: impl Fn(SocketAddr) -> io::Result<()>) -> io::Result<TcpStream> {
+    let stream = server.connect(deadline, allow)?;
+    if server.secure { connect_tls(stream, &server.host, deadline) } else { Ok(stream) }
 }
 
 /// Performs the TLS handshake on `network` and returns a plain socket to the server `host`.

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::codec::{Control, Data, Mask, OpCode, apply_mask, format_close, write_header};
+use crate::error::Reason;
 use crate::net::io::{is_timeout, remaining};
 use crate::sync::lock;
 
@@ -69,6 +70,13 @@ impl fmt::Display for TunnelError {
 }
 
 impl std::error::Error for TunnelError {}
+
+impl From<TunnelError> for Reason {
+    fn from(error: TunnelError) -> Self {
+        let text = error.to_string();
+        if let TunnelError::Io(error) = error { Reason::caused_by(text, error) } else { text.into() }
+    }
+}
 
 /// The role of an endpoint: clients mask the frames that they send, servers do not (RFC 6455, section 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -234,7 +242,7 @@ impl WriteBuffer {
     /// A mask that the peer's application cannot predict (RFC 6455, section 10.3).
     fn next_mask(&mut self) -> Result<Mask, TunnelError> {
         if self.random_used == RANDOM_BYTES {
-            getrandom::fill(&mut self.random).map_err(|e| TunnelError::Io(io::Error::other(e.to_string())))?;
+            getrandom::fill(&mut self.random).map_err(|e| TunnelError::Io(io::Error::other(e)))?;
             self.random_used = 0;
         }
         let mask = self.random[self.random_used..].first_chunk().copied().unwrap_or_default();
@@ -333,5 +341,18 @@ impl Writer {
         if ready && stream.write_frame(&mut buffer, close, &[&payload], CLOSE_TIMEOUT).is_ok() {
             let _ = stream.socket.shutdown(Shutdown::Write);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_told_with_the_connections_error() {
+        let reason = Reason::from(TunnelError::Io(io::ErrorKind::BrokenPipe.into()));
+        let source = reason.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(reason.to_string(), format!("the tunnel's connection failed: {source}"));
+        assert!(Reason::from(TunnelError::WriteTimeout).source().is_none());
     }
 }

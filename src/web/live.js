@@ -181,7 +181,7 @@ function onParticipantEvent(type, about) {
   const known = state.participants.get(about.participantId);
   if (type === "participant.left") state.participants.delete(about.participantId);
   else if (type === "participant.offline")
-    known && (known.status = "offline") && (known.connection.connected = known.connection.kind === "direct");
+    known && (known.status = "offline") && (known.connection.connected = known.connection.transport === "direct");
   else state.participants.set(about.id, about);
 }
 

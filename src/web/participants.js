@@ -63,8 +63,8 @@ function specsOf({ gpu, vram, ram, memoryGb, cpu }) {
   return parts.filter(Boolean).join(" · ");
 }
 
-function connectionOf({ kind, connected, lastTunnelSeenAt }) {
-  if (kind === "direct") return "called at its address";
+function connectionOf({ transport, connected, lastTunnelSeenAt }) {
+  if (transport === "direct") return "called at its address";
   if (!connected) return "tunnel closed";
   return lastTunnelSeenAt ? `tunnel open, heard ${ago(lastTunnelSeenAt)}` : "tunnel open";
 }

@@ -27,6 +27,8 @@ done
 ip netns exec "$a" "$gambi" hub serve --port 3000 --mdns --room LAB001=Lab --format ndjson > "$work/hub" &
 hub=$!
 until_there "$work/hub" mdns_registered
+ip netns exec "$b" "$python" "$here/one_shot.py" 10.77.0.2 gambi-hub-3000
+say "clients that ask once, each just after another one was answered, are answered"
 ip netns exec "$b" "$python" "$here/others.py" browse > "$work/zeroconf" &
 until_there "$work/zeroconf" "found gambi-hub-3000._gambi._tcp.local. 10.77.0.1 3000 http 1.0"
 say "python-zeroconf sees the hub"

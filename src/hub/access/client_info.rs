@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
-use crate::error::Error;
+use crate::error::{Error, Reason};
 use crate::http::Exchange;
 
 /// An address, or a range of them in CIDR notation (RFC 4632, RFC 4291), whose `X-Forwarded-*` headers are trusted.
@@ -47,15 +47,13 @@ impl FromStr for TrustedProxy {
     /// # Errors
     /// When the text is neither an address nor a range.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let invalid = || Error::Invalid {
-            what: "a trusted proxy",
-            reason: format!("must be an address such as 10.0.0.1 or a range such as 10.0.0.0/8, not \"{text}\""),
-        };
+        let must = format!("must be an address such as 10.0.0.1 or a range such as 10.0.0.0/8, not \"{text}\"");
+        let invalid = |reason| Error::Invalid { what: "a trusted proxy", reason };
         let (address, bits) = text.trim().split_once('/').map_or((text.trim(), None), |(a, b)| (a, Some(b)));
-        let network = address.parse::<IpAddr>().map_err(|_| invalid())?.to_canonical();
+        let network = address.parse::<IpAddr>().map_err(|e| invalid(Reason::caused_by(&must, e)))?.to_canonical();
         let max_bits = if network.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(max_bits), str::parse).map_err(|_| invalid())?;
-        if bits > max_bits { Err(invalid()) } else { Ok(TrustedProxy { network, bits }) }
+        let bits = bits.map_or(Ok(max_bits), str::parse).map_err(|e| invalid(Reason::caused_by(&must, e)))?;
+        if bits > max_bits { Err(invalid(must.into())) } else { Ok(TrustedProxy { network, bits }) }
     }
 }
 
@@ -148,6 +146,8 @@ mod tests {
         for bad in ["", "x", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.0/", "10.0.0"] {
             assert!(bad.parse::<TrustedProxy>().is_err(), "{bad}");
         }
+        let error = std::error::Error::source(&"x".parse::<TrustedProxy>().unwrap_err()).map(ToString::to_string);
+        assert_eq!(error, "x".parse::<IpAddr>().err().map(|error| error.to_string()));
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub fn check_joining(
 ) -> Result<(), Rejection> {
     let rejection = || {
         Rejection::new(ErrorCode::InvalidPassword, "Invalid password")
+            .v1_message("Invalid password.")
             .hint("Ask the room's host for the password, and pass it with --password-file or GAMBI_ROOM_PASSWORD.")
     };
     let given = given.ok_or_else(rejection)?;

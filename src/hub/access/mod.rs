@@ -43,15 +43,8 @@ pub fn authorize(
     access: Access,
     room: Option<&str>,
 ) -> Result<(), Rejection> {
-    if let Some(origin_policy) = &hub.origin_policy
-        && !matches!(access, Access::Open | Access::Page)
-    {
-        origin_policy.check(RequestOrigin {
-            host: client_info(exchange, &hub.trusted_proxies).host,
-            origin: exchange.header("origin"),
-            fetch_site: exchange.header("sec-fetch-site"),
-            mutating: !matches!(exchange.method(), Method::Get | Method::Head | Method::Options),
-        })?;
+    if !matches!(access, Access::Open | Access::Page) {
+        check_origin(hub, exchange)?;
     }
     match access {
         Access::Open | Access::Page | Access::Token => Ok(()),
@@ -63,6 +56,22 @@ pub fn authorize(
             None => check_key(hub, exchange),
         },
     }
+}
+
+/// Checks the page that sent a request, if the hub has no key.
+fn check_origin(hub: &HubContext, exchange: &Exchange<'_>) -> Result<(), Rejection> {
+    let Some(origin_policy) = &hub.origin_policy else { return Ok(()) };
+    origin_policy.check(RequestOrigin {
+        host: client_info(exchange, &hub.trusted_proxies).host,
+        origin: exchange.header("origin"),
+        fetch_site: exchange.header("sec-fetch-site"),
+        mutating: !matches!(exchange.method(), Method::Get | Method::Head | Method::Options),
+    })
+}
+
+/// Whether the page that sent a request may use this hub.
+pub fn origin_is_allowed(hub: &HubContext, exchange: &Exchange<'_>) -> bool {
+    check_origin(hub, exchange).is_ok()
 }
 
 /// The password of a private room. `None` for a public or unknown room.

@@ -6,7 +6,7 @@ use crate::hub::access::credentials::check_key;
 use crate::hub::api::minify::{minified_len, minify};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
-use crate::hub::respond::Rejection;
+use crate::hub::respond::no_route;
 
 const PAGE: &str = include_str!("../../web/index.html");
 const STYLE: &str = include_str!("../../web/style.css");
@@ -50,7 +50,7 @@ pub fn script(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> 
 fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, content_type: &str, body: &[u8]) -> HandlerResult {
     if !hub.dashboard {
         check_key(hub, exchange)?;
-        return Err(Rejection::invalid("Not found").status(404));
+        return Err(no_route());
     }
     let headers = [
         ("Content-Type", content_type),

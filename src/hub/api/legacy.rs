@@ -8,13 +8,14 @@ use crate::http::Exchange;
 use crate::hub::access::client_info::client_info;
 use crate::hub::api::list::{ListBuffer, ListFrame, send_members, send_rooms};
 use crate::hub::api::registration::{
-    self, check_password, invalid_participant_id, read_object, read_profile, register,
+    self, check_password, invalid_participant_id, read_fields, read_profile, register,
 };
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_json};
 use crate::proto::legacy;
-use crate::proto::management::{ErrorCode, Health};
+use crate::proto::management::{ErrorCode, Health, MAX_CONCURRENCY};
+use crate::proto::members::Members;
 use crate::state::config::{Fields, MAX_TEXT};
 use crate::state::id::ParticipantId;
 use crate::state::policy::Forbidden;
@@ -36,8 +37,8 @@ pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams)
 
 /// `POST /rooms`.
 pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
-    let body = read_object(exchange)?;
-    let room = registration::create_room(hub, exchange, &Fields::of(&body))?;
+    let body = exchange.body()?;
+    let room = registration::create_room(hub, exchange, &read_fields(&body)?)?;
     Ok(send_json(exchange, 201, &json!({ "room": legacy::Room::new(&room), "hostId": room.host_id })))
 }
 
@@ -51,7 +52,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathP
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::object(r#"{"participants":["#, "]}");
     let add = |items: &mut ListBuffer, member: &Member| items.add(&legacy::Member::new(&member.shown()));
-    send_members(hub, exchange, &params[0], &frame, add)
+    send_members(hub, exchange, &params[0], &frame, add, Vec::new())
 }
 
 /// `POST /rooms/{code}/join`.
@@ -62,9 +63,11 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
         let room = registry.room(code)?;
         (room.password.clone(), room.private)
     };
-    let body = read_object(exchange)?;
-    let fields = Fields::of(&body);
-    let profile = read_profile(&fields, &REQUIRED)?;
+    let body = exchange.body()?;
+    let fields = read_fields(&body)?;
+    check_no_credentials(&fields)?;
+    // Older hubs passed on requests without a limit, and older clients state none.
+    let profile = read_profile(&fields, &REQUIRED, MAX_CONCURRENCY)?;
     let id = read_id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
     let from_loopback = client_info(exchange, &hub.trusted_proxies).local;
@@ -79,6 +82,20 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
         response["participantToken"] = json!(token.reveal());
     }
     Ok(send_json(exchange, 201, &response))
+}
+
+/// Rejects credentials for the provider, which some older clients send. The hub would call the provider without them,
+/// and each request would fail with the provider's 401.
+fn check_no_credentials(fields: &Fields<'_>) -> Result<(), Rejection> {
+    match fields.get("authHeaders") {
+        None => Ok(()),
+        Some(raw) if Members::parse(raw.as_bytes()).is_ok_and(|headers| headers.iter().next().is_none()) => Ok(()),
+        Some(_) => Err(Rejection::invalid(
+            "\"authHeaders\" must be left out: credentials for the provider stay on the participant's machine. Join \
+             through a tunnel instead, where they are added on that machine: gambi participant join --header-env \
+             Authorization=VARIABLE",
+        )),
+    }
 }
 
 fn read_id(fields: &Fields<'_>, missing: &str) -> Result<ParticipantId, Rejection> {
@@ -145,8 +162,8 @@ fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
 pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let code = &params[0];
     hub.registry().room(code)?;
-    let body = read_object(exchange);
-    let id = body.and_then(|body| read_id(&Fields::of(&body), "Participant ID is required"));
+    let body = exchange.body().map_err(Rejection::from);
+    let id = body.and_then(|body| read_id(&read_fields(&body)?, "Participant ID is required"));
     // In a private room the access check comes first: its rejection takes precedence over that of the body.
     let id = id.or_else(|invalid| registration::check_private_access(hub, exchange, code, "").and(Err(invalid)))?;
     registration::heartbeat(hub, exchange, code, id.as_str())?;

@@ -4,7 +4,7 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
@@ -85,19 +85,27 @@ pub fn send_rooms(
     })
 }
 
-/// Sends a room's participants in the order in which they joined. If the room is deleted meanwhile, the list ends there.
+/// Sends a room's participants in the order in which they joined, and `more` after them. If the room is deleted meanwhile,
+/// its participants end there.
 pub fn send_members(
     hub: &HubContext,
     exchange: &mut Exchange<'_>,
     code: &str,
     frame: &ListFrame,
     add: impl Fn(&mut ListBuffer, &Member),
+    more: Vec<Value>,
 ) -> HandlerResult {
     hub.registry().room(code)?;
+    let mut more = more.into_iter();
     send(exchange, frame, |items| {
         let registry = hub.registry();
-        let Ok(room) = registry.room(code) else { return false };
-        items.add_page(&room.members_after(items.last, PAGE), |member| member.serial, &add)
+        let page = registry.room(code).map(|room| room.members_after(items.last, PAGE)).unwrap_or_default();
+        if items.add_page(&page, |member| member.serial, &add) {
+            return true;
+        }
+        let item = more.next();
+        item.iter().for_each(|item| items.add(item));
+        item.is_some()
     })
 }
 

@@ -6,14 +6,13 @@ use crate::http::Exchange;
 use crate::hub::access::client_info::client_info;
 use crate::hub::api::list::{ListFrame, send_members, send_rooms};
 use crate::hub::api::registration::{
-    self, check_password, invalid_participant_id, read_object, read_profile, register,
+    self, check_password, invalid_participant_id, read_fields, read_profile, register,
 };
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_data};
 use crate::proto::management::{Health, ParticipantToken, Registered, RoomCreated, Success, TunnelTicket};
 use crate::proto::web::percent_encode;
-use crate::state::config::Fields;
 use crate::state::id::ParticipantId;
 use crate::state::registry::Upserted;
 use crate::state::room::{Reach, Room};
@@ -34,8 +33,8 @@ pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams)
 
 /// `POST /v1/rooms`.
 pub fn create_room(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
-    let body = read_object(exchange)?;
-    let room = registration::create_room(hub, exchange, &Fields::of(&body))?;
+    let body = exchange.body()?;
+    let room = registration::create_room(hub, exchange, &read_fields(&body)?)?;
     let host_id = room.host_id.clone();
     Ok(send_data(exchange, 201, RoomCreated { room, host_id }))
 }
@@ -55,22 +54,22 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathP
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::envelope(exchange);
-    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()))
+    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()), Vec::new())
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.
 pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let (code, id) = (&params[0], &params[1]);
     let password = hub.registry().room(code)?.password.clone();
-    let body = read_object(exchange)?;
-    let fields = Fields::of(&body);
+    let body = exchange.body()?;
+    let fields = read_fields(&body)?;
     let id = ParticipantId::parse(id).ok_or_else(invalid_participant_id)?;
     if fields.get("authHeaders").is_some() {
-        return Err(Rejection::invalid("Provider credentials stay on the participant's machine: send no authHeaders")
-            .hint("Pass the credentials to the participant's runtime, which adds them to its calls to the provider.")
+        return Err(Rejection::invalid("Participant auth headers are not accepted by the hub.")
+            .hint("The provider's credentials stay on the participant's machine: pass them to its runtime (--header).")
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
-    let profile = read_profile(&fields, &REQUIRED)?;
+    let profile = read_profile(&fields, &REQUIRED, 1)?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
     let upserted = register(hub, exchange, code, id, profile, Reach::Tunnel)?;
     let url = tunnel_url(hub, exchange, &upserted)?;

@@ -1,6 +1,7 @@
 //! The HTTP API: the table of routes and their handlers.
 
-pub mod dashboard;
+mod cors;
+mod dashboard;
 pub mod events;
 pub mod inference;
 pub mod legacy;
@@ -8,7 +9,9 @@ pub mod list;
 pub mod management;
 pub mod metrics;
 pub mod minify;
+pub mod models;
 pub mod openapi;
+mod path_repair;
 pub mod registration;
 pub mod request_log;
 pub mod responses;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::http::{Exchange, network_of};
 use crate::hub::access::client_info::client_info;
@@ -15,9 +15,10 @@ use crate::hub::context::HubContext;
 use crate::hub::random::random;
 use crate::hub::respond::{Rejection, token_required};
 use crate::proto::management::{ErrorCode, Heartbeat, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
+use crate::proto::openai::Members;
 use crate::proto::web::fits_a_header;
 use crate::state::Now;
-use crate::state::config::{Fields, MAX_PASSWORD, MAX_TEXT};
+use crate::state::config::{FieldError, Fields, MAX_PASSWORD, MAX_TEXT};
 use crate::state::event::Event;
 use crate::state::id::ParticipantId;
 use crate::state::registry::{Denied, Missing, NewRoom, NotDeleted, NotRegistered, Registering, Registry, Upserted};
@@ -26,8 +27,13 @@ use crate::state::room::{Password, Profile, Reach};
 /// Creates a room from the fields of a request.
 pub fn create_room(hub: &HubContext, exchange: &Exchange<'_>, fields: &Fields<'_>) -> Result<RoomSummary, Rejection> {
     let name = fields.text("name", MAX_TEXT)?.filter(|name| !name.trim().is_empty());
-    let name = name.ok_or_else(|| Rejection::invalid("Name is required").details(json!({ "required": ["name"] })))?;
-    let defaults = fields.config("defaults")?;
+    let name = name.ok_or_else(|| {
+        Rejection::invalid("Name is required")
+            .hint("Send the room's name in \"name\" (--name on the command line).")
+            .details(json!({ "required": ["name"] }))
+    })?;
+    let bad_defaults = |error| Rejection::from(error).v1_message("Invalid room defaults.");
+    let defaults = fields.config("defaults").map_err(bad_defaults)?;
     let password = fields.text("password", MAX_PASSWORD)?.filter(|password| !password.is_empty());
     let private = fields.flag("private")?;
     check_privacy(private, password.as_deref())?;
@@ -68,18 +74,30 @@ fn check_privacy(private: bool, password: Option<&str>) -> Result<(), Rejection>
     Err(Rejection::invalid(format!("\"password\" {problem}")).details(details))
 }
 
-/// Reads the profile of a participant. `required` are the fields that an error lists as required on this plane.
-pub fn read_profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, Rejection> {
+/// Reads the profile of a participant. `required` are the fields that an error lists as required on this plane;
+/// `concurrency` is that of a participant that states none.
+pub fn read_profile(fields: &Fields<'_>, required: &[&str], concurrency: u32) -> Result<Profile, Rejection> {
+    profile(fields, concurrency).map_err(invalid_registration)?.ok_or_else(|| {
+        Rejection::invalid(format!("Missing required fields: {}", required.join(", ")))
+            .v1_message("Missing required fields.")
+            .details(json!({ "required": required }))
+    })
+}
+
+/// The rejection of a registration for one of its fields.
+fn invalid_registration(error: FieldError) -> Rejection {
+    Rejection::from(error).v1_message("Invalid participant registration.")
+}
+
+/// The profile in the fields of a registration; `None` where a required one is missing.
+fn profile(fields: &Fields<'_>, concurrency: u32) -> Result<Option<Profile>, FieldError> {
     let mut texts = Vec::with_capacity(3);
     for field in ["nickname", "model", "endpoint"] {
         texts.extend(fields.text(field, MAX_TEXT)?.filter(|text| !text.trim().is_empty()));
     }
-    let Ok([nickname, model, endpoint]) = <[String; 3]>::try_from(texts) else {
-        let message = format!("Missing required fields: {}", required.join(", "));
-        return Err(Rejection::invalid(message).details(json!({ "required": required })));
-    };
+    let Ok([nickname, model, endpoint]) = <[String; 3]>::try_from(texts) else { return Ok(None) };
     check_endpoint(&endpoint)?;
-    Ok(Profile {
+    Ok(Some(Profile {
         nickname,
         model,
         endpoint,
@@ -87,23 +105,21 @@ pub fn read_profile(fields: &Fields<'_>, required: &[&str]) -> Result<Profile, R
         config: fields.config("config")?.unwrap_or_else(RuntimeConfig::default),
         capabilities: fields.capabilities("capabilities")?.unwrap_or_default(),
         aliases: fields.texts("aliases")?.unwrap_or_default(),
-        concurrency: fields.count("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(1),
-    })
+        concurrency: fields.count("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(concurrency),
+    }))
 }
 
 /// Checks that an endpoint is an absolute http or https URL. The hub shows the endpoint of every participant, also of
 /// tunnelled ones, which it never calls.
-fn check_endpoint(endpoint: &str) -> Result<(), Rejection> {
+fn check_endpoint(endpoint: &str) -> Result<(), FieldError> {
     let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
     let host = host.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
     let is_printable = !endpoint.contains(|c: char| c.is_control() || c.is_whitespace());
     if is_printable && !host.is_empty() && !host.starts_with(':') {
         return Ok(());
     }
-    let problem = "must be an absolute http or https URL";
-    Err(Rejection::invalid(format!("\"endpoint\" {problem}"))
-        .hint("For example http://localhost:11434")
-        .details(json!({ "field": "endpoint", "problem": problem })))
+    let problem = "must be an absolute http or https URL, for example http://localhost:11434".into();
+    Err(FieldError { field: "endpoint".into(), problem })
 }
 
 /// Registers a participant, or renews its registration. Counts a wrong participant token.
@@ -133,7 +149,7 @@ pub fn check_password(
     code: &str,
     password: Option<&Password>,
 ) -> Result<(), Rejection> {
-    let given = fields.text("password", MAX_PASSWORD)?;
+    let given = fields.text("password", MAX_PASSWORD).map_err(invalid_registration)?;
     let Some(password) = password else { return Ok(()) };
     check_joining(hub, exchange, code, password, given.as_deref())
 }
@@ -213,9 +229,9 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, code: &str) ->
     let mut host_id = exchange.header("x-gambi-host-id").map(str::to_owned);
     let body = exchange.body()?;
     if host_id.is_none()
-        && let Ok(Value::Object(body)) = serde_json::from_slice(&body)
+        && let Ok(body) = Members::parse(&body)
     {
-        host_id = body.get("hostId").and_then(Value::as_str).map(str::to_owned);
+        host_id = Fields::of(body).text("hostId", MAX_TEXT).unwrap_or_default();
     }
     let host_id = host_id.unwrap_or_default();
     match hub.try_change(|registry, now| registry.delete_room(code, &host_id, now)) {
@@ -232,14 +248,15 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, code: &str) ->
     }
 }
 
-/// Reads a body that must be a JSON object.
-pub fn read_object(exchange: &mut Exchange<'_>) -> Result<Map<String, Value>, Rejection> {
-    let body = exchange.body()?;
-    match serde_json::from_slice(&body) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(Rejection::invalid("The request body must be a JSON object")),
-        Err(error) => Err(Rejection::invalid(format!("The request body is not valid JSON: {error}"))),
-    }
+/// Takes a body apart, which must be a JSON object.
+pub fn read_fields(body: &[u8]) -> Result<Fields<'_>, Rejection> {
+    Members::parse(body).map(Fields::of).map_err(|error| {
+        let details = json!({ "cause": error.message });
+        Rejection::from(error)
+            .v1_message("Invalid JSON body.")
+            .hint("Send one JSON object, in UTF-8 and with its keys in double quotes.")
+            .details(details)
+    })
 }
 
 #[cfg(test)]

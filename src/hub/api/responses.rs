@@ -47,8 +47,8 @@ fn relay_to_owner(
     let not_found = || Rejection::new(ErrorCode::InvalidRequest, format!("Response not found: {id}")).status(404);
     let owner = hub.response_owners.of(room.as_str(), id).ok_or_else(not_found)?;
     if owner.translated {
-        let message =
-            "This response was translated from a chat completion: the participant's provider does not store it";
+        let message = "This response was made by the chat/completions fallback, which stores no responses: it cannot be read, \
+                       cancelled or deleted";
         return Err(Rejection::new(ErrorCode::InvalidRequest, message).status(501));
     }
     let picked = hub.registry().peek(code, &owner.participant, owner.serial)?;

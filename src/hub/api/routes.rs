@@ -2,13 +2,14 @@
 
 use std::io;
 
-use super::{dashboard, events, inference, legacy, management, metrics, openapi, responses};
+use super::path_repair::repaired;
+use super::{cors, dashboard, events, inference, legacy, management, metrics, models, openapi, responses};
 use crate::http::{Exchange, Method};
 use crate::hub::access::credentials::check_key;
 use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
-use crate::hub::respond::{Plane, Rejection};
+use crate::hub::respond::{Plane, Rejection, no_route};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
 
@@ -21,7 +22,8 @@ const HUB: Access = Access::Hub;
 const ROOM: Access = Access::Room;
 const PARTICIPANT: Access = Access::Participant;
 
-/// `{}` matches one non-empty path segment. The first placeholder of a route is always a room's code.
+/// `{}` matches one non-empty path segment, `{*}` the rest of the path if it is not empty. The first placeholder of a route
+/// is always a room's code.
 const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/", PAGE, dashboard::page),
     (Method::Get, "/dashboard.css", PAGE, dashboard::style),
@@ -50,8 +52,10 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Post, "/rooms/{}/health", PARTICIPANT, legacy::heartbeat),
     (Method::Delete, "/rooms/{}/leave/{}", PARTICIPANT, legacy::leave),
     (Method::Get, "/rooms/{}/events", ROOM, events::watch_room_legacy),
-    (Method::Get, "/rooms/{}/v1/models", ROOM, inference::models),
-    (Method::Get, "/rooms/{}/v1/models/{}", ROOM, inference::model),
+    (Method::Get, "/rooms/{}", ROOM, inference::base),
+    (Method::Get, "/rooms/{}/v1", ROOM, inference::base),
+    (Method::Get, "/rooms/{}/v1/models", ROOM, models::list),
+    (Method::Get, "/rooms/{}/v1/models/{*}", ROOM, models::get),
     (Method::Post, "/rooms/{}/v1/chat/completions", ROOM, inference::create),
     (Method::Post, "/rooms/{}/v1/responses", ROOM, inference::create),
     (Method::Get, "/rooms/{}/v1/responses/{}", ROOM, responses::get),
@@ -65,10 +69,6 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Post, "/rooms/{}/v1/messages/count_tokens", ROOM, inference::create),
 ];
 
-/// Request headers that browsers may send: those of the API, and those that Anthropic's clients add to every request.
-const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id, \
-     X-Gambi-Room-Password, X-Gambi-Participant-Token";
-
 /// Headers of all responses but the dashboard's. Participants control the content of many responses, so a browser that
 /// navigates to one must not execute it with the dashboard's origin.
 pub const SANDBOX_HEADERS: [(&str, &str); 2] =
@@ -79,16 +79,20 @@ pub const SANDBOX_HEADERS: [(&str, &str); 2] =
 /// # Errors
 /// When the connection is broken.
 pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
-    let plane = Plane::of(exchange.path());
-    exchange.add_header("Access-Control-Allow-Origin", &hub.cors);
-    if hub.cors != "*" {
-        exchange.add_header("Vary", "Origin");
-    }
+    cors::add_headers(hub, exchange);
     if *exchange.method() == Method::Options {
-        return preflight(exchange);
+        return cors::preflight(hub, exchange);
     }
     let method = if exchange.is_head() { Method::Get } else { exchange.method().clone() };
-    let found = find_route(&method, exchange.path());
+    let mut found = find_route(&method, exchange.path());
+    if matches!(found, RouteMatch::NotFound)
+        && let Some(path) = repaired(exchange.path())
+        && let Some(meant) = Some(find_route(&method, &path)).filter(|meant| !matches!(meant, RouteMatch::NotFound))
+    {
+        found = meant;
+        exchange.set_path(path);
+    }
+    let plane = Plane::of(exchange.path());
     if !matches!(found, RouteMatch::Handler(PAGE, ..)) {
         for (name, value) in SANDBOX_HEADERS {
             exchange.add_header(name, value);
@@ -114,17 +118,23 @@ fn no_handler(exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
             Rejection::invalid(format!("Method not allowed: this path supports {methods}")).status(405)
         }
         RouteMatch::BadEncoding => Rejection::invalid("The path is not valid percent-encoded UTF-8"),
-        RouteMatch::NotFound | RouteMatch::Handler(..) => Rejection::invalid("Not found").status(404),
+        RouteMatch::NotFound | RouteMatch::Handler(..) => not_found(exchange),
     }
 }
 
-fn preflight(exchange: &mut Exchange<'_>) -> io::Result<()> {
-    let headers = [
-        ("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS"),
-        ("Access-Control-Allow-Headers", ALLOWED_HEADERS),
-        ("Access-Control-Max-Age", "86400"),
-    ];
-    exchange.respond(204, &headers, b"")
+/// A 404. What looks like a client of the inference plane is told the right base URL.
+fn not_found(exchange: &Exchange<'_>) -> Rejection {
+    let path = exchange.path();
+    let of_model = ["/chat/completions", "/responses", "/messages", "/models", "/embeddings", "/completions"];
+    if !of_model.iter().any(|end| path.ends_with(end)) && !path.starts_with("/rooms/") {
+        return no_route();
+    }
+    let host = exchange.header("host").unwrap_or("HUB");
+    let code = path.split('/').skip_while(|part| *part != "rooms").nth(1).filter(|code| !code.is_empty());
+    let base = format!("http://{host}/rooms/{}/v1", code.unwrap_or("CODE"));
+    Rejection::invalid(format!("Not found: the base URL of a room is {base}, and \"{path}\" is no route of it"))
+        .status(404)
+        .v1_message("Route not found.")
 }
 
 enum RouteMatch {
@@ -169,6 +179,7 @@ fn matches_pattern(pattern: &str, path: &str) -> bool {
     loop {
         match (pattern.next(), path.next()) {
             (None, None) => return true,
+            (Some("{*}"), Some(segment)) => return !segment.is_empty(),
             (Some("{}"), Some(segment)) if !segment.is_empty() => {}
             (Some(a), Some(b)) if a == b => {}
             _ => return false,
@@ -178,7 +189,9 @@ fn matches_pattern(pattern: &str, path: &str) -> bool {
 
 /// The segments of a path that the placeholders of its pattern match.
 fn params<'p>(pattern: &str, path: &'p str) -> impl Iterator<Item = &'p str> {
-    pattern.split('/').zip(path.split('/')).filter(|(pattern, _)| *pattern == "{}").map(|(_, segment)| segment)
+    let segments = pattern.split('/').count();
+    let pairs = pattern.split('/').zip(path.splitn(segments, '/'));
+    pairs.filter(|(pattern, _)| matches!(*pattern, "{}" | "{*}")).map(|(_, segment)| segment)
 }
 
 /// The method and the path pattern of each route.

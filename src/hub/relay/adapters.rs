@@ -1,15 +1,18 @@
-//! A chat completion that is passed on as a response of the Responses API, whole or as a stream. The translation itself is
+//! A chat completion that is passed on as an answer of another API, whole or as a stream. The translation itself is
 //! `proto::translate`.
 
 use std::io;
 
+use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
-use crate::hub::relay::passthrough::ResponseHead;
+use crate::hub::relay::content_coding::ContentCoding;
+use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::proto::management::ErrorCode;
 use crate::proto::openai::Members;
 use crate::proto::sse::Decoder;
-use crate::proto::translate::{ResponseTemplate, ResponsesTranslator};
+use crate::proto::translate::{ChatTranslator, ResponseTemplate, error_text};
 use crate::tunnel::Piece;
 
 /// The most memory that parsed JSON takes for each byte of its text: an empty list is two bytes and a comma.
@@ -17,22 +20,55 @@ const PARSED_FACTOR: usize = 12;
 
 const TOO_LONG: &str = "its answer is longer than the hub has memory for to put it into another form";
 
-/// Turns one chat completion into a response.
-pub struct ResponsesAdapter {
-    id: String,
-    answer: ResponsesTranslator,
+/// Turns one chat completion into an answer of another API.
+pub struct Adapter {
+    /// The id by which the client may ask for the answer later, if the API has that.
+    id: Option<String>,
+    answer: ChatTranslator,
 }
 
-impl ResponsesAdapter {
-    /// `body` is the request's, as the client sent it; `key` makes the response's id; `created_at` is in seconds since the
-    /// epoch; `model` is the participant's.
-    pub fn new(body: &Members<'_>, key: &str, created_at: u64, model: &str) -> Self {
+impl Adapter {
+    /// For the Responses API. `body` is the request's, as the client sent it; `key` makes the response's id; `created_at` is
+    /// in seconds since the epoch; `model` is the participant's.
+    pub fn responses(body: &Members<'_>, key: &str, created_at: u64, model: &str) -> Self {
         let template = ResponseTemplate::new(body, key, created_at);
-        ResponsesAdapter { id: template.id(), answer: ResponsesTranslator::new(template, model) }
+        Adapter { id: Some(template.id()), answer: ChatTranslator::responses(template, model) }
+    }
+
+    /// For the Messages API.
+    pub fn messages(key: &str, model: &str, stream: bool) -> Self {
+        Adapter { id: None, answer: ChatTranslator::messages(key, model, stream) }
     }
 }
 
-/// Passes a successful chat completion on as a response. The inner result says whether the client's connection can be kept.
+/// Passes a provider's error about a chat on in the shape of Anthropic's API.
+///
+/// # Errors
+/// Why the response is incomplete.
+pub fn forward_error(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    mut head: ResponseHead,
+) -> Result<io::Result<()>, UpstreamError> {
+    let Collected { body, whole } = passthrough::collect(attempt, client, upstream)?;
+    if !whole {
+        upstream.cancel();
+    }
+    attempt.complete(head.status);
+    let message = error_text(&body);
+    let body = ErrorShape::Anthropic.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
+    head.headers.retain(|(name, _)| outlasts_translation(name));
+    head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+    Ok(client.respond(head.status, &head.headers, body.to_string().as_bytes()))
+}
+
+/// Whether a header of the provider holds for a translated body too.
+fn outlasts_translation(name: &str) -> bool {
+    !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding")
+}
+
+/// Passes a successful chat completion on as an answer of another API. The inner result says whether the client's connection can be kept.
 ///
 /// # Errors
 /// Why the response is incomplete.
@@ -41,17 +77,16 @@ pub fn forward(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     head: ResponseHead,
-    ResponsesAdapter { id, mut answer }: ResponsesAdapter,
+    Adapter { id, mut answer }: Adapter,
 ) -> Result<io::Result<()>, UpstreamError> {
-    attempt.record_owner(Some(id), true);
+    attempt.record_owner(id, true);
     let events = head.is_event_stream();
-    let passes =
-        |name: &str| !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding");
-    let mut headers: Headers = head.headers.iter().filter(|(name, _)| passes(name)).cloned().collect();
+    let coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
+    let mut headers: Headers = head.headers.iter().filter(|(name, _)| outlasts_translation(name)).cloned().collect();
     if events && head.stream {
-        return stream(attempt, client, upstream, &stream_headers(headers), &mut answer);
+        return stream(attempt, client, upstream, &stream_headers(headers), coding, &mut answer);
     }
-    collect(attempt, client, upstream, events, &mut answer)?;
+    collect(attempt, client, upstream, events, coding, &mut answer)?;
     attempt.complete(head.status);
     if head.stream {
         answer.end();
@@ -60,7 +95,7 @@ pub fn forward(
         return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
     }
     headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
-    Ok(client.respond(200, &headers, answer.into_response().as_bytes()))
+    Ok(client.respond(200, &headers, answer.into_body().as_bytes()))
 }
 
 fn stream(
@@ -68,15 +103,21 @@ fn stream(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     headers: &Headers,
-    answer: &mut ResponsesTranslator,
+    mut coding: ContentCoding,
+    answer: &mut ChatTranslator,
 ) -> Result<io::Result<()>, UpstreamError> {
     client.open(200, headers)?;
     client.write(answer.take_events().as_bytes())?;
     let mut decoder = Decoder::new();
     loop {
-        let mut bytes = Vec::new();
-        let piece = match upstream.next("stream", client, &attempt.hub.timeouts) {
-            Ok(piece) => piece,
+        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
+            Ok(Piece::Chunk(chunk)) => chunk,
+            Ok(Piece::End) => break,
+            Ok(_) => continue,
+            Err(error) if ends_whole(&error, answer) => {
+                upstream.cancel();
+                break;
+            }
             Err(error) => {
                 // An event says why, then the stream is cut short.
                 answer.fail("the participant's answer broke off");
@@ -84,33 +125,40 @@ fn stream(
                 return Err(error);
             }
         };
-        match piece {
-            Piece::Chunk(chunk) => attempt.receive(&mut bytes, chunk),
-            Piece::End => break,
-            _ => {}
-        }
         answer.set_time(now(attempt));
-        if let Err(error) = feed(&mut decoder, answer, &bytes, client) {
+        let passed = coding.decode(chunk, &mut |text| {
+            let mut bytes = Vec::new();
+            attempt.receive(&mut bytes, text);
+            feed(&mut decoder, answer, &bytes, client)?;
+            Ok(client.write(answer.take_events().as_bytes())?)
+        });
+        if let Err(error) = passed {
             upstream.cancel();
-            answer.fail(TOO_LONG);
-            let _ = client.write(answer.take_events().as_bytes());
+            if let UpstreamError::Failed(failure) = &error {
+                answer.fail(&failure.message);
+                let _ = client.write(answer.take_events().as_bytes());
+            }
             return Err(error);
         }
-        if answer.has_failed() {
+        if answer.failure().is_some() {
             upstream.cancel();
             break;
         }
-        client.write(answer.take_events().as_bytes())?;
     }
     answer.set_time(now(attempt));
     answer.end();
-    if answer.has_failed() {
-        attempt.fail("stream", "the provider broke its answer off");
-    } else {
-        attempt.complete(200);
+    match answer.failure() {
+        Some(reason) => attempt.fail("stream", &format!("the provider broke its answer off: {reason}")),
+        None => attempt.complete(200),
     }
     let sent = client.write(answer.take_events().as_bytes());
     Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()))
+}
+
+/// Whether a stream's answer is whole though its connection broke off or fell silent: some servers neither send `[DONE]`
+/// nor end the body.
+fn ends_whole(error: &UpstreamError, answer: &ChatTranslator) -> bool {
+    answer.is_whole() && !matches!(error, UpstreamError::Disconnected)
 }
 
 /// Seconds since the epoch.
@@ -121,7 +169,7 @@ fn now(attempt: &Attempt<'_>) -> u64 {
 /// Translates some of an event stream, as long as there is memory for the result.
 fn feed(
     decoder: &mut Decoder,
-    answer: &mut ResponsesTranslator,
+    answer: &mut ChatTranslator,
     bytes: &[u8],
     client: &mut ClientResponse<'_, '_>,
 ) -> Result<(), UpstreamError> {
@@ -146,25 +194,40 @@ fn collect(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     events: bool,
-    answer: &mut ResponsesTranslator,
+    mut coding: ContentCoding,
+    answer: &mut ChatTranslator,
 ) -> Result<(), UpstreamError> {
     let (mut body, mut decoder) = (Vec::new(), Decoder::new());
     loop {
-        match upstream.next("stream", client, &attempt.hub.timeouts)? {
-            Piece::Chunk(bytes) => attempt.receive(&mut body, bytes),
-            Piece::End => break,
-            _ => {}
-        }
-        let reserved = match events {
-            true => feed(&mut decoder, answer, &std::mem::take(&mut body), client),
-            false => reserve(client, body.len().saturating_mul(PARSED_FACTOR)),
+        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
+            Ok(Piece::Chunk(chunk)) => chunk,
+            Ok(Piece::End) => break,
+            Ok(_) => continue,
+            Err(error) if ends_whole(&error, answer) => {
+                upstream.cancel();
+                break;
+            }
+            Err(error) => return Err(error),
         };
-        if reserved.is_err() {
+        let read = coding.decode(chunk, &mut |text| {
+            attempt.receive(&mut body, text);
+            if events {
+                feed(&mut decoder, answer, &std::mem::take(&mut body), client)
+            } else {
+                reserve(client, body.len().saturating_mul(PARSED_FACTOR))
+            }
+        });
+        if read.is_err() {
             upstream.cancel();
-            return reserved;
+            return read;
         }
     }
     answer.set_time(now(attempt));
     let complete = if events { answer.is_whole() } else { answer.push_whole(&body) };
-    if complete { Ok(()) } else { Err(UpstreamError::provider("the provider's answer is no chat completion")) }
+    let reason = || answer.failure().map_or(String::new(), |reason| format!(": {reason}"));
+    if complete {
+        Ok(())
+    } else {
+        Err(UpstreamError::provider(&format!("the provider's answer is no chat completion{}", reason())))
+    }
 }

@@ -153,7 +153,7 @@ impl<'s> Attempt<'s> {
         });
         let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage.usage());
         if status < 400 {
-            self.emit(EventKind::LlmComplete(self.dispatch.clone(), metrics));
+            self.emit(EventKind::LlmComplete(self.served_dispatch(), metrics));
         } else {
             self.emit_failure("provider", format!("the provider answered {status}"));
         }
@@ -222,7 +222,12 @@ impl<'s> Attempt<'s> {
             stage: stage.to_owned(),
             error,
         };
-        self.emit(EventKind::LlmError(self.dispatch.clone(), failure));
+        self.emit(EventKind::LlmError(self.served_dispatch(), failure));
+    }
+
+    /// The dispatch with the participant's own model in place of what the client asked for.
+    fn served_dispatch(&self) -> Dispatch {
+        Dispatch { model: self.slot.picked.profile.model.clone(), ..self.dispatch.clone() }
     }
 
     fn emit(&self, kind: EventKind) {

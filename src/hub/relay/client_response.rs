@@ -10,7 +10,10 @@ use crate::hub::relay::stream_error::ErrorForm;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Rejection};
 use crate::proto::management::ErrorCode;
-use crate::proto::sse::KEEP_ALIVE;
+
+/// The comment that keeps a silent stream alive. It ends in one newline, since an event follows: clients that take every
+/// blank line for the end of an event (openai-go) would otherwise see an empty one.
+const COMMENT: &[u8] = b": keep-alive\n";
 
 /// Names and values, in the order of the head's lines.
 pub type Headers = Vec<(String, String)>;
@@ -91,7 +94,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         }
         if self.comment_interval.is_some_and(|interval| self.last_sent.elapsed() >= interval) && self.between_events {
             self.open(200, &stream_headers(Headers::new()))?;
-            self.send(KEEP_ALIVE.as_bytes())?;
+            self.send(COMMENT)?;
         }
         Ok(())
     }

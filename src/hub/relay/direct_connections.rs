@@ -5,33 +5,30 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpStream;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
-
-use ureq::http::Uri;
 
 use super::address_rule::AddressRule;
 use crate::net::client::ClientConnection;
-use crate::net::resolve;
+use crate::net::pool::Pool;
+use crate::net::resolve::Server;
 use crate::sync::lock;
-use crate::tunnel::connect_tls;
+use crate::tunnel::dial;
 
 /// The time for looking up the name, connecting and the TLS handshake together. The system's lookup cannot be cut short.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept.
-const MAX_IDLE: Duration = Duration::from_secs(15);
-
-/// A connection and since when it has been idle.
-type Idle = (Instant, ClientConnection);
 
 /// Idle connections, by member.
 #[derive(Default)]
-pub struct ConnectionPools(Mutex<HashMap<u64, Vec<Idle>>>);
+pub struct ConnectionPools(Mutex<HashMap<u64, Arc<Pool>>>);
 
 impl ConnectionPools {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Vec<Idle>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Pool>>> {
         lock(&self.0)
+    }
+
+    fn pool(&self, serial: u64) -> Option<Arc<Pool>> {
+        self.lock().get(&serial).cloned()
     }
 
     /// Creates a member's pool, unless it has one. Only then are its connections kept.
@@ -44,74 +41,34 @@ impl ConnectionPools {
         self.lock().remove(&serial);
     }
 
-    /// The connection that was used last, if it is still open. Those that have been idle for too long are closed.
+    /// An idle connection to the member, if there is one that is still open.
     pub(super) fn take(&self, serial: u64) -> Option<ClientConnection> {
-        loop {
-            let (_, connection) = {
-                let mut pools = self.lock();
-                let idle = pools.get_mut(&serial)?;
-                idle.retain(|(since, _)| since.elapsed() <= MAX_IDLE);
-                idle.pop()?
-            };
-            if connection.is_open() {
-                return Some(connection);
-            }
-        }
+        self.pool(serial)?.take()
     }
 
     /// Keeps a connection for the member's next request, if it can serve one.
     pub(super) fn put(&self, serial: u64, connection: ClientConnection) {
-        if connection.can_be_kept()
-            && let Some(idle) = self.lock().get_mut(&serial)
-        {
-            idle.push((Instant::now(), connection));
+        if let Some(pool) = self.pool(serial) {
+            pool.put(connection);
         }
     }
 }
 
-/// The server of an absolute http or https URL.
-pub struct Server {
-    secure: bool,
-    /// A name, or an address without brackets.
-    host: String,
-    port: u16,
-}
-
-impl Server {
-    /// `None` where the URL names no host.
-    pub(super) fn of(url: &Uri) -> Option<Self> {
-        let secure = url.scheme_str() == Some("https");
-        let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Some(Server { secure, host, port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }) })
-    }
-
-    /// Opens a connection to the first of the server's allowed addresses that accepts it.
-    ///
-    /// # Errors
-    /// When no address is allowed, or none accepts the connection in time.
-    pub(super) fn connect(&self, rule: AddressRule, from_loopback: bool) -> io::Result<ClientConnection> {
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in resolve::addresses(&self.host, self.port)? {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            let allowed = rule.check(address, from_loopback);
-            let allowed = allowed.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()));
-            match allowed.and_then(|()| TcpStream::connect_timeout(&address, left)) {
-                Ok(stream) if self.secure => return ClientConnection::new(connect_tls(stream, &self.host, deadline)?),
-                Ok(stream) => return ClientConnection::new(stream),
-                Err(error) => failed = error,
-            }
-        }
-        Err(failed)
-    }
+/// Opens a connection to the first of the server's allowed addresses that accepts it.
+///
+/// # Errors
+/// When no address is allowed, or none accepts the connection in time.
+pub fn connect(server: &Server, rule: AddressRule, from_loopback: bool) -> io::Result<ClientConnection> {
+    let allow = |address| {
+        let allowed = rule.check(address, from_loopback);
+        allowed.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))
+    };
+    ClientConnection::new(dial(server, Instant::now() + CONNECT_TIMEOUT, allow)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::state::policy::DirectPolicy;
@@ -122,8 +79,8 @@ mod tests {
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let server = Server::of(&url.parse().unwrap()).unwrap();
         let rule = AddressRule::new(DirectPolicy::Private, "127.0.0.1:1".parse().unwrap());
-        assert!(server.connect(rule, true).is_ok());
-        let refused = server.connect(rule, false).map(drop).unwrap_err();
+        assert!(connect(&server, rule, true).is_ok());
+        let refused = connect(&server, rule, false).map(drop).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
         assert!(refused.to_string().contains("loopback"), "{refused}");
         listener.set_nonblocking(true).unwrap();
@@ -143,31 +100,5 @@ mod tests {
         pools.close(1);
         pools.put(1, connect());
         assert!(pools.take(1).is_none());
-    }
-
-    #[test]
-    fn a_connection_that_the_server_closed_is_not_used_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let pools = ConnectionPools::default();
-        pools.open(1);
-        let connection = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
-        let socket = connection.stream();
-        drop(listener.accept().unwrap());
-        // Returns when the server's end has arrived.
-        assert_eq!(socket.peek(&mut [0]).unwrap(), 0);
-        pools.put(1, connection);
-        assert!(pools.take(1).is_none());
-    }
-
-    #[test]
-    fn a_urls_server_has_a_port_and_no_brackets() {
-        let server = |url: &str| {
-            let server = Server::of(&url.parse().unwrap()).unwrap();
-            (server.secure, server.host, server.port)
-        };
-        assert_eq!(server("http://[::1]:8/v1"), (false, "::1".into(), 8));
-        assert_eq!(server("https://box.local"), (true, "box.local".into(), 443));
-        assert_eq!(server("http://box"), (false, "box".into(), 80));
-        assert!(Server::of(&"/v1".parse().unwrap()).is_none());
     }
 }

@@ -3,32 +3,33 @@
 //! A request has a thread of its own, which reads the response into the request's bounded queue. Deadlines for the
 //! response are the request's own (`upstream`). Redirects are not followed.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use ureq::http::{HeaderValue, Uri};
+use ureq::http::Uri;
 
 use super::address_rule::AddressRule;
-use super::direct_connections::{ConnectionPools, Server};
+use super::direct_connections::{ConnectionPools, connect};
 use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::budget::Budget;
 use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::io::abort;
+use crate::net::request::{self, USER_AGENT, host_header};
+use crate::net::resolve::Server;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
-use crate::proto::web::{HOPS, route_url};
+use crate::proto::web::{HOPS, PLAIN, route_url};
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
 use crate::sync::{STACK_SIZE, lock};
 use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
 
-const USER_AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
 /// How much of a response may wait for its client. Each request has a connection of its own, so no other one is delayed.
 const QUEUE: QueueLimits =
     QueueLimits { high: 1 << 20, low: 0, most: 2 << 20, wait: Duration::from_secs(600), within: Duration::ZERO };
@@ -115,27 +116,14 @@ impl Transport for DirectTransport {
 /// When a header cannot be sent.
 fn encode_request(url: &Uri, outgoing_request: &OutgoingRequest<'_>) -> Result<Vec<u8>, String> {
     let OutgoingRequest { method, headers, hops, body, .. } = outgoing_request;
-    let host = url.host().unwrap_or_default();
-    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    let body = body.as_deref().or((*method == "POST").then_some(""));
     let target = url.path_and_query().map_or("/", |target| target.as_str());
-    let mut request = String::with_capacity(512 + target.len() + body.map_or(0, str::len));
-    request.extend([*method, " ", target, " HTTP/1.1\r\n"]);
-    let own = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), (HOPS, *hops)];
-    let content_type = body.filter(|body| !body.is_empty()).map(|_| ("content-type", "application/json"));
+    let host = host_header(url);
+    let own = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), PLAIN, (HOPS, *hops)];
+    let content_type = body.as_ref().filter(|body| !body.is_empty()).map(|_| ("content-type", "application/json"));
     let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    for (name, value) in own.into_iter().chain(content_type).chain(given) {
-        if HeaderValue::from_str(value).is_err() {
-            return Err(format!("the header {name} has a value that cannot be sent"));
-        }
-        request.extend([name, ": ", value, "\r\n"]);
-    }
-    if let Some(body) = body {
-        // Writing to memory does not fail.
-        let _ = write!(request, "content-length: {}\r\n", body.len());
-    }
-    request.extend(["\r\n", body.unwrap_or_default()]);
-    Ok(request.into_bytes())
+    let headers = own.into_iter().chain(content_type).chain(given);
+    request::encode(method, target, "", headers, body.as_deref())
+        .map_err(|name| format!("the header {name} has a value that cannot be sent"))
 }
 
 /// Cancels a call by shutting its connection down, which also ends a read that waits.
@@ -235,7 +223,7 @@ impl DirectCall {
 
     /// Sends the request; gives the connection, and the response's head.
     fn exchange(&self) -> io::Result<(ClientConnection, Piece)> {
-        let connect = || self.server.connect(self.rule, self.from_loopback);
+        let connect = || connect(&self.server, self.rule, self.from_loopback);
         let mut connection = self.pools.take(self.serial).map_or_else(connect, Ok)?;
         loop {
             if !self.cancellation.advance(CallState::Connected(connection.stream())) {
@@ -243,7 +231,7 @@ impl DirectCall {
             }
             match connection.ask(&self.request, start) {
                 Ok(head) => return Ok((connection, head)),
-                Err(_) if connection.is_stale() && !self.cancellation.is_cancelled() => connection = connect()?,
+                Err(_) if connection.was_stale() && !self.cancellation.is_cancelled() => connection = connect()?,
                 Err(error) => return Err(error),
             }
         }
@@ -282,7 +270,7 @@ mod tests {
             };
             encode_request(&url.parse().unwrap(), &outgoing_request).map(|bytes| String::from_utf8(bytes).unwrap())
         };
-        let own = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\n{HOPS}: a, b\r\n");
+        let own = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\naccept-encoding: identity\r\n{HOPS}: a, b\r\n");
         assert_eq!(
             text("http://[::1]:8/v1/x?y=1", "POST", Some("{}"), "1").unwrap(),
             format!(

@@ -4,28 +4,31 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
-use crate::hub::relay::adapters::{self, ResponsesAdapter};
+use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, cut_short};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api, redirect_error};
-use crate::hub::relay::race::{Contender, Outcome, Race};
+use crate::hub::relay::race::{Contender, Race, RaceEnd};
+use crate::hub::relay::route_check::lacks_route;
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
-use crate::proto::openai::BadRequest;
+use crate::proto::openai::{BadRequest, Members};
 use crate::proto::operations;
-use crate::proto::translate::to_chat;
+use crate::proto::translate::{self, anthropic};
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
-use crate::state::registry::{self, PickError, Picked};
+use crate::state::registry::{Outcome, PickError, Picked};
 use crate::state::room::Reach;
 use crate::state::selector::{Refusal, Want};
 
@@ -97,18 +100,21 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
     pub(crate) fn run(&mut self, client: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
-        let mut no_responses_api = false;
+        let mut as_chat = false;
         loop {
-            match self.attempt(client, slot, no_responses_api) {
+            match self.attempt(client, slot, as_chat) {
                 NextStep::Done(result) => return result,
                 NextStep::Other(other) => {
                     self.hub.metrics.record_failover();
-                    no_responses_api = false;
+                    as_chat = false;
                     slot = other;
                 }
                 NextStep::AsChat(mut same) => {
-                    same.picked.wants_chat = true;
-                    no_responses_api = true;
+                    match self.request.kind.shape {
+                        Shape::Responses => same.picked.wants_chat = true,
+                        _ => same.picked.no_messages = true,
+                    }
+                    as_chat = true;
                     slot = same;
                 }
             }
@@ -116,8 +122,11 @@ impl<'s, 'a> Failover<'s, 'a> {
     }
 
     /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
-    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, no_responses_api: bool) -> NextStep<'s> {
-        let first = match self.send(slot, no_responses_api) {
+    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, as_chat: bool) -> NextStep<'s> {
+        if self.estimates_tokens(&slot.picked) {
+            return NextStep::Done(self.estimate_tokens(client, &slot.picked));
+        }
+        let first = match self.send(slot, as_chat) {
             Ok(first) => first,
             Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
             Err(NotSent::Failed(attempt, error)) => return self.fail(client, *attempt, None, error),
@@ -126,29 +135,29 @@ impl<'s, 'a> Failover<'s, 'a> {
         let race = Race { hub: self.hub, request_id: &id, stream: self.request.stream };
         let outcome = race.run(client, first, &mut |only| self.hedge(only));
         match outcome {
-            Outcome::Spoke(contender, head) => {
+            RaceEnd::Spoke(contender, head) => {
                 self.hedge_won = self.hedge == Some(contender.attempt.slot.picked.serial);
                 self.relay_response(client, contender, head)
             }
-            Outcome::Failed(contender, error) => self.fail(client, contender.attempt, Some(contender.upstream), error),
+            RaceEnd::Failed(contender, error) => self.fail(client, contender.attempt, Some(contender.upstream), error),
         }
     }
 
     /// Sends the request to the participant of a slot.
-    fn send(&mut self, slot: Slot<'s>, no_responses_api: bool) -> Result<Contender<'s>, NotSent<'s>> {
+    fn send(&mut self, slot: Slot<'s>, as_chat: bool) -> Result<Contender<'s>, NotSent<'s>> {
         self.count += 1;
         let (body, adapter) = self.body(&slot.picked).map_err(NotSent::Bad)?;
         let dispatch = self.dispatch(slot.picked.id.to_string());
         let observed = self.request.kind.shape != Shape::AboutResponse;
         let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request.stream);
-        if !no_responses_api {
+        if !as_chat {
             attempt.emit_request();
         }
         let outgoing_request = self.outgoing_request(body, adapter.is_some());
         let sent = transport(self.hub, &attempt.slot.picked)
             .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
         match sent {
-            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, no_responses_api)),
+            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, as_chat)),
             Err(error) => Err(NotSent::Failed(Box::new(attempt), error)),
         }
     }
@@ -165,6 +174,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
         self.next_hedge = Instant::now() + HEDGE_INTERVAL;
         let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
+        if self.estimates_tokens(&slot.picked) {
+            return None;
+        }
         self.hedge = Some(slot.picked.serial);
         self.want.tried.push(slot.picked.serial);
         self.hub.metrics.record_hedge();
@@ -180,18 +192,47 @@ impl<'s, 'a> Failover<'s, 'a> {
     }
 
     /// The body for a participant, and the adapter for its response where the body was translated into a chat.
-    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<ResponsesAdapter>), BadRequest> {
+    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<Adapter>), BadRequest> {
         let kind = self.request.kind;
         let Some(original) = &self.request.body else { return Ok((None, None)) };
         let mut body = original.clone();
         kind.fill(&mut body, &picked.profile.model, &picked.config)?;
-        if kind.shape != Shape::Responses || !picked.wants_chat {
-            return Ok((Some(body.to_json()), None));
-        }
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let created_at = self.hub.clock.now().wall / 1000;
-        let adapter = ResponsesAdapter::new(original, &key, created_at, &picked.profile.model);
-        Ok((Some(to_chat(&body)?), Some(adapter)))
+        let model = &picked.profile.model;
+        match kind.shape {
+            Shape::Responses if picked.wants_chat => {
+                let created_at = self.hub.clock.now().wall / 1000;
+                let adapter = Adapter::responses(original, &key, created_at, model);
+                Ok((Some(translate::to_chat(&body)?), Some(adapter)))
+            }
+            Shape::Messages if picked.no_messages => {
+                let chat = anthropic::to_chat(&body)?;
+                let mut chat = Members::parse(chat.as_bytes())?;
+                chat.fill_chat(&picked.config)?;
+                Ok((Some(chat.to_json()), Some(Adapter::messages(&key, model, self.request.stream))))
+            }
+            _ => Ok((Some(body.to_json()), None)),
+        }
+    }
+
+    fn estimates_tokens(&self, picked: &Picked) -> bool {
+        self.request.kind.shape == Shape::CountTokens && picked.no_messages
+    }
+
+    /// Answers a count of tokens for a provider that has none of its own: an estimate, and marked as one.
+    fn estimate_tokens(&self, client: &mut ClientResponse<'_, '_>, picked: &Picked) -> io::Result<()> {
+        self.hub.registry().note(picked, Outcome::NoMessages, self.hub.clock.now());
+        let body = self.request.body.as_ref().map(anthropic::to_chat).transpose();
+        match body {
+            Ok(chat) => {
+                let count = anthropic::estimate_tokens(&chat.unwrap_or_default());
+                let mut head = ResponseHead::new(picked, &self.id, 200, &Headers::new(), false);
+                head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+                head.headers.push(("X-Gambi-Estimated".into(), "true".into()));
+                client.respond(200, &head.headers, json!({ "input_tokens": count }).to_string().as_bytes())
+            }
+            Err(bad) => client.reject(bad.into()),
+        }
     }
 
     fn outgoing_request(&self, body: Option<String>, chat: bool) -> OutgoingRequest<'_> {
@@ -229,11 +270,17 @@ impl<'s, 'a> Failover<'s, 'a> {
         contender: Contender<'s>,
         head: ResponseHead,
     ) -> NextStep<'s> {
-        let Contender { mut attempt, mut upstream, adapter, no_responses_api, .. } = contender;
+        let Contender { mut attempt, mut upstream, adapter, as_chat, .. } = contender;
         let status = head.status;
-        if adapter.is_none() && !no_responses_api && self.can_retry_as_chat(&attempt.slot.picked, status) {
-            upstream.cancel();
-            return NextStep::AsChat(attempt.slot);
+        if adapter.is_none() && !as_chat && self.can_retry_as_chat(&attempt.slot.picked) {
+            match self.lacks_api(client, &mut upstream, &head) {
+                Ok(false) => {}
+                Ok(true) => {
+                    upstream.cancel();
+                    return NextStep::AsChat(attempt.slot);
+                }
+                Err(error) => return self.fail(client, attempt, Some(upstream), error),
+            }
         }
         if calls_for_another(status) && self.may_try_another(&attempt.slot.picked) {
             match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
@@ -248,8 +295,9 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(_) => {}
             }
         }
-        if no_responses_api && status < 400 {
-            attempt.record_outcome(registry::Outcome::NoResponses);
+        if as_chat && status < 400 {
+            let responses = self.request.kind.shape == Shape::Responses;
+            attempt.record_outcome(if responses { Outcome::NoResponses } else { Outcome::NoMessages });
         }
         if is_redirect(status) {
             upstream.cancel();
@@ -264,10 +312,25 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Whether the status means that the provider lacks the Responses API, and Chat Completions can take its place.
-    fn can_retry_as_chat(&self, picked: &Picked, status: u16) -> bool {
-        let lacks_api = self.request.kind.shape == Shape::Responses && lacks_api(status);
-        lacks_api && picked.profile.capabilities.chat_completions != Support::Unsupported
+    /// Whether Chat Completions can take the place of an API that the provider lacks.
+    fn can_retry_as_chat(&self, picked: &Picked) -> bool {
+        let supports_chat = picked.profile.capabilities.chat_completions != Support::Unsupported;
+        let translatable = matches!(self.request.kind.shape, Shape::Responses | Shape::Messages | Shape::CountTokens);
+        translatable && supports_chat
+    }
+
+    /// Whether an answer shows that the provider lacks the API that was asked for: by its status, or, where that is a good one, by
+    /// what has come.
+    fn lacks_api(
+        &self,
+        client: &mut ClientResponse<'_, '_>,
+        upstream: &mut UpstreamRequest,
+        head: &ResponseHead,
+    ) -> Result<bool, UpstreamError> {
+        if (200..300).contains(&head.status) {
+            return lacks_route(client, upstream, &self.hub.timeouts, &head.headers);
+        }
+        Ok(lacks_api(head.status))
     }
 
     /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
@@ -277,8 +340,11 @@ impl<'s, 'a> Failover<'s, 'a> {
         attempt: &mut Attempt<'s>,
         upstream: &mut UpstreamRequest,
         head: ResponseHead,
-        adapter: Option<ResponsesAdapter>,
+        adapter: Option<Adapter>,
     ) -> Result<io::Result<()>, UpstreamError> {
+        if adapter.is_some() && head.status >= 400 && self.request.kind.shape == Shape::Messages {
+            return adapters::forward_error(attempt, client, upstream, head);
+        }
         if let Some(adapter) = adapter.filter(|_| head.status < 400) {
             attempt.translated = true;
             return adapters::forward(attempt, client, upstream, head, adapter);

@@ -14,6 +14,10 @@ pub enum Shape {
     Chat,
     /// Responses: the provider's own, or translated from a chat completion.
     Responses,
+    /// Messages: the provider's own, or translated from a chat completion.
+    Messages,
+    /// The tokens of a Messages request: counted by the provider, or estimated.
+    CountTokens,
     /// Passed through unchanged except for the model.
     Plain,
     /// A request about an earlier response, without a body.
@@ -49,7 +53,7 @@ impl InferenceRoute {
     pub fn error_form(self) -> ErrorForm {
         match self.shape {
             Shape::Responses | Shape::AboutResponse => ErrorForm::Responses,
-            Shape::Plain if self.protocol == MESSAGES => ErrorForm::Messages,
+            Shape::Messages | Shape::CountTokens => ErrorForm::Messages,
             Shape::Chat | Shape::Plain => ErrorForm::Chat,
         }
     }
@@ -59,7 +63,7 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => Need::Chat,
             Shape::Responses => Need::Responses,
-            Shape::Plain | Shape::AboutResponse => Need::Other,
+            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => Need::Other,
         }
     }
 
@@ -68,7 +72,7 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => body.check_chat(),
             Shape::Responses => body.check_responses(),
-            Shape::Plain | Shape::AboutResponse => Ok(()),
+            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => Ok(()),
         }
     }
 
@@ -81,14 +85,11 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => body.fill_chat(config)?,
             Shape::Responses => body.fill_responses(config),
-            Shape::Plain | Shape::AboutResponse => {}
+            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => {}
         }
         Ok(())
     }
 }
-
-/// The protocol of Anthropic's API, as events name it.
-const MESSAGES: &str = "messages";
 
 /// The routes whose path has no parameter beside the room; all are `POST`.
 const ROUTES: [InferenceRoute; 7] = [
@@ -97,8 +98,8 @@ const ROUTES: [InferenceRoute; 7] = [
     InferenceRoute::new(operations::EMBEDDINGS, "embeddings", Shape::Plain),
     InferenceRoute::new(operations::COMPLETIONS, "completions", Shape::Plain),
     InferenceRoute::new(operations::RERANK, "rerank", Shape::Plain),
-    InferenceRoute::new(operations::MESSAGES, MESSAGES, Shape::Plain),
-    InferenceRoute::new(operations::COUNT_TOKENS, MESSAGES, Shape::Plain),
+    InferenceRoute::new(operations::MESSAGES, "messages", Shape::Messages),
+    InferenceRoute::new(operations::COUNT_TOKENS, "messages", Shape::CountTokens),
 ];
 
 /// A client's request, as it is relayed.

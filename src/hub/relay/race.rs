@@ -5,14 +5,13 @@
 use std::time::Instant;
 
 use crate::hub::context::HubContext;
-use crate::hub::relay::adapters::ResponsesAdapter;
+use crate::hub::relay::adapters::Adapter;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, stream_headers};
-use crate::hub::relay::passthrough::{self, ResponseHead};
+use crate::hub::relay::passthrough::ResponseHead;
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api};
 use crate::hub::relay::upstream::{POLL_INTERVAL, UpstreamError, UpstreamFailure, UpstreamRequest, receive_any};
 use crate::proto::data_watch::DataWatch;
-use crate::proto::web::header_text;
 use crate::tunnel::Piece;
 
 /// A participant that has been sent the request.
@@ -20,16 +19,16 @@ pub struct Contender<'s> {
     pub attempt: Attempt<'s>,
     pub upstream: UpstreamRequest,
     /// Where the request was translated.
-    pub adapter: Option<ResponsesAdapter>,
-    /// Whether its provider has turned out to have no Responses API.
-    pub no_responses_api: bool,
+    pub adapter: Option<Adapter>,
+    /// Whether its provider has turned out to lack the API, so that it is asked for a chat.
+    pub as_chat: bool,
     /// The final response's head, once it has come.
     head: Option<ResponseHead>,
     watch: DataWatch,
 }
 
 /// How a race ended.
-pub enum Outcome<'s> {
+pub enum RaceEnd<'s> {
     /// This participant's response has its head, and says something unless its status is that of a failure.
     Spoke(Contender<'s>, ResponseHead),
     /// None speaks any more. This is the last one, and why it failed.
@@ -38,13 +37,8 @@ pub enum Outcome<'s> {
 
 impl<'s> Contender<'s> {
     /// A participant whose response has not begun.
-    pub fn new(
-        attempt: Attempt<'s>,
-        upstream: UpstreamRequest,
-        adapter: Option<ResponsesAdapter>,
-        no_responses_api: bool,
-    ) -> Self {
-        Contender { attempt, upstream, adapter, no_responses_api, head: None, watch: DataWatch::default() }
+    pub fn new(attempt: Attempt<'s>, upstream: UpstreamRequest, adapter: Option<Adapter>, as_chat: bool) -> Self {
+        Contender { attempt, upstream, adapter, as_chat, head: None, watch: DataWatch::default() }
     }
 
     fn stage(&self) -> &'static str {
@@ -90,7 +84,7 @@ impl Race<'_> {
         client: &mut ClientResponse<'_, '_>,
         first: Contender<'s>,
         hedge: &mut dyn FnMut(&Contender<'s>) -> Option<Contender<'s>>,
-    ) -> Outcome<'s> {
+    ) -> RaceEnd<'s> {
         // In the order in which they were sent the request.
         let mut contenders = vec![first];
         let mut polled = Instant::now();
@@ -98,7 +92,7 @@ impl Race<'_> {
             if polled.elapsed() >= POLL_INTERVAL {
                 polled = Instant::now();
                 if let Err(error) = self.poll(client, &contenders[0]) {
-                    return Outcome::Failed(first_alone(contenders), error);
+                    return RaceEnd::Failed(first_alone(contenders), error);
                 }
                 if let [only] = &contenders[..] {
                     contenders.extend(hedge(only));
@@ -110,10 +104,10 @@ impl Race<'_> {
             match spoke {
                 Ok(None) => {}
                 Ok(Some(head)) if !alone && is_refusal(head.status) => contenders.remove(index).refuse(head.status),
-                Ok(Some(head)) => return Outcome::Spoke(winner(contenders, index), head),
-                Err(error) if alone => return Outcome::Failed(contenders.remove(0), error),
+                Ok(Some(head)) => return RaceEnd::Spoke(winner(contenders, index), head),
+                Err(error) if alone => return RaceEnd::Failed(contenders.remove(0), error),
                 Err(UpstreamError::Failed(failure)) => contenders.remove(index).fail(&failure),
-                Err(error) => return Outcome::Failed(first_alone(contenders), error),
+                Err(error) => return RaceEnd::Failed(first_alone(contenders), error),
             }
         }
     }
@@ -134,17 +128,12 @@ impl Race<'_> {
     ) -> Result<Option<ResponseHead>, UpstreamError> {
         let piece = contender.upstream.accept(contender.stage(), piece, &self.hub.timeouts)?;
         let Some(head) = &contender.head else { return self.take_head(client, contender, piece) };
-        let speaks = match piece {
-            Piece::Chunk(bytes) => {
-                let speaks = !bytes.is_empty() && (!head.is_event_stream() || contender.watch.push(&bytes));
-                contender.upstream.hold_back(&bytes) || speaks
-            }
-            Piece::End => {
-                contender.upstream.hold_back_end();
-                true
-            }
+        let speaks = match &piece {
+            Piece::Chunk(bytes) => !bytes.is_empty() && (!is_readable(head) || contender.watch.push(bytes)),
+            Piece::End => true,
             _ => false,
         };
+        let speaks = contender.upstream.hold_back(piece) || speaks;
         Ok(if speaks { contender.head.take() } else { None })
     }
 
@@ -165,11 +154,8 @@ impl Race<'_> {
                 return Err(UpstreamError::provider("the participant answered without a head"));
             }
         };
-        // Without what concerns the provider's own connection, and with the hub's headers.
-        let mut headers = passthrough::passed_on(&headers);
-        headers.push(("X-Gambi-Participant".into(), header_text(contender.attempt.slot.picked.id.as_str())));
-        headers.push(("X-Gambi-Request-Id".into(), self.request_id.to_owned()));
-        let head = ResponseHead { status, headers, stream: self.stream };
+        let picked = &contender.attempt.slot.picked;
+        let head = ResponseHead::new(picked, self.request_id, status, &headers, self.stream);
         if status >= 300 {
             return Ok(Some(head));
         }
@@ -182,6 +168,11 @@ impl Race<'_> {
         contender.head = Some(head);
         Ok(None)
     }
+}
+
+/// Whether comments can be told from events in a body: it is an event stream, and not compressed.
+fn is_readable(head: &ResponseHead) -> bool {
+    head.is_event_stream() && !head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-encoding"))
 }
 
 /// Whether a response with this status, while another participant goes on, is none to end with.

@@ -1,6 +1,7 @@
 //! The participant's side of a request: sent over a transport, received piece by piece, and cancelled when it times out or
 //! the client disconnects. How a transport carries it is out of scope.
 
+use std::collections::VecDeque;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -115,9 +116,10 @@ pub trait Transport {
 /// A request that was sent, and the response that is being received.
 pub struct UpstreamRequest {
     pending: PendingResponse,
-    /// The start of the body, and whether its end has come, as far as they have been held back.
-    held_back: Vec<u8>,
-    ended: bool,
+    /// Pieces that were looked at and given back, or held back.
+    returned: VecDeque<Piece>,
+    /// How many bytes have been held back.
+    held_back: usize,
     cancel: CancelFn,
     sent: Instant,
     /// When the last piece came, or the request was sent.
@@ -153,8 +155,8 @@ impl UpstreamRequest {
         let sent = Instant::now();
         Ok(UpstreamRequest {
             pending,
-            held_back: Vec::new(),
-            ended: false,
+            returned: VecDeque::new(),
+            held_back: 0,
             cancel,
             sent,
             last_piece: sent,
@@ -163,15 +165,21 @@ impl UpstreamRequest {
         })
     }
 
-    /// Holds back some of the body, for [`UpstreamRequest::next`] to give. True when that is as much as may be held back.
-    pub fn hold_back(&mut self, bytes: &[u8]) -> bool {
-        self.held_back.extend_from_slice(bytes);
-        self.held_back.len() > MAX_HELD_BACK
+    /// Holds back a piece of the body, for [`UpstreamRequest::next`] to give. True when that is as much as may be held back.
+    pub fn hold_back(&mut self, piece: Piece) -> bool {
+        self.held_back += piece.weight();
+        match (self.returned.back_mut(), piece) {
+            // Together, as each piece on its own takes memory.
+            (Some(Piece::Chunk(before)), Piece::Chunk(bytes)) => before.extend_from_slice(&bytes),
+            (_, piece) => self.returned.push_back(piece),
+        }
+        self.held_back > MAX_HELD_BACK
     }
 
-    /// Holds back the end of the body.
-    pub fn hold_back_end(&mut self) {
-        self.ended = true;
+    /// Gives pieces back, in their order: `next` gives them again.
+    pub fn give_back(&mut self, mut pieces: VecDeque<Piece>) {
+        pieces.append(&mut self.returned);
+        self.returned = pieces;
     }
 
     /// The next piece. While it waits, the client's connection is polled.
@@ -184,19 +192,9 @@ impl UpstreamRequest {
         client: &mut ClientResponse<'_, '_>,
         timeouts: &Timeouts,
     ) -> Result<Piece, UpstreamError> {
-        match std::mem::take(&mut self.held_back) {
-            bytes if !bytes.is_empty() => Ok(Piece::Chunk(bytes)),
-            _ if self.ended => Ok(Piece::End),
-            _ => self.receive(stage, client, timeouts),
+        if let Some(piece) = self.returned.pop_front() {
+            return Ok(piece);
         }
-    }
-
-    fn receive(
-        &mut self,
-        stage: &'static str,
-        client: &mut ClientResponse<'_, '_>,
-        timeouts: &Timeouts,
-    ) -> Result<Piece, UpstreamError> {
         loop {
             // Checked even while pieces keep coming: they must not hide a disconnect or a deadline.
             if self.polled.elapsed() >= POLL_INTERVAL {
@@ -256,7 +254,7 @@ impl UpstreamRequest {
 
     /// Whether no piece has arrived that was not yet taken.
     pub fn is_empty(&self) -> bool {
-        self.held_back.is_empty() && !self.ended && self.pending.is_empty()
+        self.returned.is_empty() && self.pending.is_empty()
     }
 
     /// Cancels the provider's work.

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::freeform::FreeformInput;
+
 /// The kind of a content part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartKind {
@@ -61,26 +63,82 @@ impl OpenItem {
     }
 }
 
-/// A function call whose arguments are still arriving. Providers may interleave several.
+/// A tool call whose arguments are still arriving. Providers may interleave several.
 #[derive(Debug)]
-pub struct FunctionCall {
-    /// The provider's `index`, where it sends one.
-    pub number: Option<u64>,
+pub struct ToolCall {
+    /// The chat's number of the call.
+    pub number: usize,
     /// Its position in the output.
     pub index: usize,
     pub id: String,
     pub call_id: String,
     pub name: String,
-    /// JSON text, as far as it has arrived.
-    pub arguments: String,
+    pub namespace: Option<String>,
+    pub payload: Payload,
 }
 
-impl FunctionCall {
+/// What a tool is called with.
+#[derive(Debug)]
+pub enum Payload {
+    /// A function's arguments: JSON text, as far as it has arrived.
+    Arguments(String),
+    /// A custom tool's input.
+    Input(FreeformInput),
+}
+
+impl Payload {
+    /// Takes more of the chat's arguments, and gives what they add for the client.
+    pub fn push(&mut self, arguments: &str) -> String {
+        match self {
+            Payload::Arguments(text) => {
+                text.push_str(arguments);
+                arguments.to_owned()
+            }
+            Payload::Input(input) => input.push(arguments).to_owned(),
+        }
+    }
+
+    /// Ends it, and gives what had not been given. A function without arguments has an empty object: clients parse them.
+    pub fn finish(&mut self, whole: bool) -> String {
+        match self {
+            Payload::Arguments(text) if whole && text.trim_ascii().is_empty() => {
+                text.push_str("{}");
+                "{}".to_owned()
+            }
+            Payload::Arguments(_) => String::new(),
+            Payload::Input(input) => input.finish().to_owned(),
+        }
+    }
+
+    /// What has arrived.
+    pub fn text(&self) -> &str {
+        match self {
+            Payload::Arguments(text) => text,
+            Payload::Input(input) => input.text(),
+        }
+    }
+
+    /// The middle of its events' names (`response.NAME.delta`), its member in items and events, and its items' type and the
+    /// beginning of their ids.
+    pub fn names(&self) -> [&'static str; 4] {
+        match self {
+            Payload::Arguments(_) => ["function_call_arguments", "arguments", "function_call", "fc"],
+            Payload::Input(_) => ["custom_tool_call_input", "input", "custom_tool_call", "ctc"],
+        }
+    }
+}
+
+impl ToolCall {
     /// The item as JSON.
     pub fn json(&self, status: &str) -> Value {
-        json!({
-            "id": self.id, "type": "function_call", "status": status, "call_id": self.call_id, "name": self.name,
-            "arguments": self.arguments,
-        })
+        let [_, member, kind, _] = self.payload.names();
+        let mut item = json!({
+            "id": self.id, "type": kind, "status": status, "call_id": self.call_id, "name": self.name,
+        });
+        if let Some(namespace) = &self.namespace {
+            item["namespace"] = json!(namespace);
+        }
+        item[member] = json!(self.payload.text());
+        item
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::members::Members;
+use super::chat::{Finish, TokenCounts};
 use super::template::ResponseTemplate;
 
 /// What changes between the snapshots of one response.
@@ -11,14 +12,14 @@ pub struct Snapshot<'a> {
     pub status: &'static str,
     /// Why it failed, if it did.
     pub error: Option<&'a str>,
-    /// The chat's `finish_reason`, if it has come.
-    pub finish: Option<&'a str>,
+    /// Why the chat ended, if it has.
+    pub finish: Option<Finish>,
     pub model: &'a str,
     /// In seconds since the epoch; shown only where the status is `completed`.
     pub completed_at: u64,
     /// Completed items.
     pub output: Vec<&'a Value>,
-    pub usage: Option<&'a Value>,
+    pub usage: Option<TokenCounts>,
 }
 
 impl Snapshot<'_> {
@@ -38,7 +39,7 @@ impl Snapshot<'_> {
         put("model", &json!(self.model));
         put("output", &json!(self.output));
         put("output_text", &json!(output_text(&self.output)));
-        put("usage", self.usage.unwrap_or(&Value::Null));
+        put("usage", &self.usage.map_or(Value::Null, usage));
         for (key, value) in &template.asked {
             members.set(key, value.clone());
         }
@@ -47,8 +48,8 @@ impl Snapshot<'_> {
 
     fn incomplete_details(&self) -> Value {
         match (self.status, self.finish) {
-            ("incomplete", Some("length")) => json!({ "reason": "max_output_tokens" }),
-            ("incomplete", Some(reason)) => json!({ "reason": reason }),
+            ("incomplete", Some(Finish::Length)) => json!({ "reason": "max_output_tokens" }),
+            ("incomplete", Some(Finish::ContentFilter)) => json!({ "reason": "content_filter" }),
             _ => Value::Null,
         }
     }
@@ -59,15 +60,13 @@ fn output_text(output: &[&Value]) -> String {
     parts.flatten().filter_map(|part| part["text"].as_str()).collect()
 }
 
-/// A chat's `usage` in the names of Responses. All counts are required there; one that the provider left out is 0.
-pub fn usage(chat: &Value) -> Value {
-    let count = |value: &Value| value.as_u64().unwrap_or(0);
-    let (input, output) = (count(&chat["prompt_tokens"]), count(&chat["completion_tokens"]));
+/// Token counts in the names of Responses.
+fn usage(counts: TokenCounts) -> Value {
     json!({
-        "input_tokens": input,
-        "input_tokens_details": { "cached_tokens": count(&chat["prompt_tokens_details"]["cached_tokens"]) },
-        "output_tokens": output,
-        "output_tokens_details": { "reasoning_tokens": count(&chat["completion_tokens_details"]["reasoning_tokens"]) },
-        "total_tokens": chat["total_tokens"].as_u64().unwrap_or_else(|| input.saturating_add(output)),
+        "input_tokens": counts.input,
+        "input_tokens_details": { "cached_tokens": counts.cached },
+        "output_tokens": counts.output,
+        "output_tokens_details": { "reasoning_tokens": counts.reasoning },
+        "total_tokens": counts.total,
     })
 }

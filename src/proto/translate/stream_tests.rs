@@ -1,6 +1,9 @@
 //! What a client of the Responses API sees of a chat, event by event.
 
-use super::super::super::members::Members;
+use serde_json::{Value, json};
+
+use super::super::super::{members::Members, sse};
+use super::super::{MAX_HELD, MAX_PARTS};
 use super::*;
 
 fn template() -> ResponseTemplate {
@@ -21,7 +24,7 @@ const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_toke
 
 /// Every event of a stream, after checking what holds for all of them.
 fn events(data: &[String]) -> Vec<Value> {
-    let mut answer = ResponsesTranslator::new(template(), "m");
+    let mut answer = ChatTranslator::responses(template(), "m");
     for data in data {
         answer.push(data);
     }
@@ -173,9 +176,9 @@ fn a_whole_answer_is_the_last_snapshot_of_its_stream() {
         "message": { "role": "assistant", "content": "Hi", "tool_calls": [
             { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
             { "id": "b", "type": "function", "function": { "name": "g", "arguments": "{}" } }] } }] });
-    let mut answer = ResponsesTranslator::new(template(), "m");
+    let mut answer = ChatTranslator::responses(template(), "m");
     assert!(answer.push_whole(chat.to_string().as_bytes()));
-    let whole = answer.into_response();
+    let whole = answer.into_body();
     assert!(
         whole.starts_with(r#"{"id":"resp_k","object":"response","created_at":1700000000,"completed_at":1700000000,"#),
         "{whole}"
@@ -185,7 +188,7 @@ fn a_whole_answer_is_the_last_snapshot_of_its_stream() {
     assert_eq!(whole["output"].as_array().unwrap().len(), 3);
     assert_eq!((&whole["output_text"], &whole["usage"]["total_tokens"]), (&json!("Hi"), &json!(3)));
     for bad in ["", "[]", "{}", r#"{"choices":[]}"#, r#"{"choices":[{}]}"#, "<html>"] {
-        assert!(!ResponsesTranslator::new(template(), "m").push_whole(bad.as_bytes()), "{bad}");
+        assert!(!ChatTranslator::responses(template(), "m").push_whole(bad.as_bytes()), "{bad}");
     }
 }
 
@@ -199,7 +202,7 @@ fn a_recorded_stream_reads_the_same_wherever_it_is_cut() {
         USAGE.replace('\n', " ")
     );
     let run = |cut: usize| {
-        let (mut answer, mut decoder) = (ResponsesTranslator::new(template(), "m"), sse::Decoder::new());
+        let (mut answer, mut decoder) = (ChatTranslator::responses(template(), "m"), sse::Decoder::new());
         for piece in [&recorded.as_bytes()[..cut], &recorded.as_bytes()[cut..]] {
             decoder.push(piece);
             while let Some(event) = decoder.next_event() {
@@ -237,7 +240,7 @@ fn malformed_chunks_are_ignored() {
 fn a_response_has_every_member_that_open_responses_asks_for() {
     let request =
         br#"{"input":"Hi","tools":[{"type":"function","name":"f"},{"type":"function","name":"g","strict":true}]}"#;
-    let mut answer = ResponsesTranslator::new(ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5), "m");
+    let mut answer = ChatTranslator::responses(ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5), "m");
     answer.set_time(9);
     answer.push("[DONE]");
     let events = read(&answer.take_events());
@@ -264,19 +267,19 @@ fn an_answer_over_its_limits_fails_and_frees_its_memory() {
     let failed = (true, "response.failed".to_owned(), 0);
     let call = |n: usize, arguments: &str| json!({ "tool_calls": [{ "index": n, "id": n.to_string(), "function": { "name": "f", "arguments": arguments } }] });
     let last = |piece: &dyn Fn(usize) -> Value, fits: usize| {
-        let mut answer = ResponsesTranslator::new(template(), "m");
+        let mut answer = ChatTranslator::responses(template(), "m");
         (0..fits).for_each(|n| answer.push(&chunk(&piece(n))));
-        assert!(!answer.has_failed());
+        assert!(answer.failure().is_none());
         (fits..fits + 2).for_each(|n| answer.push(&chunk(&piece(n))));
         let all = answer.take_events();
         let kind = all.rsplit("event: ").next().unwrap().lines().next().unwrap().to_owned();
-        (answer.has_failed(), kind, answer.held_bytes())
+        (answer.failure().is_some(), kind, answer.held_bytes())
     };
     assert_eq!(last(&|_| json!({ "content": text }), MAX_HELD >> 20), failed);
     assert_eq!(last(&|_| call(0, &text), (MAX_HELD >> 20) - 1), failed);
     assert_eq!(last(&|n| call(n, ""), MAX_PARTS), failed);
     let whole = json!({ "choices": [{ "message": { "content": "x".repeat(MAX_HELD + 1) } }] }).to_string();
-    assert!(!ResponsesTranslator::new(template(), "m").push_whole(whole.as_bytes()));
+    assert!(!ChatTranslator::responses(template(), "m").push_whole(whole.as_bytes()));
 }
 
 #[test]
@@ -289,9 +292,9 @@ fn calls_are_told_apart_with_or_without_numbers_and_ids() {
     let whole = json!({ "choices": [{ "message": { "tool_calls": [
         call(json!({}), "f", "{}"), call(json!({}), "g", "[]"), call(json!({ "id": "c" }), "h", "{}"), call(json!({ "id": "c" }), "i", "{}"),
     ] } }] });
-    let mut answer = ResponsesTranslator::new(template(), "m");
+    let mut answer = ChatTranslator::responses(template(), "m");
     assert!(answer.push_whole(whole.to_string().as_bytes()));
-    let response: Value = serde_json::from_str(&answer.into_response()).unwrap();
+    let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
     let names: Vec<_> = response["output"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect();
     assert_eq!(names, ["f", "g", "h", "i"]);
 
@@ -329,4 +332,107 @@ fn what_a_request_leaves_out_of_its_objects_is_completed() {
     }
     let verbose = ResponseTemplate::new(&Members::parse(br#"{"text":{"verbosity":"low"}}"#).unwrap(), "k", 5);
     assert!(verbose.asked.contains(&("text", r#"{"verbosity":"low","format":{"type":"text"}}"#.to_owned())));
+}
+
+/// A template for a request with a custom tool, a namespace and a tool that is dropped.
+fn with_tools() -> ResponseTemplate {
+    let request = br#"{"input":"Hi","tools":[{"type":"function","name":"f"},{"type":"web_search"},
+        {"type":"custom","name":"apply_patch"},{"type":"namespace","name":"n","tools":[{"type":"function","name":"f"}]}]}"#;
+    ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5)
+}
+
+fn call(index: u64, id: &str, name: &str, arguments: &str) -> Value {
+    json!({ "index": index, "id": id, "type": "function", "function": { "name": name, "arguments": arguments } })
+}
+
+#[test]
+fn custom_tools_are_called_with_text_and_events_of_their_own() {
+    let mut answer = ChatTranslator::responses(with_tools(), "m");
+    answer.push(&chunk(&json!({ "tool_calls": [call(0, "a", "apply_patch", "")] })));
+    for piece in ["{\"input\": \"*** Be", "gin\\", "nx\"}"] {
+        answer.push(&chunk(&json!({ "tool_calls": [{ "index": 0, "function": { "arguments": piece } }] })));
+    }
+    answer.push(&finish("tool_calls"));
+    answer.push("[DONE]");
+    let events = read(&answer.take_events());
+    let expected = [
+        "created",
+        "in_progress",
+        "output_item.added",
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.delta",
+        "custom_tool_call_input.done",
+        "output_item.done",
+        "completed",
+    ];
+    assert_eq!(kinds(&events), expected);
+    let item = |status: &str, input: &str| json!({ "id": "ctc_k_0", "type": "custom_tool_call", "status": status, "call_id": "a", "name": "apply_patch", "input": input });
+    assert_eq!(events[2]["item"], item("in_progress", ""));
+    assert_eq!([3, 4, 5].map(|at| events[at]["delta"].as_str().unwrap()), ["*** Be", "gin", "\nx"]);
+    assert_eq!((&events[6]["input"], &events[6]["item_id"]), (&json!("*** Begin\nx"), &json!("ctc_k_0")));
+    let response = &events[8]["response"];
+    assert_eq!(response["output"], json!([item("completed", "*** Begin\nx")]));
+    let tools: Vec<_> =
+        response["tools"].as_array().unwrap().iter().map(|tool| tool["type"].as_str().unwrap()).collect();
+    assert_eq!(tools, ["function", "custom", "namespace"], "what was kept");
+
+    let message =
+        json!({ "tool_calls": [call(0, "a", "apply_patch", "ls"), call(0, "b", "n__f", ""), call(0, "b", "f", "{}")] });
+    let mut answer = ChatTranslator::responses(with_tools(), "m");
+    assert!(answer.push_whole(json!({ "choices": [{ "message": message }] }).to_string().as_bytes()));
+    let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
+    let output = &response["output"];
+    assert_eq!((&output[0]["type"], &output[0]["input"]), (&json!("custom_tool_call"), &json!("ls")));
+    assert_eq!(
+        (&output[1]["name"], &output[1]["namespace"], &output[1]["arguments"]),
+        (&json!("f"), &json!("n"), &json!("{}"))
+    );
+    assert!(output[2].get("namespace").is_none());
+    assert_eq!((&output[1]["call_id"], &output[2]["call_id"]), (&json!("b"), &json!("call_k_2")), "ids are told apart");
+}
+
+#[test]
+fn parallel_calls_of_one_number_are_calls_of_their_own() {
+    let calls = [call(0, "a", "f", "{}"), call(0, "b", "g", "{\"x\":1}"), call(0, "c", "f", "{}")];
+    let data: Vec<_> = calls.iter().map(|call| chunk(&json!({ "tool_calls": [call] }))).collect();
+    let events = events(&[data, vec![finish("tool_calls")]].concat());
+    let output = events.last().unwrap()["response"]["output"].as_array().unwrap().clone();
+    let calls: Vec<_> =
+        output.iter().map(|c| ["call_id", "name", "arguments"].map(|key| c[key].as_str().unwrap())).collect();
+    assert_eq!(calls, [["a", "f", "{}"], ["b", "g", "{\"x\":1}"], ["c", "f", "{}"]]);
+}
+
+#[test]
+fn thinking_and_images_in_a_list_of_parts_are_items() {
+    let content = json!([{ "type": "thinking", "thinking": "Hm." }, { "type": "text", "text": "See" },
+        { "type": "image_url", "image_url": { "url": "data:image/png;base64,eA==" } },
+        { "type": "image_url", "image_url": { "url": "https://h/x.png" } }]);
+    let streamed = events(&[chunk(&json!({ "content": content })), finish("stop")]);
+    let streamed = &streamed.last().unwrap()["response"]["output"];
+    let mut answer = ChatTranslator::responses(template(), "m");
+    assert!(answer.push_whole(json!({ "choices": [{ "message": { "content": content } }] }).to_string().as_bytes()));
+    let whole: Value = serde_json::from_str(&answer.into_body()).unwrap();
+    assert_eq!(&whole["output"], streamed);
+    let types: Vec<_> = streamed.as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["reasoning", "message", "image_generation_call", "message"]);
+    assert_eq!(
+        streamed[2],
+        json!({ "id": "ig_k_2", "type": "image_generation_call", "status": "completed", "result": "eA==" })
+    );
+    assert_eq!(whole["output_text"], "See![image](https://h/x.png)");
+}
+
+#[test]
+fn a_stream_that_was_cut_fails_and_one_without_its_last_event_does_not() {
+    let text = chunk(&json!({ "content": "x" }));
+    for (data, expected) in [
+        (vec![text.clone()], "response.failed"),
+        (vec![text.clone(), finish("")], "response.failed"),
+        (vec![text.clone(), finish(""), "[DONE]".into()], "response.completed"),
+        (vec![text.clone(), finish("some_day"), USAGE.into()], "response.completed"),
+        (vec![text, "[DONE]".into()], "response.completed"),
+    ] {
+        assert_eq!(events(&data).last().unwrap()["type"], expected, "{data:?}");
+    }
 }

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::super::members::{Members, list};
+use super::tools::{ToolNames, Tools};
 
 /// What all snapshots of one response have in common.
 #[derive(Debug, Clone)]
@@ -11,6 +12,8 @@ pub struct ResponseTemplate {
     pub(super) created_at: u64,
     /// Names and values as JSON, in the order in which they are shown.
     pub(super) asked: Vec<(&'static str, String)>,
+    /// Names of tools in the chat.
+    pub(super) tools: ToolNames,
 }
 
 /// The request's members that a response repeats, and the value of one that was left out. Open Responses requires all of
@@ -79,7 +82,8 @@ fn text(raw: &str) -> String {
 
 fn tools(raw: &str) -> String {
     let Ok(tools) = list::<&RawValue>(raw) else { return raw.to_owned() };
-    format!("[{}]", tools.iter().map(|tool| complete(tool.get(), &FUNCTION)).collect::<Vec<_>>().join(","))
+    let tools = tools.iter().map(|tool| complete_type(tool.get(), "function", &FUNCTION));
+    format!("[{}]", tools.collect::<Vec<_>>().join(","))
 }
 
 /// The members with which a response repeats its request, each with its value as JSON on one line.
@@ -105,7 +109,10 @@ impl ResponseTemplate {
     /// For a request; `key` makes the ids of the response and its items unique, `created_at` is in seconds since the
     /// epoch. `request` is what the client sent: instructions of the room or the participant are not shown to clients.
     pub fn new(request: &Members<'_>, key: &str, created_at: u64) -> Self {
-        ResponseTemplate { key: key.to_owned(), created_at, asked: repeated(request) }
+        let mut kept = request.clone();
+        let tools = request.get("tools").and_then(|raw| Tools::read(raw).ok()).unwrap_or_default();
+        kept.set("tools", tools.shown());
+        ResponseTemplate { key: key.to_owned(), created_at, asked: repeated(&kept), tools: tools.names }
     }
 
     /// The response's id.

@@ -13,6 +13,6 @@ mod tests;
 
 pub use expiry::{Deleted, NotDeleted, RoomLives};
 pub use ownership::Denied;
-pub use registration::{Missing, NewRoom, NotRegistered, Opened, Proof, Registering, Removed, Upserted};
+pub use registration::{Missing, NewRoom, NotRegistered, Opened, Proof, Registering, Upserted};
 pub use rooms::Registry;
 pub use slots::{Outcome, PickError, Picked};

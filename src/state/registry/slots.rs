@@ -29,6 +29,8 @@ pub struct Picked {
     pub named: bool,
     /// Whether Responses requests must be put into chat completions for it.
     pub wants_chat: bool,
+    /// Whether Messages requests must be put into chat completions for it.
+    pub no_messages: bool,
     /// How the hub reaches it.
     pub reach: Reach,
     /// The longest of its recent times to first token, milliseconds: of streamed answers, and of whole ones.
@@ -133,6 +135,7 @@ impl Registry {
                 Outcome::Served { ttft_ms, streamed } => member.health.served(ttft_ms, streamed),
                 Outcome::Failed => member.health.failed(now.mono),
                 Outcome::NoResponses => member.no_responses = true,
+                Outcome::NoMessages => member.no_messages = true,
             }
         }
     }
@@ -169,6 +172,7 @@ impl Room {
             config: merge(&member.profile.config, self.defaults.as_ref().unwrap_or(&none)),
             named,
             wants_chat: member.wants_chat(),
+            no_messages: member.no_messages,
             reach: member.reach,
             slowest_streamed_ms: member.health.slowest(true),
             slowest_whole_ms: member.health.slowest(false),
@@ -190,6 +194,8 @@ pub enum Outcome {
     Failed,
     /// Its provider has no Responses API.
     NoResponses,
+    /// Its provider has no Messages API.
+    NoMessages,
 }
 
 /// Why a request goes to nobody.

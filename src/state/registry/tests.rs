@@ -273,6 +273,23 @@ impl Story {
 }
 
 #[test]
+fn what_was_made_in_the_same_millisecond_stays_in_the_order_in_which_it_was_made() {
+    let mut story = Story::new();
+    let mut codes = vec![story.code.clone()];
+    for _ in 0..20 {
+        codes.push(story.registry.create_room(room("x", None), at(0), &mut *story.random).0.code);
+    }
+    let ids: Vec<String> = (0..20).map(|n| (n * 37 % 101).to_string()).collect();
+    for id in ids.iter().chain(&ids[..1]) {
+        story.register(id, "m", at(0));
+    }
+    let listed: Vec<_> = story.registry.rooms_after(None, 100).iter().map(|room| room.code.to_string()).collect();
+    assert_eq!(listed, codes);
+    let room = story.registry.room(&story.code).unwrap();
+    assert!(room.members_after(None, 100).iter().map(|member| member.id.as_str()).eq(ids.iter().map(String::as_str)));
+}
+
+#[test]
 fn who_waits_is_served_first_come_first() {
     let mut story = Story::new();
     story.join("a", "m", at(0));
@@ -391,7 +408,10 @@ fn a_direct_participant_is_up_at_once_and_follows_its_health_checks() {
     };
     let reach = Reach::Direct { from_loopback: true };
     let (joined, _) = direct(&mut story, "d", reach).unwrap();
-    assert_eq!(json(&joined.participant.connection), r#"{"kind":"direct","connected":true,"lastTunnelSeenAt":null}"#);
+    assert_eq!(
+        json(&joined.participant.connection),
+        r#"{"kind":"tunnel","connected":true,"lastTunnelSeenAt":null,"transport":"direct"}"#
+    );
     assert_eq!(story.status("d"), Status::Online);
     assert_eq!(direct(&mut story, "d", Reach::Tunnel).unwrap_err(), NotRegistered::Taken);
     assert_eq!(names(&story.registry.expire(at(31))), ["participant.offline"]);

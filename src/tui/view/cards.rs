@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use gambi::proto::management::{ConnectionKind, Participant, Support};
+use gambi::proto::management::{Participant, Support};
 
 use super::theme::Theme;
 use crate::monitor::model::{Member, Room};
@@ -66,8 +66,8 @@ fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str
 
 fn connection(info: &Participant, now: u64) -> String {
     let connection = &info.connection;
-    match (connection.kind, connection.connected, connection.last_tunnel_seen_at) {
-        (ConnectionKind::Direct, ..) => "direct, called by the hub".into(),
+    match (connection.is_direct(), connection.connected, connection.last_tunnel_seen_at) {
+        (true, ..) => "direct, called by the hub".into(),
         (_, false, _) => "tunnel closed".into(),
         (_, true, Some(at)) => format!("tunnel, last message {} ago", span(now.saturating_sub(at))),
         (_, true, None) => "tunnel".into(),

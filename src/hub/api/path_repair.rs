@@ -1,0 +1,53 @@
+//! Paths of the inference plane with a slip in the base URL: a doubled or trailing slash, `v1` twice, missing, or before
+//! `rooms`. Each has one possible meaning, so it is served rather than refused.
+
+/// The path that was meant, if there is one other than `path`. It may be unknown all the same.
+pub fn repaired(path: &str) -> Option<String> {
+    let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    if parts.first() == Some(&"v1") && parts.get(1) == Some(&"rooms") {
+        parts.remove(0);
+    }
+    if parts.first() != Some(&"rooms") || parts.len() < 2 {
+        return None;
+    }
+    let rest = parts.split_off(2);
+    if !rest.is_empty() {
+        parts.push("v1");
+    }
+    parts.extend(rest.into_iter().skip_while(|part| *part == "v1"));
+    let repaired = format!("/{}", parts.join("/"));
+    (repaired != path).then_some(repaired)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_in_the_base_url_is_repaired() {
+        for slip in [
+            "/rooms/ABC234/chat/completions",
+            "/rooms/ABC234/v1/v1/chat/completions",
+            "/rooms/ABC234/v1//chat/completions",
+            "//rooms/ABC234/v1/chat/completions",
+            "/rooms/ABC234/v1/chat/completions/",
+            "/v1/rooms/ABC234/v1/chat/completions",
+            "/v1/rooms/ABC234/chat/completions",
+        ] {
+            assert_eq!(repaired(slip).as_deref(), Some("/rooms/ABC234/v1/chat/completions"), "{slip}");
+        }
+    }
+
+    #[test]
+    fn the_base_itself_may_end_with_a_slash() {
+        assert_eq!(repaired("/rooms/ABC234/v1/").as_deref(), Some("/rooms/ABC234/v1"));
+        assert_eq!(repaired("/rooms/ABC234/").as_deref(), Some("/rooms/ABC234"));
+    }
+
+    #[test]
+    fn what_is_right_or_has_no_room_stays() {
+        for path in ["/rooms/ABC234/v1/models", "/v1/chat/completions", "/rooms", "/rooms/ABC234", "/", ""] {
+            assert_eq!(repaired(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether an answer with a good status is one of the API that was asked for. Some servers answer 200 to every route: with
+//! an HTML page, or, as LM Studio does, with an error in JSON.
+
+use serde_json::Value;
+
+/// The most bytes of an answer that are looked at.
+pub const MAX_PEEK: usize = 64 << 10;
+
+/// What errors about a route, and not about the request, say: in lower case.
+const ABOUT_ROUTES: [&str; 5] = ["endpoint", "route", "cannot post", "not implemented", "page not found"];
+
+/// Whether an answer's content type is that of an event stream, which no server sends from a route that it does not have.
+pub fn is_event_stream(content_type: Option<&str>) -> bool {
+    has_type(content_type, "text/event-stream")
+}
+
+fn has_type(content_type: Option<&str>, expected: &str) -> bool {
+    content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with(expected))
+}
+
+/// Whether a successful answer shows that the server lacks the route: a page, a text, or an error about the route. `body` is
+/// the whole body, or so much of it that an error would have been whole.
+pub fn lacks_route(content_type: Option<&str>, body: &[u8]) -> bool {
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
+    match text.first() {
+        _ if has_type(content_type, "text/html") => true,
+        Some(b'<') => true,
+        Some(b'{') => reports_no_route(text),
+        Some(_) => {
+            has_type(content_type, "text/plain")
+                && ![b"data:".as_slice(), b"event:", b":"].iter().any(|start| text.starts_with(start))
+        }
+        None => false,
+    }
+}
+
+fn reports_no_route(json: &[u8]) -> bool {
+    let Ok(answer) = serde_json::from_slice::<Value>(json) else { return false };
+    if ["output", "choices", "id"].iter().any(|key| answer.get(key).is_some()) {
+        return false;
+    }
+    let error = &answer["error"];
+    let message = error.as_str().or(error["message"].as_str()).unwrap_or_default().to_ascii_lowercase();
+    message.trim() == "not found" || ABOUT_ROUTES.iter().any(|words| message.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_texts_and_errors_about_the_route_are_no_answers() {
+        for (kind, body) in [
+            (Some("application/json"), r#"{"error":"Unexpected endpoint or method. (POST /v1/responses)"}"#),
+            (None, r#" {"error":{"message":"No such route: /v1/responses"}}"#),
+            (Some("application/json"), r#"{"error":"Not Found"}"#),
+            (Some("text/html; charset=utf-8"), ""),
+            (None, "\n<!doctype html><html>"),
+            (Some("Text/Plain"), "Ollama is running"),
+        ] {
+            assert!(lacks_route(kind, body.as_bytes()), "{body}");
+        }
+    }
+
+    #[test]
+    fn answers_of_the_api_are_told_by_what_they_hold() {
+        for (kind, body) in [
+            (Some("application/json"), r#"{"id":"resp_1","error":{"message":"no endpoint"},"output":[]}"#),
+            (Some("application/json"), r#"{"error":"'messages' field is required"}"#),
+            (Some("application/json"), r#"{"error":{"message":"The model is overloaded"}}"#),
+            (Some("application/json"), r#"{"error":"Unexpected endpoint"#),
+            (Some("application/json"), "{}"),
+            (Some("text/plain"), "data: {}\n\n"),
+            (Some("text/plain"), ": comment"),
+            (None, ""),
+            (None, "plain"),
+        ] {
+            assert!(!lacks_route(kind, body.as_bytes()), "{body}");
+        }
+        assert!(is_event_stream(Some("text/event-stream; charset=utf-8")) && !is_event_stream(None));
+    }
+}

@@ -1,0 +1,173 @@
+//! The items of a Responses request as the messages of a chat.
+
+use super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
+use super::conversation::{Content, Conversation, PARAGRAPH, append};
+use super::json::{MAX_QUOTE, list, no_counterpart, object, text};
+use super::tools::ToolNames;
+
+/// Records of tools that the provider of a Responses API ran itself. What came of them is in the texts around them.
+const RECORDS: [&str; 13] = [
+    "code_interpreter_call",
+    "computer_call",
+    "computer_call_output",
+    "file_search_call",
+    "image_generation_call",
+    "mcp_approval_request",
+    "mcp_approval_response",
+    "mcp_call",
+    "mcp_list_tools",
+    "tool_search_call",
+    "tool_search_output",
+    "web_search_call",
+    "web_search_preview_call",
+];
+
+/// The messages of a request's `instructions` and `input`.
+///
+/// # Errors
+/// Says what is missing, of the wrong type, or has no counterpart.
+pub fn messages(request: &Members<'_>, tools: &ToolNames) -> Result<Vec<String>, BadRequest> {
+    let mut conversation = Conversation::default();
+    if let Some(instructions) = request.get("instructions") {
+        conversation.system = self::instructions(instructions)?;
+    }
+    let input = request.get("input").ok_or_else(|| BadRequest::field("input", "is required"))?;
+    if input.starts_with('"') {
+        conversation.say("user", input);
+        return Ok(conversation.into_messages());
+    }
+    for raw in list(input, "input")
+        .map_err(|_| BadRequest::field("input", &format!("must be text or a list of at most {MAX_LIST} items")))?
+    {
+        let members = object(raw, "input").map_err(|_| BadRequest::field("input", "must be a list of objects"))?;
+        item(&members, tools, &mut conversation)?;
+    }
+    Ok(conversation.into_messages())
+}
+
+/// Instructions are text, or a list of items whose texts count.
+fn instructions(raw: &str) -> Result<String, BadRequest> {
+    if raw.starts_with('"') {
+        return Ok(serde_json::from_str(raw).unwrap_or_default());
+    }
+    let wrong = || BadRequest::field("instructions", "must be text or a list of messages that hold only text");
+    let mut all = String::new();
+    for raw in list(raw, "instructions").map_err(|_| wrong())? {
+        let item = object(raw, "instructions").map_err(|_| wrong())?;
+        // A list of parts is not in the API's description, but has only one meaning.
+        let raw = item.get("content").or_else(|| item.get("text")).ok_or_else(wrong)?;
+        let Ok(Content::Text(text)) = content(raw) else { return Err(wrong()) };
+        append(&mut all, PARAGRAPH, &text);
+    }
+    Ok(all)
+}
+
+fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) -> Result<(), BadRequest> {
+    let need = |key: &str| {
+        let message = || format!("\"input\" has an item without \"{key}\"");
+        text(item, key).ok_or_else(|| BadRequest { field: Some("input"), message: message() })
+    };
+    let output = || item.get("output").ok_or_else(|| BadRequest::field("input", "has an item without \"output\""));
+    let chat_name = || Ok(tools.chat_name(text(item, "namespace").as_deref(), need("name")?));
+    match text(item, "type").as_deref().unwrap_or("message") {
+        "message" => return message(item, conversation),
+        "function_call" => {
+            let arguments = text(item, "arguments").unwrap_or_else(|| "{}".into());
+            conversation.call(&need("call_id")?, &chat_name()?, &arguments);
+        }
+        "custom_tool_call" => {
+            let input = json_text(&text(item, "input").unwrap_or_default());
+            conversation.call(&need("call_id")?, &chat_name()?, &format!(r#"{{"input":{input}}}"#));
+        }
+        "local_shell_call" => {
+            let id = need("call_id").or_else(|_| need("id"))?;
+            conversation.call(&id, "local_shell", item.get("action").unwrap_or("{}"));
+        }
+        "function_call_output" | "custom_tool_call_output" => {
+            let id = need("call_id")?;
+            conversation.result(&id, &content(output()?)?);
+        }
+        "local_shell_call_output" => {
+            let id = need("call_id").or_else(|_| need("id"))?;
+            conversation.result(&id, &content(output()?)?);
+        }
+        "reasoning" => conversation.add_reasoning(&reasoning(item)),
+        kind if RECORDS.contains(&kind) => {}
+        "item_reference" => {
+            return Err(no_counterpart("An input item of type \"item_reference\"").because_nothing_is_kept());
+        }
+        other => return Err(no_counterpart(&format!("An input item of type \"{other}\""))),
+    }
+    Ok(())
+}
+
+/// What a model thought, as it was, else its summary. What is encrypted can only be read by who made it.
+fn reasoning(item: &Members<'_>) -> String {
+    let texts = ["content", "summary"].into_iter().filter_map(|key| content(item.get(key)?).ok());
+    let texts = texts.map(|content| if let Content::Text(text) = content { text } else { String::new() });
+    texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+}
+
+fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(), BadRequest> {
+    let role = text(message, "role").ok_or_else(|| BadRequest::field("input", "has a message without \"role\""))?;
+    let raw = message.get("content").ok_or_else(|| BadRequest::field("input", "has a message without \"content\""))?;
+    match (role.as_str(), content(raw)?) {
+        ("assistant", Content::Text(text)) => conversation.add_text(&text),
+        ("developer" | "system", Content::Text(text)) => append(&mut conversation.system, PARAGRAPH, &text),
+        ("developer" | "system", Content::Parts(_)) => {
+            return Err(no_counterpart(&format!("A {role} message that is not all text")));
+        }
+        ("assistant" | "user", content) => conversation.say(&role, &content.json()),
+        _ => {
+            let problem = format!("has a message with the unknown role \"{}\"", cut(&role, MAX_QUOTE));
+            return Err(BadRequest::field("input", &problem));
+        }
+    }
+    Ok(())
+}
+
+/// Text stays text; parts become text where all of them are, since not every server takes a list. Each part of an input is
+/// a line of its own; an output's parts follow one another.
+fn content(raw: &str) -> Result<Content, BadRequest> {
+    if raw.starts_with('"') {
+        return Ok(Content::Text(serde_json::from_str(raw).unwrap_or_default()));
+    }
+    let (mut parts, mut texts) = (Vec::new(), Some(String::new()));
+    for raw in
+        list(raw, "input").map_err(|_| BadRequest::field("input", "has content that is neither text nor a list"))?
+    {
+        let part = object(raw, "input").map_err(|_| BadRequest::field("input", "has a part that is no object"))?;
+        let kind = text(&part, "type").unwrap_or_default();
+        let (key, separator) = match kind.as_str() {
+            "input_text" | "text" | "summary_text" | "reasoning_text" => ("text", "\n"),
+            "output_text" => ("text", ""),
+            "refusal" => ("refusal", ""),
+            _ => {
+                parts.push(media(&part, &kind)?);
+                texts = None;
+                continue;
+            }
+        };
+        let words = text(&part, key).ok_or_else(|| BadRequest::field("input", "has a part without text"))?;
+        parts.push(format!(r#"{{"type":"text","text":{}}}"#, json_text(&words)));
+        if let Some(texts) = &mut texts {
+            append(texts, separator, &words);
+        }
+    }
+    Ok(texts.map_or_else(|| Content::Parts(format!("[{}]", parts.join(","))), Content::Text))
+}
+
+fn media(part: &Members<'_>, kind: &str) -> Result<String, BadRequest> {
+    match (kind, part.get("image_url"), part.get("input_audio")) {
+        ("input_image", Some(url), _) => {
+            let detail = part.get("detail").map(|detail| format!(r#","detail":{detail}"#)).unwrap_or_default();
+            Ok(format!(r#"{{"type":"image_url","image_url":{{"url":{url}{detail}}}}}"#))
+        }
+        ("input_audio", _, Some(audio)) => Ok(format!(r#"{{"type":"input_audio","input_audio":{audio}}}"#)),
+        _ => Err(no_counterpart(&format!("A part of type \"{kind}\" without its data"))),
+    }
+}
+
+#[cfg(test)]
+#[path = "input_tests.rs"]
+mod tests;

@@ -1,0 +1,279 @@
+//! The tools of a Responses request as the functions of a chat, and the names under which their calls come back.
+
+use std::collections::HashMap;
+
+use super::super::members::{BadRequest, Members, json_text};
+use super::json::{list, object, text};
+
+/// The most tools of a request, those in namespaces included. One takes many times its text in memory.
+const MAX_TOOLS: usize = 4096;
+
+/// A tool whose calls come back in another form than a chat has them.
+#[derive(Debug, Clone)]
+pub struct Tool {
+    /// Its own name.
+    pub name: String,
+    /// The namespace that it is in.
+    pub namespace: Option<String>,
+    /// Whether it is a custom tool, which takes text in place of arguments.
+    pub custom: bool,
+}
+
+/// The names of tools in the chat.
+#[derive(Debug, Clone, Default)]
+pub struct ToolNames {
+    /// By their names in the chat. Plain functions are not listed.
+    by_chat_name: HashMap<String, Tool>,
+    /// Names in the chat, by namespace and name.
+    chat_names: HashMap<(String, String), String>,
+}
+
+impl ToolNames {
+    /// The tool that a chat's call means, unless it is a plain function.
+    pub fn by_chat_name(&self, name: &str) -> Option<&Tool> {
+        self.by_chat_name.get(name)
+    }
+
+    /// The name of a tool in the chat. One that the request does not list has its own.
+    pub fn chat_name(&self, namespace: Option<&str>, name: String) -> String {
+        let Some(namespace) = namespace else { return name };
+        let key = (namespace.to_owned(), name);
+        self.chat_names.get(&key).cloned().unwrap_or(key.1)
+    }
+}
+
+/// The tools that a chat can have: functions, custom tools, and both within namespaces. Those that the provider of a
+/// Responses API would run itself are left out.
+#[derive(Debug, Default)]
+pub struct Tools {
+    pub names: ToolNames,
+    /// Names and definitions, as the chat has them.
+    chat: Vec<(String, String)>,
+    /// Definitions, as the client wrote them.
+    shown: Vec<String>,
+}
+
+impl Tools {
+    /// Reads a request's `tools`.
+    ///
+    /// # Errors
+    /// When it is no list of objects that have a type.
+    pub fn read(raw: &str) -> Result<Self, BadRequest> {
+        let mut left = MAX_TOOLS;
+        let outer = entries(raw, &mut left)?;
+        let inner = outer.iter().map(|tool| tool.within(&mut left)).collect::<Result<Vec<_>, _>>()?;
+        let mut uses: HashMap<&str, usize> = HashMap::new();
+        let plain = outer.iter().filter(|tool| tool.is_kept());
+        for tool in plain.clone().chain(inner.iter().flatten()) {
+            *uses.entry(&tool.name).or_default() += 1;
+        }
+        let mut tools = Tools::default();
+        for (tool, within) in outer.iter().zip(&inner) {
+            if tool.is_kept() {
+                tools.add(tool, None, tool.name.clone());
+                tools.shown.push(tool.raw.to_owned());
+            }
+            for inner in within {
+                // Its own name where no other tool has it: models know it from the tool's description.
+                let is_only = uses.get(inner.name.as_str()) == Some(&1);
+                let long = || format!("{}__{}", tool.name.trim_end_matches('_'), inner.name);
+                tools.add(inner, Some(&tool.name), if is_only { inner.name.clone() } else { long() });
+            }
+            if !within.is_empty() {
+                let mut shown = tool.members.clone();
+                let within: Vec<&str> = within.iter().map(|tool| tool.raw).collect();
+                shown.set("tools", format!("[{}]", within.join(",")));
+                tools.shown.push(shown.to_json());
+            }
+        }
+        Ok(tools)
+    }
+
+    fn add(&mut self, tool: &Entry<'_>, namespace: Option<&String>, chat_name: String) {
+        let custom = tool.kind == "custom";
+        let define = if custom { custom_function } else { function };
+        self.chat.push((chat_name.clone(), define(&tool.members, &chat_name)));
+        if let Some(namespace) = namespace {
+            self.names.chat_names.insert((namespace.clone(), tool.name.clone()), chat_name.clone());
+        }
+        if custom || namespace.is_some() {
+            let named = Tool { name: tool.name.clone(), namespace: namespace.cloned(), custom };
+            self.names.by_chat_name.insert(chat_name, named);
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.chat.is_empty()
+    }
+
+    /// Leaves out all tools but these, by their names in the chat.
+    pub fn retain(&mut self, names: &std::collections::HashSet<String>) {
+        self.chat.retain(|(name, _)| names.contains(name));
+    }
+
+    /// The chat's `tools`.
+    pub fn chat(&self) -> String {
+        format!("[{}]", self.chat.iter().map(|(_, definition)| definition.as_str()).collect::<Vec<_>>().join(","))
+    }
+
+    /// The response's `tools`: those that were kept, as the client wrote them.
+    pub fn shown(&self) -> String {
+        format!("[{}]", self.shown.join(","))
+    }
+}
+
+/// An entry of a list of tools.
+struct Entry<'a> {
+    raw: &'a str,
+    members: Members<'a>,
+    kind: String,
+    /// Empty where it has none and needs none.
+    name: String,
+}
+
+/// Reads a list of tools, of which so many may be left.
+fn entries<'a>(raw: &'a str, left: &mut usize) -> Result<Vec<Entry<'a>>, BadRequest> {
+    let entry = |raw| {
+        let members = object(raw, "tools").map_err(|_| BadRequest::field("tools", "must be a list of objects"))?;
+        let missing = |key: &str| BadRequest::field("tools", &format!("has a tool without \"{key}\""));
+        let kind = text(&members, "type").ok_or_else(|| missing("type"))?;
+        // Some clients write functions as a chat has them, one level deeper.
+        let inner = members.get("function").and_then(|inner| text(&object(inner, "tools").ok()?, "name"));
+        let name = text(&members, "name").or(inner).unwrap_or_default();
+        if name.is_empty() && ["function", "custom", "namespace"].contains(&kind.as_str()) {
+            return Err(missing("name"));
+        }
+        Ok(Entry { raw, members, kind, name })
+    };
+    let tools = list(raw, "tools")?;
+    let too_many = || BadRequest::field("tools", &format!("has more than {MAX_TOOLS} tools"));
+    *left = left.checked_sub(tools.len()).ok_or_else(too_many)?;
+    tools.into_iter().map(entry).collect()
+}
+
+impl Entry<'_> {
+    fn is_kept(&self) -> bool {
+        matches!(self.kind.as_str(), "function" | "custom")
+    }
+
+    /// The tools of a namespace that are kept.
+    fn within(&self, left: &mut usize) -> Result<Vec<Entry<'_>>, BadRequest> {
+        let raw = self.members.get("tools").filter(|_| self.kind == "namespace");
+        Ok(entries(raw.unwrap_or("[]"), left)?.into_iter().filter(Entry::is_kept).collect())
+    }
+}
+
+/// A function's members lie one level deeper in a chat.
+fn function(tool: &Members<'_>, name: &str) -> String {
+    if let Some(inner) = tool.get("function") {
+        return format!(r#"{{"type":"function","function":{inner}}}"#);
+    }
+    let mut function = Members::default();
+    for (key, value) in tool.iter().filter(|(key, _)| !["type", "defer_loading"].contains(key)) {
+        function.push(key, value);
+    }
+    function.set("name", json_text(name));
+    format!(r#"{{"type":"function","function":{}}}"#, function.to_json())
+}
+
+/// A custom tool as a function with the argument `input`. A grammar that the text must match is put into words.
+fn custom_function(tool: &Members<'_>, name: &str) -> String {
+    let mut description = text(tool, "description").unwrap_or_default();
+    if let Some(format) = tool.get("format").and_then(|raw| object(raw, "tools").ok())
+        && let Some(definition) = text(&format, "definition")
+    {
+        let syntax = text(&format, "syntax").unwrap_or_default();
+        description.push_str(&format!("\n\nThe input must match this {syntax} grammar:\n{definition}"));
+    }
+    let (name, description) = (json_text(name), json_text(description.trim_ascii_start()));
+    format!(
+        concat!(
+            r#"{{"type":"function","function":{{"name":{},"description":{},"parameters":{{"type":"object","#,
+            r#""properties":{{"input":{{"type":"string"}}}},"required":["input"],"additionalProperties":false}}}}}}"#
+        ),
+        name, description
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn parsed(json: &str) -> Value {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn custom_tools_become_functions_with_one_text() {
+        let raw = r#"[{"type":"custom","name":"apply_patch","description":"Patches.",
+            "format":{"type":"grammar","syntax":"lark","definition":"start: /x/"}},{"type":"custom","name":"bare"}]"#;
+        let tools = Tools::read(raw).unwrap();
+        let chat = parsed(&tools.chat());
+        let parameters = json!({ "type": "object", "properties": { "input": { "type": "string" } }, "required": ["input"],
+            "additionalProperties": false });
+        let description = "Patches.\n\nThe input must match this lark grammar:\nstart: /x/";
+        assert_eq!(
+            chat[0],
+            json!({ "type": "function", "function": { "name": "apply_patch", "description": description, "parameters": parameters } })
+        );
+        assert_eq!((&chat[1]["function"]["name"], &chat[1]["function"]["description"]), (&json!("bare"), &json!("")));
+        assert!(tools.names.by_chat_name("apply_patch").is_some_and(|tool| tool.custom));
+        assert_eq!(parsed(&tools.shown()), parsed(raw));
+    }
+
+    #[test]
+    fn namespaces_are_flattened_and_doubled_names_told_apart() {
+        let raw = r#"[{"type":"function","name":"f"},
+            {"type":"namespace","name":"mcp__a__","description":"A","tools":[{"type":"function","name":"f","defer_loading":true},
+                {"type":"function","name":"only","strict":true},{"type":"mcp","name":"x"}]},
+            {"type":"namespace","name":"b","tools":[{"type":"function","name":"f"},{"type":"custom","name":"patch"}]},
+            {"type":"namespace","name":"empty","tools":[{"type":"web_search"}]}]"#;
+        let tools = Tools::read(raw).unwrap();
+        let chat = parsed(&tools.chat());
+        let names: Vec<_> =
+            chat.as_array().unwrap().iter().map(|tool| tool["function"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["f", "mcp__a__f", "only", "b__f", "patch"]);
+        assert_eq!(chat[1], json!({ "type": "function", "function": { "name": "mcp__a__f" } }));
+        let tool = tools.names.by_chat_name("b__f").unwrap();
+        assert_eq!((tool.name.as_str(), tool.namespace.as_deref(), tool.custom), ("f", Some("b"), false));
+        assert!(tools.names.by_chat_name("f").is_none() && tools.names.by_chat_name("patch").is_some_and(|t| t.custom));
+        for (namespace, name, chat_name) in
+            [(None, "f", "f"), (Some("b"), "f", "b__f"), (Some("mcp__a__"), "only", "only"), (Some("c"), "x", "x")]
+        {
+            assert_eq!(tools.names.chat_name(namespace, name.into()), chat_name);
+        }
+        let shown = parsed(&tools.shown());
+        let shown: Vec<_> =
+            shown.as_array().unwrap().iter().map(|tool| tool["tools"].as_array().map(Vec::len)).collect();
+        assert_eq!(shown, [None, Some(2), Some(2)]);
+    }
+
+    #[test]
+    fn tools_that_nobody_here_can_run_are_left_out() {
+        let raw = r#"[{"type":"web_search"},{"type":"mcp","server_label":"x"},{"type":"image_generation"},
+            {"type":"local_shell"},{"type":"tool_search"},{"type":"some_day"}]"#;
+        let tools = Tools::read(raw).unwrap();
+        assert!(tools.is_empty());
+        assert_eq!((tools.chat(), tools.shown()), ("[]".into(), "[]".into()));
+        for bad in ["5", "[5]", "[{}]", r#"[{"type":"function"}]"#, r#"[{"type":"namespace","tools":[]}]"#] {
+            assert_eq!(Tools::read(bad).unwrap_err().field, Some("tools"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tools_are_counted_in_namespaces_too() {
+        let list = |count: usize| format!("[{}]", vec![r#"{"type":"x"}"#; count].join(","));
+        let nested = |count: usize| format!(r#"[{{"type":"namespace","name":"n","tools":{}}}]"#, list(count));
+        assert!(Tools::read(&list(MAX_TOOLS)).is_ok() && Tools::read(&nested(MAX_TOOLS - 1)).is_ok());
+        assert!(Tools::read(&list(MAX_TOOLS + 1)).is_err() && Tools::read(&nested(MAX_TOOLS)).is_err());
+    }
+
+    #[test]
+    fn a_function_written_as_in_a_chat_stays_as_it_is() {
+        let raw = r#"[{"type":"function","function":{"name":"f","parameters":{"z":1,"a":2}}}]"#;
+        assert_eq!(Tools::read(raw).unwrap().chat(), raw);
+    }
+}
