@@ -4,8 +4,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
@@ -13,23 +11,22 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
+use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
+use crate::hub::relay::outgoing;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::route_check::lacks_route;
 use crate::hub::relay::slots::{NoSlot, Slot};
-use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
+use crate::hub::relay::token_estimate;
+use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
-use crate::proto::openai::{BadRequest, Members};
-use crate::proto::operations;
-use crate::proto::translate::{self, anthropic};
+use crate::proto::openai::BadRequest;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
 use crate::state::registry::{Outcome, PickError, Picked};
-use crate::state::room::Reach;
 use crate::state::selector::{Refusal, Want};
 
 /// The most participants that are tried after the first.
@@ -123,8 +120,9 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
     fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, as_chat: bool) -> NextStep<'s> {
-        if self.estimates_tokens(&slot.picked) {
-            return NextStep::Done(self.estimate_tokens(client, &slot.picked));
+        if token_estimate::is_due(self.request, &slot.picked) {
+            let sent = token_estimate::answer(self.hub, client, self.request, &self.id, &slot.picked);
+            return NextStep::Done(sent);
         }
         let first = match self.send(slot, as_chat) {
             Ok(first) => first,
@@ -146,15 +144,19 @@ impl<'s, 'a> Failover<'s, 'a> {
     /// Sends the request to the participant of a slot.
     fn send(&mut self, slot: Slot<'s>, as_chat: bool) -> Result<Contender<'s>, NotSent<'s>> {
         self.count += 1;
-        let (body, adapter) = self.body(&slot.picked).map_err(NotSent::Bad)?;
+        let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
+        let created_at = self.hub.clock.now().wall / 1000;
+        let (body, adapter) = outgoing::body(self.request, &slot.picked, &key, created_at).map_err(NotSent::Bad)?;
         let dispatch = self.dispatch(slot.picked.id.to_string());
         let observed = self.request.kind.shape != Shape::AboutResponse;
         let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request.stream);
         if !as_chat {
             attempt.emit_request();
         }
-        let outgoing_request = self.outgoing_request(body, adapter.is_some());
-        let sent = transport(self.hub, &attempt.slot.picked)
+        // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
+        let id = if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) };
+        let outgoing_request = outgoing::outgoing_request(self.request, id, body, adapter.is_some());
+        let sent = outgoing::transport(self.hub, &attempt.slot.picked)
             .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
         match sent {
             Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, as_chat)),
@@ -174,7 +176,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
         self.next_hedge = Instant::now() + HEDGE_INTERVAL;
         let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
-        if self.estimates_tokens(&slot.picked) {
+        if token_estimate::is_due(self.request, &slot.picked) {
             return None;
         }
         self.hedge = Some(slot.picked.serial);
@@ -188,69 +190,6 @@ impl<'s, 'a> Failover<'s, 'a> {
                 attempt.fail(&failure.stage, &failure.message);
                 None
             }
-        }
-    }
-
-    /// The body for a participant, and the adapter for its response where the body was translated into a chat.
-    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<Adapter>), BadRequest> {
-        let kind = self.request.kind;
-        let Some(original) = &self.request.body else { return Ok((None, None)) };
-        let mut body = original.clone();
-        kind.fill(&mut body, &picked.profile.model, &picked.config)?;
-        let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let model = &picked.profile.model;
-        match kind.shape {
-            Shape::Responses if picked.wants_chat => {
-                let created_at = self.hub.clock.now().wall / 1000;
-                let adapter = Adapter::responses(original, &key, created_at, model);
-                Ok((Some(translate::to_chat(&body)?), Some(adapter)))
-            }
-            Shape::Messages if picked.no_messages => {
-                let chat = anthropic::to_chat(&body)?;
-                let mut chat = Members::parse(chat.as_bytes())?;
-                chat.fill_chat(&picked.config)?;
-                Ok((Some(chat.to_json()), Some(Adapter::messages(&key, model, self.request.stream))))
-            }
-            _ => Ok((Some(body.to_json()), None)),
-        }
-    }
-
-    fn estimates_tokens(&self, picked: &Picked) -> bool {
-        self.request.kind.shape == Shape::CountTokens && picked.no_messages
-    }
-
-    /// Answers a count of tokens for a provider that has none of its own: an estimate, and marked as one.
-    fn estimate_tokens(&self, client: &mut ClientResponse<'_, '_>, picked: &Picked) -> io::Result<()> {
-        self.hub.registry().note(picked, Outcome::NoMessages, self.hub.clock.now());
-        let body = self.request.body.as_ref().map(anthropic::to_chat).transpose();
-        match body {
-            Ok(chat) => {
-                let count = anthropic::estimate_tokens(&chat.unwrap_or_default());
-                let mut head = ResponseHead::new(picked, &self.id, 200, &Headers::new(), false);
-                head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
-                head.headers.push(("X-Gambi-Estimated".into(), "true".into()));
-                client.respond(200, &head.headers, json!({ "input_tokens": count }).to_string().as_bytes())
-            }
-            Err(bad) => client.reject(bad.into()),
-        }
-    }
-
-    fn outgoing_request(&self, body: Option<String>, chat: bool) -> OutgoingRequest<'_> {
-        let (operation, path) = if chat {
-            (operations::CHAT.name, operations::CHAT.path)
-        } else {
-            (self.request.kind.operation, self.request.path.as_str())
-        };
-        OutgoingRequest {
-            // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
-            id: if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) },
-            operation,
-            method: self.request.kind.method,
-            path,
-            headers: &self.request.headers,
-            hops: &self.request.hops,
-            body,
-            stream: self.request.stream,
         }
     }
 
@@ -492,19 +431,5 @@ impl<'s, 'a> Failover<'s, 'a> {
             self.hub.emit(&Event { at: self.hub.clock.now().wall, room, kind });
         }
         Err(cut_short())
-    }
-}
-
-/// The transport to a participant.
-///
-/// # Errors
-/// When its tunnel has closed.
-fn transport(hub: &HubContext, picked: &Picked) -> Result<Box<dyn Transport>, UpstreamError> {
-    if picked.reach != Reach::Tunnel {
-        return Ok(Box::new(hub.direct.transport(picked)));
-    }
-    match hub.tunnels.get(picked.serial) {
-        Some(tunnel) => Ok(Box::new(tunnel)),
-        None => Err(UpstreamError::tunnel("dispatch", "the participant's tunnel has closed")),
     }
 }
