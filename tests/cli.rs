@@ -599,6 +599,7 @@ fn a_participant_killed_in_mid_stream_breaks_its_stream_and_goes_offline() {
     assert_eq!(chat.head().status, 200);
     assert_eq!(chat.chunk().unwrap(), b"data: 1\n\n");
     join.signal("-KILL");
+    assert!(chat.chunk().unwrap().starts_with(b"data: {\"error\":{"));
     assert_eq!(chat.chunk(), None);
     assert_eq!(events.next("llm.error")["stage"], "stream");
     hub.wait_for_status(&room, "ann", "offline");

@@ -126,6 +126,7 @@ static FIRST_BYTE_TIMEOUT: Flag =
     value("first-byte-timeout", None, "TIME", "Time for an answer's first byte [default 600s]");
 static ANSWER_TIMEOUT: Flag = value("idle-timeout", None, "TIME", "Longest silence within an answer [default 300s]");
 
+static NO_HEDGE: Flag = switch("no-hedge", "Send no request to a second participant while the first is silent");
 static DRAIN_TIMEOUT: Flag = value(
     "drain-timeout",
     None,
@@ -306,6 +307,7 @@ static SERVE: &[&Flag] = &[
     &QUEUE_LIMIT,
     &FIRST_BYTE_TIMEOUT,
     &ANSWER_TIMEOUT,
+    &NO_HEDGE,
     &WATCH_TIME,
     &DRAIN_TIMEOUT,
     &LOG_FORMAT,
