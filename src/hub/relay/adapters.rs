@@ -65,6 +65,7 @@ pub fn forward(
     Ok(client.respond(200, &headers, answer.into_response().as_bytes()))
 }
 
+/// Translates a stream of chat chunks, and passes on each event once it is complete.
 fn stream(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
@@ -82,9 +83,7 @@ fn stream(
             Ok(Piece::End) => break,
             Ok(_) => continue,
             Err(error) => {
-                // An event says why, then the stream is cut short.
-                answer.fail("the participant's answer broke off");
-                let _ = client.write(answer.take_events().as_bytes());
+                send_failure(client, answer, "the participant's answer broke off");
                 return Err(error);
             }
         };
@@ -98,8 +97,7 @@ fn stream(
         if let Err(error) = passed {
             upstream.cancel();
             if let UpstreamError::Failed(failure) = &error {
-                answer.fail(&failure.message);
-                let _ = client.write(answer.take_events().as_bytes());
+                send_failure(client, answer, &failure.message);
             }
             return Err(error);
         }
@@ -108,6 +106,21 @@ fn stream(
             break;
         }
     }
+    Ok(finish_stream(attempt, client, answer))
+}
+
+/// Sends the event that reports a failure. The caller then closes the stream before its end.
+fn send_failure(client: &mut ClientResponse<'_, '_>, answer: &mut ResponsesTranslator, reason: &str) {
+    answer.fail(reason);
+    let _ = client.write(answer.take_events().as_bytes());
+}
+
+/// Sends the last events of a stream, records its outcome and says whether the client's connection can be kept.
+fn finish_stream(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    answer: &mut ResponsesTranslator,
+) -> io::Result<()> {
     answer.set_time(now(attempt));
     answer.end();
     match answer.failure() {
@@ -115,7 +128,7 @@ fn stream(
         None => attempt.complete(200),
     }
     let sent = client.write(answer.take_events().as_bytes());
-    Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()))
+    sent.map_err(|_| cut_short()).and_then(|()| client.finish())
 }
 
 /// Seconds since the epoch.
