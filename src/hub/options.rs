@@ -136,7 +136,7 @@ pub struct Timeouts {
     pub queue: Duration,
     /// How many requests may wait in each room; 64 by default. Past it 503.
     pub queue_limit: usize,
-    /// The deadline for the first byte of a response's body; 600 s by default. Past it 504.
+    /// The deadline for the first byte of a response's body; 600 s by default. After it 504.
     pub first_byte: Duration,
     /// The longest silence within a response; 300 s by default. Past it the response is cut short.
     pub idle: Duration,

@@ -94,7 +94,7 @@ impl PasswordHashing {
         }
     }
 
-    /// Hashes the password of a new room. `network` is the network of the client that asks.
+    /// Hashes the password of a new room. `network` is the client's.
     ///
     /// # Errors
     /// When there is no memory for the hash, or the queue is full.

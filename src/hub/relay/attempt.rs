@@ -86,7 +86,7 @@ impl<'s> Attempt<'s> {
         if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
     }
 
-    /// Records which participant made a response, before its client can ask for it. `translated`: whether it was made from
+    /// Records which participant made a response, before its client can request it. `translated`: whether it was made from
     /// a chat.
     pub(crate) fn record_owner(&self, id: Option<String>, translated: bool) {
         let picked = &self.slot.picked;

@@ -26,7 +26,7 @@ pub struct Disconnected;
 /// The response to a client, as far as it has been sent.
 pub struct ClientResponse<'e, 'c> {
     state: SendState<'e, 'c>,
-    /// After how much silence a stream is sent a comment; `None` where the client did not ask for a stream.
+    /// The pause after which a stream is sent a comment; `None` if the client did not request a stream.
     comment_interval: Option<Duration>,
     last_sent: Instant,
     /// Whether the last event that was sent is complete: a comment inside an event would corrupt it.

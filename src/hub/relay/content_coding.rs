@@ -1,4 +1,4 @@
-//! Undoes a provider's compression (RFC 9110, section 8.4) where an answer must be read. The hub asks for none, but some
+//! Undoes a provider's compression (RFC 9110, section 8.4) where an answer must be read. The hub requests none, but some
 //! providers compress all the same.
 
 use std::io::{self, Write};
@@ -61,7 +61,7 @@ impl ContentCoding {
     /// decoding with an error.
     ///
     /// # Errors
-    /// That of `take`, or that the piece is not what the headers say.
+    /// The error of `take`, or a failure if the piece does not match the headers.
     pub fn decode(
         &mut self,
         piece: Vec<u8>,

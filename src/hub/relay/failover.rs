@@ -270,8 +270,8 @@ impl<'s, 'a> Failover<'s, 'a> {
         ResponseHead { status, headers, stream: self.request.stream }
     }
 
-    /// Waits until a streamed response says something. Its head is passed on at once, as a stream's; that leaves the request
-    /// free to go to another participant.
+    /// Waits for the first event with data of a streamed response. Its head is passed on at once. Until that event the request
+    /// can fail over to another participant.
     fn hold_back(
         &self,
         client: &mut ClientResponse<'_, '_>,
@@ -311,7 +311,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         passthrough::forward(attempt, client, upstream, head)
     }
 
-    /// Ends an attempt that failed, and says what follows.
+    /// Ends a failed attempt, and returns the next step.
     fn fail(
         &mut self,
         client: &mut ClientResponse<'_, '_>,

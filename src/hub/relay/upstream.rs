@@ -151,9 +151,9 @@ impl UpstreamRequest {
         Ok(UpstreamRequest { pending, returned: VecDeque::new(), cancel, sent, last_chunk: None, polled: sent })
     }
 
-    /// Receives the body, without passing it on, until it says something: of an event stream, until the first event with
+    /// Receives the body, without passing it on, until its first content: of an event stream, until the first event with
     /// data; of another body, until its first byte. Until then another participant can answer instead. Then
-    /// [`UpstreamRequest::next`] gives what was held back. A body that says nothing for too long is held back no further.
+    /// [`UpstreamRequest::next`] returns what was held back. Past [`MAX_HELD_BACK`] the body is no longer held back.
     ///
     /// # Errors
     /// As [`UpstreamRequest::next`].

@@ -96,7 +96,7 @@ impl Tunnel {
         write(&self.writer, &self.traffic, json)
     }
 
-    /// Tells the participant that a request's client has disconnected. Write errors are ignored: the reader ends such a tunnel.
+    /// Sends `tunnel.cancel` for a request whose client has disconnected. Write errors are ignored: the reader ends such a tunnel.
     pub(crate) fn cancel(&self, request_id: &str) {
         let _ = self.write(&[&wire::encode(&wire::ToParticipant::Cancel { request_id })]);
     }

@@ -1,4 +1,4 @@
-//! One line of the log, as text or as JSON. Values may come from anybody: they are escaped so that they can end neither
+//! One line of the log, as text or as JSON. Values are untrusted: they are escaped so that they can end neither
 //! their field nor the line. No I/O.
 
 use std::fmt::Write;
@@ -59,7 +59,7 @@ impl LogLine {
         [before, name, after].into_iter().for_each(|part| self.text.push_str(part));
     }
 
-    /// Appends a text field. The value may come from anybody.
+    /// Appends a text field. The value is untrusted.
     pub fn text(&mut self, name: &str, value: &str) {
         self.push_name(name);
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');

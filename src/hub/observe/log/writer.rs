@@ -139,7 +139,7 @@ fn write_lines(queue: &LogQueue, sink: &Mutex<dyn Write + Send>, format: LogForm
     }
 }
 
-/// The line that says how many lines were dropped.
+/// The line with the number of dropped lines.
 fn dropped_line(format: LogFormat, dropped: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut line = LogLine::new(format, LogLevel::Warn.name(), millis(now), "lines_dropped");

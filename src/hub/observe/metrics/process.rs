@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// The process at one moment; `None` where the system does not say.
+/// The process at one moment; `None` for what the system does not report.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Process {
     /// The number of threads.
