@@ -18,13 +18,13 @@ const MAX_KEPT_BYTES: usize = 4 << 20;
 /// Sends one prompt; without a prompt on an interactive terminal, starts a conversation.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
-    let given = context.value("prompt").map(str::to_owned);
+    let prompt = context.value("prompt").map(str::to_owned);
     let room = context.room_client()?.room(&code);
     let mut chat = room.chat().selector(context.value("model").unwrap_or("any"));
     if let Some(system) = context.value("system") {
         chat = chat.system(system);
     }
-    match given {
+    match prompt {
         Some(prompt) => once(context, chat.user(&prompt)),
         None if context.may_ask() => converse(context, &room, chat),
         None if stdin().is_terminal() => {

@@ -39,8 +39,9 @@ pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
 fn text(json: &str) -> String {
     let Ok(event) = serde_json::from_str::<EventEnvelope>(json) else { return json.to_owned() };
     let data = &event.data;
-    let who = ["nickname", "participantId", "id", "clientId"].iter().find_map(|key| data[key].as_str()).unwrap_or("");
-    let mut parts = vec![clock(event.timestamp), event.kind.clone(), who.to_owned()];
+    let subject =
+        ["nickname", "participantId", "id", "clientId"].iter().find_map(|key| data[key].as_str()).unwrap_or("");
+    let mut parts = vec![clock(event.timestamp), event.kind.clone(), subject.to_owned()];
     parts.extend(data["model"].as_str().map(|model| format!("model {model}")));
     parts.extend(data["status"].as_str().map(str::to_owned));
     parts.extend(metrics(&data["metrics"]));

@@ -81,19 +81,19 @@ fn page(command: &Command) -> String {
 }
 
 fn flags(out: &mut String, flags: &[&Flag]) {
-    let width = flags.iter().map(|f| left(f).len()).max().unwrap_or(0).min(34);
+    let width = flags.iter().map(|f| left_column(f).len()).max().unwrap_or(0).min(34);
     for flag in flags {
-        let left = left(flag);
-        if left.len() > width {
-            let _ = writeln!(out, "  {left}\n  {:width$}  {}", "", flag.help);
+        let column = left_column(flag);
+        if column.len() > width {
+            let _ = writeln!(out, "  {column}\n  {:width$}  {}", "", flag.help);
         } else {
-            let _ = writeln!(out, "  {left:width$}  {}", flag.help);
+            let _ = writeln!(out, "  {column:width$}  {}", flag.help);
         }
     }
 }
 
 /// The left column: short name, long name and placeholder.
-fn left(flag: &Flag) -> String {
+fn left_column(flag: &Flag) -> String {
     let short = flag.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
     let value = flag.value.map_or(String::new(), |value| format!(" {value}"));
     format!("{short}--{}{value}", flag.name)

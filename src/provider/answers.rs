@@ -93,8 +93,8 @@ fn last_user(messages: &[Value]) -> String {
     messages.iter().rev().find(|m| m["role"] == "user").map(|m| text(&m["content"])).unwrap_or_default()
 }
 
-fn echo(said: &str) -> String {
-    format!("{PREFIX} {said}").trim_end().to_owned()
+fn echo(prompt: &str) -> String {
+    format!("{PREFIX} {prompt}").trim_end().to_owned()
 }
 
 /// The number of words, which the provider reports as its number of tokens.
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     fn whole(make: fn(&EchoRequest<'_>) -> Result<Reply, Refusal>, body: Value) -> Result<Value, u16> {
-        let made = EchoRequest::new(&body, "echo").and_then(|ask| make(&ask));
+        let made = EchoRequest::new(&body, "echo").and_then(|request| make(&request));
         match made {
             Ok(Reply::Whole(value)) => Ok(value),
             Ok(Reply::Stream(_)) => Err(200),

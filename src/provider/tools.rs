@@ -9,8 +9,8 @@ const TEXT: &str = "echo";
 /// The call that answers a chat: of the function that `tool_choice` names, else of the first one. `None` where no function
 /// is offered, `tool_choice` is `none`, or the last message is not the user's.
 pub fn call(chat: &Value) -> Option<Value> {
-    let asked = chat["messages"].as_array()?.last().is_some_and(|message| message["role"] == "user");
-    if !asked || chat["tool_choice"] == "none" {
+    let is_user_turn = chat["messages"].as_array()?.last().is_some_and(|message| message["role"] == "user");
+    if !is_user_turn || chat["tool_choice"] == "none" {
         return None;
     }
     let named = chat["tool_choice"]["function"]["name"].as_str();
