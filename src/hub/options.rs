@@ -52,7 +52,7 @@ pub struct HubOptions {
     pub dashboard: bool,
     /// The longest duration of an event stream, after which the watcher has to reconnect. `None`: unlimited.
     pub max_stream_duration: Option<Duration>,
-    /// Host names of the hub, in addition to its addresses and local names (see the README, "Security").
+    /// Host names of the hub, in addition to its addresses and local names (`gambi help security`).
     pub allowed_hosts: Vec<String>,
     /// The proxies whose `X-Forwarded-*` headers are used.
     pub trusted_proxies: Vec<TrustedProxy>,

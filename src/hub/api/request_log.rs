@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_did_is_no_warning() {
+    fn errors_of_the_client_are_not_logged_as_warnings() {
         assert_eq!([404, 429, 499, 501].map(|status| level(status, false)), [LogLevel::Info; 4]);
         assert_eq!([400, 499].map(|status| level(status, true)), [LogLevel::Info; 2]);
         assert_eq!([200, 500, 502, 503, 504].map(|status| level(status, true)), [LogLevel::Warn; 5]);

@@ -172,7 +172,7 @@ impl<'s> Attempt<'s> {
         self.emit(EventKind::LlmError(self.served_dispatch(), failure));
     }
 
-    /// The dispatch with the participant's own model in place of what the client asked for.
+    /// The dispatch with the participant's own model in place of the one that the client requested.
     fn served_dispatch(&self) -> Dispatch {
         Dispatch { model: self.slot.picked.profile.model.clone(), ..self.dispatch.clone() }
     }

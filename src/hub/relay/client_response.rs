@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_streams_head_is_the_contracts() {
+    fn a_streams_head_is_that_of_the_protocol() {
         let given = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "private"), ("x-a", "1")];
         let out = stream_headers(given.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec());
         assert_eq!(out.len(), STREAM_HEADERS.len() + 1);

@@ -54,11 +54,11 @@ fn redirect_error(status: u16) -> UpstreamError {
 pub struct Failover<'s, 'a> {
     hub: &'s HubContext,
     request: &'a RelayRequest<'a>,
-    /// Names the request in events and to the client.
+    /// The request's id in events and for the client.
     id: String,
-    /// Whom it is for.
+    /// The participants that it may go to.
     want: Want,
-    /// When it has to have an answer: the first-byte timeout after it came.
+    /// When it must have an answer: the first-byte timeout after its arrival.
     latest: Instant,
     /// Attempts so far.
     count: usize,
@@ -415,7 +415,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// The client disconnected while its request waited in line.
+    /// The client disconnected while its request waited in the queue.
     pub(crate) fn abandon_queue(&mut self) -> io::Result<()> {
         self.hub.metrics.record_hang_up(HangUpPhase::Queue);
         self.last = Some(AttemptSummary::without_participant("cancelled"));

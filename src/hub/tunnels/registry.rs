@@ -31,7 +31,7 @@ const WAITING: QueueLimits = QueueLimits {
 const PAUSING: QueueLimits =
     QueueLimits { high: 256 << 10, low: 64 << 10, most: MAX_QUEUED, wait: Duration::ZERO, within: Duration::ZERO };
 
-/// The optional features that were negotiated when the tunnel was opened (PROTOCOL.md, "The tunnel").
+/// The optional features that were negotiated when the tunnel was opened (PROTOCOL.md, "Tunnel").
 #[derive(Debug, Clone, Copy)]
 pub struct TunnelFeatures {
     /// Whether chunks may come as binary messages.

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_dates() {
+    fn a_time_is_written_as_a_date_in_utc() {
         assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(time(951_782_399_999), "2000-02-28T23:59:59.999Z");
         assert_eq!(time(951_782_400_000), "2000-02-29T00:00:00.000Z");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_pairs_and_json_is_an_object() {
+    fn a_text_line_has_pairs_and_a_json_line_is_an_object() {
         let line = |format| {
             let mut line = LogLine::new(format, "info", 0, "request");
             line.text("path", "/v1/rooms");

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stage_is_a_word() {
+    fn only_a_short_word_is_logged_as_the_stage() {
         assert_eq!(
             ["fetch", "read_body", "Tell me a secret", ""].map(stage_word),
             ["fetch", "read_body", "participant", ""]

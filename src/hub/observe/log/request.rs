@@ -10,7 +10,7 @@ use crate::proto::management::ErrorCode;
 pub struct RequestLog {
     /// Id of the participant of the last attempt.
     pub(crate) participant: Option<String>,
-    /// The model that the client asked for.
+    /// The model that the client requested.
     pub(crate) model: Option<String>,
     /// The protocol as events name it, such as `chatCompletions`.
     pub(crate) protocol: Option<&'static str>,
