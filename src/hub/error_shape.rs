@@ -1,5 +1,5 @@
 //! The shape of errors on the inference plane. Gambi's own clients read a bare text; other vendors' clients read the shape
-//! of their vendor's API, and show nothing but the status for any other (PROTOCOL.md, "Inference plane").
+//! of their vendor's API, and show only the status for another shape (PROTOCOL.md, "Inference plane").
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::proto::management::ErrorCode;
 /// LangChain's.
 const OPENAI_PRODUCTS: [&str; 6] = ["openai/", "asyncopenai/", "ai/", "ai-sdk/", "litellm/", "langchain"];
 
-/// A shape of errors.
+/// The JSON structure of an error's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ErrorShape {
     /// `{"error": text, "code"}`.
@@ -38,7 +38,7 @@ impl ErrorShape {
         }
     }
 
-    /// The body of an error. `hint` says what the caller can do; the bare shape has no place for it.
+    /// The body of an error. `hint` is what the caller can do; the bare shape does not contain it.
     pub fn body(self, status: u16, code: ErrorCode, message: &str, hint: Option<&str>) -> Value {
         let text = || match hint {
             Some(hint) => format!("{}. {hint}", message.trim_end_matches('.')),

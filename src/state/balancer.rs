@@ -1,4 +1,4 @@
-//! Chooses the participant that gets a request (WIRE.md, "Which participant").
+//! Chooses the participant that gets a request (PROTOCOL.md, "Inference plane").
 
 use super::Random;
 use super::room::{Member, Room};

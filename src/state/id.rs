@@ -40,7 +40,7 @@ impl fmt::Display for RoomCode {
     }
 }
 
-/// A participant's id: 1 to 128 bytes of printable text without `/` (WIRE.md, "Common rules"), and neither `.` nor `..`,
+/// A participant's id: 1 to 128 bytes of printable text without `/` (PROTOCOL.md, "Common rules"), and neither `.` nor `..`,
 /// which clients drop from a path before they send it (RFC 3986, section 5.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParticipantId(String);

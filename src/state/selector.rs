@@ -1,4 +1,4 @@
-//! What a request's `model` selects, and why a selection fails (WIRE.md, "Which participant").
+//! What a request's `model` selects, and why a selection fails (PROTOCOL.md, "Inference plane").
 
 use crate::proto::management::ErrorCode;
 
@@ -64,7 +64,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The status, the text and the code of the answer (WIRE.md, "Inference plane").
+    /// The status, the text and the code of the answer (PROTOCOL.md, "Inference plane").
     pub fn answer(self) -> (u16, &'static str, ErrorCode) {
         match self {
             Refusal::NoneAvailable => {

@@ -115,7 +115,7 @@ impl<'s> Attempt<'s> {
         if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
     }
 
-    /// Records which participant made a response, before its client can ask for it. `translated`: whether it was made from
+    /// Records which participant made a response, before its client can request it. `translated`: whether it was made from
     /// a chat.
     pub(crate) fn record_owner(&self, id: Option<String>, translated: bool) {
         let picked = &self.slot.picked;
@@ -225,7 +225,7 @@ impl<'s> Attempt<'s> {
         self.emit(EventKind::LlmError(self.served_dispatch(), failure));
     }
 
-    /// The dispatch with the participant's own model in place of what the client asked for.
+    /// The dispatch with the participant's own model in place of the one that the client requested.
     fn served_dispatch(&self) -> Dispatch {
         Dispatch { model: self.slot.picked.profile.model.clone(), ..self.dispatch.clone() }
     }

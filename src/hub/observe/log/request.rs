@@ -5,12 +5,12 @@ use super::{LogLine, stage_word};
 use crate::http::Exchange;
 use crate::proto::management::ErrorCode;
 
-/// What the handlers of a request know about its outcome. A field that does not apply is `None` and is not logged.
+/// The outcome of a request, as its handlers record it. A field that does not apply is `None` and is not logged.
 #[derive(Debug, Default)]
 pub struct RequestLog {
     /// Id of the participant of the last attempt.
     pub(crate) participant: Option<String>,
-    /// The model that the client asked for.
+    /// The model that the client requested.
     pub(crate) model: Option<String>,
     /// The protocol as events name it, such as `chatCompletions`.
     pub(crate) protocol: Option<&'static str>,
@@ -29,7 +29,7 @@ pub struct RequestLog {
 }
 
 impl RequestLog {
-    /// The record of a request, which travels with its exchange.
+    /// The record of a request, stored in its exchange.
     pub fn of<'e>(exchange: &'e mut Exchange<'_>) -> &'e mut Self {
         exchange.extension()
     }
