@@ -191,7 +191,12 @@ static REGISTRY_MEMORY: Flag = value(
     "SIZE",
     "Most memory for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
-static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
+static JSON: Flag = Flag {
+    name: "json",
+    short: Some('j'),
+    value: None,
+    help: "Print the rooms as a JSON array, without data and meta",
+};
 
 static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
 static RECONNECT: Flag = switch("reconnect", "Join again whenever the session is lost, until stopped");
