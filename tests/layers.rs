@@ -241,6 +241,26 @@ fn the_architecture_names_files_that_exist() {
 }
 
 #[test]
+fn comments_name_parts_of_the_protocol_that_exist() {
+    let root = root();
+    let protocol = fs::read_to_string(root.join("proto/PROTOCOL.md")).unwrap();
+    let titles: Vec<&str> = protocol.lines().filter(|line| line.starts_with("##")).collect();
+    let mut named = 0;
+    for file in source_files(&root) {
+        let text = fs::read_to_string(&file).unwrap();
+        // A reference may go on in the next line of its comment.
+        let lines = text.lines().map(|line| line.trim_start_matches(['/', '!', ' ']));
+        let text = lines.collect::<Vec<_>>().join(" ");
+        for part in text.split("PROTOCOL.md, \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let exists = titles.iter().any(|title| title.trim_start_matches('#').trim() == part);
+            assert!(exists, "{} names \"{part}\"", file.display());
+            named += 1;
+        }
+    }
+    assert!(named > 10, "{named}");
+}
+
+#[test]
 fn a_forbidden_import_is_found() {
     assert_eq!(violations("proto", "use crate::state::Now;"), ["names crate::state"]);
     assert_eq!(violations("hub", "let x = crate::participant::probe();"), ["names crate::participant"]);
