@@ -3,10 +3,11 @@
 
 use crate::http::{Limits, head};
 use crate::net::chunked::Decoder as Chunks;
+use crate::proto::api_answer;
 use crate::proto::openai::Members;
 use crate::proto::response_id::IdWatch;
 use crate::proto::sse;
-use crate::proto::translate::{ResponseTemplate, ResponsesTranslator, to_chat};
+use crate::proto::translate::{ChatTranslator, ResponseTemplate, to_chat};
 use crate::proto::tunnel::{self, FromParticipant};
 use crate::proto::usage::UsageWatch;
 use crate::state::selector::Selector;
@@ -70,16 +71,16 @@ pub fn request(data: &[u8]) {
     drop(ResponseTemplate::new(&members, "k", 1));
 }
 
-fn answer() -> ResponsesTranslator {
+fn answer() -> ChatTranslator {
     let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).expect("JSON");
-    ResponsesTranslator::new(ResponseTemplate::new(&request, "k", 1), "m")
+    ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m")
 }
 
 /// A whole chat becomes a response that is JSON, or is refused.
 pub fn whole_chat(data: &[u8]) {
     let mut answer = answer();
     if answer.push_whole(data) {
-        serde_json::from_str::<serde::de::IgnoredAny>(&answer.into_response()).expect("a response is JSON");
+        serde_json::from_str::<serde::de::IgnoredAny>(&answer.into_body()).expect("a response is JSON");
     }
 }
 
@@ -141,6 +142,13 @@ pub fn head(data: &[u8]) {
         if let Ok(head) = head::parse(&data[..end], &limits) {
             assert!(head.headers.len() <= limits.headers);
         }
+    }
+}
+
+/// An answer's start is looked at, whatever it is.
+pub fn answer_start(data: &[u8]) {
+    for kind in [None, Some("application/json"), Some("text/plain")] {
+        let _ = api_answer::lacks_route(kind, data);
     }
 }
 

@@ -33,7 +33,7 @@ const RULES: &[(&str, &[&str])] = &[
 /// not import them back: that would be a circle.
 const HUB_PARTS: &[(&str, &[&str])] = &[
     ("api", &["relay", "access", "tunnels", "observe", "context", "handler", "maintenance", "random", "respond"]),
-    ("relay", &["tunnels", "observe", "context", "maintenance", "options", "random", "respond"]),
+    ("relay", &["tunnels", "observe", "context", "error_shape", "maintenance", "options", "random", "respond"]),
     ("access", &["context", "random", "respond"]),
     ("tunnels", &["access", "observe", "context", "handler", "respond"]),
     ("observe", &["context", "maintenance"]),

@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
 use gambi::participant::Session;
 use serde_json::{Value, json};
 
@@ -323,4 +326,133 @@ fn ids_that_are_too_long_are_not_remembered() {
         respond(&hub, &room, &json!({ "model": "any", "input": "Hi" })).expect(200);
         assert_eq!(hub.get(&format!("/rooms/{room}/v1/responses/{id}")).status, status);
     }
+}
+
+#[test]
+fn a_coding_agent_gets_its_tools_from_a_chat_only_provider() {
+    let hub = TestHub::start();
+    let defaults = json!({ "name": "Lab", "defaults": { "instructions": "Be brief." } });
+    let made = hub.post("/v1/rooms", &defaults).expect(201).json();
+    let room = made["data"]["room"]["code"].as_str().unwrap().to_owned();
+    let call = |id: &str, name: &str, arguments: &str| {
+        let function = json!({ "name": name, "arguments": arguments });
+        chunk(&json!({ "tool_calls": [{ "index": 0, "id": id, "type": "function", "function": function }] }), None)
+    };
+    let provider = chat_only(Script::Stream(vec![
+        chunk(&json!({ "reasoning": "Hm." }), None),
+        call("a", "apply_patch", r#"{"input":"*** Begin\nPatch"}"#),
+        call("b", "find", r#"{"q":"x"}"#),
+        chunk(&json!({}), Some("tool_calls")),
+    ]));
+    let _session = join(&hub, &room, "ann", &provider);
+    let body = json!({ "model": "any", "stream": true, "tool_choice": "auto",
+        "input": [{ "role": "developer", "content": "Rules." }, { "role": "user", "content": "Hi" },
+            { "type": "reasoning", "summary": [{ "type": "summary_text", "text": "So." }] },
+            { "type": "custom_tool_call", "call_id": "z", "name": "apply_patch", "input": "*** Old" },
+            { "type": "custom_tool_call_output", "call_id": "z", "output": "ok" }],
+        "tools": [{ "type": "custom", "name": "apply_patch" }, { "type": "web_search" },
+            { "type": "namespace", "name": "docs", "tools": [{ "type": "function", "name": "find" }] }] });
+    let text = respond(&hub, &room, &body).expect(200).text();
+    let done = text.lines().rev().find_map(|line| line.strip_prefix("data: {")).unwrap();
+    let done: Value = serde_json::from_str(&format!("{{{done}")).unwrap();
+    let output = &done["response"]["output"];
+    assert_eq!((&done["type"], &output[0]["type"]), (&json!("response.completed"), &json!("reasoning")));
+    assert_eq!((&output[1]["type"], &output[1]["input"]), (&json!("custom_tool_call"), &json!("*** Begin\nPatch")));
+    let found = ["call_id", "name", "namespace", "arguments"].map(|key| output[2][key].as_str().unwrap());
+    assert_eq!(found, ["b", "find", "docs", r#"{"q":"x"}"#]);
+    assert_eq!(done["response"]["tools"].as_array().unwrap().len(), 2, "those that were kept");
+    assert!(text.contains("event: response.custom_tool_call_input.done\n"));
+
+    let sent: Value = serde_json::from_str(&provider.wait_for_request(1).body).unwrap();
+    let roles: Vec<_> = sent["messages"].as_array().unwrap().iter().map(|m| m["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["system", "user", "assistant", "tool"]);
+    assert_eq!(sent["messages"][0]["content"], "Be brief.\n\nRules.");
+    let turn = &sent["messages"][2];
+    assert_eq!((&turn["reasoning_content"], &turn["tool_calls"][0]["id"]), (&json!("So."), &json!("z")));
+    assert_eq!(sent["tools"].as_array().unwrap().len(), 2);
+    let earlier = json!({ "model": "any", "input": "x", "previous_response_id": "resp_1" });
+    assert!(respond(&hub, &room, &earlier).expect(400).text().contains("the hub keeps no conversations"));
+}
+
+#[test]
+fn a_stream_that_was_cut_is_never_complete() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let text = chunk(&json!({ "content": "Hello" }), None);
+    let provider = chat_only(Script::Echo);
+    let _session = join(&hub, &room, "ann", &provider);
+    for (rest, expected) in [
+        (chunk(&json!({}), Some("")), "response.failed"),
+        (String::new(), "response.failed"),
+        (chunk(&json!({}), Some("some_day")), "response.completed"),
+        ("data: [DONE]\n\n".to_owned(), "response.completed"),
+    ] {
+        provider.set(Script::Stream(vec![text.clone(), rest.clone()]));
+        let answer = stream(&hub, &room).text();
+        assert!(answer.contains(&format!("event: {expected}\n")), "{rest}: {answer}");
+    }
+    // Its answer was whole, though the server did not end it.
+    provider.set(Script::StreamAndDie(vec![text, chunk(&json!({}), Some("stop"))]));
+    let answer = stream(&hub, &room);
+    assert!(answer.whole && answer.text().contains("event: response.completed\n"), "{}", answer.text());
+}
+
+#[test]
+fn a_provider_with_a_good_status_on_routes_that_it_lacks_is_asked_for_chats() {
+    let unknown = r#"{"error":"Unexpected endpoint or method. (POST /v1/responses)"}"#;
+    for (kind, body) in [("application/json", unknown), ("text/html", "<!doctype html>")] {
+        let hub = TestHub::start();
+        let room = hub.room();
+        let provider = FakeProvider::start(whole(&chat_answer()));
+        let _session = join(&hub, &room, "ann", &provider);
+        provider.set_path("/v1/responses", Script::MissingButGood(kind, body));
+        for streamed in [false, true] {
+            let asked = json!({ "model": "any", "input": "Hi", "stream": streamed });
+            assert!(respond(&hub, &room, &asked).expect(200).text().contains("\"output_text\":\"Hello\""));
+        }
+        let paths: Vec<String> = provider.seen().into_iter().map(|seen| seen.path).collect();
+        assert_eq!(paths, ["/v1/responses", "/v1/chat/completions", "/v1/chat/completions"]);
+        // Whoever asks before it registers learns it at once.
+        let _other = join(&hub, &room, "bob", &provider);
+        let capabilities = hub.participant(&room, "bob")["capabilities"].clone();
+        assert_eq!(capabilities, json!({ "openResponses": "unsupported", "chatCompletions": "supported" }));
+        provider.set_path("/v1/chat/completions", Script::MissingButGood(kind, body));
+        let failed = respond(&hub, &room, &json!({ "model": "ann", "input": "Hi" })).expect(502);
+        assert!(failed.text().contains("no chat completion"), "{}", failed.text());
+    }
+}
+
+/// An answer that is compressed, though nobody asked for that.
+fn compressed(kind: &str, body: &[u8]) -> Script {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(body).unwrap();
+    let body = gzip.finish().unwrap();
+    let lines = format!("Content-Type: {kind}\r\nContent-Encoding: gzip\r\nContent-Length: {}", body.len());
+    Script::Raw([format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n").as_bytes(), &body].concat())
+}
+
+#[test]
+fn a_compressed_answer_is_read_within_the_same_limits() {
+    let hub = TestHub::limited(|limits| limits.memory = 1 << 20);
+    let room = hub.room();
+    let provider = chat_only(compressed("application/json", chat_answer().to_string().as_bytes()));
+    let _session = join(&hub, &room, "ann", &provider);
+    let events = hub.watch_room(&room);
+    let ask = || respond(&hub, &room, &json!({ "model": "any", "input": "Hi" }));
+    let answer = ask().expect(200);
+    assert_eq!((answer.header("content-encoding"), &answer.json()["output_text"]), (None, &json!("Hello")));
+    assert_eq!(events.next("llm.complete")["metrics"]["totalTokens"], 8, "counted as if it were plain");
+    assert_eq!(provider.wait_for_request(1).header("accept-encoding"), Some("identity"));
+    let text = chunk(&json!({ "content": "Hello" }), Some("stop"));
+    provider.set(compressed("text/event-stream", text.as_bytes()));
+    let streamed = stream(&hub, &room);
+    assert!(streamed.whole && streamed.text().contains("\"output_text\":\"Hello\""));
+
+    provider.set(compressed("application/json", &vec![b' '; 16 << 20]));
+    assert!(ask().expect(502).text().contains("longer than the hub has memory for"));
+    provider.set(compressed("text/event-stream", text.repeat(50_000).as_bytes()));
+    let bomb = stream(&hub, &room);
+    assert!(bomb.text().contains("event: response.failed\n") && !bomb.whole);
+    provider.set(whole(&chat_answer()));
+    assert_eq!(ask().status, 200, "the memory is given back");
 }

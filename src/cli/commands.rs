@@ -133,6 +133,7 @@ static FIRST_BYTE_TIMEOUT: Flag =
 static ANSWER_TIMEOUT: Flag =
     value("idle-timeout", None, "TIME", "Longest pause within a response's body [default 300s]");
 
+static NO_HEDGE: Flag = switch("no-hedge", "Send no request to a second participant while the first is silent");
 static DRAIN_TIMEOUT: Flag = value(
     "drain-timeout",
     None,
@@ -192,7 +193,12 @@ static REGISTRY_MEMORY: Flag = value(
     "SIZE",
     "Memory limit for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
-static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
+static JSON: Flag = Flag {
+    name: "json",
+    short: Some('j'),
+    value: None,
+    help: "Print the rooms as a JSON array, without data and meta",
+};
 
 static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that `room create` returned");
 static RECONNECT: Flag = switch("reconnect", "Reconnect when the session is lost, until stopped");
@@ -254,6 +260,15 @@ static JSON_FRAMES: Flag =
     switch("json-frames", "Send responses as JSON, for proxies that do not pass binary WebSocket messages");
 static NO_SPECS: Flag = switch("no-specs", "Do not send this machine's hardware details to the hub");
 
+static NETWORK_ENDPOINT: Flag = value(
+    "network-endpoint",
+    None,
+    "URL",
+    "Accepted and ignored: the provider is reached through the tunnel, so the hub needs no address of it",
+);
+static NO_NETWORK_REWRITE: Flag =
+    switch("no-network-rewrite", "Accepted and ignored: through a tunnel, no endpoint needs rewriting");
+
 static WATCHED: Flag = value(
     "room",
     Some('r'),
@@ -299,13 +314,14 @@ static SERVE: &[&Flag] = &[
     &QUEUE_LIMIT,
     &FIRST_BYTE_TIMEOUT,
     &ANSWER_TIMEOUT,
+    &NO_HEDGE,
     &WATCH_TIME,
     &DRAIN_TIMEOUT,
     &LOG_FORMAT,
     &LOG_LEVEL,
     &DRY_RUN,
 ];
-static JOIN: &[&Flag] = &[
+const JOIN: &[&Flag] = &[
     &ROOM,
     &PARTICIPANT,
     &MODEL,
@@ -324,6 +340,19 @@ static JOIN: &[&Flag] = &[
     &RECONNECT,
     &DRY_RUN,
 ];
+
+static FLAT_JOIN: [&Flag; JOIN.len() + 2] = concat(JOIN, &[&NETWORK_ENDPOINT, &NO_NETWORK_REWRITE]);
+
+/// The flags of both lists; `N` is the sum of their lengths.
+const fn concat<const N: usize>(first: &[&'static Flag], second: &[&'static Flag]) -> [&'static Flag; N] {
+    let mut all = [first[0]; N];
+    let mut i = 1;
+    while i < N {
+        all[i] = if i < first.len() { first[i] } else { second[i - first.len()] };
+        i += 1;
+    }
+    all
+}
 
 /// All commands, in the order of the help.
 pub static COMMANDS: &[Command] = &[
@@ -348,7 +377,7 @@ pub static COMMANDS: &[Command] = &[
         examples: &[
             (
                 "Create a room and get its code in a script",
-                "gambi room create --name Lab --format json | jq -r .room.code",
+                "gambi room create --name Lab --format json | jq -r .data.room.code",
             ),
             (
                 "With generation settings for all its requests",
@@ -364,7 +393,10 @@ pub static COMMANDS: &[Command] = &[
         streams: false,
         examples: &[
             ("Rooms with the most participants first", "gambi room list"),
-            ("Only the codes, the newest first", "gambi room list --sort created-at --format ndjson | jq -r .code"),
+            (
+                "Only the codes, the newest first",
+                "gambi room list --sort created-at --format ndjson | jq -r '.data[].code'",
+            ),
         ],
     },
     Command {
@@ -385,7 +417,7 @@ pub static COMMANDS: &[Command] = &[
             ("Over the last five minutes", "gambi room stats ABC234"),
             (
                 "Time to first token of each participant, for a script",
-                "gambi room stats ABC234 --format json | jq '.participants[] | {participantId, ttftMs: .windows[\"15m\"].ttftMs}'",
+                "gambi room stats ABC234 --format json | jq '.data.participants[] | {participantId, ttftMs: .windows[\"15m\"].ttftMs}'",
             ),
         ],
     },
@@ -448,7 +480,7 @@ pub static COMMANDS: &[Command] = &[
         positional: None,
         flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: false,
-        examples: &[("Ids for a script", "gambi models -r ABC234 --format ndjson | jq -r .id")],
+        examples: &[("Ids for a script", "gambi models -r ABC234 --format ndjson | jq -r '.data[].id'")],
     },
     Command {
         path: &["chat"],
@@ -604,25 +636,11 @@ pub static COMMANDS: &[Command] = &[
         path: &["join"],
         about: "Older name of `participant join`; generates an id if none is given",
         positional: Some(&ROOM),
-        flags: JOIN,
+        flags: &FLAT_JOIN,
         streams: true,
-        examples: &[("Ollama on this machine", "gambi join ABC234 --nickname Alice --model llama3")],
+        examples: &[
+            ("Ollama on this machine", "gambi join ABC234 --nickname Alice --model llama3"),
+            ("The same with flags only", "gambi join -c ABC234 -n Alice -m llama3"),
+        ],
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_command_has_two_flags_of_one_name() {
-        for command in COMMANDS {
-            let mut names: Vec<String> = command.all_flags().map(|f| f.name.to_owned()).collect();
-            names.extend(command.all_flags().filter_map(|f| f.short).map(String::from));
-            let all = names.len();
-            names.sort();
-            names.dedup();
-            assert_eq!(names.len(), all, "{}", command.name());
-        }
-    }
-}

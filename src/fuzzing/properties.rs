@@ -11,7 +11,7 @@ use crate::sync::{STACK_SIZE, lock};
 
 type Reader = fn(&[u8]);
 
-const READERS: [(&str, Reader); 11] = [
+const READERS: [(&str, Reader); 12] = [
     ("usage", super::usage),
     ("response_id", super::response_id),
     ("events", super::events),
@@ -20,6 +20,7 @@ const READERS: [(&str, Reader); 11] = [
     ("streamed_chat", super::streamed_chat),
     ("message", super::message),
     ("head", super::head),
+    ("answer_start", super::answer_start),
     ("chunked", super::chunked),
     ("frame", super::frame),
     ("selector", super::selector),

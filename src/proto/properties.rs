@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::openai::{Members, same_model};
 use super::response_id::IdWatch;
 use super::sse;
-use super::translate::{ResponseTemplate, ResponsesTranslator, to_chat};
+use super::translate::{ChatTranslator, ResponseTemplate, to_chat};
 use super::tunnel::{self, FromHub, FromParticipant, Request};
 use super::usage::UsageWatch;
 use super::web;
@@ -226,8 +226,8 @@ proptest! {
 
     #[test]
     fn any_chat_becomes_a_well_formed_response(chunks in proptest::collection::vec(chunk(), 0..12), ends in any::<bool>()) {
-        let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).unwrap();
-        let mut answer = ResponsesTranslator::new(ResponseTemplate::new(&request, "k", 1), "m");
+        let request = Members::parse(br#"{"input":"Hi","tools":[{"type":"custom","name":"patch"}]}"#).unwrap();
+        let mut answer = ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m");
         chunks.iter().for_each(|chunk| answer.push(chunk));
         if ends { answer.end() } else { answer.fail("it broke") }
         check_response(&answer.take_events())?;
@@ -236,9 +236,9 @@ proptest! {
     #[test]
     fn a_whole_answer_of_any_kind_is_read_or_refused(chat in any_json()) {
         let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).unwrap();
-        let mut answer = ResponsesTranslator::new(ResponseTemplate::new(&request, "k", 1), "m");
+        let mut answer = ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m");
         if answer.push_whole(chat.to_string().as_bytes()) {
-            let response: Value = serde_json::from_str(&answer.into_response()).unwrap();
+            let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
             prop_assert!(response["output"].is_array());
         }
     }
@@ -272,6 +272,16 @@ fn json_as_read(value: &Value) -> Value {
     serde_json::from_str(&value.to_string()).unwrap()
 }
 
+/// A piece of a call with some of its members.
+fn odd_call() -> impl Strategy<Value = Value> {
+    let texts = prop::sample::select(vec!["", "{", "{}", "{\"a\"", ":1}", "x", "{\"input\":\"\\u00"]);
+    let id = prop::sample::select(vec![json!(null), json!(""), json!("a"), json!("b")]);
+    let name = prop::sample::select(vec![json!(null), json!("f"), json!("fg"), json!("patch")]);
+    (prop::option::of(0u64..3), id, name, texts).prop_map(|(number, id, name, text)| {
+        json!({ "index": number, "id": id, "function": { "name": name, "arguments": text } })
+    })
+}
+
 /// A chat's chunk: sound, odd, or rubbish.
 fn chunk() -> impl Strategy<Value = String> {
     let delta = prop_oneof![
@@ -281,6 +291,8 @@ fn chunk() -> impl Strategy<Value = String> {
         (0u64..3, any::<String>()).prop_map(|(n, text)| {
             json!({ "tool_calls": [{ "index": n, "id": "c", "function": { "name": "f", "arguments": text } }] })
         }),
+        odd_call().prop_map(|call| json!({ "tool_calls": [call] })),
+        prop::collection::vec(odd_call(), 0..4).prop_map(|calls| json!({ "tool_calls": calls })),
         any_json(),
     ];
     let finish =
@@ -357,7 +369,7 @@ fn hostile_bytes_are_read_in_the_stack_that_connections_have() {
             let _ = Members::parse(request.as_bytes()).map(|members| to_chat(&members));
             let deep = format!(r#"{{"input":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
             assert!(Members::parse(deep.as_bytes()).is_ok_and(|members| to_chat(&members).is_err()));
-            ResponsesTranslator::new(ResponseTemplate::new(&Members::default(), "k", 0), "m").push(&text);
+            ChatTranslator::responses(ResponseTemplate::new(&Members::default(), "k", 0), "m").push(&text);
         }
     };
     std::thread::Builder::new().stack_size(crate::sync::STACK_SIZE).spawn(read).unwrap().join().unwrap();

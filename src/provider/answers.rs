@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::reply::Reply;
 use super::tools;
 use crate::proto::openai::{Members, same_model};
-use crate::proto::translate::{ResponseTemplate, ResponsesTranslator, to_chat};
+use crate::proto::translate::{ChatTranslator, ResponseTemplate, to_chat};
 
 /// Start of every answer, so that it is not mistaken for a model's.
 const PREFIX: &str = "This is gambi's echo provider; no model is behind it. You said:";
@@ -152,12 +152,12 @@ impl Completion {
     }
 
     fn events(&self, include_usage: bool) -> Vec<String> {
-        let chunk = |choices: Value, usage: &Value| {
-            let body = json!({ "object": "chat.completion.chunk", "choices": choices, "usage": usage });
+        let chunk = |body: Value| {
+            let body = with(&json!({ "object": "chat.completion.chunk" }), body);
             format!("data: {}\n\n", with(&self.head, body))
         };
         let choice = |delta: Value, finish: Value| {
-            chunk(json!([{ "index": 0, "delta": delta, "finish_reason": finish }]), &Value::Null)
+            chunk(json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] }))
         };
         let mut events = vec![choice(json!({ "role": "assistant", "content": "" }), Value::Null)];
         match &self.call {
@@ -169,7 +169,7 @@ impl Completion {
         }
         events.push(choice(json!({}), json!(self.finish_reason())));
         if include_usage {
-            events.push(chunk(json!([]), &self.usage));
+            events.push(chunk(json!({ "choices": [], "usage": self.usage })));
         }
         events.push("data: [DONE]\n\n".into());
         events
@@ -192,18 +192,18 @@ pub fn response(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let chat_body = to_chat(&members).map_err(|e| refused(&e))?;
     let chat_body = serde_json::from_str(&chat_body).map_err(|e| refused(&e))?;
     let template = ResponseTemplate::new(&members, &request.id(""), now().as_secs());
-    let mut response = ResponsesTranslator::new(template, request.model);
+    let mut response = ChatTranslator::responses(template, request.model);
     match chat(&EchoRequest { body: &chat_body, ..*request })? {
         Reply::Whole(chat) => {
             response.push_whole(chat.to_string().as_bytes());
-            serde_json::from_str(&response.into_response()).map(Reply::Whole).map_err(|e| refused(&e))
+            serde_json::from_str(&response.into_body()).map(Reply::Whole).map_err(|e| refused(&e))
         }
         Reply::Stream(chunks) => Ok(Reply::Stream(response_events(response, &chunks))),
     }
 }
 
 /// Translates the events of a streamed chat into those of a streamed response.
-fn response_events(mut response: ResponsesTranslator, chunks: &[String]) -> Vec<String> {
+fn response_events(mut response: ChatTranslator, chunks: &[String]) -> Vec<String> {
     let mut events = vec![response.take_events()];
     for chunk in chunks {
         let data = chunk.strip_prefix("data: ").unwrap_or(chunk);

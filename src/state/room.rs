@@ -146,6 +146,8 @@ pub struct Member {
     pub health: Health,
     /// Whether its provider turned out to have no Responses API, whatever was said when it registered.
     pub no_responses: bool,
+    /// Whether its provider has turned out to have no Messages API.
+    pub no_messages: bool,
     /// When it registered first.
     pub joined_at: u64,
     /// Its last heartbeat or registration.

@@ -29,6 +29,8 @@ pub enum Script {
     Held(Box<Script>),
     /// 404, also to a probe: the provider lacks the endpoint.
     Missing,
+    /// 200 with this content type and body, also to a probe: what some servers answer on endpoints that they lack.
+    MissingButGood(&'static str, &'static str),
     /// Closes the connection without a response.
     Slam,
     /// Echoes the first request of a connection; at the next it closes it without a response, or resets it.
@@ -196,10 +198,13 @@ impl FakeState {
             return answer(stream, 200, "application/json", &json!({ "data": data }).to_string());
         }
         if seen.path.ends_with("/api/tags") || seen.body == "{}" {
-            let own =
-                self.paths.lock().unwrap().iter().any(|(path, s)| *path == seen.path && matches!(s, Script::Missing));
-            let status = if own || seen.body != "{}" { 404 } else { 400 };
-            return answer(stream, status, "application/json", "{}");
+            let paths = self.paths.lock().unwrap();
+            let (status, kind, body) = match paths.iter().find(|(path, _)| *path == seen.path).map(|(_, own)| own) {
+                Some(Script::MissingButGood(kind, body)) => (200, *kind, *body),
+                Some(Script::Missing) => (404, "application/json", "{}"),
+                _ => (if seen.body == "{}" { 400 } else { 404 }, "application/json", "{}"),
+            };
+            return answer(stream, status, kind, body);
         }
         let number = {
             let mut all = self.seen.lock().unwrap();
@@ -257,6 +262,7 @@ impl FakeState {
                 None
             }
             Script::Missing => answer(stream, 404, "text/plain", "404 page not found"),
+            Script::MissingButGood(kind, body) => answer(stream, 200, kind, body),
             Script::Slam => None,
         }
     }

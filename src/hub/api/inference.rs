@@ -1,6 +1,8 @@
 //! Handlers of the inference plane (PROTOCOL.md, "Inference plane"): they validate requests. `relay`
 //! selects the participant and passes its response on.
 
+use serde_json::json;
+
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
@@ -8,11 +10,17 @@ use crate::hub::relay;
 use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::hops;
 use crate::hub::relay::operation::{RelayRequest, route_of};
-use crate::hub::respond::no_route;
+use crate::hub::respond::{no_route, send_json};
 use crate::proto::openai::Members;
 
 /// Request headers that go on to the provider: those of Anthropic's API.
 const FORWARDED_HEADERS: [&str; 2] = ["anthropic-version", "anthropic-beta"];
+
+/// `GET` and `HEAD` of a room's base URL: clients look there whether the server is up.
+pub fn base(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
+    let code = hub.registry().room(&params[0])?.code.to_string();
+    Ok(send_json(exchange, 200, &json!({ "room": code, "models": format!("/rooms/{code}/v1/models") })))
+}
 
 /// Every `POST` of the inference plane: its body names a model.
 pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {

@@ -7,12 +7,15 @@ pub fn repaired(path: &str) -> Option<String> {
     if parts.first() == Some(&"v1") && parts.get(1) == Some(&"rooms") {
         parts.remove(0);
     }
-    if parts.first() != Some(&"rooms") || parts.len() < 3 {
+    if parts.first() != Some(&"rooms") || parts.len() < 2 {
         return None;
     }
     let rest = parts.split_off(2);
-    let rest: Vec<_> = rest.into_iter().skip_while(|part| *part == "v1").collect();
-    let repaired = format!("/{}/v1/{}", parts.join("/"), rest.join("/"));
+    if !rest.is_empty() {
+        parts.push("v1");
+    }
+    parts.extend(rest.into_iter().skip_while(|part| *part == "v1"));
+    let repaired = format!("/{}", parts.join("/"));
     (repaired != path).then_some(repaired)
 }
 
@@ -33,6 +36,12 @@ mod tests {
         ] {
             assert_eq!(repaired(slip).as_deref(), Some("/rooms/ABC234/v1/chat/completions"), "{slip}");
         }
+    }
+
+    #[test]
+    fn the_base_itself_may_end_with_a_slash() {
+        assert_eq!(repaired("/rooms/ABC234/v1/").as_deref(), Some("/rooms/ABC234/v1"));
+        assert_eq!(repaired("/rooms/ABC234/").as_deref(), Some("/rooms/ABC234"));
     }
 
     #[test]

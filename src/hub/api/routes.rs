@@ -52,6 +52,8 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Post, "/rooms/{}/health", PARTICIPANT, legacy::heartbeat),
     (Method::Delete, "/rooms/{}/leave/{}", PARTICIPANT, legacy::leave),
     (Method::Get, "/rooms/{}/events", ROOM, events::watch_room_legacy),
+    (Method::Get, "/rooms/{}", ROOM, inference::base),
+    (Method::Get, "/rooms/{}/v1", ROOM, inference::base),
     (Method::Get, "/rooms/{}/v1/models", ROOM, models::list),
     (Method::Get, "/rooms/{}/v1/models/{*}", ROOM, models::get),
     (Method::Post, "/rooms/{}/v1/chat/completions", ROOM, inference::create),

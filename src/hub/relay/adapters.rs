@@ -1,16 +1,18 @@
-//! A chat completion that is passed on as a response of the Responses API, whole or as a stream. The translation itself is
+//! A chat completion that is passed on as an answer of another API, whole or as a stream. The translation itself is
 //! `proto::translate`.
 
 use std::io;
 
+use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::content_coding::ContentCoding;
-use crate::hub::relay::passthrough::ResponseHead;
+use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::proto::management::ErrorCode;
 use crate::proto::openai::Members;
 use crate::proto::sse::Decoder;
-use crate::proto::translate::{ResponseTemplate, ResponsesTranslator};
+use crate::proto::translate::{ChatTranslator, ResponseTemplate, error_text};
 use crate::tunnel::Piece;
 
 /// The most memory that parsed JSON takes for each byte of its text: an empty list is two bytes and a comma.
@@ -18,22 +20,55 @@ const PARSED_FACTOR: usize = 12;
 
 const TOO_LONG: &str = "its answer is longer than the hub has memory for to put it into another form";
 
-/// Turns one chat completion into a response.
-pub struct ResponsesAdapter {
-    id: String,
-    answer: ResponsesTranslator,
+/// Turns one chat completion into an answer of another API.
+pub struct Adapter {
+    /// The id by which the client may ask for the answer later, if the API has that.
+    id: Option<String>,
+    answer: ChatTranslator,
 }
 
-impl ResponsesAdapter {
-    /// `body` is the request's, as the client sent it; `key` makes the response's id; `created_at` is in seconds since the
-    /// epoch; `model` is the participant's.
-    pub fn new(body: &Members<'_>, key: &str, created_at: u64, model: &str) -> Self {
+impl Adapter {
+    /// For the Responses API. `body` is the request's, as the client sent it; `key` makes the response's id; `created_at` is
+    /// in seconds since the epoch; `model` is the participant's.
+    pub fn responses(body: &Members<'_>, key: &str, created_at: u64, model: &str) -> Self {
         let template = ResponseTemplate::new(body, key, created_at);
-        ResponsesAdapter { id: template.id(), answer: ResponsesTranslator::new(template, model) }
+        Adapter { id: Some(template.id()), answer: ChatTranslator::responses(template, model) }
+    }
+
+    /// For the Messages API.
+    pub fn messages(key: &str, model: &str, stream: bool) -> Self {
+        Adapter { id: None, answer: ChatTranslator::messages(key, model, stream) }
     }
 }
 
-/// Passes a successful chat completion on as a response. The inner result says whether the client's connection can be kept.
+/// Passes a provider's error about a chat on in the shape of Anthropic's API.
+///
+/// # Errors
+/// Why the response is incomplete.
+pub fn forward_error(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    mut head: ResponseHead,
+) -> Result<io::Result<()>, UpstreamError> {
+    let Collected { body, whole } = passthrough::collect(attempt, client, upstream)?;
+    if !whole {
+        upstream.cancel();
+    }
+    attempt.complete(head.status);
+    let message = error_text(&body);
+    let body = ErrorShape::Anthropic.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
+    head.headers.retain(|(name, _)| outlasts_translation(name));
+    head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+    Ok(client.respond(head.status, &head.headers, body.to_string().as_bytes()))
+}
+
+/// Whether a header of the provider holds for a translated body too.
+fn outlasts_translation(name: &str) -> bool {
+    !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding")
+}
+
+/// Passes a successful chat completion on as an answer of another API. The inner result says whether the client's connection can be kept.
 ///
 /// # Errors
 /// Why the response is incomplete.
@@ -42,14 +77,12 @@ pub fn forward(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     head: ResponseHead,
-    ResponsesAdapter { id, mut answer }: ResponsesAdapter,
+    Adapter { id, mut answer }: Adapter,
 ) -> Result<io::Result<()>, UpstreamError> {
-    attempt.record_owner(Some(id), true);
+    attempt.record_owner(id, true);
     let events = head.is_event_stream();
     let coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
-    let passes =
-        |name: &str| !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding");
-    let mut headers: Headers = head.headers.iter().filter(|(name, _)| passes(name)).cloned().collect();
+    let mut headers: Headers = head.headers.iter().filter(|(name, _)| outlasts_translation(name)).cloned().collect();
     if events && head.stream {
         return stream(attempt, client, upstream, &stream_headers(headers), coding, &mut answer);
     }
@@ -62,7 +95,7 @@ pub fn forward(
         return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
     }
     headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
-    Ok(client.respond(200, &headers, answer.into_response().as_bytes()))
+    Ok(client.respond(200, &headers, answer.into_body().as_bytes()))
 }
 
 /// Translates a stream of chat chunks, and passes on each event once it is complete.
@@ -72,7 +105,7 @@ fn stream(
     upstream: &mut UpstreamRequest,
     headers: &Headers,
     mut coding: ContentCoding,
-    answer: &mut ResponsesTranslator,
+    answer: &mut ChatTranslator,
 ) -> Result<io::Result<()>, UpstreamError> {
     client.open(200, headers)?;
     client.write(answer.take_events().as_bytes())?;
@@ -82,6 +115,10 @@ fn stream(
             Ok(Piece::Chunk(chunk)) => chunk,
             Ok(Piece::End) => break,
             Ok(_) => continue,
+            Err(error) if ends_whole(&error, answer) => {
+                upstream.cancel();
+                break;
+            }
             Err(error) => {
                 send_failure(client, answer, "the participant's answer broke off");
                 return Err(error);
@@ -110,7 +147,7 @@ fn stream(
 }
 
 /// Sends the event that reports a failure. The caller then closes the stream before its end.
-fn send_failure(client: &mut ClientResponse<'_, '_>, answer: &mut ResponsesTranslator, reason: &str) {
+fn send_failure(client: &mut ClientResponse<'_, '_>, answer: &mut ChatTranslator, reason: &str) {
     answer.fail(reason);
     let _ = client.write(answer.take_events().as_bytes());
 }
@@ -119,7 +156,7 @@ fn send_failure(client: &mut ClientResponse<'_, '_>, answer: &mut ResponsesTrans
 fn finish_stream(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
-    answer: &mut ResponsesTranslator,
+    answer: &mut ChatTranslator,
 ) -> io::Result<()> {
     answer.set_time(now(attempt));
     answer.end();
@@ -131,6 +168,12 @@ fn finish_stream(
     sent.map_err(|_| cut_short()).and_then(|()| client.finish())
 }
 
+/// Whether a stream's answer is whole though its connection broke off or fell silent: some servers neither send `[DONE]`
+/// nor end the body.
+fn ends_whole(error: &UpstreamError, answer: &ChatTranslator) -> bool {
+    answer.is_whole() && !matches!(error, UpstreamError::Disconnected)
+}
+
 /// Seconds since the epoch.
 fn now(attempt: &Attempt<'_>) -> u64 {
     attempt.hub.clock.now().wall / 1000
@@ -139,7 +182,7 @@ fn now(attempt: &Attempt<'_>) -> u64 {
 /// Translates some of an event stream, as long as there is memory for the result.
 fn feed(
     decoder: &mut Decoder,
-    answer: &mut ResponsesTranslator,
+    answer: &mut ChatTranslator,
     bytes: &[u8],
     client: &mut ClientResponse<'_, '_>,
 ) -> Result<(), UpstreamError> {
@@ -165,14 +208,19 @@ fn collect(
     upstream: &mut UpstreamRequest,
     events: bool,
     mut coding: ContentCoding,
-    answer: &mut ResponsesTranslator,
+    answer: &mut ChatTranslator,
 ) -> Result<(), UpstreamError> {
     let (mut body, mut decoder) = (Vec::new(), Decoder::new());
     loop {
-        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts)? {
-            Piece::Chunk(chunk) => chunk,
-            Piece::End => break,
-            _ => continue,
+        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
+            Ok(Piece::Chunk(chunk)) => chunk,
+            Ok(Piece::End) => break,
+            Ok(_) => continue,
+            Err(error) if ends_whole(&error, answer) => {
+                upstream.cancel();
+                break;
+            }
+            Err(error) => return Err(error),
         };
         let read = coding.decode(chunk, &mut |text| {
             attempt.receive(&mut body, text);

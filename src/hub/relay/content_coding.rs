@@ -132,8 +132,25 @@ impl Decoder {
 mod tests {
     use flate2::Compression;
     use flate2::write::{GzEncoder, ZlibEncoder};
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn damaged_bytes_are_read_the_same_however_they_are_cut(
+            text in "[a-c]{0,200}", damage in any::<(prop::sample::Index, u8)>(), length in 1usize..40,
+        ) {
+            let mut bytes = gzip(text.as_bytes());
+            let at = damage.0.index(bytes.len());
+            bytes[at] = damage.1;
+            let whole = decoded(&mut coding("gzip").unwrap(), &[&bytes]);
+            let pieces: Vec<_> = bytes.chunks(length).collect();
+            prop_assert_eq!(decoded(&mut coding("gzip").unwrap(), &pieces).ok(), whole.ok());
+        }
+    }
 
     fn coding(value: &str) -> Result<ContentCoding, UpstreamError> {
         ContentCoding::of(&vec![("Content-Encoding".to_owned(), value.to_owned())])

@@ -2,53 +2,39 @@
 //! of its response. If all others are busy, the request waits for one of them. What one attempt records is in `attempt`.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
-use crate::hub::relay::adapters::{self, ResponsesAdapter};
+use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
+use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
+use crate::hub::relay::outgoing;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
+use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api, redirect_error};
+use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::route_check::lacks_route;
 use crate::hub::relay::slots::{NoSlot, Slot};
-use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
+use crate::hub::relay::token_estimate;
+use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::BadRequest;
-use crate::proto::operations;
-use crate::proto::translate::to_chat;
-use crate::proto::web::header_text;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
 use crate::state::registry::{Outcome, PickError, Picked};
-use crate::state::room::Reach;
 use crate::state::selector::{Refusal, Want};
-use crate::tunnel::Piece;
 
 /// The most participants that are tried after the first.
 const MAX_FAILOVERS: usize = 2;
-/// Statuses of a provider after which another participant is tried, if there is one.
-const RETRY_STATUSES: [u16; 3] = [429, 502, 503];
-/// Statuses that mean that the provider has no Responses API (PROTOCOL.md, "Responses on a chat-only provider").
-const NO_RESPONSES_API: [u16; 3] = [404, 405, 501];
-
-/// Whether a response sends its client to another address. A 304 (RFC 9110, section 15.4.5) does not.
-fn is_redirect(status: u16) -> bool {
-    (300..400).contains(&status) && status != 304
-}
-
-/// A client that follows a redirect repeats all that it sent: the prompt, and the headers that hold the room's password.
-fn redirect_error(status: u16) -> UpstreamError {
-    UpstreamError::provider(&format!(
-        "the provider answered {status}, a redirect, which is neither followed nor passed on: \
-         give the participant the address that it leads to as its endpoint"
-    ))
-}
+/// A participant is silent for too long at this many times its slowest recent time to first token.
+const HEDGE_FACTOR: u64 = 3;
+/// How often a request whose participant is silent for too long looks for another one that is free.
+const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The attempts at one request.
 pub struct Failover<'s, 'a> {
@@ -62,10 +48,22 @@ pub struct Failover<'s, 'a> {
     latest: Instant,
     /// Attempts so far.
     count: usize,
-    /// Whether this participant's provider has turned out to have no Responses API.
-    no_responses_api: bool,
+    /// The participant, by its serial, that was asked beside one that was silent for too long.
+    hedge: Option<u64>,
+    /// Whether that one answered first.
+    hedge_won: bool,
+    /// When the request may look for such a participant again.
+    next_hedge: Instant,
     /// The last attempt that has ended, for the log.
     last: Option<AttemptSummary>,
+}
+
+/// Why a participant was not sent the request.
+enum NotSent<'s> {
+    /// The request's body does not allow it.
+    Bad(BadRequest),
+    /// The participant cannot be reached.
+    Failed(Box<Attempt<'s>>, UpstreamError),
 }
 
 /// What follows an attempt.
@@ -82,80 +80,116 @@ impl<'s, 'a> Failover<'s, 'a> {
     pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
         let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new() };
         let id = exchange.id().to_owned();
-        let latest = Instant::now() + hub.timeouts.first_byte;
-        Failover { hub, request, id, want, latest, count: 0, no_responses_api: false, last: None }
+        let now = Instant::now();
+        Failover {
+            hub,
+            request,
+            id,
+            want,
+            latest: now + hub.timeouts.first_byte,
+            count: 0,
+            hedge: None,
+            hedge_won: false,
+            next_hedge: now,
+            last: None,
+        }
     }
 
     /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
     pub(crate) fn run(&mut self, client: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
+        let mut as_chat = false;
         loop {
-            match self.attempt(client, slot) {
+            match self.attempt(client, slot, as_chat) {
                 NextStep::Done(result) => return result,
                 NextStep::Other(other) => {
                     self.hub.metrics.record_failover();
-                    self.no_responses_api = false;
+                    as_chat = false;
                     slot = other;
                 }
                 NextStep::AsChat(mut same) => {
-                    same.picked.wants_chat = true;
-                    self.no_responses_api = true;
+                    match self.request.kind.shape {
+                        Shape::Responses => same.picked.wants_chat = true,
+                        _ => same.picked.no_messages = true,
+                    }
+                    as_chat = true;
                     slot = same;
                 }
             }
         }
     }
 
-    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>) -> NextStep<'s> {
-        self.count += 1;
-        let (body, adapter) = match self.body(&slot.picked) {
-            Ok(body) => body,
-            Err(bad) => return NextStep::Done(client.reject(bad.into())),
-        };
-        let dispatch = self.dispatch(slot.picked.id.to_string());
-        let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.shape != Shape::AboutResponse);
-        if !self.no_responses_api {
-            attempt.emit_request();
+    /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
+    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, as_chat: bool) -> NextStep<'s> {
+        if token_estimate::is_due(self.request, &slot.picked) {
+            let sent = token_estimate::answer(self.hub, client, self.request, &self.id, &slot.picked);
+            return NextStep::Done(sent);
         }
-        let outgoing_request = self.outgoing_request(body, adapter.is_some());
-        let sent = transport(self.hub, &attempt.slot.picked)
-            .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
-        match sent {
-            Ok(upstream) => self.relay_response(client, attempt, upstream, adapter),
-            Err(error) => self.fail(client, attempt, None, error),
+        let first = match self.send(slot, as_chat) {
+            Ok(first) => first,
+            Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
+            Err(NotSent::Failed(attempt, error)) => return self.fail(client, *attempt, None, error),
+        };
+        let id = self.id.clone();
+        let race = Race { hub: self.hub, request_id: &id, stream: self.request.stream };
+        let outcome = race.run(client, first, &mut |only| self.hedge(only));
+        match outcome {
+            RaceEnd::Spoke(contender, head) => {
+                self.hedge_won = self.hedge == Some(contender.attempt.slot.picked.serial);
+                self.relay_response(client, contender, head)
+            }
+            RaceEnd::Failed(contender, error) => self.fail(client, contender.attempt, Some(contender.upstream), error),
         }
     }
 
-    /// The body for a participant, and the adapter for its response where the body was translated into a chat.
-    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<ResponsesAdapter>), BadRequest> {
-        let kind = self.request.kind;
-        let Some(original) = &self.request.body else { return Ok((None, None)) };
-        let mut body = original.clone();
-        kind.fill(&mut body, &picked.profile.model, &picked.config)?;
-        if kind.shape != Shape::Responses || !picked.wants_chat {
-            return Ok((Some(body.to_json()), None));
-        }
+    /// Sends the request to the participant of a slot.
+    fn send(&mut self, slot: Slot<'s>, as_chat: bool) -> Result<Contender<'s>, NotSent<'s>> {
+        self.count += 1;
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
         let created_at = self.hub.clock.now().wall / 1000;
-        let adapter = ResponsesAdapter::new(original, &key, created_at, &picked.profile.model);
-        Ok((Some(to_chat(&body)?), Some(adapter)))
+        let (body, adapter) = outgoing::body(self.request, &slot.picked, &key, created_at).map_err(NotSent::Bad)?;
+        let dispatch = self.dispatch(slot.picked.id.to_string());
+        let observed = self.request.kind.shape != Shape::AboutResponse;
+        let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request.stream);
+        if !as_chat {
+            attempt.emit_request();
+        }
+        // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
+        let id = if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) };
+        let outgoing_request = outgoing::outgoing_request(self.request, id, body, adapter.is_some());
+        let sent = outgoing::transport(self.hub, &attempt.slot.picked)
+            .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
+        match sent {
+            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, as_chat)),
+            Err(error) => Err(NotSent::Failed(Box::new(attempt), error)),
+        }
     }
 
-    fn outgoing_request(&self, body: Option<String>, chat: bool) -> OutgoingRequest<'_> {
-        let (operation, path) = if chat {
-            (operations::CHAT.name, operations::CHAT.path)
-        } else {
-            (self.request.kind.operation, self.request.path.as_str())
-        };
-        OutgoingRequest {
-            // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
-            id: if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) },
-            operation,
-            method: self.request.kind.method,
-            path,
-            headers: &self.request.headers,
-            hops: &self.request.hops,
-            body,
-            stream: self.request.stream,
+    /// Sends the request to a second participant, once, if the only one that has it is silent for longer than it ever was
+    /// lately, and another one is free.
+    fn hedge(&mut self, only: &Contender<'s>) -> Option<Contender<'s>> {
+        let picked = &only.attempt.slot.picked;
+        let slowest_ms = if self.request.stream { picked.slowest_streamed_ms } else { picked.slowest_whole_ms };
+        let usual = Duration::from_millis(slowest_ms.saturating_mul(HEDGE_FACTOR));
+        let due = only.upstream.silence() >= self.hub.hedge_after_min?.max(usual);
+        if !due || self.hedge.is_some() || Instant::now() < self.next_hedge || !self.may_try_another(picked) {
+            return None;
+        }
+        self.next_hedge = Instant::now() + HEDGE_INTERVAL;
+        let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
+        if token_estimate::is_due(self.request, &slot.picked) {
+            return None;
+        }
+        self.hedge = Some(slot.picked.serial);
+        self.want.tried.push(slot.picked.serial);
+        self.hub.metrics.record_hedge();
+        match self.send(slot, false) {
+            Ok(second) => Some(second),
+            Err(NotSent::Bad(_)) => None,
+            Err(NotSent::Failed(mut attempt, error)) => {
+                let failure = error.into_failure()?;
+                attempt.fail(&failure.stage, &failure.message);
+                None
+            }
         }
     }
 
@@ -172,16 +206,13 @@ impl<'s, 'a> Failover<'s, 'a> {
     fn relay_response(
         &mut self,
         client: &mut ClientResponse<'_, '_>,
-        mut attempt: Attempt<'s>,
-        mut upstream: UpstreamRequest,
-        adapter: Option<ResponsesAdapter>,
+        contender: Contender<'s>,
+        head: ResponseHead,
     ) -> NextStep<'s> {
-        let (status, headers) = match self.await_head(client, &mut upstream) {
-            Ok(head) => head,
-            Err(error) => return self.fail(client, attempt, Some(upstream), error),
-        };
-        if adapter.is_none() && self.can_retry_as_chat(&attempt.slot.picked) {
-            match self.lacks_responses(client, &mut upstream, status, &headers) {
+        let Contender { mut attempt, mut upstream, adapter, as_chat, .. } = contender;
+        let status = head.status;
+        if adapter.is_none() && !as_chat && self.can_retry_as_chat(&attempt.slot.picked) {
+            match self.lacks_api(client, &mut upstream, &head) {
                 Ok(false) => {}
                 Ok(true) => {
                     upstream.cancel();
@@ -190,7 +221,7 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(error) => return self.fail(client, attempt, Some(upstream), error),
             }
         }
-        if RETRY_STATUSES.contains(&status) && self.may_try_another(&attempt.slot.picked) {
+        if calls_for_another(status) && self.may_try_another(&attempt.slot.picked) {
             match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
                 Ok(other) => {
                     upstream.cancel();
@@ -198,22 +229,20 @@ impl<'s, 'a> Failover<'s, 'a> {
                     return NextStep::Other(other);
                 }
                 Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => {
-                    let head = self.client_head(&attempt.slot.picked, status, &headers);
                     return self.wait_after_refusal(client, attempt, upstream, &head);
                 }
                 Err(_) => {}
             }
         }
-        if self.no_responses_api && status < 400 {
-            attempt.record_outcome(Outcome::NoResponses);
+        if as_chat && status < 400 {
+            let responses = self.request.kind.shape == Shape::Responses;
+            attempt.record_outcome(if responses { Outcome::NoResponses } else { Outcome::NoMessages });
         }
         if is_redirect(status) {
             upstream.cancel();
             return self.fail(client, attempt, Some(upstream), redirect_error(status));
         }
-        let head = self.client_head(&attempt.slot.picked, status, &headers);
-        let held_back = self.hold_back(client, &mut upstream, &head, adapter.is_some());
-        match held_back.and_then(|()| self.pass_on(client, &mut attempt, &mut upstream, head, adapter)) {
+        match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
             Ok(result) => {
                 self.retain_summary(&attempt);
                 NextStep::Done(result)
@@ -222,75 +251,25 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Waits for the head of the final response.
-    fn await_head(
-        &self,
-        client: &mut ClientResponse<'_, '_>,
-        upstream: &mut UpstreamRequest,
-    ) -> Result<(u16, Headers), UpstreamError> {
-        loop {
-            match upstream.next("dispatch", client, &self.hub.timeouts)? {
-                Piece::Start { status, headers } if (200..600).contains(&status) => return Ok((status, headers)),
-                // Interim responses (RFC 9110, section 15.2) end at the participant.
-                Piece::Start { status, .. } if (100..200).contains(&status) => {}
-                _ => {
-                    upstream.cancel();
-                    return Err(UpstreamError::provider("the participant answered without a head"));
-                }
-            }
-        }
-    }
-
-    /// Whether Chat Completions can take the place of a Responses API that the provider lacks.
+    /// Whether Chat Completions can take the place of an API that the provider lacks.
     fn can_retry_as_chat(&self, picked: &Picked) -> bool {
         let supports_chat = picked.profile.capabilities.chat_completions != Support::Unsupported;
-        self.request.kind.shape == Shape::Responses && supports_chat && !self.no_responses_api
+        let translatable = matches!(self.request.kind.shape, Shape::Responses | Shape::Messages | Shape::CountTokens);
+        translatable && supports_chat
     }
 
-    /// Whether an answer shows that the provider lacks the Responses API: by its status, or, where that is a good one, by
+    /// Whether an answer shows that the provider lacks the API that was asked for: by its status, or, where that is a good one, by
     /// what has come.
-    fn lacks_responses(
-        &self,
-        client: &mut ClientResponse<'_, '_>,
-        upstream: &mut UpstreamRequest,
-        status: u16,
-        headers: &Headers,
-    ) -> Result<bool, UpstreamError> {
-        if (200..300).contains(&status) {
-            return lacks_route(client, upstream, &self.hub.timeouts, headers);
-        }
-        Ok(NO_RESPONSES_API.contains(&status))
-    }
-
-    /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
-    fn client_head(&self, picked: &Picked, status: u16, headers: &Headers) -> ResponseHead {
-        let mut headers = passthrough::passed_on(headers);
-        headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
-        headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
-        ResponseHead { status, headers, stream: self.request.stream }
-    }
-
-    /// Waits for the first event with data of a streamed response. Its head is passed on at once. Until that event the request
-    /// can fail over to another participant.
-    fn hold_back(
+    fn lacks_api(
         &self,
         client: &mut ClientResponse<'_, '_>,
         upstream: &mut UpstreamRequest,
         head: &ResponseHead,
-        translated: bool,
-    ) -> Result<(), UpstreamError> {
-        let events = head.is_event_stream();
-        if head.status >= 400 || !head.stream && (translated || !events) {
-            return Ok(());
+    ) -> Result<bool, UpstreamError> {
+        if (200..300).contains(&head.status) {
+            return lacks_route(client, upstream, &self.hub.timeouts, &head.headers);
         }
-        if events {
-            let mut headers = head.headers.clone();
-            headers.retain(|(name, _)| !translated || !name.eq_ignore_ascii_case("content-encoding"));
-            client.open(head.status, &stream_headers(headers))?;
-        }
-        // Comments cannot be told from events where the body is compressed.
-        let coded = head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
-        upstream.hold_back(events && !coded, client, &self.hub.timeouts)
+        Ok(lacks_api(head.status))
     }
 
     /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
@@ -300,9 +279,13 @@ impl<'s, 'a> Failover<'s, 'a> {
         attempt: &mut Attempt<'s>,
         upstream: &mut UpstreamRequest,
         head: ResponseHead,
-        adapter: Option<ResponsesAdapter>,
+        adapter: Option<Adapter>,
     ) -> Result<io::Result<()>, UpstreamError> {
+        if adapter.is_some() && head.status >= 400 && self.request.kind.shape == Shape::Messages {
+            return adapters::forward_error(attempt, client, upstream, head);
+        }
         if let Some(adapter) = adapter.filter(|_| head.status < 400) {
+            attempt.translated = true;
             return adapters::forward(attempt, client, upstream, head, adapter);
         }
         if self.request.kind.shape == Shape::Responses && head.status < 400 {
@@ -332,7 +315,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         if client.is_committed() {
             attempt.fail("stream", &message);
             self.retain_summary(&attempt);
-            return NextStep::Done(Err(cut_short()));
+            return NextStep::Done(self.break_off(client, &attempt, &message, code));
         }
         attempt.fail(&stage, &message);
         self.retain_summary(&attempt);
@@ -346,6 +329,22 @@ impl<'s, 'a> Failover<'s, 'a> {
         let status = if timed_out { 504 } else { 502 };
         let rejection = Rejection::new(code, format!("Failed to proxy request: {message}")).status(status);
         NextStep::Done(client.reject(rejection))
+    }
+
+    /// Ends a stream of which some has been passed on. A translated one has told the failure itself.
+    fn break_off(
+        &self,
+        client: &mut ClientResponse<'_, '_>,
+        attempt: &Attempt<'_>,
+        message: &str,
+        code: ErrorCode,
+    ) -> io::Result<()> {
+        if attempt.translated {
+            return Err(cut_short());
+        }
+        let message = format!("Failed to proxy request: {message}");
+        let event = attempt.response_failed(&message);
+        client.break_off(&event.unwrap_or_else(|| self.request.kind.error_form().event(&message, code)))
     }
 
     /// Whether requests are logged at all.
@@ -366,6 +365,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         if is_logged {
             log.model = Some(self.request.model.clone());
             log.protocol = Some(self.request.kind.protocol);
+            log.hedge = self.hedge.map(|_| if self.hedge_won { "won" } else { "lost" });
             if let Some(last) = self.last {
                 last.record(log);
             }
@@ -375,8 +375,9 @@ impl<'s, 'a> Failover<'s, 'a> {
     /// Whether another participant may be tried after this one, which is not tried again: unless the request named it, or
     /// enough have been tried.
     fn may_try_another(&mut self, picked: &Picked) -> bool {
-        let may = !picked.named && self.want.tried.len() < MAX_FAILOVERS;
-        if may {
+        let others = self.want.tried.iter().filter(|&&serial| serial != picked.serial).count();
+        let may = !picked.named && others < MAX_FAILOVERS;
+        if may && others == self.want.tried.len() {
             self.want.tried.push(picked.serial);
         }
         may
@@ -430,19 +431,5 @@ impl<'s, 'a> Failover<'s, 'a> {
             self.hub.emit(&Event { at: self.hub.clock.now().wall, room, kind });
         }
         Err(cut_short())
-    }
-}
-
-/// The transport to a participant.
-///
-/// # Errors
-/// When its tunnel has closed.
-fn transport(hub: &HubContext, picked: &Picked) -> Result<Box<dyn Transport>, UpstreamError> {
-    if picked.reach != Reach::Tunnel {
-        return Ok(Box::new(hub.direct.transport(picked)));
-    }
-    match hub.tunnels.get(picked.serial) {
-        Some(tunnel) => Ok(Box::new(tunnel)),
-        None => Err(UpstreamError::tunnel("dispatch", "the participant's tunnel has closed")),
     }
 }

@@ -1,6 +1,7 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
@@ -13,6 +14,10 @@ pub enum Shape {
     Chat,
     /// Responses: the provider's own, or translated from a chat completion.
     Responses,
+    /// Messages: the provider's own, or translated from a chat completion.
+    Messages,
+    /// The tokens of a Messages request: counted by the provider, or estimated.
+    CountTokens,
     /// Passed through unchanged except for the model.
     Plain,
     /// A request about an earlier response, without a body.
@@ -44,12 +49,21 @@ impl InferenceRoute {
         InferenceRoute::new(operation, "openResponses", Shape::AboutResponse)
     }
 
+    /// How its streams tell an error.
+    pub fn error_form(self) -> ErrorForm {
+        match self.shape {
+            Shape::Responses | Shape::AboutResponse => ErrorForm::Responses,
+            Shape::Messages | Shape::CountTokens => ErrorForm::Messages,
+            Shape::Chat | Shape::Plain => ErrorForm::Chat,
+        }
+    }
+
     /// What the participant must support.
     pub fn need(self) -> Need {
         match self.shape {
             Shape::Chat => Need::Chat,
             Shape::Responses => Need::Responses,
-            Shape::Plain | Shape::AboutResponse => Need::Other,
+            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => Need::Other,
         }
     }
 
@@ -58,7 +72,7 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => body.check_chat(),
             Shape::Responses => body.check_responses(),
-            Shape::Plain | Shape::AboutResponse => Ok(()),
+            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => Ok(()),
         }
     }
 
@@ -71,7 +85,7 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => body.fill_chat(config)?,
             Shape::Responses => body.fill_responses(config),
-            Shape::Plain | Shape::AboutResponse => {}
+            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => {}
         }
         Ok(())
     }
@@ -84,8 +98,8 @@ const ROUTES: [InferenceRoute; 7] = [
     InferenceRoute::new(operations::EMBEDDINGS, "embeddings", Shape::Plain),
     InferenceRoute::new(operations::COMPLETIONS, "completions", Shape::Plain),
     InferenceRoute::new(operations::RERANK, "rerank", Shape::Plain),
-    InferenceRoute::new(operations::MESSAGES, "messages", Shape::Plain),
-    InferenceRoute::new(operations::COUNT_TOKENS, "messages", Shape::Plain),
+    InferenceRoute::new(operations::MESSAGES, "messages", Shape::Messages),
+    InferenceRoute::new(operations::COUNT_TOKENS, "messages", Shape::CountTokens),
 ];
 
 /// A client's request, as it is relayed.

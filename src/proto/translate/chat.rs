@@ -192,7 +192,7 @@ impl ChatDecoder {
             sink(ChatDelta::Model(model));
         }
         // Only the first of several choices: an answer has one output.
-        let first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
+        let first = |choice: &&Value| whole || choice["index"].as_u64().unwrap_or(0) == 0;
         let choice = chunk["choices"].as_array().and_then(|choices| choices.iter().find(first));
         let choice = choice.unwrap_or(&Value::Null);
         for usage in [&chunk["usage"], &choice["usage"], &chunk["x_groq"]["usage"]] {
@@ -298,6 +298,15 @@ impl ChatDecoder {
             }
         }
     }
+}
+
+/// What the body of a provider's error response says: its message, or its start as it is.
+pub fn error_text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let other = || answer["message"].as_str().or(answer["detail"].as_str());
+    let message = error_of(&answer).or_else(other).unwrap_or(text.trim());
+    cut(if message.is_empty() { "the provider gave no reason" } else { message }, MAX_ERROR_TEXT).to_owned()
 }
 
 /// The message of an answer or a chunk that reports an error.

@@ -1,6 +1,7 @@
 //! The items of a Responses request as the messages of a chat.
 
 use super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
+use super::conversation::{Content, Conversation, PARAGRAPH, append};
 use super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 use super::tools::ToolNames;
 
@@ -20,95 +21,6 @@ const RECORDS: [&str; 13] = [
     "web_search_call",
     "web_search_preview_call",
 ];
-
-/// What separates the texts of the system message.
-const PARAGRAPH: &str = "\n\n";
-
-/// Content of a message.
-enum Content {
-    Text(String),
-    /// A list of parts, as JSON: it has more than text.
-    Parts(String),
-}
-
-impl Content {
-    fn json(&self) -> String {
-        match self {
-            Content::Text(text) => json_text(text),
-            Content::Parts(parts) => parts.clone(),
-        }
-    }
-}
-
-/// What an assistant said, thought and called from one turn of the user to the next: one message of the chat.
-#[derive(Default)]
-struct Turn {
-    reasoning: String,
-    text: Option<String>,
-    calls: Vec<String>,
-}
-
-/// The conversation so far.
-#[derive(Default)]
-struct Conversation {
-    /// All that a system message says, wherever it stood: many chat templates take one only, at the start.
-    system: String,
-    messages: Vec<String>,
-    turn: Turn,
-}
-
-/// Appends a text behind a separator, unless it is the first.
-fn append(all: &mut String, separator: &str, text: &str) {
-    if !all.is_empty() && !text.is_empty() {
-        all.push_str(separator);
-    }
-    all.push_str(text);
-}
-
-impl Conversation {
-    fn say(&mut self, role: &str, content: &str) {
-        self.end_turn();
-        self.messages.push(format!(r#"{{"role":{},"content":{content}}}"#, json_text(role)));
-    }
-
-    fn result(&mut self, call_id: &str, output: &Content) {
-        self.end_turn();
-        let (id, output) = (json_text(call_id), output.json());
-        self.messages.push(format!(r#"{{"role":"tool","tool_call_id":{id},"content":{output}}}"#));
-    }
-
-    fn call(&mut self, id: &str, name: &str, arguments: &str) {
-        let (id, name, arguments) = (json_text(id), json_text(name), json_text(arguments));
-        self.turn
-            .calls
-            .push(format!(r#"{{"id":{id},"type":"function","function":{{"name":{name},"arguments":{arguments}}}}}"#));
-    }
-
-    /// Reasoning of which nothing came is left out: no server takes a message without content.
-    fn end_turn(&mut self) {
-        let Turn { reasoning, text, calls } = std::mem::take(&mut self.turn);
-        if text.is_none() && calls.is_empty() {
-            return;
-        }
-        let content = text.map_or_else(|| "null".into(), |text| json_text(&text));
-        let mut message = format!(r#"{{"role":"assistant","content":{content}"#);
-        if !reasoning.is_empty() {
-            message.push_str(&format!(r#","reasoning_content":{}"#, json_text(&reasoning)));
-        }
-        if !calls.is_empty() {
-            message.push_str(&format!(r#","tool_calls":[{}]"#, calls.join(",")));
-        }
-        self.messages.push(message + "}");
-    }
-
-    fn into_messages(mut self) -> Vec<String> {
-        self.end_turn();
-        if !self.system.is_empty() {
-            self.messages.insert(0, format!(r#"{{"role":"system","content":{}}}"#, json_text(&self.system)));
-        }
-        self.messages
-    }
-}
 
 /// The messages of a request's `instructions` and `input`.
 ///
@@ -179,7 +91,7 @@ fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) 
             let id = need("call_id").or_else(|_| need("id"))?;
             conversation.result(&id, &content(output()?)?);
         }
-        "reasoning" => append(&mut conversation.turn.reasoning, "\n", &reasoning(item)?),
+        "reasoning" => conversation.add_reasoning(&reasoning(item)),
         kind if RECORDS.contains(&kind) => {}
         "item_reference" => {
             return Err(no_counterpart("An input item of type \"item_reference\"").because_nothing_is_kept());
@@ -190,23 +102,17 @@ fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) 
 }
 
 /// What a model thought, as it was, else its summary. What is encrypted can only be read by who made it.
-fn reasoning(item: &Members<'_>) -> Result<String, BadRequest> {
-    for key in ["content", "summary"] {
-        if let Some(raw) = item.get(key)
-            && let Content::Text(text) = content(raw)?
-            && !text.is_empty()
-        {
-            return Ok(text);
-        }
-    }
-    Ok(String::new())
+fn reasoning(item: &Members<'_>) -> String {
+    let texts = ["content", "summary"].into_iter().filter_map(|key| content(item.get(key)?).ok());
+    let texts = texts.map(|content| if let Content::Text(text) = content { text } else { String::new() });
+    texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(), BadRequest> {
     let role = text(message, "role").ok_or_else(|| BadRequest::field("input", "has a message without \"role\""))?;
     let raw = message.get("content").ok_or_else(|| BadRequest::field("input", "has a message without \"content\""))?;
     match (role.as_str(), content(raw)?) {
-        ("assistant", Content::Text(text)) => append(conversation.turn.text.get_or_insert_default(), "\n", &text),
+        ("assistant", Content::Text(text)) => conversation.add_text(&text),
         ("developer" | "system", Content::Text(text)) => append(&mut conversation.system, PARAGRAPH, &text),
         ("developer" | "system", Content::Parts(_)) => {
             return Err(no_counterpart(&format!("A {role} message that is not all text")));

@@ -1,8 +1,11 @@
 //! Responses requests for providers that only speak Chat Completions, and their answers back (PROTOCOL.md,
 //! "Responses on a chat-only provider"). State machines over events: no I/O, no clock, no randomness.
 
+mod answer_writer;
+pub mod anthropic;
 mod calls;
 mod chat;
+mod conversation;
 mod freeform;
 mod input;
 mod items;
@@ -14,8 +17,8 @@ mod template;
 mod tools;
 mod writer;
 
-pub use chat::{ChatDecoder, ChatDelta, Finish, TokenCounts};
+pub use chat::error_text;
 pub use request::to_chat;
-pub use stream::ResponsesTranslator;
+pub use stream::ChatTranslator;
 pub use template::ResponseTemplate;
 pub use writer::{MAX_HELD, MAX_PARTS};

@@ -12,8 +12,10 @@ const REFUSED: [&str; 4] = ["background", "conversation", "previous_response_id"
 /// Of these, what refers to what a Responses server keeps.
 const KEPT: [&str; 2] = ["conversation", "previous_response_id"];
 /// What is put into other words below, or concerns only how a Responses server keeps its answers.
-const TAKEN: [&str; 16] = [
+const TAKEN: [&str; 18] = [
     "background",
+    "client_metadata",
+    "context_management",
     "include",
     "input",
     "instructions",

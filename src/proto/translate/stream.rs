@@ -1,6 +1,8 @@
-//! The answer of a Chat Completions provider as the events of a Responses stream, or as one response object: what the
-//! decoder reads, the writer writes.
+//! The answer of a Chat Completions provider as an answer of another API, whole or as a stream's events: what the decoder
+//! reads, the writer writes.
 
+use super::answer_writer::AnswerWriter;
+use super::anthropic::MessageWriter;
 use super::chat::ChatDecoder;
 use super::template::ResponseTemplate;
 use super::writer::ResponseWriter;
@@ -8,26 +10,31 @@ use super::writer::ResponseWriter;
 /// How many copies of a text exist when the response ends: in its item, in the events that repeat it, in the last event.
 const COPIES: usize = 8;
 
-/// Builds a response from the chunks of a chat.
+/// Builds an answer from the chunks of a chat.
 #[derive(Debug)]
-pub struct ResponsesTranslator {
+pub struct ChatTranslator {
     decoder: ChatDecoder,
-    writer: ResponseWriter,
+    writer: Box<dyn AnswerWriter>,
 }
 
-impl ResponsesTranslator {
-    /// Starts a response, with its first two events. `model` is the provider's name for it.
-    pub fn new(template: ResponseTemplate, model: &str) -> Self {
-        ResponsesTranslator { decoder: ChatDecoder::default(), writer: ResponseWriter::new(template, model) }
+impl ChatTranslator {
+    /// Starts a response of the Responses API, with its first two events. `model` is the provider's name for it.
+    pub fn responses(template: ResponseTemplate, model: &str) -> Self {
+        ChatTranslator { decoder: ChatDecoder::default(), writer: Box::new(ResponseWriter::new(template, model)) }
     }
 
-    /// The whole response, for a client that asked for no stream.
-    pub fn into_response(mut self) -> String {
+    /// Starts a message of the Messages API. `key` makes its id unique.
+    pub fn messages(key: &str, model: &str, stream: bool) -> Self {
+        ChatTranslator { decoder: ChatDecoder::default(), writer: Box::new(MessageWriter::new(key, model, stream)) }
+    }
+
+    /// The whole answer, for a client that asked for no stream.
+    pub fn into_body(mut self) -> String {
         self.finish_decoding();
-        self.writer.into_response()
+        self.writer.into_body()
     }
 
-    /// Sets the time that becomes `completed_at`, in seconds since the epoch. An earlier time than the last is ignored.
+    /// Sets the time at which the answer is complete, in seconds since the epoch. An earlier time than the last is ignored.
     pub fn set_time(&mut self, now: u64) {
         self.writer.set_time(now);
     }
@@ -58,7 +65,7 @@ impl ResponsesTranslator {
         }
     }
 
-    /// Ends the response. A stream that ended without `[DONE]` or a `finish_reason` makes it fail.
+    /// Ends the answer. A stream that ended without `[DONE]` or a `finish_reason` makes it fail.
     pub fn end(&mut self) {
         self.finish_decoding();
         self.writer.end();
@@ -68,7 +75,7 @@ impl ResponsesTranslator {
         self.decoder.end(&mut |delta| self.writer.apply(delta));
     }
 
-    /// Ends the response with `response.failed`.
+    /// Ends the answer with an error.
     pub fn fail(&mut self, message: &str) {
         self.writer.fail(message);
     }
@@ -78,7 +85,7 @@ impl ResponsesTranslator {
         self.failure().is_none() && self.decoder.is_whole()
     }
 
-    /// Why the response has failed, if it has.
+    /// Why the answer has failed, if it has.
     pub fn failure(&self) -> Option<&str> {
         self.writer.failure()
     }

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use super::super::members::{BadRequest, Members, json_text};
 use super::json::{list, object, text};
 
+/// The most tools of a request, those in namespaces included. One takes many times its text in memory.
+const MAX_TOOLS: usize = 4096;
+
 /// A tool whose calls come back in another form than a chat has them.
 #[derive(Debug, Clone)]
 pub struct Tool {
@@ -56,8 +59,9 @@ impl Tools {
     /// # Errors
     /// When it is no list of objects that have a type.
     pub fn read(raw: &str) -> Result<Self, BadRequest> {
-        let outer = entries(raw)?;
-        let inner = outer.iter().map(|tool| tool.within()).collect::<Result<Vec<_>, _>>()?;
+        let mut left = MAX_TOOLS;
+        let outer = entries(raw, &mut left)?;
+        let inner = outer.iter().map(|tool| tool.within(&mut left)).collect::<Result<Vec<_>, _>>()?;
         let mut uses: HashMap<&str, usize> = HashMap::new();
         let plain = outer.iter().filter(|tool| tool.is_kept());
         for tool in plain.clone().chain(inner.iter().flatten()) {
@@ -128,8 +132,8 @@ struct Entry<'a> {
     name: String,
 }
 
-/// Reads a list of tools.
-fn entries(raw: &str) -> Result<Vec<Entry<'_>>, BadRequest> {
+/// Reads a list of tools, of which so many may be left.
+fn entries<'a>(raw: &'a str, left: &mut usize) -> Result<Vec<Entry<'a>>, BadRequest> {
     let entry = |raw| {
         let members = object(raw, "tools").map_err(|_| BadRequest::field("tools", "must be a list of objects"))?;
         let missing = |key: &str| BadRequest::field("tools", &format!("has a tool without \"{key}\""));
@@ -142,7 +146,10 @@ fn entries(raw: &str) -> Result<Vec<Entry<'_>>, BadRequest> {
         }
         Ok(Entry { raw, members, kind, name })
     };
-    list(raw, "tools")?.into_iter().map(entry).collect()
+    let tools = list(raw, "tools")?;
+    let too_many = || BadRequest::field("tools", &format!("has more than {MAX_TOOLS} tools"));
+    *left = left.checked_sub(tools.len()).ok_or_else(too_many)?;
+    tools.into_iter().map(entry).collect()
 }
 
 impl Entry<'_> {
@@ -151,9 +158,9 @@ impl Entry<'_> {
     }
 
     /// The tools of a namespace that are kept.
-    fn within(&self) -> Result<Vec<Entry<'_>>, BadRequest> {
+    fn within(&self, left: &mut usize) -> Result<Vec<Entry<'_>>, BadRequest> {
         let raw = self.members.get("tools").filter(|_| self.kind == "namespace");
-        Ok(entries(raw.unwrap_or("[]"))?.into_iter().filter(Entry::is_kept).collect())
+        Ok(entries(raw.unwrap_or("[]"), left)?.into_iter().filter(Entry::is_kept).collect())
     }
 }
 
@@ -254,6 +261,14 @@ mod tests {
         for bad in ["5", "[5]", "[{}]", r#"[{"type":"function"}]"#, r#"[{"type":"namespace","tools":[]}]"#] {
             assert_eq!(Tools::read(bad).unwrap_err().field, Some("tools"), "{bad}");
         }
+    }
+
+    #[test]
+    fn tools_are_counted_in_namespaces_too() {
+        let list = |count: usize| format!("[{}]", vec![r#"{"type":"x"}"#; count].join(","));
+        let nested = |count: usize| format!(r#"[{{"type":"namespace","name":"n","tools":{}}}]"#, list(count));
+        assert!(Tools::read(&list(MAX_TOOLS)).is_ok() && Tools::read(&nested(MAX_TOOLS - 1)).is_ok());
+        assert!(Tools::read(&list(MAX_TOOLS + 1)).is_err() && Tools::read(&nested(MAX_TOOLS)).is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::members::cut;
 use super::super::sse;
 use super::super::tunnel::MAX_ERROR_TEXT;
+use super::answer_writer::AnswerWriter;
 use super::chat::{ChatDelta, Finish, TOO_LONG, TokenCounts};
 use super::freeform::FreeformInput;
 use super::items::{OpenItem, PartKind, Payload, ToolCall};
@@ -64,86 +65,6 @@ impl ResponseWriter {
             writer.emit_snapshot(kind, "in_progress");
         }
         writer
-    }
-
-    /// The whole response.
-    pub fn into_response(mut self) -> String {
-        self.finish_items();
-        let (status, _) = self.ending();
-        self.snapshot(status)
-    }
-
-    /// See [`super::ResponsesTranslator::set_time`].
-    pub fn set_time(&mut self, now: u64) {
-        self.completed_at = self.completed_at.max(now);
-    }
-
-    /// Bytes in memory: the answer so far, and the events that have not been taken.
-    pub fn held_bytes(&self) -> usize {
-        self.held + self.events.capacity()
-    }
-
-    /// Bytes of the answer so far, and of what is written around them.
-    pub fn weight(&self) -> usize {
-        self.held.saturating_add(self.parts.saturating_mul(PART))
-    }
-
-    /// Whether the last event has been written.
-    pub fn is_over(&self) -> bool {
-        self.over
-    }
-
-    /// Why the response has failed, if it has.
-    pub fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
-    }
-
-    /// Returns and clears the events since the last call, in wire format.
-    pub fn take_events(&mut self) -> String {
-        std::mem::take(&mut self.events)
-    }
-
-    /// Writes a part of the answer.
-    pub fn apply(&mut self, delta: ChatDelta<'_>) {
-        if self.over {
-            return;
-        }
-        match delta {
-            ChatDelta::Model(model) => model.clone_into(&mut self.model),
-            ChatDelta::Text(text) => self.append_text(PartKind::Text, text),
-            ChatDelta::Refusal(text) => self.append_text(PartKind::Refusal, text),
-            ChatDelta::Reasoning(text) => self.append_text(PartKind::Reasoning, text),
-            ChatDelta::Image(url) => self.append_image(url),
-            ChatDelta::CallStart { call, id, name } => self.begin_call(call, id, name),
-            ChatDelta::CallArguments { call, text } => self.append_arguments(call, text),
-            ChatDelta::Usage(counts) => self.usage = Some(counts),
-            ChatDelta::Finish(finish) => self.finish = Some(finish),
-            ChatDelta::Error(message) => self.fail(message),
-        }
-    }
-
-    /// Ends the response.
-    pub fn end(&mut self) {
-        if self.over {
-            return;
-        }
-        self.finish_items();
-        let (status, kind) = self.ending();
-        self.emit_snapshot(kind, status);
-        self.events.push_str("data: [DONE]\n\n");
-        self.over = true;
-    }
-
-    /// Ends the response with `response.failed`.
-    pub fn fail(&mut self, message: &str) {
-        if self.over {
-            return;
-        }
-        self.over = true;
-        self.failure = Some(cut(message, MAX_ERROR_TEXT).to_owned());
-        self.emit_snapshot("response.failed", "failed");
-        // Not needed any more: frees the memory.
-        (self.output, self.calls, self.open, self.held) = (Vec::new(), Vec::new(), None, 0);
     }
 
     /// Counts bytes against the limits. False where the answer has failed or fails now.
@@ -361,5 +282,77 @@ impl ResponseWriter {
         let data = format!(r#"{{"type":"{kind}","sequence_number":{},{members}}}"#, self.sequence);
         self.sequence += 1;
         self.events.push_str(&sse::encode(kind, &data));
+    }
+}
+
+impl AnswerWriter for ResponseWriter {
+    fn into_body(mut self: Box<Self>) -> String {
+        self.finish_items();
+        let (status, _) = self.ending();
+        self.snapshot(status)
+    }
+
+    fn set_time(&mut self, now: u64) {
+        self.completed_at = self.completed_at.max(now);
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.held + self.events.capacity()
+    }
+
+    fn weight(&self) -> usize {
+        self.held.saturating_add(self.parts.saturating_mul(PART))
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    fn take_events(&mut self) -> String {
+        std::mem::take(&mut self.events)
+    }
+
+    fn apply(&mut self, delta: ChatDelta<'_>) {
+        if self.over {
+            return;
+        }
+        match delta {
+            ChatDelta::Model(model) => model.clone_into(&mut self.model),
+            ChatDelta::Text(text) => self.append_text(PartKind::Text, text),
+            ChatDelta::Refusal(text) => self.append_text(PartKind::Refusal, text),
+            ChatDelta::Reasoning(text) => self.append_text(PartKind::Reasoning, text),
+            ChatDelta::Image(url) => self.append_image(url),
+            ChatDelta::CallStart { call, id, name } => self.begin_call(call, id, name),
+            ChatDelta::CallArguments { call, text } => self.append_arguments(call, text),
+            ChatDelta::Usage(counts) => self.usage = Some(counts),
+            ChatDelta::Finish(finish) => self.finish = Some(finish),
+            ChatDelta::Error(message) => self.fail(message),
+        }
+    }
+
+    fn end(&mut self) {
+        if self.over {
+            return;
+        }
+        self.finish_items();
+        let (status, kind) = self.ending();
+        self.emit_snapshot(kind, status);
+        self.events.push_str("data: [DONE]\n\n");
+        self.over = true;
+    }
+
+    fn fail(&mut self, message: &str) {
+        if self.over {
+            return;
+        }
+        self.over = true;
+        self.failure = Some(cut(message, MAX_ERROR_TEXT).to_owned());
+        self.emit_snapshot("response.failed", "failed");
+        // Not needed any more: frees the memory.
+        (self.output, self.calls, self.open, self.held) = (Vec::new(), Vec::new(), None, 0);
     }
 }

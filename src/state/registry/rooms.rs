@@ -146,7 +146,7 @@ impl Registry {
         member.token = own_token.clone();
         member.profile = profile;
         member.reach = reach;
-        member.no_responses = false;
+        (member.no_responses, member.no_messages) = (false, false);
         member.ticket = Some(ticket).filter(|_| reach == Reach::Tunnel);
         member.touch(now);
         let participant = member.shown();
@@ -271,6 +271,7 @@ impl Member {
             in_flight: 0,
             health: Health::default(),
             no_responses: false,
+            no_messages: false,
             joined_at: now.wall,
             last_seen: now,
             updated_at: now.wall,

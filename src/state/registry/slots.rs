@@ -29,8 +29,14 @@ pub struct Picked {
     pub named: bool,
     /// Whether Responses requests must be put into chat completions for it.
     pub wants_chat: bool,
+    /// Whether Messages requests must be put into chat completions for it.
+    pub no_messages: bool,
     /// How the hub reaches it.
     pub reach: Reach,
+    /// The longest of its recent times to first token, milliseconds: of streamed answers, and of whole ones.
+    pub slowest_streamed_ms: u64,
+    /// See `slowest_streamed_ms`.
+    pub slowest_whole_ms: u64,
 }
 
 impl Registry {
@@ -126,9 +132,10 @@ impl Registry {
     pub fn note(&mut self, picked: &Picked, outcome: Outcome, now: Now) {
         if let Some(member) = self.picked_mut(picked) {
             match outcome {
-                Outcome::Served { ttft_ms } => member.health.served(ttft_ms),
+                Outcome::Served { ttft_ms, streamed } => member.health.served(ttft_ms, streamed),
                 Outcome::Failed => member.health.failed(now.mono),
                 Outcome::NoResponses => member.no_responses = true,
+                Outcome::NoMessages => member.no_messages = true,
             }
         }
     }
@@ -165,7 +172,10 @@ impl Room {
             config: merge(&member.profile.config, self.defaults.as_ref().unwrap_or(&none)),
             named,
             wants_chat: member.wants_chat(),
+            no_messages: member.no_messages,
             reach: member.reach,
+            slowest_streamed_ms: member.health.slowest(true),
+            slowest_whole_ms: member.health.slowest(false),
         }
     }
 }
@@ -177,11 +187,15 @@ pub enum Outcome {
     Served {
         /// Time to first token, milliseconds.
         ttft_ms: u64,
+        /// Whether the client asked for a stream.
+        streamed: bool,
     },
     /// It failed, and it was not the client's doing.
     Failed,
     /// Its provider has no Responses API.
     NoResponses,
+    /// Its provider has no Messages API.
+    NoMessages,
 }
 
 /// Why a request goes to nobody.

@@ -1,0 +1,305 @@
+//! A Messages request of Anthropic's API as a Chat Completions request.
+
+use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
+use super::super::conversation::{Content, Conversation, PARAGRAPH, append};
+use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};
+
+/// Members that a chat has under the same name and with the same meaning. `top_k` is not OpenAI's, but local servers take it.
+const SAME: [&str; 6] = ["max_tokens", "model", "stream", "temperature", "top_k", "top_p"];
+
+/// Blocks about tools that Anthropic's servers run themselves, and reasoning that only they can read. What came of them is
+/// in the texts around them.
+const RECORDS: [&str; 9] = [
+    "bash_code_execution_tool_result",
+    "code_execution_tool_result",
+    "container_upload",
+    "mcp_tool_result",
+    "mcp_tool_use",
+    "redacted_thinking",
+    "server_tool_use",
+    "web_fetch_tool_result",
+    "web_search_tool_result",
+];
+
+/// Puts a Messages request into chat form. Settings without a counterpart that only advise the model (`thinking`,
+/// `metadata`, `cache_control`) are dropped.
+///
+/// # Errors
+/// Says what is missing, of the wrong type, or has no counterpart.
+pub fn to_chat(request: &Members<'_>) -> Result<String, BadRequest> {
+    let mut chat = Members::default();
+    for key in SAME {
+        if let Some(value) = request.get(key) {
+            chat.push(key, value);
+        }
+    }
+    chat.set("messages", format!("[{}]", messages(request)?.join(",")));
+    if let Some(stop) = request.get("stop_sequences") {
+        chat.set("stop", stop.to_owned());
+    }
+    tools(request, &mut chat)?;
+    output_format(request, &mut chat)?;
+    if request.stream()? {
+        chat.set("stream_options", r#"{"include_usage":true}"#.into());
+    }
+    Ok(chat.to_json())
+}
+
+fn messages(request: &Members<'_>) -> Result<Vec<String>, BadRequest> {
+    let mut conversation = Conversation::default();
+    if let Some(system) = request.get("system") {
+        append(&mut conversation.system, PARAGRAPH, &only_text(system, "system")?);
+    }
+    let wrong = || BadRequest::field("messages", &format!("must be a list of at most {MAX_LIST} objects"));
+    let all = request.get("messages").ok_or_else(|| BadRequest::field("messages", "is required"))?;
+    for raw in list(all, "messages").map_err(|_| wrong())? {
+        let message = object(raw, "messages").map_err(|_| wrong())?;
+        let missing = |key: &str| BadRequest::field("messages", &format!("has a message without \"{key}\""));
+        let role = text(&message, "role").ok_or_else(|| missing("role"))?;
+        let content = message.get("content").ok_or_else(|| missing("content"))?;
+        match role.as_str() {
+            "assistant" => assistant(content, &mut conversation)?,
+            "user" => user(content, &mut conversation)?,
+            "system" => append(&mut conversation.system, PARAGRAPH, &only_text(content, "messages")?),
+            other => {
+                let problem = format!("has a message with the unknown role \"{}\"", cut(other, MAX_QUOTE));
+                return Err(BadRequest::field("messages", &problem));
+            }
+        }
+    }
+    Ok(conversation.into_messages())
+}
+
+/// Text, or a list of text blocks.
+fn only_text(raw: &str, field: &'static str) -> Result<String, BadRequest> {
+    match blocks(raw, field)? {
+        Content::Text(text) => Ok(text),
+        Content::Parts(_) => Err(BadRequest::field(field, "has a system text that is not all text")),
+    }
+}
+
+/// A list's blocks, each with its type; a text stands for one block.
+fn each_block(
+    raw: &str,
+    field: &'static str,
+    mut take: impl FnMut(&str, &Members<'_>) -> Result<(), BadRequest>,
+) -> Result<(), BadRequest> {
+    if raw.starts_with('"') {
+        let mut block = Members::default();
+        block.set("text", raw.to_owned());
+        return take("text", &block);
+    }
+    let wrong = || BadRequest::field(field, "has content that is neither text nor a list of blocks");
+    for raw in list(raw, field).map_err(|_| wrong())? {
+        let block = object(raw, field).map_err(|_| wrong())?;
+        let kind = text(&block, "type").ok_or_else(|| BadRequest::field(field, "has a block without \"type\""))?;
+        take(&kind, &block)?;
+    }
+    Ok(())
+}
+
+/// What a user wrote and showed. Text where all blocks are text, since not every server takes a list.
+fn blocks(raw: &str, field: &'static str) -> Result<Content, BadRequest> {
+    let mut content = UserContent::default();
+    each_block(raw, field, |kind, block| content.take(kind, block))?;
+    Ok(content.into_content())
+}
+
+/// The blocks of a user's message that are no results of tools.
+#[derive(Default)]
+struct UserContent {
+    text: String,
+    parts: Vec<String>,
+    has_media: bool,
+}
+
+impl UserContent {
+    fn take(&mut self, kind: &str, block: &Members<'_>) -> Result<(), BadRequest> {
+        let words = match kind {
+            "text" => required(block, "text")?,
+            "search_result" => only_text(block.get("content").unwrap_or("\"\""), "messages")?,
+            "document" => match document(block)? {
+                Content::Text(words) => words,
+                Content::Parts(part) => {
+                    self.push_media(part);
+                    return Ok(());
+                }
+            },
+            "image" => {
+                let url = json_text(&source_url(block, "image/png")?);
+                self.push_media(format!(r#"{{"type":"image_url","image_url":{{"url":{url}}}}}"#));
+                return Ok(());
+            }
+            kind if RECORDS.contains(&kind) => return Ok(()),
+            other => return Err(no_counterpart(&format!("A block of type \"{other}\""))),
+        };
+        self.parts.push(format!(r#"{{"type":"text","text":{}}}"#, json_text(&words)));
+        append(&mut self.text, "\n", &words);
+        Ok(())
+    }
+
+    fn push_media(&mut self, part: String) {
+        self.parts.push(part);
+        self.has_media = true;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    fn into_content(self) -> Content {
+        if self.has_media { Content::Parts(format!("[{}]", self.parts.join(","))) } else { Content::Text(self.text) }
+    }
+}
+
+/// Results of tools go before the rest of a message: a chat wants them right behind their calls. Images in a result follow
+/// as the user's, since a chat's tools answer with text only.
+fn user(raw: &str, conversation: &mut Conversation) -> Result<(), BadRequest> {
+    let mut rest = UserContent::default();
+    let mut results = 0;
+    each_block(raw, "messages", |kind, block| {
+        if kind != "tool_result" {
+            return rest.take(kind, block);
+        }
+        results += 1;
+        let mut words = String::new();
+        each_block(block.get("content").unwrap_or("\"\""), "messages", |kind, inner| match kind {
+            "text" => {
+                append(&mut words, "\n", &required(inner, "text")?);
+                Ok(())
+            }
+            kind => rest.take(kind, inner),
+        })?;
+        if block.get("is_error") == Some("true") {
+            words.insert_str(0, "Error: ");
+        }
+        conversation.result(&required(block, "tool_use_id")?, &Content::Text(words));
+        Ok(())
+    })?;
+    if results == 0 || !rest.is_empty() {
+        conversation.say("user", &rest.into_content().json());
+    }
+    Ok(())
+}
+
+fn assistant(raw: &str, conversation: &mut Conversation) -> Result<(), BadRequest> {
+    each_block(raw, "messages", |kind, block| {
+        match kind {
+            "text" => conversation.add_text(&required(block, "text")?),
+            "thinking" => conversation.add_reasoning(&required(block, "thinking")?),
+            "tool_use" => {
+                let input = block.get("input").unwrap_or("{}");
+                conversation.call(&required(block, "id")?, &required(block, "name")?, input);
+            }
+            kind if RECORDS.contains(&kind) => {}
+            other => return Err(no_counterpart(&format!("A block of type \"{other}\" of an assistant"))),
+        }
+        Ok(())
+    })
+}
+
+fn required(block: &Members<'_>, key: &str) -> Result<String, BadRequest> {
+    text(block, key).ok_or_else(|| BadRequest::field("messages", &format!("has a block without the text \"{key}\"")))
+}
+
+/// The URL of a block's data; data that the block holds becomes a `data:` URL.
+fn source_url(block: &Members<'_>, default_type: &str) -> Result<String, BadRequest> {
+    let missing = || BadRequest::field("messages", "has a block without a \"source\" that holds its data or URL");
+    let source = object(block.get("source").ok_or_else(missing)?, "messages").map_err(|_| missing())?;
+    match (text(&source, "type").as_deref(), text(&source, "url"), text(&source, "data")) {
+        (Some("url"), Some(url), _) => Ok(url),
+        (Some("base64"), _, Some(data)) => {
+            let media_type = text(&source, "media_type").unwrap_or_else(|| default_type.to_owned());
+            Ok(format!("data:{media_type};base64,{data}"))
+        }
+        _ => Err(no_counterpart("A block whose data is kept by Anthropic's servers")),
+    }
+}
+
+/// A document: its text, or a file part.
+fn document(block: &Members<'_>) -> Result<Content, BadRequest> {
+    let source = object(block.get("source").unwrap_or("{}"), "messages")?;
+    match text(&source, "type").as_deref() {
+        Some("text") => Ok(Content::Text(required(&source, "data")?)),
+        Some("content") => blocks(source.get("content").unwrap_or("\"\""), "messages"),
+        _ => {
+            let data = json_text(&source_url(block, "application/pdf")?);
+            let name = json_text(&text(block, "title").unwrap_or_else(|| "document.pdf".into()));
+            Ok(Content::Parts(format!(r#"{{"type":"file","file":{{"filename":{name},"file_data":{data}}}}}"#)))
+        }
+    }
+}
+
+/// Tools that the client runs become functions. Those of Anthropic's servers are dropped: nothing here can run them.
+fn tools(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRequest> {
+    let mut functions = Vec::new();
+    for raw in list(request.get("tools").unwrap_or("[]"), "tools")? {
+        let tool = object(raw, "tools")?;
+        let (Some(name), Some(schema)) = (text(&tool, "name"), tool.get("input_schema")) else { continue };
+        let mut function = Members::default();
+        function.set("name", json_text(&name));
+        if let Some(description) = tool.get("description") {
+            function.set("description", description.to_owned());
+        }
+        function.set("parameters", schema.to_owned());
+        functions.push(format!(r#"{{"type":"function","function":{}}}"#, function.to_json()));
+    }
+    if functions.is_empty() {
+        return Ok(());
+    }
+    chat.set("tools", format!("[{}]", functions.join(",")));
+    let Some(choice) = request.get("tool_choice") else { return Ok(()) };
+    let choice = object(choice, "tool_choice")?;
+    match (text(&choice, "type").as_deref(), text(&choice, "name")) {
+        (Some("any"), _) => chat.set("tool_choice", r#""required""#.into()),
+        (Some("none"), _) => chat.set("tool_choice", r#""none""#.into()),
+        (Some("tool"), Some(name)) => {
+            chat.set("tool_choice", format!(r#"{{"type":"function","function":{{"name":{}}}}}"#, json_text(&name)));
+        }
+        (Some("auto"), _) => {}
+        _ => {
+            return Err(BadRequest::field(
+                "tool_choice",
+                "must have a \"type\" of auto, any, none, or tool with a name",
+            ));
+        }
+    }
+    if choice.get("disable_parallel_tool_use") == Some("true") {
+        chat.set("parallel_tool_calls", "false".into());
+    }
+    Ok(())
+}
+
+/// A JSON schema for the answer: in `output_config.format`, or `output_format` as earlier versions of the API had it.
+fn output_format(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRequest> {
+    let config = request.get("output_config").map(|raw| object(raw, "output_config")).transpose()?;
+    let nested = config.as_ref().and_then(|config| config.get("format"));
+    let Some(format) = nested.or_else(|| request.get("output_format")) else { return Ok(()) };
+    let format = object(format, "output_format")?;
+    if let (Some("json_schema"), Some(schema)) = (text(&format, "type").as_deref(), format.get("schema")) {
+        let json_schema = format!(r#"{{"name":"answer","schema":{schema},"strict":true}}"#);
+        chat.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{json_schema}}}"#));
+    }
+    Ok(())
+}
+
+/// Estimates the tokens of a request: a token is about four bytes of text; images and what else is not text count as
+/// 1,500. No tokenizer is at hand, since the model is the participant's.
+#[must_use]
+pub fn estimate_tokens(chat: &str) -> u64 {
+    const BYTES_PER_TOKEN: u64 = 4;
+    const MEDIA_TOKENS: u64 = 1500;
+    // In chat form, all data that is not text stands in `data:` URLs.
+    let (mut bytes, mut media, mut rest) = (0, 0, chat);
+    while let Some((before, after)) = rest.split_once("\"data:") {
+        bytes += before.len() as u64;
+        media += 1;
+        rest = after.split_once('"').map_or("", |(_, after)| after);
+    }
+    bytes += rest.len() as u64;
+    bytes.div_ceil(BYTES_PER_TOKEN) + media * MEDIA_TOKENS
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;
