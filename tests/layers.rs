@@ -33,7 +33,7 @@ const RULES: &[(&str, &[&str])] = &[
 /// not import them back: that would be a circle.
 const HUB_PARTS: &[(&str, &[&str])] = &[
     ("api", &["relay", "access", "tunnels", "observe", "context", "handler", "maintenance", "random", "respond"]),
-    ("relay", &["tunnels", "observe", "context", "maintenance", "options", "random", "respond"]),
+    ("relay", &["tunnels", "observe", "context", "error_shape", "maintenance", "options", "random", "respond"]),
     ("access", &["context", "random", "respond"]),
     ("tunnels", &["access", "observe", "context", "handler", "respond"]),
     ("observe", &["context", "maintenance"]),
@@ -238,6 +238,26 @@ fn the_architecture_names_files_that_exist() {
     };
     let missing: Vec<_> = named.into_iter().filter(|name| !exists(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn comments_name_parts_of_the_protocol_that_exist() {
+    let root = root();
+    let protocol = fs::read_to_string(root.join("proto/PROTOCOL.md")).unwrap();
+    let titles: Vec<&str> = protocol.lines().filter(|line| line.starts_with("##")).collect();
+    let mut named = 0;
+    for file in source_files(&root) {
+        let text = fs::read_to_string(&file).unwrap();
+        // A reference may go on in the next line of its comment.
+        let lines = text.lines().map(|line| line.trim_start_matches(['/', '!', ' ']));
+        let text = lines.collect::<Vec<_>>().join(" ");
+        for part in text.split("PROTOCOL.md, \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let exists = titles.iter().any(|title| title.trim_start_matches('#').trim() == part);
+            assert!(exists, "{} names \"{part}\"", file.display());
+            named += 1;
+        }
+    }
+    assert!(named > 10, "{named}");
 }
 
 #[test]

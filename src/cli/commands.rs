@@ -375,10 +375,9 @@ pub static COMMANDS: &[Command] = &[
         flags: &[&ROOM_NAME, &NEW_PASSWORD, &PASSWORD_FILE, &PRIVATE, &DEFAULTS, &DRY_RUN],
         streams: false,
         examples: &[
-            ("A room, and its code for a script", "gambi room create --name Lab --format json | jq -r .data.room.code"),
             (
                 "Create a room and get its code in a script",
-                "gambi room create --name Lab --format json | jq -r .room.code",
+                "gambi room create --name Lab --format json | jq -r .data.room.code",
             ),
             (
                 "With generation settings for all its requests",

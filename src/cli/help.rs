@@ -63,7 +63,7 @@ fn list(words: &[String], commands: &[&Command]) -> String {
     }
     out.push_str("\nFor every command:\n");
     flags(&mut out, &[], COMMON);
-    let _ = write!(out, "\n`gambi COMMAND --help` has a command's own flags, and examples.\n{OUTRO}");
+    let _ = write!(out, "\n`gambi COMMAND --help` shows a command's own flags, and examples.\n{OUTRO}");
     out
 }
 
@@ -93,7 +93,7 @@ fn flags(out: &mut String, path: &[&str], flags: &[&Flag]) {
     }
 }
 
-/// The left column: short name, long name and placeholder.
+/// The left column: all names and the placeholder.
 fn left_column(path: &[&str], flag: &Flag) -> String {
     let names = names(path, flag).join(", ");
     let indent = if names.starts_with("--") { "    " } else { "" };

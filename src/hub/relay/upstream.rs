@@ -37,7 +37,7 @@ pub enum UpstreamError {
 /// What the client, the events and the log are sent of a failure.
 #[derive(Debug)]
 pub struct UpstreamFailure {
-    /// The step that failed, such as `dispatch` or `stream` (PROTOCOL.md, "v1 room events").
+    /// The step that failed, such as `dispatch` or `stream` (PROTOCOL.md, "Events").
     pub stage: String,
     /// One sentence, without the final stop.
     pub message: String,

@@ -78,8 +78,8 @@ mod tests {
             stage: Some("Not a word".into()),
             code: Some(ErrorCode::InternalError),
         };
-        let told = "participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
+        let fields = "participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
                     hedge=won stage=participant code=INTERNAL_ERROR\n";
-        assert_eq!(written(&log), format!("1970-01-01T00:00:00.000Z info  request {told}"));
+        assert_eq!(written(&log), format!("1970-01-01T00:00:00.000Z info  request {fields}"));
     }
 }

@@ -137,7 +137,8 @@ impl Metrics {
         let hedges = self.hedges.load(Ordering::Relaxed);
         let help = "Requests that were sent to a second participant beside one that was silent for too long.";
         out.single("gambi_hedges_total", "counter", help, hedges);
-        let help = "Clients that hung up: in line (queue), before the first byte (waiting), or later (answering).";
+        let help =
+            "Clients that disconnected: in the queue (queue), before the first byte (waiting), or later (answering).";
         let mut family = out.family("gambi_cancellations_total", "counter", help);
         for phase in HangUpPhase::ALL {
             family.sample(&[("stage", phase.name())], self.hung_up[phase as usize].load(Ordering::Relaxed));
