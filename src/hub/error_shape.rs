@@ -16,7 +16,8 @@ pub enum ErrorShape {
     /// `{"error": text, "code"}`.
     #[default]
     Bare,
-    /// `{"error": {"message", "type", "param", "code"}}`, as in the OpenAI reference.
+    /// `{"error": {"message", "type", "param", "code"}}`, as in the OpenAI reference. `param` is empty rather than null:
+    /// Vercel's client for Open Responses reads no error without four texts.
     OpenAi,
     /// `{"type": "error", "error": {"type", "message"}}`, as in the Anthropic reference.
     Anthropic,
@@ -47,7 +48,7 @@ impl ErrorShape {
         match self {
             ErrorShape::Bare => json!({ "error": message, "code": code }),
             ErrorShape::OpenAi => json!({
-                "error": { "message": text(), "type": openai_type(status), "param": null, "code": code },
+                "error": { "message": text(), "type": openai_type(status), "param": "", "code": code },
             }),
             ErrorShape::Anthropic => json!({
                 "type": "error", "error": { "type": anthropic_type(status), "message": text() },
@@ -110,7 +111,7 @@ mod tests {
         );
         assert_eq!(
             ErrorShape::OpenAi.body(404, code, message, Some("Look.")),
-            json!({ "error": { "message": "Room not found. Look.", "type": "invalid_request_error", "param": null,
+            json!({ "error": { "message": "Room not found. Look.", "type": "invalid_request_error", "param": "",
                 "code": "ROOM_NOT_FOUND" } })
         );
         assert_eq!(
