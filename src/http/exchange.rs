@@ -177,7 +177,7 @@ impl<'c> Exchange<'c> {
     /// client's part of the memory.
     fn most_of_a_body(&self) -> u64 {
         let server = &self.connection.server;
-        server.limits.body_bytes.min(server.memory.most_of_one() / 2)
+        server.limits.body_bytes.min(server.memory.owner_limit() / 2)
     }
 
     /// Takes so many bytes more of the memory, for what is made of the request. They are given back when it is over.
