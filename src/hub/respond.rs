@@ -210,7 +210,7 @@ impl From<PickError> for Rejection {
                     matches!(refusal, Refusal::NoTunnel | Refusal::Offline).then_some(RETRY_AFTER_ABSENCE);
                 Rejection { retry_after, ..Rejection::new(code, message).status(status) }
             }
-            PickError::LineFull => {
+            PickError::QueueFull => {
                 let message = "Too many requests wait for a participant of this room already.";
                 Rejection::new(ErrorCode::ParticipantBusy, message).status(503)
             }

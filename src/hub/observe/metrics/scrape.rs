@@ -60,9 +60,9 @@ impl Snapshot {
                     snapshot.totals.entry((code.clone(), id)).or_default().merge(&stats.totals);
                 }
             }
-            if !room.line.is_empty() {
+            if !room.queue.is_empty() {
                 let name = if snapshot.queues.len() < MAX_PARTICIPANTS { &code } else { OTHER };
-                *snapshot.queues.entry(name.to_owned()).or_default() += room.line.len();
+                *snapshot.queues.entry(name.to_owned()).or_default() += room.queue.len();
             }
         }
         if table.others.requests().next().is_some() {
