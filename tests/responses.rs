@@ -432,6 +432,29 @@ fn compressed(kind: &str, body: &[u8]) -> Script {
 }
 
 #[test]
+fn an_answer_that_would_take_much_memory_once_parsed_is_refused() {
+    let hub = TestHub::limited(|limits| limits.memory = 8 << 20);
+    let room = hub.room();
+    let dense = |count: usize| {
+        let mut answer = chat_answer();
+        answer["own"] = vec![json!({ "": 0 }); count].into();
+        answer
+    };
+    let provider = chat_only(whole(&dense(1000)));
+    let _session = join(&hub, &room, "ann", &provider);
+    let ask = || respond(&hub, &room, &json!({ "model": "any", "input": "Hi" }));
+    assert_eq!(ask().expect(200).json()["output_text"], "Hello");
+    // 56 kB of text, and nearly seven hundred bytes of memory for each of these objects.
+    provider.set(whole(&dense(8000)));
+    assert!(ask().expect(502).text().contains("longer than the hub has memory for"));
+    provider.set(Script::Stream(vec![format!("data: {}\n\n", dense(8000))]));
+    let broken = stream(&hub, &room);
+    assert!(broken.text().contains("longer than the hub has memory for") && !broken.whole);
+    provider.set(whole(&chat_answer()));
+    assert_eq!(ask().status, 200, "the memory is given back");
+}
+
+#[test]
 fn a_compressed_answer_is_read_within_the_same_limits() {
     let hub = TestHub::limited(|limits| limits.memory = 1 << 20);
     let room = hub.room();

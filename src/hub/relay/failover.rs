@@ -144,7 +144,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         match kind.shape {
             Shape::Responses if picked.wants_chat => {
                 let created_at = self.hub.clock.now().wall / 1000;
-                let adapter = Adapter::responses(original, &key, created_at, model);
+                let adapter = Adapter::responses(original, &key, created_at, model, self.request.stream);
                 Ok((Some(translate::to_chat(&body)?), Some(adapter)))
             }
             Shape::Messages if picked.no_messages => {

@@ -18,9 +18,13 @@ pub struct ChatTranslator {
 }
 
 impl ChatTranslator {
-    /// Starts a response of the Responses API, with its first two events. `model` is the provider's name for it.
-    pub fn responses(template: ResponseTemplate, model: &str) -> Self {
-        ChatTranslator { decoder: ChatDecoder::default(), writer: Box::new(ResponseWriter::new(template, model)) }
+    /// Starts a response of the Responses API, as a stream with its first two events. `model` is the provider's name for
+    /// it.
+    pub fn responses(template: ResponseTemplate, model: &str, stream: bool) -> Self {
+        ChatTranslator {
+            decoder: ChatDecoder::default(),
+            writer: Box::new(ResponseWriter::new(template, model, stream)),
+        }
     }
 
     /// Starts a message of the Messages API. `key` makes its id unique.
@@ -37,6 +41,11 @@ impl ChatTranslator {
     /// Sets the time at which the answer is complete, in seconds since the epoch. An earlier time than the last is ignored.
     pub fn set_time(&mut self, now: u64) {
         self.writer.set_time(now);
+    }
+
+    /// Bytes of the events that have not been taken.
+    pub fn events_len(&self) -> usize {
+        self.writer.events_len()
     }
 
     /// Bytes in memory: the answer so far, and the events that have not been taken.

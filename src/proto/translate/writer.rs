@@ -6,7 +6,8 @@ use super::super::members::cut;
 use super::super::sse;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::answer_writer::AnswerWriter;
-use super::chat::{ChatDelta, Finish, TOO_LONG, TokenCounts};
+use super::chat::TOO_LONG;
+use super::delta::{ChatDelta, Finish, TokenCounts};
 use super::freeform::FreeformInput;
 use super::items::{OpenItem, PartKind, Payload, ToolCall};
 use super::snapshot::Snapshot;
@@ -24,6 +25,8 @@ pub const MAX_PARTS: usize = 1024;
 pub struct ResponseWriter {
     template: ResponseTemplate,
     model: String,
+    /// Whether there are events. Without them the answer is one object.
+    stream: bool,
     sequence: u64,
     /// Completed items by their index; null where an item is still open.
     output: Vec<Value>,
@@ -43,12 +46,13 @@ pub struct ResponseWriter {
 }
 
 impl ResponseWriter {
-    /// Starts a response, with its first two events. `model` is the provider's name for it.
-    pub fn new(template: ResponseTemplate, model: &str) -> Self {
+    /// Starts a response, as a stream with its first two events. `model` is the provider's name for it.
+    pub fn new(template: ResponseTemplate, model: &str, stream: bool) -> Self {
         let mut writer = ResponseWriter {
             completed_at: template.created_at,
             template,
             model: model.to_owned(),
+            stream,
             sequence: 0,
             output: Vec::new(),
             open: None,
@@ -253,6 +257,9 @@ impl ResponseWriter {
     }
 
     fn emit_snapshot(&mut self, kind: &str, status: &'static str) {
+        if !self.stream {
+            return;
+        }
         let response = self.snapshot(status);
         self.emit_raw(kind, &format!(r#""response":{response}"#));
     }
@@ -273,6 +280,9 @@ impl ResponseWriter {
     }
 
     fn emit(&mut self, kind: &str, body: Value) {
+        if !self.stream {
+            return;
+        }
         let body = body.to_string();
         self.emit_raw(kind, &body[1..body.len() - 1]);
     }
@@ -312,6 +322,10 @@ impl AnswerWriter for ResponseWriter {
         self.failure.as_deref()
     }
 
+    fn events_len(&self) -> usize {
+        self.events.len()
+    }
+
     fn take_events(&mut self) -> String {
         std::mem::take(&mut self.events)
     }
@@ -341,7 +355,9 @@ impl AnswerWriter for ResponseWriter {
         self.finish_items();
         let (status, kind) = self.ending();
         self.emit_snapshot(kind, status);
-        self.events.push_str("data: [DONE]\n\n");
+        if self.stream {
+            self.events.push_str("data: [DONE]\n\n");
+        }
         self.over = true;
     }
 
