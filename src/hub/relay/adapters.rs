@@ -223,7 +223,7 @@ fn collect(
             if events {
                 feed(&mut decoder, answer, &std::mem::take(&mut body), client)
             } else {
-                reserve(client, body.len().saturating_mul(COPIES))
+                reserve(client, answer.weight().saturating_add(body.len().saturating_mul(COPIES)))
             }
         });
         if read.is_err() {
@@ -233,7 +233,8 @@ fn collect(
     }
     answer.set_time(now(attempt));
     if !events {
-        reserve(client, body.len().saturating_mul(COPIES).saturating_add(parsed_bytes(&body)))?;
+        let parsed = body.len().saturating_mul(COPIES).saturating_add(parsed_bytes(&body));
+        reserve(client, answer.weight().saturating_add(parsed))?;
     }
     let complete = if events { answer.is_whole() } else { answer.push_whole(&body) };
     let reason = || answer.failure().map_or(String::new(), |reason| format!(": {reason}"));

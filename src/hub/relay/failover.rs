@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::http::Exchange;
+use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
@@ -23,7 +23,7 @@ use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
 use crate::proto::openai::{BadRequest, Members};
 use crate::proto::operations;
-use crate::proto::translate::{self, anthropic};
+use crate::proto::translate::{self, ChatTranslator, anthropic};
 use crate::proto::web::header_text;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
@@ -115,6 +115,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         if self.request.kind.shape == Shape::CountTokens && slot.picked.no_messages {
             return NextStep::Done(self.estimate_tokens(client, &slot.picked));
         }
+        if !client.reserve(self.translation_overhead(&slot.picked)) {
+            return NextStep::Done(client.reject(BodyError::NoMemory.into()));
+        }
         let (body, adapter) = match self.body(&slot.picked) {
             Ok(body) => body,
             Err(bad) => return NextStep::Done(client.reject(bad.into())),
@@ -131,6 +134,13 @@ impl<'s, 'a> Failover<'s, 'a> {
             Ok(upstream) => self.relay_response(client, attempt, upstream, adapter),
             Err(error) => self.fail(client, attempt, None, error),
         }
+    }
+
+    /// The memory that a translation takes beside the answer's text: a response repeats parts of its request.
+    fn translation_overhead(&self, picked: &Picked) -> usize {
+        let translates = self.request.kind.shape == Shape::Responses && picked.wants_chat;
+        let body = self.request.body.as_ref().filter(|_| translates);
+        body.map_or(0, ChatTranslator::response_overhead)
     }
 
     /// The body for a participant, and the adapter for its response where the body was translated into a chat.

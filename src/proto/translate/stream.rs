@@ -1,6 +1,7 @@
 //! The answer of a Chat Completions provider as an answer of another API, whole or as a stream's events: what the decoder
 //! reads, the writer writes.
 
+use super::super::members::Members;
 use super::answer_writer::AnswerWriter;
 use super::anthropic::MessageWriter;
 use super::chat::ChatDecoder;
@@ -18,13 +19,17 @@ pub struct ChatTranslator {
 }
 
 impl ChatTranslator {
-    /// Starts a response of the Responses API, as a stream with its first two events. `model` is the provider's name for
-    /// it.
+    /// Starts a response of the Responses API. `model` is the provider's name for it.
     pub fn responses(template: ResponseTemplate, model: &str, stream: bool) -> Self {
         ChatTranslator {
             decoder: ChatDecoder::default(),
             writer: Box::new(ResponseWriter::new(template, model, stream)),
         }
+    }
+
+    /// Estimate of the memory of a response to this request beside its text, in bytes.
+    pub fn response_overhead(request: &Members<'_>) -> usize {
+        ResponseTemplate::repeated_of(request).saturating_mul(COPIES)
     }
 
     /// Starts a message of the Messages API. `key` makes its id unique.

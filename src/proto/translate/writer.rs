@@ -46,9 +46,9 @@ pub struct ResponseWriter {
 }
 
 impl ResponseWriter {
-    /// Starts a response, as a stream with its first two events. `model` is the provider's name for it.
+    /// Starts a response, one object or a stream. `model` is the provider's name for it.
     pub fn new(template: ResponseTemplate, model: &str, stream: bool) -> Self {
-        let mut writer = ResponseWriter {
+        ResponseWriter {
             completed_at: template.created_at,
             template,
             model: model.to_owned(),
@@ -64,11 +64,17 @@ impl ResponseWriter {
             events: String::new(),
             held: 0,
             parts: 0,
-        };
-        for kind in ["response.created", "response.in_progress"] {
-            writer.emit_snapshot(kind, "in_progress");
         }
-        writer
+    }
+
+    /// Writes the first two events, unless they have been written. Not before anything else is: they repeat the request,
+    /// and would be held until the provider answers.
+    fn start(&mut self) {
+        if self.sequence == 0 {
+            for kind in ["response.created", "response.in_progress"] {
+                self.emit_snapshot(kind, "in_progress");
+            }
+        }
     }
 
     /// Counts bytes against the limits. False where the answer has failed or fails now.
@@ -311,7 +317,7 @@ impl AnswerWriter for ResponseWriter {
     }
 
     fn weight(&self) -> usize {
-        self.held.saturating_add(self.parts.saturating_mul(PART))
+        self.held.saturating_add(self.parts.saturating_mul(PART)).saturating_add(self.template.repeated_bytes())
     }
 
     fn is_over(&self) -> bool {
@@ -327,6 +333,7 @@ impl AnswerWriter for ResponseWriter {
     }
 
     fn take_events(&mut self) -> String {
+        self.start();
         std::mem::take(&mut self.events)
     }
 
@@ -334,6 +341,7 @@ impl AnswerWriter for ResponseWriter {
         if self.over {
             return;
         }
+        self.start();
         match delta {
             ChatDelta::Model(model) => model.clone_into(&mut self.model),
             ChatDelta::Text(text) => self.append_text(PartKind::Text, text),
@@ -352,6 +360,7 @@ impl AnswerWriter for ResponseWriter {
         if self.over {
             return;
         }
+        self.start();
         self.finish_items();
         let (status, kind) = self.ending();
         self.emit_snapshot(kind, status);
@@ -365,6 +374,7 @@ impl AnswerWriter for ResponseWriter {
         if self.over {
             return;
         }
+        self.start();
         self.over = true;
         self.failure = Some(cut(message, MAX_ERROR_TEXT).to_owned());
         self.emit_snapshot("response.failed", "failed");
