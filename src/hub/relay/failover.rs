@@ -69,7 +69,7 @@ enum NotSent<'s> {
 /// Another participant for a request that a provider has refused.
 enum Alternative<'s> {
     /// It has a free slot.
-    Free(Slot<'s>),
+    Free(Box<Slot<'s>>),
     /// All others are busy.
     Busy,
     /// There is none, or the response is final.
@@ -240,7 +240,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             Alternative::Free(other) => {
                 upstream.cancel();
                 attempt.fail("provider", &format!("the provider answered {status}"));
-                return NextStep::Other(other);
+                return NextStep::Other(*other);
             }
             Alternative::Busy => return self.wait_after_refusal(client, attempt, upstream, &head),
             Alternative::None => {}
@@ -268,7 +268,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             return Alternative::None;
         }
         match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
-            Ok(other) => Alternative::Free(other),
+            Ok(other) => Alternative::Free(Box::new(other)),
             Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => Alternative::Busy,
             Err(_) => Alternative::None,
         }
