@@ -112,6 +112,31 @@ pub trait Transport {
     fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError>;
 }
 
+/// Pieces that were looked at, in their order. Chunks are joined: a provider may send one for each byte.
+#[derive(Default)]
+pub struct HeldBack {
+    pieces: VecDeque<Piece>,
+    length: usize,
+}
+
+impl HeldBack {
+    /// Adds a piece.
+    pub fn push(&mut self, piece: Piece) {
+        if let Piece::Chunk(bytes) = &piece {
+            self.length += bytes.len();
+            if let Some(Piece::Chunk(last)) = self.pieces.back_mut() {
+                return last.extend_from_slice(bytes);
+            }
+        }
+        self.pieces.push_back(piece);
+    }
+
+    /// Bytes of the body.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+}
+
 /// A request that was sent, and the response that is being received.
 pub struct UpstreamRequest {
     pending: PendingResponse,
@@ -163,21 +188,18 @@ impl UpstreamRequest {
         client: &mut ClientResponse<'_, '_>,
         timeouts: &Timeouts,
     ) -> Result<(), UpstreamError> {
-        let (mut watch, mut pieces, mut length) = (DataWatch::default(), VecDeque::new(), 0);
+        let (mut watch, mut held) = (DataWatch::default(), HeldBack::default());
         let mut waits = true;
-        while waits && length <= MAX_HELD_BACK {
+        while waits && held.length() <= MAX_HELD_BACK {
             let piece = self.next("stream", client, timeouts)?;
             match &piece {
-                Piece::Chunk(bytes) => {
-                    waits = bytes.is_empty() || (is_event_stream && !watch.push(bytes));
-                    length += bytes.len();
-                }
+                Piece::Chunk(bytes) => waits = bytes.is_empty() || (is_event_stream && !watch.push(bytes)),
                 Piece::End => waits = false,
                 _ => {}
             }
-            pieces.push_back(piece);
+            held.push(piece);
         }
-        self.give_back(pieces);
+        self.give_back(held);
         Ok(())
     }
 
@@ -235,8 +257,8 @@ impl UpstreamRequest {
         if since.elapsed() < after { Ok(()) } else { Err(UpstreamError::TimedOut { stage, after }) }
     }
 
-    /// Gives pieces back, in their order: `next` gives them again.
-    pub fn give_back(&mut self, mut pieces: VecDeque<Piece>) {
+    /// Gives pieces back: `next` gives them again.
+    pub fn give_back(&mut self, HeldBack { mut pieces, .. }: HeldBack) {
         pieces.append(&mut self.returned);
         self.returned = pieces;
     }
@@ -255,6 +277,18 @@ impl UpstreamRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_that_are_held_back_are_joined() {
+        let mut held = HeldBack::default();
+        held.push(Piece::Start { status: 103, headers: Vec::new() });
+        for byte in 0..100 {
+            held.push(Piece::Chunk(vec![byte]));
+        }
+        held.push(Piece::End);
+        assert_eq!((held.length(), held.pieces.len()), (100, 3));
+        assert_eq!(held.pieces[1], Piece::Chunk((0..100).collect()));
+    }
 
     #[test]
     fn a_participants_stage_never_passes_for_the_hubs_own() {
