@@ -39,6 +39,10 @@ const RETRY_STATUSES: [u16; 3] = [429, 502, 503];
 /// Statuses that mean that the provider has no Responses API (PROTOCOL.md, "Responses on a chat-only provider").
 const NO_RESPONSES_API: [u16; 3] = [404, 405, 501];
 
+/// The error of an answer that is compressed where the head that was sent says nothing of it.
+const CODED_TOO_LATE: &str = "the provider compressed its answer, of which the head that the client has says nothing: \
+    let it send plain text";
+
 /// Whether a response sends its client to another address. A 304 (RFC 9110, section 15.4.5) does not.
 fn is_redirect(status: u16) -> bool {
     (300..400).contains(&status) && status != 304
@@ -256,6 +260,10 @@ impl<'s, 'a> Failover<'s, 'a> {
             return self.fail(client, attempt, Some(upstream), redirect_error(status));
         }
         let head = self.client_head(&attempt.slot.picked, status, &headers);
+        if client.is_open() && adapter.is_none() && head.is_coded() {
+            upstream.cancel();
+            return self.fail(client, attempt, Some(upstream), UpstreamError::provider(CODED_TOO_LATE));
+        }
         let held_back = self.hold_back(client, &mut upstream, &head, adapter.is_some());
         match held_back.and_then(|()| self.pass_on(client, &mut attempt, &mut upstream, head, adapter)) {
             Ok(result) => {
@@ -328,13 +336,14 @@ impl<'s, 'a> Failover<'s, 'a> {
         if head.status >= 400 || !head.stream && (translated || !events) {
             return Ok(());
         }
-        if events {
+        let coded = head.is_coded();
+        // A head that says how the body is compressed holds for that body alone.
+        if events && (translated || !coded) {
             let mut headers = head.headers.clone();
             headers.retain(|(name, _)| !translated || !name.eq_ignore_ascii_case("content-encoding"));
             client.open(head.status, &stream_headers(headers))?;
         }
         // Comments cannot be told from events where the body is compressed.
-        let coded = head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
         upstream.hold_back(events && !coded, client, &self.hub.timeouts)
     }
 
