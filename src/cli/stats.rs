@@ -15,8 +15,9 @@ pub fn stats(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("code")?;
     let over = context.value("over").unwrap_or("5m");
     let window = window(over)?;
-    let metrics = context.room_client()?.rooms().metrics(&code)?;
-    context.out.result(&metrics, || text(&metrics, over, window))
+    let client = context.room_client()?;
+    let metrics = client.rooms().metrics(&code)?;
+    context.out.result(&metrics, client.last_request_id(), || text(&metrics, over, window))
 }
 
 fn window(over: &str) -> Result<Window, Failure> {
@@ -107,7 +108,7 @@ mod tests {
     use gambi::proto::metrics::ParticipantMetrics;
 
     #[test]
-    fn times_are_readable() {
+    fn a_time_is_formatted_in_the_unit_that_fits() {
         assert_eq!([0.25, 12.4, 1530.0, 90_000.0].map(time), ["0.2 ms", "12 ms", "1.5 s", "1.5 min"]);
     }
 

@@ -15,6 +15,7 @@ pub mod parsed;
 #[cfg(test)]
 mod properties;
 pub mod response_id;
+pub mod sequence;
 pub mod sse;
 pub mod translate;
 pub mod tunnel;

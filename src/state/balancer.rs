@@ -1,4 +1,4 @@
-//! Chooses the participant that gets a request (WIRE.md, "Which participant").
+//! Chooses the participant that gets a request (PROTOCOL.md, "Inference plane").
 
 use super::Random;
 use super::room::{Member, Room};
@@ -6,30 +6,30 @@ use super::selector::{Need, Refusal, Selector, Want};
 use crate::proto::management::Support;
 use crate::proto::openai::same_model;
 
-/// Who gets a request, and whether it was named by its id.
+/// The participant that gets a request, and whether the request named it by its id.
 ///
 /// # Errors
-/// Why nobody does.
+/// [`Refusal`], where no participant can take the request.
 pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Result<(&'r Member, bool), Refusal> {
     let by_model = |name: &str| -> Vec<&Member> { room.members.values().filter(|m| m.has_model(name)).collect() };
     let candidates = match Selector::parse(&want.model) {
         Selector::Any => room.members.values().collect(),
         Selector::Model(name) => by_model(name),
         Selector::Name(name) => match room.members.values().find(|m| m.id.as_str() == name) {
-            Some(member) => return named(member, want).map(|member| (member, true)),
+            Some(member) => return check_named(member, want).map(|member| (member, true)),
             None => by_model(name),
         },
     };
-    one_of(&candidates, want, now, random).map(|member| (member, false))
+    best_of(&candidates, want, now, random).map(|member| (member, false))
 }
 
 impl Member {
-    /// Whether it answers to a model's name.
+    /// Whether `name` is its model or one of its aliases.
     pub fn has_model(&self, name: &str) -> bool {
         same_model(&self.profile.model, name) || self.profile.aliases.iter().any(|alias| same_model(alias, name))
     }
 
-    /// Whether Responses requests must be put into chat completions for it.
+    /// Whether Responses requests must be translated to chat completions for it.
     pub fn wants_chat(&self) -> bool {
         self.no_responses || self.profile.capabilities.open_responses == Support::Unsupported
     }
@@ -44,7 +44,7 @@ impl Member {
     }
 }
 
-fn named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
+fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
     if !member.is_connected() {
         Err(Refusal::NoTunnel)
     } else if !member.is_up() {
@@ -58,8 +58,9 @@ fn named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
     }
 }
 
-/// The best of those that are free: not one that failed lately, then the least busy, then the quickest, then by lot.
-fn one_of<'r>(candidates: &[&'r Member], want: &Want, now: u64, random: Random<'_>) -> Result<&'r Member, Refusal> {
+/// The best free candidate: those that failed recently rank last, then fewest requests in flight, then lowest time to
+/// first token. Ties are broken at random.
+fn best_of<'r>(candidates: &[&'r Member], want: &Want, now: u64, random: Random<'_>) -> Result<&'r Member, Refusal> {
     let up: Vec<_> = candidates.iter().filter(|m| m.is_up() && !want.tried.contains(&m.serial)).collect();
     let able: Vec<_> = up.iter().filter(|m| m.can(want.need)).collect();
     let mut free: Vec<&Member> = able.iter().filter(|m| m.is_free()).map(|m| ***m).collect();
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn selectors_read_as_the_contract_says() {
+    fn selectors_parse_as_documented() {
         assert_eq!(Selector::parse("*"), Selector::Any);
         assert_eq!(Selector::parse("any"), Selector::Any);
         assert_eq!(Selector::parse("model:llama3:8b"), Selector::Model("llama3:8b"));

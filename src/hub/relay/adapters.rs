@@ -101,6 +101,7 @@ pub fn forward(
     Ok(client.respond(200, &headers, answer.into_body().as_bytes()))
 }
 
+/// Translates a stream of chat chunks, and passes on each event once it is complete.
 fn stream(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
@@ -113,18 +114,11 @@ fn stream(
     client.write(answer.take_events().as_bytes())?;
     let mut decoder = Decoder::new();
     loop {
-        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
-            Ok(Piece::Chunk(chunk)) => chunk,
-            Ok(Piece::End) => break,
-            Ok(_) => continue,
-            Err(error) if ends_whole(&error, answer) => {
-                upstream.cancel();
-                break;
-            }
+        let chunk = match next_chunk(attempt, client, upstream, answer) {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
             Err(error) => {
-                // An event says why, then the stream is cut short.
-                answer.fail("the participant's answer broke off");
-                let _ = client.write(answer.take_events().as_bytes());
+                send_failure(client, answer, "the participant's answer broke off");
                 return Err(error);
             }
         };
@@ -138,8 +132,7 @@ fn stream(
         if let Err(error) = passed {
             upstream.cancel();
             if let UpstreamError::Failed(failure) = &error {
-                answer.fail(&failure.message);
-                let _ = client.write(answer.take_events().as_bytes());
+                send_failure(client, answer, &failure.message);
             }
             return Err(error);
         }
@@ -148,6 +141,42 @@ fn stream(
             break;
         }
     }
+    Ok(finish_stream(attempt, client, answer))
+}
+
+/// The next chunk of the body; `None` at its end, or where the answer is whole without it.
+fn next_chunk(
+    attempt: &Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    answer: &ChatTranslator,
+) -> Result<Option<Vec<u8>>, UpstreamError> {
+    loop {
+        match upstream.next("stream", client, &attempt.hub.timeouts) {
+            Ok(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
+            Ok(Piece::End) => return Ok(None),
+            Ok(_) => {}
+            Err(error) if ends_whole(&error, answer) => {
+                upstream.cancel();
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends the event that reports a failure. The caller then closes the stream before its end.
+fn send_failure(client: &mut ClientResponse<'_, '_>, answer: &mut ChatTranslator, reason: &str) {
+    answer.fail(reason);
+    let _ = client.write(answer.take_events().as_bytes());
+}
+
+/// Sends the last events of a stream, records its outcome and says whether the client's connection can be kept.
+fn finish_stream(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    answer: &mut ChatTranslator,
+) -> io::Result<()> {
     answer.set_time(now(attempt));
     answer.end();
     match answer.failure() {
@@ -155,7 +184,7 @@ fn stream(
         None => attempt.complete(200),
     }
     let sent = client.write(answer.take_events().as_bytes());
-    Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()))
+    sent.map_err(|_| cut_short()).and_then(|()| client.finish())
 }
 
 /// Whether a stream's answer is whole though its connection broke off or fell silent: some servers neither send `[DONE]`
@@ -207,17 +236,7 @@ fn collect(
     answer: &mut ChatTranslator,
 ) -> Result<(), UpstreamError> {
     let (mut body, mut decoder) = (Vec::new(), Decoder::new());
-    loop {
-        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
-            Ok(Piece::Chunk(chunk)) => chunk,
-            Ok(Piece::End) => break,
-            Ok(_) => continue,
-            Err(error) if ends_whole(&error, answer) => {
-                upstream.cancel();
-                break;
-            }
-            Err(error) => return Err(error),
-        };
+    while let Some(chunk) = next_chunk(attempt, client, upstream, answer)? {
         let read = coding.decode(chunk, &mut |text| {
             attempt.receive(&mut body, text);
             if events {

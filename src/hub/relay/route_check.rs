@@ -1,9 +1,11 @@
 //! Looks at the start of a successful answer before it is passed on: some servers answer 200 on routes that they lack.
 
+use std::collections::VecDeque;
+
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Headers};
 use crate::hub::relay::content_coding::ContentCoding;
-use crate::hub::relay::upstream::{HeldBack, UpstreamError, UpstreamRequest};
+use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::api_answer::{self, MAX_PEEK, is_event_stream};
 use crate::tunnel::Piece;
 
@@ -22,21 +24,24 @@ pub fn lacks_route(
     if is_event_stream(kind) {
         return Ok(false);
     }
-    let (mut held, mut text) = (HeldBack::default(), Vec::new());
-    // An error is short, and an object: nothing else has to be whole to be told.
+    let (mut pieces, mut held, mut text) = (VecDeque::new(), 0, Vec::new());
+    // An error is a short object, so only a complete short body can be one.
     let is_open = |text: &[u8]| text.len() <= MAX_PEEK && text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
     let mut readable = true;
     // Compressed, an endless body may hold no text at all.
-    while readable && is_open(&text) && held.length() <= MAX_PEEK && client.reserve(text.len() + held.length()) {
+    while readable && is_open(&text) && held <= MAX_PEEK && client.reserve(text.len() + held) {
         let piece = upstream.next("stream", client, timeouts)?;
         readable = match &piece {
-            Piece::Chunk(bytes) => peek(&mut coding, bytes, &mut text),
+            Piece::Chunk(bytes) => {
+                held += bytes.len();
+                peek(&mut coding, bytes, &mut text)
+            }
             Piece::End => false,
             _ => true,
         };
-        held.push(piece);
+        pieces.push_back(piece);
     }
-    upstream.give_back(held);
+    upstream.give_back(pieces);
     Ok(api_answer::lacks_route(kind, &text))
 }
 
