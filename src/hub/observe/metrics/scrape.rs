@@ -177,8 +177,8 @@ fn connections(out: &mut Exposition, hub: &HubContext) {
     out.single("gambi_memory_used_bytes", "gauge", help, hub.memory.used());
     out.single("gambi_memory_limit_bytes", "gauge", "The bound on it: --memory.", hub.memory.total());
     let connections = hub.connections.count();
-    out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", connections.here);
-    out.single("gambi_connections_accepted_total", "counter", "Connections that were accepted.", connections.seated);
+    out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", connections.open);
+    out.single("gambi_connections_accepted_total", "counter", "Connections that were accepted.", connections.admitted);
     let help = "Idle connections that were closed to make room.";
     out.single("gambi_connections_evicted_total", "counter", help, connections.evicted);
     out.single("gambi_tunnels", "gauge", "Open tunnels.", hub.tunnels.count());
