@@ -1,4 +1,4 @@
-//! What the provider answers, in OpenAI's shapes. Pure: the same question has the same answer, but for its id and time.
+//! The echo provider's answers in OpenAI's formats. They depend on the request only, except for ids and times.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,11 +12,11 @@ use super::tools;
 use crate::proto::openai::{Members, same_model};
 use crate::proto::translate::{ChatTranslator, ResponseTemplate, to_chat};
 
-/// Start of every answer: it must not be mistaken for a model's.
+/// The start of every answer, so that it is not mistaken for a model's.
 const PREFIX: &str = "This is gambi's echo provider; no model is behind it. You said:";
 const DIMENSIONS: usize = 8;
 
-/// A request that is refused, in OpenAI's shape.
+/// An error response in OpenAI's format.
 #[derive(Debug, PartialEq)]
 pub struct Refusal {
     /// HTTP status.
@@ -45,7 +45,7 @@ pub struct EchoRequest<'a> {
 }
 
 impl<'a> EchoRequest<'a> {
-    /// Checks what every request must have.
+    /// Checks the members that every request must have.
     pub fn new(body: &'a Value, own: &'a str) -> Result<Self, Refusal> {
         let bad = |message: &str| Refusal::new(400, message, "invalid_value");
         let model = body["model"].as_str().ok_or_else(|| bad("\"model\" must be given, as text"))?;
@@ -74,7 +74,7 @@ pub fn models(model: &str) -> Value {
     json!({ "object": "list", "data": [{ "id": model, "object": "model", "created": 0, "owned_by": "gambi" }] })
 }
 
-/// Text as a request writes it: plain, or in parts of which some have a text.
+/// The text of a message's content: a string, or the texts of its parts.
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -83,21 +83,21 @@ fn text(content: &Value) -> String {
     }
 }
 
-/// What the last user message of a list says.
+/// The text of the last user message in a list.
 fn last_user(messages: &[Value]) -> String {
     messages.iter().rev().find(|m| m["role"] == "user").map(|m| text(&m["content"])).unwrap_or_default()
 }
 
-fn echo(said: &str) -> String {
-    format!("{PREFIX} {said}").trim_end().to_owned()
+fn echo(prompt: &str) -> String {
+    format!("{PREFIX} {prompt}").trim_end().to_owned()
 }
 
-/// Tokens are words here.
+/// The number of tokens, which are words here.
 fn words(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
-/// An answer cut into the pieces that a stream sends: words, each with the space before it.
+/// Splits an answer into the pieces of a stream: words, each with the space before it.
 fn pieces(answer: &str) -> Vec<String> {
     answer.split_inclusive(' ').map(str::to_owned).collect()
 }
@@ -179,7 +179,7 @@ fn with(head: &Value, mut object: Value) -> Value {
     object
 }
 
-/// `POST /v1/responses`: the answer to the same chat, translated as the hub does for providers without Responses.
+/// `POST /v1/responses`: the answer to the equivalent chat, translated as in the hub for providers without Responses.
 pub fn response(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let refused = |e: &dyn fmt::Display| Refusal::new(400, &e.to_string(), "invalid_value");
     let body = request.body.to_string();
@@ -208,7 +208,7 @@ pub fn response(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     }
 }
 
-/// `POST /v1/embeddings`: a vector of the text's own bytes. Alike texts have alike vectors, and no more is claimed.
+/// `POST /v1/embeddings`: a histogram of the text's bytes. It measures similarity of spelling, not of meaning.
 pub fn embeddings(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let bad = || Refusal::new(400, "\"input\" must be text or a list of texts", "invalid_value");
     let texts: Vec<&str> = match &request.body["input"] {
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_echoes_the_last_user_message_and_says_that_it_does() {
+    fn a_chat_echoes_the_last_user_message_and_is_marked_as_an_echo() {
         let body = json!({ "model": "echo", "messages": [{ "role": "user", "content": "one two" },
             { "role": "assistant", "content": "x" }, { "role": "user", "content": [{ "type": "text", "text": "hi there" }] }] });
         let answer = whole(chat, body).unwrap();
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_says_the_same_as_the_whole() {
+    fn a_stream_has_the_same_text_as_the_whole_answer() {
         let body = |stream| {
             json!({ "model": "echo", "stream": stream, "stream_options": { "include_usage": true },
             "messages": [{ "role": "user", "content": "a  b" }] })
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_come_whole_and_as_numbered_events() {
+    fn responses_are_whole_or_numbered_events() {
         let answer = whole(response, json!({ "model": "echo", "input": "hello" })).unwrap();
         for (name, value) in [("temperature", json!(1)), ("top_logprobs", json!(0)), ("store", json!(false))] {
             assert_eq!(answer[name], value, "{name}");
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn embeddings_come_as_numbers_or_base64() {
+    fn embeddings_are_numbers_or_base64() {
         let numbers = whole(embeddings, json!({ "model": "echo", "input": ["a", "b"] })).unwrap();
         assert_eq!(numbers["data"][1]["embedding"].as_array().unwrap().len(), DIMENSIONS);
         let text = whole(embeddings, json!({ "model": "echo", "input": "a", "encoding_format": "base64" })).unwrap();

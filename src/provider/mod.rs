@@ -1,4 +1,4 @@
-//! An echo provider for trying things out: it repeats the prompt and says that no model is behind it.
+//! An echo provider for tests and demonstrations: it repeats the prompt, and states that it has no model.
 //!
 //! This file serves the HTTP endpoints, on the crate's own listener; `answers` builds the response bodies.
 

@@ -1,4 +1,4 @@
-//! What the echo provider answers with.
+//! Responses of the echo provider.
 
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// What stands for a text in a call's arguments: a word that is harmless also as a command.
+/// The text argument of generated calls: a word that is harmless even as a command.
 const TEXT: &str = "echo";
 
 /// The call that answers a chat: of the function that `tool_choice` names, else of the first one. `None` where no function
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn the_named_function_is_called_with_what_it_requires() {
+    fn the_named_function_is_called_with_its_required_arguments() {
         let named = json!({ "type": "function", "function": { "name": "weather" } });
         let call = call(&chat("user", named)).unwrap();
         assert_eq!(call["function"]["name"], "weather");
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_function_is_called_unless_its_result_is_there_or_no_call_is_wanted() {
+    fn the_first_function_is_called_unless_it_has_a_result_or_calls_are_disabled() {
         assert_eq!(
             call(&chat("user", Value::Null)).unwrap()["function"],
             json!({ "name": "first", "arguments": "{}" })

@@ -43,7 +43,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Makes a room, under its own code or one that no live room has.
+    /// Creates a room, with the given code or an unused random one.
     pub fn create_room(&mut self, new: NewRoom, now: Now, random: Random<'_>) -> (RoomSummary, Vec<Event>) {
         let code = new.code.clone().unwrap_or_else(|| {
             loop {
