@@ -599,6 +599,7 @@ fn a_participant_killed_in_mid_stream_breaks_its_stream_and_goes_offline() {
     assert_eq!(chat.head().status, 200);
     assert_eq!(chat.chunk().unwrap(), b"data: 1\n\n");
     join.signal("-KILL");
+    assert!(chat.chunk().unwrap().starts_with(b"data: {\"error\":{"));
     assert_eq!(chat.chunk(), None);
     assert_eq!(events.next("llm.error")["stage"], "stream");
     hub.wait_for_status(&room, "ann", "offline");
@@ -624,7 +625,7 @@ fn the_older_commands_work_as_the_seeds_write_them() {
     let url = hub.event("started")["hubUrl"].as_str().unwrap().to_owned();
     let made = run(&["create", "My AI Room", "--password", "secret123", "--hub", &url]).data();
     assert_eq!((&made["room"]["name"], &made["room"]["passwordProtected"]), (&json!("My AI Room"), &json!(true)));
-    let list = run(&["list", "-j", "-H", &url]).data();
+    let list = run(&["list", "-j", "-H", &url]).json();
     assert_eq!(list.as_array().unwrap().len(), 2);
     let provider = FakeProvider::start(Script::Echo);
     let endpoint = provider.url();

@@ -206,6 +206,30 @@ fn an_error_that_came_after_the_status_is_told_too() {
 }
 
 #[test]
+fn a_request_that_was_sent_to_a_second_participant_tells_which_one_answered() {
+    for (winner, told) in [("first", "lost"), ("second", "won")] {
+        let logged = Logged::default();
+        let hub = TestHub::with(|options| {
+            options.log = Some(Log::to(logged.clone()).format(LogFormat::Json));
+            options.hedge_after_min = Some(Duration::from_millis(100));
+        });
+        let room = hub.room();
+        let mut first = RawParticipant::join(&hub, &room, "first");
+        hub.wait_for_status(&room, "first", "online");
+        let mut chat = hub.stream(&room, "any");
+        let asked = first.receive();
+        let mut second = RawParticipant::join(&hub, &room, "second");
+        let asked_again = second.receive();
+        let (answering, request) = if told == "won" { (&mut second, &asked_again) } else { (&mut first, &asked) };
+        answering.begin(request, "text/event-stream", &["data: 1\n\n"]);
+        answering.end(request);
+        assert_eq!(chat.answer().text(), "data: 1\n\n");
+        let line = logged.line("the request", |line| line["requestId"] == asked["requestId"]);
+        assert_eq!((&line["participant"], &line["hedge"]), (&json!(winner), &json!(told)));
+    }
+}
+
+#[test]
 fn levels_leave_out_what_they_should() {
     let (hub, logged) = hub(LogLevel::Warn);
     let room = hub.room();

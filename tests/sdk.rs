@@ -59,6 +59,11 @@ fn a_stream_that_breaks_is_an_error_and_dropping_one_hangs_up() {
     let _session = session(&hub.url(), &provider.url(), "m").start().unwrap();
     let room = hub.client.room("LAB001");
     let pieces: Vec<_> = room.chat().user("Hi").stream().unwrap().collect();
+    let [Ok(piece), Err(Error::Hub(error))] = pieces.as_slice() else { panic!("{pieces:?}") };
+    assert_eq!((piece.as_str(), error.status), ("x", 502));
+    // A hub that itself breaks off has told no reason.
+    let broken = gambi::client::Client::new(&provider.url()).unwrap();
+    let pieces: Vec<_> = broken.room("LAB001").chat().user("Hi").stream().unwrap().collect();
     let [Ok(piece), Err(error @ Error::Unreachable { .. })] = pieces.as_slice() else { panic!("{pieces:?}") };
     assert_eq!(piece, "x");
     let source = std::error::Error::source(error).unwrap().downcast_ref::<std::io::Error>().unwrap();

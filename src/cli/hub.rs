@@ -90,6 +90,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
         limits: limits(context)?,
         timeouts: timeouts(context)?,
+        hedge_after_min: standard.hedge_after_min.filter(|_| !context.has("no-hedge")),
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),

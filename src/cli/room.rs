@@ -8,7 +8,7 @@ use gambi::proto::management::{CreateRoom, RoomSummary};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::table;
+use super::output::{line, table};
 use crate::monitor::clean::one_line;
 
 /// Creates a room.
@@ -55,6 +55,10 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
     rooms.sort_by(order);
     if context.has("reverse") {
         rooms.reverse();
+    }
+    if context.has("json") {
+        // The flat command's own flag, with the output that it was released with.
+        return line(&serde_json::to_string_pretty(&rooms).map_err(std::io::Error::from)?);
     }
     context.out.result(&rooms, client.last_request_id(), || {
         if rooms.is_empty() {

@@ -11,6 +11,8 @@ use crate::proto::management::RuntimeConfig;
 use crate::state::id::Secret;
 use crate::state::policy::DirectPolicy;
 
+/// The default of `hedge_after_min`.
+const HEDGE_AFTER_MIN: Duration = Duration::from_secs(10);
 /// The default of `offline_ttl`.
 const OFFLINE_TTL: Duration = Duration::from_secs(3600);
 
@@ -42,6 +44,9 @@ pub struct HubOptions {
     pub public_url: Option<String>,
     /// Deadlines of requests, and the queue's limit.
     pub timeouts: Timeouts,
+    /// How long a participant must have been silent, at least, before a request that names no participant is sent to another
+    /// one beside it; 10 s by default. The time is longer for a participant that has been slower lately. `None`: never.
+    pub hedge_after_min: Option<Duration>,
     /// The bearer token that every request must have, except health checks, the page at `/`, and tunnels (which have tokens
     /// of their own). `None`: no token is needed.
     pub key: Option<HubKey>,
@@ -52,7 +57,7 @@ pub struct HubOptions {
     pub dashboard: bool,
     /// The longest duration of an event stream, after which the watcher has to reconnect. `None`: unlimited.
     pub max_stream_duration: Option<Duration>,
-    /// Host names of the hub, in addition to its addresses and local names (see the README, "Security").
+    /// Host names of the hub, in addition to its addresses and local names (`gambi help security`).
     pub allowed_hosts: Vec<String>,
     /// The proxies whose `X-Forwarded-*` headers are used.
     pub trusted_proxies: Vec<TrustedProxy>,
@@ -136,7 +141,7 @@ pub struct Timeouts {
     pub queue: Duration,
     /// How many requests may wait in each room; 64 by default. Past it 503.
     pub queue_limit: usize,
-    /// The deadline for the first byte of a response's body; 600 s by default. Past it 504.
+    /// The deadline for the first byte of a response's body; 600 s by default. After it 504.
     pub first_byte: Duration,
     /// The longest silence within a response; 300 s by default. Past it the response is cut short.
     pub idle: Duration,
@@ -165,6 +170,7 @@ impl Default for HubOptions {
             cors: None,
             public_url: None,
             timeouts: Timeouts::default(),
+            hedge_after_min: Some(HEDGE_AFTER_MIN),
             key: None,
             strict: false,
             dashboard: true,

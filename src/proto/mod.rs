@@ -11,9 +11,11 @@ pub mod members;
 pub mod metrics;
 pub mod openai;
 pub mod operations;
+pub mod parsed;
 #[cfg(test)]
 mod properties;
 pub mod response_id;
+pub mod sequence;
 pub mod sse;
 pub mod translate;
 pub mod tunnel;

@@ -1,4 +1,4 @@
-//! Responses of the echo provider.
+//! The body of the echo provider's successful responses.
 
 use serde_json::Value;
 

@@ -93,10 +93,9 @@ pub fn send_members(
     code: &str,
     frame: &ListFrame,
     add: impl Fn(&mut ListBuffer, &Member),
-    more: Vec<Value>,
+    mut more: impl Iterator<Item = Value>,
 ) -> HandlerResult {
     hub.registry().room(code)?;
-    let mut more = more.into_iter();
     send(exchange, frame, |items| {
         let registry = hub.registry();
         let page = registry.room(code).map(|room| room.members_after(items.last, PAGE)).unwrap_or_default();
@@ -150,7 +149,7 @@ fn stream(
     let mut is_last = false;
     while !is_last {
         items.bytes.clear();
-        // The status has been sent: breaking the stream off is the only way left to report the error.
+        // The status has been sent, so an error can be reported only by ending the stream before its last chunk.
         is_last = fill(&mut items).map_err(|_| cut_short())?;
         body.write(&items.bytes)?;
     }

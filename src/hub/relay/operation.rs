@@ -1,6 +1,7 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
@@ -46,6 +47,15 @@ impl InferenceRoute {
     /// The route of a request about an earlier response.
     pub fn about_response(operation: Operation) -> Self {
         InferenceRoute::new(operation, "openResponses", Shape::AboutResponse)
+    }
+
+    /// How its streams tell an error.
+    pub fn error_form(self) -> ErrorForm {
+        match self.shape {
+            Shape::Responses | Shape::AboutResponse => ErrorForm::Responses,
+            Shape::Messages | Shape::CountTokens => ErrorForm::Messages,
+            Shape::Chat | Shape::Plain => ErrorForm::Chat,
+        }
     }
 
     /// What the participant must support.
@@ -108,7 +118,7 @@ pub struct RelayRequest<'b> {
     pub hops: String,
     /// As the client sent it; `None` where the request has no body.
     pub body: Option<Members<'b>>,
-    /// Whether the client asked for a stream.
+    /// Whether the client requested a stream.
     pub stream: bool,
 }
 
@@ -124,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_found_by_what_follows_the_room() {
+    fn a_route_is_found_by_the_path_after_the_room() {
         let operation = |path| route_of(path).map(|route| route.operation);
         assert_eq!(operation("/rooms/ABC234/v1/messages/count_tokens"), Some("messages.count_tokens"));
         assert_eq!(operation("/rooms/v1/v1/completions"), Some("completions.create"));

@@ -6,23 +6,32 @@ use std::io;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
-use crate::proto::web::is_hop_by_hop;
+use crate::proto::web::{header_text, is_hop_by_hop};
+use crate::state::registry::Picked;
 use crate::tunnel::Piece;
 
 /// The longest response that is buffered to be sent with its length, in bytes. A longer one is sent in chunks.
 const MAX_BUFFERED: usize = 256 << 10;
 
-/// A response's head, as the client is sent it.
+/// The head of a response to the client.
 pub struct ResponseHead {
     /// HTTP status.
     pub status: u16,
     /// See [`passed_on`].
     pub headers: Headers,
-    /// Whether the client asked for a stream.
+    /// Whether the client requested a stream.
     pub stream: bool,
 }
 
 impl ResponseHead {
+    /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
+    pub fn new(picked: &Picked, request_id: &str, status: u16, headers: &Headers, stream: bool) -> Self {
+        let mut headers = passed_on(headers);
+        headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
+        headers.push(("X-Gambi-Request-Id".into(), request_id.to_owned()));
+        ResponseHead { status, headers, stream }
+    }
+
     /// Whether the body is an event stream by its content type, or, without one, by the client's request.
     pub fn is_event_stream(&self) -> bool {
         let line = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
@@ -205,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_a_connection_stays_on_it() {
+    fn headers_of_one_connection_are_not_passed_on() {
         let given = headers(&[
             ("Transfer-Encoding", "chunked"),
             ("content-type", "text/plain"),
@@ -220,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_the_hubs_origin_is_the_hubs_to_say() {
+    fn headers_about_the_hubs_origin_are_not_passed_on() {
         for name in ORIGIN_WIDE.into_iter().chain(["Set-Cookie", "Clear-Site-Data", "Cross-Origin-Opener-Policy"]) {
             assert!(passed_on(&headers(&[(name, "x")])).is_empty(), "{name}");
         }
@@ -232,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_what_the_provider_calls_one() {
+    fn the_providers_content_type_decides_whether_a_body_is_a_stream() {
         let head = |kind: Option<&str>, stream| ResponseHead {
             status: 200,
             headers: kind.map(|kind| ("Content-Type".to_owned(), kind.to_owned())).into_iter().collect(),

@@ -25,7 +25,7 @@ pub fn lacks_route(
         return Ok(false);
     }
     let (mut pieces, mut text) = (VecDeque::new(), Vec::new());
-    // An error is short, and an object: nothing else has to be whole to be told.
+    // An error is a short object, so only a complete short body can be one.
     let is_open = |text: &[u8]| text.len() <= MAX_PEEK && text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
     let mut readable = true;
     while readable && is_open(&text) && client.reserve(text.len()) {
