@@ -241,7 +241,7 @@ static HEADER_ENV: Flag = value(
 );
 static CONFIG: Flag = value("config", None, "PATH|-", "Generation settings of the participant, a JSON object");
 static CONCURRENCY: Flag =
-    value("concurrency", None, "COUNT", "Requests that the provider takes at once, 1 to 256 [default 1]");
+    value("concurrency", None, "COUNT", "Requests that the provider takes at once, 1 to 4096 [default 1]");
 static ALIAS: Flag = value("alias", None, "NAME", "Another name that the model answers to; may be repeated");
 static JSON_FRAMES: Flag =
     switch("json-frames", "Send answers as JSON, where something between takes no binary messages");

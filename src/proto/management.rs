@@ -15,7 +15,13 @@ pub const TIMEOUT_SECS: u64 = 30;
 /// Life of a tunnel token, in seconds.
 pub const TOKEN_SECS: u64 = 60;
 /// The most requests that a participant may take at once.
-pub const MAX_CONCURRENCY: u32 = 256;
+pub const MAX_CONCURRENCY: u32 = 4096;
+/// The most models that a participant may have.
+pub const MAX_MODELS: usize = 512;
+/// The largest weight of a participant.
+pub const MAX_WEIGHT: u32 = 100;
+/// The longest name, model or nickname, in bytes. Two hundred emoji fit.
+pub const MAX_TEXT: usize = 1024;
 /// The header in which a participant shows its token.
 pub const PARTICIPANT_TOKEN: &str = "X-Gambi-Participant-Token";
 /// The header in which a room's password is shown, where it is not the bearer token.
@@ -109,8 +115,14 @@ pub struct Participant {
     pub id: String,
     /// For people.
     pub nickname: String,
-    /// The name its provider knows the model by.
+    /// The name its provider knows the model by; the first of `models` where it has several.
     pub model: String,
+    /// All of its models, where it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Those of its models that are in memory, where it tells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaded: Vec<String>,
     /// Its provider's base URL, as the participant sees it.
     pub endpoint: String,
     /// Its generation settings.
@@ -138,6 +150,12 @@ pub struct Participant {
     /// Requests that it takes at once, where it is more than one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub concurrency: u32,
+    /// Its share of the requests in proportion to others, where it is not 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
+    /// Whether it gets requests only where no other participant can take them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fallback: bool,
 }
 
 fn one() -> u32 {
@@ -283,8 +301,14 @@ pub struct RoomCreated {
 pub struct Registration {
     /// For people; not empty.
     pub nickname: String,
-    /// The name its provider knows the model by; not empty.
+    /// The name its provider knows the model by; not empty. The first one of several.
     pub model: String,
+    /// All of its models by its provider's names, [`MAX_MODELS`] at most, where it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Those of its models that are in memory; `None` where the provider does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Vec<String>>,
     /// Absolute http or https URL. The hub shows it and never calls it.
     pub endpoint: String,
     /// The room's password, where it has one.
@@ -305,6 +329,20 @@ pub struct Registration {
     /// Requests that it takes at once, 1 to [`MAX_CONCURRENCY`]; 1 unless told otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// Its share of the requests in proportion to others, 1 to [`MAX_WEIGHT`]; 1 unless told otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Whether it gets requests only where no other participant can take them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fallback: bool,
+}
+
+/// Body of a heartbeat, which may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeartbeatBody {
+    /// The participant's models that are in memory; those that it told before stay where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Vec<String>>,
 }
 
 /// Answer to the upsert of a participant.

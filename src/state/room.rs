@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::config::shown;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
+use super::models::Models;
 use super::selector::Want;
 use super::{Now, page};
 use crate::budget::Share;
@@ -109,8 +110,8 @@ impl Room {
 pub struct Profile {
     /// For people.
     pub nickname: String,
-    /// The name its provider knows the model by.
-    pub model: String,
+    /// The names its provider knows its models by.
+    pub models: Models,
     /// Its provider's base URL.
     pub endpoint: String,
     /// Its machine.
@@ -123,6 +124,10 @@ pub struct Profile {
     pub aliases: Vec<String>,
     /// Requests that it takes at once.
     pub concurrency: u32,
+    /// Its share of the requests in proportion to others.
+    pub weight: u32,
+    /// Whether it gets requests only where no other can take them.
+    pub fallback: bool,
 }
 
 /// A participant of a room.
@@ -144,6 +149,8 @@ pub struct Member {
     pub in_flight: u32,
     /// How it has served lately.
     pub health: Health,
+    /// Indexes of its models that are in memory, in ascending order; `None` where it does not tell.
+    pub loaded: Option<Vec<u16>>,
     /// Whether its provider turned out to have no Responses API, whatever was said when it registered.
     pub no_responses: bool,
     /// Whether its provider has turned out to have no Messages API.
@@ -232,12 +239,25 @@ impl Member {
         }
     }
 
+    /// Notes which of its models are in memory. Names that it has not registered are dropped.
+    pub(super) fn set_loaded(&mut self, names: Option<&[String]>) {
+        self.loaded = names.map(|names| {
+            let mut indexes: Vec<u16> = names.iter().filter_map(|name| self.profile.models.find(name)).collect();
+            indexes.sort_unstable();
+            indexes.dedup();
+            indexes
+        });
+    }
+
     /// The participant as clients see it.
     pub fn shown(&self) -> Participant {
+        let models = &self.profile.models;
         Participant {
             id: self.id.to_string(),
             nickname: self.profile.nickname.clone(),
-            model: self.profile.model.clone(),
+            model: models.first().to_owned(),
+            models: if models.are_several() { models.all().to_vec() } else { Vec::new() },
+            loaded: self.loaded.iter().flatten().map(|&index| models.name(index).to_owned()).collect(),
             endpoint: self.profile.endpoint.clone(),
             config: shown(&self.profile.config),
             specs: self.profile.specs.clone(),
@@ -249,6 +269,8 @@ impl Member {
             updated_at: self.updated_at,
             aliases: self.profile.aliases.clone(),
             concurrency: self.profile.concurrency,
+            weight: self.profile.weight,
+            fallback: self.profile.fallback,
         }
     }
 }

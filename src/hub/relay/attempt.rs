@@ -174,7 +174,7 @@ impl<'s> Attempt<'s> {
 
     /// The dispatch with the participant's own model in place of what the client asked for.
     fn served_dispatch(&self) -> Dispatch {
-        Dispatch { model: self.slot.picked.profile.model.clone(), ..self.dispatch.clone() }
+        Dispatch { model: self.slot.picked.model.clone(), ..self.dispatch.clone() }
     }
 
     fn emit(&self, kind: EventKind) {

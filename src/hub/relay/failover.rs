@@ -138,9 +138,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         let kind = self.request.kind;
         let Some(original) = &self.request.body else { return Ok((None, None)) };
         let mut body = original.clone();
-        kind.fill(&mut body, &picked.profile.model, &picked.config)?;
+        kind.fill(&mut body, &picked.model, &picked.config)?;
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let model = &picked.profile.model;
+        let model = &picked.model;
         match kind.shape {
             Shape::Responses if picked.wants_chat => {
                 let created_at = self.hub.clock.now().wall / 1000;

@@ -14,6 +14,8 @@ use crate::proto::management::RuntimeConfig;
 
 /// What a room or a participant takes beside its texts, bytes: about what the hub's structures do.
 const BASE: usize = 1024;
+/// What each further model takes beside its name, bytes.
+const NAME_BASE: usize = 64;
 /// One client's network has one part in so many of the space.
 const PARTS: u64 = 4;
 /// A room that nobody has been in or used for so long goes when space is short, milliseconds.
@@ -31,9 +33,11 @@ impl NewRoom {
 impl Profile {
     /// The space that it needs, bytes.
     pub fn weight(&self) -> u64 {
-        let texts = [&self.nickname, &self.model, &self.endpoint].into_iter().chain(&self.aliases);
+        let names = self.models.all();
+        let texts = [&self.nickname, &self.endpoint].into_iter().chain(&self.aliases).chain(names);
         let specs = [&self.specs.gpu, &self.specs.cpu].into_iter().flatten();
-        (BASE + texts.chain(specs).map(|text| escaped(text)).sum::<usize>() + of_config(&self.config)) as u64
+        let texts = texts.chain(specs).map(|text| escaped(text)).sum::<usize>();
+        (BASE + NAME_BASE * (names.len() - 1) + texts + of_config(&self.config)) as u64
     }
 }
 

@@ -119,7 +119,7 @@ impl Registry {
         now: Now,
         random: Random<'_>,
     ) -> Result<(Upserted, Vec<Event>), NotRegistered> {
-        let Registering { id, profile, reach, proof, owner } = new;
+        let Registering { id, profile, loaded, reach, proof, owner } = new;
         let serial = self.members_so_far + 1;
         let (mut space, weight) = (self.space_of(owner), profile.weight());
         let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
@@ -145,6 +145,7 @@ impl Registry {
         member.space.shrink_to(weight);
         member.token = own_token.clone();
         member.profile = profile;
+        member.set_loaded(loaded.as_deref());
         member.reach = reach;
         (member.no_responses, member.no_messages) = (false, false);
         member.ticket = Some(ticket).filter(|_| reach == Reach::Tunnel);
@@ -182,18 +183,29 @@ impl Registry {
         Ok((Removed { serial: member.serial }, vec![event]))
     }
 
-    /// Takes a heartbeat.
+    /// Takes a heartbeat, with the participant's models that are in memory where it tells.
     ///
     /// # Errors
     /// What is missing.
-    pub fn heartbeat(&mut self, code: &str, id: &str, now: Now) -> Result<(Heartbeat, Vec<Event>), Missing> {
+    pub fn heartbeat(
+        &mut self,
+        code: &str,
+        id: &str,
+        loaded: Option<&[String]>,
+        now: Now,
+    ) -> Result<(Heartbeat, Vec<Event>), Missing> {
         self.room_mut(code)?.used = now.mono;
         let (code, member) = self.member_mut(code, id)?;
         let before = member.status();
         member.touch(now);
         let status = member.status();
         let back = before == Status::Offline && status != Status::Offline;
-        let events = back.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
+        let told = member.loaded.clone();
+        if loaded.is_some() {
+            member.set_loaded(loaded);
+        }
+        let changed = back || member.loaded != told;
+        let events = changed.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
         Ok((Heartbeat { success: true, status, last_seen: now.wall }, events))
     }
 
@@ -270,6 +282,7 @@ impl Member {
             silent: false,
             in_flight: 0,
             health: Health::default(),
+            loaded: None,
             no_responses: false,
             no_messages: false,
             joined_at: now.wall,
