@@ -48,6 +48,8 @@ pub enum Error {
     BadAnswer {
         /// Who answered.
         url: String,
+        /// The HTTP status of the answer, where it was not 2xx.
+        status: Option<u16>,
         /// What was wrong with it.
         reason: Reason,
     },
@@ -176,6 +178,16 @@ impl Error {
         }
     }
 
+    /// Whether the hub has no such route, because it is older than the route. For requests to the v1 plane only: a hub that
+    /// has the route says by a code what was not found.
+    pub fn is_missing_route(&self) -> bool {
+        match self {
+            Error::Hub(error) => error.status == 404 && matches!(error.code, None | Some(ErrorCode::InvalidRequest)),
+            Error::BadAnswer { status, .. } => *status == Some(404),
+            _ => false,
+        }
+    }
+
     /// The code of the hub's refusal.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
@@ -227,7 +239,7 @@ impl fmt::Display for Error {
             Error::Bind { address, reason } => write!(f, "cannot listen on {address}: {reason}"),
             Error::Unreachable { url, reason } => write!(f, "cannot reach {url}: {reason}"),
             Error::Hub(error) => f.write_str(&error.message),
-            Error::BadAnswer { url, reason } => write!(f, "{url} does not answer as a hub does: {reason}"),
+            Error::BadAnswer { url, reason, .. } => write!(f, "{url} does not answer as a hub does: {reason}"),
             Error::Provider { endpoint, reason } => write!(f, "the provider at {endpoint} cannot be used: {reason}"),
             Error::ModelMissing { endpoint, model, .. } => {
                 write!(f, "the provider at {endpoint} does not have the model \"{model}\"")

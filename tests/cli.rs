@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use gambi::proto::management::CreateRoom;
 use serde_json::{Value, json};
 
-use support::{FakeProvider, Script, TestHub, wait_for, wait_until};
+use support::{FakeHub, FakeProvider, Part, Script, TestHub, wait_for, wait_until};
 
 /// The binary, in a home without a config file and without variables of whoever runs the tests.
 fn gambi(args: &[&str]) -> Command {
@@ -29,6 +29,11 @@ struct Ran {
 impl Ran {
     fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("no JSON ({e}): {} {}", self.out, self.err))
+    }
+
+    /// The `data` of the printed document.
+    fn data(&self) -> Value {
+        self.json()["data"].take()
     }
 }
 
@@ -160,18 +165,16 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
 fn rooms_are_made_and_listed_in_every_format() {
     let hub = TestHub::start();
     let url = hub.url();
-    let made = run(&["room", "create", "--hub", &url, "--name", "Lab", "--password", "s3cret"]).json();
+    let made = run(&["room", "create", "--hub", &url, "--name", "Lab", "--password", "s3cret"]).data();
     let code = made["room"]["code"].as_str().unwrap().to_owned();
     assert_eq!(made["hostId"], made["room"]["hostId"]);
-    assert_eq!(run(&["room", "get", "-H", &url, "-c", &code]).json()["name"], "Lab");
+    assert_eq!(run(&["room", "get", "-H", &url, "-c", &code]).data()["name"], "Lab");
     hub.room_with(&CreateRoom { name: "A\u{1b}[2J".into(), ..CreateRoom::default() });
-    let list = run(&["room", "list", "-H", &url, "--sort", "name"]).json();
+    let list = run(&["room", "list", "-H", &url, "--sort", "name"]).data();
     assert_eq!(list.as_array().unwrap().len(), 2);
     assert_eq!(list[1]["name"], "Lab");
-    let reversed = run(&["room", "list", "-H", &url, "--sort", "name", "--reverse"]).json();
+    let reversed = run(&["room", "list", "-H", &url, "--sort", "name", "--reverse"]).data();
     assert_eq!(reversed[0]["name"], "Lab");
-    let lines = run(&["room", "list", "-H", &url, "--format", "ndjson"]).out;
-    assert_eq!(lines.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count(), 2);
     let text = ran(gambi(&["room", "list"]).env("GAMBI_HUB", &url).env("GAMBI_FORMAT", "text").output().unwrap());
     assert!(text.out.contains(&code) && text.out.starts_with("CODE"), "{}", text.out);
     assert!(!text.out.contains('\u{1b}'), "a name must not steer the terminal");
@@ -183,7 +186,7 @@ fn a_rooms_figures_are_shown() {
     let hub = TestHub::start();
     let (url, room) = (hub.url(), hub.room());
     hub.client.participants(&room).upsert("w\u{e9}", &support::registration()).unwrap();
-    let json = run(&["room", "stats", &room, "-H", &url]).json();
+    let json = run(&["room", "stats", &room, "-H", &url]).data();
     assert_eq!((&json["roomCode"], &json["participants"][0]["participantId"]), (&json!(room), &json!("w\u{e9}")));
     assert_eq!(json["models"][0]["windows"]["15m"]["requests"], 0);
     let text = run(&["room", "stats", "-c", &room, "-H", &url, "--format", "text", "--over", "1m"]).out;
@@ -197,13 +200,13 @@ fn a_rooms_figures_are_shown() {
 fn a_rooms_defaults_come_from_a_file_or_stdin() {
     let (hub, dir) = (TestHub::start(), Dir::new("defaults"));
     let file = dir.file("d.json", r#"{"temperature": 0.5, "instructions": "Be brief."}"#);
-    let made = run(&["room", "create", "-H", &hub.url(), "-n", "x", "--config", &file]).json();
+    let made = run(&["room", "create", "-H", &hub.url(), "-n", "x", "--config", &file]).data();
     assert_eq!(made["room"]["defaults"], json!({ "temperature": 0.5, "hasInstructions": true }));
     let url = hub.url();
     let mut child =
         gambi(&["room", "create", "-H", &url, "-n", "x", "--config", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"{\"seed\": 7}").unwrap();
-    assert_eq!(ran(child.wait_with_output().unwrap()).json()["room"]["defaults"]["seed"], 7);
+    assert_eq!(ran(child.wait_with_output().unwrap()).data()["room"]["defaults"]["seed"], 7);
     let bad = dir.file("bad.json", r#"{"temperature": 5}"#);
     let refused = run(&["room", "create", "-H", &hub.url(), "-n", "x", "--config", &bad]);
     assert!(refused.code == 2 && refused.err.contains("temperature"), "{}", refused.err);
@@ -246,8 +249,9 @@ fn too_many_wrong_passwords_end_with_the_exit_code_of_credentials() {
 #[test]
 fn the_config_file_stands_behind_flags_and_variables() {
     let (hub, dir) = (TestHub::start(), Dir::new("config"));
+    let provider = FakeProvider::start(Script::Echo);
     let config = json!({ "defaultEnv": "lab", "envs": {
-        "lab": { "hubUrl": hub.url(), "endpoint": "http://provider.example:1", "headers": { "Authorization": "Bearer s3cret" }, "noSpecs": true,
+        "lab": { "hubUrl": hub.url(), "endpoint": provider.url(), "headers": { "Authorization": "Bearer s3cret" }, "noSpecs": true,
                  "serve": { "host": "127.0.0.1", "port": 4321, "mdns": false } },
         "gone": { "hubUrl": "http://127.0.0.1:1" },
     } });
@@ -259,11 +263,11 @@ fn the_config_file_stands_behind_flags_and_variables() {
     let variable = gambi(&["room", "list"]).env("XDG_CONFIG_HOME", &dir.0).env("GAMBI_ENV", "gone").output().unwrap();
     assert_eq!(ran(variable).code, 3);
     let plan = with(&["participant", "join", "-r", "R", "-m", "m", "--participant-id", "x", "--dry-run"]);
-    assert_eq!(plan.json()["endpoint"], "http://provider.example:1");
-    assert_eq!(plan.json()["headers"], json!({ "Authorization": "[redacted]" }));
-    assert!(plan.json().get("specs").is_none() && !plan.out.contains("s3cret"));
-    let serve = with(&["hub", "serve", "--dry-run"]).out;
-    let serve: Value = serde_json::from_str(&serve).unwrap();
+    let payload = plan.data()["payload"].take();
+    assert_eq!(payload["endpoint"], json!(provider.url()), "{}", plan.err);
+    assert_eq!(payload["authHeaders"], json!({ "Authorization": "[redacted]" }));
+    assert!(payload.get("specs").is_none() && !plan.out.contains("s3cret"));
+    let serve = with(&["hub", "serve", "--dry-run"]).data()["payload"].take();
     assert_eq!((&serve["host"], &serve["port"]), (&json!("127.0.0.1"), &json!(4321)));
 
     dir.file("gambi/config.json", "{\n  \"envs\": [}");
@@ -277,8 +281,12 @@ fn dry_runs_touch_nothing_and_show_no_secret() {
     let dir = Dir::new("dry");
     let config = dir.file("c.json", r#"{"instructions": "s3cret-words", "top_p": 1}"#);
     let room = run(&["room", "create", "-H", url, "-n", "Lab", "-p", "s3cret-pw", "--config", &config, "--dry-run"]);
-    assert_eq!((room.code, &room.json()["dryRun"]), (0, &json!(true)));
-    assert_eq!(room.json()["room"]["password"], "[redacted]");
+    let payload = json!({
+        "name": "Lab", "password": "[redacted]", "defaults": { "instructions": "[redacted]", "top_p": 1 },
+    });
+    assert_eq!(room.json(), json!({ "data": { "dryRun": true, "hubUrl": url, "payload": payload } }), "{}", room.err);
+    let provider = FakeProvider::with_models(Script::Missing, &["llama3", "qwen3"]);
+    let endpoint = provider.url();
     let join = [
         "participant",
         "join",
@@ -290,6 +298,8 @@ fn dry_runs_touch_nothing_and_show_no_secret() {
         "worker-1",
         "-m",
         "llama3",
+        "-e",
+        &endpoint,
         "-p",
         "s3cret-pw",
         "--header",
@@ -299,13 +309,67 @@ fn dry_runs_touch_nothing_and_show_no_secret() {
         "--dry-run",
     ];
     let join = run(&join);
-    assert_eq!((join.code, &join.json()["nickname"]), (0, &json!("llama3@worker")), "{}", join.err);
+    let data = join.data();
     assert_eq!(
-        join.json()["specs"]["cpu"].is_string(),
+        (&data["hubUrl"], &data["room"], &data["participantId"]),
+        (&json!(url), &json!("ABC234"), &json!("worker-1"))
+    );
+    assert_eq!((&data["connection"], &data["models"]), (&json!({ "kind": "tunnel" }), &json!(["llama3", "qwen3"])));
+    let payload = &data["payload"];
+    assert_eq!((&payload["nickname"], &payload["password"]), (&json!("llama3@worker"), &json!("[redacted]")));
+    assert_eq!(payload["authHeaders"], json!({ "X-Key": "[redacted]" }));
+    assert_eq!(payload["config"], json!({ "instructions": "[redacted]", "top_p": 1 }));
+    assert_eq!(
+        payload["specs"]["cpu"].is_string(),
         fs::read_to_string("/proc/cpuinfo").is_ok_and(|t| t.contains("model name"))
     );
     for ran in [&room, &join] {
         assert!(!ran.out.contains("s3cret") && !ran.err.contains("s3cret"), "{}{}", ran.out, ran.err);
+    }
+}
+
+#[test]
+fn a_dry_run_of_a_join_ends_with_3_if_the_model_is_not_there() {
+    let provider = FakeProvider::with_models(Script::Missing, &["llama3", "qwen3"]);
+    let endpoint = provider.url();
+    let args = [&join_args("http://127.0.0.1:1", "ABC234", &endpoint)[..], &["--dry-run"]].concat();
+    let missing = run(&args);
+    assert_eq!((missing.code, missing.out.as_str()), (3, ""), "{}", missing.err);
+    assert!(missing.err.contains("Hint: It has: llama3, qwen3."), "{}", missing.err);
+    let args = [&join_args("http://127.0.0.1:1", "ABC234", "http://127.0.0.1:1")[..], &["--dry-run"]].concat();
+    assert_eq!(run(&args).code, 3);
+}
+
+#[test]
+fn commands_that_answer_once_print_data_and_the_hubs_request_id() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let provider = FakeProvider::start(Script::Echo);
+    let _ann = hub.join(&room, "ann", &provider);
+    for args in [
+        &["room", "create", "-n", "x"][..],
+        &["create", "x"],
+        &["room", "list"],
+        &["list"],
+        &["room", "get", "-c", &room],
+        &["room", "stats", &room],
+        &["participant", "list", "-r", &room],
+        &["participant", "heartbeat", "-r", &room, "--participant-id", "ann"],
+        &["chat", "-r", &room, "Hi"],
+        &["participant", "leave", "-r", &room, "--participant-id", "ann"],
+    ] {
+        for format in ["json", "ndjson"] {
+            // In this format a chat is a stream, and a participant leaves only once.
+            if format == "ndjson" && (args[0] == "chat" || args.contains(&"leave")) {
+                continue;
+            }
+            let ran = run(&[args, &["-H", &url, "--format", format]].concat());
+            let printed = ran.json();
+            assert_eq!(printed.as_object().unwrap().keys().collect::<Vec<_>>(), ["data", "meta"], "{args:?}");
+            let id = printed["meta"]["requestId"].as_str().unwrap_or_default();
+            assert!(id.len() == 36 && !printed["data"].is_null(), "{args:?}: {}", ran.out);
+            assert_eq!(ran.out.lines().count() > 1, format == "json", "{args:?}: {}", ran.out);
+        }
     }
 }
 
@@ -352,7 +416,9 @@ fn a_participant_joins_serves_and_leaves() {
     let (room, url) = (hub.room(), hub.url());
     let provider = FakeProvider::start(Script::Echo);
     let mut join = Running::start(&join_args(&url, &room, &provider.url()));
-    assert_eq!(join.event("prepared")["capabilities"]["chatCompletions"], "supported");
+    let prepared = join.event("prepared");
+    assert_eq!(prepared["capabilities"]["chatCompletions"], "supported");
+    assert_eq!(prepared["connection"], json!({ "kind": "tunnel" }));
     let registered = join.event("registered");
     assert_eq!(registered["participant"]["nickname"], "m@ann");
     assert!(registered["roomId"].is_string());
@@ -360,7 +426,7 @@ fn a_participant_joins_serves_and_leaves() {
     assert_eq!(join.event("tunnel_connected"), json!({ "participantId": "ann", "room": room }));
     hub.chat(&room, "ann").expect(200);
     let beat = run(&["participant", "heartbeat", "-H", &url, "-r", &room, "--participant-id", "ann"]).json();
-    assert_eq!((&beat["success"], &beat["status"]), (&json!(true), &json!("online")));
+    assert_eq!((&beat["data"]["success"], &beat["data"]["status"]), (&json!(true), &json!("online")));
     join.signal("-INT");
     assert_eq!(join.event("leaving")["signal"], "SIGINT");
     join.event("left");
@@ -378,11 +444,51 @@ fn a_lost_session_ends_with_3() {
         join.event(kind);
     }
     let left = run(&["participant", "leave", "-H", &url, "-r", &room, "--participant-id", "ann"]);
-    assert_eq!(left.json(), json!({ "success": true }));
+    assert_eq!(left.data(), json!({ "success": true }));
     let lost = join.event("tunnel_failed");
+    assert_eq!((&lost["participantId"], &lost["room"]), (&json!("ann"), &json!(room)));
     assert_eq!(lost["reason"], "tunnel_closed");
     assert!(lost["message"].as_str().unwrap().contains("removed"), "{lost}");
     assert_eq!(join.end().code, 3);
+}
+
+#[test]
+fn a_reconnecting_participant_prints_each_step_and_why_its_session_ended() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let mut join = Running::start(&[&join_args(&url, &room, &endpoint)[..], &["--reconnect"]].concat());
+    assert_eq!(join.event("prepared")["connection"], json!({ "kind": "tunnel" }));
+    assert!(join.event("registered")["tunnel"]["url"].as_str().unwrap().starts_with("ws://"));
+    join.event("tunnel_connected");
+    hub.client.participants(&room).remove("ann").unwrap();
+    let lost = join.event("tunnel_failed");
+    let expected = (&json!("ann"), &json!(room), &json!("tunnel_closed"));
+    assert_eq!((&lost["participantId"], &lost["room"], &lost["reason"]), expected);
+    let ended = join.end();
+    assert_eq!((ended.code, ended.out.as_str()), (3, ""), "{}", ended.err);
+}
+
+#[test]
+fn a_tunnel_that_cannot_be_opened_is_an_event_and_ends_with_3() {
+    let hub = FakeHub::start(Part::NoTunnel);
+    let provider = FakeProvider::start(Script::Echo);
+    let (url, endpoint) = (hub.url(), provider.url());
+    let args = join_args(&url, "ABC234", &endpoint);
+    let mut join = Running::start(&args);
+    join.event("prepared");
+    join.event("registered");
+    let failed = join.event("tunnel_failed");
+    assert_eq!((&failed["participantId"], &failed["room"]), (&json!("ann"), &json!("ABC234")));
+    assert!(!failed["message"].as_str().unwrap().is_empty());
+    assert_eq!(join.end().code, 3);
+    let mut join = Running::start(&[&args[..], &["--reconnect"]].concat());
+    join.event("prepared");
+    join.event("registered");
+    let failed = join.event("tunnel_failed");
+    assert_eq!((&failed["participantId"], &failed["reason"]), (&json!("ann"), &json!("tunnel_closed")));
+    join.event("waiting");
 }
 
 #[test]
@@ -493,6 +599,7 @@ fn a_participant_killed_in_mid_stream_breaks_its_stream_and_goes_offline() {
     assert_eq!(chat.head().status, 200);
     assert_eq!(chat.chunk().unwrap(), b"data: 1\n\n");
     join.signal("-KILL");
+    assert!(chat.chunk().unwrap().starts_with(b"data: {\"error\":{"));
     assert_eq!(chat.chunk(), None);
     assert_eq!(events.next("llm.error")["stage"], "stream");
     hub.wait_for_status(&room, "ann", "offline");
@@ -516,7 +623,7 @@ fn a_second_signal_ends_at_once() {
 fn the_older_commands_work_as_the_seeds_write_them() {
     let mut hub = Running::start(&["serve", "--host", "127.0.0.1", "--port", "0", "--room", "LAB001=Old lab"]);
     let url = hub.event("started")["hubUrl"].as_str().unwrap().to_owned();
-    let made = run(&["create", "My AI Room", "--password", "secret123", "--hub", &url]).json();
+    let made = run(&["create", "My AI Room", "--password", "secret123", "--hub", &url]).data();
     assert_eq!((&made["room"]["name"], &made["room"]["passwordProtected"]), (&json!("My AI Room"), &json!(true)));
     let list = run(&["list", "-j", "-H", &url]).json();
     assert_eq!(list.as_array().unwrap().len(), 2);
@@ -556,6 +663,40 @@ fn the_older_commands_work_as_the_seeds_write_them() {
 }
 
 #[test]
+fn the_flat_commands_take_the_flags_that_were_released() {
+    let mut hub = Running::start(&["serve", "-h", "127.0.0.1", "-p", "0", "-q"]);
+    let started = hub.event("started");
+    assert_eq!(started["host"], "127.0.0.1");
+    let url = started["hubUrl"].as_str().unwrap().to_owned();
+    let made = run(&["create", "-n", "Lab", "-p", "pw", "-H", &url]).data();
+    let code = made["room"]["code"].as_str().unwrap();
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let args = ["join", "-c", code, "-m", "m", "-e", &endpoint, "-n", "Bob", "-p", "pw", "-H", &url, "--no-specs"];
+    let ignored = ["--network-endpoint", "http://192.168.1.9:11434", "--no-network-rewrite"];
+    let mut join = Running::start(&[&args[..], &ignored].concat());
+    assert_eq!(join.event("prepared")["endpoint"], json!(endpoint));
+    let participant = join.event("registered")["participant"].clone();
+    assert_eq!((&participant["nickname"], &participant["endpoint"]), (&json!("Bob"), &json!(endpoint)));
+    join.event("tunnel_connected");
+    let mut monitor = Running::start(&["monitor", "-h", &url]);
+    let seen = wait_for("the participant", || {
+        let mut line = String::new();
+        monitor.lines.read_line(&mut line).unwrap();
+        let change: Value = serde_json::from_str(&line).unwrap();
+        (change["type"] == "participant").then_some(change)
+    });
+    assert_eq!(seen["data"]["nickname"], "Bob");
+    join.signal("-INT");
+    join.event("leaving");
+    join.event("left");
+    assert!(run(&["-v"]).out.starts_with("gambi "));
+    assert!(run(&["join", "--help"]).out.contains("through a tunnel, no endpoint needs rewriting"));
+    hub.signal("-INT");
+    assert_eq!(hub.end().code, 0);
+}
+
+#[test]
 fn rooms_are_declared_in_a_file() {
     let dir = Dir::new("rooms");
     let serve = |text: &str| {
@@ -565,7 +706,7 @@ fn rooms_are_declared_in_a_file() {
     let good = serve(
         r#"[{"code": "LAB001", "name": "Lab", "password": "pw", "defaults": {"temperature": 0}}, {"code": "LAB002", "name": "x"}]"#,
     );
-    assert_eq!(good.json()["rooms"], json!(["LAB001", "LAB002"]));
+    assert_eq!(good.data()["payload"]["rooms"], json!(["LAB001", "LAB002"]));
     for bad in [
         "{}",
         "[{}]",
@@ -596,11 +737,12 @@ fn a_room_is_talked_to_from_scripts() {
     args[9] = "echo";
     args.push("--reconnect");
     let mut join = Running::start(&args);
-    join.event("registered");
-    join.event("tunnel_connected");
+    for kind in ["prepared", "registered", "tunnel_connected"] {
+        join.event(kind);
+    }
     let chat = |more: &[&str]| run(&[&["chat", "-H", &url, "-r", &room], more].concat());
     assert!(chat(&["Hello there", "--format", "text"]).out.ends_with("You said: Hello there\n"));
-    let whole = chat(&["-m", "model:echo", "--system", "Be brief.", "Hello"]).json();
+    let whole = chat(&["-m", "model:echo", "--system", "Be brief.", "Hello"]).data();
     assert!(whole["choices"][0]["message"]["content"].as_str().unwrap().ends_with("Hello"));
     let pieces = chat(&["--prompt", "Hello", "--format", "ndjson"]).out;
     assert!(pieces.lines().count() > 3 && pieces.lines().all(|line| line.starts_with('{')), "{pieces}");
@@ -611,24 +753,24 @@ fn a_room_is_talked_to_from_scripts() {
     assert_eq!(chat(&[]).code, 2);
     assert_eq!(chat(&["-m", "nobody", "Hi"]).code, 4);
     assert_eq!(run(&["chat", "-H", "http://127.0.0.1:1", "-r", &room, "Hi"]).code, 3);
-    assert_eq!(run(&["models", "-H", &url, "-r", &room]).json()[0]["id"], "ann");
-    assert_eq!(run(&["participant", "list", "-H", &url, "-r", &room]).json()[0]["status"], "online");
+    assert_eq!(run(&["models", "-H", &url, "-r", &room]).data()[0]["id"], "ann");
+    assert_eq!(run(&["participant", "list", "-H", &url, "-r", &room]).data()[0]["status"], "online");
     assert!(run(&["participant", "list", "-H", &url, "-r", &room, "--format", "text"]).out.contains("ann"));
     join.signal("-INT");
     join.event("leaving");
     join.event("left");
     assert_eq!(join.end().code, 0);
-    assert_eq!(run(&["models", "-H", &url, "-r", &room, "--format", "ndjson"]).out, "");
+    assert_eq!(run(&["models", "-H", &url, "-r", &room, "--format", "ndjson"]).out, "{\"data\":[]}\n");
 }
 
 #[test]
 fn a_room_is_deleted_with_its_hosts_id() {
     let hub = TestHub::start();
     let url = hub.url();
-    let made = run(&["room", "create", "-H", &url, "-n", "x"]).json();
+    let made = run(&["room", "create", "-H", &url, "-n", "x"]).data();
     let (code, host) = (made["room"]["code"].as_str().unwrap(), made["hostId"].as_str().unwrap());
     assert_eq!(run(&["room", "delete", "-H", &url, "-c", code, "--host-id", "x"]).code, 3);
-    assert_eq!(run(&["room", "delete", "-H", &url, "-c", code, "--host-id", host]).json(), json!({ "success": true }));
+    assert_eq!(run(&["room", "delete", "-H", &url, "-c", code, "--host-id", host]).data(), json!({ "success": true }));
     assert_eq!(run(&["room", "delete", "-H", &url, "-c", code, "--host-id", host]).code, 4);
 }
 
@@ -713,7 +855,7 @@ fn a_hubs_key_comes_from_a_file_or_the_environment() {
         assert!(!join.event(kind).to_string().contains("k3y"));
     }
     let list = ran(with_key(&["models", "-H", &url, "-r", "LAB001"]).output().unwrap());
-    assert_eq!(list.json()[0]["id"], "ann");
+    assert_eq!(list.data()[0]["id"], "ann");
     assert_eq!(run(&["room", "list", "-H", &url, "--key-file", "/no/such/file"]).code, 2);
 }
 
@@ -781,7 +923,7 @@ fn nothing_that_a_hub_a_participant_or_a_provider_writes_steers_the_terminal() {
     }
     // A script gets what the hub said, as JSON writes it.
     let ran = run(&["room", "list", "--hub", &url, "--format", "json"]);
-    assert_eq!(ran.json()[0]["name"], HOSTILE);
+    assert_eq!(ran.data()[0]["name"], HOSTILE);
 }
 
 #[test]
@@ -798,6 +940,7 @@ fn an_answer_keeps_its_lines_and_steers_no_terminal() {
 #[test]
 fn tools_that_hang_do_not_keep_a_participant_from_joining() {
     let dir = Dir::new("tools");
+    let provider = FakeProvider::start(Script::Echo);
     let held = dir.0.join("held");
     let stays = "#!/bin/sh\nexec >&-\nexec /bin/sleep 600\n".to_owned();
     let forks = format!("#!/bin/sh\n/bin/sleep 600 &\necho $! > {}\n", held.display());
@@ -806,12 +949,15 @@ fn tools_that_hang_do_not_keep_a_participant_from_joining() {
         assert!(Command::new("chmod").args(["755", &file]).status().unwrap().success());
         let args = ["participant", "join", "--dry-run", "--room", "ABC234", "--participant-id", "p", "--model", "m"];
         let mut command = gambi(&args);
-        command.args(["--hub", "http://127.0.0.1:1", "--format", "json"]).env("PATH", &dir.0);
+        command
+            .args(["--hub", "http://127.0.0.1:1", "--endpoint", &provider.url(), "--format", "json"])
+            .env("PATH", &dir.0);
         let start = std::time::Instant::now();
         let ran = ran(command.output().unwrap());
         assert!(start.elapsed().as_secs() < 300, "the tool was waited for");
         assert_eq!(ran.code, 0, "{}", ran.err);
-        assert!(ran.json()["specs"].is_object() && ran.json()["specs"].get("gpu").is_none(), "{}", ran.out);
+        let specs = ran.data()["payload"]["specs"].take();
+        assert!(specs.is_object() && specs.get("gpu").is_none(), "{}", ran.out);
     }
     let child = fs::read_to_string(&held).unwrap();
     assert!(Command::new("kill").arg(child.trim()).status().unwrap().success());

@@ -249,7 +249,7 @@ fn a_person_at_a_terminal_is_asked_for_what_is_missing() {
     let output =
         Command::new("python3").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).output().unwrap();
     let seen = text(&output);
-    assert!(seen.contains("Room My lab is there"), "{seen}");
+    assert!(seen.contains("Created the room My lab"), "{seen}");
     assert!(!seen.contains("s3cret"), "{seen}");
     assert_eq!(String::from_utf8_lossy(&output.stderr), "shown\nhidden\n");
     let room = &hub.client.rooms().list().unwrap()[0];

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, wait_until};
 
@@ -222,4 +222,88 @@ fn a_client_that_hangs_up_behind_comments_was_waiting_for_its_first_token() {
     wait_until("the hub to count it", || {
         hub.get("/metrics").text().contains("gambi_cancellations_total{stage=\"waiting\"} 1")
     });
+}
+
+/// The events of a stream that broke off: their names and data.
+fn told(hub: &TestHub, path: &str, body: &Value) -> Vec<(String, Value)> {
+    let answer = Conn::open(hub.addr()).ask("POST", path, &[], Some(&body.to_string())).answer();
+    let text = answer.text();
+    assert!(answer.status == 200 && !answer.whole && text.ends_with("\n\n"), "{text}");
+    let field = |event: &str, name: &str| -> String {
+        event.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>().join("\n")
+    };
+    let events = text.split_terminator("\n\n").filter(|event| !event.is_empty());
+    events.map(|e| (field(e, "event: "), serde_json::from_str(&field(e, "data: ")).unwrap_or(Value::Null))).collect()
+}
+
+#[test]
+fn a_stream_that_breaks_tells_so_in_its_own_protocol() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::StreamAndDie(vec!["data: {\"n\":1}\n\n".into()]));
+    let created = r#"{"type":"response.created","sequence_number":4,"response":{"id":"resp_1"}}"#;
+    let begun = format!("event: response.created\ndata: {created}\n\n");
+    provider.set_path("/v1/responses", Script::StreamAndDie(vec![begun]));
+    let _session = hub.join(&room, "ann", &provider);
+    let path = |operation: &str| format!("/rooms/{room}/v1/{operation}");
+    let body = json!({ "model": "any", "stream": true, "messages": [], "input": "Hi", "max_tokens": 5 });
+
+    let chat = told(&hub, &path("chat/completions"), &body);
+    let (name, data) = &chat[1];
+    assert_eq!((chat.len(), name.as_str(), &chat[0].1), (2, "", &json!({ "n": 1 })));
+    assert!(data["error"]["message"].as_str().unwrap().starts_with("Failed to proxy request: "), "{data}");
+    assert_eq!(
+        (&data["error"]["type"], &data["error"]["code"]),
+        (&json!("server_error"), &json!("ENDPOINT_NOT_REACHABLE"))
+    );
+
+    let messages = told(&hub, &path("messages"), &body);
+    let (name, data) = &messages[1];
+    assert_eq!((messages.len(), name.as_str(), &data["type"]), (2, "error", &json!("error")));
+    assert_eq!(data["error"]["type"], "api_error");
+    assert!(data["error"]["message"].is_string());
+
+    let responses = told(&hub, &path("responses"), &body);
+    let (name, data) = &responses[1];
+    assert_eq!((responses.len(), name.as_str(), &data["type"]), (2, "response.failed", &json!("response.failed")));
+    assert_eq!((&data["sequence_number"], &data["response"]["id"]), (&json!(5), &json!("resp_1")));
+    assert_eq!((&data["response"]["status"], &data["response"]["model"]), (&json!("failed"), &json!("m")));
+    assert!(data["response"]["error"]["message"].is_string());
+}
+
+#[test]
+fn a_translated_stream_that_breaks_tells_so_once() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::StreamAndDie(vec!["data: {\"choices\":[]}\n\n".into()]));
+    provider.set_path("/v1/responses", Script::Missing);
+    let _session = hub.join(&room, "ann", &provider);
+    let body = json!({ "model": "any", "stream": true, "input": "Hi" });
+    let events = told(&hub, &format!("/rooms/{room}/v1/responses"), &body);
+    let names: Vec<_> = events.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["response.created", "response.in_progress", "response.failed"]);
+}
+
+#[test]
+fn an_event_that_was_torn_is_closed_before_the_error() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::StreamAndDie(vec!["data: 1\n\ndata: {\"half".into()]));
+    let _session = hub.join(&room, "ann", &provider);
+    let text = hub.stream(&room, "ann").answer().text();
+    assert!(text.starts_with("data: 1\n\ndata: {\"half\n\ndata: {\"error\":{"), "{text}");
+}
+
+#[test]
+fn an_answer_that_is_no_event_stream_gets_no_event() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let long = "x".repeat(300 << 10);
+    for head in ["Content-Type: application/json", "Content-Type: text/event-stream\r\nContent-Encoding: gzip"] {
+        let raw = format!("HTTP/1.1 200 OK\r\n{head}\r\nContent-Length: 400000\r\n\r\n{long}");
+        let provider = FakeProvider::start(Script::Raw(raw.into_bytes()));
+        let _session = hub.join(&room, "ann", &provider);
+        let answer = hub.stream(&room, "ann").answer();
+        assert!(answer.status == 200 && !answer.whole && long.starts_with(&answer.text()), "{head}");
+    }
 }

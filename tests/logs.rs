@@ -206,6 +206,30 @@ fn an_error_that_came_after_the_status_is_told_too() {
 }
 
 #[test]
+fn a_request_that_was_sent_to_a_second_participant_tells_which_one_answered() {
+    for (winner, told) in [("first", "lost"), ("second", "won")] {
+        let logged = Logged::default();
+        let hub = TestHub::with(|options| {
+            options.log = Some(Log::to(logged.clone()).format(LogFormat::Json));
+            options.hedge_after_min = Some(Duration::from_millis(100));
+        });
+        let room = hub.room();
+        let mut first = RawParticipant::join(&hub, &room, "first");
+        hub.wait_for_status(&room, "first", "online");
+        let mut chat = hub.stream(&room, "any");
+        let asked = first.receive();
+        let mut second = RawParticipant::join(&hub, &room, "second");
+        let asked_again = second.receive();
+        let (answering, request) = if told == "won" { (&mut second, &asked_again) } else { (&mut first, &asked) };
+        answering.begin(request, "text/event-stream", &["data: 1\n\n"]);
+        answering.end(request);
+        assert_eq!(chat.answer().text(), "data: 1\n\n");
+        let line = logged.line("the request", |line| line["requestId"] == asked["requestId"]);
+        assert_eq!((&line["participant"], &line["hedge"]), (&json!(winner), &json!(told)));
+    }
+}
+
+#[test]
 fn levels_leave_out_what_they_should() {
     let (hub, logged) = hub(LogLevel::Warn);
     let room = hub.room();
@@ -327,6 +351,7 @@ fn flags_win_over_variables_and_these_over_the_config_file() {
         let output = command.env("XDG_CONFIG_HOME", &home).envs(vars.iter().copied()).output().unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         let wrong = String::from_utf8(output.stderr).unwrap();
+        let told = &told["data"]["payload"];
         (
             told["logLevel"].as_str().unwrap_or(&wrong).to_owned(),
             told["logFormat"].as_str().unwrap_or_default().to_owned(),
@@ -342,9 +367,10 @@ fn flags_win_over_variables_and_these_over_the_config_file() {
     std::fs::remove_dir_all(&home).unwrap();
     let none = process(&[&SERVE[..], &["--dry-run"]].concat()).output().unwrap();
     let told: Value = serde_json::from_slice(&none.stdout).unwrap();
+    let told = &told["data"]["payload"];
     assert_eq!((&told["logLevel"], &told["logFormat"]), (&json!("info"), &json!("text")));
     let quiet = process(&[&SERVE[..], &["--dry-run", "--quiet"]].concat()).output().unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&quiet.stdout).unwrap()["logLevel"], "error");
+    assert_eq!(serde_json::from_slice::<Value>(&quiet.stdout).unwrap()["data"]["payload"]["logLevel"], "error");
 }
 
 #[test]

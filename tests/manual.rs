@@ -194,7 +194,9 @@ fn python_for(page: &str) -> Option<PathBuf> {
     if !blocks(page).iter().any(|(kind, _)| *kind == "python") {
         return None;
     }
-    python("openai").inspect_err(|why| skip(&format!("openai: {why}"))).ok()
+    // Both are installed into one virtual environment.
+    let installed = python("openai").and_then(|_| python("anthropic"));
+    installed.inspect_err(|why| skip(&format!("openai and anthropic: {why}"))).ok()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use gambi::hub::HubKey;
 use gambi::proto::management::{CreateRoom, Registration};
 use serde_json::Value;
 
-use support::{FakeProvider, PATIENCE, Script, Terminal, TestHub, registration, skip};
+use support::{FakeProvider, OldHub, PATIENCE, Script, Terminal, TestHub, registration, skip};
 
 /// A monitor whose output is read by a program.
 struct Piped {
@@ -137,6 +137,46 @@ fn what_cannot_be_watched_is_said_at_once() {
     for args in [&["--serve", "--hub", &hub.url()][..], &["--password", "x"], &["--serve", "--room", "nonsense"]] {
         assert_eq!(run(args, "").0, Some(2), "{args:?}");
     }
+}
+
+#[test]
+fn an_older_hubs_rooms_are_watched_one_by_one_and_what_it_cannot_tell_is_said() {
+    for generation in [OldHub::RoomStreams, OldHub::LegacyStreams, OldHub::LegacyPlane] {
+        let hub = generation.start();
+        let url = hub.url();
+        let rooms = if generation == OldHub::LegacyStreams { &[][..] } else { &["--room", "ABC234"] };
+        let mut monitor = Piped::start(&[&["--hub", &url], rooms].concat(), "");
+        let up = monitor.wait("the hub", |kind, data| kind == "hub" && data["status"] == "up");
+        let limits = up["limits"].as_str().unwrap();
+        assert_eq!(limits.contains("passwords"), generation == OldHub::LegacyPlane, "{generation:?}: {limits}");
+        let ann = monitor.wait("ann's requests", |_, data| data["id"] == "ann" && data["requests"] == 2);
+        assert_eq!((&ann["errors"], &ann["inFlight"]), (&1.into(), &0.into()), "{generation:?}: {ann}");
+        assert_eq!((&ann["ttftMs"], &ann["health"]), (&120.into(), &"shaky".into()), "{generation:?}: {ann}");
+        assert_eq!(monitor.end(), 0);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+        command.args(["monitor", "--room", "NOROOM", "--hub", &hub.url()]).env_clear();
+        assert_ne!(command.output().unwrap().status.code(), Some(0));
+    }
+}
+
+#[test]
+fn an_older_hub_that_goes_away_is_lost() {
+    let hub = OldHub::RoomStreams.start();
+    let mut monitor = Piped::start(&["--hub", &hub.url()], "");
+    monitor.wait("the hub", |kind, data| kind == "hub" && data["status"] == "up");
+    hub.set_path("/v1/health", Script::Slam);
+    let lost = monitor.wait("its end", |kind, data| kind == "hub" && data["status"] == "lost");
+    assert!(lost["message"].as_str().is_some_and(|text| !text.is_empty()));
+    assert_eq!(monitor.end(), 0);
+}
+
+#[test]
+fn a_current_hub_tells_everything() {
+    let hub = TestHub::start();
+    let mut monitor = Piped::start(&["--hub", &hub.url()], "");
+    let up = monitor.wait("the hub", |kind, data| kind == "hub" && data["status"] == "up");
+    assert!(up.get("limits").is_none(), "{up}");
+    assert_eq!(monitor.end(), 0);
 }
 
 /// The command line of the plain table.

@@ -331,7 +331,9 @@ fn ids_that_are_too_long_are_not_remembered() {
 #[test]
 fn a_coding_agent_gets_its_tools_from_a_chat_only_provider() {
     let hub = TestHub::start();
-    let room = hub.room();
+    let defaults = json!({ "name": "Lab", "defaults": { "instructions": "Be brief." } });
+    let made = hub.post("/v1/rooms", &defaults).expect(201).json();
+    let room = made["data"]["room"]["code"].as_str().unwrap().to_owned();
     let call = |id: &str, name: &str, arguments: &str| {
         let function = json!({ "name": name, "arguments": arguments });
         chunk(&json!({ "tool_calls": [{ "index": 0, "id": id, "type": "function", "function": function }] }), None)
@@ -343,7 +345,7 @@ fn a_coding_agent_gets_its_tools_from_a_chat_only_provider() {
         chunk(&json!({}), Some("tool_calls")),
     ]));
     let _session = join(&hub, &room, "ann", &provider);
-    let body = json!({ "model": "any", "stream": true, "instructions": "Be brief.", "tool_choice": "auto",
+    let body = json!({ "model": "any", "stream": true, "tool_choice": "auto",
         "input": [{ "role": "developer", "content": "Rules." }, { "role": "user", "content": "Hi" },
             { "type": "reasoning", "summary": [{ "type": "summary_text", "text": "So." }] },
             { "type": "custom_tool_call", "call_id": "z", "name": "apply_patch", "input": "*** Old" },
@@ -389,6 +391,10 @@ fn a_stream_that_was_cut_is_never_complete() {
         let answer = stream(&hub, &room).text();
         assert!(answer.contains(&format!("event: {expected}\n")), "{rest}: {answer}");
     }
+    // Its answer was whole, though the server did not end it.
+    provider.set(Script::StreamAndDie(vec![text, chunk(&json!({}), Some("stop"))]));
+    let answer = stream(&hub, &room);
+    assert!(answer.whole && answer.text().contains("event: response.completed\n"), "{}", answer.text());
 }
 
 #[test]

@@ -59,6 +59,11 @@ fn a_stream_that_breaks_is_an_error_and_dropping_one_hangs_up() {
     let _session = session(&hub.url(), &provider.url(), "m").start().unwrap();
     let room = hub.client.room("LAB001");
     let pieces: Vec<_> = room.chat().user("Hi").stream().unwrap().collect();
+    let [Ok(piece), Err(Error::Hub(error))] = pieces.as_slice() else { panic!("{pieces:?}") };
+    assert_eq!((piece.as_str(), error.status), ("x", 502));
+    // A hub that itself breaks off has told no reason.
+    let broken = gambi::client::Client::new(&provider.url()).unwrap();
+    let pieces: Vec<_> = broken.room("LAB001").chat().user("Hi").stream().unwrap().collect();
     let [Ok(piece), Err(error @ Error::Unreachable { .. })] = pieces.as_slice() else { panic!("{pieces:?}") };
     assert_eq!(piece, "x");
     let source = std::error::Error::source(error).unwrap().downcast_ref::<std::io::Error>().unwrap();
@@ -133,7 +138,8 @@ fn a_session_comes_back_after_its_hub_restarts() {
             let name = match step {
                 ReconnectEvent::Joined(_) => "joined",
                 ReconnectEvent::Lost(_) => "lost",
-                _ => "waiting",
+                ReconnectEvent::Waiting { .. } => "waiting",
+                _ => return,
             };
             let _ = tell.send(name);
         })
@@ -158,9 +164,10 @@ fn coming_back_is_given_up_where_it_cannot_heal() {
             vec![DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), password, ..DeclaredRoom::default() }];
     });
     let provider = FakeProvider::start(Script::Echo);
-    let wrong = Reconnect::new(session(&hub.url(), &provider.url(), "m").password("no")).run(|_| panic!("it joined"));
+    let not_joined = |step: ReconnectEvent<'_>| assert!(!matches!(step, ReconnectEvent::Joined(_)), "it joined");
+    let wrong = Reconnect::new(session(&hub.url(), &provider.url(), "m").password("no")).run(not_joined);
     assert_eq!(wrong.unwrap_err().status(), Some(401));
-    let missing = Reconnect::new(session(&hub.url(), &provider.url(), "gone")).run(|_| panic!("it joined"));
+    let missing = Reconnect::new(session(&hub.url(), &provider.url(), "gone")).run(not_joined);
     assert!(matches!(missing, Err(Error::ModelMissing { .. })));
     let removed = Reconnect::new(session(&hub.url(), &provider.url(), "m").password("pw"));
     let ended = removed.run(|step| {

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read, stdin};
 
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use gambi::client::{Chat, Room};
 
@@ -45,7 +46,9 @@ fn once(context: &Context<'_>, chat: Chat) -> Result<(), Failure> {
     let out = &context.out;
     if out.is_json() {
         let answer = out.while_waiting("Waiting for the answer...", || chat.send())?;
-        return output::line(&answer.json);
+        // The provider's document unchanged, with the order of its keys and its numbers as they are.
+        let data = RawValue::from_string(answer.json).map_err(std::io::Error::from)?;
+        return out.result(&data, answer.request_id, String::new);
     }
     if out.is_text() {
         say(out, chat)?;
@@ -83,15 +86,15 @@ fn converse(context: &Context<'_>, room: &Room, mut chat: Chat) -> Result<(), Fa
     Ok(())
 }
 
-/// Lists whoever can be talked to.
+/// Lists the participants that take requests.
 pub fn models(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
     let models = context.room_client()?.room(&code).models()?;
     let values: Vec<_> =
         models.iter().map(|m| json!({ "id": m.id, "nickname": m.nickname, "model": m.model })).collect();
-    context.out.list(&values, || {
+    context.out.result(&values, None, || {
         if models.is_empty() {
-            return "Nobody is there. `gambi participant join` brings somebody.".to_owned();
+            return "The room has no participants. `gambi participant join` adds one.".to_owned();
         }
         let rows: Vec<_> = models.iter().map(|m| vec![m.id.clone(), m.model.clone(), m.nickname.clone()]).collect();
         table(&["ID", "MODEL", "NICKNAME"], &rows)

@@ -65,7 +65,7 @@ static KEY_FILE: Flag = value(
     "key-file",
     None,
     "FILE",
-    "The hub's key: what `hub serve` asks of everybody, and what the others show [GAMBI_HUB_KEY]",
+    "File with the hub's key: `hub serve` requires it of all clients, other commands send it [GAMBI_HUB_KEY]",
 );
 static ENV: Flag = value("env", None, "NAME", "An environment of the config file [GAMBI_ENV]");
 static FORMAT: Flag = value(
@@ -76,8 +76,8 @@ static FORMAT: Flag = value(
 );
 static INTERACTIVE: Flag = switch("interactive", "Ask for what is missing; an error where there is no terminal");
 static NO_INTERACTIVE: Flag = switch("no-interactive", "Never ask [GAMBI_NO_INTERACTIVE=1]");
-static VERBOSE: Flag = switch("verbose", "Say more on stderr");
-static QUIET: Flag = switch("quiet", "Say nothing on stderr but errors");
+static VERBOSE: Flag = switch("verbose", "Print more on stderr");
+static QUIET: Flag = switch("quiet", "Print only errors on stderr");
 static HELP: Flag = Flag { name: "help", short: Some('h'), value: None, help: "Print this help" };
 static VERSION: Flag = Flag { name: "version", short: Some('V'), value: None, help: "Print the version" };
 
@@ -126,6 +126,7 @@ static FIRST_BYTE_TIMEOUT: Flag =
     value("first-byte-timeout", None, "TIME", "Time for an answer's first byte [default 600s]");
 static ANSWER_TIMEOUT: Flag = value("idle-timeout", None, "TIME", "Longest silence within an answer [default 300s]");
 
+static NO_HEDGE: Flag = switch("no-hedge", "Send no request to a second participant while the first is silent");
 static DRAIN_TIMEOUT: Flag = value(
     "drain-timeout",
     None,
@@ -138,19 +139,19 @@ static DIRECT: Flag = value(
     "off|private|any",
     "Which endpoints of older clients the hub calls: none, private networks', or all [default private]",
 );
-static DECLARE_ROOM: Flag = value("room", None, "CODE=NAME", "A room that is there from the start; may be repeated");
+static DECLARE_ROOM: Flag = value("room", None, "CODE=NAME", "A room that exists from the start; may be repeated");
 static ROOMS_FILE: Flag = value(
     "rooms",
     None,
     "FILE",
-    "Rooms that are there from the start: a JSON list with code, name, password or passwordHash, defaults",
+    "Rooms that exist from the start: a JSON list with code, name, password or passwordHash, defaults",
 );
 static ROOM_TTL: Flag =
-    value("room-ttl", None, "TIME", "Remove rooms that nobody has used for so long [default never]");
+    value("room-ttl", None, "TIME", "Remove rooms that have been unused for so long [default never]");
 static EMPTY_ROOM_TTL: Flag =
-    value("empty-room-ttl", None, "TIME", "Remove rooms that nobody has been in for so long [default never]");
+    value("empty-room-ttl", None, "TIME", "Remove rooms that have been empty for so long [default never]");
 static STRICT: Flag =
-    switch("strict", "Let nobody renew, keep alive or remove a participant without the participant's own token");
+    switch("strict", "Require a participant's own token for renewing it, its heartbeats and removing it");
 static NO_DASHBOARD: Flag = switch("no-dashboard", "Show browsers no page at /");
 static WATCH_TIME: Flag = value(
     "watch-time",
@@ -190,7 +191,12 @@ static REGISTRY_MEMORY: Flag = value(
     "SIZE",
     "Most memory for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
-static JSON: Flag = Flag { name: "json", short: Some('j'), value: None, help: "The same as --format json" };
+static JSON: Flag = Flag {
+    name: "json",
+    short: Some('j'),
+    value: None,
+    help: "Print the rooms as a JSON array, without data and meta",
+};
 
 static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
 static RECONNECT: Flag = switch("reconnect", "Join again whenever the session is lost, until stopped");
@@ -232,7 +238,7 @@ static TOKEN_FILE: Flag = value(
     "Where the participant's own token is kept, which a strict hub asks for; joining makes it",
 );
 static HEADER: Flag =
-    value("header", None, "NAME=VALUE", "Header for the provider, sent to nobody else; may be repeated");
+    value("header", None, "NAME=VALUE", "Header for the provider, never sent to the hub; may be repeated");
 static HEADER_ENV: Flag = value(
     "header-env",
     None,
@@ -246,6 +252,15 @@ static ALIAS: Flag = value("alias", None, "NAME", "Another name that the model a
 static JSON_FRAMES: Flag =
     switch("json-frames", "Send answers as JSON, where something between takes no binary messages");
 static NO_SPECS: Flag = switch("no-specs", "Do not tell the hub about this machine");
+
+static NETWORK_ENDPOINT: Flag = value(
+    "network-endpoint",
+    None,
+    "URL",
+    "Accepted and ignored: the provider is reached through the tunnel, so the hub needs no address of it",
+);
+static NO_NETWORK_REWRITE: Flag =
+    switch("no-network-rewrite", "Accepted and ignored: through a tunnel, no endpoint needs rewriting");
 
 static WATCHED: Flag = value(
     "room",
@@ -292,13 +307,14 @@ static SERVE: &[&Flag] = &[
     &QUEUE_LIMIT,
     &FIRST_BYTE_TIMEOUT,
     &ANSWER_TIMEOUT,
+    &NO_HEDGE,
     &WATCH_TIME,
     &DRAIN_TIMEOUT,
     &LOG_FORMAT,
     &LOG_LEVEL,
     &DRY_RUN,
 ];
-static JOIN: &[&Flag] = &[
+const JOIN: &[&Flag] = &[
     &ROOM,
     &PARTICIPANT,
     &MODEL,
@@ -317,6 +333,19 @@ static JOIN: &[&Flag] = &[
     &RECONNECT,
     &DRY_RUN,
 ];
+
+static FLAT_JOIN: [&Flag; JOIN.len() + 2] = concat(JOIN, &[&NETWORK_ENDPOINT, &NO_NETWORK_REWRITE]);
+
+/// The flags of both lists; `N` is the sum of their lengths.
+const fn concat<const N: usize>(first: &[&'static Flag], second: &[&'static Flag]) -> [&'static Flag; N] {
+    let mut all = [first[0]; N];
+    let mut i = 1;
+    while i < N {
+        all[i] = if i < first.len() { first[i] } else { second[i - first.len()] };
+        i += 1;
+    }
+    all
+}
 
 /// All commands, in the order of the help.
 pub static COMMANDS: &[Command] = &[
@@ -339,7 +368,7 @@ pub static COMMANDS: &[Command] = &[
         flags: &[&ROOM_NAME, &NEW_PASSWORD, &PASSWORD_FILE, &PRIVATE, &DEFAULTS, &DRY_RUN],
         streams: false,
         examples: &[
-            ("A room, and its code for a script", "gambi room create --name Lab --format json | jq -r .room.code"),
+            ("A room, and its code for a script", "gambi room create --name Lab --format json | jq -r .data.room.code"),
             (
                 "With settings for every request in it",
                 "echo '{\"temperature\": 0.2}' | gambi room create -n Lab --config -",
@@ -354,7 +383,10 @@ pub static COMMANDS: &[Command] = &[
         streams: false,
         examples: &[
             ("The fullest first", "gambi room list"),
-            ("Codes alone, the newest first", "gambi room list --sort created-at --format ndjson | jq -r .code"),
+            (
+                "Codes alone, the newest first",
+                "gambi room list --sort created-at --format ndjson | jq -r '.data[].code'",
+            ),
         ],
     },
     Command {
@@ -375,7 +407,7 @@ pub static COMMANDS: &[Command] = &[
             ("Over the last five minutes", "gambi room stats ABC234"),
             (
                 "Time to first token of each participant, for a script",
-                "gambi room stats ABC234 --format json | jq '.participants[] | {participantId, ttftMs: .windows[\"15m\"].ttftMs}'",
+                "gambi room stats ABC234 --format json | jq '.data.participants[] | {participantId, ttftMs: .windows[\"15m\"].ttftMs}'",
             ),
         ],
     },
@@ -423,7 +455,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["participant", "heartbeat"],
-        about: "Say that a participant is alive",
+        about: "Send a participant's heartbeat",
         positional: None,
         flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
@@ -431,11 +463,11 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["models"],
-        about: "List whoever can be talked to in a room",
+        about: "List the participants of a room that take requests",
         positional: None,
         flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: false,
-        examples: &[("Ids for a script", "gambi models -r ABC234 --format ndjson | jq -r .id")],
+        examples: &[("Ids for a script", "gambi models -r ABC234 --format ndjson | jq -r '.data[].id'")],
     },
     Command {
         path: &["chat"],
@@ -586,27 +618,13 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["join"],
-        about: "Older name of `participant join`; makes an id up where none is given",
+        about: "Older name of `participant join`; generates an id if none is given",
         positional: Some(&ROOM),
-        flags: JOIN,
+        flags: &FLAT_JOIN,
         streams: true,
-        examples: &[("Ollama on this machine", "gambi join ABC234 --nickname Alice --model llama3")],
+        examples: &[
+            ("Ollama on this machine", "gambi join ABC234 --nickname Alice --model llama3"),
+            ("The same with flags only", "gambi join -c ABC234 -n Alice -m llama3"),
+        ],
     },
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_command_has_two_flags_of_one_name() {
-        for command in COMMANDS {
-            let mut names: Vec<String> = command.all_flags().map(|f| f.name.to_owned()).collect();
-            names.extend(command.all_flags().filter_map(|f| f.short).map(String::from));
-            let all = names.len();
-            names.sort();
-            names.dedup();
-            assert_eq!(names.len(), all, "{}", command.name());
-        }
-    }
-}

@@ -1,5 +1,5 @@
-//! What a command works with: values from flags, the environment, the config file and defaults, in this order; the
-//! output; and whether a person can be asked.
+//! The inputs and outputs of a command: values from flags, environment variables, the config file and defaults, in this
+//! order; stdout and stderr; signals; and whether the command may prompt.
 
 use std::fmt;
 use std::io::{IsTerminal, Read, stdin, stdout};
@@ -23,7 +23,7 @@ use super::values;
 /// Looks up an environment variable.
 pub type Vars = dyn Fn(&str) -> Option<String>;
 
-/// What a command works with.
+/// The inputs and outputs of a command.
 pub struct Context<'v> {
     parsed: Parsed,
     vars: &'v Vars,
@@ -38,10 +38,10 @@ pub struct Context<'v> {
 }
 
 impl<'v> Context<'v> {
-    /// Resolves what all commands have in common.
+    /// Resolves the flags that all commands share.
     ///
     /// # Errors
-    /// When one of those values is invalid, or the config file is.
+    /// When one of these flags or the config file is invalid.
     pub fn new(parsed: Parsed, vars: &'v Vars, signals: Signals) -> Result<Self, Failure> {
         let format = parsed.value("format").map(str::to_owned).or_else(|| vars("GAMBI_FORMAT"));
         let format = match format.as_deref().filter(|text| !text.is_empty()) {
@@ -62,7 +62,7 @@ impl<'v> Context<'v> {
             return Err(Failure::usage("--interactive and --no-interactive exclude each other"));
         }
         if must_ask && !terminals {
-            return Err(Failure::usage("--interactive needs a terminal for input and output"));
+            return Err(Failure::usage("--interactive needs a terminal as stdin and stdout"));
         }
         Ok(Context { parsed, vars, environment, out, signals, may_ask: terminals && !never, must_ask })
     }
@@ -92,7 +92,7 @@ impl<'v> Context<'v> {
         self.parsed.command.path.len() == 1
     }
 
-    /// A required flag's value. Asks for it if a person can be asked.
+    /// A required flag's value. Prompts for it if the command may prompt.
     ///
     /// # Errors
     /// When it is missing or empty.
@@ -133,7 +133,7 @@ impl<'v> Context<'v> {
         }
     }
 
-    /// The password from the flags or the environment, else asked for if a person can be asked and either `needed` or
+    /// The password from the flags or the environment, else prompted for if the command may prompt and either `needed` or
     /// `--interactive` is set. `None` if it is empty.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl<'v> Context<'v> {
         }
     }
 
-    /// Whether a person can be asked: stdin and stdout are terminals, and `--no-interactive` is not set.
+    /// Whether the command may prompt: stdin and stdout are terminals, and `--no-interactive` is not set.
     pub fn may_ask(&self) -> bool {
         self.may_ask
     }
@@ -206,7 +206,7 @@ impl<'v> Context<'v> {
         Ok(client)
     }
 
-    /// A client of the hub, with the password of the room that the command is about.
+    /// A client of the hub, with the password of the command's room.
     ///
     /// # Errors
     /// As [`Context::client`]; when the password can't be read or can't be sent as a header.
@@ -273,7 +273,7 @@ impl<'v> Context<'v> {
     /// # Errors
     /// When it is no duration, or zero.
     pub fn time(&self, flag: &str) -> Result<Option<Duration>, Failure> {
-        self.parsed(flag, values::time, "a time such as 10s, 500ms or 2m, and more than none")
+        self.parsed(flag, values::time, "a time such as 10s, 500ms or 2m, and more than zero")
     }
 
     /// The generation settings of `--config`, from a file or, for `-`, from stdin.
@@ -289,7 +289,7 @@ impl<'v> Context<'v> {
             (path, std::fs::read_to_string(path))
         };
         let text = read.map_err(|e| Failure::usage(format!("--config: {place} cannot be read: {e}")))?;
-        let wrong = |e: &dyn fmt::Display| Failure::usage(format!("--config: {place} is not what it should be: {e}"));
+        let wrong = |e: &dyn fmt::Display| Failure::usage(format!("--config: {place} is not valid: {e}"));
         let value: Value = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
         parse_config(&value).map(Some).map_err(|e| wrong(&e))
     }

@@ -21,7 +21,7 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
         .iter()
         .map(|(rooms, hub)| json!({ "name": hub.name, "hubUrl": hub.url, "addresses": hub.addresses, "rooms": rooms }))
         .collect();
-    context.out.list(&values, || {
+    context.out.result(&values, None, || {
         if hubs.is_empty() {
             return "No hub announces itself. `gambi hub serve --mdns` starts one that does.".to_owned();
         }

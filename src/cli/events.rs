@@ -12,7 +12,7 @@ use super::context::Context;
 use super::failure::Failure;
 use crate::monitor::text::clock;
 
-/// Prints a room's events until a signal comes, the reader goes, or the hub does.
+/// Prints a room's events until a signal arrives, stdout is closed, or the hub ends the stream.
 pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
     let room = context.required("room")?;
     let client = context.room_client()?;

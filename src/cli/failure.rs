@@ -1,4 +1,4 @@
-//! How a command fails: what a person reads, and the exit code that a script sees.
+//! How a command fails: the message for people, and the exit code for scripts.
 
 use std::fmt;
 use std::io;
@@ -7,11 +7,11 @@ use gambi::Error;
 
 /// Done.
 pub const DONE: u8 = 0;
-/// Something that nobody foresaw.
+/// An unexpected error.
 pub const UNEXPECTED: u8 = 1;
 /// A missing flag, a bad value, or the hub's 400 or 422.
 pub const USAGE: u8 = 2;
-/// Nobody there, or the credentials are wrong.
+/// The hub or the provider can't be reached, or the credentials are wrong.
 pub const CONNECTION: u8 = 3;
 /// The hub's state forbids it: 404 or 409.
 pub const REFUSED: u8 = 4;
@@ -19,18 +19,18 @@ pub const REFUSED: u8 = 4;
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The arguments, the environment or the config file.
+    /// A wrong argument, environment variable or config file.
     Usage {
         /// One sentence.
         message: String,
-        /// What to do about it.
+        /// How to fix it.
         hint: Option<String>,
     },
-    /// The library's error.
+    /// An error of the library.
     Lib(Error),
-    /// What was under way ended on its own. It has been told already where the command streams.
+    /// A session or stream ended that should have continued. Commands that stream have printed an event about it.
     Lost(String),
-    /// Nobody reads the results any more: no failure at all.
+    /// Stdout was closed by its reader, which ends the command with success.
     ClosedPipe,
     /// Results can't be written.
     Output(io::Error),
@@ -42,7 +42,7 @@ impl Failure {
         Failure::Usage { message: message.into(), hint: None }
     }
 
-    /// Adds what to do about it.
+    /// Adds how to fix it.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Self {
         match self {
@@ -51,7 +51,7 @@ impl Failure {
         }
     }
 
-    /// What to do about it, where that is known.
+    /// How to fix it, if that is known.
     pub fn hint_text(&self) -> Option<String> {
         match self {
             Failure::Usage { hint, .. } => hint.clone(),
@@ -60,7 +60,7 @@ impl Failure {
         }
     }
 
-    /// The id under which the hub knows the request.
+    /// The hub's id of the request, which its log has too.
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Failure::Lib(error) => error.request_id(),
@@ -68,11 +68,11 @@ impl Failure {
         }
     }
 
-    /// What a script sees.
+    /// The exit code of the process.
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Usage { .. } => USAGE,
-            Failure::Lib(error) => of_error(error),
+            Failure::Lib(error) => code_of(error),
             Failure::Lost(_) => CONNECTION,
             Failure::ClosedPipe => DONE,
             Failure::Output(_) => UNEXPECTED,
@@ -80,7 +80,7 @@ impl Failure {
     }
 }
 
-fn of_error(error: &Error) -> u8 {
+fn code_of(error: &Error) -> u8 {
     match (error, error.status()) {
         (_, Some(400 | 413 | 422)) | (Error::Invalid { .. }, _) => USAGE,
         (_, Some(401 | 403 | 429 | 503)) => CONNECTION,
@@ -116,7 +116,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Usage { message, .. } | Failure::Lost(message) => f.write_str(message),
             Failure::Lib(error) => error.fmt(f),
-            Failure::ClosedPipe => f.write_str("nobody reads the results any more"),
+            Failure::ClosedPipe => f.write_str("stdout was closed"),
             Failure::Output(error) => write!(f, "the results cannot be written: {error}"),
         }
     }

@@ -6,6 +6,7 @@ use super::commands::{COMMON, Command, Flag};
 use super::manual::{TOPICS, Topic};
 use super::markdown;
 use super::parse::below;
+use super::synonyms::names;
 
 const INTRO: &str =
     "Rooms for the local LLMs of a network: a hub, participants on tunnels, one OpenAI-compatible address.";
@@ -61,7 +62,7 @@ fn list(words: &[String], commands: &[&Command]) -> String {
         }
     }
     out.push_str("\nFor every command:\n");
-    flags(&mut out, COMMON);
+    flags(&mut out, &[], COMMON);
     let _ = write!(out, "\n`gambi COMMAND --help` has a command's own flags, and examples.\n{OUTRO}");
     out
 }
@@ -69,9 +70,9 @@ fn list(words: &[String], commands: &[&Command]) -> String {
 fn page(command: &Command) -> String {
     let alone = command.positional.and_then(|flag| flag.value).map(|value| format!(" {value}")).unwrap_or_default();
     let mut out = format!("{}.\n\nUsage: gambi {}{} [flags]\n\nFlags:\n", command.about, command.name(), alone);
-    flags(&mut out, command.flags);
+    flags(&mut out, command.path, command.flags);
     out.push_str("\nFor every command:\n");
-    flags(&mut out, COMMON);
+    flags(&mut out, command.path, COMMON);
     out.push_str("\nExamples:\n");
     for (what, line) in command.examples {
         let _ = writeln!(out, "  # {what}\n  {line}");
@@ -80,10 +81,10 @@ fn page(command: &Command) -> String {
     out
 }
 
-fn flags(out: &mut String, flags: &[&Flag]) {
-    let width = flags.iter().map(|f| left(f).len()).max().unwrap_or(0).min(34);
+fn flags(out: &mut String, path: &[&str], flags: &[&Flag]) {
+    let width = flags.iter().map(|f| left(path, f).len()).max().unwrap_or(0).min(34);
     for flag in flags {
-        let left = left(flag);
+        let left = left(path, flag);
         if left.len() > width {
             let _ = writeln!(out, "  {left}\n  {:width$}  {}", "", flag.help);
         } else {
@@ -92,10 +93,11 @@ fn flags(out: &mut String, flags: &[&Flag]) {
     }
 }
 
-fn left(flag: &Flag) -> String {
-    let short = flag.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
+fn left(path: &[&str], flag: &Flag) -> String {
+    let names = names(path, flag).join(", ");
+    let indent = if names.starts_with("--") { "    " } else { "" };
     let value = flag.value.map_or(String::new(), |value| format!(" {value}"));
-    format!("{short}--{}{value}", flag.name)
+    format!("{indent}{names}{value}")
 }
 
 #[cfg(test)]

@@ -46,10 +46,10 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
         let data = json!({ "signal": signal.to_string() });
-        context.out.event("signal_received", &data, &format!("{signal}: going down. A second one ends at once."))?;
+        context.out.event("signal_received", &data, &format!("{signal}: stopping. A second signal stops at once."))?;
         drop(announcement);
         if !hub.drain(drain_timeout) {
-            context.out.note("Some requests were cut off: they did not end in time.");
+            context.out.note("Some requests were aborted: they did not end within --drain-timeout.");
         }
         context.out.event("stopped", &data, "Stopped.")?;
     }
@@ -90,6 +90,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
         limits: limits(context)?,
         timeouts: timeouts(context)?,
+        hedge_after_min: standard.hedge_after_min.filter(|_| !context.has("no-hedge")),
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
@@ -135,7 +136,7 @@ fn direct(text: &str) -> Option<DirectPolicy> {
     }
 }
 
-/// A room as `--rooms` declares it.
+/// An entry of the file of `--rooms`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RoomInFile {
@@ -158,8 +159,7 @@ fn rooms(context: &Context<'_>) -> Result<Vec<DeclaredRoom>, Failure> {
         rooms.push(DeclaredRoom { code: code.trim().into(), name: name.trim().into(), ..DeclaredRoom::default() });
     }
     if let Some(path) = context.value("rooms") {
-        let wrong =
-            |e: &dyn std::fmt::Display| Failure::usage(format!("--rooms: {path} is not what it should be: {e}"));
+        let wrong = |e: &dyn std::fmt::Display| Failure::usage(format!("--rooms: {path} is not valid: {e}"));
         let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
         let listed: Vec<RoomInFile> = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
         for room in listed {
@@ -182,13 +182,13 @@ fn declared(room: RoomInFile) -> Result<DeclaredRoom, String> {
 /// A memory limit in bytes, from its flag or the config file.
 fn memory(context: &Context<'_>, flag: &str, stated: Option<&str>) -> Result<Option<u64>, Failure> {
     let Some(text) = context.value(flag).or(stated) else { return Ok(None) };
-    let wrong = || Failure::usage(format!("--{flag} must be a size such as 64MiB, and more than none, not \"{text}\""));
+    let wrong = || Failure::usage(format!("--{flag} must be a size such as 64MiB, and more than zero, not \"{text}\""));
     values::size(text).map(Some).ok_or_else(wrong)
 }
 
 fn limits(context: &Context<'_>) -> Result<Limits, Failure> {
     let standard = Limits::default();
-    let size = |flag| context.parsed(flag, values::size, "a size such as 32KiB or 32MiB, and more than none");
+    let size = |flag| context.parsed(flag, values::size, "a size such as 32KiB or 32MiB, and more than zero");
     let count = |flag| {
         let parse = |text: &str| text.parse().ok().filter(|&n: &usize| n > 0);
         context.parsed(flag, parse, "a whole number above 0")
@@ -242,8 +242,9 @@ fn web_url(text: &str) -> Option<String> {
 
 fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<(), Failure> {
     let (limits, timeouts) = (&options.limits, &options.timeouts);
-    let data = json!({
-        "dryRun": true, "host": options.host, "port": options.port, "mdns": mdns, "cors": options.cors,
+    let urls = Urls::planned(&options.host, options.port, options.public_url.as_deref());
+    let payload = json!({
+        "host": options.host, "port": options.port, "bindUrl": urls.bind, "mdns": mdns, "cors": options.cors,
         "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict,
         "dashboard": options.dashboard, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
@@ -262,7 +263,8 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
         },
     });
     let announced = if mdns { ", announced by mDNS" } else { "" };
-    context.out.result(&data, || format!("Would serve a hub on {}:{}{announced}.", options.host, options.port))
+    let data = json!({ "dryRun": true, "hubUrl": urls.hub, "payload": payload });
+    context.out.result(&data, None, || format!("Would serve a hub on {}:{}{announced}.", options.host, options.port))
 }
 
 fn millis(time: Duration) -> Value {
@@ -291,6 +293,15 @@ impl Urls {
         Urls { bind: format!("http://{address}"), hub: public_url.unwrap_or(here), network }
     }
 
+    /// The addresses of a server that has not been started. `host` may be a name.
+    fn planned(host: &str, port: u16, public_url: Option<&str>) -> Self {
+        if let Ok(ip) = host.parse() {
+            return Urls::new(SocketAddr::new(ip, port), public_url.map(str::to_owned));
+        }
+        let bind = format!("http://{host}:{port}");
+        Urls { hub: public_url.unwrap_or(&bind).to_owned(), bind, network: None }
+    }
+
     /// The URL by which this process reaches a server that listens on `address`. Uses no host name, since `localhost`
     /// may resolve to another address.
     pub fn own(address: SocketAddr) -> String {
@@ -310,7 +321,7 @@ impl Urls {
     fn text(&self) -> String {
         let network = self.network.as_ref().map(|url| format!("On the network:  {url}\n")).unwrap_or_default();
         format!(
-            "The hub is up:   {}\nListening on:    {}\n{network}Make a room:     gambi room create --hub {} --name NAME\nStop it with Ctrl-C.",
+            "The hub is up:   {}\nListening on:    {}\n{network}Create a room:   gambi room create --hub {} --name NAME\nStop it with Ctrl-C.",
             self.hub, self.bind, self.hub
         )
     }

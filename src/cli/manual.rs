@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::commands::{COMMANDS, COMMON, Flag};
+use super::synonyms::{documented_flags, names};
 
 /// A page of the manual.
 #[derive(Debug)]
@@ -64,22 +65,22 @@ pub static TOPICS: &[Topic] = &[
 fn flags_page() -> String {
     let mut out = String::from("# Flags\n\n`gambi COMMAND --help` shows those of one command, with examples.\n");
     out.push_str("\n## Every command\n\n");
-    table(&mut out, COMMON);
+    table(&mut out, &[], COMMON);
     for command in COMMANDS {
         let _ = writeln!(out, "\n## gambi {}\n\n{}.\n", command.name(), command.about);
-        if !command.flags.is_empty() {
-            table(&mut out, command.flags);
+        let flags = documented_flags(command);
+        if !flags.is_empty() {
+            table(&mut out, command.path, &flags);
         }
     }
     out
 }
 
-fn table(out: &mut String, flags: &[&Flag]) {
+fn table(out: &mut String, path: &[&str], flags: &[&Flag]) {
     out.push_str("| flag | what it does |\n|---|---|\n");
     for flag in flags {
-        let short = flag.short.map(|short| format!("-{short}, ")).unwrap_or_default();
         let value = flag.value.map(|value| format!(" {value}")).unwrap_or_default();
-        let row = format!("`{short}--{}{value}` | {}", flag.name, flag.help);
+        let row = format!("`{}{value}` | {}", names(path, flag).join(", "), flag.help);
         let bars = row.replace('|', "\\|").replacen(" \\| ", " | ", 1);
         let _ = writeln!(out, "| {bars} |");
     }

@@ -11,6 +11,7 @@ mod failure;
 mod find_hub;
 mod help;
 mod hub;
+mod join;
 mod manual;
 mod markdown;
 mod monitor;
@@ -26,6 +27,7 @@ mod service;
 mod shells;
 mod signals;
 mod stats;
+mod synonyms;
 mod token;
 mod values;
 
@@ -70,7 +72,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["room", "list"] | ["list"] => room::list(&context),
         ["room", "get"] => room::get(&context),
         ["room", "stats"] => stats::stats(&context),
-        ["participant", "join"] | ["join"] => participant::join(&context),
+        ["participant", "join"] | ["join"] => join::join(&context),
         ["room", "delete"] => room::delete(&context),
         ["participant", "list"] => participant::list(&context),
         ["models"] => chat::models(&context),

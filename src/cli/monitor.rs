@@ -1,5 +1,5 @@
-//! `gambi monitor`: the terminal interface where it was built in, else a plain table that is drawn again and again; and
-//! where no terminal is, what changes.
+//! `gambi monitor`: the terminal interface if it was built in, else a plain table that is redrawn every second; without a
+//! terminal, the changes as events.
 
 use std::io::{IsTerminal, stdout};
 use std::process::{Command, Stdio};
@@ -26,14 +26,14 @@ use crate::monitor::text::{brief, clock, speed};
 #[cfg(feature = "tui")]
 use crate::tui;
 
-/// How often the table is drawn, and changes are told.
-const EVERY: Duration = Duration::from_secs(1);
+/// The interval at which the table is redrawn, or changes are printed.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Shows what goes on until a signal comes, or the reader goes.
+/// Shows the hub's state until a signal arrives or stdout is closed.
 pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
-    check(context)?;
+    check_flags(context)?;
     let signals = context.signals.listen();
-    let serving = if context.has("serve") { Some(Serving::start(context)?) } else { None };
+    let serving = if context.has("serve") { Some(EmbeddedHub::start(context)?) } else { None };
     let (client, rooms) = match &serving {
         Some(serving) => (serving.client(context)?, Vec::new()),
         None => (context.client()?, context.values("room").to_vec()),
@@ -52,36 +52,39 @@ pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
         return redraw(context, &mut watching, &signals);
     }
     let mut changes = Changes::default();
-    watching.show(&signals, EVERY, |state, now| {
+    watching.show(&signals, REFRESH_INTERVAL, |state, now| {
         let mut changed = changes.since(state, now).into_iter();
         changed.try_for_each(|change| context.out.event(change.kind, &change.data, &line(&change, now)))
     })
 }
 
-/// Flags that make no sense together.
-fn check(context: &Context<'_>) -> Result<(), Failure> {
+/// Rejects flags that exclude or need each other.
+fn check_flags(context: &Context<'_>) -> Result<(), Failure> {
     if context.has("serve") && context.value("hub").is_some() {
-        return Err(Failure::usage("--serve and --hub exclude each other").hint("--serve watches a hub of its own."));
+        return Err(
+            Failure::usage("--serve and --hub exclude each other").hint("--serve watches the hub that it starts.")
+        );
     }
     let password = context.value("password").or(context.value("password-file"));
     if password.is_some() && (context.has("serve") || context.values("room").is_empty()) {
-        return Err(Failure::usage("--room is missing: whose password is it?").hint("Name the private rooms to watch."));
+        return Err(Failure::usage("--room is missing: a password needs its room")
+            .hint("Name the private rooms to watch with --room CODE."));
     }
     Ok(())
 }
 
-/// A hub in this process. It goes down when dropped.
-struct Serving {
+/// A hub in this process. It stops when dropped.
+struct EmbeddedHub {
     _hub: Hub,
     _announcement: hub::Announcement,
     urls: Urls,
-    /// Where this process reaches it.
+    /// The URL by which this process reaches it.
     own_url: String,
 }
 
-impl Serving {
+impl EmbeddedHub {
     fn start(context: &Context<'_>) -> Result<Self, Failure> {
-        // It would write its log over the screen.
+        // No log: it would overwrite the screen.
         let options = HubOptions { log: None, ..hub::options(context)? };
         let mdns = hub::wants_mdns(context)?;
         let hub = Hub::bind(options)?;
@@ -89,7 +92,7 @@ impl Serving {
         context.out.event("started", &json!({ "hubUrl": urls.hub, "bindUrl": urls.bind }), "")?;
         let announcement = hub::announce(context, hub.addr(), mdns)?;
         let own_url = Urls::own(hub.addr());
-        Ok(Serving { _hub: hub, _announcement: announcement, urls, own_url })
+        Ok(EmbeddedHub { _hub: hub, _announcement: announcement, urls, own_url })
     }
 
     fn client(&self, context: &Context<'_>) -> Result<Client, Failure> {
@@ -113,7 +116,7 @@ fn interface(
         endpoint: endpoint.unwrap_or_else(|| gambi::proto::management::DEFAULT_ENDPOINT.to_owned()),
         theme: tui::Theme {
             colour: context.variable("NO_COLOR").is_none(),
-            // Where nobody says, most terminals do; but the font of Linux's own console has few signs.
+            // Without a locale, UTF-8 is assumed. The font of the Linux console has too few characters.
             unicode: context.variable("TERM").is_none_or(|term| term != "linux")
                 && locale.is_none_or(|name| name.to_lowercase().replace('-', "").contains("utf8")),
         },
@@ -125,11 +128,11 @@ fn interface(
     Ok(tui::run(watching, settings, signals)?)
 }
 
-/// Draws the table over and over, from the screen's first line on. It sets nothing that would have to be put back.
+/// Redraws the table from the first line of the screen. It changes no terminal mode, so none must be restored.
 fn redraw(context: &Context<'_>, watching: &mut HubMonitor, signals: &Receiver<Signal>) -> Result<(), Failure> {
     let resized = context.signals.resized()?;
     let mut size = (80, 24);
-    watching.show(signals, EVERY, |state, now| {
+    watching.show(signals, REFRESH_INTERVAL, |state, now| {
         if resized.swap(false, Ordering::Relaxed) {
             size = terminal_size(context);
         }
@@ -141,15 +144,16 @@ fn redraw(context: &Context<'_>, watching: &mut HubMonitor, signals: &Receiver<S
     })
 }
 
-/// Columns and rows. The standard library can't tell, and every system that has a terminal has `stty`.
+/// The terminal's columns and rows. Uses `stty`, which every system with a terminal has; the standard library has no such
+/// function.
 fn terminal_size(context: &Context<'_>) -> (usize, usize) {
     let number = |name: &str| context.variable(name).and_then(|text| text.parse().ok());
-    let asked = Command::new("stty").arg("size").stdin(Stdio::inherit()).output().ok().and_then(|output| {
+    let measured = Command::new("stty").arg("size").stdin(Stdio::inherit()).output().ok().and_then(|output| {
         let text = String::from_utf8(output.stdout).ok()?;
         let (rows, columns) = text.trim().split_once(' ')?;
         Some((columns.parse().ok()?, rows.parse().ok()?))
     });
-    let known = asked.filter(|&(columns, rows): &(usize, usize)| columns > 0 && rows > 0);
+    let known = measured.filter(|&(columns, rows): &(usize, usize)| columns > 0 && rows > 0);
     known.unwrap_or_else(|| (number("COLUMNS").unwrap_or(80), number("LINES").unwrap_or(24)))
 }
 
@@ -159,14 +163,14 @@ fn line(change: &Change, now: u64) -> String {
     let text = |key: &str| data[key].as_str().unwrap_or_default().to_owned();
     let mut parts = vec![clock(now)];
     match change.kind {
-        "hub" => parts.extend([text("hubUrl"), text("status"), text("message")]),
+        "hub" => parts.extend([text("hubUrl"), text("status"), text("message"), text("limits")]),
         "room" => {
-            let there = format!("{} participants", data["participants"]);
-            parts.extend([text("room"), text("name"), there, text("refused")]);
+            let participants = format!("{} participants", data["participants"]);
+            parts.extend([text("room"), text("name"), participants, text("refused")]);
         }
         "participant" => parts.extend([text("room"), text("id"), text("health"), text("model")]),
-        "participant_gone" => parts.extend([text("room"), text("id"), "gone".into()]),
-        _ => parts.extend([text("room"), "gone".into()]),
+        "participant_gone" => parts.extend([text("room"), text("id"), "removed".into()]),
+        _ => parts.extend([text("room"), "removed".into()]),
     }
     parts.extend(data["inFlight"].as_u64().filter(|&n| n > 0).map(|n| format!("{n} in flight")));
     let counted = |key: &str| data[key].as_u64().filter(|&n| n > 0).map(|n| format!("{n} {key}"));

@@ -1,12 +1,14 @@
-//! Results on stdout in the format that was asked for, everything else on stderr. Nobody else in `cli` prints, so what peers
-//! wrote is made fit for a terminal here; callers clean what they put into a text of several lines, and pieces.
+//! Prints results on stdout in the requested format, and everything else on stderr. No other module of `cli` prints, so text
+//! from peers is made safe for a terminal here. Callers clean what they put into pieces and texts of several lines.
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use gambi::proto::management::Meta;
 
 use super::failure::Failure;
 use crate::monitor::clean::{multi_line, one_line};
@@ -19,15 +21,15 @@ pub enum Format {
     Text,
     /// One JSON value.
     Json,
-    /// One JSON value a line.
+    /// One JSON value per line.
     Ndjson,
 }
 
 impl Format {
-    /// Reads its name.
+    /// Parses the name of a format.
     ///
     /// # Errors
-    /// When it is none.
+    /// When no format has that name.
     pub fn parse(text: &str) -> Result<Self, Failure> {
         match text {
             "text" => Ok(Format::Text),
@@ -36,6 +38,14 @@ impl Format {
             _ => Err(Failure::usage(format!("the format must be text, json or ndjson, not \"{text}\""))),
         }
     }
+}
+
+/// What a command that answers once prints as JSON: the shape of the hub's own answers.
+#[derive(Serialize)]
+struct Document<'a, T> {
+    data: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
 }
 
 /// Where results go.
@@ -47,44 +57,41 @@ pub struct Output {
 }
 
 impl Output {
-    /// An output; a command that streams can't print one JSON value, so it prints one a line.
+    /// A command that streams prints many JSON values, so for it JSON means one per line.
     pub fn new(format: Format, streams: bool, quiet: bool, verbose: bool) -> Self {
         let format = if streams && format == Format::Json { Format::Ndjson } else { format };
         Output { format, quiet, verbose }
     }
 
-    /// Whether a person reads.
+    /// Whether the output is for people.
     pub fn is_text(&self) -> bool {
         self.format == Format::Text
     }
 
-    /// A command's one result.
+    /// A command's one result: `{"data", "meta": {"requestId"}}`, or a text for people. `meta` is left out if no hub
+    /// gave the request an id.
     ///
     /// # Errors
-    /// When nobody reads it any more, or it can't be written.
-    pub fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        match self.format {
-            Format::Text => line(&multi_line(&text())),
-            Format::Json => line(&serde_json::to_string_pretty(value).map_err(std::io::Error::from)?),
-            Format::Ndjson => line(&json!(value).to_string()),
-        }
+    /// When stdout is closed, or can't be written.
+    pub fn result(
+        &self,
+        data: &impl Serialize,
+        request_id: Option<String>,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let document = Document { data, meta: request_id.map(|request_id| Meta { request_id }) };
+        let json = match self.format {
+            Format::Text => return line(&multi_line(&text())),
+            Format::Json => serde_json::to_string_pretty(&document),
+            Format::Ndjson => serde_json::to_string(&document),
+        };
+        line(&json.map_err(std::io::Error::from)?)
     }
 
-    /// A list: one value as JSON, one item a line as NDJSON.
+    /// An event of a command that streams: `{"type", "timestamp", "data"}`, or text for people.
     ///
     /// # Errors
-    /// When nobody reads it any more, or it can't be written.
-    pub fn list(&self, items: &[impl Serialize], text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.format == Format::Ndjson {
-            return items.iter().try_for_each(|item| line(&json!(item).to_string()));
-        }
-        self.result(&items, text)
-    }
-
-    /// An event of a command that streams: `{"type", "timestamp", "data"}`, or a line for people.
-    ///
-    /// # Errors
-    /// When nobody reads it any more, or it can't be written.
+    /// When stdout is closed, or can't be written.
     pub fn event(&self, kind: &str, data: &Value, text: &str) -> Result<(), Failure> {
         if self.is_text() {
             return if text.is_empty() { Ok(()) } else { line(&multi_line(text)) };
@@ -99,28 +106,28 @@ impl Output {
         line(&serde_json::to_string(&event).map_err(std::io::Error::from)?)
     }
 
-    /// An event that somebody else has written as JSON.
+    /// An event that the hub sent as JSON, printed unchanged.
     ///
     /// # Errors
-    /// When nobody reads it any more, or it can't be written.
+    /// When stdout is closed, or can't be written.
     pub fn foreign_event(&self, json: &str, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if self.is_text() { line(&one_line(&text())) } else { line(json) }
     }
 
-    /// A piece of text for people as it is, without a line end.
+    /// Prints text unchanged, without a line end.
     ///
     /// # Errors
-    /// When nobody reads it any more, or it can't be written.
+    /// When stdout is closed, or can't be written.
     pub fn piece(&self, text: &str) -> Result<(), Failure> {
         write(text)
     }
 
-    /// Whether one JSON value is wanted.
+    /// Whether the output is one JSON value.
     pub fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
-    /// Does something, and tells a person at a terminal what it is if it takes longer than a second.
+    /// Runs `work`. If it takes longer than a second and stderr is a terminal, prints `what`.
     pub fn while_waiting<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
         if self.quiet || !stderr().is_terminal() {
             return work();
@@ -138,14 +145,14 @@ impl Output {
         })
     }
 
-    /// Something for a person to know, on stderr: one line.
+    /// Prints a line on stderr, unless `--quiet` is given.
     pub fn note(&self, text: &str) {
         if !self.quiet {
             let _ = writeln!(stderr(), "{}", one_line(text));
         }
     }
 
-    /// Something for a person who wants to know more, on stderr: one line.
+    /// Prints a line on stderr if `--verbose` is given.
     pub fn detail(&self, text: &str) {
         if self.verbose {
             self.note(text);
@@ -153,10 +160,10 @@ impl Output {
     }
 }
 
-/// A line on stdout.
+/// Prints a line on stdout.
 ///
 /// # Errors
-/// When nobody reads it any more, or it can't be written.
+/// When stdout is closed, or can't be written.
 pub fn line(text: &str) -> Result<(), Failure> {
     write(&format!("{text}\n"))
 }
@@ -167,7 +174,7 @@ fn write(text: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// Tells of a failure on stderr. Should that be closed too, there is nobody left to tell.
+/// Prints a failure on stderr. Write errors are ignored, as there is no other place to report them.
 pub fn failure(failure: &Failure) {
     let mut err = stderr().lock();
     let _ = writeln!(err, "Error: {}", one_line(&failure.to_string()));
@@ -179,7 +186,7 @@ pub fn failure(failure: &Failure) {
     }
 }
 
-/// Columns, each as wide as its widest cell. Cells may hold what peers wrote.
+/// A table; each column is as wide as its widest cell. Cells may hold text from peers.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
@@ -198,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_lines_up() {
+    fn the_columns_of_a_table_are_aligned() {
         let rows = vec![vec!["ABC234".into(), "Lab".into()], vec!["X".into(), "A longer name".into()]];
         assert_eq!(table(&["CODE", "NAME"], &rows), "CODE    NAME\nABC234  Lab\nX       A longer name");
     }
@@ -212,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_stays_in_its_place() {
+    fn a_cell_with_control_characters_stays_on_its_line() {
         let rows = vec![vec!["a\n\u{1b}[2J\u{202e}b".into()]];
         assert_eq!(table(&["NAME"], &rows), "NAME\na\u{fffd}\u{fffd}[2Jb");
     }

@@ -8,17 +8,10 @@ use lexopt::Arg;
 use super::commands::{COMMANDS, COMMON, Command, Flag};
 use super::failure::Failure;
 use super::manual::{self, TOPICS, Topic};
+use super::synonyms;
 
 /// The flag that collects the arguments after `--`, for commands that have it.
 const TRAILING: &str = "arg";
-
-/// Former names of flags, which are still accepted, and their current names.
-const RENAMED: [(&str, &str); 1] = [("body-memory", "memory")];
-
-/// A flag's current name.
-fn current_name(name: &str) -> &str {
-    RENAMED.iter().find(|(former, _)| *former == name).map_or(name, |(_, current)| current)
-}
 
 /// What the arguments request.
 #[derive(Debug)]
@@ -85,8 +78,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failur
                 values.entry(name).or_default().push(text(Ok(word.clone()), &words)?);
                 continue;
             }
-            Arg::Long(name) => flag(command, |flag| flag.name == current_name(name)),
-            Arg::Short(name) => flag(command, |flag| flag.short == Some(*name)),
+            named => flag(command, &written(named)),
         };
         let Some(flag) = flag else {
             return Err(wrong(&format!("unknown flag {}", written(&arg)), &words));
@@ -195,10 +187,13 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-fn flag(command: Option<&'static Command>, is: impl Fn(&Flag) -> bool) -> Option<&'static Flag> {
-    match command {
-        Some(command) => command.all_flags().find(|f| is(f)),
-        None => COMMON.iter().copied().find(|f| is(f)),
+/// The flag with a name as it was typed, such as `-p` or `--port`.
+fn flag(command: Option<&'static Command>, typed: &str) -> Option<&'static Flag> {
+    let path = command.map_or(&[][..], |command| command.path);
+    let mut own = command.map_or(&[][..], |command| command.flags).iter().chain(COMMON).copied();
+    match synonyms::resolve(path, typed) {
+        Some(name) => own.find(|flag| flag.name == name),
+        None => own.find(|flag| synonyms::names(path, flag).iter().any(|name| name == typed)),
     }
 }
 
@@ -254,6 +249,33 @@ mod tests {
         for line in ["hub serve --memory 64MiB", "hub serve --body-memory=64MiB"] {
             assert_eq!(parsed(line).value("memory"), Some("64MiB"), "{line}");
         }
+    }
+
+    #[test]
+    fn flat_names_have_the_flags_that_were_released() {
+        let serve = parsed("serve -p 8080 -h 127.0.0.1 -m -q");
+        assert_eq!((serve.value("port"), serve.value("host")), (Some("8080"), Some("127.0.0.1")));
+        assert!(serve.has("mdns") && serve.has("quiet"));
+        assert_eq!(parsed("monitor -h http://hub:3000").value("hub"), Some("http://hub:3000"));
+        for line in ["join -c ABC234 -m m", "join --code ABC234 -m m", "join ABC234 -m m", "join --room ABC234 -m m"] {
+            assert_eq!(parsed(line).value("room"), Some("ABC234"), "{line}");
+        }
+        let join = parsed("join ABC234 -m a -e http://e -n b -p c --network-endpoint http://h:1 --no-network-rewrite");
+        let values = ["model", "endpoint", "nickname", "password"].map(|flag| join.value(flag).unwrap());
+        assert_eq!(values, ["a", "http://e", "b", "c"]);
+        assert!(matches!(run("-v"), Ok(Request::Version)) && matches!(run("list -v"), Ok(Request::Version)));
+    }
+
+    #[test]
+    fn other_commands_keep_their_own_flags() {
+        assert!(matches!(run("hub serve -h"), Ok(Request::Help(words)) if words == ["hub", "serve"]));
+        assert!(matches!(run("serve --help"), Ok(Request::Help(words)) if words == ["serve"]));
+        for line in
+            ["hub serve -p 1", "hub serve -m", "hub serve -q", "participant join -c X", "participant join --code X"]
+        {
+            assert!(run(line).is_err(), "{line}");
+        }
+        assert!(run("participant join --no-network-rewrite").is_err());
     }
 
     #[test]

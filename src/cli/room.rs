@@ -8,10 +8,10 @@ use gambi::proto::management::{CreateRoom, RoomSummary};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::table;
+use super::output::{line, table};
 use crate::monitor::clean::one_line;
 
-/// Makes a room.
+/// Creates a room.
 pub fn create(context: &Context<'_>) -> Result<(), Failure> {
     let name = context.required("name")?;
     let room = CreateRoom {
@@ -25,23 +25,24 @@ pub fn create(context: &Context<'_>) -> Result<(), Failure> {
         let mut shown = json!(room);
         redact(&mut shown, "/password");
         redact(&mut shown, "/defaults/instructions");
-        let plan = json!({ "dryRun": true, "hubUrl": client.hub_url(), "room": shown });
-        return context.out.result(&plan, || format!("Would make the room \"{}\" on {}.", room.name, client.hub_url()));
+        let plan = json!({ "dryRun": true, "hubUrl": client.hub_url(), "payload": shown });
+        let text = || format!("Would create the room \"{}\" on {}.", room.name, client.hub_url());
+        return context.out.result(&plan, None, text);
     }
     let created = client.rooms().create(&room)?;
-    context.out.result(&created, || {
+    context.out.result(&created, client.last_request_id(), || {
         let (code, host) = (one_line(&created.room.code), one_line(&created.host_id));
         let hub = client.hub_url();
         format!(
-            "Room {} is there, with the code {code}.\nDelete it:   gambi room delete --hub {hub} --code {code} --host-id {host}\nJoin it:     gambi participant join --hub {hub} --room {code} --participant-id ID --model MODEL\nTalk to it:  {hub}/rooms/{code}/v1",
+            "Created the room {} with the code {code}.\nDelete it:     gambi room delete --hub {hub} --code {code} --host-id {host}\nJoin it:       gambi participant join --hub {hub} --room {code} --participant-id ID --model MODEL\nSend requests: {hub}/rooms/{code}/v1",
             one_line(&created.room.name)
         )
     })
 }
 
-/// Replaces a secret in what is printed.
-pub fn redact(value: &mut serde_json::Value, place: &str) {
-    if let Some(secret) = value.pointer_mut(place) {
+/// Replaces the secret at a JSON pointer (RFC 6901) in a value that is about to be printed.
+pub fn redact(value: &mut serde_json::Value, pointer: &str) {
+    if let Some(secret) = value.pointer_mut(pointer) {
         *secret = json!("[redacted]");
     }
 }
@@ -49,14 +50,19 @@ pub fn redact(value: &mut serde_json::Value, place: &str) {
 /// Lists the rooms.
 pub fn list(context: &Context<'_>) -> Result<(), Failure> {
     let order = order(context.value("sort").unwrap_or("participant-count"))?;
-    let mut rooms = context.client()?.rooms().list()?;
+    let client = context.client()?;
+    let mut rooms = client.rooms().list()?;
     rooms.sort_by(order);
     if context.has("reverse") {
         rooms.reverse();
     }
-    context.out.list(&rooms, || {
+    if context.has("json") {
+        // The flat command's own flag, with the output that it was released with.
+        return line(&serde_json::to_string_pretty(&rooms).map_err(std::io::Error::from)?);
+    }
+    context.out.result(&rooms, client.last_request_id(), || {
         if rooms.is_empty() {
-            return "There are no rooms. `gambi room create --name NAME` makes one.".to_owned();
+            return "The hub has no rooms. `gambi room create --name NAME` creates one.".to_owned();
         }
         let rows: Vec<_> = rooms.iter().map(row).collect();
         table(&["CODE", "PARTICIPANTS", "PASSWORD", "NAME"], &rows)
@@ -67,7 +73,7 @@ fn row(room: &RoomSummary) -> Vec<String> {
     vec![room.code.clone(), room.participant_count.to_string(), protected(room).into(), room.name.clone()]
 }
 
-/// What the password is asked for.
+/// The PASSWORD column: `yes` where joining needs it, `private` where every request does.
 fn protected(room: &RoomSummary) -> &'static str {
     match (room.private, room.password_protected) {
         (true, _) => "private",
@@ -78,7 +84,7 @@ fn protected(room: &RoomSummary) -> &'static str {
 
 type Order = fn(&RoomSummary, &RoomSummary) -> Ordering;
 
-/// Counts and times go down, names go up; on a tie the newest comes first.
+/// Sorts counts and times in descending order and names in ascending order; on a tie, the newest room first.
 fn order(name: &str) -> Result<Order, Failure> {
     let newest: Order = |a, b| b.created_at.cmp(&a.created_at);
     match name {
@@ -96,7 +102,7 @@ pub fn get(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("code")?;
     let client = context.client()?;
     let room = client.rooms().get(&code)?;
-    context.out.result(&room, || {
+    context.out.result(&room, client.last_request_id(), || {
         let protected = protected(&room);
         let defaults = room.defaults.as_ref().map_or("none".into(), |defaults| one_line(&json!(defaults).to_string()));
         format!(
@@ -109,8 +115,9 @@ pub fn get(context: &Context<'_>) -> Result<(), Failure> {
 /// Deletes a room.
 pub fn delete(context: &Context<'_>) -> Result<(), Failure> {
     let (code, host_id) = (context.required("code")?, context.required("host-id")?);
-    context.client()?.rooms().delete(&code, &host_id)?;
-    context.out.result(&json!({ "success": true }), || format!("The room {code} is gone."))
+    let client = context.client()?;
+    client.rooms().delete(&code, &host_id)?;
+    context.out.result(&json!({ "success": true }), client.last_request_id(), || format!("Deleted the room {code}."))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::manual::TOPICS;
 use super::markdown::{as_roff, roff};
 use super::output;
+use super::synonyms::{documented_flags, names};
 
 /// Prints a shell's completions.
 pub fn completions(context: &Context<'_>) -> Result<(), Failure> {
@@ -42,8 +43,8 @@ fn command_words(words: &[&str]) -> BTreeSet<&'static str> {
 }
 
 fn flags(command: &Command) -> String {
-    let names: Vec<String> = command.all_flags().map(|flag| format!("--{}", flag.name)).collect();
-    names.join(" ")
+    let names = command.all_flags().flat_map(|flag| names(command.path, flag));
+    names.filter(|name| name.starts_with("--")).collect::<Vec<_>>().join(" ")
 }
 
 fn joined(words: BTreeSet<&str>) -> String {
@@ -87,14 +88,17 @@ fn fish() -> String {
     for command in COMMANDS {
         let seen: Vec<String> = command.path.iter().map(|word| format!("__fish_seen_subcommand_from {word}")).collect();
         for flag in command.all_flags() {
-            let short = flag.short.map(|short| format!(" -s {short}")).unwrap_or_default();
+            let names = names(command.path, flag).into_iter().map(|name| match name.strip_prefix("--") {
+                Some(long) => format!(" -l {long}"),
+                None => format!(" -s {}", name.trim_start_matches('-')),
+            });
             let value = if flag.value.is_some() { " -r -F" } else { "" };
             let help = flag.help.replace('\'', "\\'");
             let _ = writeln!(
                 out,
-                "complete -c gambi -n '{}' -l {}{short}{value} -d '{help}'",
+                "complete -c gambi -n '{}'{}{value} -d '{help}'",
                 seen.join("; and "),
-                flag.name
+                names.collect::<String>()
             );
         }
     }
@@ -107,11 +111,11 @@ fn man_page() -> String {
          .SH SYNOPSIS\n.B gambi\n.I COMMAND\n[\\fIflags\\fR]\n.SH COMMON FLAGS\n",
         env!("CARGO_PKG_VERSION")
     );
-    man_flags(&mut out, COMMON);
+    man_flags(&mut out, &[], COMMON);
     out.push_str(".SH COMMANDS\n");
     for command in COMMANDS {
         let _ = writeln!(out, ".SS gambi {}\n{}.", roff(&command.name()), roff(command.about));
-        man_flags(&mut out, command.flags);
+        man_flags(&mut out, command.path, &documented_flags(command));
         for (what, line) in command.examples {
             let _ = writeln!(out, ".PP\n{}:\n.PP\n.RS 4\n{}\n.RE", roff(what), roff(line));
         }
@@ -126,11 +130,11 @@ fn man_page() -> String {
     out
 }
 
-fn man_flags(out: &mut String, flags: &[&Flag]) {
+fn man_flags(out: &mut String, path: &[&str], flags: &[&Flag]) {
     for flag in flags {
-        let short = flag.short.map(|short| format!("\\-{short}, ")).unwrap_or_default();
         let value = flag.value.map(|value| format!(" \\fI{}\\fR", roff(value))).unwrap_or_default();
-        let _ = writeln!(out, ".TP\n\\fB{short}\\-\\-{}\\fR{value}\n{}", roff(flag.name), roff(flag.help));
+        let names = roff(&names(path, flag).join(", "));
+        let _ = writeln!(out, ".TP\n\\fB{names}\\fR{value}\n{}", roff(flag.help));
     }
 }
 

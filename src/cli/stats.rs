@@ -15,8 +15,9 @@ pub fn stats(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("code")?;
     let over = context.value("over").unwrap_or("5m");
     let window = window(over)?;
-    let metrics = context.room_client()?.rooms().metrics(&code)?;
-    context.out.result(&metrics, || text(&metrics, over, window))
+    let client = context.room_client()?;
+    let metrics = client.rooms().metrics(&code)?;
+    context.out.result(&metrics, client.last_request_id(), || text(&metrics, over, window))
 }
 
 fn window(over: &str) -> Result<Window, Failure> {

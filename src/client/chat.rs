@@ -182,11 +182,12 @@ impl Chat {
     pub fn send(self) -> Result<Answer, Error> {
         let (http, path, answer) = self.open(false)?;
         let participant = participant(&answer);
+        let request_id = header(&answer, "x-gambi-request-id").map(str::to_owned);
         let text = read(answer.into_body()).map_err(|e| http.unreachable(e))?;
         let json = String::from_utf8_lossy(&text).into_owned();
         let whole: Value = serde_json::from_str(&json).map_err(|e| http.bad_answer(&path, Reason::of(e)))?;
         let text = whole["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
-        Ok(Answer { text, participant, json })
+        Ok(Answer { text, participant, request_id, json })
     }
 
     /// Sends the request, and returns the answer piece by piece.
@@ -201,10 +202,15 @@ impl Chat {
     }
 }
 
+fn header<'a>(answer: &'a ureq::http::Response<ureq::Body>, name: &str) -> Option<&'a str> {
+    answer.headers().get(name)?.to_str().ok()
+}
+
 fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
-    let header = answer.headers().get("x-gambi-participant").and_then(|value| value.to_str().ok());
     // Older hubs do not percent-encode it.
-    header.map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned())).unwrap_or_default()
+    header(answer, "x-gambi-participant")
+        .map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned()))
+        .unwrap_or_default()
 }
 
 /// A whole answer.
@@ -215,6 +221,8 @@ pub struct Answer {
     pub text: String,
     /// The id of the participant that served it.
     pub participant: String,
+    /// The hub's id of the request, which its log has too.
+    pub request_id: Option<String>,
     /// The answer as the provider sent it.
     pub json: String,
 }

@@ -1,12 +1,14 @@
 //! A hub's event stream as an iterator.
 
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
 use ureq::{Agent, BodyReader};
 
 use super::http::{CONNECT_TIMEOUT, Http, agent, read_refusal};
 use crate::error::{Error, Reason};
+use crate::proto::legacy::read_event;
 use crate::proto::management::EventEnvelope;
 use crate::proto::sse::Decoder;
 
@@ -21,6 +23,8 @@ pub struct EventStream {
     url: String,
     body: BodyReader<'static>,
     decoder: Decoder,
+    /// The code of the room, if the events are in the legacy plane's shape.
+    legacy_room: Option<String>,
     over: bool,
 }
 
@@ -45,16 +49,21 @@ pub(super) fn open(http: &Http, path: &str) -> Result<EventStream, Error> {
     }
     let body = answer.into_body().into_reader();
     let url = format!("{}{path}", http.base);
-    Ok(EventStream { agent, url, body, decoder: Decoder::with_limit(MAX_EVENT), over: false })
+    Ok(EventStream { agent, url, body, decoder: Decoder::with_limit(MAX_EVENT), legacy_room: None, over: false })
 }
 
 impl EventStream {
+    /// The same stream, with events in the legacy plane's shape, all of that room.
+    pub(super) fn of_legacy_room(self, code: &str) -> Self {
+        EventStream { legacy_room: Some(code.to_uppercase()), ..self }
+    }
+
     /// A handle that ends the stream from another thread.
     pub fn stopper(&self) -> EventStopper {
         EventStopper(self.agent.clone())
     }
 
-    /// The next event's JSON as the hub sent it; `None` at the stream's end.
+    /// The next event's JSON as the hub sent it, or converted to the v1 plane's shape; `None` at the stream's end.
     pub fn next_json(&mut self) -> Option<Result<String, Error>> {
         if self.over {
             return None;
@@ -68,8 +77,12 @@ impl EventStream {
     fn read_event(&mut self) -> Result<Option<String>, Error> {
         let mut buffer = [0; 4096];
         loop {
-            if let Some(event) = self.decoder.next_event() {
-                return Ok(Some(event.data));
+            while let Some(event) = self.decoder.next_event() {
+                let Some(room) = &self.legacy_room else { return Ok(Some(event.data)) };
+                let name = event.event.unwrap_or_default();
+                if let Some(envelope) = read_event(&name, &event.data, room, now()) {
+                    return Ok(Some(json!(envelope).to_string()));
+                }
             }
             match self.body.read(&mut buffer) {
                 Ok(0) => return Ok(None),
@@ -80,6 +93,12 @@ impl EventStream {
             }
         }
     }
+}
+
+/// Milliseconds since the epoch. Legacy events do not carry their time.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Iterator for EventStream {

@@ -1,6 +1,7 @@
 //! HTTP requests to a hub, and the conversion of its error responses to [`Error`].
 
 use std::io::Read;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -12,6 +13,7 @@ use crate::error::{Error, HubError, Reason};
 use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
 use crate::proto::management::{ErrorBody, Meta};
+use crate::sync::lock;
 
 /// The time limit for opening a connection, here, for events and for chats.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ pub struct Http {
     pub base: String,
     /// Headers of every request, such as the hub's key.
     pub headers: Vec<(String, String)>,
+    /// The hub's id of the last request that it answered with success. Clones share it.
+    request_id: Arc<Mutex<Option<String>>>,
 }
 
 /// An agent for calls on a local network: no proxy, no redirects, no compression; no status is an error.
@@ -69,11 +73,20 @@ impl Http {
             agent: agent(CONNECT_TIMEOUT, Some(CALL_TIMEOUT), None),
             base: base_url("the hub's address", hub_url)?,
             headers: Vec::new(),
+            request_id: Arc::default(),
         })
     }
 
     pub fn with_timeout(self, whole: Duration) -> Self {
         Http { agent: agent(CONNECT_TIMEOUT.min(whole), Some(whole), None), ..self }
+    }
+
+    pub fn set_request_id(&self, id: String) {
+        *lock(&self.request_id) = Some(id);
+    }
+
+    pub fn request_id(&self) -> Option<String> {
+        lock(&self.request_id).clone()
     }
 
     /// Sends a request; the status (2xx) and body of the response.
@@ -120,7 +133,7 @@ impl Http {
     }
 
     pub fn bad_answer(&self, path: &str, reason: Reason) -> Error {
-        Error::BadAnswer { url: format!("{}{path}", self.base), reason }
+        Error::BadAnswer { url: format!("{}{path}", self.base), status: None, reason }
     }
 
     /// The error of a response without a 2xx status.
@@ -128,7 +141,8 @@ impl Http {
         let mut answer: Map<String, Value> = match serde_json::from_slice(text) {
             Ok(answer) => answer,
             Err(error) => {
-                return self.bad_answer(path, Reason::caused_by(format!("status {status} without a JSON body"), error));
+                let reason = Reason::caused_by(format!("status {status} without a JSON body"), error);
+                return Error::BadAnswer { url: format!("{}{path}", self.base), status: Some(status), reason };
             }
         };
         let request_id = answer.remove("meta").and_then(|meta| serde_json::from_value::<Meta>(meta).ok());
@@ -195,6 +209,14 @@ mod tests {
         assert_eq!((error.hint().as_deref(), error.request_id()), (Some("h"), Some("r")));
         let error = http.refusal("/x", 503, br#"{"error":"busy"}"#);
         assert_eq!((error.to_string().as_str(), error.status()), ("busy", Some(503)));
+        for (status, body, missing) in [
+            (404, "Not Found", true),
+            (404, r#"{"error":{"code":"INVALID_REQUEST","message":"m"},"meta":{"requestId":"r"}}"#, true),
+            (404, r#"{"error":{"code":"ROOM_NOT_FOUND","message":"m"},"meta":{"requestId":"r"}}"#, false),
+            (502, "<html>", false),
+        ] {
+            assert_eq!(http.refusal("/v1/x", status, body.as_bytes()).is_missing_route(), missing, "{body}");
+        }
         assert!(matches!(http.refusal("/x", 502, b"<html>"), Error::BadAnswer { .. }));
         assert!(matches!(http.refusal("/x", 502, b"[]"), Error::BadAnswer { .. }));
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::chat::Room;
 use super::events::{self, EventStream};
 use super::http::Http;
+use super::legacy::Legacy;
 use crate::error::{Error, Reason};
 use crate::proto::management::{
     CreateRoom, Envelope, Health, Heartbeat, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered, Registration,
@@ -76,12 +77,23 @@ impl Client {
         &self.http.base
     }
 
+    /// The hub's id of the last management request that succeeded, of this client and its clones. The hub's log names the
+    /// request by it.
+    pub fn last_request_id(&self) -> Option<String> {
+        self.http.request_id()
+    }
+
     /// Checks that the hub is up.
     ///
     /// # Errors
     /// When the hub can't be reached or reports an error.
     pub fn health(&self) -> Result<Health, Error> {
         self.get("/v1/health")
+    }
+
+    /// The legacy plane's routes, for a hub that has no v1 plane.
+    pub fn legacy(&self) -> Legacy<'_> {
+        Legacy(&self.http)
     }
 
     /// The hub's room routes.
@@ -120,6 +132,7 @@ impl Client {
         let (status, text) = self.http.call(method, path, body.as_ref())?;
         let envelope: Envelope<T> =
             serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
+        self.http.set_request_id(envelope.meta.request_id);
         Ok((status, envelope.data))
     }
 }

@@ -1,15 +1,18 @@
 //! The SDK: a hub's routes as blocking methods, each call with a deadline.
 //!
-//! `management` has the management routes, `chat` the inference routes of a room, `events` and `watch` the event streams.
+//! `management` has the management routes, `chat` the inference routes of a room, `events` and `watch` the event streams,
+//! `legacy` the routes of hubs that have no v1 plane.
 
 pub(crate) mod backoff;
 mod chat;
 mod events;
 pub(crate) mod http;
+mod legacy;
 mod management;
 mod watch;
 
 pub use chat::{Answer, Chat, ChatStream, Model, Room};
 pub use events::{EventStopper, EventStream};
+pub use legacy::Legacy;
 pub use management::{Client, Participants, Rooms};
 pub use watch::{Watch, WatchStopper, Watched};

@@ -82,7 +82,8 @@ impl WatchStopper {
 }
 
 impl Client {
-    /// Watches the events of a room, or with `None` of the whole hub, and reconnects when the stream breaks.
+    /// Watches the events of a room, or with `None` of the whole hub, and reconnects when the stream breaks. A room's events
+    /// come from the legacy plane if the hub has no v1 stream of them.
     pub fn watch(&self, room: Option<&str>) -> Watch {
         let control = WatchControl { stop: StopSignal::new(), stream: Mutex::default() };
         Watch {
@@ -104,7 +105,10 @@ impl Watch {
     }
 
     fn open(&mut self) -> Result<(), Error> {
-        let stream = self.client.events(self.room.as_deref())?;
+        let stream = match (&self.room, self.client.events(self.room.as_deref())) {
+            (Some(room), Err(error)) if error.is_missing_route() => self.client.legacy().events(room)?,
+            (_, opened) => opened?,
+        };
         *self.control.stream() = Some(stream.stopper());
         self.stream = Some(stream);
         Ok(())

@@ -14,6 +14,10 @@ use crate::net::io::{self as net_io, Peek};
 const READ_STEP: usize = 4 << 10;
 /// What is read of a large body at a time, in bytes.
 const BODY_STEP: usize = 64 << 10;
+/// How much a client may send ahead while its request is served before its disconnecting goes unnoticed, in bytes; and how
+/// long reading that may take, though the bytes have arrived already.
+const MAX_READ_AHEAD: usize = 32 << 10;
+const READ_AHEAD_TIME: Duration = Duration::from_millis(10);
 /// A buffer with a larger capacity, in bytes, is freed between requests.
 pub(super) const RETAINED_BUFFER: usize = 8 << 10;
 /// How much of an unread request is read before the connection is closed, in bytes, and for how long.
@@ -102,9 +106,21 @@ impl Connection {
         written
     }
 
-    /// Whether the client has closed or reset the connection. Not noticed while unread bytes are waiting.
-    pub(super) fn client_gone(&self) -> bool {
-        self.read_ahead.is_empty() && net_io::peek(&self.stream) == Peek::Disconnected
+    /// Whether the client has closed or reset the connection. Bytes that it sent ahead would hide that, so up to
+    /// [`MAX_READ_AHEAD`] of them are read; behind more, it is not noticed.
+    pub(super) fn client_gone(&mut self) -> bool {
+        loop {
+            match net_io::peek(&self.stream) {
+                Peek::Nothing => return false,
+                Peek::Disconnected => return true,
+                Peek::Data if self.read_ahead.len() >= MAX_READ_AHEAD => return false,
+                Peek::Data => match self.read_more(READ_AHEAD_TIME) {
+                    Ok(0) => return true,
+                    Ok(_) => {}
+                    Err(error) => return !net_io::is_timeout(&error),
+                },
+            }
+        }
     }
 
     /// The client's address, or `None` if it has disconnected.

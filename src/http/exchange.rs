@@ -143,7 +143,7 @@ impl<'c> Exchange<'c> {
         self.extra.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Whether the client has hung up. Bytes that it sent ahead count as its being there.
+    /// Whether the client has disconnected. Not noticed behind more than 32 KiB that it sent ahead.
     pub fn client_gone(&mut self) -> bool {
         self.connection.client_gone()
     }

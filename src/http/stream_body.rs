@@ -47,7 +47,7 @@ impl<'e> StreamBody<'e> {
         self.connection.write_all(&mut [IoSlice::new(b"0\r\n\r\n")])
     }
 
-    /// Whether the client has disconnected. Not noticed while unread bytes are waiting.
+    /// Whether the client has disconnected. Not noticed behind more than 32 KiB that it sent ahead.
     pub fn client_gone(&mut self) -> bool {
         self.connection.client_gone()
     }

@@ -55,6 +55,8 @@ pub struct HubContext {
     /// Which participant made which response.
     pub(crate) response_owners: ResponseOwners,
     pub(crate) timeouts: Timeouts,
+    /// The shortest silence after which a request is sent to a second participant; `None` where none is.
+    pub(crate) hedge_after_min: Option<Duration>,
     /// Requests in flight, and whether new ones are accepted.
     pub(crate) drain: Drain,
     /// After how long an offline participant is removed, in milliseconds.
@@ -101,6 +103,7 @@ impl HubContext {
             wait_queue: WaitQueue::default(),
             response_owners: ResponseOwners::new(&listener.memory()),
             timeouts: options.timeouts.clone(),
+            hedge_after_min: options.hedge_after_min,
             drain: Drain::default(),
             offline_ttl: options.offline_ttl.map(millis),
             room_ttl: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },

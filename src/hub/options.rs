@@ -11,6 +11,8 @@ use crate::proto::management::RuntimeConfig;
 use crate::state::id::Secret;
 use crate::state::policy::DirectPolicy;
 
+/// The default of `hedge_after_min`.
+const HEDGE_AFTER_MIN: Duration = Duration::from_secs(10);
 /// The default of `offline_ttl`.
 const OFFLINE_TTL: Duration = Duration::from_secs(3600);
 
@@ -42,6 +44,9 @@ pub struct HubOptions {
     pub public_url: Option<String>,
     /// Deadlines of requests, and the queue's limit.
     pub timeouts: Timeouts,
+    /// How long a participant must have been silent, at least, before a request that names no participant is sent to another
+    /// one beside it; 10 s by default. The time is longer for a participant that has been slower lately. `None`: never.
+    pub hedge_after_min: Option<Duration>,
     /// The bearer token that every request must have, except health checks, the page at `/`, and tunnels (which have tokens
     /// of their own). `None`: no token is needed.
     pub key: Option<HubKey>,
@@ -165,6 +170,7 @@ impl Default for HubOptions {
             cors: None,
             public_url: None,
             timeouts: Timeouts::default(),
+            hedge_after_min: Some(HEDGE_AFTER_MIN),
             key: None,
             strict: false,
             dashboard: true,

@@ -58,11 +58,15 @@ fn all(state: &MonitorState, now: u64) -> BTreeMap<Vec<String>, Value> {
 }
 
 fn hub(state: &MonitorState) -> Value {
-    match &state.link {
+    let mut data = match &state.link {
         Link::Connecting => json!({ "hubUrl": state.url, "status": "connecting" }),
         Link::Up => json!({ "hubUrl": state.url, "status": "up", "skippedEvents": state.skipped }),
         Link::Lost { reason, .. } => json!({ "hubUrl": state.url, "status": "lost", "message": reason }),
+    };
+    if let Some(limits) = state.limits {
+        data["limits"] = json!(limits);
     }
+    data
 }
 
 fn room_data(room: &Room, now: u64) -> Value {

@@ -1,8 +1,12 @@
 //! The threads that watch a hub: one follows its event stream, one polls what events do not carry, and each private
 //! room has an event stream of its own. Their updates go into one bounded channel.
+//!
+//! Older hubs have no event stream of all rooms, and some have only the legacy plane. Of such a hub each watched room's own
+//! stream is followed, and the polls tell whether the hub is up.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,6 +33,11 @@ const PAUSE_PER_POLL: u32 = 20;
 /// The pause after the hub has refused its event stream.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
+/// What a hub without an event stream of all its rooms cannot tell. Fits a terminal of 80 columns.
+const LIMITS: &str = "Older hub: new rooms show after a poll; queues and earlier figures unknown.";
+/// What a hub with only the legacy plane cannot tell.
+const LEGACY_LIMITS: &str = "Older hub: queues, passwords, tunnels and requests in flight are unknown.";
+
 /// Watches a hub. Its threads run until the process ends or the receiver of the updates is dropped.
 pub struct Feed {
     context: Arc<FeedContext>,
@@ -38,6 +47,8 @@ struct FeedContext {
     client: Client,
     updates: Sender<Update>,
     subscriptions: Mutex<Subscriptions>,
+    /// Whether the hub has no event stream of all its rooms, so that each room's own stream is followed.
+    per_room: AtomicBool,
     /// Requests a poll now. Holds one request: a second one before the poll adds nothing.
     wake: Sender<()>,
 }
@@ -48,8 +59,24 @@ struct Subscriptions {
     rooms: BTreeSet<String>,
     /// Clients with the password of a private room, by the room's code.
     keys: HashMap<String, Client>,
-    /// Codes of the private rooms whose event stream is being followed.
+    /// Codes of the rooms whose own event stream is being followed.
     streams: BTreeSet<String>,
+}
+
+/// The answer of the v1 plane or, if the hub has no such route, of the legacy plane.
+fn or_legacy<T>(answer: Result<T, Error>, legacy: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    match answer {
+        Err(error) if error.is_missing_route() => legacy(),
+        answer => answer,
+    }
+}
+
+/// Checks that the hub has a room.
+///
+/// # Errors
+/// When it has no such room, refuses, or can't be reached.
+pub fn check_room(client: &Client, code: &str) -> Result<(), Error> {
+    or_legacy(client.rooms().get(code).map(drop), || client.legacy().participants(code).map(drop))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -64,7 +91,13 @@ impl Feed {
     pub fn start(client: Client) -> Result<(Feed, Receiver<Update>), Error> {
         let (updates, received) = bounded(MAX_QUEUED);
         let (wake, wakeups) = bounded(1);
-        let context = Arc::new(FeedContext { client, updates, subscriptions: Mutex::default(), wake });
+        let context = Arc::new(FeedContext {
+            client,
+            updates,
+            subscriptions: Mutex::default(),
+            per_room: AtomicBool::new(false),
+            wake,
+        });
         let (rooms, clock_offset) = context.rooms()?;
         let _ = context.updates.send(Update::Rooms(rooms, clock_offset));
         let failed = |e: io::Error| Error::System { what: "starting a thread", reason: Reason::of(e) };
@@ -102,10 +135,11 @@ impl FeedContext {
     /// All rooms, and how far the hub's clock is ahead of the local one, milliseconds.
     fn rooms(&self) -> Result<(Vec<RoomSummary>, i64), Error> {
         let before = clock::now();
-        let theirs = self.client.health()?.timestamp;
+        let legacy = self.client.legacy();
+        let theirs = or_legacy(self.client.health(), || legacy.health())?.timestamp;
         let ours = before + clock::now().saturating_sub(before) / 2;
         let clock_offset = i64::try_from(i128::from(theirs) - i128::from(ours)).unwrap_or_default();
-        Ok((self.client.rooms().list()?, clock_offset))
+        Ok((or_legacy(self.client.rooms().list(), || legacy.rooms())?, clock_offset))
     }
 
     /// False when the receiver is gone and the thread should end.
@@ -114,10 +148,14 @@ impl FeedContext {
     }
 
     fn poll_loop(self: Arc<Self>, wakeups: &Receiver<()>) {
+        let mut linked = false;
         loop {
             let began = Instant::now();
-            // A failure is not reported here: the event stream reports it.
-            if let Ok((rooms, clock_offset)) = self.rooms() {
+            let polled = self.rooms();
+            if !self.report_link(&polled, &mut linked) {
+                return;
+            }
+            if let Ok((rooms, clock_offset)) = polled {
                 let listed = rooms.clone();
                 if !self.send(Update::Rooms(rooms, clock_offset)) {
                     return;
@@ -127,6 +165,24 @@ impl FeedContext {
             let rooms = u32::try_from(lock(&self.subscriptions).rooms.len()).unwrap_or(u32::MAX);
             let pause = (POLL_INTERVAL * (1 + rooms / ROOMS_PER_INTERVAL)).max(began.elapsed() * PAUSE_PER_POLL);
             let _ = wakeups.recv_timeout(pause);
+        }
+    }
+
+    /// Reports whether the hub is up, if no event stream of all rooms does. `linked`: what was reported before. False when
+    /// the receiver is gone.
+    fn report_link<T>(&self, polled: &Result<T, Error>, linked: &mut bool) -> bool {
+        if !self.per_room.load(Ordering::SeqCst) {
+            *linked = false;
+            return true;
+        }
+        let was_linked = std::mem::replace(linked, polled.is_ok());
+        match polled {
+            Ok(_) if was_linked => true,
+            Ok(_) => self.send(Update::Linked),
+            Err(error) => {
+                let retry_in = u64::try_from(POLL_INTERVAL.as_millis()).ok();
+                self.send(Update::Lost { reason: error.to_string(), retry_in })
+            }
         }
     }
 
@@ -144,15 +200,15 @@ impl FeedContext {
         }
         let private = room.private;
         let client = key.as_ref().unwrap_or(&self.client);
-        match client.participants(&code).list() {
+        match or_legacy(client.participants(&code).list(), || client.legacy().participants(&code)) {
             Ok(members) => {
                 self.send(Update::Members(code.clone(), members));
                 // Older hubs have no metrics route.
                 if let Ok(metrics) = client.rooms().metrics(&code) {
                     self.send(Update::Measured(Box::new(metrics)));
                 }
-                if let Some(client) = key.filter(|_| private) {
-                    self.follow_private(&code, client);
+                if private || self.per_room.load(Ordering::SeqCst) {
+                    self.follow_room(&code, key.unwrap_or_else(|| self.client.clone()));
                 }
             }
             Err(error) if error.status().is_some_and(|status| status != 404) => {
@@ -164,23 +220,31 @@ impl FeedContext {
         }
     }
 
-    /// Follows a private room's own event stream, because the hub's stream leaves private rooms out.
-    fn follow_private(self: &Arc<Self>, code: &str, client: Client) {
+    /// Follows a room's own event stream while the room is watched: that of a private room, because the hub's stream leaves
+    /// private rooms out, or that of any room if the hub has no stream of all.
+    fn follow_room(self: &Arc<Self>, code: &str, client: Client) {
         if !lock(&self.subscriptions).streams.insert(code.to_owned()) {
             return;
         }
         let (context, code) = (self.clone(), code.to_owned());
+        let private_only = !self.per_room.load(Ordering::SeqCst);
         let follow = move || {
             for item in client.watch(Some(&code)) {
+                let watched = lock(&context.subscriptions).rooms.contains(&code);
+                // Once the hub has a stream of all rooms, it carries these events.
+                let superseded = !private_only && !context.per_room.load(Ordering::SeqCst);
                 match item {
+                    _ if !watched || superseded => break,
                     // The hub's stream carries these for all rooms.
-                    Ok(Watched::Event(event)) if event.kind.starts_with("room.") || event.kind == "connected" => {}
+                    Ok(Watched::Event(event)) if private_only && event.kind.starts_with("room.") => {}
+                    Ok(Watched::Event(event)) if event.kind == "connected" => {}
                     Ok(Watched::Event(event)) => {
                         if context.updates.send(Update::Event(event)).is_err() {
                             return;
                         }
                     }
-                    Ok(_) => {}
+                    // The next poll tells whether the hub is up.
+                    Ok(_) => drop(context.wake.try_send(())),
                     Err(_) => break,
                 }
             }
@@ -197,12 +261,29 @@ impl FeedContext {
         }
     }
 
+    /// Follows each room's own stream from now on, and says what such a hub cannot tell. False when the receiver is gone.
+    fn follow_rooms(&self) -> bool {
+        if self.per_room.load(Ordering::SeqCst) {
+            return true;
+        }
+        let is_legacy = self.client.rooms().list().is_err_and(|error| error.is_missing_route());
+        let limits = if is_legacy { LEGACY_LIMITS } else { LIMITS };
+        let listening = self.send(Update::Limited(Some(limits)));
+        // Set only now: the next poll reports that the hub is up, and its limits should be known by then.
+        self.per_room.store(true, Ordering::SeqCst);
+        let _ = self.wake.try_send(());
+        listening
+    }
+
     /// Follows the hub's stream until the hub refuses it. False when the receiver is gone.
     fn follow_until_refused(&self) -> bool {
         let mut skipped = 0;
         for item in self.client.watch(None) {
             let update = match item {
                 Ok(Watched::Event(event)) if event.kind == "connected" => {
+                    if self.per_room.swap(false, Ordering::SeqCst) && !self.send(Update::Limited(None)) {
+                        return false;
+                    }
                     let _ = self.wake.try_send(());
                     Update::Linked
                 }
@@ -215,6 +296,11 @@ impl FeedContext {
                     }
                     Err(TrySendError::Disconnected(_)) => return false,
                 },
+                Ok(Watched::Broken { error, .. }) | Err(error) if error.is_missing_route() => {
+                    return self.follow_rooms();
+                }
+                // The polls report it.
+                Ok(Watched::Broken { .. }) if self.per_room.load(Ordering::SeqCst) => continue,
                 Ok(Watched::Broken { error, pause }) => {
                     let retry_in = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                     Update::Lost { reason: error.to_string(), retry_in: Some(retry_in) }

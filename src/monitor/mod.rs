@@ -25,7 +25,7 @@ use crossbeam_channel::{Receiver, select, tick};
 use gambi::Error;
 use gambi::client::Client;
 
-use feed::Feed;
+use feed::{Feed, check_room};
 use state::{MonitorState, Update};
 
 /// A hub that is being watched.
@@ -47,7 +47,7 @@ impl HubMonitor {
     pub fn start(client: Client, rooms: &[String], password: Option<&str>) -> Result<Self, Error> {
         let state = MonitorState::new(client.hub_url(), rooms);
         for code in rooms {
-            client.rooms().get(code)?;
+            check_room(&client, code)?;
         }
         let (feed, updates) = Feed::start(client)?;
         for (code, password) in rooms.iter().filter_map(|code| Some((code, password?))) {

@@ -33,6 +33,8 @@ pub enum Update {
     },
     /// An event.
     Event(EventEnvelope),
+    /// What the hub cannot tell because it is older, one line; `None` if it tells everything.
+    Limited(Option<&'static str>),
     /// That many events were dropped because they came faster than they were read.
     Skipped(u64),
     /// All rooms, and how far the hub's clock is ahead of the local one, milliseconds.
@@ -68,6 +70,8 @@ pub struct MonitorState {
     pub url: String,
     /// The state of its event stream.
     pub link: Link,
+    /// What the hub cannot tell because it is older, one line.
+    pub limits: Option<&'static str>,
     /// Its rooms by code.
     pub rooms: BTreeMap<String, Room>,
     /// Events dropped because they came faster than they were read.
@@ -86,6 +90,7 @@ impl MonitorState {
         MonitorState {
             url: url.to_owned(),
             link: Link::Connecting,
+            limits: None,
             rooms: BTreeMap::new(),
             skipped: 0,
             clock_offset: 0,
@@ -153,6 +158,7 @@ impl MonitorState {
                 self.link =
                     Link::Lost { reason: clean(&reason), retry_at: retry_in.map(|millis| now.saturating_add(millis)) };
             }
+            Update::Limited(limits) => self.limits = limits,
             Update::Event(event) => self.on_event(event, self.hub_time(now)),
             // The next poll brings what the dropped events said.
             Update::Skipped(events) => {
@@ -264,7 +270,9 @@ impl MonitorState {
     }
 
     fn began(&mut self, code: &str, data: &Value) {
-        let followed = self.requests.len() < MAX_FOLLOWED && self.requests.insert(text(data, "requestId").to_owned());
+        // Older hubs give requests no ids. Their starts and ends can't be matched.
+        let id = text(data, "requestId");
+        let followed = !id.is_empty() && self.requests.len() < MAX_FOLLOWED && self.requests.insert(id.to_owned());
         if let Some(room) = self.rooms.get_mut(code) {
             room.stats.began(followed);
         }

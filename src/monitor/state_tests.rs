@@ -24,6 +24,17 @@ fn requests_make_a_participant_busy_and_are_measured() {
 }
 
 #[test]
+fn requests_without_ids_leave_no_participant_busy() {
+    let mut state = lab(&[participant("ann", "Ann"), participant("bob", "Bob")]);
+    for (kind, id) in [("request", "ann"), ("request", "bob"), ("error", "bob"), ("error", "ann")] {
+        state.on_update(event(&format!("llm.{kind}"), "LAB001", json!({ "participantId": id, "model": "m" })), NOW);
+    }
+    for member in state.rooms["LAB001"].members.values() {
+        assert_eq!((member.stats.requests, member.stats.errors, member.in_flight()), (1, 1, 0));
+    }
+}
+
+#[test]
 fn failures_count_and_hanging_up_does_not() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for (request, stage) in [("r1", "cancelled"), ("r2", "stream")] {

@@ -11,7 +11,7 @@ const STATS_WIDTH: usize = 4 * 8;
 
 /// The whole table, cut to the given size.
 pub fn lines(state: &MonitorState, now: u64, columns: usize, rows: usize) -> Vec<String> {
-    let mut lines = vec![status_line(state, now), String::new()];
+    let mut lines = vec![status_line(state, now), state.limits.unwrap_or_default().to_owned()];
     lines.push(format!("{:<7} {} {:>7}{}", "ROOM", fit("NAME", name_width(columns)), "HERE", STATS_HEADINGS));
     let rooms: Vec<&Room> = state.rooms.values().filter(|room| room.watched).collect();
     // Rooms take at most half of the screen; participants take the rest.
@@ -122,6 +122,14 @@ mod tests {
         }
         let all = lines(&state, NOW, 199, 59).join("\n");
         assert!(all.contains("more participants") && !all.contains("more rooms"), "{all}");
+    }
+
+    #[test]
+    fn what_an_older_hub_cannot_tell_is_the_second_line() {
+        let mut state = lab(&[]);
+        state.on_update(Update::Limited(Some("Older hub: no figures.")), NOW);
+        let lines = lines(&state, NOW, 99, 23);
+        assert!(lines[1] == "Older hub: no figures." && lines[2].starts_with("ROOM"), "{lines:?}");
     }
 
     #[test]

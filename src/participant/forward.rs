@@ -126,7 +126,7 @@ impl Forwarder {
 
     /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
     fn open_response(&self, job: &Job, request: &[u8]) -> Result<(ClientConnection, Vec<u8>), Reason> {
-        let mut call = self.provider.connect(None)?;
+        let mut call = self.provider.connect()?;
         loop {
             if !job.cancel.attach(call.stream()) {
                 return Err("the request was cancelled".into());

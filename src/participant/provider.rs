@@ -123,13 +123,13 @@ impl Provider {
             .map_err(|name| format!("the hub's header {name} has a value that cannot be sent"))
     }
 
-    /// An idle connection that is still open, or a new one. `deadline` bounds the next response.
+    /// An idle connection that is still open, or a new one. It may be stale (`ClientConnection::was_stale`).
     ///
     /// # Errors
     /// When the provider can't be reached.
-    pub fn connect(&self, deadline: Option<Instant>) -> Result<ClientConnection, Reason> {
-        let Some(mut call) = self.upstream.pool.take() else { return self.connect_anew(deadline) };
-        call.set_deadline(deadline).map_err(|error| self.no_answer(error))?;
+    pub fn connect(&self) -> Result<ClientConnection, Reason> {
+        let Some(mut call) = self.upstream.pool.take() else { return self.connect_anew(None) };
+        call.set_deadline(None).map_err(|error| self.no_answer(error))?;
         Ok(call)
     }
 

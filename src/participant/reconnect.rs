@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::builder::Builder;
+use super::builder::{Builder, Joined, Prepared};
 use super::session::{CloseEvent, CloseReason, Session, SessionHandle};
 use crate::client::backoff::{Backoff, StopSignal};
 use crate::error::{Error, Reason};
@@ -20,10 +20,18 @@ const MAX_ROOM_MISSING: u32 = 20;
 /// What happens to a [`Reconnect`].
 #[non_exhaustive]
 pub enum ReconnectEvent<'s> {
+    /// The provider has been probed, and has the model.
+    Prepared(&'s Prepared),
+    /// The participant is registered. The tunnel is opened next.
+    Registered(&'s Joined),
+    /// The tunnel could not be opened. `Waiting` follows, or the end if a retry cannot mend the error.
+    TunnelFailed(&'s Error),
     /// A session has started.
     Joined(&'s Session),
     /// The session was lost. The next attempt follows at once.
     Lost(CloseEvent),
+    /// The hub ended the session on purpose. No further attempt follows.
+    Ended(CloseEvent),
     /// An attempt failed, and another follows after a pause.
     Waiting {
         /// The reason.
@@ -101,7 +109,7 @@ impl Reconnect {
         let builder = self.builder.clone().with_token()?;
         let (mut backoff, mut room_missing) = (Backoff::new(FIRST_PAUSE, LONGEST_PAUSE), 0);
         while !self.control.stop.is_stopped() {
-            match builder.clone().start() {
+            match join(builder.clone(), &mut on_event) {
                 Ok(session) => {
                     backoff.reset();
                     room_missing = 0;
@@ -139,13 +147,23 @@ impl Reconnect {
         }
         if end.code == Some(CLOSE_NORMAL) {
             // Joining again would undo a removal, or fight another process over the id.
-            let reason = end.error.map_or_else(|| end.reason.as_str().into(), Reason::of);
+            let reason = end.error.clone().map_or_else(|| end.reason.as_str().into(), Reason::of);
+            on_event(ReconnectEvent::Ended(end));
             return Err(Error::Tunnel { reason });
         }
         session.abandon();
         on_event(ReconnectEvent::Lost(end));
         Ok(true)
     }
+}
+
+/// Starts a session, and reports each step.
+fn join(builder: Builder, on_event: &mut impl FnMut(ReconnectEvent<'_>)) -> Result<Session, Error> {
+    let prepared = builder.prepare()?;
+    on_event(ReconnectEvent::Prepared(&prepared));
+    let joined = prepared.register()?;
+    on_event(ReconnectEvent::Registered(&joined));
+    joined.open_tunnel().inspect_err(|error| on_event(ReconnectEvent::TunnelFailed(error)))
 }
 
 /// Whether a retry can succeed.

@@ -1,9 +1,15 @@
 //! The legacy plane's shapes: bare JSON, made from what the v1 plane shows. Several generations of clients read them.
 //! `capabilities` and `hasInstructions` are always there, as the later of them require; the earlier ignore both.
+//!
+//! The `read_` functions convert in the other direction, for clients of hubs that have no v1 plane.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::management::{Capabilities, Participant, RoomSummary, ShownConfig, Specs, Status};
+use super::management::{
+    Capabilities, Connection, ConnectionKind, ConnectionTransport, EventEnvelope, Participant, RoomSummary,
+    ShownConfig, Specs, Status,
+};
 
 /// A room as older clients read it.
 #[derive(Debug, Serialize)]
@@ -70,6 +76,66 @@ impl<'a> Member<'a> {
             status: participant.status,
             joined_at: participant.joined_at,
             last_seen: participant.last_seen,
+        }
+    }
+}
+
+/// Reads a room. Older hubs do not say whether it has a password. `None` if it has another shape.
+pub fn read_room(mut room: Value) -> Option<RoomSummary> {
+    add_missing(&mut room, json!({ "passwordProtected": false, "participantCount": 0 }));
+    serde_json::from_value(room).ok()
+}
+
+/// Reads a participant, which such a hub calls directly. `None` if it has another shape.
+pub fn read_member(mut member: Value) -> Option<Participant> {
+    let transport = Some(ConnectionTransport::Direct);
+    let connection = Connection { kind: ConnectionKind::Tunnel, connected: true, last_tunnel_seen_at: None, transport };
+    let last_seen = member["lastSeen"].clone();
+    add_missing(&mut member, json!({ "connection": connection, "updatedAt": last_seen }));
+    serde_json::from_value(member).ok()
+}
+
+/// Converts an event of a room's stream to the v1 plane's shape. `None` if its data has another shape.
+pub fn read_event(name: &str, data: &str, room_code: &str, timestamp: u64) -> Option<EventEnvelope> {
+    let data: Value = serde_json::from_str(data).ok()?;
+    let data = match name {
+        "room:created" => json!(read_room(data)?),
+        "participant:joined" => json!(read_member(data)?),
+        _ => data,
+    };
+    Some(EventEnvelope { kind: name.replace(':', "."), timestamp, room_code: room_code.to_owned(), data })
+}
+
+fn add_missing(object: &mut Value, defaults: Value) {
+    if let (Value::Object(object), Value::Object(defaults)) = (object, defaults) {
+        for (key, value) in defaults {
+            object.entry(key).or_insert(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_older_hubs_send_is_read_as_the_v1_plane_shows_it() {
+        let room = json!({ "id": "i", "code": "ABC234", "name": "Lab", "hostId": "h", "createdAt": 1 });
+        let created = read_event("room:created", &room.to_string(), "ABC234", 7).unwrap();
+        assert_eq!((created.kind.as_str(), created.timestamp), ("room.created", 7));
+        assert_eq!(read_room(room).unwrap().code, "ABC234");
+        let ann = json!({
+            "id": "ann", "nickname": "Ann", "model": "m", "endpoint": "http://e", "specs": { "gpu": "g", "vram": 24 },
+            "config": { "temperature": 0.7 }, "status": "online", "joinedAt": 1, "lastSeen": 2,
+        });
+        let joined = read_event("participant:joined", &ann.to_string(), "ABC234", 7).unwrap();
+        assert_eq!(serde_json::from_value::<Participant>(joined.data).unwrap(), read_member(ann.clone()).unwrap());
+        let ann = read_member(ann).unwrap();
+        assert!(ann.connection.connected && ann.connection.is_direct() && ann.updated_at == 2);
+        let left = read_event("participant:left", r#"{"participantId":"ann"}"#, "ABC234", 7).unwrap();
+        assert_eq!((left.kind.as_str(), &left.data["participantId"]), ("participant.left", &json!("ann")));
+        for bad in ["", "7", "[]", "null", "{}"] {
+            assert!(read_event("participant:joined", bad, "ABC234", 7).is_none(), "{bad}");
         }
     }
 }

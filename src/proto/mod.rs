@@ -14,6 +14,7 @@ pub mod operations;
 #[cfg(test)]
 mod properties;
 pub mod response_id;
+pub mod sequence;
 pub mod sse;
 pub mod translate;
 pub mod tunnel;

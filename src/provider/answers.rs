@@ -147,12 +147,12 @@ impl Completion {
     }
 
     fn events(&self, include_usage: bool) -> Vec<String> {
-        let chunk = |choices: Value, usage: &Value| {
-            let body = json!({ "object": "chat.completion.chunk", "choices": choices, "usage": usage });
+        let chunk = |body: Value| {
+            let body = with(&json!({ "object": "chat.completion.chunk" }), body);
             format!("data: {}\n\n", with(&self.head, body))
         };
         let choice = |delta: Value, finish: Value| {
-            chunk(json!([{ "index": 0, "delta": delta, "finish_reason": finish }]), &Value::Null)
+            chunk(json!({ "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] }))
         };
         let mut events = vec![choice(json!({ "role": "assistant", "content": "" }), Value::Null)];
         match &self.call {
@@ -164,7 +164,7 @@ impl Completion {
         }
         events.push(choice(json!({}), json!(self.finish_reason())));
         if include_usage {
-            events.push(chunk(json!([]), &self.usage));
+            events.push(chunk(json!({ "choices": [], "usage": self.usage })));
         }
         events.push("data: [DONE]\n\n".into());
         events

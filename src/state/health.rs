@@ -7,6 +7,8 @@ const AVOID: u64 = 5_000;
 const AVOID_MOST: u64 = 60_000;
 /// Failures in a row after which the breaker is open: afterwards one request at a time probes the way back.
 const OPEN_AFTER: u32 = 3;
+/// How many times to first token count as recent.
+const RECENT: usize = 8;
 /// Weight of the newest time in the decaying mean.
 const NEWEST: f64 = 0.3;
 
@@ -15,19 +17,48 @@ const NEWEST: f64 = 0.3;
 pub struct Health {
     /// Decaying mean, milliseconds; `None` before the first answer.
     ttft: Option<f64>,
+    /// The latest times of streamed answers, and of whole ones, which come all at once at their end.
+    streamed: Recent,
+    whole: Recent,
     /// In a row.
     failures: u32,
     /// On the forward-only clock, milliseconds.
     avoid_until: u64,
 }
 
+/// The latest times to first token.
+#[derive(Debug, Clone, Default)]
+struct Recent {
+    /// Milliseconds; 0 before there were as many.
+    times: [u64; RECENT],
+    noted: usize,
+}
+
+impl Recent {
+    fn note(&mut self, time: u64) {
+        self.times[self.noted % RECENT] = time;
+        self.noted = self.noted.wrapping_add(1);
+    }
+}
+
 impl Health {
     /// Notes an answer.
-    pub fn served(&mut self, ttft_ms: u64) {
+    pub fn served(&mut self, ttft_ms: u64, streamed: bool) {
         let newest = ttft_ms as f64;
         self.ttft = Some(self.ttft.map_or(newest, |mean| mean + (newest - mean) * NEWEST));
+        if streamed {
+            self.streamed.note(ttft_ms)
+        } else {
+            self.whole.note(ttft_ms)
+        }
         self.failures = 0;
         self.avoid_until = 0;
+    }
+
+    /// The longest of the recent times to first token of such answers, milliseconds; 0 before the first one.
+    pub fn slowest(&self, streamed: bool) -> u64 {
+        let recent = if streamed { &self.streamed } else { &self.whole };
+        recent.times.iter().copied().max().unwrap_or(0)
     }
 
     /// Notes a failure that was the participant's.
@@ -56,9 +87,21 @@ mod tests {
     fn the_mean_follows_slowly() {
         let mut health = Health::default();
         assert!(health.ttft() < 0.1);
-        health.served(100);
-        health.served(200);
+        health.served(100, true);
+        health.served(200, false);
         assert!((health.ttft() - 130.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn the_slowest_time_is_forgotten_in_the_end() {
+        let mut health = Health::default();
+        assert_eq!(health.slowest(true), 0);
+        for time in [900, 5000, 700] {
+            health.served(time, true);
+        }
+        assert_eq!((health.slowest(true), health.slowest(false)), (5000, 0), "whole answers are another matter");
+        (0..RECENT).for_each(|_| health.served(800, true));
+        assert_eq!(health.slowest(true), 800);
     }
 
     #[test]
@@ -75,7 +118,7 @@ mod tests {
             health.failed(0);
         }
         assert!(!health.is_avoided(60_000, 0), "never longer than a minute");
-        health.served(1);
+        health.served(1, true);
         assert!(!health.is_avoided(0, 9));
     }
 }

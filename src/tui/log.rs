@@ -87,6 +87,11 @@ impl Log {
             Update::Lost { reason, .. } => {
                 self.add(now, Kind::Failure, "", || clean(&format!("connection to the hub lost: {reason}")))
             }
+            Update::Limited(limits) => {
+                if let Some(limits) = limits {
+                    self.add(now, Kind::Hub, "", || (*limits).to_owned());
+                }
+            }
             Update::Skipped(events) => {
                 self.add(now, Kind::Failure, "", || format!("{events} events came faster than they could be read"));
             }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::vec;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, bounded, unbounded};
 
 use super::piece::{LostReason, Piece};
 use super::queue::{Flow, QueueLimits, QueueState};
@@ -263,6 +263,27 @@ impl PendingResponse {
         }
     }
 
+    /// The next piece of any of these requests, and whose it is.
+    ///
+    /// # Errors
+    /// When none comes in time.
+    pub fn recv_any(pending: &mut [&mut Self], timeout: Duration) -> Result<(usize, Piece), TimedOut> {
+        let index = match pending {
+            [only] => return only.recv_timeout(timeout).map(|piece| (0, piece)),
+            _ => match pending.iter().position(|one| one.ready.len() > 0) {
+                Some(index) => index,
+                None => {
+                    let mut select = Select::new();
+                    for one in pending.iter() {
+                        select.recv(&one.batches);
+                    }
+                    select.ready_timeout(timeout).map_err(|_| TimedOut)?
+                }
+            },
+        };
+        pending[index].recv_timeout(Duration::ZERO).map(|piece| (index, piece))
+    }
+
     /// Counts a piece out of the queue; a large one when the next is asked for.
     fn taken(&mut self, piece: Piece) -> Piece {
         let weight = piece.weight();
@@ -342,6 +363,24 @@ mod tests {
         assert_eq!(pending.recv_timeout(LONG), Ok(Piece::End));
         assert!(pending.is_empty());
         assert_eq!(router.len(), 0);
+    }
+
+    #[test]
+    fn pieces_of_several_requests_come_as_they_are_there() {
+        let router = roomy();
+        let (mut a, mut b) = (router.open("a").unwrap(), router.open("b").unwrap());
+        router.route_all("b", vec![chunk(1), chunk(2)]);
+        let mut both = [&mut a, &mut b];
+        assert_eq!(PendingResponse::recv_any(&mut both, LONG), Ok((1, chunk(1))));
+        assert_eq!(PendingResponse::recv_any(&mut both, LONG), Ok((1, chunk(2))));
+        assert_eq!(PendingResponse::recv_any(&mut both, Duration::from_millis(1)), Err(TimedOut));
+        thread::scope(|scope| {
+            scope.spawn(|| router.route("a", Piece::End));
+            assert_eq!(PendingResponse::recv_any(&mut both, LONG), Ok((0, Piece::End)));
+        });
+        router.fail_all(LostReason::Closed);
+        let lost = PendingResponse::recv_any(&mut both[1..], LONG);
+        assert_eq!(lost, Ok((0, Piece::Lost { reason: LostReason::Closed })));
     }
 
     #[test]

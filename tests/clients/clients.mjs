@@ -48,3 +48,13 @@ for (const [name, model] of [["openai-compatible", compatible(chatOnly)], ["open
   const result = await generateText({ model, prompt: "Weather?", tools });
   check(`ai, ${name}: tools`, result.toolCalls[0]?.input?.city === "Oslo", result.toolCalls);
 }
+
+// What a client's user is shown of a refused request: the hub's sentence, not only a status.
+const refused = async (name, ask) => {
+  const error = await ask().then(() => new Error("it was answered"), (error) => error);
+  console.log("says", `${name}: ${error.message}`.slice(0, 300));
+  check(`${name}: a refusal is told`, error.message.includes("No available participant"), error);
+};
+await refused("openai", () => client.chat.completions.create({ model: "none", messages }));
+await refused("openai-compatible", () => generateText({ model: compatible("none"), messages, maxRetries: 0 }));
+await refused("open-responses", () => generateText({ model: responses("none"), messages, maxRetries: 0 }));

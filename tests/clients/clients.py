@@ -67,3 +67,19 @@ answer = litellm.completion(model=f"openai/{chat_only}", messages=ask, **lite)
 check("litellm", answer.choices[0].message.content == "You said: Hello there", answer)
 pieces = [c.choices[0].delta.content or "" for c in litellm.completion(model=f"openai/{chat_only}", messages=ask, stream=True, **lite)]
 check("litellm streamed", "".join(pieces).strip() == "You said: Hello there", pieces)
+
+
+def refused(name, ask):
+    """What a client's user is shown of a refused request: it must be the hub's sentence, not only a status."""
+    try:
+        ask()
+    except Exception as error:
+        print("says", f"{name}: {error}"[:300])
+        return check(f"{name}: a refusal is told", "No available participant" in str(error), repr(error))
+    check(f"{name}: a refusal is told", False, "it was answered")
+
+
+refused("openai", lambda: client.chat.completions.create(model="none", messages=ask))
+refused("openai, responses", lambda: client.responses.create(model="none", input="x"))
+refused("anthropic", lambda: claude.messages.create(model="none", max_tokens=9, messages=ask))
+refused("litellm", lambda: litellm.completion(model="openai/none", messages=ask, **lite))

@@ -18,7 +18,7 @@ until_there "$work/native" started
 until_there "$work/chat" http
 GAMBI_HUB=$(field "$work/hub" hubUrl)
 export GAMBI_HUB
-room=$("$gambi" room create --name Clients --format json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["room"]["code"])')
+room=$("$gambi" room create --name Clients --format json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["data"]["room"]["code"])')
 join() { "$gambi" participant join --room "$room" --participant-id "$1" --model "$2" --endpoint "$3" --no-specs --format ndjson > "$work/join-$1" & }
 join native echo "$(field "$work/native" url)"
 join chat-only chat-only "$(cat "$work/chat")"

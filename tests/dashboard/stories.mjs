@@ -245,7 +245,8 @@ export const stories = {
 
   async "the examples do what they say"({ gambi, open }) {
     const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
-    await hub.join("LAB001", "ann", await provider(gambi));
+    const echo = await provider(gambi);
+    await hub.join("LAB001", "ann", echo);
     const page = await open();
     await page.goto(hub.url);
     const example = async (kind) => {
@@ -257,7 +258,7 @@ export const stories = {
     assert.match(run("sh", "-c", await example("curl")), /"content":"Hello!"/);
     assert.match(run("node", "--input-type=module", "-e", await example("JavaScript")), /You said: Hello!/);
     run("python3", "-c", "import ast, sys; ast.parse(sys.argv[1])", await example("Python"));
-    const join = (await example("gambi join")).replace(/^gambi/, '"$0"') + " --dry-run";
+    const join = (await example("gambi join")).replace(/^gambi/, '"$0"') + ` --model echo --endpoint ${echo} --dry-run`;
     assert.match(run("sh", "-c", join, gambi), /LAB001/);
   },
 

@@ -5,6 +5,7 @@
 
 mod fake_hub;
 mod hub;
+mod old_hub;
 mod process;
 mod raw;
 mod runtime;
@@ -14,6 +15,7 @@ mod tools;
 
 pub use fake_hub::{FakeHub, Part};
 pub use hub::{TestHub, Watcher, registration};
+pub use old_hub::OldHub;
 pub use process::{Killed, Process};
 pub use raw::{Conn, Response, request};
 pub use runtime::RawParticipant;

@@ -114,6 +114,10 @@ fn stream(
             Ok(Piece::Chunk(chunk)) => chunk,
             Ok(Piece::End) => break,
             Ok(_) => continue,
+            Err(error) if ends_whole(&error, answer) => {
+                upstream.cancel();
+                break;
+            }
             Err(error) => {
                 // An event says why, then the stream is cut short.
                 answer.fail("the participant's answer broke off");
@@ -149,6 +153,12 @@ fn stream(
     }
     let sent = client.write(answer.take_events().as_bytes());
     Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()))
+}
+
+/// Whether a stream's answer is whole though its connection broke off or fell silent: some servers neither send `[DONE]`
+/// nor end the body.
+fn ends_whole(error: &UpstreamError, answer: &ChatTranslator) -> bool {
+    answer.is_whole() && !matches!(error, UpstreamError::Disconnected)
 }
 
 /// Seconds since the epoch.
@@ -189,10 +199,15 @@ fn collect(
 ) -> Result<(), UpstreamError> {
     let (mut body, mut decoder) = (Vec::new(), Decoder::new());
     loop {
-        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts)? {
-            Piece::Chunk(chunk) => chunk,
-            Piece::End => break,
-            _ => continue,
+        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
+            Ok(Piece::Chunk(chunk)) => chunk,
+            Ok(Piece::End) => break,
+            Ok(_) => continue,
+            Err(error) if ends_whole(&error, answer) => {
+                upstream.cancel();
+                break;
+            }
+            Err(error) => return Err(error),
         };
         let read = coding.decode(chunk, &mut |text| {
             attempt.receive(&mut body, text);

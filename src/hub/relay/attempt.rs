@@ -8,8 +8,10 @@ use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::slots::Slot;
+use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
 use crate::proto::management::Metrics;
 use crate::proto::response_id::IdWatch;
+use crate::proto::sequence::SequenceWatch;
 use crate::proto::usage::{Usage, UsageWatch};
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::registry::Outcome;
@@ -22,9 +24,16 @@ pub struct Attempt<'s> {
     dispatch: Dispatch,
     /// Whether it emits events and counts in the statistics.
     observed: bool,
+    /// Whether the client asked for a stream.
+    streamed: bool,
     started: Instant,
     usage: UsageWatch,
     id_watch: IdWatch,
+    /// Whether its response is translated: the adapter then tells failures itself.
+    pub(crate) translated: bool,
+    /// The response's id, and the numbers of its events, where it is a stream of Responses.
+    response_id: Option<String>,
+    sequence: Option<SequenceWatch>,
     /// When the first byte of the response's body came.
     first: Option<Instant>,
     /// The stage at which it failed, once it has.
@@ -61,10 +70,24 @@ impl AttemptSummary {
 }
 
 impl<'s> Attempt<'s> {
-    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, observed: bool) -> Self {
+    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, observed: bool, streamed: bool) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
-        Attempt { hub, slot, dispatch, observed, started, usage, id_watch, first: None, stage: None }
+        Attempt {
+            hub,
+            slot,
+            dispatch,
+            observed,
+            streamed,
+            started,
+            usage,
+            id_watch,
+            translated: false,
+            response_id: None,
+            sequence: None,
+            first: None,
+            stage: None,
+        }
     }
 
     /// Emits the event that the request was dispatched.
@@ -75,14 +98,20 @@ impl<'s> Attempt<'s> {
     /// Starts to look for the response's id in its body. `stream`: whether the body is an event stream.
     pub(crate) fn watch_for_id(&mut self, stream: bool) {
         self.id_watch = IdWatch::new(stream);
+        self.sequence = stream.then(SequenceWatch::default);
     }
 
     /// Appends a chunk of the response to `body`, and takes its token counts and its id from it.
     pub(crate) fn receive(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
         self.first.get_or_insert_with(Instant::now);
         self.usage.push(&bytes);
-        let id = self.id_watch.push(&bytes);
-        self.record_owner(id, false);
+        if let Some(sequence) = &mut self.sequence {
+            sequence.push(&bytes);
+        }
+        if let Some(id) = self.id_watch.push(&bytes) {
+            self.record_owner(Some(id.clone()), false);
+            self.response_id = Some(id);
+        }
         if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
     }
 
@@ -95,6 +124,18 @@ impl<'s> Attempt<'s> {
         }
     }
 
+    /// The event that tells that the response, as far as it was passed on, has failed. `None` where that is no stream of
+    /// Responses, or has not told its id.
+    pub(crate) fn response_failed(&self, message: &str) -> Option<String> {
+        let response = BrokenResponse {
+            id: self.response_id.as_deref()?,
+            model: &self.slot.picked.model,
+            sequence_number: self.sequence.as_ref()?.next(),
+            created_at: self.hub.clock.now().wall / 1000,
+        };
+        Some(response_failed(&response, message))
+    }
+
     /// Ends the attempt with a complete response. Called before the client is sent the last byte, so that its next request
     /// finds the slot free and the event emitted.
     pub(crate) fn complete(&mut self, status: u16) {
@@ -102,7 +143,7 @@ impl<'s> Attempt<'s> {
         if status >= 500 || status == 429 {
             self.record_outcome(Outcome::Failed);
         } else if status < 400 {
-            self.record_outcome(Outcome::Served { ttft_ms });
+            self.record_outcome(Outcome::Served { ttft_ms, streamed: self.streamed });
         }
         self.slot.release();
         self.record_ended(match status {
@@ -136,6 +177,18 @@ impl<'s> Attempt<'s> {
             HangUpPhase::Waiting
         });
         self.emit_failure("cancelled", "the client hung up".to_owned());
+    }
+
+    /// Ends the attempt because another participant, which was asked beside this one, has answered. One that was silent for
+    /// longer than it ever was has failed.
+    pub(crate) fn lose(&mut self, was_silent: bool) {
+        if was_silent {
+            self.record_outcome(Outcome::Failed);
+        }
+        self.slot.release();
+        self.record_ended(if was_silent { Ending::Failed } else { Ending::Cancelled });
+        let reason = if was_silent { "silent for too long" } else { "not needed" };
+        self.emit_failure("hedge", format!("{reason}: another participant was asked beside it and answered first"));
     }
 
     /// For the log.

@@ -4,10 +4,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::budget::Share;
 use crate::http::{Exchange, StreamBody};
+use crate::hub::relay::stream_error::ErrorForm;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Rejection};
 use crate::proto::management::ErrorCode;
@@ -33,6 +32,9 @@ pub struct ClientResponse<'e, 'c> {
     between_events: bool,
     /// Whether the provider's head or a byte of its body has been sent.
     committed: bool,
+    /// How the stream tells an error, and whether its head allows that: it is one of events, and not compressed.
+    error_form: ErrorForm,
+    takes_events: bool,
     /// The error that the stream ended with, after the status had been sent.
     error_code: Option<ErrorCode>,
     /// Memory of the part of the response that is buffered or being translated.
@@ -51,7 +53,7 @@ enum SendState<'e, 'c> {
 
 impl<'e, 'c> ClientResponse<'e, 'c> {
     /// Nothing sent yet. See the field for `comment_interval`.
-    pub fn new(exchange: &'e mut Exchange<'c>, comment_interval: Option<Duration>) -> Self {
+    pub fn new(exchange: &'e mut Exchange<'c>, comment_interval: Option<Duration>, error_form: ErrorForm) -> Self {
         ClientResponse {
             buffered: exchange.share(),
             state: SendState::Unsent(exchange),
@@ -59,6 +61,8 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             last_sent: Instant::now(),
             between_events: true,
             committed: false,
+            error_form,
+            takes_events: false,
             error_code: None,
         }
     }
@@ -106,6 +110,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         let SendState::Unsent(exchange) = std::mem::replace(&mut self.state, SendState::Ended) else {
             return Err(Disconnected);
         };
+        self.takes_events = is_plain_event_stream(headers);
         self.state = SendState::Open(exchange.stream(status, &borrowed(headers)).map_err(|_| Disconnected)?);
         Ok(())
     }
@@ -192,13 +197,29 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
 
     fn send_error(&mut self, message: &str, code: ErrorCode) -> io::Result<()> {
         self.error_code = Some(code);
-        if !self.committed {
-            let event = json!({ "error": { "message": message, "code": code } });
-            // The stream is cut short below, whether or not this can be written.
-            let _ = self.send(format!("data: {event}\n\n").as_bytes());
+        self.break_off(&self.error_form.event(message, code))
+    }
+
+    /// Ends a stream that has failed: with an event that says so, and without its last chunk. An event that was cut off is
+    /// closed first, so that the two do not become one.
+    ///
+    /// # Errors
+    /// Always: the connection has to be closed.
+    pub fn break_off(&mut self, event: &str) -> io::Result<()> {
+        if self.takes_events {
+            let boundary = if self.between_events { "" } else { "\n\n" };
+            // The stream is cut short whether or not this can be written.
+            let _ = self.send(format!("{boundary}{event}").as_bytes());
         }
         Err(cut_short())
     }
+}
+
+fn is_plain_event_stream(headers: &Headers) -> bool {
+    let value = |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let is_events =
+        value("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"));
+    is_events && value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"))
 }
 
 /// The error that closes a connection without the last chunk.

@@ -2,9 +2,7 @@
 //! of its response. If all others are busy, the request waits for one of them. What one attempt records is in `attempt`.
 
 use std::io;
-use std::time::Instant;
-
-use serde_json::json;
+use std::time::{Duration, Instant};
 
 use crate::http::Exchange;
 use crate::hub::context::HubContext;
@@ -13,44 +11,30 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
+use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
+use crate::hub::relay::outgoing;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
+use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api, redirect_error};
+use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::route_check::lacks_route;
 use crate::hub::relay::slots::{NoSlot, Slot};
-use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError, UpstreamFailure, UpstreamRequest};
+use crate::hub::relay::token_estimate;
+use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, Support};
-use crate::proto::openai::{BadRequest, Members};
-use crate::proto::operations;
-use crate::proto::translate::{self, anthropic};
-use crate::proto::web::header_text;
+use crate::proto::openai::BadRequest;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
 use crate::state::registry::{Outcome, PickError, Picked};
-use crate::state::room::Reach;
 use crate::state::selector::{Refusal, Want};
-use crate::tunnel::Piece;
 
 /// The most participants that are tried after the first.
 const MAX_FAILOVERS: usize = 2;
-/// Statuses of a provider after which another participant is tried, if there is one.
-const RETRY_STATUSES: [u16; 3] = [429, 502, 503];
-/// Statuses that mean that the provider has no Responses API (PROTOCOL.md, "Responses on a chat-only provider").
-const NO_RESPONSES_API: [u16; 3] = [404, 405, 501];
-
-/// Whether a response sends its client to another address. A 304 (RFC 9110, section 15.4.5) does not.
-fn is_redirect(status: u16) -> bool {
-    (300..400).contains(&status) && status != 304
-}
-
-/// A client that follows a redirect repeats all that it sent: the prompt, and the headers that hold the room's password.
-fn redirect_error(status: u16) -> UpstreamError {
-    UpstreamError::provider(&format!(
-        "the provider answered {status}, a redirect, which is neither followed nor passed on: \
-         give the participant the address that it leads to as its endpoint"
-    ))
-}
+/// A participant is silent for too long at this many times its slowest recent time to first token.
+const HEDGE_FACTOR: u64 = 3;
+/// How often a request whose participant is silent for too long looks for another one that is free.
+const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The attempts at one request.
 pub struct Failover<'s, 'a> {
@@ -64,10 +48,22 @@ pub struct Failover<'s, 'a> {
     latest: Instant,
     /// Attempts so far.
     count: usize,
-    /// Whether this participant's provider has turned out to lack the API, so that it is asked for a chat.
-    as_chat: bool,
+    /// The participant, by its serial, that was asked beside one that was silent for too long.
+    hedge: Option<u64>,
+    /// Whether that one answered first.
+    hedge_won: bool,
+    /// When the request may look for such a participant again.
+    next_hedge: Instant,
     /// The last attempt that has ended, for the log.
     last: Option<AttemptSummary>,
+}
+
+/// Why a participant was not sent the request.
+enum NotSent<'s> {
+    /// The request's body does not allow it.
+    Bad(BadRequest),
+    /// The participant cannot be reached.
+    Failed(Box<Attempt<'s>>, UpstreamError),
 }
 
 /// What follows an attempt.
@@ -84,18 +80,30 @@ impl<'s, 'a> Failover<'s, 'a> {
     pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
         let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new() };
         let id = exchange.id().to_owned();
-        let latest = Instant::now() + hub.timeouts.first_byte;
-        Failover { hub, request, id, want, latest, count: 0, as_chat: false, last: None }
+        let now = Instant::now();
+        Failover {
+            hub,
+            request,
+            id,
+            want,
+            latest: now + hub.timeouts.first_byte,
+            count: 0,
+            hedge: None,
+            hedge_won: false,
+            next_hedge: now,
+            last: None,
+        }
     }
 
     /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
     pub(crate) fn run(&mut self, client: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
+        let mut as_chat = false;
         loop {
-            match self.attempt(client, slot) {
+            match self.attempt(client, slot, as_chat) {
                 NextStep::Done(result) => return result,
                 NextStep::Other(other) => {
                     self.hub.metrics.record_failover();
-                    self.as_chat = false;
+                    as_chat = false;
                     slot = other;
                 }
                 NextStep::AsChat(mut same) => {
@@ -103,92 +111,85 @@ impl<'s, 'a> Failover<'s, 'a> {
                         Shape::Responses => same.picked.wants_chat = true,
                         _ => same.picked.no_messages = true,
                     }
-                    self.as_chat = true;
+                    as_chat = true;
                     slot = same;
                 }
             }
         }
     }
 
-    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>) -> NextStep<'s> {
-        self.count += 1;
-        if self.request.kind.shape == Shape::CountTokens && slot.picked.no_messages {
-            return NextStep::Done(self.estimate_tokens(client, &slot.picked));
+    /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
+    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, as_chat: bool) -> NextStep<'s> {
+        if token_estimate::is_due(self.request, &slot.picked) {
+            let sent = token_estimate::answer(self.hub, client, self.request, &self.id, &slot.picked);
+            return NextStep::Done(sent);
         }
-        let (body, adapter) = match self.body(&slot.picked) {
-            Ok(body) => body,
-            Err(bad) => return NextStep::Done(client.reject(bad.into())),
+        let first = match self.send(slot, as_chat) {
+            Ok(first) => first,
+            Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
+            Err(NotSent::Failed(attempt, error)) => return self.fail(client, *attempt, None, error),
         };
+        let id = self.id.clone();
+        let race = Race { hub: self.hub, request_id: &id, stream: self.request.stream };
+        let outcome = race.run(client, first, &mut |only| self.hedge(only));
+        match outcome {
+            RaceEnd::Spoke(contender, head) => {
+                self.hedge_won = self.hedge == Some(contender.attempt.slot.picked.serial);
+                self.relay_response(client, contender, head)
+            }
+            RaceEnd::Failed(contender, error) => self.fail(client, contender.attempt, Some(contender.upstream), error),
+        }
+    }
+
+    /// Sends the request to the participant of a slot.
+    fn send(&mut self, slot: Slot<'s>, as_chat: bool) -> Result<Contender<'s>, NotSent<'s>> {
+        self.count += 1;
+        let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
+        let created_at = self.hub.clock.now().wall / 1000;
+        let (body, adapter) = outgoing::body(self.request, &slot.picked, &key, created_at).map_err(NotSent::Bad)?;
         let dispatch = self.dispatch(slot.picked.id.to_string());
-        let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.shape != Shape::AboutResponse);
-        if !self.as_chat {
+        let observed = self.request.kind.shape != Shape::AboutResponse;
+        let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request.stream);
+        if !as_chat {
             attempt.emit_request();
         }
-        let outgoing_request = self.outgoing_request(body, adapter.is_some());
-        let sent = transport(self.hub, &attempt.slot.picked)
+        // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
+        let id = if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) };
+        let outgoing_request = outgoing::outgoing_request(self.request, id, body, adapter.is_some());
+        let sent = outgoing::transport(self.hub, &attempt.slot.picked)
             .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
         match sent {
-            Ok(upstream) => self.relay_response(client, attempt, upstream, adapter),
-            Err(error) => self.fail(client, attempt, None, error),
+            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, as_chat)),
+            Err(error) => Err(NotSent::Failed(Box::new(attempt), error)),
         }
     }
 
-    /// The body for a participant, and the adapter for its response where the body was translated into a chat.
-    fn body(&self, picked: &Picked) -> Result<(Option<String>, Option<Adapter>), BadRequest> {
-        let kind = self.request.kind;
-        let Some(original) = &self.request.body else { return Ok((None, None)) };
-        let mut body = original.clone();
-        kind.fill(&mut body, &picked.model, &picked.config)?;
-        let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let model = &picked.model;
-        match kind.shape {
-            Shape::Responses if picked.wants_chat => {
-                let created_at = self.hub.clock.now().wall / 1000;
-                let adapter = Adapter::responses(original, &key, created_at, model);
-                Ok((Some(translate::to_chat(&body)?), Some(adapter)))
-            }
-            Shape::Messages if picked.no_messages => {
-                let chat = anthropic::to_chat(&body)?;
-                let mut chat = Members::parse(chat.as_bytes())?;
-                chat.fill_chat(&picked.config)?;
-                Ok((Some(chat.to_json()), Some(Adapter::messages(&key, model, self.request.stream))))
-            }
-            _ => Ok((Some(body.to_json()), None)),
+    /// Sends the request to a second participant, once, if the only one that has it is silent for longer than it ever was
+    /// lately, and another one is free.
+    fn hedge(&mut self, only: &Contender<'s>) -> Option<Contender<'s>> {
+        let picked = &only.attempt.slot.picked;
+        let slowest_ms = if self.request.stream { picked.slowest_streamed_ms } else { picked.slowest_whole_ms };
+        let usual = Duration::from_millis(slowest_ms.saturating_mul(HEDGE_FACTOR));
+        let due = only.upstream.silence() >= self.hub.hedge_after_min?.max(usual);
+        if !due || self.hedge.is_some() || Instant::now() < self.next_hedge || !self.may_try_another(picked) {
+            return None;
         }
-    }
-
-    /// Answers a count of tokens for a provider that has none of its own: an estimate, and marked as one.
-    fn estimate_tokens(&self, client: &mut ClientResponse<'_, '_>, picked: &Picked) -> io::Result<()> {
-        self.hub.registry().note(picked, Outcome::NoMessages, self.hub.clock.now());
-        let body = self.request.body.as_ref().map(anthropic::to_chat).transpose();
-        match body {
-            Ok(chat) => {
-                let count = anthropic::estimate_tokens(&chat.unwrap_or_default());
-                let mut head = self.client_head(picked, 200, &Headers::new());
-                head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
-                head.headers.push(("X-Gambi-Estimated".into(), "true".into()));
-                client.respond(200, &head.headers, json!({ "input_tokens": count }).to_string().as_bytes())
-            }
-            Err(bad) => client.reject(bad.into()),
+        self.next_hedge = Instant::now() + HEDGE_INTERVAL;
+        let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
+        if token_estimate::is_due(self.request, &slot.picked) {
+            return None;
         }
-    }
-
-    fn outgoing_request(&self, body: Option<String>, chat: bool) -> OutgoingRequest<'_> {
-        let (operation, path) = if chat {
-            (operations::CHAT.name, operations::CHAT.path)
-        } else {
-            (self.request.kind.operation, self.request.path.as_str())
-        };
-        OutgoingRequest {
-            // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
-            id: if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) },
-            operation,
-            method: self.request.kind.method,
-            path,
-            headers: &self.request.headers,
-            hops: &self.request.hops,
-            body,
-            stream: self.request.stream,
+        self.hedge = Some(slot.picked.serial);
+        self.want.tried.push(slot.picked.serial);
+        self.hub.metrics.record_hedge();
+        match self.send(slot, false) {
+            Ok(second) => Some(second),
+            Err(NotSent::Bad(_)) => None,
+            Err(NotSent::Failed(mut attempt, error)) => {
+                let failure = error.into_failure()?;
+                attempt.fail(&failure.stage, &failure.message);
+                None
+            }
         }
     }
 
@@ -205,16 +206,13 @@ impl<'s, 'a> Failover<'s, 'a> {
     fn relay_response(
         &mut self,
         client: &mut ClientResponse<'_, '_>,
-        mut attempt: Attempt<'s>,
-        mut upstream: UpstreamRequest,
-        adapter: Option<Adapter>,
+        contender: Contender<'s>,
+        head: ResponseHead,
     ) -> NextStep<'s> {
-        let (status, headers) = match self.await_head(client, &mut upstream) {
-            Ok(head) => head,
-            Err(error) => return self.fail(client, attempt, Some(upstream), error),
-        };
-        if adapter.is_none() && self.can_retry_as_chat(&attempt.slot.picked) {
-            match self.lacks_api(client, &mut upstream, status, &headers) {
+        let Contender { mut attempt, mut upstream, adapter, as_chat, .. } = contender;
+        let status = head.status;
+        if adapter.is_none() && !as_chat && self.can_retry_as_chat(&attempt.slot.picked) {
+            match self.lacks_api(client, &mut upstream, &head) {
                 Ok(false) => {}
                 Ok(true) => {
                     upstream.cancel();
@@ -223,7 +221,7 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(error) => return self.fail(client, attempt, Some(upstream), error),
             }
         }
-        if RETRY_STATUSES.contains(&status) && self.may_try_another(&attempt.slot.picked) {
+        if calls_for_another(status) && self.may_try_another(&attempt.slot.picked) {
             match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
                 Ok(other) => {
                     upstream.cancel();
@@ -231,13 +229,12 @@ impl<'s, 'a> Failover<'s, 'a> {
                     return NextStep::Other(other);
                 }
                 Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => {
-                    let head = self.client_head(&attempt.slot.picked, status, &headers);
                     return self.wait_after_refusal(client, attempt, upstream, &head);
                 }
                 Err(_) => {}
             }
         }
-        if self.as_chat && status < 400 {
+        if as_chat && status < 400 {
             let responses = self.request.kind.shape == Shape::Responses;
             attempt.record_outcome(if responses { Outcome::NoResponses } else { Outcome::NoMessages });
         }
@@ -245,9 +242,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             upstream.cancel();
             return self.fail(client, attempt, Some(upstream), redirect_error(status));
         }
-        let head = self.client_head(&attempt.slot.picked, status, &headers);
-        let held_back = self.hold_back(client, &mut upstream, &head, adapter.is_some());
-        match held_back.and_then(|()| self.pass_on(client, &mut attempt, &mut upstream, head, adapter)) {
+        match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
             Ok(result) => {
                 self.retain_summary(&attempt);
                 NextStep::Done(result)
@@ -256,30 +251,11 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Waits for the head of the final response.
-    fn await_head(
-        &self,
-        client: &mut ClientResponse<'_, '_>,
-        upstream: &mut UpstreamRequest,
-    ) -> Result<(u16, Headers), UpstreamError> {
-        loop {
-            match upstream.next("dispatch", client, &self.hub.timeouts)? {
-                Piece::Start { status, headers } if (200..600).contains(&status) => return Ok((status, headers)),
-                // Interim responses (RFC 9110, section 15.2) end at the participant.
-                Piece::Start { status, .. } if (100..200).contains(&status) => {}
-                _ => {
-                    upstream.cancel();
-                    return Err(UpstreamError::provider("the participant answered without a head"));
-                }
-            }
-        }
-    }
-
     /// Whether Chat Completions can take the place of an API that the provider lacks.
     fn can_retry_as_chat(&self, picked: &Picked) -> bool {
         let supports_chat = picked.profile.capabilities.chat_completions != Support::Unsupported;
         let translatable = matches!(self.request.kind.shape, Shape::Responses | Shape::Messages | Shape::CountTokens);
-        translatable && supports_chat && !self.as_chat
+        translatable && supports_chat
     }
 
     /// Whether an answer shows that the provider lacks the API that was asked for: by its status, or, where that is a good one, by
@@ -288,44 +264,12 @@ impl<'s, 'a> Failover<'s, 'a> {
         &self,
         client: &mut ClientResponse<'_, '_>,
         upstream: &mut UpstreamRequest,
-        status: u16,
-        headers: &Headers,
-    ) -> Result<bool, UpstreamError> {
-        if (200..300).contains(&status) {
-            return lacks_route(client, upstream, &self.hub.timeouts, headers);
-        }
-        Ok(NO_RESPONSES_API.contains(&status))
-    }
-
-    /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
-    fn client_head(&self, picked: &Picked, status: u16, headers: &Headers) -> ResponseHead {
-        let mut headers = passthrough::passed_on(headers);
-        headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
-        headers.push(("X-Gambi-Request-Id".into(), self.id.clone()));
-        ResponseHead { status, headers, stream: self.request.stream }
-    }
-
-    /// Waits until a streamed response says something. Its head is passed on at once, as a stream's; that leaves the request
-    /// free to go to another participant.
-    fn hold_back(
-        &self,
-        client: &mut ClientResponse<'_, '_>,
-        upstream: &mut UpstreamRequest,
         head: &ResponseHead,
-        translated: bool,
-    ) -> Result<(), UpstreamError> {
-        let events = head.is_event_stream();
-        if head.status >= 400 || !head.stream && (translated || !events) {
-            return Ok(());
+    ) -> Result<bool, UpstreamError> {
+        if (200..300).contains(&head.status) {
+            return lacks_route(client, upstream, &self.hub.timeouts, &head.headers);
         }
-        if events {
-            let mut headers = head.headers.clone();
-            headers.retain(|(name, _)| !translated || !name.eq_ignore_ascii_case("content-encoding"));
-            client.open(head.status, &stream_headers(headers))?;
-        }
-        // Comments cannot be told from events where the body is compressed.
-        let coded = head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
-        upstream.hold_back(events && !coded, client, &self.hub.timeouts)
+        Ok(lacks_api(head.status))
     }
 
     /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
@@ -341,6 +285,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             return adapters::forward_error(attempt, client, upstream, head);
         }
         if let Some(adapter) = adapter.filter(|_| head.status < 400) {
+            attempt.translated = true;
             return adapters::forward(attempt, client, upstream, head, adapter);
         }
         if self.request.kind.shape == Shape::Responses && head.status < 400 {
@@ -370,7 +315,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         if client.is_committed() {
             attempt.fail("stream", &message);
             self.retain_summary(&attempt);
-            return NextStep::Done(Err(cut_short()));
+            return NextStep::Done(self.break_off(client, &attempt, &message, code));
         }
         attempt.fail(&stage, &message);
         self.retain_summary(&attempt);
@@ -384,6 +329,22 @@ impl<'s, 'a> Failover<'s, 'a> {
         let status = if timed_out { 504 } else { 502 };
         let rejection = Rejection::new(code, format!("Failed to proxy request: {message}")).status(status);
         NextStep::Done(client.reject(rejection))
+    }
+
+    /// Ends a stream of which some has been passed on. A translated one has told the failure itself.
+    fn break_off(
+        &self,
+        client: &mut ClientResponse<'_, '_>,
+        attempt: &Attempt<'_>,
+        message: &str,
+        code: ErrorCode,
+    ) -> io::Result<()> {
+        if attempt.translated {
+            return Err(cut_short());
+        }
+        let message = format!("Failed to proxy request: {message}");
+        let event = attempt.response_failed(&message);
+        client.break_off(&event.unwrap_or_else(|| self.request.kind.error_form().event(&message, code)))
     }
 
     /// Whether requests are logged at all.
@@ -404,6 +365,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         if is_logged {
             log.model = Some(self.request.model.clone());
             log.protocol = Some(self.request.kind.protocol);
+            log.hedge = self.hedge.map(|_| if self.hedge_won { "won" } else { "lost" });
             if let Some(last) = self.last {
                 last.record(log);
             }
@@ -413,8 +375,9 @@ impl<'s, 'a> Failover<'s, 'a> {
     /// Whether another participant may be tried after this one, which is not tried again: unless the request named it, or
     /// enough have been tried.
     fn may_try_another(&mut self, picked: &Picked) -> bool {
-        let may = !picked.named && self.want.tried.len() < MAX_FAILOVERS;
-        if may {
+        let others = self.want.tried.iter().filter(|&&serial| serial != picked.serial).count();
+        let may = !picked.named && others < MAX_FAILOVERS;
+        if may && others == self.want.tried.len() {
             self.want.tried.push(picked.serial);
         }
         may
@@ -468,19 +431,5 @@ impl<'s, 'a> Failover<'s, 'a> {
             self.hub.emit(&Event { at: self.hub.clock.now().wall, room, kind });
         }
         Err(cut_short())
-    }
-}
-
-/// The transport to a participant.
-///
-/// # Errors
-/// When its tunnel has closed.
-fn transport(hub: &HubContext, picked: &Picked) -> Result<Box<dyn Transport>, UpstreamError> {
-    if picked.reach != Reach::Tunnel {
-        return Ok(Box::new(hub.direct.transport(picked)));
-    }
-    match hub.tunnels.get(picked.serial) {
-        Some(tunnel) => Ok(Box::new(tunnel)),
-        None => Err(UpstreamError::tunnel("dispatch", "the participant's tunnel has closed")),
     }
 }

@@ -1,9 +1,10 @@
 //! Relays a request from a client to a participant, and the response back. If a participant fails before the client has
 //! been sent anything of its response, another one is tried.
 //!
-//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `attempt` records one of them. `upstream`
+//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `race` waits until one of those that are made
+//! beside each other speaks, `attempt` records one of them. `upstream`
 //! sends the request over a transport (`tunnel_upstream`, `direct_upstream`); `passthrough` or `adapters` write the response
-//! to the client through `client_response`.
+//! to the client through `client_response`, which tells a failure in the form of `stream_error`.
 
 pub mod adapters;
 pub mod address_rule;
@@ -15,10 +16,15 @@ pub mod direct_upstream;
 pub mod failover;
 pub mod hops;
 pub mod operation;
+pub mod outgoing;
 pub mod passthrough;
+pub mod provider_status;
+pub mod race;
 pub mod response_owners;
 pub mod route_check;
 pub mod slots;
+pub mod stream_error;
+pub mod token_estimate;
 pub mod tunnel_upstream;
 pub mod upstream;
 pub mod wait_queue;
@@ -64,7 +70,8 @@ fn relay<'s, 'a>(
     run: impl FnOnce(&mut Failover<'s, 'a>, &mut ClientResponse<'_, '_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut failover = Failover::new(hub, exchange, request);
-    let mut client = ClientResponse::new(exchange, request.stream.then_some(hub.timeouts.comment));
+    let mut client =
+        ClientResponse::new(exchange, request.stream.then_some(hub.timeouts.comment), request.kind.error_form());
     let result = run(&mut failover, &mut client);
     let code = client.error_code();
     drop(client);

@@ -1,6 +1,7 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
@@ -46,6 +47,15 @@ impl InferenceRoute {
     /// The route of a request about an earlier response.
     pub fn about_response(operation: Operation) -> Self {
         InferenceRoute::new(operation, "openResponses", Shape::AboutResponse)
+    }
+
+    /// How its streams tell an error.
+    pub fn error_form(self) -> ErrorForm {
+        match self.shape {
+            Shape::Responses | Shape::AboutResponse => ErrorForm::Responses,
+            Shape::Messages | Shape::CountTokens => ErrorForm::Messages,
+            Shape::Chat | Shape::Plain => ErrorForm::Chat,
+        }
     }
 
     /// What the participant must support.

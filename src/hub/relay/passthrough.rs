@@ -6,7 +6,8 @@ use std::io;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
-use crate::proto::web::is_hop_by_hop;
+use crate::proto::web::{header_text, is_hop_by_hop};
+use crate::state::registry::Picked;
 use crate::tunnel::Piece;
 
 /// The longest response that is buffered to be sent with its length, in bytes. A longer one is sent in chunks.
@@ -23,6 +24,14 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
+    pub fn new(picked: &Picked, request_id: &str, status: u16, headers: &Headers, stream: bool) -> Self {
+        let mut headers = passed_on(headers);
+        headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
+        headers.push(("X-Gambi-Request-Id".into(), request_id.to_owned()));
+        ResponseHead { status, headers, stream }
+    }
+
     /// Whether the body is an event stream by its content type, or, without one, by the client's request.
     pub fn is_event_stream(&self) -> bool {
         let line = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));

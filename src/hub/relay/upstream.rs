@@ -2,12 +2,13 @@
 //! the client disconnects. How a transport carries it is out of scope.
 
 use std::collections::VecDeque;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Disconnected};
-use crate::proto::data_watch::DataWatch;
 use crate::proto::management::ErrorCode;
+use crate::sync::STACK_SIZE;
 use crate::tunnel::{PendingResponse, Piece};
 
 /// How often a waiting request polls its client's connection.
@@ -101,7 +102,7 @@ pub struct OutgoingRequest<'a> {
 }
 
 /// Cancels a request's work at the participant. It may be called at any time, also after the response has ended.
-pub type CancelFn = Box<dyn Fn()>;
+pub type CancelFn = Box<dyn Fn() + Send>;
 
 /// Carries requests to a participant: over its tunnel, or by calling its endpoint.
 pub trait Transport {
@@ -115,10 +116,14 @@ pub trait Transport {
 /// A request that was sent, and the response that is being received.
 pub struct UpstreamRequest {
     pending: PendingResponse,
-    /// Pieces that were looked at and given back.
+    /// Pieces that were looked at and given back, or held back.
     returned: VecDeque<Piece>,
+    /// How many bytes have been held back.
+    held_back: usize,
     cancel: CancelFn,
     sent: Instant,
+    /// When the last piece came, or the request was sent.
+    last_piece: Instant,
     /// When the last chunk of the body came; `None` before the first.
     last_chunk: Option<Instant>,
     /// When the client's connection was polled last.
@@ -126,7 +131,7 @@ pub struct UpstreamRequest {
 }
 
 /// Stages that only the hub reports: a participant must not appear to have failed there.
-const HUB_STAGES: [&str; 3] = ["cancelled", "dispatch", "queue"];
+const HUB_STAGES: [&str; 4] = ["cancelled", "dispatch", "hedge", "queue"];
 
 /// The stage that a participant reported, or `current` if it reported none. Names that are too long or the hub's own are
 /// replaced.
@@ -148,37 +153,33 @@ impl UpstreamRequest {
     pub fn send(transport: &dyn Transport, outgoing_request: OutgoingRequest<'_>) -> Result<Self, UpstreamError> {
         let (pending, cancel) = transport.send(outgoing_request)?;
         let sent = Instant::now();
-        Ok(UpstreamRequest { pending, returned: VecDeque::new(), cancel, sent, last_chunk: None, polled: sent })
+        Ok(UpstreamRequest {
+            pending,
+            returned: VecDeque::new(),
+            held_back: 0,
+            cancel,
+            sent,
+            last_piece: sent,
+            last_chunk: None,
+            polled: sent,
+        })
     }
 
-    /// Receives the body, without passing it on, until it says something: of an event stream, until the first event with
-    /// data; of another body, until its first byte. Until then another participant can answer instead. Then
-    /// [`UpstreamRequest::next`] gives what was held back. A body that says nothing for too long is held back no further.
-    ///
-    /// # Errors
-    /// As [`UpstreamRequest::next`].
-    pub fn hold_back(
-        &mut self,
-        is_event_stream: bool,
-        client: &mut ClientResponse<'_, '_>,
-        timeouts: &Timeouts,
-    ) -> Result<(), UpstreamError> {
-        let (mut watch, mut pieces, mut length) = (DataWatch::default(), VecDeque::new(), 0);
-        let mut waits = true;
-        while waits && length <= MAX_HELD_BACK {
-            let piece = self.next("stream", client, timeouts)?;
-            match &piece {
-                Piece::Chunk(bytes) => {
-                    waits = bytes.is_empty() || (is_event_stream && !watch.push(bytes));
-                    length += bytes.len();
-                }
-                Piece::End => waits = false,
-                _ => {}
-            }
-            pieces.push_back(piece);
+    /// Holds back a piece of the body, for [`UpstreamRequest::next`] to give. True when that is as much as may be held back.
+    pub fn hold_back(&mut self, piece: Piece) -> bool {
+        self.held_back += piece.weight();
+        match (self.returned.back_mut(), piece) {
+            // Together, as each piece on its own takes memory.
+            (Some(Piece::Chunk(before)), Piece::Chunk(bytes)) => before.extend_from_slice(&bytes),
+            (_, piece) => self.returned.push_back(piece),
         }
-        self.give_back(pieces);
-        Ok(())
+        self.held_back > MAX_HELD_BACK
+    }
+
+    /// Gives pieces back, in their order: `next` gives them again.
+    pub fn give_back(&mut self, mut pieces: VecDeque<Piece>) {
+        pieces.append(&mut self.returned);
+        self.returned = pieces;
     }
 
     /// The next piece. While it waits, the client's connection is polled.
@@ -204,20 +205,7 @@ impl UpstreamRequest {
                 }
             }
             match self.pending.recv_timeout(POLL_INTERVAL) {
-                Ok(Piece::Error { stage: reported, message }) => {
-                    let stage = reported_stage(reported, stage);
-                    return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
-                }
-                Ok(Piece::Lost { reason }) => return Err(UpstreamError::tunnel(stage, reason)),
-                Ok(piece) => {
-                    match piece {
-                        Piece::Chunk(_) => self.last_chunk = Some(Instant::now()),
-                        // Interim heads must not extend the deadline for the body's first byte.
-                        Piece::Start { .. } if self.last_chunk.is_none() => self.check_deadline(stage, timeouts)?,
-                        _ => {}
-                    }
-                    return Ok(piece);
-                }
+                Ok(piece) => return self.accept(stage, piece, timeouts),
                 Err(_timeout) => {
                     self.polled = Instant::now();
                     client.poll_disconnect()?;
@@ -227,18 +215,41 @@ impl UpstreamRequest {
         }
     }
 
-    fn check_deadline(&self, stage: &'static str, timeouts: &Timeouts) -> Result<(), UpstreamError> {
+    /// Notes that a piece has come.
+    ///
+    /// # Errors
+    /// When it says that the participant failed, or the time limit is over.
+    pub fn accept(&mut self, stage: &'static str, piece: Piece, timeouts: &Timeouts) -> Result<Piece, UpstreamError> {
+        self.last_piece = Instant::now();
+        match piece {
+            Piece::Error { stage: reported, message } => {
+                let stage = reported_stage(reported, stage);
+                return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
+            }
+            Piece::Lost { reason } => return Err(UpstreamError::tunnel(stage, reason)),
+            Piece::Chunk(_) => self.last_chunk = Some(self.last_piece),
+            // Interim heads must not extend the deadline for the body's first byte.
+            Piece::Start { .. } if self.last_chunk.is_none() => self.check_deadline(stage, timeouts)?,
+            _ => {}
+        }
+        Ok(piece)
+    }
+
+    /// How long nothing has come.
+    pub fn silence(&self) -> Duration {
+        self.last_piece.elapsed()
+    }
+
+    /// Checks that nothing has been missing for too long.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn check_deadline(&self, stage: &'static str, timeouts: &Timeouts) -> Result<(), UpstreamError> {
         let (since, after) = match self.last_chunk {
             None => (self.sent, timeouts.first_byte),
             Some(last_chunk) => (last_chunk, timeouts.idle),
         };
         if since.elapsed() < after { Ok(()) } else { Err(UpstreamError::TimedOut { stage, after }) }
-    }
-
-    /// Gives pieces back, in their order: `next` gives them again.
-    pub fn give_back(&mut self, mut pieces: VecDeque<Piece>) {
-        pieces.append(&mut self.returned);
-        self.returned = pieces;
     }
 
     /// Whether no piece has arrived that was not yet taken.
@@ -250,6 +261,19 @@ impl UpstreamRequest {
     pub fn cancel(&self) {
         (self.cancel)();
     }
+
+    /// Cancels the provider's work on a thread of its own: the participant may not read what it is sent. Without a thread
+    /// it is not told.
+    pub fn cancel_aside(self) {
+        let cancel = self.cancel;
+        let _ = thread::Builder::new().name("cancel".into()).stack_size(STACK_SIZE).spawn(cancel);
+    }
+}
+
+/// The next piece of any of these responses, and whose it is. `None` if none comes for as long as a client is not polled.
+pub fn receive_any<'u>(upstreams: impl Iterator<Item = &'u mut UpstreamRequest>) -> Option<(usize, Piece)> {
+    let mut pending: Vec<_> = upstreams.map(|upstream| &mut upstream.pending).collect();
+    PendingResponse::recv_any(&mut pending, POLL_INTERVAL).ok()
 }
 
 #[cfg(test)]
@@ -260,7 +284,7 @@ mod tests {
     fn a_participants_stage_never_passes_for_the_hubs_own() {
         let stage = |reported: &str| reported_stage(reported.to_owned(), "stream");
         assert_eq!(["", "fetch", "connect"].map(stage), ["stream", "fetch", "connect"]);
-        for reserved in ["cancelled", " Cancelled", "dispatch", "queue", &"x".repeat(65)] {
+        for reserved in ["cancelled", " Cancelled", "dispatch", "hedge", "queue", &"x".repeat(65)] {
             assert_eq!(stage(reserved), "participant");
         }
     }

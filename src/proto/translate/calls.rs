@@ -158,7 +158,8 @@ impl OpenCall {
 /// - where the same chunk has given the call a piece already: a chunk lists calls;
 /// - where the call's arguments are complete, unless the piece repeats the call's name and nothing or all of its arguments;
 /// - where they are not, and the name is another one, or the id is another one and the piece's arguments begin an object;
-/// - where they have not begun, and the id is another one: otherwise it is a piece of the name, or the name again.
+/// - where they have not begun, and the id is another one, unless the piece repeats the name and begins them; with the same
+///   id it is a piece of the name, or the name again.
 pub fn owner(calls: &[OpenCall], piece: &CallPiece<'_>, chunk: u64) -> Option<usize> {
     let at = candidate(calls, piece)?;
     (!begins_another(&calls[at], piece, chunk)).then_some(at)
@@ -183,7 +184,8 @@ fn begins_another(call: &OpenCall, piece: &CallPiece<'_>, chunk: u64) -> bool {
     let Some(name) = piece.name else {
         return other_id && piece.number.is_none() && call.arguments.complete;
     };
-    let repeats = name.starts_with(&call.name);
+    // Once arguments have begun, the name is whole, or has not come.
+    let repeats = call.name.is_empty() || call.name_is(piece);
     let arguments = piece.arguments.trim_ascii_start();
     if call.chunk == chunk {
         true
@@ -194,7 +196,9 @@ fn begins_another(call: &OpenCall, piece: &CallPiece<'_>, chunk: u64) -> bool {
         !repeats || other_id && (arguments.is_empty() || arguments.starts_with('{'))
     } else {
         let whole = piece.number.is_none() && Arguments::of(arguments).complete;
-        other_id || !repeats && (piece.id.is_some() && call.id.is_none() || piece.id.is_none() && whole)
+        let same = call.name_is(piece) && piece.has_arguments();
+        let extends = name.starts_with(&call.name);
+        other_id && !same || !extends && (piece.id.is_some() && call.id.is_none() || piece.id.is_none() && whole)
     }
 }
 

@@ -126,6 +126,12 @@ fn calls_without_ids_are_told_apart() {
             &[("", "f", ARGS), ("", "g", ARGS), ("", "g", ARGS)],
         );
     }
+    let longer = [
+        piece(Some(0), None, Some("f"), Some(ARGS)),
+        piece(Some(0), None, Some("fg"), Some("")),
+        piece(Some(0), None, None, Some(ARGS)),
+    ];
+    check(&longer, &[("", "f", ARGS), ("", "fg", ARGS)]);
     let bare = [piece(None, None, Some("f"), Some("")), piece(None, None, Some("g"), Some("{}"))];
     check(&bare, &[("", "f", ""), ("", "g", "{}")]);
 }
@@ -139,6 +145,14 @@ fn an_id_that_changes_with_each_piece_makes_no_new_call() {
                     piece(number, Some("a"), Some("f"), Some(r#"{"a""#)),
                     piece(number, Some("b"), name, Some(":")),
                     piece(number, Some("c"), name, Some("1}")),
+                ],
+                &[("a", "f", ARGS)],
+            );
+            check(
+                &[
+                    piece(number, Some("a"), Some("f"), Some("")),
+                    piece(number, Some("b"), name, Some(r#"{"a""#)),
+                    piece(number, Some("c"), name, Some(":1}")),
                 ],
                 &[("a", "f", ARGS)],
             );

@@ -35,6 +35,10 @@ pub struct Picked {
     pub no_messages: bool,
     /// How the hub reaches it.
     pub reach: Reach,
+    /// The longest of its recent times to first token, milliseconds: of streamed answers, and of whole ones.
+    pub slowest_streamed_ms: u64,
+    /// See `slowest_streamed_ms`.
+    pub slowest_whole_ms: u64,
 }
 
 impl Registry {
@@ -130,7 +134,7 @@ impl Registry {
     pub fn note(&mut self, picked: &Picked, outcome: Outcome, now: Now) {
         if let Some(member) = self.picked_mut(picked) {
             match outcome {
-                Outcome::Served { ttft_ms } => member.health.served(ttft_ms),
+                Outcome::Served { ttft_ms, streamed } => member.health.served(ttft_ms, streamed),
                 Outcome::Failed => member.health.failed(now.mono),
                 Outcome::NoResponses => member.no_responses = true,
                 Outcome::NoMessages => member.no_messages = true,
@@ -173,6 +177,8 @@ impl Room {
             wants_chat: member.wants_chat(),
             no_messages: member.no_messages,
             reach: member.reach,
+            slowest_streamed_ms: member.health.slowest(true),
+            slowest_whole_ms: member.health.slowest(false),
         }
     }
 }
@@ -184,6 +190,8 @@ pub enum Outcome {
     Served {
         /// Time to first token, milliseconds.
         ttft_ms: u64,
+        /// Whether the client asked for a stream.
+        streamed: bool,
     },
     /// It failed, and it was not the client's doing.
     Failed,

@@ -352,10 +352,15 @@ fn the_least_busy_then_the_quickest_are_asked_first_and_those_that_fail_last() {
     let a = story.pick("a").unwrap();
     let b = story.pick("any").unwrap();
     assert_eq!(b.id.as_str(), "b");
-    story.registry.note(&a, Outcome::Served { ttft_ms: 500 }, at(0));
-    story.registry.note(&b, Outcome::Served { ttft_ms: 100 }, at(0));
+    story.registry.note(&a, Outcome::Served { ttft_ms: 500, streamed: true }, at(0));
+    story.registry.note(&b, Outcome::Served { ttft_ms: 100, streamed: false }, at(0));
     story.registry.release(&a);
     story.registry.release(&b);
+    let slowest = [&story.pick("a").unwrap(), &story.pick("b").unwrap()].map(|picked| {
+        story.registry.release(picked);
+        (picked.slowest_streamed_ms, picked.slowest_whole_ms)
+    });
+    assert_eq!(slowest, [(500, 0), (0, 100)]);
     for _ in 0..5 {
         let picked = story.pick("any").unwrap();
         assert_eq!(picked.id.as_str(), "b");

@@ -20,6 +20,8 @@ pub struct RequestLog {
     pub(crate) input_tokens: Option<u64>,
     /// Tokens of the answer, as the provider reported them.
     pub(crate) output_tokens: Option<u64>,
+    /// Whether a second participant that was asked beside a silent one answered first: `won` or `lost`.
+    pub(crate) hedge: Option<&'static str>,
     /// Where the last attempt failed.
     pub(crate) stage: Option<String>,
     /// The error code that the client was sent.
@@ -45,6 +47,7 @@ impl RequestLog {
         line.optional_number("ttftMs", self.ttft_ms);
         line.optional_number("inputTokens", self.input_tokens);
         line.optional_number("outputTokens", self.output_tokens);
+        line.optional_text("hedge", self.hedge);
         line.optional_text("stage", self.stage.as_deref().map(stage_word));
         line.optional_text("code", self.code.map(ErrorCode::as_str));
     }
@@ -71,11 +74,12 @@ mod tests {
             ttft_ms: Some(1),
             input_tokens: Some(2),
             output_tokens: Some(3),
+            hedge: Some("won"),
             stage: Some("Not a word".into()),
             code: Some(ErrorCode::InternalError),
         };
         let told = "participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
-                    stage=participant code=INTERNAL_ERROR\n";
+                    hedge=won stage=participant code=INTERNAL_ERROR\n";
         assert_eq!(written(&log), format!("1970-01-01T00:00:00.000Z info  request {told}"));
     }
 }

@@ -34,6 +34,7 @@ pub struct Metrics {
     /// Rejected requests by status and error code, of which there are few.
     rejected: Mutex<BTreeMap<(u16, &'static str), u64>>,
     failovers: AtomicU64,
+    hedges: AtomicU64,
     hung_up: [AtomicU64; HangUpPhase::ALL.len()],
 }
 
@@ -154,6 +155,7 @@ impl Metrics {
             traffic: Arc::default(),
             rejected: Mutex::default(),
             failovers: AtomicU64::default(),
+            hedges: AtomicU64::default(),
             hung_up: Default::default(),
         }
     }
@@ -177,6 +179,11 @@ impl Metrics {
     /// Counts a request that is retried at another participant.
     pub fn record_failover(&self) {
         self.failovers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a request that is sent to a second participant beside a silent one.
+    pub fn record_hedge(&self) {
+        self.hedges.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a client that disconnected.

@@ -133,6 +133,9 @@ impl Metrics {
         let failovers = self.failovers.load(Ordering::Relaxed);
         let help = "Requests that went to another participant after one had failed.";
         out.single("gambi_failovers_total", "counter", help, failovers);
+        let hedges = self.hedges.load(Ordering::Relaxed);
+        let help = "Requests that were sent to a second participant beside one that was silent for too long.";
+        out.single("gambi_hedges_total", "counter", help, hedges);
         let help = "Clients that hung up: in line (queue), before the first byte (waiting), or later (answering).";
         let mut family = out.family("gambi_cancellations_total", "counter", help);
         for phase in HangUpPhase::ALL {

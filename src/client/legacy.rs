@@ -1,0 +1,65 @@
+//! The legacy plane's routes for reading, for hubs that have no v1 plane. Answers and events are returned in the v1 plane's
+//! types. A hub that has a v1 plane should be read through [`Client`](super::Client).
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::events::{self, EventStream};
+use super::http::Http;
+use crate::error::{Error, Reason};
+use crate::proto::legacy::{read_member, read_room};
+use crate::proto::management::{Health, Participant, RoomSummary};
+use crate::proto::web::percent_encode;
+
+/// A hub's legacy routes. Made by [`Client::legacy`](super::Client::legacy).
+#[derive(Debug)]
+pub struct Legacy<'c>(pub(super) &'c Http);
+
+impl Legacy<'_> {
+    /// Checks that the hub is up.
+    ///
+    /// # Errors
+    /// When the hub can't be reached or reports an error.
+    pub fn health(&self) -> Result<Health, Error> {
+        self.get("/health")
+    }
+
+    /// Lists all rooms. Whether a room has a password is not known: `password_protected` is false.
+    ///
+    /// # Errors
+    /// When the hub can't be reached.
+    pub fn rooms(&self) -> Result<Vec<RoomSummary>, Error> {
+        Ok(self.list("/rooms", "rooms")?.into_iter().filter_map(read_room).collect())
+    }
+
+    /// Lists a room's participants.
+    ///
+    /// # Errors
+    /// When there is no such room, or the hub can't be reached.
+    pub fn participants(&self, room: &str) -> Result<Vec<Participant>, Error> {
+        let path = format!("/rooms/{}/participants", percent_encode(room));
+        Ok(self.list(&path, "participants")?.into_iter().filter_map(read_member).collect())
+    }
+
+    /// Watches a room's events until the stream breaks.
+    ///
+    /// # Errors
+    /// When there is no such room, or the hub can't be reached.
+    pub fn events(&self, room: &str) -> Result<EventStream, Error> {
+        let stream = events::open(self.0, &format!("/rooms/{}/events", percent_encode(room)))?;
+        Ok(stream.of_legacy_room(room))
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        let (_, text) = self.0.call("GET", path, None)?;
+        serde_json::from_slice(&text).map_err(|e| self.0.bad_answer(path, Reason::of(e)))
+    }
+
+    /// The list under `key` of an answer.
+    fn list(&self, path: &str, key: &str) -> Result<Vec<Value>, Error> {
+        match self.get::<Value>(path)?[key].take() {
+            Value::Array(items) => Ok(items),
+            _ => Err(self.0.bad_answer(path, format!("it has no list \"{key}\"").as_str().into())),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The event that tells a client that its stream has failed, in the form of the stream's API. Without it, clients that do
+//! not look at how the connection ended would take a broken answer for a complete one.
+
+use serde_json::json;
+
+use crate::proto::management::ErrorCode;
+use crate::proto::sse;
+
+/// How an API tells an error within a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// Chat Completions and the like: data with the member `error`.
+    Chat,
+    /// Responses: as Chat before the response has begun, and then [`response_failed`].
+    Responses,
+    /// Anthropic's Messages: the event `error`.
+    Messages,
+}
+
+impl ErrorForm {
+    /// The event of an error.
+    pub fn event(self, message: &str, code: ErrorCode) -> String {
+        match self {
+            ErrorForm::Chat | ErrorForm::Responses => {
+                let data = json!({ "error": { "message": message, "type": "server_error", "code": code } });
+                format!("data: {data}\n\n")
+            }
+            ErrorForm::Messages => {
+                let data = json!({ "type": "error", "error": { "type": "api_error", "message": message } });
+                sse::encode("error", &data.to_string())
+            }
+        }
+    }
+}
+
+/// What is known of a response that fails in mid-stream.
+pub struct BrokenResponse<'a> {
+    /// As the provider called it.
+    pub id: &'a str,
+    /// The participant's.
+    pub model: &'a str,
+    /// The number of the event that tells of the failure.
+    pub sequence_number: u64,
+    /// Seconds since the epoch.
+    pub created_at: u64,
+}
+
+/// The last event of a response that fails in mid-stream.
+pub fn response_failed(response: &BrokenResponse<'_>, message: &str) -> String {
+    let data = json!({
+        "type": "response.failed",
+        "sequence_number": response.sequence_number,
+        "response": {
+            "id": response.id,
+            "object": "response",
+            "created_at": response.created_at,
+            "status": "failed",
+            "error": { "code": "server_error", "message": message },
+            "incomplete_details": null,
+            "model": response.model,
+            "output": [],
+            "usage": null,
+        },
+    });
+    sse::encode("response.failed", &data.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_event_however_its_text_is_broken_into_lines() {
+        let code = ErrorCode::EndpointNotReachable;
+        let response = BrokenResponse { id: "resp_1", model: "m", sequence_number: 7, created_at: 1 };
+        let chat = ErrorForm::Chat.event("a\n\nb", code);
+        assert_eq!(ErrorForm::Responses.event("a\n\nb", code), chat);
+        for (event, name) in [
+            (chat, None),
+            (ErrorForm::Messages.event("a\n\nb", code), Some("error")),
+            (response_failed(&response, "a\n\nb"), Some("response.failed")),
+        ] {
+            let mut decoder = sse::Decoder::new();
+            decoder.push(event.as_bytes());
+            let decoded = decoder.next_event().unwrap();
+            assert_eq!((decoded.event.as_deref(), decoder.next_event()), (name, None));
+            let data: serde_json::Value = serde_json::from_str(&decoded.data).unwrap();
+            let error = if data["response"].is_null() { &data["error"] } else { &data["response"]["error"] };
+            assert_eq!(error["message"], "a\n\nb", "{data}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! A count of tokens for a provider that has none of its own.
+
+use std::io;
+
+use serde_json::json;
+
+use crate::hub::context::HubContext;
+use crate::hub::relay::client_response::{ClientResponse, Headers};
+use crate::hub::relay::operation::{RelayRequest, Shape};
+use crate::hub::relay::passthrough::ResponseHead;
+use crate::proto::translate::anthropic;
+use crate::state::registry::{Outcome, Picked};
+
+/// Whether the hub itself answers the request for this participant.
+pub fn is_due(request: &RelayRequest<'_>, picked: &Picked) -> bool {
+    request.kind.shape == Shape::CountTokens && picked.no_messages
+}
+
+/// Answers with an estimate, marked as one. `id` names the request.
+pub fn answer(
+    hub: &HubContext,
+    client: &mut ClientResponse<'_, '_>,
+    request: &RelayRequest<'_>,
+    id: &str,
+    picked: &Picked,
+) -> io::Result<()> {
+    hub.registry().note(picked, Outcome::NoMessages, hub.clock.now());
+    let body = request.body.as_ref().map(anthropic::to_chat).transpose();
+    match body {
+        Ok(chat) => {
+            let count = anthropic::estimate_tokens(&chat.unwrap_or_default());
+            let mut head = ResponseHead::new(picked, id, 200, &Headers::new(), false);
+            head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+            head.headers.push(("X-Gambi-Estimated".into(), "true".into()));
+            client.respond(200, &head.headers, json!({ "input_tokens": count }).to_string().as_bytes())
+        }
+        Err(bad) => client.reject(bad.into()),
+    }
+}
