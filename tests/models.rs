@@ -3,11 +3,26 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use gambi::Error;
+use gambi::participant::{Builder, Session};
 use gambi::proto::management::Registration;
 use serde_json::{Value, json};
 
-use support::{RawParticipant, TestHub, registration};
+use support::{FakeProvider, RawParticipant, Script, TestHub, registration, wait_until};
+
+/// Long enough never to end during a test.
+const NEVER: Duration = Duration::from_secs(3600);
+
+fn builder(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Builder {
+    let builder = Session::builder(hub.url(), room).participant_id(id).endpoint(provider.url());
+    builder.heartbeat_interval(Duration::from_millis(20)).refresh_interval(NEVER)
+}
+
+fn json_answer(status: u16, body: &Value) -> Script {
+    Script::Answer { status, kind: "application/json", body: body.to_string() }
+}
 
 fn with_models(models: &[&str]) -> Registration {
     let models = models.iter().map(|&name| name.to_owned());
@@ -146,4 +161,114 @@ fn a_heartbeat_tells_which_models_are_in_memory() {
     assert_eq!(beat(json!({ "loaded": "two" })).expect(400).json()["error"]["details"]["field"], "loaded");
     beat(json!({ "loaded": [] })).expect(200);
     assert!(hub.participant(&room, "ann").get("loaded").is_none());
+}
+
+#[test]
+fn one_participant_offers_all_models_of_its_provider() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &["a:latest", "b", "B"]);
+    let session = builder(&hub, &room, "p", &provider).all_models().start().unwrap();
+    assert_eq!((session.participant().model.as_str(), session.participant().models.len()), ("a:latest", 3));
+    for (asked, model) in [("a", "a:latest"), ("model:b", "b"), ("B", "B"), ("p", "a:latest"), ("any", "a:latest")] {
+        assert_eq!(hub.chat(&room, asked).expect(200).json()["model"], model, "{asked}");
+    }
+    assert_eq!(hub.client.participants(&room).list().unwrap().len(), 1);
+}
+
+#[test]
+fn a_participant_offers_the_models_that_were_chosen_and_all_must_be_there() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &["a:latest", "b", "c"]);
+    let start = |models: &[&str]| builder(&hub, &room, "p", &provider).models(models.iter().copied()).start();
+    assert!(matches!(start(&["a", "d"]).map(drop), Err(Error::ModelMissing { model, .. }) if model == "d"));
+    assert!(matches!(start(&[]).map(drop), Err(Error::Invalid { .. })));
+    let session = start(&["c", "a"]).unwrap();
+    assert_eq!(session.participant().models, ["c", "a:latest"]);
+    hub.chat(&room, "b").expect(404);
+}
+
+#[test]
+fn a_provider_without_models_is_told() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &[]);
+    let error = builder(&hub, &room, "p", &provider).all_models().start().map(drop).unwrap_err();
+    assert_eq!(error.to_string(), format!("the provider at {} has no models", provider.url()));
+    assert!(error.hint().is_some() && hub.client.participants(&room).list().unwrap().is_empty());
+}
+
+#[test]
+fn models_that_come_and_go_are_followed_without_a_new_tunnel() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &["a", "b"]);
+    let quick = Duration::from_millis(20);
+    let session = builder(&hub, &room, "p", &provider).all_models().refresh_interval(quick).start().unwrap();
+    hub.wait_for_status(&room, "p", "online");
+    let events = hub.watch_room(&room);
+    provider.set_models(&["c", "b", "a"]);
+    assert_eq!(events.next("participant.updated")["models"], json!(["a", "b", "c"]));
+    hub.chat(&room, "c").expect(200);
+    provider.set_models(&["c"]);
+    let alone = events.next("participant.updated");
+    assert_eq!((&alone["model"], alone.get("models")), (&json!("c"), None));
+    assert_eq!(alone["connection"]["connected"], true);
+    hub.chat(&room, "b").expect(404);
+    // A provider that starts again lists nothing at first.
+    provider.set_models(&[]);
+    hub.chat(&room, "c").expect(200);
+    provider.set_models(&["c", "d"]);
+    assert_eq!(events.next("participant.updated")["models"], json!(["c", "d"]));
+    session.close();
+    assert!(hub.client.participants(&room).list().unwrap().is_empty());
+}
+
+#[test]
+fn a_session_looks_at_its_providers_models_when_it_is_asked_to() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &["a", "b"]);
+    let session = builder(&hub, &room, "p", &provider).models(["a", "b"]).start().unwrap();
+    for (listed, offered) in [(&["a"][..], "a"), (&["b", "x"], "b")] {
+        provider.set_models(listed);
+        session.handle().refresh_models();
+        wait_until("the models to be followed", || hub.participant(&room, "p")["model"] == offered);
+    }
+    provider.set_models(&["a", "b"]);
+    session.handle().refresh_models();
+    wait_until("a model to be back", || hub.participant(&room, "p")["models"] == json!(["b", "a"]));
+}
+
+#[test]
+fn the_participant_with_the_model_in_memory_is_asked_where_the_provider_tells() {
+    let loaded = [
+        ("/api/ps", json!({ "models": [{ "name": "big" }] })),
+        (
+            "/running",
+            json!({ "running": [{ "model": "big", "state": "ready" }, { "model": "a", "state": "stopping" }] }),
+        ),
+        (
+            "/api/v0/models",
+            json!({ "data": [{ "id": "big", "state": "loaded" }, { "id": "a", "state": "not-loaded" }] }),
+        ),
+    ];
+    for (path, answer) in loaded {
+        let hub = TestHub::start();
+        let room = hub.room();
+        let [cold, warm] = [0; 2].map(|_| FakeProvider::with_models(Script::Echo, &["a", "big"]));
+        let _cold = builder(&hub, &room, "cold", &cold).all_models().start().unwrap();
+        warm.set_path(path, json_answer(200, &answer));
+        let session = builder(&hub, &room, "warm", &warm).all_models().start().unwrap();
+        assert_eq!(session.participant().loaded, ["big"], "{path}");
+        for _ in 0..9 {
+            assert_eq!(hub.chat(&room, "big").expect(200).header("x-gambi-participant"), Some("warm"), "{path}");
+        }
+        assert_eq!(hub.chat(&room, "warm").expect(200).json()["model"], "big", "{path}");
+        let nothing =
+            answer.to_string().replace("big", "a").replace("stopping", "ready").replace("not-loaded", "loaded");
+        warm.set_path(path, json_answer(200, &serde_json::from_str(&nothing).unwrap()));
+        wait_until("a heartbeat to tell", || hub.participant(&room, "warm")["loaded"] == json!(["a"]));
+    }
 }
