@@ -70,9 +70,10 @@ pub fn list_models(provider: &Provider) -> Result<Vec<String>, Reason> {
         let list = request(provider, "GET", "/v1/models");
         (join(tags), list)
     });
-    if let (Err(_), Err(reason)) = (&tags, &list) {
-        return Err(reason.to_string().into());
-    }
+    let list = match list {
+        Err(reason) if tags.is_err() => return Err(reason),
+        list => list,
+    };
     let mut known = HashSet::new();
     let all = names(&tags, "models", "name").into_iter().chain(names(&list, "data", "id"));
     Ok(all.filter(|name| known.insert(name.clone())).collect())

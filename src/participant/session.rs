@@ -171,8 +171,9 @@ impl Session {
         });
         let events = state.clone();
         let forwarder = Forwarder::new(provider, provider_state, writer, binary);
-        let reading = Workers::start(forwarder, reader, move |event| events.on_event(event))
-            .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
+        let reading =
+            Workers::start(forwarder, reader, registered.participant.concurrency, move |event| events.on_event(event))
+                .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
         let mut session = Session {
             participant: registered.participant,
             room_id: registered.room_id,
