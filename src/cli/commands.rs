@@ -225,9 +225,12 @@ static OVER: Flag =
 
 static ROOM: Flag = value("room", Some('r'), "CODE", "The room's code");
 static PARTICIPANT: Flag = value("participant-id", None, "ID", "The participant's id; a stable one makes a retry safe");
-static MODEL: Flag = value("model", Some('m'), "NAME", "The model, as the provider calls it");
+static MODEL: Flag =
+    value("model", Some('m'), "NAME", "The model, as the provider calls it; may be repeated, the first is the default");
+static MODELS: Flag = value("models", None, "all", "In place of --model: all models that the provider has");
 static ENDPOINT: Flag = value("endpoint", Some('e'), "URL", "The provider's base URL [default http://localhost:11434]");
-static NICKNAME: Flag = value("nickname", Some('n'), "NAME", "Name for people [default MODEL@ID6]");
+static NICKNAME: Flag =
+    value("nickname", Some('n'), "NAME", "Name for people [default MODEL@ID6, or the id with --models all]");
 static PASSWORD: Flag = value("password", Some('p'), "TEXT", "The room's password [GAMBI_ROOM_PASSWORD]");
 static PASSWORD_FILE: Flag =
     value("password-file", None, "FILE", "A file with the password, which so is in no list of processes");
@@ -248,7 +251,10 @@ static HEADER_ENV: Flag = value(
 static CONFIG: Flag = value("config", None, "PATH|-", "Generation settings of the participant, a JSON object");
 static CONCURRENCY: Flag =
     value("concurrency", None, "COUNT", "Requests that the provider takes at once, 1 to 4096 [default 1]");
-static ALIAS: Flag = value("alias", None, "NAME", "Another name that the model answers to; may be repeated");
+static WEIGHT: Flag =
+    value("weight", None, "COUNT", "Share of the requests in proportion to other participants, 1 to 100 [default 1]");
+static FALLBACK: Flag = switch("fallback", "Take only requests that no other participant can");
+static ALIAS: Flag = value("alias", None, "NAME", "Another name that the first model answers to; may be repeated");
 static JSON_FRAMES: Flag =
     switch("json-frames", "Send answers as JSON, where something between takes no binary messages");
 static NO_SPECS: Flag = switch("no-specs", "Do not tell the hub about this machine");
@@ -318,6 +324,7 @@ const JOIN: &[&Flag] = &[
     &ROOM,
     &PARTICIPANT,
     &MODEL,
+    &MODELS,
     &ENDPOINT,
     &NICKNAME,
     &PASSWORD,
@@ -327,6 +334,8 @@ const JOIN: &[&Flag] = &[
     &HEADER_ENV,
     &CONFIG,
     &CONCURRENCY,
+    &WEIGHT,
+    &FALLBACK,
     &ALIAS,
     &NO_SPECS,
     &JSON_FRAMES,
@@ -427,6 +436,10 @@ pub static COMMANDS: &[Command] = &[
         streams: true,
         examples: &[
             ("Ollama on this machine", "gambi participant join -r ABC234 --participant-id ann-laptop -m llama3"),
+            (
+                "Everything that Ollama has, four requests at once",
+                "gambi participant join -r ABC234 --participant-id ann-laptop --models all --concurrency 4",
+            ),
             (
                 "LM Studio, and a hub elsewhere",
                 "gambi participant join -H http://hub:3000 -r ABC234 --participant-id lab-2 -m qwen3 -e http://localhost:1234",
