@@ -272,3 +272,54 @@ fn the_participant_with_the_model_in_memory_is_asked_where_the_provider_tells() 
         wait_until("a heartbeat to tell", || hub.participant(&room, "warm")["loaded"] == json!(["a"]));
     }
 }
+
+#[test]
+fn a_model_that_is_gone_is_asked_for_elsewhere_and_offered_no_longer() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let gone = json!({ "error": { "message": "model \"b\" not found, try pulling it first" } });
+    for route in ["chat/completions", "responses", "messages"] {
+        let [bad, good] = [0; 2].map(|_| FakeProvider::with_models(Script::Echo, &["a", "b"]));
+        let _good = builder(&hub, &room, "good", &good).all_models().fallback().start().unwrap();
+        let _bad = builder(&hub, &room, "bad", &bad).all_models().start().unwrap();
+        let chat = json!({ "choices": [{ "index": 0, "message": { "role": "assistant", "content": "Hi" } }] });
+        good.set(json_answer(200, &chat));
+        for path in ["/v1/chat/completions", "/v1/responses", "/v1/messages"] {
+            bad.set_path(path, json_answer(404, &gone));
+            if path != "/v1/chat/completions" {
+                good.set_path(path, Script::Missing);
+            }
+        }
+        bad.set_models(&["a"]);
+        let body =
+            json!({ "model": "b", "max_tokens": 9, "input": "Hi", "messages": [{ "role": "user", "content": "Hi" }] });
+        let answer = hub.post(&format!("/rooms/{room}/v1/{route}"), &body).expect(200);
+        assert_eq!(answer.header("x-gambi-participant"), Some("good"), "{route}");
+        assert!(!bad.seen().is_empty(), "the fallback is asked last");
+        wait_until("the list to be looked at", || hub.participant(&room, "bad").get("models").is_none());
+        // Nothing was wrong with the participant itself.
+        bad.set_path("/v1/chat/completions", Script::Echo);
+        assert_eq!(hub.chat(&room, "a").expect(200).header("x-gambi-participant"), Some("bad"), "{route}");
+    }
+}
+
+#[test]
+fn a_404_that_nobody_else_can_answer_or_that_names_no_model_passes_as_it_came() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let [one, two] = [0; 2].map(|_| FakeProvider::with_models(Script::Echo, &["a", "b"]));
+    let _one = builder(&hub, &room, "one", &one).models(["a", "b"]).start().unwrap();
+    let gone = json!({ "error": "model 'a' not found" });
+    one.set(json_answer(404, &gone));
+    for model in ["a", "one"] {
+        assert_eq!(hub.chat(&room, model).expect(404).json(), gone, "{model}");
+    }
+    let _two = builder(&hub, &room, "two", &two).models(["a", "b"]).fallback().start().unwrap();
+    hub.chat(&room, "one").expect(404);
+    one.set(json_answer(404, &json!({ "error": "no such tool" })));
+    hub.chat(&room, "a").expect(404);
+    assert!(two.seen().is_empty());
+    one.set(json_answer(404, &gone));
+    hub.chat(&room, "a").expect(200);
+    assert_eq!(two.seen().len(), 1);
+}

@@ -17,7 +17,7 @@ use crate::hub::relay::outgoing;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
-use crate::hub::relay::route_check::lacks_route;
+use crate::hub::relay::route_check::{lacks_model, lacks_route};
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::token_estimate;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
@@ -221,11 +221,21 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(error) => return self.fail(client, attempt, Some(upstream), error),
             }
         }
-        if calls_for_another(status) && self.may_try_another(&attempt.slot.picked) {
+        let timeouts = &self.hub.timeouts;
+        let lacks_model = match lacks_model(client, &mut upstream, timeouts, &head, &attempt.slot.picked.model) {
+            Ok(lacks_model) => lacks_model,
+            Err(error) => return self.fail(client, attempt, Some(upstream), error),
+        };
+        if (calls_for_another(status) || lacks_model) && self.may_try_another(&attempt.slot.picked) {
             match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
                 Ok(other) => {
                     upstream.cancel();
-                    attempt.fail("provider", &format!("the provider answered {status}"));
+                    if lacks_model {
+                        // Nothing is wrong with the participant: its other models are asked for as before.
+                        attempt.complete(status);
+                    } else {
+                        attempt.fail("provider", &format!("the provider answered {status}"));
+                    }
                     return NextStep::Other(other);
                 }
                 Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => {
