@@ -1,8 +1,8 @@
-//! A bound on the memory that everything which peers make this process hold may take together.
+//! A common bound on the memory that peers can make this process allocate.
 //!
-//! Whoever holds such bytes takes a [`Share`] of the [`Budget`] and lets it grow as the bytes arrive; it is given back on
-//! drop. A share may have an owner, a client's network: no owner has more than a part of the budget, half of it unless
-//! told otherwise, so that nobody can take all of it from the others.
+//! Code that buffers such bytes acquires a [`Share`] of the [`Budget`] and grows it as the bytes arrive; dropping the
+//! share releases them. A share may have an owner, which is a client's network. Each owner is limited to a fraction of
+//! the budget, by default half, so that one client cannot exhaust it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,29 +10,29 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::sync::lock;
 
-/// One owner has half of a budget at most, unless told otherwise.
-const HALF: u64 = 2;
+/// The default limit of one owner is the budget divided by this.
+const OWNER_PARTS: u64 = 2;
 
-/// The last part in so many of a budget is kept for those that have little: whoever holds much must not be what others
-/// with an ordinary request fail by.
-const KEPT: u64 = 4;
-/// Little is one part in so many.
-const LITTLE: u64 = 16;
+/// This fraction of the budget, 1/`RESERVE_PARTS`, is reserved for small holders, so that a few large requests cannot make
+/// ordinary ones fail.
+const RESERVE_PARTS: u64 = 4;
+/// A small holder has at most 1/`SMALL_PARTS` of the budget.
+const SMALL_PARTS: u64 = 16;
 
 /// A number of bytes, and how many of them are in use.
 #[derive(Debug)]
 pub struct Budget {
     total: u64,
-    most_of_one: u64,
-    /// Kept for those that have little.
-    kept: u64,
+    owner_limit: u64,
+    /// Bytes reserved for small holders.
+    reserved: u64,
     used: Mutex<Used>,
 }
 
 #[derive(Debug, Default)]
 struct Used {
     all: u64,
-    /// Of it, by owner. Only those that have something are listed.
+    /// Bytes by owner. Owners without bytes have no entry.
     owned: HashMap<IpAddr, u64>,
 }
 
@@ -45,29 +45,34 @@ pub struct Share {
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of `bytes`.
     pub fn new(bytes: u64) -> Arc<Self> {
-        Arc::new(Budget { total: bytes, most_of_one: bytes / HALF, kept: bytes / KEPT, used: Mutex::default() })
+        Arc::new(Budget {
+            total: bytes,
+            owner_limit: bytes / OWNER_PARTS,
+            reserved: bytes / RESERVE_PARTS,
+            used: Mutex::default(),
+        })
     }
 
-    /// A budget of so many bytes, of which one owner may have one part in `parts`, and of which nothing is kept back.
+    /// A budget of `bytes`, of which one owner may hold 1/`parts`. Nothing is reserved for small holders.
     pub fn in_parts(bytes: u64, parts: u64) -> Arc<Self> {
-        Arc::new(Budget { total: bytes, most_of_one: bytes / parts, kept: 0, used: Mutex::default() })
+        Arc::new(Budget { total: bytes, owner_limit: bytes / parts, reserved: 0, used: Mutex::default() })
     }
 
-    /// A share of nothing, which can grow up to the whole budget but for what is kept for those that have little.
+    /// An empty share without an owner. It can grow to the whole budget less the reserve for small holders.
     pub fn share(self: &Arc<Self>) -> Share {
         Share { budget: self.clone(), owner: None, bytes: 0 }
     }
 
-    /// A share of nothing, whose owner may have a part of the budget only, in all of its shares together.
+    /// An empty share with an owner. The owner's limit applies to the sum of its shares.
     pub fn share_of(self: &Arc<Self>, owner: IpAddr) -> Share {
         Share { budget: self.clone(), owner: Some(owner), bytes: 0 }
     }
 
-    /// The most that one owner may have, bytes.
-    pub fn most_of_one(&self) -> u64 {
-        self.most_of_one
+    /// The limit of one owner, bytes.
+    pub fn owner_limit(&self) -> u64 {
+        self.owner_limit
     }
 
     /// Bytes in use now.
@@ -99,8 +104,8 @@ impl Budget {
     fn fits(&self, used: &Used, owner: Option<IpAddr>, held: u64, bytes: u64) -> bool {
         let fits = |used: u64, most: u64| used.checked_add(bytes).is_some_and(|sum| sum <= most);
         let held = owner.map_or(held, |owner| used.of(owner));
-        let most = if fits(held, self.total / LITTLE) { self.total } else { self.total - self.kept };
-        fits(used.all, most) && owner.is_none_or(|owner| fits(used.of(owner), self.most_of_one))
+        let most = if fits(held, self.total / SMALL_PARTS) { self.total } else { self.total - self.reserved };
+        fits(used.all, most) && owner.is_none_or(|owner| fits(used.of(owner), self.owner_limit))
     }
 
     fn give_back(&self, owner: Option<IpAddr>, bytes: u64) {
@@ -123,26 +128,26 @@ impl Used {
 }
 
 impl Share {
-    /// Whether three quarters of the budget are in use, or of its owner's part.
+    /// Whether more than three quarters of the budget, or of the owner's limit, are in use.
     pub fn is_tight(&self) -> bool {
         let used = self.budget.lock();
         let tight = |used: u64, most: u64| used > most / 4 * 3;
-        let Budget { total, most_of_one, .. } = *self.budget;
-        tight(used.all, total) || self.owner.is_some_and(|owner| tight(used.of(owner), most_of_one))
+        let Budget { total, owner_limit, .. } = *self.budget;
+        tight(used.all, total) || self.owner.is_some_and(|owner| tight(used.of(owner), owner_limit))
     }
 
-    /// Bytes that it has.
+    /// The size of the share, bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Makes it at least so many bytes large. False, and unchanged, where there is not enough left.
+    /// Grows the share to at least `bytes`. Returns false, and changes nothing, where the budget does not suffice.
     #[must_use]
     pub fn grow_to(&mut self, bytes: u64) -> bool {
         self.grow_by(bytes.saturating_sub(self.bytes))
     }
 
-    /// Makes it so many bytes larger. False, and unchanged, where there is not enough left.
+    /// Grows the share by `bytes`. Returns false, and changes nothing, where the budget does not suffice.
     #[must_use]
     pub fn grow_by(&mut self, bytes: u64) -> bool {
         let grown = bytes == 0 || self.budget.take(self.owner, self.bytes, bytes);
@@ -152,7 +157,7 @@ impl Share {
         grown
     }
 
-    /// Gives back what it has beyond so many bytes.
+    /// Releases what the share holds beyond `bytes`.
     pub fn shrink_to(&mut self, bytes: u64) {
         let surplus = self.bytes.saturating_sub(bytes);
         if surplus > 0 {
@@ -203,20 +208,20 @@ mod tests {
     }
 
     #[test]
-    fn the_last_quarter_is_kept_for_those_that_have_little() {
+    fn the_last_quarter_is_reserved_for_small_holders() {
         let budget = Budget::new(160);
         let [ann, bob, eve] = [1, 2, 3].map(|n| IpAddr::from([10, 0, 0, n]));
         let (mut one, mut two, mut three) = (budget.share_of(ann), budget.share_of(bob), budget.share());
         assert!(one.grow_to(80) && two.grow_to(30) && three.grow_to(10));
-        assert!(!two.grow_by(1) && !three.grow_by(1), "they have more than a little");
+        assert!(!two.grow_by(1) && !three.grow_by(1), "they are no small holders");
         let mut small = [budget.share_of(eve), budget.share()];
         assert!(small.iter_mut().all(|share| share.grow_to(10) && !share.grow_by(1)));
         let mut others = budget.share_of(eve);
-        assert!(!others.grow_to(1), "what counts is all that one owner has");
+        assert!(!others.grow_to(1), "the shares of one owner count together");
     }
 
     #[test]
-    fn it_is_tight_for_whoever_has_most_of_a_part() {
+    fn a_share_is_tight_once_its_owner_has_used_most_of_its_part() {
         let budget = Budget::in_parts(100, 4);
         let (mut ann, bob) =
             (budget.share_of(IpAddr::from([10, 0, 0, 1])), budget.share_of(IpAddr::from([10, 0, 0, 2])));

@@ -28,6 +28,24 @@ const RULES: &[(&str, &[&str])] = &[
     ("sync.rs", &[]),
 ];
 
+/// The parts of `hub`, directories and single files, and the other parts that each may import. `hub/mod.rs` and the tests in
+/// `hub/properties.rs` may import all of them. `context` and `options` import the types of their fields, from files that do
+/// not import them back: that would be a circle.
+const HUB_PARTS: &[(&str, &[&str])] = &[
+    ("api", &["relay", "access", "tunnels", "observe", "context", "handler", "maintenance", "random", "respond"]),
+    ("relay", &["tunnels", "observe", "context", "error_shape", "maintenance", "options", "random", "respond"]),
+    ("access", &["context", "random", "respond"]),
+    ("tunnels", &["access", "observe", "context", "handler", "respond"]),
+    ("observe", &["context", "maintenance"]),
+    ("maintenance", &["context", "respond"]),
+    ("context", &["access", "relay", "tunnels", "observe", "maintenance", "options", "random"]),
+    ("handler", &["respond"]),
+    ("respond", &["error_shape", "observe"]),
+    ("error_shape", &[]),
+    ("options", &["access", "maintenance", "observe"]),
+    ("random", &[]),
+];
+
 /// Crates that only the listed modules may use.
 const OWNED: &[(&str, &[&str])] = &[
     ("tiny_http", &["http"]),
@@ -114,13 +132,57 @@ fn every_module_imports_only_what_it_may() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-#[test]
-fn no_new_file_is_part_of_an_import_circle() {
+fn read_sources() -> imports::Sources {
     let (root, mut sources) = (root(), imports::Sources::default());
     for file in source_files(&root) {
         let inside = file.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
         sources.add(&inside, &fs::read_to_string(&file).unwrap());
     }
+    sources
+}
+
+/// The part of `hub` that a file belongs to; `None` outside of `hub`, and for the files that may import every part.
+fn hub_part(file: &str) -> Option<&str> {
+    let part = file.strip_prefix("hub/")?.split('/').next()?.trim_end_matches(".rs");
+    (!["mod", "properties"].contains(&part)).then_some(part)
+}
+
+/// Imports among the parts of `hub` that [`HUB_PARTS`] does not allow.
+fn hub_violations(sources: &imports::Sources) -> Vec<String> {
+    let mut found = Vec::new();
+    for (file, imported) in sources.edges() {
+        let Some(part) = hub_part(file) else { continue };
+        let allowed = HUB_PARTS.iter().find(|(name, _)| *name == part).map_or(&[][..], |(_, allowed)| allowed);
+        let forbidden =
+            imported.into_iter().filter(|other| hub_part(other).is_some_and(|o| o != part && !allowed.contains(&o)));
+        found.extend(forbidden.map(|other| format!("{file} imports {other}")));
+    }
+    found
+}
+
+#[test]
+fn every_part_of_the_hub_imports_only_what_it_may() {
+    let sources = read_sources();
+    let found = hub_violations(&sources);
+    assert!(found.is_empty(), "{found:#?}");
+    // A rule that no import uses would hide a wrong direction later.
+    let edges = sources.edges();
+    let imports = |part: &str, other: &str| {
+        edges.iter().any(|(file, imported)| {
+            hub_part(file) == Some(part) && imported.iter().any(|file| hub_part(file) == Some(other))
+        })
+    };
+    let unused: Vec<_> = HUB_PARTS
+        .iter()
+        .flat_map(|(part, allowed)| allowed.iter().map(move |other| (*part, *other)))
+        .filter(|(part, other)| !imports(part, other))
+        .collect();
+    assert!(unused.is_empty(), "{unused:?}");
+}
+
+#[test]
+fn no_new_file_is_part_of_an_import_circle() {
+    let sources = read_sources();
     let circles = sources.circles();
     let mut counts = BTreeMap::new();
     for file in circles.iter().flatten() {
@@ -136,6 +198,30 @@ fn no_new_file_is_part_of_an_import_circle() {
 fn named_files(text: &str) -> Vec<&str> {
     let ends = |name: &str| [".rs", ".md", ".json"].iter().any(|end| name.ends_with(end));
     text.split('`').skip(1).step_by(2).filter(|name| ends(name) && !name.contains(' ')).collect()
+}
+
+/// Modules that a text names without the ending of their files, such as `relay/slots`.
+fn named_modules(text: &str) -> Vec<&str> {
+    let is_module = |word: &&str| {
+        let dir = word.split_once('/').map_or("", |(dir, _)| dir);
+        let known = RULES.iter().chain(HUB_PARTS).any(|(name, _)| *name == dir);
+        known && !word.contains('.')
+    };
+    text.split(|c: char| !c.is_ascii_lowercase() && !"_/.".contains(c)).filter(is_module).collect()
+}
+
+#[test]
+fn the_architecture_names_modules_that_exist() {
+    let root = root();
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named = named_modules(&text);
+    assert!(named.len() > 10, "{named:?}");
+    let exists = |name: &&str| {
+        let places = [root.join(name), root.join("hub").join(name)];
+        places.iter().any(|place| place.is_dir() || place.with_extension("rs").is_file())
+    };
+    let missing: Vec<_> = named.into_iter().filter(|name| !exists(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
@@ -155,9 +241,36 @@ fn the_architecture_names_files_that_exist() {
 }
 
 #[test]
+fn comments_name_parts_of_the_protocol_that_exist() {
+    let root = root();
+    let protocol = fs::read_to_string(root.join("proto/PROTOCOL.md")).unwrap();
+    let titles: Vec<&str> = protocol.lines().filter(|line| line.starts_with("##")).collect();
+    let mut named = 0;
+    for file in source_files(&root) {
+        let text = fs::read_to_string(&file).unwrap();
+        // A reference may go on in the next line of its comment.
+        let lines = text.lines().map(|line| line.trim_start_matches(['/', '!', ' ']));
+        let text = lines.collect::<Vec<_>>().join(" ");
+        for part in text.split("PROTOCOL.md, \"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let exists = titles.iter().any(|title| title.trim_start_matches('#').trim() == part);
+            assert!(exists, "{} names \"{part}\"", file.display());
+            named += 1;
+        }
+    }
+    assert!(named > 10, "{named}");
+}
+
+#[test]
 fn a_forbidden_import_is_found() {
     assert_eq!(violations("proto", "use crate::state::Now;"), ["names crate::state"]);
     assert_eq!(violations("hub", "let x = crate::participant::probe();"), ["names crate::participant"]);
     assert_eq!(violations("client", "use tungstenite::Message;"), ["uses tungstenite"]);
     assert!(violations("hub", "use crate::proto::management::Meta; // not crate::cli").is_empty());
+    let mut sources = imports::Sources::default();
+    for module in ["hub", "hub/api"] {
+        sources.add(&format!("{module}/mod.rs"), "");
+    }
+    sources.add("hub/api/routes.rs", "use crate::hub::relay;");
+    sources.add("hub/relay/mod.rs", "use crate::hub::api::routes;");
+    assert_eq!(hub_violations(&sources), ["hub/relay/mod.rs imports hub/api/routes.rs"]);
 }

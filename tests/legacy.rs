@@ -1,4 +1,4 @@
-//! The legacy plane: seeds 001 and 002 as written, and participants that the hub calls.
+//! The legacy plane (PROTOCOL.md, "Legacy plane"), and direct participants, which the hub calls.
 
 mod support;
 

@@ -13,19 +13,19 @@ use super::output::{self, Output, table};
 use super::prompt;
 use crate::monitor::clean::multi_line;
 
-/// What is kept of an answer for the next question, in bytes: one that does not end fills no memory.
-const MAX_KEPT: usize = 4 << 20;
+/// The most bytes of an answer that are kept as context for the next prompt. Longer answers are printed in full.
+const MAX_KEPT_BYTES: usize = 4 << 20;
 
-/// Asks once, or holds a conversation where a person is there and gave no prompt.
+/// Sends one prompt; without a prompt on an interactive terminal, starts a conversation.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
-    let given = context.value("prompt").map(str::to_owned);
+    let prompt = context.value("prompt").map(str::to_owned);
     let room = context.room_client()?.room(&code);
     let mut chat = room.chat().selector(context.value("model").unwrap_or("any"));
     if let Some(system) = context.value("system") {
         chat = chat.system(system);
     }
-    match given {
+    match prompt {
         Some(prompt) => once(context, chat.user(&prompt)),
         None if context.may_ask() => converse(context, &room, chat),
         None if stdin().is_terminal() => {
@@ -51,7 +51,7 @@ fn once(context: &Context<'_>, chat: Chat) -> Result<(), Failure> {
         return out.result(&data, answer.request_id, String::new);
     }
     if out.is_text() {
-        say(out, chat)?;
+        print_answer(out, chat)?;
         return output::line("");
     }
     let mut stream = out.while_waiting("Waiting for a participant...", || chat.stream())?;
@@ -61,13 +61,13 @@ fn once(context: &Context<'_>, chat: Chat) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints an answer as it comes, and gives it back.
-fn say(out: &Output, chat: Chat) -> Result<String, Failure> {
+/// Prints an answer as it arrives. Returns its first [`MAX_KEPT_BYTES`], to within a piece.
+fn print_answer(out: &Output, chat: Chat) -> Result<String, Failure> {
     let mut stream = out.while_waiting("Waiting for a participant...", || chat.stream())?;
     let mut answer = String::new();
     while let Some(piece) = out.while_waiting("Waiting for the answer...", || stream.next()) {
         let piece = piece?;
-        if answer.len() < MAX_KEPT {
+        if answer.len() < MAX_KEPT_BYTES {
             answer.push_str(&piece);
         }
         out.piece(&multi_line(&piece))?;
@@ -75,18 +75,21 @@ fn say(out: &Output, chat: Chat) -> Result<String, Failure> {
     Ok(answer)
 }
 
+/// Reads prompts from the terminal until an empty line or the end of input. Each request has the conversation so far.
 fn converse(context: &Context<'_>, room: &Room, mut chat: Chat) -> Result<(), Failure> {
-    context.out.note(&format!("Talking to {}. An empty line or Ctrl-D ends it.", room.openai_base_url()));
+    context
+        .out
+        .note(&format!("Chatting with {}. An empty line or Ctrl-D ends the conversation.", room.openai_base_url()));
     while let Some(line) = prompt::line("> ").filter(|line| !line.trim().is_empty()) {
         chat = chat.user(&line);
-        let answer = say(&context.out, chat.clone())?;
+        let answer = print_answer(&context.out, chat.clone())?;
         output::line("")?;
         chat = chat.assistant(&answer);
     }
     Ok(())
 }
 
-/// Lists the participants that take requests.
+/// Lists the participants and models that a request can select.
 pub fn models(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
     let models = context.room_client()?.room(&code).models()?;
@@ -94,7 +97,7 @@ pub fn models(context: &Context<'_>) -> Result<(), Failure> {
         models.iter().map(|m| json!({ "id": m.id, "nickname": m.nickname, "model": m.model })).collect();
     context.out.result(&values, None, || {
         if models.is_empty() {
-            return "The room has no participants. `gambi participant join` adds one.".to_owned();
+            return "The room has no participants online. `gambi participant join` adds one.".to_owned();
         }
         let rows: Vec<_> = models.iter().map(|m| vec![m.id.clone(), m.model.clone(), m.nickname.clone()]).collect();
         table(&["ID", "MODEL", "NICKNAME"], &rows)

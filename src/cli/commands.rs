@@ -1,5 +1,5 @@
-//! All commands and flags, as data. Parsing, `--help`, the man page, completions and the manual's page of flags are made
-//! from it.
+//! All commands and flags, as data: the source of parsing, `--help`, the man page, completions and the manual's page of
+//! flags.
 
 /// A flag.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,131 +65,133 @@ static KEY_FILE: Flag = value(
     "key-file",
     None,
     "FILE",
-    "File with the hub's key: `hub serve` requires it of all clients, other commands send it [GAMBI_HUB_KEY]",
+    "File with the hub's key: `hub serve` requires it of every client, other commands send it [GAMBI_HUB_KEY]",
 );
-static ENV: Flag = value("env", None, "NAME", "An environment of the config file [GAMBI_ENV]");
+static ENV: Flag = value("env", None, "NAME", "Environment of the config file to use [GAMBI_ENV]");
 static FORMAT: Flag = value(
     "format",
     None,
     "text|json|ndjson",
-    "How results are printed [GAMBI_FORMAT; default text on a terminal, else json, ndjson where they stream]",
+    "Output format [GAMBI_FORMAT; default text on a terminal, otherwise json, or ndjson for commands that stream]",
 );
-static INTERACTIVE: Flag = switch("interactive", "Ask for what is missing; an error where there is no terminal");
-static NO_INTERACTIVE: Flag = switch("no-interactive", "Never ask [GAMBI_NO_INTERACTIVE=1]");
-static VERBOSE: Flag = switch("verbose", "Print more on stderr");
+static INTERACTIVE: Flag =
+    switch("interactive", "Prompt for missing values, optional ones too; an error without a terminal");
+static NO_INTERACTIVE: Flag = switch("no-interactive", "Never prompt [GAMBI_NO_INTERACTIVE=1]");
+static VERBOSE: Flag = switch("verbose", "Print more details on stderr");
 static QUIET: Flag = switch("quiet", "Print only errors on stderr");
 static HELP: Flag = Flag { name: "help", short: Some('h'), value: None, help: "Print this help" };
 static VERSION: Flag = Flag { name: "version", short: Some('V'), value: None, help: "Print the version" };
 
-static DRY_RUN: Flag = switch("dry-run", "Check everything, print what would be done, do nothing");
+static DRY_RUN: Flag = switch("dry-run", "Check all values and print what would be done, without doing it");
 static HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [default 0.0.0.0]");
-static PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 3000]");
+static PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 takes a free one [default 3000]");
 static LOCAL_HOST: Flag = value("host", None, "ADDRESS", "Address to listen on [default 127.0.0.1]");
-static MDNS: Flag = switch("mdns", "Announce the hub on the network by mDNS");
+static MDNS: Flag = switch("mdns", "Announce the hub on the local network by mDNS");
 static CORS: Flag = value(
     "cors",
     None,
     "ORIGIN",
-    "Origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
+    "Web origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
 );
 static PUBLIC_URL: Flag =
-    value("public-url", None, "URL", "How the hub is reached from outside, where it stands behind a proxy");
-static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Longest head of a request [default 32KiB]");
-static MAX_HEADERS: Flag = value("max-headers", None, "COUNT", "Most header lines of a request [default 100]");
-static MAX_BODY: Flag = value("max-body", None, "SIZE", "Longest body of a request [default 32MiB]");
-static HEAD_TIMEOUT: Flag = value("head-timeout", None, "TIME", "Time for a whole head [default 10s]");
-static BODY_TIMEOUT: Flag = value("body-timeout", None, "TIME", "Longest silence within a body [default 60s]");
+    value("public-url", None, "URL", "The hub's URL as clients see it, if it runs behind a proxy");
+static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Maximum size of a request's head [default 32KiB]");
+static MAX_HEADERS: Flag =
+    value("max-headers", None, "COUNT", "Maximum number of a request's header lines [default 100]");
+static MAX_BODY: Flag = value("max-body", None, "SIZE", "Maximum size of a request's body [default 32MiB]");
+static HEAD_TIMEOUT: Flag =
+    value("head-timeout", None, "TIME", "Time limit for receiving a request's head [default 10s]");
+static BODY_TIMEOUT: Flag =
+    value("body-timeout", None, "TIME", "Longest pause while receiving a request's body [default 60s]");
 static KEEP_ALIVE_TIMEOUT: Flag =
-    value("keep-alive-timeout", None, "TIME", "How long a connection may wait for its next request [default 75s]");
-static WRITE_TIMEOUT: Flag = value("write-timeout", None, "TIME", "Time for one write [default 30s]");
+    value("keep-alive-timeout", None, "TIME", "How long an idle connection stays open [default 75s]");
+static WRITE_TIMEOUT: Flag =
+    value("write-timeout", None, "TIME", "Time limit for one write to a connection [default 30s]");
 static MAX_CONNECTIONS: Flag = value(
     "max-connections",
     None,
     "COUNT",
-    "Most connections at a time; fewer where ulimit -n does not allow as many [default 1024]",
+    "Maximum number of open connections; lower if ulimit -n requires it [default 1024]",
 );
 
 static MEMORY: Flag = value(
     "memory",
     None,
     "SIZE",
-    "Most memory for all that peers make the hub hold; once --body-memory [default a quarter of the machine's, at most 256MiB]",
+    "Memory limit for data received from peers; formerly --body-memory [default a quarter of the machine's, at most 256MiB]",
 );
 static QUEUE_TIMEOUT: Flag = value(
     "queue-timeout",
     None,
     "TIME",
-    "How long a request may wait for a participant that is busy; 0 refuses at once [default 30s]",
+    "How long a request may wait for a busy participant; 0 rejects it at once [default 30s]",
 );
-static QUEUE_LIMIT: Flag = value("queue-limit", None, "COUNT", "Requests that may wait so in each room [default 64]");
+static QUEUE_LIMIT: Flag =
+    value("queue-limit", None, "COUNT", "Maximum number of waiting requests in each room [default 64]");
 static FIRST_BYTE_TIMEOUT: Flag =
-    value("first-byte-timeout", None, "TIME", "Time for an answer's first byte [default 600s]");
-static ANSWER_TIMEOUT: Flag = value("idle-timeout", None, "TIME", "Longest silence within an answer [default 300s]");
+    value("first-byte-timeout", None, "TIME", "Time limit for the first byte of a response's body [default 600s]");
+static ANSWER_TIMEOUT: Flag =
+    value("idle-timeout", None, "TIME", "Longest pause within a response's body [default 300s]");
 
 static NO_HEDGE: Flag = switch("no-hedge", "Send no request to a second participant while the first is silent");
 static DRAIN_TIMEOUT: Flag = value(
     "drain-timeout",
     None,
     "TIME",
-    "Time for requests under way once a signal has come; 0 cuts them off [default 30s]",
+    "Time for requests in flight to end after a signal; 0 aborts them [default 30s]",
 );
 static DIRECT: Flag = value(
     "direct",
     None,
     "off|private|any",
-    "Which endpoints of older clients the hub calls: none, private networks', or all [default private]",
+    "Which endpoints of direct participants the hub calls: none, those in private networks, or all [default private]",
 );
-static DECLARE_ROOM: Flag = value("room", None, "CODE=NAME", "A room that exists from the start; may be repeated");
+static DECLARE_ROOM: Flag = value("room", None, "CODE=NAME", "Room to create at startup; may be repeated");
 static ROOMS_FILE: Flag = value(
     "rooms",
     None,
     "FILE",
-    "Rooms that exist from the start: a JSON list with code, name, password or passwordHash, defaults",
+    "Rooms to create at startup: a JSON list with code, name, password or passwordHash, defaults",
 );
 static ROOM_TTL: Flag =
-    value("room-ttl", None, "TIME", "Remove rooms that have been unused for so long [default never]");
+    value("room-ttl", None, "TIME", "Remove rooms that have been unused for this long [default never]");
 static EMPTY_ROOM_TTL: Flag =
-    value("empty-room-ttl", None, "TIME", "Remove rooms that have been empty for so long [default never]");
-static STRICT: Flag =
-    switch("strict", "Require a participant's own token for renewing it, its heartbeats and removing it");
-static NO_DASHBOARD: Flag = switch("no-dashboard", "Show browsers no page at /");
+    value("empty-room-ttl", None, "TIME", "Remove rooms that have had no participants for this long [default never]");
+static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
+static NO_DASHBOARD: Flag = switch("no-dashboard", "Serve no dashboard at /");
 static WATCH_TIME: Flag = value(
     "watch-time",
     None,
     "TIME",
-    "End streams of events after so long, for proxies that cut them off otherwise [default never]",
+    "End event streams after this time, for proxies that limit the length of a stream [default never]",
 );
-static KNOWN_AS: Flag =
-    value("known-as", None, "NAME", "A name by which clients know the hub; may be repeated (without a key)");
-static TRUSTED_PROXY: Flag = value(
-    "trusted-proxy",
+static KNOWN_AS: Flag = value(
+    "known-as",
     None,
-    "ADDRESS",
-    "Believe the X-Forwarded headers of this address or range; may be repeated",
+    "NAME",
+    "Host name of the hub that requests may use, for a hub without a key; may be repeated",
 );
-static LOG_FORMAT: Flag = value(
-    "log-format",
-    None,
-    "text|json",
-    "How the log's lines are written, on stderr [GAMBI_LOG_FORMAT; default text]",
-);
+static TRUSTED_PROXY: Flag =
+    value("trusted-proxy", None, "ADDRESS", "Address or range whose X-Forwarded headers are trusted; may be repeated");
+static LOG_FORMAT: Flag =
+    value("log-format", None, "text|json", "Format of the log lines on stderr [GAMBI_LOG_FORMAT; default text]");
 static LOG_LEVEL: Flag = value(
     "log-level",
     None,
     "off|error|warn|info|debug",
-    "How much is logged; a line for each request from info on [GAMBI_LOG_LEVEL; default info]",
+    "Lowest level to log; info logs a line for each request [GAMBI_LOG_LEVEL; default info]",
 );
 static OFFLINE_TTL: Flag = value(
     "offline-ttl",
     None,
     "TIME",
-    "Remove participants that have been offline for so long; 0 never does [default 1h]",
+    "Remove participants that have been offline for this long; 0 keeps them [default 1h]",
 );
 static REGISTRY_MEMORY: Flag = value(
     "registry-memory",
     None,
     "SIZE",
-    "Most memory for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
+    "Memory limit for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
 static JSON: Flag = Flag {
     name: "json",
@@ -198,30 +200,34 @@ static JSON: Flag = Flag {
     help: "Print the rooms as a JSON array, without data and meta",
 };
 
-static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that making the room returned");
-static RECONNECT: Flag = switch("reconnect", "Join again whenever the session is lost, until stopped");
-static PROMPT: Flag = value("prompt", None, "PROMPT", "What to say; may stand alone, or come on stdin");
+static HOST_ID: Flag = value("host-id", None, "ID", "The hostId that `room create` returned");
+static RECONNECT: Flag = switch("reconnect", "Reconnect when the session is lost, until stopped");
+static PROMPT: Flag = value("prompt", None, "PROMPT", "The prompt; also as an argument without the flag, or on stdin");
 static SELECTOR: Flag =
     value("model", Some('m'), "SELECTOR", "A participant's id, a model, model:NAME, or any [default any]");
-static SYSTEM: Flag = value("system", Some('s'), "TEXT", "A leading instruction");
+static SYSTEM: Flag = value("system", Some('s'), "TEXT", "System message before the prompt");
 static LISTEN: Flag = value("timeout", None, "TIME", "How long to listen [default 2s]");
-static SHELL: Flag = value("shell", None, "bash|zsh|fish", "For which shell; may stand alone");
+static SHELL: Flag = value("shell", None, "bash|zsh|fish", "The shell; also as an argument without the flag");
 
-static MANAGER: Flag = value("manager", None, "systemd|openwrt|launchd", "Which service manager; may stand alone");
-static ROLE: Flag = value("for", None, "hub|participant", "What to run [default hub]");
-static BIN: Flag = value("bin", None, "PATH", "Where gambi is [default /usr/local/bin/gambi; openwrt /usr/bin/gambi]");
-static ARG: Flag = value("arg", None, "TEXT", "An argument of what is run; may be repeated, or all may follow `--`");
+static MANAGER: Flag =
+    value("manager", None, "systemd|openwrt|launchd", "The service manager; also as an argument without the flag");
+static ROLE: Flag = value("for", None, "hub|participant", "What the service runs [default hub]");
+static BIN: Flag =
+    value("bin", None, "PATH", "Path of the gambi binary [default /usr/local/bin/gambi; openwrt /usr/bin/gambi]");
+static ARG: Flag =
+    value("arg", None, "TEXT", "Argument for the command that the service runs; may be repeated, or all follow `--`");
 
-static ROOM_NAME: Flag = value("name", Some('n'), "NAME", "What to call the room");
-static NEW_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password that joining will ask for");
-static PRIVATE: Flag = switch("private", "Ask for the password for talking, listing and watching too");
-static DEFAULTS: Flag = value("config", None, "PATH|-", "Generation settings of the room, a JSON object");
+static ROOM_NAME: Flag = value("name", Some('n'), "NAME", "The room's name");
+static NEW_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password that participants need to join");
+static PRIVATE: Flag = switch("private", "Require the password for requests, lists and events too");
+static DEFAULTS: Flag =
+    value("config", None, "PATH|-", "File with the room's generation settings, a JSON object; - for stdin");
 static SORT: Flag =
     value("sort", None, "participant-count|created-at|name", "Order of the list [default participant-count]");
-static REVERSE: Flag = switch("reverse", "Turn the order round");
+static REVERSE: Flag = switch("reverse", "Reverse the order");
 static CODE: Flag = value("code", Some('c'), "CODE", "The room's code");
 static OVER: Flag =
-    value("over", None, "1m|5m|15m", "The time that the table is about [default 5m]; JSON has all three");
+    value("over", None, "1m|5m|15m", "Time window of the table; JSON output has all three [default 5m]");
 
 static ROOM: Flag = value("room", Some('r'), "CODE", "The room's code");
 static PARTICIPANT: Flag = value("participant-id", None, "ID", "The participant's id; a stable one makes a retry safe");
@@ -230,34 +236,35 @@ static MODEL: Flag =
 static MODELS: Flag = value("models", None, "all", "In place of --model: all models that the provider has");
 static ENDPOINT: Flag = value("endpoint", Some('e'), "URL", "The provider's base URL [default http://localhost:11434]");
 static NICKNAME: Flag =
-    value("nickname", Some('n'), "NAME", "Name for people [default MODEL@ID6, or the id with --models all]");
+    value("nickname", Some('n'), "NAME", "Display name [default MODEL@ID6, or the id with --models all]");
 static PASSWORD: Flag = value("password", Some('p'), "TEXT", "The room's password [GAMBI_ROOM_PASSWORD]");
 static PASSWORD_FILE: Flag =
-    value("password-file", None, "FILE", "A file with the password, which so is in no list of processes");
+    value("password-file", None, "FILE", "File with the password, which keeps it out of the list of processes");
 static TOKEN_FILE: Flag = value(
     "token-file",
     None,
     "FILE",
-    "Where the participant's own token is kept, which a strict hub asks for; joining makes it",
+    "File for the participant's own token, which a strict hub requires; created when joining",
 );
 static HEADER: Flag =
-    value("header", None, "NAME=VALUE", "Header for the provider, never sent to the hub; may be repeated");
+    value("header", None, "NAME=VALUE", "Header for requests to the provider, never sent to the hub; may be repeated");
 static HEADER_ENV: Flag = value(
     "header-env",
     None,
     "NAME=VARIABLE",
-    "The same, its value taken from an environment variable; may be repeated",
+    "Like --header, with the value of an environment variable; may be repeated",
 );
-static CONFIG: Flag = value("config", None, "PATH|-", "Generation settings of the participant, a JSON object");
+static CONFIG: Flag =
+    value("config", None, "PATH|-", "File with the participant's generation settings, a JSON object; - for stdin");
 static CONCURRENCY: Flag =
-    value("concurrency", None, "COUNT", "Requests that the provider takes at once, 1 to 4096 [default 1]");
+    value("concurrency", None, "COUNT", "Number of requests that the provider handles at once, 1 to 4096 [default 1]");
 static WEIGHT: Flag =
     value("weight", None, "COUNT", "Share of the requests in proportion to other participants, 1 to 100 [default 1]");
-static FALLBACK: Flag = switch("fallback", "Take only requests that no other participant can");
-static ALIAS: Flag = value("alias", None, "NAME", "Another name that the first model answers to; may be repeated");
+static FALLBACK: Flag = switch("fallback", "Handle only requests that no other participant can");
+static ALIAS: Flag = value("alias", None, "NAME", "Additional name of the first model; may be repeated");
 static JSON_FRAMES: Flag =
-    switch("json-frames", "Send answers as JSON, where something between takes no binary messages");
-static NO_SPECS: Flag = switch("no-specs", "Do not tell the hub about this machine");
+    switch("json-frames", "Send responses as JSON, for proxies that do not pass binary WebSocket messages");
+static NO_SPECS: Flag = switch("no-specs", "Do not send this machine's hardware details to the hub");
 
 static NETWORK_ENDPOINT: Flag = value(
     "network-endpoint",
@@ -272,16 +279,16 @@ static WATCHED: Flag = value(
     "room",
     Some('r'),
     "CODE",
-    "A room to watch; may be repeated [default: the first twenty]. With --serve CODE=NAME, which makes it",
+    "Room to watch; may be repeated [default: the first twenty]. With --serve, CODE=NAME creates the room",
 );
-static PLAIN: Flag = switch("plain", "Show the plain table, even where the terminal interface is built in");
-static EMBED: Flag = switch("serve", "Run a hub in this process, and watch it");
+static PLAIN: Flag = switch("plain", "Show the plain table, even if the terminal interface is built in");
+static EMBED: Flag = switch("serve", "Run a hub in this process and watch it");
 
-static PROVIDER_PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 picks one [default 11435]");
-static PROVIDER_MODEL: Flag = value("model", Some('m'), "NAME", "The name of its one model [default echo]");
-static DELAY: Flag = value("delay", None, "MS", "Pause before each piece of an answer, milliseconds [default 0]");
-static DEMO_PORT: Flag = value("port", None, "PORT", "Port of the hub; 0 picks one [default 0]");
-static ONCE: Flag = switch("once", "End after the chat; 0 only if its answer came through the tunnel");
+static PROVIDER_PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 takes a free one [default 11435]");
+static PROVIDER_MODEL: Flag = value("model", Some('m'), "NAME", "Name of the provider's only model [default echo]");
+static DELAY: Flag = value("delay", None, "MS", "Pause before each piece of an answer, in milliseconds [default 0]");
+static DEMO_PORT: Flag = value("port", None, "PORT", "Port of the hub; 0 takes a free one [default 0]");
+static ONCE: Flag = switch("once", "End after the chat; the exit code is 0 only if the answer came through the tunnel");
 
 static SERVE: &[&Flag] = &[
     &HOST,
@@ -365,21 +372,24 @@ pub static COMMANDS: &[Command] = &[
         flags: SERVE,
         streams: true,
         examples: &[
-            ("For everyone on the network, and findable by name", "gambi hub serve --mdns"),
-            ("For this machine only, on a port that is free", "gambi hub serve --host 127.0.0.1 --port 0"),
-            ("Behind a proxy that speaks TLS", "gambi hub serve --public-url https://hub.example"),
+            ("For the whole network, announced by mDNS", "gambi hub serve --mdns"),
+            ("For this machine only, on a free port", "gambi hub serve --host 127.0.0.1 --port 0"),
+            ("Behind a proxy that terminates TLS", "gambi hub serve --public-url https://hub.example"),
         ],
     },
     Command {
         path: &["room", "create"],
-        about: "Make a room",
+        about: "Create a room",
         positional: None,
         flags: &[&ROOM_NAME, &NEW_PASSWORD, &PASSWORD_FILE, &PRIVATE, &DEFAULTS, &DRY_RUN],
         streams: false,
         examples: &[
-            ("A room, and its code for a script", "gambi room create --name Lab --format json | jq -r .data.room.code"),
             (
-                "With settings for every request in it",
+                "Create a room and get its code in a script",
+                "gambi room create --name Lab --format json | jq -r .data.room.code",
+            ),
+            (
+                "With generation settings for all its requests",
                 "echo '{\"temperature\": 0.2}' | gambi room create -n Lab --config -",
             ),
         ],
@@ -391,9 +401,9 @@ pub static COMMANDS: &[Command] = &[
         flags: &[&SORT, &REVERSE],
         streams: false,
         examples: &[
-            ("The fullest first", "gambi room list"),
+            ("Rooms with the most participants first", "gambi room list"),
             (
-                "Codes alone, the newest first",
+                "Only the codes, the newest first",
                 "gambi room list --sort created-at --format ndjson | jq -r '.data[].code'",
             ),
         ],
@@ -408,7 +418,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["room", "stats"],
-        about: "Show a room's figures: requests, errors, times, tokens, of each model and participant",
+        about: "Show a room's metrics: requests, errors, times and tokens of each model and participant",
         positional: Some(&CODE),
         flags: &[&CODE, &OVER, &PASSWORD, &PASSWORD_FILE],
         streams: false,
@@ -426,26 +436,29 @@ pub static COMMANDS: &[Command] = &[
         positional: None,
         flags: &[&CODE, &HOST_ID],
         streams: false,
-        examples: &[("With what `room create` returned", "gambi room delete --code ABC234 --host-id 6f0c...")],
+        examples: &[(
+            "With the hostId that `room create` returned",
+            "gambi room delete --code ABC234 --host-id 6f0c...",
+        )],
     },
     Command {
         path: &["participant", "join"],
-        about: "Bring a local provider into a room, and serve it until stopped",
+        about: "Join a room with a local provider, and serve requests until stopped",
         positional: None,
         flags: JOIN,
         streams: true,
         examples: &[
             ("Ollama on this machine", "gambi participant join -r ABC234 --participant-id ann-laptop -m llama3"),
             (
-                "Everything that Ollama has, four requests at once",
+                "All models of Ollama, four requests at once",
                 "gambi participant join -r ABC234 --participant-id ann-laptop --models all --concurrency 4",
             ),
             (
-                "LM Studio, and a hub elsewhere",
+                "LM Studio, and a hub on another machine",
                 "gambi participant join -H http://hub:3000 -r ABC234 --participant-id lab-2 -m qwen3 -e http://localhost:1234",
             ),
             (
-                "A provider that wants a key",
+                "A provider that requires a key",
                 "gambi participant join -r ABC234 --participant-id vllm-1 -m m -e http://localhost:8000 --header-env Authorization=VLLM_AUTH",
             ),
         ],
@@ -460,11 +473,11 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["participant", "leave"],
-        about: "Take a participant out of its room",
+        about: "Remove a participant from its room",
         positional: None,
         flags: &[&ROOM, &PARTICIPANT, &TOKEN_FILE, &PASSWORD, &PASSWORD_FILE],
         streams: false,
-        examples: &[("From anywhere", "gambi participant leave -r ABC234 --participant-id ann-laptop")],
+        examples: &[("From any machine", "gambi participant leave -r ABC234 --participant-id ann-laptop")],
     },
     Command {
         path: &["participant", "heartbeat"],
@@ -476,7 +489,7 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["models"],
-        about: "List the participants of a room that take requests",
+        about: "List a room's participants and models as clients see them",
         positional: None,
         flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: false,
@@ -484,19 +497,19 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["chat"],
-        about: "Talk to a room",
+        about: "Send chats to a room",
         positional: Some(&PROMPT),
         flags: &[&ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[
             ("One question", "gambi chat -r ABC234 'Why is the sky blue?'"),
-            ("A file", "gambi chat -r ABC234 -m model:llama3 --system 'Summarise.' < notes.txt"),
+            ("The prompt from a file", "gambi chat -r ABC234 -m model:llama3 --system 'Summarise.' < notes.txt"),
             ("A conversation", "gambi chat -r ABC234"),
         ],
     },
     Command {
         path: &["discover"],
-        about: "Find the hubs of the network and their rooms",
+        about: "Find hubs on the local network and their rooms",
         positional: None,
         flags: &[&LISTEN],
         streams: false,
@@ -504,12 +517,12 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["events", "watch"],
-        about: "Print a room's events as they come",
+        about: "Print a room's events as they arrive",
         positional: None,
         flags: &[&ROOM, &PASSWORD, &PASSWORD_FILE],
         streams: true,
         examples: &[
-            ("For people", "gambi events watch --room ABC234"),
+            ("As text", "gambi events watch --room ABC234"),
             (
                 "Only finished requests",
                 "gambi events watch -r ABC234 --format ndjson | jq -c 'select(.type == \"llm.complete\")'",
@@ -537,8 +550,8 @@ pub static COMMANDS: &[Command] = &[
         ],
         streams: true,
         examples: &[
-            ("A hub elsewhere", "gambi monitor --hub http://hub:3000"),
-            ("A hub of its own", "gambi monitor --serve --room LAB001=Lab"),
+            ("A hub on another machine", "gambi monitor --hub http://hub:3000"),
+            ("A new hub in the same process", "gambi monitor --serve --room LAB001=Lab"),
             (
                 "Participants that go offline, for a script",
                 "gambi monitor | jq -c 'select(.type == \"participant\" and .data.status == \"offline\")'",
@@ -547,22 +560,25 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["provider"],
-        about: "Run a provider to try with: it echoes what it is asked, no model is behind it",
+        about: "Run an echo provider for trying gambi without a model",
         positional: None,
         flags: &[&LOCAL_HOST, &PROVIDER_PORT, &PROVIDER_MODEL, &DELAY],
         streams: true,
         examples: &[
             ("On port 11435", "gambi provider"),
-            ("Slowly, so that streams can be seen", "gambi provider --delay 100 --model slow-echo"),
+            ("With a visible delay between the pieces of a stream", "gambi provider --delay 100 --model slow-echo"),
         ],
     },
     Command {
         path: &["demo"],
-        about: "Run a hub, a provider and a participant in one process, and one chat through them",
+        about: "Run a hub, a provider and a participant in one process, and send a chat through them",
         positional: None,
         flags: &[&LOCAL_HOST, &DEMO_PORT, &DELAY, &ONCE],
         streams: true,
-        examples: &[("Stay up and try it with curl", "gambi demo"), ("Check an installation", "gambi demo --once")],
+        examples: &[
+            ("Keep running, to try it with curl", "gambi demo"),
+            ("Check an installation", "gambi demo --once"),
+        ],
     },
     Command {
         path: &["completions"],
@@ -596,11 +612,11 @@ pub static COMMANDS: &[Command] = &[
         streams: false,
         examples: &[
             (
-                "A hub with a room that is always there",
+                "A hub with a declared room",
                 "gambi service systemd -- --mdns --room LAB001=Lab > /etc/systemd/system/gambi-hub.service",
             ),
             (
-                "A participant that comes back",
+                "A participant that reconnects",
                 "gambi service systemd --for participant -- -H http://hub:3000 -r LAB001 --participant-id ann -m llama3",
             ),
         ],

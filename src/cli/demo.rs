@@ -53,7 +53,7 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
         return Err(Failure::Lost(format!("the answer is not what the provider echoes: {answer}")));
     }
     let data = json!({ "answer": answer, "metrics": metrics });
-    out.event("completed", &data, &format!("\n\nThe hub saw it go through the tunnel: {metrics}"))?;
+    out.event("completed", &data, &format!("\n\nThe hub measured, for the request through the tunnel: {metrics}"))?;
     if !context.has("once") {
         wait_for_signal(context, &signals)?;
     }
@@ -64,7 +64,7 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
 }
 
 fn wait_for_signal(context: &Context<'_>, signals: &Receiver<Signal>) -> Result<(), Failure> {
-    context.out.event("waiting", &json!({}), "\nStill up: try it yourself, and end it with Ctrl-C.")?;
+    context.out.event("waiting", &json!({}), "\nThe demo keeps running for your own requests. Ctrl-C ends it.")?;
     match signals.recv() {
         Ok(signal) => context.out.event("signal_received", &json!({ "signal": signal.to_string() }), ""),
         Err(_) => Ok(()),
@@ -74,8 +74,8 @@ fn wait_for_signal(context: &Context<'_>, signals: &Receiver<Signal>) -> Result<
 fn introduction(hub: &str, provider: &str, room: &str, base: &str) -> String {
     let body = json!({ "model": "any", "stream": true, "messages": [{ "role": "user", "content": "Hello!" }] });
     format!(
-        "Hub:       {hub}\nProvider:  {provider} (an echo; no model is behind it)\nRoom:      {room}\nOpenAI:    {base}\n\n\
-         curl -N {base}/chat/completions -H 'Content-Type: application/json' -d '{body}'\n\nAsking: {PROMPT}\nAnswer: "
+        "Hub:       {hub}\nProvider:  {provider} (the echo provider, without a model)\nRoom:      {room}\nOpenAI:    {base}\n\n\
+         curl -N {base}/chat/completions -H 'Content-Type: application/json' -d '{body}'\n\nPrompt: {PROMPT}\nAnswer: "
     )
     .trim_end()
     .to_owned()
@@ -122,7 +122,9 @@ fn completed(events: &mut EventStream) -> Result<Value, Failure> {
         let event = event?;
         match event.kind.as_str() {
             "llm.complete" if event.data["participantId"] == PARTICIPANT => return Ok(event.data["metrics"].clone()),
-            "llm.error" => return Err(Failure::Lost(format!("the hub saw the request fail: {}", event.data["error"]))),
+            "llm.error" => {
+                return Err(Failure::Lost(format!("the hub reports that the request failed: {}", event.data["error"])));
+            }
             _ => {}
         }
     }

@@ -17,30 +17,31 @@ pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
     let room = context.required("room")?;
     let client = context.room_client()?;
     let mut stream = client.events(Some(&room))?;
-    let asked = Arc::new(AtomicBool::new(false));
-    let (signals, stopper, told) = (context.signals.listen(), stream.stopper(), asked.clone());
+    let stopped = Arc::new(AtomicBool::new(false));
+    let (signals, stopper, flag) = (context.signals.listen(), stream.stopper(), stopped.clone());
     thread::Builder::new().name("stop".into()).spawn(move || {
         if signals.recv().is_ok() {
-            told.store(true, Ordering::SeqCst);
+            flag.store(true, Ordering::SeqCst);
             stopper.stop();
         }
     })?;
     loop {
         match stream.next_json() {
             Some(Ok(json)) => context.out.foreign_event(&json, || text(&json))?,
-            _ if asked.load(Ordering::SeqCst) => return Ok(()),
+            _ if stopped.load(Ordering::SeqCst) => return Ok(()),
             Some(Err(error)) => return Err(error.into()),
             None => return Err(Failure::Lost(format!("the hub at {} ended the stream", client.hub_url()))),
         }
     }
 }
 
-/// An event as a line for people.
+/// Formats an event as a line of text; JSON that is not an event stays as it is.
 fn text(json: &str) -> String {
     let Ok(event) = serde_json::from_str::<EventEnvelope>(json) else { return json.to_owned() };
     let data = &event.data;
-    let who = ["nickname", "participantId", "id", "clientId"].iter().find_map(|key| data[key].as_str()).unwrap_or("");
-    let mut parts = vec![clock(event.timestamp), event.kind.clone(), who.to_owned()];
+    let subject =
+        ["nickname", "participantId", "id", "clientId"].iter().find_map(|key| data[key].as_str()).unwrap_or("");
+    let mut parts = vec![clock(event.timestamp), event.kind.clone(), subject.to_owned()];
     parts.extend(data["model"].as_str().map(|model| format!("model {model}")));
     parts.extend(data["status"].as_str().map(str::to_owned));
     parts.extend(metrics(&data["metrics"]));
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_told_in_a_line() {
+    fn an_event_is_formatted_as_one_line() {
         let json = r#"{"type":"llm.complete","timestamp":1700000000000,"roomCode":"ABC234","data":{"participantId":"ann",
             "model":"m","metrics":{"ttftMs":12,"durationMs":340,"tokensPerSecond":41.26}}}"#;
         assert_eq!(text(json), "22:13:20Z  llm.complete  ann  model m  first byte 12 ms, whole 340 ms, 41.3 tokens/s");

@@ -1,4 +1,4 @@
-//! The help, made from the table of commands, and the pages of the manual.
+//! The help, generated from the table of commands, and the pages of the manual.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,16 @@ use super::parse::below;
 use super::synonyms::names;
 
 const INTRO: &str =
-    "Rooms for the local LLMs of a network: a hub, participants on tunnels, one OpenAI-compatible address.";
+    "Rooms for the local LLMs of a network: a hub, tunnelled participants, one OpenAI-compatible address.";
 
-/// What a newcomer sees who types nothing but the name.
+/// Printed by `gambi` without arguments.
 pub const START: &str = "\
 gambi puts the local LLMs of a network in a room, at one OpenAI-compatible address.
-  gambi demo                                    see it work, all in one process
+  gambi demo                                    try it: hub, provider and participant in one process
   gambi hub serve --mdns                        start a hub; then, with its address as GAMBI_HUB:
-  gambi room create --name Lab                  make a room, and get its code
-  gambi participant join -r CODE --participant-id ME -m MODEL    bring your Ollama in
-  gambi chat -r CODE 'Hello!'                   talk to whoever is there (`gambi help` has the rest)
+  gambi room create --name Lab                  create a room and get its code
+  gambi participant join -r CODE --participant-id ME -m MODEL    join the room with your Ollama
+  gambi chat -r CODE 'Hello!'                   send a chat to the room (`gambi help` lists all commands)
 ";
 
 const OUTRO: &str = "\
@@ -26,7 +26,7 @@ Exit codes: 0 done, 1 unexpected, 2 wrong usage, 3 no connection or no credentia
 Values are taken from flags, then environment variables, then ~/.config/gambi/config.json, then the defaults.
 ";
 
-/// Help on the commands whose paths begin with `words`: a page for one, a list for several.
+/// Help on the commands whose paths begin with `words`: a page for a single command, otherwise a list.
 pub fn help(words: &[String]) -> String {
     match below(words).as_slice() {
         [one] if one.path.len() == words.len() => page(one),
@@ -34,7 +34,7 @@ pub fn help(words: &[String]) -> String {
     }
 }
 
-/// A page of the manual: set for a terminal, or as Markdown. A topic with a command's name is led by that command's help.
+/// A page of the manual, rendered for a terminal or as Markdown. The help of a command with the topic's name comes first.
 pub fn topic(topic: &Topic, for_terminal: bool) -> String {
     let text = topic.text();
     let text = if for_terminal { markdown::for_terminal(&text) } else { text.into_owned() };
@@ -63,7 +63,7 @@ fn list(words: &[String], commands: &[&Command]) -> String {
     }
     out.push_str("\nFor every command:\n");
     flags(&mut out, &[], COMMON);
-    let _ = write!(out, "\n`gambi COMMAND --help` has a command's own flags, and examples.\n{OUTRO}");
+    let _ = write!(out, "\n`gambi COMMAND --help` shows a command's own flags, and examples.\n{OUTRO}");
     out
 }
 
@@ -82,18 +82,19 @@ fn page(command: &Command) -> String {
 }
 
 fn flags(out: &mut String, path: &[&str], flags: &[&Flag]) {
-    let width = flags.iter().map(|f| left(path, f).len()).max().unwrap_or(0).min(34);
+    let width = flags.iter().map(|f| left_column(path, f).len()).max().unwrap_or(0).min(34);
     for flag in flags {
-        let left = left(path, flag);
-        if left.len() > width {
-            let _ = writeln!(out, "  {left}\n  {:width$}  {}", "", flag.help);
+        let column = left_column(path, flag);
+        if column.len() > width {
+            let _ = writeln!(out, "  {column}\n  {:width$}  {}", "", flag.help);
         } else {
-            let _ = writeln!(out, "  {left:width$}  {}", flag.help);
+            let _ = writeln!(out, "  {column:width$}  {}", flag.help);
         }
     }
 }
 
-fn left(path: &[&str], flag: &Flag) -> String {
+/// The left column: all names and the placeholder.
+fn left_column(path: &[&str], flag: &Flag) -> String {
     let names = names(path, flag).join(", ");
     let indent = if names.starts_with("--") { "    " } else { "" };
     let value = flag.value.map_or(String::new(), |value| format!(" {value}"));
@@ -106,7 +107,7 @@ mod tests {
     use crate::cli::commands::COMMANDS;
 
     #[test]
-    fn topics_are_listed_and_shown_as_they_are_or_for_a_terminal() {
+    fn topics_are_listed_and_shown_as_markdown_or_rendered() {
         for page in TOPICS {
             assert!(help(&[]).contains(&format!("  {} ", page.name)), "{}", page.name);
             assert!(topic(page, false).ends_with(&*page.text()), "{}", page.name);

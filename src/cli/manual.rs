@@ -1,5 +1,5 @@
-//! The manual: one topic a page, in the binary so that it can be read offline. The page of flags is made from the table of
-//! commands; the others are the files of `src/manual`, as the repository shows them.
+//! The manual: one page for each topic, embedded in the binary so that it can be read offline. The page of flags is generated
+//! from the table of commands; the other pages are the files in `src/manual`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -10,9 +10,9 @@ use super::synonyms::{documented_flags, names};
 /// A page of the manual.
 #[derive(Debug)]
 pub struct Topic {
-    /// What `gambi help` calls it.
+    /// The argument of `gambi help`.
     pub name: &'static str,
-    /// One line.
+    /// Description, one line.
     pub about: &'static str,
     /// Markdown; `None` for the page that is generated.
     page: Option<&'static str>,
@@ -24,13 +24,13 @@ impl Topic {
         self.page.map_or_else(|| flags_page().into(), Cow::Borrowed)
     }
 
-    /// Whether it is generated from the table of commands.
+    /// Whether the page is generated from the table of commands.
     pub fn is_generated(&self) -> bool {
         self.page.is_none()
     }
 }
 
-/// The topic of that name.
+/// Finds a topic by its name.
 pub fn find(name: &str) -> Option<&'static Topic> {
     TOPICS.iter().find(|topic| topic.name == name)
 }
@@ -39,16 +39,16 @@ const fn topic(name: &'static str, about: &'static str, page: &'static str) -> T
     Topic { name, about, page: Some(page) }
 }
 
-/// All topics, in the order of the help.
+/// All topics, in the order in which the help lists them.
 pub static TOPICS: &[Topic] = &[
     topic("install", "Building, static binaries, packages, services", include_str!("../manual/install.md")),
     topic("rooms", "Passwords, private and declared rooms, settings, expiry", include_str!("../manual/rooms.md")),
     topic("participants", "Joining with each kind of provider", include_str!("../manual/participants.md")),
     topic("clients", "A room's routes; curl, OpenAI, Anthropic", include_str!("../manual/clients.md")),
     topic("routing", "Which participant gets a request", include_str!("../manual/routing.md")),
-    topic("dashboard", "The page for browsers", include_str!("../manual/dashboard.md")),
+    topic("dashboard", "The hub's page for browsers", include_str!("../manual/dashboard.md")),
     topic("monitor", "Watching rooms in a terminal", include_str!("../manual/monitor.md")),
-    topic("metrics", "Figures of rooms, Prometheus", include_str!("../manual/metrics.md")),
+    topic("metrics", "Metrics of rooms, Prometheus", include_str!("../manual/metrics.md")),
     topic("logs", "The hub's log", include_str!("../manual/logs.md")),
     topic("security", "Keys, passwords, tokens; what is not protected", include_str!("../manual/security.md")),
     topic("proxies", "TLS with Caddy or nginx", include_str!("../manual/proxies.md")),
@@ -59,11 +59,11 @@ pub static TOPICS: &[Topic] = &[
     Topic { name: "flags", about: "Every flag of every command", page: None },
     topic("older-clients", "The older API and command names", include_str!("../manual/older-clients.md")),
     topic("library", "Embedding hubs and participants in Rust", include_str!("../manual/library.md")),
-    topic("protocol", "The contract on the wire", include_str!("../proto/PROTOCOL.md")),
+    topic("protocol", "The wire protocol", include_str!("../proto/PROTOCOL.md")),
 ];
 
 fn flags_page() -> String {
-    let mut out = String::from("# Flags\n\n`gambi COMMAND --help` shows those of one command, with examples.\n");
+    let mut out = String::from("# Flags\n\n`gambi COMMAND --help` shows the flags of one command, with examples.\n");
     out.push_str("\n## Every command\n\n");
     table(&mut out, &[], COMMON);
     for command in COMMANDS {

@@ -1,5 +1,4 @@
-//! The part of Markdown that the manual is written in, and its two renderings: for a terminal and as roff for the man
-//! page. Pure.
+//! Parses the subset of Markdown that the manual uses, and renders it for a terminal and as roff for the man page. No I/O.
 
 use std::fmt::Write as _;
 
@@ -9,19 +8,19 @@ const BOLD: &str = "\x1b[1m";
 const CODE: &str = "\x1b[36m";
 const RESET: &str = "\x1b[0m";
 
-/// A part of a page, between blank lines.
+/// A block of a page. Blank lines separate blocks.
 #[derive(Debug, PartialEq)]
 enum Block<'a> {
-    /// Its level, 1 for the page's title, and its text.
+    /// Level, 1 for the page's title, and text.
     Heading(usize, &'a str),
     Paragraph(String),
     Item(String),
     Code(Vec<&'a str>),
-    /// The head row, and the others.
+    /// The header row, and the other rows.
     Table(Vec<String>, Vec<Vec<String>>),
 }
 
-/// How a piece of a line is set.
+/// The style of a span of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Style {
     Plain,
@@ -29,7 +28,7 @@ enum Style {
     Code,
 }
 
-/// Cuts a page into its blocks.
+/// Parses a page into its blocks.
 fn blocks(page: &str) -> Vec<Block<'_>> {
     let mut blocks = Vec::new();
     let mut lines = page.lines().peekable();
@@ -44,7 +43,7 @@ fn blocks(page: &str) -> Vec<Block<'_>> {
             while let Some(row) = lines.next_if(|line| line.starts_with('|')) {
                 rows.push(cells(row));
             }
-            // The first of these is the line of dashes below the head.
+            // The first row is the line of dashes below the header.
             blocks.push(Block::Table(cells(line), rows.split_off(1.min(rows.len()))));
         } else if !line.trim().is_empty() {
             let item = line.strip_prefix("- ");
@@ -62,14 +61,14 @@ fn begins_block(line: &str) -> bool {
     line.trim().is_empty() || ["#", "|", "```", "- "].iter().any(|start| line.starts_with(start))
 }
 
-/// The cells of a table's row. A bar within a cell is written `\|`.
+/// The cells of a table's row. `\|` is a bar within a cell.
 fn cells(row: &str) -> Vec<String> {
     let row = row.trim().trim_start_matches('|').replace("\\|", "\0");
     let row = row.strip_suffix('|').unwrap_or(&row);
     row.split('|').map(|cell| cell.trim().replace('\0', "|")).collect()
 }
 
-/// The pieces of a text: code between backticks, bold between double asterisks, links by their text.
+/// Splits a text into styled spans: code in backticks, bold in double asterisks. Of a link only its text remains.
 fn spans(text: &str) -> Vec<(Style, String)> {
     let mut spans: Vec<(Style, String)> = Vec::new();
     let mut rest = text;
@@ -100,7 +99,7 @@ fn spans(text: &str) -> Vec<(Style, String)> {
     spans
 }
 
-/// What stands beside a row's first cell: the other cells, each with its column's name where there are several.
+/// All cells of a row but the first. In a table of more than two columns, each cell follows its column's name.
 fn labelled_cells(head: &[String], row: &[String]) -> String {
     let named = |(name, cell): (&String, &String)| match (cell.is_empty(), row.len()) {
         (true, _) => None,
@@ -110,11 +109,11 @@ fn labelled_cells(head: &[String], row: &[String]) -> String {
     head.iter().zip(row).skip(1).filter_map(named).collect::<Vec<_>>().join("; ")
 }
 
-/// A page for a terminal: headings in bold, code in colour, text wrapped, a table's rows as a list of definitions.
+/// A page for a terminal: headings in bold, code in colour, text wrapped, table rows as a definition list.
 pub fn for_terminal(page: &str) -> String {
     let mut out = String::new();
     for block in blocks(page) {
-        // The items of a list stand together; what follows them stands apart.
+        // No blank line between the items of a list, one between other blocks.
         if !matches!(block, Block::Item(_)) && !out.is_empty() && !out.ends_with("\n\n") {
             out.push('\n');
         }
@@ -151,7 +150,7 @@ fn ansi(text: &str) -> String {
     spans(text).into_iter().map(set).collect()
 }
 
-/// Words on lines of at most [`WIDTH`] columns, the first line behind `first`, the others behind `next`.
+/// Wraps text at [`WIDTH`] columns. `first` is the prefix of the first line, `next` that of the others.
 fn wrapped(text: &str, first: &str, next: &str) -> String {
     let (mut out, mut line, mut width) = (String::new(), first.to_owned(), first.len());
     for word in text.split_whitespace() {
@@ -169,7 +168,7 @@ fn wrapped(text: &str, first: &str, next: &str) -> String {
     if line.trim().is_empty() { out } else { out + &line + "\n" }
 }
 
-/// A page as roff, for a man page: the title becomes a section, the other headings parts of it.
+/// Renders a page as roff for the man page: the title becomes a section, other headings its subsections.
 pub fn as_roff(page: &str) -> String {
     let mut out = String::new();
     for block in blocks(page) {
@@ -198,20 +197,20 @@ fn roff_spans(text: &str) -> String {
         Style::Plain => escaped(&text),
         Style::Bold | Style::Code => format!("\\fB{}\\fR", escaped(&text)),
     };
-    guarded(spans(text).into_iter().map(set).collect())
+    protect_line_start(spans(text).into_iter().map(set).collect())
 }
 
-/// Text as roff takes it.
+/// Text escaped for roff.
 pub fn roff(text: &str) -> String {
-    guarded(escaped(text))
+    protect_line_start(escaped(text))
 }
 
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\e").replace('-', "\\-")
 }
 
-/// A line that begins with a dot or a quote would be a request.
-fn guarded(line: String) -> String {
+/// Protects a line that begins with a dot or a quote, which roff would take for a request.
+fn protect_line_start(line: String) -> String {
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
 }
 
@@ -223,7 +222,7 @@ mod tests {
         ```sh\n.gambi -x\n# no heading\n```\n\n| name | kind | what |\n|---|---|---|\n| `a\\|b` | | c - d |\n";
 
     #[test]
-    fn a_page_is_cut_into_its_blocks() {
+    fn a_page_is_parsed_into_blocks() {
         let cell = |text: &str| text.to_owned();
         assert_eq!(
             blocks(PAGE),
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_wrapped_text_and_set_code() {
+    fn terminal_output_has_wrapped_text_and_coloured_code() {
         let text = for_terminal(PAGE);
         assert!(text.starts_with("\u{1b}[1mTitle\u{1b}[0m\n\nSome \u{1b}[36mcode\u{1b}[0m and"), "{text}");
         assert!(text.contains("a link.\n") && text.contains("\n- one more\n- two\n\n    "), "{text}");
@@ -257,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn roff_takes_no_text_for_a_request() {
+    fn roff_output_escapes_text_that_looks_like_a_request() {
         let text = as_roff(PAGE);
         assert!(text.starts_with(".SH TITLE\n.PP\nSome \\fBcode\\fR and \\fBbold\\fR, a link.\n"), "{text}");
         assert!(text.contains(".nf\n\\&.gambi \\-x\n# no heading\n.fi\n"), "{text}");

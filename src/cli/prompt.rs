@@ -1,4 +1,4 @@
-//! Prompts. Call only if stdin and stdout are terminals.
+//! Prompts on the terminal. Callers check first that stdin and stdout are terminals.
 
 use std::io::{Write, stderr, stdin};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use super::failure::Failure;
 use super::signals::Signals;
 
-/// Asks for a line of text.
+/// Prompts for a line of text.
 ///
 /// # Errors
 /// When input ends before a line.
@@ -26,10 +26,10 @@ pub fn line(prompt: &str) -> Option<String> {
     }
 }
 
-/// Asks for a line without echo. Echo is turned on again afterwards, also when a signal ends the process.
+/// Prompts for a line without echo. Echo is restored afterwards, also when a signal ends the process.
 ///
 /// # Errors
-/// When input ends, or echo can't be turned off: then the password would be visible.
+/// When input ends, or echo can't be turned off.
 pub fn ask_secret(label: &str, signals: &Signals) -> Result<String, Failure> {
     if !set_echo(false) {
         return Err(Failure::usage("the terminal cannot hide the password").hint("Give it with --password."));

@@ -12,7 +12,7 @@ use super::values;
 
 /// Flags whose value is visible in the list of processes, and the environment variable to use instead.
 const SECRET_FLAGS: &[(&str, &str)] = &[("password", "GAMBI_ROOM_PASSWORD"), ("header", "one that --header-env names")];
-/// Flags that make no sense for a service.
+/// Flags that a service cannot have.
 const INTERACTIVE_FLAGS: &[&str] = &["dry-run", "interactive"];
 /// Flags that name a file, which a service account with a dynamic user may not be able to read.
 const FILE_FLAGS: &[&str] = &["key-file", "rooms", "config", "password-file"];
@@ -122,7 +122,7 @@ fn parsed(role: &str, args: &[String]) -> Result<Parsed, Failure> {
 
 fn check(parsed: &Parsed) -> Result<(), Failure> {
     if let Some((flag, variable)) = SECRET_FLAGS.iter().find(|(flag, _)| parsed.has(flag)) {
-        return Err(Failure::usage(format!("--{flag} would show its secret to everybody on the machine"))
+        return Err(Failure::usage(format!("--{flag} would make its secret visible in the list of processes"))
             .hint(format!("Put it into the service's environment file, as {variable}.")));
     }
     if let Some(flag) = INTERACTIVE_FLAGS.iter().find(|flag| parsed.has(flag)) {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_quotes_what_it_must() {
+    fn every_format_quotes_special_characters() {
         let odd = "A1B2C3=it's \"50%\" of $HOME \\ <b>&";
         for (manager, line) in [
             (Manager::Systemd, r#"--room "A1B2C3=it's \"50%%\" of $$HOME \\ <b>&""#),
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn no_placeholder_is_left_and_a_users_braces_are() {
+    fn all_placeholders_are_replaced_and_braces_in_arguments_are_kept() {
         for manager in [Manager::Systemd, Manager::OpenWrt, Manager::Launchd] {
             let text = made(manager, "hub", &["--room", "LAB001={stop}"]).unwrap();
             assert!(text.contains("LAB001={stop}"), "{text}");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn files_become_credentials_under_systemd_alone() {
+    fn files_become_credentials_only_for_systemd() {
         let args = ["--key-file", "/etc/gambi/hub.key", "--mdns"];
         let text = made(Manager::Systemd, "hub", &args).unwrap();
         assert!(text.contains("\nLoadCredential=key-file:/etc/gambi/hub.key\n"), "{text}");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_participant_comes_back() {
+    fn a_participant_service_reconnects() {
         let args = ["-r", "LAB001", "--participant-id", "ann", "-m", "llama3"];
         let text = made(Manager::Launchd, "participant", &args).unwrap();
         assert_eq!(text.matches("<string>--reconnect</string>").count(), 1);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_service_cannot_have_is_refused() {
+    fn flags_that_a_service_cannot_have_are_refused() {
         let joined = ["-r", "LAB001", "--participant-id", "ann", "-m", "llama3"];
         for (role, args, part) in [
             ("hub", &["--room", "LAB001=a\nb"][..], "line break"),

@@ -1,4 +1,4 @@
-//! `gambi completions` and `gambi man`, made from the table of commands and the manual.
+//! `gambi completions` and `gambi man`, generated from the table of commands and the manual.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use super::markdown::{as_roff, roff};
 use super::output;
 use super::synonyms::{documented_flags, names};
 
-/// Prints a shell's completions.
+/// Prints a shell's completion script.
 pub fn completions(context: &Context<'_>) -> Result<(), Failure> {
     let shell = context.required("shell")?;
     let script = match shell.as_str() {
@@ -28,7 +28,7 @@ pub fn man(_: &Context<'_>) -> Result<(), Failure> {
     output::line(man_page().trim_end())
 }
 
-/// What may follow the words so far.
+/// The words that may follow these words of a command line.
 fn next_words(words: &[&str]) -> BTreeSet<&'static str> {
     match words {
         [] => command_words(words).into_iter().chain(["help"]).collect(),
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_and_flag_is_in_all_of_them() {
+    fn completions_and_man_page_name_every_command_and_flag() {
         for text in [bash(), fish(), man_page()] {
             for command in COMMANDS {
                 for flag in command.all_flags() {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_man_page_holds_the_manual() {
+    fn the_man_page_contains_the_manual_without_markdown() {
         let page = man_page();
         for section in ["ROUTING", "SECURITY", "LIMITS", "OLDER CLIENTS"] {
             assert_eq!(page.matches(&format!(".SH {section}\n")).count(), 1, "{section}");

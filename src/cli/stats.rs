@@ -108,7 +108,7 @@ mod tests {
     use gambi::proto::metrics::ParticipantMetrics;
 
     #[test]
-    fn times_are_readable() {
+    fn a_time_is_formatted_in_the_unit_that_fits() {
         assert_eq!([0.25, 12.4, 1530.0, 90_000.0].map(time), ["0.2 ms", "12 ms", "1.5 s", "1.5 min"]);
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-/// The longest authority that is taken, in bytes: a DNS name of 253, and a port.
+/// The longest authority that is accepted, in bytes: a DNS name of 253, and a port.
 const MAX: usize = 260;
 
 /// Whether the text is `uri-host [ ":" port ]`: no user information, no path, not empty.
@@ -37,7 +37,7 @@ fn is_reg_name(host: &str) -> bool {
     !host.is_empty()
 }
 
-/// What may follow the host: nothing, or a colon and a port, which may be empty.
+/// The text after the host: nothing, or a colon and a port, which may be empty.
 fn is_port(text: &str) -> bool {
     match text.strip_prefix(':') {
         None => text.is_empty(),

@@ -1,5 +1,5 @@
-//! Who is connected: a cap on all, a share for each address, and who has to go when a newcomer needs the place. Whoever
-//! waits for no answer goes first, so that nobody can shut others out by doing nothing.
+//! The table of open connections: a limit on all of them, a limit for each network, and eviction of idle connections
+//! when a new one needs the place, so that idle clients cannot lock others out.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, TcpStream};
@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{lock, wait_timeout};
 
-/// How long a newcomer may take to begin its request before its place is given away.
+/// How long a connection must have been idle before it is evicted for one of another network.
 const GRACE: Duration = Duration::from_millis(100);
-/// Of so many places, one is kept from any single address.
+/// One in this many places is reserved: no network may have all of them.
 const KEPT: usize = 16;
 
-/// The open connections of a listener. Each removes itself.
+/// The open connections of a listener. Each connection's thread removes its own entry.
 pub struct ConnectionTable {
     cap: usize,
     inner: Mutex<Table>,
@@ -24,22 +24,22 @@ pub struct ConnectionTable {
 #[derive(Default)]
 struct Table {
     connections: HashMap<u64, TrackedConnection>,
-    /// How many each network has.
+    /// The number of connections of each network.
     counts: HashMap<IpAddr, usize>,
-    /// Those that ever had a seat.
+    /// Connections admitted since the start.
     seated: u64,
-    /// Those that had to give it up.
+    /// Connections evicted since the start.
     evicted: u64,
 }
 
-/// How many guests there are, and were.
+/// The counters of a [`ConnectionTable`].
 #[derive(Debug, Clone, Copy)]
 pub struct Count {
-    /// Here now.
+    /// Open connections.
     pub here: usize,
-    /// That ever had a seat.
+    /// Connections admitted since the start.
     pub seated: u64,
-    /// That had to give it up to a newcomer.
+    /// Connections evicted for new ones since the start.
     pub evicted: u64,
 }
 
@@ -49,22 +49,22 @@ struct TrackedConnection {
     state: Arc<ConnectionState>,
 }
 
-/// What becomes of a newcomer.
+/// The decision on a new connection.
 pub enum Admission {
-    /// It has a seat.
+    /// It is in the table.
     Admitted(Arc<ConnectionState>),
-    /// Somebody idle has just come too: one of them may be asked to go after this time.
+    /// The table is full, and all idle connections are too recent: one of them can be evicted after this time.
     Wait(Duration),
-    /// All are at work.
+    /// The table, or the network's share of it, is full, and no connection is idle.
     Full,
 }
 
-/// What a connection's thread tells of itself.
+/// Whether a connection is idle, written by its thread.
 pub struct ConnectionState {
     start: Instant,
-    /// Milliseconds after `start` at which it began to wait for a request; `BUSY` while one is under way.
+    /// Time at which it became idle, milliseconds after `start`; `BUSY` while a request is in progress.
     waits: AtomicU64,
-    /// Requests that it has had.
+    /// Requests received.
     served: AtomicU64,
 }
 
@@ -81,12 +81,12 @@ impl ConnectionState {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(BUSY - 1)
     }
 
-    /// It waits for a request.
+    /// Marks the connection as idle.
     pub fn end_request(&self) {
         self.waits.store(self.now(), Ordering::SeqCst);
     }
 
-    /// A request has begun to come.
+    /// Marks the connection as busy: the first byte of a request has arrived.
     pub fn begin_request(&self) {
         if self.waits.swap(BUSY, Ordering::SeqCst) != BUSY {
             self.served.fetch_add(1, Ordering::Relaxed);
@@ -97,14 +97,15 @@ impl ConnectionState {
         self.waits.load(Ordering::SeqCst) != BUSY
     }
 
-    /// Who goes first: those that never asked for anything, then those that have waited longest. `None` while it works.
+    /// The order of eviction: connections without a request first, then the longest idle. `None` while it is busy.
     fn order(&self) -> Option<(bool, u64)> {
         let waits = self.waits.load(Ordering::SeqCst);
         (waits != BUSY).then(|| (self.served.load(Ordering::Relaxed) > 0, waits))
     }
 }
 
-/// Whoever has one IPv6 address has a network of them (RFC 6177): they count as one.
+/// The network of an address, which limits apply to: an IPv6 /64, since a single host can use all of its addresses
+/// (RFC 6177), or an IPv4 address.
 pub fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
@@ -113,7 +114,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 }
 
 impl ConnectionTable {
-    /// Room for `cap` guests.
+    /// A table for at most `cap` connections.
     pub fn new(cap: usize) -> Self {
         ConnectionTable { cap, inner: Mutex::default(), left: Condvar::new() }
     }
@@ -122,23 +123,23 @@ impl ConnectionTable {
         lock(&self.inner)
     }
 
-    /// How many there are.
+    /// The number of open connections.
     pub fn len(&self) -> usize {
         self.lock().connections.len()
     }
 
-    /// How many there are, and were.
+    /// The counters.
     pub fn count(&self) -> Count {
         let inner = self.lock();
         Count { here: inner.connections.len(), seated: inner.seated, evicted: inner.evicted }
     }
 
-    /// Gives a newcomer a seat, if need be one that somebody idle had.
+    /// Adds a new connection, where necessary in place of an idle one.
     pub fn admit(&self, number: u64, address: IpAddr, stream: &Arc<TcpStream>, start: Instant) -> Admission {
         let network = network_of(address);
         let mut inner = self.lock();
         if inner.of(network) >= self.share() {
-            // Its own affair: nobody else waits for that.
+            // Evicts one of the same network, which no other network has to wait for.
             match inner.idlest(network) {
                 Some((guest, _)) => inner.evict(guest),
                 None => return Admission::Full,
@@ -161,7 +162,7 @@ impl ConnectionTable {
         self.cap - self.cap / KEPT
     }
 
-    /// Closes the connection that can best be done without, of the network that has most. `false` where all are at work.
+    /// Evicts an idle connection of the network with the most connections. False where all connections are busy.
     pub fn evict_idlest(&self) -> bool {
         let mut inner = self.lock();
         let Some((guest, _)) = inner.idlest_of_largest() else { return false };
@@ -169,25 +170,25 @@ impl ConnectionTable {
         true
     }
 
-    /// Takes a guest off the list.
+    /// Removes a connection.
     pub fn leave(&self, number: u64) {
         self.lock().remove(number);
         self.left.notify_all();
     }
 
-    /// Cuts off those who wait for no answer, or all.
+    /// Shuts the sockets of idle connections down, or of all.
     pub fn cut_off(&self, idle_only: bool) {
         for guest in self.lock().connections.values().filter(|guest| !idle_only || guest.state.is_idle()) {
             let _ = guest.stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Waits until a connection has closed its socket, or `within` is over.
+    /// Waits until a connection has been removed, for at most `within`.
     pub fn wait_closed(&self, within: Duration) {
         let _ = self.left.wait_timeout(self.lock(), within);
     }
 
-    /// Waits until all have left, or `within` is over.
+    /// Waits until the table is empty, for at most `within`.
     pub fn wait_empty(&self, within: Duration) {
         let deadline = Instant::now() + within;
         let mut inner = self.lock();
@@ -216,7 +217,7 @@ impl Table {
         }
     }
 
-    /// The connection of a network that can best be done without, and how long it has waited for nothing.
+    /// The connection of a network to evict first, and how long it has been idle.
     fn idlest(&self, network: IpAddr) -> Option<(u64, Duration)> {
         let of_network = self.connections.iter().filter(|(_, guest)| guest.network == network);
         let (order, number) = of_network.filter_map(|(number, guest)| Some((guest.state.order()?, *number))).min()?;
@@ -224,7 +225,7 @@ impl Table {
         Some((number, Duration::from_millis(now.saturating_sub(order.1))))
     }
 
-    /// The same of the network that has most connections, among those that have an idle one.
+    /// The same for the network with the most connections, among those with an idle one.
     fn idlest_of_largest(&self) -> Option<(u64, Duration)> {
         let idle = self.connections.values().filter(|guest| guest.state.is_idle());
         let network = idle.map(|guest| guest.network).max_by_key(|network| self.of(*network))?;

@@ -18,24 +18,24 @@ use crate::budget::Share;
 
 /// How much of a body that the handler did not read is read to keep the connection, in bytes.
 const DRAIN_BYTES: u64 = 64 << 10;
-/// The longest silence meanwhile.
+/// The read timeout meanwhile.
 const DRAIN_GAP: Duration = Duration::from_secs(1);
 
-/// One request on one connection, and the answer to it.
+/// One request on a connection, and its response.
 pub struct Exchange<'c> {
     connection: &'c mut Connection,
     head: RequestHead,
     body: RequestBody,
     extra: Vec<(String, String)>,
-    /// Of the answer, once it has begun.
+    /// The response's status, once it has begun.
     status: Option<u16>,
-    /// Names the request to whoever asks about it.
+    /// The request's id, for logs and error reports.
     id: String,
     /// Data of the handler about this request; `()` until it sets some.
     extension: Box<dyn Any>,
-    /// Whether a `100 Continue` is still owed.
+    /// Whether a `100 Continue` must still be sent.
     continue_owed: bool,
-    /// Memory that its body and what is made of it take, until the exchange is over: it may be in use for as long.
+    /// Memory of its body and of data derived from it. Released at the end of the exchange.
     share: Share,
 }
 
@@ -55,7 +55,7 @@ impl<'c> Exchange<'c> {
         &self.head.method
     }
 
-    /// Whether only the answer's head is wanted.
+    /// Whether the method is `HEAD`.
     pub fn is_head(&self) -> bool {
         self.head.method == Method::Head
     }
@@ -65,22 +65,22 @@ impl<'c> Exchange<'c> {
         &self.head.path
     }
 
-    /// Replaces the path: the request is handled as if it had asked for this one.
+    /// Replaces the path by that of an equivalent route.
     pub fn set_path(&mut self, path: String) {
         self.head.path = path;
     }
 
-    /// What follows the `?`.
+    /// The query, without the `?`.
     pub fn query(&self) -> Option<&str> {
         self.head.query.as_deref()
     }
 
-    /// The first header of a name, in any case.
+    /// The first value of a header; names are compared without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
-    /// The names of all header lines, as they were written.
+    /// The names of all header lines, in their original case.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
         self.head.headers.iter().map(|(name, _)| name.as_str())
     }
@@ -91,40 +91,40 @@ impl<'c> Exchange<'c> {
         lines.map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Whether the request speaks HTTP/1.1, else 1.0.
+    /// Whether the request's version is HTTP/1.1, else 1.0.
     pub fn is_http11(&self) -> bool {
         self.head.http11
     }
 
-    /// Who is at the other end of the socket.
+    /// The address at the other end of the socket.
     ///
     /// # Errors
-    /// When the client has gone already.
+    /// If the client has disconnected.
     pub fn peer(&self) -> io::Result<std::net::IpAddr> {
         self.connection.stream.peer_addr().map(|address| address.ip().to_canonical())
     }
 
-    /// Whether an answer has begun.
+    /// Whether a response has begun.
     pub fn answered(&self) -> bool {
         self.status.is_some()
     }
 
-    /// The answer's status, once it has begun.
+    /// The response's status, once it has begun.
     pub fn status(&self) -> Option<u16> {
         self.status
     }
 
-    /// Bytes that the client has been sent, heads included.
+    /// Bytes sent to the client, including heads.
     pub fn bytes(&self) -> u64 {
         self.connection.written
     }
 
-    /// Names the request.
+    /// Sets the request's id.
     pub fn set_id(&mut self, id: String) {
         self.id = id;
     }
 
-    /// The request's name.
+    /// The request's id.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -138,7 +138,7 @@ impl<'c> Exchange<'c> {
         self.extension.downcast_mut().expect("the type was checked above")
     }
 
-    /// Adds a header to whatever answer follows.
+    /// Adds a header to the response, with any status.
     pub fn add_header(&mut self, name: &str, value: &str) {
         self.extra.push((name.to_owned(), value.to_owned()));
     }
@@ -151,7 +151,7 @@ impl<'c> Exchange<'c> {
     /// Reads the whole body; empty the second time.
     ///
     /// # Errors
-    /// [`BodyError`]. The connection is closed after the answer then.
+    /// [`BodyError`]. The connection is closed after the response then.
     pub fn body(&mut self) -> Result<Vec<u8>, BodyError> {
         let limit = self.most_of_a_body();
         let gap = self.connection.server.limits.body_gap;
@@ -166,21 +166,21 @@ impl<'c> Exchange<'c> {
     }
 
     fn send_continue(&mut self) -> io::Result<()> {
-        // A client that sends its body unasked needs no invitation.
+        // A client that has begun to send its body does not wait for it.
         if std::mem::take(&mut self.continue_owed) && self.connection.read_ahead.is_empty() {
             self.connection.write_all(&mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")])?;
         }
         Ok(())
     }
 
-    /// The longest body that is read: a request that holds it twice, as it came and as it goes on, still fits into the
-    /// client's part of the memory.
+    /// The longest body that is read: at most half of a client's part of the memory, so that a request which holds it
+    /// twice, as received and as forwarded, still fits.
     fn most_of_a_body(&self) -> u64 {
         let server = &self.connection.server;
-        server.limits.body_bytes.min(server.memory.most_of_one() / 2)
+        server.limits.body_bytes.min(server.memory.owner_limit() / 2)
     }
 
-    /// Takes so many bytes more of the memory, for what is made of the request. They are given back when it is over.
+    /// Reserves further memory for data derived from the request. It is released at the end of the exchange.
     ///
     /// # Errors
     /// [`BodyError::NoMemory`].
@@ -188,7 +188,7 @@ impl<'c> Exchange<'c> {
         if self.share.grow_by(bytes) { Ok(()) } else { Err(BodyError::NoMemory) }
     }
 
-    /// A share of the memory for what is held while the answer comes, on the account of the client's network.
+    /// A share of the memory for data that is held during the response, charged to the client's network.
     pub fn share(&self) -> Share {
         self.connection.server.memory.share_of(self.connection.network)
     }
@@ -197,7 +197,7 @@ impl<'c> Exchange<'c> {
         self.body.read_all(self.connection, &mut self.share, limit, gap)
     }
 
-    /// Reads a body away that the handler left, if it is short. False where the connection must be closed instead.
+    /// Discards a short body that the handler did not read. False where the connection must be closed instead.
     pub(super) fn drain(&mut self) -> bool {
         if matches!(self.body, RequestBody::Broken) || (self.continue_owed && self.connection.read_ahead.is_empty()) {
             return matches!(self.body, RequestBody::Done);
@@ -208,10 +208,10 @@ impl<'c> Exchange<'c> {
         self.read_body(DRAIN_BYTES, DRAIN_GAP).is_ok()
     }
 
-    /// Sends a whole answer. A `HEAD` gets its head only.
+    /// Sends a complete response. For `HEAD` only its head is sent.
     ///
     /// # Errors
-    /// When the client can't be written to.
+    /// If writing to the client fails.
     pub fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> io::Result<()> {
         self.status = Some(status);
         let mut out = std::mem::take(&mut self.connection.write_buffer);
@@ -222,7 +222,7 @@ impl<'c> Exchange<'c> {
             // Writing to memory does not fail.
             let _ = write!(out, "Content-Length: {}\r\n", body.len());
         }
-        // A protocol that is offered concerns this connection (RFC 9110, section 7.8).
+        // `Upgrade` requires `Connection: upgrade` (RFC 9110, section 7.8).
         if self.extra.iter().any(|(name, _)| name == "Upgrade") {
             out.extend_from_slice(b"Connection: upgrade\r\n");
         }
@@ -246,7 +246,7 @@ impl<'c> Exchange<'c> {
         self.respond(500, &[("Content-Type", "application/json; charset=utf-8")], body)
     }
 
-    /// Writes the status and all lines but those that frame the body.
+    /// Writes the status line and all header lines except the body's framing.
     fn head_lines(&self, out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)]) {
         let version = if self.head.http11 { "1.1" } else { "1.0" };
         let phrase = StatusCode(status).default_reason_phrase();
@@ -256,10 +256,10 @@ impl<'c> Exchange<'c> {
         self.extra.iter().for_each(|(name, value)| push_header(out, name, value));
     }
 
-    /// Begins an answer of unknown length; its head is sent at once.
+    /// Begins a response of unknown length; its head is sent at once.
     ///
     /// # Errors
-    /// When the client can't be written to.
+    /// If writing to the client fails.
     pub fn stream(&mut self, status: u16, headers: &[(&str, &str)]) -> io::Result<StreamBody<'_>> {
         self.status = Some(status);
         let bodyless = has_no_content(status) || status == 205;
@@ -282,8 +282,8 @@ impl<'c> Exchange<'c> {
         Ok(StreamBody::new(self.connection, chunked, bodyless))
     }
 
-    /// Gives the socket away, with what was read behind the head, and the `101 Switching Protocols` that its new owner
-    /// has to send. The connection serves no other request.
+    /// Releases the socket for another protocol, with the bytes read after the head and the `101 Switching Protocols`
+    /// that the caller must send. The connection serves no other request.
     pub fn upgrade(&mut self, headers: &[(&str, &str)]) -> Upgrade {
         self.status = Some(101);
         self.connection.keep_alive = false;
@@ -296,12 +296,12 @@ impl<'c> Exchange<'c> {
     }
 }
 
-/// A connection that is to become something else.
+/// A connection that switches to another protocol.
 pub struct Upgrade {
     /// The socket.
     pub stream: Arc<TcpStream>,
-    /// What the client sent behind its request's head.
+    /// Bytes that were received after the request's head.
     pub read_ahead: Vec<u8>,
-    /// To be sent first.
+    /// The response's head, which must be sent first.
     pub head: Vec<u8>,
 }

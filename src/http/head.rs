@@ -1,5 +1,5 @@
-//! Request heads: strict parsing (RFC 9112), without I/O. What is doubtful is refused: two readers of one doubtful
-//! request can each see another one in it.
+//! Request heads: strict parsing (RFC 9112), without I/O. Ambiguous heads are refused, because a proxy could interpret
+//! them differently (request smuggling).
 
 use std::borrow::Cow;
 
@@ -11,15 +11,15 @@ use super::limits::Limits;
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RequestHead {
-    /// As sent.
+    /// The method, as sent.
     pub method: Method,
-    /// Without query, still percent-encoded.
+    /// The path without query, still percent-encoded.
     pub path: String,
-    /// After the `?`.
+    /// The query, without the `?`.
     pub query: Option<String>,
     /// Whether it is HTTP/1.1 (else 1.0).
     pub http11: bool,
-    /// In their order; values trimmed, and anything that is no UTF-8 replaced.
+    /// Header lines in order; values are trimmed, and invalid UTF-8 is replaced.
     pub headers: Vec<(String, String)>,
     /// How the body is framed.
     pub framing: Framing,
@@ -32,9 +32,9 @@ pub struct RequestHead {
 /// How a body is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// There is none, or it has a length.
+    /// By `Content-Length`; zero without a body.
     Length(u64),
-    /// In chunks.
+    /// Chunked.
     Chunked,
 }
 
@@ -51,10 +51,10 @@ const fn bad(reason: &'static str) -> HeadError {
     HeadError { status: 400, reason }
 }
 
-/// Looks for the end of a head in what has been read so far: its length, blank line included.
+/// The length of the head at the start of `bytes`, including the blank line; `None` while it is incomplete.
 ///
 /// # Errors
-/// When the head is over its limit, or a line ends in a bare LF.
+/// If the head is over its limit, or a line ends with a bare LF.
 pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadError> {
     let mut line_start = 0;
     for at in memchr::memchr_iter(b'\n', &bytes[..bytes.len().min(limits.head_bytes)]) {
@@ -72,7 +72,7 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
     Ok(None)
 }
 
-/// Parses a whole head.
+/// Parses a complete head.
 ///
 /// # Errors
 /// [`HeadError`].
@@ -96,7 +96,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let mut headers: Vec<_> = request.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect();
     check_host(&headers, http11)?;
     if let Some(authority) = target.authority {
-        // What a Host header says beside an absolute target is ignored (RFC 9112, section 3.2.2).
+        // With an absolute target the Host header is ignored (RFC 9112, section 3.2.2).
         headers.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
         headers.push(("Host".into(), authority));
     }
@@ -132,7 +132,7 @@ fn with_known_version(bytes: &[u8]) -> Result<Cow<'_, [u8]>, HeadError> {
     }
 }
 
-/// Without the spaces and tabs around it. No other white space is optional around a value (RFC 9110, section 5.6.3).
+/// Removes spaces and tabs around a value. No other white space is optional there (RFC 9110, section 5.6.3).
 fn trim(value: &[u8]) -> &[u8] {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = value.iter().position(|byte| !is_space(byte)).unwrap_or(value.len());
@@ -141,7 +141,7 @@ fn trim(value: &[u8]) -> &[u8] {
 }
 
 struct Target {
-    /// Of the absolute form.
+    /// The authority of the absolute form.
     authority: Option<String>,
     path: String,
     query: Option<String>,

@@ -1,10 +1,10 @@
-//! What one connection, and all connections together, may cost a server.
+//! Limits of one connection, and of all connections together.
 
 use std::time::Duration;
 
 use crate::machine;
 
-/// What a connection may cost.
+/// Limits of size, time, number and memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// The longest head in bytes; a longer one is answered with 431.
@@ -15,20 +15,21 @@ pub struct Limits {
     pub body_bytes: u64,
     /// The time for a whole head from its first byte; past it 408.
     pub head_time: Duration,
-    /// The longest silence within a body, and the time for a whole body beyond one second for each KiB of it; past it 408.
+    /// The longest silence within a body, and the time for a whole body beyond one second for each KiB of it; past it
+    /// 408.
     pub body_gap: Duration,
     /// The longest wait for the next request; past it the connection is closed.
     pub idle: Duration,
     /// The time for one write; past it the connection is closed.
     pub write: Duration,
-    /// The most connections at a time. Past it an idle connection is closed for each new one; without an idle one, the new
-    /// one is answered with 503. One address (or IPv6 /64) has fifteen in sixteen of them at most. The descriptor limit
-    /// may allow fewer: see [`Limits::max_connections`].
+    /// The most connections at a time. Past it an idle connection is closed for each new one; without an idle one, the
+    /// new one is answered with 503. One address (or IPv6 /64) has fifteen in sixteen of them at most. The descriptor
+    /// limit may allow fewer: see [`Limits::max_connections`].
     pub connections: usize,
-    /// The most memory in bytes for everything that peers make the server hold: the bodies of all requests, responses that
-    /// are assembled or held back, and what is stored about them. Past it 503, or a response that breaks off. One address
-    /// (or IPv6 /64) has half of it at most, and a single body a quarter. By default a quarter of the machine's memory (or
-    /// of its control group's limit), at most 256 MiB.
+    /// The most memory in bytes for everything that peers make the server hold: the bodies of all requests, responses
+    /// that are assembled or held back, and what is stored about them. Past it 503, or a response that breaks off. One
+    /// address (or IPv6 /64) has half of it at most, and a single body a quarter. By default a quarter of the machine's
+    /// memory (or of its control group's limit), at most 256 MiB.
     pub memory: u64,
 }
 
@@ -49,8 +50,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The connections that a server with these limits accepts: `connections`, or fewer if the process's descriptor limit
-    /// (`ulimit -n`) does not allow as many. Without `/proc` the limit is not known, and not considered.
+    /// The connections that a server with these limits accepts: `connections`, or fewer if the process's descriptor
+    /// limit (`ulimit -n`) does not allow as many. Without `/proc` the limit is not known, and not considered.
     pub fn max_connections(&self) -> usize {
         machine::max_connections(self.connections)
     }

@@ -1,4 +1,4 @@
-//! The accept loop: one thread that accepts, one for each connection, a cap, and an orderly end.
+//! The accept loop: one thread that accepts, one thread for each connection up to a limit, and an orderly shutdown.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -18,21 +18,21 @@ use super::server_state::ServerState;
 use crate::budget::Budget;
 use crate::sync::{STACK_SIZE, lock};
 
-/// How long accepting pauses after it failed, as it does when descriptors run out.
+/// The pause after a failed `accept`, as when descriptors run out.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Threads that tell clients of a full house. Past that many they are just closed.
+/// The most threads that answer 503 at a time. Further connections are closed without a response.
 const REFUSING: usize = 16;
-/// How long connections that were cut off may take to notice.
+/// How long the shutdown waits for connections whose sockets it has shut down.
 const NOTICE: Duration = Duration::from_secs(2);
 
-/// A socket that listens, and serves nobody yet.
+/// A listening socket that does not accept connections yet.
 pub struct Listener {
     socket: TcpListener,
     addr: SocketAddr,
     server: ServerState,
 }
 
-/// A listener that serves.
+/// A listener that accepts connections.
 pub struct Running {
     addr: SocketAddr,
     server: Arc<ServerState>,
@@ -46,42 +46,42 @@ struct Accepting {
 }
 
 impl Listener {
-    /// Binds.
+    /// Binds a socket.
     ///
     /// # Errors
-    /// When the address can't be listened on.
+    /// If the address cannot be bound.
     pub fn bind(addr: impl ToSocketAddrs, limits: Limits) -> io::Result<Self> {
         let socket = TcpListener::bind(addr)?;
         let addr = socket.local_addr()?;
         Ok(Listener { socket, addr, server: ServerState::new(limits) })
     }
 
-    /// Headers for answers that no handler makes, such as 431.
+    /// Sets headers of responses that the server makes without the handler, such as 431.
     #[must_use]
     pub fn default_headers(mut self, headers: Vec<(String, String)>) -> Self {
         self.server.default_headers = headers;
         self
     }
 
-    /// Where it listens.
+    /// The local address.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The memory for what peers make it hold.
+    /// The memory budget for data that peers make the server hold.
     pub fn memory(&self) -> Arc<Budget> {
         self.server.memory.clone()
     }
 
-    /// Whoever is connected, now and later.
+    /// The table of open connections.
     pub fn connections(&self) -> Arc<ConnectionTable> {
         self.server.connections.clone()
     }
 
-    /// Serves from now on.
+    /// Starts to accept connections.
     ///
     /// # Errors
-    /// When no thread can be started, or no descriptor is left.
+    /// If no thread can be started, or no descriptor is left.
     pub fn start(self, handler: Arc<dyn Handler>) -> io::Result<Running> {
         let server = Arc::new(self.server);
         let (state, socket) = (server.clone(), self.socket);
@@ -106,14 +106,14 @@ fn accept(socket: &TcpListener, server: &Arc<ServerState>, handler: &Arc<dyn Han
                 server.connections.evict_idlest();
                 server.connections.wait_closed(PAUSE);
             }
-            // Stopped, out of memory, or the client has gone already: later there may be room again.
+            // Out of memory, or the client has disconnected: a later attempt may succeed.
             Err(_) if server.is_stopping() => return,
             Err(_) => thread::sleep(PAUSE),
         }
     }
 }
 
-/// EMFILE, or ENFILE where it is the system's table that is full; their numbers are the same on all Unix systems.
+/// EMFILE (the process's limit) or ENFILE (the system's); their numbers are the same on all Unix systems.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24))
 }
@@ -166,11 +166,11 @@ fn refuse(stream: &TcpStream, headers: &[(String, String)]) {
         error_response(503, "The hub serves as many connections as it can. Try again in a moment.", headers, false);
     let _ = stream.set_write_timeout(soon).and_then(|()| (&mut &*stream).write_all(&answer));
     let _ = stream.shutdown(Shutdown::Write).and_then(|()| stream.set_read_timeout(soon));
-    // The request must be read, or closing would reset the connection before the client has its answer.
+    // The request must be read, or closing would reset the connection before the client has read the response.
     let _ = io::copy(&mut io::Read::take(stream, 64 << 10), &mut io::sink());
 }
 
-/// Takes a connection off the list when its thread ends, however it ends.
+/// Removes a connection from the table when its thread ends, even by a panic.
 struct Leave {
     server: Arc<ServerState>,
     number: u64,
@@ -183,7 +183,7 @@ impl Drop for Leave {
 }
 
 impl Running {
-    /// Where it listens.
+    /// The local address.
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
@@ -193,8 +193,8 @@ impl Running {
         self.server.connections.len()
     }
 
-    /// Goes down: accepts nobody, closes idle connections, gives those at work `grace` to end, then cuts them off.
-    /// Safe to call twice.
+    /// Shuts down: stops accepting, closes idle connections, waits up to `grace` for busy ones, then closes those too.
+    /// May be called more than once.
     pub fn shutdown(&self, grace: Duration) {
         self.server.stop();
         let accepting = lock(&self.accepting).take();
@@ -209,8 +209,8 @@ impl Running {
 }
 
 impl Accepting {
-    /// Ends the accept thread. Shutting its socket down ends a waiting `accept` on Linux, whatever the address; elsewhere
-    /// a connection of our own is needed. A thread that hears of neither is left behind rather than waited for.
+    /// Ends the accept thread. On Linux, shutting its socket down ends a waiting `accept`; elsewhere a connection to
+    /// the listener is needed. A thread that neither wakes is detached after a deadline.
     fn stop(self, addr: SocketAddr) {
         let deadline = Instant::now() + NOTICE;
         let _ = self.socket.shutdown(Shutdown::Both);
@@ -281,7 +281,7 @@ mod tests {
     fn going_down_needs_no_connection_to_the_address_it_listens_on() {
         let mut running = Listener::bind("127.0.0.1:0", Limits::default()).unwrap().start(Arc::new(Odd)).unwrap();
         let addr = running.local_addr();
-        // Nobody answers here, as with an address that has been taken off its interface.
+        // A connection to this address cannot be opened, as when an address was removed from its interface.
         let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         running.addr = unused;
         running.shutdown(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! What holds for all heads and chunked bodies, tried on thousands that nobody thought of.
+//! Property tests of heads and chunked bodies.
 
 use proptest::prelude::*;
 
@@ -16,13 +16,13 @@ fn token() -> impl Strategy<Value = String> {
     "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,12}"
 }
 
-/// Header lines that mean nothing to the framing.
+/// Header lines that do not affect the framing.
 fn lines() -> impl Strategy<Value = Vec<(String, String)>> {
     let value = "[!-~]([ -~]{0,20}[!-~])?";
     proptest::collection::vec((token().prop_map(|name| format!("X-{name}")), value), 0..10)
 }
 
-/// Pieces of heads, good and bad, in any order.
+/// Fragments of heads, valid and invalid, in any order.
 fn bits() -> impl Strategy<Value = Vec<u8>> {
     let known = prop_oneof![
         Just("GET / HTTP/1.1\r\n"),
@@ -52,7 +52,7 @@ fn bits() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    // What broke a property becomes a test beside the code, not a file of seeds.
+    // A failing case becomes a unit test beside the code; no regression files are stored.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -82,7 +82,7 @@ proptest! {
             prop_assert!(names("transfer-encoding") + names("content-length").min(1) <= 1);
             prop_assert!(names("host") <= 1);
             prop_assert_eq!(names("transfer-encoding") == 1, head.framing == Framing::Chunked);
-            // No line was folded or swallowed: each that there is, was read as a header.
+            // No line was folded or dropped: each line was read as a header.
             prop_assert_eq!(text.matches("\r\n").count(), head.headers.len() + 2);
             prop_assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']));
         }

@@ -1,5 +1,5 @@
 //! The shape of errors on the inference plane. Gambi's own clients read a bare text; other vendors' clients read the shape
-//! of their vendor's API, and show nothing but the status for any other (PROTOCOL.md, "Inference plane").
+//! of their vendor's API, and show only the status for another shape (PROTOCOL.md, "Inference plane").
 
 use serde_json::{Value, json};
 
@@ -10,13 +10,14 @@ use crate::proto::management::ErrorCode;
 /// LangChain's.
 const OPENAI_PRODUCTS: [&str; 6] = ["openai/", "asyncopenai/", "ai/", "ai-sdk/", "litellm/", "langchain"];
 
-/// A shape of errors.
+/// The JSON structure of an error's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ErrorShape {
     /// `{"error": text, "code"}`.
     #[default]
     Bare,
-    /// `{"error": {"message", "type", "param", "code"}}`, as in the OpenAI reference.
+    /// `{"error": {"message", "type", "param", "code"}}`, as in the OpenAI reference. `param` is empty rather than null:
+    /// Vercel's client for Open Responses reads no error without four texts.
     OpenAi,
     /// `{"type": "error", "error": {"type", "message"}}`, as in the Anthropic reference.
     Anthropic,
@@ -38,7 +39,7 @@ impl ErrorShape {
         }
     }
 
-    /// The body of an error. `hint` says what the caller can do; the bare shape has no place for it.
+    /// The body of an error. `hint` is what the caller can do; the bare shape does not contain it.
     pub fn body(self, status: u16, code: ErrorCode, message: &str, hint: Option<&str>) -> Value {
         let text = || match hint {
             Some(hint) => format!("{}. {hint}", message.trim_end_matches('.')),
@@ -47,7 +48,7 @@ impl ErrorShape {
         match self {
             ErrorShape::Bare => json!({ "error": message, "code": code }),
             ErrorShape::OpenAi => json!({
-                "error": { "message": text(), "type": openai_type(status), "param": null, "code": code },
+                "error": { "message": text(), "type": openai_type(status), "param": "", "code": code },
             }),
             ErrorShape::Anthropic => json!({
                 "type": "error", "error": { "type": anthropic_type(status), "message": text() },
@@ -110,7 +111,7 @@ mod tests {
         );
         assert_eq!(
             ErrorShape::OpenAi.body(404, code, message, Some("Look.")),
-            json!({ "error": { "message": "Room not found. Look.", "type": "invalid_request_error", "param": null,
+            json!({ "error": { "message": "Room not found. Look.", "type": "invalid_request_error", "param": "",
                 "code": "ROOM_NOT_FOUND" } })
         );
         assert_eq!(

@@ -57,7 +57,7 @@ pub struct HubOptions {
     pub dashboard: bool,
     /// The longest duration of an event stream, after which the watcher has to reconnect. `None`: unlimited.
     pub max_stream_duration: Option<Duration>,
-    /// Host names of the hub, in addition to its addresses and local names (see the README, "Security").
+    /// Host names of the hub, in addition to its addresses and local names (`gambi help security`).
     pub allowed_hosts: Vec<String>,
     /// The proxies whose `X-Forwarded-*` headers are used.
     pub trusted_proxies: Vec<TrustedProxy>,
@@ -141,7 +141,7 @@ pub struct Timeouts {
     pub queue: Duration,
     /// How many requests may wait in each room; 64 by default. Past it 503.
     pub queue_limit: usize,
-    /// The deadline for the first byte of a response's body; 600 s by default. Past it 504.
+    /// The deadline for the first byte of a response's body; 600 s by default. After it 504.
     pub first_byte: Duration,
     /// The longest silence within a response; 300 s by default. Past it the response is cut short.
     pub idle: Duration,

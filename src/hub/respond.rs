@@ -22,7 +22,7 @@ pub const STREAM_HEADERS: [(&str, &str); 3] =
 
 /// The `Retry-After` of a 429 or 503 that names no other time, in seconds: room may be free again at once.
 const RETRY_AFTER: u32 = 1;
-/// The `Retry-After` where a participant is away, in seconds. It comes back after a pause.
+/// `Retry-After` for an offline participant, in seconds. Participants reconnect after a pause.
 const RETRY_AFTER_ABSENCE: u32 = 5;
 
 /// A family of routes with one error format (PROTOCOL.md, "Common rules").
@@ -54,7 +54,7 @@ pub struct Rejection {
     status: u16,
     code: ErrorCode,
     message: String,
-    /// The text that clients of the management plane know this error by, where it differs from `message`.
+    /// The stable text of this error on the management plane, if it differs from `message`.
     v1_message: Option<&'static str>,
     hint: Option<String>,
     details: Option<Value>,
@@ -85,7 +85,7 @@ impl Rejection {
         Rejection { status, ..self }
     }
 
-    /// Sets the text by which clients of the management plane know this error. There the message becomes the hint, unless
+    /// Sets the stable text of this error on the management plane. There the message becomes the hint, unless
     /// there is one.
     pub fn v1_message(self, text: &'static str) -> Self {
         Rejection { v1_message: Some(text), ..self }
@@ -210,7 +210,7 @@ impl From<PickError> for Rejection {
                     matches!(refusal, Refusal::NoTunnel | Refusal::Offline).then_some(RETRY_AFTER_ABSENCE);
                 Rejection { retry_after, ..Rejection::new(code, message).status(status) }
             }
-            PickError::LineFull => {
+            PickError::QueueFull => {
                 let message = "Too many requests wait for a participant of this room already.";
                 Rejection::new(ErrorCode::ParticipantBusy, message).status(503)
             }

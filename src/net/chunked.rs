@@ -2,16 +2,16 @@
 
 /// The longest line of a chunk's size, extensions included, and of a trailer.
 const MAX_LINE: usize = 4096;
-/// The most that trailers may hold together.
+/// The largest total size of the trailers, in bytes.
 const MAX_TRAILERS: usize = 16 << 10;
 
-/// Reads a chunked body, cut anywhere.
+/// Decodes a chunked body that arrives in arbitrary pieces.
 #[derive(Debug)]
 pub struct Decoder {
     state: DecoderState,
     line: Vec<u8>,
     trailers: usize,
-    /// Whether every line must follow the grammar to the letter.
+    /// Whether every line must follow the grammar exactly.
     strict: bool,
 }
 
@@ -29,13 +29,13 @@ enum DecoderState {
 pub struct Malformed(pub &'static str);
 
 impl Decoder {
-    /// For a provider's answer: white space behind a size, odd extensions and odd trailers are skipped, since some
-    /// servers pad their sizes.
+    /// For a provider's answer: white space after a size, and malformed extensions and trailers, are skipped, since
+    /// some servers pad their sizes.
     pub fn lenient() -> Self {
         Decoder { state: DecoderState::Size, line: Vec::new(), trailers: 0, strict: false }
     }
 
-    /// For a client's request: whatever two readers could understand differently is malformed.
+    /// For a client's request: anything that two parsers could interpret differently is malformed (request smuggling).
     pub fn strict() -> Self {
         Decoder { strict: true, ..Decoder::lenient() }
     }
@@ -45,8 +45,7 @@ impl Decoder {
         self.state == DecoderState::Done
     }
 
-    /// Decodes from the front of `input` into `out`, and says how many bytes of it were used. What follows the body
-    /// is left alone.
+    /// Decodes from the front of `input` into `out`. Returns the number of bytes consumed, which ends with the body.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -67,7 +66,7 @@ impl Decoder {
         Ok(used)
     }
 
-    /// Reads a line, or as much of it as there is, which is kept until its end comes.
+    /// Reads a line. An incomplete line is stored until the rest arrives.
     fn line(&mut self, rest: &[u8]) -> Result<usize, Malformed> {
         let Some(end) = memchr::memchr(b'\n', rest) else {
             self.append_line(rest)?;
@@ -127,7 +126,7 @@ impl Decoder {
     }
 }
 
-/// A chunk's size: hexadecimal digits, then perhaps extensions, which mean nothing here.
+/// A chunk's size: hexadecimal digits, optionally followed by extensions, which are ignored.
 fn size(line: &[u8], strict: bool) -> Result<u64, Malformed> {
     let (digits, extensions) = line.split_at(line.iter().position(|b| *b == b';').unwrap_or(line.len()));
     let digits = if strict { digits } else { digits.trim_ascii_end() };
@@ -140,8 +139,8 @@ fn size(line: &[u8], strict: bool) -> Result<u64, Malformed> {
     size.ok_or(Malformed("A chunk's size is not a hexadecimal number"))
 }
 
-/// `*( ";" name [ "=" value ] )`, where a value is a token or a quoted string (RFC 9112, section 7.1.1). The white space
-/// that old senders put around them is refused: readers differ about it.
+/// `*( ";" name [ "=" value ] )`, where a value is a token or a quoted string (RFC 9112, section 7.1.1). The white
+/// space that old senders put around them is refused, because parsers differ about it.
 fn are_extensions(mut rest: &[u8]) -> bool {
     while let [b';', after @ ..] = rest {
         let name = token_length(after);
@@ -178,7 +177,8 @@ fn quoted_length(bytes: &[u8]) -> usize {
     0
 }
 
-/// `name: value` without control characters; a line that begins with white space continues another (RFC 9112, section 5.2).
+/// `name: value` without control characters; a line that begins with white space continues another (RFC 9112, section
+/// 5.2).
 fn is_trailer(line: &[u8]) -> bool {
     let name = token_length(line);
     let value = &line[name..];

@@ -1,5 +1,5 @@
-//! Calls to a server: a connection that is kept, one request after the other, each answer read piece by piece. Which
-//! server, how it is reached, and what is asked of it, its callers know.
+//! HTTP/1.1 calls to a server: a persistent connection, one request at a time, each answer read piece by piece. The
+//! callers open the connection and encode the requests.
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;
@@ -10,40 +10,40 @@ use std::time::Instant;
 use super::chunked::Decoder;
 use super::io::{self as net_io, Peek};
 
-/// What is read at a time, in bytes, and so the most that an answer's piece holds.
+/// The size of one read, in bytes, and so the largest piece of an answer.
 const BUFFER: usize = 16 << 10;
-/// The longest head of an answer, in bytes, and the most lines in it.
+/// The longest head of an answer, in bytes, and the largest number of its header lines.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_LINES: usize = 128;
 
 /// A connection to a server.
 pub struct ClientConnection {
     stream: Arc<TcpStream>,
-    /// Read and not yet used: `from..to` of it.
+    /// `from..to` has been read and not consumed yet.
     buffer: Vec<u8>,
     from: usize,
     to: usize,
     body: Body,
     /// Requests sent on it.
     asked: u32,
-    /// Whether something of the answer has come.
+    /// Whether a byte of the answer has arrived.
     heard: bool,
-    /// Whether the connection can serve another request once the answer is over.
+    /// Whether the connection can be reused after the answer.
     keep: bool,
-    /// When the server must have said all; for ever where it is `None`.
+    /// Deadline for the whole answer; `None`: unlimited.
     deadline: Option<Instant>,
 }
 
-/// Where an answer's body stands.
+/// The part of an answer's body that has not been read.
 enum Body {
     Length(u64),
     Chunked(Decoder),
-    /// Until the server closes the connection.
+    /// It ends when the server closes the connection.
     Close,
     Over,
 }
 
-/// An answer's head as it was written.
+/// An answer's head.
 pub struct ResponseHead<'a> {
     /// HTTP status, 200 to 599.
     pub status: u16,
@@ -51,17 +51,17 @@ pub struct ResponseHead<'a> {
 }
 
 impl<'a> ResponseHead<'a> {
-    /// Names and values, in their order.
+    /// Names and values, in order.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.lines.iter().map(|line| (line.name, line.value))
     }
 }
 
 impl ClientConnection {
-    /// A connection that has just been opened.
+    /// Wraps a new connection.
     ///
     /// # Errors
-    /// When the socket can't be set up.
+    /// If the socket options cannot be set.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(None)?;
@@ -81,15 +81,15 @@ impl ClientConnection {
         })
     }
 
-    /// The socket: whoever shuts it down ends the call.
+    /// The socket. Shutting it down from another thread cancels the call.
     pub fn stream(&self) -> Arc<TcpStream> {
         self.stream.clone()
     }
 
-    /// When the server must have said all of its next answers.
+    /// Sets the deadline for the answers that follow.
     ///
     /// # Errors
-    /// When that moment is over.
+    /// If the deadline has passed.
     pub fn set_deadline(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         if self.deadline != deadline {
             self.deadline = deadline;
@@ -100,32 +100,33 @@ impl ClientConnection {
         Ok(())
     }
 
-    /// Whether the server has left a connection alone that waits for a request. Anything that it says unasked, and be it
-    /// its end, makes the connection useless.
+    /// Whether an idle connection can be used. Bytes that the server sent without a request, or the end of the stream,
+    /// make it unusable.
     pub fn is_open(&self) -> bool {
         net_io::peek(&self.stream) == Peek::Nothing
     }
 
-    /// Whether a kept connection broke before a byte of the latest request's answer came. Servers close idle connections
-    /// after seconds, which may cross the next request: it has to be sent once more, on a new connection.
+    /// Whether a reused connection broke before a byte of the latest answer arrived. Servers close idle connections
+    /// after seconds, which can coincide with the next request: the caller should send it once more, on a new
+    /// connection.
     pub fn was_stale(&self) -> bool {
         self.asked > 1 && !self.heard
     }
 
-    /// Whether the answer is over and another request can be sent.
+    /// Whether the answer is complete and another request can be sent.
     pub fn can_be_kept(&self) -> bool {
         self.keep && matches!(self.body, Body::Over) && self.from == self.to
     }
 
-    /// Sends a request, head and body, and waits for the answer's head, which `see` is shown.
+    /// Sends a request, head and body, and waits for the answer's head, which is passed to `see`.
     ///
     /// # Errors
-    /// When it can't be sent, nothing comes, or what comes is no answer.
+    /// If the request cannot be sent, no answer arrives, or the answer is malformed.
     pub fn ask<T>(&mut self, request: &[u8], see: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
         self.heard = false;
         self.asked = self.asked.saturating_add(1);
         let sent = (&*self.stream).write_all(request);
-        // A server that refuses a request before it has read all of it may have said why.
+        // A server that refuses a request before it has read all of it may have sent an answer.
         self.answer(see).map_err(|error| sent.err().unwrap_or(error))
     }
 
@@ -136,7 +137,7 @@ impl ClientConnection {
             let show = |answer: &ResponseHead<'_>| shown = see.take().map(|see| see(answer));
             if let Some(head) = read_head(&self.buffer[self.from..self.to], show)? {
                 self.from += head.length;
-                // An interim answer is not shown, and followed by another one.
+                // An interim answer is not passed on, and is followed by another one.
                 let Some(shown) = shown else { continue };
                 (self.body, self.keep) = (head.body, head.keep);
                 return Ok(shown);
@@ -150,10 +151,10 @@ impl ClientConnection {
         }
     }
 
-    /// Adds what has come of the body to `out`, without waiting for more. True when the body is over.
+    /// Appends the buffered part of the body to `out`, without waiting for more. True at the end of the body.
     ///
     /// # Errors
-    /// When its framing is broken.
+    /// If its framing is malformed.
     pub fn take(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let ready = &self.buffer[self.from..self.to];
         let over;
@@ -181,10 +182,11 @@ impl ClientConnection {
         Ok(over)
     }
 
-    /// Adds the next piece of the body to `out`: what is there, or what comes next. True when the body is over.
+    /// Appends the next piece of the body to `out`: buffered bytes, or else the next that arrive. True at the end of
+    /// the body.
     ///
     /// # Errors
-    /// When it breaks off, or its framing is broken.
+    /// If the body is incomplete, or its framing is malformed.
     pub fn read(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
         let before = out.len();
         loop {
@@ -201,14 +203,14 @@ impl ClientConnection {
         }
     }
 
-    /// Reads more behind what is there; 0 at the end of the stream.
+    /// Appends more bytes to the buffer; 0 at the end of the stream.
     fn more(&mut self) -> io::Result<usize> {
         if self.from == self.to {
             (self.from, self.to) = (0, 0);
         } else if self.to == self.buffer.len() {
             self.buffer.copy_within(self.from..self.to, 0);
             (self.from, self.to) = (0, self.to - self.from);
-            // Only a head is kept whole while it comes.
+            // Only a head must be complete in the buffer.
             if self.to == self.buffer.len() {
                 self.buffer.resize(self.to * 2, 0);
             }
@@ -224,7 +226,7 @@ impl ClientConnection {
 }
 
 impl Drop for ClientConnection {
-    /// Ends the connection also where a cancellation handle still holds the socket.
+    /// Ends the connection even if a cancellation handle still holds the socket.
     fn drop(&mut self) {
         if matches!(self.body, Body::Over) {
             let _ = self.stream.shutdown(Shutdown::Both);
@@ -240,9 +242,9 @@ fn take(ready: &[u8], most: u64, out: &mut Vec<u8>) -> usize {
     used
 }
 
-/// What an answer's head says of what follows it.
+/// The framing of the answer that follows a head.
 struct Framing {
-    /// In bytes, blank line included.
+    /// The head's length in bytes, including the blank line.
     length: usize,
     body: Body,
     keep: bool,
@@ -252,7 +254,7 @@ fn broken(reason: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// Reads a head, if it is whole (RFC 9112, section 6.3), and shows it unless it is interim.
+/// Parses a head, if it is complete (RFC 9112, section 6.3), and passes it to `show` unless it is interim.
 fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<Option<Framing>> {
     if bytes.is_empty() {
         return Ok(None);
@@ -308,7 +310,7 @@ fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<Body> {
 
 fn keeps_alive(http11: bool, headers: &[httparse::Header<'_>]) -> bool {
     let says = |what: &[u8]| values(headers, "connection").any(|token| token.eq_ignore_ascii_case(what));
-    // Two framings: whatever follows is not to be trusted.
+    // Two framings: the rest of the stream cannot be trusted.
     let doubtful =
         values(headers, "transfer-encoding").next().is_some() && values(headers, "content-length").next().is_some();
     !doubtful && if http11 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
@@ -321,8 +323,8 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    /// What becomes of an answer that a server writes in these pieces before it closes: status, body, and whether the
-    /// connection could have been kept.
+    /// The result of an answer that a server writes in these pieces before it closes: status, body, and whether the
+    /// connection could have been reused.
     fn outcome(pieces: &[&str]) -> io::Result<(u16, String, bool)> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut call = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
@@ -332,7 +334,7 @@ mod tests {
                 let mut request = [0; 4];
                 server.read_exact(&mut request).unwrap();
                 for piece in pieces {
-                    // A client that has heard enough may be gone.
+                    // A client that has rejected the answer may have disconnected.
                     let _ = server.write_all(piece.as_bytes());
                 }
             });

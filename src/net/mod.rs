@@ -1,5 +1,5 @@
-//! Sockets, without a meaning: addresses of names, TLS roots, chunked framing, and HTTP calls that can be cancelled, on
-//! connections that are kept.
+//! Network primitives without knowledge of rooms: name resolution, TLS roots, chunked framing, and cancellable HTTP
+//! calls on persistent connections.
 
 pub mod chunked;
 pub mod client;

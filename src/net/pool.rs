@@ -1,4 +1,4 @@
-//! Connections to one server that wait for their next request.
+//! A pool of idle connections to one server.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

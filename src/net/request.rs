@@ -1,10 +1,10 @@
-//! How a request to a server is written.
+//! Encoding of HTTP/1.1 requests.
 
 use std::fmt::Write as _;
 
 use ureq::http::{HeaderValue, Uri};
 
-/// This program, as it calls itself in requests.
+/// The `User-Agent` of requests.
 pub const USER_AGENT: &str = concat!("gambi/", env!("CARGO_PKG_VERSION"));
 
 /// The `Host` of requests to a URL.
@@ -17,7 +17,7 @@ pub fn host_header(url: &Uri) -> String {
 /// `POST` without a body gets an empty one.
 ///
 /// # Errors
-/// The name of the first of `headers` whose value can't be sent.
+/// The name of the first of `headers` whose value is invalid.
 pub fn encode<'h>(
     method: &str,
     target: &str,

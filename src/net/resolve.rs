@@ -1,5 +1,5 @@
-//! Servers of URLs and addresses of names, for everybody who calls out. The system looks names up; where it has no list of
-//! hosts, as in an empty root, it does not even know `localhost`, which is then this machine all the same.
+//! Name resolution for outgoing connections, by the system's resolver. `localhost` resolves to loopback even without
+//! `/etc/hosts`, as in a container with an empty root.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -13,13 +13,13 @@ use ureq::unversioned::transport::NextTimeout;
 
 use super::io::remaining;
 
-/// The system's list of hosts.
+/// The system's hosts file.
 const HOSTS: &str = "/etc/hosts";
 
 /// The addresses of a host: a name, or an address without brackets.
 ///
 /// # Errors
-/// When the system can't look it up.
+/// If the system cannot resolve it.
 fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     match local(host, port, Path::new(HOSTS)) {
         Some(found) => Ok(found.into()),
@@ -29,7 +29,7 @@ fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 /// The server of a URL.
 pub struct Server {
-    /// Whether it is called over TLS.
+    /// Whether the URL's scheme requires TLS.
     pub secure: bool,
     /// A name, or an address without brackets.
     pub host: String,
@@ -37,17 +37,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// `None` where the URL names no host.
+    /// `None` where the URL has no host.
     pub fn of(url: &Uri) -> Option<Self> {
         let secure = matches!(url.scheme_str(), Some("https" | "wss"));
         let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
         Some(Server { secure, host, port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }) })
     }
 
-    /// A connection to the first of its addresses that `allow` lets pass and that accepts it.
+    /// Connects to the first of its addresses that `allow` accepts and that answers.
     ///
     /// # Errors
-    /// When it has no address, none is allowed, or none accepts the connection before the deadline.
+    /// If it has no address, none is allowed, or none accepts the connection before the deadline.
     pub fn connect(&self, deadline: Instant, allow: impl Fn(SocketAddr) -> io::Result<()>) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses(&self.host, self.port)? {
@@ -61,13 +61,13 @@ impl Server {
     }
 }
 
-/// The addresses of `localhost`, where nobody else would know them.
+/// The addresses of `localhost`, where the system has no hosts file.
 fn local(host: &str, port: u16, hosts: &Path) -> Option<[SocketAddr; 2]> {
     let nobody_knows = host.eq_ignore_ascii_case("localhost") && !hosts.exists();
     nobody_knows.then(|| [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
 }
 
-/// The same for HTTP.
+/// The same as a resolver for ureq.
 #[derive(Debug)]
 pub struct Names;
 

@@ -1,16 +1,16 @@
-//! Which authorities vouch for hubs and providers that speak TLS: those of the PEM file that `SSL_CERT_FILE` names, or
-//! else the bundled ones of the web. Anybody may use it.
+//! The root certificates that TLS connections to hubs and providers are verified with: those of the PEM file in
+//! `SSL_CERT_FILE`, or else the bundled roots of the web.
 
 use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, RootCertStore};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-/// The operator's own authorities, as OpenSSL's users name them.
+/// The environment variable for the operator's own root certificates, as in OpenSSL.
 const FILE: &str = "SSL_CERT_FILE";
 
-/// The certificates of the file, read once; `None` where none is named. A file that can't be read vouches for nobody:
-/// falling back to the web's authorities would trust more than was asked for.
+/// The certificates of the file, read once; `None` where the variable is unset. An unreadable file yields no roots,
+/// because falling back to the web's roots would trust more than the operator configured.
 fn own() -> Option<&'static [Certificate<'static>]> {
     static OWN: OnceLock<Option<Vec<Certificate<'static>>>> = OnceLock::new();
     OWN.get_or_init(|| {
@@ -22,16 +22,16 @@ fn own() -> Option<&'static [Certificate<'static>]> {
     .as_deref()
 }
 
-/// For HTTP.
+/// The TLS configuration of HTTP calls.
 pub fn for_http() -> TlsConfig {
     let roots = own().map_or(RootCerts::WebPki, RootCerts::new_with_certs);
     TlsConfig::builder().root_certs(roots).build()
 }
 
-/// For tunnels.
+/// The TLS configuration of tunnels and of calls to a provider.
 ///
 /// # Errors
-/// When the TLS library is set up in a way that can't work.
+/// If the TLS library rejects the configuration.
 pub fn for_tunnels() -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
     match own() {

@@ -74,7 +74,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The HTTP status that goes with the code where no rule says otherwise (WIRE.md, "v1 management plane").
+    /// The HTTP status of the code, unless a rule names another one (PROTOCOL.md, "Management plane").
     pub fn status(self) -> u16 {
         match self {
             ErrorCode::RoomNotFound | ErrorCode::ParticipantNotFound | ErrorCode::ModelNotFound => 404,

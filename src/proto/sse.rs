@@ -13,8 +13,8 @@ pub struct Event {
 
 /// Writes one event: `event: NAME`, `data: DATA`, blank line, with LF line ends.
 ///
-/// `data` must be one line, as JSON without indentation is: older clients parse no more than that (WIRE.md, "v1 room
-/// events").
+/// `data` must be one line, as JSON without indentation is: older clients read only one `data` line of an event
+/// (PROTOCOL.md, "Events").
 pub fn encode(event: &str, data: &str) -> String {
     debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
     let mut out = String::with_capacity(event.len() + data.len() + 17);

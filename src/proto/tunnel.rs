@@ -1,6 +1,6 @@
 //! The tunnel's messages, both directions, and their codec. Shapes only: no sockets, no request tables.
 //!
-//! The conversation, on one WebSocket (WIRE.md, "The tunnel"):
+//! The conversation, on one WebSocket (PROTOCOL.md, "Tunnel"):
 //!
 //! ```text
 //! participant                                   hub

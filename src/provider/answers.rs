@@ -1,4 +1,5 @@
-//! What the provider answers, in OpenAI's shapes. Pure: the same question has the same answer, but for its id and time.
+//! Builds the echo provider's response bodies in OpenAI's format. No I/O: equal requests give equal responses, except for id
+//! and time.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,11 +13,12 @@ use super::tools;
 use crate::proto::openai::{Members, same_model};
 use crate::proto::translate::{ChatTranslator, ResponseTemplate, to_chat};
 
-/// Start of every answer: it must not be mistaken for a model's.
+/// Start of every answer, so that it is not mistaken for a model's.
 const PREFIX: &str = "This is gambi's echo provider; no model is behind it. You said:";
+/// Length of an embedding vector.
 const DIMENSIONS: usize = 8;
 
-/// A request that is refused, in OpenAI's shape.
+/// An error response in OpenAI's format.
 #[derive(Debug, PartialEq)]
 pub struct Refusal {
     /// HTTP status.
@@ -26,12 +28,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal with a sentence and a code.
+    /// `message` is a sentence for people, `code` is for programs.
     pub fn new(status: u16, message: &str, code: &'static str) -> Self {
         Refusal { status, message: message.to_owned(), code }
     }
 
-    /// Its JSON.
+    /// The response body.
     pub fn body(&self) -> Value {
         json!({ "error": { "message": self.message, "type": "invalid_request_error", "param": null, "code": self.code } })
     }
@@ -45,7 +47,10 @@ pub struct EchoRequest<'a> {
 }
 
 impl<'a> EchoRequest<'a> {
-    /// Checks what every request must have.
+    /// Checks `model`, which must be `own`, and `stream`.
+    ///
+    /// # Errors
+    /// 404 for another model, 400 for a member of the wrong type.
     pub fn new(body: &'a Value, own: &'a str) -> Result<Self, Refusal> {
         let bad = |message: &str| Refusal::new(400, message, "invalid_value");
         let model = body["model"].as_str().ok_or_else(|| bad("\"model\" must be given, as text"))?;
@@ -69,12 +74,12 @@ fn now() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// The list of its one model.
+/// The body of `GET /v1/models`.
 pub fn models(model: &str) -> Value {
     json!({ "object": "list", "data": [{ "id": model, "object": "model", "created": 0, "owned_by": "gambi" }] })
 }
 
-/// Text as a request writes it: plain, or in parts of which some have a text.
+/// The text of a message's content: a string, or the text parts of a list, joined by spaces.
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
@@ -83,21 +88,21 @@ fn text(content: &Value) -> String {
     }
 }
 
-/// What the last user message of a list says.
+/// The text of the last message with the role `user`; empty if there is none.
 fn last_user(messages: &[Value]) -> String {
     messages.iter().rev().find(|m| m["role"] == "user").map(|m| text(&m["content"])).unwrap_or_default()
 }
 
-fn echo(said: &str) -> String {
-    format!("{PREFIX} {said}").trim_end().to_owned()
+fn echo(prompt: &str) -> String {
+    format!("{PREFIX} {prompt}").trim_end().to_owned()
 }
 
-/// Tokens are words here.
+/// The number of words, which the provider reports as its number of tokens.
 fn words(text: &str) -> usize {
     text.split_whitespace().count()
 }
 
-/// An answer cut into the pieces that a stream sends: words, each with the space before it.
+/// Splits an answer into the deltas of a stream: words, each with the space after it.
 fn pieces(answer: &str) -> Vec<String> {
     answer.split_inclusive(' ').map(str::to_owned).collect()
 }
@@ -125,7 +130,7 @@ pub fn chat(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
 
 /// An answered chat: a tool call if there is one, else the text.
 struct Completion {
-    /// The members that all its objects have.
+    /// The members that the whole object and each chunk have in common: `id`, `created`, `model`.
     head: Value,
     text: String,
     call: Option<Value>,
@@ -171,7 +176,7 @@ impl Completion {
     }
 }
 
-/// An object with the members of another one added.
+/// Adds the members of `head` to `object`.
 fn with(head: &Value, mut object: Value) -> Value {
     if let (Some(object), Some(head)) = (object.as_object_mut(), head.as_object()) {
         object.extend(head.clone());
@@ -193,22 +198,25 @@ pub fn response(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
             response.push_whole(chat.to_string().as_bytes());
             serde_json::from_str(&response.into_body()).map(Reply::Whole).map_err(|e| refused(&e))
         }
-        Reply::Stream(chunks) => {
-            let mut events = vec![response.take_events()];
-            for chunk in chunks {
-                let data = chunk.strip_prefix("data: ").unwrap_or(&chunk);
-                response.push(data.trim_end());
-                events.push(response.take_events());
-            }
-            response.end();
-            events.push(response.take_events());
-            events.retain(|event| !event.is_empty());
-            Ok(Reply::Stream(events))
-        }
+        Reply::Stream(chunks) => Ok(Reply::Stream(response_events(response, &chunks))),
     }
 }
 
-/// `POST /v1/embeddings`: a vector of the text's own bytes. Alike texts have alike vectors, and no more is claimed.
+/// Translates the events of a streamed chat into those of a streamed response.
+fn response_events(mut response: ChatTranslator, chunks: &[String]) -> Vec<String> {
+    let mut events = vec![response.take_events()];
+    for chunk in chunks {
+        let data = chunk.strip_prefix("data: ").unwrap_or(chunk);
+        response.push(data.trim_end());
+        events.push(response.take_events());
+    }
+    response.end();
+    events.push(response.take_events());
+    events.retain(|event| !event.is_empty());
+    events
+}
+
+/// `POST /v1/embeddings`: a histogram of the text's bytes. Similar bytes give similar vectors; meaning plays no part.
 pub fn embeddings(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let bad = || Refusal::new(400, "\"input\" must be text or a list of texts", "invalid_value");
     let texts: Vec<&str> = match &request.body["input"] {
@@ -232,7 +240,7 @@ pub fn embeddings(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
         "usage": { "prompt_tokens": tokens, "total_tokens": tokens } })))
 }
 
-/// Byte counts in eight bins, of length one.
+/// Counts bytes by their value modulo [`DIMENSIONS`], and scales the vector to length 1.
 fn vector(text: &str) -> [f32; DIMENSIONS] {
     let mut bins = [0f32; DIMENSIONS];
     for byte in text.bytes() {
@@ -247,7 +255,7 @@ mod tests {
     use super::*;
 
     fn whole(make: fn(&EchoRequest<'_>) -> Result<Reply, Refusal>, body: Value) -> Result<Value, u16> {
-        let made = EchoRequest::new(&body, "echo").and_then(|ask| make(&ask));
+        let made = EchoRequest::new(&body, "echo").and_then(|request| make(&request));
         match made {
             Ok(Reply::Whole(value)) => Ok(value),
             Ok(Reply::Stream(_)) => Err(200),
@@ -263,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chat_echoes_the_last_user_message_and_says_that_it_does() {
+    fn a_chat_echoes_the_last_user_message_and_names_the_echo_provider() {
         let body = json!({ "model": "echo", "messages": [{ "role": "user", "content": "one two" },
             { "role": "assistant", "content": "x" }, { "role": "user", "content": [{ "type": "text", "text": "hi there" }] }] });
         let answer = whole(chat, body).unwrap();
@@ -273,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_says_the_same_as_the_whole() {
+    fn a_streamed_chat_has_the_text_and_usage_of_the_whole_one() {
         let body = |stream| {
             json!({ "model": "echo", "stream": stream, "stream_options": { "include_usage": true },
             "messages": [{ "role": "user", "content": "a  b" }] })

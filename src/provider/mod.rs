@@ -1,4 +1,4 @@
-//! An echo provider for trying things out: it repeats the prompt and says that no model is behind it.
+//! An echo provider for tests and demos: it answers with the prompt and a note that no model is behind it.
 //!
 //! This file serves the HTTP endpoints, on the crate's own listener; `answers` builds the response bodies.
 
@@ -25,7 +25,7 @@ const EVENTS: [(&str, &str); 2] = [("Content-Type", "text/event-stream"), ("Cach
 /// How long [`Provider::shutdown`] waits for requests in flight.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How the provider is set up.
+/// Options of an echo provider.
 #[derive(Debug, Clone)]
 pub struct ProviderOptions {
     /// Address to listen on; by default reachable from this machine only.
@@ -34,7 +34,7 @@ pub struct ProviderOptions {
     pub port: u16,
     /// The name of the only model that it offers.
     pub model: String,
-    /// The pause before each piece of a stream, and before a whole answer.
+    /// The pause before each event of a stream, and before a whole response.
     pub delay: Duration,
 }
 
@@ -44,7 +44,7 @@ impl Default for ProviderOptions {
     }
 }
 
-/// A provider that is serving. Dropping it shuts it down.
+/// A running provider. Dropping it shuts it down.
 ///
 /// ```
 /// use gambi::provider::{Provider, ProviderOptions};
@@ -58,7 +58,7 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// Binds the address and starts to serve on threads of its own.
+    /// Binds the address and starts the threads that serve it.
     ///
     /// # Errors
     /// When the address can't be listened on, or no thread can be started.
@@ -97,7 +97,7 @@ impl Handler for Echo {
             (Method::Post, "/v1/responses") => self.answer(exchange, answers::response),
             (Method::Post, "/v1/embeddings") => self.answer(exchange, answers::embeddings),
             (Method::Options, _) => preflight(exchange),
-            _ => refuse(exchange, &Refusal::new(404, "there is nothing at this path", "not_found")),
+            _ => refuse(exchange, &Refusal::new(404, "there is no route with this method and path", "not_found")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the echo provider answers with.
+//! The body of the echo provider's successful responses.
 
 use serde_json::Value;
 

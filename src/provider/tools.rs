@@ -3,14 +3,14 @@
 
 use serde_json::{Map, Value, json};
 
-/// What stands for a text in a call's arguments: a word that is harmless also as a command.
+/// The value of required text arguments. A client that runs it as a shell command does no harm.
 const TEXT: &str = "echo";
 
 /// The call that answers a chat: of the function that `tool_choice` names, else of the first one. `None` where no function
 /// is offered, `tool_choice` is `none`, or the last message is not the user's.
 pub fn call(chat: &Value) -> Option<Value> {
-    let asked = chat["messages"].as_array()?.last().is_some_and(|message| message["role"] == "user");
-    if !asked || chat["tool_choice"] == "none" {
+    let is_user_turn = chat["messages"].as_array()?.last().is_some_and(|message| message["role"] == "user");
+    if !is_user_turn || chat["tool_choice"] == "none" {
         return None;
     }
     let named = chat["tool_choice"]["function"]["name"].as_str();
@@ -23,13 +23,14 @@ pub fn call(chat: &Value) -> Option<Value> {
         "function": { "name": function["name"], "arguments": arguments } }))
 }
 
-/// A value for each property that the schema requires.
+/// An object with a placeholder for each property that the schema requires.
 fn arguments(schema: &Value) -> Value {
     let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let values = required.map(|name| (name.to_owned(), value(&schema["properties"][name])));
     Value::Object(values.collect::<Map<_, _>>())
 }
 
+/// A placeholder of the schema's type; the first value of an enumeration.
 fn value(schema: &Value) -> Value {
     if let Some(first) = schema["enum"].get(0) {
         return first.clone();
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_named_function_is_called_with_what_it_requires() {
+    fn the_named_function_is_called_with_its_required_arguments() {
         let named = json!({ "type": "function", "function": { "name": "weather" } });
         let call = call(&chat("user", named)).unwrap();
         assert_eq!(call["function"]["name"], "weather");

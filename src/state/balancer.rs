@@ -1,4 +1,4 @@
-//! Chooses the participant that gets a request (WIRE.md, "Which participant").
+//! Chooses the participant that gets a request (PROTOCOL.md, "Inference plane").
 
 use std::cmp::Ordering;
 
@@ -39,15 +39,15 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
         Selector::Any => with(&|member| Some(member.default_model())),
         Selector::Model(name) => with(&|member| member.model_named(name)),
         Selector::Name(name) => match room.members.values().find(|m| m.id.as_str() == name) {
-            Some(member) => return named(member, want).map(Choice::by_id),
+            Some(member) => return check_named(member, want).map(Choice::by_id),
             None => with(&|member| member.model_named(name)),
         },
     };
-    one_of(&candidates, want, now, random)
+    best_of(&candidates, want, now, random)
 }
 
 impl Member {
-    /// Whether it answers to a model's name.
+    /// Whether `name` is its model or one of its aliases.
     pub fn has_model(&self, name: &str) -> bool {
         self.model_named(name).is_some()
     }
@@ -72,7 +72,7 @@ impl Member {
         }
     }
 
-    /// Whether Responses requests must be put into chat completions for it.
+    /// Whether Responses requests must be translated to chat completions for it.
     pub fn wants_chat(&self) -> bool {
         self.no_responses || self.profile.capabilities.open_responses == Support::Unsupported
     }
@@ -87,7 +87,7 @@ impl Member {
     }
 }
 
-fn named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
+fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
     if !member.is_connected() {
         Err(Refusal::NoTunnel)
     } else if !member.is_up() {
@@ -101,10 +101,10 @@ fn named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
     }
 }
 
-/// The best of those that are free: not one that failed lately, then no fallback, then the least busy for its weight. Of those
-/// that are alike in this, weights that differ decide by lot in their proportion; else one with the model in memory, then the
-/// quickest, then the lot.
-fn one_of<'r>(candidates: &[Choice<'r>], want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
+/// The best free candidate: those that failed recently rank last, then fallbacks, then by requests in flight over weight.
+/// Among equals with different weights, one is drawn in proportion to them; among others, a model in memory and then the
+/// lowest time to first token decide. Ties are broken at random.
+fn best_of<'r>(candidates: &[Choice<'r>], want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
     let up = |c: &&Choice<'_>| c.member.is_up() && !want.tried.contains(&c.member.serial);
     let up: Vec<_> = candidates.iter().filter(up).collect();
     let able: Vec<_> = up.iter().filter(|c| c.member.can(want.need)).collect();
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn selectors_read_as_the_contract_says() {
+    fn selectors_parse_as_documented() {
         assert_eq!(Selector::parse("*"), Selector::Any);
         assert_eq!(Selector::parse("any"), Selector::Any);
         assert_eq!(Selector::parse("model:llama3:8b"), Selector::Model("llama3:8b"));

@@ -1,4 +1,4 @@
-//! What clients send, checked: runtime configs, specs, capabilities. And how configs are merged and shown.
+//! Validation of runtime configs, specs and capabilities that clients send; merging of configs, and their public form.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ const MAX_INSTRUCTIONS: usize = 64 << 10;
 /// The most texts in a list, where nothing else is said.
 pub const MAX_TEXTS: usize = 64;
 
-/// A value that breaks a rule, by the name of its field.
+/// An invalid value of a request's field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
     /// Path of the field, such as `defaults.temperature`.
@@ -39,8 +39,8 @@ impl fmt::Display for FieldError {
 
 impl std::error::Error for FieldError {}
 
-/// An object's fields, read one by one under a common path. Each value is parsed when it is read, as what it must be: an
-/// unknown field may be anything, and nest however deep.
+/// The fields of a JSON object under a common path. A value is parsed only when it is read, as its expected type, so
+/// unknown fields may have any type and any depth.
 pub struct Fields<'a> {
     members: Members<'a>,
     path: &'a str,
@@ -93,14 +93,14 @@ impl<'a> Fields<'a> {
     /// A whole number from `min` to `max`.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not an integer in that range.
     pub fn count(&self, key: &str, min: u32, max: u32) -> Result<Option<u32>, FieldError> {
         let Some(raw) = self.get(key) else { return Ok(None) };
         let count = whole(raw).and_then(|n| u32::try_from(n.as_u64()?).ok()).filter(|n| (min..=max).contains(n));
         count.map(Some).ok_or_else(|| self.error(key, format!("must be a whole number from {min} to {max}")))
     }
 
-    /// A switch; off where it is absent.
+    /// A boolean; false where it is absent.
     ///
     /// # Errors
     /// When it is neither `true` nor `false`.
@@ -178,7 +178,7 @@ impl<'a> Fields<'a> {
     /// A provider's capabilities under `key`.
     ///
     /// # Errors
-    /// Names the first field that is none of the three words.
+    /// Names the first field that is not a [`Support`] value.
     pub fn capabilities(&self, key: &str) -> Result<Option<Capabilities>, FieldError> {
         let Some(fields) = self.object(key)? else {
             return Ok(None);
@@ -196,14 +196,15 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Text of at most `max` bytes. Text that is far too long is not copied to find that out: in JSON a byte takes six at most.
+/// Text of at most `max` bytes. A byte takes at most six in JSON, so text that is far too long is rejected before it is
+/// copied.
 fn text(raw: &str, max: usize) -> Option<String> {
     let text: String =
         Some(raw).filter(|raw| raw.len() <= 6 * max + 2).and_then(|raw| serde_json::from_str(raw).ok())?;
     Some(text).filter(|text| text.len() <= max)
 }
 
-/// A whole number of 64 bits; some clients write `5.0` for 5.
+/// A 64-bit integer. Some clients write `5.0` for 5.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The ranges say what fits.
 fn whole(raw: &str) -> Option<Number> {
     const END: f64 = 18_446_744_073_709_551_616.0;
@@ -212,7 +213,7 @@ fn whole(raw: &str) -> Option<Number> {
         _ if number.is_i64() || number.is_u64() => Some(number),
         x if x.fract() != 0.0 => None,
         x if (0.0..END).contains(&x) => Some((x as u64).into()),
-        // Its end is excluded: to it are rounded those that are just beyond.
+        // The upper end is excluded: larger integers round to it.
         x if x > -END / 2.0 && x < 0.0 => Some((x as i64).into()),
         _ => None,
     }
@@ -234,7 +235,7 @@ pub fn parse_config(value: &Value) -> Result<RuntimeConfig, FieldError> {
     Fields::of(Members::parse(json.as_bytes()).map_err(no_object)?).as_config()
 }
 
-/// `over` where it says something, `under` elsewhere.
+/// The settings of `over`, and those of `under` where `over` has none.
 pub fn merge(over: &RuntimeConfig, under: &RuntimeConfig) -> RuntimeConfig {
     let (o, u) = (&over.sampling, &under.sampling);
     RuntimeConfig {
@@ -251,7 +252,7 @@ pub fn merge(over: &RuntimeConfig, under: &RuntimeConfig) -> RuntimeConfig {
     }
 }
 
-/// A config as clients may see it.
+/// The public form of a config, without its instructions.
 pub fn shown(config: &RuntimeConfig) -> ShownConfig {
     ShownConfig { sampling: config.sampling.clone(), has_instructions: config.instructions.is_some() }
 }
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_config_at_its_limits_is_taken() {
+    fn a_config_at_its_limits_is_accepted() {
         let value = json!({"temperature": 2, "top_p": 0, "max_tokens": 1, "stop": ["a", "b"], "frequency_penalty": -2,
             "presence_penalty": 2.0, "seed": -5, "instructions": "x", "unknown": {}});
         let config = config(value).unwrap();
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_named() {
+    fn a_field_out_of_range_is_named() {
         for (value, field) in [
             (json!({"temperature": 2.1}), "temperature"),
             (json!({"temperature": "hot"}), "temperature"),
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_participants_config_goes_over_the_rooms() {
+    fn the_participants_config_overrides_the_rooms() {
         let room = config(json!({"temperature": 1, "seed": 1, "instructions": "room"})).unwrap();
         let own = config(json!({"temperature": 0, "top_p": 1})).unwrap();
         let merged = merge(&own, &room);

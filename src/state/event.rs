@@ -1,4 +1,4 @@
-//! What happened, and what each plane's watchers are told of it.
+//! Events of rooms, and their form in the event stream of each plane.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,9 +13,9 @@ use crate::proto::sse;
 pub struct Event {
     /// Milliseconds since the epoch.
     pub at: u64,
-    /// Where.
+    /// The room's code.
     pub room: RoomCode,
-    /// What.
+    /// The kind of event, with its data.
     pub kind: EventKind,
 }
 
@@ -28,14 +28,14 @@ pub enum EventKind {
     RoomDeleted(RoomSummary),
     /// A participant registered for the first time.
     ParticipantJoined(Participant),
-    /// A known participant registered again, perhaps with another nickname or model. An update to v1 watchers; to legacy
-    /// watchers a join, as no other event of theirs holds a participant.
+    /// A known participant registered again, possibly with another nickname or model. v1 streams report it as an
+    /// update. Legacy streams report it as a join, their only event that contains a participant.
     ParticipantRenewed(Participant),
-    /// A participant came back, or opened its tunnel.
+    /// A participant came back online, or opened its tunnel.
     ParticipantUpdated(Participant),
     /// A participant was removed.
     ParticipantLeft(String),
-    /// A participant fell silent, or its tunnel closed.
+    /// A participant's heartbeats stopped, or its tunnel closed.
     ParticipantOffline(String),
     /// A request was sent to a participant.
     LlmRequest(Dispatch),
@@ -49,11 +49,12 @@ pub enum EventKind {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dispatch {
-    /// Names the request.
+    /// The request's id.
     pub request_id: String,
-    /// Who got it.
+    /// The id of the participant that got it.
     pub participant_id: String,
-    /// In a request's event the model as the client asked for it; in those of its end the participant's own, if one had it.
+    /// In `llm.request` the model that the client requested; in `llm.complete` and `llm.error` the participant's own
+    /// model, where one was chosen.
     pub model: String,
     /// `openResponses` or `chatCompletions`.
     pub protocol: &'static str,
@@ -64,26 +65,26 @@ pub struct Dispatch {
 pub struct Failure {
     /// The participant's nickname.
     pub nickname: String,
-    /// The participant's endpoint, as it told it.
+    /// The participant's endpoint, as registered.
     pub endpoint: String,
-    /// Where it failed, such as `connect`, `stream` or `cancelled`.
+    /// The stage at which it failed, such as `connect`, `stream` or `cancelled`.
     pub stage: String,
     /// One sentence.
     pub error: String,
 }
 
 impl Event {
-    /// Whether every watcher of the hub is told, and not only those of the room.
+    /// Whether the event goes to all watchers of the hub, not only to those of the room.
     pub fn concerns_all(&self) -> bool {
         matches!(self.kind, EventKind::RoomCreated(_) | EventKind::RoomDeleted(_))
     }
 
-    /// The event as a v1 watcher reads it.
+    /// The event in the v1 stream's format.
     pub fn to_v1(&self) -> String {
         envelope(self.name(), self.at, self.room.as_str(), self.v1_data())
     }
 
-    /// The event as a watcher of the legacy plane reads it: bare data. `None` where that plane has no such event.
+    /// The event in the legacy stream's format, which has no envelope. `None` where the legacy plane has no such event.
     pub fn to_legacy(&self) -> Option<String> {
         let (name, data) = match &self.kind {
             EventKind::RoomCreated(room) => ("room:created", json!(legacy::Room::new(room))),
@@ -105,7 +106,7 @@ impl Event {
         Some(sse::encode(name, &data.to_string()))
     }
 
-    /// What v1 watchers call it.
+    /// The event's name in the v1 stream.
     pub fn name(&self) -> &'static str {
         match &self.kind {
             EventKind::RoomCreated(_) => "room.created",
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_tells_who_where_and_why() {
+    fn an_error_event_names_the_participant_the_stage_and_the_reason() {
         let dispatch = Dispatch {
             request_id: "r".into(),
             participant_id: "w".into(),

@@ -1,28 +1,28 @@
-//! How a participant has served lately: its time to first token, and a breaker that keeps requests away from one that
-//! fails.
+//! A participant's recent health: its mean time to first token, and a circuit breaker that diverts requests from one
+//! that fails.
 
-/// How long a participant is avoided after a failure, milliseconds; doubled with each that follows.
+/// How long a participant is avoided after a failure, milliseconds. Doubles with each consecutive failure.
 const AVOID: u64 = 5_000;
 /// The longest that a participant is avoided, milliseconds.
 const AVOID_MOST: u64 = 60_000;
-/// Failures in a row after which the breaker is open: afterwards one request at a time probes the way back.
+/// Consecutive failures after which the breaker opens. An open breaker admits one request at a time as a probe.
 const OPEN_AFTER: u32 = 3;
 /// How many times to first token count as recent.
 const RECENT: usize = 8;
-/// Weight of the newest time in the decaying mean.
+/// Weight of the newest sample in the exponentially weighted mean.
 const NEWEST: f64 = 0.3;
 
-/// How a participant has served lately.
+/// A participant's recent health.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    /// Decaying mean, milliseconds; `None` before the first answer.
+    /// Exponentially weighted mean of the time to first token, milliseconds; `None` before the first answer.
     ttft: Option<f64>,
     /// The latest times of streamed answers, and of whole ones, which come all at once at their end.
     streamed: Recent,
     whole: Recent,
-    /// In a row.
+    /// Consecutive failures.
     failures: u32,
-    /// On the forward-only clock, milliseconds.
+    /// Milliseconds on the monotonic clock.
     avoid_until: u64,
 }
 
@@ -42,7 +42,7 @@ impl Recent {
 }
 
 impl Health {
-    /// Notes an answer.
+    /// Records an answer.
     pub fn served(&mut self, ttft_ms: u64, streamed: bool) {
         let newest = ttft_ms as f64;
         self.ttft = Some(self.ttft.map_or(newest, |mean| mean + (newest - mean) * NEWEST));
@@ -61,19 +61,19 @@ impl Health {
         recent.times.iter().copied().max().unwrap_or(0)
     }
 
-    /// Notes a failure that was the participant's.
+    /// Records a failure that the participant caused.
     pub fn failed(&mut self, now: u64) {
         let doubled = AVOID.saturating_mul(1 << self.failures.min(8));
         self.failures += 1;
         self.avoid_until = now + doubled.min(AVOID_MOST);
     }
 
-    /// Whether others should be asked first.
+    /// Whether other participants should be preferred.
     pub fn is_avoided(&self, now: u64, in_flight: u32) -> bool {
         now < self.avoid_until || (self.failures >= OPEN_AFTER && in_flight > 0)
     }
 
-    /// Recent time to first token, milliseconds; 0 before the first answer, so that newcomers are tried.
+    /// Recent time to first token, milliseconds; 0 before the first answer, so that new participants are tried.
     pub fn ttft(&self) -> f64 {
         self.ttft.unwrap_or(0.0)
     }

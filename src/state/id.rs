@@ -1,11 +1,11 @@
-//! Names and secrets: room codes, participant ids, random identifiers. How they look, never who holds them.
+//! Syntax and generation of room codes, participant ids, secrets and random identifiers.
 
 use std::fmt;
 
 use super::Random;
 use crate::proto::management::uuid_of;
 
-/// Thirty-two signs without look-alikes (no `0 O 1 I`): five random bits each, so no draw is favoured.
+/// Thirty-two characters without look-alikes (no `0 O 1 I`): five random bits each, so all are equally likely.
 const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -14,8 +14,8 @@ const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 pub struct RoomCode(String);
 
 impl RoomCode {
-    /// Reads a code that a client wrote, in any case. `None` where it cannot be the code of a room: not six ASCII
-    /// letters and digits. (Codes given by an operator may hold the signs that drawn ones avoid.)
+    /// Parses a code in any letter case. `None` unless it is six ASCII letters and digits. Codes that the operator
+    /// declares may contain the characters that drawn ones avoid.
     pub fn parse(text: &str) -> Option<Self> {
         let fits = text.len() == 6 && text.bytes().all(|b| b.is_ascii_alphanumeric());
         fits.then(|| RoomCode(text.to_ascii_uppercase()))
@@ -40,20 +40,20 @@ impl fmt::Display for RoomCode {
     }
 }
 
-/// A participant's id: 1 to 128 bytes of printable text without `/` (WIRE.md, "Common rules"), and neither `.` nor `..`,
-/// which clients drop from a path before they send it (RFC 3986, section 5.2.4).
+/// A participant's id: 1 to 128 bytes of printable text without `/` (PROTOCOL.md, "Common rules"). `.` and `..` are
+/// refused, because clients remove them from paths (RFC 3986, section 5.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParticipantId(String);
 
 impl ParticipantId {
-    /// Checks an id that a client chose; `None` where it breaks the rule.
+    /// Parses an id that a client chose; `None` where it is invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let printable = !text.chars().any(|c| c == '/' || is_unprintable(c));
         let fits = (1..=128).contains(&text.len()) && printable && !matches!(text, "." | "..");
         fits.then(|| ParticipantId(text.to_owned()))
     }
 
-    /// The id as it was chosen.
+    /// The id's text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,13 +65,13 @@ impl fmt::Display for ParticipantId {
     }
 }
 
-/// Controls, line separators, and the invisible marks that reorder text on a screen.
+/// Control characters, line separators, and the invisible characters that reorder text.
 pub fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Something that must not be printed or compared in a way that its timing tells.
+/// A secret text. It is never printed, and compared in constant time.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -81,18 +81,18 @@ impl Secret {
         Secret(url_safe::<41>(random))
     }
 
-    /// A secret that somebody else chose.
+    /// A secret that a client chose.
     pub fn from_text(text: &str) -> Self {
         Secret(text.to_owned())
     }
 
-    /// Whether `guess` is the secret; takes as long for any guess of the right length.
+    /// Whether `guess` is the secret. The time depends on the length only.
     pub fn matches(&self, guess: &str) -> bool {
         let (a, b) = (self.0.as_bytes(), guess.as_bytes());
         a.len() == b.len() && a.iter().zip(b).fold(0, |diff, (x, y)| diff | (x ^ y)) == 0
     }
 
-    /// The secret itself, for the one answer that hands it out.
+    /// The secret's text, for the one answer that contains it.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sign_of_a_code_is_drawn_as_often() {
+    fn every_character_of_a_code_is_equally_likely() {
         let mut count = [0; 256];
         for byte in 0..=255u8 {
             let code = RoomCode::draw(&mut |bytes| bytes.fill(byte));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_compare_and_hide() {
+    fn secrets_compare_and_are_not_printed() {
         let secret = Secret::draw(&mut |bytes| bytes.fill(7));
         assert!(secret.matches(secret.reveal()));
         assert!(!secret.matches("") && !secret.matches(&"x".repeat(41)));

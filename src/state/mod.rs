@@ -1,4 +1,4 @@
-//! The rules: rooms, participants, who gets a request, and which events a change causes.
+//! The rules: rooms, participants, which participant gets a request, and which events a change causes.
 //!
 //! Time and randomness are arguments. Nothing in here does I/O, starts a thread or takes a lock.
 
@@ -20,11 +20,11 @@ pub mod stats;
 /// A moment, on both of the hub's clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// What people are shown: milliseconds since the epoch. May jump when the clock is set.
+    /// Wall clock, for display: milliseconds since the epoch. May jump when the clock is set.
     pub wall: u64,
-    /// What deadlines are counted by: milliseconds on a clock that only goes forward.
+    /// Monotonic clock, for deadlines: milliseconds.
     pub mono: u64,
 }
 
-/// Fills a buffer with random bytes. Real ones in the hub, chosen ones in tests.
+/// Fills a buffer with random bytes. Tests pass a deterministic one.
 pub type Random<'a> = &'a mut dyn FnMut(&mut [u8]);

@@ -1,7 +1,7 @@
-//! Lists in pages: a long list is never copied whole, so that many slow readers of it take no memory to speak of.
+//! Pagination: a long list is never copied whole, so that many slow readers of it need little memory.
 
-/// The next items of a list behind the one with number `after`, in the order of their numbers: as many as there are, and
-/// `count` at most. Looks at all items, and copies none.
+/// The next `count` items, or fewer, whose number is above `after`, in ascending order. Scans all items, and copies
+/// none.
 pub fn next<'i, T>(
     items: impl Iterator<Item = &'i T>,
     number: impl Fn(&T) -> u64,

@@ -1,7 +1,7 @@
 //! Which addresses the hub may call on behalf of a participant (PROTOCOL.md, "Legacy plane").
 //!
-//! A stranger names the address. Without a rule it could point at a router's admin page, at a cloud's metadata service,
-//! or at the hub's own machine.
+//! The address comes from an untrusted client. Without a check it could be that of a router's admin page, of a cloud's
+//! metadata service, or of the hub's own machine (server-side request forgery).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,22 +14,22 @@ pub enum DirectPolicy {
     /// Loopback and private ranges.
     #[default]
     Private,
-    /// All that are one machine's.
+    /// All unicast addresses but link-local and metadata ones.
     Any,
 }
 
 /// Why an address is not called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forbidden {
-    /// The operator has switched direct participants off.
+    /// The operator has disabled direct participants.
     Off,
     /// It would be the hub's own loopback, not the participant's.
     Loopback,
-    /// It lies beyond the ranges that are allowed.
+    /// It is outside the allowed ranges.
     Beyond,
-    /// It is no address of one machine, only meaningful on one link, or a cloud's metadata service.
+    /// It is not unicast, is link-local, or is a cloud's metadata service.
     Never,
-    /// It is one that the hub itself listens on.
+    /// The hub itself listens on it.
     Own,
 }
 
@@ -46,10 +46,10 @@ impl fmt::Display for Forbidden {
 }
 
 impl DirectPolicy {
-    /// Whether the hub may call an address for a participant that registered from loopback or not.
+    /// Checks whether the hub may call an address. `from_loopback`: whether the participant registered from loopback.
     ///
     /// # Errors
-    /// Why it may not.
+    /// [`Forbidden`], where it may not.
     pub fn check(self, address: IpAddr, from_loopback: bool) -> Result<(), Forbidden> {
         let address = address.to_canonical();
         match self {
@@ -62,12 +62,11 @@ impl DirectPolicy {
     }
 }
 
-/// Where clouds tell their machines' secrets, beside the link-local 169.254.169.254: Alibaba's, Azure's, Oracle's.
+/// Metadata services of clouds outside link-local space (169.254.169.254): Alibaba's, Azure's, Oracle's.
 const METADATA_V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
 
-/// The same in unique local space, by their first 32 bits: `fd00:ec2::254` and its neighbours of Amazon's, and Google's
-/// `fd20:ce::254`.
+/// Metadata services in unique local space, by their first 32 bits: Amazon's `fd00:ec2::254`, Google's `fd20:ce::254`.
 const METADATA_V6: [[u16; 2]; 2] = [[0xfd00, 0x0ec2], [0xfd20, 0x00ce]];
 
 fn is_never_called(address: IpAddr) -> bool {
@@ -77,8 +76,8 @@ fn is_never_called(address: IpAddr) -> bool {
     };
     let v6 = |ip: Ipv6Addr| {
         let [first, second, ..] = ip.segments();
-        // A translator's loopback is not the participant's either.
-        let hidden = hidden_v4(ip).any(|inside| v4(inside) || inside.is_loopback());
+        // An IPv4 loopback address behind a translator is not the participant's.
+        let hidden = embedded_v4(ip).any(|inside| v4(inside) || inside.is_loopback());
         ip.is_unicast_link_local() || ip.is_multicast() || METADATA_V6.contains(&[first, second]) || hidden
     };
     let odd = match address {
@@ -88,13 +87,13 @@ fn is_never_called(address: IpAddr) -> bool {
     odd || address.is_unspecified()
 }
 
-/// The IPv4 addresses that an IPv6 address may be turned into on its way: `::a.b.c.d` and `::ffff:0:a.b.c.d` (RFC 4291,
-/// RFC 2765), 6to4 (RFC 3056), NAT64 with its common prefix (RFC 6052) and with a local one (RFC 8215), which may put the
+/// The IPv4 addresses that an IPv6 address may be translated to: `::a.b.c.d` and `::ffff:0:a.b.c.d` (RFC 4291, RFC
+/// 2765), 6to4 (RFC 3056), NAT64 with its common prefix (RFC 6052) and with a local one (RFC 8215), which may put the
 /// address behind 48, 56, 64 or 96 bits.
-fn hidden_v4(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+fn embedded_v4(ip: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let bits = ip.to_bits();
     let at = move |shift: u32| u32::try_from((bits >> shift) & 0xffff_ffff).unwrap_or_default();
-    // Bits 64 to 71 are left out of an address that reaches over them (RFC 6052, section 2.2).
+    // An embedded address skips bits 64 to 71 (RFC 6052, section 2.2).
     let over = move |before: u32| {
         let high = (bits >> 64) & ((1 << (64 - before)) - 1);
         let rest = 32 - (64 - before);
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn some_are_never_called() {
+    fn metadata_and_non_unicast_addresses_are_never_called() {
         for never in [
             "169.254.169.254",
             "::ffff:169.254.169.254",

@@ -1,4 +1,4 @@
-//! What holds for all settings and selectors, tried on thousands that nobody thought of.
+//! Property tests of settings and selectors.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::config::{merge, parse_config, shown};
 use super::id::{ParticipantId, RoomCode};
 use super::selector::Selector;
 
-/// Settings, good and bad.
+/// Settings, valid and invalid.
 fn settings() -> impl Strategy<Value = Value> {
     let number = prop_oneof![
         (-3.0f64..3.0).prop_map(Value::from),
@@ -30,11 +30,11 @@ fn settings() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    // What broke a property becomes a test beside the code, not a file of seeds.
+    // A failing case becomes a unit test beside the code; no regression files are stored.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn settings_that_are_taken_are_in_their_ranges_and_read_the_same_again(settings in settings()) {
+    fn accepted_settings_are_in_range_and_round_trip(settings in settings()) {
         if let Ok(config) = parse_config(&settings) {
             let number = |name: &str| settings[name].as_f64();
             prop_assert!(number("temperature").is_none_or(|n| (0.0..=2.0).contains(&n)));
@@ -47,7 +47,7 @@ proptest! {
     }
 
     #[test]
-    fn the_nearer_settings_win(near in settings(), far in settings()) {
+    fn the_overriding_settings_win(near in settings(), far in settings()) {
         if let (Ok(near), Ok(far)) = (parse_config(&near), parse_config(&far)) {
             let merged = merge(&near, &far);
             prop_assert_eq!(&merged.sampling.temperature, &near.sampling.temperature.or(far.sampling.temperature));
@@ -66,7 +66,7 @@ proptest! {
     }
 
     #[test]
-    fn codes_and_ids_are_what_they_were(text in any::<String>(), code in "[0-9A-Za-z]{6}") {
+    fn codes_and_ids_round_trip(text in any::<String>(), code in "[0-9A-Za-z]{6}") {
         let read = RoomCode::parse(&code).unwrap();
         prop_assert_eq!(read.as_str(), code.to_ascii_uppercase());
         prop_assert!(RoomCode::parse(&text).is_none_or(|code| code.as_str().eq_ignore_ascii_case(&text)));

@@ -1,4 +1,4 @@
-//! One room and its participants: how they look from outside, and when a participant counts as up.
+//! One room and its participants: their public form, and when a participant counts as up.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,49 +19,49 @@ use crate::proto::management::{
 /// A room.
 #[derive(Debug)]
 pub struct Room {
-    /// Counts rooms up over the hub's life: the older of two has the lower one.
+    /// Sequence number, unique while the hub runs; older rooms have lower ones.
     pub number: u64,
     /// Internal id: 21 URL-safe characters.
     pub id: String,
-    /// What people type.
+    /// The public code.
     pub code: RoomCode,
-    /// As its host called it.
+    /// The name that its host chose.
     pub name: String,
-    /// UUID of whoever made it.
+    /// UUID that authorises its host.
     pub host_id: String,
     /// Milliseconds since the epoch.
     pub created_at: u64,
-    /// Asked for when joining, and for everything in a private room. Never leaves the hub.
+    /// Required to join, and for everything in a private room. Never leaves the hub.
     pub password: Option<Password>,
-    /// Whether talking, listing and watching need the password too.
+    /// Whether inference, lists and events need the password too.
     pub private: bool,
-    /// Settings for every request in it.
+    /// Default settings of its requests.
     pub defaults: Option<RuntimeConfig>,
     /// Its participants, by id.
     pub members: HashMap<ParticipantId, Member>,
-    /// Requests that wait for a participant, first come first.
-    pub line: Vec<Waiting>,
-    /// When it was used last: made, joined, asked, or told that a participant is alive. Forward-only, milliseconds.
-    pub used: u64,
-    /// When somebody was in it last. Forward-only, milliseconds.
-    pub inhabited: u64,
-    /// Whether the operator declared it: it stays for as long as the hub does.
+    /// Requests that wait for a slot, in the order in which they are granted.
+    pub queue: Vec<Waiting>,
+    /// Time of its last use (creation, registration, request or heartbeat): milliseconds on the monotonic clock.
+    pub last_used: u64,
+    /// When it last had a participant: milliseconds on the monotonic clock.
+    pub last_occupied: u64,
+    /// Whether the operator declared it; such a room never expires.
     pub declared: bool,
-    /// The space that it needs without its participants.
+    /// Its size without its participants.
     pub(super) space: Share,
 }
 
-/// What a hub keeps of a room's password. Copies share what has been learnt.
+/// The verifier of a room's password. Clones share the cached hash.
 #[derive(Debug, Clone)]
 pub struct Password {
     /// Argon2id in PHC form.
     pub hash: Arc<str>,
-    /// A keyed hash of the password, once somebody has shown it: the next time costs no argon2.
+    /// A keyed hash of the password, set when it is first verified, so that later checks need no argon2.
     pub known: Arc<OnceLock<[u8; 32]>>,
 }
 
 impl Password {
-    /// A password of which only the hash is known yet.
+    /// A password of which only the Argon2id hash is known.
     pub fn hashed(hash: &str) -> Self {
         Password { hash: hash.into(), known: Arc::default() }
     }
@@ -70,14 +70,14 @@ impl Password {
 /// A request that waits for a participant.
 #[derive(Debug, Clone)]
 pub struct Waiting {
-    /// Names it among all that wait in the hub.
+    /// Sequence number, unique in the hub.
     pub number: u64,
-    /// Whom it waits for.
+    /// What it requires of a participant.
     pub want: Want,
 }
 
 impl Room {
-    /// The room as clients see it.
+    /// The room's public form.
     pub fn summary(&self) -> RoomSummary {
         RoomSummary {
             id: self.id.clone(),
@@ -92,12 +92,12 @@ impl Room {
         }
     }
 
-    /// The next of its participants behind the one with a number, first come first; `count` of them at most.
+    /// Its next participants whose serial is above `serial`, oldest first; at most `count`.
     pub fn members_after(&self, serial: Option<u64>, count: usize) -> Vec<&Member> {
         page::next(self.members.values(), |member| member.serial, serial, count)
     }
 
-    /// Its participants, first come first.
+    /// Its participants, oldest first.
     pub fn members_in_order(&self) -> Vec<&Member> {
         let mut members: Vec<_> = self.members.values().collect();
         members.sort_by_key(|m| m.serial);
@@ -105,24 +105,24 @@ impl Room {
     }
 }
 
-/// What a participant said of itself when it registered.
+/// The properties that a participant registered with.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Profile {
-    /// For people.
+    /// The display name.
     pub nickname: String,
-    /// The names its provider knows its models by.
+    /// The provider's names of its models.
     pub models: Models,
     /// Its provider's base URL.
     pub endpoint: String,
-    /// Its machine.
+    /// Its hardware.
     pub specs: Specs,
     /// Its generation settings.
     pub config: RuntimeConfig,
     /// What its provider can do.
     pub capabilities: Capabilities,
-    /// Other names of its model.
+    /// Alternative names of its model.
     pub aliases: Vec<String>,
-    /// Requests that it takes at once.
+    /// The number of concurrent requests that it accepts.
     pub concurrency: u32,
     /// Its share of the requests in proportion to others.
     pub weight: u32,
@@ -135,37 +135,37 @@ pub struct Profile {
 pub struct Member {
     /// Unique in its room.
     pub id: ParticipantId,
-    /// Counts members up over the hub's life: one who leaves and comes back is another member.
+    /// Sequence number, unique while the hub runs. A participant that is removed and registers again gets a new one.
     pub serial: u64,
-    /// What it said of itself.
+    /// Its registered properties.
     pub profile: Arc<Profile>,
     /// How the hub reaches it.
     pub reach: Reach,
-    /// Its tunnel; never open for one that is called directly.
+    /// Its tunnel; never open for a direct participant.
     pub tunnel: Tunnel,
-    /// Whether its last heartbeat is too old.
+    /// Whether its last heartbeat is older than `TIMEOUT_SECS`.
     pub silent: bool,
-    /// Requests that it is working on.
+    /// Requests in progress.
     pub in_flight: u32,
-    /// How it has served lately.
+    /// How it has served recent requests.
     pub health: Health,
-    /// Indexes of its models that are in memory, in ascending order; `None` where it does not tell.
+    /// Indexes of its models that are in memory, in ascending order; `None` where it does not report them.
     pub loaded: Option<Vec<u16>>,
-    /// Whether its provider turned out to have no Responses API, whatever was said when it registered.
+    /// Whether its provider was found to have no Responses API. Overrides the registered capabilities.
     pub no_responses: bool,
-    /// Whether its provider has turned out to have no Messages API.
+    /// Whether its provider was found to have no Messages API.
     pub no_messages: bool,
-    /// When it registered first.
+    /// When it first registered, milliseconds since the epoch.
     pub joined_at: u64,
-    /// Its last heartbeat or registration.
+    /// Time of its last heartbeat or registration.
     pub last_seen: Now,
-    /// Its last change, milliseconds since the epoch.
+    /// Time of its last change, milliseconds since the epoch.
     pub updated_at: u64,
-    /// Buys one tunnel.
+    /// The single-use token that opens its tunnel.
     pub ticket: Option<Ticket>,
-    /// Tells it from others that use its id.
+    /// Its own secret, which authorises changes of its registration.
     pub token: Secret,
-    /// The space that it needs.
+    /// Its size.
     pub(super) space: Share,
 }
 
@@ -176,48 +176,46 @@ pub enum Reach {
     Tunnel,
     /// By calling its endpoint.
     Direct {
-        /// Whether it registered from the hub's own machine, whose loopback then is its own.
+        /// Whether it registered from the hub's own machine, so that both have the same loopback.
         from_loopback: bool,
     },
 }
 
-/// A single-use token, until it is spent or dead.
+/// A single-use tunnel token, until it is used or expires.
 #[derive(Debug)]
 pub struct Ticket {
-    /// What the participant must show.
+    /// The token, sent as `?token=`.
     pub token: Secret,
-    /// On the forward-only clock, milliseconds.
+    /// Expiry, milliseconds on the monotonic clock.
     pub dies_at: u64,
 }
 
-/// What is known of a participant's tunnel.
+/// The state of a participant's tunnel.
 #[derive(Debug, Default)]
 pub struct Tunnel {
-    /// Which of the hub's tunnels is this participant's now; `None` while there is none.
+    /// The number of the participant's current tunnel; `None` while there is none.
     pub open: Option<u64>,
-    /// Last message, milliseconds since the epoch. Shared with the tunnel's own thread, which writes it without asking
-    /// anybody for a lock.
+    /// Time of the last message, milliseconds since the epoch. The tunnel's thread writes it without a lock.
     pub seen: Arc<AtomicU64>,
 }
 
 impl Member {
-    /// Whether it can be sent a request, but for those that it has already.
+    /// Whether it is reachable and its heartbeats arrive.
     pub fn is_up(&self) -> bool {
         self.is_connected() && !self.silent
     }
 
-    /// Whether there is a way to reach it.
+    /// Whether it has an open tunnel, or is called directly.
     pub fn is_connected(&self) -> bool {
         self.reach != Reach::Tunnel || self.tunnel.open.is_some()
     }
 
-    /// Whether it can take one request more.
+    /// Whether it can accept another request.
     pub fn is_free(&self) -> bool {
         self.is_up() && self.in_flight < self.profile.concurrency
     }
 
-    /// Its status, derived and never stored: `status` follows heartbeats, `connection` the tunnel, and a tunnel
-    /// participant is offline without either.
+    /// Its status, derived and never stored. A tunnel participant is offline without heartbeats or without a tunnel.
     pub fn status(&self) -> Status {
         if !self.is_up() {
             Status::Offline
@@ -249,7 +247,7 @@ impl Member {
         });
     }
 
-    /// The participant as clients see it.
+    /// The participant's public form.
     pub fn shown(&self) -> Participant {
         let models = &self.profile.models;
         Participant {

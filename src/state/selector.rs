@@ -1,8 +1,8 @@
-//! What a request's `model` selects, and why a selection fails (WIRE.md, "Which participant").
+//! What a request's `model` selects, and why a selection fails (PROTOCOL.md, "Inference plane").
 
 use crate::proto::management::ErrorCode;
 
-/// What a request's `model` means.
+/// The parsed `model` of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector<'a> {
     /// `*` or `any`.
@@ -14,7 +14,7 @@ pub enum Selector<'a> {
 }
 
 impl<'a> Selector<'a> {
-    /// Reads a selector; every text is one.
+    /// Parses a selector; every text is valid.
     pub fn parse(model: &'a str) -> Self {
         match model {
             "*" | "any" => Selector::Any,
@@ -31,40 +31,40 @@ impl<'a> Selector<'a> {
 pub enum Need {
     /// Chat completions.
     Chat,
-    /// Responses: of its own, or put together from chat completions.
+    /// Responses, natively or translated to chat completions.
     Responses,
-    /// Something that participants do not tell of.
+    /// An operation that no capability describes.
     Other,
 }
 
-/// Whom a request is for.
+/// What a request requires of a participant.
 #[derive(Debug, Clone)]
 pub struct Want {
     /// The request's `model`.
     pub model: String,
-    /// What is asked.
+    /// The API that it needs.
     pub need: Need,
-    /// Serials of those who have been tried already.
+    /// Serials of the participants that have been tried already.
     pub tried: Vec<u64>,
 }
 
-/// Why nobody gets a request.
+/// Why no participant gets a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Nobody matches, or nobody that matches is up.
+    /// No participant that matches is up.
     NoneAvailable,
-    /// Whoever matches is working on as many requests as it takes.
+    /// All participants that match are at their concurrency limit.
     Busy,
     /// The named participant has no tunnel.
     NoTunnel,
-    /// The named participant is silent.
+    /// The named participant's heartbeats have stopped.
     Offline,
-    /// Whoever matches can't do what is asked.
+    /// No participant that matches supports the API.
     Unsupported,
 }
 
 impl Refusal {
-    /// The status, the text and the code of the answer (WIRE.md, "Inference plane").
+    /// The status, the message and the code of the answer (PROTOCOL.md, "Inference plane").
     pub fn answer(self) -> (u16, &'static str, ErrorCode) {
         match self {
             Refusal::NoneAvailable => {

@@ -16,7 +16,7 @@ const NOTICE: u64 = 8000;
 
 /// Labels of the dialogs' fields, which are looked up by them.
 pub mod label {
-    #![allow(missing_docs)] // They are what they say.
+    #![allow(missing_docs)] // Each constant is the label of its name.
     pub const NAME: &str = "Name";
     pub const PASSWORD: &str = "Password";
     pub const PRIVATE: &str = "Private";
@@ -121,7 +121,7 @@ pub enum Outcome {
     Joined(String, String),
     /// A participant of this process lost its connection and will retry: room, id, error.
     Waiting(String, String, String),
-    /// A participant of this process has left: room, id, and the error unless it was asked to.
+    /// A participant of this process has left: room, id, and the error unless the user removed it.
     Left(String, String, Option<String>),
 }
 

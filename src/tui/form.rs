@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_typed_mended_and_pasted() {
+    fn text_is_typed_edited_and_pasted() {
         let mut form = Form::new(vec![Field::text("Name", "")]);
         typed(&mut form, &[Key::Char('b'), Key::Char('ü'), Key::Left, Key::Left, Key::Char('a'), Key::End]);
         assert_eq!(form.value("Name"), "abü");
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown_and_switches_switched() {
+    fn secrets_are_hidden_and_switches_are_toggled() {
         let mut form = Form::new(vec![Field::secret("Password"), Field::switch("Private")]);
         typed(&mut form, &[Key::Char(' '), Key::Char('p'), Key::Left]);
         assert_eq!((form.value("Password"), form.fields[0].shown()), (" p".into(), ("*".into(), "*".into())));

@@ -101,7 +101,7 @@ mod tests {
     use crate::monitor::fixtures::{NOW, answered, failed};
 
     #[test]
-    fn slices_hold_what_ended_in_them() {
+    fn a_slice_counts_the_requests_that_ended_in_it() {
         let mut history = History::default();
         history.on_update(&answered("LAB001", "ann", "r1"), NOW);
         history.on_update(&answered("LAB001", "ann", "r2"), NOW);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn old_slices_go_and_no_clock_breaks_it() {
+    fn old_slices_are_removed_and_clock_changes_are_tolerated() {
         let mut history = History::default();
         for at in [NOW, NOW + 1_000_000_000, u64::MAX, 0, NOW] {
             history.on_update(&answered("LAB001", "ann", "r"), at);

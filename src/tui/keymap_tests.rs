@@ -60,7 +60,7 @@ fn keys_move_between_panes_and_lines() {
 }
 
 #[test]
-fn rooms_are_watched_alone_or_not_at_all() {
+fn one_room_can_be_shown_alone_or_be_unwatched() {
     let mut app = app();
     on_key(&mut app, &[Key::Char(' ')]);
     assert!(!app.state.rooms["LAB001"].watched && app.state.rooms["LAB001"].members.is_empty());
@@ -79,7 +79,7 @@ fn rooms_are_watched_alone_or_not_at_all() {
 }
 
 #[test]
-fn a_room_is_made_in_a_dialog() {
+fn a_room_is_created_in_a_dialog() {
     let mut app = app();
     assert!(on_key(&mut app, &[Key::Char('n'), Key::Enter]).is_none());
     assert!(form(&app).error.as_ref().is_some_and(|error| error.contains("name")));
@@ -132,7 +132,7 @@ fn a_participant_joins_and_leaves() {
 }
 
 #[test]
-fn a_private_room_asks_for_its_password_until_it_is_right() {
+fn a_private_room_prompts_for_its_password_until_it_is_right() {
     let mut app = app();
     on_key(&mut app, &[Key::End, Key::Enter]);
     assert!(matches!(&app.dialog, Some(Dialog::Password(code, _)) if code == "LAB003"));

@@ -219,7 +219,7 @@ fn short(name: &str) -> String {
 fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
     let data = &event.data;
     let text = |key: &str| data[key].as_str().unwrap_or_default();
-    let who = who(event, state);
+    let who = participant_name(event, state);
     let sentence = match event.kind.as_str() {
         "room.created" => format!("the room \"{}\" was created", short(text("name"))),
         "room.deleted" => format!("the room \"{}\" was deleted", short(text("name"))),
@@ -238,7 +238,7 @@ fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
 }
 
 /// The participant's nickname if it is known, else its id.
-fn who(event: &EventEnvelope, state: &MonitorState) -> String {
+fn participant_name(event: &EventEnvelope, state: &MonitorState) -> String {
     let data = &event.data;
     if let Some(nickname) = data["nickname"].as_str() {
         return short(nickname);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn events_become_sentences() {
+    fn events_are_described_in_sentences() {
         let state = lab(&[participant("ann", "An\u{1b}n")]);
         let mut log = Log::default();
         log.on_update(&began("LAB001", "ann", "r1"), &state, NOW);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_filtered_by_kind_and_by_text() {
+    fn the_log_is_filtered_by_kind_and_by_text() {
         let state = lab(&[participant("ann", "Ann"), participant("bob", "Bob")]);
         let mut log = Log::default();
         for id in ["ann", "bob"] {
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_summed_up_and_the_log_is_bounded() {
+    fn too_many_events_are_summarized_and_the_log_is_bounded() {
         let state = lab(&[]);
         let mut log = Log::default();
         for n in 0..1000 {

@@ -1,5 +1,5 @@
 //! The terminal interface (feature `tui`). Screen contents and key handling are pure (`app`, `keymap`, `form`, `log`,
-//! `history`, `view`); `term` controls the terminal, `actions` talks to the hub. Uses the library's public API only.
+//! `history`, `view`); `term` controls the terminal, `actions` sends requests to the hub. Uses the library's public API only.
 
 mod actions;
 mod app;

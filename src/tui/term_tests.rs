@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::term::{Screen, panics};
 
-#[allow(dead_code)] // The terminal can do more than is asked of it here.
+#[allow(dead_code)] // The test uses only a part of the terminal module.
 #[path = "../../tests/support/terminal.rs"]
 mod terminal;
 
@@ -24,7 +24,7 @@ fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
 
 #[test]
 #[ignore = "needs a terminal of its own: the test below runs it in one"]
-fn panics_while_it_has_the_terminal() {
+fn panics_while_the_terminal_is_in_raw_mode() {
     let mut screen = Screen::open().expect("a terminal");
     screen.draw(|frame| frame.render_widget("taken over", frame.area())).unwrap();
     // A panic on another thread is collected, and the screen stays.
@@ -35,7 +35,7 @@ fn panics_while_it_has_the_terminal() {
 }
 
 #[test]
-fn a_panic_gives_the_terminal_back() {
+fn a_panic_restores_the_terminal() {
     let Some(terminal) = Terminal::open(80, 24, &[("RUST_BACKTRACE", "0")]) else {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "skipped, which CI does not allow: tmux");
         return eprintln!("SKIPPED: tmux");
@@ -47,7 +47,7 @@ fn a_panic_gives_the_terminal_back() {
     };
     let before = settings(&terminal);
     let this = std::env::current_exe().expect("this program");
-    let test = "tui::term_tests::panics_while_it_has_the_terminal";
+    let test = "tui::term_tests::panics_while_the_terminal_is_in_raw_mode";
     terminal.line(&format!("clear; {} --exact {test} --ignored --nocapture; echo ended with $?", this.display()));
     let screen = terminal.wait("ended with 101");
     assert!(

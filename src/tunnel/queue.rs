@@ -1,5 +1,5 @@
-//! What a response queue counts: its bytes, its share of the memory, and how long its reader has waited for it. The rules
-//! only; the pieces themselves and the locks are the router's.
+//! The accounting of a response queue: its bytes, its share of the memory budget, and the time that the tunnel's reader
+//! has waited for it. The pieces and the locks are in `router`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,38 +7,38 @@ use std::time::{Duration, Instant};
 use super::piece::{LostReason, Piece};
 use crate::budget::{Budget, Share};
 
-/// Memory is taken and given back in steps of so many bytes, so that not each small piece asks the budget.
+/// Memory is reserved and released in steps of this many bytes, so that small pieces rarely lock the budget.
 const STEP: u64 = 16 << 10;
-/// A queue this small may use the last of the memory; larger ones leave a quarter of it to other requests.
+/// A queue of up to this many bytes may use the whole budget; larger ones leave a quarter of it to other requests.
 const SMALL: u64 = 64 << 10;
 /// Interim heads (RFC 9110, section 15.2) that a participant may send before the final one.
 const MAX_INTERIM: u8 = 16;
 
-/// How much a queue may hold, and how long its reader may wait for it.
+/// Limits on the bytes in a queue, and on the time that the tunnel's reader waits for it.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueLimits {
-    /// From so many bytes on it is full: its participant is told to pause, or its reader waits.
+    /// High-water mark, bytes: the participant is sent `tunnel.pause`, or the reader waits.
     pub high: usize,
-    /// At so many bytes or fewer a participant that paused goes on.
+    /// Low-water mark, bytes: a paused participant is sent `tunnel.resume`.
     pub low: usize,
-    /// Past so many bytes its request ends. A single piece may be longer.
+    /// Hard limit, bytes: beyond it the request ends. A single piece may be longer.
     pub most: usize,
-    /// The longest time that the reader waits for one request in any time of `within`.
+    /// The longest total time that the reader waits for one request in any period of `within`.
     pub wait: Duration,
-    /// See `wait`. Zero: each wait counts by itself.
+    /// The period of `wait`. Zero: the limit applies to each wait separately.
     pub within: Duration,
 }
 
-/// Whether a participant has been told to pause.
+/// The state of the flow control of one response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// It has not. Only the tunnel's reader leaves this state.
+    /// The participant sends. Only the tunnel's reader leaves this state.
     Running,
-    /// It is being told so, by the tunnel's reader.
+    /// The tunnel's reader is sending `tunnel.pause`.
     Pausing,
-    /// It has been told so.
+    /// `tunnel.pause` has been sent.
     Paused,
-    /// It is being told to go on.
+    /// `tunnel.resume` is being sent.
     Resuming,
 }
 
@@ -49,15 +49,15 @@ pub(super) struct QueueState {
     share: Share,
     /// Bytes in the queue.
     bytes: usize,
-    /// Whether the reader waits for room: nobody else need be woken.
+    /// Whether the reader waits for room, and must be woken.
     pub(super) reader_waits: bool,
-    /// Time waited since the last time span of `within` in which nobody waited, and when that waiting ended.
+    /// Time waited since the reader last went `within` without waiting, and the end of the latest wait.
     waited: Duration,
     waited_until: Option<Instant>,
     interim: u8,
     has_head: bool,
     pub(super) flow: Flow,
-    /// Why nothing more will come; told when the pieces have ended.
+    /// Why no more pieces follow; reported after the queued pieces.
     pub(super) terminal: Option<LostReason>,
 }
 
@@ -82,10 +82,10 @@ impl QueueState {
         self.bytes >= self.limits.high
     }
 
-    /// Counts pieces into the queue.
+    /// Adds pieces to the count.
     ///
     /// # Errors
-    /// Why they end their request.
+    /// [`LostReason`], where they end their request.
     pub(super) fn put(&mut self, pieces: &[Piece]) -> Result<(), LostReason> {
         for piece in pieces {
             if let Piece::Start { status, .. } = piece {
@@ -123,7 +123,7 @@ impl QueueState {
         (stepped <= SMALL || used <= self.budget.total() / 4 * 3) && self.share.grow_to(stepped)
     }
 
-    /// Counts bytes out of the queue.
+    /// Subtracts bytes from the count.
     pub(super) fn take(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
         let needed = self.bytes as u64 + STEP;
@@ -132,7 +132,7 @@ impl QueueState {
         }
     }
 
-    /// How long the reader may wait now.
+    /// The time that the reader may wait now.
     pub(super) fn allowance_left(&self, now: Instant) -> Duration {
         let rested = |until| now.saturating_duration_since(until) >= self.limits.within;
         if self.waited_until.is_none_or(rested) {
@@ -142,14 +142,14 @@ impl QueueState {
         }
     }
 
-    /// Notes that the reader waits, and says how long it may; `None` where it need not or must not.
+    /// Records that the reader begins to wait, and returns its limit; `None` where it need not or must not wait.
     pub(super) fn begin_waiting(&mut self, now: Instant) -> Option<Duration> {
         let left = self.allowance_left(now);
         self.reader_waits = self.is_full() && !left.is_zero();
         self.reader_waits.then_some(left)
     }
 
-    /// Notes that the reader has waited.
+    /// Records a wait of the reader.
     pub(super) fn end_waiting(&mut self, from: Instant, until: Instant) {
         let before = self.limits.wait.saturating_sub(self.allowance_left(from));
         self.waited = before + until.saturating_duration_since(from);
@@ -157,7 +157,7 @@ impl QueueState {
         self.reader_waits = false;
     }
 
-    /// Whether the participant is to be told to pause; noted as being told.
+    /// Whether `tunnel.pause` must be sent; if so, changes the state to `Pausing`.
     pub(super) fn wants_pause(&mut self) -> bool {
         let wants = self.flow == Flow::Running && self.is_full();
         if wants {
@@ -166,7 +166,7 @@ impl QueueState {
         wants
     }
 
-    /// Whether the participant is to be told to go on; noted as being told.
+    /// Whether `tunnel.resume` must be sent; if so, changes the state to `Resuming`.
     pub(super) fn wants_resume(&mut self) -> bool {
         let wants = self.flow == Flow::Paused && self.bytes <= self.limits.low;
         if wants {
@@ -188,7 +188,7 @@ mod tests {
         within: Duration::from_secs(10),
     };
 
-    /// Waits as often as it may, for `each` at most, with `pause` in between: the waits as from and until.
+    /// Start and end of each wait, where the reader waits as often as allowed, `each` at most, with `pause` in between.
     fn waits(each: Duration, pause: Duration) -> Vec<(Instant, Instant)> {
         let mut state = QueueState::new(LIMITS, &Budget::new(1 << 20));
         state.put(&[Piece::Chunk(vec![0; 10])]).unwrap();

@@ -1,8 +1,9 @@
 //! Request ids and their response queues: the router between a tunnel's one reader and its many requests. No sockets.
 //!
-//! A queue counts all that is in it against the hub's memory. One that fills up slows its provider down: a participant that
-//! honours it is told to pause; for any other the reader waits, but so briefly that other requests on the tunnel are not
-//! held up. What comes nevertheless is queued up to a limit, past which that request alone ends.
+//! All bytes in a queue count against the hub's memory budget. A queue that reaches its high-water mark causes
+//! back-pressure: a participant that supports `tunnel.pause` is sent one; for any other the reader waits, briefly
+//! enough not to delay other requests on the tunnel. Further pieces are queued up to a hard limit, beyond which only
+//! that request ends.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,27 +17,27 @@ use super::queue::{Flow, QueueLimits, QueueState};
 use crate::budget::Budget;
 use crate::sync::lock;
 
-/// What became of pieces.
+/// The result of routing pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Routed {
     /// They are in their request's queue.
     Delivered,
-    /// Nobody waits for them.
+    /// No request with that id waits for an answer.
     Unknown,
-    /// Their request has ended before its time.
+    /// They ended their request early.
     Ended(LostReason),
 }
 
-/// What a participant is told of a request whose client is slow.
+/// A flow control message about one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowSignal {
-    /// Read no more of the provider's answer.
+    /// Stop reading the provider's answer.
     Pause,
-    /// Go on.
+    /// Continue after a pause.
     Resume,
 }
 
-/// Sends a signal for the request with this id. It may block on a socket: no lock is held meanwhile.
+/// Sends a signal for the request with this id. It may block on a socket, so it is called without a lock.
 pub type SendSignal = Box<dyn Fn(&str, FlowSignal) + Send + Sync>;
 
 /// A tunnel's requests in flight.
@@ -46,7 +47,7 @@ struct RouterState {
     requests: Mutex<Requests>,
     limits: QueueLimits,
     budget: Arc<Budget>,
-    /// `None` where the participant would ignore it.
+    /// `None` where the participant does not support flow control.
     signal: Option<SendSignal>,
 }
 
@@ -57,37 +58,38 @@ struct Requests {
     open: HashMap<String, Arc<ResponseQueue>>,
 }
 
-/// Nobody waits for the answer any more.
+/// The request no longer waits for its answer.
 struct ReceiverGone;
 
-/// A piece above this size is counted against the memory until its client has been sent it, in bytes.
+/// A piece above this size, in bytes, stays charged to the budget until the next one is requested.
 const LARGE_PIECE: usize = 64 << 10;
 
 /// The reader's end of a request's queue. The channel ends when the last copy of this is dropped.
 struct ResponseQueue {
-    /// Bounded by the bytes that `state` counts. A message is all that was ready at once, so that the request is woken once.
+    /// Bounded by the bytes that `state` counts. A batch has all pieces that were ready together, so that the request
+    /// is woken once.
     batches: Sender<Vec<Piece>>,
-    /// Something was taken while the reader waited; ends when nobody waits for the answer any more.
+    /// Receives when a piece was taken while the reader waited; disconnected when the request stops waiting.
     room: Receiver<()>,
-    /// RouterState with the other end; short locks.
+    /// Shared with [`PendingResponse`]; locked briefly.
     state: Arc<Mutex<QueueState>>,
 }
 
 impl Router {
-    /// A router whose queues are held to `limits` and draw on `budget`.
+    /// A router whose queues have these limits and are charged to `budget`.
     pub fn new(limits: QueueLimits, budget: Arc<Budget>) -> Self {
         Self::with_signal(limits, budget, None)
     }
 
-    /// As [`Router::new`]; participants are told to pause and to go on by `signal`.
+    /// As [`Router::new`], with flow control through `signal`.
     pub fn with_signal(limits: QueueLimits, budget: Arc<Budget>, signal: Option<SendSignal>) -> Self {
         Router(Arc::new(RouterState { requests: Mutex::default(), limits, budget, signal }))
     }
 
-    /// Starts waiting for a request's answer.
+    /// Opens the queue for a request's answer.
     ///
     /// # Errors
-    /// Why the tunnel is gone, if it is.
+    /// The reason why the tunnel ended, if it has.
     pub fn open(&self, id: &str) -> Result<PendingResponse, LostReason> {
         let (sender, batches) = unbounded();
         let (made_room, room) = bounded(1);
@@ -110,12 +112,12 @@ impl Router {
         })
     }
 
-    /// Hands a piece to its request.
+    /// Queues a piece for its request.
     pub fn route(&self, id: &str, piece: Piece) -> Routed {
         self.route_all(id, vec![piece])
     }
 
-    /// Hands pieces to their request, which is woken once for all of them. No lock is held while it waits for room.
+    /// Queues pieces for their request, which is woken once for all of them. No lock is held while this waits for room.
     pub fn route_all(&self, id: &str, pieces: Vec<Piece>) -> Routed {
         let ends = pieces.iter().any(Piece::is_last);
         let queue = {
@@ -145,7 +147,7 @@ impl Router {
         lock(&self.0.requests).open.remove(id);
     }
 
-    /// Fails every request in flight, and every later one.
+    /// Fails all requests in flight and all later ones.
     pub fn fail_all(&self, reason: LostReason) {
         let open = {
             let mut requests = lock(&self.0.requests);
@@ -165,7 +167,7 @@ impl Router {
 }
 
 impl Drop for Router {
-    /// Nobody is left who could answer.
+    /// Without a router no answer can arrive.
     fn drop(&mut self) {
         self.fail_all(LostReason::Closed);
     }
@@ -196,7 +198,7 @@ impl ResponseQueue {
 }
 
 impl RouterState {
-    /// Tells the participant to pause, once, when a queue has become too full. Only the tunnel's reader comes here.
+    /// Sends `tunnel.pause`, once, when a queue has reached its high-water mark. Called by the tunnel's reader only.
     fn pause_if_full(&self, id: &str, state: &Mutex<QueueState>) {
         let Some(signal) = &self.signal else { return };
         if !lock(state).wants_pause() {
@@ -208,8 +210,8 @@ impl RouterState {
         self.resume_if_drained(id, state);
     }
 
-    /// Tells the participant to go on when a queue has become empty enough. Until that has been sent, nobody sends a pause:
-    /// so the two never overtake each other.
+    /// Sends `tunnel.resume` when a queue has fallen to its low-water mark. No pause is sent until that is done, so the
+    /// two messages cannot be reordered.
     fn resume_if_drained(&self, id: &str, state: &Mutex<QueueState>) {
         let Some(signal) = &self.signal else { return };
         if !lock(state).wants_resume() {
@@ -220,29 +222,29 @@ impl RouterState {
     }
 }
 
-/// A request that is waited for. Dropping it stops the waiting, and frees a reader that waits for room.
+/// The receiving end of a request's queue. Dropping it closes the queue and wakes a reader that waits for room.
 pub struct PendingResponse {
     id: String,
     router: Arc<RouterState>,
     state: Arc<Mutex<QueueState>>,
     batches: Receiver<Vec<Piece>>,
     made_room: Sender<()>,
-    /// What is left of the batch that was received last.
+    /// The rest of the batch that was received last.
     ready: vec::IntoIter<Piece>,
-    /// Bytes of a large piece that was taken, and that is counted until the next one is asked for: its client may not have
-    /// read it yet.
+    /// Bytes of a large piece that was taken. They stay charged until the next piece is requested, because the piece
+    /// may still be being written to the client.
     in_use: usize,
 }
 
-/// Nothing came in time.
+/// No piece arrived within the timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimedOut;
 
 impl PendingResponse {
-    /// The next piece.
+    /// Waits for the next piece.
     ///
     /// # Errors
-    /// When none comes in time.
+    /// [`TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Piece, TimedOut> {
         let in_use = std::mem::take(&mut self.in_use);
         if in_use > 0 {
@@ -263,7 +265,7 @@ impl PendingResponse {
         }
     }
 
-    /// The next piece of any of these requests, and whose it is.
+    /// The next piece of any of these requests, and the index of its request.
     ///
     /// # Errors
     /// When none comes in time.
@@ -284,7 +286,7 @@ impl PendingResponse {
         pending[index].recv_timeout(Duration::ZERO).map(|piece| (index, piece))
     }
 
-    /// Counts a piece out of the queue; a large one when the next is asked for.
+    /// Releases the memory of a piece; that of a large one when the next is requested.
     fn taken(&mut self, piece: Piece) -> Piece {
         let weight = piece.weight();
         if weight > LARGE_PIECE {
@@ -302,7 +304,7 @@ impl PendingResponse {
             (state.reader_waits, state.flow == Flow::Paused)
         };
         if wake {
-            // Full means that the reader is being woken already.
+            // A full channel means that the reader has been woken already.
             let _ = self.made_room.try_send(());
         }
         if resume {
@@ -399,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_slow_client_uses_up_its_waiting_and_then_only_its_own_queue() {
-        // Nobody reads: were the reader to wait for each of a thousand pieces, this would take hours.
+        // No client reads: if the reader waited for each of a thousand pieces, this would take hours.
         let wait = Duration::from_millis(30);
         let router = Router::new(
             QueueLimits { within: Duration::from_secs(3600), ..limits(1, 1 << 20, wait) },

@@ -13,11 +13,11 @@ function resetChat() {
   drawTargets();
 }
 
-/** Fills the list of models and participants. Replaced only if it differs, since that closes an open list. */
+/** Fills the list of models and participants. It is replaced only if it differs, since replacing closes an open list. */
 function drawTargets() {
   const up = [...state.participants.values()].filter(isUp).sort(byName);
   const models = [...new Set(up.map((participant) => participant.model))].sort(collator.compare);
-  const options = [["any", "Anyone"], ...models.map((m) => [`model:${m}`, `Model ${plain(m)}`])];
+  const options = [["any", "Any participant"], ...models.map((m) => [`model:${m}`, `Model ${plain(m)}`])];
   options.push(...up.map((p) => [p.id, `${plain(p.nickname)} (${plain(p.id)})`]));
   const select = $("chat-to");
   const chosen = select.value;
@@ -149,7 +149,7 @@ function fail(shown, answer, stopped, error) {
         ? "The connection to the hub broke off."
         : "The hub does not answer."
       : error.message;
-  const why = stopped ? "Stopped." : error instanceof SecretMissing ? "It needs a key or password." : lost;
+  const why = stopped ? "Stopped." : error instanceof SecretMissing ? "The hub requires a key or password." : lost;
   setText(shown.note, why);
   announce(why);
 }

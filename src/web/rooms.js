@@ -186,7 +186,7 @@ async function createRoom(event) {
   } catch (error) {
     setText(
       $("create-wrong"),
-      error instanceof TypeError ? "The hub does not answer." : error.message || "The hub asks for its key.",
+      error instanceof TypeError ? "The hub does not answer." : error.message || "The hub requires its key.",
     );
   }
 }

@@ -42,8 +42,7 @@ impl Sources {
 
     /// The import circles: sets of more than one file in which each file reaches each other one by imports.
     pub fn circles(&self) -> Vec<BTreeSet<&str>> {
-        let edges: BTreeMap<&str, BTreeSet<&str>> =
-            self.modules.iter().map(|(path, module)| (module.file.as_str(), self.imports(path, module))).collect();
+        let edges = self.edges();
         let reached: BTreeMap<&str, BTreeSet<&str>> = edges.keys().map(|file| (*file, reach(file, &edges))).collect();
         let mut circles = BTreeSet::new();
         for (file, others) in &reached {
@@ -53,6 +52,11 @@ impl Sources {
             }
         }
         circles.into_iter().collect()
+    }
+
+    /// Each file and the files that it imports.
+    pub fn edges(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        self.modules.iter().map(|(path, module)| (module.file.as_str(), self.imports(path, module))).collect()
     }
 
     fn imports(&self, path: &Path, module: &Module) -> BTreeSet<&str> {

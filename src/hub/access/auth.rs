@@ -94,7 +94,7 @@ impl PasswordHashing {
         }
     }
 
-    /// Hashes the password of a new room. `network` is the network of the client that asks.
+    /// Hashes the password of a new room. `network` is the client's.
     ///
     /// # Errors
     /// When there is no memory for the hash, or the queue is full.
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moot_check_hashes_nothing() {
+    fn no_hash_is_computed_when_the_check_is_moot() {
         let passwords = PasswordHashing::default();
         let hashed = Password::hashed(&passwords.hash_with_salt(None, "secret123", &[7; 16]).unwrap());
         assert!(!passwords.is_right(None, "secret123", &hashed, || true).unwrap() && hashed.known.get().is_none());

@@ -31,7 +31,7 @@ pub struct OriginPolicy {
     loopback: bool,
 }
 
-/// What a request says about the page that sent it.
+/// The headers of a request that identify the page that sent it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestOrigin<'r> {
     /// The host that the request addresses.
@@ -102,9 +102,9 @@ impl OriginPolicy {
         !host.contains('.') || LOCAL_DOMAINS.iter().any(|domain| host.ends_with(domain)) || self.hosts.contains(&host)
     }
 
-    /// Whether an origin is the hub's own, or one of a machine that can reach the hub anyway.
+    /// Whether an origin is the hub's own, or that of a machine that can reach the hub without a browser.
     fn is_own_or_local(&self, origin: &str, host: Option<&str>) -> bool {
-        // Other schemes belong to local files and to applications with an embedded browser, whose pages can be anybody's.
+        // Other schemes belong to local files and to applications with an embedded browser, whose pages can be from any author.
         let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         let Some(rest) = rest else { return false };
         let name = without_port(rest);

@@ -7,14 +7,14 @@ use crate::http::Exchange;
 use crate::hub::access::origin_is_allowed;
 use crate::hub::context::HubContext;
 
-/// Request headers that pages may send, where a preflight does not ask for certain ones.
+/// Request headers that pages may send, for a preflight that names none.
 const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id, \
      X-Gambi-Room-Password, X-Gambi-Participant-Token";
 
 /// Response headers that pages may read.
 const EXPOSED_HEADERS: &str = "Retry-After, X-Request-Id, X-Gambi-Participant, X-Gambi-Request-Id";
 
-/// The longest list of headers that a preflight may ask for, in bytes.
+/// The longest `Access-Control-Request-Headers` that is accepted, in bytes.
 const MAX_ASKED: usize = 4096;
 
 /// Adds the headers that every response has.
@@ -28,7 +28,7 @@ pub fn add_headers(hub: &HubContext, exchange: &mut Exchange<'_>) {
     }
 }
 
-/// Answers a preflight. The headers that it asks for are allowed as they are: each release of OpenAI's client adds some.
+/// Answers a preflight. All headers that it names are allowed, since each release of OpenAI's client adds some.
 ///
 /// # Errors
 /// When the connection is broken.

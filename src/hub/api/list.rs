@@ -149,7 +149,7 @@ fn stream(
     let mut is_last = false;
     while !is_last {
         items.bytes.clear();
-        // The status has been sent: breaking the stream off is the only way left to report the error.
+        // The status has been sent, so an error can be reported only by ending the stream before its last chunk.
         is_last = fill(&mut items).map_err(|_| cut_short())?;
         body.write(&items.bytes)?;
     }

@@ -1,5 +1,5 @@
 //! The models of a room, in OpenAI's shape: an entry for each participant, then the names that select one of several
-//! participants, for model choosers that know nothing else (PROTOCOL.md, "Inference plane").
+//! participants, for model choosers that show nothing else (PROTOCOL.md, "Inference plane").
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;

@@ -1,7 +1,7 @@
 //! Paths of the inference plane with a slip in the base URL: a doubled or trailing slash, `v1` twice, missing, or before
 //! `rooms`. Each has one possible meaning, so it is served rather than refused.
 
-/// The path that was meant, if there is one other than `path`. It may be unknown all the same.
+/// The corrected path, if it differs from `path`. It may still match no route.
 pub fn repaired(path: &str) -> Option<String> {
     let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     if parts.first() == Some(&"v1") && parts.get(1) == Some(&"rooms") {
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_right_or_has_no_room_stays() {
+    fn a_correct_path_or_one_without_a_room_is_unchanged() {
         for path in ["/rooms/ABC234/v1/models", "/v1/chat/completions", "/rooms", "/rooms/ABC234", "/", ""] {
             assert_eq!(repaired(path), None, "{path}");
         }

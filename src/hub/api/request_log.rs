@@ -21,7 +21,7 @@ use crate::proto::management::ErrorCode;
 use crate::proto::web::percent_decode;
 use crate::state::id::{ParticipantId, RoomCode};
 
-/// The status that is logged where the client disconnected before the answer was complete, as nginx has it.
+/// The status that is logged where the client disconnected before the answer was complete, the code that nginx uses.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// Serves a request and logs it.
@@ -67,7 +67,7 @@ fn level(status: u16, failed: bool) -> LogLevel {
     }
 }
 
-/// Appends what the request line and the answer's status say.
+/// Appends the method, the path, the status and what the path names.
 fn write_request(line: &mut LogLine, exchange: &Exchange<'_>, status: u16, duration_ms: u64) {
     let path = exchange.path();
     line.text("requestId", exchange.id());
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_did_is_no_warning() {
+    fn errors_of_the_client_are_not_logged_as_warnings() {
         assert_eq!([404, 429, 499, 501].map(|status| level(status, false)), [LogLevel::Info; 4]);
         assert_eq!([400, 499].map(|status| level(status, true)), [LogLevel::Info; 2]);
         assert_eq!([200, 500, 502, 503, 504].map(|status| level(status, true)), [LogLevel::Warn; 5]);

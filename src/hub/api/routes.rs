@@ -122,7 +122,7 @@ fn no_handler(exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
     }
 }
 
-/// A 404. What looks like a client of the inference plane is told the right base URL.
+/// A 404, with the right base URL as the hint for what looks like a client of the inference plane.
 fn not_found(exchange: &Exchange<'_>) -> Rejection {
     let path = exchange.path();
     let of_model = ["/chat/completions", "/responses", "/messages", "/models", "/embeddings", "/completions"];

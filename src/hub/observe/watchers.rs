@@ -55,7 +55,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    /// Queues an event; false when the queue is full or the watcher is gone.
+    /// Queues an event; false when the queue is full or the watcher has disconnected.
     fn push(&self, text: Arc<str>) -> bool {
         let queued = self.bytes.fetch_add(text.len(), Ordering::Relaxed);
         let fits = queued == 0 || queued + text.len() <= MAX_QUEUED_BYTES;

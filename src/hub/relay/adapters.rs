@@ -98,6 +98,7 @@ pub fn forward(
     Ok(client.respond(200, &headers, answer.into_body().as_bytes()))
 }
 
+/// Translates a stream of chat chunks, and passes on each event once it is complete.
 fn stream(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
@@ -119,9 +120,7 @@ fn stream(
                 break;
             }
             Err(error) => {
-                // An event says why, then the stream is cut short.
-                answer.fail("the participant's answer broke off");
-                let _ = client.write(answer.take_events().as_bytes());
+                send_failure(client, answer, "the participant's answer broke off");
                 return Err(error);
             }
         };
@@ -135,8 +134,7 @@ fn stream(
         if let Err(error) = passed {
             upstream.cancel();
             if let UpstreamError::Failed(failure) = &error {
-                answer.fail(&failure.message);
-                let _ = client.write(answer.take_events().as_bytes());
+                send_failure(client, answer, &failure.message);
             }
             return Err(error);
         }
@@ -145,6 +143,21 @@ fn stream(
             break;
         }
     }
+    Ok(finish_stream(attempt, client, answer))
+}
+
+/// Sends the event that reports a failure. The caller then closes the stream before its end.
+fn send_failure(client: &mut ClientResponse<'_, '_>, answer: &mut ChatTranslator, reason: &str) {
+    answer.fail(reason);
+    let _ = client.write(answer.take_events().as_bytes());
+}
+
+/// Sends the last events of a stream, records its outcome and says whether the client's connection can be kept.
+fn finish_stream(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    answer: &mut ChatTranslator,
+) -> io::Result<()> {
     answer.set_time(now(attempt));
     answer.end();
     match answer.failure() {
@@ -152,7 +165,7 @@ fn stream(
         None => attempt.complete(200),
     }
     let sent = client.write(answer.take_events().as_bytes());
-    Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()))
+    sent.map_err(|_| cut_short()).and_then(|()| client.finish())
 }
 
 /// Whether a stream's answer is whole though its connection broke off or fell silent: some servers neither send `[DONE]`

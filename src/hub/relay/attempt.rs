@@ -115,7 +115,7 @@ impl<'s> Attempt<'s> {
         if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
     }
 
-    /// Records which participant made a response, before its client can ask for it. `translated`: whether it was made from
+    /// Records which participant made a response, before its client can request it. `translated`: whether it was made from
     /// a chat.
     pub(crate) fn record_owner(&self, id: Option<String>, translated: bool) {
         let picked = &self.slot.picked;
@@ -179,16 +179,20 @@ impl<'s> Attempt<'s> {
         self.emit_failure("cancelled", "the client hung up".to_owned());
     }
 
-    /// Ends the attempt because another participant, which was asked beside this one, has answered. One that was silent for
-    /// longer than it ever was has failed.
+    /// Ends the attempt because another participant, which was asked beside this one, has answered, or nobody waits any more.
+    /// One that was silent for longer than it ever was has failed.
     pub(crate) fn lose(&mut self, was_silent: bool) {
         if was_silent {
             self.record_outcome(Outcome::Failed);
         }
         self.slot.release();
         self.record_ended(if was_silent { Ending::Failed } else { Ending::Cancelled });
-        let reason = if was_silent { "silent for too long" } else { "not needed" };
-        self.emit_failure("hedge", format!("{reason}: another participant was asked beside it and answered first"));
+        let reason = if was_silent {
+            "it was silent for too long: another participant, which was asked beside it, answered first"
+        } else {
+            "it was asked beside another participant, and is not needed any more"
+        };
+        self.emit_failure("hedge", reason.to_owned());
     }
 
     /// For the log.
@@ -225,7 +229,7 @@ impl<'s> Attempt<'s> {
         self.emit(EventKind::LlmError(self.served_dispatch(), failure));
     }
 
-    /// The dispatch with the participant's own model in place of what the client asked for.
+    /// The dispatch with the participant's own model in place of the one that the client requested.
     fn served_dispatch(&self) -> Dispatch {
         Dispatch { model: self.slot.picked.model.clone(), ..self.dispatch.clone() }
     }

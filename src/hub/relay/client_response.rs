@@ -25,7 +25,7 @@ pub struct Disconnected;
 /// The response to a client, as far as it has been sent.
 pub struct ClientResponse<'e, 'c> {
     state: SendState<'e, 'c>,
-    /// After how much silence a stream is sent a comment; `None` where the client did not ask for a stream.
+    /// The pause after which a stream is sent a comment; `None` if the client did not request a stream.
     comment_interval: Option<Duration>,
     last_sent: Instant,
     /// Whether the last event that was sent is complete: a comment inside an event would corrupt it.
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_streams_head_is_the_contracts() {
+    fn a_streams_head_is_that_of_the_protocol() {
         let given = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "private"), ("x-a", "1")];
         let out = stream_headers(given.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec());
         assert_eq!(out.len(), STREAM_HEADERS.len() + 1);

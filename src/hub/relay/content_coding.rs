@@ -1,4 +1,4 @@
-//! Undoes a provider's compression (RFC 9110, section 8.4) where an answer must be read. The hub asks for none, but some
+//! Undoes a provider's compression (RFC 9110, section 8.4) where an answer must be read. The hub requests none, but some
 //! providers compress all the same.
 
 use std::io::{self, Write};
@@ -61,7 +61,7 @@ impl ContentCoding {
     /// decoding with an error.
     ///
     /// # Errors
-    /// That of `take`, or that the piece is not what the headers say.
+    /// The error of `take`, or a failure if the piece does not match the headers.
     pub fn decode(
         &mut self,
         piece: Vec<u8>,
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_been_flushed_is_given_at_once() {
+    fn flushed_text_is_decoded_at_once() {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         let mut coding = coding("x-gzip").unwrap();
         for text in ["data: 1\n\n", "data: 2\n\n"] {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_comes_in_blocks_and_not_without_end() {
+    fn a_decompression_bomb_is_decoded_in_blocks_and_then_rejected() {
         let bomb = gzip(&vec![b'x'; 64 << 20]);
         let (mut largest, mut all) = (0, 0);
         let error = coding("gzip").unwrap().decode(bomb, &mut |block| {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_undone_is_said() {
+    fn an_unsupported_or_broken_coding_is_an_error() {
         for value in ["br", "zstd", "gzip, gzip"] {
             let error = coding(value).err().and_then(UpstreamError::into_failure).unwrap();
             assert!(error.message.contains("cannot undo"), "{value}");

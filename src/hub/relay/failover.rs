@@ -40,11 +40,11 @@ const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Failover<'s, 'a> {
     hub: &'s HubContext,
     request: &'a RelayRequest<'a>,
-    /// Names the request in events and to the client.
+    /// The request's id in events and for the client.
     id: String,
-    /// Whom it is for.
+    /// The participants that it may go to.
     want: Want,
-    /// When it has to have an answer: the first-byte timeout after it came.
+    /// When it must have an answer: the first-byte timeout after its arrival.
     latest: Instant,
     /// Attempts so far.
     count: usize,
@@ -304,7 +304,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         passthrough::forward(attempt, client, upstream, head)
     }
 
-    /// Ends an attempt that failed, and says what follows.
+    /// Ends a failed attempt, and returns the next step.
     fn fail(
         &mut self,
         client: &mut ClientResponse<'_, '_>,
@@ -426,7 +426,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// The client disconnected while its request waited in line.
+    /// The client disconnected while its request waited in the queue.
     pub(crate) fn abandon_queue(&mut self) -> io::Result<()> {
         self.hub.metrics.record_hang_up(HangUpPhase::Queue);
         self.last = Some(AttemptSummary::without_participant("cancelled"));

@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hubs_in_a_row_are_fine_and_rounds_are_not() {
+    fn a_chain_of_hubs_is_allowed_and_a_loop_is_rejected() {
         assert_eq!(appended("a", "").unwrap(), "a");
         assert_eq!(appended("c", "a,b ,").unwrap(), "a, b, c");
         for before in ["c", "a, c", "C,c,a", "1,2,3,4,5,6,7,8", &"x".repeat(MAX_BYTES + 1)] {

@@ -1,10 +1,10 @@
 //! Relays a request from a client to a participant, and the response back. If a participant fails before the client has
 //! been sent anything of its response, another one is tried.
 //!
-//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `race` waits until one of those that are made
-//! beside each other speaks, `attempt` records one of them. `upstream`
-//! sends the request over a transport (`tunnel_upstream`, `direct_upstream`); `passthrough` or `adapters` write the response
-//! to the client through `client_response`, which tells a failure in the form of `stream_error`.
+//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `attempt` records one of them, and `race` waits
+//! until a response says something. `outgoing` makes the request for a participant, which `upstream` sends over a transport
+//! (`tunnel_upstream`, `direct_upstream`). `passthrough` or `adapters` write the response to the client through
+//! `client_response`, which tells a failure in the form of `stream_error`.
 
 pub mod adapters;
 pub mod address_rule;

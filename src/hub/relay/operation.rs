@@ -118,7 +118,7 @@ pub struct RelayRequest<'b> {
     pub hops: String,
     /// As the client sent it; `None` where the request has no body.
     pub body: Option<Members<'b>>,
-    /// Whether the client asked for a stream.
+    /// Whether the client requested a stream.
     pub stream: bool,
 }
 
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_is_found_by_what_follows_the_room() {
+    fn a_route_is_found_by_the_path_after_the_room() {
         let operation = |path| route_of(path).map(|route| route.operation);
         assert_eq!(operation("/rooms/ABC234/v1/messages/count_tokens"), Some("messages.count_tokens"));
         assert_eq!(operation("/rooms/v1/v1/completions"), Some("completions.create"));

@@ -13,13 +13,13 @@ use crate::tunnel::Piece;
 /// The longest response that is buffered to be sent with its length, in bytes. A longer one is sent in chunks.
 const MAX_BUFFERED: usize = 256 << 10;
 
-/// A response's head, as the client is sent it.
+/// The head of a response to the client.
 pub struct ResponseHead {
     /// HTTP status.
     pub status: u16,
     /// See [`passed_on`].
     pub headers: Headers,
-    /// Whether the client asked for a stream.
+    /// Whether the client requested a stream.
     pub stream: bool,
 }
 
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_a_connection_stays_on_it() {
+    fn headers_of_one_connection_are_not_passed_on() {
         let given = headers(&[
             ("Transfer-Encoding", "chunked"),
             ("content-type", "text/plain"),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_concerns_the_hubs_origin_is_the_hubs_to_say() {
+    fn headers_about_the_hubs_origin_are_not_passed_on() {
         for name in ORIGIN_WIDE.into_iter().chain(["Set-Cookie", "Clear-Site-Data", "Cross-Origin-Opener-Policy"]) {
             assert!(passed_on(&headers(&[(name, "x")])).is_empty(), "{name}");
         }
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_what_the_provider_calls_one() {
+    fn the_providers_content_type_decides_whether_a_body_is_a_stream() {
         let head = |kind: Option<&str>, stream| ResponseHead {
             status: 200,
             headers: kind.map(|kind| ("Content-Type".to_owned(), kind.to_owned())).into_iter().collect(),

@@ -37,7 +37,7 @@ pub enum UpstreamError {
 /// What the client, the events and the log are sent of a failure.
 #[derive(Debug)]
 pub struct UpstreamFailure {
-    /// The step that failed, such as `dispatch` or `stream` (PROTOCOL.md, "v1 room events").
+    /// The step that failed, such as `dispatch` or `stream` (PROTOCOL.md, "Events").
     pub stage: String,
     /// One sentence, without the final stop.
     pub message: String,
@@ -97,7 +97,7 @@ pub struct OutgoingRequest<'a> {
     pub hops: &'a str,
     /// JSON; `None` where the request has no body.
     pub body: Option<String>,
-    /// Whether the client asked for a stream.
+    /// Whether the client requested a stream.
     pub stream: bool,
 }
 
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_participants_stage_never_passes_for_the_hubs_own() {
+    fn a_participants_stage_is_never_one_of_the_hubs_own() {
         let stage = |reported: &str| reported_stage(reported.to_owned(), "stream");
         assert_eq!(["", "fetch", "connect"].map(stage), ["stream", "fetch", "connect"]);
         for reserved in ["cancelled", " Cancelled", "dispatch", "hedge", "queue", &"x".repeat(65)] {

@@ -33,7 +33,7 @@ pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let accept = tunnel::accept(exchange.is_http11(), |name| exchange.header_lines(name))
         .map_err(|error| bad_handshake(exchange, error))?;
     let now = hub.clock.now();
-    // An unknown room or participant gets the same error, so that no one learns without a token whether it exists.
+    // An unknown room or participant gets the same error, so that its existence is not revealed without a token.
     if !hub.registry().spend_token(code, id, &token, now).unwrap_or(false) {
         let rejection = Rejection::invalid("The tunnel token is wrong, was used before, or is older than 60 s")
             .status(401)
@@ -214,7 +214,7 @@ impl<'t> Coalescer<'t> {
         &mut self.bytes
     }
 
-    /// Hands the batch over if it belongs to another request, or is large enough.
+    /// Passes the batch on if it belongs to another request, or is large enough.
     fn switch_to(&mut self, request_id: &str) {
         if self.request_id != request_id {
             self.hand_over();
@@ -237,7 +237,7 @@ impl<'t> Coalescer<'t> {
         self.pieces.push(piece);
     }
 
-    /// Routes the batch to its request. If the request has ended, the participant is told to cancel it.
+    /// Routes the batch to its request. If the request has ended, sends the participant a cancel.
     fn hand_over(&mut self) {
         self.seal();
         self.weight = 0;

@@ -31,7 +31,7 @@ const WAITING: QueueLimits = QueueLimits {
 const PAUSING: QueueLimits =
     QueueLimits { high: 256 << 10, low: 64 << 10, most: MAX_QUEUED, wait: Duration::ZERO, within: Duration::ZERO };
 
-/// The optional features that were negotiated when the tunnel was opened (PROTOCOL.md, "The tunnel").
+/// The optional features that were negotiated when the tunnel was opened (PROTOCOL.md, "Tunnel").
 #[derive(Debug, Clone, Copy)]
 pub struct TunnelFeatures {
     /// Whether chunks may come as binary messages.
@@ -96,7 +96,7 @@ impl Tunnel {
         write(&self.writer, &self.traffic, json)
     }
 
-    /// Tells the participant that a request's client has disconnected. Write errors are ignored: the reader ends such a tunnel.
+    /// Sends `tunnel.cancel` for a request whose client has disconnected. Write errors are ignored: the reader ends such a tunnel.
     pub(crate) fn cancel(&self, request_id: &str) {
         let _ = self.write(&[&wire::encode(&wire::ToParticipant::Cancel { request_id })]);
     }

@@ -1,4 +1,4 @@
-//! Rooms that end: deleted by their host, or because nobody needs them.
+//! Deletion of rooms: by their host, or when they expire.
 
 use super::super::Now;
 use super::super::event::{Event, EventKind};
@@ -7,7 +7,7 @@ use super::super::room::Room;
 use super::quota::ROOM_MAY_GO;
 use super::rooms::Registry;
 
-/// How long rooms stay that nobody needs.
+/// Times after which unused and empty rooms expire; `None` means never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RoomLives {
     /// After their last use, milliseconds.
@@ -16,28 +16,28 @@ pub struct RoomLives {
     pub empty: Option<u64>,
 }
 
-/// A room that was deleted, for whoever closes its tunnels.
+/// A deleted room. The caller closes its tunnels.
 #[derive(Debug)]
 pub struct Deleted {
     /// Its code.
     pub code: RoomCode,
-    /// Numbers of its members.
+    /// Serials of its members.
     pub serials: Vec<u64>,
-    /// Numbers of those who waited in its line.
+    /// Numbers of the requests that waited in it.
     pub waiting: Vec<u64>,
 }
 
 /// Why a room is not deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotDeleted {
-    /// There is none.
+    /// There is no such room.
     Missing,
-    /// Only its host may.
+    /// The host id is wrong.
     NotHost,
 }
 
 impl Registry {
-    /// Deletes a room, for whoever can name its host.
+    /// Deletes a room. `host_id` is what authorises it.
     ///
     /// # Errors
     /// [`NotDeleted`].
@@ -52,28 +52,30 @@ impl Registry {
 
     fn take_room(&mut self, code: &RoomCode, now: Now) -> Option<(Deleted, Vec<Event>)> {
         let room = self.rooms.remove(code)?;
-        self.waiting -= room.line.len();
+        self.waiting -= room.queue.len();
         let deleted = Deleted {
             code: code.clone(),
             serials: room.members.values().map(|member| member.serial).collect(),
-            waiting: room.line.iter().map(|waiting| waiting.number).collect(),
+            waiting: room.queue.iter().map(|waiting| waiting.number).collect(),
         };
         let kind = EventKind::RoomDeleted(room.summary());
         Some((deleted, vec![Event { at: now.wall, room: code.clone(), kind }]))
     }
 
-    /// Deletes the rooms that nobody has needed for as long as `lives` says, and sooner where space is short.
+    /// Deletes the rooms that have been unused or empty for longer than `lives` allows, or for [`ROOM_MAY_GO`] where
+    /// space is short.
     pub fn expire_rooms(&mut self, lives: RoomLives, now: Now) -> (Vec<Deleted>, Vec<Event>) {
         for room in self.rooms.values_mut().filter(|room| !room.members.is_empty()) {
-            room.inhabited = now.mono;
+            room.last_occupied = now.mono;
         }
         let past = |since: u64, life: Option<u64>| life.is_some_and(|life| now.mono.saturating_sub(since) >= life);
         let unneeded = |room: &Room| {
-            let since = room.used.max(room.inhabited);
+            let since = room.last_used.max(room.last_occupied);
             room.members.is_empty() && past(since, Some(ROOM_MAY_GO)) && room.space.is_tight()
         };
         let over = |room: &&Room| {
-            !room.declared && (past(room.used, lives.unused) || past(room.inhabited, lives.empty) || unneeded(room))
+            !room.declared
+                && (past(room.last_used, lives.unused) || past(room.last_occupied, lives.empty) || unneeded(room))
         };
         let codes: Vec<RoomCode> = self.rooms.values().filter(over).map(|room| room.code.clone()).collect();
         let (mut deleted, mut events) = (Vec::new(), Vec::new());

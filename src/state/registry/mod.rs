@@ -1,6 +1,6 @@
-//! All rooms of a hub. Every change returns the events that it caused; the holder of the registry tells the watchers.
+//! All rooms of a hub. Every change returns the events that it caused; the caller passes them to the watchers.
 //!
-//! Passwords are not checked here: hashing takes too long for anything that is held under a lock.
+//! Passwords are not checked here: hashing takes too long to be done under the registry's lock.
 
 mod expiry;
 mod ownership;

@@ -1,4 +1,5 @@
-//! Who may speak for a participant: whoever shows its token, or whoever shows none where the hub does not demand it.
+//! Authorisation of requests on behalf of a participant: by its token, or without one where the hub does not require
+//! it.
 
 use super::super::id::{ParticipantId, Secret};
 use super::super::room::Member;
@@ -6,12 +7,12 @@ use super::super::{Now, Random};
 use super::registration::{Missing, NotRegistered, Proof};
 use super::rooms::Registry;
 
-/// How long a participant must have been gone until its id is free for others, milliseconds.
+/// How long a participant must have been offline before its id can be registered by others, milliseconds.
 const ABANDONED: u64 = 300_000;
-/// The shortest and the longest token that a participant may choose for itself.
+/// Allowed lengths of a token that a participant chooses, bytes.
 const LENGTHS: std::ops::RangeInclusive<usize> = 32..=128;
 
-/// Why a request may not speak for a participant.
+/// Why a request may not act for a participant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
     /// There is no such participant.
@@ -27,18 +28,18 @@ impl From<Missing> for Denied {
 }
 
 impl Proof<'_> {
-    fn fits(self, member: &Member) -> bool {
+    fn matches(self, member: &Member) -> bool {
         self.token.is_some_and(|token| member.token.matches(token))
     }
 
-    /// A token that a participant chose, so that it knows it even if the answer to its registration is lost.
+    /// The token that a participant chose. It knows that token even if the answer to its registration is lost.
     fn chosen(self) -> Option<Secret> {
         let token = self.token?;
         let fits = LENGTHS.contains(&token.len()) && token.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| Secret::from_text(token))
     }
 
-    /// The token that a participant has from now on, and whether whoever registers it may know it.
+    /// The token that a participant has from now on, and whether the answer to the registration may contain it.
     pub(super) fn token_for(
         self,
         known: Option<&Member>,
@@ -46,7 +47,7 @@ impl Proof<'_> {
         random: Random<'_>,
     ) -> Result<(Secret, bool), NotRegistered> {
         match known {
-            Some(member) if self.fits(member) => Ok((member.token.clone(), true)),
+            Some(member) if self.matches(member) => Ok((member.token.clone(), true)),
             Some(member) if self.demanded && !member.is_abandoned(now) => Err(NotRegistered::NotTheirs),
             Some(member) if !self.demanded && self.chosen().is_none() => Ok((member.token.clone(), false)),
             _ => Ok((self.chosen().unwrap_or_else(|| Secret::draw(random)), true)),
@@ -61,20 +62,20 @@ impl Member {
 }
 
 impl Registry {
-    /// Whether a request may speak for a participant. A token that is shown and wrong is refused everywhere: whoever shows
-    /// it spoke for the participant before somebody else registered its id, and must not undo that.
+    /// Checks whether a request may act for a participant. A wrong token is refused even where none is required: its
+    /// sender held the id before another client registered it, and must not change the new registration.
     ///
     /// # Errors
     /// [`Denied`].
     pub fn prove(&mut self, code: &str, id: &str, proof: Proof<'_>) -> Result<(), Denied> {
         let (_, member) = self.member_mut(code, id)?;
-        let must_fit = proof.demanded || proof.token.is_some();
-        if must_fit && !proof.fits(member) { Err(Denied::NotTheirs) } else { Ok(()) }
+        let required = proof.demanded || proof.token.is_some();
+        if required && !proof.matches(member) { Err(Denied::NotTheirs) } else { Ok(()) }
     }
 
-    /// Whether a request shows a participant's own token. Of one that is not there nothing fits.
+    /// Whether a request has a participant's own token. False where the participant does not exist.
     pub fn is_own(&self, code: &str, id: &str, proof: Proof<'_>) -> bool {
         let member = self.room(code).ok().zip(ParticipantId::parse(id)).and_then(|(room, id)| room.members.get(&id));
-        member.is_some_and(|member| proof.fits(member))
+        member.is_some_and(|member| proof.matches(member))
     }
 }

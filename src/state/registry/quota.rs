@@ -1,5 +1,5 @@
-//! How much a registry may hold. Rooms and participants cost whoever makes them nothing, so that together they have a
-//! bound; and when it comes near, those that nobody needs go first.
+//! A bound on the memory of a registry. Clients create rooms and participants at no cost, so their total size is
+//! bounded. When the bound is near, unused rooms and offline participants are removed early.
 
 use std::net::IpAddr;
 
@@ -12,42 +12,42 @@ use super::rooms::Registry;
 use crate::budget::{Budget, Share};
 use crate::proto::management::RuntimeConfig;
 
-/// What a room or a participant takes beside its texts, bytes: about what the hub's structures do.
+/// The estimated size of a room or a participant without its texts, bytes.
 const BASE: usize = 1024;
-/// What each further model takes beside its name, bytes.
+/// The estimated size of each further model without its name, bytes.
 const NAME_BASE: usize = 64;
-/// One client's network has one part in so many of the space.
+/// One client's network may use 1/`PARTS` of the space.
 const PARTS: u64 = 4;
-/// A room that nobody has been in or used for so long goes when space is short, milliseconds.
+/// A room that has been empty and unused for this long is removed when space is short, milliseconds.
 pub(super) const ROOM_MAY_GO: u64 = 600_000;
-/// A participant that has been offline for so long goes when space is short, milliseconds.
+/// A participant that has been offline for this long is removed when space is short, milliseconds.
 const MEMBER_MAY_GO: u64 = 60_000;
 
 impl NewRoom {
-    /// The space that it needs, bytes.
+    /// Its estimated size, bytes.
     pub fn weight(&self) -> u64 {
-        (BASE + escaped(&self.name) + self.defaults.as_ref().map_or(0, of_config)) as u64
+        (BASE + escaped_length(&self.name) + self.defaults.as_ref().map_or(0, config_length)) as u64
     }
 }
 
 impl Profile {
-    /// The space that it needs, bytes.
+    /// Its estimated size, bytes.
     pub fn weight(&self) -> u64 {
         let names = self.models.all();
         let texts = [&self.nickname, &self.endpoint].into_iter().chain(&self.aliases).chain(names);
         let specs = [&self.specs.gpu, &self.specs.cpu].into_iter().flatten();
-        let texts = texts.chain(specs).map(|text| escaped(text)).sum::<usize>();
-        (BASE + NAME_BASE * (names.len() - 1) + texts + of_config(&self.config)) as u64
+        let texts = texts.chain(specs).map(|text| escaped_length(text)).sum::<usize>();
+        (BASE + NAME_BASE * (names.len() - 1) + texts + config_length(&self.config)) as u64
     }
 }
 
-fn of_config(config: &RuntimeConfig) -> usize {
-    let stops = config.sampling.stop.iter().flatten().map(|text| escaped(text)).sum::<usize>();
-    stops + config.instructions.as_deref().map_or(0, escaped)
+fn config_length(config: &RuntimeConfig) -> usize {
+    let stops = config.sampling.stop.iter().flatten().map(|text| escaped_length(text)).sum::<usize>();
+    stops + config.instructions.as_deref().map_or(0, escaped_length)
 }
 
-/// The length of a text as JSON has it, which is how lists and events repeat it: a control character is six bytes there.
-fn escaped(text: &str) -> usize {
+/// The length of a text as a JSON string, which is its form in lists and events. A control character takes six bytes.
+fn escaped_length(text: &str) -> usize {
     let length = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
         0..0x20 => 6,
@@ -57,13 +57,13 @@ fn escaped(text: &str) -> usize {
 }
 
 impl Registry {
-    /// A registry whose rooms and participants may need so many bytes together; those of one client's network a quarter of
-    /// it.
+    /// A registry whose rooms and participants may take `bytes` in total, and those of one client's network a quarter
+    /// of it.
     pub fn with_space(bytes: usize) -> Self {
         Registry { space: Budget::in_parts(bytes as u64, PARTS), ..Registry::default() }
     }
 
-    /// Whether there is space for so many bytes more, of somebody's.
+    /// Whether there is space for `bytes` more of `owner`.
     pub fn has_space(&self, owner: Option<IpAddr>, bytes: u64) -> bool {
         self.space_of(owner).grow_to(bytes)
     }
@@ -72,14 +72,14 @@ impl Registry {
         owner.map_or_else(|| self.space.share(), |owner| self.space.share_of(owner))
     }
 
-    /// Removes participants that have been offline for `after` milliseconds, and sooner where space is short. Their
-    /// numbers, for whoever lets go of what they had.
+    /// Removes participants that have been offline for `after` milliseconds, or for [`MEMBER_MAY_GO`] where space is
+    /// short. Returns their serials, so that the caller can release what it holds for them.
     pub fn expire_members(&mut self, after: Option<u64>, now: Now) -> (Vec<u64>, Vec<Event>) {
         let gone = |member: &Member| {
             let past = |life: u64| now.mono.saturating_sub(member.last_seen.mono) >= life;
             !member.is_up() && (after.is_some_and(past) || (past(MEMBER_MAY_GO) && member.space.is_tight()))
         };
-        // Whether space is short is asked of all before the first is removed.
+        // Selects all of them before the first is removed, because removal changes whether space is short.
         let ids = |room: &Room| -> Vec<ParticipantId> {
             room.members.values().filter(|member| gone(member)).map(|member| member.id.clone()).collect()
         };
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn texts_are_weighed_as_json_has_them() {
         for text in ["", "Lab", "größe", "a\"b\\c", "\u{1}\u{1f}\u{7f}\u{8}\u{c}\n\r\t", "\u{2028}"] {
-            assert_eq!(escaped(text), serde_json::to_string(text).unwrap().len() - 2, "{text:?}");
+            assert_eq!(escaped_length(text), serde_json::to_string(text).unwrap().len() - 2, "{text:?}");
         }
     }
 }

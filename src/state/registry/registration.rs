@@ -1,4 +1,4 @@
-//! What changes of the registry take and return.
+//! Arguments and results of the registry's operations.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::super::id::{ParticipantId, RoomCode, Secret};
 use super::super::room::{Password, Profile, Reach};
 use crate::proto::management::{Participant, RuntimeConfig};
 
-/// What is missing.
+/// The part of a path that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
     /// No room has that code.
@@ -20,17 +20,17 @@ pub enum Missing {
 /// A room to be made.
 #[derive(Debug)]
 pub struct NewRoom {
-    /// What to call it.
+    /// Its display name.
     pub name: String,
-    /// Asked for when joining.
+    /// Required to join.
     pub password: Option<Password>,
-    /// Whether talking, listing and watching need it too.
+    /// Whether inference, lists and events need the password too.
     pub private: bool,
-    /// Settings for every request in it.
+    /// Default settings of its requests.
     pub defaults: Option<RuntimeConfig>,
-    /// Its code, where the operator declared it.
+    /// Its code, where the operator declared the room.
     pub code: Option<RoomCode>,
-    /// The network of the client that makes it, on whose account its space is; the operator's own has none.
+    /// The network of the client that creates it, to which its size is charged; `None` for the operator's own rooms.
     pub owner: Option<IpAddr>,
 }
 
@@ -39,11 +39,11 @@ pub struct NewRoom {
 pub enum NotRegistered {
     /// There is no such room.
     Missing(Missing),
-    /// Its id is that of a participant that is up and reached in another way.
+    /// Its id belongs to an online participant with the other kind of [`Reach`].
     Taken,
-    /// Its id is that of another participant, whose token it has not shown.
+    /// Its id belongs to another participant, and the token is missing or wrong.
     NotTheirs,
-    /// The hub holds as much as it may.
+    /// The registry's space is used up.
     Full,
 }
 
@@ -52,15 +52,15 @@ pub enum NotRegistered {
 pub struct Registering<'p> {
     /// Unique in its room.
     pub id: ParticipantId,
-    /// What it says of itself.
+    /// Its registered properties.
     pub profile: Profile,
     /// Its models that are in memory, where it tells.
     pub loaded: Option<Vec<String>>,
     /// How the hub reaches it.
     pub reach: Reach,
-    /// What it shows of its token.
+    /// The participant token of the request.
     pub proof: Proof<'p>,
-    /// The network that it comes from, on whose account its space is.
+    /// The client's network, to which its size is charged.
     pub owner: Option<IpAddr>,
 }
 
@@ -75,35 +75,35 @@ pub struct Upserted {
     pub room_id: String,
     /// Its room's code.
     pub code: RoomCode,
-    /// Buys one tunnel.
+    /// The single-use token that opens its tunnel.
     pub token: Secret,
-    /// The participant's own token, where whoever registered may know it.
+    /// The participant's own token, where the client may know it.
     pub participant_token: Option<Secret>,
 }
 
 /// A participant's new tunnel.
 #[derive(Debug, Clone)]
 pub struct Opened {
-    /// The member's number.
+    /// The member's serial.
     pub serial: u64,
     /// The tunnel's number: a later one of the same member is higher.
     pub tunnel: u64,
-    /// Where the tunnel's thread notes each message: milliseconds since the epoch.
+    /// Time of the last message, milliseconds since the epoch. Written by the tunnel's thread.
     pub seen: Arc<AtomicU64>,
 }
 
-/// A participant that was removed, for whoever closes its tunnel.
+/// A participant that was removed. The caller closes its tunnel.
 #[derive(Debug)]
 pub struct Removed {
-    /// The member's number.
+    /// The member's serial.
     pub serial: u64,
 }
 
-/// What a request shows, and whether it must.
+/// The participant token of a request, and whether it is required.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Proof<'p> {
-    /// The token, as it was shown.
+    /// The token that the request contains.
     pub token: Option<&'p str>,
-    /// Whether nobody may speak for a participant without its token.
+    /// Whether the hub requires the token.
     pub demanded: bool,
 }

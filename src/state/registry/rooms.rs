@@ -1,4 +1,4 @@
-//! The registry itself: rooms and their members, and what changes them.
+//! The registry: rooms and their members, and the operations that change them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ pub struct Registry {
     pub(super) members_so_far: u64,
     pub(super) tunnels_so_far: u64,
     pub(super) waiting_so_far: u64,
-    /// Requests that wait now, in all rooms.
+    /// Requests that wait for a slot now, in all rooms.
     pub(super) waiting: usize,
-    /// Bytes that rooms and participants may need, and do.
+    /// The bound on the size of rooms and participants, and their present size.
     pub(super) space: Arc<Budget>,
 }
 
 impl Default for Registry {
-    /// One without a bound.
+    /// A registry without a bound on its size.
     fn default() -> Self {
         Registry {
             rooms: HashMap::new(),
@@ -53,7 +53,7 @@ impl Registry {
                 }
             }
         });
-        // What the operator declares is there in any case.
+        // Rooms that the operator declares exist even when space is used up.
         let mut space = self.space_of(new.owner);
         let _ = space.grow_to(new.weight());
         self.rooms_so_far += 1;
@@ -69,9 +69,9 @@ impl Registry {
             private: new.private,
             defaults: new.defaults,
             members: HashMap::new(),
-            line: Vec::new(),
-            used: now.mono,
-            inhabited: now.mono,
+            queue: Vec::new(),
+            last_used: now.mono,
+            last_occupied: now.mono,
             declared: new.code.is_some(),
         };
         let summary = room.summary();
@@ -79,7 +79,7 @@ impl Registry {
         (summary.clone(), vec![Event { at: now.wall, room: code, kind: EventKind::RoomCreated(summary) }])
     }
 
-    /// The next rooms behind the one with a number, oldest first; `count` of them at most.
+    /// The next rooms whose number is above `after`, oldest first; at most `count`.
     pub fn rooms_after(&self, after: Option<u64>, count: usize) -> Vec<&Room> {
         page::next(self.rooms.values(), |room| room.number, after, count)
     }
@@ -89,7 +89,7 @@ impl Registry {
         self.rooms.values()
     }
 
-    /// A room, by its code in any case.
+    /// A room by its code, in any letter case.
     ///
     /// # Errors
     /// [`Missing::Room`].
@@ -165,7 +165,7 @@ impl Registry {
             EventKind::ParticipantRenewed(participant)
         };
         let event = Event { at: now.wall, room: room.code.clone(), kind };
-        (room.used, room.inhabited) = (now.mono, now.mono);
+        (room.last_used, room.last_occupied) = (now.mono, now.mono);
         self.members_so_far += u64::from(created);
         Ok((upserted, vec![event]))
     }
@@ -173,7 +173,7 @@ impl Registry {
     /// Removes a participant.
     ///
     /// # Errors
-    /// What is missing.
+    /// [`Missing`].
     pub fn remove(&mut self, code: &str, id: &str, now: Now) -> Result<(Removed, Vec<Event>), Missing> {
         let room = self.room_mut(code)?;
         let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
@@ -183,10 +183,10 @@ impl Registry {
         Ok((Removed { serial: member.serial }, vec![event]))
     }
 
-    /// Takes a heartbeat, with the participant's models that are in memory where it tells.
+    /// Records a heartbeat, and the participant's models that are in memory where it reports them.
     ///
     /// # Errors
-    /// What is missing.
+    /// [`Missing`].
     pub fn heartbeat(
         &mut self,
         code: &str,
@@ -194,7 +194,7 @@ impl Registry {
         loaded: Option<&[String]>,
         now: Now,
     ) -> Result<(Heartbeat, Vec<Event>), Missing> {
-        self.room_mut(code)?.used = now.mono;
+        self.room_mut(code)?.last_used = now.mono;
         let (code, member) = self.member_mut(code, id)?;
         let before = member.status();
         member.touch(now);
@@ -209,10 +209,10 @@ impl Registry {
         Ok((Heartbeat { success: true, status, last_seen: now.wall }, events))
     }
 
-    /// Spends a tunnel token: true once for a live token, never again.
+    /// Consumes a tunnel token: true once, where the token is right and has not expired.
     ///
     /// # Errors
-    /// What is missing.
+    /// [`Missing`].
     pub fn spend_token(&mut self, code: &str, id: &str, token: &str, now: Now) -> Result<bool, Missing> {
         let (_, member) = self.member_mut(code, id)?;
         let good = member.ticket.as_ref().is_some_and(|t| t.token.matches(token) && now.mono < t.dies_at);
@@ -222,10 +222,10 @@ impl Registry {
         Ok(good)
     }
 
-    /// Notes that a participant's tunnel is open. One that was open before is superseded.
+    /// Records that a participant's tunnel is open. A tunnel that was open before is superseded.
     ///
     /// # Errors
-    /// What is missing.
+    /// [`Missing`].
     pub fn open_tunnel(&mut self, code: &str, id: &str, now: Now) -> Result<(Opened, Vec<Event>), Missing> {
         let tunnel = self.tunnels_so_far + 1;
         let (code, member) = self.member_mut(code, id)?;
@@ -237,7 +237,7 @@ impl Registry {
         Ok((opened, events))
     }
 
-    /// Notes that a tunnel is closed. Of a superseded tunnel, or one whose participant is gone, it notes nothing.
+    /// Records that a tunnel is closed. Does nothing for a superseded tunnel, or where the participant was removed.
     pub fn close_tunnel(&mut self, code: &str, id: &str, tunnel: u64, now: Now) -> Vec<Event> {
         let Ok((code, member)) = self.member_mut(code, id) else {
             return Vec::new();
@@ -252,7 +252,7 @@ impl Registry {
         gone.into_iter().collect()
     }
 
-    /// Marks participants that have been silent for too long, and drops dead tokens. One event for each change.
+    /// Marks participants whose heartbeats have stopped, and drops expired tokens. Returns one event for each change.
     pub fn expire(&mut self, now: Now) -> Vec<Event> {
         let mut events = Vec::new();
         for room in self.rooms.values_mut() {

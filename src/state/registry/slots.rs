@@ -1,4 +1,4 @@
-//! Places at participants: taken, waited for in line, given back, and what is noted of those who had them.
+//! Slots of participants: acquired, queued for, and released; and how participants served the requests in them.
 
 use std::sync::Arc;
 
@@ -12,26 +12,26 @@ use super::registration::Missing;
 use super::rooms::Registry;
 use crate::proto::management::RuntimeConfig;
 
-/// A participant that has been given a request. The place must be given back with [`Registry::release`].
+/// A participant that was chosen for a request. Its slot must be released with [`Registry::release`].
 #[derive(Debug, Clone)]
 pub struct Picked {
     /// Its room.
     pub code: RoomCode,
     /// Its id.
     pub id: ParticipantId,
-    /// The member's number.
+    /// The member's serial.
     pub serial: u64,
-    /// What it said of itself.
+    /// Its registered properties.
     pub profile: Arc<Profile>,
-    /// The model that the request goes out with, by its provider's name.
+    /// The model that the request is sent with, by its provider's name.
     pub model: String,
-    /// Its config over its room's.
+    /// Its config, merged over its room's defaults.
     pub config: RuntimeConfig,
-    /// Whether the request named it, and so can go to nobody else.
+    /// Whether the request named it by id, so that no other participant can serve it.
     pub named: bool,
-    /// Whether Responses requests must be put into chat completions for it.
+    /// Whether Responses requests must be translated to chat completions for it.
     pub wants_chat: bool,
-    /// Whether Messages requests must be put into chat completions for it.
+    /// Whether Messages requests must be translated to chat completions for it.
     pub no_messages: bool,
     /// How the hub reaches it.
     pub reach: Reach,
@@ -42,20 +42,20 @@ pub struct Picked {
 }
 
 impl Registry {
-    /// Finds a participant for a request, and gives it a place there.
+    /// Chooses a participant for a request, and acquires one of its slots.
     ///
     /// # Errors
     /// [`PickError`].
     pub fn pick(&mut self, code: &str, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, PickError> {
         let room = self.room_mut(code).map_err(PickError::Missing)?;
-        room.used = now.mono;
-        room.take_place(want, now, random).map_err(PickError::Refused)
+        room.last_used = now.mono;
+        room.acquire_slot(want, now, random).map_err(PickError::Refused)
     }
 
-    /// A participant that a request goes to beside those that take a place.
+    /// A given participant, without acquiring a slot.
     ///
     /// # Errors
-    /// [`PickError`]; a member with another number is another participant, and so missing.
+    /// [`PickError`]; a member with another serial counts as missing.
     pub fn peek(&self, code: &str, id: &str, serial: u64) -> Result<Picked, PickError> {
         let room = self.room(code).map_err(PickError::Missing)?;
         let member = room.members.values().find(|m| m.id.as_str() == id && m.serial == serial);
@@ -67,54 +67,54 @@ impl Registry {
         }
     }
 
-    /// Puts a request in its room's line, unless `limit` wait there already. Its number comes with its turn, out of
-    /// [`Registry::grant_waiting`].
+    /// Queues a request in its room, unless `limit` requests wait there already. Returns its number, by which
+    /// [`Registry::grant_waiting`] reports its grant.
     ///
-    /// One that has been tried already has had its turn, and has been waited for: it stands in front of those that have not,
-    /// behind others like it, and the limit, which refuses new requests, is not for it.
+    /// A request that has failed over already goes in front of new ones, behind others like it, and is exempt from the
+    /// limit.
     ///
     /// # Errors
     /// [`PickError`].
     pub fn wait(&mut self, code: &str, want: Want, limit: usize) -> Result<u64, PickError> {
         let number = self.waiting_so_far + 1;
         let room = self.room_mut(code).map_err(PickError::Missing)?;
-        if want.tried.is_empty() && room.line.len() >= limit {
-            return Err(PickError::LineFull);
+        if want.tried.is_empty() && room.queue.len() >= limit {
+            return Err(PickError::QueueFull);
         }
-        let tried = || room.line.partition_point(|waiting| !waiting.want.tried.is_empty());
-        let place = if want.tried.is_empty() { room.line.len() } else { tried() };
-        room.line.insert(place, Waiting { number, want });
+        let tried = || room.queue.partition_point(|waiting| !waiting.want.tried.is_empty());
+        let place = if want.tried.is_empty() { room.queue.len() } else { tried() };
+        room.queue.insert(place, Waiting { number, want });
         self.waiting_so_far = number;
         self.waiting += 1;
         Ok(number)
     }
 
-    /// Requests that wait now, in all rooms.
+    /// Requests that wait for a slot now, in all rooms.
     pub fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Takes a request out of the line. False when its turn has come already.
+    /// Removes a request from the queue. False where it has been granted already.
     pub fn leave_queue(&mut self, code: &str, number: u64) -> bool {
         let Ok(room) = self.room_mut(code) else { return false };
-        let before = room.line.len();
-        room.line.retain(|waiting| waiting.number != number);
-        let left = room.line.len() < before;
+        let before = room.queue.len();
+        room.queue.retain(|waiting| waiting.number != number);
+        let left = room.queue.len() < before;
         self.waiting -= usize::from(left);
         left
     }
 
-    /// Gives those who wait their turn, first come first served: a place, or the reason why they need not wait any
-    /// longer. To be called after every change that may have freed a place or taken somebody away.
+    /// Grants waiting requests in order: a slot, or the reason why they cannot get one. Must be called after every
+    /// change that may have freed a slot or removed a participant.
     pub fn grant_waiting(&mut self, now: Now, random: Random<'_>) -> Vec<(u64, Result<Picked, Refusal>)> {
         let mut turns = Vec::new();
         if self.waiting == 0 {
             return turns;
         }
-        for room in self.rooms.values_mut().filter(|room| !room.line.is_empty()) {
-            for waiting in std::mem::take(&mut room.line) {
-                match room.take_place(&waiting.want, now, random) {
-                    Err(Refusal::Busy) => room.line.push(waiting),
+        for room in self.rooms.values_mut().filter(|room| !room.queue.is_empty()) {
+            for waiting in std::mem::take(&mut room.queue) {
+                match room.acquire_slot(&waiting.want, now, random) {
+                    Err(Refusal::Busy) => room.queue.push(waiting),
                     turn => turns.push((waiting.number, turn)),
                 }
             }
@@ -123,14 +123,14 @@ impl Registry {
         turns
     }
 
-    /// Gives a place back. Of a participant that has left meanwhile there is none.
+    /// Releases a slot. Does nothing where the participant was removed meanwhile.
     pub fn release(&mut self, picked: &Picked) {
         if let Some(member) = self.picked_mut(picked) {
             member.in_flight = member.in_flight.saturating_sub(1);
         }
     }
 
-    /// Notes how a participant has served a request.
+    /// Records how a participant has served a request.
     pub fn note(&mut self, picked: &Picked, outcome: Outcome, now: Now) {
         if let Some(member) = self.picked_mut(picked) {
             match outcome {
@@ -142,7 +142,7 @@ impl Registry {
         }
     }
 
-    /// Whether it is still in its room.
+    /// Whether the participant is still in its room.
     pub fn has(&self, picked: &Picked) -> bool {
         let member = self.rooms.get(&picked.code).and_then(|room| room.members.get(&picked.id));
         member.is_some_and(|member| member.serial == picked.serial)
@@ -155,7 +155,7 @@ impl Registry {
 }
 
 impl Room {
-    fn take_place(&mut self, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, Refusal> {
+    fn acquire_slot(&mut self, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, Refusal> {
         let picked = self.picked(&balancer::pick(self, want, now.mono, random)?);
         if let Some(member) = self.members.get_mut(&picked.id) {
             member.in_flight += 1;
@@ -193,7 +193,7 @@ pub enum Outcome {
         /// Whether the client asked for a stream.
         streamed: bool,
     },
-    /// It failed, and it was not the client's doing.
+    /// It failed, and the client did not cause it.
     Failed,
     /// Its provider has no Responses API.
     NoResponses,
@@ -201,13 +201,13 @@ pub enum Outcome {
     NoMessages,
 }
 
-/// Why a request goes to nobody.
+/// Why no participant gets a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PickError {
     /// There is no such room.
     Missing(Missing),
-    /// Nobody in it takes the request.
+    /// No participant of the room can take the request.
     Refused(Refusal),
-    /// Nobody in it takes the request now, and too many wait already.
-    LineFull,
+    /// All participants that could take the request are busy, and the queue is full.
+    QueueFull,
 }

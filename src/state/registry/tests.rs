@@ -1,4 +1,4 @@
-//! The registry's rules, told as stories on a clock of their own.
+//! Tests of the registry's rules, with a clock of their own.
 
 use std::net::IpAddr;
 
@@ -17,7 +17,7 @@ fn at(seconds: u64) -> Now {
     Now { wall: 1_000_000 + seconds * 1000, mono: seconds * 1000 }
 }
 
-fn counting() -> impl FnMut(&mut [u8]) {
+fn seeded_random() -> impl FnMut(&mut [u8]) {
     let mut state = 1u64;
     move |bytes: &mut [u8]| {
         for byte in bytes {
@@ -60,7 +60,7 @@ impl Story {
     }
 
     fn with(registry: Registry) -> Self {
-        let mut story = Story { registry, random: Box::new(counting()), code: String::new() };
+        let mut story = Story { registry, random: Box::new(seeded_random()), code: String::new() };
         let new =
             NewRoom { name: "Lab".into(), password: None, private: false, defaults: None, code: None, owner: None };
         story.code = story.registry.create_room(new, at(0), &mut *story.random).0.code;
@@ -110,7 +110,7 @@ fn a_participant_is_offline_until_its_tunnel_opens() {
 }
 
 #[test]
-fn a_heartbeat_without_a_tunnel_brings_nobody_online() {
+fn a_heartbeat_without_a_tunnel_brings_no_participant_online() {
     let mut story = Story::new();
     story.register("w", "m", at(0));
     let (beat, events) = story.registry.heartbeat(&story.code, "w", None, at(1)).unwrap();
@@ -157,7 +157,7 @@ fn a_superseded_tunnels_late_close_changes_nothing() {
 }
 
 #[test]
-fn silence_is_told_once_and_a_heartbeat_brings_back() {
+fn a_silent_participant_goes_offline_once_and_a_heartbeat_brings_it_back() {
     let mut story = Story::new();
     story.join("w", "m", at(0));
     assert!(story.registry.expire(at(30)).is_empty());
@@ -169,7 +169,7 @@ fn silence_is_told_once_and_a_heartbeat_brings_back() {
 }
 
 #[test]
-fn one_that_was_offline_already_is_not_told_again() {
+fn an_offline_participant_causes_no_second_offline_event() {
     let mut story = Story::new();
     let opened = story.join("w", "m", at(0));
     assert_eq!(story.registry.close_tunnel(&story.code, "w", opened.tunnel, at(1)).len(), 1);
@@ -177,7 +177,7 @@ fn one_that_was_offline_already_is_not_told_again() {
 }
 
 #[test]
-fn a_request_needs_a_tunnel_a_heartbeat_and_a_place() {
+fn a_request_needs_a_tunnel_a_heartbeat_and_a_free_slot() {
     let mut story = Story::new();
     story.register("w", "llama3", at(0));
     assert_eq!(story.pick("w").unwrap_err(), PickError::Refused(Refusal::NoTunnel));
@@ -194,7 +194,7 @@ fn a_request_needs_a_tunnel_a_heartbeat_and_a_place() {
 }
 
 #[test]
-fn any_goes_to_each_in_turn_of_chance() {
+fn any_selects_each_participant_at_random() {
     let mut story = Story::new();
     for id in ["a", "b", "c"] {
         story.join(id, "m", at(0));
@@ -209,7 +209,7 @@ fn any_goes_to_each_in_turn_of_chance() {
 }
 
 #[test]
-fn an_id_goes_before_a_model_of_that_name() {
+fn an_id_takes_precedence_over_a_model_of_that_name() {
     let mut story = Story::new();
     story.join("a", "b", at(0));
     story.join("b", "x", at(0));
@@ -218,7 +218,7 @@ fn an_id_goes_before_a_model_of_that_name() {
 }
 
 #[test]
-fn a_place_of_one_who_left_and_came_back_is_not_given_back_twice() {
+fn releasing_a_slot_of_a_removed_participant_does_not_affect_its_successor() {
     let mut story = Story::new();
     story.join("w", "m", at(0));
     let old = story.pick("w").unwrap();
@@ -271,14 +271,14 @@ impl Story {
         self.registry.wait(&self.code, want, 3).unwrap()
     }
 
-    fn turns(&mut self) -> Vec<(u64, Result<String, Refusal>)> {
+    fn grants(&mut self) -> Vec<(u64, Result<String, Refusal>)> {
         let turns = self.registry.grant_waiting(at(0), &mut *self.random);
         turns.into_iter().map(|(number, turn)| (number, turn.map(|picked| picked.id.to_string()))).collect()
     }
 }
 
 #[test]
-fn what_was_made_in_the_same_millisecond_stays_in_the_order_in_which_it_was_made() {
+fn rooms_and_participants_of_the_same_millisecond_keep_their_creation_order() {
     let mut story = Story::new();
     let mut codes = vec![story.code.clone()];
     for _ in 0..20 {
@@ -295,27 +295,27 @@ fn what_was_made_in_the_same_millisecond_stays_in_the_order_in_which_it_was_made
 }
 
 #[test]
-fn who_waits_is_served_first_come_first() {
+fn waiting_requests_are_granted_in_order() {
     let mut story = Story::new();
     story.join("a", "m", at(0));
     let first = story.pick("a").unwrap();
     let (one, two) = (story.wait("any"), story.wait("m"));
     let three = story.wait("a");
-    assert!(story.turns().is_empty());
+    assert!(story.grants().is_empty());
     let want = story.want("any", Need::Chat);
-    assert_eq!(story.registry.wait(&story.code, want, 3).unwrap_err(), PickError::LineFull);
+    assert_eq!(story.registry.wait(&story.code, want, 3).unwrap_err(), PickError::QueueFull);
     story.registry.release(&first);
-    assert_eq!(story.turns(), [(one, Ok("a".into()))]);
-    assert!(story.turns().is_empty(), "a place is given once");
+    assert_eq!(story.grants(), [(one, Ok("a".into()))]);
+    assert!(story.grants().is_empty(), "a place is given once");
     assert!(story.registry.leave_queue(&story.code, two) && !story.registry.leave_queue(&story.code, two));
     story.join("b", "m", at(0));
-    assert!(story.turns().is_empty(), "the one who waits for a does not take b");
+    assert!(story.grants().is_empty(), "the one who waits for a does not take b");
     story.registry.remove(&story.code, "a", at(0)).unwrap();
-    assert_eq!(story.turns(), [(three, Err(Refusal::NoneAvailable))]);
+    assert_eq!(story.grants(), [(three, Err(Refusal::NoneAvailable))]);
 }
 
 #[test]
-fn who_has_been_tried_waits_in_front_however_many_wait() {
+fn a_request_that_failed_over_waits_in_front_and_is_exempt_from_the_limit() {
     let mut story = Story::new();
     story.join("a", "m", at(0));
     let first = story.pick("a").unwrap();
@@ -328,13 +328,13 @@ fn who_has_been_tried_waits_in_front_however_many_wait() {
     let mut served = Vec::new();
     for _ in 0..5 {
         story.registry.release(&first);
-        served.extend(story.turns().into_iter().map(|(number, _)| number));
+        served.extend(story.grants().into_iter().map(|(number, _)| number));
     }
     assert_eq!(served, [&returned[..], &new].concat());
 }
 
 #[test]
-fn a_participant_takes_as_many_as_it_said() {
+fn a_participant_accepts_as_many_requests_as_it_registered() {
     let mut story = Story::new();
     story.profiled("a", |profile| profile.concurrency = 3);
     let places: Vec<_> = (0..3).map(|_| story.pick("a").unwrap()).collect();
@@ -344,7 +344,7 @@ fn a_participant_takes_as_many_as_it_said() {
 }
 
 #[test]
-fn the_least_busy_then_the_quickest_are_asked_first_and_those_that_fail_last() {
+fn the_least_busy_then_the_quickest_are_chosen_first_and_failing_ones_last() {
     let mut story = Story::new();
     for id in ["a", "b"] {
         story.profiled(id, |profile| profile.concurrency = 9);
@@ -369,7 +369,7 @@ fn the_least_busy_then_the_quickest_are_asked_first_and_those_that_fail_last() {
     story.registry.note(&b, Outcome::Failed, at(0));
     let picked = story.pick("any").unwrap();
     assert_eq!(picked.id.as_str(), "a");
-    // Failing is no reason to stay idle while nobody else is free.
+    // A failing participant is used while no other is free.
     let tried = Want { tried: vec![a.serial], ..story.want("any", Need::Chat) };
     let picked = story.registry.pick(&story.code, &tried, at(0), &mut *story.random).unwrap();
     assert_eq!(picked.id.as_str(), "b");
@@ -387,7 +387,7 @@ fn aliases_are_names_of_the_model() {
 }
 
 #[test]
-fn who_cannot_do_what_is_asked_is_not_asked() {
+fn a_participant_without_the_required_api_is_not_chosen() {
     let mut story = Story::new();
     story.profiled("a", |profile| profile.capabilities.chat_completions = Support::Unsupported);
     for model in ["a", "any", "m"] {
@@ -433,10 +433,10 @@ fn json(value: &impl serde::Serialize) -> String {
 }
 
 #[test]
-fn rooms_go_when_their_host_says_so_or_nobody_needs_them() {
+fn rooms_are_deleted_by_their_host_or_when_they_expire() {
     let mut story = Story::new();
     story.join("a", "m", at(0));
-    let _place = story.pick("a").unwrap();
+    let _slot = story.pick("a").unwrap();
     let waiting = story.wait("a");
     let host = story.registry.room(&story.code).unwrap().host_id.clone();
     assert_eq!(story.registry.delete_room(&story.code, "x", at(1)).unwrap_err(), NotDeleted::NotHost);
@@ -450,7 +450,7 @@ fn rooms_go_when_their_host_says_so_or_nobody_needs_them() {
     assert!(story.registry.expire_rooms(none, at(1_000_000)).0.is_empty());
     let empty = RoomLives { unused: None, empty: Some(60_000) };
     story.register("a", "m", at(50));
-    assert!(story.registry.expire_rooms(empty, at(500)).0.is_empty(), "somebody is registered");
+    assert!(story.registry.expire_rooms(empty, at(500)).0.is_empty(), "a participant is registered");
     story.registry.remove(&story.code, "a", at(500)).unwrap();
     assert!(story.registry.expire_rooms(empty, at(559)).0.is_empty());
     assert_eq!(story.registry.expire_rooms(empty, at(560)).0.len(), 1);
@@ -475,8 +475,13 @@ fn rooms_go_when_their_host_says_so_or_nobody_needs_them() {
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-/// Registers "w" with what a request shows; the token that it is told.
-fn prove(story: &mut Story, token: Option<&str>, demanded: bool, now: Now) -> Result<Option<Secret>, NotRegistered> {
+/// Registers "w" with a token; returns the token of the answer.
+fn register_with_token(
+    story: &mut Story,
+    token: Option<&str>,
+    demanded: bool,
+    now: Now,
+) -> Result<Option<Secret>, NotRegistered> {
     let new = registering(ParticipantId::parse("w").unwrap(), profile("m"), Reach::Tunnel);
     let new = Registering { proof: Proof { token, demanded }, ..new };
     let upserted = story.registry.upsert(&story.code, new, now, &mut *story.random)?;
@@ -484,12 +489,12 @@ fn prove(story: &mut Story, token: Option<&str>, demanded: bool, now: Now) -> Re
 }
 
 #[test]
-fn a_strict_hub_lets_nobody_speak_for_another_and_any_hub_refuses_a_wrong_token() {
+fn a_strict_hub_requires_the_participant_token_and_every_hub_refuses_a_wrong_one() {
     let mut story = Story::new();
-    let token = prove(&mut story, None, true, at(0)).unwrap().unwrap();
+    let token = register_with_token(&mut story, None, true, at(0)).unwrap().unwrap();
     let denied = |story: &mut Story, token, demanded| story.registry.prove(&story.code, "w", Proof { token, demanded });
     for wrong in [None, Some(SECRET)] {
-        assert_eq!(prove(&mut story, wrong, true, at(1)).unwrap_err(), NotRegistered::NotTheirs);
+        assert_eq!(register_with_token(&mut story, wrong, true, at(1)).unwrap_err(), NotRegistered::NotTheirs);
         assert_eq!(denied(&mut story, wrong, true), Err(Denied::NotTheirs));
     }
     assert_eq!(denied(&mut story, None, false), Ok(()));
@@ -500,23 +505,26 @@ fn a_strict_hub_lets_nobody_speak_for_another_and_any_hub_refuses_a_wrong_token(
         assert_eq!(story.registry.is_own(&story.code, id, Proof { token: shown, demanded: false }), own, "{id}");
     }
     assert_eq!(denied(&mut story, Some(token.reveal()), true), Ok(()));
-    let told = prove(&mut story, Some(token.reveal()), true, at(2)).unwrap().unwrap();
+    let told = register_with_token(&mut story, Some(token.reveal()), true, at(2)).unwrap().unwrap();
     assert!(told.matches(token.reveal()));
-    // Nobody has heard of it for minutes: the id is free again, and the old token is worth nothing.
-    assert_eq!(prove(&mut story, None, true, at(301)).unwrap_err(), NotRegistered::NotTheirs);
-    assert!(!prove(&mut story, None, true, at(302)).unwrap().unwrap().matches(token.reveal()));
+    // After five minutes offline the id is free again, and the old token is invalid.
+    assert_eq!(register_with_token(&mut story, None, true, at(301)).unwrap_err(), NotRegistered::NotTheirs);
+    assert!(!register_with_token(&mut story, None, true, at(302)).unwrap().unwrap().matches(token.reveal()));
     assert_eq!(denied(&mut story, Some(token.reveal()), true), Err(Denied::NotTheirs));
 }
 
 #[test]
-fn a_participant_may_choose_its_token_and_elsewhere_nobody_asks_for_it() {
+fn a_participant_may_choose_its_token_and_a_lenient_hub_does_not_require_it() {
     let mut story = Story::new();
-    assert_eq!(prove(&mut story, Some(SECRET), true, at(0)).unwrap().unwrap().reveal(), SECRET);
-    assert_eq!(prove(&mut story, Some(SECRET), true, at(1)).unwrap().unwrap().reveal(), SECRET);
-    assert!(prove(&mut story, None, false, at(2)).unwrap().is_none(), "it is not told to who has not shown it");
-    assert!(prove(&mut story, Some(SECRET), true, at(3)).is_ok());
+    assert_eq!(register_with_token(&mut story, Some(SECRET), true, at(0)).unwrap().unwrap().reveal(), SECRET);
+    assert_eq!(register_with_token(&mut story, Some(SECRET), true, at(1)).unwrap().unwrap().reveal(), SECRET);
+    assert!(
+        register_with_token(&mut story, None, false, at(2)).unwrap().is_none(),
+        "a client that has not sent the token does not get it"
+    );
+    assert!(register_with_token(&mut story, Some(SECRET), true, at(3)).is_ok());
     let mut story = Story::new();
-    assert_ne!(prove(&mut story, Some("too short"), true, at(0)).unwrap().unwrap().reveal(), "too short");
+    assert_ne!(register_with_token(&mut story, Some("too short"), true, at(0)).unwrap().unwrap().reveal(), "too short");
 }
 
 fn room(name: &str, owner: Option<IpAddr>) -> NewRoom {
@@ -524,7 +532,7 @@ fn room(name: &str, owner: Option<IpAddr>) -> NewRoom {
 }
 
 #[test]
-fn what_is_kept_has_a_bound_and_those_nobody_needs_go_first() {
+fn the_registrys_size_is_bounded_and_unused_entries_are_removed_first() {
     let (lab, member) = (room("Lab", None).weight(), profile("m").weight());
     let mut story = Story::with(Registry::with_space((lab + 4 * member) as usize));
     for id in ["a", "b", "c", "d"] {
@@ -552,7 +560,7 @@ fn what_is_kept_has_a_bound_and_those_nobody_needs_go_first() {
 }
 
 #[test]
-fn a_network_has_a_quarter_of_the_space_and_what_it_does_not_need_goes_first() {
+fn a_network_has_a_quarter_of_the_space_and_its_unused_entries_are_removed_first() {
     let [ann, bob] = [1, 2].map(|n| Some(IpAddr::from([10, 0, 0, n])));
     let name = "\u{1}".repeat(1000);
     let weight = room(&name, ann).weight();

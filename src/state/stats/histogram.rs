@@ -1,8 +1,8 @@
-//! Durations counted in buckets with fixed bounds, as Prometheus wants them.
+//! Durations counted in buckets with fixed bounds, for Prometheus.
 //!
-//! [`LogHistogram`](super::log_histogram::LogHistogram) counts the same durations for the windows of a room. Neither can
-//! replace the other: these bounds are round figures that lie within logarithmic buckets, so exact counts cannot be derived
-//! from those; and quantiles from a dozen buckets would be off by a factor of two.
+//! [`LogHistogram`](super::log_histogram::LogHistogram) counts the same durations for the windows of a room. Neither
+//! can replace the other: these bounds are round figures that lie within logarithmic buckets, so exact counts cannot be
+//! derived from those; and quantiles from a dozen buckets would be off by a factor of two.
 
 use std::time::Duration;
 

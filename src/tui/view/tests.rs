@@ -1,4 +1,4 @@
-//! What the screen shows, cell by cell, on a test terminal.
+//! Checks the contents of the screen on a test terminal.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -60,7 +60,7 @@ fn the_small_screen_shows_all_parts() {
 }
 
 #[test]
-fn the_large_screen_has_a_card_and_charts_beside() {
+fn the_large_screen_has_details_and_charts_beside() {
     let mut app = app();
     app.pane = Pane::Participants;
     let screen = screen(&app, FULL, 200, 60);
@@ -73,7 +73,7 @@ fn the_large_screen_has_a_card_and_charts_beside() {
 }
 
 #[test]
-fn without_colours_and_unicode_it_says_the_same() {
+fn without_colours_and_unicode_the_screen_has_the_same_information() {
     let plain = Theme { colour: false, unicode: false };
     let mut app = app();
     for keys in [vec![], vec![Key::Char('?')], vec![Key::Esc, Key::Char('n')], vec![Key::Esc, Key::Char('m')]] {

@@ -1,4 +1,4 @@
-//! One line of the log, as text or as JSON. Values may come from anybody: they are escaped so that they can end neither
+//! One line of the log, as text or as JSON. Values are untrusted: they are escaped so that they can end neither
 //! their field nor the line. No I/O.
 
 use std::fmt::Write;
@@ -59,7 +59,7 @@ impl LogLine {
         [before, name, after].into_iter().for_each(|part| self.text.push_str(part));
     }
 
-    /// Appends a text field. The value may come from anybody.
+    /// Appends a text field. The value is untrusted.
     pub fn text(&mut self, name: &str, value: &str) {
         self.push_name(name);
         let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'=');
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_dates() {
+    fn a_time_is_written_as_a_date_in_utc() {
         assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(time(951_782_399_999), "2000-02-28T23:59:59.999Z");
         assert_eq!(time(951_782_400_000), "2000-02-29T00:00:00.000Z");
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_pairs_and_json_is_an_object() {
+    fn a_text_line_has_pairs_and_a_json_line_is_an_object() {
         let line = |format| {
             let mut line = LogLine::new(format, "info", 0, "request");
             line.text("path", "/v1/rooms");

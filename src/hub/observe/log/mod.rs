@@ -1,4 +1,4 @@
-//! The hub's log. Callers ask whether a level is enabled, fill a line and write it; a thread of the log writes the lines to
+//! The hub's log. Callers check whether a level is enabled, fill a line and write it; a thread of the log writes the lines to
 //! the sink, so that no caller waits for it. `api::request_log` decides what is logged of a request.
 
 mod line;
@@ -45,7 +45,7 @@ impl Logger {
         self.writer.as_ref().map_or(0, LogWriter::dropped)
     }
 
-    /// Begins a line, to be filled and passed to [`Logger::tell`]. `wall` is in milliseconds since the epoch.
+    /// Begins a line, to be filled and passed to [`Logger::write`]. `wall` is in milliseconds since the epoch.
     pub(crate) fn line(&self, level: LogLevel, wall: u64, about: &str) -> LogLine {
         LogLine::new(self.format, level.name(), wall, about)
     }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stage_is_a_word() {
+    fn only_a_short_word_is_logged_as_the_stage() {
         assert_eq!(
             ["fetch", "read_body", "Tell me a secret", ""].map(stage_word),
             ["fetch", "read_body", "participant", ""]

@@ -5,12 +5,12 @@ use super::{LogLine, stage_word};
 use crate::http::Exchange;
 use crate::proto::management::ErrorCode;
 
-/// What the handlers of a request know about its outcome. A field that does not apply is `None` and is not logged.
+/// The outcome of a request, as its handlers record it. A field that does not apply is `None` and is not logged.
 #[derive(Debug, Default)]
 pub struct RequestLog {
     /// Id of the participant of the last attempt.
     pub(crate) participant: Option<String>,
-    /// The model that the client asked for.
+    /// The model that the client requested.
     pub(crate) model: Option<String>,
     /// The protocol as events name it, such as `chatCompletions`.
     pub(crate) protocol: Option<&'static str>,
@@ -29,7 +29,7 @@ pub struct RequestLog {
 }
 
 impl RequestLog {
-    /// The record of a request, which travels with its exchange.
+    /// The record of a request, stored in its exchange.
     pub fn of<'e>(exchange: &'e mut Exchange<'_>) -> &'e mut Self {
         exchange.extension()
     }
@@ -78,8 +78,8 @@ mod tests {
             stage: Some("Not a word".into()),
             code: Some(ErrorCode::InternalError),
         };
-        let told = "participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
+        let fields = "participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
                     hedge=won stage=participant code=INTERNAL_ERROR\n";
-        assert_eq!(written(&log), format!("1970-01-01T00:00:00.000Z info  request {told}"));
+        assert_eq!(written(&log), format!("1970-01-01T00:00:00.000Z info  request {fields}"));
     }
 }

@@ -84,7 +84,7 @@ pub struct Log {
 
 impl Log {
     /// Logs every request as text to a sink. The sink may block, as a thread of its own writes to it: past 256 KiB of
-    /// lines that wait, further ones are dropped and counted, and a line of the log says how many.
+    /// lines that wait, further ones are dropped, and a later line has their number.
     pub fn to(sink: impl Write + Send + 'static) -> Self {
         Log { level: LogLevel::Info, format: LogFormat::Text, sink: Arc::new(Mutex::new(sink)) }
     }

@@ -139,7 +139,7 @@ fn write_lines(queue: &LogQueue, sink: &Mutex<dyn Write + Send>, format: LogForm
     }
 }
 
-/// The line that says how many lines were dropped.
+/// The line with the number of dropped lines.
 fn dropped_line(format: LogFormat, dropped: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut line = LogLine::new(format, LogLevel::Warn.name(), millis(now), "lines_dropped");
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blocked_sink_costs_lines_and_delays_no_caller() {
+    fn a_blocked_sink_drops_lines_and_delays_no_caller() {
         let (writer, go, read) = blocked();
         let line = format!("{}\n", "x".repeat(1023));
         for _ in 0..10_000 {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_waits_for_queued_lines_but_not_for_ever() {
+    fn closing_waits_a_limited_time_for_queued_lines() {
         let (writer, go, read) = blocked();
         writer.push("one\n");
         go.send(()).unwrap();

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write};
 
 use crate::state::stats::Histogram;
 
-/// Label names and values. Values may come from anybody and are escaped.
+/// Label names and values. Values are untrusted and are escaped.
 pub type Labels<'l> = &'l [(&'l str, &'l str)];
 
 /// A text under construction.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// The process at one moment; `None` where the system does not say.
+/// The process at one moment; `None` for what the system does not report.
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 pub struct Process {
     /// The number of threads.
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_are_parsed_from_proc() {
+    fn process_values_are_parsed_from_proc() {
         let status = "Name:\tgambi\nVmRSS:\t    4096 kB\nThreads:\t7\n";
         let stat = "42 (a) b) S 1 42 42 0 -1 4194560 1 0 0 0 250 50 0 0 20 0 7 0 100 1 1";
         let process = parse(status, stat);

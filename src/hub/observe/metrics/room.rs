@@ -38,7 +38,7 @@ fn present_state(room: &Room, now: Now) -> (RoomMetrics, Vec<u64>) {
         room_code: room.code.to_string(),
         timestamp: now.wall,
         in_flight: participants.iter().map(|participant| participant.in_flight).sum(),
-        queued: room.line.len() as u64,
+        queued: room.queue.len() as u64,
         participants,
         ..RoomMetrics::default()
     };

@@ -60,9 +60,9 @@ impl Snapshot {
                     snapshot.totals.entry((code.clone(), id)).or_default().merge(&stats.totals);
                 }
             }
-            if !room.line.is_empty() {
+            if !room.queue.is_empty() {
                 let name = if snapshot.queues.len() < MAX_PARTICIPANTS { &code } else { OTHER };
-                *snapshot.queues.entry(name.to_owned()).or_default() += room.line.len();
+                *snapshot.queues.entry(name.to_owned()).or_default() += room.queue.len();
             }
         }
         if table.others.requests().next().is_some() {
@@ -78,9 +78,10 @@ impl Snapshot {
             let name = format!("{status:?}").to_lowercase();
             family.sample(&[("status", &name)], self.statuses[status as usize]);
         }
-        out.single("gambi_requests_in_flight", "gauge", "Requests that participants work on.", self.in_flight);
-        out.single("gambi_queue_length", "gauge", "Requests that wait in line for a participant.", self.waiting);
-        let mut family = out.family("gambi_room_queue_length", "gauge", "The same in each room where any wait.");
+        out.single("gambi_requests_in_flight", "gauge", "Requests in flight at participants.", self.in_flight);
+        out.single("gambi_queue_length", "gauge", "Requests in the queue for a participant.", self.waiting);
+        let mut family =
+            out.family("gambi_room_queue_length", "gauge", "Requests in the queue, for each room that has any.");
         for (room, length) in &self.queues {
             family.sample(&[("room", room)], length);
         }
@@ -90,7 +91,7 @@ impl Snapshot {
     }
 
     fn requests(&self, out: &mut Exposition) {
-        let help = "Requests that ended, each try at a participant for itself.";
+        let help = "Requests that ended; each attempt at a participant counts.";
         let mut family = out.family("gambi_requests_total", "counter", help);
         for ((room, participant), totals) in &self.totals {
             for (protocol, ending, count) in totals.requests() {
@@ -102,7 +103,7 @@ impl Snapshot {
     }
 
     fn tokens(&self, out: &mut Exposition) {
-        let help = "Tokens of prompts (input) and answers (output), as far as providers told them.";
+        let help = "Tokens of prompts (input) and answers (output), as far as providers reported them.";
         let mut family = out.family("gambi_tokens_total", "counter", help);
         for ((room, participant), totals) in &self.totals {
             for (direction, count) in [("input", totals.input_tokens), ("output", totals.output_tokens)] {
@@ -113,12 +114,12 @@ impl Snapshot {
 
     fn times(&self, out: &mut Exposition) {
         let name = "gambi_time_to_first_token_seconds";
-        let mut family = out.family(name, "histogram", "From dispatch to the first byte of good answers.");
+        let mut family = out.family(name, "histogram", "Time from dispatch to the first byte of successful answers.");
         for ((room, participant), totals) in &self.totals {
             family.histogram(&[("room", room), ("participant", participant)], &totals.ttft);
         }
         let name = "gambi_request_duration_seconds";
-        let mut family = out.family(name, "histogram", "From dispatch to the last byte of good answers.");
+        let mut family = out.family(name, "histogram", "Time from dispatch to the last byte of successful answers.");
         for ((room, participant), totals) in &self.totals {
             family.histogram(&[("room", room), ("participant", participant)], &totals.duration);
         }
@@ -128,20 +129,21 @@ impl Snapshot {
 impl Metrics {
     fn write(&self, out: &mut Exposition) {
         let waits = lock(&self.queue_waits).clone();
-        let help = "How long requests waited in line, whether or not their turn came.";
+        let help = "Time that requests waited in the queue, whether or not they got a slot.";
         out.family("gambi_queue_wait_seconds", "histogram", help).histogram(&[], &waits);
         let failovers = self.failovers.load(Ordering::Relaxed);
-        let help = "Requests that went to another participant after one had failed.";
+        let help = "Requests that were retried with another participant after a failure.";
         out.single("gambi_failovers_total", "counter", help, failovers);
         let hedges = self.hedges.load(Ordering::Relaxed);
         let help = "Requests that were sent to a second participant beside one that was silent for too long.";
         out.single("gambi_hedges_total", "counter", help, hedges);
-        let help = "Clients that hung up: in line (queue), before the first byte (waiting), or later (answering).";
+        let help =
+            "Clients that disconnected: in the queue (queue), before the first byte (waiting), or later (answering).";
         let mut family = out.family("gambi_cancellations_total", "counter", help);
         for phase in HangUpPhase::ALL {
             family.sample(&[("stage", phase.name())], self.hung_up[phase as usize].load(Ordering::Relaxed));
         }
-        let help = "Requests that the hub refused or failed, by status and error code.";
+        let help = "Requests that the hub rejected or failed, by status and error code.";
         let mut family = out.family("gambi_refused_total", "counter", help);
         let rejected = lock(&self.rejected).clone();
         for ((status, code), count) in rejected {
@@ -172,22 +174,27 @@ fn build(out: &mut Exposition, hub: &HubContext) {
     ];
     out.family("gambi_build_info", "gauge", "The hub's build; always 1.").sample(&labels, 1);
     let started = hub.metrics.started as f64 / 1000.0;
-    out.single("gambi_start_time_seconds", "gauge", "When the hub began, seconds since the epoch.", started);
+    out.single("gambi_start_time_seconds", "gauge", "Start time of the hub, seconds since the epoch.", started);
 }
 
 fn connections(out: &mut Exposition, hub: &HubContext) {
-    let help = "Memory in use for what peers make the hub hold, as it is counted against --memory.";
+    let help = "Memory in use for data received from peers, as counted against --memory.";
     out.single("gambi_memory_used_bytes", "gauge", help, hub.memory.used());
-    out.single("gambi_memory_limit_bytes", "gauge", "The bound on it: --memory.", hub.memory.total());
+    out.single(
+        "gambi_memory_limit_bytes",
+        "gauge",
+        "Limit of the memory for data received from peers: --memory.",
+        hub.memory.total(),
+    );
     let connections = hub.connections.count();
     out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", connections.here);
-    out.single("gambi_connections_accepted_total", "counter", "Connections that were accepted.", connections.seated);
-    let help = "Idle connections that were closed to make room.";
+    out.single("gambi_connections_accepted_total", "counter", "Accepted connections.", connections.seated);
+    let help = "Idle connections that were closed to accept new ones.";
     out.single("gambi_connections_evicted_total", "counter", help, connections.evicted);
     out.single("gambi_tunnels", "gauge", "Open tunnels.", hub.tunnels.count());
     let (watchers, dropped) = hub.watchers.count();
-    out.single("gambi_watchers", "gauge", "Whoever watches events.", watchers);
-    let help = "Watchers that were dropped because they did not keep up.";
+    out.single("gambi_watchers", "gauge", "Open event streams.", watchers);
+    let help = "Event streams that were ended because their clients read too slowly.";
     out.single("gambi_watchers_dropped_total", "counter", help, dropped);
     let help = "Lines of the log that were dropped because they could not be written in time.";
     out.single("gambi_log_lines_dropped_total", "counter", help, hub.log.dropped());
@@ -200,10 +207,15 @@ fn process(out: &mut Exposition) {
         out.single("process_threads", "gauge", "Threads of the process.", threads);
     }
     if let Some(bytes) = process.resident {
-        out.single("process_resident_memory_bytes", "gauge", "Memory that the process has in use.", bytes);
+        out.single("process_resident_memory_bytes", "gauge", "Resident memory of the process, bytes.", bytes);
     }
     if let Some(seconds) = process.cpu {
-        out.single("process_cpu_seconds_total", "counter", "Time of the process on processors.", seconds);
+        out.single(
+            "process_cpu_seconds_total",
+            "counter",
+            "User and system CPU time of the process, seconds.",
+            seconds,
+        );
     }
     if let Some(count) = process.descriptors {
         out.single("process_open_fds", "gauge", "Open file descriptors.", count);
