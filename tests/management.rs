@@ -418,3 +418,17 @@ fn a_long_list_goes_out_in_pieces_and_a_short_one_with_its_length() {
         assert_eq!(head.send("GET /v1/health HTTP/1.1\r\nHost: h\r\n\r\n").answer().status, 200, "{path}");
     }
 }
+
+#[test]
+fn a_list_of_many_long_names_of_models_needs_the_memory_of_a_page() {
+    let hub = TestHub::limited(|limits| limits.memory = 128 << 10);
+    let room = hub.room();
+    for at in 0..200 {
+        let model = format!("{}{}", at / 2, "m".repeat(1000));
+        let endpoint = "http://127.0.0.1:9";
+        let body = json!({ "id": format!("p{at}"), "nickname": "n", "model": model, "endpoint": endpoint });
+        hub.post(&format!("/rooms/{room}/join"), &body).expect(201);
+    }
+    let list = hub.get(&format!("/rooms/{room}/v1/models")).expect(200).json();
+    assert_eq!(list["data"].as_array().unwrap().len(), 200 + 100 + 1);
+}

@@ -1,10 +1,12 @@
 //! Whether an answer with a good status is one of the API that was asked for. Some servers answer 200 to every route: with
 //! an HTML page, or, as LM Studio does, with an error in JSON.
 
-use serde_json::Value;
+use super::parsed::parse_within;
 
 /// The most bytes of an answer that are looked at.
 pub const MAX_PEEK: usize = 64 << 10;
+/// The most memory that an error about a route takes once it is parsed, in bytes.
+const MAX_PARSED: usize = 1 << 20;
 
 /// What errors about a route, and not about the request, say: in lower case.
 const ABOUT_ROUTES: [&str; 5] = ["endpoint", "route", "cannot post", "not implemented", "page not found"];
@@ -44,7 +46,7 @@ pub fn names(text: &str, name: &str) -> bool {
 }
 
 fn reports_no_route(json: &[u8]) -> bool {
-    let Ok(answer) = serde_json::from_slice::<Value>(json) else { return false };
+    let Some(answer) = parse_within(json, MAX_PARSED) else { return false };
     if ["output", "choices", "id"].iter().any(|key| answer.get(key).is_some()) {
         return false;
     }

@@ -20,8 +20,8 @@ use crate::state::selector::{Refusal, Selector};
 
 /// Names of all participants after which a page ends, so that the registry is not locked for long.
 const PAGE_NAMES: usize = 8192;
-/// Bytes of names in a page, and one name more.
-const PAGE_BYTES: usize = 64 << 10;
+/// Bytes of names after which a page ends. A page waits for as long as its reader is slow.
+const PAGE_BYTES: usize = 16 << 10;
 
 /// `GET /rooms/{code}/v1/models`.
 pub fn list(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
@@ -32,7 +32,8 @@ pub fn list(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
             items.add(&entry(member));
         }
     };
-    let mut page = NamePage::default();
+    let mut page = NamePage::after(hub.registry().room(code)?, "");
+    exchange.reserve(if page.is_last { page.bytes } else { PAGE_BYTES } as u64)?;
     send_members(hub, exchange, code, &frame, add_available, |items| {
         if page.names.is_empty() && !page.is_last {
             let registry = hub.registry();
@@ -97,6 +98,7 @@ struct NamePage {
     /// The last name that was looked at.
     end: String,
     is_last: bool,
+    bytes: usize,
 }
 
 impl NamePage {
@@ -108,7 +110,7 @@ impl NamePage {
         while bytes < PAGE_BYTES && shared.taken < PAGE_NAMES {
             let Some((name, count, is_shared)) = shared.next() else { break };
             if is_shared && !is_participant(room, name) {
-                bytes += name.len();
+                bytes += name.len() + size_of::<(String, usize)>();
                 names.push_back((name.to_owned(), count));
             }
         }
@@ -116,7 +118,7 @@ impl NamePage {
         if is_last && members.len() > 1 && !is_participant(room, "any") {
             names.push_back(("any".to_owned(), members.len()));
         }
-        NamePage { names, end: shared.last.to_owned(), is_last }
+        NamePage { names, end: shared.last.to_owned(), is_last, bytes }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::http::Exchange;
+use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
@@ -66,6 +66,16 @@ enum NotSent<'s> {
     Failed(Box<Attempt<'s>>, UpstreamError),
 }
 
+/// Another participant for a request that a provider has refused.
+enum Alternative<'s> {
+    /// It has a free slot.
+    Free(Box<Slot<'s>>),
+    /// All others are busy.
+    Busy,
+    /// There is none, or the response is final.
+    None,
+}
+
 /// What follows an attempt.
 enum NextStep<'s> {
     /// Nothing: the client has its response, or has disconnected.
@@ -124,6 +134,9 @@ impl<'s, 'a> Failover<'s, 'a> {
             let sent = token_estimate::answer(self.hub, client, self.request, &self.id, &slot.picked);
             return NextStep::Done(sent);
         }
+        if !client.reserve(outgoing::translation_overhead(self.request, &slot.picked)) {
+            return NextStep::Done(client.reject(BodyError::NoMemory.into()));
+        }
         let first = match self.send(slot, as_chat) {
             Ok(first) => first,
             Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
@@ -176,7 +189,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
         self.next_hedge = Instant::now() + HEDGE_INTERVAL;
         let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
-        if token_estimate::is_due(self.request, &slot.picked) {
+        // Memory for a translation was reserved for the first participant only.
+        let translates = outgoing::translation_overhead(self.request, &slot.picked) > 0 && only.adapter.is_none();
+        if translates || token_estimate::is_due(self.request, &slot.picked) {
             return None;
         }
         self.hedge = Some(slot.picked.serial);
@@ -226,23 +241,19 @@ impl<'s, 'a> Failover<'s, 'a> {
             Ok(lacks_model) => lacks_model,
             Err(error) => return self.fail(client, attempt, Some(upstream), error),
         };
-        if (calls_for_another(status) || lacks_model) && self.may_try_another(&attempt.slot.picked) {
-            match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
-                Ok(other) => {
-                    upstream.cancel();
-                    if lacks_model {
-                        // Nothing is wrong with the participant: its other models are asked for as before.
-                        attempt.complete(status);
-                    } else {
-                        attempt.fail("provider", &format!("the provider answered {status}"));
-                    }
-                    return NextStep::Other(other);
+        match self.alternative(&attempt.slot.picked, calls_for_another(status) || lacks_model) {
+            Alternative::Free(other) => {
+                upstream.cancel();
+                if lacks_model {
+                    // This is no failure of the participant: it still serves its other models.
+                    attempt.complete(status);
+                } else {
+                    attempt.fail("provider", &format!("the provider answered {status}"));
                 }
-                Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => {
-                    return self.wait_after_refusal(client, attempt, upstream, &head);
-                }
-                Err(_) => {}
+                return NextStep::Other(*other);
             }
+            Alternative::Busy => return self.wait_after_refusal(client, attempt, upstream, &head),
+            Alternative::None => {}
         }
         if as_chat && status < 400 {
             let responses = self.request.kind.shape == Shape::Responses;
@@ -258,6 +269,18 @@ impl<'s, 'a> Failover<'s, 'a> {
                 NextStep::Done(result)
             }
             Err(error) => self.fail(client, attempt, Some(upstream), error),
+        }
+    }
+
+    /// Who else can serve the request, if the response calls for another attempt.
+    fn alternative(&mut self, picked: &Picked, is_called_for: bool) -> Alternative<'s> {
+        if !is_called_for || !self.may_try_another(picked) {
+            return Alternative::None;
+        }
+        match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
+            Ok(other) => Alternative::Free(Box::new(other)),
+            Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => Alternative::Busy,
+            Err(_) => Alternative::None,
         }
     }
 
