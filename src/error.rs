@@ -69,6 +69,11 @@ pub enum Error {
         /// What it has.
         available: Vec<String>,
     },
+    /// The provider has no models.
+    NoModels {
+        /// Its base URL.
+        endpoint: String,
+    },
     /// The tunnel could not be opened, or broke.
     Tunnel {
         /// How.
@@ -216,6 +221,9 @@ impl Error {
             Error::ModelMissing { available, .. } if !available.is_empty() => {
                 Some(format!("It has: {}.", available.join(", ")))
             }
+            Error::NoModels { .. } => {
+                Some("Give it one, such as with `ollama pull llama3`, or name another provider with --endpoint.".into())
+            }
             Error::NoHub => Some("Start a hub with `gambi hub serve --mdns`, or name one with --hub URL.".into()),
             Error::NoSuchRoom { .. } => Some("`gambi discover` lists the rooms that there are.".into()),
             Error::Ambiguous { matches, .. } => Some(format!("Give the code or the hub: {}.", matches.join("; "))),
@@ -244,6 +252,7 @@ impl fmt::Display for Error {
             Error::ModelMissing { endpoint, model, .. } => {
                 write!(f, "the provider at {endpoint} does not have the model \"{model}\"")
             }
+            Error::NoModels { endpoint } => write!(f, "the provider at {endpoint} has no models"),
             Error::Tunnel { reason } => write!(f, "the tunnel failed: {reason}"),
             Error::NoHub => f.write_str("no hub was found on the network"),
             Error::NoSuchRoom { target } => write!(f, "no hub on the network has a room \"{target}\""),
@@ -266,6 +275,7 @@ impl StdError for Error {
             | Error::System { reason, .. } => reason.source(),
             Error::Hub(_)
             | Error::ModelMissing { .. }
+            | Error::NoModels { .. }
             | Error::NoHub
             | Error::NoSuchRoom { .. }
             | Error::Ambiguous { .. } => None,

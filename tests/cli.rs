@@ -144,6 +144,10 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         &["participant", "join", "-r", "ABC234", "-m", "m"],
         &["participant", "join", "-r", "ABC234", "-m", "m", "--participant-id", "x", "--header", "nonsense"],
         &["participant", "join", "-r", "ABC234", "-m", "m", "--participant-id", "x", "--header-env", "A=GONE"],
+        &["participant", "join", "-r", "ABC234", "--models", "all", "-m", "m", "--participant-id", "x"],
+        &["participant", "join", "-r", "ABC234", "--models", "some", "--participant-id", "x"],
+        &["participant", "join", "-r", "ABC234", "-m", "m", "-m", "", "--participant-id", "x"],
+        &["participant", "join", "-r", "ABC234", "-m", "m", "--weight", "101", "--participant-id", "x"],
         &["participant", "leave", "-r", "ABC234"],
         &["participant", "heartbeat", "--participant-id", "x"],
         &["events", "watch"],
@@ -432,6 +436,37 @@ fn a_participant_joins_serves_and_leaves() {
     join.event("left");
     assert_eq!(join.end().code, 0);
     assert!(hub.client.participants(&room).list().unwrap().is_empty());
+}
+
+#[test]
+fn a_participant_offers_all_models_and_looks_for_more_on_sighup() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let provider = FakeProvider::with_models(Script::Echo, &["a", "b"]);
+    let endpoint = provider.url();
+    let common = ["-H", &url, "-e", &endpoint, "--no-specs", "--weight", "3", "--fallback"];
+    for (words, models, reconnect) in [
+        (&["participant", "join", "-r", &room, "--participant-id", "ann"][..], &["--models", "all"][..], true),
+        (&["join", &room, "--participant-id", "ann"], &["--model", "a", "-m", "b", "--model", "b"], false),
+    ] {
+        provider.set_models(&["b", "a"]);
+        let reconnect: &[&str] = if reconnect { &["--reconnect"] } else { &[] };
+        let mut join = Running::start(&[words, models, reconnect, &common].concat());
+        assert_eq!(join.event("prepared")["models"], json!(["b", "a"]));
+        let shown = join.event("registered")["participant"].clone();
+        assert_eq!((&shown["weight"], &shown["fallback"]), (&json!(3), &json!(true)));
+        assert_eq!(shown["models"].as_array().unwrap().len(), 2);
+        join.event("tunnel_connected");
+        let (listed, left) = if models.len() == 2 { (&["b", "a", "c"][..], 3) } else { (&["a", "c"][..], 1) };
+        provider.set_models(listed);
+        join.signal("-HUP");
+        let count = |shown: Value| shown["models"].as_array().map_or(1, Vec::len);
+        wait_until("the models to be followed", || count(hub.participant(&room, "ann")) == left);
+        join.signal("-TERM");
+        assert_eq!(join.event("leaving")["signal"], "SIGTERM");
+        join.event("left");
+        assert_eq!(join.end().code, 0);
+    }
 }
 
 #[test]

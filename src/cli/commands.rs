@@ -231,9 +231,12 @@ static OVER: Flag =
 
 static ROOM: Flag = value("room", Some('r'), "CODE", "The room's code");
 static PARTICIPANT: Flag = value("participant-id", None, "ID", "The participant's id; a stable one makes a retry safe");
-static MODEL: Flag = value("model", Some('m'), "NAME", "The model, as the provider calls it");
+static MODEL: Flag =
+    value("model", Some('m'), "NAME", "The model, as the provider calls it; may be repeated, the first is the default");
+static MODELS: Flag = value("models", None, "all", "In place of --model: all models that the provider has");
 static ENDPOINT: Flag = value("endpoint", Some('e'), "URL", "The provider's base URL [default http://localhost:11434]");
-static NICKNAME: Flag = value("nickname", Some('n'), "NAME", "Display name [default MODEL@ID6]");
+static NICKNAME: Flag =
+    value("nickname", Some('n'), "NAME", "Display name [default MODEL@ID6, or the id with --models all]");
 static PASSWORD: Flag = value("password", Some('p'), "TEXT", "The room's password [GAMBI_ROOM_PASSWORD]");
 static PASSWORD_FILE: Flag =
     value("password-file", None, "FILE", "File with the password, which keeps it out of the list of processes");
@@ -254,8 +257,11 @@ static HEADER_ENV: Flag = value(
 static CONFIG: Flag =
     value("config", None, "PATH|-", "File with the participant's generation settings, a JSON object; - for stdin");
 static CONCURRENCY: Flag =
-    value("concurrency", None, "COUNT", "Number of requests that the provider handles at once, 1 to 256 [default 1]");
-static ALIAS: Flag = value("alias", None, "NAME", "Additional name of the model; may be repeated");
+    value("concurrency", None, "COUNT", "Number of requests that the provider handles at once, 1 to 4096 [default 1]");
+static WEIGHT: Flag =
+    value("weight", None, "COUNT", "Share of the requests in proportion to other participants, 1 to 100 [default 1]");
+static FALLBACK: Flag = switch("fallback", "Handle only requests that no other participant can");
+static ALIAS: Flag = value("alias", None, "NAME", "Additional name of the first model; may be repeated");
 static JSON_FRAMES: Flag =
     switch("json-frames", "Send responses as JSON, for proxies that do not pass binary WebSocket messages");
 static NO_SPECS: Flag = switch("no-specs", "Do not send this machine's hardware details to the hub");
@@ -325,6 +331,7 @@ const JOIN: &[&Flag] = &[
     &ROOM,
     &PARTICIPANT,
     &MODEL,
+    &MODELS,
     &ENDPOINT,
     &NICKNAME,
     &PASSWORD,
@@ -334,6 +341,8 @@ const JOIN: &[&Flag] = &[
     &HEADER_ENV,
     &CONFIG,
     &CONCURRENCY,
+    &WEIGHT,
+    &FALLBACK,
     &ALIAS,
     &NO_SPECS,
     &JSON_FRAMES,
@@ -440,6 +449,10 @@ pub static COMMANDS: &[Command] = &[
         streams: true,
         examples: &[
             ("Ollama on this machine", "gambi participant join -r ABC234 --participant-id ann-laptop -m llama3"),
+            (
+                "All models of Ollama, four requests at once",
+                "gambi participant join -r ABC234 --participant-id ann-laptop --models all --concurrency 4",
+            ),
             (
                 "LM Studio, and a hub on another machine",
                 "gambi participant join -H http://hub:3000 -r ABC234 --participant-id lab-2 -m qwen3 -e http://localhost:1234",

@@ -90,6 +90,7 @@ fn code_of(error: &Error) -> u8 {
             | Error::BadAnswer { .. }
             | Error::Provider { .. }
             | Error::ModelMissing { .. }
+            | Error::NoModels { .. }
             | Error::Tunnel { .. }
             | Error::NoHub,
             _,

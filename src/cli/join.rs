@@ -10,7 +10,7 @@ use gambi::client::Client;
 use gambi::participant::{
     Builder, CloseEvent, CloseReason, Joined, Prepared, Reconnect, ReconnectEvent, Session, machine_specs,
 };
-use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, RuntimeConfig};
+use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, MAX_WEIGHT, Registration, RuntimeConfig};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -25,13 +25,16 @@ struct Plan {
     client: Client,
     room: String,
     id: String,
-    model: String,
+    /// Empty for all models of the provider.
+    models: Vec<String>,
     nickname: String,
     endpoint: String,
     password: Option<String>,
     headers: Vec<(String, String)>,
     config: Option<RuntimeConfig>,
     concurrency: u32,
+    weight: Option<u32>,
+    fallback: bool,
     aliases: Vec<String>,
     specs: bool,
     json_frames: bool,
@@ -58,6 +61,8 @@ pub fn join(context: &Context<'_>) -> Result<(), Failure> {
     // Up to here a signal ends the process at once. From here on the registration must be removed first.
     let signals = context.signals.listen();
     let session = open_session(context, &plan, prepared)?;
+    let handle = session.handle();
+    context.signals.on_hangup(move || handle.refresh_models())?;
     report_connected(context, &plan)?;
     serve(context, &plan, &session, &signals)
 }
@@ -87,6 +92,8 @@ fn join_with_reconnect(context: &Context<'_>, plan: &Plan) -> Result<(), Failure
             handle.close();
         }
     })?;
+    let refresher = reconnect.handle();
+    context.signals.on_hangup(move || refresher.refresh_models())?;
     let closer = reconnect.handle();
     let mut reported = Ok(());
     let ended = reconnect.run(|event| {
@@ -131,7 +138,15 @@ fn report_prepared(context: &Context<'_>, plan: &Plan, prepared: &Prepared) -> R
         "model": registration.model, "endpoint": registration.endpoint, "specs": registration.specs,
         "capabilities": registration.capabilities, "models": prepared.probe().models, "connection": connection(),
     });
-    context.out.event("prepared", &data, &format!("{} has the model {}.", registration.endpoint, plan.model))
+    context.out.event("prepared", &data, &format!("{} has {}.", registration.endpoint, offered(registration)))
+}
+
+/// What a registration offers, as the object of a sentence.
+fn offered(registration: &Registration) -> String {
+    match registration.models.len() {
+        0 | 1 => format!("the model {}", registration.model),
+        count => format!("{count} models, such as {}", registration.model),
+    }
 }
 
 /// How the participant will be connected, as the hub describes it in a participant's `connection`.
@@ -187,14 +202,17 @@ fn report_lost(context: &Context<'_>, plan: &Plan, end: &CloseEvent) -> Result<F
 impl Plan {
     fn resolve(context: &Context<'_>) -> Result<Self, Failure> {
         let room = context.required("room")?;
-        let model = context.required("model")?;
+        let models = models(context)?;
         let id = match context.value("participant-id") {
             // Only the older command generates an id. With a stable one, a retry is the same participant.
             None if context.is_flat() => gambi::participant::fresh_id()?,
             _ => context.required("participant-id")?,
         };
         let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
-        let default_nickname = || format!("{model}@{}", id.chars().take(6).collect::<String>());
+        let default_nickname = || match models.first() {
+            Some(model) => format!("{model}@{}", id.chars().take(6).collect::<String>()),
+            None => id.clone(),
+        };
         let specs = !context.has("no-specs") && !context.environment.no_specs.unwrap_or(false);
         Ok(Plan {
             client: context.client()?,
@@ -203,7 +221,9 @@ impl Plan {
             password: context.password(false)?,
             headers: headers(context)?,
             config: context.config()?,
-            concurrency: concurrency(context)?,
+            concurrency: count(context, "concurrency", MAX_CONCURRENCY)?.unwrap_or(1),
+            weight: count(context, "weight", MAX_WEIGHT)?,
+            fallback: context.has("fallback"),
             aliases: context.values("alias").to_vec(),
             specs,
             json_frames: context.has("json-frames"),
@@ -212,7 +232,7 @@ impl Plan {
             token_file: context.value("token-file").map(str::to_owned),
             room,
             id,
-            model,
+            models,
         })
     }
 
@@ -242,9 +262,9 @@ impl Plan {
     fn builder(&self) -> Builder {
         let mut builder = Session::builder(self.client.hub_url(), &self.room)
             .participant_id(&self.id)
-            .model(&self.model)
             .nickname(&self.nickname)
             .endpoint(&self.endpoint);
+        builder = if self.models.is_empty() { builder.all_models() } else { builder.models(&self.models) };
         for (name, value) in &self.headers {
             builder = builder.auth_header(name, value);
         }
@@ -262,6 +282,12 @@ impl Plan {
         }
         if self.concurrency > 1 {
             builder = builder.concurrency(self.concurrency);
+        }
+        if let Some(weight) = self.weight {
+            builder = builder.weight(weight);
+        }
+        if self.fallback {
+            builder = builder.fallback();
         }
         for alias in &self.aliases {
             builder = builder.alias(alias);
@@ -297,17 +323,30 @@ impl Plan {
             "endpoint": endpoint, "connection": connection(), "models": prepared.probe().models,
             "jsonFrames": self.json_frames, "payload": payload,
         });
-        let (hub, model) = (self.client.hub_url(), &self.model);
+        let (hub, models) = (self.client.hub_url(), offered(prepared.registration()));
         let text = format!(
-            "Would join the room {} on {hub} as {} ({}), with the model {model} of {endpoint}.",
+            "Would join the room {} on {hub} as {} ({}), with {models} of {endpoint}.",
             self.room, self.nickname, self.id
         );
         context.out.result(&plan, None, || one_line(&text))
     }
 }
 
-fn concurrency(context: &Context<'_>) -> Result<u32, Failure> {
-    let parse = |text: &str| text.parse().ok().filter(|n| (1..=MAX_CONCURRENCY).contains(n));
-    let must_be = format!("a whole number from 1 to {MAX_CONCURRENCY}");
-    Ok(context.parsed("concurrency", parse, &must_be)?.unwrap_or(1))
+/// The models to offer, none for all of them.
+fn models(context: &Context<'_>) -> Result<Vec<String>, Failure> {
+    let all = context.parsed("models", |text| (text == "all").then_some(()), "\"all\"; --model names single ones")?;
+    match (all, context.values("model")) {
+        (None, []) => Ok(vec![context.required("model")?]),
+        (None, names) if names.iter().any(|name| name.trim().is_empty()) => {
+            Err(Failure::usage("--model must not be empty"))
+        }
+        (None, names) => Ok(names.iter().map(|name| name.trim().to_owned()).collect()),
+        (Some(()), []) => Ok(Vec::new()),
+        (Some(()), _) => Err(Failure::usage("--models and --model exclude each other")),
+    }
+}
+
+fn count(context: &Context<'_>, flag: &str, max: u32) -> Result<Option<u32>, Failure> {
+    let parse = |text: &str| text.parse().ok().filter(|n| (1..=max).contains(n));
+    context.parsed(flag, parse, &format!("a whole number from 1 to {max}"))
 }

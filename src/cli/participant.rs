@@ -20,7 +20,11 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
             return "The room has no participants. `gambi participant join` adds one.".to_owned();
         }
         let status = |status: &Status| json!(status).as_str().unwrap_or_default().to_owned();
-        let row = |p: &Participant| vec![p.id.clone(), status(&p.status), p.model.clone(), p.nickname.clone()];
+        let model = |p: &Participant| match p.models.len() {
+            0 | 1 => p.model.clone(),
+            count => format!("{} (+{})", p.model, count - 1),
+        };
+        let row = |p: &Participant| vec![p.id.clone(), status(&p.status), model(p), p.nickname.clone()];
         table(&["ID", "STATUS", "MODEL", "NICKNAME"], &participants.iter().map(row).collect::<Vec<_>>())
     })
 }

@@ -1,14 +1,15 @@
 //! SIGINT and SIGTERM: the first requests an orderly end, a second one ends the process at once.
 
 use std::fmt;
+use std::fs::File;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 #[cfg(feature = "tui")]
-use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTSTP};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGWINCH};
+use signal_hook::consts::{SIGQUIT, SIGTSTP};
 use signal_hook::flag;
 use signal_hook::iterator::Signals as Incoming;
 use signal_hook::low_level::{emulate_default_handler, signal_name};
@@ -37,9 +38,17 @@ struct SignalState {
     listener: Option<Sender<Signal>>,
     /// Cleanup to run before a signal ends the process.
     cleanup: Option<fn()>,
+    /// What SIGHUP does in place of ending the process.
+    on_hangup: Option<Box<dyn Fn() + Send>>,
+    /// Whether the process was started in a terminal.
+    had_terminal: bool,
     /// Registers further signals.
-    #[cfg(feature = "tui")]
     incoming: Option<signal_hook::iterator::Handle>,
+}
+
+/// Whether the process has a terminal that controls it.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
 }
 
 /// The process's signal handling. Clones share their state.
@@ -54,7 +63,6 @@ impl Signals {
     pub fn install() -> Result<Self, Failure> {
         let signals = Signals::default();
         let mut incoming = Incoming::new([SIGINT, SIGTERM])?;
-        #[cfg(feature = "tui")]
         signals.lock().incoming.replace(incoming.handle());
         let state = signals.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
@@ -100,8 +108,30 @@ impl Signals {
         Ok(())
     }
 
+    /// Makes SIGHUP run an action, as long as the terminal that the process was started in is there, if it was started in
+    /// one. If that terminal closes, SIGHUP ends the process as SIGTERM does.
+    ///
+    /// # Errors
+    /// When the handler can't be installed.
+    pub fn on_hangup(&self, action: impl Fn() + Send + 'static) -> Result<(), Failure> {
+        let had_terminal = has_terminal();
+        let mut state = self.lock();
+        if let Some(incoming) = &state.incoming {
+            incoming.add_signal(SIGHUP)?;
+        }
+        state.on_hangup = Some(Box::new(action));
+        state.had_terminal = had_terminal;
+        Ok(())
+    }
+
     fn on_signal(&self, signal: i32) {
         let mut state = self.lock();
+        if let Some(action) = state.on_hangup.as_ref().filter(|_| signal == SIGHUP)
+            && (!state.had_terminal || has_terminal())
+        {
+            action();
+            return;
+        }
         if let Some(listener) = state.listener.take() {
             let _ = listener.send(Signal(signal));
             return;

@@ -70,6 +70,11 @@ impl StopSignal {
         self.lock().is_none()
     }
 
+    /// A channel that is disconnected when it is set, to be waited for beside others.
+    pub fn stopped(&self) -> &Receiver<()> {
+        &self.stopped
+    }
+
     /// Waits until it is set.
     pub fn wait(&self) {
         let _ = self.stopped.recv();

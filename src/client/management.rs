@@ -11,8 +11,8 @@ use super::http::Http;
 use super::legacy::Legacy;
 use crate::error::{Error, Reason};
 use crate::proto::management::{
-    CreateRoom, Envelope, Health, Heartbeat, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered, Registration,
-    RoomCreated, RoomSummary, Success,
+    CreateRoom, Envelope, Health, Heartbeat, HeartbeatBody, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered,
+    Registration, RoomCreated, RoomSummary, Success,
 };
 use crate::proto::metrics::RoomMetrics;
 use crate::proto::web::percent_encode;
@@ -222,7 +222,16 @@ impl Participants<'_> {
     /// # Errors
     /// When the hub does not know it, or can't be reached.
     pub fn heartbeat(&self, id: &str) -> Result<Heartbeat, Error> {
-        self.client.call("POST", &format!("{}/heartbeat", self.participant_path(id)), None).map(|(_, data)| data)
+        self.heartbeat_with(id, None)
+    }
+
+    /// Sends a participant's heartbeat, with the names of its models that are in memory where the provider tells.
+    ///
+    /// # Errors
+    /// As [`Participants::heartbeat`].
+    pub fn heartbeat_with(&self, id: &str, loaded: Option<Vec<String>>) -> Result<Heartbeat, Error> {
+        let body = loaded.map(|loaded| json!(HeartbeatBody { loaded: Some(loaded) }));
+        self.client.call("POST", &format!("{}/heartbeat", self.participant_path(id)), body).map(|(_, data)| data)
     }
 
     fn participant_path(&self, id: &str) -> String {

@@ -152,7 +152,7 @@ impl HubContext {
 
     /// Records in the statistics that a request has ended at a participant.
     pub(crate) fn record_ended(&self, picked: &Picked, ended: &Ended) {
-        let (now, model) = (self.clock.now().mono, picked.profile.model.as_str());
+        let (now, model) = (self.clock.now().mono, picked.profile.models.first());
         if self.metrics.participants().add(picked.serial, model, ended, now) {
             return;
         }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::address::tunnel_url;
+use super::follow::Offer;
 use super::id::fresh_id;
+use super::offer::{self, ModelChoice};
 use super::probe::{Probe, probe};
 use super::provider::Provider;
 use super::session::{Session, SessionParams, Timing};
@@ -16,6 +18,8 @@ use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
 use crate::proto::web::{fits_a_header, percent_encode};
 use crate::tunnel::{self, ConnectError, Connected, TunnelLimits};
 
+/// The interval at which a session looks at its provider's list of models.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 /// The time limit for opening the tunnel, TCP and TLS handshakes included.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -26,6 +30,7 @@ pub struct Builder {
     room: String,
     id: String,
     registration: Registration,
+    models: ModelChoice,
     provider_headers: Vec<(String, String)>,
     hub_headers: Vec<(String, String)>,
     token: Option<String>,
@@ -41,6 +46,7 @@ impl Session {
             room: room.into(),
             id: String::new(),
             registration: Registration { endpoint: DEFAULT_ENDPOINT.into(), ..Registration::default() },
+            models: ModelChoice::Named(Vec::new()),
             provider_headers: Vec::new(),
             hub_headers: Vec::new(),
             token: None,
@@ -48,6 +54,7 @@ impl Session {
             timing: Timing {
                 heartbeat_interval: Duration::from_secs(HEARTBEAT_SECS),
                 hub_timeout: Duration::from_secs(TIMEOUT_SECS),
+                refresh_interval: REFRESH_INTERVAL,
             },
         }
     }
@@ -70,8 +77,31 @@ impl Builder {
 
     /// The model, by the provider's name for it.
     #[must_use]
-    pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.registration.model = model.into();
+    pub fn model(self, model: impl Into<String>) -> Self {
+        self.models([model])
+    }
+
+    /// Several models, by the provider's names for them: one participant with one tunnel and one concurrency for all. The
+    /// first one is that of requests that name none. The session follows the provider: a model that it removes is not
+    /// offered any longer, until it is back.
+    #[must_use]
+    pub fn models<M: Into<String>>(mut self, models: impl IntoIterator<Item = M>) -> Self {
+        self.models = ModelChoice::Named(models.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// All models that the provider has, up to [`MAX_MODELS`](crate::proto::management::MAX_MODELS), and those that it gets
+    /// while the session runs.
+    #[must_use]
+    pub fn all_models(mut self) -> Self {
+        self.models = ModelChoice::All;
+        self
+    }
+
+    /// How often the session looks at the provider's list of models; every minute by default.
+    #[must_use]
+    pub fn refresh_interval(mut self, interval: Duration) -> Self {
+        self.timing.refresh_interval = interval;
         self
     }
 
@@ -162,7 +192,22 @@ impl Builder {
         self
     }
 
-    /// Adds another name by which requests can select the model.
+    /// The participant's share of the requests in proportion to others, 1 to
+    /// [`MAX_WEIGHT`](crate::proto::management::MAX_WEIGHT); 1 by default.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.registration.weight = Some(weight);
+        self
+    }
+
+    /// Keeps the participant for requests that no other one can take.
+    #[must_use]
+    pub fn fallback(mut self) -> Self {
+        self.registration.fallback = true;
+        self
+    }
+
+    /// Adds another name by which requests can select the first model.
     #[must_use]
     pub fn alias(mut self, name: impl Into<String>) -> Self {
         self.registration.aliases.push(name.into());
@@ -201,8 +246,12 @@ impl Builder {
         let client = password.fold(client, |client, password| client.with_room_password(password));
         let provider = Provider::new(&self.registration.endpoint, &self.provider_headers)?;
         self.registration.endpoint.clone_from(&provider.endpoint);
-        for (what, value) in [("the participant id", &self.id), ("the model", &self.registration.model)] {
-            if value.is_empty() {
+        let names_model = |choice: &ModelChoice| match choice {
+            ModelChoice::Named(names) => !names.is_empty() && names.iter().all(|name| !name.is_empty()),
+            ModelChoice::All => true,
+        };
+        for (what, given) in [("the participant id", !self.id.is_empty()), ("the model", names_model(&self.models))] {
+            if !given {
                 return Err(Error::Invalid { what, reason: "must be given".into() });
             }
         }
@@ -211,10 +260,17 @@ impl Builder {
         }
         let endpoint = provider.endpoint.clone();
         let probe = probe(&provider).map_err(|reason| Error::Provider { endpoint: endpoint.clone(), reason })?;
-        if !probe.has(&self.registration.model) {
-            let model = self.registration.model.clone();
-            return Err(Error::ModelMissing { endpoint, model, available: probe.models });
+        if let Some(model) = self.models.missing(&probe.models) {
+            return Err(Error::ModelMissing { endpoint, model: model.to_owned(), available: probe.models });
         }
+        match &self.models {
+            ModelChoice::Named(names) if names.len() == 1 => self.registration.model.clone_from(&names[0]),
+            choice if !offer::update(&mut self.registration, &choice.offered(&probe.models)) => {
+                return Err(Error::NoModels { endpoint });
+            }
+            _ => {}
+        }
+        self.registration.loaded.clone_from(&probe.loaded);
         self.registration.capabilities.get_or_insert(probe.capabilities);
         Ok(Prepared { builder: self, client, provider, probe })
     }
@@ -277,10 +333,12 @@ impl Joined {
     /// When the tunnel can't be opened. The registration is then removed.
     pub fn open_tunnel(self) -> Result<Session, Error> {
         let Joined { prepared, registered } = self;
-        let Prepared { builder, client, provider, .. } = prepared;
+        let Prepared { builder, client, provider, probe } = prepared;
         let opened = open_tunnel(client.hub_url(), &registered, &builder).and_then(|tunnel| {
-            let Builder { room, id, timing, .. } = builder.clone();
-            Session::start(SessionParams { client: client.clone(), room, id, timing, provider, registered, tunnel })
+            let Builder { room, id, timing, registration, models, .. } = builder.clone();
+            let offer = Offer { choice: models, registration, memory: probe.memory };
+            let client = client.clone();
+            Session::start(SessionParams { client, room, id, timing, provider, offer, registered, tunnel })
         });
         if opened.is_err() {
             let _ = client.participants(&builder.room).remove(&builder.id);

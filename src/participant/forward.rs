@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::cancel::CancelHandle;
+use super::follow::ProviderState;
 use super::load::LoadShare;
 use super::provider::Provider;
 use crate::error::Reason;
@@ -68,6 +69,7 @@ impl Failure {
 /// The provider and the tunnel between which requests are forwarded.
 pub struct Forwarder {
     provider: Provider,
+    provider_state: Arc<ProviderState>,
     writer: Writer,
     /// Whether the hub accepts chunks as binary messages.
     binary: bool,
@@ -75,8 +77,8 @@ pub struct Forwarder {
 
 impl Forwarder {
     /// Forwards from the tunnel of `writer` to `provider`.
-    pub fn new(provider: Provider, writer: Writer, binary: bool) -> Self {
-        Forwarder { provider, writer, binary }
+    pub fn new(provider: Provider, provider_state: Arc<ProviderState>, writer: Writer, binary: bool) -> Self {
+        Forwarder { provider, provider_state, writer, binary }
     }
 
     /// The bytes of a hub's request for the provider; an error where the participant refuses it.
@@ -131,8 +133,12 @@ impl Forwarder {
             if !job.cancel.attach(call.stream()) {
                 return Err("the request was cancelled".into());
             }
-            let start =
-                |answer: &ResponseHead<'_>| tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer));
+            let start = |answer: &ResponseHead<'_>| {
+                if answer.status == 404 {
+                    self.provider_state.doubt_models();
+                }
+                tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer))
+            };
             match self.provider.send(&mut call, request, start) {
                 Ok(start) => return Ok((call, start)),
                 Err(_) if call.was_stale() && !job.cancel.is_cancelled() => call = self.provider.connect_anew(None)?,

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::proto::management::MAX_CONCURRENCY;
 use crate::sync::lock;
 
-/// Requests at a time: twice the largest registered concurrency, since a request that was cancelled or has just been answered
-/// counts until its worker has finished.
-const MAX_REQUESTS: usize = 2 * MAX_CONCURRENCY as usize;
+/// Requests at a time of a participant with a small concurrency.
+const MIN_REQUESTS: usize = 512;
 /// Bytes of all their heads and bodies together. One message has up to 64 MiB.
 const MAX_BYTES: usize = 256 << 20;
 
 /// The requests in progress of a session.
-#[derive(Default)]
-pub struct Load(Mutex<LoadTotals>);
+pub struct Load {
+    totals: Mutex<LoadTotals>,
+    max_requests: usize,
+}
 
 #[derive(Default)]
 struct LoadTotals {
@@ -29,14 +30,21 @@ pub struct LoadShare {
 }
 
 impl Load {
+    /// The load of a participant with this concurrency. Twice as many requests are allowed, since one that was cancelled or
+    /// has just been answered counts until its worker has finished.
+    pub fn new(concurrency: u32) -> Self {
+        let max_requests = MIN_REQUESTS.max(2 * concurrency.min(MAX_CONCURRENCY) as usize);
+        Load { totals: Mutex::default(), max_requests }
+    }
+
     fn lock(&self) -> MutexGuard<'_, LoadTotals> {
-        lock(&self.0)
+        lock(&self.totals)
     }
 
     /// A share for one more request of this size; `None` where it exceeds a limit.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Option<LoadShare> {
         let mut totals = self.lock();
-        let fits = totals.requests < MAX_REQUESTS && totals.bytes.saturating_add(bytes) <= MAX_BYTES;
+        let fits = totals.requests < self.max_requests && totals.bytes.saturating_add(bytes) <= MAX_BYTES;
         fits.then(|| {
             totals.requests += 1;
             totals.bytes += bytes;
@@ -59,12 +67,12 @@ mod tests {
 
     #[test]
     fn requests_and_their_bytes_are_bounded_and_released() {
-        let load = Arc::new(Load::default());
+        let load = Arc::new(Load::new(300));
         let half = load.take(MAX_BYTES / 2).unwrap();
         let other = load.take(MAX_BYTES / 2).unwrap();
         assert!(load.take(1).is_none());
         drop((half, other));
-        let many: Vec<_> = (0..MAX_REQUESTS).map(|_| load.take(1).unwrap()).collect();
+        let many: Vec<_> = (0..600).map(|_| load.take(1).unwrap()).collect();
         assert!(load.take(1).is_none());
         drop(many);
         assert!(load.take(MAX_BYTES).is_some());

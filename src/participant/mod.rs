@@ -5,9 +5,12 @@
 mod address;
 mod builder;
 mod cancel;
+mod follow;
 mod forward;
 mod id;
 mod load;
+mod memory;
+mod offer;
 mod probe;
 mod provider;
 mod reconnect;

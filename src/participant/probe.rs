@@ -1,11 +1,12 @@
 //! Probing a provider for its models and capabilities (PROTOCOL.md, "The participant's side").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::memory::MemoryRoute;
 use super::provider::Provider;
 use crate::error::Reason;
 use crate::proto::api_answer::{MAX_PEEK, is_event_stream, lacks_route};
@@ -24,6 +25,10 @@ pub struct Probe {
     pub models: Vec<String>,
     /// The APIs that it serves.
     pub capabilities: Capabilities,
+    /// Names of the models that are in memory; `None` where it does not tell.
+    pub loaded: Option<Vec<String>>,
+    /// The route on which it tells.
+    pub(super) memory: Option<MemoryRoute>,
 }
 
 impl Probe {
@@ -33,32 +38,55 @@ impl Probe {
     }
 }
 
-/// Probes a provider with four concurrent requests, five seconds each.
+/// Probes a provider with concurrent requests, five seconds each.
 ///
 /// # Errors
-/// When it answers none of them.
+/// When it answers none of those for its models and APIs.
 pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
-    let (tags, list, chat, responses) = thread::scope(|scope| {
-        let tags = scope.spawn(|| request(provider, "GET", "/api/tags"));
-        let list = scope.spawn(|| request(provider, "GET", "/v1/models"));
+    let (lists, chat, responses, loaded) = thread::scope(|scope| {
+        let lists = scope.spawn(|| list_models(provider));
         let chat = scope.spawn(|| request(provider, "POST", "/v1/chat/completions"));
         let responses = scope.spawn(|| request(provider, "POST", "/v1/responses"));
-        let join =
-            |t: thread::ScopedJoinHandle<'_, ProbeResult>| t.join().unwrap_or_else(|_| Err("the probe failed".into()));
-        (join(tags), join(list), join(chat), join(responses))
+        let loaded = MemoryRoute::ALL.map(|route| scope.spawn(move || Some((route, loaded(provider, route)?))));
+        let loaded = loaded.map(|thread| thread.join().unwrap_or_default());
+        (join(lists), join(chat), join(responses), loaded.into_iter().flatten().next())
+    });
+    let models = match lists {
+        Err(reason) if chat.is_err() && responses.is_err() => return Err(reason),
+        lists => lists.unwrap_or_default(),
+    };
+    let capabilities = Capabilities { open_responses: support(&responses), chat_completions: support(&chat) };
+    let (memory, loaded) = loaded.unzip();
+    Ok(Probe { models, capabilities, loaded, memory })
+}
+
+/// The names of a provider's models, without duplicates.
+///
+/// # Errors
+/// When it answers neither request for them.
+pub fn list_models(provider: &Provider) -> Result<Vec<String>, Reason> {
+    let (tags, list) = thread::scope(|scope| {
+        let tags = scope.spawn(|| request(provider, "GET", "/api/tags"));
+        let list = request(provider, "GET", "/v1/models");
+        (join(tags), list)
     });
     let list = match list {
-        Err(reason) if tags.is_err() && chat.is_err() && responses.is_err() => return Err(reason),
+        Err(reason) if tags.is_err() => return Err(reason),
         list => list,
     };
-    let mut models = names(&tags, "models", "name");
-    for id in names(&list, "data", "id") {
-        if !models.contains(&id) {
-            models.push(id);
-        }
-    }
-    let capabilities = Capabilities { open_responses: support(&responses), chat_completions: support(&chat) };
-    Ok(Probe { models, capabilities })
+    let mut known = HashSet::new();
+    let all = names(&tags, "models", "name").into_iter().chain(names(&list, "data", "id"));
+    Ok(all.filter(|name| known.insert(name.clone())).collect())
+}
+
+/// The models that a provider has in memory, if it tells on this route.
+pub fn loaded(provider: &Provider, route: MemoryRoute) -> Option<Vec<String>> {
+    let answer = request(provider, "GET", route.path()).ok().filter(|answer| answer.status == 200)?;
+    route.loaded(&answer.body)
+}
+
+fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Reason>>) -> Result<T, Reason> {
+    thread.join().unwrap_or_else(|_| Err("the probe failed".into()))
 }
 
 /// Status, content type and body of a response.

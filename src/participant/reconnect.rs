@@ -88,6 +88,15 @@ impl ReconnectHandle {
     }
 }
 
+impl ReconnectHandle {
+    /// Looks at the provider's list of models now, if a session runs.
+    pub fn refresh_models(&self) {
+        if let Some(session) = &*self.0.session() {
+            session.refresh_models();
+        }
+    }
+}
+
 impl Reconnect {
     /// Keeps the session that `builder` describes.
     pub fn new(builder: Builder) -> Self {

@@ -56,7 +56,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts to serve a tunnel. The receiver is disconnected when the tunnel has ended and is not read any more. `on_event`
+    /// Starts to serve a tunnel of a participant with this concurrency. The receiver is disconnected when the tunnel has ended and is not read any more. `on_event`
     /// is called on the leader's thread.
     ///
     /// # Errors
@@ -64,13 +64,14 @@ impl Workers {
     pub fn start(
         forwarder: Forwarder,
         reader: Reader,
+        concurrency: u32,
         on_event: impl Fn(TunnelEvent) + Send + Sync + 'static,
     ) -> io::Result<Receiver<()>> {
         let (reading, ended) = bounded(0);
         let workers = Workers {
             forwarder,
             running: Mutex::default(),
-            load: Arc::default(),
+            load: Arc::new(Load::new(concurrency)),
             leader: Mutex::new(Some(Leadership { reader, _reading: reading })),
             followers: AtomicUsize::new(0),
             on_event: Box::new(on_event),

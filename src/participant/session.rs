@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::Receiver;
 
+use super::follow::{Follower, Offer, ProviderState};
 use super::forward::Forwarder;
 use super::provider::Provider;
 use super::serve::{TunnelEvent, Workers};
@@ -29,6 +30,8 @@ pub(super) struct Timing {
     pub(super) heartbeat_interval: Duration,
     /// The time without a message from the hub after which the session ends.
     pub(super) hub_timeout: Duration,
+    /// Between two looks at the provider's list of models.
+    pub(super) refresh_interval: Duration,
 }
 
 /// What a session is started with: a registered participant and its open tunnel.
@@ -38,6 +41,7 @@ pub(super) struct SessionParams {
     pub(super) id: String,
     pub(super) timing: Timing,
     pub(super) provider: Provider,
+    pub(super) offer: Offer,
     pub(super) registered: Registered,
     pub(super) tunnel: Connected,
 }
@@ -132,15 +136,26 @@ struct SessionState {
     last_message: AtomicU64,
     start: Instant,
     timing: Timing,
+    provider: Arc<ProviderState>,
 }
 
 impl Session {
     /// Starts the threads of a session.
     pub(super) fn start(params: SessionParams) -> Result<Self, Error> {
-        let SessionParams { client, room, id, timing, provider, registered, tunnel } = params;
+        let SessionParams { client, room, id, timing, provider, offer, registered, tunnel } = params;
         let (reader, writer, headers) = tunnel;
         let binary =
             headers.iter().any(|(name, value)| name.eq_ignore_ascii_case(FRAMES_HEADER) && value == FRAMES_BINARY);
+        let provider_state = Arc::new(ProviderState::new(offer.registration.loaded.clone()));
+        let follower = Follower {
+            client: client.clone(),
+            room: room.clone(),
+            id: id.clone(),
+            provider: provider.clone(),
+            offer,
+            tick: timing.heartbeat_interval,
+            interval: timing.refresh_interval,
+        };
         let state = Arc::new(SessionState {
             client,
             room,
@@ -152,11 +167,13 @@ impl Session {
             last_message: AtomicU64::new(0),
             start: Instant::now(),
             timing,
+            provider: provider_state.clone(),
         });
         let events = state.clone();
-        let forwarder = Forwarder::new(provider, writer, binary);
-        let reading = Workers::start(forwarder, reader, move |event| events.on_event(event))
-            .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
+        let forwarder = Forwarder::new(provider, provider_state, writer, binary);
+        let reading =
+            Workers::start(forwarder, reader, registered.participant.concurrency, move |event| events.on_event(event))
+                .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
         let mut session = Session {
             participant: registered.participant,
             room_id: registered.room_id,
@@ -166,6 +183,9 @@ impl Session {
         };
         session.spawn("ping", SessionState::send_pings)?;
         session.spawn("heartbeat", SessionState::send_heartbeats)?;
+        if follower.is_needed() {
+            session.spawn("models", move |state| follower.run(&state.provider, &state.ended))?;
+        }
         Ok(session)
     }
 
@@ -221,6 +241,11 @@ impl Drop for Session {
 }
 
 impl SessionHandle {
+    /// Looks at the provider's list of models now, and renews the registration if it has changed.
+    pub fn refresh_models(&self) {
+        self.0.provider.refresh();
+    }
+
     /// Waits until the session ends.
     pub fn wait_until_closed(&self) -> CloseEvent {
         self.0.ended.wait();
@@ -304,7 +329,7 @@ impl SessionState {
     fn send_heartbeats(&self) {
         let mut failed = 0;
         while !self.wait_interval() {
-            match self.client.participants(&self.room).heartbeat(&self.id) {
+            match self.client.participants(&self.room).heartbeat_with(&self.id, self.provider.loaded()) {
                 Ok(_) => failed = 0,
                 Err(error) => {
                     failed += 1;

@@ -37,6 +37,15 @@ pub fn lacks_route(content_type: Option<&str>, body: &[u8]) -> bool {
     }
 }
 
+/// Whether a text names something: by a word of its own, not as part of a longer one.
+pub fn names(text: &str, name: &str) -> bool {
+    let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let stands_alone = |start: usize| {
+        !is_word(text[..start].chars().next_back()) && !is_word(text[start + name.len()..].chars().next())
+    };
+    !name.is_empty() && text.match_indices(name).any(|(start, _)| stands_alone(start))
+}
+
 fn reports_no_route(json: &[u8]) -> bool {
     let Some(answer) = parse_within(json, MAX_PARSED) else { return false };
     if ["output", "choices", "id"].iter().any(|key| answer.get(key).is_some()) {
@@ -50,6 +59,21 @@ fn reports_no_route(json: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_a_word_of_its_own() {
+        for (text, name) in [
+            (r#"{"error":"model \"llama3:8b\" not found, try pulling it first"}"#, "llama3:8b"),
+            ("model 'm:latest' not found", "m"),
+            ("mm: no model m", "m"),
+            ("größe", "größe"),
+        ] {
+            assert!(names(text, name), "{name} in {text}");
+        }
+        for (text, name) in [("no such model", "m"), ("llama3:8b", "llama"), ("grömße", "m"), ("x", ""), ("", "x")] {
+            assert!(!names(text, name), "{name} in {text}");
+        }
+    }
 
     #[test]
     fn pages_texts_and_route_errors_lack_the_route() {

@@ -126,8 +126,12 @@ impl Members<'_> {
 
 /// `NAME` and `NAME:latest` are the same name.
 pub fn same_model(a: &str, b: &str) -> bool {
-    let bare = |name: &str| name.strip_suffix(":latest").map_or(name.len(), str::len);
-    a[..bare(a)] == b[..bare(b)]
+    bare_model(a) == bare_model(b)
+}
+
+/// A model's name without `:latest`.
+pub fn bare_model(name: &str) -> &str {
+    name.strip_suffix(":latest").unwrap_or(name)
 }
 
 /// The role of each message; empty where it has none.

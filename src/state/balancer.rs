@@ -1,32 +1,75 @@
 //! Chooses the participant that gets a request (PROTOCOL.md, "Inference plane").
 
+use std::cmp::Ordering;
+
 use super::Random;
 use super::room::{Member, Room};
 use super::selector::{Need, Refusal, Selector, Want};
 use crate::proto::management::Support;
 use crate::proto::openai::same_model;
 
-/// The participant that gets a request, and whether the request named it by its id.
+/// A participant that may get a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Choice<'r> {
+    /// The participant.
+    pub member: &'r Member,
+    /// The index of its model that the request goes out with.
+    pub model: u16,
+    /// Whether it was named by its id.
+    pub named: bool,
+}
+
+impl<'r> Choice<'r> {
+    /// A participant that a request names by its id.
+    pub fn by_id(member: &'r Member) -> Self {
+        Choice { member, model: member.default_model(), named: true }
+    }
+}
+
+/// Who gets a request.
 ///
 /// # Errors
-/// [`Refusal`], where no participant can take the request.
-pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Result<(&'r Member, bool), Refusal> {
-    let by_model = |name: &str| -> Vec<&Member> { room.members.values().filter(|m| m.has_model(name)).collect() };
+/// Why nobody does.
+pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
+    let with = |model: &dyn Fn(&Member) -> Option<u16>| -> Vec<Choice<'r>> {
+        let choice = |member| model(member).map(|model| Choice { member, model, named: false });
+        room.members.values().filter_map(choice).collect()
+    };
     let candidates = match Selector::parse(&want.model) {
-        Selector::Any => room.members.values().collect(),
-        Selector::Model(name) => by_model(name),
+        Selector::Any => with(&|member| Some(member.default_model())),
+        Selector::Model(name) => with(&|member| member.model_named(name)),
         Selector::Name(name) => match room.members.values().find(|m| m.id.as_str() == name) {
-            Some(member) => return check_named(member, want).map(|member| (member, true)),
-            None => by_model(name),
+            Some(member) => return check_named(member, want).map(Choice::by_id),
+            None => with(&|member| member.model_named(name)),
         },
     };
-    best_of(&candidates, want, now, random).map(|member| (member, false))
+    best_of(&candidates, want, now, random)
 }
 
 impl Member {
     /// Whether `name` is its model or one of its aliases.
     pub fn has_model(&self, name: &str) -> bool {
-        same_model(&self.profile.model, name) || self.profile.aliases.iter().any(|alias| same_model(alias, name))
+        self.model_named(name).is_some()
+    }
+
+    /// The index of its model with this name. An alias is a name of its first model.
+    fn model_named(&self, name: &str) -> Option<u16> {
+        let alias = || self.profile.aliases.iter().any(|alias| same_model(alias, name)).then_some(0);
+        self.profile.models.find(name).or_else(alias)
+    }
+
+    /// The index of the model for requests that name none: the first one, unless only others are in memory.
+    fn default_model(&self) -> u16 {
+        self.loaded.as_ref().and_then(|loaded| loaded.first().copied()).unwrap_or(0)
+    }
+
+    /// How far a model is from answering: in memory, unknown, or yet to be loaded.
+    fn coldness(&self, model: u16) -> u8 {
+        match &self.loaded {
+            Some(loaded) if loaded.binary_search(&model).is_ok() => 0,
+            None => 1,
+            Some(_) => 2,
+        }
     }
 
     /// Whether Responses requests must be translated to chat completions for it.
@@ -58,26 +101,58 @@ fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusa
     }
 }
 
-/// The best free candidate: those that failed recently rank last, then fewest requests in flight, then lowest time to
-/// first token. Ties are broken at random.
-fn best_of<'r>(candidates: &[&'r Member], want: &Want, now: u64, random: Random<'_>) -> Result<&'r Member, Refusal> {
-    let up: Vec<_> = candidates.iter().filter(|m| m.is_up() && !want.tried.contains(&m.serial)).collect();
-    let able: Vec<_> = up.iter().filter(|m| m.can(want.need)).collect();
-    let mut free: Vec<&Member> = able.iter().filter(|m| m.is_free()).map(|m| ***m).collect();
+/// The best free candidate: those that failed recently rank last, then fallbacks, then by requests in flight over weight.
+/// Among equals with different weights, one is drawn in proportion to them; among others, a model in memory and then the
+/// lowest time to first token decide. Ties are broken at random.
+fn best_of<'r>(candidates: &[Choice<'r>], want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
+    let up = |c: &&Choice<'_>| c.member.is_up() && !want.tried.contains(&c.member.serial);
+    let up: Vec<_> = candidates.iter().filter(up).collect();
+    let able: Vec<_> = up.iter().filter(|c| c.member.can(want.need)).collect();
+    let free: Vec<Choice<'r>> = able.iter().filter(|c| c.member.is_free()).map(|c| ***c).collect();
     match (up.len(), able.len(), free.len()) {
         (0, ..) => return Err(Refusal::NoneAvailable),
         (_, 0, _) => return Err(Refusal::Unsupported),
         (_, _, 0) => return Err(Refusal::Busy),
         _ => {}
     }
-    let rank = |m: &Member| (m.health.is_avoided(now, m.in_flight), m.in_flight, m.health.ttft());
-    let order = |a: &&Member, b: &&Member| {
-        let ((avoided, load, ttft), (other_avoided, other_load, other_ttft)) = (rank(a), rank(b));
-        (avoided, load).cmp(&(other_avoided, other_load)).then(ttft.total_cmp(&other_ttft))
+    let alike = best(free, |a, b| by_load(a.member, b.member, now));
+    let weight = |c: &Choice<'_>| c.member.profile.weight.max(1);
+    if alike.iter().any(|c| weight(c) != weight(&alike[0])) {
+        return Ok(draw(&alike, weight, random));
+    }
+    let rank = |c: &Choice<'_>| (c.member.coldness(c.model), c.member.health.ttft());
+    let order = |a: &Choice<'_>, b: &Choice<'_>| {
+        let ((cold, ttft), (other_cold, other_ttft)) = (rank(a), rank(b));
+        cold.cmp(&other_cold).then(ttft.total_cmp(&other_ttft))
     };
-    free.sort_by(order);
-    let ties = free.iter().take_while(|m| order(m, &free[0]).is_eq()).count();
-    Ok(free[draw_below(ties, random)])
+    Ok(draw(&best(alike, order), |_| 1, random))
+}
+
+fn by_load(a: &Member, b: &Member, now: u64) -> Ordering {
+    let rank = |m: &Member| (m.health.is_avoided(now, m.in_flight), m.profile.fallback);
+    // Requests over weight, without a division.
+    let load = |m: &Member, other: &Member| u64::from(m.in_flight) * u64::from(other.profile.weight.max(1));
+    rank(a).cmp(&rank(b)).then_with(|| load(a, b).cmp(&load(b, a)))
+}
+
+/// Those that come first in an order. There is one.
+fn best<'r>(choices: Vec<Choice<'r>>, order: impl Fn(&Choice<'r>, &Choice<'r>) -> Ordering) -> Vec<Choice<'r>> {
+    let Some(first) = choices.iter().copied().min_by(&order) else { return choices };
+    choices.into_iter().filter(|choice| order(choice, &first).is_eq()).collect()
+}
+
+/// One of some, by lot in proportion to a weight of at least 1.
+fn draw<'r>(choices: &[Choice<'r>], weight: impl Fn(&Choice<'r>) -> u32, random: Random<'_>) -> Choice<'r> {
+    let sizes = || choices.iter().map(|choice| weight(choice) as usize);
+    let mut left = draw_below(sizes().sum(), random);
+    let drawn = sizes().position(|size| match left.checked_sub(size) {
+        Some(rest) => {
+            left = rest;
+            false
+        }
+        None => true,
+    });
+    choices[drawn.unwrap_or(0)]
 }
 
 /// A number below `n`. The bias of taking a remainder of 64 bits is too small to matter for lists that fit in memory.

@@ -5,15 +5,15 @@ use std::fmt;
 use serde_json::value::RawValue;
 use serde_json::{Number, Value, json};
 
+pub use crate::proto::management::MAX_TEXT;
 use crate::proto::management::{Capabilities, RuntimeConfig, Sampling, ShownConfig, Specs, Support};
 use crate::proto::openai::{MAX_MEMBERS, Members, list};
 
-/// The longest name, model or nickname, in bytes.
-pub const MAX_TEXT: usize = 1024;
 /// The longest password, in bytes. Limits the cost of hashing.
 pub const MAX_PASSWORD: usize = 1024;
 const MAX_INSTRUCTIONS: usize = 64 << 10;
-const MAX_STOPS: usize = 64;
+/// The most texts in a list, where nothing else is said.
+pub const MAX_TEXTS: usize = 64;
 
 /// An invalid value of a request's field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,15 +120,15 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A list of texts.
+    /// A list of at most `max` texts.
     ///
     /// # Errors
     /// When it is something else, or too long.
-    pub fn texts(&self, key: &str) -> Result<Option<Vec<String>>, FieldError> {
+    pub fn texts(&self, key: &str, max: usize) -> Result<Option<Vec<String>>, FieldError> {
         let Some(raw) = self.get(key) else { return Ok(None) };
-        let items = list::<&RawValue>(raw).ok().filter(|items| items.len() <= MAX_STOPS);
+        let items = list::<&RawValue>(raw).ok().filter(|items| items.len() <= max);
         let texts = items.and_then(|items| items.into_iter().map(|item| text(item.get(), MAX_TEXT)).collect());
-        let problem = || format!("must be a list of at most {MAX_STOPS} texts of at most {MAX_TEXT} bytes");
+        let problem = || format!("must be a list of at most {max} texts of at most {MAX_TEXT} bytes");
         texts.map(Some).ok_or_else(|| self.error(key, problem()))
     }
 
@@ -149,7 +149,7 @@ impl<'a> Fields<'a> {
             temperature: self.number("temperature", 0.0, 2.0)?,
             top_p: self.number("top_p", 0.0, 1.0)?,
             max_tokens: self.integer("max_tokens")?,
-            stop: self.texts("stop")?,
+            stop: self.texts("stop", MAX_TEXTS)?,
             frequency_penalty: self.number("frequency_penalty", -2.0, 2.0)?,
             presence_penalty: self.number("presence_penalty", -2.0, 2.0)?,
             seed: self.integer("seed")?,

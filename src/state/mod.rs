@@ -7,7 +7,7 @@ pub mod config;
 pub mod event;
 pub mod health;
 pub mod id;
-
+pub mod models;
 mod page;
 pub mod policy;
 #[cfg(test)]

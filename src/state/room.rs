@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use super::config::shown;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
+use super::models::Models;
 use super::selector::Want;
 use super::{Now, page};
 use crate::budget::Share;
@@ -109,8 +110,8 @@ impl Room {
 pub struct Profile {
     /// The display name.
     pub nickname: String,
-    /// The provider's name of the model.
-    pub model: String,
+    /// The provider's names of its models.
+    pub models: Models,
     /// Its provider's base URL.
     pub endpoint: String,
     /// Its hardware.
@@ -123,6 +124,10 @@ pub struct Profile {
     pub aliases: Vec<String>,
     /// The number of concurrent requests that it accepts.
     pub concurrency: u32,
+    /// Its share of the requests in proportion to others.
+    pub weight: u32,
+    /// Whether it gets requests only where no other can take them.
+    pub fallback: bool,
 }
 
 /// A participant of a room.
@@ -144,6 +149,8 @@ pub struct Member {
     pub in_flight: u32,
     /// How it has served recent requests.
     pub health: Health,
+    /// Indexes of its models that are in memory, in ascending order; `None` where it does not report them.
+    pub loaded: Option<Vec<u16>>,
     /// Whether its provider was found to have no Responses API. Overrides the registered capabilities.
     pub no_responses: bool,
     /// Whether its provider was found to have no Messages API.
@@ -230,12 +237,25 @@ impl Member {
         }
     }
 
+    /// Notes which of its models are in memory. Names that it has not registered are dropped.
+    pub(super) fn set_loaded(&mut self, names: Option<&[String]>) {
+        self.loaded = names.map(|names| {
+            let mut indexes: Vec<u16> = names.iter().filter_map(|name| self.profile.models.find(name)).collect();
+            indexes.sort_unstable();
+            indexes.dedup();
+            indexes
+        });
+    }
+
     /// The participant's public form.
     pub fn shown(&self) -> Participant {
+        let models = &self.profile.models;
         Participant {
             id: self.id.to_string(),
             nickname: self.profile.nickname.clone(),
-            model: self.profile.model.clone(),
+            model: models.first().to_owned(),
+            models: if models.are_several() { models.all().to_vec() } else { Vec::new() },
+            loaded: self.loaded.iter().flatten().map(|&index| models.name(index).to_owned()).collect(),
             endpoint: self.profile.endpoint.clone(),
             config: shown(&self.profile.config),
             specs: self.profile.specs.clone(),
@@ -247,6 +267,8 @@ impl Member {
             updated_at: self.updated_at,
             aliases: self.profile.aliases.clone(),
             concurrency: self.profile.concurrency,
+            weight: self.profile.weight,
+            fallback: self.profile.fallback,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::TcpStream;
 
+use gambi::proto::management::Registration;
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Error, Message, WebSocket};
@@ -19,7 +20,12 @@ pub struct RawParticipant {
 impl RawParticipant {
     /// Registers and opens the tunnel.
     pub fn join(hub: &TestHub, room: &str, id: &str) -> Self {
-        let (registered, _) = hub.client.participants(room).upsert(id, &registration()).expect("a registration");
+        Self::join_as(hub, room, id, &registration())
+    }
+
+    /// Registers with these fields and opens the tunnel.
+    pub fn join_as(hub: &TestHub, room: &str, id: &str, registration: &Registration) -> Self {
+        let (registered, _) = hub.client.participants(room).upsert(id, registration).expect("a registration");
         let url = format!("{}?token={}", registered.tunnel.url, registered.tunnel.token);
         Self::open(hub, &url).expect("a tunnel")
     }

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, wait_for};
 
+/// What a participant asks its provider for itself. Answered 404 unless the path has a script.
+const PROBES: [&str; 4] = ["/api/tags", "/api/ps", "/running", "/api/v0/models"];
+
 /// How to respond to a request.
 #[derive(Clone, Debug)]
 pub enum Script {
@@ -58,7 +61,7 @@ struct FakeState {
     script: Mutex<Script>,
     /// Scripts of single paths, which take precedence. Probes are answered with their status too.
     paths: Mutex<Vec<(String, Script)>>,
-    models: Vec<String>,
+    models: Mutex<Vec<String>>,
     seen: Mutex<Vec<Seen>>,
     released: Mutex<usize>,
     release: Condvar,
@@ -90,7 +93,7 @@ impl FakeProvider {
         let state = Arc::new(FakeState {
             script: Mutex::new(script),
             paths: Mutex::default(),
-            models: models.iter().map(|&m| m.to_owned()).collect(),
+            models: Mutex::new(models.iter().map(|&m| m.to_owned()).collect()),
             seen: Mutex::default(),
             released: Mutex::new(0),
             release: Condvar::new(),
@@ -129,6 +132,11 @@ impl FakeProvider {
         let mut paths = self.state.paths.lock().unwrap();
         paths.retain(|(known, _)| known != path);
         paths.push((path.to_owned(), script));
+    }
+
+    /// Sets the models that it lists.
+    pub fn set_models(&self, models: &[&str]) {
+        *self.state.models.lock().unwrap() = models.iter().map(|&m| m.to_owned()).collect();
     }
 
     /// Releases one held request.
@@ -194,12 +202,13 @@ impl FakeState {
         let seen = read_request(reader)?;
         let stream = reader.get_ref();
         if seen.method == "GET" && seen.path == "/v1/models" {
-            let data: Vec<Value> = self.models.iter().map(|m| json!({ "id": m })).collect();
+            let data: Vec<Value> = self.models.lock().unwrap().iter().map(|m| json!({ "id": m })).collect();
             return answer(stream, 200, "application/json", &json!({ "data": data }).to_string());
         }
-        if seen.path.ends_with("/api/tags") || seen.body == "{}" {
+        if PROBES.iter().any(|probe| seen.path.ends_with(probe)) || seen.body == "{}" {
             let paths = self.paths.lock().unwrap();
             let (status, kind, body) = match paths.iter().find(|(path, _)| *path == seen.path).map(|(_, own)| own) {
+                Some(Script::Answer { status, kind, body }) => (*status, *kind, body.as_str()),
                 Some(Script::MissingButGood(kind, body)) => (200, *kind, *body),
                 Some(Script::Missing) => (404, "application/json", "{}"),
                 _ => (if seen.body == "{}" { 400 } else { 404 }, "application/json", "{}"),

@@ -14,7 +14,7 @@ use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_json};
 use crate::proto::legacy;
-use crate::proto::management::{ErrorCode, Health, MAX_CONCURRENCY};
+use crate::proto::management::{ErrorCode, Health};
 use crate::proto::members::Members;
 use crate::state::config::{Fields, MAX_TEXT};
 use crate::state::id::ParticipantId;
@@ -22,6 +22,8 @@ use crate::state::policy::Forbidden;
 use crate::state::room::{Member, Reach};
 
 const REQUIRED: [&str; 4] = ["id", "nickname", "model", "endpoint"];
+/// The concurrency of a participant that states none. Older hubs passed on requests without a limit.
+const DEFAULT_CONCURRENCY: u32 = 256;
 
 /// `GET /health`.
 pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
@@ -52,7 +54,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathP
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::object(r#"{"participants":["#, "]}");
     let add = |items: &mut ListBuffer, member: &Member| items.add(&legacy::Member::new(&member.shown()));
-    send_members(hub, exchange, &params[0], &frame, add, std::iter::empty())
+    send_members(hub, exchange, &params[0], &frame, add, |_| false)
 }
 
 /// `POST /rooms/{code}/join`.
@@ -66,15 +68,14 @@ pub fn join(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
     let body = exchange.body()?;
     let fields = read_fields(&body)?;
     check_no_credentials(&fields)?;
-    // Older hubs passed on requests without a limit, and older clients state none.
-    let profile = read_profile(&fields, &REQUIRED, MAX_CONCURRENCY)?;
+    let profile = read_profile(&fields, &REQUIRED, DEFAULT_CONCURRENCY)?;
     let id = read_id(&fields, "Missing required fields: id, nickname, model, endpoint")?;
     check_password(hub, exchange, &fields, code, password.as_ref())?;
     let from_loopback = client_info(exchange, &hub.trusted_proxies).local;
     check_url_parts(&profile.endpoint)?;
     check_endpoint(hub, &profile.endpoint, from_loopback)?;
     let reach = Reach::Direct { from_loopback };
-    let joined = register(hub, exchange, code, id, profile, reach)?;
+    let joined = register(hub, exchange, code, id, profile, None, reach)?;
     let participant = legacy::Member::new(&joined.participant);
     let mut response = json!({ "participant": participant, "roomId": joined.room_id });
     // Sent only where it is required: older clients do not expect the field.
@@ -166,7 +167,7 @@ pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathPar
     let id = body.and_then(|body| read_id(&read_fields(&body)?, "Participant ID is required"));
     // In a private room the access check comes first: its rejection takes precedence over that of the body.
     let id = id.or_else(|invalid| registration::check_private_access(hub, exchange, code, "").and(Err(invalid)))?;
-    registration::heartbeat(hub, exchange, code, id.as_str())?;
+    registration::heartbeat(hub, exchange, code, id.as_str(), None)?;
     success(exchange)
 }
 

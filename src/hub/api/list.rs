@@ -4,7 +4,7 @@
 use std::io;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
@@ -85,26 +85,26 @@ pub fn send_rooms(
     })
 }
 
-/// Sends a room's participants in the order in which they joined, and `more` after them. If the room is deleted meanwhile,
-/// its participants end there.
+/// Sends a room's participants in the order in which they joined, and after them what `add_more` adds, one item at a time,
+/// until it returns false. If the room is deleted meanwhile, its participants end there.
 pub fn send_members(
     hub: &HubContext,
     exchange: &mut Exchange<'_>,
     code: &str,
     frame: &ListFrame,
     add: impl Fn(&mut ListBuffer, &Member),
-    mut more: impl Iterator<Item = Value>,
+    mut add_more: impl FnMut(&mut ListBuffer) -> bool,
 ) -> HandlerResult {
     hub.registry().room(code)?;
+    let mut members_left = true;
     send(exchange, frame, |items| {
+        if !members_left {
+            return add_more(items);
+        }
         let registry = hub.registry();
         let page = registry.room(code).map(|room| room.members_after(items.last, PAGE)).unwrap_or_default();
-        if items.add_page(&page, |member| member.serial, &add) {
-            return true;
-        }
-        let item = more.next();
-        item.iter().for_each(|item| items.add(item));
-        item.is_some()
+        members_left = items.add_page(&page, |member| member.serial, &add);
+        true
     })
 }
 

@@ -6,13 +6,15 @@ use crate::http::Exchange;
 use crate::hub::access::client_info::client_info;
 use crate::hub::api::list::{ListFrame, send_members, send_rooms};
 use crate::hub::api::registration::{
-    self, check_password, invalid_participant_id, read_fields, read_profile, register,
+    self, check_password, invalid_participant_id, read_fields, read_loaded, read_profile, register,
 };
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_data};
 use crate::proto::management::{Health, ParticipantToken, Registered, RoomCreated, Success, TunnelTicket};
+use crate::proto::openai::Members;
 use crate::proto::web::percent_encode;
+use crate::state::config::Fields;
 use crate::state::id::ParticipantId;
 use crate::state::registry::Upserted;
 use crate::state::room::{Reach, Room};
@@ -54,7 +56,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathP
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::envelope(exchange);
-    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()), std::iter::empty())
+    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()), |_| false)
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.
@@ -69,9 +71,9 @@ pub fn upsert(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
             .hint("The provider's credentials stay on the participant's machine: pass them to its runtime (--header).")
             .details(json!({ "forbidden": ["authHeaders"] })));
     }
-    let profile = read_profile(&fields, &REQUIRED, 1)?;
+    let (profile, loaded) = (read_profile(&fields, &REQUIRED, 1)?, read_loaded(&fields)?);
     check_password(hub, exchange, &fields, code, password.as_ref())?;
-    let upserted = register(hub, exchange, code, id, profile, Reach::Tunnel)?;
+    let upserted = register(hub, exchange, code, id, profile, loaded, Reach::Tunnel)?;
     let url = tunnel_url(hub, exchange, &upserted)?;
     let status = if upserted.created { 201 } else { 200 };
     let ticket = TunnelTicket { url, token: upserted.token.reveal().to_owned() };
@@ -107,6 +109,9 @@ pub fn remove(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
 
 /// `POST /v1/rooms/{code}/participants/{id}/heartbeat`.
 pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
-    let beat = registration::heartbeat(hub, exchange, &params[0], &params[1])?;
+    let body = exchange.body()?;
+    // Older participants send no body, and what is no object says nothing.
+    let loaded = Members::parse(&body).ok().map(|body| read_loaded(&Fields::of(body))).transpose()?.flatten();
+    let beat = registration::heartbeat(hub, exchange, &params[0], &params[1], loaded.as_deref())?;
     Ok(send_data(exchange, 200, beat))
 }

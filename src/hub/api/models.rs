@@ -1,7 +1,9 @@
 //! The models of a room, in OpenAI's shape: an entry for each participant, then the names that select one of several
 //! participants, for model choosers that show nothing else (PROTOCOL.md, "Inference plane").
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
+use std::collections::{BinaryHeap, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -10,25 +12,38 @@ use crate::hub::api::list::{ListBuffer, ListFrame, send_members};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::send_json;
+use crate::proto::openai::bare_model;
 use crate::state::id::ParticipantId;
 use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
 use crate::state::selector::{Refusal, Selector};
 
+/// Names of all participants after which a page ends, so that the registry is not locked for long.
+const PAGE_NAMES: usize = 8192;
+/// Bytes of names after which a page ends. A page waits for as long as its reader is slow.
+const PAGE_BYTES: usize = 16 << 10;
+
 /// `GET /rooms/{code}/v1/models`.
 pub fn list(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
-    let names = shared_names(hub.registry().room(&params[0])?);
-    // They are held until a reader, who may be slow, has read all before them.
-    let bytes: usize = names.iter().map(|name| size_of_val(name) + name.0.len()).sum();
-    exchange.reserve(bytes as u64)?;
-    let names = names.into_iter().map(|(name, count)| shared_entry(&name, count));
+    let code = &params[0];
     let frame = ListFrame::object(r#"{"object":"list","data":["#, "]}");
     let add_available = |items: &mut ListBuffer, member: &Member| {
         if member.is_up() {
             items.add(&entry(member));
         }
     };
-    send_members(hub, exchange, &params[0], &frame, add_available, names)
+    let mut page = NamePage::after(hub.registry().room(code)?, "");
+    exchange.reserve(if page.is_last { page.bytes } else { PAGE_BYTES } as u64)?;
+    send_members(hub, exchange, code, &frame, add_available, |items| {
+        if page.names.is_empty() && !page.is_last {
+            let registry = hub.registry();
+            let gone = || NamePage { is_last: true, ..NamePage::default() };
+            page = registry.room(code).map_or_else(|_| gone(), |room| NamePage::after(room, &page.end));
+        }
+        let next = page.names.pop_front();
+        next.iter().for_each(|(name, count)| items.add(&shared_entry(name, *count)));
+        next.is_some() || !page.is_last
+    })
 }
 
 /// `GET /rooms/{code}/v1/models/{id}`: the list's entry of that id, or else the first available participant that the
@@ -43,8 +58,8 @@ fn find(room: &Room, id: &str) -> Option<Value> {
     if let Some(member) = available(room).find(|member| member.id.as_str() == id) {
         return Some(entry(member));
     }
-    if let Some((name, count)) = shared_names(room).into_iter().find(|(name, _)| name == id) {
-        return Some(shared_entry(&name, count));
+    if let Some(count) = count_shared(room, id) {
+        return Some(shared_entry(id, count));
     }
     match Selector::parse(id) {
         Selector::Any => available(room).next().map(entry),
@@ -56,26 +71,102 @@ fn available(room: &Room) -> impl Iterator<Item = &Member> {
     room.members_in_order().into_iter().filter(|member| member.is_up())
 }
 
-/// The names that select one of several available participants, and how many each selects: models that more than one
-/// has, in alphabetical order, then `any`. A name that is a participant's id selects that participant alone.
-fn shared_names(room: &Room) -> Vec<(String, usize)> {
-    let mut models = BTreeMap::<&str, usize>::new();
-    let (mut members, mut names) = (0, Vec::new());
-    for member in available(room) {
-        members += 1;
-        let model = member.profile.model.as_str();
-        *models.entry(model.strip_suffix(":latest").unwrap_or(model)).or_default() += 1;
+fn is_participant(room: &Room, name: &str) -> bool {
+    ParticipantId::parse(name).is_some_and(|id| room.members.contains_key(&id))
+}
+
+/// How many available participants a name of the list selects, if it is in the list.
+fn count_shared(room: &Room, name: &str) -> Option<usize> {
+    if is_participant(room, name) {
+        return None;
     }
-    let is_id = |name: &str| ParticipantId::parse(name).is_some_and(|id| room.members.contains_key(&id));
-    for (model, count) in models {
-        if count > 1 && !is_id(model) {
-            names.push((model.to_owned(), count));
+    if name == "any" {
+        return Some(available(room).count()).filter(|&count| count > 1);
+    }
+    let have = |member: &&Member| bare_model(name) == name && member.profile.models.find(name).is_some();
+    let (count, several) = available(room)
+        .filter(have)
+        .fold((0, false), |(count, several), member| (count + 1, several || member.profile.models.are_several()));
+    (count > 1 || several).then_some(count)
+}
+
+/// A page of the names that select one of several available participants, or one of several models.
+#[derive(Default)]
+struct NamePage {
+    /// With the number of participants that each selects.
+    names: VecDeque<(String, usize)>,
+    /// The last name that was looked at.
+    end: String,
+    is_last: bool,
+    bytes: usize,
+}
+
+impl NamePage {
+    /// The page behind a name; the first one behind the empty name, which no model has.
+    fn after(room: &Room, name: &str) -> Self {
+        let members: Vec<&Member> = room.members.values().filter(|member| member.is_up()).collect();
+        let mut shared = SharedNames::after(&members, name);
+        let (mut names, mut bytes) = (VecDeque::new(), 0);
+        while bytes < PAGE_BYTES && shared.taken < PAGE_NAMES {
+            let Some((name, count, is_shared)) = shared.next() else { break };
+            if is_shared && !is_participant(room, name) {
+                bytes += name.len() + size_of::<(String, usize)>();
+                names.push_back((name.to_owned(), count));
+            }
         }
+        let is_last = shared.next.is_empty();
+        if is_last && members.len() > 1 && !is_participant(room, "any") {
+            names.push_back(("any".to_owned(), members.len()));
+        }
+        NamePage { names, end: shared.last.to_owned(), is_last, bytes }
     }
-    if members > 1 && !is_id("any") {
-        names.push(("any".to_owned(), members));
+}
+
+/// The names of the participants' models in alphabetical order. The sorted names of all are merged, so that a long list
+/// needs no copy of them.
+struct SharedNames<'m> {
+    members: &'m [&'m Member],
+    /// The next name of each participant, with the participant's index and the name's place there.
+    next: BinaryHeap<Reverse<(&'m str, usize, usize)>>,
+    taken: usize,
+    last: &'m str,
+}
+
+impl<'m> SharedNames<'m> {
+    fn after(members: &'m [&'m Member], name: &str) -> Self {
+        let first = |(index, member): (usize, &&'m Member)| {
+            let place = member.profile.models.place_after(name);
+            Some(Reverse((member.profile.models.bare_at(place)?, index, place)))
+        };
+        let next = members.iter().enumerate().filter_map(first).collect();
+        SharedNames { members, next, taken: 0, last: "" }
     }
-    names
+
+    /// The next name, the number of participants that have it, and whether it belongs in the list: more than one has it, or
+    /// one that has several models.
+    fn next(&mut self) -> Option<(&'m str, usize, bool)> {
+        let (name, mut count, mut several) = (self.next.peek()?.0.0, 0, false);
+        while let Some(index) = self.take(name) {
+            count += 1;
+            several |= self.members[index].profile.models.are_several();
+        }
+        self.last = name;
+        Some((name, count, count > 1 || several))
+    }
+
+    /// Takes a name of one participant, where it is the first of those that are left. `NAME` and `NAME:latest` are one.
+    fn take(&mut self, name: &str) -> Option<usize> {
+        let mut top = self.next.peek_mut().filter(|top| top.0.0 == name)?;
+        let (_, index, place) = top.0;
+        let models = &self.members[index].profile.models;
+        let following = (place + 1..).map_while(|place| Some((models.bare_at(place)?, index, place)));
+        match following.into_iter().find(|(next, ..)| *next != name) {
+            Some(next) => *top = Reverse(next),
+            None => drop(PeekMut::pop(top)),
+        }
+        self.taken += 1;
+        Some(index)
+    }
 }
 
 /// A participant in the form of OpenAI's model object.

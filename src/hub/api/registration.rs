@@ -14,13 +14,16 @@ use crate::hub::access::private_password;
 use crate::hub::context::HubContext;
 use crate::hub::random::random;
 use crate::hub::respond::{Rejection, token_required};
-use crate::proto::management::{ErrorCode, Heartbeat, MAX_CONCURRENCY, RoomSummary, RuntimeConfig};
+use crate::proto::management::{
+    ErrorCode, Heartbeat, MAX_CONCURRENCY, MAX_MODELS, MAX_WEIGHT, RoomSummary, RuntimeConfig,
+};
 use crate::proto::openai::Members;
 use crate::proto::web::fits_a_header;
 use crate::state::Now;
-use crate::state::config::{FieldError, Fields, MAX_PASSWORD, MAX_TEXT};
+use crate::state::config::{FieldError, Fields, MAX_PASSWORD, MAX_TEXT, MAX_TEXTS};
 use crate::state::event::Event;
 use crate::state::id::ParticipantId;
+use crate::state::models::Models;
 use crate::state::registry::{Denied, Missing, NewRoom, NotDeleted, NotRegistered, Registering, Registry, Upserted};
 use crate::state::room::{Password, Profile, Reach};
 
@@ -97,16 +100,27 @@ fn profile(fields: &Fields<'_>, concurrency: u32) -> Result<Option<Profile>, Fie
     }
     let Ok([nickname, model, endpoint]) = <[String; 3]>::try_from(texts) else { return Ok(None) };
     check_endpoint(&endpoint)?;
+    let models = fields.texts("models", MAX_MODELS)?.unwrap_or_default();
+    if models.iter().any(|name| name.trim().is_empty()) {
+        return Err(FieldError { field: "models".into(), problem: "must not hold an empty name".into() });
+    }
     Ok(Some(Profile {
         nickname,
-        model,
+        models: Models::new(model, models),
         endpoint,
         specs: fields.specs("specs")?.unwrap_or_default(),
         config: fields.config("config")?.unwrap_or_else(RuntimeConfig::default),
         capabilities: fields.capabilities("capabilities")?.unwrap_or_default(),
-        aliases: fields.texts("aliases")?.unwrap_or_default(),
+        aliases: fields.texts("aliases", MAX_TEXTS)?.unwrap_or_default(),
         concurrency: fields.count("concurrency", 1, MAX_CONCURRENCY)?.unwrap_or(concurrency),
+        weight: fields.count("weight", 1, MAX_WEIGHT)?.unwrap_or(1),
+        fallback: fields.flag("fallback")?,
     }))
+}
+
+/// The models in memory, in the fields of a registration or a heartbeat.
+pub fn read_loaded(fields: &Fields<'_>) -> Result<Option<Vec<String>>, Rejection> {
+    fields.texts("loaded", MAX_MODELS).map_err(invalid_registration)
 }
 
 /// Checks that an endpoint is an absolute http or https URL. The hub shows the endpoint of every participant, also of
@@ -129,10 +143,11 @@ pub fn register(
     code: &str,
     id: ParticipantId,
     profile: Profile,
+    loaded: Option<Vec<String>>,
     reach: Reach,
 ) -> Result<Upserted, Rejection> {
     let proof = participant_proof(hub, exchange);
-    let new = Registering { id, profile, reach, proof, owner: Some(client_network(hub, exchange)) };
+    let new = Registering { id, profile, loaded, reach, proof, owner: Some(client_network(hub, exchange)) };
     hub.try_change(|registry, now| registry.upsert(code, new, now, &mut random)).map_err(|error| {
         match (error, proof.token) {
             (NotRegistered::NotTheirs, Some(token)) => wrong_token(hub, exchange, code, token, error.into()),
@@ -183,9 +198,15 @@ pub fn remove(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -
     Ok(())
 }
 
-/// Records a participant's heartbeat.
-pub fn heartbeat(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<Heartbeat, Rejection> {
-    change_as_participant(hub, exchange, code, id, |registry, now| registry.heartbeat(code, id, now))
+/// Records a participant's heartbeat, and its models in memory where it tells them.
+pub fn heartbeat(
+    hub: &HubContext,
+    exchange: &Exchange<'_>,
+    code: &str,
+    id: &str,
+    loaded: Option<&[String]>,
+) -> Result<Heartbeat, Rejection> {
+    change_as_participant(hub, exchange, code, id, |registry, now| registry.heartbeat(code, id, loaded, now))
 }
 
 /// Checks that a request about a participant of a private room holds the participant's token or the room's password. The

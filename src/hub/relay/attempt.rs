@@ -129,7 +129,7 @@ impl<'s> Attempt<'s> {
     pub(crate) fn response_failed(&self, message: &str) -> Option<String> {
         let response = BrokenResponse {
             id: self.response_id.as_deref()?,
-            model: &self.slot.picked.profile.model,
+            model: &self.slot.picked.model,
             sequence_number: self.sequence.as_ref()?.next(),
             created_at: self.hub.clock.now().wall / 1000,
         };
@@ -231,7 +231,7 @@ impl<'s> Attempt<'s> {
 
     /// The dispatch with the participant's own model in place of the one that the client requested.
     fn served_dispatch(&self) -> Dispatch {
-        Dispatch { model: self.slot.picked.profile.model.clone(), ..self.dispatch.clone() }
+        Dispatch { model: self.slot.picked.model.clone(), ..self.dispatch.clone() }
     }
 
     fn emit(&self, kind: EventKind) {

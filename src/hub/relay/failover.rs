@@ -17,7 +17,7 @@ use crate::hub::relay::outgoing;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
-use crate::hub::relay::route_check::lacks_route;
+use crate::hub::relay::route_check::{lacks_model, lacks_route};
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::token_estimate;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
@@ -239,10 +239,20 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(error) => return self.fail(client, attempt, Some(upstream), error),
             }
         }
-        match self.alternative(&attempt.slot.picked, status) {
+        let timeouts = &self.hub.timeouts;
+        let lacks_model = match lacks_model(client, &mut upstream, timeouts, &head, &attempt.slot.picked.model) {
+            Ok(lacks_model) => lacks_model,
+            Err(error) => return self.fail(client, attempt, Some(upstream), error),
+        };
+        match self.alternative(&attempt.slot.picked, calls_for_another(status) || lacks_model) {
             Alternative::Free(other) => {
                 upstream.cancel();
-                attempt.fail("provider", &format!("the provider answered {status}"));
+                if lacks_model {
+                    // This is no failure of the participant: it still serves its other models.
+                    attempt.complete(status);
+                } else {
+                    attempt.fail("provider", &format!("the provider answered {status}"));
+                }
                 return NextStep::Other(*other);
             }
             Alternative::Busy => return self.wait_after_refusal(client, attempt, upstream, &head),
@@ -265,9 +275,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Who else can serve the request after a response with this status.
-    fn alternative(&mut self, picked: &Picked, status: u16) -> Alternative<'s> {
-        if !calls_for_another(status) || !self.may_try_another(picked) {
+    /// Who else can serve the request, if the response calls for another attempt.
+    fn alternative(&mut self, picked: &Picked, is_called_for: bool) -> Alternative<'s> {
+        if !is_called_for || !self.may_try_another(picked) {
             return Alternative::None;
         }
         match Slot::try_acquire(self.hub, &self.request.code, &self.want) {

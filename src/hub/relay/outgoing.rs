@@ -25,7 +25,7 @@ pub fn body(
     let kind = request.kind;
     let Some(original) = &request.body else { return Ok((None, None)) };
     let mut body = original.clone();
-    let model = &picked.profile.model;
+    let model = &picked.model;
     kind.fill(&mut body, model, &picked.config)?;
     match kind.shape {
         Shape::Responses if picked.wants_chat => {

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Headers};
 use crate::hub::relay::content_coding::ContentCoding;
+use crate::hub::relay::passthrough::ResponseHead;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::api_answer::{self, MAX_PEEK, is_event_stream};
+use crate::proto::openai::bare_model;
 use crate::tunnel::Piece;
 
 /// Whether the answer shows that the provider lacks the route. What was looked at stays in `upstream`.
@@ -20,16 +22,48 @@ pub fn lacks_route(
     headers: &Headers,
 ) -> Result<bool, UpstreamError> {
     let kind = content_type(headers);
-    let Ok(mut coding) = ContentCoding::of(headers) else { return Ok(false) };
-    if is_event_stream(kind) {
+    // An error is short, and an object: nothing else has to be whole to be told.
+    let is_open = |text: &[u8]| text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
+    let text = start_of_body(client, upstream, timeouts, headers, is_open)?;
+    Ok(text.is_some_and(|text| api_answer::lacks_route(kind, &text)))
+}
+
+/// Whether a 404 is about the model, and not about the route: its text names it.
+///
+/// # Errors
+/// Why the answer broke off.
+pub fn lacks_model(
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    timeouts: &Timeouts,
+    head: &ResponseHead,
+    model: &str,
+) -> Result<bool, UpstreamError> {
+    if head.status != 404 {
         return Ok(false);
     }
+    let text = start_of_body(client, upstream, timeouts, &head.headers, |_| true)?;
+    Ok(text.is_some_and(|text| api_answer::names(&String::from_utf8_lossy(&text), bare_model(model))))
+}
+
+/// The start of an answer's body, for as long as `is_open` says that more is needed; `None` where it can't be read. The body
+/// stays to be passed on.
+fn start_of_body(
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    timeouts: &Timeouts,
+    headers: &Headers,
+    is_open: impl Fn(&[u8]) -> bool,
+) -> Result<Option<Vec<u8>>, UpstreamError> {
+    let Ok(mut coding) = ContentCoding::of(headers) else { return Ok(None) };
+    if is_event_stream(content_type(headers)) {
+        return Ok(None);
+    }
     let (mut pieces, mut length, mut text) = (VecDeque::new(), 0, Vec::new());
-    // An error is a short object, so only a complete short body can be one.
-    let is_open = |text: &[u8]| text.len() <= MAX_PEEK && text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
     let mut readable = true;
     // A compressed body may hold no text at all, however long it is.
-    while readable && is_open(&text) && length <= MAX_PEEK && client.reserve(text.len() + length) {
+    let fits = |text: &[u8], length: usize| text.len() <= MAX_PEEK && length <= MAX_PEEK;
+    while readable && fits(&text, length) && is_open(&text) && client.reserve(text.len() + length) {
         let piece = upstream.next("stream", client, timeouts)?;
         readable = match &piece {
             Piece::Chunk(bytes) => peek(&mut coding, bytes, &mut text),
@@ -40,10 +74,9 @@ pub fn lacks_route(
         pieces.push_back(piece);
     }
     upstream.give_back(pieces);
-    Ok(api_answer::lacks_route(kind, &text))
+    Ok(Some(text))
 }
 
-/// Adds what a piece holds to the text. False where that cannot be read, or is enough.
 fn peek(coding: &mut ContentCoding, bytes: &[u8], text: &mut Vec<u8>) -> bool {
     let taken = coding.decode(bytes.to_vec(), &mut |block| {
         text.extend_from_slice(&block);

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 pub use super::envelope::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 pub use participant::{
-    Capabilities, Connection, ConnectionKind, ConnectionTransport, Heartbeat, Participant, ParticipantToken,
-    Registered, Registration, Specs, Status, Support, TunnelTicket,
+    Capabilities, Connection, ConnectionKind, ConnectionTransport, Heartbeat, HeartbeatBody, Participant,
+    ParticipantToken, Registered, Registration, Specs, Status, Support, TunnelTicket,
 };
 pub use room::{CreateRoom, RoomCreated, RoomSummary, RuntimeConfig, Sampling, ShownConfig};
 
@@ -21,7 +21,13 @@ pub const TIMEOUT_SECS: u64 = 30;
 /// The lifetime of a tunnel token, in seconds.
 pub const TOKEN_SECS: u64 = 60;
 /// The largest number of concurrent requests of a participant.
-pub const MAX_CONCURRENCY: u32 = 256;
+pub const MAX_CONCURRENCY: u32 = 4096;
+/// The most models that a participant may have.
+pub const MAX_MODELS: usize = 512;
+/// The largest weight of a participant.
+pub const MAX_WEIGHT: u32 = 100;
+/// The longest name, model or nickname, in bytes. Two hundred emoji fit.
+pub const MAX_TEXT: usize = 1024;
 /// The header with a participant's token.
 pub const PARTICIPANT_TOKEN: &str = "X-Gambi-Participant-Token";
 /// The header with a room's password, where it is not sent as the bearer token.

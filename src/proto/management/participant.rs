@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::room::{RuntimeConfig, ShownConfig};
+use super::room::{RuntimeConfig, ShownConfig, is_false};
 
 /// The public form of a participant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,8 +13,14 @@ pub struct Participant {
     pub id: String,
     /// The display name.
     pub nickname: String,
-    /// The provider's name of the model.
+    /// The name its provider knows the model by; the first of `models` where it has several.
     pub model: String,
+    /// All of its models, where it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Those of its models that are in memory, where it reports them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaded: Vec<String>,
     /// Its provider's base URL, from the participant's point of view.
     pub endpoint: String,
     /// Its generation settings.
@@ -42,6 +48,12 @@ pub struct Participant {
     /// The number of concurrent requests that it accepts; omitted where it is one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub concurrency: u32,
+    /// Its share of the requests in proportion to others, where it is not 1.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub weight: u32,
+    /// Whether it gets requests only where no other participant can take them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fallback: bool,
 }
 
 fn one() -> u32 {
@@ -155,8 +167,14 @@ pub enum Status {
 pub struct Registration {
     /// The display name; not empty.
     pub nickname: String,
-    /// The provider's name of the model; not empty.
+    /// The name its provider knows the model by; not empty. The first one of several.
     pub model: String,
+    /// All of its models by its provider's names, [`MAX_MODELS`](super::MAX_MODELS) at most, where it has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// Those of its models that are in memory; `None` where the provider does not report them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Vec<String>>,
     /// Absolute http or https URL. The hub publishes it and never calls it.
     pub endpoint: String,
     /// The room's password, where it has one.
@@ -177,6 +195,20 @@ pub struct Registration {
     /// The number of concurrent requests that it accepts, 1 to [`MAX_CONCURRENCY`](super::MAX_CONCURRENCY); 1 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// Its share of the requests in proportion to others, 1 to [`MAX_WEIGHT`](super::MAX_WEIGHT); 1 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Whether it gets requests only where no other participant can take them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub fallback: bool,
+}
+
+/// Body of a heartbeat, which may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeartbeatBody {
+    /// The participant's models that are in memory; those that it told before stay where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Vec<String>>,
 }
 
 /// Answer to the upsert of a participant.

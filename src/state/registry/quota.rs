@@ -14,6 +14,8 @@ use crate::proto::management::RuntimeConfig;
 
 /// The estimated size of a room or a participant without its texts, bytes.
 const BASE: usize = 1024;
+/// The estimated size of each further model without its name, bytes.
+const NAME_BASE: usize = 64;
 /// One client's network may use 1/`PARTS` of the space.
 const PARTS: u64 = 4;
 /// A room that has been empty and unused for this long is removed when space is short, milliseconds.
@@ -31,9 +33,11 @@ impl NewRoom {
 impl Profile {
     /// Its estimated size, bytes.
     pub fn weight(&self) -> u64 {
-        let texts = [&self.nickname, &self.model, &self.endpoint].into_iter().chain(&self.aliases);
+        let names = self.models.all();
+        let texts = [&self.nickname, &self.endpoint].into_iter().chain(&self.aliases).chain(names);
         let specs = [&self.specs.gpu, &self.specs.cpu].into_iter().flatten();
-        (BASE + texts.chain(specs).map(|text| escaped_length(text)).sum::<usize>() + config_length(&self.config)) as u64
+        let texts = texts.chain(specs).map(|text| escaped_length(text)).sum::<usize>();
+        (BASE + NAME_BASE * (names.len() - 1) + texts + config_length(&self.config)) as u64
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Registering<'p> {
     pub id: ParticipantId,
     /// Its registered properties.
     pub profile: Profile,
+    /// Its models that are in memory, where it tells.
+    pub loaded: Option<Vec<String>>,
     /// How the hub reaches it.
     pub reach: Reach,
     /// The participant token of the request.

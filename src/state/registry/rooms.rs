@@ -119,7 +119,7 @@ impl Registry {
         now: Now,
         random: Random<'_>,
     ) -> Result<(Upserted, Vec<Event>), NotRegistered> {
-        let Registering { id, profile, reach, proof, owner } = new;
+        let Registering { id, profile, loaded, reach, proof, owner } = new;
         let serial = self.members_so_far + 1;
         let (mut space, weight) = (self.space_of(owner), profile.weight());
         let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
@@ -140,6 +140,7 @@ impl Registry {
         member.space.shrink_to(weight);
         member.token = own_token.clone();
         member.renew(profile, reach, token.clone(), now);
+        member.set_loaded(loaded.as_deref());
         let participant = member.shown();
         (room.last_used, room.last_occupied) = (now.mono, now.mono);
         let upserted = Upserted {
@@ -169,18 +170,29 @@ impl Registry {
         Ok((Removed { serial: member.serial }, vec![event]))
     }
 
-    /// Records a heartbeat.
+    /// Records a heartbeat, and the participant's models that are in memory where it reports them.
     ///
     /// # Errors
     /// [`Missing`].
-    pub fn heartbeat(&mut self, code: &str, id: &str, now: Now) -> Result<(Heartbeat, Vec<Event>), Missing> {
+    pub fn heartbeat(
+        &mut self,
+        code: &str,
+        id: &str,
+        loaded: Option<&[String]>,
+        now: Now,
+    ) -> Result<(Heartbeat, Vec<Event>), Missing> {
         self.room_mut(code)?.last_used = now.mono;
         let (code, member) = self.member_mut(code, id)?;
         let before = member.status();
         member.touch(now);
         let status = member.status();
         let back = before == Status::Offline && status != Status::Offline;
-        let events = back.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
+        let told = member.loaded.clone();
+        if loaded.is_some() {
+            member.set_loaded(loaded);
+        }
+        let changed = back || member.loaded != told;
+        let events = changed.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
         Ok((Heartbeat { success: true, status, last_seen: now.wall }, events))
     }
 
@@ -257,6 +269,7 @@ impl Member {
             silent: false,
             in_flight: 0,
             health: Health::default(),
+            loaded: None,
             no_responses: false,
             no_messages: false,
             joined_at: now.wall,

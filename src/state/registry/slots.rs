@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::balancer;
+use super::super::balancer::{self, Choice};
 use super::super::config::merge;
 use super::super::id::{ParticipantId, RoomCode};
 use super::super::room::{Member, Profile, Reach, Room, Waiting};
@@ -23,6 +23,8 @@ pub struct Picked {
     pub serial: u64,
     /// Its registered properties.
     pub profile: Arc<Profile>,
+    /// The model that the request is sent with, by its provider's name.
+    pub model: String,
     /// Its config, merged over its room's defaults.
     pub config: RuntimeConfig,
     /// Whether the request named it by id, so that no other participant can serve it.
@@ -61,7 +63,7 @@ impl Registry {
         match (member.is_connected(), member.is_up()) {
             (false, _) => Err(PickError::Refused(Refusal::NoTunnel)),
             (_, false) => Err(PickError::Refused(Refusal::Offline)),
-            _ => Ok(room.picked(member, true)),
+            _ => Ok(room.picked(&Choice::by_id(member))),
         }
     }
 
@@ -154,15 +156,15 @@ impl Registry {
 
 impl Room {
     fn acquire_slot(&mut self, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, Refusal> {
-        let (member, named) = balancer::pick(self, want, now.mono, random)?;
-        let picked = self.picked(member, named);
+        let picked = self.picked(&balancer::pick(self, want, now.mono, random)?);
         if let Some(member) = self.members.get_mut(&picked.id) {
             member.in_flight += 1;
         }
         Ok(picked)
     }
 
-    fn picked(&self, member: &Member, named: bool) -> Picked {
+    fn picked(&self, choice: &Choice<'_>) -> Picked {
+        let member = choice.member;
         let none = RuntimeConfig::default();
         Picked {
             code: self.code.clone(),
@@ -170,7 +172,8 @@ impl Room {
             serial: member.serial,
             profile: member.profile.clone(),
             config: merge(&member.profile.config, self.defaults.as_ref().unwrap_or(&none)),
-            named,
+            model: member.profile.models.name(choice.model).to_owned(),
+            named: choice.named,
             wants_chat: member.wants_chat(),
             no_messages: member.no_messages,
             reach: member.reach,

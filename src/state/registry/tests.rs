@@ -7,8 +7,11 @@ use crate::proto::management::{Capabilities, RuntimeConfig, Specs, Status, Suppo
 use crate::state::Now;
 use crate::state::event::Event;
 use crate::state::id::{ParticipantId, RoomCode, Secret};
+use crate::state::models::Models;
 use crate::state::room::{Password, Profile, Reach};
 use crate::state::selector::{Need, Refusal, Want};
+
+mod models;
 
 fn at(seconds: u64) -> Now {
     Now { wall: 1_000_000 + seconds * 1000, mono: seconds * 1000 }
@@ -27,18 +30,20 @@ fn seeded_random() -> impl FnMut(&mut [u8]) {
 fn profile(model: &str) -> Profile {
     Profile {
         nickname: "n".into(),
-        model: model.into(),
+        models: Models::new(model.into(), Vec::new()),
         endpoint: "http://localhost:1".into(),
         specs: Specs::default(),
         config: RuntimeConfig::default(),
         capabilities: Capabilities::default(),
         aliases: Vec::new(),
         concurrency: 1,
+        weight: 1,
+        fallback: false,
     }
 }
 
 fn registering(id: ParticipantId, profile: Profile, reach: Reach) -> Registering<'static> {
-    Registering { id, profile, reach, proof: Proof::default(), owner: None }
+    Registering { id, profile, loaded: None, reach, proof: Proof::default(), owner: None }
 }
 
 type Draw = dyn FnMut(&mut [u8]);
@@ -108,7 +113,7 @@ fn a_participant_is_offline_until_its_tunnel_opens() {
 fn a_heartbeat_without_a_tunnel_brings_no_participant_online() {
     let mut story = Story::new();
     story.register("w", "m", at(0));
-    let (beat, events) = story.registry.heartbeat(&story.code, "w", at(1)).unwrap();
+    let (beat, events) = story.registry.heartbeat(&story.code, "w", None, at(1)).unwrap();
     assert_eq!((beat.status, events.len()), (Status::Offline, 0));
 }
 
@@ -159,7 +164,7 @@ fn a_silent_participant_goes_offline_once_and_a_heartbeat_brings_it_back() {
     assert_eq!(names(&story.registry.expire(at(31))), ["participant.offline"]);
     assert!(story.registry.expire(at(32)).is_empty());
     assert_eq!(story.pick("w").unwrap_err(), PickError::Refused(Refusal::Offline));
-    let (beat, events) = story.registry.heartbeat(&story.code, "w", at(33)).unwrap();
+    let (beat, events) = story.registry.heartbeat(&story.code, "w", None, at(33)).unwrap();
     assert_eq!((beat.status, names(&events)), (Status::Online, vec!["participant.updated".to_owned()]));
 }
 
@@ -417,7 +422,7 @@ fn a_direct_participant_is_up_at_once_and_follows_its_health_checks() {
     assert_eq!(names(&story.registry.expire(at(31))), ["participant.offline"]);
     assert!(story.registry.expire(at(40)).is_empty());
     assert_eq!(story.pick("d").unwrap_err(), PickError::Refused(Refusal::Offline));
-    let (_, events) = story.registry.heartbeat(&story.code, "d", at(41)).unwrap();
+    let (_, events) = story.registry.heartbeat(&story.code, "d", None, at(41)).unwrap();
     assert_eq!((names(&events), story.status("d")), (vec!["participant.updated".to_owned()], Status::Online));
     story.registry.expire(at(100));
     assert!(direct(&mut story, "d", Reach::Tunnel).is_ok(), "who is away gives its id up");
@@ -462,7 +467,7 @@ fn rooms_are_deleted_by_their_host_or_when_they_expire() {
     assert_eq!(story.registry.create_room(declared, at(0), &mut *story.random).0.code, "LAB001");
     let unused = RoomLives { unused: Some(60_000), empty: None };
     story.join("a", "m", at(0));
-    story.registry.heartbeat(&story.code, "a", at(30)).unwrap();
+    story.registry.heartbeat(&story.code, "a", None, at(30)).unwrap();
     assert!(story.registry.expire_rooms(unused, at(89)).0.is_empty());
     let (gone, _) = story.registry.expire_rooms(unused, at(90));
     assert_eq!((gone.len(), story.registry.rooms_after(None, 9).len()), (1, 1), "what the operator declared stays");

@@ -28,7 +28,7 @@ fn present_state(room: &Room, now: Now) -> (RoomMetrics, Vec<u64>) {
         .map(|member| ParticipantMetrics {
             participant_id: member.id.to_string(),
             nickname: member.profile.nickname.clone(),
-            model: member.profile.model.clone(),
+            model: member.profile.models.first().to_owned(),
             status: member.status(),
             in_flight: u64::from(member.in_flight),
             windows: Windows::default(),
