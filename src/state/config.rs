@@ -9,7 +9,7 @@ pub use crate::proto::management::MAX_TEXT;
 use crate::proto::management::{Capabilities, RuntimeConfig, Sampling, ShownConfig, Specs, Support};
 use crate::proto::openai::{MAX_MEMBERS, Members, list};
 
-/// The longest password, in bytes: hashing reads all of it.
+/// The longest password, in bytes. Limits the cost of hashing.
 pub const MAX_PASSWORD: usize = 1024;
 const MAX_INSTRUCTIONS: usize = 64 << 10;
 /// The most texts in a list, where nothing else is said.

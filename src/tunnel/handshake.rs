@@ -67,7 +67,7 @@ pub enum ConnectError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The beginning of the body: what came with the head, up to 4 KiB.
+        /// The beginning of the body: the part that arrived with the head, up to 4 KiB.
         body: String,
     },
     /// The response violates HTTP or the WebSocket handshake.
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_that_cannot_be_opened_is_told_with_its_cause() {
+    fn a_tunnel_that_cannot_be_opened_is_reported_with_its_cause() {
         let (text, unreachable) = reason("ws://127.0.0.1:0/t");
         let source = unreachable.source().unwrap().downcast_ref::<io::Error>().unwrap();
         assert_eq!(text, format!("the hub could not be reached: {source}"));

@@ -59,15 +59,17 @@ fn start_of_body(
     if is_event_stream(content_type(headers)) {
         return Ok(None);
     }
-    let (mut pieces, mut text) = (VecDeque::new(), Vec::new());
+    let (mut pieces, mut length, mut text) = (VecDeque::new(), 0, Vec::new());
     let mut readable = true;
-    while readable && text.len() <= MAX_PEEK && is_open(&text) && client.reserve(text.len()) {
+    // A compressed body may hold no text at all, however long it is.
+    while readable && text.len().max(length) <= MAX_PEEK && is_open(&text) && client.reserve(text.len() + length) {
         let piece = upstream.next("stream", client, timeouts)?;
         readable = match &piece {
             Piece::Chunk(bytes) => peek(&mut coding, bytes, &mut text),
             Piece::End => false,
             _ => true,
         };
+        length += piece.weight();
         pieces.push_back(piece);
     }
     upstream.give_back(pieces);
