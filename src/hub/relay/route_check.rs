@@ -62,8 +62,7 @@ fn start_of_body(
     let (mut pieces, mut length, mut text) = (VecDeque::new(), 0, Vec::new());
     let mut readable = true;
     // A compressed body may hold no text at all, however long it is.
-    let fits = |text: &[u8], length: usize| text.len() <= MAX_PEEK && length <= MAX_PEEK;
-    while readable && fits(&text, length) && is_open(&text) && client.reserve(text.len() + length) {
+    while readable && text.len().max(length) <= MAX_PEEK && is_open(&text) && client.reserve(text.len() + length) {
         let piece = upstream.next("stream", client, timeouts)?;
         readable = match &piece {
             Piece::Chunk(bytes) => peek(&mut coding, bytes, &mut text),

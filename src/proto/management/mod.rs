@@ -26,7 +26,7 @@ pub const MAX_CONCURRENCY: u32 = 4096;
 pub const MAX_MODELS: usize = 512;
 /// The largest weight of a participant.
 pub const MAX_WEIGHT: u32 = 100;
-/// The longest name, model or nickname, in bytes. Two hundred emoji fit.
+/// The longest name, model or nickname, in bytes.
 pub const MAX_TEXT: usize = 1024;
 /// The header with a participant's token.
 pub const PARTICIPANT_TOKEN: &str = "X-Gambi-Participant-Token";

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
 
-use super::room::{RuntimeConfig, ShownConfig, is_false};
+use super::room::{RuntimeConfig, ShownConfig};
 
 /// The public form of a participant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,12 +13,12 @@ pub struct Participant {
     pub id: String,
     /// The display name.
     pub nickname: String,
-    /// The name its provider knows the model by; the first of `models` where it has several.
+    /// The provider's name of the model; of the first one, where it has several.
     pub model: String,
-    /// All of its models, where it has several.
+    /// The provider's names of all its models; omitted where there is only one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
-    /// Those of its models that are in memory, where it reports them.
+    /// Those of its models that are in memory; omitted where there is none, or it does not report them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loaded: Vec<String>,
     /// Its provider's base URL, from the participant's point of view.
@@ -42,17 +42,17 @@ pub struct Participant {
     pub last_seen: u64,
     /// Last change, milliseconds since the epoch.
     pub updated_at: u64,
-    /// Alternative names of its model.
+    /// Alternative names of its first model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
     /// The number of concurrent requests that it accepts; omitted where it is one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub concurrency: u32,
-    /// Its share of the requests in proportion to others, where it is not 1.
+    /// Its share of the requests in proportion to others; omitted where it is one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: u32,
-    /// Whether it gets requests only where no other participant can take them.
-    #[serde(default, skip_serializing_if = "is_false")]
+    /// Whether it gets only requests that no other participant can handle; omitted where it is false.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
 }
 
@@ -167,9 +167,9 @@ pub enum Status {
 pub struct Registration {
     /// The display name; not empty.
     pub nickname: String,
-    /// The name its provider knows the model by; not empty. The first one of several.
+    /// The provider's name of the model; of the first one, where it has several. Not empty.
     pub model: String,
-    /// All of its models by its provider's names, [`MAX_MODELS`](super::MAX_MODELS) at most, where it has several.
+    /// The provider's names of all its models, [`MAX_MODELS`](super::MAX_MODELS) at most, where it has several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<String>,
     /// Those of its models that are in memory; `None` where the provider does not report them.
@@ -189,7 +189,7 @@ pub struct Registration {
     /// Its provider's APIs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
-    /// Alternative names of its model.
+    /// Alternative names of its first model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
     /// The number of concurrent requests that it accepts, 1 to [`MAX_CONCURRENCY`](super::MAX_CONCURRENCY); 1 by default.
@@ -198,15 +198,15 @@ pub struct Registration {
     /// Its share of the requests in proportion to others, 1 to [`MAX_WEIGHT`](super::MAX_WEIGHT); 1 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// Whether it gets requests only where no other participant can take them.
-    #[serde(default, skip_serializing_if = "is_false")]
+    /// Whether it gets only requests that no other participant can handle.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fallback: bool,
 }
 
-/// Body of a heartbeat, which may be left out.
+/// Body of a heartbeat; may be omitted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HeartbeatBody {
-    /// The participant's models that are in memory; those that it told before stay where it is left out.
+    /// The participant's models that are in memory; `None` leaves those of the last report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded: Option<Vec<String>>,
 }

@@ -81,7 +81,7 @@ pub struct RoomSummary {
 
 // serde passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
-pub(super) fn is_false(flag: &bool) -> bool {
+fn is_false(flag: &bool) -> bool {
     !flag
 }
 

@@ -51,6 +51,7 @@ fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str
         ("Id", clean(&info.id)),
         ("Room", format!("{} {}", room.info.code, room.name)),
         ("Model", member.model.clone()),
+        ("Models", clean(&info.models.join(", "))),
         ("Aliases", clean(&info.aliases.join(", "))),
         ("Requests", format!("{} now, {} seen, {} failed", member.in_flight(), stats.requests, stats.errors)),
         ("Speed", format!("first token {first}{slow}, {rate} tokens/s")),
