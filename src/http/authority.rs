@@ -3,11 +3,11 @@
 use std::net::Ipv6Addr;
 
 /// The longest authority that is accepted, in bytes: a DNS name of 253, and a port.
-const MAX: usize = 260;
+const MAX_LENGTH: usize = 260;
 
 /// Whether the text is `uri-host [ ":" port ]`: no user information, no path, not empty.
 pub fn is_valid(authority: &str) -> bool {
-    if authority.len() > MAX {
+    if authority.len() > MAX_LENGTH {
         return false;
     }
     let (host_ok, port) = match authority.strip_prefix('[') {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_names_or_addresses_with_perhaps_a_port() {
+    fn hosts_are_names_or_addresses_with_an_optional_port() {
         for good in ["h", "hub.local:3000", "10.0.0.1", "[::1]:80", "[fe80::1]", "a_b-c.d", "h:", "x%20y", "HUB"] {
             assert!(is_valid(good), "{good}");
         }
@@ -79,6 +79,6 @@ mod tests {
         ] {
             assert!(!is_valid(bad), "{bad}");
         }
-        assert!(!is_valid(&"x".repeat(MAX + 1)));
+        assert!(!is_valid(&"x".repeat(MAX_LENGTH + 1)));
     }
 }

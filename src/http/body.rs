@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kib_of_a_body_earns_it_a_second() {
+    fn each_kib_of_a_body_extends_its_deadline_by_a_second() {
         let [gap, second] = [60, 1].map(Duration::from_secs);
         assert_eq!(time_left(gap, 0, gap), Duration::ZERO);
         assert_eq!(time_left(gap, 2048, gap), 2 * second);

@@ -12,13 +12,13 @@ use crate::sync::{lock, wait_timeout};
 /// How long a connection must have been idle before it is evicted for one of another network.
 const GRACE: Duration = Duration::from_millis(100);
 /// One in this many places is reserved: no network may have all of them.
-const KEPT: usize = 16;
+const RESERVED_PARTS: usize = 16;
 
 /// The open connections of a listener. Each connection's thread removes its own entry.
 pub struct ConnectionTable {
     cap: usize,
     inner: Mutex<Table>,
-    left: Condvar,
+    removed: Condvar,
 }
 
 #[derive(Default)]
@@ -27,7 +27,7 @@ struct Table {
     /// The number of connections of each network.
     counts: HashMap<IpAddr, usize>,
     /// Connections admitted since the start.
-    seated: u64,
+    admitted: u64,
     /// Connections evicted since the start.
     evicted: u64,
 }
@@ -36,9 +36,9 @@ struct Table {
 #[derive(Debug, Clone, Copy)]
 pub struct Count {
     /// Open connections.
-    pub here: usize,
+    pub open: usize,
     /// Connections admitted since the start.
-    pub seated: u64,
+    pub admitted: u64,
     /// Connections evicted for new ones since the start.
     pub evicted: u64,
 }
@@ -63,16 +63,16 @@ pub enum Admission {
 pub struct ConnectionState {
     start: Instant,
     /// Time at which it became idle, milliseconds after `start`; `BUSY` while a request is in progress.
-    waits: AtomicU64,
+    idle_since: AtomicU64,
     /// Requests received.
-    served: AtomicU64,
+    requests: AtomicU64,
 }
 
 const BUSY: u64 = u64::MAX;
 
 impl ConnectionState {
     fn new(start: Instant) -> Self {
-        let state = ConnectionState { start, waits: AtomicU64::new(0), served: AtomicU64::new(0) };
+        let state = ConnectionState { start, idle_since: AtomicU64::new(0), requests: AtomicU64::new(0) };
         state.end_request();
         state
     }
@@ -83,24 +83,24 @@ impl ConnectionState {
 
     /// Marks the connection as idle.
     pub fn end_request(&self) {
-        self.waits.store(self.now(), Ordering::SeqCst);
+        self.idle_since.store(self.now(), Ordering::SeqCst);
     }
 
     /// Marks the connection as busy: the first byte of a request has arrived.
     pub fn begin_request(&self) {
-        if self.waits.swap(BUSY, Ordering::SeqCst) != BUSY {
-            self.served.fetch_add(1, Ordering::Relaxed);
+        if self.idle_since.swap(BUSY, Ordering::SeqCst) != BUSY {
+            self.requests.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn is_idle(&self) -> bool {
-        self.waits.load(Ordering::SeqCst) != BUSY
+        self.idle_since.load(Ordering::SeqCst) != BUSY
     }
 
     /// The order of eviction: connections without a request first, then the longest idle. `None` while it is busy.
-    fn order(&self) -> Option<(bool, u64)> {
-        let waits = self.waits.load(Ordering::SeqCst);
-        (waits != BUSY).then(|| (self.served.load(Ordering::Relaxed) > 0, waits))
+    fn eviction_order(&self) -> Option<(bool, u64)> {
+        let idle_since = self.idle_since.load(Ordering::SeqCst);
+        (idle_since != BUSY).then(|| (self.requests.load(Ordering::Relaxed) > 0, idle_since))
     }
 }
 
@@ -116,7 +116,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 impl ConnectionTable {
     /// A table for at most `cap` connections.
     pub fn new(cap: usize) -> Self {
-        ConnectionTable { cap, inner: Mutex::default(), left: Condvar::new() }
+        ConnectionTable { cap, inner: Mutex::default(), removed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -131,7 +131,7 @@ impl ConnectionTable {
     /// The counters.
     pub fn count(&self) -> Count {
         let inner = self.lock();
-        Count { here: inner.connections.len(), seated: inner.seated, evicted: inner.evicted }
+        Count { open: inner.connections.len(), admitted: inner.admitted, evicted: inner.evicted }
     }
 
     /// Adds a new connection, where necessary in place of an idle one.
@@ -141,51 +141,52 @@ impl ConnectionTable {
         if inner.of(network) >= self.share() {
             // Evicts one of the same network, which no other network has to wait for.
             match inner.idlest(network) {
-                Some((guest, _)) => inner.evict(guest),
+                Some((connection, _)) => inner.evict(connection),
                 None => return Admission::Full,
             }
         } else if inner.connections.len() >= self.cap {
             match inner.idlest_of_largest() {
                 Some((_, waited)) if waited < GRACE => return Admission::Wait(GRACE - waited),
-                Some((guest, _)) => inner.evict(guest),
+                Some((connection, _)) => inner.evict(connection),
                 None => return Admission::Full,
             }
         }
         let state = Arc::new(ConnectionState::new(start));
-        inner.seated += 1;
+        inner.admitted += 1;
         *inner.counts.entry(network).or_insert(0) += 1;
         inner.connections.insert(number, TrackedConnection { stream: stream.clone(), network, state: state.clone() });
         Admission::Admitted(state)
     }
 
     fn share(&self) -> usize {
-        self.cap - self.cap / KEPT
+        self.cap - self.cap / RESERVED_PARTS
     }
 
     /// Evicts an idle connection of the network with the most connections. False where all connections are busy.
     pub fn evict_idlest(&self) -> bool {
         let mut inner = self.lock();
-        let Some((guest, _)) = inner.idlest_of_largest() else { return false };
-        inner.evict(guest);
+        let Some((connection, _)) = inner.idlest_of_largest() else { return false };
+        inner.evict(connection);
         true
     }
 
     /// Removes a connection.
     pub fn leave(&self, number: u64) {
         self.lock().remove(number);
-        self.left.notify_all();
+        self.removed.notify_all();
     }
 
     /// Shuts the sockets of idle connections down, or of all.
     pub fn cut_off(&self, idle_only: bool) {
-        for guest in self.lock().connections.values().filter(|guest| !idle_only || guest.state.is_idle()) {
-            let _ = guest.stream.shutdown(Shutdown::Both);
+        for connection in self.lock().connections.values().filter(|connection| !idle_only || connection.state.is_idle())
+        {
+            let _ = connection.stream.shutdown(Shutdown::Both);
         }
     }
 
     /// Waits until a connection has been removed, for at most `within`.
     pub fn wait_closed(&self, within: Duration) {
-        let _ = self.left.wait_timeout(self.lock(), within);
+        let _ = self.removed.wait_timeout(self.lock(), within);
     }
 
     /// Waits until the table is empty, for at most `within`.
@@ -197,7 +198,7 @@ impl ConnectionTable {
             if left.is_zero() {
                 return;
             }
-            inner = wait_timeout(&self.left, inner, left);
+            inner = wait_timeout(&self.removed, inner, left);
         }
     }
 }
@@ -208,34 +209,35 @@ impl Table {
     }
 
     fn remove(&mut self, number: u64) {
-        let Some(guest) = self.connections.remove(&number) else { return };
-        if let Some(count) = self.counts.get_mut(&guest.network) {
+        let Some(connection) = self.connections.remove(&number) else { return };
+        if let Some(count) = self.counts.get_mut(&connection.network) {
             *count -= 1;
             if *count == 0 {
-                self.counts.remove(&guest.network);
+                self.counts.remove(&connection.network);
             }
         }
     }
 
     /// The connection of a network to evict first, and how long it has been idle.
     fn idlest(&self, network: IpAddr) -> Option<(u64, Duration)> {
-        let of_network = self.connections.iter().filter(|(_, guest)| guest.network == network);
-        let (order, number) = of_network.filter_map(|(number, guest)| Some((guest.state.order()?, *number))).min()?;
+        let of_network = self.connections.iter().filter(|(_, connection)| connection.network == network);
+        let (order, number) =
+            of_network.filter_map(|(number, connection)| Some((connection.state.eviction_order()?, *number))).min()?;
         let now = self.connections.get(&number)?.state.now();
         Some((number, Duration::from_millis(now.saturating_sub(order.1))))
     }
 
     /// The same for the network with the most connections, among those with an idle one.
     fn idlest_of_largest(&self) -> Option<(u64, Duration)> {
-        let idle = self.connections.values().filter(|guest| guest.state.is_idle());
-        let network = idle.map(|guest| guest.network).max_by_key(|network| self.of(*network))?;
+        let idle = self.connections.values().filter(|connection| connection.state.is_idle());
+        let network = idle.map(|connection| connection.network).max_by_key(|network| self.of(*network))?;
         self.idlest(network)
     }
 
     fn evict(&mut self, number: u64) {
         self.evicted += 1;
-        if let Some(guest) = self.connections.get(&number) {
-            let _ = guest.stream.shutdown(Shutdown::Both);
+        if let Some(connection) = self.connections.get(&number) {
+            let _ = connection.stream.shutdown(Shutdown::Both);
         }
         self.remove(number);
     }
@@ -260,7 +262,7 @@ mod tests {
             Story { connections: ConnectionTable::new(cap), stream, start: Instant::now(), number: 0 }
         }
 
-        fn come(&mut self, address: [u8; 4]) -> Option<(u64, Arc<ConnectionState>)> {
+        fn connect(&mut self, address: [u8; 4]) -> Option<(u64, Arc<ConnectionState>)> {
             self.number += 1;
             loop {
                 match self.connections.admit(self.number, address.into(), &self.stream, self.start) {
@@ -271,7 +273,7 @@ mod tests {
             }
         }
 
-        fn is_there(&self, number: u64) -> bool {
+        fn is_open(&self, number: u64) -> bool {
             self.connections.lock().connections.contains_key(&number)
         }
     }
@@ -280,49 +282,49 @@ mod tests {
     const B: [u8; 4] = [10, 0, 0, 2];
 
     #[test]
-    fn whoever_never_asked_goes_first_and_whoever_works_stays() {
+    fn connections_without_a_request_are_evicted_first_and_busy_ones_never() {
         let mut story = Story::new(4);
-        let (worker, state) = story.come(A).unwrap();
+        let (worker, state) = story.connect(A).unwrap();
         state.begin_request();
-        let (regular, state) = story.come(A).unwrap();
+        let (regular, state) = story.connect(A).unwrap();
         state.begin_request();
         state.end_request();
-        let (silent, _) = story.come(A).unwrap();
-        story.come(B).unwrap();
+        let (silent, _) = story.connect(A).unwrap();
+        story.connect(B).unwrap();
         let soon = story.connections.admit(99, B.into(), &story.stream, story.start);
-        assert!(matches!(soon, Admission::Wait(_)), "whoever has just come is given time");
-        story.come(B).unwrap();
-        assert!(!story.is_there(silent) && story.is_there(regular) && story.is_there(worker));
+        assert!(matches!(soon, Admission::Wait(_)), "a new connection is not evicted at once");
+        story.connect(B).unwrap();
+        assert!(!story.is_open(silent) && story.is_open(regular) && story.is_open(worker));
         assert_eq!(story.connections.len(), 4);
     }
 
     #[test]
-    fn no_address_takes_all_places() {
+    fn no_network_takes_all_places() {
         let mut story = Story::new(32);
-        let mine: Vec<_> = (0..30).map(|_| story.come(A).unwrap()).collect();
+        let mine: Vec<_> = (0..30).map(|_| story.connect(A).unwrap()).collect();
         mine.iter().for_each(|(_, state)| state.begin_request());
-        assert!(story.come(A).is_none(), "its share is used up, and all of it is at work");
+        assert!(story.connect(A).is_none(), "its share is used up by busy connections");
         for _ in 0..2 {
-            story.come(B).expect("a place that A could not take").1.begin_request();
+            story.connect(B).expect("a place that A could not take").1.begin_request();
         }
-        assert!(story.come(B).is_none(), "the house is full of those at work");
+        assert!(story.connect(B).is_none(), "the table is full of busy connections");
         story.connections.leave(mine[0].0);
-        assert!(story.come(A).is_some());
+        assert!(story.connect(A).is_some());
     }
 
     #[test]
-    fn an_idle_connection_of_a_small_network_makes_room_where_the_largest_is_all_at_work() {
+    fn an_idle_connection_of_a_small_network_is_evicted_where_the_largest_has_only_busy_ones() {
         let mut story = Story::new(4);
-        let workers: Vec<_> = (0..3).map(|_| story.come(A).unwrap()).collect();
+        let workers: Vec<_> = (0..3).map(|_| story.connect(A).unwrap()).collect();
         workers.iter().for_each(|(_, state)| state.begin_request());
-        let (idle, _) = story.come(B).unwrap();
-        story.come([10, 0, 0, 3]).expect("the idle connection's place");
-        assert!(!story.is_there(idle));
-        assert!(workers.iter().all(|(worker, _)| story.is_there(*worker)));
+        let (idle, _) = story.connect(B).unwrap();
+        story.connect([10, 0, 0, 3]).expect("the idle connection's place");
+        assert!(!story.is_open(idle));
+        assert!(workers.iter().all(|(worker, _)| story.is_open(*worker)));
     }
 
     #[test]
-    fn addresses_of_one_network_are_one() {
+    fn addresses_of_one_network_count_as_one() {
         let of = |text: &str| network_of(text.parse().unwrap());
         assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));

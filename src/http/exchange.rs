@@ -153,7 +153,7 @@ impl<'c> Exchange<'c> {
     /// # Errors
     /// [`BodyError`]. The connection is closed after the response then.
     pub fn body(&mut self) -> Result<Vec<u8>, BodyError> {
-        let limit = self.most_of_a_body();
+        let limit = self.max_body();
         let gap = self.connection.server.limits.body_gap;
         if let RequestBody::Length(length) = self.body
             && length > limit
@@ -175,7 +175,7 @@ impl<'c> Exchange<'c> {
 
     /// The longest body that is read: at most half of a client's part of the memory, so that a request which holds it
     /// twice, as received and as forwarded, still fits.
-    fn most_of_a_body(&self) -> u64 {
+    fn max_body(&self) -> u64 {
         let server = &self.connection.server;
         server.limits.body_bytes.min(server.memory.owner_limit() / 2)
     }

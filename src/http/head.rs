@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_found_wherever_reading_stopped() {
+    fn the_end_is_found_however_the_head_is_split() {
         let text = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nrest";
         let limits = Limits::default();
         for cut in 0..text.len() {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_readers_could_read_differently_is_refused() {
+    fn ambiguous_heads_are_refused() {
         for lines in [
             "Host: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n",
             "Host: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n",
@@ -312,14 +312,14 @@ mod tests {
     }
 
     #[test]
-    fn limits_hold() {
+    fn heads_over_a_limit_are_refused() {
         let many = (0..101).map(|n| format!("X{n}: y\r\n")).collect::<String>();
         assert_eq!(status(&format!("GET / HTTP/1.1\r\n{many}\r\n")), 431);
         assert_eq!(status(&format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(33 << 10))), 431);
     }
 
     #[test]
-    fn connections_are_kept_as_their_version_has_it() {
+    fn connections_are_persistent_by_the_rules_of_their_version() {
         let keep = |version: &str, line: &str| {
             read(&format!("GET / HTTP/{version}\r\nHost: h\r\n{line}\r\n")).unwrap().keep_alive
         };

@@ -21,9 +21,9 @@ use crate::sync::{STACK_SIZE, lock};
 /// The pause after a failed `accept`, as when descriptors run out.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The most threads that answer 503 at a time. Further connections are closed without a response.
-const REFUSING: usize = 16;
+const MAX_REJECTING: usize = 16;
 /// How long the shutdown waits for connections whose sockets it has shut down.
-const NOTICE: Duration = Duration::from_secs(2);
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// A listening socket that does not accept connections yet.
 pub struct Listener {
@@ -146,13 +146,13 @@ fn admit(server: &Arc<ServerState>, number: u64, stream: TcpStream, address: IpA
 /// Answers 503 on a thread of its own, so that the accept thread does not wait. Without a free thread the connection is
 /// closed without a response.
 fn reject_overload(server: &Arc<ServerState>, stream: Arc<TcpStream>) {
-    if server.rejecting.fetch_add(1, Ordering::Relaxed) >= REFUSING {
+    if server.rejecting.fetch_add(1, Ordering::Relaxed) >= MAX_REJECTING {
         server.rejecting.fetch_sub(1, Ordering::Relaxed);
         return;
     }
     let state = server.clone();
     let spawned = thread::Builder::new().name("refuse".into()).stack_size(STACK_SIZE).spawn(move || {
-        refuse(&stream, &state.default_headers);
+        send_overload(&stream, &state.default_headers);
         state.rejecting.fetch_sub(1, Ordering::Relaxed);
     });
     if spawned.is_err() {
@@ -160,7 +160,7 @@ fn reject_overload(server: &Arc<ServerState>, stream: Arc<TcpStream>) {
     }
 }
 
-fn refuse(stream: &TcpStream, headers: &[(String, String)]) {
+fn send_overload(stream: &TcpStream, headers: &[(String, String)]) {
     let soon = Some(Duration::from_millis(500));
     let answer =
         error_response(503, "The hub serves as many connections as it can. Try again in a moment.", headers, false);
@@ -204,7 +204,7 @@ impl Running {
         self.server.connections.cut_off(true);
         self.server.connections.wait_empty(grace);
         self.server.connections.cut_off(false);
-        self.server.connections.wait_empty(NOTICE);
+        self.server.connections.wait_empty(CLOSE_WAIT);
     }
 }
 
@@ -212,7 +212,7 @@ impl Accepting {
     /// Ends the accept thread. On Linux, shutting its socket down ends a waiting `accept`; elsewhere a connection to
     /// the listener is needed. A thread that neither wakes is detached after a deadline.
     fn stop(self, addr: SocketAddr) {
-        let deadline = Instant::now() + NOTICE;
+        let deadline = Instant::now() + CLOSE_WAIT;
         let _ = self.socket.shutdown(Shutdown::Both);
         let mut own = addr;
         match addr.ip() {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bug_takes_one_connection_with_it_and_no_more() {
+    fn a_panic_in_a_handler_ends_only_its_connection() {
         let running = Listener::bind("127.0.0.1:0", Limits::default()).unwrap().start(Arc::new(Odd)).unwrap();
         let addr = running.local_addr();
         for path in ["/panic", "/silent"] {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn going_down_needs_no_connection_to_the_address_it_listens_on() {
+    fn the_shutdown_needs_no_connection_to_the_listening_address() {
         let mut running = Listener::bind("127.0.0.1:0", Limits::default()).unwrap().start(Arc::new(Odd)).unwrap();
         let addr = running.local_addr();
         // A connection to this address cannot be opened, as when an address was removed from its interface.
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_nobody_read_is_not_taken_for_a_request() {
+    fn an_unread_body_is_not_parsed_as_a_request() {
         let running = Listener::bind("127.0.0.1:0", Limits::default()).unwrap().start(Arc::new(Odd)).unwrap();
         let body = "GET /panic HTTP/1.1\r\n\r\n";
         let post = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len());

@@ -23,7 +23,7 @@ fn lines() -> impl Strategy<Value = Vec<(String, String)>> {
 }
 
 /// Fragments of heads, valid and invalid, in any order.
-fn bits() -> impl Strategy<Value = Vec<u8>> {
+fn fragments() -> impl Strategy<Value = Vec<u8>> {
     let known = prop_oneof![
         Just("GET / HTTP/1.1\r\n"),
         Just("POST /a?b HTTP/1.1\r\n"),
@@ -48,7 +48,7 @@ fn bits() -> impl Strategy<Value = Vec<u8>> {
         8 => known.prop_map(|text| text.as_bytes().to_vec()),
         1 => proptest::collection::vec(any::<u8>(), 0..8)
     ];
-    proptest::collection::vec(bit, 0..12).prop_map(|bits| bits.concat())
+    proptest::collection::vec(bit, 0..12).prop_map(|fragments| fragments.concat())
 }
 
 proptest! {
@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_taken_is_framed_in_one_way_only(bytes in bits()) {
+    fn an_accepted_head_is_framed_unambiguously(bytes in fragments()) {
         if let Ok(Some((end, head))) = read(&bytes, &Limits::default()) {
             let text = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
             let names = |name: &str| head.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
@@ -89,7 +89,7 @@ proptest! {
     }
 
     #[test]
-    fn the_end_of_a_head_does_not_depend_on_how_it_came(bytes in bits(), cut in any::<prop::sample::Index>()) {
+    fn the_end_of_a_head_does_not_depend_on_how_it_is_split(bytes in fragments(), cut in any::<prop::sample::Index>()) {
         let limits = Limits { head_bytes: 64, ..Limits::default() };
         let cut = cut.index(bytes.len() + 1);
         let (early, whole) = (head::find_end(&bytes[..cut], &limits), head::find_end(&bytes, &limits));
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn a_chunked_body_is_the_same_however_it_was_cut(
+    fn a_chunked_body_is_the_same_however_it_is_split(
         body in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..8),
         extension in prop_oneof![Just(""), Just(";a=b"), Just(" ;x")],
         cuts in proptest::collection::vec(1usize..9, 1..9),
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_chunked_body_is_refused_or_waited_for(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+    fn a_malformed_chunked_body_is_refused_or_incomplete(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
         let (mut decoder, mut out) = (Decoder::strict(), Vec::new());
         if let Ok(used) = decoder.decode(&bytes, &mut out) {
             prop_assert!(used == bytes.len() || decoder.is_done());

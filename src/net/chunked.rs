@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_reads_the_same_wherever_it_is_cut() {
+    fn a_body_decodes_to_the_same_bytes_however_it_is_split() {
         let body = b"4;x=\"y\"\r\nWiki\r\nA\r\npedia in c\r\n0\r\nTrailer: x\r\n\r\nNEXT";
         for cut in 0..body.len() {
             let (out, used, done) = decode(&[&body[..cut], &body[cut..]]).unwrap();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_framing_is_named() {
+    fn malformed_framing_is_rejected() {
         for bad in [
             &b"x\r\n"[..],
             b"\r\n",
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_follow_the_grammar_to_the_letter_and_answers_need_not() {
+    fn requests_must_follow_the_grammar_exactly_and_answers_need_not() {
         for odd in [
             "1 \r\nA\r\n0\r\n\r\n",
             "1;\r\nA\r\n0\r\n\r\n",

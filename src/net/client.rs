@@ -11,7 +11,7 @@ use super::chunked::Decoder;
 use super::io::{self as net_io, Peek};
 
 /// The size of one read, in bytes, and so the largest piece of an answer.
-const BUFFER: usize = 16 << 10;
+const BUFFER_SIZE: usize = 16 << 10;
 /// The longest head of an answer, in bytes, and the largest number of its header lines.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_LINES: usize = 128;
@@ -25,11 +25,11 @@ pub struct ClientConnection {
     to: usize,
     body: Body,
     /// Requests sent on it.
-    asked: u32,
+    requests_sent: u32,
     /// Whether a byte of the answer has arrived.
-    heard: bool,
+    answer_begun: bool,
     /// Whether the connection can be reused after the answer.
-    keep: bool,
+    reusable: bool,
     /// Deadline for the whole answer; `None`: unlimited.
     deadline: Option<Instant>,
 }
@@ -67,16 +67,16 @@ impl ClientConnection {
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
         let stream = Arc::new(stream);
-        let (buffer, body) = (vec![0; BUFFER], Body::Over);
+        let (buffer, body) = (vec![0; BUFFER_SIZE], Body::Over);
         Ok(ClientConnection {
             stream,
             buffer,
             from: 0,
             to: 0,
             body,
-            asked: 0,
-            heard: false,
-            keep: true,
+            requests_sent: 0,
+            answer_begun: false,
+            reusable: true,
             deadline: None,
         })
     }
@@ -110,39 +110,39 @@ impl ClientConnection {
     /// after seconds, which can coincide with the next request: the caller should send it once more, on a new
     /// connection.
     pub fn was_stale(&self) -> bool {
-        self.asked > 1 && !self.heard
+        self.requests_sent > 1 && !self.answer_begun
     }
 
     /// Whether the answer is complete and another request can be sent.
     pub fn can_be_kept(&self) -> bool {
-        self.keep && matches!(self.body, Body::Over) && self.from == self.to
+        self.reusable && matches!(self.body, Body::Over) && self.from == self.to
     }
 
-    /// Sends a request, head and body, and waits for the answer's head, which is passed to `see`.
+    /// Sends a request, head and body, and waits for the answer's head, which is passed to `on_head`.
     ///
     /// # Errors
     /// If the request cannot be sent, no answer arrives, or the answer is malformed.
-    pub fn ask<T>(&mut self, request: &[u8], see: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
-        self.heard = false;
-        self.asked = self.asked.saturating_add(1);
+    pub fn send<T>(&mut self, request: &[u8], on_head: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
+        self.answer_begun = false;
+        self.requests_sent = self.requests_sent.saturating_add(1);
         let sent = (&*self.stream).write_all(request);
         // A server that refuses a request before it has read all of it may have sent an answer.
-        self.answer(see).map_err(|error| sent.err().unwrap_or(error))
+        self.answer(on_head).map_err(|error| sent.err().unwrap_or(error))
     }
 
-    fn answer<T>(&mut self, see: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
-        let mut see = Some(see);
+    fn answer<T>(&mut self, on_head: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
+        let mut on_head = Some(on_head);
         loop {
             let mut shown = None;
-            let show = |answer: &ResponseHead<'_>| shown = see.take().map(|see| see(answer));
+            let show = |answer: &ResponseHead<'_>| shown = on_head.take().map(|on_head| on_head(answer));
             if let Some(head) = read_head(&self.buffer[self.from..self.to], show)? {
                 self.from += head.length;
                 // An interim answer is not passed on, and is followed by another one.
                 let Some(shown) = shown else { continue };
-                (self.body, self.keep) = (head.body, head.keep);
+                (self.body, self.reusable) = (head.body, head.reusable);
                 return Ok(shown);
             }
-            if self.more()? == 0 {
+            if self.fill_buffer()? == 0 {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     "the connection was closed without an answer",
@@ -194,7 +194,7 @@ impl ClientConnection {
             if over || out.len() > before {
                 return Ok(over);
             }
-            if self.more()? == 0 {
+            if self.fill_buffer()? == 0 {
                 if !matches!(self.body, Body::Close) {
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed too early"));
                 }
@@ -204,7 +204,7 @@ impl ClientConnection {
     }
 
     /// Appends more bytes to the buffer; 0 at the end of the stream.
-    fn more(&mut self) -> io::Result<usize> {
+    fn fill_buffer(&mut self) -> io::Result<usize> {
         if self.from == self.to {
             (self.from, self.to) = (0, 0);
         } else if self.to == self.buffer.len() {
@@ -220,7 +220,7 @@ impl ClientConnection {
         }
         let read = net_io::read(&self.stream, &mut self.buffer[self.to..])?;
         self.to += read;
-        self.heard |= read > 0;
+        self.answer_begun |= read > 0;
         Ok(read)
     }
 }
@@ -247,7 +247,7 @@ struct Framing {
     /// The head's length in bytes, including the blank line.
     length: usize,
     body: Body,
-    keep: bool,
+    reusable: bool,
 }
 
 fn broken(reason: &str) -> io::Error {
@@ -276,8 +276,8 @@ fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<O
         show(&ResponseHead { status, lines: answer.headers });
     }
     let body = framing(status, answer.headers)?;
-    let keep = keeps_alive(answer.version == Some(1), answer.headers) && !matches!(body, Body::Close);
-    Ok(Some(Framing { length, body, keep }))
+    let reusable = keeps_alive(answer.version == Some(1), answer.headers) && !matches!(body, Body::Close);
+    Ok(Some(Framing { length, body, reusable }))
 }
 
 fn values<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'h [u8]> {
@@ -338,19 +338,19 @@ mod tests {
                     let _ = server.write_all(piece.as_bytes());
                 }
             });
-            let status = call.ask(b"GET ", |answer| answer.status)?;
+            let status = call.send(b"GET ", |answer| answer.status)?;
             let mut body = Vec::new();
             while !call.read(&mut body)? {}
             Ok((status, String::from_utf8(body).unwrap(), call.can_be_kept()))
         })
     }
 
-    fn fine(status: u16, body: &str, keep: bool) -> Option<(u16, String, bool)> {
-        Some((status, body.to_owned(), keep))
+    fn fine(status: u16, body: &str, reusable: bool) -> Option<(u16, String, bool)> {
+        Some((status, body.to_owned(), reusable))
     }
 
     #[test]
-    fn answers_end_as_they_say() {
+    fn answers_end_as_their_framing_defines() {
         let ok = "HTTP/1.1 200 OK\r\n";
         let tell = |head: &str, body: &str| outcome(&[ok, head, "\r\n", body]).ok();
         assert_eq!(tell("Content-Length: 2\r\n", "ab"), fine(200, "ab", true));
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_that_break_off_or_are_none_fail() {
+    fn incomplete_and_malformed_answers_fail() {
         for bad in [
             "",
             "HTTP/1.1 200",
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_may_be_long_but_not_without_end() {
+    fn the_length_of_a_head_is_limited() {
         let line = format!("X: {}\r\n", "y".repeat(20_000));
         let head = |lines: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{}\r\na", line.repeat(lines));
         assert_eq!(outcome(&[&head(2)]).ok(), fine(200, "a", true));
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_connection_is_looked_at_before_it_is_used_again() {
+    fn an_idle_connection_is_checked_before_it_is_reused() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let call = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
@@ -406,17 +406,17 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_was_closed_while_it_was_kept_is_told_from_a_new_one() {
+    fn a_reused_connection_that_was_closed_is_distinguished_from_a_new_one() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connect = || ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
         let mut kept = connect();
         let (mut server, _) = listener.accept().unwrap();
         server.write_all(b"HTTP/1.1 204 No\r\n\r\n").unwrap();
-        assert_eq!(kept.ask(b"GET ", |answer| answer.status).unwrap(), 204);
+        assert_eq!(kept.send(b"GET ", |answer| answer.status).unwrap(), 204);
         drop(server);
-        assert!(kept.ask(b"GET ", |_| ()).is_err() && kept.was_stale());
+        assert!(kept.send(b"GET ", |_| ()).is_err() && kept.was_stale());
         let mut new = connect();
         drop(listener.accept().unwrap());
-        assert!(new.ask(b"GET ", |_| ()).is_err() && !new.was_stale());
+        assert!(new.send(b"GET ", |_| ()).is_err() && !new.was_stale());
     }
 }

@@ -10,7 +10,7 @@ use crate::sync::lock;
 /// How long an idle connection is kept.
 const MAX_IDLE: Duration = Duration::from_secs(15);
 /// The most idle connections that are kept. The one that has been idle for the longest is closed for a further one.
-const MAX_KEPT: usize = 256;
+const MAX_IDLE_CONNECTIONS: usize = 256;
 
 /// The idle connections to one server.
 #[derive(Default)]
@@ -44,7 +44,7 @@ impl Pool {
     pub fn put(&self, connection: ClientConnection) {
         if connection.can_be_kept() {
             let mut idle = lock(&self.idle);
-            if idle.len() >= MAX_KEPT {
+            if idle.len() >= MAX_IDLE_CONNECTIONS {
                 idle.pop_front();
             }
             idle.push_back((Instant::now(), connection));
@@ -86,12 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn connections_without_end_are_not_kept() {
+    fn the_number_of_idle_connections_is_limited() {
         let (listener, pool) = (TcpListener::bind("127.0.0.1:0").unwrap(), Pool::default());
-        for _ in 0..=MAX_KEPT {
+        for _ in 0..=MAX_IDLE_CONNECTIONS {
             pool.put(connection(&listener));
             drop(listener.accept().unwrap());
         }
-        assert_eq!(lock(&pool.idle).len(), MAX_KEPT);
+        assert_eq!(lock(&pool.idle).len(), MAX_IDLE_CONNECTIONS);
     }
 }

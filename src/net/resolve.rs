@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn localhost_is_this_machine_where_no_list_says_so() {
+    fn localhost_is_loopback_without_a_hosts_file() {
         let nowhere = Path::new("/nonexistent/hosts");
         let found = local("LocalHost", 80, nowhere).unwrap();
         assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));

@@ -7,14 +7,14 @@ use rustls::{ClientConfig, RootCertStore};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// The environment variable for the operator's own root certificates, as in OpenSSL.
-const FILE: &str = "SSL_CERT_FILE";
+const ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
 
 /// The certificates of the file, read once; `None` where the variable is unset. An unreadable file yields no roots,
 /// because falling back to the web's roots would trust more than the operator configured.
-fn own() -> Option<&'static [Certificate<'static>]> {
+fn configured_roots() -> Option<&'static [Certificate<'static>]> {
     static OWN: OnceLock<Option<Vec<Certificate<'static>>>> = OnceLock::new();
     OWN.get_or_init(|| {
-        let path = std::env::var_os(FILE).filter(|path| !path.is_empty())?;
+        let path = std::env::var_os(ROOTS_VARIABLE).filter(|path| !path.is_empty())?;
         let pem = std::fs::read(path).unwrap_or_default();
         let certificate = |item| if let Ok(PemItem::Certificate(found)) = item { Some(found) } else { None };
         Some(parse_pem(&pem).filter_map(certificate).collect())
@@ -24,7 +24,7 @@ fn own() -> Option<&'static [Certificate<'static>]> {
 
 /// The TLS configuration of HTTP calls.
 pub fn for_http() -> TlsConfig {
-    let roots = own().map_or(RootCerts::WebPki, RootCerts::new_with_certs);
+    let roots = configured_roots().map_or(RootCerts::WebPki, RootCerts::new_with_certs);
     TlsConfig::builder().root_certs(roots).build()
 }
 
@@ -34,9 +34,9 @@ pub fn for_http() -> TlsConfig {
 /// If the TLS library rejects the configuration.
 pub fn for_tunnels() -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    match own() {
-        Some(own) => {
-            roots.add_parsable_certificates(own.iter().map(|certificate| certificate.der().to_vec().into()));
+    match configured_roots() {
+        Some(certificates) => {
+            roots.add_parsable_certificates(certificates.iter().map(|certificate| certificate.der().to_vec().into()));
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }

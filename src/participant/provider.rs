@@ -153,7 +153,7 @@ impl Provider {
         request: &[u8],
         map: impl FnOnce(&ResponseHead<'_>) -> T,
     ) -> Result<T, Reason> {
-        call.ask(request, map).map_err(|error| self.no_answer(error))
+        call.send(request, map).map_err(|error| self.no_answer(error))
     }
 
     fn no_answer(&self, error: io::Error) -> Reason {

@@ -1,15 +1,16 @@
-//! Whether an answer with a good status is one of the API that was asked for. Some servers answer 200 to every route: with
-//! an HTML page, or, as LM Studio does, with an error in JSON.
+//! Detects successful answers that are not of the requested API. Some servers answer 200 to every route: with an HTML
+//! page, or, as LM Studio does, with an error in JSON.
 
 use serde_json::Value;
 
-/// The most bytes of an answer that are looked at.
+/// The largest prefix of an answer that is examined, in bytes.
 pub const MAX_PEEK: usize = 64 << 10;
 
-/// What errors about a route, and not about the request, say: in lower case.
+/// Texts of errors about the route, not about the request; in lower case.
 const ABOUT_ROUTES: [&str; 5] = ["endpoint", "route", "cannot post", "not implemented", "page not found"];
 
-/// Whether an answer's content type is that of an event stream, which no server sends from a route that it does not have.
+/// Whether an answer's content type is that of an event stream, which no server sends from a route that it does not
+/// have.
 pub fn is_event_stream(content_type: Option<&str>) -> bool {
     has_type(content_type, "text/event-stream")
 }
@@ -18,8 +19,8 @@ fn has_type(content_type: Option<&str>, expected: &str) -> bool {
     content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with(expected))
 }
 
-/// Whether a successful answer shows that the server lacks the route: a page, a text, or an error about the route. `body` is
-/// the whole body, or so much of it that an error would have been whole.
+/// Whether a successful answer shows that the server lacks the route: a page, a text, or an error about the route.
+/// `body` is the whole body, or a prefix long enough for a complete error.
 pub fn lacks_route(content_type: Option<&str>, body: &[u8]) -> bool {
     let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start();
     match text.first() {
@@ -49,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_texts_and_errors_about_the_route_are_no_answers() {
+    fn pages_texts_and_route_errors_lack_the_route() {
         for (kind, body) in [
             (Some("application/json"), r#"{"error":"Unexpected endpoint or method. (POST /v1/responses)"}"#),
             (None, r#" {"error":{"message":"No such route: /v1/responses"}}"#),
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_the_api_are_told_by_what_they_hold() {
+    fn answers_of_the_api_do_not_lack_the_route() {
         for (kind, body) in [
             (Some("application/json"), r#"{"id":"resp_1","error":{"message":"no endpoint"},"output":[]}"#),
             (Some("application/json"), r#"{"error":"'messages' field is required"}"#),

@@ -1,21 +1,21 @@
-//! Finding the first event of a stream that says something, without parsing or keeping it. Comment lines, events without
-//! data and the fields `event`, `id` and `retry` say nothing: providers send them while they still read the prompt.
+//! Finds the first data of an event stream, without parsing or storing it. Comment lines, events without data and the
+//! fields `event`, `id` and `retry` do not count: providers send them while they still process the prompt.
 
-/// What the lines of an event may begin with before its data.
+/// Fields without data.
 const SILENT_FIELDS: [&[u8]; 3] = [b"event:", b"id:", b"retry:"];
 const DATA: &[u8] = b"data:";
 
 /// Watches an event stream until the first data. A line that belongs to no event stream counts as data.
 #[derive(Debug, Default)]
 pub struct DataWatch {
-    /// The start of the line, as long as it decides nothing: six bytes at most.
+    /// The start of the line until it is classified; at most six bytes.
     line: Vec<u8>,
-    /// Whether the rest of the line says nothing.
+    /// Whether the rest of the line is skipped.
     skips: bool,
 }
 
 impl DataWatch {
-    /// Looks at the next piece. True when data has begun; nothing must be pushed after that.
+    /// Scans the next piece. True when data has begun; nothing must be pushed after that.
     pub fn push(&mut self, piece: &[u8]) -> bool {
         piece.iter().any(|&byte| self.byte(byte))
     }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_stream_counts_as_data() {
+    fn lines_of_no_event_stream_count_as_data() {
         for text in ["{\"error\":1}", "<html>", "\u{feff}data: 1", "dat3", "events: x", "xxxx"] {
             assert!(begins(": ping\n\n", text), "{text:?}");
         }

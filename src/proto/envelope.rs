@@ -1,6 +1,6 @@
-//! What stands around every answer of the v1 plane, and the codes of its errors.
+//! The envelope of the v1 plane's answers, and its error codes.
 //!
-//! Which failure has which code is `hub`'s business.
+//! `hub` maps failures to codes.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,18 +8,18 @@ use serde_json::Value;
 /// A successful v1 answer: `{"data": ..., "meta": {"requestId": ...}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Envelope<T> {
-    /// What was asked for.
+    /// The requested resource.
     pub data: T,
-    /// About the answer itself.
+    /// Metadata of the answer.
     pub meta: Meta,
 }
 
 /// A failed v1 answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ErrorEnvelope {
-    /// What went wrong.
+    /// The error.
     pub error: ErrorBody,
-    /// About the answer itself.
+    /// Metadata of the answer.
     pub meta: Meta,
 }
 
@@ -36,12 +36,12 @@ pub struct Meta {
 pub struct ErrorBody {
     /// One of the plane's codes.
     pub code: ErrorCode,
-    /// One sentence for a person.
+    /// A sentence for people.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// Machine-readable particulars, such as the field that is wrong.
+    /// Machine-readable details, such as the invalid field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
 }
@@ -55,15 +55,15 @@ pub enum ErrorCode {
     RoomNotFound,
     /// The room has no such participant.
     ParticipantNotFound,
-    /// No participant that is up serves the model.
+    /// No online participant serves the model.
     ModelNotFound,
-    /// The request itself is wrong.
+    /// The request is invalid.
     InvalidRequest,
     /// The room's password is missing or wrong.
     InvalidPassword,
-    /// The participant id is taken in a way that does not allow the change.
+    /// The participant id belongs to another participant, or to one with another kind of connection.
     ParticipantConflict,
-    /// The participant is working on as many requests as it takes.
+    /// The participant is at its concurrency limit.
     ParticipantBusy,
     /// The participant is registered, but its tunnel is not open.
     ParticipantTunnelNotConnected,
@@ -86,7 +86,7 @@ impl ErrorCode {
         }
     }
 
-    /// The code as it is spelled on the wire.
+    /// The code's name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             ErrorCode::RoomNotFound => "ROOM_NOT_FOUND",

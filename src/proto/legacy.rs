@@ -1,5 +1,5 @@
-//! The legacy plane's shapes: bare JSON, made from what the v1 plane shows. Several generations of clients read them.
-//! `capabilities` and `hasInstructions` are always there, as the later of them require; the earlier ignore both.
+//! The legacy plane's JSON types, without an envelope, built from the v1 plane's types. `capabilities` and
+//! `hasInstructions` are always present: newer legacy clients require them, older ones ignore them.
 //!
 //! The `read_` functions convert in the other direction, for clients of hubs that have no v1 plane.
 
@@ -11,7 +11,7 @@ use super::management::{
     ShownConfig, Specs, Status,
 };
 
-/// A room as older clients read it.
+/// A room in the legacy format.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Room<'a> {
@@ -27,7 +27,7 @@ pub struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// As an answer to its making, and as an event.
+    /// For the answer to its creation, and for events.
     pub fn new(room: &'a RoomSummary) -> Self {
         Room {
             id: &room.id,
@@ -40,13 +40,13 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// As one of a list.
+    /// For a list.
     pub fn listed(room: &'a RoomSummary) -> Self {
         Room { participant_count: Some(room.participant_count), ..Room::new(room) }
     }
 }
 
-/// A participant as older clients read it.
+/// A participant in the legacy format.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member<'a> {
@@ -63,7 +63,7 @@ pub struct Member<'a> {
 }
 
 impl<'a> Member<'a> {
-    /// Of either plane's participant.
+    /// Converts a participant.
     pub fn new(participant: &'a Participant) -> Self {
         Member {
             id: &participant.id,
@@ -80,13 +80,13 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Reads a room. Older hubs do not say whether it has a password. `None` if it has another shape.
+/// Parses a room. Older hubs do not report whether it has a password. `None` if it has another shape.
 pub fn read_room(mut room: Value) -> Option<RoomSummary> {
     add_missing(&mut room, json!({ "passwordProtected": false, "participantCount": 0 }));
     serde_json::from_value(room).ok()
 }
 
-/// Reads a participant, which such a hub calls directly. `None` if it has another shape.
+/// Parses a participant, which such a hub calls directly. `None` if it has another shape.
 pub fn read_member(mut member: Value) -> Option<Participant> {
     let transport = Some(ConnectionTransport::Direct);
     let connection = Connection { kind: ConnectionKind::Tunnel, connected: true, last_tunnel_seen_at: None, transport };
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_older_hubs_send_is_read_as_the_v1_plane_shows_it() {
+    fn answers_of_older_hubs_are_converted_to_the_v1_plane() {
         let room = json!({ "id": "i", "code": "ABC234", "name": "Lab", "hostId": "h", "createdAt": 1 });
         let created = read_event("room:created", &room.to_string(), "ABC234", 7).unwrap();
         assert_eq!((created.kind.as_str(), created.timestamp), ("room.created", 7));

@@ -1,36 +1,34 @@
-//! The v1 management plane: what rooms and participants look like in JSON.
-//!
-//! Shapes only. What makes a value valid is `state`'s business, which route answers with which shape is `hub`'s, and what
-//! stands around every answer is in `envelope`.
+//! The JSON types of the v1 management plane. `state` validates values, `hub` has the routes, and `envelope` the
+//! envelope of answers.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
 pub use super::envelope::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 
-/// How often a participant tells the hub that it is alive, in seconds (both planes, and tunnel pings).
+/// The interval of heartbeats on both planes and of tunnel pings, in seconds.
 pub const HEARTBEAT_SECS: u64 = 10;
-/// Silence after which a participant or its tunnel counts as lost, in seconds.
+/// The time without a heartbeat or message after which a participant or its tunnel counts as lost, in seconds.
 pub const TIMEOUT_SECS: u64 = 30;
-/// Life of a tunnel token, in seconds.
+/// The lifetime of a tunnel token, in seconds.
 pub const TOKEN_SECS: u64 = 60;
-/// The most requests that a participant may take at once.
+/// The largest number of concurrent requests of a participant.
 pub const MAX_CONCURRENCY: u32 = 256;
-/// The header in which a participant shows its token.
+/// The header with a participant's token.
 pub const PARTICIPANT_TOKEN: &str = "X-Gambi-Participant-Token";
-/// The header in which a room's password is shown, where it is not the bearer token.
+/// The header with a room's password, where it is not sent as the bearer token.
 pub const ROOM_PASSWORD: &str = "X-Gambi-Room-Password";
-/// Where a hub is looked for when nobody says.
+/// The default URL of the hub.
 pub const DEFAULT_HUB: &str = "http://localhost:3000";
-/// Where a provider is looked for when nobody says.
+/// The default URL of the provider.
 pub const DEFAULT_ENDPOINT: &str = "http://localhost:11434";
 
 /// Generation settings of a room (`defaults`) or a participant (`config`), as they are sent to the hub.
 ///
-/// Numbers are kept as they were written, so that `1` does not come back as `1.0`.
+/// Numbers are preserved verbatim, so that `1` is not returned as `1.0`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RuntimeConfig {
-    /// The settings that may be shown to everyone.
+    /// The public settings.
     #[serde(flatten)]
     pub sampling: Sampling,
     /// A leading system message; non-empty. Never shown to clients.
@@ -38,7 +36,7 @@ pub struct RuntimeConfig {
     pub instructions: Option<String>,
 }
 
-/// The part of a [`RuntimeConfig`] that is no secret.
+/// The public part of a [`RuntimeConfig`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// 0 to 2.
@@ -64,10 +62,10 @@ pub struct Sampling {
     pub seed: Option<Number>,
 }
 
-/// A runtime config as clients are shown it: whether there are instructions, but not what they say.
+/// The public form of a runtime config: whether it has instructions, but not their text.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShownConfig {
-    /// The settings that may be shown to everyone.
+    /// The public settings.
     #[serde(flatten)]
     pub sampling: Sampling,
     /// Whether instructions are set.
@@ -75,7 +73,7 @@ pub struct ShownConfig {
     pub has_instructions: bool,
 }
 
-/// What a room looks like from outside.
+/// The public form of a room.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomSummary {
@@ -83,48 +81,48 @@ pub struct RoomSummary {
     pub id: String,
     /// Six characters, upper case.
     pub code: String,
-    /// As its host called it.
+    /// The name that its host chose.
     pub name: String,
-    /// UUID of whoever made the room.
+    /// UUID of the room's host.
     pub host_id: String,
     /// Milliseconds since the epoch.
     pub created_at: u64,
-    /// Whether joining needs a password.
+    /// Whether joining requires a password.
     pub password_protected: bool,
-    /// Whether talking, listing and watching need the password too.
+    /// Whether inference, lists and events require the password too.
     #[serde(default, skip_serializing_if = "is_false")]
     pub private: bool,
-    /// Registered participants, offline ones too.
+    /// The number of registered participants, including offline ones.
     pub participant_count: usize,
-    /// Settings for every request in the room that brings none of its own.
+    /// Default settings of requests in the room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<ShownConfig>,
 }
 
-/// What a participant looks like from outside.
+/// The public form of a participant.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Participant {
     /// Unique in its room.
     pub id: String,
-    /// For people.
+    /// The display name.
     pub nickname: String,
-    /// The name its provider knows the model by.
+    /// The provider's name of the model.
     pub model: String,
-    /// Its provider's base URL, as the participant sees it.
+    /// Its provider's base URL, from the participant's point of view.
     pub endpoint: String,
     /// Its generation settings.
     #[serde(default)]
     pub config: ShownConfig,
-    /// Its machine.
+    /// Its hardware.
     #[serde(default)]
     pub specs: Specs,
-    /// What its provider can do.
+    /// Its provider's APIs.
     #[serde(default)]
     pub capabilities: Capabilities,
     /// How the hub reaches it.
     pub connection: Connection,
-    /// Whether it can take a request.
+    /// Whether it can accept a request.
     pub status: Status,
     /// Milliseconds since the epoch.
     pub joined_at: u64,
@@ -132,10 +130,10 @@ pub struct Participant {
     pub last_seen: u64,
     /// Last change, milliseconds since the epoch.
     pub updated_at: u64,
-    /// Other names of its model, where it has any.
+    /// Alternative names of its model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
-    /// Requests that it takes at once, where it is more than one.
+    /// The number of concurrent requests that it accepts; omitted where it is one.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub concurrency: u32,
 }
@@ -144,7 +142,7 @@ fn one() -> u32 {
     1
 }
 
-// serde calls it with a reference.
+// serde passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_false(flag: &bool) -> bool {
     !flag
@@ -156,7 +154,7 @@ fn is_one(n: &u32) -> bool {
     *n == 1
 }
 
-/// A participant's machine. All parts are optional; unknown keys are dropped.
+/// A participant's hardware. All members are optional; unknown ones are dropped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Specs {
@@ -169,7 +167,7 @@ pub struct Specs {
     /// Main memory, GB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ram: Option<Number>,
-    /// Memory, GB, as newer clients spell it.
+    /// Main memory, GB; the newer name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_gb: Option<Number>,
     /// Processor.
@@ -177,7 +175,7 @@ pub struct Specs {
     pub cpu: Option<String>,
 }
 
-/// Which of OpenAI's surfaces a provider serves.
+/// The OpenAI APIs that a provider serves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
@@ -189,15 +187,15 @@ pub struct Capabilities {
     pub chat_completions: Support,
 }
 
-/// Whether a provider serves a surface.
+/// Whether a provider serves an API.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Support {
-    /// It does.
+    /// It serves the API.
     Supported,
-    /// It does not.
+    /// It does not serve the API.
     Unsupported,
-    /// Nobody has found out.
+    /// Not known.
     #[default]
     Unknown,
 }
@@ -206,13 +204,13 @@ pub enum Support {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Connection {
-    /// Always `tunnel`: a client that reads another word here shows no participant at all.
+    /// Always `tunnel`: older clients reject participants with any other value.
     pub kind: ConnectionKind,
     /// Whether the tunnel is open; always true for a direct one.
     pub connected: bool,
-    /// Last message on the tunnel, milliseconds since the epoch; `null` while there is no tunnel.
+    /// Time of the last message on the tunnel, milliseconds since the epoch; `null` while there is no tunnel.
     pub last_tunnel_seen_at: Option<u64>,
-    /// How the hub reaches the participant, where it is not by a tunnel.
+    /// Present where the hub reaches the participant without a tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<ConnectionTransport>,
 }
@@ -224,7 +222,7 @@ impl Connection {
     }
 }
 
-/// The one kind of connection that clients of the v1 plane know.
+/// The only kind of connection in the v1 plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionKind {
@@ -240,30 +238,30 @@ pub enum ConnectionTransport {
     Direct,
 }
 
-/// Whether a participant can take a request.
+/// Whether a participant can accept a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It can.
+    /// It can accept a request.
     Online,
-    /// It is working on one.
+    /// It has requests in progress.
     Busy,
-    /// It is not there.
+    /// It is not reachable, or its heartbeats have stopped.
     Offline,
 }
 
 /// Body of `POST /v1/rooms`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CreateRoom {
-    /// What to call the room; not empty.
+    /// The display name; not empty.
     pub name: String,
-    /// Asked for when joining.
+    /// Required to join.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// Whether talking, listing and watching need the password too. It must be printable ASCII then.
+    /// Whether inference, lists and events require the password too. It must be printable ASCII then.
     #[serde(default, skip_serializing_if = "is_false")]
     pub private: bool,
-    /// Settings for every request in the room.
+    /// Default settings of requests in the room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<RuntimeConfig>,
 }
@@ -274,35 +272,35 @@ pub struct CreateRoom {
 pub struct RoomCreated {
     /// The new room.
     pub room: RoomSummary,
-    /// Its host's id, which only the host is meant to keep.
+    /// The host's id, a secret that authorises the deletion of the room.
     pub host_id: String,
 }
 
 /// Body of `PUT /v1/rooms/{code}/participants/{id}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Registration {
-    /// For people; not empty.
+    /// The display name; not empty.
     pub nickname: String,
-    /// The name its provider knows the model by; not empty.
+    /// The provider's name of the model; not empty.
     pub model: String,
-    /// Absolute http or https URL. The hub shows it and never calls it.
+    /// Absolute http or https URL. The hub publishes it and never calls it.
     pub endpoint: String,
     /// The room's password, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
-    /// Its machine.
+    /// Its hardware.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub specs: Option<Specs>,
     /// Its generation settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<RuntimeConfig>,
-    /// What its provider can do.
+    /// Its provider's APIs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Capabilities>,
-    /// Other names that its model answers to.
+    /// Alternative names of its model.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
-    /// Requests that it takes at once, 1 to [`MAX_CONCURRENCY`]; 1 unless told otherwise.
+    /// The number of concurrent requests that it accepts, 1 to [`MAX_CONCURRENCY`]; 1 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
 }
@@ -311,19 +309,19 @@ pub struct Registration {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registered {
-    /// As the hub now knows it.
+    /// The participant after the registration.
     pub participant: Participant,
     /// Id (not code) of its room.
     pub room_id: String,
     /// Where to open the tunnel.
     pub tunnel: TunnelTicket,
-    /// Tells the participant from others that use its id. Left out by older hubs, and where the participant was known
-    /// and its token was not shown.
+    /// The secret that authorises changes of the registration. Omitted by older hubs, and where the participant was
+    /// registered already and the request did not have its token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub participant_token: Option<ParticipantToken>,
 }
 
-/// A participant's secret, to be sent back in [`PARTICIPANT_TOKEN`]. Debug output hides it.
+/// A participant's secret, to be sent in [`PARTICIPANT_TOKEN`]. Debug output hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ParticipantToken(pub String);
@@ -334,12 +332,12 @@ impl std::fmt::Debug for ParticipantToken {
     }
 }
 
-/// Where and with what to open a tunnel.
+/// The URL and the token of a tunnel.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct TunnelTicket {
     /// Absolute `ws://` or `wss://` URL without a query.
     pub url: String,
-    /// Secret, single use, dead after 60 s; sent as `?token=`.
+    /// Secret, single use, expires after 60 s; sent as `?token=`.
     pub token: String,
 }
 
@@ -355,7 +353,7 @@ impl std::fmt::Debug for TunnelTicket {
 pub struct Heartbeat {
     /// Always true.
     pub success: bool,
-    /// The participant's status after it.
+    /// The participant's status after the heartbeat.
     pub status: Status,
     /// Milliseconds since the epoch.
     pub last_seen: u64,
@@ -386,27 +384,27 @@ pub struct EventEnvelope<T = Value> {
     pub kind: String,
     /// Milliseconds since the epoch.
     pub timestamp: u64,
-    /// The room it happened in; empty where it concerns no room.
+    /// The room's code; empty for events of the hub.
     pub room_code: String,
-    /// What its type says.
+    /// Data that depends on the type.
     pub data: T,
 }
 
-/// What a finished request is measured by.
+/// Measurements of a finished request.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Metrics {
-    /// From dispatch to the answer's first byte, milliseconds.
+    /// Time from dispatch to the answer's first byte, milliseconds.
     pub ttft_ms: u64,
-    /// From dispatch to the answer's last byte, milliseconds.
+    /// Time from dispatch to the answer's last byte, milliseconds.
     pub duration_ms: u64,
-    /// Tokens of the prompt, where the provider says.
+    /// Tokens of the prompt, if the provider reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
-    /// Tokens of the answer, where the provider says.
+    /// Tokens of the answer, if the provider reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
-    /// Both, where the provider says.
+    /// Tokens of both, if the provider reports any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<u64>,
     /// Output tokens over the whole duration.
@@ -414,7 +412,7 @@ pub struct Metrics {
     pub tokens_per_second: Option<f64>,
 }
 
-/// A UUID out of random bytes (RFC 9562, version 4).
+/// Formats random bytes as a version 4 UUID (RFC 9562).
 pub fn uuid_of(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
@@ -435,14 +433,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_config_keeps_its_numbers_as_written() {
+    fn a_config_preserves_its_numbers_verbatim() {
         let text = r#"{"temperature":1,"seed":18446744073709551615,"instructions":"Be brief."}"#;
         let config: RuntimeConfig = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&config).unwrap(), text);
     }
 
     #[test]
-    fn a_uuid_tells_its_version() {
+    fn a_uuid_has_its_version_and_variant() {
         assert_eq!(uuid_of([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         let bytes = [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe];
         assert_eq!(uuid_of(bytes), "01234567-89ab-4def-9032-547698badcfe");
@@ -464,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_never_printed() {
+    fn the_debug_output_of_a_ticket_hides_its_token() {
         let ticket = TunnelTicket { url: "ws://h/".into(), token: "s3cret".into() };
         assert!(!format!("{ticket:?}").contains("s3cret"));
     }

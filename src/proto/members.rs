@@ -1,5 +1,5 @@
-//! JSON objects taken apart into their top-level members and put together again. Each member stays as it was written:
-//! unknown fields, the order of keys, and every digit of a number. What the members mean is out of scope.
+//! Splits JSON objects into their top-level members and reassembles them. Each member is preserved verbatim: unknown
+//! fields, the order of keys, and every digit of a number. The meaning of the members is out of scope.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,15 +9,15 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The most members of an object that is taken apart. Each key is compared with all earlier ones to find doubled keys.
+/// The most members of an object. Each key is compared with all earlier ones to find duplicates.
 pub const MAX_MEMBERS: usize = 1024;
-/// The most items of a list that is taken apart. An item takes 16 bytes or more in memory, but only two in JSON.
+/// The most items of a list. An item takes 16 bytes or more in memory, but only two in JSON.
 pub const MAX_LIST: usize = 65_536;
 
 /// A request that is answered with 400.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadRequest {
-    /// The field that is wrong; `None` where it is the body as a whole.
+    /// The invalid field; `None` where the whole body is invalid.
     pub field: Option<&'static str>,
     /// One sentence.
     pub message: String,
@@ -38,13 +38,13 @@ impl fmt::Display for BadRequest {
 
 impl std::error::Error for BadRequest {}
 
-/// A JSON object's members in their order, each value as it was written.
+/// A JSON object's members in order, each value verbatim.
 #[derive(Debug, Clone, Default)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Members<'a> {
-    /// Takes a body apart. Of doubled keys the last one is retained, as in JavaScript: otherwise the hub and the provider
-    /// could each read a different one. A byte order mark is skipped (RFC 8259, section 8.1).
+    /// Parses a body. Of duplicate keys the last one is retained, as in JavaScript: otherwise the hub and the provider
+    /// could each use a different one. A byte order mark is skipped (RFC 8259, section 8.1).
     ///
     /// # Errors
     /// When the body is not UTF-8, not JSON, not an object, or one with more than [`MAX_MEMBERS`] members.
@@ -56,7 +56,7 @@ impl<'a> Members<'a> {
             return Err(broken("The request body must be a JSON object".into()));
         }
         let Pairs(pairs) = serde_json::from_str(text).map_err(|e| {
-            // All values are taken as they are, so the only error about data is the limit of `Pairs`.
+            // Values are not parsed, so the only data error is the limit of `Pairs`.
             let too_many = format!("The request body has more than {MAX_MEMBERS} members");
             broken(if e.is_data() { too_many } else { format!("The request body is not valid JSON: {e}") })
         })?;
@@ -76,17 +76,17 @@ impl<'a> Members<'a> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_ref())
     }
 
-    /// Sets a key where it stands, or at the end.
+    /// Sets a key in place, or appends it.
     pub fn set(&mut self, key: &'static str, json: String) {
         self.put(Cow::Borrowed(key), Cow::Owned(json));
     }
 
-    /// Its keys and values, in their order.
+    /// Its keys and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
     }
 
-    /// Adds a key that is not there yet.
+    /// Appends a key that is not present yet.
     pub fn push(&mut self, key: &str, json: &str) {
         self.0.push((Cow::Owned(key.to_owned()), Cow::Owned(json.to_owned())));
     }
@@ -120,7 +120,7 @@ pub fn json_text(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// The beginning of a text, of at most `max` bytes, cut at a character's boundary. For texts whose length a peer chooses.
+/// The prefix of a text of at most `max` bytes, cut at a character boundary. For texts whose length a peer chooses.
 pub fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_members_stay_as_they_were_written() {
+    fn unknown_members_are_preserved_verbatim() {
         let body =
             r#"{"zz":{"b":1,"a":[1e400, 2]}, "model":"any","big":123456789012345678901234567890,"a b\u0041":"\u00e9"}"#;
         let mut members = Members::parse(body.as_bytes()).unwrap();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_doubled_keys_counts() {
+    fn the_last_of_duplicate_keys_counts() {
         let members = Members::parse(br#"{"model":"a","x":1,"model":"b"}"#).unwrap();
         assert_eq!(members.to_json(), r#"{"model":"b","x":1}"#);
     }

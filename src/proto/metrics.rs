@@ -1,62 +1,62 @@
-//! What `GET /v1/rooms/{code}/metrics` answers: a room's figures over the last minutes, and what goes on in it now.
+//! The answer of `GET /v1/rooms/{code}/metrics`: a room's statistics over the last minutes, and its present load.
 
 use serde::{Deserialize, Serialize};
 
 use super::management::Status;
 
-/// A room's figures.
+/// A room's statistics.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RoomMetrics {
     /// The room's code, in upper case.
     pub room_code: String,
-    /// When the figures were taken, milliseconds since the epoch.
+    /// Time of measurement, milliseconds since the epoch.
     pub timestamp: u64,
-    /// Requests that participants are working on now.
+    /// Requests in progress.
     pub in_flight: u64,
-    /// Requests that wait in line for a participant now.
+    /// Requests in the queue.
     pub queued: u64,
     /// All participants together.
     pub windows: Windows,
-    /// Each participant, first come first.
+    /// Each participant, oldest first.
     pub participants: Vec<ParticipantMetrics>,
-    /// Each model that participants have, by name.
+    /// Each model of a participant, by name.
     pub models: Vec<ModelMetrics>,
 }
 
-/// A participant's figures. They begin anew when it registers with another model.
+/// A participant's statistics. They are reset when it registers with another model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ParticipantMetrics {
     /// Unique in its room.
     pub participant_id: String,
-    /// For people.
+    /// The display name.
     pub nickname: String,
-    /// The name its provider knows the model by.
+    /// The provider's name of the model.
     pub model: String,
     /// Online, busy or offline.
     pub status: Status,
-    /// Requests that it is working on now.
+    /// Its requests in progress.
     pub in_flight: u64,
-    /// Its figures.
+    /// Its statistics.
     pub windows: Windows,
 }
 
-/// The figures of all participants with one model.
+/// The statistics of all participants with one model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelMetrics {
-    /// Its name, as the participants gave it.
+    /// Its name, as registered.
     pub model: String,
-    /// How many have it.
+    /// The number of participants with it.
     pub participants: u64,
-    /// Requests that they are working on now.
+    /// Their requests in progress.
     pub in_flight: u64,
-    /// Their figures.
+    /// Their statistics.
     pub windows: Windows,
 }
 
-/// The same figures over three times, each up to now.
+/// The same statistics over three windows that end now.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Windows {
     /// The last minute.
@@ -70,40 +70,40 @@ pub struct Windows {
     pub fifteen_minutes: Figures,
 }
 
-/// Figures over some time. What nothing was measured for is left out.
+/// Statistics over one window. Values without measurements are omitted.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Figures {
-    /// Requests that ended, each try at a participant for itself.
+    /// Requests that ended. Each attempt at a participant counts.
     pub requests: u64,
-    /// Those that failed: the events call them `llm.error`, with another stage than `cancelled`.
+    /// Failed ones: `llm.error` events with another stage than `cancelled`.
     pub errors: u64,
-    /// Those whose client hung up.
+    /// Those whose client disconnected.
     pub cancelled: u64,
     /// `errors` over `requests`, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<f64>,
-    /// From dispatch to the first byte of a good answer, milliseconds.
+    /// From dispatch to the first byte of a successful answer, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttft_ms: Option<Quantiles>,
-    /// From dispatch to the last byte of a good answer, milliseconds.
+    /// From dispatch to the last byte of a successful answer, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<Quantiles>,
-    /// Output tokens over the durations of the answers that told them.
+    /// Output tokens divided by the duration, over the answers that reported them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_second: Option<f64>,
-    /// Tokens of prompts, as far as providers told them.
+    /// Tokens of prompts, as far as providers reported them.
     pub input_tokens: u64,
-    /// Tokens of answers, as far as providers told them.
+    /// Tokens of answers, as far as providers reported them.
     pub output_tokens: u64,
 }
 
-/// How times are spread, to within 7 %.
+/// Quantiles, milliseconds, accurate to 7 %.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
-    /// Half took no longer.
+    /// The median.
     pub p50: f64,
-    /// Nineteen in twenty took no longer.
+    /// The 95th percentile.
     pub p95: f64,
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_measured_is_left_out() {
+    fn values_without_measurements_are_omitted() {
         let none = serde_json::to_string(&Figures::default()).unwrap();
         assert_eq!(none, r#"{"requests":0,"errors":0,"cancelled":0,"inputTokens":0,"outputTokens":0}"#);
         let windows: Windows = serde_json::from_str(&format!(r#"{{"1m":{none},"5m":{none},"15m":{none}}}"#)).unwrap();

@@ -1,4 +1,4 @@
-//! What goes over the wire: serde types and codecs for every plane.
+//! Wire formats: serde types and codecs of every plane.
 //!
 //! Nothing in here does I/O, reads a clock or draws a random number, and nothing imports another part of the crate.
 

@@ -22,7 +22,7 @@ impl Members<'_> {
         Ok(model)
     }
 
-    /// Whether a stream is asked for; absent means no.
+    /// Whether a stream is requested; absent means no.
     ///
     /// # Errors
     /// When `stream` is neither true nor false.
@@ -34,7 +34,7 @@ impl Members<'_> {
         }
     }
 
-    /// Checks what a chat must have: `messages`, a list of objects.
+    /// Checks the required member of a chat request: `messages`, a list of objects.
     ///
     /// # Errors
     /// When it is missing or of the wrong type.
@@ -43,7 +43,7 @@ impl Members<'_> {
         roles(raw).map(drop)
     }
 
-    /// Checks what a Responses request must have: `input`, text or a list (a stored prompt may stand for it).
+    /// Checks the required member of a Responses request: `input`, text or a list, or a stored prompt in its place.
     ///
     /// # Errors
     /// When it is missing or of the wrong type.
@@ -58,7 +58,7 @@ impl Members<'_> {
         }
     }
 
-    /// Fills in what a Responses request leaves out (PROTOCOL.md, "Inference plane").
+    /// Adds defaults for members that a Responses request omits (PROTOCOL.md, "Inference plane").
     pub fn fill_responses(&mut self, config: &RuntimeConfig) {
         if let Some(instructions) = config.instructions.as_ref().filter(|_| self.get("instructions").is_none()) {
             self.set("instructions", json_text(instructions));
@@ -81,20 +81,20 @@ impl Members<'_> {
             ("seed", &sampling.seed),
         ];
         for (key, value) in numbers {
-            if let Some(value) = value.as_ref().filter(|_| self.get(key).is_none() && !self.says_otherwise(key)) {
+            if let Some(value) = value.as_ref().filter(|_| self.get(key).is_none() && !self.sets(key)) {
                 self.set(key, value.to_string());
             }
         }
     }
 
-    /// Fills in what a chat request leaves out (PROTOCOL.md, "Inference plane"). `config` is already merged from room and
-    /// participant.
+    /// Adds defaults for members that a chat request omits (PROTOCOL.md, "Inference plane"). `config` is already merged
+    /// from room and participant.
     ///
     /// # Errors
     /// When `messages` is of the wrong type.
     pub fn fill_chat(&mut self, config: &RuntimeConfig) -> Result<(), BadRequest> {
         if let Some(instructions) = &config.instructions {
-            self.lead_with(instructions)?;
+            self.prepend_system_message(instructions)?;
         }
         self.fill_numbers(config, "max_tokens");
         if let Some(stop) = config.sampling.stop.as_ref().filter(|_| self.get("stop").is_none()) {
@@ -103,13 +103,14 @@ impl Members<'_> {
         Ok(())
     }
 
-    /// `max_completion_tokens` is `max_tokens` by its newer name: providers refuse a request that has both.
-    fn says_otherwise(&self, key: &str) -> bool {
+    /// Whether the request sets this member. `max_completion_tokens` is the newer name of `max_tokens`: providers
+    /// refuse a request with both.
+    fn sets(&self, key: &str) -> bool {
         key == "max_tokens" && self.get("max_completion_tokens").is_some()
     }
 
-    /// Puts a system message first, unless the request has one already (`developer` is its newer name).
-    fn lead_with(&mut self, instructions: &str) -> Result<(), BadRequest> {
+    /// Prepends a system message, unless the request has one already (`developer` is the newer role).
+    fn prepend_system_message(&mut self, instructions: &str) -> Result<(), BadRequest> {
         let raw = self.get("messages").unwrap_or("[]");
         let roles = roles(raw)?;
         if roles.iter().any(|role| role == "system" || role == "developer") {

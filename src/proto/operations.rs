@@ -1,7 +1,8 @@
-//! The operations of the inference plane: what a hub may ask a participant's provider for. The hub takes its routes from this
-//! table, and the runtime passes on nothing else, so a hub that is hostile or broken reaches no other route of a provider.
+//! The operations of the inference plane: the only requests that a hub can send to a participant's provider. The hub's
+//! routes come from this table, and the participant refuses everything else, so a hostile hub cannot reach other
+//! routes.
 //!
-//! An operation that is added later must be added here, and reaches only participants whose version knows it.
+//! A new operation must be added here, and works only with participants of a version that has it.
 
 use super::web::{percent_decode, percent_encode};
 
@@ -26,14 +27,14 @@ const fn post(name: &'static str, path: &'static str) -> Operation {
 pub const CHAT: Operation = post("chat.completions.create", "/v1/chat/completions");
 /// Responses.
 pub const RESPONSES: Operation = post("responses.create", "/v1/responses");
-/// An earlier response.
+/// Reads a stored response.
 pub const RESPONSE_GET: Operation = Operation { name: "responses.get", method: "GET", path: "/v1/responses/{id}" };
-/// Deletes an earlier response.
+/// Deletes a stored response.
 pub const RESPONSE_DELETE: Operation =
     Operation { name: "responses.delete", method: "DELETE", path: "/v1/responses/{id}" };
-/// Cancels a response that is still being made.
+/// Cancels a response in progress.
 pub const RESPONSE_CANCEL: Operation = post("responses.cancel", "/v1/responses/{id}/cancel");
-/// What an earlier response was asked with.
+/// Lists the input items of a stored response.
 pub const RESPONSE_INPUT_ITEMS: Operation =
     Operation { name: "responses.input_items", method: "GET", path: "/v1/responses/{id}/input_items" };
 /// Embeddings.
@@ -47,7 +48,7 @@ pub const MESSAGES: Operation = post("messages.create", "/v1/messages");
 /// The token count of a request to Messages.
 pub const COUNT_TOKENS: Operation = post("messages.count_tokens", "/v1/messages/count_tokens");
 
-/// All of them.
+/// All operations.
 pub const OPERATIONS: [Operation; 11] = [
     CHAT,
     RESPONSES,
@@ -63,7 +64,7 @@ pub const OPERATIONS: [Operation; 11] = [
 ];
 
 impl Operation {
-    /// The path for an earlier response; the path as it is where the operation is about none.
+    /// The path with `{id}` replaced by the response's id, where it has one.
     pub fn path_for(&self, response: &str) -> String {
         self.path.replace(ID, &percent_encode(response))
     }
@@ -80,22 +81,22 @@ impl Operation {
     }
 }
 
-/// The operation that a request's method and target (path and query) name; `None` for all other requests, which must not be
-/// passed on.
+/// The operation that a request's method and target (path and query) name; `None` for all other requests, which must
+/// not be passed on.
 pub fn operation(method: &str, target: &str) -> Option<Operation> {
     OPERATIONS.into_iter().find(|operation| operation.is(method, target))
 }
 
-/// Whether a part of a path is an id that no server takes for more than one part: it has no separator, plain or encoded once or
-/// twice, no dot segment, and nothing that ends a path or that servers read as parameters.
+/// Whether a path segment is an id that every server treats as one segment: without separators, plain or encoded once
+/// or twice, without dot segments, and without characters that end a path or begin parameters.
 fn is_plain_id(part: &str) -> bool {
     let ends_path = |c: char| matches!(c, '/' | '\\' | '%' | '?' | '#' | ';') || c.is_control();
     part.bytes().all(|b| b.is_ascii_graphic())
         && percent_decode(part).is_some_and(|id| !id.is_empty() && !id.starts_with('.') && !id.contains(ends_path))
 }
 
-/// Whether a header of the hub's goes along to the provider. `name` may be in any case. This is a list of what passes, since
-/// some servers take the path, the method or the caller's identity from headers (`X-Original-URL`, `X-HTTP-Method-Override`,
+/// Whether a header of the hub is forwarded to the provider. `name` may be in any case. This is an allow-list, since some
+/// servers take the path, the method or the caller's identity from headers (`X-Original-URL`, `X-HTTP-Method-Override`,
 /// `Cookie`, `Proxy-Authorization`).
 pub fn passes_header(name: &str) -> bool {
     const PASSED: [&str; 9] = [
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operations_of_the_contract_are_known_by_method_and_path() {
+    fn operations_are_identified_by_method_and_path() {
         for known in OPERATIONS {
             assert_eq!(operation(known.method, &known.path_for("resp_1-a~b")), Some(known));
             assert_eq!(operation("PUT", &known.path_for("r")), None, "{}", known.name);
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_steer_a_server_stay_behind() {
+    fn headers_that_steer_a_server_are_not_forwarded() {
         assert!(passes_header("Content-Type") && passes_header("anthropic-version"));
         for name in ["Cookie", "Proxy-Authorization", "Host", "Authorization", "Transfer-Encoding", "Content-Length"] {
             assert!(!passes_header(name), "{name}");
@@ -185,7 +186,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_passes_stays_below_its_own_path(
+        fn accepted_targets_stay_below_their_own_path(
             method in "GET|POST|DELETE",
             before in "(/v1/(responses|messages|chat/completions))?/?",
             rest in "([./%\\\\?#;a2fF5cCeE]|[[:print:]]|/cancel|/input_items){0,12}",
@@ -202,7 +203,7 @@ mod tests {
         }
 
         #[test]
-        fn every_id_that_passes_is_the_one_the_hub_wrote(id in "[a-zA-Z0-9_-]{1,40}|\\PC{1,8}") {
+        fn every_accepted_id_is_the_one_the_hub_wrote(id in "[a-zA-Z0-9_-]{1,40}|\\PC{1,8}") {
             if let Some(found) = operation("GET", &RESPONSE_GET.path_for(&id)) {
                 prop_assert_eq!(found, RESPONSE_GET);
             } else {

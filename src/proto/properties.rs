@@ -1,5 +1,4 @@
-//! What holds for all tunnel messages, streams of events, translations and URLs, tried on thousands that nobody thought
-//! of.
+//! Property tests of tunnel messages, event streams, translations and URLs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -34,7 +33,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Keys that mean something somewhere, and others.
+/// Keys of known members, and others.
 fn key() -> impl Strategy<Value = String> {
     let known = [
         "type",
@@ -93,7 +92,7 @@ fn decoded(pieces: &[&[u8]]) -> Vec<sse::Event> {
     std::iter::from_fn(|| decoder.next_event()).collect()
 }
 
-/// Lines of event streams, good and bad.
+/// Lines of event streams, valid and invalid.
 fn stream_text() -> impl Strategy<Value = String> {
     let line = prop_oneof![
         Just("data: {\"a\":1}".to_owned()),
@@ -110,7 +109,7 @@ fn stream_text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    // What broke a property becomes a test beside the code, not a file of seeds.
+    // A failing case becomes a unit test beside the code; no regression files are stored.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -125,7 +124,7 @@ proptest! {
         let FromHub::Request(read) = tunnel::decode_from_hub(&wire).unwrap() else { panic!("{wire}") };
         prop_assert_eq!((read.request_id, read.path, read.stream), (Cow::Borrowed(id.as_str()), Cow::Borrowed(path.as_str()), stream));
         prop_assert_eq!(read.hops.unwrap_or_default(), path);
-        // JSON's null is nobody's body.
+        // A JSON `null` counts as no body.
         prop_assert_eq!(read.body.map(RawValue::get), Some(text.as_str()).filter(|text| *text != "null"));
     }
 
@@ -174,7 +173,7 @@ proptest! {
     }
 
     #[test]
-    fn events_are_the_same_however_the_stream_was_cut(text in stream_text(), cuts in cuts()) {
+    fn events_are_the_same_however_the_stream_is_split(text in stream_text(), cuts in cuts()) {
         let whole = decoded(&[text.as_bytes()]);
         prop_assert_eq!(decoded(&pieces(text.as_bytes(), &cuts)), whole);
     }
@@ -187,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn usage_and_ids_are_found_the_same_however_the_answer_was_cut(text in stream_text(), tokens in 0u64..1_000_000, cuts in cuts()) {
+    fn usage_and_ids_are_the_same_however_the_answer_is_split(text in stream_text(), tokens in 0u64..1_000_000, cuts in cuts()) {
         let usage = format!("{text}\ndata: {{\"usage\":{{\"prompt_tokens\":1,\"completion_tokens\":{tokens}}}}}\n\n");
         let read = |pieces: &[&[u8]]| {
             let (mut watch, mut ids) = (UsageWatch::default(), IdWatch::new(true));
@@ -198,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn a_request_is_put_into_a_chat_or_refused(mut request in any_json(), input in any_json()) {
+    fn a_request_is_translated_to_a_chat_or_refused(mut request in any_json(), input in any_json()) {
         if let Value::Object(map) = &mut request {
             map.insert("input".into(), input);
         }
@@ -215,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn what_a_chat_has_too_is_carried_over(text in any::<String>(), extra in any_json(), temperature in 0.0f64..2.0) {
+    fn members_that_both_apis_have_are_carried_over(text in any::<String>(), extra in any_json(), temperature in 0.0f64..2.0) {
         let request = json!({ "model": "m", "input": text, "temperature": temperature, "future_field": extra }).to_string();
         let chat = to_chat(&Members::parse(request.as_bytes()).unwrap()).unwrap();
         let chat: Value = serde_json::from_str(&chat).unwrap();
@@ -244,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn members_keep_what_they_were_given(pairs in proptest::collection::vec((any::<String>(), any_json()), 0..8)) {
+    fn members_round_trip(pairs in proptest::collection::vec((any::<String>(), any_json()), 0..8)) {
         let map: Map<String, Value> = pairs.into_iter().collect();
         let text = Value::Object(map).to_string();
         let members = Members::parse(text.as_bytes()).unwrap();
@@ -252,7 +251,7 @@ proptest! {
     }
 
     #[test]
-    fn parts_of_paths_survive(text in any::<String>(), odd in "[%a-f0-9/]{0,20}") {
+    fn path_segments_round_trip(text in any::<String>(), odd in "[%a-f0-9/]{0,20}") {
         prop_assert_eq!(web::percent_decode(&web::percent_encode(&text)), Some(text));
         let _ = web::percent_decode(&odd);
         let _ = web::host_of(&odd);
@@ -260,14 +259,14 @@ proptest! {
     }
 
     #[test]
-    fn a_model_is_itself_whatever_its_name(a in any::<String>(), b in any::<String>()) {
+    fn every_model_name_equals_itself(a in any::<String>(), b in any::<String>()) {
         let latest = format!("{a}:latest");
         prop_assert!(same_model(&a, &a) && same_model(&a, &latest));
         prop_assert_eq!(same_model(&a, &b), same_model(&b, &a));
     }
 }
 
-/// JSON as serde_json reads it back: a number may lose what no double holds.
+/// JSON as serde_json parses it: numbers may lose precision beyond that of a double.
 fn json_as_read(value: &Value) -> Value {
     serde_json::from_str(&value.to_string()).unwrap()
 }
@@ -282,7 +281,7 @@ fn odd_call() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A chat's chunk: sound, odd, or rubbish.
+/// A chat's chunk: valid, unusual, or malformed.
 fn chunk() -> impl Strategy<Value = String> {
     let delta = prop_oneof![
         any::<String>().prop_map(|text| json!({ "content": text })),
@@ -307,8 +306,8 @@ fn chunk() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Whatever came in: the sequence has no gap, begins and ends as it must, and every item that was added is done in its
-/// place or the response says that it is incomplete or failed.
+/// Checks that the sequence numbers have no gap, that the first and last events are right, and that every added item is
+/// completed in its position or the response is incomplete or failed.
 fn check_response(text: &str) -> Result<(), TestCaseError> {
     let events: Vec<Value> = decoded(&[text.as_bytes()])
         .into_iter()
@@ -334,7 +333,7 @@ fn check_response(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// What is hard for scanners: their own tokens, repeated, adjacent and nested, 100,000 deep and more.
+/// Worst cases for scanners: their own tokens, repeated, adjacent and nested at least 100,000 deep.
 fn hostile_inputs() -> Vec<Vec<u8>> {
     let tokens = [
         "\"usage\"",

@@ -1,47 +1,47 @@
-//! Finding the id of a Responses answer that passes by, whole or streamed, without parsing or keeping it.
+//! Finds the id of a Responses answer, whole or streamed, without parsing or storing the answer.
 //!
-//! Of doubled `id` keys the first one counts, though JSON parsers take the last: the id must be known while the rest of
-//! the answer is still on its way, so that a running response can be cancelled. No known provider sends doubled keys.
+//! Of duplicate `id` keys the first one counts, although JSON parsers use the last: the id must be known before the
+//! rest of the answer arrives, so that a running response can be cancelled. No known provider sends duplicate keys.
 //!
 //! A scanner of JSON text counts the open brackets and compares keys only in the objects that lead to the id. It reads
 //! each byte once, in constant stack, and holds one key or one id.
 
-/// The longest id that is kept, in bytes. An answer with a longer one is not found again by its id.
+/// The longest id that is stored, in bytes. An answer with a longer one cannot be retrieved by its id.
 pub const MAX_ID: usize = 256;
-/// The longest text that is held before its escapes are read: six bytes for one, at most.
+/// The longest text that is stored before its escapes are decoded: an escape takes at most six bytes.
 const MAX_TEXT: usize = 6 * MAX_ID;
 
-/// Where a whole answer has its id, and where an event of a stream has it.
+/// The path of the id in a whole answer, and in an event of a stream.
 const IN_ANSWER: &[&str] = &["id"];
 const IN_EVENT: &[&str] = &["response", "id"];
 const DATA: &[u8] = b"data:";
 
-/// Watches an answer go by until its id is known.
+/// Scans an answer until its id is known.
 #[derive(Debug)]
 pub enum IdWatch {
-    /// A stream: an event tells, the first one as a rule.
+    /// A stream: the id is in an event, usually the first.
     Stream(LinePosition, Scan),
     /// A whole answer.
     Whole(Scan),
-    /// There is nothing to look for any more.
+    /// The scan is complete.
     Over,
 }
 
-/// Where a stream is in its line.
+/// The position in a line of a stream.
 #[derive(Debug)]
 pub enum LinePosition {
-    /// Behind a CR: a LF that follows belongs to it.
+    /// After a CR: a LF that follows belongs to the same line end.
     Cr,
-    /// So many bytes of `data:` have come, and nothing else.
+    /// The line so far is a prefix of `data:` of this length.
     Name(usize),
     /// In the data.
     Data,
-    /// In a line that is not looked at.
+    /// In a line that is skipped.
     Other,
 }
 
 impl IdWatch {
-    /// For an answer of a stream or a whole one.
+    /// For a streamed or a whole answer.
     pub fn new(stream: bool) -> Self {
         if stream {
             IdWatch::Stream(LinePosition::Name(0), Scan::new(IN_EVENT))
@@ -50,7 +50,7 @@ impl IdWatch {
         }
     }
 
-    /// Looks at the next piece; the id, once, when it is known.
+    /// Scans the next piece. Returns the id, once, when it is known.
     pub fn push(&mut self, piece: &[u8]) -> Option<String> {
         let id = match self {
             IdWatch::Over => None,
@@ -81,21 +81,21 @@ fn stream_byte(line: &mut LinePosition, scan: &mut Scan, byte: u8) -> Option<Str
     None
 }
 
-/// A scanner for one text in a JSON object, under a path of keys.
+/// A scanner for one string in a JSON object, at a path of keys.
 #[derive(Debug)]
 pub struct Scan {
     path: &'static [&'static str],
-    /// Open brackets, and how many of them, from the outside, are the objects that the path leads through.
+    /// Open brackets, and how many of the outermost are objects on the path.
     depth: usize,
     on_path: usize,
-    /// Whether anything but space has come.
+    /// Whether anything but white space has been read.
     begun: bool,
-    /// Whether a colon has come since the last key, and whether that key is the path's.
+    /// Whether a colon has been read since the last key, and whether that key is on the path.
     colon: bool,
     matched: bool,
     in_text: bool,
     escaped: bool,
-    /// The text that is being read, if it is worth keeping and not too long.
+    /// The string being read, if it can be a key on the path or the id, and is not too long.
     text: Option<Vec<u8>>,
 }
 
@@ -114,7 +114,7 @@ impl Scan {
         }
     }
 
-    /// Reads the next byte; the text that was looked for, where this byte ends it.
+    /// Scans the next byte. Returns the string at the path, where this byte ends it.
     fn byte(&mut self, byte: u8) -> Option<String> {
         if self.in_text {
             return self.text_byte(byte);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn of_doubled_ids_the_first_is_reported_before_the_second_has_come() {
+    fn of_duplicate_ids_the_first_is_reported_before_the_second_arrives() {
         let mut watch = IdWatch::new(false);
         assert_eq!(watch.push(br#"{"id":"resp_1","#).as_deref(), Some("resp_1"));
         assert_eq!(watch.push(br#""id":"resp_2"}"#), None);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_id_is_not_kept() {
+    fn a_long_id_is_not_stored() {
         let answer = |bytes: usize| format!(r#"{{"id":"{}"}}"#, "x".repeat(bytes));
         assert!(id(false, &[answer(MAX_ID).as_bytes()]).is_some());
         for bytes in [MAX_ID + 1, 7 * MAX_ID] {
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_answer_is_not_kept() {
+    fn an_endless_answer_is_not_stored() {
         for (stream, begin) in [(true, "data: {\"response\":{\"id\":\""), (false, "{\"id\":\"")] {
             let mut watch = IdWatch::new(stream);
             assert_eq!(watch.push(begin.as_bytes()), None);

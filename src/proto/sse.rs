@@ -1,19 +1,19 @@
 //! Server-Sent Events: an encoder and an incremental decoder (WHATWG HTML, "Server-sent events"). No I/O.
 
-/// One event, as a stream delivers it.
+/// One event of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Event {
-    /// The `event:` field, where there was one.
+    /// The `event:` field, if present.
     pub event: Option<String>,
     /// The `data:` lines, joined by LF.
     pub data: String,
-    /// The `id:` field, where there was one.
+    /// The `id:` field, if present.
     pub id: Option<String>,
 }
 
-/// Writes one event: `event: NAME`, `data: DATA`, blank line, with LF line ends.
+/// Encodes one event: `event: NAME`, `data: DATA`, blank line, with LF line ends.
 ///
-/// `data` must be one line, as JSON without indentation is: older clients read only one `data` line of an event
+/// `data` must be one line, such as JSON without indentation: older clients read only one `data` line of an event
 /// (PROTOCOL.md, "Events").
 pub fn encode(event: &str, data: &str) -> String {
     debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
@@ -24,28 +24,29 @@ pub fn encode(event: &str, data: &str) -> String {
     out
 }
 
-/// A comment, which clients skip: it keeps a silent stream alive.
+/// A comment line, which clients ignore. It keeps an idle stream alive.
 pub const KEEP_ALIVE: &str = ": keep-alive\n\n";
 
-/// The most that one event may hold while it is being read, in bytes. A longer one is dropped whole.
+/// The largest event, in bytes. A larger one is dropped.
 pub const MAX_EVENT: usize = 4 << 20;
 
-/// Turns pieces of a stream, cut anywhere, into events. It holds what was pushed and not yet read, and one event.
+/// Decodes a stream that arrives in arbitrary pieces into events. It stores the bytes that were pushed and not yet
+/// decoded, and one event.
 #[derive(Debug)]
 pub struct Decoder {
     line: Vec<u8>,
-    /// Whether the line has no byte so far, kept ones or dropped ones.
+    /// Whether the line is empty so far, counting dropped bytes too.
     blank: bool,
     after_cr: bool,
     started: bool,
-    /// The most that one event may hold, in bytes.
+    /// The largest event, in bytes.
     limit: usize,
-    /// Bytes of the event so far, dropped ones too.
+    /// Bytes of the event so far, including dropped ones.
     size: usize,
     current: Event,
     has_data: bool,
-    /// What was pushed, of which `read` bytes have been read. Events are made one at a time: a queue of tiny ones would
-    /// take many times the bytes that they come from.
+    /// Pushed bytes, of which `read` have been decoded. Events are decoded one at a time: a queue of tiny ones would
+    /// take many times the memory of their bytes.
     pushed: Vec<u8>,
     read: usize,
 }
@@ -62,7 +63,7 @@ impl Decoder {
         Self::with_limit(MAX_EVENT)
     }
 
-    /// The same with another limit, in bytes.
+    /// A decoder with another limit, in bytes.
     pub fn with_limit(limit: usize) -> Self {
         Decoder {
             line: Vec::new(),
@@ -78,9 +79,9 @@ impl Decoder {
         }
     }
 
-    /// Takes the next piece.
+    /// Appends the next piece.
     pub fn push(&mut self, piece: &[u8]) {
-        // Moved only once half of it has been read, so that each byte is moved once on average.
+        // Compacted only when half of it has been decoded, so that each byte is moved once on average.
         if self.read * 2 >= self.pushed.len() {
             self.pushed.drain(..self.read);
             self.read = 0;
@@ -88,7 +89,7 @@ impl Decoder {
         self.pushed.extend_from_slice(piece);
     }
 
-    /// The next whole event, if one is there. An event that the stream's end cut short is never delivered.
+    /// The next complete event, if there is one. An event that the end of the stream truncates is never returned.
     pub fn next_event(&mut self) -> Option<Event> {
         while let Some(&byte) = self.pushed.get(self.read) {
             self.read += 1;
@@ -100,7 +101,7 @@ impl Decoder {
         None
     }
 
-    /// How many bytes it holds.
+    /// The number of bytes that it stores.
     pub fn held_bytes(&self) -> usize {
         let texts = [&self.current.event, &self.current.id].into_iter().flatten().map(String::capacity).sum::<usize>();
         self.pushed.capacity() + self.line.capacity() + self.current.data.capacity() + texts
@@ -143,7 +144,7 @@ impl Decoder {
         }
         if self.size <= self.limit {
             let text = String::from_utf8_lossy(&line);
-            // What replaces a byte that is no UTF-8 is longer than the byte.
+            // The replacement of an invalid UTF-8 byte is longer than the byte.
             self.size += text.len() - line.len().min(text.len());
             if self.size <= self.limit {
                 self.field(&text);
@@ -195,7 +196,7 @@ mod tests {
         b"\xef\xbb\xbf: hello\n\nevent: a\ndata: 1\ndata: 2\n\ndata:3\r\nid: 7\r\n\r\nevent: none\n\ndata\n\ndata: cut";
 
     #[test]
-    fn reads_the_same_wherever_it_is_cut() {
+    fn events_are_the_same_wherever_the_stream_is_split() {
         let whole = decode(&[STREAM]);
         assert_eq!(whole.len(), 3);
         assert_eq!(whole[0], Event { event: Some("a".into()), data: "1\n2".into(), id: None });
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_encoded_reads_back() {
+    fn encoded_events_are_decoded_to_the_same() {
         let text = encode("llm.request", r#"{"a":"ü"}"#);
         assert_eq!(text, "event: llm.request\ndata: {\"a\":\"ü\"}\n\n");
         let events = decode(&[KEEP_ALIVE.as_bytes(), text.as_bytes()]);

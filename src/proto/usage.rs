@@ -1,4 +1,4 @@
-//! Finds the token counts in an answer that passes through, whole or streamed, without parsing or keeping it.
+//! Finds the token counts in an answer, whole or streamed, without parsing or storing the answer.
 //!
 //! Chat, Responses and Messages answers all hold an object under a key `usage`. In JSON text, the seven bytes
 //! `"usage"` followed by a colon can only be a key: inside a string the quotes would be escaped. So it is enough to
@@ -49,9 +49,9 @@ pub struct UsageWatch {
 /// What the next byte is compared with.
 #[derive(Debug)]
 enum Scan {
-    /// The key, of which so many bytes have matched.
+    /// The key, of which this many bytes have matched.
     Key(usize),
-    /// The colon behind the key, and the brace behind the colon.
+    /// The colon after the key, and then the brace.
     Opening { colon: bool },
     /// The rest of the object.
     Object(Object),
@@ -63,7 +63,7 @@ impl Default for Scan {
     }
 }
 
-/// A usage object as far as it has come.
+/// The part of a usage object that has arrived.
 #[derive(Debug, Default)]
 struct Object {
     bytes: Vec<u8>,
@@ -141,12 +141,12 @@ fn match_key(matched: &mut usize, piece: &[u8]) -> Option<usize> {
             return match FINDER.find(&piece[at..]) {
                 Some(found) => Some(at + found + KEY.len()),
                 None => {
-                    *matched = key_begun(&piece[at..]);
+                    *matched = matched_prefix(&piece[at..]);
                     None
                 }
             };
         }
-        // No proper part of the key but its first byte repeats its beginning.
+        // The only proper suffix of the key that is also a prefix is its first byte.
         *matched = if byte == KEY[*matched] { *matched + 1 } else { usize::from(byte == KEY[0]) };
         if *matched == KEY.len() {
             *matched = 0;
@@ -157,13 +157,13 @@ fn match_key(matched: &mut usize, piece: &[u8]) -> Option<usize> {
 }
 
 /// How many bytes of the key the piece ends with.
-fn key_begun(piece: &[u8]) -> usize {
+fn matched_prefix(piece: &[u8]) -> usize {
     (1..KEY.len()).rev().find(|&length| piece.ends_with(&KEY[..length])).unwrap_or(0)
 }
 
 impl Object {
-    /// Takes bytes up to the object's end or its size limit: how many, and whether it is whole. Fewer than there are
-    /// without its being whole means that it is too long.
+    /// Appends bytes up to the object's end or its size limit. Returns their number, and whether the object is
+    /// complete. If it is incomplete and not all bytes were appended, it is too long.
     fn extend(&mut self, piece: &[u8]) -> (usize, bool) {
         let room = MAX_OBJECT - self.bytes.len();
         for (at, &byte) in piece.iter().take(room).enumerate() {
@@ -187,8 +187,8 @@ impl Object {
 }
 
 impl Metrics {
-    /// Puts times and token counts together. The total is made up from its parts where the provider left it out, and
-    /// tokens per second count over the whole duration.
+    /// Combines times and token counts. The total is the sum of its parts where the provider omitted it; tokens per
+    /// second are measured over the whole duration.
     pub fn new(ttft_ms: u64, duration_ms: u64, usage: Usage) -> Self {
         let total = usage.total.or_else(|| match (usage.input, usage.output) {
             (None, None) => None,
@@ -288,7 +288,7 @@ data: [DONE]
     }
 
     #[test]
-    fn metrics_make_up_the_total() {
+    fn metrics_add_up_a_missing_total() {
         let metrics = Metrics::new(5, 500, Usage { input: Some(1), output: Some(10), total: None });
         assert_eq!(metrics.total_tokens, Some(11));
         assert_eq!(metrics.tokens_per_second, Some(20.0));

@@ -1,15 +1,15 @@
-//! What both ends of a relay must agree on about HTTP itself: how parts of paths are written, where a provider's routes
-//! are, and which headers concern one connection only. No I/O.
+//! HTTP conventions of both ends of a relay: percent-encoding of path segments, URLs of a provider's routes, and
+//! hop-by-hop headers. No I/O.
 
-/// Names the hubs that a request has passed, so that none passes it on twice. Text, its form the hubs' own.
+/// The header with the hubs that a request has passed, which prevents loops. Its format is internal to hubs.
 pub const HOPS: &str = "X-Gambi-Hops";
 
-/// Asks a provider to leave its answer uncompressed: what the client accepts is not known to it, and the hub may have to read
-/// the answer.
+/// The `Accept-Encoding` of requests to a provider. It prevents compression: the provider does not know what the client
+/// accepts, and the hub may have to parse the answer.
 pub const PLAIN: (&str, &str) = ("accept-encoding", "identity");
 
-/// Undoes percent-encoding (RFC 3986, section 2.1). `None` where a `%` is not followed by two hexadecimal digits, or
-/// the bytes are no UTF-8.
+/// Decodes percent-encoding (RFC 3986, section 2.1). `None` where a `%` is not followed by two hexadecimal digits, or
+/// the bytes are not UTF-8.
 pub fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -26,25 +26,25 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
 
-/// A part of a path, percent-encoded.
+/// Percent-encodes a path segment.
 pub fn percent_encode(text: &str) -> String {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     text.bytes().map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// A text as a header carries it: visible ASCII as it is, all else and `%` percent-encoded, so that
-/// [`percent_decode`] gives it back whatever it was.
+/// Encodes any text as a header value: visible ASCII is unchanged, all else and `%` is percent-encoded.
+/// [`percent_decode`] restores the text.
 pub fn header_text(text: &str) -> String {
     let visible = |b: u8| b.is_ascii_graphic() && b != b'%';
     text.bytes().map(|b| if visible(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// Whether a password can be shown in a header.
+/// Whether a password can be sent in a header.
 pub fn fits_a_header(password: &str) -> bool {
     password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && password.trim() == password
 }
 
-/// The host in an absolute http or https URL, without its port, in whatever case it was written.
+/// The host in an absolute http or https URL, without its port, in its original case.
 pub fn host_of(url: &str) -> Option<&str> {
     let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))?;
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
@@ -55,8 +55,8 @@ pub fn host_of(url: &str) -> Option<&str> {
     host.filter(|host| !host.is_empty())
 }
 
-/// The URL of a provider's route: `path`, which begins with `/v1`, behind a base URL without a trailing slash. A base URL
-/// that ends in `/v1` does not get it twice.
+/// The URL of a provider's route: a base URL without a trailing slash, then `path`, which begins with `/v1`. The `/v1`
+/// is not repeated where the base URL ends with it.
 pub fn route_url(endpoint: &str, path: &str) -> String {
     let path = if endpoint.ends_with("/v1") { path.strip_prefix("/v1").unwrap_or(path) } else { path };
     format!("{endpoint}{path}")
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_header_says_of_an_id_can_be_read_back() {
+    fn an_id_in_a_header_round_trips() {
         assert_eq!(header_text("worker-1/@x"), "worker-1/@x");
         assert_eq!(header_text("größe 7%20"), "gr%C3%B6%C3%9Fe%207%2520");
         for id in ["größe 7", "100%", "日本", " x "] {

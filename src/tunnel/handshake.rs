@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tunnel_that_cannot_be_opened_is_told_with_its_cause() {
+    fn a_tunnel_that_cannot_be_opened_is_reported_with_its_cause() {
         let (text, unreachable) = reason("ws://127.0.0.1:0/t");
         let source = unreachable.source().unwrap().downcast_ref::<io::Error>().unwrap();
         assert_eq!(text, format!("the hub could not be reached: {source}"));

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_rest_a_reader_may_wait_again() {
+    fn after_a_period_without_waits_a_reader_may_wait_again() {
         assert!(waits(Duration::from_millis(150), Duration::from_secs(10)).len() > 900);
     }
 }

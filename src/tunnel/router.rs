@@ -336,7 +336,7 @@ mod tests {
         QueueLimits { high, low: high / 2, most, wait, within: LONG }
     }
 
-    fn roomy() -> Router {
+    fn unlimited() -> Router {
         Router::new(limits(1 << 20, 1 << 20, LONG), Budget::new(1 << 30))
     }
 
@@ -349,8 +349,8 @@ mod tests {
     }
 
     #[test]
-    fn pieces_come_in_order_and_late_ones_are_unknown() {
-        let router = roomy();
+    fn pieces_arrive_in_order_and_late_ones_are_unknown() {
+        let router = unlimited();
         let mut pending = router.open("a").unwrap();
         assert_eq!(router.route("b", Piece::End), Routed::Unknown);
         for byte in 0..3 {
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn pieces_of_several_requests_come_as_they_are_there() {
-        let router = roomy();
+        let router = unlimited();
         let (mut a, mut b) = (router.open("a").unwrap(), router.open("b").unwrap());
         router.route_all("b", vec![chunk(1), chunk(2)]);
         let mut both = [&mut a, &mut b];
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_client_uses_up_its_waiting_and_then_only_its_own_queue() {
+    fn a_slow_client_uses_up_its_waiting_time_and_then_fills_only_its_own_queue() {
         // No client reads: if the reader waited for each of a thousand pieces, this would take hours.
         let wait = Duration::from_millis(30);
         let router = Router::new(
@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_never_reads_is_given_up_and_still_told_why() {
+    fn the_request_of_a_client_that_never_reads_ends_with_its_reason() {
         let router = Router::new(limits(1, 400, Duration::ZERO), Budget::new(1 << 20));
         let mut pending = router.open("slow").unwrap();
         let mut other = router.open("other").unwrap();
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_nobody_reads_stay_within_the_memory_and_harm_no_other_request() {
+    fn unread_answers_stay_within_the_budget_and_affect_no_other_request() {
         let budget = Budget::new(16 << 20);
         let router = Router::new(limits(1 << 20, 16 << 20, Duration::ZERO), budget.clone());
         let unread: Vec<_> = (0..120).map(|n| router.open(&n.to_string()).unwrap()).collect();
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_piece_is_counted_until_the_next_one_is_asked_for() {
+    fn a_large_piece_is_charged_until_the_next_one_is_requested() {
         let budget = Budget::new(64 << 20);
         let router = Router::new(limits(64 << 20, 64 << 20, Duration::ZERO), budget.clone());
         let mut pending = router.open("a").unwrap();
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_second_head_ends_the_request_and_interim_ones_do_not() {
-        let router = roomy();
+        let router = unlimited();
         let mut pending = router.open("a").unwrap();
         for status in [100, 103, 200] {
             assert_eq!(router.route("a", head(status)), Routed::Delivered);
@@ -508,7 +508,7 @@ mod tests {
 
     #[test]
     fn a_lost_tunnel_fails_all_requests_now_and_later() {
-        let router = roomy();
+        let router = unlimited();
         let mut full = router.open("full").unwrap();
         let mut empty = router.open("empty").unwrap();
         router.route("full", chunk(1));
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_leaves_frees_the_reader() {
+    fn a_client_that_disconnects_wakes_the_reader() {
         let router = Router::new(limits(1, 1, LONG), Budget::new(1 << 20));
         let pending = router.open("a").unwrap();
         router.route("a", chunk(1));
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_pauses_its_participant_and_a_drained_one_lets_it_go_on() {
+    fn a_full_queue_pauses_its_participant_and_a_drained_one_resumes_it() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let heard = told.clone();
         let signal: SendSignal = Box::new(move |id, signal| lock(&heard).push((id.to_owned(), signal)));
@@ -558,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_has_an_end() {
-        assert_eq!(roomy().open("a").unwrap().recv_timeout(Duration::from_millis(1)), Err(TimedOut));
+    fn the_readers_wait_is_limited() {
+        assert_eq!(unlimited().open("a").unwrap().recv_timeout(Duration::from_millis(1)), Err(TimedOut));
     }
 }

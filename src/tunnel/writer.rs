@@ -349,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_connection_is_told_with_the_connections_error() {
+    fn a_lost_connection_is_reported_with_its_io_error() {
         let reason = Reason::from(TunnelError::Io(io::ErrorKind::BrokenPipe.into()));
         let source = reason.source().unwrap().downcast_ref::<io::Error>().unwrap();
         assert_eq!(reason.to_string(), format!("the tunnel's connection failed: {source}"));

@@ -187,8 +187,8 @@ fn connections(out: &mut Exposition, hub: &HubContext) {
         hub.memory.total(),
     );
     let connections = hub.connections.count();
-    out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", connections.here);
-    out.single("gambi_connections_accepted_total", "counter", "Accepted connections.", connections.seated);
+    out.single("gambi_connections", "gauge", "Open connections, tunnels and watchers included.", connections.open);
+    out.single("gambi_connections_accepted_total", "counter", "Accepted connections.", connections.admitted);
     let help = "Idle connections that were closed to accept new ones.";
     out.single("gambi_connections_evicted_total", "counter", help, connections.evicted);
     out.single("gambi_tunnels", "gauge", "Open tunnels.", hub.tunnels.count());

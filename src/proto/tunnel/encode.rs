@@ -1,0 +1,89 @@
+//! The encoder of both ends' text messages, except chunks.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::message::{Request, ToParticipant};
+
+/// Encodes a message of the hub as JSON.
+pub fn encode(message: &ToParticipant<'_>) -> Vec<u8> {
+    // Serialising to memory cannot fail here: all map keys are text.
+    serde_json::to_vec(message).unwrap_or_default()
+}
+
+/// Encodes a `tunnel.request` in three parts, so that the body, which may be long, is not copied.
+pub fn encode_request<'a>(request: &Request<'a>) -> (Vec<u8>, &'a str, &'static str) {
+    let mut head = br#"{"type":"tunnel.request""#.to_vec();
+    let texts = [
+        ("requestId", request.request_id),
+        ("operation", request.operation),
+        ("method", request.method),
+        ("path", request.path),
+    ];
+    for (name, text) in texts {
+        head.extend_from_slice(b",\"");
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b"\":");
+        push_json(&mut head, text);
+    }
+    head.extend_from_slice(b",\"headers\":");
+    push_json(&mut head, &request.headers);
+    if !request.hops.is_empty() {
+        head.extend_from_slice(b",\"metadata\":");
+        push_json(&mut head, &BTreeMap::from([("hops", request.hops)]));
+    }
+    head.extend_from_slice(if request.stream { b",\"stream\":true" } else { b",\"stream\":false" });
+    if request.body.is_some() {
+        head.extend_from_slice(b",\"body\":");
+    }
+    (head, request.body.unwrap_or_default(), "}")
+}
+
+/// Appends a value as JSON.
+pub(super) fn push_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Serialising to memory cannot fail here: all map keys are text.
+    let _ = serde_json::to_writer(out, value);
+}
+
+/// A participant's `tunnel.response.start`.
+pub fn encode_start(request_id: &str, status: u16, headers: &BTreeMap<String, String>) -> Vec<u8> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Start<'a> {
+        r#type: &'a str,
+        request_id: &'a str,
+        status: u16,
+        headers: &'a BTreeMap<String, String>,
+    }
+    serde_json::to_vec(&Start { r#type: "tunnel.response.start", request_id, status, headers }).unwrap_or_default()
+}
+
+/// A participant's `tunnel.response.end`.
+pub fn encode_end(request_id: &str) -> String {
+    let mut out = String::from(r#"{"type":"tunnel.response.end","requestId":"#);
+    push_json_text(&mut out, request_id);
+    out.push('}');
+    out
+}
+
+/// A participant's `tunnel.response.error`.
+pub fn encode_error(request_id: &str, stage: &str, message: &str) -> String {
+    let mut out = String::from(r#"{"type":"tunnel.response.error","requestId":"#);
+    push_json_text(&mut out, request_id);
+    out.push_str(r#","stage":"#);
+    push_json_text(&mut out, stage);
+    out.push_str(r#","message":"#);
+    push_json_text(&mut out, message);
+    out.push('}');
+    out
+}
+
+/// A participant's `tunnel.ping`; `timestamp` in milliseconds since the epoch.
+pub fn encode_ping(timestamp: u64) -> String {
+    format!(r#"{{"type":"tunnel.ping","timestamp":{timestamp}}}"#)
+}
+
+fn push_json_text(out: &mut String, text: &str) {
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+}

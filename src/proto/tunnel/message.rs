@@ -1,0 +1,144 @@
+//! The messages of a tunnel as types.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+/// A `tunnel.request` that the hub sends.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Identifies the request in every message about it.
+    pub request_id: &'a str,
+    /// Such as `chat.completions.create`.
+    pub operation: &'a str,
+    /// `GET`, `POST` or `DELETE`.
+    pub method: &'a str,
+    /// Appended to the provider's base URL.
+    pub path: &'a str,
+    /// `Content-Type` with a body, else empty.
+    pub headers: BTreeMap<&'a str, &'a str>,
+    /// The hubs that it has passed: `metadata.hops`.
+    pub hops: &'a str,
+    /// JSON, forwarded byte for byte. It must be valid, as it is not checked again.
+    pub body: Option<&'a str>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+}
+
+/// The hub's messages other than requests.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type")]
+pub enum ToParticipant<'a> {
+    /// The client disconnected.
+    #[serde(rename = "tunnel.cancel", rename_all = "camelCase")]
+    Cancel {
+        /// The request's id.
+        request_id: &'a str,
+    },
+    /// The client is slow: stop reading the provider's answer.
+    #[serde(rename = "tunnel.pause", rename_all = "camelCase")]
+    Pause {
+        /// The request's id.
+        request_id: &'a str,
+    },
+    /// Continue after a pause.
+    #[serde(rename = "tunnel.resume", rename_all = "camelCase")]
+    Resume {
+        /// The request's id.
+        request_id: &'a str,
+    },
+    /// Answer to a ping.
+    #[serde(rename = "tunnel.pong")]
+    Pong {
+        /// Milliseconds since the epoch.
+        timestamp: u64,
+    },
+}
+
+/// A `tunnel.request` that a participant receives.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// Identifies the request in every message about it.
+    pub request_id: Cow<'a, str>,
+    /// Such as `chat.completions.create`.
+    pub operation: Cow<'a, str>,
+    /// Not validated yet.
+    pub method: Cow<'a, str>,
+    /// Appended to the provider's base URL.
+    pub path: Cow<'a, str>,
+    /// Headers for the provider.
+    pub headers: BTreeMap<String, String>,
+    /// The provider's [`HOPS`](crate::proto::web::HOPS) header, as the provider may be a hub too.
+    pub hops: Option<String>,
+    /// The body for the provider, forwarded byte for byte.
+    pub body: Option<&'a RawValue>,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+}
+
+/// A message that a participant receives.
+#[derive(Debug)]
+pub enum FromHub<'a> {
+    /// A request to serve.
+    Request(Incoming<'a>),
+    /// Stop serving a request.
+    Cancel {
+        /// The request's id.
+        request_id: Cow<'a, str>,
+    },
+    /// Stop reading the provider's answer.
+    Pause {
+        /// The request's id.
+        request_id: Cow<'a, str>,
+    },
+    /// Continue after a pause.
+    Resume {
+        /// The request's id.
+        request_id: Cow<'a, str>,
+    },
+    /// The answer to a ping.
+    Pong,
+    /// A type that this version does not know; to be ignored.
+    Unknown,
+}
+
+/// A message that the hub receives.
+#[derive(Debug, PartialEq)]
+pub enum FromParticipant<'a> {
+    /// The provider's head.
+    Start {
+        /// The request's id.
+        request_id: Cow<'a, str>,
+        /// HTTP status.
+        status: u16,
+        /// Headers of the provider's answer.
+        headers: Vec<(String, String)>,
+    },
+    /// A piece of the body.
+    Chunk {
+        /// The request's id.
+        request_id: Cow<'a, str>,
+        /// The bytes, decoded.
+        bytes: Vec<u8>,
+    },
+    /// The end of the body.
+    End {
+        /// The request's id.
+        request_id: Cow<'a, str>,
+    },
+    /// The request failed.
+    Error {
+        /// The request's id.
+        request_id: Cow<'a, str>,
+        /// The stage at which it failed.
+        stage: String,
+        /// One sentence.
+        message: String,
+    },
+    /// A ping, which is answered with a pong.
+    Ping,
+    /// A type that this version does not know; to be ignored.
+    Unknown,
+}
