@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_bounded_together_and_given_back() {
+    fn shares_are_bounded_together_and_released() {
         let budget = Budget::in_parts(100, 2);
         let (mut one, mut two) = (budget.share(), budget.share());
         assert!(one.grow_to(60) && one.grow_to(50) && two.grow_by(40));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn no_owner_has_more_than_half() {
+    fn no_owner_exceeds_its_limit() {
         let budget = Budget::in_parts(100, 2);
         let [ann, bob] = [1, 2].map(|n| IpAddr::from([10, 0, 0, n]));
         let (mut one, mut two) = (budget.share_of(ann), budget.share_of(ann));

@@ -18,8 +18,8 @@ pub const SERVICE_TYPE: &str = "_gambi._tcp.local.";
 /// The time limit for the first announcement. Probing for another responder with the same name takes up to one second,
 /// and a host without a network announces nothing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How much later than the first interface the last one is done with probing: each begins after a random delay of up to
-/// 250 ms (RFC 6762, section 8.1).
+/// The longest time between the ends of probing on the first and the last interface: each begins after a random delay
+/// of up to 250 ms (RFC 6762, section 8.1).
 const PROBE_SPREAD: Duration = Duration::from_millis(300);
 /// How often a registration is repeated after the first announcement and after an answer, and after which time.
 const REPEATS: u32 = 3;
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn announcements_without_end_fill_no_memory() {
+    fn the_number_of_announcements_is_limited() {
         let mut announced = Announced::new();
         for n in 0..10_000_u16 {
             record(&mut announced, &format!("hub-{n}"), std::iter::once(SocketAddr::from(([10, 0, 0, 1], 1))));

@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_that_breaks_off_ends_with_the_connections_error() {
+    fn a_broken_stream_ends_with_the_io_error() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         thread::scope(|scope| {

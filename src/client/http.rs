@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_keeps_what_the_hub_said() {
+    fn a_refusal_keeps_the_hubs_code_and_message() {
         let http = Http::new("http://h").unwrap();
         let text =
             br#"{"error":{"code":"ROOM_NOT_FOUND","message":"Room not found","hint":"h"},"meta":{"requestId":"r"}}"#;

@@ -23,7 +23,7 @@ pub enum BodyError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The memory for everything that peers make the server hold is exhausted, or the client's part of it.
+    /// The memory budget, or the client's part of it, is exhausted.
     NoMemory,
     /// Its framing is broken.
     Malformed(&'static str),
@@ -60,13 +60,13 @@ impl fmt::Display for BodyError {
 /// The part of a request's body that has not been read.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// So many bytes.
+    /// This many bytes.
     Length(u64),
-    /// The rest of its chunks.
+    /// Its remaining chunks.
     Chunked(Decoder),
     /// Nothing.
     Done,
-    /// Where it ends is not known, as reading it failed.
+    /// Its end is unknown, because reading it failed.
     Broken,
 }
 
@@ -79,8 +79,8 @@ impl RequestBody {
         }
     }
 
-    /// Reads the whole rest. `gap` is the longest silence, `share` the memory that the body takes. After an error the body
-    /// is broken.
+    /// Reads the rest of the body. `gap` is the read timeout; `share` is charged with the body's size. After an error
+    /// the body is unusable.
     pub(super) fn read_all(
         &mut self,
         connection: &mut Connection,
@@ -181,10 +181,11 @@ fn read_error(error: io::Error) -> BodyError {
     if is_timeout(&error) { BodyError::Timeout } else { BodyError::Gone(error) }
 }
 
-/// The time left for a body of which `received` bytes came in `elapsed`: `gap`, and more at the lowest rate.
+/// The time left for a body of which `received` bytes arrived in `elapsed`: `gap`, plus the time for `received` bytes
+/// at the lowest rate, less `elapsed`.
 fn time_left(gap: Duration, received: usize, elapsed: Duration) -> Duration {
-    let earned = Duration::from_secs(received as u64) / MIN_RATE;
-    (gap + earned).saturating_sub(elapsed)
+    let extra = Duration::from_secs(received as u64) / MIN_RATE;
+    (gap + extra).saturating_sub(elapsed)
 }
 
 #[cfg(test)]

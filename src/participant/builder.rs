@@ -315,7 +315,7 @@ mod tests {
     const NOWHERE: &str = "http://127.0.0.1:0";
 
     #[test]
-    fn what_cannot_be_reached_is_told_with_the_connections_error() {
+    fn an_unreachable_provider_is_reported_with_its_io_error() {
         let builder = Session::builder(NOWHERE, "ABC234").participant_id("a").model("m").endpoint(NOWHERE);
         let error = builder.prepare().map(drop).unwrap_err();
         let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();

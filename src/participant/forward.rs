@@ -13,7 +13,7 @@ use crate::proto::tunnel::{self, Incoming as Request};
 use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{TunnelError, Writer};
 
-/// A request as a worker owns it.
+/// A request that a worker serves.
 pub struct Job {
     /// The hub's id of the request.
     pub id: String,
@@ -31,7 +31,7 @@ impl Job {
     }
 }
 
-/// The buffers of a worker, kept from one piece and one request to the next.
+/// The buffers of a worker, reused for all pieces and requests.
 #[derive(Default)]
 pub struct Buffers {
     /// A piece of the response's body.

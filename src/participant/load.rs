@@ -33,7 +33,7 @@ impl Load {
         lock(&self.0)
     }
 
-    /// A share for one more request of so many bytes; `None` where it exceeds a limit.
+    /// A share for one more request of this size; `None` where it exceeds a limit.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Option<LoadShare> {
         let mut totals = self.lock();
         let fits = totals.requests < MAX_REQUESTS && totals.bytes.saturating_add(bytes) <= MAX_BYTES;
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_and_their_bytes_are_bounded_together_and_given_back() {
+    fn requests_and_their_bytes_are_bounded_and_released() {
         let load = Arc::new(Load::default());
         let half = load.take(MAX_BYTES / 2).unwrap();
         let other = load.take(MAX_BYTES / 2).unwrap();

@@ -68,7 +68,7 @@ type ProbeResult = Result<Answer, Reason>;
 struct Answer {
     status: u16,
     kind: Option<String>,
-    /// Of a POST's, no more than shows whether the provider has the route.
+    /// The body. Of the response to a POST only the part that shows whether the route exists.
     body: Vec<u8>,
 }
 
@@ -91,7 +91,7 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
         }
         provider.pool(call);
     } else if (200..300).contains(&answer.status) && !is_event_stream(answer.kind.as_deref()) {
-        // It may be endless, and is only looked at: what breaks it off is no failure.
+        // The body may be endless, and only its start matters, so a read error is no failure.
         while body.len() <= MAX_PEEK && matches!(call.read(body), Ok(false)) {}
     }
     Ok(answer)
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_tell_what_is_supported() {
+    fn statuses_determine_what_is_supported() {
         for status in [401, 403, 404, 405, 501] {
             assert_eq!(support(&Ok(Answer { status, ..Answer::default() })), Support::Unsupported, "{status}");
         }
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_status_is_not_enough() {
+    fn a_successful_status_is_not_enough() {
         let support = |kind: &str, body: &str| {
             support(&Ok(Answer { status: 200, kind: Some(kind.to_owned()), body: body.as_bytes().to_vec() }))
         };

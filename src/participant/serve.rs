@@ -35,14 +35,14 @@ pub enum TunnelEvent {
     Lost(TunnelError),
 }
 
-/// What only the leader holds.
+/// The state that only the leader uses.
 struct Leadership {
     reader: Reader,
     /// Dropped with the reader, which disconnects the receiver that [`Workers::start`] returns.
     _reading: Sender<()>,
 }
 
-/// What the workers of a session share.
+/// The state that the workers of a session share.
 pub struct Workers {
     forwarder: Forwarder,
     /// The cancel handles of the requests in progress, by request id.

@@ -25,9 +25,9 @@ const MAX_FAILED_HEARTBEATS: u32 = 3;
 /// The intervals of a session.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
-    /// Between two heartbeats, and between two pings.
+    /// The interval of heartbeats and of pings.
     pub(super) heartbeat_interval: Duration,
-    /// Without a message from the hub, until the session ends.
+    /// The time without a message from the hub after which the session ends.
     pub(super) hub_timeout: Duration,
 }
 

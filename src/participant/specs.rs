@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_usual_reports_are_understood() {
+    fn common_reports_are_parsed() {
         assert_eq!(cpu_name("processor\t: 0\nmodel name\t: AMD EPYC 7763\n").as_deref(), Some("AMD EPYC 7763"));
         assert_eq!(cpu_name("processor: 0\nModel\t\t: Raspberry Pi 4\n").as_deref(), Some("Raspberry Pi 4"));
         assert_eq!(cpu_name("nothing"), None);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_is_missing_fails_or_is_slow_costs_nothing_but_its_answer() {
+    fn a_missing_failing_or_slow_tool_only_leaves_its_fields_empty() {
         let soon = || Instant::now() + Duration::from_millis(200);
         let later = || Instant::now() + Duration::from_secs(60);
         assert_eq!(run("no-such-tool-anywhere", &[], later()), None);

@@ -77,29 +77,12 @@ impl UsageWatch {
     pub fn push(&mut self, mut piece: &[u8]) {
         while !piece.is_empty() {
             let used = match &mut self.scan {
-                Scan::Key(matched) => match match_key(matched, piece) {
-                    Some(used) => {
-                        self.scan = Scan::Opening { colon: false };
-                        used
-                    }
-                    None => return,
-                },
-                Scan::Opening { colon } => match piece[0] {
-                    b' ' | b'\t' | b'\n' | b'\r' => 1,
-                    b':' if !*colon => {
-                        *colon = true;
-                        1
-                    }
-                    b'{' if *colon => {
-                        self.scan = Scan::Object(Object::default());
-                        0
-                    }
-                    // Not the object's key. This byte may begin another one.
-                    _ => {
-                        self.scan = Scan::default();
-                        0
-                    }
-                },
+                Scan::Key(matched) => {
+                    let Some(used) = match_key(matched, piece) else { return };
+                    self.scan = Scan::Opening { colon: false };
+                    used
+                }
+                Scan::Opening { .. } => self.open_object(piece[0]),
                 Scan::Object(object) => {
                     let (used, whole) = object.extend(piece);
                     if whole {
@@ -114,6 +97,22 @@ impl UsageWatch {
             };
             piece = &piece[used..];
         }
+    }
+
+    /// Scans a byte between the key and the object. Returns the number of bytes consumed, zero or one.
+    fn open_object(&mut self, byte: u8) -> usize {
+        let Scan::Opening { colon } = &mut self.scan else { return 0 };
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => return 1,
+            b':' if !*colon => {
+                *colon = true;
+                return 1;
+            }
+            b'{' if *colon => self.scan = Scan::Object(Object::default()),
+            // Not the key of an object. This byte may begin another key.
+            _ => self.scan = Scan::default(),
+        }
+        0
     }
 
     /// The token counts, as far as the answer has stated them.

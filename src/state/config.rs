@@ -10,7 +10,7 @@ use crate::proto::openai::{MAX_MEMBERS, Members, list};
 
 /// The longest name, model or nickname, in bytes.
 pub const MAX_TEXT: usize = 1024;
-/// The longest password, in bytes: hashing reads all of it.
+/// The longest password, in bytes. Limits the cost of hashing.
 pub const MAX_PASSWORD: usize = 1024;
 const MAX_INSTRUCTIONS: usize = 64 << 10;
 const MAX_STOPS: usize = 64;

@@ -67,7 +67,7 @@ pub enum ConnectError {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The beginning of the body: what came with the head, up to 4 KiB.
+        /// The beginning of the body: the part that arrived with the head, up to 4 KiB.
         body: String,
     },
     /// The response violates HTTP or the WebSocket handshake.

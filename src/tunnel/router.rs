@@ -53,7 +53,7 @@ struct RouterState {
 
 #[derive(Default)]
 struct Requests {
-    /// Set once the tunnel is gone: later requests fail at once.
+    /// Set once the tunnel has ended: later requests fail at once.
     lost: Option<LostReason>,
     open: HashMap<String, Arc<ResponseQueue>>,
 }

@@ -26,7 +26,7 @@ pub struct PlainChunk<'a> {
 }
 
 /// Parses a chunk in the exact form of [`encode_chunk`], which is faster than parsing JSON. `None` for other messages
-/// and other spellings, which are left to [`decode_from_participant`].
+/// and other spellings, which are left to [`decode_from_participant`](super::decode_from_participant).
 pub fn plain_chunk(text: &str) -> Option<PlainChunk<'_>> {
     let rest = text.strip_prefix(CHUNK[0])?.strip_suffix(CHUNK[2])?;
     let (request_id, base64) = rest.split_once(CHUNK[1])?;

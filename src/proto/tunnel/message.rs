@@ -23,7 +23,7 @@ pub struct Request<'a> {
     pub hops: &'a str,
     /// JSON, forwarded byte for byte. It must be valid, as it is not checked again.
     pub body: Option<&'a str>,
-    /// Whether the client asked for a stream.
+    /// Whether the client requested a stream.
     pub stream: bool,
 }
 
@@ -74,7 +74,7 @@ pub struct Incoming<'a> {
     pub hops: Option<String>,
     /// The body for the provider, forwarded byte for byte.
     pub body: Option<&'a RawValue>,
-    /// Whether the client asked for a stream.
+    /// Whether the client requested a stream.
     pub stream: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The tunnel's messages, both directions, and their codec. Shapes only: no sockets, no request tables.
+//! The tunnel's messages in both directions, and their codec. Sockets and the routing of requests are out of scope.
 //!
 //! The messages on one WebSocket (PROTOCOL.md, "Tunnel"):
 //!

@@ -43,7 +43,7 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Makes a room, under its own code or one that no live room has.
+    /// Creates a room, with the given code or an unused random one.
     pub fn create_room(&mut self, new: NewRoom, now: Now, random: Random<'_>) -> (RoomSummary, Vec<Event>) {
         let code = new.code.clone().unwrap_or_else(|| {
             loop {
@@ -123,49 +123,36 @@ impl Registry {
         let serial = self.members_so_far + 1;
         let (mut space, weight) = (self.space_of(owner), profile.weight());
         let room = self.room_mut(code).map_err(NotRegistered::Missing)?;
-        let same = |a: Reach, b: Reach| (a == Reach::Tunnel) == (b == Reach::Tunnel);
-        if room.members.get(&id).is_some_and(|known| !same(known.reach, reach) && known.is_up()) {
+        let known = room.members.get(&id);
+        if known.is_some_and(|known| known.is_up() && (known.reach == Reach::Tunnel) != (reach == Reach::Tunnel)) {
             return Err(NotRegistered::Taken);
         }
-        let known = room.members.get(&id);
         let created = known.is_none();
-        let (own_token, told) = proof.token_for(known, now, random)?;
-        let fits = match room.members.get_mut(&id) {
-            Some(known) => known.space.grow_to(weight),
-            None => space.grow_to(weight),
-        };
-        if !fits {
+        let (own_token, show_token) = proof.token_for(known, now, random)?;
+        let share = room.members.get_mut(&id).map_or(&mut space, |known| &mut known.space);
+        if !share.grow_to(weight) {
             return Err(NotRegistered::Full);
         }
         let token = Secret::draw(random);
-        let ticket = Ticket { token: token.clone(), dies_at: now.mono + TOKEN_SECS * 1000 };
         let profile = Arc::new(profile);
         let member = || Member::new(id.clone(), serial, profile.clone(), own_token.clone(), space, now);
         let member = room.members.entry(id.clone()).or_insert_with(member);
         member.space.shrink_to(weight);
         member.token = own_token.clone();
-        member.profile = profile;
-        member.reach = reach;
-        (member.no_responses, member.no_messages) = (false, false);
-        member.ticket = Some(ticket).filter(|_| reach == Reach::Tunnel);
-        member.touch(now);
+        member.renew(profile, reach, token.clone(), now);
         let participant = member.shown();
+        (room.last_used, room.last_occupied) = (now.mono, now.mono);
         let upserted = Upserted {
             created,
             participant: participant.clone(),
             room_id: room.id.clone(),
             code: room.code.clone(),
             token,
-            participant_token: told.then_some(own_token),
+            participant_token: show_token.then_some(own_token),
         };
-        let kind = if created {
-            EventKind::ParticipantJoined(participant)
-        } else {
-            EventKind::ParticipantRenewed(participant)
-        };
-        let event = Event { at: now.wall, room: room.code.clone(), kind };
-        (room.last_used, room.last_occupied) = (now.mono, now.mono);
         self.members_so_far += u64::from(created);
+        let kind = if created { EventKind::ParticipantJoined } else { EventKind::ParticipantRenewed };
+        let event = Event { at: now.wall, room: upserted.code.clone(), kind: kind(participant) };
         Ok((upserted, vec![event]))
     }
 
@@ -279,6 +266,16 @@ impl Member {
             token,
             space,
         }
+    }
+
+    /// Replaces its registered properties, with a new token for a tunnel. What was learnt about its provider is reset.
+    fn renew(&mut self, profile: Arc<Profile>, reach: Reach, token: Secret, now: Now) {
+        let ticket = Ticket { token, dies_at: now.mono + TOKEN_SECS * 1000 };
+        self.profile = profile;
+        self.reach = reach;
+        (self.no_responses, self.no_messages) = (false, false);
+        self.ticket = Some(ticket).filter(|_| reach == Reach::Tunnel);
+        self.touch(now);
     }
 
     fn touch(&mut self, now: Now) {

@@ -8,7 +8,7 @@ use super::ended::{Ended, Ending};
 use super::log_histogram::LogHistogram;
 use crate::proto::metrics::{Figures, Quantiles, Windows};
 
-/// The length of a slice, milliseconds. A window may reach back that much further than its name says.
+/// The length of a slice, milliseconds. A window may reach back up to one slice further than its name implies.
 const SLICE_MS: u64 = 10_000;
 const MINUTE_MS: u64 = 60_000;
 /// How long slices are retained, milliseconds.
@@ -94,7 +94,7 @@ fn quantiles(histogram: &LogHistogram) -> Option<Quantiles> {
     Some(Quantiles { p50: at(0.5)?, p95: at(0.95)? })
 }
 
-/// The first slice of a window of so many milliseconds that ends now.
+/// The number of the first slice of a window of `window` milliseconds that ends at `now`.
 fn first_slice(now: u64, window: u64) -> u64 {
     now.saturating_sub(window) / SLICE_MS
 }
