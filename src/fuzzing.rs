@@ -73,7 +73,7 @@ pub fn request(data: &[u8]) {
 
 fn answer() -> ChatTranslator {
     let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).expect("JSON");
-    ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m")
+    ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m", true)
 }
 
 /// A whole chat becomes a response that is JSON, or is refused.

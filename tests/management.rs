@@ -418,3 +418,21 @@ fn a_long_list_goes_out_in_pieces_and_a_short_one_with_its_length() {
         assert_eq!(head.send("GET /v1/health HTTP/1.1\r\nHost: h\r\n\r\n").answer().status, 200, "{path}");
     }
 }
+
+#[test]
+fn model_names_that_wait_for_a_slow_reader_are_counted() {
+    let hub = TestHub::limited(|limits| limits.memory = 128 << 10);
+    let room = hub.room();
+    let models = format!("/rooms/{room}/v1/models");
+    let join = |at: usize| {
+        let model = format!("{}{}", at / 2, "m".repeat(1000));
+        let endpoint = "http://127.0.0.1:9";
+        let body = json!({ "id": format!("p{at}"), "nickname": "n", "model": model, "endpoint": endpoint });
+        hub.post(&format!("/rooms/{room}/join"), &body).expect(201);
+    };
+    (0..20).for_each(join);
+    assert_eq!(hub.get(&models).expect(200).json()["data"].as_array().unwrap().len(), 20 + 10 + 1);
+    (20..200).for_each(join);
+    assert!(hub.get(&models).expect(503).header("retry-after").is_some());
+    hub.get(&format!("/v1/rooms/{room}/participants")).expect(200);
+}

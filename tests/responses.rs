@@ -432,6 +432,44 @@ fn compressed(kind: &str, body: &[u8]) -> Script {
 }
 
 #[test]
+fn an_answer_that_would_take_much_memory_once_parsed_is_refused() {
+    let hub = TestHub::limited(|limits| limits.memory = 8 << 20);
+    let room = hub.room();
+    let dense = |count: usize| {
+        let mut answer = chat_answer();
+        answer["own"] = vec![json!({ "": 0 }); count].into();
+        answer
+    };
+    let provider = chat_only(whole(&dense(1000)));
+    let _session = join(&hub, &room, "ann", &provider);
+    let ask = || respond(&hub, &room, &json!({ "model": "any", "input": "Hi" }));
+    assert_eq!(ask().expect(200).json()["output_text"], "Hello");
+    // 56 kB of text, and nearly seven hundred bytes of memory for each of these objects.
+    provider.set(whole(&dense(8000)));
+    assert!(ask().expect(502).text().contains("longer than the hub has memory for"));
+    provider.set(Script::Stream(vec![format!("data: {}\n\n", dense(8000))]));
+    let broken = stream(&hub, &room);
+    assert!(broken.text().contains("longer than the hub has memory for") && !broken.whole);
+    provider.set(whole(&chat_answer()));
+    assert_eq!(ask().status, 200, "the memory is given back");
+}
+
+#[test]
+fn what_an_answer_repeats_of_its_request_is_counted_too() {
+    let hub = TestHub::limited(|limits| limits.memory = 16 << 20);
+    let room = hub.room();
+    let provider = chat_only(whole(&chat_answer()));
+    let _session = join(&hub, &room, "ann", &provider);
+    let ask = |key: &str, length: usize| {
+        respond(&hub, &room, &json!({ "model": "any", "input": "Hi", key: { "a": "x".repeat(length) } }))
+    };
+    assert_eq!(ask("metadata", 400_000).expect(200).json()["metadata"]["a"].as_str().unwrap().len(), 400_000);
+    let refused = ask("metadata", 1_500_000).expect(503);
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(ask("future_field", 1_500_000).status, 200, "what is not repeated takes less");
+}
+
+#[test]
 fn a_compressed_answer_is_read_within_the_same_limits() {
     let hub = TestHub::limited(|limits| limits.memory = 1 << 20);
     let room = hub.room();

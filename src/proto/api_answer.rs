@@ -1,10 +1,12 @@
 //! Detects successful answers that are not of the requested API. Some servers answer 200 to every route: with an HTML
 //! page, or, as LM Studio does, with an error in JSON.
 
-use serde_json::Value;
+use super::parsed::parse_within;
 
 /// The largest prefix of an answer that is examined, in bytes.
 pub const MAX_PEEK: usize = 64 << 10;
+/// The most memory that an error about a route takes once it is parsed, in bytes.
+const MAX_PARSED: usize = 1 << 20;
 
 /// Texts of errors about the route, not about the request; in lower case.
 const ABOUT_ROUTES: [&str; 5] = ["endpoint", "route", "cannot post", "not implemented", "page not found"];
@@ -36,7 +38,7 @@ pub fn lacks_route(content_type: Option<&str>, body: &[u8]) -> bool {
 }
 
 fn reports_no_route(json: &[u8]) -> bool {
-    let Ok(answer) = serde_json::from_slice::<Value>(json) else { return false };
+    let Some(answer) = parse_within(json, MAX_PARSED) else { return false };
     if ["output", "choices", "id"].iter().any(|key| answer.get(key).is_some()) {
         return false;
     }

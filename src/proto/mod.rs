@@ -11,6 +11,7 @@ pub mod members;
 pub mod metrics;
 pub mod openai;
 pub mod operations;
+pub mod parsed;
 #[cfg(test)]
 mod properties;
 pub mod response_id;

@@ -226,7 +226,7 @@ proptest! {
     #[test]
     fn any_chat_becomes_a_well_formed_response(chunks in proptest::collection::vec(chunk(), 0..12), ends in any::<bool>()) {
         let request = Members::parse(br#"{"input":"Hi","tools":[{"type":"custom","name":"patch"}]}"#).unwrap();
-        let mut answer = ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m");
+        let mut answer = ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m", true);
         chunks.iter().for_each(|chunk| answer.push(chunk));
         if ends { answer.end() } else { answer.fail("it broke") }
         check_response(&answer.take_events())?;
@@ -235,7 +235,7 @@ proptest! {
     #[test]
     fn a_whole_answer_of_any_kind_is_read_or_refused(chat in any_json()) {
         let request = Members::parse(br#"{"model":"any","input":"Hi"}"#).unwrap();
-        let mut answer = ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m");
+        let mut answer = ChatTranslator::responses(ResponseTemplate::new(&request, "k", 1), "m", true);
         if answer.push_whole(chat.to_string().as_bytes()) {
             let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
             prop_assert!(response["output"].is_array());
@@ -368,7 +368,7 @@ fn hostile_bytes_are_read_in_the_stack_that_connections_have() {
             let _ = Members::parse(request.as_bytes()).map(|members| to_chat(&members));
             let deep = format!(r#"{{"input":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
             assert!(Members::parse(deep.as_bytes()).is_ok_and(|members| to_chat(&members).is_err()));
-            ChatTranslator::responses(ResponseTemplate::new(&Members::default(), "k", 0), "m").push(&text);
+            ChatTranslator::responses(ResponseTemplate::new(&Members::default(), "k", 0), "m", true).push(&text);
         }
     };
     std::thread::Builder::new().stack_size(crate::sync::STACK_SIZE).spawn(read).unwrap().join().unwrap();

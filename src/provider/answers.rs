@@ -192,7 +192,7 @@ pub fn response(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let chat_body = to_chat(&members).map_err(|e| refused(&e))?;
     let chat_body = serde_json::from_str(&chat_body).map_err(|e| refused(&e))?;
     let template = ResponseTemplate::new(&members, &request.id(""), now().as_secs());
-    let mut response = ChatTranslator::responses(template, request.model);
+    let mut response = ChatTranslator::responses(template, request.model, request.stream);
     match chat(&EchoRequest { body: &chat_body, ..*request })? {
         Reply::Whole(chat) => {
             response.push_whole(chat.to_string().as_bytes());

@@ -52,7 +52,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathP
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::object(r#"{"participants":["#, "]}");
     let add = |items: &mut ListBuffer, member: &Member| items.add(&legacy::Member::new(&member.shown()));
-    send_members(hub, exchange, &params[0], &frame, add, Vec::new())
+    send_members(hub, exchange, &params[0], &frame, add, std::iter::empty())
 }
 
 /// `POST /rooms/{code}/join`.

@@ -93,10 +93,9 @@ pub fn send_members(
     code: &str,
     frame: &ListFrame,
     add: impl Fn(&mut ListBuffer, &Member),
-    more: Vec<Value>,
+    mut more: impl Iterator<Item = Value>,
 ) -> HandlerResult {
     hub.registry().room(code)?;
-    let mut more = more.into_iter();
     send(exchange, frame, |items| {
         let registry = hub.registry();
         let page = registry.room(code).map(|room| room.members_after(items.last, PAGE)).unwrap_or_default();

@@ -54,7 +54,7 @@ pub fn delete_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathP
 /// `GET /v1/rooms/{code}/participants`.
 pub fn list_participants(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let frame = ListFrame::envelope(exchange);
-    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()), Vec::new())
+    send_members(hub, exchange, &params[0], &frame, |items, member| items.add(&member.shown()), std::iter::empty())
 }
 
 /// `PUT /v1/rooms/{code}/participants/{id}`.

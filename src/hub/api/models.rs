@@ -18,7 +18,10 @@ use crate::state::selector::{Refusal, Selector};
 /// `GET /rooms/{code}/v1/models`.
 pub fn list(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     let names = shared_names(hub.registry().room(&params[0])?);
-    let names = names.into_iter().map(|(name, count)| shared_entry(&name, count)).collect();
+    // They are held until a reader, who may be slow, has read all before them.
+    let bytes: usize = names.iter().map(|name| size_of_val(name) + name.0.len()).sum();
+    exchange.reserve(bytes as u64)?;
+    let names = names.into_iter().map(|(name, count)| shared_entry(&name, count));
     let frame = ListFrame::object(r#"{"object":"list","data":["#, "]}");
     let add_available = |items: &mut ListBuffer, member: &Member| {
         if member.is_up() {

@@ -11,12 +11,15 @@ use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::management::ErrorCode;
 use crate::proto::openai::Members;
+use crate::proto::parsed::parsed_bytes;
 use crate::proto::sse::Decoder;
 use crate::proto::translate::{ChatTranslator, ResponseTemplate, error_text};
 use crate::tunnel::Piece;
 
-/// The most memory that parsed JSON takes for each byte of its text: an empty list is two bytes and a comma.
-const PARSED_FACTOR: usize = 12;
+/// How many copies of a text exist while it is translated: as it came, as its event, and within the events that it becomes.
+const COPIES: usize = 8;
+/// Events are sent once they have this length, in bytes: one chunk may become many times as much.
+const FLUSH: usize = 64 << 10;
 
 const TOO_LONG: &str = "its answer is longer than the hub has memory for to put it into another form";
 
@@ -30,9 +33,9 @@ pub struct Adapter {
 impl Adapter {
     /// For the Responses API. `body` is the request's, as the client sent it; `key` makes the response's id; `created_at` is
     /// in seconds since the epoch; `model` is the participant's.
-    pub fn responses(body: &Members<'_>, key: &str, created_at: u64, model: &str) -> Self {
+    pub fn responses(body: &Members<'_>, key: &str, created_at: u64, model: &str, stream: bool) -> Self {
         let template = ResponseTemplate::new(body, key, created_at);
-        Adapter { id: Some(template.id()), answer: ChatTranslator::responses(template, model) }
+        Adapter { id: Some(template.id()), answer: ChatTranslator::responses(template, model, stream) }
     }
 
     /// For the Messages API.
@@ -179,20 +182,26 @@ fn now(attempt: &Attempt<'_>) -> u64 {
     attempt.hub.clock.now().wall / 1000
 }
 
-/// Translates some of an event stream, as long as there is memory for the result.
+/// Translates some of an event stream, as long as there is memory for the result, and sends the events that it becomes once
+/// there are many.
 fn feed(
     decoder: &mut Decoder,
     answer: &mut ChatTranslator,
     bytes: &[u8],
     client: &mut ClientResponse<'_, '_>,
 ) -> Result<(), UpstreamError> {
-    // A chunk may hold a long event: the memory for parsing it is reserved before it is parsed.
-    let parsed = (decoder.held_bytes() + bytes.len()).saturating_mul(PARSED_FACTOR);
-    reserve(client, answer.weight().saturating_add(parsed))?;
+    let texts = (decoder.held_bytes() + bytes.len()).saturating_mul(COPIES);
+    reserve(client, answer.weight().saturating_add(texts))?;
     decoder.push(bytes);
     while let Some(event) = decoder.next_event() {
-        answer.push(&event.data);
+        // The memory for parsing an event is reserved before it is parsed.
+        let parsed = texts.saturating_add(parsed_bytes(event.data.as_bytes()));
         reserve(client, answer.weight().saturating_add(parsed))?;
+        answer.push(&event.data);
+        if answer.events_len() >= FLUSH {
+            client.write(answer.take_events().as_bytes())?;
+        }
+        reserve(client, answer.weight().saturating_add(texts))?;
     }
     reserve(client, answer.weight() + decoder.held_bytes())
 }
@@ -227,7 +236,7 @@ fn collect(
             if events {
                 feed(&mut decoder, answer, &std::mem::take(&mut body), client)
             } else {
-                reserve(client, body.len().saturating_mul(PARSED_FACTOR))
+                reserve(client, answer.weight().saturating_add(body.len().saturating_mul(COPIES)))
             }
         });
         if read.is_err() {
@@ -236,6 +245,10 @@ fn collect(
         }
     }
     answer.set_time(now(attempt));
+    if !events {
+        let parsed = body.len().saturating_mul(COPIES).saturating_add(parsed_bytes(&body));
+        reserve(client, answer.weight().saturating_add(parsed))?;
+    }
     let complete = if events { answer.is_whole() } else { answer.push_whole(&body) };
     let reason = || answer.failure().map_or(String::new(), |reason| format!(": {reason}"));
     if complete {

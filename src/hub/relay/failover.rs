@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::http::Exchange;
+use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
@@ -124,6 +124,9 @@ impl<'s, 'a> Failover<'s, 'a> {
             let sent = token_estimate::answer(self.hub, client, self.request, &self.id, &slot.picked);
             return NextStep::Done(sent);
         }
+        if !client.reserve(outgoing::translation_overhead(self.request, &slot.picked)) {
+            return NextStep::Done(client.reject(BodyError::NoMemory.into()));
+        }
         let first = match self.send(slot, as_chat) {
             Ok(first) => first,
             Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
@@ -176,7 +179,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
         self.next_hedge = Instant::now() + HEDGE_INTERVAL;
         let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
-        if token_estimate::is_due(self.request, &slot.picked) {
+        // Memory for a translation was reserved for the first participant only.
+        let translates = outgoing::translation_overhead(self.request, &slot.picked) > 0 && only.adapter.is_none();
+        if translates || token_estimate::is_due(self.request, &slot.picked) {
             return None;
         }
         self.hedge = Some(slot.picked.serial);

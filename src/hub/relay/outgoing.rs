@@ -7,7 +7,7 @@ use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError};
 use crate::proto::openai::{BadRequest, Members};
 use crate::proto::operations;
-use crate::proto::translate::{self, anthropic};
+use crate::proto::translate::{self, ChatTranslator, anthropic};
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
 
@@ -29,7 +29,7 @@ pub fn body(
     kind.fill(&mut body, model, &picked.config)?;
     match kind.shape {
         Shape::Responses if picked.wants_chat => {
-            let adapter = Adapter::responses(original, key, created_at, model);
+            let adapter = Adapter::responses(original, key, created_at, model, request.stream);
             Ok((Some(translate::to_chat(&body)?), Some(adapter)))
         }
         Shape::Messages if picked.no_messages => {
@@ -40,6 +40,13 @@ pub fn body(
         }
         _ => Ok((Some(body.to_json()), None)),
     }
+}
+
+/// The memory that a translation takes beside the answer's text: a response repeats parts of its request.
+pub fn translation_overhead(request: &RelayRequest<'_>, picked: &Picked) -> usize {
+    let translates = request.kind.shape == Shape::Responses && picked.wants_chat;
+    let body = request.body.as_ref().filter(|_| translates);
+    body.map_or(0, ChatTranslator::response_overhead)
 }
 
 /// The request with this body. `id` is unique on its tunnel; `chat`: whether the body was translated into a chat.

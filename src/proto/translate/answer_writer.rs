@@ -1,6 +1,6 @@
 //! What turns the deltas of a chat answer into the answer of another API.
 
-use super::chat::ChatDelta;
+use super::delta::ChatDelta;
 
 /// Writes one answer: whole, or as the events of a stream.
 pub trait AnswerWriter: std::fmt::Debug + Send {
@@ -18,6 +18,9 @@ pub trait AnswerWriter: std::fmt::Debug + Send {
 
     /// Returns and clears the events since the last call, in wire format.
     fn take_events(&mut self) -> String;
+
+    /// Bytes of the events that have not been taken.
+    fn events_len(&self) -> usize;
 
     /// Sets the time at which the answer is complete, in seconds since the epoch. An earlier time than the last is ignored.
     fn set_time(&mut self, _now: u64) {}

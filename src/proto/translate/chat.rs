@@ -1,11 +1,15 @@
 //! Reads the answer of a Chat Completions provider, whole or chunk by chunk, as a sequence of deltas. Servers differ in many
 //! ways; what comes out is the same. In which form the deltas are passed on is out of scope.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::super::members::cut;
+use super::super::parsed::parse_within;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::calls::{CallPiece, OpenCall, owner};
+use super::delta::{ChatDelta, Finish, Sink, TokenCounts};
 
 /// The most tool calls that one answer may have.
 pub const MAX_CALLS: usize = 1024;
@@ -14,63 +18,16 @@ pub const MAX_PENDING: usize = 16 << 20;
 /// The longest name of a model that is taken from a provider, in bytes.
 const MAX_NAME: usize = 256;
 
+/// The most memory that a provider's error takes once it is parsed, in bytes. Of a larger one the text is passed on.
+const MAX_PARSED_ERROR: usize = 4 << 20;
+
 /// The error of an answer that is over the limits.
 pub const TOO_LONG: &str = "the provider's answer is too long to be put into another form";
 /// The error of a stream that has neither a `finish_reason` nor `[DONE]`.
 const CUT_SHORT: &str = "the provider's stream ended before its answer did";
 
-/// A part of an answer.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ChatDelta<'a> {
-    /// The provider's name for the model.
-    Model(&'a str),
-    /// Text of the answer.
-    Text(&'a str),
-    /// Text of a refusal.
-    Refusal(&'a str),
-    /// Text that the model thought.
-    Reasoning(&'a str),
-    /// The URL of an image, often a `data:` one.
-    Image(&'a str),
-    /// A tool call begins. Calls are numbered in the order in which they begin; their arguments may be interleaved.
-    CallStart {
-        /// Its number.
-        call: usize,
-        /// The provider's id for it.
-        id: Option<&'a str>,
-        /// The function's name.
-        name: &'a str,
-    },
-    /// Arguments of a call that has begun.
-    CallArguments {
-        /// The call's number.
-        call: usize,
-        /// A part of the JSON text.
-        text: &'a str,
-    },
-    /// Token counts. Later ones replace earlier ones.
-    Usage(TokenCounts),
-    /// Why the answer ends. Nothing but token counts comes after it, as a rule.
-    Finish(Finish),
-    /// The answer has failed. Nothing comes after it.
-    Error(&'a str),
-}
-
-/// Why an answer ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
-    /// The model was done. Reasons that are not known count as this one.
-    Stop,
-    /// It is done for now, and waits for the results of its calls.
-    ToolCalls,
-    /// The limit on tokens was reached.
-    Length,
-    /// A filter withheld the rest.
-    ContentFilter,
-}
-
 /// What a text of the answer is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TextKind {
     Text,
     Refusal,
@@ -89,23 +46,38 @@ impl TextKind {
     }
 }
 
-/// Token counts of an answer. A count that the provider left out is 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TokenCounts {
-    /// Tokens of the prompt.
-    pub input: u64,
-    /// Of the input, those that came from a cache.
-    pub cached: u64,
-    /// Tokens of the answer.
-    pub output: u64,
-    /// Of the output, those of reasoning.
-    pub reasoning: u64,
-    /// Both, as the provider counts them.
-    pub total: u64,
+/// The texts of one chunk. Those of one kind that follow each other are one delta: a list may have a part for each
+/// character, and a delta becomes an event of a few hundred bytes.
+struct Texts<'v, 's> {
+    kind: TextKind,
+    text: Cow<'v, str>,
+    sink: Sink<'s>,
 }
 
-/// Takes the deltas as they are read.
-pub type Sink<'s> = &'s mut dyn FnMut(ChatDelta<'_>);
+impl<'v, 's> Texts<'v, 's> {
+    fn new(sink: Sink<'s>) -> Self {
+        Texts { kind: TextKind::Text, text: Cow::Borrowed(""), sink }
+    }
+
+    fn push(&mut self, kind: TextKind, text: &'v str) {
+        if self.kind != kind || kind == TextKind::Image {
+            self.send();
+            self.kind = kind;
+        }
+        if self.text.is_empty() {
+            self.text = Cow::Borrowed(text);
+        } else {
+            self.text.to_mut().push_str(text);
+        }
+    }
+
+    fn send(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        if !text.is_empty() {
+            (self.sink)(self.kind.delta(&text));
+        }
+    }
+}
 
 /// Reads one answer.
 #[derive(Debug, Default)]
@@ -226,27 +198,29 @@ impl ChatDecoder {
     }
 
     fn texts(&mut self, delta: &Value, sink: Sink<'_>) {
+        let mut texts = Texts::new(sink);
         let reasoning = ["reasoning_content", "reasoning", "thinking", "reasoning_details"];
         if let Some(key) = reasoning.into_iter().find(|key| has_text(&delta[*key])) {
-            self.text(&delta[key], TextKind::Reasoning, sink);
+            self.text(&delta[key], TextKind::Reasoning, &mut texts);
         }
         let text = if has_text(&delta["content"]) { &delta["content"] } else { &delta["text"] };
-        self.text(text, TextKind::Text, sink);
-        self.text(&delta["refusal"], TextKind::Refusal, sink);
+        self.text(text, TextKind::Text, &mut texts);
+        self.text(&delta["refusal"], TextKind::Refusal, &mut texts);
         for image in delta["images"].as_array().into_iter().flatten() {
-            part(image, TextKind::Text, sink);
+            part(image, TextKind::Text, &mut texts);
         }
+        texts.send();
     }
 
     /// Text, a part, or a list of parts. `kind` is what text counts as that does not say so itself.
-    fn text(&mut self, value: &Value, kind: TextKind, sink: Sink<'_>) {
+    fn text<'v>(&mut self, value: &'v Value, kind: TextKind, texts: &mut Texts<'v, '_>) {
         if !has_text(value) {
             return;
         }
-        self.announce(true, false, sink);
+        self.announce(true, false, texts.sink);
         match value {
-            Value::Array(parts) => parts.iter().for_each(|value| part(value, kind, sink)),
-            value => part(value, kind, sink),
+            Value::Array(parts) => parts.iter().for_each(|value| part(value, kind, texts)),
+            value => part(value, kind, texts),
         }
     }
 
@@ -303,7 +277,7 @@ impl ChatDecoder {
 /// What the body of a provider's error response says: its message, or its start as it is.
 pub fn error_text(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
-    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
+    let answer = parse_within(body, MAX_PARSED_ERROR).unwrap_or_default();
     let other = || answer["message"].as_str().or(answer["detail"].as_str());
     let message = error_of(&answer).or_else(other).unwrap_or(text.trim());
     cut(if message.is_empty() { "the provider gave no reason" } else { message }, MAX_ERROR_TEXT).to_owned()
@@ -328,10 +302,10 @@ fn has_text(value: &Value) -> bool {
 }
 
 /// One part of a content list, or a text. Parts that are neither text, thinking nor an image are left out.
-fn part(value: &Value, kind: TextKind, sink: Sink<'_>) {
-    let mut send = |text: Option<&str>, kind: TextKind| {
+fn part<'v>(value: &'v Value, kind: TextKind, texts: &mut Texts<'v, '_>) {
+    let mut send = |text: Option<&'v str>, kind: TextKind| {
         if let Some(text) = text.filter(|text| !text.is_empty()) {
-            sink(kind.delta(text));
+            texts.push(kind, text);
         }
     };
     if value.is_string() {

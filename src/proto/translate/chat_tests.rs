@@ -66,15 +66,7 @@ fn content_may_be_a_list_of_parts() {
         { "type": "tool_use", "name": "f" },
         5,
     ] });
-    let expected = [
-        "reasoning Hm.",
-        "reasoning So.",
-        "reasoning And.",
-        "text See: ",
-        "text this",
-        "image data:image/png;base64,eA==",
-        "refusal No.",
-    ];
+    let expected = ["reasoning Hm.So.And.", "text See: this", "image data:image/png;base64,eA==", "refusal No."];
     assert_eq!(both(&message), expected);
     assert_eq!(both(&json!({ "content": { "type": "text", "text": "one part" } })), ["text one part"]);
     let images = json!({ "content": "x", "images": [{ "type": "image_url", "image_url": "https://h/x.png" }] });

@@ -1,7 +1,7 @@
 //! The input of a custom tool. A chat has only functions, so a custom tool becomes one with a single argument, `input`;
 //! here the text is taken out of that argument's JSON while it arrives.
 
-use serde_json::Value;
+use super::super::members::Members;
 
 /// The most bytes before the text begins: the brace, the key and white space.
 const MAX_HEAD: usize = 256;
@@ -50,13 +50,11 @@ impl FreeformInput {
     pub fn finish(&mut self) -> &str {
         let before = self.text.len();
         if self.text.is_empty() && self.state != State::End {
-            self.text = match serde_json::from_str::<Value>(&self.raw) {
-                Ok(Value::String(text)) => text,
-                Ok(Value::Object(members)) if members.get("input").is_some_and(Value::is_string) => {
-                    members["input"].as_str().unwrap_or_default().to_owned()
-                }
-                _ if self.state == State::Text => String::new(),
-                _ => self.raw.clone(),
+            let text = serde_json::from_str(&self.raw).ok().or_else(|| argument(&self.raw));
+            self.text = match text {
+                Some(text) => text,
+                None if self.state == State::Text => String::new(),
+                None => self.raw.clone(),
             };
         }
         self.state = State::End;
@@ -87,6 +85,12 @@ impl FreeformInput {
         self.read += length;
         true
     }
+}
+
+/// The argument `input`, where it is text. The others are not parsed, however much they hold.
+fn argument(raw: &str) -> Option<String> {
+    let members = Members::parse(raw.as_bytes()).ok()?;
+    serde_json::from_str(members.get("input")?).ok()
 }
 
 /// The length of `{"input":"`, with white space between the tokens. `None` where it has not arrived whole, or is not there.
@@ -192,6 +196,8 @@ mod tests {
         ] {
             assert_eq!(read([arguments].into_iter()), expected, "{arguments}");
         }
+        let deep = format!("{{\"x\":{}{},\"input\":\"ls\"}}", "[".repeat(500), "]".repeat(500));
+        assert_eq!(read([deep.as_str()].into_iter()), "ls", "what is beside the input is not parsed");
         let padded = " ".repeat(MAX_HEAD + 1) + r#"{"input":"ls"}"#;
         assert_eq!(read(padded.split_inclusive(' ')), "ls");
     }

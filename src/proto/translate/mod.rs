@@ -6,6 +6,7 @@ pub mod anthropic;
 mod calls;
 mod chat;
 mod conversation;
+mod delta;
 mod freeform;
 mod input;
 mod items;

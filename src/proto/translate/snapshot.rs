@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::members::Members;
-use super::chat::{Finish, TokenCounts};
+use super::delta::{Finish, TokenCounts};
 use super::template::ResponseTemplate;
 
 /// What changes between the snapshots of one response.

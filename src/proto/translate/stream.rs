@@ -1,6 +1,7 @@
 //! The answer of a Chat Completions provider as an answer of another API, whole or as a stream's events: what the decoder
 //! reads, the writer writes.
 
+use super::super::members::Members;
 use super::answer_writer::AnswerWriter;
 use super::anthropic::MessageWriter;
 use super::chat::ChatDecoder;
@@ -18,9 +19,17 @@ pub struct ChatTranslator {
 }
 
 impl ChatTranslator {
-    /// Starts a response of the Responses API, with its first two events. `model` is the provider's name for it.
-    pub fn responses(template: ResponseTemplate, model: &str) -> Self {
-        ChatTranslator { decoder: ChatDecoder::default(), writer: Box::new(ResponseWriter::new(template, model)) }
+    /// Starts a response of the Responses API. `model` is the provider's name for it.
+    pub fn responses(template: ResponseTemplate, model: &str, stream: bool) -> Self {
+        ChatTranslator {
+            decoder: ChatDecoder::default(),
+            writer: Box::new(ResponseWriter::new(template, model, stream)),
+        }
+    }
+
+    /// Estimate of the memory of a response to this request beside its text, in bytes.
+    pub fn response_overhead(request: &Members<'_>) -> usize {
+        ResponseTemplate::repeated_of(request).saturating_mul(COPIES)
     }
 
     /// Starts a message of the Messages API. `key` makes its id unique.
@@ -37,6 +46,11 @@ impl ChatTranslator {
     /// Sets the time at which the answer is complete, in seconds since the epoch. An earlier time than the last is ignored.
     pub fn set_time(&mut self, now: u64) {
         self.writer.set_time(now);
+    }
+
+    /// Bytes of the events that have not been taken.
+    pub fn events_len(&self) -> usize {
+        self.writer.events_len()
     }
 
     /// Bytes in memory: the answer so far, and the events that have not been taken.

@@ -24,7 +24,7 @@ const USAGE: &str = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_toke
 
 /// Every event of a stream, after checking what holds for all of them.
 fn events(data: &[String]) -> Vec<Value> {
-    let mut answer = ChatTranslator::responses(template(), "m");
+    let mut answer = ChatTranslator::responses(template(), "m", true);
     for data in data {
         answer.push(data);
     }
@@ -176,7 +176,7 @@ fn a_whole_answer_is_the_last_snapshot_of_its_stream() {
         "message": { "role": "assistant", "content": "Hi", "tool_calls": [
             { "id": "a", "type": "function", "function": { "name": "f", "arguments": "{}" } },
             { "id": "b", "type": "function", "function": { "name": "g", "arguments": "{}" } }] } }] });
-    let mut answer = ChatTranslator::responses(template(), "m");
+    let mut answer = ChatTranslator::responses(template(), "m", true);
     assert!(answer.push_whole(chat.to_string().as_bytes()));
     let whole = answer.into_body();
     assert!(
@@ -188,7 +188,7 @@ fn a_whole_answer_is_the_last_snapshot_of_its_stream() {
     assert_eq!(whole["output"].as_array().unwrap().len(), 3);
     assert_eq!((&whole["output_text"], &whole["usage"]["total_tokens"]), (&json!("Hi"), &json!(3)));
     for bad in ["", "[]", "{}", r#"{"choices":[]}"#, r#"{"choices":[{}]}"#, "<html>"] {
-        assert!(!ChatTranslator::responses(template(), "m").push_whole(bad.as_bytes()), "{bad}");
+        assert!(!ChatTranslator::responses(template(), "m", true).push_whole(bad.as_bytes()), "{bad}");
     }
 }
 
@@ -202,7 +202,7 @@ fn a_recorded_stream_reads_the_same_wherever_it_is_cut() {
         USAGE.replace('\n', " ")
     );
     let run = |cut: usize| {
-        let (mut answer, mut decoder) = (ChatTranslator::responses(template(), "m"), sse::Decoder::new());
+        let (mut answer, mut decoder) = (ChatTranslator::responses(template(), "m", true), sse::Decoder::new());
         for piece in [&recorded.as_bytes()[..cut], &recorded.as_bytes()[cut..]] {
             decoder.push(piece);
             while let Some(event) = decoder.next_event() {
@@ -240,7 +240,8 @@ fn malformed_chunks_are_ignored() {
 fn a_response_has_every_member_that_open_responses_asks_for() {
     let request =
         br#"{"input":"Hi","tools":[{"type":"function","name":"f"},{"type":"function","name":"g","strict":true}]}"#;
-    let mut answer = ChatTranslator::responses(ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5), "m");
+    let mut answer =
+        ChatTranslator::responses(ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5), "m", true);
     answer.set_time(9);
     answer.push("[DONE]");
     let events = read(&answer.take_events());
@@ -267,7 +268,7 @@ fn an_answer_over_its_limits_fails_and_frees_its_memory() {
     let failed = (true, "response.failed".to_owned(), 0);
     let call = |n: usize, arguments: &str| json!({ "tool_calls": [{ "index": n, "id": n.to_string(), "function": { "name": "f", "arguments": arguments } }] });
     let last = |piece: &dyn Fn(usize) -> Value, fits: usize| {
-        let mut answer = ChatTranslator::responses(template(), "m");
+        let mut answer = ChatTranslator::responses(template(), "m", true);
         (0..fits).for_each(|n| answer.push(&chunk(&piece(n))));
         assert!(answer.failure().is_none());
         (fits..fits + 2).for_each(|n| answer.push(&chunk(&piece(n))));
@@ -279,7 +280,7 @@ fn an_answer_over_its_limits_fails_and_frees_its_memory() {
     assert_eq!(last(&|_| call(0, &text), (MAX_HELD >> 20) - 1), failed);
     assert_eq!(last(&|n| call(n, ""), MAX_PARTS), failed);
     let whole = json!({ "choices": [{ "message": { "content": "x".repeat(MAX_HELD + 1) } }] }).to_string();
-    assert!(!ChatTranslator::responses(template(), "m").push_whole(whole.as_bytes()));
+    assert!(!ChatTranslator::responses(template(), "m", true).push_whole(whole.as_bytes()));
 }
 
 #[test]
@@ -292,7 +293,7 @@ fn calls_are_told_apart_with_or_without_numbers_and_ids() {
     let whole = json!({ "choices": [{ "message": { "tool_calls": [
         call(json!({}), "f", "{}"), call(json!({}), "g", "[]"), call(json!({ "id": "c" }), "h", "{}"), call(json!({ "id": "c" }), "i", "{}"),
     ] } }] });
-    let mut answer = ChatTranslator::responses(template(), "m");
+    let mut answer = ChatTranslator::responses(template(), "m", true);
     assert!(answer.push_whole(whole.to_string().as_bytes()));
     let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
     let names: Vec<_> = response["output"].as_array().unwrap().iter().map(|item| item["name"].clone()).collect();
@@ -347,7 +348,7 @@ fn call(index: u64, id: &str, name: &str, arguments: &str) -> Value {
 
 #[test]
 fn custom_tools_are_called_with_text_and_events_of_their_own() {
-    let mut answer = ChatTranslator::responses(with_tools(), "m");
+    let mut answer = ChatTranslator::responses(with_tools(), "m", true);
     answer.push(&chunk(&json!({ "tool_calls": [call(0, "a", "apply_patch", "")] })));
     for piece in ["{\"input\": \"*** Be", "gin\\", "nx\"}"] {
         answer.push(&chunk(&json!({ "tool_calls": [{ "index": 0, "function": { "arguments": piece } }] })));
@@ -379,7 +380,7 @@ fn custom_tools_are_called_with_text_and_events_of_their_own() {
 
     let message =
         json!({ "tool_calls": [call(0, "a", "apply_patch", "ls"), call(0, "b", "n__f", ""), call(0, "b", "f", "{}")] });
-    let mut answer = ChatTranslator::responses(with_tools(), "m");
+    let mut answer = ChatTranslator::responses(with_tools(), "m", true);
     assert!(answer.push_whole(json!({ "choices": [{ "message": message }] }).to_string().as_bytes()));
     let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
     let output = &response["output"];
@@ -410,7 +411,7 @@ fn thinking_and_images_in_a_list_of_parts_are_items() {
         { "type": "image_url", "image_url": { "url": "https://h/x.png" } }]);
     let streamed = events(&[chunk(&json!({ "content": content })), finish("stop")]);
     let streamed = &streamed.last().unwrap()["response"]["output"];
-    let mut answer = ChatTranslator::responses(template(), "m");
+    let mut answer = ChatTranslator::responses(template(), "m", true);
     assert!(answer.push_whole(json!({ "choices": [{ "message": { "content": content } }] }).to_string().as_bytes()));
     let whole: Value = serde_json::from_str(&answer.into_body()).unwrap();
     assert_eq!(&whole["output"], streamed);
@@ -435,4 +436,15 @@ fn a_stream_that_was_cut_fails_and_one_without_its_last_event_does_not() {
     ] {
         assert_eq!(events(&data).last().unwrap()["type"], expected, "{data:?}");
     }
+}
+
+#[test]
+fn a_response_that_is_no_stream_writes_no_events() {
+    let mut answer = ChatTranslator::responses(template(), "m", false);
+    (0..1000).for_each(|_| answer.push(&chunk(&json!({ "content": "x" }))));
+    answer.push(&chunk(&json!({ "tool_calls": [{ "id": "a", "function": { "name": "f", "arguments": "{}" } }] })));
+    answer.push("[DONE]");
+    assert_eq!(answer.take_events(), "");
+    let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
+    assert_eq!((&response["output_text"], &response["output"][1]["name"]), (&json!("x".repeat(1000)), &json!("f")));
 }

@@ -115,6 +115,16 @@ impl ResponseTemplate {
         ResponseTemplate { key: key.to_owned(), created_at, asked: repeated(&kept), tools: tools.names }
     }
 
+    /// Bytes of what a response repeats of its request.
+    pub fn repeated_bytes(&self) -> usize {
+        self.asked.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
+
+    /// Bytes of what a response to this request repeats of it.
+    pub fn repeated_of(request: &Members<'_>) -> usize {
+        REPEATED.iter().filter_map(|(key, _)| request.get(key)).map(str::len).sum()
+    }
+
     /// The response's id.
     pub fn id(&self) -> String {
         format!("resp_{}", self.key)

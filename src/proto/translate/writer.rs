@@ -6,7 +6,8 @@ use super::super::members::cut;
 use super::super::sse;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::answer_writer::AnswerWriter;
-use super::chat::{ChatDelta, Finish, TOO_LONG, TokenCounts};
+use super::chat::TOO_LONG;
+use super::delta::{ChatDelta, Finish, TokenCounts};
 use super::freeform::FreeformInput;
 use super::items::{OpenItem, PartKind, Payload, ToolCall};
 use super::snapshot::Snapshot;
@@ -24,6 +25,8 @@ pub const MAX_PARTS: usize = 1024;
 pub struct ResponseWriter {
     template: ResponseTemplate,
     model: String,
+    /// Whether there are events. Without them the answer is one object.
+    stream: bool,
     sequence: u64,
     /// Completed items by their index; null where an item is still open.
     output: Vec<Value>,
@@ -43,12 +46,13 @@ pub struct ResponseWriter {
 }
 
 impl ResponseWriter {
-    /// Starts a response, with its first two events. `model` is the provider's name for it.
-    pub fn new(template: ResponseTemplate, model: &str) -> Self {
-        let mut writer = ResponseWriter {
+    /// Starts a response, one object or a stream. `model` is the provider's name for it.
+    pub fn new(template: ResponseTemplate, model: &str, stream: bool) -> Self {
+        ResponseWriter {
             completed_at: template.created_at,
             template,
             model: model.to_owned(),
+            stream,
             sequence: 0,
             output: Vec::new(),
             open: None,
@@ -60,11 +64,17 @@ impl ResponseWriter {
             events: String::new(),
             held: 0,
             parts: 0,
-        };
-        for kind in ["response.created", "response.in_progress"] {
-            writer.emit_snapshot(kind, "in_progress");
         }
-        writer
+    }
+
+    /// Writes the first two events, unless they have been written. Not before anything else is: they repeat the request,
+    /// and would be held until the provider answers.
+    fn start(&mut self) {
+        if self.sequence == 0 {
+            for kind in ["response.created", "response.in_progress"] {
+                self.emit_snapshot(kind, "in_progress");
+            }
+        }
     }
 
     /// Counts bytes against the limits. False where the answer has failed or fails now.
@@ -253,6 +263,9 @@ impl ResponseWriter {
     }
 
     fn emit_snapshot(&mut self, kind: &str, status: &'static str) {
+        if !self.stream {
+            return;
+        }
         let response = self.snapshot(status);
         self.emit_raw(kind, &format!(r#""response":{response}"#));
     }
@@ -273,6 +286,9 @@ impl ResponseWriter {
     }
 
     fn emit(&mut self, kind: &str, body: Value) {
+        if !self.stream {
+            return;
+        }
         let body = body.to_string();
         self.emit_raw(kind, &body[1..body.len() - 1]);
     }
@@ -301,7 +317,7 @@ impl AnswerWriter for ResponseWriter {
     }
 
     fn weight(&self) -> usize {
-        self.held.saturating_add(self.parts.saturating_mul(PART))
+        self.held.saturating_add(self.parts.saturating_mul(PART)).saturating_add(self.template.repeated_bytes())
     }
 
     fn is_over(&self) -> bool {
@@ -312,7 +328,12 @@ impl AnswerWriter for ResponseWriter {
         self.failure.as_deref()
     }
 
+    fn events_len(&self) -> usize {
+        self.events.len()
+    }
+
     fn take_events(&mut self) -> String {
+        self.start();
         std::mem::take(&mut self.events)
     }
 
@@ -320,6 +341,7 @@ impl AnswerWriter for ResponseWriter {
         if self.over {
             return;
         }
+        self.start();
         match delta {
             ChatDelta::Model(model) => model.clone_into(&mut self.model),
             ChatDelta::Text(text) => self.append_text(PartKind::Text, text),
@@ -338,10 +360,13 @@ impl AnswerWriter for ResponseWriter {
         if self.over {
             return;
         }
+        self.start();
         self.finish_items();
         let (status, kind) = self.ending();
         self.emit_snapshot(kind, status);
-        self.events.push_str("data: [DONE]\n\n");
+        if self.stream {
+            self.events.push_str("data: [DONE]\n\n");
+        }
         self.over = true;
     }
 
@@ -349,6 +374,7 @@ impl AnswerWriter for ResponseWriter {
         if self.over {
             return;
         }
+        self.start();
         self.over = true;
         self.failure = Some(cut(message, MAX_ERROR_TEXT).to_owned());
         self.emit_snapshot("response.failed", "failed");

@@ -1,12 +1,15 @@
 //! Writes a message of Anthropic's Messages API, whole or as its stream's events, from the deltas of a chat answer.
 
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::super::super::members::cut;
 use super::super::super::sse;
 use super::super::super::tunnel::MAX_ERROR_TEXT;
 use super::super::answer_writer::AnswerWriter;
-use super::super::chat::{ChatDelta, Finish, TOO_LONG, TokenCounts};
+use super::super::chat::TOO_LONG;
+use super::super::delta::{ChatDelta, Finish, TokenCounts};
 use super::super::writer::{MAX_HELD, MAX_PARTS};
 
 /// Memory of a block beside its texts, in bytes.
@@ -20,8 +23,8 @@ pub struct MessageWriter {
     model: String,
     stream: bool,
     started: bool,
-    /// Finished blocks of a whole message.
-    content: Vec<Value>,
+    /// Finished blocks of a whole message, each as JSON text: parsed, a call's input could take a hundred times as much.
+    content: Vec<Box<RawValue>>,
     /// How many blocks have begun in all.
     blocks: usize,
     open: Option<OpenBlock>,
@@ -64,12 +67,12 @@ impl OpenBlock {
         }
     }
 
-    fn whole(self) -> Value {
+    fn whole(&self) -> WholeBlock<'_> {
         match self {
-            OpenBlock::Text(text) => json!({ "type": "text", "text": text }),
-            OpenBlock::Thinking(text) => json!({ "type": "thinking", "thinking": text, "signature": "" }),
+            OpenBlock::Text(text) => WholeBlock::Text { text },
+            OpenBlock::Thinking(thinking) => WholeBlock::Thinking { thinking, signature: "" },
             OpenBlock::Tool(tool) => {
-                json!({ "type": "tool_use", "id": tool.id, "name": tool.name, "input": input(&tool.arguments) })
+                WholeBlock::ToolUse { id: &tool.id, name: &tool.name, input: input(&tool.arguments) }
             }
         }
     }
@@ -90,13 +93,47 @@ impl OpenBlock {
     }
 }
 
+/// A finished block.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum WholeBlock<'a> {
+    Text { text: &'a str },
+    Thinking { thinking: &'a str, signature: &'a str },
+    ToolUse { id: &'a str, name: &'a str, input: Input<'a> },
+}
+
+/// What a tool is called with.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Input<'a> {
+    /// An object, as the model wrote it.
+    Object(&'a RawValue),
+    Other {
+        #[serde(skip_serializing_if = "str::is_empty")]
+        arguments: &'a str,
+    },
+}
+
 /// A call's input is an object. Arguments that are none stay readable.
-fn input(arguments: &str) -> Value {
-    match serde_json::from_str(arguments) {
-        Ok(Value::Object(object)) => Value::Object(object),
-        _ if arguments.trim().is_empty() => json!({}),
-        _ => json!({ "arguments": arguments }),
+fn input(arguments: &str) -> Input<'_> {
+    match serde_json::from_str::<&RawValue>(arguments) {
+        Ok(raw) if raw.get().starts_with('{') => Input::Object(raw),
+        _ => Input::Other { arguments: arguments.trim() },
     }
+}
+
+/// A message as it is shown.
+#[derive(Serialize)]
+struct Message<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    role: &'a str,
+    model: &'a str,
+    content: &'a [Box<RawValue>],
+    stop_reason: Option<&'a str>,
+    stop_sequence: Option<&'a str>,
+    usage: Value,
 }
 
 impl MessageWriter {
@@ -166,7 +203,7 @@ impl MessageWriter {
             let stop = json!({ "type": "content_block_stop", "index": self.blocks - 1 });
             self.emit(&stop);
         } else {
-            self.content.push(open.whole());
+            self.content.extend(to_raw_value(&open.whole()));
         }
     }
 
@@ -229,17 +266,23 @@ impl MessageWriter {
         })
     }
 
-    fn message(&self, content: &[Value], stop_reason: Option<&str>) -> Value {
-        json!({
-            "id": self.id, "type": "message", "role": "assistant", "model": self.model, "content": content,
-            "stop_reason": stop_reason, "stop_sequence": null, "usage": self.usage(),
-        })
+    fn message<'a>(&'a self, content: &'a [Box<RawValue>], stop_reason: Option<&'a str>) -> Message<'a> {
+        Message {
+            id: &self.id,
+            kind: "message",
+            role: "assistant",
+            model: &self.model,
+            content,
+            stop_reason,
+            stop_sequence: None,
+            usage: self.usage(),
+        }
     }
 
     fn start(&mut self) {
         if !std::mem::replace(&mut self.started, true) {
-            let message = self.message(&[], None);
-            self.emit(&json!({ "type": "message_start", "message": message }));
+            let start = json!({ "type": "message_start", "message": self.message(&[], None) });
+            self.emit(&start);
         }
     }
 
@@ -295,7 +338,11 @@ impl AnswerWriter for MessageWriter {
 
     fn into_body(mut self: Box<Self>) -> String {
         self.close_all();
-        self.message(&self.content, Some(self.stop_reason())).to_string()
+        serde_json::to_string(&self.message(&self.content, Some(self.stop_reason()))).unwrap_or_default()
+    }
+
+    fn events_len(&self) -> usize {
+        self.events.len()
     }
 
     fn take_events(&mut self) -> String {

@@ -140,3 +140,24 @@ fn a_stream_holds_no_text_and_a_whole_message_is_limited() {
     assert_eq!(whole.failure(), Some(TOO_LONG));
     assert_eq!(whole.held_bytes(), 0);
 }
+
+#[test]
+fn a_calls_input_stays_as_the_model_wrote_it() {
+    let written_input = |arguments: &str| {
+        let call = [
+            ChatDelta::CallStart { call: 0, id: Some("a"), name: "f" },
+            ChatDelta::CallArguments { call: 0, text: arguments },
+        ];
+        let body = Box::new(written(false, call.into())).into_body();
+        let from = body.find("\"input\":").expect("an input") + 8;
+        let to = body.find("}],\"stop_reason\"").expect("the block's end");
+        body[from..to].to_owned()
+    };
+    let deep = format!("{{\"b\":12345678901234567890123,\"a\":{}{}}}", "[".repeat(500), "]".repeat(500));
+    assert_eq!(written_input(&format!(" {deep} ")), deep);
+    for (arguments, expected) in
+        [("", "{}"), (" ", "{}"), ("[1]", r#"{"arguments":"[1]"}"#), ("{", r#"{"arguments":"{"}"#)]
+    {
+        assert_eq!(written_input(arguments), expected, "{arguments:?}");
+    }
+}
