@@ -49,7 +49,7 @@ impl DirectPolicy {
     /// Checks whether the hub may call an address. `from_loopback`: whether the participant registered from loopback.
     ///
     /// # Errors
-    /// [`Forbidden`], where it may not.
+    /// Why it may not: `Forbidden`.
     pub fn check(self, address: IpAddr, from_loopback: bool) -> Result<(), Forbidden> {
         let address = address.to_canonical();
         match self {

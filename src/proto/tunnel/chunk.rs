@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
+use super::constants::MAX_REQUEST_ID;
 use super::encode::push_json;
-use super::{BadMessage, MAX_REQUEST_ID};
+use super::message::BadMessage;
 
 /// The standard alphabet, with or without padding: participants in other languages differ there.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -26,7 +27,7 @@ pub struct PlainChunk<'a> {
 }
 
 /// Parses a chunk in the exact form of [`encode_chunk`], which is faster than parsing JSON. `None` for other messages
-/// and other spellings, which are left to [`decode_from_participant`](super::decode_from_participant).
+/// and other spellings, which are left to `decode_from_participant`.
 pub fn plain_chunk(text: &str) -> Option<PlainChunk<'_>> {
     let rest = text.strip_prefix(CHUNK[0])?.strip_suffix(CHUNK[2])?;
     let (request_id, base64) = rest.split_once(CHUNK[1])?;

@@ -9,8 +9,8 @@ use serde::de::{self, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::chunk::decode_base64;
-use super::message::{FromHub, FromParticipant, Incoming};
-use super::{BadMessage, MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE};
+use super::constants::{MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE};
+use super::message::{BadMessage, FromHub, FromParticipant, Incoming};
 use crate::proto::openai::cut;
 
 /// Text that is borrowed unless it contains JSON escapes.

@@ -2,9 +2,22 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+/// A message that does not follow the protocol.
+#[derive(Debug)]
+pub struct BadMessage(pub(super) String);
+
+impl fmt::Display for BadMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the tunnel message cannot be read: {}", self.0)
+    }
+}
+
+impl std::error::Error for BadMessage {}
 
 /// A `tunnel.request` that the hub sends.
 #[derive(Debug)]
