@@ -114,14 +114,9 @@ fn stream(
     client.write(answer.take_events().as_bytes())?;
     let mut decoder = Decoder::new();
     loop {
-        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
-            Ok(Piece::Chunk(chunk)) => chunk,
-            Ok(Piece::End) => break,
-            Ok(_) => continue,
-            Err(error) if ends_whole(&error, answer) => {
-                upstream.cancel();
-                break;
-            }
+        let chunk = match next_chunk(attempt, client, upstream, answer) {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => break,
             Err(error) => {
                 send_failure(client, answer, "the participant's answer broke off");
                 return Err(error);
@@ -147,6 +142,27 @@ fn stream(
         }
     }
     Ok(finish_stream(attempt, client, answer))
+}
+
+/// The next chunk of the body; `None` at its end, or where the answer is whole without it.
+fn next_chunk(
+    attempt: &Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    answer: &ChatTranslator,
+) -> Result<Option<Vec<u8>>, UpstreamError> {
+    loop {
+        match upstream.next("stream", client, &attempt.hub.timeouts) {
+            Ok(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
+            Ok(Piece::End) => return Ok(None),
+            Ok(_) => {}
+            Err(error) if ends_whole(&error, answer) => {
+                upstream.cancel();
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Sends the event that reports a failure. The caller then closes the stream before its end.
@@ -220,17 +236,7 @@ fn collect(
     answer: &mut ChatTranslator,
 ) -> Result<(), UpstreamError> {
     let (mut body, mut decoder) = (Vec::new(), Decoder::new());
-    loop {
-        let chunk = match upstream.next("stream", client, &attempt.hub.timeouts) {
-            Ok(Piece::Chunk(chunk)) => chunk,
-            Ok(Piece::End) => break,
-            Ok(_) => continue,
-            Err(error) if ends_whole(&error, answer) => {
-                upstream.cancel();
-                break;
-            }
-            Err(error) => return Err(error),
-        };
+    while let Some(chunk) = next_chunk(attempt, client, upstream, answer)? {
         let read = coding.decode(chunk, &mut |text| {
             attempt.receive(&mut body, text);
             if events {

@@ -66,6 +66,16 @@ enum NotSent<'s> {
     Failed(Box<Attempt<'s>>, UpstreamError),
 }
 
+/// Another participant for a request that a provider has refused.
+enum Alternative<'s> {
+    /// It has a free slot.
+    Free(Box<Slot<'s>>),
+    /// All others are busy.
+    Busy,
+    /// There is none, or the response is final.
+    None,
+}
+
 /// What follows an attempt.
 enum NextStep<'s> {
     /// Nothing: the client has its response, or has disconnected.
@@ -226,18 +236,14 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(error) => return self.fail(client, attempt, Some(upstream), error),
             }
         }
-        if calls_for_another(status) && self.may_try_another(&attempt.slot.picked) {
-            match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
-                Ok(other) => {
-                    upstream.cancel();
-                    attempt.fail("provider", &format!("the provider answered {status}"));
-                    return NextStep::Other(other);
-                }
-                Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => {
-                    return self.wait_after_refusal(client, attempt, upstream, &head);
-                }
-                Err(_) => {}
+        match self.alternative(&attempt.slot.picked, status) {
+            Alternative::Free(other) => {
+                upstream.cancel();
+                attempt.fail("provider", &format!("the provider answered {status}"));
+                return NextStep::Other(*other);
             }
+            Alternative::Busy => return self.wait_after_refusal(client, attempt, upstream, &head),
+            Alternative::None => {}
         }
         if as_chat && status < 400 {
             let responses = self.request.kind.shape == Shape::Responses;
@@ -253,6 +259,18 @@ impl<'s, 'a> Failover<'s, 'a> {
                 NextStep::Done(result)
             }
             Err(error) => self.fail(client, attempt, Some(upstream), error),
+        }
+    }
+
+    /// Who else can serve the request after a response with this status.
+    fn alternative(&mut self, picked: &Picked, status: u16) -> Alternative<'s> {
+        if !calls_for_another(status) || !self.may_try_another(picked) {
+            return Alternative::None;
+        }
+        match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
+            Ok(other) => Alternative::Free(Box::new(other)),
+            Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => Alternative::Busy,
+            Err(_) => Alternative::None,
         }
     }
 
