@@ -155,6 +155,44 @@ fn heads_comments_and_empty_events_leave_the_request_free_for_another_participan
 }
 
 #[test]
+fn a_head_that_says_how_one_body_is_compressed_never_precedes_another_body() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n";
+    let broken = FakeProvider::start(Script::Raw(format!("{head}Content-Length: 100\r\n\r\n").into()));
+    let _broken = hub.join(&room, "broken", &broken);
+    let _good = hub.join(&room, "good", &good());
+    // The choice between two that are alike is by lot.
+    wait_until("a request to begin at the one that fails", || {
+        let answer = hub.stream(&room, "any").answer();
+        assert_eq!((answer.status, answer.header("content-encoding")), (200, None));
+        assert!(answer.whole && answer.text().ends_with("data: [DONE]\n\n"), "{}", answer.text());
+        !broken.seen().is_empty()
+    });
+}
+
+#[test]
+fn a_compressed_answer_does_not_follow_a_head_that_says_nothing_of_it() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut reading = RawParticipant::join(&hub, &room, "reading");
+    hub.wait_for_status(&room, "reading", "online");
+    let mut chat = hub.stream(&room, "any");
+    let request = reading.receive();
+    reading.begin(&request, "text/event-stream", &SILENT);
+    assert_eq!(chat.head().status, 200);
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n";
+    let _other = hub.join(&room, "other", &FakeProvider::start(Script::Raw(format!("{head}\r\nnoise").into())));
+    drop(reading);
+    let mut text = Vec::new();
+    while let Some(chunk) = chat.chunk().filter(|chunk| !chunk.is_empty()) {
+        text.extend(chunk);
+    }
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("let it send plain text") && !text.contains("nois"), "{text}");
+}
+
+#[test]
 fn a_translated_answer_that_has_said_nothing_fails_over_too() {
     let hub = TestHub::start();
     let room = hub.room();

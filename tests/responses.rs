@@ -455,6 +455,22 @@ fn an_answer_that_would_take_much_memory_once_parsed_is_refused() {
 }
 
 #[test]
+fn a_compressed_answer_without_text_is_not_held_back_for_long() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    // A header, then blocks without a byte of text (RFC 1951, section 3.2.4), and the connection breaks.
+    let mut answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\n\
+        Content-Length: 10000000\r\n\r\n\x1f\x8b\x08\0\0\0\0\0\0\x03"
+        .to_vec();
+    answer.extend(b"\0\0\0\xff\xff".repeat(40_000));
+    let provider = FakeProvider::start(Script::Raw(answer));
+    let _session = join(&hub, &room, "ann", &provider);
+    let broken = stream(&hub, &room);
+    assert_eq!((broken.status, broken.whole), (200, false), "what had come was passed on before the end");
+    assert!(broken.body.starts_with(b"\x1f\x8b") && broken.body.len() > 64 << 10);
+}
+
+#[test]
 fn what_an_answer_repeats_of_its_request_is_counted_too() {
     let hub = TestHub::limited(|limits| limits.memory = 16 << 20);
     let room = hub.room();

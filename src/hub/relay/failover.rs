@@ -31,6 +31,9 @@ use crate::state::selector::{Refusal, Want};
 
 /// The most participants that are tried after the first.
 const MAX_FAILOVERS: usize = 2;
+/// The error of a compressed answer behind a head that was sent for another one.
+const CODED_TOO_LATE: &str = "the provider compressed its answer, which the head that the client has does not say: let it \
+    send plain text";
 /// A participant is silent for too long at this many times its slowest recent time to first token.
 const HEDGE_FACTOR: u64 = 3;
 /// How often a request whose participant is silent for too long looks for another one that is free.
@@ -304,6 +307,10 @@ impl<'s, 'a> Failover<'s, 'a> {
         head: ResponseHead,
         adapter: Option<Adapter>,
     ) -> Result<io::Result<()>, UpstreamError> {
+        if client.is_open() && adapter.is_none() && head.is_coded() {
+            upstream.cancel();
+            return Err(UpstreamError::provider(CODED_TOO_LATE));
+        }
         if adapter.is_some() && head.status >= 400 && self.request.kind.shape == Shape::Messages {
             return adapters::forward_error(attempt, client, upstream, head);
         }

@@ -32,6 +32,12 @@ impl ResponseHead {
         ResponseHead { status, headers, stream }
     }
 
+    /// Whether the body is compressed.
+    pub fn is_coded(&self) -> bool {
+        let mut lines = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
+        lines.any(|(_, coding)| !coding.trim().eq_ignore_ascii_case("identity"))
+    }
+
     /// Whether the body is an event stream by its content type, or, without one, by the client's request.
     pub fn is_event_stream(&self) -> bool {
         let line = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));

@@ -160,7 +160,9 @@ impl Race<'_> {
             return Ok(Some(head));
         }
         let is_translated = contender.adapter.is_some();
-        if head.is_event_stream() && (self.stream || !is_translated) {
+        // A head that says how the body is compressed holds for that body alone.
+        let passes = if is_translated { self.stream } else { !head.is_coded() };
+        if head.is_event_stream() && passes {
             let mut headers = head.headers.clone();
             headers.retain(|(name, _)| !is_translated || !name.eq_ignore_ascii_case("content-encoding"));
             client.open(status, &stream_headers(headers))?;
@@ -172,7 +174,7 @@ impl Race<'_> {
 
 /// Whether comments can be told from events in a body: it is an event stream, and not compressed.
 fn is_readable(head: &ResponseHead) -> bool {
-    head.is_event_stream() && !head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-encoding"))
+    head.is_event_stream() && !head.is_coded()
 }
 
 /// Whether a response with this status, while another participant goes on, is none to end with.

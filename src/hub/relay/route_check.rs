@@ -24,17 +24,19 @@ pub fn lacks_route(
     if is_event_stream(kind) {
         return Ok(false);
     }
-    let (mut pieces, mut text) = (VecDeque::new(), Vec::new());
+    let (mut pieces, mut length, mut text) = (VecDeque::new(), 0, Vec::new());
     // An error is a short object, so only a complete short body can be one.
     let is_open = |text: &[u8]| text.len() <= MAX_PEEK && text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
     let mut readable = true;
-    while readable && is_open(&text) && client.reserve(text.len()) {
+    // A compressed body may hold no text at all, however long it is.
+    while readable && is_open(&text) && length <= MAX_PEEK && client.reserve(text.len() + length) {
         let piece = upstream.next("stream", client, timeouts)?;
         readable = match &piece {
             Piece::Chunk(bytes) => peek(&mut coding, bytes, &mut text),
             Piece::End => false,
             _ => true,
         };
+        length += piece.weight();
         pieces.push_back(piece);
     }
     upstream.give_back(pieces);
