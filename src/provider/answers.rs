@@ -184,7 +184,7 @@ fn with(head: &Value, mut object: Value) -> Value {
     object
 }
 
-/// `POST /v1/responses`: the answer to the same chat, translated as the hub does for providers without Responses.
+/// `POST /v1/responses`: the answer to the equivalent chat, translated as in the hub for providers without Responses.
 pub fn response(request: &EchoRequest<'_>) -> Result<Reply, Refusal> {
     let refused = |e: &dyn fmt::Display| Refusal::new(400, &e.to_string(), "invalid_value");
     let body = request.body.to_string();
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn responses_come_whole_and_as_numbered_events() {
+    fn responses_are_whole_or_numbered_events() {
         let answer = whole(response, json!({ "model": "echo", "input": "hello" })).unwrap();
         for (name, value) in [("temperature", json!(1)), ("top_logprobs", json!(0)), ("store", json!(false))] {
             assert_eq!(answer[name], value, "{name}");
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn embeddings_come_as_numbers_or_base64() {
+    fn embeddings_are_numbers_or_base64() {
         let numbers = whole(embeddings, json!({ "model": "echo", "input": ["a", "b"] })).unwrap();
         assert_eq!(numbers["data"][1]["embedding"].as_array().unwrap().len(), DIMENSIONS);
         let text = whole(embeddings, json!({ "model": "echo", "input": "a", "encoding_format": "base64" })).unwrap();

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_function_is_called_unless_its_result_is_there_or_no_call_is_wanted() {
+    fn the_first_function_is_called_unless_it_has_a_result_or_calls_are_disabled() {
         assert_eq!(
             call(&chat("user", Value::Null)).unwrap()["function"],
             json!({ "name": "first", "arguments": "{}" })
