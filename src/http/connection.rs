@@ -10,12 +10,12 @@ use super::connections::network_of;
 use super::server_state::ServerState;
 use crate::net::io::{self as net_io, Peek};
 
-/// What is read at a time, in bytes, on the stack: an idle connection has no buffer.
+/// The size of one read, in bytes. The buffer is on the stack, so that an idle connection has none.
 const READ_STEP: usize = 4 << 10;
-/// What is read of a large body at a time, in bytes.
+/// The size of one read of a large body, in bytes.
 const BODY_STEP: usize = 64 << 10;
-/// How much a client may send ahead while its request is served before its disconnecting goes unnoticed, in bytes; and how
-/// long reading that may take, though the bytes have arrived already.
+/// How many bytes a client may send while its request is served, until its disconnect is no longer noticed; and the time
+/// limit of reading them, although they have arrived already.
 const MAX_READ_AHEAD: usize = 32 << 10;
 const READ_AHEAD_TIME: Duration = Duration::from_millis(10);
 /// A buffer with a larger capacity, in bytes, is freed between requests.
@@ -32,7 +32,7 @@ pub struct Connection {
     pub(super) network: IpAddr,
     /// Bytes read and not yet used: the rest of a body, the next request.
     pub(super) read_ahead: Vec<u8>,
-    /// Where a response is assembled, to be written at once.
+    /// The buffer in which a response is assembled for one write.
     pub(super) write_buffer: Vec<u8>,
     /// The socket's read timeout, so that it is set only when it changes.
     read_timeout: Option<Duration>,

@@ -171,13 +171,13 @@ impl ConnectionTable {
     }
 
     /// Removes a connection.
-    pub fn leave(&self, number: u64) {
+    pub fn remove(&self, number: u64) {
         self.lock().remove(number);
         self.removed.notify_all();
     }
 
     /// Shuts the sockets of idle connections down, or of all.
-    pub fn cut_off(&self, idle_only: bool) {
+    pub fn shut_down(&self, idle_only: bool) {
         for connection in self.lock().connections.values().filter(|connection| !idle_only || connection.state.is_idle())
         {
             let _ = connection.stream.shutdown(Shutdown::Both);
@@ -308,7 +308,7 @@ mod tests {
             story.connect(B).expect("a place that A could not take").1.begin_request();
         }
         assert!(story.connect(B).is_none(), "the table is full of busy connections");
-        story.connections.leave(mine[0].0);
+        story.connections.remove(mine[0].0);
         assert!(story.connect(A).is_some());
     }
 

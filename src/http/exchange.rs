@@ -129,7 +129,7 @@ impl<'c> Exchange<'c> {
         &self.id
     }
 
-    /// The handler's own data about this request, created on first use. An exchange holds one value: asking for another
+    /// The handler's own data about this request, created on first use. An exchange holds one value: a call with another
     /// type replaces it.
     pub fn extension<T: Any + Default>(&mut self) -> &mut T {
         if !self.extension.is::<T>() {

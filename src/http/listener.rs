@@ -178,7 +178,7 @@ struct Leave {
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.server.connections.leave(self.number);
+        self.server.connections.remove(self.number);
     }
 }
 
@@ -201,9 +201,9 @@ impl Running {
         if let Some(accepting) = accepting {
             accepting.stop(self.addr);
         }
-        self.server.connections.cut_off(true);
+        self.server.connections.shut_down(true);
         self.server.connections.wait_empty(grace);
-        self.server.connections.cut_off(false);
+        self.server.connections.shut_down(false);
         self.server.connections.wait_empty(CLOSE_WAIT);
     }
 }

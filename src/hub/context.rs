@@ -24,7 +24,7 @@ use crate::hub::tunnels::registry::TunnelRegistry;
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::Now;
 use crate::state::event::Event;
-use crate::state::registry::{Deleted, Picked, Registry, RoomLives};
+use crate::state::registry::{Deleted, Picked, Registry, RoomExpiry};
 use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
 use crate::sync::lock;
@@ -62,7 +62,7 @@ pub struct HubContext {
     /// After how long an offline participant is removed, in milliseconds.
     pub(crate) offline_ttl: Option<u64>,
     /// After how long unused and empty rooms are removed.
-    pub(crate) room_ttl: RoomLives,
+    pub(crate) room_ttl: RoomExpiry,
     /// The bearer token that every request must have, if one is set.
     pub(crate) key: Option<HubKey>,
     /// Whether requests on behalf of a participant must have its token.
@@ -106,7 +106,7 @@ impl HubContext {
             hedge_after_min: options.hedge_after_min,
             drain: Drain::default(),
             offline_ttl: options.offline_ttl.map(millis),
-            room_ttl: RoomLives { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
+            room_ttl: RoomExpiry { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
             key: options.key.clone(),
             strict: options.strict,
             dashboard: options.dashboard,

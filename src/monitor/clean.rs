@@ -79,7 +79,7 @@ fn of_known_width(c: char) -> char {
         '\u{1f1e6}'..='\u{1f1ff}' => {
             char::from_u32(u32::from(c) - 0x1f1e6 + u32::from('A')).unwrap_or(char::REPLACEMENT_CHARACTER)
         }
-        // Terminals draw it three columns wide; the tables say one.
+        // Terminals draw it three columns wide; Unicode's tables have one.
         '\u{17d8}' => char::REPLACEMENT_CHARACTER,
         c => c,
     }

@@ -2,7 +2,7 @@
 //! room has an event stream of its own. Their updates go into one bounded channel.
 //!
 //! Older hubs have no event stream of all rooms, and some have only the legacy plane. Of such a hub each watched room's own
-//! stream is followed, and the polls tell whether the hub is up.
+//! stream is followed, and the polls determine whether the hub is up.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -33,9 +33,9 @@ const PAUSE_PER_POLL: u32 = 20;
 /// The pause after the hub has refused its event stream.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
-/// What a hub without an event stream of all its rooms cannot tell. Fits a terminal of 80 columns.
+/// The limits of a hub without an event stream of all its rooms. Fits a terminal of 80 columns.
 const LIMITS: &str = "Older hub: new rooms show after a poll; queues and earlier figures unknown.";
-/// What a hub with only the legacy plane cannot tell.
+/// The limits of a hub with only the legacy plane.
 const LEGACY_LIMITS: &str = "Older hub: queues, passwords, tunnels and requests in flight are unknown.";
 
 /// Watches a hub. Its threads run until the process ends or the receiver of the updates is dropped.
@@ -77,6 +77,11 @@ fn or_legacy<T>(answer: Result<T, Error>, legacy: impl FnOnce() -> Result<T, Err
 /// When it has no such room, refuses, or can't be reached.
 pub fn check_room(client: &Client, code: &str) -> Result<(), Error> {
     or_legacy(client.rooms().get(code).map(drop), || client.legacy().participants(code).map(drop))
+}
+
+/// The update for an error after which the next attempt follows in `pause`.
+fn lost(error: &Error, pause: Duration) -> Update {
+    Update::Lost { reason: error.to_string(), retry_in: u64::try_from(pause.as_millis()).ok() }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -179,10 +184,7 @@ impl FeedContext {
         match polled {
             Ok(_) if was_linked => true,
             Ok(_) => self.send(Update::Linked),
-            Err(error) => {
-                let retry_in = u64::try_from(POLL_INTERVAL.as_millis()).ok();
-                self.send(Update::Lost { reason: error.to_string(), retry_in })
-            }
+            Err(error) => self.send(lost(error, POLL_INTERVAL)),
         }
     }
 
@@ -243,7 +245,7 @@ impl FeedContext {
                             return;
                         }
                     }
-                    // The next poll tells whether the hub is up.
+                    // The next poll determines whether the hub is up.
                     Ok(_) => drop(context.wake.try_send(())),
                     Err(_) => break,
                 }
@@ -261,7 +263,7 @@ impl FeedContext {
         }
     }
 
-    /// Follows each room's own stream from now on, and says what such a hub cannot tell. False when the receiver is gone.
+    /// Follows each room's own stream from now on, and reports the limits of such a hub. False when the receiver is gone.
     fn follow_rooms(&self) -> bool {
         if self.per_room.load(Ordering::SeqCst) {
             return true;
@@ -301,15 +303,9 @@ impl FeedContext {
                 }
                 // The polls report it.
                 Ok(Watched::Broken { .. }) if self.per_room.load(Ordering::SeqCst) => continue,
-                Ok(Watched::Broken { error, pause }) => {
-                    let retry_in = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                    Update::Lost { reason: error.to_string(), retry_in: Some(retry_in) }
-                }
+                Ok(Watched::Broken { error, pause }) => lost(&error, pause),
                 Ok(_) => continue,
-                Err(error) => {
-                    let retry_in = u64::try_from(REFUSED_PAUSE.as_millis()).ok();
-                    Update::Lost { reason: error.to_string(), retry_in }
-                }
+                Err(error) => lost(&error, REFUSED_PAUSE),
             };
             if !self.send(update) {
                 return false;

@@ -33,7 +33,7 @@ pub enum Update {
     },
     /// An event.
     Event(EventEnvelope),
-    /// What the hub cannot tell because it is older, one line; `None` if it tells everything.
+    /// The data that the hub lacks because it is older, one line; `None` if it lacks none.
     Limited(Option<&'static str>),
     /// That many events were dropped because they came faster than they were read.
     Skipped(u64),
@@ -70,7 +70,7 @@ pub struct MonitorState {
     pub url: String,
     /// The state of its event stream.
     pub link: Link,
-    /// What the hub cannot tell because it is older, one line.
+    /// The data that the hub lacks because it is older, one line.
     pub limits: Option<&'static str>,
     /// Its rooms by code.
     pub rooms: BTreeMap<String, Room>,
@@ -160,7 +160,7 @@ impl MonitorState {
             }
             Update::Limited(limits) => self.limits = limits,
             Update::Event(event) => self.on_event(event, self.hub_time(now)),
-            // The next poll brings what the dropped events said.
+            // The next poll returns the state that the dropped events described.
             Update::Skipped(events) => {
                 self.skipped += events;
                 self.forget_requests();

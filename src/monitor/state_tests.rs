@@ -35,7 +35,7 @@ fn requests_without_ids_leave_no_participant_busy() {
 }
 
 #[test]
-fn failures_count_and_hanging_up_does_not() {
+fn failures_are_counted_and_cancellations_are_not() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for (request, stage) in [("r1", "cancelled"), ("r2", "stream")] {
         assert_eq!(ann(&state).health(NOW), Health::Online);
@@ -48,7 +48,7 @@ fn failures_count_and_hanging_up_does_not() {
 }
 
 #[test]
-fn participants_come_change_and_go() {
+fn participants_join_change_and_leave() {
     let mut state = lab(&[]);
     let mut info = participant("ann", "Ann");
     info.connection.connected = false;
@@ -68,7 +68,7 @@ fn participants_come_change_and_go() {
 }
 
 #[test]
-fn lists_keep_what_has_been_counted() {
+fn polls_keep_the_counts_of_events() {
     let mut state = lab(&[participant("ann", "Ann"), participant("bob", "Bob")]);
     state.on_update(began("LAB001", "ann", "r1"), NOW);
     state.on_update(Update::Members("LAB001".into(), vec![participant("ann", "Ann")]), NOW);
@@ -76,7 +76,7 @@ fn lists_keep_what_has_been_counted() {
 }
 
 #[test]
-fn a_broken_stream_forgets_what_is_under_way() {
+fn a_broken_stream_resets_the_requests_in_flight() {
     let mut state = lab(&[participant("ann", "Ann")]);
     state.on_update(began("LAB001", "ann", "r1"), NOW);
     state.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: Some(500) }, NOW);
@@ -104,7 +104,7 @@ fn the_first_rooms_are_watched_or_those_that_were_named() {
 }
 
 #[test]
-fn a_clock_that_is_off_makes_no_age_negative() {
+fn a_wrong_clock_makes_no_age_negative() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for ahead in [86_400_000, -86_400_000, i64::MAX, i64::MIN] {
         state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], ahead), NOW);
@@ -136,11 +136,11 @@ fn a_flood_of_requests_that_never_end_is_bounded() {
 }
 
 #[test]
-fn a_hub_that_makes_up_rooms_and_participants_fills_no_memory() {
+fn the_number_of_rooms_and_participants_is_bounded() {
     let mut state = lab(&[]);
     for n in 0..10_100 {
-        let told = serde_json::to_value(participant(&format!("p{n}"), "Ann")).unwrap();
-        state.on_update(event("participant.joined", "LAB001", told), NOW);
+        let joined = serde_json::to_value(participant(&format!("p{n}"), "Ann")).unwrap();
+        state.on_update(event("participant.joined", "LAB001", joined), NOW);
         let made = serde_json::to_value(room(&format!("R{n:05}"), "Lab")).unwrap();
         state.on_update(event("room.created", "", made), NOW);
     }
@@ -148,7 +148,7 @@ fn a_hub_that_makes_up_rooms_and_participants_fills_no_memory() {
 }
 
 #[test]
-fn a_room_whose_code_steers_the_terminal_is_not_shown() {
+fn a_room_whose_code_could_control_the_terminal_is_not_shown() {
     let mut state = lab(&[]);
     state.on_update(
         Update::Rooms(vec![room("\u{1b}[2J", "Lab"), room("a\u{202e}b", "Lab"), room("LAB002", "Lab")], 0),

@@ -93,7 +93,7 @@ mod tests {
     use crate::monitor::text::width;
 
     #[test]
-    fn it_shows_who_is_there_and_how_they_do() {
+    fn rooms_and_participants_are_listed_with_their_statistics() {
         let mut state = lab(&[participant("ann", "Ann"), participant("bob", "B\u{1b}[31mob")]);
         state.on_update(began("LAB001", "ann", "r1"), NOW);
         state.on_update(answered("LAB001", "ann", "r1"), NOW);
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn it_fits_whatever_there_is() {
+    fn the_table_fits_every_terminal_size() {
         let many: Vec<_> = (0..500).map(|n| participant(&format!("p{n}"), &"🎉".repeat(200))).collect();
         let mut state = lab(&many);
         let rooms = (0..300).map(|n| crate::monitor::fixtures::room(&format!("R{n:05}"), &"שלום ".repeat(40)));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_older_hub_cannot_tell_is_the_second_line() {
+    fn the_limits_of_an_older_hub_are_the_second_line() {
         let mut state = lab(&[]);
         state.on_update(Update::Limited(Some("Older hub: no figures.")), NOW);
         let lines = lines(&state, NOW, 99, 23);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hub_that_is_gone_and_a_room_that_is_shut_say_so() {
+    fn a_lost_hub_and_a_refused_room_show_the_reason() {
         let mut state = lab(&[]);
         state.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: None }, NOW);
         state.on_update(Update::Refused("LAB001".into(), "Invalid password".into()), NOW);

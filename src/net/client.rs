@@ -309,11 +309,11 @@ fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<Body> {
 }
 
 fn keeps_alive(http11: bool, headers: &[httparse::Header<'_>]) -> bool {
-    let says = |what: &[u8]| values(headers, "connection").any(|token| token.eq_ignore_ascii_case(what));
+    let has_option = |what: &[u8]| values(headers, "connection").any(|token| token.eq_ignore_ascii_case(what));
     // Two framings: the rest of the stream cannot be trusted.
-    let doubtful =
+    let is_ambiguous =
         values(headers, "transfer-encoding").next().is_some() && values(headers, "content-length").next().is_some();
-    !doubtful && if http11 { !says(b"close") } else { says(b"keep-alive") && !says(b"close") }
+    !is_ambiguous && if http11 { !has_option(b"close") } else { has_option(b"keep-alive") && !has_option(b"close") }
 }
 
 #[cfg(test)]
@@ -352,13 +352,13 @@ mod tests {
     #[test]
     fn answers_end_as_their_framing_defines() {
         let ok = "HTTP/1.1 200 OK\r\n";
-        let tell = |head: &str, body: &str| outcome(&[ok, head, "\r\n", body]).ok();
-        assert_eq!(tell("Content-Length: 2\r\n", "ab"), fine(200, "ab", true));
-        assert_eq!(tell("Content-Length: 2, 2\r\nConnection: x, Close\r\n", "ab"), fine(200, "ab", false));
-        assert_eq!(tell("Transfer-Encoding: chunked\r\n", "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"), fine(200, "abc", true));
-        assert_eq!(tell("X: y\r\n", "until the end"), fine(200, "until the end", false));
-        assert_eq!(tell("Content-Length: 2\r\n", "abc"), fine(200, "ab", false), "something follows");
-        let both = tell("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", "1\r\na\r\n0\r\n\r\n");
+        let respond = |head: &str, body: &str| outcome(&[ok, head, "\r\n", body]).ok();
+        assert_eq!(respond("Content-Length: 2\r\n", "ab"), fine(200, "ab", true));
+        assert_eq!(respond("Content-Length: 2, 2\r\nConnection: x, Close\r\n", "ab"), fine(200, "ab", false));
+        assert_eq!(respond("Transfer-Encoding: chunked\r\n", "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"), fine(200, "abc", true));
+        assert_eq!(respond("X: y\r\n", "until the end"), fine(200, "until the end", false));
+        assert_eq!(respond("Content-Length: 2\r\n", "abc"), fine(200, "ab", false), "something follows");
+        let both = respond("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n", "1\r\na\r\n0\r\n\r\n");
         assert_eq!(both, fine(200, "a", false));
         assert_eq!(outcome(&["HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na"]).ok(), fine(200, "a", false));
         assert_eq!(outcome(&["HTTP/1.1 204 No\r\n\r\n"]).ok(), fine(204, "", true));

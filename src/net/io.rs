@@ -90,7 +90,7 @@ fn write_until(
     Ok(())
 }
 
-/// Looks what can be read, without waiting and without reading it. No other thread may use the socket meanwhile.
+/// Checks what can be read, without waiting and without reading it. No other thread may use the socket meanwhile.
 pub fn peek(stream: &TcpStream) -> Peek {
     if stream.set_nonblocking(true).is_err() {
         return Peek::Disconnected;

@@ -105,7 +105,7 @@ mod tests {
         let found = local("LocalHost", 80, nowhere).unwrap();
         assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
         assert_eq!(local("localhost.example", 80, nowhere), None);
-        assert_eq!(local("localhost", 80, Path::new("/")), None, "the list is asked where there is one");
+        assert_eq!(local("localhost", 80, Path::new("/")), None, "a hosts file that exists is used");
         assert_eq!(addresses("127.0.0.1", 7).unwrap(), [(Ipv4Addr::LOCALHOST, 7).into()]);
         assert_eq!(addresses("::1", 7).unwrap(), [(Ipv6Addr::LOCALHOST, 7).into()]);
     }

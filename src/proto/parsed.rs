@@ -1,16 +1,16 @@
-//! How much memory JSON takes once it is parsed, told before that. It may be a hundred times its text: an object has room
-//! for eleven members from the first one on.
+//! An upper bound of the memory that JSON takes once it is parsed, computed before parsing. It can be a hundred times the
+//! size of the text: an object allocates room for eleven members with its first one.
 
 use serde_json::Value;
 
-/// What each token adds at most beside the texts, in bytes: an object's first node, a list's first room, an item of a list
-/// that grows by doubling, a member with its key.
+/// The most memory that each token adds, without the texts, in bytes: an object's first node, a list's first allocation, an
+/// item of a list that grows by doubling, a member with its key.
 const OBJECT: usize = 656;
 const LIST: usize = 160;
 const ITEM: usize = 96;
 const MEMBER: usize = 192;
 
-/// The most memory that a JSON text takes as a [`Value`], in bytes. Of a text that is not JSON: what takes it to notice.
+/// The most memory that a JSON text takes as a [`Value`], in bytes; for invalid JSON, the most until the error is found.
 pub fn parsed_bytes(json: &[u8]) -> usize {
     let (mut bytes, mut in_text, mut escaped) = (json.len(), false, false);
     for byte in json {
@@ -29,7 +29,7 @@ pub fn parsed_bytes(json: &[u8]) -> usize {
     bytes
 }
 
-/// Parses a JSON text. `None` where it is none, or would take more than `most` bytes.
+/// Parses a JSON text. `None` if it is invalid, or would take more than `most` bytes.
 pub fn parse_within(json: &[u8], most: usize) -> Option<Value> {
     if parsed_bytes(json) <= most { serde_json::from_slice(json).ok() } else { None }
 }
@@ -38,8 +38,8 @@ pub fn parse_within(json: &[u8], most: usize) -> Option<Value> {
 mod tests {
     use super::*;
 
-    /// The memory of a value by what its parts are known to take: a node of a tree has 11 keys and values, of which 5 are
-    /// in use at least unless it is the only one.
+    /// The memory of a value, from the layout of its parts: a node of a B-tree has 11 keys and values, of which at least 5 are
+    /// in use unless it is the root.
     fn taken(value: &Value) -> usize {
         match value {
             Value::String(text) => text.len(),
@@ -54,21 +54,21 @@ mod tests {
     }
 
     #[test]
-    fn the_densest_json_takes_no_more_than_is_told() {
+    fn the_densest_json_takes_no_more_than_the_bound() {
         let members = (0..40).map(|at| format!("\"{at}\":{{}}")).collect::<Vec<_>>().join(",");
         for item in
             [r#"{"":0}"#, r#"{"":{"":0}}"#, "[0]", "[]", "{}", "0", "\"\"", "[[[[0]]]]", &format!("{{{members}}}")]
         {
             for count in [1, 5, 1000] {
                 let json = format!("[{}]", vec![item; count].join(","));
-                let (told, value) = (parsed_bytes(json.as_bytes()), serde_json::from_str(&json).unwrap());
-                assert!(taken(&value) <= told, "{count} of {item}: {} > {told}", taken(&value));
+                let (bound, value) = (parsed_bytes(json.as_bytes()), serde_json::from_str(&json).unwrap());
+                assert!(taken(&value) <= bound, "{count} of {item}: {} > {bound}", taken(&value));
             }
         }
     }
 
     #[test]
-    fn text_takes_its_length_whatever_it_says() {
+    fn tokens_within_texts_are_not_counted() {
         let json = serde_json::json!("{\"a\":[1,2,\\\"3]}").to_string();
         assert_eq!(parsed_bytes(json.as_bytes()), json.len());
         assert_eq!(parsed_bytes(b"[\"\\\"\",{}]"), 9 + LIST + ITEM + OBJECT);

@@ -181,7 +181,7 @@ mod tests {
         let mut watch = IdWatch::new(stream);
         let mut found = pieces.iter().filter_map(|piece| watch.push(piece));
         let id = found.next();
-        assert_eq!(found.next(), None, "an id is told once");
+        assert_eq!(found.next(), None, "an id is reported once");
         id
     }
 

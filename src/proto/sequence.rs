@@ -1,21 +1,21 @@
-//! Finding the latest `sequence_number` of a Responses stream that passes by, without parsing or keeping it. In JSON text
-//! the key with its quotes can only be a key: inside a string the quotes would be escaped.
+//! Finds the latest `sequence_number` in a Responses stream, without parsing or storing the stream. In JSON text the key
+//! with its quotes can only be a key: inside a string the quotes would be escaped.
 
 const KEY: &[u8] = b"\"sequence_number\"";
 
-/// Watches a stream for the number of its latest event.
+/// Scans a stream for the number of its latest event.
 #[derive(Debug, Default)]
 pub struct SequenceWatch {
-    /// So many bytes of the key have come.
+    /// The number of bytes of the key that have matched.
     matched: usize,
-    /// The digits that have come, and whether any has.
+    /// The value of the digits read so far, and whether there are any.
     number: u64,
     has_digits: bool,
     latest: Option<u64>,
 }
 
 impl SequenceWatch {
-    /// Looks at the next piece.
+    /// Scans the next piece.
     pub fn push(&mut self, piece: &[u8]) {
         for &byte in piece {
             if self.matched == KEY.len() {
@@ -42,7 +42,7 @@ impl SequenceWatch {
         }
     }
 
-    /// The number for the next event: 0 where none has come.
+    /// The number of the next event: one more than the latest, or 0 before the first.
     pub fn next(&self) -> u64 {
         self.latest.map_or(0, |latest| latest.saturating_add(1))
     }
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_latest_number_is_found_however_the_stream_is_cut() {
+    fn the_latest_number_is_found_however_the_stream_is_split() {
         let stream =
             br#"data: {"sequence_number":1,"delta":"\"sequence_number\":9"} data: {"x":""sequence_number" : 41}"#;
         for cut in 0..stream.len() {
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_none_or_too_long_is_harmless() {
+    fn invalid_and_too_long_numbers_cause_no_failure() {
         for (stream, next) in [
             ("", 0),
             (r#"{"sequence_number":"5"}"#, 0),

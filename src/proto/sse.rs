@@ -13,7 +13,7 @@ pub struct Event {
 
 /// Encodes one event: `event: NAME`, `data: DATA`, blank line, with LF line ends.
 ///
-/// `data` must be one line, as JSON without indentation is: older clients read only one `data` line of an event
+/// `data` must be one line, such as JSON without indentation: older clients read only one `data` line of an event
 /// (PROTOCOL.md, "Events").
 pub fn encode(event: &str, data: &str) -> String {
     debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");

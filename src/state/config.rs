@@ -20,12 +20,12 @@ pub const MAX_TEXTS: usize = 64;
 pub struct FieldError {
     /// Path of the field, such as `defaults.temperature`.
     pub field: String,
-    /// What it must be, as the rest of a sentence.
+    /// What is required, as the predicate of a sentence whose subject is the field.
     pub problem: String,
 }
 
 impl FieldError {
-    /// As the `details` of an error answer.
+    /// The `details` of an error response.
     pub fn details(&self) -> Value {
         json!({ "field": self.field, "problem": self.problem })
     }
@@ -123,7 +123,7 @@ impl<'a> Fields<'a> {
     /// A list of at most `max` texts.
     ///
     /// # Errors
-    /// When it is something else, or too long.
+    /// When it is not a list of texts, or exceeds a limit.
     pub fn texts(&self, key: &str, max: usize) -> Result<Option<Vec<String>>, FieldError> {
         let Some(raw) = self.get(key) else { return Ok(None) };
         let items = list::<&RawValue>(raw).ok().filter(|items| items.len() <= max);
@@ -205,7 +205,7 @@ fn text(raw: &str, max: usize) -> Option<String> {
 }
 
 /// A 64-bit integer. Some clients write `5.0` for 5.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The ranges say what fits.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // The ranges exclude what does not fit.
 fn whole(raw: &str) -> Option<Number> {
     const END: f64 = 18_446_744_073_709_551_616.0;
     let number: Number = serde_json::from_str(raw).ok()?;
@@ -219,7 +219,7 @@ fn whole(raw: &str) -> Option<Number> {
     }
 }
 
-/// Reads a runtime config that stands alone, as in a file, by the rules that the hub applies to requests.
+/// Parses a runtime config that is not part of a request, such as one from a file, by the same rules.
 ///
 /// ```
 /// let defaults = gambi::hub::parse_config(&serde_json::json!({ "temperature": 0.2 }))?;

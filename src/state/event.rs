@@ -8,7 +8,7 @@ use crate::proto::legacy;
 use crate::proto::management::{EventEnvelope, Metrics, Participant, RoomSummary};
 use crate::proto::sse;
 
-/// Something that happened in a room.
+/// A change in a room.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// Milliseconds since the epoch.
@@ -22,7 +22,7 @@ pub struct Event {
 /// The kinds of event (PROTOCOL.md, "Events").
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventKind {
-    /// A room was made.
+    /// A room was created.
     RoomCreated(RoomSummary),
     /// A room was deleted.
     RoomDeleted(RoomSummary),
@@ -45,7 +45,7 @@ pub enum EventKind {
     LlmError(Dispatch, Failure),
 }
 
-/// A request on its way to a participant.
+/// A request that was sent to a participant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Dispatch {

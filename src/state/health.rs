@@ -7,7 +7,7 @@ const AVOID: u64 = 5_000;
 const AVOID_MOST: u64 = 60_000;
 /// Consecutive failures after which the breaker opens. An open breaker admits one request at a time as a probe.
 const OPEN_AFTER: u32 = 3;
-/// How many times to first token count as recent.
+/// The number of times to first token that are retained.
 const RECENT: usize = 8;
 /// Weight of the newest sample in the exponentially weighted mean.
 const NEWEST: f64 = 0.3;
@@ -17,7 +17,7 @@ const NEWEST: f64 = 0.3;
 pub struct Health {
     /// Exponentially weighted mean of the time to first token, milliseconds; `None` before the first answer.
     ttft: Option<f64>,
-    /// The latest times of streamed answers, and of whole ones, which come all at once at their end.
+    /// The latest times of streamed answers, and separately of whole ones, whose first byte comes when they are complete.
     streamed: Recent,
     whole: Recent,
     /// Consecutive failures.
@@ -29,15 +29,15 @@ pub struct Health {
 /// The latest times to first token.
 #[derive(Debug, Clone, Default)]
 struct Recent {
-    /// Milliseconds; 0 before there were as many.
+    /// A ring buffer, in milliseconds; 0 in unused entries.
     times: [u64; RECENT],
-    noted: usize,
+    recorded: usize,
 }
 
 impl Recent {
-    fn note(&mut self, time: u64) {
-        self.times[self.noted % RECENT] = time;
-        self.noted = self.noted.wrapping_add(1);
+    fn record(&mut self, time: u64) {
+        self.times[self.recorded % RECENT] = time;
+        self.recorded = self.recorded.wrapping_add(1);
     }
 }
 
@@ -47,15 +47,15 @@ impl Health {
         let newest = ttft_ms as f64;
         self.ttft = Some(self.ttft.map_or(newest, |mean| mean + (newest - mean) * NEWEST));
         if streamed {
-            self.streamed.note(ttft_ms)
+            self.streamed.record(ttft_ms)
         } else {
-            self.whole.note(ttft_ms)
+            self.whole.record(ttft_ms)
         }
         self.failures = 0;
         self.avoid_until = 0;
     }
 
-    /// The longest of the recent times to first token of such answers, milliseconds; 0 before the first one.
+    /// The longest of the recent times to first token of streamed or of whole answers, milliseconds; 0 before the first one.
     pub fn slowest(&self, streamed: bool) -> u64 {
         let recent = if streamed { &self.streamed } else { &self.whole };
         recent.times.iter().copied().max().unwrap_or(0)
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_slowest_time_is_forgotten_in_the_end() {
+    fn the_slowest_time_is_dropped_after_enough_newer_ones() {
         let mut health = Health::default();
         assert_eq!(health.slowest(true), 0);
         for time in [900, 5000, 700] {

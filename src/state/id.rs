@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn uuids_say_their_version() {
+    fn uuids_have_version_4() {
         assert_eq!(uuid(&mut |bytes| bytes.fill(0xff)), "ffffffff-ffff-4fff-bfff-ffffffffffff");
     }
 }

@@ -1,6 +1,6 @@
 //! The rules: rooms, participants, which participant gets a request, and which events a change causes.
 //!
-//! Time and randomness are arguments. Nothing in here does I/O, starts a thread or takes a lock.
+//! Time and randomness are arguments. This module does no I/O, starts no threads and takes no locks.
 
 pub mod balancer;
 pub mod config;
@@ -17,7 +17,7 @@ pub mod room;
 pub mod selector;
 pub mod stats;
 
-/// A moment, on both of the hub's clocks.
+/// A point in time, on both clocks of the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// Wall clock, for display: milliseconds since the epoch. May jump when the clock is set.

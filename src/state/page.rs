@@ -1,4 +1,4 @@
-//! Pagination: a long list is never copied whole, so that many slow readers of it need little memory.
+//! Pagination: a response holds one page of a long list at a time, so that many slow readers of it need little memory.
 
 /// The next `count` items, or fewer, whose number is above `after`, in ascending order. Scans all items, and copies
 /// none.
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_follow_each_other_in_order_and_leave_nothing_out() {
+    fn pages_are_in_order_and_complete() {
         let items: Vec<u64> = (0..100).map(|n| n * 37 % 101).collect();
         let (mut listed, mut after) = (Vec::new(), None);
         loop {

@@ -71,8 +71,8 @@ const METADATA_V6: [[u16; 2]; 2] = [[0xfd00, 0x0ec2], [0xfd20, 0x00ce]];
 
 fn is_never_called(address: IpAddr) -> bool {
     let v4 = |ip: Ipv4Addr| {
-        let odd = ip.is_link_local() || ip.is_broadcast() || ip.is_multicast() || ip.octets()[0] == 0;
-        odd || METADATA_V4.contains(&ip)
+        let special = ip.is_link_local() || ip.is_broadcast() || ip.is_multicast() || ip.octets()[0] == 0;
+        special || METADATA_V4.contains(&ip)
     };
     let v6 = |ip: Ipv6Addr| {
         let [first, second, ..] = ip.segments();
@@ -80,11 +80,11 @@ fn is_never_called(address: IpAddr) -> bool {
         let hidden = embedded_v4(ip).any(|inside| v4(inside) || inside.is_loopback());
         ip.is_unicast_link_local() || ip.is_multicast() || METADATA_V6.contains(&[first, second]) || hidden
     };
-    let odd = match address {
+    let forbidden = match address {
         IpAddr::V4(ip) => v4(ip),
         IpAddr::V6(ip) => v6(ip),
     };
-    odd || address.is_unspecified()
+    forbidden || address.is_unspecified()
 }
 
 /// The IPv4 addresses that an IPv6 address may be translated to: `::a.b.c.d` and `::ffff:0:a.b.c.d` (RFC 4291, RFC

@@ -162,7 +162,7 @@ pub struct Member {
     /// Time of its last change, milliseconds since the epoch.
     pub updated_at: u64,
     /// The single-use token that opens its tunnel.
-    pub ticket: Option<Ticket>,
+    pub tunnel_token: Option<TunnelToken>,
     /// Its own secret, which authorises changes of its registration.
     pub token: Secret,
     /// Its size.
@@ -183,11 +183,11 @@ pub enum Reach {
 
 /// A single-use tunnel token, until it is used or expires.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct TunnelToken {
     /// The token, sent as `?token=`.
     pub token: Secret,
     /// Expiry, milliseconds on the monotonic clock.
-    pub dies_at: u64,
+    pub expires_at: u64,
 }
 
 /// The state of a participant's tunnel.

@@ -26,7 +26,7 @@ impl<'a> Selector<'a> {
     }
 }
 
-/// What a participant's provider must be able to do.
+/// The API that a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// Chat completions.

@@ -251,7 +251,7 @@ impl PendingResponse {
             self.release(in_use);
         }
         if let Some(piece) = self.ready.next() {
-            return Ok(self.taken(piece));
+            return Ok(self.discharge(piece));
         }
         match self.batches.recv_timeout(timeout) {
             Ok(batch) => {
@@ -287,7 +287,7 @@ impl PendingResponse {
     }
 
     /// Releases the memory of a piece; that of a large one when the next is requested.
-    fn taken(&mut self, piece: Piece) -> Piece {
+    fn discharge(&mut self, piece: Piece) -> Piece {
         let weight = piece.weight();
         if weight > LARGE_PIECE {
             self.in_use = weight;
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_several_requests_come_as_they_are_there() {
+    fn pieces_of_several_requests_are_received_as_they_arrive() {
         let router = unlimited();
         let (mut a, mut b) = (router.open("a").unwrap(), router.open("b").unwrap());
         router.route_all("b", vec![chunk(1), chunk(2)]);
@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_slow_client_uses_up_its_waiting_time_and_then_fills_only_its_own_queue() {
-        // No client reads: if the reader waited for each of a thousand pieces, this would take hours.
+        // No client reads. The reader waits for 30 ms in total, not for each of the thousand pieces.
         let wait = Duration::from_millis(30);
         let router = Router::new(
             QueueLimits { within: Duration::from_secs(3600), ..limits(1, 1 << 20, wait) },
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_and_error_texts_count_as_chunks_do() {
+    fn heads_and_error_texts_are_charged_like_chunks() {
         let budget = Budget::new(1 << 20);
         let router = Router::new(limits(1, 1 << 30, Duration::ZERO), budget.clone());
         let _pending = router.open("a").unwrap();
@@ -536,25 +536,25 @@ mod tests {
 
     #[test]
     fn a_full_queue_pauses_its_participant_and_a_drained_one_resumes_it() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let heard = told.clone();
-        let signal: SendSignal = Box::new(move |id, signal| lock(&heard).push((id.to_owned(), signal)));
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let recorder = sent.clone();
+        let signal: SendSignal = Box::new(move |id, signal| lock(&recorder).push((id.to_owned(), signal)));
         let router = Router::with_signal(limits(1000, 1 << 20, Duration::ZERO), Budget::new(1 << 20), Some(signal));
         let mut pending = router.open("a").unwrap();
-        let told = || std::mem::take(&mut *lock(&told));
+        let sent = || std::mem::take(&mut *lock(&sent));
         router.route("a", chunk(500));
-        assert_eq!(told(), []);
+        assert_eq!(sent(), []);
         router.route("a", chunk(500));
         router.route("a", chunk(500));
-        assert_eq!(told(), [("a".to_owned(), FlowSignal::Pause)]);
+        assert_eq!(sent(), [("a".to_owned(), FlowSignal::Pause)]);
         pending.recv_timeout(LONG).unwrap();
-        assert_eq!(told(), [], "it is not empty enough yet");
+        assert_eq!(sent(), [], "it is not empty enough yet");
         pending.recv_timeout(LONG).unwrap();
         pending.recv_timeout(LONG).unwrap();
-        assert_eq!(told(), [("a".to_owned(), FlowSignal::Resume)]);
+        assert_eq!(sent(), [("a".to_owned(), FlowSignal::Resume)]);
         router.route("a", chunk(2000));
         router.route("a", Piece::End);
-        assert_eq!(told(), [("a".to_owned(), FlowSignal::Pause)]);
+        assert_eq!(sent(), [("a".to_owned(), FlowSignal::Pause)]);
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl<'s> Attempt<'s> {
 
     /// Records the outcome in the registry, where it steers the choice of participants.
     pub(crate) fn record_outcome(&self, outcome: Outcome) {
-        self.hub.registry().note(&self.slot.picked, outcome, self.hub.clock.now());
+        self.hub.registry().record_outcome(&self.slot.picked, outcome, self.hub.clock.now());
     }
 
     fn emit_failure(&mut self, stage: &str, error: String) {

@@ -24,7 +24,7 @@ pub fn answer(
     id: &str,
     picked: &Picked,
 ) -> io::Result<()> {
-    hub.registry().note(picked, Outcome::NoMessages, hub.clock.now());
+    hub.registry().record_outcome(picked, Outcome::NoMessages, hub.clock.now());
     let body = request.body.as_ref().map(anthropic::to_chat).transpose();
     match body {
         Ok(chat) => {

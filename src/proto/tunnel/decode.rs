@@ -124,8 +124,9 @@ fn start(flat: Flat<'_>) -> Result<FromParticipant<'_>, BadMessage> {
 
 /// Decodes a text message of the hub.
 ///
-/// # Errors If the text is not a JSON object with a `type`, or a known type lacks a field or has one of the wrong type.
-/// The caller drops the message and keeps the tunnel.
+/// # Errors
+/// If the text is not a JSON object with a `type`, or a known type lacks a field or has one of the wrong type. The caller
+/// drops the message and keeps the tunnel.
 pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
     let flat = Flat::parse(text)?;
     Ok(match flat.kind.0.as_ref() {

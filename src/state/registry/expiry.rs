@@ -4,19 +4,19 @@ use super::super::Now;
 use super::super::event::{Event, EventKind};
 use super::super::id::RoomCode;
 use super::super::room::Room;
-use super::quota::ROOM_MAY_GO;
+use super::quota::IDLE_ROOM_TTL;
 use super::rooms::Registry;
 
 /// Times after which unused and empty rooms expire; `None` means never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RoomLives {
+pub struct RoomExpiry {
     /// After their last use, milliseconds.
     pub unused: Option<u64>,
     /// After their last participant, milliseconds.
     pub empty: Option<u64>,
 }
 
-/// A deleted room. The caller closes its tunnels.
+/// A deleted room. The caller closes its tunnels and rejects its waiting requests.
 #[derive(Debug)]
 pub struct Deleted {
     /// Its code.
@@ -62,20 +62,20 @@ impl Registry {
         Some((deleted, vec![Event { at: now.wall, room: code.clone(), kind }]))
     }
 
-    /// Deletes the rooms that have been unused or empty for longer than `lives` allows, or for [`ROOM_MAY_GO`] where
+    /// Deletes the rooms that have been unused or empty for longer than `expiry` allows, or for [`IDLE_ROOM_TTL`] where
     /// space is short.
-    pub fn expire_rooms(&mut self, lives: RoomLives, now: Now) -> (Vec<Deleted>, Vec<Event>) {
+    pub fn expire_rooms(&mut self, expiry: RoomExpiry, now: Now) -> (Vec<Deleted>, Vec<Event>) {
         for room in self.rooms.values_mut().filter(|room| !room.members.is_empty()) {
             room.last_occupied = now.mono;
         }
         let past = |since: u64, life: Option<u64>| life.is_some_and(|life| now.mono.saturating_sub(since) >= life);
         let unneeded = |room: &Room| {
             let since = room.last_used.max(room.last_occupied);
-            room.members.is_empty() && past(since, Some(ROOM_MAY_GO)) && room.space.is_tight()
+            room.members.is_empty() && past(since, Some(IDLE_ROOM_TTL)) && room.space.is_tight()
         };
         let over = |room: &&Room| {
             !room.declared
-                && (past(room.last_used, lives.unused) || past(room.last_occupied, lives.empty) || unneeded(room))
+                && (past(room.last_used, expiry.unused) || past(room.last_occupied, expiry.empty) || unneeded(room))
         };
         let codes: Vec<RoomCode> = self.rooms.values().filter(over).map(|room| room.code.clone()).collect();
         let (mut deleted, mut events) = (Vec::new(), Vec::new());

@@ -11,7 +11,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-pub use expiry::{Deleted, NotDeleted, RoomLives};
+pub use expiry::{Deleted, NotDeleted, RoomExpiry};
 pub use ownership::Denied;
 pub use registration::{Missing, NewRoom, NotRegistered, Opened, Proof, Registering, Upserted};
 pub use rooms::Registry;

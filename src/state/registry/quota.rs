@@ -19,9 +19,9 @@ const NAME_BASE: usize = 64;
 /// One client's network may use 1/`PARTS` of the space.
 const PARTS: u64 = 4;
 /// A room that has been empty and unused for this long is removed when space is short, milliseconds.
-pub(super) const ROOM_MAY_GO: u64 = 600_000;
+pub(super) const IDLE_ROOM_TTL: u64 = 600_000;
 /// A participant that has been offline for this long is removed when space is short, milliseconds.
-const MEMBER_MAY_GO: u64 = 60_000;
+const OFFLINE_MEMBER_TTL: u64 = 60_000;
 
 impl NewRoom {
     /// Its estimated size, bytes.
@@ -72,12 +72,12 @@ impl Registry {
         owner.map_or_else(|| self.space.share(), |owner| self.space.share_of(owner))
     }
 
-    /// Removes participants that have been offline for `after` milliseconds, or for [`MEMBER_MAY_GO`] where space is
+    /// Removes participants that have been offline for `after` milliseconds, or for [`OFFLINE_MEMBER_TTL`] where space is
     /// short. Returns their serials, so that the caller can release what it holds for them.
     pub fn expire_members(&mut self, after: Option<u64>, now: Now) -> (Vec<u64>, Vec<Event>) {
         let gone = |member: &Member| {
             let past = |life: u64| now.mono.saturating_sub(member.last_seen.mono) >= life;
-            !member.is_up() && (after.is_some_and(past) || (past(MEMBER_MAY_GO) && member.space.is_tight()))
+            !member.is_up() && (after.is_some_and(past) || (past(OFFLINE_MEMBER_TTL) && member.space.is_tight()))
         };
         // Selects all of them before the first is removed, because removal changes whether space is short.
         let ids = |room: &Room| -> Vec<ParticipantId> {

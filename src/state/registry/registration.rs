@@ -17,7 +17,7 @@ pub enum Missing {
     Participant,
 }
 
-/// A room to be made.
+/// A room to be created.
 #[derive(Debug)]
 pub struct NewRoom {
     /// Its display name.

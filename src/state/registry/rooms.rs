@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::super::event::{Event, EventKind};
 use super::super::health::Health;
 use super::super::id::{self, ParticipantId, RoomCode, Secret};
-use super::super::room::{Member, Profile, Reach, Room, Ticket, Tunnel};
+use super::super::room::{Member, Profile, Reach, Room, Tunnel, TunnelToken};
 use super::super::{Now, Random, page};
 use super::registration::{Missing, NewRoom, NotRegistered, Opened, Registering, Removed, Upserted};
 use crate::budget::{Budget, Share};
@@ -202,11 +202,8 @@ impl Registry {
     /// [`Missing`].
     pub fn spend_token(&mut self, code: &str, id: &str, token: &str, now: Now) -> Result<bool, Missing> {
         let (_, member) = self.member_mut(code, id)?;
-        let good = member.ticket.as_ref().is_some_and(|t| t.token.matches(token) && now.mono < t.dies_at);
-        if good {
-            member.ticket = None;
-        }
-        Ok(good)
+        let is_valid = |known: &mut TunnelToken| known.token.matches(token) && now.mono < known.expires_at;
+        Ok(member.tunnel_token.take_if(is_valid).is_some())
     }
 
     /// Records that a participant's tunnel is open. A tunnel that was open before is superseded.
@@ -235,8 +232,7 @@ impl Registry {
         let was_up = member.is_up();
         member.tunnel.open = None;
         member.updated_at = now.wall;
-        let gone = was_up.then(|| member.offline_event(code, now));
-        gone.into_iter().collect()
+        was_up.then(|| member.offline_event(code, now)).into_iter().collect()
     }
 
     /// Marks participants whose heartbeats have stopped, and drops expired tokens. Returns one event for each change.
@@ -244,7 +240,7 @@ impl Registry {
         let mut events = Vec::new();
         for room in self.rooms.values_mut() {
             for member in room.members.values_mut() {
-                member.ticket.take_if(|ticket| ticket.dies_at <= now.mono);
+                member.tunnel_token.take_if(|tunnel_token| tunnel_token.expires_at <= now.mono);
                 let stale = now.mono.saturating_sub(member.last_seen.mono) > TIMEOUT_SECS * 1000;
                 if stale && !member.silent {
                     let was_up = member.is_up();
@@ -275,7 +271,7 @@ impl Member {
             joined_at: now.wall,
             last_seen: now,
             updated_at: now.wall,
-            ticket: None,
+            tunnel_token: None,
             token,
             space,
         }
@@ -283,11 +279,11 @@ impl Member {
 
     /// Replaces its registered properties, with a new token for a tunnel. What was learnt about its provider is reset.
     fn renew(&mut self, profile: Arc<Profile>, reach: Reach, token: Secret, now: Now) {
-        let ticket = Ticket { token, dies_at: now.mono + TOKEN_SECS * 1000 };
+        let tunnel_token = TunnelToken { token, expires_at: now.mono + TOKEN_SECS * 1000 };
         self.profile = profile;
         self.reach = reach;
         (self.no_responses, self.no_messages) = (false, false);
-        self.ticket = Some(ticket).filter(|_| reach == Reach::Tunnel);
+        self.tunnel_token = Some(tunnel_token).filter(|_| reach == Reach::Tunnel);
         self.touch(now);
     }
 

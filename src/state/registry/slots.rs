@@ -35,9 +35,9 @@ pub struct Picked {
     pub no_messages: bool,
     /// How the hub reaches it.
     pub reach: Reach,
-    /// The longest of its recent times to first token, milliseconds: of streamed answers, and of whole ones.
+    /// The longest of its recent times to first token of streamed answers, milliseconds.
     pub slowest_streamed_ms: u64,
-    /// See `slowest_streamed_ms`.
+    /// The longest of its recent times to first token of whole answers, milliseconds.
     pub slowest_whole_ms: u64,
 }
 
@@ -107,20 +107,20 @@ impl Registry {
     /// Grants waiting requests in order: a slot, or the reason why they cannot get one. Must be called after every
     /// change that may have freed a slot or removed a participant.
     pub fn grant_waiting(&mut self, now: Now, random: Random<'_>) -> Vec<(u64, Result<Picked, Refusal>)> {
-        let mut turns = Vec::new();
+        let mut grants = Vec::new();
         if self.waiting == 0 {
-            return turns;
+            return grants;
         }
         for room in self.rooms.values_mut().filter(|room| !room.queue.is_empty()) {
             for waiting in std::mem::take(&mut room.queue) {
                 match room.acquire_slot(&waiting.want, now, random) {
                     Err(Refusal::Busy) => room.queue.push(waiting),
-                    turn => turns.push((waiting.number, turn)),
+                    grant => grants.push((waiting.number, grant)),
                 }
             }
         }
-        self.waiting -= turns.len();
-        turns
+        self.waiting -= grants.len();
+        grants
     }
 
     /// Releases a slot. Does nothing where the participant was removed meanwhile.
@@ -131,7 +131,7 @@ impl Registry {
     }
 
     /// Records how a participant has served a request.
-    pub fn note(&mut self, picked: &Picked, outcome: Outcome, now: Now) {
+    pub fn record_outcome(&mut self, picked: &Picked, outcome: Outcome, now: Now) {
         if let Some(member) = self.picked_mut(picked) {
             match outcome {
                 Outcome::Served { ttft_ms, streamed } => member.health.served(ttft_ms, streamed),

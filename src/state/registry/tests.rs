@@ -272,8 +272,8 @@ impl Story {
     }
 
     fn grants(&mut self) -> Vec<(u64, Result<String, Refusal>)> {
-        let turns = self.registry.grant_waiting(at(0), &mut *self.random);
-        turns.into_iter().map(|(number, turn)| (number, turn.map(|picked| picked.id.to_string()))).collect()
+        let grants = self.registry.grant_waiting(at(0), &mut *self.random);
+        grants.into_iter().map(|(number, grant)| (number, grant.map(|picked| picked.id.to_string()))).collect()
     }
 }
 
@@ -306,7 +306,7 @@ fn waiting_requests_are_granted_in_order() {
     assert_eq!(story.registry.wait(&story.code, want, 3).unwrap_err(), PickError::QueueFull);
     story.registry.release(&first);
     assert_eq!(story.grants(), [(one, Ok("a".into()))]);
-    assert!(story.grants().is_empty(), "a place is given once");
+    assert!(story.grants().is_empty(), "a slot is granted once");
     assert!(story.registry.leave_queue(&story.code, two) && !story.registry.leave_queue(&story.code, two));
     story.join("b", "m", at(0));
     assert!(story.grants().is_empty(), "the one who waits for a does not take b");
@@ -352,8 +352,8 @@ fn the_least_busy_then_the_quickest_are_chosen_first_and_failing_ones_last() {
     let a = story.pick("a").unwrap();
     let b = story.pick("any").unwrap();
     assert_eq!(b.id.as_str(), "b");
-    story.registry.note(&a, Outcome::Served { ttft_ms: 500, streamed: true }, at(0));
-    story.registry.note(&b, Outcome::Served { ttft_ms: 100, streamed: false }, at(0));
+    story.registry.record_outcome(&a, Outcome::Served { ttft_ms: 500, streamed: true }, at(0));
+    story.registry.record_outcome(&b, Outcome::Served { ttft_ms: 100, streamed: false }, at(0));
     story.registry.release(&a);
     story.registry.release(&b);
     let slowest = [&story.pick("a").unwrap(), &story.pick("b").unwrap()].map(|picked| {
@@ -366,7 +366,7 @@ fn the_least_busy_then_the_quickest_are_chosen_first_and_failing_ones_last() {
         assert_eq!(picked.id.as_str(), "b");
         story.registry.release(&picked);
     }
-    story.registry.note(&b, Outcome::Failed, at(0));
+    story.registry.record_outcome(&b, Outcome::Failed, at(0));
     let picked = story.pick("any").unwrap();
     assert_eq!(picked.id.as_str(), "a");
     // A failing participant is used while no other is free.
@@ -397,7 +397,7 @@ fn a_participant_without_the_required_api_is_not_chosen() {
     let picked = story.registry.pick(&story.code, &responses, at(0), &mut *story.random).unwrap();
     assert!(!picked.wants_chat && picked.named);
     story.registry.release(&picked);
-    story.registry.note(&picked, Outcome::NoResponses, at(0));
+    story.registry.record_outcome(&picked, Outcome::NoResponses, at(0));
     let refused = story.registry.pick(&story.code, &responses, at(0), &mut *story.random).unwrap_err();
     assert_eq!(refused, PickError::Refused(Refusal::Unsupported));
     story.join("b", "m", at(0));
@@ -446,9 +446,9 @@ fn rooms_are_deleted_by_their_host_or_when_they_expire() {
     assert_eq!(story.registry.delete_room(&story.code, &host, at(1)).unwrap_err(), NotDeleted::Missing);
 
     let mut story = Story::new();
-    let none = RoomLives::default();
+    let none = RoomExpiry::default();
     assert!(story.registry.expire_rooms(none, at(1_000_000)).0.is_empty());
-    let empty = RoomLives { unused: None, empty: Some(60_000) };
+    let empty = RoomExpiry { unused: None, empty: Some(60_000) };
     story.register("a", "m", at(50));
     assert!(story.registry.expire_rooms(empty, at(500)).0.is_empty(), "a participant is registered");
     story.registry.remove(&story.code, "a", at(500)).unwrap();
@@ -465,7 +465,7 @@ fn rooms_are_deleted_by_their_host_or_when_they_expire() {
         owner: None,
     };
     assert_eq!(story.registry.create_room(declared, at(0), &mut *story.random).0.code, "LAB001");
-    let unused = RoomLives { unused: Some(60_000), empty: None };
+    let unused = RoomExpiry { unused: Some(60_000), empty: None };
     story.join("a", "m", at(0));
     story.registry.heartbeat(&story.code, "a", None, at(30)).unwrap();
     assert!(story.registry.expire_rooms(unused, at(89)).0.is_empty());
@@ -505,8 +505,8 @@ fn a_strict_hub_requires_the_participant_token_and_every_hub_refuses_a_wrong_one
         assert_eq!(story.registry.is_own(&story.code, id, Proof { token: shown, demanded: false }), own, "{id}");
     }
     assert_eq!(denied(&mut story, Some(token.reveal()), true), Ok(()));
-    let told = register_with_token(&mut story, Some(token.reveal()), true, at(2)).unwrap().unwrap();
-    assert!(told.matches(token.reveal()));
+    let again = register_with_token(&mut story, Some(token.reveal()), true, at(2)).unwrap().unwrap();
+    assert!(again.matches(token.reveal()));
     // After five minutes offline the id is free again, and the old token is invalid.
     assert_eq!(register_with_token(&mut story, None, true, at(301)).unwrap_err(), NotRegistered::NotTheirs);
     assert!(!register_with_token(&mut story, None, true, at(302)).unwrap().unwrap().matches(token.reveal()));
@@ -553,8 +553,8 @@ fn the_registrys_size_is_bounded_and_unused_entries_are_removed_first() {
     for name in ["one", "two"] {
         story.registry.create_room(room(name, None), at(0), &mut *story.random);
     }
-    assert!(story.registry.expire_rooms(RoomLives::default(), at(599)).0.is_empty());
-    assert_eq!(story.registry.expire_rooms(RoomLives::default(), at(600)).0.len(), 2);
+    assert!(story.registry.expire_rooms(RoomExpiry::default(), at(599)).0.is_empty());
+    assert_eq!(story.registry.expire_rooms(RoomExpiry::default(), at(600)).0.len(), 2);
     story.registry.remove(&story.code, "b", at(600)).unwrap();
     assert_eq!(story.registry.space.used(), lab);
 }
@@ -572,7 +572,7 @@ fn a_network_has_a_quarter_of_the_space_and_its_unused_entries_are_removed_first
     }
     assert!(!story.registry.has_space(ann, weight) && story.registry.has_space(bob, weight));
     story.registry.create_room(room(&name, bob), at(0), &mut *story.random);
-    assert_eq!(story.registry.expire_rooms(RoomLives::default(), at(600)).0.len(), 4, "ann's, who is short of space");
+    assert_eq!(story.registry.expire_rooms(RoomExpiry::default(), at(600)).0.len(), 4, "ann's, who is short of space");
     let mut register = |id: &str, owner| {
         let new =
             registering(ParticipantId::parse(id).unwrap(), profile(&"m".repeat(2 * weight as usize)), Reach::Tunnel);

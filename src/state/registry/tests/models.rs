@@ -122,7 +122,7 @@ fn a_fallback_is_used_only_where_no_other_can_take_the_request() {
     let a = story.pick("any").unwrap();
     assert_eq!(story.served("any"), pair("spare", "m"), "the other is busy");
     story.registry.release(&a);
-    story.registry.note(&a, Outcome::Failed, at(0));
+    story.registry.record_outcome(&a, Outcome::Failed, at(0));
     assert_eq!(story.served("any"), pair("spare", "m"), "the other has just failed");
     story.registry.remove(&story.code, "a", at(0)).unwrap();
     assert_eq!(story.served("any"), pair("spare", "m"));
