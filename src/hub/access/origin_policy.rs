@@ -151,7 +151,11 @@ fn forbidden(message: String) -> Rejection {
 fn without_port(host: &str) -> &str {
     match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.split(':').next().unwrap_or(host),
+        // What does not end in a port is a name as a whole.
+        None => match host.split_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        },
     }
 }
 
@@ -223,7 +227,7 @@ mod tests {
         }
     }
 
-    const FOREIGN: [&str; 13] = [
+    const FOREIGN: [&str; 14] = [
         "null",
         "",
         "https://evil.example",
@@ -237,6 +241,7 @@ mod tests {
         "app://obsidian.md",
         "ws://localhost",
         "https://localhost.evil.example",
+        "http://127.0.0.1:3000.evil",
     ];
 
     #[test]

@@ -15,14 +15,14 @@ use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::outgoing;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
-use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api, redirect_error};
+use crate::hub::relay::provider_status::{is_redirect, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
-use crate::hub::relay::route_check::{lacks_model, lacks_route};
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::token_estimate;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
+use crate::hub::relay::verdict::{Verdict, judge};
 use crate::hub::respond::Rejection;
-use crate::proto::management::{ErrorCode, Support};
+use crate::proto::management::ErrorCode;
 use crate::proto::openai::BadRequest;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
@@ -220,51 +220,54 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Passes the provider's response on, unless its status calls for another attempt.
+    /// Passes the provider's response on, unless it calls for another attempt.
     fn relay_response(
+        &mut self,
+        client: &mut ClientResponse<'_, '_>,
+        mut contender: Contender<'s>,
+        head: ResponseHead,
+    ) -> NextStep<'s> {
+        let translated = contender.adapter.is_some() || contender.as_chat;
+        let facts = (&head, &self.hub.timeouts);
+        let (picked, upstream) = (&contender.attempt.slot.picked, &mut contender.upstream);
+        let verdict = match judge(self.request, picked, translated, client, upstream, facts) {
+            Ok(Verdict::AsChat) => {
+                contender.upstream.cancel();
+                return NextStep::AsChat(contender.attempt.slot);
+            }
+            Ok(verdict) => verdict,
+            Err(error) => return self.fail(client, contender.attempt, Some(contender.upstream), error),
+        };
+        match self.alternative(&contender.attempt.slot.picked, verdict) {
+            Alternative::Free(other) => {
+                contender.upstream.cancel();
+                match verdict {
+                    // No failure of the participant: it still serves its other models.
+                    Verdict::LacksModel => contender.attempt.complete(head.status),
+                    _ => contender.attempt.fail("provider", &format!("the provider answered {}", head.status)),
+                }
+                NextStep::Other(*other)
+            }
+            Alternative::Busy => self.wait_after_refusal(client, contender.attempt, contender.upstream, &head),
+            Alternative::None => self.deliver(client, contender, head),
+        }
+    }
+
+    /// Passes a response on that is the answer.
+    fn deliver(
         &mut self,
         client: &mut ClientResponse<'_, '_>,
         contender: Contender<'s>,
         head: ResponseHead,
     ) -> NextStep<'s> {
         let Contender { mut attempt, mut upstream, adapter, as_chat, .. } = contender;
-        let status = head.status;
-        if adapter.is_none() && !as_chat && self.can_retry_as_chat(&attempt.slot.picked) {
-            match self.lacks_api(client, &mut upstream, &head) {
-                Ok(false) => {}
-                Ok(true) => {
-                    upstream.cancel();
-                    return NextStep::AsChat(attempt.slot);
-                }
-                Err(error) => return self.fail(client, attempt, Some(upstream), error),
-            }
-        }
-        let timeouts = &self.hub.timeouts;
-        let lacks_model = match lacks_model(client, &mut upstream, timeouts, &head, &attempt.slot.picked.model) {
-            Ok(lacks_model) => lacks_model,
-            Err(error) => return self.fail(client, attempt, Some(upstream), error),
-        };
-        match self.alternative(&attempt.slot.picked, calls_for_another(status) || lacks_model) {
-            Alternative::Free(other) => {
-                upstream.cancel();
-                if lacks_model {
-                    // This is no failure of the participant: it still serves its other models.
-                    attempt.complete(status);
-                } else {
-                    attempt.fail("provider", &format!("the provider answered {status}"));
-                }
-                return NextStep::Other(*other);
-            }
-            Alternative::Busy => return self.wait_after_refusal(client, attempt, upstream, &head),
-            Alternative::None => {}
-        }
-        if as_chat && status < 400 {
+        if as_chat && head.status < 400 {
             let responses = self.request.kind.shape == Shape::Responses;
             attempt.record_outcome(if responses { Outcome::NoResponses } else { Outcome::NoMessages });
         }
-        if is_redirect(status) {
+        if is_redirect(head.status) {
             upstream.cancel();
-            return self.fail(client, attempt, Some(upstream), redirect_error(status));
+            return self.fail(client, attempt, Some(upstream), redirect_error(head.status));
         }
         match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
             Ok(result) => {
@@ -276,8 +279,8 @@ impl<'s, 'a> Failover<'s, 'a> {
     }
 
     /// Who else can serve the request, if the response calls for another attempt.
-    fn alternative(&mut self, picked: &Picked, is_called_for: bool) -> Alternative<'s> {
-        if !is_called_for || !self.may_try_another(picked) {
+    fn alternative(&mut self, picked: &Picked, verdict: Verdict) -> Alternative<'s> {
+        if verdict == Verdict::Answer || !self.may_try_another(picked) {
             return Alternative::None;
         }
         match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
@@ -285,27 +288,6 @@ impl<'s, 'a> Failover<'s, 'a> {
             Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => Alternative::Busy,
             Err(_) => Alternative::None,
         }
-    }
-
-    /// Whether Chat Completions can take the place of an API that the provider lacks.
-    fn can_retry_as_chat(&self, picked: &Picked) -> bool {
-        let supports_chat = picked.profile.capabilities.chat_completions != Support::Unsupported;
-        let translatable = matches!(self.request.kind.shape, Shape::Responses | Shape::Messages | Shape::CountTokens);
-        translatable && supports_chat
-    }
-
-    /// Whether an answer shows that the provider lacks the API that was asked for: by its status, or, where that is a good one, by
-    /// what has come.
-    fn lacks_api(
-        &self,
-        client: &mut ClientResponse<'_, '_>,
-        upstream: &mut UpstreamRequest,
-        head: &ResponseHead,
-    ) -> Result<bool, UpstreamError> {
-        if (200..300).contains(&head.status) {
-            return lacks_route(client, upstream, &self.hub.timeouts, &head.headers);
-        }
-        Ok(lacks_api(head.status))
     }
 
     /// Passes the response on, through the adapter if the request was translated. An error response is never translated.

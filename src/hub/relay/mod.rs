@@ -27,6 +27,7 @@ pub mod stream_error;
 pub mod token_estimate;
 pub mod tunnel_upstream;
 pub mod upstream;
+pub mod verdict;
 pub mod wait_queue;
 
 use std::io;
