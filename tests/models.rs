@@ -274,6 +274,18 @@ fn the_participant_with_the_model_in_memory_is_asked_where_the_provider_tells() 
 }
 
 #[test]
+fn a_participant_with_one_model_tells_whether_it_is_in_memory() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &["a:latest"]);
+    provider.set_path("/api/ps", json_answer(200, &json!({ "models": [] })));
+    let _session = builder(&hub, &room, "p", &provider).model("a").start().unwrap();
+    assert!(hub.participant(&room, "p").get("loaded").is_none());
+    provider.set_path("/api/ps", json_answer(200, &json!({ "models": [{ "name": "a:latest" }] })));
+    wait_until("a heartbeat to tell", || hub.participant(&room, "p")["loaded"] == json!(["a"]));
+}
+
+#[test]
 fn a_model_that_is_gone_is_asked_for_elsewhere_and_offered_no_longer() {
     let hub = TestHub::start();
     let room = hub.room();
