@@ -258,7 +258,8 @@ export const stories = {
     assert.match(run("sh", "-c", await example("curl")), /"content":"Hello!"/);
     assert.match(run("node", "--input-type=module", "-e", await example("JavaScript")), /You said: Hello!/);
     run("python3", "-c", "import ast, sys; ast.parse(sys.argv[1])", await example("Python"));
-    const join = (await example("gambi join")).replace(/^gambi/, '"$0"') + ` --model echo --endpoint ${echo} --dry-run`;
+    const shown = (await example("gambi join")).replace(/^gambi/, '"$0"').replace("--model llama3", "--model echo");
+    const join = `${shown} --endpoint ${echo} --dry-run`;
     assert.match(run("sh", "-c", join, gambi), /LAB001/);
   },
 
