@@ -81,6 +81,8 @@ fn a_participant_that_dies_fails_its_own_requests_at_once() {
             participant.child.kill().unwrap();
             for mut conn in waiting {
                 if stage == Stage::MidStream {
+                    let event = String::from_utf8(conn.chunk().expect("an event that says why")).unwrap();
+                    assert!(event.starts_with("data: {\"error\":"), "{event}");
                     assert!(conn.chunk().is_none(), "it ends without its last chunk");
                 } else {
                     let answer = conn.answer();
