@@ -28,6 +28,8 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 pub struct Connection {
     pub(super) stream: Arc<TcpStream>,
     pub(super) server: Arc<ServerState>,
+    /// The client's address. It is looked up once: the socket has none any more once the client has disconnected.
+    pub(super) peer: IpAddr,
     /// The client's network, whose connections share one part of the memory.
     pub(super) network: IpAddr,
     /// Bytes read and not yet used: the rest of a body, the next request.
@@ -46,11 +48,12 @@ impl Connection {
     pub(super) fn new(stream: Arc<TcpStream>, server: Arc<ServerState>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(server.limits.write))?;
-        let network = network_of(stream.peer_addr()?.ip());
+        let peer = stream.peer_addr()?.ip();
         Ok(Connection {
             stream,
             server,
-            network,
+            peer: peer.to_canonical(),
+            network: network_of(peer),
             read_ahead: Vec::new(),
             write_buffer: Vec::new(),
             read_timeout: None,
@@ -121,11 +124,6 @@ impl Connection {
                 },
             }
         }
-    }
-
-    /// The client's address, or `None` if it has disconnected.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
-        self.stream.peer_addr().ok().map(|address| address.ip().to_canonical())
     }
 
     /// Closes the sending side and reads on for a moment: closing a socket with unread bytes resets the connection, and

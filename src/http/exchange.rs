@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::io::{self, IoSlice, Write as _};
-use std::net::TcpStream;
+use std::net::{IpAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -97,11 +97,8 @@ impl<'c> Exchange<'c> {
     }
 
     /// The address at the other end of the socket.
-    ///
-    /// # Errors
-    /// If the client has disconnected.
-    pub fn peer(&self) -> io::Result<std::net::IpAddr> {
-        self.connection.stream.peer_addr().map(|address| address.ip().to_canonical())
+    pub fn peer(&self) -> IpAddr {
+        self.connection.peer
     }
 
     /// Whether a response has begun.

@@ -14,6 +14,6 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, exchange: &mut Exchange<'_>) -> io::Result<()>;
 
     /// Called for a request that was rejected before it could be handled, such as one whose head is malformed, with the
-    /// status of the response. The peer's address is `None` if the client has disconnected.
-    fn on_rejected(&self, _status: u16, _peer: Option<IpAddr>) {}
+    /// status of the response.
+    fn on_rejected(&self, _status: u16, _peer: IpAddr) {}
 }

@@ -127,7 +127,7 @@ fn admit(server: &Arc<ServerState>, number: u64, stream: TcpStream, address: IpA
             // At the limit: further connections stay in the system's queue meanwhile.
             Admission::Wait(time) if !server.is_stopping() => thread::sleep(time),
             Admission::Wait(_) | Admission::Full => {
-                handler.on_rejected(503, Some(address.to_canonical()));
+                handler.on_rejected(503, address.to_canonical());
                 return reject_overload(server, stream);
             }
         }

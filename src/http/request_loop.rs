@@ -33,7 +33,7 @@ pub(super) fn run(connection: &mut Connection, handler: &dyn Handler, state: &Co
             Err(NoHead::Closed) => return,
             Err(NoHead::Refused(error)) => {
                 state.begin_request();
-                handler.on_rejected(error.status, connection.peer());
+                handler.on_rejected(error.status, connection.peer);
                 let is_head = connection.read_ahead.starts_with(b"HEAD ");
                 let response = error_response(error.status, error.reason, &connection.server.default_headers, is_head);
                 let _ = connection.write_all(&mut [IoSlice::new(&response)]);

@@ -75,7 +75,7 @@ impl Handler for RequestHandler {
         request_log::serve(&self.0, exchange)
     }
 
-    fn on_rejected(&self, status: u16, peer: Option<IpAddr>) {
+    fn on_rejected(&self, status: u16, peer: IpAddr) {
         request_log::record_rejection(&self.0, status, peer);
     }
 }

@@ -2,6 +2,7 @@
 //! has waited for it. The pieces and the locks are in `router`.
 
 use std::sync::Arc;
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use super::piece::{LostReason, Piece};
@@ -51,6 +52,8 @@ pub(super) struct QueueState {
     bytes: usize,
     /// Whether the reader waits for room, and must be woken.
     pub(super) reader_waits: bool,
+    /// The thread that waits for the next batch, if any.
+    pub(super) receiver: Option<Thread>,
     /// Time waited since the reader last went `within` without waiting, and the end of the latest wait.
     waited: Duration,
     waited_until: Option<Instant>,
@@ -69,6 +72,7 @@ impl QueueState {
             budget: budget.clone(),
             bytes: 0,
             reader_waits: false,
+            receiver: None,
             waited: Duration::ZERO,
             waited_until: None,
             interim: 0,

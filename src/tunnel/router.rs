@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 use std::vec;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Select, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 
 use super::piece::{LostReason, Piece};
 use super::queue::{Flow, QueueLimits, QueueState};
@@ -71,8 +72,29 @@ struct ResponseQueue {
     batches: Sender<Vec<Piece>>,
     /// Receives when a piece was taken while the reader waited; disconnected when the request stops waiting.
     room: Receiver<()>,
-    /// Shared with [`PendingResponse`]; locked briefly.
-    state: Arc<Mutex<QueueState>>,
+    /// Shared with [`PendingResponse`]; locked briefly. Declared after `batches`, so that the channel has ended when
+    /// the request is woken for the last time.
+    state: WakeOnDrop,
+}
+
+/// A queue's state, whose receiver is woken when this is dropped.
+struct WakeOnDrop(Arc<Mutex<QueueState>>);
+
+impl WakeOnDrop {
+    /// Wakes the thread that waits for a batch. crossbeam's blocking receive is not used for that: it yields the
+    /// processor several times before it sleeps, which costs more than the whole routing of a short answer.
+    fn wake(&self) {
+        let receiver = lock(&self.0).receiver.take();
+        if let Some(receiver) = receiver {
+            receiver.unpark();
+        }
+    }
+}
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        self.wake();
+    }
 }
 
 impl Router {
@@ -94,7 +116,7 @@ impl Router {
         let (sender, batches) = unbounded();
         let (made_room, room) = bounded(1);
         let state = Arc::new(Mutex::new(QueueState::new(self.0.limits, &self.0.budget)));
-        let queue = ResponseQueue { batches: sender, room, state: state.clone() };
+        let queue = ResponseQueue { batches: sender, room, state: WakeOnDrop(state.clone()) };
         let mut requests = lock(&self.0.requests);
         if let Some(reason) = requests.lost {
             return Err(reason);
@@ -128,7 +150,7 @@ impl Router {
         if queue.wait_for_room().is_err() {
             return Routed::Unknown;
         }
-        let queued = lock(&queue.state).put(&pieces);
+        let queued = lock(&queue.state.0).put(&pieces);
         if let Err(reason) = queued {
             self.end(id, &queue, reason);
             return Routed::Ended(reason);
@@ -137,13 +159,14 @@ impl Router {
             return Routed::Unknown;
         }
         if !ends {
-            self.0.pause_if_full(id, &queue.state);
+            queue.state.wake();
+            self.0.pause_if_full(id, &queue.state.0);
         }
         Routed::Delivered
     }
 
     fn end(&self, id: &str, queue: &ResponseQueue, reason: LostReason) {
-        lock(&queue.state).terminal.get_or_insert(reason);
+        lock(&queue.state.0).terminal.get_or_insert(reason);
         lock(&self.0.requests).open.remove(id);
     }
 
@@ -155,7 +178,7 @@ impl Router {
             std::mem::take(&mut requests.open)
         };
         for queue in open.into_values() {
-            lock(&queue.state).terminal.get_or_insert(reason);
+            lock(&queue.state.0).terminal.get_or_insert(reason);
         }
     }
 
@@ -180,11 +203,11 @@ impl ResponseQueue {
     /// If the request stops waiting for its answer meanwhile.
     fn wait_for_room(&self) -> Result<(), ReceiverGone> {
         let started = Instant::now();
-        let Some(allowed) = lock(&self.state).begin_waiting(started) else { return Ok(()) };
+        let Some(allowed) = lock(&self.state.0).begin_waiting(started) else { return Ok(()) };
         let mut waited = Ok(());
         while let Some(left) = allowed.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
             match self.room.recv_timeout(left) {
-                Ok(()) if lock(&self.state).is_full() => {}
+                Ok(()) if lock(&self.state.0).is_full() => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     waited = Err(ReceiverGone);
                     break;
@@ -192,7 +215,7 @@ impl ResponseQueue {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => break,
             }
         }
-        lock(&self.state).end_waiting(started, Instant::now());
+        lock(&self.state.0).end_waiting(started, Instant::now());
         waited
     }
 }
@@ -246,23 +269,7 @@ impl PendingResponse {
     /// # Errors
     /// [`TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Piece, TimedOut> {
-        let in_use = std::mem::take(&mut self.in_use);
-        if in_use > 0 {
-            self.release(in_use);
-        }
-        if let Some(piece) = self.ready.next() {
-            return Ok(self.discharge(piece));
-        }
-        match self.batches.recv_timeout(timeout) {
-            Ok(batch) => {
-                self.ready = batch.into_iter();
-                self.recv_timeout(timeout)
-            }
-            Err(RecvTimeoutError::Timeout) => Err(TimedOut),
-            Err(RecvTimeoutError::Disconnected) => {
-                Ok(Piece::Lost { reason: lock(&self.state).terminal.unwrap_or(LostReason::Closed) })
-            }
-        }
+        Self::recv_any(&mut [self], timeout).map(|(_, piece)| piece)
     }
 
     /// The next piece of any of these requests, and the index of its request.
@@ -270,20 +277,50 @@ impl PendingResponse {
     /// # Errors
     /// When none comes in time.
     pub fn recv_any(pending: &mut [&mut Self], timeout: Duration) -> Result<(usize, Piece), TimedOut> {
-        let index = match pending {
-            [only] => return only.recv_timeout(timeout).map(|piece| (0, piece)),
-            _ => match pending.iter().position(|one| one.ready.len() > 0) {
-                Some(index) => index,
-                None => {
-                    let mut select = Select::new();
-                    for one in pending.iter() {
-                        select.recv(&one.batches);
-                    }
-                    select.ready_timeout(timeout).map_err(|_| TimedOut)?
+        let started = Instant::now();
+        for one in pending.iter_mut() {
+            let in_use = std::mem::take(&mut one.in_use);
+            if in_use > 0 {
+                one.release(in_use);
+            }
+        }
+        loop {
+            if let Some(received) = Self::try_recv_any(pending) {
+                return Ok(received);
+            }
+            for one in pending.iter() {
+                lock(&one.state).receiver = Some(thread::current());
+            }
+            // A batch that came before the registration woke no thread.
+            if let Some(received) = Self::try_recv_any(pending) {
+                return Ok(received);
+            }
+            let left = timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(TimedOut);
+            }
+            thread::park_timeout(left);
+        }
+    }
+
+    fn try_recv_any(pending: &mut [&mut Self]) -> Option<(usize, Piece)> {
+        pending.iter_mut().enumerate().find_map(|(index, one)| Some((index, one.try_recv()?)))
+    }
+
+    /// The next piece that is ready, or the reason why none follows.
+    fn try_recv(&mut self) -> Option<Piece> {
+        loop {
+            if let Some(piece) = self.ready.next() {
+                return Some(self.discharge(piece));
+            }
+            match self.batches.try_recv() {
+                Ok(batch) => self.ready = batch.into_iter(),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => {
+                    return Some(Piece::Lost { reason: lock(&self.state).terminal.unwrap_or(LostReason::Closed) });
                 }
-            },
-        };
-        pending[index].recv_timeout(Duration::ZERO).map(|piece| (index, piece))
+            }
+        }
     }
 
     /// Releases the memory of a piece; that of a large one when the next is requested.

@@ -1,7 +1,7 @@
 //! The client behind a request: the peer of its connection or, where that is a trusted proxy, the client that the
 //! proxy's `X-Forwarded-*` headers name. Those headers are ignored from any other peer.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::error::{Error, Reason};
@@ -73,9 +73,7 @@ pub struct ClientInfo<'r> {
 
 /// The client behind a request.
 pub fn client_info<'r>(exchange: &'r Exchange<'_>, trusted_proxies: &[TrustedProxy]) -> ClientInfo<'r> {
-    // The peer has no address once it has disconnected; the response is lost then anyway.
-    let peer = exchange.peer().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    resolve_client(peer, |name| exchange.header_lines(name), trusted_proxies)
+    resolve_client(exchange.peer(), |name| exchange.header_lines(name), trusted_proxies)
 }
 
 /// `lines` returns all values of a header, in the order of their lines.

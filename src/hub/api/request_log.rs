@@ -90,7 +90,7 @@ fn segment_after(path: &str, segment: &str) -> Option<String> {
 }
 
 /// Logs and counts a request that the HTTP server rejected before it reached a handler.
-pub fn record_rejection(hub: &HubContext, status: u16, peer: Option<IpAddr>) {
+pub fn record_rejection(hub: &HubContext, status: u16, peer: IpAddr) {
     let code = if status >= 500 { ErrorCode::InternalError } else { ErrorCode::InvalidRequest };
     hub.metrics.record_rejection(status, code);
     let level = level(status, false);
@@ -98,9 +98,7 @@ pub fn record_rejection(hub: &HubContext, status: u16, peer: Option<IpAddr>) {
         let mut line = hub.log.line(level, hub.clock.now().wall, "refused");
         line.number("status", status.into());
         line.text("code", code.as_str());
-        if let Some(peer) = peer {
-            line.text("peer", &peer.to_string());
-        }
+        line.text("peer", &peer.to_string());
         hub.log.write(line);
     }
 }
