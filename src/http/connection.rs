@@ -94,6 +94,8 @@ impl Connection {
         if timeout.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        // In whole milliseconds: what is left of a deadline differs by microseconds from request to request.
+        let timeout = Duration::from_millis(timeout.as_micros().div_ceil(1000).try_into().unwrap_or(u64::MAX));
         if self.read_timeout != Some(timeout) {
             self.stream.set_read_timeout(Some(timeout))?;
             self.read_timeout = Some(timeout);
