@@ -18,7 +18,8 @@ pub fn is_event_stream(content_type: Option<&str>) -> bool {
 }
 
 fn has_type(content_type: Option<&str>, expected: &str) -> bool {
-    content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with(expected))
+    let start = content_type.and_then(|kind| kind.trim_start().get(..expected.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(expected))
 }
 
 /// Whether a successful answer shows that the server lacks the route: a page, a text, or an error about the route.

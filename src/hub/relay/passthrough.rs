@@ -6,6 +6,7 @@ use std::io;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::proto::api_answer;
 use crate::proto::web::{header_text, is_hop_by_hop};
 use crate::state::registry::Picked;
 use crate::tunnel::Piece;
@@ -41,7 +42,7 @@ impl ResponseHead {
     /// Whether the body is an event stream by its content type, or, without one, by the client's request.
     pub fn is_event_stream(&self) -> bool {
         let line = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        line.map_or(self.stream, |(_, kind)| kind.trim().to_ascii_lowercase().starts_with("text/event-stream"))
+        line.map_or(self.stream, |(_, kind)| api_answer::is_event_stream(Some(kind)))
     }
 }
 
