@@ -5,6 +5,7 @@
 pub mod balancer;
 pub mod config;
 pub mod event;
+pub mod fair_shares;
 pub mod health;
 pub mod id;
 pub mod models;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::config::shown;
+use super::fair_shares::FairShares;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
 use super::models::Models;
@@ -39,8 +40,10 @@ pub struct Room {
     pub defaults: Option<RuntimeConfig>,
     /// Its participants, by id.
     pub members: HashMap<ParticipantId, Member>,
-    /// Requests that wait for a slot, in the order in which they are granted.
+    /// Requests that wait for a slot, in the order of their arrival.
     pub queue: Vec<Waiting>,
+    /// What each caller has used of the room's slots: the order in which waiting requests are granted.
+    pub(super) shares: FairShares,
     /// Time of its last use (creation, registration, request or heartbeat): milliseconds on the monotonic clock.
     pub last_used: u64,
     /// When it last had a participant: milliseconds on the monotonic clock.

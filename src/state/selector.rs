@@ -1,5 +1,6 @@
 //! What a request's `model` selects, and why a selection fails (PROTOCOL.md, "Inference plane").
 
+use super::fair_shares::Caller;
 use crate::proto::management::ErrorCode;
 
 /// The parsed `model` of a request.
@@ -44,8 +45,19 @@ pub struct Want {
     pub model: String,
     /// The API that it needs.
     pub need: Need,
+    /// Who sent it.
+    pub caller: Caller,
+    /// Requests of a higher priority get slots first.
+    pub priority: i32,
     /// Serials of the participants that have been tried already.
     pub tried: Vec<u64>,
+}
+
+impl Want {
+    /// Whether a participant that is busy for one of the two requests is busy for the other too.
+    pub fn has_same_candidates(&self, other: &Want) -> bool {
+        self.model == other.model && self.need == other.need && self.tried == other.tried
+    }
 }
 
 /// Why no participant gets a request.

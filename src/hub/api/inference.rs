@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::http::Exchange;
+use crate::hub::access::client_info::caller;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;
@@ -37,7 +38,8 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
+    let caller = caller(hub, exchange);
     let request =
-        RelayRequest { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
+        RelayRequest { code, model, caller, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
     Ok(relay::serve(hub, exchange, &request))
 }

@@ -91,7 +91,13 @@ enum NextStep<'s> {
 
 impl<'s, 'a> Failover<'s, 'a> {
     pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
-        let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new() };
+        let want = Want {
+            model: request.model.clone(),
+            need: request.kind.need(),
+            caller: request.caller.clone(),
+            priority: 0,
+            tried: Vec::new(),
+        };
         let id = exchange.id().to_owned();
         let now = Instant::now();
         Failover {
