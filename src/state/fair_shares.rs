@@ -4,9 +4,8 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::net::IpAddr;
 
-use super::room::Waiting;
+use super::selector::{Caller, Want};
 
 /// Slot time counts half as much after this time, milliseconds.
 const HALF_LIFE: f64 = 600_000.0;
@@ -21,11 +20,13 @@ const RETURN: u64 = 60_000;
 /// Callers that are remembered for a room; beyond that, those with the least used time are forgotten.
 const MAX_CALLERS: usize = 1_024;
 
-/// Who sent a request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Caller {
-    /// A client without a key of its own, by its network.
-    Network(IpAddr),
+/// A request that waits for a participant.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Sequence number, unique in the hub.
+    pub number: u64,
+    /// What it requires of a participant.
+    pub want: Want,
 }
 
 /// What each caller of a room has used of its slots.
@@ -181,8 +182,10 @@ impl FairShares {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
-    use crate::state::selector::{Need, Want};
+    use crate::state::selector::Need;
 
     fn caller(last: u8) -> Caller {
         Caller::Network(IpAddr::from([10, 0, 0, last]))

@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::config::shown;
-use super::fair_shares::FairShares;
+use super::fair_shares::{FairShares, Waiting};
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
 use super::models::Models;
-use super::selector::Want;
 use super::{Now, page};
 use crate::budget::Share;
 use crate::proto::management::{
@@ -68,15 +67,6 @@ impl Password {
     pub fn hashed(hash: &str) -> Self {
         Password { hash: hash.into(), known: Arc::default() }
     }
-}
-
-/// A request that waits for a participant.
-#[derive(Debug, Clone)]
-pub struct Waiting {
-    /// Sequence number, unique in the hub.
-    pub number: u64,
-    /// What it requires of a participant.
-    pub want: Want,
 }
 
 impl Room {

@@ -1,6 +1,7 @@
 //! What a request's `model` selects, and why a selection fails (PROTOCOL.md, "Inference plane").
 
-use super::fair_shares::Caller;
+use std::net::IpAddr;
+
 use crate::proto::management::ErrorCode;
 
 /// The parsed `model` of a request.
@@ -36,6 +37,13 @@ pub enum Need {
     Responses,
     /// An operation that no capability describes.
     Other,
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A client without a key of its own, by its network.
+    Network(IpAddr),
 }
 
 /// What a request requires of a participant.

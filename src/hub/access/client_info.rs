@@ -5,9 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::error::{Error, Reason};
-use crate::http::{Exchange, network_of};
-use crate::hub::context::HubContext;
-use crate::state::fair_shares::Caller;
+use crate::http::Exchange;
 
 /// An address, or a range of them in CIDR notation (RFC 4632, RFC 4291), whose `X-Forwarded-*` headers are trusted.
 ///
@@ -76,11 +74,6 @@ pub struct ClientInfo<'r> {
 /// The client behind a request.
 pub fn client_info<'r>(exchange: &'r Exchange<'_>, trusted_proxies: &[TrustedProxy]) -> ClientInfo<'r> {
     resolve_client(exchange.peer(), |name| exchange.header_lines(name), trusted_proxies)
-}
-
-/// Whom a request's use of the participants is counted for.
-pub fn caller(hub: &HubContext, exchange: &Exchange<'_>) -> Caller {
-    Caller::Network(network_of(client_info(exchange, &hub.trusted_proxies).client))
 }
 
 /// `lines` returns all values of a header, in the order of their lines.

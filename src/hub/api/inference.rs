@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::http::Exchange;
-use crate::hub::access::client_info::caller;
+use crate::hub::access::caller::caller;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;

@@ -2,7 +2,7 @@
 //! participant that created the response.
 
 use crate::http::Exchange;
-use crate::hub::access::client_info::caller;
+use crate::hub::access::caller::caller;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams, query_param};
 use crate::hub::relay::hops;

@@ -5,7 +5,7 @@ use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
-use crate::state::fair_shares::Caller;
+use crate::state::selector::Caller;
 use crate::state::selector::Need;
 
 /// How a route's bodies are treated.

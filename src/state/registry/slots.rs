@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::super::balancer::{self, Choice};
 use super::super::config::merge;
-use super::super::fair_shares::Caller;
+use super::super::fair_shares::Waiting;
 use super::super::id::{ParticipantId, RoomCode};
-use super::super::room::{Member, Profile, Reach, Room, Waiting};
+use super::super::room::{Member, Profile, Reach, Room};
+use super::super::selector::Caller;
 use super::super::selector::{Refusal, Want};
 use super::super::{Now, Random};
 use super::registration::Missing;

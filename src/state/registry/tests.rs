@@ -6,10 +6,10 @@ use super::*;
 use crate::proto::management::{Capabilities, RuntimeConfig, Specs, Status, Support};
 use crate::state::Now;
 use crate::state::event::Event;
-use crate::state::fair_shares::Caller;
 use crate::state::id::{ParticipantId, RoomCode, Secret};
 use crate::state::models::Models;
 use crate::state::room::{Password, Profile, Reach};
+use crate::state::selector::Caller;
 use crate::state::selector::{Need, Refusal, Want};
 
 mod fairness;
