@@ -90,7 +90,9 @@ impl HubContext {
         let origin_policy = || OriginPolicy::new(&options.allowed_hosts, public_url, options.cors.as_deref(), loopback);
         HubContext {
             clock: options.clock.clone(),
-            registry: Mutex::new(Registry::with_space(options.registry_memory)),
+            registry: Mutex::new(
+                Registry::with_space(options.registry_memory).with_code_prefix(options.code_prefix.clone()),
+            ),
             tunnels: TunnelRegistry::default(),
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
