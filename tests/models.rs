@@ -10,7 +10,7 @@ use gambi::participant::{Builder, Session};
 use gambi::proto::management::Registration;
 use serde_json::{Value, json};
 
-use support::{FakeProvider, RawParticipant, Script, TestHub, registration, wait_until};
+use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, registration, wait_until};
 
 /// Long enough never to end during a test.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -334,4 +334,35 @@ fn a_404_that_nobody_else_can_answer_or_that_names_no_model_passes_as_it_came() 
     one.set(json_answer(404, &gone));
     hub.chat(&room, "a").expect(200);
     assert_eq!(two.seen().len(), 1);
+}
+
+#[test]
+fn a_conversation_returns_to_the_participant_that_answered_its_earlier_turns() {
+    let hub = TestHub::with(|options| options.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]);
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _sessions = ["ann", "bob"].map(|id| hub.join(&room, id, &provider));
+    ["ann", "bob"].iter().for_each(|id| hub.wait_for_status(&room, id, "online"));
+    let served_by = |path: &str, body: &Value, client: &str| {
+        let mut conn = Conn::open(hub.addr());
+        let headers = [("x-forwarded-for", client)];
+        conn.ask("POST", &format!("/rooms/{room}/v1/{path}"), &headers, Some(&body.to_string()));
+        conn.answer().expect(200).header("x-gambi-participant").map(str::to_owned)
+    };
+    for (path, list) in [("chat/completions", "messages"), ("messages", "messages"), ("responses", "input")] {
+        // Whichever is the quicker one, one of the two conversations is not its own.
+        for (id, client) in [("ann", "10.0.0.1"), ("bob", "10.0.0.2")] {
+            let turns = |count: usize| {
+                let role = |n: usize| if n % 2 == 0 { "user" } else { "assistant" };
+                (0..count).map(|n| json!({ "role": role(n), "content": format!("turn {n}") })).collect::<Vec<_>>()
+            };
+            let body = |model: &str, count: usize| json!({ "model": model, "max_tokens": 9, list: turns(count) });
+            assert_eq!(served_by(path, &body(id, 1), client).as_deref(), Some(id), "{path}");
+            for count in (3..11).step_by(2) {
+                for model in ["any", "m"] {
+                    assert_eq!(served_by(path, &body(model, count), client).as_deref(), Some(id), "{path} {count}");
+                }
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 pub mod balancer;
 pub mod config;
+pub mod conversations;
 pub mod event;
 pub mod health;
 pub mod id;

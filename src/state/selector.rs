@@ -1,5 +1,6 @@
 //! What a request's `model` selects, and why a selection fails (PROTOCOL.md, "Inference plane").
 
+use super::conversations::Previous;
 use crate::proto::management::ErrorCode;
 
 /// The parsed `model` of a request.
@@ -46,6 +47,8 @@ pub struct Want {
     pub need: Need,
     /// Serials of the participants that have been tried already.
     pub tried: Vec<u64>,
+    /// Who answered the conversation that it continues.
+    pub previous: Option<Previous>,
 }
 
 /// Why no participant gets a request.

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::http::Exchange;
+use crate::hub::access::client_info::client_info;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;
@@ -28,7 +29,8 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let hops = hops::check(hub, exchange)?;
     let _active = hub.drain.admit()?;
     let kind = route_of(exchange.path()).ok_or_else(no_route)?;
-    let code = hub.registry().room(&params[0])?.code.to_string();
+    let (code, room) = hub.registry().room(&params[0]).map(|room| (room.code.to_string(), room.number))?;
+    let client = client_info(exchange, &hub.trusted_proxies).client;
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = FORWARDED_HEADERS.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
@@ -37,7 +39,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
-    let request =
-        RelayRequest { code, model, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
+    let (path, conversation) = (kind.path.to_owned(), hub.conversations.of(room, client, kind.shape, &body));
+    let request = RelayRequest { code, model, kind, path, headers, hops, body: Some(body), stream, conversation };
     Ok(relay::serve(hub, exchange, &request))
 }

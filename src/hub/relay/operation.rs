@@ -1,6 +1,7 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::conversation::Conversation;
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
@@ -120,6 +121,8 @@ pub struct RelayRequest<'b> {
     pub body: Option<Members<'b>>,
     /// Whether the client requested a stream.
     pub stream: bool,
+    /// The conversation that it belongs to, where its operation has any.
+    pub conversation: Option<Conversation>,
 }
 
 /// The route of a path such as `/rooms/{code}/v1/chat/completions`.

@@ -11,6 +11,7 @@ use crate::state::models::Models;
 use crate::state::room::{Password, Profile, Reach};
 use crate::state::selector::{Need, Refusal, Want};
 
+mod conversations;
 mod models;
 
 fn at(seconds: u64) -> Now {
@@ -85,7 +86,7 @@ impl Story {
     }
 
     fn pick(&mut self, model: &str) -> Result<Picked, PickError> {
-        let want = Want { model: model.into(), need: Need::Chat, tried: Vec::new() };
+        let want = Want { model: model.into(), need: Need::Chat, tried: Vec::new(), previous: None };
         self.registry.pick(&self.code, &want, at(0), &mut *self.random)
     }
 }
@@ -263,7 +264,7 @@ impl Story {
     }
 
     fn want(&self, model: &str, need: Need) -> Want {
-        Want { model: model.into(), need, tried: Vec::new() }
+        Want { model: model.into(), need, tried: Vec::new(), previous: None }
     }
 
     fn wait(&mut self, model: &str) -> u64 {
