@@ -366,3 +366,27 @@ fn a_conversation_returns_to_the_participant_that_answered_its_earlier_turns() {
         }
     }
 }
+
+#[test]
+fn names_that_differ_in_case_or_tag_are_listed_and_selected_apart() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let one = |id: &str, models: &[&str]| RawParticipant::join_as(&hub, &room, id, &with_models(models));
+    let mut ann = one("ann", &["qwen3:8b", "Qwen3:8b", "qwen3:latest"]);
+    let _bob = one("bob", &["QWEN3:8B", "qwen3:4b"]);
+    ["ann", "bob"].iter().for_each(|id| hub.wait_for_status(&room, id, "online"));
+    let names = ["QWEN3:8B", "Qwen3:8b", "qwen3", "qwen3:4b", "qwen3:8b"].map(|name| (name.to_owned(), Some(1)));
+    let ids = ["ann", "bob"].map(|id| (id.to_owned(), None));
+    assert_eq!(listed(&hub, &room), [&ids[..], &names, &[("any".to_owned(), Some(2))]].concat());
+    for (asked, model) in [("qwen3:8b", "qwen3:8b"), ("Qwen3:8b", "Qwen3:8b"), ("qwen3", "qwen3:latest")] {
+        let mut conn = hub.stream(&room, asked);
+        let request = ann.receive();
+        assert_eq!(request["body"]["model"], model, "{asked}");
+        ann.begin(&request, "text/event-stream", &["data: [DONE]\n\n"]);
+        ann.end(&request);
+        conn.answer().expect(200);
+    }
+    for unknown in ["qwen3:8B", "QWEN3", "Qwen3", "qwen3:14b"] {
+        hub.chat(&room, unknown).expect(404);
+    }
+}
