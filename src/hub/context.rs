@@ -25,7 +25,7 @@ use crate::hub::tunnels::registry::TunnelRegistry;
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::Now;
 use crate::state::event::Event;
-use crate::state::registry::{Deleted, Picked, Registry, RoomExpiry};
+use crate::state::registry::{Deleted, PickError, Picked, Registry, RoomExpiry};
 use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
 use crate::sync::lock;
@@ -182,7 +182,7 @@ impl HubContext {
             self.forget(serial, "The room was deleted");
         }
         for &number in &deleted.waiting {
-            self.wait_queue.grant(number, Err(Refusal::NoneAvailable));
+            self.wait_queue.grant(number, Err(PickError::Refused(Refusal::NoneAvailable)));
         }
         self.watchers.close_room(&deleted.code);
     }
@@ -190,7 +190,7 @@ impl HubContext {
     /// Grants slots to waiting requests. Called after each change that may have freed a slot or removed a participant.
     pub(crate) fn grant_waiting(&self, registry: &mut Registry) {
         for (number, grant) in registry.grant_waiting(self.clock.now(), &mut random) {
-            self.wait_queue.grant(number, grant);
+            self.wait_queue.grant(number, grant.map_err(PickError::Refused));
         }
     }
 }

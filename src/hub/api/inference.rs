@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::http::Exchange;
-use crate::hub::access::client_info::client_info;
+use crate::hub::access::caller::caller;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;
@@ -30,7 +30,6 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let _active = hub.drain.admit()?;
     let kind = route_of(exchange.path()).ok_or_else(no_route)?;
     let (code, room) = hub.registry().room(&params[0]).map(|room| (room.code.to_string(), room.number))?;
-    let client = client_info(exchange, &hub.trusted_proxies).client;
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = FORWARDED_HEADERS.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
@@ -39,7 +38,9 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
-    let (path, conversation) = (kind.path.to_owned(), hub.conversations.of(room, client, kind.shape, &body));
-    let request = RelayRequest { code, model, kind, path, headers, hops, body: Some(body), stream, conversation };
+    let (path, caller) = (kind.path.to_owned(), caller(hub, exchange));
+    let conversation = hub.conversations.of(room, &caller, kind.shape, &body);
+    let request =
+        RelayRequest { code, model, caller, kind, path, headers, hops, body: Some(body), stream, conversation };
     Ok(relay::serve(hub, exchange, &request))
 }

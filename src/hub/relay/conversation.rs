@@ -2,13 +2,13 @@
 //! `state/conversations.rs`.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::IpAddr;
 use std::sync::Mutex;
 
 use crate::hub::relay::operation::Shape;
 use crate::proto::openai::Members;
 use crate::state::conversations::{Conversations, Previous, Turns};
 use crate::state::registry::Picked;
+use crate::state::selector::Caller;
 use crate::sync::lock;
 
 /// A request's messages, as far as they tell its conversation.
@@ -27,9 +27,9 @@ pub struct ConversationMemory {
 }
 
 impl ConversationMemory {
-    /// The conversation of a client's request in the room with this number; `None` where its kind has none. A request that
+    /// The conversation of a caller's request in the room with this number; `None` where its kind has none. A request that
     /// names an earlier response has no list that continues another one.
-    pub fn of(&self, room: u64, client: IpAddr, shape: Shape, body: &Members<'_>) -> Option<Conversation> {
+    pub fn of(&self, room: u64, caller: &Caller, shape: Shape, body: &Members<'_>) -> Option<Conversation> {
         // The list, and what providers put in front of it.
         let (list, before) = match shape {
             Shape::Chat => ("messages", None),
@@ -38,7 +38,7 @@ impl ConversationMemory {
             Shape::CountTokens | Shape::Plain | Shape::AboutResponse => return None,
         };
         let mut hasher = self.hasher.build_hasher();
-        (client, list, before.and_then(|key| body.get(key))).hash(&mut hasher);
+        (caller, list, before.and_then(|key| body.get(key))).hash(&mut hasher);
         Some(Conversation { room, turns: Turns::read(body.get(list)?, hasher) })
     }
 

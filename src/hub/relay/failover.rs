@@ -92,7 +92,14 @@ enum NextStep<'s> {
 impl<'s, 'a> Failover<'s, 'a> {
     pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
         let previous = request.conversation.as_ref().and_then(|conversation| hub.conversations.previous(conversation));
-        let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new(), previous };
+        let want = Want {
+            model: request.model.clone(),
+            need: request.kind.need(),
+            caller: request.caller.clone(),
+            priority: 0,
+            tried: Vec::new(),
+            previous,
+        };
         let id = exchange.id().to_owned();
         let now = Instant::now();
         Failover {

@@ -6,6 +6,7 @@ use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
+use crate::state::selector::Caller;
 use crate::state::selector::Need;
 
 /// How a route's bodies are treated.
@@ -111,6 +112,8 @@ pub struct RelayRequest<'b> {
     pub model: String,
     /// The route.
     pub kind: InferenceRoute,
+    /// Who sent it, for the order of the waiting requests.
+    pub caller: Caller,
     /// The provider's path, with its query.
     pub path: String,
     /// Headers that are passed on, in addition to the content type.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::super::event::{Event, EventKind};
+use super::super::fair_shares::FairShares;
 use super::super::health::Health;
 use super::super::id::{self, ParticipantId, RoomCode, Secret};
 use super::super::room::{Member, Profile, Reach, Room, Tunnel, TunnelToken};
@@ -70,6 +71,7 @@ impl Registry {
             defaults: new.defaults,
             members: HashMap::new(),
             queue: Vec::new(),
+            shares: FairShares::default(),
             last_used: now.mono,
             last_occupied: now.mono,
             declared: new.code.is_some(),

@@ -34,7 +34,7 @@ impl Story {
     fn returns_to(&mut self, id: &str, model: &str, previous: Previous) -> bool {
         (0..20).all(|_| {
             let picked = self.turn(model, previous);
-            self.registry.release(&picked);
+            self.registry.release(&picked, at(0));
             picked.id.as_str() == id
         })
     }
@@ -73,7 +73,7 @@ fn a_participant_that_left_or_answered_with_another_model_is_not_preferred() {
         let counted: std::collections::BTreeSet<_> = (0..60)
             .map(|_| {
                 let picked = story.turn("m", previous);
-                story.registry.release(&picked);
+                story.registry.release(&picked, at(0));
                 picked.id.to_string()
             })
             .collect();
@@ -108,7 +108,7 @@ fn a_participant_that_was_tried_or_failed_is_not_preferred() {
     let other = story.registry.pick(&story.code, &want, at(0), &mut *story.random).unwrap();
     assert_ne!(other.serial, picked.serial);
     for picked in [&picked, &other] {
-        story.registry.release(picked);
+        story.registry.release(picked, at(0));
     }
     story.registry.record_outcome(&picked, Outcome::Failed, at(0));
     assert!(!story.returns_to("a", "m", previous));
