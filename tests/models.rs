@@ -353,7 +353,7 @@ fn a_conversation_returns_to_the_participant_that_answered_its_earlier_turns() {
         // Whichever is the quicker one, one of the two conversations is not its own.
         for (id, client) in [("ann", "10.0.0.1"), ("bob", "10.0.0.2")] {
             let turns = |count: usize| {
-                let role = |n: usize| if n % 2 == 0 { "user" } else { "assistant" };
+                let role = |n: usize| if n.is_multiple_of(2) { "user" } else { "assistant" };
                 (0..count).map(|n| json!({ "role": role(n), "content": format!("turn {n}") })).collect::<Vec<_>>()
             };
             let body = |model: &str, count: usize| json!({ "model": model, "max_tokens": 9, list: turns(count) });
