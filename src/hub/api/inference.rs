@@ -39,7 +39,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
     let (path, caller) = (kind.path.to_owned(), caller(hub, exchange));
-    let conversation = hub.conversations.of(room, &caller, kind.shape, &body);
+    let conversation = kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, &body));
     let request =
         RelayRequest { code, model, caller, kind, path, headers, hops, body: Some(body), stream, conversation };
     Ok(relay::serve(hub, exchange, &request))

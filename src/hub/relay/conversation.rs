@@ -4,7 +4,6 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Mutex;
 
-use crate::hub::relay::operation::Shape;
 use crate::proto::openai::Members;
 use crate::state::conversations::{Conversations, Previous, Turns};
 use crate::state::registry::Picked;
@@ -27,16 +26,15 @@ pub struct ConversationMemory {
 }
 
 impl ConversationMemory {
-    /// The conversation of a caller's request in the room with this number; `None` where its kind has none. A request that
-    /// names an earlier response has no list that continues another one.
-    pub fn of(&self, room: u64, caller: &Caller, shape: Shape, body: &Members<'_>) -> Option<Conversation> {
-        // The list, and what providers put in front of it.
-        let (list, before) = match shape {
-            Shape::Chat => ("messages", None),
-            Shape::Messages => ("messages", Some("system")),
-            Shape::Responses => ("input", Some("instructions")),
-            Shape::CountTokens | Shape::Plain | Shape::AboutResponse => return None,
-        };
+    /// The conversation of a caller's request in the room with this number: `list` is the name of the member that holds its
+    /// messages, `before` of what providers put in front of them. `None` where the request has no such list.
+    pub fn of(
+        &self,
+        room: u64,
+        caller: &Caller,
+        (list, before): (&'static str, Option<&'static str>),
+        body: &Members<'_>,
+    ) -> Option<Conversation> {
         let mut hasher = self.hasher.build_hasher();
         (caller, list, before.and_then(|key| body.get(key))).hash(&mut hasher);
         Some(Conversation { room, turns: Turns::read(body.get(list)?, hasher) })

@@ -69,6 +69,17 @@ impl InferenceRoute {
         }
     }
 
+    /// The members of a body that hold its messages, and what providers put in front of these; `None` where an operation has
+    /// no conversations.
+    pub fn messages(self) -> Option<(&'static str, Option<&'static str>)> {
+        match self.shape {
+            Shape::Chat => Some(("messages", None)),
+            Shape::Messages => Some(("messages", Some("system"))),
+            Shape::Responses => Some(("input", Some("instructions"))),
+            Shape::CountTokens | Shape::Plain | Shape::AboutResponse => None,
+        }
+    }
+
     /// Checks what the hub itself reads of a body.
     pub(crate) fn check(self, body: &Members<'_>) -> Result<(), BadRequest> {
         match self.shape {
