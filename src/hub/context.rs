@@ -17,6 +17,7 @@ use crate::hub::observe::log::Logger;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
+use crate::hub::relay::conversation::ConversationMemory;
 use crate::hub::relay::direct_upstream::DirectUpstreams;
 use crate::hub::relay::response_owners::ResponseOwners;
 use crate::hub::relay::wait_queue::WaitQueue;
@@ -54,6 +55,8 @@ pub struct HubContext {
     pub(crate) wait_queue: WaitQueue,
     /// Which participant made which response.
     pub(crate) response_owners: ResponseOwners,
+    /// Who answered which conversation.
+    pub(crate) conversations: ConversationMemory,
     pub(crate) timeouts: Timeouts,
     /// The shortest silence after which a request is sent to a second participant; `None` where none is.
     pub(crate) hedge_after_min: Option<Duration>,
@@ -104,6 +107,7 @@ impl HubContext {
             throttle: Throttle::default(),
             wait_queue: WaitQueue::default(),
             response_owners: ResponseOwners::new(&listener.memory()),
+            conversations: ConversationMemory::default(),
             timeouts: options.timeouts.clone(),
             hedge_after_min: options.hedge_after_min,
             drain: Drain::default(),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::conversations::Previous;
 use crate::proto::management::ErrorCode;
 
 /// The parsed `model` of a request.
@@ -59,6 +60,8 @@ pub struct Want {
     pub priority: i32,
     /// Serials of the participants that have been tried already.
     pub tried: Vec<u64>,
+    /// Who answered the conversation that it continues.
+    pub previous: Option<Previous>,
 }
 
 impl Want {

@@ -1,6 +1,7 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::conversation::Conversation;
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
@@ -68,6 +69,17 @@ impl InferenceRoute {
         }
     }
 
+    /// The members of a body that hold its messages, and what providers put in front of these; `None` where an operation has
+    /// no conversations.
+    pub fn messages(self) -> Option<(&'static str, Option<&'static str>)> {
+        match self.shape {
+            Shape::Chat => Some(("messages", None)),
+            Shape::Messages => Some(("messages", Some("system"))),
+            Shape::Responses => Some(("input", Some("instructions"))),
+            Shape::CountTokens | Shape::Plain | Shape::AboutResponse => None,
+        }
+    }
+
     /// Checks what the hub itself reads of a body.
     pub(crate) fn check(self, body: &Members<'_>) -> Result<(), BadRequest> {
         match self.shape {
@@ -123,6 +135,8 @@ pub struct RelayRequest<'b> {
     pub body: Option<Members<'b>>,
     /// Whether the client requested a stream.
     pub stream: bool,
+    /// The conversation that it belongs to, where its operation has any.
+    pub conversation: Option<Conversation>,
 }
 
 /// The route of a path such as `/rooms/{code}/v1/chat/completions`.

@@ -12,6 +12,7 @@ use crate::state::room::{Password, Profile, Reach};
 use crate::state::selector::Caller;
 use crate::state::selector::{Need, Refusal, Want};
 
+mod conversations;
 mod fairness;
 mod models;
 
@@ -91,7 +92,14 @@ impl Story {
     }
 
     fn pick(&mut self, model: &str) -> Result<Picked, PickError> {
-        let want = Want { model: model.into(), need: Need::Chat, caller: anyone(), priority: 0, tried: Vec::new() };
+        let want = Want {
+            model: model.into(),
+            need: Need::Chat,
+            caller: anyone(),
+            priority: 0,
+            tried: Vec::new(),
+            previous: None,
+        };
         self.registry.pick(&self.code, &want, at(0), &mut *self.random)
     }
 }
@@ -269,7 +277,7 @@ impl Story {
     }
 
     fn want(&self, model: &str, need: Need) -> Want {
-        Want { model: model.into(), need, caller: anyone(), priority: 0, tried: Vec::new() }
+        Want { model: model.into(), need, caller: anyone(), priority: 0, tried: Vec::new(), previous: None }
     }
 
     fn wait(&mut self, model: &str) -> u64 {
