@@ -36,7 +36,7 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
         let choice = |member| model(member).map(|model| Choice { member, model, named: false });
         room.members.values().filter_map(choice).collect()
     };
-    let candidates = match Selector::parse(&want.model) {
+    let mut candidates = match Selector::parse(&want.model) {
         Selector::Any => with(&|member| Some(member.default_model())),
         Selector::Model(name) => with(&|member| member.model_named(name)),
         Selector::Name(name) => match room.members.values().find(|m| m.id.as_str() == name) {
@@ -44,6 +44,9 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
             None => with(&|member| member.model_named(name)),
         },
     };
+    if candidates.iter().any(|choice| want.owner == Some(choice.member.serial)) {
+        candidates.retain(|choice| want.owner == Some(choice.member.serial));
+    }
     best_of(&candidates, want, now, random)
 }
 
@@ -102,9 +105,10 @@ fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusa
     }
 }
 
-/// The free candidate that answered the request's conversation before (`again`), or else the best one: those that failed recently rank last, then fallbacks, then by requests in flight over weight.
-/// Among equals with different weights, one is drawn in proportion to them; among others, a model in memory and then the
-/// lowest time to first token decide. Ties are broken at random.
+/// The free candidate that answered the request's conversation before (`again`), or else the best one: those that failed
+/// recently rank last, then fallbacks, then by requests in flight over weight. Among equals with different weights, one is
+/// drawn in proportion to them; among others, a model in memory and then the lowest time to first token decide. Ties are
+/// broken at random.
 fn best_of<'r>(candidates: &[Choice<'r>], want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
     let up = |c: &&Choice<'_>| c.member.is_up() && !want.tried.contains(&c.member.serial);
     let up: Vec<_> = candidates.iter().filter(up).collect();

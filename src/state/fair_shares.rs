@@ -199,6 +199,7 @@ mod tests {
             priority,
             tried: Vec::new(),
             previous: None,
+            owner: None,
         };
         Waiting { number, want }
     }

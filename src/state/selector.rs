@@ -62,12 +62,14 @@ pub struct Want {
     pub tried: Vec<u64>,
     /// Who answered the conversation that it continues.
     pub previous: Option<Previous>,
+    /// The serial of the participant that stores the response that it continues: no other one can.
+    pub owner: Option<u64>,
 }
 
 impl Want {
     /// Whether a participant that is busy for one of the two requests is busy for the other too.
     pub fn has_same_candidates(&self, other: &Want) -> bool {
-        self.model == other.model && self.need == other.need && self.tried == other.tried
+        self.model == other.model && self.need == other.need && self.tried == other.tried && self.owner == other.owner
     }
 }
 

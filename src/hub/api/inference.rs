@@ -40,7 +40,9 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     kind.check(&body)?;
     let (path, caller) = (kind.path.to_owned(), caller(hub, exchange));
     let conversation = kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, &body));
+    let owner = kind.continued(&body).and_then(|id| hub.response_owners.of(&code, &id));
+    let owner = owner.filter(|owner| !owner.translated).map(|owner| owner.serial);
     let request =
-        RelayRequest { code, model, caller, kind, path, headers, hops, body: Some(body), stream, conversation };
+        RelayRequest { code, model, caller, kind, path, headers, hops, owner, body: Some(body), stream, conversation };
     Ok(relay::serve(hub, exchange, &request))
 }

@@ -99,6 +99,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             priority: 0,
             tried: Vec::new(),
             previous,
+            owner: request.owner,
         };
         let id = exchange.id().to_owned();
         let now = Instant::now();

@@ -69,6 +69,12 @@ impl InferenceRoute {
         }
     }
 
+    /// The id of the earlier response that a request continues.
+    pub fn continued(self, body: &Members<'_>) -> Option<String> {
+        let id = body.get("previous_response_id").filter(|_| self.shape == Shape::Responses)?;
+        serde_json::from_str(id).ok()
+    }
+
     /// The members of a body that hold its messages, and what providers put in front of these; `None` where an operation has
     /// no conversations.
     pub fn messages(self) -> Option<(&'static str, Option<&'static str>)> {
@@ -131,6 +137,8 @@ pub struct RelayRequest<'b> {
     pub headers: Headers,
     /// The hubs that have relayed it, this one last (`hops`).
     pub hops: String,
+    /// The serial of the participant that stores the response that it continues.
+    pub owner: Option<u64>,
     /// As the client sent it; `None` where the request has no body.
     pub body: Option<Members<'b>>,
     /// Whether the client requested a stream.

@@ -99,6 +99,7 @@ impl Story {
             priority: 0,
             tried: Vec::new(),
             previous: None,
+            owner: None,
         };
         self.registry.pick(&self.code, &want, at(0), &mut *self.random)
     }
@@ -277,7 +278,15 @@ impl Story {
     }
 
     fn want(&self, model: &str, need: Need) -> Want {
-        Want { model: model.into(), need, caller: anyone(), priority: 0, tried: Vec::new(), previous: None }
+        Want {
+            model: model.into(),
+            need,
+            caller: anyone(),
+            priority: 0,
+            tried: Vec::new(),
+            previous: None,
+            owner: None,
+        }
     }
 
     fn wait(&mut self, model: &str) -> u64 {
