@@ -15,13 +15,15 @@ use crate::monitor::clean::multi_line;
 
 /// The most bytes of an answer that are kept as context for the next prompt. Longer answers are printed in full.
 const MAX_KEPT_BYTES: usize = 4 << 20;
+/// The selector if `--model` is not given.
+pub const SELECTOR: &str = "any";
 
 /// Sends one prompt; without a prompt on an interactive terminal, starts a conversation.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
     let prompt = context.value("prompt").map(str::to_owned);
     let room = context.room_client()?.room(&code);
-    let mut chat = room.chat().selector(context.value("model").unwrap_or("any"));
+    let mut chat = room.chat().selector(context.value("model").unwrap_or(SELECTOR));
     if let Some(system) = context.value("system") {
         chat = chat.system(system);
     }

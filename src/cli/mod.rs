@@ -4,6 +4,8 @@ mod chat;
 mod commands;
 mod config_file;
 mod context;
+#[cfg(test)]
+mod defaults_tests;
 mod demo;
 mod discover;
 mod events;
