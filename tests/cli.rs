@@ -117,7 +117,8 @@ impl Drop for Dir {
 
 #[test]
 fn help_and_version_are_there_for_everything() {
-    assert!(run(&["--version"]).out.starts_with("gambi "));
+    let version = run(&["--version"]).out;
+    assert!(version.starts_with("gambi ") && run(&["version"]).out == version, "{version}");
     let start = run(&[]);
     assert!(start.code == 0 && start.out.lines().count() == 6, "{}", start.out);
     for args in [&["--help"][..], &["help"], &["room"], &["room", "--help"], &["hub", "serve", "-h"]] {

@@ -67,12 +67,15 @@ fn once(context: &Context<'_>, chat: Chat) -> Result<(), Failure> {
 fn print_answer(out: &Output, chat: Chat) -> Result<String, Failure> {
     let mut stream = out.while_waiting("Waiting for a participant...", || chat.stream())?;
     let mut answer = String::new();
-    while let Some(piece) = out.while_waiting("Waiting for the answer...", || stream.next()) {
+    // Only before the first piece: later it would be written into the answer.
+    let mut next = out.while_waiting("Waiting for the answer...", || stream.next());
+    while let Some(piece) = next {
         let piece = piece?;
         if answer.len() < MAX_KEPT_BYTES {
             answer.push_str(&piece);
         }
         out.piece(&multi_line(&piece))?;
+        next = stream.next();
     }
     Ok(answer)
 }

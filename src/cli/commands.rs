@@ -599,6 +599,14 @@ pub static COMMANDS: &[Command] = &[
         examples: &[("Read it", "gambi man | man -l -")],
     },
     Command {
+        path: &["version"],
+        about: "Print the version",
+        positional: None,
+        flags: &[],
+        streams: false,
+        examples: &[("The same as --version", "gambi version")],
+    },
+    Command {
         path: &["openapi"],
         about: "Print the description of the hub's API, OpenAPI 3.1 in JSON",
         positional: None,

@@ -41,6 +41,9 @@ use failure::{DONE, Failure};
 use parse::Request;
 use signals::Signals;
 
+/// What `gambi version` and `--version` print.
+const VERSION: &str = concat!("gambi ", env!("CARGO_PKG_VERSION"));
+
 /// Runs the command that the arguments select (without the program's name). Returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
     match attempt(args, vars) {
@@ -63,7 +66,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
             let dumb = set("TERM").is_none_or(|term| term == "dumb") || set("NO_COLOR").is_some();
             return output::line(help::topic(topic, stdout().is_terminal() && !dumb).trim_end());
         }
-        Request::Version => return output::line(concat!("gambi ", env!("CARGO_PKG_VERSION"))),
+        Request::Version => return output::line(VERSION),
         Request::Run(parsed) => parsed,
     };
     let command = parsed.command;
@@ -83,6 +86,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["completions"] => shells::completions(&context),
         ["service"] => service::service(&context),
         ["man"] => shells::man(&context),
+        ["version"] => output::line(VERSION),
         // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.
         ["openapi"] => output::line(gambi::hub::openapi().trim_end()),
         ["participant", "leave"] => participant::leave(&context),
