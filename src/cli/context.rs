@@ -163,7 +163,7 @@ impl<'v> Context<'v> {
         if named != "auto" {
             return Ok(named);
         }
-        let url = find_hub(&self.out, self.value("room").or(self.value("code")))?;
+        let url = find_hub(&self.out, self.value("room").or(self.value("code")), self.key()?.as_deref())?;
         self.out.detail(&format!("found {url}"));
         Ok(url)
     }
