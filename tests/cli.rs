@@ -974,6 +974,27 @@ fn an_answer_keeps_its_lines_and_steers_no_terminal() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_is_told_with_its_participant() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let piece = format!("data: {}\n\n", json!({ "choices": [{ "delta": { "content": "half" } }] }));
+    let provider = FakeProvider::start(Script::StreamAndDie(vec![piece]));
+    let _ann = hub.join(&room, "ann", &provider);
+    let ran = run(&["chat", "--room", &room, "--hub", &url, "--format", "text", "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, "half\n"), "{}", ran.err);
+    let lines: Vec<&str> = ran.err.lines().collect();
+    assert!(lines[0].starts_with("Error: the answer of the participant \"ann\" broke off: "), "{}", ran.err);
+    assert!(lines[1].starts_with("Hint: Send it again") && lines[2].starts_with("request_id: "), "{}", ran.err);
+    // One that was sent whole, by a hub that is lost meanwhile.
+    let lost = FakeProvider::start(Script::Raw(
+        b"HTTP/1.1 200 OK\r\nX-Gambi-Participant: bob\r\nContent-Length: 99\r\n\r\n{".to_vec(),
+    ));
+    let ran = run(&["chat", "--room", "ABC234", "--hub", &lost.url(), "--format", "json", "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{}", ran.err);
+    assert!(ran.err.starts_with("Error: the answer of the participant \"bob\" broke off: "), "{}", ran.err);
+}
+
+#[test]
 fn tools_that_hang_do_not_keep_a_participant_from_joining() {
     let dir = Dir::new("tools");
     let provider = FakeProvider::start(Script::Echo);

@@ -70,7 +70,16 @@ fn print_answer(out: &Output, chat: Chat) -> Result<String, Failure> {
     // Only before the first piece: later it would be written into the answer.
     let mut next = out.while_waiting("Waiting for the answer...", || stream.next());
     while let Some(piece) = next {
-        let piece = piece?;
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                // The error must not continue the answer's last line.
+                if !answer.is_empty() {
+                    output::line("")?;
+                }
+                return Err(error.into());
+            }
+        };
         if answer.len() < MAX_KEPT_BYTES {
             answer.push_str(&piece);
         }
