@@ -831,6 +831,38 @@ fn completions_complete() {
 }
 
 #[test]
+fn a_refusal_names_the_flag_that_mends_it() {
+    let hub = TestHub::with(|options| options.strict = true);
+    let url = hub.url();
+    let private = CreateRoom { name: "x".into(), password: Some("pw".into()), private: true, ..CreateRoom::default() };
+    let (room, open) = (hub.room_with(&private), hub.room());
+    hub.client.participants(&open).upsert("ann", &support::registration()).unwrap();
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let join = join_args(&url, &room, &endpoint);
+    let dir = Dir::new("refusal");
+    let token = dir.file("token", &"t".repeat(40));
+    let leave = ["participant", "leave", "--participant-id", "ann", "-H", &url, "-r", &open];
+    let with_token = [&leave[..], &["--token-file", &token]].concat();
+    let delete = ["room", "delete", "-H", &url, "-c", &open, "--host-id", "x"];
+    for (args, says, flag) in [
+        (&join[..], "No password given", "Use --password-file"),
+        (&["chat", "Hi", "-H", &url, "-r", &room], "No password given", "Use --password-file"),
+        (&["models", "-H", &url, "-r", &room], "No password given", "Use --password-file"),
+        (&["models", "-H", &url, "-r", &room, "-p", "x"], "is missing or wrong", "--password-file"),
+        (&leave, "No token given", "Use --token-file"),
+        (&with_token, "The token in --token-file is not that", "Use --token-file"),
+        (&delete, "Only the room's host", "Use --host-id"),
+    ] {
+        let ran = run(args);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert_eq!(ran.code, 3, "{args:?}: {}", ran.err);
+        assert!(lines[0].contains(says) && lines[1].starts_with("Hint: "), "{args:?}: {}", ran.err);
+        assert!(lines[1].contains(flag) && !ran.err.contains("X-Gambi"), "{args:?}: {}", ran.err);
+    }
+}
+
+#[test]
 fn a_hub_that_is_told_to_stop_lets_requests_end_and_takes_no_new_ones() {
     let mut hub = Running::start(&["hub", "serve", "--host", "127.0.0.1", "--port", "0", "--room", "LAB001=Lab"]);
     let started = hub.event("started");

@@ -1,5 +1,6 @@
 //! The command line: parse, then resolve, then act. Uses the library's public API only.
 
+mod advice;
 mod chat;
 mod commands;
 mod config_file;
@@ -69,32 +70,36 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         Request::Version => return output::line(VERSION),
         Request::Run(parsed) => parsed,
     };
-    let command = parsed.command;
     let context = Context::new(parsed, vars, Signals::install()?)?;
-    match command.path {
-        ["hub", "serve"] | ["serve"] => hub::serve(&context),
-        ["room", "create"] | ["create"] => room::create(&context),
-        ["room", "list"] | ["list"] => room::list(&context),
-        ["room", "get"] => room::get(&context),
-        ["room", "stats"] => stats::stats(&context),
-        ["participant", "join"] | ["join"] => join::join(&context),
-        ["room", "delete"] => room::delete(&context),
-        ["participant", "list"] => participant::list(&context),
-        ["models"] => chat::models(&context),
-        ["chat"] => chat::chat(&context),
-        ["discover"] => discover::discover(&context),
-        ["completions"] => shells::completions(&context),
-        ["service"] => service::service(&context),
-        ["man"] => shells::man(&context),
+    dispatch(&context).map_err(|failure| advice::advise(failure, &context))
+}
+
+/// Runs the command.
+fn dispatch(context: &Context<'_>) -> Result<(), Failure> {
+    match context.path() {
+        ["hub", "serve"] | ["serve"] => hub::serve(context),
+        ["room", "create"] | ["create"] => room::create(context),
+        ["room", "list"] | ["list"] => room::list(context),
+        ["room", "get"] => room::get(context),
+        ["room", "stats"] => stats::stats(context),
+        ["participant", "join"] | ["join"] => join::join(context),
+        ["room", "delete"] => room::delete(context),
+        ["participant", "list"] => participant::list(context),
+        ["models"] => chat::models(context),
+        ["chat"] => chat::chat(context),
+        ["discover"] => discover::discover(context),
+        ["completions"] => shells::completions(context),
+        ["service"] => service::service(context),
+        ["man"] => shells::man(context),
         ["version"] => output::line(VERSION),
         // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.
         ["openapi"] => output::line(gambi::hub::openapi().trim_end()),
-        ["participant", "leave"] => participant::leave(&context),
-        ["participant", "heartbeat"] => participant::heartbeat(&context),
-        ["events", "watch"] => events::watch(&context),
-        ["monitor"] => monitor::monitor(&context),
-        ["provider"] => provider::serve(&context),
-        ["demo"] => demo::run(&context),
+        ["participant", "leave"] => participant::leave(context),
+        ["participant", "heartbeat"] => participant::heartbeat(context),
+        ["events", "watch"] => events::watch(context),
+        ["monitor"] => monitor::monitor(context),
+        ["provider"] => provider::serve(context),
+        ["demo"] => demo::run(context),
         other => unreachable!("the command table has an entry without a handler: {other:?}"),
     }
 }
