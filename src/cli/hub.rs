@@ -16,8 +16,20 @@ use super::context::Context;
 use super::failure::Failure;
 use super::values;
 
+/// How and what a hub logs if nothing says otherwise.
+pub const LOG_FORMAT: LogFormat = LogFormat::Text;
+pub const LOG_LEVEL: LogLevel = LogLevel::Info;
 /// How long requests in flight may take to end, if `--drain-timeout` is not given.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long requests in flight may take to end after a signal.
+///
+/// # Errors
+/// When `--drain-timeout` is no time.
+pub fn drain_timeout(context: &Context<'_>) -> Result<Duration, Failure> {
+    let given = context.parsed("drain-timeout", time_or_none, "a time such as 30s, or 0")?;
+    Ok(given.unwrap_or(DRAIN_TIMEOUT))
+}
 
 fn time_or_none(text: &str) -> Option<Duration> {
     if text == "0" { Some(Duration::ZERO) } else { values::time(text) }
@@ -30,8 +42,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     if context.has("dry-run") {
         return dry_run(context, &options, mdns);
     }
-    let drain_timeout = context.parsed("drain-timeout", time_or_none, "a time such as 30s, or 0")?;
-    let drain_timeout = drain_timeout.unwrap_or(DRAIN_TIMEOUT);
+    let drain_timeout = drain_timeout(context)?;
     let signals = context.signals.listen();
     let (host, public_url) = (options.host.clone(), options.public_url.clone());
     if let Some(warning) = too_few_descriptors(&options.limits) {
@@ -119,7 +130,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
 fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
     let stated = context.environment.serve.log_format.as_deref();
     let format = context.chosen("log-format", "GAMBI_LOG_FORMAT", stated, LogFormat::named, "text or json")?;
-    Ok(format.unwrap_or(LogFormat::Text))
+    Ok(format.unwrap_or(LOG_FORMAT))
 }
 
 /// `--quiet` reduces the log to errors, unless a level is given.
@@ -127,7 +138,7 @@ fn log_level(context: &Context<'_>) -> Result<LogLevel, Failure> {
     let stated = context.environment.serve.log_level.as_deref();
     let must_be = "off, error, warn, info or debug";
     let level = context.chosen("log-level", "GAMBI_LOG_LEVEL", stated, LogLevel::named, must_be)?;
-    Ok(level.unwrap_or(if context.has("quiet") { LogLevel::Error } else { LogLevel::Info }))
+    Ok(level.unwrap_or(if context.has("quiet") { LogLevel::Error } else { LOG_LEVEL }))
 }
 
 fn direct(text: &str) -> Option<DirectPolicy> {

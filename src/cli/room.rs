@@ -11,6 +11,9 @@ use super::failure::Failure;
 use super::output::{line, table};
 use crate::monitor::clean::one_line;
 
+/// The order of a list if `--sort` is not given.
+pub const SORT: &str = "participant-count";
+
 /// Creates a room.
 pub fn create(context: &Context<'_>) -> Result<(), Failure> {
     let name = context.required("name")?;
@@ -49,7 +52,7 @@ pub fn redact(value: &mut serde_json::Value, pointer: &str) {
 
 /// Lists the rooms.
 pub fn list(context: &Context<'_>) -> Result<(), Failure> {
-    let order = order(context.value("sort").unwrap_or("participant-count"))?;
+    let order = order(context.value("sort").unwrap_or(SORT))?;
     let client = context.client()?;
     let mut rooms = client.rooms().list()?;
     rooms.sort_by(order);
