@@ -45,6 +45,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let drain_timeout = drain_timeout(context)?;
     let signals = context.signals.listen();
     let (host, public_url) = (options.host.clone(), options.public_url.clone());
+    let (dashboard, has_key) = (options.dashboard, options.key.is_some());
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
@@ -52,7 +53,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let urls = Urls::new(hub.addr(), public_url);
     let port = hub.addr().port();
     let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
-    context.out.event("started", &data, &urls.text())?;
+    context.out.event("started", &data, &urls.banner(dashboard, has_key))?;
     let announcement = announce(context, hub.addr(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
@@ -332,11 +333,18 @@ impl Urls {
         self.network.as_ref().unwrap_or(&self.hub)
     }
 
-    fn text(&self) -> String {
-        let network = self.network.as_ref().map(|url| format!("On the network:  {url}\n")).unwrap_or_default();
+    /// What a person reads when the hub has started.
+    fn banner(&self, dashboard: bool, has_key: bool) -> String {
+        let hub = self.for_others();
+        let here = self.network.as_ref().map(|_| format!(" (on this machine {})", self.hub)).unwrap_or_default();
+        let access = match (has_key, hub.contains("//localhost") || hub.contains("//127.")) {
+            (true, _) => "with the key of --key-file",
+            (false, true) => "for programs on this machine only",
+            (false, false) => "open to all who reach it: close it with --key-file FILE, or --host 127.0.0.1",
+        };
         format!(
-            "The hub is up:   {}\nListening on:    {}\n{network}Create a room:   gambi room create --hub {} --name NAME\nStop it with Ctrl-C.",
-            self.hub, self.bind, self.hub
+            "{}{hub}{here}\nNew room:   gambi room create --hub {hub} --name NAME\nJoin it:    gambi participant join --hub {hub} --room CODE --participant-id ID --models all\nAccess:     {access}",
+            if dashboard { "Dashboard:  " } else { "Hub:        " },
         )
     }
 }
