@@ -276,10 +276,6 @@ impl SessionState {
         self.writer.close(CLOSE_NORMAL, reason.as_str());
     }
 
-    fn has_ended(&self) -> bool {
-        lock(&self.end).is_some()
-    }
-
     /// Handles an event of the tunnel.
     fn on_event(&self, event: TunnelEvent) {
         match event {
