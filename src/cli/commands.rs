@@ -349,6 +349,7 @@ const JOIN: &[&Flag] = &[
     &NO_SPECS,
     &JSON_FRAMES,
     &RECONNECT,
+    &DRAIN_TIMEOUT,
     &DRY_RUN,
 ];
 
