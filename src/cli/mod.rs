@@ -3,6 +3,7 @@
 mod advice;
 mod chat;
 mod commands;
+mod completions;
 mod config_file;
 mod context;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod find_hub;
 mod help;
 mod hub;
 mod join;
+mod man_page;
 mod manual;
 mod markdown;
 mod monitor;
@@ -27,7 +29,6 @@ mod properties;
 mod provider;
 mod room;
 mod service;
-mod shells;
 mod signals;
 mod stats;
 mod synonyms;
@@ -88,9 +89,9 @@ fn dispatch(context: &Context<'_>) -> Result<(), Failure> {
         ["models"] => chat::models(context),
         ["chat"] => chat::chat(context),
         ["discover"] => discover::discover(context),
-        ["completions"] => shells::completions(context),
+        ["completions"] => completions::completions(context),
         ["service"] => service::service(context),
-        ["man"] => shells::man(context),
+        ["man"] => man_page::man(context),
         ["version"] => output::line(VERSION),
         // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.
         ["openapi"] => output::line(gambi::hub::openapi().trim_end()),
