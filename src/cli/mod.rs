@@ -6,6 +6,7 @@ mod commands;
 mod completions;
 mod config_file;
 mod context;
+mod conversation;
 #[cfg(test)]
 mod defaults_tests;
 mod demo;
@@ -72,7 +73,12 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         Request::Run(parsed) => parsed,
     };
     let context = Context::new(parsed, vars, Signals::install()?)?;
-    dispatch(&context).map_err(|failure| advice::advise(failure, &context))
+    let done = dispatch(&context).map_err(|failure| advice::advise(failure, &context));
+    // A command that streams ends by a signal, at which the system itself drops what was typed.
+    if context.may_ask() && !context.streams() {
+        prompt::discard_rest();
+    }
+    done
 }
 
 /// Runs the command.
