@@ -52,10 +52,10 @@ fn what_is_pasted_is_one_prompt_and_a_blank_line_ends_nothing() {
     let room = hub.room();
     let provider = FakeProvider::start(Script::Stream(vec![piece("Answer."), "data: [DONE]\n\n".into()]));
     let _ann = hub.join(&room, "ann", &provider);
-    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
     let answers = |screen: &str| screen.matches("Answer.\n").count();
     for end in ["C-d", "/quit"] {
         provider.forget();
+        let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
         let same = "test $before = $(stty -g) && echo sa\\me";
         terminal.line(&format!("before=$(stty -g); clear; {}; {same}", chat(&hub, &room)));
         terminal.wait("\n>");
