@@ -150,7 +150,7 @@ tools:
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2 faketime:faketime \
 		systemd-analyze:systemd shellcheck:shellcheck file:file chromium:chromium node:nodejs npm:npm tmux:tmux \
-		jq:jq; do \
+		jq:jq zsh:zsh fish:fish; do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; } || \

@@ -813,21 +813,14 @@ fn a_room_is_deleted_with_its_hosts_id() {
 }
 
 #[test]
-fn completions_complete() {
-    let complete = |line: &str| {
-        let script = format!(
-            "{}\nCOMP_WORDS=({line} \"$1\"); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _gambi; echo \"${{COMPREPLY[@]}}\"",
-            run(&["completions", "bash"]).out
-        );
-        let output = Command::new("bash").args(["-c", &script, "bash", ""]).output().expect("bash");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert!(complete("gambi").contains("room") && complete("gambi").contains("chat"));
-    assert!(complete("gambi room").contains("create") && !complete("gambi room").contains("serve"));
-    assert!(complete("gambi room create").contains("--password"));
-    for shell in ["zsh", "fish"] {
-        assert!(run(&["completions", shell]).out.contains("gambi"));
+fn completions_and_the_man_page_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).out.contains("_gambi"));
+        let found = run(&["completions", shell, "--", "room", "cr"]).out;
+        assert!(found.starts_with("create") && found.lines().count() == 1, "{shell}: {found}");
     }
+    assert_eq!(run(&["completions", "bash", "--", "hub", "serve", "--key-file", ""]).out, ":files\n");
+    assert_eq!(run(&["completions", "bash", "--", "nonsense", ""]).out, "");
     assert_eq!(run(&["completions", "tcsh"]).code, 2);
     assert!(run(&["man"]).out.starts_with(".TH GAMBI 1"));
 }
@@ -891,6 +884,73 @@ fn a_hub_that_is_told_to_stop_lets_requests_end_and_takes_no_new_ones() {
     hub.event("stopped");
     assert_eq!(hub.end().code, 0);
     assert_eq!(session.wait_until_closed().reason.as_str(), "tunnel_closed");
+}
+
+#[test]
+fn a_participant_that_is_told_to_stop_finishes_its_answers_and_takes_no_new_ones() {
+    for reconnect in [&[][..], &["--reconnect"]] {
+        let hub = TestHub::start();
+        let (room, url) = (hub.room(), hub.url());
+        let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+        let endpoint = provider.url();
+        let args = [&join_args(&url, &room, &endpoint)[..], &["--concurrency", "2"], reconnect].concat();
+        let mut join = Running::start(&args);
+        for kind in ["prepared", "registered", "tunnel_connected"] {
+            join.event(kind);
+        }
+        let mut chat = hub.stream(&room, "any");
+        provider.wait_for_request(1);
+        join.signal("-INT");
+        let leaving = join.event("leaving");
+        assert_eq!((&leaving["signal"], &leaving["requests"]), (&json!("SIGINT"), &json!(1)));
+        // A new request is refused, so that another participant answers it.
+        let other = FakeProvider::start(Script::Echo);
+        let _bob = hub.join(&room, "bob", &other);
+        for _ in 0..4 {
+            hub.chat(&room, "any").expect(200);
+        }
+        assert_eq!((other.seen().len(), provider.seen().len()), (4, 1));
+        assert_eq!(hub.chat(&room, "ann").expect(502).json()["code"], "ENDPOINT_NOT_REACHABLE");
+        provider.release();
+        assert!(chat.answer().expect(200).text().ends_with("data: [DONE]\n\n"));
+        join.event("left");
+        let ended = join.end();
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        let left: Vec<_> = hub.client.participants(&room).list().unwrap().into_iter().map(|p| p.id).collect();
+        assert_eq!(left, ["bob"]);
+    }
+}
+
+#[test]
+fn answers_in_progress_are_cut_off_by_a_second_signal_and_by_the_drain_timeout() {
+    for (flags, signals) in [(&["--drain-timeout", "1ms"][..], 1), (&[], 2)] {
+        let hub = TestHub::start();
+        let (room, url) = (hub.room(), hub.url());
+        let provider = FakeProvider::start(Script::StreamAndHang(vec!["data: 1\n\n".into()]));
+        let endpoint = provider.url();
+        let mut join = Running::start(&[&join_args(&url, &room, &endpoint)[..], &["--format", "text"], flags].concat());
+        hub.wait_for_status(&room, "ann", "online");
+        let mut chat = hub.stream(&room, "ann");
+        assert_eq!(chat.head().status, 200);
+        assert_eq!(chat.chunk().unwrap(), b"data: 1\n\n");
+        join.signal("-INT");
+        let says = wait_for("the end to be told", || {
+            let mut line = String::new();
+            join.lines.read_line(&mut line).unwrap();
+            line.starts_with("SIGINT").then_some(line)
+        });
+        assert_eq!(says, "SIGINT: finishing one answer. Ctrl-C again stops at once.\n");
+        if signals == 2 {
+            join.signal("-INT");
+        }
+        wait_until("the provider to be left", || provider.abandoned() == 1);
+        assert!(chat.chunk().unwrap().starts_with(b"data: {\"error\":{"));
+        let ended = join.end();
+        assert_eq!(
+            (ended.code, ended.err.contains("--drain-timeout")),
+            if signals == 2 { (-1, false) } else { (0, true) }
+        );
+    }
 }
 
 #[test]

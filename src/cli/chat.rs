@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use gambi::client::{Chat, Room};
 
 use super::context::Context;
+use super::conversation::{Prompt, PromptReader};
 use super::failure::Failure;
 use super::output::{self, Output, table};
 use super::prompt;
@@ -15,6 +16,11 @@ use crate::monitor::clean::multi_line;
 
 /// The most bytes of an answer that are kept as context for the next prompt. Longer answers are printed in full.
 const MAX_KEPT_BYTES: usize = 4 << 20;
+/// Ends a conversation.
+const QUIT: &str = "/quit";
+/// What is told when a line was cut off.
+const TOO_LONG: &str =
+    "A line was too long for the terminal, so nothing was sent. Send it from a file: gambi chat --room CODE < FILE";
 /// The selector if `--model` is not given.
 pub const SELECTOR: &str = "any";
 
@@ -89,18 +95,36 @@ fn print_answer(out: &Output, chat: Chat) -> Result<String, Failure> {
     Ok(answer)
 }
 
-/// Reads prompts from the terminal until an empty line or the end of input. Each request has the conversation so far.
+/// Reads prompts from the terminal until `/quit` or the end of input. Each request has the conversation so far.
 fn converse(context: &Context<'_>, room: &Room, mut chat: Chat) -> Result<(), Failure> {
-    context
-        .out
-        .note(&format!("Chatting with {}. An empty line or Ctrl-D ends the conversation.", room.openai_base_url()));
-    while let Some(line) = prompt::line("> ").filter(|line| !line.trim().is_empty()) {
-        chat = chat.user(&line);
-        let answer = print_answer(&context.out, chat.clone())?;
-        output::line("")?;
-        chat = chat.assistant(&answer);
+    context.out.note(&format!("Chatting with {}. Ctrl-D or {QUIT} ends the conversation.", room.openai_base_url()));
+    let is_dumb = context.variable("TERM").is_none_or(|term| term == "dumb");
+    let reader = PromptReader::open(&context.signals, is_dumb);
+    loop {
+        let prompt = match reader.read("> ") {
+            Prompt::Text(text) => text,
+            Prompt::TooLong => {
+                prompt::discard_rest();
+                context.out.note(TOO_LONG);
+                continue;
+            }
+            Prompt::End => {
+                // The shell's prompt must not continue this one's line.
+                context.out.note("");
+                return Ok(());
+            }
+        };
+        match prompt.trim() {
+            "" => {}
+            QUIT => return Ok(()),
+            _ => {
+                chat = chat.user(prompt.trim_end());
+                let answer = print_answer(&context.out, chat.clone())?;
+                output::line("")?;
+                chat = chat.assistant(&answer);
+            }
+        }
     }
-    Ok(())
 }
 
 /// Lists the participants and models that a request can select.

@@ -215,6 +215,12 @@ static SYSTEM: Flag = value("system", Some('s'), "TEXT", "System message before 
 static LISTEN: Flag = value("timeout", None, "TIME", "How long to listen [default 2s]");
 static SHELL: Flag = value("shell", None, "bash|zsh|fish", "The shell; also as an argument without the flag");
 
+static WORD: Flag = value(
+    "arg",
+    None,
+    "WORD",
+    "Word of the command line to complete, as the scripts give them; may be repeated, or all follow `--`",
+);
 static MANAGER: Flag =
     value("manager", None, "systemd|openwrt|launchd", "The service manager; also as an argument without the flag");
 static ROLE: Flag = value("for", None, "hub|participant", "What the service runs [default hub]");
@@ -356,6 +362,7 @@ const JOIN: &[&Flag] = &[
     &NO_SPECS,
     &JSON_FRAMES,
     &RECONNECT,
+    &DRAIN_TIMEOUT,
     &DRY_RUN,
 ];
 
@@ -593,7 +600,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["completions"],
         about: "Print completions for a shell",
         positional: Some(&SHELL),
-        flags: &[&SHELL],
+        flags: &[&SHELL, &WORD],
         streams: false,
         examples: &[("For bash", "source <(gambi completions bash)")],
     },

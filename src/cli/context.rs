@@ -92,6 +92,11 @@ impl<'v> Context<'v> {
         self.parsed.command.path
     }
 
+    /// Whether the command prints a stream of events.
+    pub fn streams(&self) -> bool {
+        self.parsed.command.streams
+    }
+
     /// Whether the command was called by its older, one-word name.
     pub fn is_flat(&self) -> bool {
         self.parsed.command.path.len() == 1

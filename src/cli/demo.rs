@@ -15,7 +15,7 @@ use gambi::provider::{Provider, ProviderOptions};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hub::Urls;
+use super::hub::{DRAIN_TIMEOUT, Urls};
 use super::provider::delay;
 use super::signals::Signal;
 
@@ -60,8 +60,8 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
     if !context.has("once") {
         wait_for_signal(context, &signals)?;
     }
+    hub.drain(DRAIN_TIMEOUT);
     session.close();
-    hub.shutdown();
     provider.shutdown();
     out.event("stopped", &json!({}), "Stopped.")
 }

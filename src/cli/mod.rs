@@ -3,8 +3,10 @@
 mod advice;
 mod chat;
 mod commands;
+mod completions;
 mod config_file;
 mod context;
+mod conversation;
 #[cfg(test)]
 mod defaults_tests;
 mod demo;
@@ -15,6 +17,7 @@ mod find_hub;
 mod help;
 mod hub;
 mod join;
+mod man_page;
 mod manual;
 mod markdown;
 mod monitor;
@@ -27,7 +30,6 @@ mod properties;
 mod provider;
 mod room;
 mod service;
-mod shells;
 mod signals;
 mod stats;
 mod synonyms;
@@ -79,7 +81,12 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         Request::Run(parsed) => parsed,
     };
     let context = Context::new(parsed, vars, Signals::install()?)?;
-    dispatch(&context).map_err(|failure| advice::advise(failure, &context))
+    let done = dispatch(&context).map_err(|failure| advice::advise(failure, &context));
+    // A command that streams ends by a signal, at which the system itself drops what was typed.
+    if context.may_ask() && !context.streams() {
+        prompt::discard_rest();
+    }
+    done
 }
 
 /// Runs the command.
@@ -96,9 +103,9 @@ fn dispatch(context: &Context<'_>) -> Result<(), Failure> {
         ["models"] => chat::models(context),
         ["chat"] => chat::chat(context),
         ["discover"] => discover::discover(context),
-        ["completions"] => shells::completions(context),
+        ["completions"] => completions::completions(context),
         ["service"] => service::service(context),
-        ["man"] => shells::man(context),
+        ["man"] => man_page::man(context),
         ["version"] => output::line(VERSION),
         // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.
         ["openapi"] => output::line(gambi::hub::openapi().trim_end()),

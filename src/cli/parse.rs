@@ -11,7 +11,7 @@ use super::manual::{self, TOPICS, Topic};
 use super::synonyms;
 
 /// The flag that collects the arguments after `--`, for commands that have it.
-const TRAILING: &str = "arg";
+pub const TRAILING: &str = "arg";
 
 /// What the arguments request.
 #[derive(Debug)]
@@ -111,7 +111,8 @@ fn finish(mut words: Vec<String>, values: HashMap<&'static str, Vec<String>>) ->
     }
 }
 
-fn find(words: &[String]) -> Option<&'static Command> {
+/// The command with exactly these words.
+pub fn find(words: &[String]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.path == words)
 }
 
@@ -207,7 +208,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// The flag with a name as it was typed, such as `-p` or `--port`.
-fn flag(command: Option<&'static Command>, typed: &str) -> Option<&'static Flag> {
+pub fn flag(command: Option<&'static Command>, typed: &str) -> Option<&'static Flag> {
     let path = command.map_or(&[][..], |command| command.path);
     let mut own = command.map_or(&[][..], |command| command.flags).iter().chain(COMMON).copied();
     match synonyms::resolve(path, typed) {

@@ -10,6 +10,7 @@ use crossbeam_channel::Receiver;
 
 use super::follow::{Follower, Offer, ProviderState};
 use super::forward::Forwarder;
+use super::load::Load;
 use super::provider::Provider;
 use super::serve::{TunnelEvent, Workers};
 use crate::client::Client;
@@ -22,6 +23,8 @@ use crate::tunnel::{Connected, Writer};
 
 /// How long the reader may take to handle the close frame of a tunnel on which a write has failed.
 const CLOSE_FRAME_TIME: Duration = Duration::from_secs(2);
+/// How long a session that has drained waits for the hub to have read its last answers.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The number of failed heartbeats in a row that ends a session.
 const MAX_FAILED_HEARTBEATS: u32 = 3;
 
@@ -132,6 +135,10 @@ struct SessionState {
     /// Set once, by the first thread that ends the session, before `ended`.
     end: Mutex<Option<CloseEvent>>,
     ended: StopSignal,
+    /// Set when the tunnel is not read any more.
+    tunnel_ended: StopSignal,
+    /// The requests in progress.
+    load: Arc<Load>,
     /// Whether this session must not remove the registration: it has done so, or the registration is another session's.
     deregistered: AtomicBool,
     /// When the hub's latest message arrived, in milliseconds since `start`.
@@ -158,6 +165,7 @@ impl Session {
             tick: timing.heartbeat_interval,
             interval: timing.refresh_interval,
         };
+        let load = Arc::new(Load::new(registered.participant.concurrency));
         let state = Arc::new(SessionState {
             client,
             room,
@@ -165,6 +173,8 @@ impl Session {
             writer: writer.clone(),
             end: Mutex::default(),
             ended: StopSignal::new(),
+            tunnel_ended: StopSignal::new(),
+            load: load.clone(),
             deregistered: AtomicBool::new(false),
             last_message: AtomicU64::new(0),
             start: Instant::now(),
@@ -173,9 +183,8 @@ impl Session {
         });
         let events = state.clone();
         let forwarder = Forwarder::new(provider, provider_state, writer, binary);
-        let reading =
-            Workers::start(forwarder, reader, registered.participant.concurrency, move |event| events.on_event(event))
-                .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
+        let reading = Workers::start(forwarder, reader, load, move |event| events.on_event(event))
+            .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
         let mut session = Session {
             participant: registered.participant,
             room_id: registered.room_id,
@@ -254,9 +263,24 @@ impl SessionHandle {
         lock(&self.0.end).clone().unwrap_or(CloseEvent::closed())
     }
 
+    /// Takes no further requests, which the hub then sends to other participants. Returns the number of those in progress.
+    /// [`SessionHandle::wait_until_drained`] and [`SessionHandle::close`] should follow.
+    pub fn drain(&self) -> usize {
+        self.0.load.drain()
+    }
+
+    /// Waits until the requests in progress have ended. False when some have not within the timeout.
+    pub fn wait_until_drained(&self, timeout: Duration) -> bool {
+        self.0.load.wait_until_drained(timeout)
+    }
+
     /// Removes the participant, unless the session was superseded, and closes the tunnel. Further calls do nothing.
     pub fn close(&self) {
         self.0.end(CloseReason::Closed, None);
+        if self.0.load.is_draining() {
+            // Removing the participant would cut off answers that the hub has not read from the tunnel yet.
+            self.0.tunnel_ended.wait_timeout(CLOSE_TIMEOUT);
+        }
         if !self.0.deregistered.swap(true, Ordering::SeqCst) {
             // Best effort: a hub that can't be reached expires the registration by itself.
             let _ = self.0.client.participants(&self.0.room).remove(&self.0.id);
@@ -278,6 +302,9 @@ impl SessionState {
 
     /// Handles an event of the tunnel.
     fn on_event(&self, event: TunnelEvent) {
+        if !matches!(event, TunnelEvent::Alive) {
+            self.tunnel_ended.stop();
+        }
         match event {
             TunnelEvent::Alive => self.last_message.store(elapsed_ms(self.start), Ordering::Relaxed),
             TunnelEvent::Closed { code, reason } if is_superseded(code, &reason) => {
