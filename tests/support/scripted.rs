@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{PATIENCE, wait_for};
 
 /// What a participant asks its provider for itself. Answered 404 unless the path has a script.
-const PROBES: [&str; 4] = ["/api/tags", "/api/ps", "/running", "/api/v0/models"];
+const PROBES: [&str; 5] = ["/api/version", "/api/tags", "/api/ps", "/running", "/api/v0/models"];
 
 /// How to respond to a request.
 #[derive(Clone, Debug)]
