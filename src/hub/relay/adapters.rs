@@ -5,7 +5,7 @@ use std::io;
 
 use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::content_coding::ContentCoding;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
@@ -44,7 +44,7 @@ impl Adapter {
     }
 }
 
-/// Passes a provider's error about a chat on in the shape of Anthropic's API.
+/// Passes a provider's error about a translated request on in the shape of the API that the client speaks.
 ///
 /// # Errors
 /// Why the response is incomplete.
@@ -53,6 +53,7 @@ pub fn forward_error(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     mut head: ResponseHead,
+    shape: ErrorShape,
 ) -> Result<io::Result<()>, UpstreamError> {
     let Collected { body, whole } = passthrough::collect(attempt, client, upstream)?;
     if !whole {
@@ -60,7 +61,7 @@ pub fn forward_error(
     }
     attempt.complete(head.status);
     let message = error_text(&body);
-    let body = ErrorShape::Anthropic.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
+    let body = shape.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
     head.headers.retain(|(name, _)| outlasts_translation(name));
     head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
     Ok(client.respond(head.status, &head.headers, body.to_string().as_bytes()))
@@ -87,14 +88,15 @@ pub fn forward(
     let coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
     let mut headers: Headers = head.headers.iter().filter(|(name, _)| outlasts_translation(name)).cloned().collect();
     if events && head.stream {
-        return stream(attempt, client, upstream, &stream_headers(headers), coding, &mut answer);
+        let headers = client.stream_headers(headers);
+        return stream(attempt, client, upstream, &headers, coding, &mut answer);
     }
     collect(attempt, client, upstream, events, coding, &mut answer)?;
     attempt.complete(head.status);
     if head.stream {
         answer.end();
-        let sent =
-            client.open(200, &stream_headers(headers)).and_then(|()| client.write(answer.take_events().as_bytes()));
+        let headers = client.stream_headers(headers);
+        let sent = client.open(200, &headers).and_then(|()| client.write(answer.take_events().as_bytes()));
         return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
     }
     headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
