@@ -35,7 +35,7 @@ pub enum Error {
         /// Why not.
         reason: Reason,
     },
-    /// Nobody answers there: check the address, and whether the hub is up.
+    /// No server answers at the address: check the address, and whether the hub is up.
     Unreachable {
         /// Whom it was that did not answer.
         url: String,
@@ -44,7 +44,7 @@ pub enum Error {
     },
     /// The hub refused a request.
     Hub(Box<HubError>),
-    /// Whoever answers there speaks something else: it is probably no hub.
+    /// The server at the address speaks another protocol: it is probably no hub.
     BadAnswer {
         /// Who answered.
         url: String,

@@ -10,17 +10,18 @@ pub(super) fn has_no_content(status: u16) -> bool {
 
 /// Appends a header line, unless the name is not a token. Characters that could end the line are replaced.
 pub(super) fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
-    let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let token = !name.is_empty() && name.bytes().all(is_token);
     if !token {
         return;
     }
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    let safe = |c: char| c == '\t' || (' '..='~').contains(&c);
-    if value.chars().all(safe) {
+    let is_safe = |b: u8| b == b'\t' || (b' '..=b'~').contains(&b);
+    if value.bytes().all(is_safe) {
         out.extend_from_slice(value.as_bytes());
     } else {
-        out.extend(value.chars().map(|c| if safe(c) { c as u8 } else { b'?' }));
+        out.extend(value.chars().map(|c| u8::try_from(c).ok().filter(|&b| is_safe(b)).unwrap_or(b'?')));
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -63,8 +63,8 @@ impl Server {
 
 /// The addresses of `localhost`, where the system has no hosts file.
 fn local(host: &str, port: u16, hosts: &Path) -> Option<[SocketAddr; 2]> {
-    let nobody_knows = host.eq_ignore_ascii_case("localhost") && !hosts.exists();
-    nobody_knows.then(|| [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
+    let is_unknown = host.eq_ignore_ascii_case("localhost") && !hosts.exists();
+    is_unknown.then(|| [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()])
 }
 
 /// The same as a resolver for ureq.

@@ -8,6 +8,8 @@ pub const MAX_PEEK: usize = 64 << 10;
 /// The most memory that an error about a route takes once it is parsed, in bytes.
 const MAX_PARSED: usize = 1 << 20;
 
+/// The content type of an event stream.
+pub const EVENT_STREAM: &str = "text/event-stream";
 /// The content type of a stream of lines of JSON, as Ollama sends it.
 pub const NDJSON: &str = "application/x-ndjson";
 
@@ -17,7 +19,7 @@ const ABOUT_ROUTES: [&str; 5] = ["endpoint", "route", "cannot post", "not implem
 /// Whether an answer's content type is that of an event stream, which no server sends from a route that it does not
 /// have.
 pub fn is_event_stream(content_type: Option<&str>) -> bool {
-    has_type(content_type, "text/event-stream")
+    has_type(content_type, EVENT_STREAM)
 }
 
 /// Whether an answer's content type is that of Ollama's streams.
@@ -30,8 +32,10 @@ pub fn is_openai(body: &[u8]) -> bool {
     parse_within(body, MAX_PARSED).is_some_and(|answer| answer["choices"].is_array() || answer["object"].is_string())
 }
 
-fn has_type(content_type: Option<&str>, expected: &str) -> bool {
-    content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with(expected))
+/// Whether a content type is this one, which is in lower case, with any parameters.
+pub fn has_type(content_type: Option<&str>, expected: &str) -> bool {
+    let start = content_type.and_then(|kind| kind.trim_start().get(..expected.len()));
+    start.is_some_and(|start| start.eq_ignore_ascii_case(expected))
 }
 
 /// Whether a successful answer shows that the server lacks the route: a page, a text, or an error about the route.

@@ -29,7 +29,7 @@ impl<'r> Choice<'r> {
 /// Who gets a request.
 ///
 /// # Errors
-/// Why nobody does.
+/// When no participant can get it.
 pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
     let with = |model: &dyn Fn(&Member) -> Option<u16>| -> Vec<Choice<'r>> {
         let choice = |member| model(member).map(|model| Choice { member, model, named: false });

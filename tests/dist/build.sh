@@ -39,6 +39,8 @@ cc=${CC:-$cc}
 command -v "$cc" >/dev/null || { echo "$target needs the C compiler $cc (Debian: musl-tools, gcc-aarch64-linux-gnu, ...)." >&2 && exit 1; }
 under=${target//-/_}
 export "CC_$under=$cc"
+# getrandom looks the C library's function up at run time by default, which a static glibc can't do where there are no libraries.
+flags="$flags --cfg getrandom_backend=\"linux_getrandom\""
 # Relative relocations packed: each takes 24 bytes otherwise.
 case $target in *-musl) flags="$flags -C link-arg=-Wl,-z,pack-relative-relocs" ;; esac
 case $target in "$machine"-*) ;; *) export "CARGO_TARGET_$(echo "$under" | tr "[:lower:]" "[:upper:]")_LINKER=$cc" ;; esac
@@ -48,7 +50,7 @@ lld=$(rustc --print sysroot)/lib/rustlib/$host/bin/gcc-ld
 if [ -x "$lld/ld.lld" ]; then
 	flags="$flags -C link-arg=-B$lld -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all,--ignore-data-address-equality"
 fi
-# Where this machine keeps the crates is nobody's business, and takes 8 KB.
+# The paths of this machine's crates are left out: they tell of the machine, and take 8 KB.
 for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 	flags="$flags --remap-path-prefix=$crates="
 done

@@ -215,19 +215,23 @@ fn find_route(method: &Method, path: &str) -> RouteMatch {
     RouteMatch::OtherMethods(others.join(", "))
 }
 
-/// Whether a path matches a pattern. A placeholder matches one non-empty segment.
+/// Whether a path matches a pattern. Compared byte by byte, because each request is compared with most patterns.
 fn matches_pattern(pattern: &str, path: &str) -> bool {
-    // Rejects most patterns without splitting them.
-    if !pattern.ends_with('}') && pattern.as_bytes().last() != path.as_bytes().last() {
+    let (pattern, path) = (pattern.as_bytes(), path.as_bytes());
+    // Rejects most patterns without walking through them.
+    if pattern.last() != Some(&b'}') && pattern.last() != path.last() {
         return false;
     }
-    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    let (mut pattern, mut path) = (pattern, path);
     loop {
-        match (pattern.next(), path.next()) {
-            (None, None) => return true,
-            (Some("{*}"), Some(segment)) => return !segment.is_empty(),
-            (Some("{}"), Some(segment)) if !segment.is_empty() => {}
-            (Some(a), Some(b)) if a == b => {}
+        match (pattern, path) {
+            ([], []) => return true,
+            ([b'{', b'*', ..], [first, ..]) => return *first != b'/',
+            ([b'{', _, pattern_rest @ ..], [first, ..]) if *first != b'/' => {
+                let end = path.iter().position(|&byte| byte == b'/').unwrap_or(path.len());
+                (pattern, path) = (pattern_rest, &path[end..]);
+            }
+            ([a, pattern_rest @ ..], [b, path_rest @ ..]) if a == b => (pattern, path) = (pattern_rest, path_rest),
             _ => return false,
         }
     }
@@ -268,6 +272,8 @@ mod tests {
         assert_eq!(put("/v1/rooms/abc234/participants/a%20b%2Fc").unwrap(), ["abc234", "a b/c"]);
         assert_eq!(put("/v1/rooms/abc234/participants/gr%C3%B6%C3%9Fe").unwrap()[1], "größe");
         assert!(put("/v1/rooms/abc234/participants/").is_none());
+        assert!(put("/v1/rooms//participants/a").is_none());
+        assert!(put("/v1/rooms/{}/participants/{}").is_some(), "a brace in a path is a byte like others");
         assert!(put("/v1/rooms/abc234/participants/a/").is_none());
         assert!(matches!(find_route(&Method::Put, "/v1/rooms/x/participants/%zz"), RouteMatch::BadEncoding));
         assert!(matches!(find_route(&Method::Put, "/v1/rooms/x/participants/%ff"), RouteMatch::BadEncoding));

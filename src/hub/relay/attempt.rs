@@ -187,7 +187,7 @@ impl<'s> Attempt<'s> {
         self.emit_failure("cancelled", "the client hung up".to_owned());
     }
 
-    /// Ends the attempt because another participant, which was asked beside this one, has answered, or nobody waits any more.
+    /// Ends the attempt because another participant, which was asked beside this one, has answered, or the client has disconnected.
     /// One that was silent for longer than it ever was has failed.
     pub(crate) fn lose(&mut self, was_silent: bool) {
         if was_silent {

@@ -9,6 +9,7 @@ use crate::http::{Exchange, StreamBody};
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Rejection};
+use crate::proto::api_answer::has_type;
 use crate::proto::management::ErrorCode;
 
 /// The comment that keeps a silent stream alive. It ends in one newline, since an event follows: clients that take every
@@ -228,8 +229,8 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
 /// Whether the body is a stream of this content type, and not compressed.
 fn is_plain_stream(headers: &Headers, content_type: &str) -> bool {
     let value = |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-    let is_stream = value("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with(content_type));
-    is_stream && value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"))
+    has_type(value("content-type").map(String::as_str), content_type)
+        && value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"))
 }
 
 /// The error that closes a connection without the last chunk.

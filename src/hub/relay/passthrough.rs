@@ -6,6 +6,7 @@ use std::io;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::proto::api_answer;
 use crate::proto::web::{header_text, is_hop_by_hop};
 use crate::state::registry::Picked;
 use crate::tunnel::Piece;
@@ -40,13 +41,13 @@ impl ResponseHead {
 
     /// Whether the body is an event stream by its content type, or, without one, by the client's request.
     pub fn is_event_stream(&self) -> bool {
-        self.is_stream_of("text/event-stream")
+        self.is_stream_of(api_answer::EVENT_STREAM)
     }
 
     /// Whether the body is a stream of this content type, or, without one, by the client's request.
     pub fn is_stream_of(&self, content_type: &str) -> bool {
         let line = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        line.map_or(self.stream, |(_, kind)| kind.trim().to_ascii_lowercase().starts_with(content_type))
+        line.map_or(self.stream, |(_, kind)| api_answer::has_type(Some(kind), content_type))
     }
 }
 

@@ -65,10 +65,10 @@ impl<'s> Contender<'s> {
         self.attempt.fail(&failure.stage, &failure.message);
     }
 
-    /// Ends it because another participant has spoken first, or nobody waits any more.
+    /// Ends it because another participant has answered first, or the client has disconnected.
     fn lose(mut self, was_silent: bool) {
         self.attempt.lose(was_silent);
-        // A silent participant may not read its tunnel either: nobody waits until it is told.
+        // A silent participant may not read its tunnel either: the cancellation is not waited for.
         if was_silent { self.upstream.cancel_aside() } else { self.upstream.cancel() }
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::proto::api_answer::NDJSON;
+use crate::proto::api_answer::{EVENT_STREAM, NDJSON};
 use crate::proto::management::ErrorCode;
 use crate::proto::sse;
 
@@ -23,7 +23,7 @@ pub enum ErrorForm {
 impl ErrorForm {
     /// The content type of its streams.
     pub fn content_type(self) -> &'static str {
-        if self == ErrorForm::Ollama { NDJSON } else { "text/event-stream" }
+        if self == ErrorForm::Ollama { NDJSON } else { EVENT_STREAM }
     }
 
     /// What ends an event.

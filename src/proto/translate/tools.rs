@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn tools_that_nobody_here_can_run_are_left_out() {
+    fn tools_that_only_the_provider_of_the_responses_api_runs_are_left_out() {
         let raw = r#"[{"type":"web_search"},{"type":"mcp","server_label":"x"},{"type":"image_generation"},
             {"type":"local_shell"},{"type":"tool_search"},{"type":"some_day"}]"#;
         let tools = Tools::read(raw).unwrap();
