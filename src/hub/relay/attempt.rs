@@ -1,7 +1,7 @@
 //! The bookkeeping of one attempt: its slot, its statistics, its events, and its outcome in the registry. What is sent to
 //! the client is out of scope.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
@@ -93,6 +93,11 @@ impl<'s> Attempt<'s> {
             first: None,
             stage: None,
         }
+    }
+
+    /// How long it has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Emits the event that the request was dispatched.

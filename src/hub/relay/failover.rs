@@ -11,10 +11,10 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, cut_short};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::model_facts;
 use crate::hub::relay::operation::{RelayRequest, Shape};
-use crate::hub::relay::outgoing;
+use crate::hub::relay::outgoing::{self, Body};
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::provider_status::{is_redirect, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
@@ -68,6 +68,8 @@ enum NotSent<'s> {
     Bad(BadRequest),
     /// The participant cannot be reached.
     Failed(Box<Attempt<'s>>, UpstreamError),
+    /// There is nothing to send: the hub has the answer.
+    Answered(Box<Slot<'s>>, String),
 }
 
 /// Another participant for a request that a provider has refused.
@@ -148,6 +150,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         let first = match self.send(slot, found_lacking) {
             Ok(first) => first,
             Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
+            Err(NotSent::Answered(slot, text)) => return NextStep::Done(self.answer(client, &slot, text)),
             Err(NotSent::Failed(attempt, error)) => return self.fail(client, *attempt, None, error),
         };
         let id = self.id.clone();
@@ -173,8 +176,11 @@ impl<'s, 'a> Failover<'s, 'a> {
     fn send(&mut self, slot: Slot<'s>, found_lacking: bool) -> Result<Contender<'s>, NotSent<'s>> {
         self.count += 1;
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let created_at = self.hub.clock.now().wall / 1000;
-        let (body, adapter) = outgoing::body(self.request, &slot.picked, &key, created_at).map_err(NotSent::Bad)?;
+        let now = Duration::from_millis(self.hub.clock.now().wall);
+        let (body, adapter) = match outgoing::body(self.request, &slot.picked, &key, now).map_err(NotSent::Bad)? {
+            Body::Request(body, adapter) => (body, adapter),
+            Body::Nothing(text) => return Err(NotSent::Answered(Box::new(slot), text)),
+        };
         let dispatch = self.dispatch(slot.picked.id.to_string());
         let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.is_observed(), self.request.stream);
         if !found_lacking {
@@ -182,13 +188,23 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
         // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
         let id = if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) };
-        let outgoing_request = outgoing::outgoing_request(self.request, id, body, adapter.is_some());
+        let translated = adapter.as_ref().map(Adapter::operation);
+        let outgoing_request = outgoing::outgoing_request(self.request, id, body, translated);
         let sent = outgoing::transport(self.hub, &attempt.slot.picked)
             .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
         match sent {
             Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, found_lacking)),
             Err(error) => Err(NotSent::Failed(Box::new(attempt), error)),
         }
+    }
+
+    /// Sends an answer that needs no provider, one line in a stream.
+    fn answer(&self, client: &mut ClientResponse<'_, '_>, slot: &Slot<'s>, mut text: String) -> io::Result<()> {
+        let mut head = ResponseHead::new(&slot.picked, &self.id, 200, &Headers::new(), false);
+        let kind = if self.request.stream { client.form().content_type() } else { "application/json; charset=utf-8" };
+        head.headers.push(("Content-Type".into(), kind.into()));
+        text.push_str(if self.request.stream { client.form().boundary() } else { "" });
+        client.respond(200, &head.headers, text.as_bytes())
     }
 
     /// Sends the request to a second participant, once, if the only one that has it is silent for longer than it ever was
@@ -215,7 +231,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         self.hub.metrics.record_hedge();
         match self.send(slot, false) {
             Ok(second) => Some(second),
-            Err(NotSent::Bad(_)) => None,
+            Err(NotSent::Bad(_) | NotSent::Answered(..)) => None,
             Err(NotSent::Failed(mut attempt, error)) => {
                 let failure = error.into_failure()?;
                 attempt.fail(&failure.stage, &failure.message);

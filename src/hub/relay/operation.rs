@@ -6,6 +6,7 @@ use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
+use crate::proto::translate::ollama::{AnswerForm, EmbeddingForm};
 use crate::state::registry::Outcome;
 use crate::state::selector::Need;
 
@@ -31,23 +32,12 @@ pub enum Shape {
 /// A route of Ollama's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OllamaRoute {
-    /// `/api/chat`.
-    Chat,
-    /// `/api/generate`.
-    Generate,
-    /// `/api/embed`.
-    Embed,
-    /// `/api/embeddings`.
-    Embeddings,
+    /// `/api/chat` or `/api/generate`: answered in lines, unless the request says otherwise.
+    Text(AnswerForm),
+    /// `/api/embed` or `/api/embeddings`.
+    Vectors(EmbeddingForm),
     /// `/api/show`.
     Show,
-}
-
-impl OllamaRoute {
-    /// Whether it answers in lines, unless the request says otherwise.
-    fn streams(self) -> bool {
-        matches!(self, OllamaRoute::Chat | OllamaRoute::Generate)
-    }
 }
 
 /// A route of the inference plane.
@@ -94,7 +84,7 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => Need::Chat,
             Shape::Responses => Need::Responses,
-            Shape::Ollama(route) if route.streams() => Need::OllamaChat,
+            Shape::Ollama(OllamaRoute::Text(_)) => Need::OllamaChat,
             Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => {
                 Need::Other
             }
@@ -135,7 +125,8 @@ impl InferenceRoute {
     /// Whether a body asks for a stream.
     pub(crate) fn stream(self, body: &Members<'_>) -> Result<bool, BadRequest> {
         match self.shape {
-            Shape::Ollama(route) => Ok(route.streams() && body.stream_or(true)?),
+            Shape::Ollama(OllamaRoute::Text(_)) => body.stream_or(true),
+            Shape::Ollama(_) => Ok(false),
             _ => body.stream(),
         }
     }
@@ -173,10 +164,10 @@ const ROUTES: [InferenceRoute; 12] = [
     InferenceRoute::new(operations::RERANK, "rerank", Shape::Plain),
     InferenceRoute::new(operations::MESSAGES, "messages", Shape::Messages),
     InferenceRoute::new(operations::COUNT_TOKENS, "messages", Shape::CountTokens),
-    InferenceRoute::ollama(operations::OLLAMA_CHAT, OllamaRoute::Chat),
-    InferenceRoute::ollama(operations::OLLAMA_GENERATE, OllamaRoute::Generate),
-    InferenceRoute::ollama(operations::OLLAMA_EMBED, OllamaRoute::Embed),
-    InferenceRoute::ollama(operations::OLLAMA_EMBEDDINGS, OllamaRoute::Embeddings),
+    InferenceRoute::ollama(operations::OLLAMA_CHAT, OllamaRoute::Text(AnswerForm::Chat)),
+    InferenceRoute::ollama(operations::OLLAMA_GENERATE, OllamaRoute::Text(AnswerForm::Generate)),
+    InferenceRoute::ollama(operations::OLLAMA_EMBED, OllamaRoute::Vectors(EmbeddingForm::Embed)),
+    InferenceRoute::ollama(operations::OLLAMA_EMBEDDINGS, OllamaRoute::Vectors(EmbeddingForm::Embeddings)),
     InferenceRoute::ollama(operations::OLLAMA_SHOW, OllamaRoute::Show),
 ];
 

@@ -68,7 +68,7 @@ fn can_be_translated(request: &RelayRequest<'_>, picked: &Picked) -> bool {
     match request.kind.shape {
         Shape::Responses | Shape::Messages | Shape::CountTokens => chats,
         Shape::Ollama(_) if capabilities.ollama == Support::Supported => false,
-        Shape::Ollama(OllamaRoute::Chat | OllamaRoute::Generate) => chats,
+        Shape::Ollama(OllamaRoute::Text(_)) => chats,
         Shape::Ollama(_) => true,
         Shape::Chat | Shape::Plain | Shape::AboutResponse => false,
     }
