@@ -17,6 +17,7 @@ mod properties;
 pub mod response_id;
 pub mod sequence;
 pub mod sse;
+pub mod time;
 pub mod translate;
 pub mod tunnel;
 pub mod usage;

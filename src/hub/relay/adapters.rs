@@ -2,6 +2,7 @@
 //! `proto::translate`.
 
 use std::io;
+use std::time::Duration;
 
 use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
@@ -193,9 +194,9 @@ fn ends_whole(error: &UpstreamError, answer: &ChatTranslator) -> bool {
     answer.is_whole() && !matches!(error, UpstreamError::Disconnected)
 }
 
-/// Seconds since the epoch.
-fn now(attempt: &Attempt<'_>) -> u64 {
-    attempt.hub.clock.now().wall / 1000
+/// The time since the epoch.
+fn now(attempt: &Attempt<'_>) -> Duration {
+    Duration::from_millis(attempt.hub.clock.now().wall)
 }
 
 /// Translates some of an event stream, as long as there is memory for the result, and sends the events that it becomes once
