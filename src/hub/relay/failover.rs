@@ -290,10 +290,11 @@ impl<'s, 'a> Failover<'s, 'a> {
         head: ResponseHead,
     ) -> NextStep<'s> {
         let Contender { mut attempt, mut upstream, adapter, found_lacking, .. } = contender;
-        if found_lacking && head.status < 400 {
-            if let Some(lack) = self.request.kind.lack() {
-                attempt.record_outcome(lack);
-            }
+        if found_lacking
+            && head.status < 400
+            && let Some(lack) = self.request.kind.lack()
+        {
+            attempt.record_outcome(lack);
         }
         if is_redirect(head.status) {
             upstream.cancel();

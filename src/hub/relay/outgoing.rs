@@ -49,9 +49,7 @@ pub fn body(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duratio
             Translated::Nothing => Ok(Body::Nothing(ollama::load_answer(form, &body, &request.model, now))),
         },
         Shape::Ollama(OllamaRoute::Vectors(form)) if picked.no_ollama => match ollama::to_embeddings(form, &body)? {
-            Translated::Request(body) => {
-                Ok(Body::Request(Some(body), Some(Adapter::embeddings(form, &request.model))))
-            }
+            Translated::Request(body) => Ok(Body::Request(Some(body), Some(Adapter::embeddings(form, &request.model)))),
             Translated::Nothing => Ok(Body::Nothing(ollama::no_embeddings(form, &request.model))),
         },
         _ => Ok(Body::Request(Some(body.to_json()), None)),
