@@ -46,6 +46,11 @@ pub fn object(raw: &str) -> Result<Members<'_>, Wrong> {
     Members::parse(raw.as_bytes()).map_err(|_| format!(" must be an object of at most {MAX_MEMBERS} members"))
 }
 
+/// An object of any size, as it was written.
+pub fn any_object(raw: &str) -> Result<&str, Wrong> {
+    if raw.starts_with('{') { Ok(raw) } else { Err(" must be an object".into()) }
+}
+
 /// A member that the object may have.
 pub fn optional<'m, T>(
     object: &'m Members<'_>,

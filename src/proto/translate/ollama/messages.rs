@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use super::super::super::members::{Members, json_text};
 use super::super::chat::MAX_CALLS;
 use super::super::conversation::{Content, Conversation, PARAGRAPH, append};
-use super::fields::{Wrong, each, object, optional, required, text};
+use super::fields::{Wrong, any_object, each, object, optional, required, text};
 
 /// How images begin, and the media types that this shows.
 const MAGIC: [(&[u8], &str); 5] = [
@@ -88,8 +88,9 @@ impl Messages {
         if let Some(thinking) = optional(message, "thinking", text)? {
             self.conversation.add_reasoning(&thinking);
         }
-        let calls = optional(message, "tool_calls", |raw| each(raw, |call| self.call(call)))?;
-        if calls.is_none() || !content.is_empty() {
+        let before = self.waiting.len();
+        optional(message, "tool_calls", |raw| each(raw, |call| self.call(call)))?;
+        if self.waiting.len() == before || !content.is_empty() {
             self.conversation.add_text(content);
         }
         Ok(())
@@ -99,15 +100,16 @@ impl Messages {
     /// depend on the earlier messages only, so that they are the same in the next request, which a provider may have cached.
     fn call(&mut self, raw: &str) -> Result<(), Wrong> {
         if self.waiting.len() == MAX_CALLS {
-            return Err(format!(" is one of more than {MAX_CALLS} calls of a message"));
+            return Err(format!(" is one of more than {MAX_CALLS} calls of a turn"));
         }
         let call = object(raw)?;
-        let function = required(&call, "function", object)?;
-        let name = required(&function, "name", text).map_err(within_function)?;
-        let arguments = function.get("arguments").unwrap_or("{}");
-        object(arguments).map_err(|wrong| within_function(format!(".arguments{wrong}")))?;
+        let (name, arguments) = required(&call, "function", |raw| {
+            let function = object(raw)?;
+            let arguments = optional(&function, "arguments", any_object)?.unwrap_or("{}").to_owned();
+            Ok((required(&function, "name", text)?, arguments))
+        })?;
         let id = optional(&call, "id", text)?.filter(|id| !id.is_empty()).unwrap_or_else(|| self.next_id());
-        self.conversation.call(&id, &name, arguments);
+        self.conversation.call(&id, &name, &arguments);
         self.waiting.push(Call { id, name });
         Ok(())
     }
@@ -135,10 +137,6 @@ impl Messages {
         self.conversation.result(&call_id, &Content::Text(content));
         Ok(())
     }
-}
-
-fn within_function(wrong: Wrong) -> Wrong {
-    format!(".function{wrong}")
 }
 
 /// The URLs of a list of images.
@@ -176,3 +174,7 @@ pub fn with_images(words: &str, urls: &[String]) -> Content {
     let parts: Vec<String> = words.into_iter().chain(urls.iter().map(image)).collect();
     Content::Parts(format!("[{}]", parts.join(",")))
 }
+
+#[cfg(test)]
+#[path = "messages_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! What in a request concerns how the model answers: its tools, the format, thinking, and options.
 
 use super::super::super::members::{BadRequest, Members, json_text};
-use super::fields::{Wrong, bad, each, member, number, object, optional, required, text};
+use super::fields::{Wrong, any_object, bad, each, member, number, object, optional, required, text};
 
 /// Options that a chat has under the same name. `top_k` is not OpenAI's, but local servers take it.
 const NUMBERS: [&str; 5] = ["frequency_penalty", "presence_penalty", "temperature", "top_k", "top_p"];
@@ -31,7 +31,7 @@ pub fn format(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRe
         None | Some(r#""""#) => {}
         Some(r#""json""#) => chat.set("response_format", r#"{"type":"json_object"}"#.into()),
         Some(raw) => {
-            object(raw).map_err(|_| wrong())?;
+            any_object(raw).map_err(|_| wrong())?;
             let schema = format!(r#"{{"name":"answer","schema":{raw},"strict":true}}"#);
             chat.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{schema}}}"#));
         }
