@@ -569,7 +569,7 @@ fn a_default_room_is_served_at_the_root_and_the_hubs_own_routes_stay() {
     let hub = with_default_room("lab001", true);
     let provider = ollama(Script::Echo);
     let _session = hub.join("LAB001", "ann", &provider);
-    assert_eq!(hub.get("/api/tags").expect(200).json()["models"][0]["name"], "m");
+    assert_eq!(hub.get("/api/tags").expect(200).json()["models"][0]["name"], "m:latest");
     assert_eq!(hub.get("/v1/models").expect(200).json()["data"][0]["id"], "ann");
     assert_eq!(hub.get("/v1/models/ann").expect(200).json()["id"], "ann");
     hub.post("/api/chat", &hello(Some(false))).expect(200);

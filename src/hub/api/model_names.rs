@@ -7,6 +7,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
+use crate::proto::management::Support;
 use crate::proto::openai::bare_model;
 use crate::state::room::{Member, Room};
 
@@ -25,6 +26,8 @@ pub struct NamedModel<'m> {
     pub participants: usize,
     /// Whether one of them has other models too.
     pub beside_others: bool,
+    /// Whether the provider of one of them is Ollama.
+    pub is_ollama: bool,
     /// Whether one of them has it in memory.
     pub is_loaded: bool,
     /// When the first of them joined, milliseconds since the epoch.
@@ -106,6 +109,7 @@ impl<'m> MergedNames<'m> {
             spelled: name,
             participants: 0,
             beside_others: false,
+            is_ollama: false,
             is_loaded: false,
             since: u64::MAX,
         };
@@ -113,6 +117,7 @@ impl<'m> MergedNames<'m> {
             let models = &member.profile.models;
             model.participants += 1;
             model.beside_others |= models.are_several();
+            model.is_ollama |= member.profile.capabilities.ollama == Support::Supported;
             model.is_loaded |= member.loaded.iter().flatten().any(|&index| bare_model(models.name(index)) == name);
             model.since = model.since.min(member.joined_at);
             let spelled = models.find(name).map_or(name, |index| models.name(index));

@@ -70,7 +70,10 @@ struct Listed {
 
 impl Listed {
     fn new(model: &NamedModel<'_>) -> Self {
-        Listed { name: model.spelled.to_owned(), since: model.since }
+        let is_tagged = model.spelled.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        // A participant may have been given Ollama's name for it without the tag that Ollama lists.
+        let tag = if model.is_ollama && !is_tagged { ":latest" } else { "" };
+        Listed { name: format!("{}{tag}", model.spelled), since: model.since }
     }
 
     fn tag(&self) -> Value {
