@@ -3,7 +3,7 @@
 use super::super::super::members::{BadRequest, Members};
 use super::super::conversation::{Content, Conversation};
 use super::fields::{boolean, each, list, member, text};
-use super::messages::{Messages, with_images};
+use super::messages::{History, images, with_images};
 use super::settings;
 use super::writer::AnswerForm;
 
@@ -47,17 +47,17 @@ pub fn to_chat(form: AnswerForm, request: &Members<'_>) -> Result<Translated, Ba
 
 /// The messages, each as JSON; `None` where there is none.
 fn chat_messages(request: &Members<'_>) -> Result<Option<Vec<String>>, BadRequest> {
-    let mut messages = Messages::default();
-    let read = |raw| each(raw, |message| messages.add(message));
+    let mut history = History::default();
+    let read = |raw| each(raw, |message| history.add(message));
     member(request, "messages", read)?;
-    Ok(messages.into_chat())
+    Ok(history.into_chat())
 }
 
 /// The messages for a prompt; `None` where it is empty.
 fn prompt_messages(request: &Members<'_>) -> Result<Option<Vec<String>>, BadRequest> {
     let prompt = member(request, "prompt", text)?.unwrap_or_default();
     let system = member(request, "system", text)?.unwrap_or_default();
-    let images = member(request, "images", super::messages::images)?.unwrap_or_default();
+    let images = member(request, "images", images)?.unwrap_or_default();
     member(request, "raw", boolean)?;
     member(request, "template", text)?;
     member(request, "context", list)?;
