@@ -163,6 +163,26 @@ fn the_first_line_is_there_before_the_second_one_is_made() {
 }
 
 #[test]
+fn nothing_is_sent_while_a_request_for_lines_waits() {
+    let hub = TestHub::with(|options| options.timeouts.comment = Duration::from_millis(1));
+    let room = hub.room();
+    let provider = ollama(Script::Held(Box::new(Script::Lines(vec![line("Hello"), last_line()]))));
+    let session = Session::builder(hub.url(), &room).participant_id("ann").model("m").concurrency(2);
+    let _session = session.endpoint(provider.url()).start().unwrap();
+    let mut conn = Conn::open(hub.addr());
+    conn.ask("POST", &format!("/rooms/{room}/api/chat"), &[], Some(&hello(None).to_string()));
+    provider.wait_for_request(1);
+    // A later request of the other API is sent comments meanwhile.
+    let mut other = hub.stream(&room, "ann");
+    assert_eq!(other.head().status, 200);
+    for _ in 0..3 {
+        assert!(other.chunk().unwrap().starts_with(b":"));
+    }
+    provider.release();
+    assert_eq!(conn.answer().text(), line("Hello") + &last_line());
+}
+
+#[test]
 fn a_participant_that_fails_before_its_first_line_is_replaced() {
     let hub = TestHub::start();
     let room = hub.room();

@@ -92,6 +92,9 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         timeouts: timeouts(context)?,
         hedge_after_min: standard.hedge_after_min.filter(|_| !context.has("no-hedge")),
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
+        code_prefix: context
+            .parsed("code-prefix", |text| text.parse().ok(), "one or two letters or digits other than 0, O, 1 and I")?
+            .unwrap_or_default(),
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
         strict: context.has("strict"),
@@ -255,7 +258,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let urls = Urls::planned(&options.host, options.port, options.public_url.as_deref());
     let payload = json!({
         "host": options.host, "port": options.port, "bindUrl": urls.bind, "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict,
+        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "strict": options.strict,
         "dashboard": options.dashboard, "defaultRoom": options.default_room, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),

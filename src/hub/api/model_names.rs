@@ -3,18 +3,18 @@
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 
 use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
 use crate::proto::management::Support;
-use crate::proto::openai::bare_model;
+use crate::state::models::Models;
 use crate::state::room::{Member, Room};
 
 /// Names of all participants after which a page ends, so that the registry is not locked for long.
 const PAGE_NAMES: usize = 8192;
 /// Bytes of names after which a page ends. A page waits for as long as its reader is slow.
-const PAGE_BYTES: usize = 16 << 10;
+const PAGE_BYTES: usize = 64 << 10;
 
 /// A model of one or several available participants.
 pub struct NamedModel<'m> {
@@ -50,7 +50,11 @@ impl<T> NamePage<T> {
     /// belongs in the list.
     pub fn after(room: &Room, name: &str, mut item: impl FnMut(&NamedModel<'_>) -> Option<T>) -> Self {
         let members: Vec<&Member> = room.members.values().filter(|member| member.is_up()).collect();
-        let mut merged = MergedNames::after(&members, name);
+        let lists: Vec<ModelList<'_>> = Models::grouped(members.iter().map(|member| (&member.profile.models, *member)))
+            .into_iter()
+            .map(|(models, members)| ModelList::new(models, &members))
+            .collect();
+        let mut merged = MergedNames::after(&lists, name);
         let (mut items, mut bytes) = (VecDeque::new(), 0);
         while bytes < PAGE_BYTES && merged.taken < PAGE_NAMES {
             let Some(model) = merged.next() else { break };
@@ -82,24 +86,46 @@ impl<T> NamePage<T> {
     }
 }
 
+/// The participants with the same models.
+struct ModelList<'m> {
+    models: &'m Models,
+    participants: usize,
+    is_ollama: bool,
+    /// Indexes of the models that one of them has in memory.
+    loaded: HashSet<u16>,
+    since: u64,
+}
+
+impl<'m> ModelList<'m> {
+    fn new(models: &'m Models, members: &[&Member]) -> Self {
+        ModelList {
+            models,
+            participants: members.len(),
+            is_ollama: members.iter().any(|member| member.profile.capabilities.ollama == Support::Supported),
+            loaded: members.iter().flat_map(|member| member.loaded.iter().flatten().copied()).collect(),
+            since: members.iter().map(|member| member.joined_at).min().unwrap_or_default(),
+        }
+    }
+}
+
 /// The names of the participants' models in alphabetical order. The sorted names of all are merged, so that a long list
-/// needs no copy of them.
+/// needs no copy of them. Participants with the same models count as one list.
 struct MergedNames<'m> {
-    members: &'m [&'m Member],
-    /// The next name of each participant, with the participant's index and the name's place there.
+    lists: &'m [ModelList<'m>],
+    /// The next name of each list, with the list's index and the name's place there.
     next: BinaryHeap<Reverse<(&'m str, usize, usize)>>,
     taken: usize,
     last: &'m str,
 }
 
 impl<'m> MergedNames<'m> {
-    fn after(members: &'m [&'m Member], name: &str) -> Self {
-        let first = |(index, member): (usize, &&'m Member)| {
-            let place = member.profile.models.place_after(name);
-            Some(Reverse((member.profile.models.bare_at(place)?, index, place)))
+    fn after(lists: &'m [ModelList<'m>], name: &str) -> Self {
+        let first = |(index, list): (usize, &ModelList<'m>)| {
+            let place = list.models.place_after(name);
+            Some(Reverse((list.models.bare_at(place)?, index, place)))
         };
-        let next = members.iter().enumerate().filter_map(first).collect();
-        MergedNames { members, next, taken: 0, last: "" }
+        let next = lists.iter().enumerate().filter_map(first).collect();
+        MergedNames { lists, next, taken: 0, last: "" }
     }
 
     fn next(&mut self) -> Option<NamedModel<'m>> {
@@ -113,31 +139,31 @@ impl<'m> MergedNames<'m> {
             is_loaded: false,
             since: u64::MAX,
         };
-        while let Some(member) = self.take(name) {
-            let models = &member.profile.models;
-            model.participants += 1;
-            model.beside_others |= models.are_several();
-            model.is_ollama |= member.profile.capabilities.ollama == Support::Supported;
-            model.is_loaded |= member.loaded.iter().flatten().any(|&index| bare_model(models.name(index)) == name);
-            model.since = model.since.min(member.joined_at);
-            let spelled = models.find(name).map_or(name, |index| models.name(index));
+        while let Some((list, index)) = self.take(name) {
+            model.participants += list.participants;
+            model.beside_others |= list.models.are_several();
+            model.is_ollama |= list.is_ollama;
+            model.is_loaded |= list.loaded.contains(&index);
+            model.since = model.since.min(list.since);
+            let spelled = list.models.name(index);
             model.spelled = if spelled.len() > model.spelled.len() { spelled } else { model.spelled };
         }
         self.last = name;
         Some(model)
     }
 
-    /// Takes a name of one participant, where it is the first of those that are left. `NAME` and `NAME:latest` are one.
-    fn take(&mut self, name: &str) -> Option<&'m Member> {
+    /// Takes a name of one list, where it is the first of those that are left: the list, and the name's index in it. `NAME`
+    /// and `NAME:latest` are one.
+    fn take(&mut self, name: &str) -> Option<(&'m ModelList<'m>, u16)> {
         let mut top = self.next.peek_mut().filter(|top| top.0.0 == name)?;
         let (_, index, place) = top.0;
-        let models = &self.members[index].profile.models;
-        let following = (place + 1..).map_while(|place| Some((models.bare_at(place)?, index, place)));
+        let list = &self.lists[index];
+        let following = (place + 1..).map_while(|place| Some((list.models.bare_at(place)?, index, place)));
         match following.into_iter().find(|(next, ..)| *next != name) {
             Some(next) => *top = Reverse(next),
             None => drop(PeekMut::pop(top)),
         }
         self.taken += 1;
-        Some(self.members[index])
+        Some((list, list.models.index_at(place)?))
     }
 }

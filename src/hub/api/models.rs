@@ -1,6 +1,7 @@
 //! The models of a room, in OpenAI's shape: an entry for each participant, then the names that select one of several
 //! participants, for model choosers that show nothing else (PROTOCOL.md, "Inference plane").
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::http::Exchange;
@@ -42,7 +43,7 @@ fn shared_after(room: &Room, name: &str) -> NamePage<(String, usize)> {
         is_listed.then(|| (model.name.to_owned(), model.participants))
     };
     let mut page = NamePage::after(room, name, shared);
-    let count = available(room).count();
+    let count = room.members.values().filter(|member| member.is_up()).count();
     if page.is_last && count > 1 && !is_participant(room, "any") {
         page.items.push_back(("any".to_owned(), count));
     }
@@ -62,7 +63,7 @@ fn find(room: &Room, id: &str) -> Option<Value> {
         return Some(entry(member));
     }
     if let Some(count) = count_shared(room, id) {
-        return Some(shared_entry(id, count));
+        return serde_json::to_value(shared_entry(id, count)).ok();
     }
     match Selector::parse(id) {
         Selector::Any => available(room).next().map(entry),
@@ -112,14 +113,29 @@ fn entry(member: &Member) -> Value {
     })
 }
 
+/// A name that selects one of some participants, in the form of OpenAI's model object. A list may have hundreds of
+/// thousands of them.
+#[derive(Serialize)]
+struct SharedEntry<'n> {
+    created: u64,
+    gambi: SharedFacts<'n>,
+    gambiarra: SharedFacts<'n>,
+    id: &'n str,
+    object: &'static str,
+    owned_by: &'static str,
+}
+
+#[derive(Serialize)]
+struct SharedFacts<'n> {
+    model: &'n str,
+    nickname: &'n str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    participants: Option<usize>,
+}
+
 /// A name that selects one of `count` participants.
-fn shared_entry(name: &str, count: usize) -> Value {
-    json!({
-        "id": name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "gambi",
-        "gambi": { "nickname": name, "model": name, "participants": count },
-        "gambiarra": { "nickname": name, "model": name },
-    })
+fn shared_entry(name: &str, count: usize) -> SharedEntry<'_> {
+    let facts = |participants| SharedFacts { model: name, nickname: name, participants };
+    let (gambi, gambiarra) = (facts(Some(count)), facts(None));
+    SharedEntry { created: 0, gambi, gambiarra, id: name, object: "model", owned_by: "gambi" }
 }

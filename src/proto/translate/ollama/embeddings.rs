@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::super::members::{BadRequest, Members, json_text};
+use super::super::super::members::{BadRequest, Members, json_text, list};
 use super::super::chat::error_text;
-use super::fields::{boolean, each, list, member, number, object, text};
+use super::fields::{boolean, each, member, number, object, text};
 use super::request::Translated;
 
 /// Which of Ollama's routes for embeddings.
@@ -66,11 +66,11 @@ fn input(request: &Members<'_>) -> Result<Option<String>, BadRequest> {
 
 /// The answer to a request for embeddings of nothing.
 pub fn no_embeddings(form: EmbeddingForm, model: &str) -> String {
-    answer(form, model, &[], 0, 0)
+    answer(form, model, &[], 0, Duration::ZERO)
 }
 
 /// The provider's answer in Ollama's form. `model` is the client's name for the model; `elapsed` is how long the answer took.
-/// Beside `body` it takes as much memory again, and 48 bytes for each embedding.
+/// Beside `body` it takes as much memory again, and up to 96 bytes for each embedding.
 ///
 /// # Errors
 /// Why it is no answer with embeddings: what the provider said, or what is wrong with it.
@@ -81,23 +81,17 @@ pub fn embeddings_answer(form: EmbeddingForm, model: &str, body: &[u8], elapsed:
         return Err(error_text(body));
     }
     let data = provided.get("data").ok_or_else(no_list)?;
-    let mut vectors = Vec::new();
-    for (at, raw) in list(data).map_err(|_| no_list())?.into_iter().enumerate() {
-        let entry: Entry<'_> = serde_json::from_str(raw).map_err(|_| no_list())?;
-        let vector = entry.embedding.get();
-        if !is_vector(vector) {
-            return Err(no_list());
-        }
-        vectors.push((entry.index.unwrap_or(at as u64), vector));
-    }
-    if vectors.is_empty() {
+    let mut entries: Vec<Entry<'_>> = list(data).map_err(|_| no_list())?;
+    if entries.is_empty() || !entries.iter().all(|entry| is_vector(entry.embedding.get())) {
         return Err(no_list());
     }
-    vectors.sort_by_key(|(index, _)| *index);
-    let vectors: Vec<&str> = vectors.into_iter().map(|(_, vector)| vector).collect();
+    for (at, entry) in (0..).zip(&mut entries) {
+        entry.index.get_or_insert(at);
+    }
+    entries.sort_unstable_by_key(|entry| entry.index);
     let usage = provided.get("usage").and_then(|usage| serde_json::from_str::<Counts>(usage).ok());
     let tokens = usage.and_then(|usage| usage.prompt_tokens.or(usage.total_tokens)).unwrap_or(0);
-    Ok(answer(form, model, &vectors, tokens, elapsed.as_nanos()))
+    Ok(answer(form, model, &entries, tokens, elapsed))
 }
 
 /// An entry of the provider's list.
@@ -122,21 +116,24 @@ fn is_vector(raw: &str) -> bool {
 }
 
 /// Numbers that are 0 are left out, as Ollama does.
-fn answer(form: EmbeddingForm, model: &str, vectors: &[&str], tokens: u64, nanoseconds: u128) -> String {
-    let mut members = Members::default();
+fn answer(form: EmbeddingForm, model: &str, entries: &[Entry<'_>], tokens: u64, elapsed: Duration) -> String {
     if form == EmbeddingForm::Embeddings {
-        members.set("embedding", vectors.first().copied().unwrap_or("[]").to_owned());
-        return members.to_json();
+        return format!(r#"{{"embedding":{}}}"#, entries.first().map_or("[]", |entry| entry.embedding.get()));
     }
-    members.set("model", json_text(model));
-    members.set("embeddings", format!("[{}]", vectors.join(",")));
-    if nanoseconds > 0 {
-        members.set("total_duration", nanoseconds.to_string());
+    let numbers: usize = entries.iter().map(|entry| entry.embedding.get().len() + 1).sum();
+    let mut json = String::with_capacity(numbers + model.len() + 128);
+    json.push_str(&format!(r#"{{"model":{},"embeddings":["#, json_text(model)));
+    for (at, entry) in entries.iter().enumerate() {
+        json.push_str(if at > 0 { "," } else { "" });
+        json.push_str(entry.embedding.get());
     }
-    if tokens > 0 {
-        members.set("prompt_eval_count", tokens.to_string());
+    json.push(']');
+    for (key, number) in [("total_duration", elapsed.as_nanos()), ("prompt_eval_count", tokens.into())] {
+        if number > 0 {
+            json.push_str(&format!(r#","{key}":{number}"#));
+        }
     }
-    members.to_json()
+    json + "}"
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ const MAGIC: [(&[u8], &str); 5] = [
 /// Of an image that begins otherwise. Servers look at its bytes.
 const OTHER_IMAGE: &str = "image/png";
 
-/// The messages so far.
+/// The messages of a conversation so far.
 #[derive(Default)]
-pub struct Messages {
+pub struct History {
     conversation: Conversation,
     count: usize,
     /// How many calls had no id.
@@ -40,7 +40,7 @@ struct Call {
     name: String,
 }
 
-impl Messages {
+impl History {
     /// Reads the next message.
     pub fn add(&mut self, raw: &str) -> Result<(), Wrong> {
         let message = object(raw)?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn read(messages: &Value) -> Result<Option<Vec<String>>, Wrong> {
-    let mut read = Messages::default();
+    let mut read = History::default();
     each(&messages.to_string(), |message| read.add(message))?;
     Ok(read.into_chat())
 }
@@ -166,7 +166,7 @@ fn images_of_a_tool_follow_the_results() {
 
 #[test]
 fn arguments_keep_their_text() {
-    let mut messages = Messages::default();
+    let mut messages = History::default();
     messages
         .add(r#"{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":{"z": 1e400,"a":12345678901234567890}}}]}"#)
         .unwrap();

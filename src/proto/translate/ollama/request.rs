@@ -2,10 +2,14 @@
 
 use super::super::super::members::{BadRequest, Members};
 use super::super::conversation::{Content, Conversation};
-use super::fields::{boolean, each, list, member, text};
-use super::messages::{Messages, with_images};
+use super::fields::{boolean, each, member, text};
+use super::messages::{History, images, with_images};
 use super::settings;
 use super::writer::AnswerForm;
+
+/// The error about a text that the model's answer is to lead to.
+const SUFFIX: &str = "suffix has no counterpart in a chat: a participant whose provider has no API of Ollama's cannot fill in \
+                      the middle of a text, so send the prompt without it";
 
 /// What a request becomes.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,26 +51,22 @@ pub fn to_chat(form: AnswerForm, request: &Members<'_>) -> Result<Translated, Ba
 
 /// The messages, each as JSON; `None` where there is none.
 fn chat_messages(request: &Members<'_>) -> Result<Option<Vec<String>>, BadRequest> {
-    let mut messages = Messages::default();
-    let read = |raw| each(raw, |message| messages.add(message));
+    let mut history = History::default();
+    let read = |raw| each(raw, |message| history.add(message));
     member(request, "messages", read)?;
-    Ok(messages.into_chat())
+    Ok(history.into_chat())
 }
 
 /// The messages for a prompt; `None` where it is empty.
 fn prompt_messages(request: &Members<'_>) -> Result<Option<Vec<String>>, BadRequest> {
     let prompt = member(request, "prompt", text)?.unwrap_or_default();
     let system = member(request, "system", text)?.unwrap_or_default();
-    let images = member(request, "images", super::messages::images)?.unwrap_or_default();
+    let images = member(request, "images", images)?.unwrap_or_default();
     member(request, "raw", boolean)?;
     member(request, "template", text)?;
-    member(request, "context", list)?;
+    member(request, "context", |raw| raw.starts_with('[').then_some(()).ok_or_else(|| " must be a list".into()))?;
     if member(request, "suffix", text)?.is_some_and(|suffix| !suffix.is_empty()) {
-        let message =
-            "suffix has no counterpart in a chat: a participant whose provider has no API of Ollama's cannot fill in \
-                       the middle of a text, so send the prompt without it"
-                .into();
-        return Err(BadRequest { field: Some("suffix"), message });
+        return Err(BadRequest { field: Some("suffix"), message: SUFFIX.into() });
     }
     if prompt.is_empty() {
         return Ok(None);
