@@ -14,7 +14,7 @@ use crate::state::room::{Member, Room};
 /// Names of all participants after which a page ends, so that the registry is not locked for long.
 const PAGE_NAMES: usize = 8192;
 /// Bytes of names after which a page ends. A page waits for as long as its reader is slow.
-const PAGE_BYTES: usize = 64 << 10;
+const PAGE_BYTES: usize = 16 << 10;
 
 /// A model of one or several available participants.
 pub struct NamedModel<'m> {
