@@ -600,7 +600,8 @@ fn a_default_room_is_served_at_the_root_and_the_hubs_own_routes_stay() {
     assert_eq!(rooms["data"][0]["code"], "LAB001");
     assert_eq!(hub.get("/v1/health").expect(200).json()["data"]["status"], "ok");
     assert_eq!(hub.get("/v1/rooms/LAB001/nothing").expect(404).json()["error"]["message"], "Route not found.");
-    assert_eq!(hub.get("/").expect(200).text(), "Ollama is running");
+    let root = hub.get("/").expect(200);
+    assert_eq!((root.header("x-content-type-options"), root.text().as_str()), (Some("nosniff"), "Ollama is running"));
     let page = Conn::open(hub.addr()).ask("GET", "/", &[("Accept", "text/html,*/*")], None).answer();
     assert!(page.text().starts_with("<!"), "a browser gets the dashboard");
     let loose = hub.post("/v1/chat/completions", &json!({ "model": "gone", "messages": [] })).expect(404).json();

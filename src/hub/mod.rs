@@ -95,7 +95,7 @@ impl Hub {
         let hub = Arc::new(HubContext::new(&options, &listener, log));
         options.rooms.into_iter().try_for_each(|room| declare(&hub, room, &options.code_prefix))?;
         let default_headers =
-            [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::SANDBOX_HEADERS);
+            [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(respond::SANDBOX_HEADERS);
         let default_headers = default_headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let listener = listener.default_headers(default_headers);
         let running = listener.start(Arc::new(RequestHandler(hub.clone()))).map_err(failed)?;

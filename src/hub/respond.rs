@@ -16,6 +16,11 @@ use crate::state::selector::Refusal;
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 
+/// Headers of all responses but the dashboard's. Participants control the content of many responses, so a browser that
+/// navigates to one must not execute it with the dashboard's origin.
+pub const SANDBOX_HEADERS: [(&str, &str); 2] =
+    [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox; default-src 'none'")];
+
 /// Headers of every event stream: the hub's own events and streamed completions.
 pub const STREAM_HEADERS: [(&str, &str); 3] =
     [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache"), ("X-Accel-Buffering", "no")];

@@ -1,6 +1,8 @@
 //! Ollama's own API, as far as the hub answers it itself: its version, its lists, and its refusals. Requests to models are
 //! those of `inference`.
 
+use std::io;
+
 use blake2::{Blake2s256, Digest};
 use serde_json::{Value, json};
 
@@ -22,13 +24,15 @@ const API_LEVEL: &str = "0.12.0";
 /// How long a model is said to stay in memory, in milliseconds: as Ollama keeps one by default. The hub does not know more.
 const STAYS_MS: u64 = 300_000;
 
-/// What Ollama answers at its root.
-pub const RUNNING: &[u8] = b"Ollama is running";
-
 /// `GET` and `HEAD /rooms/{code}/api`.
 pub fn base(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     hub.registry().room(&params[0])?;
-    Ok(exchange.respond(200, &[("Content-Type", "text/plain; charset=utf-8")], RUNNING))
+    Ok(say_running(exchange))
+}
+
+/// What Ollama answers at its root.
+pub fn say_running(exchange: &mut Exchange<'_>) -> io::Result<()> {
+    exchange.respond(200, &[("Content-Type", "text/plain; charset=utf-8")], b"Ollama is running")
 }
 
 /// `GET /rooms/{code}/api/version`.

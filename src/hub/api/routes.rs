@@ -12,7 +12,7 @@ use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
 use crate::hub::error_shape::is_ollama;
 use crate::hub::handler::{HandlerResult, PathParams};
-use crate::hub::respond::{Plane, Rejection, no_route};
+use crate::hub::respond::{Plane, Rejection, SANDBOX_HEADERS, no_route};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
 
@@ -87,11 +87,6 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/rooms/{}/api/blobs/{}", ROOM, ollama::unmanaged),
     (Method::Post, "/rooms/{}/api/blobs/{}", ROOM, ollama::unmanaged),
 ];
-
-/// Headers of all responses but the dashboard's. Participants control the content of many responses, so a browser that
-/// navigates to one must not execute it with the dashboard's origin.
-pub const SANDBOX_HEADERS: [(&str, &str); 2] =
-    [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox; default-src 'none'")];
 
 /// Routes a request, and sends the response.
 ///

@@ -22,7 +22,7 @@ use crate::tunnel::Piece;
 /// How many copies of a text exist while it is translated: as it came, as its event, and within the events that it becomes.
 const COPIES: usize = 8;
 /// How many copies of embeddings exist: as they came, as they are sent, and the list of them.
-const EMBEDDING_COPIES: usize = 4;
+const EMBEDDING_COPIES: usize = 3;
 /// Events are sent once they have this length, in bytes: one chunk may become many times as much.
 const FLUSH: usize = 64 << 10;
 

@@ -11,15 +11,14 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
-use crate::hub::relay::model_facts;
+use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::outgoing::{self, Body};
+use crate::hub::relay::own_answer;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::provider_status::{is_redirect, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::slots::{NoSlot, Slot};
-use crate::hub::relay::token_estimate;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::relay::verdict::{self, Verdict, judge};
 use crate::hub::respond::Rejection;
@@ -146,12 +145,8 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
     fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, found_lacking: bool) -> NextStep<'s> {
-        if token_estimate::is_due(self.request, &slot.picked) {
-            let sent = token_estimate::answer(self.hub, client, self.request, &self.id, &slot.picked);
-            return NextStep::Done(sent);
-        }
-        if model_facts::is_due(self.request, &slot.picked) {
-            return NextStep::Done(model_facts::answer(self.hub, client, &self.id, &slot.picked));
+        if own_answer::is_due(self.request, &slot.picked) {
+            return NextStep::Done(own_answer::answer(self.hub, client, self.request, &self.id, &slot.picked));
         }
         if !client.reserve(outgoing::translation_overhead(self.request, &slot.picked)) {
             return NextStep::Done(client.reject(BodyError::NoMemory.into()));
@@ -159,7 +154,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         let first = match self.send(slot, found_lacking) {
             Ok(first) => first,
             Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
-            Err(NotSent::Answered(slot, text)) => return NextStep::Done(self.answer(client, &slot, text)),
+            Err(NotSent::Answered(slot, text)) => {
+                return NextStep::Done(own_answer::send(client, self.request, &self.id, &slot.picked, text));
+            }
             Err(NotSent::Failed(attempt, error)) => return self.fail(client, *attempt, None, error),
         };
         let id = self.id.clone();
@@ -207,15 +204,6 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Sends an answer that needs no provider, one line in a stream.
-    fn answer(&self, client: &mut ClientResponse<'_, '_>, slot: &Slot<'s>, mut text: String) -> io::Result<()> {
-        let mut head = ResponseHead::new(&slot.picked, &self.id, 200, &Headers::new(), false);
-        let kind = if self.request.stream { client.form().content_type() } else { "application/json; charset=utf-8" };
-        head.headers.push(("Content-Type".into(), kind.into()));
-        text.push_str(if self.request.stream { client.form().boundary() } else { "" });
-        client.respond(200, &head.headers, text.as_bytes())
-    }
-
     /// Sends the request to a second participant, once, if the only one that has it is silent for longer than it ever was
     /// lately, and another one is free.
     fn hedge(&mut self, only: &Contender<'s>) -> Option<Contender<'s>> {
@@ -230,9 +218,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
         // Memory for a translation was reserved for the first participant only.
         let translates = outgoing::translation_overhead(self.request, &slot.picked) > 0 && only.adapter.is_none();
-        let answers_itself =
-            token_estimate::is_due(self.request, &slot.picked) || model_facts::is_due(self.request, &slot.picked);
-        if translates || answers_itself {
+        if translates || own_answer::is_due(self.request, &slot.picked) {
             return None;
         }
         self.hedge = Some(slot.picked.serial);

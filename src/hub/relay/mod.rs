@@ -19,6 +19,7 @@ pub mod hops;
 pub mod model_facts;
 pub mod operation;
 pub mod outgoing;
+pub mod own_answer;
 pub mod passthrough;
 pub mod provider_status;
 pub mod race;
