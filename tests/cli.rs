@@ -117,7 +117,8 @@ impl Drop for Dir {
 
 #[test]
 fn help_and_version_are_there_for_everything() {
-    assert!(run(&["--version"]).out.starts_with("gambi "));
+    let version = run(&["--version"]).out;
+    assert!(version.starts_with("gambi ") && run(&["version"]).out == version, "{version}");
     let start = run(&[]);
     assert!(start.code == 0 && start.out.lines().count() == 6, "{}", start.out);
     for args in [&["--help"][..], &["help"], &["room"], &["room", "--help"], &["hub", "serve", "-h"]] {
@@ -851,6 +852,38 @@ fn completions_complete() {
 }
 
 #[test]
+fn a_refusal_names_the_flag_that_mends_it() {
+    let hub = TestHub::with(|options| options.strict = true);
+    let url = hub.url();
+    let private = CreateRoom { name: "x".into(), password: Some("pw".into()), private: true, ..CreateRoom::default() };
+    let (room, open) = (hub.room_with(&private), hub.room());
+    hub.client.participants(&open).upsert("ann", &support::registration()).unwrap();
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let join = join_args(&url, &room, &endpoint);
+    let dir = Dir::new("refusal");
+    let token = dir.file("token", &"t".repeat(40));
+    let leave = ["participant", "leave", "--participant-id", "ann", "-H", &url, "-r", &open];
+    let with_token = [&leave[..], &["--token-file", &token]].concat();
+    let delete = ["room", "delete", "-H", &url, "-c", &open, "--host-id", "x"];
+    for (args, says, flag) in [
+        (&join[..], "No password given", "Use --password-file"),
+        (&["chat", "Hi", "-H", &url, "-r", &room], "No password given", "Use --password-file"),
+        (&["models", "-H", &url, "-r", &room], "No password given", "Use --password-file"),
+        (&["models", "-H", &url, "-r", &room, "-p", "x"], "is missing or wrong", "--password-file"),
+        (&leave, "No token given", "Use --token-file"),
+        (&with_token, "The token in --token-file is not that", "Use --token-file"),
+        (&delete, "Only the room's host", "Use --host-id"),
+    ] {
+        let ran = run(args);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert_eq!(ran.code, 3, "{args:?}: {}", ran.err);
+        assert!(lines[0].contains(says) && lines[1].starts_with("Hint: "), "{args:?}: {}", ran.err);
+        assert!(lines[1].contains(flag) && !ran.err.contains("X-Gambi"), "{args:?}: {}", ran.err);
+    }
+}
+
+#[test]
 fn a_hub_that_is_told_to_stop_lets_requests_end_and_takes_no_new_ones() {
     let mut hub = Running::start(&["hub", "serve", "--host", "127.0.0.1", "--port", "0", "--room", "LAB001=Lab"]);
     let started = hub.event("started");
@@ -991,6 +1024,27 @@ fn an_answer_keeps_its_lines_and_steers_no_terminal() {
     hub.set_path("/rooms/ABC234/v1/chat/completions", Script::Stream(pieces.into()));
     let ran = run(&["chat", "--room", "ABC234", "--hub", &hub.url(), "--format", "text", "--prompt", "hi"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "one\n\ttwo\n\u{fffd}]0;title\u{fffd}three\n"), "{}", ran.err);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_told_with_its_participant() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let piece = format!("data: {}\n\n", json!({ "choices": [{ "delta": { "content": "half" } }] }));
+    let provider = FakeProvider::start(Script::StreamAndDie(vec![piece]));
+    let _ann = hub.join(&room, "ann", &provider);
+    let ran = run(&["chat", "--room", &room, "--hub", &url, "--format", "text", "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, "half\n"), "{}", ran.err);
+    let lines: Vec<&str> = ran.err.lines().collect();
+    assert!(lines[0].starts_with("Error: the answer of the participant \"ann\" broke off: "), "{}", ran.err);
+    assert!(lines[1].starts_with("Hint: Send it again") && lines[2].starts_with("request_id: "), "{}", ran.err);
+    // One that was sent whole, by a hub that is lost meanwhile.
+    let lost = FakeProvider::start(Script::Raw(
+        b"HTTP/1.1 200 OK\r\nX-Gambi-Participant: bob\r\nContent-Length: 99\r\n\r\n{".to_vec(),
+    ));
+    let ran = run(&["chat", "--room", "ABC234", "--hub", &lost.url(), "--format", "json", "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{}", ran.err);
+    assert!(ran.err.starts_with("Error: the answer of the participant \"bob\" broke off: "), "{}", ran.err);
 }
 
 #[test]

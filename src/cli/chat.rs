@@ -15,13 +15,15 @@ use crate::monitor::clean::multi_line;
 
 /// The most bytes of an answer that are kept as context for the next prompt. Longer answers are printed in full.
 const MAX_KEPT_BYTES: usize = 4 << 20;
+/// The selector if `--model` is not given.
+pub const SELECTOR: &str = "any";
 
 /// Sends one prompt; without a prompt on an interactive terminal, starts a conversation.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
     let prompt = context.value("prompt").map(str::to_owned);
     let room = context.room_client()?.room(&code);
-    let mut chat = room.chat().selector(context.value("model").unwrap_or("any"));
+    let mut chat = room.chat().selector(context.value("model").unwrap_or(SELECTOR));
     if let Some(system) = context.value("system") {
         chat = chat.system(system);
     }
@@ -65,12 +67,24 @@ fn once(context: &Context<'_>, chat: Chat) -> Result<(), Failure> {
 fn print_answer(out: &Output, chat: Chat) -> Result<String, Failure> {
     let mut stream = out.while_waiting("Waiting for a participant...", || chat.stream())?;
     let mut answer = String::new();
-    while let Some(piece) = out.while_waiting("Waiting for the answer...", || stream.next()) {
-        let piece = piece?;
+    // Only before the first piece: later it would be written into the answer.
+    let mut next = out.while_waiting("Waiting for the answer...", || stream.next());
+    while let Some(piece) = next {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                // The error must not continue the answer's last line.
+                if !answer.is_empty() {
+                    output::line("")?;
+                }
+                return Err(error.into());
+            }
+        };
         if answer.len() < MAX_KEPT_BYTES {
             answer.push_str(&piece);
         }
         out.piece(&multi_line(&piece))?;
+        next = stream.next();
     }
     Ok(answer)
 }

@@ -299,6 +299,8 @@ static EMBED: Flag = switch("serve", "Run a hub in this process and watch it");
 static PROVIDER_PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 takes a free one [default 11435]");
 static PROVIDER_MODEL: Flag = value("model", Some('m'), "NAME", "Name of the provider's only model [default echo]");
 static DELAY: Flag = value("delay", None, "MS", "Pause before each piece of an answer, in milliseconds [default 0]");
+static DEMO_DELAY: Flag =
+    value("delay", None, "MS", "Pause before each piece of an answer, in milliseconds [default 60]");
 static DEMO_PORT: Flag = value("port", None, "PORT", "Port of the hub; 0 takes a free one [default 0]");
 static ONCE: Flag = switch("once", "End after the chat; the exit code is 0 only if the answer came through the tunnel");
 
@@ -588,7 +590,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["demo"],
         about: "Run a hub, a provider and a participant in one process, and send a chat through them",
         positional: None,
-        flags: &[&LOCAL_HOST, &DEMO_PORT, &DELAY, &ONCE],
+        flags: &[&LOCAL_HOST, &DEMO_PORT, &DEMO_DELAY, &ONCE],
         streams: true,
         examples: &[
             ("Keep running, to try it with curl", "gambi demo"),
@@ -610,6 +612,14 @@ pub static COMMANDS: &[Command] = &[
         flags: &[],
         streams: false,
         examples: &[("Read it", "gambi man | man -l -")],
+    },
+    Command {
+        path: &["version"],
+        about: "Print the version",
+        positional: None,
+        flags: &[],
+        streams: false,
+        examples: &[("The same as --version", "gambi version")],
     },
     Command {
         path: &["openapi"],

@@ -32,7 +32,7 @@ pub fn line(prompt: &str) -> Option<String> {
 /// When input ends, or echo can't be turned off.
 pub fn ask_secret(label: &str, signals: &Signals) -> Result<String, Failure> {
     if !set_echo(false) {
-        return Err(Failure::usage("the terminal cannot hide the password").hint("Give it with --password."));
+        return Err(Failure::usage("the terminal cannot hide the password").hint("Give it with --password-file."));
     }
     signals.set_cleanup(Some(restore_echo));
     let answer = ask(label);
