@@ -43,19 +43,24 @@ impl Probe {
 /// # Errors
 /// When it answers none of those for its models and APIs.
 pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
-    let (lists, chat, responses, loaded) = thread::scope(|scope| {
+    let (lists, chat, responses, version, loaded) = thread::scope(|scope| {
         let lists = scope.spawn(|| list_models(provider));
         let chat = scope.spawn(|| request(provider, "POST", "/v1/chat/completions"));
         let responses = scope.spawn(|| request(provider, "POST", "/v1/responses"));
+        let version = scope.spawn(|| request(provider, "GET", "/api/version"));
         let loaded = MemoryRoute::ALL.map(|route| scope.spawn(move || Some((route, loaded(provider, route)?))));
         let loaded = loaded.map(|thread| thread.join().unwrap_or_default());
-        (join(lists), join(chat), join(responses), loaded.into_iter().flatten().next())
+        (join(lists), join(chat), join(responses), join(version), loaded.into_iter().flatten().next())
     });
     let models = match lists {
         Err(reason) if chat.is_err() && responses.is_err() => return Err(reason),
         lists => lists.unwrap_or_default(),
     };
-    let capabilities = Capabilities { open_responses: support(&responses), chat_completions: support(&chat) };
+    let capabilities = Capabilities {
+        open_responses: support(&responses),
+        chat_completions: support(&chat),
+        ollama: ollama_support(&version),
+    };
     let (memory, loaded) = loaded.unzip();
     Ok(Probe { models, capabilities, loaded, memory })
 }
@@ -141,9 +146,34 @@ fn support(answer: &ProbeResult) -> Support {
     }
 }
 
+/// Whether the answer to `GET /api/version` is Ollama's. Servers with some of Ollama's routes, in the shapes of other APIs,
+/// do not tell a version there.
+fn ollama_support(answer: &ProbeResult) -> Support {
+    match answer {
+        Ok(Answer { status: 500.., .. }) | Err(_) => Support::Unknown,
+        Ok(Answer { status: 200, body, .. }) => {
+            let value: Value = serde_json::from_slice(body).unwrap_or_default();
+            if value["version"].is_string() { Support::Supported } else { Support::Unsupported }
+        }
+        Ok(_) => Support::Unsupported,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_is_ollama_where_it_tells_its_version() {
+        let told = |status, body: &str| {
+            ollama_support(&Ok(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }))
+        };
+        assert_eq!(told(200, r#"{"version":"0.12.3"}"#), Support::Supported);
+        for (status, body) in [(200, "<html>"), (200, r#"{"error":"Unexpected endpoint"}"#), (404, ""), (401, "{}")] {
+            assert_eq!(told(status, body), Support::Unsupported, "{status} {body}");
+        }
+        assert_eq!((told(503, "{}"), ollama_support(&Err("no".into()))), (Support::Unknown, Support::Unknown));
+    }
 
     #[test]
     fn statuses_determine_what_is_supported() {

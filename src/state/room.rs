@@ -148,6 +148,8 @@ pub struct Member {
     pub no_responses: bool,
     /// Whether its provider was found to have no Messages API.
     pub no_messages: bool,
+    /// Whether its provider was found to lack Ollama's API. Overrides the registered capabilities.
+    pub no_ollama: bool,
     /// When it first registered, milliseconds since the epoch.
     pub joined_at: u64,
     /// Time of its last heartbeat or registration.
@@ -252,7 +254,7 @@ impl Member {
             endpoint: self.profile.endpoint.clone(),
             config: shown(&self.profile.config),
             specs: self.profile.specs.clone(),
-            capabilities: self.profile.capabilities,
+            capabilities: self.profile.capabilities.shown(),
             connection: self.connection(),
             status: self.status(),
             joined_at: self.joined_at,

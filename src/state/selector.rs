@@ -36,6 +36,8 @@ pub enum Need {
     Chat,
     /// Responses, natively or translated to chat completions.
     Responses,
+    /// Ollama's chat or completion, natively or translated to chat completions.
+    OllamaChat,
     /// An operation that no capability describes.
     Other,
 }

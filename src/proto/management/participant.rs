@@ -87,7 +87,7 @@ pub struct Specs {
     pub cpu: Option<String>,
 }
 
-/// The OpenAI APIs that a provider serves.
+/// The APIs that a provider serves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
@@ -97,6 +97,18 @@ pub struct Capabilities {
     /// `/v1/chat/completions`.
     #[serde(default)]
     pub chat_completions: Support,
+    /// Ollama's own API, `/api/chat` and others; omitted where it is not known.
+    #[serde(default, skip_serializing_if = "Support::is_unknown")]
+    pub ollama: Support,
+}
+
+impl Capabilities {
+    /// As lists show them: `ollama` only where it is supported. Clients that do not know it may compare the whole.
+    #[must_use]
+    pub fn shown(self) -> Self {
+        let ollama = if self.ollama == Support::Supported { self.ollama } else { Support::Unknown };
+        Capabilities { ollama, ..self }
+    }
 }
 
 /// Whether a provider serves an API.
@@ -110,6 +122,14 @@ pub enum Support {
     /// Not known.
     #[default]
     Unknown,
+}
+
+impl Support {
+    // serde passes a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_unknown(&self) -> bool {
+        *self == Support::Unknown
+    }
 }
 
 /// How the hub reaches a participant, and whether it can.

@@ -278,6 +278,7 @@ impl Member {
             loaded: None,
             no_responses: false,
             no_messages: false,
+            no_ollama: false,
             joined_at: now.wall,
             last_seen: now,
             updated_at: now.wall,
@@ -292,7 +293,7 @@ impl Member {
         let tunnel_token = TunnelToken { token, expires_at: now.mono + TOKEN_SECS * 1000 };
         self.profile = profile;
         self.reach = reach;
-        (self.no_responses, self.no_messages) = (false, false);
+        (self.no_responses, self.no_messages, self.no_ollama) = (false, false, false);
         self.tunnel_token = Some(tunnel_token).filter(|_| reach == Reach::Tunnel);
         self.touch(now);
     }
