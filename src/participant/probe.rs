@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::memory::MemoryRoute;
 use super::provider::Provider;
+use super::provider_health::Look;
 use crate::error::Reason;
 use crate::proto::api_answer::{MAX_PEEK, is_event_stream, lacks_route};
 use crate::proto::management::{Capabilities, Support};
@@ -82,6 +83,15 @@ pub fn list_models(provider: &Provider) -> Result<Vec<String>, Reason> {
     let mut known = HashSet::new();
     let all = names(&tags, "models", "name").into_iter().chain(names(&list, "data", "id"));
     Ok(all.filter(|name| known.insert(name.clone())).collect())
+}
+
+/// Whether a provider answers, by a request that costs it little.
+pub fn look(provider: &Provider) -> Look {
+    match request(provider, "GET", "/v1/models") {
+        Ok(_) => Look::Answered,
+        Err(_) if provider.connect_anew(Some(Instant::now() + TIMEOUT)).is_err() => Look::Refused,
+        Err(_) => Look::Silent,
+    }
 }
 
 /// The models that a provider has in memory, if it tells on this route.

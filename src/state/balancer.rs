@@ -100,8 +100,10 @@ impl Member {
 fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
     if !member.is_connected() {
         Err(Refusal::NoTunnel)
-    } else if !member.is_up() {
+    } else if member.silent {
         Err(Refusal::Offline)
+    } else if member.provider_down {
+        Err(Refusal::ProviderDown)
     } else if !member.can(want.need) {
         Err(Refusal::Unsupported)
     } else if !member.is_free() {

@@ -21,6 +21,9 @@ pub struct Participant {
     /// Those of its models that are in memory; omitted where there is none, or it does not report them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loaded: Vec<String>,
+    /// Whether its provider does not answer. It is offline then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provider_down: bool,
     /// Its provider's base URL, from the participant's point of view.
     pub endpoint: String,
     /// Its generation settings.
@@ -229,6 +232,9 @@ pub struct HeartbeatBody {
     /// The participant's models that are in memory; `None` leaves those of the last report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded: Option<Vec<String>>,
+    /// Whether the participant's provider does not answer; `None` leaves what the last report said.
+    #[serde(default, rename = "providerDown", skip_serializing_if = "Option::is_none")]
+    pub provider_down: Option<bool>,
 }
 
 /// Answer to the upsert of a participant.
