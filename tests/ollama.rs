@@ -5,7 +5,7 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gambi::hub::{DeclaredRoom, HubKey};
+use gambi::hub::{DeclaredRoom, HubKey, RoomPassword};
 use gambi::participant::Session;
 use gambi::proto::management::{Capabilities, CreateRoom, Support};
 use serde_json::{Value, json};
@@ -606,6 +606,25 @@ fn a_default_room_is_served_at_the_root_and_the_hubs_own_routes_stay() {
     assert!(page.text().starts_with("<!"), "a browser gets the dashboard");
     let loose = hub.post("/v1/chat/completions", &json!({ "model": "gone", "messages": [] })).expect(404).json();
     assert_eq!(loose["code"], "MODEL_NOT_FOUND", "errors are those of the room's route");
+}
+
+#[test]
+fn a_private_default_room_asks_for_its_password() {
+    let hub = TestHub::with(|options| {
+        options.default_room = Some("LAB001".into());
+        options.rooms = vec![DeclaredRoom {
+            code: "LAB001".into(),
+            name: "Lab".into(),
+            password: Some(RoomPassword::Plain("open sesame".into())),
+            private: true,
+            ..DeclaredRoom::default()
+        }];
+    });
+    let ask = |headers: &[(&str, &str)], path: &str| Conn::open(hub.addr()).ask("GET", path, headers, None).answer();
+    for path in ["/api/tags", "/api/version", "/v1/models"] {
+        assert_eq!(ask(&[], path).status, 401, "{path}");
+        assert_eq!(ask(&[("Authorization", "Bearer open sesame")], path).status, 200, "{path}");
+    }
 }
 
 #[test]

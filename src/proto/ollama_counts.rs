@@ -1,7 +1,7 @@
 //! Finds the token counts in an answer of Ollama's API, whole or in lines, without parsing or storing it.
 //!
 //! The counts are numbers under the keys `prompt_eval_count` and `eval_count`. As with `usage`, such a key with its quotes
-//! cannot be part of a text. What is held of an answer is at most [`MAX_HELD`] bytes.
+//! cannot be part of a text. What is held of an answer is at most 64 bytes.
 
 use std::sync::LazyLock;
 
