@@ -155,12 +155,14 @@ tools:
 	done; \
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; } || \
 	echo "could not install:$$missing"
-	@# Proxies are unpacked, not installed: nothing of theirs is to start on the machine of whoever runs the tests.
-	@for proxy in caddy nginx; do \
+	@# Proxies are unpacked, not installed, so that no service of theirs starts. Their libraries are installed.
+	@for proxy in caddy nginx haproxy; do \
 		PATH="$$PATH:/usr/sbin:$(UNPACKED)/usr/bin:$(UNPACKED)/usr/sbin" command -v $$proxy >/dev/null && continue; \
 		mkdir -p $(UNPACKED) && cd $(UNPACKED) && \
 		{ apt-get download -qq $$proxy || { $(SUDO) apt-get update -qq && apt-get download -qq $$proxy; }; } && \
-		dpkg -x $${proxy}_*.deb . && rm -f $${proxy}_*.deb || echo "could not fetch: $$proxy"; \
+		dpkg -x $${proxy}_*.deb . && rm -f $${proxy}_*.deb && \
+		$(SUDO) apt-get install -y -qq $$(apt-cache depends $$proxy | sed -n 's/^ *Depends: \(lib[^ ]*\)$$/\1/p') \
+		>/dev/null || echo "could not fetch: $$proxy"; \
 	done
 	@test -d target/dashboard/node_modules/axe-core || \
 	npm install --silent --no-fund --no-audit --prefix target/dashboard playwright-core@1 axe-core@4 || \

@@ -156,6 +156,8 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         &["hub", "serve", "--max-body", "lots"],
         &["hub", "serve", "--keep-alive-timeout", "0"],
         &["hub", "serve", "--public-url", "hub.example"],
+        &["hub", "serve", "--code-prefix", "ABC"],
+        &["hub", "serve", "--code-prefix", "K", "--room", "LAB001=Lab"],
         &["hub", "serve", "--cors", "a b"],
         &["provider", "--delay", "-1"],
     ] {

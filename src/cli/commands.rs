@@ -93,6 +93,12 @@ static CORS: Flag = value(
     "ORIGIN",
     "Web origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
 );
+static CODE_PREFIX: Flag = value(
+    "code-prefix",
+    None,
+    "LETTERS",
+    "What the codes of all rooms begin with, for a proxy in front of several hubs: one or two letters or digits",
+);
 static PUBLIC_URL: Flag =
     value("public-url", None, "URL", "The hub's URL as clients see it, if it runs behind a proxy");
 static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Maximum size of a request's head [default 32KiB]");
@@ -310,6 +316,7 @@ static SERVE: &[&Flag] = &[
     &OFFLINE_TTL,
     &CORS,
     &PUBLIC_URL,
+    &CODE_PREFIX,
     &TRUSTED_PROXY,
     &KNOWN_AS,
     &STRICT,

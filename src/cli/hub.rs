@@ -45,6 +45,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let drain_timeout = drain_timeout(context)?;
     let signals = context.signals.listen();
     let (host, public_url) = (options.host.clone(), options.public_url.clone());
+    let (dashboard, has_key) = (options.dashboard, options.key.is_some());
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
@@ -52,7 +53,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let urls = Urls::new(hub.addr(), public_url);
     let port = hub.addr().port();
     let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
-    context.out.event("started", &data, &urls.text())?;
+    context.out.event("started", &data, &urls.banner(dashboard, has_key))?;
     let announcement = announce(context, hub.addr(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
@@ -103,6 +104,9 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         timeouts: timeouts(context)?,
         hedge_after_min: standard.hedge_after_min.filter(|_| !context.has("no-hedge")),
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
+        code_prefix: context
+            .parsed("code-prefix", |text| text.parse().ok(), "one or two letters or digits other than 0, O, 1 and I")?
+            .unwrap_or_default(),
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
         strict: context.has("strict"),
@@ -256,7 +260,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let urls = Urls::planned(&options.host, options.port, options.public_url.as_deref());
     let payload = json!({
         "host": options.host, "port": options.port, "bindUrl": urls.bind, "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict,
+        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "strict": options.strict,
         "dashboard": options.dashboard, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),
@@ -329,11 +333,18 @@ impl Urls {
         self.network.as_ref().unwrap_or(&self.hub)
     }
 
-    fn text(&self) -> String {
-        let network = self.network.as_ref().map(|url| format!("On the network:  {url}\n")).unwrap_or_default();
+    /// What a person reads when the hub has started.
+    fn banner(&self, dashboard: bool, has_key: bool) -> String {
+        let hub = self.for_others();
+        let here = self.network.as_ref().map(|_| format!(" (on this machine {})", self.hub)).unwrap_or_default();
+        let access = match (has_key, hub.contains("//localhost") || hub.contains("//127.")) {
+            (true, _) => "with the key of --key-file",
+            (false, true) => "for programs on this machine only",
+            (false, false) => "open to all who reach it: close it with --key-file FILE, or --host 127.0.0.1",
+        };
         format!(
-            "The hub is up:   {}\nListening on:    {}\n{network}Create a room:   gambi room create --hub {} --name NAME\nStop it with Ctrl-C.",
-            self.hub, self.bind, self.hub
+            "{}{hub}{here}\nNew room:   gambi room create --hub {hub} --name NAME\nJoin it:    gambi participant join --hub {hub} --room CODE --participant-id ID --models all\nAccess:     {access}",
+            if dashboard { "Dashboard:  " } else { "Hub:        " },
         )
     }
 }

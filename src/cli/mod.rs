@@ -60,14 +60,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
     }
 }
 
+/// The width of the help: the terminal's, or no limit where it is read by a program.
+fn columns() -> usize {
+    if !stdout().is_terminal() {
+        return usize::MAX;
+    }
+    terminal_size::terminal_size_of(stdout()).map_or(80, |(width, _)| usize::from(width.0)).min(120)
+}
+
 fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), Failure> {
     let parsed = match parse::parse(args)? {
         Request::Start => return output::line(help::START.trim_end()),
-        Request::Help(words) => return output::line(help::help(&words).trim_end()),
+        Request::Help(words) => return output::line(help::help(&words, columns()).trim_end()),
         Request::Topic(topic) => {
             let set = |name| vars(name).filter(|value| !value.is_empty());
             let dumb = set("TERM").is_none_or(|term| term == "dumb") || set("NO_COLOR").is_some();
-            return output::line(help::topic(topic, stdout().is_terminal() && !dumb).trim_end());
+            return output::line(help::topic(topic, stdout().is_terminal() && !dumb, columns()).trim_end());
         }
         Request::Version => return output::line(VERSION),
         Request::Run(parsed) => parsed,

@@ -37,7 +37,7 @@ pub fn create(context: &Context<'_>) -> Result<(), Failure> {
         let (code, host) = (one_line(&created.room.code), one_line(&created.host_id));
         let hub = client.hub_url();
         format!(
-            "Created the room {} with the code {code}.\nDelete it:     gambi room delete --hub {hub} --code {code} --host-id {host}\nJoin it:       gambi participant join --hub {hub} --room {code} --participant-id ID --model MODEL\nSend requests: {hub}/rooms/{code}/v1",
+            "Created the room {} with the code {code}.\nJoin it:    gambi participant join --hub {hub} --room {code} --participant-id ID --models all\nChat:       gambi chat --hub {hub} --room {code}\nPrograms:   {hub}/rooms/{code}/v1 is the base URL for OpenAI's API\nDelete it:  gambi room delete --hub {hub} --code {code} --host-id {host}",
             one_line(&created.room.name)
         )
     })

@@ -17,6 +17,7 @@ use crate::hub::observe::log::Logger;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
+use crate::hub::relay::conversation::ConversationMemory;
 use crate::hub::relay::direct_upstream::DirectUpstreams;
 use crate::hub::relay::response_owners::ResponseOwners;
 use crate::hub::relay::wait_queue::WaitQueue;
@@ -24,7 +25,7 @@ use crate::hub::tunnels::registry::TunnelRegistry;
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::Now;
 use crate::state::event::Event;
-use crate::state::registry::{Deleted, Picked, Registry, RoomExpiry};
+use crate::state::registry::{Deleted, PickError, Picked, Registry, RoomExpiry};
 use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
 use crate::sync::lock;
@@ -54,6 +55,8 @@ pub struct HubContext {
     pub(crate) wait_queue: WaitQueue,
     /// Which participant made which response.
     pub(crate) response_owners: ResponseOwners,
+    /// Who answered which conversation.
+    pub(crate) conversations: ConversationMemory,
     pub(crate) timeouts: Timeouts,
     /// The shortest silence after which a request is sent to a second participant; `None` where none is.
     pub(crate) hedge_after_min: Option<Duration>,
@@ -90,7 +93,9 @@ impl HubContext {
         let origin_policy = || OriginPolicy::new(&options.allowed_hosts, public_url, options.cors.as_deref(), loopback);
         HubContext {
             clock: options.clock.clone(),
-            registry: Mutex::new(Registry::with_space(options.registry_memory)),
+            registry: Mutex::new(
+                Registry::with_space(options.registry_memory).with_code_prefix(options.code_prefix.clone()),
+            ),
             tunnels: TunnelRegistry::default(),
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
@@ -102,6 +107,7 @@ impl HubContext {
             throttle: Throttle::default(),
             wait_queue: WaitQueue::default(),
             response_owners: ResponseOwners::new(&listener.memory()),
+            conversations: ConversationMemory::default(),
             timeouts: options.timeouts.clone(),
             hedge_after_min: options.hedge_after_min,
             drain: Drain::default(),
@@ -178,7 +184,7 @@ impl HubContext {
             self.forget(serial, "The room was deleted");
         }
         for &number in &deleted.waiting {
-            self.wait_queue.grant(number, Err(Refusal::NoneAvailable));
+            self.wait_queue.grant(number, Err(PickError::Refused(Refusal::NoneAvailable)));
         }
         self.watchers.close_room(&deleted.code);
     }
@@ -186,7 +192,7 @@ impl HubContext {
     /// Grants slots to waiting requests. Called after each change that may have freed a slot or removed a participant.
     pub(crate) fn grant_waiting(&self, registry: &mut Registry) {
         for (number, grant) in registry.grant_waiting(self.clock.now(), &mut random) {
-            self.wait_queue.grant(number, grant);
+            self.wait_queue.grant(number, grant.map_err(PickError::Refused));
         }
     }
 }

@@ -42,6 +42,7 @@ pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
 pub use crate::state::config::{FieldError, parse_config};
+pub use crate::state::id::CodePrefix;
 use crate::state::id::RoomCode;
 pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
@@ -91,7 +92,7 @@ impl Hub {
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
         let hub = Arc::new(HubContext::new(&options, &listener, log));
-        options.rooms.into_iter().try_for_each(|room| declare(&hub, room))?;
+        options.rooms.into_iter().try_for_each(|room| declare(&hub, room, &options.code_prefix))?;
         let default_headers =
             [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::SANDBOX_HEADERS);
         let default_headers = default_headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
@@ -170,10 +171,16 @@ impl HubHandle {
 }
 
 /// Creates a declared room.
-fn declare(hub: &HubContext, room: DeclaredRoom) -> Result<(), Error> {
+fn declare(hub: &HubContext, room: DeclaredRoom, prefix: &CodePrefix) -> Result<(), Error> {
     let invalid = |reason: String| Error::Invalid { what: "a declared room", reason: reason.into() };
     let code = RoomCode::parse(&room.code)
         .ok_or_else(|| invalid(format!("must have a code of six letters and digits, not \"{}\"", room.code)))?;
+    if !code.has_prefix(prefix) {
+        let prefix = prefix.as_str();
+        return Err(invalid(format!(
+            "must have a code that begins with {prefix}, the hub's --code-prefix: {code} does not"
+        )));
+    }
     if room.name.trim().is_empty() {
         return Err(invalid(format!("must have a name: {code} has none")));
     }

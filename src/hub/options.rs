@@ -8,7 +8,7 @@ use super::observe::log::settings::Log;
 use crate::http::Limits;
 use crate::machine;
 use crate::proto::management::RuntimeConfig;
-use crate::state::id::Secret;
+use crate::state::id::{CodePrefix, Secret};
 use crate::state::policy::DirectPolicy;
 
 /// The default of `hedge_after_min`.
@@ -42,6 +42,9 @@ pub struct HubOptions {
     pub cors: Option<String>,
     /// The hub's URL as clients see it, such as `https://hub.example`. Participants open their tunnels there.
     pub public_url: Option<String>,
+    /// What the codes of all rooms begin with, so that a proxy in front of several hubs finds a room's hub; nothing by
+    /// default.
+    pub code_prefix: CodePrefix,
     /// Deadlines of requests, and the queue's limit.
     pub timeouts: Timeouts,
     /// How long a participant must have been silent, at least, before a request that names no participant is sent to another
@@ -169,6 +172,7 @@ impl Default for HubOptions {
             limits: Limits::default(),
             cors: None,
             public_url: None,
+            code_prefix: CodePrefix::default(),
             timeouts: Timeouts::default(),
             hedge_after_min: Some(HEDGE_AFTER_MIN),
             key: None,

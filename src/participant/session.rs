@@ -23,6 +23,8 @@ use crate::tunnel::{Connected, Writer};
 
 /// How long a session that has drained waits for the hub to have read its last answers.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the reader may take to handle the close frame of a tunnel on which a write has failed.
+const CLOSE_FRAME_TIME: Duration = Duration::from_secs(2);
 /// The number of failed heartbeats in a row that ends a session.
 const MAX_FAILED_HEARTBEATS: u32 = 3;
 
@@ -298,10 +300,6 @@ impl SessionState {
         self.writer.close(CLOSE_NORMAL, reason.as_str());
     }
 
-    fn has_ended(&self) -> bool {
-        lock(&self.end).is_some()
-    }
-
     /// Handles an event of the tunnel.
     fn on_event(&self, event: TunnelEvent) {
         if !matches!(event, TunnelEvent::Alive) {
@@ -337,6 +335,8 @@ impl SessionState {
             let sent = self.writer.text(&[encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes()]);
             let silent = elapsed_ms(self.start).saturating_sub(self.last_message.load(Ordering::Relaxed));
             let error = match sent {
+                // A tunnel that the hub closes fails writes before its close frame, which says why, has been handled.
+                Err(_) if self.ended.wait_timeout(CLOSE_FRAME_TIME) => return,
                 Err(error) => Some(Reason::from(error)),
                 Ok(()) if u128::from(silent) > self.timing.hub_timeout.as_millis() => {
                     Some("the hub has fallen silent".into())
@@ -362,7 +362,11 @@ impl SessionState {
                     failed += 1;
                     let unknown =
                         matches!(error.code(), Some(ErrorCode::RoomNotFound | ErrorCode::ParticipantNotFound));
-                    if (unknown || failed >= MAX_FAILED_HEARTBEATS) && !self.has_ended() {
+                    if !unknown && failed < MAX_FAILED_HEARTBEATS {
+                        continue;
+                    }
+                    // The close frame of the tunnel says more about a removal.
+                    if !self.ended.wait_timeout(CLOSE_FRAME_TIME) {
                         self.end(CloseReason::HeartbeatFailed, Some(error));
                         return;
                     }

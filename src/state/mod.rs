@@ -4,7 +4,9 @@
 
 pub mod balancer;
 pub mod config;
+pub mod conversations;
 pub mod event;
+pub mod fair_shares;
 pub mod health;
 pub mod id;
 pub mod models;

@@ -1,6 +1,7 @@
 //! The models of a participant, found by the names that requests give them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::proto::openai::bare_model;
 
@@ -11,6 +12,8 @@ pub struct Models {
     names: Vec<String>,
     /// Indexes of `names`, in the order of the names without `:latest`.
     sorted: Vec<u16>,
+    /// A hash of `names`: lists that differ mostly have different ones.
+    hash: u64,
 }
 
 impl Models {
@@ -24,7 +27,9 @@ impl Models {
             let [a, b] = [a, b].map(|index| names[usize::from(index)].as_str());
             bare_model(a).cmp(bare_model(b)).then(a.cmp(b))
         });
-        Models { names, sorted }
+        let mut hasher = DefaultHasher::new();
+        names.hash(&mut hasher);
+        Models { names, sorted, hash: hasher.finish() }
     }
 
     /// The first one, which stands for all where only one can be shown.
@@ -45,6 +50,19 @@ impl Models {
     /// The provider's name with this index, as [`Models::find`] returns it.
     pub fn name(&self, index: u16) -> &str {
         self.names.get(usize::from(index)).map_or("", String::as_str)
+    }
+
+    /// The different ones among some lists, each with the number of lists that are like it.
+    pub fn counted<'m>(lists: impl Iterator<Item = &'m Models>) -> Vec<(&'m Models, usize)> {
+        let mut counted: BTreeMap<u64, Vec<(&Models, usize)>> = BTreeMap::new();
+        for list in lists {
+            let alike = counted.entry(list.hash).or_default();
+            match alike.iter_mut().find(|(known, _)| *known == list) {
+                Some((_, count)) => *count += 1,
+                None => alike.push((list, 1)),
+            }
+        }
+        counted.into_values().flatten().collect()
     }
 
     /// The index of the model with this name. `NAME` and `NAME:latest` are the same, but an exact match wins.
@@ -91,6 +109,17 @@ mod tests {
         for unknown in ["qwen3", "QWEN3:8B", "", "zzz", "phi:3"] {
             assert_eq!(models.find(unknown), None, "{unknown}");
         }
+    }
+
+    #[test]
+    fn lists_with_the_same_names_in_the_same_order_are_counted_together() {
+        let lists = [&["a", "b"][..], &["b", "a"], &["a", "b"], &["a"], &["A", "b"], &["a", "b"]].map(models);
+        let mut counts = Models::counted(lists.iter()).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 1, 1, 3]);
+        let mut same_hash = models(&["x"]);
+        same_hash.hash = lists[0].hash;
+        assert_eq!(Models::counted([&lists[0], &same_hash].into_iter()).len(), 2);
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::config::shown;
+use super::fair_shares::{FairShares, Waiting};
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
 use super::models::Models;
-use super::selector::Want;
 use super::{Now, page};
 use crate::budget::Share;
 use crate::proto::management::{
@@ -39,8 +39,10 @@ pub struct Room {
     pub defaults: Option<RuntimeConfig>,
     /// Its participants, by id.
     pub members: HashMap<ParticipantId, Member>,
-    /// Requests that wait for a slot, in the order in which they are granted.
+    /// Requests that wait for a slot, in the order of their arrival.
     pub queue: Vec<Waiting>,
+    /// What each caller has used of the room's slots: the order in which waiting requests are granted.
+    pub(super) shares: FairShares,
     /// Time of its last use (creation, registration, request or heartbeat): milliseconds on the monotonic clock.
     pub last_used: u64,
     /// When it last had a participant: milliseconds on the monotonic clock.
@@ -65,15 +67,6 @@ impl Password {
     pub fn hashed(hash: &str) -> Self {
         Password { hash: hash.into(), known: Arc::default() }
     }
-}
-
-/// A request that waits for a participant.
-#[derive(Debug, Clone)]
-pub struct Waiting {
-    /// Sequence number, unique in the hub.
-    pub number: u64,
-    /// What it requires of a participant.
-    pub want: Want,
 }
 
 impl Room {

@@ -1,5 +1,8 @@
 //! What a request's `model` selects, and why a selection fails (PROTOCOL.md, "Inference plane").
 
+use std::net::IpAddr;
+
+use super::conversations::Previous;
 use crate::proto::management::ErrorCode;
 
 /// The parsed `model` of a request.
@@ -37,6 +40,13 @@ pub enum Need {
     Other,
 }
 
+/// Who sent a request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A client without a key of its own, by its network.
+    Network(IpAddr),
+}
+
 /// What a request requires of a participant.
 #[derive(Debug, Clone)]
 pub struct Want {
@@ -44,8 +54,23 @@ pub struct Want {
     pub model: String,
     /// The API that it needs.
     pub need: Need,
+    /// Who sent it.
+    pub caller: Caller,
+    /// Requests of a higher priority get slots first.
+    pub priority: i32,
     /// Serials of the participants that have been tried already.
     pub tried: Vec<u64>,
+    /// Who answered the conversation that it continues.
+    pub previous: Option<Previous>,
+    /// The serial of the participant that stores the response that it continues: no other one can.
+    pub owner: Option<u64>,
+}
+
+impl Want {
+    /// Whether a participant that is busy for one of the two requests is busy for the other too.
+    pub fn has_same_candidates(&self, other: &Want) -> bool {
+        self.model == other.model && self.need == other.need && self.tried == other.tried && self.owner == other.owner
+    }
 }
 
 /// Why no participant gets a request.

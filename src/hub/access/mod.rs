@@ -2,6 +2,7 @@
 //! room, and the origin of browser requests. Each check is implemented in its own module.
 
 pub mod auth;
+pub mod caller;
 pub mod client_info;
 pub mod credentials;
 mod hash_queue;

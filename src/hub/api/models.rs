@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
 use std::collections::{BinaryHeap, VecDeque};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::http::Exchange;
@@ -14,6 +15,7 @@ use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::send_json;
 use crate::proto::openai::bare_model;
 use crate::state::id::ParticipantId;
+use crate::state::models::Models;
 use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
 use crate::state::selector::{Refusal, Selector};
@@ -21,7 +23,7 @@ use crate::state::selector::{Refusal, Selector};
 /// Names of all participants after which a page ends, so that the registry is not locked for long.
 const PAGE_NAMES: usize = 8192;
 /// Bytes of names after which a page ends. A page waits for as long as its reader is slow.
-const PAGE_BYTES: usize = 16 << 10;
+const PAGE_BYTES: usize = 64 << 10;
 
 /// `GET /rooms/{code}/v1/models`.
 pub fn list(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
@@ -59,7 +61,7 @@ fn find(room: &Room, id: &str) -> Option<Value> {
         return Some(entry(member));
     }
     if let Some(count) = count_shared(room, id) {
-        return Some(shared_entry(id, count));
+        return serde_json::to_value(shared_entry(id, count)).ok();
     }
     match Selector::parse(id) {
         Selector::Any => available(room).next().map(entry),
@@ -105,7 +107,8 @@ impl NamePage {
     /// The page behind a name; the first one behind the empty name, which no model has.
     fn after(room: &Room, name: &str) -> Self {
         let members: Vec<&Member> = room.members.values().filter(|member| member.is_up()).collect();
-        let mut shared = SharedNames::after(&members, name);
+        let lists = Models::counted(members.iter().map(|member| &member.profile.models));
+        let mut shared = SharedNames::after(&lists, name);
         let (mut names, mut bytes) = (VecDeque::new(), 0);
         while bytes < PAGE_BYTES && shared.taken < PAGE_NAMES {
             let Some((name, count, is_shared)) = shared.next() else { break };
@@ -123,23 +126,24 @@ impl NamePage {
 }
 
 /// The names of the participants' models in alphabetical order. The sorted names of all are merged, so that a long list
-/// needs no copy of them.
+/// needs no copy of them. Participants with the same models count as one list.
 struct SharedNames<'m> {
-    members: &'m [&'m Member],
-    /// The next name of each participant, with the participant's index and the name's place there.
+    /// The different lists of models, each with the number of its participants.
+    lists: &'m [(&'m Models, usize)],
+    /// The next name of each list, with the list's index and the name's place there.
     next: BinaryHeap<Reverse<(&'m str, usize, usize)>>,
     taken: usize,
     last: &'m str,
 }
 
 impl<'m> SharedNames<'m> {
-    fn after(members: &'m [&'m Member], name: &str) -> Self {
-        let first = |(index, member): (usize, &&'m Member)| {
-            let place = member.profile.models.place_after(name);
-            Some(Reverse((member.profile.models.bare_at(place)?, index, place)))
+    fn after(lists: &'m [(&'m Models, usize)], name: &str) -> Self {
+        let first = |(index, (models, _)): (usize, &(&'m Models, usize))| {
+            let place = models.place_after(name);
+            Some(Reverse((models.bare_at(place)?, index, place)))
         };
-        let next = members.iter().enumerate().filter_map(first).collect();
-        SharedNames { members, next, taken: 0, last: "" }
+        let next = lists.iter().enumerate().filter_map(first).collect();
+        SharedNames { lists, next, taken: 0, last: "" }
     }
 
     /// The next name, the number of participants that have it, and whether it belongs in the list: more than one has it, or
@@ -147,18 +151,19 @@ impl<'m> SharedNames<'m> {
     fn next(&mut self) -> Option<(&'m str, usize, bool)> {
         let (name, mut count, mut several) = (self.next.peek()?.0.0, 0, false);
         while let Some(index) = self.take(name) {
-            count += 1;
-            several |= self.members[index].profile.models.are_several();
+            let (models, participants) = self.lists[index];
+            count += participants;
+            several |= models.are_several();
         }
         self.last = name;
         Some((name, count, count > 1 || several))
     }
 
-    /// Takes a name of one participant, where it is the first of those that are left. `NAME` and `NAME:latest` are one.
+    /// Takes a name of one list, where it is the first of those that are left. `NAME` and `NAME:latest` are one.
     fn take(&mut self, name: &str) -> Option<usize> {
         let mut top = self.next.peek_mut().filter(|top| top.0.0 == name)?;
         let (_, index, place) = top.0;
-        let models = &self.members[index].profile.models;
+        let models = self.lists[index].0;
         let following = (place + 1..).map_while(|place| Some((models.bare_at(place)?, index, place)));
         match following.into_iter().find(|(next, ..)| *next != name) {
             Some(next) => *top = Reverse(next),
@@ -188,14 +193,29 @@ fn entry(member: &Member) -> Value {
     })
 }
 
+/// A name that selects one of some participants, in the form of OpenAI's model object. A list may have hundreds of
+/// thousands of them.
+#[derive(Serialize)]
+struct SharedEntry<'n> {
+    created: u64,
+    gambi: SharedFacts<'n>,
+    gambiarra: SharedFacts<'n>,
+    id: &'n str,
+    object: &'static str,
+    owned_by: &'static str,
+}
+
+#[derive(Serialize)]
+struct SharedFacts<'n> {
+    model: &'n str,
+    nickname: &'n str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    participants: Option<usize>,
+}
+
 /// A name that selects one of `count` participants.
-fn shared_entry(name: &str, count: usize) -> Value {
-    json!({
-        "id": name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "gambi",
-        "gambi": { "nickname": name, "model": name, "participants": count },
-        "gambiarra": { "nickname": name, "model": name },
-    })
+fn shared_entry(name: &str, count: usize) -> SharedEntry<'_> {
+    let facts = |participants| SharedFacts { model: name, nickname: name, participants };
+    let (gambi, gambiarra) = (facts(Some(count)), facts(None));
+    SharedEntry { created: 0, gambi, gambiarra, id: name, object: "model", owned_by: "gambi" }
 }

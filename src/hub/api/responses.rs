@@ -2,6 +2,7 @@
 //! participant that created the response.
 
 use crate::http::Exchange;
+use crate::hub::access::caller::caller;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams, query_param};
 use crate::hub::relay::hops;
@@ -51,7 +52,8 @@ fn relay_to_owner(
                        cancelled or deleted";
         return Err(Rejection::new(ErrorCode::InvalidRequest, message).status(501));
     }
-    let picked = hub.registry().peek(code, &owner.participant, owner.serial)?;
+    let caller = caller(hub, exchange);
+    let picked = hub.registry().peek(code, &owner.participant, owner.serial, &caller)?;
     if !hub.response_owners.is_by(&owner, &picked) {
         return Err(not_found());
     }
@@ -59,12 +61,15 @@ fn relay_to_owner(
     let request = RelayRequest {
         code: room.to_string(),
         model: owner.participant.to_string(),
+        caller,
         kind: InferenceRoute::about_response(operation),
         path: operation.path_for(id) + &query,
         headers: Vec::new(),
         hops,
         body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
+        owner: None,
+        conversation: None,
     };
     Ok(relay::forward(hub, exchange, &request, Slot::unlimited(hub, picked)))
 }

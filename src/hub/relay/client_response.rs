@@ -13,7 +13,7 @@ use crate::proto::management::ErrorCode;
 
 /// The comment that keeps a silent stream alive. It ends in one newline, since an event follows: clients that take every
 /// blank line for the end of an event (openai-go) would otherwise see an empty one.
-const COMMENT: &[u8] = b": keep-alive\n";
+const COMMENT: &str = "keep-alive";
 
 /// Names and values, in the order of the head's lines.
 pub type Headers = Vec<(String, String)>;
@@ -84,6 +84,14 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// # Errors
     /// When it is not.
     pub fn poll_disconnect(&mut self) -> Result<(), Disconnected> {
+        self.poll_waiting(|| COMMENT.to_owned())
+    }
+
+    /// As [`ClientResponse::poll_disconnect`], with the comment's text, which has no newline.
+    ///
+    /// # Errors
+    /// When the client is not connected.
+    pub fn poll_waiting(&mut self, comment: impl FnOnce() -> String) -> Result<(), Disconnected> {
         let disconnected = match &mut self.state {
             SendState::Unsent(exchange) => exchange.client_gone(),
             SendState::Open(stream) => stream.client_gone(),
@@ -94,7 +102,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         }
         if self.comment_interval.is_some_and(|interval| self.last_sent.elapsed() >= interval) && self.between_events {
             self.open(200, &stream_headers(Headers::new()))?;
-            self.send(COMMENT)?;
+            self.send(format!(": {}\n", comment()).as_bytes())?;
         }
         Ok(())
     }

@@ -91,7 +91,16 @@ enum NextStep<'s> {
 
 impl<'s, 'a> Failover<'s, 'a> {
     pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
-        let want = Want { model: request.model.clone(), need: request.kind.need(), tried: Vec::new() };
+        let previous = request.conversation.as_ref().and_then(|conversation| hub.conversations.previous(conversation));
+        let want = Want {
+            model: request.model.clone(),
+            need: request.kind.need(),
+            caller: request.caller.clone(),
+            priority: 0,
+            tried: Vec::new(),
+            previous,
+            owner: request.owner,
+        };
         let id = exchange.id().to_owned();
         let now = Instant::now();
         Failover {
@@ -268,6 +277,10 @@ impl<'s, 'a> Failover<'s, 'a> {
         if is_redirect(head.status) {
             upstream.cancel();
             return self.fail(client, attempt, Some(upstream), redirect_error(head.status));
+        }
+        if let Some(conversation) = self.request.conversation.as_ref().filter(|_| head.status < 400) {
+            // Before the client can send the next turn.
+            self.hub.conversations.record(conversation, &attempt.slot.picked);
         }
         match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
             Ok(result) => {

@@ -2,7 +2,7 @@
 //! been sent anything of its response, another one is tried.
 //!
 //! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `attempt` records one of them, and `race` waits
-//! until a response says something. `outgoing` makes the request for a participant, which `upstream` sends over a transport
+//! until a response says something. `conversation` tells who answered a request's earlier turns. `outgoing` makes the request for a participant, which `upstream` sends over a transport
 //! (`tunnel_upstream`, `direct_upstream`). `passthrough` or `adapters` write the response to the client through
 //! `client_response`, which tells a failure in the form of `stream_error`.
 
@@ -11,6 +11,7 @@ pub mod address_rule;
 pub mod attempt;
 pub mod client_response;
 pub mod content_coding;
+pub mod conversation;
 pub mod direct_connections;
 pub mod direct_upstream;
 pub mod failover;

@@ -1,10 +1,12 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::conversation::Conversation;
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
+use crate::state::selector::Caller;
 use crate::state::selector::Need;
 
 /// How a route's bodies are treated.
@@ -67,6 +69,23 @@ impl InferenceRoute {
         }
     }
 
+    /// The id of the earlier response that a request continues.
+    pub fn continued(self, body: &Members<'_>) -> Option<String> {
+        let id = body.get("previous_response_id").filter(|_| self.shape == Shape::Responses)?;
+        serde_json::from_str(id).ok()
+    }
+
+    /// The members of a body that hold its messages, and what providers put in front of these; `None` where an operation has
+    /// no conversations.
+    pub fn messages(self) -> Option<(&'static str, Option<&'static str>)> {
+        match self.shape {
+            Shape::Chat => Some(("messages", None)),
+            Shape::Messages => Some(("messages", Some("system"))),
+            Shape::Responses => Some(("input", Some("instructions"))),
+            Shape::CountTokens | Shape::Plain | Shape::AboutResponse => None,
+        }
+    }
+
     /// Checks what the hub itself reads of a body.
     pub(crate) fn check(self, body: &Members<'_>) -> Result<(), BadRequest> {
         match self.shape {
@@ -110,16 +129,22 @@ pub struct RelayRequest<'b> {
     pub model: String,
     /// The route.
     pub kind: InferenceRoute,
+    /// Who sent it, for the order of the waiting requests.
+    pub caller: Caller,
     /// The provider's path, with its query.
     pub path: String,
     /// Headers that are passed on, in addition to the content type.
     pub headers: Headers,
     /// The hubs that have relayed it, this one last (`hops`).
     pub hops: String,
+    /// The serial of the participant that stores the response that it continues.
+    pub owner: Option<u64>,
     /// As the client sent it; `None` where the request has no body.
     pub body: Option<Members<'b>>,
     /// Whether the client requested a stream.
     pub stream: bool,
+    /// The conversation that it belongs to, where its operation has any.
+    pub conversation: Option<Conversation>,
 }
 
 /// The route of a path such as `/rooms/{code}/v1/chat/completions`.

@@ -63,7 +63,11 @@ impl<'s> Slot<'s> {
                 Err(error) => return Err(NoSlot::Rejection(error)),
             }
             let limit = hub.timeouts.queue_limit;
-            let number = registry.wait(code, want.clone(), limit).map_err(NoSlot::Rejection)?;
+            let queued = registry.wait(code, want.clone(), limit, hub.clock.now()).map_err(NoSlot::Rejection)?;
+            if let Some(evicted) = queued.evicted {
+                hub.wait_queue.grant(evicted, Err(PickError::QueueFull));
+            }
+            let number = queued.number;
             // Under the registry's lock: no grant can be made before its channel is in place.
             let grant = hub.wait_queue.add(number);
             Waiter { hub, code, number, grant, since: Instant::now() }
@@ -73,8 +77,8 @@ impl<'s> Slot<'s> {
             let left = deadline.saturating_duration_since(Instant::now());
             match waiter.grant.recv_timeout(left.min(POLL_INTERVAL)) {
                 Ok(Ok(picked)) => return Ok(Slot { hub, picked, held: true }),
-                Ok(Err(refusal)) => return Err(NoSlot::Rejection(PickError::Refused(refusal))),
-                Err(_) if client.poll_disconnect().is_err() => return Err(NoSlot::Disconnected),
+                Ok(Err(error)) => return Err(NoSlot::Rejection(error)),
+                Err(_) if client.poll_waiting(|| waiter.place()).is_err() => return Err(NoSlot::Disconnected),
                 Err(_) if left.is_zero() => return Err(NoSlot::Rejection(PickError::Refused(Refusal::Busy))),
                 Err(_) => {}
             }
@@ -98,7 +102,7 @@ impl Drop for Slot<'_> {
 
 fn release(hub: &HubContext, picked: &Picked) {
     let mut registry = hub.registry();
-    registry.release(picked);
+    registry.release(picked, hub.clock.now());
     hub.grant_waiting(&mut registry);
 }
 
@@ -111,10 +115,20 @@ struct Waiter<'s> {
     since: Instant,
 }
 
+impl Waiter<'_> {
+    /// Its place in the line, for a comment.
+    fn place(&self) -> String {
+        match self.hub.registry().place(self.code, self.number, self.hub.clock.now()) {
+            Some((place, count)) => format!("waiting in line, {place} of {count}"),
+            None => "waiting in line".into(),
+        }
+    }
+}
+
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.hub.metrics.record_wait(self.since.elapsed());
-        if self.hub.registry().leave_queue(self.code, self.number) {
+        if self.hub.registry().leave_queue(self.code, self.number, self.hub.clock.now()) {
             self.hub.wait_queue.remove(self.number);
         } else if let Ok(Ok(picked)) = self.grant.try_recv() {
             release(self.hub, &picked);

@@ -5,12 +5,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::state::registry::Picked;
-use crate::state::selector::Refusal;
+use crate::state::registry::{PickError, Picked};
 use crate::sync::lock;
 
 /// A slot at a participant, or why there will be none.
-pub type Grant = Result<Picked, Refusal>;
+pub type Grant = Result<Picked, PickError>;
 
 /// The waiting requests, by their number in the registry's queue.
 #[derive(Default)]

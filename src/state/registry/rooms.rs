@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::super::event::{Event, EventKind};
+use super::super::fair_shares::FairShares;
 use super::super::health::Health;
-use super::super::id::{self, ParticipantId, RoomCode, Secret};
+use super::super::id::{self, CodePrefix, ParticipantId, RoomCode, Secret};
 use super::super::room::{Member, Profile, Reach, Room, Tunnel, TunnelToken};
 use super::super::{Now, Random, page};
 use super::registration::{Missing, NewRoom, NotRegistered, Opened, Registering, Removed, Upserted};
@@ -21,6 +22,8 @@ pub struct Registry {
     pub(super) members_so_far: u64,
     pub(super) tunnels_so_far: u64,
     pub(super) waiting_so_far: u64,
+    /// What drawn codes begin with.
+    pub(super) code_prefix: CodePrefix,
     /// Requests that wait for a slot now, in all rooms.
     pub(super) waiting: usize,
     /// The bound on the size of rooms and participants, and their present size.
@@ -36,6 +39,7 @@ impl Default for Registry {
             members_so_far: 0,
             tunnels_so_far: 0,
             waiting_so_far: 0,
+            code_prefix: CodePrefix::default(),
             waiting: 0,
             space: Budget::new(u64::MAX),
         }
@@ -43,11 +47,16 @@ impl Default for Registry {
 }
 
 impl Registry {
+    /// The same registry, whose drawn codes begin with a prefix.
+    pub fn with_code_prefix(self, code_prefix: CodePrefix) -> Self {
+        Registry { code_prefix, ..self }
+    }
+
     /// Creates a room, with the given code or an unused random one.
     pub fn create_room(&mut self, new: NewRoom, now: Now, random: Random<'_>) -> (RoomSummary, Vec<Event>) {
         let code = new.code.clone().unwrap_or_else(|| {
             loop {
-                let code = RoomCode::draw(random);
+                let code = RoomCode::draw(&self.code_prefix, random);
                 if !self.rooms.contains_key(&code) {
                     break code;
                 }
@@ -70,6 +79,7 @@ impl Registry {
             defaults: new.defaults,
             members: HashMap::new(),
             queue: Vec::new(),
+            shares: FairShares::default(),
             last_used: now.mono,
             last_occupied: now.mono,
             declared: new.code.is_some(),

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::super::balancer::{self, Choice};
 use super::super::config::merge;
+use super::super::fair_shares::Waiting;
 use super::super::id::{ParticipantId, RoomCode};
-use super::super::room::{Member, Profile, Reach, Room, Waiting};
+use super::super::room::{Member, Profile, Reach, Room};
+use super::super::selector::Caller;
 use super::super::selector::{Refusal, Want};
 use super::super::{Now, Random};
 use super::registration::Missing;
@@ -27,6 +29,8 @@ pub struct Picked {
     pub model: String,
     /// Its config, merged over its room's defaults.
     pub config: RuntimeConfig,
+    /// Who sent the request.
+    pub caller: Caller,
     /// Whether the request named it by id, so that no other participant can serve it.
     pub named: bool,
     /// Whether Responses requests must be translated to chat completions for it.
@@ -56,37 +60,42 @@ impl Registry {
     ///
     /// # Errors
     /// [`PickError`]; a member with another serial counts as missing.
-    pub fn peek(&self, code: &str, id: &str, serial: u64) -> Result<Picked, PickError> {
+    pub fn peek(&self, code: &str, id: &str, serial: u64, caller: &Caller) -> Result<Picked, PickError> {
         let room = self.room(code).map_err(PickError::Missing)?;
         let member = room.members.values().find(|m| m.id.as_str() == id && m.serial == serial);
         let member = member.ok_or(PickError::Missing(Missing::Participant))?;
         match (member.is_connected(), member.is_up()) {
             (false, _) => Err(PickError::Refused(Refusal::NoTunnel)),
             (_, false) => Err(PickError::Refused(Refusal::Offline)),
-            _ => Ok(room.picked(&Choice::by_id(member))),
+            _ => Ok(room.picked(&Choice::by_id(member), caller)),
         }
     }
 
-    /// Queues a request in its room, unless `limit` requests wait there already. Returns its number, by which
-    /// [`Registry::grant_waiting`] reports its grant.
+    /// Queues a request in its room. Where `limit` requests wait there already, it takes the place of the newest request of
+    /// the caller that has the most of them, unless that would leave its own caller with as many.
     ///
-    /// A request that has failed over already goes in front of new ones, behind others like it, and is exempt from the
-    /// limit.
+    /// A request that has failed over already is exempt from the limit.
     ///
     /// # Errors
     /// [`PickError`].
-    pub fn wait(&mut self, code: &str, want: Want, limit: usize) -> Result<u64, PickError> {
+    pub fn wait(&mut self, code: &str, want: Want, limit: usize, now: Now) -> Result<Queued, PickError> {
         let number = self.waiting_so_far + 1;
         let room = self.room_mut(code).map_err(PickError::Missing)?;
-        if want.tried.is_empty() && room.queue.len() >= limit {
-            return Err(PickError::QueueFull);
-        }
-        let tried = || room.queue.partition_point(|waiting| !waiting.want.tried.is_empty());
-        let place = if want.tried.is_empty() { room.queue.len() } else { tried() };
-        room.queue.insert(place, Waiting { number, want });
+        let is_full = want.tried.is_empty() && room.queue.len() >= limit;
+        let evicted = if is_full { Some(room.evict(&want.caller, now).ok_or(PickError::QueueFull)?) } else { None };
+        room.shares.enqueue(&want.caller, now.mono);
+        room.queue.push(Waiting { number, want });
         self.waiting_so_far = number;
-        self.waiting += 1;
-        Ok(number)
+        self.waiting += usize::from(evicted.is_none());
+        Ok(Queued { number, evicted })
+    }
+
+    /// The place of a waiting request, from 1, and how many wait in its room.
+    pub fn place(&self, code: &str, number: u64, now: Now) -> Option<(usize, usize)> {
+        let room = self.room(code).ok()?;
+        let order = room.shares.order(&room.queue, now.mono);
+        let index = order.iter().position(|&index| room.queue[index].number == number)?;
+        Some((index + 1, order.len()))
     }
 
     /// Requests that wait for a slot now, in all rooms.
@@ -95,28 +104,24 @@ impl Registry {
     }
 
     /// Removes a request from the queue. False where it has been granted already.
-    pub fn leave_queue(&mut self, code: &str, number: u64) -> bool {
+    pub fn leave_queue(&mut self, code: &str, number: u64, now: Now) -> bool {
         let Ok(room) = self.room_mut(code) else { return false };
-        let before = room.queue.len();
-        room.queue.retain(|waiting| waiting.number != number);
-        let left = room.queue.len() < before;
-        self.waiting -= usize::from(left);
-        left
+        let Some(index) = room.queue.iter().position(|waiting| waiting.number == number) else { return false };
+        room.dequeue(index, now);
+        self.waiting -= 1;
+        true
     }
 
-    /// Grants waiting requests in order: a slot, or the reason why they cannot get one. Must be called after every
-    /// change that may have freed a slot or removed a participant.
+    /// Grants waiting requests, by the shares of their callers: a slot, or the reason why they cannot get one. Must be called
+    /// after every change that may have freed a slot or removed a participant.
     pub fn grant_waiting(&mut self, now: Now, random: Random<'_>) -> Vec<(u64, Result<Picked, Refusal>)> {
         let mut grants = Vec::new();
         if self.waiting == 0 {
             return grants;
         }
         for room in self.rooms.values_mut().filter(|room| !room.queue.is_empty()) {
-            for waiting in std::mem::take(&mut room.queue) {
-                match room.acquire_slot(&waiting.want, now, random) {
-                    Err(Refusal::Busy) => room.queue.push(waiting),
-                    grant => grants.push((waiting.number, grant)),
-                }
+            while let Some(grant) = room.grant_next(now, random) {
+                grants.push(grant);
             }
         }
         self.waiting -= grants.len();
@@ -124,7 +129,10 @@ impl Registry {
     }
 
     /// Releases a slot. Does nothing where the participant was removed meanwhile.
-    pub fn release(&mut self, picked: &Picked) {
+    pub fn release(&mut self, picked: &Picked, now: Now) {
+        if let Some(room) = self.rooms.get_mut(&picked.code) {
+            room.shares.finish(&picked.caller, now.mono);
+        }
         if let Some(member) = self.picked_mut(picked) {
             member.in_flight = member.in_flight.saturating_sub(1);
         }
@@ -156,14 +164,52 @@ impl Registry {
 
 impl Room {
     fn acquire_slot(&mut self, want: &Want, now: Now, random: Random<'_>) -> Result<Picked, Refusal> {
-        let picked = self.picked(&balancer::pick(self, want, now.mono, random)?);
+        let picked = self.picked(&balancer::pick(self, want, now.mono, random)?, &want.caller);
+        self.shares.start(&want.caller, now.mono);
         if let Some(member) = self.members.get_mut(&picked.id) {
             member.in_flight += 1;
         }
         Ok(picked)
     }
 
-    fn picked(&self, choice: &Choice<'_>) -> Picked {
+    /// Grants the next request that can be granted. Its number, and its slot or why it gets none.
+    fn grant_next(&mut self, now: Now, random: Random<'_>) -> Option<(u64, Result<Picked, Refusal>)> {
+        let mut busy: Vec<usize> = Vec::new();
+        // Looked up before a slot is acquired: that ends the caller's wait.
+        let starving = self.shares.starving(&self.queue, now.mono);
+        for index in self.shares.order(&self.queue, now.mono) {
+            let want = self.queue[index].want.clone();
+            if busy.iter().any(|&other| self.queue[other].want.has_same_candidates(&want)) {
+                continue;
+            }
+            match self.acquire_slot(&want, now, random) {
+                Err(Refusal::Busy) => busy.push(index),
+                grant => {
+                    if starving == Some(index) && grant.is_ok() {
+                        self.shares.record_rescue(now.mono);
+                    }
+                    return Some((self.dequeue(index, now).number, grant));
+                }
+            }
+        }
+        None
+    }
+
+    fn dequeue(&mut self, index: usize, now: Now) -> Waiting {
+        let waiting = self.queue.remove(index);
+        self.shares.dequeue(&waiting.want.caller, now.mono);
+        waiting
+    }
+
+    /// Removes the newest request of the caller that has the most waiting, in favour of one of `caller`. Its number.
+    fn evict(&mut self, caller: &Caller, now: Now) -> Option<u64> {
+        let longest = self.shares.longest_queue(caller)?.clone();
+        let index =
+            self.queue.iter().rposition(|waiting| waiting.want.caller == longest && waiting.want.tried.is_empty());
+        Some(self.dequeue(index?, now).number)
+    }
+
+    fn picked(&self, choice: &Choice<'_>, caller: &Caller) -> Picked {
         let member = choice.member;
         let none = RuntimeConfig::default();
         Picked {
@@ -173,6 +219,7 @@ impl Room {
             profile: member.profile.clone(),
             config: merge(&member.profile.config, self.defaults.as_ref().unwrap_or(&none)),
             model: member.profile.models.name(choice.model).to_owned(),
+            caller: caller.clone(),
             named: choice.named,
             wants_chat: member.wants_chat(),
             no_messages: member.no_messages,
@@ -181,6 +228,15 @@ impl Room {
             slowest_whole_ms: member.health.slowest(false),
         }
     }
+}
+
+/// A request that was queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queued {
+    /// Its number.
+    pub number: u64,
+    /// The number of the request that lost its place for it. It must be told [`PickError::QueueFull`].
+    pub evicted: Option<u64>,
 }
 
 /// How a participant has served a request.

@@ -9,8 +9,11 @@ use crate::state::event::Event;
 use crate::state::id::{ParticipantId, RoomCode, Secret};
 use crate::state::models::Models;
 use crate::state::room::{Password, Profile, Reach};
+use crate::state::selector::Caller;
 use crate::state::selector::{Need, Refusal, Want};
 
+mod conversations;
+mod fairness;
 mod models;
 
 fn at(seconds: u64) -> Now {
@@ -44,6 +47,10 @@ fn profile(model: &str) -> Profile {
 
 fn registering(id: ParticipantId, profile: Profile, reach: Reach) -> Registering<'static> {
     Registering { id, profile, loaded: None, reach, proof: Proof::default(), owner: None }
+}
+
+fn anyone() -> Caller {
+    Caller::Network([10, 0, 0, 1].into())
 }
 
 type Draw = dyn FnMut(&mut [u8]);
@@ -85,7 +92,15 @@ impl Story {
     }
 
     fn pick(&mut self, model: &str) -> Result<Picked, PickError> {
-        let want = Want { model: model.into(), need: Need::Chat, tried: Vec::new() };
+        let want = Want {
+            model: model.into(),
+            need: Need::Chat,
+            caller: anyone(),
+            priority: 0,
+            tried: Vec::new(),
+            previous: None,
+            owner: None,
+        };
         self.registry.pick(&self.code, &want, at(0), &mut *self.random)
     }
 }
@@ -128,7 +143,7 @@ fn registering_again_keeps_a_working_participant_working() {
     assert_eq!(again.participant.joined_at, at(0).wall);
     assert_eq!(again.participant.status, Status::Busy);
     assert!(again.participant.connection.connected);
-    story.registry.release(&picked);
+    story.registry.release(&picked, at(0));
     assert_eq!(story.status("w"), Status::Online);
 }
 
@@ -189,7 +204,7 @@ fn a_request_needs_a_tunnel_a_heartbeat_and_a_free_slot() {
         assert_eq!(story.pick(model).unwrap_err(), PickError::Refused(Refusal::Busy), "{model}");
     }
     assert_eq!(story.pick("other").unwrap_err(), PickError::Refused(Refusal::NoneAvailable));
-    story.registry.release(&picked);
+    story.registry.release(&picked, at(0));
     assert!(story.pick("any").is_ok());
 }
 
@@ -203,7 +218,7 @@ fn any_selects_each_participant_at_random() {
     for _ in 0..200 {
         let picked = story.pick("*").unwrap();
         seen.insert(picked.id.to_string());
-        story.registry.release(&picked);
+        story.registry.release(&picked, at(0));
     }
     assert_eq!(seen.len(), 3);
 }
@@ -225,7 +240,7 @@ fn releasing_a_slot_of_a_removed_participant_does_not_affect_its_successor() {
     story.registry.remove(&story.code, "w", at(1)).unwrap();
     story.join("w", "m", at(2));
     let _new = story.pick("w").unwrap();
-    story.registry.release(&old);
+    story.registry.release(&old, at(0));
     assert_eq!(story.status("w"), Status::Busy);
 }
 
@@ -263,12 +278,20 @@ impl Story {
     }
 
     fn want(&self, model: &str, need: Need) -> Want {
-        Want { model: model.into(), need, tried: Vec::new() }
+        Want {
+            model: model.into(),
+            need,
+            caller: anyone(),
+            priority: 0,
+            tried: Vec::new(),
+            previous: None,
+            owner: None,
+        }
     }
 
     fn wait(&mut self, model: &str) -> u64 {
         let want = self.want(model, Need::Chat);
-        self.registry.wait(&self.code, want, 3).unwrap()
+        self.registry.wait(&self.code, want, 3, at(0)).unwrap().number
     }
 
     fn grants(&mut self) -> Vec<(u64, Result<String, Refusal>)> {
@@ -303,11 +326,13 @@ fn waiting_requests_are_granted_in_order() {
     let three = story.wait("a");
     assert!(story.grants().is_empty());
     let want = story.want("any", Need::Chat);
-    assert_eq!(story.registry.wait(&story.code, want, 3).unwrap_err(), PickError::QueueFull);
-    story.registry.release(&first);
+    assert_eq!(story.registry.wait(&story.code, want, 3, at(0)).unwrap_err(), PickError::QueueFull);
+    story.registry.release(&first, at(0));
     assert_eq!(story.grants(), [(one, Ok("a".into()))]);
     assert!(story.grants().is_empty(), "a slot is granted once");
-    assert!(story.registry.leave_queue(&story.code, two) && !story.registry.leave_queue(&story.code, two));
+    assert!(
+        story.registry.leave_queue(&story.code, two, at(0)) && !story.registry.leave_queue(&story.code, two, at(0))
+    );
     story.join("b", "m", at(0));
     assert!(story.grants().is_empty(), "the one who waits for a does not take b");
     story.registry.remove(&story.code, "a", at(0)).unwrap();
@@ -322,12 +347,12 @@ fn a_request_that_failed_over_waits_in_front_and_is_exempt_from_the_limit() {
     let new: Vec<u64> = (0..3).map(|_| story.wait("any")).collect();
     let mut tried = |serial| {
         let want = Want { tried: vec![serial], ..story.want("any", Need::Chat) };
-        story.registry.wait(&story.code, want, 3).unwrap()
+        story.registry.wait(&story.code, want, 3, at(0)).unwrap().number
     };
     let returned = [tried(first.serial + 1), tried(first.serial + 2)];
     let mut served = Vec::new();
     for _ in 0..5 {
-        story.registry.release(&first);
+        story.registry.release(&first, at(0));
         served.extend(story.grants().into_iter().map(|(number, _)| number));
     }
     assert_eq!(served, [&returned[..], &new].concat());
@@ -339,7 +364,7 @@ fn a_participant_accepts_as_many_requests_as_it_registered() {
     story.profiled("a", |profile| profile.concurrency = 3);
     let places: Vec<_> = (0..3).map(|_| story.pick("a").unwrap()).collect();
     assert_eq!(story.pick("any").unwrap_err(), PickError::Refused(Refusal::Busy));
-    story.registry.release(&places[0]);
+    story.registry.release(&places[0], at(0));
     assert!(story.pick("any").is_ok());
 }
 
@@ -354,17 +379,17 @@ fn the_least_busy_then_the_quickest_are_chosen_first_and_failing_ones_last() {
     assert_eq!(b.id.as_str(), "b");
     story.registry.record_outcome(&a, Outcome::Served { ttft_ms: 500, streamed: true }, at(0));
     story.registry.record_outcome(&b, Outcome::Served { ttft_ms: 100, streamed: false }, at(0));
-    story.registry.release(&a);
-    story.registry.release(&b);
+    story.registry.release(&a, at(0));
+    story.registry.release(&b, at(0));
     let slowest = [&story.pick("a").unwrap(), &story.pick("b").unwrap()].map(|picked| {
-        story.registry.release(picked);
+        story.registry.release(picked, at(0));
         (picked.slowest_streamed_ms, picked.slowest_whole_ms)
     });
     assert_eq!(slowest, [(500, 0), (0, 100)]);
     for _ in 0..5 {
         let picked = story.pick("any").unwrap();
         assert_eq!(picked.id.as_str(), "b");
-        story.registry.release(&picked);
+        story.registry.release(&picked, at(0));
     }
     story.registry.record_outcome(&b, Outcome::Failed, at(0));
     let picked = story.pick("any").unwrap();
@@ -381,7 +406,7 @@ fn aliases_are_names_of_the_model() {
     story.profiled("a", |profile| profile.aliases = vec!["gpt-4o".into()]);
     for model in ["gpt-4o", "model:gpt-4o", "gpt-4o:latest"] {
         let picked = story.pick(model).unwrap();
-        story.registry.release(&picked);
+        story.registry.release(&picked, at(0));
     }
     assert!(story.pick("gpt-4").is_err());
 }
@@ -396,7 +421,7 @@ fn a_participant_without_the_required_api_is_not_chosen() {
     let responses = story.want("a", Need::Responses);
     let picked = story.registry.pick(&story.code, &responses, at(0), &mut *story.random).unwrap();
     assert!(!picked.wants_chat && picked.named);
-    story.registry.release(&picked);
+    story.registry.release(&picked, at(0));
     story.registry.record_outcome(&picked, Outcome::NoResponses, at(0));
     let refused = story.registry.pick(&story.code, &responses, at(0), &mut *story.random).unwrap_err();
     assert_eq!(refused, PickError::Refused(Refusal::Unsupported));

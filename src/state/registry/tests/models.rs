@@ -16,7 +16,7 @@ impl Story {
     /// Who gets a request, and the model that it goes out with. The place is given back.
     fn served(&mut self, model: &str) -> Option<(String, String)> {
         let picked = self.pick(model).ok()?;
-        self.registry.release(&picked);
+        self.registry.release(&picked, at(0));
         Some((picked.id.to_string(), picked.model))
     }
 
@@ -121,7 +121,7 @@ fn a_fallback_is_used_only_where_no_other_can_take_the_request() {
     assert_eq!(story.served_by("any", 9), ["a"; 9]);
     let a = story.pick("any").unwrap();
     assert_eq!(story.served("any"), pair("spare", "m"), "the other is busy");
-    story.registry.release(&a);
+    story.registry.release(&a, at(0));
     story.registry.record_outcome(&a, Outcome::Failed, at(0));
     assert_eq!(story.served("any"), pair("spare", "m"), "the other has just failed");
     story.registry.remove(&story.code, "a", at(0)).unwrap();
