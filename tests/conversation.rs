@@ -53,11 +53,10 @@ fn what_is_pasted_is_one_prompt_and_a_blank_line_ends_nothing() {
     let provider = FakeProvider::start(Script::Stream(vec![piece("Answer."), "data: [DONE]\n\n".into()]));
     let _ann = hub.join(&room, "ann", &provider);
     let answers = |screen: &str| screen.matches("Answer.\n").count();
-    for end in ["C-d", "/quit"] {
+    for end in ["C-d", "C-c", "/quit"] {
         provider.forget();
         let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
-        let same = "test $before = $(stty -g) && echo sa\\me";
-        terminal.line(&format!("before=$(stty -g); clear; {}; {same}", chat(&hub, &room)));
+        terminal.line(&format!("before=$(stty -g); clear; {}", chat(&hub, &room)));
         terminal.wait("\n>");
         terminal.press(&["Enter", "Enter"]);
         terminal.paste("first line\n\n\techo third line\n");
@@ -70,13 +69,18 @@ fn what_is_pasted_is_one_prompt_and_a_blank_line_ends_nothing() {
         terminal.wait_until("another answer", |screen| answers(screen) == 2);
         let prompts: Vec<String> = provider.seen().iter().map(|seen| prompt(&seen.body)).collect();
         assert_eq!(prompts, ["first line\n\n\techo third line", "short paste"]);
-        if end == "C-d" {
-            terminal.press(&[end])
+        if end.starts_with('/') {
+            terminal.line(end);
         } else {
-            terminal.line(end)
+            terminal.press(&[end]);
         }
-        let screen = terminal.wait_until("the shell", |screen| screen.trim_end().ends_with("\nsame\nready>"));
+        let screen = terminal.wait_until("the shell", |screen| screen.trim_end().ends_with("ready>"));
         assert!(!screen.contains("[200~") && !screen.contains("^["), "{screen}");
+        // The terminal is as it was: its modes, and what it does with a paste.
+        terminal.line("test $before = $(stty -g) && echo sa\\me");
+        terminal.wait("\nsame\n");
+        terminal.paste("echo pas\\ted\n");
+        terminal.wait("\npasted\n");
     }
 }
 

@@ -20,9 +20,9 @@ pub fn ask(label: &str) -> Result<String, Failure> {
 
 /// Prints a prompt on stderr and reads a line; `None` at the end of input.
 pub fn line(prompt: &str) -> Option<String> {
-    let mut err = stderr().lock();
-    let _ = write!(err, "{prompt}");
-    let _ = err.flush();
+    // Not locked while it waits: what restores the terminal after a signal writes to it too.
+    let _ = write!(stderr(), "{prompt}");
+    let _ = stderr().flush();
     HAS_READ.store(true, Ordering::Relaxed);
     let mut line = String::new();
     match stdin().read_line(&mut line) {
