@@ -159,6 +159,7 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         &["hub", "serve", "--code-prefix", "ABC"],
         &["hub", "serve", "--code-prefix", "K", "--room", "LAB001=Lab"],
         &["hub", "serve", "--cors", "a b"],
+        &["hub", "serve", "--default-room", "LAB"],
         &["provider", "--delay", "-1"],
     ] {
         let ran = run(args);
@@ -166,6 +167,24 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         assert!(ran.err.starts_with("Error: ") && ran.out.is_empty(), "{args:?}: {}", ran.err);
     }
     assert!(run(&["room", "create"]).err.contains("--name"));
+}
+
+#[test]
+fn a_default_room_comes_from_a_flag_a_variable_or_the_config_file() {
+    let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("default-room");
+    std::fs::create_dir_all(home.join("gambi")).unwrap();
+    let config = r#"{"defaultEnv":"lab","envs":{"lab":{"serve":{"defaultRoom":"fff222"}}}}"#;
+    std::fs::write(home.join("gambi/config.json"), config).unwrap();
+    let dry = |args: &[&str], variable: Option<&str>| {
+        let mut command = gambi(&[&["hub", "serve", "--dry-run"], args].concat());
+        command.env("XDG_CONFIG_HOME", &home).envs(variable.map(|code| ("GAMBI_DEFAULT_ROOM", code)));
+        ran(command.output().unwrap())
+    };
+    assert_eq!(dry(&[], None).data()["payload"]["defaultRoom"], "FFF222");
+    assert_eq!(dry(&[], Some("eee222")).data()["payload"]["defaultRoom"], "EEE222");
+    assert_eq!(dry(&["--default-room", "LAB001"], Some("EEE222")).data()["payload"]["defaultRoom"], "LAB001");
+    let wrong = dry(&[], Some("nope"));
+    assert!(wrong.code == 2 && wrong.err.contains("GAMBI_DEFAULT_ROOM must be a room's code"), "{}", wrong.err);
 }
 
 #[test]

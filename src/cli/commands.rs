@@ -164,6 +164,12 @@ static ROOM_TTL: Flag =
 static EMPTY_ROOM_TTL: Flag =
     value("empty-room-ttl", None, "TIME", "Remove rooms that have had no participants for this long [default never]");
 static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
+static DEFAULT_ROOM: Flag = value(
+    "default-room",
+    None,
+    "CODE",
+    "Room whose /v1 and /api routes are served at the root too, for clients that take no path [GAMBI_DEFAULT_ROOM]",
+);
 static NO_DASHBOARD: Flag = switch("no-dashboard", "Serve no dashboard at /");
 static WATCH_TIME: Flag = value(
     "watch-time",
@@ -310,6 +316,7 @@ static SERVE: &[&Flag] = &[
     &MDNS,
     &DECLARE_ROOM,
     &ROOMS_FILE,
+    &DEFAULT_ROOM,
     &DIRECT,
     &ROOM_TTL,
     &EMPTY_ROOM_TTL,
@@ -391,6 +398,7 @@ pub static COMMANDS: &[Command] = &[
             ("For the whole network, announced by mDNS", "gambi hub serve --mdns"),
             ("For this machine only, on a free port", "gambi hub serve --host 127.0.0.1 --port 0"),
             ("Behind a proxy that terminates TLS", "gambi hub serve --public-url https://hub.example"),
+            ("In Ollama's place, for its clients", "gambi hub serve --room LAB001=Lab --default-room LAB001"),
         ],
     },
     Command {

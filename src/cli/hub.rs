@@ -111,6 +111,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         key: context.key()?.as_deref().and_then(HubKey::new),
         strict: context.has("strict"),
         dashboard: !context.has("no-dashboard"),
+        default_room: default_room(context)?,
         max_stream_duration: context.time("watch-time")?,
         allowed_hosts: context.values("known-as").to_vec(),
         trusted_proxies: context.values("trusted-proxy").iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
@@ -126,6 +127,15 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         log: Some(Log::to_stderr().level(log_level(context)?).format(log_format(context)?)),
         ..standard
     })
+}
+
+fn default_room(context: &Context<'_>) -> Result<Option<String>, Failure> {
+    let stated = context.environment.serve.default_room.as_deref();
+    let code = |text: &str| {
+        let is_code = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_code.then(|| text.to_ascii_uppercase())
+    };
+    context.chosen("default-room", "GAMBI_DEFAULT_ROOM", stated, code, "a room's code of six letters and digits")
 }
 
 fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
@@ -261,7 +271,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let payload = json!({
         "host": options.host, "port": options.port, "bindUrl": urls.bind, "mdns": mdns, "cors": options.cors,
         "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "strict": options.strict,
-        "dashboard": options.dashboard, "knownAs": options.allowed_hosts,
+        "dashboard": options.dashboard, "defaultRoom": options.default_room, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),

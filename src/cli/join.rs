@@ -88,7 +88,7 @@ fn open_session(context: &Context<'_>, plan: &Plan, prepared: Prepared) -> Resul
 /// Joins, and joins again whenever the session is lost.
 fn join_with_reconnect(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
     let signals = context.signals.listen();
-    let reconnect = Reconnect::new(plan.builder());
+    let reconnect = Reconnect::new(plan.reporting_builder(context));
     let handle = reconnect.handle();
     let leaving = Leaving::of(context, plan);
     let (left, reported_leaving) = bounded(1);
@@ -120,6 +120,17 @@ fn join_with_reconnect(context: &Context<'_>, plan: &Plan) -> Result<(), Failure
         reported?;
     }
     context.out.event("left", &plan.identity(), "Left.")
+}
+
+/// Prints that the provider is down, or answers again.
+fn report_provider(out: Output, identity: &Value, endpoint: &str, is_up: bool) {
+    let (event, text) = if is_up {
+        ("provider_up", format!("{endpoint} answers again: the hub sends requests."))
+    } else {
+        ("provider_down", format!("{endpoint} does not answer: the hub sends no requests until it does."))
+    };
+    // If stdout is closed, the session's own thread finds out.
+    let _ = out.event(event, identity, &text);
 }
 
 /// Prints an event of a reconnecting session.
@@ -300,6 +311,12 @@ impl Plan {
         Ok(())
     }
 
+    /// The session's builder, which prints when the provider goes down or comes back.
+    fn reporting_builder(&self, context: &Context<'_>) -> Builder {
+        let (out, identity, endpoint) = (context.out, self.identity(), self.endpoint.clone());
+        self.builder().on_provider_change(move |is_up| report_provider(out, &identity, &endpoint, is_up))
+    }
+
     fn builder(&self) -> Builder {
         let mut builder = Session::builder(self.client.hub_url(), &self.room)
             .participant_id(&self.id)
@@ -345,7 +362,7 @@ impl Plan {
     /// Probes the provider.
     fn prepare(&self, context: &Context<'_>) -> Result<Prepared, Failure> {
         context.out.detail(&format!("probing {}", self.endpoint));
-        Ok(context.out.while_waiting("Asking the provider...", || self.builder().prepare())?)
+        Ok(context.out.while_waiting("Asking the provider...", || self.reporting_builder(context).prepare())?)
     }
 
     /// Probes the provider and prints the registration that would be sent, without asking the hub anything.

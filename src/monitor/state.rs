@@ -143,7 +143,7 @@ impl MonitorState {
         members.fold((0, 0, 0), |(up, busy, down), member| match member.health(now) {
             Health::Online | Health::Degraded => (up + 1, busy, down),
             Health::Busy => (up, busy + 1, down),
-            Health::NoTunnel | Health::Offline => (up, busy, down + 1),
+            Health::ProviderDown | Health::NoTunnel | Health::Offline => (up, busy, down + 1),
         })
     }
 

@@ -62,6 +62,11 @@ impl Load {
         Ok(LoadShare { load: self.clone(), bytes })
     }
 
+    /// Whether no request is in progress.
+    pub fn is_idle(&self) -> bool {
+        self.lock().requests == 0
+    }
+
     /// Refuses all further requests. Returns the number of those in progress.
     pub fn drain(&self) -> usize {
         let mut totals = self.lock();

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, select};
 
-use super::follow::{Follower, Offer, ProviderState};
+use super::follow::{Follower, Offer, OnProviderChange, ProviderState};
 use super::forward::Forwarder;
 use super::load::Load;
 use super::provider::Provider;
@@ -21,10 +21,10 @@ use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_pi
 use crate::sync::lock;
 use crate::tunnel::{Connected, Writer};
 
-/// How long a session that has drained waits for the hub to have read its last answers.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the reader may take to handle the close frame of a tunnel on which a write has failed.
 const CLOSE_FRAME_TIME: Duration = Duration::from_secs(2);
+/// How long a session that has drained waits for the hub to have read its last answers.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The number of failed heartbeats in a row that ends a session.
 const MAX_FAILED_HEARTBEATS: u32 = 3;
 
@@ -47,6 +47,7 @@ pub(super) struct SessionParams {
     pub(super) timing: Timing,
     pub(super) provider: Provider,
     pub(super) offer: Offer,
+    pub(super) on_change: Option<OnProviderChange>,
     pub(super) registered: Registered,
     pub(super) tunnel: Connected,
 }
@@ -151,21 +152,23 @@ struct SessionState {
 impl Session {
     /// Starts the threads of a session.
     pub(super) fn start(params: SessionParams) -> Result<Self, Error> {
-        let SessionParams { client, room, id, timing, provider, offer, registered, tunnel } = params;
+        let SessionParams { client, room, id, timing, provider, offer, on_change, registered, tunnel } = params;
         let (reader, writer, headers) = tunnel;
         let binary =
             headers.iter().any(|(name, value)| name.eq_ignore_ascii_case(FRAMES_HEADER) && value == FRAMES_BINARY);
         let provider_state = Arc::new(ProviderState::new(offer.registration.loaded.clone()));
+        let load = Arc::new(Load::new(registered.participant.concurrency));
         let follower = Follower {
             client: client.clone(),
             room: room.clone(),
             id: id.clone(),
             provider: provider.clone(),
             offer,
+            load: load.clone(),
+            on_change,
             tick: timing.heartbeat_interval,
             interval: timing.refresh_interval,
         };
-        let load = Arc::new(Load::new(registered.participant.concurrency));
         let state = Arc::new(SessionState {
             client,
             room,
@@ -194,9 +197,7 @@ impl Session {
         };
         session.spawn("ping", SessionState::send_pings)?;
         session.spawn("heartbeat", SessionState::send_heartbeats)?;
-        if follower.is_needed() {
-            session.spawn("models", move |state| follower.run(&state.provider, &state.ended))?;
-        }
+        session.spawn("provider", move |state| follower.run(&state.provider, &state.ended))?;
         Ok(session)
     }
 
@@ -355,8 +356,13 @@ impl SessionState {
 
     fn send_heartbeats(&self) {
         let mut failed = 0;
-        while !self.wait_interval() {
-            match self.client.participants(&self.room).heartbeat_with(&self.id, self.provider.loaded()) {
+        loop {
+            select! {
+                recv(self.ended.stopped()) -> _ => return,
+                recv(self.provider.changed()) -> _ => {}
+                default(self.timing.heartbeat_interval) => {}
+            }
+            match self.client.participants(&self.room).heartbeat_with(&self.id, &self.provider.report()) {
                 Ok(_) => failed = 0,
                 Err(error) => {
                     failed += 1;

@@ -36,7 +36,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     // The attempt sends a modified copy, while the original is retained for a retry.
     exchange.reserve(body.len() as u64)?;
     let body = Members::parse(&body)?;
-    let (model, stream) = (body.model()?, body.stream()?);
+    let (model, stream) = (kind.model(&body)?, kind.stream(&body)?);
     kind.check(&body)?;
     let (path, caller) = (kind.path.to_owned(), caller(hub, exchange));
     let conversation = kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, &body));
