@@ -163,6 +163,12 @@ static ROOM_TTL: Flag =
     value("room-ttl", None, "TIME", "Remove rooms that have been unused for this long [default never]");
 static EMPTY_ROOM_TTL: Flag =
     value("empty-room-ttl", None, "TIME", "Remove rooms that have had no participants for this long [default never]");
+static KEYS: Flag = value(
+    "keys",
+    None,
+    "FILE",
+    "Keys of people: a JSON list with name, key or keyHash, rooms, limits, priority; read again on SIGHUP or a change",
+);
 static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
 static NO_DASHBOARD: Flag = switch("no-dashboard", "Serve no dashboard at /");
 static WATCH_TIME: Flag = value(
@@ -199,6 +205,14 @@ static REGISTRY_MEMORY: Flag = value(
     "SIZE",
     "Memory limit for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
+static KEY_NAME: Flag = value("name", Some('n'), "NAME", "Whose key it is; also as an argument without the flag");
+static KEY_ROOMS: Flag = value("rooms", None, "CODES", "Rooms that it opens, with commas between them [default all]");
+static AT_ONCE: Flag = value("requests-at-once", None, "COUNT", "Requests at a time [default any number]");
+static PER_MINUTE: Flag = value("requests-per-minute", None, "COUNT", "Requests in a minute [default any number]");
+static PER_DAY: Flag = value("tokens-per-day", None, "COUNT", "Tokens in a day, by UTC [default any number]");
+static PRIORITY: Flag =
+    value("priority", None, "NUMBER", "Requests of a higher one get slots first, -100 to 100 [default 0]");
+static ADMIN: Flag = switch("admin", "The key is as good as the hub's own");
 static JSON: Flag = Flag {
     name: "json",
     short: Some('j'),
@@ -311,6 +325,7 @@ static SERVE: &[&Flag] = &[
     &CODE_PREFIX,
     &TRUSTED_PROXY,
     &KNOWN_AS,
+    &KEYS,
     &STRICT,
     &NO_DASHBOARD,
     &MAX_HEAD,
@@ -382,6 +397,20 @@ pub static COMMANDS: &[Command] = &[
             ("For the whole network, announced by mDNS", "gambi hub serve --mdns"),
             ("For this machine only, on a free port", "gambi hub serve --host 127.0.0.1 --port 0"),
             ("Behind a proxy that terminates TLS", "gambi hub serve --public-url https://hub.example"),
+        ],
+    },
+    Command {
+        path: &["key", "new"],
+        about: "Make a person's key, and the line for the file of `hub serve --keys`",
+        positional: Some(&KEY_NAME),
+        flags: &[&KEY_NAME, &KEY_ROOMS, &AT_ONCE, &PER_MINUTE, &PER_DAY, &PRIORITY, &ADMIN],
+        streams: false,
+        examples: &[
+            (
+                "For one room, with limits",
+                "gambi key new ann --rooms ABC234 --requests-per-minute 30 --tokens-per-day 200000",
+            ),
+            ("For someone who manages rooms", "gambi key new carol --admin"),
         ],
     },
     Command {

@@ -12,6 +12,7 @@ mod find_hub;
 mod help;
 mod hub;
 mod join;
+mod key;
 mod manual;
 mod markdown;
 mod monitor;
@@ -70,6 +71,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["hub", "serve"] | ["serve"] => hub::serve(&context),
         ["room", "create"] | ["create"] => room::create(&context),
         ["room", "list"] | ["list"] => room::list(&context),
+        ["key", "new"] => key::new(&context),
         ["room", "get"] => room::get(&context),
         ["room", "stats"] => stats::stats(&context),
         ["participant", "join"] | ["join"] => join::join(&context),

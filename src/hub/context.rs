@@ -9,11 +9,13 @@ use super::options::{HubKey, HubOptions, Timeouts};
 use crate::budget::Budget;
 use crate::http::{ConnectionTable, Listener};
 use crate::hub::access::auth::PasswordHashing;
+use crate::hub::access::key_ring::KeyRing;
 use crate::hub::access::origin_policy::OriginPolicy;
 use crate::hub::access::throttle::Throttle;
 use crate::hub::maintenance::clock::{Clock, millis};
 use crate::hub::maintenance::drain::Drain;
 use crate::hub::observe::log::Logger;
+use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
@@ -68,6 +70,8 @@ pub struct HubContext {
     pub(crate) room_ttl: RoomExpiry,
     /// The bearer token that every request must have, if one is set.
     pub(crate) key: Option<HubKey>,
+    /// The keys of people.
+    pub(crate) keys: KeyRing,
     /// Whether requests on behalf of a participant must have its token.
     pub(crate) strict: bool,
     /// Whether the dashboard is served at `/`.
@@ -114,14 +118,35 @@ impl HubContext {
             offline_ttl: options.offline_ttl.map(millis),
             room_ttl: RoomExpiry { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
             key: options.key.clone(),
+            keys: KeyRing::new(options.keys.clone()),
             strict: options.strict,
             dashboard: options.dashboard,
             max_stream_duration: options.max_stream_duration,
-            origin_policy: options.key.is_none().then(origin_policy),
+            origin_policy: (options.key.is_none() && options.keys.is_none()).then(origin_policy),
             trusted_proxies: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
             hop: fresh_uuid(),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+        }
+    }
+
+    /// Whether requests need the hub's key, or a person's.
+    pub(crate) fn requires_key(&self) -> bool {
+        self.key.is_some() || self.keys.is_set()
+    }
+
+    /// Reads the file of people's keys again if it has changed, or in any case, and logs what came of it.
+    pub(crate) fn reload_keys(&self, in_any_case: bool) {
+        let Some(outcome) = self.keys.reload(in_any_case) else { return };
+        let (level, about) =
+            if outcome.is_ok() { (LogLevel::Info, "keys_loaded") } else { (LogLevel::Error, "keys_kept") };
+        if self.log.is_enabled(level) {
+            let mut line = self.log.line(level, self.clock.now().wall, about);
+            match outcome {
+                Ok(count) => line.number("count", count as u64),
+                Err(error) => line.text("error", &error),
+            }
+            self.log.write(line);
         }
     }
 

@@ -27,6 +27,8 @@ use crossbeam_channel::{Sender, bounded};
 
 use access::auth;
 pub use access::client_info::TrustedProxy;
+pub use access::key_ring::KeysFile;
+pub use access::keys::{hash_text as key_hash, is_name as is_key_name};
 pub use api::openapi::openapi;
 use api::request_log;
 use context::HubContext;
@@ -127,6 +129,11 @@ impl Hub {
         self.0.0.hub.registry().waiting()
     }
 
+    /// Reads the file of people's keys again. One with a mistake leaves the earlier keys in force, and the log says so.
+    pub fn reload_keys(&self) {
+        self.0.reload_keys();
+    }
+
     /// Shuts down: no new connections are accepted, tunnels are closed with 1001, event streams end, and responses in flight
     /// get two seconds. Safe to call twice.
     pub fn shutdown(&self) {
@@ -146,6 +153,11 @@ impl HubHandle {
         let ended = self.0.hub.drain.run(timeout);
         self.shutdown();
         ended
+    }
+
+    /// As [`Hub::reload_keys`].
+    pub fn reload_keys(&self) {
+        self.0.hub.reload_keys(true);
     }
 
     /// The address that the hub listens on.

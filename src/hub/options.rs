@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::access::client_info::TrustedProxy;
+use super::access::key_ring::KeysFile;
 use super::maintenance::clock::Clock;
 use super::observe::log::settings::Log;
 use crate::http::Limits;
@@ -53,6 +54,9 @@ pub struct HubOptions {
     /// The bearer token that every request must have, except health checks, the page at `/`, and tunnels (which have tokens
     /// of their own). `None`: no token is needed.
     pub key: Option<HubKey>,
+    /// The keys of people. With them every request needs the hub's key or one of these; [`Hub::reload_keys`](super::Hub::reload_keys)
+    /// reads the file again, and so does a change of it. `None`: nobody has one.
+    pub keys: Option<KeysFile>,
     /// Whether requests on behalf of a participant must have its token, so that no client can evict or impersonate another
     /// one's participant. Off by default.
     pub strict: bool,
@@ -176,6 +180,7 @@ impl Default for HubOptions {
             timeouts: Timeouts::default(),
             hedge_after_min: Some(HEDGE_AFTER_MIN),
             key: None,
+            keys: None,
             strict: false,
             dashboard: true,
             max_stream_duration: None,

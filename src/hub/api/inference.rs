@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::http::Exchange;
 use crate::hub::access::caller::caller;
+use crate::hub::access::credentials::key_holder;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;
@@ -38,11 +39,25 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let body = Members::parse(&body)?;
     let (model, stream) = (body.model()?, body.stream()?);
     kind.check(&body)?;
-    let (path, caller) = (kind.path.to_owned(), caller(hub, exchange));
+    let holder = key_holder(hub, exchange);
+    let (path, caller) = (kind.path.to_owned(), caller(hub, exchange, holder.as_deref()));
+    let priority = holder.as_ref().map_or(0, |holder| holder.priority);
     let conversation = kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, &body));
     let owner = kind.continued(&body).and_then(|id| hub.response_owners.of(&code, &id));
     let owner = owner.filter(|owner| !owner.translated).map(|owner| owner.serial);
-    let request =
-        RelayRequest { code, model, caller, kind, path, headers, hops, owner, body: Some(body), stream, conversation };
+    let request = RelayRequest {
+        code,
+        model,
+        caller,
+        priority,
+        kind,
+        path,
+        headers,
+        hops,
+        owner,
+        body: Some(body),
+        stream,
+        conversation,
+    };
     Ok(relay::serve(hub, exchange, &request))
 }

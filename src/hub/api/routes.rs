@@ -103,7 +103,7 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
             let room = params.first().map(String::as_str);
             authorize(hub, exchange, access, room).and_then(|()| handler(hub, exchange, &params))
         }
-        found => check_key(hub, exchange).and_then(|()| Err(no_handler(exchange, found))),
+        found => check_key(hub, exchange, None).and_then(|()| Err(no_handler(exchange, found))),
     };
     match handled {
         Ok(sent) => sent,

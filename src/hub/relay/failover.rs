@@ -96,7 +96,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             model: request.model.clone(),
             need: request.kind.need(),
             caller: request.caller.clone(),
-            priority: 0,
+            priority: request.priority,
             tried: Vec::new(),
             previous,
             owner: request.owner,

@@ -131,6 +131,8 @@ pub struct RelayRequest<'b> {
     pub kind: InferenceRoute,
     /// Who sent it, for the order of the waiting requests.
     pub caller: Caller,
+    /// The priority of its caller, where slots are waited for.
+    pub priority: i32,
     /// The provider's path, with its query.
     pub path: String,
     /// Headers that are passed on, in addition to the content type.

@@ -1,0 +1,198 @@
+//! A key for each person: what it opens, its limits, and where its use is told.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use gambi::hub::{DeclaredRoom, HubKey, HubOptions, KeysFile, Log, RoomPassword};
+use serde_json::{Value, json};
+
+use support::{Conn, Response, TestHub, wait_until};
+
+const ANN: &str = "gk-ann-0123456789abcdef";
+const BOB: &str = "gk-bob-0123456789abcdef";
+const ADMIN: &str = "gk-admin-0123456789abcdef";
+const HUB_KEY: &str = "the-hubs-own-key";
+
+/// A directory that is removed at the end of the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("gambi-keys-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A hub with the rooms LAB001, LAB002 and the private LAB003, and the keys of three people.
+struct Lab {
+    hub: TestHub,
+    dir: Dir,
+    log: Arc<Mutex<Vec<u8>>>,
+}
+
+/// Collects the log.
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lab {
+    /// `ann`: what Ann's key has beside its name.
+    fn open(name: &str, ann: Value) -> Self {
+        Self::with(name, ann, |_, _| ())
+    }
+
+    fn with(name: &str, ann: Value, change: impl FnOnce(&Dir, &mut HubOptions)) -> Self {
+        let dir = Dir::new(name);
+        let mut first = json!({ "name": "ann", "key": ANN });
+        first.as_object_mut().unwrap().extend(ann.as_object().unwrap().clone());
+        let keys = json!([first, { "name": "bob", "key": BOB }, { "name": "carol", "key": ADMIN, "admin": true }]);
+        let file = dir.write("keys.json", &keys.to_string());
+        let log: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let sink = Sink(log.clone());
+        let hub = TestHub::with(|options| {
+            options.key = HubKey::new(HUB_KEY);
+            options.keys = Some(KeysFile::read(file).unwrap());
+            options.log = Some(Log::to(sink));
+            let room = |code: &str| DeclaredRoom { code: code.into(), name: code.into(), ..DeclaredRoom::default() };
+            let password = Some(RoomPassword::Plain("room-password".into()));
+            options.rooms = vec![room("LAB001"), room("LAB002")];
+            options.rooms.push(DeclaredRoom { password, private: true, ..room("LAB003") });
+            change(&dir, options);
+        });
+        Lab { hub, dir, log }
+    }
+
+    fn ask(&self, key: &str, method: &str, path: &str, body: Option<&Value>) -> Response {
+        let mut conn = Conn::open(self.hub.addr());
+        let body = body.map(Value::to_string);
+        conn.ask(method, path, &[("Authorization", &format!("Bearer {key}"))], body.as_deref());
+        conn.answer()
+    }
+
+    fn status(&self, key: &str, method: &str, path: &str) -> u16 {
+        self.ask(key, method, path, None).status
+    }
+
+    fn logged(&self) -> String {
+        String::from_utf8(self.log.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[test]
+fn a_persons_key_opens_its_rooms_and_manages_none() {
+    let lab = Lab::open("rooms", json!({ "rooms": ["LAB001", "LAB003"] }));
+    for (path, status) in [
+        ("/rooms/LAB001/v1/models", 200),
+        ("/rooms/LAB003/v1/models", 200),
+        ("/v1/rooms/LAB001", 200),
+        ("/v1/rooms/LAB001/participants", 200),
+        ("/rooms/LAB002/v1/models", 403),
+        ("/v1/rooms/LAB002", 403),
+        ("/rooms/NOROOM/v1/models", 403),
+        ("/v1/rooms", 403),
+        ("/metrics", 403),
+    ] {
+        assert_eq!(lab.status(ANN, "GET", path), status, "{path}");
+        assert_ne!(lab.status(HUB_KEY, "GET", path), 403, "{path}");
+    }
+    assert_eq!(lab.status(ANN, "DELETE", "/v1/rooms/LAB001"), 403);
+    assert_eq!(lab.status(ANN, "DELETE", "/v1/rooms/LAB003/participants/x"), 401, "a participant's token is needed");
+    assert_eq!(lab.ask(ANN, "POST", "/v1/rooms", Some(&json!({ "name": "New" }))).status, 403);
+    assert_eq!(lab.status(BOB, "GET", "/rooms/LAB002/v1/models"), 200, "a key without rooms opens all");
+    assert_eq!(lab.status(ADMIN, "GET", "/v1/rooms"), 200);
+    assert_eq!(lab.ask(ADMIN, "POST", "/v1/rooms", Some(&json!({ "name": "New" }))).status, 201);
+    assert_eq!(lab.status("gk-nobody-0123456789ab", "GET", "/rooms/LAB001/v1/models"), 401);
+    assert_eq!(
+        lab.status("room-password", "GET", "/rooms/LAB003/v1/models"),
+        200,
+        "the room's password still opens it"
+    );
+}
+
+#[test]
+fn a_persons_key_is_not_blocked_by_wrong_ones_from_the_same_address() {
+    let lab = Lab::open("throttle", json!({}));
+    for number in 0..8 {
+        lab.status(&format!("wrong-{number}"), "GET", "/rooms/LAB001/v1/models");
+    }
+    assert_eq!(lab.status("wrong-again", "GET", "/rooms/LAB001/v1/models"), 429);
+    assert_eq!(lab.status(ANN, "GET", "/rooms/LAB001/v1/models"), 200);
+}
+
+#[test]
+fn a_changed_file_is_in_force_and_one_with_a_mistake_is_not() {
+    let lab = Lab::open("reload", json!({}));
+    let models = |key| lab.status(key, "GET", "/rooms/LAB001/v1/models");
+    lab.dir.write("keys.json", &format!("[\n{{\"name\": \"dave\",\n\"key\": \"{ANN}x\", \"admin\": \"yes\"}}]"));
+    wait_until("the mistake to be logged", || lab.logged().contains("keys_kept"));
+    let logged = lab.logged();
+    assert!(logged.contains("line 3") && logged.contains("admin") && !logged.contains(ANN), "{logged}");
+    assert_eq!(models(ANN), 200);
+    lab.dir.write("keys.json", r#"[{"name": "dave", "key": "gk-dave-0123456789abcdef"}]"#);
+    wait_until("the new keys", || models("gk-dave-0123456789abcdef") == 200);
+    assert_eq!(models(ANN), 401);
+    wait_until("the change to be logged", || lab.logged().contains("keys_loaded count=1"));
+}
+
+fn gambi(args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+    let output = command.args(args).env_clear().output().expect("gambi to run");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_mistake_in_the_file_ends_the_command_with_line_and_field() {
+    let dir = Dir::new("mistake");
+    let path = dir.write("keys.json", &format!("[\n{{\"name\": \"ann\",\n\"key\": \"{ANN}\",\n\"rooms\": 1}}]"));
+    let path = path.to_str().unwrap();
+    let (code, _, err) = gambi(&["hub", "serve", "--dry-run", "--keys", path]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("line 4") && err.contains("\"rooms\"") && !err.contains(ANN), "{err}");
+}
+
+#[test]
+fn a_new_key_and_its_line_fit_each_other() {
+    let args = ["key", "new", "ann", "--rooms", "LAB001,LAB002", "--requests-per-minute", "30", "--format", "json"];
+    let (code, out, err) = gambi(&args);
+    assert_eq!(code, 0, "{err}");
+    let printed: Value = serde_json::from_str(&out).unwrap();
+    let (key, entry) = (printed["data"]["key"].as_str().unwrap(), &printed["data"]["entry"]);
+    assert_eq!(entry["rooms"], json!(["LAB001", "LAB002"]));
+    let dir = Dir::new("new");
+    let file = dir.write("keys.json", &json!([entry]).to_string());
+    let hub = TestHub::with(|options| {
+        options.keys = Some(KeysFile::read(&file).unwrap());
+        options.rooms = vec![DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), ..DeclaredRoom::default() }];
+    });
+    let mut conn = Conn::open(hub.addr());
+    conn.ask("GET", "/rooms/LAB001/v1/models", &[("x-api-key", key)], None);
+    conn.answer().expect(200);
+    assert_eq!(hub.get("/rooms/LAB001/v1/models").status, 401);
+    assert_eq!(gambi(&["key", "new", "a b"]).0, 2);
+}
