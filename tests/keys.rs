@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use gambi::hub::{DeclaredRoom, HubKey, HubOptions, KeysFile, Log, RoomPassword};
 use serde_json::{Value, json};
 
-use support::{Conn, Response, TestHub, wait_until};
+use gambi::participant::Session;
+use support::{Conn, FakeProvider, Response, Script, TestHub, wait_until};
 
 const ANN: &str = "gk-ann-0123456789abcdef";
 const BOB: &str = "gk-bob-0123456789abcdef";
@@ -195,4 +196,120 @@ fn a_new_key_and_its_line_fit_each_other() {
     conn.answer().expect(200);
     assert_eq!(hub.get("/rooms/LAB001/v1/models").status, 401);
     assert_eq!(gambi(&["key", "new", "a b"]).0, 2);
+}
+
+/// A chat in LAB001.
+const CHAT: &str = "/rooms/LAB001/v1/chat/completions";
+
+fn question(stream: bool) -> Value {
+    json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": "Hi" }] })
+}
+
+impl Lab {
+    fn chat(&self, key: &str) -> Response {
+        self.ask(key, "POST", CHAT, Some(&question(false)))
+    }
+
+    /// A participant of LAB001 with the model `m`.
+    fn join(&self, provider: &FakeProvider) -> Session {
+        let session = Session::builder(self.hub.url(), "LAB001").hub_key(HUB_KEY).participant_id("prov");
+        session.model("m").endpoint(provider.url()).start().expect("a participant")
+    }
+}
+
+fn answer(usage: &str) -> Script {
+    let chat = r#"{"choices":[{"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]USAGE}"#;
+    Script::Answer { status: 200, kind: "application/json", body: chat.replace("USAGE", usage) }
+}
+
+#[test]
+fn past_the_requests_of_a_minute_a_person_is_told_when_to_return() {
+    let lab = Lab::open("minute", json!({ "requestsPerMinute": 2 }));
+    let provider = FakeProvider::start(answer(""));
+    let _session = lab.join(&provider);
+    let first = lab.chat(ANN).expect(200);
+    assert_eq!(first.header("x-ratelimit-limit-requests"), Some("2"));
+    assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("1"));
+    assert_eq!(first.header("x-ratelimit-limit-tokens"), None);
+    lab.chat(ANN).expect(200);
+    let limited = lab.chat(ANN).expect(429);
+    assert_eq!(limited.header("x-ratelimit-remaining-requests"), Some("0"));
+    let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(limited.json()["code"], "RATE_LIMIT_EXCEEDED");
+    let other = lab.chat(BOB).expect(200);
+    assert_eq!(other.header("x-ratelimit-limit-requests"), None, "who has no limits is told none");
+    lab.hub.clock.advance(std::time::Duration::from_secs(wait));
+    lab.chat(ANN).expect(200);
+}
+
+#[test]
+fn a_second_request_at_a_time_is_rejected_until_the_first_has_ended() {
+    let lab = Lab::open("once", json!({ "requestsAtOnce": 1 }));
+    let provider = FakeProvider::start(Script::Held(Box::new(answer(""))));
+    let _session = lab.join(&provider);
+    let mut running = Conn::open(lab.hub.addr());
+    let bearer = format!("Bearer {ANN}");
+    running.ask("POST", CHAT, &[("Authorization", &bearer)], Some(&question(false).to_string()));
+    provider.wait_for_request(1);
+    assert_eq!(lab.chat(ANN).status, 429);
+    provider.set(answer(""));
+    provider.release();
+    running.answer().expect(200);
+    lab.chat(ANN).expect(200);
+}
+
+#[test]
+fn the_tokens_of_a_day_are_those_that_the_provider_tells_or_an_estimate() {
+    for (usage, least) in [(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#, 42), ("", 10)] {
+        let lab = Lab::open(&format!("tokens-{least}"), json!({ "tokensPerDay": 100_000 }));
+        let provider = FakeProvider::start(answer(usage));
+        let _session = lab.join(&provider);
+        let left = |response: Response| {
+            let left = response.expect(200).header("x-ratelimit-remaining-tokens").unwrap().parse::<u64>();
+            left.unwrap()
+        };
+        assert_eq!(left(lab.chat(ANN)), 100_000);
+        let used = 100_000 - left(lab.chat(ANN));
+        assert!(if usage.is_empty() { used >= least } else { used == least }, "{used}");
+    }
+    let lab = Lab::open("tokens", json!({ "tokensPerDay": 42 }));
+    let provider = FakeProvider::start(answer(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#));
+    let _session = lab.join(&provider);
+    lab.chat(ANN).expect(200);
+    let limited = lab.chat(ANN).expect(429);
+    assert!(limited.text().contains("42 tokens a day"), "{}", limited.text());
+    assert_eq!(limited.header("x-ratelimit-remaining-tokens"), Some("0"));
+}
+
+#[test]
+fn the_log_the_events_and_the_metrics_name_the_person_and_never_the_key() {
+    let lab = Lab::open("named", json!({ "requestsPerMinute": 1 }));
+    let provider = FakeProvider::start(answer(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#));
+    let _session = lab.join(&provider);
+    let mut events = Conn::open(lab.hub.addr());
+    events.ask("GET", "/v1/rooms/LAB001/events", &[("Authorization", &format!("Bearer {BOB}"))], None);
+    assert_eq!(events.head().status, 200);
+    lab.chat(ANN).expect(200);
+    lab.chat(ANN).expect(429);
+    let mut seen = String::new();
+    wait_until("the end of the request", || {
+        seen += &String::from_utf8(events.chunk().unwrap()).unwrap();
+        seen.contains("llm.complete")
+    });
+    let of_kind = |kind: &str| {
+        let data = seen.split("\n\n").find(|event| event.contains(kind)).and_then(|event| event.split_once("data: "));
+        serde_json::from_str::<Value>(data.unwrap().1).unwrap()["data"].clone()
+    };
+    assert_eq!((&of_kind("llm.request")["caller"], &of_kind("llm.complete")["caller"]), (&json!("ann"), &json!("ann")));
+    wait_until("both lines of the log", || lab.logged().matches("caller=ann").count() == 2);
+    let metrics = lab.ask(ADMIN, "GET", "/metrics", None).expect(200).text();
+    for line in [
+        "gambi_caller_requests_total{caller=\"ann\",outcome=\"admitted\"} 1\n",
+        "gambi_caller_requests_total{caller=\"ann\",outcome=\"limited\"} 1\n",
+        "gambi_caller_tokens_total{caller=\"ann\",direction=\"input\"} 40\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert!(![seen, lab.logged(), metrics].iter().any(|text| text.contains(ANN)));
 }

@@ -19,6 +19,7 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
+use crate::hub::relay::allowance::Allowances;
 use crate::hub::relay::conversation::ConversationMemory;
 use crate::hub::relay::direct_upstream::DirectUpstreams;
 use crate::hub::relay::response_owners::ResponseOwners;
@@ -72,6 +73,8 @@ pub struct HubContext {
     pub(crate) key: Option<HubKey>,
     /// The keys of people.
     pub(crate) keys: KeyRing,
+    /// What people with keys have used.
+    pub(crate) allowances: Arc<Allowances>,
     /// Whether requests on behalf of a participant must have its token.
     pub(crate) strict: bool,
     /// Whether the dashboard is served at `/`.
@@ -119,6 +122,7 @@ impl HubContext {
             room_ttl: RoomExpiry { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
             key: options.key.clone(),
             keys: KeyRing::new(options.keys.clone()),
+            allowances: Arc::default(),
             strict: options.strict,
             dashboard: options.dashboard,
             max_stream_duration: options.max_stream_duration,

@@ -63,6 +63,7 @@ fn relay_to_owner(
         code: room.to_string(),
         model: owner.participant.to_string(),
         caller,
+        admission: None,
         priority: 0,
         kind: InferenceRoute::about_response(operation),
         path: operation.path_for(id) + &query,

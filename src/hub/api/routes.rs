@@ -5,10 +5,11 @@ use std::io;
 use super::path_repair::repaired;
 use super::{cors, dashboard, events, inference, legacy, management, metrics, models, openapi, responses};
 use crate::http::{Exchange, Method};
-use crate::hub::access::credentials::check_key;
+use crate::hub::access::credentials::{check_key, key_holder};
 use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
+use crate::hub::observe::log::request::RequestLog;
 use crate::hub::respond::{Plane, Rejection, no_route};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
@@ -101,7 +102,11 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     let handled = match found {
         RouteMatch::Handler(access, handler, params) => {
             let room = params.first().map(String::as_str);
-            authorize(hub, exchange, access, room).and_then(|()| handler(hub, exchange, &params))
+            authorize(hub, exchange, access, room).and_then(|()| {
+                let caller = key_holder(hub, exchange).map(|holder| holder.name.to_string());
+                RequestLog::of(exchange).caller = caller;
+                handler(hub, exchange, &params)
+            })
         }
         found => check_key(hub, exchange, None).and_then(|()| Err(no_handler(exchange, found))),
     };

@@ -1,12 +1,15 @@
 //! The bookkeeping of one attempt: its slot, its statistics, its events, and its outcome in the registry. What is sent to
 //! the client is out of scope.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
+use crate::hub::relay::allowance::{Admission, ExchangeSize};
+use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
 use crate::proto::management::Metrics;
@@ -26,6 +29,10 @@ pub struct Attempt<'s> {
     observed: bool,
     /// Whether the client asked for a stream.
     streamed: bool,
+    /// Whose tokens are counted.
+    admission: Option<Arc<Admission>>,
+    /// What its tokens are estimated from, where the provider tells none.
+    size: ExchangeSize,
     started: Instant,
     usage: UsageWatch,
     id_watch: IdWatch,
@@ -70,7 +77,13 @@ impl AttemptSummary {
 }
 
 impl<'s> Attempt<'s> {
-    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, observed: bool, streamed: bool) -> Self {
+    pub(crate) fn new(
+        hub: &'s HubContext,
+        slot: Slot<'s>,
+        dispatch: Dispatch,
+        observed: bool,
+        request: &RelayRequest<'_>,
+    ) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
         Attempt {
@@ -78,7 +91,9 @@ impl<'s> Attempt<'s> {
             slot,
             dispatch,
             observed,
-            streamed,
+            streamed: request.stream,
+            admission: request.admission.clone(),
+            size: ExchangeSize::new(request.body_size(), request.kind.answers_in_text()),
             started,
             usage,
             id_watch,
@@ -105,6 +120,7 @@ impl<'s> Attempt<'s> {
     pub(crate) fn receive(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
         self.first.get_or_insert_with(Instant::now);
         self.usage.push(&bytes);
+        self.size.receive(&bytes);
         if let Some(sequence) = &mut self.sequence {
             sequence.push(&bytes);
         }
@@ -146,6 +162,11 @@ impl<'s> Attempt<'s> {
             self.record_outcome(Outcome::Served { ttft_ms, streamed: self.streamed });
         }
         self.slot.release();
+        self.count_tokens();
+        // A refused request may go on at another participant.
+        if let Some(admission) = self.admission.as_ref().filter(|_| status < 400) {
+            admission.end();
+        }
         self.record_ended(match status {
             ..400 => Ending::Complete,
             429 | 500.. => Ending::Failed,
@@ -163,6 +184,7 @@ impl<'s> Attempt<'s> {
     pub(crate) fn fail(&mut self, stage: &str, error: &str) {
         self.record_outcome(Outcome::Failed);
         self.slot.release();
+        self.count_tokens();
         self.record_ended(Ending::Failed);
         self.emit_failure(stage, error.to_owned());
     }
@@ -170,6 +192,7 @@ impl<'s> Attempt<'s> {
     /// Ends the attempt because the client disconnected.
     pub(crate) fn abandon(&mut self) {
         self.slot.release();
+        self.count_tokens();
         self.record_ended(Ending::Cancelled);
         self.hub.metrics.record_hang_up(if self.first.is_some() {
             HangUpPhase::Answering
@@ -200,6 +223,18 @@ impl<'s> Attempt<'s> {
         let ttft_ms = self.first.map(|first| millis(first - self.started));
         let (participant, usage) = (self.slot.picked.id.to_string(), self.usage.usage());
         AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone() }
+    }
+
+    /// Counts the tokens for the person who asked. An attempt without an answer has cost none.
+    fn count_tokens(&self) {
+        if let Some(admission) = self.admission.as_ref().filter(|_| self.first.is_some()) {
+            admission.add_tokens(self.tokens().0, self.hub.clock.now());
+        }
+    }
+
+    /// The tokens, and whether they are an estimate.
+    fn tokens(&self) -> (Usage, bool) {
+        self.size.tokens(self.usage.usage())
     }
 
     /// Counts the ended attempt in the statistics.

@@ -174,7 +174,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         let (body, adapter) = outgoing::body(self.request, &slot.picked, &key, created_at).map_err(NotSent::Bad)?;
         let dispatch = self.dispatch(slot.picked.id.to_string());
         let observed = self.request.kind.shape != Shape::AboutResponse;
-        let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request.stream);
+        let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request);
         if !as_chat {
             attempt.emit_request();
         }
@@ -226,6 +226,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             participant_id,
             model: self.request.model.clone(),
             protocol: self.request.kind.protocol,
+            caller: self.request.admission.as_ref().map(|admission| admission.name().to_string()),
         }
     }
 
