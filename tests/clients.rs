@@ -138,7 +138,7 @@ except RateLimitError as error:
     assert error.status_code == 429 and error.code == "rate_limit_exceeded" and error.type == "rate_limit_error", error.body
     assert 0 < int(error.response.headers["retry-after"]) <= 60, error.response.headers
     assert error.response.headers["x-ratelimit-reset-requests"].endswith("s"), error.response.headers
-    print(error.message.split(":")[0])
+    print(error.body["message"].split("): ")[0])
 "#;
 
 #[test]
@@ -155,7 +155,7 @@ fn the_openai_package_tells_that_a_limit_is_reached() {
         options.key = HubKey::new(HUB_KEY);
     });
     let output = Command::new(python).args(["-c", LIMITED, &lab.base(), key]).output().unwrap();
-    assert_eq!(text(&output), "The key of ann allows 1 requests a minute\n");
+    assert_eq!(text(&output), "The key of ann is past its limit (requests a minute: 1\n");
 }
 
 /// A chat-only provider in Python, as `make clients` uses it.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use gambi::hub::{DeclaredRoom, HubKey, HubOptions, KeysFile, Log, RoomPassword};
+use gambi::hub::{DeclaredRoom, HubKey, HubOptions, KeysFile, Log, RoomPassword, UsageFile};
 use serde_json::{Value, json};
 
 use gambi::participant::Session;
@@ -278,7 +278,7 @@ fn the_tokens_of_a_day_are_those_that_the_provider_tells_or_an_estimate() {
     let _session = lab.join(&provider);
     lab.chat(ANN).expect(200);
     let limited = lab.chat(ANN).expect(429);
-    assert!(limited.text().contains("42 tokens a day"), "{}", limited.text());
+    assert!(limited.text().contains("tokens a day: 42"), "{}", limited.text());
     assert_eq!(limited.header("x-ratelimit-remaining-tokens"), Some("0"));
 }
 
@@ -312,4 +312,61 @@ fn the_log_the_events_and_the_metrics_name_the_person_and_never_the_key() {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
     assert!(![seen, lab.logged(), metrics].iter().any(|text| text.contains(ANN)));
+}
+
+#[test]
+fn each_finished_request_is_a_line_of_usage_that_the_command_sums_up() {
+    let dir = Dir::new("usage");
+    let file = dir.0.join("usage.jsonl");
+    fs::write(&file, "{\"torn\":").unwrap();
+    let lab = Lab::with("used", json!({ "requestsPerMinute": 2 }), |_, options| {
+        options.usage = Some(UsageFile::new(&file));
+    });
+    let provider = FakeProvider::start(answer(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#));
+    let _session = lab.join(&provider);
+    lab.chat(ANN).expect(200);
+    provider.set(answer(""));
+    lab.chat(ANN).expect(200);
+    lab.chat(ANN).expect(429);
+    lab.chat(HUB_KEY).expect(200);
+    lab.ask(BOB, "POST", "/rooms/LAB002/v1/chat/completions", Some(&question(false))).expect(404);
+    lab.hub.hub.shutdown();
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4, "one past a limit was not served: {text}");
+    let first = &lines[0];
+    assert_eq!(
+        (&first["caller"], &first["participant"], &first["model"]),
+        (&json!("ann"), &json!("prov"), &json!("m"))
+    );
+    assert_eq!((&first["inputTokens"], &first["outputTokens"], &first["status"]), (&json!(40), &json!(2), &json!(200)));
+    assert_eq!((&lines[1]["estimated"], &first["estimated"]), (&json!(true), &Value::Null));
+    assert_eq!((&lines[2]["caller"], &lines[3]["status"]), (&Value::Null, &json!(404)));
+    let file = file.to_str().unwrap();
+    let (code, out, err) = gambi(&["usage", file, "--format", "json"]);
+    assert_eq!(code, 0, "{err}");
+    let rows: Value = serde_json::from_str(&out).unwrap();
+    let names: Vec<&Value> = rows["data"].as_array().unwrap().iter().map(|row| &row["caller"]).collect();
+    assert_eq!(names, [&json!("-"), &json!("ann"), &json!("bob")]);
+    assert_eq!((&rows["data"][1]["sums"]["requests"], &rows["data"][2]["sums"]["errors"]), (&json!(2), &json!(1)));
+    let (_, out, _) = gambi(&["usage", "--file", file, "--by", "participant", "--since", "1h", "--format", "text"]);
+    assert!(out.starts_with("PARTICIPANT") && out.contains("prov") && out.contains("3 (2 estimated)"), "{out}");
+    assert_eq!(gambi(&["usage", "/nonexistent/usage"]).0, 2);
+    assert_eq!(gambi(&["usage", file, "--by", "room"]).0, 2);
+}
+
+#[test]
+fn a_disk_without_room_fails_no_request() {
+    if !std::path::Path::new("/dev/full").exists() {
+        return support::skip("/dev/full");
+    }
+    let lab = Lab::with("full", json!({}), |_, options| options.usage = Some(UsageFile::new("/dev/full")));
+    let provider = FakeProvider::start(answer(""));
+    let _session = lab.join(&provider);
+    lab.chat(ANN).expect(200);
+    wait_until("the failure to be logged", || lab.logged().contains("usage_lost"));
+    lab.chat(ANN).expect(200);
+    let dropped = || lab.ask(ADMIN, "GET", "/metrics", None).expect(200).text();
+    wait_until("both lines to be dropped", || dropped().contains("gambi_usage_lines_dropped_total 2\n"));
+    assert_eq!(lab.logged().matches("usage_lost").count(), 1, "a failure is told once");
 }

@@ -169,6 +169,22 @@ static KEYS: Flag = value(
     "FILE",
     "Keys of people: a JSON list with name, key or keyHash, rooms, limits, priority; read again on SIGHUP or a change",
 );
+static USAGE: Flag =
+    value("usage", None, "FILE", "Append a JSON line for each finished request: who, what, how many tokens");
+static USAGE_MAX_SIZE: Flag = value(
+    "usage-max-size",
+    None,
+    "SIZE",
+    "Size at which the file of usage is renamed to FILE.1 and begun anew [default 64MiB]",
+);
+static USAGE_FILE: Flag = value("file", None, "FILE", "The file of `hub serve --usage`; also without the flag");
+static BY: Flag = value("by", None, "caller|model|participant", "What the rows of the table are [default caller]");
+static SINCE: Flag = value(
+    "since",
+    None,
+    "TIME|DATE",
+    "Count only requests that ended in the last TIME, such as 12h or 30d, or from the DATE on, such as 2026-11-01 [default all]",
+);
 static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
 static NO_DASHBOARD: Flag = switch("no-dashboard", "Serve no dashboard at /");
 static WATCH_TIME: Flag = value(
@@ -326,6 +342,8 @@ static SERVE: &[&Flag] = &[
     &TRUSTED_PROXY,
     &KNOWN_AS,
     &KEYS,
+    &USAGE,
+    &USAGE_MAX_SIZE,
     &STRICT,
     &NO_DASHBOARD,
     &MAX_HEAD,
@@ -614,6 +632,17 @@ pub static COMMANDS: &[Command] = &[
         examples: &[
             ("Keep running, to try it with curl", "gambi demo"),
             ("Check an installation", "gambi demo --once"),
+        ],
+    },
+    Command {
+        path: &["usage"],
+        about: "Sum up a file of `hub serve --usage` and the one before it",
+        positional: Some(&USAGE_FILE),
+        flags: &[&USAGE_FILE, &BY, &SINCE],
+        streams: false,
+        examples: &[
+            ("By person, over all", "gambi usage usage.jsonl"),
+            ("By model, for this month", "gambi usage usage.jsonl --by model --since 2026-11-01"),
         ],
     },
     Command {

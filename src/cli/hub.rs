@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use gambi::hub::{
     DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, KeysFile, Limits, Log, LogFormat, LogLevel, RoomPassword,
-    Timeouts, parse_config,
+    Timeouts, UsageFile, parse_config,
 };
 
 use super::context::Context;
@@ -116,9 +116,19 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         },
         registry_memory: registry_memory.unwrap_or(standard.registry_memory),
         rooms: rooms(context)?,
+        usage: usage(context)?,
         log: Some(Log::to_stderr().level(log_level(context)?).format(log_format(context)?)),
         ..standard
     })
+}
+
+fn usage(context: &Context<'_>) -> Result<Option<UsageFile>, Failure> {
+    let size = context.parsed("usage-max-size", values::size, "a size such as 64MiB, and more than zero")?;
+    let Some(file) = context.value("usage").map(UsageFile::new) else { return Ok(None) };
+    Ok(Some(match size {
+        Some(size) => file.max_size(size),
+        None => file,
+    }))
 }
 
 fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {

@@ -30,6 +30,7 @@ mod signals;
 mod stats;
 mod synonyms;
 mod token;
+mod usage;
 mod values;
 
 use std::ffi::OsString;
@@ -82,6 +83,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["discover"] => discover::discover(&context),
         ["completions"] => shells::completions(&context),
         ["service"] => service::service(&context),
+        ["usage"] => usage::usage(&context),
         ["man"] => shells::man(&context),
         // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.
         ["openapi"] => output::line(gambi::hub::openapi().trim_end()),

@@ -17,6 +17,7 @@ use crate::hub::maintenance::drain::Drain;
 use crate::hub::observe::log::Logger;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::Metrics;
+use crate::hub::observe::usage_file::UsageLog;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
 use crate::hub::relay::allowance::Allowances;
@@ -45,6 +46,8 @@ pub struct HubContext {
     pub(crate) metrics: Metrics,
     /// The request log.
     pub(crate) log: Logger,
+    /// The file of usage.
+    pub(crate) usage: UsageLog,
     /// Open connections.
     pub(crate) connections: Arc<ConnectionTable>,
     /// The memory budget for what peers make the hub hold.
@@ -94,7 +97,7 @@ pub struct HubContext {
 }
 
 impl HubContext {
-    pub(crate) fn new(options: &HubOptions, listener: &Listener, log: Logger) -> Self {
+    pub(crate) fn new(options: &HubOptions, listener: &Listener, log: Logger, usage: UsageLog) -> Self {
         let bound = listener.addr();
         let (public_url, loopback) = (options.public_url.as_deref(), bound.ip().to_canonical().is_loopback());
         let origin_policy = || OriginPolicy::new(&options.allowed_hosts, public_url, options.cors.as_deref(), loopback);
@@ -107,6 +110,7 @@ impl HubContext {
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
             log,
+            usage,
             connections: listener.connections(),
             memory: listener.memory(),
             direct: DirectUpstreams::new(options.direct, bound, listener.memory()),
@@ -150,6 +154,19 @@ impl HubContext {
                 Ok(count) => line.number("count", count as u64),
                 Err(error) => line.text("error", &error),
             }
+            self.log.write(line);
+        }
+    }
+
+    /// Logs whether the usage can be written, if that has changed.
+    pub(crate) fn report_usage(&self) {
+        let Some(change) = self.usage.take_change() else { return };
+        let (level, about) =
+            if change.is_ok() { (LogLevel::Warn, "usage_written") } else { (LogLevel::Error, "usage_lost") };
+        if self.log.is_enabled(level) {
+            let mut line = self.log.line(level, self.clock.now().wall, about);
+            line.number("dropped", self.usage.dropped());
+            line.optional_text("error", change.err().as_deref());
             self.log.write(line);
         }
     }

@@ -36,6 +36,8 @@ pub use maintenance::clock::Clock;
 use maintenance::monitor;
 use observe::log::Logger;
 pub use observe::log::settings::{Log, LogFormat, LogLevel};
+use observe::usage_file::UsageLog;
+pub use observe::usage_file::{UsageFile, rotated as rotated_usage};
 pub use options::{DeclaredRoom, HubKey, HubOptions, RoomPassword, Timeouts};
 use random::random;
 
@@ -93,7 +95,10 @@ impl Hub {
         let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: Reason::of(error) };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
-        let hub = Arc::new(HubContext::new(&options, &listener, log));
+        let usage = UsageLog::start(options.usage.as_ref());
+        let usage =
+            usage.map_err(|error| Error::System { what: "opening the file of usage", reason: Reason::of(error) })?;
+        let hub = Arc::new(HubContext::new(&options, &listener, log, usage));
         options.rooms.into_iter().try_for_each(|room| declare(&hub, room, &options.code_prefix))?;
         let default_headers =
             [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::SANDBOX_HEADERS);
@@ -178,6 +183,8 @@ impl HubHandle {
             tunnel.close(CLOSE_GOING_AWAY, "The hub is going down", LostReason::Closed);
         }
         running.listener.shutdown(SHUTDOWN_GRACE);
+        running.hub.usage.close();
+        running.hub.report_usage();
         running.hub.log.close();
     }
 }

@@ -6,6 +6,7 @@ use super::access::client_info::TrustedProxy;
 use super::access::key_ring::KeysFile;
 use super::maintenance::clock::Clock;
 use super::observe::log::settings::Log;
+use super::observe::usage_file::UsageFile;
 use crate::http::Limits;
 use crate::machine;
 use crate::proto::management::RuntimeConfig;
@@ -84,6 +85,8 @@ pub struct HubOptions {
     pub rooms: Vec<DeclaredRoom>,
     /// The request log; none by default.
     pub log: Option<Log>,
+    /// The file with a line for each finished request; none by default.
+    pub usage: Option<UsageFile>,
     /// The hub's clock; tests can advance it.
     pub clock: Clock,
 }
@@ -193,6 +196,7 @@ impl Default for HubOptions {
             registry_memory: usize::try_from(machine::registry_budget()).unwrap_or(usize::MAX),
             rooms: Vec::new(),
             log: None,
+            usage: None,
             clock: Clock::default(),
         }
     }

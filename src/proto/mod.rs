@@ -20,4 +20,5 @@ pub mod sse;
 pub mod translate;
 pub mod tunnel;
 pub mod usage;
+pub mod usage_record;
 pub mod web;

@@ -46,7 +46,7 @@ pub struct Left {
 #[derive(Debug, Default)]
 pub struct Used {
     running: u32,
-    /// Requests of the last minute, in thousandths. They leave at the rate of the limit.
+    /// Requests of the last minute, [`MINUTE`] for each. With each millisecond as much of it leaves as the limit is.
     recent: u64,
     /// When `recent` was right, milliseconds on the monotonic clock.
     at: u64,
@@ -68,12 +68,12 @@ impl Used {
         if let Some(limit) = limits.tokens_per_day.filter(|&limit| self.tokens >= limit) {
             return Err(Exceeded { what: "tokens a day", limit, wait: until_tomorrow(now) });
         }
-        if let Some(limit) = limits.per_minute.map(u64::from) {
-            let excess = (self.recent + 1000).saturating_sub(limit * 1000);
+        if let Some(limit) = limits.per_minute.map(|limit| u64::from(limit.max(1))) {
+            let excess = (self.recent + MINUTE).saturating_sub(limit * MINUTE);
             if excess > 0 {
-                return Err(Exceeded { what: "requests a minute", limit, wait: time_of(excess, limit) });
+                return Err(Exceeded { what: "requests a minute", limit, wait: excess.div_ceil(limit) });
             }
-            self.recent += 1000;
+            self.recent += MINUTE;
         }
         self.running += 1;
         Ok(())
@@ -98,9 +98,9 @@ impl Used {
     /// What is left of the requests: those of a minute or, without such a limit, those at a time.
     pub fn requests_left(&mut self, limits: &Limits, now: Now) -> Option<Left> {
         self.update(limits, now);
-        if let Some(limit) = limits.per_minute.map(u64::from) {
-            let remaining = (limit * 1000).saturating_sub(self.recent) / 1000;
-            return Some(Left { limit, remaining, reset: time_of(self.recent, limit) });
+        if let Some(limit) = limits.per_minute.map(|limit| u64::from(limit.max(1))) {
+            let remaining = (limit * MINUTE).saturating_sub(self.recent) / MINUTE;
+            return Some(Left { limit, remaining, reset: self.recent.div_ceil(limit) });
         }
         let limit = limits.at_once?;
         let reset = if self.running > 0 { RETRY_AT_ONCE * 1000 } else { 0 };
@@ -116,13 +116,9 @@ impl Used {
 
     fn update(&mut self, limits: &Limits, now: Now) {
         self.turn_day(now);
-        let gone = now.mono.saturating_sub(self.at);
-        let left = u128::from(gone) * u128::from(limits.per_minute.unwrap_or(0)) * 1000 / u128::from(MINUTE);
-        // Time of which no whole thousandth has left yet is counted at the next update.
-        if left > 0 || self.recent == 0 {
-            self.recent = self.recent.saturating_sub(u64::try_from(left).unwrap_or(u64::MAX));
-            self.at = now.mono;
-        }
+        let left = now.mono.saturating_sub(self.at).saturating_mul(limits.per_minute.unwrap_or(0).into());
+        self.recent = self.recent.saturating_sub(left);
+        self.at = now.mono;
     }
 
     fn turn_day(&mut self, now: Now) {
@@ -131,11 +127,6 @@ impl Used {
             self.tokens = 0;
         }
     }
-}
-
-/// How long this many thousandths of a request take to leave, milliseconds.
-fn time_of(thousandths: u64, per_minute: u64) -> u64 {
-    (thousandths * MINUTE).div_ceil(per_minute.max(1) * 1000)
 }
 
 fn until_tomorrow(now: Now) -> u64 {

@@ -26,6 +26,7 @@ fn tick(hub: &Arc<HubContext>) {
     let deleted = hub.change(|registry, now| registry.expire_rooms(hub.room_ttl, now));
     deleted.iter().for_each(|room| hub.forget_room(room));
     hub.reload_keys(false);
+    hub.report_usage();
     hub.metrics.evict_old(hub.clock.now().mono);
     for tunnel in hub.tunnels.silent(hub.clock.now()) {
         tunnel.close(CLOSE_TIMEOUT, "No message for 30 s", LostReason::TimedOut);

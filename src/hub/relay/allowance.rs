@@ -171,11 +171,8 @@ impl ExchangeSize {
 fn past_limit(name: &str, exceeded: Exceeded) -> Rejection {
     let Exceeded { what, limit, wait } = exceeded;
     let seconds = u32::try_from(wait.div_ceil(1000)).unwrap_or(u32::MAX);
-    Rejection::new(
-        ErrorCode::RateLimitExceeded,
-        format!("The key of {name} allows {limit} {what}: try again in {seconds} s"),
-    )
-    .retry_after(seconds)
+    let message = format!("The key of {name} is past its limit ({what}: {limit}): try again in {seconds} s");
+    Rejection::new(ErrorCode::RateLimitExceeded, message).retry_after(seconds)
 }
 
 /// The headers in which OpenAI tells the same.

@@ -53,6 +53,8 @@ pub struct AttemptSummary {
     ttft_ms: Option<u64>,
     usage: Usage,
     stage: Option<String>,
+    /// The participant's model, its tokens, and whether these are an estimate.
+    used: Option<(String, Usage, bool)>,
 }
 
 impl AttemptSummary {
@@ -63,6 +65,7 @@ impl AttemptSummary {
             ttft_ms: None,
             usage: Usage::default(),
             stage: Some(stage.to_owned()),
+            used: None,
         }
     }
 
@@ -73,6 +76,10 @@ impl AttemptSummary {
         log.input_tokens = self.usage.input;
         log.output_tokens = self.usage.output;
         log.stage = self.stage;
+        if let Some((model, usage, estimated)) = self.used {
+            log.served_model = Some(model);
+            log.counted = (usage, estimated);
+        }
     }
 }
 
@@ -222,7 +229,9 @@ impl<'s> Attempt<'s> {
     pub(crate) fn summary(&self) -> AttemptSummary {
         let ttft_ms = self.first.map(|first| millis(first - self.started));
         let (participant, usage) = (self.slot.picked.id.to_string(), self.usage.usage());
-        AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone() }
+        let (counted, estimated) = if self.first.is_some() { self.tokens() } else { Default::default() };
+        let used = Some((self.slot.picked.model.clone(), counted, estimated));
+        AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone(), used }
     }
 
     /// Counts the tokens for the person who asked. An attempt without an answer has cost none.

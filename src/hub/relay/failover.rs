@@ -383,9 +383,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         client.break_off(&event.unwrap_or_else(|| self.request.kind.error_form().event(&message, code)))
     }
 
-    /// Whether requests are logged at all.
+    /// Whether requests are logged or accounted for at all.
     fn is_logged(&self) -> bool {
-        self.hub.log.is_enabled(LogLevel::Error)
+        self.hub.log.is_enabled(LogLevel::Error) || self.hub.usage.is_on()
     }
 
     /// Retains what the log records of an attempt that has ended.
@@ -398,6 +398,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         let is_logged = self.is_logged();
         let log = RequestLog::of(exchange);
         log.code = code.or(log.code);
+        log.is_use = self.request.kind.shape != Shape::AboutResponse;
         if is_logged {
             log.model = Some(self.request.model.clone());
             log.protocol = Some(self.request.kind.protocol);

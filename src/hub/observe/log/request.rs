@@ -4,6 +4,7 @@
 use super::{LogLine, stage_word};
 use crate::http::Exchange;
 use crate::proto::management::ErrorCode;
+use crate::proto::usage::Usage;
 
 /// The outcome of a request, as its handlers record it. A field that does not apply is `None` and is not logged.
 #[derive(Debug, Default)]
@@ -28,6 +29,12 @@ pub struct RequestLog {
     pub(crate) stage: Option<String>,
     /// The error code that the client was sent.
     pub(crate) code: Option<ErrorCode>,
+    /// Whether the request is one that the file of usage has a line for.
+    pub(crate) is_use: bool,
+    /// The participant's model, for the file of usage.
+    pub(crate) served_model: Option<String>,
+    /// The tokens, for the file of usage, and whether they are an estimate.
+    pub(crate) counted: (Usage, bool),
 }
 
 impl RequestLog {
@@ -81,6 +88,7 @@ mod tests {
             hedge: Some("won"),
             stage: Some("Not a word".into()),
             code: Some(ErrorCode::InternalError),
+            ..RequestLog::default()
         };
         let fields = "caller=bob participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
                     hedge=won stage=participant code=INTERNAL_ERROR\n";

@@ -220,6 +220,8 @@ fn connections(out: &mut Exposition, hub: &HubContext) {
     out.single("gambi_watchers_dropped_total", "counter", help, dropped);
     let help = "Lines of the log that were dropped because they could not be written in time.";
     out.single("gambi_log_lines_dropped_total", "counter", help, hub.log.dropped());
+    let help = "Lines of the file of usage that were dropped because they could not be written.";
+    out.single("gambi_usage_lines_dropped_total", "counter", help, hub.usage.dropped());
 }
 
 /// The process's figures, named as Prometheus's client libraries name them. Missing ones are left out.
