@@ -33,11 +33,13 @@ impl Lab {
     }
 
     fn with(change: impl FnOnce(&mut HubOptions)) -> Self {
+        let room = "LAB001".to_owned();
+        let declared = DeclaredRoom { code: room.clone(), name: "Lab".into(), ..DeclaredRoom::default() };
         let hub = TestHub::with(|options| {
-            options.rooms = vec![DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), ..DeclaredRoom::default() }];
+            options.rooms.push(declared);
+            options.default_room = Some(room.clone());
             change(options);
         });
-        let room = "LAB001".to_owned();
         let provider = Provider::bind(ProviderOptions { port: 0, ..ProviderOptions::default() }).unwrap();
         let session = Session::builder(hub.url(), &room)
             .participant_id("echo-1")
@@ -156,6 +158,42 @@ fn the_openai_package_tells_that_a_limit_is_reached() {
     });
     let output = Command::new(python).args(["-c", LIMITED, &lab.base(), key]).output().unwrap();
     assert_eq!(text(&output), "The key of ann is past its limit (requests a minute: 1\n");
+}
+
+const OLLAMA: &str = r#"
+import sys
+from ollama import Client, ResponseError
+
+for host in sys.argv[1:]:
+    client = Client(host=host)
+    assert [m.model for m in client.list().models] == ["echo"], client.list()
+    assert "tools" in client.show("echo").capabilities
+    question = [{"role": "user", "content": "Grüße, tunnel!"}]
+    whole = client.chat("echo", messages=question)
+    assert whole.message.content.endswith("Grüße, tunnel!") and whole.done_reason == "stop" and whole.eval_count > 0, whole
+    parts = list(client.chat("echo:latest", messages=question, stream=True))
+    assert len(parts) > 3 and parts[-1].done, parts
+    assert "".join(part.message.content for part in parts) == whole.message.content, parts
+    assert len(client.embed("echo", ["a", "b"]).embeddings) == 2
+    for ask in (lambda: client.chat("nobody", messages=question), lambda: list(client.pull("echo", stream=True))):
+        try:
+            ask()
+            raise SystemExit("it was answered")
+        except ResponseError as error:
+            assert "model 'nobody' not found" in error.error or error.status_code == 501, error
+print("all well")
+"#;
+
+#[test]
+fn ollamas_package_lists_chats_and_streams_with_a_path_and_without() {
+    let python = match python("ollama") {
+        Ok(python) => python,
+        Err(why) => return skip(&format!("Python's ollama package: {why}")),
+    };
+    let lab = Lab::open();
+    let hosts = [format!("{}/rooms/{}", lab.hub.url(), lab.room), lab.hub.url()];
+    let output = Command::new(python).args(["-c", OLLAMA]).args(hosts).output().unwrap();
+    assert_eq!(text(&output), "all well\n");
 }
 
 /// A chat-only provider in Python, as `make clients` uses it.

@@ -87,6 +87,16 @@ impl<'v> Context<'v> {
         (self.vars)(name).filter(|value| !value.is_empty())
     }
 
+    /// The words of the command.
+    pub fn path(&self) -> &'static [&'static str] {
+        self.parsed.command.path
+    }
+
+    /// Whether the command prints a stream of events.
+    pub fn streams(&self) -> bool {
+        self.parsed.command.streams
+    }
+
     /// Whether the command was called by its older, one-word name.
     pub fn is_flat(&self) -> bool {
         self.parsed.command.path.len() == 1
@@ -163,7 +173,7 @@ impl<'v> Context<'v> {
         if named != "auto" {
             return Ok(named);
         }
-        let url = find_hub(&self.out, self.value("room").or(self.value("code")))?;
+        let url = find_hub(&self.out, self.value("room").or(self.value("code")), self.key()?.as_deref())?;
         self.out.detail(&format!("found {url}"));
         Ok(url)
     }

@@ -16,8 +16,20 @@ use super::context::Context;
 use super::failure::Failure;
 use super::values;
 
+/// How and what a hub logs if nothing says otherwise.
+pub const LOG_FORMAT: LogFormat = LogFormat::Text;
+pub const LOG_LEVEL: LogLevel = LogLevel::Info;
 /// How long requests in flight may take to end, if `--drain-timeout` is not given.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long requests in flight may take to end after a signal.
+///
+/// # Errors
+/// When `--drain-timeout` is no time.
+pub fn drain_timeout(context: &Context<'_>) -> Result<Duration, Failure> {
+    let given = context.parsed("drain-timeout", time_or_none, "a time such as 30s, or 0")?;
+    Ok(given.unwrap_or(DRAIN_TIMEOUT))
+}
 
 fn time_or_none(text: &str) -> Option<Duration> {
     if text == "0" { Some(Duration::ZERO) } else { values::time(text) }
@@ -30,10 +42,10 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     if context.has("dry-run") {
         return dry_run(context, &options, mdns);
     }
-    let drain_timeout = context.parsed("drain-timeout", time_or_none, "a time such as 30s, or 0")?;
-    let drain_timeout = drain_timeout.unwrap_or(DRAIN_TIMEOUT);
+    let drain_timeout = drain_timeout(context)?;
     let signals = context.signals.listen();
     let (host, public_url) = (options.host.clone(), options.public_url.clone());
+    let (dashboard, has_key) = (options.dashboard, options.key.is_some());
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
@@ -45,7 +57,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let urls = Urls::new(hub.addr(), public_url);
     let port = hub.addr().port();
     let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
-    context.out.event("started", &data, &urls.text())?;
+    context.out.event("started", &data, &urls.banner(dashboard, has_key))?;
     let announcement = announce(context, hub.addr(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
@@ -104,6 +116,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         keys: context.value("keys").map(KeysFile::read).transpose()?,
         strict: context.has("strict"),
         dashboard: !context.has("no-dashboard"),
+        default_room: default_room(context)?,
         max_stream_duration: context.time("watch-time")?,
         allowed_hosts: context.values("known-as").to_vec(),
         trusted_proxies: context.values("trusted-proxy").iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
@@ -131,10 +144,19 @@ fn usage(context: &Context<'_>) -> Result<Option<UsageFile>, Failure> {
     }))
 }
 
+fn default_room(context: &Context<'_>) -> Result<Option<String>, Failure> {
+    let stated = context.environment.serve.default_room.as_deref();
+    let code = |text: &str| {
+        let is_code = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_code.then(|| text.to_ascii_uppercase())
+    };
+    context.chosen("default-room", "GAMBI_DEFAULT_ROOM", stated, code, "a room's code of six letters and digits")
+}
+
 fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
     let stated = context.environment.serve.log_format.as_deref();
     let format = context.chosen("log-format", "GAMBI_LOG_FORMAT", stated, LogFormat::named, "text or json")?;
-    Ok(format.unwrap_or(LogFormat::Text))
+    Ok(format.unwrap_or(LOG_FORMAT))
 }
 
 /// `--quiet` reduces the log to errors, unless a level is given.
@@ -142,7 +164,7 @@ fn log_level(context: &Context<'_>) -> Result<LogLevel, Failure> {
     let stated = context.environment.serve.log_level.as_deref();
     let must_be = "off, error, warn, info or debug";
     let level = context.chosen("log-level", "GAMBI_LOG_LEVEL", stated, LogLevel::named, must_be)?;
-    Ok(level.unwrap_or(if context.has("quiet") { LogLevel::Error } else { LogLevel::Info }))
+    Ok(level.unwrap_or(if context.has("quiet") { LogLevel::Error } else { LOG_LEVEL }))
 }
 
 fn direct(text: &str) -> Option<DirectPolicy> {
@@ -264,7 +286,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let payload = json!({
         "host": options.host, "port": options.port, "bindUrl": urls.bind, "mdns": mdns, "cors": options.cors,
         "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "keys": options.keys.as_ref().map(KeysFile::count), "strict": options.strict,
-        "dashboard": options.dashboard, "knownAs": options.allowed_hosts,
+        "dashboard": options.dashboard, "defaultRoom": options.default_room, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
@@ -336,11 +358,18 @@ impl Urls {
         self.network.as_ref().unwrap_or(&self.hub)
     }
 
-    fn text(&self) -> String {
-        let network = self.network.as_ref().map(|url| format!("On the network:  {url}\n")).unwrap_or_default();
+    /// What a person reads when the hub has started.
+    fn banner(&self, dashboard: bool, has_key: bool) -> String {
+        let hub = self.for_others();
+        let here = self.network.as_ref().map(|_| format!(" (on this machine {})", self.hub)).unwrap_or_default();
+        let access = match (has_key, hub.contains("//localhost") || hub.contains("//127.")) {
+            (true, _) => "with the key of --key-file",
+            (false, true) => "for programs on this machine only",
+            (false, false) => "open to all who reach it: close it with --key-file FILE, or --host 127.0.0.1",
+        };
         format!(
-            "The hub is up:   {}\nListening on:    {}\n{network}Create a room:   gambi room create --hub {} --name NAME\nStop it with Ctrl-C.",
-            self.hub, self.bind, self.hub
+            "{}{hub}{here}\nNew room:   gambi room create --hub {hub} --name NAME\nJoin it:    gambi participant join --hub {hub} --room CODE --participant-id ID --models all\nAccess:     {access}",
+            if dashboard { "Dashboard:  " } else { "Hub:        " },
         )
     }
 }

@@ -29,6 +29,7 @@ use crate::hub::tunnels::registry::TunnelRegistry;
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::Now;
 use crate::state::event::Event;
+use crate::state::id::RoomCode;
 use crate::state::registry::{Deleted, PickError, Picked, Registry, RoomExpiry};
 use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
@@ -82,6 +83,8 @@ pub struct HubContext {
     pub(crate) strict: bool,
     /// Whether the dashboard is served at `/`.
     pub(crate) dashboard: bool,
+    /// The room whose inference routes are served at the root too.
+    pub(crate) default_room: Option<RoomCode>,
     /// The longest duration of an event stream.
     pub(crate) max_stream_duration: Option<Duration>,
     /// The origins whose pages may use the hub; `None` where the hub has a key, which then decides.
@@ -129,6 +132,7 @@ impl HubContext {
             allowances: Arc::default(),
             strict: options.strict,
             dashboard: options.dashboard,
+            default_room: options.default_room.as_deref().and_then(RoomCode::parse),
             max_stream_duration: options.max_stream_duration,
             origin_policy: (options.key.is_none() && options.keys.is_none()).then(origin_policy),
             trusted_proxies: options.trusted_proxies.clone(),

@@ -89,8 +89,9 @@ impl Hub {
     /// Binds and starts to serve.
     ///
     /// # Errors
-    /// When the address cannot be bound, a thread cannot be started, or a declared room is invalid.
+    /// When the address cannot be bound, a thread cannot be started, a declared room is invalid, or the default room's code.
     pub fn bind(options: HubOptions) -> Result<Self, Error> {
+        check_default_room(options.default_room.as_deref())?;
         let address = format!("{}:{}", options.host, options.port);
         let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: Reason::of(error) };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
@@ -101,7 +102,7 @@ impl Hub {
         let hub = Arc::new(HubContext::new(&options, &listener, log, usage));
         options.rooms.into_iter().try_for_each(|room| declare(&hub, room, &options.code_prefix))?;
         let default_headers =
-            [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::SANDBOX_HEADERS);
+            [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(respond::SANDBOX_HEADERS);
         let default_headers = default_headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let listener = listener.default_headers(default_headers);
         let running = listener.start(Arc::new(RequestHandler(hub.clone()))).map_err(failed)?;
@@ -186,6 +187,16 @@ impl HubHandle {
         running.hub.usage.close();
         running.hub.report_usage();
         running.hub.log.close();
+    }
+}
+
+fn check_default_room(code: Option<&str>) -> Result<(), Error> {
+    match code {
+        Some(code) if RoomCode::parse(code).is_none() => {
+            let reason = format!("must be a code of six letters and digits, not \"{code}\"");
+            Err(Error::Invalid { what: "the default room", reason: reason.into() })
+        }
+        _ => Ok(()),
     }
 }
 

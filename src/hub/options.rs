@@ -63,6 +63,9 @@ pub struct HubOptions {
     pub strict: bool,
     /// Whether the dashboard is served at `/`; on by default.
     pub dashboard: bool,
+    /// The code of the room whose inference routes, `/v1/...` and `/api/...`, are served at the root too; none by default. It
+    /// may be created later.
+    pub default_room: Option<String>,
     /// The longest duration of an event stream, after which the watcher has to reconnect. `None`: unlimited.
     pub max_stream_duration: Option<Duration>,
     /// Host names of the hub, in addition to its addresses and local names (`gambi help security`).
@@ -186,6 +189,7 @@ impl Default for HubOptions {
             keys: None,
             strict: false,
             dashboard: true,
+            default_room: None,
             max_stream_duration: None,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),

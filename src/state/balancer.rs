@@ -81,11 +81,17 @@ impl Member {
         self.no_responses || self.profile.capabilities.open_responses == Support::Unsupported
     }
 
+    /// Whether requests of Ollama's API must be translated for it.
+    pub fn lacks_ollama(&self) -> bool {
+        self.no_ollama || self.profile.capabilities.ollama == Support::Unsupported
+    }
+
     fn can(&self, need: Need) -> bool {
         let chats = self.profile.capabilities.chat_completions != Support::Unsupported;
         match need {
             Need::Chat => chats,
             Need::Responses => chats || !self.wants_chat(),
+            Need::OllamaChat => chats || !self.lacks_ollama(),
             Need::Other => true,
         }
     }
@@ -94,8 +100,10 @@ impl Member {
 fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
     if !member.is_connected() {
         Err(Refusal::NoTunnel)
-    } else if !member.is_up() {
+    } else if member.silent {
         Err(Refusal::Offline)
+    } else if member.provider_down {
+        Err(Refusal::ProviderDown)
     } else if !member.can(want.need) {
         Err(Refusal::Unsupported)
     } else if !member.is_free() {

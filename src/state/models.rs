@@ -52,17 +52,17 @@ impl Models {
         self.names.get(usize::from(index)).map_or("", String::as_str)
     }
 
-    /// The different ones among some lists, each with the number of lists that are like it.
-    pub fn counted<'m>(lists: impl Iterator<Item = &'m Models>) -> Vec<(&'m Models, usize)> {
-        let mut counted: BTreeMap<u64, Vec<(&Models, usize)>> = BTreeMap::new();
-        for list in lists {
-            let alike = counted.entry(list.hash).or_default();
+    /// The different ones among some lists, each with what belongs to the lists that are like it.
+    pub fn grouped<'m, T>(lists: impl Iterator<Item = (&'m Models, T)>) -> Vec<(&'m Models, Vec<T>)> {
+        let mut grouped: BTreeMap<u64, Vec<(&Models, Vec<T>)>> = BTreeMap::new();
+        for (list, item) in lists {
+            let alike = grouped.entry(list.hash).or_default();
             match alike.iter_mut().find(|(known, _)| *known == list) {
-                Some((_, count)) => *count += 1,
-                None => alike.push((list, 1)),
+                Some((_, items)) => items.push(item),
+                None => alike.push((list, vec![item])),
             }
         }
-        counted.into_values().flatten().collect()
+        grouped.into_values().flatten().collect()
     }
 
     /// The index of the model with this name. `NAME` and `NAME:latest` are the same, but an exact match wins.
@@ -78,9 +78,14 @@ impl Models {
         self.sorted.partition_point(|&index| bare_model(self.name(index)) <= name)
     }
 
+    /// The index of the name at a place of the alphabetical order.
+    pub fn index_at(&self, place: usize) -> Option<u16> {
+        self.sorted.get(place).copied()
+    }
+
     /// The name at a place of the alphabetical order, without `:latest`. Two places can have the same name.
     pub fn bare_at(&self, place: usize) -> Option<&str> {
-        self.sorted.get(place).map(|&index| bare_model(self.name(index)))
+        self.index_at(place).map(|index| bare_model(self.name(index)))
     }
 }
 
@@ -112,14 +117,15 @@ mod tests {
     }
 
     #[test]
-    fn lists_with_the_same_names_in_the_same_order_are_counted_together() {
+    fn lists_with_the_same_names_in_the_same_order_are_one_group() {
         let lists = [&["a", "b"][..], &["b", "a"], &["a", "b"], &["a"], &["A", "b"], &["a", "b"]].map(models);
-        let mut counts = Models::counted(lists.iter()).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
+        let groups = Models::grouped(lists.iter().zip(0..));
+        let mut counts: Vec<usize> = groups.iter().map(|(_, items): &(_, Vec<u8>)| items.len()).collect();
         counts.sort_unstable();
         assert_eq!(counts, [1, 1, 1, 3]);
         let mut same_hash = models(&["x"]);
         same_hash.hash = lists[0].hash;
-        assert_eq!(Models::counted([&lists[0], &same_hash].into_iter()).len(), 2);
+        assert_eq!(Models::grouped([(&lists[0], ()), (&same_hash, ())].into_iter()).len(), 2);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Need {
     Chat,
     /// Responses, natively or translated to chat completions.
     Responses,
+    /// Ollama's chat or completion, natively or translated to chat completions.
+    OllamaChat,
     /// An operation that no capability describes.
     Other,
 }
@@ -87,6 +89,8 @@ pub enum Refusal {
     NoTunnel,
     /// The named participant's heartbeats have stopped.
     Offline,
+    /// The named participant's provider does not answer.
+    ProviderDown,
     /// No participant that matches supports the API.
     Unsupported,
 }
@@ -103,6 +107,11 @@ impl Refusal {
                 (503, "Participant tunnel is not connected.", ErrorCode::ParticipantTunnelNotConnected)
             }
             Refusal::Offline => (503, "Participant is offline", ErrorCode::EndpointNotReachable),
+            Refusal::ProviderDown => {
+                let message =
+                    "The participant's provider does not answer: it must be started on the participant's machine";
+                (503, message, ErrorCode::EndpointNotReachable)
+            }
             Refusal::Unsupported => {
                 let message = "Participant supports neither this request nor the chat/completions fallback for it.";
                 (501, message, ErrorCode::InvalidRequest)

@@ -50,7 +50,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     // The attempt sends a modified copy, while the original is retained for a retry.
     exchange.reserve(body.len() as u64)?;
     let body = Members::parse(&body)?;
-    let (model, stream) = (body.model()?, body.stream()?);
+    let (model, stream) = (kind.model(&body)?, kind.stream(&body)?);
     kind.check(&body)?;
     let (path, caller) = (kind.path.to_owned(), caller(hub, exchange, holder.as_deref()));
     let priority = holder.as_ref().map_or(0, |holder| holder.priority);

@@ -2,7 +2,7 @@
 //! the client is out of scope.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
@@ -13,6 +13,7 @@ use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
 use crate::proto::management::Metrics;
+use crate::proto::ollama_counts::CountWatch;
 use crate::proto::response_id::IdWatch;
 use crate::proto::sequence::SequenceWatch;
 use crate::proto::usage::{Usage, UsageWatch};
@@ -35,6 +36,8 @@ pub struct Attempt<'s> {
     size: ExchangeSize,
     started: Instant,
     usage: UsageWatch,
+    /// The token counts of an answer in Ollama's shape, where it may be one.
+    counts: Option<CountWatch>,
     id_watch: IdWatch,
     /// Whether its response is translated: the adapter then tells failures itself.
     pub(crate) translated: bool,
@@ -93,6 +96,7 @@ impl<'s> Attempt<'s> {
     ) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
+        let counts = (dispatch.protocol == "ollama").then(CountWatch::default);
         Attempt {
             hub,
             slot,
@@ -103,6 +107,7 @@ impl<'s> Attempt<'s> {
             size: ExchangeSize::new(request.body_size(), request.kind.answers_in_text()),
             started,
             usage,
+            counts,
             id_watch,
             translated: false,
             response_id: None,
@@ -110,6 +115,11 @@ impl<'s> Attempt<'s> {
             first: None,
             stage: None,
         }
+    }
+
+    /// How long it has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Emits the event that the request was dispatched.
@@ -128,6 +138,9 @@ impl<'s> Attempt<'s> {
         self.first.get_or_insert_with(Instant::now);
         self.usage.push(&bytes);
         self.size.receive(&bytes);
+        if let Some(counts) = &mut self.counts {
+            counts.push(&bytes);
+        }
         if let Some(sequence) = &mut self.sequence {
             sequence.push(&bytes);
         }
@@ -179,7 +192,7 @@ impl<'s> Attempt<'s> {
             429 | 500.. => Ending::Failed,
             _ => Ending::Rejected,
         });
-        let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage.usage());
+        let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
         if status < 400 {
             self.emit(EventKind::LlmComplete(self.served_dispatch(), metrics));
         } else {
@@ -228,7 +241,7 @@ impl<'s> Attempt<'s> {
     /// For the log.
     pub(crate) fn summary(&self) -> AttemptSummary {
         let ttft_ms = self.first.map(|first| millis(first - self.started));
-        let (participant, usage) = (self.slot.picked.id.to_string(), self.usage.usage());
+        let (participant, usage) = (self.slot.picked.id.to_string(), self.usage());
         let (counted, estimated) = if self.first.is_some() { self.tokens() } else { Default::default() };
         let used = Some((self.slot.picked.model.clone(), counted, estimated));
         AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone(), used }
@@ -243,7 +256,13 @@ impl<'s> Attempt<'s> {
 
     /// The tokens, and whether they are an estimate.
     fn tokens(&self) -> (Usage, bool) {
-        self.size.tokens(self.usage.usage())
+        self.size.tokens(self.usage())
+    }
+
+    /// The token counts, as far as the answer has stated them.
+    fn usage(&self) -> Usage {
+        let counts = self.counts.as_ref().map(CountWatch::usage).unwrap_or_default();
+        if counts == Usage::default() { self.usage.usage() } else { counts }
     }
 
     /// Counts the ended attempt in the statistics.
@@ -251,7 +270,7 @@ impl<'s> Attempt<'s> {
         if self.observed {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
-            let (protocol, usage) = (self.dispatch.protocol, self.usage.usage());
+            let (protocol, usage) = (self.dispatch.protocol, self.usage());
             self.hub.record_ended(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage });
         }
     }

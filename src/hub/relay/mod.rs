@@ -18,8 +18,10 @@ pub mod direct_connections;
 pub mod direct_upstream;
 pub mod failover;
 pub mod hops;
+pub mod model_facts;
 pub mod operation;
 pub mod outgoing;
+pub mod own_answer;
 pub mod passthrough;
 pub mod provider_status;
 pub mod race;
@@ -37,10 +39,13 @@ use std::io;
 
 use self::client_response::ClientResponse;
 use self::failover::Failover;
-use self::operation::RelayRequest;
+use self::operation::{RelayRequest, Shape};
 use self::slots::{NoSlot, Slot};
 use super::context::HubContext;
+use super::respond::Rejection;
 use crate::http::Exchange;
+use crate::state::registry::PickError;
+use crate::state::selector::Refusal;
 
 /// Waits for a free participant and relays its response.
 ///
@@ -49,9 +54,18 @@ use crate::http::Exchange;
 pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, request: &RelayRequest<'_>) -> io::Result<()> {
     relay(hub, exchange, request, |failover, client| match failover.wait_for_slot(client) {
         Ok(slot) => failover.run(client, slot),
-        Err(NoSlot::Rejection(error)) => client.reject(error.into()),
+        Err(NoSlot::Rejection(error)) => client.reject(rejection(hub, request, error)),
         Err(NoSlot::Disconnected) => failover.abandon_queue(),
     })
+}
+
+/// The rejection of a request that no participant gets.
+fn rejection(hub: &HubContext, request: &RelayRequest<'_>, error: PickError) -> Rejection {
+    let is_unknown = error == PickError::Refused(Refusal::NoneAvailable);
+    match request.kind.shape {
+        Shape::Ollama(_) if is_unknown => model_facts::unknown_model(hub, &request.code, &request.model),
+        _ => error.into(),
+    }
 }
 
 /// Relays a request to the participant whose slot is given.
@@ -74,8 +88,9 @@ fn relay<'s, 'a>(
     run: impl FnOnce(&mut Failover<'s, 'a>, &mut ClientResponse<'_, '_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut failover = Failover::new(hub, exchange, request);
-    let mut client =
-        ClientResponse::new(exchange, request.stream.then_some(hub.timeouts.comment), request.kind.error_form());
+    let form = request.kind.error_form();
+    let comments = (request.stream && form.begins_early()).then_some(hub.timeouts.comment);
+    let mut client = ClientResponse::new(exchange, comments, form);
     let result = run(&mut failover, &mut client);
     let code = client.error_code();
     drop(client);
