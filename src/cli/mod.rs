@@ -17,6 +17,7 @@ mod find_hub;
 mod help;
 mod hub;
 mod join;
+mod key;
 mod man_page;
 mod manual;
 mod markdown;
@@ -34,6 +35,7 @@ mod signals;
 mod stats;
 mod synonyms;
 mod token;
+mod usage;
 mod values;
 
 use std::ffi::OsString;
@@ -95,6 +97,7 @@ fn dispatch(context: &Context<'_>) -> Result<(), Failure> {
         ["hub", "serve"] | ["serve"] => hub::serve(context),
         ["room", "create"] | ["create"] => room::create(context),
         ["room", "list"] | ["list"] => room::list(context),
+        ["key", "new"] => key::new(context),
         ["room", "get"] => room::get(context),
         ["room", "stats"] => stats::stats(context),
         ["participant", "join"] | ["join"] => join::join(context),
@@ -105,6 +108,7 @@ fn dispatch(context: &Context<'_>) -> Result<(), Failure> {
         ["discover"] => discover::discover(context),
         ["completions"] => completions::completions(context),
         ["service"] => service::service(context),
+        ["usage"] => usage::usage(context),
         ["man"] => man_page::man(context),
         ["version"] => output::line(VERSION),
         // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.
