@@ -137,7 +137,7 @@ fn admit(server: &Arc<ServerState>, number: u64, stream: TcpStream, address: IpA
     // If no thread can be started, the closure is dropped, which closes the connection.
     let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK_SIZE).spawn(move || {
         let _leave = leave;
-        if let Ok(mut connection) = Connection::new(stream, server) {
+        if let Ok(mut connection) = Connection::new(stream.into(), server) {
             request_loop::run(&mut connection, &*handler, &state);
         }
     });

@@ -7,4 +7,7 @@ pub mod io;
 pub mod pool;
 pub mod request;
 pub mod resolve;
+pub mod stream;
+pub mod tls;
 pub mod tls_roots;
+mod tls_session;

@@ -28,11 +28,11 @@ pub fn for_http() -> TlsConfig {
     TlsConfig::builder().root_certs(roots).build()
 }
 
-/// The TLS configuration of tunnels and of calls to a provider.
+/// The TLS configuration of tunnels, and of calls to providers and direct participants.
 ///
 /// # Errors
 /// If the TLS library rejects the configuration.
-pub fn for_tunnels() -> Result<Arc<ClientConfig>, rustls::Error> {
+pub fn client_config() -> Result<Arc<ClientConfig>, rustls::Error> {
     let mut roots = RootCertStore::empty();
     match configured_roots() {
         Some(certificates) => {
