@@ -93,6 +93,9 @@ static CORS: Flag = value(
     "ORIGIN",
     "Web origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
 );
+static TLS_CERT: Flag =
+    value("tls-cert", None, "FILE", "Certificate chain in PEM with which the hub serves TLS; read again on SIGHUP");
+static TLS_KEY: Flag = value("tls-key", None, "FILE", "Key of the certificate in PEM; read again on SIGHUP");
 static PUBLIC_URL: Flag =
     value("public-url", None, "URL", "The hub's URL as clients see it, if it runs behind a proxy");
 static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Maximum size of a request's head [default 32KiB]");
@@ -300,6 +303,8 @@ static SERVE: &[&Flag] = &[
     &ROOM_TTL,
     &EMPTY_ROOM_TTL,
     &OFFLINE_TTL,
+    &TLS_CERT,
+    &TLS_KEY,
     &CORS,
     &PUBLIC_URL,
     &TRUSTED_PROXY,

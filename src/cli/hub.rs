@@ -14,7 +14,7 @@ use gambi::hub::{
 
 use super::context::Context;
 use super::failure::Failure;
-use super::values;
+use super::{hub_tls, values};
 
 /// How long requests in flight may take to end, if `--drain-timeout` is not given.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,12 +33,15 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let drain_timeout = context.parsed("drain-timeout", time_or_none, "a time such as 30s, or 0")?;
     let drain_timeout = drain_timeout.unwrap_or(DRAIN_TIMEOUT);
     let signals = context.signals.listen();
-    let (host, public_url) = (options.host.clone(), options.public_url.clone());
+    let (host, public_url, tls) = (options.host.clone(), options.public_url.clone(), options.tls.clone());
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
     let hub = Hub::bind(options)?;
-    let urls = Urls::new(hub.addr(), public_url);
+    if let Some(tls) = &tls {
+        hub_tls::reload_on_hangup(context, tls)?;
+    }
+    let urls = Urls::new(scheme(tls.is_some()), hub.addr(), public_url);
     let port = hub.addr().port();
     let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
     context.out.event("started", &data, &urls.text())?;
@@ -88,6 +91,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     Ok(HubOptions {
         host,
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
+        tls: hub_tls::load(context)?,
         limits: limits(context)?,
         timeouts: timeouts(context)?,
         hedge_after_min: standard.hedge_after_min.filter(|_| !context.has("no-hedge")),
@@ -242,9 +246,10 @@ fn web_url(text: &str) -> Option<String> {
 
 fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<(), Failure> {
     let (limits, timeouts) = (&options.limits, &options.timeouts);
-    let urls = Urls::planned(&options.host, options.port, options.public_url.as_deref());
+    let scheme = scheme(options.tls.is_some());
+    let urls = Urls::planned(scheme, &options.host, options.port, options.public_url.as_deref());
     let payload = json!({
-        "host": options.host, "port": options.port, "bindUrl": urls.bind, "mdns": mdns, "cors": options.cors,
+        "host": options.host, "port": options.port, "bindUrl": urls.bind, "tls": options.tls.is_some(), "mdns": mdns, "cors": options.cors,
         "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict,
         "dashboard": options.dashboard, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
@@ -271,6 +276,11 @@ fn millis(time: Duration) -> Value {
     json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The scheme of a hub's URLs.
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
 /// A server's addresses, for display.
 pub struct Urls {
     /// The address that it listens on.
@@ -283,22 +293,25 @@ pub struct Urls {
 
 impl Urls {
     /// The addresses of a server that listens on `address`.
-    pub fn new(address: SocketAddr, public_url: Option<String>) -> Self {
+    pub fn new(scheme: &str, address: SocketAddr, public_url: Option<String>) -> Self {
         let everywhere = address.ip().is_unspecified();
-        let here =
-            if everywhere { format!("http://localhost:{}", address.port()) } else { format!("http://{address}") };
+        let here = if everywhere {
+            format!("{scheme}://localhost:{}", address.port())
+        } else {
+            format!("{scheme}://{address}")
+        };
         let network = own_address(address)
             .filter(|_| everywhere)
-            .map(|ip| format!("http://{}", SocketAddr::new(ip, address.port())));
-        Urls { bind: format!("http://{address}"), hub: public_url.unwrap_or(here), network }
+            .map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, address.port())));
+        Urls { bind: format!("{scheme}://{address}"), hub: public_url.unwrap_or(here), network }
     }
 
     /// The addresses of a server that has not been started. `host` may be a name.
-    fn planned(host: &str, port: u16, public_url: Option<&str>) -> Self {
+    fn planned(scheme: &str, host: &str, port: u16, public_url: Option<&str>) -> Self {
         if let Ok(ip) = host.parse() {
-            return Urls::new(SocketAddr::new(ip, port), public_url.map(str::to_owned));
+            return Urls::new(scheme, SocketAddr::new(ip, port), public_url.map(str::to_owned));
         }
-        let bind = format!("http://{host}:{port}");
+        let bind = format!("{scheme}://{host}:{port}");
         Urls { hub: public_url.unwrap_or(&bind).to_owned(), bind, network: None }
     }
 
@@ -362,10 +375,10 @@ mod tests {
 
     #[test]
     fn urls_name_what_can_be_reached() {
-        let urls = Urls::new("0.0.0.0:3000".parse().unwrap(), None);
+        let urls = Urls::new("http", "0.0.0.0:3000".parse().unwrap(), None);
         assert_eq!((urls.hub.as_str(), urls.bind.as_str()), ("http://localhost:3000", "http://0.0.0.0:3000"));
-        assert_eq!(Urls::new("[::1]:80".parse().unwrap(), None).hub, "http://[::1]:80");
-        assert_eq!(Urls::new("127.0.0.1:1".parse().unwrap(), Some("https://h".into())).hub, "https://h");
+        assert_eq!(Urls::new("https", "[::1]:80".parse().unwrap(), None).hub, "https://[::1]:80");
+        assert_eq!(Urls::new("http", "127.0.0.1:1".parse().unwrap(), Some("https://h".into())).hub, "https://h");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod failure;
 mod find_hub;
 mod help;
 mod hub;
+mod hub_tls;
 mod join;
 mod manual;
 mod markdown;

@@ -88,7 +88,7 @@ impl EmbeddedHub {
         let options = HubOptions { log: None, ..hub::options(context)? };
         let mdns = hub::wants_mdns(context)?;
         let hub = Hub::bind(options)?;
-        let urls = Urls::new(hub.addr(), None);
+        let urls = Urls::new("http", hub.addr(), None);
         context.out.event("started", &json!({ "hubUrl": urls.hub, "bindUrl": urls.bind }), "")?;
         let announcement = hub::announce(context, hub.addr(), mdns)?;
         let own_url = Urls::own(hub.addr());

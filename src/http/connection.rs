@@ -41,6 +41,8 @@ pub struct Connection {
     read_timeout: Option<Duration>,
     /// Whether the connection may serve another request.
     pub(super) keep_alive: bool,
+    /// Whether the last response is incomplete. Its client can tell by the missing close alert of TLS.
+    pub(super) cut: bool,
     /// Bytes written since the request began.
     pub(super) written: u64,
 }
@@ -59,6 +61,7 @@ impl Connection {
             write_buffer: Vec::new(),
             read_timeout: None,
             keep_alive: true,
+            cut: false,
             written: 0,
         })
     }
@@ -109,6 +112,7 @@ impl Connection {
         self.written += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
         let written = self.stream.write_all(slices, Some(self.server.limits.write));
         self.keep_alive &= written.is_ok();
+        self.cut |= written.is_err();
         written
     }
 

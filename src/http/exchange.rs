@@ -102,6 +102,11 @@ impl<'c> Exchange<'c> {
         self.connection.peer
     }
 
+    /// Whether the client's connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.connection.stream.is_encrypted()
+    }
+
     /// Whether a response has begun.
     pub fn answered(&self) -> bool {
         self.status.is_some()

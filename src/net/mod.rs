@@ -10,4 +10,5 @@ pub mod resolve;
 pub mod stream;
 pub mod tls;
 pub mod tls_roots;
+pub mod tls_server;
 mod tls_session;

@@ -32,6 +32,11 @@ impl Stream {
         Stream { socket, tls: Some(Box::new(session)) }
     }
 
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Sends each write at once.
     ///
     /// # Errors

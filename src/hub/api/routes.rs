@@ -131,7 +131,8 @@ fn not_found(exchange: &Exchange<'_>) -> Rejection {
     }
     let host = exchange.header("host").unwrap_or("HUB");
     let code = path.split('/').skip_while(|part| *part != "rooms").nth(1).filter(|code| !code.is_empty());
-    let base = format!("http://{host}/rooms/{}/v1", code.unwrap_or("CODE"));
+    let scheme = if exchange.is_encrypted() { "https" } else { "http" };
+    let base = format!("{scheme}://{host}/rooms/{}/v1", code.unwrap_or("CODE"));
     Rejection::invalid(format!("Not found: the base URL of a room is {base}, and \"{path}\" is no route of it"))
         .status(404)
         .v1_message("Route not found.")
