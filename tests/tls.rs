@@ -5,12 +5,15 @@ mod support;
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use gambi::Fingerprint;
+use gambi::client::Client;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection};
 
@@ -322,4 +325,70 @@ fn files_that_make_no_certificate_are_named() {
         assert!(code == Some(2) && said.contains(part), "{args:?}: {said}");
     }
     assert_eq!(serve(&[&certificate_file, &key_file]).0, Some(0));
+}
+
+/// A file that does not exist yet, in a directory that does not either.
+fn fresh_file(name: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&dir);
+    dir.join("hub.pem")
+}
+
+#[test]
+fn a_hub_keeps_the_key_that_it_made_and_is_known_by_its_fingerprint() {
+    let file = fresh_file("kept-key");
+    let flags = format!("--room LAB001=Lab --tls self --tls-key {}", file.display());
+    let fingerprint = |hub: &TlsHub| hub.process.first_line["data"]["fingerprint"].as_str().unwrap().to_owned();
+    let first = fingerprint(&TlsHub::start(&flags));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let hub = TlsHub::start(&flags);
+    assert_eq!(fingerprint(&hub), first, "the key was made once");
+    assert_eq!(Fingerprint::of(&hub.certificate()).to_string(), first);
+
+    let nothing = Path::new("");
+    let unknown = hub.gambi(&["room", "list"], nothing).output().unwrap();
+    let said = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(unknown.status.code() == Some(3) && said.contains("--hub-fingerprint"), "{said}");
+    let other = Fingerprint::of(b"another").to_string();
+    let refused = hub.gambi(&["room", "list", "--hub-fingerprint", &other], nothing).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(3) && said.contains(&first) && said.contains(&other), "{said}");
+    let wrong = hub.gambi(&["room", "list", "--hub-fingerprint", "sha256:x"], nothing).output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+
+    // Calls, streams of events and tunnels all accept it, by an address that the certificate does not name as well.
+    let provider = FakeProvider::start(Script::Stream(vec![
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"pinned\"}}]}\n\n".into(),
+        "data: [DONE]\n\n".into(),
+    ]));
+    let endpoint = provider.url();
+    let url = format!("https://127.0.0.1:{}", hub.addr.port());
+    let join =
+        ["participant", "join", "-r", "LAB001", "--participant-id", "ann", "-m", "m", "-e", &endpoint, "--no-specs"];
+    let (child, _) = joined(hub.gambi(&join, nothing).env("GAMBI_HUB_FINGERPRINT", &first).env("GAMBI_HUB", &url));
+    let _child = Killed(child);
+    let chat = ["chat", "-r", "LAB001", "--format", "text", "Hi", "--hub-fingerprint", &first];
+    let answer = hub.gambi(&chat, nothing).output().unwrap();
+    assert!(answer.status.success() && String::from_utf8_lossy(&answer.stdout).contains("pinned"), "{answer:?}");
+    let client = Client::new(&hub.url).unwrap().with_fingerprint(Some(first.parse().unwrap())).unwrap();
+    assert_eq!(client.participants("LAB001").list().unwrap()[0].id, "ann");
+    let mut events = client.events(Some("LAB001")).unwrap();
+    assert!(events.next_json().unwrap().unwrap().contains("connected"));
+}
+
+#[test]
+fn a_key_that_others_can_read_is_not_used() {
+    let file = fresh_file("open-key");
+    let serve = |file: &Path, dry: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+        command.args(["hub", "serve", "--port", "0", "--tls", "self", "--tls-key"]).arg(file).args(dry);
+        command.output().unwrap()
+    };
+    assert!(serve(&file, &["--dry-run"]).status.success());
+    assert!(!file.exists(), "a dry run writes nothing");
+    drop(TlsHub::start(&format!("--tls self --tls-key {}", file.display())));
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = serve(&file, &[]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && said.contains("chmod 600"), "{said}");
 }

@@ -52,14 +52,31 @@ const fn value(name: &'static str, short: Option<char>, value: &'static str, hel
 }
 
 /// Flags of every command.
-pub static COMMON: &[&Flag] =
-    &[&HUB, &KEY_FILE, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
+pub static COMMON: &[&Flag] = &[
+    &HUB,
+    &HUB_FINGERPRINT,
+    &KEY_FILE,
+    &ENV,
+    &FORMAT,
+    &INTERACTIVE,
+    &NO_INTERACTIVE,
+    &VERBOSE,
+    &QUIET,
+    &HELP,
+    &VERSION,
+];
 
 static HUB: Flag = value(
     "hub",
     Some('H'),
     "URL|auto",
     "The hub, or `auto` to find it by mDNS [GAMBI_HUB; default http://localhost:3000]",
+);
+static HUB_FINGERPRINT: Flag = value(
+    "hub-fingerprint",
+    None,
+    "TEXT",
+    "Fingerprint of the hub's certificate, which must then be that one [GAMBI_HUB_FINGERPRINT]",
 );
 static KEY_FILE: Flag = value(
     "key-file",
@@ -93,9 +110,16 @@ static CORS: Flag = value(
     "ORIGIN",
     "Web origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
 );
+static TLS: Flag =
+    value("tls", None, "self", "Serve TLS with a key that the hub makes once, and print its fingerprint");
 static TLS_CERT: Flag =
     value("tls-cert", None, "FILE", "Certificate chain in PEM with which the hub serves TLS; read again on SIGHUP");
-static TLS_KEY: Flag = value("tls-key", None, "FILE", "Key of the certificate in PEM; read again on SIGHUP");
+static TLS_KEY: Flag = value(
+    "tls-key",
+    None,
+    "FILE",
+    "Key of the certificate in PEM; with --tls self, where key and certificate are kept [default ~/.local/state/gambi/hub.pem]",
+);
 static PUBLIC_URL: Flag =
     value("public-url", None, "URL", "The hub's URL as clients see it, if it runs behind a proxy");
 static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Maximum size of a request's head [default 32KiB]");
@@ -303,6 +327,7 @@ static SERVE: &[&Flag] = &[
     &ROOM_TTL,
     &EMPTY_ROOM_TTL,
     &OFFLINE_TTL,
+    &TLS,
     &TLS_CERT,
     &TLS_KEY,
     &CORS,
@@ -379,6 +404,7 @@ pub static COMMANDS: &[Command] = &[
         examples: &[
             ("For the whole network, announced by mDNS", "gambi hub serve --mdns"),
             ("For this machine only, on a free port", "gambi hub serve --host 127.0.0.1 --port 0"),
+            ("With TLS, and a key of its own", "gambi hub serve --tls self"),
             ("Behind a proxy that terminates TLS", "gambi hub serve --public-url https://hub.example"),
         ],
     },

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use gambi::Fingerprint;
 use gambi::client::Client;
 use gambi::hub::{HubKey, parse_config};
 use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
@@ -187,6 +188,19 @@ impl<'v> Context<'v> {
         }
     }
 
+    /// The fingerprint that the hub's certificate must have, if one is given.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn fingerprint(&self) -> Result<Option<Fingerprint>, Failure> {
+        let (place, text) = match self.value("hub-fingerprint") {
+            Some(text) => ("--hub-fingerprint", Some(text.to_owned())),
+            None => ("GAMBI_HUB_FINGERPRINT", self.variable("GAMBI_HUB_FINGERPRINT")),
+        };
+        let parse = |text: String| text.parse().map_err(|e| Failure::usage(format!("{place}: {e}")));
+        text.map(parse).transpose()
+    }
+
     fn named_hub(&self) -> String {
         self.value("hub")
             .map(str::to_owned)
@@ -200,7 +214,7 @@ impl<'v> Context<'v> {
     /// # Errors
     /// When the URL or the key is invalid.
     pub fn client(&self) -> Result<Client, Failure> {
-        let client = Client::new(&self.hub_url()?)?;
+        let client = Client::new(&self.hub_url()?)?.with_fingerprint(self.fingerprint()?)?;
         let client = self.key()?.iter().fold(client, |client, key| client.with_key(key));
         self.out.detail(&format!("hub: {}", client.hub_url()));
         Ok(client)

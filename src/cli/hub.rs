@@ -43,8 +43,12 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     }
     let urls = Urls::new(scheme(tls.is_some()), hub.addr(), public_url);
     let port = hub.addr().port();
-    let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
-    context.out.event("started", &data, &urls.text())?;
+    let fingerprint = tls.as_ref().map(|tls| tls.fingerprint().to_string());
+    let mut data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
+    if let Some(fingerprint) = &fingerprint {
+        data["fingerprint"] = json!(fingerprint);
+    }
+    context.out.event("started", &data, &urls.text(fingerprint.filter(|_| hub_tls::is_own(context)).as_deref()))?;
     let announcement = announce(context, hub.addr(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
@@ -331,10 +335,13 @@ impl Urls {
         self.network.as_ref().unwrap_or(&self.hub)
     }
 
-    fn text(&self) -> String {
+    /// For people. `fingerprint` is that of a certificate that clients do not accept without it.
+    fn text(&self, fingerprint: Option<&str>) -> String {
+        let flag = fingerprint.map(|text| format!(" --hub-fingerprint {text}")).unwrap_or_default();
+        let fingerprint = fingerprint.map(|text| format!("Fingerprint:     {text}\n")).unwrap_or_default();
         let network = self.network.as_ref().map(|url| format!("On the network:  {url}\n")).unwrap_or_default();
         format!(
-            "The hub is up:   {}\nListening on:    {}\n{network}Create a room:   gambi room create --hub {} --name NAME\nStop it with Ctrl-C.",
+            "The hub is up:   {}\nListening on:    {}\n{network}{fingerprint}Create a room:   gambi room create --hub {}{flag} --name NAME\nStop it with Ctrl-C.",
             self.hub, self.bind, self.hub
         )
     }

@@ -277,6 +277,9 @@ impl Plan {
         if let Some(key) = &self.key {
             builder = builder.hub_key(key);
         }
+        if let Some(fingerprint) = self.client.fingerprint() {
+            builder = builder.hub_fingerprint(fingerprint);
+        }
         if let Some(token) = &self.token {
             builder = builder.participant_token(token);
         }

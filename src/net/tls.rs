@@ -11,17 +11,24 @@ use super::resolve::Server;
 use super::stream::Stream;
 use super::tls_roots;
 use super::tls_session::TlsSession;
+use crate::fingerprint::Fingerprint;
 
 /// Connects to a server at one of its addresses that `allow` lets pass, with TLS where its URL requires it.
+/// With a `pin`, its certificate must have that fingerprint.
 ///
 /// # Errors
 /// As [`Server::connect`]; when the TLS handshake fails, or is not complete before `deadline`.
-pub fn dial(server: &Server, deadline: Instant, allow: impl Fn(SocketAddr) -> io::Result<()>) -> io::Result<Stream> {
+pub fn dial(
+    server: &Server,
+    pin: Option<Fingerprint>,
+    deadline: Instant,
+    allow: impl Fn(SocketAddr) -> io::Result<()>,
+) -> io::Result<Stream> {
     let socket = server.connect(deadline, allow)?;
     if !server.secure {
         return Ok(socket.into());
     }
-    let config = tls_roots::client_config().map_err(io::Error::other)?;
+    let config = tls_roots::client_config(pin).map_err(io::Error::other)?;
     connect(socket, config, &server.host, deadline)
 }
 

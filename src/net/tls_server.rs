@@ -11,9 +11,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::io::remaining;
+use super::self_signed::SelfSigned;
 use super::stream::Stream;
 use super::tls_session::TlsSession;
 use crate::error::{Error, Reason};
+use crate::fingerprint::Fingerprint;
 use crate::sync::lock;
 
 /// A server's certificate and key. Clones share them.
@@ -28,7 +30,14 @@ use crate::sync::lock;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct ServerTls(Arc<Mutex<Arc<ServerConfig>>>);
+pub struct ServerTls(Arc<Mutex<Certified>>);
+
+/// A certificate with its key, as the TLS library takes them.
+#[derive(Clone)]
+struct Certified {
+    config: Arc<ServerConfig>,
+    fingerprint: Fingerprint,
+}
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,22 +71,41 @@ impl ServerTls {
         Self::new(chain, key)
     }
 
+    /// A new key, and the certificate by which it vouches for itself, in PEM: both arguments of [`ServerTls::from_pem`]. Keep
+    /// it in a file that nobody else can read, so that clients which know the fingerprint recognise the hub.
+    ///
+    /// # Errors
+    /// If the system has no random bytes.
+    pub fn generate_pem() -> Result<String, Error> {
+        let made = SelfSigned::generate();
+        let failed = |_| Error::System { what: "making a key", reason: "the system has no random bytes".into() };
+        let made = made.map_err(failed)?;
+        Ok(made.pem())
+    }
+
+    /// The fingerprint of the certificate.
+    pub fn fingerprint(&self) -> Fingerprint {
+        lock(&self.0).fingerprint
+    }
+
     /// A certificate, followed by those that vouch for it, and its key.
     fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, Error> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let fingerprint = Fingerprint::of(chain.first().map_or(&[][..], |certificate| certificate));
         let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.and_then(|config| config.with_no_client_auth().with_single_cert(chain, key));
         let config = config.map_err(|e| Error::Invalid {
             what: "the TLS certificate",
             reason: Reason::caused_by(format!("must be usable, and match the key: {e}"), e),
         })?;
-        Ok(ServerTls(Arc::new(Mutex::new(Arc::new(config)))))
+        let config = Arc::new(config);
+        Ok(ServerTls(Arc::new(Mutex::new(Certified { config, fingerprint }))))
     }
 
     /// Replaces the certificate and the key. Connections that are open keep theirs.
     pub fn replace(&self, with: &ServerTls) {
-        let config = lock(&with.0).clone();
-        *lock(&self.0) = config;
+        let renewed = lock(&with.0).clone();
+        *lock(&self.0) = renewed;
     }
 
     /// Performs the handshake with a client.
@@ -101,7 +129,7 @@ impl ServerTls {
         if socket.peek(&mut first)? == 1 && first[0].is_ascii_alphabetic() {
             return Ok(None);
         }
-        let config = lock(&self.0).clone();
+        let config = lock(&self.0).config.clone();
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
         TlsSession::establish(connection.into(), socket, deadline).map(Some)
     }

@@ -37,6 +37,14 @@ struct SessionState {
     unread: Vec<u8>,
 }
 
+/// An error of the TLS library, without its words around an error of our own.
+pub(super) fn in_words(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::Other(own)) => io::Error::new(error.kind(), own.to_string()),
+        _ => error,
+    }
+}
+
 impl TlsSession {
     /// Performs the handshake.
     ///
@@ -198,7 +206,7 @@ impl SessionState {
         loop {
             let taken = self.connection.read_tls(&mut records)?;
             let processed = self.connection.process_new_packets();
-            let processed = processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let processed = processed.map_err(|error| in_words(io::Error::new(io::ErrorKind::InvalidData, error)))?;
             // What follows a close alert is ignored.
             if taken == 0 || records.is_empty() {
                 return Ok(());

@@ -175,7 +175,7 @@ impl ProviderServer {
     fn dial(&self, deadline: Option<Instant>) -> io::Result<ClientConnection> {
         let latest = Instant::now() + CONNECT_TIMEOUT;
         let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
-        ClientConnection::new(dial(&self.server, deadline, |_| Ok(()))?)
+        ClientConnection::new(dial(&self.server, None, deadline, |_| Ok(()))?)
     }
 }
 

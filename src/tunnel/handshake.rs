@@ -15,6 +15,7 @@ use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use super::reader::{READ_TIMEOUT, Reader};
 use super::writer::{Role, TunnelLimits, TunnelStream, Writer};
 use crate::error::Reason;
+use crate::fingerprint::Fingerprint;
 use crate::net::io::{is_timeout, remaining};
 use crate::net::resolve::Server;
 use crate::net::stream::Stream;
@@ -138,13 +139,14 @@ pub fn serve(stream: Arc<Stream>, read_ahead: Vec<u8>, limits: TunnelLimits) -> 
 pub type Connected = (Reader, Writer, Vec<(String, String)>);
 
 /// Opens a tunnel to a `ws://` or `wss://` URL. `headers` are sent in addition to those of the handshake; `timeout` covers
-/// everything from name resolution to the response.
+/// everything from name resolution to the response. With a `pin`, the hub's certificate must have that fingerprint.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub fn connect(
     url: &str,
     headers: &[(&str, &str)],
+    pin: Option<Fingerprint>,
     limits: TunnelLimits,
     timeout: Duration,
 ) -> Result<Connected, ConnectError> {
@@ -158,7 +160,7 @@ pub fn connect(
     let key = STANDARD.encode(key);
     let request = request(&uri, headers, &key)?;
     let deadline = Instant::now() + timeout;
-    let stream = dial(&server, deadline, |_| Ok(())).map_err(ConnectError::Io)?;
+    let stream = dial(&server, pin, deadline, |_| Ok(())).map_err(ConnectError::Io)?;
     let (response, read_ahead) = send_request(&stream, request.as_bytes(), deadline)?;
     let status = response.status().as_u16();
     if status != 101 {
@@ -242,7 +244,7 @@ mod tests {
     use super::*;
 
     fn reason(url: &str) -> (String, Reason) {
-        let error = connect(url, &[], TunnelLimits::default(), Duration::from_secs(9)).map(drop).unwrap_err();
+        let error = connect(url, &[], None, TunnelLimits::default(), Duration::from_secs(9)).map(drop).unwrap_err();
         (error.to_string(), error.into())
     }
 

@@ -63,7 +63,7 @@ pub fn connect(server: &Server, rule: AddressRule, from_loopback: bool) -> io::R
         let allowed = rule.check(address, from_loopback);
         allowed.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))
     };
-    ClientConnection::new(dial(server, Instant::now() + CONNECT_TIMEOUT, allow)?)
+    ClientConnection::new(dial(server, None, Instant::now() + CONNECT_TIMEOUT, allow)?)
 }
 
 #[cfg(test)]
