@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use gambi::Fingerprint;
 use gambi::client::Client;
+use gambi::proto::invitation::Invitation;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, ServerConnection};
 
@@ -391,4 +392,93 @@ fn a_key_that_others_can_read_is_not_used() {
     let refused = serve(&file, &[]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(2) && said.contains("chmod 600"), "{said}");
+}
+
+/// Runs gambi with nothing but these arguments to tell it of a hub.
+fn with_nothing_else(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for variable in ["GAMBI_HUB", "GAMBI_HUB_FINGERPRINT", "GAMBI_HUB_KEY", "GAMBI_ROOM_PASSWORD", "SSL_CERT_FILE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+#[test]
+fn an_invitation_is_all_that_a_participant_a_chat_and_a_monitor_need() {
+    let dir = fresh_file("invited").parent().unwrap().to_owned();
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = |name: &str, content: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let key = file("hub.key", "the-key-of-the-hub");
+    let rooms = file("rooms.json", r#"[{"code": "LAB001", "name": "Lab", "password": "s3cret", "private": true}]"#);
+    let password = file("room.password", "s3cret");
+    let own = dir.join("hub.pem");
+    let hub = TlsHub::start(&format!("--key-file {key} --rooms {rooms} --tls self --tls-key {}", own.display()));
+    let fingerprint = hub.process.first_line["data"]["fingerprint"].as_str().unwrap().to_owned();
+
+    let invite = |more: &[&str]| {
+        let args =
+            ["room", "invite", "lab001", "--hub", &hub.url, "--hub-fingerprint", &fingerprint, "--key-file", &key];
+        let output = with_nothing_else(&args).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let data = serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["data"].take();
+        assert_eq!(data["fingerprint"], *fingerprint);
+        (data["invitation"].as_str().unwrap().to_owned(), data)
+    };
+    let (without_secrets, data) = invite(&[]);
+    assert!(data["password"] == false && data["key"] == false);
+    let (invitation, data) = invite(&["--with-key", "--password-file", &password]);
+    assert!(data["password"] == true && data["key"] == true);
+
+    // Neither a model nor an id is named: the provider's models are taken, and an id is made.
+    let provider = FakeProvider::start(Script::Stream(vec![
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"invited\"}}]}\n\n".into(),
+        "data: [DONE]\n\n".into(),
+    ]));
+    let (child, _) =
+        joined(&mut with_nothing_else(&["participant", "join", &invitation, "-e", &provider.url(), "--no-specs"]));
+    let _child = Killed(child);
+    let chat = |invitation: &str| with_nothing_else(&["chat", invitation, "Hi", "--format", "text"]).output().unwrap();
+    // As a chat program may wrap it.
+    for passed_on in
+        [invitation.clone(), invitation.to_lowercase(), format!("{}\n {}", &invitation[..60], &invitation[60..])]
+    {
+        let answer = chat(&passed_on);
+        assert!(answer.status.success() && String::from_utf8_lossy(&answer.stdout).contains("invited"), "{answer:?}");
+    }
+    let mut monitor = with_nothing_else(&["monitor", &invitation, "--format", "ndjson"]).spawn().unwrap();
+    let lines = BufReader::new(monitor.stdout.take().unwrap()).lines();
+    let _monitor = Killed(monitor);
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("\"participant\"") && line.contains("LAB001")));
+
+    // Secrets of other hubs are not sent to the one that invites.
+    let mut foreign = with_nothing_else(&["chat", &without_secrets, "Hi"]);
+    let refused =
+        foreign.env("GAMBI_HUB_KEY", "the-key-of-the-hub").env("GAMBI_ROOM_PASSWORD", "s3cret").output().unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+}
+
+#[test]
+fn an_invitation_that_is_cut_or_mistyped_or_contradicted_says_so() {
+    let invitation = Invitation { hub: "https://127.0.0.1:9".into(), room: "LAB001".into(), ..Invitation::default() };
+    let text = invitation.encode().unwrap();
+    let said = |args: &[&str]| {
+        let output = with_nothing_else(args).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let mistyped = text.replacen('0', "9", 1);
+    for (args, part) in [
+        (&["chat", &text[..30], "Hi"][..], "the invitation is cut: 24 of the"),
+        (&["participant", "join", &mistyped], "mistyped"),
+        (&["monitor", &format!("{text}0")], "goes on after its end"),
+        (&["chat", &text, "Hi", "--hub", "http://h"], "--hub and an invitation exclude each other"),
+        (&["chat", &text, "Hi", "-r", "LAB002"], "--room and an invitation exclude each other"),
+    ] {
+        let (code, said) = said(args);
+        assert!(code == Some(2) && said.contains(part), "{args:?}: {said}");
+    }
 }

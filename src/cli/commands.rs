@@ -252,6 +252,16 @@ static DEFAULTS: Flag =
 static SORT: Flag =
     value("sort", None, "participant-count|created-at|name", "Order of the list [default participant-count]");
 static REVERSE: Flag = switch("reverse", "Reverse the order");
+static INVITED_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password of the room to put into the invitation");
+static INVITED_PASSWORD_FILE: Flag =
+    value("password-file", None, "FILE", "File with the password to put into the invitation");
+static WITH_KEY: Flag = switch("with-key", "Put the hub's key into the invitation");
+static INVITE: Flag = value(
+    "invite",
+    None,
+    "INVITATION",
+    "What `room invite` printed, in place of --hub and --room; also as an argument without the flag",
+);
 static CODE: Flag = value("code", Some('c'), "CODE", "The room's code");
 static OVER: Flag =
     value("over", None, "1m|5m|15m", "Time window of the table; JSON output has all three [default 5m]");
@@ -358,6 +368,7 @@ static SERVE: &[&Flag] = &[
     &DRY_RUN,
 ];
 const JOIN: &[&Flag] = &[
+    &INVITE,
     &ROOM,
     &PARTICIPANT,
     &MODEL,
@@ -462,6 +473,20 @@ pub static COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        path: &["room", "invite"],
+        about: "Print an invitation to a room: all that a participant or a chat needs, in one line",
+        positional: Some(&CODE),
+        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY],
+        streams: false,
+        examples: &[
+            ("With the address that others reach", "gambi room invite ABC234 --hub http://10.0.0.5:3000"),
+            (
+                "With the room's password and the hub's key",
+                "gambi room invite ABC234 --password-file room.password --key-file hub.key --with-key",
+            ),
+        ],
+    },
+    Command {
         path: &["room", "delete"],
         about: "Delete a room; its participants are disconnected",
         positional: None,
@@ -530,7 +555,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["chat"],
         about: "Send chats to a room",
         positional: Some(&PROMPT),
-        flags: &[&ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
+        flags: &[&INVITE, &ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[
             ("One question", "gambi chat -r ABC234 'Why is the sky blue?'"),
@@ -565,6 +590,7 @@ pub static COMMANDS: &[Command] = &[
         about: "Watch rooms, participants and requests",
         positional: None,
         flags: &[
+            &INVITE,
             &WATCHED,
             &PASSWORD,
             &PASSWORD_FILE,

@@ -10,16 +10,32 @@ use serde_json::Value;
 use gambi::Fingerprint;
 use gambi::client::Client;
 use gambi::hub::{HubKey, parse_config};
+use gambi::proto::invitation::Invitation;
 use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
 
 use super::config_file::{self, Environment};
 use super::failure::Failure;
 use super::find_hub::find_hub;
 use super::output::{Format, Output};
-use super::parse::Parsed;
+use super::parse::{INVITE, Parsed};
 use super::prompt;
 use super::signals::Signals;
 use super::values;
+
+/// Reads the invitation, if one was given, and sets the flags that it stands for.
+fn accept_invitation(parsed: &mut Parsed) -> Result<Option<Invitation>, Failure> {
+    let Some(text) = parsed.value(INVITE) else { return Ok(None) };
+    let invitation = Invitation::parse(text)
+        .map_err(|e| Failure::usage(e.to_string()).hint("Copy it again, as `gambi room invite` printed it."))?;
+    for flag in ["hub", "room", "hub-fingerprint"] {
+        if parsed.has(flag) {
+            return Err(Failure::usage(format!("--{flag} and an invitation exclude each other")));
+        }
+    }
+    parsed.give("hub", invitation.hub.clone());
+    parsed.give("room", invitation.room.clone());
+    Ok(Some(invitation))
+}
 
 /// Looks up an environment variable.
 pub type Vars = dyn Fn(&str) -> Option<String>;
@@ -27,6 +43,8 @@ pub type Vars = dyn Fn(&str) -> Option<String>;
 /// The inputs and outputs of a command.
 pub struct Context<'v> {
     parsed: Parsed,
+    /// What the command was invited with. Secrets for other hubs are not sent to the invitation's.
+    invitation: Option<Invitation>,
     vars: &'v Vars,
     /// The selected environment of the config file.
     pub environment: Environment,
@@ -43,7 +61,8 @@ impl<'v> Context<'v> {
     ///
     /// # Errors
     /// When one of these flags or the config file is invalid.
-    pub fn new(parsed: Parsed, vars: &'v Vars, signals: Signals) -> Result<Self, Failure> {
+    pub fn new(mut parsed: Parsed, vars: &'v Vars, signals: Signals) -> Result<Self, Failure> {
+        let invitation = accept_invitation(&mut parsed)?;
         let format = parsed.value("format").map(str::to_owned).or_else(|| vars("GAMBI_FORMAT"));
         let format = match format.as_deref().filter(|text| !text.is_empty()) {
             _ if parsed.has("json") => Format::Json,
@@ -65,7 +84,7 @@ impl<'v> Context<'v> {
         if must_ask && !terminals {
             return Err(Failure::usage("--interactive needs a terminal as stdin and stdout"));
         }
-        Ok(Context { parsed, vars, environment, out, signals, may_ask: terminals && !never, must_ask })
+        Ok(Context { parsed, invitation, vars, environment, out, signals, may_ask: terminals && !never, must_ask })
     }
 
     /// A flag's value; the last one if it was repeated.
@@ -86,6 +105,11 @@ impl<'v> Context<'v> {
     /// An environment variable; `None` if it is unset or empty.
     pub fn variable(&self, name: &str) -> Option<String> {
         (self.vars)(name).filter(|value| !value.is_empty())
+    }
+
+    /// Whether the command was given an invitation.
+    pub fn is_invited(&self) -> bool {
+        self.invitation.is_some()
     }
 
     /// Whether the command was called by its older, one-word name.
@@ -130,7 +154,10 @@ impl<'v> Context<'v> {
                 }
                 Ok(Some(password.to_owned()))
             }
-            (None, None) => Ok(self.variable("GAMBI_ROOM_PASSWORD")),
+            (None, None) => Ok(match &self.invitation {
+                Some(invitation) => invitation.password.clone(),
+                None => self.variable("GAMBI_ROOM_PASSWORD"),
+            }),
         }
     }
 
@@ -179,7 +206,10 @@ impl<'v> Context<'v> {
                 let wrong = |e| Failure::usage(format!("--key-file: {path} cannot be read: {e}"));
                 Some(std::fs::read_to_string(path).map_err(wrong)?)
             }
-            None => self.variable("GAMBI_HUB_KEY"),
+            None => match &self.invitation {
+                Some(invitation) => invitation.key.clone(),
+                None => self.variable("GAMBI_HUB_KEY"),
+            },
         };
         let Some(key) = key else { return Ok(None) };
         match HubKey::new(&key) {
@@ -193,6 +223,9 @@ impl<'v> Context<'v> {
     /// # Errors
     /// When it is none.
     pub fn fingerprint(&self) -> Result<Option<Fingerprint>, Failure> {
+        if let Some(invitation) = &self.invitation {
+            return Ok(invitation.fingerprint.map(Fingerprint::from));
+        }
         let (place, text) = match self.value("hub-fingerprint") {
             Some(text) => ("--hub-fingerprint", Some(text.to_owned())),
             None => ("GAMBI_HUB_FINGERPRINT", self.variable("GAMBI_HUB_FINGERPRINT")),

@@ -204,8 +204,8 @@ impl Plan {
         let room = context.required("room")?;
         let models = models(context)?;
         let id = match context.value("participant-id") {
-            // Only the older command generates an id. With a stable one, a retry is the same participant.
-            None if context.is_flat() => gambi::participant::fresh_id()?,
+            // The older command and an invitation need no id. With a stable one, a retry is the same participant.
+            None if context.is_flat() || context.is_invited() => gambi::participant::fresh_id()?,
             _ => context.required("participant-id")?,
         };
         let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
@@ -339,6 +339,7 @@ impl Plan {
 fn models(context: &Context<'_>) -> Result<Vec<String>, Failure> {
     let all = context.parsed("models", |text| (text == "all").then_some(()), "\"all\"; --model names single ones")?;
     match (all, context.values("model")) {
+        (None, []) if context.is_invited() => Ok(Vec::new()),
         (None, []) => Ok(vec![context.required("model")?]),
         (None, names) if names.iter().any(|name| name.trim().is_empty()) => {
             Err(Failure::usage("--model must not be empty"))

@@ -12,6 +12,7 @@ mod find_hub;
 mod help;
 mod hub;
 mod hub_tls;
+mod invite;
 mod join;
 mod manual;
 mod markdown;
@@ -75,6 +76,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         ["room", "stats"] => stats::stats(&context),
         ["participant", "join"] | ["join"] => join::join(&context),
         ["room", "delete"] => room::delete(&context),
+        ["room", "invite"] => invite::invite(&context),
         ["participant", "list"] => participant::list(&context),
         ["models"] => chat::models(&context),
         ["chat"] => chat::chat(&context),
