@@ -88,16 +88,17 @@ fn standard_path(context: &Context<'_>) -> Result<PathBuf, Failure> {
     Ok(state.join("gambi").join("hub.pem"))
 }
 
-/// Writes the file, readable by its owner only. Another hub that makes it at the same time wins.
+/// Writes the file, readable by its owner only. It is there once it is whole; if another hub makes it at the same time, the
+/// first one wins.
 fn keep(path: &Path, pem: &str) -> std::io::Result<()> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => file.write_all(pem.as_bytes()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    }
+    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    let written = file.write_all(pem.as_bytes()).and_then(|()| fs::hard_link(&unfinished, path));
+    fs::remove_file(&unfinished)?;
+    written.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
 /// Rejects a key that others can read: they could pass for the hub.

@@ -13,8 +13,9 @@ use rustls::Connection;
 use super::io::{self as net_io, Peek, is_timeout, remaining};
 use crate::sync::lock;
 
-/// The size of one read from the socket, in bytes. The buffer is on the stack, so that an idle session has none.
-const READ_STEP: usize = 16 << 10;
+/// The size of one read from the socket, in bytes: what the TLS library takes at a time. The buffer is on the stack, so that
+/// an idle session has none.
+const READ_STEP: usize = 4 << 10;
 /// Decrypted bytes past which no further record is decrypted, as the TLS library sets it.
 const MAX_DECRYPTED: usize = 16 << 10;
 /// The most bytes of a peer's handshake, which may hold long chains of certificates.
