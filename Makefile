@@ -87,9 +87,9 @@ CLIENTS := target/clients
 clients: build tools
 	@command -v npm >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq nodejs npm; }
 	test -x $(CLIENTS)/venv/bin/python || python3 -m venv $(CLIENTS)/venv
-	$(CLIENTS)/venv/bin/python -m pip install --quiet openai anthropic litellm
+	$(CLIENTS)/venv/bin/python -m pip install --quiet openai anthropic litellm ollama llm llm-ollama
 	mkdir -p $(CLIENTS)/node
-	npm install --silent --prefix $(CLIENTS)/node openai ai @ai-sdk/openai-compatible @ai-sdk/open-responses
+	npm install --silent --prefix $(CLIENTS)/node openai ai @ai-sdk/openai-compatible @ai-sdk/open-responses ollama
 	LITELLM_LOCAL_MODEL_COST_MAP=True tests/clients/run.sh target/release/gambi $(CLIENTS)/venv/bin/python $(CLIENTS)/node
 
 # llama.cpp's server, built from PyPI (which takes minutes), with a tiny random model of our own making.
@@ -150,17 +150,19 @@ tools:
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2 faketime:faketime \
 		systemd-analyze:systemd shellcheck:shellcheck file:file chromium:chromium node:nodejs npm:npm tmux:tmux \
-		jq:jq; do \
+		jq:jq zsh:zsh fish:fish; do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; } || \
 	echo "could not install:$$missing"
-	@# Proxies are unpacked, not installed: nothing of theirs is to start on the machine of whoever runs the tests.
-	@for proxy in caddy nginx; do \
+	@# Proxies are unpacked, not installed, so that no service of theirs starts. Their libraries are installed.
+	@for proxy in caddy nginx haproxy; do \
 		PATH="$$PATH:/usr/sbin:$(UNPACKED)/usr/bin:$(UNPACKED)/usr/sbin" command -v $$proxy >/dev/null && continue; \
 		mkdir -p $(UNPACKED) && cd $(UNPACKED) && \
 		{ apt-get download -qq $$proxy || { $(SUDO) apt-get update -qq && apt-get download -qq $$proxy; }; } && \
-		dpkg -x $${proxy}_*.deb . && rm -f $${proxy}_*.deb || echo "could not fetch: $$proxy"; \
+		dpkg -x $${proxy}_*.deb . && rm -f $${proxy}_*.deb && \
+		$(SUDO) apt-get install -y -qq $$(apt-cache depends $$proxy | sed -n 's/^ *Depends: \(lib[^ ]*\)$$/\1/p') \
+		>/dev/null || echo "could not fetch: $$proxy"; \
 	done
 	@test -d target/dashboard/node_modules/axe-core || \
 	npm install --silent --no-fund --no-audit --prefix target/dashboard playwright-core@1 axe-core@4 || \

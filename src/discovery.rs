@@ -251,26 +251,39 @@ fn merge(found: Vec<FoundHub>) -> Vec<FoundHub> {
     hubs
 }
 
-/// Finds the rooms of all hubs that are announced.
+/// The rooms of a hub that was found. Anyone on the network can announce a hub, so the key is sent only to one that refuses
+/// to list its rooms without.
+///
+/// # Errors
+/// When the hub refuses, or does not answer any more.
+pub fn rooms_of(hub: &FoundHub, key: Option<&str>) -> Result<Vec<RoomSummary>, Error> {
+    let client = client(&hub.url)?;
+    match (client.rooms().list(), key) {
+        (Err(error), Some(key)) if error.status() == Some(401) => client.with_key(key).rooms().list(),
+        (listed, _) => listed,
+    }
+}
+
+/// Finds the rooms of all hubs that are announced. `key` is for hubs that require one.
 ///
 /// # Errors
 /// As [`discover_hubs`].
-pub fn discover_rooms(listen: Duration) -> Result<Vec<FoundRoom>, Error> {
+pub fn discover_rooms(listen: Duration, key: Option<&str>) -> Result<Vec<FoundRoom>, Error> {
     let mut rooms = Vec::new();
     for hub in discover_hubs(listen)? {
-        // A hub that disappeared since it was checked counts as one without rooms.
-        let listed = client(&hub.url).and_then(|client| client.rooms().list()).unwrap_or_default();
+        // A hub that disappeared since it was checked, or requires another key, counts as one without rooms.
+        let listed = rooms_of(&hub, key).unwrap_or_default();
         rooms.extend(listed.into_iter().map(|room| FoundRoom { hub: hub.clone(), room }));
     }
     Ok(rooms)
 }
 
-/// Finds the only room with the given code or, if no code matches, the given name.
+/// Finds the only room with the given code or, if no code matches, the given name. `key` is for hubs that require one.
 ///
 /// # Errors
 /// [`Error::NoHub`], [`Error::NoSuchRoom`], [`Error::Ambiguous`] with the matches; as [`discover_hubs`].
-pub fn resolve_target(target: &str, listen: Duration) -> Result<FoundRoom, Error> {
-    let rooms = discover_rooms(listen)?;
+pub fn resolve_target(target: &str, listen: Duration, key: Option<&str>) -> Result<FoundRoom, Error> {
+    let rooms = discover_rooms(listen, key)?;
     choose(rooms, target)
 }
 

@@ -44,6 +44,15 @@ pub enum Error {
     },
     /// The hub refused a request.
     Hub(Box<HubError>),
+    /// An answer ended before it was complete: the participant, its provider, or the connection was lost.
+    BrokenOff {
+        /// The id of the participant that served it; empty where the hub did not name it.
+        participant: String,
+        /// How it ended.
+        reason: Reason,
+        /// Names the request in the hub's log.
+        request_id: Option<String>,
+    },
     /// The server at the address speaks another protocol: it is probably no hub.
     BadAnswer {
         /// Who answered.
@@ -226,6 +235,11 @@ impl Error {
                 Some("Check the address, and that a hub is up there: `gambi hub serve` starts one.".into())
             }
             Error::BadAnswer { .. } => Some("Check that the address is a hub's.".into()),
+            Error::BrokenOff { .. } => Some(
+                "Send it again: if the participant is lost, another one that has the model answers. \
+                 `gambi participant list` shows who is online."
+                    .into(),
+            ),
             Error::Provider { .. } => Some("Start the provider, or name another with --endpoint.".into()),
             Error::ModelMissing { available, .. } if !available.is_empty() => {
                 Some(format!("It has: {}.", available.join(", ")))
@@ -245,6 +259,7 @@ impl Error {
     pub fn request_id(&self) -> Option<&str> {
         match self {
             Error::Hub(error) => error.request_id.as_deref(),
+            Error::BrokenOff { request_id, .. } => request_id.as_deref(),
             _ => None,
         }
     }
@@ -256,6 +271,12 @@ impl fmt::Display for Error {
             Error::Bind { address, reason } => write!(f, "cannot listen on {address}: {reason}"),
             Error::Unreachable { url, reason } => write!(f, "cannot reach {url}: {reason}"),
             Error::Hub(error) => f.write_str(&error.message),
+            Error::BrokenOff { participant, reason, .. } if participant.is_empty() => {
+                write!(f, "the answer broke off: {reason}")
+            }
+            Error::BrokenOff { participant, reason, .. } => {
+                write!(f, "the answer of the participant \"{participant}\" broke off: {reason}")
+            }
             Error::BadAnswer { url, reason, .. } => write!(f, "{url} does not answer as a hub does: {reason}"),
             Error::Provider { endpoint, reason } => write!(f, "the provider at {endpoint} cannot be used: {reason}"),
             Error::ModelMissing { endpoint, model, .. } => {
@@ -277,6 +298,7 @@ impl StdError for Error {
         match self {
             Error::Bind { reason, .. }
             | Error::Unreachable { reason, .. }
+            | Error::BrokenOff { reason, .. }
             | Error::BadAnswer { reason, .. }
             | Error::Provider { reason, .. }
             | Error::Tunnel { reason }

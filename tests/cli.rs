@@ -117,7 +117,8 @@ impl Drop for Dir {
 
 #[test]
 fn help_and_version_are_there_for_everything() {
-    assert!(run(&["--version"]).out.starts_with("gambi "));
+    let version = run(&["--version"]).out;
+    assert!(version.starts_with("gambi ") && run(&["version"]).out == version, "{version}");
     let start = run(&[]);
     assert!(start.code == 0 && start.out.lines().count() == 6, "{}", start.out);
     for args in [&["--help"][..], &["help"], &["room"], &["room", "--help"], &["hub", "serve", "-h"]] {
@@ -155,7 +156,10 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         &["hub", "serve", "--max-body", "lots"],
         &["hub", "serve", "--keep-alive-timeout", "0"],
         &["hub", "serve", "--public-url", "hub.example"],
+        &["hub", "serve", "--code-prefix", "ABC"],
+        &["hub", "serve", "--code-prefix", "K", "--room", "LAB001=Lab"],
         &["hub", "serve", "--cors", "a b"],
+        &["hub", "serve", "--default-room", "LAB"],
         &["provider", "--delay", "-1"],
     ] {
         let ran = run(args);
@@ -163,6 +167,24 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         assert!(ran.err.starts_with("Error: ") && ran.out.is_empty(), "{args:?}: {}", ran.err);
     }
     assert!(run(&["room", "create"]).err.contains("--name"));
+}
+
+#[test]
+fn a_default_room_comes_from_a_flag_a_variable_or_the_config_file() {
+    let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("default-room");
+    std::fs::create_dir_all(home.join("gambi")).unwrap();
+    let config = r#"{"defaultEnv":"lab","envs":{"lab":{"serve":{"defaultRoom":"fff222"}}}}"#;
+    std::fs::write(home.join("gambi/config.json"), config).unwrap();
+    let dry = |args: &[&str], variable: Option<&str>| {
+        let mut command = gambi(&[&["hub", "serve", "--dry-run"], args].concat());
+        command.env("XDG_CONFIG_HOME", &home).envs(variable.map(|code| ("GAMBI_DEFAULT_ROOM", code)));
+        ran(command.output().unwrap())
+    };
+    assert_eq!(dry(&[], None).data()["payload"]["defaultRoom"], "FFF222");
+    assert_eq!(dry(&[], Some("eee222")).data()["payload"]["defaultRoom"], "EEE222");
+    assert_eq!(dry(&["--default-room", "LAB001"], Some("EEE222")).data()["payload"]["defaultRoom"], "LAB001");
+    let wrong = dry(&[], Some("nope"));
+    assert!(wrong.code == 2 && wrong.err.contains("GAMBI_DEFAULT_ROOM must be a room's code"), "{}", wrong.err);
 }
 
 #[test]
@@ -810,23 +832,48 @@ fn a_room_is_deleted_with_its_hosts_id() {
 }
 
 #[test]
-fn completions_complete() {
-    let complete = |line: &str| {
-        let script = format!(
-            "{}\nCOMP_WORDS=({line} \"$1\"); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _gambi; echo \"${{COMPREPLY[@]}}\"",
-            run(&["completions", "bash"]).out
-        );
-        let output = Command::new("bash").args(["-c", &script, "bash", ""]).output().expect("bash");
-        String::from_utf8(output.stdout).unwrap()
-    };
-    assert!(complete("gambi").contains("room") && complete("gambi").contains("chat"));
-    assert!(complete("gambi room").contains("create") && !complete("gambi room").contains("serve"));
-    assert!(complete("gambi room create").contains("--password"));
-    for shell in ["zsh", "fish"] {
-        assert!(run(&["completions", shell]).out.contains("gambi"));
+fn completions_and_the_man_page_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).out.contains("_gambi"));
+        let found = run(&["completions", shell, "--", "room", "cr"]).out;
+        assert!(found.starts_with("create") && found.lines().count() == 1, "{shell}: {found}");
     }
+    assert_eq!(run(&["completions", "bash", "--", "hub", "serve", "--key-file", ""]).out, ":files\n");
+    assert_eq!(run(&["completions", "bash", "--", "nonsense", ""]).out, "");
     assert_eq!(run(&["completions", "tcsh"]).code, 2);
     assert!(run(&["man"]).out.starts_with(".TH GAMBI 1"));
+}
+
+#[test]
+fn a_refusal_names_the_flag_that_mends_it() {
+    let hub = TestHub::with(|options| options.strict = true);
+    let url = hub.url();
+    let private = CreateRoom { name: "x".into(), password: Some("pw".into()), private: true, ..CreateRoom::default() };
+    let (room, open) = (hub.room_with(&private), hub.room());
+    hub.client.participants(&open).upsert("ann", &support::registration()).unwrap();
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    let join = join_args(&url, &room, &endpoint);
+    let dir = Dir::new("refusal");
+    let token = dir.file("token", &"t".repeat(40));
+    let leave = ["participant", "leave", "--participant-id", "ann", "-H", &url, "-r", &open];
+    let with_token = [&leave[..], &["--token-file", &token]].concat();
+    let delete = ["room", "delete", "-H", &url, "-c", &open, "--host-id", "x"];
+    for (args, says, flag) in [
+        (&join[..], "No password given", "Use --password-file"),
+        (&["chat", "Hi", "-H", &url, "-r", &room], "No password given", "Use --password-file"),
+        (&["models", "-H", &url, "-r", &room], "No password given", "Use --password-file"),
+        (&["models", "-H", &url, "-r", &room, "-p", "x"], "is missing or wrong", "--password-file"),
+        (&leave, "No token given", "Use --token-file"),
+        (&with_token, "The token in --token-file is not that", "Use --token-file"),
+        (&delete, "Only the room's host", "Use --host-id"),
+    ] {
+        let ran = run(args);
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert_eq!(ran.code, 3, "{args:?}: {}", ran.err);
+        assert!(lines[0].contains(says) && lines[1].starts_with("Hint: "), "{args:?}: {}", ran.err);
+        assert!(lines[1].contains(flag) && !ran.err.contains("X-Gambi"), "{args:?}: {}", ran.err);
+    }
 }
 
 #[test]
@@ -856,6 +903,73 @@ fn a_hub_that_is_told_to_stop_lets_requests_end_and_takes_no_new_ones() {
     hub.event("stopped");
     assert_eq!(hub.end().code, 0);
     assert_eq!(session.wait_until_closed().reason.as_str(), "tunnel_closed");
+}
+
+#[test]
+fn a_participant_that_is_told_to_stop_finishes_its_answers_and_takes_no_new_ones() {
+    for reconnect in [&[][..], &["--reconnect"]] {
+        let hub = TestHub::start();
+        let (room, url) = (hub.room(), hub.url());
+        let provider = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+        let endpoint = provider.url();
+        let args = [&join_args(&url, &room, &endpoint)[..], &["--concurrency", "2"], reconnect].concat();
+        let mut join = Running::start(&args);
+        for kind in ["prepared", "registered", "tunnel_connected"] {
+            join.event(kind);
+        }
+        let mut chat = hub.stream(&room, "any");
+        provider.wait_for_request(1);
+        join.signal("-INT");
+        let leaving = join.event("leaving");
+        assert_eq!((&leaving["signal"], &leaving["requests"]), (&json!("SIGINT"), &json!(1)));
+        // A new request is refused, so that another participant answers it.
+        let other = FakeProvider::start(Script::Echo);
+        let _bob = hub.join(&room, "bob", &other);
+        for _ in 0..4 {
+            hub.chat(&room, "any").expect(200);
+        }
+        assert_eq!((other.seen().len(), provider.seen().len()), (4, 1));
+        assert_eq!(hub.chat(&room, "ann").expect(502).json()["code"], "ENDPOINT_NOT_REACHABLE");
+        provider.release();
+        assert!(chat.answer().expect(200).text().ends_with("data: [DONE]\n\n"));
+        join.event("left");
+        let ended = join.end();
+        assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+        let left: Vec<_> = hub.client.participants(&room).list().unwrap().into_iter().map(|p| p.id).collect();
+        assert_eq!(left, ["bob"]);
+    }
+}
+
+#[test]
+fn answers_in_progress_are_cut_off_by_a_second_signal_and_by_the_drain_timeout() {
+    for (flags, signals) in [(&["--drain-timeout", "1ms"][..], 1), (&[], 2)] {
+        let hub = TestHub::start();
+        let (room, url) = (hub.room(), hub.url());
+        let provider = FakeProvider::start(Script::StreamAndHang(vec!["data: 1\n\n".into()]));
+        let endpoint = provider.url();
+        let mut join = Running::start(&[&join_args(&url, &room, &endpoint)[..], &["--format", "text"], flags].concat());
+        hub.wait_for_status(&room, "ann", "online");
+        let mut chat = hub.stream(&room, "ann");
+        assert_eq!(chat.head().status, 200);
+        assert_eq!(chat.chunk().unwrap(), b"data: 1\n\n");
+        join.signal("-INT");
+        let says = wait_for("the end to be told", || {
+            let mut line = String::new();
+            join.lines.read_line(&mut line).unwrap();
+            line.starts_with("SIGINT").then_some(line)
+        });
+        assert_eq!(says, "SIGINT: finishing one answer. Ctrl-C again stops at once.\n");
+        if signals == 2 {
+            join.signal("-INT");
+        }
+        wait_until("the provider to be left", || provider.abandoned() == 1);
+        assert!(chat.chunk().unwrap().starts_with(b"data: {\"error\":{"));
+        let ended = join.end();
+        assert_eq!(
+            (ended.code, ended.err.contains("--drain-timeout")),
+            if signals == 2 { (-1, false) } else { (0, true) }
+        );
+    }
 }
 
 #[test]
@@ -970,6 +1084,27 @@ fn an_answer_keeps_its_lines_and_steers_no_terminal() {
     hub.set_path("/rooms/ABC234/v1/chat/completions", Script::Stream(pieces.into()));
     let ran = run(&["chat", "--room", "ABC234", "--hub", &hub.url(), "--format", "text", "--prompt", "hi"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "one\n\ttwo\n\u{fffd}]0;title\u{fffd}three\n"), "{}", ran.err);
+}
+
+#[test]
+fn an_answer_that_breaks_off_is_told_with_its_participant() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let piece = format!("data: {}\n\n", json!({ "choices": [{ "delta": { "content": "half" } }] }));
+    let provider = FakeProvider::start(Script::StreamAndDie(vec![piece]));
+    let _ann = hub.join(&room, "ann", &provider);
+    let ran = run(&["chat", "--room", &room, "--hub", &url, "--format", "text", "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, "half\n"), "{}", ran.err);
+    let lines: Vec<&str> = ran.err.lines().collect();
+    assert!(lines[0].starts_with("Error: the answer of the participant \"ann\" broke off: "), "{}", ran.err);
+    assert!(lines[1].starts_with("Hint: Send it again") && lines[2].starts_with("request_id: "), "{}", ran.err);
+    // One that was sent whole, by a hub that is lost meanwhile.
+    let lost = FakeProvider::start(Script::Raw(
+        b"HTTP/1.1 200 OK\r\nX-Gambi-Participant: bob\r\nContent-Length: 99\r\n\r\n{".to_vec(),
+    ));
+    let ran = run(&["chat", "--room", "ABC234", "--hub", &lost.url(), "--format", "json", "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (3, ""), "{}", ran.err);
+    assert!(ran.err.starts_with("Error: the answer of the participant \"bob\" broke off: "), "{}", ran.err);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use gambi::hub::DeclaredRoom;
 use gambi::participant::Session;
 use gambi::provider::{Provider, ProviderOptions};
 use serde_json::Value;
@@ -25,8 +26,12 @@ struct Lab {
 
 impl Lab {
     fn open() -> Self {
-        let hub = TestHub::start();
-        let room = hub.room();
+        let room = "LAB001".to_owned();
+        let declared = DeclaredRoom { code: room.clone(), name: "Lab".into(), ..DeclaredRoom::default() };
+        let hub = TestHub::with(|options| {
+            options.rooms.push(declared);
+            options.default_room = Some(room.clone());
+        });
         let provider = Provider::bind(ProviderOptions { port: 0, ..ProviderOptions::default() }).unwrap();
         let session = Session::builder(hub.url(), &room)
             .participant_id("echo-1")
@@ -107,6 +112,42 @@ fn the_openai_package_lists_chats_and_streams() {
         .args(["-c", OPENAI, &lab.base(), &format!("http://{}/v1", lab.provider.addr())])
         .output()
         .unwrap();
+    assert_eq!(text(&output), "all well\n");
+}
+
+const OLLAMA: &str = r#"
+import sys
+from ollama import Client, ResponseError
+
+for host in sys.argv[1:]:
+    client = Client(host=host)
+    assert [m.model for m in client.list().models] == ["echo"], client.list()
+    assert "tools" in client.show("echo").capabilities
+    question = [{"role": "user", "content": "Grüße, tunnel!"}]
+    whole = client.chat("echo", messages=question)
+    assert whole.message.content.endswith("Grüße, tunnel!") and whole.done_reason == "stop" and whole.eval_count > 0, whole
+    parts = list(client.chat("echo:latest", messages=question, stream=True))
+    assert len(parts) > 3 and parts[-1].done, parts
+    assert "".join(part.message.content for part in parts) == whole.message.content, parts
+    assert len(client.embed("echo", ["a", "b"]).embeddings) == 2
+    for ask in (lambda: client.chat("nobody", messages=question), lambda: list(client.pull("echo", stream=True))):
+        try:
+            ask()
+            raise SystemExit("it was answered")
+        except ResponseError as error:
+            assert "model 'nobody' not found" in error.error or error.status_code == 501, error
+print("all well")
+"#;
+
+#[test]
+fn ollamas_package_lists_chats_and_streams_with_a_path_and_without() {
+    let python = match python("ollama") {
+        Ok(python) => python,
+        Err(why) => return skip(&format!("Python's ollama package: {why}")),
+    };
+    let lab = Lab::open();
+    let hosts = [format!("{}/rooms/{}", lab.hub.url(), lab.room), lab.hub.url()];
+    let output = Command::new(python).args(["-c", OLLAMA]).args(hosts).output().unwrap();
     assert_eq!(text(&output), "all well\n");
 }
 

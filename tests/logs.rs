@@ -127,7 +127,10 @@ fn a_request_has_one_line_and_one_name_everywhere() {
 
     drop(ann);
     let tunnel = logged.request(&format!("/v1/rooms/{room}/participants/ann/tunnel"));
-    assert_eq!((&tunnel["status"], &tunnel["participant"]), (&json!(101), &json!("ann")));
+    assert_eq!(
+        (&tunnel["status"], &tunnel["participant"], &tunnel["peer"]),
+        (&json!(101), &json!("ann"), &json!("127.0.0.1"))
+    );
     assert!(!logged.text().contains("token=") && !logged.text().contains("s3cret"), "{}", logged.text());
 }
 
@@ -149,14 +152,14 @@ fn it_tells_who_hung_up_and_what_failed() {
     waiting.hang_up();
     let line = at(499);
     assert_eq!(
-        (&line["stage"], &line["participant"], &line["level"]),
-        (&json!("cancelled"), &Value::Null, &json!("info"))
+        (&line["stage"], &line["participant"], &line["level"], &line["peer"]),
+        (&json!("cancelled"), &Value::Null, &json!("info"), &json!("127.0.0.1"))
     );
     first.hang_up();
     let gone = logged.line("the first", |line| line["requestId"] == asked["requestId"]);
     assert_eq!(
-        (&gone["status"], &gone["stage"], &gone["participant"]),
-        (&json!(499), &json!("cancelled"), &json!("ann"))
+        (&gone["status"], &gone["stage"], &gone["participant"], &gone["peer"]),
+        (&json!(499), &json!("cancelled"), &json!("ann"), &json!("127.0.0.1"))
     );
     assert_eq!(ann.receive()["type"], "tunnel.cancel");
 

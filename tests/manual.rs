@@ -194,9 +194,10 @@ fn python_for(page: &str) -> Option<PathBuf> {
     if !blocks(page).iter().any(|(kind, _)| *kind == "python") {
         return None;
     }
-    // Both are installed into one virtual environment.
-    let installed = python("openai").and_then(|_| python("anthropic"));
-    installed.inspect_err(|why| skip(&format!("openai and anthropic: {why}"))).ok()
+    // All are installed into one virtual environment.
+    let installed =
+        ["openai", "anthropic", "ollama"].into_iter().try_fold(PathBuf::new(), |_, package| python(package));
+    installed.inspect_err(|why| skip(&format!("openai, anthropic and ollama: {why}"))).ok()
 }
 
 #[test]
@@ -327,8 +328,10 @@ fn the_protocol_has_every_route_event_and_code_of_the_api() {
     let inference = part(&page, "Inference plane");
     for (path, methods) in api["paths"].as_object().unwrap() {
         let path = path.replace("{code}", "CODE").replace("{id}", "ID").replace("{responseId}", "ID");
+        let path = path.replace("{digest}", "DIGEST");
         for method in methods.as_object().unwrap().keys().filter(|key| key.len() < 7).map(|key| key.to_uppercase()) {
-            let found = match path.strip_prefix("/rooms/CODE/v1") {
+            let in_room = path.strip_prefix("/rooms/CODE/v1").or_else(|| path.strip_prefix("/rooms/CODE/api"));
+            let found = match in_room {
                 Some(tail) => inference.contains(&format!("{tail}`").replace("models/ID", "models/NAME")),
                 None if path.matches('/').count() == 1 && (path == "/" || path.contains("dashboard")) => true,
                 None => ["`", "?"].iter().any(|end| page.contains(&format!("`{method} {path}{end}"))),

@@ -10,7 +10,7 @@ use gambi::participant::{Builder, Session};
 use gambi::proto::management::Registration;
 use serde_json::{Value, json};
 
-use support::{FakeProvider, RawParticipant, Script, TestHub, registration, wait_until};
+use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, registration, wait_until};
 
 /// Long enough never to end during a test.
 const NEVER: Duration = Duration::from_secs(3600);
@@ -334,4 +334,59 @@ fn a_404_that_nobody_else_can_answer_or_that_names_no_model_passes_as_it_came() 
     one.set(json_answer(404, &gone));
     hub.chat(&room, "a").expect(200);
     assert_eq!(two.seen().len(), 1);
+}
+
+#[test]
+fn a_conversation_returns_to_the_participant_that_answered_its_earlier_turns() {
+    let hub = TestHub::with(|options| options.trusted_proxies = vec!["127.0.0.1".parse().unwrap()]);
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _sessions = ["ann", "bob"].map(|id| hub.join(&room, id, &provider));
+    ["ann", "bob"].iter().for_each(|id| hub.wait_for_status(&room, id, "online"));
+    let served_by = |path: &str, body: &Value, client: &str| {
+        let mut conn = Conn::open(hub.addr());
+        let headers = [("x-forwarded-for", client)];
+        conn.ask("POST", &format!("/rooms/{room}/v1/{path}"), &headers, Some(&body.to_string()));
+        conn.answer().expect(200).header("x-gambi-participant").map(str::to_owned)
+    };
+    for (path, list) in [("chat/completions", "messages"), ("messages", "messages"), ("responses", "input")] {
+        // Whichever is the quicker one, one of the two conversations is not its own.
+        for (id, client) in [("ann", "10.0.0.1"), ("bob", "10.0.0.2")] {
+            let turns = |count: usize| {
+                let role = |n: usize| if n.is_multiple_of(2) { "user" } else { "assistant" };
+                (0..count).map(|n| json!({ "role": role(n), "content": format!("turn {n}") })).collect::<Vec<_>>()
+            };
+            let body = |model: &str, count: usize| json!({ "model": model, "max_tokens": 9, list: turns(count) });
+            assert_eq!(served_by(path, &body(id, 1), client).as_deref(), Some(id), "{path}");
+            for count in (3..11).step_by(2) {
+                for model in ["any", "m"] {
+                    assert_eq!(served_by(path, &body(model, count), client).as_deref(), Some(id), "{path} {count}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn names_that_differ_in_case_or_tag_are_listed_and_selected_apart() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let one = |id: &str, models: &[&str]| RawParticipant::join_as(&hub, &room, id, &with_models(models));
+    let mut ann = one("ann", &["qwen3:8b", "Qwen3:8b", "qwen3:latest"]);
+    let _bob = one("bob", &["QWEN3:8B", "qwen3:4b"]);
+    ["ann", "bob"].iter().for_each(|id| hub.wait_for_status(&room, id, "online"));
+    let names = ["QWEN3:8B", "Qwen3:8b", "qwen3", "qwen3:4b", "qwen3:8b"].map(|name| (name.to_owned(), Some(1)));
+    let ids = ["ann", "bob"].map(|id| (id.to_owned(), None));
+    assert_eq!(listed(&hub, &room), [&ids[..], &names, &[("any".to_owned(), Some(2))]].concat());
+    for (asked, model) in [("qwen3:8b", "qwen3:8b"), ("Qwen3:8b", "Qwen3:8b"), ("qwen3", "qwen3:latest")] {
+        let mut conn = hub.stream(&room, asked);
+        let request = ann.receive();
+        assert_eq!(request["body"]["model"], model, "{asked}");
+        ann.begin(&request, "text/event-stream", &["data: [DONE]\n\n"]);
+        ann.end(&request);
+        conn.answer().expect(200);
+    }
+    for unknown in ["qwen3:8B", "QWEN3", "Qwen3", "qwen3:14b"] {
+        hub.chat(&room, unknown).expect(404);
+    }
 }

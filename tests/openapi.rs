@@ -182,7 +182,8 @@ fn shortened(told: &str) -> String {
     told[from..].lines().map(|line| line.chars().take(2000).collect::<String>() + "\n").collect()
 }
 
-/// Operations that no request succeeded with. A tunnel is none for a client of HTTP.
+/// Operations that no request succeeded with. A tunnel is none for a client of HTTP, and some are described to say that
+/// they are not served.
 fn never_done(seen: &Value) -> Vec<String> {
     let document: Value = serde_json::from_str(gambi::hub::openapi()).unwrap();
     let done: Vec<(&str, &str)> = seen["log"]["entries"]
@@ -193,9 +194,15 @@ fn never_done(seen: &Value) -> Vec<String> {
         .map(|entry| (entry["request"]["method"].as_str().unwrap(), entry["request"]["url"].as_str().unwrap()))
         .collect();
     let succeeded = |method: &str, path: &str| done.iter().any(|(m, url)| *m == method && fits(path, url));
+    let can_succeed = |operation: &Value| {
+        let statuses = operation["responses"].as_object();
+        statuses.is_some_and(|statuses| statuses.keys().any(|status| status.starts_with(['1', '2'])))
+    };
     let paths = document["paths"].as_object().unwrap().iter();
     paths
-        .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |key| (key.to_ascii_uppercase(), path)))
+        .flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(key, operation)| (key, operation, path)))
+        .filter(|(_, operation, _)| can_succeed(operation))
+        .map(|(key, _, path)| (key.to_ascii_uppercase(), path))
         .filter(|(method, path)| method != "PARAMETERS" && !path.ends_with("/tunnel") && !succeeded(method, path))
         .map(|(method, path)| format!("{method} {path}"))
         .collect()

@@ -1,5 +1,5 @@
-//! The hub behind Caddy and nginx with TLS, exactly as the manual sets them up: tunnels, pieces of a stream as they come,
-//! events, and a large prompt go through.
+//! The hub behind Caddy and nginx with TLS, and three hubs behind nginx and HAProxy, exactly as the manual sets them up:
+//! tunnels, pieces of a stream as they come, events, and a large prompt go through.
 
 mod support;
 
@@ -161,16 +161,8 @@ fn through_caddy() {
     goes_through(&place, command);
 }
 
-#[test]
-fn through_nginx() {
-    let Some(nginx) = program("nginx") else { return skip("nginx") };
-    let place = Place::new("nginx");
-    let (_hub, port) = place.hub();
-    let config = block("map $http_upgrade $connection_upgrade {")
-        .replace("listen 443 ssl", &format!("listen 127.0.0.1:{} ssl", place.port))
-        .replace("/etc/ssl/hub.pem", &place.path("cert.pem"))
-        .replace("/etc/ssl/hub-key.pem", &place.path("key.pem"))
-        .replace("127.0.0.1:3000", &format!("127.0.0.1:{port}"));
+/// nginx with a configuration for its `http` block.
+fn nginx_with(nginx: PathBuf, place: &Place, config: &str) -> Command {
     let folders =
         ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|kind| format!("{kind}_temp_path {kind};\n"));
     place.write(
@@ -182,5 +174,97 @@ fn through_nginx() {
     );
     let mut command = Command::new(nginx);
     command.args(["-p", &place.path(""), "-c", "nginx.conf", "-e", "stderr"]);
+    command
+}
+
+#[test]
+fn through_nginx() {
+    let Some(nginx) = program("nginx") else { return skip("nginx") };
+    let place = Place::new("nginx");
+    let (_hub, port) = place.hub();
+    let config = block("map $http_upgrade $connection_upgrade {")
+        .replace("listen 443 ssl", &format!("listen 127.0.0.1:{} ssl", place.port))
+        .replace("/etc/ssl/hub.pem", &place.path("cert.pem"))
+        .replace("/etc/ssl/hub-key.pem", &place.path("key.pem"))
+        .replace("127.0.0.1:3000", &format!("127.0.0.1:{port}"));
+    let command = nginx_with(nginx, &place, &config);
     goes_through(&place, command);
+}
+
+/// The manual's three hubs, on ports of their own, and a configuration of the manual's with these ports.
+fn three_hubs(place: &Place, config: String, listen: &str) -> (Vec<Process>, String) {
+    let url = format!("http://127.0.0.1:{}", place.port);
+    let address = format!("127.0.0.1:{}", place.port);
+    let mut config = config.replace(listen, &listen.replace(":80", "80").replace("80", &address));
+    let hubs = [("A", 3001), ("B", 3002), ("C", 3003)].map(|(prefix, documented)| {
+        let line = block(&format!("gambi hub serve --port {documented} --code-prefix {prefix} --public-url http://hubs.example --trusted-proxy 127.0.0.1"));
+        let line = line.lines().next().unwrap().strip_prefix("gambi ").unwrap();
+        let line = line.replace(&format!("--port {documented}"), "--port 0").replace("http://hubs.example", &url);
+        let hub = Process::start("", &format!("{line} --host 127.0.0.1"));
+        config = config.replace(&format!(":{documented}"), &format!(":{}", hub.first_line["data"]["port"]));
+        hub
+    });
+    (hubs.into(), config)
+}
+
+/// Makes rooms until each hub has one, and chats in each, through the proxy alone.
+fn rooms_are_found(place: &Place, mut proxy: Command) {
+    let _proxy = Running(proxy.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let hub = gambi::client::Client::new(&format!("http://127.0.0.1:{}", place.port)).unwrap();
+    wait_until("the proxy to pass on", || hub.rooms().list().is_ok());
+    let mut codes: Vec<String> = Vec::new();
+    wait_until("each hub to have a room", || {
+        let room = gambi::proto::management::CreateRoom { name: "Lab".into(), ..Default::default() };
+        let code = hub.rooms().create(&room).unwrap().room.code;
+        if !codes.iter().any(|known| known[..1] == code[..1]) {
+            codes.push(code);
+        }
+        codes.len() == 3
+    });
+    let provider = FakeProvider::start(Script::Echo);
+    let sessions: Vec<Process> = codes
+        .iter()
+        .map(|code| {
+            let join =
+                format!("participant join --room {code} --participant-id ann -m m --no-specs -e {}", provider.url());
+            Process::start("", &format!("{join} --hub http://127.0.0.1:{}", place.port))
+        })
+        .collect();
+    for code in &codes {
+        wait_until("the participant to be online", || {
+            hub.participants(code)
+                .list()
+                .is_ok_and(|list| list.iter().any(|one| one.status == gambi::proto::management::Status::Online))
+        });
+        let request = r#"{"model":"any","messages":[]}"#;
+        let url = format!("http://127.0.0.1:{}/rooms/{}/v1/chat/completions", place.port, code.to_lowercase());
+        let curl =
+            Command::new("curl").args(["-sS", "-H", "Content-Type: application/json", "-d", request, &url]).output();
+        assert_eq!(String::from_utf8_lossy(&curl.unwrap().stdout), r#"{"model":"m","messages":[]}"#, "{code}");
+    }
+    drop(sessions);
+    fs::remove_dir_all(&place.dir).unwrap();
+}
+
+#[test]
+fn nginx_finds_the_hub_of_a_room() {
+    let Some(nginx) = program("nginx") else { return skip("nginx") };
+    let place = Place::new("nginx-hubs");
+    let config = block("map $uri $room_hub {");
+    let (_hubs, config) = three_hubs(&place, config, "listen 80;");
+    let upgrade = block("map $http_upgrade $connection_upgrade {");
+    let upgrade = &upgrade[..upgrade.find("server {").unwrap()];
+    let command = nginx_with(nginx, &place, &format!("{upgrade}{config}"));
+    rooms_are_found(&place, command);
+}
+
+#[test]
+fn haproxy_finds_the_hub_of_a_room() {
+    let Some(haproxy) = program("haproxy") else { return skip("haproxy") };
+    let place = Place::new("haproxy-hubs");
+    let (_hubs, config) = three_hubs(&place, block("defaults"), "bind :80");
+    place.write("haproxy.cfg", &config);
+    let mut command = Command::new(haproxy);
+    command.args(["-db", "-f", &place.path("haproxy.cfg")]);
+    rooms_are_found(&place, command);
 }

@@ -79,6 +79,28 @@ fn a_native_response_passes_and_can_be_asked_for_later() {
 }
 
 #[test]
+fn a_response_that_continues_another_goes_to_the_participant_that_stores_it() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let providers = [1, 2, 3].map(|number| {
+        FakeProvider::start(whole(&json!({ "id": format!("resp_{number}"), "object": "response", "output": [] })))
+    });
+    let ids = ["ann", "bob", "cat"];
+    let _sessions: Vec<_> = ids.iter().zip(&providers).map(|(id, provider)| join(&hub, &room, id, provider)).collect();
+    for id in ids {
+        respond(&hub, &room, &json!({ "model": id, "input": "Hi" })).expect(200);
+    }
+    for number in [3, 1, 2, 2, 3, 1] {
+        let next = json!({ "model": "any", "input": "And?", "previous_response_id": format!("resp_{number}") });
+        let answer = respond(&hub, &room, &next).expect(200);
+        assert_eq!(answer.header("X-Gambi-Participant"), Some(ids[number - 1]));
+    }
+    // Only the participant that is named can say that it stores no such response.
+    let other = json!({ "model": "ann", "input": "And?", "previous_response_id": "resp_2" });
+    assert_eq!(respond(&hub, &room, &other).expect(200).header("X-Gambi-Participant"), Some("ann"));
+}
+
+#[test]
 fn a_native_stream_passes_and_its_response_can_be_cancelled_meanwhile() {
     let hub = TestHub::start();
     let room = hub.room();

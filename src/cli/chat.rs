@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use gambi::client::{Chat, Room};
 
 use super::context::Context;
+use super::conversation::{Prompt, PromptReader};
 use super::failure::Failure;
 use super::output::{self, Output, table};
 use super::prompt;
@@ -15,13 +16,20 @@ use crate::monitor::clean::multi_line;
 
 /// The most bytes of an answer that are kept as context for the next prompt. Longer answers are printed in full.
 const MAX_KEPT_BYTES: usize = 4 << 20;
+/// Ends a conversation.
+const QUIT: &str = "/quit";
+/// What is told when a line was cut off.
+const TOO_LONG: &str =
+    "A line was too long for the terminal, so nothing was sent. Send it from a file: gambi chat --room CODE < FILE";
+/// The selector if `--model` is not given.
+pub const SELECTOR: &str = "any";
 
 /// Sends one prompt; without a prompt on an interactive terminal, starts a conversation.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
     let prompt = context.value("prompt").map(str::to_owned);
     let room = context.room_client()?.room(&code);
-    let mut chat = room.chat().selector(context.value("model").unwrap_or("any"));
+    let mut chat = room.chat().selector(context.value("model").unwrap_or(SELECTOR));
     if let Some(system) = context.value("system") {
         chat = chat.system(system);
     }
@@ -65,28 +73,58 @@ fn once(context: &Context<'_>, chat: Chat) -> Result<(), Failure> {
 fn print_answer(out: &Output, chat: Chat) -> Result<String, Failure> {
     let mut stream = out.while_waiting("Waiting for a participant...", || chat.stream())?;
     let mut answer = String::new();
-    while let Some(piece) = out.while_waiting("Waiting for the answer...", || stream.next()) {
-        let piece = piece?;
+    // Only before the first piece: later it would be written into the answer.
+    let mut next = out.while_waiting("Waiting for the answer...", || stream.next());
+    while let Some(piece) = next {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                // The error must not continue the answer's last line.
+                if !answer.is_empty() {
+                    output::line("")?;
+                }
+                return Err(error.into());
+            }
+        };
         if answer.len() < MAX_KEPT_BYTES {
             answer.push_str(&piece);
         }
         out.piece(&multi_line(&piece))?;
+        next = stream.next();
     }
     Ok(answer)
 }
 
-/// Reads prompts from the terminal until an empty line or the end of input. Each request has the conversation so far.
+/// Reads prompts from the terminal until `/quit` or the end of input. Each request has the conversation so far.
 fn converse(context: &Context<'_>, room: &Room, mut chat: Chat) -> Result<(), Failure> {
-    context
-        .out
-        .note(&format!("Chatting with {}. An empty line or Ctrl-D ends the conversation.", room.openai_base_url()));
-    while let Some(line) = prompt::line("> ").filter(|line| !line.trim().is_empty()) {
-        chat = chat.user(&line);
-        let answer = print_answer(&context.out, chat.clone())?;
-        output::line("")?;
-        chat = chat.assistant(&answer);
+    context.out.note(&format!("Chatting with {}. Ctrl-D or {QUIT} ends the conversation.", room.openai_base_url()));
+    let is_dumb = context.variable("TERM").is_none_or(|term| term == "dumb");
+    let reader = PromptReader::open(&context.signals, is_dumb);
+    loop {
+        let prompt = match reader.read("> ") {
+            Prompt::Text(text) => text,
+            Prompt::TooLong => {
+                prompt::discard_rest();
+                context.out.note(TOO_LONG);
+                continue;
+            }
+            Prompt::End => {
+                // The shell's prompt must not continue this one's line.
+                context.out.note("");
+                return Ok(());
+            }
+        };
+        match prompt.trim() {
+            "" => {}
+            QUIT => return Ok(()),
+            _ => {
+                chat = chat.user(prompt.trim_end());
+                let answer = print_answer(&context.out, chat.clone())?;
+                output::line("")?;
+                chat = chat.assistant(&answer);
+            }
+        }
     }
-    Ok(())
 }
 
 /// Lists the participants and models that a request can select.

@@ -118,7 +118,13 @@ static TLS_KEY: Flag = value(
     "tls-key",
     None,
     "FILE",
-    "Key of the certificate in PEM; with --tls self, where key and certificate are kept [default ~/.local/state/gambi/hub.pem]",
+    "Key of the certificate in PEM; with --tls self, where both are kept, else in ~/.local/state/gambi/hub.pem",
+);
+static CODE_PREFIX: Flag = value(
+    "code-prefix",
+    None,
+    "LETTERS",
+    "What the codes of all rooms begin with, for a proxy in front of several hubs: one or two letters or digits",
 );
 static PUBLIC_URL: Flag =
     value("public-url", None, "URL", "The hub's URL as clients see it, if it runs behind a proxy");
@@ -185,6 +191,12 @@ static ROOM_TTL: Flag =
 static EMPTY_ROOM_TTL: Flag =
     value("empty-room-ttl", None, "TIME", "Remove rooms that have had no participants for this long [default never]");
 static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
+static DEFAULT_ROOM: Flag = value(
+    "default-room",
+    None,
+    "CODE",
+    "Room whose /v1 and /api routes are served at the root too, for clients that take no path [GAMBI_DEFAULT_ROOM]",
+);
 static NO_DASHBOARD: Flag = switch("no-dashboard", "Serve no dashboard at /");
 static WATCH_TIME: Flag = value(
     "watch-time",
@@ -236,6 +248,12 @@ static SYSTEM: Flag = value("system", Some('s'), "TEXT", "System message before 
 static LISTEN: Flag = value("timeout", None, "TIME", "How long to listen [default 2s]");
 static SHELL: Flag = value("shell", None, "bash|zsh|fish", "The shell; also as an argument without the flag");
 
+static WORD: Flag = value(
+    "arg",
+    None,
+    "WORD",
+    "Word of the command line to complete, as the scripts give them; may be repeated, or all follow `--`",
+);
 static MANAGER: Flag =
     value("manager", None, "systemd|openwrt|launchd", "The service manager; also as an argument without the flag");
 static ROLE: Flag = value("for", None, "hub|participant", "What the service runs [default hub]");
@@ -324,6 +342,8 @@ static EMBED: Flag = switch("serve", "Run a hub in this process and watch it");
 static PROVIDER_PORT: Flag = value("port", None, "PORT", "Port to listen on; 0 takes a free one [default 11435]");
 static PROVIDER_MODEL: Flag = value("model", Some('m'), "NAME", "Name of the provider's only model [default echo]");
 static DELAY: Flag = value("delay", None, "MS", "Pause before each piece of an answer, in milliseconds [default 0]");
+static DEMO_DELAY: Flag =
+    value("delay", None, "MS", "Pause before each piece of an answer, in milliseconds [default 60]");
 static DEMO_PORT: Flag = value("port", None, "PORT", "Port of the hub; 0 takes a free one [default 0]");
 static ONCE: Flag = switch("once", "End after the chat; the exit code is 0 only if the answer came through the tunnel");
 
@@ -333,6 +353,7 @@ static SERVE: &[&Flag] = &[
     &MDNS,
     &DECLARE_ROOM,
     &ROOMS_FILE,
+    &DEFAULT_ROOM,
     &DIRECT,
     &ROOM_TTL,
     &EMPTY_ROOM_TTL,
@@ -342,6 +363,7 @@ static SERVE: &[&Flag] = &[
     &TLS_KEY,
     &CORS,
     &PUBLIC_URL,
+    &CODE_PREFIX,
     &TRUSTED_PROXY,
     &KNOWN_AS,
     &STRICT,
@@ -388,6 +410,7 @@ const JOIN: &[&Flag] = &[
     &NO_SPECS,
     &JSON_FRAMES,
     &RECONNECT,
+    &DRAIN_TIMEOUT,
     &DRY_RUN,
 ];
 
@@ -417,6 +440,7 @@ pub static COMMANDS: &[Command] = &[
             ("For this machine only, on a free port", "gambi hub serve --host 127.0.0.1 --port 0"),
             ("With TLS, and a key of its own", "gambi hub serve --tls self"),
             ("Behind a proxy that terminates TLS", "gambi hub serve --public-url https://hub.example"),
+            ("In Ollama's place, for its clients", "gambi hub serve --room LAB001=Lab --default-room LAB001"),
         ],
     },
     Command {
@@ -630,7 +654,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["demo"],
         about: "Run a hub, a provider and a participant in one process, and send a chat through them",
         positional: None,
-        flags: &[&LOCAL_HOST, &DEMO_PORT, &DELAY, &ONCE],
+        flags: &[&LOCAL_HOST, &DEMO_PORT, &DEMO_DELAY, &ONCE],
         streams: true,
         examples: &[
             ("Keep running, to try it with curl", "gambi demo"),
@@ -641,7 +665,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["completions"],
         about: "Print completions for a shell",
         positional: Some(&SHELL),
-        flags: &[&SHELL],
+        flags: &[&SHELL, &WORD],
         streams: false,
         examples: &[("For bash", "source <(gambi completions bash)")],
     },
@@ -652,6 +676,14 @@ pub static COMMANDS: &[Command] = &[
         flags: &[],
         streams: false,
         examples: &[("Read it", "gambi man | man -l -")],
+    },
+    Command {
+        path: &["version"],
+        about: "Print the version",
+        positional: None,
+        flags: &[],
+        streams: false,
+        examples: &[("The same as --version", "gambi version")],
     },
     Command {
         path: &["openapi"],

@@ -43,6 +43,8 @@ pub struct Serve {
     pub port: Option<u16>,
     /// Whether to announce the hub by mDNS.
     pub mdns: Option<bool>,
+    /// Code of the room that is served at the root too.
+    pub default_room: Option<String>,
     /// Log format: `text` or `json`.
     pub log_format: Option<String>,
     /// Log level.

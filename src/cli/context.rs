@@ -107,9 +107,19 @@ impl<'v> Context<'v> {
         (self.vars)(name).filter(|value| !value.is_empty())
     }
 
-    /// Whether the command was given an invitation.
-    pub fn is_invited(&self) -> bool {
-        self.invitation.is_some()
+    /// What the command was invited with.
+    pub fn invitation(&self) -> Option<&Invitation> {
+        self.invitation.as_ref()
+    }
+
+    /// The words of the command.
+    pub fn path(&self) -> &'static [&'static str] {
+        self.parsed.command.path
+    }
+
+    /// Whether the command prints a stream of events.
+    pub fn streams(&self) -> bool {
+        self.parsed.command.streams
     }
 
     /// Whether the command was called by its older, one-word name.
@@ -191,7 +201,7 @@ impl<'v> Context<'v> {
         if named != "auto" {
             return Ok(named);
         }
-        let url = find_hub(&self.out, self.value("room").or(self.value("code")))?;
+        let url = find_hub(&self.out, self.value("room").or(self.value("code")), self.key()?.as_deref())?;
         self.out.detail(&format!("found {url}"));
         Ok(url)
     }

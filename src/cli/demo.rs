@@ -15,20 +15,23 @@ use gambi::provider::{Provider, ProviderOptions};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hub::Urls;
+use super::hub::{DRAIN_TIMEOUT, Urls};
 use super::provider::delay;
 use super::signals::Signal;
 
 const PROMPT: &str = "Hello from the other end of the tunnel!";
 const PARTICIPANT: &str = "demo";
+/// The port of the hub if none is given: a free one.
+pub const PORT: u16 = 0;
+/// The pause before each piece of an answer if none is given: slow enough that the streaming is visible.
+pub const DELAY: Duration = Duration::from_millis(60);
 
 /// Runs the demo. Ends on a signal, or after one chat with `--once`.
 pub fn run(context: &Context<'_>) -> Result<(), Failure> {
     let out = context.out;
-    let host = context.value("host").unwrap_or("127.0.0.1").to_owned();
-    let port = context.port()?.unwrap_or(0);
-    // Slow enough that the streaming is visible.
-    let delay = delay(context)?.unwrap_or(Duration::from_millis(60));
+    let host = context.value("host").map_or(ProviderOptions::default().host, str::to_owned);
+    let port = context.port()?.unwrap_or(PORT);
+    let delay = delay(context)?.unwrap_or(DELAY);
     let signals = context.signals.listen();
 
     let hub = Hub::bind(HubOptions { host, port, ..HubOptions::default() })?;
@@ -57,8 +60,8 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
     if !context.has("once") {
         wait_for_signal(context, &signals)?;
     }
+    hub.drain(DRAIN_TIMEOUT);
     session.close();
-    hub.shutdown();
     provider.shutdown();
     out.event("stopped", &json!({}), "Stopped.")
 }

@@ -3,23 +3,28 @@
 use super::context::Context;
 use super::failure::Failure;
 
-/// Lists the hubs that answer within `--timeout`. A hub whose rooms cannot be listed is shown without rooms.
+/// Lists the hubs that answer within `--timeout`. A hub whose rooms cannot be listed is shown with the reason.
 #[cfg(feature = "mdns")]
 pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
-    use gambi::client::Client;
-    use gambi::discovery::discover_hubs;
+    use gambi::discovery::{discover_hubs, rooms_of};
     use serde_json::json;
 
     use super::find_hub::LISTEN;
     use super::output::table;
 
-    let listen = context.time("timeout")?.unwrap_or(LISTEN);
+    let (listen, key) = (context.time("timeout")?.unwrap_or(LISTEN), context.key()?);
     let hubs = context.out.while_waiting("Looking for hubs...", || discover_hubs(listen))?;
-    let rooms = |url: &str| Client::new(url).and_then(|client| client.rooms().list()).unwrap_or_default();
-    let hubs: Vec<_> = hubs.into_iter().map(|hub| (rooms(&hub.url), hub)).collect();
+    let hubs: Vec<_> = hubs.into_iter().map(|hub| (rooms_of(&hub, key.as_deref()), hub)).collect();
     let values: Vec<_> = hubs
         .iter()
-        .map(|(rooms, hub)| json!({ "name": hub.name, "hubUrl": hub.url, "addresses": hub.addresses, "rooms": rooms }))
+        .map(|(rooms, hub)| {
+            let mut value = json!({ "name": hub.name, "hubUrl": hub.url, "addresses": hub.addresses, "rooms": [] });
+            match rooms {
+                Ok(rooms) => value["rooms"] = json!(rooms),
+                Err(error) => value["error"] = json!(error.to_string()),
+            }
+            value
+        })
         .collect();
     context.out.result(&values, None, || {
         if hubs.is_empty() {
@@ -27,10 +32,16 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
         }
         let mut rows = Vec::new();
         for (rooms, hub) in &hubs {
-            if rooms.is_empty() {
-                rows.push(vec![hub.url.clone(), "-".into(), "no rooms".into()]);
-            }
-            rows.extend(rooms.iter().map(|room| vec![hub.url.clone(), room.code.clone(), room.name.clone()]));
+            let note = match rooms {
+                Ok(rooms) if rooms.is_empty() => "no rooms".to_owned(),
+                Ok(rooms) => {
+                    rows.extend(rooms.iter().map(|room| vec![hub.url.clone(), room.code.clone(), room.name.clone()]));
+                    continue;
+                }
+                Err(error) if error.status() == Some(401) => "rooms are listed with the hub's key: --key-file".into(),
+                Err(error) => error.to_string(),
+            };
+            rows.push(vec![hub.url.clone(), "-".into(), note]);
         }
         table(&["HUB", "CODE", "ROOM"], &rows)
     })

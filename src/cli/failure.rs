@@ -87,6 +87,7 @@ fn code_of(error: &Error) -> u8 {
         (_, Some(404 | 409)) => REFUSED,
         (
             Error::Unreachable { .. }
+            | Error::BrokenOff { .. }
             | Error::BadAnswer { .. }
             | Error::Provider { .. }
             | Error::ModelMissing { .. }

@@ -16,8 +16,20 @@ use super::context::Context;
 use super::failure::Failure;
 use super::{hub_tls, values};
 
+/// How and what a hub logs if nothing says otherwise.
+pub const LOG_FORMAT: LogFormat = LogFormat::Text;
+pub const LOG_LEVEL: LogLevel = LogLevel::Info;
 /// How long requests in flight may take to end, if `--drain-timeout` is not given.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long requests in flight may take to end after a signal.
+///
+/// # Errors
+/// When `--drain-timeout` is no time.
+pub fn drain_timeout(context: &Context<'_>) -> Result<Duration, Failure> {
+    let given = context.parsed("drain-timeout", time_or_none, "a time such as 30s, or 0")?;
+    Ok(given.unwrap_or(DRAIN_TIMEOUT))
+}
 
 fn time_or_none(text: &str) -> Option<Duration> {
     if text == "0" { Some(Duration::ZERO) } else { values::time(text) }
@@ -30,10 +42,10 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     if context.has("dry-run") {
         return dry_run(context, &options, mdns);
     }
-    let drain_timeout = context.parsed("drain-timeout", time_or_none, "a time such as 30s, or 0")?;
-    let drain_timeout = drain_timeout.unwrap_or(DRAIN_TIMEOUT);
+    let drain_timeout = drain_timeout(context)?;
     let signals = context.signals.listen();
     let (host, public_url, tls) = (options.host.clone(), options.public_url.clone(), options.tls.clone());
+    let (dashboard, has_key) = (options.dashboard, options.key.is_some());
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
@@ -48,7 +60,8 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     if let Some(fingerprint) = &fingerprint {
         data["fingerprint"] = json!(fingerprint);
     }
-    context.out.event("started", &data, &urls.text(fingerprint.filter(|_| hub_tls::is_own(context)).as_deref()))?;
+    let own = fingerprint.filter(|_| hub_tls::is_own(context));
+    context.out.event("started", &data, &urls.banner(dashboard, has_key, own.as_deref()))?;
     let announcement = announce(context, hub.addr(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
@@ -100,10 +113,14 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         timeouts: timeouts(context)?,
         hedge_after_min: standard.hedge_after_min.filter(|_| !context.has("no-hedge")),
         cors: context.parsed("cors", origin, "an origin such as https://app.example, or *")?,
+        code_prefix: context
+            .parsed("code-prefix", |text| text.parse().ok(), "one or two letters or digits other than 0, O, 1 and I")?
+            .unwrap_or_default(),
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
         strict: context.has("strict"),
         dashboard: !context.has("no-dashboard"),
+        default_room: default_room(context)?,
         max_stream_duration: context.time("watch-time")?,
         allowed_hosts: context.values("known-as").to_vec(),
         trusted_proxies: context.values("trusted-proxy").iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
@@ -121,10 +138,19 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     })
 }
 
+fn default_room(context: &Context<'_>) -> Result<Option<String>, Failure> {
+    let stated = context.environment.serve.default_room.as_deref();
+    let code = |text: &str| {
+        let is_code = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        is_code.then(|| text.to_ascii_uppercase())
+    };
+    context.chosen("default-room", "GAMBI_DEFAULT_ROOM", stated, code, "a room's code of six letters and digits")
+}
+
 fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
     let stated = context.environment.serve.log_format.as_deref();
     let format = context.chosen("log-format", "GAMBI_LOG_FORMAT", stated, LogFormat::named, "text or json")?;
-    Ok(format.unwrap_or(LogFormat::Text))
+    Ok(format.unwrap_or(LOG_FORMAT))
 }
 
 /// `--quiet` reduces the log to errors, unless a level is given.
@@ -132,7 +158,7 @@ fn log_level(context: &Context<'_>) -> Result<LogLevel, Failure> {
     let stated = context.environment.serve.log_level.as_deref();
     let must_be = "off, error, warn, info or debug";
     let level = context.chosen("log-level", "GAMBI_LOG_LEVEL", stated, LogLevel::named, must_be)?;
-    Ok(level.unwrap_or(if context.has("quiet") { LogLevel::Error } else { LogLevel::Info }))
+    Ok(level.unwrap_or(if context.has("quiet") { LogLevel::Error } else { LOG_LEVEL }))
 }
 
 fn direct(text: &str) -> Option<DirectPolicy> {
@@ -254,8 +280,8 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let urls = Urls::planned(scheme, &options.host, options.port, options.public_url.as_deref());
     let payload = json!({
         "host": options.host, "port": options.port, "bindUrl": urls.bind, "tls": options.tls.is_some(), "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "key": options.key.is_some(), "strict": options.strict,
-        "dashboard": options.dashboard, "knownAs": options.allowed_hosts,
+        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "strict": options.strict,
+        "dashboard": options.dashboard, "defaultRoom": options.default_room, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),
         "rooms": options.rooms.iter().map(|room| &room.code).collect::<Vec<_>>(),
@@ -335,14 +361,21 @@ impl Urls {
         self.network.as_ref().unwrap_or(&self.hub)
     }
 
-    /// For people. `fingerprint` is that of a certificate that clients do not accept without it.
-    fn text(&self, fingerprint: Option<&str>) -> String {
+    /// What a person reads when the hub has started. `fingerprint` is that of a certificate which clients do not accept
+    /// without it.
+    fn banner(&self, dashboard: bool, has_key: bool, fingerprint: Option<&str>) -> String {
         let flag = fingerprint.map(|text| format!(" --hub-fingerprint {text}")).unwrap_or_default();
-        let fingerprint = fingerprint.map(|text| format!("Fingerprint:     {text}\n")).unwrap_or_default();
-        let network = self.network.as_ref().map(|url| format!("On the network:  {url}\n")).unwrap_or_default();
+        let fingerprint = fingerprint.map(|text| format!("\nFingerprint: {text}")).unwrap_or_default();
+        let hub = self.for_others();
+        let here = self.network.as_ref().map(|_| format!(" (on this machine {})", self.hub)).unwrap_or_default();
+        let access = match (has_key, hub.contains("//localhost") || hub.contains("//127.")) {
+            (true, _) => "with the key of --key-file",
+            (false, true) => "for programs on this machine only",
+            (false, false) => "open to all who reach it: close it with --key-file FILE, or --host 127.0.0.1",
+        };
         format!(
-            "The hub is up:   {}\nListening on:    {}\n{network}{fingerprint}Create a room:   gambi room create --hub {}{flag} --name NAME\nStop it with Ctrl-C.",
-            self.hub, self.bind, self.hub
+            "{}{hub}{here}\nNew room:   gambi room create --hub {hub}{flag} --name NAME\nJoin it:    gambi participant join --hub {hub}{flag} --room CODE --participant-id ID --models all\nAccess:     {access}{fingerprint}",
+            if dashboard { "Dashboard:  " } else { "Hub:        " },
         )
     }
 }

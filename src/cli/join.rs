@@ -1,6 +1,7 @@
 //! `gambi participant join`: probes the provider, registers, opens the tunnel, and serves until a signal arrives.
 
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded, select};
 use serde_json::{Value, json};
@@ -14,6 +15,8 @@ use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, MAX_WEIGHT, Re
 
 use super::context::Context;
 use super::failure::Failure;
+use super::hub::drain_timeout;
+use super::output::Output;
 use super::participant::headers;
 use super::room::redact;
 use super::signals::Signal;
@@ -41,6 +44,8 @@ struct Plan {
     key: Option<String>,
     token_file: Option<String>,
     token: Option<String>,
+    /// How long answers in progress may take to end after a signal.
+    drain_timeout: Duration,
 }
 
 /// Joins a room and serves it until a signal arrives or the session is lost.
@@ -83,13 +88,18 @@ fn open_session(context: &Context<'_>, plan: &Plan, prepared: Prepared) -> Resul
 /// Joins, and joins again whenever the session is lost.
 fn join_with_reconnect(context: &Context<'_>, plan: &Plan) -> Result<(), Failure> {
     let signals = context.signals.listen();
-    let reconnect = Reconnect::new(plan.builder());
+    let reconnect = Reconnect::new(plan.reporting_builder(context));
     let handle = reconnect.handle();
-    let (received, leaving) = bounded(1);
+    let leaving = Leaving::of(context, plan);
+    let (left, reported_leaving) = bounded(1);
     thread::Builder::new().name("stop".into()).spawn(move || {
         if let Ok(signal) = signals.recv() {
-            let _ = received.send(signal.to_string());
+            let reported = leaving.report(&signal.to_string(), handle.drain());
+            if !handle.wait_until_drained(leaving.drain_timeout) {
+                leaving.report_aborted();
+            }
             handle.close();
+            let _ = left.send(reported);
         }
     })?;
     let refresher = reconnect.handle();
@@ -105,10 +115,22 @@ fn join_with_reconnect(context: &Context<'_>, plan: &Plan) -> Result<(), Failure
     });
     reported?;
     ended?;
-    if let Ok(signal) = leaving.try_recv() {
-        context.out.event("leaving", &plan.leaving(&signal), &format!("{signal}: leaving."))?;
+    // It has ended without an error, so by a signal. The participant is removed when this arrives.
+    if let Ok(reported) = reported_leaving.recv() {
+        reported?;
     }
     context.out.event("left", &plan.identity(), "Left.")
+}
+
+/// Prints that the provider is down, or answers again.
+fn report_provider(out: Output, identity: &Value, endpoint: &str, is_up: bool) {
+    let (event, text) = if is_up {
+        ("provider_up", format!("{endpoint} answers again: the hub sends requests."))
+    } else {
+        ("provider_down", format!("{endpoint} does not answer: the hub sends no requests until it does."))
+    };
+    // If stdout is closed, the session's own thread finds out.
+    let _ = out.event(event, identity, &text);
 }
 
 /// Prints an event of a reconnecting session.
@@ -179,7 +201,11 @@ fn serve(context: &Context<'_>, plan: &Plan, session: &Session, signals: &Receiv
     select! {
         recv(signals) -> signal => {
             let signal = signal.map(|signal| signal.to_string()).unwrap_or_default();
-            let reported = context.out.event("leaving", &plan.leaving(&signal), &format!("{signal}: leaving."));
+            let (leaving, handle) = (Leaving::of(context, plan), session.handle());
+            let reported = leaving.report(&signal, handle.drain());
+            if !handle.wait_until_drained(leaving.drain_timeout) {
+                leaving.report_aborted();
+            }
             session.close();
             reported?;
             context.out.event("left", &plan.identity(), "Left.")
@@ -188,6 +214,36 @@ fn serve(context: &Context<'_>, plan: &Plan, session: &Session, signals: &Receiv
             let end = end.unwrap_or_else(|_| CloseEvent::closed());
             Err(report_lost(context, plan, &end)?)
         }
+    }
+}
+
+/// How a signal ends a session: what is reported, and how long answers in progress may take.
+struct Leaving {
+    out: Output,
+    data: Value,
+    drain_timeout: Duration,
+}
+
+impl Leaving {
+    fn of(context: &Context<'_>, plan: &Plan) -> Self {
+        Leaving { out: context.out, data: plan.identity(), drain_timeout: plan.drain_timeout }
+    }
+
+    /// Reports the signal, and how many answers are still in progress.
+    fn report(&self, signal: &str, answers: usize) -> Result<(), Failure> {
+        let mut data = self.data.clone();
+        data["signal"] = json!(signal);
+        data["requests"] = json!(answers);
+        let text = match answers {
+            0 => format!("{signal}: leaving."),
+            1 => format!("{signal}: finishing one answer. Ctrl-C again stops at once."),
+            many => format!("{signal}: finishing {many} answers. Ctrl-C again stops at once."),
+        };
+        self.out.event("leaving", &data, &text)
+    }
+
+    fn report_aborted(&self) {
+        self.out.note("Some answers were cut off: they did not end within --drain-timeout.");
     }
 }
 
@@ -205,7 +261,7 @@ impl Plan {
         let models = models(context)?;
         let id = match context.value("participant-id") {
             // The older command and an invitation need no id. With a stable one, a retry is the same participant.
-            None if context.is_flat() || context.is_invited() => gambi::participant::fresh_id()?,
+            None if context.is_flat() || context.invitation().is_some() => gambi::participant::fresh_id()?,
             _ => context.required("participant-id")?,
         };
         let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
@@ -230,6 +286,7 @@ impl Plan {
             key: context.key()?,
             token: context.value("token-file").map(token::read).transpose()?.flatten(),
             token_file: context.value("token-file").map(str::to_owned),
+            drain_timeout: drain_timeout(context)?,
             room,
             id,
             models,
@@ -239,11 +296,6 @@ impl Plan {
     /// The data of events that name only the participant and its room.
     fn identity(&self) -> Value {
         json!({ "participantId": self.id, "room": self.room })
-    }
-
-    /// The data of the event that a signal ends the session.
-    fn leaving(&self, signal: &str) -> Value {
-        json!({ "signal": signal, "participantId": self.id, "room": self.room })
     }
 
     /// The data of an event about a session that could not be opened, or was lost.
@@ -257,6 +309,12 @@ impl Plan {
             self.token = Some(token::make(path)?);
         }
         Ok(())
+    }
+
+    /// The session's builder, which prints when the provider goes down or comes back.
+    fn reporting_builder(&self, context: &Context<'_>) -> Builder {
+        let (out, identity, endpoint) = (context.out, self.identity(), self.endpoint.clone());
+        self.builder().on_provider_change(move |is_up| report_provider(out, &identity, &endpoint, is_up))
     }
 
     fn builder(&self) -> Builder {
@@ -307,7 +365,7 @@ impl Plan {
     /// Probes the provider.
     fn prepare(&self, context: &Context<'_>) -> Result<Prepared, Failure> {
         context.out.detail(&format!("probing {}", self.endpoint));
-        Ok(context.out.while_waiting("Asking the provider...", || self.builder().prepare())?)
+        Ok(context.out.while_waiting("Asking the provider...", || self.reporting_builder(context).prepare())?)
     }
 
     /// Probes the provider and prints the registration that would be sent, without asking the hub anything.
@@ -339,7 +397,7 @@ impl Plan {
 fn models(context: &Context<'_>) -> Result<Vec<String>, Failure> {
     let all = context.parsed("models", |text| (text == "all").then_some(()), "\"all\"; --model names single ones")?;
     match (all, context.values("model")) {
-        (None, []) if context.is_invited() => Ok(Vec::new()),
+        (None, []) if context.invitation().is_some() => Ok(Vec::new()),
         (None, []) => Ok(vec![context.required("model")?]),
         (None, names) if names.iter().any(|name| name.trim().is_empty()) => {
             Err(Failure::usage("--model must not be empty"))

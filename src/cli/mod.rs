@@ -1,9 +1,14 @@
 //! The command line: parse, then resolve, then act. Uses the library's public API only.
 
+mod advice;
 mod chat;
 mod commands;
+mod completions;
 mod config_file;
 mod context;
+mod conversation;
+#[cfg(test)]
+mod defaults_tests;
 mod demo;
 mod discover;
 mod events;
@@ -14,6 +19,7 @@ mod hub;
 mod hub_tls;
 mod invite;
 mod join;
+mod man_page;
 mod manual;
 mod markdown;
 mod monitor;
@@ -26,7 +32,6 @@ mod properties;
 mod provider;
 mod room;
 mod service;
-mod shells;
 mod signals;
 mod stats;
 mod synonyms;
@@ -41,6 +46,9 @@ use failure::{DONE, Failure};
 use parse::Request;
 use signals::Signals;
 
+/// What `gambi version` and `--version` print.
+const VERSION: &str = concat!("gambi ", env!("CARGO_PKG_VERSION"));
+
 /// Runs the command that the arguments select (without the program's name). Returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
     match attempt(args, vars) {
@@ -54,44 +62,62 @@ pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
     }
 }
 
+/// The width of the help: the terminal's, or no limit where it is read by a program.
+fn columns() -> usize {
+    if !stdout().is_terminal() {
+        return usize::MAX;
+    }
+    terminal_size::terminal_size_of(stdout()).map_or(80, |(width, _)| usize::from(width.0)).min(120)
+}
+
 fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), Failure> {
     let parsed = match parse::parse(args)? {
         Request::Start => return output::line(help::START.trim_end()),
-        Request::Help(words) => return output::line(help::help(&words).trim_end()),
+        Request::Help(words) => return output::line(help::help(&words, columns()).trim_end()),
         Request::Topic(topic) => {
             let set = |name| vars(name).filter(|value| !value.is_empty());
             let dumb = set("TERM").is_none_or(|term| term == "dumb") || set("NO_COLOR").is_some();
-            return output::line(help::topic(topic, stdout().is_terminal() && !dumb).trim_end());
+            return output::line(help::topic(topic, stdout().is_terminal() && !dumb, columns()).trim_end());
         }
-        Request::Version => return output::line(concat!("gambi ", env!("CARGO_PKG_VERSION"))),
+        Request::Version => return output::line(VERSION),
         Request::Run(parsed) => parsed,
     };
-    let command = parsed.command;
     let context = Context::new(parsed, vars, Signals::install()?)?;
-    match command.path {
-        ["hub", "serve"] | ["serve"] => hub::serve(&context),
-        ["room", "create"] | ["create"] => room::create(&context),
-        ["room", "list"] | ["list"] => room::list(&context),
-        ["room", "get"] => room::get(&context),
-        ["room", "stats"] => stats::stats(&context),
-        ["participant", "join"] | ["join"] => join::join(&context),
-        ["room", "delete"] => room::delete(&context),
-        ["room", "invite"] => invite::invite(&context),
-        ["participant", "list"] => participant::list(&context),
-        ["models"] => chat::models(&context),
-        ["chat"] => chat::chat(&context),
-        ["discover"] => discover::discover(&context),
-        ["completions"] => shells::completions(&context),
-        ["service"] => service::service(&context),
-        ["man"] => shells::man(&context),
+    let done = dispatch(&context).map_err(|failure| advice::advise(failure, &context));
+    // A command that streams ends by a signal, at which the system itself drops what was typed.
+    if context.may_ask() && !context.streams() {
+        prompt::discard_rest();
+    }
+    done
+}
+
+/// Runs the command.
+fn dispatch(context: &Context<'_>) -> Result<(), Failure> {
+    match context.path() {
+        ["hub", "serve"] | ["serve"] => hub::serve(context),
+        ["room", "create"] | ["create"] => room::create(context),
+        ["room", "list"] | ["list"] => room::list(context),
+        ["room", "get"] => room::get(context),
+        ["room", "stats"] => stats::stats(context),
+        ["participant", "join"] | ["join"] => join::join(context),
+        ["room", "delete"] => room::delete(context),
+        ["room", "invite"] => invite::invite(context),
+        ["participant", "list"] => participant::list(context),
+        ["models"] => chat::models(context),
+        ["chat"] => chat::chat(context),
+        ["discover"] => discover::discover(context),
+        ["completions"] => completions::completions(context),
+        ["service"] => service::service(context),
+        ["man"] => man_page::man(context),
+        ["version"] => output::line(VERSION),
         // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.
         ["openapi"] => output::line(gambi::hub::openapi().trim_end()),
-        ["participant", "leave"] => participant::leave(&context),
-        ["participant", "heartbeat"] => participant::heartbeat(&context),
-        ["events", "watch"] => events::watch(&context),
-        ["monitor"] => monitor::monitor(&context),
-        ["provider"] => provider::serve(&context),
-        ["demo"] => demo::run(&context),
+        ["participant", "leave"] => participant::leave(context),
+        ["participant", "heartbeat"] => participant::heartbeat(context),
+        ["events", "watch"] => events::watch(context),
+        ["monitor"] => monitor::monitor(context),
+        ["provider"] => provider::serve(context),
+        ["demo"] => demo::run(context),
         other => unreachable!("the command table has an entry without a handler: {other:?}"),
     }
 }

@@ -127,7 +127,7 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Runs `work`. If it takes longer than a second and stderr is a terminal, prints `what`.
+    /// Runs `work`. If it takes longer than a second and stderr is a terminal, shows `what` there until it is done.
     pub fn while_waiting<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
         if self.quiet || !stderr().is_terminal() {
             return work();
@@ -136,7 +136,10 @@ impl Output {
         thread::scope(|scope| {
             scope.spawn(move || {
                 if finished.recv_timeout(Duration::from_secs(1)) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-                    let _ = writeln!(stderr(), "{what}");
+                    let _ = write!(stderr(), "{what}");
+                    let _ = finished.recv();
+                    // Spaces: not every terminal can erase a line.
+                    let _ = write!(stderr(), "\r{:1$}\r", "", what.chars().count());
                 }
             });
             let value = work();

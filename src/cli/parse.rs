@@ -12,7 +12,7 @@ use super::manual::{self, TOPICS, Topic};
 use super::synonyms;
 
 /// The flag that collects the arguments after `--`, for commands that have it.
-const TRAILING: &str = "arg";
+pub const TRAILING: &str = "arg";
 /// The flag of an invitation.
 pub const INVITE: &str = "invite";
 
@@ -89,7 +89,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failur
             named => flag(command, &written(named)),
         };
         let Some(flag) = flag else {
-            return Err(wrong(&format!("unknown flag {}", written(&arg)), &words));
+            return Err(unknown_flag(command, &written(&arg), &words));
         };
         match flag.name {
             "help" => return Ok(Request::Help(words)),
@@ -119,7 +119,8 @@ fn finish(mut words: Vec<String>, values: HashMap<&'static str, Vec<String>>) ->
     }
 }
 
-fn find(words: &[String]) -> Option<&'static Command> {
+/// The command with exactly these words.
+pub fn find(words: &[String]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.path == words)
 }
 
@@ -169,17 +170,36 @@ fn check(words: &[String]) -> Result<(), Failure> {
     })
 }
 
-/// The command or topic that was probably meant: at most a third of the letters differ.
+/// The command or topic that was probably meant.
 fn nearest(words: &[String], with_topics: bool) -> Option<String> {
     let typed = words.join(" ");
     let beginning = |command: &Command| command.path[..words.len().min(command.path.len())].join(" ");
     let topics = TOPICS.iter().filter(|_| with_topics).map(|topic| topic.name.to_owned());
-    let names = COMMANDS.iter().map(beginning).chain(topics);
+    closest(&typed, COMMANDS.iter().map(beginning).chain(topics))
+}
+
+/// The name that is nearest to what was typed, if at most a third of the letters differ.
+fn closest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
     names
-        .map(|name| (distance(&name, &typed), name))
+        .map(|name| (distance(&name, typed), name))
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, _)| *distance * 3 <= typed.len())
         .map(|(_, name)| name)
+}
+
+/// The error about a flag that the command does not have, with the one that was probably meant.
+fn unknown_flag(command: Option<&'static Command>, typed: &str, words: &[String]) -> Failure {
+    let failure = wrong(&format!("unknown flag {typed}"), words);
+    let path = command.map_or(&[][..], |command| command.path);
+    let own = command.map_or(&[][..], |command| command.flags).iter().chain(COMMON);
+    let names = own.flat_map(|flag| synonyms::names(path, flag)).filter(|name| name.starts_with("--"));
+    match closest(typed.trim_start_matches('-'), names.map(|name| name.trim_start_matches('-').to_owned())) {
+        Some(meant) if typed.starts_with("--") => {
+            let help = failure.hint_text().unwrap_or_default();
+            failure.hint(format!("Did you mean --{meant}? {help}"))
+        }
+        _ => failure,
+    }
 }
 
 /// Edit distance, with a swap of neighbouring letters as one edit (optimal string alignment).
@@ -202,7 +222,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// The flag with a name as it was typed, such as `-p` or `--port`.
-fn flag(command: Option<&'static Command>, typed: &str) -> Option<&'static Flag> {
+pub fn flag(command: Option<&'static Command>, typed: &str) -> Option<&'static Flag> {
     let path = command.map_or(&[][..], |command| command.path);
     let mut own = command.map_or(&[][..], |command| command.flags).iter().chain(COMMON).copied();
     match synonyms::resolve(path, typed) {
@@ -341,6 +361,21 @@ mod tests {
         for (line, meant) in [("help securty", "help security"), ("help chta", "help chat")] {
             let hint = run(line).unwrap_err().hint_text().unwrap();
             assert!(hint.starts_with(&format!("Did you mean `gambi {meant}`?")), "{line}: {hint}");
+        }
+        for (line, meant) in [
+            ("hub serve --prot 1", "--port"),
+            ("hub serve --mdsn", "--mdns"),
+            ("join --cod=X", "--code"),
+            ("chat --promt x", "--prompt"),
+            ("room list --fromat json", "--format"),
+            ("--verson", "--version"),
+            ("participant join --pasword-file=x", "--password-file"),
+        ] {
+            let hint = run(line).unwrap_err().hint_text().unwrap();
+            assert!(hint.starts_with(&format!("Did you mean {meant}? `gambi ")), "{line}: {hint}");
+        }
+        for line in ["hub serve --xyzzy", "hub serve -x", "room list --no"] {
+            assert!(!run(line).unwrap_err().hint_text().unwrap().contains("mean"), "{line}");
         }
         assert!(!run("security").unwrap_err().hint_text().unwrap().contains("Did you mean `gambi security`"));
         assert!(!run("xyzzy").unwrap_err().hint_text().unwrap().contains("mean"));

@@ -1,10 +1,14 @@
 //! Prompts on the terminal. Callers check first that stdin and stdout are terminals.
 
-use std::io::{Write, stderr, stdin};
-use std::process::Command;
+use std::io::{Read, Write, stderr, stdin};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::failure::Failure;
 use super::signals::Signals;
+
+/// Whether something has been read from the terminal.
+static HAS_READ: AtomicBool = AtomicBool::new(false);
 
 /// Prompts for a line of text.
 ///
@@ -16,9 +20,10 @@ pub fn ask(label: &str) -> Result<String, Failure> {
 
 /// Prints a prompt on stderr and reads a line; `None` at the end of input.
 pub fn line(prompt: &str) -> Option<String> {
-    let mut err = stderr().lock();
-    let _ = write!(err, "{prompt}");
-    let _ = err.flush();
+    // Not locked while it waits: what restores the terminal after a signal writes to it too.
+    let _ = write!(stderr(), "{prompt}");
+    let _ = stderr().flush();
+    HAS_READ.store(true, Ordering::Relaxed);
     let mut line = String::new();
     match stdin().read_line(&mut line) {
         Ok(n) if n > 0 => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
@@ -32,7 +37,7 @@ pub fn line(prompt: &str) -> Option<String> {
 /// When input ends, or echo can't be turned off.
 pub fn ask_secret(label: &str, signals: &Signals) -> Result<String, Failure> {
     if !set_echo(false) {
-        return Err(Failure::usage("the terminal cannot hide the password").hint("Give it with --password."));
+        return Err(Failure::usage("the terminal cannot hide the password").hint("Give it with --password-file."));
     }
     signals.set_cleanup(Some(restore_echo));
     let answer = ask(label);
@@ -46,7 +51,33 @@ fn restore_echo() {
     let _ = set_echo(true);
 }
 
-/// Uses `stty`, which every system with a terminal has; the standard library cannot change the terminal's modes.
 fn set_echo(on: bool) -> bool {
-    Command::new("stty").arg(if on { "echo" } else { "-echo" }).status().is_ok_and(|status| status.success())
+    stty(&[if on { "echo" } else { "-echo" }])
+}
+
+/// Reads what has been typed or pasted and not asked for, if anything was asked for at all: the shell would run it. No other
+/// thread may read from the terminal meanwhile.
+pub fn discard_rest() {
+    if !HAS_READ.load(Ordering::Relaxed) {
+        return;
+    }
+    let Some(modes) = stty_modes() else { return };
+    // Reads then return what is there, also an unfinished line, or nothing after a tenth of a second.
+    if stty(&["-icanon", "-echo", "min", "0", "time", "1"]) {
+        let mut piece = [0; 4096];
+        while matches!(stdin().lock().read(&mut piece), Ok(read) if read > 0) {}
+    }
+    stty(&[&modes]);
+}
+
+/// The terminal's modes, as [`stty`] takes them.
+pub fn stty_modes() -> Option<String> {
+    let output = Command::new("stty").arg("-g").stdin(Stdio::inherit()).output().ok()?;
+    let modes = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    Some(modes).filter(|modes| output.status.success() && !modes.is_empty())
+}
+
+/// Changes the terminal's modes with `stty`, which every system with a terminal has; the standard library cannot.
+pub fn stty(args: &[&str]) -> bool {
+    Command::new("stty").args(args).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }

@@ -11,6 +11,9 @@ use super::failure::Failure;
 use super::output::{line, table};
 use crate::monitor::clean::one_line;
 
+/// The order of a list if `--sort` is not given.
+pub const SORT: &str = "participant-count";
+
 /// Creates a room.
 pub fn create(context: &Context<'_>) -> Result<(), Failure> {
     let name = context.required("name")?;
@@ -34,7 +37,7 @@ pub fn create(context: &Context<'_>) -> Result<(), Failure> {
         let (code, host) = (one_line(&created.room.code), one_line(&created.host_id));
         let hub = client.hub_url();
         format!(
-            "Created the room {} with the code {code}.\nDelete it:     gambi room delete --hub {hub} --code {code} --host-id {host}\nJoin it:       gambi participant join --hub {hub} --room {code} --participant-id ID --model MODEL\nSend requests: {hub}/rooms/{code}/v1",
+            "Created the room {} with the code {code}.\nJoin it:    gambi participant join --hub {hub} --room {code} --participant-id ID --models all\nChat:       gambi chat --hub {hub} --room {code}\nPrograms:   {hub}/rooms/{code}/v1 is the base URL for OpenAI's API\nDelete it:  gambi room delete --hub {hub} --code {code} --host-id {host}",
             one_line(&created.room.name)
         )
     })
@@ -49,7 +52,7 @@ pub fn redact(value: &mut serde_json::Value, pointer: &str) {
 
 /// Lists the rooms.
 pub fn list(context: &Context<'_>) -> Result<(), Failure> {
-    let order = order(context.value("sort").unwrap_or("participant-count"))?;
+    let order = order(context.value("sort").unwrap_or(SORT))?;
     let client = context.client()?;
     let mut rooms = client.rooms().list()?;
     rooms.sort_by(order);

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use super::commands::Command;
 use super::context::Context;
 use super::failure::Failure;
+use super::hub;
 use super::output;
 use super::parse::{self, Parsed, Request};
 use super::values;
@@ -20,19 +21,20 @@ const FILE_FLAGS: &[&str] = &["key-file", "rooms", "config", "password-file"];
 const CREDENTIAL_PREFIX: &str = "\0";
 /// How much longer than the drain timeout the service manager waits before it kills the process, seconds.
 const STOP_MARGIN: u64 = 5;
-/// The default drain timeout of `hub serve`, seconds.
-const DEFAULT_DRAIN: u64 = 30;
+
+/// What a service runs if `--for` is not given.
+pub const ROLE: &str = "hub";
 
 /// Prints a unit.
 pub fn service(context: &Context<'_>) -> Result<(), Failure> {
     let manager = Manager::parse(&context.required("manager")?)?;
-    let role = context.value("for").unwrap_or("hub");
+    let role = context.value("for").unwrap_or(ROLE);
     let bin = context.value("bin").unwrap_or(manager.bin());
     output::line(unit(manager, role, bin, context.values("arg"))?.trim_end())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manager {
+pub enum Manager {
     Systemd,
     OpenWrt,
     Launchd,
@@ -59,7 +61,7 @@ impl Manager {
     }
 
     /// The default path of a manually installed binary.
-    fn bin(self) -> &'static str {
+    pub fn bin(self) -> &'static str {
         if self == Manager::OpenWrt { "/usr/bin/gambi" } else { "/usr/local/bin/gambi" }
     }
 
@@ -153,7 +155,7 @@ fn given(parsed: &Parsed) -> Vec<(&'static str, Option<&str>)> {
 }
 
 fn stop_seconds(parsed: &Parsed) -> Result<u64, Failure> {
-    let Some(text) = parsed.value("drain-timeout") else { return Ok(DEFAULT_DRAIN + STOP_MARGIN) };
+    let Some(text) = parsed.value("drain-timeout") else { return Ok(hub::DRAIN_TIMEOUT.as_secs() + STOP_MARGIN) };
     let drain = match text {
         "0" => Some(0),
         text => values::time(text).map(|time| time.as_millis().div_ceil(1000) as u64),

@@ -10,10 +10,13 @@ use crate::monitor::clean::one_line;
 
 type Window = fn(&Windows) -> &Figures;
 
+/// The window if `--over` is not given.
+pub const OVER: &str = "5m";
+
 /// Prints a room's metrics over the window that `--over` selects.
 pub fn stats(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("code")?;
-    let over = context.value("over").unwrap_or("5m");
+    let over = context.value("over").unwrap_or(OVER);
     let window = window(over)?;
     let client = context.room_client()?;
     let metrics = client.rooms().metrics(&code)?;

@@ -183,8 +183,12 @@ impl Chat {
     pub fn send(self) -> Result<Answer, Error> {
         let (http, path, answer) = self.open(false)?;
         let participant = participant(&answer);
-        let request_id = header(&answer, "x-gambi-request-id").map(str::to_owned);
-        let text = read(answer.into_body()).map_err(|e| http.unreachable(e))?;
+        let request_id = request_id(&answer);
+        let text = read(answer.into_body()).map_err(|error| Error::BrokenOff {
+            participant: participant.clone(),
+            reason: Reason::of(error),
+            request_id: request_id.clone(),
+        })?;
         let json = String::from_utf8_lossy(&text).into_owned();
         let whole: Value = serde_json::from_str(&json).map_err(|e| http.bad_answer(&path, Reason::of(e)))?;
         let text = whole["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
@@ -197,9 +201,10 @@ impl Chat {
     /// As [`Chat::send`]; a later failure is an item of the iterator.
     pub fn stream(self) -> Result<ChatStream, Error> {
         let (http, path, answer) = self.open(true)?;
-        let participant = participant(&answer);
+        let (participant, request_id) = (participant(&answer), request_id(&answer));
         let body = answer.into_body().into_reader();
-        Ok(ChatStream { http, path, participant, body, decoder: Decoder::new(), over: false })
+        let decoder = Decoder::new();
+        Ok(ChatStream { http, path, participant, request_id, body, decoder, begun: false, over: false })
     }
 }
 
@@ -212,6 +217,10 @@ fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
     header(answer, "x-gambi-participant")
         .map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned()))
         .unwrap_or_default()
+}
+
+fn request_id(answer: &ureq::http::Response<ureq::Body>) -> Option<String> {
+    header(answer, "x-gambi-request-id").map(str::to_owned)
 }
 
 /// A whole answer.
@@ -233,8 +242,11 @@ pub struct ChatStream {
     http: Http,
     path: String,
     participant: String,
+    request_id: Option<String>,
     body: BodyReader<'static>,
     decoder: Decoder,
+    /// Whether an event of the answer has come.
+    begun: bool,
     over: bool,
 }
 
@@ -261,19 +273,36 @@ impl ChatStream {
             if let Some(event) = self.decoder.next_event() {
                 return match event.data.as_str() {
                     "[DONE]" => Ok(None),
-                    data if data.starts_with("{\"error\"") => Err(self.http.refusal(&self.path, 502, data.as_bytes())),
-                    _ => Ok(Some(event.data)),
+                    data if data.starts_with("{\"error\"") => Err(self.told_error(data)),
+                    _ => {
+                        self.begun = true;
+                        Ok(Some(event.data))
+                    }
                 };
             }
             match self.body.read(&mut buffer) {
                 Ok(0) => return Ok(None),
                 Ok(n) => self.decoder.push(&buffer[..n]),
-                Err(error) => {
-                    let reason = Reason::caused_by(format!("the answer broke off: {error}"), error);
-                    return Err(Error::Unreachable { url: self.http.base.clone(), reason });
-                }
+                Err(error) => return Err(self.broken_off(Reason::of(error))),
             }
         }
+    }
+
+    /// The error that an event of the stream tells: the request's refusal, or what ended the answer once that had begun.
+    fn told_error(&self, data: &str) -> Error {
+        let refusal = self.http.refusal(&self.path, 502, data.as_bytes());
+        if !self.begun {
+            return refusal;
+        }
+        let text = refusal.to_string();
+        let told = text
+            .trim_start_matches("Failed to proxy request: ")
+            .trim_start_matches("the provider's answer broke off: ");
+        self.broken_off(told.into())
+    }
+
+    fn broken_off(&self, reason: Reason) -> Error {
+        Error::BrokenOff { participant: self.participant.clone(), reason, request_id: self.request_id.clone() }
     }
 }
 

@@ -238,15 +238,15 @@ impl Participants<'_> {
     /// # Errors
     /// When the hub does not know it, or can't be reached.
     pub fn heartbeat(&self, id: &str) -> Result<Heartbeat, Error> {
-        self.heartbeat_with(id, None)
+        self.heartbeat_with(id, &HeartbeatBody::default())
     }
 
-    /// Sends a participant's heartbeat, with the names of its models that are in memory where the provider tells.
+    /// Sends a participant's heartbeat, with a report on its provider.
     ///
     /// # Errors
     /// As [`Participants::heartbeat`].
-    pub fn heartbeat_with(&self, id: &str, loaded: Option<Vec<String>>) -> Result<Heartbeat, Error> {
-        let body = loaded.map(|loaded| json!(HeartbeatBody { loaded: Some(loaded) }));
+    pub fn heartbeat_with(&self, id: &str, report: &HeartbeatBody) -> Result<Heartbeat, Error> {
+        let body = (*report != HeartbeatBody::default()).then(|| json!(report));
         self.client.call("POST", &format!("{}/heartbeat", self.participant_path(id)), body).map(|(_, data)| data)
     }
 

@@ -29,7 +29,7 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 pub struct Connection {
     pub(super) stream: Arc<Stream>,
     pub(super) server: Arc<ServerState>,
-    /// The client's address. It is looked up once: the socket has none any more once the client has disconnected.
+    /// The client's address, as it was accepted: the socket has none any more once the client has disconnected.
     pub(super) peer: IpAddr,
     /// The client's network, whose connections share one part of the memory.
     pub(super) network: IpAddr,
@@ -48,10 +48,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, server: Arc<ServerState>) -> io::Result<Self> {
+    pub(super) fn new(stream: Stream, peer: IpAddr, server: Arc<ServerState>) -> io::Result<Self> {
         stream.set_nodelay()?;
         stream.set_write_timeout(Some(server.limits.write))?;
-        let peer = stream.peer_addr()?.ip();
         Ok(Connection {
             stream: Arc::new(stream),
             server,

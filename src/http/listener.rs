@@ -149,20 +149,26 @@ fn admit(server: &Arc<ServerState>, number: u64, stream: TcpStream, address: IpA
     // If no thread can be started, the closure is dropped, which closes the connection.
     let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK_SIZE).spawn(move || {
         let _leave = leave;
-        serve(server, stream, &*handler, &state);
+        serve(server, stream, address, &*handler, &state);
     });
 }
 
 /// Serves a connection. It counts as idle until its TLS handshake is complete and its first request begins.
-fn serve(server: Arc<ServerState>, socket: Arc<TcpStream>, handler: &dyn Handler, state: &ConnectionState) {
+fn serve(
+    server: Arc<ServerState>,
+    socket: Arc<TcpStream>,
+    peer: IpAddr,
+    handler: &dyn Handler,
+    state: &ConnectionState,
+) {
     match server.open(socket, server.limits.head_time) {
         Ok(stream) => {
-            if let Ok(mut connection) = Connection::new(stream, server) {
+            if let Ok(mut connection) = Connection::new(stream, peer, server) {
                 request_loop::run(&mut connection, handler, state);
             }
         }
         Err(AcceptError::PlainHttp(socket)) => {
-            if let Ok(mut connection) = Connection::new(socket.into(), server) {
+            if let Ok(mut connection) = Connection::new(socket.into(), peer, server) {
                 request_loop::refuse_plain(&mut connection, handler, state);
             }
         }

@@ -17,6 +17,7 @@ use crate::hub::observe::log::Logger;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
+use crate::hub::relay::conversation::ConversationMemory;
 use crate::hub::relay::direct_upstream::DirectUpstreams;
 use crate::hub::relay::response_owners::ResponseOwners;
 use crate::hub::relay::wait_queue::WaitQueue;
@@ -24,6 +25,7 @@ use crate::hub::tunnels::registry::TunnelRegistry;
 use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::state::Now;
 use crate::state::event::Event;
+use crate::state::id::RoomCode;
 use crate::state::registry::{Deleted, PickError, Picked, Registry, RoomExpiry};
 use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
@@ -54,6 +56,8 @@ pub struct HubContext {
     pub(crate) wait_queue: WaitQueue,
     /// Which participant made which response.
     pub(crate) response_owners: ResponseOwners,
+    /// Who answered which conversation.
+    pub(crate) conversations: ConversationMemory,
     pub(crate) timeouts: Timeouts,
     /// The shortest silence after which a request is sent to a second participant; `None` where none is.
     pub(crate) hedge_after_min: Option<Duration>,
@@ -69,6 +73,8 @@ pub struct HubContext {
     pub(crate) strict: bool,
     /// Whether the dashboard is served at `/`.
     pub(crate) dashboard: bool,
+    /// The room whose inference routes are served at the root too.
+    pub(crate) default_room: Option<RoomCode>,
     /// The longest duration of an event stream.
     pub(crate) max_stream_duration: Option<Duration>,
     /// The origins whose pages may use the hub; `None` where the hub has a key, which then decides.
@@ -90,7 +96,9 @@ impl HubContext {
         let origin_policy = || OriginPolicy::new(&options.allowed_hosts, public_url, options.cors.as_deref(), loopback);
         HubContext {
             clock: options.clock.clone(),
-            registry: Mutex::new(Registry::with_space(options.registry_memory)),
+            registry: Mutex::new(
+                Registry::with_space(options.registry_memory).with_code_prefix(options.code_prefix.clone()),
+            ),
             tunnels: TunnelRegistry::default(),
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
@@ -102,6 +110,7 @@ impl HubContext {
             throttle: Throttle::default(),
             wait_queue: WaitQueue::default(),
             response_owners: ResponseOwners::new(&listener.memory()),
+            conversations: ConversationMemory::default(),
             timeouts: options.timeouts.clone(),
             hedge_after_min: options.hedge_after_min,
             drain: Drain::default(),
@@ -110,6 +119,7 @@ impl HubContext {
             key: options.key.clone(),
             strict: options.strict,
             dashboard: options.dashboard,
+            default_room: options.default_room.as_deref().and_then(RoomCode::parse),
             max_stream_duration: options.max_stream_duration,
             origin_policy: options.key.is_none().then(origin_policy),
             trusted_proxies: options.trusted_proxies.clone(),

@@ -21,12 +21,17 @@ pub enum ErrorShape {
     OpenAi,
     /// `{"type": "error", "error": {"type", "message"}}`, as in the Anthropic reference.
     Anthropic,
+    /// `{"error": text}`, as Ollama's clients read it.
+    Ollama,
 }
 
 impl ErrorShape {
     /// The shape that the client of a request reads.
     pub fn of(exchange: &Exchange<'_>) -> Self {
         let path = exchange.path();
+        if is_ollama(path) {
+            return ErrorShape::Ollama;
+        }
         if exchange.header("anthropic-version").is_some() || path.ends_with("/messages") || path.contains("/messages/")
         {
             return ErrorShape::Anthropic;
@@ -50,11 +55,19 @@ impl ErrorShape {
             ErrorShape::OpenAi => json!({
                 "error": { "message": text(), "type": openai_type(status), "param": "", "code": code },
             }),
+            ErrorShape::Ollama => json!({ "error": text() }),
             ErrorShape::Anthropic => json!({
                 "type": "error", "error": { "type": anthropic_type(status), "message": text() },
             }),
         }
     }
+}
+
+/// Whether a path is one of Ollama's API, in a room or at the root.
+pub fn is_ollama(path: &str) -> bool {
+    let mut parts = path.split('/').skip(1);
+    let first = parts.next();
+    first == Some("api") || (first == Some("rooms") && parts.nth(1) == Some("api"))
 }
 
 fn is_openai_agent(user_agent: &str) -> bool {
@@ -103,6 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn paths_of_ollamas_api_lie_in_a_room_or_at_the_root() {
+        for path in ["/api/chat", "/api", "/rooms/ABC234/api/nothing", "/rooms/api/api"] {
+            assert!(is_ollama(path), "{path}");
+        }
+        for path in ["/", "/apis", "/rooms/api", "/rooms/ABC234/v1/api", "/v1/api/chat"] {
+            assert!(!is_ollama(path), "{path}");
+        }
+    }
+
+    #[test]
     fn an_error_has_the_members_that_its_client_reads() {
         let (code, message) = (ErrorCode::RoomNotFound, "Room not found");
         assert_eq!(
@@ -113,6 +136,10 @@ mod tests {
             ErrorShape::OpenAi.body(404, code, message, Some("Look.")),
             json!({ "error": { "message": "Room not found. Look.", "type": "invalid_request_error", "param": "",
                 "code": "ROOM_NOT_FOUND" } })
+        );
+        assert_eq!(
+            ErrorShape::Ollama.body(404, code, message, Some("Look.")),
+            json!({ "error": "Room not found. Look." })
         );
         assert_eq!(
             ErrorShape::Anthropic.body(503, code, message, None),

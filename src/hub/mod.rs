@@ -43,6 +43,7 @@ use crate::http::{Exchange, Handler, Listener, Running};
 pub use crate::net::tls_server::ServerTls;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
 pub use crate::state::config::{FieldError, parse_config};
+pub use crate::state::id::CodePrefix;
 use crate::state::id::RoomCode;
 pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
@@ -85,16 +86,17 @@ impl Hub {
     /// Binds and starts to serve.
     ///
     /// # Errors
-    /// When the address cannot be bound, a thread cannot be started, or a declared room is invalid.
+    /// When the address cannot be bound, a thread cannot be started, a declared room is invalid, or the default room's code.
     pub fn bind(options: HubOptions) -> Result<Self, Error> {
+        check_default_room(options.default_room.as_deref())?;
         let address = format!("{}:{}", options.host, options.port);
         let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: Reason::of(error) };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
         let hub = Arc::new(HubContext::new(&options, &listener, log));
-        options.rooms.into_iter().try_for_each(|room| declare(&hub, room))?;
+        options.rooms.into_iter().try_for_each(|room| declare(&hub, room, &options.code_prefix))?;
         let default_headers =
-            [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(api::routes::SANDBOX_HEADERS);
+            [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(respond::SANDBOX_HEADERS);
         let default_headers = default_headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let listener = listener.default_headers(default_headers).tls(options.tls);
         let running = listener.start(Arc::new(RequestHandler(hub.clone()))).map_err(failed)?;
@@ -170,11 +172,27 @@ impl HubHandle {
     }
 }
 
+fn check_default_room(code: Option<&str>) -> Result<(), Error> {
+    match code {
+        Some(code) if RoomCode::parse(code).is_none() => {
+            let reason = format!("must be a code of six letters and digits, not \"{code}\"");
+            Err(Error::Invalid { what: "the default room", reason: reason.into() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Creates a declared room.
-fn declare(hub: &HubContext, room: DeclaredRoom) -> Result<(), Error> {
+fn declare(hub: &HubContext, room: DeclaredRoom, prefix: &CodePrefix) -> Result<(), Error> {
     let invalid = |reason: String| Error::Invalid { what: "a declared room", reason: reason.into() };
     let code = RoomCode::parse(&room.code)
         .ok_or_else(|| invalid(format!("must have a code of six letters and digits, not \"{}\"", room.code)))?;
+    if !code.has_prefix(prefix) {
+        let prefix = prefix.as_str();
+        return Err(invalid(format!(
+            "must have a code that begins with {prefix}, the hub's --code-prefix: {code} does not"
+        )));
+    }
     if room.name.trim().is_empty() {
         return Err(invalid(format!("must have a name: {code} has none")));
     }

@@ -9,7 +9,7 @@ use crate::http::Limits;
 use crate::machine;
 use crate::net::tls_server::ServerTls;
 use crate::proto::management::RuntimeConfig;
-use crate::state::id::Secret;
+use crate::state::id::{CodePrefix, Secret};
 use crate::state::policy::DirectPolicy;
 
 /// The default of `hedge_after_min`.
@@ -45,6 +45,9 @@ pub struct HubOptions {
     pub cors: Option<String>,
     /// The hub's URL as clients see it, such as `https://hub.example`. Participants open their tunnels there.
     pub public_url: Option<String>,
+    /// What the codes of all rooms begin with, so that a proxy in front of several hubs finds a room's hub; nothing by
+    /// default.
+    pub code_prefix: CodePrefix,
     /// Deadlines of requests, and the queue's limit.
     pub timeouts: Timeouts,
     /// How long a participant must have been silent, at least, before a request that names no participant is sent to another
@@ -58,6 +61,9 @@ pub struct HubOptions {
     pub strict: bool,
     /// Whether the dashboard is served at `/`; on by default.
     pub dashboard: bool,
+    /// The code of the room whose inference routes, `/v1/...` and `/api/...`, are served at the root too; none by default. It
+    /// may be created later.
+    pub default_room: Option<String>,
     /// The longest duration of an event stream, after which the watcher has to reconnect. `None`: unlimited.
     pub max_stream_duration: Option<Duration>,
     /// Host names of the hub, in addition to its addresses and local names (`gambi help security`).
@@ -173,11 +179,13 @@ impl Default for HubOptions {
             limits: Limits::default(),
             cors: None,
             public_url: None,
+            code_prefix: CodePrefix::default(),
             timeouts: Timeouts::default(),
             hedge_after_min: Some(HEDGE_AFTER_MIN),
             key: None,
             strict: false,
             dashboard: true,
+            default_room: None,
             max_stream_duration: None,
             allowed_hosts: Vec::new(),
             trusted_proxies: Vec::new(),

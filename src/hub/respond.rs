@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::http::{BodyError, Exchange};
-use crate::hub::error_shape::ErrorShape;
+use crate::hub::error_shape::{ErrorShape, is_ollama};
 use crate::hub::observe::log::request::RequestLog;
 use crate::proto::management::{Envelope, ErrorBody, ErrorCode, ErrorEnvelope, Meta};
 use crate::proto::openai::BadRequest;
@@ -15,6 +15,11 @@ use crate::state::registry::{Denied, Missing, PickError};
 use crate::state::selector::Refusal;
 
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
+
+/// Headers of all responses but the dashboard's. Participants control the content of many responses, so a browser that
+/// navigates to one must not execute it with the dashboard's origin.
+pub const SANDBOX_HEADERS: [(&str, &str); 2] =
+    [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox; default-src 'none'")];
 
 /// Headers of every event stream: the hub's own events and streamed completions.
 pub const STREAM_HEADERS: [(&str, &str); 3] =
@@ -30,7 +35,7 @@ const RETRY_AFTER_ABSENCE: u32 = 5;
 pub enum Plane {
     /// `/v1/...`: `{"error": {code, message, hint?, details?}, "meta"}`.
     Management,
-    /// `/rooms/{code}/v1/...`: the shape that the client reads ([`ErrorShape`]).
+    /// `/rooms/{code}/v1/...` and Ollama's API: the shape that the client reads ([`ErrorShape`]).
     Inference,
     /// All other paths: `{"error": text}`.
     Legacy,
@@ -43,6 +48,7 @@ impl Plane {
         match (parts.next(), parts.nth(1)) {
             (Some("v1"), _) => Plane::Management,
             (Some("rooms"), Some("v1")) => Plane::Inference,
+            _ if is_ollama(path) => Plane::Inference,
             _ => Plane::Legacy,
         }
     }
@@ -242,6 +248,7 @@ mod tests {
     fn the_path_determines_the_plane() {
         assert_eq!(Plane::of("/v1/rooms"), Plane::Management);
         assert_eq!(Plane::of("/rooms/ABC234/v1/models"), Plane::Inference);
+        assert_eq!([Plane::of("/rooms/ABC234/api/chat"), Plane::of("/api/tags")], [Plane::Inference; 2]);
         assert_eq!(Plane::of("/rooms/ABC234/events"), Plane::Legacy);
         assert_eq!(Plane::of("/rooms"), Plane::Legacy);
         assert_eq!(Plane::of("/"), Plane::Legacy);

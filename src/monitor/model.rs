@@ -36,6 +36,8 @@ pub enum Health {
     Busy,
     /// Connected, but silent for too long, or a request failed recently.
     Degraded,
+    /// Connected, but its provider does not answer.
+    ProviderDown,
     /// Registered, but its tunnel is not open.
     NoTunnel,
     /// Offline, as the hub reports it.
@@ -49,6 +51,7 @@ impl Health {
             Health::Online => "online",
             Health::Busy => "busy",
             Health::Degraded => "shaky",
+            Health::ProviderDown => "no provider",
             Health::NoTunnel => "no tunnel",
             Health::Offline => "offline",
         }
@@ -70,6 +73,7 @@ impl Member {
     pub fn health(&self, now: u64) -> Health {
         let since = |at: u64| now.saturating_sub(at);
         match self.info.status {
+            Status::Offline if self.info.provider_down && self.info.connection.connected => Health::ProviderDown,
             Status::Offline => Health::Offline,
             _ if !self.info.connection.connected => Health::NoTunnel,
             // Measured up to the report, not up to now: the next poll may be late.

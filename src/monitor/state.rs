@@ -13,7 +13,7 @@ use super::stats::Stats;
 use super::text::clean;
 
 /// The number of rooms that are watched if none was requested.
-const MAX_WATCHED: usize = 20;
+pub const MAX_WATCHED: usize = 20;
 /// The most requests in flight whose ids are remembered; those beyond are only counted.
 const MAX_FOLLOWED: usize = 10_000;
 /// The most rooms, and participants of one room, that are kept: a hostile hub may invent more.
@@ -143,7 +143,7 @@ impl MonitorState {
         members.fold((0, 0, 0), |(up, busy, down), member| match member.health(now) {
             Health::Online | Health::Degraded => (up + 1, busy, down),
             Health::Busy => (up, busy + 1, down),
-            Health::NoTunnel | Health::Offline => (up, busy, down + 1),
+            Health::ProviderDown | Health::NoTunnel | Health::Offline => (up, busy, down + 1),
         })
     }
 

@@ -1,7 +1,7 @@
 //! A connection, plain or encrypted: callers do not see the difference.
 
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,20 +45,12 @@ impl Stream {
         self.socket.set_nodelay(true)
     }
 
-    /// The address at the other end.
-    ///
-    /// # Errors
-    /// If the peer has disconnected already.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.peer_addr()
-    }
-
     /// The address at this end.
     ///
     /// # Errors
     /// If the socket has none.
     #[cfg(test)]
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
         self.socket.local_addr()
     }
 

@@ -1,9 +1,10 @@
 //! Joining a room step by step: collect the settings, probe the provider, register, open the tunnel.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::tunnel_url;
-use super::follow::Offer;
+use super::follow::{Offer, OnProviderChange};
 use super::id::fresh_id;
 use super::offer::{self, ModelChoice};
 use super::probe::{Probe, probe};
@@ -37,6 +38,7 @@ pub struct Builder {
     hub_fingerprint: Option<Fingerprint>,
     token: Option<String>,
     json_frames: bool,
+    on_provider_change: Option<OnProviderChange>,
     timing: Timing,
 }
 
@@ -54,6 +56,7 @@ impl Session {
             hub_fingerprint: None,
             token: None,
             json_frames: false,
+            on_provider_change: None,
             timing: Timing {
                 heartbeat_interval: Duration::from_secs(HEARTBEAT_SECS),
                 hub_timeout: Duration::from_secs(TIMEOUT_SECS),
@@ -224,6 +227,14 @@ impl Builder {
         self
     }
 
+    /// Has `on_change` called with false when the provider is found to be down, and with true when it answers again. The hub
+    /// is told in any case, and sends no requests meanwhile. It is called on a thread of the session.
+    #[must_use]
+    pub fn on_provider_change(mut self, on_change: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        self.on_provider_change = Some(Arc::new(on_change));
+        self
+    }
+
     /// The interval of heartbeats and pings; 10 seconds by default. A hub marks a participant offline after 30 seconds
     /// without either.
     #[must_use]
@@ -345,10 +356,10 @@ impl Joined {
         let Joined { prepared, registered } = self;
         let Prepared { builder, client, provider, probe } = prepared;
         let opened = open_tunnel(client.hub_url(), &registered, &builder).and_then(|tunnel| {
-            let Builder { room, id, timing, registration, models, .. } = builder.clone();
+            let Builder { room, id, timing, registration, models, on_provider_change: on_change, .. } = builder.clone();
             let offer = Offer { choice: models, registration, memory: probe.memory };
             let client = client.clone();
-            Session::start(SessionParams { client, room, id, timing, provider, offer, registered, tunnel })
+            Session::start(SessionParams { client, room, id, timing, provider, offer, on_change, registered, tunnel })
         });
         if opened.is_err() {
             let _ = client.participants(&builder.room).remove(&builder.id);

@@ -1,19 +1,27 @@
-//! Following the provider during a session: which models it has, and which of them are in memory.
+//! Following the provider during a session: whether it answers, which models it has, and which of them are in memory.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
+use super::load::Load;
 use super::memory::MemoryRoute;
 use super::offer::{self, ModelChoice};
-use super::probe::{list_models, loaded};
+use super::probe::{list_models, loaded, look};
 use super::provider::Provider;
+use super::provider_health::{Look, ProviderHealth};
 use crate::client::Client;
 use crate::client::backoff::StopSignal;
-use crate::proto::management::Registration;
+use crate::proto::management::{HeartbeatBody, Registration};
 use crate::sync::lock;
+
+/// The shortest time between two looks at the provider.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Called with whether the provider answers, when that changes.
+pub type OnProviderChange = Arc<dyn Fn(bool) + Send + Sync>;
 
 /// What a session offers at its start.
 pub struct Offer {
@@ -28,21 +36,54 @@ pub struct Offer {
 /// What the thread that follows the provider shares with the session's other threads.
 pub struct ProviderState {
     loaded: Mutex<Option<Vec<String>>>,
+    is_down: AtomicBool,
     /// Whether the provider has answered as if a model were gone.
     doubted: AtomicBool,
-    refresh: Sender<()>,
-    requested: Receiver<()>,
+    refresh: Wakeup,
+    look: Wakeup,
+    changed: Wakeup,
+}
+
+/// Wakes a thread, once for however many calls came before it looked.
+struct Wakeup(Sender<()>, Receiver<()>);
+
+impl Wakeup {
+    fn new() -> Self {
+        let (sender, receiver) = bounded(1);
+        Wakeup(sender, receiver)
+    }
+
+    fn wake(&self) {
+        // One request that is not served yet is enough.
+        let _ = self.0.try_send(());
+    }
 }
 
 impl ProviderState {
     /// The state at a session's start.
     pub fn new(loaded: Option<Vec<String>>) -> Self {
-        let (refresh, requested) = bounded(1);
-        ProviderState { loaded: Mutex::new(loaded), doubted: AtomicBool::new(false), refresh, requested }
+        ProviderState {
+            loaded: Mutex::new(loaded),
+            is_down: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
+            refresh: Wakeup::new(),
+            look: Wakeup::new(),
+            changed: Wakeup::new(),
+        }
+    }
+
+    /// What a heartbeat tells of the provider.
+    pub fn report(&self) -> HeartbeatBody {
+        HeartbeatBody { loaded: self.loaded(), provider_down: Some(self.is_down.load(Ordering::Relaxed)) }
+    }
+
+    /// Receives when a report should be sent at once.
+    pub fn changed(&self) -> &Receiver<()> {
+        &self.changed.1
     }
 
     /// The models in memory, where the provider tells.
-    pub fn loaded(&self) -> Option<Vec<String>> {
+    fn loaded(&self) -> Option<Vec<String>> {
         lock(&self.loaded).clone()
     }
 
@@ -51,10 +92,14 @@ impl ProviderState {
         self.doubted.store(true, Ordering::Relaxed);
     }
 
+    /// Has the provider looked at now, because a request to it has failed.
+    pub fn doubt_provider(&self) {
+        self.look.wake();
+    }
+
     /// Has the list of models looked at now.
     pub fn refresh(&self) {
-        // One request that is not served yet is enough.
-        let _ = self.refresh.try_send(());
+        self.refresh.wake();
     }
 }
 
@@ -70,36 +115,58 @@ pub struct Follower {
     pub provider: Provider,
     /// What is offered now.
     pub offer: Offer,
-    /// Between two looks at what is in memory.
+    /// The requests in progress.
+    pub load: Arc<Load>,
+    /// Called when the provider is found to be down, and when it answers again.
+    pub on_change: Option<OnProviderChange>,
+    /// Between two looks at the provider and what it has in memory.
     pub tick: Duration,
     /// Between two looks at the list of models.
     pub interval: Duration,
 }
 
 impl Follower {
-    /// Whether there is anything to follow.
-    pub fn is_needed(&self) -> bool {
-        self.offer.choice.can_change() || self.offer.memory.is_some()
-    }
-
     /// Follows the provider until the session has ended.
     pub fn run(mut self, state: &ProviderState, ended: &StopSignal) {
+        let mut health = ProviderHealth::default();
         let mut due = Instant::now() + self.interval;
         loop {
             let pause = self.tick.min(due.saturating_duration_since(Instant::now()));
             select! {
                 recv(ended.stopped()) -> _ => return,
-                recv(state.requested) -> _ => due = Instant::now(),
+                recv(state.refresh.1) -> _ => due = Instant::now(),
+                recv(state.look.1) -> _ => {}
                 default(pause) => {}
             }
-            if let Some(names) = self.offer.memory.and_then(|route| loaded(&self.provider, route)) {
-                *lock(&state.loaded) = Some(names);
+            let look = self.look(state);
+            // One that works at a request may have no time for a look.
+            let is_known = look != Look::Silent || self.load.is_idle();
+            if is_known && health.record(look) {
+                state.is_down.store(health.is_down(), Ordering::Relaxed);
+                state.changed.wake();
+                if let Some(on_change) = &self.on_change {
+                    on_change(!health.is_down());
+                }
             }
-            if state.doubted.swap(false, Ordering::Relaxed) || due <= Instant::now() {
+            if look == Look::Answered && (state.doubted.swap(false, Ordering::Relaxed) || due <= Instant::now()) {
                 let is_registered = self.refresh(state, ended);
                 due = Instant::now() + if is_registered { self.interval } else { self.tick.min(self.interval) };
             }
+            due = due.max(Instant::now() + LOOK_PAUSE.min(self.tick));
+            // A request that fails again and again causes one look a second.
+            if ended.wait_timeout(LOOK_PAUSE.min(self.tick)) {
+                return;
+            }
         }
+    }
+
+    /// Looks at the provider, and at what it has in memory.
+    fn look(&self, state: &ProviderState) -> Look {
+        if let Some(names) = self.offer.memory.and_then(|route| loaded(&self.provider, route)) {
+            *lock(&state.loaded) = Some(names);
+            return Look::Answered;
+        }
+        look(&self.provider)
     }
 
     /// Renews the registration if the provider's models have changed. False if the hub could not be told.

@@ -104,7 +104,10 @@ impl Forwarder {
     /// Sends the request and streams the response. Stops without a further message once the job is cancelled.
     fn exchange(&self, job: &Job, buffers: &mut Buffers, before_end: impl FnOnce()) -> Result<(), Failure> {
         let request = job.request.as_ref().map_err(|reason| Failure::participant(reason))?;
-        let (mut call, start) = self.open_response(job, request).map_err(|reason| Failure::connect(&reason))?;
+        let (mut call, start) = self
+            .open_response(job, request)
+            .map_err(|reason| Failure::connect(&reason))
+            .inspect_err(|_| self.provider_state.doubt_provider())?;
         let mut start = Some(start);
         buffers.piece.clear();
         // The start of the body that arrived with the head is sent along with it.

@@ -13,6 +13,7 @@ mod memory;
 mod offer;
 mod probe;
 mod provider;
+mod provider_health;
 mod reconnect;
 mod serve;
 mod session;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::memory::MemoryRoute;
 use super::provider::Provider;
+use super::provider_health::Look;
 use crate::error::Reason;
 use crate::proto::api_answer::{MAX_PEEK, is_event_stream, lacks_route};
 use crate::proto::management::{Capabilities, Support};
@@ -43,19 +44,24 @@ impl Probe {
 /// # Errors
 /// When it answers none of those for its models and APIs.
 pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
-    let (lists, chat, responses, loaded) = thread::scope(|scope| {
+    let (lists, chat, responses, version, loaded) = thread::scope(|scope| {
         let lists = scope.spawn(|| list_models(provider));
         let chat = scope.spawn(|| request(provider, "POST", "/v1/chat/completions"));
         let responses = scope.spawn(|| request(provider, "POST", "/v1/responses"));
+        let version = scope.spawn(|| request(provider, "GET", "/api/version"));
         let loaded = MemoryRoute::ALL.map(|route| scope.spawn(move || Some((route, loaded(provider, route)?))));
         let loaded = loaded.map(|thread| thread.join().unwrap_or_default());
-        (join(lists), join(chat), join(responses), loaded.into_iter().flatten().next())
+        (join(lists), join(chat), join(responses), join(version), loaded.into_iter().flatten().next())
     });
     let models = match lists {
         Err(reason) if chat.is_err() && responses.is_err() => return Err(reason),
         lists => lists.unwrap_or_default(),
     };
-    let capabilities = Capabilities { open_responses: support(&responses), chat_completions: support(&chat) };
+    let capabilities = Capabilities {
+        open_responses: support(&responses),
+        chat_completions: support(&chat),
+        ollama: ollama_support(&version),
+    };
     let (memory, loaded) = loaded.unzip();
     Ok(Probe { models, capabilities, loaded, memory })
 }
@@ -77,6 +83,15 @@ pub fn list_models(provider: &Provider) -> Result<Vec<String>, Reason> {
     let mut known = HashSet::new();
     let all = names(&tags, "models", "name").into_iter().chain(names(&list, "data", "id"));
     Ok(all.filter(|name| known.insert(name.clone())).collect())
+}
+
+/// Whether a provider answers, by a request that costs it little.
+pub fn look(provider: &Provider) -> Look {
+    match request(provider, "GET", "/v1/models") {
+        Ok(_) => Look::Answered,
+        Err(_) if provider.connect_anew(Some(Instant::now() + TIMEOUT)).is_err() => Look::Refused,
+        Err(_) => Look::Silent,
+    }
 }
 
 /// The models that a provider has in memory, if it tells on this route.
@@ -141,9 +156,34 @@ fn support(answer: &ProbeResult) -> Support {
     }
 }
 
+/// Whether the answer to `GET /api/version` is Ollama's. Servers with some of Ollama's routes, in the shapes of other APIs,
+/// do not tell a version there.
+fn ollama_support(answer: &ProbeResult) -> Support {
+    match answer {
+        Ok(Answer { status: 500.., .. }) | Err(_) => Support::Unknown,
+        Ok(Answer { status: 200, body, .. }) => {
+            let value: Value = serde_json::from_slice(body).unwrap_or_default();
+            if value["version"].is_string() { Support::Supported } else { Support::Unsupported }
+        }
+        Ok(_) => Support::Unsupported,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_is_ollama_where_it_tells_its_version() {
+        let told = |status, body: &str| {
+            ollama_support(&Ok(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }))
+        };
+        assert_eq!(told(200, r#"{"version":"0.12.3"}"#), Support::Supported);
+        for (status, body) in [(200, "<html>"), (200, r#"{"error":"Unexpected endpoint"}"#), (404, ""), (401, "{}")] {
+            assert_eq!(told(status, body), Support::Unsupported, "{status} {body}");
+        }
+        assert_eq!((told(503, "{}"), ollama_support(&Err("no".into()))), (Support::Unknown, Support::Unknown));
+    }
 
     #[test]
     fn statuses_determine_what_is_supported() {

@@ -89,6 +89,19 @@ impl ReconnectHandle {
 }
 
 impl ReconnectHandle {
+    /// Starts no further session, and takes no further requests, which the hub then sends to other participants. Returns the
+    /// number of those in progress. [`ReconnectHandle::wait_until_drained`] and [`ReconnectHandle::close`] should follow.
+    pub fn drain(&self) -> usize {
+        self.0.stop.stop();
+        self.0.session().as_ref().map_or(0, SessionHandle::drain)
+    }
+
+    /// Waits until the requests in progress have ended. False when some have not within the timeout.
+    pub fn wait_until_drained(&self, timeout: Duration) -> bool {
+        let session = self.0.session().clone();
+        session.is_none_or(|session| session.wait_until_drained(timeout))
+    }
+
     /// Looks at the provider's list of models now, if a session runs.
     pub fn refresh_models(&self) {
         if let Some(session) = &*self.0.session() {

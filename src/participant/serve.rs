@@ -56,22 +56,22 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts to serve a tunnel of a participant with this concurrency. The receiver is disconnected when the tunnel has ended and is not read any more. `on_event`
-    /// is called on the leader's thread.
+    /// Starts to serve a tunnel, within the bounds of `load`. The receiver is disconnected when the tunnel has ended and is
+    /// not read any more. `on_event` is called on the leader's thread.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(
         forwarder: Forwarder,
         reader: Reader,
-        concurrency: u32,
+        load: Arc<Load>,
         on_event: impl Fn(TunnelEvent) + Send + Sync + 'static,
     ) -> io::Result<Receiver<()>> {
         let (reading, ended) = bounded(0);
         let workers = Workers {
             forwarder,
             running: Mutex::default(),
-            load: Arc::new(Load::new(concurrency)),
+            load,
             leader: Mutex::new(Some(Leadership { reader, _reading: reading })),
             followers: AtomicUsize::new(0),
             on_event: Box::new(on_event),
@@ -147,13 +147,17 @@ impl Workers {
         lock(&self.running)
     }
 
-    /// Makes a job of a request; refuses it where the session's load is at its limit.
+    /// Makes a job of a request; refuses it where the session's load is at its limit, or the session drains: the hub then
+    /// sends it to another participant.
     fn accept(&self, mut request: Request<'_>) -> Option<Job> {
         let bytes = self.forwarder.encode(&mut request);
         let id = request.request_id.into_owned();
-        let Some(share) = self.load.take(bytes.as_ref().map_or(0, Vec::len)) else {
-            self.forwarder.refuse(&id, "the participant works at too many requests, or too large ones, already");
-            return None;
+        let share = match self.load.take(bytes.as_ref().map_or(0, Vec::len)) {
+            Ok(share) => share,
+            Err(reason) => {
+                self.forwarder.refuse(&id, reason);
+                return None;
+            }
         };
         let job = Job::new(id, bytes, share);
         self.running().insert(job.id.clone(), job.cancel.clone());

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, select};
 
-use super::follow::{Follower, Offer, ProviderState};
+use super::follow::{Follower, Offer, OnProviderChange, ProviderState};
 use super::forward::Forwarder;
+use super::load::Load;
 use super::provider::Provider;
 use super::serve::{TunnelEvent, Workers};
 use crate::client::Client;
@@ -20,6 +21,10 @@ use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_pi
 use crate::sync::lock;
 use crate::tunnel::{Connected, Writer};
 
+/// How long the reader may take to handle the close frame of a tunnel on which a write has failed.
+const CLOSE_FRAME_TIME: Duration = Duration::from_secs(2);
+/// How long a session that has drained waits for the hub to have read its last answers.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The number of failed heartbeats in a row that ends a session.
 const MAX_FAILED_HEARTBEATS: u32 = 3;
 
@@ -42,6 +47,7 @@ pub(super) struct SessionParams {
     pub(super) timing: Timing,
     pub(super) provider: Provider,
     pub(super) offer: Offer,
+    pub(super) on_change: Option<OnProviderChange>,
     pub(super) registered: Registered,
     pub(super) tunnel: Connected,
 }
@@ -130,6 +136,10 @@ struct SessionState {
     /// Set once, by the first thread that ends the session, before `ended`.
     end: Mutex<Option<CloseEvent>>,
     ended: StopSignal,
+    /// Set when the tunnel is not read any more.
+    tunnel_ended: StopSignal,
+    /// The requests in progress.
+    load: Arc<Load>,
     /// Whether this session must not remove the registration: it has done so, or the registration is another session's.
     deregistered: AtomicBool,
     /// When the hub's latest message arrived, in milliseconds since `start`.
@@ -142,17 +152,20 @@ struct SessionState {
 impl Session {
     /// Starts the threads of a session.
     pub(super) fn start(params: SessionParams) -> Result<Self, Error> {
-        let SessionParams { client, room, id, timing, provider, offer, registered, tunnel } = params;
+        let SessionParams { client, room, id, timing, provider, offer, on_change, registered, tunnel } = params;
         let (reader, writer, headers) = tunnel;
         let binary =
             headers.iter().any(|(name, value)| name.eq_ignore_ascii_case(FRAMES_HEADER) && value == FRAMES_BINARY);
         let provider_state = Arc::new(ProviderState::new(offer.registration.loaded.clone()));
+        let load = Arc::new(Load::new(registered.participant.concurrency));
         let follower = Follower {
             client: client.clone(),
             room: room.clone(),
             id: id.clone(),
             provider: provider.clone(),
             offer,
+            load: load.clone(),
+            on_change,
             tick: timing.heartbeat_interval,
             interval: timing.refresh_interval,
         };
@@ -163,6 +176,8 @@ impl Session {
             writer: writer.clone(),
             end: Mutex::default(),
             ended: StopSignal::new(),
+            tunnel_ended: StopSignal::new(),
+            load: load.clone(),
             deregistered: AtomicBool::new(false),
             last_message: AtomicU64::new(0),
             start: Instant::now(),
@@ -171,9 +186,8 @@ impl Session {
         });
         let events = state.clone();
         let forwarder = Forwarder::new(provider, provider_state, writer, binary);
-        let reading =
-            Workers::start(forwarder, reader, registered.participant.concurrency, move |event| events.on_event(event))
-                .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
+        let reading = Workers::start(forwarder, reader, load, move |event| events.on_event(event))
+            .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
         let mut session = Session {
             participant: registered.participant,
             room_id: registered.room_id,
@@ -183,9 +197,7 @@ impl Session {
         };
         session.spawn("ping", SessionState::send_pings)?;
         session.spawn("heartbeat", SessionState::send_heartbeats)?;
-        if follower.is_needed() {
-            session.spawn("models", move |state| follower.run(&state.provider, &state.ended))?;
-        }
+        session.spawn("provider", move |state| follower.run(&state.provider, &state.ended))?;
         Ok(session)
     }
 
@@ -252,9 +264,24 @@ impl SessionHandle {
         lock(&self.0.end).clone().unwrap_or(CloseEvent::closed())
     }
 
+    /// Takes no further requests, which the hub then sends to other participants. Returns the number of those in progress.
+    /// [`SessionHandle::wait_until_drained`] and [`SessionHandle::close`] should follow.
+    pub fn drain(&self) -> usize {
+        self.0.load.drain()
+    }
+
+    /// Waits until the requests in progress have ended. False when some have not within the timeout.
+    pub fn wait_until_drained(&self, timeout: Duration) -> bool {
+        self.0.load.wait_until_drained(timeout)
+    }
+
     /// Removes the participant, unless the session was superseded, and closes the tunnel. Further calls do nothing.
     pub fn close(&self) {
         self.0.end(CloseReason::Closed, None);
+        if self.0.load.is_draining() {
+            // Removing the participant would cut off answers that the hub has not read from the tunnel yet.
+            self.0.tunnel_ended.wait_timeout(CLOSE_TIMEOUT);
+        }
         if !self.0.deregistered.swap(true, Ordering::SeqCst) {
             // Best effort: a hub that can't be reached expires the registration by itself.
             let _ = self.0.client.participants(&self.0.room).remove(&self.0.id);
@@ -274,12 +301,11 @@ impl SessionState {
         self.writer.close(CLOSE_NORMAL, reason.as_str());
     }
 
-    fn has_ended(&self) -> bool {
-        lock(&self.end).is_some()
-    }
-
     /// Handles an event of the tunnel.
     fn on_event(&self, event: TunnelEvent) {
+        if !matches!(event, TunnelEvent::Alive) {
+            self.tunnel_ended.stop();
+        }
         match event {
             TunnelEvent::Alive => self.last_message.store(elapsed_ms(self.start), Ordering::Relaxed),
             TunnelEvent::Closed { code, reason } if is_superseded(code, &reason) => {
@@ -310,6 +336,8 @@ impl SessionState {
             let sent = self.writer.text(&[encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes()]);
             let silent = elapsed_ms(self.start).saturating_sub(self.last_message.load(Ordering::Relaxed));
             let error = match sent {
+                // A tunnel that the hub closes fails writes before its close frame, which says why, has been handled.
+                Err(_) if self.ended.wait_timeout(CLOSE_FRAME_TIME) => return,
                 Err(error) => Some(Reason::from(error)),
                 Ok(()) if u128::from(silent) > self.timing.hub_timeout.as_millis() => {
                     Some("the hub has fallen silent".into())
@@ -328,14 +356,23 @@ impl SessionState {
 
     fn send_heartbeats(&self) {
         let mut failed = 0;
-        while !self.wait_interval() {
-            match self.client.participants(&self.room).heartbeat_with(&self.id, self.provider.loaded()) {
+        loop {
+            select! {
+                recv(self.ended.stopped()) -> _ => return,
+                recv(self.provider.changed()) -> _ => {}
+                default(self.timing.heartbeat_interval) => {}
+            }
+            match self.client.participants(&self.room).heartbeat_with(&self.id, &self.provider.report()) {
                 Ok(_) => failed = 0,
                 Err(error) => {
                     failed += 1;
                     let unknown =
                         matches!(error.code(), Some(ErrorCode::RoomNotFound | ErrorCode::ParticipantNotFound));
-                    if (unknown || failed >= MAX_FAILED_HEARTBEATS) && !self.has_ended() {
+                    if !unknown && failed < MAX_FAILED_HEARTBEATS {
+                        continue;
+                    }
+                    // The close frame of the tunnel says more about a removal.
+                    if !self.ended.wait_timeout(CLOSE_FRAME_TIME) {
                         self.end(CloseReason::HeartbeatFailed, Some(error));
                         return;
                     }

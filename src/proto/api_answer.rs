@@ -8,16 +8,32 @@ pub const MAX_PEEK: usize = 64 << 10;
 /// The most memory that an error about a route takes once it is parsed, in bytes.
 const MAX_PARSED: usize = 1 << 20;
 
+/// The content type of an event stream.
+pub const EVENT_STREAM: &str = "text/event-stream";
+/// The content type of a stream of lines of JSON, as Ollama sends it.
+pub const NDJSON: &str = "application/x-ndjson";
+
 /// Texts of errors about the route, not about the request; in lower case.
 const ABOUT_ROUTES: [&str; 5] = ["endpoint", "route", "cannot post", "not implemented", "page not found"];
 
 /// Whether an answer's content type is that of an event stream, which no server sends from a route that it does not
 /// have.
 pub fn is_event_stream(content_type: Option<&str>) -> bool {
-    has_type(content_type, "text/event-stream")
+    has_type(content_type, EVENT_STREAM)
 }
 
-fn has_type(content_type: Option<&str>, expected: &str) -> bool {
+/// Whether an answer's content type is that of Ollama's streams.
+pub fn is_ndjson(content_type: Option<&str>) -> bool {
+    has_type(content_type, NDJSON)
+}
+
+/// Whether an answer has the shape of OpenAI's API. Some servers have routes of Ollama's that answer so.
+pub fn is_openai(body: &[u8]) -> bool {
+    parse_within(body, MAX_PARSED).is_some_and(|answer| answer["choices"].is_array() || answer["object"].is_string())
+}
+
+/// Whether a content type is this one, which is in lower case, with any parameters.
+pub fn has_type(content_type: Option<&str>, expected: &str) -> bool {
     let start = content_type.and_then(|kind| kind.trim_start().get(..expected.len()));
     start.is_some_and(|start| start.eq_ignore_ascii_case(expected))
 }
@@ -88,6 +104,18 @@ mod tests {
         ] {
             assert!(lacks_route(kind, body.as_bytes()), "{body}");
         }
+    }
+
+    #[test]
+    fn an_answer_of_openais_api_is_none_of_ollamas() {
+        for body in [r#"{"choices":[],"model":"m"}"#, r#"{"object":"list","data":[]}"#] {
+            assert!(is_openai(body.as_bytes()), "{body}");
+        }
+        for body in [r#"{"model":"m","message":{"role":"assistant"},"done":true}"#, r#"{"embeddings":[[1]]}"#, "", "[]"]
+        {
+            assert!(!is_openai(body.as_bytes()), "{body}");
+        }
+        assert!(is_ndjson(Some("application/x-ndjson; charset=utf-8")) && !is_ndjson(Some("application/json")));
     }
 
     #[test]

@@ -14,10 +14,18 @@ impl Members<'_> {
     /// # Errors
     /// When it is missing, empty, or not text.
     pub fn model(&self) -> Result<String, BadRequest> {
-        let raw = self.get("model").ok_or_else(|| BadRequest::field("model", "is required"))?;
-        let model: String = serde_json::from_str(raw).map_err(|_| BadRequest::field("model", "must be text"))?;
+        self.model_under("model")
+    }
+
+    /// The model selector under another key.
+    ///
+    /// # Errors
+    /// As [`Members::model`].
+    pub fn model_under(&self, key: &'static str) -> Result<String, BadRequest> {
+        let raw = self.get(key).ok_or_else(|| BadRequest::field(key, "is required"))?;
+        let model: String = serde_json::from_str(raw).map_err(|_| BadRequest::field(key, "must be text"))?;
         if model.is_empty() {
-            return Err(BadRequest::field("model", "must not be empty"));
+            return Err(BadRequest::field(key, "must not be empty"));
         }
         Ok(model)
     }
@@ -27,8 +35,17 @@ impl Members<'_> {
     /// # Errors
     /// When `stream` is neither true nor false.
     pub fn stream(&self) -> Result<bool, BadRequest> {
+        self.stream_or(false)
+    }
+
+    /// As [`Members::stream`]; `absent` where the request does not say.
+    ///
+    /// # Errors
+    /// As [`Members::stream`].
+    pub fn stream_or(&self, absent: bool) -> Result<bool, BadRequest> {
         match self.get("stream") {
-            None | Some("false") => Ok(false),
+            None => Ok(absent),
+            Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(BadRequest::field("stream", "must be true or false")),
         }

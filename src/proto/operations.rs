@@ -47,9 +47,19 @@ pub const RERANK: Operation = post("rerank.create", "/v1/rerank");
 pub const MESSAGES: Operation = post("messages.create", "/v1/messages");
 /// The token count of a request to Messages.
 pub const COUNT_TOKENS: Operation = post("messages.count_tokens", "/v1/messages/count_tokens");
+/// Ollama's chat.
+pub const OLLAMA_CHAT: Operation = post("ollama.chat", "/api/chat");
+/// Ollama's completion of a prompt.
+pub const OLLAMA_GENERATE: Operation = post("ollama.generate", "/api/generate");
+/// Ollama's embeddings.
+pub const OLLAMA_EMBED: Operation = post("ollama.embed", "/api/embed");
+/// Ollama's older embeddings, of one text.
+pub const OLLAMA_EMBEDDINGS: Operation = post("ollama.embeddings", "/api/embeddings");
+/// What Ollama knows of a model.
+pub const OLLAMA_SHOW: Operation = post("ollama.show", "/api/show");
 
 /// All operations.
-pub const OPERATIONS: [Operation; 11] = [
+pub const OPERATIONS: [Operation; 16] = [
     CHAT,
     RESPONSES,
     RESPONSE_GET,
@@ -61,6 +71,11 @@ pub const OPERATIONS: [Operation; 11] = [
     RERANK,
     MESSAGES,
     COUNT_TOKENS,
+    OLLAMA_CHAT,
+    OLLAMA_GENERATE,
+    OLLAMA_EMBED,
+    OLLAMA_EMBEDDINGS,
+    OLLAMA_SHOW,
 ];
 
 impl Operation {
@@ -137,6 +152,10 @@ mod tests {
             ("GET", "/api/delete"),
             ("DELETE", "/api/delete"),
             ("POST", "/api/pull"),
+            ("POST", "/api/create"),
+            ("GET", "/api/tags"),
+            ("POST", "/api/chat/"),
+            ("POST", "/v1/api/chat"),
             ("GET", "/v1/models"),
             ("GET", "/..%2fsecret"),
             ("GET", "/v1/chat/completions"),
@@ -188,7 +207,7 @@ mod tests {
         #[test]
         fn accepted_targets_stay_below_their_own_path(
             method in "GET|POST|DELETE",
-            before in "(/v1/(responses|messages|chat/completions))?/?",
+            before in "(/v1/(responses|messages|chat/completions)|/api/(chat|show))?/?",
             rest in "([./%\\\\?#;a2fF5cCeE]|[[:print:]]|/cancel|/input_items){0,12}",
         ) {
             let target = before + &rest;

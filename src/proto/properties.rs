@@ -1,5 +1,7 @@
 //! Property tests of tunnel messages, event streams, translations and URLs.
 
+mod ollama;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

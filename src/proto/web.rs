@@ -55,11 +55,12 @@ pub fn host_of(url: &str) -> Option<&str> {
     host.filter(|host| !host.is_empty())
 }
 
-/// The URL of a provider's route: a base URL without a trailing slash, then `path`, which begins with `/v1`. The `/v1`
-/// is not repeated where the base URL ends with it.
+/// The URL of a provider's route: a base URL without a trailing slash, then `path`. A base URL that ends with `/v1` names
+/// OpenAI's API; other APIs of the same provider, such as Ollama's, lie beside it.
 pub fn route_url(endpoint: &str, path: &str) -> String {
-    let path = if endpoint.ends_with("/v1") { path.strip_prefix("/v1").unwrap_or(path) } else { path };
-    format!("{endpoint}{path}")
+    // A host may be called `v1` too.
+    let root = endpoint.strip_suffix("/v1").filter(|root| !root.ends_with('/')).unwrap_or(endpoint);
+    format!("{root}{path}")
 }
 
 /// Whether a header concerns one connection (RFC 9110, section 7.6.1) or its body's framing, and so is not passed on.
@@ -88,6 +89,21 @@ mod tests {
         assert_eq!(host_of("https://hub.example/x"), Some("hub.example"));
         assert_eq!(host_of("http://[::1]:80"), Some("::1"));
         assert_eq!((host_of("http://h:1?x"), host_of("http://:80"), host_of("*")), (Some("h"), None, None));
+    }
+
+    #[test]
+    fn a_base_that_ends_with_v1_holds_the_routes_beside_it_too() {
+        for (endpoint, path, url) in [
+            ("http://h", "/v1/models", "http://h/v1/models"),
+            ("http://h/v1", "/v1/models", "http://h/v1/models"),
+            ("http://h/v1", "/api/chat", "http://h/api/chat"),
+            ("http://h/a/v1", "/api/chat", "http://h/a/api/chat"),
+            ("http://v1", "/api/chat", "http://v1/api/chat"),
+            ("/v1", "/api/chat", "/api/chat"),
+            ("", "/v1/models", "/v1/models"),
+        ] {
+            assert_eq!(route_url(endpoint, path), url, "{endpoint}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use super::Random;
+use super::conversations::Previous;
 use super::room::{Member, Room};
 use super::selector::{Need, Refusal, Selector, Want};
 use crate::proto::management::Support;
@@ -35,7 +36,7 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
         let choice = |member| model(member).map(|model| Choice { member, model, named: false });
         room.members.values().filter_map(choice).collect()
     };
-    let candidates = match Selector::parse(&want.model) {
+    let mut candidates = match Selector::parse(&want.model) {
         Selector::Any => with(&|member| Some(member.default_model())),
         Selector::Model(name) => with(&|member| member.model_named(name)),
         Selector::Name(name) => match room.members.values().find(|m| m.id.as_str() == name) {
@@ -43,6 +44,9 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
             None => with(&|member| member.model_named(name)),
         },
     };
+    if candidates.iter().any(|choice| want.owner == Some(choice.member.serial)) {
+        candidates.retain(|choice| want.owner == Some(choice.member.serial));
+    }
     best_of(&candidates, want, now, random)
 }
 
@@ -77,11 +81,17 @@ impl Member {
         self.no_responses || self.profile.capabilities.open_responses == Support::Unsupported
     }
 
+    /// Whether requests of Ollama's API must be translated for it.
+    pub fn lacks_ollama(&self) -> bool {
+        self.no_ollama || self.profile.capabilities.ollama == Support::Unsupported
+    }
+
     fn can(&self, need: Need) -> bool {
         let chats = self.profile.capabilities.chat_completions != Support::Unsupported;
         match need {
             Need::Chat => chats,
             Need::Responses => chats || !self.wants_chat(),
+            Need::OllamaChat => chats || !self.lacks_ollama(),
             Need::Other => true,
         }
     }
@@ -90,8 +100,10 @@ impl Member {
 fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusal> {
     if !member.is_connected() {
         Err(Refusal::NoTunnel)
-    } else if !member.is_up() {
+    } else if member.silent {
         Err(Refusal::Offline)
+    } else if member.provider_down {
+        Err(Refusal::ProviderDown)
     } else if !member.can(want.need) {
         Err(Refusal::Unsupported)
     } else if !member.is_free() {
@@ -101,9 +113,10 @@ fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusa
     }
 }
 
-/// The best free candidate: those that failed recently rank last, then fallbacks, then by requests in flight over weight.
-/// Among equals with different weights, one is drawn in proportion to them; among others, a model in memory and then the
-/// lowest time to first token decide. Ties are broken at random.
+/// The free candidate that answered the request's conversation before (`again`), or else the best one: those that failed
+/// recently rank last, then fallbacks, then by requests in flight over weight. Among equals with different weights, one is
+/// drawn in proportion to them; among others, a model in memory and then the lowest time to first token decide. Ties are
+/// broken at random.
 fn best_of<'r>(candidates: &[Choice<'r>], want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
     let up = |c: &&Choice<'_>| c.member.is_up() && !want.tried.contains(&c.member.serial);
     let up: Vec<_> = candidates.iter().filter(up).collect();
@@ -114,6 +127,9 @@ fn best_of<'r>(candidates: &[Choice<'r>], want: &Want, now: u64, random: Random<
         (_, 0, _) => return Err(Refusal::Unsupported),
         (_, _, 0) => return Err(Refusal::Busy),
         _ => {}
+    }
+    if let Some(choice) = want.previous.and_then(|previous| again(&free, previous, now)) {
+        return Ok(choice);
     }
     let alike = best(free, |a, b| by_load(a.member, b.member, now));
     let weight = |c: &Choice<'_>| c.member.profile.weight.max(1);
@@ -128,11 +144,27 @@ fn best_of<'r>(candidates: &[Choice<'r>], want: &Want, now: u64, random: Random<
     Ok(draw(&best(alike, order), |_| 1, random))
 }
 
+/// The candidate that answered the request's conversation before, if that was with the same model, and no other one has
+/// failed less recently, is less of a fallback, or is nearer to having its model in memory. Requests in flight and weights
+/// do not count: reading the conversation anew takes longer than a free slot beside other requests, and weights have
+/// decided where it began.
+fn again<'r>(free: &[Choice<'r>], previous: Previous, now: u64) -> Option<Choice<'r>> {
+    let rank = |c: &Choice<'_>| (class(c.member, now), c.member.coldness(c.model));
+    let is_previous =
+        |c: &&Choice<'_>| previous == Previous::new(c.member.serial, c.member.profile.models.name(c.model));
+    let choice = free.iter().find(is_previous).copied()?;
+    free.iter().all(|other| rank(&choice) <= rank(other)).then_some(choice)
+}
+
+/// What comes before a participant's load: whether it has just failed, and whether it is a fallback.
+fn class(member: &Member, now: u64) -> (bool, bool) {
+    (member.health.is_avoided(now, member.in_flight), member.profile.fallback)
+}
+
 fn by_load(a: &Member, b: &Member, now: u64) -> Ordering {
-    let rank = |m: &Member| (m.health.is_avoided(now, m.in_flight), m.profile.fallback);
     // Requests over weight, without a division.
     let load = |m: &Member, other: &Member| u64::from(m.in_flight) * u64::from(other.profile.weight.max(1));
-    rank(a).cmp(&rank(b)).then_with(|| load(a, b).cmp(&load(b, a)))
+    class(a, now).cmp(&class(b, now)).then_with(|| load(a, b).cmp(&load(b, a)))
 }
 
 /// Those that come first in an order. There is one.

@@ -192,6 +192,7 @@ impl<'a> Fields<'a> {
         Ok(Some(Capabilities {
             open_responses: support("openResponses")?,
             chat_completions: support("chatCompletions")?,
+            ollama: support("ollama")?,
         }))
     }
 }
@@ -332,7 +333,7 @@ mod tests {
     fn specs_and_capabilities_are_checked() {
         let fields = fields(
             r#"{"specs": {"gpu": "X", "vram": 24, "memoryGb": 0.5, "other": 1}, "bad": {"ram": "64"},
-                "capabilities": {"openResponses": "supported"}, "wrong": {"chatCompletions": "yes"}}"#,
+                "capabilities": {"openResponses": "supported", "ollama": "unsupported"}, "wrong": {"chatCompletions": "yes"}}"#,
         );
         let specs = fields.specs("specs").unwrap().unwrap();
         assert_eq!((specs.gpu.as_deref(), specs.vram), (Some("X"), Some(24.into())));
@@ -340,6 +341,7 @@ mod tests {
         let capabilities = fields.capabilities("capabilities").unwrap().unwrap();
         assert_eq!(capabilities.open_responses, Support::Supported);
         assert_eq!(capabilities.chat_completions, Support::Unknown);
+        assert_eq!(capabilities.ollama, Support::Unsupported);
         assert_eq!(fields.capabilities("wrong").unwrap_err().field, "wrong.chatCompletions");
     }
 

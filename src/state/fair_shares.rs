@@ -192,7 +192,15 @@ mod tests {
     }
 
     fn waiting(number: u64, caller: &Caller, priority: i32) -> Waiting {
-        let want = Want { model: "any".into(), need: Need::Chat, caller: caller.clone(), priority, tried: Vec::new() };
+        let want = Want {
+            model: "any".into(),
+            need: Need::Chat,
+            caller: caller.clone(),
+            priority,
+            tried: Vec::new(),
+            previous: None,
+            owner: None,
+        };
         Waiting { number, want }
     }
 

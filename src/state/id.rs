@@ -1,8 +1,10 @@
 //! Syntax and generation of room codes, participant ids, secrets and random identifiers.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::Random;
+use crate::error::Error;
 use crate::proto::management::uuid_of;
 
 /// Thirty-two characters without look-alikes (no `0 O 1 I`): five random bits each, so all are equally likely.
@@ -21,11 +23,17 @@ impl RoomCode {
         fits.then(|| RoomCode(text.to_ascii_uppercase()))
     }
 
-    /// Draws a code.
-    pub fn draw(random: Random<'_>) -> Self {
+    /// Draws a code that begins with a prefix.
+    pub fn draw(prefix: &CodePrefix, random: Random<'_>) -> Self {
         let mut bytes = [0; 6];
-        random(&mut bytes);
-        RoomCode(bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect())
+        let drawn = &mut bytes[prefix.0.len()..];
+        random(drawn);
+        RoomCode(prefix.0.chars().chain(drawn.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)]))).collect())
+    }
+
+    /// Whether the code begins with a prefix.
+    pub fn has_prefix(&self, prefix: &CodePrefix) -> bool {
+        self.0.starts_with(&prefix.0)
     }
 
     /// The code, in upper case.
@@ -37,6 +45,36 @@ impl RoomCode {
 impl fmt::Display for RoomCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// What the codes of all rooms of a hub begin with: up to two letters or digits, none by default. A proxy in front of
+/// several hubs finds a room's hub by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CodePrefix(String);
+
+impl CodePrefix {
+    /// The prefix, in upper case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CodePrefix {
+    type Err = Error;
+
+    /// Parses a prefix in any letter case.
+    ///
+    /// # Errors
+    /// Unless it is one or two of the letters and digits that drawn codes have.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let prefix = text.to_ascii_uppercase();
+        // Longer ones would leave too few codes.
+        if matches!(prefix.len(), 1 | 2) && prefix.bytes().all(|byte| ALPHABET.contains(&byte)) {
+            return Ok(CodePrefix(prefix));
+        }
+        let must = format!("must be one or two letters or digits other than 0, O, 1 and I, not \"{text}\"");
+        Err(Error::Invalid { what: "a prefix of room codes", reason: must.into() })
     }
 }
 
@@ -133,8 +171,19 @@ mod tests {
             assert!(RoomCode::parse(bad).is_none(), "{bad}");
         }
         for byte in 0..=255u8 {
-            let code = RoomCode::draw(&mut |bytes| bytes.fill(byte));
+            let code = RoomCode::draw(&CodePrefix::default(), &mut |bytes| bytes.fill(byte));
             assert!(!code.as_str().contains(['0', 'O', '1', 'I']), "{code}");
+        }
+    }
+
+    #[test]
+    fn drawn_codes_begin_with_the_prefix() {
+        let prefix: CodePrefix = "k7".parse().unwrap();
+        let code = RoomCode::draw(&prefix, &mut |bytes| bytes.fill(0));
+        assert_eq!((code.as_str(), code.has_prefix(&prefix)), ("K72222", true));
+        assert!(!RoomCode::parse("K62222").unwrap().has_prefix(&prefix));
+        for bad in ["", "O", "ABC", "a-", "Ä"] {
+            assert!(bad.parse::<CodePrefix>().is_err(), "{bad}");
         }
     }
 
@@ -142,7 +191,7 @@ mod tests {
     fn every_character_of_a_code_is_equally_likely() {
         let mut count = [0; 256];
         for byte in 0..=255u8 {
-            let code = RoomCode::draw(&mut |bytes| bytes.fill(byte));
+            let code = RoomCode::draw(&CodePrefix::default(), &mut |bytes| bytes.fill(byte));
             count[usize::from(code.as_str().as_bytes()[0])] += 1;
         }
         assert!(ALPHABET.iter().all(|sign| count[usize::from(*sign)] == 8));

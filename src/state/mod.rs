@@ -4,6 +4,7 @@
 
 pub mod balancer;
 pub mod config;
+pub mod conversations;
 pub mod event;
 pub mod fair_shares;
 pub mod health;

@@ -1,6 +1,7 @@
 //! The models of a participant, found by the names that requests give them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::proto::openai::bare_model;
 
@@ -11,6 +12,8 @@ pub struct Models {
     names: Vec<String>,
     /// Indexes of `names`, in the order of the names without `:latest`.
     sorted: Vec<u16>,
+    /// A hash of `names`: lists that differ mostly have different ones.
+    hash: u64,
 }
 
 impl Models {
@@ -24,7 +27,9 @@ impl Models {
             let [a, b] = [a, b].map(|index| names[usize::from(index)].as_str());
             bare_model(a).cmp(bare_model(b)).then(a.cmp(b))
         });
-        Models { names, sorted }
+        let mut hasher = DefaultHasher::new();
+        names.hash(&mut hasher);
+        Models { names, sorted, hash: hasher.finish() }
     }
 
     /// The first one, which stands for all where only one can be shown.
@@ -47,6 +52,19 @@ impl Models {
         self.names.get(usize::from(index)).map_or("", String::as_str)
     }
 
+    /// The different ones among some lists, each with what belongs to the lists that are like it.
+    pub fn grouped<'m, T>(lists: impl Iterator<Item = (&'m Models, T)>) -> Vec<(&'m Models, Vec<T>)> {
+        let mut grouped: BTreeMap<u64, Vec<(&Models, Vec<T>)>> = BTreeMap::new();
+        for (list, item) in lists {
+            let alike = grouped.entry(list.hash).or_default();
+            match alike.iter_mut().find(|(known, _)| *known == list) {
+                Some((_, items)) => items.push(item),
+                None => alike.push((list, vec![item])),
+            }
+        }
+        grouped.into_values().flatten().collect()
+    }
+
     /// The index of the model with this name. `NAME` and `NAME:latest` are the same, but an exact match wins.
     pub fn find(&self, name: &str) -> Option<u16> {
         let bare = bare_model(name);
@@ -60,9 +78,14 @@ impl Models {
         self.sorted.partition_point(|&index| bare_model(self.name(index)) <= name)
     }
 
+    /// The index of the name at a place of the alphabetical order.
+    pub fn index_at(&self, place: usize) -> Option<u16> {
+        self.sorted.get(place).copied()
+    }
+
     /// The name at a place of the alphabetical order, without `:latest`. Two places can have the same name.
     pub fn bare_at(&self, place: usize) -> Option<&str> {
-        self.sorted.get(place).map(|&index| bare_model(self.name(index)))
+        self.index_at(place).map(|index| bare_model(self.name(index)))
     }
 }
 
@@ -91,6 +114,18 @@ mod tests {
         for unknown in ["qwen3", "QWEN3:8B", "", "zzz", "phi:3"] {
             assert_eq!(models.find(unknown), None, "{unknown}");
         }
+    }
+
+    #[test]
+    fn lists_with_the_same_names_in_the_same_order_are_one_group() {
+        let lists = [&["a", "b"][..], &["b", "a"], &["a", "b"], &["a"], &["A", "b"], &["a", "b"]].map(models);
+        let groups = Models::grouped(lists.iter().zip(0..));
+        let mut counts: Vec<usize> = groups.iter().map(|(_, items): &(_, Vec<u8>)| items.len()).collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 1, 1, 3]);
+        let mut same_hash = models(&["x"]);
+        same_hash.hash = lists[0].hash;
+        assert_eq!(Models::grouped([(&lists[0], ()), (&same_hash, ())].into_iter()).len(), 2);
     }
 
     #[test]

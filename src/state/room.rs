@@ -138,6 +138,8 @@ pub struct Member {
     pub tunnel: Tunnel,
     /// Whether its last heartbeat is older than `TIMEOUT_SECS`.
     pub silent: bool,
+    /// Whether it has reported that its provider does not answer.
+    pub provider_down: bool,
     /// Requests in progress.
     pub in_flight: u32,
     /// How it has served recent requests.
@@ -148,6 +150,8 @@ pub struct Member {
     pub no_responses: bool,
     /// Whether its provider was found to have no Messages API.
     pub no_messages: bool,
+    /// Whether its provider was found to lack Ollama's API. Overrides the registered capabilities.
+    pub no_ollama: bool,
     /// When it first registered, milliseconds since the epoch.
     pub joined_at: u64,
     /// Time of its last heartbeat or registration.
@@ -193,9 +197,9 @@ pub struct Tunnel {
 }
 
 impl Member {
-    /// Whether it is reachable and its heartbeats arrive.
+    /// Whether it is reachable, its heartbeats arrive, and its provider answers as far as it tells.
     pub fn is_up(&self) -> bool {
-        self.is_connected() && !self.silent
+        self.is_connected() && !self.silent && !self.provider_down
     }
 
     /// Whether it has an open tunnel, or is called directly.
@@ -249,10 +253,11 @@ impl Member {
             model: models.first().to_owned(),
             models: if models.are_several() { models.all().to_vec() } else { Vec::new() },
             loaded: self.loaded.iter().flatten().map(|&index| models.name(index).to_owned()).collect(),
+            provider_down: self.provider_down,
             endpoint: self.profile.endpoint.clone(),
             config: shown(&self.profile.config),
             specs: self.profile.specs.clone(),
-            capabilities: self.profile.capabilities,
+            capabilities: self.profile.capabilities.shown(),
             connection: self.connection(),
             status: self.status(),
             joined_at: self.joined_at,

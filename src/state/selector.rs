@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::conversations::Previous;
 use crate::proto::management::ErrorCode;
 
 /// The parsed `model` of a request.
@@ -35,6 +36,8 @@ pub enum Need {
     Chat,
     /// Responses, natively or translated to chat completions.
     Responses,
+    /// Ollama's chat or completion, natively or translated to chat completions.
+    OllamaChat,
     /// An operation that no capability describes.
     Other,
 }
@@ -59,12 +62,16 @@ pub struct Want {
     pub priority: i32,
     /// Serials of the participants that have been tried already.
     pub tried: Vec<u64>,
+    /// Who answered the conversation that it continues.
+    pub previous: Option<Previous>,
+    /// The serial of the participant that stores the response that it continues: no other one can.
+    pub owner: Option<u64>,
 }
 
 impl Want {
     /// Whether a participant that is busy for one of the two requests is busy for the other too.
     pub fn has_same_candidates(&self, other: &Want) -> bool {
-        self.model == other.model && self.need == other.need && self.tried == other.tried
+        self.model == other.model && self.need == other.need && self.tried == other.tried && self.owner == other.owner
     }
 }
 
@@ -79,6 +86,8 @@ pub enum Refusal {
     NoTunnel,
     /// The named participant's heartbeats have stopped.
     Offline,
+    /// The named participant's provider does not answer.
+    ProviderDown,
     /// No participant that matches supports the API.
     Unsupported,
 }
@@ -95,6 +104,11 @@ impl Refusal {
                 (503, "Participant tunnel is not connected.", ErrorCode::ParticipantTunnelNotConnected)
             }
             Refusal::Offline => (503, "Participant is offline", ErrorCode::EndpointNotReachable),
+            Refusal::ProviderDown => {
+                let message =
+                    "The participant's provider does not answer: it must be started on the participant's machine";
+                (503, message, ErrorCode::EndpointNotReachable)
+            }
             Refusal::Unsupported => {
                 let message = "Participant supports neither this request nor the chat/completions fallback for it.";
                 (501, message, ErrorCode::InvalidRequest)

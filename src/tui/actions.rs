@@ -14,6 +14,8 @@ use gambi::proto::management::CreateRoom;
 
 use super::app::{JoinRequest, Outcome};
 
+/// How long the answers in progress of a participant that leaves may take to end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait for participants to leave when the program ends.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -109,11 +111,15 @@ impl Actions {
         builder
     }
 
-    /// Makes a participant of this process leave.
+    /// Makes a participant of this process leave, once its answers in progress have ended.
     pub fn leave(&mut self, room: String, id: String) {
         if let Some(handle) = self.own.remove(&(room, id)) {
             // The thread that runs the session sends the outcome.
-            self.spawn(move |_| handle.close());
+            self.spawn(move |_| {
+                handle.drain();
+                handle.wait_until_drained(DRAIN_TIMEOUT);
+                handle.close();
+            });
         }
     }
 

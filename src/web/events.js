@@ -42,7 +42,7 @@ function resetLog() {
   redrawLog();
 }
 
-const protocols = { openResponses: "Responses", chatCompletions: "chat" };
+const protocols = { openResponses: "Responses", chatCompletions: "chat", ollama: "Ollama chat" };
 
 /** Describes an event; untrusted names are in elements of their own. */
 function wordsOf({ type, data }) {

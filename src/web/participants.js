@@ -47,6 +47,7 @@ function countInFlight() {
 const measuredOf = (id) => state.measured.get(id);
 
 function statusOf(participant) {
+  if (participant.providerDown && participant.connection.connected) return ["offline", "Provider down"];
   if (participant.status === "offline") return ["offline", "Offline"];
   if (!participant.connection.connected) return ["offline", "No tunnel"];
   return participant.status === "busy" ? ["busy", "Busy"] : ["online", "Online"];

@@ -1,4 +1,4 @@
-"""A provider that speaks chat completions and Anthropic's messages, and no Responses. It calls a tool where it is given
+"""A provider that speaks chat completions, embeddings and Anthropic's messages, and no Responses. It calls a tool where it is given
 one, and otherwise says what it was asked. Prints its address; stdlib only."""
 
 import json
@@ -45,6 +45,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
+        if self.path == "/v1/embeddings" and "input" in body:
+            texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+            data = [{"object": "embedding", "index": n, "embedding": [0.5, -1.0]} for n, _ in enumerate(texts)]
+            return self.reply(200, {"object": "list", "data": data, "model": body["model"], "usage": USAGE})
         if self.path not in ("/v1/chat/completions", "/v1/messages"):
             return self.reply(404, {"error": {"message": "not found"}})
         if "messages" not in body:

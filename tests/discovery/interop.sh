@@ -60,6 +60,18 @@ ip netns exec "$b" "$gambi" discover --timeout 3s --format ndjson > "$work/found
 grep -q '"name":"gambi-hub-3000".*LAB001' "$work/found" || { cat "$work/found"; exit 1; }
 test "$(ip netns exec "$b" "$gambi" room get --hub auto --code LAB001 --format ndjson | grep -c '"name":"Lab"')" = 1
 say "--hub auto finds the hub that has the room"
+echo k3y-of-this-hub > "$work/key"
+ip netns exec "$b" "$gambi" hub serve --port 3001 --mdns --key-file "$work/key" --room KEY001=Keyed --format ndjson > "$work/keyed" &
+keyed=$!
+until_there "$work/keyed" mdns_registered
+ip netns exec "$a" "$gambi" discover --timeout 3s --format text > "$work/found"
+grep -q '10.77.*-.*--key-file' "$work/found" || { cat "$work/found"; exit 1; }
+ip netns exec "$a" "$gambi" discover --timeout 3s --key-file "$work/key" --format text > "$work/found"
+grep -q 'KEY001.*Keyed' "$work/found" || { cat "$work/found"; exit 1; }
+ip netns exec "$a" "$gambi" room get --hub auto --code KEY001 --key-file "$work/key" --format ndjson | grep -q '"name":"Keyed"'
+kill -INT "$keyed"
+wait "$keyed"
+say "the rooms of a hub with a key are found with the key"
 kill -INT "$hub"
 wait "$hub"
 until_there "$work/zeroconf" "gone gambi-hub-3000"

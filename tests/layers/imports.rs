@@ -123,7 +123,7 @@ fn split_uses(text: &str) -> (String, Vec<Use>) {
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         let next_opens = lines.peek().is_some_and(|next| next.starts_with("mod ") && next.ends_with('{'));
-        if line.starts_with("#[cfg(test)]") && next_opens {
+        if (line.starts_with("#[cfg(test)]") || line.starts_with("#[cfg(all(test,")) && next_opens {
             break;
         }
         let line = line.split("//").next().unwrap_or("").trim();

@@ -41,6 +41,8 @@ class Provider(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/v1/models":
             return self.answer(200, {"object": "list", "data": [{"id": "m", "object": "model"}]})
+        if self.path == "/api/version":
+            return self.answer(200, {"version": "0.12.0"})
         id, rest = self.earlier()
         if id not in kept:
             return self.unknown()

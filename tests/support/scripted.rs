@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{PATIENCE, wait_for};
 
 /// What a participant asks its provider for itself. Answered 404 unless the path has a script.
-const PROBES: [&str; 4] = ["/api/tags", "/api/ps", "/running", "/api/v0/models"];
+const PROBES: [&str; 5] = ["/api/version", "/api/tags", "/api/ps", "/running", "/api/v0/models"];
 
 /// How to respond to a request.
 #[derive(Clone, Debug)]
@@ -20,6 +20,10 @@ pub enum Script {
     Answer { status: u16, kind: &'static str, body: String },
     /// A stream of pieces, ended properly.
     Stream(Vec<String>),
+    /// Lines of JSON, as Ollama streams, ended properly.
+    Lines(Vec<String>),
+    /// Lines of JSON whose connection then breaks.
+    LinesAndDie(Vec<String>),
     /// A stream of pieces that then stays open without sending.
     StreamAndHang(Vec<String>),
     /// A stream of pieces whose connection then breaks.
@@ -245,6 +249,14 @@ impl FakeState {
                 self.pieces(stream, pieces)?;
                 send(stream, "0\r\n\r\n")
             }
+            Script::Lines(lines) => {
+                self.chunks(stream, "application/x-ndjson", lines)?;
+                send(stream, "0\r\n\r\n")
+            }
+            Script::LinesAndDie(lines) => {
+                self.chunks(stream, "application/x-ndjson", lines)?;
+                None
+            }
             Script::StreamAndDie(pieces) => {
                 self.pieces(stream, pieces)?;
                 None
@@ -277,7 +289,11 @@ impl FakeState {
     }
 
     fn pieces(&self, stream: &TcpStream, pieces: &[String]) -> Option<()> {
-        send(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        self.chunks(stream, "text/event-stream", pieces)
+    }
+
+    fn chunks(&self, stream: &TcpStream, kind: &str, pieces: &[String]) -> Option<()> {
+        send(stream, &format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n"))?;
         pieces.iter().try_for_each(|piece| {
             let sent = send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len()));
             let counter = if sent.is_some() { &self.sent } else { &self.broken_off };

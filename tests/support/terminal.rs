@@ -82,6 +82,12 @@ impl Terminal {
         self.press(&["Enter"]);
     }
 
+    /// Pastes text, as a terminal does: marked, if the program has asked for that.
+    pub fn paste(&self, text: &str) {
+        self.tmux(&["set-buffer", "--", text]);
+        self.tmux(&["paste-buffer", "-p"]);
+    }
+
     pub fn resize(&self, columns: usize, rows: usize) {
         self.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }

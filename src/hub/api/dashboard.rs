@@ -4,9 +4,10 @@
 use crate::http::Exchange;
 use crate::hub::access::credentials::check_key;
 use crate::hub::api::minify::{minified_len, minify};
+use crate::hub::api::ollama;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
-use crate::hub::respond::no_route;
+use crate::hub::respond::{SANDBOX_HEADERS, no_route};
 
 const PAGE: &str = include_str!("../../web/index.html");
 const STYLE: &str = include_str!("../../web/style.css");
@@ -34,6 +35,12 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// `GET /`. Served without the hub's key: the page holds no data and prompts for the key itself.
 pub fn page(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
+    // With a default room, clients of Ollama look here whether the server is up. Browsers say that they want a page.
+    let wants_page = || exchange.header("accept").is_some_and(|accept| accept.contains("text/html"));
+    if hub.default_room.is_some() && !wants_page() {
+        SANDBOX_HEADERS.into_iter().for_each(|(name, value)| exchange.add_header(name, value));
+        return Ok(ollama::say_running(exchange));
+    }
     send_file(hub, exchange, "text/html; charset=utf-8", &MINIFIED_PAGE)
 }
 

@@ -29,17 +29,20 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let hops = hops::check(hub, exchange)?;
     let _active = hub.drain.admit()?;
     let kind = route_of(exchange.path()).ok_or_else(no_route)?;
-    let code = hub.registry().room(&params[0])?.code.to_string();
+    let (code, room) = hub.registry().room(&params[0]).map(|room| (room.code.to_string(), room.number))?;
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = FORWARDED_HEADERS.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
     // The attempt sends a modified copy, while the original is retained for a retry.
     exchange.reserve(body.len() as u64)?;
     let body = Members::parse(&body)?;
-    let (model, stream) = (body.model()?, body.stream()?);
+    let (model, stream) = (kind.model(&body)?, kind.stream(&body)?);
     kind.check(&body)?;
-    let caller = caller(hub, exchange);
+    let (path, caller) = (kind.path.to_owned(), caller(hub, exchange));
+    let conversation = kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, &body));
+    let owner = kind.continued(&body).and_then(|id| hub.response_owners.of(&code, &id));
+    let owner = owner.filter(|owner| !owner.translated).map(|owner| owner.serial);
     let request =
-        RelayRequest { code, model, caller, kind, path: kind.path.to_owned(), headers, hops, body: Some(body), stream };
+        RelayRequest { code, model, caller, kind, path, headers, hops, owner, body: Some(body), stream, conversation };
     Ok(relay::serve(hub, exchange, &request))
 }

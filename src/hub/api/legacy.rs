@@ -14,7 +14,7 @@ use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_json};
 use crate::proto::legacy;
-use crate::proto::management::{ErrorCode, Health};
+use crate::proto::management::{ErrorCode, Health, HeartbeatBody};
 use crate::proto::members::Members;
 use crate::state::config::{Fields, MAX_TEXT};
 use crate::state::id::ParticipantId;
@@ -167,7 +167,7 @@ pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathPar
     let id = body.and_then(|body| read_id(&read_fields(&body)?, "Participant ID is required"));
     // In a private room the access check comes first: its rejection takes precedence over that of the body.
     let id = id.or_else(|invalid| registration::check_private_access(hub, exchange, code, "").and(Err(invalid)))?;
-    registration::heartbeat(hub, exchange, code, id.as_str(), None)?;
+    registration::heartbeat(hub, exchange, code, id.as_str(), &HeartbeatBody::default())?;
     success(exchange)
 }
 

@@ -109,7 +109,7 @@ pub fn send_members(
 }
 
 /// Sends a list. `add_page` adds the next page, and returns false at the end of the list.
-fn send(
+pub fn send(
     exchange: &mut Exchange<'_>,
     frame: &ListFrame,
     mut add_page: impl FnMut(&mut ListBuffer) -> bool,

@@ -12,9 +12,7 @@ use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_data};
 use crate::proto::management::{Health, ParticipantToken, Registered, RoomCreated, Success, TunnelTicket};
-use crate::proto::openai::Members;
 use crate::proto::web::percent_encode;
-use crate::state::config::Fields;
 use crate::state::id::ParticipantId;
 use crate::state::registry::Upserted;
 use crate::state::room::{Reach, Room};
@@ -109,9 +107,7 @@ pub fn remove(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
 
 /// `POST /v1/rooms/{code}/participants/{id}/heartbeat`.
 pub fn heartbeat(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
-    let body = exchange.body()?;
-    // Older participants send no body, and what is no object says nothing.
-    let loaded = Members::parse(&body).ok().map(|body| read_loaded(&Fields::of(body))).transpose()?.flatten();
-    let beat = registration::heartbeat(hub, exchange, &params[0], &params[1], loaded.as_deref())?;
+    let report = registration::read_report(&exchange.body()?)?;
+    let beat = registration::heartbeat(hub, exchange, &params[0], &params[1], &report)?;
     Ok(send_data(exchange, 200, beat))
 }

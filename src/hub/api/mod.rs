@@ -2,6 +2,7 @@
 
 mod cors;
 mod dashboard;
+mod default_room;
 pub mod events;
 pub mod inference;
 pub mod legacy;
@@ -9,7 +10,9 @@ pub mod list;
 pub mod management;
 pub mod metrics;
 pub mod minify;
+pub mod model_names;
 pub mod models;
+pub mod ollama;
 pub mod openapi;
 mod path_repair;
 pub mod registration;

@@ -1,5 +1,5 @@
-//! Paths of the inference plane with a slip in the base URL: a doubled or trailing slash, `v1` twice, missing, or before
-//! `rooms`. Each has one possible meaning, so it is served rather than refused.
+//! Paths of the inference plane with a slip in the base URL: a doubled or trailing slash, `v1` twice, missing, before
+//! `rooms`, or in front of Ollama's `api`. Each has one possible meaning, so it is served rather than refused.
 
 /// The corrected path, if it differs from `path`. It may still match no route.
 pub fn repaired(path: &str) -> Option<String> {
@@ -11,10 +11,12 @@ pub fn repaired(path: &str) -> Option<String> {
         return None;
     }
     let rest = parts.split_off(2);
-    if !rest.is_empty() {
+    let meant: Vec<&str> = rest.iter().copied().skip_while(|part| *part == "v1").collect();
+    // Ollama's API lies beside `v1`.
+    if !rest.is_empty() && meant.first() != Some(&"api") {
         parts.push("v1");
     }
-    parts.extend(rest.into_iter().skip_while(|part| *part == "v1"));
+    parts.extend(meant);
     let repaired = format!("/{}", parts.join("/"));
     (repaired != path).then_some(repaired)
 }
@@ -36,6 +38,15 @@ mod tests {
         ] {
             assert_eq!(repaired(slip).as_deref(), Some("/rooms/ABC234/v1/chat/completions"), "{slip}");
         }
+    }
+
+    #[test]
+    fn ollamas_api_lies_beside_v1() {
+        for slip in ["/rooms/ABC234/v1/api/chat", "/rooms/ABC234//api/chat/", "/v1/rooms/ABC234/api/chat"] {
+            assert_eq!(repaired(slip).as_deref(), Some("/rooms/ABC234/api/chat"), "{slip}");
+        }
+        assert_eq!(repaired("/rooms/ABC234/api/"), Some("/rooms/ABC234/api".into()));
+        assert_eq!(repaired("/rooms/ABC234/api/nothing"), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::hub::context::HubContext;
 use crate::hub::random::random;
 use crate::hub::respond::{Rejection, token_required};
 use crate::proto::management::{
-    ErrorCode, Heartbeat, MAX_CONCURRENCY, MAX_MODELS, MAX_WEIGHT, RoomSummary, RuntimeConfig,
+    ErrorCode, Heartbeat, HeartbeatBody, MAX_CONCURRENCY, MAX_MODELS, MAX_WEIGHT, RoomSummary, RuntimeConfig,
 };
 use crate::proto::openai::Members;
 use crate::proto::web::fits_a_header;
@@ -198,15 +198,26 @@ pub fn remove(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -
     Ok(())
 }
 
-/// Records a participant's heartbeat, and its models in memory where it tells them.
+/// Reads the body of a heartbeat. Older participants send none, and what is no object says nothing.
+pub fn read_report(body: &[u8]) -> Result<HeartbeatBody, Rejection> {
+    let Ok(body) = Members::parse(body) else { return Ok(HeartbeatBody::default()) };
+    let fields = Fields::of(body);
+    let provider_down = match fields.get("providerDown") {
+        Some(_) => Some(fields.flag("providerDown").map_err(invalid_registration)?),
+        None => None,
+    };
+    Ok(HeartbeatBody { loaded: read_loaded(&fields)?, provider_down })
+}
+
+/// Records a participant's heartbeat, and what it reports.
 pub fn heartbeat(
     hub: &HubContext,
     exchange: &Exchange<'_>,
     code: &str,
     id: &str,
-    loaded: Option<&[String]>,
+    report: &HeartbeatBody,
 ) -> Result<Heartbeat, Rejection> {
-    change_as_participant(hub, exchange, code, id, |registry, now| registry.heartbeat(code, id, loaded, now))
+    change_as_participant(hub, exchange, code, id, |registry, now| registry.heartbeat(code, id, report, now))
 }
 
 /// Checks that a request about a participant of a private room holds the participant's token or the room's password. The

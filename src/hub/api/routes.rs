@@ -3,13 +3,16 @@
 use std::io;
 
 use super::path_repair::repaired;
-use super::{cors, dashboard, events, inference, legacy, management, metrics, models, openapi, responses};
+use super::{
+    cors, dashboard, default_room, events, inference, legacy, management, metrics, models, ollama, openapi, responses,
+};
 use crate::http::{Exchange, Method};
 use crate::hub::access::credentials::check_key;
 use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
+use crate::hub::error_shape::is_ollama;
 use crate::hub::handler::{HandlerResult, PathParams};
-use crate::hub::respond::{Plane, Rejection, no_route};
+use crate::hub::respond::{Plane, Rejection, SANDBOX_HEADERS, no_route};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
 
@@ -67,12 +70,23 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Post, "/rooms/{}/v1/rerank", ROOM, inference::create),
     (Method::Post, "/rooms/{}/v1/messages", ROOM, inference::create),
     (Method::Post, "/rooms/{}/v1/messages/count_tokens", ROOM, inference::create),
+    (Method::Get, "/rooms/{}/api", ROOM, ollama::base),
+    (Method::Get, "/rooms/{}/api/version", ROOM, ollama::version),
+    (Method::Get, "/rooms/{}/api/tags", ROOM, ollama::tags),
+    (Method::Get, "/rooms/{}/api/ps", ROOM, ollama::ps),
+    (Method::Post, "/rooms/{}/api/show", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/api/chat", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/api/generate", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/api/embed", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/api/embeddings", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/api/pull", ROOM, ollama::unmanaged),
+    (Method::Post, "/rooms/{}/api/push", ROOM, ollama::unmanaged),
+    (Method::Post, "/rooms/{}/api/create", ROOM, ollama::unmanaged),
+    (Method::Post, "/rooms/{}/api/copy", ROOM, ollama::unmanaged),
+    (Method::Delete, "/rooms/{}/api/delete", ROOM, ollama::unmanaged),
+    (Method::Get, "/rooms/{}/api/blobs/{}", ROOM, ollama::unmanaged),
+    (Method::Post, "/rooms/{}/api/blobs/{}", ROOM, ollama::unmanaged),
 ];
-
-/// Headers of all responses but the dashboard's. Participants control the content of many responses, so a browser that
-/// navigates to one must not execute it with the dashboard's origin.
-pub const SANDBOX_HEADERS: [(&str, &str); 2] =
-    [("X-Content-Type-Options", "nosniff"), ("Content-Security-Policy", "sandbox; default-src 'none'")];
 
 /// Routes a request, and sends the response.
 ///
@@ -85,12 +99,18 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     }
     let method = if exchange.is_head() { Method::Get } else { exchange.method().clone() };
     let mut found = find_route(&method, exchange.path());
-    if matches!(found, RouteMatch::NotFound)
-        && let Some(path) = repaired(exchange.path())
-        && let Some(meant) = Some(find_route(&method, &path)).filter(|meant| !matches!(meant, RouteMatch::NotFound))
-    {
-        found = meant;
-        exchange.set_path(path);
+    let mut in_default_room = false;
+    if matches!(found, RouteMatch::NotFound) {
+        let path = exchange.path();
+        let other = find_repaired(&method, path).or_else(|| {
+            let path = default_room::path_in_room(hub, path)?;
+            in_default_room = true;
+            find_exact(&method, &path).or_else(|| find_repaired(&method, &path))
+        });
+        if let Some((path, meant)) = other {
+            found = meant;
+            exchange.set_path(path);
+        }
     }
     let plane = Plane::of(exchange.path());
     if !matches!(found, RouteMatch::Handler(PAGE, ..)) {
@@ -101,7 +121,9 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     let handled = match found {
         RouteMatch::Handler(access, handler, params) => {
             let room = params.first().map(String::as_str);
-            authorize(hub, exchange, access, room).and_then(|()| handler(hub, exchange, &params))
+            authorize(hub, exchange, access, room)
+                .and_then(|()| if in_default_room { default_room::check(hub) } else { Ok(()) })
+                .and_then(|()| handler(hub, exchange, &params))
         }
         found => check_key(hub, exchange).and_then(|()| Err(no_handler(exchange, found))),
     };
@@ -109,6 +131,17 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
         Ok(sent) => sent,
         Err(rejection) => rejection.send(exchange, plane),
     }
+}
+
+/// The route of a path, if there is one for some method.
+fn find_exact(method: &Method, path: &str) -> Option<(String, RouteMatch)> {
+    let found = find_route(method, path);
+    (!matches!(found, RouteMatch::NotFound)).then(|| (path.to_owned(), found))
+}
+
+/// The route that a path with a slip means, and its path.
+fn find_repaired(method: &Method, path: &str) -> Option<(String, RouteMatch)> {
+    find_exact(method, &repaired(path)?)
 }
 
 fn no_handler(exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
@@ -126,16 +159,24 @@ fn no_handler(exchange: &mut Exchange<'_>, found: RouteMatch) -> Rejection {
 fn not_found(exchange: &Exchange<'_>) -> Rejection {
     let path = exchange.path();
     let of_model = ["/chat/completions", "/responses", "/messages", "/models", "/embeddings", "/completions"];
-    if !of_model.iter().any(|end| path.ends_with(end)) && !path.starts_with("/rooms/") {
+    let is_ollama = is_ollama(path);
+    if !is_ollama && !of_model.iter().any(|end| path.ends_with(end)) && !path.starts_with("/rooms/") {
         return no_route();
     }
     let host = exchange.header("host").unwrap_or("HUB");
     let code = path.split('/').skip_while(|part| *part != "rooms").nth(1).filter(|code| !code.is_empty());
     let scheme = if exchange.is_encrypted() { "https" } else { "http" };
-    let base = format!("{scheme}://{host}/rooms/{}/v1", code.unwrap_or("CODE"));
-    Rejection::invalid(format!("Not found: the base URL of a room is {base}, and \"{path}\" is no route of it"))
-        .status(404)
-        .v1_message("Route not found.")
+    let base = format!("{scheme}://{host}/rooms/{}{}", code.unwrap_or("CODE"), if is_ollama { "" } else { "/v1" });
+    let at_root = if code.is_none() && default_room::is_inference(path) {
+        "; a hub that is started with --default-room CODE serves that room at the root too"
+    } else {
+        ""
+    };
+    Rejection::invalid(format!(
+        "Not found: the base URL of a room is {base}, and \"{path}\" is no route of it{at_root}"
+    ))
+    .status(404)
+    .v1_message("Route not found.")
 }
 
 enum RouteMatch {

@@ -1,33 +1,49 @@
-//! A chat completion that is passed on as an answer of another API, whole or as a stream. The translation itself is
-//! `proto::translate`.
+//! A chat completion that is passed on as an answer of another API, whole or as a stream, and embeddings. The translation
+//! itself is `proto::translate`.
 
 use std::io;
+use std::time::Duration;
 
 use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::content_coding::ContentCoding;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::management::ErrorCode;
 use crate::proto::openai::Members;
+use crate::proto::operations::{self, Operation};
 use crate::proto::parsed::parsed_bytes;
 use crate::proto::sse::Decoder;
+use crate::proto::translate::ollama::{self, AnswerForm, EmbeddingForm};
 use crate::proto::translate::{ChatTranslator, ResponseTemplate, error_text};
 use crate::tunnel::Piece;
 
 /// How many copies of a text exist while it is translated: as it came, as its event, and within the events that it becomes.
 const COPIES: usize = 8;
+/// How many copies of embeddings exist: as they came, as they are sent, and the list of them.
+const EMBEDDING_COPIES: usize = 3;
 /// Events are sent once they have this length, in bytes: one chunk may become many times as much.
 const FLUSH: usize = 64 << 10;
 
 const TOO_LONG: &str = "its answer is longer than the hub has memory for to put it into another form";
 
-/// Turns one chat completion into an answer of another API.
-pub struct Adapter {
-    /// The id by which the client may ask for the answer later, if the API has that.
-    id: Option<String>,
-    answer: ChatTranslator,
+/// Turns one answer of OpenAI's API into an answer of another one.
+pub enum Adapter {
+    /// A chat completion.
+    Chat {
+        /// The id by which the client may ask for the answer later, if the API has that.
+        id: Option<String>,
+        /// The translation.
+        answer: ChatTranslator,
+    },
+    /// Embeddings, for Ollama's clients.
+    Embeddings {
+        /// The route.
+        form: EmbeddingForm,
+        /// The client's name for the model.
+        model: String,
+    },
 }
 
 impl Adapter {
@@ -35,16 +51,34 @@ impl Adapter {
     /// in seconds since the epoch; `model` is the participant's.
     pub fn responses(body: &Members<'_>, key: &str, created_at: u64, model: &str, stream: bool) -> Self {
         let template = ResponseTemplate::new(body, key, created_at);
-        Adapter { id: Some(template.id()), answer: ChatTranslator::responses(template, model, stream) }
+        Adapter::Chat { id: Some(template.id()), answer: ChatTranslator::responses(template, model, stream) }
     }
 
     /// For the Messages API.
     pub fn messages(key: &str, model: &str, stream: bool) -> Self {
-        Adapter { id: None, answer: ChatTranslator::messages(key, model, stream) }
+        Adapter::Chat { id: None, answer: ChatTranslator::messages(key, model, stream) }
+    }
+
+    /// For a text of Ollama's API. `model` is the client's name for the model; `started` is the time since the epoch.
+    pub fn ollama(form: AnswerForm, model: &str, started: Duration, stream: bool) -> Self {
+        Adapter::Chat { id: None, answer: ChatTranslator::ollama(form, model, started, stream) }
+    }
+
+    /// For embeddings of Ollama's API.
+    pub fn embeddings(form: EmbeddingForm, model: &str) -> Self {
+        Adapter::Embeddings { form, model: model.to_owned() }
+    }
+
+    /// The operation whose answer it turns.
+    pub fn operation(&self) -> Operation {
+        match self {
+            Adapter::Chat { .. } => operations::CHAT,
+            Adapter::Embeddings { .. } => operations::EMBEDDINGS,
+        }
     }
 }
 
-/// Passes a provider's error about a chat on in the shape of Anthropic's API.
+/// Passes a provider's error about a translated request on in the shape of the API that the client speaks.
 ///
 /// # Errors
 /// Why the response is incomplete.
@@ -53,6 +87,7 @@ pub fn forward_error(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     mut head: ResponseHead,
+    shape: ErrorShape,
 ) -> Result<io::Result<()>, UpstreamError> {
     let Collected { body, whole } = passthrough::collect(attempt, client, upstream)?;
     if !whole {
@@ -60,7 +95,7 @@ pub fn forward_error(
     }
     attempt.complete(head.status);
     let message = error_text(&body);
-    let body = ErrorShape::Anthropic.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
+    let body = shape.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
     head.headers.retain(|(name, _)| outlasts_translation(name));
     head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
     Ok(client.respond(head.status, &head.headers, body.to_string().as_bytes()))
@@ -71,7 +106,7 @@ fn outlasts_translation(name: &str) -> bool {
     !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding")
 }
 
-/// Passes a successful chat completion on as an answer of another API. The inner result says whether the client's connection can be kept.
+/// Passes a successful answer on as one of another API. The inner result says whether the client's connection can be kept.
 ///
 /// # Errors
 /// Why the response is incomplete.
@@ -80,21 +115,70 @@ pub fn forward(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     head: ResponseHead,
-    Adapter { id, mut answer }: Adapter,
+    adapter: Adapter,
+) -> Result<io::Result<()>, UpstreamError> {
+    match adapter {
+        Adapter::Chat { id, answer } => forward_chat(attempt, client, upstream, head, id, answer),
+        Adapter::Embeddings { form, model } => forward_embeddings(attempt, client, upstream, head, form, &model),
+    }
+}
+
+/// Passes embeddings on as Ollama's.
+fn forward_embeddings(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    head: ResponseHead,
+    form: EmbeddingForm,
+    model: &str,
+) -> Result<io::Result<()>, UpstreamError> {
+    let mut coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
+    let mut body = Vec::new();
+    loop {
+        let read = match upstream.next("stream", client, &attempt.hub.timeouts)? {
+            Piece::Chunk(chunk) => coding.decode(chunk, &mut |text| {
+                attempt.receive(&mut body, text);
+                reserve(client, body.len().saturating_mul(EMBEDDING_COPIES))
+            }),
+            Piece::End => break,
+            _ => Ok(()),
+        };
+        if read.is_err() {
+            upstream.cancel();
+            return read.map(Ok);
+        }
+    }
+    let answer = ollama::embeddings_answer(form, model, &body, attempt.elapsed());
+    let answer = answer.map_err(|reason| UpstreamError::provider(&reason))?;
+    attempt.complete(head.status);
+    let mut headers: Headers = head.headers.into_iter().filter(|(name, _)| outlasts_translation(name)).collect();
+    headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+    Ok(client.respond(200, &headers, answer.as_bytes()))
+}
+
+/// Passes a chat completion on.
+fn forward_chat(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    head: ResponseHead,
+    id: Option<String>,
+    mut answer: ChatTranslator,
 ) -> Result<io::Result<()>, UpstreamError> {
     attempt.record_owner(id, true);
     let events = head.is_event_stream();
     let coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
     let mut headers: Headers = head.headers.iter().filter(|(name, _)| outlasts_translation(name)).cloned().collect();
     if events && head.stream {
-        return stream(attempt, client, upstream, &stream_headers(headers), coding, &mut answer);
+        let headers = client.stream_headers(headers);
+        return stream(attempt, client, upstream, &headers, coding, &mut answer);
     }
     collect(attempt, client, upstream, events, coding, &mut answer)?;
     attempt.complete(head.status);
     if head.stream {
         answer.end();
-        let sent =
-            client.open(200, &stream_headers(headers)).and_then(|()| client.write(answer.take_events().as_bytes()));
+        let headers = client.stream_headers(headers);
+        let sent = client.open(200, &headers).and_then(|()| client.write(answer.take_events().as_bytes()));
         return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
     }
     headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
@@ -193,9 +277,9 @@ fn ends_whole(error: &UpstreamError, answer: &ChatTranslator) -> bool {
     answer.is_whole() && !matches!(error, UpstreamError::Disconnected)
 }
 
-/// Seconds since the epoch.
-fn now(attempt: &Attempt<'_>) -> u64 {
-    attempt.hub.clock.now().wall / 1000
+/// The time since the epoch.
+fn now(attempt: &Attempt<'_>) -> Duration {
+    Duration::from_millis(attempt.hub.clock.now().wall)
 }
 
 /// Translates some of an event stream, as long as there is memory for the result, and sends the events that it becomes once

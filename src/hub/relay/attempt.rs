@@ -1,7 +1,7 @@
 //! The bookkeeping of one attempt: its slot, its statistics, its events, and its outcome in the registry. What is sent to
 //! the client is out of scope.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
@@ -10,6 +10,7 @@ use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
 use crate::proto::management::Metrics;
+use crate::proto::ollama_counts::CountWatch;
 use crate::proto::response_id::IdWatch;
 use crate::proto::sequence::SequenceWatch;
 use crate::proto::usage::{Usage, UsageWatch};
@@ -28,6 +29,8 @@ pub struct Attempt<'s> {
     streamed: bool,
     started: Instant,
     usage: UsageWatch,
+    /// The token counts of an answer in Ollama's shape, where it may be one.
+    counts: Option<CountWatch>,
     id_watch: IdWatch,
     /// Whether its response is translated: the adapter then tells failures itself.
     pub(crate) translated: bool,
@@ -73,6 +76,7 @@ impl<'s> Attempt<'s> {
     pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, observed: bool, streamed: bool) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
+        let counts = (dispatch.protocol == "ollama").then(CountWatch::default);
         Attempt {
             hub,
             slot,
@@ -81,6 +85,7 @@ impl<'s> Attempt<'s> {
             streamed,
             started,
             usage,
+            counts,
             id_watch,
             translated: false,
             response_id: None,
@@ -88,6 +93,11 @@ impl<'s> Attempt<'s> {
             first: None,
             stage: None,
         }
+    }
+
+    /// How long it has taken so far.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Emits the event that the request was dispatched.
@@ -105,6 +115,9 @@ impl<'s> Attempt<'s> {
     pub(crate) fn receive(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
         self.first.get_or_insert_with(Instant::now);
         self.usage.push(&bytes);
+        if let Some(counts) = &mut self.counts {
+            counts.push(&bytes);
+        }
         if let Some(sequence) = &mut self.sequence {
             sequence.push(&bytes);
         }
@@ -151,7 +164,7 @@ impl<'s> Attempt<'s> {
             429 | 500.. => Ending::Failed,
             _ => Ending::Rejected,
         });
-        let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage.usage());
+        let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
         if status < 400 {
             self.emit(EventKind::LlmComplete(self.served_dispatch(), metrics));
         } else {
@@ -198,8 +211,14 @@ impl<'s> Attempt<'s> {
     /// For the log.
     pub(crate) fn summary(&self) -> AttemptSummary {
         let ttft_ms = self.first.map(|first| millis(first - self.started));
-        let (participant, usage) = (self.slot.picked.id.to_string(), self.usage.usage());
+        let (participant, usage) = (self.slot.picked.id.to_string(), self.usage());
         AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone() }
+    }
+
+    /// The token counts, as far as the answer has stated them.
+    fn usage(&self) -> Usage {
+        let counts = self.counts.as_ref().map(CountWatch::usage).unwrap_or_default();
+        if counts == Usage::default() { self.usage.usage() } else { counts }
     }
 
     /// Counts the ended attempt in the statistics.
@@ -207,7 +226,7 @@ impl<'s> Attempt<'s> {
         if self.observed {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
-            let (protocol, usage) = (self.dispatch.protocol, self.usage.usage());
+            let (protocol, usage) = (self.dispatch.protocol, self.usage());
             self.hub.record_ended(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage });
         }
     }

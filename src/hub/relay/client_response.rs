@@ -9,6 +9,7 @@ use crate::http::{Exchange, StreamBody};
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Rejection};
+use crate::proto::api_answer::has_type;
 use crate::proto::management::ErrorCode;
 
 /// The comment that keeps a silent stream alive. It ends in one newline, since an event follows: clients that take every
@@ -32,7 +33,7 @@ pub struct ClientResponse<'e, 'c> {
     between_events: bool,
     /// Whether the provider's head or a byte of its body has been sent.
     committed: bool,
-    /// How the stream tells an error, and whether its head allows that: it is one of events, and not compressed.
+    /// How the stream tells an error, and whether its head allows that: it is of that form, and not compressed.
     error_form: ErrorForm,
     takes_events: bool,
     /// The error that the stream ended with, after the status had been sent.
@@ -79,6 +80,16 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         matches!(self.state, SendState::Open(_))
     }
 
+    /// How the client's stream is made.
+    pub fn form(&self) -> ErrorForm {
+        self.error_form
+    }
+
+    /// The headers of the client's stream, with these of the provider.
+    pub fn stream_headers(&self, provider: Headers) -> Headers {
+        stream_headers(self.error_form.content_type(), provider)
+    }
+
     /// Checks that the client is still connected, and sends a comment if one is due. Called while waiting.
     ///
     /// # Errors
@@ -101,7 +112,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             return Err(Disconnected);
         }
         if self.comment_interval.is_some_and(|interval| self.last_sent.elapsed() >= interval) && self.between_events {
-            self.open(200, &stream_headers(Headers::new()))?;
+            self.open(200, &self.stream_headers(Headers::new()))?;
             self.send(format!(": {}\n", comment()).as_bytes())?;
         }
         Ok(())
@@ -118,7 +129,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         let SendState::Unsent(exchange) = std::mem::replace(&mut self.state, SendState::Ended) else {
             return Err(Disconnected);
         };
-        self.takes_events = is_plain_event_stream(headers);
+        self.takes_events = is_plain_stream(headers, self.error_form.content_type());
         self.state = SendState::Open(exchange.stream(status, &borrowed(headers)).map_err(|_| Disconnected)?);
         Ok(())
     }
@@ -142,7 +153,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             return Ok(());
         }
         self.committed = true;
-        self.between_events = piece.ends_with(b"\n\n") || piece.ends_with(b"\r\n\r\n");
+        self.between_events = piece.ends_with(self.error_form.boundary().as_bytes()) || piece.ends_with(b"\r\n\r\n");
         self.send(piece)
     }
 
@@ -215,7 +226,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// Always: the connection has to be closed.
     pub fn break_off(&mut self, event: &str) -> io::Result<()> {
         if self.takes_events {
-            let boundary = if self.between_events { "" } else { "\n\n" };
+            let boundary = if self.between_events { "" } else { self.error_form.boundary() };
             // The stream is cut short whether or not this can be written.
             let _ = self.send(format!("{boundary}{event}").as_bytes());
         }
@@ -223,11 +234,11 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     }
 }
 
-fn is_plain_event_stream(headers: &Headers) -> bool {
+/// Whether the body is a stream of this content type, and not compressed.
+fn is_plain_stream(headers: &Headers, content_type: &str) -> bool {
     let value = |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-    let is_events =
-        value("content-type").is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/event-stream"));
-    is_events && value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"))
+    has_type(value("content-type").map(String::as_str), content_type)
+        && value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"))
 }
 
 /// The error that closes a connection without the last chunk.
@@ -239,10 +250,12 @@ fn borrowed(headers: &Headers) -> Vec<(&str, &str)> {
     headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
-/// The headers of an event stream: the hub's own (PROTOCOL.md, "Inference plane"), then the provider's others.
-pub fn stream_headers(provider: Headers) -> Headers {
+/// The headers of a stream with this content type: the hub's own (PROTOCOL.md, "Inference plane"), then the provider's
+/// others.
+fn stream_headers(content_type: &str, provider: Headers) -> Headers {
     let own = |name: &str| STREAM_HEADERS.iter().any(|(own, _)| name.eq_ignore_ascii_case(own));
     let mut out: Headers = STREAM_HEADERS.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    out[0].1 = content_type.to_owned();
     out.extend(provider.into_iter().filter(|(name, _)| !own(name)));
     out
 }
@@ -254,7 +267,7 @@ mod tests {
     #[test]
     fn a_streams_head_is_that_of_the_protocol() {
         let given = [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "private"), ("x-a", "1")];
-        let out = stream_headers(given.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec());
+        let out = stream_headers("text/event-stream", given.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec());
         assert_eq!(out.len(), STREAM_HEADERS.len() + 1);
         assert_eq!(out[0].1, "text/event-stream");
     }

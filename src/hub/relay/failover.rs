@@ -13,20 +13,20 @@ use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
-use crate::hub::relay::outgoing;
+use crate::hub::relay::outgoing::{self, Body};
+use crate::hub::relay::own_answer;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::provider_status::{is_redirect, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::slots::{NoSlot, Slot};
-use crate::hub::relay::token_estimate;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
-use crate::hub::relay::verdict::{Verdict, judge};
+use crate::hub::relay::verdict::{self, Verdict, judge};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 use crate::proto::openai::BadRequest;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
-use crate::state::registry::{Outcome, PickError, Picked};
+use crate::state::registry::{PickError, Picked};
 use crate::state::selector::{Refusal, Want};
 
 /// The most participants that are tried after the first.
@@ -67,6 +67,8 @@ enum NotSent<'s> {
     Bad(BadRequest),
     /// The participant cannot be reached.
     Failed(Box<Attempt<'s>>, UpstreamError),
+    /// There is nothing to send: the hub has the answer.
+    Answered(Box<Slot<'s>>, String),
 }
 
 /// Another participant for a request that a provider has refused.
@@ -85,18 +87,21 @@ enum NextStep<'s> {
     Done(io::Result<()>),
     /// An attempt at another participant.
     Other(Slot<'s>),
-    /// An attempt at the same participant, through Chat Completions.
-    AsChat(Slot<'s>),
+    /// An attempt at the same participant, through another API.
+    Translate(Slot<'s>),
 }
 
 impl<'s, 'a> Failover<'s, 'a> {
     pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
+        let previous = request.conversation.as_ref().and_then(|conversation| hub.conversations.previous(conversation));
         let want = Want {
             model: request.model.clone(),
             need: request.kind.need(),
             caller: request.caller.clone(),
             priority: 0,
             tried: Vec::new(),
+            previous,
+            owner: request.owner,
         };
         let id = exchange.id().to_owned();
         let now = Instant::now();
@@ -116,21 +121,22 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
     pub(crate) fn run(&mut self, client: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
-        let mut as_chat = false;
+        let mut found_lacking = false;
         loop {
-            match self.attempt(client, slot, as_chat) {
+            match self.attempt(client, slot, found_lacking) {
                 NextStep::Done(result) => return result,
                 NextStep::Other(other) => {
                     self.hub.metrics.record_failover();
-                    as_chat = false;
+                    found_lacking = false;
                     slot = other;
                 }
-                NextStep::AsChat(mut same) => {
+                NextStep::Translate(mut same) => {
                     match self.request.kind.shape {
                         Shape::Responses => same.picked.wants_chat = true,
+                        Shape::Ollama(_) => same.picked.no_ollama = true,
                         _ => same.picked.no_messages = true,
                     }
-                    as_chat = true;
+                    found_lacking = true;
                     slot = same;
                 }
             }
@@ -138,17 +144,19 @@ impl<'s, 'a> Failover<'s, 'a> {
     }
 
     /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
-    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, as_chat: bool) -> NextStep<'s> {
-        if token_estimate::is_due(self.request, &slot.picked) {
-            let sent = token_estimate::answer(self.hub, client, self.request, &self.id, &slot.picked);
-            return NextStep::Done(sent);
+    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, found_lacking: bool) -> NextStep<'s> {
+        if own_answer::is_due(self.request, &slot.picked) {
+            return NextStep::Done(own_answer::answer(self.hub, client, self.request, &self.id, &slot.picked));
         }
         if !client.reserve(outgoing::translation_overhead(self.request, &slot.picked)) {
             return NextStep::Done(client.reject(BodyError::NoMemory.into()));
         }
-        let first = match self.send(slot, as_chat) {
+        let first = match self.send(slot, found_lacking) {
             Ok(first) => first,
             Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
+            Err(NotSent::Answered(slot, text)) => {
+                return NextStep::Done(own_answer::send(client, self.request, &self.id, &slot.picked, text));
+            }
             Err(NotSent::Failed(attempt, error)) => return self.fail(client, *attempt, None, error),
         };
         let id = self.id.clone();
@@ -159,29 +167,39 @@ impl<'s, 'a> Failover<'s, 'a> {
                 self.hedge_won = self.hedge == Some(contender.attempt.slot.picked.serial);
                 self.relay_response(client, contender, head)
             }
+            RaceEnd::Failed(contender, error) if self.refuses_operation(&contender, &error) => {
+                NextStep::Translate(contender.attempt.slot)
+            }
             RaceEnd::Failed(contender, error) => self.fail(client, contender.attempt, Some(contender.upstream), error),
         }
     }
 
+    fn refuses_operation(&self, contender: &Contender<'_>, error: &UpstreamError) -> bool {
+        verdict::refuses_operation(self.request, &contender.attempt.slot.picked, contender.is_translated(), error)
+    }
+
     /// Sends the request to the participant of a slot.
-    fn send(&mut self, slot: Slot<'s>, as_chat: bool) -> Result<Contender<'s>, NotSent<'s>> {
+    fn send(&mut self, slot: Slot<'s>, found_lacking: bool) -> Result<Contender<'s>, NotSent<'s>> {
         self.count += 1;
         let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
-        let created_at = self.hub.clock.now().wall / 1000;
-        let (body, adapter) = outgoing::body(self.request, &slot.picked, &key, created_at).map_err(NotSent::Bad)?;
+        let now = Duration::from_millis(self.hub.clock.now().wall);
+        let (body, adapter) = match outgoing::body(self.request, &slot.picked, &key, now).map_err(NotSent::Bad)? {
+            Body::Request(body, adapter) => (body, adapter),
+            Body::Nothing(text) => return Err(NotSent::Answered(Box::new(slot), text)),
+        };
         let dispatch = self.dispatch(slot.picked.id.to_string());
-        let observed = self.request.kind.shape != Shape::AboutResponse;
-        let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request.stream);
-        if !as_chat {
+        let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.is_observed(), self.request.stream);
+        if !found_lacking {
             attempt.emit_request();
         }
         // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
         let id = if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) };
-        let outgoing_request = outgoing::outgoing_request(self.request, id, body, adapter.is_some());
+        let translated = adapter.as_ref().map(Adapter::operation);
+        let outgoing_request = outgoing::outgoing_request(self.request, id, body, translated);
         let sent = outgoing::transport(self.hub, &attempt.slot.picked)
             .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
         match sent {
-            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, as_chat)),
+            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, found_lacking)),
             Err(error) => Err(NotSent::Failed(Box::new(attempt), error)),
         }
     }
@@ -200,7 +218,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
         // Memory for a translation was reserved for the first participant only.
         let translates = outgoing::translation_overhead(self.request, &slot.picked) > 0 && only.adapter.is_none();
-        if translates || token_estimate::is_due(self.request, &slot.picked) {
+        if translates || own_answer::is_due(self.request, &slot.picked) {
             return None;
         }
         self.hedge = Some(slot.picked.serial);
@@ -208,7 +226,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         self.hub.metrics.record_hedge();
         match self.send(slot, false) {
             Ok(second) => Some(second),
-            Err(NotSent::Bad(_)) => None,
+            Err(NotSent::Bad(_) | NotSent::Answered(..)) => None,
             Err(NotSent::Failed(mut attempt, error)) => {
                 let failure = error.into_failure()?;
                 attempt.fail(&failure.stage, &failure.message);
@@ -233,13 +251,13 @@ impl<'s, 'a> Failover<'s, 'a> {
         mut contender: Contender<'s>,
         head: ResponseHead,
     ) -> NextStep<'s> {
-        let translated = contender.adapter.is_some() || contender.as_chat;
+        let translated = contender.is_translated();
         let facts = (&head, &self.hub.timeouts);
         let (picked, upstream) = (&contender.attempt.slot.picked, &mut contender.upstream);
         let verdict = match judge(self.request, picked, translated, client, upstream, facts) {
-            Ok(Verdict::AsChat) => {
+            Ok(Verdict::Translate) => {
                 contender.upstream.cancel();
-                return NextStep::AsChat(contender.attempt.slot);
+                return NextStep::Translate(contender.attempt.slot);
             }
             Ok(verdict) => verdict,
             Err(error) => return self.fail(client, contender.attempt, Some(contender.upstream), error),
@@ -266,14 +284,20 @@ impl<'s, 'a> Failover<'s, 'a> {
         contender: Contender<'s>,
         head: ResponseHead,
     ) -> NextStep<'s> {
-        let Contender { mut attempt, mut upstream, adapter, as_chat, .. } = contender;
-        if as_chat && head.status < 400 {
-            let responses = self.request.kind.shape == Shape::Responses;
-            attempt.record_outcome(if responses { Outcome::NoResponses } else { Outcome::NoMessages });
+        let Contender { mut attempt, mut upstream, adapter, found_lacking, .. } = contender;
+        if found_lacking
+            && head.status < 400
+            && let Some(lack) = self.request.kind.lack()
+        {
+            attempt.record_outcome(lack);
         }
         if is_redirect(head.status) {
             upstream.cancel();
             return self.fail(client, attempt, Some(upstream), redirect_error(head.status));
+        }
+        if let Some(conversation) = self.request.conversation.as_ref().filter(|_| head.status < 400) {
+            // Before the client can send the next turn.
+            self.hub.conversations.record(conversation, &attempt.slot.picked);
         }
         match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
             Ok(result) => {
@@ -309,8 +333,11 @@ impl<'s, 'a> Failover<'s, 'a> {
             upstream.cancel();
             return Err(UpstreamError::provider(CODED_TOO_LATE));
         }
-        if adapter.is_some() && head.status >= 400 && self.request.kind.shape == Shape::Messages {
-            return adapters::forward_error(attempt, client, upstream, head);
+        if adapter.is_some()
+            && head.status >= 400
+            && let Some(shape) = self.request.kind.translated_error()
+        {
+            return adapters::forward_error(attempt, client, upstream, head, shape);
         }
         if let Some(adapter) = adapter.filter(|_| head.status < 400) {
             attempt.translated = true;

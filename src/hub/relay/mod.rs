@@ -2,7 +2,7 @@
 //! been sent anything of its response, another one is tried.
 //!
 //! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `attempt` records one of them, and `race` waits
-//! until a response says something. `outgoing` makes the request for a participant, which `upstream` sends over a transport
+//! until a response says something. `conversation` tells who answered a request's earlier turns. `outgoing` makes the request for a participant, which `upstream` sends over a transport
 //! (`tunnel_upstream`, `direct_upstream`). `passthrough` or `adapters` write the response to the client through
 //! `client_response`, which tells a failure in the form of `stream_error`.
 
@@ -11,12 +11,15 @@ pub mod address_rule;
 pub mod attempt;
 pub mod client_response;
 pub mod content_coding;
+pub mod conversation;
 pub mod direct_connections;
 pub mod direct_upstream;
 pub mod failover;
 pub mod hops;
+pub mod model_facts;
 pub mod operation;
 pub mod outgoing;
+pub mod own_answer;
 pub mod passthrough;
 pub mod provider_status;
 pub mod race;
@@ -34,10 +37,13 @@ use std::io;
 
 use self::client_response::ClientResponse;
 use self::failover::Failover;
-use self::operation::RelayRequest;
+use self::operation::{RelayRequest, Shape};
 use self::slots::{NoSlot, Slot};
 use super::context::HubContext;
+use super::respond::Rejection;
 use crate::http::Exchange;
+use crate::state::registry::PickError;
+use crate::state::selector::Refusal;
 
 /// Waits for a free participant and relays its response.
 ///
@@ -46,9 +52,18 @@ use crate::http::Exchange;
 pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, request: &RelayRequest<'_>) -> io::Result<()> {
     relay(hub, exchange, request, |failover, client| match failover.wait_for_slot(client) {
         Ok(slot) => failover.run(client, slot),
-        Err(NoSlot::Rejection(error)) => client.reject(error.into()),
+        Err(NoSlot::Rejection(error)) => client.reject(rejection(hub, request, error)),
         Err(NoSlot::Disconnected) => failover.abandon_queue(),
     })
+}
+
+/// The rejection of a request that no participant gets.
+fn rejection(hub: &HubContext, request: &RelayRequest<'_>, error: PickError) -> Rejection {
+    let is_unknown = error == PickError::Refused(Refusal::NoneAvailable);
+    match request.kind.shape {
+        Shape::Ollama(_) if is_unknown => model_facts::unknown_model(hub, &request.code, &request.model),
+        _ => error.into(),
+    }
 }
 
 /// Relays a request to the participant whose slot is given.
@@ -71,8 +86,9 @@ fn relay<'s, 'a>(
     run: impl FnOnce(&mut Failover<'s, 'a>, &mut ClientResponse<'_, '_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut failover = Failover::new(hub, exchange, request);
-    let mut client =
-        ClientResponse::new(exchange, request.stream.then_some(hub.timeouts.comment), request.kind.error_form());
+    let form = request.kind.error_form();
+    let comments = (request.stream && form.begins_early()).then_some(hub.timeouts.comment);
+    let mut client = ClientResponse::new(exchange, comments, form);
     let result = run(&mut failover, &mut client);
     let code = client.error_code();
     drop(client);

@@ -1,12 +1,15 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
+use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::conversation::Conversation;
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
-use crate::state::selector::Caller;
-use crate::state::selector::Need;
+use crate::proto::translate::ollama::{AnswerForm, EmbeddingForm};
+use crate::state::registry::Outcome;
+use crate::state::selector::{Caller, Need};
 
 /// How a route's bodies are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,10 +22,23 @@ pub enum Shape {
     Messages,
     /// The tokens of a Messages request: counted by the provider, or estimated.
     CountTokens,
+    /// Ollama's API: the provider's own, or translated from a chat completion or an embedding.
+    Ollama(OllamaRoute),
     /// Passed through unchanged except for the model.
     Plain,
     /// A request about an earlier response, without a body.
     AboutResponse,
+}
+
+/// A route of Ollama's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OllamaRoute {
+    /// `/api/chat` or `/api/generate`: answered in lines, unless the request says otherwise.
+    Text(AnswerForm),
+    /// `/api/embed` or `/api/embeddings`.
+    Vectors(EmbeddingForm),
+    /// `/api/show`.
+    Show,
 }
 
 /// A route of the inference plane.
@@ -45,6 +61,10 @@ impl InferenceRoute {
         InferenceRoute { operation: operation.name, method: operation.method, path: operation.path, protocol, shape }
     }
 
+    const fn ollama(operation: Operation, route: OllamaRoute) -> Self {
+        InferenceRoute::new(operation, "ollama", Shape::Ollama(route))
+    }
+
     /// The route of a request about an earlier response.
     pub fn about_response(operation: Operation) -> Self {
         InferenceRoute::new(operation, "openResponses", Shape::AboutResponse)
@@ -55,6 +75,7 @@ impl InferenceRoute {
         match self.shape {
             Shape::Responses | Shape::AboutResponse => ErrorForm::Responses,
             Shape::Messages | Shape::CountTokens => ErrorForm::Messages,
+            Shape::Ollama(_) => ErrorForm::Ollama,
             Shape::Chat | Shape::Plain => ErrorForm::Chat,
         }
     }
@@ -64,7 +85,67 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => Need::Chat,
             Shape::Responses => Need::Responses,
-            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => Need::Other,
+            Shape::Ollama(OllamaRoute::Text(_)) => Need::OllamaChat,
+            Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => {
+                Need::Other
+            }
+        }
+    }
+
+    /// Whether its requests emit events and count in the statistics: not those that work with no model.
+    pub fn is_observed(self) -> bool {
+        !matches!(self.shape, Shape::AboutResponse | Shape::Ollama(OllamaRoute::Show))
+    }
+
+    /// What is learnt of a participant whose provider lacks the route, where another one can take its place.
+    pub fn lack(self) -> Option<Outcome> {
+        match self.shape {
+            Shape::Responses => Some(Outcome::NoResponses),
+            Shape::Messages | Shape::CountTokens => Some(Outcome::NoMessages),
+            Shape::Ollama(_) => Some(Outcome::NoOllama),
+            Shape::Chat | Shape::Plain | Shape::AboutResponse => None,
+        }
+    }
+
+    /// The shape of a provider's error about a request that was translated, where it is not passed on as it came.
+    pub fn translated_error(self) -> Option<ErrorShape> {
+        match self.shape {
+            Shape::Messages => Some(ErrorShape::Anthropic),
+            Shape::Ollama(_) => Some(ErrorShape::Ollama),
+            _ => None,
+        }
+    }
+
+    /// The model selector in a body.
+    pub(crate) fn model(self, body: &Members<'_>) -> Result<String, BadRequest> {
+        // The name of the member in older clients of Ollama.
+        let is_older = self.shape == Shape::Ollama(OllamaRoute::Show) && body.get("model").is_none();
+        if is_older && body.get("name").is_some() { body.model_under("name") } else { body.model() }
+    }
+
+    /// Whether a body asks for a stream.
+    pub(crate) fn stream(self, body: &Members<'_>) -> Result<bool, BadRequest> {
+        match self.shape {
+            Shape::Ollama(OllamaRoute::Text(_)) => body.stream_or(true),
+            Shape::Ollama(_) => Ok(false),
+            _ => body.stream(),
+        }
+    }
+
+    /// The id of the earlier response that a request continues.
+    pub fn continued(self, body: &Members<'_>) -> Option<String> {
+        let id = body.get("previous_response_id").filter(|_| self.shape == Shape::Responses)?;
+        serde_json::from_str(id).ok()
+    }
+
+    /// The members of a body that hold its messages, and what providers put in front of these; `None` where an operation has
+    /// no conversations.
+    pub fn messages(self) -> Option<(&'static str, Option<&'static str>)> {
+        match self.shape {
+            Shape::Chat | Shape::Ollama(OllamaRoute::Text(AnswerForm::Chat)) => Some(("messages", None)),
+            Shape::Messages => Some(("messages", Some("system"))),
+            Shape::Responses => Some(("input", Some("instructions"))),
+            Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => None,
         }
     }
 
@@ -73,7 +154,7 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => body.check_chat(),
             Shape::Responses => body.check_responses(),
-            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => Ok(()),
+            Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => Ok(()),
         }
     }
 
@@ -86,14 +167,14 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => body.fill_chat(config)?,
             Shape::Responses => body.fill_responses(config),
-            Shape::Messages | Shape::CountTokens | Shape::Plain | Shape::AboutResponse => {}
+            Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => {}
         }
         Ok(())
     }
 }
 
 /// The routes whose path has no parameter beside the room; all are `POST`.
-const ROUTES: [InferenceRoute; 7] = [
+const ROUTES: [InferenceRoute; 12] = [
     InferenceRoute::new(operations::CHAT, "chatCompletions", Shape::Chat),
     InferenceRoute::new(operations::RESPONSES, "openResponses", Shape::Responses),
     InferenceRoute::new(operations::EMBEDDINGS, "embeddings", Shape::Plain),
@@ -101,6 +182,11 @@ const ROUTES: [InferenceRoute; 7] = [
     InferenceRoute::new(operations::RERANK, "rerank", Shape::Plain),
     InferenceRoute::new(operations::MESSAGES, "messages", Shape::Messages),
     InferenceRoute::new(operations::COUNT_TOKENS, "messages", Shape::CountTokens),
+    InferenceRoute::ollama(operations::OLLAMA_CHAT, OllamaRoute::Text(AnswerForm::Chat)),
+    InferenceRoute::ollama(operations::OLLAMA_GENERATE, OllamaRoute::Text(AnswerForm::Generate)),
+    InferenceRoute::ollama(operations::OLLAMA_EMBED, OllamaRoute::Vectors(EmbeddingForm::Embed)),
+    InferenceRoute::ollama(operations::OLLAMA_EMBEDDINGS, OllamaRoute::Vectors(EmbeddingForm::Embeddings)),
+    InferenceRoute::ollama(operations::OLLAMA_SHOW, OllamaRoute::Show),
 ];
 
 /// A client's request, as it is relayed.
@@ -119,10 +205,14 @@ pub struct RelayRequest<'b> {
     pub headers: Headers,
     /// The hubs that have relayed it, this one last (`hops`).
     pub hops: String,
+    /// The serial of the participant that stores the response that it continues.
+    pub owner: Option<u64>,
     /// As the client sent it; `None` where the request has no body.
     pub body: Option<Members<'b>>,
     /// Whether the client requested a stream.
     pub stream: bool,
+    /// The conversation that it belongs to, where its operation has any.
+    pub conversation: Option<Conversation>,
 }
 
 /// The route of a path such as `/rooms/{code}/v1/chat/completions`.
@@ -142,6 +232,34 @@ mod tests {
         assert_eq!(operation("/rooms/ABC234/v1/messages/count_tokens"), Some("messages.count_tokens"));
         assert_eq!(operation("/rooms/v1/v1/completions"), Some("completions.create"));
         assert_eq!(operation("/rooms/ABC234/v1/chat/completions"), Some("chat.completions.create"));
+        assert_eq!(operation("/rooms/ABC234/api/embed"), Some("ollama.embed"));
         assert_eq!(operation("/rooms/ABC234/v1/models"), None);
+    }
+
+    #[test]
+    fn ollamas_chats_stream_unless_they_say_otherwise() {
+        let stream = |path: &str, body: &str| {
+            let body = Members::parse(body.as_bytes()).unwrap();
+            route_of(&format!("/rooms/ABC234{path}")).unwrap().stream(&body).ok()
+        };
+        for path in ["/api/chat", "/api/generate"] {
+            let streams =
+                ["{}", r#"{"stream":null}"#, r#"{"stream":false}"#, r#"{"stream":1}"#].map(|b| stream(path, b));
+            assert_eq!(streams, [Some(true), Some(true), Some(false), None], "{path}");
+        }
+        assert_eq!(stream("/api/embed", r#"{"stream":true}"#), Some(false));
+        assert_eq!(stream("/v1/chat/completions", "{}"), Some(false));
+    }
+
+    #[test]
+    fn an_older_client_names_the_model_that_it_is_to_be_shown() {
+        let model = |path: &str, body: &str| {
+            let body = Members::parse(body.as_bytes()).unwrap();
+            route_of(&format!("/rooms/ABC234{path}")).unwrap().model(&body).map_err(|bad| bad.message)
+        };
+        assert_eq!(model("/api/show", r#"{"name":"a"}"#).unwrap(), "a");
+        assert_eq!(model("/api/show", r#"{"name":"a","model":"b"}"#).unwrap(), "b");
+        assert_eq!(model("/api/show", "{}").unwrap_err(), "\"model\" is required");
+        assert!(model("/api/chat", r#"{"name":"a"}"#).is_err());
     }
 }

@@ -1,45 +1,66 @@
 //! A request as one participant is sent it: with its model and defaults, in an API that its provider has, over the
 //! transport that leads to it.
 
+use std::time::Duration;
+
 use crate::hub::context::HubContext;
 use crate::hub::relay::adapters::Adapter;
-use crate::hub::relay::operation::{RelayRequest, Shape};
+use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError};
 use crate::proto::openai::{BadRequest, Members};
-use crate::proto::operations;
+use crate::proto::operations::Operation;
+use crate::proto::translate::ollama::{self, Translated};
 use crate::proto::translate::{self, ChatTranslator, anthropic};
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
 
-/// The body for a participant, and the adapter for its response where the body was translated into a chat. `key` makes the
-/// ids of a translated answer; `created_at` is in seconds since the epoch.
+/// What a participant is sent.
+pub enum Body {
+    /// The body, if the request has one, and the adapter for the response where the body was translated.
+    Request(Option<String>, Option<Adapter>),
+    /// Nothing: the request asks for something that only Ollama does, and this is the answer.
+    Nothing(String),
+}
+
+/// The body for a participant. `key` makes the ids of a translated answer; `now` is the time since the epoch.
 ///
 /// # Errors
 /// When the request cannot be sent to this participant.
-pub fn body(
-    request: &RelayRequest<'_>,
-    picked: &Picked,
-    key: &str,
-    created_at: u64,
-) -> Result<(Option<String>, Option<Adapter>), BadRequest> {
+pub fn body(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duration) -> Result<Body, BadRequest> {
     let kind = request.kind;
-    let Some(original) = &request.body else { return Ok((None, None)) };
+    let Some(original) = &request.body else { return Ok(Body::Request(None, None)) };
     let mut body = original.clone();
     let model = &picked.model;
     kind.fill(&mut body, model, &picked.config)?;
     match kind.shape {
         Shape::Responses if picked.wants_chat => {
-            let adapter = Adapter::responses(original, key, created_at, model, request.stream);
-            Ok((Some(translate::to_chat(&body)?), Some(adapter)))
+            let adapter = Adapter::responses(original, key, now.as_secs(), model, request.stream);
+            Ok(Body::Request(Some(translate::to_chat(&body)?), Some(adapter)))
         }
         Shape::Messages if picked.no_messages => {
-            let chat = anthropic::to_chat(&body)?;
-            let mut chat = Members::parse(chat.as_bytes())?;
-            chat.fill_chat(&picked.config)?;
-            Ok((Some(chat.to_json()), Some(Adapter::messages(key, model, request.stream))))
+            let chat = filled_chat(&anthropic::to_chat(&body)?, picked)?;
+            Ok(Body::Request(Some(chat), Some(Adapter::messages(key, model, request.stream))))
         }
-        _ => Ok((Some(body.to_json()), None)),
+        Shape::Ollama(OllamaRoute::Text(form)) if picked.no_ollama => match ollama::to_chat(form, &body)? {
+            Translated::Request(chat) => {
+                let adapter = Adapter::ollama(form, &request.model, now, request.stream);
+                Ok(Body::Request(Some(filled_chat(&chat, picked)?), Some(adapter)))
+            }
+            Translated::Nothing => Ok(Body::Nothing(ollama::load_answer(form, &body, &request.model, now))),
+        },
+        Shape::Ollama(OllamaRoute::Vectors(form)) if picked.no_ollama => match ollama::to_embeddings(form, &body)? {
+            Translated::Request(body) => Ok(Body::Request(Some(body), Some(Adapter::embeddings(form, &request.model)))),
+            Translated::Nothing => Ok(Body::Nothing(ollama::no_embeddings(form, &request.model))),
+        },
+        _ => Ok(Body::Request(Some(body.to_json()), None)),
     }
+}
+
+/// A translated chat with the participant's defaults.
+fn filled_chat(chat: &str, picked: &Picked) -> Result<String, BadRequest> {
+    let mut chat = Members::parse(chat.as_bytes())?;
+    chat.fill_chat(&picked.config)?;
+    Ok(chat.to_json())
 }
 
 /// The memory that a translation takes beside the answer's text: a response repeats parts of its request.
@@ -49,18 +70,15 @@ pub fn translation_overhead(request: &RelayRequest<'_>, picked: &Picked) -> usiz
     body.map_or(0, ChatTranslator::response_overhead)
 }
 
-/// The request with this body. `id` is unique on its tunnel; `chat`: whether the body was translated into a chat.
+/// The request with this body. `id` is unique on its tunnel; `translated`: the operation into which it was translated.
 pub fn outgoing_request<'r>(
     request: &'r RelayRequest<'_>,
     id: String,
     body: Option<String>,
-    chat: bool,
+    translated: Option<Operation>,
 ) -> OutgoingRequest<'r> {
-    let (operation, path) = if chat {
-        (operations::CHAT.name, operations::CHAT.path)
-    } else {
-        (request.kind.operation, request.path.as_str())
-    };
+    let (operation, path) =
+        translated.map_or((request.kind.operation, request.path.as_str()), |other| (other.name, other.path));
     OutgoingRequest {
         id,
         operation,

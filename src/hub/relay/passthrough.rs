@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short, stream_headers};
+use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::api_answer;
 use crate::proto::web::{header_text, is_hop_by_hop};
@@ -41,8 +41,13 @@ impl ResponseHead {
 
     /// Whether the body is an event stream by its content type, or, without one, by the client's request.
     pub fn is_event_stream(&self) -> bool {
+        self.is_stream_of(api_answer::EVENT_STREAM)
+    }
+
+    /// Whether the body is a stream of this content type, or, without one, by the client's request.
+    pub fn is_stream_of(&self, content_type: &str) -> bool {
         let line = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        line.map_or(self.stream, |(_, kind)| api_answer::is_event_stream(Some(kind)))
+        line.map_or(self.stream, |(_, kind)| api_answer::has_type(Some(kind), content_type))
     }
 }
 
@@ -56,9 +61,9 @@ pub fn forward(
     upstream: &mut UpstreamRequest,
     head: ResponseHead,
 ) -> Result<io::Result<()>, UpstreamError> {
-    let events = head.is_event_stream();
+    let events = head.is_stream_of(client.form().content_type());
     if head.status < 400 && (events || (head.stream && !client.is_open())) {
-        let headers = if events { stream_headers(head.headers) } else { head.headers };
+        let headers = if events { client.stream_headers(head.headers) } else { head.headers };
         stream(attempt, client, upstream, head.status, &headers, Vec::new())
     } else {
         buffered(attempt, client, upstream, &head)

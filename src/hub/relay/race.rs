@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::hub::context::HubContext;
 use crate::hub::relay::adapters::Adapter;
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, stream_headers};
+use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::passthrough::ResponseHead;
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api};
 use crate::hub::relay::upstream::{POLL_INTERVAL, UpstreamError, UpstreamFailure, UpstreamRequest, receive_any};
@@ -20,8 +20,8 @@ pub struct Contender<'s> {
     pub upstream: UpstreamRequest,
     /// Where the request was translated.
     pub adapter: Option<Adapter>,
-    /// Whether its provider has turned out to lack the API, so that it is asked for a chat.
-    pub as_chat: bool,
+    /// Whether its provider has turned out to lack the API, so that it is asked in another one.
+    pub found_lacking: bool,
     /// The final response's head, once it has come.
     head: Option<ResponseHead>,
     watch: DataWatch,
@@ -37,8 +37,13 @@ pub enum RaceEnd<'s> {
 
 impl<'s> Contender<'s> {
     /// A participant whose response has not begun.
-    pub fn new(attempt: Attempt<'s>, upstream: UpstreamRequest, adapter: Option<Adapter>, as_chat: bool) -> Self {
-        Contender { attempt, upstream, adapter, as_chat, head: None, watch: DataWatch::default() }
+    pub fn new(attempt: Attempt<'s>, upstream: UpstreamRequest, adapter: Option<Adapter>, found_lacking: bool) -> Self {
+        Contender { attempt, upstream, adapter, found_lacking, head: None, watch: DataWatch::default() }
+    }
+
+    /// Whether it was asked in another API than the client's.
+    pub fn is_translated(&self) -> bool {
+        self.adapter.is_some() || self.found_lacking
     }
 
     fn stage(&self) -> &'static str {
@@ -162,10 +167,10 @@ impl Race<'_> {
         let is_translated = contender.adapter.is_some();
         // A head that says how the body is compressed holds for that body alone.
         let passes = if is_translated { self.stream } else { !head.is_coded() };
-        if head.is_event_stream() && passes {
+        if head.is_event_stream() && passes && client.form().begins_early() {
             let mut headers = head.headers.clone();
             headers.retain(|(name, _)| !is_translated || !name.eq_ignore_ascii_case("content-encoding"));
-            client.open(status, &stream_headers(headers))?;
+            client.open(status, &client.stream_headers(headers))?;
         }
         contender.head = Some(head);
         Ok(None)

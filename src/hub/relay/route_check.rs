@@ -7,7 +7,7 @@ use crate::hub::relay::client_response::{ClientResponse, Headers};
 use crate::hub::relay::content_coding::ContentCoding;
 use crate::hub::relay::passthrough::ResponseHead;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
-use crate::proto::api_answer::{self, MAX_PEEK, is_event_stream};
+use crate::proto::api_answer::{self, MAX_PEEK, is_event_stream, is_ndjson};
 use crate::proto::openai::bare_model;
 use crate::tunnel::Piece;
 
@@ -26,6 +26,26 @@ pub fn lacks_route(
     let is_open = |text: &[u8]| text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
     let text = start_of_body(client, upstream, timeouts, headers, is_open)?;
     Ok(text.is_some_and(|text| api_answer::lacks_route(kind, &text)))
+}
+
+/// Whether the answer to a request of Ollama's API shows that the provider lacks it: as [`lacks_route`], or by an answer in
+/// the shape of OpenAI's API.
+///
+/// # Errors
+/// As [`lacks_route`].
+pub fn lacks_ollama(
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    timeouts: &Timeouts,
+    headers: &Headers,
+) -> Result<bool, UpstreamError> {
+    let kind = content_type(headers);
+    if is_event_stream(kind) {
+        return Ok(true);
+    }
+    let is_open = |text: &[u8]| text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
+    let text = start_of_body(client, upstream, timeouts, headers, is_open)?;
+    Ok(text.is_some_and(|text| api_answer::lacks_route(kind, &text) || api_answer::is_openai(&text)))
 }
 
 /// Whether a 404 is about the model, and not about the route: its text names it.
@@ -56,7 +76,9 @@ fn start_of_body(
     is_open: impl Fn(&[u8]) -> bool,
 ) -> Result<Option<Vec<u8>>, UpstreamError> {
     let Ok(mut coding) = ContentCoding::of(headers) else { return Ok(None) };
-    if is_event_stream(content_type(headers)) {
+    // Streams must not be held back, and no server sends one from a route that it lacks.
+    let kind = content_type(headers);
+    if is_event_stream(kind) || is_ndjson(kind) {
         return Ok(None);
     }
     let (mut pieces, mut length, mut text) = (VecDeque::new(), 0, Vec::new());

@@ -3,10 +3,11 @@
 
 use serde_json::json;
 
+use crate::proto::api_answer::{EVENT_STREAM, NDJSON};
 use crate::proto::management::ErrorCode;
 use crate::proto::sse;
 
-/// How an API tells an error within a stream.
+/// How an API streams, and tells an error within a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorForm {
     /// Chat Completions and the like: data with the member `error`.
@@ -15,9 +16,27 @@ pub enum ErrorForm {
     Responses,
     /// Anthropic's Messages: the event `error`.
     Messages,
+    /// Ollama: lines of JSON, of which one with the member `error` is the last.
+    Ollama,
 }
 
 impl ErrorForm {
+    /// The content type of its streams.
+    pub fn content_type(self) -> &'static str {
+        if self == ErrorForm::Ollama { NDJSON } else { EVENT_STREAM }
+    }
+
+    /// What ends an event.
+    pub fn boundary(self) -> &'static str {
+        if self == ErrorForm::Ollama { "\n" } else { "\n\n" }
+    }
+
+    /// Whether something can be sent before there is an event: a head, or a comment. A client that gets lines of JSON knows
+    /// no comments, and shows the error of a request best by its status.
+    pub fn begins_early(self) -> bool {
+        self != ErrorForm::Ollama
+    }
+
     /// The event of an error.
     pub fn event(self, message: &str, code: ErrorCode) -> String {
         match self {
@@ -29,6 +48,7 @@ impl ErrorForm {
                 let data = json!({ "type": "error", "error": { "type": "api_error", "message": message } });
                 sse::encode("error", &data.to_string())
             }
+            ErrorForm::Ollama => format!("{}\n", json!({ "error": message })),
         }
     }
 }
@@ -75,6 +95,7 @@ mod tests {
         let response = BrokenResponse { id: "resp_1", model: "m", sequence_number: 7, created_at: 1 };
         let chat = ErrorForm::Chat.event("a\n\nb", code);
         assert_eq!(ErrorForm::Responses.event("a\n\nb", code), chat);
+        assert_eq!(ErrorForm::Ollama.event("a\n\nb", code), "{\"error\":\"a\\n\\nb\"}\n");
         for (event, name) in [
             (chat, None),
             (ErrorForm::Messages.event("a\n\nb", code), Some("error")),

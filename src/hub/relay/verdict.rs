@@ -2,19 +2,19 @@
 
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::ClientResponse;
-use crate::hub::relay::operation::{RelayRequest, Shape};
+use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
 use crate::hub::relay::passthrough::ResponseHead;
 use crate::hub::relay::provider_status::{calls_for_another, lacks_api};
-use crate::hub::relay::route_check::{lacks_model, lacks_route};
-use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::hub::relay::route_check::{lacks_model, lacks_ollama, lacks_route};
+use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::proto::management::Support;
 use crate::state::registry::Picked;
 
 /// What a response calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The provider lacks the API that was asked for, and Chat Completions can take its place.
-    AsChat,
+    /// The provider lacks the API that was asked for, and another one can take its place.
+    Translate,
     /// The provider has lost the model: another participant may have it.
     LacksModel,
     /// Another participant may answer better.
@@ -23,7 +23,7 @@ pub enum Verdict {
     Answer,
 }
 
-/// Judges a response. `translated`: whether it answers a chat in place of the API that was asked for.
+/// Judges a response. `translated`: whether it is one of another API than the one that was asked for.
 ///
 /// # Errors
 /// When the response breaks off while its body is looked at.
@@ -35,21 +35,41 @@ pub fn judge(
     upstream: &mut UpstreamRequest,
     (head, timeouts): (&ResponseHead, &Timeouts),
 ) -> Result<Verdict, UpstreamError> {
-    if !translated && can_be_chat(request, picked) {
+    let is_ollama = matches!(request.kind.shape, Shape::Ollama(_));
+    // Ollama tells a missing model by the status of a missing route.
+    if is_ollama && lacks_model(client, upstream, timeouts, head, &picked.model)? {
+        return Ok(Verdict::LacksModel);
+    }
+    if !translated && can_be_translated(request, picked) {
         // A good status is not enough: some servers answer 200 on routes that they lack.
         let good = (200..300).contains(&head.status);
-        if lacks_api(head.status) || good && lacks_route(client, upstream, timeouts, &head.headers)? {
-            return Ok(Verdict::AsChat);
+        let lacks = if is_ollama { lacks_ollama } else { lacks_route };
+        if lacks_api(head.status) || good && lacks(client, upstream, timeouts, &head.headers)? {
+            return Ok(Verdict::Translate);
         }
     }
-    if lacks_model(client, upstream, timeouts, head, &picked.model)? {
+    if !is_ollama && lacks_model(client, upstream, timeouts, head, &picked.model)? {
         return Ok(Verdict::LacksModel);
     }
     Ok(if calls_for_another(head.status) { Verdict::Refused } else { Verdict::Answer })
 }
 
-/// Whether Chat Completions can take the place of an API that the provider lacks.
-fn can_be_chat(request: &RelayRequest<'_>, picked: &Picked) -> bool {
-    let translatable = matches!(request.kind.shape, Shape::Responses | Shape::Messages | Shape::CountTokens);
-    translatable && picked.profile.capabilities.chat_completions != Support::Unsupported
+/// Whether a participant has refused a request because it does not know the operation: those of older versions name its
+/// path. Another API can then take the operation's place.
+pub fn refuses_operation(request: &RelayRequest<'_>, picked: &Picked, translated: bool, error: &UpstreamError) -> bool {
+    let UpstreamError::Failed(UpstreamFailure { stage, message, .. }) = error else { return false };
+    !translated && stage == "participant" && message.contains(&request.path) && can_be_translated(request, picked)
+}
+
+/// Whether another API can take the place of one that the provider lacks.
+fn can_be_translated(request: &RelayRequest<'_>, picked: &Picked) -> bool {
+    let capabilities = &picked.profile.capabilities;
+    let chats = capabilities.chat_completions != Support::Unsupported;
+    match request.kind.shape {
+        Shape::Responses | Shape::Messages | Shape::CountTokens => chats,
+        Shape::Ollama(_) if capabilities.ollama == Support::Supported => false,
+        Shape::Ollama(OllamaRoute::Text(_)) => chats,
+        Shape::Ollama(_) => true,
+        Shape::Chat | Shape::Plain | Shape::AboutResponse => false,
+    }
 }

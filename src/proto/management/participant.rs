@@ -21,6 +21,9 @@ pub struct Participant {
     /// Those of its models that are in memory; omitted where there is none, or it does not report them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loaded: Vec<String>,
+    /// Whether its provider does not answer. It is offline then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provider_down: bool,
     /// Its provider's base URL, from the participant's point of view.
     pub endpoint: String,
     /// Its generation settings.
@@ -87,7 +90,7 @@ pub struct Specs {
     pub cpu: Option<String>,
 }
 
-/// The OpenAI APIs that a provider serves.
+/// The APIs that a provider serves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capabilities {
@@ -97,6 +100,18 @@ pub struct Capabilities {
     /// `/v1/chat/completions`.
     #[serde(default)]
     pub chat_completions: Support,
+    /// Ollama's own API, `/api/chat` and others; omitted where it is not known.
+    #[serde(default, skip_serializing_if = "Support::is_unknown")]
+    pub ollama: Support,
+}
+
+impl Capabilities {
+    /// As lists show them: `ollama` only where it is supported. Clients that do not know it may compare the whole.
+    #[must_use]
+    pub fn shown(self) -> Self {
+        let ollama = if self.ollama == Support::Supported { self.ollama } else { Support::Unknown };
+        Capabilities { ollama, ..self }
+    }
 }
 
 /// Whether a provider serves an API.
@@ -110,6 +125,14 @@ pub enum Support {
     /// Not known.
     #[default]
     Unknown,
+}
+
+impl Support {
+    // serde passes a reference.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    fn is_unknown(&self) -> bool {
+        *self == Support::Unknown
+    }
 }
 
 /// How the hub reaches a participant, and whether it can.
@@ -209,6 +232,9 @@ pub struct HeartbeatBody {
     /// The participant's models that are in memory; `None` leaves those of the last report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loaded: Option<Vec<String>>,
+    /// Whether the participant's provider does not answer; `None` leaves what the last report said.
+    #[serde(default, rename = "providerDown", skip_serializing_if = "Option::is_none")]
+    pub provider_down: Option<bool>,
 }
 
 /// Answer to the upsert of a participant.

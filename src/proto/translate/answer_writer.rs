@@ -1,5 +1,7 @@
 //! What turns the deltas of a chat answer into the answer of another API.
 
+use std::time::Duration;
+
 use super::delta::ChatDelta;
 
 /// Writes one answer: whole, or as the events of a stream.
@@ -22,8 +24,8 @@ pub trait AnswerWriter: std::fmt::Debug + Send {
     /// Bytes of the events that have not been taken.
     fn events_len(&self) -> usize;
 
-    /// Sets the time at which the answer is complete, in seconds since the epoch. An earlier time than the last is ignored.
-    fn set_time(&mut self, _now: u64) {}
+    /// Sets the time of what is applied next, since the epoch. An earlier time than the last is ignored.
+    fn set_time(&mut self, _now: Duration) {}
 
     /// Bytes of the answer so far, and of what is written around them.
     fn weight(&self) -> usize;

@@ -11,6 +11,7 @@ mod freeform;
 mod input;
 mod items;
 mod json;
+pub mod ollama;
 mod request;
 mod snapshot;
 mod stream;

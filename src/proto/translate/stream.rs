@@ -1,10 +1,13 @@
 //! The answer of a Chat Completions provider as an answer of another API, whole or as a stream's events: what the decoder
 //! reads, the writer writes.
 
+use std::time::Duration;
+
 use super::super::members::Members;
 use super::answer_writer::AnswerWriter;
 use super::anthropic::MessageWriter;
 use super::chat::ChatDecoder;
+use super::ollama::{AnswerForm, OllamaWriter};
 use super::template::ResponseTemplate;
 use super::writer::ResponseWriter;
 
@@ -37,14 +40,23 @@ impl ChatTranslator {
         ChatTranslator { decoder: ChatDecoder::default(), writer: Box::new(MessageWriter::new(key, model, stream)) }
     }
 
+    /// Starts an answer of Ollama's API: one object, or lines of JSON. `model` is the client's name for the model, `started`
+    /// when the request was sent, since the epoch.
+    pub fn ollama(form: AnswerForm, model: &str, started: Duration, stream: bool) -> Self {
+        ChatTranslator {
+            decoder: ChatDecoder::default(),
+            writer: Box::new(OllamaWriter::new(form, model, started, stream)),
+        }
+    }
+
     /// The whole answer, for a client that asked for no stream.
     pub fn into_body(mut self) -> String {
         self.finish_decoding();
         self.writer.into_body()
     }
 
-    /// Sets the time at which the answer is complete, in seconds since the epoch. An earlier time than the last is ignored.
-    pub fn set_time(&mut self, now: u64) {
+    /// Sets the time of what is pushed next, since the epoch. An earlier time than the last is ignored.
+    pub fn set_time(&mut self, now: Duration) {
         self.writer.set_time(now);
     }
 

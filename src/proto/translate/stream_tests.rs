@@ -242,7 +242,7 @@ fn a_response_has_every_member_that_open_responses_asks_for() {
         br#"{"input":"Hi","tools":[{"type":"function","name":"f"},{"type":"function","name":"g","strict":true}]}"#;
     let mut answer =
         ChatTranslator::responses(ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5), "m", true);
-    answer.set_time(9);
+    answer.set_time(Duration::from_millis(9_999));
     answer.push("[DONE]");
     let events = read(&answer.take_events());
     let tool = |name: &str, strict: bool| json!({ "type": "function", "name": name, "description": null, "parameters": null, "strict": strict });

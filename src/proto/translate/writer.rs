@@ -1,5 +1,7 @@
 //! Writes a Responses stream, or one response object, from the deltas of a chat answer.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::super::members::cut;
@@ -308,8 +310,8 @@ impl AnswerWriter for ResponseWriter {
         self.snapshot(status)
     }
 
-    fn set_time(&mut self, now: u64) {
-        self.completed_at = self.completed_at.max(now);
+    fn set_time(&mut self, now: Duration) {
+        self.completed_at = self.completed_at.max(now.as_secs());
     }
 
     fn held_bytes(&self) -> usize {

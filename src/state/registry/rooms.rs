@@ -7,12 +7,12 @@ use std::sync::atomic::AtomicU64;
 use super::super::event::{Event, EventKind};
 use super::super::fair_shares::FairShares;
 use super::super::health::Health;
-use super::super::id::{self, ParticipantId, RoomCode, Secret};
+use super::super::id::{self, CodePrefix, ParticipantId, RoomCode, Secret};
 use super::super::room::{Member, Profile, Reach, Room, Tunnel, TunnelToken};
 use super::super::{Now, Random, page};
 use super::registration::{Missing, NewRoom, NotRegistered, Opened, Registering, Removed, Upserted};
 use crate::budget::{Budget, Share};
-use crate::proto::management::{Heartbeat, Participant, RoomSummary, Status, TIMEOUT_SECS, TOKEN_SECS};
+use crate::proto::management::{Heartbeat, HeartbeatBody, Participant, RoomSummary, TIMEOUT_SECS, TOKEN_SECS};
 
 /// The rooms of a hub.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Registry {
     pub(super) members_so_far: u64,
     pub(super) tunnels_so_far: u64,
     pub(super) waiting_so_far: u64,
+    /// What drawn codes begin with.
+    pub(super) code_prefix: CodePrefix,
     /// Requests that wait for a slot now, in all rooms.
     pub(super) waiting: usize,
     /// The bound on the size of rooms and participants, and their present size.
@@ -37,6 +39,7 @@ impl Default for Registry {
             members_so_far: 0,
             tunnels_so_far: 0,
             waiting_so_far: 0,
+            code_prefix: CodePrefix::default(),
             waiting: 0,
             space: Budget::new(u64::MAX),
         }
@@ -44,11 +47,16 @@ impl Default for Registry {
 }
 
 impl Registry {
+    /// The same registry, whose drawn codes begin with a prefix.
+    pub fn with_code_prefix(self, code_prefix: CodePrefix) -> Self {
+        Registry { code_prefix, ..self }
+    }
+
     /// Creates a room, with the given code or an unused random one.
     pub fn create_room(&mut self, new: NewRoom, now: Now, random: Random<'_>) -> (RoomSummary, Vec<Event>) {
         let code = new.code.clone().unwrap_or_else(|| {
             loop {
-                let code = RoomCode::draw(random);
+                let code = RoomCode::draw(&self.code_prefix, random);
                 if !self.rooms.contains_key(&code) {
                     break code;
                 }
@@ -143,6 +151,8 @@ impl Registry {
         member.token = own_token.clone();
         member.renew(profile, reach, token.clone(), now);
         member.set_loaded(loaded.as_deref());
+        // A registration follows a probe of the provider.
+        member.provider_down = false;
         let participant = member.shown();
         (room.last_used, room.last_occupied) = (now.mono, now.mono);
         let upserted = Upserted {
@@ -180,22 +190,22 @@ impl Registry {
         &mut self,
         code: &str,
         id: &str,
-        loaded: Option<&[String]>,
+        report: &HeartbeatBody,
         now: Now,
     ) -> Result<(Heartbeat, Vec<Event>), Missing> {
         self.room_mut(code)?.last_used = now.mono;
         let (code, member) = self.member_mut(code, id)?;
-        let before = member.status();
+        let shown = |member: &Member| (member.is_up(), member.loaded.clone());
+        let before = shown(member);
         member.touch(now);
-        let status = member.status();
-        let back = before == Status::Offline && status != Status::Offline;
-        let told = member.loaded.clone();
-        if loaded.is_some() {
-            member.set_loaded(loaded);
+        if report.loaded.is_some() {
+            member.set_loaded(report.loaded.as_deref());
         }
-        let changed = back || member.loaded != told;
+        member.provider_down = report.provider_down.unwrap_or(member.provider_down);
+        let changed = shown(member) != before;
+        let beat = Heartbeat { success: true, status: member.status(), last_seen: now.wall };
         let events = changed.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
-        Ok((Heartbeat { success: true, status, last_seen: now.wall }, events))
+        Ok((beat, events))
     }
 
     /// Consumes a tunnel token: true once, where the token is right and has not expired.
@@ -265,11 +275,13 @@ impl Member {
             reach: Reach::Tunnel,
             tunnel: Tunnel::default(),
             silent: false,
+            provider_down: false,
             in_flight: 0,
             health: Health::default(),
             loaded: None,
             no_responses: false,
             no_messages: false,
+            no_ollama: false,
             joined_at: now.wall,
             last_seen: now,
             updated_at: now.wall,
@@ -284,7 +296,7 @@ impl Member {
         let tunnel_token = TunnelToken { token, expires_at: now.mono + TOKEN_SECS * 1000 };
         self.profile = profile;
         self.reach = reach;
-        (self.no_responses, self.no_messages) = (false, false);
+        (self.no_responses, self.no_messages, self.no_ollama) = (false, false, false);
         self.tunnel_token = Some(tunnel_token).filter(|_| reach == Reach::Tunnel);
         self.touch(now);
     }

@@ -37,6 +37,8 @@ pub struct Picked {
     pub wants_chat: bool,
     /// Whether Messages requests must be translated to chat completions for it.
     pub no_messages: bool,
+    /// Whether requests of Ollama's API must be translated for it.
+    pub no_ollama: bool,
     /// How the hub reaches it.
     pub reach: Reach,
     /// The longest of its recent times to first token of streamed answers, milliseconds.
@@ -146,6 +148,7 @@ impl Registry {
                 Outcome::Failed => member.health.failed(now.mono),
                 Outcome::NoResponses => member.no_responses = true,
                 Outcome::NoMessages => member.no_messages = true,
+                Outcome::NoOllama => member.no_ollama = true,
             }
         }
     }
@@ -223,6 +226,7 @@ impl Room {
             named: choice.named,
             wants_chat: member.wants_chat(),
             no_messages: member.no_messages,
+            no_ollama: member.lacks_ollama(),
             reach: member.reach,
             slowest_streamed_ms: member.health.slowest(true),
             slowest_whole_ms: member.health.slowest(false),
@@ -255,6 +259,8 @@ pub enum Outcome {
     NoResponses,
     /// Its provider has no Messages API.
     NoMessages,
+    /// Its provider lacks Ollama's API.
+    NoOllama,
 }
 
 /// Why no participant gets a request.

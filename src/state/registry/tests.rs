@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::proto::management::{Capabilities, RuntimeConfig, Specs, Status, Support};
+use crate::proto::management::{Capabilities, HeartbeatBody, RuntimeConfig, Specs, Status, Support};
 use crate::state::Now;
 use crate::state::event::Event;
 use crate::state::id::{ParticipantId, RoomCode, Secret};
@@ -12,6 +12,7 @@ use crate::state::room::{Password, Profile, Reach};
 use crate::state::selector::Caller;
 use crate::state::selector::{Need, Refusal, Want};
 
+mod conversations;
 mod fairness;
 mod models;
 
@@ -91,7 +92,15 @@ impl Story {
     }
 
     fn pick(&mut self, model: &str) -> Result<Picked, PickError> {
-        let want = Want { model: model.into(), need: Need::Chat, caller: anyone(), priority: 0, tried: Vec::new() };
+        let want = Want {
+            model: model.into(),
+            need: Need::Chat,
+            caller: anyone(),
+            priority: 0,
+            tried: Vec::new(),
+            previous: None,
+            owner: None,
+        };
         self.registry.pick(&self.code, &want, at(0), &mut *self.random)
     }
 }
@@ -119,7 +128,7 @@ fn a_participant_is_offline_until_its_tunnel_opens() {
 fn a_heartbeat_without_a_tunnel_brings_no_participant_online() {
     let mut story = Story::new();
     story.register("w", "m", at(0));
-    let (beat, events) = story.registry.heartbeat(&story.code, "w", None, at(1)).unwrap();
+    let (beat, events) = story.registry.heartbeat(&story.code, "w", &HeartbeatBody::default(), at(1)).unwrap();
     assert_eq!((beat.status, events.len()), (Status::Offline, 0));
 }
 
@@ -170,7 +179,7 @@ fn a_silent_participant_goes_offline_once_and_a_heartbeat_brings_it_back() {
     assert_eq!(names(&story.registry.expire(at(31))), ["participant.offline"]);
     assert!(story.registry.expire(at(32)).is_empty());
     assert_eq!(story.pick("w").unwrap_err(), PickError::Refused(Refusal::Offline));
-    let (beat, events) = story.registry.heartbeat(&story.code, "w", None, at(33)).unwrap();
+    let (beat, events) = story.registry.heartbeat(&story.code, "w", &HeartbeatBody::default(), at(33)).unwrap();
     assert_eq!((beat.status, names(&events)), (Status::Online, vec!["participant.updated".to_owned()]));
 }
 
@@ -269,7 +278,15 @@ impl Story {
     }
 
     fn want(&self, model: &str, need: Need) -> Want {
-        Want { model: model.into(), need, caller: anyone(), priority: 0, tried: Vec::new() }
+        Want {
+            model: model.into(),
+            need,
+            caller: anyone(),
+            priority: 0,
+            tried: Vec::new(),
+            previous: None,
+            owner: None,
+        }
     }
 
     fn wait(&mut self, model: &str) -> u64 {
@@ -430,7 +447,7 @@ fn a_direct_participant_is_up_at_once_and_follows_its_health_checks() {
     assert_eq!(names(&story.registry.expire(at(31))), ["participant.offline"]);
     assert!(story.registry.expire(at(40)).is_empty());
     assert_eq!(story.pick("d").unwrap_err(), PickError::Refused(Refusal::Offline));
-    let (_, events) = story.registry.heartbeat(&story.code, "d", None, at(41)).unwrap();
+    let (_, events) = story.registry.heartbeat(&story.code, "d", &HeartbeatBody::default(), at(41)).unwrap();
     assert_eq!((names(&events), story.status("d")), (vec!["participant.updated".to_owned()], Status::Online));
     story.registry.expire(at(100));
     assert!(direct(&mut story, "d", Reach::Tunnel).is_ok(), "who is away gives its id up");
@@ -475,7 +492,7 @@ fn rooms_are_deleted_by_their_host_or_when_they_expire() {
     assert_eq!(story.registry.create_room(declared, at(0), &mut *story.random).0.code, "LAB001");
     let unused = RoomExpiry { unused: Some(60_000), empty: None };
     story.join("a", "m", at(0));
-    story.registry.heartbeat(&story.code, "a", None, at(30)).unwrap();
+    story.registry.heartbeat(&story.code, "a", &HeartbeatBody::default(), at(30)).unwrap();
     assert!(story.registry.expire_rooms(unused, at(89)).0.is_empty());
     let (gone, _) = story.registry.expire_rooms(unused, at(90));
     assert_eq!((gone.len(), story.registry.rooms_after(None, 9).len()), (1, 1), "what the operator declared stays");

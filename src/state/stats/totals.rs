@@ -4,8 +4,8 @@ use super::ended::{Ended, Ending};
 use super::histogram::Histogram;
 
 /// The protocols that requests are counted by, as events name them. Any other one is counted as the last.
-const PROTOCOLS: [&str; 7] =
-    ["chatCompletions", "openResponses", "embeddings", "completions", "rerank", "messages", "other"];
+const PROTOCOLS: [&str; 8] =
+    ["chatCompletions", "openResponses", "embeddings", "completions", "rerank", "messages", "ollama", "other"];
 
 /// The counters of one participant, or of several together.
 #[derive(Debug, Clone)]

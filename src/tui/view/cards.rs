@@ -83,7 +83,8 @@ fn takes(info: &Participant) -> String {
     };
     let capabilities = info.capabilities;
     let (chat, responses) = (can(capabilities.chat_completions), can(capabilities.open_responses));
-    format!("{} at once; chat {chat}, responses {responses}", info.concurrency)
+    let ollama = if capabilities.ollama == Support::Supported { ", Ollama's own API" } else { "" };
+    format!("{} at once; chat {chat}, responses {responses}{ollama}", info.concurrency)
 }
 
 fn machine(info: &Participant) -> String {

@@ -64,7 +64,7 @@ impl Theme {
             Health::Online => self.good(),
             Health::Busy => self.busy(),
             Health::Degraded => self.warning(),
-            Health::NoTunnel => self.bad(),
+            Health::ProviderDown | Health::NoTunnel => self.bad(),
             Health::Offline => self.dim(),
         }
     }
@@ -75,12 +75,12 @@ impl Theme {
             (Health::Online, true) => "●",
             (Health::Busy, true) => "▶",
             (Health::Degraded, true) => "▲",
-            (Health::NoTunnel, true) => "✕",
+            (Health::ProviderDown | Health::NoTunnel, true) => "✕",
             (Health::Offline, true) => "○",
             (Health::Online, false) => "+",
             (Health::Busy, false) => ">",
             (Health::Degraded, false) => "!",
-            (Health::NoTunnel, false) => "x",
+            (Health::ProviderDown | Health::NoTunnel, false) => "x",
             (Health::Offline, false) => "-",
         }
     }

@@ -10,7 +10,8 @@ impl Story {
 
     fn loads(&mut self, id: &str, models: &[&str]) -> Vec<Event> {
         let loaded: Vec<String> = models.iter().map(|&name| name.to_owned()).collect();
-        self.registry.heartbeat(&self.code, id, Some(&loaded), at(1)).unwrap().1
+        let report = HeartbeatBody { loaded: Some(loaded), ..HeartbeatBody::default() };
+        self.registry.heartbeat(&self.code, id, &report, at(1)).unwrap().1
     }
 
     /// Who gets a request, and the model that it goes out with. The place is given back.
@@ -94,7 +95,7 @@ fn what_is_in_memory_is_shown_and_told_when_it_changes() {
         (shown(&story).models, shown(&story).loaded),
         (vec!["one".into(), "two".into()], vec!["two".to_owned()])
     );
-    story.registry.heartbeat(&story.code, "a", None, at(2)).unwrap();
+    story.registry.heartbeat(&story.code, "a", &HeartbeatBody::default(), at(2)).unwrap();
     assert_eq!(shown(&story).loaded, ["two"], "a heartbeat that says nothing changes nothing");
     story.with_models("a", &["one"]);
     assert!(shown(&story).models.is_empty() && shown(&story).loaded.is_empty());

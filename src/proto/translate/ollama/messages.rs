@@ -1,0 +1,180 @@
+//! The messages of a request to `/api/chat` as those of a chat.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::super::super::members::{Members, json_text};
+use super::super::chat::MAX_CALLS;
+use super::super::conversation::{Content, Conversation, PARAGRAPH, append};
+use super::fields::{Wrong, any_object, each, object, optional, required, text};
+
+/// How images begin, and the media types that this shows.
+const MAGIC: [(&[u8], &str); 5] = [
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+    (b"BM", "image/bmp"),
+];
+/// Of an image that begins otherwise. Servers look at its bytes.
+const OTHER_IMAGE: &str = "image/png";
+
+/// The messages of a conversation so far.
+#[derive(Default)]
+pub struct History {
+    conversation: Conversation,
+    count: usize,
+    /// How many calls had no id.
+    unnamed: usize,
+    /// Calls of the assistant's last turn that have no result yet, in order.
+    waiting: Vec<Call>,
+    /// Whether the last message was the result of a call.
+    after_result: bool,
+    /// Images that only a user's message can show in a chat. They follow the results of the calls.
+    images: Vec<String>,
+}
+
+/// A call of an assistant's message.
+struct Call {
+    id: String,
+    name: String,
+}
+
+impl History {
+    /// Reads the next message.
+    pub fn add(&mut self, raw: &str) -> Result<(), Wrong> {
+        let message = object(raw)?;
+        self.count += 1;
+        let role = required(&message, "role", text)?.to_ascii_lowercase();
+        let content = optional(&message, "content", text)?.unwrap_or_default();
+        let images = optional(&message, "images", images)?.unwrap_or_default();
+        let is_result = role == "tool";
+        if !is_result {
+            self.show_images();
+        }
+        if role == "user" || role == "assistant" && self.after_result {
+            self.waiting.clear();
+        }
+        self.after_result = is_result;
+        match role.as_str() {
+            "user" if !images.is_empty() => {
+                self.conversation.say("user", &with_images(&content, &images).json());
+                return Ok(());
+            }
+            "user" => self.conversation.say("user", &json_text(&content)),
+            "system" => append(&mut self.conversation.system, PARAGRAPH, &content),
+            "assistant" => self.assistant(&message, &content)?,
+            "tool" => self.result(&message, content)?,
+            _ => return Err(".role must be system, user, assistant or tool".into()),
+        }
+        self.images.extend(images);
+        Ok(())
+    }
+
+    fn show_images(&mut self) {
+        let images = std::mem::take(&mut self.images);
+        if !images.is_empty() {
+            self.conversation.say("user", &with_images("", &images).json());
+        }
+    }
+
+    /// The chat's messages, each as JSON; `None` where there was none.
+    pub fn into_chat(mut self) -> Option<Vec<String>> {
+        self.show_images();
+        (self.count > 0).then(|| self.conversation.into_messages())
+    }
+
+    fn assistant(&mut self, message: &Members<'_>, content: &str) -> Result<(), Wrong> {
+        if let Some(thinking) = optional(message, "thinking", text)? {
+            self.conversation.add_reasoning(&thinking);
+        }
+        let before = self.waiting.len();
+        optional(message, "tool_calls", |raw| each(raw, |call| self.call(call)))?;
+        if self.waiting.len() == before || !content.is_empty() {
+            self.conversation.add_text(content);
+        }
+        Ok(())
+    }
+
+    /// Ollama's calls may have no ids: results follow them in their order, or name the tool. The ids that they get here
+    /// depend on the earlier messages only, so that they are the same in the next request, which a provider may have cached.
+    fn call(&mut self, raw: &str) -> Result<(), Wrong> {
+        if self.waiting.len() == MAX_CALLS {
+            return Err(format!(" is one of more than {MAX_CALLS} calls of a turn"));
+        }
+        let call = object(raw)?;
+        let (name, arguments) = required(&call, "function", |raw| {
+            let function = object(raw)?;
+            let arguments = optional(&function, "arguments", any_object)?.unwrap_or("{}").to_owned();
+            Ok((required(&function, "name", text)?, arguments))
+        })?;
+        let id = optional(&call, "id", text)?.filter(|id| !id.is_empty()).unwrap_or_else(|| self.next_id());
+        self.conversation.call(&id, &name, &arguments);
+        self.waiting.push(Call { id, name });
+        Ok(())
+    }
+
+    /// Nine letters and digits: what the templates of Mistral's models demand.
+    fn next_id(&mut self) -> String {
+        self.unnamed += 1;
+        format!("call{:05}", self.unnamed)
+    }
+
+    fn result(&mut self, message: &Members<'_>, content: String) -> Result<(), Wrong> {
+        let id = optional(message, "tool_call_id", text)?.filter(|id| !id.is_empty());
+        // Older clients say `name`.
+        let named = optional(message, "tool_name", text)?.or(optional(message, "name", text)?);
+        let is_meant = |call: &Call| match (&id, &named) {
+            (Some(id), _) => call.id == *id,
+            (None, Some(name)) => call.name == *name,
+            (None, None) => true,
+        };
+        let found = self.waiting.iter().position(is_meant);
+        // A name that no call has is a slip: the results are in the order of the calls.
+        let found = found.or((id.is_none() && !self.waiting.is_empty()).then_some(0));
+        let call_id = found.map(|at| self.waiting.remove(at).id);
+        let call_id = id.or(call_id).unwrap_or_else(|| self.next_id());
+        self.conversation.result(&call_id, &Content::Text(content));
+        Ok(())
+    }
+}
+
+/// The URLs of a list of images.
+pub fn images(raw: &str) -> Result<Vec<String>, Wrong> {
+    let mut urls = Vec::new();
+    each(raw, |image| {
+        urls.push(data_url(image)?);
+        Ok(())
+    })?;
+    Ok(urls)
+}
+
+/// An image in base64 as a `data:` URL. Line ends within it are left out, as Ollama does.
+fn data_url(raw: &str) -> Result<String, Wrong> {
+    let wrong = |_| " must be base64 text".to_owned();
+    let mut base64 = text(raw).map_err(wrong)?;
+    base64.retain(|c| !matches!(c, '\r' | '\n'));
+    let digits = base64.trim_end_matches('=');
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    // One digit alone holds no byte.
+    if digits.is_empty() || digits.len() % 4 == 1 || base64.len() - digits.len() > 2 || !digits.bytes().all(is_digit) {
+        return Err(wrong(String::new()));
+    }
+    let start = STANDARD_NO_PAD.decode(&digits[..digits.len().min(8)]).unwrap_or_default();
+    let known = MAGIC.iter().find(|(magic, _)| start.starts_with(magic));
+    let media_type = known.map_or(OTHER_IMAGE, |(_, media_type)| media_type);
+    let padding = ["", "", "==", "="][digits.len() % 4];
+    Ok(format!("data:{media_type};base64,{digits}{padding}"))
+}
+
+/// A message's text, unless it is empty, and its images, of which there is one at least.
+pub fn with_images(words: &str, urls: &[String]) -> Content {
+    let words = (!words.is_empty()).then(|| format!(r#"{{"type":"text","text":{}}}"#, json_text(words)));
+    let image = |url: &String| format!(r#"{{"type":"image_url","image_url":{{"url":{}}}}}"#, json_text(url));
+    let parts: Vec<String> = words.into_iter().chain(urls.iter().map(image)).collect();
+    Content::Parts(format!("[{}]", parts.join(",")))
+}
+
+#[cfg(test)]
+#[path = "messages_tests.rs"]
+mod tests;

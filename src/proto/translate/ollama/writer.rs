@@ -1,0 +1,326 @@
+//! Writes an answer of Ollama's API, as one object or as lines of JSON, from the deltas of a chat answer.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::super::super::members::{Members, cut, json_text};
+use super::super::super::time::rfc3339;
+use super::super::super::tunnel::MAX_ERROR_TEXT;
+use super::super::answer_writer::AnswerWriter;
+use super::super::chat::TOO_LONG;
+use super::super::delta::{ChatDelta, Finish, TokenCounts};
+use super::super::writer::MAX_HELD;
+
+/// Memory of a call beside its texts, in bytes.
+const CALL: usize = 256;
+
+/// Which of Ollama's routes for texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// `/api/chat`: the answer is a message.
+    Chat,
+    /// `/api/generate`: the answer is a text.
+    Generate,
+}
+
+/// An answer as far as it has been written. Only a whole one holds its text; a stream holds its calls until it ends, since
+/// their arguments are written as objects.
+#[derive(Debug)]
+pub struct OllamaWriter {
+    form: AnswerForm,
+    model: String,
+    stream: bool,
+    /// Times are since the epoch.
+    started: Duration,
+    /// When the answer began.
+    begun: Option<Duration>,
+    now: Duration,
+    text: String,
+    thinking: String,
+    calls: Vec<Call>,
+    finish: Option<Finish>,
+    usage: TokenCounts,
+    over: bool,
+    failure: Option<String>,
+    events: String,
+    held: usize,
+}
+
+/// A call of a tool.
+#[derive(Debug)]
+struct Call {
+    /// The chat's number of the call.
+    number: usize,
+    id: Option<String>,
+    name: String,
+    /// JSON text.
+    arguments: String,
+}
+
+impl Call {
+    /// As it is shown, the `index`-th of the answer.
+    fn to_json(&self, index: usize) -> String {
+        let mut function = Members::default();
+        function.set("index", index.to_string());
+        function.set("name", json_text(&self.name));
+        function.set("arguments", arguments(&self.arguments));
+        let mut call = Members::default();
+        if let Some(id) = &self.id {
+            call.set("id", json_text(id));
+        }
+        call.set("function", function.to_json());
+        call.to_json()
+    }
+}
+
+/// A call's arguments as an object on one line. Those that are none stay readable, as its member `arguments`.
+fn arguments(text: &str) -> String {
+    match serde_json::from_str::<&RawValue>(text) {
+        // A line end within JSON can only stand between tokens.
+        Ok(raw) if raw.get().starts_with('{') => raw.get().replace(['\n', '\r'], " "),
+        _ if text.trim().is_empty() => "{}".into(),
+        _ => format!(r#"{{"arguments":{}}}"#, json_text(text.trim())),
+    }
+}
+
+/// An answer, or a line of one: its members up to `done`. `calls` are JSON texts.
+fn part(
+    (form, model, now): (AnswerForm, &str, Duration),
+    text: &str,
+    thinking: &str,
+    calls: &[String],
+    done: bool,
+) -> Members<'static> {
+    let mut said = Members::default();
+    if form == AnswerForm::Chat {
+        said.set("role", r#""assistant""#.into());
+    }
+    said.set(if form == AnswerForm::Chat { "content" } else { "response" }, json_text(text));
+    if !thinking.is_empty() {
+        said.set("thinking", json_text(thinking));
+    }
+    if !calls.is_empty() {
+        said.set("tool_calls", format!("[{}]", calls.join(",")));
+    }
+    let mut part = Members::default();
+    part.set("model", json_text(model));
+    part.set("created_at", json_text(&rfc3339(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))));
+    match form {
+        AnswerForm::Chat => part.set("message", said.to_json()),
+        AnswerForm::Generate => said.iter().for_each(|(key, value)| part.push(key, value)),
+    }
+    part.set("done", done.to_string());
+    part
+}
+
+/// The answer to a request without messages or without a prompt, which only asks that the model be loaded, or with a
+/// `keep_alive` of 0 that it be unloaded. It says that this is done. `now` is since the epoch.
+#[must_use]
+pub fn load_answer(form: AnswerForm, request: &Members<'_>, model: &str, now: Duration) -> String {
+    // A number of seconds, or a text such as "5m".
+    let is_zero = |raw: &str| {
+        let text = serde_json::from_str(raw).unwrap_or(Cow::Borrowed(raw));
+        text.trim_end_matches(char::is_alphabetic).parse() == Ok(0.0)
+    };
+    let unloads = request.get("keep_alive").is_some_and(is_zero);
+    let mut answer = part((form, model, now), "", "", &[], true);
+    answer.set("done_reason", json_text(if unloads { "unload" } else { "load" }));
+    answer.to_json()
+}
+
+impl OllamaWriter {
+    /// Starts an answer. `model` is the client's name for the model; `started` is when the request was sent, since the epoch.
+    pub fn new(form: AnswerForm, model: &str, started: Duration, stream: bool) -> Self {
+        OllamaWriter {
+            form,
+            model: model.to_owned(),
+            stream,
+            started,
+            begun: None,
+            now: started,
+            text: String::new(),
+            thinking: String::new(),
+            calls: Vec::new(),
+            finish: None,
+            usage: TokenCounts::default(),
+            over: false,
+            failure: None,
+            events: String::new(),
+            held: 0,
+        }
+    }
+
+    /// Counts bytes that are held against the limit. False where the answer fails now.
+    fn reserve(&mut self, bytes: usize) -> bool {
+        self.held += bytes;
+        if self.held > MAX_HELD {
+            self.fail(TOO_LONG);
+        }
+        !self.over
+    }
+
+    fn say(&mut self, text: &str) {
+        if self.stream {
+            self.write_line(text, "", &[]);
+        } else if self.reserve(text.len()) {
+            self.text.push_str(text);
+        }
+    }
+
+    fn think(&mut self, text: &str) {
+        if self.stream {
+            self.write_line("", text, &[]);
+        } else if self.reserve(text.len()) {
+            self.thinking.push_str(text);
+        }
+    }
+
+    fn begin_call(&mut self, number: usize, id: Option<&str>, name: &str) {
+        if self.reserve(name.len() + id.map_or(0, str::len)) {
+            let (id, name) = (id.map(str::to_owned), name.to_owned());
+            self.calls.push(Call { number, id, name, arguments: String::new() });
+        }
+    }
+
+    fn append_arguments(&mut self, number: usize, text: &str) {
+        if self.reserve(text.len())
+            && let Some(call) = self.calls.iter_mut().rev().find(|call| call.number == number)
+        {
+            call.arguments.push_str(text);
+        }
+    }
+
+    fn part(&self, text: &str, thinking: &str, calls: &[String], done: bool) -> Members<'static> {
+        part((self.form, &self.model, self.now), text, thinking, calls, done)
+    }
+
+    fn write_line(&mut self, text: &str, thinking: &str, calls: &[String]) {
+        let line = self.part(text, thinking, calls, false);
+        self.push_line(&line.to_json());
+    }
+
+    fn push_line(&mut self, json: &str) {
+        self.events.push_str(json);
+        self.events.push('\n');
+    }
+
+    /// What the last line, or a whole answer, has beside its text. Numbers that are 0 are left out, as Ollama does; how long
+    /// the model took to load is not known.
+    fn finish(&self, mut answer: Members<'static>) -> String {
+        let reason = if self.finish == Some(Finish::Length) { "length" } else { "stop" };
+        answer.set("done_reason", json_text(reason));
+        // When a whole answer began is not known. Clients divide its tokens by the time that it took.
+        let begun = if self.stream { self.begun.unwrap_or(self.now) } else { self.started };
+        let measured = [
+            ("total_duration", nanoseconds(self.started, self.now)),
+            ("prompt_eval_count", self.usage.input),
+            ("prompt_eval_duration", nanoseconds(self.started, begun)),
+            ("eval_count", self.usage.output),
+            ("eval_duration", nanoseconds(begun, self.now)),
+        ];
+        for (key, number) in measured.into_iter().filter(|(_, number)| *number > 0) {
+            answer.set(key, number.to_string());
+        }
+        answer.to_json()
+    }
+}
+
+fn nanoseconds(from: Duration, to: Duration) -> u64 {
+    u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl AnswerWriter for OllamaWriter {
+    fn apply(&mut self, delta: ChatDelta<'_>) {
+        if self.over {
+            return;
+        }
+        match delta {
+            // The client's name for the model stands.
+            ChatDelta::Model(_) => return,
+            ChatDelta::Text(text) | ChatDelta::Refusal(text) => self.say(text),
+            ChatDelta::Reasoning(text) => self.think(text),
+            ChatDelta::Image(url) => self.say(&format!("![image]({url})")),
+            ChatDelta::CallStart { call, id, name } => self.begin_call(call, id, name),
+            ChatDelta::CallArguments { call, text } => self.append_arguments(call, text),
+            ChatDelta::Usage(counts) => {
+                self.usage = counts;
+                return;
+            }
+            ChatDelta::Finish(finish) => {
+                self.finish = Some(finish);
+                return;
+            }
+            ChatDelta::Error(message) => return self.fail(message),
+        }
+        self.begun.get_or_insert(self.now);
+    }
+
+    fn end(&mut self) {
+        if self.over {
+            return;
+        }
+        self.over = true;
+        if self.stream {
+            for (index, call) in std::mem::take(&mut self.calls).into_iter().enumerate() {
+                self.write_line("", "", &[call.to_json(index)]);
+            }
+            self.held = 0;
+            let last = self.finish(self.part("", "", &[], true));
+            self.push_line(&last);
+        }
+    }
+
+    fn fail(&mut self, message: &str) {
+        if self.over {
+            return;
+        }
+        self.over = true;
+        let message = cut(message, MAX_ERROR_TEXT);
+        self.failure = Some(message.to_owned());
+        if self.stream {
+            self.push_line(&json!({ "error": message }).to_string());
+        }
+        // Not needed any more: frees the memory.
+        (self.text, self.thinking, self.calls, self.held) = (String::new(), String::new(), Vec::new(), 0);
+    }
+
+    fn into_body(self: Box<Self>) -> String {
+        let calls: Vec<String> = self.calls.iter().enumerate().map(|(index, call)| call.to_json(index)).collect();
+        self.finish(self.part(&self.text, &self.thinking, &calls, true))
+    }
+
+    fn events_len(&self) -> usize {
+        self.events.len()
+    }
+
+    fn take_events(&mut self) -> String {
+        std::mem::take(&mut self.events)
+    }
+
+    fn set_time(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
+    fn weight(&self) -> usize {
+        self.held.saturating_add(self.calls.len().saturating_mul(CALL))
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.held + self.events.capacity()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;
