@@ -15,7 +15,7 @@ use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
 
 use super::config_file::{self, Environment};
 use super::failure::Failure;
-use super::find_hub::find_hub;
+use super::find_hub::{Found, find_hub};
 use super::output::{Format, Output};
 use super::parse::{INVITE, Parsed};
 use super::prompt;
@@ -192,18 +192,19 @@ impl<'v> Context<'v> {
         self.may_ask
     }
 
-    /// The hub's URL; `auto` finds it by mDNS.
+    /// The hub's URL; `auto` finds it by mDNS, and with it the fingerprint that it announces.
     ///
     /// # Errors
     /// When `auto` finds no hub, or several.
-    pub fn hub_url(&self) -> Result<String, Failure> {
+    fn hub(&self) -> Result<Found, Failure> {
         let named = self.named_hub();
         if named != "auto" {
-            return Ok(named);
+            return Ok((named, None));
         }
-        let url = find_hub(&self.out, self.value("room").or(self.value("code")), self.key()?.as_deref())?;
+        let (url, fingerprint) =
+            find_hub(&self.out, self.value("room").or(self.value("code")), self.key()?.as_deref())?;
         self.out.detail(&format!("found {url}"));
-        Ok(url)
+        Ok((url, fingerprint))
     }
 
     /// The hub's key, if one is given.
@@ -257,7 +258,8 @@ impl<'v> Context<'v> {
     /// # Errors
     /// When the URL or the key is invalid.
     pub fn client(&self) -> Result<Client, Failure> {
-        let client = Client::new(&self.hub_url()?)?.with_fingerprint(self.fingerprint()?)?;
+        let (url, announced) = self.hub()?;
+        let client = Client::new(&url)?.with_fingerprint(self.fingerprint()?.or(announced))?;
         let client = self.key()?.iter().fold(client, |client, key| client.with_key(key));
         self.out.detail(&format!("hub: {}", client.hub_url()));
         Ok(client)

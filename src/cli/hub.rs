@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use gambi::hub::{
-    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, LogFormat, LogLevel, RoomPassword, Timeouts,
-    parse_config,
+    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, LogFormat, LogLevel, RoomPassword, ServerTls,
+    Timeouts, parse_config,
 };
 
 use super::context::Context;
@@ -62,7 +62,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     }
     let own = fingerprint.filter(|_| hub_tls::is_own(context));
     context.out.event("started", &data, &urls.banner(dashboard, has_key, own.as_deref()))?;
-    let announcement = announce(context, hub.addr(), mdns)?;
+    let announcement = announce(context, hub.addr(), tls.as_ref(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
         let data = json!({ "signal": signal.to_string() });
@@ -393,11 +393,16 @@ pub type Announcement = Option<Box<dyn Any>>;
 
 /// Announces the hub by mDNS.
 #[cfg(feature = "mdns")]
-pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Result<Announcement, Failure> {
+pub fn announce(
+    context: &Context<'_>,
+    address: SocketAddr,
+    tls: Option<&ServerTls>,
+    wanted: bool,
+) -> Result<Announcement, Failure> {
     if !wanted {
         return Ok(None);
     }
-    let announcement = gambi::discovery::announce(address.ip(), address.port())?;
+    let announcement = gambi::discovery::announce(address.ip(), address.port(), tls.map(ServerTls::fingerprint))?;
     let name = announcement.name();
     context.out.event("mdns_registered", &json!({ "name": name }), &format!("Announced as {name}."))?;
     Ok(Some(Box::new(announcement)))
@@ -405,7 +410,7 @@ pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Res
 
 /// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
-pub fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<Announcement, Failure> {
+pub fn announce(_: &Context<'_>, _: SocketAddr, _: Option<&ServerTls>, _: bool) -> Result<Announcement, Failure> {
     Ok(None)
 }
 

@@ -90,7 +90,7 @@ impl EmbeddedHub {
         let hub = Hub::bind(options)?;
         let urls = Urls::new("http", hub.addr(), None);
         context.out.event("started", &json!({ "hubUrl": urls.hub, "bindUrl": urls.bind }), "")?;
-        let announcement = hub::announce(context, hub.addr(), mdns)?;
+        let announcement = hub::announce(context, hub.addr(), None, mdns)?;
         let own_url = Urls::own(hub.addr());
         Ok(EmbeddedHub { _hub: hub, _announcement: announcement, urls, own_url })
     }
