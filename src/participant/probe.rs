@@ -10,7 +10,7 @@ use super::memory::MemoryRoute;
 use super::provider::Provider;
 use super::provider_health::Look;
 use crate::error::Reason;
-use crate::proto::api_answer::{MAX_PEEK, is_event_stream, lacks_route};
+use crate::proto::api_answer::{MAX_PEEK, is_about_model, is_event_stream, lacks_route};
 use crate::proto::management::{Capabilities, Support};
 use crate::proto::openai::same_model;
 
@@ -133,7 +133,7 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
             }
         }
         provider.pool(call);
-    } else if (200..300).contains(&answer.status) && !is_event_stream(answer.kind.as_deref()) {
+    } else if matches!(answer.status, 200..300 | 404) && !is_event_stream(answer.kind.as_deref()) {
         // The body may be endless, and only its start matters, so a read error is no failure.
         while body.len() <= MAX_PEEK && matches!(call.read(body), Ok(false)) {}
     }
@@ -149,6 +149,7 @@ fn names(answer: &ProbeResult, list: &str, key: &str) -> Vec<String> {
 
 fn support(answer: &ProbeResult) -> Support {
     match answer {
+        Ok(Answer { status: 404, body, .. }) if is_about_model(body) => Support::Supported,
         Ok(Answer { status: 401 | 403 | 404 | 405 | 501, .. }) => Support::Unsupported,
         Ok(Answer { status: 200..300, kind, body }) if lacks_route(kind.as_deref(), body) => Support::Unsupported,
         Ok(_) => Support::Supported,
@@ -194,6 +195,9 @@ mod tests {
             assert_eq!(support(&Ok(Answer { status, ..Answer::default() })), Support::Supported, "{status}");
         }
         assert_eq!(support(&Err("no".into())), Support::Unknown);
+        let missing = |text: &str| Ok(Answer { status: 404, body: text.into(), ..Answer::default() });
+        assert_eq!(support(&missing(r#"{"error":"model '' not found"}"#)), Support::Supported);
+        assert_eq!(support(&missing(r#"{"error":{"message":"Not Found"}}"#)), Support::Unsupported);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Detects successful answers that are not of the requested API. Some servers answer 200 to every route: with an HTML
 //! page, or, as LM Studio does, with an error in JSON.
 
+use serde_json::Value;
+
 use super::parsed::parse_within;
 
 /// The largest prefix of an answer that is examined, in bytes.
@@ -63,13 +65,24 @@ pub fn names(text: &str, name: &str) -> bool {
     !name.is_empty() && text.match_indices(name).any(|(start, _)| stands_alone(start))
 }
 
+/// Whether an error is about the request's model, so that the route is there.
+pub fn is_about_model(json: &[u8]) -> bool {
+    let message = parse_within(json, MAX_PARSED).map(|answer| error_message(&answer));
+    message.is_some_and(|message| names(&message, "model"))
+}
+
+/// The message of an error, in lower case.
+fn error_message(answer: &Value) -> String {
+    let error = &answer["error"];
+    error.as_str().or(error["message"].as_str()).unwrap_or_default().to_ascii_lowercase()
+}
+
 fn reports_no_route(json: &[u8]) -> bool {
     let Some(answer) = parse_within(json, MAX_PARSED) else { return false };
     if ["output", "choices", "id"].iter().any(|key| answer.get(key).is_some()) {
         return false;
     }
-    let error = &answer["error"];
-    let message = error.as_str().or(error["message"].as_str()).unwrap_or_default().to_ascii_lowercase();
+    let message = error_message(&answer);
     message.trim() == "not found" || ABOUT_ROUTES.iter().any(|words| message.contains(words))
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::http::{Exchange, network_of};
 use crate::hub::access::client_info::client_info;
 use crate::hub::access::credentials::{
-    check_joining, check_room, has_room_password, participant_proof, password_required, wrong_token,
+    check_joining, check_room_password, has_room_password, participant_proof, password_required, wrong_token,
 };
 use crate::hub::access::private_password;
 use crate::hub::context::HubContext;
@@ -252,7 +252,7 @@ pub fn check_private_access(hub: &HubContext, exchange: &Exchange<'_>, code: &st
         Some(token) if !has_room_password(hub, exchange) => {
             Err(wrong_token(hub, exchange, code, token, password_required(hub)))
         }
-        _ => check_room(hub, exchange, code, &password),
+        _ => check_room_password(hub, exchange, code, &password),
     }
 }
 
