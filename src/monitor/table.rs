@@ -88,6 +88,8 @@ fn member_line(state: &MonitorState, room: &Room, member: &Member, now: u64, col
 
 #[cfg(test)]
 mod tests {
+    use gambi::proto::management::Status;
+
     use super::*;
     use crate::monitor::fixtures::{NOW, answered, began, lab, participant};
     use crate::monitor::state::Update;
@@ -134,9 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_hub_and_a_refused_room_show_the_reason() {
-        let mut state = lab(&[]);
+    fn a_provider_that_is_down_a_lost_hub_and_a_refused_room_are_shown_as_such() {
+        let mut down = participant("bob", "Bob");
+        (down.status, down.provider_down) = (Status::Offline, true);
+        let mut state = lab(&[participant("ann", "Ann"), down]);
+        let all = lines(&state, NOW, 79, 23).join("\n");
+        assert!(all.contains(" online ") && all.contains(" provider down ") && all.contains("1 offline"), "{all}");
         state.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: None }, NOW);
+        let all = lines(&state, NOW, 99, 23).join("\n");
+        assert!(all.contains("2 unknown") && !all.contains("online") && !all.contains("provider down"), "{all}");
         state.on_update(Update::Refused("LAB001".into(), "Invalid password".into()), NOW);
         let all = lines(&state, NOW, 99, 23).join("\n");
         assert!(all.contains("LOST: cannot reach it") && all.contains("Invalid password"), "{all}");
