@@ -183,7 +183,7 @@ static SINCE: Flag = value(
     "since",
     None,
     "TIME|DATE",
-    "Count only requests that ended in the last TIME, such as 12h or 30d, or from the DATE on, such as 2026-11-01 [default all]",
+    "Count only requests that ended in the last TIME, such as 12h or 30d, or from the DATE on, such as 2026-11-01",
 );
 static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
 static DEFAULT_ROOM: Flag = value(
@@ -228,12 +228,13 @@ static REGISTRY_MEMORY: Flag = value(
     "Memory limit for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
 static KEY_NAME: Flag = value("name", Some('n'), "NAME", "Whose key it is; also as an argument without the flag");
-static KEY_ROOMS: Flag = value("rooms", None, "CODES", "Rooms that it opens, with commas between them [default all]");
-static AT_ONCE: Flag = value("requests-at-once", None, "COUNT", "Requests at a time [default any number]");
-static PER_MINUTE: Flag = value("requests-per-minute", None, "COUNT", "Requests in a minute [default any number]");
-static PER_DAY: Flag = value("tokens-per-day", None, "COUNT", "Tokens in a day, by UTC [default any number]");
+static KEY_ROOMS: Flag =
+    value("rooms", None, "CODES", "Rooms that it opens, with commas between them; without the flag all");
+static AT_ONCE: Flag = value("requests-at-once", None, "COUNT", "Limit of requests at a time");
+static PER_MINUTE: Flag = value("requests-per-minute", None, "COUNT", "Limit of requests in a minute");
+static PER_DAY: Flag = value("tokens-per-day", None, "COUNT", "Limit of tokens in a day, by UTC");
 static PRIORITY: Flag =
-    value("priority", None, "NUMBER", "Requests of a higher one get slots first, -100 to 100 [default 0]");
+    value("priority", None, "NUMBER", "Requests of a higher one get slots first, -100 to 100; without the flag 0");
 static ADMIN: Flag = switch("admin", "The key is as good as the hub's own");
 static JSON: Flag = Flag {
     name: "json",
