@@ -285,7 +285,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let urls = Urls::planned(&options.host, options.port, options.public_url.as_deref());
     let payload = json!({
         "host": options.host, "port": options.port, "bindUrl": urls.bind, "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "keys": options.keys.as_ref().map(KeysFile::count), "strict": options.strict,
+        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "keys": options.keys.as_ref().map(KeysFile::count), "usage": context.value("usage"), "strict": options.strict,
         "dashboard": options.dashboard, "defaultRoom": options.default_room, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),
