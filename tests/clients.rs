@@ -348,7 +348,7 @@ fn a_person_at_a_terminal_holds_a_conversation() {
         return skip("python3, which plays the person");
     }
     let lab = Lab::open();
-    let args = ["chat", "--hub", &lab.hub.url(), "--room", &lab.room, "--", "First", "Second", ""];
+    let args = ["chat", "--hub", &lab.hub.url(), "--room", &lab.room, "--", "First", "", "Second", "/quit"];
     let output =
         Command::new("python3").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).output().unwrap();
     let seen = text(&output);

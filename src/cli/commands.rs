@@ -52,14 +52,31 @@ const fn value(name: &'static str, short: Option<char>, value: &'static str, hel
 }
 
 /// Flags of every command.
-pub static COMMON: &[&Flag] =
-    &[&HUB, &KEY_FILE, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
+pub static COMMON: &[&Flag] = &[
+    &HUB,
+    &HUB_FINGERPRINT,
+    &KEY_FILE,
+    &ENV,
+    &FORMAT,
+    &INTERACTIVE,
+    &NO_INTERACTIVE,
+    &VERBOSE,
+    &QUIET,
+    &HELP,
+    &VERSION,
+];
 
 static HUB: Flag = value(
     "hub",
     Some('H'),
     "URL|auto",
     "The hub, or `auto` to find it by mDNS [GAMBI_HUB; default http://localhost:3000]",
+);
+static HUB_FINGERPRINT: Flag = value(
+    "hub-fingerprint",
+    None,
+    "TEXT",
+    "Fingerprint of the hub's certificate, which must then be that one [GAMBI_HUB_FINGERPRINT]",
 );
 static KEY_FILE: Flag = value(
     "key-file",
@@ -92,6 +109,16 @@ static CORS: Flag = value(
     None,
     "ORIGIN",
     "Web origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
+);
+static TLS: Flag =
+    value("tls", None, "self", "Serve TLS with a key that the hub makes once, and print its fingerprint");
+static TLS_CERT: Flag =
+    value("tls-cert", None, "FILE", "Certificate chain in PEM with which the hub serves TLS; read again on SIGHUP");
+static TLS_KEY: Flag = value(
+    "tls-key",
+    None,
+    "FILE",
+    "Key of the certificate in PEM; with --tls self, where both are kept, else in ~/.local/state/gambi/hub.pem",
 );
 static CODE_PREFIX: Flag = value(
     "code-prefix",
@@ -274,6 +301,16 @@ static DEFAULTS: Flag =
 static SORT: Flag =
     value("sort", None, "participant-count|created-at|name", "Order of the list [default participant-count]");
 static REVERSE: Flag = switch("reverse", "Reverse the order");
+static INVITED_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password of the room to put into the invitation");
+static INVITED_PASSWORD_FILE: Flag =
+    value("password-file", None, "FILE", "File with the password to put into the invitation");
+static WITH_KEY: Flag = switch("with-key", "Put the hub's key into the invitation");
+static INVITE: Flag = value(
+    "invite",
+    None,
+    "INVITATION",
+    "What `room invite` printed, in place of --hub and --room; also as an argument without the flag",
+);
 static CODE: Flag = value("code", Some('c'), "CODE", "The room's code");
 static OVER: Flag =
     value("over", None, "1m|5m|15m", "Time window of the table; JSON output has all three [default 5m]");
@@ -352,6 +389,9 @@ static SERVE: &[&Flag] = &[
     &ROOM_TTL,
     &EMPTY_ROOM_TTL,
     &OFFLINE_TTL,
+    &TLS,
+    &TLS_CERT,
+    &TLS_KEY,
     &CORS,
     &PUBLIC_URL,
     &CODE_PREFIX,
@@ -384,6 +424,7 @@ static SERVE: &[&Flag] = &[
     &DRY_RUN,
 ];
 const JOIN: &[&Flag] = &[
+    &INVITE,
     &ROOM,
     &PARTICIPANT,
     &MODEL,
@@ -431,6 +472,7 @@ pub static COMMANDS: &[Command] = &[
         examples: &[
             ("For the whole network, announced by mDNS", "gambi hub serve --mdns"),
             ("For this machine only, on a free port", "gambi hub serve --host 127.0.0.1 --port 0"),
+            ("With TLS, and a key of its own", "gambi hub serve --tls self"),
             ("Behind a proxy that terminates TLS", "gambi hub serve --public-url https://hub.example"),
             ("In Ollama's place, for its clients", "gambi hub serve --room LAB001=Lab --default-room LAB001"),
         ],
@@ -503,6 +545,20 @@ pub static COMMANDS: &[Command] = &[
         ],
     },
     Command {
+        path: &["room", "invite"],
+        about: "Print an invitation to a room: all that a participant or a chat needs, in one line",
+        positional: Some(&CODE),
+        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY],
+        streams: false,
+        examples: &[
+            ("With the address that others reach", "gambi room invite ABC234 --hub http://10.0.0.5:3000"),
+            (
+                "With the room's password and the hub's key",
+                "gambi room invite ABC234 --password-file room.password --key-file hub.key --with-key",
+            ),
+        ],
+    },
+    Command {
         path: &["room", "delete"],
         about: "Delete a room; its participants are disconnected",
         positional: None,
@@ -571,7 +627,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["chat"],
         about: "Send chats to a room",
         positional: Some(&PROMPT),
-        flags: &[&ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
+        flags: &[&INVITE, &ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[
             ("One question", "gambi chat -r ABC234 'Why is the sky blue?'"),
@@ -606,6 +662,7 @@ pub static COMMANDS: &[Command] = &[
         about: "Watch rooms, participants and requests",
         positional: None,
         flags: &[
+            &INVITE,
             &WATCHED,
             &PASSWORD,
             &PASSWORD_FILE,

@@ -16,6 +16,8 @@ mod failure;
 mod find_hub;
 mod help;
 mod hub;
+mod hub_tls;
+mod invite;
 mod join;
 mod key;
 mod man_page;
@@ -102,6 +104,7 @@ fn dispatch(context: &Context<'_>) -> Result<(), Failure> {
         ["room", "stats"] => stats::stats(context),
         ["participant", "join"] | ["join"] => join::join(context),
         ["room", "delete"] => room::delete(context),
+        ["room", "invite"] => invite::invite(context),
         ["participant", "list"] => participant::list(context),
         ["models"] => chat::models(context),
         ["chat"] => chat::chat(context),

@@ -44,6 +44,7 @@ use random::random;
 use crate::error::{Error, Reason};
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
+pub use crate::net::tls_server::ServerTls;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
 pub use crate::state::config::{FieldError, parse_config};
 pub use crate::state::id::CodePrefix;
@@ -104,7 +105,7 @@ impl Hub {
         let default_headers =
             [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(respond::SANDBOX_HEADERS);
         let default_headers = default_headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let listener = listener.default_headers(default_headers);
+        let listener = listener.default_headers(default_headers).tls(options.tls);
         let running = listener.start(Arc::new(RequestHandler(hub.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
         let monitored = hub.clone();

@@ -9,6 +9,7 @@ use super::observe::log::settings::Log;
 use super::observe::usage_file::UsageFile;
 use crate::http::Limits;
 use crate::machine;
+use crate::net::tls_server::ServerTls;
 use crate::proto::management::RuntimeConfig;
 use crate::state::id::{CodePrefix, Secret};
 use crate::state::policy::DirectPolicy;
@@ -37,6 +38,8 @@ pub struct HubOptions {
     pub host: String,
     /// The port to listen on; 3000 by default. 0 lets the system choose.
     pub port: u16,
+    /// The certificate and key, if the hub serves TLS itself.
+    pub tls: Option<ServerTls>,
     /// The limits of connections, and the memory budget.
     pub limits: Limits,
     /// The origin whose pages may use a hub that has no key, in addition to the hub's own and local ones, or `*` for all. On a
@@ -179,6 +182,7 @@ impl Default for HubOptions {
         HubOptions {
             host: "0.0.0.0".into(),
             port: 3000,
+            tls: None,
             limits: Limits::default(),
             cors: None,
             public_url: None,

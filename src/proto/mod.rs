@@ -5,6 +5,7 @@
 pub mod api_answer;
 pub mod data_watch;
 pub mod envelope;
+pub mod invitation;
 pub mod legacy;
 pub mod management;
 pub mod members;

@@ -170,7 +170,8 @@ fn not_found(exchange: &Exchange<'_>) -> Rejection {
     }
     let host = exchange.header("host").unwrap_or("HUB");
     let code = path.split('/').skip_while(|part| *part != "rooms").nth(1).filter(|code| !code.is_empty());
-    let base = format!("http://{host}/rooms/{}{}", code.unwrap_or("CODE"), if is_ollama { "" } else { "/v1" });
+    let scheme = if exchange.is_encrypted() { "https" } else { "http" };
+    let base = format!("{scheme}://{host}/rooms/{}{}", code.unwrap_or("CODE"), if is_ollama { "" } else { "/v1" });
     let at_root = if code.is_none() && default_room::is_inference(path) {
         "; a hub that is started with --default-room CODE serves that room at the root too"
     } else {

@@ -36,6 +36,7 @@ pub fn render(hub: &HubContext) -> String {
 struct Snapshot {
     rooms: usize,
     statuses: [u64; 3],
+    providers_down: u64,
     in_flight: u64,
     waiting: usize,
     /// Queue lengths by room, where any request waits.
@@ -55,6 +56,7 @@ impl Snapshot {
             let code = room.code.to_string();
             for member in room.members.values() {
                 snapshot.statuses[member.status() as usize] += 1;
+                snapshot.providers_down += u64::from(member.provider_down);
                 snapshot.in_flight += u64::from(member.in_flight);
                 if let Some(stats) = table.members.get(&member.serial) {
                     let id = if room.private { "all".to_owned() } else { member.id.to_string() };
@@ -79,6 +81,8 @@ impl Snapshot {
             let name = format!("{status:?}").to_lowercase();
             family.sample(&[("status", &name)], self.statuses[status as usize]);
         }
+        let help = "Participants whose provider does not answer; they are offline.";
+        out.single("gambi_participants_provider_down", "gauge", help, self.providers_down);
         out.single("gambi_requests_in_flight", "gauge", "Requests in flight at participants.", self.in_flight);
         out.single("gambi_queue_length", "gauge", "Requests in the queue for a participant.", self.waiting);
         let mut family =
