@@ -132,8 +132,12 @@ static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Maximum size of a reque
 static MAX_HEADERS: Flag =
     value("max-headers", None, "COUNT", "Maximum number of a request's header lines [default 100]");
 static MAX_BODY: Flag = value("max-body", None, "SIZE", "Maximum size of a request's body [default 32MiB]");
-static HEAD_TIMEOUT: Flag =
-    value("head-timeout", None, "TIME", "Time limit for receiving a request's head [default 10s]");
+static HEAD_TIMEOUT: Flag = value(
+    "head-timeout",
+    None,
+    "TIME",
+    "Time limit for receiving a request's head, and for a TLS handshake [default 10s]",
+);
 static BODY_TIMEOUT: Flag =
     value("body-timeout", None, "TIME", "Longest pause while receiving a request's body [default 60s]");
 static KEEP_ALIVE_TIMEOUT: Flag =
