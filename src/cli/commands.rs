@@ -194,6 +194,28 @@ static ROOM_TTL: Flag =
     value("room-ttl", None, "TIME", "Remove rooms that have been unused for this long [default never]");
 static EMPTY_ROOM_TTL: Flag =
     value("empty-room-ttl", None, "TIME", "Remove rooms that have had no participants for this long [default never]");
+static KEYS: Flag = value(
+    "keys",
+    None,
+    "FILE",
+    "Keys of people: a JSON list with name, key or keyHash, rooms, limits, priority; read again on SIGHUP or a change",
+);
+static USAGE: Flag =
+    value("usage", None, "FILE", "Append a JSON line for each finished request: who, what, how many tokens");
+static USAGE_MAX_SIZE: Flag = value(
+    "usage-max-size",
+    None,
+    "SIZE",
+    "Size at which the file of usage is renamed to FILE.1 and begun anew [default 64MiB]",
+);
+static USAGE_FILE: Flag = value("file", None, "FILE", "The file of `hub serve --usage`; also without the flag");
+static BY: Flag = value("by", None, "caller|model|participant", "What the rows of the table are [default caller]");
+static SINCE: Flag = value(
+    "since",
+    None,
+    "TIME|DATE",
+    "Count only requests that ended in the last TIME, such as 12h or 30d, or from the DATE on, such as 2026-11-01 [default all]",
+);
 static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
 static DEFAULT_ROOM: Flag = value(
     "default-room",
@@ -236,6 +258,14 @@ static REGISTRY_MEMORY: Flag = value(
     "SIZE",
     "Memory limit for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
+static KEY_NAME: Flag = value("name", Some('n'), "NAME", "Whose key it is; also as an argument without the flag");
+static KEY_ROOMS: Flag = value("rooms", None, "CODES", "Rooms that it opens, with commas between them [default all]");
+static AT_ONCE: Flag = value("requests-at-once", None, "COUNT", "Requests at a time [default any number]");
+static PER_MINUTE: Flag = value("requests-per-minute", None, "COUNT", "Requests in a minute [default any number]");
+static PER_DAY: Flag = value("tokens-per-day", None, "COUNT", "Tokens in a day, by UTC [default any number]");
+static PRIORITY: Flag =
+    value("priority", None, "NUMBER", "Requests of a higher one get slots first, -100 to 100 [default 0]");
+static ADMIN: Flag = switch("admin", "The key is as good as the hub's own");
 static JSON: Flag = Flag {
     name: "json",
     short: Some('j'),
@@ -370,6 +400,9 @@ static SERVE: &[&Flag] = &[
     &CODE_PREFIX,
     &TRUSTED_PROXY,
     &KNOWN_AS,
+    &KEYS,
+    &USAGE,
+    &USAGE_MAX_SIZE,
     &STRICT,
     &NO_DASHBOARD,
     &MAX_HEAD,
@@ -445,6 +478,20 @@ pub static COMMANDS: &[Command] = &[
             ("With TLS, and a key of its own", "gambi hub serve --tls self"),
             ("Behind a proxy that terminates TLS", "gambi hub serve --public-url https://hub.example"),
             ("In Ollama's place, for its clients", "gambi hub serve --room LAB001=Lab --default-room LAB001"),
+        ],
+    },
+    Command {
+        path: &["key", "new"],
+        about: "Make a person's key, and the line for the file of `hub serve --keys`",
+        positional: Some(&KEY_NAME),
+        flags: &[&KEY_NAME, &KEY_ROOMS, &AT_ONCE, &PER_MINUTE, &PER_DAY, &PRIORITY, &ADMIN],
+        streams: false,
+        examples: &[
+            (
+                "For one room, with limits",
+                "gambi key new ann --rooms ABC234 --requests-per-minute 30 --tokens-per-day 200000",
+            ),
+            ("For someone who manages rooms", "gambi key new carol --admin"),
         ],
     },
     Command {
@@ -663,6 +710,17 @@ pub static COMMANDS: &[Command] = &[
         examples: &[
             ("Keep running, to try it with curl", "gambi demo"),
             ("Check an installation", "gambi demo --once"),
+        ],
+    },
+    Command {
+        path: &["usage"],
+        about: "Sum up a file of `hub serve --usage` and the one before it",
+        positional: Some(&USAGE_FILE),
+        flags: &[&USAGE_FILE, &BY, &SINCE],
+        streams: false,
+        examples: &[
+            ("By person, over all", "gambi usage usage.jsonl"),
+            ("By model, for this month", "gambi usage usage.jsonl --by model --since 2026-11-01"),
         ],
     },
     Command {

@@ -51,7 +51,7 @@ pub fn find_hub(out: &Output, room: Option<&str>, key: Option<&str>) -> Result<F
 
 /// Looks again while nothing is found.
 #[cfg(feature = "mdns")]
-pub fn until_found<T>(mut look: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+fn until_found<T>(mut look: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let mut found = look();
     for _ in 1..ATTEMPTS {
         if !matches!(found, Err(Error::NoHub | Error::NoSuchRoom { .. })) {
@@ -72,7 +72,8 @@ pub fn built_without_mdns() -> Failure {
     Failure::usage("this gambi was built without mDNS").hint("Name the hub with --hub URL.")
 }
 
-#[cfg(all(test, feature = "mdns"))]
+#[cfg(feature = "mdns")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

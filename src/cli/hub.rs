@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use gambi::hub::{
-    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, LogFormat, LogLevel, RoomPassword, ServerTls,
-    Timeouts, parse_config,
+    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, KeysFile, Limits, Log, LogFormat, LogLevel, RoomPassword,
+    ServerTls, Timeouts, UsageFile, parse_config,
 };
 
 use super::context::Context;
@@ -50,6 +50,10 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
         context.out.note(&warning);
     }
     let hub = Hub::bind(options)?;
+    if context.has("keys") {
+        let handle = hub.handle();
+        context.signals.on_hangup(move || handle.reload_keys())?;
+    }
     if let Some(tls) = &tls {
         hub_tls::reload_on_hangup(context, tls)?;
     }
@@ -118,6 +122,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
             .unwrap_or_default(),
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
+        keys: context.value("keys").map(KeysFile::read).transpose()?,
         strict: context.has("strict"),
         dashboard: !context.has("no-dashboard"),
         default_room: default_room(context)?,
@@ -133,9 +138,19 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         },
         registry_memory: registry_memory.unwrap_or(standard.registry_memory),
         rooms: rooms(context)?,
+        usage: usage(context)?,
         log: Some(Log::to_stderr().level(log_level(context)?).format(log_format(context)?)),
         ..standard
     })
+}
+
+fn usage(context: &Context<'_>) -> Result<Option<UsageFile>, Failure> {
+    let size = context.parsed("usage-max-size", values::size, "a size such as 64MiB, and more than zero")?;
+    let Some(file) = context.value("usage").map(UsageFile::new) else { return Ok(None) };
+    Ok(Some(match size {
+        Some(size) => file.max_size(size),
+        None => file,
+    }))
 }
 
 fn default_room(context: &Context<'_>) -> Result<Option<String>, Failure> {
@@ -280,7 +295,8 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let urls = Urls::planned(scheme, &options.host, options.port, options.public_url.as_deref());
     let payload = json!({
         "host": options.host, "port": options.port, "bindUrl": urls.bind, "tls": options.tls.is_some(), "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "strict": options.strict,
+        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(),
+        "keys": options.keys.as_ref().map(KeysFile::count), "strict": options.strict,
         "dashboard": options.dashboard, "defaultRoom": options.default_room, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),

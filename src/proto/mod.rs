@@ -23,4 +23,5 @@ pub mod time;
 pub mod translate;
 pub mod tunnel;
 pub mod usage;
+pub mod usage_record;
 pub mod web;
