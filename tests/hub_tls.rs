@@ -332,3 +332,28 @@ fn an_invitation_that_is_cut_or_mistyped_or_contradicted_says_so() {
         assert!(code == Some(2) && said.contains(part), "{args:?}: {said}");
     }
 }
+
+#[test]
+fn an_invitation_may_hold_a_new_key_for_its_room() {
+    let dir = fresh_file("new-key").parent().unwrap().to_owned();
+    std::fs::create_dir_all(&dir).unwrap();
+    let (key, keys) = (dir.join("hub.key"), dir.join("keys.json"));
+    std::fs::write(&key, "the-key-of-the-hub").unwrap();
+    std::fs::write(&keys, "[]").unwrap();
+    let (key, own) = (key.display(), dir.join("hub.pem"));
+    let rooms = "--room LAB001=Lab --room LAB002=Other";
+    let flags = format!("{rooms} --key-file {key} --keys {} --tls self --tls-key {}", keys.display(), own.display());
+    let hub = TlsHub::start(&flags);
+    let fingerprint = hub.process.first_line["data"]["fingerprint"].as_str().unwrap();
+    let key = key.to_string();
+    let invite = ["room", "invite", "LAB001", "--hub", &hub.url, "--hub-fingerprint", fingerprint, "--key-file", &key];
+    let output = with_nothing_else(&invite).args(["--new-key", "ann"]).output().unwrap();
+    let data = serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["data"].take();
+    let invitation = Invitation::parse(data["invitation"].as_str().unwrap()).unwrap();
+    let ann = Client::new(&hub.url).unwrap().with_fingerprint(invitation.fingerprint.map(Fingerprint::from)).unwrap();
+    let ann = ann.with_key(&invitation.key.unwrap());
+    assert_eq!(ann.room("LAB001").models().unwrap_err().status(), Some(401), "the hub does not know the key yet");
+    std::fs::write(&keys, serde_json::json!([data["entry"]]).to_string()).unwrap();
+    wait_until("the key to be known", || ann.room("LAB001").models().is_ok());
+    assert!(ann.room("LAB002").models().is_err(), "the key is for one room");
+}

@@ -308,6 +308,12 @@ static INVITED_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password o
 static INVITED_PASSWORD_FILE: Flag =
     value("password-file", None, "FILE", "File with the password to put into the invitation");
 static WITH_KEY: Flag = switch("with-key", "Put the hub's key into the invitation");
+static NEW_KEY: Flag = value(
+    "new-key",
+    None,
+    "NAME",
+    "Put a new key of a person for this room into the invitation, and print its line for the file of `hub serve --keys`",
+);
 static INVITE: Flag = value(
     "invite",
     None,
@@ -551,7 +557,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["room", "invite"],
         about: "Print an invitation to a room: all that a participant or a chat needs, in one line",
         positional: Some(&CODE),
-        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY],
+        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY, &NEW_KEY],
         streams: false,
         examples: &[
             ("With the address that others reach", "gambi room invite ABC234 --hub http://10.0.0.5:3000"),
