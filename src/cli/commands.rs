@@ -132,8 +132,12 @@ static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Maximum size of a reque
 static MAX_HEADERS: Flag =
     value("max-headers", None, "COUNT", "Maximum number of a request's header lines [default 100]");
 static MAX_BODY: Flag = value("max-body", None, "SIZE", "Maximum size of a request's body [default 32MiB]");
-static HEAD_TIMEOUT: Flag =
-    value("head-timeout", None, "TIME", "Time limit for receiving a request's head [default 10s]");
+static HEAD_TIMEOUT: Flag = value(
+    "head-timeout",
+    None,
+    "TIME",
+    "Time limit for receiving a request's head, and for a TLS handshake [default 10s]",
+);
 static BODY_TIMEOUT: Flag =
     value("body-timeout", None, "TIME", "Longest pause while receiving a request's body [default 60s]");
 static KEEP_ALIVE_TIMEOUT: Flag =
@@ -305,6 +309,12 @@ static INVITED_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password o
 static INVITED_PASSWORD_FILE: Flag =
     value("password-file", None, "FILE", "File with the password to put into the invitation");
 static WITH_KEY: Flag = switch("with-key", "Put the hub's key into the invitation");
+static NEW_KEY: Flag = value(
+    "new-key",
+    None,
+    "NAME",
+    "Put a new key of a person for this room into the invitation, and print its line for the file of `hub serve --keys`",
+);
 static INVITE: Flag = value(
     "invite",
     None,
@@ -548,7 +558,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["room", "invite"],
         about: "Print an invitation to a room: all that a participant or a chat needs, in one line",
         positional: Some(&CODE),
-        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY],
+        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY, &NEW_KEY],
         streams: false,
         examples: &[
             ("With the address that others reach", "gambi room invite ABC234 --hub http://10.0.0.5:3000"),
