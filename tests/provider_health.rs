@@ -2,17 +2,17 @@
 
 mod support;
 
-use std::io::{self, Write};
-use std::process::Command;
+use std::io::{self, BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gambi::hub::{Log, LogFormat, LogLevel};
 use gambi::participant::Session;
 use gambi::proto::management::{HeartbeatBody, Status};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use support::{Process, RawParticipant, TestHub, wait_until};
+use support::{Killed, Process, RawParticipant, TestHub, wait_until};
 
 fn down(is_down: bool) -> HeartbeatBody {
     HeartbeatBody { provider_down: Some(is_down), ..HeartbeatBody::default() }
@@ -89,6 +89,28 @@ fn a_request_that_fails_has_the_provider_looked_at_at_once() {
 }
 
 #[test]
+fn participant_join_prints_a_line_when_its_provider_goes_down_and_one_when_it_is_back() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (running, port) = provider(0);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+    command.args(["participant", "join", "--room", &room, "--participant-id", "ann", "--model", "echo", "--no-specs"]);
+    command.args(["--hub", &hub.url(), "--endpoint", &format!("http://127.0.0.1:{port}"), "--format", "ndjson"]);
+    let mut child = command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let _child = Killed(child);
+    let mut printed = lines.map(|line| serde_json::from_str::<Value>(&line).expect("JSON")["type"].clone());
+    let mut wait = |event: &str| assert!(printed.any(|kind| kind == event), "{event} was not printed");
+    wait("tunnel_connected");
+    drop(running);
+    // It has the provider looked at.
+    assert!(hub.chat(&room, "ann").status >= 500);
+    wait("provider_down");
+    let _running = provider(port);
+    assert_eq!(printed.next(), Some(json!("provider_up")));
+}
+
+#[test]
 fn what_a_heartbeat_leaves_out_stays_as_it_was() {
     let hub = TestHub::start();
     let room = hub.room();
@@ -104,11 +126,7 @@ fn what_a_heartbeat_leaves_out_stays_as_it_was() {
     wait_until("the participant to be online", || hub.participant(&room, "ann")["status"] == "online");
     people.heartbeat_with("ann", &down(true)).unwrap();
     people.upsert("ann", &support::registration()).unwrap();
-    assert_eq!(
-        hub.participant(&room, "ann")["providerDown"],
-        serde_json::Value::Null,
-        "a registration says that it is up"
-    );
+    assert_eq!(hub.participant(&room, "ann")["providerDown"], Value::Null, "a registration says that it is up");
 }
 
 #[test]

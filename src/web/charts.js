@@ -13,8 +13,14 @@ let buckets = [];
 const bucketNow = () => Math.floor(performance.now() / 1000 / BUCKET);
 const emptyMeasure = () => ({ requests: 0, errors: 0, ttft: [], speed: [] });
 
+/** Called when another room is opened: what is known of its requests is measured again. */
 function resetMeasures() {
   buckets = [];
+  for (const { event } of log.room) {
+    const age = Math.max(0, Date.now() + clockOffset - event.timestamp) / 1000;
+    const at = bucketNow() - Math.floor(age / BUCKET);
+    if (event.type.startsWith("llm.") && at > bucketNow() - BUCKETS) measure(event.type, event.data, at);
+  }
 }
 
 /** Keeps an approximately uniform sample of all values seen. */
@@ -24,12 +30,11 @@ function sample(values, value, seen) {
   else if (Math.random() < SAMPLES / seen) values[Math.floor(Math.random() * SAMPLES)] = value;
 }
 
-function measure(type, { participantId, metrics, stage }) {
+function measure(type, { participantId, metrics, stage }, at = bucketNow()) {
   const cancelled = stage === "cancelled";
   if (type === "llm.request" || cancelled) return;
-  const at = bucketNow();
   buckets = buckets.filter((bucket) => bucket.at > at - BUCKETS);
-  if (buckets.at(-1)?.at !== at) buckets.push({ at, ...emptyMeasure(), by: new Map() });
+  if (!(buckets.at(-1)?.at >= at)) buckets.push({ at, ...emptyMeasure(), by: new Map() });
   const bucket = buckets.at(-1);
   const own = bucket.by.get(participantId) ?? emptyMeasure();
   bucket.by.set(participantId, own);
@@ -63,8 +68,8 @@ function recentStats(stats, id) {
 }
 
 const CHARTS = [
-  { what: "ttft", title: "Time to first token", unit: millis },
-  { what: "speed", title: "Tokens per second", unit: number },
+  { what: "ttft", title: "Time to first token", unit: millis, ofHub: ({ ttftMs }) => [ttftMs?.p50, ttftMs?.p95] },
+  { what: "speed", title: "Tokens per second", unit: number, ofHub: (s) => [s.tokensPerSecond, s.tokensPerSecond] },
 ];
 
 function drawCharts() {
@@ -110,8 +115,22 @@ function path(points) {
   return { line, dots };
 }
 
+/** Draws the hub's own figures of the five minutes, which have no course, as level lines. */
+function fillLevel(chart, [median, high]) {
+  const y = (value) => (HEIGHT - 4 - (value / (high || 1)) * (HEIGHT - 8)).toFixed(1);
+  chart.line.setAttribute("d", `M0 ${y(median)}H${WIDTH}`);
+  chart.high.setAttribute("d", `M0 ${y(high)}H${WIDTH}`);
+  chart.dots.setAttribute("d", "");
+  setText(chart.value, chart.unit(median));
+  setText(chart.top, chart.unit(high));
+  const summary = `${chart.unit(median)} in all, as the hub measured`;
+  chart.image.setAttribute("aria-label", `${chart.title} over the last 5 minutes: ${summary}`);
+}
+
 function fillChart(chart, newest) {
   const seen = buckets.filter((bucket) => bucket.at > newest - BUCKETS && bucket[chart.what].length);
+  const level = chart.ofHub(state.metrics?.windows?.["5m"] ?? {});
+  if (!seen.length && level.every(Number.isFinite)) return fillLevel(chart, level);
   const middle = seen.map((bucket) => quantile(bucket[chart.what]));
   const high = seen.map((bucket) => quantile(bucket[chart.what], 0.95));
   const top = Math.max(...high, 0) || 1;

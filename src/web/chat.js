@@ -1,6 +1,7 @@
 // A chat with the open room: one question at a time, its answer streamed, and a button to stop it.
 
-const chat = { messages: [], abort: null };
+/** `follows`: whether the end of the conversation is kept in view, until one scrolls up. */
+const chat = { messages: [], abort: null, follows: true, top: 0 };
 
 /** Called when another room is opened: the conversation belongs to the previous one. */
 function resetChat() {
@@ -46,8 +47,16 @@ function addMessage(who, text) {
 }
 
 function scrollTalk(always) {
-  const talk = $("talk");
-  if (always || talk.scrollHeight - talk.scrollTop - talk.clientHeight < 80) talk.scrollTop = talk.scrollHeight;
+  chat.follows ||= always === true;
+  if (chat.follows) $("talk").scrollTop = $("talk").scrollHeight;
+}
+
+/** What is added below moves the end away but scrolls nothing: only who scrolls up stops the following. */
+function onTalkScroll() {
+  const { scrollTop, scrollHeight, clientHeight } = $("talk");
+  if (scrollHeight - scrollTop - clientHeight < 8) chat.follows = true;
+  else if (scrollTop < chat.top) chat.follows = false;
+  chat.top = scrollTop;
 }
 
 /** Yields the pieces of an answer: text and reasoning. A provider may answer in one piece. */
@@ -74,7 +83,7 @@ async function* piecesOf(response) {
 async function send(event) {
   event?.preventDefault();
   const text = $("chat-text").value.trim();
-  if (!text || chat.abort) return;
+  if (!text || chat.abort || state.gone) return;
   const room = state.room;
   const abort = new AbortController();
   chat.abort = abort;
@@ -165,6 +174,7 @@ function setChatBusy(talking) {
   if (follow) $(next).focus();
 }
 
+$("talk").addEventListener("scroll", onTalkScroll);
 $("chat-form").addEventListener("submit", send);
 $("chat-stop").addEventListener("click", () => chat.abort?.abort());
 $("chat-clear").addEventListener("click", () => {

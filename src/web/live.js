@@ -1,6 +1,12 @@
 // The page's state and how it is kept up to date: event streams that reconnect, and polling for what events omit.
 
 const state = {
+  /** The connection to the hub: a key of `CONNECTIONS`. */
+  connection: "connecting",
+  /** Whether the hub can't be reached, so that nothing shown is current. */
+  gone: false,
+  /** Whether the rooms have been listed. */
+  known: false,
   /** Room summaries by code. */
   rooms: new Map(),
   /** The open room's code. */
@@ -111,6 +117,7 @@ async function pollHub() {
     const rooms = await data("v1/rooms");
     const wasPrivate = isPrivate(state.room);
     state.rooms = new Map(rooms.map((room) => [room.code, room]));
+    state.known = true;
     onRooms(wasPrivate);
   } catch {
     // The event stream reports the failure.

@@ -13,10 +13,30 @@ function setConnection(how, error = null) {
   setText($("connection"), text);
   $("connection").className = `pill ${kind}`;
   setVisible($("unlock"), how === "locked");
-  // A restarting hub is back in a moment, so only errors that the hub itself reports are shown.
-  const message = error instanceof HubError ? error.message : "";
+  state.connection = how;
+  setGone(how === "lost" && isUnreachable(error));
+  const told = error instanceof HubError ? error.message : "";
+  const message = state.gone ? `The hub does not answer. What is shown is from ${lastHeard}.` : told;
   setVisible($("trouble"), how === "lost" && message !== "");
   setText($("trouble"), message);
+  drawWelcome();
+}
+
+/** Whether no hub is there, or a proxy says so. A stream that merely ended is opened again first. */
+const isUnreachable = (error) => error instanceof TypeError || [502, 504].includes(error?.status);
+
+/** When the hub was found to be gone, as local time of day. */
+let lastHeard = "";
+
+/** Marks what is shown as no longer current, or as current again. */
+function setGone(gone) {
+  if (gone === state.gone) return;
+  state.gone = gone;
+  lastHeard = new Date().toLocaleTimeString([], { hour12: false });
+  document.body.classList.toggle("gone", gone);
+  for (const button of document.querySelectorAll("#new-room, #create-form .main, #chat-send, #room-unlock"))
+    button.disabled = gone;
+  paint(drawRoom);
 }
 
 function setView(view) {
@@ -40,5 +60,6 @@ addEventListener("hashchange", () => {
   else openFromHash();
   drawWelcome();
 });
+restoreEvents();
 setInterval(() => document.hidden || !state.room || paint(drawRoom), 2000);
 watchHub();

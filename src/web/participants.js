@@ -46,8 +46,10 @@ function countInFlight() {
 
 const measuredOf = (id) => state.measured.get(id);
 
+const lacksProvider = ({ providerDown, connection }) => providerDown === true && connection.connected;
+
 function statusOf(participant) {
-  if (participant.providerDown && participant.connection.connected) return ["offline", "Provider down"];
+  if (lacksProvider(participant)) return ["offline", "Provider down"];
   if (participant.status === "offline") return ["offline", "Offline"];
   if (!participant.connection.connected) return ["offline", "No tunnel"];
   return participant.status === "busy" ? ["busy", "Busy"] : ["online", "Online"];
@@ -112,7 +114,7 @@ function makeParticipant(participant) {
 }
 
 function fillParticipant(row, participant) {
-  const [kind, status] = statusOf(participant);
+  const [kind, status] = state.gone ? ["offline", "Unknown"] : statusOf(participant);
   setText(row.name, clean(participant.nickname));
   row.name.title = clean(participant.nickname);
   setText(row.status, status);
@@ -125,7 +127,7 @@ function fillParticipant(row, participant) {
   setText(row.connection, connectionOf(participant.connection));
   setText(row.specs, specsOf(participant.specs ?? {}));
   row.talk.setAttribute("aria-label", `Chat with ${plain(participant.nickname)}`);
-  row.talk.disabled = !isUp(participant);
+  row.talk.disabled = state.gone || !isUp(participant);
 }
 
 $("participants-filter").addEventListener("input", drawParticipants);

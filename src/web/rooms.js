@@ -47,9 +47,20 @@ function fillRoom(row, room) {
   else row.link.removeAttribute("aria-current");
 }
 
+/** What is shown while the rooms are not known, by the connection. */
+const UNKNOWN = {
+  locked: ["This hub requires its key", "Enter it to see the rooms."],
+  lost: ["The hub does not answer", "The rooms are shown once it does."],
+};
+
 function drawWelcome() {
   const { size } = state.rooms;
   setVisible($("welcome"), !state.room);
+  if (!state.known) {
+    const [title, text] = UNKNOWN[state.connection] ?? ["Loading rooms", ""];
+    setText($("welcome-title"), title);
+    return setText($("welcome-text"), text);
+  }
   const missing = requestedCode() !== "" && !state.rooms.has(requestedCode());
   // On a narrow screen the rooms are in the same column, so the hint is not needed.
   $("welcome").classList.toggle("idle", size > 0 && !missing);
@@ -90,8 +101,8 @@ function openFromHash() {
   document.title = code ? `${code} · gambi` : "gambi";
   setVisible($("room"), code !== null);
   setLocked(false);
-  resetMeasures();
   resetLog();
+  resetMeasures();
   resetChat();
   watchRoom();
   drawRooms();
@@ -139,7 +150,7 @@ function drawStats() {
   const { metrics } = state;
   const recent = recentStats(metrics);
   const stats = [
-    ["Up", `${number(up)} of ${number(people.length)}`],
+    ["Up", `${state.gone ? "–" : number(up)} of ${number(people.length)}`],
     ["In flight", number(people.reduce((sum, p) => sum + inFlightOf(p), 0))],
     ["Queued", metrics ? number(metrics.queued ?? 0) : "–"],
     ["Requests", number(recent.requests)],

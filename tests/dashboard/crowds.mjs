@@ -96,7 +96,65 @@ async function oddProvider() {
   };
 }
 
+/** Lines of one large piece: more than the page shows at once. */
+const LINES = "line\n".repeat(60);
+
+/** A provider whose answer goes on, by a large piece, whenever it is told to. */
+async function haltingProvider() {
+  const pieces = [];
+  let next = () => {};
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const part of request) body += part;
+    if (request.method === "GET") return response.end(JSON.stringify({ data: [{ id: "echo" }] }));
+    if (!JSON.parse(body).messages) return response.writeHead(400).end("{}");
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    for (;;) {
+      while (!pieces.length) await new Promise((resolve) => (next = resolve));
+      response.write(piece({ content: `${LINES}${pieces.shift()}` }));
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${server.address().port}`;
+  const say = (text) => (pieces.push(text), next());
+  return { url, say, end: () => (server.close(), server.closeAllConnections()) };
+}
+
 export const crowds = {
+  async "an answer is followed however large its pieces, until one scrolls up"({ gambi, open }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    const halting = await haltingProvider();
+    await hub.join("LAB001", "ann", halting.url);
+    const page = await open();
+    await page.goto(hub.url);
+    await card(page, "ann").getByText("Online").waitFor();
+    const talk = page.locator("#talk");
+    const below = () => talk.evaluate((node) => node.scrollHeight - node.scrollTop - node.clientHeight);
+    await page.getByLabel("Message").fill("Go on");
+    await page.keyboard.press("Enter");
+    for (const text of ["first", "second", "third"]) {
+      halting.say(text);
+      await talk.getByText(text).waitFor();
+      await until(`the end of the ${text} piece in view`, async () => (await below()) < 8);
+    }
+    await talk.hover();
+    await page.mouse.wheel(0, -200);
+    await until("the view to scroll up", async () => (await below()) > 100);
+    const top = await talk.evaluate((node) => node.scrollTop);
+    halting.say("fourth");
+    await talk.getByText("fourth").waitFor();
+    halting.say("fifth");
+    await talk.getByText("fifth").waitFor();
+    assert.ok((await talk.evaluate((node) => node.scrollTop)) <= top, "who reads above is left there");
+    await page.mouse.wheel(0, 100000);
+    await until("the end in view", async () => (await below()) < 8);
+    halting.say("sixth");
+    await talk.getByText("sixth").waitFor();
+    await until("the end of the sixth piece in view", async () => (await below()) < 8);
+    halting.end();
+  },
+
   async "answers are shown for what they are"({ gambi, open }) {
     const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
     const odd = await oddProvider();

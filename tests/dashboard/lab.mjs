@@ -77,9 +77,10 @@ export class Hub {
   }
 }
 
-export async function provider(gambi, delay = 0) {
-  return (await start(gambi, ["provider", "--port", "0", "--delay", String(delay)], "started")).data.url;
-}
+export const startProvider = (gambi, delay = 0, port = 0) =>
+  start(gambi, ["provider", "--port", String(port), "--delay", String(delay)], "started");
+
+export const provider = async (gambi, delay) => (await startProvider(gambi, delay)).data.url;
 
 /** Waits until a condition holds. */
 export async function until(what, holds) {

@@ -5,7 +5,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Hub, provider, stop, until } from "./lab.mjs";
+import { Hub, provider, startProvider, stop, until } from "./lab.mjs";
 
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
 const card = (page, name) => page.locator("#participants li", { hasText: name });
@@ -215,6 +215,43 @@ export const stories = {
       await figure(page, what).getByText(value, { exact: true }).waitFor();
     await card(page, "ann").getByText("first token 78 ms · 41 tokens/s · 56 failures").waitFor();
     await card(page, "ann").getByText("3 of 1 in flight").waitFor();
+    await page.getByRole("img", { name: "Time to first token over the last 5 minutes: 78 ms in all" }).waitFor();
+    await page.getByRole("img", { name: "Tokens per second over the last 5 minutes: 41 in all" }).waitFor();
+    assert.match(await page.locator("#charts .line").first().getAttribute("d"), /^M0 [\d.]+H300$/);
+  },
+
+  async "a reload leaves the events and the charts as they were"({ gambi, open }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    await hub.join("LAB001", "ann", await provider(gambi), "--nickname", "Ann");
+    const page = await open();
+    await page.goto(hub.url);
+    await card(page, "Ann").getByText("Online").waitFor();
+    await chat(page, "Remember this");
+    await page.locator("#log").getByText("ann answered in").waitFor();
+    await page.getByRole("img", { name: /Time to first token over the last 5 minutes: .* median/ }).waitFor();
+    await page.reload();
+    await page.locator("#log").getByText("ann answered in").waitFor();
+    assert.equal(await page.locator("#log").getByText("ann answered in").count(), 1);
+    await page.getByRole("img", { name: /Time to first token over the last 5 minutes: .* median/ }).waitFor();
+    assert.match(await page.locator("#charts .dots").first().getAttribute("d"), /^M[\d.]+ [\d.]+h0/);
+    assert.ok(!(await page.evaluate(() => JSON.stringify({ ...sessionStorage }))).includes("Remember this"));
+  },
+
+  async "a provider that is down is shown as such until it is back"({ gambi, open }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    const { child, data } = await startProvider(gambi);
+    await hub.join("LAB001", "ann", data.url, "--nickname", "Ann");
+    const page = await open();
+    await page.goto(hub.url);
+    await card(page, "Ann").getByText("Online").waitFor();
+    await stop(child);
+    await chat(page, "Are you there?");
+    await card(page, "Ann").getByText("Provider down").waitFor();
+    assert.ok(await card(page, "Ann").getByRole("button", { name: "Chat with Ann" }).isDisabled());
+    await page.locator("#log").getByText("ann's provider is down").waitFor();
+    await startProvider(gambi, 0, Number(new URL(data.url).port));
+    await card(page, "Ann").getByText("Online").waitFor();
+    await page.locator("#log").getByText("ann is online").waitFor();
   },
 
   async "events are filtered, and held while one reads"({ gambi, open }) {
@@ -273,6 +310,8 @@ export const stories = {
       await accessible(page, "the question for the key");
       await page.getByRole("button", { name: "Cancel" }).click();
       await page.locator("#connection", { hasText: "Locked" }).waitFor();
+      await page.getByRole("heading", { name: "This hub requires its key" }).waitFor();
+      assert.equal(await page.getByText("Loading rooms").count(), 0);
       await page.getByRole("button", { name: "Enter the hub's key" }).click();
       await page.getByLabel("Secret").fill("wrong");
       await page.keyboard.press("Enter");
@@ -288,7 +327,9 @@ export const stories = {
       // Other scripts of the same origin cannot read the secret.
       assert.equal(await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }])), "[{},{}]");
       assert.equal(await page.evaluate(() => document.cookie + typeof globalThis.secrets), "undefined");
+      await page.locator("#log").getByText("late joined").waitFor();
       await page.reload();
+      assert.equal(await page.evaluate(() => sessionStorage.length), 0, "what needs a key is not stored");
       await page.getByLabel("Secret").fill("open-sesame");
       await page.keyboard.press("Enter");
       await card(page, "late").waitFor();
@@ -335,6 +376,7 @@ export const stories = {
     assert.ok(!(await page.locator("#ask").isVisible()));
     assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0);
     await page.reload();
+    assert.ok(!(await page.evaluate(() => JSON.stringify({ ...sessionStorage }))).includes(room.code));
     await page.getByLabel("Secret").fill("s3cret!");
     await page.keyboard.press("Enter");
     await card(page, "inside").waitFor();
@@ -344,6 +386,30 @@ export const stories = {
     const hub = await Hub.start(gambi, "--no-dashboard");
     assert.equal((await fetch(hub.url)).status, 404);
     assert.equal((await hub.ask("GET", "/v1/health")).status, "ok");
+  },
+
+  async "a hub that is gone leaves nothing that looks current"({ gambi, open, accessible, picture }) {
+    const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
+    await hub.join("LAB001", "ann", await provider(gambi), "--nickname", "Ann");
+    const page = await open();
+    await page.goto(hub.url);
+    await card(page, "Ann").getByText("Online").waitFor();
+    const buttons = ["New room", "Send", "Chat with Ann"].map((name) => page.getByRole("button", { name }));
+    for (const button of buttons) assert.ok(await button.isEnabled());
+    await stop(hub.child);
+    await page.getByRole("alert").getByText(/^The hub does not answer. What is shown is from \d+:\d+:\d+.$/).waitFor();
+    await card(page, "Ann").getByText("Unknown").waitFor();
+    assert.equal(await page.locator("#participants .pill.online").count(), 0);
+    await figure(page, "Up").getByText("– of 1").waitFor();
+    for (const button of buttons) assert.ok(await button.isDisabled());
+    await page.getByLabel("Message").fill("Lost");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.locator("#talk > *").count(), 0);
+    await accessible(page, "a room whose hub is gone");
+    await picture(page, "gone");
+    await Hub.start(gambi, "--room", "LAB001=Lab", "--port", String(hub.port));
+    await page.getByRole("alert").getByText("The hub does not answer").waitFor({ state: "hidden" });
+    await page.getByRole("button", { name: "Send" }).and(page.locator(":enabled")).waitFor();
   },
 
   async "a hub that restarts is found again"({ gambi, open }) {
