@@ -10,11 +10,16 @@ use mdns_sd::{DaemonEvent, Receiver, RecvTimeoutError, ServiceDaemon, ServiceEve
 
 use crate::client::Client;
 use crate::error::{Error, Reason};
+use crate::fingerprint::Fingerprint;
 use crate::proto::management::RoomSummary;
 use crate::sync::{STACK_SIZE, lock};
 
 /// The type that hubs are announced as (PROTOCOL.md, "Constants").
 pub const SERVICE_TYPE: &str = "_gambi._tcp.local.";
+/// The properties that say how a hub is reached.
+const PROTOCOL: &str = "protocol";
+const HTTPS: &str = "https";
+const FINGERPRINT: &str = "fingerprint";
 /// The time limit for the first announcement. Probing for another responder with the same name takes up to one second,
 /// and a host without a network announces nothing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -43,18 +48,20 @@ pub struct Announcement {
 }
 
 /// Announces a hub that listens on `address` and `port`: on all interfaces where the address is unspecified. Returns when
-/// it has been announced, or after two seconds.
+/// it has been announced, or after two seconds. `tls` is the fingerprint of the certificate of a hub that serves TLS.
 ///
 /// # Errors
 /// When the system does not allow sending to the multicast group, or has no thread left.
-pub fn announce(address: IpAddr, port: u16) -> Result<Announcement, Error> {
+pub fn announce(address: IpAddr, port: u16, tls: Option<Fingerprint>) -> Result<Announcement, Error> {
     let failed = |e: mdns_sd::Error| Error::System { what: "announcing the hub by mDNS", reason: Reason::of(e) };
     let name = format!("gambi-hub-{port}");
     // A random host name: another responder may announce the machine's own name already.
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|e| Error::System { what: "reading randomness", reason: Reason::of(e) })?;
     let host = format!("{name}-{:08x}.local.", u32::from_ne_bytes(random));
-    let properties = [("version", "1.0"), ("protocol", "http")];
+    let fingerprint = tls.map(|fingerprint| fingerprint.to_string());
+    let mut properties = vec![("version", "1.0"), (PROTOCOL, if tls.is_some() { HTTPS } else { "http" })];
+    properties.extend(fingerprint.as_ref().map(|text| (FINGERPRINT, text.as_str())));
     let info = if address.is_unspecified() {
         ServiceInfo::new(SERVICE_TYPE, &name, &host, "", port, &properties[..]).map(ServiceInfo::enable_addr_auto)
     } else {
@@ -146,6 +153,8 @@ pub struct FoundHub {
     pub url: String,
     /// All its announced addresses.
     pub addresses: Vec<SocketAddr>,
+    /// The announced fingerprint of its certificate, if it serves TLS. Anyone can announce any.
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// A room that was found.
@@ -158,8 +167,16 @@ pub struct FoundRoom {
     pub room: RoomSummary,
 }
 
-/// Announced addresses by instance name, not checked yet.
-type Announced = BTreeMap<String, BTreeSet<SocketAddr>>;
+/// What is announced, by instance name, not checked yet.
+type Announced = BTreeMap<String, AnnouncedHub>;
+
+/// What a hub announces.
+#[derive(Default)]
+struct AnnouncedHub {
+    addresses: BTreeSet<SocketAddr>,
+    tls: bool,
+    fingerprint: Option<Fingerprint>,
+}
 
 /// Finds the hubs that are announced and answer. Listens for announcements during `listen`, then checks each hub.
 ///
@@ -168,7 +185,7 @@ type Announced = BTreeMap<String, BTreeSet<SocketAddr>>;
 pub fn discover_hubs(listen: Duration) -> Result<Vec<FoundHub>, Error> {
     let announced = browse(listen)?;
     let found = thread::scope(|scope| {
-        let check = |(name, addresses): (String, BTreeSet<SocketAddr>)| scope.spawn(move || find_url(name, &addresses));
+        let check = |(name, hub): (String, AnnouncedHub)| scope.spawn(move || find_url(name, &hub));
         let checks: Vec<_> = announced.into_iter().map(check).collect();
         checks.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
     });
@@ -186,7 +203,10 @@ fn browse(listen: Duration) -> Result<Announced, Error> {
             ServiceEvent::ServiceResolved(service) => {
                 let addresses = service.addresses.iter().map(mdns_sd::ScopedIp::to_ip_addr);
                 let addresses = addresses.map(|ip| SocketAddr::new(ip, service.port));
-                record(&mut announced, &service.fullname, addresses);
+                if let Some(hub) = record(&mut announced, &service.fullname, addresses) {
+                    hub.tls = service.get_property_val_str(PROTOCOL) == Some(HTTPS);
+                    hub.fingerprint = service.get_property_val_str(FINGERPRINT).and_then(|text| text.parse().ok());
+                }
             }
             // The announcement was withdrawn.
             ServiceEvent::ServiceRemoved(_, fullname) => {
@@ -201,34 +221,41 @@ fn browse(listen: Duration) -> Result<Announced, Error> {
     Ok(announced)
 }
 
-/// Adds the addresses of a name, up to the limits.
-fn record(announced: &mut Announced, name: &str, addresses: impl Iterator<Item = SocketAddr>) {
+/// Adds the addresses of a name, up to the limits; `None` if there are too many names.
+fn record<'a>(
+    announced: &'a mut Announced,
+    name: &str,
+    addresses: impl Iterator<Item = SocketAddr>,
+) -> Option<&'a mut AnnouncedHub> {
     if announced.len() >= MAX_HUBS && !announced.contains_key(name) {
-        return;
+        return None;
     }
     let known = announced.entry(name.to_owned()).or_default();
     for address in addresses {
-        if known.len() < MAX_ADDRESSES {
-            known.insert(address);
+        if known.addresses.len() < MAX_ADDRESSES {
+            known.addresses.insert(address);
         }
     }
+    Some(known)
 }
 
 /// A client of a hub that was found. It is not trusted, so its requests have a short time limit.
-fn client(url: &str) -> Result<Client, Error> {
-    Client::new(url).map(|client| client.with_timeout(REQUEST_TIMEOUT))
+fn client(url: &str, fingerprint: Option<Fingerprint>) -> Result<Client, Error> {
+    Ok(Client::new(url)?.with_fingerprint(fingerprint)?.with_timeout(REQUEST_TIMEOUT))
 }
 
 /// The hub, with the first of its addresses at which it answers; `None` if it answers at none.
-fn find_url(fullname: String, addresses: &BTreeSet<SocketAddr>) -> Option<FoundHub> {
+fn find_url(fullname: String, hub: &AnnouncedHub) -> Option<FoundHub> {
     let name = fullname.strip_suffix(SERVICE_TYPE).unwrap_or(&fullname).trim_end_matches('.').to_owned();
-    let answers = |url: &String| client(url).and_then(|client| client.health()).is_ok();
-    let url = addresses
+    let (scheme, fingerprint) = if hub.tls { (HTTPS, hub.fingerprint) } else { ("http", None) };
+    let answers = |url: &String| client(url, fingerprint).and_then(|client| client.health()).is_ok();
+    let url = hub
+        .addresses
         .iter()
         .filter(|address| has_a_url(address))
-        .map(|address| format!("http://{address}"))
+        .map(|address| format!("{scheme}://{address}"))
         .find(answers)?;
-    Some(FoundHub { name, url, addresses: addresses.iter().copied().collect() })
+    Some(FoundHub { name, url, addresses: hub.addresses.iter().copied().collect(), fingerprint })
 }
 
 /// False for link-local IPv6 addresses, which need an interface that a URL can't name.
@@ -257,7 +284,7 @@ fn merge(found: Vec<FoundHub>) -> Vec<FoundHub> {
 /// # Errors
 /// When the hub refuses, or does not answer any more.
 pub fn rooms_of(hub: &FoundHub, key: Option<&str>) -> Result<Vec<RoomSummary>, Error> {
-    let client = client(&hub.url)?;
+    let client = client(&hub.url, hub.fingerprint)?;
     match (client.rooms().list(), key) {
         (Err(error), Some(key)) if error.status() == Some(401) => client.with_key(key).rooms().list(),
         (listed, _) => listed,
@@ -314,7 +341,7 @@ mod tests {
 
     fn hub(url: &str, addresses: &[&str]) -> FoundHub {
         let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        FoundHub { name: "gambi-hub-1".into(), url: url.into(), addresses }
+        FoundHub { name: "gambi-hub-1".into(), url: url.into(), addresses, fingerprint: None }
     }
 
     fn room(code: &str, name: &str, url: &str) -> FoundRoom {
@@ -339,7 +366,7 @@ mod tests {
             record(&mut announced, &format!("hub-{n}"), std::iter::once(SocketAddr::from(([10, 0, 0, 1], 1))));
             record(&mut announced, "hub-1", std::iter::once(SocketAddr::from(([10, 0, 0, 1], n))));
         }
-        assert_eq!((announced.len(), announced["hub-1"].len()), (MAX_HUBS, MAX_ADDRESSES));
+        assert_eq!((announced.len(), announced["hub-1"].addresses.len()), (MAX_HUBS, MAX_ADDRESSES));
     }
 
     #[test]

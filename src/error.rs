@@ -142,6 +142,12 @@ impl Reason {
         Reason { text: text.into(), ..self }
     }
 
+    /// Whether a server's certificate was refused.
+    fn is_about_a_certificate(&self) -> bool {
+        let io = self.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+        io.is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData && self.text.contains("certificate"))
+    }
+
     /// The error that was the cause, if there was one.
     pub fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.source.as_deref().map(|source| source as _)
@@ -222,6 +228,9 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Hub(error) => error.hint.clone(),
+            Error::Unreachable { reason, .. } if reason.is_about_a_certificate() => Some(
+                "Give the fingerprint that the hub prints with --hub-fingerprint, or name a file with the certificate of its authority in SSL_CERT_FILE.".into(),
+            ),
             Error::Unreachable { .. } => {
                 Some("Check the address, and that a hub is up there: `gambi hub serve` starts one.".into())
             }

@@ -15,6 +15,7 @@ pub mod client;
 #[cfg(feature = "mdns")]
 pub mod discovery;
 pub mod error;
+mod fingerprint;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -34,3 +35,4 @@ mod sync;
 mod tunnel;
 
 pub use error::Error;
+pub use fingerprint::Fingerprint;

@@ -9,12 +9,15 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use gambi::hub::DeclaredRoom;
+use gambi::hub::{DeclaredRoom, HubKey, HubOptions, KeysFile};
 use gambi::participant::Session;
 use gambi::provider::{Provider, ProviderOptions};
 use serde_json::Value;
 
 use support::{TestHub, python, skip};
+
+/// The key of a hub that has one.
+const HUB_KEY: &str = "the-hubs-own-key";
 
 /// A hub, a room, and the echo provider behind a tunnel.
 struct Lab {
@@ -26,16 +29,22 @@ struct Lab {
 
 impl Lab {
     fn open() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut HubOptions)) -> Self {
         let room = "LAB001".to_owned();
         let declared = DeclaredRoom { code: room.clone(), name: "Lab".into(), ..DeclaredRoom::default() };
         let hub = TestHub::with(|options| {
             options.rooms.push(declared);
             options.default_room = Some(room.clone());
+            change(options);
         });
         let provider = Provider::bind(ProviderOptions { port: 0, ..ProviderOptions::default() }).unwrap();
         let session = Session::builder(hub.url(), &room)
             .participant_id("echo-1")
             .nickname("Echo")
+            .hub_key(HUB_KEY)
             .model("echo")
             .endpoint(format!("http://{}", provider.addr()))
             .start()
@@ -113,6 +122,42 @@ fn the_openai_package_lists_chats_and_streams() {
         .output()
         .unwrap();
     assert_eq!(text(&output), "all well\n");
+}
+
+const LIMITED: &str = r#"
+import sys
+from openai import OpenAI, RateLimitError
+
+client = OpenAI(base_url=sys.argv[1], api_key=sys.argv[2], max_retries=0)
+question = [{"role": "user", "content": "Hi"}]
+raw = client.chat.completions.with_raw_response.create(model="any", messages=question)
+assert raw.headers["x-ratelimit-limit-requests"] == "1" and raw.headers["x-ratelimit-remaining-requests"] == "0", raw.headers
+assert raw.parse().choices[0].message.content.endswith("Hi")
+try:
+    client.chat.completions.create(model="any", messages=question)
+    raise SystemExit("a request past the limit was answered")
+except RateLimitError as error:
+    assert error.status_code == 429 and error.code == "rate_limit_exceeded" and error.type == "rate_limit_error", error.body
+    assert 0 < int(error.response.headers["retry-after"]) <= 60, error.response.headers
+    assert error.response.headers["x-ratelimit-reset-requests"].endswith("s"), error.response.headers
+    print(error.body["message"].split("): ")[0])
+"#;
+
+#[test]
+fn the_openai_package_tells_that_a_limit_is_reached() {
+    let python = match python("openai") {
+        Ok(python) => python,
+        Err(why) => return skip(&format!("Python's openai package: {why}")),
+    };
+    let key = "gk-ann-0123456789abcdef";
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("limited-keys.json");
+    std::fs::write(&file, format!(r#"[{{"name": "ann", "key": "{key}", "requestsPerMinute": 1}}]"#)).unwrap();
+    let lab = Lab::with(|options| {
+        options.keys = Some(KeysFile::read(&file).unwrap());
+        options.key = HubKey::new(HUB_KEY);
+    });
+    let output = Command::new(python).args(["-c", LIMITED, &lab.base(), key]).output().unwrap();
+    assert_eq!(text(&output), "The key of ann is past its limit (requests a minute: 1\n");
 }
 
 const OLLAMA: &str = r#"
@@ -303,7 +348,7 @@ fn a_person_at_a_terminal_holds_a_conversation() {
         return skip("python3, which plays the person");
     }
     let lab = Lab::open();
-    let args = ["chat", "--hub", &lab.hub.url(), "--room", &lab.room, "--", "First", "Second", ""];
+    let args = ["chat", "--hub", &lab.hub.url(), "--room", &lab.room, "--", "First", "", "Second", "/quit"];
     let output =
         Command::new("python3").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).output().unwrap();
     let seen = text(&output);

@@ -2,13 +2,41 @@
 
 mod support;
 
+use std::io::{self, Write};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use gambi::hub::{Log, LogFormat, LogLevel};
 use gambi::participant::Session;
 use gambi::proto::management::{HeartbeatBody, Status};
 use serde_json::json;
 
 use support::{Process, RawParticipant, TestHub, wait_until};
+
+fn down(is_down: bool) -> HeartbeatBody {
+    HeartbeatBody { provider_down: Some(is_down), ..HeartbeatBody::default() }
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Logged {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).expect("UTF-8")
+    }
+}
 
 /// An echo provider on a port; on a free one for 0.
 fn provider(port: u64) -> (Process, u64) {
@@ -66,8 +94,7 @@ fn what_a_heartbeat_leaves_out_stays_as_it_was() {
     let room = hub.room();
     let _ann = RawParticipant::join(&hub, &room, "ann");
     let people = hub.client.participants(&room);
-    let down = HeartbeatBody { provider_down: Some(true), ..HeartbeatBody::default() };
-    assert_eq!(people.heartbeat_with("ann", &down).unwrap().status, Status::Offline);
+    assert_eq!(people.heartbeat_with("ann", &down(true)).unwrap().status, Status::Offline);
     assert_eq!(people.heartbeat("ann").unwrap().status, Status::Offline);
     let path = format!("/v1/rooms/{room}/participants/ann/heartbeat");
     hub.post(&path, &json!({ "providerDown": "no" })).expect(400);
@@ -75,11 +102,58 @@ fn what_a_heartbeat_leaves_out_stays_as_it_was() {
     assert_eq!(people.heartbeat("ann").unwrap().status, Status::Offline);
     hub.post(&path, &json!({ "providerDown": false })).expect(200);
     wait_until("the participant to be online", || hub.participant(&room, "ann")["status"] == "online");
-    people.heartbeat_with("ann", &down).unwrap();
+    people.heartbeat_with("ann", &down(true)).unwrap();
     people.upsert("ann", &support::registration()).unwrap();
     assert_eq!(
         hub.participant(&room, "ann")["providerDown"],
         serde_json::Value::Null,
         "a registration says that it is up"
     );
+}
+
+#[test]
+fn requests_in_line_for_a_participant_whose_provider_is_down_go_elsewhere_or_are_told() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let people = hub.client.participants(&room);
+    let mut ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    let _first = hub.stream(&room, "ann");
+    ann.receive();
+    let (mut named, any) = (hub.stream(&room, "ann"), hub.stream(&room, "any"));
+    wait_until("two requests to be in line", || hub.hub.waiting() == 2);
+    let mut bob = RawParticipant::join(&hub, &room, "bob");
+    bob.receive();
+    wait_until("the other one to be in line alone", || hub.hub.waiting() == 1);
+    people.heartbeat_with("ann", &down(true)).unwrap();
+    let told = named.answer().expect(503).json();
+    assert!(told["error"].as_str().unwrap().contains("provider does not answer"), "{told}");
+    drop(any);
+}
+
+#[test]
+fn lists_logs_and_metrics_tell_that_a_provider_is_down() {
+    let logged = Logged::default();
+    let log = Log::to(logged.clone()).level(LogLevel::Info).format(LogFormat::Json);
+    let hub = TestHub::with(|options| options.log = Some(log));
+    let room = hub.room();
+    let _ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    let people = hub.client.participants(&room);
+    let gauge = |value: u64| {
+        let line = format!("\ngambi_participants_provider_down {value}\n");
+        assert!(hub.get("/metrics").expect(200).text().contains(&line), "{line}");
+    };
+    for is_down in [false, true, true, false, false] {
+        people.heartbeat_with("ann", &down(is_down)).unwrap();
+        gauge(is_down.into());
+        let list = Command::new(env!("CARGO_BIN_EXE_gambi"))
+            .args(["participant", "list", "--format", "text", "--hub", &hub.url(), "--room", &room])
+            .output()
+            .unwrap();
+        let list = String::from_utf8(list.stdout).unwrap();
+        assert_eq!(list.contains("provider down"), is_down, "{list}");
+    }
+    let about = |what: &str| logged.text().matches(&format!("\"about\":\"{what}\"")).count();
+    wait_until("both lines", || (about("provider_down"), about("provider_up")) == (1, 1));
 }

@@ -42,7 +42,7 @@ fn a_person_watches_makes_joins_leaves_and_quits() {
     terminal.wait("No participants yet");
     assert!(terminal.is_alternate());
     let session = hub.join(&room, "ann", &provider);
-    terminal.wait("● online    ann");
+    terminal.wait("● online        ann");
     hub.chat(&room, "ann").expect(200);
     terminal.wait("ann answered in");
     terminal.write("n");
@@ -59,7 +59,7 @@ fn a_person_watches_makes_joins_leaves_and_quits() {
     terminal.press(&["Enter"]);
     terminal.wait("This is the only model there");
     terminal.press(&["Enter"]);
-    terminal.wait("● online    *m@");
+    terminal.wait("● online        *m@");
     hub.chat(&second.code, "any").expect(200);
     terminal.write("2");
     terminal.press(&["End"]);
@@ -134,7 +134,7 @@ fn it_goes_to_the_background_and_comes_back() {
     assert_eq!(settings(&terminal), before);
     hub.client.participants(&room).upsert("ann", &registration()).unwrap();
     terminal.line("fg");
-    terminal.wait("○ offline   Ann");
+    terminal.wait("○ offline       Ann");
     assert!(terminal.is_alternate());
     terminal.press(&["C-c"]);
     terminal.wait("ready>");
@@ -148,7 +148,7 @@ fn it_takes_whatever_size_the_terminal_has() {
     hub.client.participants(&room).upsert("ann", &registration()).unwrap();
     let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
     terminal.line(&monitor(&hub));
-    terminal.wait("○ offline   Ann");
+    terminal.wait("○ offline       Ann");
     for (columns, rows) in [(200, 60), (80, 24), (40, 10), (120, 15), (300, 100)] {
         terminal.resize(columns, rows);
         let fills = |screen: &str| {
@@ -162,7 +162,7 @@ fn it_takes_whatever_size_the_terminal_has() {
     terminal.resize(30, 5);
     terminal.wait("too small");
     terminal.resize(80, 24);
-    terminal.wait("○ offline   Ann");
+    terminal.wait("○ offline       Ann");
 }
 
 #[test]
@@ -185,9 +185,9 @@ fn it_keeps_to_no_colours_and_to_ascii_where_asked() {
         terminal.wait("Ctrl-L");
         Some((terminal.screen(), terminal.colours()))
     };
-    let Some((_, colours)) = shown(&[], "○ offline   Änn") else { return skip("tmux") };
+    let Some((_, colours)) = shown(&[], "○ offline       Änn") else { return skip("tmux") };
     assert!(coloured(&colours), "{colours}");
-    let (screen, colours) = shown(&[("NO_COLOR", "1"), ("LC_ALL", "C")], "- offline   ?nn").unwrap();
+    let (screen, colours) = shown(&[("NO_COLOR", "1"), ("LC_ALL", "C")], "- offline       ?nn").unwrap();
     assert!(!coloured(&colours), "{colours}");
     assert!(screen.is_ascii(), "{screen}");
 }
@@ -243,7 +243,7 @@ fn a_hub_of_its_own_writes_nothing_over_the_screen() {
     let url = screen.split_whitespace().find(|word| word.starts_with("http://")).expect("the hub's address").to_owned();
     let join = || Session::builder(&url, "LAB001").participant_id("ann").model("m").endpoint(provider.url()).start();
     let session = join().expect("a participant");
-    terminal.wait("● online    ann");
+    terminal.wait("● online        ann");
     let room = gambi::client::Client::new(&url).unwrap().room("LAB001");
     assert_eq!(room.chat().user("Hi").send().unwrap().text, "Hi");
     room.chat().model("nonsense").user("Hi").send().unwrap_err();

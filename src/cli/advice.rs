@@ -11,10 +11,13 @@ use super::failure::Failure;
 /// Replaces the text and the hint of a refusal that a flag of the command mends.
 pub fn advise(failure: Failure, context: &Context<'_>) -> Failure {
     let Failure::Lib(Error::Hub(mut error)) = failure else { return failure };
+    let (password, key) = match context.invitation() {
+        Some(invitation) => (invitation.password.is_some(), invitation.key.is_some()),
+        None => ["GAMBI_ROOM_PASSWORD", "GAMBI_HUB_KEY"].map(|name| context.variable(name).is_some()).into(),
+    };
     let given = Given {
-        password: context.value("password").or(context.value("password-file")).is_some()
-            || context.variable("GAMBI_ROOM_PASSWORD").is_some(),
-        key: context.value("key-file").is_some() || context.variable("GAMBI_HUB_KEY").is_some(),
+        password: password || context.value("password").or(context.value("password-file")).is_some(),
+        key: key || context.value("key-file").is_some(),
         token: context.value("token-file").is_some(),
         host_id: context.value("host-id").is_some(),
     };

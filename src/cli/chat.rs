@@ -97,9 +97,9 @@ fn print_answer(out: &Output, chat: Chat) -> Result<String, Failure> {
 
 /// Reads prompts from the terminal until `/quit` or the end of input. Each request has the conversation so far.
 fn converse(context: &Context<'_>, room: &Room, mut chat: Chat) -> Result<(), Failure> {
-    context.out.note(&format!("Chatting with {}. Ctrl-D or {QUIT} ends the conversation.", room.openai_base_url()));
     let is_dumb = context.variable("TERM").is_none_or(|term| term == "dumb");
     let reader = PromptReader::open(&context.signals, is_dumb);
+    context.out.note(&format!("Chatting with {}. Ctrl-D or {QUIT} ends the conversation.", room.openai_base_url()));
     loop {
         let prompt = match reader.read("> ") {
             Prompt::Text(text) => text,

@@ -52,14 +52,31 @@ const fn value(name: &'static str, short: Option<char>, value: &'static str, hel
 }
 
 /// Flags of every command.
-pub static COMMON: &[&Flag] =
-    &[&HUB, &KEY_FILE, &ENV, &FORMAT, &INTERACTIVE, &NO_INTERACTIVE, &VERBOSE, &QUIET, &HELP, &VERSION];
+pub static COMMON: &[&Flag] = &[
+    &HUB,
+    &HUB_FINGERPRINT,
+    &KEY_FILE,
+    &ENV,
+    &FORMAT,
+    &INTERACTIVE,
+    &NO_INTERACTIVE,
+    &VERBOSE,
+    &QUIET,
+    &HELP,
+    &VERSION,
+];
 
 static HUB: Flag = value(
     "hub",
     Some('H'),
     "URL|auto",
     "The hub, or `auto` to find it by mDNS [GAMBI_HUB; default http://localhost:3000]",
+);
+static HUB_FINGERPRINT: Flag = value(
+    "hub-fingerprint",
+    None,
+    "TEXT",
+    "Fingerprint of the hub's certificate, which must then be that one [GAMBI_HUB_FINGERPRINT]",
 );
 static KEY_FILE: Flag = value(
     "key-file",
@@ -92,6 +109,16 @@ static CORS: Flag = value(
     None,
     "ORIGIN",
     "Web origin whose pages may use a hub without a key, or * for all [default: the hub's own]",
+);
+static TLS: Flag =
+    value("tls", None, "self", "Serve TLS with a key that the hub makes once, and print its fingerprint");
+static TLS_CERT: Flag =
+    value("tls-cert", None, "FILE", "Certificate chain in PEM with which the hub serves TLS; read again on SIGHUP");
+static TLS_KEY: Flag = value(
+    "tls-key",
+    None,
+    "FILE",
+    "Key of the certificate in PEM; with --tls self, where both are kept, else in ~/.local/state/gambi/hub.pem",
 );
 static CODE_PREFIX: Flag = value(
     "code-prefix",
@@ -163,6 +190,28 @@ static ROOM_TTL: Flag =
     value("room-ttl", None, "TIME", "Remove rooms that have been unused for this long [default never]");
 static EMPTY_ROOM_TTL: Flag =
     value("empty-room-ttl", None, "TIME", "Remove rooms that have had no participants for this long [default never]");
+static KEYS: Flag = value(
+    "keys",
+    None,
+    "FILE",
+    "Keys of people: a JSON list with name, key or keyHash, rooms, limits, priority; read again on SIGHUP or a change",
+);
+static USAGE: Flag =
+    value("usage", None, "FILE", "Append a JSON line for each finished request: who, what, how many tokens");
+static USAGE_MAX_SIZE: Flag = value(
+    "usage-max-size",
+    None,
+    "SIZE",
+    "Size at which the file of usage is renamed to FILE.1 and begun anew [default 64MiB]",
+);
+static USAGE_FILE: Flag = value("file", None, "FILE", "The file of `hub serve --usage`; also without the flag");
+static BY: Flag = value("by", None, "caller|model|participant", "What the rows of the table are [default caller]");
+static SINCE: Flag = value(
+    "since",
+    None,
+    "TIME|DATE",
+    "Count only requests that ended in the last TIME, such as 12h or 30d, or from the DATE on, such as 2026-11-01 [default all]",
+);
 static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
 static DEFAULT_ROOM: Flag = value(
     "default-room",
@@ -205,6 +254,14 @@ static REGISTRY_MEMORY: Flag = value(
     "SIZE",
     "Memory limit for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
+static KEY_NAME: Flag = value("name", Some('n'), "NAME", "Whose key it is; also as an argument without the flag");
+static KEY_ROOMS: Flag = value("rooms", None, "CODES", "Rooms that it opens, with commas between them [default all]");
+static AT_ONCE: Flag = value("requests-at-once", None, "COUNT", "Requests at a time [default any number]");
+static PER_MINUTE: Flag = value("requests-per-minute", None, "COUNT", "Requests in a minute [default any number]");
+static PER_DAY: Flag = value("tokens-per-day", None, "COUNT", "Tokens in a day, by UTC [default any number]");
+static PRIORITY: Flag =
+    value("priority", None, "NUMBER", "Requests of a higher one get slots first, -100 to 100 [default 0]");
+static ADMIN: Flag = switch("admin", "The key is as good as the hub's own");
 static JSON: Flag = Flag {
     name: "json",
     short: Some('j'),
@@ -243,6 +300,16 @@ static DEFAULTS: Flag =
 static SORT: Flag =
     value("sort", None, "participant-count|created-at|name", "Order of the list [default participant-count]");
 static REVERSE: Flag = switch("reverse", "Reverse the order");
+static INVITED_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password of the room to put into the invitation");
+static INVITED_PASSWORD_FILE: Flag =
+    value("password-file", None, "FILE", "File with the password to put into the invitation");
+static WITH_KEY: Flag = switch("with-key", "Put the hub's key into the invitation");
+static INVITE: Flag = value(
+    "invite",
+    None,
+    "INVITATION",
+    "What `room invite` printed, in place of --hub and --room; also as an argument without the flag",
+);
 static CODE: Flag = value("code", Some('c'), "CODE", "The room's code");
 static OVER: Flag =
     value("over", None, "1m|5m|15m", "Time window of the table; JSON output has all three [default 5m]");
@@ -321,11 +388,17 @@ static SERVE: &[&Flag] = &[
     &ROOM_TTL,
     &EMPTY_ROOM_TTL,
     &OFFLINE_TTL,
+    &TLS,
+    &TLS_CERT,
+    &TLS_KEY,
     &CORS,
     &PUBLIC_URL,
     &CODE_PREFIX,
     &TRUSTED_PROXY,
     &KNOWN_AS,
+    &KEYS,
+    &USAGE,
+    &USAGE_MAX_SIZE,
     &STRICT,
     &NO_DASHBOARD,
     &MAX_HEAD,
@@ -350,6 +423,7 @@ static SERVE: &[&Flag] = &[
     &DRY_RUN,
 ];
 const JOIN: &[&Flag] = &[
+    &INVITE,
     &ROOM,
     &PARTICIPANT,
     &MODEL,
@@ -397,8 +471,23 @@ pub static COMMANDS: &[Command] = &[
         examples: &[
             ("For the whole network, announced by mDNS", "gambi hub serve --mdns"),
             ("For this machine only, on a free port", "gambi hub serve --host 127.0.0.1 --port 0"),
+            ("With TLS, and a key of its own", "gambi hub serve --tls self"),
             ("Behind a proxy that terminates TLS", "gambi hub serve --public-url https://hub.example"),
             ("In Ollama's place, for its clients", "gambi hub serve --room LAB001=Lab --default-room LAB001"),
+        ],
+    },
+    Command {
+        path: &["key", "new"],
+        about: "Make a person's key, and the line for the file of `hub serve --keys`",
+        positional: Some(&KEY_NAME),
+        flags: &[&KEY_NAME, &KEY_ROOMS, &AT_ONCE, &PER_MINUTE, &PER_DAY, &PRIORITY, &ADMIN],
+        streams: false,
+        examples: &[
+            (
+                "For one room, with limits",
+                "gambi key new ann --rooms ABC234 --requests-per-minute 30 --tokens-per-day 200000",
+            ),
+            ("For someone who manages rooms", "gambi key new carol --admin"),
         ],
     },
     Command {
@@ -451,6 +540,20 @@ pub static COMMANDS: &[Command] = &[
             (
                 "Time to first token of each participant, for a script",
                 "gambi room stats ABC234 --format json | jq '.data.participants[] | {participantId, ttftMs: .windows[\"15m\"].ttftMs}'",
+            ),
+        ],
+    },
+    Command {
+        path: &["room", "invite"],
+        about: "Print an invitation to a room: all that a participant or a chat needs, in one line",
+        positional: Some(&CODE),
+        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY],
+        streams: false,
+        examples: &[
+            ("With the address that others reach", "gambi room invite ABC234 --hub http://10.0.0.5:3000"),
+            (
+                "With the room's password and the hub's key",
+                "gambi room invite ABC234 --password-file room.password --key-file hub.key --with-key",
             ),
         ],
     },
@@ -523,7 +626,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["chat"],
         about: "Send chats to a room",
         positional: Some(&PROMPT),
-        flags: &[&ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
+        flags: &[&INVITE, &ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[
             ("One question", "gambi chat -r ABC234 'Why is the sky blue?'"),
@@ -558,6 +661,7 @@ pub static COMMANDS: &[Command] = &[
         about: "Watch rooms, participants and requests",
         positional: None,
         flags: &[
+            &INVITE,
             &WATCHED,
             &PASSWORD,
             &PASSWORD_FILE,
@@ -602,6 +706,17 @@ pub static COMMANDS: &[Command] = &[
         examples: &[
             ("Keep running, to try it with curl", "gambi demo"),
             ("Check an installation", "gambi demo --once"),
+        ],
+    },
+    Command {
+        path: &["usage"],
+        about: "Sum up a file of `hub serve --usage` and the one before it",
+        positional: Some(&USAGE_FILE),
+        flags: &[&USAGE_FILE, &BY, &SINCE],
+        streams: false,
+        examples: &[
+            ("By person, over all", "gambi usage usage.jsonl"),
+            ("By model, for this month", "gambi usage usage.jsonl --by model --since 2026-11-01"),
         ],
     },
     Command {

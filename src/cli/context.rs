@@ -7,18 +7,35 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use gambi::Fingerprint;
 use gambi::client::Client;
 use gambi::hub::{HubKey, parse_config};
+use gambi::proto::invitation::Invitation;
 use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
 
 use super::config_file::{self, Environment};
 use super::failure::Failure;
-use super::find_hub::find_hub;
+use super::find_hub::{Found, find_hub};
 use super::output::{Format, Output};
-use super::parse::Parsed;
+use super::parse::{INVITE, Parsed};
 use super::prompt;
 use super::signals::Signals;
 use super::values;
+
+/// Reads the invitation, if one was given, and sets the flags that it stands for.
+fn accept_invitation(parsed: &mut Parsed) -> Result<Option<Invitation>, Failure> {
+    let Some(text) = parsed.value(INVITE) else { return Ok(None) };
+    let invitation = Invitation::parse(text)
+        .map_err(|e| Failure::usage(e.to_string()).hint("Copy it again, as `gambi room invite` printed it."))?;
+    for flag in ["hub", "room", "hub-fingerprint"] {
+        if parsed.has(flag) {
+            return Err(Failure::usage(format!("--{flag} and an invitation exclude each other")));
+        }
+    }
+    parsed.give("hub", invitation.hub.clone());
+    parsed.give("room", invitation.room.clone());
+    Ok(Some(invitation))
+}
 
 /// Looks up an environment variable.
 pub type Vars = dyn Fn(&str) -> Option<String>;
@@ -26,6 +43,8 @@ pub type Vars = dyn Fn(&str) -> Option<String>;
 /// The inputs and outputs of a command.
 pub struct Context<'v> {
     parsed: Parsed,
+    /// What the command was invited with. Secrets for other hubs are not sent to the invitation's.
+    invitation: Option<Invitation>,
     vars: &'v Vars,
     /// The selected environment of the config file.
     pub environment: Environment,
@@ -42,7 +61,8 @@ impl<'v> Context<'v> {
     ///
     /// # Errors
     /// When one of these flags or the config file is invalid.
-    pub fn new(parsed: Parsed, vars: &'v Vars, signals: Signals) -> Result<Self, Failure> {
+    pub fn new(mut parsed: Parsed, vars: &'v Vars, signals: Signals) -> Result<Self, Failure> {
+        let invitation = accept_invitation(&mut parsed)?;
         let format = parsed.value("format").map(str::to_owned).or_else(|| vars("GAMBI_FORMAT"));
         let format = match format.as_deref().filter(|text| !text.is_empty()) {
             _ if parsed.has("json") => Format::Json,
@@ -64,7 +84,7 @@ impl<'v> Context<'v> {
         if must_ask && !terminals {
             return Err(Failure::usage("--interactive needs a terminal as stdin and stdout"));
         }
-        Ok(Context { parsed, vars, environment, out, signals, may_ask: terminals && !never, must_ask })
+        Ok(Context { parsed, invitation, vars, environment, out, signals, may_ask: terminals && !never, must_ask })
     }
 
     /// A flag's value; the last one if it was repeated.
@@ -85,6 +105,11 @@ impl<'v> Context<'v> {
     /// An environment variable; `None` if it is unset or empty.
     pub fn variable(&self, name: &str) -> Option<String> {
         (self.vars)(name).filter(|value| !value.is_empty())
+    }
+
+    /// What the command was invited with.
+    pub fn invitation(&self) -> Option<&Invitation> {
+        self.invitation.as_ref()
     }
 
     /// The words of the command.
@@ -139,7 +164,10 @@ impl<'v> Context<'v> {
                 }
                 Ok(Some(password.to_owned()))
             }
-            (None, None) => Ok(self.variable("GAMBI_ROOM_PASSWORD")),
+            (None, None) => Ok(match &self.invitation {
+                Some(invitation) => invitation.password.clone(),
+                None => self.variable("GAMBI_ROOM_PASSWORD"),
+            }),
         }
     }
 
@@ -164,18 +192,19 @@ impl<'v> Context<'v> {
         self.may_ask
     }
 
-    /// The hub's URL; `auto` finds it by mDNS.
+    /// The hub's URL; `auto` finds it by mDNS, and with it the fingerprint that it announces.
     ///
     /// # Errors
     /// When `auto` finds no hub, or several.
-    pub fn hub_url(&self) -> Result<String, Failure> {
+    fn hub(&self) -> Result<Found, Failure> {
         let named = self.named_hub();
         if named != "auto" {
-            return Ok(named);
+            return Ok((named, None));
         }
-        let url = find_hub(&self.out, self.value("room").or(self.value("code")), self.key()?.as_deref())?;
+        let (url, fingerprint) =
+            find_hub(&self.out, self.value("room").or(self.value("code")), self.key()?.as_deref())?;
         self.out.detail(&format!("found {url}"));
-        Ok(url)
+        Ok((url, fingerprint))
     }
 
     /// The hub's key, if one is given.
@@ -188,13 +217,32 @@ impl<'v> Context<'v> {
                 let wrong = |e| Failure::usage(format!("--key-file: {path} cannot be read: {e}"));
                 Some(std::fs::read_to_string(path).map_err(wrong)?)
             }
-            None => self.variable("GAMBI_HUB_KEY"),
+            None => match &self.invitation {
+                Some(invitation) => invitation.key.clone(),
+                None => self.variable("GAMBI_HUB_KEY"),
+            },
         };
         let Some(key) = key else { return Ok(None) };
         match HubKey::new(&key) {
             Some(_) => Ok(Some(key.trim().to_owned())),
             None => Err(Failure::usage("the hub's key must be one word of printable ASCII")),
         }
+    }
+
+    /// The fingerprint that the hub's certificate must have, if one is given.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn fingerprint(&self) -> Result<Option<Fingerprint>, Failure> {
+        if let Some(invitation) = &self.invitation {
+            return Ok(invitation.fingerprint.map(Fingerprint::from));
+        }
+        let (place, text) = match self.value("hub-fingerprint") {
+            Some(text) => ("--hub-fingerprint", Some(text.to_owned())),
+            None => ("GAMBI_HUB_FINGERPRINT", self.variable("GAMBI_HUB_FINGERPRINT")),
+        };
+        let parse = |text: String| text.parse().map_err(|e| Failure::usage(format!("{place}: {e}")));
+        text.map(parse).transpose()
     }
 
     fn named_hub(&self) -> String {
@@ -210,7 +258,8 @@ impl<'v> Context<'v> {
     /// # Errors
     /// When the URL or the key is invalid.
     pub fn client(&self) -> Result<Client, Failure> {
-        let client = Client::new(&self.hub_url()?)?;
+        let (url, announced) = self.hub()?;
+        let client = Client::new(&url)?.with_fingerprint(self.fingerprint()?.or(announced))?;
         let client = self.key()?.iter().fold(client, |client, key| client.with_key(key));
         self.out.detail(&format!("hub: {}", client.hub_url()));
         Ok(client)

@@ -35,7 +35,7 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
     let signals = context.signals.listen();
 
     let hub = Hub::bind(HubOptions { host, port, ..HubOptions::default() })?;
-    let hub_url = Urls::new(hub.addr(), None).hub;
+    let hub_url = Urls::new("http", hub.addr(), None).hub;
     let provider = Provider::bind(ProviderOptions { port: 0, delay, ..ProviderOptions::default() })?;
     let provider_url = format!("http://{}", provider.addr());
     let client = Client::new(&hub_url)?;

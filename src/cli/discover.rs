@@ -19,6 +19,9 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
         .iter()
         .map(|(rooms, hub)| {
             let mut value = json!({ "name": hub.name, "hubUrl": hub.url, "addresses": hub.addresses, "rooms": [] });
+            if let Some(fingerprint) = hub.fingerprint {
+                value["fingerprint"] = json!(fingerprint.to_string());
+            }
             match rooms {
                 Ok(rooms) => value["rooms"] = json!(rooms),
                 Err(error) => value["error"] = json!(error.to_string()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 #[cfg(feature = "mdns")]
 use gambi::Error;
+use gambi::Fingerprint;
 
 use super::failure::Failure;
 use super::output::Output;
@@ -17,18 +18,22 @@ pub const LISTEN: Duration = Duration::from_secs(2);
 #[cfg(feature = "mdns")]
 const ATTEMPTS: usize = 3;
 
-/// The URL of the hub that has the room or, if no room is given, of the only hub on the network. `key` is for hubs that
+/// A hub's URL, and the fingerprint of its certificate if it announces one.
+pub type Found = (String, Option<Fingerprint>);
+
+/// The hub that has the room or, if no room is given, of the only hub on the network. `key` is for hubs that
 /// list their rooms only with it.
 ///
 /// # Errors
 /// When no hub is found, or several are and no room tells them apart.
 #[cfg(feature = "mdns")]
-pub fn find_hub(out: &Output, room: Option<&str>, key: Option<&str>) -> Result<String, Failure> {
+pub fn find_hub(out: &Output, room: Option<&str>, key: Option<&str>) -> Result<Found, Failure> {
     use gambi::discovery::{discover_hubs, resolve_target};
 
     if let Some(room) = room {
         let find = || until_found(|| resolve_target(room, LISTEN, key));
-        return Ok(out.while_waiting("Looking for the room...", find)?.hub.url);
+        let hub = out.while_waiting("Looking for the room...", find)?.hub;
+        return Ok((hub.url, hub.fingerprint));
     }
     let find = || {
         until_found(|| {
@@ -36,7 +41,7 @@ pub fn find_hub(out: &Output, room: Option<&str>, key: Option<&str>) -> Result<S
         })
     };
     match out.while_waiting("Looking for hubs...", find)?.as_slice() {
-        [one] => Ok(one.url.clone()),
+        [one] => Ok((one.url.clone(), one.fingerprint)),
         several => {
             let urls: Vec<_> = several.iter().map(|hub| hub.url.as_str()).collect();
             Err(Failure::usage("several hubs were found").hint(format!("Name one with --hub: {}.", urls.join(", "))))
@@ -46,7 +51,7 @@ pub fn find_hub(out: &Output, room: Option<&str>, key: Option<&str>) -> Result<S
 
 /// Looks again while nothing is found.
 #[cfg(feature = "mdns")]
-pub fn until_found<T>(mut look: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+fn until_found<T>(mut look: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let mut found = look();
     for _ in 1..ATTEMPTS {
         if !matches!(found, Err(Error::NoHub | Error::NoSuchRoom { .. })) {
@@ -58,7 +63,7 @@ pub fn until_found<T>(mut look: impl FnMut() -> Result<T, Error>) -> Result<T, E
 }
 
 #[cfg(not(feature = "mdns"))]
-pub fn find_hub(_: &Output, _: Option<&str>, _: Option<&str>) -> Result<String, Failure> {
+pub fn find_hub(_: &Output, _: Option<&str>, _: Option<&str>) -> Result<Found, Failure> {
     Err(built_without_mdns())
 }
 
@@ -67,7 +72,8 @@ pub fn built_without_mdns() -> Failure {
     Failure::usage("this gambi was built without mDNS").hint("Name the hub with --hub URL.")
 }
 
-#[cfg(all(test, feature = "mdns"))]
+#[cfg(feature = "mdns")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

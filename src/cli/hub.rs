@@ -8,13 +8,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use gambi::hub::{
-    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, Limits, Log, LogFormat, LogLevel, RoomPassword, Timeouts,
-    parse_config,
+    DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, KeysFile, Limits, Log, LogFormat, LogLevel, RoomPassword,
+    ServerTls, Timeouts, UsageFile, parse_config,
 };
 
 use super::context::Context;
 use super::failure::Failure;
-use super::values;
+use super::{hub_tls, values};
 
 /// How and what a hub logs if nothing says otherwise.
 pub const LOG_FORMAT: LogFormat = LogFormat::Text;
@@ -44,17 +44,29 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     }
     let drain_timeout = drain_timeout(context)?;
     let signals = context.signals.listen();
-    let (host, public_url) = (options.host.clone(), options.public_url.clone());
+    let (host, public_url, tls) = (options.host.clone(), options.public_url.clone(), options.tls.clone());
     let (dashboard, has_key) = (options.dashboard, options.key.is_some());
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
     let hub = Hub::bind(options)?;
-    let urls = Urls::new(hub.addr(), public_url);
+    if context.has("keys") {
+        let handle = hub.handle();
+        context.signals.on_hangup(move || handle.reload_keys())?;
+    }
+    if let Some(tls) = &tls {
+        hub_tls::reload_on_hangup(context, tls)?;
+    }
+    let urls = Urls::new(scheme(tls.is_some()), hub.addr(), public_url);
     let port = hub.addr().port();
-    let data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
-    context.out.event("started", &data, &urls.banner(dashboard, has_key))?;
-    let announcement = announce(context, hub.addr(), mdns)?;
+    let fingerprint = tls.as_ref().map(|tls| tls.fingerprint().to_string());
+    let mut data = json!({ "host": host, "port": port, "mdns": mdns, "hubUrl": urls.hub, "bindUrl": urls.bind });
+    if let Some(fingerprint) = &fingerprint {
+        data["fingerprint"] = json!(fingerprint);
+    }
+    let own = fingerprint.filter(|_| hub_tls::is_own(context));
+    context.out.event("started", &data, &urls.banner(dashboard, has_key, own.as_deref()))?;
+    let announcement = announce(context, hub.addr(), tls.as_ref(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
         let data = json!({ "signal": signal.to_string() });
@@ -100,6 +112,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
     Ok(HubOptions {
         host,
         port: context.port()?.or(serve.port).unwrap_or(standard.port),
+        tls: hub_tls::load(context)?,
         limits: limits(context)?,
         timeouts: timeouts(context)?,
         hedge_after_min: standard.hedge_after_min.filter(|_| !context.has("no-hedge")),
@@ -109,6 +122,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
             .unwrap_or_default(),
         public_url: context.parsed("public-url", web_url, "an absolute http or https URL")?,
         key: context.key()?.as_deref().and_then(HubKey::new),
+        keys: context.value("keys").map(KeysFile::read).transpose()?,
         strict: context.has("strict"),
         dashboard: !context.has("no-dashboard"),
         default_room: default_room(context)?,
@@ -124,9 +138,19 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         },
         registry_memory: registry_memory.unwrap_or(standard.registry_memory),
         rooms: rooms(context)?,
+        usage: usage(context)?,
         log: Some(Log::to_stderr().level(log_level(context)?).format(log_format(context)?)),
         ..standard
     })
+}
+
+fn usage(context: &Context<'_>) -> Result<Option<UsageFile>, Failure> {
+    let size = context.parsed("usage-max-size", values::size, "a size such as 64MiB, and more than zero")?;
+    let Some(file) = context.value("usage").map(UsageFile::new) else { return Ok(None) };
+    Ok(Some(match size {
+        Some(size) => file.max_size(size),
+        None => file,
+    }))
 }
 
 fn default_room(context: &Context<'_>) -> Result<Option<String>, Failure> {
@@ -267,10 +291,12 @@ fn web_url(text: &str) -> Option<String> {
 
 fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<(), Failure> {
     let (limits, timeouts) = (&options.limits, &options.timeouts);
-    let urls = Urls::planned(&options.host, options.port, options.public_url.as_deref());
+    let scheme = scheme(options.tls.is_some());
+    let urls = Urls::planned(scheme, &options.host, options.port, options.public_url.as_deref());
     let payload = json!({
-        "host": options.host, "port": options.port, "bindUrl": urls.bind, "mdns": mdns, "cors": options.cors,
-        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(), "strict": options.strict,
+        "host": options.host, "port": options.port, "bindUrl": urls.bind, "tls": options.tls.is_some(), "mdns": mdns, "cors": options.cors,
+        "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(),
+        "keys": options.keys.as_ref().map(KeysFile::count), "strict": options.strict,
         "dashboard": options.dashboard, "defaultRoom": options.default_room, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),
@@ -296,6 +322,11 @@ fn millis(time: Duration) -> Value {
     json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
+/// The scheme of a hub's URLs.
+fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
+}
+
 /// A server's addresses, for display.
 pub struct Urls {
     /// The address that it listens on.
@@ -308,22 +339,25 @@ pub struct Urls {
 
 impl Urls {
     /// The addresses of a server that listens on `address`.
-    pub fn new(address: SocketAddr, public_url: Option<String>) -> Self {
+    pub fn new(scheme: &str, address: SocketAddr, public_url: Option<String>) -> Self {
         let everywhere = address.ip().is_unspecified();
-        let here =
-            if everywhere { format!("http://localhost:{}", address.port()) } else { format!("http://{address}") };
+        let here = if everywhere {
+            format!("{scheme}://localhost:{}", address.port())
+        } else {
+            format!("{scheme}://{address}")
+        };
         let network = own_address(address)
             .filter(|_| everywhere)
-            .map(|ip| format!("http://{}", SocketAddr::new(ip, address.port())));
-        Urls { bind: format!("http://{address}"), hub: public_url.unwrap_or(here), network }
+            .map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, address.port())));
+        Urls { bind: format!("{scheme}://{address}"), hub: public_url.unwrap_or(here), network }
     }
 
     /// The addresses of a server that has not been started. `host` may be a name.
-    fn planned(host: &str, port: u16, public_url: Option<&str>) -> Self {
+    fn planned(scheme: &str, host: &str, port: u16, public_url: Option<&str>) -> Self {
         if let Ok(ip) = host.parse() {
-            return Urls::new(SocketAddr::new(ip, port), public_url.map(str::to_owned));
+            return Urls::new(scheme, SocketAddr::new(ip, port), public_url.map(str::to_owned));
         }
-        let bind = format!("http://{host}:{port}");
+        let bind = format!("{scheme}://{host}:{port}");
         Urls { hub: public_url.unwrap_or(&bind).to_owned(), bind, network: None }
     }
 
@@ -343,8 +377,11 @@ impl Urls {
         self.network.as_ref().unwrap_or(&self.hub)
     }
 
-    /// What a person reads when the hub has started.
-    fn banner(&self, dashboard: bool, has_key: bool) -> String {
+    /// What a person reads when the hub has started. `fingerprint` is that of a certificate which clients do not accept
+    /// without it.
+    fn banner(&self, dashboard: bool, has_key: bool, fingerprint: Option<&str>) -> String {
+        let flag = fingerprint.map(|text| format!(" --hub-fingerprint {text}")).unwrap_or_default();
+        let fingerprint = fingerprint.map(|text| format!("\nFingerprint: {text}")).unwrap_or_default();
         let hub = self.for_others();
         let here = self.network.as_ref().map(|_| format!(" (on this machine {})", self.hub)).unwrap_or_default();
         let access = match (has_key, hub.contains("//localhost") || hub.contains("//127.")) {
@@ -353,7 +390,7 @@ impl Urls {
             (false, false) => "open to all who reach it: close it with --key-file FILE, or --host 127.0.0.1",
         };
         format!(
-            "{}{hub}{here}\nNew room:   gambi room create --hub {hub} --name NAME\nJoin it:    gambi participant join --hub {hub} --room CODE --participant-id ID --models all\nAccess:     {access}",
+            "{}{hub}{here}\nNew room:   gambi room create --hub {hub}{flag} --name NAME\nJoin it:    gambi participant join --hub {hub}{flag} --room CODE --participant-id ID --models all\nAccess:     {access}{fingerprint}",
             if dashboard { "Dashboard:  " } else { "Hub:        " },
         )
     }
@@ -372,11 +409,16 @@ pub type Announcement = Option<Box<dyn Any>>;
 
 /// Announces the hub by mDNS.
 #[cfg(feature = "mdns")]
-pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Result<Announcement, Failure> {
+pub fn announce(
+    context: &Context<'_>,
+    address: SocketAddr,
+    tls: Option<&ServerTls>,
+    wanted: bool,
+) -> Result<Announcement, Failure> {
     if !wanted {
         return Ok(None);
     }
-    let announcement = gambi::discovery::announce(address.ip(), address.port())?;
+    let announcement = gambi::discovery::announce(address.ip(), address.port(), tls.map(ServerTls::fingerprint))?;
     let name = announcement.name();
     context.out.event("mdns_registered", &json!({ "name": name }), &format!("Announced as {name}."))?;
     Ok(Some(Box::new(announcement)))
@@ -384,7 +426,7 @@ pub fn announce(context: &Context<'_>, address: SocketAddr, wanted: bool) -> Res
 
 /// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
-pub fn announce(_: &Context<'_>, _: SocketAddr, _: bool) -> Result<Announcement, Failure> {
+pub fn announce(_: &Context<'_>, _: SocketAddr, _: Option<&ServerTls>, _: bool) -> Result<Announcement, Failure> {
     Ok(None)
 }
 
@@ -394,10 +436,10 @@ mod tests {
 
     #[test]
     fn urls_name_what_can_be_reached() {
-        let urls = Urls::new("0.0.0.0:3000".parse().unwrap(), None);
+        let urls = Urls::new("http", "0.0.0.0:3000".parse().unwrap(), None);
         assert_eq!((urls.hub.as_str(), urls.bind.as_str()), ("http://localhost:3000", "http://0.0.0.0:3000"));
-        assert_eq!(Urls::new("[::1]:80".parse().unwrap(), None).hub, "http://[::1]:80");
-        assert_eq!(Urls::new("127.0.0.1:1".parse().unwrap(), Some("https://h".into())).hub, "https://h");
+        assert_eq!(Urls::new("https", "[::1]:80".parse().unwrap(), None).hub, "https://[::1]:80");
+        assert_eq!(Urls::new("http", "127.0.0.1:1".parse().unwrap(), Some("https://h".into())).hub, "https://h");
     }
 
     #[test]

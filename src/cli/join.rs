@@ -260,8 +260,8 @@ impl Plan {
         let room = context.required("room")?;
         let models = models(context)?;
         let id = match context.value("participant-id") {
-            // Only the older command generates an id. With a stable one, a retry is the same participant.
-            None if context.is_flat() => gambi::participant::fresh_id()?,
+            // The older command and an invitation need no id. With a stable one, a retry is the same participant.
+            None if context.is_flat() || context.invitation().is_some() => gambi::participant::fresh_id()?,
             _ => context.required("participant-id")?,
         };
         let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
@@ -335,6 +335,9 @@ impl Plan {
         if let Some(key) = &self.key {
             builder = builder.hub_key(key);
         }
+        if let Some(fingerprint) = self.client.fingerprint() {
+            builder = builder.hub_fingerprint(fingerprint);
+        }
         if let Some(token) = &self.token {
             builder = builder.participant_token(token);
         }
@@ -394,6 +397,7 @@ impl Plan {
 fn models(context: &Context<'_>) -> Result<Vec<String>, Failure> {
     let all = context.parsed("models", |text| (text == "all").then_some(()), "\"all\"; --model names single ones")?;
     match (all, context.values("model")) {
+        (None, []) if context.invitation().is_some() => Ok(Vec::new()),
         (None, []) => Ok(vec![context.required("model")?]),
         (None, names) if names.iter().any(|name| name.trim().is_empty()) => {
             Err(Failure::usage("--model must not be empty"))

@@ -16,7 +16,10 @@ mod failure;
 mod find_hub;
 mod help;
 mod hub;
+mod hub_tls;
+mod invite;
 mod join;
+mod key;
 mod man_page;
 mod manual;
 mod markdown;
@@ -34,6 +37,7 @@ mod signals;
 mod stats;
 mod synonyms;
 mod token;
+mod usage;
 mod values;
 
 use std::ffi::OsString;
@@ -95,16 +99,19 @@ fn dispatch(context: &Context<'_>) -> Result<(), Failure> {
         ["hub", "serve"] | ["serve"] => hub::serve(context),
         ["room", "create"] | ["create"] => room::create(context),
         ["room", "list"] | ["list"] => room::list(context),
+        ["key", "new"] => key::new(context),
         ["room", "get"] => room::get(context),
         ["room", "stats"] => stats::stats(context),
         ["participant", "join"] | ["join"] => join::join(context),
         ["room", "delete"] => room::delete(context),
+        ["room", "invite"] => invite::invite(context),
         ["participant", "list"] => participant::list(context),
         ["models"] => chat::models(context),
         ["chat"] => chat::chat(context),
         ["discover"] => discover::discover(context),
         ["completions"] => completions::completions(context),
         ["service"] => service::service(context),
+        ["usage"] => usage::usage(context),
         ["man"] => man_page::man(context),
         ["version"] => output::line(VERSION),
         // Always JSON, as `GET /openapi.json` returns it, whatever `--format` says.

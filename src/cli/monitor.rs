@@ -88,9 +88,9 @@ impl EmbeddedHub {
         let options = HubOptions { log: None, ..hub::options(context)? };
         let mdns = hub::wants_mdns(context)?;
         let hub = Hub::bind(options)?;
-        let urls = Urls::new(hub.addr(), None);
+        let urls = Urls::new("http", hub.addr(), None);
         context.out.event("started", &json!({ "hubUrl": urls.hub, "bindUrl": urls.bind }), "")?;
-        let announcement = hub::announce(context, hub.addr(), mdns)?;
+        let announcement = hub::announce(context, hub.addr(), None, mdns)?;
         let own_url = Urls::own(hub.addr());
         Ok(EmbeddedHub { _hub: hub, _announcement: announcement, urls, own_url })
     }
@@ -146,7 +146,7 @@ fn redraw(context: &Context<'_>, watching: &mut HubMonitor, signals: &Receiver<S
 
 /// The terminal's columns and rows. Uses `stty`, which every system with a terminal has; the standard library has no such
 /// function.
-fn terminal_size(context: &Context<'_>) -> (usize, usize) {
+pub fn terminal_size(context: &Context<'_>) -> (usize, usize) {
     let number = |name: &str| context.variable(name).and_then(|text| text.parse().ok());
     let measured = Command::new("stty").arg("size").stdin(Stdio::inherit()).output().ok().and_then(|output| {
         let text = String::from_utf8(output.stdout).ok()?;

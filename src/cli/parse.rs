@@ -1,8 +1,9 @@
 //! Parses arguments into a command and its flags. Pure: it reads no environment and does not validate values.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
+use gambi::proto::invitation::Invitation;
 use lexopt::Arg;
 
 use super::commands::{COMMANDS, COMMON, Command, Flag};
@@ -12,6 +13,8 @@ use super::synonyms;
 
 /// The flag that collects the arguments after `--`, for commands that have it.
 pub const TRAILING: &str = "arg";
+/// The flag of an invitation.
+pub const INVITE: &str = "invite";
 
 /// What the arguments request.
 #[derive(Debug)]
@@ -48,6 +51,11 @@ impl Parsed {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// Sets the value of a flag that was not given.
+    pub fn give(&mut self, name: &'static str, value: String) {
+        self.values.insert(name, vec![value]);
+    }
+
     /// Whether a flag or switch was given.
     pub fn has(&self, name: &str) -> bool {
         self.values.contains_key(name)
@@ -72,7 +80,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Request, Failur
                 continue;
             }
             Arg::Value(word) => {
-                let Some(name) = value_target(command, &values) else {
+                let Some(name) = invitation(command, word).or_else(|| value_target(command, &values)) else {
                     return Err(wrong(&format!("unexpected argument \"{}\"", word.to_string_lossy()), &words));
                 };
                 values.entry(name).or_default().push(text(Ok(word.clone()), &words)?);
@@ -114,6 +122,12 @@ fn finish(mut words: Vec<String>, values: HashMap<&'static str, Vec<String>>) ->
 /// The command with exactly these words.
 pub fn find(words: &[String]) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.path == words)
+}
+
+/// The flag for an invitation, if the argument is one and the command takes any.
+fn invitation(command: Option<&'static Command>, word: &OsStr) -> Option<&'static str> {
+    let flag = command?.flags.iter().find(|flag| flag.name == INVITE)?;
+    word.to_str().filter(|word| Invitation::is_meant(word)).map(|_| flag.name)
 }
 
 /// The flag that takes an argument without dashes: the positional one while it has no value, then [`TRAILING`].

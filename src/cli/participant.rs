@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use gambi::client::Client;
-use gambi::proto::management::{Participant, Status};
+use gambi::proto::management::Participant;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -19,12 +19,15 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
         if participants.is_empty() {
             return "The room has no participants. `gambi participant join` adds one.".to_owned();
         }
-        let status = |status: &Status| json!(status).as_str().unwrap_or_default().to_owned();
+        let status = |p: &Participant| match json!(p.status).as_str() {
+            _ if p.provider_down && p.connection.connected => "provider down".to_owned(),
+            status => status.unwrap_or_default().to_owned(),
+        };
         let model = |p: &Participant| match p.models.len() {
             0 | 1 => p.model.clone(),
             count => format!("{} (+{})", p.model, count - 1),
         };
-        let row = |p: &Participant| vec![p.id.clone(), status(&p.status), model(p), p.nickname.clone()];
+        let row = |p: &Participant| vec![p.id.clone(), status(p), model(p), p.nickname.clone()];
         table(&["ID", "STATUS", "MODEL", "NICKNAME"], &participants.iter().map(row).collect::<Vec<_>>())
     })
 }

@@ -25,7 +25,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let signals = context.signals.listen();
     let model = options.model.clone();
     let provider = Provider::bind(options)?;
-    let url = Urls::new(provider.addr(), None).hub;
+    let url = Urls::new("http", provider.addr(), None).hub;
     let text = format!(
         "The echo provider is up: {url} (model \"{model}\"; no model is behind it)\nBring it into a room: gambi participant join --room CODE --participant-id ID --model {model} --endpoint {url}\nStop it with Ctrl-C."
     );

@@ -16,7 +16,7 @@ const SECRET_FLAGS: &[(&str, &str)] = &[("password", "GAMBI_ROOM_PASSWORD"), ("h
 /// Flags that a service cannot have.
 const INTERACTIVE_FLAGS: &[&str] = &["dry-run", "interactive"];
 /// Flags that name a file, which a service account with a dynamic user may not be able to read.
-const FILE_FLAGS: &[&str] = &["key-file", "rooms", "config", "password-file"];
+const FILE_FLAGS: &[&str] = &["key-file", "keys", "rooms", "config", "password-file"];
 /// Prefix of a word that names a systemd credential. No argument begins with it, since control characters are rejected.
 const CREDENTIAL_PREFIX: &str = "\0";
 /// How much longer than the drain timeout the service manager waits before it kills the process, seconds.

@@ -39,7 +39,7 @@ struct SignalState {
     /// Cleanup to run before a signal ends the process.
     cleanup: Option<fn()>,
     /// What SIGHUP does in place of ending the process.
-    on_hangup: Option<Box<dyn Fn() + Send>>,
+    on_hangup: Vec<Box<dyn Fn() + Send>>,
     /// Whether the process was started in a terminal.
     had_terminal: bool,
     /// Registers further signals.
@@ -108,7 +108,7 @@ impl Signals {
         Ok(())
     }
 
-    /// Makes SIGHUP run an action, as long as the terminal that the process was started in is there, if it was started in
+    /// Makes SIGHUP run an action, after those given before, as long as the terminal that the process was started in is there, if it was started in
     /// one. If that terminal closes, SIGHUP ends the process as SIGTERM does.
     ///
     /// # Errors
@@ -119,17 +119,15 @@ impl Signals {
         if let Some(incoming) = &state.incoming {
             incoming.add_signal(SIGHUP)?;
         }
-        state.on_hangup = Some(Box::new(action));
+        state.on_hangup.push(Box::new(action));
         state.had_terminal = had_terminal;
         Ok(())
     }
 
     fn on_signal(&self, signal: i32) {
         let mut state = self.lock();
-        if let Some(action) = state.on_hangup.as_ref().filter(|_| signal == SIGHUP)
-            && (!state.had_terminal || has_terminal())
-        {
-            action();
+        if signal == SIGHUP && !state.on_hangup.is_empty() && (!state.had_terminal || has_terminal()) {
+            state.on_hangup.iter().for_each(|action| action());
             return;
         }
         if let Some(listener) = state.listener.take() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use ureq::BodyReader;
 
-use super::http::{CONNECT_TIMEOUT, Http, agent, read, read_refusal};
+use super::http::{CONNECT_TIMEOUT, Http, read, read_refusal};
 use crate::error::{Error, Reason};
 use crate::proto::sse::Decoder;
 use crate::proto::web::{percent_decode, percent_encode};
@@ -166,7 +166,8 @@ impl Chat {
             map.extend(self.options);
         }
         let (http, path) = (self.room.http.clone(), self.room.path("/chat/completions"));
-        let answer = http.send(&agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT)), "POST", &path, Some(&body))?;
+        let answer =
+            http.send(&http.agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT)), "POST", &path, Some(&body))?;
         let status = answer.status().as_u16();
         if status == 200 {
             return Ok((http, path, answer));

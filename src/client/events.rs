@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use ureq::{Agent, BodyReader};
 
-use super::http::{CONNECT_TIMEOUT, Http, agent, read_refusal};
+use super::http::{CONNECT_TIMEOUT, Http, read_refusal};
 use crate::error::{Error, Reason};
 use crate::proto::legacy::read_event;
 use crate::proto::management::EventEnvelope;
@@ -40,7 +40,7 @@ impl EventStopper {
 }
 
 pub(super) fn open(http: &Http, path: &str) -> Result<EventStream, Error> {
-    let agent = agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT));
+    let agent = http.agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT));
     let answer = http.send(&agent, "GET", path, None)?;
     let status = answer.status().as_u16();
     if status != 200 {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use ureq::http::Request;
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{Connector as _, TcpConnector};
 use ureq::{Agent, Body};
 
 use crate::error::{Error, HubError, Reason};
+use crate::fingerprint::Fingerprint;
 use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
+use crate::net::ureq_tls::TlsConnector;
 use crate::proto::management::{ErrorBody, Meta};
 use crate::sync::lock;
 
@@ -28,6 +30,11 @@ const MAX_ERROR: u64 = 64 << 10;
 #[derive(Debug, Clone)]
 pub struct Http {
     agent: Agent,
+    tls: TlsConnector,
+    /// The fingerprint that the hub's certificate must have, if it is known.
+    pub pin: Option<Fingerprint>,
+    /// The time limit of a whole call.
+    whole: Duration,
     /// The hub's URL, without a trailing slash.
     pub base: String,
     /// Headers of every request, such as the hub's key.
@@ -39,20 +46,23 @@ pub struct Http {
 /// An agent for calls on a local network: no proxy, no redirects, no compression; no status is an error.
 ///
 /// `whole` bounds a call, `silence` the wait for its next bytes.
-pub fn agent(connect: Duration, whole: Option<Duration>, silence: Option<Duration>) -> Agent {
+fn agent(tls: &TlsConnector, connect: Duration, whole: Option<Duration>, silence: Option<Duration>) -> Agent {
     let config = Agent::config_builder()
         .timeout_connect(Some(connect))
         .timeout_global(whole)
         .timeout_per_read(silence)
         .proxy(None)
-        .tls_config(crate::net::tls_roots::for_http())
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
         .accept_encoding("")
         .user_agent(USER_AGENT)
         .build();
-    Agent::with_parts(config, DefaultConnector::default(), Names)
+    Agent::with_parts(config, ().chain(TcpConnector::default()).chain(tls.clone()), Names)
+}
+
+fn tls(pin: Option<Fingerprint>) -> Result<TlsConnector, Error> {
+    TlsConnector::new(pin).map_err(|e| Error::System { what: "setting up TLS", reason: Reason::of(e) })
 }
 
 /// Checks an absolute http or https URL and drops its trailing slashes.
@@ -69,8 +79,12 @@ pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
 
 impl Http {
     pub fn new(hub_url: &str) -> Result<Self, Error> {
+        let tls = tls(None)?;
         Ok(Http {
-            agent: agent(CONNECT_TIMEOUT, Some(CALL_TIMEOUT), None),
+            agent: agent(&tls, CONNECT_TIMEOUT, Some(CALL_TIMEOUT), None),
+            tls,
+            pin: None,
+            whole: CALL_TIMEOUT,
             base: base_url("the hub's address", hub_url)?,
             headers: Vec::new(),
             request_id: Arc::default(),
@@ -78,7 +92,22 @@ impl Http {
     }
 
     pub fn with_timeout(self, whole: Duration) -> Self {
-        Http { agent: agent(CONNECT_TIMEOUT.min(whole), Some(whole), None), ..self }
+        Http { agent: self.agent(CONNECT_TIMEOUT.min(whole), Some(whole), None), whole, ..self }
+    }
+
+    pub fn with_pin(self, pin: Option<Fingerprint>) -> Result<Self, Error> {
+        // Without TLS anyone could answer in the hub's place.
+        if pin.is_some() && !self.base.starts_with("https://") {
+            let reason = format!("must begin with https:// where a fingerprint is given, unlike {}", self.base).into();
+            return Err(Error::Invalid { what: "the hub's address", reason });
+        }
+        let whole = self.whole;
+        Ok(Http { tls: tls(pin)?, pin, ..self }.with_timeout(whole))
+    }
+
+    /// An agent for calls with other time limits.
+    pub fn agent(&self, connect: Duration, whole: Option<Duration>, silence: Option<Duration>) -> Agent {
+        agent(&self.tls, connect, whole, silence)
     }
 
     pub fn set_request_id(&self, id: String) {
@@ -197,6 +226,18 @@ mod tests {
         for bad in ["", "h:1", "ws://h", "http://", "http://a b"] {
             assert!(base_url("x", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_fingerprint_is_never_ignored() {
+        let pin = Some(Fingerprint::of(b"certificate"));
+        assert!(Http::new("https://h").unwrap().with_pin(pin).is_ok());
+        let error = Http::new("http://h").unwrap().with_pin(pin).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the hub's address must begin with https:// where a fingerprint is given, unlike http://h"
+        );
+        assert!(Http::new("http://h").unwrap().with_pin(None).is_ok());
     }
 
     #[test]

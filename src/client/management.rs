@@ -10,6 +10,7 @@ use super::events::{self, EventStream};
 use super::http::Http;
 use super::legacy::Legacy;
 use crate::error::{Error, Reason};
+use crate::fingerprint::Fingerprint;
 use crate::proto::management::{
     CreateRoom, Envelope, Health, Heartbeat, HeartbeatBody, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered,
     Registration, RoomCreated, RoomSummary, Success,
@@ -63,6 +64,21 @@ impl Client {
     #[must_use]
     pub fn with_participant_token(self, token: &str) -> Self {
         self.with_header(PARTICIPANT_TOKEN, token)
+    }
+
+    /// The fingerprint of the hub's certificate, which must then be that one, whoever vouches for it. Without one, or with
+    /// `None`, an authority must vouch for the certificate.
+    ///
+    /// # Errors
+    /// When the hub's URL is no https URL, or TLS cannot be set up.
+    pub fn with_fingerprint(mut self, fingerprint: Option<Fingerprint>) -> Result<Self, Error> {
+        self.http = self.http.with_pin(fingerprint)?;
+        Ok(self)
+    }
+
+    /// The fingerprint that the hub's certificate must have, if one was given.
+    pub fn fingerprint(&self) -> Option<Fingerprint> {
+        self.http.pin
     }
 
     /// The time limit of a whole call; 30 seconds by default. Streams are not limited.

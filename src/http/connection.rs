@@ -2,13 +2,14 @@
 //! in `request_loop`, `body`, `exchange` and `stream_body`.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connections::network_of;
 use super::server_state::ServerState;
-use crate::net::io::{self as net_io, Peek};
+use crate::net::io::{Peek, is_timeout};
+use crate::net::stream::Stream;
 
 /// The size of one read, in bytes. The buffer is on the stack, so that an idle connection has none.
 const READ_STEP: usize = 4 << 10;
@@ -26,7 +27,7 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// A client's connection. Only its own thread uses it; the table of connections may shut its socket down.
 pub struct Connection {
-    pub(super) stream: Arc<TcpStream>,
+    pub(super) stream: Arc<Stream>,
     pub(super) server: Arc<ServerState>,
     /// The client's address, as it was accepted: the socket has none any more once the client has disconnected.
     pub(super) peer: IpAddr,
@@ -40,16 +41,18 @@ pub struct Connection {
     read_timeout: Option<Duration>,
     /// Whether the connection may serve another request.
     pub(super) keep_alive: bool,
+    /// Whether the last response is incomplete. Its client can tell by the missing close alert of TLS.
+    pub(super) cut: bool,
     /// Bytes written since the request began.
     pub(super) written: u64,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Arc<TcpStream>, peer: IpAddr, server: Arc<ServerState>) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
+    pub(super) fn new(stream: Stream, peer: IpAddr, server: Arc<ServerState>) -> io::Result<Self> {
+        stream.set_nodelay()?;
         stream.set_write_timeout(Some(server.limits.write))?;
         Ok(Connection {
-            stream,
+            stream: Arc::new(stream),
             server,
             peer: peer.to_canonical(),
             network: network_of(peer),
@@ -57,6 +60,7 @@ impl Connection {
             write_buffer: Vec::new(),
             read_timeout: None,
             keep_alive: true,
+            cut: false,
             written: 0,
         })
     }
@@ -99,14 +103,15 @@ impl Connection {
             self.stream.set_read_timeout(Some(timeout))?;
             self.read_timeout = Some(timeout);
         }
-        net_io::read(&self.stream, buffer)
+        self.stream.read(buffer)
     }
 
     /// Writes all slices within the deadline of one write. After a failure the connection serves no other request.
     pub(super) fn write_all(&mut self, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         self.written += slices.iter().map(|slice| slice.len() as u64).sum::<u64>();
-        let written = net_io::write_all(&self.stream, slices, self.server.limits.write);
+        let written = self.stream.write_all(slices, Some(self.server.limits.write));
         self.keep_alive &= written.is_ok();
+        self.cut |= written.is_err();
         written
     }
 
@@ -114,14 +119,14 @@ impl Connection {
     /// [`MAX_READ_AHEAD`] of them are read; behind more, it is not noticed.
     pub(super) fn client_gone(&mut self) -> bool {
         loop {
-            match net_io::peek(&self.stream) {
+            match self.stream.peek() {
                 Peek::Nothing => return false,
                 Peek::Disconnected => return true,
                 Peek::Data if self.read_ahead.len() >= MAX_READ_AHEAD => return false,
                 Peek::Data => match self.read_more(READ_AHEAD_TIME) {
                     Ok(0) => return true,
                     Ok(_) => {}
-                    Err(error) => return !net_io::is_timeout(&error),
+                    Err(error) => return !is_timeout(&error),
                 },
             }
         }
@@ -130,7 +135,7 @@ impl Connection {
     /// Closes the sending side and reads on for a moment: closing a socket with unread bytes resets the connection, and
     /// the client might not receive its response.
     pub(super) fn linger(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
+        self.stream.finish();
         let deadline = Instant::now() + LINGER_TIME;
         let mut total = 0;
         while total < LINGER_BYTES {

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::io::{self, IoSlice, Write as _};
-use std::net::{IpAddr, TcpStream};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +15,7 @@ use super::head::RequestHead;
 use super::response::{has_no_content, push_header};
 use super::stream_body::StreamBody;
 use crate::budget::Share;
+use crate::net::stream::Stream;
 
 /// How much of a body that the handler did not read is read to keep the connection, in bytes.
 const DRAIN_BYTES: u64 = 64 << 10;
@@ -99,6 +100,11 @@ impl<'c> Exchange<'c> {
     /// The address at the other end of the socket.
     pub fn peer(&self) -> IpAddr {
         self.connection.peer
+    }
+
+    /// Whether the client's connection is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.connection.stream.is_encrypted()
     }
 
     /// Whether a response has begun.
@@ -295,8 +301,8 @@ impl<'c> Exchange<'c> {
 
 /// A connection that switches to another protocol.
 pub struct Upgrade {
-    /// The socket.
-    pub stream: Arc<TcpStream>,
+    /// The connection.
+    pub stream: Arc<Stream>,
     /// Bytes that were received after the request's head.
     pub read_ahead: Vec<u8>,
     /// The response's head, which must be sent first.

@@ -1,6 +1,6 @@
 //! The accept loop: one thread that accepts, one thread for each connection up to a limit, and an orderly shutdown.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -9,19 +9,24 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::connection::Connection;
-use super::connections::{Admission, ConnectionTable};
+use super::connections::{Admission, ConnectionState, ConnectionTable};
 use super::handler::Handler;
 use super::limits::Limits;
 use super::request_loop;
 use super::response::error_response;
 use super::server_state::ServerState;
 use crate::budget::Budget;
+use crate::net::stream::Stream;
+use crate::net::tls_server::{AcceptError, ServerTls};
 use crate::sync::{STACK_SIZE, lock};
 
 /// The pause after a failed `accept`, as when descriptors run out.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The most threads that answer 503 at a time. Further connections are closed without a response.
 const MAX_REJECTING: usize = 16;
+/// How long each step of such an answer may take, and how much of the request is read after it, in bytes.
+const REJECT_TIME: Duration = Duration::from_millis(500);
+const REJECT_BYTES: usize = 64 << 10;
 /// How long the shutdown waits for connections whose sockets it has shut down.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -60,6 +65,13 @@ impl Listener {
     #[must_use]
     pub fn default_headers(mut self, headers: Vec<(String, String)>) -> Self {
         self.server.default_headers = headers;
+        self
+    }
+
+    /// Encrypts all connections.
+    #[must_use]
+    pub fn tls(mut self, tls: Option<ServerTls>) -> Self {
+        self.server.tls = tls;
         self
     }
 
@@ -137,10 +149,31 @@ fn admit(server: &Arc<ServerState>, number: u64, stream: TcpStream, address: IpA
     // If no thread can be started, the closure is dropped, which closes the connection.
     let _ = thread::Builder::new().name(format!("client {number}")).stack_size(STACK_SIZE).spawn(move || {
         let _leave = leave;
-        if let Ok(mut connection) = Connection::new(stream, address, server) {
-            request_loop::run(&mut connection, &*handler, &state);
-        }
+        serve(server, stream, address, &*handler, &state);
     });
+}
+
+/// Serves a connection. It counts as idle until its TLS handshake is complete and its first request begins.
+fn serve(
+    server: Arc<ServerState>,
+    socket: Arc<TcpStream>,
+    peer: IpAddr,
+    handler: &dyn Handler,
+    state: &ConnectionState,
+) {
+    match server.open(socket, server.limits.head_time) {
+        Ok(stream) => {
+            if let Ok(mut connection) = Connection::new(stream, peer, server) {
+                request_loop::run(&mut connection, handler, state);
+            }
+        }
+        Err(AcceptError::PlainHttp(socket)) => {
+            if let Ok(mut connection) = Connection::new(socket.into(), peer, server) {
+                request_loop::refuse_plain(&mut connection, handler, state);
+            }
+        }
+        Err(AcceptError::Failed) => {}
+    }
 }
 
 /// Answers 503 on a thread of its own, so that the accept thread does not wait. Without a free thread the connection is
@@ -152,7 +185,9 @@ fn reject_overload(server: &Arc<ServerState>, stream: Arc<TcpStream>) {
     }
     let state = server.clone();
     let spawned = thread::Builder::new().name("refuse".into()).stack_size(STACK_SIZE).spawn(move || {
-        send_overload(&stream, &state.default_headers);
+        if let Ok(stream) = state.open(stream, REJECT_TIME) {
+            send_overload(&stream, &state.default_headers);
+        }
         state.rejecting.fetch_sub(1, Ordering::Relaxed);
     });
     if spawned.is_err() {
@@ -160,14 +195,20 @@ fn reject_overload(server: &Arc<ServerState>, stream: Arc<TcpStream>) {
     }
 }
 
-fn send_overload(stream: &TcpStream, headers: &[(String, String)]) {
-    let soon = Some(Duration::from_millis(500));
+fn send_overload(stream: &Stream, headers: &[(String, String)]) {
+    let soon = Some(REJECT_TIME);
     let answer =
         error_response(503, "The hub serves as many connections as it can. Try again in a moment.", headers, false);
-    let _ = stream.set_write_timeout(soon).and_then(|()| (&mut &*stream).write_all(&answer));
-    let _ = stream.shutdown(Shutdown::Write).and_then(|()| stream.set_read_timeout(soon));
+    let _ = stream.set_write_timeout(soon).and_then(|()| stream.write_all(&mut [IoSlice::new(&answer)], soon));
+    stream.finish();
+    let _ = stream.set_read_timeout(soon);
     // The request must be read, or closing would reset the connection before the client has read the response.
-    let _ = io::copy(&mut io::Read::take(stream, 64 << 10), &mut io::sink());
+    let (mut total, mut piece) = (0, [0; 4 << 10]);
+    while total < REJECT_BYTES
+        && let Ok(read @ 1..) = stream.read(&mut piece)
+    {
+        total += read;
+    }
 }
 
 /// Removes a connection from the table when its thread ends, even by a panic.

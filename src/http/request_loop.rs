@@ -10,7 +10,7 @@ use super::connections::ConnectionState;
 use super::exchange::Exchange;
 use super::handler::Handler;
 use super::head::{self, HeadError, RequestHead};
-use super::response::error_response;
+use super::response::{error_response, plain_http_response};
 use crate::net::io::is_timeout;
 
 /// Why no head was read.
@@ -26,11 +26,11 @@ pub(super) fn run(connection: &mut Connection, handler: &dyn Handler, state: &Co
     while connection.keep_alive {
         state.end_request();
         if connection.server.is_stopping() {
-            return;
+            break;
         }
         match read_head(connection, state) {
             Ok(head) => serve(connection, head, handler),
-            Err(NoHead::Closed) => return,
+            Err(NoHead::Closed) => break,
             Err(NoHead::Refused(error)) => {
                 state.begin_request();
                 handler.on_rejected(error.status, connection.peer);
@@ -42,6 +42,18 @@ pub(super) fn run(connection: &mut Connection, handler: &dyn Handler, state: &Co
         }
         connection.shrink_buffers();
     }
+    if !connection.cut {
+        connection.stream.finish();
+    }
+}
+
+/// Answers a client that speaks HTTP without TLS to a server with a certificate.
+pub(super) fn refuse_plain(connection: &mut Connection, handler: &dyn Handler, state: &ConnectionState) {
+    state.begin_request();
+    handler.on_rejected(400, connection.peer);
+    let response = plain_http_response(&connection.server.default_headers);
+    let _ = connection.write_all(&mut [IoSlice::new(&response)]);
+    connection.linger();
 }
 
 fn serve(connection: &mut Connection, head: RequestHead, handler: &dyn Handler) {
@@ -56,6 +68,7 @@ fn serve(connection: &mut Connection, head: RequestHead, handler: &dyn Handler) 
     if failed || !drained {
         connection.keep_alive = false;
     }
+    connection.cut |= failed;
     if !drained {
         connection.linger();
     }

@@ -45,3 +45,13 @@ pub(super) fn error_response(status: u16, reason: &str, headers: &[(String, Stri
     }
     response.into_bytes()
 }
+
+/// The response to a client that speaks HTTP without TLS to a server that needs it.
+pub(super) fn plain_http_response(headers: &[(String, String)]) -> Vec<u8> {
+    let body = "This port speaks HTTP over TLS: use https:// in place of http://.\n";
+    let mut response = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n".to_vec();
+    headers.iter().for_each(|(name, value)| push_header(&mut response, name, value));
+    let length = body.len();
+    response.extend(format!("Content-Length: {length}\r\nConnection: close\r\n\r\n{body}").bytes());
+    response
+}

@@ -57,6 +57,7 @@ impl Drop for StreamBody<'_> {
     fn drop(&mut self) {
         if !self.finished {
             self.connection.keep_alive = false;
+            self.connection.cut = true;
         }
     }
 }

@@ -9,14 +9,18 @@ use super::options::{HubKey, HubOptions, Timeouts};
 use crate::budget::Budget;
 use crate::http::{ConnectionTable, Listener};
 use crate::hub::access::auth::PasswordHashing;
+use crate::hub::access::key_ring::KeyRing;
 use crate::hub::access::origin_policy::OriginPolicy;
 use crate::hub::access::throttle::Throttle;
 use crate::hub::maintenance::clock::{Clock, millis};
 use crate::hub::maintenance::drain::Drain;
 use crate::hub::observe::log::Logger;
+use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::Metrics;
+use crate::hub::observe::usage_file::UsageLog;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
+use crate::hub::relay::allowance::Allowances;
 use crate::hub::relay::conversation::ConversationMemory;
 use crate::hub::relay::direct_upstream::DirectUpstreams;
 use crate::hub::relay::response_owners::ResponseOwners;
@@ -43,6 +47,8 @@ pub struct HubContext {
     pub(crate) metrics: Metrics,
     /// The request log.
     pub(crate) log: Logger,
+    /// The file of usage.
+    pub(crate) usage: UsageLog,
     /// Open connections.
     pub(crate) connections: Arc<ConnectionTable>,
     /// The memory budget for what peers make the hub hold.
@@ -69,6 +75,10 @@ pub struct HubContext {
     pub(crate) room_ttl: RoomExpiry,
     /// The bearer token that every request must have, if one is set.
     pub(crate) key: Option<HubKey>,
+    /// The keys of people.
+    pub(crate) keys: KeyRing,
+    /// What people with keys have used.
+    pub(crate) allowances: Arc<Allowances>,
     /// Whether requests on behalf of a participant must have its token.
     pub(crate) strict: bool,
     /// Whether the dashboard is served at `/`.
@@ -90,7 +100,7 @@ pub struct HubContext {
 }
 
 impl HubContext {
-    pub(crate) fn new(options: &HubOptions, listener: &Listener, log: Logger) -> Self {
+    pub(crate) fn new(options: &HubOptions, listener: &Listener, log: Logger, usage: UsageLog) -> Self {
         let bound = listener.addr();
         let (public_url, loopback) = (options.public_url.as_deref(), bound.ip().to_canonical().is_loopback());
         let origin_policy = || OriginPolicy::new(&options.allowed_hosts, public_url, options.cors.as_deref(), loopback);
@@ -103,6 +113,7 @@ impl HubContext {
             watchers: Watchers::default(),
             metrics: Metrics::new(options.clock.now().wall),
             log,
+            usage,
             connections: listener.connections(),
             memory: listener.memory(),
             direct: DirectUpstreams::new(options.direct, bound, listener.memory()),
@@ -117,15 +128,50 @@ impl HubContext {
             offline_ttl: options.offline_ttl.map(millis),
             room_ttl: RoomExpiry { unused: options.room_ttl.map(millis), empty: options.empty_room_ttl.map(millis) },
             key: options.key.clone(),
+            keys: KeyRing::new(options.keys.clone()),
+            allowances: Arc::default(),
             strict: options.strict,
             dashboard: options.dashboard,
             default_room: options.default_room.as_deref().and_then(RoomCode::parse),
             max_stream_duration: options.max_stream_duration,
-            origin_policy: options.key.is_none().then(origin_policy),
+            origin_policy: (options.key.is_none() && options.keys.is_none()).then(origin_policy),
             trusted_proxies: options.trusted_proxies.clone(),
             cors: options.cors.clone().unwrap_or_else(|| "*".to_owned()),
             hop: fresh_uuid(),
             public_url: options.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
+        }
+    }
+
+    /// Whether requests need the hub's key, or a person's.
+    pub(crate) fn requires_key(&self) -> bool {
+        self.key.is_some() || self.keys.is_set()
+    }
+
+    /// Reads the file of people's keys again if it has changed, or in any case, and logs what came of it.
+    pub(crate) fn reload_keys(&self, in_any_case: bool) {
+        let Some(outcome) = self.keys.reload(in_any_case) else { return };
+        let (level, about) =
+            if outcome.is_ok() { (LogLevel::Info, "keys_loaded") } else { (LogLevel::Error, "keys_kept") };
+        if self.log.is_enabled(level) {
+            let mut line = self.log.line(level, self.clock.now().wall, about);
+            match outcome {
+                Ok(count) => line.number("count", count as u64),
+                Err(error) => line.text("error", &error),
+            }
+            self.log.write(line);
+        }
+    }
+
+    /// Logs whether the usage can be written, if that has changed.
+    pub(crate) fn report_usage(&self) {
+        let Some(change) = self.usage.take_change() else { return };
+        let (level, about) =
+            if change.is_ok() { (LogLevel::Warn, "usage_written") } else { (LogLevel::Error, "usage_lost") };
+        if self.log.is_enabled(level) {
+            let mut line = self.log.line(level, self.clock.now().wall, about);
+            line.number("dropped", self.usage.dropped());
+            line.optional_text("error", change.err().as_deref());
+            self.log.write(line);
         }
     }
 

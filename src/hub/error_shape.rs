@@ -53,7 +53,7 @@ impl ErrorShape {
         match self {
             ErrorShape::Bare => json!({ "error": message, "code": code }),
             ErrorShape::OpenAi => json!({
-                "error": { "message": text(), "type": openai_type(status), "param": "", "code": code },
+                "error": { "message": text(), "type": openai_type(status), "param": "", "code": openai_code(code) },
             }),
             ErrorShape::Ollama => json!({ "error": text() }),
             ErrorShape::Anthropic => json!({
@@ -73,6 +73,14 @@ pub fn is_ollama(path: &str) -> bool {
 fn is_openai_agent(user_agent: &str) -> bool {
     let products = user_agent.split(' ').map(str::to_ascii_lowercase);
     products.into_iter().any(|product| OPENAI_PRODUCTS.iter().any(|known| product.starts_with(known)))
+}
+
+/// The code as OpenAI's clients look for it, where OpenAI has one of that meaning.
+fn openai_code(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::RateLimitExceeded => "rate_limit_exceeded",
+        code => code.as_str(),
+    }
 }
 
 fn openai_type(status: u16) -> &'static str {

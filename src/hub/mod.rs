@@ -27,6 +27,8 @@ use crossbeam_channel::{Sender, bounded};
 
 use access::auth;
 pub use access::client_info::TrustedProxy;
+pub use access::key_ring::KeysFile;
+pub use access::keys::{hash_text as key_hash, is_name as is_key_name};
 pub use api::openapi::openapi;
 use api::request_log;
 use context::HubContext;
@@ -34,12 +36,15 @@ pub use maintenance::clock::Clock;
 use maintenance::monitor;
 use observe::log::Logger;
 pub use observe::log::settings::{Log, LogFormat, LogLevel};
+use observe::usage_file::UsageLog;
+pub use observe::usage_file::{UsageFile, rotated as rotated_usage};
 pub use options::{DeclaredRoom, HubKey, HubOptions, RoomPassword, Timeouts};
 use random::random;
 
 use crate::error::{Error, Reason};
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
+pub use crate::net::tls_server::ServerTls;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
 pub use crate::state::config::{FieldError, parse_config};
 pub use crate::state::id::CodePrefix;
@@ -92,12 +97,15 @@ impl Hub {
         let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: Reason::of(error) };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
-        let hub = Arc::new(HubContext::new(&options, &listener, log));
+        let usage = UsageLog::start(options.usage.as_ref());
+        let usage =
+            usage.map_err(|error| Error::System { what: "opening the file of usage", reason: Reason::of(error) })?;
+        let hub = Arc::new(HubContext::new(&options, &listener, log, usage));
         options.rooms.into_iter().try_for_each(|room| declare(&hub, room, &options.code_prefix))?;
         let default_headers =
             [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(respond::SANDBOX_HEADERS);
         let default_headers = default_headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let listener = listener.default_headers(default_headers);
+        let listener = listener.default_headers(default_headers).tls(options.tls);
         let running = listener.start(Arc::new(RequestHandler(hub.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
         let monitored = hub.clone();
@@ -128,6 +136,11 @@ impl Hub {
         self.0.0.hub.registry().waiting()
     }
 
+    /// Reads the file of people's keys again. One with a mistake leaves the earlier keys in force, and the log says so.
+    pub fn reload_keys(&self) {
+        self.0.reload_keys();
+    }
+
     /// Shuts down: no new connections are accepted, tunnels are closed with 1001, event streams end, and responses in flight
     /// get two seconds. Safe to call twice.
     pub fn shutdown(&self) {
@@ -149,6 +162,11 @@ impl HubHandle {
         ended
     }
 
+    /// As [`Hub::reload_keys`].
+    pub fn reload_keys(&self) {
+        self.0.hub.reload_keys(true);
+    }
+
     /// The address that the hub listens on.
     pub fn addr(&self) -> SocketAddr {
         self.0.listener.local_addr()
@@ -167,6 +185,8 @@ impl HubHandle {
             tunnel.close(CLOSE_GOING_AWAY, "The hub is going down", LostReason::Closed);
         }
         running.listener.shutdown(SHUTDOWN_GRACE);
+        running.hub.usage.close();
+        running.hub.report_usage();
         running.hub.log.close();
     }
 }

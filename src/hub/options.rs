@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use super::access::client_info::TrustedProxy;
+use super::access::key_ring::KeysFile;
 use super::maintenance::clock::Clock;
 use super::observe::log::settings::Log;
+use super::observe::usage_file::UsageFile;
 use crate::http::Limits;
 use crate::machine;
+use crate::net::tls_server::ServerTls;
 use crate::proto::management::RuntimeConfig;
 use crate::state::id::{CodePrefix, Secret};
 use crate::state::policy::DirectPolicy;
@@ -35,6 +38,8 @@ pub struct HubOptions {
     pub host: String,
     /// The port to listen on; 3000 by default. 0 lets the system choose.
     pub port: u16,
+    /// The certificate and key, if the hub serves TLS itself.
+    pub tls: Option<ServerTls>,
     /// The limits of connections, and the memory budget.
     pub limits: Limits,
     /// The origin whose pages may use a hub that has no key, in addition to the hub's own and local ones, or `*` for all. On a
@@ -53,6 +58,9 @@ pub struct HubOptions {
     /// The bearer token that every request must have, except health checks, the page at `/`, and tunnels (which have tokens
     /// of their own). `None`: no token is needed.
     pub key: Option<HubKey>,
+    /// The keys of people. With them every request needs the hub's key or one of these; [`Hub::reload_keys`](super::Hub::reload_keys)
+    /// reads the file again, and so does a change of it. `None`: nobody has one.
+    pub keys: Option<KeysFile>,
     /// Whether requests on behalf of a participant must have its token, so that no client can evict or impersonate another
     /// one's participant. Off by default.
     pub strict: bool,
@@ -83,6 +91,8 @@ pub struct HubOptions {
     pub rooms: Vec<DeclaredRoom>,
     /// The request log; none by default.
     pub log: Option<Log>,
+    /// The file with a line for each finished request; none by default.
+    pub usage: Option<UsageFile>,
     /// The hub's clock; tests can advance it.
     pub clock: Clock,
 }
@@ -172,6 +182,7 @@ impl Default for HubOptions {
         HubOptions {
             host: "0.0.0.0".into(),
             port: 3000,
+            tls: None,
             limits: Limits::default(),
             cors: None,
             public_url: None,
@@ -179,6 +190,7 @@ impl Default for HubOptions {
             timeouts: Timeouts::default(),
             hedge_after_min: Some(HEDGE_AFTER_MIN),
             key: None,
+            keys: None,
             strict: false,
             dashboard: true,
             default_room: None,
@@ -192,6 +204,7 @@ impl Default for HubOptions {
             registry_memory: usize::try_from(machine::registry_budget()).unwrap_or(usize::MAX),
             rooms: Vec::new(),
             log: None,
+            usage: None,
             clock: Clock::default(),
         }
     }

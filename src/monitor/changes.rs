@@ -31,12 +31,19 @@ impl Changes {
         let fresh = all(state, state.hub_time(now));
         let gone = self.reported.keys().filter(|key| !fresh.contains_key(*key)).map(|key| gone(key));
         let mut changes: Vec<Change> = gone.collect();
-        for (key, data) in fresh.iter().filter(|(key, data)| self.reported.get(*key) != Some(data)) {
+        let is_new = |key: &[String], data: &Value| !self.reported.get(key).is_some_and(|old| is_same(old, data));
+        for (key, data) in fresh.iter().filter(|(key, data)| is_new(key, data)) {
             changes.push(Change { kind: ["hub", "room", "participant"][key.len()], data: data.clone() });
         }
         self.reported = fresh;
         changes
     }
+}
+
+/// Whether two values of the same key report the same. Each attempt to reach a lost hub may fail in another way: that is no
+/// change.
+fn is_same(old: &Value, new: &Value) -> bool {
+    old == new || [old, new].iter().all(|data| data["status"] == "lost")
 }
 
 fn gone(key: &[String]) -> Change {
@@ -51,7 +58,8 @@ fn all(state: &MonitorState, now: u64) -> BTreeMap<Vec<String>, Value> {
     for (code, room) in state.rooms.iter().filter(|(_, room)| room.watched) {
         all.insert(vec![code.clone()], room_data(room, now));
         for (id, member) in &room.members {
-            all.insert(vec![code.clone(), id.clone()], member_data(code, member, now));
+            let health = state.health(member, now).word();
+            all.insert(vec![code.clone(), id.clone()], member_data(code, member, health, now));
         }
     }
     all
@@ -79,11 +87,11 @@ fn room_data(room: &Room, now: u64) -> Value {
     data
 }
 
-fn member_data(code: &str, member: &Member, now: u64) -> Value {
+fn member_data(code: &str, member: &Member, health: &str, now: u64) -> Value {
     let info = &member.info;
     let mut data = json!({
         "room": code, "id": info.id, "nickname": info.nickname, "model": info.model, "endpoint": info.endpoint,
-        "status": info.status, "connected": info.connection.connected, "health": member.health(now).word(),
+        "status": info.status, "connected": info.connection.connected, "health": health,
         "inFlight": member.in_flight(),
     });
     if let Some(map) = data.as_object_mut() {
@@ -124,6 +132,10 @@ mod tests {
         let next = changes.since(&state, NOW);
         assert_eq!(kinds(&next), ["room", "participant"]);
         assert_eq!((&next[1].data["id"], &next[1].data["inFlight"]), (&json!("ann"), &json!(1)));
+        for (reason, kinds_then) in [("broken off", &["hub", "participant", "participant"][..]), ("refused", &[])] {
+            state.on_update(Update::Lost { reason: reason.into(), retry_in: Some(2000) }, NOW);
+            assert_eq!(kinds(&changes.since(&state, NOW)), kinds_then, "{reason}");
+        }
         state.on_update(Update::Rooms(Vec::new(), 0), NOW);
         assert_eq!(kinds(&changes.since(&state, NOW)), ["room_gone", "participant_gone", "participant_gone"]);
     }

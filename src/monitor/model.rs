@@ -42,18 +42,30 @@ pub enum Health {
     NoTunnel,
     /// Offline, as the hub reports it.
     Offline,
+    /// Not known, since the hub is lost.
+    Unknown,
 }
 
 impl Health {
+    /// Width of the longest word, in columns.
+    pub const WIDTH: usize = "provider down".len();
+
+    /// Whether requests are sent to a participant of this health.
+    #[cfg(feature = "tui")]
+    pub fn is_up(self) -> bool {
+        self <= Health::Degraded
+    }
+
     /// The word that is displayed.
     pub fn word(self) -> &'static str {
         match self {
             Health::Online => "online",
             Health::Busy => "busy",
             Health::Degraded => "shaky",
-            Health::ProviderDown => "no provider",
+            Health::ProviderDown => "provider down",
             Health::NoTunnel => "no tunnel",
             Health::Offline => "offline",
+            Health::Unknown => "unknown",
         }
     }
 }
@@ -69,7 +81,7 @@ impl Member {
         Member { name, model: clean(&info.model), info, stats, reported_at }
     }
 
-    /// Its health at `now` by the hub's clock.
+    /// Its health at `now` by the hub's clock, as far as the hub last reported it.
     pub fn health(&self, now: u64) -> Health {
         let since = |at: u64| now.saturating_sub(at);
         match self.info.status {

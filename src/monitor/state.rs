@@ -63,6 +63,29 @@ pub enum Link {
     },
 }
 
+/// Numbers of participants.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Online, and degraded ones.
+    pub online: usize,
+    /// With requests in flight.
+    pub busy: usize,
+    /// Those that get no requests.
+    pub offline: usize,
+    /// All of them while the hub is lost.
+    pub unknown: usize,
+}
+
+impl Tally {
+    /// The numbers in words, with these words for online and offline.
+    pub fn words(&self, online: &str, offline: &str, gap: &str) -> String {
+        match self.unknown {
+            0 => format!("{} {online}{gap}{} busy{gap}{} {offline}", self.online, self.busy, self.offline),
+            unknown => format!("{unknown} unknown"),
+        }
+    }
+}
+
 /// What the monitor knows.
 #[derive(Debug)]
 pub struct MonitorState {
@@ -136,15 +159,25 @@ impl MonitorState {
         self.requested.contains(code)
     }
 
-    /// The number of participants that are online (or degraded), busy, and neither, in all watched rooms.
-    pub fn tally(&self, now: u64) -> (usize, usize, usize) {
+    /// A participant's health at `now` by the hub's clock.
+    pub fn health(&self, member: &Member, now: u64) -> Health {
+        if matches!(self.link, Link::Lost { .. }) { Health::Unknown } else { member.health(now) }
+    }
+
+    /// The participants of all watched rooms by health.
+    pub fn tally(&self, now: u64) -> Tally {
         let now = self.hub_time(now);
-        let members = self.rooms.values().flat_map(|room| room.members.values());
-        members.fold((0, 0, 0), |(up, busy, down), member| match member.health(now) {
-            Health::Online | Health::Degraded => (up + 1, busy, down),
-            Health::Busy => (up, busy + 1, down),
-            Health::ProviderDown | Health::NoTunnel | Health::Offline => (up, busy, down + 1),
-        })
+        let mut tally = Tally::default();
+        for member in self.rooms.values().flat_map(|room| room.members.values()) {
+            let count = match self.health(member, now) {
+                Health::Online | Health::Degraded => &mut tally.online,
+                Health::Busy => &mut tally.busy,
+                Health::ProviderDown | Health::NoTunnel | Health::Offline => &mut tally.offline,
+                Health::Unknown => &mut tally.unknown,
+            };
+            *count += 1;
+        }
+        tally
     }
 
     /// Applies an update at `now`, milliseconds since the epoch by the local clock.

@@ -6,7 +6,7 @@ use gambi::proto::management::Status;
 
 use super::fixtures::{NOW, answered, began, event, failed, lab, participant, room};
 use super::model::{Health, Member};
-use super::state::{Link, MonitorState, Update};
+use super::state::{Link, MonitorState, Tally, Update};
 
 fn ann(state: &MonitorState) -> &Member {
     &state.rooms["LAB001"].members["ann"]
@@ -62,7 +62,7 @@ fn participants_join_change_and_leave() {
     assert_eq!(ann(&state).health(NOW + 25_000), Health::Degraded);
     state.on_update(event("participant.offline", "LAB001", json!({ "participantId": "ann" })), NOW);
     assert_eq!((ann(&state).health(NOW), ann(&state).info.status), (Health::Offline, Status::Offline));
-    assert_eq!(state.tally(NOW), (0, 0, 1));
+    assert_eq!(state.tally(NOW), Tally { offline: 1, ..Tally::default() });
     state.on_update(event("participant.left", "LAB001", json!({ "participantId": "ann" })), NOW);
     assert_eq!(state.rooms["LAB001"].count(), 0);
 }
@@ -89,6 +89,27 @@ fn a_broken_stream_resets_the_requests_in_flight() {
 }
 
 #[test]
+fn nothing_is_known_of_participants_while_the_hub_is_lost() {
+    let mut state = lab(&[participant("ann", "Ann")]);
+    state.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: None }, NOW);
+    assert_eq!(state.health(ann(&state), NOW), Health::Unknown);
+    assert_eq!(state.tally(NOW), Tally { unknown: 1, ..Tally::default() });
+    state.on_update(Update::Linked, NOW);
+    assert_eq!(state.health(ann(&state), NOW), Health::Online);
+}
+
+#[test]
+fn a_provider_that_is_down_is_told_from_a_participant_that_is_away() {
+    let mut state = lab(&[]);
+    let mut info = participant("ann", "Ann");
+    (info.status, info.provider_down) = (Status::Offline, true);
+    state.on_update(event("participant.updated", "LAB001", json!(info)), NOW);
+    assert_eq!((ann(&state).health(NOW), Health::ProviderDown.word()), (Health::ProviderDown, "provider down"));
+    state.on_update(event("participant.offline", "LAB001", json!({ "participantId": "ann" })), NOW);
+    assert_eq!(ann(&state).health(NOW), Health::Offline);
+}
+
+#[test]
 fn the_first_rooms_are_watched_or_those_that_were_named() {
     let rooms = || (0..30).map(|n| room(&format!("ROOM{n:02}"), "Lab")).collect();
     let mut state = MonitorState::new("http://hub:3000", &[]);
@@ -108,7 +129,7 @@ fn a_wrong_clock_makes_no_age_negative() {
     let mut state = lab(&[participant("ann", "Ann")]);
     for ahead in [86_400_000, -86_400_000, i64::MAX, i64::MIN] {
         state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], ahead), NOW);
-        assert_eq!(state.tally(NOW), (1, 0, 0));
+        assert_eq!(state.tally(NOW), Tally { online: 1, ..Tally::default() });
     }
     // A `lastSeen` in the future counts as just now.
     state.on_update(Update::Rooms(vec![room("LAB001", "Lab")], -86_400_000), NOW);

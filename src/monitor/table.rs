@@ -1,11 +1,12 @@
 //! The plain table as lines of text, for a terminal of a given size. Pure.
 
 use super::clean::one_line;
-use super::model::{Member, Room};
+use super::model::{Health, Member, Room};
 use super::state::{Link, MonitorState};
 use super::stats::Stats;
 use super::text::{brief, clock, count, fit, span, speed};
 
+const STATUS_WIDTH: usize = Health::WIDTH;
 /// Width of the four statistics columns: requests, errors, first token, tokens/s.
 const STATS_WIDTH: usize = 4 * 8;
 
@@ -20,7 +21,7 @@ pub fn lines(state: &MonitorState, now: u64, columns: usize, rows: usize) -> Vec
     lines.extend(more(rooms.len(), most, "rooms"));
     lines.push(String::new());
     lines.push(format!(
-        "{:<7} {} {:<9}{} {:>5}",
+        "{:<7} {} {:<STATUS_WIDTH$}{} {:>5}",
         "ROOM",
         name_and_model("PARTICIPANT", "MODEL", columns),
         "STATUS",
@@ -30,7 +31,7 @@ pub fn lines(state: &MonitorState, now: u64, columns: usize, rows: usize) -> Vec
     let left = rows.saturating_sub(lines.len() + 1).max(1);
     let members: Vec<_> = rooms.iter().flat_map(|room| room.members.values().map(move |m| (room, m))).collect();
     let shown = members.iter().take(left);
-    lines.extend(shown.map(|(room, member)| member_line(room, member, state.hub_time(now), columns)));
+    lines.extend(shown.map(|(room, member)| member_line(state, room, member, state.hub_time(now), columns)));
     lines.extend(more(members.len(), left, "participants"));
     // Codes and the hub's URL have not been made safe to print yet.
     lines.iter().map(|line| fit(&one_line(line), columns).trim_end().to_owned()).collect()
@@ -52,9 +53,8 @@ fn status_line(state: &MonitorState, now: u64) -> String {
         Link::Up => "up".to_owned(),
         Link::Lost { reason, .. } => format!("LOST: {reason}"),
     };
-    let (up, busy, down) = state.tally(now);
-    let rooms = state.rooms.len();
-    format!("{}  {}  {rooms} rooms  {up} online  {busy} busy  {down} offline  {link}", clock(now), state.url)
+    let tally = state.tally(now).words("online", "offline", "  ");
+    format!("{}  {}  {} rooms  {tally}  {link}", clock(now), state.url, state.rooms.len())
 }
 
 fn stats_cells(stats: &Stats, now: u64) -> String {
@@ -74,15 +74,16 @@ fn room_line(room: &Room, now: u64, columns: usize) -> String {
 
 /// Nickname and model share the width that the other columns leave, 3 to 2.
 fn name_and_model(name: &str, model: &str, columns: usize) -> String {
-    let both = columns.saturating_sub(7 + 1 + 1 + 9 + STATS_WIDTH + 1 + 5 + 1).clamp(12, 100);
+    let both = columns.saturating_sub(7 + 1 + 1 + STATUS_WIDTH + STATS_WIDTH + 1 + 5 + 1).clamp(12, 100);
     format!("{} {}", fit(name, both - both * 2 / 5), fit(model, both * 2 / 5))
 }
 
-fn member_line(room: &Room, member: &Member, now: u64, columns: usize) -> String {
+fn member_line(state: &MonitorState, room: &Room, member: &Member, now: u64, columns: usize) -> String {
     let seen = span(now.saturating_sub(member.info.last_seen));
     let name_and_model = name_and_model(&member.name, &member.model, columns);
     let stats_cells = stats_cells(&member.stats, now);
-    format!("{:<7} {name_and_model} {:<9}{stats_cells} {seen:>5}", room.info.code, member.health(now).word())
+    let status = state.health(member, now).word();
+    format!("{:<7} {name_and_model} {status:<STATUS_WIDTH$}{stats_cells} {seen:>5}", room.info.code)
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! HTTP/1.1 calls to a server: a persistent connection, one request at a time, each answer read piece by piece. The
 //! callers open the connection and encode the requests.
 
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::chunked::Decoder;
-use super::io::{self as net_io, Peek};
+use super::io::{Peek, remaining};
+use super::stream::Stream;
 
 /// The size of one read, in bytes, and so the largest piece of an answer.
 const BUFFER_SIZE: usize = 16 << 10;
@@ -18,7 +18,7 @@ const MAX_LINES: usize = 128;
 
 /// A connection to a server.
 pub struct ClientConnection {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     /// `from..to` has been read and not consumed yet.
     buffer: Vec<u8>,
     from: usize,
@@ -62,8 +62,9 @@ impl ClientConnection {
     ///
     /// # Errors
     /// If the socket options cannot be set.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
+    pub fn new(stream: impl Into<Stream>) -> io::Result<Self> {
+        let stream = stream.into();
+        stream.set_nodelay()?;
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
         let stream = Arc::new(stream);
@@ -81,8 +82,8 @@ impl ClientConnection {
         })
     }
 
-    /// The socket. Shutting it down from another thread cancels the call.
-    pub fn stream(&self) -> Arc<TcpStream> {
+    /// The connection. Shutting it down from another thread cancels the call.
+    pub fn stream(&self) -> Arc<Stream> {
         self.stream.clone()
     }
 
@@ -103,7 +104,7 @@ impl ClientConnection {
     /// Whether an idle connection can be used. Bytes that the server sent without a request, or the end of the stream,
     /// make it unusable.
     pub fn is_open(&self) -> bool {
-        net_io::peek(&self.stream) == Peek::Nothing
+        self.stream.peek() == Peek::Nothing
     }
 
     /// Whether a reused connection broke before a byte of the latest answer arrived. Servers close idle connections
@@ -125,7 +126,8 @@ impl ClientConnection {
     pub fn send<T>(&mut self, request: &[u8], on_head: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
         self.answer_begun = false;
         self.requests_sent = self.requests_sent.saturating_add(1);
-        let sent = (&*self.stream).write_all(request);
+        let left = self.deadline.map(remaining).transpose()?;
+        let sent = self.stream.write_all(&mut [IoSlice::new(request)], left);
         // A server that refuses a request before it has read all of it may have sent an answer.
         self.answer(on_head).map_err(|error| sent.err().unwrap_or(error))
     }
@@ -216,9 +218,9 @@ impl ClientConnection {
             }
         }
         if let Some(deadline) = self.deadline {
-            self.stream.set_read_timeout(Some(net_io::remaining(deadline)?))?;
+            self.stream.set_read_timeout(Some(remaining(deadline)?))?;
         }
-        let read = net_io::read(&self.stream, &mut self.buffer[self.to..])?;
+        let read = self.stream.read(&mut self.buffer[self.to..])?;
         self.to += read;
         self.answer_begun |= read > 0;
         Ok(read)
@@ -229,9 +231,9 @@ impl Drop for ClientConnection {
     /// Ends the connection even if a cancellation handle still holds the socket.
     fn drop(&mut self) {
         if matches!(self.body, Body::Over) {
-            let _ = self.stream.shutdown(Shutdown::Both);
+            self.stream.shutdown();
         } else {
-            net_io::abort(&self.stream);
+            self.stream.abort();
         }
     }
 }
@@ -319,8 +321,8 @@ fn keeps_alive(http11: bool, headers: &[httparse::Header<'_>]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
-    use std::net::TcpListener;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
 
     /// The result of an answer that a server writes in these pieces before it closes: status, body, and whether the

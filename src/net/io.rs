@@ -55,21 +55,36 @@ pub fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 ///
 /// # Errors
 /// If the connection is broken, or the deadline has passed (see [`is_timeout`]).
-pub fn write_all(stream: &TcpStream, slices: &mut [IoSlice<'_>], timeout: Duration) -> io::Result<()> {
-    let deadline = Instant::now() + timeout;
+pub fn write_all(stream: &TcpStream, slices: &mut [IoSlice<'_>], timeout: Option<Duration>) -> io::Result<()> {
+    within(stream, timeout, |deadline, shortened| write_until(stream, slices, deadline, shortened))
+}
+
+/// Calls `write` with the deadline of a write that begins now, and restores the socket's write timeout if `write` sets the
+/// flag that it is given.
+///
+/// # Errors
+/// As `write`.
+pub(super) fn within(
+    stream: &TcpStream,
+    timeout: Option<Duration>,
+    write: impl FnOnce(Option<Instant>, &mut bool) -> io::Result<()>,
+) -> io::Result<()> {
     let mut shortened = false;
-    let result = write_until(stream, slices, deadline, &mut shortened);
+    let result = write(timeout.map(|timeout| Instant::now() + timeout), &mut shortened);
     if shortened {
-        stream.set_write_timeout(Some(timeout))?;
+        stream.set_write_timeout(timeout)?;
     }
     result
 }
 
 /// Writes all slices; `shortened` is set if the socket's write timeout was changed to the time left.
-fn write_until(
+///
+/// # Errors
+/// As [`write_all`].
+pub(super) fn write_until(
     mut stream: &TcpStream,
     mut slices: &mut [IoSlice<'_>],
-    deadline: Instant,
+    deadline: Option<Instant>,
     shortened: &mut bool,
 ) -> io::Result<()> {
     // Removes empty slices from the front: a write of nothing would return 0, which means an error below.
@@ -81,13 +96,24 @@ fn write_until(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if !slices.is_empty() {
+        if let Some(deadline) = deadline.filter(|_| !slices.is_empty()) {
             let left = remaining(deadline)?;
             *shortened = true;
             stream.set_write_timeout(Some(left))?;
         }
     }
     Ok(())
+}
+
+/// Reads what has arrived, without waiting. No other thread may use the socket meanwhile.
+///
+/// # Errors
+/// As `read`; see [`is_timeout`] if nothing has arrived.
+pub(super) fn read_ready(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let result = read(stream, buffer);
+    stream.set_nonblocking(false)?;
+    result
 }
 
 /// Checks what can be read, without waiting and without reading it. No other thread may use the socket meanwhile.
@@ -151,7 +177,7 @@ mod tests {
                     thread::sleep(Duration::from_millis(1));
                 }
             });
-            let written = write_all(&stream, &mut [IoSlice::new(b""), IoSlice::new(&large)], timeout);
+            let written = write_all(&stream, &mut [IoSlice::new(b""), IoSlice::new(&large)], Some(timeout));
             done.store(true, Ordering::SeqCst);
             written
         });
@@ -164,7 +190,7 @@ mod tests {
     #[test]
     fn writing_nothing_is_no_error() {
         let (stream, _peer) = pair();
-        write_all(&stream, &mut [IoSlice::new(b""), IoSlice::new(b"")], Duration::from_secs(9)).unwrap();
+        write_all(&stream, &mut [IoSlice::new(b""), IoSlice::new(b"")], None).unwrap();
     }
 
     #[test]

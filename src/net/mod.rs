@@ -1,5 +1,5 @@
-//! Network primitives without knowledge of rooms: name resolution, TLS roots, chunked framing, and cancellable HTTP
-//! calls on persistent connections.
+//! Network primitives without knowledge of rooms: name resolution, connections plain and over TLS, chunked framing, and
+//! cancellable HTTP calls on persistent connections.
 
 pub mod chunked;
 pub mod client;
@@ -7,4 +7,11 @@ pub mod io;
 pub mod pool;
 pub mod request;
 pub mod resolve;
-pub mod tls_roots;
+mod self_signed;
+pub mod stream;
+pub mod tls;
+mod tls_pin;
+mod tls_roots;
+pub mod tls_server;
+mod tls_session;
+pub mod ureq_tls;

@@ -1,46 +1,48 @@
-//! The root certificates that TLS connections to hubs and providers are verified with: those of the PEM file in
-//! `SSL_CERT_FILE`, or else the bundled roots of the web.
+//! Which certificates TLS connections to hubs and providers accept: one that is pinned, or those that the certificates of
+//! the PEM file in `SSL_CERT_FILE` vouch for, or else the bundled roots of the web.
 
 use std::sync::{Arc, OnceLock};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use super::tls_pin::PinnedCertificate;
+use crate::fingerprint::Fingerprint;
 
 /// The environment variable for the operator's own root certificates, as in OpenSSL.
 const ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
 
-/// The certificates of the file, read once; `None` where the variable is unset. An unreadable file yields no roots,
-/// because falling back to the web's roots would trust more than the operator configured.
-fn configured_roots() -> Option<&'static [Certificate<'static>]> {
-    static OWN: OnceLock<Option<Vec<Certificate<'static>>>> = OnceLock::new();
-    OWN.get_or_init(|| {
-        let path = std::env::var_os(ROOTS_VARIABLE).filter(|path| !path.is_empty())?;
-        let pem = std::fs::read(path).unwrap_or_default();
-        let certificate = |item| if let Ok(PemItem::Certificate(found)) = item { Some(found) } else { None };
-        Some(parse_pem(&pem).filter_map(certificate).collect())
-    })
-    .as_deref()
-}
-
-/// The TLS configuration of HTTP calls.
-pub fn for_http() -> TlsConfig {
-    let roots = configured_roots().map_or(RootCerts::WebPki, RootCerts::new_with_certs);
-    TlsConfig::builder().root_certs(roots).build()
-}
-
-/// The TLS configuration of tunnels and of calls to a provider.
+/// The configuration of TLS connections that accept the certificate of that fingerprint, or else what the roots vouch for.
 ///
 /// # Errors
 /// If the TLS library rejects the configuration.
-pub fn for_tunnels() -> Result<Arc<ClientConfig>, rustls::Error> {
+pub fn client_config(pin: Option<Fingerprint>) -> Result<Arc<ClientConfig>, rustls::Error> {
+    /// Read once. All connections share it, and with it the sessions that they can resume.
+    static OF_ROOTS: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let (None, Some(config)) = (pin, OF_ROOTS.get()) {
+        return Ok(config.clone());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let Some(fingerprint) = pin else {
+        let config = config.with_root_certificates(roots()).with_no_client_auth();
+        return Ok(OF_ROOTS.get_or_init(|| Arc::new(config)).clone());
+    };
+    let verifier = Arc::new(PinnedCertificate { fingerprint, provider });
+    Ok(Arc::new(config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
+/// An unreadable file yields no roots, because falling back to the web's roots would trust more than the operator
+/// configured.
+fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    match configured_roots() {
-        Some(certificates) => {
-            roots.add_parsable_certificates(certificates.iter().map(|certificate| certificate.der().to_vec().into()));
+    match std::env::var_os(ROOTS_VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => {
+            let pem = std::fs::read(path).unwrap_or_default();
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    roots
 }

@@ -12,6 +12,7 @@ use super::provider::Provider;
 use super::session::{Session, SessionParams, Timing};
 use crate::client::Client;
 use crate::error::{Error, Reason};
+use crate::fingerprint::Fingerprint;
 use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
@@ -34,6 +35,7 @@ pub struct Builder {
     models: ModelChoice,
     provider_headers: Vec<(String, String)>,
     hub_headers: Vec<(String, String)>,
+    hub_fingerprint: Option<Fingerprint>,
     token: Option<String>,
     json_frames: bool,
     on_provider_change: Option<OnProviderChange>,
@@ -51,6 +53,7 @@ impl Session {
             models: ModelChoice::Named(Vec::new()),
             provider_headers: Vec::new(),
             hub_headers: Vec::new(),
+            hub_fingerprint: None,
             token: None,
             json_frames: false,
             on_provider_change: None,
@@ -140,6 +143,13 @@ impl Builder {
     #[must_use]
     pub fn hub_key(self, key: &str) -> Self {
         self.hub_header("Authorization", format!("Bearer {key}"))
+    }
+
+    /// The fingerprint of the hub's certificate, which must then be that one, whoever vouches for it.
+    #[must_use]
+    pub fn hub_fingerprint(mut self, fingerprint: Fingerprint) -> Self {
+        self.hub_fingerprint = Some(fingerprint);
+        self
     }
 
     /// The participant's token, 32 to 128 visible ASCII characters. A strict hub requires it for every use of the id while
@@ -249,7 +259,7 @@ impl Builder {
     }
 
     fn probe(mut self) -> Result<Prepared, Error> {
-        let client = Client::new(&self.hub_url)?;
+        let client = Client::new(&self.hub_url)?.with_fingerprint(self.hub_fingerprint)?;
         let client = self.token.iter().fold(client, |client, token| client.with_participant_token(token));
         let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
         // A private room's hub requires the password again once it has forgotten the participant.
@@ -368,7 +378,7 @@ fn open_tunnel(hub: &str, registered: &Registered, builder: &Builder) -> Result<
     url.push_str(&format!("&pause={PAUSE_ON}"));
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let limits = TunnelLimits { max_message: MAX_TO_PARTICIPANT, ..TunnelLimits::default() };
-    tunnel::connect(&url, &headers, limits, OPEN_TIMEOUT).map_err(|error| match error {
+    tunnel::connect(&url, &headers, builder.hub_fingerprint, limits, OPEN_TIMEOUT).map_err(|error| match error {
         ConnectError::Io(error) => Error::Unreachable { url: address.clone(), reason: Reason::of(error) },
         other => Error::Tunnel { reason: other.into() },
     })

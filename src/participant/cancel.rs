@@ -1,9 +1,8 @@
 //! Cancelling and pausing one request from the thread that reads the tunnel, while a worker waits for the provider.
 
-use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use crate::net::io::abort;
+use crate::net::stream::Stream;
 use crate::sync::lock;
 
 /// Cancels and pauses one request. Shared by the tunnel's reader and the request's worker.
@@ -22,7 +21,7 @@ enum ProviderConnection {
     #[default]
     None,
     /// In use; cancelling shuts it down.
-    Open(Arc<TcpStream>),
+    Open(Arc<Stream>),
     /// The request was cancelled and must not open one.
     Cancelled,
 }
@@ -47,13 +46,13 @@ impl CancelHandle {
     /// Cancels the request: shuts its connection down, which wakes a worker that reads from it, and resumes it.
     pub fn cancel(&self) {
         if let ProviderConnection::Open(stream) = std::mem::replace(&mut *self.lock(), ProviderConnection::Cancelled) {
-            abort(&stream);
+            stream.abort();
         }
         self.set_paused(false);
     }
 
     /// Sets the connection that cancelling shuts down. False when the request is cancelled already.
-    pub fn attach(&self, stream: Arc<TcpStream>) -> bool {
+    pub fn attach(&self, stream: Arc<Stream>) -> bool {
         self.set_unless_cancelled(ProviderConnection::Open(stream))
     }
 
@@ -81,18 +80,17 @@ impl CancelHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use crate::net::io::Peek;
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn a_cancelled_request_gets_no_connection_and_a_released_one_is_left_alone() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let stream = Arc::new(Stream::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
         let (served, cancelled) = (CancelHandle::default(), CancelHandle::default());
         assert!(served.attach(stream.clone()) && served.detach());
         served.cancel();
-        stream.set_nonblocking(true).unwrap();
-        let still_open = stream.peek(&mut [0]).unwrap_err();
-        assert_eq!(still_open.kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(stream.peek(), Peek::Nothing, "still open");
         cancelled.set_paused(true);
         cancelled.cancel();
         cancelled.wait_while_paused();

@@ -14,9 +14,9 @@ use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::pool::Pool;
 use crate::net::request::{self, USER_AGENT, host_header};
 use crate::net::resolve::Server;
+use crate::net::tls::dial;
 use crate::proto::operations::{operation, passes_header};
 use crate::proto::web::{PLAIN, route_url};
-use crate::tunnel::dial;
 
 /// The time limit for opening a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -175,7 +175,7 @@ impl ProviderServer {
     fn dial(&self, deadline: Option<Instant>) -> io::Result<ClientConnection> {
         let latest = Instant::now() + CONNECT_TIMEOUT;
         let deadline = deadline.map_or(latest, |deadline| deadline.min(latest));
-        ClientConnection::new(dial(&self.server, deadline, |_| Ok(()))?)
+        ClientConnection::new(dial(&self.server, None, deadline, |_| Ok(()))?)
     }
 }
 

@@ -69,6 +69,8 @@ pub enum ErrorCode {
     ParticipantTunnelNotConnected,
     /// The provider could not be reached.
     EndpointNotReachable,
+    /// A person's key allows no more requests now.
+    RateLimitExceeded,
     /// The hub itself failed.
     InternalError,
 }
@@ -81,6 +83,7 @@ impl ErrorCode {
             ErrorCode::InvalidRequest => 400,
             ErrorCode::InvalidPassword => 401,
             ErrorCode::ParticipantConflict | ErrorCode::ParticipantBusy => 409,
+            ErrorCode::RateLimitExceeded => 429,
             ErrorCode::ParticipantTunnelNotConnected | ErrorCode::EndpointNotReachable => 503,
             ErrorCode::InternalError => 500,
         }
@@ -98,6 +101,7 @@ impl ErrorCode {
             ErrorCode::ParticipantBusy => "PARTICIPANT_BUSY",
             ErrorCode::ParticipantTunnelNotConnected => "PARTICIPANT_TUNNEL_NOT_CONNECTED",
             ErrorCode::EndpointNotReachable => "ENDPOINT_NOT_REACHABLE",
+            ErrorCode::RateLimitExceeded => "RATE_LIMIT_EXCEEDED",
             ErrorCode::InternalError => "INTERNAL_ERROR",
         }
     }
@@ -119,6 +123,7 @@ mod tests {
             ErrorCode::ParticipantBusy,
             ErrorCode::ParticipantTunnelNotConnected,
             ErrorCode::EndpointNotReachable,
+            ErrorCode::RateLimitExceeded,
             ErrorCode::InternalError,
         ] {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));

@@ -5,6 +5,7 @@
 pub mod api_answer;
 pub mod data_watch;
 pub mod envelope;
+pub mod invitation;
 pub mod legacy;
 pub mod management;
 pub mod members;
@@ -22,4 +23,5 @@ pub mod time;
 pub mod translate;
 pub mod tunnel;
 pub mod usage;
+pub mod usage_record;
 pub mod web;

@@ -58,6 +58,9 @@ pub struct Dispatch {
     pub model: String,
     /// `openResponses` or `chatCompletions`.
     pub protocol: &'static str,
+    /// The name of the person who asked, if they have a key of their own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
 }
 
 /// How a request failed.
@@ -195,6 +198,7 @@ mod tests {
             participant_id: "w".into(),
             model: "any".into(),
             protocol: "chatCompletions",
+            caller: Some("ann".into()),
         };
         let failure = Failure {
             nickname: "n".into(),
@@ -204,7 +208,7 @@ mod tests {
         };
         assert_eq!(
             data(&event(EventKind::LlmError(dispatch, failure)).to_v1())["data"],
-            json!({"requestId": "r", "participantId": "w", "model": "any", "protocol": "chatCompletions",
+            json!({"requestId": "r", "participantId": "w", "model": "any", "protocol": "chatCompletions", "caller": "ann",
                 "nickname": "n", "endpoint": "http://x", "stage": "stream", "error": "it broke"})
         );
     }

@@ -9,6 +9,7 @@ pub mod event;
 pub mod fair_shares;
 pub mod health;
 pub mod id;
+pub mod limits;
 pub mod models;
 mod page;
 pub mod policy;

@@ -1,6 +1,7 @@
 //! What a request's `model` selects, and why a selection fails (PROTOCOL.md, "Inference plane").
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::conversations::Previous;
 use crate::proto::management::ErrorCode;
@@ -47,6 +48,8 @@ pub enum Need {
 pub enum Caller {
     /// A client without a key of its own, by its network.
     Network(IpAddr),
+    /// A person with a key of their own, by name.
+    Person(Arc<str>),
 }
 
 /// What a request requires of a participant.

@@ -102,6 +102,9 @@ impl Actions {
         if let Some(key) = &self.credentials.key {
             builder = builder.hub_key(key);
         }
+        if let Some(fingerprint) = self.client.fingerprint() {
+            builder = builder.hub_fingerprint(fingerprint);
+        }
         if let Some(password) = &request.password {
             builder = builder.password(password);
         }

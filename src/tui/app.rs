@@ -195,7 +195,7 @@ impl App {
         let mut members: Vec<&Member> = room.members.values().collect();
         if self.order == Order::Trouble {
             let now = self.state.hub_time(now);
-            members.sort_by_key(|member| (std::cmp::Reverse(member.health(now)), member.info.id.as_str()));
+            members.sort_by_key(|member| (std::cmp::Reverse(self.state.health(member, now)), member.info.id.as_str()));
         }
         members
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use gambi::proto::management::EventEnvelope;
 
-use crate::monitor::state::{MonitorState, Update};
+use crate::monitor::state::{Link, MonitorState, Update};
 use crate::monitor::text::{brief, clean, fit, speed, width};
 
 /// The most lines kept; older ones are dropped.
@@ -83,6 +83,8 @@ impl Log {
     /// Logs an update. Called before `state` applies it, since a removed participant's name is still known then.
     pub fn on_update(&mut self, update: &Update, state: &MonitorState, now: u64) {
         match update {
+            // Each attempt to reach a lost hub fails: that is logged once.
+            Update::Lost { .. } if matches!(state.link, Link::Lost { .. }) => {}
             Update::Linked => self.add(now, Kind::Hub, "", || "connected to the hub's events".into()),
             Update::Lost { reason, .. } => {
                 self.add(now, Kind::Failure, "", || clean(&format!("connection to the hub lost: {reason}")))
@@ -225,6 +227,7 @@ fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
         "room.deleted" => format!("the room \"{}\" was deleted", short(text("name"))),
         "participant.joined" => format!("{who} joined with {}", text("model")),
         "participant.updated" if data["connection"]["connected"] == false => format!("{who} has no tunnel"),
+        "participant.updated" if data["providerDown"] == true => format!("{who}'s provider is down"),
         "participant.updated" => format!("{who} is {}", text("status")),
         "participant.left" => format!("{who} left"),
         "participant.offline" => format!("{who} is offline"),

@@ -1,8 +1,7 @@
 //! The WebSocket handshake, from both sides: it turns a connection into a tunnel.
 
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,11 +13,13 @@ use tungstenite::handshake::machine::TryParse;
 use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
 use super::reader::{READ_TIMEOUT, Reader};
-use super::tls::dial;
 use super::writer::{Role, TunnelLimits, TunnelStream, Writer};
 use crate::error::Reason;
+use crate::fingerprint::Fingerprint;
 use crate::net::io::{is_timeout, remaining};
 use crate::net::resolve::Server;
+use crate::net::stream::Stream;
+use crate::net::tls::dial;
 
 /// How much of the body of a refused handshake is kept for the error, in bytes.
 const MAX_REFUSAL: usize = 4096;
@@ -128,7 +129,7 @@ pub fn accept<'a>(http11: bool, lines: impl Fn(&str) -> Vec<&'a str>) -> Result<
 ///
 /// # Errors
 /// If the socket options cannot be set.
-pub fn serve(stream: Arc<TcpStream>, read_ahead: Vec<u8>, limits: TunnelLimits) -> io::Result<(Reader, Writer)> {
+pub fn serve(stream: Arc<Stream>, read_ahead: Vec<u8>, limits: TunnelLimits) -> io::Result<(Reader, Writer)> {
     stream.set_read_timeout(Some(READ_TIMEOUT))?;
     let stream = TunnelStream::new(stream, Role::Server, limits.write_timeout)?;
     Ok((Reader::new(stream.clone(), read_ahead, limits.max_message), Writer(stream)))
@@ -138,13 +139,14 @@ pub fn serve(stream: Arc<TcpStream>, read_ahead: Vec<u8>, limits: TunnelLimits) 
 pub type Connected = (Reader, Writer, Vec<(String, String)>);
 
 /// Opens a tunnel to a `ws://` or `wss://` URL. `headers` are sent in addition to those of the handshake; `timeout` covers
-/// everything from name resolution to the response.
+/// everything from name resolution to the response. With a `pin`, the hub's certificate must have that fingerprint.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub fn connect(
     url: &str,
     headers: &[(&str, &str)],
+    pin: Option<Fingerprint>,
     limits: TunnelLimits,
     timeout: Duration,
 ) -> Result<Connected, ConnectError> {
@@ -158,7 +160,7 @@ pub fn connect(
     let key = STANDARD.encode(key);
     let request = request(&uri, headers, &key)?;
     let deadline = Instant::now() + timeout;
-    let stream = dial(&server, deadline, |_| Ok(())).map_err(ConnectError::Io)?;
+    let stream = dial(&server, pin, deadline, |_| Ok(())).map_err(ConnectError::Io)?;
     let (response, read_ahead) = send_request(&stream, request.as_bytes(), deadline)?;
     let status = response.status().as_u16();
     if status != 101 {
@@ -212,16 +214,13 @@ fn request(uri: &Uri, headers: &[(&str, &str)], key: &str) -> Result<String, Con
 }
 
 /// Sends the request and reads the response's head. Also returns the bytes received after the head.
-fn send_request(
-    mut stream: &TcpStream,
-    request: &[u8],
-    deadline: Instant,
-) -> Result<(Response, Vec<u8>), ConnectError> {
+fn send_request(stream: &Stream, request: &[u8], deadline: Instant) -> Result<(Response, Vec<u8>), ConnectError> {
     let timed =
         |error: io::Error| ConnectError::Io(if is_timeout(&error) { io::ErrorKind::TimedOut.into() } else { error });
-    stream.set_nodelay(true).map_err(ConnectError::Io)?;
-    stream.set_write_timeout(Some(remaining(deadline).map_err(ConnectError::Io)?)).map_err(ConnectError::Io)?;
-    stream.write_all(request).map_err(timed)?;
+    stream.set_nodelay().map_err(ConnectError::Io)?;
+    let left = Some(remaining(deadline).map_err(ConnectError::Io)?);
+    stream.set_write_timeout(left).map_err(ConnectError::Io)?;
+    stream.write_all(&mut [IoSlice::new(request)], left).map_err(timed)?;
     let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         let left = remaining(deadline).map_err(ConnectError::Io)?;
@@ -245,7 +244,7 @@ mod tests {
     use super::*;
 
     fn reason(url: &str) -> (String, Reason) {
-        let error = connect(url, &[], TunnelLimits::default(), Duration::from_secs(9)).map(drop).unwrap_err();
+        let error = connect(url, &[], None, TunnelLimits::default(), Duration::from_secs(9)).map(drop).unwrap_err();
         (error.to_string(), error.into())
     }
 

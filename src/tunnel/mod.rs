@@ -14,7 +14,6 @@ mod properties;
 mod queue;
 mod reader;
 mod router;
-mod tls;
 mod writer;
 
 pub use handshake::{ConnectError, Connected, HandshakeError, accept, connect, serve};
@@ -22,5 +21,4 @@ pub use piece::{LostReason, Piece};
 pub use queue::QueueLimits;
 pub use reader::{Reader, Received};
 pub use router::{FlowSignal, PendingResponse, Routed, Router, SendSignal};
-pub use tls::dial;
 pub use writer::{TunnelError, TunnelLimits, Writer};

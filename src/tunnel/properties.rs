@@ -51,7 +51,7 @@ fn close_frame() -> impl Strategy<Value = Vec<u8>> {
 fn read_with_reader(bytes: &[u8], ahead: usize) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let stream = Arc::new(listener.accept().unwrap().0);
+    let stream = Arc::new(listener.accept().unwrap().0.into());
     let limits = TunnelLimits { max_message: MAX_MESSAGE, ..TunnelLimits::default() };
     let (ahead, rest) = bytes.split_at(ahead.min(bytes.len()));
     let (mut reader, _writer) = serve(stream, ahead.to_vec(), limits).unwrap();

@@ -1,7 +1,7 @@
 //! The reading end of a tunnel. It assembles messages from frames and answers pings and close frames through the write lock, so
 //! that frames never interleave. Messages are borrowed from one buffer, which shrinks again after a long message.
 
-use std::io::{self, Read};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -175,10 +175,11 @@ impl Reader {
     fn fill_buffer(&mut self, needed: usize) -> Result<(), TunnelError> {
         self.make_room(needed);
         self.reserve_memory()?;
-        match (&*self.stream.socket).read(&mut self.buffer[self.end..]) {
+        match self.stream.socket.read(&mut self.buffer[self.end..]) {
             Ok(0) => return Err(TunnelError::Closed),
             Ok(read) => self.end += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Encrypted, and without TLS's close alert. A tunnel's orderly end is its close frame.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(TunnelError::Closed),
             Err(error) if is_timeout(&error) && self.stream.is_closing() => return Err(TunnelError::Closed),
             // An idle tunnel holds no buffer.
             Err(error) if is_timeout(&error) && self.start == self.end => {
@@ -281,7 +282,7 @@ mod tests {
     use crate::budget::Budget;
     use crate::tunnel::codec::{format_close, raw_frame, write_header};
     use crate::tunnel::{TunnelLimits, serve};
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     const MASK: [u8; 4] = [1, 2, 3, 4];
@@ -302,7 +303,7 @@ mod tests {
         fn new(max_message: usize) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let stream = Arc::new(listener.accept().unwrap().0);
+            let stream = Arc::new(listener.accept().unwrap().0.into());
             let limits = TunnelLimits { max_message, ..TunnelLimits::default() };
             let (reader, writer) = serve(stream, frame(0x81, b"ahead"), limits).unwrap();
             Tunnel { reader, writer, peer }

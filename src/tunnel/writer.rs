@@ -2,8 +2,7 @@
 //! times out shuts the connection down, which also wakes the reader.
 
 use std::fmt;
-use std::io::{self, IoSlice, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::thread;
@@ -11,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::codec::{Control, Data, Mask, OpCode, apply_mask, format_close, write_header};
 use crate::error::Reason;
-use crate::net::io::{is_timeout, remaining};
+use crate::net::io::is_timeout;
+use crate::net::stream::Stream;
 use crate::sync::lock;
 
 /// How long closing a tunnel may wait for the write lock, and then for its own write.
@@ -90,7 +90,7 @@ pub enum Role {
 /// The connection that the reader and all writers of a tunnel share.
 pub struct TunnelStream {
     /// Read by the one reader, written under the write lock, shut down by any thread.
-    pub(super) socket: Arc<TcpStream>,
+    pub(super) socket: Arc<Stream>,
     /// The write lock. Its holder writes complete frames.
     write_buffer: Mutex<WriteBuffer>,
     pub(super) role: Role,
@@ -112,8 +112,8 @@ impl TunnelStream {
     ///
     /// # Errors
     /// If the socket options cannot be set.
-    pub fn new(socket: Arc<TcpStream>, role: Role, write_timeout: Duration) -> io::Result<Arc<Self>> {
-        socket.set_nodelay(true)?;
+    pub fn new(socket: Arc<Stream>, role: Role, write_timeout: Duration) -> io::Result<Arc<Self>> {
+        socket.set_nodelay()?;
         socket.set_write_timeout(Some(write_timeout))?;
         let buffer = WriteBuffer { bytes: Vec::new(), random: [0; RANDOM_BYTES], random_used: RANDOM_BYTES };
         let closing = AtomicBool::new(false);
@@ -144,33 +144,13 @@ impl TunnelStream {
     /// Shuts the connection down without a close frame.
     pub fn abort(&self) {
         self.closing.store(true, Ordering::Release);
-        let _ = self.socket.shutdown(Shutdown::Both);
+        self.socket.shutdown();
     }
 
     /// Writes all of `slices` within `timeout`, which must be the socket's write timeout, or aborts the tunnel. The caller
     /// holds the write lock.
-    fn write_all(&self, mut slices: &mut [IoSlice<'_>], timeout: Duration) -> Result<(), TunnelError> {
-        let deadline = Instant::now() + timeout;
-        let mut timeout_changed = false;
-        // Skips empty slices, of which a write would return 0.
-        IoSlice::advance_slices(&mut slices, 0);
-        while !slices.is_empty() {
-            match (&*self.socket).write_vectored(slices) {
-                Ok(0) => return Err(self.fail(io::ErrorKind::WriteZero.into())),
-                Ok(n) => IoSlice::advance_slices(&mut slices, n),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.fail(error)),
-            }
-            if !slices.is_empty() {
-                timeout_changed = true;
-                let left = remaining(deadline).and_then(|left| self.socket.set_write_timeout(Some(left)));
-                left.map_err(|error| self.fail(error))?;
-            }
-        }
-        if timeout_changed {
-            self.socket.set_write_timeout(Some(timeout)).map_err(TunnelError::Io)?;
-        }
-        Ok(())
+    fn write_all(&self, slices: &mut [IoSlice<'_>], timeout: Duration) -> Result<(), TunnelError> {
+        self.socket.write_all(slices, Some(timeout)).map_err(|error| self.fail(error))
     }
 
     /// Aborts the tunnel, because part of a frame may have been written.
@@ -339,7 +319,7 @@ impl Writer {
         let close = OpCode::Control(Control::Close);
         let ready = stream.socket.set_write_timeout(Some(CLOSE_TIMEOUT)).is_ok();
         if ready && stream.write_frame(&mut buffer, close, &[&payload], CLOSE_TIMEOUT).is_ok() {
-            let _ = stream.socket.shutdown(Shutdown::Write);
+            stream.socket.finish();
         }
     }
 }

@@ -62,14 +62,19 @@ function wordsOf({ type, data }) {
     case "participant.offline":
       return [who, " went offline"];
     case "llm.request":
-      return [who, " got a request for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`];
+      return [who, " got a request for ", name(data.model), `, ${protocols[data.protocol] ?? data.protocol}`, ...callerOf(data)];
     case "llm.complete":
-      return [who, ` answered in ${millis(about[type].durationMs)}`, measuresOf(about[type])];
+      return [who, ` answered in ${millis(about[type].durationMs)}`, measuresOf(about[type]), ...callerOf(data)];
     case "llm.error":
       return [who, data.stage === "cancelled" ? ": request cancelled" : ` failed (${data.stage}): ${plain(data.error)}`];
     default:
       return [plain(type)];
   }
+}
+
+/** Whose request it was, if that person has a key of their own. */
+function callerOf({ caller }) {
+  return caller ? [", for ", name(caller)] : [];
 }
 
 function measuresOf({ ttftMs, outputTokens, tokensPerSecond }) {

@@ -1,14 +1,12 @@
 //! A load client: a keep-alive connection, a prepared request, and a response read at minimal cost.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::provider::Task;
+use super::socket::{Wire, connect};
 use super::wire::{Chunks, Length, head_end, length};
-
-/// Read timeout after which the run fails.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where chats are sent.
 #[derive(Debug, Clone)]
@@ -17,6 +15,8 @@ pub struct Target {
     pub addr: SocketAddr,
     /// The path before `/v1`.
     pub base: String,
+    /// Whether it serves TLS.
+    pub tls: bool,
 }
 
 /// A chat request whose prompt has that many bytes.
@@ -37,7 +37,7 @@ pub fn request(target: &Target, task: Task, prompt: usize) -> Vec<u8> {
 
 /// One keep-alive connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Wire,
     buffer: Vec<u8>,
 }
 
@@ -50,11 +50,8 @@ pub struct Answer {
 }
 
 impl Client {
-    pub fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        Ok(Client { stream, buffer: vec![0; 64 << 10] })
+    pub fn connect(target: &Target) -> io::Result<Self> {
+        Ok(Client { stream: connect(target.addr, target.tls)?, buffer: vec![0; 64 << 10] })
     }
 
     /// Sends a request and reads the whole response. `seen` is called after each read with the body's bytes so far.
@@ -117,7 +114,12 @@ impl Client {
 
 /// Sends one request on a connection of its own, for setup. Returns the response as text.
 pub fn call(addr: SocketAddr, method: &str, path: &str, body: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(addr)?;
+    call_with(addr, false, method, path, body)
+}
+
+/// The same, over TLS if so wished.
+pub fn call_with(addr: SocketAddr, tls: bool, method: &str, path: &str, body: &str) -> io::Result<String> {
+    let mut stream = connect(addr, tls)?;
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()

@@ -115,7 +115,7 @@ impl Control {
 }
 
 fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, control: &Control) -> io::Result<Outcome> {
-    let connected = Client::connect(target.addr);
+    let connected = Client::connect(target);
     ready.wait();
     let mut client = connected?;
     let mut outcome = Outcome::default();

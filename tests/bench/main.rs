@@ -16,6 +16,9 @@ mod process;
 mod provider;
 mod report;
 mod scenarios;
+#[path = "../support/wire.rs"]
+#[allow(dead_code)] // The tests use more of it.
+mod socket;
 mod wire;
 
 use std::io;
@@ -25,6 +28,9 @@ use std::time::Duration;
 
 use report::Row;
 use scenarios::{Effort, Lab};
+
+/// The read timeout of the load's connections, after which the run fails.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const REAL: Effort = Effort { time: Duration::from_millis(1000), repeats: 5, many: 64, longest: 8 << 20, crowd: 1000 };
 const QUICK: Effort = Effort { time: Duration::from_millis(20), repeats: 1, many: 8, longest: 64 << 10, crowd: 20 };
@@ -59,8 +65,9 @@ fn measure(gambi: &Path, effort: Effort, part: &str) -> io::Result<Vec<Row>> {
     if wanted("footprint") {
         rows.extend(footprint::rows(gambi, provider, effort)?);
     }
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("chats", Lab::chats),
+        ("tls", Lab::tls),
         ("logged", Lab::logged),
         ("prompts", Lab::prompts),
         ("streams", Lab::streams),
@@ -109,7 +116,7 @@ fn by_hand(addr: &str, base: &str, task: &str, clients: &str, ms: &str) -> io::R
         prompt: 64,
         time: Duration::from_millis(ms.parse().map_err(|_| wrong(ms))?),
     };
-    let target = client::Target { addr: addr.parse().map_err(|_| wrong(addr))?, base: base.to_owned() };
+    let target = client::Target { addr: addr.parse().map_err(|_| wrong(addr))?, base: base.to_owned(), tls: false };
     let (outcome, ..) = load::run(&target, load, || ())?;
     println!("{:.0} answers/s, {:.1} MB/s", outcome.per_second(), outcome.bytes_per_second() / 1e6);
     let quantiles = [0.5, 0.99].map(|share| load::quantile(&outcome.took, share));

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::client::{Target, call};
+use super::client::{Target, call, call_with};
 
 /// How long a process may take to be ready.
 const READY: Duration = Duration::from_secs(20);
@@ -55,6 +55,8 @@ impl Drop for Process {
 pub struct Hub {
     pub process: Process,
     pub addr: SocketAddr,
+    /// The fingerprint of its certificate, if it serves TLS.
+    fingerprint: Option<String>,
 }
 
 impl Hub {
@@ -63,6 +65,15 @@ impl Hub {
         let help = Command::new(gambi).args(["hub", "serve", "--help"]).output()?;
         let quiet = String::from_utf8_lossy(&help.stdout).contains("--log-level");
         Self::start_with(gambi, rooms, if quiet { &["--log-level", "off"] } else { &[] })
+    }
+
+    /// Starts a hub that serves TLS, with its log off.
+    pub fn over_tls(gambi: &Path, rooms: &[&str]) -> io::Result<Self> {
+        let key = std::env::temp_dir().join(format!("gambi-bench-{}.pem", std::process::id()));
+        let path = key.to_string_lossy();
+        let hub = Self::start_with(gambi, rooms, &["--log-level", "off", "--tls", "self", "--tls-key", &path]);
+        let _ = fs::remove_file(&key);
+        hub
     }
 
     /// Starts a hub with its default log.
@@ -82,31 +93,34 @@ impl Hub {
         BufReader::new(stdout).read_line(&mut line)?;
         let started: serde_json::Value = serde_json::from_str(&line)?;
         let url = started["data"]["hubUrl"].as_str().or(started["hubUrl"].as_str()).unwrap_or_default();
-        let addr = url.trim_start_matches("http://").parse();
+        let addr = url.trim_start_matches("https://").trim_start_matches("http://").parse();
         let addr = addr.map_err(|_| io::Error::other(format!("the hub did not say where it listens: {line}")))?;
-        Ok(Hub { process, addr })
+        let fingerprint = started["data"]["fingerprint"].as_str().map(str::to_owned);
+        Ok(Hub { process, addr, fingerprint })
     }
 
     /// Where a room's chats are sent.
     pub fn room(&self, code: &str) -> Target {
-        Target { addr: self.addr, base: format!("/rooms/{code}") }
+        Target { addr: self.addr, base: format!("/rooms/{code}"), tls: self.fingerprint.is_some() }
     }
 
     /// Joins a room with one provider, as several participants.
     pub fn join(&self, gambi: &Path, room: &str, provider: SocketAddr, spec: JoinSpec) -> io::Result<Vec<Process>> {
-        let (hub, endpoint) = (format!("http://{}", self.addr), format!("http://{provider}"));
+        let scheme = if self.fingerprint.is_some() { "https" } else { "http" };
+        let (hub, endpoint) = (format!("{scheme}://{}", self.addr), format!("http://{provider}"));
         let concurrency = spec.concurrency.to_string();
         let one = |n: usize| {
             let id = format!("{room}-{n}");
             let mut args = vec!["participant", "join", "--hub", &hub, "--room", room, "--endpoint", &endpoint];
             args.extend(["--model", "bench", "--participant-id", &id, "--concurrency", &concurrency, "--no-specs"]);
             args.extend(spec.json_frames.then_some("--json-frames"));
+            args.extend(self.fingerprint.iter().flat_map(|text| ["--hub-fingerprint", text]));
             Process::spawn(gambi, &args)
         };
         let processes = (0..spec.count).map(one).collect::<io::Result<_>>()?;
         let deadline = Instant::now() + READY;
         loop {
-            let models = call(self.addr, "GET", &format!("/rooms/{room}/v1/models"), "")?;
+            let models = call_with(self.addr, scheme == "https", "GET", &format!("/rooms/{room}/v1/models"), "")?;
             if models.matches(r#""object":"model""#).count() >= spec.count {
                 return Ok(processes);
             }

@@ -82,7 +82,7 @@ impl Lab {
         let one = hub.join(gambi, ONE, provider, spec(1, 64, false))?;
         let eight = hub.join(gambi, EIGHT, provider, spec(8, 8, false))?;
         let json = hub.join(gambi, JSON, provider, spec(1, 64, true))?;
-        let provider = Target { addr: provider, base: String::new() };
+        let provider = Target { addr: provider, base: String::new(), tls: false };
         Ok(Lab { provider, hub, one, eight, json, effort, gambi: gambi.to_owned() })
     }
 
@@ -105,6 +105,21 @@ impl Lab {
             pair.cpu.push((after.0 - before.0, after.1 - before.1));
         }
         Ok(pair)
+    }
+
+    /// Complete chats over TLS, which clients and participants use; to be read beside those of `chats`.
+    pub fn tls(&self) -> io::Result<Vec<Row>> {
+        let hub = Hub::over_tls(&self.gambi, &[ONE, EIGHT])?;
+        let spec = |count, concurrency| JoinSpec { count, concurrency, json_frames: false };
+        let one = hub.join(&self.gambi, ONE, self.provider.addr, spec(1, 64))?;
+        let eight = hub.join(&self.gambi, EIGHT, self.provider.addr, spec(8, 8))?;
+        let load = |clients| Load { task: Task::Whole, clients, prompt: 64, time: self.effort.time };
+        let alone = self.measured(&hub, &one, ONE, load(1))?;
+        let mut rows = vec![alone.compared("chat over TLS p50", "ms", |o| quantile(&o.took, 0.5))];
+        let eight = self.measured(&hub, &eight, EIGHT, load(8))?;
+        rows.push(eight.compared("chats over TLS, 8 clients", "/s", Outcome::per_second));
+        rows.extend(eight.cpu("chat over TLS, 8 clients,", |o| o.answers as f64));
+        Ok(rows)
     }
 
     /// Complete chats, with the hub's log on.

@@ -72,6 +72,13 @@ ip netns exec "$a" "$gambi" room get --hub auto --code KEY001 --key-file "$work/
 kill -INT "$keyed"
 wait "$keyed"
 say "the rooms of a hub with a key are found with the key"
+ip netns exec "$b" "$gambi" hub serve --port 3002 --mdns --tls self --tls-key "$work/hub.pem" --room TLS001=Sealed --format ndjson > "$work/sealed" &
+sealed=$!
+until_there "$work/sealed" mdns_registered
+ip netns exec "$a" "$gambi" room get --hub auto --code TLS001 --format ndjson | grep -q '"name":"Sealed"'
+kill -INT "$sealed"
+wait "$sealed"
+say "a hub that serves TLS is found with its fingerprint"
 kill -INT "$hub"
 wait "$hub"
 until_there "$work/zeroconf" "gone gambi-hub-3000"

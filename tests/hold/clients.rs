@@ -1,7 +1,7 @@
 //! Hostile clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -10,30 +10,50 @@ use std::time::Duration;
 use gambi::proto::management::Registration;
 
 use super::lab::{Lab, ROOM, in_threads, is_full, scale};
-use super::support::{Conn, PATIENCE, skip, wait_until};
+use super::support::{Conn, PATIENCE, Wire, skip, wait_until};
 
 /// More than one attack leaves behind in the allocator's pockets, KiB; less than a leak of anything would.
 const POCKETS: usize = 24 << 10;
 
-fn connect(addr: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(addr).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
+/// The same after that many connections. The allocator keeps part of what sessions of TLS took, for the next ones.
+fn pockets(tls: bool, connections: usize) -> usize {
+    POCKETS + if tls { connections * 20 } else { 0 }
 }
 
+/// Each attack is a test of a hub that serves plain HTTP, and of one that serves TLS.
+macro_rules! plain_and_over_tls {
+    ($($attack:ident),* $(,)?) => {
+        mod plain {
+            $(#[test] fn $attack() { super::$attack(false); })*
+        }
+        mod over_tls {
+            $(#[test] fn $attack() { super::$attack(true); })*
+        }
+    };
+}
+
+plain_and_over_tls!(
+    idle_connections_cost_little_and_keep_nobody_out,
+    more_connections_than_there_are_places_keep_nobody_out,
+    short_connections_leave_nothing_behind,
+    heads_without_end_and_bodies_that_lie_are_cut_off,
+    nothing_is_smuggled,
+    watchers_that_never_read_are_dropped_and_the_others_hear_all,
+    running_out_of_descriptors_is_over_when_they_return,
+);
+
 /// What the hub says until it closes.
-fn all(mut stream: &TcpStream) -> String {
+fn all(stream: &mut Wire) -> String {
     let mut said = Vec::new();
     let _ = stream.read_to_end(&mut said);
     String::from_utf8_lossy(&said).into_owned()
 }
 
-#[test]
-fn idle_connections_cost_little_and_keep_nobody_out() {
+fn idle_connections_cost_little_and_keep_nobody_out(tls: bool) {
     let number = scale(5000, 400);
-    let lab = Lab::open("", &format!("--max-connections {}", number + number / 10));
-    lab.withstand(&format!("{number} idle connections"), POCKETS, |lab| {
-        let crowd: Vec<TcpStream> = (0..number).map(|_| connect(lab.addr)).collect();
+    let lab = Lab::open_with(tls, "", &format!("--max-connections {}", number + number / 10));
+    lab.withstand(&format!("{number} idle connections"), pockets(tls, number), |lab| {
+        let crowd: Vec<Wire> = (0..number).map(|_| lab.connect()).collect();
         wait_until("all to be let in", || lab.vitals().threads > number);
         for _ in 0..20 {
             assert_eq!(lab.chat(), 200);
@@ -42,14 +62,13 @@ fn idle_connections_cost_little_and_keep_nobody_out() {
     });
 }
 
-#[test]
-fn more_connections_than_there_are_places_keep_nobody_out() {
+fn more_connections_than_there_are_places_keep_nobody_out(tls: bool) {
     let number = scale(5000, 400);
-    let lab = Lab::open("", &format!("--max-connections {}", number / 8));
+    let lab = Lab::open_with(tls, "", &format!("--max-connections {}", number / 8));
     lab.withstand(&format!("{number} idle connections for {} places", number / 8), POCKETS, |lab| {
         // From another address, as an attacker's would be.
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hold/crowd.py");
-        let args = [script, &lab.addr.port().to_string(), &number.to_string()];
+        let args = [script, &lab.addr.port().to_string(), &number.to_string(), if tls { "tls" } else { "plain" }];
         let mut crowd =
             Command::new("python3").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
         let mut said = String::new();
@@ -63,15 +82,15 @@ fn more_connections_than_there_are_places_keep_nobody_out() {
     });
 }
 
-#[test]
-fn short_connections_leave_nothing_behind() {
-    let lab = Lab::open("", "");
-    let number = scale(100_000, 2_000);
+fn short_connections_leave_nothing_behind(tls: bool) {
+    let lab = Lab::open_with(tls, "", "");
+    // A handshake takes much longer than a connection.
+    let number = if tls { scale(10_000, 200) } else { scale(100_000, 2_000) };
     lab.withstand(&format!("{number} short connections"), POCKETS, |lab| {
         in_threads(8, number, || {
-            let mut stream = connect(lab.addr);
+            let mut stream = lab.connect();
             // Half of them ask, and half of those wait for the answer.
-            let say = stream.local_addr().map_or(0, |addr| addr.port() % 4);
+            let say = stream.socket().local_addr().map_or(0, |addr| addr.port() % 4);
             if say < 2 {
                 let _ = stream.write_all(b"GET /v1/health HTTP/1.1\r\nHost: h\r\n\r\n");
             }
@@ -82,13 +101,12 @@ fn short_connections_leave_nothing_behind() {
     });
 }
 
-#[test]
-fn heads_without_end_and_bodies_that_lie_are_cut_off() {
-    let lab = Lab::open("", "--head-timeout 2s --body-timeout 2s");
+fn heads_without_end_and_bodies_that_lie_are_cut_off(tls: bool) {
+    let lab = Lab::open_with(tls, "", "--head-timeout 2s --body-timeout 2s");
     let number = scale(64, 16);
     lab.withstand("heads without end, bodies that lie", POCKETS, |lab| {
         in_threads(16, number, || {
-            let mut stream = connect(lab.addr);
+            let mut stream = lab.connect();
             let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n");
             for n in 0..100_000 {
                 if stream.write_all(format!("X-Header-{n}: {}\r\n", "x".repeat(200)).as_bytes()).is_err() {
@@ -97,34 +115,57 @@ fn heads_without_end_and_bodies_that_lie_are_cut_off() {
             }
         });
         in_threads(16, number, || {
-            let mut stream = connect(lab.addr);
+            let mut stream = lab.connect();
             let _ = stream.write_all(&[b'G'; 1 << 20]);
-            all(&stream);
+            all(&mut stream);
         });
         in_threads(16, number, || {
-            let mut short = connect(lab.addr);
+            let mut short = lab.connect();
             let _ = short.write_all(b"POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n{\"name\"");
-            let _ = short.shutdown(Shutdown::Write);
-            all(&short);
+            short.finish();
+            all(&mut short);
         });
         in_threads(16, number, || {
-            let mut slow = connect(lab.addr);
+            let mut slow = lab.connect();
             let _ = slow.write_all(b"POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n{\"name\"");
-            assert!(all(&slow).starts_with("HTTP/1.1 408 "));
+            assert!(all(&mut slow).starts_with("HTTP/1.1 408 "));
         });
         in_threads(16, number, || {
-            let mut huge = connect(lab.addr);
+            let mut huge = lab.connect();
             let _ = huge.write_all(b"POST /v1/rooms HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n");
-            assert!(all(&huge).starts_with("HTTP/1.1 413 "));
+            assert!(all(&mut huge).starts_with("HTTP/1.1 413 "));
+        });
+    });
+}
+
+/// Whoever begins a TLS handshake and does not go on has as long as for a request's head.
+#[test]
+fn handshakes_that_stall_are_cut_off() {
+    let lab = Lab::open_with(true, "", "--head-timeout 2s");
+    let number = scale(500, 32);
+    lab.withstand(&format!("{number} stalled handshakes"), POCKETS, |lab| {
+        in_threads(32, number, || {
+            let mut stalled = TcpStream::connect(lab.addr).expect("a connection");
+            stalled.set_read_timeout(Some(PATIENCE)).unwrap();
+            // A record of 16 KiB, which never becomes whole, byte by byte.
+            let mut sent = stalled.write_all(&[22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc]);
+            while sent.is_ok() && stalled.peek(&mut [0]).is_err() {
+                stalled.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+                sent = stalled.write_all(&[3]);
+            }
+        });
+        // Ended by the client, in the middle and at once.
+        in_threads(8, number, || {
+            let mut left = TcpStream::connect(lab.addr).expect("a connection");
+            let _ = left.write_all(&[22, 3, 1, 0x40]);
         });
     });
 }
 
 /// Requests that two servers in a row may read differently (RFC 9112, sections 5.1, 5.2, 6.3, 11.2): each is refused, and
 /// what stands behind it is never taken for a request.
-#[test]
-fn nothing_is_smuggled() {
-    let lab = Lab::open("", "");
+fn nothing_is_smuggled(tls: bool) {
+    let lab = Lab::open_with(tls, "", "");
     let chat = format!("/rooms/{ROOM}/v1/chat/completions");
     let inner = "GET /v1/rooms HTTP/1.1\r\nHost: h\r\n\r\n";
     let lengths = [
@@ -153,9 +194,9 @@ fn nothing_is_smuggled() {
     ];
     for head in lengths {
         let request = format!("POST {chat} HTTP/1.1\r\nHost: h\r\n{head}\r\n\r\n0\r\n\r\n{inner}");
-        let mut stream = connect(lab.addr);
+        let mut stream = lab.connect();
         let _ = stream.write_all(request.as_bytes());
-        let said = all(&stream);
+        let said = all(&mut stream);
         assert!(said.starts_with("HTTP/1.1 4") || said.starts_with("HTTP/1.1 501"), "{head:?}: {said}");
         assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{head:?}: {said}");
     }
@@ -163,24 +204,23 @@ fn nothing_is_smuggled() {
         ["5\nhello\r\n0\r\n\r\n", "5;\r\nhel\r\n0\r\n\r\n", "-5\r\nhello", "5 \r\nhello\r\nx", "ffffffffffffffffff\r\n"]
     {
         let head = format!("POST {chat} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
-        let mut stream = connect(lab.addr);
+        let mut stream = lab.connect();
         let _ = stream.write_all(format!("{head}{body}{inner}").as_bytes());
-        let said = all(&stream);
+        let said = all(&mut stream);
         assert!(said.starts_with("HTTP/1.1 400 "), "{body:?}: {said}");
         assert_eq!(said.matches("HTTP/1.1 ").count(), 1, "{body:?}: {said}");
     }
     assert_eq!(lab.chat(), 200);
 }
 
-#[test]
-fn watchers_that_never_read_are_dropped_and_the_others_hear_all() {
-    let lab = Lab::open("", "--max-connections 1200 --write-timeout 5s");
+fn watchers_that_never_read_are_dropped_and_the_others_hear_all(tls: bool) {
+    let lab = Lab::open_with(tls, "", "--max-connections 1200 --write-timeout 5s");
     let number = scale(1000, 20);
     // The queue of a watcher that is behind holds 256 events, which all that are behind share.
-    let pockets = POCKETS + (256 * 66);
+    let pockets = pockets(tls, number) + (256 * 66);
     lab.withstand(&format!("{number} watchers, half of which never read"), pockets, |lab| {
         let watch = || {
-            let mut conn = Conn::open(lab.addr);
+            let mut conn = lab.conn();
             conn.ask("GET", &format!("/v1/rooms/{ROOM}/events"), &[], None);
             // The head is sent after the subscription: from here on, no event is missed.
             assert_eq!(conn.head().status, 200);
@@ -240,11 +280,10 @@ fn count_events(mut reader: Conn, all: &AtomicUsize) -> usize {
     }
 }
 
-#[test]
-fn running_out_of_descriptors_is_over_when_they_return() {
+fn running_out_of_descriptors_is_over_when_they_return(tls: bool) {
     // The limit on connections leaves descriptors over, so the hub runs out only if its limit is lowered afterwards. It
     // needs about thirty for itself and those who talk.
-    let lab = Lab::open("ulimit -n 256;", "");
+    let lab = Lab::open_with(tls, "ulimit -n 256;", "");
     let lowered = Command::new("prlimit").args(["--pid", &lab.hub.id().to_string(), "--nofile=64:256"]).status();
     match lowered {
         Ok(status) => assert!(status.success()),
@@ -252,7 +291,7 @@ fn running_out_of_descriptors_is_over_when_they_return() {
     }
     for _ in 0..scale(20, 2) {
         // Those that the hub can't take wait in the system's queue, which has 128 places.
-        let crowd: Vec<TcpStream> = (0..150).map(|_| connect(lab.addr)).collect();
+        let crowd: Vec<_> = (0..150).map(|_| TcpStream::connect(lab.addr).expect("a connection")).collect();
         wait_until("the hub to have none left", || lab.vitals().descriptors >= 60);
         drop(crowd);
         let since = std::time::Instant::now();

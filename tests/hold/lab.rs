@@ -11,7 +11,7 @@ use gambi::client::Client;
 use gambi::participant::Session;
 use gambi::provider::{Provider, ProviderOptions};
 
-use super::support::{Conn, Process, wait_until};
+use super::support::{Conn, Process, Wire, connect, wait_until};
 
 /// How much of an attack: all of it with `GAMBI_HOLD=full`, else a small part that fits among the other tests.
 pub fn scale(full: usize, quick: usize) -> usize {
@@ -47,6 +47,8 @@ impl Vitals {
 pub struct Lab {
     pub hub: Process,
     pub addr: SocketAddr,
+    /// Whether the hub serves TLS.
+    pub tls: bool,
     pub client: Client,
     _provider: Provider,
     _session: Session,
@@ -60,11 +62,25 @@ pub const ROOM: &str = "LAB001";
 impl Lab {
     /// With more flags for the hub, and something that its shell does before.
     pub fn open(before: &str, flags: &str) -> Self {
-        let hub = Process::start(before, &format!("hub serve --host 127.0.0.1 --port 0 --room {ROOM}=Lab {flags}"));
+        Self::open_with(false, before, flags)
+    }
+
+    /// The same, over TLS if so wished.
+    pub fn open_with(tls: bool, before: &str, flags: &str) -> Self {
+        let key = concat!(env!("CARGO_TARGET_TMPDIR"), "/hold.pem");
+        let tls_flags = if tls { format!("--tls self --tls-key {key}") } else { String::new() };
+        let hub = Process::start(
+            before,
+            &format!("hub serve --host 127.0.0.1 --port 0 --room {ROOM}=Lab {tls_flags} {flags}"),
+        );
         let port = hub.first_line["data"]["port"].as_u64().unwrap();
         let addr = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
         let provider = Provider::bind(ProviderOptions { port: 0, ..ProviderOptions::default() }).unwrap();
-        let session = Session::builder(format!("http://{addr}"), ROOM)
+        let url = format!("{}://{addr}", if tls { "https" } else { "http" });
+        let fingerprint = hub.first_line["data"]["fingerprint"].as_str().map(|text| text.parse().unwrap());
+        let builder = Session::builder(&url, ROOM);
+        let session = fingerprint
+            .map_or(builder.clone(), |fingerprint| builder.hub_fingerprint(fingerprint))
             .participant_id("steady")
             .model("echo")
             .concurrency(8)
@@ -75,7 +91,8 @@ impl Lab {
         Lab {
             hub,
             addr,
-            client: Client::new(&format!("http://{addr}")).unwrap(),
+            tls,
+            client: Client::new(&url).unwrap().with_fingerprint(fingerprint).unwrap(),
             _provider: provider,
             _session: session,
         }
@@ -87,7 +104,17 @@ impl Lab {
 
     /// A chat with the steady participant, on a connection of its own.
     pub fn chat(&self) -> u16 {
-        chat(&mut Conn::open(self.addr))
+        chat(&mut self.conn())
+    }
+
+    /// A connection to the hub.
+    pub fn conn(&self) -> Conn {
+        Conn::open_with(self.addr, self.tls)
+    }
+
+    /// The same, byte by byte.
+    pub fn connect(&self) -> Wire {
+        connect(self.addr, self.tls).expect("a connection")
     }
 
     /// Does something to the hub while others talk; then its threads and descriptors must return to where they were,
@@ -141,9 +168,9 @@ impl Others {
     fn start(lab: &Lab) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let spawn = |keeps: bool| {
-            let (over, addr) = (over.clone(), lab.addr);
-            let kept = keeps.then(|| Conn::open(addr));
-            thread::spawn(move || talk(addr, kept, &over))
+            let (over, addr, tls) = (over.clone(), lab.addr, lab.tls);
+            let kept = keeps.then(|| lab.conn());
+            thread::spawn(move || talk(|| Conn::open_with(addr, tls), kept, &over))
         };
         let threads = vec![spawn(true), spawn(false)];
         Others { over, threads }
@@ -157,12 +184,12 @@ impl Others {
     }
 }
 
-fn talk(addr: SocketAddr, mut kept: Option<Conn>, over: &AtomicBool) -> (usize, usize) {
+fn talk(open: impl Fn() -> Conn, mut kept: Option<Conn>, over: &AtomicBool) -> (usize, usize) {
     let (mut asked, mut lost) = (0, 0);
     while !over.load(Ordering::Relaxed) {
         let status = match &mut kept {
             Some(conn) => chat(conn),
-            None => chat(&mut Conn::open(addr)),
+            None => chat(&mut open()),
         };
         asked += 1;
         thread::sleep(Duration::from_millis(2));

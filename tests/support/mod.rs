@@ -12,6 +12,7 @@ mod runtime;
 mod scripted;
 mod terminal;
 mod tools;
+mod wire;
 
 pub use fake_hub::{FakeHub, Part};
 pub use hub::{TestHub, Watcher, registration};
@@ -22,6 +23,7 @@ pub use runtime::RawParticipant;
 pub use scripted::{FakeProvider, Script, Seen};
 pub use terminal::Terminal;
 pub use tools::{python, skip};
+pub use wire::{Wire, connect};
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! HTTP over a plain socket, so that a test controls each byte.
+//! HTTP over a socket, so that a test controls each byte.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::PATIENCE;
+use super::wire::{Wire, connect};
 
 /// A connection.
 pub struct Conn {
-    reader: BufReader<TcpStream>,
+    reader: BufReader<Wire>,
 }
 
 /// A response.
@@ -44,14 +44,16 @@ impl Response {
 
 impl Conn {
     pub fn open(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).expect("a connection");
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Conn { reader: BufReader::new(stream) }
+        Self::open_with(addr, false)
+    }
+
+    /// Opens a connection, over TLS if so wished.
+    pub fn open_with(addr: SocketAddr, tls: bool) -> Self {
+        Conn { reader: BufReader::new(connect(addr, tls).expect("a connection")) }
     }
 
     pub fn stream(&self) -> &TcpStream {
-        self.reader.get_ref()
+        self.reader.get_ref().socket()
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {

@@ -62,7 +62,7 @@ impl FromStr for TrustedProxy {
 pub struct ClientInfo<'r> {
     /// The client's address: the last address in the chain of trusted proxies.
     pub client: IpAddr,
-    /// Whether the client used TLS, as reported by a trusted proxy.
+    /// Whether the client used TLS, as a trusted proxy reports it, or else its connection shows.
     pub secure: bool,
     /// The host that the client addressed; `X-Forwarded-Host` of a trusted proxy takes precedence over `Host`.
     pub host: Option<&'r str>,
@@ -73,12 +73,14 @@ pub struct ClientInfo<'r> {
 
 /// The client behind a request.
 pub fn client_info<'r>(exchange: &'r Exchange<'_>, trusted_proxies: &[TrustedProxy]) -> ClientInfo<'r> {
-    resolve_client(exchange.peer(), |name| exchange.header_lines(name), trusted_proxies)
+    let connection = (exchange.peer(), exchange.is_encrypted());
+    resolve_client(connection, |name| exchange.header_lines(name), trusted_proxies)
 }
 
-/// `lines` returns all values of a header, in the order of their lines.
+/// `peer` is the address at the other end of the connection, with whether that is encrypted. `lines` returns all values of a
+/// header, in the order of their lines.
 fn resolve_client<'r>(
-    peer: IpAddr,
+    (peer, encrypted): (IpAddr, bool),
     lines: impl Fn(&str) -> Vec<&'r str>,
     trusted_proxies: &[TrustedProxy],
 ) -> ClientInfo<'r> {
@@ -87,7 +89,7 @@ fn resolve_client<'r>(
     let host = lines("host").first().copied().filter(|host| !host.is_empty());
     if !is_trusted(peer) {
         let local = peer.is_loopback() && chain.is_empty() && lines("forwarded").is_empty();
-        return ClientInfo { client: peer, secure: false, host, local };
+        return ClientInfo { client: peer, secure: encrypted, host, local };
     }
     // Several lines form one list (RFC 9110, section 5.3). Each proxy appends the address of its peer, so the last
     // address that is not a trusted proxy is the client. The elements before it are under the client's control.
@@ -103,7 +105,7 @@ fn resolve_client<'r>(
     let forwarded_host = elements("x-forwarded-host").next().filter(|host| !host.is_empty());
     ClientInfo {
         client,
-        secure: elements("x-forwarded-proto").next().is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
+        secure: elements("x-forwarded-proto").next().map_or(encrypted, |proto| proto.eq_ignore_ascii_case("https")),
         host: forwarded_host.or(host),
         local: client.is_loopback(),
     }
@@ -129,7 +131,7 @@ mod tests {
     fn resolve(peer: &str, headers: &[(&str, &'static str)], trusted_proxies: &[&str]) -> ClientInfo<'static> {
         let trusted_proxies: Vec<TrustedProxy> = trusted_proxies.iter().map(|text| text.parse().unwrap()).collect();
         let header = |name: &str| headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
-        resolve_client(peer.parse().unwrap(), header, &trusted_proxies)
+        resolve_client((peer.parse().unwrap(), false), header, &trusted_proxies)
     }
 
     #[test]

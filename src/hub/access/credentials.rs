@@ -1,12 +1,14 @@
-//! Checks of the secrets in a request: the hub's key, a room's password, a participant's token. Wrong secrets are
+//! Checks of the secrets in a request: the hub's key, a person's key, a room's password, a participant's token. Wrong secrets are
 //! throttled. Which secret a route requires is decided by [`super::authorize`] and the handlers.
 
 use std::cell::Cell;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use crate::http::{Exchange, network_of};
+use crate::http::{Exchange, Method, network_of};
 use crate::hub::access::auth::HashFailed;
 use crate::hub::access::client_info::client_info;
+use crate::hub::access::keys::KeyHolder;
 use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
 use crate::proto::management::{ErrorCode, PARTICIPANT_TOKEN, ROOM_PASSWORD};
@@ -25,10 +27,17 @@ fn api_key<'r>(exchange: &'r Exchange<'_>) -> Option<&'r str> {
     bearer.or_else(|| exchange.header("x-api-key"))
 }
 
-/// The room password in a request: its own header, or the API key unless that is the hub's key.
+/// Whose key a request shows, if it is a person's. It is never throttled: a key is too long to be guessed, and otherwise any
+/// client could block the people behind its address.
+pub fn key_holder(hub: &HubContext, exchange: &Exchange<'_>) -> Option<Arc<KeyHolder>> {
+    if hub.keys.is_set() { hub.keys.holder(api_key(exchange)?) } else { None }
+}
+
+/// The room password in a request: its own header, or the API key unless that is the hub's or a person's.
 fn room_password<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Option<&'r str> {
-    let is_hub_key = |secret: &&str| hub.key.as_ref().is_some_and(|key| key.matches(secret));
-    exchange.header(ROOM_PASSWORD).or_else(|| api_key(exchange).filter(|secret| !is_hub_key(secret)))
+    let is_key =
+        |secret: &str| hub.key.as_ref().is_some_and(|key| key.matches(secret)) || hub.keys.holder(secret).is_some();
+    exchange.header(ROOM_PASSWORD).or_else(|| api_key(exchange).filter(|secret| !is_key(secret)))
 }
 
 /// Whether a request holds something that may be a room's password.
@@ -49,7 +58,7 @@ fn key_required() -> Rejection {
 /// The rejection of a request to a private room without its password. On a hub with a key it does not reveal that the
 /// room is private, or that it exists.
 pub fn password_required(hub: &HubContext) -> Rejection {
-    if hub.key.is_some() {
+    if hub.requires_key() {
         return key_required();
     }
     Rejection::new(ErrorCode::InvalidPassword, "This room is private: its password is missing or wrong").hint(
@@ -57,15 +66,56 @@ pub fn password_required(hub: &HubContext) -> Rejection {
     )
 }
 
-/// Checks the hub's key in a request, if the hub has a key.
-pub fn check_key(hub: &HubContext, exchange: &Exchange<'_>) -> Result<(), Rejection> {
-    let Some(key) = &hub.key else { return Ok(()) };
-    let Some(given) = api_key(exchange) else { return Err(key_required()) };
-    check_secret(hub, client_address(hub, exchange), KEY_SCOPE, given, |_| Ok(key.matches(given)), key_required)
+/// The rejection of a person's key. The same for rooms that are not there.
+fn not_opened(holder: &KeyHolder) -> Rejection {
+    Rejection::invalid(format!("The key of {} does not allow this", holder.name))
+        .status(403)
+        .hint("The hub's operator decides which rooms a key opens, and whether it is an administrator's.")
 }
 
-/// Checks the password of a private room in a request.
+/// Checks the key in a request, if the hub requires one: its own, or a person's that opens the room.
+pub fn check_key(hub: &HubContext, exchange: &Exchange<'_>, room: Option<&str>) -> Result<(), Rejection> {
+    if !hub.requires_key() {
+        return Ok(());
+    }
+    let Some(given) = api_key(exchange) else { return Err(key_required()) };
+    if let Some(holder) = hub.keys.holder(given) {
+        let opens = room.map_or(holder.admin, |code| holder.opens(code));
+        return if opens { Ok(()) } else { Err(not_opened(&holder)) };
+    }
+    let is_right = |_: &dyn Fn() -> bool| Ok(hub.key.as_ref().is_some_and(|key| key.matches(given)));
+    check_secret(hub, client_address(hub, exchange), KEY_SCOPE, given, is_right, key_required)
+}
+
+/// As [`check_key`], where a person who is no administrator may only read.
+pub fn check_hub(hub: &HubContext, exchange: &Exchange<'_>, room: Option<&str>) -> Result<(), Rejection> {
+    let reads = matches!(exchange.method(), Method::Get | Method::Head);
+    check_key(hub, exchange, room.filter(|_| reads))
+}
+
+/// Checks the password of a private room in a request, or the key of a person that opens it.
 pub fn check_room(hub: &HubContext, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Rejection> {
+    if let Some(holder) = key_holder(hub, exchange) {
+        if holder.opens(code) {
+            return Ok(());
+        }
+        if exchange.header(ROOM_PASSWORD).is_none() {
+            return Err(not_opened(&holder));
+        }
+    }
+    check_room_password(hub, exchange, code, password)
+}
+
+/// Checks the password of a private room in a request that acts for a participant.
+pub fn check_room_password(
+    hub: &HubContext,
+    exchange: &Exchange<'_>,
+    code: &str,
+    password: &Password,
+) -> Result<(), Rejection> {
+    if key_holder(hub, exchange).is_some_and(|holder| holder.admin) {
+        return Ok(());
+    }
     let rejection = || password_required(hub);
     let given = room_password(hub, exchange).ok_or_else(rejection)?;
     check_password(hub, exchange, code, password, given, rejection)

@@ -1,17 +1,19 @@
-//! Access control: what a request must present before its handler runs. Covers the hub's key, the password of a private
-//! room, and the origin of browser requests. Each check is implemented in its own module.
+//! Access control: what a request must present before its handler runs. Covers the hub's key and people's own, the password of
+//! a private room, and the origin of browser requests. Each check is implemented in its own module.
 
 pub mod auth;
 pub mod caller;
 pub mod client_info;
 pub mod credentials;
 mod hash_queue;
+pub mod key_ring;
+pub mod keys;
 pub mod origin_policy;
 pub mod throttle;
 
 use crate::http::{Exchange, Method};
 use crate::hub::access::client_info::client_info;
-use crate::hub::access::credentials::{check_key, check_room};
+use crate::hub::access::credentials::{check_hub, check_key, check_room};
 use crate::hub::access::origin_policy::RequestOrigin;
 use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
@@ -26,9 +28,10 @@ pub enum Access {
     Page,
     /// The token that the handler checks.
     Token,
-    /// The hub's key, if the hub has one.
+    /// The hub's key, if the hub has one; a person's key where it is an administrator's, or only reads a room that it opens.
     Hub,
-    /// As `Hub`; in a private room, the room's password instead.
+    /// The hub's key, if the hub has one, or a person's key that opens the room; in a private room, the room's password or
+    /// such a person's key.
     Room,
     /// As `Hub`; in a private room, the room's password or the participant's token instead. The handler checks both.
     Participant,
@@ -49,12 +52,13 @@ pub fn authorize(
     }
     match access {
         Access::Open | Access::Page | Access::Token => Ok(()),
-        Access::Hub => check_key(hub, exchange),
+        Access::Hub => check_hub(hub, exchange, room),
         // A room's password implies access to the hub: only a holder of the key could create the room and share it.
         Access::Room | Access::Participant => match room.and_then(|code| Some((code, private_password(hub, code)?))) {
             Some(_) if access == Access::Participant => Ok(()),
             Some((code, password)) => check_room(hub, exchange, code, &password),
-            None => check_key(hub, exchange),
+            None if access == Access::Participant => check_hub(hub, exchange, None),
+            None => check_key(hub, exchange, room),
         },
     }
 }

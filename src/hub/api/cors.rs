@@ -12,7 +12,9 @@ const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, a
      X-Gambi-Room-Password, X-Gambi-Participant-Token";
 
 /// Response headers that pages may read.
-const EXPOSED_HEADERS: &str = "Retry-After, X-Request-Id, X-Gambi-Participant, X-Gambi-Request-Id, X-Gambi-Estimated";
+const EXPOSED_HEADERS: &str = "Retry-After, X-Request-Id, X-Gambi-Participant, X-Gambi-Request-Id, X-Gambi-Estimated, \
+    x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
+    x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
 
 /// The longest `Access-Control-Request-Headers` that is accepted, in bytes.
 const MAX_ASKED: usize = 4096;

@@ -56,7 +56,7 @@ pub fn script(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> 
 
 fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, content_type: &str, body: &[u8]) -> HandlerResult {
     if !hub.dashboard {
-        check_key(hub, exchange)?;
+        check_key(hub, exchange, None)?;
         return Err(no_route());
     }
     let headers = [

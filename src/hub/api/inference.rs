@@ -1,17 +1,22 @@
 //! Handlers of the inference plane (PROTOCOL.md, "Inference plane"): they validate requests. `relay`
 //! selects the participant and passes its response on.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::http::Exchange;
 use crate::hub::access::caller::caller;
+use crate::hub::access::credentials::key_holder;
+use crate::hub::access::keys::KeyHolder;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;
+use crate::hub::relay::allowance::Admission;
 use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::hops;
 use crate::hub::relay::operation::{RelayRequest, route_of};
-use crate::hub::respond::{no_route, send_json};
+use crate::hub::respond::{Rejection, no_route, send_json};
 use crate::proto::openai::Members;
 
 /// Request headers that go on to the provider: those of Anthropic's API.
@@ -23,12 +28,21 @@ pub fn base(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
     Ok(send_json(exchange, 200, &json!({ "room": code, "models": format!("/rooms/{code}/v1/models") })))
 }
 
+/// Admits a request of a person within their limits. The response tells what is left of these.
+fn admit(hub: &HubContext, exchange: &mut Exchange<'_>, holder: &KeyHolder) -> Result<Arc<Admission>, Rejection> {
+    let (admitted, headers) = hub.allowances.admit(&holder.name, &holder.limits, hub.clock.now());
+    headers.iter().for_each(|(name, value)| exchange.add_header(name, value));
+    admitted.map(Arc::new)
+}
+
 /// Every `POST` of the inference plane: its body names a model.
 pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
     // Checked first: a loop must not be hidden by a rejection on which the previous hub would retry.
     let hops = hops::check(hub, exchange)?;
     let _active = hub.drain.admit()?;
     let kind = route_of(exchange.path()).ok_or_else(no_route)?;
+    let holder = key_holder(hub, exchange);
+    let admission = holder.as_deref().map(|holder| admit(hub, exchange, holder)).transpose()?;
     let (code, room) = hub.registry().room(&params[0]).map(|room| (room.code.to_string(), room.number))?;
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = FORWARDED_HEADERS.iter().filter_map(|name| header(name)).collect();
@@ -38,11 +52,25 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let body = Members::parse(&body)?;
     let (model, stream) = (kind.model(&body)?, kind.stream(&body)?);
     kind.check(&body)?;
-    let (path, caller) = (kind.path.to_owned(), caller(hub, exchange));
+    let (path, caller) = (kind.path.to_owned(), caller(hub, exchange, holder.as_deref()));
+    let priority = holder.as_ref().map_or(0, |holder| holder.priority);
     let conversation = kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, &body));
     let owner = kind.continued(&body).and_then(|id| hub.response_owners.of(&code, &id));
     let owner = owner.filter(|owner| !owner.translated).map(|owner| owner.serial);
-    let request =
-        RelayRequest { code, model, caller, kind, path, headers, hops, owner, body: Some(body), stream, conversation };
+    let request = RelayRequest {
+        code,
+        model,
+        caller,
+        admission,
+        priority,
+        kind,
+        path,
+        headers,
+        hops,
+        owner,
+        body: Some(body),
+        stream,
+        conversation,
+    };
     Ok(relay::serve(hub, exchange, &request))
 }

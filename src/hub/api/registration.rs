@@ -8,10 +8,11 @@ use serde_json::json;
 use crate::http::{Exchange, network_of};
 use crate::hub::access::client_info::client_info;
 use crate::hub::access::credentials::{
-    check_joining, check_room, has_room_password, participant_proof, password_required, wrong_token,
+    check_joining, check_room_password, has_room_password, participant_proof, password_required, wrong_token,
 };
 use crate::hub::access::private_password;
 use crate::hub::context::HubContext;
+use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::random::random;
 use crate::hub::respond::{Rejection, token_required};
 use crate::proto::management::{
@@ -217,7 +218,26 @@ pub fn heartbeat(
     id: &str,
     report: &HeartbeatBody,
 ) -> Result<Heartbeat, Rejection> {
-    change_as_participant(hub, exchange, code, id, |registry, now| registry.heartbeat(code, id, report, now))
+    let mut was_down = false;
+    let beat = change_as_participant(hub, exchange, code, id, |registry, now| {
+        was_down = registry.is_provider_down(code, id);
+        registry.heartbeat(code, id, report, now)
+    })?;
+    if let Some(is_down) = report.provider_down.filter(|&is_down| is_down != was_down) {
+        log_provider(hub, code, id, is_down);
+    }
+    Ok(beat)
+}
+
+/// Logs that a participant's provider has gone down, or answers again.
+fn log_provider(hub: &HubContext, code: &str, id: &str, is_down: bool) {
+    let level = if is_down { LogLevel::Warn } else { LogLevel::Info };
+    if hub.log.is_enabled(level) {
+        let mut line = hub.log.line(level, hub.clock.now().wall, if is_down { "provider_down" } else { "provider_up" });
+        line.text("participant", id);
+        line.text("room", &code.to_uppercase());
+        hub.log.write(line);
+    }
 }
 
 /// Checks that a request about a participant of a private room holds the participant's token or the room's password. The
@@ -232,7 +252,7 @@ pub fn check_private_access(hub: &HubContext, exchange: &Exchange<'_>, code: &st
         Some(token) if !has_room_password(hub, exchange) => {
             Err(wrong_token(hub, exchange, code, token, password_required(hub)))
         }
-        _ => check_room(hub, exchange, code, &password),
+        _ => check_room_password(hub, exchange, code, &password),
     }
 }
 

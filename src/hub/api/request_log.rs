@@ -17,7 +17,9 @@ use crate::hub::observe::log::LogLine;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::random::fresh_uuid;
-use crate::proto::management::ErrorCode;
+use crate::proto::management::{ErrorCode, MAX_TEXT};
+use crate::proto::members::cut;
+use crate::proto::usage_record::UsageRecord;
 use crate::proto::web::percent_decode;
 use crate::state::id::{ParticipantId, RoomCode};
 
@@ -43,6 +45,9 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     if let Some(code) = outcome.code {
         hub.metrics.record_rejection(status, code);
     }
+    if outcome.is_use && hub.usage.is_on() {
+        hub.usage.push(&usage_record(hub, exchange, &outcome, status, millis(started.elapsed())));
+    }
     let level = level(status, outcome.stage.is_some());
     if hub.log.is_enabled(level) {
         let mut line = hub.log.line(level, hub.clock.now().wall, "request");
@@ -54,6 +59,33 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
         hub.log.write(line);
     }
     handled.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// The line of the file of usage for a request.
+fn usage_record(
+    hub: &HubContext,
+    exchange: &Exchange<'_>,
+    outcome: &RequestLog,
+    status: u16,
+    duration_ms: u64,
+) -> UsageRecord {
+    let (usage, estimated) = outcome.counted;
+    let model = outcome.served_model.as_ref().or(outcome.model.as_ref());
+    let room = segment_after(exchange.path(), "rooms").and_then(|code| RoomCode::parse(&code));
+    UsageRecord {
+        timestamp: hub.clock.now().wall,
+        request_id: exchange.id().to_owned(),
+        caller: outcome.caller.clone(),
+        room: room.map(|room| room.to_string()).unwrap_or_default(),
+        participant: outcome.participant.clone(),
+        model: cut(model.map_or("", String::as_str), MAX_TEXT).to_owned(),
+        protocol: outcome.protocol.unwrap_or_default().to_owned(),
+        status,
+        input_tokens: usage.input.unwrap_or(0),
+        output_tokens: usage.output.unwrap_or(0),
+        estimated,
+        duration_ms,
+    }
 }
 
 /// The level of a request's line, by its status and whether an attempt at a participant failed.

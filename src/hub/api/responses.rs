@@ -3,6 +3,7 @@
 
 use crate::http::Exchange;
 use crate::hub::access::caller::caller;
+use crate::hub::access::credentials::key_holder;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams, query_param};
 use crate::hub::relay::hops;
@@ -52,7 +53,7 @@ fn relay_to_owner(
                        cancelled or deleted";
         return Err(Rejection::new(ErrorCode::InvalidRequest, message).status(501));
     }
-    let caller = caller(hub, exchange);
+    let caller = caller(hub, exchange, key_holder(hub, exchange).as_deref());
     let picked = hub.registry().peek(code, &owner.participant, owner.serial, &caller)?;
     if !hub.response_owners.is_by(&owner, &picked) {
         return Err(not_found());
@@ -62,6 +63,8 @@ fn relay_to_owner(
         code: room.to_string(),
         model: owner.participant.to_string(),
         caller,
+        admission: None,
+        priority: 0,
         kind: InferenceRoute::about_response(operation),
         path: operation.path_for(id) + &query,
         headers: Vec::new(),

@@ -7,11 +7,12 @@ use super::{
     cors, dashboard, default_room, events, inference, legacy, management, metrics, models, ollama, openapi, responses,
 };
 use crate::http::{Exchange, Method};
-use crate::hub::access::credentials::check_key;
+use crate::hub::access::credentials::{check_key, key_holder};
 use crate::hub::access::{Access, authorize};
 use crate::hub::context::HubContext;
 use crate::hub::error_shape::is_ollama;
 use crate::hub::handler::{HandlerResult, PathParams};
+use crate::hub::observe::log::request::RequestLog;
 use crate::hub::respond::{Plane, Rejection, SANDBOX_HEADERS, no_route};
 use crate::hub::tunnels::attach;
 use crate::proto::web::percent_decode;
@@ -123,9 +124,13 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
             let room = params.first().map(String::as_str);
             authorize(hub, exchange, access, room)
                 .and_then(|()| if in_default_room { default_room::check(hub) } else { Ok(()) })
-                .and_then(|()| handler(hub, exchange, &params))
+                .and_then(|()| {
+                    let caller = key_holder(hub, exchange).map(|holder| holder.name.to_string());
+                    RequestLog::of(exchange).caller = caller;
+                    handler(hub, exchange, &params)
+                })
         }
-        found => check_key(hub, exchange).and_then(|()| Err(no_handler(exchange, found))),
+        found => check_key(hub, exchange, None).and_then(|()| Err(no_handler(exchange, found))),
     };
     match handled {
         Ok(sent) => sent,
@@ -165,7 +170,8 @@ fn not_found(exchange: &Exchange<'_>) -> Rejection {
     }
     let host = exchange.header("host").unwrap_or("HUB");
     let code = path.split('/').skip_while(|part| *part != "rooms").nth(1).filter(|code| !code.is_empty());
-    let base = format!("http://{host}/rooms/{}{}", code.unwrap_or("CODE"), if is_ollama { "" } else { "/v1" });
+    let scheme = if exchange.is_encrypted() { "https" } else { "http" };
+    let base = format!("{scheme}://{host}/rooms/{}{}", code.unwrap_or("CODE"), if is_ollama { "" } else { "/v1" });
     let at_root = if code.is_none() && default_room::is_inference(path) {
         "; a hub that is started with --default-room CODE serves that room at the root too"
     } else {

@@ -1,5 +1,5 @@
 //! The monitor thread. Twice a second it marks silent participants offline, closes silent tunnels, and removes expired
-//! tokens, participants and rooms. The rules are the registry's.
+//! tokens, participants and rooms, and reads the file of keys when it has changed. The rules are the registry's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,8 @@ fn tick(hub: &Arc<HubContext>) {
     gone.iter().for_each(|&serial| hub.forget(serial, "The participant was gone for too long"));
     let deleted = hub.change(|registry, now| registry.expire_rooms(hub.room_ttl, now));
     deleted.iter().for_each(|room| hub.forget_room(room));
+    hub.reload_keys(false);
+    hub.report_usage();
     hub.metrics.evict_old(hub.clock.now().mono);
     for tunnel in hub.tunnels.silent(hub.clock.now()) {
         tunnel.close(CLOSE_TIMEOUT, "No message for 30 s", LostReason::TimedOut);

@@ -1,12 +1,15 @@
 //! The bookkeeping of one attempt: its slot, its statistics, its events, and its outcome in the registry. What is sent to
 //! the client is out of scope.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
+use crate::hub::relay::allowance::{Admission, ExchangeSize};
+use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
 use crate::proto::management::Metrics;
@@ -27,6 +30,10 @@ pub struct Attempt<'s> {
     observed: bool,
     /// Whether the client asked for a stream.
     streamed: bool,
+    /// Whose tokens are counted.
+    admission: Option<Arc<Admission>>,
+    /// What its tokens are estimated from, where the provider tells none.
+    size: ExchangeSize,
     started: Instant,
     usage: UsageWatch,
     /// The token counts of an answer in Ollama's shape, where it may be one.
@@ -49,6 +56,8 @@ pub struct AttemptSummary {
     ttft_ms: Option<u64>,
     usage: Usage,
     stage: Option<String>,
+    /// The participant's model, its tokens, and whether these are an estimate.
+    used: Option<(String, Usage, bool)>,
 }
 
 impl AttemptSummary {
@@ -59,6 +68,7 @@ impl AttemptSummary {
             ttft_ms: None,
             usage: Usage::default(),
             stage: Some(stage.to_owned()),
+            used: None,
         }
     }
 
@@ -69,11 +79,21 @@ impl AttemptSummary {
         log.input_tokens = self.usage.input;
         log.output_tokens = self.usage.output;
         log.stage = self.stage;
+        if let Some((model, usage, estimated)) = self.used {
+            log.served_model = Some(model);
+            log.counted = (usage, estimated);
+        }
     }
 }
 
 impl<'s> Attempt<'s> {
-    pub(crate) fn new(hub: &'s HubContext, slot: Slot<'s>, dispatch: Dispatch, observed: bool, streamed: bool) -> Self {
+    pub(crate) fn new(
+        hub: &'s HubContext,
+        slot: Slot<'s>,
+        dispatch: Dispatch,
+        observed: bool,
+        request: &RelayRequest<'_>,
+    ) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
         let counts = (dispatch.protocol == "ollama").then(CountWatch::default);
@@ -82,7 +102,9 @@ impl<'s> Attempt<'s> {
             slot,
             dispatch,
             observed,
-            streamed,
+            streamed: request.stream,
+            admission: request.admission.clone(),
+            size: ExchangeSize::new(request.body_size(), request.kind.answers_in_text()),
             started,
             usage,
             counts,
@@ -115,6 +137,7 @@ impl<'s> Attempt<'s> {
     pub(crate) fn receive(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
         self.first.get_or_insert_with(Instant::now);
         self.usage.push(&bytes);
+        self.size.receive(&bytes);
         if let Some(counts) = &mut self.counts {
             counts.push(&bytes);
         }
@@ -159,6 +182,11 @@ impl<'s> Attempt<'s> {
             self.record_outcome(Outcome::Served { ttft_ms, streamed: self.streamed });
         }
         self.slot.release();
+        self.count_tokens();
+        // A refused request may go on at another participant.
+        if let Some(admission) = self.admission.as_ref().filter(|_| status < 400) {
+            admission.end();
+        }
         self.record_ended(match status {
             ..400 => Ending::Complete,
             429 | 500.. => Ending::Failed,
@@ -176,6 +204,7 @@ impl<'s> Attempt<'s> {
     pub(crate) fn fail(&mut self, stage: &str, error: &str) {
         self.record_outcome(Outcome::Failed);
         self.slot.release();
+        self.count_tokens();
         self.record_ended(Ending::Failed);
         self.emit_failure(stage, error.to_owned());
     }
@@ -183,6 +212,7 @@ impl<'s> Attempt<'s> {
     /// Ends the attempt because the client disconnected.
     pub(crate) fn abandon(&mut self) {
         self.slot.release();
+        self.count_tokens();
         self.record_ended(Ending::Cancelled);
         self.hub.metrics.record_hang_up(if self.first.is_some() {
             HangUpPhase::Answering
@@ -212,7 +242,21 @@ impl<'s> Attempt<'s> {
     pub(crate) fn summary(&self) -> AttemptSummary {
         let ttft_ms = self.first.map(|first| millis(first - self.started));
         let (participant, usage) = (self.slot.picked.id.to_string(), self.usage());
-        AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone() }
+        let (counted, estimated) = if self.first.is_some() { self.tokens() } else { Default::default() };
+        let used = Some((self.slot.picked.model.clone(), counted, estimated));
+        AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone(), used }
+    }
+
+    /// Counts the tokens for the person who asked. An attempt without an answer has cost none.
+    fn count_tokens(&self) {
+        if let Some(admission) = self.admission.as_ref().filter(|_| self.first.is_some()) {
+            admission.add_tokens(self.tokens().0, self.hub.clock.now());
+        }
+    }
+
+    /// The tokens, and whether they are an estimate.
+    fn tokens(&self) -> (Usage, bool) {
+        self.size.tokens(self.usage())
     }
 
     /// The token counts, as far as the answer has stated them.

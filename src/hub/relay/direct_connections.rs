@@ -12,8 +12,8 @@ use super::address_rule::AddressRule;
 use crate::net::client::ClientConnection;
 use crate::net::pool::Pool;
 use crate::net::resolve::Server;
+use crate::net::tls::dial;
 use crate::sync::lock;
-use crate::tunnel::dial;
 
 /// The time for looking up the name, connecting and the TLS handshake together. The system's lookup cannot be cut short.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ pub fn connect(server: &Server, rule: AddressRule, from_loopback: bool) -> io::R
         let allowed = rule.check(address, from_loopback);
         allowed.map_err(|why| io::Error::new(io::ErrorKind::PermissionDenied, why.to_string()))
     };
-    ClientConnection::new(dial(server, Instant::now() + CONNECT_TIMEOUT, allow)?)
+    ClientConnection::new(dial(server, None, Instant::now() + CONNECT_TIMEOUT, allow)?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -17,9 +17,9 @@ use super::direct_connections::{ConnectionPools, connect};
 use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::budget::Budget;
 use crate::net::client::{ClientConnection, ResponseHead};
-use crate::net::io::abort;
 use crate::net::request::{self, USER_AGENT, host_header};
 use crate::net::resolve::Server;
+use crate::net::stream::Stream;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
@@ -136,7 +136,7 @@ enum CallState {
     #[default]
     Unconnected,
     /// The call uses this connection.
-    Connected(Arc<TcpStream>),
+    Connected(Arc<Stream>),
     /// Cancelled: it gets no connection.
     Cancelled,
 }
@@ -148,7 +148,7 @@ impl Cancellation {
 
     fn cancel(&self) {
         if let CallState::Connected(stream) = std::mem::replace(&mut *self.lock(), CallState::Cancelled) {
-            abort(&stream);
+            stream.abort();
         }
     }
 

@@ -99,7 +99,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             model: request.model.clone(),
             need: request.kind.need(),
             caller: request.caller.clone(),
-            priority: 0,
+            priority: request.priority,
             tried: Vec::new(),
             previous,
             owner: request.owner,
@@ -194,7 +194,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             Body::Nothing(text) => return Err(NotSent::Answered(Box::new(slot), text)),
         };
         let dispatch = self.dispatch(slot.picked.id.to_string());
-        let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.is_observed(), self.request.stream);
+        let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.is_observed(), self.request);
         if !found_lacking {
             attempt.emit_request();
         }
@@ -248,6 +248,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             participant_id,
             model: self.request.model.clone(),
             protocol: self.request.kind.protocol,
+            caller: self.request.admission.as_ref().map(|admission| admission.name().to_string()),
         }
     }
 
@@ -409,9 +410,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         client.break_off(&event.unwrap_or_else(|| self.request.kind.error_form().event(&message, code)))
     }
 
-    /// Whether requests are logged at all.
+    /// Whether requests are logged or accounted for at all.
     fn is_logged(&self) -> bool {
-        self.hub.log.is_enabled(LogLevel::Error)
+        self.hub.log.is_enabled(LogLevel::Error) || self.hub.usage.is_on()
     }
 
     /// Retains what the log records of an attempt that has ended.
@@ -424,6 +425,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         let is_logged = self.is_logged();
         let log = RequestLog::of(exchange);
         log.code = code.or(log.code);
+        log.is_use = self.request.kind.is_observed();
         if is_logged {
             log.model = Some(self.request.model.clone());
             log.protocol = Some(self.request.kind.protocol);

@@ -1,6 +1,9 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
+use std::sync::Arc;
+
 use crate::hub::error_shape::ErrorShape;
+use crate::hub::relay::allowance::Admission;
 use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::conversation::Conversation;
 use crate::hub::relay::stream_error::ErrorForm;
@@ -68,6 +71,11 @@ impl InferenceRoute {
     /// The route of a request about an earlier response.
     pub fn about_response(operation: Operation) -> Self {
         InferenceRoute::new(operation, "openResponses", Shape::AboutResponse)
+    }
+
+    /// Whether its responses are texts, which have about a token for each few bytes.
+    pub fn answers_in_text(self) -> bool {
+        !matches!(self.path, "/v1/embeddings" | "/v1/rerank" | "/api/embed" | "/api/embeddings")
     }
 
     /// How its streams tell an error.
@@ -199,6 +207,10 @@ pub struct RelayRequest<'b> {
     pub kind: InferenceRoute,
     /// Who sent it, for the order of the waiting requests.
     pub caller: Caller,
+    /// The permission of a person with a key of their own.
+    pub admission: Option<Arc<Admission>>,
+    /// The priority of its caller, where slots are waited for.
+    pub priority: i32,
     /// The provider's path, with its query.
     pub path: String,
     /// Headers that are passed on, in addition to the content type.
@@ -213,6 +225,14 @@ pub struct RelayRequest<'b> {
     pub stream: bool,
     /// The conversation that it belongs to, where its operation has any.
     pub conversation: Option<Conversation>,
+}
+
+impl RelayRequest<'_> {
+    /// The size of its body, in bytes.
+    pub fn body_size(&self) -> u64 {
+        let members = self.body.iter().flat_map(|body| body.iter());
+        members.map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
 }
 
 /// The route of a path such as `/rooms/{code}/v1/chat/completions`.

@@ -208,6 +208,12 @@ impl Registry {
         Ok((beat, events))
     }
 
+    /// Whether a participant has reported that its provider does not answer.
+    pub fn is_provider_down(&self, code: &str, id: &str) -> bool {
+        let member = self.room(code).ok().zip(ParticipantId::parse(id)).and_then(|(room, id)| room.members.get(&id));
+        member.is_some_and(|member| member.provider_down)
+    }
+
     /// Consumes a tunnel token: true once, where the token is right and has not expired.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ pub fn lines(app: &App, theme: Theme, now: u64, columns: usize) -> Vec<Line<'sta
         return vec![Line::styled("No participant is selected.", theme.dim())];
     };
     let now = app.state.hub_time(now);
-    let health = member.health(now);
+    let health = app.state.health(member, now);
     let own = app.own.contains_key(&(room.info.code.clone(), member.info.id.clone()));
     let fields = facts(room, member, own, now).into_iter().filter(|(_, value)| !value.is_empty());
     let mut lines = vec![Line::from(vec![

@@ -57,7 +57,7 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
         ..NARROW if app.pane == Pane::Rooms => [Constraint::Fill(1), Constraint::Length(0), Constraint::Length(0)],
         ..NARROW => [Constraint::Length(0), Constraint::Fill(1), Constraint::Length(0)],
         _ if wide => [Constraint::Length(38), Constraint::Fill(1), Constraint::Length(52)],
-        columns => [Constraint::Length((columns * 3 / 8).min(38)), Constraint::Fill(1), Constraint::Length(0)],
+        columns => [Constraint::Length((columns * 3 / 10).min(38)), Constraint::Fill(1), Constraint::Length(0)],
     };
     let [left, middle, right] = Layout::horizontal(columns).areas(above);
     rooms::draw(frame, left, app, theme, now);
@@ -72,11 +72,11 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
 
 fn header(app: &App, theme: Theme, now: u64, columns: u16) -> Line<'static> {
     let state = &app.state;
-    let (up, busy, down) = state.tally(now);
+    let tally = state.tally(now);
     let (link, style) = link(&state.link, theme, now);
     let right = match columns {
-        ..NARROW => format!(" {up} up {busy} busy {down} off {} ", clock(now)),
-        _ => format!("  {up} online  {busy} busy  {down} offline  {} ", clock(now)),
+        ..NARROW => format!(" {} {} ", tally.words("up", "off", " "), clock(now)),
+        _ => format!("  {}  {} ", tally.words("online", "offline", "  "), clock(now)),
     };
     let left = usize::from(columns).saturating_sub(8 + 2 + width(&link) + width(&right));
     let url = crate::monitor::text::clean(&state.url);

@@ -8,7 +8,7 @@ use ratatui::widgets::Paragraph;
 
 use super::scroll::first_visible;
 use super::theme::Theme;
-use crate::monitor::model::{Member, Room};
+use crate::monitor::model::{Health, Member, Room};
 use crate::monitor::text::{brief, count, fit, span, speed};
 use crate::tui::app::{App, Order, Pane};
 
@@ -60,6 +60,11 @@ fn rows(app: &App, now: u64) -> Vec<Row<'_>> {
     rows
 }
 
+/// Width of the column of health, with a space after it.
+const HEALTH: usize = Health::WIDTH + 1;
+/// Width of each of the columns of the first token's time and of the speed.
+const SPEED: usize = 7;
+
 /// The columns that fit, and their widths.
 struct Columns {
     all: usize,
@@ -72,22 +77,22 @@ struct Columns {
 
 impl Columns {
     fn new(all: usize) -> Self {
-        let (speed, counts, seen) = (all >= 56, all >= 68, all >= 76);
-        let fixed = 2 + 10 + 4 + 8;
-        let more = usize::from(speed) * 8 + usize::from(counts) * 12 + usize::from(seen) * 6;
+        let (speed, counts, seen) = (all >= 50, all >= 68, all >= 76);
+        let fixed = 2 + HEALTH + 4 + SPEED;
+        let more = usize::from(speed) * SPEED + usize::from(counts) * 12 + usize::from(seen) * 6;
         let left = all.saturating_sub(fixed + more + 2);
         Columns { all, name: left - left * 2 / 5, model: left * 2 / 5, counts, speed, seen }
     }
 
     fn heads(&self) -> String {
         let name = fit("NAME", self.name);
-        let mut heads = format!("  {:<10}{name} {} {:>4}", "HEALTH", fit("MODEL", self.model), "NOW");
+        let mut heads = format!("  {:<HEALTH$}{name} {} {:>4}", "HEALTH", fit("MODEL", self.model), "NOW");
         if self.counts {
             heads += &format!("{:>6}{:>6}", "REQ", "ERR");
         }
-        heads += &format!("{:>8}", "FIRST");
+        heads += &format!("{:>SPEED$}", "FIRST");
         if self.speed {
-            heads += &format!("{:>8}", "TOK/S");
+            heads += &format!("{:>SPEED$}", "TOK/S");
         }
         if self.seen {
             heads += &format!("{:>6}", "SEEN");
@@ -116,7 +121,7 @@ impl Columns {
 
     fn member(&self, room: &Room, member: &Member, app: &App, theme: Theme, now: u64) -> Line<'static> {
         let now = app.state.hub_time(now);
-        let health = member.health(now);
+        let health = app.state.health(member, now);
         let own = app.own.contains_key(&(room.info.code.clone(), member.info.id.clone()));
         let name = if own { format!("*{}", member.name) } else { member.name.clone() };
         let stats = &member.stats;
@@ -124,16 +129,16 @@ impl Columns {
         if self.counts {
             numbers += &format!("{:>6}{:>6}", count(stats.requests), count(stats.errors));
         }
-        numbers += &format!("{:>8}", stats.ttft(now).map_or("-".into(), brief));
+        numbers += &format!("{:>SPEED$}", stats.ttft(now).map_or("-".into(), brief));
         if self.speed {
-            numbers += &format!("{:>8}", stats.tokens_per_second(now).map_or("-".into(), speed));
+            numbers += &format!("{:>SPEED$}", stats.tokens_per_second(now).map_or("-".into(), speed));
         }
         if self.seen {
             numbers += &format!("{:>6}", span(now.saturating_sub(member.info.last_seen)));
         }
         let model = theme.fit(&member.model, self.model);
         Line::from(vec![
-            Span::styled(format!("{} {:<10}", theme.symbol(health), health.word()), theme.health(health)),
+            Span::styled(format!("{} {:<HEALTH$}", theme.symbol(health), health.word()), theme.health(health)),
             Span::styled(theme.fit(&name, self.name), Style::new()),
             Span::styled(format!(" {model} "), theme.dim()),
             Span::raw(numbers),

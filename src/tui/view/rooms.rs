@@ -7,7 +7,7 @@ use ratatui::widgets::Paragraph;
 
 use super::scroll::first_visible;
 use super::theme::Theme;
-use crate::monitor::model::{Health, Room};
+use crate::monitor::model::Room;
 use crate::monitor::text::fit;
 use crate::tui::app::{App, Pane};
 
@@ -16,7 +16,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     let focused = app.pane == Pane::Rooms;
     let rooms = app.rooms();
     let watched = rooms.iter().filter(|room| room.watched).count();
-    let block = theme.block(&format!("Rooms, {watched} of {} watched", rooms.len()), focused);
+    let block = theme.block(&format!("Rooms, {watched}/{} watched", rooms.len()), focused);
     let inner = block.inner(area);
     frame.render_widget(block, area);
     if rooms.is_empty() {
@@ -43,7 +43,7 @@ fn line(room: &Room, app: &App, theme: Theme, now: u64, columns: usize) -> Line<
         (_, false) => "[ ]",
     };
     let now = app.state.hub_time(now);
-    let up = room.members.values().filter(|member| member.health(now) < Health::NoTunnel).count();
+    let up = room.members.values().filter(|member| app.state.health(member, now).is_up()).count();
     let count = match (room.refused.is_some(), room.listed) {
         (true, _) => "locked".to_owned(),
         (false, true) => format!("{up}/{}", room.count()),

@@ -4,9 +4,12 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use ratatui::text::Span;
+use serde_json::json;
+
+use gambi::proto::management::Status;
 
 use super::{Theme, draw};
-use crate::monitor::fixtures::{NOW, answered, began, failed, lab, participant, room};
+use crate::monitor::fixtures::{NOW, answered, began, event, failed, lab, participant, room};
 use crate::monitor::state::Update;
 use crate::monitor::text::{clean, width};
 use crate::tui::app::{App, Outcome, Pane};
@@ -51,9 +54,10 @@ fn the_small_screen_shows_all_parts() {
         screen[0]
     );
     assert!(screen[0].contains("1 online  1 busy  0 offline"), "{}", screen[0]);
-    assert!(screen[1].contains("▸ Rooms, 2 of 2 watched") && screen[1].contains(" Participants 2 "), "{}", screen[1]);
+    assert!(screen[1].contains("▸ Rooms, 2/2 watched") && screen[1].contains(" Participants 2 "), "{}", screen[1]);
     assert!(line(&screen, "LAB001 Lab").contains("[x] LAB001 Lab") && line(&screen, "LAB001 Lab").contains("2/2"));
     assert!(line(&screen, "▶ busy").contains("Ann") && line(&screen, "▶ busy").contains("210ms"));
+    assert!(line(&screen, "▶ busy").contains("40.0") && line(&screen, "HEALTH").contains("TOK/S"));
     assert!(line(&screen, "▲ shaky").contains("Bob"));
     assert!(line(&screen, "failed (stream): it broke").contains("22:13:20Z LAB001 "));
     assert!(screen[23].contains("? help") && screen[23].contains("q quit"), "{}", screen[23]);
@@ -177,7 +181,24 @@ fn width_tables_agree_with_the_terminal_library() {
 fn a_lost_hub_is_shown_at_once() {
     let mut app = app();
     app.on_update(Update::Lost { reason: "cannot reach it".into(), retry_in: Some(5000) }, NOW);
+    app.on_update(Update::Lost { reason: "cannot reach it still".into(), retry_in: Some(5000) }, NOW);
     let screen = screen(&app, FULL, 80, 24);
-    assert!(screen[0].contains("LOST, retry in 2s"), "{}", screen[0]);
+    assert!(screen[0].contains("LOST, retry in 2s") && screen[0].contains("  2 unknown  "), "{}", screen[0]);
     assert!(line(&screen, "connection to the hub lost: cannot reach it").contains("22:13:20Z"));
+    let all = screen.join("\n");
+    assert_eq!(all.matches("connection to the hub lost").count(), 1, "{all}");
+    assert!(line(&screen, "? unknown").contains("Ann") && line(&screen, "LAB001 Lab").contains("0/2"), "{all}");
+    assert!(!all.contains("online") && !all.contains("▶ busy"), "{all}");
+}
+
+#[test]
+fn a_provider_that_is_down_is_shown_as_such() {
+    let mut app = app();
+    let mut ann = participant("ann", "Ann");
+    (ann.status, ann.provider_down) = (Status::Offline, true);
+    app.on_update(event("participant.updated", "LAB001", json!(ann)), NOW);
+    let screen = screen(&app, FULL, 80, 24);
+    assert!(line(&screen, "✕ provider down ").contains("Ann"), "{}", screen.join("\n"));
+    assert!(line(&screen, "Ann's provider is down").contains("LAB001"));
+    assert!(line(&screen, "LAB001 Lab").contains("1/2"), "it does not count as up");
 }

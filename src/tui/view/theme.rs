@@ -65,7 +65,7 @@ impl Theme {
             Health::Busy => self.busy(),
             Health::Degraded => self.warning(),
             Health::ProviderDown | Health::NoTunnel => self.bad(),
-            Health::Offline => self.dim(),
+            Health::Offline | Health::Unknown => self.dim(),
         }
     }
 
@@ -77,6 +77,7 @@ impl Theme {
             (Health::Degraded, true) => "▲",
             (Health::ProviderDown | Health::NoTunnel, true) => "✕",
             (Health::Offline, true) => "○",
+            (Health::Unknown, _) => "?",
             (Health::Online, false) => "+",
             (Health::Busy, false) => ">",
             (Health::Degraded, false) => "!",

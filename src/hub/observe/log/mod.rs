@@ -76,6 +76,7 @@ impl Logger {
                 line.text("participant", &dispatch.participant_id);
                 line.text("model", &dispatch.model);
                 line.text("protocol", dispatch.protocol);
+                line.optional_text("caller", dispatch.caller.as_deref());
             }
         }
         line.text("room", event.room.as_str());

@@ -4,10 +4,13 @@
 use super::{LogLine, stage_word};
 use crate::http::Exchange;
 use crate::proto::management::ErrorCode;
+use crate::proto::usage::Usage;
 
 /// The outcome of a request, as its handlers record it. A field that does not apply is `None` and is not logged.
 #[derive(Debug, Default)]
 pub struct RequestLog {
+    /// The name of the person whose key it shows.
+    pub(crate) caller: Option<String>,
     /// Id of the participant of the last attempt.
     pub(crate) participant: Option<String>,
     /// The model that the client requested.
@@ -26,6 +29,12 @@ pub struct RequestLog {
     pub(crate) stage: Option<String>,
     /// The error code that the client was sent.
     pub(crate) code: Option<ErrorCode>,
+    /// Whether the request is one that the file of usage has a line for.
+    pub(crate) is_use: bool,
+    /// The participant's model, for the file of usage.
+    pub(crate) served_model: Option<String>,
+    /// The tokens, for the file of usage, and whether they are an estimate.
+    pub(crate) counted: (Usage, bool),
 }
 
 impl RequestLog {
@@ -41,6 +50,7 @@ impl RequestLog {
 
     /// Appends the fields that are set to a line.
     pub fn write_to(&self, line: &mut LogLine) {
+        line.optional_text("caller", self.caller.as_deref());
         line.optional_text("participant", self.participant.as_deref());
         line.optional_text("model", self.model.as_deref());
         line.optional_text("protocol", self.protocol);
@@ -68,6 +78,7 @@ mod tests {
     fn fields_are_logged_in_a_fixed_order_and_only_where_they_are_set() {
         assert_eq!(written(&RequestLog::default()), "1970-01-01T00:00:00.000Z info  request\n");
         let log = RequestLog {
+            caller: Some("bob".into()),
             participant: Some("ann".into()),
             model: Some("any".into()),
             protocol: Some("chatCompletions"),
@@ -77,8 +88,9 @@ mod tests {
             hedge: Some("won"),
             stage: Some("Not a word".into()),
             code: Some(ErrorCode::InternalError),
+            ..RequestLog::default()
         };
-        let fields = "participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
+        let fields = "caller=bob participant=ann model=any protocol=chatCompletions ttftMs=1 inputTokens=2 outputTokens=3 \
                     hedge=won stage=participant code=INTERNAL_ERROR\n";
         assert_eq!(written(&log), format!("1970-01-01T00:00:00.000Z info  request {fields}"));
     }

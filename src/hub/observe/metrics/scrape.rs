@@ -1,7 +1,7 @@
 //! All counters of the hub in Prometheus's text format.
 //!
-//! The number of label values is bounded: participants with statistics of their own, a few fixed words, and `other` for the
-//! rest. Participants of a private room are summed under `all`, as only those with its password may list them.
+//! The number of label values is bounded: participants with statistics of their own, people with keys, a few fixed words,
+//! and `other` or `*` for the rest. Participants of a private room are summed under `all`, as only those with its password may list them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +25,7 @@ pub fn render(hub: &HubContext) -> String {
     build(&mut out, hub);
     snapshot.write(&mut out);
     hub.metrics.write(&mut out);
+    people(&mut out, hub);
     connections(&mut out, hub);
     process(&mut out);
     out.finish()
@@ -35,6 +36,7 @@ pub fn render(hub: &HubContext) -> String {
 struct Snapshot {
     rooms: usize,
     statuses: [u64; 3],
+    providers_down: u64,
     in_flight: u64,
     waiting: usize,
     /// Queue lengths by room, where any request waits.
@@ -54,6 +56,7 @@ impl Snapshot {
             let code = room.code.to_string();
             for member in room.members.values() {
                 snapshot.statuses[member.status() as usize] += 1;
+                snapshot.providers_down += u64::from(member.provider_down);
                 snapshot.in_flight += u64::from(member.in_flight);
                 if let Some(stats) = table.members.get(&member.serial) {
                     let id = if room.private { "all".to_owned() } else { member.id.to_string() };
@@ -78,6 +81,8 @@ impl Snapshot {
             let name = format!("{status:?}").to_lowercase();
             family.sample(&[("status", &name)], self.statuses[status as usize]);
         }
+        let help = "Participants whose provider does not answer; they are offline.";
+        out.single("gambi_participants_provider_down", "gauge", help, self.providers_down);
         out.single("gambi_requests_in_flight", "gauge", "Requests in flight at participants.", self.in_flight);
         out.single("gambi_queue_length", "gauge", "Requests in the queue for a participant.", self.waiting);
         let mut family =
@@ -153,6 +158,27 @@ impl Metrics {
     }
 }
 
+/// What people with keys have used.
+fn people(out: &mut Exposition, hub: &HubContext) {
+    let mut counts = hub.allowances.counts();
+    let others = counts.split_off(counts.len().min(MAX_PARTICIPANTS));
+    // No person can have this name.
+    let others = others.into_iter().reduce(|(_, a), (_, b)| ("*".into(), a + b)).map(|(_, sum)| ("*".into(), sum));
+    counts.extend(others);
+    let help = "Requests of people with keys of their own, by what their limits said.";
+    let mut family = out.family("gambi_caller_requests_total", "counter", help);
+    for (caller, count) in &counts {
+        family.sample(&[("caller", caller), ("outcome", "admitted")], count.requests);
+        family.sample(&[("caller", caller), ("outcome", "limited")], count.limited);
+    }
+    let help = "Tokens of people with keys of their own; estimated where a provider reports none.";
+    let mut family = out.family("gambi_caller_tokens_total", "counter", help);
+    for (caller, count) in &counts {
+        family.sample(&[("caller", caller), ("direction", "input")], count.input);
+        family.sample(&[("caller", caller), ("direction", "output")], count.output);
+    }
+}
+
 fn write_traffic(out: &mut Exposition, traffic: &Traffic) {
     let mut family = |name, help, value: fn(&MessageCounter) -> &AtomicU64| {
         let mut family = out.family(name, "counter", help);
@@ -198,6 +224,8 @@ fn connections(out: &mut Exposition, hub: &HubContext) {
     out.single("gambi_watchers_dropped_total", "counter", help, dropped);
     let help = "Lines of the log that were dropped because they could not be written in time.";
     out.single("gambi_log_lines_dropped_total", "counter", help, hub.log.dropped());
+    let help = "Lines of the file of usage that were dropped because they could not be written.";
+    out.single("gambi_usage_lines_dropped_total", "counter", help, hub.usage.dropped());
 }
 
 /// The process's figures, named as Prometheus's client libraries name them. Missing ones are left out.

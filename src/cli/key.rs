@@ -1,0 +1,65 @@
+//! `gambi key new`: a person's key, and the line for the file of `hub serve --keys`.
+
+use serde_json::{Map, Value, json};
+
+use gambi::hub::{is_key_name, key_hash};
+
+use super::context::Context;
+use super::failure::Failure;
+
+/// Random bytes of a key.
+const KEY_BYTES: usize = 24;
+/// What every key begins with, so that programs that look for secrets in texts find it.
+const KEY_PREFIX: &str = "gk-";
+
+/// Draws a key and prints it with its line for the file, which has the key's hash only.
+pub fn new(context: &Context<'_>) -> Result<(), Failure> {
+    let name = context.required("name")?;
+    if !is_key_name(&name) {
+        let must = "--name must be 1 to 64 letters, digits, dots, hyphens, underscores or @";
+        return Err(Failure::usage(format!("{must}, not \"{name}\"")));
+    }
+    let mut random = [0; KEY_BYTES];
+    getrandom::fill(&mut random).map_err(|e| Failure::Output(std::io::Error::other(e)))?;
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = format!("{KEY_PREFIX}{digits}");
+    let entry = entry(context, &name, &key)?;
+    let data = json!({ "key": key, "entry": entry });
+    context.out.result(&data, None, || {
+        format!("The key of {name}, which is shown once:\n  {key}\nThe line for the file of `hub serve --keys`, a JSON list:\n  {entry}")
+    })
+}
+
+fn entry(context: &Context<'_>, name: &str, key: &str) -> Result<Value, Failure> {
+    let mut entry = Map::new();
+    entry.insert("name".into(), json!(name));
+    entry.insert("keyHash".into(), json!(key_hash(key)));
+    let rooms = context.values("rooms");
+    if !rooms.is_empty() {
+        let codes: Vec<&str> = rooms.iter().flat_map(|list| list.split(',')).map(str::trim).collect();
+        let is_code = |code: &&str| code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if let Some(wrong) = codes.iter().find(|code| !is_code(code)) {
+            return Err(Failure::usage(format!("--rooms must be codes with commas between them, not \"{wrong}\"")));
+        }
+        entry.insert("rooms".into(), json!(codes));
+    }
+    let limits = [
+        ("requests-at-once", "requestsAtOnce", u64::from(u32::MAX)),
+        ("requests-per-minute", "requestsPerMinute", u64::from(u32::MAX)),
+        ("tokens-per-day", "tokensPerDay", u64::MAX),
+    ];
+    for (flag, field, most) in limits {
+        let parse = |text: &str| text.parse().ok().filter(|n: &u64| (1..=most).contains(n));
+        if let Some(limit) = context.parsed(flag, parse, "a whole number above 0")? {
+            entry.insert(field.into(), json!(limit));
+        }
+    }
+    let parse = |text: &str| text.parse().ok().filter(|n: &i32| (-100..=100).contains(n));
+    if let Some(priority) = context.parsed("priority", parse, "a whole number from -100 to 100")? {
+        entry.insert("priority".into(), json!(priority));
+    }
+    if context.has("admin") {
+        entry.insert("admin".into(), json!(true));
+    }
+    Ok(Value::Object(entry))
+}

@@ -1,0 +1,121 @@
+//! A connection, plain or encrypted: callers do not see the difference.
+
+use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::io::{self as net_io, Peek};
+use super::tls_session::TlsSession;
+
+/// A connection. One thread reads at a time; any thread may write or shut it down.
+pub struct Stream {
+    socket: Arc<TcpStream>,
+    tls: Option<Box<TlsSession>>,
+}
+
+impl From<TcpStream> for Stream {
+    fn from(socket: TcpStream) -> Self {
+        Arc::new(socket).into()
+    }
+}
+
+impl From<Arc<TcpStream>> for Stream {
+    fn from(socket: Arc<TcpStream>) -> Self {
+        Stream { socket, tls: None }
+    }
+}
+
+impl Stream {
+    /// A connection that is encrypted by `session`.
+    pub(super) fn encrypted(socket: Arc<TcpStream>, session: TlsSession) -> Self {
+        Stream { socket, tls: Some(Box::new(session)) }
+    }
+
+    /// Whether it is encrypted.
+    pub fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Sends each write at once.
+    ///
+    /// # Errors
+    /// If the option cannot be set.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        self.socket.set_nodelay(true)
+    }
+
+    /// The address at this end.
+    ///
+    /// # Errors
+    /// If the socket has none.
+    #[cfg(test)]
+    pub fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Sets the timeout of reads.
+    ///
+    /// # Errors
+    /// If it is zero.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)
+    }
+
+    /// Sets the timeout of writes.
+    ///
+    /// # Errors
+    /// If it is zero.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_write_timeout(timeout)
+    }
+
+    /// Reads once; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// As [`net_io::read`]; `UnexpectedEof` if an encrypted stream ends without a close alert.
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &self.tls {
+            Some(session) => session.read(&self.socket, buffer),
+            None => net_io::read(&self.socket, buffer),
+        }
+    }
+
+    /// Writes all slices. `timeout` must be the write timeout; it bounds the whole write.
+    ///
+    /// # Errors
+    /// As [`net_io::write_all`]. An encrypted connection cannot be written to any more then.
+    pub fn write_all(&self, slices: &mut [IoSlice<'_>], timeout: Option<Duration>) -> io::Result<()> {
+        let Some(session) = &self.tls else { return net_io::write_all(&self.socket, slices, timeout) };
+        net_io::within(&self.socket, timeout, |deadline, shortened| {
+            session.write_until(&self.socket, slices, deadline, shortened)
+        })
+    }
+
+    /// As [`net_io::peek`]. No other thread may use the connection meanwhile.
+    pub fn peek(&self) -> Peek {
+        match &self.tls {
+            Some(session) => session.peek(&self.socket),
+            None => net_io::peek(&self.socket),
+        }
+    }
+
+    /// Ends the sending direction in order: the peer knows that nothing is missing.
+    pub fn finish(&self) {
+        if let Some(session) = &self.tls {
+            // A peer that does not get the alert takes what it has for cut, as it should.
+            let _ = session.close(&self.socket);
+        }
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Ends both directions at once, and wakes the threads that use the connection.
+    pub fn shutdown(&self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// As [`net_io::abort`].
+    pub fn abort(&self) {
+        net_io::abort(&self.socket);
+    }
+}

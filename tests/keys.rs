@@ -1,0 +1,372 @@
+//! A key for each person: what it opens, its limits, and where its use is told.
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use gambi::hub::{DeclaredRoom, HubKey, HubOptions, KeysFile, Log, RoomPassword, UsageFile};
+use serde_json::{Value, json};
+
+use gambi::participant::Session;
+use support::{Conn, FakeProvider, Response, Script, TestHub, wait_until};
+
+const ANN: &str = "gk-ann-0123456789abcdef";
+const BOB: &str = "gk-bob-0123456789abcdef";
+const ADMIN: &str = "gk-admin-0123456789abcdef";
+const HUB_KEY: &str = "the-hubs-own-key";
+
+/// A directory that is removed at the end of the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("gambi-keys-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Dir(dir)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A hub with the rooms LAB001, LAB002 and the private LAB003, and the keys of three people.
+struct Lab {
+    hub: TestHub,
+    dir: Dir,
+    log: Arc<Mutex<Vec<u8>>>,
+}
+
+/// Collects the log.
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lab {
+    /// `ann`: what Ann's key has beside its name.
+    fn open(name: &str, ann: Value) -> Self {
+        Self::with(name, ann, |_, _| ())
+    }
+
+    fn with(name: &str, ann: Value, change: impl FnOnce(&Dir, &mut HubOptions)) -> Self {
+        let dir = Dir::new(name);
+        let mut first = json!({ "name": "ann", "key": ANN });
+        first.as_object_mut().unwrap().extend(ann.as_object().unwrap().clone());
+        let keys = json!([first, { "name": "bob", "key": BOB }, { "name": "carol", "key": ADMIN, "admin": true }]);
+        let file = dir.write("keys.json", &keys.to_string());
+        let log: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let sink = Sink(log.clone());
+        let hub = TestHub::with(|options| {
+            options.key = HubKey::new(HUB_KEY);
+            options.keys = Some(KeysFile::read(file).unwrap());
+            options.log = Some(Log::to(sink));
+            let room = |code: &str| DeclaredRoom { code: code.into(), name: code.into(), ..DeclaredRoom::default() };
+            let password = Some(RoomPassword::Plain("room-password".into()));
+            options.rooms = vec![room("LAB001"), room("LAB002")];
+            options.rooms.push(DeclaredRoom { password, private: true, ..room("LAB003") });
+            change(&dir, options);
+        });
+        Lab { hub, dir, log }
+    }
+
+    fn ask(&self, key: &str, method: &str, path: &str, body: Option<&Value>) -> Response {
+        let mut conn = Conn::open(self.hub.addr());
+        let body = body.map(Value::to_string);
+        conn.ask(method, path, &[("Authorization", &format!("Bearer {key}"))], body.as_deref());
+        conn.answer()
+    }
+
+    fn status(&self, key: &str, method: &str, path: &str) -> u16 {
+        self.ask(key, method, path, None).status
+    }
+
+    fn logged(&self) -> String {
+        String::from_utf8(self.log.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[test]
+fn a_persons_key_opens_its_rooms_and_manages_none() {
+    let lab = Lab::open("rooms", json!({ "rooms": ["LAB001", "LAB003"] }));
+    for (path, status) in [
+        ("/rooms/LAB001/v1/models", 200),
+        ("/rooms/LAB003/v1/models", 200),
+        ("/v1/rooms/LAB001", 200),
+        ("/v1/rooms/LAB001/participants", 200),
+        ("/rooms/LAB002/v1/models", 403),
+        ("/v1/rooms/LAB002", 403),
+        ("/rooms/NOROOM/v1/models", 403),
+        ("/v1/rooms", 403),
+        ("/metrics", 403),
+    ] {
+        assert_eq!(lab.status(ANN, "GET", path), status, "{path}");
+        assert_ne!(lab.status(HUB_KEY, "GET", path), 403, "{path}");
+    }
+    assert_eq!(lab.status(ANN, "DELETE", "/v1/rooms/LAB001"), 403);
+    assert_eq!(lab.status(ANN, "DELETE", "/v1/rooms/LAB003/participants/x"), 401, "a participant's token is needed");
+    assert_eq!(lab.ask(ANN, "POST", "/v1/rooms", Some(&json!({ "name": "New" }))).status, 403);
+    assert_eq!(lab.status(BOB, "GET", "/rooms/LAB002/v1/models"), 200, "a key without rooms opens all");
+    assert_eq!(lab.status(ADMIN, "GET", "/v1/rooms"), 200);
+    assert_eq!(lab.ask(ADMIN, "POST", "/v1/rooms", Some(&json!({ "name": "New" }))).status, 201);
+    assert_eq!(lab.status("gk-nobody-0123456789ab", "GET", "/rooms/LAB001/v1/models"), 401);
+    assert_eq!(
+        lab.status("room-password", "GET", "/rooms/LAB003/v1/models"),
+        200,
+        "the room's password still opens it"
+    );
+}
+
+#[test]
+fn a_persons_key_is_not_blocked_by_wrong_ones_from_the_same_address() {
+    let lab = Lab::open("throttle", json!({}));
+    for number in 0..8 {
+        lab.status(&format!("wrong-{number}"), "GET", "/rooms/LAB001/v1/models");
+    }
+    assert_eq!(lab.status("wrong-again", "GET", "/rooms/LAB001/v1/models"), 429);
+    assert_eq!(lab.status(ANN, "GET", "/rooms/LAB001/v1/models"), 200);
+}
+
+#[test]
+fn a_changed_file_is_in_force_and_one_with_a_mistake_is_not() {
+    let lab = Lab::open("reload", json!({}));
+    let models = |key| lab.status(key, "GET", "/rooms/LAB001/v1/models");
+    lab.dir.write("keys.json", &format!("[\n{{\"name\": \"dave\",\n\"key\": \"{ANN}x\", \"admin\": \"yes\"}}]"));
+    wait_until("the mistake to be logged", || lab.logged().contains("keys_kept"));
+    let logged = lab.logged();
+    assert!(logged.contains("line 3") && logged.contains("admin") && !logged.contains(ANN), "{logged}");
+    assert_eq!(models(ANN), 200);
+    lab.dir.write("keys.json", r#"[{"name": "dave", "key": "gk-dave-0123456789abcdef"}]"#);
+    wait_until("the new keys", || models("gk-dave-0123456789abcdef") == 200);
+    assert_eq!(models(ANN), 401);
+    wait_until("the change to be logged", || lab.logged().contains("keys_loaded count=1"));
+}
+
+fn gambi(args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+    let output = command.args(args).env_clear().output().expect("gambi to run");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_mistake_in_the_file_ends_the_command_with_line_and_field() {
+    let dir = Dir::new("mistake");
+    let path = dir.write("keys.json", &format!("[\n{{\"name\": \"ann\",\n\"key\": \"{ANN}\",\n\"rooms\": 1}}]"));
+    let path = path.to_str().unwrap();
+    let (code, _, err) = gambi(&["hub", "serve", "--dry-run", "--keys", path]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("line 4") && err.contains("\"rooms\"") && !err.contains(ANN), "{err}");
+}
+
+#[test]
+fn a_new_key_and_its_line_fit_each_other() {
+    let args = ["key", "new", "ann", "--rooms", "LAB001,LAB002", "--requests-per-minute", "30", "--format", "json"];
+    let (code, out, err) = gambi(&args);
+    assert_eq!(code, 0, "{err}");
+    let printed: Value = serde_json::from_str(&out).unwrap();
+    let (key, entry) = (printed["data"]["key"].as_str().unwrap(), &printed["data"]["entry"]);
+    assert_eq!(entry["rooms"], json!(["LAB001", "LAB002"]));
+    let dir = Dir::new("new");
+    let file = dir.write("keys.json", &json!([entry]).to_string());
+    let hub = TestHub::with(|options| {
+        options.keys = Some(KeysFile::read(&file).unwrap());
+        options.rooms = vec![DeclaredRoom { code: "LAB001".into(), name: "Lab".into(), ..DeclaredRoom::default() }];
+    });
+    let mut conn = Conn::open(hub.addr());
+    conn.ask("GET", "/rooms/LAB001/v1/models", &[("x-api-key", key)], None);
+    conn.answer().expect(200);
+    assert_eq!(hub.get("/rooms/LAB001/v1/models").status, 401);
+    assert_eq!(gambi(&["key", "new", "a b"]).0, 2);
+}
+
+/// A chat in LAB001.
+const CHAT: &str = "/rooms/LAB001/v1/chat/completions";
+
+fn question(stream: bool) -> Value {
+    json!({ "model": "m", "stream": stream, "messages": [{ "role": "user", "content": "Hi" }] })
+}
+
+impl Lab {
+    fn chat(&self, key: &str) -> Response {
+        self.ask(key, "POST", CHAT, Some(&question(false)))
+    }
+
+    /// A participant of LAB001 with the model `m`.
+    fn join(&self, provider: &FakeProvider) -> Session {
+        let session = Session::builder(self.hub.url(), "LAB001").hub_key(HUB_KEY).participant_id("prov");
+        session.model("m").endpoint(provider.url()).start().expect("a participant")
+    }
+}
+
+fn answer(usage: &str) -> Script {
+    let chat = r#"{"choices":[{"message":{"role":"assistant","content":"Hello"},"finish_reason":"stop"}]USAGE}"#;
+    Script::Answer { status: 200, kind: "application/json", body: chat.replace("USAGE", usage) }
+}
+
+#[test]
+fn past_the_requests_of_a_minute_a_person_is_told_when_to_return() {
+    let lab = Lab::open("minute", json!({ "requestsPerMinute": 2 }));
+    let provider = FakeProvider::start(answer(""));
+    let _session = lab.join(&provider);
+    let first = lab.chat(ANN).expect(200);
+    assert_eq!(first.header("x-ratelimit-limit-requests"), Some("2"));
+    assert_eq!(first.header("x-ratelimit-remaining-requests"), Some("1"));
+    assert_eq!(first.header("x-ratelimit-limit-tokens"), None);
+    lab.chat(ANN).expect(200);
+    let limited = lab.chat(ANN).expect(429);
+    assert_eq!(limited.header("x-ratelimit-remaining-requests"), Some("0"));
+    let wait: u64 = limited.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    assert_eq!(limited.json()["code"], "RATE_LIMIT_EXCEEDED");
+    let other = lab.chat(BOB).expect(200);
+    assert_eq!(other.header("x-ratelimit-limit-requests"), None, "who has no limits is told none");
+    lab.hub.clock.advance(std::time::Duration::from_secs(wait));
+    lab.chat(ANN).expect(200);
+}
+
+#[test]
+fn a_second_request_at_a_time_is_rejected_until_the_first_has_ended() {
+    let lab = Lab::open("once", json!({ "requestsAtOnce": 1 }));
+    let provider = FakeProvider::start(Script::Held(Box::new(answer(""))));
+    let _session = lab.join(&provider);
+    let mut running = Conn::open(lab.hub.addr());
+    let bearer = format!("Bearer {ANN}");
+    running.ask("POST", CHAT, &[("Authorization", &bearer)], Some(&question(false).to_string()));
+    provider.wait_for_request(1);
+    assert_eq!(lab.chat(ANN).status, 429);
+    provider.set(answer(""));
+    provider.release();
+    running.answer().expect(200);
+    lab.chat(ANN).expect(200);
+}
+
+#[test]
+fn the_tokens_of_a_day_are_those_that_the_provider_tells_or_an_estimate() {
+    for (usage, least) in [(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#, 42), ("", 10)] {
+        let lab = Lab::open(&format!("tokens-{least}"), json!({ "tokensPerDay": 100_000 }));
+        let provider = FakeProvider::start(answer(usage));
+        let _session = lab.join(&provider);
+        let left = |response: Response| {
+            let left = response.expect(200).header("x-ratelimit-remaining-tokens").unwrap().parse::<u64>();
+            left.unwrap()
+        };
+        assert_eq!(left(lab.chat(ANN)), 100_000);
+        let used = 100_000 - left(lab.chat(ANN));
+        assert!(if usage.is_empty() { used >= least } else { used == least }, "{used}");
+    }
+    let lab = Lab::open("tokens", json!({ "tokensPerDay": 42 }));
+    let provider = FakeProvider::start(answer(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#));
+    let _session = lab.join(&provider);
+    lab.chat(ANN).expect(200);
+    let limited = lab.chat(ANN).expect(429);
+    assert!(limited.text().contains("tokens a day: 42"), "{}", limited.text());
+    assert_eq!(limited.header("x-ratelimit-remaining-tokens"), Some("0"));
+}
+
+#[test]
+fn the_log_the_events_and_the_metrics_name_the_person_and_never_the_key() {
+    let lab = Lab::open("named", json!({ "requestsPerMinute": 1 }));
+    let provider = FakeProvider::start(answer(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#));
+    let _session = lab.join(&provider);
+    let mut events = Conn::open(lab.hub.addr());
+    events.ask("GET", "/v1/rooms/LAB001/events", &[("Authorization", &format!("Bearer {BOB}"))], None);
+    assert_eq!(events.head().status, 200);
+    lab.chat(ANN).expect(200);
+    lab.chat(ANN).expect(429);
+    let mut seen = String::new();
+    wait_until("the end of the request", || {
+        seen += &String::from_utf8(events.chunk().unwrap()).unwrap();
+        seen.contains("llm.complete")
+    });
+    let of_kind = |kind: &str| {
+        let data = seen.split("\n\n").find(|event| event.contains(kind)).and_then(|event| event.split_once("data: "));
+        serde_json::from_str::<Value>(data.unwrap().1).unwrap()["data"].clone()
+    };
+    assert_eq!((&of_kind("llm.request")["caller"], &of_kind("llm.complete")["caller"]), (&json!("ann"), &json!("ann")));
+    wait_until("both lines of the log", || lab.logged().matches("caller=ann").count() == 2);
+    let metrics = lab.ask(ADMIN, "GET", "/metrics", None).expect(200).text();
+    for line in [
+        "gambi_caller_requests_total{caller=\"ann\",outcome=\"admitted\"} 1\n",
+        "gambi_caller_requests_total{caller=\"ann\",outcome=\"limited\"} 1\n",
+        "gambi_caller_tokens_total{caller=\"ann\",direction=\"input\"} 40\n",
+    ] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+    assert!(![seen, lab.logged(), metrics].iter().any(|text| text.contains(ANN)));
+}
+
+#[test]
+fn each_finished_request_is_a_line_of_usage_that_the_command_sums_up() {
+    let dir = Dir::new("usage");
+    let file = dir.0.join("usage.jsonl");
+    fs::write(&file, "{\"torn\":").unwrap();
+    let lab = Lab::with("used", json!({ "requestsPerMinute": 2 }), |_, options| {
+        options.usage = Some(UsageFile::new(&file));
+    });
+    let provider = FakeProvider::start(answer(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#));
+    let _session = lab.join(&provider);
+    lab.chat(ANN).expect(200);
+    provider.set(answer(""));
+    lab.chat(ANN).expect(200);
+    lab.chat(ANN).expect(429);
+    lab.chat(HUB_KEY).expect(200);
+    lab.ask(BOB, "POST", "/rooms/LAB002/v1/chat/completions", Some(&question(false))).expect(404);
+    lab.hub.hub.shutdown();
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4, "one past a limit was not served: {text}");
+    let first = &lines[0];
+    assert_eq!(
+        (&first["caller"], &first["participant"], &first["model"]),
+        (&json!("ann"), &json!("prov"), &json!("m"))
+    );
+    assert_eq!((&first["inputTokens"], &first["outputTokens"], &first["status"]), (&json!(40), &json!(2), &json!(200)));
+    assert_eq!((&lines[1]["estimated"], &first["estimated"]), (&json!(true), &Value::Null));
+    assert_eq!((&lines[2]["caller"], &lines[3]["status"]), (&Value::Null, &json!(404)));
+    let file = file.to_str().unwrap();
+    let (code, out, err) = gambi(&["usage", file, "--format", "json"]);
+    assert_eq!(code, 0, "{err}");
+    let rows: Value = serde_json::from_str(&out).unwrap();
+    let names: Vec<&Value> = rows["data"].as_array().unwrap().iter().map(|row| &row["caller"]).collect();
+    assert_eq!(names, [&json!("-"), &json!("ann"), &json!("bob")]);
+    assert_eq!((&rows["data"][1]["sums"]["requests"], &rows["data"][2]["sums"]["errors"]), (&json!(2), &json!(1)));
+    let (_, out, _) = gambi(&["usage", "--file", file, "--by", "participant", "--since", "1h", "--format", "text"]);
+    assert!(out.starts_with("PARTICIPANT") && out.contains("prov") && out.contains("3 (2 estimated)"), "{out}");
+    assert_eq!(gambi(&["usage", "/nonexistent/usage"]).0, 2);
+    assert_eq!(gambi(&["usage", file, "--by", "room"]).0, 2);
+}
+
+#[test]
+fn a_disk_without_room_fails_no_request() {
+    if !std::path::Path::new("/dev/full").exists() {
+        return support::skip("/dev/full");
+    }
+    let lab = Lab::with("full", json!({}), |_, options| options.usage = Some(UsageFile::new("/dev/full")));
+    let provider = FakeProvider::start(answer(""));
+    let _session = lab.join(&provider);
+    lab.chat(ANN).expect(200);
+    wait_until("the failure to be logged", || lab.logged().contains("usage_lost"));
+    lab.chat(ANN).expect(200);
+    let dropped = || lab.ask(ADMIN, "GET", "/metrics", None).expect(200).text();
+    wait_until("both lines to be dropped", || dropped().contains("gambi_usage_lines_dropped_total 2\n"));
+    assert_eq!(lab.logged().matches("usage_lost").count(), 1, "a failure is told once");
+}
