@@ -86,7 +86,8 @@ impl History {
     /// The chat's messages, each as JSON; `None` where there was none.
     pub fn into_chat(mut self) -> Option<Vec<String>> {
         self.show_images();
-        (self.count > 0).then(|| self.conversation.into_messages())
+        // Empty system messages leave none.
+        Some(self.conversation.into_messages()).filter(|messages| !messages.is_empty())
     }
 
     fn assistant(&mut self, message: &Members<'_>, content: &str) -> Result<(), Wrong> {
