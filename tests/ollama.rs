@@ -591,6 +591,11 @@ fn a_default_room_is_served_at_the_root_and_the_hubs_own_routes_stay() {
     let _session = hub.join("LAB001", "ann", &provider);
     assert_eq!(hub.get("/api/tags").expect(200).json()["models"][0]["name"], "m:latest");
     assert_eq!(hub.get("/v1/models").expect(200).json()["data"][0]["id"], "ann");
+    assert_eq!(
+        hub.get("//api/tags").expect(200).json()["models"][0]["name"],
+        "m:latest",
+        "a server with a slash at its end"
+    );
     assert_eq!(hub.get("/v1/models/ann").expect(200).json()["id"], "ann");
     hub.post("/api/chat", &hello(Some(false))).expect(200);
     hub.post("/v1/chat/completions", &hello(None)).expect(200);
@@ -660,4 +665,47 @@ fn the_default_room_asks_for_what_its_own_routes_ask_for() {
     for path in ["/api/tags", "/v1/models"] {
         assert_eq!(Conn::open(open.addr()).ask("GET", path, &foreign, None).answer().status, 403, "{path}");
     }
+}
+
+#[test]
+fn a_request_whose_translation_takes_too_much_memory_is_refused() {
+    let hub = TestHub::limited(|limits| limits.memory = 4 << 20);
+    let room = hub.room();
+    let other = chat_only(Script::Echo);
+    join_direct(&hub, &room, &other);
+    let answer =
+        json!({ "choices": [{ "message": { "role": "assistant", "content": "Hi" }, "finish_reason": "stop" }] });
+    other.set_path("/v1/chat/completions", json_answer(200, &answer));
+    let ask = |messages: Value| {
+        let body = json!({ "model": "any", "stream": false, "messages": messages });
+        hub.post(&format!("/rooms/{room}/api/chat"), &body)
+    };
+    let said = |bytes: usize| json!([{ "role": "user", "content": "x".repeat(bytes) }]);
+    let calls = |count: usize| {
+        let call = json!({ "function": { "name": "" } });
+        let turn = [json!({ "role": "assistant", "tool_calls": vec![call; 1000] }), json!({ "role": "user" })];
+        Value::from_iter(turn.iter().cycle().take(2 * count / 1000).cloned())
+    };
+    ask(said(100 << 10)).expect(200);
+    // Twice its length is reserved for any request, and half of the memory is for one address.
+    let refused = ask(said(600 << 10)).expect(503);
+    assert_eq!(refused.json(), json!({ "error": "The hub is busy with too many large requests" }));
+    ask(calls(2_000)).expect(200);
+    ask(calls(5_000)).expect(503);
+    assert_eq!(ask(said(100 << 10)).status, 200, "the memory is given back");
+}
+
+#[test]
+fn a_request_too_long_for_a_tunnel_is_refused_and_the_tunnel_stays() {
+    let hub = TestHub::limited(|limits| (limits.body_bytes, limits.memory) = (80 << 20, 1 << 30));
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Echo);
+    let _session = hub.join(&room, "ann", &provider);
+    let body = format!(r#"{{"model":"any","messages":[],"user":"{}"}}"#, "x".repeat(64 << 20));
+    let path = format!("/rooms/{room}/v1/chat/completions");
+    let refused = request(hub.addr(), "POST", &path, Some(&body)).expect(413);
+    assert!(refused.text().contains("The request body is larger than 66060288 bytes"), "{}", refused.text());
+    assert_eq!(provider.seen().len(), 0);
+    hub.chat(&room, "ann").expect(200);
+    assert_eq!(hub.participant(&room, "ann")["status"], "online");
 }

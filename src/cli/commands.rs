@@ -132,8 +132,12 @@ static MAX_HEAD: Flag = value("max-head", None, "SIZE", "Maximum size of a reque
 static MAX_HEADERS: Flag =
     value("max-headers", None, "COUNT", "Maximum number of a request's header lines [default 100]");
 static MAX_BODY: Flag = value("max-body", None, "SIZE", "Maximum size of a request's body [default 32MiB]");
-static HEAD_TIMEOUT: Flag =
-    value("head-timeout", None, "TIME", "Time limit for receiving a request's head [default 10s]");
+static HEAD_TIMEOUT: Flag = value(
+    "head-timeout",
+    None,
+    "TIME",
+    "Time limit for receiving a request's head, and for a TLS handshake [default 10s]",
+);
 static BODY_TIMEOUT: Flag =
     value("body-timeout", None, "TIME", "Longest pause while receiving a request's body [default 60s]");
 static KEEP_ALIVE_TIMEOUT: Flag =
@@ -210,7 +214,7 @@ static SINCE: Flag = value(
     "since",
     None,
     "TIME|DATE",
-    "Count only requests that ended in the last TIME, such as 12h or 30d, or from the DATE on, such as 2026-11-01 [default all]",
+    "Count only requests that ended in the last TIME, such as 12h or 30d, or from the DATE on, such as 2026-11-01",
 );
 static STRICT: Flag = switch("strict", "Require a participant's own token to renew, keep alive or remove it");
 static DEFAULT_ROOM: Flag = value(
@@ -255,12 +259,13 @@ static REGISTRY_MEMORY: Flag = value(
     "Memory limit for rooms and participants together [default a sixteenth of the machine's, at most 64MiB]",
 );
 static KEY_NAME: Flag = value("name", Some('n'), "NAME", "Whose key it is; also as an argument without the flag");
-static KEY_ROOMS: Flag = value("rooms", None, "CODES", "Rooms that it opens, with commas between them [default all]");
-static AT_ONCE: Flag = value("requests-at-once", None, "COUNT", "Requests at a time [default any number]");
-static PER_MINUTE: Flag = value("requests-per-minute", None, "COUNT", "Requests in a minute [default any number]");
-static PER_DAY: Flag = value("tokens-per-day", None, "COUNT", "Tokens in a day, by UTC [default any number]");
+static KEY_ROOMS: Flag =
+    value("rooms", None, "CODES", "Rooms that it opens, with commas between them; without the flag all");
+static AT_ONCE: Flag = value("requests-at-once", None, "COUNT", "Limit of requests at a time");
+static PER_MINUTE: Flag = value("requests-per-minute", None, "COUNT", "Limit of requests in a minute");
+static PER_DAY: Flag = value("tokens-per-day", None, "COUNT", "Limit of tokens in a day, by UTC");
 static PRIORITY: Flag =
-    value("priority", None, "NUMBER", "Requests of a higher one get slots first, -100 to 100 [default 0]");
+    value("priority", None, "NUMBER", "Requests of a higher one get slots first, -100 to 100; without the flag 0");
 static ADMIN: Flag = switch("admin", "The key is as good as the hub's own");
 static JSON: Flag = Flag {
     name: "json",
@@ -304,6 +309,12 @@ static INVITED_PASSWORD: Flag = value("password", Some('p'), "TEXT", "Password o
 static INVITED_PASSWORD_FILE: Flag =
     value("password-file", None, "FILE", "File with the password to put into the invitation");
 static WITH_KEY: Flag = switch("with-key", "Put the hub's key into the invitation");
+static NEW_KEY: Flag = value(
+    "new-key",
+    None,
+    "NAME",
+    "Put a new key of a person for this room into the invitation, and print its line for the file of `hub serve --keys`",
+);
 static INVITE: Flag = value(
     "invite",
     None,
@@ -547,7 +558,7 @@ pub static COMMANDS: &[Command] = &[
         path: &["room", "invite"],
         about: "Print an invitation to a room: all that a participant or a chat needs, in one line",
         positional: Some(&CODE),
-        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY],
+        flags: &[&CODE, &INVITED_PASSWORD, &INVITED_PASSWORD_FILE, &WITH_KEY, &NEW_KEY],
         streams: false,
         examples: &[
             ("With the address that others reach", "gambi room invite ABC234 --hub http://10.0.0.5:3000"),

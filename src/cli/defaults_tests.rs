@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gambi::hub::{Hub, HubOptions};
+use gambi::hub::{Hub, HubOptions, UsageFile};
 use gambi::proto::management::{CreateRoom, DEFAULT_ENDPOINT, DEFAULT_HUB, Participant, Registration};
 use gambi::provider::ProviderOptions;
 
@@ -11,7 +11,7 @@ use super::context::Context;
 use super::parse::{Request, parse};
 use super::service::Manager;
 use super::signals::Signals;
-use super::{chat, demo, hub, room, service, stats};
+use super::{chat, demo, hub, room, service, stats, usage};
 use crate::monitor::state::MAX_WATCHED;
 
 /// What the help states, such as `3000` of `[default 3000]` or of `[GAMBI_X; default 3000]`.
@@ -109,6 +109,8 @@ fn coded(command: &Command, flag: &Flag, hub: &HubOptions, plain: &Participant) 
         (_, "empty-room-ttl") => time_or_never(hub.empty_room_ttl),
         (_, "watch-time") => time_or_never(hub.max_stream_duration),
         (_, "offline-ttl") => time_or_never(hub.offline_ttl),
+        (_, "usage-max-size") => size(UsageFile::MAX_SIZE),
+        (["usage"], "by") => usage::BY.name().to_owned(),
         (_, "log-format") => hub::LOG_FORMAT.name().to_owned(),
         (_, "log-level") => hub::LOG_LEVEL.name().to_owned(),
         _ => return None,

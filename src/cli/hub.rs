@@ -296,7 +296,7 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let payload = json!({
         "host": options.host, "port": options.port, "bindUrl": urls.bind, "tls": options.tls.is_some(), "mdns": mdns, "cors": options.cors,
         "publicUrl": options.public_url, "codePrefix": options.code_prefix.as_str(), "key": options.key.is_some(),
-        "keys": options.keys.as_ref().map(KeysFile::count), "strict": options.strict,
+        "keys": options.keys.as_ref().map(KeysFile::count), "usage": context.value("usage"), "strict": options.strict,
         "dashboard": options.dashboard, "defaultRoom": options.default_room, "knownAs": options.allowed_hosts,
         "trustedProxies": context.values("trusted-proxy"), "direct": format!("{:?}", options.direct).to_lowercase(),
         "logFormat": log_format(context)?.name(), "logLevel": log_level(context)?.name(),

@@ -3,12 +3,14 @@
 use std::io::{IsTerminal, stdout};
 
 use qrcodegen::{QrCode, QrCodeEcc};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use gambi::hub::key_hash;
 use gambi::proto::invitation::Invitation;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::key;
 use super::monitor::terminal_size;
 
 /// The light margin around a QR code that readers need, in modules.
@@ -20,13 +22,17 @@ pub fn invite(context: &Context<'_>) -> Result<(), Failure> {
     let client = context.client()?;
     let room = client.rooms().get(&code)?;
     let fingerprint = client.fingerprint();
+    let entry = new_key(context, &room.code)?;
     let asked = context.value("password").is_some() || context.value("password-file").is_some();
     let invitation = Invitation {
         hub: client.hub_url().to_owned(),
         room: room.code.clone(),
         fingerprint: fingerprint.map(Into::into),
         password: if asked { context.password(false)? } else { None },
-        key: key(context)?,
+        key: match &entry {
+            Some((key, _)) => Some(key.clone()),
+            None => own_key(context)?,
+        },
     };
     let text = invitation.encode().map_err(|e| Failure::usage(e.to_string()))?;
     if is_local(client.hub_url()) {
@@ -34,11 +40,15 @@ pub fn invite(context: &Context<'_>) -> Result<(), Failure> {
             .out
             .note("Only this machine reaches the hub at that address: name another with --hub to invite others.");
     }
-    let data = json!({
+    let mut data = json!({
         "invitation": text, "hubUrl": invitation.hub, "room": invitation.room,
         "fingerprint": fingerprint.map(|fingerprint| fingerprint.to_string()),
         "password": invitation.password.is_some(), "key": invitation.key.is_some(),
     });
+    if let Some((_, line)) = entry {
+        context.out.note(&format!("Add this line to the file of `hub serve --keys`: {line}"));
+        data["entry"] = line;
+    }
     context.out.result(&data, client.last_request_id(), || text.clone())?;
     if context.out.is_text() && stdout().is_terminal() {
         let (columns, rows) = terminal_size(context);
@@ -51,13 +61,24 @@ pub fn invite(context: &Context<'_>) -> Result<(), Failure> {
 }
 
 /// The hub's key, if it is to be in the invitation.
-fn key(context: &Context<'_>) -> Result<Option<String>, Failure> {
+fn own_key(context: &Context<'_>) -> Result<Option<String>, Failure> {
     if !context.has("with-key") {
         return Ok(None);
     }
     let missing =
         || Failure::usage("--with-key has no key to give").hint("Give it with --key-file FILE or in GAMBI_HUB_KEY.");
     context.key()?.ok_or_else(missing).map(Some)
+}
+
+/// A new key for the room, and its line for the hub's file of keys, if one is to be made.
+fn new_key(context: &Context<'_>, room: &str) -> Result<Option<(String, Value)>, Failure> {
+    let Some(name) = context.value("new-key") else { return Ok(None) };
+    if context.has("with-key") {
+        return Err(Failure::usage("--new-key and --with-key exclude each other"));
+    }
+    let key = key::draw("new-key", name)?;
+    let line = json!({ "name": name, "keyHash": key_hash(&key), "rooms": [room] });
+    Ok(Some((key, line)))
 }
 
 /// Whether a URL's host is loopback.

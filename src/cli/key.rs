@@ -15,19 +15,24 @@ const KEY_PREFIX: &str = "gk-";
 /// Draws a key and prints it with its line for the file, which has the key's hash only.
 pub fn new(context: &Context<'_>) -> Result<(), Failure> {
     let name = context.required("name")?;
-    if !is_key_name(&name) {
-        let must = "--name must be 1 to 64 letters, digits, dots, hyphens, underscores or @";
-        return Err(Failure::usage(format!("{must}, not \"{name}\"")));
-    }
-    let mut random = [0; KEY_BYTES];
-    getrandom::fill(&mut random).map_err(|e| Failure::Output(std::io::Error::other(e)))?;
-    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let key = format!("{KEY_PREFIX}{digits}");
+    let key = draw("name", &name)?;
     let entry = entry(context, &name, &key)?;
     let data = json!({ "key": key, "entry": entry });
     context.out.result(&data, None, || {
         format!("The key of {name}, which is shown once:\n  {key}\nThe line for the file of `hub serve --keys`, a JSON list:\n  {entry}")
     })
+}
+
+/// Draws a key for the person whom a flag names.
+pub fn draw(flag: &str, name: &str) -> Result<String, Failure> {
+    if !is_key_name(name) {
+        let must = format!("--{flag} must be 1 to 64 letters, digits, dots, hyphens, underscores or @");
+        return Err(Failure::usage(format!("{must}, not \"{name}\"")));
+    }
+    let mut random = [0; KEY_BYTES];
+    getrandom::fill(&mut random).map_err(|e| Failure::Output(std::io::Error::other(e)))?;
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{KEY_PREFIX}{digits}"))
 }
 
 fn entry(context: &Context<'_>, name: &str, key: &str) -> Result<Value, Failure> {

@@ -16,7 +16,9 @@ const SECRET_FLAGS: &[(&str, &str)] = &[("password", "GAMBI_ROOM_PASSWORD"), ("h
 /// Flags that a service cannot have.
 const INTERACTIVE_FLAGS: &[&str] = &["dry-run", "interactive"];
 /// Flags that name a file, which a service account with a dynamic user may not be able to read.
-const FILE_FLAGS: &[&str] = &["key-file", "keys", "rooms", "config", "password-file"];
+const FILE_FLAGS: &[&str] = &["key-file", "keys", "rooms", "config", "password-file", "tls-cert", "tls-key"];
+/// Where a hub with `--tls self` keeps its key: in a directory of the service's own.
+const STATE_DIRECTORY: &str = "StateDirectory=gambi\nEnvironment=XDG_STATE_HOME=%S\n";
 /// Prefix of a word that names a systemd credential. No argument begins with it, since control characters are rejected.
 const CREDENTIAL_PREFIX: &str = "\0";
 /// How much longer than the drain timeout the service manager waits before it kills the process, seconds.
@@ -79,7 +81,7 @@ impl Manager {
 fn unit(manager: Manager, role: &str, bin: &str, args: &[String]) -> Result<String, Failure> {
     check_bin(bin)?;
     let parsed = parsed(role, args)?;
-    let mut credentials = String::new();
+    let mut credentials = state_directory(manager, &parsed)?.to_owned();
     let mut words: Vec<String> = [bin].iter().chain(parsed.command.path).map(|&word| word.to_owned()).collect();
     for (flag, value) in given(&parsed) {
         words.push(format!("--{flag}"));
@@ -102,6 +104,20 @@ fn unit(manager: Manager, role: &str, bin: &str, args: &[String]) -> Result<Stri
         .replace("{stop}", &stop_seconds(&parsed)?.to_string())
         .replace("{credentials}", &credentials)
         .replace("{command}", &manager.command(&words)))
+}
+
+/// The lines for a hub that keeps a key of its own.
+fn state_directory(manager: Manager, parsed: &Parsed) -> Result<&'static str, Failure> {
+    match (parsed.has("tls"), manager, parsed.has("tls-key")) {
+        (true, Manager::Systemd, true) => {
+            Err(Failure::usage("the service keeps the key of --tls self in a directory of its own")
+                .hint("Leave --tls-key out."))
+        }
+        (true, Manager::Systemd, false) => Ok(STATE_DIRECTORY),
+        (true, _, false) => Err(Failure::usage("--tls-key is missing: a service has no home directory")
+            .hint("Name a file for the key of --tls self, such as --tls-key /etc/gambi/hub.pem.")),
+        _ => Ok(""),
+    }
 }
 
 /// Parses and checks the service's flags as the command itself does.
@@ -252,6 +268,21 @@ mod tests {
         assert!(text.contains("--mdns --key-file %d/key-file\n"), "{text}");
         let text = made(Manager::OpenWrt, "hub", &args).unwrap();
         assert!(text.contains("--key-file /etc/gambi/hub.key\n"), "{text}");
+    }
+
+    #[test]
+    fn a_hub_that_makes_a_key_has_a_place_for_it() {
+        let text = made(Manager::Systemd, "hub", &["--tls", "self"]).unwrap();
+        assert!(text.contains("\nStateDirectory=gambi\nEnvironment=XDG_STATE_HOME=%S\n"), "{text}");
+        assert!(made(Manager::Systemd, "hub", &["--tls", "self", "--tls-key", "/k.pem"]).is_err());
+        assert!(made(Manager::OpenWrt, "hub", &["--tls", "self"]).is_err());
+        assert!(made(Manager::OpenWrt, "hub", &["--tls", "self", "--tls-key", "/k.pem"]).is_ok());
+        let files = ["--tls-cert", "/c.pem", "--tls-key", "/k.pem"];
+        let text = made(Manager::Systemd, "hub", &files).unwrap();
+        assert!(
+            text.contains("--tls-cert %d/tls-cert --tls-key %d/tls-key") && !text.contains("StateDirectory"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -22,11 +22,17 @@ const DAY: u64 = 86_400_000;
 /// The name of the row of those who have none, such as clients without a key of their own.
 const NOBODY: &str = "-";
 
+/// The default of `--by`.
+pub const BY: By = By::Caller;
+
 /// What the rows of the table are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum By {
+pub enum By {
+    /// Who asked.
     Caller,
+    /// The participant's model.
     Model,
+    /// Who answered.
     Participant,
 }
 
@@ -35,7 +41,8 @@ impl By {
         [By::Caller, By::Model, By::Participant].into_iter().find(|by| by.name() == text)
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in the flag.
+    pub fn name(self) -> &'static str {
         match self {
             By::Caller => "caller",
             By::Model => "model",
@@ -79,7 +86,7 @@ impl Sums {
 /// Prints the sums.
 pub fn usage(context: &Context<'_>) -> Result<(), Failure> {
     let file = context.required("file")?;
-    let by = context.parsed("by", By::named, "caller, model or participant")?.unwrap_or(By::Caller);
+    let by = context.parsed("by", By::named, "caller, model or participant")?.unwrap_or(BY);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
     let since =
         context.parsed("since", |text| since(text, now), "a time such as 12h or 30d, or a date such as 2026-11-01")?;

@@ -273,9 +273,10 @@ mod tests {
     use std::thread;
 
     use rustls::pki_types::PrivatePkcs8KeyDer;
-    use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig, ServerConnection};
 
     use super::*;
+    use crate::net::client::ClientConnection;
     use crate::net::stream::Stream;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -311,7 +312,7 @@ mod tests {
             server.set_read_timeout(Some(PATIENCE)).unwrap();
             Stream::encrypted(Arc::new(server), session)
         });
-        let session = ClientConnection::new(client_config, "localhost".try_into().unwrap()).unwrap();
+        let session = rustls::ClientConnection::new(client_config, "localhost".try_into().unwrap()).unwrap();
         let session = TlsSession::establish(session.into(), &client, deadline).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         let socket = Arc::new(client);
@@ -382,6 +383,29 @@ mod tests {
         assert_eq!(read_all(&client, 3), b"cut");
         let error = client.read(&mut [0]).unwrap_err();
         assert_eq!((error.kind(), error.to_string().contains("close alert")), (io::ErrorKind::UnexpectedEof, true));
+    }
+
+    #[test]
+    fn an_answer_that_ends_with_the_connection_is_told_from_one_that_is_cut() {
+        let body = |cut: bool| {
+            let (client, server, _) = pair();
+            let mut call = ClientConnection::new(client).unwrap();
+            thread::scope(|scope| {
+                scope.spawn(move || {
+                    assert!(server.read(&mut [0; 99]).unwrap() > 0);
+                    write(&server, &[b"HTTP/1.1 200 OK\r\n\r\nall of it"]).unwrap();
+                    if !cut {
+                        server.finish();
+                    }
+                });
+                call.send(b"GET / HTTP/1.1\r\n\r\n", |head| assert_eq!(head.status, 200)).unwrap();
+                let mut body = Vec::new();
+                while !call.read(&mut body)? {}
+                io::Result::Ok(body)
+            })
+        };
+        assert_eq!(body(false).unwrap(), b"all of it");
+        assert_eq!(body(true).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

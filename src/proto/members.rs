@@ -2,6 +2,8 @@
 //! fields, the order of keys, and every digit of a number. The meaning of the members is out of scope.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -9,8 +11,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The most members of an object. Each key is compared with all earlier ones to find duplicates.
+/// The most members of an object. To set or get one, its key is compared with all of them.
 pub const MAX_MEMBERS: usize = 1024;
+/// The most members of an object that is parsed with each key compared with all earlier ones to find duplicates.
+const MAX_SCANNED: usize = 32;
 /// The most items of a list. An item takes 16 bytes or more in memory, but only two in JSON.
 pub const MAX_LIST: usize = 65_536;
 
@@ -61,8 +65,21 @@ impl<'a> Members<'a> {
             broken(if e.is_data() { too_many } else { format!("The request body is not valid JSON: {e}") })
         })?;
         let mut members = Members(Vec::with_capacity(pairs.len() + 2));
+        // Looking each key up among all would take time with the square of their number.
+        let mut places = (pairs.len() > MAX_SCANNED).then(HashMap::<_, usize>::new);
         for (key, value) in pairs {
-            members.put(key, Cow::Borrowed(value.get()));
+            let value = Cow::Borrowed(value.get());
+            let Some(places) = &mut places else {
+                members.put(key, value);
+                continue;
+            };
+            match places.entry(key.clone()) {
+                Entry::Occupied(place) => members.0[*place.get()].1 = value,
+                Entry::Vacant(place) => {
+                    place.insert(members.0.len());
+                    members.0.push((key, value));
+                }
+            }
         }
         Ok(members)
     }
@@ -202,6 +219,17 @@ mod tests {
         let items = |count: usize| format!("[{}]", vec!["1"; count].join(","));
         assert_eq!(list::<u8>(&items(MAX_LIST)).unwrap().len(), MAX_LIST);
         assert!(list::<u8>(&items(MAX_LIST + 1)).is_err());
+    }
+
+    #[test]
+    fn of_duplicate_keys_the_last_value_stands_where_the_first_one_stood() {
+        for keys in [1, MAX_SCANNED / 2, MAX_SCANNED] {
+            let pairs = |value| (0..keys).map(move |n| format!("\"k{n}\":{value}"));
+            let written = pairs(1).chain(pairs(2)).collect::<Vec<_>>().join(",");
+            let kept = pairs(2).collect::<Vec<_>>().join(",");
+            let members = format!("{{{}}}", written.replacen("k0", "\\u006b0", 1));
+            assert_eq!(Members::parse(members.as_bytes()).unwrap().to_json(), format!("{{{kept}}}"), "{keys}");
+        }
     }
 
     #[test]

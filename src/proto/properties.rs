@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use super::invitation::Invitation;
 use super::openai::{Members, same_model};
 use super::response_id::IdWatch;
 use super::sse;
@@ -113,6 +114,16 @@ fn stream_text() -> impl Strategy<Value = String> {
 proptest! {
     // A failing case becomes a unit test beside the code; no regression files are stored.
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_invitation_is_read_as_it_was_written_and_other_texts_are_refused(
+        hub in "[^\\p{C}]{1,60}", room in "[^\\p{C}]{1,20}", pin in any::<Option<[u8; 32]>>(), text in any::<String>(),
+    ) {
+        let invitation = Invitation { hub, room, fingerprint: pin, ..Invitation::default() };
+        prop_assert_eq!(Invitation::parse(&invitation.encode().unwrap()), Ok(invitation));
+        let other = Invitation::parse(&format!("gambi:{text}"));
+        prop_assert!(other.is_err());
+    }
 
     #[test]
     fn a_request_through_the_tunnel_is_the_same(id in any::<String>(), path in any::<String>(), body in any_json(), stream in any::<bool>()) {

@@ -169,14 +169,20 @@ impl FairShares {
         self.callers.entry(caller.clone()).or_default()
     }
 
+    /// Callers that are remembered.
+    pub fn callers(&self) -> usize {
+        self.callers.len()
+    }
+
     /// Forgets half of the idle callers: those that have used the least.
-    fn forget(&mut self, now: u64) {
+    pub fn forget(&mut self, now: u64) {
         let idle = self.callers.iter().filter(|(_, share)| share.is_idle());
         let mut idle: Vec<_> = idle.map(|(caller, share)| (share.used_at(now) as u64, caller.clone())).collect();
         idle.sort_by_key(|(used, _)| *used);
         for (_, caller) in &idle[..idle.len().div_ceil(2)] {
             self.callers.remove(caller);
         }
+        self.callers.shrink_to_fit();
     }
 }
 

@@ -17,7 +17,7 @@ mod wire;
 pub use fake_hub::{FakeHub, Part};
 pub use hub::{TestHub, Watcher, registration};
 pub use old_hub::OldHub;
-pub use process::{Killed, Process};
+pub use process::{Killed, Process, joined};
 pub use raw::{Conn, Response, request};
 pub use runtime::RawParticipant;
 pub use scripted::{FakeProvider, Script, Seen};

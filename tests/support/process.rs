@@ -59,3 +59,17 @@ impl Drop for Killed {
         let _ = self.0.wait();
     }
 }
+
+/// Starts a participant: its process, and what it has said until its tunnel was open.
+pub fn joined(command: &mut Command) -> (Child, Vec<String>) {
+    let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut seen = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        seen.push(line);
+        if seen.last().is_some_and(|line| line.contains("tunnel_connected")) {
+            break;
+        }
+    }
+    (child, seen)
+}

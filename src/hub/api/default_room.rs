@@ -4,10 +4,12 @@ use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 
-/// The path in the default room of one at the root, if there is such a room. It may match no route.
+/// The path in the default room of one at the root, if there is such a room. It may match no route. Clients join a server
+/// that ends in a slash and a path that begins with one.
 pub fn path_in_room(hub: &HubContext, path: &str) -> Option<String> {
     let code = hub.default_room.as_ref()?;
-    is_inference(path).then(|| format!("/rooms/{code}{path}"))
+    let path = path.trim_start_matches('/');
+    is_inference(&format!("/{path}")).then(|| format!("/rooms/{code}/{path}"))
 }
 
 /// Whether a path at the root may be one of a room's inference routes.

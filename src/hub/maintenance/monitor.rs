@@ -25,6 +25,7 @@ fn tick(hub: &Arc<HubContext>) {
     gone.iter().for_each(|&serial| hub.forget(serial, "The participant was gone for too long"));
     let deleted = hub.change(|registry, now| registry.expire_rooms(hub.room_ttl, now));
     deleted.iter().for_each(|room| hub.forget_room(room));
+    hub.registry().forget_callers(hub.clock.now());
     hub.reload_keys(false);
     hub.report_usage();
     hub.metrics.evict_old(hub.clock.now().mono);

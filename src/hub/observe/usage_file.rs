@@ -15,8 +15,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::proto::usage_record::UsageRecord;
 use crate::sync::lock;
 
-/// The default of `--usage-max-size`, in bytes.
-const MAX_SIZE: u64 = 64 << 20;
 /// Lines that wait for the disk.
 const MAX_QUEUE: usize = 4096;
 /// How much of the file's end is searched for the end of a line, in bytes. No line is longer.
@@ -32,9 +30,12 @@ pub struct UsageFile {
 }
 
 impl UsageFile {
+    /// The size at which it is renamed, in bytes, unless another one is set.
+    pub const MAX_SIZE: u64 = 64 << 20;
+
     /// A file, which is created if it is not there.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        UsageFile { path: path.into(), max_size: MAX_SIZE }
+        UsageFile { path: path.into(), max_size: Self::MAX_SIZE }
     }
 
     /// The size in bytes at which it is renamed, `.1` after its name, and begun anew. An older file of that name is replaced.

@@ -23,7 +23,6 @@ use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamReques
 use crate::hub::relay::verdict::{self, Verdict, judge};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
-use crate::proto::openai::BadRequest;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::id::RoomCode;
 use crate::state::registry::{PickError, Picked};
@@ -36,6 +35,8 @@ const CODED_TOO_LATE: &str = "the provider compressed its answer, which the head
     send plain text";
 /// A participant is silent for too long at this many times its slowest recent time to first token.
 const HEDGE_FACTOR: u64 = 3;
+/// The most memory, in bytes, that translating a request for a second participant may take.
+const MAX_HEDGE_WORK: usize = 1 << 20;
 /// How often a request whose participant is silent for too long looks for another one that is free.
 const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -64,7 +65,7 @@ pub struct Failover<'s, 'a> {
 /// Why a participant was not sent the request.
 enum NotSent<'s> {
     /// The request's body does not allow it.
-    Bad(BadRequest),
+    Bad(Box<Rejection>),
     /// The participant cannot be reached.
     Failed(Box<Attempt<'s>>, UpstreamError),
     /// There is nothing to send: the hub has the answer.
@@ -148,12 +149,17 @@ impl<'s, 'a> Failover<'s, 'a> {
         if own_answer::is_due(self.request, &slot.picked) {
             return NextStep::Done(own_answer::answer(self.hub, client, self.request, &self.id, &slot.picked));
         }
-        if !client.reserve(outgoing::translation_overhead(self.request, &slot.picked)) {
+        let overhead = outgoing::translation_overhead(self.request, &slot.picked);
+        let work = outgoing::translation_work(self.request, &slot.picked);
+        if !client.reserve(overhead.saturating_add(work)) {
             return NextStep::Done(client.reject(BodyError::NoMemory.into()));
         }
-        let first = match self.send(slot, found_lacking) {
+        let sent = self.send(slot, found_lacking);
+        // Less than before: always granted.
+        let _ = client.reserve(overhead);
+        let first = match sent {
             Ok(first) => first,
-            Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(bad.into())),
+            Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(*bad)),
             Err(NotSent::Answered(slot, text)) => {
                 return NextStep::Done(own_answer::send(client, self.request, &self.id, &slot.picked, text));
             }
@@ -217,7 +223,8 @@ impl<'s, 'a> Failover<'s, 'a> {
         self.next_hedge = Instant::now() + HEDGE_INTERVAL;
         let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
         // Memory for a translation was reserved for the first participant only.
-        let translates = outgoing::translation_overhead(self.request, &slot.picked) > 0 && only.adapter.is_none();
+        let translates = outgoing::translation_work(self.request, &slot.picked) > MAX_HEDGE_WORK
+            || outgoing::translation_overhead(self.request, &slot.picked) > 0 && only.adapter.is_none();
         if translates || own_answer::is_due(self.request, &slot.picked) {
             return None;
         }

@@ -3,16 +3,27 @@
 
 use std::time::Duration;
 
+use crate::http::BodyError;
 use crate::hub::context::HubContext;
 use crate::hub::relay::adapters::Adapter;
 use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError};
+use crate::hub::respond::Rejection;
 use crate::proto::openai::{BadRequest, Members};
 use crate::proto::operations::Operation;
 use crate::proto::translate::ollama::{self, Translated};
 use crate::proto::translate::{self, ChatTranslator, anthropic};
+use crate::proto::tunnel::MAX_TO_PARTICIPANT;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
+
+/// The longest body for a tunnel, in bytes: what else is in the message is shorter than the rest of its limit.
+const MAX_TUNNEL_BODY: usize = MAX_TO_PARTICIPANT - (1 << 20);
+/// How many copies of a request exist while it is translated, beside the two that are reserved for every request.
+const COPIES: usize = 2;
+/// The most memory that an object of a request takes in its translation beside its text, in bytes: the longest is a call of a
+/// tool, with the id that it gets.
+const OBJECT: usize = 256;
 
 /// What a participant is sent.
 pub enum Body {
@@ -26,7 +37,18 @@ pub enum Body {
 ///
 /// # Errors
 /// When the request cannot be sent to this participant.
-pub fn body(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duration) -> Result<Body, BadRequest> {
+pub fn body(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duration) -> Result<Body, Box<Rejection>> {
+    let body = put(request, picked, key, now).map_err(|bad| Box::new(bad.into()))?;
+    // A participant ends its tunnel at a longer message, and with it all other requests there.
+    match &body {
+        Body::Request(Some(text), _) if picked.reach == Reach::Tunnel && text.len() > MAX_TUNNEL_BODY => {
+            Err(Box::new(BodyError::TooLarge { limit: MAX_TUNNEL_BODY as u64 }.into()))
+        }
+        _ => Ok(body),
+    }
+}
+
+fn put(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duration) -> Result<Body, BadRequest> {
     let kind = request.kind;
     let Some(original) = &request.body else { return Ok(Body::Request(None, None)) };
     let mut body = original.clone();
@@ -68,6 +90,21 @@ pub fn translation_overhead(request: &RelayRequest<'_>, picked: &Picked) -> usiz
     let translates = request.kind.shape == Shape::Responses && picked.wants_chat;
     let body = request.body.as_ref().filter(|_| translates);
     body.map_or(0, ChatTranslator::response_overhead)
+}
+
+/// The memory that translating the request takes, until it has been sent. Objects are counted within texts too.
+pub fn translation_work(request: &RelayRequest<'_>, picked: &Picked) -> usize {
+    let translates = match request.kind.shape {
+        Shape::Responses => picked.wants_chat,
+        Shape::Messages => picked.no_messages,
+        Shape::Ollama(_) => picked.no_ollama,
+        _ => false,
+    };
+    let members = request.body.iter().filter(|_| translates).flat_map(Members::iter);
+    let objects = |text: &str| text.bytes().filter(|byte| *byte == b'{').count();
+    members
+        .map(|(_, text)| text.len().saturating_mul(COPIES).saturating_add(objects(text).saturating_mul(OBJECT)))
+        .sum()
 }
 
 /// The request with this body. `id` is unique on its tunnel; `translated`: the operation into which it was translated.

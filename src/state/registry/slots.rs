@@ -14,6 +14,9 @@ use super::registration::Missing;
 use super::rooms::Registry;
 use crate::proto::management::RuntimeConfig;
 
+/// Callers that are remembered for all rooms together; one takes about 100 bytes.
+const MAX_CALLERS: usize = 65_536;
+
 /// A participant that was chosen for a request. Its slot must be released with [`Registry::release`].
 #[derive(Debug, Clone)]
 pub struct Picked {
@@ -137,6 +140,14 @@ impl Registry {
         }
         if let Some(member) = self.picked_mut(picked) {
             member.in_flight = member.in_flight.saturating_sub(1);
+        }
+    }
+
+    /// Forgets callers of all rooms if too many are remembered. Each call halves those that have no request, so it is to be
+    /// called again and again.
+    pub fn forget_callers(&mut self, now: Now) {
+        if self.rooms.values().map(|room| room.shares.callers()).sum::<usize>() > MAX_CALLERS {
+            self.rooms.values_mut().for_each(|room| room.shares.forget(now.mono));
         }
     }
 

@@ -8,6 +8,8 @@ use super::super::chat::MAX_CALLS;
 use super::super::conversation::{Content, Conversation, PARAGRAPH, append};
 use super::fields::{Wrong, any_object, each, object, optional, required, text};
 
+/// The most images of a request: each becomes a part of a message, which is many times as long as a short one.
+const MAX_IMAGES: usize = 1024;
 /// How images begin, and the media types that this shows.
 const MAGIC: [(&[u8], &str); 5] = [
     (b"\x89PNG", "image/png"),
@@ -24,6 +26,7 @@ const OTHER_IMAGE: &str = "image/png";
 pub struct History {
     conversation: Conversation,
     count: usize,
+    image_count: usize,
     /// How many calls had no id.
     unnamed: usize,
     /// Calls of the assistant's last turn that have no result yet, in order.
@@ -47,7 +50,9 @@ impl History {
         self.count += 1;
         let role = required(&message, "role", text)?.to_ascii_lowercase();
         let content = optional(&message, "content", text)?.unwrap_or_default();
-        let images = optional(&message, "images", images)?.unwrap_or_default();
+        let images =
+            optional(&message, "images", |raw| images(raw, MAX_IMAGES - self.image_count))?.unwrap_or_default();
+        self.image_count += images.len();
         let is_result = role == "tool";
         if !is_result {
             self.show_images();
@@ -81,7 +86,8 @@ impl History {
     /// The chat's messages, each as JSON; `None` where there was none.
     pub fn into_chat(mut self) -> Option<Vec<String>> {
         self.show_images();
-        (self.count > 0).then(|| self.conversation.into_messages())
+        // Empty system messages leave none.
+        Some(self.conversation.into_messages()).filter(|messages| !messages.is_empty())
     }
 
     fn assistant(&mut self, message: &Members<'_>, content: &str) -> Result<(), Wrong> {
@@ -139,10 +145,18 @@ impl History {
     }
 }
 
-/// The URLs of a list of images.
-pub fn images(raw: &str) -> Result<Vec<String>, Wrong> {
+/// The URLs of the images of a request whose only list of images this is.
+pub fn only_images(raw: &str) -> Result<Vec<String>, Wrong> {
+    images(raw, MAX_IMAGES)
+}
+
+/// The URLs of a list of at most `most` images.
+fn images(raw: &str, most: usize) -> Result<Vec<String>, Wrong> {
     let mut urls = Vec::new();
     each(raw, |image| {
+        if urls.len() == most {
+            return Err(format!(" is one of more than {MAX_IMAGES} images of a request"));
+        }
         urls.push(data_url(image)?);
         Ok(())
     })?;

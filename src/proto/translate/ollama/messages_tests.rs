@@ -210,3 +210,13 @@ fn calls_of_a_turn_are_counted() {
     assert!(read(&json!([turn(MAX_CALLS), turn(1)])).is_err());
     assert!(read(&json!([turn(MAX_CALLS), { "role": "user" }, turn(1)])).is_ok());
 }
+
+#[test]
+fn images_of_a_request_are_counted() {
+    let message = |count: usize| json!({ "role": "user", "images": vec!["AAAA"; count] });
+    assert!(read(&json!([message(MAX_IMAGES - 1), message(1)])).is_ok());
+    assert_eq!(wrong(&message(MAX_IMAGES + 1)), "[0].images[1024] is one of more than 1024 images of a request");
+    assert!(read(&json!([message(MAX_IMAGES), message(0)])).is_ok());
+    assert!(read(&json!([message(MAX_IMAGES), message(1)])).is_err());
+    assert!(only_images(&json!(vec!["AAAA"; MAX_IMAGES + 1]).to_string()).is_err());
+}

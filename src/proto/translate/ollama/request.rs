@@ -3,7 +3,7 @@
 use super::super::super::members::{BadRequest, Members};
 use super::super::conversation::{Content, Conversation};
 use super::fields::{boolean, each, member, text};
-use super::messages::{History, images, with_images};
+use super::messages::{History, only_images, with_images};
 use super::settings;
 use super::writer::AnswerForm;
 
@@ -61,7 +61,7 @@ fn chat_messages(request: &Members<'_>) -> Result<Option<Vec<String>>, BadReques
 fn prompt_messages(request: &Members<'_>) -> Result<Option<Vec<String>>, BadRequest> {
     let prompt = member(request, "prompt", text)?.unwrap_or_default();
     let system = member(request, "system", text)?.unwrap_or_default();
-    let images = member(request, "images", images)?.unwrap_or_default();
+    let images = member(request, "images", only_images)?.unwrap_or_default();
     member(request, "raw", boolean)?;
     member(request, "template", text)?;
     member(request, "context", |raw| raw.starts_with('[').then_some(()).ok_or_else(|| " must be a list".into()))?;

@@ -59,6 +59,7 @@ fn nothing_to_answer_asks_that_the_model_be_loaded() {
         (AnswerForm::Chat, json!({ "model": "m" })),
         (AnswerForm::Chat, json!({ "model": "m", "messages": [] })),
         (AnswerForm::Chat, json!({ "model": "m", "messages": null, "keep_alive": -1 })),
+        (AnswerForm::Chat, json!({ "model": "m", "messages": [{ "role": "system", "content": "" }] })),
         (AnswerForm::Generate, json!({ "model": "m" })),
         (AnswerForm::Generate, json!({ "model": "m", "prompt": "", "system": "x", "keep_alive": 0 })),
     ] {

@@ -102,6 +102,43 @@ fn simulated_newcomers_wait_for_each_other_and_not_for_the_flood() {
 }
 
 #[test]
+fn callers_of_many_rooms_are_forgotten_once_they_are_too_many() {
+    let mut story = Story::new();
+    let wait = |story: &mut Story, number| {
+        let want = Want { caller: caller(number), ..story.want("any", Need::Chat) };
+        story.registry.wait(&story.code, want, usize::MAX, now(0)).unwrap().number
+    };
+    let remembered =
+        |story: &Story| story.registry.rooms.values().map(|room| room.shares.callers()).collect::<Vec<_>>();
+    let mut stays = None;
+    for _ in 0..66 {
+        let new =
+            NewRoom { name: "Lab".into(), password: None, private: false, defaults: None, code: None, owner: None };
+        story.code = story.registry.create_room(new, now(0), &mut *story.random).0.code;
+        stays.get_or_insert_with(|| (story.code.clone(), wait(&mut story, 0)));
+        for number in 1..=990 {
+            let waiting = wait(&mut story, number);
+            assert!(story.registry.leave_queue(&story.code, waiting, now(0)));
+        }
+        story.registry.forget_callers(now(0));
+    }
+    assert_eq!(remembered(&story).iter().sum::<usize>(), 66 * 990 + 1, "not too many");
+    for number in 1_000..1_030 {
+        for code in story.registry.rooms.keys().map(ToString::to_string).collect::<Vec<_>>() {
+            story.code = code;
+            let waiting = wait(&mut story, number);
+            assert!(story.registry.leave_queue(&story.code, waiting, now(0)));
+        }
+    }
+    story.registry.forget_callers(now(0));
+    assert!(remembered(&story).iter().all(|count| *count <= 511));
+    let (code, number) = stays.unwrap();
+    assert!(story.registry.place(&code, number, now(0)).is_some());
+    let first = story.registry.room(&code).unwrap();
+    assert_eq!(first.shares.callers(), 511, "with the one that waits");
+}
+
+#[test]
 fn two_callers_with_full_queues_get_the_same_time() {
     let mut story = Story::new();
     story.join("a", "m", now(0));
