@@ -100,7 +100,7 @@ pub enum Action {
     /// Redraw the whole screen.
     Redraw,
     /// Poll the hub now.
-    Theme,
+    Poll,
     /// Set the password (second) of the private room with that code (first).
     Unlock(String, String),
     /// Create a room: name, password, whether it is private.
@@ -302,7 +302,7 @@ impl App {
         self.state.add(room);
         match password.filter(|_| self.state.rooms.get(&code).is_some_and(|room| room.info.private)) {
             Some(password) => Action::Unlock(code, password),
-            None => Action::Theme,
+            None => Action::Poll,
         }
     }
 

@@ -27,7 +27,7 @@ impl App {
             Key::Char('q') => return Some(Action::Quit),
             Key::Char('r') => {
                 self.notify(false, "Refreshing", now);
-                return Some(Action::Theme);
+                return Some(Action::Poll);
             }
             Key::Char('l') => return self.leave(now),
             Key::Char('?' | 'h') => self.dialog = Some(Dialog::Help),

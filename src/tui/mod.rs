@@ -152,7 +152,7 @@ impl Ui {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Theme => self.feed.poll(),
+            Action::Poll => self.feed.poll(),
             Action::Unlock(room, password) => {
                 self.feed.unlock(&room, &password);
                 self.feed.watch(self.app.state.watched());

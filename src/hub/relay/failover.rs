@@ -8,14 +8,13 @@ use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
-use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::outgoing::{self, Body};
 use crate::hub::relay::own_answer;
-use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
+use crate::hub::relay::passthrough::{self, ResponseHead};
 use crate::hub::relay::provider_status::{is_redirect, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::slots::{NoSlot, Slot};
@@ -23,13 +22,9 @@ use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamReques
 use crate::hub::relay::verdict::{self, Verdict, judge};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
-use crate::state::event::{Dispatch, Event, EventKind, Failure};
-use crate::state::id::RoomCode;
-use crate::state::registry::{PickError, Picked};
-use crate::state::selector::{Refusal, Want};
+use crate::state::event::Dispatch;
+use crate::state::selector::Want;
 
-/// The most participants that are tried after the first.
-const MAX_FAILOVERS: usize = 2;
 /// The error of a compressed answer behind a head that was sent for another one.
 const CODED_TOO_LATE: &str = "the provider compressed its answer, which the head that the client has does not say: let it \
     send plain text";
@@ -42,24 +37,24 @@ const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The attempts at one request.
 pub struct Failover<'s, 'a> {
-    hub: &'s HubContext,
-    request: &'a RelayRequest<'a>,
+    pub(super) hub: &'s HubContext,
+    pub(super) request: &'a RelayRequest<'a>,
     /// The request's id in events and for the client.
-    id: String,
+    pub(super) id: String,
     /// The participants that it may go to.
-    want: Want,
+    pub(super) want: Want,
     /// When it must have an answer: the first-byte timeout after its arrival.
-    latest: Instant,
+    pub(super) latest: Instant,
     /// Attempts so far.
-    count: usize,
+    pub(super) count: usize,
     /// The participant, by its serial, that was asked beside one that was silent for too long.
-    hedge: Option<u64>,
+    pub(super) hedge: Option<u64>,
     /// Whether that one answered first.
-    hedge_won: bool,
+    pub(super) hedge_won: bool,
     /// When the request may look for such a participant again.
-    next_hedge: Instant,
+    pub(super) next_hedge: Instant,
     /// The last attempt that has ended, for the log.
-    last: Option<AttemptSummary>,
+    pub(super) last: Option<AttemptSummary>,
 }
 
 /// Why a participant was not sent the request.
@@ -73,7 +68,7 @@ enum NotSent<'s> {
 }
 
 /// Another participant for a request that a provider has refused.
-enum Alternative<'s> {
+pub enum Alternative<'s> {
     /// It has a free slot.
     Free(Box<Slot<'s>>),
     /// All others are busy.
@@ -83,7 +78,7 @@ enum Alternative<'s> {
 }
 
 /// What follows an attempt.
-enum NextStep<'s> {
+pub enum NextStep<'s> {
     /// Nothing: the client has its response, or has disconnected.
     Done(io::Result<()>),
     /// An attempt at another participant.
@@ -242,7 +237,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    fn dispatch(&self, participant_id: String) -> Dispatch {
+    pub(super) fn dispatch(&self, participant_id: String) -> Dispatch {
         Dispatch {
             request_id: self.id.clone(),
             participant_id,
@@ -316,18 +311,6 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    /// Who else can serve the request, if the response calls for another attempt.
-    fn alternative(&mut self, picked: &Picked, verdict: Verdict) -> Alternative<'s> {
-        if verdict == Verdict::Answer || !self.may_try_another(picked) {
-            return Alternative::None;
-        }
-        match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
-            Ok(other) => Alternative::Free(Box::new(other)),
-            Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => Alternative::Busy,
-            Err(_) => Alternative::None,
-        }
-    }
-
     /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
     fn pass_on(
         &self,
@@ -358,7 +341,7 @@ impl<'s, 'a> Failover<'s, 'a> {
     }
 
     /// Ends a failed attempt, and returns the next step.
-    fn fail(
+    pub(super) fn fail(
         &mut self,
         client: &mut ClientResponse<'_, '_>,
         mut attempt: Attempt<'s>,
@@ -416,7 +399,7 @@ impl<'s, 'a> Failover<'s, 'a> {
     }
 
     /// Retains what the log records of an attempt that has ended.
-    fn retain_summary(&mut self, attempt: &Attempt<'_>) {
+    pub(super) fn retain_summary(&mut self, attempt: &Attempt<'_>) {
         self.last = self.is_logged().then(|| attempt.summary());
     }
 
@@ -434,66 +417,5 @@ impl<'s, 'a> Failover<'s, 'a> {
                 last.record(log);
             }
         }
-    }
-
-    /// Whether another participant may be tried after this one, which is not tried again: unless the request named it, or
-    /// enough have been tried.
-    fn may_try_another(&mut self, picked: &Picked) -> bool {
-        let others = self.want.tried.iter().filter(|&&serial| serial != picked.serial).count();
-        let may = !picked.named && others < MAX_FAILOVERS;
-        if may && others == self.want.tried.len() {
-            self.want.tried.push(picked.serial);
-        }
-        may
-    }
-
-    /// Waits for a slot at a participant that has not been tried.
-    pub(crate) fn wait_for_slot(&self, client: &mut ClientResponse<'_, '_>) -> Result<Slot<'s>, NoSlot> {
-        Slot::acquire(self.hub, &self.request.code, &self.want, self.latest, client)
-    }
-
-    /// Ends an attempt whose provider has refused the request while all others are busy, and waits for one of them. The
-    /// participant is free meanwhile: its refusal is held, and passed on if the wait is in vain.
-    fn wait_after_refusal(
-        &mut self,
-        client: &mut ClientResponse<'_, '_>,
-        mut attempt: Attempt<'s>,
-        mut upstream: UpstreamRequest,
-        head: &ResponseHead,
-    ) -> NextStep<'s> {
-        let body = match passthrough::collect(&mut attempt, client, &mut upstream) {
-            Ok(Collected { body, whole: true }) => body,
-            Ok(_) => {
-                upstream.cancel();
-                let error = UpstreamError::provider(&format!("the provider answered {}, at length", head.status));
-                return self.fail(client, attempt, Some(upstream), error);
-            }
-            Err(error) => return self.fail(client, attempt, Some(upstream), error),
-        };
-        drop(upstream);
-        attempt.complete(head.status);
-        self.retain_summary(&attempt);
-        match self.wait_for_slot(client) {
-            Ok(other) => NextStep::Other(other),
-            Err(NoSlot::Disconnected) => NextStep::Done(self.abandon_queue()),
-            Err(NoSlot::Rejection(_)) => NextStep::Done(client.respond(head.status, &head.headers, &body)),
-        }
-    }
-
-    /// The client disconnected while its request waited in the queue.
-    pub(crate) fn abandon_queue(&mut self) -> io::Result<()> {
-        self.hub.metrics.record_hang_up(HangUpPhase::Queue);
-        self.last = Some(AttemptSummary::without_participant("cancelled"));
-        let failure = Failure {
-            nickname: String::new(),
-            endpoint: String::new(),
-            stage: "cancelled".into(),
-            error: "the client hung up while it waited in line".into(),
-        };
-        if let Some(room) = RoomCode::parse(&self.request.code) {
-            let kind = EventKind::LlmError(self.dispatch(String::new()), failure);
-            self.hub.emit(&Event { at: self.hub.clock.now().wall, room, kind });
-        }
-        Err(cut_short())
     }
 }

@@ -1,15 +1,16 @@
 //! Relays a request from a client to a participant, and the response back. If a participant fails before the client has
 //! been sent anything of its response, another one is tried.
 //!
-//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `attempt` records one of them, and `race` waits
-//! until a response says something. `allowance` counts what people
-//! with keys use. `conversation` tells who answered a request's earlier turns. `outgoing` makes the request for a participant, which `upstream` sends over a transport
-//! (`tunnel_upstream`, `direct_upstream`). `passthrough` or `adapters` write the response to the client through
-//! `client_response`, which tells a failure in the form of `stream_error`.
+//! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `alternatives` finds who else may be tried,
+//! `attempt` records one attempt, and `race` waits until a response says something. `allowance` counts what people with keys
+//! use, and `conversation` tells who answered a request's earlier turns. `outgoing` makes the request for a participant,
+//! which `upstream` sends over a transport (`tunnel_upstream`, `direct_upstream`). `passthrough` or `adapters` write the
+//! response to the client through `client_response`, which tells a failure in the form of `stream_error`.
 
 pub mod adapters;
 pub mod address_rule;
 pub mod allowance;
+pub mod alternatives;
 pub mod attempt;
 pub mod client_response;
 pub mod content_coding;
