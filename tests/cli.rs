@@ -1014,7 +1014,7 @@ const HOSTILE: &str = "\u{1b}[2J\u{7}\u{9b}31m\u{202e}\u{2066}\u{200f}\u{61c}\u{
 /// A hub and provider whose every text is hostile.
 fn hostile_hub() -> FakeProvider {
     let hub = FakeProvider::with_models(Script::Missing, &[HOSTILE]);
-    let json = |status: u16, body: Value| Script::Answer { status, kind: "application/json", body: body.to_string() };
+    let json = |status: u16, body: Value| Script::json(status, &body);
     let data = |data: Value| json(200, json!({ "data": data, "meta": { "requestId": "r" } }));
     let room = json!({
         "id": "i", "code": HOSTILE, "name": HOSTILE, "hostId": HOSTILE, "createdAt": 1, "passwordProtected": false,

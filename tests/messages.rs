@@ -7,7 +7,7 @@ use std::process::Command;
 use gambi::participant::Session;
 use serde_json::{Value, json};
 
-use support::{Conn, FakeProvider, Script, TestHub, python, skip};
+use support::{Conn, FakeProvider, Script, TestHub, chat_chunks, python, skip};
 
 fn join(hub: &TestHub, room: &str, provider: &FakeProvider) -> Session {
     Session::builder(hub.url(), room).participant_id("ann").model("m").endpoint(provider.url()).start().unwrap()
@@ -19,23 +19,6 @@ fn chat_only(chat: Script) -> FakeProvider {
     provider.set_path("/v1/messages", Script::Missing);
     provider.set_path("/v1/messages/count_tokens", Script::Missing);
     provider
-}
-
-fn answer(status: u16, body: &Value) -> Script {
-    Script::Answer { status, kind: "application/json", body: body.to_string() }
-}
-
-fn chunks(deltas: &[Value]) -> Vec<String> {
-    let chunk = |delta: &Value| {
-        let finish = delta.get("finish").cloned().unwrap_or_default();
-        format!(
-            "data: {}\n\n",
-            json!({ "model": "qwen", "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] })
-        )
-    };
-    let mut chunks: Vec<_> = deltas.iter().map(chunk).collect();
-    chunks.push("data: [DONE]\n\n".into());
-    chunks
 }
 
 fn events(text: &str) -> Vec<Value> {
@@ -53,7 +36,7 @@ fn a_providers_own_messages_pass_untouched() {
     let hub = TestHub::start();
     let room = hub.room();
     let own = json!({ "id": "msg_own", "type": "message", "content": [] });
-    let provider = FakeProvider::start(answer(200, &own));
+    let provider = FakeProvider::start(Script::json(200, &own));
     let _session = join(&hub, &room, &provider);
     let made = hub.post(&format!("/rooms/{room}/v1/messages?beta=true"), &hello(false)).expect(200);
     assert_eq!(made.json(), own);
@@ -67,7 +50,7 @@ fn a_chat_only_provider_answers_messages_whole_and_is_asked_directly_from_then_o
     let chat = json!({ "model": "qwen", "choices": [{ "finish_reason": "stop",
         "message": { "role": "assistant", "reasoning_content": "Hm.", "content": "Hello" } }],
         "usage": { "prompt_tokens": 3, "completion_tokens": 5 } });
-    let provider = chat_only(answer(200, &chat));
+    let provider = chat_only(Script::json(200, &chat));
     let _session = join(&hub, &room, &provider);
     let path = format!("/rooms/{room}/v1/messages");
     let made = hub.post(&path, &hello(false)).expect(200).json();
@@ -92,7 +75,7 @@ fn a_chat_only_providers_stream_becomes_the_messages_events() {
     let call =
         json!({ "tool_calls": [{ "index": 0, "id": "c1", "function": { "name": "f", "arguments": "{\"x\":1}" } }] });
     let deltas = [json!({ "content": "Let" }), json!({ "content": " me" }), call, json!({ "finish": "tool_calls" })];
-    let provider = chat_only(Script::Stream(chunks(&deltas)));
+    let provider = chat_only(Script::Stream(chat_chunks(&deltas)));
     let _session = join(&hub, &room, &provider);
     let answer = hub.post(&format!("/rooms/{room}/v1/messages"), &hello(true)).expect(200);
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
@@ -113,7 +96,7 @@ fn a_chat_only_providers_stream_becomes_the_messages_events() {
 fn errors_on_these_routes_have_anthropics_shape_whoever_makes_them() {
     let hub = TestHub::start();
     let room = hub.room();
-    let provider = chat_only(answer(400, &json!({ "error": { "message": "too long", "code": "x" } })));
+    let provider = chat_only(Script::json(400, &json!({ "error": { "message": "too long", "code": "x" } })));
     let _session = join(&hub, &room, &provider);
     let path = format!("/rooms/{room}/v1/messages");
     let error = hub.post(&path, &hello(false)).expect(400).json();
@@ -129,7 +112,7 @@ fn errors_on_these_routes_have_anthropics_shape_whoever_makes_them() {
 fn a_stream_that_is_cut_ends_with_an_error_event() {
     let hub = TestHub::start();
     let room = hub.room();
-    let mut cut = chunks(&[json!({ "content": "Hel" })]);
+    let mut cut = chat_chunks(&[json!({ "content": "Hel" })]);
     cut.pop();
     for script in [Script::Stream(cut.clone()), Script::StreamAndDie(cut)] {
         let provider = chat_only(script);
@@ -154,7 +137,7 @@ fn the_tokens_of_a_request_are_estimated_where_the_provider_counts_none() {
     let counted = hub.post(&path, &body).expect(200);
     assert_eq!(counted.header("x-gambi-estimated"), Some("true"));
     assert!((1000..1100).contains(&counted.json()["input_tokens"].as_u64().unwrap()));
-    let provider = FakeProvider::start(answer(200, &json!({ "input_tokens": 7 })));
+    let provider = FakeProvider::start(Script::json(200, &json!({ "input_tokens": 7 })));
     let _other = join(&hub, &room, &provider);
     let counted = hub.post(&path, &body).expect(200);
     assert_eq!((counted.header("x-gambi-estimated"), &counted.json()["input_tokens"]), (None, &json!(7)));
@@ -167,7 +150,7 @@ fn a_coding_agents_sequence_of_requests_works_on_a_chat_only_provider() {
     let hub = TestHub::start();
     let room = hub.room();
     let call = json!({ "tool_calls": [{ "index": 0, "id": "c1", "function": { "name": "Bash", "arguments": "{\"command\":\"ls\"}" } }] });
-    let provider = chat_only(Script::Stream(chunks(&[call, json!({ "finish": "tool_calls" })])));
+    let provider = chat_only(Script::Stream(chat_chunks(&[call, json!({ "finish": "tool_calls" })])));
     let _session = join(&hub, &room, &provider);
     for base in [format!("/rooms/{room}"), format!("/rooms/{room}/"), format!("/rooms/{room}/v1")] {
         let head = Conn::open(hub.addr()).ask("HEAD", &base, &[("Connection", "close")], None).head();
@@ -198,7 +181,7 @@ fn a_coding_agents_sequence_of_requests_works_on_a_chat_only_provider() {
     };
     let first = ask(&body);
     let tool = first.iter().find(|event| event["content_block"]["type"] == "tool_use").unwrap();
-    provider.set(Script::Stream(chunks(&[json!({ "content": "Two files." }), json!({ "finish": "stop" })])));
+    provider.set(Script::Stream(chat_chunks(&[json!({ "content": "Two files." }), json!({ "finish": "stop" })])));
     let turns = body["messages"].as_array_mut().unwrap();
     turns.push(json!({ "role": "assistant", "content": [{ "type": "tool_use", "id": tool["content_block"]["id"],
         "name": "Bash", "input": { "command": "ls" } }] }));

@@ -20,10 +20,6 @@ fn builder(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Buil
     builder.heartbeat_interval(Duration::from_millis(20)).refresh_interval(NEVER)
 }
 
-fn json_answer(status: u16, body: &Value) -> Script {
-    Script::Answer { status, kind: "application/json", body: body.to_string() }
-}
-
 fn with_models(models: &[&str]) -> Registration {
     let models = models.iter().map(|&name| name.to_owned());
     Registration { model: models.clone().next().unwrap(), models: models.collect(), ..registration() }
@@ -259,7 +255,7 @@ fn the_participant_with_the_model_in_memory_is_asked_where_the_provider_tells() 
         let room = hub.room();
         let [cold, warm] = [0; 2].map(|_| FakeProvider::with_models(Script::Echo, &["a", "big"]));
         let _cold = builder(&hub, &room, "cold", &cold).all_models().start().unwrap();
-        warm.set_path(path, json_answer(200, &answer));
+        warm.set_path(path, Script::json(200, &answer));
         let session = builder(&hub, &room, "warm", &warm).all_models().start().unwrap();
         assert_eq!(session.participant().loaded, ["big"], "{path}");
         for _ in 0..9 {
@@ -268,7 +264,7 @@ fn the_participant_with_the_model_in_memory_is_asked_where_the_provider_tells() 
         assert_eq!(hub.chat(&room, "warm").expect(200).json()["model"], "big", "{path}");
         let nothing =
             answer.to_string().replace("big", "a").replace("stopping", "ready").replace("not-loaded", "loaded");
-        warm.set_path(path, json_answer(200, &serde_json::from_str(&nothing).unwrap()));
+        warm.set_path(path, Script::json(200, &serde_json::from_str(&nothing).unwrap()));
         wait_until("a heartbeat to tell", || hub.participant(&room, "warm")["loaded"] == json!(["a"]));
     }
 }
@@ -278,10 +274,10 @@ fn a_participant_with_one_model_tells_whether_it_is_in_memory() {
     let hub = TestHub::start();
     let room = hub.room();
     let provider = FakeProvider::with_models(Script::Echo, &["a:latest"]);
-    provider.set_path("/api/ps", json_answer(200, &json!({ "models": [] })));
+    provider.set_path("/api/ps", Script::json(200, &json!({ "models": [] })));
     let _session = builder(&hub, &room, "p", &provider).model("a").start().unwrap();
     assert!(hub.participant(&room, "p").get("loaded").is_none());
-    provider.set_path("/api/ps", json_answer(200, &json!({ "models": [{ "name": "a:latest" }] })));
+    provider.set_path("/api/ps", Script::json(200, &json!({ "models": [{ "name": "a:latest" }] })));
     wait_until("a heartbeat to tell", || hub.participant(&room, "p")["loaded"] == json!(["a"]));
 }
 
@@ -295,9 +291,9 @@ fn a_model_that_is_gone_is_asked_for_elsewhere_and_offered_no_longer() {
         let _good = builder(&hub, &room, "good", &good).all_models().fallback().start().unwrap();
         let _bad = builder(&hub, &room, "bad", &bad).all_models().start().unwrap();
         let chat = json!({ "choices": [{ "index": 0, "message": { "role": "assistant", "content": "Hi" } }] });
-        good.set(json_answer(200, &chat));
+        good.set(Script::json(200, &chat));
         for path in ["/v1/chat/completions", "/v1/responses", "/v1/messages"] {
-            bad.set_path(path, json_answer(404, &gone));
+            bad.set_path(path, Script::json(404, &gone));
             if path != "/v1/chat/completions" {
                 good.set_path(path, Script::Missing);
             }
@@ -322,16 +318,16 @@ fn a_404_that_nobody_else_can_answer_or_that_names_no_model_passes_as_it_came() 
     let [one, two] = [0; 2].map(|_| FakeProvider::with_models(Script::Echo, &["a", "b"]));
     let _one = builder(&hub, &room, "one", &one).models(["a", "b"]).start().unwrap();
     let gone = json!({ "error": "model 'a' not found" });
-    one.set(json_answer(404, &gone));
+    one.set(Script::json(404, &gone));
     for model in ["a", "one"] {
         assert_eq!(hub.chat(&room, model).expect(404).json(), gone, "{model}");
     }
     let _two = builder(&hub, &room, "two", &two).models(["a", "b"]).fallback().start().unwrap();
     hub.chat(&room, "one").expect(404);
-    one.set(json_answer(404, &json!({ "error": "no such tool" })));
+    one.set(Script::json(404, &json!({ "error": "no such tool" })));
     hub.chat(&room, "a").expect(404);
     assert!(two.seen().is_empty());
-    one.set(json_answer(404, &gone));
+    one.set(Script::json(404, &gone));
     hub.chat(&room, "a").expect(200);
     assert_eq!(two.seen().len(), 1);
 }

@@ -10,16 +10,12 @@ use gambi::participant::Session;
 use gambi::proto::management::{Capabilities, CreateRoom, Support};
 use serde_json::{Value, json};
 
-use support::{Conn, FakeProvider, RawParticipant, Response, Script, TestHub, registration, request};
-
-fn json_answer(status: u16, body: &Value) -> Script {
-    Script::Answer { status, kind: "application/json", body: body.to_string() }
-}
+use support::{Conn, FakeProvider, RawParticipant, Response, Script, TestHub, chat_chunks, registration, request};
 
 /// A provider that is Ollama, and answers all its routes by this script.
 fn ollama(script: Script) -> FakeProvider {
     let provider = FakeProvider::start(script);
-    provider.set_path("/api/version", json_answer(200, &json!({ "version": "0.13.0" })));
+    provider.set_path("/api/version", Script::json(200, &json!({ "version": "0.13.0" })));
     provider
 }
 
@@ -57,19 +53,6 @@ fn last_line() -> String {
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn chunks(deltas: &[Value]) -> Vec<String> {
-    let chunk = |delta: &Value| {
-        let finish = delta.get("finish").cloned().unwrap_or_default();
-        format!(
-            "data: {}\n\n",
-            json!({ "model": "qwen", "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] })
-        )
-    };
-    let mut chunks: Vec<_> = deltas.iter().map(chunk).collect();
-    chunks.push("data: [DONE]\n\n".into());
-    chunks
 }
 
 /// The paths that a provider was asked for.
@@ -220,7 +203,7 @@ fn a_model_that_ollama_has_lost_is_no_missing_route() {
     let room = hub.room();
     let lost = json!({ "error": "model 'm' not found" });
     let provider = FakeProvider::start(Script::Echo);
-    provider.set_path("/api/chat", json_answer(404, &lost));
+    provider.set_path("/api/chat", Script::json(404, &lost));
     join_direct(&hub, &room, &provider);
     let answer = hub.post(&format!("/rooms/{room}/api/chat"), &hello(Some(false))).expect(404);
     assert_eq!((answer.json(), paths(&provider)), (lost, vec!["/api/chat".to_owned()]));
@@ -237,7 +220,7 @@ fn a_chat_only_provider_answers_a_chat_whole_and_is_asked_for_one_from_the_start
     let chat = json!({ "model": "qwen", "choices": [{ "finish_reason": "stop",
         "message": { "role": "assistant", "reasoning_content": "Hm.", "content": "Hello" } }],
         "usage": { "prompt_tokens": 3, "completion_tokens": 5 } });
-    let provider = chat_only(json_answer(200, &chat));
+    let provider = chat_only(Script::json(200, &chat));
     let _session = hub.join(&room, "ann", &provider);
     let made = hub.post(&format!("/rooms/{room}/api/chat"), &hello(Some(false))).expect(200);
     let made = made.json();
@@ -257,7 +240,7 @@ fn a_translated_answer_says_how_long_it_took() {
     let hub = TestHub::start();
     let room = hub.room();
     let deltas = [json!({ "content": "Hello" }), json!({ "finish": "length" })];
-    let provider = chat_only(Script::Held(Box::new(Script::Stream(chunks(&deltas)))));
+    let provider = chat_only(Script::Held(Box::new(Script::Stream(chat_chunks(&deltas)))));
     let _session = hub.join(&room, "ann", &provider);
     let mut conn = Conn::open(hub.addr());
     conn.ask("POST", &format!("/rooms/{room}/api/chat"), &[], Some(&hello(None).to_string()));
@@ -291,7 +274,7 @@ fn a_direct_participant_is_tried_once_and_then_asked_for_a_chat() {
     let hub = TestHub::start();
     let room = hub.room();
     let chat = json!({ "choices": [{ "finish_reason": "stop", "message": { "content": "Hello" } }] });
-    let provider = chat_only(json_answer(200, &chat));
+    let provider = chat_only(Script::json(200, &chat));
     join_direct(&hub, &room, &provider);
     for _ in 0..2 {
         let made =
@@ -316,14 +299,14 @@ fn a_direct_participant_that_is_ollama_answers_itself() {
 fn servers_that_answer_ollamas_routes_in_another_apis_shape_are_asked_for_a_chat() {
     let chat = json!({ "object": "chat.completion", "choices": [{ "finish_reason": "stop", "message": { "content": "Hello" } }] });
     for own in [
-        json_answer(200, &chat),
-        Script::Stream(chunks(&[json!({ "content": "x" })])),
+        Script::json(200, &chat),
+        Script::Stream(chat_chunks(&[json!({ "content": "x" })])),
         Script::MissingButGood("application/json", r#"{"error":"Unexpected endpoint or method. (POST /api/chat)"}"#),
         Script::MissingButGood("text/html", "<!doctype html>"),
     ] {
         let hub = TestHub::start();
         let room = hub.room();
-        let provider = FakeProvider::start(json_answer(200, &chat));
+        let provider = FakeProvider::start(Script::json(200, &chat));
         provider.set_path("/api/chat", own);
         join_direct(&hub, &room, &provider);
         let made = hub.post(&format!("/rooms/{room}/api/chat"), &hello(Some(false))).expect(200).json();
@@ -369,7 +352,7 @@ fn a_chat_only_providers_stream_becomes_lines() {
     let call =
         json!({ "tool_calls": [{ "index": 0, "id": "c1", "function": { "name": "f", "arguments": "{\"x\":1}" } }] });
     let deltas = [json!({ "content": "Let" }), json!({ "content": " me" }), call, json!({ "finish": "tool_calls" })];
-    let provider = chat_only(Script::Stream(chunks(&deltas)));
+    let provider = chat_only(Script::Stream(chat_chunks(&deltas)));
     let _session = hub.join(&room, "ann", &provider);
     let mut body = hello(None);
     body["tools"] = json!([{ "type": "function", "function": { "name": "f", "parameters": { "type": "object" } } }]);
@@ -391,7 +374,7 @@ fn a_chat_only_providers_stream_becomes_lines() {
 fn a_translated_stream_that_is_cut_ends_with_a_line_that_says_so() {
     let hub = TestHub::start();
     let room = hub.room();
-    let mut cut = chunks(&[json!({ "content": "Hel" })]);
+    let mut cut = chat_chunks(&[json!({ "content": "Hel" })]);
     cut.pop();
     for script in [Script::Stream(cut.clone()), Script::StreamAndDie(cut)] {
         let provider = chat_only(script);
@@ -416,7 +399,7 @@ fn embeddings_are_translated_both_ways() {
     let vectors = json!({ "object": "list", "model": "m", "usage": { "prompt_tokens": 4, "total_tokens": 4 },
         "data": [{ "index": 0, "embedding": [0.5, -1] }, { "index": 1, "embedding": [2, 0.25] }] });
     let provider = chat_only(Script::Echo);
-    provider.set_path("/v1/embeddings", json_answer(200, &vectors));
+    provider.set_path("/v1/embeddings", Script::json(200, &vectors));
     let _session = hub.join(&room, "ann", &provider);
     let made = hub.post(&format!("/rooms/{room}/api/embed"), &json!({ "model": "m", "input": ["a", "b"] })).expect(200);
     let made = made.json();
@@ -431,7 +414,7 @@ fn embeddings_are_translated_both_ways() {
 fn a_providers_error_about_a_translated_request_has_ollamas_shape() {
     let hub = TestHub::start();
     let room = hub.room();
-    let error = json_answer(400, &json!({ "error": { "message": "too long", "code": "x" } }));
+    let error = Script::json(400, &json!({ "error": { "message": "too long", "code": "x" } }));
     let provider = chat_only(error.clone());
     provider.set_path("/v1/embeddings", error);
     let _session = hub.join(&room, "ann", &provider);
@@ -487,7 +470,7 @@ fn models_are_listed_once_each_in_ollamas_form() {
         FakeProvider::with_models(Script::Echo, &["llama3:latest", "qwen3:8b"]),
     );
     let loaded = json!({ "models": [{ "name": "qwen3:8b" }] });
-    second.set_path("/api/ps", json_answer(200, &loaded));
+    second.set_path("/api/ps", Script::json(200, &loaded));
     let join = |id: &str, provider: &FakeProvider| {
         Session::builder(hub.url(), &room).participant_id(id).all_models().endpoint(provider.url()).start().unwrap()
     };
@@ -675,7 +658,7 @@ fn a_request_whose_translation_takes_too_much_memory_is_refused() {
     join_direct(&hub, &room, &other);
     let answer =
         json!({ "choices": [{ "message": { "role": "assistant", "content": "Hi" }, "finish_reason": "stop" }] });
-    other.set_path("/v1/chat/completions", json_answer(200, &answer));
+    other.set_path("/v1/chat/completions", Script::json(200, &answer));
     let ask = |messages: Value| {
         let body = json!({ "model": "any", "stream": false, "messages": messages });
         hub.post(&format!("/rooms/{room}/api/chat"), &body)

@@ -15,7 +15,7 @@ fn join(hub: &TestHub, room: &str, id: &str, provider: &FakeProvider) -> Session
 }
 
 fn whole(body: &Value) -> Script {
-    Script::Answer { status: 200, kind: "application/json", body: body.to_string() }
+    Script::json(200, body)
 }
 
 fn respond(hub: &TestHub, room: &str, body: &Value) -> Response {

@@ -140,7 +140,7 @@ fn questions(hub: &str) -> Vec<String> {
 #[test]
 fn secrets_are_written_nowhere() {
     let body = json!({ "choices": [{ "message": { "role": "assistant", "content": ANSWER } }] });
-    let answer = Script::Answer { status: 200, kind: "application/json", body: body.to_string() };
+    let answer = Script::json(200, &body);
     let provider = FakeProvider::start(answer);
     let mut lab = Lab::new();
     let rooms = json!([{

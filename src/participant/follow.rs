@@ -152,7 +152,6 @@ impl Follower {
                 let is_registered = self.refresh(state, ended);
                 due = Instant::now() + if is_registered { self.interval } else { self.tick.min(self.interval) };
             }
-            due = due.max(Instant::now() + LOOK_PAUSE.min(self.tick));
             // A request that fails again and again causes one look a second.
             if ended.wait_timeout(LOOK_PAUSE.min(self.tick)) {
                 return;

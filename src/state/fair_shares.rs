@@ -128,9 +128,14 @@ impl FairShares {
 
     /// The order in which these requests would get slots now, as indices.
     pub fn order(&self, queue: &[Waiting], now: u64) -> Vec<usize> {
+        self.order_after(self.starving(queue, now), queue, now)
+    }
+
+    /// As [`FairShares::order`], with the request that [`FairShares::starving`] found.
+    pub fn order_after(&self, starving: Option<usize>, queue: &[Waiting], now: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..queue.len()).collect();
         order.sort_by_cached_key(|&index| self.rank(&queue[index], now));
-        if let Some(rescued) = self.starving(queue, now)
+        if let Some(rescued) = starving
             && let Some(position) = order.iter().position(|&index| index == rescued)
         {
             order[..=position].rotate_right(1);

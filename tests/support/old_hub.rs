@@ -53,7 +53,7 @@ fn now() -> u64 {
 }
 
 fn answer(body: &Value) -> Script {
-    Script::Answer { status: 200, kind: "application/json", body: body.to_string() }
+    Script::json(200, body)
 }
 
 fn with(mut object: Value, more: Value) -> Value {

@@ -46,6 +46,27 @@ pub enum Script {
     Echo,
 }
 
+impl Script {
+    /// A complete response with a JSON body.
+    pub fn json(status: u16, body: &Value) -> Self {
+        Script::Answer { status, kind: "application/json", body: body.to_string() }
+    }
+}
+
+/// The events of a streamed chat with these deltas. A delta's `finish` is its chunk's reason to finish.
+pub fn chat_chunks(deltas: &[Value]) -> Vec<String> {
+    let chunk = |delta: &Value| {
+        let finish = delta.get("finish").cloned().unwrap_or_default();
+        format!(
+            "data: {}\n\n",
+            json!({ "model": "qwen", "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] })
+        )
+    };
+    let mut chunks: Vec<_> = deltas.iter().map(chunk).collect();
+    chunks.push("data: [DONE]\n\n".into());
+    chunks
+}
+
 /// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Seen {

@@ -10,6 +10,7 @@ use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::content_coding::ContentCoding;
 use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::hub::respond::JSON;
 use crate::proto::management::ErrorCode;
 use crate::proto::openai::Members;
 use crate::proto::operations::{self, Operation};
@@ -97,7 +98,7 @@ pub fn forward_error(
     let message = error_text(&body);
     let body = shape.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
     head.headers.retain(|(name, _)| outlasts_translation(name));
-    head.headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+    head.headers.push(("Content-Type".into(), JSON.1.into()));
     Ok(client.respond(head.status, &head.headers, body.to_string().as_bytes()))
 }
 
@@ -152,7 +153,7 @@ fn forward_embeddings(
     let answer = answer.map_err(|reason| UpstreamError::provider(&reason))?;
     attempt.complete(head.status);
     let mut headers: Headers = head.headers.into_iter().filter(|(name, _)| outlasts_translation(name)).collect();
-    headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+    headers.push(("Content-Type".into(), JSON.1.into()));
     Ok(client.respond(200, &headers, answer.as_bytes()))
 }
 
@@ -181,7 +182,7 @@ fn forward_chat(
         let sent = client.open(200, &headers).and_then(|()| client.write(answer.take_events().as_bytes()));
         return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
     }
-    headers.push(("Content-Type".into(), "application/json; charset=utf-8".into()));
+    headers.push(("Content-Type".into(), JSON.1.into()));
     Ok(client.respond(200, &headers, answer.into_body().as_bytes()))
 }
 

@@ -3,10 +3,11 @@
 use std::io;
 
 use crate::hub::context::HubContext;
-use crate::hub::relay::client_response::{ClientResponse, Headers};
+use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::passthrough::ResponseHead;
 use crate::hub::relay::{model_facts, token_estimate};
+use crate::hub::respond::JSON;
 use crate::state::registry::Picked;
 
 /// Whether the hub itself answers the request for this participant.
@@ -37,9 +38,8 @@ pub fn send(
     picked: &Picked,
     mut text: String,
 ) -> io::Result<()> {
-    let mut head = ResponseHead::new(picked, id, 200, &Headers::new(), false);
-    let kind = if request.stream { client.form().content_type() } else { "application/json; charset=utf-8" };
-    head.headers.push(("Content-Type".into(), kind.into()));
+    let kind = if request.stream { client.form().content_type() } else { JSON.1 };
+    let head = ResponseHead::of_hub(picked, id, kind);
     text.push_str(if request.stream { client.form().boundary() } else { "" });
     client.respond(200, &head.headers, text.as_bytes())
 }

@@ -33,6 +33,13 @@ impl ResponseHead {
         ResponseHead { status, headers, stream }
     }
 
+    /// The head of an answer that the hub itself makes in place of a participant's provider.
+    pub fn of_hub(picked: &Picked, request_id: &str, content_type: &str) -> Self {
+        let mut head = ResponseHead::new(picked, request_id, 200, &Headers::new(), false);
+        head.headers.push(("Content-Type".into(), content_type.to_owned()));
+        head
+    }
+
     /// Whether the body is compressed.
     pub fn is_coded(&self) -> bool {
         let mut lines = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));

@@ -21,11 +21,8 @@ pub fn lacks_route(
     timeouts: &Timeouts,
     headers: &Headers,
 ) -> Result<bool, UpstreamError> {
-    let kind = content_type(headers);
-    // An error is short, and an object: nothing else has to be whole to be told.
-    let is_open = |text: &[u8]| text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
-    let text = start_of_body(client, upstream, timeouts, headers, is_open)?;
-    Ok(text.is_some_and(|text| api_answer::lacks_route(kind, &text)))
+    let text = start_of_error(client, upstream, timeouts, headers)?;
+    Ok(text.is_some_and(|text| api_answer::lacks_route(content_type(headers), &text)))
 }
 
 /// Whether the answer to a request of Ollama's API shows that the provider lacks it: as [`lacks_route`], or by an answer in
@@ -43,8 +40,7 @@ pub fn lacks_ollama(
     if is_event_stream(kind) {
         return Ok(true);
     }
-    let is_open = |text: &[u8]| text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
-    let text = start_of_body(client, upstream, timeouts, headers, is_open)?;
+    let text = start_of_error(client, upstream, timeouts, headers)?;
     Ok(text.is_some_and(|text| api_answer::lacks_route(kind, &text) || api_answer::is_openai(&text)))
 }
 
@@ -64,6 +60,17 @@ pub fn lacks_model(
     }
     let text = start_of_body(client, upstream, timeouts, &head.headers, |_| true)?;
     Ok(text.is_some_and(|text| api_answer::names(&String::from_utf8_lossy(&text), bare_model(model))))
+}
+
+/// The start of an answer that may be an error. An error is short, and an object: nothing else has to be whole to be told.
+fn start_of_error(
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    timeouts: &Timeouts,
+    headers: &Headers,
+) -> Result<Option<Vec<u8>>, UpstreamError> {
+    let is_open = |text: &[u8]| text.trim_ascii_start().first().is_none_or(|&b| b == b'{');
+    start_of_body(client, upstream, timeouts, headers, is_open)
 }
 
 /// The start of an answer's body, for as long as `is_open` says that more is needed; `None` where it can't be read. The body

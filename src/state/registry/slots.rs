@@ -191,11 +191,12 @@ impl Room {
         let mut busy: Vec<usize> = Vec::new();
         // Looked up before a slot is acquired: that ends the caller's wait.
         let starving = self.shares.starving(&self.queue, now.mono);
-        for index in self.shares.order(&self.queue, now.mono) {
-            let want = self.queue[index].want.clone();
-            if busy.iter().any(|&other| self.queue[other].want.has_same_candidates(&want)) {
+        for index in self.shares.order_after(starving, &self.queue, now.mono) {
+            let want = &self.queue[index].want;
+            if busy.iter().any(|&other| self.queue[other].want.has_same_candidates(want)) {
                 continue;
             }
+            let want = want.clone();
             match self.acquire_slot(&want, now, random) {
                 Err(Refusal::Busy) => busy.push(index),
                 grant => {
