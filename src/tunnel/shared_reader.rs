@@ -35,6 +35,8 @@ pub struct SharedReader<R> {
     reads: AtomicU64,
     /// The tunnel's own thread, once it reads.
     own: OnceLock<Thread>,
+    /// [`TICK`], but in tests.
+    tick: Duration,
 }
 
 impl<R> SharedReader<R> {
@@ -45,6 +47,7 @@ impl<R> SharedReader<R> {
             is_lent: AtomicBool::new(false),
             reads: AtomicU64::new(0),
             own: OnceLock::new(),
+            tick: TICK,
         }
     }
 
@@ -78,7 +81,7 @@ impl<R> SharedReader<R> {
     fn wait_while_lent(&self) -> bool {
         let mut seen = self.reads.load(Ordering::SeqCst);
         loop {
-            thread::park_timeout(TICK);
+            thread::park_timeout(self.tick);
             if !self.is_lent.load(Ordering::SeqCst) {
                 return true;
             }
@@ -122,5 +125,117 @@ impl<R> SharedReader<R> {
         {
             own.unpark();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::thread::ThreadId;
+
+    use crossbeam_channel::{Receiver, Sender, unbounded};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// A tunnel whose messages tell by which thread they were read.
+    struct Lab {
+        shared: SharedReader<Receiver<&'static str>>,
+        messages: Sender<&'static str>,
+        seen: Sender<(&'static str, ThreadId)>,
+        in_flight: AtomicUsize,
+    }
+
+    impl Lab {
+        fn read(&self, source: &mut Receiver<&'static str>, timeout: Duration) -> Progress {
+            match source.recv_timeout(timeout) {
+                Ok("end") => return Progress::Ended,
+                Ok(message) => self.seen.send((message, thread::current().id())).unwrap(),
+                Err(_timeout) => {}
+            }
+            Progress::Continues
+        }
+
+        fn run_own(&self) {
+            let is_calm = || self.in_flight.load(Ordering::SeqCst) <= 1;
+            self.shared.run(|source| self.read(source, LONG), is_calm, || ());
+        }
+
+        fn read_here(&self) -> bool {
+            self.shared.read_here(|source| self.read(source, LONG))
+        }
+
+        fn wait_until_lent(&self) {
+            while !self.shared.is_lent.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+        }
+    }
+
+    /// Calls `test` with a tunnel that its own thread reads, and with whom its messages were read by.
+    fn with_lab(tick: Duration, test: impl FnOnce(&Lab, &Receiver<(&'static str, ThreadId)>, ThreadId)) {
+        let (messages, source) = unbounded();
+        let (seen, read) = unbounded();
+        let shared = SharedReader { tick, ..SharedReader::new(source) };
+        let lab = Lab { shared, messages, seen, in_flight: AtomicUsize::new(1) };
+        thread::scope(|scope| {
+            let own = scope.spawn(|| lab.run_own());
+            test(&lab, &read, own.thread().id());
+            // The test may have ended the tunnel.
+            let _ = lab.messages.send("end");
+            lab.shared.take_back();
+        });
+        assert!(lock(&lab.shared.reader).is_none());
+    }
+
+    #[test]
+    fn a_request_that_is_alone_reads_after_the_tunnels_own_thread_has_read_once() {
+        with_lab(LONG, |lab, read, own| {
+            assert!(!lab.read_here(), "it is not lent yet");
+            lab.messages.send("first").unwrap();
+            assert_eq!(read.recv_timeout(LONG), Ok(("first", own)));
+            lab.wait_until_lent();
+            lab.messages.send("second").unwrap();
+            assert!(lab.read_here());
+            assert_eq!(read.recv_timeout(LONG), Ok(("second", thread::current().id())));
+        });
+    }
+
+    #[test]
+    fn what_nobody_reads_is_read_by_the_tunnels_own_thread() {
+        with_lab(Duration::from_millis(1), |lab, read, own| {
+            for message in ["first", "second", "third"] {
+                lab.messages.send(message).unwrap();
+                assert_eq!(read.recv_timeout(LONG), Ok((message, own)));
+            }
+        });
+    }
+
+    #[test]
+    fn a_second_request_gives_the_reading_back_for_a_while() {
+        with_lab(LONG, |lab, read, own| {
+            lab.messages.send("first").unwrap();
+            read.recv_timeout(LONG).unwrap();
+            lab.wait_until_lent();
+            lab.shared.take_back();
+            for _ in 0..CALM_READS {
+                assert!(!lab.read_here());
+                lab.messages.send("more").unwrap();
+                assert_eq!(read.recv_timeout(LONG), Ok(("more", own)));
+            }
+        });
+    }
+
+    #[test]
+    fn the_end_that_a_request_reads_ends_the_tunnels_own_thread() {
+        with_lab(LONG, |lab, read, _| {
+            lab.messages.send("first").unwrap();
+            read.recv_timeout(LONG).unwrap();
+            lab.wait_until_lent();
+            lab.messages.send("end").unwrap();
+            assert!(lab.read_here());
+            assert!(!lab.read_here());
+        });
     }
 }
