@@ -180,7 +180,7 @@ mod tests {
     fn who_waits_is_told_in_order_and_a_long_queue_by_its_beginning() {
         let request = |place: u64| WaitingRequest {
             place,
-            caller: (place == 1).then(|| "ann\n".into()),
+            caller: (place == 1).then(|| "ann".into()),
             client: (place > 1).then_some(1),
             own: false,
             model: "any".into(),
@@ -189,7 +189,7 @@ mod tests {
         let requests = (1..=30).map(request).collect();
         let queue = RoomQueue { room_code: "ABC234".into(), timestamp: 17_000, queued: 400, requests };
         let text = waiting(&queue);
-        let lines: Vec<_> = text.lines().skip(4).collect();
+        let lines: Vec<_> = text.lines().skip(5).collect();
         assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["1", "ann", "any", "12.0", "s"]);
         assert!(lines[1].contains("client 1"), "{text}");
         assert_eq!((lines.len(), lines[MAX_WAITING]), (MAX_WAITING + 1, "and 380 more"));
