@@ -123,8 +123,8 @@ $("ask-form").addEventListener("submit", (event) => {
 /** The longest line accepted in a stream, in characters. */
 const LONGEST_LINE = 32 << 20;
 
-/** Parses server-sent events: yields their types and data. */
-async function* eventsOf(response) {
+/** Parses server-sent events: yields their types and data. `onComment` gets the texts of comments. */
+async function* eventsOf(response, onComment) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let [type, lines] = ["", []];
@@ -137,6 +137,7 @@ async function* eventsOf(response) {
     for (const line of parts) {
       if (line.startsWith("data:")) lines.push(line.slice(line[5] === " " ? 6 : 5));
       else if (line.startsWith("event:")) type = line.slice(6).trim();
+      else if (line.startsWith(":")) onComment?.(line.slice(1).trim());
       else if (line === "") {
         if (lines.length) yield { type, data: lines.join("\n") };
         [type, lines] = ["", []];

@@ -1,17 +1,54 @@
-// A chat with the open room: one question at a time, its answer streamed, and a button to stop it.
+// Talking to the open room: one question at a time, its answer streamed, and a button to stop it.
 
-/** `follows`: whether the end of the conversation is kept in view, until one scrolls up. */
-const chat = { messages: [], abort: null, follows: true, top: 0 };
+/** The open conversation, those before it, and the request in flight. */
+const chat = { room: null, conversations: [], current: null, shown: [], abort: null };
 
-/** Called when another room is opened: the conversation belongs to the previous one. */
+const newConversation = () => ({ id: Date.now(), messages: [], system: "", temperature: "" });
+
+/** Called when another room is opened: its latest conversation goes on. */
 function resetChat() {
   chat.abort?.abort();
   chat.abort = null;
-  chat.messages = [];
+  chat.room = state.room;
+  chat.conversations = state.room ? loadConversations(state.room) : [];
   setChatBusy(false);
-  $("talk").replaceChildren();
   $("chat-to").replaceChildren();
   drawTargets();
+  openConversation(chat.conversations[0] ?? newConversation());
+}
+
+function openConversation(conversation) {
+  if (chat.abort) chat.abort.abort();
+  chat.current = conversation;
+  if (!chat.conversations.includes(conversation)) chat.conversations.unshift(conversation);
+  $("chat-system").value = conversation.system ?? "";
+  $("chat-temperature").value = conversation.temperature ?? "";
+  $("talk").replaceChildren();
+  chat.shown = conversation.messages.map(addMessage);
+  drawConversations();
+  scrollTalk(true);
+}
+
+/** Fills the list of conversations, and what belongs to the open one. */
+function drawConversations() {
+  const { current, conversations, room } = chat;
+  drawActions(current.messages, chat.shown, { edit: editQuestion, retry: askAgain });
+  const options = conversations.map((one) => el("option", { value: one.id, selected: one === current }, titleOf(one)));
+  $("chat-list").replaceChildren(...options);
+  setVisible($("chat-list"), conversations.length > 1);
+  setVisible($("talk-empty"), current.messages.length === 0);
+  for (const button of [$("chat-new"), $("chat-delete"), $("chat-export")]) button.disabled = current.messages.length === 0;
+  const kept = mayStore(room) ? "Conversations are kept in this browser only." : "Conversations are kept until this page is closed.";
+  setText($("chat-kept"), kept);
+  setText($("chat-settings"), current.system || current.temperature !== "" ? "Settings (changed)" : "Settings");
+}
+
+/** Keeps the open conversation as the latest one. */
+function keepConversation() {
+  const { current } = chat;
+  chat.conversations = [current, ...chat.conversations.filter((one) => one !== current)];
+  storeConversations(chat.room, chat.conversations);
+  drawConversations();
 }
 
 /** Fills the list of models and participants. It is replaced only if it differs, since replacing closes an open list. */
@@ -20,6 +57,7 @@ function drawTargets() {
   const models = [...new Set(up.map((participant) => participant.model))].sort(collator.compare);
   const options = [["any", "Any participant"], ...models.map((m) => [`model:${m}`, `Model ${plain(m)}`])];
   options.push(...up.map((p) => [p.id, `${plain(p.nickname)} (${plain(p.id)})`]));
+  drawEmptyTalk(up.length);
   const select = $("chat-to");
   const chosen = select.value;
   const known = JSON.stringify(options);
@@ -37,37 +75,16 @@ function chatWith(id) {
   $("chat-text").focus();
 }
 
-function addMessage(who, text) {
-  const body = el("p", { class: "text", dir: "auto" }, text);
-  const by = name(who);
-  const note = el("p", { class: "muted" });
-  $("talk").append(el("div", { class: who === "You" ? "mine" : "theirs" }, el("p", { class: "by" }, by), body, note));
-  scrollTalk(true);
-  return { by, body, note };
-}
-
-function scrollTalk(always) {
-  chat.follows ||= always === true;
-  if (chat.follows) $("talk").scrollTop = $("talk").scrollHeight;
-}
-
-/** What is added below moves the end away but scrolls nothing: only who scrolls up stops the following. */
-function onTalkScroll() {
-  const { scrollTop, scrollHeight, clientHeight } = $("talk");
-  if (scrollHeight - scrollTop - clientHeight < 8) chat.follows = true;
-  else if (scrollTop < chat.top) chat.follows = false;
-  chat.top = scrollTop;
-}
-
 /** Yields the pieces of an answer: text and reasoning. A provider may answer in one piece. */
-async function* piecesOf(response) {
+async function* piecesOf(response, onComment) {
   if (!response.headers.get("content-type")?.startsWith("text/event-stream")) {
-    const message = (await response.json()).choices?.[0]?.message;
-    yield { text: message?.content ?? "" };
+    const { choices, usage } = await response.json();
+    const message = choices?.[0]?.message;
+    yield { text: message?.content ?? "", thought: message?.reasoning_content ?? "", usage };
     return;
   }
   let ended = false;
-  for await (const { data: text } of eventsOf(response)) {
+  for await (const { data: text } of eventsOf(response, onComment)) {
     if (text === "[DONE]") return;
     const chunk = JSON.parse(text);
     if (chunk.error) throw new HubError(200, chunk.error.message ?? String(chunk.error));
@@ -80,68 +97,104 @@ async function* piecesOf(response) {
   if (!ended) throw new HubError(200, "The answer broke off");
 }
 
-async function send(event) {
+function send(event) {
   event?.preventDefault();
-  const text = $("chat-text").value.trim();
-  if (!text || chat.abort || state.gone) return;
-  const room = state.room;
+  const content = $("chat-text").value.trim();
+  if (!content || chat.abort || state.gone) return;
+  $("chat-text").value = "";
+  fitInput();
+  chat.current.messages.push({ role: "user", content });
+  chat.shown.push(addMessage(chat.current.messages.at(-1)));
+  ask();
+}
+
+/** Asks the last question of the open conversation. */
+async function ask() {
+  const { current, room } = chat;
   const abort = new AbortController();
   chat.abort = abort;
-  chat.messages.push({ role: "user", content: text });
-  addMessage("You", text);
-  $("chat-text").value = "";
   setChatBusy(true);
-  const shown = addMessage("…", "");
-  const answer = { requestId: null, text: "", began: performance.now(), first: null, tokens: undefined };
+  for (const { actions } of chat.shown) actions.replaceChildren();
+  const shown = addMessage({ role: "assistant", content: "" });
+  scrollTalk(true);
+  const answer = { requestId: null, text: "", thought: "", by: "", began: performance.now(), first: null, tokens: undefined };
   try {
-    await receive(room, abort.signal, shown, answer);
+    await receive(abort.signal, shown, answer);
     setText(shown.note, summaryOf(answer));
   } catch (error) {
     answer.requestId ??= error.requestId;
     fail(shown, answer, abort.signal.aborted, error);
-  } finally {
-    addTrace(shown.note, room, answer.requestId);
-    pollHistory(true);
-    if (chat.abort === abort) {
-      if (answer.text) chat.messages.push({ role: "assistant", content: answer.text });
-      else withdrawQuestion();
-      chat.abort = null;
-      setChatBusy(false);
-      scrollTalk();
-    }
   }
+  shown.view.draw();
+  addTrace(shown.note, room, answer.requestId);
+  pollHistory(true);
+  if (chat.abort !== abort) return;
+  chat.abort = null;
+  endAnswer(current, shown, answer);
+  setChatBusy(false);
+  scrollTalk();
 }
 
-/** Removes a question that got no answer from the conversation, so that it can be sent again. */
-function withdrawQuestion() {
-  const { content } = chat.messages.pop();
-  $("chat-text").value ||= content;
+/** Keeps an answer. A question that got none goes back to where it can be sent again. */
+function endAnswer({ messages }, shown, { text, thought, by }) {
+  if (text) {
+    messages.push({ role: "assistant", content: text, by, note: shown.note.textContent, thought });
+    chat.shown.push(shown);
+  } else {
+    $("chat-text").value ||= messages.pop().content;
+    chat.shown.pop();
+    fitInput();
+  }
+  keepConversation();
 }
 
-async function receive(room, signal, shown, answer) {
-  const body = {
-    model: $("chat-to").value,
-    stream: true,
-    stream_options: { include_usage: true },
-    messages: chat.messages,
-  };
+/** The request's body. */
+function requestBody({ messages, system, temperature }) {
+  const sent = messages.map(({ role, content }) => ({ role, content }));
+  if (system) sent.unshift({ role: "system", content: system });
+  const body = { model: $("chat-to").value, stream: true, stream_options: { include_usage: true }, messages: sent };
+  if (temperature !== "") body.temperature = Number(temperature);
+  return body;
+}
+
+async function receive(signal, shown, answer) {
+  const { room } = chat;
+  const body = requestBody(chat.current);
   const response = await request(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
   answer.requestId = response.headers.get("X-Gambi-Request-Id");
-  setText(shown.by, clean(decodeURIComponent(response.headers.get("X-Gambi-Participant") ?? "Answer")));
-  // Appending to one text node avoids laying out the whole text again.
-  const into = shown.body.appendChild(document.createTextNode(""));
-  let thought = null;
-  for await (const piece of piecesOf(response)) {
-    if (piece.text || piece.thought) answer.first ??= performance.now();
-    if (piece.thought) {
-      if (!thought) shown.body.before((thought = el("p", { class: "thought muted", dir: "auto" })));
-      thought.append(piece.thought);
+  showAnswerer(shown, answer, response);
+  const draw = () => {
+    shown.view.draw();
+    scrollTalk();
+  };
+  const onComment = (text) => answer.first ?? setText(shown.note, placeIn(text));
+  for await (const piece of piecesOf(response, onComment)) {
+    if (piece.text || piece.thought) {
+      if (answer.first === null) setText(shown.note, "");
+      answer.first ??= performance.now();
     }
+    if (piece.thought) addThought(shown, piece.thought);
     answer.tokens = piece.usage?.completion_tokens ?? answer.tokens;
     answer.text += piece.text;
-    into.appendData(piece.text);
-    paint(scrollTalk);
+    answer.thought += piece.thought ?? "";
+    shown.view.append(piece.text);
+    paint(draw);
   }
+}
+
+/** Shows which participant answers, with its model. A stream that waited has no such header. */
+function showAnswerer(shown, answer, response) {
+  const id = clean(decodeURIComponent(response.headers.get("X-Gambi-Participant") ?? ""));
+  const participant = state.participants.get(id);
+  answer.by = participant ? `${clean(participant.nickname)} · ${clean(participant.model)}` : id || "Answer";
+  setText(shown.by, answer.by);
+  shown.by.title = id;
+}
+
+/** What a comment of the stream tells of the place in the line. */
+function placeIn(comment) {
+  const place = /^waiting in line, (\d+) of (\d+)$/.exec(comment);
+  return place ? `Waiting in line: ${place[1]} of ${place[2]}` : "Waiting";
 }
 
 function summaryOf({ began, first, tokens }) {
@@ -155,7 +208,7 @@ function summaryOf({ began, first, tokens }) {
 
 function fail(shown, answer, stopped, error) {
   if (shown.by.textContent === "…") setText(shown.by, stopped ? "Stopped" : "No answer");
-  shown.note.className = stopped ? "muted" : "wrong";
+  shown.note.className = `note-line ${stopped ? "muted" : "wrong"}`;
   const lost =
     error instanceof TypeError
       ? answer.text
@@ -167,24 +220,87 @@ function fail(shown, answer, stopped, error) {
   announce(why);
 }
 
+/** Takes the last answer back, and asks for another one. */
+function askAgain() {
+  if (chat.abort || state.gone) return;
+  dropMessages(chat.current.messages.length - 1);
+  ask();
+}
+
+/** Takes the last question back to be changed. */
+function editQuestion() {
+  if (chat.abort) return;
+  const at = chat.current.messages.findLastIndex(({ role }) => role === "user");
+  $("chat-text").value = chat.current.messages[at].content;
+  dropMessages(at);
+  keepConversation();
+  fitInput();
+  $("chat-text").focus();
+}
+
+/** Removes the messages from a place on, with the failures shown between and after them. */
+function dropMessages(from) {
+  const first = chat.shown[from].node;
+  while (first.nextSibling) first.nextSibling.remove();
+  first.remove();
+  chat.shown.length = from;
+  chat.current.messages.length = from;
+}
+
+function deleteConversation() {
+  chat.conversations = chat.conversations.filter((one) => one !== chat.current);
+  storeConversations(chat.room, chat.conversations);
+  openConversation(chat.conversations[0] ?? newConversation());
+  $("chat-text").focus();
+}
+
+/** Saves the open conversation as a file. */
+function exportConversation() {
+  const link = el("a", { download: `gambi-${chat.room}.md` });
+  link.href = URL.createObjectURL(new Blob([exportText(chat.current)], { type: "text/markdown" }));
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
 function setChatBusy(talking) {
   // If the button that disappears has the focus, move it to its replacement.
   const [at, next] = talking ? ["chat-send", "chat-stop"] : ["chat-stop", "chat-text"];
   const follow = document.activeElement === $(at);
   setVisible($("chat-send"), !talking);
   setVisible($("chat-stop"), talking);
+  $("chat-list").disabled = talking;
   // Screen readers announce the answer once it is complete.
   $("talk").setAttribute("aria-busy", talking);
   if (follow) $(next).focus();
 }
 
-$("talk").addEventListener("scroll", onTalkScroll);
+/** Makes the input as high as its text, within the limits of the style sheet. */
+function fitInput() {
+  const input = $("chat-text");
+  input.style.height = "auto";
+  input.style.height = `${input.scrollHeight + 2}px`;
+}
+
 $("chat-form").addEventListener("submit", send);
 $("chat-stop").addEventListener("click", () => chat.abort?.abort());
-$("chat-clear").addEventListener("click", () => {
-  resetChat();
+$("chat-new").addEventListener("click", () => {
+  openConversation(newConversation());
   $("chat-text").focus();
 });
+$("chat-list").addEventListener("change", ({ target }) =>
+  openConversation(chat.conversations.find(({ id }) => String(id) === target.value)),
+);
+$("chat-delete").addEventListener("click", deleteConversation);
+$("chat-export").addEventListener("click", exportConversation);
+$("chat-system").addEventListener("change", ({ target }) => {
+  chat.current.system = target.value.trim();
+  keepConversation();
+});
+$("chat-temperature").addEventListener("change", ({ target }) => {
+  chat.current.temperature = target.validity.valid ? target.value : "";
+  keepConversation();
+});
+$("chat-text").addEventListener("input", fitInput);
 $("chat-text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send(event);
 });

@@ -7,6 +7,34 @@ function drawBase() {
   setText($("base-url"), url(`rooms/${state.room}/v1`));
 }
 
+/** The addresses of the open room for others, once the hub has told them. */
+let addresses = null;
+
+/** Asks the hub for the room's addresses: it knows by which other machines reach it. */
+async function askAddresses() {
+  const code = state.room;
+  addresses = null;
+  const answer = await data(`v1/rooms/${code}/invitation`, { room: code }).catch(() => null);
+  if (state.room === code) addresses = answer;
+  drawTargets();
+}
+
+/** What an empty conversation says: how the room gets its first participant, or what can be asked. */
+function drawEmptyTalk(up) {
+  if (!state.room) return;
+  const none = state.listed && up === 0;
+  const title = none ? "No model is in this room yet" : state.listed ? "Ask the models in this room" : "Loading participants";
+  setText($("talk-empty-title"), title);
+  const count = plural(up, "participant answers", "participants answer");
+  setText($("talk-empty-text"), none ? "Three steps to the first answer:" : up ? `${count} here. Choose one below, or let the hub choose.` : "");
+  setVisible($("steps"), none);
+  setText($("step-join"), `gambi participant join ${addresses?.invitation ?? `--hub ${hubAddress()} --room ${state.room}`}`);
+  setText($("step-page"), addresses?.pageUrl ?? location.href);
+  setText($("step-base"), addresses?.baseUrl ?? url(`rooms/${state.room}/v1`));
+}
+
+const hubAddress = () => url("").replace(/\/$/, "");
+
 /** What else someone needs to enter the room. */
 function alsoNeeded(room) {
   const needed = [];

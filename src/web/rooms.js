@@ -55,6 +55,7 @@ const UNKNOWN = {
 
 function drawWelcome() {
   const { size } = state.rooms;
+  setVisible($("welcome-new"), state.known && size === 0);
   setVisible($("welcome"), !state.room);
   if (!state.known) {
     const [title, text] = UNKNOWN[state.connection] ?? ["Loading rooms", ""];
@@ -111,6 +112,7 @@ function openFromHash() {
   if (!code) return;
   drawRoom();
   drawBase();
+  askAddresses();
   drawActivity();
   drawSnippet();
   if (document.activeElement !== document.body) $("room-name").focus({ preventScroll: true });
@@ -207,7 +209,7 @@ async function createRoom(event) {
   }
 }
 
-$("new-room").addEventListener("click", () => $("create").showModal());
+for (const id of ["new-room", "welcome-new"]) $(id).addEventListener("click", () => $("create").showModal());
 $("create-form").addEventListener("submit", createRoom);
 $("room-filter").addEventListener("input", drawRooms);
 $("room-code").addEventListener("click", () => copy(state.room, $("room-code")));

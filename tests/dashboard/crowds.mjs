@@ -203,7 +203,7 @@ export const crowds = {
       tall: Math.max(...[...document.querySelectorAll("#participants li")].map((li) => li.offsetHeight)),
     }));
     assert.ok(wide <= 0 && tall < 400, `${wide} ${tall}`);
-    await page.locator("#log").getByText("javascript:alert(5) joined").waitFor();
+    await page.locator("#log").getByText("javascript:alert(5) joined").waitFor({ state: "attached" });
     await accessible(page, "odd names");
     await picture(page, "odd-names", { fullPage: true });
   },

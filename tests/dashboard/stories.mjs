@@ -9,6 +9,8 @@ import { Hub, provider, startProvider, stop, until } from "./lab.mjs";
 
 const PHONE = { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, hasTouch: true };
 const card = (page, name) => page.locator("#participants li", { hasText: name });
+const logged = (page, text) => page.locator("#log").getByText(text).first().waitFor({ state: "attached" });
+const view = (page, what) => page.locator("#views").getByRole("button", { name: what }).click();
 const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText());
 const figure = (page, name) =>
   page.locator("#stats div", { has: page.getByText(name, { exact: true }) }).locator("dd");
@@ -59,6 +61,7 @@ export const stories = {
     await page.getByText("temperature 0.5").waitFor();
     await page.locator("#room-code").click();
     await until("the code on the clipboard", async () => (await clipboard(page)) === room.code);
+    await view(page, "Connect");
     await page.locator("#snippet-copy").click();
     await until("the example on the clipboard", async () => (await clipboard(page)).startsWith("curl -N "));
     assert.equal(await clipboard(page), await page.locator("#snippet").textContent());
@@ -70,6 +73,7 @@ export const stories = {
       .locator("#rooms")
       .getByRole("button", { name: `Copy code ${room.code}` })
       .click();
+    await view(page, "Participants");
     await page.locator("#participants-filter").focus();
     await page.keyboard.press("Control+V");
     assert.equal(await page.locator("#participants-filter").inputValue(), room.code);
@@ -124,7 +128,7 @@ export const stories = {
     await card(page, "Ann").waitFor({ state: "detached" });
     await hub.ask("DELETE", "/v1/rooms/LAB001/participants/silent");
     await page.getByText("No participant matches the filter").waitFor();
-    await page.locator("#log").getByText("silent left").waitFor();
+    await logged(page, "silent left");
   },
 
   async "a chat streams, can be stopped, and goes on"({ gambi, open, accessible, picture }) {
@@ -154,7 +158,7 @@ export const stories = {
     await second.getByText("long long").waitFor();
     await page.getByRole("button", { name: "Stop" }).click();
     await second.getByText("Stopped.").waitFor();
-    await page.locator("#log").getByText("ann: request cancelled").waitFor();
+    await logged(page, "ann: request cancelled");
     await chat(page, "Third");
     await page.locator("#talk .theirs").nth(2).getByText("You said: Third").waitFor();
     await page.getByRole("button", { name: "Send" }).waitFor();
@@ -227,10 +231,10 @@ export const stories = {
     await page.goto(hub.url);
     await card(page, "Ann").getByText("Online").waitFor();
     await chat(page, "Remember this");
-    await page.locator("#log").getByText("ann answered in").waitFor();
+    await logged(page, "ann answered in");
     await page.getByRole("img", { name: /Time to first token over the last 5 minutes: .* median/ }).waitFor();
     await page.reload();
-    await page.locator("#log").getByText("ann answered in").waitFor();
+    await logged(page, "ann answered in");
     assert.equal(await page.locator("#log").getByText("ann answered in").count(), 1);
     await page.getByRole("img", { name: /Time to first token over the last 5 minutes: .* median/ }).waitFor();
     assert.match(await page.locator("#charts .dots").first().getAttribute("d"), /^M[\d.]+ [\d.]+h0/);
@@ -248,10 +252,10 @@ export const stories = {
     await chat(page, "Are you there?");
     await card(page, "Ann").getByText("Provider down").waitFor();
     assert.ok(await card(page, "Ann").getByRole("button", { name: "Chat with Ann" }).isDisabled());
-    await page.locator("#log").getByText("ann's provider is down").waitFor();
+    await logged(page, "ann's provider is down");
     await startProvider(gambi, 0, Number(new URL(data.url).port));
     await card(page, "Ann").getByText("Online").waitFor();
-    await page.locator("#log").getByText("ann is online").waitFor();
+    await logged(page, "ann is online");
   },
 
   async "events are filtered, and held while one reads"({ gambi, open }) {
@@ -327,7 +331,7 @@ export const stories = {
       // Other scripts of the same origin cannot read the secret.
       assert.equal(await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }])), "[{},{}]");
       assert.equal(await page.evaluate(() => document.cookie + typeof globalThis.secrets), "undefined");
-      await page.locator("#log").getByText("late joined").waitFor();
+      await logged(page, "late joined");
       await page.reload();
       assert.equal(await page.evaluate(() => sessionStorage.length), 0, "what needs a key is not stored");
       await page.getByLabel("Secret").fill("open-sesame");
@@ -343,7 +347,7 @@ export const stories = {
       await page.getByText("No participants yet").waitFor();
       const { code } = (await hub.ask("GET", "/v1/rooms")).find((room) => room.private);
       await hub.register(code, "inside", { password: "s3cret!" });
-      await page.locator("#log").getByText("inside joined").waitFor();
+      await logged(page, "inside joined");
       await card(page, "inside").waitFor();
       assert.ok(!(await page.locator("#ask").isVisible()));
     });
@@ -366,7 +370,7 @@ export const stories = {
     await page.getByText("No participants yet").waitFor();
     hub.headers["X-Gambi-Room-Password"] = "s3cret!";
     await hub.register(room.code, "inside", { password: "s3cret!" });
-    await page.locator("#log").getByText("inside joined").waitFor();
+    await logged(page, "inside joined");
     await card(page, "inside").waitFor();
     const file = await provider(gambi);
     await withFile("s3cret!", (password) => hub.join(room.code, "ann", file, "--password-file", password));

@@ -10,7 +10,11 @@ use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{SANDBOX_HEADERS, no_route};
 
 const PAGE: &str = include_str!("../../web/index.html");
-const STYLE: &str = concat!(include_str!("../../web/style.css"), include_str!("../../web/activity.css"));
+const STYLE: &str = concat!(
+    include_str!("../../web/style.css"),
+    include_str!("../../web/chat.css"),
+    include_str!("../../web/activity.css"),
+);
 /// All script files as one JavaScript module: they share one scope.
 const SCRIPT: &str = concat!(
     include_str!("../../web/dom.js"),
@@ -23,6 +27,9 @@ const SCRIPT: &str = concat!(
     include_str!("../../web/queue.js"),
     include_str!("../../web/events.js"),
     include_str!("../../web/kept.js"),
+    include_str!("../../web/markdown.js"),
+    include_str!("../../web/history.js"),
+    include_str!("../../web/talk.js"),
     include_str!("../../web/chat.js"),
     include_str!("../../web/inspector.js"),
     include_str!("../../web/invite.js"),
