@@ -6,19 +6,19 @@ const LONGEST_INLINE = 20000;
 /** Quotes, lists and emphasis inside one another, at most. */
 const DEEPEST = 6;
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})[ \t]*([^`\s]*)[^`]*$/;
-const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
+// None of these can match the same characters in two ways: with a hostile line, that takes the square of its length or more.
+const FENCE = /^ {0,3}(`{3,}|~{3,})/;
+const HEADING = /^ {0,3}(#{1,6})(?![^ \t])/;
 const RULE = /^ {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( *)([-*+]|\d{1,9}[.)])[ \t]+(?:\[([ xX])\][ \t]+)?(.*)$/;
-const DIVIDER = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+const DIVIDER = /^ {0,3}(?:\|[ \t]*)?:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*(?:\|[ \t]*)?$/;
 const isBlank = (line) => /^\s*$/.test(line);
 
-/** The blocks of a text: `{ type, at, ... }`, where `at` is the line that they begin in. */
-function parseMarkdown(text, depth = 0) {
-  return parseLines(text.split("\n"), depth);
-}
+/** Without carriage returns, and with one kind of line end: `.` and `$` mean others too. */
+const plainLines = (text) => text.replaceAll("\r", "").replace(/[\u2028\u2029]/g, "\n");
 
+/** The blocks of lines: `{ type, at, ... }`, where `at` is the line that they begin in. */
 function parseLines(lines, depth) {
   const blocks = [];
   let at = 0;
@@ -37,29 +37,44 @@ function parseLines(lines, depth) {
 /** The block that begins in a line, and the line after it. */
 function parseBlock(lines, at, depth) {
   const line = lines[at];
-  const fence = FENCE.exec(line);
+  const fence = fenceOf(line);
   if (fence) return parseFence(lines, at, fence);
   const heading = HEADING.exec(line);
-  if (heading) return [{ type: "heading", level: heading[1].length, text: heading[2] ?? "" }, at + 1];
+  if (heading) return [{ type: "heading", level: heading[1].length, text: headingText(line) }, at + 1];
   if (RULE.test(line)) return [{ type: "rule" }, at + 1];
   if (depth < DEEPEST && QUOTE.test(line)) return parseQuote(lines, at, depth);
   if (depth < DEEPEST && ITEM.test(line)) return parseList(lines, at, depth);
-  if (line.includes("|") && DIVIDER.test(lines[at + 1] ?? "")) {
-    const table = parseTable(lines, at);
-    if (table) return table;
-  }
+  const table = beginsTable(lines, at) && parseTable(lines, at);
+  if (table) return table;
   let end = at + 1;
-  while (end < lines.length && !isBlank(lines[end]) && !beginsBlock(lines[end], depth)) end++;
+  while (end < lines.length && !isBlank(lines[end]) && !beginsBlock(lines[end], depth) && !beginsTable(lines, end)) end++;
   return [{ type: "paragraph", text: lines.slice(at, end).join("\n") }, end];
 }
 
+/** What opens code: its mark and the language. Backticks may not follow backticks. */
+function fenceOf(line) {
+  const mark = FENCE.exec(line)?.[1];
+  const info = mark && line.trimStart().slice(mark.length).trim();
+  return mark && !(mark[0] === "`" && info.includes("`")) ? { mark, language: info.split(/\s/, 1)[0] } : null;
+}
+
+/** A heading's text, without the marks that may close it. */
+function headingText(line) {
+  const text = line.trim().replace(/^#+/, "").trim();
+  let end = text.length;
+  while (text[end - 1] === "#") end--;
+  return end === 0 || /[ \t]/.test(text[end - 1]) ? text.slice(0, end).trim() : text;
+}
+
+const beginsTable = (lines, at) => lines[at].includes("|") && DIVIDER.test(lines[at + 1] ?? "");
+
 /** Whether a line ends the paragraph before it. */
 function beginsBlock(line, depth) {
-  return FENCE.test(line) || HEADING.test(line) || RULE.test(line) || (depth < DEEPEST && (QUOTE.test(line) || ITEM.test(line)));
+  return fenceOf(line) !== null || HEADING.test(line) || RULE.test(line) || (depth < DEEPEST && (QUOTE.test(line) || ITEM.test(line)));
 }
 
 /** A fence that is still open takes the rest: the answer may not be complete. */
-function parseFence(lines, at, [, mark, language]) {
+function parseFence(lines, at, { mark, language }) {
   const indent = lines[at].search(/\S/);
   const isEnd = (line) => {
     const text = line.trim();
@@ -113,7 +128,7 @@ function continuesItem(lines, at, indent) {
 /** An item's lines without the indentation that its continuation lines share. */
 function outdent([first, ...rest], indent) {
   const spaces = rest.filter((line) => !isBlank(line)).map((line) => line.search(/\S/));
-  const shared = Math.min(...spaces.filter((count) => count > indent), indent + 5);
+  const shared = spaces.filter((count) => count > indent).reduce((least, count) => Math.min(least, count), indent + 5);
   return [first, ...rest.map((line) => line.slice(Math.min(shared, Math.max(0, line.search(/\S/)))))];
 }
 
@@ -209,7 +224,7 @@ function inlineAt(text, at, depth, endless) {
 
 function codeAt(text, at, endless) {
   const mark = /^`+/.exec(text.slice(at, at + 100))[0];
-  const end = endless.has(mark) ? -1 : text.indexOf(mark, at + mark.length);
+  const end = endless.has(mark) ? -1 : codeEnd(text, at + mark.length, mark);
   if (end < 0) {
     endless.add(mark);
     return [mark, mark.length];
@@ -219,11 +234,23 @@ function codeAt(text, at, endless) {
   return [{ type: "code", text: padded ? inner.slice(1, -1) : inner }, end + mark.length - at];
 }
 
+/** Where as many backticks are as opened the code, no more and no fewer, or -1. */
+function codeEnd(text, from, mark) {
+  for (let end = text.indexOf(mark, from); end >= 0; end = text.indexOf(mark, end)) {
+    let after = end + mark.length;
+    if (text[after] !== "`") return end;
+    while (text[after] === "`") after++;
+    end = after;
+  }
+  return -1;
+}
+
 function addressAt(text, at) {
   const address = ADDRESS.exec(text.slice(at, at + 2100));
   if (!address) return null;
   // What ends a sentence, or closes a bracket that the address does not open, is no part of it.
-  let to = address[0].replace(/[.,;:!?*_~]+$/, "");
+  let to = address[0];
+  while (".,;:!?*_~".includes(to.at(-1))) to = to.slice(0, -1);
   if (to.endsWith(")") && !to.includes("(")) to = to.slice(0, -1);
   return to.length > "https://".length ? [{ type: "link", to, parts: [to] }, to.length] : null;
 }
@@ -302,42 +329,87 @@ function codeNode(language, text) {
   return el("figure", { class: "code-block" }, title, el("pre", { tabindex: 0, dir: "ltr" }, code));
 }
 
+function rowNode(tag, cells, align) {
+  return el("tr", {}, ...cells.map((text, column) => el(tag, { class: align[column] }, ...inlineNodes(text))));
+}
+
 function tableNode({ head, align, rows }) {
-  const cell = (tag, text, column) => el(tag, { class: align[column] }, ...inlineNodes(text));
-  const row = (tag, cells) => el("tr", {}, ...cells.map((text, column) => cell(tag, text, column)));
-  const table = el("table", {}, el("thead", {}, row("th", head)), el("tbody", {}, ...rows.map((cells) => row("td", cells))));
+  const body = el("tbody");
+  for (const cells of rows) body.append(rowNode("td", cells, align));
+  const table = el("table", {}, el("thead", {}, rowNode("th", head, align)), body);
   return el("div", { class: "wide", tabindex: 0 }, table);
 }
 
-/** Shows a growing text in `into`. Only the last block is built again when text is added. */
+/** Adds what a block has more than before to its elements, by type. Returns whether they could be kept. */
+const GROWTH = {
+  code(node, old, { language, text }) {
+    if (old.language !== language || !text.startsWith(old.text)) return false;
+    node.lastChild.firstChild.append(text.slice(old.text.length));
+    return true;
+  },
+  list(node, old, { ordered, start, items }) {
+    if (old.ordered !== ordered || old.start !== start) return false;
+    return growParts(node, old.items, items, itemNode);
+  },
+  table(node, old, block) {
+    if (String([old.head, old.align]) !== String([block.head, block.align])) return false;
+    return growParts(node.firstChild.lastChild, old.rows, block.rows, (cells) => rowNode("td", cells, block.align));
+  },
+};
+
+/** Builds the last of the parts again, and those after it: only the end of a text grows. */
+function growParts(node, old, parts, build) {
+  const kept = Math.min(Math.max(0, old.length - 1), parts.length);
+  while (node.childNodes.length > kept) node.lastChild.remove();
+  for (const part of parts.slice(kept)) node.append(build(part));
+  return true;
+}
+
+/** Shows a growing text in `into`. What is complete stays as it is, so that it can be selected while text is added. */
 class MarkdownView {
   constructor(into) {
     this.into = into;
     this.text = "";
-    /** Where the last block begins in the text. */
+    /** Where the blocks begin in the text that may still grow. */
     this.from = 0;
-    /** The elements of what begins there. */
-    this.last = [];
+    /** Those blocks, with their elements: the last one, or two while the first line of the last is not complete. */
+    this.open = [];
   }
 
   append(text) {
-    this.text += text;
+    this.text += plainLines(text);
   }
 
   draw() {
     const lines = this.text.slice(this.from, LONGEST_MARKDOWN).split("\n");
     const blocks = parseLines(lines, 0);
-    const nodes = blocks.map(blockNode);
-    this.last.forEach((node) => node.remove());
-    this.into.append(...nodes);
-    this.last = nodes.slice(-1);
-    for (let line = 0; line < (blocks.at(-1)?.at ?? 0); line++) this.from += lines[line].length + 1;
+    blocks.forEach((block, at) => this.show(block, at));
+    this.dropFrom(blocks.length);
+    // After `2` comes a full stop perhaps, which makes it an item of the list above it.
+    const grows = Math.max(0, blocks.length - (blocks.at(-1)?.at === lines.length - 1 ? 2 : 1));
+    for (let line = 0; line < (blocks[grows]?.at ?? 0); line++) this.from += lines[line].length + 1;
+    this.open.splice(0, grows);
     if (this.text.length > LONGEST_MARKDOWN) this.drawRest();
+  }
+
+  /** Shows the block at a place among those that grow: in its old elements if they can be kept. */
+  show(block, at) {
+    const { block: old, node } = this.open[at] ?? {};
+    if (old?.type === block.type && GROWTH[block.type]?.(node, old, block)) this.open[at].block = block;
+    else {
+      this.dropFrom(at);
+      this.open.push({ block, node: blockNode(block) });
+      this.into.append(this.open[at].node);
+    }
+  }
+
+  dropFrom(at) {
+    for (const { node } of this.open.splice(at)) node.remove();
   }
 
   /** Text beyond the limit, without markup. */
   drawRest() {
-    this.rest ??= this.into.appendChild(el("p", { class: "plain", dir: "auto" }));
+    this.rest ??= el("p", { class: "plain", dir: "auto" });
     this.into.append(this.rest);
     setText(this.rest, this.text.slice(LONGEST_MARKDOWN));
   }
