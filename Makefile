@@ -149,7 +149,7 @@ tools:
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	python3 -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing python3 python3-venv"; \
 	for tool in avahi-daemon:avahi-daemon avahi-browse:avahi-utils dbus-daemon:dbus ip:iproute2 faketime:faketime \
-		systemd-analyze:systemd shellcheck:shellcheck file:file chromium:chromium node:nodejs npm:npm tmux:tmux \
+		systemd-analyze:systemd shellcheck:shellcheck file:file chromium:chromium firefox-esr:firefox-esr node:nodejs npm:npm tmux:tmux \
 		jq:jq zsh:zsh fish:fish; do \
 		PATH="$$PATH:/usr/sbin:/sbin" command -v "$${tool%:*}" >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \

@@ -49,26 +49,55 @@ fn packages() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dashboard")
 }
 
+fn works(program: &str, arg: &str) -> bool {
+    Command::new(program).arg(arg).output().is_ok_and(|output| output.status.success())
+}
+
+fn node_is_here() -> bool {
+    works("node", "--eval=process.exit(Number(parseInt(process.versions.node) < 20))")
+}
+
+/// Runs a script of `tests/dashboard/`, which must print its last line.
+fn run_script(name: &str, args: &[&Path], last_line: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dashboard").join(name);
+    let output = Command::new("node").arg(script).args(args).output().expect("node to run");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(report.lines().any(|line| line == last_line), "{report}");
+}
+
+#[test]
+fn markdown_is_shown_in_full_and_nothing_in_it_becomes_markup_or_takes_long() {
+    if !node_is_here() {
+        return skip("node, from version 20 on");
+    }
+    run_script("markdown.mjs", &[], "all texts parsed");
+}
+
+#[test]
+fn people_use_it_in_firefox_too() {
+    if !works("firefox-esr", "--version") {
+        return skip("firefox-esr: `make tools` installs it");
+    }
+    if !node_is_here() {
+        return skip("node, from version 20 on");
+    }
+    let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
+    run_script("firefox.mjs", &[Path::new(env!("CARGO_BIN_EXE_gambi")), &pictures], "the story passed in Firefox");
+}
+
 #[test]
 fn people_use_it_in_a_browser() {
-    let works = |program: &str, arg: &str| Command::new(program).arg(arg).output().is_ok_and(|o| o.status.success());
     if !works("chromium", "--version") {
         return skip("chromium");
     }
-    if !works("node", "--eval=process.exit(Number(parseInt(process.versions.node) < 20))") {
+    if !node_is_here() {
         return skip("node, from version 20 on");
     }
     if !["playwright-core", "axe-core"].iter().all(|name| packages().join("node_modules").join(name).is_dir()) {
         return skip("playwright-core and axe-core: `make tools` installs them");
     }
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dashboard");
-    let stories = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dashboard/run.mjs");
-    let output = Command::new("node")
-        .arg(stories)
-        .args([Path::new(env!("CARGO_BIN_EXE_gambi")), &packages(), &pictures])
-        .output()
-        .expect("node to run");
-    let report = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(report.contains("\nall stories passed\n"), "{report}");
+    let args = [Path::new(env!("CARGO_BIN_EXE_gambi")), &packages(), &pictures];
+    run_script("run.mjs", &args, "all stories passed");
 }
