@@ -213,10 +213,10 @@ impl<'s> Attempt<'s> {
         let refusal = (status >= 400).then(|| format!("the provider answered {status}"));
         self.record_ended(ending, refusal.as_deref().map(|error| ("provider", error)));
         match refusal {
-            None => {
-                let metrics = || Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
-                self.emit(|| EventKind::LlmComplete(self.served_dispatch(), metrics()));
-            }
+            None => self.emit(|| {
+                let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
+                EventKind::LlmComplete(self.served_dispatch(), metrics)
+            }),
             Some(error) => self.emit_failure("provider", error),
         }
     }
