@@ -328,7 +328,7 @@ fn the_protocol_has_every_route_event_and_code_of_the_api() {
     let inference = part(&page, "Inference plane");
     for (path, methods) in api["paths"].as_object().unwrap() {
         let path = path.replace("{code}", "CODE").replace("{id}", "ID").replace("{responseId}", "ID");
-        let path = path.replace("{digest}", "DIGEST");
+        let path = path.replace("{digest}", "DIGEST").replace("{requestId}", "ID");
         for method in methods.as_object().unwrap().keys().filter(|key| key.len() < 7).map(|key| key.to_uppercase()) {
             let in_room = path.strip_prefix("/rooms/CODE/v1").or_else(|| path.strip_prefix("/rooms/CODE/api"));
             let found = match in_room {

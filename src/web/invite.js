@@ -81,7 +81,8 @@ async function deleteRoom(event) {
     announce(`Room ${code} was deleted`);
     location.hash = "";
   } catch (error) {
-    setText($("delete-wrong"), error instanceof TypeError ? "The hub does not answer." : error.message);
+    const wrong = error.status === 403 ? "That is not the host id of this room." : error.message;
+    setText($("delete-wrong"), error instanceof TypeError ? "The hub does not answer." : wrong);
   }
 }
 

@@ -82,9 +82,9 @@ function makeTimeline(chart) {
   return el("figure", {}, el("figcaption", {}, chart.title, el("span", { class: "keys" }, ...legend)), plot);
 }
 
-/** Picks a minute, by its place; null for the newest one. */
+/** Picks a minute, by its place; null for the newest one, whichever that is. */
 function pickMinute(place) {
-  pickedMinute = place === null ? null : Math.max(0, Math.min(HOUR, place));
+  pickedMinute = place === null || place >= HOUR ? null : Math.max(0, place);
   drawTimeline();
 }
 
@@ -150,7 +150,7 @@ function drawTimeline() {
   setText($("minute-told"), words);
   $("minute").value = place;
   $("minute").setAttribute("aria-valuetext", words);
-  if ($("timeline-table").parentElement.open) drawTimelineTable(minutes);
+  if ($("timeline-table").closest("details").open) drawTimelineTable(minutes);
 }
 
 const cell = (value, unit = number) => el("td", {}, Number.isFinite(value) ? unit(value) : "–");
@@ -196,5 +196,4 @@ function sparkOf(id) {
 }
 
 $("minute").addEventListener("input", () => pickMinute($("minute").valueAsNumber));
-$("minute").addEventListener("blur", () => pickMinute(null));
-$("timeline-table").parentElement.addEventListener("toggle", () => drawTimelineTable());
+$("timeline-table").closest("details").addEventListener("toggle", () => drawTimelineTable());

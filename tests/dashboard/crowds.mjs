@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer, request as ask } from "node:http";
-import { Hub, provider, until } from "./lab.mjs";
+import { Hub, provider, until, view } from "./lab.mjs";
 
 const card = (page, name) => page.locator("#participants li", { hasText: name });
 const CROWD = 500;
@@ -164,7 +164,7 @@ export const crowds = {
     await card(page, "ann").getByText("Online").waitFor();
     const answer = page.locator("#talk .theirs").last();
     for (const [question, [, shown]] of Object.entries(ANSWERS)) {
-      await page.getByRole("button", { name: "Clear" }).click();
+      await page.getByRole("button", { name: "New chat" }).and(page.locator(":enabled")).click({ timeout: 500 }).catch(() => {});
       await page.getByLabel("Message").fill(question);
       await page.getByLabel("Message").press("Enter");
       await page.getByRole("button", { name: "Send" }).waitFor();
@@ -242,7 +242,9 @@ export const crowds = {
     const page = await open();
     await page.goto(tide.url);
     await page.getByText(`The first 500 of ${CROWD + 1}`).waitFor();
+    await view(page, "Events");
     await page.getByText(/[\d,]+ a second, showing the newest 100/).waitFor();
+    await view(page, "Participants");
     // The page stays usable during the flood.
     await page.locator("#participants-filter").fill("Participant 49");
     await until("eleven cards", async () => (await page.locator("#participants li").count()) === 11);

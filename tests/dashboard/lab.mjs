@@ -90,3 +90,6 @@ export async function until(what, holds) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
+
+/** Shows one of a room's views. */
+export const view = (page, what) => page.locator("#views").getByRole("button", { name: what }).click();

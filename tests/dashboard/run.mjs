@@ -7,6 +7,7 @@ import { join, resolve } from "node:path";
 import { stopAll } from "./lab.mjs";
 import { stories } from "./stories.mjs";
 import { crowds } from "./crowds.mjs";
+import { activity } from "./activity.mjs";
 
 const [gambi, packages, pictures, only] = process.argv.slice(2);
 const require = createRequire(resolve(packages, "node_modules/"));
@@ -89,12 +90,15 @@ async function tell(browser, [name, story]) {
 }
 
 mkdirSync(pictures, { recursive: true });
-const queue = Object.entries({ ...stories, ...crowds }).filter(([name]) => !only || only === name);
+const queue = Object.entries({ ...stories, ...crowds, ...activity }).filter(([name]) => !only || name.startsWith(only));
 if (!queue.length) throw new Error(`there is no story called ${only}`);
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: QUIET, chromiumSandbox: false });
 let failed = 0;
 const teller = async () => {
-  while (queue.length) failed += !(await tell(browser, queue.shift()));
+  while (queue.length) {
+    const well = await tell(browser, queue.shift());
+    failed += !well;
+  }
 };
 try {
   await Promise.all(Array.from({ length: AT_ONCE }, teller));
