@@ -170,7 +170,7 @@ fn every_attempt_and_a_refusal_are_told() {
     ann.fail(&request, "connection refused");
     let told = trace(&first.answer().expect(200));
     let attempts: Vec<_> =
-        told.attempts.iter().map(|a| (a.participant_id.as_str(), a.outcome.as_str(), a.stage.as_deref())).collect();
+        told.attempts.iter().map(|a| (a.participant_id.as_str(), &*a.outcome, a.stage.as_deref())).collect();
     assert_eq!(attempts, [("ann", "failed", Some("fetch")), ("good", "complete", None)]);
     assert!(told.attempts[0].ended_ms <= told.attempts[1].started_ms, "{told:?}");
     assert_eq!(told.attempts[0].error.as_deref(), Some("connection refused"));

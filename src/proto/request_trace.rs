@@ -1,5 +1,7 @@
 //! The answer of `GET /v1/rooms/{code}/requests/{requestId}`: how one request went, attempt by attempt.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// How a request went, as far as it has. Times are milliseconds since it arrived.
@@ -36,7 +38,7 @@ pub struct AttemptTrace {
     /// Its model.
     pub model: String,
     /// `complete`, `rejected`, `failed` or `cancelled`.
-    pub outcome: String,
+    pub outcome: Cow<'static, str>,
     /// Where it failed, as in events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<String>,

@@ -144,9 +144,10 @@ async function pollRoom() {
   const code = state.room;
   if (!code || !state.rooms.has(code)) return;
   try {
-    const participants = await data(`v1/rooms/${code}/participants`, { room: code });
     const metrics = await measured(code);
     const queue = metrics?.queued ? await data(`v1/rooms/${code}/queue`, { room: code }) : null;
+    // Last, since what events tell until the list is here is not in it.
+    const participants = await data(`v1/rooms/${code}/participants`, { room: code });
     if (state.room !== code) return;
     state.queue = queue;
     state.participants = new Map(participants.map((participant) => [participant.id, participant]));

@@ -90,6 +90,8 @@ impl RequestTraces {
         let more = ATTEMPT + text_bytes(&attempt);
         self.change(request, more, |trace| {
             trace.ended_ms = attempt.ended_ms.max(trace.ended_ms);
+            // A vector would grow by four at first, which the budget does not count.
+            trace.attempts.reserve_exact(1);
             trace.attempts.push(attempt);
         });
     }

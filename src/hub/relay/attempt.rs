@@ -307,7 +307,7 @@ impl<'s> Attempt<'s> {
         let attempt = AttemptTrace {
             participant_id: picked.id.to_string(),
             model: cut(&picked.model, MAX_TEXT).to_owned(),
-            outcome: ending.name().to_owned(),
+            outcome: ending.name().into(),
             stage: failure.map(|(stage, _)| cut(stage, MAX_TEXT).to_owned()),
             error: failure.map(|(_, error)| cut(error, MAX_TEXT).to_owned()),
             status: self.head.map(|(_, status)| status),
