@@ -36,7 +36,8 @@ function drawConversations() {
   const options = conversations.map((one) => el("option", { value: one.id, selected: one === current }, titleOf(one)));
   $("chat-list").replaceChildren(...options);
   setVisible($("chat-list"), conversations.length > 1);
-  setVisible($("talk-empty"), current.messages.length === 0);
+  // A question that failed is in its input again, and why it failed is still shown.
+  setVisible($("talk-empty"), !$("talk").hasChildNodes());
   for (const button of [$("chat-new"), $("chat-delete"), $("chat-export")]) button.disabled = current.messages.length === 0;
   const kept = mayStore(room) ? "Conversations are kept in this browser only." : "Conversations are kept until this page is closed.";
   setText($("chat-kept"), kept);

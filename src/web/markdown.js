@@ -301,7 +301,8 @@ function partNodes(parts) {
 }
 
 const BLOCKS = {
-  heading: ({ level, text }) => el(`h${Math.min(6, level + 3)}`, {}, ...inlineNodes(text)),
+  // All of one rank, whichever one a model begins with: the page's headings have no gaps for screen readers.
+  heading: ({ level, text }) => el("h4", { class: `level${level}` }, ...inlineNodes(text)),
   rule: () => el("hr"),
   paragraph: ({ text }) => el("p", { dir: "auto" }, ...inlineNodes(text)),
   quote: ({ blocks }) => el("blockquote", {}, ...blocks.map(blockNode)),
@@ -318,7 +319,7 @@ function itemNode({ checked, blocks }) {
   const [first, ...rest] = blocks;
   // A tight item's text needs no paragraph of its own.
   const head = first?.type === "paragraph" ? inlineNodes(first.text) : first ? [blockNode(first)] : [];
-  return el("li", {}, ...box, ...head, ...rest.map(blockNode));
+  return el("li", { class: checked === null ? null : "task" }, ...box, ...head, ...rest.map(blockNode));
 }
 
 function codeNode(language, text) {

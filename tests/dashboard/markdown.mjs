@@ -85,8 +85,8 @@ const parseMarkdown = (text) => parseLines(plainLines(text).split("\n"), 0);
 const plainOf = (value) => JSON.parse(JSON.stringify(value));
 
 const USUAL = {
-  "# One\n## Two ##\n#none": "<h4>One</h4><h5>Two</h5><p>#none</p>",
-  "#": "<h4></h4>",
+  "# One\n## Two ##\n#none": "<h4 class=level1>One</h4><h4 class=level2>Two</h4><p>#none</p>",
+  "#": "<h4 class=level1></h4>",
   "a *b* **c** ***d*** ~~e~~ `f`": "<p>a <em>b</em> <strong>c</strong> <strong><em>d</em></strong> <del>e</del> <code>f</code></p>",
   "snake_case_name and 2 * 3 * 4": "<p>snake_case_name and 2 * 3 * 4</p>",
   "**bold with *em* inside**": "<p><strong>bold with <em>em</em> inside</strong></p>",
@@ -96,7 +96,7 @@ const USUAL = {
   "- a\n- b\n  - c\n  - d\n- e": "<ul><li>a</li><li>b<ul><li>c</li><li>d</li></ul></li><li>e</li></ul>",
   "3. a\n4. b": "<ol start=3><li>a</li><li>b</li></ol>",
   "1. a\n\n   more\n\n2. b": "<ol><li>a<p>more</p></li><li>b</li></ol>",
-  "- [ ] a\n- [x] b": "<ul><li><span class=box>☐ </span>a</li><li><span class=box>☑ </span>b</li></ul>",
+  "- [ ] a\n- [x] b": "<ul><li class=task><span class=box>☐ </span>a</li><li class=task><span class=box>☑ </span>b</li></ul>",
   "> a\n> > b": "<blockquote><p>a</p><blockquote><p>b</p></blockquote></blockquote>",
   "---\n***\n- - -": "<hr></hr><hr></hr><hr></hr>",
   "[a](https://a.example/b_(c)) https://b.example/.":
@@ -136,7 +136,7 @@ const HOSTILE = [
   "# <svg onload=x>\n> <iframe src=x>\n- <style>*{display:none}</style>",
   "__proto__ [__proto__](https://a.example) `constructor`\n\n```__proto__\n```\n\n- [x] toString",
 ];
-const TAGS = "div h4 h5 h6 p hr blockquote ul ol li span table thead tbody tr th td figure figcaption button pre code a br em strong del";
+const TAGS = "div h4 p hr blockquote ul ol li span table thead tbody tr th td figure figcaption button pre code a br em strong del";
 const ATTRIBUTES = "class type href target rel dir start tabindex role aria-label";
 for (const text of HOSTILE) {
   const root = view(text);
