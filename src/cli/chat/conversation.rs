@@ -1,0 +1,292 @@
+//! A conversation on the terminal: prompts and commands are read in turn, and each request has what was said so far.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gambi::client::{Chat, Model, Room};
+
+use super::answer::{self, AnswerStyle, Printed};
+use super::history::History;
+use super::input::{Prompt, PromptReader};
+use super::slash::{self, Input};
+use super::transcript::{self, Turn};
+use super::{SELECTOR, name_of};
+use crate::cli::advice::advise;
+use crate::cli::context::Context;
+use crate::cli::failure::Failure;
+use crate::cli::output::{self, table};
+use crate::cli::prompt;
+use crate::cli::style::is_dumb;
+
+/// What is told when a line was cut off.
+const TOO_LONG: &str =
+    "A line was too long for the terminal, so nothing was sent. Send it from a file: gambi chat --room CODE < FILE";
+const HOW_TO_LEAVE: &str = "Ctrl-D or /quit ends the conversation.";
+/// Removes the system message.
+const NO_TEXT: &str = "\"\"";
+
+/// A conversation.
+pub struct Conversation<'c> {
+    context: &'c Context<'c>,
+    room: Room,
+    code: String,
+    style: AnswerStyle,
+    /// Who answers.
+    selector: String,
+    system: Option<String>,
+    turns: Vec<Turn>,
+    /// The last question, if it was not answered.
+    unanswered: Option<String>,
+    /// The room's participants when they were last asked for.
+    models: Vec<Model>,
+}
+
+impl<'c> Conversation<'c> {
+    /// Begins a conversation with a room.
+    ///
+    /// # Errors
+    /// When the hub can't be reached, or refuses.
+    pub fn begin(context: &'c Context<'c>, room: Room, code: &str, style: AnswerStyle) -> Result<Self, Failure> {
+        let models = room.models()?;
+        let conversation = Conversation {
+            context,
+            room,
+            code: code.to_owned(),
+            style,
+            selector: context.value("model").unwrap_or(SELECTOR).to_owned(),
+            system: context.value("system").map(str::to_owned),
+            turns: Vec::new(),
+            unanswered: None,
+            models,
+        };
+        let online = match conversation.models.len() {
+            0 => "no participant is online yet".to_owned(),
+            1 => "1 participant is online".to_owned(),
+            count => format!("{count} participants are online"),
+        };
+        conversation.note(&format!("Room {code}: {online}. /help lists the commands. {HOW_TO_LEAVE}"));
+        conversation.check_selector();
+        Ok(conversation)
+    }
+
+    /// Reads prompts from the terminal until `/quit` or the end of input. `secrets` are kept out of the history.
+    ///
+    /// # Errors
+    /// When the terminal can't be used, or stdout can't be written.
+    pub fn run(&mut self, secrets: Vec<String>) -> Result<(), Failure> {
+        let context = self.context;
+        let path = context.state_path("chat_history").filter(|_| !context.has("no-history"));
+        let is_dumb = is_dumb(context);
+        let mut reader = PromptReader::open(&context.signals, is_dumb, History::new(path, secrets))?;
+        let out = context.out;
+        // A plain line is read in a mode in which Ctrl-C is a signal.
+        let tell = move || {
+            if is_dumb {
+                out.note("");
+                out.note(HOW_TO_LEAVE);
+            }
+        };
+        context.signals.set_on_interrupt(Some(Box::new(tell)));
+        loop {
+            match reader.read() {
+                Prompt::Quoted(text) => self.ask(&reader, text)?,
+                Prompt::Text(text) => {
+                    if !self.obey(&reader, &text)? {
+                        return Ok(());
+                    }
+                }
+                Prompt::Interrupted => self.note(HOW_TO_LEAVE),
+                Prompt::TooLong => {
+                    prompt::discard_rest();
+                    self.note(TOO_LONG);
+                }
+                Prompt::End => {
+                    // The shell's prompt must not continue this one's line; the editor has ended it.
+                    if is_dumb {
+                        context.out.note("");
+                    }
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Does what was entered. Returns whether the conversation goes on.
+    fn obey(&mut self, reader: &PromptReader<'_>, text: &str) -> Result<bool, Failure> {
+        match slash::read(text) {
+            Input::Blank => {}
+            Input::Prompt(text) => self.ask(reader, text.to_owned())?,
+            Input::Help => self.help()?,
+            Input::Model(name) => self.model(name)?,
+            Input::System(text) => self.system(text)?,
+            Input::Clear => {
+                self.turns.clear();
+                self.unanswered = None;
+                self.note("The conversation is forgotten.");
+            }
+            Input::Retry => match self.unanswered.take().or_else(|| self.turns.pop().map(|turn| turn.question)) {
+                Some(question) => self.ask(reader, question)?,
+                None => self.note("There is no question to ask again."),
+            },
+            Input::Save(None) => self.note("Name the file: /save FILE"),
+            Input::Save(Some(name)) => self.save(name),
+            Input::Quit => return Ok(false),
+            Input::Unknown(name, meant) => {
+                let meant = meant.map_or(String::new(), |meant| format!(" Did you mean {meant}?"));
+                self.note(&format!(
+                    "There is no {name}.{meant} /help lists the commands; // begins a prompt with a slash."
+                ));
+            }
+        }
+        Ok(true)
+    }
+
+    fn note(&self, text: &str) {
+        self.context.out.aside(text, self.style.styled);
+    }
+
+    /// Sends a question with what was said before it, and prints the answer.
+    fn ask(&mut self, reader: &PromptReader<'_>, question: String) -> Result<(), Failure> {
+        let chat = self.request(&question);
+        let (printed, stopped) = {
+            let _held = reader.hold();
+            self.print_stoppable(chat)
+        };
+        let facts = &printed.facts;
+        match printed.end {
+            Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
+            Err(Failure::Output(error)) => return Err(Failure::Output(error)),
+            _ if stopped => {
+                let kept = if printed.text.is_empty() { "/retry asks again." } else { "/retry asks for another one." };
+                self.note(&format!("The answer was stopped. {kept}"));
+            }
+            Err(failure) => {
+                output::failure(&advise(failure, self.context));
+                self.note("The conversation goes on: /retry asks again, /model chooses who answers.");
+                self.unanswered = Some(question);
+                return Ok(());
+            }
+            Ok(()) => {}
+        }
+        if printed.text.is_empty() && stopped {
+            self.unanswered = Some(question);
+            return Ok(());
+        }
+        if !facts.participant.is_empty() && !self.models.iter().any(|model| model.id == facts.participant) {
+            self.models = self.room.models().unwrap_or_default();
+        }
+        let name = name_of(&facts.participant, &self.models);
+        if !stopped {
+            self.note(&facts.line(&name));
+        }
+        let by = if facts.model.is_empty() { name } else { format!("{name} · {}", facts.model) };
+        self.unanswered = None;
+        self.turns.push(Turn { question, answer: printed.text, by });
+        Ok(())
+    }
+
+    fn request(&self, question: &str) -> Chat {
+        let mut chat = self.room.chat().selector(&self.selector);
+        if let Some(system) = &self.system {
+            chat = chat.system(system);
+        }
+        let said = |chat: Chat, turn: &Turn| chat.user(&turn.question).assistant(&turn.answer);
+        self.turns.iter().fold(chat, said).user(question)
+    }
+
+    /// Prints an answer that Ctrl-C stops. Returns whether it did.
+    fn print_stoppable(&self, mut chat: Chat) -> (Printed, bool) {
+        let signals = &self.context.signals;
+        let before = signals.set_on_interrupt(None);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (stopper, is_stopped) = (chat.stopper(), stopped.clone());
+        signals.set_on_interrupt(Some(Box::new(move || {
+            is_stopped.store(true, Ordering::SeqCst);
+            stopper.stop();
+        })));
+        let printed = answer::print(self.style, chat);
+        signals.set_on_interrupt(before);
+        // The signal may have come when the answer was complete.
+        let stopped = stopped.load(Ordering::SeqCst) && printed.end.is_err();
+        (printed, stopped)
+    }
+
+    fn help(&self) -> Result<(), Failure> {
+        let row =
+            |(name, argument, about): &(&str, &str, &str)| format!("  {:16}{about}", format!("{name} {argument}"));
+        let rows: Vec<String> = slash::COMMANDS.iter().map(row).collect();
+        output::line(&format!(
+            "{}\n\n  \"\"\" begins and ends a text of several lines; a paste is one prompt.\n  // begins a prompt with a \
+             slash.\n  Ctrl-C stops an answer. {HOW_TO_LEAVE}",
+            rows.join("\n")
+        ))
+    }
+
+    /// Lists who can answer, or chooses.
+    fn model(&mut self, name: Option<&str>) -> Result<(), Failure> {
+        match self.room.models() {
+            Ok(models) => self.models = models,
+            Err(error) => output::failure(&advise(error.into(), self.context)),
+        }
+        if let Some(name) = name {
+            name.clone_into(&mut self.selector);
+            self.note(&format!("From now on {name} answers."));
+            self.check_selector();
+            return Ok(());
+        }
+        let mark = |marked: bool| if marked { "*" } else { "" }.to_owned();
+        let mut rows =
+            vec![vec![mark(self.selector == SELECTOR), SELECTOR.into(), "any of them".into(), String::new()]];
+        rows.extend(self.models.iter().map(|model| {
+            vec![mark(self.is_chosen(model)), model.id.clone(), model.model.clone(), model.nickname.clone()]
+        }));
+        output::line(&table(&["", "ID", "MODEL", "NICKNAME"], &rows))
+    }
+
+    /// Whether the selector names this participant or its model.
+    fn is_chosen(&self, model: &Model) -> bool {
+        let name = self.selector.strip_prefix("model:").unwrap_or(&self.selector);
+        model.id == self.selector || model.model == name
+    }
+
+    fn check_selector(&self) {
+        if self.selector != SELECTOR && !self.models.iter().any(|model| self.is_chosen(model)) {
+            self.note(&format!("Nobody online is or has {}; /model lists who is there.", self.selector));
+        }
+    }
+
+    fn system(&mut self, text: Option<&str>) -> Result<(), Failure> {
+        match text {
+            None => return output::line(self.system.as_deref().unwrap_or("There is no system message.")),
+            Some(NO_TEXT) => {
+                self.system = None;
+                self.note("There is no system message any more.");
+            }
+            Some(text) => {
+                self.system = Some(text.to_owned());
+                self.note("The system message is set. It holds for the whole conversation.");
+            }
+        }
+        Ok(())
+    }
+
+    fn save(&self, name: &str) {
+        let path = transcript::expand(name, self.context.variable("HOME"));
+        let text = transcript::markdown(&format!("Room {}", self.code), self.system.as_deref(), &self.turns);
+        let shown = path.display();
+        self.note(&match transcript::save(&path, &text) {
+            Ok(()) => format!("Saved to {shown}."),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                format!("{shown} exists already, and is not replaced. Name another file.")
+            }
+            Err(error) => format!("{shown} cannot be written: {error}"),
+        });
+    }
+}
+
+impl Drop for Conversation<'_> {
+    fn drop(&mut self) {
+        self.context.signals.set_on_interrupt(None);
+    }
+}
