@@ -41,6 +41,8 @@ pub struct Model {
     pub nickname: String,
     /// The model that its provider runs.
     pub model: String,
+    /// Whether it stands for several participants: its id is then the name of a model, or `any`.
+    pub shared: bool,
 }
 
 impl Room {
@@ -72,6 +74,7 @@ impl Room {
             id: text(&entry["id"]),
             nickname: text(&entry["gambi"]["nickname"]),
             model: text(&entry["gambi"]["model"]),
+            shared: !entry["gambi"]["participants"].is_null(),
         };
         Ok(list["data"].as_array().into_iter().flatten().map(model).collect())
     }

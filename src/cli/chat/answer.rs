@@ -76,11 +76,11 @@ impl Facts {
             parts.push(self.model.clone());
         }
         if let Some(tokens) = self.tokens {
-            let rate = self.rate(tokens).map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
-            parts.push(format!("{tokens} token{}{rate}", if tokens == 1 { "" } else { "s" }));
+            parts.push(format!("{tokens} token{}", if tokens == 1 { "" } else { "s" }));
+            parts.extend(self.rate(tokens).map(|rate| format!("{rate:.1} tokens/s")));
         }
         if let Some(first) = self.first {
-            parts.push(format!("first token after {:.1} s", first.as_secs_f64()));
+            parts.push(format!("first token {:.2} s", first.as_secs_f64()));
         }
         parts.join(" · ")
     }
@@ -279,10 +279,10 @@ mod tests {
         facts.model = "llama3".into();
         facts.first = Some(Duration::from_millis(420));
         facts.tokens = Some(1);
-        assert_eq!(facts.line("ann"), "ann · llama3 · 1 token · first token after 0.4 s");
+        assert_eq!(facts.line("ann"), "ann · llama3 · 1 token · first token 0.42 s");
         facts.tokens = Some(31);
         facts.rest = Duration::from_secs(2);
-        assert_eq!(facts.line("ann"), "ann · llama3 · 31 tokens, 15.0 tokens/s · first token after 0.4 s");
+        assert_eq!(facts.line("ann"), "ann · llama3 · 31 tokens · 15.0 tokens/s · first token 0.42 s");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use gambi::client::{Chat, Model, Room};
 
 use super::answer::{self, AnswerStyle, Printed};
 use super::history::History;
-use super::input::{Prompt, PromptReader};
+use super::input::{LABEL, Prompt, PromptReader};
 use super::slash::{self, Input};
 use super::transcript::{self, Turn};
 use super::{SELECTOR, name_of};
@@ -23,6 +23,9 @@ use crate::cli::style::is_dumb;
 const TOO_LONG: &str =
     "A line was too long for the terminal, so nothing was sent. Send it from a file: gambi chat --room CODE < FILE";
 const HOW_TO_LEAVE: &str = "Ctrl-D or /quit ends the conversation.";
+const HOW_TO_RETRY: &str = "/retry asks again";
+/// The most rows of the list of who can answer.
+const MAX_LISTED: usize = 50;
 /// Removes the system message.
 const NO_TEXT: &str = "\"\"";
 
@@ -60,12 +63,12 @@ impl<'c> Conversation<'c> {
             unanswered: None,
             models,
         };
-        let online = match conversation.models.len() {
+        let online = match conversation.models.iter().filter(|model| !model.shared).count() {
             0 => "no participant is online yet".to_owned(),
             1 => "1 participant is online".to_owned(),
             count => format!("{count} participants are online"),
         };
-        conversation.note(&format!("Room {code}: {online}. /help lists the commands. {HOW_TO_LEAVE}"));
+        conversation.note(&format!("Room {code}: {online}. /help lists commands, Ctrl-D leaves."));
         conversation.check_selector();
         Ok(conversation)
     }
@@ -85,14 +88,15 @@ impl<'c> Conversation<'c> {
             if is_dumb {
                 out.note("");
                 out.note(HOW_TO_LEAVE);
+                output::beside(LABEL);
             }
         };
         context.signals.set_on_interrupt(Some(Box::new(tell)));
         loop {
             match reader.read() {
-                Prompt::Quoted(text) => self.ask(&reader, text)?,
+                Prompt::Quoted(text) => self.ask(text)?,
                 Prompt::Text(text) => {
-                    if !self.obey(&reader, &text)? {
+                    if !self.obey(&text)? {
                         return Ok(());
                     }
                 }
@@ -113,10 +117,10 @@ impl<'c> Conversation<'c> {
     }
 
     /// Does what was entered. Returns whether the conversation goes on.
-    fn obey(&mut self, reader: &PromptReader<'_>, text: &str) -> Result<bool, Failure> {
+    fn obey(&mut self, text: &str) -> Result<bool, Failure> {
         match slash::read(text) {
             Input::Blank => {}
-            Input::Prompt(text) => self.ask(reader, text.to_owned())?,
+            Input::Prompt(text) => self.ask(text.to_owned())?,
             Input::Help => self.help()?,
             Input::Model(name) => self.model(name)?,
             Input::System(text) => self.system(text)?,
@@ -126,7 +130,7 @@ impl<'c> Conversation<'c> {
                 self.note("The conversation is forgotten.");
             }
             Input::Retry => match self.unanswered.take().or_else(|| self.turns.pop().map(|turn| turn.question)) {
-                Some(question) => self.ask(reader, question)?,
+                Some(question) => self.ask(question)?,
                 None => self.note("There is no question to ask again."),
             },
             Input::Save(None) => self.note("Name the file: /save FILE"),
@@ -134,9 +138,7 @@ impl<'c> Conversation<'c> {
             Input::Quit => return Ok(false),
             Input::Unknown(name, meant) => {
                 let meant = meant.map_or(String::new(), |meant| format!(" Did you mean {meant}?"));
-                self.note(&format!(
-                    "There is no {name}.{meant} /help lists the commands; // begins a prompt with a slash."
-                ));
+                self.note(&format!("There is no {name}.{meant} /help lists all; // sends a slash."));
             }
         }
         Ok(true)
@@ -147,42 +149,34 @@ impl<'c> Conversation<'c> {
     }
 
     /// Sends a question with what was said before it, and prints the answer.
-    fn ask(&mut self, reader: &PromptReader<'_>, question: String) -> Result<(), Failure> {
+    fn ask(&mut self, question: String) -> Result<(), Failure> {
         let chat = self.request(&question);
-        let (printed, stopped) = {
-            let _held = reader.hold();
-            self.print_stoppable(chat)
-        };
-        let facts = &printed.facts;
-        match printed.end {
-            Err(Failure::ClosedPipe) => return Err(Failure::ClosedPipe),
-            Err(Failure::Output(error)) => return Err(Failure::Output(error)),
-            _ if stopped => {
-                let kept = if printed.text.is_empty() { "/retry asks again." } else { "/retry asks for another one." };
-                self.note(&format!("The answer was stopped. {kept}"));
-            }
-            Err(failure) => {
-                output::failure(&advise(failure, self.context));
-                self.note("The conversation goes on: /retry asks again, /model chooses who answers.");
-                self.unanswered = Some(question);
-                return Ok(());
-            }
-            Ok(()) => {}
-        }
-        if printed.text.is_empty() && stopped {
-            self.unanswered = Some(question);
-            return Ok(());
-        }
+        let (printed, stopped) = self.print_stoppable(chat);
+        let Printed { text, facts, end } = printed;
         if !facts.participant.is_empty() && !self.models.iter().any(|model| model.id == facts.participant) {
             self.models = self.room.models().unwrap_or_default();
         }
         let name = name_of(&facts.participant, &self.models);
-        if !stopped {
-            self.note(&facts.line(&name));
+        let failed = end.is_err() && !stopped;
+        match end {
+            Err(failure @ (Failure::ClosedPipe | Failure::Output(_))) => return Err(failure),
+            Err(_) if stopped && facts.participant.is_empty() => self.note(&format!("Stopped. {HOW_TO_RETRY}.")),
+            Err(_) if stopped => self.note(&format!("{name} was stopped. {HOW_TO_RETRY}.")),
+            Err(failure) => {
+                output::failure(&advise(failure, self.context));
+                self.note(&format!("The conversation goes on: {HOW_TO_RETRY}, /model chooses who answers."));
+            }
+            Ok(()) => self.note(&facts.line(&name)),
+        }
+        self.context.out.note("");
+        // What was stopped in mid-answer is a part of the conversation, what failed is none.
+        self.unanswered = None;
+        if failed || (stopped && text.is_empty()) {
+            self.unanswered = Some(question);
+            return Ok(());
         }
         let by = if facts.model.is_empty() { name } else { format!("{name} · {}", facts.model) };
-        self.unanswered = None;
-        self.turns.push(Turn { question, answer: printed.text, by });
+        self.turns.push(Turn { question, answer: text, by });
         Ok(())
     }
 
@@ -231,16 +225,27 @@ impl<'c> Conversation<'c> {
         }
         if let Some(name) = name {
             name.clone_into(&mut self.selector);
-            self.note(&format!("From now on {name} answers."));
+            let who = if name == SELECTOR { "any participant" } else { name };
+            self.note(&format!("From now on {who} answers."));
             self.check_selector();
             return Ok(());
         }
-        let mark = |marked: bool| if marked { "*" } else { "" }.to_owned();
-        let mut rows =
-            vec![vec![mark(self.selector == SELECTOR), SELECTOR.into(), "any of them".into(), String::new()]];
-        rows.extend(self.models.iter().map(|model| {
-            vec![mark(self.is_chosen(model)), model.id.clone(), model.model.clone(), model.nickname.clone()]
-        }));
+        let row = |chosen: bool, id: &str, model: &str, nickname: &str| {
+            vec![if chosen { "*" } else { "" }.to_owned(), id.to_owned(), model.to_owned(), nickname.to_owned()]
+        };
+        let listed = |model: &Model| {
+            // The model of a shared name is the name again.
+            let (of, nickname) = if model.shared { ("", "") } else { (model.model.as_str(), model.nickname.as_str()) };
+            row(self.is_chosen(model), &model.id, of, nickname)
+        };
+        let mut rows: Vec<_> = self.models.iter().take(MAX_LISTED).map(listed).collect();
+        // The hub lists it where there is a choice.
+        if !self.models.iter().any(|model| model.shared && model.id == SELECTOR) {
+            rows.push(row(self.selector == SELECTOR, SELECTOR, "", ""));
+        }
+        if self.models.len() > MAX_LISTED {
+            rows.push(row(false, "...", &format!("`gambi models --room {}` lists all", self.code), ""));
+        }
         output::line(&table(&["", "ID", "MODEL", "NICKNAME"], &rows))
     }
 

@@ -27,7 +27,7 @@ const MAX_LINE: usize = if cfg!(target_os = "linux") { 4095 } else { 1023 };
 /// What encloses a text of several lines.
 pub const QUOTES: &str = "\"\"\"";
 /// What is shown before a prompt, and before each further line of it.
-const LABEL: &str = "> ";
+pub const LABEL: &str = "> ";
 const NEXT_LABEL: &str = ". ";
 
 /// The modes to which a signal restores the terminal.
@@ -75,6 +75,8 @@ impl<'s> PromptReader<'s> {
         }
         *MODES.lock().unwrap_or_else(PoisonError::into_inner) = stty_modes();
         signals.set_cleanup(Some(restore));
+        // What is typed during an answer is not shown, and is there for the next prompt as it was typed.
+        stty(&["-echo", "-icanon", "min", "1", "time", "0"]);
         Ok(PromptReader { signals, editor: Some(editor), history })
     }
 
@@ -99,7 +101,10 @@ impl<'s> PromptReader<'s> {
         };
         mark_read();
         loop {
-            match editor.readline(label) {
+            let read = editor.readline(label);
+            // The editor has ended it. What is pasted before the next prompt is a part of that.
+            let _ = stderr().write_all(MARK);
+            match read {
                 Ok(text) => return Prompt::Text(text),
                 Err(ReadlineError::Interrupted) => return Prompt::Interrupted,
                 Err(ReadlineError::Signal(_)) => {}
@@ -107,32 +112,13 @@ impl<'s> PromptReader<'s> {
             }
         }
     }
-
-    /// Keeps what is typed meanwhile from the screen, and for the next prompt, until the guard is dropped.
-    pub fn hold(&self) -> Held {
-        if self.editor.is_some() && stty(&["-echo", "-icanon"]) {
-            let _ = stderr().write_all(MARK);
-            return Held(true);
-        }
-        Held(false)
-    }
 }
 
 impl Drop for PromptReader<'_> {
     fn drop(&mut self) {
         self.signals.set_cleanup(None);
-    }
-}
-
-/// A terminal that does not show what is typed.
-pub struct Held(bool);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.0
-            && let Some(modes) = &*MODES.lock().unwrap_or_else(PoisonError::into_inner)
-        {
-            stty(&[modes]);
+        if self.editor.is_some() {
+            restore();
         }
     }
 }

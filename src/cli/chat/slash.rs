@@ -5,7 +5,7 @@ use crate::cli::parse::closest;
 /// The commands of a conversation: names, arguments, and what they do.
 pub const COMMANDS: [(&str, &str, &str); 7] = [
     ("/help", "", "List these commands"),
-    ("/model", "[NAME]", "List participants and models, or choose one; any for any of them"),
+    ("/model", "[NAME]", "List who can answer, or choose: an id, a model, or any"),
     ("/system", "[TEXT]", "Show the system message, or set it; \"\" removes it"),
     ("/clear", "", "Forget the conversation so far"),
     ("/retry", "", "Ask the last question again"),
