@@ -4,6 +4,7 @@ mod answer;
 mod conversation;
 mod history;
 mod input;
+mod selection;
 mod slash;
 mod thinking;
 mod transcript;
@@ -13,7 +14,7 @@ use std::io::{IsTerminal, Read, stderr, stdin, stdout};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use gambi::client::{Chat, Model, Room};
+use gambi::client::{Chat, Room};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -21,9 +22,8 @@ use super::output::{self, table};
 use answer::AnswerStyle;
 use conversation::Conversation;
 use input::without_quotes;
-
-/// The selector if `--model` is not given.
-pub const SELECTOR: &str = "any";
+pub use selection::SELECTOR;
+use selection::name_of;
 
 /// Sends one prompt; without a prompt on an interactive terminal, starts a conversation.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
@@ -78,12 +78,6 @@ fn once(context: &Context<'_>, room: &Room, chat: Chat, style: AnswerStyle) -> R
         output::line(&json?)?;
     }
     Ok(())
-}
-
-/// A participant's nickname and id, or its id if it has no other name.
-fn name_of(id: &str, models: &[Model]) -> String {
-    let nickname = models.iter().find(|model| model.id == id).map_or("", |model| &model.nickname);
-    if nickname.is_empty() || nickname == id { id.to_owned() } else { format!("{nickname} ({id})") }
 }
 
 /// Lists the participants and models that a request can select.

@@ -284,7 +284,7 @@ static THINKING: Flag = value(
     "thinking",
     None,
     "show|hide",
-    "Whether to print the model's thinking, on stderr [default show on a terminal, otherwise hide]",
+    "Whether the model's thinking is printed, on stderr; if not given, only on a terminal",
 );
 static NO_HISTORY: Flag = switch("no-history", "Neither read nor keep the prompts of conversations");
 static LISTEN: Flag = value("timeout", None, "TIME", "How long to listen [default 2s]");

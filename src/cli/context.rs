@@ -2,7 +2,7 @@
 //! order; stdout and stderr; signals; and whether the command may prompt.
 
 use std::fmt;
-use std::io::{IsTerminal, Read, stdin, stdout};
+use std::io::{IsTerminal, Read, stderr, stdin, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -117,6 +117,16 @@ impl<'v> Context<'v> {
     /// What the command was invited with.
     pub fn invitation(&self) -> Option<&Invitation> {
         self.invitation.as_ref()
+    }
+
+    /// Whether the terminal, if there is one, knows no control sequences.
+    pub fn has_dumb_terminal(&self) -> bool {
+        self.variable("TERM").is_none_or(|term| term == "dumb")
+    }
+
+    /// Whether text on stderr may be styled.
+    pub fn styles_stderr(&self) -> bool {
+        stderr().is_terminal() && !self.has_dumb_terminal() && self.variable("NO_COLOR").is_none()
     }
 
     /// The words of the command.

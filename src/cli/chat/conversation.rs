@@ -9,15 +9,14 @@ use gambi::client::{Chat, Model, Room};
 use super::answer::{self, AnswerStyle, Printed};
 use super::history::History;
 use super::input::{LABEL, Prompt, PromptReader};
+use super::selection::{SELECTOR, name_of, selects};
 use super::slash::{self, Input};
 use super::transcript::{self, Turn};
-use super::{SELECTOR, name_of};
 use crate::cli::advice::advise;
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, table};
 use crate::cli::prompt;
-use crate::cli::style::is_dumb;
 
 /// What is told when a line was cut off.
 const TOO_LONG: &str =
@@ -80,7 +79,7 @@ impl<'c> Conversation<'c> {
     pub fn run(&mut self, secrets: Vec<String>) -> Result<(), Failure> {
         let context = self.context;
         let path = context.state_path("chat_history").filter(|_| !context.has("no-history"));
-        let is_dumb = is_dumb(context);
+        let is_dumb = context.has_dumb_terminal();
         let mut reader = PromptReader::open(&context.signals, is_dumb, History::new(path, secrets))?;
         let out = context.out;
         // A plain line is read in a mode in which Ctrl-C is a signal.
@@ -236,7 +235,7 @@ impl<'c> Conversation<'c> {
         let listed = |model: &Model| {
             // The model of a shared name is the name again.
             let (of, nickname) = if model.shared { ("", "") } else { (model.model.as_str(), model.nickname.as_str()) };
-            row(self.is_chosen(model), &model.id, of, nickname)
+            row(selects(&self.selector, model), &model.id, of, nickname)
         };
         let mut rows: Vec<_> = self.models.iter().take(MAX_LISTED).map(listed).collect();
         // The hub lists it where there is a choice.
@@ -249,14 +248,8 @@ impl<'c> Conversation<'c> {
         output::line(&table(&["", "ID", "MODEL", "NICKNAME"], &rows))
     }
 
-    /// Whether the selector names this participant or its model.
-    fn is_chosen(&self, model: &Model) -> bool {
-        let name = self.selector.strip_prefix("model:").unwrap_or(&self.selector);
-        model.id == self.selector || model.model == name
-    }
-
     fn check_selector(&self) {
-        if self.selector != SELECTOR && !self.models.iter().any(|model| self.is_chosen(model)) {
+        if self.selector != SELECTOR && !self.models.iter().any(|model| selects(&self.selector, model)) {
             self.note(&format!("Nobody online is or has {}; /model lists who is there.", self.selector));
         }
     }
