@@ -220,8 +220,21 @@ impl Chat {
     pub fn stream(self) -> Result<ChatStream, Error> {
         let (http, path, answer) = self.open(true)?;
         let (participant, request_id) = (participant(&answer), request_id(&answer));
-        let body = answer.into_body().into_reader();
-        let decoder = Decoder::new();
+        let is_whole = header(&answer, "content-type").is_some_and(|kind| kind.starts_with("application/json"));
+        let mut decoder = Decoder::new();
+        let mut body = answer.into_body();
+        if is_whole {
+            // The provider does not stream. A JSON string has no raw line ends, so the answer fits one event.
+            let text = read(body).map_err(|error| Error::BrokenOff {
+                participant: participant.clone(),
+                reason: Reason::of(error),
+                request_id: request_id.clone(),
+            })?;
+            let line: Vec<u8> = text.into_iter().map(|b| if b"\r\n".contains(&b) { b' ' } else { b }).collect();
+            decoder.push(&[b"data: ", &line[..], b"\n\ndata: [DONE]\n\n"].concat());
+            body = ureq::Body::builder().data(Vec::new());
+        }
+        let body = body.into_reader();
         Ok(ChatStream { http, path, participant, request_id, body, decoder, begun: false, over: false })
     }
 }
@@ -385,7 +398,9 @@ impl ChatStream {
 /// The text in an event of a stream.
 fn delta_text(json: &str) -> String {
     let chunk: Value = serde_json::from_str(json).unwrap_or_default();
-    chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned()
+    let choice = &chunk["choices"][0];
+    // A whole answer has a message in place of the delta.
+    choice["delta"]["content"].as_str().or(choice["message"]["content"].as_str()).unwrap_or_default().to_owned()
 }
 
 impl Iterator for ChatStream {

@@ -106,6 +106,8 @@ struct Chunk {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Choice {
+    /// A whole answer has a message.
+    #[serde(alias = "message")]
     delta: Option<Delta>,
 }
 
@@ -296,6 +298,7 @@ mod tests {
             delta(r#"{"choices":[{"delta":{"content":null,"reasoning":"b"}}]}"#).reasoning.as_deref(),
             Some("b")
         );
+        assert_eq!(delta(r#"{"choices":[{"message":{"content":"a"}}]}"#).content.as_deref(), Some("a"));
         for other in [r#"{"choices":[],"usage":null}"#, r#"{"choices":[{"delta":null}]}"#, "[]", "{}"] {
             assert_eq!(delta(other).content, None, "{other}");
         }
