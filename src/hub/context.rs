@@ -195,6 +195,11 @@ impl HubContext {
         self.log.event(event);
     }
 
+    /// Whether anybody is told of a request's events.
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.watchers.count().0 > 0 || self.log.is_enabled(LogLevel::Debug)
+    }
+
     /// As [`HubContext::change`], for a change that may fail. A failed one emits no events.
     pub(crate) fn try_change<T, E>(
         &self,

@@ -124,7 +124,7 @@ impl<'s> Attempt<'s> {
 
     /// Emits the event that the request was dispatched.
     pub(crate) fn emit_request(&self) {
-        self.emit(EventKind::LlmRequest(self.dispatch.clone()));
+        self.emit(|| EventKind::LlmRequest(self.dispatch.clone()));
     }
 
     /// Starts to look for the response's id in its body. `stream`: whether the body is an event stream.
@@ -192,9 +192,9 @@ impl<'s> Attempt<'s> {
             429 | 500.. => Ending::Failed,
             _ => Ending::Rejected,
         });
-        let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
         if status < 400 {
-            self.emit(EventKind::LlmComplete(self.served_dispatch(), metrics));
+            let metrics = || Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
+            self.emit(|| EventKind::LlmComplete(self.served_dispatch(), metrics()));
         } else {
             self.emit_failure("provider", format!("the provider answered {status}"));
         }
@@ -282,14 +282,12 @@ impl<'s> Attempt<'s> {
 
     fn emit_failure(&mut self, stage: &str, error: String) {
         self.stage = Some(stage.to_owned());
-        let profile = &self.slot.picked.profile;
-        let failure = Failure {
-            nickname: profile.nickname.clone(),
-            endpoint: profile.endpoint.clone(),
-            stage: stage.to_owned(),
-            error,
-        };
-        self.emit(EventKind::LlmError(self.served_dispatch(), failure));
+        self.emit(|| {
+            let profile = &self.slot.picked.profile;
+            let (nickname, endpoint) = (profile.nickname.clone(), profile.endpoint.clone());
+            let failure = Failure { nickname, endpoint, stage: stage.to_owned(), error };
+            EventKind::LlmError(self.served_dispatch(), failure)
+        });
     }
 
     /// The dispatch with the participant's own model in place of the one that the client requested.
@@ -297,10 +295,11 @@ impl<'s> Attempt<'s> {
         Dispatch { model: self.slot.picked.model.clone(), ..self.dispatch.clone() }
     }
 
-    fn emit(&self, kind: EventKind) {
-        if self.observed {
+    /// Emits an event, which is made only if anybody is told of it.
+    fn emit(&self, kind: impl FnOnce() -> EventKind) {
+        if self.observed && self.hub.has_listeners() {
             let at = self.hub.clock.now().wall;
-            self.hub.emit(&Event { at, room: self.slot.picked.code.clone(), kind });
+            self.hub.emit(&Event { at, room: self.slot.picked.code.clone(), kind: kind() });
         }
     }
 }

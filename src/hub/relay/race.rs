@@ -160,7 +160,7 @@ impl Race<'_> {
             }
         };
         let picked = &contender.attempt.slot.picked;
-        let head = ResponseHead::new(picked, self.request_id, status, &headers, self.stream);
+        let head = ResponseHead::new(picked, self.request_id, status, headers, self.stream);
         if status >= 300 {
             return Ok(Some(head));
         }
