@@ -12,7 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Output, Progress};
 use crate::cli::style::{DIM, RESET};
-use crate::monitor::clean::multi_line;
+use crate::monitor::clean::{self, multi_line};
 
 /// The most bytes of an answer that are kept as context for the next prompt. Longer answers are printed in full.
 const MAX_KEPT_BYTES: usize = 4 << 20;
@@ -189,7 +189,7 @@ impl Printer {
 
     fn chunk(&mut self, chunk: Chunk) -> Result<(), Failure> {
         if let Some(model) = chunk.model.filter(|model| !model.is_empty()) {
-            self.facts.model = model;
+            self.facts.model = clean::name(&model);
         }
         self.facts.tokens = chunk.usage.and_then(|usage| usage.completion_tokens).or(self.facts.tokens);
         let Some(delta) = chunk.choices.and_then(|choices| choices.into_iter().next()?.delta) else { return Ok(()) };

@@ -191,10 +191,9 @@ impl<'c> Conversation<'c> {
     /// Prints an answer that Ctrl-C stops. Returns whether it did.
     fn print_stoppable(&self, mut chat: Chat) -> (Printed, bool) {
         let signals = &self.context.signals;
-        let before = signals.set_on_interrupt(None);
         let stopped = Arc::new(AtomicBool::new(false));
         let (stopper, is_stopped) = (chat.stopper(), stopped.clone());
-        signals.set_on_interrupt(Some(Box::new(move || {
+        let before = signals.set_on_interrupt(Some(Box::new(move || {
             is_stopped.store(true, Ordering::SeqCst);
             stopper.stop();
         })));

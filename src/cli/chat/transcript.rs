@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::monitor::clean::multi_line;
+
 /// A question and its answer.
 #[derive(Debug, Clone)]
 pub struct Turn {
@@ -14,7 +16,7 @@ pub struct Turn {
     pub by: String,
 }
 
-/// The conversation as Markdown.
+/// The conversation as Markdown. What a model wrote is made safe for the terminal that shows the file.
 pub fn markdown(title: &str, system: Option<&str>, turns: &[Turn]) -> String {
     let mut text = format!("# {title}\n");
     let mut part = |heading: &str, body: &str| text += &format!("\n## {heading}\n\n{}\n", body.trim());
@@ -23,7 +25,7 @@ pub fn markdown(title: &str, system: Option<&str>, turns: &[Turn]) -> String {
     }
     for turn in turns {
         part("You", &turn.question);
-        part(&turn.by, &turn.answer);
+        part(&turn.by, &multi_line(&turn.answer));
     }
     text
 }
@@ -50,10 +52,11 @@ mod tests {
 
     #[test]
     fn a_conversation_is_saved_as_markdown() {
-        let turn = Turn { question: "Why?\n\nReally.".into(), answer: "Because.\n".into(), by: "ann · llama3".into() };
+        let turn =
+            Turn { question: "Why?\n\nReally.".into(), answer: "Because\u{1b}.\n".into(), by: "ann · llama3".into() };
         assert_eq!(
             markdown("Room LAB001", Some("Be brief."), &[turn]),
-            "# Room LAB001\n\n## System\n\nBe brief.\n\n## You\n\nWhy?\n\nReally.\n\n## ann · llama3\n\nBecause.\n"
+            "# Room LAB001\n\n## System\n\nBe brief.\n\n## You\n\nWhy?\n\nReally.\n\n## ann · llama3\n\nBecause\u{fffd}.\n"
         );
         assert_eq!(markdown("Room LAB001", None, &[]), "# Room LAB001\n");
     }
