@@ -1,6 +1,7 @@
 //! The command line: parse, then resolve, then act. Uses the library's public API only.
 
 mod advice;
+mod banner;
 mod chat;
 mod commands;
 mod completions;
@@ -38,6 +39,7 @@ mod stats;
 mod style;
 mod synonyms;
 mod token;
+mod urls;
 mod usage;
 mod values;
 
