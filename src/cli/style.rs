@@ -4,7 +4,6 @@
 use std::io::{IsTerminal, stderr, stdout};
 use std::sync::OnceLock;
 
-use super::context::Vars;
 use crate::monitor::clean::multi_line;
 use crate::monitor::text::width;
 
@@ -21,13 +20,13 @@ const SEQUENCES: [&str; 7] = [BOLD, DIM, RED, GREEN, YELLOW, CYAN, RESET];
 static DECIDED: OnceLock<(bool, bool)> = OnceLock::new();
 
 /// Decides from the environment which streams take colours. Before it is called none does.
-pub fn decide(vars: &Vars) {
+pub fn decide(vars: &dyn Fn(&str) -> Option<String>) {
     let plain = is_plain(vars);
     let _ = DECIDED.set((stdout().is_terminal() && !plain, stderr().is_terminal() && !plain));
 }
 
 /// Whether the environment says that no colours are wanted, or that the terminal has none.
-fn is_plain(vars: &Vars) -> bool {
+fn is_plain(vars: &dyn Fn(&str) -> Option<String>) -> bool {
     let set = |name| vars(name).filter(|value| !value.is_empty());
     set("TERM").is_none_or(|term| term == "dumb") || set("NO_COLOR").is_some()
 }
