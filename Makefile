@@ -1,11 +1,11 @@
-# Two commands matter: `make demo` shows it, `make test` checks it. Both install what they need.
+# Two commands matter: `make demo` shows it (`make demo-live` until Ctrl-C), `make test` checks it. They install what they need.
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check format lint test-default test-minimal test-tui docs test-32bit
+.PHONY: demo demo-live test check format lint test-default test-minimal test-tui docs test-32bit
 .PHONY: build install static static-test dist bench bench-compare
 .PHONY: api clients real-model hold soak fuzz tools rust
 
@@ -14,6 +14,11 @@ build: rust
 
 demo: build
 	target/release/gambi demo --once --format text
+
+# The hub, two participants and the dashboard stay up until Ctrl-C. `make demo-live DEMO_PORT=4000` where 3000 is taken.
+DEMO_PORT ?= 3000
+demo-live: build
+	@target/release/gambi demo --port $(DEMO_PORT) --format text
 
 # What `make test` checks, one part after the other. It says how long each took.
 PARTS := format lint test-default test-minimal test-tui docs

@@ -14,10 +14,11 @@ use gambi::hub::{Hub, HubOptions};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hub::{self, Urls};
+use super::hub;
 #[cfg(feature = "tui")]
 use super::participant;
 use super::signals::Signal;
+use super::urls::Urls;
 use crate::monitor::HubMonitor;
 use crate::monitor::changes::{Change, Changes};
 use crate::monitor::clean::one_line;
