@@ -6,6 +6,7 @@ pub mod api_answer;
 pub mod data_watch;
 pub mod envelope;
 pub mod invitation;
+pub mod json_parts;
 pub mod legacy;
 pub mod management;
 pub mod members;

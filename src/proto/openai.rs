@@ -128,15 +128,11 @@ impl Members<'_> {
 
     /// Prepends a system message, unless the request has one already (`developer` is the newer role).
     fn prepend_system_message(&mut self, instructions: &str) -> Result<(), BadRequest> {
-        let raw = self.get("messages").unwrap_or("[]");
-        let roles = roles(raw)?;
-        if roles.iter().any(|role| role == "system" || role == "developer") {
-            return Ok(());
+        let roles = roles(self.get("messages").unwrap_or("[]"))?;
+        if !roles.iter().any(|role| role == "system" || role == "developer") {
+            let message = format!(r#"{{"role":"system","content":{}}}"#, json_text(instructions));
+            self.put_first("messages", message);
         }
-        let rest = raw.trim_start().strip_prefix('[').unwrap_or("]");
-        let comma = if roles.is_empty() { "" } else { "," };
-        let messages = format!(r#"[{{"role":"system","content":{}}}{comma}{rest}"#, json_text(instructions));
-        self.set("messages", messages);
         Ok(())
     }
 }
