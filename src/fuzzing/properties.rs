@@ -11,7 +11,7 @@ use crate::sync::{STACK_SIZE, lock};
 
 type Reader = fn(&[u8]);
 
-const READERS: [(&str, Reader); 12] = [
+const READERS: [(&str, Reader); 14] = [
     ("usage", super::usage),
     ("response_id", super::response_id),
     ("events", super::events),
@@ -24,6 +24,8 @@ const READERS: [(&str, Reader); 12] = [
     ("chunked", super::chunked),
     ("frame", super::frame),
     ("selector", super::selector),
+    ("scan", super::scan),
+    ("body", super::body),
 ];
 
 /// Runs all readers on a small stack, and says which one panicked.

@@ -12,6 +12,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::json_parts::{JsonParts, MIN_BORROWED};
+use super::scan;
 
 /// The most members of an object. To set or get one, its key is compared with all of them.
 pub const MAX_MEMBERS: usize = 1024;
@@ -72,7 +73,8 @@ impl<'a> Members<'a> {
         if !text.trim_start().starts_with('{') {
             return Err(broken("The request body must be a JSON object".into()));
         }
-        let Pairs(pairs) = serde_json::from_str(text).map_err(|e| {
+        // What the scanner refuses is left to serde_json, which says what is wrong.
+        let Pairs(pairs) = Pairs::scan(text).map_or_else(|| serde_json::from_str(text), Ok).map_err(|e| {
             // Values are not parsed, so the only data error is the limit of `Pairs`.
             let too_many = format!("The request body has more than {MAX_MEMBERS} members");
             broken(if e.is_data() { too_many } else { format!("The request body is not valid JSON: {e}") })
@@ -81,7 +83,7 @@ impl<'a> Members<'a> {
         // Looking each key up among all would take time with the square of their number.
         let mut places = (pairs.len() > MAX_SCANNED).then(HashMap::<_, usize>::new);
         for (key, value) in pairs {
-            let value = Cow::Borrowed(value.get());
+            let value = Cow::Borrowed(value);
             let Some(places) = &mut places else {
                 members.put(key, value);
                 continue;
@@ -206,7 +208,27 @@ pub fn list<'a, T: Deserialize<'a>>(json: &'a str) -> Result<Vec<T>, serde_json:
     serde_json::Deserializer::from_str(json).deserialize_seq(ListVisitor(PhantomData))
 }
 
-struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The text of a JSON string; `None` where it is none, or contains half of a surrogate pair.
+pub(super) fn text_of(json: &str) -> Option<Cow<'_, str>> {
+    if json.contains('\\') {
+        return serde_json::from_str(json).ok().map(Cow::Owned);
+    }
+    json.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
+}
+
+struct Pairs<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Pairs<'a> {
+    /// The pairs of an object; `None` where something is wrong with it.
+    fn scan(text: &'a str) -> Option<Self> {
+        let mut pairs = Vec::new();
+        scan::members(text, |key, value| {
+            pairs.push((text_of(key)?, value));
+            (pairs.len() <= MAX_MEMBERS).then_some(())
+        })?;
+        Some(Pairs(pairs))
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -222,7 +244,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
                     if pairs.len() == MAX_MEMBERS {
                         return Err(A::Error::custom(format_args!("an object has more than {MAX_MEMBERS} members")));
                     }
-                    pairs.push((Cow::Owned(key), value));
+                    pairs.push((Cow::Owned(key), value.get()));
                 }
                 Ok(Pairs(pairs))
             }

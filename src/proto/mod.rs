@@ -18,6 +18,7 @@ pub mod parsed;
 #[cfg(test)]
 mod properties;
 pub mod response_id;
+pub mod scan;
 pub mod sequence;
 pub mod sse;
 pub mod time;

@@ -1,10 +1,8 @@
 //! The few members of an OpenAI request that the hub reads or sets. All others pass unchanged (`members`).
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
 use super::management::RuntimeConfig;
+use super::members::text_of;
+use super::scan;
 
 pub use super::members::{BadRequest, MAX_LIST, MAX_MEMBERS, Members, cut, json_text, list};
 
@@ -57,7 +55,7 @@ impl Members<'_> {
     /// When it is missing or of the wrong type.
     pub fn check_chat(&self) -> Result<(), BadRequest> {
         let raw = self.get("messages").ok_or_else(|| BadRequest::field("messages", "is required"))?;
-        roles(raw).map(drop)
+        has_system_message(raw).map(drop)
     }
 
     /// Checks the required member of a Responses request: `input`, text or a list, or a stored prompt in its place.
@@ -126,10 +124,9 @@ impl Members<'_> {
         key == "max_tokens" && self.get("max_completion_tokens").is_some()
     }
 
-    /// Prepends a system message, unless the request has one already (`developer` is the newer role).
+    /// Prepends a system message, unless the request has one already.
     fn prepend_system_message(&mut self, instructions: &str) -> Result<(), BadRequest> {
-        let roles = roles(self.get("messages").unwrap_or("[]"))?;
-        if !roles.iter().any(|role| role == "system" || role == "developer") {
+        if !has_system_message(self.get("messages").unwrap_or("[]"))? {
             let message = format!(r#"{{"role":"system","content":{}}}"#, json_text(instructions));
             self.put_first("messages", message);
         }
@@ -147,17 +144,23 @@ pub fn bare_model(name: &str) -> &str {
     name.strip_suffix(":latest").unwrap_or(name)
 }
 
-/// The role of each message; empty where it has none.
-fn roles(messages: &str) -> Result<Vec<Cow<'_, str>>, BadRequest> {
-    #[derive(Deserialize)]
-    struct Message<'a> {
-        #[serde(default, borrow)]
-        role: Cow<'a, str>,
-    }
-    let messages: Vec<Message<'_>> = list(messages).map_err(|_| {
+/// Whether one of the messages tells the model how to behave (`developer` is the newer role for that).
+///
+/// # Errors
+/// When they are no list of objects, or a role is no text.
+fn has_system_message(messages: &str) -> Result<bool, BadRequest> {
+    let (mut found, mut last) = (false, None);
+    let count = scan::objects(messages, |index, key, value| {
+        if text_of(key)? == "role" {
+            let is_second = last.replace(index) == Some(index);
+            let role = text_of(value).filter(|_| !is_second)?;
+            found |= role == "system" || role == "developer";
+        }
+        Some(())
+    });
+    count.filter(|count| *count <= MAX_LIST).map(|_| found).ok_or_else(|| {
         BadRequest::field("messages", "must be a list of at most 65536 objects, each with a \"role\" that is text")
-    })?;
-    Ok(messages.into_iter().map(|m| m.role).collect())
+    })
 }
 
 #[cfg(test)]

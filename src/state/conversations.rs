@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 
-use serde_json::value::RawValue;
-
-use crate::proto::openai::list;
+use crate::proto::openai::MAX_LIST;
+use crate::proto::scan;
+use crate::state::text_hash::BlockKeys;
 
 /// The most requests that are kept of all rooms; an entry takes about 100 bytes.
 const MAX_ENTRIES: usize = 16_384;
@@ -25,14 +25,21 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Hashes a JSON list of messages in one pass, each message as the client spelled it. `hasher` has taken in what else two
-    /// requests of one conversation have in common. What is no list has no turns.
-    pub fn read(messages: &str, mut hasher: impl Hasher) -> Self {
-        let Ok(messages) = list::<&RawValue>(messages) else { return Turns::default() };
+    /// Hashes a JSON list of messages, each message as the client spelled it. `hasher` has taken in what else two requests of
+    /// one conversation have in common. What is no list, or one that is too long, has no turns.
+    pub fn read(list: &str, keys: &BlockKeys, mut hasher: impl Hasher) -> Self {
+        let mut messages = Vec::new();
+        let read = scan::items(list, |message| {
+            messages.push(message);
+            (messages.len() <= MAX_LIST).then_some(())
+        });
+        if read.is_none() {
+            return Turns::default();
+        }
         let first = messages.len().saturating_sub(MAX_NEW + 1);
         let mut earlier = VecDeque::new();
         for (index, message) in messages.iter().enumerate() {
-            hasher.write(message.get().as_bytes());
+            keys.hash(message.as_bytes(), &mut hasher);
             // Not part of any JSON text: ends the message.
             hasher.write_u8(0);
             if index >= first {
@@ -128,7 +135,8 @@ mod tests {
     fn turns(caller: &str, messages: &[String]) -> Turns {
         let mut hasher = DefaultHasher::new();
         caller.hash(&mut hasher);
-        Turns::read(&format!("[{}]", messages.join(" , ")), hasher)
+        let keys = BlockKeys::new(|number| number as u64);
+        Turns::read(&format!("[{}]", messages.join(" , ")), &keys, hasher)
     }
 
     fn messages(count: usize) -> Vec<String> {
@@ -162,7 +170,7 @@ mod tests {
     fn what_is_no_list_of_messages_is_never_continued() {
         let mut conversations = Conversations::default();
         for text in ["\"hello\"", "[]", "{}", "[1,", ""] {
-            let turns = Turns::read(text, DefaultHasher::new());
+            let turns = Turns::read(text, &BlockKeys::new(|_| 0), DefaultHasher::new());
             assert_eq!(turns, Turns::default(), "{text}");
             conversations.record(1, &turns, by(1));
         }

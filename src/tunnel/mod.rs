@@ -6,7 +6,7 @@
 //! are borrowed from the read buffer, and messages that are ready together are sent in one write. `body`, `codec`, `piece`,
 //! `queue` and `router` do no I/O.
 
-mod body;
+pub(crate) mod body;
 pub(crate) mod codec;
 mod handshake;
 mod piece;

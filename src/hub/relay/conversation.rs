@@ -8,6 +8,7 @@ use crate::proto::openai::Members;
 use crate::state::conversations::{Conversations, Previous, Turns};
 use crate::state::registry::Picked;
 use crate::state::selector::Caller;
+use crate::state::text_hash::BlockKeys;
 use crate::sync::lock;
 
 /// A request's messages, as far as they tell its conversation.
@@ -18,11 +19,20 @@ pub struct Conversation {
 }
 
 /// Who answered the conversations of all rooms.
-#[derive(Default)]
 pub struct ConversationMemory {
     answered: Mutex<Conversations>,
     /// Keyed, so that clients cannot make requests that count as one conversation.
     hasher: RandomState,
+    /// Likewise.
+    keys: BlockKeys,
+}
+
+impl Default for ConversationMemory {
+    fn default() -> Self {
+        let random = RandomState::new();
+        let keys = BlockKeys::new(|number| random.hash_one(number));
+        ConversationMemory { answered: Mutex::default(), hasher: RandomState::new(), keys }
+    }
 }
 
 impl ConversationMemory {
@@ -37,7 +47,7 @@ impl ConversationMemory {
     ) -> Option<Conversation> {
         let mut hasher = self.hasher.build_hasher();
         (caller, list, before.and_then(|key| body.get(key))).hash(&mut hasher);
-        Some(Conversation { room, turns: Turns::read(body.get(list)?, hasher) })
+        Some(Conversation { room, turns: Turns::read(body.get(list)?, &self.keys, hasher) })
     }
 
     /// Who answered it last.
