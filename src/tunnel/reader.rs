@@ -12,7 +12,7 @@ use super::writer::{Role, TunnelError, TunnelStream, Writer};
 use crate::budget::Share;
 use crate::net::io::is_timeout;
 
-/// How often a blocked read checks whether the tunnel is being closed: the socket's read timeout.
+/// How often a blocked read checks whether the tunnel is being closed: the socket's read timeout at first.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The buffer's size on a tunnel with little traffic, in bytes.
 const SMALL_BUFFER: usize = 1 << 10;
@@ -56,6 +56,18 @@ pub struct Reader {
     body: Option<IncomingBody>,
     /// The memory budget that the buffer and the fragments are charged to while they are large.
     memory: Option<Share>,
+    /// The socket's read timeout.
+    read_timeout: Duration,
+}
+
+/// The result of one step of reading.
+enum Step {
+    /// A message or a control frame is complete.
+    Complete(Payload),
+    /// More bytes have come, but no complete frame.
+    Partial,
+    /// Nothing came within the read timeout.
+    TimedOut,
 }
 
 /// Where the payload of a complete frame or message is stored.
@@ -84,6 +96,7 @@ impl Reader {
             assembled: Vec::new(),
             body: None,
             memory: None,
+            read_timeout: READ_TIMEOUT,
         }
     }
 
@@ -117,13 +130,35 @@ impl Reader {
     /// # Errors
     /// [`TunnelError`] when the tunnel has ended. If the peer violated a rule, a close frame with the reason has been sent.
     pub fn read(&mut self) -> Result<Received<'_>, TunnelError> {
-        let payload = loop {
-            match self.next_payload() {
-                Ok(None) => {}
-                Ok(Some(payload)) => break payload,
+        loop {
+            match self.next_step() {
+                Ok(Step::Partial | Step::TimedOut) => {}
+                Ok(Step::Complete(payload)) => return self.receive(payload),
                 Err(error) => return Err(close_with(&self.stream, error)),
             }
-        };
+        }
+    }
+
+    /// As [`Reader::read`], but `None` if nothing comes for as long as `timeout`, which later reads keep.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_within(&mut self, timeout: Duration) -> Result<Option<Received<'_>>, TunnelError> {
+        if self.read_timeout != timeout {
+            self.stream.socket.set_read_timeout(Some(timeout)).map_err(TunnelError::Io)?;
+            self.read_timeout = timeout;
+        }
+        loop {
+            match self.next_step() {
+                Ok(Step::Partial) => {}
+                Ok(Step::TimedOut) => return Ok(None),
+                Ok(Step::Complete(payload)) => return self.receive(payload).map(Some),
+                Err(error) => return Err(close_with(&self.stream, error)),
+            }
+        }
+    }
+
+    fn receive(&mut self, payload: Payload) -> Result<Received<'_>, TunnelError> {
         match payload {
             Payload::Control(control, range) => self.handle_control(control, range),
             Payload::Message(data, range) => decode_message(&self.stream, data, &self.buffer[range]),
@@ -141,18 +176,16 @@ impl Reader {
         matches!(codec::parse_header(buffered), Ok(Some(parsed)) if is_complete(&parsed))
     }
 
-    /// Consumes one frame, or reads more bytes of it. `None` until a message or a control frame is complete.
-    fn next_payload(&mut self) -> Result<Option<Payload>, TunnelError> {
+    /// Consumes one frame, or reads more bytes of it.
+    fn next_step(&mut self) -> Result<Step, TunnelError> {
         self.assembled = Vec::new();
         if self.body.as_ref().is_some_and(|body| body.missing() > 0) {
-            self.fill_body()?;
-            return Ok(self.take_body());
+            return self.fill_body();
         }
         let buffered = self.end - self.start;
         let parsed = codec::parse_header(&self.buffer[self.start..self.end]).map_err(TunnelError::Protocol)?;
         let Some(ParsedHeader { header, header_len, payload_len }) = parsed else {
-            self.fill_buffer(codec::MAX_HEADER)?;
-            return Ok(None);
+            return self.fill_buffer(codec::MAX_HEADER);
         };
         if header.mask.is_some() != (self.stream.role == Role::Server) {
             return Err(TunnelError::Protocol("a frame from a client is not masked, or one from a server is"));
@@ -164,8 +197,7 @@ impl Reader {
         }
         let payload_len = self.check_length(header.opcode, payload_len)?;
         if buffered < header_len + payload_len {
-            self.fill_buffer(header_len + payload_len)?;
-            return Ok(None);
+            return self.fill_buffer(header_len + payload_len);
         }
         let payload_start = self.start + header_len;
         let range = payload_start..payload_start + payload_len;
@@ -173,27 +205,32 @@ impl Reader {
         if let Some(mask) = header.mask {
             codec::apply_mask(&mut self.buffer[range.clone()], mask);
         }
-        Ok(match header.opcode {
+        let payload = match header.opcode {
             OpCode::Control(control) => Some(Payload::Control(control, range)),
             OpCode::Data(data) if header.is_final && data != Data::Continue => Some(Payload::Message(data, range)),
             OpCode::Data(data) => self.add_fragment(data, header.is_final, range),
-        })
+        };
+        Ok(payload.map_or(Step::Partial, Step::Complete))
     }
 
-    /// Adds what is buffered of a body, or else reads once from the socket, directly into the body.
-    fn fill_body(&mut self) -> Result<(), TunnelError> {
-        let Some(body) = &mut self.body else { return Ok(()) };
+    /// Adds what is buffered of a body, or else reads from the socket, directly into the body.
+    fn fill_body(&mut self) -> Result<Step, TunnelError> {
+        let Some(body) = &mut self.body else { return Ok(Step::Partial) };
         if self.start < self.end {
             self.start += body.push(&self.buffer[self.start..self.end]);
-            return Ok(());
+        } else {
+            let read = body.read_with(|bytes, most| self.stream.socket.read_to(bytes, most));
+            if self.check_read(read)?.is_none() {
+                return Ok(Step::TimedOut);
+            }
         }
-        let read = body.read_with(|bytes, most| self.stream.socket.read_to(bytes, most));
-        self.check_read(read).map(drop)
+        Ok(self.take_body())
     }
 
     /// The body, if it is complete.
-    fn take_body(&mut self) -> Option<Payload> {
-        self.body.take_if(|body| body.is_complete()).map(Payload::Body)
+    fn take_body(&mut self) -> Step {
+        let body = self.body.take_if(|body| body.is_complete());
+        body.map_or(Step::Partial, |body| Step::Complete(Payload::Body(body)))
     }
 
     /// Checks that a frame may follow the previous ones and that its message is not too long. Returns its payload's length.
@@ -226,17 +263,23 @@ impl Reader {
     }
 
     /// Reads once from the socket. `needed` is the length of the current frame, as far as it is known.
-    fn fill_buffer(&mut self, needed: usize) -> Result<(), TunnelError> {
+    fn fill_buffer(&mut self, needed: usize) -> Result<Step, TunnelError> {
         self.make_room(needed);
         self.reserve_memory()?;
         let read = self.stream.socket.read(&mut self.buffer[self.end..]);
-        match self.check_read(read)? {
-            Some(read) => self.end += read,
-            // An idle tunnel holds no buffer.
-            None if self.start == self.end => (self.buffer, self.start, self.end) = (Vec::new(), 0, 0),
-            None => {}
-        }
-        Ok(())
+        Ok(match self.check_read(read)? {
+            Some(read) => {
+                self.end += read;
+                Step::Partial
+            }
+            None => {
+                // An idle tunnel holds no buffer.
+                if self.start == self.end {
+                    (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
+                }
+                Step::TimedOut
+            }
+        })
     }
 
     /// How many bytes were read; `None` where none came in time.
@@ -502,7 +545,7 @@ mod tests {
         let mut header = Vec::new();
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
         tunnel.peer.write_all(&header).unwrap();
-        while !matches!(tunnel.reader.next_payload(), Ok(None))
+        while !matches!(tunnel.reader.next_step(), Ok(Step::Partial | Step::TimedOut))
             || tunnel.reader.end - tunnel.reader.start < header.len()
         {}
         assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);

@@ -6,8 +6,9 @@
 //! that request ends.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::vec;
 
@@ -41,6 +42,15 @@ pub enum FlowSignal {
 /// Sends a signal for the request with this id. It may block on a socket, so it is called without a lock.
 pub type SendSignal = Box<dyn Fn(&str, FlowSignal) + Send + Sync>;
 
+/// A tunnel that a request which waits for its answer can read itself, so that no other thread is woken in between.
+pub trait SharedTunnel: Send + Sync {
+    /// Reads what comes next, for a tenth of a second at most, and routes it. False if the tunnel has another reader.
+    fn read_here(&self) -> bool;
+
+    /// Makes the tunnel's own thread read it.
+    fn leave_reading(&self);
+}
+
 /// A tunnel's requests in flight.
 pub struct Router(Arc<RouterState>);
 
@@ -50,6 +60,8 @@ struct RouterState {
     budget: Arc<Budget>,
     /// `None` where the participant does not support flow control.
     signal: Option<SendSignal>,
+    /// Whether the request waited to which a batch was routed last, other than the end of a response.
+    waited: AtomicBool,
 }
 
 #[derive(Default)]
@@ -83,11 +95,10 @@ struct WakeOnDrop(Arc<Mutex<QueueState>>);
 impl WakeOnDrop {
     /// Wakes the thread that waits for a batch. crossbeam's blocking receive is not used for that: it yields the
     /// processor several times before it sleeps, which costs more than the whole routing of a short answer.
-    fn wake(&self) {
+    /// True if a thread waits.
+    fn wake(&self) -> bool {
         let receiver = lock(&self.0).receiver.take();
-        if let Some(receiver) = receiver {
-            receiver.unpark();
-        }
+        receiver.inspect(Thread::unpark).is_some()
     }
 }
 
@@ -105,7 +116,13 @@ impl Router {
 
     /// As [`Router::new`], with flow control through `signal`.
     pub fn with_signal(limits: QueueLimits, budget: Arc<Budget>, signal: Option<SendSignal>) -> Self {
-        Router(Arc::new(RouterState { requests: Mutex::default(), limits, budget, signal }))
+        Router(Arc::new(RouterState {
+            requests: Mutex::default(),
+            limits,
+            budget,
+            signal,
+            waited: AtomicBool::new(false),
+        }))
     }
 
     /// Opens the queue for a request's answer.
@@ -126,6 +143,7 @@ impl Router {
         Ok(PendingResponse {
             id: id.to_owned(),
             router,
+            tunnel: None,
             state,
             batches,
             made_room,
@@ -159,7 +177,7 @@ impl Router {
             return Routed::Unknown;
         }
         if !ends {
-            queue.state.wake();
+            self.0.waited.store(queue.state.wake(), Ordering::Relaxed);
             self.0.pause_if_full(id, &queue.state.0);
         }
         Routed::Delivered
@@ -182,10 +200,25 @@ impl Router {
         }
     }
 
-    /// Requests in flight.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    /// The number of requests in flight.
+    pub fn in_flight(&self) -> usize {
         lock(&self.0.requests).open.len()
+    }
+
+    /// Whether a request could read the tunnel itself: there is one, and it waited for what was routed last; or there is none.
+    pub fn is_calm(&self) -> bool {
+        match self.in_flight() {
+            0 => true,
+            1 => self.0.waited.load(Ordering::Relaxed),
+            _ => false,
+        }
+    }
+
+    /// Wakes all requests that wait.
+    pub fn wake_all(&self) {
+        for queue in lock(&self.0.requests).open.values() {
+            queue.state.wake();
+        }
     }
 }
 
@@ -249,6 +282,8 @@ impl RouterState {
 pub struct PendingResponse {
     id: String,
     router: Arc<RouterState>,
+    /// The tunnel that the answer comes on, where it can be read by the request.
+    tunnel: Option<Arc<dyn SharedTunnel>>,
     state: Arc<Mutex<QueueState>>,
     batches: Receiver<Vec<Piece>>,
     made_room: Sender<()>,
@@ -264,6 +299,13 @@ pub struct PendingResponse {
 pub struct TimedOut;
 
 impl PendingResponse {
+    /// The answer comes on this tunnel, which its request reads itself while it can.
+    #[must_use]
+    pub fn on_tunnel(mut self, tunnel: Arc<dyn SharedTunnel>) -> Self {
+        self.tunnel = Some(tunnel);
+        self
+    }
+
     /// Waits for the next piece.
     ///
     /// # Errors
@@ -288,19 +330,34 @@ impl PendingResponse {
             if let Some(received) = Self::try_recv_any(pending) {
                 return Ok(received);
             }
-            for one in pending.iter() {
-                lock(&one.state).receiver = Some(thread::current());
-            }
-            // A batch that came before the registration woke no thread.
-            if let Some(received) = Self::try_recv_any(pending) {
-                return Ok(received);
-            }
             let left = timeout.saturating_sub(started.elapsed());
             if left.is_zero() {
                 return Err(TimedOut);
             }
-            thread::park_timeout(left);
+            if Self::read_here(pending) {
+                continue;
+            }
+            for one in pending.iter() {
+                lock(&one.state).receiver = Some(thread::current());
+            }
+            // Neither a batch that came before the registration nor a reader that stopped before it has woken this thread.
+            if let Some(received) = Self::try_recv_any(pending) {
+                return Ok(received);
+            }
+            if !Self::read_here(pending) {
+                thread::park_timeout(left);
+            }
         }
+    }
+
+    /// Reads the tunnel of a single request. Several tunnels are read by their own threads.
+    fn read_here(pending: &[&mut Self]) -> bool {
+        let mut tunnels = pending.iter().filter_map(|one| one.tunnel.as_ref());
+        if let [_] = pending {
+            return tunnels.next().is_some_and(|tunnel| tunnel.read_here());
+        }
+        tunnels.for_each(|tunnel| tunnel.leave_reading());
+        false
     }
 
     fn try_recv_any(pending: &mut [&mut Self]) -> Option<(usize, Piece)> {
@@ -401,7 +458,7 @@ mod tests {
         assert!(!pending.is_empty());
         assert_eq!(pending.recv_timeout(LONG), Ok(Piece::End));
         assert!(pending.is_empty());
-        assert_eq!(router.len(), 0);
+        assert_eq!(router.in_flight(), 0);
     }
 
     #[test]
@@ -568,7 +625,7 @@ mod tests {
             drop(pending);
             assert_eq!(reader.join().unwrap(), Routed::Unknown);
         });
-        assert_eq!(router.len(), 0);
+        assert_eq!(router.in_flight(), 0);
     }
 
     #[test]
