@@ -5,7 +5,7 @@ use super::codec::{Data, OpCode};
 use super::writer::TunnelError;
 
 /// How much memory a body gets ahead of its bytes, in bytes: at least this much, and as much as has arrived.
-const STEP: usize = 256 << 10;
+const STEP: usize = 1 << 20;
 
 /// A body that was announced and has not arrived completely.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ mod tests {
         body.begin_frame(BINARY, true, 64 << 20).unwrap();
         body.push(b"x");
         assert!(body.bytes.capacity() <= 2 * STEP);
-        body.push(&vec![b'x'; 3 << 20]);
+        body.push(&vec![b'x'; 9 << 20]);
         assert!(body.bytes.capacity() <= 2 * body.bytes.len() + STEP);
         let mut empty = IncomingBody::new(0);
         empty.begin_frame(BINARY, true, 0).unwrap();
