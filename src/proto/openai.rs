@@ -49,13 +49,13 @@ impl Members<'_> {
         }
     }
 
-    /// Checks the required member of a chat request: `messages`, a list of objects.
+    /// Checks the required member of a chat request: `messages`, a list of objects, which are returned.
     ///
     /// # Errors
     /// When it is missing or of the wrong type.
-    pub fn check_chat(&self) -> Result<(), BadRequest> {
-        let raw = self.get("messages").ok_or_else(|| BadRequest::field("messages", "is required"))?;
-        has_system_message(raw).map(drop)
+    pub fn check_chat(&self) -> Result<Vec<&str>, BadRequest> {
+        let list = self.get("messages").ok_or_else(|| BadRequest::field("messages", "is required"))?;
+        messages(list).map(|(messages, _)| messages)
     }
 
     /// Checks the required member of a Responses request: `input`, text or a list, or a stored prompt in its place.
@@ -126,7 +126,8 @@ impl Members<'_> {
 
     /// Prepends a system message, unless the request has one already.
     fn prepend_system_message(&mut self, instructions: &str) -> Result<(), BadRequest> {
-        if !has_system_message(self.get("messages").unwrap_or("[]"))? {
+        let (_, has_system) = messages(self.get("messages").unwrap_or("[]"))?;
+        if !has_system {
             let message = format!(r#"{{"role":"system","content":{}}}"#, json_text(instructions));
             self.put_first("messages", message);
         }
@@ -144,21 +145,21 @@ pub fn bare_model(name: &str) -> &str {
     name.strip_suffix(":latest").unwrap_or(name)
 }
 
-/// Whether one of the messages tells the model how to behave (`developer` is the newer role for that).
+/// The messages of a chat, and whether one of them tells the model how to behave (`developer` is the newer role for that).
 ///
 /// # Errors
 /// When they are no list of objects, or a role is no text.
-fn has_system_message(messages: &str) -> Result<bool, BadRequest> {
-    let (mut found, mut last) = (false, None);
-    let count = scan::objects(messages, |index, key, value| {
+fn messages(list: &str) -> Result<(Vec<&str>, bool), BadRequest> {
+    let (mut has_system, mut last) = (false, None);
+    let messages = scan::objects(list, MAX_LIST, |index, key, value| {
         if text_of(key)? == "role" {
             let is_second = last.replace(index) == Some(index);
             let role = text_of(value).filter(|_| !is_second)?;
-            found |= role == "system" || role == "developer";
+            has_system |= role == "system" || role == "developer";
         }
         Some(())
     });
-    count.filter(|count| *count <= MAX_LIST).map(|_| found).ok_or_else(|| {
+    messages.map(|messages| (messages, has_system)).ok_or_else(|| {
         BadRequest::field("messages", "must be a list of at most 65536 objects, each with a \"role\" that is text")
     })
 }
@@ -177,7 +178,7 @@ mod tests {
             let members = Members::parse(body.as_bytes())?;
             members.model()?;
             members.stream()?;
-            members.check_chat()
+            members.check_chat().map(drop)
         };
         for (body, field) in [
             ("", None),

@@ -9,23 +9,36 @@ pub fn members<'a>(text: &'a str, mut member: impl FnMut(&'a str, &'a str) -> Op
     Scanner { text, at: 0 }.alone(|scanner| scanner.object(&mut member))
 }
 
-/// The same with the items of a list.
-pub fn items<'a>(text: &'a str, mut item: impl FnMut(&'a str) -> Option<()>) -> Option<()> {
-    Scanner { text, at: 0 }.alone(|scanner| scanner.list(b'[', b']', |scanner| item(scanner.value()?)))
-}
-
-/// Calls `member` with each key and value of a list of objects, and the object's index. Gives the number of objects; `None` if
-/// the text is no such list, or where `member` returns `None`.
-pub fn objects<'a>(text: &'a str, mut member: impl FnMut(usize, &'a str, &'a str) -> Option<()>) -> Option<usize> {
-    let mut count = 0;
+/// The items of a list. `None` if the text is no JSON list, or one of more than `most` items.
+pub fn items(text: &str, most: usize) -> Option<Vec<&str>> {
+    let mut items = Vec::new();
     Scanner { text, at: 0 }.alone(|scanner| {
         scanner.list(b'[', b']', |scanner| {
-            scanner.object(&mut |key, value| member(count, key, value))?;
-            count += 1;
-            Some(())
+            items.push(scanner.value()?);
+            (items.len() <= most).then_some(())
         })
     })?;
-    Some(count)
+    Some(items)
+}
+
+/// The objects of a list; calls `member` with each object's index, and each of its keys and values. `None` as in [`items`], where
+/// an item is no object, or where `member` returns `None`.
+pub fn objects<'a>(
+    text: &'a str,
+    most: usize,
+    mut member: impl FnMut(usize, &'a str, &'a str) -> Option<()>,
+) -> Option<Vec<&'a str>> {
+    let mut objects = Vec::new();
+    Scanner { text, at: 0 }.alone(|scanner| {
+        scanner.list(b'[', b']', |scanner| {
+            scanner.peek_token()?;
+            let start = scanner.at;
+            scanner.object(&mut |key, value| member(objects.len(), key, value))?;
+            objects.push(text.get(start..scanner.at)?);
+            (objects.len() <= most).then_some(())
+        })
+    })?;
+    Some(objects)
 }
 
 struct Scanner<'a> {
@@ -247,12 +260,7 @@ mod tests {
     use super::*;
 
     fn items_of(text: &str) -> Option<Vec<&str>> {
-        let mut all = Vec::new();
-        items(text, |item| {
-            all.push(item);
-            Some(())
-        })?;
-        Some(all)
+        items(text, 5)
     }
 
     #[test]
@@ -269,15 +277,18 @@ mod tests {
         })
         .unwrap();
         assert_eq!(all, [("\"k\"", "[1]"), ("\"\\u006b\"", "false"), ("\"k\"", "{}")]);
-        assert_eq!(items("[1,2]", |_| None), None);
+        assert_eq!((items("[1,2]", 2), items("[1,2]", 1)), (Some(vec!["1", "2"]), None));
+        assert_eq!(members("{\"a\":1}", |_, _| None), None);
         let mut of_each = Vec::new();
-        let objects = objects(r#"[{"a":1,"b":2},{}, {"c":[{"d":3}]}]"#, |index, key, value| {
+        let list = r#"[{"a":1,"b":2} ,{}, {"c":[{"d":3}]}]"#;
+        let found = objects(list, 3, |index, key, value| {
             of_each.push((index, key, value));
             Some(())
         });
         let expected = [(0, "\"a\"", "1"), (0, "\"b\"", "2"), (2, "\"c\"", r#"[{"d":3}]"#)];
-        assert_eq!((objects, of_each), (Some(3), expected.to_vec()));
-        assert_eq!(super::objects("[1]", |_, _, _| Some(())), None);
+        assert_eq!((found, of_each), (items(list, 3), expected.to_vec()));
+        assert_eq!(objects(list, 2, |_, _, _| Some(())), None);
+        assert_eq!(objects("[1]", 9, |_, _, _| Some(())), None);
     }
 
     #[test]

@@ -2,5 +2,6 @@
 
 pub mod log;
 pub mod metrics;
+pub mod traces;
 pub mod usage_file;
 pub mod watchers;
