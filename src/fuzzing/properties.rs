@@ -164,6 +164,15 @@ proptest! {
     }
 
     #[test]
+    fn json_with_a_flaw_is_scanned_as_serde_json_reads_it(
+        mut data in meant(), at in any::<prop::sample::Index>(), flaw in "[\\[\\]{},:\"0-9eE.tn+-]?",
+    ) {
+        let at = at.index(data.len() + 1);
+        data.splice(at..at, flaw.into_bytes());
+        super::scan(&data);
+    }
+
+    #[test]
     fn readers_bear_json_that_means_something_to_them(data in meant()) {
         prop_assert_eq!(read(data), Ok(()));
     }
