@@ -108,9 +108,6 @@ fn a_hundred_watchers_see_all_events_of_a_burst_in_order() {
     let room = hub.room();
     let watchers: Vec<_> =
         (0..100).map(|n| if n % 2 == 0 { hub.watch_room(&room) } else { hub.watch("/v1/events") }).collect();
-    for watcher in &watchers {
-        assert!(watcher.raw().starts_with("event: connected\n"));
-    }
     let ids: Vec<_> = (0..200).map(|n| format!("p{n}")).collect();
     for id in &ids {
         hub.client.participants(&room).upsert(id, &registration()).unwrap();

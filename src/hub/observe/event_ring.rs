@@ -73,10 +73,11 @@ impl EventRing {
     /// Removes a reader. Whether it had fallen behind.
     pub fn leave(&mut self, cursor: u64) -> bool {
         self.readers -= 1;
-        let unread = usize::try_from(cursor.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        self.batches.iter_mut().skip(unread).for_each(|batch| batch.unread -= 1);
+        let behind = cursor < self.first;
+        let read = usize::try_from(cursor.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.batches.iter_mut().skip(read).for_each(|batch| batch.unread -= 1);
         self.drop_read();
-        cursor < self.first
+        behind
     }
 
     /// The number of readers.
