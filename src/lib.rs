@@ -30,6 +30,7 @@ pub mod protocol {}
 #[doc = include_str!("ARCHITECTURE.md")]
 pub mod architecture {}
 pub mod provider;
+mod random;
 mod state;
 mod sync;
 mod tunnel;

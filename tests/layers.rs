@@ -50,7 +50,7 @@ const HUB_PARTS: &[(&str, &[&str])] = &[
     ),
     ("relay", &["tunnels", "observe", "context", "error_shape", "maintenance", "options", "random", "respond"]),
     ("access", &["context", "random", "respond"]),
-    ("tunnels", &["access", "observe", "context", "handler", "respond"]),
+    ("tunnels", &["access", "observe", "maintenance", "context", "handler", "respond"]),
     ("observe", &["context", "maintenance"]),
     ("maintenance", &["context", "respond"]),
     ("context", &["access", "relay", "tunnels", "observe", "maintenance", "options", "random"]),
@@ -116,7 +116,7 @@ fn violations(module: &str, line: &str) -> Vec<String> {
         let stem = module.trim_end_matches(".rs");
         for name in named(code, "crate::") {
             if name != stem
-                && !["budget", "error", "fingerprint", "machine", "sync"].contains(&name)
+                && !["budget", "error", "fingerprint", "machine", "random", "sync"].contains(&name)
                 && !allowed.contains(&name)
             {
                 found.push(format!("names crate::{name}"));

@@ -8,7 +8,7 @@ use crate::state::id;
 /// When the system returns an error: no secret can be made then, so the request must not continue. The panic ends that
 /// request's connection only.
 pub fn random(bytes: &mut [u8]) {
-    if let Err(error) = getrandom::fill(bytes) {
+    if let Err(error) = crate::random::fill(bytes) {
         panic!("the system gives no random numbers: {error}");
     }
 }

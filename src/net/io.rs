@@ -2,6 +2,8 @@
 //! peer has disconnected.
 
 use std::io::{self, IoSlice, Read, Write};
+#[cfg(unix)]
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -118,19 +120,27 @@ pub(super) fn read_ready(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<us
 
 /// Checks what can be read, without waiting and without reading it. No other thread may use the socket meanwhile.
 pub fn peek(stream: &TcpStream) -> Peek {
-    if stream.set_nonblocking(true).is_err() {
-        return Peek::Disconnected;
-    }
-    let peeked = stream.peek(&mut [0]);
-    if stream.set_nonblocking(false).is_err() {
-        return Peek::Disconnected;
-    }
-    match peeked {
+    match peek_now(stream) {
         Ok(0) => Peek::Disconnected,
         Ok(_) => Peek::Data,
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Peek::Nothing,
         Err(_) => Peek::Disconnected,
     }
+}
+
+/// Peeks at one byte, without waiting. One system call instead of three: a kept connection is checked before each request.
+#[cfg(unix)]
+fn peek_now(stream: &TcpStream) -> io::Result<usize> {
+    let byte = &mut [MaybeUninit::uninit()];
+    socket2::SockRef::from(stream).recv_with_flags(byte, libc::MSG_PEEK | libc::MSG_DONTWAIT)
+}
+
+#[cfg(not(unix))]
+fn peek_now(stream: &TcpStream) -> io::Result<usize> {
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    peeked
 }
 
 #[cfg(test)]

@@ -14,11 +14,13 @@ mod properties;
 mod queue;
 mod reader;
 mod router;
+mod shared_reader;
 mod writer;
 
 pub use handshake::{ConnectError, Connected, HandshakeError, accept, connect, serve};
 pub use piece::{LostReason, Piece};
 pub use queue::QueueLimits;
 pub use reader::{Reader, Received};
-pub use router::{FlowSignal, PendingResponse, Routed, Router, SendSignal};
+pub use router::{FlowSignal, PendingResponse, Routed, Router, SendSignal, SharedTunnel};
+pub use shared_reader::{Progress, SharedReader};
 pub use writer::{TunnelError, TunnelLimits, Writer};

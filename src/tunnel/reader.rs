@@ -11,7 +11,7 @@ use super::writer::{Role, TunnelError, TunnelStream, Writer};
 use crate::budget::Share;
 use crate::net::io::is_timeout;
 
-/// How often a blocked read checks whether the tunnel is being closed: the socket's read timeout.
+/// How often a blocked read checks whether the tunnel is being closed: the socket's read timeout at first.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The buffer's size on a tunnel with little traffic, in bytes.
 const SMALL_BUFFER: usize = 1 << 10;
@@ -51,6 +51,18 @@ pub struct Reader {
     assembled: Vec<u8>,
     /// The memory budget that the buffer and the fragments are charged to while they are large.
     memory: Option<Share>,
+    /// The socket's read timeout.
+    read_timeout: Duration,
+}
+
+/// The result of one step of reading.
+enum Step {
+    /// A message or a control frame is complete.
+    Complete(Payload),
+    /// More bytes have come, but no complete frame.
+    Partial,
+    /// Nothing came within the read timeout.
+    TimedOut,
 }
 
 /// Where the payload of a complete frame or message is stored.
@@ -76,6 +88,7 @@ impl Reader {
             fragments: None,
             assembled: Vec::new(),
             memory: None,
+            read_timeout: READ_TIMEOUT,
         }
     }
 
@@ -91,13 +104,35 @@ impl Reader {
     /// # Errors
     /// [`TunnelError`] when the tunnel has ended. If the peer violated a rule, a close frame with the reason has been sent.
     pub fn read(&mut self) -> Result<Received<'_>, TunnelError> {
-        let payload = loop {
-            match self.next_payload() {
-                Ok(None) => {}
-                Ok(Some(payload)) => break payload,
+        loop {
+            match self.next_step() {
+                Ok(Step::Partial | Step::TimedOut) => {}
+                Ok(Step::Complete(payload)) => return self.receive(payload),
                 Err(error) => return Err(close_with(&self.stream, error)),
             }
-        };
+        }
+    }
+
+    /// As [`Reader::read`], but `None` if nothing comes for as long as `timeout`, which later reads keep.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_within(&mut self, timeout: Duration) -> Result<Option<Received<'_>>, TunnelError> {
+        if self.read_timeout != timeout {
+            self.stream.socket.set_read_timeout(Some(timeout)).map_err(TunnelError::Io)?;
+            self.read_timeout = timeout;
+        }
+        loop {
+            match self.next_step() {
+                Ok(Step::Partial) => {}
+                Ok(Step::TimedOut) => return Ok(None),
+                Ok(Step::Complete(payload)) => return self.receive(payload).map(Some),
+                Err(error) => return Err(close_with(&self.stream, error)),
+            }
+        }
+    }
+
+    fn receive(&mut self, payload: Payload) -> Result<Received<'_>, TunnelError> {
         match payload {
             Payload::Control(control, range) => self.handle_control(control, range),
             Payload::Message(data, range) => decode_message(&self.stream, data, &self.buffer[range]),
@@ -112,22 +147,20 @@ impl Reader {
         matches!(codec::parse_header(buffered), Ok(Some(parsed)) if is_complete(&parsed))
     }
 
-    /// Consumes one frame, or reads more bytes of it. `None` until a message or a control frame is complete.
-    fn next_payload(&mut self) -> Result<Option<Payload>, TunnelError> {
+    /// Consumes one frame, or reads more bytes of it.
+    fn next_step(&mut self) -> Result<Step, TunnelError> {
         self.assembled = Vec::new();
         let buffered = self.end - self.start;
         let parsed = codec::parse_header(&self.buffer[self.start..self.end]).map_err(TunnelError::Protocol)?;
         let Some(ParsedHeader { header, header_len, payload_len }) = parsed else {
-            self.fill_buffer(codec::MAX_HEADER)?;
-            return Ok(None);
+            return self.fill_buffer(codec::MAX_HEADER);
         };
         if header.mask.is_some() != (self.stream.role == Role::Server) {
             return Err(TunnelError::Protocol("a frame from a client is not masked, or one from a server is"));
         }
         let payload_len = self.check_length(header.opcode, payload_len)?;
         if buffered < header_len + payload_len {
-            self.fill_buffer(header_len + payload_len)?;
-            return Ok(None);
+            return self.fill_buffer(header_len + payload_len);
         }
         let payload_start = self.start + header_len;
         let range = payload_start..payload_start + payload_len;
@@ -135,11 +168,12 @@ impl Reader {
         if let Some(mask) = header.mask {
             codec::apply_mask(&mut self.buffer[range.clone()], mask);
         }
-        Ok(match header.opcode {
+        let payload = match header.opcode {
             OpCode::Control(control) => Some(Payload::Control(control, range)),
             OpCode::Data(data) if header.is_final && data != Data::Continue => Some(Payload::Message(data, range)),
             OpCode::Data(data) => self.add_fragment(data, header.is_final, range),
-        })
+        };
+        Ok(payload.map_or(Step::Partial, Step::Complete))
     }
 
     /// Checks that a frame may follow the previous ones and that its message is not too long. Returns its payload's length.
@@ -172,23 +206,27 @@ impl Reader {
     }
 
     /// Reads once from the socket. `needed` is the length of the current frame, as far as it is known.
-    fn fill_buffer(&mut self, needed: usize) -> Result<(), TunnelError> {
+    fn fill_buffer(&mut self, needed: usize) -> Result<Step, TunnelError> {
         self.make_room(needed);
         self.reserve_memory()?;
         match self.stream.socket.read(&mut self.buffer[self.end..]) {
-            Ok(0) => return Err(TunnelError::Closed),
-            Ok(read) => self.end += read,
-            // Encrypted, and without TLS's close alert. A tunnel's orderly end is its close frame.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(TunnelError::Closed),
-            Err(error) if is_timeout(&error) && self.stream.is_closing() => return Err(TunnelError::Closed),
-            // An idle tunnel holds no buffer.
-            Err(error) if is_timeout(&error) && self.start == self.end => {
-                (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
+            Ok(0) => Err(TunnelError::Closed),
+            Ok(read) => {
+                self.end += read;
+                Ok(Step::Partial)
             }
-            Err(error) if is_timeout(&error) => {}
-            Err(error) => return Err(TunnelError::Io(error)),
+            // Encrypted, and without TLS's close alert. A tunnel's orderly end is its close frame.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(TunnelError::Closed),
+            Err(error) if is_timeout(&error) && self.stream.is_closing() => Err(TunnelError::Closed),
+            Err(error) if is_timeout(&error) => {
+                // An idle tunnel holds no buffer.
+                if self.start == self.end {
+                    (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
+                }
+                Ok(Step::TimedOut)
+            }
+            Err(error) => Err(TunnelError::Io(error)),
         }
-        Ok(())
     }
 
     /// Makes room behind `end`. The buffer grows with the bytes received, never to the length that a header announces.
@@ -440,7 +478,7 @@ mod tests {
         let mut header = Vec::new();
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
         tunnel.peer.write_all(&header).unwrap();
-        while !matches!(tunnel.reader.next_payload(), Ok(None))
+        while !matches!(tunnel.reader.next_step(), Ok(Step::Partial | Step::TimedOut))
             || tunnel.reader.end - tunnel.reader.start < header.len()
         {}
         assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);

@@ -6,12 +6,13 @@
 //! that request ends.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::vec;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use super::piece::{LostReason, Piece};
 use super::queue::{Flow, QueueLimits, QueueState};
@@ -41,6 +42,15 @@ pub enum FlowSignal {
 /// Sends a signal for the request with this id. It may block on a socket, so it is called without a lock.
 pub type SendSignal = Box<dyn Fn(&str, FlowSignal) + Send + Sync>;
 
+/// A tunnel that a request which waits for its answer can read itself, so that no other thread is woken in between.
+pub trait SharedTunnel: Send + Sync {
+    /// Reads what comes next, for a tenth of a second at most, and routes it. False if the tunnel has another reader.
+    fn read_here(&self) -> bool;
+
+    /// Makes the tunnel's own thread read it.
+    fn leave_reading(&self);
+}
+
 /// A tunnel's requests in flight.
 pub struct Router(Arc<RouterState>);
 
@@ -50,6 +60,8 @@ struct RouterState {
     budget: Arc<Budget>,
     /// `None` where the participant does not support flow control.
     signal: Option<SendSignal>,
+    /// Whether the request waited to which a batch was routed last, other than the end of a response.
+    waited: AtomicBool,
 }
 
 #[derive(Default)]
@@ -70,8 +82,6 @@ struct ResponseQueue {
     /// Bounded by the bytes that `state` counts. A batch has all pieces that were ready together, so that the request
     /// is woken once.
     batches: Sender<Vec<Piece>>,
-    /// Receives when a piece was taken while the reader waited; disconnected when the request stops waiting.
-    room: Receiver<()>,
     /// Shared with [`PendingResponse`]; locked briefly. Declared after `batches`, so that the channel has ended when
     /// the request is woken for the last time.
     state: WakeOnDrop,
@@ -83,11 +93,10 @@ struct WakeOnDrop(Arc<Mutex<QueueState>>);
 impl WakeOnDrop {
     /// Wakes the thread that waits for a batch. crossbeam's blocking receive is not used for that: it yields the
     /// processor several times before it sleeps, which costs more than the whole routing of a short answer.
-    fn wake(&self) {
+    /// True if a thread waits.
+    fn wake(&self) -> bool {
         let receiver = lock(&self.0).receiver.take();
-        if let Some(receiver) = receiver {
-            receiver.unpark();
-        }
+        receiver.inspect(Thread::unpark).is_some()
     }
 }
 
@@ -105,7 +114,13 @@ impl Router {
 
     /// As [`Router::new`], with flow control through `signal`.
     pub fn with_signal(limits: QueueLimits, budget: Arc<Budget>, signal: Option<SendSignal>) -> Self {
-        Router(Arc::new(RouterState { requests: Mutex::default(), limits, budget, signal }))
+        Router(Arc::new(RouterState {
+            requests: Mutex::default(),
+            limits,
+            budget,
+            signal,
+            waited: AtomicBool::new(false),
+        }))
     }
 
     /// Opens the queue for a request's answer.
@@ -114,9 +129,8 @@ impl Router {
     /// The reason why the tunnel ended, if it has.
     pub fn open(&self, id: &str) -> Result<PendingResponse, LostReason> {
         let (sender, batches) = unbounded();
-        let (made_room, room) = bounded(1);
         let state = Arc::new(Mutex::new(QueueState::new(self.0.limits, &self.0.budget)));
-        let queue = ResponseQueue { batches: sender, room, state: WakeOnDrop(state.clone()) };
+        let queue = ResponseQueue { batches: sender, state: WakeOnDrop(state.clone()) };
         let mut requests = lock(&self.0.requests);
         if let Some(reason) = requests.lost {
             return Err(reason);
@@ -126,9 +140,9 @@ impl Router {
         Ok(PendingResponse {
             id: id.to_owned(),
             router,
+            tunnel: None,
             state,
             batches,
-            made_room,
             ready: Vec::new().into_iter(),
             in_use: 0,
         })
@@ -159,7 +173,7 @@ impl Router {
             return Routed::Unknown;
         }
         if !ends {
-            queue.state.wake();
+            self.0.waited.store(queue.state.wake(), Ordering::Relaxed);
             self.0.pause_if_full(id, &queue.state.0);
         }
         Routed::Delivered
@@ -182,10 +196,25 @@ impl Router {
         }
     }
 
-    /// Requests in flight.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    /// The number of requests in flight.
+    pub fn in_flight(&self) -> usize {
         lock(&self.0.requests).open.len()
+    }
+
+    /// Whether a request could read the tunnel itself: there is one, and it waited for what was routed last; or there is none.
+    pub fn is_calm(&self) -> bool {
+        match self.in_flight() {
+            0 => true,
+            1 => self.0.waited.load(Ordering::Relaxed),
+            _ => false,
+        }
+    }
+
+    /// Wakes all requests that wait.
+    pub fn wake_all(&self) {
+        for queue in lock(&self.0.requests).open.values() {
+            queue.state.wake();
+        }
     }
 }
 
@@ -204,19 +233,19 @@ impl ResponseQueue {
     fn wait_for_room(&self) -> Result<(), ReceiverGone> {
         let started = Instant::now();
         let Some(allowed) = lock(&self.state.0).begin_waiting(started) else { return Ok(()) };
-        let mut waited = Ok(());
-        while let Some(left) = allowed.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
-            match self.room.recv_timeout(left) {
-                Ok(()) if lock(&self.state.0).is_full() => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    waited = Err(ReceiverGone);
-                    break;
-                }
-                Ok(()) | Err(RecvTimeoutError::Timeout) => break,
+        let gone = loop {
+            let (is_full, gone) = {
+                let state = lock(&self.state.0);
+                (state.is_full(), state.receiver_gone)
+            };
+            let left = allowed.saturating_sub(started.elapsed());
+            if !is_full || gone || left.is_zero() {
+                break gone;
             }
-        }
+            thread::park_timeout(left);
+        };
         lock(&self.state.0).end_waiting(started, Instant::now());
-        waited
+        if gone { Err(ReceiverGone) } else { Ok(()) }
     }
 }
 
@@ -249,9 +278,10 @@ impl RouterState {
 pub struct PendingResponse {
     id: String,
     router: Arc<RouterState>,
+    /// The tunnel that the answer comes on, where it can be read by the request.
+    tunnel: Option<Arc<dyn SharedTunnel>>,
     state: Arc<Mutex<QueueState>>,
     batches: Receiver<Vec<Piece>>,
-    made_room: Sender<()>,
     /// The rest of the batch that was received last.
     ready: vec::IntoIter<Piece>,
     /// Bytes of a large piece that was taken. They stay charged until the next piece is requested, because the piece
@@ -264,6 +294,13 @@ pub struct PendingResponse {
 pub struct TimedOut;
 
 impl PendingResponse {
+    /// The answer comes on this tunnel, which its request reads itself while it can.
+    #[must_use]
+    pub fn on_tunnel(mut self, tunnel: Arc<dyn SharedTunnel>) -> Self {
+        self.tunnel = Some(tunnel);
+        self
+    }
+
     /// Waits for the next piece.
     ///
     /// # Errors
@@ -288,19 +325,34 @@ impl PendingResponse {
             if let Some(received) = Self::try_recv_any(pending) {
                 return Ok(received);
             }
-            for one in pending.iter() {
-                lock(&one.state).receiver = Some(thread::current());
-            }
-            // A batch that came before the registration woke no thread.
-            if let Some(received) = Self::try_recv_any(pending) {
-                return Ok(received);
-            }
             let left = timeout.saturating_sub(started.elapsed());
             if left.is_zero() {
                 return Err(TimedOut);
             }
-            thread::park_timeout(left);
+            if Self::read_here(pending) {
+                continue;
+            }
+            for one in pending.iter() {
+                lock(&one.state).receiver = Some(thread::current());
+            }
+            // Neither a batch that came before the registration nor a reader that stopped before it has woken this thread.
+            if let Some(received) = Self::try_recv_any(pending) {
+                return Ok(received);
+            }
+            if !Self::read_here(pending) {
+                thread::park_timeout(left);
+            }
         }
+    }
+
+    /// Reads the tunnel of a single request. Several tunnels are read by their own threads.
+    fn read_here(pending: &[&mut Self]) -> bool {
+        let mut tunnels = pending.iter().filter_map(|one| one.tunnel.as_ref());
+        if let [_] = pending {
+            return tunnels.next().is_some_and(|tunnel| tunnel.read_here());
+        }
+        tunnels.for_each(|tunnel| tunnel.leave_reading());
+        false
     }
 
     fn try_recv_any(pending: &mut [&mut Self]) -> Option<(usize, Piece)> {
@@ -335,14 +387,13 @@ impl PendingResponse {
     }
 
     fn release(&self, bytes: usize) {
-        let (wake, resume) = {
+        let (reader, resume) = {
             let mut state = lock(&self.state);
             state.take(bytes);
-            (state.reader_waits, state.flow == Flow::Paused)
+            (state.reader.clone(), state.flow == Flow::Paused)
         };
-        if wake {
-            // A full channel means that the reader has been woken already.
-            let _ = self.made_room.try_send(());
+        if let Some(reader) = reader {
+            reader.unpark();
         }
         if resume {
             self.router.resume_if_drained(&self.id, &self.state);
@@ -358,6 +409,14 @@ impl PendingResponse {
 impl Drop for PendingResponse {
     fn drop(&mut self) {
         lock(&self.router.requests).open.remove(&self.id);
+        let reader = {
+            let mut state = lock(&self.state);
+            state.receiver_gone = true;
+            state.reader.clone()
+        };
+        if let Some(reader) = reader {
+            reader.unpark();
+        }
     }
 }
 
@@ -401,7 +460,7 @@ mod tests {
         assert!(!pending.is_empty());
         assert_eq!(pending.recv_timeout(LONG), Ok(Piece::End));
         assert!(pending.is_empty());
-        assert_eq!(router.len(), 0);
+        assert_eq!(router.in_flight(), 0);
     }
 
     #[test]
@@ -568,7 +627,7 @@ mod tests {
             drop(pending);
             assert_eq!(reader.join().unwrap(), Routed::Unknown);
         });
-        assert_eq!(router.len(), 0);
+        assert_eq!(router.in_flight(), 0);
     }
 
     #[test]

@@ -12,14 +12,13 @@ use super::codec::{Control, Data, Mask, OpCode, apply_mask, format_close, write_
 use crate::error::Reason;
 use crate::net::io::is_timeout;
 use crate::net::stream::Stream;
+use crate::random;
 use crate::sync::lock;
 
 /// How long closing a tunnel may wait for the write lock, and then for its own write.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The capacity that a write buffer keeps between writes, in bytes, so that one long message does not occupy its memory for good.
 const KEPT_CAPACITY: usize = 64 << 10;
-/// Random bytes generated at a time: 32 masks.
-const RANDOM_BYTES: usize = 128;
 
 /// The limits of one tunnel.
 #[derive(Debug, Clone, Copy)]
@@ -99,12 +98,10 @@ pub struct TunnelStream {
     closing: AtomicBool,
 }
 
-/// Frames that are being assembled for a write, and a client's supply of random bytes for masks.
+/// Frames that are being assembled for a write.
 struct WriteBuffer {
     /// Empty between writes.
     bytes: Vec<u8>,
-    random: [u8; RANDOM_BYTES],
-    random_used: usize,
 }
 
 impl TunnelStream {
@@ -115,7 +112,7 @@ impl TunnelStream {
     pub fn new(socket: Arc<Stream>, role: Role, write_timeout: Duration) -> io::Result<Arc<Self>> {
         socket.set_nodelay()?;
         socket.set_write_timeout(Some(write_timeout))?;
-        let buffer = WriteBuffer { bytes: Vec::new(), random: [0; RANDOM_BYTES], random_used: RANDOM_BYTES };
+        let buffer = WriteBuffer { bytes: Vec::new() };
         let closing = AtomicBool::new(false);
         Ok(Arc::new(TunnelStream { socket, write_buffer: Mutex::new(buffer), role, write_timeout, closing }))
     }
@@ -207,7 +204,7 @@ impl TunnelStream {
 impl WriteBuffer {
     /// Appends a frame, masked if a client sends it.
     fn add_frame(&mut self, role: Role, opcode: OpCode, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        let mask = if role == Role::Client { Some(self.next_mask()?) } else { None };
+        let mask = if role == Role::Client { Some(draw_mask()?) } else { None };
         let payload_len = total_len(parts);
         self.bytes.reserve(super::codec::MAX_HEADER + payload_len);
         write_header(&mut self.bytes, opcode, mask, payload_len).map_err(TunnelError::Io)?;
@@ -218,17 +215,13 @@ impl WriteBuffer {
         }
         Ok(())
     }
+}
 
-    /// A mask that the peer's application cannot predict (RFC 6455, section 10.3).
-    fn next_mask(&mut self) -> Result<Mask, TunnelError> {
-        if self.random_used == RANDOM_BYTES {
-            getrandom::fill(&mut self.random).map_err(|e| TunnelError::Io(io::Error::other(e)))?;
-            self.random_used = 0;
-        }
-        let mask = self.random[self.random_used..].first_chunk().copied().unwrap_or_default();
-        self.random_used += mask.len();
-        Ok(mask)
-    }
+/// A mask that the peer's application cannot predict (RFC 6455, section 10.3).
+fn draw_mask() -> Result<Mask, TunnelError> {
+    let mut mask = Mask::default();
+    random::fill(&mut mask).map_err(|e| TunnelError::Io(io::Error::other(e)))?;
+    Ok(mask)
 }
 
 fn total_len(parts: &[&[u8]]) -> usize {

@@ -3,5 +3,6 @@
 mod event_ring;
 pub mod log;
 pub mod metrics;
+pub mod traces;
 pub mod usage_file;
 pub mod watchers;

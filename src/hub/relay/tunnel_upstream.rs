@@ -1,17 +1,21 @@
-//! Sends a request to a participant over its tunnel. The tunnel's reader (`tunnels::attach`) fills the response's queue.
+//! Sends a request to a participant over its tunnel. Whoever reads the tunnel (`tunnels::tunnel`) fills the
+//! response's queue.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
-use crate::hub::tunnels::registry::Tunnel;
+use crate::hub::tunnels::tunnel::Tunnel;
 use crate::proto::tunnel::{Request, encode_request};
-use crate::tunnel::PendingResponse;
+use crate::tunnel::{PendingResponse, SharedTunnel};
 
 impl Transport for Arc<Tunnel> {
     fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError> {
         let lost = |e: &dyn std::fmt::Display| UpstreamError::tunnel("dispatch", e);
-        let pending = self.router.open(&outgoing_request.id).map_err(|e| lost(&e))?;
+        let pending = self.router.open(&outgoing_request.id).map_err(|e| lost(&e))?.on_tunnel(self.clone());
+        if self.router.in_flight() > 1 {
+            self.leave_reading();
+        }
         let mut headers: BTreeMap<&str, &str> =
             outgoing_request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         if outgoing_request.body.is_some() {

@@ -1,5 +1,5 @@
-//! A participant's tunnel from the token check to its last frame. The connection's thread becomes the tunnel's reader, which
-//! routes each message to its request's queue. Framing is `tunnel`'s.
+//! A participant's tunnel from the token check to its last frame. The connection's thread becomes the tunnel's own. Framing is
+//! `crate::tunnel`'s.
 
 use std::io;
 use std::sync::Arc;
@@ -10,16 +10,12 @@ use crate::hub::access::credentials::wrong_token;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams, query_param};
 use crate::hub::respond::Rejection;
-use crate::hub::tunnels::registry::{Tunnel, TunnelFeatures};
+use crate::hub::tunnels::tunnel::{Tunnel, TunnelFeatures};
 use crate::proto::tunnel::{
-    CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, FromParticipant, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON, SUPERSEDED,
-    ToParticipant, decode_binary, decode_from_participant, encode, plain_chunk,
+    CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON, SUPERSEDED,
 };
 use crate::state::registry::Missing;
-use crate::tunnel::{self, HandshakeError, LostReason, Piece, Reader, Received, Routed, TunnelLimits};
-
-/// The bytes of one response after which a batch is handed over. The last message of a batch may exceed it.
-const BATCH_BYTES: usize = 64 << 10;
+use crate::tunnel::{self, HandshakeError, LostReason, Reader, TunnelLimits, Writer};
 
 /// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel has ended.
 pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
@@ -63,8 +59,10 @@ fn serve(
 ) -> io::Result<()> {
     let limits = TunnelLimits { max_message: MAX_TO_HUB, ..TunnelLimits::default() };
     let (reader, writer) = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
+    let reader = reader.with_memory(memory);
     let mut opened = None;
-    let sent = writer.send_upgrade(&upgrade.head, || opened = Some(open(hub, code, id, &writer, features)));
+    let ends = (reader, writer.clone());
+    let sent = writer.send_upgrade(&upgrade.head, || opened = Some(open(hub, code, id, ends, features)));
     match opened {
         Some(Ok(open)) => {
             if let Some(old) = &open.superseded {
@@ -72,7 +70,7 @@ fn serve(
                 old.close(CLOSE_NORMAL, &reason, LostReason::Closed);
             }
             if sent.is_ok() {
-                read(hub, reader.with_memory(memory), &open.tunnel);
+                open.tunnel.read();
             }
             close(hub, (code, id), &open);
         }
@@ -108,13 +106,13 @@ fn open(
     hub: &HubContext,
     code: &str,
     id: &str,
-    writer: &tunnel::Writer,
+    ends: (Reader, Writer),
     features: TunnelFeatures,
 ) -> Result<OpenTunnel, Missing> {
     hub.try_change(|registry, now| {
         let (opened, events) = registry.open_tunnel(code, id, now)?;
         let (traffic, memory) = (hub.metrics.traffic.clone(), hub.memory.clone());
-        let tunnel = Arc::new(Tunnel::new(&opened, writer.clone(), traffic, (features, memory), now));
+        let tunnel = Arc::new(Tunnel::new(&opened, ends, traffic, (features, memory), hub.clock.clone()));
         let superseded = hub.tunnels.insert(opened.serial, tunnel.clone());
         Ok((OpenTunnel { serial: opened.serial, number: opened.tunnel, tunnel, superseded }, events))
     })
@@ -125,128 +123,4 @@ fn close(hub: &HubContext, (code, id): (&str, &str), open: &OpenTunnel) {
     // The registry first: a request that fails releases its slot, which must not be granted to a waiting one.
     hub.change(|registry, now| ((), registry.close_tunnel(code, id, open.number, now)));
     open.tunnel.router.fail_all(LostReason::Closed);
-}
-
-/// Reads the tunnel until it ends.
-fn read(hub: &HubContext, mut reader: Reader, tunnel: &Tunnel) {
-    let mut coalescer = Coalescer::new(tunnel);
-    loop {
-        // All that is ready is handed over before the read can block.
-        if !reader.has_buffered_frame() {
-            coalescer.hand_over();
-        }
-        let incoming = reader.read();
-        let now = hub.clock.now();
-        match incoming {
-            Ok(Received::Text(text)) => {
-                tunnel.record_message(text.len(), now);
-                text_message(&mut coalescer, text, now.wall);
-            }
-            Ok(Received::Binary(bytes)) => {
-                tunnel.record_message(bytes.len(), now);
-                if tunnel.features.binary {
-                    binary_message(&mut coalescer, bytes);
-                }
-            }
-            Ok(Received::KeepAlive) => tunnel.record_message(0, now),
-            Ok(Received::Closed { .. }) | Err(_) => return coalescer.hand_over(),
-        }
-    }
-}
-
-/// Handles a text message. One that cannot be decoded is dropped like one of an unknown type: the participant may be newer
-/// than this hub.
-fn text_message(coalescer: &mut Coalescer<'_>, text: &str, wall: u64) {
-    if let Some(chunk) = plain_chunk(text) {
-        let _sound = chunk.decode(coalescer.chunk(chunk.request_id));
-        return;
-    }
-    let Ok(message) = decode_from_participant(text) else {
-        return;
-    };
-    match message {
-        FromParticipant::Start { request_id, status, headers } => {
-            coalescer.add(&request_id, Piece::Start { status, headers });
-        }
-        FromParticipant::Chunk { request_id, bytes } => coalescer.chunk(&request_id).extend_from_slice(&bytes),
-        FromParticipant::End { request_id } => coalescer.add(&request_id, Piece::End),
-        FromParticipant::Error { request_id, stage, message } => {
-            coalescer.add(&request_id, Piece::Error { stage, message });
-        }
-        // After a write error the writer aborts the tunnel, and the next read fails.
-        FromParticipant::Ping => drop(coalescer.tunnel.write(&[&encode(&ToParticipant::Pong { timestamp: wall })])),
-        FromParticipant::Unknown => {}
-    }
-}
-
-fn binary_message(coalescer: &mut Coalescer<'_>, message: &[u8]) {
-    if let Ok((request_id, bytes)) = decode_binary(message) {
-        coalescer.chunk(request_id).extend_from_slice(bytes);
-    }
-}
-
-/// Coalesces consecutive pieces of one response into a batch, so that the request is woken once per batch.
-struct Coalescer<'t> {
-    tunnel: &'t Tunnel,
-    request_id: String,
-    pieces: Vec<Piece>,
-    /// Memory that the pieces take, in bytes.
-    weight: usize,
-    /// Body bytes that follow the pieces and are not yet a piece.
-    bytes: Vec<u8>,
-}
-
-impl<'t> Coalescer<'t> {
-    fn new(tunnel: &'t Tunnel) -> Self {
-        Coalescer { tunnel, request_id: String::new(), pieces: Vec::new(), weight: 0, bytes: Vec::new() }
-    }
-
-    /// Adds a piece other than a chunk.
-    fn add(&mut self, request_id: &str, piece: Piece) {
-        self.switch_to(request_id);
-        self.seal();
-        self.push(piece);
-    }
-
-    /// The buffer to which a chunk of a request's response is appended.
-    fn chunk(&mut self, request_id: &str) -> &mut Vec<u8> {
-        self.switch_to(request_id);
-        &mut self.bytes
-    }
-
-    /// Passes the batch on if it belongs to another request, or is large enough.
-    fn switch_to(&mut self, request_id: &str) {
-        if self.request_id != request_id {
-            self.hand_over();
-            request_id.clone_into(&mut self.request_id);
-        } else if self.weight + self.bytes.len() >= BATCH_BYTES {
-            self.hand_over();
-        }
-    }
-
-    /// Makes a piece of the body bytes.
-    fn seal(&mut self) {
-        if !self.bytes.is_empty() {
-            let bytes = std::mem::take(&mut self.bytes);
-            self.push(Piece::Chunk(bytes));
-        }
-    }
-
-    fn push(&mut self, piece: Piece) {
-        self.weight += piece.weight();
-        self.pieces.push(piece);
-    }
-
-    /// Routes the batch to its request. If the request has ended, sends the participant a cancel.
-    fn hand_over(&mut self) {
-        self.seal();
-        self.weight = 0;
-        if self.pieces.is_empty() {
-            return;
-        }
-        let pieces = std::mem::take(&mut self.pieces);
-        if let Routed::Ended(_) = self.tunnel.router.route_all(&self.request_id, pieces) {
-            self.tunnel.cancel(&self.request_id);
-        }
-    }
 }

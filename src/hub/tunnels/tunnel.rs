@@ -1,0 +1,222 @@
+//! An open tunnel at the hub: how messages are written to it, and how it is read.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::budget::Budget;
+use crate::hub::maintenance::clock::Clock;
+use crate::hub::observe::metrics::Traffic;
+use crate::hub::tunnels::incoming::{self, Incoming};
+use crate::proto::management::TIMEOUT_SECS;
+use crate::proto::tunnel as wire;
+use crate::state::Now;
+use crate::state::registry::Opened;
+use crate::tunnel::{
+    FlowSignal, LostReason, Piece, Progress, QueueLimits, Reader, Received, Routed, Router, SendSignal, SharedReader,
+    SharedTunnel, TunnelError, Writer,
+};
+
+/// The longest time that one read takes: how often a request that reads polls its client.
+const READ_FOR: Duration = Duration::from_millis(100);
+/// As [`READ_FOR`], of the tunnel's own thread.
+const OWN_READ_FOR: Duration = Duration::from_secs(2);
+
+/// The most bytes that wait for a request's client, past which the request ends. Any single message fits, and so does what can
+/// be in transit between a participant that pauses and the hub.
+const MAX_QUEUED: usize = wire::MAX_TO_HUB;
+/// Queues of a participant without `tunnel.pause`: the reader waits for a slow client, but delays the tunnel's other requests by
+/// at most a fifth of a second in any ten seconds.
+const WAITING: QueueLimits = QueueLimits {
+    high: 1 << 20,
+    low: 0,
+    most: MAX_QUEUED,
+    wait: Duration::from_millis(200),
+    within: Duration::from_secs(10),
+};
+/// Queues of a participant that honours `tunnel.pause`: the reader never waits.
+const PAUSING: QueueLimits =
+    QueueLimits { high: 256 << 10, low: 64 << 10, most: MAX_QUEUED, wait: Duration::ZERO, within: Duration::ZERO };
+
+/// The optional features that were negotiated when the tunnel was opened (PROTOCOL.md, "Tunnel").
+#[derive(Debug, Clone, Copy)]
+pub struct TunnelFeatures {
+    /// Whether chunks may come as binary messages.
+    pub binary: bool,
+    /// Whether the participant honours `tunnel.pause`.
+    pub pause: bool,
+}
+
+/// An open tunnel.
+pub struct Tunnel {
+    /// Its number in the registry. A later tunnel of the same member has a higher one.
+    number: u64,
+    /// Used by all threads that write; has its own lock and write deadline.
+    writer: Writer,
+    /// Byte counters of all tunnels together.
+    traffic: Arc<Traffic>,
+    reading: SharedReader<Reading>,
+    /// Requests in flight. Filled by the thread that reads the tunnel, drained by the requests' threads.
+    pub(crate) router: Router,
+    pub(crate) features: TunnelFeatures,
+    /// Time of the last message, in milliseconds since the epoch; shared with the registry, for display.
+    last_seen: Arc<AtomicU64>,
+    /// Time of the last message on the monotonic clock, in milliseconds; read by the monitor.
+    last_message: AtomicU64,
+    clock: Clock,
+}
+
+/// What a thread needs that reads the tunnel.
+struct Reading {
+    reader: Reader,
+    incoming: Incoming,
+}
+
+impl Tunnel {
+    pub(crate) fn new(
+        opened: &Opened,
+        (reader, writer): (Reader, Writer),
+        traffic: Arc<Traffic>,
+        (features, memory): (TunnelFeatures, Arc<Budget>),
+        clock: Clock,
+    ) -> Self {
+        let router = if features.pause {
+            Router::with_signal(PAUSING, memory, Some(flow_signal(writer.clone(), traffic.clone())))
+        } else {
+            Router::new(WAITING, memory)
+        };
+        Tunnel {
+            number: opened.tunnel,
+            writer,
+            traffic,
+            reading: SharedReader::new(Reading { reader, incoming: Incoming::default() }),
+            router,
+            features,
+            last_seen: opened.seen.clone(),
+            last_message: AtomicU64::new(clock.now().mono),
+            clock,
+        }
+    }
+
+    /// Reads the tunnel until it has ended, on its own thread.
+    pub(crate) fn read(&self) {
+        let read = |reading: &mut Reading| self.read_batch(reading, OWN_READ_FOR);
+        self.reading.run(read, || self.router.is_calm(), || self.router.wake_all());
+    }
+
+    /// Reads what comes next, with what came along with it for the same response, and hands it over.
+    fn read_batch(&self, Reading { reader, incoming }: &mut Reading, timeout: Duration) -> Progress {
+        let is_routed = Cell::new(false);
+        let mut route = |id: &str, pieces: Vec<Piece>| {
+            is_routed.set(true);
+            self.route(id, pieces);
+        };
+        loop {
+            let goes_on = match reader.read_within(timeout) {
+                Ok(Some(received)) => self.take_in(received, incoming, &mut route),
+                Ok(None) => true,
+                Err(_) => false,
+            };
+            // A request that reads must take what is in its queue before more is put there.
+            if !goes_on || is_routed.get() || !reader.has_buffered_frame() {
+                incoming.hand_over(&mut route);
+                return if goes_on { Progress::Continues } else { Progress::Ended };
+            }
+        }
+    }
+
+    /// Takes in a message or a control frame. False if the tunnel is closed.
+    fn take_in(&self, received: Received<'_>, incoming: &mut Incoming, route: incoming::Route<'_>) -> bool {
+        match received {
+            Received::Text(text) => {
+                let now = self.record_message(text.len());
+                if incoming.text(text, route) {
+                    // After a write error the writer aborts the tunnel, and the next read fails.
+                    let _ = self.write(&[&wire::encode(&wire::ToParticipant::Pong { timestamp: now.wall })]);
+                }
+            }
+            Received::Binary(bytes) => {
+                self.record_message(bytes.len());
+                if self.features.binary {
+                    incoming.binary(bytes, route);
+                }
+            }
+            Received::KeepAlive => drop(self.record_message(0)),
+            Received::Closed { .. } => return false,
+        }
+        true
+    }
+
+    /// Routes a batch to its request. If the request has ended, sends the participant a cancel.
+    fn route(&self, request_id: &str, pieces: Vec<Piece>) {
+        if let Routed::Ended(_) = self.router.route_all(request_id, pieces) {
+            self.cancel(request_id);
+        }
+    }
+
+    /// Whether the last message is longer ago than the tunnel timeout.
+    pub(crate) fn is_silent(&self, now: Now) -> bool {
+        now.mono.saturating_sub(self.last_message.load(Ordering::Relaxed)) > TIMEOUT_SECS * 1000
+    }
+
+    /// Whether both are the same tunnel.
+    pub(crate) fn is(&self, other: &Tunnel) -> bool {
+        self.number == other.number
+    }
+
+    /// Records that a message of so many bytes has come, now.
+    fn record_message(&self, bytes: usize) -> Now {
+        let now = self.clock.now();
+        self.traffic.received.add(bytes);
+        self.last_seen.store(now.wall, Ordering::Relaxed);
+        self.last_message.store(now.mono, Ordering::Relaxed);
+        now
+    }
+
+    /// Sends a text message that is made of these parts.
+    ///
+    /// # Errors
+    /// When the tunnel cannot be written to. Its reader ends it then.
+    pub(crate) fn write(&self, json: &[&[u8]]) -> Result<(), TunnelError> {
+        write(&self.writer, &self.traffic, json)
+    }
+
+    /// Sends `tunnel.cancel` for a request whose client has disconnected. Write errors are ignored: the reader ends such a tunnel.
+    pub(crate) fn cancel(&self, request_id: &str) {
+        let _ = self.write(&[&wire::encode(&wire::ToParticipant::Cancel { request_id })]);
+    }
+
+    /// Closes the tunnel, and fails its requests in flight.
+    pub(crate) fn close(&self, code: u16, reason: &str, lost: LostReason) {
+        self.router.fail_all(lost);
+        self.writer.close(code, reason);
+        self.leave_reading();
+    }
+}
+
+impl SharedTunnel for Tunnel {
+    fn read_here(&self) -> bool {
+        self.router.in_flight() == 1 && self.reading.read_here(|reading| self.read_batch(reading, READ_FOR))
+    }
+
+    fn leave_reading(&self) {
+        self.reading.take_back();
+    }
+}
+
+fn write(writer: &Writer, traffic: &Traffic, json: &[&[u8]]) -> Result<(), TunnelError> {
+    traffic.sent.add(json.iter().map(|part| part.len()).sum());
+    writer.text(json)
+}
+
+/// Sends `tunnel.pause` and `tunnel.resume`. Write errors are ignored: the reader ends such a tunnel.
+fn flow_signal(writer: Writer, traffic: Arc<Traffic>) -> SendSignal {
+    Box::new(move |request_id, signal| {
+        let message = match signal {
+            FlowSignal::Pause => wire::ToParticipant::Pause { request_id },
+            FlowSignal::Resume => wire::ToParticipant::Resume { request_id },
+        };
+        let _ = write(&writer, &traffic, &[&wire::encode(&message)]);
+    })
+}
