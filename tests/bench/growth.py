@@ -4,7 +4,7 @@
     tests/bench/growth.py GAMBI [participants|watchers|rooms|line ...]
 
 GAMBI needs symbols only for reading callgrind's own reports; `cargo build --profile load` has them. The slope is the exponent
-between the first and the last count: 0 is flat, 1 is linear. The cost of an idle hub in the same time is not subtracted.
+between the last two counts: 0 is flat, 1 is linear. The cost of an idle hub in the same time is not subtracted.
 """
 import json, math, os, re, socket, subprocess, sys, tempfile, time
 
@@ -62,7 +62,7 @@ class Lab:
             process.wait()
 
     def control(self, *args):
-        subprocess.run(["callgrind_control", *args, str(self.processes[0].pid)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["callgrind_control", *args, str(self.processes[0].pid)], check=True, capture_output=True)
 
     def cost(self, action, repeats=REPEATS):
         """Instructions of one action, all of the hub's threads together."""
@@ -137,7 +137,7 @@ def main(gambi, kinds):
         print(f"{kind:16}" + "".join(f"{count:>12,}" for count, _ in rows) + "       slope")
         for name in rows[0][1]:
             costs = [costs[name] for _, costs in rows]
-            slope = math.log(costs[-1] / costs[0]) / math.log(rows[-1][0] / rows[0][0])
+            slope = math.log(costs[-1] / costs[-2]) / math.log(rows[-1][0] / rows[-2][0])
             print(f"{name:16}" + "".join(f"{cost:>12,}" for cost in costs) + f"{slope:12.2f}", flush=True)
 
 
