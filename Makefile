@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: demo demo-live test check format lint test-default test-minimal test-tui docs test-32bit
-.PHONY: build install static static-test dist bench bench-compare
+.PHONY: build install static static-test dist bench bench-compare bench-growth
 .PHONY: api clients real-model hold soak fuzz tools rust
 
 build: rust
@@ -81,6 +81,11 @@ install: build
 BENCH := $(CARGO) test --quiet --profile load --test bench --
 bench: build
 	$(BENCH) run target/release/gambi target/bench.json
+
+# How cost grows with participants, watchers, rooms and requests in line, in instructions. Needs valgrind.
+bench-growth: rust
+	$(CARGO) build --profile load --bin gambi
+	tests/bench/growth.py target/load/gambi
 
 # What has changed since another run, whose target/bench.json was kept.
 bench-compare: rust

@@ -115,7 +115,7 @@ impl HubContext {
                 Registry::with_space(options.registry_memory).with_code_prefix(options.code_prefix.clone()),
             ),
             tunnels: TunnelRegistry::default(),
-            watchers: Watchers::default(),
+            watchers: Watchers::new(listener.memory()),
             metrics: Metrics::new(options.clock.now().wall, &listener.memory()),
             traces: RequestTraces::new(&listener.memory()),
             log,
