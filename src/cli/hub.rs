@@ -1,7 +1,8 @@
 //! `gambi hub serve`.
 
-use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+#[cfg(feature = "mdns")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -45,15 +46,15 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let drain_timeout = drain_timeout(context)?;
     let signals = context.signals.listen();
     let (host, public_url, tls) = (options.host.clone(), options.public_url.clone(), options.tls.clone());
-    let (dashboard, has_key) = (options.dashboard, options.key.is_some());
+    let dashboard = options.dashboard;
+    let access = access(&options);
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
-    let hub = Hub::bind(options)?;
-    if context.has("keys") {
-        let handle = hub.handle();
-        context.signals.on_hangup(move || handle.reload_keys())?;
+    if options.key.is_none() && options.keys.as_ref().is_some_and(|keys| keys.admins() == 0) {
+        context.out.note(NO_ADMIN);
     }
+    let hub = start(context, options)?;
     if let Some(tls) = &tls {
         hub_tls::reload_on_hangup(context, tls)?;
     }
@@ -65,7 +66,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
         data["fingerprint"] = json!(fingerprint);
     }
     let own = fingerprint.filter(|_| hub_tls::is_own(context));
-    context.out.event("started", &data, &urls.banner(dashboard, has_key, own.as_deref()))?;
+    context.out.event("started", &data, &urls.banner(dashboard, access, own.as_deref()))?;
     let announcement = announce(context, hub.addr(), tls.as_ref(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
@@ -78,6 +79,38 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
         context.out.event("stopped", &data, "Stopped.")?;
     }
     Ok(())
+}
+
+/// What is said where nobody can manage rooms. It is no mistake: rooms may be declared.
+const NO_ADMIN: &str = "Note: no key of --keys is an administrator's and there is no --key-file, so the only rooms are those of --room and --rooms.";
+
+/// Who may use a hub.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HubAccess {
+    All,
+    Key,
+    People,
+}
+
+fn access(options: &HubOptions) -> HubAccess {
+    match (&options.keys, &options.key) {
+        (Some(_), _) => HubAccess::People,
+        (None, Some(_)) => HubAccess::Key,
+        (None, None) => HubAccess::All,
+    }
+}
+
+/// Starts a hub that reads its file of keys again on SIGHUP.
+///
+/// # Errors
+/// When the hub cannot start.
+pub fn start(context: &Context<'_>, options: HubOptions) -> Result<Hub, Failure> {
+    let hub = Hub::bind(options)?;
+    if context.has("keys") {
+        let handle = hub.handle();
+        context.signals.on_hangup(move || handle.reload_keys())?;
+    }
+    Ok(hub)
 }
 
 /// A warning if the descriptor limit does not allow as many connections as configured.
@@ -323,7 +356,7 @@ fn millis(time: Duration) -> Value {
 }
 
 /// The scheme of a hub's URLs.
-fn scheme(tls: bool) -> &'static str {
+pub fn scheme(tls: bool) -> &'static str {
     if tls { "https" } else { "http" }
 }
 
@@ -363,13 +396,13 @@ impl Urls {
 
     /// The URL by which this process reaches a server that listens on `address`. Uses no host name, since `localhost`
     /// may resolve to another address.
-    pub fn own(address: SocketAddr) -> String {
+    pub fn own(scheme: &str, address: SocketAddr) -> String {
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        format!("http://{}", SocketAddr::new(ip, address.port()))
+        format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
     }
 
     /// The URL to give to others.
@@ -379,15 +412,16 @@ impl Urls {
 
     /// What a person reads when the hub has started. `fingerprint` is that of a certificate which clients do not accept
     /// without it.
-    fn banner(&self, dashboard: bool, has_key: bool, fingerprint: Option<&str>) -> String {
+    fn banner(&self, dashboard: bool, access: HubAccess, fingerprint: Option<&str>) -> String {
         let flag = fingerprint.map(|text| format!(" --hub-fingerprint {text}")).unwrap_or_default();
         let fingerprint = fingerprint.map(|text| format!("\nFingerprint: {text}")).unwrap_or_default();
         let hub = self.for_others();
         let here = self.network.as_ref().map(|_| format!(" (on this machine {})", self.hub)).unwrap_or_default();
-        let access = match (has_key, hub.contains("//localhost") || hub.contains("//127.")) {
-            (true, _) => "with the key of --key-file",
-            (false, true) => "for programs on this machine only",
-            (false, false) => "open to all who reach it: close it with --key-file FILE, or --host 127.0.0.1",
+        let access = match (access, hub.contains("//localhost") || hub.contains("//127.")) {
+            (HubAccess::People, _) => "with a key of --keys, or that of --key-file",
+            (HubAccess::Key, _) => "with the key of --key-file",
+            (HubAccess::All, true) => "for programs on this machine only",
+            (HubAccess::All, false) => "open to all who reach it: close it with --key-file FILE, or --host 127.0.0.1",
         };
         format!(
             "{}{hub}{here}\nNew room:   gambi room create --hub {hub}{flag} --name NAME\nJoin it:    gambi participant join --hub {hub}{flag} --room CODE --participant-id ID --models all\nAccess:     {access}{fingerprint}",
@@ -405,9 +439,12 @@ fn own_address(bound: SocketAddr) -> Option<IpAddr> {
 }
 
 /// Announces a hub while it is alive.
-pub type Announcement = Option<Box<dyn Any>>;
+#[cfg(feature = "mdns")]
+pub type Announcement = Option<Arc<gambi::discovery::Announcement>>;
+#[cfg(not(feature = "mdns"))]
+pub type Announcement = ();
 
-/// Announces the hub by mDNS.
+/// Announces the hub by mDNS, and after SIGHUP with the fingerprint of the certificate that it has then.
 #[cfg(feature = "mdns")]
 pub fn announce(
     context: &Context<'_>,
@@ -418,16 +455,26 @@ pub fn announce(
     if !wanted {
         return Ok(None);
     }
-    let announcement = gambi::discovery::announce(address.ip(), address.port(), tls.map(ServerTls::fingerprint))?;
+    let announcement =
+        Arc::new(gambi::discovery::announce(address.ip(), address.port(), tls.map(ServerTls::fingerprint))?);
     let name = announcement.name();
     context.out.event("mdns_registered", &json!({ "name": name }), &format!("Announced as {name}."))?;
-    Ok(Some(Box::new(announcement)))
+    if let Some(tls) = tls.cloned() {
+        // After the action that reads the certificate. The announcement ends with its owner.
+        let (announcement, out) = (Arc::downgrade(&announcement), context.out);
+        context.signals.on_hangup(move || {
+            if let Some(Err(error)) = announcement.upgrade().map(|of_hub| of_hub.set_fingerprint(tls.fingerprint())) {
+                out.note(&format!("SIGHUP: {error}"));
+            }
+        })?;
+    }
+    Ok(Some(announcement))
 }
 
 /// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
 pub fn announce(_: &Context<'_>, _: SocketAddr, _: Option<&ServerTls>, _: bool) -> Result<Announcement, Failure> {
-    Ok(None)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -138,6 +138,11 @@ impl Keys {
         if self.0.is_empty() { None } else { self.0.get(&hash(secret)).cloned() }
     }
 
+    /// How many keys are administrators'.
+    pub fn admins(&self) -> usize {
+        self.0.values().filter(|holder| holder.admin).count()
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -33,7 +33,9 @@ pub enum Access {
     /// The hub's key, if the hub has one, or a person's key that opens the room; in a private room, the room's password or
     /// such a person's key.
     Room,
-    /// As `Hub`; in a private room, the room's password or the participant's token instead. The handler checks both.
+    /// The hub's key, if the hub has one, or a person's key that opens the room. The handler checks the room's password.
+    Join,
+    /// As `Join`; in a private room, the room's password or the participant's token instead. The handler checks both.
     Participant,
 }
 
@@ -53,11 +55,11 @@ pub fn authorize(
     match access {
         Access::Open | Access::Page | Access::Token => Ok(()),
         Access::Hub => check_hub(hub, exchange, room),
+        Access::Join => check_key(hub, exchange, room),
         // A room's password implies access to the hub: only a holder of the key could create the room and share it.
         Access::Room | Access::Participant => match room.and_then(|code| Some((code, private_password(hub, code)?))) {
             Some(_) if access == Access::Participant => Ok(()),
             Some((code, password)) => check_room(hub, exchange, code, &password),
-            None if access == Access::Participant => check_hub(hub, exchange, None),
             None => check_key(hub, exchange, room),
         },
     }

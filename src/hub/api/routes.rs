@@ -24,6 +24,7 @@ const PAGE: Access = Access::Page;
 const TOKEN: Access = Access::Token;
 const HUB: Access = Access::Hub;
 const ROOM: Access = Access::Room;
+const JOIN: Access = Access::Join;
 const PARTICIPANT: Access = Access::Participant;
 
 /// `{}` matches one non-empty path segment, `{*}` the rest of the path if it is not empty. The first placeholder of a route
@@ -42,7 +43,7 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/v1/rooms/{}/events", ROOM, events::watch_room),
     (Method::Get, "/v1/rooms/{}/metrics", ROOM, metrics::room_metrics),
     (Method::Get, "/v1/rooms/{}/participants", ROOM, management::list_participants),
-    (Method::Put, "/v1/rooms/{}/participants/{}", HUB, management::upsert),
+    (Method::Put, "/v1/rooms/{}/participants/{}", JOIN, management::upsert),
     (Method::Delete, "/v1/rooms/{}/participants/{}", PARTICIPANT, management::remove),
     (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", PARTICIPANT, management::heartbeat),
     (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", TOKEN, attach::attach),

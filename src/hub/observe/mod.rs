@@ -3,4 +3,5 @@
 pub mod log;
 pub mod metrics;
 pub mod usage_file;
+pub mod usage_past;
 pub mod watchers;
