@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use gambi::hub::{HubOptions, KeysFile};
+use gambi::proto::management::Status;
 use serde_json::{Value, json};
 use support::{Conn, RawParticipant, TestHub, wait_until};
 
@@ -33,7 +34,8 @@ impl Line {
         }
         let room = hub.room();
         let participant = RawParticipant::join(&hub, &room, "ann");
-        hub.wait_for_status(&room, "ann", "online");
+        let status = || hub.client.participants(&room).list().unwrap()[0].status;
+        wait_until("the participant to be online", || status() == Status::Online);
         Line { hub, room, participant }
     }
 
