@@ -121,6 +121,9 @@ fn a_hub_of_its_own_takes_a_certificate_and_the_keys_of_people_as_any_other() {
     let ann = client.with_key(ANN);
     ann.participants("LAB001").upsert("ann", &registration()).unwrap();
     monitor.wait("ann", |kind, data| kind == "participant" && data["id"] == "ann");
+    // Ann's own monitor has her room, although her key opens no stream of all rooms' events.
+    let anns = Piped::start(&["--hub", url, "--hub-fingerprint", started["fingerprint"].as_str().unwrap()], ANN);
+    anns.wait("ann", |kind, data| kind == "participant" && data["id"] == "ann");
     assert!(std::path::Path::new(&usage).exists());
 }
 

@@ -13,7 +13,7 @@ pub mod throttle;
 
 use crate::http::{Exchange, Method};
 use crate::hub::access::client_info::client_info;
-use crate::hub::access::credentials::{check_hub, check_key, check_room};
+use crate::hub::access::credentials::{check_hub, check_key, check_room, key_holder};
 use crate::hub::access::origin_policy::RequestOrigin;
 use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
@@ -30,6 +30,8 @@ pub enum Access {
     Token,
     /// The hub's key, if the hub has one; a person's key where it is an administrator's, or only reads a room that it opens.
     Hub,
+    /// The hub's key, if the hub has one, or any person's key. The handler shows only what that key opens.
+    List,
     /// The hub's key, if the hub has one, or a person's key that opens the room; in a private room, the room's password or
     /// such a person's key.
     Room,
@@ -56,6 +58,8 @@ pub fn authorize(
         Access::Open | Access::Page | Access::Token => Ok(()),
         Access::Hub => check_hub(hub, exchange, room),
         Access::Join => check_key(hub, exchange, room),
+        Access::List if key_holder(hub, exchange).is_some() => Ok(()),
+        Access::List => check_key(hub, exchange, None),
         // A room's password implies access to the hub: only a holder of the key could create the room and share it.
         Access::Room | Access::Participant => match room.and_then(|code| Some((code, private_password(hub, code)?))) {
             Some(_) if access == Access::Participant => Ok(()),
