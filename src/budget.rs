@@ -91,7 +91,8 @@ impl Budget {
 
     fn take(&self, owner: Option<IpAddr>, held: u64, bytes: u64) -> bool {
         let mut used = self.lock();
-        let taken = self.fits(&used, owner, held, bytes);
+        let owned = owner.map(|owner| used.of(owner));
+        let taken = self.fits(used.all, owned, held, bytes);
         if taken {
             used.all += bytes;
             if let Some(owner) = owner {
@@ -101,11 +102,12 @@ impl Budget {
         taken
     }
 
-    fn fits(&self, used: &Used, owner: Option<IpAddr>, held: u64, bytes: u64) -> bool {
+    /// Whether a holder of `held` bytes gets so many more. `owned`: what its owner holds, if it has one.
+    fn fits(&self, all: u64, owned: Option<u64>, held: u64, bytes: u64) -> bool {
         let fits = |used: u64, most: u64| used.checked_add(bytes).is_some_and(|sum| sum <= most);
-        let held = owner.map_or(held, |owner| used.of(owner));
-        let most = if fits(held, self.total / SMALL_PARTS) { self.total } else { self.total - self.reserved };
-        fits(used.all, most) && owner.is_none_or(|owner| fits(used.of(owner), self.owner_limit))
+        let is_small = fits(owned.unwrap_or(held), self.total / SMALL_PARTS);
+        let most = if is_small { self.total } else { self.total - self.reserved };
+        fits(all, most) && owned.is_none_or(|owned| fits(owned, self.owner_limit))
     }
 
     fn give_back(&self, owner: Option<IpAddr>, bytes: u64) {

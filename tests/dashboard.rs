@@ -27,7 +27,7 @@ fn it_is_small_strict_and_there_without_the_key() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         size += answer.body.len();
     }
-    assert!(size < 64_000, "{size} bytes");
+    assert!(size < 120_000, "{size} bytes");
     TestHub::start().post("/", &serde_json::json!({})).expect(405);
 }
 

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use gambi::hub::{DeclaredRoom, HubKey, HubOptions, KeysFile, Log, RoomPassword, UsageFile};
 use serde_json::{Value, json};
@@ -210,6 +211,42 @@ fn a_changed_file_is_in_force_and_one_with_a_mistake_is_not() {
     wait_until("the new keys", || models("gk-dave-0123456789abcdef") == 200);
     assert_eq!(models(ANN), 401);
     wait_until("the change to be logged", || lab.logged().contains("keys_loaded count=1"));
+}
+
+#[test]
+fn a_rooms_history_and_queue_name_people_and_a_trace_is_for_the_one_who_asked() {
+    let lab = Lab::open("activity", json!({}));
+    let provider = FakeProvider::start(Script::Echo);
+    let session = Session::builder(lab.hub.url(), "LAB001").participant_id("one").model("m").hub_key(HUB_KEY);
+    let _session = session.endpoint(provider.url()).start().unwrap();
+    let chat = json!({ "model": "any", "messages": [{ "role": "user", "content": "Hello there!" }] });
+    let ask = |key| lab.ask(key, "POST", "/rooms/LAB001/v1/chat/completions", Some(&chat)).expect(200);
+    let answer = ask(ANN);
+    ask(ANN);
+    ask(BOB);
+    ask(HUB_KEY);
+    let history = lab.ask(BOB, "GET", "/v1/rooms/LAB001/history", None).expect(200).json();
+    let callers = history["data"]["callers"].as_array().unwrap();
+    let used: Vec<_> = callers.iter().map(|one| (one["caller"].as_str(), one["requests"].as_u64().unwrap())).collect();
+    assert_eq!((used.len(), used[0]), (3, (Some("ann"), 2)));
+    assert!(used.contains(&(Some("bob"), 1)) && used.contains(&(None, 1)), "{used:?}");
+    assert!(callers[0]["inputTokens"].as_u64() > callers[1]["inputTokens"].as_u64(), "estimated where it must be");
+    let trace = format!("/v1/rooms/LAB001/requests/{}", answer.header("x-gambi-request-id").unwrap());
+    assert_eq!([ANN, BOB, HUB_KEY].map(|key| lab.status(key, "GET", &trace)), [200, 404, 404]);
+
+    provider.forget();
+    provider.set(Script::Held(Box::new(Script::Echo)));
+    thread::scope(|scope| {
+        scope.spawn(|| ask(ANN));
+        provider.wait_for_request(1);
+        scope.spawn(|| ask(ANN));
+        wait_until("it to wait", || lab.hub.hub.waiting() == 1);
+        let queue = lab.ask(BOB, "GET", "/v1/rooms/LAB001/queue", None).expect(200).json();
+        let first = &queue["data"]["requests"][0];
+        assert_eq!((&first["caller"], &first["own"], first.get("client")), (&json!("ann"), &json!(false), None));
+        provider.set(Script::Echo);
+        provider.release();
+    });
 }
 
 fn gambi(args: &[&str]) -> (i32, String, String) {

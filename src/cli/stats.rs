@@ -2,6 +2,7 @@
 
 use gambi::proto::management::Status;
 use gambi::proto::metrics::{Figures, Quantiles, RoomMetrics, Windows};
+use gambi::proto::queue::{RoomQueue, WaitingRequest};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -9,6 +10,9 @@ use super::output::table;
 use crate::monitor::clean::one_line;
 
 type Window = fn(&Windows) -> &Figures;
+
+/// The most waiting requests in the text.
+const MAX_WAITING: usize = 20;
 
 /// The window if `--over` is not given.
 pub const OVER: &str = "5m";
@@ -20,7 +24,28 @@ pub fn stats(context: &Context<'_>) -> Result<(), Failure> {
     let window = window(over)?;
     let client = context.room_client()?;
     let metrics = client.rooms().metrics(&code)?;
-    context.out.result(&metrics, client.last_request_id(), || text(&metrics, over, window))
+    let request_id = client.last_request_id();
+    // Older hubs do not tell it.
+    let queue = if metrics.queued > 0 && context.out.is_text() { client.rooms().queue(&code).ok() } else { None };
+    let waiting = queue.map(|queue| waiting(&queue)).unwrap_or_default();
+    context.out.result(&metrics, request_id, || text(&metrics, over, window) + &waiting)
+}
+
+/// Who waits, for the end of the text.
+fn waiting(queue: &RoomQueue) -> String {
+    let shown = &queue.requests[..queue.requests.len().min(MAX_WAITING)];
+    let row = |request: &WaitingRequest| {
+        let who = match (&request.caller, request.client) {
+            (Some(name), _) => one_line(name),
+            (None, client) => format!("client {}", client.unwrap_or_default()),
+        };
+        let since = queue.timestamp.saturating_sub(request.since) as f64;
+        [request.place.to_string(), who, one_line(&request.model), time(since)].to_vec()
+    };
+    let rows: Vec<_> = shown.iter().map(row).collect();
+    let more = queue.queued.saturating_sub(shown.len() as u64);
+    let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+    format!("\n\nWaiting:\n\n{}{more}", table(&["PLACE", "WHO", "MODEL", "WAITS"], &rows))
 }
 
 fn window(over: &str) -> Result<Window, Failure> {
@@ -149,5 +174,24 @@ mod tests {
         let expected = "busy    1          4         1 (25 %)  20 ms / 200 ms  -                 12.3      0/7";
         assert!(lines[4].starts_with("ann\u{fffd}") && lines[4].ends_with(expected), "{text}");
         assert_eq!(window("2h").unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn who_waits_is_told_in_order_and_a_long_queue_by_its_beginning() {
+        let request = |place: u64| WaitingRequest {
+            place,
+            caller: (place == 1).then(|| "ann".into()),
+            client: (place > 1).then_some(1),
+            own: false,
+            model: "any".into(),
+            since: 5_000,
+        };
+        let requests = (1..=30).map(request).collect();
+        let queue = RoomQueue { room_code: "ABC234".into(), timestamp: 17_000, queued: 400, requests };
+        let text = waiting(&queue);
+        let lines: Vec<_> = text.lines().skip(5).collect();
+        assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["1", "ann", "any", "12.0", "s"]);
+        assert!(lines[1].contains("client 1"), "{text}");
+        assert_eq!((lines.len(), lines[MAX_WAITING]), (MAX_WAITING + 1, "and 380 more"));
     }
 }

@@ -11,11 +11,14 @@ use super::http::Http;
 use super::legacy::Legacy;
 use crate::error::{Error, Reason};
 use crate::fingerprint::Fingerprint;
+use crate::proto::history::RoomHistory;
 use crate::proto::management::{
     CreateRoom, Envelope, Health, Heartbeat, HeartbeatBody, PARTICIPANT_TOKEN, Participant, ROOM_PASSWORD, Registered,
     Registration, RoomCreated, RoomSummary, Success,
 };
 use crate::proto::metrics::RoomMetrics;
+use crate::proto::queue::RoomQueue;
+use crate::proto::request_trace::RequestTrace;
 use crate::proto::web::percent_encode;
 
 /// A client of one hub. Clones share their connections.
@@ -188,6 +191,30 @@ impl Rooms<'_> {
     /// When no room has that code, the room is private and its password was not sent, or the hub can't be reached.
     pub fn metrics(&self, code: &str) -> Result<RoomMetrics, Error> {
         self.0.get(&format!("/v1/rooms/{}/metrics", percent_encode(code)))
+    }
+
+    /// A room's last hour by minutes, and what its callers have used.
+    ///
+    /// # Errors
+    /// As [`Rooms::metrics`].
+    pub fn history(&self, code: &str) -> Result<RoomHistory, Error> {
+        self.0.get(&format!("/v1/rooms/{}/history", percent_encode(code)))
+    }
+
+    /// The requests that wait in a room, the next one first.
+    ///
+    /// # Errors
+    /// As [`Rooms::metrics`].
+    pub fn queue(&self, code: &str) -> Result<RoomQueue, Error> {
+        self.0.get(&format!("/v1/rooms/{}/queue", percent_encode(code)))
+    }
+
+    /// How a request of this client went. `id` is the `X-Gambi-Request-Id` of its response.
+    ///
+    /// # Errors
+    /// As [`Rooms::metrics`], and when the hub remembers no such request of this client.
+    pub fn request(&self, code: &str, id: &str) -> Result<RequestTrace, Error> {
+        self.0.get(&format!("/v1/rooms/{}/requests/{}", percent_encode(code), percent_encode(id)))
     }
 
     /// Deletes a room. `host_id` is the `hostId` that [`Rooms::create`] returned.

@@ -12,6 +12,7 @@ use tiny_http::{Method, StatusCode};
 use super::body::{BodyError, RequestBody};
 use super::connection::{Connection, RETAINED_BUFFER};
 use super::head::RequestHead;
+use super::header_lines::HeaderLines;
 use super::response::{has_no_content, push_header};
 use super::stream_body::StreamBody;
 use crate::budget::Share;
@@ -27,7 +28,7 @@ pub struct Exchange<'c> {
     connection: &'c mut Connection,
     head: RequestHead,
     body: RequestBody,
-    extra: Vec<(String, String)>,
+    extra: HeaderLines,
     /// The response's status, once it has begun.
     status: Option<u16>,
     /// The request's id, for logs and error reports.
@@ -47,7 +48,7 @@ impl<'c> Exchange<'c> {
         connection.keep_alive &= head.keep_alive;
         let share = connection.server.memory.share_of(connection.network);
         connection.written = 0;
-        let (extra, id, extension) = (Vec::new(), String::new(), Box::new(()));
+        let (extra, id, extension) = (HeaderLines::default(), String::new(), Box::new(()));
         Exchange { connection, head, body, extra, status: None, id, extension, continue_owed, share }
     }
 
@@ -78,18 +79,17 @@ impl<'c> Exchange<'c> {
 
     /// The first value of a header; names are compared without regard to case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+        self.head.headers.values(name).next()
     }
 
     /// The names of all header lines, in their original case.
     pub fn header_names(&self) -> impl Iterator<Item = &str> {
-        self.head.headers.iter().map(|(name, _)| name.as_str())
+        self.head.headers.iter().map(|(name, _)| name)
     }
 
     /// All values of a header, in the order of their lines.
     pub fn header_lines(&self, name: &str) -> Vec<&str> {
-        let lines = self.head.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-        lines.map(|(_, value)| value.as_str()).collect()
+        self.head.headers.values(name).collect()
     }
 
     /// Whether the request's version is HTTP/1.1, else 1.0.
@@ -143,7 +143,7 @@ impl<'c> Exchange<'c> {
 
     /// Adds a header to the response, with any status.
     pub fn add_header(&mut self, name: &str, value: &str) {
-        self.extra.push((name.to_owned(), value.to_owned()));
+        self.extra.push(name, value);
     }
 
     /// Whether the client has disconnected. Not noticed behind more than 32 KiB that it sent ahead.

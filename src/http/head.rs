@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use tiny_http::Method;
 
 use super::authority;
+use super::header_lines::HeaderLines;
 use super::limits::Limits;
 
 /// A request's head.
@@ -20,7 +21,7 @@ pub struct RequestHead {
     /// Whether it is HTTP/1.1 (else 1.0).
     pub http11: bool,
     /// Header lines in order; values are trimmed, and invalid UTF-8 is replaced.
-    pub headers: Vec<(String, String)>,
+    pub headers: HeaderLines,
     /// How the body is framed.
     pub framing: Framing,
     /// Whether the connection may serve another request.
@@ -92,13 +93,11 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let http11 = request.version == Some(1);
     let method = request.method.unwrap_or_default().parse().map_err(|()| bad("The method is malformed"))?;
     let target = target(request.path.unwrap_or_default(), &method)?;
-    let text = |value: &[u8]| String::from_utf8_lossy(trim(value)).into_owned();
-    let mut headers: Vec<_> = request.headers.iter().map(|h| (h.name.to_owned(), text(h.value))).collect();
+    let mut headers = HeaderLines::default();
+    request.headers.iter().for_each(|h| headers.push(h.name, &String::from_utf8_lossy(trim(h.value))));
     check_host(&headers, http11)?;
     if let Some(authority) = target.authority {
-        // With an absolute target the Host header is ignored (RFC 9112, section 3.2.2).
-        headers.retain(|(name, _)| !name.eq_ignore_ascii_case("host"));
-        headers.push(("Host".into(), authority));
+        headers = with_host(&headers, &authority);
     }
     Ok(RequestHead {
         framing: framing(&headers, http11)?,
@@ -176,12 +175,17 @@ fn target(target: &str, method: &Method) -> Result<Target, HeadError> {
     Ok(Target { path: path.to_owned(), authority, query })
 }
 
-fn values<'h>(headers: &'h [(String, String)], name: &str) -> impl Iterator<Item = &'h str> {
-    headers.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+/// With an absolute target the Host header is ignored (RFC 9112, section 3.2.2).
+fn with_host(headers: &HeaderLines, authority: &str) -> HeaderLines {
+    let mut lines = HeaderLines::default();
+    let others = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host"));
+    others.for_each(|(name, value)| lines.push(name, value));
+    lines.push("Host", authority);
+    lines
 }
 
-fn check_host(headers: &[(String, String)], http11: bool) -> Result<(), HeadError> {
-    let mut hosts = values(headers, "host");
+fn check_host(headers: &HeaderLines, http11: bool) -> Result<(), HeadError> {
+    let mut hosts = headers.values("host");
     match (hosts.next(), hosts.next()) {
         (None, _) if http11 => Err(bad("A Host header is required")),
         (None, _) => Ok(()),
@@ -191,9 +195,9 @@ fn check_host(headers: &[(String, String)], http11: bool) -> Result<(), HeadErro
     }
 }
 
-fn framing(headers: &[(String, String)], http11: bool) -> Result<Framing, HeadError> {
-    let mut lengths = values(headers, "content-length");
-    let mut codings = values(headers, "transfer-encoding");
+fn framing(headers: &HeaderLines, http11: bool) -> Result<Framing, HeadError> {
+    let mut lengths = headers.values("content-length");
+    let mut codings = headers.values("transfer-encoding");
     match (lengths.next(), codings.next()) {
         (None, None) => Ok(Framing::Length(0)),
         (Some(_), Some(_)) => Err(bad("A request may have Content-Length or Transfer-Encoding, not both")),
@@ -216,17 +220,18 @@ fn framing(headers: &[(String, String)], http11: bool) -> Result<Framing, HeadEr
     }
 }
 
-fn keeps_alive(headers: &[(String, String)], http11: bool) -> bool {
+fn keeps_alive(headers: &HeaderLines, http11: bool) -> bool {
     let has = |token: &str| {
-        values(headers, "connection")
+        headers
+            .values("connection")
             .flat_map(|v| v.split(','))
             .any(|part| part.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
     };
     if http11 { !has("close") } else { has("keep-alive") && !has("close") }
 }
 
-fn expects_continue(headers: &[(String, String)], http11: bool) -> Result<bool, HeadError> {
-    let mut expected = values(headers, "expect").peekable();
+fn expects_continue(headers: &HeaderLines, http11: bool) -> Result<bool, HeadError> {
+    let mut expected = headers.values("expect").peekable();
     let some = expected.peek().is_some();
     if expected.all(|value| value.eq_ignore_ascii_case("100-continue")) {
         return Ok(some && http11);
@@ -253,7 +258,7 @@ mod tests {
         let head = read("POST /a%20b?x=1&y HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nX-A:  b \r\n\r\n").unwrap();
         assert_eq!((head.method, head.path.as_str(), head.query.as_deref()), (Method::Post, "/a%20b", Some("x=1&y")));
         assert_eq!((head.framing, head.keep_alive), (Framing::Length(5), true));
-        assert_eq!(head.headers[2], ("X-A".into(), "b".into()));
+        assert_eq!(head.headers.iter().nth(2), Some(("X-A", "b")));
     }
 
     #[test]
@@ -337,7 +342,7 @@ mod tests {
         assert_eq!(path("http://h:1/a?b", "GET").unwrap(), ("/a".into(), Some("b".into())));
         assert_eq!(path("HTTP://h", "GET").unwrap(), ("/".into(), None));
         let head = read("GET http://real:1/a HTTP/1.1\r\nHost: other\r\n\r\n").unwrap();
-        assert_eq!(values(&head.headers, "host").collect::<Vec<_>>(), ["real:1"], "the target's wins");
+        assert_eq!(head.headers.values("host").collect::<Vec<_>>(), ["real:1"], "the target's wins");
         assert_eq!(path("*", "OPTIONS").unwrap().0, "*");
         assert!(path("*", "GET").is_err());
     }

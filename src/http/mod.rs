@@ -9,6 +9,7 @@ mod connections;
 mod exchange;
 mod handler;
 pub(crate) mod head;
+mod header_lines;
 mod limits;
 mod listener;
 #[cfg(test)]

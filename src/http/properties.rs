@@ -71,19 +71,20 @@ proptest! {
         prop_assert_eq!(head.method.as_str(), method);
         prop_assert_eq!((head.path, head.query), (path, query));
         prop_assert_eq!(head.framing, Framing::Length(length));
-        prop_assert_eq!(&head.headers[1..=lines.len()], &lines[..]);
+        let read_lines = head.headers.iter().skip(1).take(lines.len());
+        prop_assert!(read_lines.eq(lines.iter().map(|(name, value)| (name.as_str(), value.as_str()))));
     }
 
     #[test]
     fn an_accepted_head_is_framed_unambiguously(bytes in fragments()) {
         if let Ok(Some((end, head))) = read(&bytes, &Limits::default()) {
             let text = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-            let names = |name: &str| head.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
+            let names = |name: &str| head.headers.values(name).count();
             prop_assert!(names("transfer-encoding") + names("content-length").min(1) <= 1);
             prop_assert!(names("host") <= 1);
             prop_assert_eq!(names("transfer-encoding") == 1, head.framing == Framing::Chunked);
             // No line was folded or dropped: each line was read as a header.
-            prop_assert_eq!(text.matches("\r\n").count(), head.headers.len() + 2);
+            prop_assert_eq!(text.matches("\r\n").count(), head.headers.iter().count() + 2);
             prop_assert!(!text.replace("\r\n", "").contains(['\r', '\n', '\0']));
         }
     }

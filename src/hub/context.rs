@@ -18,6 +18,8 @@ use crate::hub::maintenance::drain::Drain;
 use crate::hub::observe::log::Logger;
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::Metrics;
+use crate::hub::observe::metrics::history::Happening;
+use crate::hub::observe::traces::RequestTraces;
 use crate::hub::observe::usage_file::{UsageFile, UsageLog};
 use crate::hub::observe::usage_past::tokens_since;
 use crate::hub::observe::watchers::Watchers;
@@ -29,6 +31,7 @@ use crate::hub::relay::response_owners::ResponseOwners;
 use crate::hub::relay::wait_queue::WaitQueue;
 use crate::hub::tunnels::registry::TunnelRegistry;
 use crate::proto::tunnel::CLOSE_NORMAL;
+use crate::proto::usage::Usage;
 use crate::state::Now;
 use crate::state::event::Event;
 use crate::state::id::RoomCode;
@@ -48,6 +51,8 @@ pub struct HubContext {
     pub(crate) watchers: Watchers,
     /// Counters, gauges and statistics.
     pub(crate) metrics: Metrics,
+    /// How recent requests went.
+    pub(crate) traces: RequestTraces,
     /// The request log.
     pub(crate) log: Logger,
     /// The file of usage.
@@ -114,7 +119,8 @@ impl HubContext {
             ),
             tunnels: TunnelRegistry::default(),
             watchers: Watchers::default(),
-            metrics: Metrics::new(options.clock.now().wall),
+            metrics: Metrics::new(options.clock.now().wall, &listener.memory()),
+            traces: RequestTraces::new(&listener.memory()),
             log,
             usage,
             connections: listener.connections(),
@@ -212,6 +218,11 @@ impl HubContext {
         self.log.event(event);
     }
 
+    /// Whether anybody is told of a request's events.
+    pub(crate) fn has_listeners(&self) -> bool {
+        self.watchers.count().0 > 0 || self.log.is_enabled(LogLevel::Debug)
+    }
+
     /// As [`HubContext::change`], for a change that may fail. A failed one emits no events.
     pub(crate) fn try_change<T, E>(
         &self,
@@ -223,16 +234,33 @@ impl HubContext {
         })
     }
 
-    /// Records in the statistics that a request has ended at a participant.
-    pub(crate) fn record_ended(&self, picked: &Picked, ended: &Ended) {
+    /// Records in the statistics that a request has ended at a participant. `tokens` are its caller's.
+    pub(crate) fn record_ended(&self, picked: &Picked, ended: &Ended, tokens: Usage) {
         let (now, model) = (self.clock.now().mono, picked.profile.models.first());
-        if self.metrics.participants().add(picked.serial, model, ended, now) {
+        let happening = Happening::Ended(ended, &picked.caller, tokens);
+        let has_stats = self.metrics.participants().add(picked.serial, model, ended, now);
+        let has_history = self.metrics.history().add(&picked.code, happening, now);
+        if has_stats && has_history {
             return;
         }
         // Under the registry's lock: a participant that leaves is removed from the statistics afterwards, so no entry of a
         // departed one is created.
         let registry = self.registry();
-        self.metrics.participants().begin(registry.has(picked), picked.serial, model, ended, now);
+        let present = registry.has(picked);
+        if !has_stats {
+            self.metrics.participants().begin(present, picked.serial, model, ended, now);
+        }
+        if !has_history && present {
+            self.metrics.history().begin(&picked.code, happening, now);
+        }
+    }
+
+    /// Records how many requests wait in each room.
+    pub(crate) fn record_queues(&self) {
+        let (registry, now) = (self.registry(), self.clock.now().mono);
+        for (room, queued) in registry.queue_lengths() {
+            self.metrics.history().begin(&room, Happening::Queue(queued), now);
+        }
     }
 
     /// Removes all that is kept of a member that has left, and closes its tunnel for this reason.
@@ -253,6 +281,8 @@ impl HubContext {
         for &number in &deleted.waiting {
             self.wait_queue.grant(number, Err(PickError::Refused(Refusal::NoneAvailable)));
         }
+        self.metrics.history().forget(&deleted.code);
+        self.traces.forget_room(&deleted.code);
         self.watchers.close_room(&deleted.code);
     }
 

@@ -112,6 +112,11 @@ impl Rejection {
         Rejection { retry_after: Some(seconds), ..self }
     }
 
+    /// The code.
+    pub fn code(&self) -> ErrorCode {
+        self.code
+    }
+
     /// The message and the code.
     pub fn into_message(self) -> (String, ErrorCode) {
         (self.message, self.code)

@@ -169,6 +169,10 @@ pub fn list<'a, T: Deserialize<'a>>(json: &'a str) -> Result<Vec<T>, serde_json:
 
 struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
+/// A key. Borrowed, unless it has escapes.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
 impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct PairsVisitor;
@@ -179,11 +183,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut pairs = Vec::new();
-                while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+                while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
                     if pairs.len() == MAX_MEMBERS {
                         return Err(A::Error::custom(format_args!("an object has more than {MAX_MEMBERS} members")));
                     }
-                    pairs.push((Cow::Owned(key), value));
+                    pairs.push((key, value));
                 }
                 Ok(Pairs(pairs))
             }

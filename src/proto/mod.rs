@@ -5,6 +5,7 @@
 pub mod api_answer;
 pub mod data_watch;
 pub mod envelope;
+pub mod history;
 pub mod invitation;
 pub mod legacy;
 pub mod management;
@@ -16,7 +17,10 @@ pub mod operations;
 pub mod parsed;
 #[cfg(test)]
 mod properties;
+pub mod queue;
+pub mod request_trace;
 pub mod response_id;
+pub mod room_invitation;
 pub mod sequence;
 pub mod sse;
 pub mod time;

@@ -36,7 +36,15 @@ pub fn percent_encode(text: &str) -> String {
 /// [`percent_decode`] restores the text.
 pub fn header_text(text: &str) -> String {
     let visible = |b: u8| b.is_ascii_graphic() && b != b'%';
-    text.bytes().map(|b| if visible(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if visible(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// Whether a password can be sent in a header.

@@ -27,6 +27,8 @@ pub struct Waiting {
     pub number: u64,
     /// What it requires of a participant.
     pub want: Want,
+    /// Since when it waits: milliseconds on the monotonic clock.
+    pub since: u64,
 }
 
 /// What each caller of a room has used of its slots.
@@ -212,7 +214,7 @@ mod tests {
             previous: None,
             owner: None,
         };
-        Waiting { number, want }
+        Waiting { number, want, since: 0 }
     }
 
     #[test]

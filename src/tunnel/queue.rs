@@ -2,7 +2,7 @@
 //! has waited for it. The pieces and the locks are in `router`.
 
 use std::sync::Arc;
-use std::thread::Thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use super::piece::{LostReason, Piece};
@@ -50,10 +50,12 @@ pub(super) struct QueueState {
     share: Share,
     /// Bytes in the queue.
     bytes: usize,
-    /// Whether the reader waits for room, and must be woken.
-    pub(super) reader_waits: bool,
+    /// The thread that reads the tunnel, while it waits for room.
+    pub(super) reader: Option<Thread>,
     /// The thread that waits for the next batch, if any.
     pub(super) receiver: Option<Thread>,
+    /// Whether the request has stopped waiting for its answer.
+    pub(super) receiver_gone: bool,
     /// Time waited since the reader last went `within` without waiting, and the end of the latest wait.
     waited: Duration,
     waited_until: Option<Instant>,
@@ -71,8 +73,9 @@ impl QueueState {
             share: budget.share(),
             budget: budget.clone(),
             bytes: 0,
-            reader_waits: false,
+            reader: None,
             receiver: None,
+            receiver_gone: false,
             waited: Duration::ZERO,
             waited_until: None,
             interim: 0,
@@ -146,11 +149,12 @@ impl QueueState {
         }
     }
 
-    /// Records that the reader begins to wait, and returns its limit; `None` where it need not or must not wait.
+    /// Records that the calling thread, which reads the tunnel, begins to wait, and returns its limit; `None` where it need not or must not wait.
     pub(super) fn begin_waiting(&mut self, now: Instant) -> Option<Duration> {
         let left = self.allowance_left(now);
-        self.reader_waits = self.is_full() && !left.is_zero();
-        self.reader_waits.then_some(left)
+        let waits = self.is_full() && !left.is_zero();
+        self.reader = waits.then(thread::current);
+        waits.then_some(left)
     }
 
     /// Records a wait of the reader.
@@ -158,7 +162,7 @@ impl QueueState {
         let before = self.limits.wait.saturating_sub(self.allowance_left(from));
         self.waited = before + until.saturating_duration_since(from);
         self.waited_until = Some(until);
-        self.reader_waits = false;
+        self.reader = None;
     }
 
     /// Whether `tunnel.pause` must be sent; if so, changes the state to `Pausing`.

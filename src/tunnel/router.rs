@@ -12,7 +12,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::vec;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use super::piece::{LostReason, Piece};
 use super::queue::{Flow, QueueLimits, QueueState};
@@ -82,8 +82,6 @@ struct ResponseQueue {
     /// Bounded by the bytes that `state` counts. A batch has all pieces that were ready together, so that the request
     /// is woken once.
     batches: Sender<Vec<Piece>>,
-    /// Receives when a piece was taken while the reader waited; disconnected when the request stops waiting.
-    room: Receiver<()>,
     /// Shared with [`PendingResponse`]; locked briefly. Declared after `batches`, so that the channel has ended when
     /// the request is woken for the last time.
     state: WakeOnDrop,
@@ -131,9 +129,8 @@ impl Router {
     /// The reason why the tunnel ended, if it has.
     pub fn open(&self, id: &str) -> Result<PendingResponse, LostReason> {
         let (sender, batches) = unbounded();
-        let (made_room, room) = bounded(1);
         let state = Arc::new(Mutex::new(QueueState::new(self.0.limits, &self.0.budget)));
-        let queue = ResponseQueue { batches: sender, room, state: WakeOnDrop(state.clone()) };
+        let queue = ResponseQueue { batches: sender, state: WakeOnDrop(state.clone()) };
         let mut requests = lock(&self.0.requests);
         if let Some(reason) = requests.lost {
             return Err(reason);
@@ -146,7 +143,6 @@ impl Router {
             tunnel: None,
             state,
             batches,
-            made_room,
             ready: Vec::new().into_iter(),
             in_use: 0,
         })
@@ -237,19 +233,19 @@ impl ResponseQueue {
     fn wait_for_room(&self) -> Result<(), ReceiverGone> {
         let started = Instant::now();
         let Some(allowed) = lock(&self.state.0).begin_waiting(started) else { return Ok(()) };
-        let mut waited = Ok(());
-        while let Some(left) = allowed.checked_sub(started.elapsed()).filter(|left| !left.is_zero()) {
-            match self.room.recv_timeout(left) {
-                Ok(()) if lock(&self.state.0).is_full() => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    waited = Err(ReceiverGone);
-                    break;
-                }
-                Ok(()) | Err(RecvTimeoutError::Timeout) => break,
+        let gone = loop {
+            let (is_full, gone) = {
+                let state = lock(&self.state.0);
+                (state.is_full(), state.receiver_gone)
+            };
+            let left = allowed.saturating_sub(started.elapsed());
+            if !is_full || gone || left.is_zero() {
+                break gone;
             }
-        }
+            thread::park_timeout(left);
+        };
         lock(&self.state.0).end_waiting(started, Instant::now());
-        waited
+        if gone { Err(ReceiverGone) } else { Ok(()) }
     }
 }
 
@@ -286,7 +282,6 @@ pub struct PendingResponse {
     tunnel: Option<Arc<dyn SharedTunnel>>,
     state: Arc<Mutex<QueueState>>,
     batches: Receiver<Vec<Piece>>,
-    made_room: Sender<()>,
     /// The rest of the batch that was received last.
     ready: vec::IntoIter<Piece>,
     /// Bytes of a large piece that was taken. They stay charged until the next piece is requested, because the piece
@@ -392,14 +387,13 @@ impl PendingResponse {
     }
 
     fn release(&self, bytes: usize) {
-        let (wake, resume) = {
+        let (reader, resume) = {
             let mut state = lock(&self.state);
             state.take(bytes);
-            (state.reader_waits, state.flow == Flow::Paused)
+            (state.reader.clone(), state.flow == Flow::Paused)
         };
-        if wake {
-            // A full channel means that the reader has been woken already.
-            let _ = self.made_room.try_send(());
+        if let Some(reader) = reader {
+            reader.unpark();
         }
         if resume {
             self.router.resume_if_drained(&self.id, &self.state);
@@ -415,6 +409,14 @@ impl PendingResponse {
 impl Drop for PendingResponse {
     fn drop(&mut self) {
         lock(&self.router.requests).open.remove(&self.id);
+        let reader = {
+            let mut state = lock(&self.state);
+            state.receiver_gone = true;
+            state.reader.clone()
+        };
+        if let Some(reader) = reader {
+            reader.unpark();
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 /** An error response of the hub. */
 class HubError extends Error {
-  constructor(status, message, code) {
+  constructor(status, message, code, requestId) {
     super(message);
     this.status = status;
     this.code = code;
+    this.requestId = requestId;
   }
 }
 
@@ -41,7 +42,8 @@ async function hubError(response) {
     .filter(Boolean)
     .join(". ")
     .replace(/\.\./g, ".");
-  return new HubError(response.status, message, body?.code ?? error?.code);
+  const requestId = response.headers.get("X-Gambi-Request-Id");
+  return new HubError(response.status, message, body?.code ?? error?.code, requestId);
 }
 
 // Sends a request, and prompts for a secret if the hub requires one. `room` is the room whose password may be needed.

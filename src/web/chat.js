@@ -92,13 +92,16 @@ async function send(event) {
   $("chat-text").value = "";
   setChatBusy(true);
   const shown = addMessage("…", "");
-  const answer = { text: "", began: performance.now(), first: null, tokens: undefined };
+  const answer = { requestId: null, text: "", began: performance.now(), first: null, tokens: undefined };
   try {
     await receive(room, abort.signal, shown, answer);
     setText(shown.note, summaryOf(answer));
   } catch (error) {
+    answer.requestId ??= error.requestId;
     fail(shown, answer, abort.signal.aborted, error);
   } finally {
+    addTrace(shown.note, room, answer.requestId);
+    pollHistory(true);
     if (chat.abort === abort) {
       if (answer.text) chat.messages.push({ role: "assistant", content: answer.text });
       else withdrawQuestion();
@@ -123,6 +126,7 @@ async function receive(room, signal, shown, answer) {
     messages: chat.messages,
   };
   const response = await request(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
+  answer.requestId = response.headers.get("X-Gambi-Request-Id");
   setText(shown.by, clean(decodeURIComponent(response.headers.get("X-Gambi-Participant") ?? "Answer")));
   // Appending to one text node avoids laying out the whole text again.
   const into = shown.body.appendChild(document.createTextNode(""));

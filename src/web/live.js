@@ -17,6 +17,12 @@ const state = {
   listed: false,
   /** The hub's metrics of the open room; null if it has none. */
   metrics: null,
+  /** Who waits; null while nobody does. */
+  queue: null,
+  /** The hub's history of the open room; null until it is read. */
+  history: null,
+  /** When the hub is asked again, of `performance.now`; null while it is connected. */
+  retryAt: null,
   /** The participants' part of the metrics, by id. */
   measured: new Map(),
   /** Requests in flight in the open room, as seen in events: request id to participant id. */
@@ -38,9 +44,12 @@ const pause = (ms, signal) =>
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
   });
 
+/** A pause, changed a little, so that pages do not all return at once. */
+const shaken = (ms) => ms * (0.75 + Math.random() / 2);
+
 /** Follows an event stream until aborted, reconnecting with back-off. `begin` is called on every connection. */
 async function watch(path, room, signal, { begin, event, lost }) {
-  let wait = RETRY_FIRST;
+  let [wait, after] = [RETRY_FIRST, 0];
   while (!signal.aborted) {
     try {
       const response = await request(path, { room, signal });
@@ -53,13 +62,13 @@ async function watch(path, room, signal, { begin, event, lost }) {
           event(JSON.parse(text));
         }
       }
-      lost(null);
+      lost(null, (after = shaken(wait)));
     } catch (error) {
       if (signal.aborted) return;
-      lost(error);
+      lost(error, (after = shaken(wait)));
       if (error instanceof SecretMissing || (error instanceof HubError && error.status === 404)) return;
     }
-    await pause(wait * (0.75 + Math.random() / 2), signal);
+    await pause(after, signal);
     wait = Math.min(wait * 2, RETRY_MAX);
   }
 }
@@ -73,6 +82,7 @@ function watchHub() {
   setConnection("connecting");
   watch("v1/events", null, hubWatch.signal, {
     begin: () => {
+      state.retryAt = null;
       setConnection("live");
       state.inFlight.clear();
       hasMetrics = true;
@@ -80,7 +90,10 @@ function watchHub() {
       pollRoom();
     },
     event: (event) => onEvent(event),
-    lost: (error) => setConnection(error instanceof SecretMissing ? "locked" : "lost", error),
+    lost: (error, after) => {
+      state.retryAt = performance.now() + after;
+      setConnection(error instanceof SecretMissing ? "locked" : "lost", error);
+    },
   });
 }
 
@@ -133,7 +146,9 @@ async function pollRoom() {
   try {
     const participants = await data(`v1/rooms/${code}/participants`, { room: code });
     const metrics = await measured(code);
+    const queue = metrics?.queued ? await data(`v1/rooms/${code}/queue`, { room: code }) : null;
     if (state.room !== code) return;
+    state.queue = queue;
     state.participants = new Map(participants.map((participant) => [participant.id, participant]));
     state.listed = true;
     state.metrics = metrics;
@@ -145,9 +160,35 @@ async function pollRoom() {
     }
     setLocked(false);
     paint(drawRoom);
+    pollHistory();
   } catch (error) {
     onRoomError(code, error);
   }
+}
+
+/** Milliseconds between two readings of the room's history, whose finest part is a minute. */
+const HISTORY_INTERVAL = 10000;
+let historyRead = -HISTORY_INTERVAL;
+
+/** Reads the open room's history, if it has not been read just now. */
+async function pollHistory(anyway = false) {
+  const code = state.room;
+  if (!code || (!anyway && state.history && performance.now() - historyRead < HISTORY_INTERVAL)) return;
+  historyRead = performance.now();
+  try {
+    const history = await data(`v1/rooms/${code}/history`, { room: code });
+    if (state.room !== code) return;
+    state.history = history;
+    paint(drawActivity);
+  } catch {
+    // It is read again with the next poll.
+  }
+}
+
+function drawActivity() {
+  drawTimeline();
+  drawCallers();
+  drawParticipants();
 }
 
 /** Locks the view if the room's password is missing, or the hub throttles after wrong ones. */

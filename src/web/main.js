@@ -18,8 +18,16 @@ function setConnection(how, error = null) {
   const told = error instanceof HubError ? error.message : "";
   const message = state.gone ? `The hub does not answer. What is shown is from ${lastHeard}.` : told;
   setVisible($("trouble"), how === "lost" && message !== "");
-  setText($("trouble"), message);
+  // An alert is read aloud whenever its text changes: the countdown is no part of it.
+  setText($("trouble-text"), message);
+  drawRetry();
   drawWelcome();
+}
+
+/** When the hub is asked again. */
+function drawRetry() {
+  const seconds = Math.ceil((state.retryAt - performance.now()) / 1000);
+  setText($("trouble-retry"), state.retryAt !== null && seconds > 0 ? `Next try in ${seconds} s` : "Trying");
 }
 
 /** Whether no hub is there, or a proxy says so. A stream that merely ended is opened again first. */
@@ -34,7 +42,7 @@ function setGone(gone) {
   state.gone = gone;
   lastHeard = new Date().toLocaleTimeString([], { hour12: false });
   document.body.classList.toggle("gone", gone);
-  for (const button of document.querySelectorAll("#new-room, #create-form .main, #chat-send, #room-unlock"))
+  for (const button of document.querySelectorAll("#new-room, #create-form .main, #chat-send, #room-unlock, #invite-open, #delete-open"))
     button.disabled = gone;
   paint(drawRoom);
 }
@@ -60,6 +68,11 @@ addEventListener("hashchange", () => {
   else openFromHash();
   drawWelcome();
 });
+$("retry").addEventListener("click", () => {
+  watchHub();
+  watchRoom();
+});
+setInterval(() => $("trouble").hidden || drawRetry(), 1000);
 restoreEvents();
 setInterval(() => document.hidden || !state.room || paint(drawRoom), 2000);
 watchHub();

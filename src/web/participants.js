@@ -72,12 +72,11 @@ function connectionOf({ transport, connected, lastTunnelSeenAt }) {
   return lastTunnelSeenAt ? `tunnel open, heard ${ago(lastTunnelSeenAt)}` : "tunnel open";
 }
 
-function speedOf(id) {
-  const recent = recentStats(measuredOf(id), id);
+function factsOfRequests(recent) {
   const parts = [];
+  if (recent.requests) parts.push(plural(recent.requests, "request"));
+  if (recent.errors) parts.push(`${number(recent.errors)} failed`);
   if (recent.ttftMs) parts.push(`first token ${millis(recent.ttftMs.p50)}`);
-  if (recent.tokensPerSecond) parts.push(`${number(recent.tokensPerSecond)} tokens/s`);
-  if (recent.errors) parts.push(plural(recent.errors, "failure"));
   return parts.join(" · ");
 }
 
@@ -105,11 +104,16 @@ function makeParticipant(participant) {
     model: el("bdi"),
     id: el("bdi", { class: "muted" }),
   };
-  Object.assign(row, { connection: line("muted"), load: line(""), speed: line(""), specs: line("muted") });
+  Object.assign(row, { connection: line("muted"), load: line(""), facts: line("muted"), specs: line("muted") });
+  row.rate = el("strong");
+  row.spark = svg("path", {});
+  row.image = svg("svg", { viewBox: "0 0 56 20", preserveAspectRatio: "none", role: "img" });
+  row.image.append(row.spark);
+  const speed = el("p", { class: "speed" }, el("span", {}, row.rate, " tokens/s"), row.image);
   row.talk = el("button", { type: "button", onclick: () => chatWith(participant.id) }, "Chat");
   const head = el("div", { class: "head" }, row.name, row.status);
   const model = el("p", { class: "model" }, row.model, " ", row.id);
-  row.node = el("li", {}, head, model, row.load, row.speed, row.connection, row.specs, row.talk);
+  row.node = el("li", {}, head, speed, model, row.load, row.facts, row.connection, row.specs, row.talk);
   return row;
 }
 
@@ -123,7 +127,15 @@ function fillParticipant(row, participant) {
   setText(row.id, clean(participant.id));
   const most = participant.concurrency ?? 1;
   setText(row.load, `${inFlightOf(participant)} of ${most} in flight · seen ${ago(participant.lastSeen)}`);
-  setText(row.speed, speedOf(participant.id));
+  const recent = recentStats(measuredOf(participant.id), participant.id);
+  setText(row.rate, recent.tokensPerSecond ? number(recent.tokensPerSecond) : "–");
+  setText(row.facts, factsOfRequests(recent));
+  const spark = sparkOf(participant.id);
+  row.image.toggleAttribute("hidden", !spark);
+  if (spark) {
+    row.spark.setAttribute("d", spark.path);
+    row.image.setAttribute("aria-label", spark.label);
+  }
   setText(row.connection, connectionOf(participant.connection));
   setText(row.specs, specsOf(participant.specs ?? {}));
   row.talk.setAttribute("aria-label", `Chat with ${plain(participant.nickname)}`);

@@ -93,6 +93,8 @@ function openFromHash() {
     participants: new Map(),
     listed: false,
     metrics: null,
+    queue: null,
+    history: null,
     measured: new Map(),
     inFlight: new Map(),
     earlier: new Map(),
@@ -108,6 +110,8 @@ function openFromHash() {
   drawRooms();
   if (!code) return;
   drawRoom();
+  drawBase();
+  drawActivity();
   drawSnippet();
   if (document.activeElement !== document.body) $("room-name").focus({ preventScroll: true });
 }
@@ -129,7 +133,7 @@ function drawRoom() {
   countInFlight();
   drawStats();
   drawParticipants();
-  drawCharts();
+  drawQueue();
   drawTargets();
 }
 
@@ -187,7 +191,8 @@ async function createRoom(event) {
   const body = newRoom();
   setText($("create-wrong"), "");
   try {
-    const { room } = await data("v1/rooms", { method: "POST", body });
+    const { room, hostId } = await data("v1/rooms", { method: "POST", body });
+    secrets.set(hostOf(room.code), hostId);
     if (room.private) secrets.set(passwordOf(room.code), body.password);
     state.rooms.set(room.code, room);
     $("create-form").reset();

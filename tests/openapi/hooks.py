@@ -41,6 +41,8 @@ ENDPOINTS = [PROVIDER, PROVIDER + "/", PROVIDER + "/v1"]
 
 #: Codes of rooms that were made, and what participants were given, by room and id.
 made = set()
+#: Requests that were answered: rooms and ids.
+requests = []
 tokens = {(room, WORKER): os.environ["LAB_TOKEN"] for room in WORK}
 
 
@@ -83,6 +85,8 @@ def before_call(context, case, kwargs):
     response = path.get("responseId")
     if code in WORK and isinstance(response, str) and not response.startswith("resp_"):
         path["code"], path["responseId"] = WORK[0], one_of(RESPONSES, response)
+    if name == "requestTrace" and requests and well_formed(path.get("requestId"), "[0-9a-f-]{36}"):
+        path["code"], path["requestId"] = requests[-1]
     if name in DELETING and code in MOVE and DOOMED:
         path["code"], headers["X-Gambi-Host-Id"] = DOOMED.pop()
     if name == "openTunnel":
@@ -108,6 +112,11 @@ def after_call(context, case, response):
             made.add(answer["room"]["code"])
         elif token := answer.get("participantToken"):
             tokens[participant(case)] = token
+    if "inference" in case.operation.definition.raw["tags"] and response.status_code == 200:
+        # Who made a request may ask how it went.
+        request = response.headers.get("x-gambi-request-id")
+        if request and case.operation.method.upper() == "POST":
+            requests.append((case.path_parameters["code"], request[0] if isinstance(request, list) else request))
 
 
 def stay(case):

@@ -5,6 +5,7 @@ mod dashboard;
 mod default_room;
 pub mod events;
 pub mod inference;
+pub mod invitation;
 pub mod legacy;
 pub mod list;
 pub mod management;

@@ -4,7 +4,8 @@ use std::io;
 
 use super::path_repair::repaired;
 use super::{
-    cors, dashboard, default_room, events, inference, legacy, management, metrics, models, ollama, openapi, responses,
+    cors, dashboard, default_room, events, inference, invitation, legacy, management, metrics, models, ollama, openapi,
+    responses,
 };
 use crate::http::{Exchange, Method};
 use crate::hub::access::credentials::{check_key, key_holder};
@@ -43,6 +44,10 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Delete, "/v1/rooms/{}", HUB, management::delete_room),
     (Method::Get, "/v1/rooms/{}/events", ROOM, events::watch_room),
     (Method::Get, "/v1/rooms/{}/metrics", ROOM, metrics::room_metrics),
+    (Method::Get, "/v1/rooms/{}/history", ROOM, metrics::room_history),
+    (Method::Get, "/v1/rooms/{}/queue", ROOM, metrics::room_queue),
+    (Method::Get, "/v1/rooms/{}/requests/{}", ROOM, metrics::request_trace),
+    (Method::Get, "/v1/rooms/{}/invitation", ROOM, invitation::invitation),
     (Method::Get, "/v1/rooms/{}/participants", ROOM, management::list_participants),
     (Method::Put, "/v1/rooms/{}/participants/{}", JOIN, management::upsert),
     (Method::Delete, "/v1/rooms/{}/participants/{}", PARTICIPANT, management::remove),

@@ -28,6 +28,7 @@ fn tick(hub: &Arc<HubContext>) {
     hub.registry().forget_callers(hub.clock.now());
     hub.reload_keys(false);
     hub.report_usage();
+    hub.record_queues();
     hub.metrics.evict_old(hub.clock.now().mono);
     for tunnel in hub.tunnels.silent(hub.clock.now()) {
         tunnel.close(CLOSE_TIMEOUT, "No message for 30 s", LostReason::TimedOut);

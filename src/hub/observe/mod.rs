@@ -2,6 +2,7 @@
 
 pub mod log;
 pub mod metrics;
+pub mod traces;
 pub mod usage_file;
 pub mod usage_past;
 pub mod watchers;

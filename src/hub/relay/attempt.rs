@@ -8,18 +8,24 @@ use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
+use crate::hub::observe::traces::{MAX_TEXT, TracedRequest, trace_millis};
 use crate::hub::relay::allowance::{Admission, ExchangeSize};
 use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
 use crate::proto::management::Metrics;
+use crate::proto::members::cut;
 use crate::proto::ollama_counts::CountWatch;
+use crate::proto::request_trace::AttemptTrace;
 use crate::proto::response_id::IdWatch;
 use crate::proto::sequence::SequenceWatch;
 use crate::proto::usage::{Usage, UsageWatch};
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::registry::Outcome;
 use crate::state::stats::{Ended, Ending};
+
+/// Why an attempt of which the client has not waited for the end has failed.
+const HUNG_UP: &str = "the client hung up";
 
 /// A request in flight at one participant.
 pub struct Attempt<'s> {
@@ -30,6 +36,8 @@ pub struct Attempt<'s> {
     observed: bool,
     /// Whether the client asked for a stream.
     streamed: bool,
+    /// When the request arrived, and on the hub's clock in milliseconds since the epoch.
+    arrived: (Instant, u64),
     /// Whose tokens are counted.
     admission: Option<Arc<Admission>>,
     /// What its tokens are estimated from, where the provider tells none.
@@ -44,6 +52,8 @@ pub struct Attempt<'s> {
     /// The response's id, and the numbers of its events, where it is a stream of Responses.
     response_id: Option<String>,
     sequence: Option<SequenceWatch>,
+    /// When the head of the response came, and its status.
+    head: Option<(Instant, u16)>,
     /// When the first byte of the response's body came.
     first: Option<Instant>,
     /// The stage at which it failed, once it has.
@@ -93,6 +103,7 @@ impl<'s> Attempt<'s> {
         dispatch: Dispatch,
         observed: bool,
         request: &RelayRequest<'_>,
+        arrived: (Instant, u64),
     ) -> Self {
         let started = Instant::now();
         let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
@@ -103,6 +114,7 @@ impl<'s> Attempt<'s> {
             dispatch,
             observed,
             streamed: request.stream,
+            arrived,
             admission: request.admission.clone(),
             size: ExchangeSize::new(request.body_size(), request.kind.answers_in_text()),
             started,
@@ -112,6 +124,7 @@ impl<'s> Attempt<'s> {
             translated: false,
             response_id: None,
             sequence: None,
+            head: None,
             first: None,
             stage: None,
         }
@@ -124,7 +137,12 @@ impl<'s> Attempt<'s> {
 
     /// Emits the event that the request was dispatched.
     pub(crate) fn emit_request(&self) {
-        self.emit(EventKind::LlmRequest(self.dispatch.clone()));
+        self.emit(|| EventKind::LlmRequest(self.dispatch.clone()));
+    }
+
+    /// Records that the head of the final response has come.
+    pub(crate) fn receive_head(&mut self, status: u16) {
+        self.head = Some((Instant::now(), status));
     }
 
     /// Starts to look for the response's id in its body. `stream`: whether the body is an event stream.
@@ -187,16 +205,19 @@ impl<'s> Attempt<'s> {
         if let Some(admission) = self.admission.as_ref().filter(|_| status < 400) {
             admission.end();
         }
-        self.record_ended(match status {
+        let ending = match status {
             ..400 => Ending::Complete,
             429 | 500.. => Ending::Failed,
             _ => Ending::Rejected,
-        });
-        let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
-        if status < 400 {
-            self.emit(EventKind::LlmComplete(self.served_dispatch(), metrics));
-        } else {
-            self.emit_failure("provider", format!("the provider answered {status}"));
+        };
+        let refusal = (status >= 400).then(|| format!("the provider answered {status}"));
+        self.record_ended(ending, refusal.as_deref().map(|error| ("provider", error)));
+        match refusal {
+            None => self.emit(|| {
+                let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
+                EventKind::LlmComplete(self.served_dispatch(), metrics)
+            }),
+            Some(error) => self.emit_failure("provider", error),
         }
     }
 
@@ -205,7 +226,7 @@ impl<'s> Attempt<'s> {
         self.record_outcome(Outcome::Failed);
         self.slot.release();
         self.count_tokens();
-        self.record_ended(Ending::Failed);
+        self.record_ended(Ending::Failed, Some((stage, error)));
         self.emit_failure(stage, error.to_owned());
     }
 
@@ -213,13 +234,13 @@ impl<'s> Attempt<'s> {
     pub(crate) fn abandon(&mut self) {
         self.slot.release();
         self.count_tokens();
-        self.record_ended(Ending::Cancelled);
+        self.record_ended(Ending::Cancelled, Some(("cancelled", HUNG_UP)));
         self.hub.metrics.record_hang_up(if self.first.is_some() {
             HangUpPhase::Answering
         } else {
             HangUpPhase::Waiting
         });
-        self.emit_failure("cancelled", "the client hung up".to_owned());
+        self.emit_failure("cancelled", HUNG_UP.to_owned());
     }
 
     /// Ends the attempt because another participant, which was asked beside this one, has answered, or the client has disconnected.
@@ -229,12 +250,13 @@ impl<'s> Attempt<'s> {
             self.record_outcome(Outcome::Failed);
         }
         self.slot.release();
-        self.record_ended(if was_silent { Ending::Failed } else { Ending::Cancelled });
+        let ending = if was_silent { Ending::Failed } else { Ending::Cancelled };
         let reason = if was_silent {
             "it was silent for too long: another participant, which was asked beside it, answered first"
         } else {
             "it was asked beside another participant, and is not needed any more"
         };
+        self.record_ended(ending, Some(("hedge", reason)));
         self.emit_failure("hedge", reason.to_owned());
     }
 
@@ -265,14 +287,47 @@ impl<'s> Attempt<'s> {
         if counts == Usage::default() { self.usage.usage() } else { counts }
     }
 
-    /// Counts the ended attempt in the statistics.
-    fn record_ended(&self, ending: Ending) {
+    /// Counts the ended attempt in the statistics, and records it for the one who made the request. `failure`: the stage
+    /// at which it failed, and why.
+    fn record_ended(&self, ending: Ending, failure: Option<(&str, &str)>) {
         if self.observed {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
             let (protocol, usage) = (self.dispatch.protocol, self.usage());
-            self.hub.record_ended(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage });
+            let tokens = if self.first.is_some() { self.size.tokens(usage).0 } else { Usage::default() };
+            self.hub.record_ended(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage }, tokens);
+            self.trace(ending, failure, usage);
         }
+    }
+
+    fn trace(&self, ending: Ending, failure: Option<(&str, &str)>, usage: Usage) {
+        let (arrived, at) = self.arrived;
+        let since = |time: Instant| trace_millis(time - arrived);
+        let picked = &self.slot.picked;
+        let attempt = AttemptTrace {
+            participant_id: picked.id.to_string(),
+            model: cut(&picked.model, MAX_TEXT).to_owned(),
+            outcome: ending.name().to_owned(),
+            stage: failure.map(|(stage, _)| cut(stage, MAX_TEXT).to_owned()),
+            error: failure.map(|(_, error)| cut(error, MAX_TEXT).to_owned()),
+            status: self.head.map(|(_, status)| status),
+            started_ms: since(self.started),
+            head_ms: self.head.map(|(time, _)| since(time)),
+            first_token_ms: self.first.map(since),
+            ended_ms: trace_millis(arrived.elapsed()),
+            input_tokens: usage.input,
+            output_tokens: usage.output,
+        };
+        let request = TracedRequest {
+            id: &self.dispatch.request_id,
+            room: &picked.code,
+            caller: &picked.caller,
+            model: cut(&self.dispatch.model, MAX_TEXT),
+            protocol: self.dispatch.protocol,
+            stream: self.streamed,
+            arrived: at,
+        };
+        self.hub.traces.add_attempt(&request, attempt);
     }
 
     /// Records the outcome in the registry, where it steers the choice of participants.
@@ -282,14 +337,12 @@ impl<'s> Attempt<'s> {
 
     fn emit_failure(&mut self, stage: &str, error: String) {
         self.stage = Some(stage.to_owned());
-        let profile = &self.slot.picked.profile;
-        let failure = Failure {
-            nickname: profile.nickname.clone(),
-            endpoint: profile.endpoint.clone(),
-            stage: stage.to_owned(),
-            error,
-        };
-        self.emit(EventKind::LlmError(self.served_dispatch(), failure));
+        self.emit(|| {
+            let profile = &self.slot.picked.profile;
+            let (nickname, endpoint) = (profile.nickname.clone(), profile.endpoint.clone());
+            let failure = Failure { nickname, endpoint, stage: stage.to_owned(), error };
+            EventKind::LlmError(self.served_dispatch(), failure)
+        });
     }
 
     /// The dispatch with the participant's own model in place of the one that the client requested.
@@ -297,10 +350,11 @@ impl<'s> Attempt<'s> {
         Dispatch { model: self.slot.picked.model.clone(), ..self.dispatch.clone() }
     }
 
-    fn emit(&self, kind: EventKind) {
-        if self.observed {
+    /// Emits an event, which is made only if anybody is told of it.
+    fn emit(&self, kind: impl FnOnce() -> EventKind) {
+        if self.observed && self.hub.has_listeners() {
             let at = self.hub.clock.now().wall;
-            self.hub.emit(&Event { at, room: self.slot.picked.code.clone(), kind });
+            self.hub.emit(&Event { at, room: self.slot.picked.code.clone(), kind: kind() });
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
+use crate::hub::observe::traces::{MAX_TEXT, TracedRequest, trace_millis};
 use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
@@ -22,7 +23,9 @@ use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamReques
 use crate::hub::relay::verdict::{self, Verdict, judge};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
+use crate::proto::members::cut;
 use crate::state::event::Dispatch;
+use crate::state::id::RoomCode;
 use crate::state::selector::Want;
 
 /// The error of a compressed answer behind a head that was sent for another one.
@@ -43,6 +46,8 @@ pub struct Failover<'s, 'a> {
     pub(super) id: String,
     /// The participants that it may go to.
     pub(super) want: Want,
+    /// When it arrived, and on the hub's clock in milliseconds since the epoch.
+    arrived: (Instant, u64),
     /// When it must have an answer: the first-byte timeout after its arrival.
     pub(super) latest: Instant,
     /// Attempts so far.
@@ -106,6 +111,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             request,
             id,
             want,
+            arrived: (now, hub.clock.now().wall),
             latest: now + hub.timeouts.first_byte,
             count: 0,
             hedge: None,
@@ -189,7 +195,8 @@ impl<'s, 'a> Failover<'s, 'a> {
             Body::Nothing(text) => return Err(NotSent::Answered(Box::new(slot), text)),
         };
         let dispatch = self.dispatch(slot.picked.id.to_string());
-        let attempt = Attempt::new(self.hub, slot, dispatch, self.request.kind.is_observed(), self.request);
+        let observed = self.request.kind.is_observed();
+        let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request, self.arrived);
         if !found_lacking {
             attempt.emit_request();
         }
@@ -391,6 +398,24 @@ impl<'s, 'a> Failover<'s, 'a> {
         let message = format!("Failed to proxy request: {message}");
         let event = attempt.response_failed(&message);
         client.break_off(&event.unwrap_or_else(|| self.request.kind.error_form().event(&message, code)))
+    }
+
+    /// Records that no participant gets the request, for the one who made it.
+    pub(crate) fn trace_refusal(&self, code: ErrorCode) {
+        let Some(room) = RoomCode::parse(&self.request.code).filter(|_| self.request.kind.is_observed()) else {
+            return;
+        };
+        let (arrived, at) = self.arrived;
+        let request = TracedRequest {
+            id: &self.id,
+            room: &room,
+            caller: &self.request.caller,
+            model: cut(&self.request.model, MAX_TEXT),
+            protocol: self.request.kind.protocol,
+            stream: self.request.stream,
+            arrived: at,
+        };
+        self.hub.traces.refuse(&request, code.as_str(), trace_millis(arrived.elapsed()));
     }
 
     /// Whether requests are logged or accounted for at all.

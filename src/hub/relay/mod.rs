@@ -55,7 +55,11 @@ use crate::state::selector::Refusal;
 pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, request: &RelayRequest<'_>) -> io::Result<()> {
     relay(hub, exchange, request, |failover, client| match failover.wait_for_slot(client) {
         Ok(slot) => failover.run(client, slot),
-        Err(NoSlot::Rejection(error)) => client.reject(rejection(hub, request, error)),
+        Err(NoSlot::Rejection(error)) => {
+            let rejection = rejection(hub, request, error);
+            failover.trace_refusal(rejection.code());
+            client.reject(rejection)
+        }
         Err(NoSlot::Disconnected) => failover.abandon_queue(),
     })
 }

@@ -1,6 +1,7 @@
 //! A response that is passed on unchanged: buffered and sent with its length, or as a stream. And which of the provider's
 //! headers are passed on.
 
+use std::borrow::Cow;
 use std::io;
 
 use crate::hub::relay::attempt::Attempt;
@@ -26,7 +27,7 @@ pub struct ResponseHead {
 
 impl ResponseHead {
     /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
-    pub fn new(picked: &Picked, request_id: &str, status: u16, headers: &Headers, stream: bool) -> Self {
+    pub fn new(picked: &Picked, request_id: &str, status: u16, headers: Headers, stream: bool) -> Self {
         let mut headers = passed_on(headers);
         headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
         headers.push(("X-Gambi-Request-Id".into(), request_id.to_owned()));
@@ -35,7 +36,7 @@ impl ResponseHead {
 
     /// The head of an answer that the hub itself makes in place of a participant's provider.
     pub fn of_hub(picked: &Picked, request_id: &str, content_type: &str) -> Self {
-        let mut head = ResponseHead::new(picked, request_id, 200, &Headers::new(), false);
+        let mut head = ResponseHead::new(picked, request_id, 200, Headers::new(), false);
         head.headers.push(("Content-Type".into(), content_type.to_owned()));
         head
     }
@@ -211,17 +212,20 @@ const ORIGIN_WIDE: [&str; 30] = [
 
 /// The provider's headers without those that concern its own connection (among them all that its `Connection` lists, RFC
 /// 9110, section 7.6.1), its body's framing or the hub's origin, and without those that the hub sets itself.
-pub fn passed_on(headers: &Headers) -> Headers {
+pub fn passed_on(mut headers: Headers) -> Headers {
     let connection = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
-    let options: Vec<&str> = connection.flat_map(|(_, value)| value.split(',').map(str::trim)).collect();
-    let passes = |name: &str| {
-        let lower = name.to_ascii_lowercase();
-        let prefixed = ["access-control-", "cross-origin-", "x-gambi-"].iter().any(|prefix| lower.starts_with(prefix));
-        let kept_back = OWN.contains(&&*lower) || ORIGIN_WIDE.contains(&&*lower) || prefixed;
-        let named = options.iter().any(|option| option.eq_ignore_ascii_case(name));
-        !kept_back && !named && !is_hop_by_hop(&lower)
-    };
-    headers.iter().filter(|(name, _)| passes(name)).cloned().collect()
+    let options: Vec<_> = connection.flat_map(|(_, value)| value.split(',').map(|o| o.trim().to_owned())).collect();
+    headers.retain(|(name, _)| passes(name) && !options.iter().any(|option| option.eq_ignore_ascii_case(name)));
+    headers
+}
+
+/// Whether a provider's header is passed on, as far as its name tells.
+fn passes(name: &str) -> bool {
+    // Participants send names in lower case; direct ones as their servers do.
+    let has_upper = name.bytes().any(|byte| byte.is_ascii_uppercase());
+    let lower = if has_upper { Cow::Owned(name.to_ascii_lowercase()) } else { Cow::Borrowed(name) };
+    let prefixed = ["access-control-", "cross-origin-", "x-gambi-"].iter().any(|prefix| lower.starts_with(prefix));
+    !prefixed && !OWN.contains(&&*lower) && ORIGIN_WIDE.binary_search(&&*lower).is_err() && !is_hop_by_hop(&lower)
 }
 
 #[cfg(test)]
@@ -241,20 +245,20 @@ mod tests {
             ("X-Own", "1"),
             ("access-control-allow-origin", "http://evil"),
         ]);
-        assert_eq!(passed_on(&given), headers(&[("content-type", "text/plain"), ("X-Own", "1")]));
+        assert_eq!(passed_on(given), headers(&[("content-type", "text/plain"), ("X-Own", "1")]));
         let named =
             headers(&[("Connection", "close, X-Hop"), ("connection", "x-other"), ("x-hop", "1"), ("X-Other", "2")]);
-        assert!(passed_on(&named).is_empty());
+        assert!(passed_on(named).is_empty());
     }
 
     #[test]
     fn headers_about_the_hubs_origin_are_not_passed_on() {
         for name in ORIGIN_WIDE.into_iter().chain(["Set-Cookie", "Clear-Site-Data", "Cross-Origin-Opener-Policy"]) {
-            assert!(passed_on(&headers(&[(name, "x")])).is_empty(), "{name}");
+            assert!(passed_on(headers(&[(name, "x")])).is_empty(), "{name}");
         }
         for name in ["content-disposition", "etag", "openai-processing-ms", "retry-after", "vary", "x-ratelimit-limit"]
         {
-            assert_eq!(passed_on(&headers(&[(name, "x")])).len(), 1, "{name}");
+            assert_eq!(passed_on(headers(&[(name, "x")])).len(), 1, "{name}");
         }
         assert!(ORIGIN_WIDE.is_sorted());
     }

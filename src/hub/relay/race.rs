@@ -159,8 +159,9 @@ impl Race<'_> {
                 return Err(UpstreamError::provider("the participant answered without a head"));
             }
         };
+        contender.attempt.receive_head(status);
         let picked = &contender.attempt.slot.picked;
-        let head = ResponseHead::new(picked, self.request_id, status, &headers, self.stream);
+        let head = ResponseHead::new(picked, self.request_id, status, headers, self.stream);
         if status >= 300 {
             return Ok(Some(head));
         }

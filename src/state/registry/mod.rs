@@ -4,6 +4,7 @@
 
 mod expiry;
 mod ownership;
+mod queue;
 mod quota;
 mod registration;
 mod rooms;

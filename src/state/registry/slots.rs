@@ -89,7 +89,7 @@ impl Registry {
         let is_full = want.tried.is_empty() && room.queue.len() >= limit;
         let evicted = if is_full { Some(room.evict(&want.caller, now).ok_or(PickError::QueueFull)?) } else { None };
         room.shares.enqueue(&want.caller, now.mono);
-        room.queue.push(Waiting { number, want });
+        room.queue.push(Waiting { number, want, since: now.mono });
         self.waiting_so_far = number;
         self.waiting += usize::from(evicted.is_none());
         Ok(Queued { number, evicted })

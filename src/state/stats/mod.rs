@@ -3,12 +3,14 @@
 //!
 //! Time is an argument. Which participants have statistics, and who may read them, is decided in the hub.
 
+mod course;
 mod ended;
 mod histogram;
 mod log_histogram;
 mod recent;
 mod totals;
 
+pub use course::Course;
 pub use ended::{Ended, Ending};
 pub use histogram::Histogram;
 pub use recent::{Recent, WindowSums};

@@ -10,9 +10,10 @@ use crate::proto::metrics::{Figures, Quantiles, Windows};
 
 /// The length of a slice, milliseconds. A window may reach back up to one slice further than its name implies.
 const SLICE_MS: u64 = 10_000;
-const MINUTE_MS: u64 = 60_000;
-/// How long slices are retained, milliseconds.
-const RETENTION_MS: u64 = 15 * MINUTE_MS;
+pub(super) const MINUTE_MS: u64 = 60_000;
+/// How long slices are retained: minutes, and milliseconds.
+const MINUTES: usize = 15;
+const RETENTION_MS: u64 = MINUTES as u64 * MINUTE_MS;
 
 /// The requests of one participant that ended in the last fifteen minutes.
 #[derive(Debug, Default)]
@@ -23,9 +24,9 @@ pub struct Recent {
 
 /// The requests that ended in one slice of time, or in several.
 #[derive(Debug, Default)]
-struct Slice {
-    /// The slice's start on the monotonic clock, in units of [`SLICE_MS`]. Unused in a sum.
-    number: u64,
+pub(super) struct Slice {
+    /// The slice's start on the monotonic clock, in units of its length. Unused in a sum.
+    pub(super) number: u64,
     requests: u64,
     errors: u64,
     cancelled: u64,
@@ -38,7 +39,11 @@ struct Slice {
 }
 
 impl Slice {
-    fn add(&mut self, ended: &Ended) {
+    pub(super) fn new(number: u64) -> Self {
+        Slice { number, ..Slice::default() }
+    }
+
+    pub(super) fn add(&mut self, ended: &Ended) {
         self.requests += 1;
         self.errors += u64::from(matches!(ended.ending, Ending::Failed | Ending::Rejected));
         self.cancelled += u64::from(ended.ending == Ending::Cancelled);
@@ -64,7 +69,7 @@ impl Slice {
         self.duration.merge(&other.duration);
     }
 
-    fn figures(&self) -> Figures {
+    pub(super) fn figures(&self) -> Figures {
         let ratio = |part: u64, all: u64| (all > 0).then(|| part as f64 / all as f64);
         Figures {
             requests: self.requests,
@@ -106,11 +111,24 @@ impl Recent {
         // Threads may get here in another order than they read the clock: a late one is counted in the newest slice.
         let number = self.slices.back().map_or(0, |slice| slice.number).max(now / SLICE_MS);
         if self.slices.back().is_none_or(|slice| slice.number < number) {
-            self.slices.push_back(Slice { number, ..Slice::default() });
+            self.slices.push_back(Slice::new(number));
         }
         if let Some(slice) = self.slices.back_mut() {
             slice.add(ended);
         }
+    }
+
+    /// The requests and the output tokens of the last minutes, of which the last one ends at `now`, milliseconds on the
+    /// monotonic clock. `None` where there were no requests.
+    pub fn minutes(&self, now: u64) -> Option<(Vec<u64>, Vec<u64>)> {
+        let (mut requests, mut tokens) = (vec![0; MINUTES], vec![0; MINUTES]);
+        for slice in self.slices.iter().rev() {
+            let ago = (now / SLICE_MS).saturating_sub(slice.number) * SLICE_MS / MINUTE_MS;
+            let Some(minute) = (MINUTES as u64 - 1).checked_sub(ago) else { break };
+            requests[minute as usize] += slice.requests;
+            tokens[minute as usize] += slice.output_tokens;
+        }
+        requests.iter().any(|&count| count > 0).then_some((requests, tokens))
     }
 
     /// Drops slices that are older than fifteen minutes at `now`, and the memory once none is left.
@@ -187,6 +205,21 @@ mod tests {
         assert_eq!(later, Windows::default());
         recent.evict_old(now + 16 * MINUTE_MS);
         assert_eq!(recent.slices.capacity(), 0, "an empty record takes no memory");
+    }
+
+    #[test]
+    fn the_last_minutes_are_told_one_by_one() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.minutes(0), None);
+        let now = 100 * MINUTE_MS + 59_999;
+        for (ago, tokens) in [(15 * MINUTE_MS, 1), (14 * MINUTE_MS, 2), (MINUTE_MS, 4), (59_000, 8), (0, 16)] {
+            recent.add(&ended(Ending::Complete, 10, Some(tokens)), now - ago);
+        }
+        let (requests, tokens) = recent.minutes(now).unwrap();
+        assert_eq!((requests.len(), tokens.len()), (15, 15));
+        assert_eq!((requests[0], tokens[0]), (1, 2));
+        assert_eq!((&requests[13..], &tokens[13..]), (&[1, 2][..], &[4, 24][..]));
+        assert_eq!(recent.minutes(now + 16 * MINUTE_MS), None);
     }
 
     #[test]

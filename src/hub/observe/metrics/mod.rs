@@ -5,6 +5,7 @@
 //! them; the requests of all others are counted together.
 
 mod exposition;
+pub mod history;
 mod process;
 pub mod room;
 pub mod scrape;
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use self::history::HistoryTable;
+use crate::budget::Budget;
 use crate::proto::management::ErrorCode;
 use crate::state::stats::{Ended, Histogram, Recent, Totals};
 use crate::sync::lock;
@@ -27,6 +30,8 @@ pub struct Metrics {
     started: u64,
     /// Updated when a request ends at a participant.
     counted: Mutex<ParticipantTable>,
+    /// The last hour of each room; updated when a request ends.
+    history: Mutex<HistoryTable>,
     /// How long requests waited in the queue, whether or not they got a slot.
     queue_waits: Mutex<Histogram>,
     /// The traffic of all tunnels; updated by their readers and writers.
@@ -146,11 +151,13 @@ impl MessageCounter {
 }
 
 impl Metrics {
-    /// Counters at zero, of a hub that started at this time in milliseconds since the epoch.
-    pub fn new(started: u64) -> Self {
+    /// Counters at zero, of a hub that started at this time in milliseconds since the epoch. Histories take memory of the
+    /// budget.
+    pub fn new(started: u64, memory: &Arc<Budget>) -> Self {
         Metrics {
             started,
             counted: Mutex::default(),
+            history: Mutex::new(HistoryTable::new(memory)),
             queue_waits: Mutex::new(Histogram::new(&[10, 100, 500, 1000, 5000, 10_000, 30_000, 60_000, 300_000])),
             traffic: Arc::default(),
             rejected: Mutex::default(),
@@ -163,6 +170,11 @@ impl Metrics {
     /// Locks the statistics of participants.
     pub(crate) fn participants(&self) -> MutexGuard<'_, ParticipantTable> {
         lock(&self.counted)
+    }
+
+    /// Locks the histories of rooms.
+    pub(crate) fn history(&self) -> MutexGuard<'_, HistoryTable> {
+        lock(&self.history)
     }
 
     /// Counts a request that left the queue, with the time that it waited.
@@ -196,6 +208,7 @@ impl Metrics {
         for stats in self.participants().members.values_mut() {
             stats.recent.evict_old(now);
         }
+        self.history().evict_old(now);
     }
 
     /// Removes the statistics of a participant that has left.

@@ -1,9 +1,10 @@
-//! The statistics of a room: of each participant, of each model, and in all.
+//! The statistics of a room: of each participant, of each model, and in all; and its history.
 
 use std::collections::BTreeMap;
 
 use super::ParticipantTable;
 use crate::hub::context::HubContext;
+use crate::proto::history::{ParticipantHistory, RoomHistory};
 use crate::proto::metrics::{ModelMetrics, ParticipantMetrics, RoomMetrics, Windows};
 use crate::state::Now;
 use crate::state::registry::Missing;
@@ -43,6 +44,31 @@ fn present_state(room: &Room, now: Now) -> (RoomMetrics, Vec<u64>) {
         ..RoomMetrics::default()
     };
     (metrics, members.iter().map(|member| member.serial).collect())
+}
+
+/// The history of the room with this code.
+///
+/// # Errors
+/// [`Missing::Room`] where there is none.
+pub fn history_of_room(hub: &HubContext, code: &str) -> Result<RoomHistory, Missing> {
+    let now = hub.clock.now();
+    let (code, members) = hub.registry().room(code).map(|room| {
+        let members = room.members_in_order();
+        let members: Vec<_> = members.iter().map(|member| (member.id.to_string(), member.serial)).collect();
+        (room.code.clone(), members)
+    })?;
+    let participants = recent_minutes(&members, &hub.metrics.participants(), now);
+    let (minutes, callers) = hub.metrics.history().of(&code, now);
+    Ok(RoomHistory { room_code: code.to_string(), timestamp: now.wall, minutes, callers, participants })
+}
+
+/// The last minutes of those of these participants that had requests in them.
+fn recent_minutes(members: &[(String, u64)], table: &ParticipantTable, now: Now) -> Vec<ParticipantHistory> {
+    let history = |(id, serial): &(String, u64)| {
+        let (requests, output_tokens) = table.members.get(serial)?.recent.minutes(now.mono)?;
+        Some(ParticipantHistory { participant_id: id.clone(), requests, output_tokens })
+    };
+    members.iter().filter_map(history).collect()
 }
 
 /// The sums of all participants with one model.

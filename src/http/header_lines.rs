@@ -1,0 +1,50 @@
+//! Header lines in one text: a request has a dozen of them, and each as two strings of its own would cost two dozen allocations.
+
+/// Names and values, in their order.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct HeaderLines {
+    /// All names and values, one after another.
+    text: String,
+    /// Where each name and each value ends in `text`.
+    ends: Vec<(usize, usize)>,
+}
+
+impl HeaderLines {
+    /// Appends a line.
+    pub fn push(&mut self, name: &str, value: &str) {
+        self.text.push_str(name);
+        let name_end = self.text.len();
+        self.text.push_str(value);
+        self.ends.push((name_end, self.text.len()));
+    }
+
+    /// All lines.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut start = 0;
+        self.ends.iter().map(move |&(name_end, end)| {
+            let line = (&self.text[start..name_end], &self.text[name_end..end]);
+            start = end;
+            line
+        })
+    }
+
+    /// All values of a header; names are compared without regard to case.
+    pub fn values<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
+        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_back_in_their_order() {
+        let mut lines = HeaderLines::default();
+        let given = [("Host", "h"), ("X-A", ""), ("x-a", "b: c")];
+        given.iter().for_each(|(name, value)| lines.push(name, value));
+        assert_eq!(lines.iter().collect::<Vec<_>>(), given);
+        assert_eq!(lines.values("X-a").collect::<Vec<_>>(), ["", "b: c"]);
+        assert_eq!(lines.values("h").next(), None);
+    }
+}

@@ -1,0 +1,344 @@
+// Markdown as models write it. Parsed to plain data, then built as elements: text from models never becomes markup.
+
+/** Text beyond this many characters is shown as it is, and so is a paragraph beyond `LONGEST_INLINE`. */
+const LONGEST_MARKDOWN = 200000;
+const LONGEST_INLINE = 20000;
+/** Quotes, lists and emphasis inside one another, at most. */
+const DEEPEST = 6;
+
+const FENCE = /^ {0,3}(`{3,}|~{3,})[ \t]*([^`\s]*)[^`]*$/;
+const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$/;
+const RULE = /^ {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
+const QUOTE = /^ {0,3}> ?/;
+const ITEM = /^( *)([-*+]|\d{1,9}[.)])[ \t]+(?:\[([ xX])\][ \t]+)?(.*)$/;
+const DIVIDER = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
+const isBlank = (line) => /^\s*$/.test(line);
+
+/** The blocks of a text: `{ type, at, ... }`, where `at` is the line that they begin in. */
+function parseMarkdown(text, depth = 0) {
+  return parseLines(text.split("\n"), depth);
+}
+
+function parseLines(lines, depth) {
+  const blocks = [];
+  let at = 0;
+  while (at < lines.length) {
+    if (isBlank(lines[at])) {
+      at++;
+      continue;
+    }
+    const [block, next] = parseBlock(lines, at, depth);
+    blocks.push({ at, ...block });
+    at = next;
+  }
+  return blocks;
+}
+
+/** The block that begins in a line, and the line after it. */
+function parseBlock(lines, at, depth) {
+  const line = lines[at];
+  const fence = FENCE.exec(line);
+  if (fence) return parseFence(lines, at, fence);
+  const heading = HEADING.exec(line);
+  if (heading) return [{ type: "heading", level: heading[1].length, text: heading[2] ?? "" }, at + 1];
+  if (RULE.test(line)) return [{ type: "rule" }, at + 1];
+  if (depth < DEEPEST && QUOTE.test(line)) return parseQuote(lines, at, depth);
+  if (depth < DEEPEST && ITEM.test(line)) return parseList(lines, at, depth);
+  if (line.includes("|") && DIVIDER.test(lines[at + 1] ?? "")) {
+    const table = parseTable(lines, at);
+    if (table) return table;
+  }
+  let end = at + 1;
+  while (end < lines.length && !isBlank(lines[end]) && !beginsBlock(lines[end], depth)) end++;
+  return [{ type: "paragraph", text: lines.slice(at, end).join("\n") }, end];
+}
+
+/** Whether a line ends the paragraph before it. */
+function beginsBlock(line, depth) {
+  return FENCE.test(line) || HEADING.test(line) || RULE.test(line) || (depth < DEEPEST && (QUOTE.test(line) || ITEM.test(line)));
+}
+
+/** A fence that is still open takes the rest: the answer may not be complete. */
+function parseFence(lines, at, [, mark, language]) {
+  const indent = lines[at].search(/\S/);
+  const isEnd = (line) => {
+    const text = line.trim();
+    return text.length >= mark.length && text === mark[0].repeat(text.length);
+  };
+  let end = at + 1;
+  while (end < lines.length && !isEnd(lines[end])) end++;
+  const code = lines.slice(at + 1, end).map((line) => line.slice(Math.min(indent, Math.max(0, line.search(/\S/)))));
+  return [{ type: "code", language, text: code.join("\n"), closed: end < lines.length }, end + 1];
+}
+
+function parseQuote(lines, at, depth) {
+  let end = at;
+  while (end < lines.length && QUOTE.test(lines[end])) end++;
+  const inner = lines.slice(at, end).map((line) => line.replace(QUOTE, ""));
+  return [{ type: "quote", blocks: parseLines(inner, depth + 1) }, end];
+}
+
+/** A list: its items' continuation lines are indented, and may be blank in between. */
+function parseList(lines, at, depth) {
+  const [, { length: indent }, marker] = ITEM.exec(lines[at]);
+  const ordered = /\d/.test(marker);
+  const items = [];
+  let end = at;
+  while (end < lines.length) {
+    // Items may be apart by a blank line.
+    const next = isBlank(lines[end]) ? end + 1 : end;
+    const item = ITEM.exec(lines[next] ?? "");
+    if (!item || item[1].length > indent + 1 || item[1].length < indent || /\d/.test(item[2]) !== ordered) break;
+    if (RULE.test(lines[next])) break;
+    const inner = [item[4]];
+    end = next + 1;
+    while (end < lines.length && continuesItem(lines, end, indent)) inner.push(lines[end++]);
+    while (inner.length > 1 && isBlank(inner.at(-1))) inner.pop();
+    items.push({ checked: item[3] === undefined ? null : item[3] !== " ", blocks: parseLines(outdent(inner, indent), depth + 1) });
+  }
+  return [{ type: "list", ordered, start: ordered ? parseInt(marker, 10) : 1, items }, end];
+}
+
+function continuesItem(lines, at, indent) {
+  if (!isBlank(lines[at])) {
+    const spaces = lines[at].search(/\S/);
+    if (spaces > indent + 1) return true;
+    // A line that follows without indentation belongs to the item's paragraph.
+    return !isBlank(lines[at - 1]) && !ITEM.test(lines[at]) && !beginsBlock(lines[at], 0);
+  }
+  const next = lines.slice(at + 1, at + 3).find((line) => !isBlank(line));
+  return next !== undefined && next.search(/\S/) > indent + 1;
+}
+
+/** An item's lines without the indentation that its continuation lines share. */
+function outdent([first, ...rest], indent) {
+  const spaces = rest.filter((line) => !isBlank(line)).map((line) => line.search(/\S/));
+  const shared = Math.min(...spaces.filter((count) => count > indent), indent + 5);
+  return [first, ...rest.map((line) => line.slice(Math.min(shared, Math.max(0, line.search(/\S/)))))];
+}
+
+/** The cells of a row. A bar inside code or behind a backslash does not end a cell. */
+function cellsOf(line) {
+  const cells = [""];
+  let code = false;
+  for (let at = 0; at < line.length; at++) {
+    if (line[at] === "`") code = !code;
+    if (line[at] === "\\" && line[at + 1] === "|") cells[cells.length - 1] += line[++at];
+    else if (line[at] === "|" && !code) cells.push("");
+    else cells[cells.length - 1] += line[at];
+  }
+  const trimmed = cells.map((cell) => cell.trim());
+  if (trimmed[0] === "") trimmed.shift();
+  if (trimmed.at(-1) === "") trimmed.pop();
+  return trimmed;
+}
+
+function parseTable(lines, at) {
+  const head = cellsOf(lines[at]);
+  const marks = cellsOf(lines[at + 1]);
+  if (head.length !== marks.length || head.length === 0) return null;
+  const align = marks.map((mark) => (mark.endsWith(":") ? (mark.startsWith(":") ? "center" : "right") : "left"));
+  const rows = [];
+  let end = at + 2;
+  while (end < lines.length && lines[end].includes("|") && !isBlank(lines[end])) {
+    const cells = cellsOf(lines[end++]);
+    rows.push(head.map((_, column) => cells[column] ?? ""));
+  }
+  return [{ type: "table", head, align, rows }, end];
+}
+
+const MARKS = [
+  ["***", "strongem"],
+  ["___", "strongem"],
+  ["**", "strong"],
+  ["__", "strong"],
+  ["~~", "del"],
+  ["*", "em"],
+  ["_", "em"],
+];
+const LINK = /^\[([^[\]]{1,500})\]\(<?(https?:\/\/[^\s<>()]{1,2000}(?:\([^\s<>()]{0,200}\)[^\s<>()]{0,500})?)>?(?:[ \t]+"[^"]{0,200}")?\)/;
+const ADDRESS = /^https?:\/\/[^\s<>"'`]{1,2000}/;
+const isWord = (letter) => letter !== undefined && /[\p{L}\p{N}]/u.test(letter);
+
+/** The parts of a line of text: strings, and `{ type, ... }` for what is marked. */
+function parseInline(text, depth = 0) {
+  if (text.length > LONGEST_INLINE || depth > DEEPEST) return [text];
+  const parts = [];
+  /** Marks that are known to have no end in the rest of the text: each is searched for once. */
+  const endless = new Set();
+  let plainFrom = 0;
+  let at = 0;
+  const add = (part, length) => {
+    if (at > plainFrom) parts.push(text.slice(plainFrom, at));
+    parts.push(part);
+    at += length;
+    plainFrom = at;
+  };
+  while (at < text.length) {
+    const found = inlineAt(text, at, depth, endless);
+    if (found) add(...found);
+    else at++;
+  }
+  if (plainFrom < text.length) parts.push(text.slice(plainFrom));
+  return parts;
+}
+
+/** What is marked at a place, and how many characters it takes. */
+function inlineAt(text, at, depth, endless) {
+  switch (text[at]) {
+    case "\\":
+      return /[!-/:-@[-`{-~]/.test(text[at + 1] ?? "") ? [text[at + 1], 2] : null;
+    case "\n":
+      return [{ type: "break" }, 1];
+    case "`":
+      return codeAt(text, at, endless);
+    case "[": {
+      const link = LINK.exec(text.slice(at, at + 4000));
+      return link && [{ type: "link", to: link[2], parts: parseInline(link[1], depth + 1) }, link[0].length];
+    }
+    case "h":
+      return isWord(text[at - 1]) ? null : addressAt(text, at);
+    case "*":
+    case "_":
+    case "~":
+      return markAt(text, at, depth, endless);
+    default:
+      return null;
+  }
+}
+
+function codeAt(text, at, endless) {
+  const mark = /^`+/.exec(text.slice(at, at + 100))[0];
+  const end = endless.has(mark) ? -1 : text.indexOf(mark, at + mark.length);
+  if (end < 0) {
+    endless.add(mark);
+    return [mark, mark.length];
+  }
+  const inner = text.slice(at + mark.length, end);
+  const padded = inner.length > 2 && inner.startsWith(" ") && inner.endsWith(" ") && !isBlank(inner);
+  return [{ type: "code", text: padded ? inner.slice(1, -1) : inner }, end + mark.length - at];
+}
+
+function addressAt(text, at) {
+  const address = ADDRESS.exec(text.slice(at, at + 2100));
+  if (!address) return null;
+  // What ends a sentence, or closes a bracket that the address does not open, is no part of it.
+  let to = address[0].replace(/[.,;:!?*_~]+$/, "");
+  if (to.endsWith(")") && !to.includes("(")) to = to.slice(0, -1);
+  return to.length > "https://".length ? [{ type: "link", to, parts: [to] }, to.length] : null;
+}
+
+function markAt(text, at, depth, endless) {
+  for (const [mark, type] of MARKS) {
+    if (!text.startsWith(mark, at)) continue;
+    const from = at + mark.length;
+    if (/^\s|^$/.test(text[from] ?? "") || (mark[0] === "_" && isWord(text[at - 1]))) continue;
+    const end = endless.has(mark) ? -1 : markEnd(text, from, mark);
+    if (end < 0) {
+      endless.add(mark);
+      continue;
+    }
+    const parts = parseInline(text.slice(from, end), depth + 1);
+    const part = type === "strongem" ? { type: "strong", parts: [{ type: "em", parts }] } : { type, parts };
+    return [part, end + mark.length - at];
+  }
+  const run = /^[*_~]+/.exec(text.slice(at, at + 100))[0];
+  return [run, run.length];
+}
+
+/** Where a mark ends that begins before `from`, or -1. */
+function markEnd(text, from, mark) {
+  for (let end = text.indexOf(mark, from + 1); end >= 0; end = text.indexOf(mark, end + 1)) {
+    const after = text[end + mark.length];
+    if (/\s|\\/.test(text[end - 1]) || (mark[0] === "_" && isWord(after))) continue;
+    // A single mark is not half of a double one.
+    if (mark.length === 1 && (after === mark || text[end - 1] === mark)) continue;
+    return end;
+  }
+  return -1;
+}
+
+/** Elements of the parts of a line. */
+function inlineNodes(text) {
+  return partNodes(parseInline(text));
+}
+
+function partNodes(parts) {
+  return parts.map((part) => {
+    if (typeof part === "string") return part;
+    if (part.type === "break") return el("br");
+    if (part.type === "code") return el("code", { dir: "ltr" }, part.text);
+    if (part.type !== "link") return el(part.type, {}, ...partNodes(part.parts));
+    return el("a", { href: part.to, target: "_blank", rel: "noopener noreferrer" }, ...partNodes(part.parts));
+  });
+}
+
+const BLOCKS = {
+  heading: ({ level, text }) => el(`h${Math.min(6, level + 3)}`, {}, ...inlineNodes(text)),
+  rule: () => el("hr"),
+  paragraph: ({ text }) => el("p", { dir: "auto" }, ...inlineNodes(text)),
+  quote: ({ blocks }) => el("blockquote", {}, ...blocks.map(blockNode)),
+  code: ({ language, text }) => codeNode(language, text),
+  list: ({ ordered, start, items }) =>
+    el(ordered ? "ol" : "ul", { start: ordered && start !== 1 ? start : null, dir: "auto" }, ...items.map(itemNode)),
+  table: tableNode,
+};
+
+const blockNode = (block) => BLOCKS[block.type](block);
+
+function itemNode({ checked, blocks }) {
+  const box = checked === null ? [] : [el("span", { class: "box", role: "img", "aria-label": checked ? "done" : "to do" }, checked ? "☑ " : "☐ ")];
+  const [first, ...rest] = blocks;
+  // A tight item's text needs no paragraph of its own.
+  const head = first?.type === "paragraph" ? inlineNodes(first.text) : first ? [blockNode(first)] : [];
+  return el("li", {}, ...box, ...head, ...rest.map(blockNode));
+}
+
+function codeNode(language, text) {
+  const button = el("button", { type: "button" }, "Copy");
+  const code = el("code", {}, text);
+  button.addEventListener("click", () => copy(code.textContent, button));
+  const title = el("figcaption", {}, el("span", {}, language || "code"), button);
+  return el("figure", { class: "code-block" }, title, el("pre", { tabindex: 0, dir: "ltr" }, code));
+}
+
+function tableNode({ head, align, rows }) {
+  const cell = (tag, text, column) => el(tag, { class: align[column] }, ...inlineNodes(text));
+  const row = (tag, cells) => el("tr", {}, ...cells.map((text, column) => cell(tag, text, column)));
+  const table = el("table", {}, el("thead", {}, row("th", head)), el("tbody", {}, ...rows.map((cells) => row("td", cells))));
+  return el("div", { class: "wide", tabindex: 0 }, table);
+}
+
+/** Shows a growing text in `into`. Only the last block is built again when text is added. */
+class MarkdownView {
+  constructor(into) {
+    this.into = into;
+    this.text = "";
+    /** Where the last block begins in the text. */
+    this.from = 0;
+    /** The elements of what begins there. */
+    this.last = [];
+  }
+
+  append(text) {
+    this.text += text;
+  }
+
+  draw() {
+    const lines = this.text.slice(this.from, LONGEST_MARKDOWN).split("\n");
+    const blocks = parseLines(lines, 0);
+    const nodes = blocks.map(blockNode);
+    this.last.forEach((node) => node.remove());
+    this.into.append(...nodes);
+    this.last = nodes.slice(-1);
+    for (let line = 0; line < (blocks.at(-1)?.at ?? 0); line++) this.from += lines[line].length + 1;
+    if (this.text.length > LONGEST_MARKDOWN) this.drawRest();
+  }
+
+  /** Text beyond the limit, without markup. */
+  drawRest() {
+    this.rest ??= this.into.appendChild(el("p", { class: "plain", dir: "auto" }));
+    this.into.append(this.rest);
+    setText(this.rest, this.text.slice(LONGEST_MARKDOWN));
+  }
+}
