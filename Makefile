@@ -116,6 +116,7 @@ hold: build tools
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; }
 	ulimit -n 20000 && GAMBI_HOLD=full $(CARGO) test --release --test hold -- --nocapture --test-threads=1
 	ulimit -n 20000 && tests/hold/slow.sh target/release/gambi 20
+	ulimit -n 20000 && tests/hold/slow.sh target/release/gambi 20 tls
 	$(SUDO) tests/hold/network.sh target/release/gambi
 
 # A mixed load for long; fails if memory, threads or descriptors grow.

@@ -1,8 +1,9 @@
 //! `gambi hub serve`.
 
-use std::any::Any;
 use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
+#[cfg(feature = "mdns")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -54,11 +55,10 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
-    let hub = Hub::bind(options)?;
-    if context.has("keys") {
-        let handle = hub.handle();
-        context.signals.on_hangup(move || handle.reload_keys())?;
+    if options.key.is_none() && options.keys.as_ref().is_some_and(|keys| keys.admins() == 0) {
+        context.out.note(NO_ADMIN);
     }
+    let hub = start(context, options)?;
     if let Some(tls) = &tls {
         hub_tls::reload_on_hangup(context, tls)?;
     }
@@ -83,6 +83,22 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
         context.out.event("stopped", &data, "Stopped.")?;
     }
     Ok(())
+}
+
+/// What is said where nobody can manage rooms. It is no mistake: rooms may be declared.
+const NO_ADMIN: &str = "Note: no key of --keys is an administrator's and there is no --key-file, so the only rooms are those of --room and --rooms.";
+
+/// Starts a hub that reads its file of keys again on SIGHUP.
+///
+/// # Errors
+/// When the hub cannot start.
+pub fn start(context: &Context<'_>, options: HubOptions) -> Result<Hub, Failure> {
+    let hub = Hub::bind(options)?;
+    if context.has("keys") {
+        let handle = hub.handle();
+        context.signals.on_hangup(move || handle.reload_keys())?;
+    }
+    Ok(hub)
 }
 
 /// A warning if the descriptor limit does not allow as many connections as configured.
@@ -338,9 +354,12 @@ fn millis(time: Duration) -> Value {
 }
 
 /// Announces a hub while it is alive.
-pub type Announcement = Option<Box<dyn Any>>;
+#[cfg(feature = "mdns")]
+pub type Announcement = Option<Arc<gambi::discovery::Announcement>>;
+#[cfg(not(feature = "mdns"))]
+pub type Announcement = ();
 
-/// Announces the hub by mDNS.
+/// Announces the hub by mDNS, and after SIGHUP with the fingerprint of the certificate that it has then.
 #[cfg(feature = "mdns")]
 pub fn announce(
     context: &Context<'_>,
@@ -351,20 +370,30 @@ pub fn announce(
     if !wanted {
         return Ok(None);
     }
-    let announcement = gambi::discovery::announce(address.ip(), address.port(), tls.map(ServerTls::fingerprint))?;
+    let announcement =
+        Arc::new(gambi::discovery::announce(address.ip(), address.port(), tls.map(ServerTls::fingerprint))?);
     let name = announcement.name();
     context.out.event(
         "mdns_registered",
         &json!({ "name": name }),
         &pairs(&[("Announced:", format!("{name}; on this network, --hub auto finds it"))]),
     )?;
-    Ok(Some(Box::new(announcement)))
+    if let Some(tls) = tls.cloned() {
+        // After the action that reads the certificate. The announcement ends with its owner.
+        let (announcement, out) = (Arc::downgrade(&announcement), context.out);
+        context.signals.on_hangup(move || {
+            if let Some(Err(error)) = announcement.upgrade().map(|of_hub| of_hub.set_fingerprint(tls.fingerprint())) {
+                out.note(&format!("SIGHUP: {error}"));
+            }
+        })?;
+    }
+    Ok(Some(announcement))
 }
 
 /// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
 pub fn announce(_: &Context<'_>, _: SocketAddr, _: Option<&ServerTls>, _: bool) -> Result<Announcement, Failure> {
-    Ok(None)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -43,13 +43,13 @@ impl Urls {
 
     /// The URL by which this process reaches a server that listens on `address`. Uses no host name, since `localhost`
     /// may resolve to another address.
-    pub fn own(address: SocketAddr) -> String {
+    pub fn own(scheme: &str, address: SocketAddr) -> String {
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         };
-        format!("http://{}", SocketAddr::new(ip, address.port()))
+        format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
     }
 
     /// The URL to give to others.

@@ -103,6 +103,9 @@ impl Hub {
         let usage =
             usage.map_err(|error| Error::System { what: "opening the file of usage", reason: Reason::of(error) })?;
         let hub = Arc::new(HubContext::new(&options, &listener, log, usage));
+        if let Some(file) = options.usage.as_ref().filter(|_| options.keys.is_some()) {
+            hub.restore_allowances(file);
+        }
         options.rooms.into_iter().try_for_each(|room| declare(&hub, room, &options.code_prefix))?;
         let default_headers =
             [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(respond::SANDBOX_HEADERS);

@@ -5,4 +5,5 @@ pub mod log;
 pub mod metrics;
 pub mod traces;
 pub mod usage_file;
+pub mod usage_past;
 pub mod watchers;
