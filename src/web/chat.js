@@ -163,16 +163,12 @@ async function receive(signal, shown, answer) {
   const body = requestBody(chat.current);
   const response = await request(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
   answer.requestId = response.headers.get("X-Gambi-Request-Id");
-  showAnswerer(shown, answer, response.headers.get("X-Gambi-Participant") ?? "");
+  showAnswerer(shown, answer, response);
   const draw = () => {
     shown.view.draw();
     scrollTalk();
   };
-  const onComment = (text) => {
-    const answerer = /^answered by (.+)$/.exec(text);
-    if (answerer) showAnswerer(shown, answer, answerer[1]);
-    else if (answer.first === null) setText(shown.note, placeIn(text));
-  };
+  const onComment = (text) => answer.first ?? setText(shown.note, placeIn(text));
   for await (const piece of piecesOf(response, onComment)) {
     if (piece.text || piece.thought) {
       if (answer.first === null) setText(shown.note, "");
@@ -187,9 +183,9 @@ async function receive(signal, shown, answer) {
   }
 }
 
-/** Shows which participant answers, with its model. Of a stream that waited a comment tells it, not a header. */
-function showAnswerer(shown, answer, encodedId) {
-  const id = clean(decodeURIComponent(encodedId));
+/** Shows which participant answers, with its model. A stream that waited has no such header. */
+function showAnswerer(shown, answer, response) {
+  const id = clean(decodeURIComponent(response.headers.get("X-Gambi-Participant") ?? ""));
   const participant = state.participants.get(id);
   answer.by = participant ? `${clean(participant.nickname)} · ${clean(participant.model)}` : id || "Answer";
   setText(shown.by, answer.by);
