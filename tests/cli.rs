@@ -798,15 +798,20 @@ fn a_room_is_talked_to_from_scripts() {
         join.event(kind);
     }
     let chat = |more: &[&str]| run(&[&["chat", "-H", &url, "-r", &room], more].concat());
-    assert!(chat(&["Hello there", "--format", "text"]).out.ends_with("You said: Hello there\n"));
-    let whole = chat(&["-m", "model:echo", "--system", "Be brief.", "Hello"]).data();
+    let told = chat(&["Hello there"]);
+    assert!(told.out.ends_with("You said: Hello there\n") && told.out.lines().count() == 1, "{}", told.out);
+    assert!(told.err.starts_with("ann · echo · ") && told.err.lines().count() == 1, "{}", told.err);
+    assert_eq!(chat(&["Hello there", "--quiet"]).err, "");
+    assert_eq!(chat(&["Hello there", "--thinking", "perhaps"]).code, 2);
+    let whole = chat(&["-m", "model:echo", "--system", "Be brief.", "--format", "json", "Hello"]).data();
     assert!(whole["choices"][0]["message"]["content"].as_str().unwrap().ends_with("Hello"));
     let pieces = chat(&["--prompt", "Hello", "--format", "ndjson"]).out;
     assert!(pieces.lines().count() > 3 && pieces.lines().all(|line| line.starts_with('{')), "{pieces}");
-    let mut piped =
-        gambi(&["chat", "-H", &url, "-r", &room, "--format", "text"]).stdin(Stdio::piped()).spawn().unwrap();
-    piped.stdin.take().unwrap().write_all(b"From a pipe\n").unwrap();
-    assert!(ran(piped.wait_with_output().unwrap()).out.ends_with("From a pipe\n"));
+    for text in ["From a pipe\n", "\"\"\"\nFrom a pipe\n\"\"\"\n"] {
+        let mut piped = gambi(&["chat", "-H", &url, "-r", &room]).stdin(Stdio::piped()).spawn().unwrap();
+        piped.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        assert!(ran(piped.wait_with_output().unwrap()).out.ends_with("You said: From a pipe\n"));
+    }
     assert_eq!(chat(&[]).code, 2);
     assert_eq!(chat(&["-m", "nobody", "Hi"]).code, 4);
     assert_eq!(run(&["chat", "-H", "http://127.0.0.1:1", "-r", &room, "Hi"]).code, 3);
@@ -1084,6 +1089,19 @@ fn an_answer_keeps_its_lines_and_steers_no_terminal() {
     hub.set_path("/rooms/ABC234/v1/chat/completions", Script::Stream(pieces.into()));
     let ran = run(&["chat", "--room", "ABC234", "--hub", &hub.url(), "--format", "text", "--prompt", "hi"]);
     assert_eq!((ran.code, ran.out.as_str()), (0, "one\n\ttwo\n\u{fffd}]0;title\u{fffd}three\n"), "{}", ran.err);
+}
+
+#[test]
+fn an_answer_that_is_not_streamed_is_printed_too() {
+    let hub = TestHub::start();
+    let (room, url) = (hub.room(), hub.url());
+    let choice = json!({ "message": { "role": "assistant", "content": "Whole\nanswer." } });
+    let body = serde_json::to_string_pretty(&json!({ "model": "m", "choices": [choice] })).unwrap();
+    let provider = FakeProvider::start(Script::Answer { status: 200, kind: "application/json", body });
+    let _ann = hub.join(&room, "ann", &provider);
+    let ran = run(&["chat", "--room", &room, "--hub", &url, "hi"]);
+    assert_eq!((ran.code, ran.out.as_str()), (0, "Whole\nanswer.\n"), "{}", ran.err);
+    assert!(ran.err.starts_with("ann · m · first token "), "{}", ran.err);
 }
 
 #[test]

@@ -348,9 +348,12 @@ fn a_person_at_a_terminal_holds_a_conversation() {
         return skip("python3, which plays the person");
     }
     let lab = Lab::open();
-    let args = ["chat", "--hub", &lab.hub.url(), "--room", &lab.room, "--", "First", "", "Second", "/quit"];
-    let output =
-        Command::new("python3").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).output().unwrap();
+    let args = ["chat", "--hub", &lab.hub.url(), "--room", &lab.room, "--no-history", "--"];
+    let mut person = Command::new("python3");
+    // A dumb terminal: tests/conversation.rs has the others.
+    person.env("TERM", "dumb").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args);
+    let output = person.args(["First", "", "Second", "/quit"]).output().unwrap();
     let seen = text(&output);
-    assert!(seen.contains("You said: First\r\n> ") && seen.contains("You said: Second\r\n> "), "{seen}");
+    assert!(seen.contains("You said: First\r\n") && seen.contains("You said: Second\r\n"), "{seen}");
+    assert_eq!(seen.matches("\r\n> ").count(), 4, "{seen}");
 }

@@ -72,6 +72,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("flate2", &["hub"]),
     ("blake2", &["hub"]),
     ("lexopt", &["cli"]),
+    ("rustyline", &["cli"]),
     ("signal_hook", &["cli"]),
     ("ratatui", &["tui"]),
     ("crossterm", &["tui"]),

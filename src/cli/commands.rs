@@ -89,7 +89,7 @@ static FORMAT: Flag = value(
     "format",
     None,
     "text|json|ndjson",
-    "Output format [GAMBI_FORMAT; default text on a terminal, otherwise json, or ndjson for commands that stream]",
+    "Output format [GAMBI_FORMAT; default text on a terminal and for chat, otherwise json, or ndjson for commands that stream]",
 );
 static INTERACTIVE: Flag =
     switch("interactive", "Prompt for missing values, optional ones too; an error without a terminal");
@@ -280,6 +280,13 @@ static PROMPT: Flag = value("prompt", None, "PROMPT", "The prompt; also as an ar
 static SELECTOR: Flag =
     value("model", Some('m'), "SELECTOR", "A participant's id, a model, model:NAME, or any [default any]");
 static SYSTEM: Flag = value("system", Some('s'), "TEXT", "System message before the prompt");
+static THINKING: Flag = value(
+    "thinking",
+    None,
+    "show|hide",
+    "Whether the model's thinking is printed, on stderr; if not given, only on a terminal",
+);
+static NO_HISTORY: Flag = switch("no-history", "Neither read nor keep the prompts of conversations");
 static LISTEN: Flag = value("timeout", None, "TIME", "How long to listen [default 2s]");
 static SHELL: Flag = value("shell", None, "bash|zsh|fish", "The shell; also as an argument without the flag");
 
@@ -637,12 +644,12 @@ pub static COMMANDS: &[Command] = &[
         path: &["chat"],
         about: "Send chats to a room",
         positional: Some(&PROMPT),
-        flags: &[&INVITE, &ROOM, &SELECTOR, &SYSTEM, &PROMPT, &PASSWORD, &PASSWORD_FILE],
+        flags: &[&INVITE, &ROOM, &SELECTOR, &SYSTEM, &PROMPT, &THINKING, &NO_HISTORY, &PASSWORD, &PASSWORD_FILE],
         streams: false,
         examples: &[
             ("One question", "gambi chat -r ABC234 'Why is the sky blue?'"),
             ("The prompt from a file", "gambi chat -r ABC234 -m model:llama3 --system 'Summarise.' < notes.txt"),
-            ("A conversation", "gambi chat -r ABC234"),
+            ("A conversation; /help lists its commands", "gambi chat -r ABC234"),
         ],
     },
     Command {

@@ -63,6 +63,13 @@ pub fn path(vars: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     Some(base.join("gambi").join("config.json"))
 }
 
+/// The place of a file that the program itself keeps, such as `hub.pem` (a relative `XDG_STATE_HOME` is ignored).
+pub fn state_path(vars: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<PathBuf> {
+    let xdg = vars("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let home = || vars("HOME").filter(|home| !home.is_empty()).map(|home| Path::new(&home).join(".local/state"));
+    Some(xdg.or_else(home)?.join("gambi").join(name))
+}
+
 /// The environment named `wanted`, else the file's default, else an empty one.
 ///
 /// # Errors
@@ -114,6 +121,15 @@ mod tests {
         );
         assert_eq!(choose(FILE, Some("lab"), "f").unwrap().hub_url.as_deref(), Some("http://b:2"));
         assert_eq!(choose("{}", None, "f").unwrap(), Environment::default());
+    }
+
+    #[test]
+    fn files_of_our_own_are_in_the_state_directory() {
+        let set =
+            |name: &'static str, value: &'static str| move |asked: &str| (asked == name).then(|| value.to_owned());
+        assert_eq!(state_path(&set("XDG_STATE_HOME", "/s"), "f").unwrap(), Path::new("/s/gambi/f"));
+        assert_eq!(state_path(&set("HOME", "/h"), "f").unwrap(), Path::new("/h/.local/state/gambi/f"));
+        assert_eq!(state_path(&set("XDG_STATE_HOME", "relative"), "f"), None);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! order; stdout and stderr; signals; and whether the command may prompt.
 
 use std::fmt;
-use std::io::{IsTerminal, Read, stdin, stdout};
+use std::io::{IsTerminal, Read, stderr, stdin, stdout};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -67,7 +68,8 @@ impl<'v> Context<'v> {
         let format = match format.as_deref().filter(|text| !text.is_empty()) {
             _ if parsed.has("json") => Format::Json,
             Some(text) => Format::parse(text)?,
-            None if stdout().is_terminal() => Format::Text,
+            // Of a chat, a pipe gets what a person would read.
+            None if stdout().is_terminal() || parsed.command.path == ["chat"] => Format::Text,
             None => Format::Json,
         };
         let out = Output::new(format, parsed.command.streams, parsed.has("quiet"), parsed.has("verbose"));
@@ -107,9 +109,24 @@ impl<'v> Context<'v> {
         (self.vars)(name).filter(|value| !value.is_empty())
     }
 
+    /// The place of a file that the program itself keeps; `None` if the user has no home.
+    pub fn state_path(&self, name: &str) -> Option<PathBuf> {
+        config_file::state_path(self.vars, name)
+    }
+
     /// What the command was invited with.
     pub fn invitation(&self) -> Option<&Invitation> {
         self.invitation.as_ref()
+    }
+
+    /// Whether the terminal, if there is one, knows no control sequences.
+    pub fn has_dumb_terminal(&self) -> bool {
+        self.variable("TERM").is_none_or(|term| term == "dumb")
+    }
+
+    /// Whether text on stderr may be styled.
+    pub fn styles_stderr(&self) -> bool {
+        stderr().is_terminal() && !self.has_dumb_terminal() && self.variable("NO_COLOR").is_none()
     }
 
     /// The words of the command.
@@ -270,12 +287,20 @@ impl<'v> Context<'v> {
     /// # Errors
     /// As [`Context::client`]; when the password can't be read or can't be sent as a header.
     pub fn room_client(&self) -> Result<Client, Failure> {
+        self.client_with(self.password(false)?.as_deref())
+    }
+
+    /// A client of the hub, with a room's password.
+    ///
+    /// # Errors
+    /// As [`Context::client`]; when the password can't be sent as a header.
+    pub fn client_with(&self, password: Option<&str>) -> Result<Client, Failure> {
         let client = self.client()?;
-        let Some(password) = self.password(false)? else { return Ok(client) };
+        let Some(password) = password else { return Ok(client) };
         if !password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             return Err(Failure::usage("the password of a private room must be printable ASCII"));
         }
-        Ok(client.with_room_password(&password))
+        Ok(client.with_room_password(password))
     }
 
     /// A flag's value, parsed.

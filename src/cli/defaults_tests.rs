@@ -78,7 +78,9 @@ fn coded(command: &Command, flag: &Flag, hub: &HubOptions, plain: &Participant) 
         (["monitor"], "room") => format!("the first {}", if MAX_WATCHED == 20 { "twenty" } else { "others" }),
         (_, "hub") => DEFAULT_HUB.to_owned(),
         // `tests/cli.rs` checks both.
-        (_, "format") => "text on a terminal, otherwise json, or ndjson for commands that stream".to_owned(),
+        (_, "format") => {
+            "text on a terminal and for chat, otherwise json, or ndjson for commands that stream".to_owned()
+        }
         (_, "nickname") => "MODEL@ID6, or the id with --models all".to_owned(),
         (_, "endpoint") => DEFAULT_ENDPOINT.to_owned(),
         (_, "concurrency") => plain.concurrency.to_string(),

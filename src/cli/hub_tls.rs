@@ -78,14 +78,11 @@ fn missing(flag: &str) -> Failure {
         .hint("Give both --tls-cert FILE and --tls-key FILE, or --tls self.")
 }
 
-/// The file for a key of our own (XDG Base Directory Specification: a relative `XDG_STATE_HOME` is ignored).
+/// The file for a key of our own.
 fn standard_path(context: &Context<'_>) -> Result<PathBuf, Failure> {
-    let xdg = context.variable("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let home = || context.variable("HOME").map(|home| Path::new(&home).join(".local").join("state"));
-    let state = xdg.or_else(home).ok_or_else(|| {
+    context.state_path("hub.pem").ok_or_else(|| {
         Failure::usage("--tls self has no place for its key: HOME is not set").hint("Name a file with --tls-key FILE.")
-    })?;
-    Ok(state.join("gambi").join("hub.pem"))
+    })
 }
 
 /// Writes the file, readable by its owner only. It is there once it is whole; if another hub makes it at the same time, the

@@ -6,7 +6,6 @@ mod commands;
 mod completions;
 mod config_file;
 mod context;
-mod conversation;
 #[cfg(test)]
 mod defaults_tests;
 mod demo;
@@ -27,6 +26,7 @@ mod monitor;
 mod output;
 mod parse;
 mod participant;
+mod progress;
 mod prompt;
 #[cfg(test)]
 mod properties;
@@ -35,6 +35,7 @@ mod room;
 mod service;
 mod signals;
 mod stats;
+mod style;
 mod synonyms;
 mod token;
 mod usage;

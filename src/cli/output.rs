@@ -1,16 +1,15 @@
 //! Prints results on stdout in the requested format, and everything else on stderr. No other module of `cli` prints, so text
 //! from peers is made safe for a terminal here. Callers clean what they put into pieces and texts of several lines.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
-use std::thread;
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::Value;
+use std::io::{IsTerminal, Write, stderr, stdout};
 
 use gambi::proto::management::Meta;
 
 use super::failure::Failure;
+pub use super::progress::Progress;
+use super::style::dim;
 use crate::monitor::clean::{multi_line, one_line};
 use crate::monitor::clock;
 
@@ -129,23 +128,13 @@ impl Output {
 
     /// Runs `work`. If it takes longer than a second and stderr is a terminal, shows `what` there until it is done.
     pub fn while_waiting<T>(&self, what: &str, work: impl FnOnce() -> T) -> T {
-        if self.quiet || !stderr().is_terminal() {
-            return work();
-        }
-        let (done, finished) = crossbeam_channel::bounded::<()>(0);
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                if finished.recv_timeout(Duration::from_secs(1)) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-                    let _ = write!(stderr(), "{what}");
-                    let _ = finished.recv();
-                    // Spaces: not every terminal can erase a line.
-                    let _ = write!(stderr(), "\r{:1$}\r", "", what.chars().count());
-                }
-            });
-            let value = work();
-            drop(done);
-            value
-        })
+        let _progress = self.progress(what);
+        work()
+    }
+
+    /// Begins to wait for something. See [`Progress`].
+    pub fn progress(&self, what: &str) -> Progress {
+        Progress::start(what, !self.quiet && stderr().is_terminal())
     }
 
     /// Prints a line on stderr, unless `--quiet` is given.
@@ -155,12 +144,25 @@ impl Output {
         }
     }
 
+    /// Prints a dimmed line on stderr, unless `--quiet` is given.
+    pub fn aside(&self, text: &str, styled: bool) {
+        if !self.quiet {
+            let _ = writeln!(stderr(), "{}", dim(&one_line(text), styled));
+        }
+    }
+
     /// Prints a line on stderr if `--verbose` is given.
     pub fn detail(&self, text: &str) {
         if self.verbose {
             self.note(text);
         }
     }
+}
+
+/// Prints text on stderr, unchanged and without a line end. Write errors are ignored: the text is no result.
+pub fn beside(text: &str) {
+    let mut err = stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }
 
 /// Prints a line on stdout.

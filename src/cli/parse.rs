@@ -179,7 +179,7 @@ fn nearest(words: &[String], with_topics: bool) -> Option<String> {
 }
 
 /// The name that is nearest to what was typed, if at most a third of the letters differ.
-fn closest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
+pub fn closest(typed: &str, names: impl Iterator<Item = String>) -> Option<String> {
     names
         .map(|name| (distance(&name, typed), name))
         .min_by_key(|(distance, _)| *distance)

@@ -23,12 +23,17 @@ pub fn line(prompt: &str) -> Option<String> {
     // Not locked while it waits: what restores the terminal after a signal writes to it too.
     let _ = write!(stderr(), "{prompt}");
     let _ = stderr().flush();
-    HAS_READ.store(true, Ordering::Relaxed);
+    mark_read();
     let mut line = String::new();
     match stdin().read_line(&mut line) {
         Ok(n) if n > 0 => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
         _ => None,
     }
+}
+
+/// Records that the terminal is read from, for [`discard_rest`].
+pub fn mark_read() {
+    HAS_READ.store(true, Ordering::Relaxed);
 }
 
 /// Prompts for a line without echo. Echo is restored afterwards, also when a signal ends the process.

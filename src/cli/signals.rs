@@ -38,6 +38,8 @@ struct SignalState {
     listener: Option<Sender<Signal>>,
     /// Cleanup to run before a signal ends the process.
     cleanup: Option<fn()>,
+    /// What SIGINT does in place of ending the process.
+    on_interrupt: Option<Box<dyn Fn() + Send>>,
     /// What SIGHUP does in place of ending the process.
     on_hangup: Vec<Box<dyn Fn() + Send>>,
     /// Whether the process was started in a terminal.
@@ -85,6 +87,12 @@ impl Signals {
         self.lock().cleanup = action;
     }
 
+    /// Makes SIGINT run an action, which must not use this, instead of ending the process; or end it again. Returns what it
+    /// did before.
+    pub fn set_on_interrupt(&self, action: Option<Box<dyn Fn() + Send>>) -> Option<Box<dyn Fn() + Send>> {
+        std::mem::replace(&mut self.lock().on_interrupt, action)
+    }
+
     /// A flag that is set whenever the terminal's size may have changed, and initially.
     ///
     /// # Errors
@@ -129,6 +137,9 @@ impl Signals {
         if signal == SIGHUP && !state.on_hangup.is_empty() && (!state.had_terminal || has_terminal()) {
             state.on_hangup.iter().for_each(|action| action());
             return;
+        }
+        if let Some(action) = state.on_interrupt.as_ref().filter(|_| signal == SIGINT) {
+            return action();
         }
         if let Some(listener) = state.listener.take() {
             let _ = listener.send(Signal(signal));

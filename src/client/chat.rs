@@ -4,11 +4,11 @@ use std::io::Read;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use ureq::BodyReader;
+use ureq::{Agent, BodyReader};
 
 use super::http::{CONNECT_TIMEOUT, Http, read, read_refusal};
 use crate::error::{Error, Reason};
-use crate::proto::sse::Decoder;
+use crate::proto::sse::{ANSWERED_BY, Decoder};
 use crate::proto::web::{percent_decode, percent_encode};
 
 /// The hub's own deadline for the first byte is ten minutes. This one only detects a hub that has vanished.
@@ -41,6 +41,8 @@ pub struct Model {
     pub nickname: String,
     /// The model that its provider runs.
     pub model: String,
+    /// Whether it stands for several participants: its id is then the name of a model, or `any`.
+    pub shared: bool,
 }
 
 impl Room {
@@ -72,13 +74,14 @@ impl Room {
             id: text(&entry["id"]),
             nickname: text(&entry["gambi"]["nickname"]),
             model: text(&entry["gambi"]["model"]),
+            shared: !entry["gambi"]["participants"].is_null(),
         };
         Ok(list["data"].as_array().into_iter().flatten().map(model).collect())
     }
 
     /// Starts to build a chat, by default with any participant.
     pub fn chat(&self) -> Chat {
-        Chat { room: self.clone(), model: "any".into(), messages: Vec::new(), options: Map::new() }
+        Chat { room: self.clone(), agent: None, model: "any".into(), messages: Vec::new(), options: Map::new() }
     }
 
     fn path(&self, rest: &str) -> String {
@@ -90,6 +93,8 @@ impl Room {
 #[derive(Debug, Clone)]
 pub struct Chat {
     room: Room,
+    /// The connections of a chat that can be stopped.
+    agent: Option<Agent>,
     model: String,
     messages: Vec<Value>,
     /// Further fields of the body.
@@ -159,6 +164,19 @@ impl Chat {
         self
     }
 
+    /// Requests that a stream ends with the number of its tokens.
+    #[must_use]
+    pub fn with_usage(mut self) -> Self {
+        self.options.insert("stream_options".into(), json!({ "include_usage": true }));
+        self
+    }
+
+    /// A handle that ends the chat from another thread.
+    pub fn stopper(&mut self) -> ChatStopper {
+        let agent = self.agent.get_or_insert_with(|| new_agent(&self.room.http));
+        ChatStopper(agent.clone())
+    }
+
     /// Sends the request; the response has the status 200.
     fn open(self, stream: bool) -> Result<(Http, String, ureq::http::Response<ureq::Body>), Error> {
         let mut body = json!({ "model": self.model, "messages": self.messages, "stream": stream });
@@ -166,8 +184,8 @@ impl Chat {
             map.extend(self.options);
         }
         let (http, path) = (self.room.http.clone(), self.room.path("/chat/completions"));
-        let answer =
-            http.send(&http.agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT)), "POST", &path, Some(&body))?;
+        let agent = self.agent.unwrap_or_else(|| new_agent(&http));
+        let answer = http.send(&agent, "POST", &path, Some(&body))?;
         let status = answer.status().as_u16();
         if status == 200 {
             return Ok((http, path, answer));
@@ -202,9 +220,38 @@ impl Chat {
     pub fn stream(self) -> Result<ChatStream, Error> {
         let (http, path, answer) = self.open(true)?;
         let (participant, request_id) = (participant(&answer), request_id(&answer));
-        let body = answer.into_body().into_reader();
-        let decoder = Decoder::new();
+        let is_whole = header(&answer, "content-type").is_some_and(|kind| kind.starts_with("application/json"));
+        let mut decoder = Decoder::new();
+        let mut body = answer.into_body();
+        if is_whole {
+            // The provider does not stream. A JSON string has no raw line ends, so the answer fits one event.
+            let text = read(body).map_err(|error| Error::BrokenOff {
+                participant: participant.clone(),
+                reason: Reason::of(error),
+                request_id: request_id.clone(),
+            })?;
+            let line: Vec<u8> = text.into_iter().map(|b| if b"\r\n".contains(&b) { b' ' } else { b }).collect();
+            decoder.push(&[b"data: ", &line[..], b"\n\ndata: [DONE]\n\n"].concat());
+            body = ureq::Body::builder().data(Vec::new());
+        }
+        let body = body.into_reader();
         Ok(ChatStream { http, path, participant, request_id, body, decoder, begun: false, over: false })
+    }
+}
+
+fn new_agent(http: &Http) -> Agent {
+    http.agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT))
+}
+
+/// Ends a [`Chat`] from another thread, whether or not its answer has begun.
+#[derive(Debug, Clone)]
+pub struct ChatStopper(Agent);
+
+impl ChatStopper {
+    /// Closes the chat's connection, which wakes the thread that waits for the answer and cancels the provider's work. The
+    /// chat and its clones cannot be sent any more.
+    pub fn stop(&self) {
+        self.0.clone().shutdown();
     }
 }
 
@@ -213,10 +260,18 @@ fn header<'a>(answer: &'a ureq::http::Response<ureq::Body>, name: &str) -> Optio
 }
 
 fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
-    // Older hubs do not percent-encode it.
-    header(answer, "x-gambi-participant")
-        .map(|header| percent_decode(header).unwrap_or_else(|| header.to_owned()))
-        .unwrap_or_default()
+    header(answer, "x-gambi-participant").map(decoded).unwrap_or_default()
+}
+
+/// A participant's id. Older hubs do not percent-encode it.
+fn decoded(id: &str) -> String {
+    percent_decode(id).unwrap_or_else(|| id.to_owned())
+}
+
+/// The place in the line that a comment tells, and the line's length.
+fn place_in_line(comment: &str) -> Option<(usize, usize)> {
+    let (place, of) = comment.strip_prefix("waiting in line, ")?.split_once(" of ")?;
+    Some((place.parse().ok()?, of.parse().ok()?))
 }
 
 fn request_id(answer: &ureq::http::Response<ureq::Body>) -> Option<String> {
@@ -237,6 +292,21 @@ pub struct Answer {
     pub json: String,
 }
 
+/// What a stream brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChatEvent {
+    /// The request waits for a free participant.
+    Waiting {
+        /// Its place in the line, from 1.
+        place: usize,
+        /// The number of requests in the line.
+        of: usize,
+    },
+    /// An event of the answer: its JSON as the provider sent it.
+    Json(String),
+}
+
 /// A streamed answer. Dropping it disconnects, which cancels the provider's work.
 pub struct ChatStream {
     http: Http,
@@ -251,13 +321,24 @@ pub struct ChatStream {
 }
 
 impl ChatStream {
-    /// The id of the participant that serves it; empty where the stream began while the request still waited.
+    /// The id of the participant that serves it; empty while the request waits.
     pub fn participant(&self) -> &str {
         &self.participant
     }
 
     /// The next event's JSON as the provider sent it; `None` at the regular end.
     pub fn next_json(&mut self) -> Option<Result<String, Error>> {
+        loop {
+            match self.next_event()? {
+                Ok(ChatEvent::Waiting { .. }) => {}
+                Ok(ChatEvent::Json(json)) => return Some(Ok(json)),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// The next event, also of the time before the answer begins; `None` at the regular end.
+    pub fn next_event(&mut self) -> Option<Result<ChatEvent, Error>> {
         if self.over {
             return None;
         }
@@ -266,19 +347,27 @@ impl ChatStream {
         next
     }
 
-    /// Reads until an event is complete.
-    fn read_event(&mut self) -> Result<Option<String>, Error> {
+    /// Reads until an event is complete, or the hub has told the request's place in the line.
+    fn read_event(&mut self) -> Result<Option<ChatEvent>, Error> {
         let mut buffer = [0; 4096];
         loop {
-            if let Some(event) = self.decoder.next_event() {
+            let event = self.decoder.next_event();
+            let comment = self.decoder.take_comment().unwrap_or_default();
+            if let Some(id) = comment.strip_prefix(ANSWERED_BY) {
+                self.participant = decoded(id);
+            }
+            if let Some(event) = event {
                 return match event.data.as_str() {
                     "[DONE]" => Ok(None),
                     data if data.starts_with("{\"error\"") => Err(self.told_error(data)),
                     _ => {
                         self.begun = true;
-                        Ok(Some(event.data))
+                        Ok(Some(ChatEvent::Json(event.data)))
                     }
                 };
+            }
+            if let Some((place, of)) = place_in_line(&comment) {
+                return Ok(Some(ChatEvent::Waiting { place, of }));
             }
             match self.body.read(&mut buffer) {
                 Ok(0) => return Ok(None),
@@ -309,7 +398,9 @@ impl ChatStream {
 /// The text in an event of a stream.
 fn delta_text(json: &str) -> String {
     let chunk: Value = serde_json::from_str(json).unwrap_or_default();
-    chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned()
+    let choice = &chunk["choices"][0];
+    // A whole answer has a message in place of the delta.
+    choice["delta"]["content"].as_str().or(choice["message"]["content"].as_str()).unwrap_or_default().to_owned()
 }
 
 impl Iterator for ChatStream {
@@ -321,6 +412,19 @@ impl Iterator for ChatStream {
                 Ok(piece) if piece.is_empty() => {}
                 other => return Some(other),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_tells_the_place_in_the_line() {
+        assert_eq!(place_in_line("waiting in line, 2 of 7"), Some((2, 7)));
+        for other in ["keep-alive", "waiting in line", "waiting in line, x of 7", "answered by ann"] {
+            assert_eq!(place_in_line(other), None, "{other}");
         }
     }
 }

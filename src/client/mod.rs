@@ -11,7 +11,7 @@ mod legacy;
 mod management;
 mod watch;
 
-pub use chat::{Answer, Chat, ChatStream, Model, Room};
+pub use chat::{Answer, Chat, ChatEvent, ChatStopper, ChatStream, Model, Room};
 pub use events::{EventStopper, EventStream};
 pub use legacy::Legacy;
 pub use management::{Client, Participants, Rooms};

@@ -27,6 +27,12 @@ pub fn encode(event: &str, data: &str) -> String {
 /// A comment line, which clients ignore. It keeps an idle stream alive.
 pub const KEEP_ALIVE: &str = ": keep-alive\n\n";
 
+/// What the comment begins with that names the participant of a stream, for a client that got the stream's head before.
+pub const ANSWERED_BY: &str = "answered by ";
+
+/// The longest comment that is kept, in bytes.
+const MAX_COMMENT: usize = 512;
+
 /// The largest event, in bytes. A larger one is dropped.
 pub const MAX_EVENT: usize = 4 << 20;
 
@@ -45,6 +51,8 @@ pub struct Decoder {
     size: usize,
     current: Event,
     has_data: bool,
+    /// The last comment that has not been taken.
+    comment: Option<String>,
     /// Pushed bytes, of which `read` have been decoded. Events are decoded one at a time: a queue of tiny ones would
     /// take many times the memory of their bytes.
     pushed: Vec<u8>,
@@ -74,6 +82,7 @@ impl Decoder {
             size: 0,
             current: Event::default(),
             has_data: false,
+            comment: None,
             pushed: Vec::new(),
             read: 0,
         }
@@ -101,9 +110,18 @@ impl Decoder {
         None
     }
 
+    /// The last comment among what has been decoded since the previous call.
+    pub fn take_comment(&mut self) -> Option<String> {
+        self.comment.take()
+    }
+
     /// The number of bytes that it stores.
     pub fn held_bytes(&self) -> usize {
-        let texts = [&self.current.event, &self.current.id].into_iter().flatten().map(String::capacity).sum::<usize>();
+        let texts = [&self.current.event, &self.current.id, &self.comment]
+            .into_iter()
+            .flatten()
+            .map(String::capacity)
+            .sum::<usize>();
         self.pushed.capacity() + self.line.capacity() + self.current.data.capacity() + texts
     }
 
@@ -177,6 +195,7 @@ impl Decoder {
                 }
                 self.current.data.push_str(value);
             }
+            "" if value.len() <= MAX_COMMENT => self.comment = Some(value.to_owned()),
             _ => {}
         }
     }
@@ -205,6 +224,15 @@ mod tests {
         for at in 0..STREAM.len() {
             assert_eq!(decode(&[&STREAM[..at], &STREAM[at..]]), whole, "cut at {at}");
         }
+    }
+
+    #[test]
+    fn the_last_comment_is_kept_until_it_is_taken() {
+        let mut decoder = Decoder::new();
+        decoder.push(format!(": first\n:second\n: {}\ndata: x\n\n", "x".repeat(MAX_COMMENT + 1)).as_bytes());
+        assert_eq!(decoder.next_event().unwrap().data, "x");
+        assert_eq!(decoder.take_comment().as_deref(), Some("second"));
+        assert_eq!(decoder.take_comment(), None);
     }
 
     #[test]

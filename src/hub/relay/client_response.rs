@@ -11,10 +11,14 @@ use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Rejection};
 use crate::proto::api_answer::has_type;
 use crate::proto::management::ErrorCode;
+use crate::proto::sse::ANSWERED_BY;
 
 /// The comment that keeps a silent stream alive. It ends in one newline, since an event follows: clients that take every
 /// blank line for the end of an event (openai-go) would otherwise see an empty one.
 const COMMENT: &str = "keep-alive";
+
+/// The header that names the participant.
+pub const PARTICIPANT: &str = "X-Gambi-Participant";
 
 /// Names and values, in the order of the head's lines.
 pub type Headers = Vec<(String, String)>;
@@ -33,6 +37,8 @@ pub struct ClientResponse<'e, 'c> {
     between_events: bool,
     /// Whether the provider's head or a byte of its body has been sent.
     committed: bool,
+    /// The participant that the client was told last, as the header has it.
+    participant: Option<String>,
     /// How the stream tells an error, and whether its head allows that: it is of that form, and not compressed.
     error_form: ErrorForm,
     takes_events: bool,
@@ -62,6 +68,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             last_sent: Instant::now(),
             between_events: true,
             committed: false,
+            participant: None,
             error_form,
             takes_events: false,
             error_code: None,
@@ -118,13 +125,22 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         Ok(())
     }
 
-    /// Sends the status and headers, unless a comment has caused that already.
+    /// Sends the status and headers, unless a comment has caused that already: then another one names the participant.
     ///
     /// # Errors
     /// When the client's connection is broken.
     pub fn open(&mut self, status: u16, headers: &Headers) -> Result<(), Disconnected> {
+        let participant = headers.iter().find(|(name, _)| name == PARTICIPANT).map(|(_, id)| id.clone());
+        let renamed = participant.is_some() && participant != self.participant;
+        if renamed {
+            self.participant = participant;
+        }
         if self.is_open() {
-            return Ok(());
+            let can_comment = self.takes_events && self.between_events && self.error_form.begins_early();
+            return match &self.participant {
+                Some(id) if renamed && can_comment => self.send(format!(": {ANSWERED_BY}{id}\n").as_bytes()),
+                _ => Ok(()),
+            };
         }
         let SendState::Unsent(exchange) = std::mem::replace(&mut self.state, SendState::Ended) else {
             return Err(Disconnected);

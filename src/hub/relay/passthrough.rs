@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
+use crate::hub::relay::client_response::{ClientResponse, Headers, PARTICIPANT, cut_short};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::api_answer;
 use crate::proto::web::{header_text, is_hop_by_hop};
@@ -29,7 +29,7 @@ impl ResponseHead {
     /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
     pub fn new(picked: &Picked, request_id: &str, status: u16, headers: Headers, stream: bool) -> Self {
         let mut headers = passed_on(headers);
-        headers.push(("X-Gambi-Participant".into(), header_text(picked.id.as_str())));
+        headers.push((PARTICIPANT.into(), header_text(picked.id.as_str())));
         headers.push(("X-Gambi-Request-Id".into(), request_id.to_owned()));
         ResponseHead { status, headers, stream }
     }
