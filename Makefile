@@ -1,12 +1,12 @@
-# Two commands matter: `make demo` shows it, `make test` checks it. Both install what they need.
+# Two commands matter: `make demo` shows it (`make demo-live` until Ctrl-C), `make test` checks it. They install what they need.
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 # Not in /proc: the account that runs this may be root without sudo, or the other way round.
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: demo test check format lint test-default test-minimal test-tui docs test-32bit
-.PHONY: build install static static-test dist bench bench-compare
+.PHONY: demo demo-live test check format lint test-default test-minimal test-tui docs test-32bit
+.PHONY: build install static static-test dist bench bench-compare bench-growth
 .PHONY: api clients real-model hold soak fuzz tools rust
 
 build: rust
@@ -14,6 +14,11 @@ build: rust
 
 demo: build
 	target/release/gambi demo --once --format text
+
+# The hub, two participants and the dashboard stay up until Ctrl-C. `make demo-live DEMO_PORT=4000` where 3000 is taken.
+DEMO_PORT ?= 3000
+demo-live: build
+	@target/release/gambi demo --port $(DEMO_PORT) --format text
 
 # What `make test` checks, one part after the other. It says how long each took.
 PARTS := format lint test-default test-minimal test-tui docs
@@ -77,6 +82,11 @@ BENCH := $(CARGO) test --quiet --profile load --test bench --
 bench: build
 	$(BENCH) run target/release/gambi target/bench.json
 
+# How cost grows with participants, watchers, rooms and requests in line, in instructions. Needs valgrind.
+bench-growth: rust
+	$(CARGO) build --profile load --bin gambi
+	tests/bench/growth.py target/load/gambi
+
 # What has changed since another run, whose target/bench.json was kept.
 bench-compare: rust
 	@test -n "$(BASE)" || { echo "make bench-compare BASE=file: the target/bench.json of an earlier run"; exit 2; }
@@ -106,6 +116,7 @@ hold: build tools
 	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; }
 	ulimit -n 20000 && GAMBI_HOLD=full $(CARGO) test --release --test hold -- --nocapture --test-threads=1
 	ulimit -n 20000 && tests/hold/slow.sh target/release/gambi 20
+	ulimit -n 20000 && tests/hold/slow.sh target/release/gambi 20 tls
 	$(SUDO) tests/hold/network.sh target/release/gambi
 
 # A mixed load for long; fails if memory, threads or descriptors grow.

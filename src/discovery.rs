@@ -44,7 +44,15 @@ pub struct Announcement {
     daemon: ServiceDaemon,
     fullname: String,
     name: String,
-    withdrawn: Arc<Mutex<bool>>,
+    host: String,
+    address: SocketAddr,
+    state: Arc<Mutex<AnnouncementState>>,
+}
+
+/// What the thread that repeats the announcement shares with its owner.
+struct AnnouncementState {
+    info: ServiceInfo,
+    withdrawn: bool,
 }
 
 /// Announces a hub that listens on `address` and `port`: on all interfaces where the address is unspecified. Returns when
@@ -59,26 +67,37 @@ pub fn announce(address: IpAddr, port: u16, tls: Option<Fingerprint>) -> Result<
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|e| Error::System { what: "reading randomness", reason: Reason::of(e) })?;
     let host = format!("{name}-{:08x}.local.", u32::from_ne_bytes(random));
-    let fingerprint = tls.map(|fingerprint| fingerprint.to_string());
-    let mut properties = vec![("version", "1.0"), (PROTOCOL, if tls.is_some() { HTTPS } else { "http" })];
-    properties.extend(fingerprint.as_ref().map(|text| (FINGERPRINT, text.as_str())));
-    let info = if address.is_unspecified() {
-        ServiceInfo::new(SERVICE_TYPE, &name, &host, "", port, &properties[..]).map(ServiceInfo::enable_addr_auto)
-    } else {
-        ServiceInfo::new(SERVICE_TYPE, &name, &host, address, port, &properties[..])
-    };
-    let info = info.map_err(failed)?;
+    let info = service(&name, &host, address, port, tls).map_err(failed)?;
     let fullname = info.get_fullname().to_owned();
     let daemon = ServiceDaemon::new().map_err(failed)?;
     let events = daemon.monitor().map_err(failed)?;
     daemon.register(info.clone()).map_err(failed)?;
-    let withdrawn = Arc::<Mutex<bool>>::default();
-    let announcement = Announcement { daemon: daemon.clone(), fullname, name, withdrawn: withdrawn.clone() };
+    let state = Arc::new(Mutex::new(AnnouncementState { info, withdrawn: false }));
+    let (daemon_of_owner, address) = (daemon.clone(), SocketAddr::new(address, port));
+    let announcement = Announcement { daemon: daemon_of_owner, fullname, name, host, address, state: state.clone() };
     wait_for_announcement(&events);
-    let repeating = move || repeat(&daemon, &info, &events, &withdrawn);
+    let repeating = move || repeat(&daemon, &events, &state);
     let spawned = thread::Builder::new().name("mdns".into()).stack_size(STACK_SIZE).spawn(repeating);
     spawned.map_err(|e| Error::System { what: "starting the mDNS thread", reason: Reason::of(e) })?;
     Ok(announcement)
+}
+
+/// What is announced of a hub. `host` is a name for its addresses.
+fn service(
+    name: &str,
+    host: &str,
+    address: IpAddr,
+    port: u16,
+    tls: Option<Fingerprint>,
+) -> mdns_sd::Result<ServiceInfo> {
+    let fingerprint = tls.map(|fingerprint| fingerprint.to_string());
+    let mut properties = vec![("version", "1.0"), (PROTOCOL, if tls.is_some() { HTTPS } else { "http" })];
+    properties.extend(fingerprint.as_ref().map(|text| (FINGERPRINT, text.as_str())));
+    if address.is_unspecified() {
+        ServiceInfo::new(SERVICE_TYPE, name, host, "", port, &properties[..]).map(ServiceInfo::enable_addr_auto)
+    } else {
+        ServiceInfo::new(SERVICE_TYPE, name, host, address, port, &properties[..])
+    }
 }
 
 /// Waits for the announcement on every interface: an interface answers no queries before.
@@ -97,7 +116,7 @@ fn wait_for_announcement(events: &Receiver<DaemonEvent>) {
 /// soon instead of delaying it, so a client that asks once, just after an announcement or another client's answer, would
 /// get none. mdns-sd announces a repeated registration at once if it may, and again 1.1 s later. Such a client is
 /// answered by that.
-fn repeat(daemon: &ServiceDaemon, info: &ServiceInfo, events: &Receiver<DaemonEvent>, withdrawn: &Mutex<bool>) {
+fn repeat(daemon: &ServiceDaemon, events: &Receiver<DaemonEvent>, state: &Mutex<AnnouncementState>) {
     let mut last = Instant::now();
     let (mut repeats, mut next) = (REPEATS, last + MIN_REPEAT_INTERVAL);
     loop {
@@ -110,9 +129,10 @@ fn repeat(daemon: &ServiceDaemon, info: &ServiceInfo, events: &Receiver<DaemonEv
             Ok(DaemonEvent::Respond(_)) => (repeats, next) = (REPEATS, last + MIN_REPEAT_INTERVAL),
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => {
-                let withdrawn = lock(withdrawn);
+                let state = lock(state);
                 // A full queue of commands is no reason to end: the next repeat may find it empty.
-                if *withdrawn || matches!(daemon.register(info.clone()), Err(mdns_sd::Error::DaemonShutdown)) {
+                if state.withdrawn || matches!(daemon.register(state.info.clone()), Err(mdns_sd::Error::DaemonShutdown))
+                {
                     return;
                 }
                 last = Instant::now();
@@ -128,12 +148,26 @@ impl Announcement {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Announces another fingerprint, after the hub's certificate was replaced.
+    ///
+    /// # Errors
+    /// When the announcement cannot be made now.
+    pub fn set_fingerprint(&self, fingerprint: Fingerprint) -> Result<(), Error> {
+        let failed =
+            |e: mdns_sd::Error| Error::System { what: "announcing the hub's new certificate", reason: Reason::of(e) };
+        let port = self.address.port();
+        let info = service(&self.name, &self.host, self.address.ip(), port, Some(fingerprint)).map_err(failed)?;
+        let mut state = lock(&self.state);
+        state.info = info;
+        self.daemon.register(state.info.clone()).map_err(failed)
+    }
 }
 
 impl Drop for Announcement {
     fn drop(&mut self) {
         // No registration may follow the goodbye.
-        *lock(&self.withdrawn) = true;
+        lock(&self.state).withdrawn = true;
         if let Ok(done) = self.daemon.unregister(&self.fullname) {
             let _ = done.recv_timeout(GOODBYE_TIMEOUT);
         }

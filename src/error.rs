@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::proto::management::ErrorCode;
 
+/// How the refusal of a certificate begins that has another fingerprint than the pinned one.
+pub(crate) const OTHER_FINGERPRINT: &str = "its certificate has the fingerprint";
+
 /// What failed.
 ///
 /// Its text says all that there is to say. Where another error was the cause, [`source`](StdError::source) is that error,
@@ -228,13 +231,16 @@ impl Error {
     pub fn hint(&self) -> Option<String> {
         match self {
             Error::Hub(error) => error.hint.clone(),
+            Error::Unreachable { reason, .. } if reason.text.contains(OTHER_FINGERPRINT) => Some(
+                "Ask the hub's operator whether its certificate was replaced, and for its new fingerprint or an invitation. If it was not, another program answers in the hub's place.".into(),
+            ),
             Error::Unreachable { reason, .. } if reason.is_about_a_certificate() => Some(
                 "Give the fingerprint that the hub prints with --hub-fingerprint, or name a file with the certificate of its authority in SSL_CERT_FILE.".into(),
             ),
             Error::Unreachable { .. } => {
                 Some("Check the address, and that a hub is up there: `gambi hub serve` starts one.".into())
             }
-            Error::BadAnswer { .. } => Some("Check that the address is a hub's.".into()),
+            Error::BadAnswer { .. } => Some("Check that the address is a hub's: a hub that serves TLS is at https://.".into()),
             Error::BrokenOff { .. } => Some(
                 "Send it again: if the participant is lost, another one that has the model answers. \
                  `gambi participant list` shows who is online."

@@ -1,17 +1,23 @@
 //! What reads peers' bytes, one function each, for the property tests below and for the targets in `tests/fuzz`. Each one
 //! takes any bytes, and panics where a rule is broken that holds for all of them.
 
+use std::collections::HashMap;
+
+use serde_json::value::RawValue;
+
 use crate::http::{Limits, head};
 use crate::net::chunked::Decoder as Chunks;
 use crate::proto::api_answer;
 use crate::proto::openai::Members;
 use crate::proto::response_id::IdWatch;
+use crate::proto::scan;
 use crate::proto::sse;
 use crate::proto::translate::{ChatTranslator, ResponseTemplate, to_chat};
 use crate::proto::tunnel::{self, FromParticipant};
 use crate::proto::usage::UsageWatch;
 use crate::state::selector::Selector;
-use crate::tunnel::codec;
+use crate::tunnel::body::IncomingBody;
+use crate::tunnel::codec::{self, Data, OpCode};
 
 /// The first byte says how long the pieces are that the rest comes in.
 fn cut(data: &[u8]) -> (usize, &[u8]) {
@@ -180,6 +186,49 @@ pub fn frame(data: &[u8]) {
     }
     if let Ok((code, reason)) = codec::parse_close(data) {
         assert!(code.is_some() || reason.is_empty());
+    }
+}
+
+/// The items of a list and the members of an object are those that serde_json finds, wherever it finds any.
+pub fn scan(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let items = scan::items(text, usize::MAX);
+    let parsed = serde_json::from_str::<Vec<&RawValue>>(text).ok();
+    assert_eq!(items, parsed.map(|items| items.into_iter().map(RawValue::get).collect()));
+    if let Some(objects) = scan::objects(text, usize::MAX, |_, _, _| Some(())) {
+        assert_eq!(items, Some(objects));
+    }
+    let mut found = HashMap::new();
+    let members = scan::members(text, |key, value| {
+        found.insert(serde_json::from_str::<String>(key).ok()?, value);
+        Some(())
+    });
+    let parsed = serde_json::from_str::<HashMap<String, &RawValue>>(text).ok();
+    let parsed = parsed.map(|members| members.into_iter().map(|(key, value)| (key, value.get())).collect());
+    assert_eq!(members.map(|()| found), parsed);
+}
+
+/// A request's body is put together from frames that are what was announced, or is refused.
+pub fn body(data: &[u8]) {
+    let Some((announced, mut data)) = data.split_first() else { return };
+    let (mut body, mut sent) = (IncomingBody::new(usize::from(*announced)), Vec::new());
+    while let Some(([kind, length], rest)) = data.split_first_chunk() {
+        let opcode = [OpCode::Data(Data::Binary), OpCode::Data(Data::Continue), OpCode::Data(Data::Text)];
+        let (payload, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        if body.begin_frame(opcode[usize::from(kind % 3)], kind & 0x80 != 0, u64::from(*length)).is_err() {
+            return;
+        }
+        assert_eq!(body.push(payload), payload.len());
+        sent.extend_from_slice(payload);
+        if body.missing() > 0 {
+            return;
+        }
+        if body.is_complete() {
+            assert_eq!(sent.len(), usize::from(*announced));
+            assert_eq!(body.into_text().ok(), String::from_utf8(sent).ok());
+            return;
+        }
+        data = rest;
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, registration, wait_until};
+use gambi::proto::management::Registration;
+use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, Watcher, registration, wait_until};
 
 #[test]
 fn events_have_the_form_that_old_clients_parse() {
@@ -54,7 +57,7 @@ fn going_offline_is_told_once() {
     drop(ann);
     watcher.next("participant.offline");
     for _ in 0..3 {
-        hub.clock.advance(std::time::Duration::from_secs(40));
+        hub.clock.advance(Duration::from_secs(40));
         let seen = hub.clock.now().mono;
         wait_until("the monitor to look", || hub.clock.now().mono > seen + 600);
     }
@@ -88,4 +91,59 @@ fn watchers_that_go_are_forgotten() {
     conn.chunk().unwrap();
     conn.hang_up();
     wait_until("the watcher's thread to end", || hub.hub.connections() == before);
+}
+
+/// The participants that a watcher is told of, up to the last one.
+fn told_of(watcher: &Watcher, last: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    while ids.last().is_none_or(|id| id != last) {
+        ids.push(watcher.next("participant.joined")["id"].as_str().unwrap().to_owned());
+    }
+    ids
+}
+
+#[test]
+fn a_hundred_watchers_see_all_events_of_a_burst_in_order() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let watchers: Vec<_> =
+        (0..100).map(|n| if n % 2 == 0 { hub.watch_room(&room) } else { hub.watch("/v1/events") }).collect();
+    let ids: Vec<_> = (0..200).map(|n| format!("p{n}")).collect();
+    for id in &ids {
+        hub.client.participants(&room).upsert(id, &registration()).unwrap();
+    }
+    for watcher in &watchers {
+        assert_eq!(&told_of(watcher, "p199"), &ids);
+    }
+}
+
+#[test]
+fn the_first_event_does_not_wait_for_others() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let watcher = hub.watch_room(&room);
+    for id in ["a", "b", "c"] {
+        hub.client.participants(&room).upsert(id, &registration()).unwrap();
+        assert_eq!(watcher.next("participant.joined")["id"], id, "it came before the next one was sent");
+    }
+}
+
+#[test]
+fn a_watcher_that_does_not_read_is_dropped_and_harms_nobody() {
+    let hub = TestHub::limited(|limits| limits.write = Duration::from_secs(1));
+    let room = hub.room();
+    let quick = hub.watch_room(&room);
+    let mut slow = Conn::open(hub.addr());
+    slow.ask("GET", &format!("/v1/rooms/{room}/events"), &[], None);
+    slow.head();
+    slow.chunk().unwrap();
+    // Each event is 100 KiB long, so that some fill the socket's buffers.
+    let models = (0..100).map(|n| format!("{n:0>1000}")).collect();
+    let long = Registration { models, ..registration() };
+    hub.client.participants(&room).upsert("p", &long).unwrap();
+    quick.next("participant.joined");
+    while !hub.get("/metrics").expect(200).text().contains("gambi_watchers 1\n") {
+        hub.client.participants(&room).upsert("p", &long).unwrap();
+        quick.next("participant.updated");
+    }
 }

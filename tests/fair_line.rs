@@ -4,6 +4,8 @@ mod support;
 
 use std::time::Duration;
 
+use gambi::hub::{HubOptions, KeysFile};
+use gambi::proto::management::Status;
 use serde_json::{Value, json};
 use support::{Conn, RawParticipant, TestHub, wait_until};
 
@@ -16,31 +18,43 @@ struct Line {
 
 impl Line {
     fn with_limit(limit: usize) -> Self {
-        let hub = TestHub::with(|options| {
+        Self::with(limit, "", |_| ())
+    }
+
+    /// `key`: with which the room is made, on a hub that has keys.
+    fn with(limit: usize, key: &str, change: impl FnOnce(&mut HubOptions)) -> Self {
+        let mut hub = TestHub::with(|options| {
             options.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
             options.timeouts.queue_limit = limit;
             options.timeouts.comment = Duration::from_millis(50);
+            change(options);
         });
+        if !key.is_empty() {
+            hub.client = hub.client.with_key(key);
+        }
         let room = hub.room();
         let participant = RawParticipant::join(&hub, &room, "ann");
-        hub.wait_for_status(&room, "ann", "online");
+        let status = || hub.client.participants(&room).list().unwrap()[0].status;
+        wait_until("the participant to be online", || status() == Status::Online);
         Line { hub, room, participant }
     }
 
-    /// Sends a chat from an address.
-    fn ask(&self, address: &str, text: &str, stream: bool) -> Conn {
+    /// Sends a chat from an address, or with a key from the one address of all who have one.
+    fn ask(&self, caller: &str, text: &str, stream: bool) -> Conn {
         let messages = json!([{ "role": "user", "content": text }]);
         let body = json!({ "model": "any", "stream": stream, "messages": messages }).to_string();
         let mut conn = Conn::open(self.hub.addr());
         let path = format!("/rooms/{}/v1/chat/completions", self.room);
-        conn.ask("POST", &path, &[("X-Forwarded-For", address)], Some(&body));
+        let bearer = format!("Bearer {caller}");
+        let header = if caller.starts_with("gk-") { ("Authorization", &*bearer) } else { ("X-Forwarded-For", caller) };
+        conn.ask("POST", &path, &[header], Some(&body));
         conn
     }
 
     /// As `ask`, once the request is in the line.
-    fn wait(&self, address: &str, text: &str) -> Conn {
+    fn wait(&self, caller: &str, text: &str) -> Conn {
         let before = self.hub.hub.waiting();
-        let conn = self.ask(address, text, false);
+        let conn = self.ask(caller, text, false);
         wait_until("the request to be in the line", || self.hub.hub.waiting() == before + 1);
         conn
     }
@@ -75,6 +89,38 @@ fn a_newcomer_is_served_after_the_running_request_of_a_flood() {
         assert_eq!(text, format!("flood {number}"), "one caller's requests keep their order");
         line.answer(&request);
         conn.answer().expect(200);
+    }
+}
+
+#[test]
+fn a_person_waits_for_one_request_of_another_persons_flood_at_most() {
+    const ANN: &str = "gk-ann-0123456789abcdef";
+    const BOB: &str = "gk-bob-0123456789abcdef";
+    const ADMIN: &str = "gk-admin-0123456789abcdef";
+    const FLOOD: usize = 50;
+    let file = std::env::temp_dir().join(format!("gambi-fair-line-{}.json", std::process::id()));
+    let keys = json!([
+        { "name": "ann", "key": ANN },
+        { "name": "bob", "key": BOB },
+        { "name": "carol", "key": ADMIN, "admin": true },
+    ]);
+    std::fs::write(&file, keys.to_string()).unwrap();
+    let mut line = Line::with(64, ADMIN, |options| options.keys = Some(KeysFile::read(&file).unwrap()));
+    std::fs::remove_file(&file).unwrap();
+    let _running = line.ask(ANN, "ann 0", false);
+    let (mut running, _) = line.next();
+    let _flood: Vec<Conn> = (1..FLOOD).map(|number| line.wait(ANN, &format!("ann {number}"))).collect();
+    // Each of Bob's requests comes while one of Ann's runs, and is the next to be served.
+    for number in 0..5 {
+        let mut bobs = line.wait(BOB, &format!("bob {number}"));
+        line.answer(&running);
+        let (request, text) = line.next();
+        assert_eq!(text, format!("bob {number}"));
+        line.answer(&request);
+        bobs.answer().expect(200);
+        let (request, text) = line.next();
+        assert_eq!(text, format!("ann {}", number + 1), "the flood goes on in between");
+        running = request;
     }
 }
 

@@ -117,7 +117,8 @@ fn a_persons_key_opens_its_rooms_and_manages_none() {
         ("/rooms/LAB002/v1/models", 403),
         ("/v1/rooms/LAB002", 403),
         ("/rooms/NOROOM/v1/models", 403),
-        ("/v1/rooms", 403),
+        ("/v1/rooms", 200),
+        ("/rooms", 403),
         ("/metrics", 403),
     ] {
         assert_eq!(lab.status(ANN, "GET", path), status, "{path}");
@@ -127,7 +128,12 @@ fn a_persons_key_opens_its_rooms_and_manages_none() {
     assert_eq!(lab.status(ANN, "DELETE", "/v1/rooms/LAB003/participants/x"), 401, "a participant's token is needed");
     assert_eq!(lab.ask(ANN, "POST", "/v1/rooms", Some(&json!({ "name": "New" }))).status, 403);
     assert_eq!(lab.status(BOB, "GET", "/rooms/LAB002/v1/models"), 200, "a key without rooms opens all");
-    assert_eq!(lab.status(ADMIN, "GET", "/v1/rooms"), 200);
+    let listed = |key| {
+        let rooms = lab.ask(key, "GET", "/v1/rooms", None).expect(200).json()["data"].clone();
+        rooms.as_array().unwrap().iter().map(|room| room["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(ANN), ["LAB001", "LAB003"], "only the rooms that the key opens");
+    assert_eq!((listed(BOB).len(), listed(ADMIN).len()), (3, 3));
     assert_eq!(lab.ask(ADMIN, "POST", "/v1/rooms", Some(&json!({ "name": "New" }))).status, 201);
     assert_eq!(lab.status("gk-nobody-0123456789ab", "GET", "/rooms/LAB001/v1/models"), 401);
     assert_eq!(
@@ -135,6 +141,50 @@ fn a_persons_key_opens_its_rooms_and_manages_none() {
         200,
         "the room's password still opens it"
     );
+}
+
+#[test]
+fn a_persons_key_joins_its_rooms_and_acts_for_its_own_participants_only() {
+    let lab = Lab::open("joins", json!({ "rooms": ["LAB001", "LAB003"] }));
+    let fields = json!({ "nickname": "n", "model": "m", "endpoint": "http://localhost:11434" });
+    let put = |key, path: &str, fields: &Value| lab.ask(key, "PUT", path, Some(fields));
+    let token =
+        put(ANN, "/v1/rooms/LAB001/participants/of-ann", &fields).expect(201).json()["data"]["participantToken"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+    put(ANN, "/v1/rooms/LAB002/participants/of-ann", &fields).expect(403);
+    put(BOB, "/v1/rooms/LAB001/participants/of-ann", &fields).expect(401);
+    let beat = "/v1/rooms/LAB001/participants/of-ann/heartbeat";
+    assert_eq!((lab.status(BOB, "POST", beat), lab.status(ADMIN, "POST", beat)), (401, 200));
+    assert_eq!(lab.status(BOB, "DELETE", "/v1/rooms/LAB001/participants/of-ann"), 401);
+    let as_ann = |method: &str, path: &str| {
+        let (mut conn, bearer) = (Conn::open(lab.hub.addr()), format!("Bearer {ANN}"));
+        conn.ask(method, path, &[("Authorization", &bearer), ("X-Gambi-Participant-Token", &token)], None);
+        conn.answer()
+    };
+    as_ann("POST", beat).expect(200);
+    as_ann("DELETE", "/v1/rooms/LAB001/participants/of-ann").expect(200);
+    // The password of a room is for those who serve in it.
+    let private = "/v1/rooms/LAB003/participants/of-ann";
+    put(ANN, private, &fields).expect(401);
+    let mut with_password = fields;
+    with_password["password"] = json!("room-password");
+    put(ANN, private, &with_password).expect(201);
+    let direct = json!({ "id": "d", "nickname": "n", "model": "m", "endpoint": "http://127.0.0.1:1" });
+    lab.ask(ANN, "POST", "/rooms/LAB001/join", Some(&direct)).expect(403);
+}
+
+#[test]
+fn with_keys_of_people_alone_nobody_but_an_administrator_manages_rooms() {
+    let lab = Lab::with("alone", json!({}), |_, options| options.key = None);
+    let new = json!({ "name": "New" });
+    let create = |key| lab.ask(key, "POST", "/v1/rooms", Some(&new)).status;
+    assert_eq!((create(ANN), create(HUB_KEY), create(ADMIN)), (403, 401, 201));
+    let provider = FakeProvider::start(answer(""));
+    let session = Session::builder(lab.hub.url(), "LAB001").hub_key(ANN).participant_id("prov").model("m");
+    let _session = session.endpoint(provider.url()).start().expect("a participant");
+    lab.chat(BOB).expect(200);
 }
 
 #[test]
@@ -213,6 +263,27 @@ fn a_mistake_in_the_file_ends_the_command_with_line_and_field() {
     let (code, _, err) = gambi(&["hub", "serve", "--dry-run", "--keys", path]);
     assert_eq!(code, 2, "{err}");
     assert!(err.contains("line 4") && err.contains("\"rooms\"") && !err.contains(ANN), "{err}");
+}
+
+#[test]
+fn a_hub_on_which_nobody_can_create_a_room_says_so_at_its_start() {
+    let dir = Dir::new("nobody");
+    let text = |admin: bool| json!([{ "name": "ann", "key": ANN, "admin": admin }]).to_string();
+    let started = |admin| {
+        let path = dir.write("keys.json", &text(admin));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gambi"));
+        command.args(["hub", "serve", "--host", "127.0.0.1", "--port", "0", "--format", "text", "--keys"]).arg(path);
+        let mut child = command.env_clear().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let access = out.map_while(Result::ok).find(|line| line.starts_with("Access:"));
+        let _ = child.kill();
+        let mut told = String::new();
+        std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut told).unwrap();
+        let _ = child.wait();
+        assert!(access.is_some_and(|line| line.contains("--keys")), "{told}");
+        told.contains("administrator")
+    };
+    assert_eq!((started(false), started(true)), (true, false));
 }
 
 #[test]
@@ -318,6 +389,29 @@ fn the_tokens_of_a_day_are_those_that_the_provider_tells_or_an_estimate() {
     let limited = lab.chat(ANN).expect(429);
     assert!(limited.text().contains("tokens a day: 42"), "{}", limited.text());
     assert_eq!(limited.header("x-ratelimit-remaining-tokens"), Some("0"));
+}
+
+#[test]
+fn a_restart_forgets_no_tokens_of_the_day_if_there_is_a_file_of_usage() {
+    let dir = Dir::new("restart-usage");
+    for kept in [true, false] {
+        let start = |name: &str| {
+            Lab::with(name, json!({ "tokensPerDay": 42 }), |_, options| {
+                options.usage = kept.then(|| UsageFile::new(dir.0.join("usage.jsonl")));
+            })
+        };
+        let provider = FakeProvider::start(answer(r#","usage":{"prompt_tokens":40,"completion_tokens":2}"#));
+        let first = start(&format!("restart-first-{kept}"));
+        let session = first.join(&provider);
+        first.chat(ANN).expect(200);
+        first.chat(ANN).expect(429);
+        drop(session);
+        first.hub.hub.shutdown();
+        let second = start(&format!("restart-second-{kept}"));
+        let _session = second.join(&provider);
+        second.chat(BOB).expect(200);
+        assert_eq!(second.chat(ANN).status, if kept { 429 } else { 200 });
+    }
 }
 
 #[test]

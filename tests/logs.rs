@@ -280,6 +280,7 @@ fn strangers_forge_no_lines() {
                 LogFormat::Json => {
                     assert!(serde_json::from_str::<Value>(line).is_ok_and(|line| line["level"] != "error"), "{line}")
                 }
+                LogFormat::Short { .. } => unreachable!("not tried here"),
                 LogFormat::Text => assert!(line.starts_with("20") && !line.contains(" error "), "{line}"),
             }
         }

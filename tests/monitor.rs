@@ -100,6 +100,34 @@ fn it_has_a_hub_of_its_own_if_asked() {
 }
 
 #[test]
+fn a_hub_of_its_own_takes_a_certificate_and_the_keys_of_people_as_any_other() {
+    const ANN: &str = "gk-ann-0123456789abcdef";
+    let dir = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("monitor-serve");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("keys.json"), format!(r#"[{{"name": "ann", "key": "{ANN}", "rooms": ["LAB001"]}}]"#)).unwrap();
+    let (pem, keys, usage) = (path("hub.pem"), path("keys.json"), path("usage.jsonl"));
+    let hub = ["--serve", "--host=127.0.0.1", "--port=0", "--room=LAB001=Lab", "--default-room=LAB001"];
+    let files = ["--tls=self", "--tls-key", &pem, "--keys", &keys, "--usage", &usage];
+    let monitor = Piped::start(&[&hub[..], &files].concat(), "");
+    let started = monitor.wait("the hub", |kind, _| kind == "started");
+    monitor.wait("the room, although it was given no key", |kind, data| kind == "room" && data["room"] == "LAB001");
+    let url = started["hubUrl"].as_str().unwrap();
+    assert!(url.starts_with("https://"), "{url}");
+    let fingerprint = started["fingerprint"].as_str().unwrap().parse().unwrap();
+    let client = Client::new(url).unwrap().with_fingerprint(Some(fingerprint)).unwrap();
+    assert_eq!(client.room("LAB001").models().unwrap_err().status(), Some(401));
+    let ann = client.with_key(ANN);
+    ann.participants("LAB001").upsert("ann", &registration()).unwrap();
+    monitor.wait("ann", |kind, data| kind == "participant" && data["id"] == "ann");
+    // Ann's own monitor has her room, although her key opens no stream of all rooms' events.
+    let anns = Piped::start(&["--hub", url, "--hub-fingerprint", started["fingerprint"].as_str().unwrap()], ANN);
+    anns.wait("ann", |kind, data| kind == "participant" && data["id"] == "ann");
+    assert!(std::path::Path::new(&usage).exists());
+}
+
+#[test]
 fn a_private_room_shows_itself_to_who_knows_its_password() {
     let hub = TestHub::start();
     let room = CreateRoom { name: "P".into(), password: Some("s3cret".into()), private: true, ..Default::default() };
@@ -134,7 +162,12 @@ fn what_cannot_be_watched_is_said_at_once() {
         assert_eq!(ended, Some(code), "{url}: {error}");
         assert!(error.starts_with("Error: "), "{error}");
     }
-    for args in [&["--serve", "--hub", &hub.url()][..], &["--password", "x"], &["--serve", "--room", "nonsense"]] {
+    for args in [
+        &["--serve", "--hub", &hub.url()][..],
+        &["--password", "x"],
+        &["--serve", "--room", "nonsense"],
+        &["--keys", "keys.json"],
+    ] {
         assert_eq!(run(args, "").0, Some(2), "{args:?}");
     }
 }

@@ -11,7 +11,7 @@ use gambi::Error;
 use gambi::participant::{Builder, CloseReason, Reconnect, ReconnectEvent, Session};
 use serde_json::json;
 
-use support::{FakeHub, FakeProvider, Part, Script, TestHub, wait_for, wait_until};
+use support::{Conn, FakeHub, FakeProvider, Part, Script, Sent, TestHub, wait_for, wait_until};
 
 #[test]
 fn a_model_that_is_not_there_is_told_before_anything_is_registered() {
@@ -234,6 +234,86 @@ fn a_hub_that_floods_a_participant_is_refused_what_is_too_much() {
         hub.told.lock().unwrap().iter().filter(|told| told.contains("works at too many requests")).count() == 600 - 512
     });
     session.close();
+}
+
+#[test]
+fn a_body_behind_its_request_reaches_the_provider() {
+    const BODY: &str = r#"{"model":"m", "odd":"ü\u00fc" }"#;
+    const SENT: &[Sent] = &[Sent::Announced(BODY.len()), Sent::Ping, Sent::Binary(BODY.as_bytes()), Sent::Ping];
+    let provider = FakeProvider::start(Script::Echo);
+    let hub = FakeHub::start(Part::Sends(SENT));
+    let session = quick(&hub, &provider).start().unwrap();
+    assert_eq!(provider.wait_for_request(1).body, BODY);
+    assert!(hub.handshakes.lock().unwrap()[0].contains("&frames=binary&bodies=binary"));
+    session.close();
+    // A participant that sends JSON asks for no binary messages, and ignores them.
+    let hub = FakeHub::start(Part::Sends(&[Sent::Binary(b"{}")]));
+    let session = quick(&hub, &provider).json_frames().start().unwrap();
+    assert!(!hub.handshakes.lock().unwrap()[0].contains("bodies="));
+    session.close();
+}
+
+#[test]
+fn a_hub_that_breaks_the_order_of_bodies_loses_that_tunnel_alone() {
+    let provider = FakeProvider::start(Script::Echo);
+    let good = TestHub::start();
+    let room = good.room();
+    let _other =
+        Session::builder(good.url(), &room).participant_id("p").model("m").endpoint(provider.url()).start().unwrap();
+    let cases: [(&'static [Sent], &str); 7] = [
+        // Pongs to the participant's pings come in its place.
+        (&[Sent::Announced(2)], "in place of a request's body"),
+        (&[Sent::Announced(2), Sent::Announced(2)], "in place of a request's body"),
+        (&[Sent::Announced(2), Sent::Binary(b"{")], "announced length"),
+        (&[Sent::Announced(2), Sent::Binary(b"{} ")], "announced length"),
+        (&[Sent::Binary(b"{}")], "unannounced"),
+        (&[Sent::Announced(65 << 20)], "too long"),
+        (&[Sent::Announced(2), Sent::Binary(b"\xff\xff")], "UTF-8"),
+    ];
+    for (messages, reason) in cases {
+        let hub = FakeHub::start(Part::Sends(messages));
+        let session = quick(&hub, &provider).hub_timeout(Duration::from_secs(60)).start().unwrap();
+        let end = session.wait_until_closed();
+        assert_eq!(end.reason, CloseReason::TunnelClosed);
+        let error = end.error.unwrap().to_string();
+        assert!(error.contains(reason), "{reason}: {error}");
+        session.close();
+    }
+    assert!(provider.seen().is_empty(), "{:?}", provider.seen());
+    let hub = FakeHub::start(Part::Sends(&[Sent::Announced(2), Sent::Binary(b"{}"), Sent::Binary(b"{}")]));
+    let session = quick(&hub, &provider).hub_timeout(Duration::from_secs(60)).start().unwrap();
+    assert!(session.wait_until_closed().error.unwrap().to_string().contains("unannounced"), "a second body");
+    session.close();
+    good.chat(&room, "any").expect(200);
+}
+
+#[test]
+fn a_long_prompt_reaches_the_provider_byte_for_byte_but_for_model_and_defaults() {
+    let hub = TestHub::start();
+    let provider = FakeProvider::start(Script::Echo);
+    let room = hub.room();
+    let list = format!(r#" {{"role": "user","content":"{}" }}, {{"x":1e400}} ]"#, "prompt ü\\n".repeat(100_000));
+    let body = format!(r#"{{ "odd" :[1 , 2],"messages":[{list}, "model":"any","big":12345678901234567890123}}"#);
+    for json_frames in [false, true] {
+        let builder = Session::builder(hub.url(), &room)
+            .participant_id("p")
+            .model("m")
+            .endpoint(provider.url())
+            .config(serde_json::from_value(json!({ "instructions": "Be kind.", "seed": 7 })).unwrap());
+        let session = if json_frames { builder.json_frames() } else { builder }.start().unwrap();
+        hub.wait_for_status(&room, "p", "online");
+        let before = provider.seen().len();
+        let mut conn = Conn::open(hub.addr());
+        conn.ask("POST", &format!("/rooms/{room}/v1/chat/completions"), &[], Some(&body));
+        conn.answer().expect(200);
+        let first = r#"{"role":"system","content":"Be kind."}"#;
+        let expected = format!(
+            r#"{{"odd":[1 , 2],"messages":[{first},{list},"model":"m","big":12345678901234567890123,"seed":7}}"#
+        );
+        let seen = provider.wait_for_request(before + 1);
+        assert!(seen.body == expected, "json_frames {json_frames}: {}", &seen.body[..200]);
+        session.close();
+    }
 }
 
 /// Pieces of 64 KiB that no sockets and no queue hold together.

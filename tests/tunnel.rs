@@ -195,6 +195,46 @@ fn binary_frames_are_negotiated() {
 }
 
 #[test]
+fn bodies_of_requests_are_binary_messages_only_where_that_is_agreed() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let text = "long ü ".repeat(1000);
+    let body = |model: &str| format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"model":"{model}"}}"#);
+    for (id, query, agreed) in [
+        ("json", "", false),
+        ("older", "&frames=binary", false),
+        ("odd", "&bodies=binary", false),
+        ("unknown", "&frames=binary&bodies=other", false),
+        ("newer", "&frames=binary&bodies=binary", true),
+    ] {
+        let mut participant = RawParticipant::open(&hub, &(url(&hub, &room, id) + query)).unwrap();
+        assert_eq!(participant.headers.contains(&("gambi-bodies".into(), "binary".into())), agreed, "{query}");
+        hub.wait_for_status(&room, id, "online");
+        let mut chat = Conn::open(hub.addr());
+        chat.ask("POST", &format!("/rooms/{room}/v1/chat/completions"), &[], Some(&body(id)));
+        let request = participant.receive();
+        let expected = body("m");
+        if agreed {
+            assert_eq!((&request["bodyBytes"], request.get("body")), (&json!(expected.len()), None));
+            assert_eq!(participant.socket.read().unwrap(), Message::binary(expected));
+        } else {
+            assert_eq!(request["body"], serde_json::from_str::<Value>(&expected).unwrap(), "{query}");
+            assert_eq!(request.get("bodyBytes"), None);
+        }
+        participant.begin(&request, "application/json", &["{}"]);
+        participant.end(&request);
+        assert_eq!(chat.answer().expect(200).text(), "{}");
+        // A short one stays in its message.
+        let mut chat = hub.stream(&room, id);
+        let request = participant.receive();
+        assert!(request["body"].is_object(), "{request}");
+        participant.begin(&request, "application/json", &["{}"]);
+        participant.end(&request);
+        assert_eq!(chat.answer().expect(200).text(), "{}");
+    }
+}
+
+#[test]
 fn a_hub_that_goes_down_closes_with_1001() {
     let hub = TestHub::start();
     let room = hub.room();

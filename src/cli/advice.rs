@@ -68,12 +68,35 @@ fn reword(error: &mut HubError, given: Given) {
             None,
             "Send it again, or name another participant with --model; `gambi participant list` shows who is online.",
         ),
+        (_, Some(code)) if error.hint.is_none() => match standard_hint(code) {
+            Some(hint) => (None, hint),
+            None => return,
+        },
         _ => return,
     };
     if let Some(message) = message {
         message.clone_into(&mut error.message);
     }
     error.hint = Some(hint.to_owned());
+}
+
+/// The hint for a refusal to which the hub gave none. An invalid request needs none: the hub's text names what is wrong.
+fn standard_hint(code: ErrorCode) -> Option<&'static str> {
+    match code {
+        ErrorCode::RoomNotFound => Some("`gambi room list` shows the rooms; `gambi room create` makes one."),
+        ErrorCode::ParticipantNotFound => Some("`gambi participant list` shows who is in the room."),
+        ErrorCode::ModelNotFound => {
+            Some("`gambi models` shows what the room has; leave --model out to take any of it.")
+        }
+        ErrorCode::InvalidPassword => Some("Use --password-file or --key-file."),
+        ErrorCode::ParticipantConflict => Some("Use another --participant-id."),
+        ErrorCode::ParticipantBusy | ErrorCode::RateLimitExceeded => Some("Wait a little, and send it again."),
+        ErrorCode::ParticipantTunnelNotConnected => {
+            Some("Start `gambi participant join` on its machine again, or name another participant with --model.")
+        }
+        ErrorCode::InternalError => Some("Send it again; the hub's log has the reason under the request_id."),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +131,27 @@ mod tests {
             let (message, hint) = reworded(401, code, "Invalid password.", None, given);
             assert!(message == "Invalid password." && hint.contains("--password-file"), "{message} {hint}");
         }
+    }
+
+    #[test]
+    fn a_refusal_without_a_hint_gets_one_unless_it_names_what_is_wrong() {
+        for code in [
+            ErrorCode::RoomNotFound,
+            ErrorCode::ParticipantNotFound,
+            ErrorCode::ModelNotFound,
+            ErrorCode::InvalidPassword,
+            ErrorCode::ParticipantConflict,
+            ErrorCode::ParticipantBusy,
+            ErrorCode::ParticipantTunnelNotConnected,
+            ErrorCode::EndpointNotReachable,
+            ErrorCode::RateLimitExceeded,
+            ErrorCode::InternalError,
+        ] {
+            let (message, hint) = reworded(code.status(), code, "No.", None, Given::default());
+            assert!(!message.is_empty() && hint.ends_with('.'), "{code:?}");
+        }
+        let invalid = reworded(400, ErrorCode::InvalidRequest, "name is missing", None, Given::default());
+        assert_eq!(invalid, ("name is missing".into(), String::new()));
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn once(context: &Context<'_>, room: &Room, chat: Chat, style: AnswerStyle) -> R
         printed.end?;
         // A name is for people; a log gets the id.
         let models = if stderr().is_terminal() { room.models().unwrap_or_default() } else { Vec::new() };
-        out.aside(&printed.facts.line(&name_of(&printed.facts.participant, &models)), style.styled);
+        out.aside(&printed.facts.line(&name_of(&printed.facts.participant, &models)));
         return Ok(());
     }
     let mut stream = out.while_waiting("Waiting for a participant...", || chat.stream())?;

@@ -238,8 +238,12 @@ static KNOWN_AS: Flag = value(
 );
 static TRUSTED_PROXY: Flag =
     value("trusted-proxy", None, "ADDRESS", "Address or range whose X-Forwarded headers are trusted; may be repeated");
-static LOG_FORMAT: Flag =
-    value("log-format", None, "text|json", "Format of the log lines on stderr [GAMBI_LOG_FORMAT; default text]");
+static LOG_FORMAT: Flag = value(
+    "log-format",
+    None,
+    "text|json",
+    "Format of the log lines on stderr; short ones on a terminal without it [GAMBI_LOG_FORMAT; default text]",
+);
 static LOG_LEVEL: Flag = value(
     "log-level",
     None,
@@ -691,6 +695,13 @@ pub static COMMANDS: &[Command] = &[
             &PORT,
             &MDNS,
             &ROOMS_FILE,
+            &DEFAULT_ROOM,
+            &TLS,
+            &TLS_CERT,
+            &TLS_KEY,
+            &KEYS,
+            &USAGE,
+            &USAGE_MAX_SIZE,
             &STRICT,
             &PLAIN,
         ],

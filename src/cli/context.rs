@@ -2,7 +2,7 @@
 //! order; stdout and stderr; signals; and whether the command may prompt.
 
 use std::fmt;
-use std::io::{IsTerminal, Read, stderr, stdin, stdout};
+use std::io::{IsTerminal, Read, stdin, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -122,11 +122,6 @@ impl<'v> Context<'v> {
     /// Whether the terminal, if there is one, knows no control sequences.
     pub fn has_dumb_terminal(&self) -> bool {
         self.variable("TERM").is_none_or(|term| term == "dumb")
-    }
-
-    /// Whether text on stderr may be styled.
-    pub fn styles_stderr(&self) -> bool {
-        stderr().is_terminal() && !self.has_dumb_terminal() && self.variable("NO_COLOR").is_none()
     }
 
     /// The words of the command.

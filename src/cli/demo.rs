@@ -1,9 +1,9 @@
-//! `gambi demo`: runs a hub, the echo provider and a participant in one process, and sends one chat through them.
+//! `gambi demo`: runs a hub, the echo provider and a participant in one process, and sends one chat through them. Without
+//! `--once` a second participant joins, and all of it stays up for the user's own requests.
 
 use std::io::Read;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use serde_json::{Value, json};
 
 use gambi::client::{Client, EventStream};
@@ -15,12 +15,18 @@ use gambi::provider::{Provider, ProviderOptions};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hub::{DRAIN_TIMEOUT, Urls};
+use super::hub::DRAIN_TIMEOUT;
+use super::output::{line, pairs};
 use super::provider::delay;
-use super::signals::Signal;
+use super::style;
+use super::urls::Urls;
+use crate::monitor::clean::one_line;
+use crate::monitor::text::brief;
 
 const PROMPT: &str = "Hello from the other end of the tunnel!";
 const PARTICIPANT: &str = "demo";
+/// Joins where the demo keeps running, so that there are two to see.
+const SECOND_PARTICIPANT: &str = "demo-2";
 /// The port of the hub if none is given: a free one.
 pub const PORT: u16 = 0;
 /// The pause before each piece of an answer if none is given: slow enough that the streaming is visible.
@@ -36,19 +42,13 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
 
     let hub = Hub::bind(HubOptions { host, port, ..HubOptions::default() })?;
     let hub_url = Urls::new("http", hub.addr(), None).hub;
-    let provider = Provider::bind(ProviderOptions { port: 0, delay, ..ProviderOptions::default() })?;
-    let provider_url = format!("http://{}", provider.addr());
     let client = Client::new(&hub_url)?;
     let room = client.rooms().create(&CreateRoom { name: "Demo".into(), ..CreateRoom::default() })?.room;
     let mut events = client.events(Some(&room.code))?;
-    let session = Session::builder(&hub_url, &room.code)
-        .participant_id(PARTICIPANT)
-        .model(ProviderOptions::default().model)
-        .endpoint(&provider_url)
-        .start()?;
+    let member = Member::start(&hub_url, &room.code, PARTICIPANT, delay)?;
     let base = format!("{hub_url}/rooms/{}/v1", room.code);
-    let data = json!({ "hubUrl": hub_url, "providerUrl": provider_url, "room": room.code, "openaiUrl": base });
-    out.event("started", &data, &introduction(&hub_url, &provider_url, &room.code, &base))?;
+    let data = json!({ "hubUrl": hub_url, "providerUrl": member.provider_url, "room": room.code, "openaiUrl": base });
+    out.event("started", &data, &introduction(&hub_url, &member.provider_url, &room.code))?;
 
     let answer = chat(context, &base)?;
     let metrics = completed(&mut events)?;
@@ -56,32 +56,93 @@ pub fn run(context: &Context<'_>) -> Result<(), Failure> {
         return Err(Failure::Lost(format!("the answer is not what the provider echoes: {answer}")));
     }
     let data = json!({ "answer": answer, "metrics": metrics });
-    out.event("completed", &data, &format!("\n\nThe hub measured, for the request through the tunnel: {metrics}"))?;
-    if !context.has("once") {
-        wait_for_signal(context, &signals)?;
+    out.event("completed", &data, &format!("\n{}\n", measured(&metrics)))?;
+    let mut members = vec![member];
+    if context.has("once") {
+        if out.is_text() {
+            line(&what_next())?;
+        }
+    } else {
+        members.push(Member::start(&hub_url, &room.code, SECOND_PARTICIPANT, delay)?);
+        let text = to_paste(&hub_url, &room.code, &base);
+        out.event("waiting", &json!({}), &text)?;
+        if let Ok(signal) = signals.recv() {
+            out.event("signal_received", &json!({ "signal": signal.to_string() }), "")?;
+        }
     }
     hub.drain(DRAIN_TIMEOUT);
-    session.close();
-    provider.shutdown();
+    for member in &members {
+        member.session.close();
+        member.provider.shutdown();
+    }
     out.event("stopped", &json!({}), "Stopped.")
 }
 
-fn wait_for_signal(context: &Context<'_>, signals: &Receiver<Signal>) -> Result<(), Failure> {
-    context.out.event("waiting", &json!({}), "\nThe demo keeps running for your own requests. Ctrl-C ends it.")?;
-    match signals.recv() {
-        Ok(signal) => context.out.event("signal_received", &json!({ "signal": signal.to_string() }), ""),
-        Err(_) => Ok(()),
+/// A participant, and the echo provider beside it.
+struct Member {
+    provider: Provider,
+    provider_url: String,
+    session: Session,
+}
+
+impl Member {
+    fn start(hub_url: &str, room: &str, id: &str, delay: Duration) -> Result<Self, Failure> {
+        let provider = Provider::bind(ProviderOptions { port: 0, delay, ..ProviderOptions::default() })?;
+        let provider_url = format!("http://{}", provider.addr());
+        let builder = Session::builder(hub_url, room).participant_id(id).model(ProviderOptions::default().model);
+        let session = builder.endpoint(&provider_url).start()?;
+        Ok(Member { provider, provider_url, session })
     }
 }
 
-fn introduction(hub: &str, provider: &str, room: &str, base: &str) -> String {
-    let body = json!({ "model": "any", "stream": true, "messages": [{ "role": "user", "content": "Hello!" }] });
-    format!(
-        "Hub:       {hub}\nProvider:  {provider} (the echo provider, without a model)\nRoom:      {room}\nOpenAI:    {base}\n\n\
-         curl -N {base}/chat/completions -H 'Content-Type: application/json' -d '{body}'\n\nPrompt: {PROMPT}\nAnswer: "
-    )
-    .trim_end()
-    .to_owned()
+fn introduction(hub: &str, provider: &str, room: &str) -> String {
+    let (paint, what) = (style::out(), "which stands in for a model and repeats what it is told");
+    let lines = [
+        ("Hub:", paint.cyan(hub)),
+        ("Room:", paint.bold(room)),
+        ("Provider:", format!("{}   {what}", paint.cyan(provider))),
+        ("Prompt:", PROMPT.to_owned()),
+    ];
+    format!("{}\n{}", pairs(&lines), paint.dim("Answer, through the tunnel, as it arrives:"))
+}
+
+/// What the hub measured, as a sentence.
+fn measured(metrics: &Value) -> String {
+    let time = |key: &str| metrics[key].as_u64().map(brief);
+    match (time("ttftMs"), time("durationMs")) {
+        (Some(first), Some(whole)) => format!("The answer began after {first} and was complete after {whole}."),
+        _ => "The answer is complete.".to_owned(),
+    }
+}
+
+/// What to do after a demo that has ended.
+fn what_next() -> String {
+    let (paint, program) = (style::out(), program());
+    pairs(&[
+        ("Next:", format!("{}   the same, until Ctrl-C", paint.cyan(&format!("{program} demo --port 3000")))),
+        ("Dashboard:", format!("{}   while that runs", paint.cyan("http://localhost:3000"))),
+        ("Your own:", format!("{}   a hub for your network", paint.cyan(&format!("{program} hub serve")))),
+    ])
+}
+
+/// Where a demo that keeps running can be seen, and what to try with it.
+fn to_paste(hub: &str, room: &str, base: &str) -> String {
+    let (paint, program) = (style::out(), program());
+    let body = json!({ "model": "any", "messages": [{ "role": "user", "content": "Hello!" }] });
+    let lines = [
+        ("Dashboard:", paint.bold(&paint.cyan(hub))),
+        ("Chat:", paint.cyan(&format!("{program} chat --hub {hub} -r {room} 'Hello!'"))),
+        ("Your model:", paint.cyan(&format!("{program} participant join --hub {hub} -r {room} --models all"))),
+        ("Programs:", paint.cyan(&format!("curl {base}/chat/completions --json '{body}'"))),
+        ("Stop it:", "Ctrl-C; until then the hub and two participants stay up".to_owned()),
+    ];
+    pairs(&lines)
+}
+
+/// How this program was called, for commands that can be pasted into the same shell.
+fn program() -> String {
+    let called = std::env::args().next().filter(|name| name.contains('/') && !name.contains(char::is_whitespace));
+    called.map_or_else(|| "gambi".to_owned(), |name| one_line(&name))
 }
 
 /// Sends one streamed chat over plain HTTP, as any OpenAI client would, and prints the pieces as they arrive.

@@ -10,7 +10,12 @@ use gambi::proto::management::EventEnvelope;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::style;
+use crate::monitor::clean::one_line;
 use crate::monitor::text::clock;
+
+/// The columns of an event's name: those of `participant.offline`.
+const KIND_COLUMNS: usize = 19;
 
 /// Prints a room's events until a signal arrives, stdout is closed, or the hub ends the stream.
 pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
@@ -35,18 +40,25 @@ pub fn watch(context: &Context<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Formats an event as a line of text; JSON that is not an event stays as it is.
+/// Formats an event as a line of text; JSON that is not an event is shown as it is.
 fn text(json: &str) -> String {
-    let Ok(event) = serde_json::from_str::<EventEnvelope>(json) else { return json.to_owned() };
-    let data = &event.data;
+    let Ok(event) = serde_json::from_str::<EventEnvelope>(json) else { return one_line(json) };
+    let (data, paint) = (&event.data, style::out());
     let subject =
         ["nickname", "participantId", "id", "clientId"].iter().find_map(|key| data[key].as_str()).unwrap_or("");
-    let mut parts = vec![clock(event.timestamp), event.kind.clone(), subject.to_owned()];
-    parts.extend(data["model"].as_str().map(|model| format!("model {model}")));
-    parts.extend(data["status"].as_str().map(str::to_owned));
-    parts.extend(metrics(&data["metrics"]));
-    parts.extend(data["error"].as_str().map(|error| format!("failed: {error}")));
-    parts.join("  ")
+    let kind = style::pad(&one_line(&event.kind), KIND_COLUMNS);
+    let kind = match event.kind.as_str() {
+        "llm.error" => paint.red(&kind),
+        "participant.offline" | "participant.left" | "room.deleted" => paint.dim(&kind),
+        _ => kind,
+    };
+    let mut parts = vec![paint.dim(&clock(event.timestamp)), kind, paint.bold(&one_line(subject))];
+    let mut add = |text: Option<String>| parts.extend(text.map(|text| one_line(&text)));
+    add(data["model"].as_str().map(|model| format!("model {model}")));
+    add(metrics(&data["metrics"]));
+    parts.extend(data["status"].as_str().map(|status| paint.status(&one_line(status))));
+    parts.extend(data["error"].as_str().map(|error| paint.red(&one_line(&format!("failed: {error}")))));
+    parts.join("  ").trim_end().to_owned()
 }
 
 fn metrics(metrics: &Value) -> Option<String> {
@@ -63,7 +75,10 @@ mod tests {
     fn an_event_is_formatted_as_one_line() {
         let json = r#"{"type":"llm.complete","timestamp":1700000000000,"roomCode":"ABC234","data":{"participantId":"ann",
             "model":"m","metrics":{"ttftMs":12,"durationMs":340,"tokensPerSecond":41.26}}}"#;
-        assert_eq!(text(json), "22:13:20Z  llm.complete  ann  model m  first byte 12 ms, whole 340 ms, 41.3 tokens/s");
+        assert_eq!(
+            text(json),
+            "22:13:20Z  llm.complete         ann  model m  first byte 12 ms, whole 340 ms, 41.3 tokens/s"
+        );
         assert_eq!(text("no json"), "no json");
     }
 }

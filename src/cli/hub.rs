@@ -1,7 +1,9 @@
 //! `gambi hub serve`.
 
-use std::any::Any;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io::{IsTerminal, stderr};
+use std::net::SocketAddr;
+#[cfg(feature = "mdns")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,9 +14,13 @@ use gambi::hub::{
     ServerTls, Timeouts, UsageFile, parse_config,
 };
 
+use super::banner::Banner;
 use super::context::Context;
 use super::failure::Failure;
-use super::{hub_tls, values};
+#[cfg(feature = "mdns")]
+use super::output::pairs;
+use super::urls::{Urls, scheme};
+use super::{hub_tls, style, values};
 
 /// How and what a hub logs if nothing says otherwise.
 pub const LOG_FORMAT: LogFormat = LogFormat::Text;
@@ -45,15 +51,14 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let drain_timeout = drain_timeout(context)?;
     let signals = context.signals.listen();
     let (host, public_url, tls) = (options.host.clone(), options.public_url.clone(), options.tls.clone());
-    let (dashboard, has_key) = (options.dashboard, options.key.is_some());
+    let banner = Banner::of(context, &options);
     if let Some(warning) = too_few_descriptors(&options.limits) {
         context.out.note(&warning);
     }
-    let hub = Hub::bind(options)?;
-    if context.has("keys") {
-        let handle = hub.handle();
-        context.signals.on_hangup(move || handle.reload_keys())?;
+    if options.key.is_none() && options.keys.as_ref().is_some_and(|keys| keys.admins() == 0) {
+        context.out.note(NO_ADMIN);
     }
+    let hub = start(context, options)?;
     if let Some(tls) = &tls {
         hub_tls::reload_on_hangup(context, tls)?;
     }
@@ -65,7 +70,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
         data["fingerprint"] = json!(fingerprint);
     }
     let own = fingerprint.filter(|_| hub_tls::is_own(context));
-    context.out.event("started", &data, &urls.banner(dashboard, has_key, own.as_deref()))?;
+    context.out.event("started", &data, &banner.text(&urls, own.as_deref()))?;
     let announcement = announce(context, hub.addr(), tls.as_ref(), mdns)?;
     // The sender lives as long as the process, so the channel is never closed.
     if let Ok(signal) = signals.recv() {
@@ -78,6 +83,22 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
         context.out.event("stopped", &data, "Stopped.")?;
     }
     Ok(())
+}
+
+/// What is said where nobody can manage rooms. It is no mistake: rooms may be declared.
+const NO_ADMIN: &str = "Note: no key of --keys is an administrator's and there is no --key-file, so the only rooms are those of --room and --rooms.";
+
+/// Starts a hub that reads its file of keys again on SIGHUP.
+///
+/// # Errors
+/// When the hub cannot start.
+pub fn start(context: &Context<'_>, options: HubOptions) -> Result<Hub, Failure> {
+    let hub = Hub::bind(options)?;
+    if context.has("keys") {
+        let handle = hub.handle();
+        context.signals.on_hangup(move || handle.reload_keys())?;
+    }
+    Ok(hub)
 }
 
 /// A warning if the descriptor limit does not allow as many connections as configured.
@@ -139,7 +160,7 @@ pub fn options(context: &Context<'_>) -> Result<HubOptions, Failure> {
         registry_memory: registry_memory.unwrap_or(standard.registry_memory),
         rooms: rooms(context)?,
         usage: usage(context)?,
-        log: Some(Log::to_stderr().level(log_level(context)?).format(log_format(context)?)),
+        log: Some(Log::to_stderr().level(log_level(context)?).format(shown_format(context)?)),
         ..standard
     })
 }
@@ -166,6 +187,16 @@ fn log_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
     let stated = context.environment.serve.log_format.as_deref();
     let format = context.chosen("log-format", "GAMBI_LOG_FORMAT", stated, LogFormat::named, "text or json")?;
     Ok(format.unwrap_or(LOG_FORMAT))
+}
+
+/// The format of the log's lines: short ones where a person reads them and nobody has named a format.
+fn shown_format(context: &Context<'_>) -> Result<LogFormat, Failure> {
+    let format = log_format(context)?;
+    let named = context.value("log-format").is_some()
+        || context.variable("GAMBI_LOG_FORMAT").is_some()
+        || context.environment.serve.log_format.is_some();
+    let short = LogFormat::Short { colours: style::err().is_on() };
+    Ok(if named || !stderr().is_terminal() { format } else { short })
 }
 
 /// `--quiet` reduces the log to errors, unless a level is given.
@@ -322,92 +353,13 @@ fn millis(time: Duration) -> Value {
     json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The scheme of a hub's URLs.
-fn scheme(tls: bool) -> &'static str {
-    if tls { "https" } else { "http" }
-}
-
-/// A server's addresses, for display.
-pub struct Urls {
-    /// The address that it listens on.
-    pub bind: String,
-    /// The URL by which this machine reaches it, or the public URL if one is configured.
-    pub hub: String,
-    /// The URL by which other machines on the network probably reach it.
-    network: Option<String>,
-}
-
-impl Urls {
-    /// The addresses of a server that listens on `address`.
-    pub fn new(scheme: &str, address: SocketAddr, public_url: Option<String>) -> Self {
-        let everywhere = address.ip().is_unspecified();
-        let here = if everywhere {
-            format!("{scheme}://localhost:{}", address.port())
-        } else {
-            format!("{scheme}://{address}")
-        };
-        let network = own_address(address)
-            .filter(|_| everywhere)
-            .map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, address.port())));
-        Urls { bind: format!("{scheme}://{address}"), hub: public_url.unwrap_or(here), network }
-    }
-
-    /// The addresses of a server that has not been started. `host` may be a name.
-    fn planned(scheme: &str, host: &str, port: u16, public_url: Option<&str>) -> Self {
-        if let Ok(ip) = host.parse() {
-            return Urls::new(scheme, SocketAddr::new(ip, port), public_url.map(str::to_owned));
-        }
-        let bind = format!("{scheme}://{host}:{port}");
-        Urls { hub: public_url.unwrap_or(&bind).to_owned(), bind, network: None }
-    }
-
-    /// The URL by which this process reaches a server that listens on `address`. Uses no host name, since `localhost`
-    /// may resolve to another address.
-    pub fn own(address: SocketAddr) -> String {
-        let ip = match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            ip => ip,
-        };
-        format!("http://{}", SocketAddr::new(ip, address.port()))
-    }
-
-    /// The URL to give to others.
-    pub fn for_others(&self) -> &str {
-        self.network.as_ref().unwrap_or(&self.hub)
-    }
-
-    /// What a person reads when the hub has started. `fingerprint` is that of a certificate which clients do not accept
-    /// without it.
-    fn banner(&self, dashboard: bool, has_key: bool, fingerprint: Option<&str>) -> String {
-        let flag = fingerprint.map(|text| format!(" --hub-fingerprint {text}")).unwrap_or_default();
-        let fingerprint = fingerprint.map(|text| format!("\nFingerprint: {text}")).unwrap_or_default();
-        let hub = self.for_others();
-        let here = self.network.as_ref().map(|_| format!(" (on this machine {})", self.hub)).unwrap_or_default();
-        let access = match (has_key, hub.contains("//localhost") || hub.contains("//127.")) {
-            (true, _) => "with the key of --key-file",
-            (false, true) => "for programs on this machine only",
-            (false, false) => "open to all who reach it: close it with --key-file FILE, or --host 127.0.0.1",
-        };
-        format!(
-            "{}{hub}{here}\nNew room:   gambi room create --hub {hub}{flag} --name NAME\nJoin it:    gambi participant join --hub {hub}{flag} --room CODE --participant-id ID --models all\nAccess:     {access}{fingerprint}",
-            if dashboard { "Dashboard:  " } else { "Hub:        " },
-        )
-    }
-}
-
-/// This machine's address on its network. Connecting a UDP socket sends no packet; it only selects the source address.
-fn own_address(bound: SocketAddr) -> Option<IpAddr> {
-    let (any, other) = if bound.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
-    let socket = UdpSocket::bind(any).ok()?;
-    socket.connect(other).ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
-}
-
 /// Announces a hub while it is alive.
-pub type Announcement = Option<Box<dyn Any>>;
+#[cfg(feature = "mdns")]
+pub type Announcement = Option<Arc<gambi::discovery::Announcement>>;
+#[cfg(not(feature = "mdns"))]
+pub type Announcement = ();
 
-/// Announces the hub by mDNS.
+/// Announces the hub by mDNS, and after SIGHUP with the fingerprint of the certificate that it has then.
 #[cfg(feature = "mdns")]
 pub fn announce(
     context: &Context<'_>,
@@ -418,29 +370,35 @@ pub fn announce(
     if !wanted {
         return Ok(None);
     }
-    let announcement = gambi::discovery::announce(address.ip(), address.port(), tls.map(ServerTls::fingerprint))?;
+    let announcement =
+        Arc::new(gambi::discovery::announce(address.ip(), address.port(), tls.map(ServerTls::fingerprint))?);
     let name = announcement.name();
-    context.out.event("mdns_registered", &json!({ "name": name }), &format!("Announced as {name}."))?;
-    Ok(Some(Box::new(announcement)))
+    context.out.event(
+        "mdns_registered",
+        &json!({ "name": name }),
+        &pairs(&[("Announced:", format!("{name}; on this network, --hub auto finds it"))]),
+    )?;
+    if let Some(tls) = tls.cloned() {
+        // After the action that reads the certificate. The announcement ends with its owner.
+        let (announcement, out) = (Arc::downgrade(&announcement), context.out);
+        context.signals.on_hangup(move || {
+            if let Some(Err(error)) = announcement.upgrade().map(|of_hub| of_hub.set_fingerprint(tls.fingerprint())) {
+                out.note(&format!("SIGHUP: {error}"));
+            }
+        })?;
+    }
+    Ok(Some(announcement))
 }
 
 /// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
 pub fn announce(_: &Context<'_>, _: SocketAddr, _: Option<&ServerTls>, _: bool) -> Result<Announcement, Failure> {
-    Ok(None)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls_name_what_can_be_reached() {
-        let urls = Urls::new("http", "0.0.0.0:3000".parse().unwrap(), None);
-        assert_eq!((urls.hub.as_str(), urls.bind.as_str()), ("http://localhost:3000", "http://0.0.0.0:3000"));
-        assert_eq!(Urls::new("https", "[::1]:80".parse().unwrap(), None).hub, "https://[::1]:80");
-        assert_eq!(Urls::new("http", "127.0.0.1:1".parse().unwrap(), Some("https://h".into())).hub, "https://h");
-    }
 
     #[test]
     fn origins_and_urls_are_checked() {

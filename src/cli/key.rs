@@ -29,6 +29,11 @@ pub fn draw(flag: &str, name: &str) -> Result<String, Failure> {
         let must = format!("--{flag} must be 1 to 64 letters, digits, dots, hyphens, underscores or @");
         return Err(Failure::usage(format!("{must}, not \"{name}\"")));
     }
+    random()
+}
+
+/// Draws a key.
+pub fn random() -> Result<String, Failure> {
     let mut random = [0; KEY_BYTES];
     getrandom::fill(&mut random).map_err(|e| Failure::Output(std::io::Error::other(e)))?;
     let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();

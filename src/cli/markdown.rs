@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::style::{BOLD, CYAN as CODE, RESET};
+
 /// Columns of text on a terminal. Code is not wrapped.
 const WIDTH: usize = 88;
-const BOLD: &str = "\x1b[1m";
-const CODE: &str = "\x1b[36m";
-const RESET: &str = "\x1b[0m";
 
 /// A block of a page. Blank lines separate blocks.
 #[derive(Debug, PartialEq)]

@@ -1,6 +1,7 @@
 //! The command line: parse, then resolve, then act. Uses the library's public API only.
 
 mod advice;
+mod banner;
 mod chat;
 mod commands;
 mod completions;
@@ -38,6 +39,7 @@ mod stats;
 mod style;
 mod synonyms;
 mod token;
+mod urls;
 mod usage;
 mod values;
 
@@ -54,6 +56,7 @@ const VERSION: &str = concat!("gambi ", env!("CARGO_PKG_VERSION"));
 
 /// Runs the command that the arguments select (without the program's name). Returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> u8 {
+    style::decide(vars);
     match attempt(args, vars) {
         Ok(()) => DONE,
         Err(failure) => {
@@ -78,9 +81,7 @@ fn attempt(args: impl IntoIterator<Item = OsString>, vars: &Vars) -> Result<(), 
         Request::Start => return output::line(help::START.trim_end()),
         Request::Help(words) => return output::line(help::help(&words, columns()).trim_end()),
         Request::Topic(topic) => {
-            let set = |name| vars(name).filter(|value| !value.is_empty());
-            let dumb = set("TERM").is_none_or(|term| term == "dumb") || set("NO_COLOR").is_some();
-            return output::line(help::topic(topic, stdout().is_terminal() && !dumb, columns()).trim_end());
+            return output::line(help::topic(topic, style::out().is_on(), columns()).trim_end());
         }
         Request::Version => return output::line(VERSION),
         Request::Run(parsed) => parsed,

@@ -10,14 +10,15 @@ use crossbeam_channel::Receiver;
 use serde_json::json;
 
 use gambi::client::Client;
-use gambi::hub::{Hub, HubOptions};
+use gambi::hub::{Hub, HubKey, HubOptions, ServerTls};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hub::{self, Urls};
 #[cfg(feature = "tui")]
 use super::participant;
 use super::signals::Signal;
+use super::urls::{Urls, scheme};
+use super::{hub, key};
 use crate::monitor::HubMonitor;
 use crate::monitor::changes::{Change, Changes};
 use crate::monitor::clean::one_line;
@@ -29,13 +30,16 @@ use crate::tui;
 /// The interval at which the table is redrawn, or changes are printed.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Flags of the hub that `--serve` starts.
+const ONLY_SERVING: [&str; 7] = ["tls", "tls-cert", "tls-key", "keys", "usage", "usage-max-size", "default-room"];
+
 /// Shows the hub's state until a signal arrives or stdout is closed.
 pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
     check_flags(context)?;
     let signals = context.signals.listen();
     let serving = if context.has("serve") { Some(EmbeddedHub::start(context)?) } else { None };
     let (client, rooms) = match &serving {
-        Some(serving) => (serving.client(context)?, Vec::new()),
+        Some(serving) => (serving.client()?, Vec::new()),
         None => (context.client()?, context.values("room").to_vec()),
     };
     let password = if rooms.is_empty() { None } else { context.password(false)? };
@@ -46,7 +50,8 @@ pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
     let screen = stdout().is_terminal() && context.variable("TERM").is_some_and(|term| term != "dumb");
     #[cfg(feature = "tui")]
     if context.out.is_text() && screen && std::io::stdin().is_terminal() && !context.has("plain") {
-        return interface(context, client, watching, &signals);
+        let key = serving.as_ref().map_or_else(|| context.key(), |serving| Ok(serving.key.clone()))?;
+        return interface(context, client, key, watching, &signals);
     }
     if context.out.is_text() && screen {
         return redraw(context, &mut watching, &signals);
@@ -65,6 +70,11 @@ fn check_flags(context: &Context<'_>) -> Result<(), Failure> {
             Failure::usage("--serve and --hub exclude each other").hint("--serve watches the hub that it starts.")
         );
     }
+    if !context.has("serve")
+        && let Some(flag) = ONLY_SERVING.iter().find(|flag| context.value(flag).is_some())
+    {
+        return Err(Failure::usage(format!("--{flag} needs --serve: it is for the hub that the monitor starts")));
+    }
     let password = context.value("password").or(context.value("password-file"));
     if password.is_some() && (context.has("serve") || context.values("room").is_empty()) {
         return Err(Failure::usage("--room is missing: a password needs its room")
@@ -80,24 +90,43 @@ struct EmbeddedHub {
     urls: Urls,
     /// The URL by which this process reaches it.
     own_url: String,
+    /// The key by which this process reaches it.
+    key: Option<String>,
+    /// Its certificate, if it serves TLS.
+    tls: Option<ServerTls>,
 }
 
 impl EmbeddedHub {
     fn start(context: &Context<'_>) -> Result<Self, Failure> {
         // No log: it would overwrite the screen.
-        let options = HubOptions { log: None, ..hub::options(context)? };
+        let mut options = HubOptions { log: None, ..hub::options(context)? };
+        let mut key = context.key()?;
+        if key.is_none() && options.keys.is_some() {
+            // People's keys close the hub for this process too, so it gets a key that nobody else knows.
+            let drawn = key::random()?;
+            options.key = HubKey::new(&drawn);
+            key = Some(drawn);
+        }
         let mdns = hub::wants_mdns(context)?;
-        let hub = Hub::bind(options)?;
-        let urls = Urls::new("http", hub.addr(), None);
-        context.out.event("started", &json!({ "hubUrl": urls.hub, "bindUrl": urls.bind }), "")?;
-        let announcement = hub::announce(context, hub.addr(), None, mdns)?;
-        let own_url = Urls::own(hub.addr());
-        Ok(EmbeddedHub { _hub: hub, _announcement: announcement, urls, own_url })
+        let tls = options.tls.clone();
+        let hub = hub::start(context, options)?;
+        let scheme = scheme(tls.is_some());
+        let urls = Urls::new(scheme, hub.addr(), None);
+        let fingerprint = tls.as_ref().map(|tls| tls.fingerprint().to_string());
+        let mut data = json!({ "hubUrl": urls.hub, "bindUrl": urls.bind });
+        if let Some(fingerprint) = fingerprint {
+            data["fingerprint"] = json!(fingerprint);
+        }
+        context.out.event("started", &data, "")?;
+        let announcement = hub::announce(context, hub.addr(), tls.as_ref(), mdns)?;
+        let own_url = Urls::own(scheme, hub.addr());
+        Ok(EmbeddedHub { _hub: hub, _announcement: announcement, urls, own_url, key, tls })
     }
 
-    fn client(&self, context: &Context<'_>) -> Result<Client, Failure> {
-        let client = Client::new(&self.own_url)?;
-        Ok(context.key()?.iter().fold(client, |client, key| client.with_key(key)))
+    fn client(&self) -> Result<Client, Failure> {
+        let fingerprint = self.tls.as_ref().map(ServerTls::fingerprint);
+        let client = Client::new(&self.own_url)?.with_fingerprint(fingerprint)?;
+        Ok(self.key.iter().fold(client, |client, key| client.with_key(key)))
     }
 }
 
@@ -106,13 +135,14 @@ impl EmbeddedHub {
 fn interface(
     context: &Context<'_>,
     client: Client,
+    key: Option<String>,
     watching: HubMonitor,
     signals: &Receiver<Signal>,
 ) -> Result<(), Failure> {
     let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| context.variable(name));
     let settings = tui::Settings {
-        credentials: tui::JoinCredentials { key: context.key()?, headers: participant::headers(context)? },
+        credentials: tui::JoinCredentials { key, headers: participant::headers(context)? },
         endpoint: endpoint.unwrap_or_else(|| gambi::proto::management::DEFAULT_ENDPOINT.to_owned()),
         theme: tui::Theme {
             colour: context.variable("NO_COLOR").is_none(),

@@ -9,9 +9,10 @@ use gambi::proto::management::Meta;
 
 use super::failure::Failure;
 pub use super::progress::Progress;
-use super::style::dim;
-use crate::monitor::clean::{multi_line, one_line};
+use super::style;
+use crate::monitor::clean::one_line;
 use crate::monitor::clock;
+use crate::monitor::text::width;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Output {
     ) -> Result<(), Failure> {
         let document = Document { data, meta: request_id.map(|request_id| Meta { request_id }) };
         let json = match self.format {
-            Format::Text => return line(&multi_line(&text())),
+            Format::Text => return line(&style::out().safe(&text())),
             Format::Json => serde_json::to_string_pretty(&document),
             Format::Ndjson => serde_json::to_string(&document),
         };
@@ -93,7 +94,7 @@ impl Output {
     /// When stdout is closed, or can't be written.
     pub fn event(&self, kind: &str, data: &Value, text: &str) -> Result<(), Failure> {
         if self.is_text() {
-            return if text.is_empty() { Ok(()) } else { line(&multi_line(text)) };
+            return if text.is_empty() { Ok(()) } else { line(&style::out().safe(text)) };
         }
         #[derive(Serialize)]
         struct Event<'a> {
@@ -105,12 +106,12 @@ impl Output {
         line(&serde_json::to_string(&event).map_err(std::io::Error::from)?)
     }
 
-    /// An event that the hub sent as JSON, printed unchanged.
+    /// An event that the hub sent as JSON, printed unchanged, or one line for people.
     ///
     /// # Errors
     /// When stdout is closed, or can't be written.
     pub fn foreign_event(&self, json: &str, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        if self.is_text() { line(&one_line(&text())) } else { line(json) }
+        if self.is_text() { line(&style::out().safe(&text())) } else { line(json) }
     }
 
     /// Prints text unchanged, without a line end.
@@ -145,9 +146,9 @@ impl Output {
     }
 
     /// Prints a dimmed line on stderr, unless `--quiet` is given.
-    pub fn aside(&self, text: &str, styled: bool) {
+    pub fn aside(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(stderr(), "{}", dim(&one_line(text), styled));
+            let _ = writeln!(stderr(), "{}", style::err().dim(&one_line(text)));
         }
     }
 
@@ -181,28 +182,64 @@ fn write(text: &str) -> Result<(), Failure> {
 
 /// Prints a failure on stderr. Write errors are ignored, as there is no other place to report them.
 pub fn failure(failure: &Failure) {
-    let mut err = stderr().lock();
-    let _ = writeln!(err, "Error: {}", one_line(&failure.to_string()));
+    let (mut err, paint) = (stderr().lock(), style::err());
+    let _ = writeln!(err, "{} {}", paint.red("Error:"), one_line(&failure.to_string()));
     if let Some(hint) = failure.hint_text() {
-        let _ = writeln!(err, "Hint: {}", one_line(&hint));
+        let _ = writeln!(err, "{} {}", paint.cyan("Hint:"), one_line(&hint));
     }
     if let Some(id) = failure.request_id() {
-        let _ = writeln!(err, "request_id: {}", one_line(id));
+        let _ = writeln!(err, "{}", paint.dim(&format!("request_id: {}", one_line(id))));
     }
 }
 
-/// A table; each column is as wide as its widest cell. Cells may hold text from peers.
+/// A table; each column is as wide as its widest cell, and one of numbers only is aligned to the right. Cells may hold text
+/// from peers. The column `STATUS` has the colours of its words.
 pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| one_line(cell)).collect()).collect();
-    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
-    let lines = || std::iter::once(&head).chain(&rows);
-    let width = |column: usize| lines().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        cells.join("  ").trim_end().to_owned()
+    let columns: Vec<Column> = head.iter().enumerate().map(|(at, name)| Column::of(name, at, &rows)).collect();
+    let paint = style::out();
+    let line = |row: &[String], paint_cell: &dyn Fn(&str, String) -> String| {
+        let cells = row.iter().zip(&columns).enumerate().map(|(at, (cell, column))| {
+            let is_last = at + 1 == columns.len();
+            paint_cell(column.name, if is_last && !column.is_number { cell.clone() } else { column.padded(cell) })
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    lines().map(line).collect::<Vec<_>>().join("\n")
+    let names: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
+    let body = |column: &str, cell: String| if column == "STATUS" { paint.status(&cell) } else { cell };
+    let head = line(&names, &|_, cell| paint.bold(&cell));
+    std::iter::once(head).chain(rows.iter().map(|row| line(row, &body))).collect::<Vec<_>>().join("\n")
+}
+
+/// A column of a table.
+struct Column<'a> {
+    name: &'a str,
+    width: usize,
+    is_number: bool,
+}
+
+impl<'a> Column<'a> {
+    fn of(name: &'a str, at: usize, rows: &[Vec<String>]) -> Self {
+        let cells = || rows.iter().filter_map(|row| row.get(at));
+        let is_number = |cell: &String| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
+        Column {
+            name,
+            width: cells().map(|cell| width(cell)).max().unwrap_or(0).max(width(name)),
+            is_number: cells().next().is_some() && cells().all(is_number),
+        }
+    }
+
+    fn padded(&self, cell: &str) -> String {
+        if self.is_number { format!("{cell:>0$}", self.width) } else { style::pad(cell, self.width) }
+    }
+}
+
+/// Lines of a label and a value each, with the values in one column. A line without a label continues the one above.
+pub fn pairs(lines: &[(&str, String)]) -> String {
+    let paint = style::out();
+    let widest = lines.iter().map(|(label, _)| width(label)).max().unwrap_or(0);
+    let line = |(label, value): &(&str, String)| format!("{}  {value}", paint.dim(&style::pad(label, widest)));
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -213,6 +250,13 @@ mod tests {
     fn the_columns_of_a_table_are_aligned() {
         let rows = vec![vec!["ABC234".into(), "Lab".into()], vec!["X".into(), "A longer name".into()]];
         assert_eq!(table(&["CODE", "NAME"], &rows), "CODE    NAME\nABC234  Lab\nX       A longer name");
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_look_and_numbers_end_below_each_other() {
+        let rows = vec![vec!["日本".into(), "7".into(), "a".into()], vec!["x".into(), "1200".into(), "b".into()]];
+        assert_eq!(table(&["NAME", "N", "END"], &rows), "NAME     N  END\n日本     7  a\nx     1200  b");
+        assert_eq!(pairs(&[("Room:", "a".into()), ("Dashboard:", "b".into())]), "Room:       a\nDashboard:  b");
     }
 
     #[test]

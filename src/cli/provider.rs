@@ -8,7 +8,10 @@ use gambi::provider::{Provider, ProviderOptions};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::hub::Urls;
+use super::output::pairs;
+use super::style;
+use super::urls::Urls;
+use crate::monitor::clean::one_line;
 
 /// Serves until a signal arrives.
 pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
@@ -26,9 +29,14 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let model = options.model.clone();
     let provider = Provider::bind(options)?;
     let url = Urls::new("http", provider.addr(), None).hub;
-    let text = format!(
-        "The echo provider is up: {url} (model \"{model}\"; no model is behind it)\nBring it into a room: gambi participant join --room CODE --participant-id ID --model {model} --endpoint {url}\nStop it with Ctrl-C."
-    );
+    let (paint, shown) = (style::out(), one_line(&model));
+    let join = format!("gambi participant join -r CODE -m {shown} -e {url}");
+    let lines = [
+        ("Provider:", format!("{}   model \"{shown}\", which repeats what it is told", paint.bold(&paint.cyan(&url)))),
+        ("Join with:", paint.cyan(&join)),
+        ("Stop it:", "Ctrl-C".to_owned()),
+    ];
+    let text = pairs(&lines);
     context.out.event("started", &json!({ "url": url, "model": model }), &text)?;
     if let Ok(signal) = signals.recv() {
         let data = json!({ "signal": signal.to_string() });

@@ -8,7 +8,8 @@ use gambi::proto::management::{CreateRoom, RoomSummary};
 
 use super::context::Context;
 use super::failure::Failure;
-use super::output::{line, table};
+use super::output::{line, pairs, table};
+use super::style;
 use crate::monitor::clean::one_line;
 
 /// The order of a list if `--sort` is not given.
@@ -35,12 +36,24 @@ pub fn create(context: &Context<'_>) -> Result<(), Failure> {
     let created = client.rooms().create(&room)?;
     context.out.result(&created, client.last_request_id(), || {
         let (code, host) = (one_line(&created.room.code), one_line(&created.host_id));
-        let hub = client.hub_url();
-        format!(
-            "Created the room {} with the code {code}.\nJoin it:    gambi participant join --hub {hub} --room {code} --participant-id ID --models all\nChat:       gambi chat --hub {hub} --room {code}\nPrograms:   {hub}/rooms/{code}/v1 is the base URL for OpenAI's API\nDelete it:  gambi room delete --hub {hub} --code {code} --host-id {host}",
-            one_line(&created.room.name)
-        )
+        let (paint, hub) = (style::out(), client.hub_url());
+        let to = format!("--hub {hub}{}", repeated_flags(context));
+        let command = |text: String| paint.cyan(&text);
+        let lines = [
+            ("Join it:", command(format!("gambi participant join {to} -r {code} --models all"))),
+            ("Chat:", command(format!("gambi chat {to} -r {code}"))),
+            ("Programs:", format!("{}   base URL for OpenAI's API", paint.cyan(&format!("{hub}/rooms/{code}/v1")))),
+            ("Delete it:", command(format!("gambi room delete {to} -c {code} --host-id {host}"))),
+        ];
+        let name = one_line(&created.room.name);
+        format!("Created the room {} with the code {}.\n{}", paint.bold(&name), paint.bold(&code), pairs(&lines))
     })
+}
+
+/// The flags with which this command reaches the hub, for commands that it shows. Variables need no flags.
+fn repeated_flags(context: &Context<'_>) -> String {
+    let given = ["key-file", "hub-fingerprint"].into_iter();
+    given.filter_map(|flag| Some(format!(" --{flag} {}", one_line(context.value(flag)?)))).collect()
 }
 
 /// Replaces the secret at a JSON pointer (RFC 6901) in a value that is about to be printed.
@@ -106,12 +119,16 @@ pub fn get(context: &Context<'_>) -> Result<(), Failure> {
     let client = context.client()?;
     let room = client.rooms().get(&code)?;
     context.out.result(&room, client.last_request_id(), || {
-        let protected = protected(&room);
         let defaults = room.defaults.as_ref().map_or("none".into(), |defaults| one_line(&json!(defaults).to_string()));
-        format!(
-            "Name:          {}\nCode:          {}\nParticipants:  {}\nPassword:      {protected}\nDefaults:      {defaults}\nAddress:       {}/rooms/{}/v1",
-            one_line(&room.name), one_line(&room.code), room.participant_count, client.hub_url(), one_line(&room.code)
-        )
+        let (paint, code) = (style::out(), one_line(&room.code));
+        pairs(&[
+            ("Name:", paint.bold(&one_line(&room.name))),
+            ("Code:", paint.bold(&code)),
+            ("Participants:", room.participant_count.to_string()),
+            ("Password:", protected(&room).to_owned()),
+            ("Defaults:", defaults),
+            ("Address:", paint.cyan(&format!("{}/rooms/{code}/v1", client.hub_url()))),
+        ])
     })
 }
 

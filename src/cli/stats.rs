@@ -171,7 +171,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "Room ABC234: 1 in flight, 0 queued. The last 1m:");
         assert!(lines[3].starts_with("all "), "{text}");
-        let expected = "busy    1          4         1 (25 %)  20 ms / 200 ms  -                 12.3      0/7";
+        let expected = "busy            1         4  1 (25 %)  20 ms / 200 ms  -                 12.3      0/7";
         assert!(lines[4].starts_with("ann\u{fffd}") && lines[4].ends_with(expected), "{text}");
         assert_eq!(window("2h").unwrap_err().exit_code(), 2);
     }

@@ -11,7 +11,7 @@ use crate::sync::{STACK_SIZE, lock};
 
 type Reader = fn(&[u8]);
 
-const READERS: [(&str, Reader); 12] = [
+const READERS: [(&str, Reader); 14] = [
     ("usage", super::usage),
     ("response_id", super::response_id),
     ("events", super::events),
@@ -24,6 +24,8 @@ const READERS: [(&str, Reader); 12] = [
     ("chunked", super::chunked),
     ("frame", super::frame),
     ("selector", super::selector),
+    ("scan", super::scan),
+    ("body", super::body),
 ];
 
 /// Runs all readers on a small stack, and says which one panicked.
@@ -159,6 +161,15 @@ proptest! {
     #[test]
     fn readers_bear_what_means_something_to_them_in_any_order(data in hostile()) {
         prop_assert_eq!(read(data), Ok(()));
+    }
+
+    #[test]
+    fn json_with_a_flaw_is_scanned_as_serde_json_reads_it(
+        mut data in meant(), at in any::<prop::sample::Index>(), flaw in "[\\[\\]{},:\"0-9eE.tn+-]?",
+    ) {
+        let at = at.index(data.len() + 1);
+        data.splice(at..at, flaw.into_bytes());
+        super::scan(&data);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::budget::Budget;
 use crate::http::{ConnectionTable, Listener};
 use crate::hub::access::auth::PasswordHashing;
 use crate::hub::access::key_ring::KeyRing;
+use crate::hub::access::keys::is_name;
 use crate::hub::access::origin_policy::OriginPolicy;
 use crate::hub::access::throttle::Throttle;
 use crate::hub::maintenance::clock::{Clock, millis};
@@ -19,7 +20,8 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::metrics::Metrics;
 use crate::hub::observe::metrics::history::Happening;
 use crate::hub::observe::traces::RequestTraces;
-use crate::hub::observe::usage_file::UsageLog;
+use crate::hub::observe::usage_file::{UsageFile, UsageLog};
+use crate::hub::observe::usage_past::tokens_since;
 use crate::hub::observe::watchers::Watchers;
 use crate::hub::random::{fresh_uuid, random};
 use crate::hub::relay::allowance::Allowances;
@@ -33,6 +35,7 @@ use crate::proto::usage::Usage;
 use crate::state::Now;
 use crate::state::event::Event;
 use crate::state::id::RoomCode;
+use crate::state::limits::DAY;
 use crate::state::registry::{Deleted, PickError, Picked, Registry, RoomExpiry};
 use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
@@ -115,7 +118,7 @@ impl HubContext {
                 Registry::with_space(options.registry_memory).with_code_prefix(options.code_prefix.clone()),
             ),
             tunnels: TunnelRegistry::default(),
-            watchers: Watchers::default(),
+            watchers: Watchers::new(listener.memory()),
             metrics: Metrics::new(options.clock.now().wall, &listener.memory()),
             traces: RequestTraces::new(&listener.memory()),
             log,
@@ -165,6 +168,20 @@ impl HubContext {
                 Err(error) => line.text("error", &error),
             }
             self.log.write(line);
+        }
+    }
+
+    /// Counts what people have used since midnight, as the file of usage tells, against their limits of a day.
+    pub(crate) fn restore_allowances(&self, file: &UsageFile) {
+        let now = self.clock.now();
+        match tokens_since(file, now.wall - now.wall % DAY, is_name) {
+            Ok(tokens) => self.allowances.restore(tokens, now),
+            Err(error) if self.log.is_enabled(LogLevel::Error) => {
+                let mut line = self.log.line(LogLevel::Error, now.wall, "usage_unread");
+                line.text("error", &error.to_string());
+                self.log.write(line);
+            }
+            Err(_) => {}
         }
     }
 

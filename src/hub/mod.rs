@@ -71,6 +71,8 @@ struct RunningHub {
     hub: Arc<HubContext>,
     /// The sender stops the thread when it is dropped. `None` once the hub has shut down.
     monitor: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+    /// Wakes watchers; ends when they are closed. `None` once the hub has shut down.
+    notifier: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Hands the listener's requests to the hub.
@@ -101,6 +103,9 @@ impl Hub {
         let usage =
             usage.map_err(|error| Error::System { what: "opening the file of usage", reason: Reason::of(error) })?;
         let hub = Arc::new(HubContext::new(&options, &listener, log, usage));
+        if let Some(file) = options.usage.as_ref().filter(|_| options.keys.is_some()) {
+            hub.restore_allowances(file);
+        }
         options.rooms.into_iter().try_for_each(|room| declare(&hub, room, &options.code_prefix))?;
         let default_headers =
             [("Access-Control-Allow-Origin", hub.cors.as_str())].into_iter().chain(respond::SANDBOX_HEADERS);
@@ -109,11 +114,12 @@ impl Hub {
         let running = listener.start(Arc::new(RequestHandler(hub.clone()))).map_err(failed)?;
         let (stop, stopped) = bounded(0);
         let monitored = hub.clone();
-        let monitor = thread::Builder::new()
-            .name("monitor".into())
-            .spawn(move || monitor::run(&monitored, &stopped))
-            .map_err(failed)?;
-        Ok(Hub(HubHandle(Arc::new(RunningHub { listener: running, hub, monitor: Mutex::new(Some((stop, monitor))) }))))
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(run);
+        let monitor = spawn("monitor", Box::new(move || monitor::run(&monitored, &stopped))).map_err(failed)?;
+        let watched = hub.clone();
+        let notifier = spawn("events", Box::new(move || watched.watchers.notify())).map_err(failed)?;
+        let (monitor, notifier) = (Mutex::new(Some((stop, monitor))), Mutex::new(Some(notifier)));
+        Ok(Hub(HubHandle(Arc::new(RunningHub { listener: running, hub, monitor, notifier }))))
     }
 
     /// A handle that can shut the hub down from another thread.
@@ -181,6 +187,9 @@ impl HubHandle {
             let _ = thread.join();
         }
         running.hub.watchers.close();
+        if let Some(thread) = lock(&running.notifier).take() {
+            let _ = thread.join();
+        }
         for tunnel in running.hub.tunnels.all() {
             tunnel.close(CLOSE_GOING_AWAY, "The hub is going down", LostReason::Closed);
         }

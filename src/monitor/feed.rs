@@ -35,6 +35,8 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
 /// The limits of a hub without an event stream of all its rooms. Fits a terminal of 80 columns.
 const LIMITS: &str = "Older hub: new rooms show after a poll; queues and earlier figures unknown.";
+/// The limits of a person's key, which opens no event stream of all rooms.
+const KEY_LIMITS: &str = "A person's key: shows only the rooms that it opens, new ones after a poll.";
 /// The limits of a hub with only the legacy plane.
 const LEGACY_LIMITS: &str = "Older hub: queues, passwords, tunnels and requests in flight are unknown.";
 
@@ -264,12 +266,12 @@ impl FeedContext {
     }
 
     /// Follows each room's own stream from now on, and reports the limits of such a hub. False when the receiver is gone.
-    fn follow_rooms(&self) -> bool {
+    fn follow_rooms(&self, limits: &'static str) -> bool {
         if self.per_room.load(Ordering::SeqCst) {
             return true;
         }
         let is_legacy = self.client.rooms().list().is_err_and(|error| error.is_missing_route());
-        let limits = if is_legacy { LEGACY_LIMITS } else { LIMITS };
+        let limits = if is_legacy { LEGACY_LIMITS } else { limits };
         let listening = self.send(Update::Limited(Some(limits)));
         // Set only now: the next poll reports that the hub is up, and its limits should be known by then.
         self.per_room.store(true, Ordering::SeqCst);
@@ -299,7 +301,10 @@ impl FeedContext {
                     Err(TrySendError::Disconnected(_)) => return false,
                 },
                 Ok(Watched::Broken { error, .. }) | Err(error) if error.is_missing_route() => {
-                    return self.follow_rooms();
+                    return self.follow_rooms(LIMITS);
+                }
+                Ok(Watched::Broken { error, .. }) | Err(error) if error.status() == Some(403) => {
+                    return self.follow_rooms(KEY_LIMITS);
                 }
                 // The polls report it.
                 Ok(Watched::Broken { .. }) if self.per_room.load(Ordering::SeqCst) => continue,

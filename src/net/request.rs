@@ -13,31 +13,30 @@ pub fn host_header(url: &Uri) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Encodes a request, head and body. `lines` are header lines that have been checked; the length of the body is added. A
-/// `POST` without a body gets an empty one.
+/// Encodes the head of a request. `lines` are header lines that have been checked; the length of the body is added. A `POST`
+/// without a body gets an empty one.
 ///
 /// # Errors
 /// The name of the first of `headers` whose value is invalid.
-pub fn encode<'h>(
+pub fn encode_head<'h>(
     method: &str,
     target: &str,
     lines: &str,
     headers: impl Iterator<Item = (&'h str, &'h str)>,
-    body: Option<&str>,
+    body_bytes: Option<usize>,
 ) -> Result<Vec<u8>, &'h str> {
-    let body = body.or((method == "POST").then_some(""));
-    let mut request = String::with_capacity(512 + target.len() + lines.len() + body.map_or(0, str::len));
-    request.extend([method, " ", target, " HTTP/1.1\r\n", lines]);
+    let mut head = String::with_capacity(512 + target.len() + lines.len());
+    head.extend([method, " ", target, " HTTP/1.1\r\n", lines]);
     for (name, value) in headers {
         if HeaderValue::from_str(value).is_err() {
             return Err(name);
         }
-        request.extend([name, ": ", value, "\r\n"]);
+        head.extend([name, ": ", value, "\r\n"]);
     }
-    if let Some(body) = body {
+    if let Some(bytes) = body_bytes.or((method == "POST").then_some(0)) {
         // Writing to memory does not fail.
-        let _ = write!(request, "content-length: {}\r\n", body.len());
+        let _ = write!(head, "content-length: {bytes}\r\n");
     }
-    request.extend(["\r\n", body.unwrap_or_default()]);
-    Ok(request.into_bytes())
+    head.push_str("\r\n");
+    Ok(head.into_bytes())
 }

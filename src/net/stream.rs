@@ -1,12 +1,15 @@
 //! A connection, plain or encrypted: callers do not see the difference.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::io::{self as net_io, Peek};
 use super::tls_session::TlsSession;
+
+/// How much memory is prepared for one read of an encrypted connection, in bytes: it decrypts no more ahead.
+const DECRYPTED_STEP: usize = 32 << 10;
 
 /// A connection. One thread reads at a time; any thread may write or shut it down.
 pub struct Stream {
@@ -79,6 +82,24 @@ impl Stream {
             Some(session) => session.read(&self.socket, buffer),
             None => net_io::read(&self.socket, buffer),
         }
+    }
+
+    /// Appends up to `most` bytes, which is more than none, to `out`, as far as its capacity reaches: waits for all of them, or
+    /// the end of the stream; of an encrypted stream for some. Returns how many; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// As [`Stream::read`]. What arrived before is in `out`.
+    pub fn read_to(&self, out: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let old = out.len();
+        let most = most.min(out.capacity() - old);
+        if self.tls.is_none() {
+            // Into memory that need not be set to zero before.
+            return (&*self.socket).take(most as u64).read_to_end(out);
+        }
+        out.resize(old + most.min(DECRYPTED_STEP), 0);
+        let read = self.read(&mut out[old..]);
+        out.truncate(old + read.as_ref().copied().unwrap_or(0));
+        read
     }
 
     /// Writes all slices. `timeout` must be the write timeout; it bounds the whole write.

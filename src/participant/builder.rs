@@ -16,7 +16,7 @@ use crate::fingerprint::Fingerprint;
 use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
-use crate::proto::tunnel::{FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
+use crate::proto::tunnel::{BODIES_BINARY, FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
 use crate::proto::web::{fits_a_header, percent_encode};
 use crate::tunnel::{self, ConnectError, Connected, TunnelLimits};
 
@@ -169,8 +169,8 @@ impl Builder {
         Ok(self)
     }
 
-    /// Sends responses through the tunnel as JSON, even where the hub accepts binary messages. Slower, but readable in a
-    /// capture, and it passes proxies that allow only text messages.
+    /// Sends responses through the tunnel as JSON, and wants requests so, even where the hub knows binary messages. Slower, but
+    /// readable in a capture, and it passes proxies that allow only text messages.
     #[must_use]
     pub fn json_frames(mut self) -> Self {
         self.json_frames = true;
@@ -373,7 +373,7 @@ fn open_tunnel(hub: &str, registered: &Registered, builder: &Builder) -> Result<
     let address = tunnel_url(hub, &announced.url, &builder.room, &builder.id);
     let mut url = format!("{address}?token={}", percent_encode(&announced.token));
     if !builder.json_frames {
-        url.push_str(&format!("&frames={FRAMES_BINARY}"));
+        url.push_str(&format!("&frames={FRAMES_BINARY}&bodies={BODIES_BINARY}"));
     }
     url.push_str(&format!("&pause={PAUSE_ON}"));
     let headers: Vec<_> = builder.hub_headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

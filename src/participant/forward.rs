@@ -18,8 +18,8 @@ use crate::tunnel::{TunnelError, Writer};
 pub struct Job {
     /// The hub's id of the request.
     pub id: String,
-    /// The bytes for the provider, or the reason why the participant refuses the request.
-    request: Result<Vec<u8>, String>,
+    /// What the provider is sent, or the reason why the participant refuses the request.
+    request: Result<ProviderRequest, String>,
     /// Cancels and pauses it.
     pub cancel: Arc<CancelHandle>,
     _share: LoadShare,
@@ -27,8 +27,47 @@ pub struct Job {
 
 impl Job {
     /// A job for a request as [`Forwarder::encode`] encodes it.
-    pub fn new(id: String, request: Result<Vec<u8>, String>, share: LoadShare) -> Self {
+    pub fn new(id: String, request: Result<ProviderRequest, String>, share: LoadShare) -> Self {
         Job { id, request, cancel: Arc::default(), _share: share }
+    }
+}
+
+/// A request as the provider is sent it.
+pub struct ProviderRequest {
+    /// The head, and the body if it came within the hub's message.
+    start: Vec<u8>,
+    /// The body if it came as a message of its own.
+    body: String,
+}
+
+impl ProviderRequest {
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.start.len() + self.body.len()
+    }
+}
+
+/// A request without its body.
+pub struct RequestHead {
+    /// The hub's id of the request.
+    pub id: String,
+    /// The head for the provider, or the reason why the participant refuses the request.
+    head: Result<Vec<u8>, String>,
+}
+
+impl RequestHead {
+    /// The request with the body that came within its message, if it has one.
+    pub fn with_inline(self, body: &str) -> (String, Result<ProviderRequest, String>) {
+        let extended = |mut start: Vec<u8>| {
+            start.extend_from_slice(body.as_bytes());
+            ProviderRequest { start, body: String::new() }
+        };
+        (self.id, self.head.map(extended))
+    }
+
+    /// The request with the body that came as a message of its own.
+    pub fn with_body(self, body: String) -> (String, Result<ProviderRequest, String>) {
+        (self.id, self.head.map(|start| ProviderRequest { start, body }))
     }
 }
 
@@ -81,12 +120,13 @@ impl Forwarder {
         Forwarder { provider, provider_state, writer, binary }
     }
 
-    /// The bytes of a hub's request for the provider; an error where the participant refuses it.
-    pub fn encode(&self, request: &mut Request<'_>) -> Result<Vec<u8>, String> {
+    /// A hub's request, without its body, for the provider.
+    pub fn encode(&self, mut request: Request<'_>, body_bytes: Option<usize>) -> RequestHead {
         if let Some(hops) = request.hops.take() {
             request.headers.insert(HOPS.to_owned(), hops);
         }
-        self.provider.relay(&request.method, &request.path, &request.headers, request.body.map(|body| body.get()))
+        let head = self.provider.relay(&request.method, &request.path, &request.headers, body_bytes);
+        RequestHead { id: request.request_id.into_owned(), head }
     }
 
     /// Serves a job. `before_end` runs when the response is complete, before the hub learns it. A failure is reported to
@@ -130,7 +170,7 @@ impl Forwarder {
     }
 
     /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
-    fn open_response(&self, job: &Job, request: &[u8]) -> Result<(ClientConnection, Vec<u8>), Reason> {
+    fn open_response(&self, job: &Job, request: &ProviderRequest) -> Result<(ClientConnection, Vec<u8>), Reason> {
         let mut call = self.provider.connect()?;
         loop {
             if !job.cancel.attach(call.stream()) {
@@ -142,7 +182,7 @@ impl Forwarder {
                 }
                 tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer))
             };
-            match self.provider.send(&mut call, request, start) {
+            match self.provider.send(&mut call, [&request.start, request.body.as_bytes()], start) {
                 Ok(start) => return Ok((call, start)),
                 Err(_) if call.was_stale() && !job.cancel.is_cancelled() => call = self.provider.connect_anew(None)?,
                 Err(reason) => return Err(reason),

@@ -118,9 +118,9 @@ struct Answer {
 fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     let json = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
     let (headers, body) = if method == "POST" { (json, Some("{}")) } else { (BTreeMap::new(), None) };
-    let request = provider.request(method, path, &headers, body)?;
+    let head = provider.request_head(method, path, &headers, body.map(str::len))?;
     let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT))?;
-    let mut answer = provider.send(&mut call, &request, |head| {
+    let mut answer = provider.send(&mut call, [&head, body.unwrap_or_default().as_bytes()], |head| {
         let kind = head.headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         let kind = kind.map(|(_, kind)| String::from_utf8_lossy(kind).into_owned());
         Answer { status: head.status, kind, body: Vec::new() }

@@ -86,7 +86,7 @@ impl Provider {
         Ok(Provider { endpoint, upstream: Arc::new(upstream) })
     }
 
-    /// Encodes a hub's request for the provider. Only the operations of the inference plane are allowed, so that no hub
+    /// Encodes the head of a hub's request for the provider. Only the operations of the inference plane are allowed, so that no hub
     /// reaches the provider's other routes, such as those that delete a model.
     ///
     /// # Errors
@@ -96,30 +96,30 @@ impl Provider {
         method: &str,
         path: &str,
         headers: &BTreeMap<String, String>,
-        body: Option<&str>,
+        body_bytes: Option<usize>,
     ) -> Result<Vec<u8>, String> {
         if operation(method, path).is_none() {
             let shown: String = format!("{method} {path}").chars().take(MAX_SHOWN).collect();
             return Err(format!("the participant refused {shown:?}: it passes on a room's own operations only"));
         }
-        self.request(method, path, headers, body)
+        self.request_head(method, path, headers, body_bytes)
     }
 
-    /// Encodes a request for the provider, head and body.
+    /// Encodes the head of a request for the provider.
     ///
     /// # Errors
     /// One sentence, when a header can't be sent.
-    pub fn request(
+    pub fn request_head(
         &self,
         method: &str,
         path: &str,
         headers: &BTreeMap<String, String>,
-        body: Option<&str>,
+        body_bytes: Option<usize>,
     ) -> Result<Vec<u8>, String> {
         let upstream = &*self.upstream;
         let headers = headers.iter().filter(|(name, _)| upstream.forwards(name));
         let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
-        request::encode(method, &route_url(&upstream.base, path), &upstream.lines, headers, body)
+        request::encode_head(method, &route_url(&upstream.base, path), &upstream.lines, headers, body_bytes)
             .map_err(|name| format!("the hub's header {name} has a value that cannot be sent"))
     }
 
@@ -143,14 +143,14 @@ impl Provider {
         ready.map_err(|error| self.no_answer(error))
     }
 
-    /// Sends a request, and maps the head of the response.
+    /// Sends a request in two parts, such as head and body, and maps the head of the response.
     ///
     /// # Errors
     /// When there is no response.
     pub fn send<T>(
         &self,
         call: &mut ClientConnection,
-        request: &[u8],
+        request: [&[u8]; 2],
         map: impl FnOnce(&ResponseHead<'_>) -> T,
     ) -> Result<T, Reason> {
         call.send(request, map).map_err(|error| self.no_answer(error))
@@ -185,13 +185,13 @@ mod tests {
 
     fn text(provider: &Provider, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String, String> {
         let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        provider.request(method, path, &headers, None).map(|bytes| String::from_utf8(bytes).unwrap())
+        provider.request_head(method, path, &headers, None).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
     fn a_hub_reaches_only_a_rooms_operations() {
         let provider = Provider::new("http://h/a/v1/", &[]).unwrap();
-        let relay = |method: &str, path: &str| provider.relay(method, path, &BTreeMap::new(), Some("{}"));
+        let relay = |method: &str, path: &str| provider.relay(method, path, &BTreeMap::new(), Some(2));
         assert!(
             relay("POST", "/v1/chat/completions").unwrap().starts_with(b"POST /a/v1/chat/completions HTTP/1.1\r\n")
         );

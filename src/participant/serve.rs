@@ -14,7 +14,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::cancel::CancelHandle;
-use super::forward::{Buffers, Forwarder, Job};
+use super::forward::{Buffers, Forwarder, Job, ProviderRequest, RequestHead};
 use super::load::Load;
 use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
 use crate::sync::{STACK_SIZE, lock};
@@ -35,9 +35,19 @@ pub enum TunnelEvent {
     Lost(TunnelError),
 }
 
+/// What comes of a request's message.
+enum Arrived {
+    /// The whole request.
+    Job(Job),
+    /// A request whose body, of so many bytes, is the next message.
+    Announced(RequestHead, usize),
+}
+
 /// The state that only the leader uses.
 struct Leadership {
     reader: Reader,
+    /// The request whose body is the next message.
+    awaited: Option<RequestHead>,
     /// Dropped with the reader, which disconnects the receiver that [`Workers::start`] returns.
     _reading: Sender<()>,
 }
@@ -48,6 +58,8 @@ pub struct Workers {
     /// The cancel handles of the requests in progress, by request id.
     running: Mutex<HashMap<String, Arc<CancelHandle>>>,
     load: Arc<Load>,
+    /// Whether bodies of requests come as messages of their own.
+    bodies: bool,
     /// Locked by the leader while it reads; `None` once the tunnel has ended.
     leader: Mutex<Option<Leadership>>,
     /// Workers that wait to become the leader.
@@ -57,13 +69,14 @@ pub struct Workers {
 
 impl Workers {
     /// Starts to serve a tunnel, within the bounds of `load`. The receiver is disconnected when the tunnel has ended and is
-    /// not read any more. `on_event` is called on the leader's thread.
+    /// not read any more. `bodies`: whether bodies of requests come as messages of their own. `on_event` is called on the
+    /// leader's thread.
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn start(
         forwarder: Forwarder,
-        reader: Reader,
+        (reader, bodies): (Reader, bool),
         load: Arc<Load>,
         on_event: impl Fn(TunnelEvent) + Send + Sync + 'static,
     ) -> io::Result<Receiver<()>> {
@@ -72,7 +85,8 @@ impl Workers {
             forwarder,
             running: Mutex::default(),
             load,
-            leader: Mutex::new(Some(Leadership { reader, _reading: reading })),
+            bodies,
+            leader: Mutex::new(Some(Leadership { reader, awaited: None, _reading: reading })),
             followers: AtomicUsize::new(0),
             on_event: Box::new(on_event),
         };
@@ -99,19 +113,31 @@ impl Workers {
         self.followers.fetch_add(1, Ordering::SeqCst);
         let mut leader = lock(&self.leader);
         self.followers.fetch_sub(1, Ordering::SeqCst);
-        let reader = &mut leader.as_mut()?.reader;
         let end = loop {
-            match reader.read() {
-                Ok(Received::Text(text)) => {
-                    (self.on_event)(TunnelEvent::Alive);
-                    let job = self.on_message(text);
-                    if let Some(job) = job.and_then(|job| self.with_successor(job)) {
-                        return Some(job);
+            let Leadership { reader, awaited, .. } = leader.as_mut()?;
+            let job = match reader.read() {
+                Ok(Received::Text(text)) => match self.on_message(text) {
+                    Some(Arrived::Job(job)) => Some(job),
+                    Some(Arrived::Announced(request, body_bytes)) => {
+                        *awaited = Some(request);
+                        if let Err(error) = reader.expect_body(body_bytes) {
+                            break TunnelEvent::Lost(error);
+                        }
+                        None
                     }
+                    None => None,
+                },
+                Ok(Received::Body(body)) => awaited.take().and_then(|request| self.accept(request.with_body(body))),
+                Ok(Received::Binary(_)) if self.bodies => {
+                    break TunnelEvent::Lost(reader.reject("a request's body came unannounced"));
                 }
-                Ok(Received::Binary(_) | Received::KeepAlive) => (self.on_event)(TunnelEvent::Alive),
+                Ok(Received::Binary(_) | Received::KeepAlive) => None,
                 Ok(Received::Closed { code, reason }) => break TunnelEvent::Closed { code, reason },
                 Err(error) => break TunnelEvent::Lost(error),
+            };
+            (self.on_event)(TunnelEvent::Alive);
+            if let Some(job) = job.and_then(|job| self.with_successor(job)) {
+                return Some(job);
             }
         };
         (self.on_event)(end);
@@ -120,10 +146,10 @@ impl Workers {
         None
     }
 
-    /// Handles a message; a job where it is a request.
-    fn on_message(&self, text: &str) -> Option<Job> {
+    /// Handles a message; gives what comes of a request.
+    fn on_message(&self, text: &str) -> Option<Arrived> {
         match decode_from_hub(text) {
-            Ok(FromHub::Request(request)) => return self.accept(request),
+            Ok(FromHub::Request(request)) => return self.on_request(request),
             Ok(FromHub::Cancel { request_id }) => self.cancel(&request_id),
             Ok(FromHub::Pause { request_id }) => self.set_paused(&request_id, true),
             Ok(FromHub::Resume { request_id }) => self.set_paused(&request_id, false),
@@ -147,19 +173,26 @@ impl Workers {
         lock(&self.running)
     }
 
+    fn on_request(&self, request: Request<'_>) -> Option<Arrived> {
+        if let Some(bytes) = request.body_bytes.filter(|_| self.bodies) {
+            return Some(Arrived::Announced(self.forwarder.encode(request, Some(bytes)), bytes));
+        }
+        let body = request.body.map(|body| body.get());
+        let request = self.forwarder.encode(request, body.map(str::len));
+        self.accept(request.with_inline(body.unwrap_or_default())).map(Arrived::Job)
+    }
+
     /// Makes a job of a request; refuses it where the session's load is at its limit, or the session drains: the hub then
     /// sends it to another participant.
-    fn accept(&self, mut request: Request<'_>) -> Option<Job> {
-        let bytes = self.forwarder.encode(&mut request);
-        let id = request.request_id.into_owned();
-        let share = match self.load.take(bytes.as_ref().map_or(0, Vec::len)) {
+    fn accept(&self, (id, request): (String, Result<ProviderRequest, String>)) -> Option<Job> {
+        let share = match self.load.take(request.as_ref().map_or(0, ProviderRequest::len)) {
             Ok(share) => share,
             Err(reason) => {
                 self.forwarder.refuse(&id, reason);
                 return None;
             }
         };
-        let job = Job::new(id, bytes, share);
+        let job = Job::new(id, request, share);
         self.running().insert(job.id.clone(), job.cancel.clone());
         Some(job)
     }

@@ -17,7 +17,9 @@ use crate::client::Client;
 use crate::client::backoff::StopSignal;
 use crate::error::{Error, Reason};
 use crate::proto::management::{ErrorCode, Participant, Registered};
-use crate::proto::tunnel::{CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded};
+use crate::proto::tunnel::{
+    BODIES_BINARY, BODIES_HEADER, CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded,
+};
 use crate::sync::lock;
 use crate::tunnel::{Connected, Writer};
 
@@ -154,8 +156,10 @@ impl Session {
     pub(super) fn start(params: SessionParams) -> Result<Self, Error> {
         let SessionParams { client, room, id, timing, provider, offer, on_change, registered, tunnel } = params;
         let (reader, writer, headers) = tunnel;
-        let binary =
-            headers.iter().any(|(name, value)| name.eq_ignore_ascii_case(FRAMES_HEADER) && value == FRAMES_BINARY);
+        let agreed = |header: &str, value: &str| {
+            headers.iter().any(|(name, given)| name.eq_ignore_ascii_case(header) && given == value)
+        };
+        let (binary, bodies) = (agreed(FRAMES_HEADER, FRAMES_BINARY), agreed(BODIES_HEADER, BODIES_BINARY));
         let provider_state = Arc::new(ProviderState::new(offer.registration.loaded.clone()));
         let load = Arc::new(Load::new(registered.participant.concurrency));
         let follower = Follower {
@@ -186,7 +190,7 @@ impl Session {
         });
         let events = state.clone();
         let forwarder = Forwarder::new(provider, provider_state, writer, binary);
-        let reading = Workers::start(forwarder, reader, load, move |event| events.on_event(event))
+        let reading = Workers::start(forwarder, (reader, bodies), load, move |event| events.on_event(event))
             .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
         let mut session = Session {
             participant: registered.participant,

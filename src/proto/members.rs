@@ -11,6 +11,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json_parts::{JsonParts, MIN_BORROWED};
+use super::scan;
+
 /// The most members of an object. To set or get one, its key is compared with all of them.
 pub const MAX_MEMBERS: usize = 1024;
 /// The most members of an object that is parsed with each key compared with all earlier ones to find duplicates.
@@ -44,7 +47,18 @@ impl std::error::Error for BadRequest {}
 
 /// A JSON object's members in order, each value verbatim.
 #[derive(Debug, Clone, Default)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub struct Members<'a> {
+    members: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    first_item: Option<FirstItem>,
+}
+
+/// An item that a list gets when the object is written, so that the list need not be copied before.
+#[derive(Debug, Clone)]
+struct FirstItem {
+    /// The list's key.
+    key: &'static str,
+    json: String,
+}
 
 impl<'a> Members<'a> {
     /// Parses a body. Of duplicate keys the last one is retained, as in JavaScript: otherwise the hub and the provider
@@ -59,25 +73,26 @@ impl<'a> Members<'a> {
         if !text.trim_start().starts_with('{') {
             return Err(broken("The request body must be a JSON object".into()));
         }
-        let Pairs(pairs) = serde_json::from_str(text).map_err(|e| {
+        // What the scanner refuses is left to serde_json, which says what is wrong.
+        let Pairs(pairs) = Pairs::scan(text).map_or_else(|| serde_json::from_str(text), Ok).map_err(|e| {
             // Values are not parsed, so the only data error is the limit of `Pairs`.
             let too_many = format!("The request body has more than {MAX_MEMBERS} members");
             broken(if e.is_data() { too_many } else { format!("The request body is not valid JSON: {e}") })
         })?;
-        let mut members = Members(Vec::with_capacity(pairs.len() + 2));
+        let mut members = Members { members: Vec::with_capacity(pairs.len() + 2), first_item: None };
         // Looking each key up among all would take time with the square of their number.
         let mut places = (pairs.len() > MAX_SCANNED).then(HashMap::<_, usize>::new);
         for (key, value) in pairs {
-            let value = Cow::Borrowed(value.get());
+            let value = Cow::Borrowed(value);
             let Some(places) = &mut places else {
                 members.put(key, value);
                 continue;
             };
             match places.entry(key.clone()) {
-                Entry::Occupied(place) => members.0[*place.get()].1 = value,
+                Entry::Occupied(place) => members.members[*place.get()].1 = value,
                 Entry::Vacant(place) => {
-                    place.insert(members.0.len());
-                    members.0.push((key, value));
+                    place.insert(members.members.len());
+                    members.members.push((key, value));
                 }
             }
         }
@@ -90,7 +105,7 @@ impl<'a> Members<'a> {
     }
 
     fn raw(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_ref())
+        self.members.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_ref())
     }
 
     /// Sets a key in place, or appends it.
@@ -100,34 +115,60 @@ impl<'a> Members<'a> {
 
     /// Its keys and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
+        self.members.iter().map(|(key, value)| (key.as_ref(), value.as_ref()))
     }
 
     /// Appends a key that is not present yet.
     pub fn push(&mut self, key: &str, json: &str) {
-        self.0.push((Cow::Owned(key.to_owned()), Cow::Owned(json.to_owned())));
+        self.members.push((Cow::Owned(key.to_owned()), Cow::Owned(json.to_owned())));
     }
 
     fn put(&mut self, key: Cow<'a, str>, value: Cow<'a, str>) {
-        match self.0.iter_mut().find(|(k, _)| *k == key) {
+        match self.members.iter_mut().find(|(k, _)| *k == key) {
             Some(member) => member.1 = value,
-            None => self.0.push((key, value)),
+            None => self.members.push((key, value)),
         }
+    }
+
+    /// Puts an item in front of those of a list. It is part of the object only once that is written: [`Members::get`] returns
+    /// the list without it.
+    pub(super) fn put_first(&mut self, key: &'static str, json: String) {
+        if self.get(key).is_none() {
+            self.set(key, "[]".to_owned());
+        }
+        self.first_item = Some(FirstItem { key, json });
     }
 
     /// The object as JSON text.
     pub fn to_json(&self) -> String {
-        let mut out = String::with_capacity(2 + self.0.iter().map(|(k, v)| k.len() + v.len() + 4).sum::<usize>());
-        out.push('{');
-        for (at, (key, value)) in self.0.iter().enumerate() {
-            if at > 0 {
-                out.push(',');
+        self.to_parts().into_text()
+    }
+
+    /// The object as JSON text whose long values are not copied, unless they were set here.
+    pub fn to_parts(&self) -> JsonParts<'a> {
+        let size = |value: &Cow<'_, str>| match value {
+            Cow::Borrowed(value) => value.len().min(MIN_BORROWED),
+            Cow::Owned(value) => value.len(),
+        };
+        let sizes = self.members.iter().map(|(key, value)| key.len() + size(value) + 4);
+        let mut out = JsonParts::with_capacity(2 + sizes.sum::<usize>());
+        for (at, (key, value)) in self.members.iter().enumerate() {
+            out.push(if at > 0 { "," } else { "{" });
+            out.push(&json_text(key));
+            out.push(":");
+            let first = self.first_item.as_ref().filter(|first| first.key == key);
+            let rest = first.and_then(|first| Some((first, value.strip_prefix('[')?)));
+            let from = rest.map_or(0, |(first, rest)| {
+                let comma = if rest.trim_ascii_start() == "]" { "" } else { "," };
+                ["[", &first.json, comma].iter().for_each(|part| out.push(part));
+                1
+            });
+            match value {
+                Cow::Borrowed(value) => out.push_borrowed(&value[from..]),
+                Cow::Owned(value) => out.push(&value[from..]),
             }
-            out.push_str(&json_text(key));
-            out.push(':');
-            out.push_str(value);
         }
-        out.push('}');
+        out.push(if self.members.is_empty() { "{}" } else { "}" });
         out
     }
 }
@@ -167,7 +208,27 @@ pub fn list<'a, T: Deserialize<'a>>(json: &'a str) -> Result<Vec<T>, serde_json:
     serde_json::Deserializer::from_str(json).deserialize_seq(ListVisitor(PhantomData))
 }
 
-struct Pairs<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The text of a JSON string; `None` where it is none, or contains half of a surrogate pair.
+pub(super) fn text_of(json: &str) -> Option<Cow<'_, str>> {
+    if json.contains('\\') {
+        return serde_json::from_str(json).ok().map(Cow::Owned);
+    }
+    json.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
+}
+
+struct Pairs<'a>(Vec<(Cow<'a, str>, &'a str)>);
+
+impl<'a> Pairs<'a> {
+    /// The pairs of an object; `None` where something is wrong with it.
+    fn scan(text: &'a str) -> Option<Self> {
+        let mut pairs = Vec::new();
+        scan::members(text, |key, value| {
+            pairs.push((text_of(key)?, value));
+            (pairs.len() <= MAX_MEMBERS).then_some(())
+        })?;
+        Some(Pairs(pairs))
+    }
+}
 
 /// A key. Borrowed, unless it has escapes.
 #[derive(Deserialize)]
@@ -187,7 +248,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
                     if pairs.len() == MAX_MEMBERS {
                         return Err(A::Error::custom(format_args!("an object has more than {MAX_MEMBERS} members")));
                     }
-                    pairs.push((key, value));
+                    pairs.push((key, value.get()));
                 }
                 Ok(Pairs(pairs))
             }

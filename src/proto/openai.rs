@@ -1,10 +1,8 @@
 //! The few members of an OpenAI request that the hub reads or sets. All others pass unchanged (`members`).
 
-use std::borrow::Cow;
-
-use serde::Deserialize;
-
 use super::management::RuntimeConfig;
+use super::members::text_of;
+use super::scan;
 
 pub use super::members::{BadRequest, MAX_LIST, MAX_MEMBERS, Members, cut, json_text, list};
 
@@ -51,13 +49,13 @@ impl Members<'_> {
         }
     }
 
-    /// Checks the required member of a chat request: `messages`, a list of objects.
+    /// Checks the required member of a chat request: `messages`, a list of objects, which are returned.
     ///
     /// # Errors
     /// When it is missing or of the wrong type.
-    pub fn check_chat(&self) -> Result<(), BadRequest> {
-        let raw = self.get("messages").ok_or_else(|| BadRequest::field("messages", "is required"))?;
-        roles(raw).map(drop)
+    pub fn check_chat(&self) -> Result<Vec<&str>, BadRequest> {
+        let list = self.get("messages").ok_or_else(|| BadRequest::field("messages", "is required"))?;
+        messages(list).map(|(messages, _)| messages)
     }
 
     /// Checks the required member of a Responses request: `input`, text or a list, or a stored prompt in its place.
@@ -126,17 +124,13 @@ impl Members<'_> {
         key == "max_tokens" && self.get("max_completion_tokens").is_some()
     }
 
-    /// Prepends a system message, unless the request has one already (`developer` is the newer role).
+    /// Prepends a system message, unless the request has one already.
     fn prepend_system_message(&mut self, instructions: &str) -> Result<(), BadRequest> {
-        let raw = self.get("messages").unwrap_or("[]");
-        let roles = roles(raw)?;
-        if roles.iter().any(|role| role == "system" || role == "developer") {
-            return Ok(());
+        let (_, has_system) = messages(self.get("messages").unwrap_or("[]"))?;
+        if !has_system {
+            let message = format!(r#"{{"role":"system","content":{}}}"#, json_text(instructions));
+            self.put_first("messages", message);
         }
-        let rest = raw.trim_start().strip_prefix('[').unwrap_or("]");
-        let comma = if roles.is_empty() { "" } else { "," };
-        let messages = format!(r#"[{{"role":"system","content":{}}}{comma}{rest}"#, json_text(instructions));
-        self.set("messages", messages);
         Ok(())
     }
 }
@@ -151,17 +145,23 @@ pub fn bare_model(name: &str) -> &str {
     name.strip_suffix(":latest").unwrap_or(name)
 }
 
-/// The role of each message; empty where it has none.
-fn roles(messages: &str) -> Result<Vec<Cow<'_, str>>, BadRequest> {
-    #[derive(Deserialize)]
-    struct Message<'a> {
-        #[serde(default, borrow)]
-        role: Cow<'a, str>,
-    }
-    let messages: Vec<Message<'_>> = list(messages).map_err(|_| {
+/// The messages of a chat, and whether one of them tells the model how to behave (`developer` is the newer role for that).
+///
+/// # Errors
+/// When they are no list of objects, or a role is no text.
+fn messages(list: &str) -> Result<(Vec<&str>, bool), BadRequest> {
+    let (mut has_system, mut last) = (false, None);
+    let messages = scan::objects(list, MAX_LIST, |index, key, value| {
+        if text_of(key)? == "role" {
+            let is_second = last.replace(index) == Some(index);
+            let role = text_of(value).filter(|_| !is_second)?;
+            has_system |= role == "system" || role == "developer";
+        }
+        Some(())
+    });
+    messages.map(|messages| (messages, has_system)).ok_or_else(|| {
         BadRequest::field("messages", "must be a list of at most 65536 objects, each with a \"role\" that is text")
-    })?;
-    Ok(messages.into_iter().map(|m| m.role).collect())
+    })
 }
 
 #[cfg(test)]
@@ -178,7 +178,7 @@ mod tests {
             let members = Members::parse(body.as_bytes())?;
             members.model()?;
             members.stream()?;
-            members.check_chat()
+            members.check_chat().map(drop)
         };
         for (body, field) in [
             ("", None),

@@ -14,7 +14,7 @@ use super::openai::{Members, same_model};
 use super::response_id::IdWatch;
 use super::sse;
 use super::translate::{ChatTranslator, ResponseTemplate, to_chat};
-use super::tunnel::{self, FromHub, FromParticipant, Request};
+use super::tunnel::{self, BodyForm, FromHub, FromParticipant, Request};
 use super::usage::UsageWatch;
 use super::web;
 
@@ -130,10 +130,10 @@ proptest! {
         let text = body.to_string();
         let request = Request {
             request_id: &id, operation: "o", method: "POST", path: &path, headers: BTreeMap::from([("A", "b")]), hops: &path,
-            body: Some(&text), stream,
+            body: BodyForm::Inline, stream,
         };
-        let (head, between, tail) = tunnel::encode_request(&request);
-        let wire = String::from_utf8(head).unwrap() + between + tail;
+        let (head, tail) = tunnel::encode_request(&request);
+        let wire = String::from_utf8(head).unwrap() + &text + tail;
         let FromHub::Request(read) = tunnel::decode_from_hub(&wire).unwrap() else { panic!("{wire}") };
         prop_assert_eq!((read.request_id, read.path, read.stream), (Cow::Borrowed(id.as_str()), Cow::Borrowed(path.as_str()), stream));
         prop_assert_eq!(read.hops.unwrap_or_default(), path);

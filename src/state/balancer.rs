@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::Random;
 use super::conversations::Previous;
+use super::id::ParticipantId;
 use super::room::{Member, Room};
 use super::selector::{Need, Refusal, Selector, Want};
 use crate::proto::management::Support;
@@ -39,7 +40,7 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
     let mut candidates = match Selector::parse(&want.model) {
         Selector::Any => with(&|member| Some(member.default_model())),
         Selector::Model(name) => with(&|member| member.model_named(name)),
-        Selector::Name(name) => match room.members.values().find(|m| m.id.as_str() == name) {
+        Selector::Name(name) => match ParticipantId::parse(name).and_then(|id| room.members.get(&id)) {
             Some(member) => return check_named(member, want).map(Choice::by_id),
             None => with(&|member| member.model_named(name)),
         },

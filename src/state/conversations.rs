@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 
-use serde_json::value::RawValue;
-
-use crate::proto::openai::list;
+use crate::state::text_hash::BlockKeys;
 
 /// The most requests that are kept of all rooms; an entry takes about 100 bytes.
 const MAX_ENTRIES: usize = 16_384;
@@ -25,14 +23,13 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Hashes a JSON list of messages in one pass, each message as the client spelled it. `hasher` has taken in what else two
-    /// requests of one conversation have in common. What is no list has no turns.
-    pub fn read(messages: &str, mut hasher: impl Hasher) -> Self {
-        let Ok(messages) = list::<&RawValue>(messages) else { return Turns::default() };
+    /// Hashes messages, each as the client spelled it in JSON. `hasher` has taken in what else two requests of one conversation
+    /// have in common.
+    pub fn of(messages: &[&str], keys: &BlockKeys, mut hasher: impl Hasher) -> Self {
         let first = messages.len().saturating_sub(MAX_NEW + 1);
         let mut earlier = VecDeque::new();
         for (index, message) in messages.iter().enumerate() {
-            hasher.write(message.get().as_bytes());
+            keys.hash(message.as_bytes(), &mut hasher);
             // Not part of any JSON text: ends the message.
             hasher.write_u8(0);
             if index >= first {
@@ -128,7 +125,8 @@ mod tests {
     fn turns(caller: &str, messages: &[String]) -> Turns {
         let mut hasher = DefaultHasher::new();
         caller.hash(&mut hasher);
-        Turns::read(&format!("[{}]", messages.join(" , ")), hasher)
+        let keys = BlockKeys::new(|number| number as u64);
+        Turns::of(&messages.iter().map(String::as_str).collect::<Vec<_>>(), &keys, hasher)
     }
 
     fn messages(count: usize) -> Vec<String> {
@@ -152,20 +150,15 @@ mod tests {
         assert_eq!(previous(8, "ann", 6), None, "another room");
         assert_eq!(previous(7, "ann", 6 + MAX_NEW), None, "too many new messages");
         let mut edited = messages(2);
-        edited[0].push(' ');
-        assert_eq!(conversations.previous(7, &turns("ann", &edited)), Some(by(1)), "space between messages");
         edited[0] = edited[0].replace("user", "system");
         assert_eq!(conversations.previous(7, &turns("ann", &edited)), None);
     }
 
     #[test]
-    fn what_is_no_list_of_messages_is_never_continued() {
+    fn a_request_without_messages_is_never_continued() {
         let mut conversations = Conversations::default();
-        for text in ["\"hello\"", "[]", "{}", "[1,", ""] {
-            let turns = Turns::read(text, DefaultHasher::new());
-            assert_eq!(turns, Turns::default(), "{text}");
-            conversations.record(1, &turns, by(1));
-        }
+        assert_eq!(turns("ann", &[]), Turns::default());
+        conversations.record(1, &turns("ann", &[]), by(1));
         assert!(conversations.by_age.is_empty() && conversations.rooms.is_empty());
     }
 

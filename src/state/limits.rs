@@ -5,7 +5,7 @@ use super::Now;
 /// Milliseconds of a minute.
 const MINUTE: u64 = 60_000;
 /// Milliseconds of a day.
-const DAY: u64 = 86_400_000;
+pub const DAY: u64 = 86_400_000;
 /// After how many seconds a caller with too many requests at a time may try again: one of them may end at any moment.
 const RETRY_AT_ONCE: u64 = 1;
 

@@ -3,9 +3,10 @@
 //!
 //! tungstenite performs the handshake's parsing and codes frame headers. Its `WebSocket` is not used, because it cannot be read
 //! and written by different threads and copies every message: here one reader and many writers share a connection, messages
-//! are borrowed from the read buffer, and messages that are ready together are sent in one write. `codec`, `piece`, `queue`
-//! and `router` do no I/O.
+//! are borrowed from the read buffer, and messages that are ready together are sent in one write. `body`, `codec`, `piece`,
+//! `queue` and `router` do no I/O.
 
+pub(crate) mod body;
 pub(crate) mod codec;
 mod handshake;
 mod piece;

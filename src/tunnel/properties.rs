@@ -1,13 +1,17 @@
-//! Property tests: on random streams of frames the reader returns the same messages as tungstenite's `WebSocket`.
+//! Property tests: on random streams of frames the reader returns the same messages as tungstenite's `WebSocket`, and a body
+//! that was announced only where the next message is that body.
 
 use std::io::{Cursor, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
 use super::codec::{format_close, raw_frame};
+use super::reader::Reader;
+use super::writer::{Role as End, TunnelStream};
 use super::{Received, TunnelLimits, serve};
 
 /// The longest message, in bytes.
@@ -62,7 +66,7 @@ fn read_with_reader(bytes: &[u8], ahead: usize) -> Outcome {
         match reader.read() {
             Ok(Received::Text(text)) => read.messages.push(text.as_bytes().to_vec()),
             Ok(Received::Binary(bytes)) => read.messages.push(bytes.to_vec()),
-            Ok(Received::KeepAlive) => {}
+            Ok(Received::Body(_) | Received::KeepAlive) => {}
             Ok(Received::Closed { code, .. }) => {
                 read.closed = Some(code);
                 return read;
@@ -109,7 +113,56 @@ fn read_with_tungstenite(bytes: &[u8]) -> Outcome {
     }
 }
 
+/// The body that is read where one of this length was announced, from what a hub sends.
+fn read_body(bytes: &[u8], announced: usize, ahead: usize) -> Option<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let stream = TunnelStream::new(Arc::new(listener.accept().unwrap().0.into()), End::Client, Duration::from_secs(30));
+    let (ahead, rest) = bytes.split_at(ahead.min(bytes.len()));
+    let mut reader = Reader::new(stream.unwrap(), ahead.to_vec(), MAX_MESSAGE);
+    peer.write_all(rest).unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    reader.expect_body(announced).unwrap();
+    loop {
+        match reader.read() {
+            Ok(Received::Body(body)) => return Some(body),
+            Ok(Received::KeepAlive) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => return None,
+        }
+    }
+}
+
+/// The first message if it is a body of this length.
+fn first_body(bytes: &[u8], announced: usize) -> Option<String> {
+    let mut socket = WebSocket::from_raw_socket(ReadOnly(Cursor::new(bytes.to_vec())), Role::Client, None);
+    loop {
+        match socket.read() {
+            Ok(Message::Binary(body)) if body.len() == announced => return String::from_utf8(body.to_vec()).ok(),
+            Ok(Message::Ping(_) | Message::Pong(_)) => {}
+            _ => return None,
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_body_is_read_only_where_it_is_the_next_message(
+        frames in prop::collection::vec((prop::sample::select(vec![0x82, 0x02, 0x00, 0x80, 0x89, 0x81]), ".{0,9}"), 1..6),
+        announced in 0..12usize,
+        cut in prop::option::weighted(0.3, any::<prop::sample::Index>()),
+        ahead in 0..40usize,
+    ) {
+        let mut bytes = frames.iter().flat_map(|(first, text)| raw_frame(*first, None, text.as_bytes())).collect::<Vec<_>>();
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len() + 1));
+        }
+        let right = frames.iter().filter(|(first, _)| first & 0x0F < 3).map(|(_, text)| text.len()).sum();
+        for announced in [announced, right] {
+            prop_assert_eq!(read_body(&bytes, announced, ahead), first_body(&bytes, announced));
+        }
+    }
+
     #[test]
     fn frames_are_read_as_tungstenite_reads_them(
         frames in prop::collection::vec(frame(), 0..12),

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::body::IncomingBody;
 use super::codec::{self, CloseError, Control, Data, OpCode, ParsedHeader};
 use super::writer::{Role, TunnelError, TunnelStream, Writer};
 use crate::budget::Share;
@@ -25,6 +26,8 @@ pub enum Received<'r> {
     Text(&'r str),
     /// A binary message.
     Binary(&'r [u8]),
+    /// The body that [`Reader::expect_body`] announced.
+    Body(String),
     /// A WebSocket ping or pong.
     KeepAlive,
     /// The peer's close frame, which has been answered.
@@ -49,6 +52,8 @@ pub struct Reader {
     fragments: Option<(Data, Vec<u8>)>,
     /// The last message that was assembled from fragments; kept while it is borrowed.
     assembled: Vec<u8>,
+    /// A body that was announced: the next message.
+    body: Option<IncomingBody>,
     /// The memory budget that the buffer and the fragments are charged to while they are large.
     memory: Option<Share>,
     /// The socket's read timeout.
@@ -73,6 +78,8 @@ enum Payload {
     Message(Data, Range<usize>),
     /// A message in `assembled`.
     Assembled(Data),
+    /// A body that was announced.
+    Body(IncomingBody),
 }
 
 impl Reader {
@@ -87,6 +94,7 @@ impl Reader {
             end,
             fragments: None,
             assembled: Vec::new(),
+            body: None,
             memory: None,
             read_timeout: READ_TIMEOUT,
         }
@@ -97,6 +105,24 @@ impl Reader {
     pub fn with_memory(mut self, memory: Share) -> Self {
         self.memory = Some(memory);
         self
+    }
+
+    /// Announces that the next message is a body of so many bytes. It is read without a copy into the buffer. Only for a client,
+    /// whose peer does not mask.
+    ///
+    /// # Errors
+    /// [`TunnelError::TooLarge`], and the tunnel has ended.
+    pub fn expect_body(&mut self, bytes: usize) -> Result<(), TunnelError> {
+        if bytes > self.max_message {
+            return Err(close_with(&self.stream, TunnelError::TooLarge));
+        }
+        self.body = Some(IncomingBody::new(bytes));
+        Ok(())
+    }
+
+    /// Ends the tunnel because of a message that breaks the protocol.
+    pub fn reject(&mut self, reason: &'static str) -> TunnelError {
+        close_with(&self.stream, TunnelError::Protocol(reason))
     }
 
     /// Waits for the next message or control frame. The result borrows the buffer until the next call.
@@ -137,6 +163,9 @@ impl Reader {
             Payload::Control(control, range) => self.handle_control(control, range),
             Payload::Message(data, range) => decode_message(&self.stream, data, &self.buffer[range]),
             Payload::Assembled(data) => decode_message(&self.stream, data, &self.assembled),
+            Payload::Body(body) => {
+                body.into_text().map(Received::Body).map_err(|error| close_with(&self.stream, error))
+            }
         }
     }
 
@@ -150,6 +179,9 @@ impl Reader {
     /// Consumes one frame, or reads more bytes of it.
     fn next_step(&mut self) -> Result<Step, TunnelError> {
         self.assembled = Vec::new();
+        if self.body.as_ref().is_some_and(|body| body.missing() > 0) {
+            return self.fill_body();
+        }
         let buffered = self.end - self.start;
         let parsed = codec::parse_header(&self.buffer[self.start..self.end]).map_err(TunnelError::Protocol)?;
         let Some(ParsedHeader { header, header_len, payload_len }) = parsed else {
@@ -157,6 +189,11 @@ impl Reader {
         };
         if header.mask.is_some() != (self.stream.role == Role::Server) {
             return Err(TunnelError::Protocol("a frame from a client is not masked, or one from a server is"));
+        }
+        if let (Some(body), OpCode::Data(_)) = (&mut self.body, header.opcode) {
+            body.begin_frame(header.opcode, header.is_final, payload_len)?;
+            self.start += header_len;
+            return Ok(self.take_body());
         }
         let payload_len = self.check_length(header.opcode, payload_len)?;
         if buffered < header_len + payload_len {
@@ -174,6 +211,26 @@ impl Reader {
             OpCode::Data(data) => self.add_fragment(data, header.is_final, range),
         };
         Ok(payload.map_or(Step::Partial, Step::Complete))
+    }
+
+    /// Adds what is buffered of a body, or else reads from the socket, directly into the body.
+    fn fill_body(&mut self) -> Result<Step, TunnelError> {
+        let Some(body) = &mut self.body else { return Ok(Step::Partial) };
+        if self.start < self.end {
+            self.start += body.push(&self.buffer[self.start..self.end]);
+        } else {
+            let read = body.read_with(|bytes, most| self.stream.socket.read_to(bytes, most));
+            if self.check_read(read)?.is_none() {
+                return Ok(Step::TimedOut);
+            }
+        }
+        Ok(self.take_body())
+    }
+
+    /// The body, if it is complete.
+    fn take_body(&mut self) -> Step {
+        let body = self.body.take_if(|body| body.is_complete());
+        body.map_or(Step::Partial, |body| Step::Complete(Payload::Body(body)))
     }
 
     /// Checks that a frame may follow the previous ones and that its message is not too long. Returns its payload's length.
@@ -209,22 +266,31 @@ impl Reader {
     fn fill_buffer(&mut self, needed: usize) -> Result<Step, TunnelError> {
         self.make_room(needed);
         self.reserve_memory()?;
-        match self.stream.socket.read(&mut self.buffer[self.end..]) {
-            Ok(0) => Err(TunnelError::Closed),
-            Ok(read) => {
+        let read = self.stream.socket.read(&mut self.buffer[self.end..]);
+        Ok(match self.check_read(read)? {
+            Some(read) => {
                 self.end += read;
-                Ok(Step::Partial)
+                Step::Partial
             }
-            // Encrypted, and without TLS's close alert. A tunnel's orderly end is its close frame.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(TunnelError::Closed),
-            Err(error) if is_timeout(&error) && self.stream.is_closing() => Err(TunnelError::Closed),
-            Err(error) if is_timeout(&error) => {
+            None => {
                 // An idle tunnel holds no buffer.
                 if self.start == self.end {
                     (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
                 }
-                Ok(Step::TimedOut)
+                Step::TimedOut
             }
+        })
+    }
+
+    /// How many bytes were read; `None` where none came in time.
+    fn check_read(&self, read: io::Result<usize>) -> Result<Option<usize>, TunnelError> {
+        match read {
+            Ok(0) => Err(TunnelError::Closed),
+            Ok(read) => Ok(Some(read)),
+            // Encrypted, and without TLS's close alert. A tunnel's orderly end is its close frame.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(TunnelError::Closed),
+            Err(error) if is_timeout(&error) && self.stream.is_closing() => Err(TunnelError::Closed),
+            Err(error) if is_timeout(&error) => Ok(None),
             Err(error) => Err(TunnelError::Io(error)),
         }
     }
@@ -356,6 +422,7 @@ mod tests {
                 seen.push(match self.reader.read() {
                     Ok(Received::Text(text)) => format!("text {text}"),
                     Ok(Received::Binary(bytes)) => format!("binary {bytes:?}"),
+                    Ok(Received::Body(body)) => format!("body {body}"),
                     Ok(Received::KeepAlive) => "keep-alive".into(),
                     Ok(Received::Closed { code, reason }) => format!("closed {code:?} {reason}"),
                     Err(error) => format!("{error}"),

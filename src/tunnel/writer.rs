@@ -277,6 +277,20 @@ impl Writer {
         self.0.send(OpCode::Data(Data::Text), parts)
     }
 
+    /// Sends a text message, and a binary message right behind it. The `parts` of each are concatenated; those of the text must be
+    /// UTF-8.
+    ///
+    /// # Errors
+    /// As [`Writer::text`].
+    pub fn text_with_binary(&self, text: &[&[u8]], binary: &[&[u8]]) -> Result<(), TunnelError> {
+        let mut buffer = self.0.lock();
+        if self.0.is_closing() {
+            return Err(TunnelError::Closed);
+        }
+        buffer.add_frame(self.0.role, OpCode::Data(Data::Text), text)?;
+        self.0.write_frame(&mut buffer, OpCode::Data(Data::Binary), binary, self.0.write_timeout)
+    }
+
     /// Sends the messages that `fill` appends, in order and in one write. `fill` runs under the write lock; if it fails, nothing
     /// is sent.
     ///

@@ -1,15 +1,17 @@
 //! Measures speed and footprint of gambi. Hub and participants run as processes; the same calls made directly to the
-//! provider are the reference. README.md describes what is measured and how.
+//! provider, and through two relays that only pass bytes on, are the references. README.md describes what is measured and how.
 //!
 //! ```text
 //! bench                                a quick look whether all of this still works; what `cargo test` runs
 //! bench run GAMBI OUT [PART]           the real thing, of all or one part, with the binary GAMBI; figures go to OUT
 //! bench compare BASE NEW               ratios between two runs
 //! bench provider                       only the provider, for profiling by hand
+//! bench relay ADDR                     passes connections on to ADDR; what the measurements start two of
 //! bench load ADDR BASE TASK CLIENTS MS only the load, for profiling by hand
 //! ```
 
 mod client;
+mod floor;
 mod footprint;
 mod load;
 mod process;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         ["run", gambi, out, part] => real(Path::new(gambi), Path::new(out), part),
         ["compare", base, new] => report::compare(Path::new(base), Path::new(new)),
         ["provider"] => forever(),
+        ["relay", addr] => addr.parse().map_err(io::Error::other).and_then(floor::relay),
         ["load", addr, base, task, clients, ms] => by_hand(addr, base, task, clients, ms),
         // Flags of the test runner, and names of tests to filter by.
         _ => check(Path::new(env!("CARGO_BIN_EXE_gambi"))),
@@ -93,7 +96,7 @@ fn real(gambi: &Path, out: &Path, part: &str) -> io::Result<()> {
 fn check(gambi: &Path) -> io::Result<()> {
     let rows = measure(gambi, QUICK, "")?;
     report::print(&rows);
-    match rows.iter().find(|row| !row.gambi.is_finite() || row.direct.is_some_and(|direct| !direct.is_finite())) {
+    match rows.iter().find(|row| !row.is_measured()) {
         Some(row) => Err(io::Error::other(format!("{} was not measured", row.key))),
         None => Ok(()),
     }

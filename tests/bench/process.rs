@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,16 @@ const TICK: f64 = 10_000.0;
 pub struct Process(Child);
 
 impl Process {
-    fn spawn(gambi: &Path, args: &[&str]) -> io::Result<Self> {
-        let mut command = Command::new(gambi);
+    /// Starts a program.
+    pub fn spawn(program: &Path, args: &[&str]) -> io::Result<Self> {
+        let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().map(Process)
+    }
+
+    /// What it prints. To be taken once.
+    pub fn stdout(&mut self) -> io::Result<ChildStdout> {
+        self.0.stdout.take().ok_or_else(|| io::Error::other("no standard output"))
     }
 
     /// CPU time so far, user and system, in microseconds.
@@ -88,9 +94,8 @@ impl Hub {
         args.extend(more);
         rooms.iter().for_each(|room| args.extend(["--room", room]));
         let mut process = Process::spawn(gambi, &args)?;
-        let stdout = process.0.stdout.take().ok_or_else(|| io::Error::other("no standard output"))?;
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        BufReader::new(process.stdout()?).read_line(&mut line)?;
         let started: serde_json::Value = serde_json::from_str(&line)?;
         let url = started["data"]["hubUrl"].as_str().or(started["hubUrl"].as_str()).unwrap_or_default();
         let addr = url.trim_start_matches("https://").trim_start_matches("http://").parse();

@@ -1,4 +1,5 @@
-//! Scenarios through a tunnel, each with the same call made directly to the provider: chats, streams, long prompts.
+//! Scenarios through a tunnel, each with the same call made directly to the provider and through the floor: chats, streams,
+//! long prompts.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,15 +7,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::client::Target;
+use super::floor::Floor;
 use super::load::{Load, Outcome, quantile, run};
 use super::process::{Hub, JoinSpec, Process};
 use super::provider::Task;
-use super::report::{Goal, Row, absolute, compared};
+use super::report::{Goal, Reference, Row, absolute, compared};
 
 /// Rooms with one participant, with eight, and with one that uses JSON frames.
 const ONE: &str = "LABAA2";
 const EIGHT: &str = "LABBB2";
 const JSON: &str = "LABCC2";
+
+/// What gambi may add to a chat and to the first token of a stream, as a multiple of what the floor adds.
+const ADDED_OF_FLOOR: f64 = 1.5;
+/// The shares of the floor's rates that gambi should reach: of chats, pieces of streams, long prompts.
+const CHATS_OF_FLOOR: f64 = 0.65;
+const PIECES_OF_FLOOR: f64 = 0.85;
+const PROMPTS_OF_FLOOR: f64 = 0.85;
 
 /// How much to measure.
 #[derive(Debug, Clone, Copy)]
@@ -31,9 +40,10 @@ pub struct Effort {
     pub crowd: usize,
 }
 
-/// A hub, its participants and the provider.
+/// A hub, its participants, the floor and the provider.
 pub struct Lab {
     provider: Target,
+    floor: Floor,
     hub: Hub,
     one: Vec<Process>,
     eight: Vec<Process>,
@@ -42,9 +52,10 @@ pub struct Lab {
     gambi: PathBuf,
 }
 
-/// Repeated runs of the same load, directly and through the hub.
-struct Pair {
+/// Repeated runs of the same load: directly, through the floor, and through the hub.
+struct Runs {
     direct: Vec<Outcome>,
+    floor: Vec<Outcome>,
     gambi: Vec<Outcome>,
     /// CPU time of hub and participants for each run through the hub, in microseconds.
     cpu: Vec<(f64, f64)>,
@@ -57,10 +68,10 @@ pub fn median(figures: impl Iterator<Item = f64>) -> f64 {
     figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-impl Pair {
+impl Runs {
     fn compared(&self, key: &str, unit: &'static str, figure: impl Fn(&Outcome) -> f64) -> Row {
         let of = |outcomes: &[Outcome]| median(outcomes.iter().map(&figure));
-        compared(key, unit, of(&self.direct), of(&self.gambi))
+        compared(key, unit, Reference { direct: of(&self.direct), floor: of(&self.floor) }, of(&self.gambi))
     }
 
     /// CPU time per counted unit.
@@ -83,10 +94,11 @@ impl Lab {
         let eight = hub.join(gambi, EIGHT, provider, spec(8, 8, false))?;
         let json = hub.join(gambi, JSON, provider, spec(1, 64, true))?;
         let provider = Target { addr: provider, base: String::new(), tls: false };
-        Ok(Lab { provider, hub, one, eight, json, effort, gambi: gambi.to_owned() })
+        let floor = Floor::start(provider.addr)?;
+        Ok(Lab { provider, floor, hub, one, eight, json, effort, gambi: gambi.to_owned() })
     }
 
-    fn pair(&self, room: &str, task: Task, clients: usize, prompt: usize) -> io::Result<Pair> {
+    fn runs(&self, room: &str, task: Task, clients: usize, prompt: usize) -> io::Result<Runs> {
         let participants = match room {
             ONE => &self.one,
             EIGHT => &self.eight,
@@ -95,16 +107,17 @@ impl Lab {
         self.measured(&self.hub, participants, room, Load { task, clients, prompt, time: self.effort.time })
     }
 
-    fn measured(&self, hub: &Hub, participants: &[Process], room: &str, load: Load) -> io::Result<Pair> {
+    fn measured(&self, hub: &Hub, participants: &[Process], room: &str, load: Load) -> io::Result<Runs> {
         let cpu = || (hub.process.cpu(), participants.iter().map(Process::cpu).sum::<f64>());
-        let mut pair = Pair { direct: Vec::new(), gambi: Vec::new(), cpu: Vec::new() };
+        let mut runs = Runs { direct: Vec::new(), floor: Vec::new(), gambi: Vec::new(), cpu: Vec::new() };
         for _ in 0..self.effort.repeats {
-            pair.direct.push(run(&self.provider, load, || ())?.0);
+            runs.direct.push(run(&self.provider, load, || ())?.0);
+            runs.floor.push(run(&self.floor.target, load, || ())?.0);
             let (outcome, before, after) = run(&hub.room(room), load, cpu)?;
-            pair.gambi.push(outcome);
-            pair.cpu.push((after.0 - before.0, after.1 - before.1));
+            runs.gambi.push(outcome);
+            runs.cpu.push((after.0 - before.0, after.1 - before.1));
         }
-        Ok(pair)
+        Ok(runs)
     }
 
     /// Complete chats over TLS, which clients and participants use; to be read beside those of `chats`.
@@ -132,60 +145,74 @@ impl Lab {
             JoinSpec { count: 8, concurrency: 8, json_frames: false },
         )?;
         let load = Load { task: Task::Whole, clients: 8, prompt: 64, time: self.effort.time };
-        let pair = self.measured(&hub, &eight, EIGHT, load)?;
-        Ok(vec![pair.compared("chats, 8 clients, log on", "/s", Outcome::per_second)])
+        let runs = self.measured(&hub, &eight, EIGHT, load)?;
+        Ok(vec![runs.compared("chats, 8 clients, log on", "/s", Outcome::per_second)])
     }
 
     /// Complete chats.
     pub fn chats(&self) -> io::Result<Vec<Row>> {
         let many = self.effort.many;
-        let alone = self.pair(ONE, Task::Whole, 1, 64)?;
+        let alone = self.runs(ONE, Task::Whole, 1, 64)?;
         let mut rows = vec![
-            alone.compared("chat p50", "ms", |o| quantile(&o.took, 0.5)).goal(Goal::AtMost(0.06)),
+            alone
+                .compared("chat p50", "ms", |o| quantile(&o.took, 0.5))
+                .goal(Goal::AtMost(0.06))
+                .goal(Goal::TimesFloor(ADDED_OF_FLOOR)),
             alone.compared("chat p99", "ms", |o| quantile(&o.took, 0.99)).goal(Goal::AtMost(0.25)),
             alone.compared("chats, 1 client", "/s", Outcome::per_second),
         ];
         rows.extend(alone.cpu("chat, 1 client,", |o| o.answers as f64));
-        let eight = self.pair(EIGHT, Task::Whole, 8, 64)?;
-        rows.push(eight.compared("chats, 8 clients", "/s", Outcome::per_second).goal(Goal::Share(0.1)));
+        let eight = self.runs(EIGHT, Task::Whole, 8, 64)?;
+        let rate = eight.compared("chats, 8 clients", "/s", Outcome::per_second);
+        rows.push(rate.goal(Goal::Share(0.1)).goal(Goal::ShareOfFloor(CHATS_OF_FLOOR)));
         rows.extend(eight.cpu("chat, 8 clients,", |o| o.answers as f64));
-        let tunnel = self.pair(ONE, Task::Whole, 8, 64)?;
+        let tunnel = self.runs(ONE, Task::Whole, 8, 64)?;
         rows.push(tunnel.compared("chats, 8 clients, 1 tunnel", "/s", Outcome::per_second));
-        let crowd = self.pair(EIGHT, Task::Whole, many, 64)?;
+        let crowd = self.runs(EIGHT, Task::Whole, many, 64)?;
         rows.push(crowd.compared(format!("chats, {many} clients").as_str(), "/s", Outcome::per_second));
         Ok(rows)
     }
 
-    /// Long prompts.
+    /// Long prompts: the time of one, and how many of a size eight clients get through.
     pub fn prompts(&self) -> io::Result<Vec<Row>> {
         let sizes = [("1 KiB", 1 << 10), ("256 KiB", 256 << 10), ("8 MiB", self.effort.longest)];
         let row = |(name, size)| {
-            let pair = self.pair(ONE, Task::Whole, 1, size)?;
-            Ok(pair.compared(&format!("prompt of {name} p50"), "ms", |o| quantile(&o.took, 0.5)))
+            let runs = self.runs(ONE, Task::Whole, 1, size)?;
+            Ok(runs.compared(&format!("prompt of {name} p50"), "ms", |o| quantile(&o.took, 0.5)))
         };
-        sizes.into_iter().map(row).collect()
+        let mut rows = sizes.into_iter().map(row).collect::<io::Result<Vec<_>>>()?;
+        let eight = self.runs(EIGHT, Task::Whole, 8, 256 << 10)?;
+        let rate = eight.compared("prompts of 256 KiB, 8 clients", "/s", Outcome::per_second);
+        rows.push(rate.goal(Goal::ShareOfFloor(PROMPTS_OF_FLOOR)));
+        rows.extend(eight.cpu("prompt of 256 KiB, 8 clients,", |o| o.answers as f64));
+        Ok(rows)
     }
 
     /// Streams.
     pub fn streams(&self) -> io::Result<Vec<Row>> {
-        let short = self.pair(ONE, Task::Short, 1, 64)?;
+        let short = self.runs(ONE, Task::Short, 1, 64)?;
         let first = |share| move |o: &Outcome| quantile(&o.first, share);
         let mut rows = vec![
-            short.compared("first token p50", "ms", first(0.5)),
+            short.compared("first token p50", "ms", first(0.5)).goal(Goal::TimesFloor(ADDED_OF_FLOOR)),
             short.compared("first token p99", "ms", first(0.99)),
         ];
-        for (room, frames, share) in [(ONE, "binary", 0.5), (JSON, "JSON", 1.0 / 3.0)] {
+        for (room, frames, goals) in [
+            (ONE, "binary", &[Goal::Share(0.5), Goal::ShareOfFloor(PIECES_OF_FLOOR)][..]),
+            (JSON, "JSON", &[Goal::Share(1.0 / 3.0)]),
+        ] {
             for clients in [1, 8] {
-                let pair = self.pair(room, Task::Long, clients, 64)?;
+                let runs = self.runs(room, Task::Long, clients, 64)?;
                 let pieces = |o: &Outcome| o.bytes as f64 / Task::Long.pieces().0 as f64;
                 let name = format!("pieces, {clients} clients, {frames}");
-                let row = pair.compared(&name, "/s", |o| pieces(o) / o.elapsed.as_secs_f64());
-                rows.push(if clients == 8 { row.goal(Goal::Share(share)) } else { row });
-                if clients == 8 {
-                    rows.extend(pair.cpu(&name, pieces));
+                let row = runs.compared(&name, "/s", |o| pieces(o) / o.elapsed.as_secs_f64());
+                if clients == 1 {
+                    rows.push(row);
+                } else {
+                    rows.push(goals.iter().fold(row, |row, goal| row.goal(*goal)));
+                    rows.extend(runs.cpu(&name, pieces));
                 }
             }
-            let wide = self.pair(room, Task::Wide, 1, 64)?;
+            let wide = self.runs(room, Task::Wide, 1, 64)?;
             rows.push(wide.compared(&format!("wide stream, {frames}"), "MB/s", |o| o.bytes_per_second() / 1e6));
         }
         Ok(rows)
@@ -194,14 +221,14 @@ impl Lab {
     /// Streams with a fixed pace.
     pub fn pace(&self) -> io::Result<Vec<Row>> {
         let many = self.effort.many;
-        let pair = self.pair(ONE, Task::Paced, many, 64)?;
+        let runs = self.runs(ONE, Task::Paced, many, 64)?;
         let gap = |share| move |o: &Outcome| quantile(&o.gaps, share);
         let name = |what: &str| format!("gap at 10 ms, {many} streams, {what}");
         let mut rows = vec![
-            pair.compared(&name("p50"), "ms", gap(0.5)),
-            pair.compared(&name("p99"), "ms", gap(0.99)).goal(Goal::AtMost(1.0)),
+            runs.compared(&name("p50"), "ms", gap(0.5)),
+            runs.compared(&name("p99"), "ms", gap(0.99)).goal(Goal::AtMost(1.0)),
         ];
-        rows.extend(pair.cpu("paced piece", |o| o.gaps.len() as f64));
+        rows.extend(runs.cpu("paced piece", |o| o.gaps.len() as f64));
         Ok(rows)
     }
 }

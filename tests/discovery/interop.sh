@@ -72,13 +72,27 @@ ip netns exec "$a" "$gambi" room get --hub auto --code KEY001 --key-file "$work/
 kill -INT "$keyed"
 wait "$keyed"
 say "the rooms of a hub with a key are found with the key"
-ip netns exec "$b" "$gambi" hub serve --port 3002 --mdns --tls self --tls-key "$work/hub.pem" --room TLS001=Sealed --format ndjson > "$work/sealed" &
+ip netns exec "$b" "$gambi" hub serve --port 3002 --mdns --tls self --tls-key "$work/hub.pem" --room TLS001=Sealed --format ndjson > "$work/sealed" 2> "$work/sealed-log" &
 sealed=$!
 until_there "$work/sealed" mdns_registered
 ip netns exec "$a" "$gambi" room get --hub auto --code TLS001 --format ndjson | grep -q '"name":"Sealed"'
+say "a hub that serves TLS is found with its fingerprint"
+# Another key, as a hub makes one.
+ip netns exec "$b" "$gambi" hub serve --port 3003 --tls self --tls-key "$work/renewed.pem" --format ndjson > "$work/renewed" &
+renewed=$!
+until_there "$work/renewed" started
+kill -INT "$renewed"
+wait "$renewed"
+mv "$work/renewed.pem" "$work/hub.pem"
+kill -HUP "$sealed"
+until_there "$work/sealed-log" "new connections get the certificate"
+fingerprint=$(grep -o '"fingerprint":"[^"]*"' "$work/renewed" | head -n 1)
+ip netns exec "$a" "$gambi" discover --timeout 3s --format ndjson > "$work/found"
+grep -q "$fingerprint" "$work/found" || { cat "$work/found"; exit 1; }
+ip netns exec "$a" "$gambi" room get --hub auto --code TLS001 --format ndjson | grep -q '"name":"Sealed"'
 kill -INT "$sealed"
 wait "$sealed"
-say "a hub that serves TLS is found with its fingerprint"
+say "a renewed certificate is announced"
 kill -INT "$hub"
 wait "$hub"
 until_there "$work/zeroconf" "gone gambi-hub-3000"

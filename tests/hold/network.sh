@@ -78,12 +78,29 @@ test "$(chat)" = 200
 say "and it answers"
 
 # A hub with a key of its own, of which the other machine knows no more than one line.
-at_hub "$gambi" hub serve --port 3001 --room LAB002=Lab --tls self --tls-key "$work/hub.pem" --log-level warn --format ndjson > "$work/tls-hub" &
-until_there "$work/tls-hub" started
-fingerprint=$(jq -r .data.fingerprint "$work/tls-hub" | head -n 1)
+tls_hub() {
+  at_hub "$gambi" hub serve --port 3001 --room LAB002=Lab --tls self --tls-key "$work/hub.pem" --log-level warn --format ndjson > "$work/tls-hub" &
+  tls_job=$!
+  until_there "$work/tls-hub" started
+  fingerprint=$(jq -r .data.fingerprint "$work/tls-hub" | head -n 1)
+}
+tls_hub
 invitation=$(at_hub "$gambi" room invite LAB002 --hub https://10.78.0.1:3001 --hub-fingerprint "$fingerprint" --format json | jq -r .data.invitation)
 at_participant "$gambi" participant join "$invitation" --no-specs --endpoint http://localhost:11435 --format ndjson > "$work/invited" &
 until_there "$work/invited" tunnel_connected
 network "delay=0.02 loss=0.05"
 at_participant "$gambi" chat "$invitation" "Over the wire" --format text | grep -q "Over the wire"
 say "with an invitation: joined and answered over TLS"
+
+# Another key in its place, as of someone who poses as the hub.
+network ""
+invited=$fingerprint
+# A function ran it, so its job is a shell: the hub is that one's child.
+pgrep -P "$tls_job" | xargs -r kill -INT
+wait "$tls_job" || true
+rm "$work/hub.pem" "$work/tls-hub"
+tls_hub
+test "$fingerprint" != "$invited"
+if at_participant "$gambi" chat "$invitation" "Over the wire" --format text > "$work/refused" 2>&1; then exit 1; fi
+grep -q "$invited" "$work/refused" && grep -q "$fingerprint" "$work/refused" || { cat "$work/refused" >&2; exit 1; }
+say "after the hub's key was exchanged: refused, with both fingerprints"

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Slow clients by slowhttptest, in its four modes, while real chats go on. Usage: slow.sh GAMBI SECONDS. Needs curl, jq.
+# Slow clients by slowhttptest, in its four modes, while real chats go on. Usage: slow.sh GAMBI SECONDS [tls]. With
+# `tls` all of it is over TLS. Needs curl, jq.
 set -euo pipefail
-gambi=$1 seconds=$2
+gambi=$1 seconds=$2 kind=${3:-plain}
 work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$work"' EXIT
 until_there() { for _ in $(seq 200); do grep -q "$2" "$1" 2>/dev/null && return; sleep 0.1; done; echo "waited in vain for $2" >&2; exit 1; }
 
-"$gambi" hub serve --host 127.0.0.1 --port 0 --room LAB001=Lab --max-connections 1100 --log-level warn --format ndjson > "$work/hub" &
+tls=()
+if [ "$kind" = tls ]; then tls=(--tls self --tls-key "$work/hub.pem"); fi
+"$gambi" hub serve --host 127.0.0.1 --port 0 "${tls[@]}" --room LAB001=Lab --max-connections 1100 --log-level warn --format ndjson > "$work/hub" &
 hub_pid=$!
 until_there "$work/hub" started
 hub=$(head -1 "$work/hub" | jq -r .data.hubUrl)
+fingerprint=$(head -1 "$work/hub" | jq -r '.data.fingerprint // empty')
+if [ -n "$fingerprint" ]; then export GAMBI_HUB_FINGERPRINT=$fingerprint; fi
 "$gambi" provider --port 0 --format ndjson > "$work/provider" &
 until_there "$work/provider" started
 "$gambi" participant join --hub "$hub" --room LAB001 --participant-id echo-1 --model echo --no-specs \
@@ -22,7 +27,7 @@ chats() {
   local all=0 failed=0
   while [ ! -e "$work/stop" ]; do
     all=$((all + 1))
-    curl -sf -m 10 "$hub/rooms/LAB001/v1/chat/completions" -H 'Content-Type: application/json' \
+    curl -skf -m 10 "$hub/rooms/LAB001/v1/chat/completions" -H 'Content-Type: application/json' \
       -d '{"model": "echo-1", "messages": [{"role": "user", "content": "Hi"}]}' > /dev/null || failed=$((failed + 1))
     sleep 0.05
   done
@@ -42,7 +47,7 @@ for mode in "-H slow-headers" "-B slow-body" "-X slow-read" "-R range"; do
   wait "$talking"
   read -r failed all < "$work/chats"
   for _ in $(seq 300); do [ "$(field Threads)" -le 12 ] && break; sleep 0.1; done
-  echo "slowhttptest ${mode#* }: others asked $all, lost $failed; before $before; at its end $peak; after $(field VmRSS) KiB, $(field Threads) threads"
+  echo "slowhttptest ${mode#* }, $kind: others asked $all, lost $failed; before $before; at its end $peak; after $(field VmRSS) KiB, $(field Threads) threads"
   if [ "$failed" -ne 0 ] || [ "$all" -eq 0 ] || [ "$(field Threads)" -gt 12 ]; then
     echo "it did not hold" >&2
     exit 1

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::{Value, json};
+use tungstenite::Message;
 use tungstenite::handshake::server::{Request, Response};
+use tungstenite::http::HeaderValue;
 
 /// How the fake hub behaves.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,6 +28,19 @@ pub enum Part {
     Floods(usize),
     /// Accepts the tunnel with this header line too, which nobody asked for.
     Picks(&'static str),
+    /// Agrees to bodies of requests as binary messages, and sends these messages.
+    Sends(&'static [Sent]),
+}
+
+/// A message of a fake hub.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// A chat whose body of so many bytes follows.
+    Announced(usize),
+    /// A binary message.
+    Binary(&'static [u8]),
+    /// A WebSocket ping.
+    Ping,
 }
 
 /// A fake hub on a port of its own.
@@ -105,13 +120,35 @@ fn answer(head: &str, part: Part, hub: &FakeHub) -> (u16, Value) {
         return (200, json!({ "data": { "success": true }, "meta": meta }));
     }
     match part {
-        Part::Heartbeats(200) | Part::Silent | Part::Announces(_) | Part::Asks(..) | Part::Floods(_) => {
+        Part::Heartbeats(200)
+        | Part::Silent
+        | Part::Announces(_)
+        | Part::Asks(..)
+        | Part::Floods(_)
+        | Part::Sends(_) => {
             (200, json!({ "data": { "success": true, "status": "online", "lastSeen": 1 }, "meta": meta }))
         }
         Part::Heartbeats(404) => {
             (404, json!({ "error": { "code": "PARTICIPANT_NOT_FOUND", "message": "gone" }, "meta": meta }))
         }
         _ => (500, json!({ "error": { "code": "INTERNAL_ERROR", "message": "it burns" }, "meta": meta })),
+    }
+}
+
+impl Sent {
+    fn message(self) -> Message {
+        match self {
+            Sent::Announced(bytes) => Message::text(
+                json!({
+                    "type": "tunnel.request", "requestId": "r", "operation": "chat.completions.create", "method": "POST",
+                    "path": "/v1/chat/completions", "headers": { "Content-Type": "application/json" }, "stream": false,
+                    "bodyBytes": bytes,
+                })
+                .to_string(),
+            ),
+            Sent::Binary(bytes) => Message::binary(bytes),
+            Sent::Ping => Message::Ping(Vec::new().into()),
+        }
     }
 }
 
@@ -122,6 +159,10 @@ fn tunnel(stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
     let mut socket = tungstenite::accept_hdr(stream, |_: &Request, mut answer: Response| {
         if let Some((name, value)) = picked {
             answer.headers_mut().insert(name, value.parse().unwrap());
+        }
+        if let Part::Sends(_) = part {
+            answer.headers_mut().insert("Gambi-Frames", HeaderValue::from_static("binary"));
+            answer.headers_mut().insert("Gambi-Bodies", HeaderValue::from_static("binary"));
         }
         Ok(answer)
     })
@@ -137,12 +178,15 @@ fn tunnel(stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
             "type": "tunnel.request", "requestId": format!("r{number}"), "operation": "chat.completions.create",
             "method": method, "path": path, "headers": headers, "body": { "model": "m" }, "stream": false,
         });
-        socket.send(tungstenite::Message::text(request.to_string())).ok()?;
+        socket.send(Message::text(request.to_string())).ok()?;
+    }
+    for sent in if let Part::Sends(messages) = part { messages } else { &[] } {
+        socket.send(sent.message()).ok()?;
     }
     loop {
         let message = socket.read().ok()?;
         if part != Part::Silent && message.to_text().is_ok_and(|text| text.contains("tunnel.ping")) {
-            socket.send(tungstenite::Message::text(r#"{"type":"tunnel.pong","timestamp":1}"#)).ok()?;
+            socket.send(Message::text(r#"{"type":"tunnel.pong","timestamp":1}"#)).ok()?;
         } else if let Ok(text) = message.to_text() {
             hub.told.lock().unwrap().push(text.to_owned());
         }

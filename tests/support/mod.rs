@@ -14,7 +14,7 @@ mod terminal;
 mod tools;
 mod wire;
 
-pub use fake_hub::{FakeHub, Part};
+pub use fake_hub::{FakeHub, Part, Sent};
 pub use hub::{TestHub, Watcher, registration};
 pub use old_hub::OldHub;
 pub use process::{Killed, Process, joined};

@@ -11,7 +11,7 @@ use super::thinking::{Kind, ThinkingSplitter};
 use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::output::{self, Output, Progress};
-use crate::cli::style::{DIM, RESET};
+use crate::cli::style::{self, DIM, RESET};
 use crate::monitor::clean::{self, multi_line};
 
 /// The most bytes of an answer that are kept as context for the next prompt. Longer answers are printed in full.
@@ -39,7 +39,7 @@ impl AnswerStyle {
             _ => None,
         };
         let shows_thinking = context.parsed("thinking", parse, "show or hide")?.unwrap_or(is_terminal);
-        Ok(AnswerStyle { out: context.out, styled: context.styles_stderr(), shows_thinking })
+        Ok(AnswerStyle { out: context.out, styled: style::err().is_on(), shows_thinking })
     }
 }
 

@@ -144,7 +144,7 @@ impl<'c> Conversation<'c> {
     }
 
     fn note(&self, text: &str) {
-        self.context.out.aside(text, self.style.styled);
+        self.context.out.aside(text);
     }
 
     /// Sends a question with what was said before it, and prints the answer.

@@ -152,9 +152,11 @@ fn check_password(
     check_secret(hub, client, &code.to_ascii_uppercase(), given, is_right, rejection)
 }
 
-/// The participant token in a request, and whether the hub demands one.
+/// The participant token in a request, and whether it is demanded: by a strict hub, and of people who are no administrators,
+/// as a room's participants may be those of several people.
 pub fn participant_proof<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Proof<'r> {
-    Proof { token: exchange.header(PARTICIPANT_TOKEN), demanded: hub.strict }
+    let demanded = hub.strict || key_holder(hub, exchange).is_some_and(|holder| !holder.admin);
+    Proof { token: exchange.header(PARTICIPANT_TOKEN), demanded }
 }
 
 /// Records a wrong token. Returns `rejection`, or a 429 when the client has to wait. Right tokens are never throttled: a

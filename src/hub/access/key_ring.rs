@@ -42,6 +42,11 @@ impl KeysFile {
     pub fn count(&self) -> usize {
         self.keys.len()
     }
+
+    /// How many of its keys are administrators'.
+    pub fn admins(&self) -> usize {
+        self.keys.admins()
+    }
 }
 
 fn read(path: &Path) -> Result<Keys, Reason> {

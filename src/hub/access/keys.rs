@@ -138,6 +138,11 @@ impl Keys {
         if self.0.is_empty() { None } else { self.0.get(&hash(secret)).cloned() }
     }
 
+    /// How many keys are administrators'.
+    pub fn admins(&self) -> usize {
+        self.0.values().filter(|holder| holder.admin).count()
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -276,10 +281,16 @@ fn syntax(error: &serde_json::Error) -> KeysError {
     let problem = match error.classify() {
         // The parser's message would quote the value.
         Category::Data => "the file must be a JSON list of keys".to_owned(),
+        Category::Eof => "the file ends before its JSON list of keys does".to_owned(),
         _ => {
             let text = error.to_string();
-            let end = text.find(" at line ").unwrap_or(text.len());
-            format!("no JSON: {}", &text[..end])
+            match text.find(" at line ").map_or(&*text, |end| &text[..end]) {
+                // The parser's words for it would seem to speak of the field "key".
+                "key must be a string" => {
+                    "no JSON: where a field in quotation marks must begin is something else".into()
+                }
+                told => format!("no JSON: {told}"),
+            }
         }
     };
     KeysError { line: error.line().max(1), field: None, problem }
@@ -317,6 +328,8 @@ mod tests {
             ("{}".to_owned(), 1, None),
             (format!("\n\"{KEY}\""), 2, None),
             ("[\n{\n".to_owned(), 3, None),
+            (String::new(), 1, None),
+            (with_key(""), 4, None),
             (format!("[\n\"{KEY}\"]"), 2, None),
             (entry(&format!("\"{KEY}\": 1")), 3, None),
             (entry("\"keys\": 1"), 3, Some("keys")),

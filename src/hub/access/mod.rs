@@ -13,7 +13,7 @@ pub mod throttle;
 
 use crate::http::{Exchange, Method};
 use crate::hub::access::client_info::client_info;
-use crate::hub::access::credentials::{check_hub, check_key, check_room};
+use crate::hub::access::credentials::{check_hub, check_key, check_room, key_holder};
 use crate::hub::access::origin_policy::RequestOrigin;
 use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
@@ -30,10 +30,14 @@ pub enum Access {
     Token,
     /// The hub's key, if the hub has one; a person's key where it is an administrator's, or only reads a room that it opens.
     Hub,
+    /// The hub's key, if the hub has one, or any person's key. The handler shows only what that key opens.
+    List,
     /// The hub's key, if the hub has one, or a person's key that opens the room; in a private room, the room's password or
     /// such a person's key.
     Room,
-    /// As `Hub`; in a private room, the room's password or the participant's token instead. The handler checks both.
+    /// The hub's key, if the hub has one, or a person's key that opens the room. The handler checks the room's password.
+    Join,
+    /// As `Join`; in a private room, the room's password or the participant's token instead. The handler checks both.
     Participant,
 }
 
@@ -53,11 +57,13 @@ pub fn authorize(
     match access {
         Access::Open | Access::Page | Access::Token => Ok(()),
         Access::Hub => check_hub(hub, exchange, room),
+        Access::Join => check_key(hub, exchange, room),
+        Access::List if key_holder(hub, exchange).is_some() => Ok(()),
+        Access::List => check_key(hub, exchange, None),
         // A room's password implies access to the hub: only a holder of the key could create the room and share it.
         Access::Room | Access::Participant => match room.and_then(|code| Some((code, private_password(hub, code)?))) {
             Some(_) if access == Access::Participant => Ok(()),
             Some((code, password)) => check_room(hub, exchange, code, &password),
-            None if access == Access::Participant => check_hub(hub, exchange, None),
             None => check_key(hub, exchange, room),
         },
     }

@@ -1,15 +1,14 @@
 //! Event streams of one room, in the format of either plane, and of the whole hub (PROTOCOL.md, "Events").
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use crate::http::{Exchange, StreamBody};
+use crate::http::Exchange;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
-use crate::hub::observe::watchers::{EventFormat, Subscription};
+use crate::hub::observe::watchers::EventFormat;
 use crate::hub::random::fresh_uuid;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::proto::sse::KEEP_ALIVE;
@@ -18,8 +17,6 @@ use crate::state::id::RoomCode;
 
 /// A stream that was silent for this long gets a comment line.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
-/// Queued events are written together up to this size, bytes.
-const MAX_BATCH: usize = 8 << 10;
 /// How often an idle stream checks whether its client has disconnected.
 const DISCONNECT_CHECK_EVERY: Duration = Duration::from_secs(1);
 
@@ -53,7 +50,7 @@ fn watch(
     if exchange.is_head() {
         return exchange.respond(200, &STREAM_HEADERS, b"");
     }
-    let subscription = hub.watchers.subscribe(room, form);
+    let mut subscription = hub.watchers.subscribe(room, form);
     let mut stream = exchange.stream(200, &STREAM_HEADERS)?;
     stream.write(connected.as_bytes())?;
     let mut last_write = Instant::now();
@@ -64,8 +61,8 @@ fn watch(
             return stream.finish();
         }
         match subscription.recv_timeout(left.min(DISCONNECT_CHECK_EVERY)) {
-            Ok(first) => {
-                write_ready(&mut stream, first, &subscription)?;
+            Ok(events) => {
+                stream.write(events.as_bytes())?;
                 last_write = Instant::now();
             }
             Err(RecvTimeoutError::Disconnected) => return stream.finish(),
@@ -77,25 +74,4 @@ fn watch(
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
-}
-
-/// Writes the queued events, small ones in batches. Watchers share the text of an event, so only batched events are
-/// copied.
-fn write_ready(stream: &mut StreamBody<'_>, first: Arc<str>, subscription: &Subscription<'_>) -> io::Result<()> {
-    let mut batch = Vec::new();
-    let mut next = Some(first);
-    while let Some(event) = next {
-        if batch.len() + event.len() > MAX_BATCH {
-            stream.write(&batch)?;
-            batch.clear();
-        }
-        next = subscription.try_recv();
-        let alone = batch.is_empty() && next.is_none();
-        if alone || event.len() > MAX_BATCH {
-            stream.write(event.as_bytes())?;
-        } else {
-            batch.extend_from_slice(event.as_bytes());
-        }
-    }
-    stream.write(&batch)
 }

@@ -51,10 +51,11 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     exchange.reserve(body.len() as u64)?;
     let body = Members::parse(&body)?;
     let (model, stream) = (kind.model(&body)?, kind.stream(&body)?);
-    kind.check(&body)?;
+    let messages = kind.check(&body)?;
     let (path, caller) = (kind.path.to_owned(), caller(hub, exchange, holder.as_deref()));
     let priority = holder.as_ref().map_or(0, |holder| holder.priority);
-    let conversation = kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, &body));
+    let conversation =
+        kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, (&body, messages)));
     let owner = kind.continued(&body).and_then(|id| hub.response_owners.of(&code, &id));
     let owner = owner.filter(|owner| !owner.translated).map(|owner| owner.serial);
     let request = RelayRequest {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::http::Exchange;
 use crate::hub::access::client_info::client_info;
+use crate::hub::access::credentials::key_holder;
 use crate::hub::api::list::{ListFrame, send_members, send_rooms};
 use crate::hub::api::registration::{
     self, check_password, invalid_participant_id, read_fields, read_loaded, read_profile, register,
@@ -28,7 +29,12 @@ pub fn health(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> 
 /// `GET /v1/rooms`.
 pub fn list_rooms(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
     let frame = ListFrame::envelope(exchange);
-    send_rooms(hub, exchange, &frame, |items, room| items.add(&room.summary()))
+    let holder = key_holder(hub, exchange);
+    send_rooms(hub, exchange, &frame, |items, room| {
+        if holder.as_ref().is_none_or(|holder| holder.opens(room.code.as_str())) {
+            items.add(&room.summary());
+        }
+    })
 }
 
 /// `POST /v1/rooms`.

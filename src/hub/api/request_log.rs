@@ -16,6 +16,7 @@ use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::LogLine;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
+use crate::hub::observe::log::short::ShortRequest;
 use crate::hub::random::fresh_uuid;
 use crate::proto::management::{ErrorCode, MAX_TEXT};
 use crate::proto::members::cut;
@@ -50,13 +51,20 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
     }
     let level = level(status, outcome.stage.is_some());
     if hub.log.is_enabled(level) {
-        let mut line = hub.log.line(level, hub.clock.now().wall, "request");
         let duration_ms = millis(started.elapsed());
-        write_request(&mut line, exchange, status, duration_ms);
-        outcome.write_to(&mut line);
-        line.number("bytes", exchange.bytes());
-        line.text("peer", &client_info(exchange, &hub.trusted_proxies).client.to_string());
-        hub.log.write(line);
+        if hub.log.is_short() {
+            let mut line = hub.log.line(level, hub.clock.now().wall, "");
+            let request = short_request(exchange, status, duration_ms);
+            request.write_to(&mut line, &outcome);
+            hub.log.write(line);
+        } else {
+            let mut line = hub.log.line(level, hub.clock.now().wall, "request");
+            write_request(&mut line, exchange, status, duration_ms);
+            outcome.write_to(&mut line);
+            line.number("bytes", exchange.bytes());
+            line.text("peer", &client_info(exchange, &hub.trusted_proxies).client.to_string());
+            hub.log.write(line);
+        }
     }
     handled.unwrap_or_else(|panic| resume_unwind(panic))
 }
@@ -112,6 +120,19 @@ fn write_request(line: &mut LogLine, exchange: &Exchange<'_>, status: u16, durat
     }
     if let Some(id) = segment_after(path, "participants").as_deref().and_then(ParticipantId::parse) {
         line.text("participant", id.as_str());
+    }
+}
+
+/// What a short line has of the request itself.
+fn short_request<'e>(exchange: &'e Exchange<'_>, status: u16, duration_ms: u64) -> ShortRequest<'e> {
+    let path = exchange.path();
+    ShortRequest {
+        status,
+        duration_ms,
+        method: exchange.method().as_str(),
+        path,
+        room: segment_after(path, "rooms").and_then(|code| RoomCode::parse(&code)).map(|room| room.to_string()),
+        participant: segment_after(path, "participants"),
     }
 }
 

@@ -25,6 +25,8 @@ const PAGE: Access = Access::Page;
 const TOKEN: Access = Access::Token;
 const HUB: Access = Access::Hub;
 const ROOM: Access = Access::Room;
+const JOIN: Access = Access::Join;
+const LIST: Access = Access::List;
 const PARTICIPANT: Access = Access::Participant;
 
 /// `{}` matches one non-empty path segment, `{*}` the rest of the path if it is not empty. The first placeholder of a route
@@ -36,7 +38,7 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/openapi.json", HUB, openapi::document),
     (Method::Get, "/v1/health", OPEN, management::health),
     (Method::Get, "/v1/events", HUB, events::watch_hub),
-    (Method::Get, "/v1/rooms", HUB, management::list_rooms),
+    (Method::Get, "/v1/rooms", LIST, management::list_rooms),
     (Method::Post, "/v1/rooms", HUB, management::create_room),
     (Method::Get, "/v1/rooms/{}", HUB, management::get_room),
     (Method::Delete, "/v1/rooms/{}", HUB, management::delete_room),
@@ -47,7 +49,7 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/v1/rooms/{}/requests/{}", ROOM, metrics::request_trace),
     (Method::Get, "/v1/rooms/{}/invitation", ROOM, invitation::invitation),
     (Method::Get, "/v1/rooms/{}/participants", ROOM, management::list_participants),
-    (Method::Put, "/v1/rooms/{}/participants/{}", HUB, management::upsert),
+    (Method::Put, "/v1/rooms/{}/participants/{}", JOIN, management::upsert),
     (Method::Delete, "/v1/rooms/{}/participants/{}", PARTICIPANT, management::remove),
     (Method::Post, "/v1/rooms/{}/participants/{}/heartbeat", PARTICIPANT, management::heartbeat),
     (Method::Get, "/v1/rooms/{}/participants/{}/tunnel", TOKEN, attach::attach),

@@ -18,7 +18,7 @@ use crate::sync::lock;
 /// Lines that wait for the disk.
 const MAX_QUEUE: usize = 4096;
 /// How much of the file's end is searched for the end of a line, in bytes. No line is longer.
-const MAX_LINE: u64 = 16 << 10;
+pub(super) const MAX_LINE: u64 = 16 << 10;
 /// How long closing waits for the queued lines to be written.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -36,6 +36,11 @@ impl UsageFile {
     /// A file, which is created if it is not there.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         UsageFile { path: path.into(), max_size: Self::MAX_SIZE }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The size in bytes at which it is renamed, `.1` after its name, and begun anew. An older file of that name is replaced.

@@ -1,24 +1,25 @@
-//! The watchers of events. Each has a queue that is bounded in events and in bytes; one that falls behind is dropped, so that
-//! emitting an event never waits.
+//! The watchers of events. An event is put into the ring of its stream (`event_ring.rs`), which all that watch it share; the
+//! notifier thread wakes them, together and at most every 20 ms. So neither what an event costs whoever emits it nor how long
+//! that takes depends on the number of watchers. One that falls behind is dropped.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::RecvTimeoutError;
 
+use crate::budget::Budget;
+use crate::hub::observe::event_ring::{EventRing, Next};
 use crate::state::event::{Event, EventKind};
 use crate::state::id::RoomCode;
-use crate::sync::lock;
+use crate::sync::{lock, wait, wait_timeout};
 
-/// The longest queue of a watcher, in events. A watcher whose queue is full is dropped.
-const MAX_QUEUED_EVENTS: usize = 256;
-/// The longest queue of a watcher, in bytes. An event that is alone in the queue may be longer.
-const MAX_QUEUED_BYTES: usize = 256 << 10;
+/// The shortest time between two wake-ups of watchers. After a quiet time they are woken at once.
+const WAKE_EVERY: Duration = Duration::from_millis(20);
 
 /// The encoding of events, by API plane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventFormat {
     /// v1: an envelope with type, time, room and data.
     V1,
@@ -26,136 +27,268 @@ pub enum EventFormat {
     Legacy,
 }
 
+impl EventFormat {
+    fn encode(self, event: &Event) -> Option<String> {
+        match self {
+            EventFormat::V1 => Some(event.to_v1()),
+            EventFormat::Legacy => event.to_legacy(),
+        }
+    }
+}
+
 /// The watchers of a hub.
-#[derive(Default)]
 pub struct Watchers {
     table: Mutex<WatcherTable>,
+    /// Wakes the notifier.
+    work: Condvar,
+    /// Charged with the rings.
+    memory: Arc<Budget>,
 }
 
 #[derive(Default)]
 struct WatcherTable {
-    /// The number of the newest watcher.
-    last_number: u64,
+    watchers: usize,
     /// Watchers dropped because they fell behind, since the start.
     dropped: u64,
     closed: bool,
     /// Private rooms: their events go to their own watchers only.
     private_rooms: HashSet<RoomCode>,
-    /// By number. `emit` removes those that fell behind.
-    watchers: HashMap<u64, Watcher>,
+    /// The streams that are watched, by format. The room is `None` for the whole hub.
+    v1: HashMap<Option<RoomCode>, Arc<Stream>>,
+    legacy: HashMap<Option<RoomCode>, Arc<Stream>>,
+    /// Streams with events of which their watchers have not been told.
+    untold: Vec<Arc<Stream>>,
+    notifier: Notifier,
 }
 
-struct Watcher {
-    /// The room that is watched; `None` for the whole hub.
-    room: Option<RoomCode>,
-    format: EventFormat,
-    queue: Sender<Arc<str>>,
-    /// Bytes in the queue: increased by `emit`, decreased by the watcher's thread.
-    bytes: Arc<AtomicUsize>,
+/// What the notifier waits for.
+#[derive(Default, PartialEq, Eq)]
+enum Notifier {
+    /// The end of the pause between two wake-ups, or it is at work.
+    #[default]
+    Busy,
+    /// Any event.
+    Idle,
+    /// Nothing: watchers are to be woken now.
+    Called,
 }
 
-impl Watcher {
-    /// Queues an event; false when the queue is full or the watcher has disconnected.
-    fn push(&self, text: Arc<str>) -> bool {
-        let queued = self.bytes.fetch_add(text.len(), Ordering::Relaxed);
-        let fits = queued == 0 || queued + text.len() <= MAX_QUEUED_BYTES;
-        fits && self.queue.len() < MAX_QUEUED_EVENTS && self.queue.send(text).is_ok()
+/// One stream of events, in one format.
+struct Stream {
+    ring: Mutex<StreamRing>,
+    told: Condvar,
+}
+
+struct StreamRing {
+    events: EventRing,
+    /// Whether the stream is in [`WatcherTable::untold`].
+    untold: bool,
+}
+
+impl Stream {
+    fn lock(&self) -> MutexGuard<'_, StreamRing> {
+        lock(&self.ring)
+    }
+
+    /// Wakes the watchers of the stream: the first one, which wakes the next one before it writes, and so on. A thousand that
+    /// were woken together would keep requests from the processors for milliseconds.
+    fn tell(&self) {
+        let mut ring = self.lock();
+        ring.untold = false;
+        ring.events.seal();
+        drop(ring);
+        self.told.notify_one();
+    }
+
+    /// Ends the stream: its watchers get what was emitted before.
+    fn close(&self) {
+        self.lock().events.close();
+        self.told.notify_all();
     }
 }
 
-/// A watcher's end of its queue. The queue ends when the hub shuts down, the room is deleted, or the watcher was dropped.
+/// A watcher's place in its stream. The stream ends when the hub shuts down, the room is deleted, or the watcher has fallen
+/// behind.
 pub struct Subscription<'w> {
     watchers: &'w Watchers,
-    number: u64,
-    events: Receiver<Arc<str>>,
-    bytes: Arc<AtomicUsize>,
+    room: Option<RoomCode>,
+    format: EventFormat,
+    stream: Arc<Stream>,
+    cursor: u64,
 }
 
 impl Subscription<'_> {
-    /// The next encoded event.
+    /// The next encoded events.
     ///
     /// # Errors
-    /// `Timeout` when no event comes in time, `Disconnected` when the queue has ended.
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<Arc<str>, RecvTimeoutError> {
-        self.events.recv_timeout(timeout).inspect(|event| self.release(event))
-    }
-
-    /// The next encoded event, if one is queued.
-    pub fn try_recv(&self) -> Option<Arc<str>> {
-        self.events.try_recv().ok().inspect(|event| self.release(event))
-    }
-
-    /// Accounts for an event that left the queue.
-    fn release(&self, event: &str) {
-        self.bytes.fetch_sub(event.len(), Ordering::Relaxed);
+    /// `Timeout` when no event comes in time, `Disconnected` when the stream has ended.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Arc<str>, RecvTimeoutError> {
+        let deadline = Instant::now() + timeout;
+        let mut ring = self.stream.lock();
+        loop {
+            match ring.events.read(&mut self.cursor) {
+                Next::Batch(events) => {
+                    drop(ring);
+                    // Those that have not read it have waited longer than those that have, and are woken first.
+                    self.stream.told.notify_one();
+                    return Ok(events);
+                }
+                Next::End => return Err(RecvTimeoutError::Disconnected),
+                Next::Empty => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(RecvTimeoutError::Timeout);
+            }
+            ring = wait_timeout(&self.stream.told, ring, left);
+        }
     }
 }
 
 impl Watchers {
+    /// No watchers yet, of a hub with this memory budget.
+    pub fn new(memory: Arc<Budget>) -> Self {
+        Watchers { table: Mutex::default(), work: Condvar::new(), memory }
+    }
+
     fn lock(&self) -> MutexGuard<'_, WatcherTable> {
         lock(&self.table)
     }
 
     /// Starts watching a room, or the whole hub with `None`. Dropping the subscription ends it.
     pub fn subscribe(&self, room: Option<RoomCode>, format: EventFormat) -> Subscription<'_> {
-        // Unbounded, as a bounded channel allocates its whole capacity at once: 6 KiB a watcher. `push` bounds it.
-        let (queue, events) = unbounded();
-        let bytes = Arc::<AtomicUsize>::default();
         let mut table = self.lock();
-        table.last_number += 1;
-        let number = table.last_number;
-        if !table.closed {
-            table.watchers.insert(number, Watcher { room, format, queue, bytes: bytes.clone() });
+        let closed = table.closed;
+        let stream = table.streams(format).entry(room.clone()).or_insert_with(|| self.stream());
+        let stream = stream.clone();
+        let cursor = stream.lock().events.join();
+        if closed {
+            stream.close();
         }
-        Subscription { watchers: self, number, events, bytes }
+        table.watchers += 1;
+        Subscription { watchers: self, room, format, stream, cursor }
     }
 
-    /// Queues an event for every watcher that may see it. It is encoded only if there is one.
+    fn stream(&self) -> Arc<Stream> {
+        let ring = StreamRing { events: EventRing::new(self.memory.share()), untold: false };
+        Arc::new(Stream { ring: Mutex::new(ring), told: Condvar::new() })
+    }
+
+    /// Puts an event into the ring of each stream that has it. It is encoded only for those that are watched.
     pub fn emit(&self, event: &Event) {
         let mut table = self.lock();
         table.track_private_rooms(event);
-        let WatcherTable { watchers, private_rooms, dropped, .. } = &mut *table;
-        let hidden = !event.concerns_all() && private_rooms.contains(&event.room);
-        // Each encoding is made once, for the first watcher that needs it.
-        let (mut v1, mut legacy): (Option<Arc<str>>, Option<Option<Arc<str>>>) = (None, None);
-        watchers.retain(|_, watcher| {
-            let visible = match &watcher.room {
-                Some(room) => event.concerns_all() || *room == event.room,
-                None => !hidden,
-            };
-            if !visible {
-                return true;
+        let called_before = table.notifier == Notifier::Called;
+        for format in [EventFormat::V1, EventFormat::Legacy] {
+            table.push(event, format);
+        }
+        if table.notifier == Notifier::Idle && !table.untold.is_empty() {
+            table.notifier = Notifier::Called;
+        }
+        let call = table.notifier == Notifier::Called && !called_before;
+        drop(table);
+        if call {
+            self.work.notify_one();
+        }
+    }
+
+    /// Wakes watchers until [`Watchers::close`]. Sleeps while there are no events.
+    pub fn notify(&self) {
+        let mut table = self.lock();
+        while !table.closed {
+            if table.untold.is_empty() {
+                table.notifier = Notifier::Idle;
+                table = wait(&self.work, table);
+                continue;
             }
-            let text = match watcher.format {
-                EventFormat::V1 => Some(v1.get_or_insert_with(|| event.to_v1().into()).clone()),
-                EventFormat::Legacy => legacy.get_or_insert_with(|| event.to_legacy().map(Into::into)).clone(),
-            };
-            let keeps_up = text.is_none_or(|text| watcher.push(text));
-            *dropped += u64::from(!keeps_up);
-            keeps_up
-        });
+            table.notifier = Notifier::Busy;
+            let untold = mem::take(&mut table.untold);
+            drop(table);
+            untold.iter().for_each(|stream| stream.tell());
+            drop(untold);
+            table = self.pause();
+        }
+    }
+
+    /// Waits until watchers may be woken again.
+    fn pause(&self) -> MutexGuard<'_, WatcherTable> {
+        let end = Instant::now() + WAKE_EVERY;
+        let mut table = self.lock();
+        while !table.closed && table.notifier != Notifier::Called {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            table = wait_timeout(&self.work, table, left);
+        }
+        table
     }
 
     /// How many watchers there are, and how many were dropped since the start because they fell behind.
     pub fn count(&self) -> (usize, u64) {
         let table = self.lock();
-        (table.watchers.len(), table.dropped)
+        (table.watchers, table.dropped)
     }
 
     /// Ends the streams of a room's watchers, as the room has been deleted.
     pub fn close_room(&self, code: &RoomCode) {
-        self.lock().watchers.retain(|_, watcher| watcher.room.as_ref() != Some(code));
+        let mut table = self.lock();
+        let key = Some(code.clone());
+        let streams = [table.v1.remove(&key), table.legacy.remove(&key)];
+        drop(table);
+        streams.iter().flatten().for_each(|stream| stream.close());
     }
 
-    /// Ends the streams of all watchers. Later subscriptions end at once.
+    /// Ends the streams of all watchers, and the notifier. Later subscriptions end at once.
     pub fn close(&self) {
         let mut table = self.lock();
         table.closed = true;
-        table.watchers.clear();
+        let streams = [mem::take(&mut table.v1), mem::take(&mut table.legacy)];
+        drop(table);
+        streams.iter().flat_map(HashMap::values).for_each(|stream| stream.close());
+        self.work.notify_all();
     }
 }
 
 impl WatcherTable {
+    fn streams(&mut self, format: EventFormat) -> &mut HashMap<Option<RoomCode>, Arc<Stream>> {
+        match format {
+            EventFormat::V1 => &mut self.v1,
+            EventFormat::Legacy => &mut self.legacy,
+        }
+    }
+
+    /// Puts an event into the rings of one format.
+    fn push(&mut self, event: &Event, format: EventFormat) {
+        let hidden = !event.concerns_all() && self.private_rooms.contains(&event.room);
+        let WatcherTable { v1, legacy, untold, notifier, .. } = self;
+        let streams = match format {
+            EventFormat::V1 => v1,
+            EventFormat::Legacy => legacy,
+        };
+        if streams.is_empty() {
+            return;
+        }
+        let mut text = None;
+        let push = |stream: &Arc<Stream>| {
+            let Some(text) = text.get_or_insert_with(|| format.encode(event)) else { return };
+            let mut ring = stream.lock();
+            if ring.events.push(text) {
+                *notifier = Notifier::Called;
+            }
+            if !mem::replace(&mut ring.untold, true) {
+                untold.push(stream.clone());
+            }
+        };
+        if event.concerns_all() {
+            streams.values().for_each(push);
+        } else {
+            let whole_hub = streams.get(&None).filter(|_| !hidden);
+            let room = (streams.len() > usize::from(whole_hub.is_some())).then(|| Some(event.room.clone()));
+            whole_hub.into_iter().chain(room.and_then(|room| streams.get(&room))).for_each(push);
+        }
+    }
+
     /// Keeps the set of private rooms up to date.
     fn track_private_rooms(&mut self, event: &Event) {
         match &event.kind {
@@ -169,82 +302,138 @@ impl WatcherTable {
         }
     }
 }
-
 impl Drop for Subscription<'_> {
     fn drop(&mut self) {
-        self.watchers.lock().watchers.remove(&self.number);
+        let mut table = self.watchers.lock();
+        let mut ring = self.stream.lock();
+        table.watchers -= 1;
+        table.dropped += u64::from(ring.events.leave(self.cursor));
+        let unwatched = ring.events.readers() == 0;
+        drop(ring);
+        let streams = table.streams(self.format);
+        if unwatched && streams.get(&self.room).is_some_and(|stream| Arc::ptr_eq(stream, &self.stream)) {
+            streams.remove(&self.room);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::state::event::EventKind;
+
+    const NO_WAIT: Duration = Duration::ZERO;
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn event(room: &str) -> Event {
         let kind = EventKind::ParticipantLeft("w".into());
         Event { at: 1, room: RoomCode::parse(room).unwrap(), kind }
     }
 
+    fn watchers() -> Watchers {
+        Watchers::new(Budget::new(64 << 20))
+    }
+
+    /// Does the notifier's work once.
+    fn tell(watchers: &Watchers) {
+        let untold = mem::take(&mut watchers.lock().untold);
+        untold.iter().for_each(|stream| stream.tell());
+    }
+
+    /// How many events a watcher has yet to read.
+    fn unread(watcher: &mut Subscription<'_>) -> usize {
+        let mut events = 0;
+        while let Ok(text) = watcher.recv_timeout(NO_WAIT) {
+            events += text.matches("event: ").count();
+        }
+        events
+    }
+
     #[test]
     fn a_watcher_gets_the_events_of_its_room_and_a_hubs_watcher_all() {
-        let watchers = Watchers::default();
-        let one = watchers.subscribe(RoomCode::parse("aaaaaa"), EventFormat::V1);
-        let all = watchers.subscribe(None, EventFormat::V1);
+        let watchers = watchers();
+        let mut one = watchers.subscribe(RoomCode::parse("aaaaaa"), EventFormat::V1);
+        let mut all = watchers.subscribe(None, EventFormat::V1);
         watchers.emit(&event("AAAAAA"));
         watchers.emit(&event("BBBBBB"));
-        assert_eq!((one.events.len(), all.events.len()), (1, 2));
+        tell(&watchers);
+        assert_eq!((unread(&mut one), unread(&mut all)), (1, 2));
     }
 
     #[test]
     fn a_watcher_that_falls_behind_is_dropped_and_others_are_not() {
-        let watchers = Watchers::default();
-        let slow = watchers.subscribe(None, EventFormat::V1);
-        let quick = watchers.subscribe(None, EventFormat::V1);
-        for _ in 0..MAX_QUEUED_EVENTS + 1 {
-            watchers.emit(&event("AAAAAA"));
-            quick.try_recv().unwrap();
-        }
-        assert_eq!(slow.events.iter().count(), MAX_QUEUED_EVENTS, "then its channel has ended");
-        assert_eq!(watchers.count(), (1, 1));
-        watchers.emit(&event("AAAAAA"));
-        assert_eq!(quick.events.len(), 1);
-    }
-
-    #[test]
-    fn a_watcher_that_is_too_many_bytes_behind_is_dropped() {
-        let watchers = Watchers::default();
-        let (slow, quick) = (watchers.subscribe(None, EventFormat::V1), watchers.subscribe(None, EventFormat::V1));
-        let long = Event { kind: EventKind::ParticipantLeft("x".repeat(2 << 10)), ..event("AAAAAA") };
-        for _ in 0..MAX_QUEUED_EVENTS - 1 {
+        let watchers = watchers();
+        let mut slow = watchers.subscribe(None, EventFormat::V1);
+        let mut quick = watchers.subscribe(None, EventFormat::V1);
+        let long = Event { kind: EventKind::ParticipantLeft("x".repeat(32 << 10)), ..event("AAAAAA") };
+        for _ in 0..33 {
             watchers.emit(&long);
-            assert!(quick.try_recv().is_some());
+            tell(&watchers);
+            assert_eq!(unread(&mut quick), 1);
         }
-        let queued: usize = slow.events.iter().map(|event| event.len()).sum();
-        assert!(queued <= MAX_QUEUED_BYTES && queued > MAX_QUEUED_BYTES / 2, "{queued}");
+        assert_eq!(slow.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+        drop(slow);
         assert_eq!(watchers.count(), (1, 1));
-        let longest = Event { kind: EventKind::ParticipantLeft("x".repeat(MAX_QUEUED_BYTES)), ..event("AAAAAA") };
-        watchers.emit(&longest);
-        assert!(quick.try_recv().is_some(), "an event that is alone always fits");
     }
 
     #[test]
     fn each_watcher_gets_the_encoding_of_its_plane() {
-        let watchers = Watchers::default();
-        let (v1, old) = (watchers.subscribe(None, EventFormat::V1), watchers.subscribe(None, EventFormat::Legacy));
+        let watchers = watchers();
+        let mut v1 = watchers.subscribe(None, EventFormat::V1);
+        let mut old = watchers.subscribe(None, EventFormat::Legacy);
         watchers.emit(&event("AAAAAA"));
-        assert!(v1.events.recv().unwrap().starts_with("event: participant.left\ndata: {\"type\""));
-        assert_eq!(&*old.events.recv().unwrap(), "event: participant:left\ndata: {\"participantId\":\"w\"}\n\n");
-        watchers.close_room(&RoomCode::parse("AAAAAA").unwrap());
-        assert!(watchers.subscribe(None, EventFormat::V1).events.is_empty());
+        tell(&watchers);
+        assert!(v1.recv_timeout(PATIENCE).unwrap().starts_with("event: participant.left\ndata: {\"type\""));
+        let text = old.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(&*text, "event: participant:left\ndata: {\"participantId\":\"w\"}\n\n");
     }
 
     #[test]
-    fn closing_ends_every_stream() {
-        let watchers = Watchers::default();
-        let early = watchers.subscribe(None, EventFormat::V1);
-        watchers.close();
-        let late = watchers.subscribe(None, EventFormat::V1);
-        assert_eq!((early.events.iter().count(), late.events.iter().count()), (0, 0));
+    fn a_deleted_room_ends_its_watchers_behind_its_last_event_and_a_new_one_has_none_of_them() {
+        let watchers = watchers();
+        let code = RoomCode::parse("AAAAAA");
+        let mut old = watchers.subscribe(code.clone(), EventFormat::V1);
+        watchers.emit(&event("AAAAAA"));
+        watchers.close_room(code.as_ref().unwrap());
+        let mut new = watchers.subscribe(code, EventFormat::V1);
+        assert_eq!(unread(&mut old), 1);
+        assert_eq!(old.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+        drop(old);
+        watchers.emit(&event("AAAAAA"));
+        tell(&watchers);
+        assert_eq!(unread(&mut new), 1);
+    }
+
+    #[test]
+    fn streams_are_kept_while_they_are_watched() {
+        let watchers = watchers();
+        let one = watchers.subscribe(RoomCode::parse("aaaaaa"), EventFormat::V1);
+        let two = watchers.subscribe(RoomCode::parse("aaaaaa"), EventFormat::V1);
+        drop(one);
+        assert_eq!(watchers.lock().v1.len(), 1);
+        watchers.emit(&event("AAAAAA"));
+        drop(two);
+        assert!(watchers.lock().v1.is_empty());
+        tell(&watchers);
+        assert_eq!((watchers.count(), watchers.memory.used()), ((0, 0), 0));
+    }
+
+    #[test]
+    fn closing_ends_every_stream_and_the_notifier() {
+        let watchers = watchers();
+        thread::scope(|scope| {
+            let notifier = scope.spawn(|| watchers.notify());
+            let mut early = watchers.subscribe(None, EventFormat::V1);
+            watchers.emit(&event("AAAAAA"));
+            assert!(early.recv_timeout(PATIENCE).is_ok(), "the notifier tells");
+            watchers.close();
+            let mut late = watchers.subscribe(None, EventFormat::V1);
+            for watcher in [&mut early, &mut late] {
+                assert_eq!(watcher.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
+            }
+            notifier.join().unwrap();
+        });
     }
 }

@@ -88,6 +88,14 @@ impl Allowances {
         (begun.map(|()| admission()).map_err(|exceeded| past_limit(name, exceeded)), headers)
     }
 
+    /// Counts tokens that people used earlier in the day, before the hub started.
+    pub fn restore(&self, tokens: impl IntoIterator<Item = (String, u64)>, now: Now) {
+        let mut table = lock(&self.0);
+        for (name, tokens) in tokens.into_iter().take(MAX_PEOPLE) {
+            table.entry(name.into()).or_default().used.add_tokens(tokens, now);
+        }
+    }
+
     /// What each person has used, by name.
     pub fn counts(&self) -> Vec<(Arc<str>, Counts)> {
         let mut counts: Vec<_> = lock(&self.0).iter().map(|(name, account)| (name.clone(), account.counts)).collect();
@@ -220,6 +228,17 @@ mod tests {
         drop(second);
         assert!(admit().is_ok());
         assert_eq!(allowances.counts(), [(name, Counts { requests: 3, limited: 2, input: 0, output: 0 })]);
+    }
+
+    #[test]
+    fn tokens_from_before_the_start_count_for_the_day_and_in_no_metric() {
+        let (allowances, name) = (Arc::new(Allowances::default()), Arc::from("ann"));
+        let limits = Limits { tokens_per_day: Some(100), ..Limits::default() };
+        allowances.restore([("ann".to_owned(), 100)], NOW);
+        assert!(allowances.admit(&name, &limits, NOW).0.is_err());
+        assert_eq!(allowances.counts(), [(name.clone(), Counts { limited: 1, ..Counts::default() })]);
+        let tomorrow = Now { wall: NOW.wall + 86_400_000, ..NOW };
+        assert!(allowances.admit(&name, &limits, tomorrow).0.is_ok());
     }
 
     #[test]

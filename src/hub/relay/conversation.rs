@@ -4,10 +4,12 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Mutex;
 
-use crate::proto::openai::Members;
+use crate::proto::openai::{MAX_LIST, Members};
+use crate::proto::scan;
 use crate::state::conversations::{Conversations, Previous, Turns};
 use crate::state::registry::Picked;
 use crate::state::selector::Caller;
+use crate::state::text_hash::BlockKeys;
 use crate::sync::lock;
 
 /// A request's messages, as far as they tell its conversation.
@@ -18,26 +20,39 @@ pub struct Conversation {
 }
 
 /// Who answered the conversations of all rooms.
-#[derive(Default)]
 pub struct ConversationMemory {
     answered: Mutex<Conversations>,
     /// Keyed, so that clients cannot make requests that count as one conversation.
     hasher: RandomState,
+    /// Likewise.
+    keys: BlockKeys,
+}
+
+impl Default for ConversationMemory {
+    fn default() -> Self {
+        let random = RandomState::new();
+        let keys = BlockKeys::new(|number| random.hash_one(number));
+        ConversationMemory { answered: Mutex::default(), hasher: RandomState::new(), keys }
+    }
 }
 
 impl ConversationMemory {
     /// The conversation of a caller's request in the room with this number: `list` is the name of the member that holds its
-    /// messages, `before` of what providers put in front of them. `None` where the request has no such list.
+    /// messages, `before` of what providers put in front of them; `messages` are those, where they have been found already.
+    /// `None` where the request has no such member.
     pub fn of(
         &self,
         room: u64,
         caller: &Caller,
         (list, before): (&'static str, Option<&'static str>),
-        body: &Members<'_>,
+        (body, messages): (&Members<'_>, Option<Vec<&str>>),
     ) -> Option<Conversation> {
         let mut hasher = self.hasher.build_hasher();
         (caller, list, before.and_then(|key| body.get(key))).hash(&mut hasher);
-        Some(Conversation { room, turns: Turns::read(body.get(list)?, hasher) })
+        let list = body.get(list)?;
+        // What is no list, or one that is too long, has no turns.
+        let messages = messages.or_else(|| scan::items(list, MAX_LIST)).unwrap_or_default();
+        Some(Conversation { room, turns: Turns::of(&messages, &self.keys, hasher) })
     }
 
     /// Who answered it last.

@@ -20,6 +20,7 @@ use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::request::{self, USER_AGENT, host_header};
 use crate::net::resolve::Server;
 use crate::net::stream::Stream;
+use crate::proto::json_parts::JsonParts;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
@@ -122,8 +123,13 @@ fn encode_request(url: &Uri, outgoing_request: &OutgoingRequest<'_>) -> Result<V
     let content_type = body.as_ref().filter(|body| !body.is_empty()).map(|_| ("content-type", "application/json"));
     let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let headers = own.into_iter().chain(content_type).chain(given);
-    request::encode(method, target, "", headers, body.as_deref())
-        .map_err(|name| format!("the header {name} has a value that cannot be sent"))
+    let length = body.as_ref().map(JsonParts::len);
+    let mut request = request::encode_head(method, target, "", headers, length)
+        .map_err(|name| format!("the header {name} has a value that cannot be sent"))?;
+    let slices = || body.iter().flat_map(JsonParts::slices);
+    request.reserve_exact(length.unwrap_or_default());
+    slices().for_each(|slice| request.extend_from_slice(slice.as_bytes()));
+    Ok(request)
 }
 
 /// Cancels a call by shutting its connection down, which also ends a read that waits.
@@ -229,7 +235,7 @@ impl DirectCall {
             if !self.cancellation.advance(CallState::Connected(connection.stream())) {
                 return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the request was cancelled"));
             }
-            match connection.send(&self.request, start) {
+            match connection.send([&self.request, b""], start) {
                 Ok(head) => return Ok((connection, head)),
                 Err(_) if connection.was_stale() && !self.cancellation.is_cancelled() => connection = connect()?,
                 Err(error) => return Err(error),
@@ -265,7 +271,7 @@ mod tests {
                 path: "",
                 headers: &[("anthropic-version".into(), version.into())],
                 hops: "a, b",
-                body: body.map(str::to_owned),
+                body: body.map(|body| body.to_owned().into()),
                 stream: false,
             };
             encode_request(&url.parse().unwrap(), &outgoing_request).map(|bytes| String::from_utf8(bytes).unwrap())

@@ -157,12 +157,12 @@ impl InferenceRoute {
         }
     }
 
-    /// Checks what the hub itself reads of a body.
-    pub(crate) fn check(self, body: &Members<'_>) -> Result<(), BadRequest> {
+    /// Checks what the hub itself reads of a body. Returns its messages where they had to be found for that.
+    pub(crate) fn check<'b>(self, body: &'b Members<'_>) -> Result<Option<Vec<&'b str>>, BadRequest> {
         match self.shape {
-            Shape::Chat => body.check_chat(),
-            Shape::Responses => body.check_responses(),
-            Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => Ok(()),
+            Shape::Chat => body.check_chat().map(Some),
+            Shape::Responses => body.check_responses().map(|()| None),
+            Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => Ok(None),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::hub::relay::adapters::Adapter;
 use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
 use crate::hub::relay::upstream::{OutgoingRequest, Transport, UpstreamError};
 use crate::hub::respond::Rejection;
+use crate::proto::json_parts::JsonParts;
 use crate::proto::openai::{BadRequest, Members};
 use crate::proto::operations::Operation;
 use crate::proto::translate::ollama::{self, Translated};
@@ -26,9 +27,9 @@ const COPIES: usize = 2;
 const OBJECT: usize = 256;
 
 /// What a participant is sent.
-pub enum Body {
+pub enum Body<'a> {
     /// The body, if the request has one, and the adapter for the response where the body was translated.
-    Request(Option<String>, Option<Adapter>),
+    Request(Option<JsonParts<'a>>, Option<Adapter>),
     /// Nothing: the request asks for something that only Ollama does, and this is the answer.
     Nothing(String),
 }
@@ -37,7 +38,12 @@ pub enum Body {
 ///
 /// # Errors
 /// When the request cannot be sent to this participant.
-pub fn body(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duration) -> Result<Body, Box<Rejection>> {
+pub fn body<'a>(
+    request: &RelayRequest<'a>,
+    picked: &Picked,
+    key: &str,
+    now: Duration,
+) -> Result<Body<'a>, Box<Rejection>> {
     let body = put(request, picked, key, now).map_err(|bad| Box::new(bad.into()))?;
     // A participant ends its tunnel at a longer message, and with it all other requests there.
     match &body {
@@ -48,7 +54,7 @@ pub fn body(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duratio
     }
 }
 
-fn put(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duration) -> Result<Body, BadRequest> {
+fn put<'a>(request: &RelayRequest<'a>, picked: &Picked, key: &str, now: Duration) -> Result<Body<'a>, BadRequest> {
     let kind = request.kind;
     let Some(original) = &request.body else { return Ok(Body::Request(None, None)) };
     let mut body = original.clone();
@@ -57,7 +63,7 @@ fn put(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duration) ->
     match kind.shape {
         Shape::Responses if picked.wants_chat => {
             let adapter = Adapter::responses(original, key, now.as_secs(), model, request.stream);
-            Ok(Body::Request(Some(translate::to_chat(&body)?), Some(adapter)))
+            Ok(Body::Request(Some(translate::to_chat(&body)?.into()), Some(adapter)))
         }
         Shape::Messages if picked.no_messages => {
             let chat = filled_chat(&anthropic::to_chat(&body)?, picked)?;
@@ -71,18 +77,20 @@ fn put(request: &RelayRequest<'_>, picked: &Picked, key: &str, now: Duration) ->
             Translated::Nothing => Ok(Body::Nothing(ollama::load_answer(form, &body, &request.model, now))),
         },
         Shape::Ollama(OllamaRoute::Vectors(form)) if picked.no_ollama => match ollama::to_embeddings(form, &body)? {
-            Translated::Request(body) => Ok(Body::Request(Some(body), Some(Adapter::embeddings(form, &request.model)))),
+            Translated::Request(body) => {
+                Ok(Body::Request(Some(body.into()), Some(Adapter::embeddings(form, &request.model))))
+            }
             Translated::Nothing => Ok(Body::Nothing(ollama::no_embeddings(form, &request.model))),
         },
-        _ => Ok(Body::Request(Some(body.to_json()), None)),
+        _ => Ok(Body::Request(Some(body.to_parts()), None)),
     }
 }
 
 /// A translated chat with the participant's defaults.
-fn filled_chat(chat: &str, picked: &Picked) -> Result<String, BadRequest> {
+fn filled_chat<'a>(chat: &str, picked: &Picked) -> Result<JsonParts<'a>, BadRequest> {
     let mut chat = Members::parse(chat.as_bytes())?;
     chat.fill_chat(&picked.config)?;
-    Ok(chat.to_json())
+    Ok(chat.to_json().into())
 }
 
 /// The memory that a translation takes beside the answer's text: a response repeats parts of its request.
@@ -111,7 +119,7 @@ pub fn translation_work(request: &RelayRequest<'_>, picked: &Picked) -> usize {
 pub fn outgoing_request<'r>(
     request: &'r RelayRequest<'_>,
     id: String,
-    body: Option<String>,
+    body: Option<JsonParts<'r>>,
     translated: Option<Operation>,
 ) -> OutgoingRequest<'r> {
     let (operation, path) =

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Disconnected};
+use crate::proto::json_parts::JsonParts;
 use crate::proto::management::ErrorCode;
 use crate::sync::STACK_SIZE;
 use crate::tunnel::{PendingResponse, Piece};
@@ -96,7 +97,7 @@ pub struct OutgoingRequest<'a> {
     /// The hubs that have relayed it, this one last (`hops`).
     pub hops: &'a str,
     /// JSON; `None` where the request has no body.
-    pub body: Option<String>,
+    pub body: Option<JsonParts<'a>>,
     /// Whether the client requested a stream.
     pub stream: bool,
 }

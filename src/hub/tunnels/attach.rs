@@ -12,7 +12,8 @@ use crate::hub::handler::{HandlerResult, PathParams, query_param};
 use crate::hub::respond::Rejection;
 use crate::hub::tunnels::tunnel::{Tunnel, TunnelFeatures};
 use crate::proto::tunnel::{
-    CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON, SUPERSEDED,
+    BODIES_BINARY, BODIES_HEADER, CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON,
+    SUPERSEDED,
 };
 use crate::state::registry::Missing;
 use crate::tunnel::{self, HandshakeError, LostReason, Reader, TunnelLimits, Writer};
@@ -37,11 +38,16 @@ pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
         return Err(wrong_token(hub, exchange, code, &token, rejection));
     }
     let offers = |name: &str, value: &str| query_param(exchange.query(), name).as_deref() == Some(value);
-    let features = TunnelFeatures { binary: offers("frames", FRAMES_BINARY), pause: offers("pause", PAUSE_ON) };
+    let binary = offers("frames", FRAMES_BINARY);
+    let bodies = binary && offers("bodies", BODIES_BINARY);
+    let features = TunnelFeatures { binary, bodies, pause: offers("pause", PAUSE_ON) };
     let mut headers =
         vec![("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept.as_str())];
     if features.binary {
         headers.push((FRAMES_HEADER, FRAMES_BINARY));
+    }
+    if features.bodies {
+        headers.push((BODIES_HEADER, BODIES_BINARY));
     }
     if features.pause {
         headers.push((PAUSE_HEADER, PAUSE_ON));

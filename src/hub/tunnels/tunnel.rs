@@ -44,6 +44,8 @@ const PAUSING: QueueLimits =
 pub struct TunnelFeatures {
     /// Whether chunks may come as binary messages.
     pub binary: bool,
+    /// Whether the participant reads bodies of requests as binary messages.
+    pub bodies: bool,
     /// Whether the participant honours `tunnel.pause`.
     pub pause: bool,
 }
@@ -142,7 +144,8 @@ impl Tunnel {
                     incoming.binary(bytes, route);
                 }
             }
-            Received::KeepAlive => drop(self.record_message(0)),
+            // A hub expects no bodies.
+            Received::Body(_) | Received::KeepAlive => drop(self.record_message(0)),
             Received::Closed { .. } => return false,
         }
         true
@@ -180,6 +183,15 @@ impl Tunnel {
     /// When the tunnel cannot be written to. Its reader ends it then.
     pub(crate) fn write(&self, json: &[&[u8]]) -> Result<(), TunnelError> {
         write(&self.writer, &self.traffic, json)
+    }
+
+    /// Sends a request of these parts, with its body, as a binary message of its own, right behind it.
+    ///
+    /// # Errors
+    /// As [`Tunnel::write`].
+    pub(crate) fn write_with_body(&self, json: &[&[u8]], body: &[&[u8]]) -> Result<(), TunnelError> {
+        self.traffic.sent.add(json.iter().chain(body).map(|part| part.len()).sum());
+        self.writer.text_with_binary(json, body)
     }
 
     /// Sends `tunnel.cancel` for a request whose client has disconnected. Write errors are ignored: the reader ends such a tunnel.

@@ -20,10 +20,14 @@ pub const CLOSE_NORMAL: u16 = 1000;
 pub const CLOSE_GOING_AWAY: u16 = 1001;
 /// Close code: no message for 30 s.
 pub const CLOSE_TIMEOUT: u16 = 4001;
-/// The response header that, with the query parameter `frames`, negotiates binary chunks.
+/// The response header that, with the query parameter `frames`, negotiates binary messages with chunks.
 pub const FRAMES_HEADER: &str = "Gambi-Frames";
 /// The value of the header and of the query parameter.
 pub const FRAMES_BINARY: &str = "binary";
+/// The response header that, with the query parameter `bodies`, negotiates bodies of requests as binary messages.
+pub const BODIES_HEADER: &str = "Gambi-Bodies";
+/// The value of the header and of the query parameter.
+pub const BODIES_BINARY: &str = "binary";
 /// The response header that, with the query parameter `pause`, negotiates `tunnel.pause`.
 pub const PAUSE_HEADER: &str = "Gambi-Pause";
 /// The value of the header and of the query parameter.

@@ -56,6 +56,7 @@ struct Flat<'a> {
     metadata: Option<&'a RawValue>,
     #[serde(default, borrow)]
     body: Option<&'a RawValue>,
+    body_bytes: Option<usize>,
     stream: Option<bool>,
     status: Option<u16>,
     #[serde(borrow)]
@@ -132,6 +133,9 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
     Ok(match flat.kind.0.as_ref() {
         "tunnel.request" => {
             let headers = flat.headers()?;
+            if flat.body.is_some() && flat.body_bytes.is_some() {
+                return Err(BadMessage("a request has both a body and bodyBytes".into()));
+            }
             FromHub::Request(Incoming {
                 request_id: need(flat.request_id, "requestId")?,
                 operation: flat.operation.unwrap_or_default().0,
@@ -140,6 +144,7 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
                 headers,
                 hops: hops(flat.metadata),
                 body: flat.body,
+                body_bytes: flat.body_bytes,
                 stream: flat.stream.unwrap_or(false),
             })
         }

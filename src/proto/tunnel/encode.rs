@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::message::{Request, ToParticipant};
+use super::message::{BodyForm, Request, ToParticipant};
 
 /// Encodes a message of the hub as JSON.
 pub fn encode(message: &ToParticipant<'_>) -> Vec<u8> {
@@ -12,8 +12,8 @@ pub fn encode(message: &ToParticipant<'_>) -> Vec<u8> {
     serde_json::to_vec(message).unwrap_or_default()
 }
 
-/// Encodes a `tunnel.request` in three parts, so that the body, which may be long, is not copied.
-pub fn encode_request<'a>(request: &Request<'a>) -> (Vec<u8>, &'a str, &'static str) {
+/// Encodes a `tunnel.request` in two parts, between which an inline body belongs: it may be long, and is not copied.
+pub fn encode_request(request: &Request<'_>) -> (Vec<u8>, &'static str) {
     let mut head = br#"{"type":"tunnel.request""#.to_vec();
     let texts = [
         ("requestId", request.request_id),
@@ -34,10 +34,15 @@ pub fn encode_request<'a>(request: &Request<'a>) -> (Vec<u8>, &'a str, &'static 
         push_json(&mut head, &BTreeMap::from([("hops", request.hops)]));
     }
     head.extend_from_slice(if request.stream { b",\"stream\":true" } else { b",\"stream\":false" });
-    if request.body.is_some() {
-        head.extend_from_slice(b",\"body\":");
+    match request.body {
+        BodyForm::None => {}
+        BodyForm::Inline => head.extend_from_slice(b",\"body\":"),
+        BodyForm::Binary(bytes) => {
+            head.extend_from_slice(b",\"bodyBytes\":");
+            push_json(&mut head, &bytes);
+        }
     }
-    (head, request.body.unwrap_or_default(), "}")
+    (head, "}")
 }
 
 /// Appends a value as JSON.

@@ -34,10 +34,22 @@ pub struct Request<'a> {
     pub headers: BTreeMap<&'a str, &'a str>,
     /// The hubs that it has passed: `metadata.hops`.
     pub hops: &'a str,
-    /// JSON, forwarded byte for byte. It must be valid, as it is not checked again.
-    pub body: Option<&'a str>,
+    /// How its body is sent.
+    pub body: BodyForm,
     /// Whether the client requested a stream.
     pub stream: bool,
+}
+
+/// How the body of a `tunnel.request` is sent. It is JSON, which must be valid, as it is not checked again, and is forwarded
+/// byte for byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyForm {
+    /// There is no body.
+    None,
+    /// Within the message, as its last member.
+    Inline,
+    /// As the binary message that follows, of so many bytes.
+    Binary(usize),
 }
 
 /// The hub's messages other than requests.
@@ -87,6 +99,8 @@ pub struct Incoming<'a> {
     pub hops: Option<String>,
     /// The body for the provider, forwarded byte for byte.
     pub body: Option<&'a RawValue>,
+    /// The length of the body if it follows as a binary message.
+    pub body_bytes: Option<usize>,
     /// Whether the client requested a stream.
     pub stream: bool,
 }

@@ -4,15 +4,16 @@
 //!
 //! ```text
 //! participant                                   hub
-//!    | GET .../tunnel?token=T[&frames=binary][&pause=1]
+//!    | GET .../tunnel?token=T[&frames=binary[&bodies=binary]][&pause=1]
 //!    |------------------------------------------->|   consumes the token
-//!    |  101 [Gambi-Frames: binary] [Gambi-Pause: 1]
+//!    |  101 [Gambi-Frames: binary] [Gambi-Bodies: binary] [Gambi-Pause: 1]
 //!    |<-------------------------------------------|
 //!    | tunnel.ping             (every 10 s)       |   any message shows that the peer is alive;
 //!    |------------------------------------------->|   30 s without one: close 4001
 //!    |                             tunnel.pong    |
 //!    |<-------------------------------------------|
-//!    |                  tunnel.request  id=A      |   a client's request
+//!    |                  tunnel.request  id=A      |   a client's request (its body may be a binary message
+//!    |                                            |   behind it, see below)
 //!    |<-------------------------------------------|
 //!    | tunnel.response.start   id=A status        |   the provider's head has arrived
 //!    |------------------------------------------->|
@@ -37,8 +38,9 @@
 //! Requests overlap freely; only the order of messages with the same id is significant. Both sides ignore messages of
 //! an unknown type, or with an id that is not in use.
 //!
-//! A binary message, where both sides have agreed to them, is one chunk: the length of the request id in one byte, the
-//! id, then the chunk's bytes.
+//! A binary message to the hub, where both sides have agreed to them, is one chunk: the length of the request id in one
+//! byte, the id, then the chunk's bytes. One to the participant, likewise, is the body of the request in front of it, which
+//! has `bodyBytes` in place of `body`.
 
 mod chunk;
 mod constants;
@@ -48,13 +50,13 @@ mod message;
 
 pub use chunk::{PlainChunk, binary_head, decode_binary, encode_chunk, plain_chunk};
 pub use constants::{
-    CLOSE_GOING_AWAY, CLOSE_NORMAL, CLOSE_TIMEOUT, FRAMES_BINARY, FRAMES_HEADER, MAX_ERROR_TEXT, MAX_HEAD,
-    MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE, MAX_TO_HUB, MAX_TO_PARTICIPANT, PAUSE_HEADER, PAUSE_ON, SUPERSEDED,
-    is_superseded,
+    BODIES_BINARY, BODIES_HEADER, CLOSE_GOING_AWAY, CLOSE_NORMAL, CLOSE_TIMEOUT, FRAMES_BINARY, FRAMES_HEADER,
+    MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE, MAX_TO_HUB, MAX_TO_PARTICIPANT, PAUSE_HEADER,
+    PAUSE_ON, SUPERSEDED, is_superseded,
 };
 pub use decode::{decode_from_hub, decode_from_participant};
 pub use encode::{encode, encode_end, encode_error, encode_ping, encode_request, encode_start};
-pub use message::{BadMessage, FromHub, FromParticipant, Incoming, Request, ToParticipant};
+pub use message::{BadMessage, BodyForm, FromHub, FromParticipant, Incoming, Request, ToParticipant};
 
 #[cfg(test)]
 mod tests;

@@ -14,17 +14,24 @@ fn a_request_keeps_its_body_byte_for_byte() {
         path: "/v1/chat/completions",
         headers: BTreeMap::from([("Content-Type", "application/json")]),
         hops: "a, b",
-        body: Some(body),
+        body: BodyForm::Inline,
         stream: true,
     };
-    let (head, between, tail) = encode_request(&request);
-    let text = String::from_utf8(head).unwrap() + between + tail;
+    let (head, tail) = encode_request(&request);
+    let text = String::from_utf8(head).unwrap() + body + tail;
     assert!(text.starts_with(r#"{"type":"tunnel.request","requestId":"r1","#), "{text}");
     let FromHub::Request(read) = decode_from_hub(&text).unwrap() else { panic!("{text}") };
     assert_eq!(read.body.unwrap().get(), body);
     assert_eq!(read.headers["Content-Type"], "application/json");
     assert!(read.stream);
     assert_eq!(read.hops.as_deref(), Some("a, b"));
+    let (mut text, tail) = encode_request(&Request { body: BodyForm::Binary(body.len()), ..request });
+    text.extend_from_slice(tail.as_bytes());
+    let text = String::from_utf8(text).unwrap();
+    let FromHub::Request(read) = decode_from_hub(&text).unwrap() else { panic!("{text}") };
+    assert_eq!((read.body.is_none(), read.body_bytes), (true, Some(body.len())));
+    let both = text.replace(",\"bodyBytes\"", ",\"body\":{},\"bodyBytes\"");
+    assert!(decode_from_hub(&both).is_err(), "{both}");
     let other = r#"{"type":"tunnel.request","requestId":"r","method":"GET","path":"/","metadata":{"hops":7}}"#;
     let FromHub::Request(read) = decode_from_hub(other).unwrap() else { panic!("{other}") };
     assert_eq!(read.hops, None, "hops of another type are ignored");

@@ -53,6 +53,7 @@ impl Registry {
     fn take_room(&mut self, code: &RoomCode, now: Now) -> Option<(Deleted, Vec<Event>)> {
         let room = self.rooms.remove(code)?;
         self.waiting -= room.queue.len();
+        self.waiting_rooms.remove(code);
         let deleted = Deleted {
             code: code.clone(),
             serials: room.members.values().map(|member| member.serial).collect(),

@@ -1,6 +1,6 @@
 //! The registry: rooms and their members, and the operations that change them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -26,6 +26,8 @@ pub struct Registry {
     pub(super) code_prefix: CodePrefix,
     /// Requests that wait for a slot now, in all rooms.
     pub(super) waiting: usize,
+    /// The rooms in which any wait, and some in which none do any more.
+    pub(super) waiting_rooms: BTreeSet<RoomCode>,
     /// The bound on the size of rooms and participants, and their present size.
     pub(super) space: Arc<Budget>,
 }
@@ -41,6 +43,7 @@ impl Default for Registry {
             waiting_so_far: 0,
             code_prefix: CodePrefix::default(),
             waiting: 0,
+            waiting_rooms: BTreeSet::new(),
             space: Budget::new(u64::MAX),
         }
     }

@@ -67,7 +67,8 @@ impl Registry {
     /// [`PickError`]; a member with another serial counts as missing.
     pub fn peek(&self, code: &str, id: &str, serial: u64, caller: &Caller) -> Result<Picked, PickError> {
         let room = self.room(code).map_err(PickError::Missing)?;
-        let member = room.members.values().find(|m| m.id.as_str() == id && m.serial == serial);
+        let id = ParticipantId::parse(id).ok_or(PickError::Missing(Missing::Participant))?;
+        let member = room.members.get(&id).filter(|member| member.serial == serial);
         let member = member.ok_or(PickError::Missing(Missing::Participant))?;
         match (member.is_connected(), member.is_up()) {
             (false, _) => Err(PickError::Refused(Refusal::NoTunnel)),
@@ -90,8 +91,10 @@ impl Registry {
         let evicted = if is_full { Some(room.evict(&want.caller, now).ok_or(PickError::QueueFull)?) } else { None };
         room.shares.enqueue(&want.caller, now.mono);
         room.queue.push(Waiting { number, want, since: now.mono });
+        let first_code = (room.queue.len() == 1).then(|| room.code.clone());
         self.waiting_so_far = number;
         self.waiting += usize::from(evicted.is_none());
+        self.waiting_rooms.extend(first_code);
         Ok(Queued { number, evicted })
     }
 
@@ -124,11 +127,14 @@ impl Registry {
         if self.waiting == 0 {
             return grants;
         }
-        for room in self.rooms.values_mut().filter(|room| !room.queue.is_empty()) {
+        let rooms = &mut self.rooms;
+        self.waiting_rooms.retain(|code| {
+            let Some(room) = rooms.get_mut(code) else { return false };
             while let Some(grant) = room.grant_next(now, random) {
                 grants.push(grant);
             }
-        }
+            !room.queue.is_empty()
+        });
         self.waiting -= grants.len();
         grants
     }

@@ -20,8 +20,19 @@ impl LogLine {
     /// Begins a line with its time (`wall`, milliseconds since the epoch), its level and its subject.
     pub fn new(format: LogFormat, level: &str, wall: u64, about: &str) -> Self {
         let mut line = LogLine { format, text: String::with_capacity(512) };
+        if let LogFormat::Short { .. } = format {
+            // The time of day, UTC.
+            line.text.push_str(rfc3339(wall).get(11..19).unwrap_or_default());
+            match (about, level) {
+                ("", _) => {}
+                (_, "error") => line.coloured("31", format_args!("{about}")),
+                (_, "warn") => line.coloured("33", format_args!("{about}")),
+                _ => line.text.extend([" ", about]),
+            }
+            return line;
+        }
         let parts = match format {
-            LogFormat::Text => ["", " ", &"     "[level.len().min(5)..], " ", ""],
+            LogFormat::Text | LogFormat::Short { .. } => ["", " ", &"     "[level.len().min(5)..], " ", ""],
             LogFormat::Json => [r#"{"time":""#, r#"","level":""#, "", r#"","about":""#, r#"""#],
         };
         line.text.push_str(parts[0]);
@@ -34,7 +45,7 @@ impl LogLine {
 
     fn push_name(&mut self, name: &str) {
         let [before, after] = match self.format {
-            LogFormat::Text => [" ", "="],
+            LogFormat::Text | LogFormat::Short { .. } => [" ", "="],
             LogFormat::Json => [",\"", "\":"],
         };
         [before, name, after].into_iter().for_each(|part| self.text.push_str(part));
@@ -72,6 +83,33 @@ impl LogLine {
         }
     }
 
+    /// Whether the line is in columns.
+    pub fn is_short(&self) -> bool {
+        matches!(self.format, LogFormat::Short { .. })
+    }
+
+    /// Appends a column to a short line: the value, escaped, cut to `width` characters and padded to them. The value is
+    /// untrusted.
+    pub fn column(&mut self, value: &str, width: usize) {
+        self.text.push(' ');
+        let start = self.text.len();
+        let is_long = value.chars().nth(width).is_some();
+        value.chars().take(width - usize::from(is_long)).for_each(|c| self.push_escaped(c));
+        if is_long {
+            self.text.push('…');
+        }
+        let written = self.text[start..].chars().count();
+        self.text.extend(std::iter::repeat_n(' ', width.saturating_sub(written)));
+    }
+
+    /// Appends a text of the hub's own to a short line, in the colour of an SGR parameter (ECMA-48, section 8.3.117).
+    pub fn coloured(&mut self, colour: &str, text: std::fmt::Arguments<'_>) {
+        let _ = match self.format {
+            LogFormat::Short { colours: true } => write!(self.text, " \x1b[{colour}m{text}\x1b[0m"),
+            _ => write!(self.text, " {text}"),
+        };
+    }
+
     /// Appends a text field, if there is a value.
     pub fn optional_text(&mut self, name: &str, value: Option<&str>) {
         if let Some(value) = value {
@@ -94,6 +132,9 @@ impl LogLine {
 
     /// The whole line, with its line feed.
     pub fn finish(mut self) -> String {
+        if self.is_short() {
+            self.text.truncate(self.text.trim_end_matches(' ').len());
+        }
         self.text.push_str(if self.format == LogFormat::Json { "}\n" } else { "\n" });
         self.text
     }

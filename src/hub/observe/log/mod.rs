@@ -4,6 +4,7 @@
 mod line;
 pub mod request;
 pub mod settings;
+pub mod short;
 mod writer;
 
 use std::io;
@@ -38,6 +39,11 @@ impl Logger {
     /// Whether lines of a level are written.
     pub(crate) fn is_enabled(&self, level: LogLevel) -> bool {
         level <= self.level
+    }
+
+    /// Whether lines are short, in columns.
+    pub(crate) fn is_short(&self) -> bool {
+        matches!(self.format, LogFormat::Short { .. })
     }
 
     /// How many lines were dropped since the start, because they came faster than the sink took them.

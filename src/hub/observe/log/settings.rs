@@ -47,6 +47,12 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+    /// For people at a terminal: one short line a request, in columns. Other lines have the time of day and the pairs of
+    /// [`LogFormat::Text`].
+    Short {
+        /// Whether the status is coloured.
+        colours: bool,
+    },
 }
 
 impl LogFormat {
@@ -55,10 +61,11 @@ impl LogFormat {
         match self {
             LogFormat::Text => "text",
             LogFormat::Json => "json",
+            LogFormat::Short { .. } => "short",
         }
     }
 
-    /// The format with a name, if there is one.
+    /// The format that programs can read with a name, if there is one.
     pub fn named(name: &str) -> Option<Self> {
         [LogFormat::Text, LogFormat::Json].into_iter().find(|format| format.name() == name)
     }
