@@ -116,7 +116,7 @@ async function ask() {
   chat.abort = abort;
   setChatBusy(true);
   for (const { actions } of chat.shown) actions.replaceChildren();
-  const shown = addMessage({ role: "assistant", content: "" });
+  const shown = addMessage({ role: "assistant", content: "", note: "Waiting for the answer" });
   scrollTalk(true);
   const answer = { requestId: null, text: "", thought: "", by: "", began: performance.now(), first: null, tokens: undefined };
   try {
@@ -163,12 +163,16 @@ async function receive(signal, shown, answer) {
   const body = requestBody(chat.current);
   const response = await request(`rooms/${room}/v1/chat/completions`, { method: "POST", body, room, signal });
   answer.requestId = response.headers.get("X-Gambi-Request-Id");
-  showAnswerer(shown, answer, response);
+  showAnswerer(shown, answer, response.headers.get("X-Gambi-Participant"));
   const draw = () => {
     shown.view.draw();
     scrollTalk();
   };
-  const onComment = (text) => answer.first ?? setText(shown.note, placeIn(text));
+  const onComment = (text) => {
+    const by = /^answered by (\S+)$/.exec(text);
+    if (by) showAnswerer(shown, answer, by[1]);
+    else if (answer.first === null) setText(shown.note, placeIn(text));
+  };
   for await (const piece of piecesOf(response, onComment)) {
     if (piece.text || piece.thought) {
       if (answer.first === null) setText(shown.note, "");
@@ -183,9 +187,9 @@ async function receive(signal, shown, answer) {
   }
 }
 
-/** Shows which participant answers, with its model. A stream that waited has no such header. */
-function showAnswerer(shown, answer, response) {
-  const id = clean(decodeURIComponent(response.headers.get("X-Gambi-Participant") ?? ""));
+/** Shows which participant answers, with its model. A stream that waited tells it by a comment, not by the header. */
+function showAnswerer(shown, answer, encodedId) {
+  const id = clean(decodeURIComponent(encodedId ?? ""));
   const participant = state.participants.get(id);
   answer.by = participant ? `${clean(participant.nickname)} · ${clean(participant.model)}` : id || "Answer";
   setText(shown.by, answer.by);

@@ -102,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn each_id_of_the_page_is_of_one_element() {
+        let mut ids: Vec<&str> = PAGE.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert!(count > 50 && ids.len() == count, "{count} ids, {} different ones", ids.len());
+    }
+
+    #[test]
     fn secrets_are_never_put_into_storage_that_other_scripts_can_read() {
         const KEPT: &str = include_str!("../../web/kept.js");
         let others = SCRIPT.replace(KEPT, "");
