@@ -31,8 +31,13 @@ async function heldProvider() {
     let body = "";
     for await (const part of request) body += part;
     if (request.method === "GET") return response.end(JSON.stringify({ data: [{ id: "echo" }] }));
-    if (!JSON.parse(body).messages) return response.writeHead(400).end("{}");
+    const { messages, stream } = JSON.parse(body);
+    if (!messages) return response.writeHead(400).end("{}");
     held.push(() => {
+      if (stream) {
+        response.writeHead(200, { "Content-Type": "text/event-stream" });
+        return response.end(`data: ${JSON.stringify({ choices: [{ delta: { content: "Done" } }] })}\n\ndata: [DONE]\n\n`);
+      }
       response.writeHead(200, { "Content-Type": "application/json" });
       response.end(JSON.stringify({ choices: [{ message: { content: "Done" } }], usage: { completion_tokens: 3 } }));
     });
