@@ -332,8 +332,12 @@ fn a_person_at_a_terminal_is_asked_for_what_is_missing() {
     }
     let hub = TestHub::start();
     let args = ["room", "create", "--interactive", "--hub", &hub.url(), "--", "My lab", "s3cret"];
-    let output =
-        Command::new("python3").args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).output().unwrap();
+    let output = Command::new("python3")
+        .args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")])
+        .args(args)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap();
     let seen = text(&output);
     assert!(seen.contains("Created the room My lab"), "{seen}");
     assert!(!seen.contains("s3cret"), "{seen}");

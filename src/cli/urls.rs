@@ -1,6 +1,8 @@
 //! A server's addresses, for display: what it listens on, and how this machine and others reach it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use gambi::hub::network_address;
 
 /// The scheme of a hub's URLs.
 pub fn scheme(tls: bool) -> &'static str {
@@ -26,7 +28,7 @@ impl Urls {
         } else {
             format!("{scheme}://{address}")
         };
-        let network = own_address(address)
+        let network = network_address(address)
             .filter(|_| everywhere && public_url.is_none())
             .map(|ip| format!("{scheme}://{}", SocketAddr::new(ip, address.port())));
         Urls { bind: format!("{scheme}://{address}"), hub: public_url.unwrap_or(here), network }
@@ -61,14 +63,6 @@ impl Urls {
     pub fn are_local(&self) -> bool {
         is_local(self.for_others())
     }
-}
-
-/// This machine's address on its network. Connecting a UDP socket sends no packet; it only selects the source address.
-fn own_address(bound: SocketAddr) -> Option<IpAddr> {
-    let (any, other) = if bound.is_ipv4() { ("0.0.0.0:0", "192.0.2.1:9") } else { ("[::]:0", "[2001:db8::1]:9") };
-    let socket = UdpSocket::bind(any).ok()?;
-    socket.connect(other).ok()?;
-    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
 /// Whether a URL's host is loopback.

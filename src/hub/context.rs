@@ -1,6 +1,7 @@
 //! What every thread of a hub shares: the registry, the tunnels, the watchers, the clock. The types of the fields live in
 //! modules that do not import this one. The lock order is in ARCHITECTURE.md, "Locks".
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -105,6 +106,8 @@ pub struct HubContext {
     pub(crate) hop: String,
     /// The hub's URL as clients see it, if it is behind a proxy. Without a trailing slash.
     pub(crate) public_url: Option<String>,
+    /// The address that it listens on.
+    pub(crate) bound: SocketAddr,
 }
 
 impl HubContext {
@@ -113,6 +116,7 @@ impl HubContext {
         let (public_url, loopback) = (options.public_url.as_deref(), bound.ip().to_canonical().is_loopback());
         let origin_policy = || OriginPolicy::new(&options.allowed_hosts, public_url, options.cors.as_deref(), loopback);
         HubContext {
+            bound,
             clock: options.clock.clone(),
             registry: Mutex::new(
                 Registry::with_space(options.registry_memory).with_code_prefix(options.code_prefix.clone()),

@@ -44,6 +44,7 @@ use random::random;
 use crate::error::{Error, Reason};
 pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
+pub use crate::net::network_address::network_address;
 pub use crate::net::tls_server::ServerTls;
 use crate::proto::tunnel::CLOSE_GOING_AWAY;
 pub use crate::state::config::{FieldError, parse_config};

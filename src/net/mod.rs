@@ -4,6 +4,7 @@
 pub mod chunked;
 pub mod client;
 pub mod io;
+pub mod network_address;
 pub mod pool;
 pub mod request;
 pub mod resolve;

@@ -52,33 +52,8 @@ function setView(view) {
   for (const button of $("views").children) button.setAttribute("aria-pressed", button.dataset.view === view);
 }
 
-const THEME = "gambi.theme";
-
-/** Applies the chosen colours, and keeps the choice. */
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  $("theme").value = theme;
-  try {
-    if (theme) localStorage.setItem(THEME, theme);
-    else localStorage.removeItem(THEME);
-  } catch {
-    // The browser blocks storage.
-  }
-}
-
-function storedTheme() {
-  try {
-    const theme = localStorage.getItem(THEME);
-    return ["light", "dark"].includes(theme) ? theme : "";
-  } catch {
-    return "";
-  }
-}
-
 setText($("host"), location.host);
-setTheme(storedTheme());
 setView("chat");
-$("theme").addEventListener("change", ({ target }) => setTheme(target.value));
 $("views").addEventListener("click", ({ target }) => target.dataset.view && setView(target.dataset.view));
 $("unlock").addEventListener("click", () => {
   declined.clear();

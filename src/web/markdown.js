@@ -259,7 +259,7 @@ function addressAt(text, at) {
   let to = address[0];
   while (".,;:!?*_~".includes(to.at(-1))) to = to.slice(0, -1);
   if (to.endsWith(")") && !to.includes("(")) to = to.slice(0, -1);
-  return to.length > "https://".length ? [{ type: "link", to, parts: [to] }, to.length] : null;
+  return /^https?:..[^/]/.test(to) ? [{ type: "link", to, parts: [to] }, to.length] : null;
 }
 
 function markAt(text, at, depth, endless) {

@@ -18,6 +18,7 @@ const STYLE: &str = concat!(
 /// All script files as one JavaScript module: they share one scope.
 const SCRIPT: &str = concat!(
     include_str!("../../web/dom.js"),
+    include_str!("../../web/theme.js"),
     include_str!("../../web/api.js"),
     include_str!("../../web/live.js"),
     include_str!("../../web/rooms.js"),
@@ -112,12 +113,16 @@ mod tests {
 
     #[test]
     fn secrets_are_never_put_into_storage_that_other_scripts_can_read() {
-        const KEPT: &str = include_str!("../../web/kept.js");
-        let others = SCRIPT.replace(KEPT, "");
+        const STORING: [&str; 3] = [
+            include_str!("../../web/kept.js"),
+            include_str!("../../web/history.js"),
+            include_str!("../../web/theme.js"),
+        ];
+        let others = STORING.iter().fold(SCRIPT.to_owned(), |script, file| script.replace(file, ""));
         for storage in ["sessionStorage", "localStorage", "indexedDB", "document.cookie", "caches.", "window.secrets"] {
             assert!(!others.contains(storage), "{storage}");
         }
-        assert!(!KEPT.contains("secrets.get") && !KEPT.contains("secretHeaders"));
+        assert!(STORING.iter().all(|file| !file.contains("secrets.get") && !file.contains("secretHeaders")));
         assert!(PAGE.contains(r#"type="module""#), "declarations of a module are not global");
     }
 
