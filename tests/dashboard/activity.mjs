@@ -231,28 +231,4 @@ export const activity = {
     await page.getByRole("img", { name: "QR code of the page" }).waitFor();
     await fits("invite");
   },
-
-  async "who waits in the line learns the place there, and then who answered"({ gambi, open }) {
-    const slow = await heldProvider();
-    try {
-      const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
-      await hub.join("LAB001", "ann", slow.url, "--nickname", "Ann");
-      const page = await open();
-      await page.goto(hub.url);
-      await card(page, "Ann").getByText("Online").waitFor();
-      const other = ask(hub, "first");
-      await until("the first to be held", () => slow.held.length === 1);
-      await chat(page, "And me?");
-      const answer = page.locator("#talk .theirs").first();
-      await answer.getByText("Waiting in line: 1 of 1").waitFor();
-      slow.held[0]();
-      await other;
-      await until("mine to be held", () => slow.held.length === 2);
-      slow.held[1]();
-      await answer.getByText("Done").waitFor();
-      await answer.getByText("Ann · echo").waitFor();
-    } finally {
-      slow.end();
-    }
-  },
 };
