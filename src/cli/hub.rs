@@ -356,8 +356,9 @@ fn millis(time: Duration) -> Value {
 /// Announces a hub while it is alive.
 #[cfg(feature = "mdns")]
 pub type Announcement = Option<Arc<gambi::discovery::Announcement>>;
+/// Nothing is announced without mDNS.
 #[cfg(not(feature = "mdns"))]
-pub type Announcement = ();
+pub struct Announcement;
 
 /// Announces the hub by mDNS, and after SIGHUP with the fingerprint of the certificate that it has then.
 #[cfg(feature = "mdns")]
@@ -393,7 +394,7 @@ pub fn announce(
 /// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
 pub fn announce(_: &Context<'_>, _: SocketAddr, _: Option<&ServerTls>, _: bool) -> Result<Announcement, Failure> {
-    Ok(())
+    Ok(Announcement)
 }
 
 #[cfg(test)]
