@@ -1,5 +1,6 @@
 //! `gambi hub serve`.
 
+use std::any::Any;
 use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
 #[cfg(feature = "mdns")]
@@ -354,11 +355,7 @@ fn millis(time: Duration) -> Value {
 }
 
 /// Announces a hub while it is alive.
-#[cfg(feature = "mdns")]
-pub type Announcement = Option<Arc<gambi::discovery::Announcement>>;
-/// Nothing is announced without mDNS.
-#[cfg(not(feature = "mdns"))]
-pub struct Announcement;
+pub type Announcement = Option<Box<dyn Any>>;
 
 /// Announces the hub by mDNS, and after SIGHUP with the fingerprint of the certificate that it has then.
 #[cfg(feature = "mdns")]
@@ -388,13 +385,13 @@ pub fn announce(
             }
         })?;
     }
-    Ok(Some(announcement))
+    Ok(Some(Box::new(announcement)))
 }
 
 /// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
 pub fn announce(_: &Context<'_>, _: SocketAddr, _: Option<&ServerTls>, _: bool) -> Result<Announcement, Failure> {
-    Ok(Announcement)
+    Ok(None)
 }
 
 #[cfg(test)]
