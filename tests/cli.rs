@@ -354,6 +354,65 @@ fn dry_runs_touch_nothing_and_show_no_secret() {
     }
 }
 
+/// Runs a command that looks for providers at these addresses.
+fn run_near(providers: &str, args: &[&str]) -> Ran {
+    ran(gambi(args).env("GAMBI_PROVIDERS", providers).output().expect("gambi to run"))
+}
+
+#[test]
+fn a_join_finds_the_room_the_provider_and_the_model_where_there_is_one_of_each() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let (url, provider) = (hub.url(), FakeProvider::with_models(Script::Echo, &["llama3"]));
+    let silent = "127.0.0.1:1";
+    let joined = run_near(
+        &format!("{silent},{}", provider.url()),
+        &["participant", "join", "--hub", &url, "--participant-id", "ann", "--no-specs", "--dry-run"],
+    );
+    assert_eq!(joined.code, 0, "{}", joined.err);
+    let plan: Value = serde_json::from_str(joined.out.lines().last().unwrap()).unwrap();
+    assert_eq!(plan["data"]["room"], room, "{plan}");
+    assert_eq!(plan["data"]["payload"]["model"], "llama3");
+    assert!(
+        joined.err.contains(&format!("--room {room} --endpoint {} --model llama3", provider.url())),
+        "{}",
+        joined.err
+    );
+    // The older command takes the host's name as the id.
+    let flat = run_near(&provider.url(), &["join", "--hub", &url, "--no-specs", "--dry-run"]);
+    assert!(flat.code == 0 && flat.err.contains("--participant-id "), "{}", flat.err);
+    let unnamed = run_near(&provider.url(), &["participant", "join", "--hub", &url, "--dry-run"]);
+    assert!(unnamed.code == 2 && unnamed.err.contains("--participant-id is missing"), "{}", unnamed.err);
+}
+
+#[test]
+fn a_join_without_a_terminal_lists_what_it_cannot_choose_from() {
+    let hub = TestHub::start();
+    let url = hub.url();
+    let join = |providers: &str, more: &[&str]| {
+        let joined =
+            run_near(providers, &[&["participant", "join", "--hub", &url, "--participant-id", "a"], more].concat());
+        assert_eq!(joined.code, 2, "{}", joined.err);
+        joined.err
+    };
+    let none = join("127.0.0.1:1", &[]);
+    assert!(none.contains("--room is missing") && none.contains("gambi room create"), "{none}");
+    let (one, two) = (hub.room(), hub.room());
+    let rooms = join("127.0.0.1:1", &[]);
+    assert!(rooms.contains("--room CODE") && rooms.contains(&one) && rooms.contains(&two), "{rooms}");
+    let nobody = join("127.0.0.1:1", &["--room", &one]);
+    assert!(nobody.contains("http://127.0.0.1:1") && nobody.contains("--endpoint URL"), "{nobody}");
+    let several = FakeProvider::with_models(Script::Echo, &["llama3", "qwen3"]);
+    let models = join(&several.url(), &["--room", &one]);
+    assert!(models.contains("--model is missing") && models.contains("llama3, qwen3"), "{models}");
+    let other = FakeProvider::with_models(Script::Echo, &["phi4"]);
+    let providers = join(&format!("{} {}", several.url(), other.url()), &["--room", &one]);
+    assert!(providers.contains("--endpoint is missing") && providers.contains(&other.url()), "{providers}");
+    assert!(providers.contains("2 models") && providers.contains("phi4"), "{providers}");
+    // A hub is no provider: its requests would come back to it.
+    assert!(join(&url, &["--room", &one]).contains("no provider with a model"));
+}
+
 #[test]
 fn a_dry_run_of_a_join_ends_with_3_if_the_model_is_not_there() {
     let provider = FakeProvider::with_models(Script::Missing, &["llama3", "qwen3"]);

@@ -347,6 +347,33 @@ fn a_person_at_a_terminal_is_asked_for_what_is_missing() {
 }
 
 #[test]
+fn a_person_at_a_terminal_joins_by_pressing_enter_and_choosing_models() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        return skip("python3, which plays the person");
+    }
+    let hub = TestHub::start();
+    let provider = support::FakeProvider::with_models(support::Script::Echo, &["llama3", "qwen3", "phi4"]);
+    let join = |answers: &[&str]| {
+        let args = ["join", "--hub", &hub.url(), "--no-specs", "--dry-run", "--"];
+        let mut person = Command::new("python3");
+        person.args(["-c", TERMINAL, env!("CARGO_BIN_EXE_gambi")]).args(args).args(answers);
+        text(&person.env("GAMBI_PROVIDERS", provider.url()).env("NO_COLOR", "1").output().unwrap())
+    };
+    // A hub without rooms: one is made.
+    let made = join(&["", "all"]);
+    let room = hub.client.rooms().list().unwrap().remove(0);
+    assert!(made.contains(&format!("Would join the room {}", room.code)) && made.contains("with 3 models"), "{made}");
+    assert!(made.contains(&format!("--room {} --endpoint {} --models all", room.code, provider.url())), "{made}");
+    let other = hub.room();
+    let chosen = join(&["2", "4", "1,3"]);
+    assert!(
+        chosen.contains("That is no choice of the list") && chosen.contains("--model llama3 --model phi4"),
+        "{chosen}"
+    );
+    assert!(chosen.contains(&other) && chosen.contains("with 2 models"), "{chosen}");
+}
+
+#[test]
 fn a_person_at_a_terminal_holds_a_conversation() {
     if Command::new("python3").arg("--version").output().is_err() {
         return skip("python3, which plays the person");

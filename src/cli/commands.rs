@@ -823,11 +823,12 @@ pub static COMMANDS: &[Command] = &[
     },
     Command {
         path: &["join"],
-        about: "Older name of `participant join`; generates an id if none is given",
+        about: "Short for `participant join`; without flags, asks what it cannot find out",
         positional: Some(&ROOM),
         flags: &FLAT_JOIN,
         streams: true,
         examples: &[
+            ("Look for providers, the hub and its rooms, and ask", "gambi join"),
             ("Ollama on this machine", "gambi join ABC234 --nickname Alice --model llama3"),
             ("The same with flags only", "gambi join -c ABC234 -n Alice -m llama3"),
         ],

@@ -257,6 +257,11 @@ impl<'v> Context<'v> {
         text.map(parse).transpose()
     }
 
+    /// Whether a hub is named, by a flag, a variable or the config file.
+    pub fn names_hub(&self) -> bool {
+        self.value("hub").is_some() || self.variable("GAMBI_HUB").is_some() || self.environment.hub_url.is_some()
+    }
+
     fn named_hub(&self) -> String {
         self.value("hub")
             .map(str::to_owned)
@@ -270,7 +275,14 @@ impl<'v> Context<'v> {
     /// # Errors
     /// When the URL or the key is invalid.
     pub fn client(&self) -> Result<Client, Failure> {
-        let (url, announced) = self.hub()?;
+        self.client_of(self.hub()?)
+    }
+
+    /// A client of this hub, with the hub's key if one is given.
+    ///
+    /// # Errors
+    /// When the URL or the key is invalid.
+    pub fn client_of(&self, (url, announced): Found) -> Result<Client, Failure> {
         let client = Client::new(&url)?.with_fingerprint(self.fingerprint()?.or(announced))?;
         let client = self.key()?.iter().fold(client, |client, key| client.with_key(key));
         self.out.detail(&format!("hub: {}", client.hub_url()));

@@ -15,6 +15,7 @@ use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, MAX_WEIGHT, Re
 
 use super::context::Context;
 use super::failure::Failure;
+use super::guided_join::{self, Choices};
 use super::hub::drain_timeout;
 use super::output::Output;
 use super::participant::headers;
@@ -257,21 +258,30 @@ fn report_lost(context: &Context<'_>, plan: &Plan, end: &CloseEvent) -> Result<F
 
 impl Plan {
     fn resolve(context: &Context<'_>) -> Result<Self, Failure> {
-        let room = context.required("room")?;
-        let models = models(context)?;
-        let id = match context.value("participant-id") {
-            // The older command and an invitation need no id. With a stable one, a retry is the same participant.
-            None if context.is_flat() || context.invitation().is_some() => gambi::participant::fresh_id()?,
-            _ => context.required("participant-id")?,
+        let chosen = match guided_join::choose(context, named_models(context)?)? {
+            Some(chosen) => chosen,
+            None => Choices {
+                client: context.client()?,
+                room: context.required("room")?,
+                id: match context.value("participant-id") {
+                    // The older command and an invitation need no id. With a stable one, a retry is the same participant.
+                    None if context.is_flat() || context.invitation().is_some() => gambi::participant::fresh_id()?,
+                    _ => context.required("participant-id")?,
+                },
+                endpoint: None,
+                models: named_models(context)?.unwrap_or_default(),
+            },
         };
-        let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
+        let Choices { client, room, id, endpoint, models } = chosen;
+        let named = || context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
+        let endpoint = endpoint.or_else(named);
         let default_nickname = || match models.first() {
             Some(model) => format!("{model}@{}", id.chars().take(6).collect::<String>()),
             None => id.clone(),
         };
         let specs = !context.has("no-specs") && !context.environment.no_specs.unwrap_or(false);
         Ok(Plan {
-            client: context.client()?,
+            client,
             nickname: context.value("nickname").map_or_else(default_nickname, str::to_owned),
             endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
             password: context.password(false)?,
@@ -393,17 +403,16 @@ impl Plan {
     }
 }
 
-/// The models to offer, none for all of them.
-fn models(context: &Context<'_>) -> Result<Vec<String>, Failure> {
+/// The models that the flags name, none for all of them. `None` where they name none. An invitation is for all models.
+fn named_models(context: &Context<'_>) -> Result<Option<Vec<String>>, Failure> {
     let all = context.parsed("models", |text| (text == "all").then_some(()), "\"all\"; --model names single ones")?;
     match (all, context.values("model")) {
-        (None, []) if context.invitation().is_some() => Ok(Vec::new()),
-        (None, []) => Ok(vec![context.required("model")?]),
+        (None, []) => Ok(context.invitation().map(|_| Vec::new())),
         (None, names) if names.iter().any(|name| name.trim().is_empty()) => {
             Err(Failure::usage("--model must not be empty"))
         }
-        (None, names) => Ok(names.iter().map(|name| name.trim().to_owned()).collect()),
-        (Some(()), []) => Ok(Vec::new()),
+        (None, names) => Ok(Some(names.iter().map(|name| name.trim().to_owned()).collect())),
+        (Some(()), []) => Ok(Some(Vec::new())),
         (Some(()), _) => Err(Failure::usage("--models and --model exclude each other")),
     }
 }

@@ -14,6 +14,7 @@ mod discover;
 mod events;
 mod failure;
 mod find_hub;
+mod guided_join;
 mod help;
 mod hub;
 mod hub_tls;

@@ -5,6 +5,7 @@
 mod address;
 mod builder;
 mod cancel;
+mod find;
 mod follow;
 mod forward;
 mod id;
@@ -20,6 +21,7 @@ mod session;
 mod specs;
 
 pub use builder::{Builder, Joined, Prepared};
+pub use find::{FoundProvider, ProviderKind, find_providers};
 pub use id::fresh_id;
 pub use probe::Probe;
 pub use reconnect::{Reconnect, ReconnectEvent, ReconnectHandle};
