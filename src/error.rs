@@ -237,6 +237,9 @@ impl Error {
             Error::Unreachable { reason, .. } if reason.is_about_a_certificate() => Some(
                 "Give the fingerprint that the hub prints with --hub-fingerprint, or name a file with the certificate of its authority in SSL_CERT_FILE.".into(),
             ),
+            Error::Unreachable { reason, .. } if reason.text.contains("InvalidContentType") => {
+                Some("The server there speaks no TLS: give its address with http:// in place of https://.".into())
+            }
             Error::Unreachable { .. } => {
                 Some("Check the address, and that a hub is up there: `gambi hub serve` starts one.".into())
             }

@@ -64,10 +64,6 @@ fn reword(error: &mut HubError, given: Given) {
         (403, Some(ErrorCode::InvalidPassword)) if given.host_id => {
             (None, "Use --host-id with the hostId that `gambi room create` returned.")
         }
-        (_, Some(ErrorCode::EndpointNotReachable)) if error.hint.is_none() => (
-            None,
-            "Send it again, or name another participant with --model; `gambi participant list` shows who is online.",
-        ),
         (_, Some(code)) if error.hint.is_none() => match standard_hint(code) {
             Some(hint) => (None, hint),
             None => return,
@@ -95,6 +91,9 @@ fn standard_hint(code: ErrorCode) -> Option<&'static str> {
             Some("Start `gambi participant join` on its machine again, or name another participant with --model.")
         }
         ErrorCode::InternalError => Some("Send it again; the hub's log has the reason under the request_id."),
+        ErrorCode::EndpointNotReachable => Some(
+            "Send it again, or name another participant with --model; `gambi participant list` shows who is online.",
+        ),
         _ => None,
     }
 }

@@ -237,7 +237,14 @@ impl<'v> Context<'v> {
         let Some(key) = key else { return Ok(None) };
         match HubKey::new(&key) {
             Some(_) => Ok(Some(key.trim().to_owned())),
-            None => Err(Failure::usage("the hub's key must be one word of printable ASCII")),
+            None => {
+                let place =
+                    self.value("key-file").map_or_else(|| "GAMBI_HUB_KEY".into(), |path| format!("--key-file: {path}"));
+                Err(Failure::usage(format!(
+                    "{place} has no key in it: the hub's key must be one word of printable ASCII"
+                ))
+                .hint("`gambi key new` makes a key; the hub's operator knows the hub's."))
+            }
         }
     }
 

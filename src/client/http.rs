@@ -153,10 +153,10 @@ impl Http {
     }
 
     pub fn unreachable(&self, error: ureq::Error) -> Error {
-        let text = error.to_string();
         let reason = match error {
-            ureq::Error::Io(error) => Reason::caused_by(text, error),
-            error => Reason::caused_by(text, error),
+            // Its own text: the other begins with "io:".
+            ureq::Error::Io(error) => Reason::of(error),
+            error => Reason::of(error),
         };
         Error::Unreachable { url: self.base.clone(), reason }
     }
@@ -266,7 +266,7 @@ mod tests {
     fn an_error_has_its_cause_as_its_source_and_names_it_once() {
         let error = Http::new("http://127.0.0.1:0").unwrap().call("GET", "/x", None).unwrap_err();
         let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
-        assert_eq!(error.to_string(), format!("cannot reach http://127.0.0.1:0: io: {source}"));
+        assert_eq!(error.to_string(), format!("cannot reach http://127.0.0.1:0: {source}"));
         let http = Http::new("http://h").unwrap();
         let error = http.unreachable(ureq::Error::HostNotFound);
         assert!(matches!(error.source().unwrap().downcast_ref(), Some(ureq::Error::HostNotFound)));
