@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flate2::read::GzDecoder;
 use gambi::hub::HubKey;
 
-use support::{TestHub, skip};
+use support::{Conn, TestHub, skip};
 
 const PARTS: [(&str, &str); 3] =
     [("/", "text/html"), ("/dashboard.css", "text/css"), ("/dashboard.js", "text/javascript")];
@@ -29,6 +31,31 @@ fn it_is_small_strict_and_there_without_the_key() {
     }
     assert!(size < 120_000, "{size} bytes");
     TestHub::start().post("/", &serde_json::json!({})).expect(405);
+}
+
+#[test]
+fn it_is_sent_compressed_and_only_once() {
+    let hub = TestHub::start();
+    for (path, _) in PARTS {
+        let ask = |name: &str, value: &str| {
+            Conn::open(hub.addr()).ask("GET", path, &[("Connection", "close"), (name, value)], None).answer()
+        };
+        let plain = hub.get(path).expect(200);
+        let small = ask("Accept-Encoding", "gzip, deflate, br").expect(200);
+        assert_eq!(
+            (plain.header("content-encoding"), small.header("content-encoding")),
+            (None, Some("gzip")),
+            "{path}"
+        );
+        assert!(small.body.len() * 2 < plain.body.len(), "{path}: {} of {}", small.body.len(), plain.body.len());
+        let mut unpacked = Vec::new();
+        GzDecoder::new(&small.body[..]).read_to_end(&mut unpacked).expect("what was compressed");
+        assert!(unpacked == plain.body, "{path}");
+        let tag = small.header("etag").expect("a tag").to_owned();
+        assert_eq!((plain.header("etag"), plain.header("vary")), (Some(&*tag), Some("Accept-Encoding")), "{path}");
+        assert!(ask("If-None-Match", &format!("\"other\", {tag}")).expect(304).body.is_empty(), "{path}");
+        ask("If-None-Match", "\"other\"").expect(200);
+    }
 }
 
 #[test]

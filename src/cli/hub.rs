@@ -1,5 +1,6 @@
 //! `gambi hub serve`.
 
+use std::any::Any;
 use std::io::{IsTerminal, stderr};
 use std::net::SocketAddr;
 #[cfg(feature = "mdns")]
@@ -354,10 +355,7 @@ fn millis(time: Duration) -> Value {
 }
 
 /// Announces a hub while it is alive.
-#[cfg(feature = "mdns")]
-pub type Announcement = Option<Arc<gambi::discovery::Announcement>>;
-#[cfg(not(feature = "mdns"))]
-pub type Announcement = ();
+pub type Announcement = Option<Box<dyn Any>>;
 
 /// Announces the hub by mDNS, and after SIGHUP with the fingerprint of the certificate that it has then.
 #[cfg(feature = "mdns")]
@@ -387,13 +385,13 @@ pub fn announce(
             }
         })?;
     }
-    Ok(Some(announcement))
+    Ok(Some(Box::new(announcement)))
 }
 
 /// Built without mDNS; `--mdns` was rejected before.
 #[cfg(not(feature = "mdns"))]
 pub fn announce(_: &Context<'_>, _: SocketAddr, _: Option<&ServerTls>, _: bool) -> Result<Announcement, Failure> {
-    Ok(())
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -9,15 +9,18 @@ const PHASES = [
 ];
 const TRACE_WIDTH = 300;
 
-/** Adds what the hub remembers of a request below an answer, once it tells it. */
+/** The hub keeps a request once it is done with it, which may be after the last byte has arrived here: milliseconds to wait. */
+const TRACE_DELAYS = [0, 250, 1500];
+
+/** Adds what the hub remembers of a request below an answer, if it tells it. */
 async function addTrace(below, room, id) {
-  if (!id) return;
-  try {
-    const trace = await data(`v1/rooms/${room}/requests/${id}`, { room });
-    if (below.isConnected) below.after(traceDetails(trace));
-    scrollTalk();
-  } catch {
+  for (const delay of id ? TRACE_DELAYS : []) {
+    await new Promise((resolve) => setTimeout(resolve, delay));
     // A hub that is busy with others' requests has forgotten it, or is gone.
+    const trace = await data(`v1/rooms/${room}/requests/${id}`, { room }).catch(() => null);
+    if (!trace) continue;
+    if (below.isConnected) below.after(traceDetails(trace));
+    return scrollTalk();
   }
 }
 

@@ -207,10 +207,10 @@ function inlineAt(text, at, depth, endless) {
       return [{ type: "break" }, 1];
     case "`":
       return codeAt(text, at, endless);
-    case "[": {
-      const link = LINK.exec(text.slice(at, at + 4000));
-      return link && [{ type: "link", to: link[2], parts: parseInline(link[1], depth + 1) }, link[0].length];
-    }
+    case "[":
+      return linkAt(text, at, depth, "");
+    case "!":
+      return linkAt(text, at, depth, "!");
     case "h":
       return isWord(text[at - 1]) ? null : addressAt(text, at);
     case "*":
@@ -220,6 +220,13 @@ function inlineAt(text, at, depth, endless) {
     default:
       return null;
   }
+}
+
+/** A link, or an image after its mark: as a link, since images are not loaded. */
+function linkAt(text, at, depth, mark) {
+  const from = at + mark.length;
+  const link = text[from] === "[" ? LINK.exec(text.slice(from, from + 4000)) : null;
+  return link && [{ type: "link", to: link[2], parts: parseInline(link[1], depth + 1) }, mark.length + link[0].length];
 }
 
 function codeAt(text, at, endless) {

@@ -105,6 +105,7 @@ const USUAL = {
     "<p>text</p><div class=wide><table><thead><tr><th class=left>a</th><th class=right>b</th></tr></thead>" +
     "<tbody><tr><td class=left><code>x|y</code></td><td class=right>1 | 2</td></tr>" +
     "<tr><td class=left>3</td><td class=right></td></tr></tbody></table></div>",
+  "![a](https://a.example/b.png)!": "<p><a href=https://a.example/b.png>a</a>!</p>",
   "a | b\nc | d": "<p>a | b<br></br>c | d</p>",
 };
 for (const [text, want] of Object.entries(USUAL)) {

@@ -8,6 +8,7 @@ import { stopAll } from "./lab.mjs";
 import { stories } from "./stories.mjs";
 import { crowds } from "./crowds.mjs";
 import { activity } from "./activity.mjs";
+import { talking } from "./talking.mjs";
 
 const [gambi, packages, pictures, only] = process.argv.slice(2);
 const require = createRequire(resolve(packages, "node_modules/"));
@@ -90,7 +91,7 @@ async function tell(browser, [name, story]) {
 }
 
 mkdirSync(pictures, { recursive: true });
-const queue = Object.entries({ ...stories, ...crowds, ...activity }).filter(([name]) => !only || name.startsWith(only));
+const queue = Object.entries({ ...stories, ...crowds, ...activity, ...talking }).filter(([name]) => !only || name.startsWith(only));
 if (!queue.length) throw new Error(`there is no story called ${only}`);
 const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: QUIET, chromiumSandbox: false });
 let failed = 0;

@@ -234,7 +234,9 @@ export const stories = {
     await page.getByRole("img", { name: /First token over the last hour: at most/ }).waitFor();
     await page.reload();
     await logged(page, "ann answered in");
+    await view(page, "Activity");
     assert.equal(await page.locator("#log").getByText("ann answered in").count(), 1);
+    await view(page, "Activity");
     await page.getByRole("img", { name: /First token over the last hour: at most/ }).waitFor();
     assert.ok(!(await page.evaluate(() => JSON.stringify({ ...sessionStorage }))).includes("Remember this"));
   },

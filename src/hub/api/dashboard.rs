@@ -1,6 +1,12 @@
 //! The dashboard: a page, a style sheet and a script, embedded in the binary and served as static files. The script gets
 //! its data from the management plane, as any other client does.
 
+use std::io::Write;
+use std::sync::OnceLock;
+
+use flate2::write::GzEncoder;
+use flate2::{Compression, Crc};
+
 use crate::http::Exchange;
 use crate::hub::access::credentials::check_key;
 use crate::hub::api::minify::{minified_len, minify};
@@ -41,6 +47,38 @@ static MINIFIED_PAGE: [u8; minified_len(PAGE)] = minify(PAGE);
 static MINIFIED_STYLE: [u8; minified_len(STYLE)] = minify(STYLE);
 static MINIFIED_SCRIPT: [u8; minified_len(SCRIPT)] = minify(SCRIPT);
 
+/// A file of the page. It is compressed when the first browser accepts that, and kept.
+struct File {
+    content_type: &'static str,
+    body: &'static [u8],
+    compressed: OnceLock<Vec<u8>>,
+}
+
+impl File {
+    const fn new(content_type: &'static str, body: &'static [u8]) -> Self {
+        File { content_type, body, compressed: OnceLock::new() }
+    }
+
+    /// Empty if compression failed.
+    fn compressed(&self) -> &[u8] {
+        self.compressed.get_or_init(|| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            encoder.write_all(self.body).and_then(|()| encoder.finish()).unwrap_or_default()
+        })
+    }
+
+    /// Weak: it is the same for the compressed form.
+    fn tag(&self) -> String {
+        let mut crc = Crc::new();
+        crc.update(self.body);
+        format!("W/\"{:08x}-{}\"", crc.sum(), self.body.len())
+    }
+}
+
+static PAGE_FILE: File = File::new("text/html; charset=utf-8", &MINIFIED_PAGE);
+static STYLE_FILE: File = File::new("text/css; charset=utf-8", &MINIFIED_STYLE);
+static SCRIPT_FILE: File = File::new("text/javascript; charset=utf-8", &MINIFIED_SCRIPT);
+
 /// Allows no foreign resources, no inline scripts and no framing. `require-trusted-types-for` prevents the script itself
 /// from parsing text as markup.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; \
@@ -54,26 +92,31 @@ pub fn page(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> Ha
         SANDBOX_HEADERS.into_iter().for_each(|(name, value)| exchange.add_header(name, value));
         return Ok(ollama::say_running(exchange));
     }
-    send_file(hub, exchange, "text/html; charset=utf-8", &MINIFIED_PAGE)
+    send_file(hub, exchange, &PAGE_FILE)
 }
 
 /// `GET /dashboard.css`.
 pub fn style(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
-    send_file(hub, exchange, "text/css; charset=utf-8", &MINIFIED_STYLE)
+    send_file(hub, exchange, &STYLE_FILE)
 }
 
 /// `GET /dashboard.js`.
 pub fn script(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
-    send_file(hub, exchange, "text/javascript; charset=utf-8", &MINIFIED_SCRIPT)
+    send_file(hub, exchange, &SCRIPT_FILE)
 }
 
-fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, content_type: &str, body: &[u8]) -> HandlerResult {
+fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, file: &File) -> HandlerResult {
     if !hub.dashboard {
         check_key(hub, exchange, None)?;
         return Err(no_route());
     }
-    let headers = [
-        ("Content-Type", content_type),
+    let tag = file.tag();
+    let known = exchange.header("if-none-match").is_some_and(|tags| tags.split(',').any(|known| known.trim() == tag));
+    let compressed = if exchange.header("accept-encoding").is_some_and(accepts_gzip) { file.compressed() } else { b"" };
+    let mut headers = vec![
+        ("Content-Type", file.content_type),
+        ("ETag", &tag),
+        ("Vary", "Accept-Encoding"),
         ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
         ("X-Content-Type-Options", "nosniff"),
         ("X-Frame-Options", "DENY"),
@@ -84,7 +127,23 @@ fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, content_type: &str, 
         // The files change with the version of the hub, so caches must revalidate them.
         ("Cache-Control", "no-cache"),
     ];
-    Ok(exchange.respond(200, &headers, body))
+    if known {
+        return Ok(exchange.respond(304, &headers, b""));
+    }
+    if compressed.is_empty() {
+        return Ok(exchange.respond(200, &headers, file.body));
+    }
+    headers.push(("Content-Encoding", "gzip"));
+    Ok(exchange.respond(200, &headers, compressed))
+}
+
+/// Whether an `Accept-Encoding` names gzip, and not with the weight 0.
+fn accepts_gzip(accepted: &str) -> bool {
+    accepted.split(',').any(|coding| {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight = parameters.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        name.trim().eq_ignore_ascii_case("gzip") && weight != Some(0.0)
+    })
 }
 
 #[cfg(test)]
@@ -100,6 +159,14 @@ mod tests {
         // The SVG namespace is an identifier, which browsers do not fetch.
         assert!(elsewhere.iter().all(|rest| rest.starts_with("www.w3.org/2000/svg")), "{elsewhere:?}");
         assert!(!all.contains("https://") && !all.contains("innerHTML"));
+    }
+
+    #[test]
+    fn gzip_is_accepted_by_name_and_weight() {
+        assert!(accepts_gzip("gzip, deflate, br") && accepts_gzip("br, GZIP;q=0.5") && accepts_gzip("gzip; q=1"));
+        for other in ["", "br", "gzip;q=0", "identity, gzip; q=0.0", "*", "xgzip"] {
+            assert!(!accepts_gzip(other), "{other}");
+        }
     }
 
     #[test]

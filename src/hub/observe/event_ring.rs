@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use crate::budget::Share;
+use crate::budget::{Budget, Share};
 
 /// The size of a ring, bytes. A batch that is alone may be longer.
 const MAX_BYTES: usize = 1 << 20;
@@ -29,11 +30,35 @@ pub struct EventRing {
     readers: usize,
     closed: bool,
     /// Charged with the sealed batches.
-    memory: Share,
+    memory: Arc<Budget>,
 }
 
+/// Encoded events that are written together. They are charged to the memory budget until the last watcher has written them:
+/// one that does not read holds them longer than the ring does.
+#[derive(Debug)]
+pub struct Events {
+    text: String,
+    _share: Share,
+}
+
+impl Deref for Events {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialEq for Events {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Events {}
+
 struct Batch {
-    text: Arc<str>,
+    events: Arc<Events>,
     /// Readers that have yet to read it.
     unread: usize,
 }
@@ -42,7 +67,7 @@ struct Batch {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// The next batch; the cursor is behind it now.
-    Batch(Arc<str>),
+    Batch(Arc<Events>),
     /// Nothing yet.
     Empty,
     /// Nothing any more: the ring was closed, or the reader has fallen behind.
@@ -50,8 +75,8 @@ pub enum Next {
 }
 
 impl EventRing {
-    /// An empty ring that charges a share of the memory budget.
-    pub fn new(memory: Share) -> Self {
+    /// An empty ring that charges the memory budget.
+    pub fn new(memory: Arc<Budget>) -> Self {
         EventRing {
             open: String::new(),
             batches: VecDeque::new(),
@@ -100,16 +125,18 @@ impl EventRing {
         if self.open.is_empty() {
             return;
         }
-        let text: Arc<str> = mem::take(&mut self.open).into();
-        self.bytes += text.len();
-        self.batches.push_back(Batch { text, unread: self.readers });
-        while self.bytes > MAX_BYTES && self.batches.len() > 1 {
+        let (text, mut share) = (mem::take(&mut self.open), self.memory.share());
+        let length = text.len();
+        while self.bytes > 0 && (self.bytes + length > MAX_BYTES || !share.grow_to(length as u64)) {
             self.drop_oldest();
         }
-        while !self.memory.grow_to(self.bytes as u64) {
-            self.drop_oldest();
+        if share.grow_to(length as u64) {
+            self.bytes += length;
+            self.batches.push_back(Batch { events: Arc::new(Events { text, _share: share }), unread: self.readers });
+        } else {
+            // There is no memory for it: who has not read it has fallen behind.
+            self.first += 1;
         }
-        self.memory.shrink_to(self.bytes as u64);
     }
 
     /// Reads the next batch.
@@ -120,10 +147,10 @@ impl EventRing {
             return if self.closed { Next::End } else { Next::Empty };
         };
         batch.unread -= 1;
-        let text = batch.text.clone();
+        let events = batch.events.clone();
         *cursor += 1;
         self.drop_read();
-        Next::Batch(text)
+        Next::Batch(events)
     }
 
     /// Ends the ring: readers get what it holds, and then its end.
@@ -138,18 +165,14 @@ impl EventRing {
     }
 
     fn drop_read(&mut self) {
-        let before = self.bytes;
         while self.batches.front().is_some_and(|batch| batch.unread == 0) {
             self.drop_oldest();
-        }
-        if self.bytes < before {
-            self.memory.shrink_to(self.bytes as u64);
         }
     }
 
     fn drop_oldest(&mut self) {
         if let Some(batch) = self.batches.pop_front() {
-            self.bytes -= batch.text.len();
+            self.bytes -= batch.events.text.len();
             self.first += 1;
         }
     }
@@ -158,16 +181,15 @@ impl EventRing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::Budget;
 
     fn ring() -> EventRing {
-        EventRing::new(Budget::new(64 << 20).share())
+        EventRing::new(Budget::new(64 << 20))
     }
 
     fn texts(ring: &mut EventRing, cursor: &mut u64) -> Vec<String> {
         let mut texts = Vec::new();
-        while let Next::Batch(text) = ring.read(cursor) {
-            texts.push(text.to_string());
+        while let Next::Batch(events) = ring.read(cursor) {
+            texts.push(events.text.clone());
         }
         texts
     }
@@ -196,9 +218,9 @@ mod tests {
         ring.seal();
         texts(&mut ring, &mut one);
         texts(&mut ring, &mut two);
-        assert_eq!((ring.batches.len(), ring.memory.bytes()), (1, 1));
+        assert_eq!((ring.batches.len(), ring.memory.used()), (1, 1));
         assert!(!ring.leave(three), "it was not behind");
-        assert_eq!((ring.batches.len(), ring.memory.bytes(), ring.readers()), (0, 0, 2));
+        assert_eq!((ring.batches.len(), ring.memory.used(), ring.readers()), (0, 0, 2));
         assert_eq!(ring.read(&mut one), Next::Empty);
     }
 
@@ -212,10 +234,10 @@ mod tests {
             ring.seal();
             assert_eq!(texts(&mut ring, &mut quick).len(), 1, "{number}");
         }
-        assert!(ring.bytes <= MAX_BYTES && ring.memory.bytes() == ring.bytes as u64);
+        assert!(ring.bytes <= MAX_BYTES && ring.memory.used() == ring.bytes as u64);
         assert_eq!(ring.read(&mut slow), Next::End);
         assert!(ring.leave(slow) && !ring.leave(quick));
-        assert_eq!((ring.bytes, ring.memory.bytes()), (0, 0));
+        assert_eq!((ring.bytes, ring.memory.used()), (0, 0));
     }
 
     #[test]
@@ -242,7 +264,7 @@ mod tests {
     #[test]
     fn what_the_budget_cannot_hold_is_lost_with_its_readers() {
         let budget = Budget::in_parts(10, 1);
-        let mut ring = EventRing::new(budget.share());
+        let mut ring = EventRing::new(budget.clone());
         let mut reader = ring.join();
         ring.push("12345678901");
         ring.seal();
@@ -251,6 +273,18 @@ mod tests {
         ring.push("1");
         ring.seal();
         assert_eq!(texts(&mut ring, &mut next), ["1"]);
+    }
+
+    #[test]
+    fn what_a_reader_still_writes_stays_charged() {
+        let mut ring = ring();
+        let mut reader = ring.join();
+        ring.push("abc");
+        ring.seal();
+        let events = ring.read(&mut reader);
+        assert_eq!((ring.bytes, ring.memory.used()), (0, 3));
+        drop(events);
+        assert_eq!(ring.memory.used(), 0);
     }
 
     #[test]

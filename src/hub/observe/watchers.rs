@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::budget::Budget;
-use crate::hub::observe::event_ring::{EventRing, Next};
+use crate::hub::observe::event_ring::{EventRing, Events, Next};
 use crate::state::event::{Event, EventKind};
 use crate::state::id::RoomCode;
 use crate::sync::{lock, wait, wait_timeout};
@@ -122,7 +122,7 @@ impl Subscription<'_> {
     ///
     /// # Errors
     /// `Timeout` when no event comes in time, `Disconnected` when the stream has ended.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Arc<str>, RecvTimeoutError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Arc<Events>, RecvTimeoutError> {
         let deadline = Instant::now() + timeout;
         let mut ring = self.stream.lock();
         loop {
@@ -170,7 +170,7 @@ impl Watchers {
     }
 
     fn stream(&self) -> Arc<Stream> {
-        let ring = StreamRing { events: EventRing::new(self.memory.share()), untold: false };
+        let ring = StreamRing { events: EventRing::new(self.memory.clone()), untold: false };
         Arc::new(Stream { ring: Mutex::new(ring), told: Condvar::new() })
     }
 
@@ -387,7 +387,7 @@ mod tests {
         tell(&watchers);
         assert!(v1.recv_timeout(PATIENCE).unwrap().starts_with("event: participant.left\ndata: {\"type\""));
         let text = old.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(&*text, "event: participant:left\ndata: {\"participantId\":\"w\"}\n\n");
+        assert_eq!(&**text, "event: participant:left\ndata: {\"participantId\":\"w\"}\n\n");
     }
 
     #[test]
