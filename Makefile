@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: demo demo-live test check format lint test-default test-minimal test-tui docs test-32bit
-.PHONY: build install static static-test dist bench bench-compare bench-growth
+.PHONY: build install static static-test dist deb deb-test image bench bench-compare bench-growth
 .PHONY: api clients real-model hold soak fuzz tools rust
 
 build: rust
@@ -73,6 +73,28 @@ test-32bit: rust tools
 dist: static
 	@$(STATIC) --version >/dev/null 2>&1 || $(MAKE) build
 	tests/dist/pack.sh $(STATIC) $(TARGET) target/dist $$($(STATIC) --version >/dev/null 2>&1 && echo $(STATIC) || echo target/release/gambi)
+
+# A Debian package of the release binary with the terminal monitor, the same bytes each time: target/deb/gambi_VERSION_ARCH.deb.
+# `make deb DEB_BIN=file` packs another binary: a static one of another machine, say.
+DEB := target/deb
+DEB_BIN ?= $(DEB)/build/release/gambi
+deb: rust
+	test "$(DEB_BIN)" != $(DEB)/build/release/gambi || CARGO_TARGET_DIR=$(DEB)/build $(CARGO) build --release --features tui
+	tests/dist/pack_deb.sh $(DEB_BIN) $(DEB) $$($(DEB_BIN) --version >/dev/null 2>&1 || echo target/release/gambi)
+
+# Installs, upgrades, removes and purges the package in a minimal Debian, fetched for it. Root.
+deb-test: deb
+	@missing=; for tool in debootstrap lintian; do \
+		PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $$missing; }
+	lintian --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog $(DEB)/*_$$(dpkg --print-architecture).deb
+	$(SUDO) tests/dist/deb.sh $(DEB)/*_$$(dpkg --print-architecture).deb $(DEB)
+
+# The static binary as an OCI image, which docker and podman load: target/image/gambi.tar. Looked at with what is here.
+image: static
+	@mkdir -p target/image
+	tests/dist/pack_image.py $(STATIC) target/image/gambi.tar
+	$(SUDO) tests/dist/image.sh target/image/gambi.tar target/image
 
 install: build
 	install -D -m 755 target/release/gambi $(DESTDIR)$(PREFIX)/bin/gambi

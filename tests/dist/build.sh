@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the static binary for a target, or with --target says which one suits this machine best.
-# Usage: build.sh TARGET | build.sh --target
+# Usage: [FEATURES=tui] build.sh TARGET | build.sh --target
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
@@ -57,4 +57,4 @@ done
 # For size: all of it at 3 makes the file a quarter larger and quicker. What only the command line needs is made as small as
 # it gets; the library is not, since that would cost streams half their speed (tests/bench/README.md).
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
-CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" rustc --release --bin gambi --target "$target" -- -C "opt-level=${OPT_LEVEL:-z}"
+CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- -C "opt-level=${OPT_LEVEL:-z}"
