@@ -4,7 +4,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::body::IncomingBody;
 use super::codec::{self, CloseError, Control, Data, OpCode, ParsedHeader};
@@ -139,7 +139,8 @@ impl Reader {
         }
     }
 
-    /// As [`Reader::read`], but `None` if nothing comes for as long as `timeout`, which later reads keep.
+    /// As [`Reader::read`], but `None` if no message is complete after `timeout`, which later reads keep. A peer that sends a
+    /// message in small pieces can at most double the time.
     ///
     /// # Errors
     /// As [`Reader::read`].
@@ -148,10 +149,11 @@ impl Reader {
             self.stream.socket.set_read_timeout(Some(timeout)).map_err(TunnelError::Io)?;
             self.read_timeout = timeout;
         }
+        let started = Instant::now();
         loop {
             match self.next_step() {
-                Ok(Step::Partial) => {}
-                Ok(Step::TimedOut) => return Ok(None),
+                Ok(Step::Partial) if started.elapsed() < timeout => {}
+                Ok(Step::Partial | Step::TimedOut) => return Ok(None),
                 Ok(Step::Complete(payload)) => return self.receive(payload).map(Some),
                 Err(error) => return Err(close_with(&self.stream, error)),
             }
@@ -388,6 +390,8 @@ mod tests {
     use crate::tunnel::{TunnelLimits, serve};
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
 
     const MASK: [u8; 4] = [1, 2, 3, 4];
 
@@ -549,5 +553,25 @@ mod tests {
             || tunnel.reader.end - tunnel.reader.start < header.len()
         {}
         assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);
+    }
+
+    #[test]
+    fn a_message_in_small_pieces_keeps_no_reader_longer_than_it_wants() {
+        let mut tunnel = Tunnel::new(1 << 30);
+        tunnel.reader.read().unwrap();
+        let mut header = Vec::new();
+        write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                tunnel.peer.write_all(&header).unwrap();
+                while !done.load(Ordering::SeqCst) {
+                    tunnel.peer.write_all(b"x").unwrap();
+                    thread::yield_now();
+                }
+            });
+            assert!(tunnel.reader.read_within(Duration::from_millis(50)).unwrap().is_none());
+            done.store(true, Ordering::SeqCst);
+        });
     }
 }

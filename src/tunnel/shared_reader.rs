@@ -64,8 +64,11 @@ impl<R> SharedReader<R> {
             }
             if reads_until_lent > 0 {
                 reads_until_lent -= 1;
-            } else if is_calm() {
-                self.is_lent.store(true, Ordering::SeqCst);
+                continue;
+            }
+            // Lent before it is asked: a second request that comes in between takes it back.
+            self.is_lent.store(true, Ordering::SeqCst);
+            if is_calm() {
                 drop(reader);
                 // A request that found the reader locked has gone to sleep.
                 wake();
@@ -73,6 +76,8 @@ impl<R> SharedReader<R> {
                     reads_until_lent = CALM_READS;
                 }
                 reader = lock(&self.reader);
+            } else {
+                self.is_lent.store(false, Ordering::SeqCst);
             }
         }
     }
@@ -224,6 +229,29 @@ mod tests {
                 lab.messages.send("more").unwrap();
                 assert_eq!(read.recv_timeout(LONG), Ok(("more", own)));
             }
+        });
+    }
+
+    #[test]
+    fn a_second_request_that_comes_while_the_reading_is_lent_is_not_forgotten() {
+        let (messages, source) = unbounded();
+        let (seen, read) = unbounded();
+        let shared = SharedReader { tick: LONG, ..SharedReader::new(source) };
+        let lab = Lab { shared, messages, seen, in_flight: AtomicUsize::new(1) };
+        thread::scope(|scope| {
+            let own = scope.spawn(|| {
+                // The second request comes just after the number of requests was looked at.
+                let is_calm = || {
+                    lab.shared.take_back();
+                    true
+                };
+                lab.shared.run(|source| lab.read(source, LONG), is_calm, || ());
+            });
+            for message in ["first", "second"] {
+                lab.messages.send(message).unwrap();
+                assert_eq!(read.recv_timeout(LONG), Ok((message, own.thread().id())));
+            }
+            lab.messages.send("end").unwrap();
         });
     }
 
