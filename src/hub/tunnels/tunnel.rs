@@ -69,6 +69,9 @@ pub struct Tunnel {
     clock: Clock,
 }
 
+/// How the pieces of a request are put into its queue.
+type PutPieces = fn(&Router, &str, Vec<Piece>) -> Routed;
+
 /// What a thread needs that reads the tunnel.
 struct Reading {
     reader: Reader,
@@ -103,16 +106,19 @@ impl Tunnel {
 
     /// Reads the tunnel until it has ended, on its own thread.
     pub(crate) fn read(&self) {
-        let read = |reading: &mut Reading| self.read_batch(reading, OWN_READ_FOR);
+        let read = |reading: &mut Reading| self.read_batch(reading, OWN_READ_FOR, Router::route_all);
         self.reading.run(read, || self.router.is_calm(), || self.router.wake_all());
     }
 
-    /// Reads what comes next, with what came along with it for the same response, and hands it over.
-    fn read_batch(&self, Reading { reader, incoming }: &mut Reading, timeout: Duration) -> Progress {
+    /// Reads what comes next, with what came along with it for the same response, and hands it over by `put`. If the request
+    /// has ended, the participant is sent a cancel.
+    fn read_batch(&self, Reading { reader, incoming }: &mut Reading, timeout: Duration, put: PutPieces) -> Progress {
         let is_routed = Cell::new(false);
         let mut route = |id: &str, pieces: Vec<Piece>| {
             is_routed.set(true);
-            self.route(id, pieces);
+            if let Routed::Ended(_) = put(&self.router, id, pieces) {
+                self.cancel(id);
+            }
         };
         loop {
             let goes_on = match reader.read_within(timeout) {
@@ -149,13 +155,6 @@ impl Tunnel {
             Received::Closed { .. } => return false,
         }
         true
-    }
-
-    /// Routes a batch to its request. If the request has ended, sends the participant a cancel.
-    fn route(&self, request_id: &str, pieces: Vec<Piece>) {
-        if let Routed::Ended(_) = self.router.route_all(request_id, pieces) {
-            self.cancel(request_id);
-        }
     }
 
     /// Whether the last message is longer ago than the tunnel timeout.
@@ -209,7 +208,8 @@ impl Tunnel {
 
 impl SharedTunnel for Tunnel {
     fn read_here(&self) -> bool {
-        self.router.in_flight() == 1 && self.reading.read_here(|reading| self.read_batch(reading, READ_FOR))
+        self.router.in_flight() == 1
+            && self.reading.read_here(|reading| self.read_batch(reading, READ_FOR, Router::route_now))
     }
 
     fn leave_reading(&self) {
