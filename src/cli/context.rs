@@ -14,6 +14,7 @@ use gambi::hub::{HubKey, parse_config};
 use gambi::proto::invitation::Invitation;
 use gambi::proto::management::{DEFAULT_HUB, RuntimeConfig};
 
+use super::commands::Flag;
 use super::config_file::{self, Environment};
 use super::failure::Failure;
 use super::find_hub::{Found, find_hub};
@@ -122,6 +123,11 @@ impl<'v> Context<'v> {
     /// Whether the terminal, if there is one, knows no control sequences.
     pub fn has_dumb_terminal(&self) -> bool {
         self.variable("TERM").is_none_or(|term| term == "dumb")
+    }
+
+    /// The flags that the command takes.
+    pub fn flags(&self) -> impl Iterator<Item = &'static Flag> {
+        self.parsed.command.all_flags()
     }
 
     /// The words of the command.

@@ -8,10 +8,12 @@ use gambi::client::Client;
 use gambi::participant::{FoundProvider, find_providers};
 use gambi::proto::management::{CreateRoom, RoomSummary};
 
+use super::commands::Flag;
 use super::context::Context;
 use super::failure::Failure;
 use super::find_hub::find_hub;
 use super::output::beside;
+use super::participant::headers;
 use super::prompt;
 use super::style;
 use crate::monitor::clean::one_line;
@@ -47,7 +49,8 @@ pub fn choose(context: &Context<'_>, named_models: Option<Vec<String>>) -> Resul
         Some(room) => room.to_owned(),
         None => {
             let room = choose_room(context, &client)?;
-            added.extend(["--hub".to_owned(), client.hub_url().to_owned(), "--room".to_owned(), room.code.clone()]);
+            added.extend(hub_flags(&client));
+            added.extend(["--room".to_owned(), room.code.clone()]);
             if room.password_protected && !has_password(context) {
                 added.extend(["--password-file".to_owned(), "FILE".to_owned()]);
             }
@@ -71,9 +74,43 @@ pub fn choose(context: &Context<'_>, named_models: Option<Vec<String>>) -> Resul
         }
         _ => context.required("participant-id")?,
     };
-    let line = command_line(&env::args().skip(1).collect::<Vec<_>>(), &added);
+    let line = command_line(&given(context, &added), &added);
     context.out.note(&format!("The same without questions: {line}"));
     Ok(Some(Choices { client, room, id, endpoint, models }))
+}
+
+/// The flags that lead to a hub again.
+fn hub_flags(client: &Client) -> Vec<String> {
+    let fingerprint = client.fingerprint().map(|print| ["--hub-fingerprint".to_owned(), print.to_string()]);
+    let hub = ["--hub".to_owned(), client.hub_url().to_owned()];
+    hub.into_iter().chain(fingerprint.into_iter().flatten()).collect()
+}
+
+/// The flags that the user gave, as words, without those that were added.
+fn given(context: &Context<'_>, added: &[String]) -> Vec<String> {
+    let kept = context.flags().filter(|flag| !added.contains(&format!("--{}", flag.name)));
+    kept.flat_map(|flag| given_words(flag, context.has(flag.name), context.values(flag.name))).collect()
+}
+
+/// A flag as words. What may be secret is not repeated, and a dry run is not what was asked for.
+fn given_words(flag: &Flag, is_set: bool, values: &[String]) -> Vec<String> {
+    let name = format!("--{}", flag.name);
+    match (flag.name, flag.value) {
+        ("dry-run" | "interactive", _) => Vec::new(),
+        (_, None) => {
+            if is_set {
+                vec![name]
+            } else {
+                Vec::new()
+            }
+        }
+        ("password", _) if is_set => vec!["--password-file".to_owned(), "FILE".to_owned()],
+        ("header", _) => {
+            let names = values.iter().filter_map(|header| header.split(['=', ':']).next());
+            names.flat_map(|header| ["--header-env".to_owned(), format!("{header}=VARIABLE")]).collect()
+        }
+        _ => values.iter().flat_map(|value| [name.clone(), value.clone()]).collect(),
+    }
 }
 
 fn has_password(context: &Context<'_>) -> bool {
@@ -85,8 +122,12 @@ fn has_password(context: &Context<'_>) -> bool {
 fn find_client(context: &Context<'_>) -> Result<Client, Failure> {
     let here = context.client()?;
     let Err(error) = here.health() else { return Ok(here) };
-    let Ok(found) = find_hub(&context.out, None, context.key()?.as_deref()) else { return Err(error.into()) };
-    context.client_of(found)
+    match find_hub(&context.out, None, context.key()?.as_deref()) {
+        Ok(found) => context.client_of(found),
+        // Several are announced.
+        Err(failure @ Failure::Usage { .. }) if cfg!(feature = "mdns") => Err(failure),
+        Err(_) => Err(error.into()),
+    }
 }
 
 /// A room of the hub; on a terminal one is made if there is none.
@@ -100,7 +141,7 @@ fn choose_room(context: &Context<'_>, client: &Client) -> Result<RoomSummary, Fa
     };
     let names: Vec<String> = rooms.iter().map(|room| format!("{}  {}", room.code, one_line(&room.name))).collect();
     match &rooms[..] {
-        [] if context.may_ask() => create_room(client),
+        [] if context.may_ask() && !context.has("dry-run") => create_room(client),
         [] => Err(missing().hint("The hub has no room yet: make one with `gambi room create --name NAME`.")),
         [only] => Ok(only.clone()),
         _ if context.may_ask() => {
@@ -123,11 +164,12 @@ fn create_room(client: &Client) -> Result<RoomSummary, Failure> {
 /// A provider's endpoint, and models of it; none for all.
 fn choose_models(context: &Context<'_>) -> Result<(String, Vec<String>), Failure> {
     let named = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
-    let places = match named {
-        Some(endpoint) => vec![endpoint],
-        None => usual_places(context.variable("GAMBI_PROVIDERS"), context.variable("OLLAMA_HOST")),
+    // An address that was guessed is sent no headers, which may hold a key.
+    let (places, headers) = match named {
+        Some(endpoint) => (vec![endpoint], headers(context)?),
+        None => (usual_places(context.variable("GAMBI_PROVIDERS"), context.variable("OLLAMA_HOST")), Vec::new()),
     };
-    let find = || find_providers(&places);
+    let find = || find_providers(&places, &headers);
     let mut found = context.out.while_waiting("Looking for providers on this machine...", find);
     found.retain(|provider| !provider.models.is_empty());
     if found.is_empty() {
@@ -229,6 +271,7 @@ fn ollama_place(host: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
     let (name, port) = match rest.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => (name, port),
+        _ if scheme == "https" => return url,
         _ => (rest, "11434"),
     };
     let name = if matches!(name, "" | "0.0.0.0" | "127.0.0.1" | "[::]" | "[::1]") { "localhost" } else { name };
@@ -243,24 +286,10 @@ fn model_flags(models: &[String]) -> Vec<String> {
     models.iter().flat_map(|model| ["--model".to_owned(), model.clone()]).collect()
 }
 
-/// The command line with what was chosen, for a shell. A password is not repeated.
+/// The command line for a shell.
 fn command_line(given: &[String], added: &[String]) -> String {
-    let mut words = vec!["gambi".to_owned()];
-    let mut hide = false;
-    for word in given {
-        if std::mem::take(&mut hide) {
-            words.push("FILE".to_owned());
-        } else if matches!(word.as_str(), "--password" | "-p") {
-            words.push("--password-file".to_owned());
-            hide = true;
-        } else if word.starts_with("--password=") {
-            words.push("--password-file FILE".to_owned());
-        } else {
-            words.push(quoted(word));
-        }
-    }
-    words.extend(added.iter().map(|word| quoted(word)));
-    words.join(" ")
+    let words = ["gambi", "participant", "join"].map(str::to_owned);
+    words.iter().chain(added).chain(given).map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// A word for a shell.
@@ -344,7 +373,7 @@ mod tests {
         assert_eq!(usual_places(None, Some("127.0.0.1".into())), usual);
         assert_eq!(usual_places(None, Some("0.0.0.0:11434".into())), usual);
         assert_eq!(usual_places(None, Some("box:5000".into()))[0], "http://box:5000");
-        assert_eq!(usual_places(None, Some("https://ollama.lab".into()))[0], "https://ollama.lab:11434");
+        assert_eq!(usual_places(None, Some("https://ollama.lab".into()))[0], "https://ollama.lab");
         let listed = usual_places(Some("localhost:1, http://b:2/,localhost:1".into()), Some("c".into()));
         assert_eq!(listed, ["http://localhost:1", "http://b:2"]);
     }
@@ -358,15 +387,21 @@ mod tests {
     }
 
     #[test]
-    fn the_line_repeats_what_was_chosen_and_no_password() {
+    fn the_line_repeats_what_was_chosen_and_no_secret() {
         let words = |text: &[&str]| text.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let given = words(&["join", "--password", "s3cret", "--nickname", "Ann's box"]);
-        let added = [words(&["--room", "ABC234"]), model_flags(&words(&["llama3:8b"]))].concat();
-        let line = command_line(&given, &added);
-        assert_eq!(line, r"gambi join --password-file FILE --nickname 'Ann'\''s box' --room ABC234 --model llama3:8b");
+        let flag = |name: &'static str, value| Flag { name, short: None, value, help: "" };
+        let given = [
+            given_words(&flag("password", Some("PASSWORD")), true, &words(&["s3cret"])),
+            given_words(&flag("header", Some("NAME=VALUE")), true, &words(&["Authorization=Bearer s3cret"])),
+            given_words(&flag("nickname", Some("NAME")), true, &words(&["Ann's box"])),
+            given_words(&flag("no-specs", None), true, &[]),
+            given_words(&flag("dry-run", None), true, &[]),
+            given_words(&flag("fallback", None), false, &[]),
+        ];
+        let added = [words(&["--room", "ABC234"]), model_flags(&words(&["llama3:8b"])), model_flags(&[])].concat();
         assert_eq!(
-            command_line(&words(&["join", "--password=x"]), &model_flags(&[])),
-            "gambi join --password-file FILE --models all"
+            command_line(&given.concat(), &added),
+            r"gambi participant join --room ABC234 --model llama3:8b --models all --password-file FILE --header-env Authorization=VARIABLE --nickname 'Ann'\''s box' --no-specs"
         );
     }
 }

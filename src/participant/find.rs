@@ -59,13 +59,13 @@ pub struct FoundProvider {
 
 /// Asks the providers at these base URLs for their models, all at once, and returns those that answer, in the same order. A
 /// server that is no provider counts as none; so does a hub, which would send requests to itself. Only the first sixteen are
-/// asked. No headers of the user are sent: an address that was guessed is nobody's to trust.
-pub fn find_providers(endpoints: &[String]) -> Vec<FoundProvider> {
+/// asked. `headers` are sent with each request.
+pub fn find_providers(endpoints: &[String], headers: &[(String, String)]) -> Vec<FoundProvider> {
     thread::scope(|scope| {
         let asked: Vec<_> = endpoints
             .iter()
             .take(MAX_ADDRESSES)
-            .map(|endpoint| scope.spawn(move || Answers::of(&Provider::new(endpoint, &[]).ok()?).judge(endpoint)))
+            .map(|endpoint| scope.spawn(move || Answers::of(&Provider::new(endpoint, headers).ok()?).judge(endpoint)))
             .collect();
         asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
     })
