@@ -157,7 +157,7 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         &["hub", "serve", "--keep-alive-timeout", "0"],
         &["hub", "serve", "--public-url", "hub.example"],
         &["hub", "serve", "--code-prefix", "ABC"],
-        &["hub", "serve", "--code-prefix", "K", "--room", "LAB001=Lab"],
+        &["hub", "serve", "--port", "0", "--code-prefix", "K", "--room", "LAB001=Lab"],
         &["hub", "serve", "--cors", "a b"],
         &["hub", "serve", "--default-room", "LAB"],
         &["provider", "--delay", "-1"],
