@@ -270,6 +270,11 @@ impl<'v> Context<'v> {
         text.map(parse).transpose()
     }
 
+    /// The provider's URL that is named, by a flag or the config file.
+    pub fn endpoint(&self) -> Option<String> {
+        self.value("endpoint").map(str::to_owned).or_else(|| self.environment.endpoint.clone())
+    }
+
     /// Whether a hub is named, by a flag, a variable or the config file.
     pub fn names_hub(&self) -> bool {
         self.value("hub").is_some() || self.variable("GAMBI_HUB").is_some() || self.environment.hub_url.is_some()

@@ -15,6 +15,7 @@ use super::find_hub::find_hub;
 use super::output::beside;
 use super::participant::headers;
 use super::prompt;
+use super::service::single_quoted;
 use super::style;
 use crate::monitor::clean::one_line;
 
@@ -163,9 +164,8 @@ fn create_room(client: &Client) -> Result<RoomSummary, Failure> {
 
 /// A provider's endpoint, and models of it; none for all.
 fn choose_models(context: &Context<'_>) -> Result<(String, Vec<String>), Failure> {
-    let named = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
     // An address that was guessed is sent no headers, which may hold a key.
-    let (places, headers) = match named {
+    let (places, headers) = match context.endpoint() {
         Some(endpoint) => (vec![endpoint], headers(context)?),
         None => (usual_places(context.variable("GAMBI_PROVIDERS"), context.variable("OLLAMA_HOST")), Vec::new()),
     };
@@ -295,11 +295,7 @@ fn command_line(given: &[String], added: &[String]) -> String {
 /// A word for a shell.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@=,+%".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
+    if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { single_quoted(word) }
 }
 
 /// The places in a list that an answer such as `1,3-5` or `all` names; none for all. `None` if it is no such answer.

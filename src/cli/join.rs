@@ -273,8 +273,7 @@ impl Plan {
             },
         };
         let Choices { client, room, id, endpoint, models } = chosen;
-        let named = || context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
-        let endpoint = endpoint.or_else(named);
+        let endpoint = endpoint.or_else(|| context.endpoint());
         let default_nickname = || match models.first() {
             Some(model) => format!("{model}@{}", id.chars().take(6).collect::<String>()),
             None => id.clone(),

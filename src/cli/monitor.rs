@@ -139,11 +139,10 @@ fn interface(
     watching: HubMonitor,
     signals: &Receiver<Signal>,
 ) -> Result<(), Failure> {
-    let endpoint = context.value("endpoint").map(str::to_owned).or_else(|| context.environment.endpoint.clone());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| context.variable(name));
     let settings = tui::Settings {
         credentials: tui::JoinCredentials { key, headers: participant::headers(context)? },
-        endpoint: endpoint.unwrap_or_else(|| gambi::proto::management::DEFAULT_ENDPOINT.to_owned()),
+        endpoint: context.endpoint().unwrap_or_else(|| gambi::proto::management::DEFAULT_ENDPOINT.to_owned()),
         theme: tui::Theme {
             colour: context.variable("NO_COLOR").is_none(),
             // Without a locale, UTF-8 is assumed. The font of the Linux console has too few characters.

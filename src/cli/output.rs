@@ -1,9 +1,10 @@
 //! Prints results on stdout in the requested format, and everything else on stderr. No other module of `cli` prints, so text
 //! from peers is made safe for a terminal here. Callers clean what they put into pieces and texts of several lines.
 
+use std::io::{IsTerminal, Write, stderr, stdout};
+
 use serde::Serialize;
 use serde_json::Value;
-use std::io::{IsTerminal, Write, stderr, stdout};
 
 use gambi::proto::management::Meta;
 

@@ -216,6 +216,11 @@ fn shell_word(word: &str) -> String {
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
+    single_quoted(word)
+}
+
+/// A word in single quotes, for a shell.
+pub fn single_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
