@@ -50,7 +50,7 @@ impl Share {
     /// The used time now.
     fn used_at(&self, now: u64) -> f64 {
         // Each running request adds time at a constant rate, which decays from the moment it is added.
-        let decay = (-(now.saturating_sub(self.updated) as f64) / HALF_LIFE).exp2();
+        let decay = decay(now.saturating_sub(self.updated));
         let added = f64::from(self.running) * (1.0 - decay) * HALF_LIFE / std::f64::consts::LN_2;
         self.used * decay + added
     }
@@ -74,6 +74,19 @@ impl Share {
     fn is_idle(&self) -> bool {
         self.running == 0 && self.queued == 0
     }
+}
+
+/// The part of slot time that is left after some milliseconds: 2^(-time / HALF_LIFE). Not by `f64::exp2`, for which every hub
+/// would load the C library's `libm`.
+fn decay(time: u64) -> f64 {
+    let halvings = time as f64 / HALF_LIFE;
+    if halvings >= 1_000.0 {
+        return 0.0;
+    }
+    // The series of e^x, after as many halvings as leave an x between -ln 2 and 0, for which twelve terms are exact to 1e-10.
+    let x = -halvings.fract() * std::f64::consts::LN_2;
+    let series = (1..=12).rev().fold(1.0, |sum, n| 1.0 + sum * x / f64::from(n));
+    series / 2_f64.powi(halvings as i32)
 }
 
 impl FairShares {
@@ -250,6 +263,15 @@ mod tests {
         let first = shares.lanes(&queue, shares.starving(&queue, now), now).pop().map(|Reverse((.., lane))| lane);
         assert_eq!(first.map(|lane| queue.lanes()[lane].first().number), order.first().copied());
         order
+    }
+
+    #[test]
+    fn decay_is_a_power_of_two() {
+        for time in [0, 1, 1_000, 599_999, 600_000, 600_001, 7_777_777, 36_000_000, 599_999_999] {
+            let exact = (-(time as f64) / HALF_LIFE).exp2();
+            assert!((decay(time) - exact).abs() <= exact * 1e-9, "{time}: {} and {exact}", decay(time));
+        }
+        assert!(decay(u64::MAX).abs() < f64::MIN_POSITIVE);
     }
 
     #[test]
