@@ -6,6 +6,7 @@
 #[cfg(not(panic = "unwind"))]
 compile_error!("gambi must be built with panic = \"unwind\"");
 
+mod chat;
 mod cli;
 mod monitor;
 #[cfg(feature = "tui")]
