@@ -132,6 +132,12 @@ impl Feed {
         self.poll();
     }
 
+    /// A client for a room: with its password, if that is known.
+    #[cfg(feature = "tui")]
+    pub fn client(&self, room: &str) -> Client {
+        lock(&self.context.subscriptions).keys.get(room).unwrap_or(&self.context.client).clone()
+    }
+
     /// Polls now rather than at the end of the pause.
     pub fn poll(&self) {
         let _ = self.context.wake.try_send(());

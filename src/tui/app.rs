@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use gambi::proto::management::RoomSummary;
 
+use super::chat::{AnswerEvent, ChatRequest, Chats};
 use super::form::{Field, Form};
 use super::history::History;
 use super::log::Log;
+use crate::chat::selection::called;
 use crate::monitor::model::{Member, Room};
 use crate::monitor::state::{MonitorState, Update};
 
@@ -36,6 +38,8 @@ pub enum Pane {
     Participants,
     /// The event log.
     Events,
+    /// The conversation with a room.
+    Chat,
 }
 
 /// The order of participants.
@@ -109,6 +113,10 @@ pub enum Action {
     Join(JoinRequest),
     /// Leave with a participant of this process: room code, participant id.
     Leave(String, String),
+    /// Send a question.
+    Ask(ChatRequest),
+    /// Stop the answer that arrives.
+    StopAnswer,
 }
 
 /// The outcome of an action. Has no `Debug`, since it can hold passwords.
@@ -133,6 +141,8 @@ pub struct App {
     pub log: Log,
     /// The data for the charts.
     pub history: History,
+    /// The conversations.
+    pub chats: Chats,
     /// The pane that receives keys.
     pub pane: Pane,
     /// The open dialog.
@@ -149,6 +159,8 @@ pub struct App {
     pub endpoint: String,
     pub(super) selected_room: Option<String>,
     pub(super) selected_member: Option<(String, String)>,
+    /// The pane from which the chat was opened.
+    pub(super) before_chat: Pane,
 }
 
 impl App {
@@ -158,6 +170,7 @@ impl App {
             state,
             log: Log::default(),
             history: History::default(),
+            chats: Chats::default(),
             pane: Pane::Rooms,
             dialog: None,
             notice: None,
@@ -167,6 +180,7 @@ impl App {
             endpoint: endpoint.to_owned(),
             selected_room: None,
             selected_member: None,
+            before_chat: Pane::Rooms,
         }
     }
 
@@ -254,6 +268,16 @@ impl App {
         if self.only_room.as_ref().is_some_and(|code| !self.state.rooms.contains_key(code)) {
             self.only_room = None;
         }
+    }
+
+    /// Applies an event of an answer.
+    pub fn on_answer_event(&mut self, number: u64, event: AnswerEvent) {
+        let rooms = &self.state.rooms;
+        let nickname = |room: &str, id: &str| Some(rooms.get(room)?.members.get(id)?.info.nickname.as_str());
+        self.chats.on_event(number, event, |room, id| match id {
+            "" => String::new(),
+            id => called(id, nickname(room, id).unwrap_or_default()),
+        });
     }
 
     /// Handles an action's outcome. Returns a follow-up action, if any.

@@ -2,6 +2,7 @@
 
 mod cards;
 mod charts;
+mod chat;
 mod dialogs;
 mod events;
 mod participants;
@@ -27,8 +28,41 @@ use crate::monitor::text::{clock, span, width};
 const MIN_SIZE: (u16, u16) = (40, 10);
 /// Below this many columns, rooms and participants are not side by side: only the focused one is shown.
 const NARROW: u16 = 60;
+/// Below this many rows, a chat that has the focus is shown alone.
+const LOW: u16 = 16;
 /// From this size on, details and charts have a column of their own.
 const WIDE: (u16, u16) = (150, 24);
+
+/// The footer's keys, the most important ones first.
+const KEYS: &[(&str, &str)] = &[
+    ("Tab", "pane"),
+    ("Space", "watch"),
+    ("Enter", "more"),
+    ("c", "chat"),
+    ("n", "new"),
+    ("j", "join"),
+    ("?", "help"),
+    ("q", "quit"),
+    ("l", "leave"),
+    ("m", "charts"),
+    ("/", "filter"),
+    ("f", "kinds"),
+    ("s", "sort"),
+    ("p", "password"),
+    ("r", "refresh"),
+    ("Esc", "show all"),
+];
+const CHAT_KEYS: &[(&str, &str)] = &[
+    ("Enter", "send"),
+    ("Esc", "stop, close"),
+    ("Up, Down, PgUp, PgDn", "scroll"),
+    ("Tab", "pane"),
+    ("Ctrl-T", "who answers"),
+    ("Ctrl-R", "try again"),
+    ("Ctrl-N", "new chat"),
+    ("Ctrl-J", "new line"),
+    ("Ctrl-U, Ctrl-W", "delete"),
+];
 
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: u64) {
@@ -46,8 +80,12 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: u64) {
 }
 
 fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
+    if app.pane == Pane::Chat && area.height < LOW {
+        return chat::draw(frame, area, app, theme, now);
+    }
     // The event log is larger while it has the focus.
     let events = match app.pane {
+        Pane::Chat => area.height.saturating_sub(6).max(area.height * 2 / 3),
         Pane::Events => area.height * 3 / 5,
         _ => (area.height / 3).clamp(4, 20),
     };
@@ -66,6 +104,9 @@ fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
         let [card, charts] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(right);
         cards::draw(frame, card, app, theme, now);
         charts::draw(frame, charts, app, theme, now);
+    }
+    if app.chats.room.is_some() && app.pane != Pane::Events {
+        return chat::draw(frame, below, app, theme, now);
     }
     events::draw(frame, below, app, theme);
 }
@@ -110,26 +151,10 @@ fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
         let style = if notice.failed { theme.bad() } else { theme.good() };
         return Line::styled(format!(" {}", theme.displayable(&notice.text)), style);
     }
-    let keys = [
-        ("Tab", "pane"),
-        ("Space", "watch"),
-        ("Enter", "more"),
-        ("n", "new"),
-        ("j", "join"),
-        ("l", "leave"),
-        ("?", "help"),
-        ("q", "quit"),
-        ("m", "charts"),
-        ("/", "filter"),
-        ("f", "kinds"),
-        ("s", "sort"),
-        ("p", "password"),
-        ("r", "refresh"),
-        ("Esc", "show all"),
-    ];
+    let keys = if app.pane == Pane::Chat { CHAT_KEYS } else { KEYS };
     let mut spans = vec![Span::raw(" ")];
     let mut left = usize::from(columns).saturating_sub(1);
-    for (key, what) in keys {
+    for &(key, what) in keys {
         let Some(rest) = left.checked_sub(key.len() + what.len() + 3) else { break };
         left = rest;
         spans.extend([Span::styled(key, theme.head()), Span::styled(format!(" {what}  "), theme.dim())]);

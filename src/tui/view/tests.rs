@@ -1,18 +1,23 @@
 //! Checks the contents of the screen on a test terminal.
 
+use std::time::Duration;
+
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::style::Color;
+use ratatui::style::{Color, Modifier};
 use ratatui::text::Span;
 use serde_json::json;
 
 use gambi::proto::management::Status;
 
 use super::{Theme, draw};
+use crate::chat::answer::Facts;
+use crate::chat::thinking::Kind;
 use crate::monitor::fixtures::{NOW, answered, began, event, failed, lab, participant, room};
 use crate::monitor::state::Update;
 use crate::monitor::text::{clean, width};
-use crate::tui::app::{App, Outcome, Pane};
+use crate::tui::app::{Action, App, Outcome, Pane};
+use crate::tui::chat::AnswerEvent;
 use crate::tui::keys::Key;
 
 const FULL: Theme = Theme { colour: true, unicode: true };
@@ -201,4 +206,66 @@ fn a_provider_that_is_down_is_shown_as_such() {
     assert!(line(&screen, "✕ provider down ").contains("Ann"), "{}", screen.join("\n"));
     assert!(line(&screen, "Ann's provider is down").contains("LAB001"));
     assert!(line(&screen, "LAB001 Lab").contains("1/2"), "it does not count as up");
+}
+
+#[test]
+fn the_chat_wraps_words_cleans_them_and_shows_who_answered() {
+    let mut app = app();
+    app.on_key(&Key::Char('c'), NOW);
+    assert!(line(&screen(&app, FULL, 80, 24), "Chat with LAB001: any participant").contains('▸'));
+    app.on_key(&Key::Paste("Why is the \u{1b}[31msky blue?".into()), NOW);
+    assert!(line(&screen(&app, FULL, 80, 24), "> Why is the").contains("[31msky blue? "));
+    let Some(Action::Ask(request)) = app.on_key(&Key::Enter, NOW) else { panic!("nothing was asked") };
+    app.on_answer_event(request.number, AnswerEvent::Waiting { place: 2, of: 7 });
+    assert!(line(&screen(&app, FULL, 80, 24), "Waiting in line: 2 of 7, 3s").contains("Esc: stop"));
+    let part = |kind, text: &str| AnswerEvent::Part(kind, text.into());
+    app.on_answer_event(request.number, part(Kind::Thinking, "Light scatters."));
+    app.on_answer_event(request.number, part(Kind::Answer, &format!("\u{1b}[2J\u{202e}{}end.", "word ".repeat(30))));
+    let facts = Facts { participant: "ann".into(), tokens: Some(31), rest: Duration::from_secs(2), ..Facts::default() };
+    app.on_answer_event(request.number, AnswerEvent::Ended(facts, Ok(())));
+    for (columns, rows) in [(80, 24), (200, 60), (40, 10)] {
+        let shown = screen(&app, FULL, columns, rows);
+        let all = shown.concat();
+        assert!(!all.chars().any(|c| c.is_control() || c == '\u{202e}'));
+        assert!(all.contains("end.") && all.contains("Ann (ann) · 31 tokens · 15.0 tokens/s"), "{shown:#?}");
+        assert!(!all.contains("wor "), "words stay whole: {shown:#?}");
+    }
+    let terminal = terminal(&app, FULL, 80, 24);
+    let dim = terminal.backend().buffer().content().iter().filter(|cell| cell.modifier.contains(Modifier::DIM));
+    assert!(dim.map(|cell| cell.symbol()).collect::<String>().contains("Light scatters."));
+}
+
+#[test]
+fn a_long_answer_scrolls_and_stays_in_place_while_it_grows() {
+    let mut app = app();
+    app.on_key(&Key::Char('c'), NOW);
+    app.on_key(&Key::Char('?'), NOW);
+    let Some(Action::Ask(request)) = app.on_key(&Key::Enter, NOW) else { panic!("nothing was asked") };
+    let grow = |app: &mut App, from: usize, to: usize| {
+        for n in from..to {
+            app.on_answer_event(request.number, AnswerEvent::Part(Kind::Answer, format!("line {n:03}\n")));
+        }
+    };
+    grow(&mut app, 0, 100);
+    let shows = |app: &App, text: &str| screen(app, FULL, 80, 24).concat().contains(text);
+    assert!(shows(&app, "line 099") && !shows(&app, "line 060"));
+    app.on_key(&Key::Home, NOW);
+    assert!(shows(&app, "> ?") && shows(&app, "line 000") && !shows(&app, "line 099"));
+    grow(&mut app, 100, 200);
+    assert!(shows(&app, "line 000") && shows(&app, "Earlier lines") && !shows(&app, "line 199"));
+    app.on_key(&Key::End, NOW);
+    assert!(shows(&app, "line 199"));
+}
+
+#[test]
+fn a_long_draft_shows_the_lines_around_its_cursor() {
+    let mut app = app();
+    app.on_key(&Key::Char('c'), NOW);
+    let text: Vec<String> = (0..40).map(|n| format!("draft {n:02}")).collect();
+    app.on_key(&Key::Paste(text.join("\n")), NOW);
+    let shown = screen(&app, FULL, 80, 24).concat();
+    assert!(shown.contains("draft 39") && !shown.contains("draft 00"));
+    app.on_key(&Key::Home, NOW);
+    let shown = screen(&app, FULL, 80, 24).concat();
+    assert!(shown.contains("> draft 00") && !shown.contains("draft 39"));
 }

@@ -58,6 +58,11 @@ impl Theme {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
+    /// What the user has asked.
+    pub fn question(self) -> Style {
+        self.fg(Color::Cyan, Modifier::BOLD).add_modifier(Modifier::BOLD)
+    }
+
     /// The style of a health.
     pub fn health(self, health: Health) -> Style {
         match health {
