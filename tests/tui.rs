@@ -348,7 +348,7 @@ fn the_place_in_the_line_and_the_queue_are_shown_while_a_question_waits() {
     let client = hub.client.room(&room);
     let first = std::thread::spawn(move || client.chat().user("first").stream().map(Iterator::count));
     provider.wait_for_request(1);
-    let Some(terminal) = Terminal::open(120, 30, &[]) else { return skip("tmux") };
+    let Some(terminal) = Terminal::open(200, 50, &[]) else { return skip("tmux") };
     terminal.line(&monitor(&hub));
     terminal.wait("ann");
     terminal.write("2");
@@ -357,9 +357,12 @@ fn the_place_in_the_line_and_the_queue_are_shown_while_a_question_waits() {
     terminal.wait(&format!("Chat with {room}: ann"));
     terminal.line("Hi");
     terminal.wait("Waiting in line: 1 of 1");
+    let queue = format!("Queue of {room}: 1");
+    terminal.wait_until("the queue", |screen| screen.contains(&queue) && screen.contains("1  Client 1 (you)"));
     provider.set(stream("Second."));
     provider.release();
     terminal.wait("ann · first token ");
+    terminal.wait("No request waits.");
     assert_eq!(first.join().unwrap().unwrap(), 1);
 }
 

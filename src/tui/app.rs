@@ -59,6 +59,8 @@ pub enum Dialog {
     Participant,
     /// Charts of the selected room.
     Charts,
+    /// Who waits in the selected room.
+    Queue,
     /// Creates a room.
     Create(Form),
     /// Joins a room.
@@ -229,8 +231,12 @@ impl App {
         chosen.or_else(|| self.shown_members(now).first().copied())
     }
 
-    /// The room that the charts show: the selected participant's while that pane has the focus, else the selected room.
+    /// The room that the queue and the charts show: that of the pane that has the focus, else the selected room.
     pub fn charted(&self, now: u64) -> Option<&Room> {
+        let talked_with = self.chats.room.as_ref().filter(|_| self.pane == Pane::Chat);
+        if let Some(room) = talked_with.and_then(|code| self.state.rooms.get(code)) {
+            return Some(room);
+        }
         let looked_at = if self.pane == Pane::Participants { self.member(now) } else { None };
         looked_at.map(|(room, _)| room).or_else(|| self.room())
     }

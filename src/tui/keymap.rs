@@ -37,6 +37,7 @@ impl App {
             Key::Char('n') => self.dialog = Some(create_dialog()),
             Key::Char('j') => self.join_dialog(),
             Key::Char('m') if self.room().is_some() => self.dialog = Some(Dialog::Charts),
+            Key::Char('w') if self.room().is_some() => self.dialog = Some(Dialog::Queue),
             Key::Char('/') => {
                 let field = Field::text(label::FILTER, &self.log.filter);
                 self.dialog = Some(Dialog::Filter(Form::new(vec![field])));
@@ -154,7 +155,7 @@ impl App {
 
     fn on_dialog_key(&mut self, mut dialog: Dialog, key: &Key, now: u64) -> Option<Action> {
         let form = match &mut dialog {
-            Dialog::Help | Dialog::Participant | Dialog::Charts => {
+            Dialog::Help | Dialog::Participant | Dialog::Charts | Dialog::Queue => {
                 if *key == Key::Char('c') {
                     self.open_chat(now);
                 }
@@ -162,7 +163,7 @@ impl App {
                 if matches!(key, Key::Up | Key::Down | Key::PageUp | Key::PageDown | Key::Home | Key::End) {
                     match dialog {
                         Dialog::Participant => self.on_participants_key(key, now),
-                        Dialog::Charts => self.on_rooms_key(key),
+                        Dialog::Charts | Dialog::Queue => self.on_rooms_key(key),
                         _ => {}
                     }
                     self.dialog = Some(dialog);
@@ -196,7 +197,7 @@ impl App {
                 form.busy = true;
                 Some(Action::Unlock(code.clone(), form.value(label::PASSWORD)))
             }
-            Dialog::Help | Dialog::Participant | Dialog::Charts => None,
+            Dialog::Help | Dialog::Participant | Dialog::Charts | Dialog::Queue => None,
         };
         self.dialog = Some(dialog);
         action

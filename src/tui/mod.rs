@@ -66,6 +66,7 @@ pub struct Settings {
 pub fn run<S>(watching: HubMonitor, settings: Settings, stop: &Receiver<S>) -> io::Result<()> {
     let HubMonitor { state, feed, updates } = watching;
     let Settings { client, credentials, endpoint, theme, suspend } = settings;
+    feed.poll_details();
     let (actions, outcomes) = Actions::new(client, credentials);
     let (answers, answer_events) = Answers::new();
     let screen = Screen::open()?;
@@ -125,7 +126,7 @@ impl Ui {
                     pause = UPDATE_INTERVAL;
                 },
                 recv(answer_events) -> event => if let Ok((number, event)) = event {
-                    self.app.on_answer_event(number, event);
+                    self.on_answer_event(number, event);
                     pause = UPDATE_INTERVAL;
                 },
                 default(pause.saturating_sub(drawn.elapsed())) => {}
@@ -151,6 +152,14 @@ impl Ui {
         if let Some(action) = self.app.on_outcome(outcome, clock::now()) {
             self.perform(action);
         }
+    }
+
+    fn on_answer_event(&mut self, number: u64, event: AnswerEvent) {
+        // The queue that it waits in is shown too.
+        if matches!(event, AnswerEvent::Waiting { .. }) {
+            self.feed.poll();
+        }
+        self.app.on_answer_event(number, event);
     }
 
     /// Handles input. False to quit.
@@ -199,8 +208,9 @@ impl Ui {
             changed = true;
             self.on_outcome(outcome);
         }
-        for (number, event) in self.answer_events.try_iter().take(MAX_UPDATES_PER_TURN) {
-            self.app.on_answer_event(number, event);
+        for _ in 0..MAX_UPDATES_PER_TURN {
+            let Ok((number, event)) = self.answer_events.try_recv() else { break };
+            self.on_answer_event(number, event);
             changed = true;
         }
         for panic in term::panics() {

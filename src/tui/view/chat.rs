@@ -9,6 +9,7 @@ use ratatui::widgets::Paragraph;
 use super::theme::Theme;
 use crate::chat::selection::{SELECTOR, called};
 use crate::monitor::text::{span, width};
+use crate::monitor::words::{ANY_PARTICIPANT, action, pane};
 use crate::tui::app::{App, Pane};
 use crate::tui::chat::{Conversation, Drawn, Progress, Turn};
 use crate::tui::form::Field;
@@ -21,7 +22,7 @@ const PROMPT: &str = "> ";
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     let Some((room, conversation)) = app.chats.shown() else { return };
     let focused = app.pane == Pane::Chat;
-    let title = format!("Chat with {room}: {}", theme.displayable(&who(app, room, &conversation.selector)));
+    let title = format!("{} with {room}: {}", pane::CHAT, theme.displayable(&who(app, room, &conversation.selector)));
     let block = theme.block(&title, focused);
     let inner = block.inner(area);
     frame.render_widget(block, area);
@@ -39,7 +40,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
 /// Who answers in a conversation.
 fn who(app: &App, room: &str, selector: &str) -> String {
     if selector == SELECTOR {
-        return "any participant".to_owned();
+        return ANY_PARTICIPANT.to_lowercase();
     }
     let member = app.state.rooms.get(room).and_then(|room| room.members.get(selector));
     called(selector, member.map_or("", |member| &member.info.nickname))
@@ -94,11 +95,13 @@ fn status_line(app: &App, shown: &Conversation, theme: Theme, columns: usize, no
     let (text, style) = match (app.chats.running_here(), shown.turns.back()) {
         (Some(running), Some(turn)) => {
             let passed = span(now.saturating_sub(running.asked_at));
-            (format!("{earlier}{}, {passed}.  Esc: stop", turn.note), theme.busy())
+            let stop = action::STOP.to_lowercase();
+            (format!("{earlier}{}, {passed}.  Esc: {stop}", turn.note), theme.busy())
         }
         _ => {
-            let again = if app.can_try_again() { "  Ctrl-R: try again" } else { "" };
-            (format!("{earlier}Enter: send  Ctrl-J: new line  Ctrl-T: who answers{again}"), theme.dim())
+            let (send, again) = (action::SEND.to_lowercase(), action::TRY_AGAIN.to_lowercase());
+            let again = if app.can_try_again() { format!("  Ctrl-R: {again}") } else { String::new() };
+            (format!("{earlier}Enter: {send}  Ctrl-J: new line  Ctrl-T: who answers{again}"), theme.dim())
         }
     };
     Line::styled(theme.fit(&text, columns), style)

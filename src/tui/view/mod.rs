@@ -5,7 +5,9 @@ mod charts;
 mod chat;
 mod dialogs;
 mod events;
+mod layout;
 mod participants;
+mod queue;
 mod rooms;
 mod scroll;
 #[cfg(test)]
@@ -13,39 +15,36 @@ mod tests;
 mod theme;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use layout::NARROW;
 pub use theme::Theme;
 
 use super::app::{App, Pane};
 use crate::monitor::state::Link;
 use crate::monitor::text::{clock, span, width};
+use crate::monitor::words::{action, link, pane};
 
 /// Below this size (columns, rows) only a note that the terminal is too small is shown.
 const MIN_SIZE: (u16, u16) = (40, 10);
-/// Below this many columns, rooms and participants are not side by side: only the focused one is shown.
-const NARROW: u16 = 60;
-/// Below this many rows, a chat that has the focus is shown alone.
-const LOW: u16 = 16;
-/// From this size on, details and charts have a column of their own.
-const WIDE: (u16, u16) = (150, 24);
 
 /// The footer's keys, the most important ones first.
 const KEYS: &[(&str, &str)] = &[
     ("Tab", "pane"),
     ("Space", "watch"),
     ("Enter", "more"),
-    ("c", "chat"),
-    ("n", "new"),
+    ("c", pane::CHAT),
+    ("n", action::NEW_ROOM),
     ("j", "join"),
     ("?", "help"),
     ("q", "quit"),
     ("l", "leave"),
-    ("m", "charts"),
-    ("/", "filter"),
+    ("w", pane::QUEUE),
+    ("m", pane::ACTIVITY),
+    ("/", action::FILTER),
     ("f", "kinds"),
     ("s", "sort"),
     ("p", "password"),
@@ -53,13 +52,13 @@ const KEYS: &[(&str, &str)] = &[
     ("Esc", "show all"),
 ];
 const CHAT_KEYS: &[(&str, &str)] = &[
-    ("Enter", "send"),
+    ("Enter", action::SEND),
     ("Esc", "stop, close"),
     ("Up, Down, PgUp, PgDn", "scroll"),
     ("Tab", "pane"),
     ("Ctrl-T", "who answers"),
-    ("Ctrl-R", "try again"),
-    ("Ctrl-N", "new chat"),
+    ("Ctrl-R", action::TRY_AGAIN),
+    ("Ctrl-N", action::NEW_CHAT),
     ("Ctrl-J", "new line"),
     ("Ctrl-U, Ctrl-W", "delete"),
 ];
@@ -74,47 +73,15 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: u64) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     frame.render_widget(Paragraph::new(header(app, theme, now, head.width)), head);
-    panes(frame, body, app, theme, now);
+    layout::draw(frame, body, app, theme, now);
     frame.render_widget(Paragraph::new(footer(app, theme, foot.width)), foot);
     dialogs::draw(frame, body, app, theme, now);
-}
-
-fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
-    if app.pane == Pane::Chat && area.height < LOW {
-        return chat::draw(frame, area, app, theme, now);
-    }
-    // The event log is larger while it has the focus.
-    let events = match app.pane {
-        Pane::Chat => area.height.saturating_sub(6).max(area.height * 2 / 3),
-        Pane::Events => area.height * 3 / 5,
-        _ => (area.height / 3).clamp(4, 20),
-    };
-    let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(events)]).areas(area);
-    let wide = area.width >= WIDE.0 && area.height >= WIDE.1;
-    let columns = match area.width {
-        ..NARROW if app.pane == Pane::Rooms => [Constraint::Fill(1), Constraint::Length(0), Constraint::Length(0)],
-        ..NARROW => [Constraint::Length(0), Constraint::Fill(1), Constraint::Length(0)],
-        _ if wide => [Constraint::Length(38), Constraint::Fill(1), Constraint::Length(52)],
-        columns => [Constraint::Length((columns * 3 / 10).min(38)), Constraint::Fill(1), Constraint::Length(0)],
-    };
-    let [left, middle, right] = Layout::horizontal(columns).areas(above);
-    rooms::draw(frame, left, app, theme, now);
-    participants::draw(frame, middle, app, theme, now);
-    if wide {
-        let [card, charts] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(right);
-        cards::draw(frame, card, app, theme, now);
-        charts::draw(frame, charts, app, theme, now);
-    }
-    if app.chats.room.is_some() && app.pane != Pane::Events {
-        return chat::draw(frame, below, app, theme, now);
-    }
-    events::draw(frame, below, app, theme);
 }
 
 fn header(app: &App, theme: Theme, now: u64, columns: u16) -> Line<'static> {
     let state = &app.state;
     let tally = state.tally(now);
-    let (link, style) = link(&state.link, theme, now);
+    let (link, style) = link_words(&state.link, theme, now);
     let right = match columns {
         ..NARROW => format!(" {} {} ", tally.words("up", "off", " "), clock(now)),
         _ => format!("  {}  {} ", tally.words("online", "offline", "  "), clock(now)),
@@ -134,14 +101,15 @@ fn header(app: &App, theme: Theme, now: u64, columns: u16) -> Line<'static> {
     ])
 }
 
-fn link(link: &Link, theme: Theme, now: u64) -> (String, Style) {
+fn link_words(link: &Link, theme: Theme, now: u64) -> (String, Style) {
     match link {
-        Link::Connecting => ("connecting".into(), theme.warning()),
-        Link::Up => ("up".into(), theme.good()),
-        Link::Lost { retry_at: Some(at), .. } => {
-            (format!("LOST, retry in {}", span(at.saturating_sub(now).saturating_add(999))), theme.bad())
-        }
-        Link::Lost { retry_at: None, .. } => ("LOST".into(), theme.bad()),
+        Link::Connecting => (link::CONNECTING.into(), theme.warning()),
+        Link::Up => (link::UP.into(), theme.good()),
+        Link::Lost { retry_at: Some(at), .. } => (
+            format!("{}, retry in {}", link::LOST.to_uppercase(), span(at.saturating_sub(now).saturating_add(999))),
+            theme.bad(),
+        ),
+        Link::Lost { retry_at: None, .. } => (link::LOST.to_uppercase(), theme.bad()),
     }
 }
 
@@ -157,7 +125,10 @@ fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
     for &(key, what) in keys {
         let Some(rest) = left.checked_sub(key.len() + what.len() + 3) else { break };
         left = rest;
-        spans.extend([Span::styled(key, theme.head()), Span::styled(format!(" {what}  "), theme.dim())]);
+        spans.extend([
+            Span::styled(key, theme.head()),
+            Span::styled(format!(" {}  ", what.to_lowercase()), theme.dim()),
+        ]);
     }
     Line::from(spans)
 }

@@ -62,7 +62,7 @@ fn the_small_screen_shows_all_parts() {
     assert!(screen[1].contains("▸ Rooms, 2/2 watched") && screen[1].contains(" Participants 2 "), "{}", screen[1]);
     assert!(line(&screen, "LAB001 Lab").contains("[x] LAB001 Lab") && line(&screen, "LAB001 Lab").contains("2/2"));
     assert!(line(&screen, "▶ busy").contains("Ann") && line(&screen, "▶ busy").contains("210ms"));
-    assert!(line(&screen, "▶ busy").contains("40.0") && line(&screen, "HEALTH").contains("TOK/S"));
+    assert!(line(&screen, "▶ busy").contains("40.0") && line(&screen, "Status ").contains("First Tok/s"));
     assert!(line(&screen, "▲ shaky").contains("Bob"));
     assert!(line(&screen, "failed (stream): it broke").contains("22:13:20Z LAB001 "));
     assert!(screen[23].contains("? help") && screen[23].contains("q quit"), "{}", screen[23]);
@@ -74,11 +74,11 @@ fn the_large_screen_has_details_and_charts_beside() {
     app.pane = Pane::Participants;
     let screen = screen(&app, FULL, 200, 60);
     assert!(line(&screen, "Endpoint").contains("http://localhost:11434"));
-    assert!(line(&screen, "2 seen").contains("1 now"));
-    assert!(line(&screen, "Charts of LAB001").contains("╭"));
-    assert!(line(&screen, "Answers a minute").contains("max 12"));
+    assert!(line(&screen, "2 seen").contains("1 of 1 in flight"));
+    assert!(line(&screen, "Activity of LAB001").contains("╭"));
+    assert!(line(&screen, "Requests, at most").contains("24 a minute"));
     assert!(screen.iter().any(|line| line.contains('█')));
-    assert!(line(&screen, "FIRST").contains("SEEN"));
+    assert!(line(&screen, "First token  ").contains("Seen"));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn dialogs_are_centred_and_hide_secrets() {
         app.on_key(&Key::Tab, NOW);
     }
     let shown = screen(&app, FULL, 80, 24);
-    assert!(line(&shown, "Name ").contains("Lab 3") && line(&shown, "Password ").contains("******"));
+    assert!(line(&shown, "Lab 3").contains("Name ") && line(&shown, "Password ").contains("******"));
     assert!(!shown.join("").contains("s3cret") && line(&shown, "Private ").contains("[ ] no"));
     app.on_key(&Key::Enter, NOW);
     assert!(line(&screen(&app, FULL, 80, 24), "One moment").contains('│'));
@@ -268,4 +268,61 @@ fn a_long_draft_shows_the_lines_around_its_cursor() {
     app.on_key(&Key::Home, NOW);
     let shown = screen(&app, FULL, 80, 24).concat();
     assert!(shown.contains("> draft 00") && !shown.contains("draft 39"));
+}
+
+#[test]
+fn the_help_fits_the_smallest_usual_terminal() {
+    let mut app = app();
+    app.on_key(&Key::Char('?'), NOW);
+    let shown = screen(&app, FULL, 80, 24);
+    assert!(line(&shown, "Tab, arrows").contains("pane") && line(&shown, "q, Ctrl-C").contains("leave "));
+}
+
+#[test]
+fn who_waits_is_listed_beside_the_rest_or_by_its_key() {
+    let mut app = app();
+    let waiting = |place: u64| json!({ "place": place, "client": place, "own": place == 2, "model": "a\u{1b}[2Jny", "since": NOW });
+    let mut requests: Vec<_> = (1..=100).map(waiting).collect();
+    requests[0]["caller"] = json!("Dr. \u{202e}Ann");
+    let queue = json!({ "roomCode": "LAB001", "timestamp": NOW, "queued": 250, "requests": requests });
+    app.on_update(Update::Queue(serde_json::from_value(queue).unwrap()), NOW);
+    let wide = screen(&app, FULL, 120, 30);
+    assert!(line(&wide, "Queue of LAB001: 250").contains('╭'));
+    assert!(line(&wide, "1  Dr. Ann").contains("a\u{fffd}[2Jny") && line(&wide, "2  Client 2 (you)").contains("3.0s"));
+    assert!(line(&wide, "and ").contains("and 241 more"), "{}", wide.join("\n"));
+    assert!(!screen(&app, FULL, 80, 24).concat().contains("Client 2"));
+    app.on_key(&Key::Char('w'), NOW);
+    let small = screen(&app, FULL, 80, 24);
+    assert!(line(&small, "2  Client 2 (you)").contains("3.0s") && line(&small, "more").contains("and 235 more"));
+    // The other room has no queue.
+    app.on_key(&Key::Down, NOW);
+    assert!(line(&screen(&app, FULL, 80, 24), "No request waits.").contains('│'));
+}
+
+#[test]
+fn wider_lists_have_more_columns() {
+    let mut app = app();
+    let minutes = json!({ "roomCode": "LAB001", "timestamp": NOW, "minutes": [], "callers": [],
+        "participants": [{ "participantId": "ann", "requests": [1, 0], "outputTokens": [8, 1] }] });
+    app.on_update(Update::History(Box::new(serde_json::from_value(minutes).unwrap())), NOW);
+    let heads = |columns| line(&screen(&app, FULL, columns, 40), "  Status        Name").to_owned();
+    for (columns, there, missing) in [(80, "Tok/s", "Failed"), (120, "Failed", "p95"), (200, "p95", "Endpoint")] {
+        assert!(heads(columns).contains(there) && !heads(columns).contains(missing), "{}", heads(columns));
+    }
+    assert!(heads(250).contains("First token") && heads(250).contains("Endpoint"));
+    assert!(line(&screen(&app, FULL, 200, 40), "▶ busy          Ann").contains("█▁"));
+    let rooms = |columns| line(&screen(&app, FULL, columns, 40), "Code ").to_owned();
+    assert!(rooms(120).contains("Queued") && rooms(200).contains("Tokens/s"));
+}
+
+#[test]
+fn an_open_chat_is_beside_the_lists_and_on_the_widest_screens_beside_the_details_too() {
+    let mut app = app();
+    app.on_key(&Key::Char('c'), NOW);
+    for (columns, has_details) in [(120, false), (200, true)] {
+        let shown = screen(&app, FULL, columns, 30);
+        assert!(line(&shown, "Chat with LAB001").contains("Rooms"), "{}", shown.join("\n"));
+        assert_eq!(shown.concat().contains("╭ Participant ─"), has_details);
+        assert!(shown.concat().contains("Events"));
+    }
 }

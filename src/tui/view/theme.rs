@@ -122,6 +122,28 @@ impl Theme {
         if self.unicode { bar::NINE_LEVELS } else { BARS }
     }
 
+    /// The last `columns` values as one line of bars, of which the highest value has the highest one.
+    pub fn course(self, values: &[u64], columns: usize) -> String {
+        let bars = self.bars();
+        let bars = [
+            bars.empty,
+            bars.one_eighth,
+            bars.one_quarter,
+            bars.three_eighths,
+            bars.half,
+            bars.five_eighths,
+            bars.three_quarters,
+            bars.seven_eighths,
+            bars.full,
+        ];
+        let values = &values[values.len().saturating_sub(columns)..];
+        let most = values.iter().max().copied().unwrap_or(0).max(1);
+        // What is not zero can be seen.
+        let level = |value: u64| value.saturating_mul(8).div_ceil(most).min(8);
+        let missing = std::iter::repeat_n(bars[0], columns - values.len());
+        missing.chain(values.iter().map(|value| bars[usize::try_from(level(*value)).unwrap_or(8)])).collect()
+    }
+
     /// Fits text to exactly `columns`, as [`fit`] does.
     pub fn fit(self, text: &str, columns: usize) -> String {
         let fitted = fit(&self.displayable(text), columns);
