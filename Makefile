@@ -56,6 +56,7 @@ docs: rust
 TARGET ?= $(shell tests/dist/build.sh --target)
 STATIC := target/static/$(TARGET)/release/gambi
 static: rust
+	@command -v musl-gcc >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq musl-tools; } || true
 	tests/dist/build.sh $(TARGET)
 	@ls -l $(STATIC)
 

@@ -119,20 +119,30 @@ impl ClientConnection {
         self.reusable && matches!(self.body, Body::Over) && self.from == self.to
     }
 
-    /// Sends a request in two parts, such as head and body, and waits for the answer's head, which is passed to `on_head`.
+    /// Sends a request in two parts, such as head and body, and waits for the answer's head, which is passed to `on_head`. `wait` is
+    /// called with the connection before each read that may have to wait for it.
     ///
     /// # Errors
     /// If the request cannot be sent, no answer arrives, or the answer is malformed.
-    pub fn send<T>(&mut self, request: [&[u8]; 2], on_head: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
+    pub fn send<T>(
+        &mut self,
+        request: [&[u8]; 2],
+        wait: impl FnMut(&Stream),
+        on_head: impl FnOnce(&ResponseHead<'_>) -> T,
+    ) -> io::Result<T> {
         self.answer_begun = false;
         self.requests_sent = self.requests_sent.saturating_add(1);
         let left = self.deadline.map(remaining).transpose()?;
         let sent = self.stream.write_all(&mut request.map(IoSlice::new), left);
         // A server that refuses a request before it has read all of it may have sent an answer.
-        self.answer(on_head).map_err(|error| sent.err().unwrap_or(error))
+        self.answer(wait, on_head).map_err(|error| sent.err().unwrap_or(error))
     }
 
-    fn answer<T>(&mut self, on_head: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
+    fn answer<T>(
+        &mut self,
+        mut wait: impl FnMut(&Stream),
+        on_head: impl FnOnce(&ResponseHead<'_>) -> T,
+    ) -> io::Result<T> {
         let mut on_head = Some(on_head);
         loop {
             let mut shown = None;
@@ -144,6 +154,7 @@ impl ClientConnection {
                 (self.body, self.reusable) = (head.body, head.reusable);
                 return Ok(shown);
             }
+            wait(&self.stream);
             if self.fill_buffer()? == 0 {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
@@ -340,7 +351,7 @@ mod tests {
                     let _ = server.write_all(piece.as_bytes());
                 }
             });
-            let status = call.send([b"GET ", b""], |answer| answer.status)?;
+            let status = call.send([b"GET ", b""], |_| (), |answer| answer.status)?;
             let mut body = Vec::new();
             while !call.read(&mut body)? {}
             Ok((status, String::from_utf8(body).unwrap(), call.can_be_kept()))
@@ -414,11 +425,11 @@ mod tests {
         let mut kept = connect();
         let (mut server, _) = listener.accept().unwrap();
         server.write_all(b"HTTP/1.1 204 No\r\n\r\n").unwrap();
-        assert_eq!(kept.send([b"GET ", b""], |answer| answer.status).unwrap(), 204);
+        assert_eq!(kept.send([b"GET ", b""], |_| (), |answer| answer.status).unwrap(), 204);
         drop(server);
-        assert!(kept.send([b"GET ", b""], |_| ()).is_err() && kept.was_stale());
+        assert!(kept.send([b"GET ", b""], |_| (), |_| ()).is_err() && kept.was_stale());
         let mut new = connect();
         drop(listener.accept().unwrap());
-        assert!(new.send([b"GET ", b""], |_| ()).is_err() && !new.was_stale());
+        assert!(new.send([b"GET ", b""], |_| (), |_| ()).is_err() && !new.was_stale());
     }
 }

@@ -2,10 +2,13 @@
 //! peer has disconnected.
 
 use std::io::{self, IoSlice, Read, Write};
-#[cfg(unix)]
-use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+#[cfg(unix)]
+use rustix::net::RecvFlags;
 
 /// What can be read from a socket at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,8 +134,8 @@ pub fn peek(stream: &TcpStream) -> Peek {
 /// Peeks at one byte, without waiting. One system call instead of three: a kept connection is checked before each request.
 #[cfg(unix)]
 fn peek_now(stream: &TcpStream) -> io::Result<usize> {
-    let byte = &mut [MaybeUninit::uninit()];
-    socket2::SockRef::from(stream).recv_with_flags(byte, libc::MSG_PEEK | libc::MSG_DONTWAIT)
+    let (_, received) = rustix::net::recv(stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
+    Ok(received)
 }
 
 #[cfg(not(unix))]
@@ -141,6 +144,28 @@ fn peek_now(stream: &TcpStream) -> io::Result<usize> {
     let peeked = stream.peek(&mut [0]);
     stream.set_nonblocking(false)?;
     peeked
+}
+
+/// Waits until either of two sockets has data, or has ended, and tells of each whether it has. Neither has once the timeout has
+/// passed.
+///
+/// # Errors
+/// When the system cannot wait, or a signal has interrupted it.
+#[cfg(unix)]
+pub fn wait_for_either(streams: [&TcpStream; 2], timeout: Duration) -> io::Result<[bool; 2]> {
+    let mut polled = streams.map(|stream| PollFd::new(stream, PollFlags::IN));
+    let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+    poll(&mut polled, Some(&timeout))?;
+    Ok(polled.map(|one| !one.revents().is_empty()))
+}
+
+/// As on unix, but for systems where this crate has no way to wait for two sockets.
+///
+/// # Errors
+/// Always.
+#[cfg(not(unix))]
+pub fn wait_for_either(_streams: [&TcpStream; 2], _timeout: Duration) -> io::Result<[bool; 2]> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]
@@ -154,6 +179,19 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (one, listener.accept().unwrap().0)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn whichever_of_two_has_something_to_read_ends_the_wait() {
+        let ((one, mut ones_peer), (other, others_peer)) = (pair(), pair());
+        let wait = |timeout| wait_for_either([&one, &other], timeout).unwrap();
+        assert_eq!(wait(Duration::ZERO), [false, false]);
+        ones_peer.write_all(b"x").unwrap();
+        assert_eq!(wait(Duration::from_secs(20)), [true, false]);
+        read(&one, &mut [0]).unwrap();
+        drop(others_peer);
+        assert_eq!(wait(Duration::from_secs(20)), [false, true]);
     }
 
     #[test]

@@ -121,6 +121,17 @@ impl Stream {
         }
     }
 
+    /// As [`net_io::wait_for_either`], for this connection and another one.
+    ///
+    /// # Errors
+    /// Where one of them is encrypted, too: what it has decrypted ahead is not seen by the system.
+    pub fn wait_for_either(&self, other: &Stream, timeout: Duration) -> io::Result<[bool; 2]> {
+        if self.is_encrypted() || other.is_encrypted() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        net_io::wait_for_either([&self.socket, &other.socket], timeout)
+    }
+
     /// Ends the sending direction in order: the peer knows that nothing is missing.
     pub fn finish(&self) {
         if let Some(session) = &self.tls {

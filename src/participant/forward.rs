@@ -10,6 +10,7 @@ use super::load::LoadShare;
 use super::provider::Provider;
 use crate::error::Reason;
 use crate::net::client::{ClientConnection, ResponseHead};
+use crate::net::stream::Stream;
 use crate::proto::tunnel::{self, Incoming as Request};
 use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{TunnelError, Writer};
@@ -71,6 +72,18 @@ impl RequestHead {
     }
 }
 
+/// What a worker does beside its request: it goes on to read the tunnel as long as the request does not make it wait.
+pub trait Leading {
+    /// Returns when the provider has sent something, or another worker reads the tunnel.
+    fn wait_for(&mut self, provider: &Stream);
+
+    /// Lets another worker read the tunnel.
+    fn hand_over(&mut self);
+}
+
+/// A longer request, in bytes, may have to wait until the provider reads it.
+const SHORT_REQUEST: usize = 8 << 10;
+
 /// The buffers of a worker, reused for all pieces and requests.
 #[derive(Default)]
 pub struct Buffers {
@@ -131,8 +144,8 @@ impl Forwarder {
 
     /// Serves a job. `before_end` runs when the response is complete, before the hub learns it. A failure is reported to
     /// the hub unless the job was cancelled.
-    pub fn forward(&self, job: &Job, buffers: &mut Buffers, before_end: impl FnOnce()) {
-        let result = self.exchange(job, buffers, before_end);
+    pub fn forward(&self, job: &Job, buffers: &mut Buffers, leading: &mut impl Leading, before_end: impl FnOnce()) {
+        let result = self.exchange(job, buffers, leading, before_end);
         let active = job.cancel.detach();
         if let Err(Failure { stage, message }) = result
             && active
@@ -142,16 +155,25 @@ impl Forwarder {
     }
 
     /// Sends the request and streams the response. Stops without a further message once the job is cancelled.
-    fn exchange(&self, job: &Job, buffers: &mut Buffers, before_end: impl FnOnce()) -> Result<(), Failure> {
+    fn exchange(
+        &self,
+        job: &Job,
+        buffers: &mut Buffers,
+        leading: &mut impl Leading,
+        before_end: impl FnOnce(),
+    ) -> Result<(), Failure> {
         let request = job.request.as_ref().map_err(|reason| Failure::participant(reason))?;
         let (mut call, start) = self
-            .open_response(job, request)
+            .open_response(job, request, leading)
             .map_err(|reason| Failure::connect(&reason))
             .inspect_err(|_| self.provider_state.doubt_provider())?;
         let mut start = Some(start);
         buffers.piece.clear();
         // The start of the body that arrived with the head is sent along with it.
         let mut complete = call.take(&mut buffers.piece).map_err(|e| Failure::stream(&e))?;
+        if !complete {
+            leading.hand_over();
+        }
         while !complete {
             if job.cancel.is_cancelled() {
                 return Ok(());
@@ -170,9 +192,18 @@ impl Forwarder {
     }
 
     /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
-    fn open_response(&self, job: &Job, request: &ProviderRequest) -> Result<(ClientConnection, Vec<u8>), Reason> {
-        let mut call = self.provider.connect()?;
+    fn open_response(
+        &self,
+        job: &Job,
+        request: &ProviderRequest,
+        leading: &mut impl Leading,
+    ) -> Result<(ClientConnection, Vec<u8>), Reason> {
+        let mut idle = self.provider.idle()?;
         loop {
+            if idle.is_none() || request.len() > SHORT_REQUEST {
+                leading.hand_over();
+            }
+            let mut call = idle.take().map_or_else(|| self.provider.connect_anew(None), Ok)?;
             if !job.cancel.attach(call.stream()) {
                 return Err("the request was cancelled".into());
             }
@@ -182,9 +213,10 @@ impl Forwarder {
                 }
                 tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer))
             };
-            match self.provider.send(&mut call, [&request.start, request.body.as_bytes()], start) {
+            let parts = [&request.start, request.body.as_bytes()];
+            match self.provider.send(&mut call, parts, |provider| leading.wait_for(provider), start) {
                 Ok(start) => return Ok((call, start)),
-                Err(_) if call.was_stale() && !job.cancel.is_cancelled() => call = self.provider.connect_anew(None)?,
+                Err(_) if call.was_stale() && !job.cancel.is_cancelled() => {}
                 Err(reason) => return Err(reason),
             }
         }

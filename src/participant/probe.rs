@@ -120,11 +120,16 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     let (headers, body) = if method == "POST" { (json, Some("{}")) } else { (BTreeMap::new(), None) };
     let head = provider.request_head(method, path, &headers, body.map(str::len))?;
     let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT))?;
-    let mut answer = provider.send(&mut call, [&head, body.unwrap_or_default().as_bytes()], |head| {
-        let kind = head.headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        let kind = kind.map(|(_, kind)| String::from_utf8_lossy(kind).into_owned());
-        Answer { status: head.status, kind, body: Vec::new() }
-    })?;
+    let mut answer = provider.send(
+        &mut call,
+        [&head, body.unwrap_or_default().as_bytes()],
+        |_| (),
+        |head| {
+            let kind = head.headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+            let kind = kind.map(|(_, kind)| String::from_utf8_lossy(kind).into_owned());
+            Answer { status: head.status, kind, body: Vec::new() }
+        },
+    )?;
     let body = &mut answer.body;
     if method == "GET" {
         while !call.read(body).map_err(Reason::of)? {

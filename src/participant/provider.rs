@@ -14,6 +14,7 @@ use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::pool::Pool;
 use crate::net::request::{self, USER_AGENT, host_header};
 use crate::net::resolve::Server;
+use crate::net::stream::Stream;
 use crate::net::tls::dial;
 use crate::proto::operations::{operation, passes_header};
 use crate::proto::web::{PLAIN, route_url};
@@ -123,14 +124,14 @@ impl Provider {
             .map_err(|name| format!("the hub's header {name} has a value that cannot be sent"))
     }
 
-    /// An idle connection that is still open, or a new one. It may be stale (`ClientConnection::was_stale`).
+    /// An idle connection that is still open, if there is one. It may be stale (`ClientConnection::was_stale`).
     ///
     /// # Errors
-    /// When the provider can't be reached.
-    pub fn connect(&self) -> Result<ClientConnection, Reason> {
-        let Some(mut call) = self.upstream.pool.take() else { return self.connect_anew(None) };
+    /// When it can't be used.
+    pub fn idle(&self) -> Result<Option<ClientConnection>, Reason> {
+        let Some(mut call) = self.upstream.pool.take() else { return Ok(None) };
         call.set_deadline(None).map_err(|error| self.no_answer(error))?;
-        Ok(call)
+        Ok(Some(call))
     }
 
     /// A new connection. `deadline` bounds the next response.
@@ -143,7 +144,8 @@ impl Provider {
         ready.map_err(|error| self.no_answer(error))
     }
 
-    /// Sends a request in two parts, such as head and body, and maps the head of the response.
+    /// Sends a request in two parts, such as head and body, and maps the head of the response. `wait` is called with the connection
+    /// before each read that may have to wait for it.
     ///
     /// # Errors
     /// When there is no response.
@@ -151,9 +153,10 @@ impl Provider {
         &self,
         call: &mut ClientConnection,
         request: [&[u8]; 2],
+        wait: impl FnMut(&Stream),
         map: impl FnOnce(&ResponseHead<'_>) -> T,
     ) -> Result<T, Reason> {
-        call.send(request, map).map_err(|error| self.no_answer(error))
+        call.send(request, wait, map).map_err(|error| self.no_answer(error))
     }
 
     fn no_answer(&self, error: io::Error) -> Reason {

@@ -1,6 +1,7 @@
 //! The workers of a session, after the Leader/Followers pattern (Schmidt et al., 2000): one worker, the leader, reads the
-//! tunnel. When it reads a request, it hands leadership to a follower and serves the request itself, so that no request is
-//! passed between threads.
+//! tunnel. When it reads a request, it serves that itself, so that no request is passed between threads. It hands leadership to a
+//! follower as soon as the tunnel has more to read, or the request makes it wait for something else than the provider: until then
+//! it waits for both. A short answer of a fast provider wakes no other thread.
 //!
 //! The leader also cancels, pauses and resumes the requests that other workers serve. A worker is started when no follower
 //! is free; [`Load`] bounds their number. What a request does is in `forward`.
@@ -10,12 +11,14 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::cancel::CancelHandle;
-use super::forward::{Buffers, Forwarder, Job, ProviderRequest, RequestHead};
+use super::forward::{Buffers, Forwarder, Job, Leading, ProviderRequest, RequestHead};
 use super::load::Load;
+use crate::net::stream::Stream;
 use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
 use crate::sync::{STACK_SIZE, lock};
 use crate::tunnel::{Reader, Received, TunnelError};
@@ -43,13 +46,47 @@ enum Arrived {
     Announced(RequestHead, usize),
 }
 
+/// How long the leader waits for both its request's provider and the tunnel, before a follower reads the tunnel.
+const BOTH_FOR: Duration = Duration::from_millis(100);
+/// After the tunnel had more to read while the leader waited for a provider, so many requests are handed over at once: each wait
+/// for both would be in vain.
+const BUSY_REQUESTS: u32 = 16;
+
 /// The state that only the leader uses.
 struct Leadership {
     reader: Reader,
+    /// How many requests the leader is to hand over at once.
+    busy: u32,
     /// The request whose body is the next message.
     awaited: Option<RequestHead>,
     /// Dropped with the reader, which disconnects the receiver that [`Workers::start`] returns.
     _reading: Sender<()>,
+}
+
+/// A worker's hold of the leadership, while it has it.
+struct Leader<'w>(Option<MutexGuard<'w, Option<Leadership>>>);
+
+impl Leading for Leader<'_> {
+    fn wait_for(&mut self, provider: &Stream) {
+        let Some(Leadership { reader, busy, .. }) = self.0.as_mut().and_then(|leadership| leadership.as_mut()) else {
+            return;
+        };
+        if *busy > 0 {
+            *busy -= 1;
+        } else {
+            match reader.wait_for_either(provider, BOTH_FOR) {
+                Ok([false, true]) => return,
+                Ok([true, _]) => *busy = BUSY_REQUESTS,
+                // Another worker can wait for the tunnel, however it is read.
+                Ok(_) | Err(_) => {}
+            }
+        }
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// The state that the workers of a session share.
@@ -86,7 +123,7 @@ impl Workers {
             running: Mutex::default(),
             load,
             bodies,
-            leader: Mutex::new(Some(Leadership { reader, awaited: None, _reading: reading })),
+            leader: Mutex::new(Some(Leadership { reader, busy: 0, awaited: None, _reading: reading })),
             followers: AtomicUsize::new(0),
             on_event: Box::new(on_event),
         };
@@ -101,20 +138,25 @@ impl Workers {
     /// A worker's loop: lead until a request arrives, then serve it.
     fn work(self: &Arc<Self>) {
         let mut buffers = Buffers::default();
-        while let Some(job) = self.lead() {
+        let mut leader = Leader(None);
+        while let Some(job) = self.lead(&mut leader) {
             // The hub may send the next request as soon as it sees the end: this one must be removed by then.
-            self.forwarder.forward(&job, &mut buffers, || drop(self.running().remove(&job.id)));
+            self.forwarder.forward(&job, &mut buffers, &mut leader, || drop(self.running().remove(&job.id)));
             self.running().remove(&job.id);
         }
     }
 
-    /// Waits to become the leader, then reads until a request arrives, and returns it; `None` when the tunnel has ended.
-    fn lead(self: &Arc<Self>) -> Option<Job> {
-        self.followers.fetch_add(1, Ordering::SeqCst);
-        let mut leader = lock(&self.leader);
-        self.followers.fetch_sub(1, Ordering::SeqCst);
+    /// Waits to become the leader, unless this worker still is, then reads until a request arrives, and returns it; `None` when the
+    /// tunnel has ended.
+    fn lead<'w>(self: &'w Arc<Self>, leader: &mut Leader<'w>) -> Option<Job> {
+        let leadership = leader.0.get_or_insert_with(|| {
+            self.followers.fetch_add(1, Ordering::SeqCst);
+            let leadership = lock(&self.leader);
+            self.followers.fetch_sub(1, Ordering::SeqCst);
+            leadership
+        });
         let end = loop {
-            let Leadership { reader, awaited, .. } = leader.as_mut()?;
+            let Leadership { reader, awaited, .. } = leadership.as_mut()?;
             let job = match reader.read() {
                 Ok(Received::Text(text)) => match self.on_message(text) {
                     Some(Arrived::Job(job)) => Some(job),
@@ -142,7 +184,8 @@ impl Workers {
         };
         (self.on_event)(end);
         self.cancel_all();
-        *leader = None;
+        **leadership = None;
+        leader.hand_over();
         None
     }
 

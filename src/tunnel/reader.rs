@@ -11,6 +11,7 @@ use super::codec::{self, CloseError, Control, Data, OpCode, ParsedHeader};
 use super::writer::{Role, TunnelError, TunnelStream, Writer};
 use crate::budget::Share;
 use crate::net::io::is_timeout;
+use crate::net::stream::Stream;
 
 /// How often a blocked read checks whether the tunnel is being closed: the socket's read timeout at first.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -176,6 +177,17 @@ impl Reader {
         let buffered = &self.buffer[self.start..self.end];
         let is_complete = |parsed: &ParsedHeader| (buffered.len() - parsed.header_len) as u64 >= parsed.payload_len;
         matches!(codec::parse_header(buffered), Ok(Some(parsed)) if is_complete(&parsed))
+    }
+
+    /// Waits until this tunnel or another connection has something to read; tells of each whether it has.
+    ///
+    /// # Errors
+    /// As [`Stream::wait_for_either`]; where a part of a message is here already, too.
+    pub fn wait_for_either(&self, other: &Stream, timeout: Duration) -> io::Result<[bool; 2]> {
+        if self.start < self.end || self.body.is_some() || self.fragments.is_some() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        self.stream.socket.wait_for_either(other, timeout)
     }
 
     /// Consumes one frame, or reads more bytes of it.
