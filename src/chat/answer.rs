@@ -6,10 +6,11 @@ use serde::Deserialize;
 
 use super::thinking::{Kind, ThinkingSplitter};
 use crate::monitor::clean;
+use crate::monitor::words::WAITING_IN_LINE;
 
 /// What is told while a request waits for a free participant.
 pub fn place_in_line(place: usize, of: usize) -> String {
-    format!("Waiting in line: {place} of {of}")
+    format!("{WAITING_IN_LINE}: {place} of {of}")
 }
 
 /// What is known of an answer besides its text.

@@ -37,8 +37,8 @@ impl App {
             Key::Ctrl('r') => return self.try_again(now),
             Key::Ctrl('n') if self.chats.running_here().is_none() => self.chats.forget(),
             Key::Ctrl('t') => self.next_selector(now),
-            Key::Tab => self.to_next_pane(false),
-            Key::BackTab => self.to_next_pane(true),
+            Key::Tab => self.focus_next_pane(false),
+            Key::BackTab => self.focus_next_pane(true),
             key => {
                 let conversation = self.chats.shown_mut()?;
                 let empty = conversation.draft.value().is_empty();

@@ -50,8 +50,8 @@ impl App {
             Key::Char('1') => self.pane = Pane::Rooms,
             Key::Char('2') => self.pane = Pane::Participants,
             Key::Char('3') => self.pane = Pane::Events,
-            Key::Tab | Key::Right => self.to_next_pane(false),
-            Key::BackTab | Key::Left => self.to_next_pane(true),
+            Key::Tab | Key::Right => self.focus_next_pane(false),
+            Key::BackTab | Key::Left => self.focus_next_pane(true),
             Key::Esc => self.clear(),
             key => match self.pane {
                 Pane::Rooms => self.on_rooms_key(key),
@@ -64,7 +64,7 @@ impl App {
     }
 
     /// Moves the focus to the next pane, or to the previous one.
-    pub(super) fn to_next_pane(&mut self, back: bool) {
+    pub(super) fn focus_next_pane(&mut self, back: bool) {
         let panes = [Pane::Rooms, Pane::Participants, Pane::Events, Pane::Chat];
         let panes = if self.chats.room.is_some() { &panes[..] } else { &panes[..3] };
         let at = panes.iter().position(|pane| *pane == self.pane).unwrap_or(0);
