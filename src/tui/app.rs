@@ -262,7 +262,8 @@ impl App {
         self.history.on_update(&update, now);
         match (&update, &mut self.dialog) {
             (Update::Refused(room, why), Some(Dialog::Password(code, form))) if room == code => form.fail(why),
-            (Update::Refused(room, _), None) if self.state.is_requested(room) => {
+            // What is being typed in the chat must not become a password.
+            (Update::Refused(room, _), None) if self.state.is_requested(room) && self.pane != Pane::Chat => {
                 self.dialog = Some(password_dialog(room))
             }
             (Update::Members(room, _), Some(Dialog::Password(code, form))) if room == code && form.busy => {
