@@ -154,6 +154,11 @@ impl Conversation {
     }
 }
 
+/// The facts about an answer, between which alone a line may end: a number stays with its unit.
+fn unbroken(facts: &str) -> String {
+    facts.split(" · ").map(|fact| fact.replace(' ', "\u{a0}")).collect::<Vec<_>>().join(" · ")
+}
+
 /// The answer that arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningAnswer {
@@ -262,7 +267,7 @@ impl Chats {
             AnswerEvent::Ended(facts, end) => {
                 (turn.progress, turn.note) = match end {
                     Ok(()) if turn.answer.is_empty() => (Progress::Answered, "The answer was empty.".into()),
-                    Ok(()) => (Progress::Answered, facts.line(&name(&facts.participant))),
+                    Ok(()) => (Progress::Answered, unbroken(&facts.line(&name(&facts.participant)))),
                     Err(error) => (Progress::Failed, error),
                 };
                 self.running = None;
@@ -326,7 +331,7 @@ mod tests {
         end(&mut chats, &request, Ok(()));
         let turn = last(&chats);
         assert_eq!((turn.thinking.as_str(), turn.answer.as_str()), ("Hm", "Because"));
-        assert_eq!((turn.note.as_str(), turn.progress), ("ANN · 3 tokens", Progress::Answered));
+        assert_eq!((turn.note.as_str(), turn.progress), ("ANN · 3\u{a0}tokens", Progress::Answered));
         assert!(chats.running.is_none());
         let next = chats.ask("And?".into(), NOW).unwrap();
         assert_eq!(next.said, [("Why?".to_owned(), "Because".to_owned())]);

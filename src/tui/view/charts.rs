@@ -32,6 +32,10 @@ pub fn fill(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     let [top, rest] = Layout::vertical([Constraint::Length(2), Constraint::Fill(1)]).areas(area);
     let summary = summary(room, app.state.hub_time(now)).map(|line| theme.fit(&line, usize::from(area.width)));
     frame.render_widget(Paragraph::new(summary.map(Line::from).to_vec()).style(theme.head()), top);
+    if slices.iter().all(Slice::is_empty) {
+        let note = "No request has ended in the last five minutes.";
+        return frame.render_widget(Line::styled(theme.fit(note, usize::from(rest.width)), theme.dim()), rest);
+    }
     let charts = charts(theme);
     let fits = usize::from(rest.height / 2).clamp(1, charts.len());
     let places = Layout::vertical(vec![Constraint::Fill(1); fits]).split(rest);

@@ -18,6 +18,10 @@ use crate::tui::wrap::{fill, wrap};
 /// Before the first line of what is typed, and of what was asked.
 const PROMPT: &str = "> ";
 
+/// What an empty conversation shows.
+const NOTHING_SAID: &str = "Ask something. What was said before goes along with each question.";
+const NOBODY: &str = "Nobody is here to answer yet. Esc, then j, joins with a provider of this machine.";
+
 /// Draws the conversation as a pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
     let Some((room, conversation)) = app.chats.shown() else { return };
@@ -32,7 +36,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     let rows = u16::try_from(draft.lines.len()).unwrap_or(u16::MAX).min(most);
     let places = [Constraint::Fill(1), Constraint::Length(1), Constraint::Length(rows)];
     let [said, status, input] = Layout::vertical(places).areas(inner);
-    draw_said(frame, said, conversation, theme);
+    let is_empty = app.state.rooms.get(room).is_some_and(|room| room.listed && room.members.is_empty());
+    draw_said(frame, said, conversation, if is_empty { NOBODY } else { NOTHING_SAID }, theme);
     frame.render_widget(status_line(app, conversation, theme, columns, now), status);
     draft.draw(frame, input, theme, focused);
 }
@@ -46,13 +51,10 @@ fn who(app: &App, room: &str, selector: &str) -> String {
     called(selector, member.map_or("", |member| &member.info.nickname))
 }
 
-fn draw_said(frame: &mut Frame<'_>, area: Rect, conversation: &Conversation, theme: Theme) {
+fn draw_said(frame: &mut Frame<'_>, area: Rect, conversation: &Conversation, empty: &str, theme: Theme) {
     let (columns, rows) = (usize::from(area.width), usize::from(area.height));
     let lines: Vec<Line<'_>> = match conversation.turns.is_empty() {
-        true => wrap("Ask something. What was said before goes along with each question.", columns)
-            .into_iter()
-            .map(|line| Line::styled(line, theme.dim()))
-            .collect(),
+        true => wrap(empty, columns).into_iter().map(|line| Line::styled(line, theme.dim())).collect(),
         false => conversation.turns.iter().flat_map(|turn| turn_lines(turn, columns, theme)).collect(),
     };
     conversation.drawn.set(Drawn { lines: lines.len(), rows });

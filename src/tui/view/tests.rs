@@ -230,6 +230,8 @@ fn the_chat_wraps_words_cleans_them_and_shows_who_answered() {
         assert!(all.contains("end.") && all.contains("Ann (ann) · 31 tokens · 15.0 tokens/s"), "{shown:#?}");
         assert!(!all.contains("wor "), "words stay whole: {shown:#?}");
     }
+    let plain = screen(&app, Theme { colour: false, unicode: false }, 80, 24);
+    assert!(line(&plain, "Ann (ann) - 31 tokens - 15.0 tokens/s").is_ascii());
     let terminal = terminal(&app, FULL, 80, 24);
     let dim = terminal.backend().buffer().content().iter().filter(|cell| cell.modifier.contains(Modifier::DIM));
     assert!(dim.map(|cell| cell.symbol()).collect::<String>().contains("Light scatters."));

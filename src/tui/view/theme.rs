@@ -150,9 +150,18 @@ impl Theme {
         if self.unicode { fitted } else { fitted.replace('…', "~") }
     }
 
-    /// Text with what the terminal cannot show replaced by `?`.
+    /// Text with what the terminal cannot show replaced by `?`, or by what is like it.
     pub fn displayable(self, text: &str) -> String {
-        if self.unicode { text.to_owned() } else { text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect() }
+        if self.unicode {
+            return text.replace('\u{a0}', " ");
+        }
+        let ascii = |c: char| match c {
+            '\u{a0}' => ' ',
+            '·' => '-',
+            c if c.is_ascii() => c,
+            _ => '?',
+        };
+        text.chars().map(ascii).collect()
     }
 }
 
