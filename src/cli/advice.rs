@@ -64,6 +64,8 @@ fn reword(error: &mut HubError, given: Given) {
         (403, Some(ErrorCode::InvalidPassword)) if given.host_id => {
             (None, "Use --host-id with the hostId that `gambi room create` returned.")
         }
+        // The hub's own hint is for the participant itself.
+        (404, Some(code @ ErrorCode::ParticipantNotFound)) => (None, standard_hint(code).unwrap_or_default()),
         (_, Some(code)) if error.hint.is_none() => match standard_hint(code) {
             Some(hint) => (None, hint),
             None => return,

@@ -80,7 +80,12 @@ fn once(context: &Context<'_>, room: &Room, chat: Chat, style: AnswerStyle) -> R
 /// Lists the participants and models that a request can select.
 pub fn models(context: &Context<'_>) -> Result<(), Failure> {
     let code = context.required("room")?;
-    let models = context.room_client()?.room(&code).models()?;
+    let client = context.room_client()?;
+    let models = client.room(&code).models()?;
+    if models.is_empty() {
+        // A private room shows strangers no models; its participants it refuses them, and says why.
+        client.participants(&code).list()?;
+    }
     let values: Vec<_> =
         models.iter().map(|m| json!({ "id": m.id, "nickname": m.nickname, "model": m.model })).collect();
     context.out.result(&values, None, || {
