@@ -10,6 +10,7 @@ compile_error!("gambi must be built with panic = \"unwind\"");
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
+mod chat;
 mod cli;
 mod monitor;
 #[cfg(feature = "tui")]

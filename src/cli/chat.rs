@@ -4,9 +4,7 @@ mod answer;
 mod conversation;
 mod history;
 mod input;
-mod selection;
 mod slash;
-mod thinking;
 mod transcript;
 
 use std::io::{IsTerminal, Read, stderr, stdin, stdout};
@@ -19,11 +17,10 @@ use gambi::client::{Chat, Room};
 use super::context::Context;
 use super::failure::Failure;
 use super::output::{self, table};
+use crate::chat::selection::{SELECTOR, name_of};
 use answer::AnswerStyle;
 use conversation::Conversation;
 use input::without_quotes;
-pub use selection::SELECTOR;
-use selection::name_of;
 
 /// Sends one prompt; without a prompt on an interactive terminal, starts a conversation.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {

@@ -196,7 +196,7 @@ export const activity = {
     const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
     const page = await open();
     await page.goto(hub.url);
-    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await page.locator("#connection", { hasText: "Up" }).waitFor();
     await stop(hub.child);
     await page.locator("#trouble-retry").getByText(/^(Next try in \d+ s|Trying)$/).waitFor();
     await picture(page, "data-gone");
@@ -204,7 +204,7 @@ export const activity = {
     // The banner may have gone by itself in between.
     const once = { timeout: 2000 };
     await page.getByRole("button", { name: "Try now" }).click(once).catch(() => {});
-    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await page.locator("#connection", { hasText: "Up" }).waitFor();
     await page.locator("#trouble").waitFor({ state: "hidden" });
   },
 
