@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::http::{Exchange, Method, network_of};
 use crate::hub::access::auth::HashFailed;
-use crate::hub::access::client_info::client_info;
+use crate::hub::access::client_info::client_address;
 use crate::hub::access::keys::KeyHolder;
 use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
@@ -84,7 +84,7 @@ pub fn check_key(hub: &HubContext, exchange: &Exchange<'_>, room: Option<&str>) 
         return if opens { Ok(()) } else { Err(not_opened(&holder)) };
     }
     let is_right = |_: &dyn Fn() -> bool| Ok(hub.key.as_ref().is_some_and(|key| key.matches(given)));
-    check_secret(hub, client_address(hub, exchange), KEY_SCOPE, given, is_right, key_required)
+    check_secret(hub, client_address(exchange, &hub.trusted_proxies), KEY_SCOPE, given, is_right, key_required)
 }
 
 /// As [`check_key`], where a person who is no administrator may only read.
@@ -146,7 +146,7 @@ fn check_password(
     given: &str,
     rejection: impl FnOnce() -> Rejection,
 ) -> Result<(), Rejection> {
-    let client = client_address(hub, exchange);
+    let client = client_address(exchange, &hub.trusted_proxies);
     let is_right =
         |is_moot: &dyn Fn() -> bool| hub.passwords.is_right(Some(network_of(client)), given, password, is_moot);
     check_secret(hub, client, &code.to_ascii_uppercase(), given, is_right, rejection)
@@ -169,15 +169,11 @@ pub fn wrong_token(
     token: &str,
     rejection: Rejection,
 ) -> Rejection {
-    let (client, now) = (client_address(hub, exchange), hub.clock.now().mono);
+    let (client, now) = (client_address(exchange, &hub.trusted_proxies), hub.clock.now().mono);
     let scope = format!("{} token", code.to_ascii_uppercase());
     let wait = hub.throttle.wait(client, &scope, token, now);
     hub.throttle.record_failure(client, &scope, token, now);
     wait.map_or(rejection, too_many_attempts)
-}
-
-fn client_address(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
-    client_info(exchange, &hub.trusted_proxies).client
 }
 
 /// Checks a secret under the throttle, which is consulted before the check and again with its result, since concurrent
