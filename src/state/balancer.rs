@@ -47,19 +47,19 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
     };
     let is_owner = |member: &Member| want.owner == Some(member.serial);
     let owned = want.owner.is_some() && room.members.values().any(|member| is_owner(member) && model(member).is_some());
-    let is_candidate =
-        |member: &Member| member.is_up() && !want.tried.contains(&member.serial) && (!owned || is_owner(member));
+    let may_get_it = |member: &Member| !want.tried.contains(&member.serial) && (!owned || is_owner(member));
     let choice = |member| model(member).map(|model| Choice { member, model, named: false });
     // The models, whose names are compared, come last.
     let free = || {
-        let is_free = |member: &&Member| member.is_free() && member.can(want.need) && is_candidate(member);
+        let is_free = |member: &&Member| member.is_free() && member.can(want.need) && may_get_it(member);
         room.members.values().filter(is_free).filter_map(choice)
     };
     best_of(free, want, now, random).ok_or_else(|| {
-        let up = || room.members.values().filter(|member| is_candidate(member) && model(member).is_some());
-        if up().next().is_none() {
+        let is_up = |member: &&Member| member.is_up() && may_get_it(member) && model(member).is_some();
+        let mut up = room.members.values().filter(is_up).peekable();
+        if up.peek().is_none() {
             Refusal::NoneAvailable
-        } else if up().any(|member| member.can(want.need)) {
+        } else if up.any(|member| member.can(want.need)) {
             Refusal::Busy
         } else {
             Refusal::Unsupported
@@ -174,6 +174,7 @@ fn class(member: &Member, now: u64) -> (bool, bool) {
 }
 
 /// What a participant ranks by at first.
+#[derive(PartialEq)]
 struct Load {
     class: (bool, bool),
     in_flight: u32,
@@ -186,6 +187,10 @@ impl Load {
     }
 
     fn cmp(&self, other: &Self) -> Ordering {
+        // Of an idle room, all are equal.
+        if self == other {
+            return Ordering::Equal;
+        }
         // Requests over weight, without a division.
         let load = |a: &Self, b: &Self| u64::from(a.in_flight) * u64::from(b.weight);
         self.class.cmp(&other.class).then_with(|| load(self, other).cmp(&load(other, self)))
