@@ -126,14 +126,16 @@ impl Reader {
         close_with(&self.stream, TunnelError::Protocol(reason))
     }
 
-    /// Waits for the next message or control frame. The result borrows the buffer until the next call.
+    /// Waits for the next message or control frame. The result borrows the buffer until the next call. Calls `watch` with what has
+    /// arrived of an announced body, as long as it is incomplete.
     ///
     /// # Errors
     /// [`TunnelError`] when the tunnel has ended. If the peer violated a rule, a close frame with the reason has been sent.
-    pub fn read(&mut self) -> Result<Received<'_>, TunnelError> {
+    pub fn read(&mut self, mut watch: impl FnMut(&[u8])) -> Result<Received<'_>, TunnelError> {
         loop {
             match self.next_step() {
-                Ok(Step::Partial | Step::TimedOut) => {}
+                Ok(Step::Partial) => self.body.iter().for_each(|body| watch(body.arrived())),
+                Ok(Step::TimedOut) => {}
                 Ok(Step::Complete(payload)) => return self.receive(payload),
                 Err(error) => return Err(close_with(&self.stream, error)),
             }
@@ -433,7 +435,7 @@ mod tests {
             self.peer.shutdown(std::net::Shutdown::Write).unwrap();
             let mut seen = Vec::new();
             loop {
-                seen.push(match self.reader.read() {
+                seen.push(match self.reader.read(|_| ()) {
                     Ok(Received::Text(text)) => format!("text {text}"),
                     Ok(Received::Binary(bytes)) => format!("binary {bytes:?}"),
                     Ok(Received::Body(body)) => format!("body {body:?}"),
@@ -496,7 +498,7 @@ mod tests {
         });
         let mut lengths = Vec::new();
         let error = loop {
-            match tunnel.reader.read() {
+            match tunnel.reader.read(|_| ()) {
                 Ok(Received::Text(text)) => lengths.push(text.len()),
                 Ok(Received::Binary(bytes)) => lengths.push(bytes.len()),
                 Ok(_) => {}
@@ -533,17 +535,17 @@ mod tests {
     #[test]
     fn a_buffer_shrinks_after_a_long_message_and_on_an_idle_tunnel() {
         let mut tunnel = Tunnel::new(1 << 20);
-        assert!(matches!(tunnel.reader.read(), Ok(Received::Text("ahead"))));
+        assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Text("ahead"))));
         let long = vec![7; 300_000];
         let (bytes, mut peer) = (frame(0x82, &long), tunnel.peer.try_clone().unwrap());
         let sender = std::thread::spawn(move || {
             peer.write_all(&bytes).unwrap();
             peer.write_all(&frame(0x81, b"short")).unwrap();
         });
-        assert!(matches!(tunnel.reader.read(), Ok(Received::Binary(bytes)) if bytes == long));
+        assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Binary(bytes)) if bytes == long));
         assert!(tunnel.reader.buffer.len() <= 300_014, "no longer than the frame");
         sender.join().unwrap();
-        assert!(matches!(tunnel.reader.read(), Ok(Received::Text("short"))));
+        assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Text("short"))));
         assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);
         // One read timeout without traffic.
         tunnel.writer.0.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -555,7 +557,7 @@ mod tests {
     #[test]
     fn memory_for_a_payload_is_not_allocated_before_it_arrives() {
         let mut tunnel = Tunnel::new(1 << 30);
-        tunnel.reader.read().unwrap();
+        tunnel.reader.read(|_| ()).unwrap();
         let mut header = Vec::new();
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
         tunnel.peer.write_all(&header).unwrap();
@@ -568,7 +570,7 @@ mod tests {
     #[test]
     fn a_message_in_small_pieces_keeps_no_reader_longer_than_it_wants() {
         let mut tunnel = Tunnel::new(1 << 30);
-        tunnel.reader.read().unwrap();
+        tunnel.reader.read(|_| ()).unwrap();
         let mut header = Vec::new();
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
         let done = AtomicBool::new(false);
