@@ -17,6 +17,8 @@ use crate::net::stream::Stream;
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The buffer's size on a tunnel with little traffic, in bytes.
 const SMALL_BUFFER: usize = 1 << 10;
+/// The buffer's size on a tunnel after a long body, in bytes.
+const BUFFER_BEFORE_BODY: usize = 4 << 10;
 /// The buffer's size on a tunnel with much traffic, in bytes. Only a longer frame makes it larger.
 const LARGE_BUFFER: usize = 64 << 10;
 
@@ -233,6 +235,9 @@ impl Reader {
         if self.start < self.end {
             self.start += body.push(&self.buffer[self.start..self.end]);
         } else {
+            // Bodies follow bodies: the next read is to take little more than a head, since the rest would have to be copied.
+            self.buffer.truncate(BUFFER_BEFORE_BODY);
+            (self.start, self.end) = (0, 0);
             let read = body.read_with(|bytes, most| self.stream.socket.read_to(bytes, most));
             if self.check_read(read)?.is_none() {
                 return Ok(Step::TimedOut);
