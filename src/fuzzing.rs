@@ -132,6 +132,9 @@ pub fn message(data: &[u8]) {
         }
         _ => {}
     }
+    if let Some(id) = tunnel::plain_end(text) {
+        assert_eq!(read.as_ref().ok(), Some(&FromParticipant::End { request_id: id.into() }));
+    }
     let mut bytes = Vec::new();
     if let Some(plain) = tunnel::plain_chunk(text)
         && plain.decode(&mut bytes)
