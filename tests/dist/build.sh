@@ -50,7 +50,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 lld=$(rustc --print sysroot)/lib/rustlib/$host/bin/gcc-ld
 if [ -x "$lld/ld.lld" ]; then
 	flags="$flags -C link-arg=-B$lld -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all,--ignore-data-address-equality"
-	link="-C link-arg=-Wl,-T,$PWD/tests/dist/startup.ld"
+	link="-C link-arg=-Wl,-T,tests/dist/startup.ld"
 fi
 # The paths of this machine's crates are left out: they tell of the machine, and take 8 KB.
 for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
