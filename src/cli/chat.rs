@@ -90,7 +90,7 @@ pub fn models(context: &Context<'_>) -> Result<(), Failure> {
         models.iter().map(|m| json!({ "id": m.id, "nickname": m.nickname, "model": m.model })).collect();
     context.out.result(&values, None, || {
         if models.is_empty() {
-            return "The room has no participants online. `gambi participant join` adds one.".to_owned();
+            return "The room has no participants online. `gambi join` adds one.".to_owned();
         }
         let rows: Vec<_> = models.iter().map(|m| vec![m.id.clone(), m.model.clone(), m.nickname.clone()]).collect();
         table(&["ID", "MODEL", "NICKNAME"], &rows)

@@ -164,7 +164,7 @@ export const activity = {
     await page.getByRole("heading", { name: "Invite to Lab" }).waitFor();
     await page.locator("#invite").getByText(`${hub.url}/#LAB001`).waitFor();
     await page.getByRole("img", { name: "QR code of the page" }).waitFor();
-    await page.locator("#invite").getByText(/^gambi participant join gambi:[A-Z0-9]+$/i).waitFor();
+    await page.locator("#invite").getByText(/^gambi join gambi:[A-Z0-9]+$/i).waitFor();
     await page.locator("#invite").getByText(/Only this machine reaches the hub/).waitFor();
     await accessible(page, "an invitation");
     await picture(page, "data-invite");
