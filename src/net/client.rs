@@ -10,10 +10,8 @@ use super::chunked::Decoder;
 use super::io::{Peek, remaining};
 use super::stream::Stream;
 
-/// The size of one read, in bytes, and so of a piece of an answer: at first, and after a read that has filled the
-/// buffer. A piece with its frame's head fits into the 64 KiB of a tunnel's buffers.
+/// The size of one read, in bytes, and so the largest piece of an answer.
 const BUFFER_SIZE: usize = 16 << 10;
-const LARGE_BUFFER: usize = 60 << 10;
 /// The longest head of an answer, in bytes, and the largest number of its header lines.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_LINES: usize = 128;
@@ -221,9 +219,6 @@ impl ClientConnection {
     /// Appends more bytes to the buffer; 0 at the end of the stream.
     fn fill_buffer(&mut self) -> io::Result<usize> {
         if self.from == self.to {
-            if self.to == self.buffer.len() && self.to < LARGE_BUFFER {
-                self.buffer.resize(LARGE_BUFFER, 0);
-            }
             (self.from, self.to) = (0, 0);
         } else if self.to == self.buffer.len() {
             self.buffer.copy_within(self.from..self.to, 0);
