@@ -144,6 +144,53 @@ fn a_persons_key_opens_its_rooms_and_manages_none() {
 }
 
 #[test]
+fn a_room_that_a_key_does_not_open_looks_like_one_that_is_not_there() {
+    let lab = Lab::open("hidden", json!({ "rooms": ["LAB001"] }));
+    let (bearer, id) = (format!("Bearer {ANN}"), "00000000-0000-4000-8000-000000000000");
+    let secrets = [("X-Gambi-Room-Password", "wrong"), ("X-Gambi-Participant-Token", "wrong"), ("X-Other", "")];
+    let traced = format!("/v1/rooms/ROOM/requests/{id}");
+    for (method, path) in [
+        ("GET", "/rooms/ROOM/v1/models"),
+        ("POST", "/rooms/ROOM/v1/chat/completions"),
+        ("POST", "/rooms/ROOM/api/chat"),
+        ("GET", "/rooms/ROOM/participants"),
+        ("GET", "/rooms/ROOM/events"),
+        ("POST", "/rooms/ROOM/join"),
+        ("POST", "/rooms/ROOM/health"),
+        ("DELETE", "/rooms/ROOM/leave/x"),
+        ("DELETE", "/rooms/ROOM"),
+        ("GET", "/v1/rooms/ROOM"),
+        ("DELETE", "/v1/rooms/ROOM"),
+        ("PUT", "/v1/rooms/ROOM/participants/x"),
+        ("DELETE", "/v1/rooms/ROOM/participants/x"),
+        ("POST", "/v1/rooms/ROOM/participants/x/heartbeat"),
+        ("GET", "/v1/rooms/ROOM/events"),
+        ("GET", "/v1/rooms/ROOM/metrics"),
+        ("GET", "/v1/rooms/ROOM/history"),
+        ("GET", "/v1/rooms/ROOM/queue"),
+        ("GET", "/v1/rooms/ROOM/invitation"),
+        ("GET", &traced),
+    ] {
+        for secret in secrets {
+            let of_room = |code: &str| {
+                let mut conn = Conn::open(lab.hub.addr());
+                let body = (method == "POST").then_some(r#"{"id":"x"}"#);
+                conn.ask(method, &path.replace("ROOM", code), &[("Authorization", &bearer), secret], body);
+                let answer = conn.answer();
+                (answer.status, answer.text().replace(code, "ROOM").split("\"meta\"").next().unwrap().to_owned())
+            };
+            // A few wrong secrets are no reason to make others wait.
+            lab.hub.clock.advance(std::time::Duration::from_secs(3_600));
+            let unknown = of_room("NOROOM");
+            assert_eq!(unknown.0, 403, "{method} {path}: {}", unknown.1);
+            for code in ["LAB002", "LAB003"] {
+                assert_eq!(of_room(code), unknown, "{method} {path} {secret:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_persons_key_joins_its_rooms_and_acts_for_its_own_participants_only() {
     let lab = Lab::open("joins", json!({ "rooms": ["LAB001", "LAB003"] }));
     let fields = json!({ "nickname": "n", "model": "m", "endpoint": "http://localhost:11434" });

@@ -56,8 +56,11 @@ fn key_required() -> Rejection {
 }
 
 /// The rejection of a request to a private room without its password. On a hub with a key it does not reveal that the
-/// room is private, or that it exists.
-pub fn password_required(hub: &HubContext) -> Rejection {
+/// room is private, or that it exists: people whose key does not open it are told the same of any other room.
+pub fn password_required(hub: &HubContext, exchange: &Exchange<'_>, code: &str) -> Rejection {
+    if let Some(holder) = key_holder(hub, exchange).filter(|holder| !holder.opens(code)) {
+        return not_opened(&holder);
+    }
     if hub.requires_key() {
         return key_required();
     }
@@ -95,13 +98,8 @@ pub fn check_hub(hub: &HubContext, exchange: &Exchange<'_>, room: Option<&str>) 
 
 /// Checks the password of a private room in a request, or the key of a person that opens it.
 pub fn check_room(hub: &HubContext, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Rejection> {
-    if let Some(holder) = key_holder(hub, exchange) {
-        if holder.opens(code) {
-            return Ok(());
-        }
-        if exchange.header(ROOM_PASSWORD).is_none() {
-            return Err(not_opened(&holder));
-        }
+    if key_holder(hub, exchange).is_some_and(|holder| holder.opens(code)) {
+        return Ok(());
     }
     check_room_password(hub, exchange, code, password)
 }
@@ -116,7 +114,7 @@ pub fn check_room_password(
     if key_holder(hub, exchange).is_some_and(|holder| holder.admin) {
         return Ok(());
     }
-    let rejection = || password_required(hub);
+    let rejection = || password_required(hub, exchange, code);
     let given = room_password(hub, exchange).ok_or_else(rejection)?;
     check_password(hub, exchange, code, password, given, rejection)
 }
