@@ -235,6 +235,52 @@ fn bodies_of_requests_are_binary_messages_only_where_that_is_agreed() {
 }
 
 #[test]
+fn a_body_goes_to_each_participant_in_the_form_that_its_tunnel_agreed_on() {
+    const BODIES: &str = "&frames=binary&bodies=binary";
+    let text = "long ü ".repeat(1000);
+    let body = |model: &str| format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"model":"{model}"}}"#);
+    for (first, second) in [("", BODIES), (BODIES, "")] {
+        let hub = TestHub::start();
+        let room = hub.room();
+        let join = |id: &str, query: &str| {
+            let participant = RawParticipant::open(&hub, &(url(&hub, &room, id) + query)).unwrap();
+            hub.wait_for_status(&room, id, "online");
+            participant
+        };
+        let take = |participant: &mut RawParticipant, query: &str| {
+            let request = participant.receive();
+            assert_eq!(request.get("bodyBytes").is_some(), query == BODIES);
+            if query == BODIES {
+                assert_eq!(participant.socket.read().unwrap(), Message::binary(body("m")));
+            } else {
+                assert_eq!(request["body"], serde_json::from_str::<Value>(&body("m")).unwrap());
+            }
+            request
+        };
+        let ask = || {
+            let mut chat = Conn::open(hub.addr());
+            chat.ask("POST", &format!("/rooms/{room}/v1/chat/completions"), &[], Some(&body("any")));
+            chat
+        };
+        let mut ann = join("ann", first);
+        // A client that hangs up leaves nothing between the messages of the next request.
+        let gone = ask();
+        let request = take(&mut ann, first);
+        gone.hang_up();
+        assert_eq!(ann.receive(), json!({ "type": "tunnel.cancel", "requestId": request["requestId"] }));
+        let mut chat = ask();
+        let request = take(&mut ann, first);
+        let mut bob = join("bob", second);
+        ann.fail(&request, "connection refused");
+        let request = take(&mut bob, second);
+        bob.begin(&request, "application/json", &["{}"]);
+        bob.end(&request);
+        let answer = chat.answer().expect(200);
+        assert_eq!((answer.text().as_str(), answer.header("x-gambi-participant")), ("{}", Some("bob")));
+    }
+}
+
+#[test]
 fn a_hub_that_goes_down_closes_with_1001() {
     let hub = TestHub::start();
     let room = hub.room();
