@@ -260,6 +260,45 @@ fn a_changed_file_is_in_force_and_one_with_a_mistake_is_not() {
 }
 
 #[test]
+fn a_key_that_is_removed_ends_its_streams_of_events_and_no_request_in_progress() {
+    let lab = Lab::open("removed", json!({ "requestsAtOnce": 1 }));
+    let provider = FakeProvider::start(Script::Held(Box::new(answer(""))));
+    let _session = lab.join(&provider);
+    let watch = |key: &str, path: &str| {
+        let mut conn = Conn::open(lab.hub.addr());
+        conn.ask("GET", path, &[("Authorization", &format!("Bearer {key}"))], None);
+        assert_eq!(conn.head().status, 200, "{path}");
+        conn
+    };
+    let both = ["/v1/rooms/LAB001/events", "/rooms/LAB001/events"];
+    let mut ended: Vec<Conn> = both.into_iter().flat_map(|path| [ANN, BOB].map(|key| watch(key, path))).collect();
+    ended.push(watch(ADMIN, "/v1/events"));
+    let mut kept = watch(HUB_KEY, both[0]);
+    thread::scope(|scope| {
+        let running = scope.spawn(|| lab.chat(ANN));
+        provider.wait_for_request(1);
+        // Bob's key opens another room only, and Carol is no administrator any more.
+        let keys = json!([
+            { "name": "bob", "key": BOB, "rooms": ["LAB002"] },
+            { "name": "carol", "key": ADMIN },
+        ]);
+        lab.dir.write("keys.json", &keys.to_string());
+        wait_until("the new keys", || lab.status(ANN, "GET", "/rooms/LAB001/v1/models") == 401);
+        for (number, conn) in ended.iter_mut().enumerate() {
+            while !conn.chunk().unwrap_or_else(|| panic!("stream {number} broke off")).is_empty() {}
+        }
+        lab.chat(ANN).expect(401);
+        provider.release();
+        running.join().unwrap().expect(200);
+    });
+    let mut seen = String::new();
+    while !seen.contains("llm.complete") {
+        let chunk = kept.chunk().filter(|chunk| !chunk.is_empty()).expect("the hub's own key keeps its stream");
+        seen += &String::from_utf8(chunk).unwrap();
+    }
+}
+
+#[test]
 fn a_rooms_history_and_queue_name_people_and_a_trace_is_for_the_one_who_asked() {
     let lab = Lab::open("activity", json!({}));
     let provider = FakeProvider::start(Script::Echo);

@@ -33,6 +33,19 @@ pub fn key_holder(hub: &HubContext, exchange: &Exchange<'_>) -> Option<Arc<KeyHo
     if hub.keys.is_set() { hub.keys.holder(api_key(exchange)?) } else { None }
 }
 
+/// Whether a secret is the key of a person for whom it opens a room; the whole hub without one.
+fn is_key_for(hub: &HubContext, secret: &str, room: Option<&str>) -> bool {
+    hub.keys.holder(secret).is_some_and(|holder| room.map_or(holder.admin, |code| holder.opens(code)))
+}
+
+/// Whether the person's key by which a request was let in to a room, or to the whole hub, still does so. Always true for a
+/// request that needed none. For responses that may outlive the key.
+pub fn key_watch<'h>(hub: &'h HubContext, exchange: &Exchange<'_>, room: Option<&str>) -> impl Fn() -> bool + use<'h> {
+    let key = api_key(exchange).filter(|secret| is_key_for(hub, secret, room)).map(str::to_owned);
+    let room = room.map(str::to_owned);
+    move || key.as_ref().is_none_or(|secret| is_key_for(hub, secret, room.as_deref()))
+}
+
 /// The room password in a request: its own header, or the API key unless that is the hub's or a person's.
 fn room_password<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Option<&'r str> {
     let is_key =
