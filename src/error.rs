@@ -10,6 +10,9 @@ use crate::proto::management::ErrorCode;
 /// How the refusal of a certificate begins that has another fingerprint than the pinned one.
 pub(crate) const OTHER_FINGERPRINT: &str = "its certificate has the fingerprint";
 
+/// Why a server cannot be reached that answers without TLS.
+pub(crate) const NO_TLS: &str = "what answers there speaks no TLS";
+
 /// What failed.
 ///
 /// Its text says all that there is to say. Where another error was the cause, [`source`](StdError::source) is that error,
@@ -80,6 +83,13 @@ pub enum Error {
         model: String,
         /// What it has.
         available: Vec<String>,
+    },
+    /// The provider answers, but not with a list of its models: it requires a key, or the endpoint has a wrong path.
+    ModelsUnlisted {
+        /// Its base URL.
+        endpoint: String,
+        /// The HTTP status of its answer.
+        status: u16,
     },
     /// The provider has no models.
     NoModels {
@@ -237,8 +247,8 @@ impl Error {
             Error::Unreachable { reason, .. } if reason.is_about_a_certificate() => Some(
                 "Give the fingerprint that the hub prints with --hub-fingerprint, or name a file with the certificate of its authority in SSL_CERT_FILE.".into(),
             ),
-            Error::Unreachable { reason, .. } if reason.text.contains("InvalidContentType") => {
-                Some("The server there speaks no TLS: give its address with http:// in place of https://.".into())
+            Error::Unreachable { reason, .. } if reason.text == NO_TLS => {
+                Some("Give the address with http:// in place of https://.".into())
             }
             Error::Unreachable { .. } => {
                 Some("Check the address, and that a hub is up there: `gambi hub serve` starts one.".into())
@@ -253,13 +263,19 @@ impl Error {
             Error::ModelMissing { available, .. } if !available.is_empty() => {
                 Some(format!("It has: {}.", available.join(", ")))
             }
-            Error::NoModels { .. } => {
+            Error::ModelsUnlisted { status: 401 | 403, .. } => Some(
+                "It requires a key: put one into an environment variable, such as KEY='Bearer ...', and name that with --header-env Authorization=KEY.".into(),
+            ),
+            Error::ModelsUnlisted { .. } => Some(
+                "Check --endpoint: it is the address up to, but without, the /v1 or /api of the provider's routes, such as http://localhost:11434.".into(),
+            ),
+            Error::ModelMissing { .. } | Error::NoModels { .. } => {
                 Some("Give it one, such as with `ollama pull llama3`, or name another provider with --endpoint.".into())
             }
             Error::NoHub => Some("Start a hub with `gambi hub serve --mdns`, or name one with --hub URL.".into()),
             Error::NoSuchRoom { .. } => Some("`gambi discover` lists the rooms that there are.".into()),
             Error::Ambiguous { matches, .. } => Some(format!("Give the code or the hub: {}.", matches.join("; "))),
-            Error::Bind { .. } => Some("Choose another with --port (0 lets the system choose) or --host.".into()),
+            Error::Bind { .. } => Some("Choose another port with --port (0 lets the system choose), or an address of this machine with --host, such as 0.0.0.0 for all.".into()),
             _ => None,
         }
     }
@@ -287,10 +303,17 @@ impl fmt::Display for Error {
                 write!(f, "the answer of the participant \"{participant}\" broke off: {reason}")
             }
             Error::BadAnswer { url, reason, .. } => write!(f, "{url} does not answer as a hub does: {reason}"),
-            Error::Provider { endpoint, reason } => write!(f, "the provider at {endpoint} cannot be used: {reason}"),
+            Error::Provider { reason, .. } => write!(f, "{reason}"),
             Error::ModelMissing { endpoint, model, .. } => {
                 write!(f, "the provider at {endpoint} does not have the model \"{model}\"")
             }
+            Error::ModelsUnlisted { endpoint, status: status @ (401 | 403) } => {
+                write!(f, "the provider at {endpoint} refuses to list its models without a valid key (status {status})")
+            }
+            Error::ModelsUnlisted { endpoint, status } => write!(
+                f,
+                "the provider at {endpoint} lists its models neither at /v1/models nor at /api/tags (status {status})"
+            ),
             Error::NoModels { endpoint } => write!(f, "the provider at {endpoint} has no models"),
             Error::Tunnel { reason } => write!(f, "the tunnel failed: {reason}"),
             Error::NoHub => f.write_str("no hub was found on the network"),
@@ -315,6 +338,7 @@ impl StdError for Error {
             | Error::System { reason, .. } => reason.source(),
             Error::Hub(_)
             | Error::ModelMissing { .. }
+            | Error::ModelsUnlisted { .. }
             | Error::NoModels { .. }
             | Error::NoHub
             | Error::NoSuchRoom { .. }

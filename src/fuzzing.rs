@@ -132,6 +132,9 @@ pub fn message(data: &[u8]) {
         }
         _ => {}
     }
+    if let Some(id) = tunnel::plain_end(text) {
+        assert_eq!(read.as_ref().ok(), Some(&FromParticipant::End { request_id: id.into() }));
+    }
     let mut bytes = Vec::new();
     if let Some(plain) = tunnel::plain_chunk(text)
         && plain.decode(&mut bytes)
@@ -242,7 +245,7 @@ pub fn body(data: &[u8]) {
         }
         if body.is_complete() {
             assert_eq!(sent.len(), usize::from(*announced));
-            assert_eq!(body.into_text().ok(), String::from_utf8(sent).ok());
+            assert_eq!(body.into_bytes(), sent);
             return;
         }
         data = rest;

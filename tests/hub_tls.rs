@@ -166,7 +166,7 @@ fn files_that_make_no_certificate_are_named() {
     };
     let missing = Path::new("/nonexistent.pem");
     for (args, part) in [
-        (&[&*certificate_file][..], "--tls-key is missing"),
+        (&[&*certificate_file][..], "Add --tls-key FILE"),
         (&[missing, &key_file], "/nonexistent.pem cannot be read"),
         (&[&key_file, &key_file], "no CERTIFICATE section"),
         (&[&certificate_file, &certificate_file], "the TLS key must be in PEM"),

@@ -64,6 +64,8 @@ fn reword(error: &mut HubError, given: Given) {
         (403, Some(ErrorCode::InvalidPassword)) if given.host_id => {
             (None, "Use --host-id with the hostId that `gambi room create` returned.")
         }
+        // The hub's own hint is for the participant itself.
+        (404, Some(code @ ErrorCode::ParticipantNotFound)) => (None, standard_hint(code).unwrap_or_default()),
         (_, Some(code)) if error.hint.is_none() => match standard_hint(code) {
             Some(hint) => (None, hint),
             None => return,
@@ -88,7 +90,7 @@ fn standard_hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::ParticipantConflict => Some("Use another --participant-id."),
         ErrorCode::ParticipantBusy | ErrorCode::RateLimitExceeded => Some("Wait a little, and send it again."),
         ErrorCode::ParticipantTunnelNotConnected => {
-            Some("Start `gambi participant join` on its machine again, or name another participant with --model.")
+            Some("Start `gambi join` on its machine again, or name another participant with --model.")
         }
         ErrorCode::InternalError => Some("Send it again; the hub's log has the reason under the request_id."),
         ErrorCode::EndpointNotReachable => Some(

@@ -400,6 +400,17 @@ impl<'v> Context<'v> {
         let text = read.map_err(|e| Failure::usage(format!("--config: {place} cannot be read: {e}")))?;
         let wrong = |e: &dyn fmt::Display| Failure::usage(format!("--config: {place} is not valid: {e}"));
         let value: Value = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
-        parse_config(&value).map(Some).map_err(|e| wrong(&e))
+        let config = parse_config(&value).map_err(|e| wrong(&e))?;
+        for name in unknown_settings(&value, &config) {
+            self.out.aside(&format!("Note: --config: {place} has \"{name}\", which is no setting and does nothing."));
+        }
+        Ok(Some(config))
     }
+}
+
+/// The names in a file of settings that are none: a typing error would otherwise go unseen.
+fn unknown_settings<'v>(value: &'v Value, config: &RuntimeConfig) -> Vec<&'v str> {
+    let known = serde_json::to_value(config).unwrap_or_default();
+    let names = value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    names.map(|(name, _)| name.as_str()).filter(|name| known.get(name).is_none()).collect()
 }

@@ -91,6 +91,7 @@ fn code_of(error: &Error) -> u8 {
             | Error::BadAnswer { .. }
             | Error::Provider { .. }
             | Error::ModelMissing { .. }
+            | Error::ModelsUnlisted { .. }
             | Error::NoModels { .. }
             | Error::Tunnel { .. }
             | Error::NoHub,

@@ -236,7 +236,7 @@ fn rooms(context: &Context<'_>) -> Result<Vec<DeclaredRoom>, Failure> {
     for text in context.values("room") {
         let (code, name) = text
             .split_once('=')
-            .ok_or_else(|| Failure::usage(format!("--room must be of the form CODE=NAME, not \"{text}\"")))?;
+            .ok_or_else(|| Failure::usage(format!("--room must be CODE=NAME, such as LAB234=Lab, not \"{text}\"")))?;
         rooms.push(DeclaredRoom { code: code.trim().into(), name: name.trim().into(), ..DeclaredRoom::default() });
     }
     if let Some(path) = context.value("rooms") {

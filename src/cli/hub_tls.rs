@@ -31,8 +31,8 @@ impl TlsSource {
             (None, Some(certificate), Some(key)) => {
                 Ok(Some(TlsSource::Files { certificate: certificate.into(), key: key.into() }))
             }
-            (None, Some(_), None) => Err(missing("tls-key")),
-            (None, None, Some(_)) => Err(missing("tls-cert")),
+            (None, Some(_), None) => Err(missing("tls-cert", "the certificate", "--tls-key FILE, its key")),
+            (None, None, Some(_)) => Err(missing("tls-key", "the key", "--tls-cert FILE, its certificate")),
         }
     }
 
@@ -73,9 +73,9 @@ fn unusable(flag: &str, path: &Path, why: &str) -> Failure {
     Failure::usage(format!("--{flag}: {} {why}", path.display()))
 }
 
-fn missing(flag: &str) -> Failure {
-    Failure::usage(format!("--{flag} is missing: a certificate needs its key"))
-        .hint("Give both --tls-cert FILE and --tls-key FILE, or --tls self.")
+fn missing(given: &str, what: &str, other: &str) -> Failure {
+    Failure::usage(format!("--{given} gives {what} only"))
+        .hint(format!("Add {other}, or use --tls self, by which the hub makes both."))
 }
 
 /// The file for a key of our own.

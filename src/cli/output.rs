@@ -36,7 +36,7 @@ impl Format {
             "text" => Ok(Format::Text),
             "json" => Ok(Format::Json),
             "ndjson" => Ok(Format::Ndjson),
-            _ => Err(Failure::usage(format!("the format must be text, json or ndjson, not \"{text}\""))),
+            _ => Err(Failure::usage(format!("--format must be text, json or ndjson, not \"{text}\""))),
         }
     }
 }
@@ -184,13 +184,26 @@ fn write(text: &str) -> Result<(), Failure> {
 /// Prints a failure on stderr. Write errors are ignored, as there is no other place to report them.
 pub fn failure(failure: &Failure) {
     let (mut err, paint) = (stderr().lock(), style::err());
-    let _ = writeln!(err, "{} {}", paint.red("Error:"), one_line(&failure.to_string()));
+    let _ = writeln!(err, "{} {}", paint.red("Error:"), one_line(&without_error_numbers(&failure.to_string())));
     if let Some(hint) = failure.hint_text() {
         let _ = writeln!(err, "{} {}", paint.cyan("Hint:"), one_line(&hint));
     }
     if let Some(id) = failure.request_id() {
         let _ = writeln!(err, "{}", paint.dim(&format!("request_id: {}", one_line(id))));
     }
+}
+
+/// A message without the numbers by which the standard library completes the system's own words: "(os error 111)".
+fn without_error_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|b| b.is_ascii_digit()) => out.push_str(rest),
+            _ => out.extend([" (os error ", part]),
+        }
+    }
+    out
 }
 
 /// A table; each column is as wide as its widest cell, and one of numbers only is aligned to the right. Cells may hold text

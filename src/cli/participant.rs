@@ -17,7 +17,7 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
     let participants = client.participants(&room).list()?;
     context.out.result(&participants, client.last_request_id(), || {
         if participants.is_empty() {
-            return "The room has no participants. `gambi participant join` adds one.".to_owned();
+            return "The room has no participants. `gambi join` adds one.".to_owned();
         }
         let status = |p: &Participant| match json!(p.status).as_str() {
             _ if p.provider_down && p.connection.connected => "provider down".to_owned(),
@@ -89,5 +89,11 @@ fn pair<'a>(flag: &str, text: &'a str) -> Result<(&'a str, &'a str), Failure> {
     text.split_once('=')
         .map(|(name, value)| (name.trim(), value.trim()))
         .filter(|(name, value)| !name.is_empty() && !value.is_empty())
-        .ok_or_else(|| Failure::usage(format!("--{flag} must be of the form NAME=VALUE")))
+        .ok_or_else(|| {
+            let (value, example) = match flag {
+                "header-env" => ("VARIABLE", "Authorization=PROVIDER_KEY, where that variable has \"Bearer ...\""),
+                _ => ("VALUE", "X-Team=lab"),
+            };
+            Failure::usage(format!("--{flag} must be NAME={value}")).hint(format!("For example: --{flag} {example}."))
+        })
 }

@@ -9,7 +9,7 @@ use ureq::http::Request;
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
 use ureq::{Agent, Body};
 
-use crate::error::{Error, HubError, Reason};
+use crate::error::{Error, HubError, NO_TLS, Reason};
 use crate::fingerprint::Fingerprint;
 use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
@@ -25,6 +25,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_RESPONSE: u64 = 32 << 20;
 /// The largest error response that is read, in bytes.
 const MAX_ERROR: u64 = 64 << 10;
+
+/// The longest text of an error that is shown, in bytes.
+const MAX_LINE: usize = 200;
 
 /// A hub's address, and the headers of every request to it.
 #[derive(Debug, Clone)]
@@ -72,7 +75,13 @@ pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
     match rest {
         Some(rest) if !rest.is_empty() && ureq::http::Uri::try_from(trimmed).is_ok() => Ok(trimmed.to_owned()),
         _ => {
-            Err(Error::Invalid { what, reason: format!("must be an absolute http or https URL, not \"{url}\"").into() })
+            let example = if trimmed.is_empty() || url.contains("//") {
+                "http://localhost:3000"
+            } else {
+                &format!("http://{trimmed}")
+            };
+            let must = format!("must be an absolute http or https URL, such as {example}, not \"{url}\"");
+            Err(Error::Invalid { what, reason: must.into() })
         }
     }
 }
@@ -155,6 +164,9 @@ impl Http {
     pub fn unreachable(&self, error: ureq::Error) -> Error {
         let reason = match error {
             // Its own text: the other begins with "io:".
+            ureq::Error::Io(error) if error.to_string().contains("InvalidContentType") => {
+                Reason::caused_by(NO_TLS, error)
+            }
             ureq::Error::Io(error) => Reason::of(error),
             error => Reason::of(error),
         };
@@ -170,7 +182,9 @@ impl Http {
         let mut answer: Map<String, Value> = match serde_json::from_slice(text) {
             Ok(answer) => answer,
             Err(error) => {
-                let reason = Reason::caused_by(format!("status {status} without a JSON body"), error);
+                let said =
+                    first_line(text).map_or_else(|| "without a JSON body".to_owned(), |line| format!("({line})"));
+                let reason = Reason::caused_by(format!("status {status} {said}"), error);
                 return Error::BadAnswer { url: format!("{}{path}", self.base), status: Some(status), reason };
             }
         };
@@ -197,6 +211,12 @@ impl Http {
         };
         Error::Hub(Box::new(refused))
     }
+}
+
+/// The first line of a text that was meant for people; none of a page.
+fn first_line(text: &[u8]) -> Option<&str> {
+    let line = std::str::from_utf8(text.get(..MAX_LINE.min(text.len()))?).ok()?.lines().next()?.trim();
+    (!line.is_empty() && !line.starts_with(['<', '{', '['])).then_some(line)
 }
 
 /// The body of an error response, up to its size limit. One that is cut off is not JSON, and reported by its status.

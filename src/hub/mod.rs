@@ -100,9 +100,11 @@ impl Hub {
         let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: Reason::of(error) };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
         let log = Logger::start(options.log.as_ref()).map_err(failed)?;
-        let usage = UsageLog::start(options.usage.as_ref());
-        let usage =
-            usage.map_err(|error| Error::System { what: "opening the file of usage", reason: Reason::of(error) })?;
+        let usage = UsageLog::start(options.usage.as_ref()).map_err(|error| {
+            let path = options.usage.as_ref().map(|file| file.path().display().to_string()).unwrap_or_default();
+            let reason = Reason::caused_by(format!("{path} cannot be used: {error}"), error);
+            Error::Invalid { what: "the file of usage", reason }
+        })?;
         let hub = Arc::new(HubContext::new(&options, &listener, log, usage));
         if let Some(file) = options.usage.as_ref().filter(|_| options.keys.is_some()) {
             hub.restore_allowances(file);

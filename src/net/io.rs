@@ -6,6 +6,8 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 #[cfg(unix)]
+use rustix::buffer::spare_capacity;
+#[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(unix)]
 use rustix::net::RecvFlags;
@@ -53,6 +55,46 @@ pub fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
             read => return read,
         }
     }
+}
+
+/// Appends what has arrived to `out`, as far as its capacity reaches, and waits if that is nothing; 0 at the end of the stream. The
+/// memory need not be set to zero before.
+///
+/// # Errors
+/// As [`read`].
+#[cfg(unix)]
+pub(super) fn read_to(stream: &TcpStream, out: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(stream, spare_capacity(out)) {
+            Err(rustix::io::Errno::INTR) => {}
+            read => return read.map_err(io::Error::from),
+        }
+    }
+}
+
+/// As on unix, but for systems where this crate must set the memory to zero.
+///
+/// # Errors
+/// As [`read`].
+#[cfg(not(unix))]
+pub(super) fn read_to(stream: &TcpStream, out: &mut Vec<u8>) -> io::Result<usize> {
+    append(out, usize::MAX, |buffer| read(stream, buffer))
+}
+
+/// Appends what `read` reads to `out`: at most `most` bytes, and no more than its capacity holds.
+///
+/// # Errors
+/// As `read`.
+pub(super) fn append(
+    out: &mut Vec<u8>,
+    most: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let old = out.len();
+    out.resize(old + most.min(out.capacity() - old), 0);
+    let read = read(&mut out[old..]);
+    out.truncate(old + read.as_ref().copied().unwrap_or(0));
+    read
 }
 
 /// Writes all slices, in one system call if the socket takes them. The deadline is for all of them together, so that a peer

@@ -253,7 +253,7 @@ impl Builder {
     /// Probes the provider, without registering anything.
     ///
     /// # Errors
-    /// When a setting is invalid, the provider does not answer, or it does not have the model.
+    /// When a setting is invalid, the provider does not answer, does not list its models, or does not have the model.
     pub fn prepare(self) -> Result<Prepared, Error> {
         self.with_token()?.probe()
     }
@@ -281,6 +281,9 @@ impl Builder {
         }
         let endpoint = provider.endpoint.clone();
         let probe = probe(&provider).map_err(|reason| Error::Provider { endpoint: endpoint.clone(), reason })?;
+        if let Some(status) = probe.unlisted {
+            return Err(Error::ModelsUnlisted { endpoint, status });
+        }
         if let Some(model) = self.models.missing(&probe.models) {
             return Err(Error::ModelMissing { endpoint, model: model.to_owned(), available: probe.models });
         }
@@ -398,7 +401,6 @@ mod tests {
         let builder = Session::builder(NOWHERE, "ABC234").participant_id("a").model("m").endpoint(NOWHERE);
         let error = builder.prepare().map(drop).unwrap_err();
         let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
-        let provider = format!("the provider at {NOWHERE}");
-        assert_eq!(error.to_string(), format!("{provider} cannot be used: {provider} does not answer: {source}"));
+        assert_eq!(error.to_string(), format!("the provider at {NOWHERE} does not answer: {source}"));
     }
 }

@@ -38,7 +38,7 @@ pub struct ProviderRequest {
     /// The head, and the body if it came within the hub's message.
     start: Vec<u8>,
     /// The body if it came as a message of its own.
-    body: String,
+    body: Vec<u8>,
 }
 
 impl ProviderRequest {
@@ -61,13 +61,13 @@ impl RequestHead {
     pub fn with_inline(self, body: &str) -> (String, Result<ProviderRequest, String>) {
         let extended = |mut start: Vec<u8>| {
             start.extend_from_slice(body.as_bytes());
-            ProviderRequest { start, body: String::new() }
+            ProviderRequest { start, body: Vec::new() }
         };
         (self.id, self.head.map(extended))
     }
 
     /// The request with the body that came as a message of its own.
-    pub fn with_body(self, body: String) -> (String, Result<ProviderRequest, String>) {
+    pub fn with_body(self, body: Vec<u8>) -> (String, Result<ProviderRequest, String>) {
         (self.id, self.head.map(|start| ProviderRequest { start, body }))
     }
 }
@@ -213,7 +213,7 @@ impl Forwarder {
                 }
                 tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer))
             };
-            let parts = [&request.start, request.body.as_bytes()];
+            let parts = [&request.start[..], &request.body];
             match self.provider.send(&mut call, parts, |provider| leading.wait_for(provider), start) {
                 Ok(start) => return Ok((call, start)),
                 Err(_) if call.was_stale() && !job.cancel.is_cancelled() => {}

@@ -26,6 +26,8 @@ pub struct Probe {
     pub models: Vec<String>,
     /// The APIs that it serves.
     pub capabilities: Capabilities,
+    /// The status of its answer where that is no list of models.
+    pub(super) unlisted: Option<u16>,
     /// Names of the models that are in memory; `None` where it does not tell.
     pub loaded: Option<Vec<String>>,
     /// The route on which it tells.
@@ -53,9 +55,11 @@ pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
         let loaded = loaded.map(|thread| thread.join().unwrap_or_default());
         (join(lists), join(chat), join(responses), join(version), loaded.into_iter().flatten().next())
     });
-    let models = match lists {
-        Err(reason) if chat.is_err() && responses.is_err() => return Err(reason),
-        lists => lists.unwrap_or_default(),
+    let (models, unlisted) = match lists {
+        Ok(models) => (models, None),
+        Err(NoList::Answered(status)) => (Vec::new(), Some(status)),
+        Err(NoList::Silent(reason)) if chat.is_err() && responses.is_err() => return Err(reason),
+        Err(NoList::Silent(_)) => (Vec::new(), None),
     };
     let capabilities = Capabilities {
         open_responses: support(&responses),
@@ -63,26 +67,43 @@ pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
         ollama: ollama_support(&version),
     };
     let (memory, loaded) = loaded.unzip();
-    Ok(Probe { models, capabilities, loaded, memory })
+    Ok(Probe { models, capabilities, unlisted, loaded, memory })
+}
+
+/// Why a provider's models are not known.
+#[derive(Debug)]
+pub enum NoList {
+    /// It did not answer.
+    Silent(Reason),
+    /// Its answer, with this status, was no list.
+    Answered(u16),
+}
+
+impl From<&str> for NoList {
+    fn from(reason: &str) -> Self {
+        NoList::Silent(reason.into())
+    }
 }
 
 /// The names of a provider's models, without duplicates.
 ///
 /// # Errors
-/// When it answers neither request for them.
-pub fn list_models(provider: &Provider) -> Result<Vec<String>, Reason> {
+/// When neither request for them is answered by a list.
+pub fn list_models(provider: &Provider) -> Result<Vec<String>, NoList> {
     let (tags, list) = thread::scope(|scope| {
         let tags = scope.spawn(|| request(provider, "GET", "/api/tags"));
         let list = request(provider, "GET", "/v1/models");
         (join(tags), list)
     });
-    let list = match list {
-        Err(reason) if tags.is_err() => return Err(reason),
-        list => list,
-    };
+    let lists = [names(&tags, "models", "name"), names(&list, "data", "id")];
+    if lists.iter().all(Option::is_none) {
+        return Err(match (list, tags) {
+            (Ok(answer), _) | (Err(_), Ok(answer)) => NoList::Answered(answer.status),
+            (Err(reason), Err(_)) => NoList::Silent(reason),
+        });
+    }
     let mut known = HashSet::new();
-    let all = names(&tags, "models", "name").into_iter().chain(names(&list, "data", "id"));
-    Ok(all.filter(|name| known.insert(name.clone())).collect())
+    Ok(lists.into_iter().flatten().flatten().filter(|name| known.insert(name.clone())).collect())
 }
 
 /// Whether a provider answers, by a request that costs it little.
@@ -100,7 +121,7 @@ pub fn loaded(provider: &Provider, route: MemoryRoute) -> Option<Vec<String>> {
     route.loaded(&answer.body)
 }
 
-fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Reason>>) -> Result<T, Reason> {
+fn join<T, E: From<&'static str>>(thread: thread::ScopedJoinHandle<'_, Result<T, E>>) -> Result<T, E> {
     thread.join().unwrap_or_else(|_| Err("the probe failed".into()))
 }
 
@@ -145,11 +166,12 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     Ok(answer)
 }
 
-fn names(answer: &ProbeResult, list: &str, key: &str) -> Vec<String> {
-    let Ok(Answer { status: 200, body, .. }) = answer else { return Vec::new() };
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    let entries = value[list].as_array().map(Vec::as_slice).unwrap_or_default();
-    entries.iter().filter_map(|entry| entry[key].as_str().map(str::to_owned)).collect()
+/// The names in a list of models; `None` if the answer is none.
+fn names(answer: &ProbeResult, list: &str, key: &str) -> Option<Vec<String>> {
+    let Ok(Answer { status: 200, body, .. }) = answer else { return None };
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let entries = value[list].as_array()?;
+    Some(entries.iter().filter_map(|entry| entry[key].as_str().map(str::to_owned)).collect())
 }
 
 fn support(answer: &ProbeResult) -> Support {
@@ -221,9 +243,10 @@ mod tests {
     fn models_are_listed_in_either_shape() {
         let answer = |status, body: &[u8]| Ok(Answer { status, body: body.to_vec(), ..Answer::default() });
         let ollama = answer(200, br#"{"models":[{"name":"llama3:latest"},{"x":1}]}"#);
-        assert_eq!(names(&ollama, "models", "name"), ["llama3:latest"]);
-        assert!(names(&answer(200, b"<html>"), "data", "id").is_empty());
-        assert!(names(&answer(404, br#"{"data":[{"id":"x"}]}"#), "data", "id").is_empty());
+        assert_eq!(names(&ollama, "models", "name"), Some(vec!["llama3:latest".to_owned()]));
+        assert_eq!(names(&answer(200, br#"{"data":[]}"#), "data", "id"), Some(Vec::new()));
+        assert_eq!(names(&answer(200, b"<html>"), "data", "id"), None);
+        assert_eq!(names(&answer(404, br#"{"data":[{"id":"x"}]}"#), "data", "id"), None);
         let probe = Probe { models: vec!["llama3:latest".into()], ..Probe::default() };
         assert!(probe.has("llama3") && probe.has("llama3:latest") && !probe.has("llama"));
     }

@@ -71,11 +71,8 @@ impl IncomingBody {
     }
 
     /// The body.
-    ///
-    /// # Errors
-    /// If it is not UTF-8.
-    pub fn into_text(self) -> Result<String, TunnelError> {
-        String::from_utf8(self.bytes).map_err(|_| TunnelError::NotUtf8)
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn arrived(&mut self, bytes: usize) {
@@ -114,7 +111,7 @@ mod tests {
         };
         assert_eq!((body.read_with(read), body.missing()), (Err("interrupted"), 1));
         assert_eq!((body.push(b"f"), body.is_complete()), (1, true));
-        assert_eq!(body.into_text().unwrap(), "abcdef");
+        assert_eq!(body.into_bytes(), b"abcdef");
     }
 
     #[test]
@@ -143,9 +140,5 @@ mod tests {
         let mut empty = IncomingBody::new(0);
         empty.begin_frame(BINARY, true, 0).unwrap();
         assert!(empty.is_complete());
-        let mut invalid = IncomingBody::new(1);
-        invalid.begin_frame(BINARY, true, 1).unwrap();
-        invalid.push(b"\xff");
-        assert!(matches!(invalid.into_text(), Err(TunnelError::NotUtf8)));
     }
 }

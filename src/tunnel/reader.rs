@@ -28,7 +28,7 @@ pub enum Received<'r> {
     /// A binary message.
     Binary(&'r [u8]),
     /// The body that [`Reader::expect_body`] announced.
-    Body(String),
+    Body(Vec<u8>),
     /// A WebSocket ping or pong.
     KeepAlive,
     /// The peer's close frame, which has been answered.
@@ -166,9 +166,7 @@ impl Reader {
             Payload::Control(control, range) => self.handle_control(control, range),
             Payload::Message(data, range) => decode_message(&self.stream, data, &self.buffer[range]),
             Payload::Assembled(data) => decode_message(&self.stream, data, &self.assembled),
-            Payload::Body(body) => {
-                body.into_text().map(Received::Body).map_err(|error| close_with(&self.stream, error))
-            }
+            Payload::Body(body) => Ok(Received::Body(body.into_bytes())),
         }
     }
 
@@ -438,7 +436,7 @@ mod tests {
                 seen.push(match self.reader.read() {
                     Ok(Received::Text(text)) => format!("text {text}"),
                     Ok(Received::Binary(bytes)) => format!("binary {bytes:?}"),
-                    Ok(Received::Body(body)) => format!("body {body}"),
+                    Ok(Received::Body(body)) => format!("body {body:?}"),
                     Ok(Received::KeepAlive) => "keep-alive".into(),
                     Ok(Received::Closed { code, reason }) => format!("closed {code:?} {reason}"),
                     Err(error) => format!("{error}"),

@@ -226,7 +226,8 @@ impl FakeState {
     fn serve(&self, reader: &mut BufReader<TcpStream>, served: usize) -> Option<()> {
         let seen = read_request(reader)?;
         let stream = reader.get_ref();
-        if seen.method == "GET" && seen.path == "/v1/models" {
+        let has_script = |path: &str| self.paths.lock().unwrap().iter().any(|(known, _)| known == path);
+        if seen.method == "GET" && seen.path == "/v1/models" && !has_script("/v1/models") {
             let data: Vec<Value> = self.models.lock().unwrap().iter().map(|m| json!({ "id": m })).collect();
             return answer(stream, 200, "application/json", &json!({ "data": data }).to_string());
         }

@@ -188,7 +188,7 @@ impl<'s, 'a> Failover<'s, 'a> {
     /// Sends the request to the participant of a slot.
     fn send(&mut self, slot: Slot<'s>, found_lacking: bool) -> Result<Contender<'s>, NotSent<'s>> {
         self.count += 1;
-        let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
+        let key = || format!("{}{:02x}", self.id.replace('-', ""), self.count);
         let now = Duration::from_millis(self.hub.clock.now().wall);
         let (body, adapter) = match outgoing::body(self.request, &slot.picked, &key, now).map_err(NotSent::Bad)? {
             Body::Request(body, adapter) => (body, adapter),
