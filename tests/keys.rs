@@ -299,6 +299,49 @@ fn a_key_that_is_removed_ends_its_streams_of_events_and_no_request_in_progress()
 }
 
 #[test]
+fn a_key_counts_in_the_headers_for_keys_alone() {
+    let lab = Lab::open("forms", json!({ "rooms": ["LAB001", "LAB003"] }));
+    let ask = |path: &str, headers: &[(&str, &str)]| {
+        let mut conn = Conn::open(lab.hub.addr());
+        conn.ask("GET", path, headers, None).answer().status
+    };
+    let [bearer, lower, wide] = ["Bearer ", "bearer ", "BEARER   "].map(|scheme| format!("{scheme}{ANN}"));
+    for room in ["LAB001", "LAB003"] {
+        let path = format!("/v1/rooms/{room}/queue");
+        for good in
+            [("Authorization", &*bearer), ("authorization", &lower), ("Authorization", &wide), ("x-api-key", ANN)]
+        {
+            assert_eq!(ask(&path, &[good]), 200, "{room} {good:?}");
+        }
+        let basic = format!("Basic {ANN}");
+        assert_eq!(ask(&path, &[("Authorization", &basic), ("x-api-key", ANN)]), 200, "another scheme is no key");
+        let bad = [("Authorization", ANN), ("Authorization", &*basic), ("X-Gambi-Key", ANN), ("Cookie", ANN)];
+        for bad in bad {
+            assert_eq!(ask(&path, &[bad]), 401, "{room} {bad:?}");
+        }
+        for query in ["key", "api_key", "token", "password"] {
+            assert_eq!(ask(&format!("{path}?{query}={ANN}"), &[]), 401, "{room} {query}");
+        }
+    }
+    let logged = lab.logged();
+    assert!(!logged.contains(ANN), "{logged}");
+}
+
+#[test]
+fn limits_hold_for_requests_that_come_together() {
+    let lab = Lab::open("together", json!({ "requestsPerMinute": 5 }));
+    let provider = FakeProvider::start(answer(""));
+    let _session = lab.join(&provider);
+    let served = thread::scope(|scope| {
+        let all: Vec<_> = (0..12).map(|_| scope.spawn(|| lab.chat(ANN).status)).collect();
+        let statuses: Vec<u16> = all.into_iter().map(|one| one.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+        statuses.iter().filter(|status| **status == 200).count()
+    });
+    assert_eq!((served, provider.seen().len()), (5, 5));
+}
+
+#[test]
 fn a_rooms_history_and_queue_name_people_and_a_trace_is_for_the_one_who_asked() {
     let lab = Lab::open("activity", json!({}));
     let provider = FakeProvider::start(Script::Echo);
