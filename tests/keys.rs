@@ -342,6 +342,22 @@ fn limits_hold_for_requests_that_come_together() {
 }
 
 #[test]
+fn a_person_is_told_of_a_route_that_there_is_not_what_is_wrong_with_it() {
+    let lab = Lab::open("routes", json!({ "rooms": ["LAB001"] }));
+    for (method, path, status) in [
+        ("GET", "/rooms/LAB001/v1/nothing", 404),
+        ("POST", "/rooms/LAB001/v1/audio/speech", 404),
+        ("POST", "/v1/rooms/LAB001/queue", 405),
+        ("GET", "/rooms/LAB001/v1/chat/completions", 405),
+        ("GET", "/v1/%zz", 404),
+    ] {
+        assert_eq!(lab.status(ANN, method, path), status, "{method} {path}");
+        assert_eq!(lab.status("gk-nobody-0123456789ab", method, path), 401, "{method} {path}");
+        lab.hub.clock.advance(std::time::Duration::from_secs(3_600));
+    }
+}
+
+#[test]
 fn a_rooms_history_and_queue_name_people_and_a_trace_is_for_the_one_who_asked() {
     let lab = Lab::open("activity", json!({}));
     let provider = FakeProvider::start(Script::Echo);
