@@ -350,7 +350,7 @@ impl Reader {
     fn handle_control(&mut self, control: Control, range: Range<usize>) -> Result<Received<'static>, TunnelError> {
         let payload = &self.buffer[range];
         match control {
-            Control::Ping => match self.stream.send(OpCode::Control(Control::Pong), &[payload]) {
+            Control::Ping => match self.stream.answer(OpCode::Control(Control::Pong), payload) {
                 // Our close frame has been sent already; no pong may follow it.
                 Ok(()) | Err(TunnelError::Closed) => Ok(Received::KeepAlive),
                 Err(error) => Err(error),
