@@ -10,7 +10,11 @@ use rustix::buffer::spare_capacity;
 #[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(unix)]
+use rustix::io::Errno;
+#[cfg(unix)]
 use rustix::net::RecvFlags;
+#[cfg(target_os = "linux")]
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 /// What can be read from a socket at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +70,7 @@ pub fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 pub(super) fn read_to(stream: &TcpStream, out: &mut Vec<u8>) -> io::Result<usize> {
     loop {
         match rustix::io::read(stream, spare_capacity(out)) {
-            Err(rustix::io::Errno::INTR) => {}
+            Err(Errno::INTR) => {}
             read => return read.map_err(io::Error::from),
         }
     }
@@ -150,6 +154,28 @@ pub(super) fn write_until(
         }
     }
     Ok(())
+}
+
+/// Writes what the socket takes at once, and returns how much that is.
+///
+/// # Errors
+/// When the connection is broken.
+#[cfg(target_os = "linux")]
+pub(super) fn write_ready(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        sent => Ok(sent?),
+    }
+}
+
+/// As on Linux, but for systems where a write cannot be kept from waiting, or from raising a signal.
+///
+/// # Errors
+/// Never.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn write_ready(_stream: &TcpStream, _slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    Ok(0)
 }
 
 /// Reads what has arrived, without waiting. No other thread may use the socket meanwhile.

@@ -107,6 +107,14 @@ impl Stream {
         })
     }
 
+    /// Writes what the peer takes at once, and returns how much that is: nothing where the connection is encrypted.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn write_ready(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.is_encrypted() { Ok(0) } else { net_io::write_ready(&self.socket, slices) }
+    }
+
     /// As [`net_io::peek`]. No other thread may use the connection meanwhile.
     pub fn peek(&self) -> Peek {
         match &self.tls {

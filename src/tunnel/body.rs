@@ -55,7 +55,7 @@ impl IncomingBody {
         let taken = self.missing().min(bytes.len());
         self.make_room();
         self.bytes.extend_from_slice(&bytes[..taken]);
-        self.arrived(taken);
+        self.count(taken);
         taken
     }
 
@@ -66,8 +66,13 @@ impl IncomingBody {
         let most = self.missing().min(self.bytes.capacity() - before);
         let result = read(&mut self.bytes, most);
         // What arrived before an error counts.
-        self.arrived(self.bytes.len() - before);
+        self.count(self.bytes.len() - before);
         result
+    }
+
+    /// What has arrived.
+    pub fn arrived(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The body.
@@ -75,7 +80,7 @@ impl IncomingBody {
         self.bytes
     }
 
-    fn arrived(&mut self, bytes: usize) {
+    fn count(&mut self, bytes: usize) {
         if let Some((missing, _)) = &mut self.frame {
             *missing -= bytes;
         }

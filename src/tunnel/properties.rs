@@ -63,7 +63,7 @@ fn read_with_reader(bytes: &[u8], ahead: usize) -> Outcome {
     peer.shutdown(Shutdown::Write).unwrap();
     let mut read = Outcome::default();
     loop {
-        match reader.read() {
+        match reader.read(|_| ()) {
             Ok(Received::Text(text)) => read.messages.push(text.as_bytes().to_vec()),
             Ok(Received::Binary(bytes)) => read.messages.push(bytes.to_vec()),
             Ok(Received::Body(_) | Received::KeepAlive) => {}
@@ -124,7 +124,7 @@ fn read_body(bytes: &[u8], announced: usize, ahead: usize) -> Option<Vec<u8>> {
     peer.shutdown(Shutdown::Write).unwrap();
     reader.expect_body(announced).unwrap();
     loop {
-        match reader.read() {
+        match reader.read(|_| ()) {
             Ok(Received::Body(body)) => return Some(body),
             Ok(Received::KeepAlive) => {}
             Ok(other) => panic!("{other:?}"),

@@ -44,13 +44,13 @@ flags="$flags --cfg getrandom_backend=\"linux_getrandom\""
 # Relative relocations packed: each takes 24 bytes otherwise.
 case $target in *-musl) flags="$flags -C link-arg=-Wl,-z,pack-relative-relocs" ;; esac
 case $target in "$machine"-*) ;; *) export "CARGO_TARGET_$(echo "$under" | tr "[:lower:]" "[:upper:]")_LINKER=$cc" ;; esac
-link=
+link=()
 # The same code is kept once, where Rust brought its own linker: Debian's can't do that.
 host=$(rustc -vV | sed -n 's/^host: //p')
 lld=$(rustc --print sysroot)/lib/rustlib/$host/bin/gcc-ld
 if [ -x "$lld/ld.lld" ]; then
 	flags="$flags -C link-arg=-B$lld -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all,--ignore-data-address-equality"
-	link="-C link-arg=-Wl,-T,$PWD/tests/dist/startup.ld"
+	link=(-C "link-arg=-Wl,-T,tests/dist/startup.ld")
 fi
 # The paths of this machine's crates are left out: they tell of the machine, and take 8 KB.
 for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
@@ -58,4 +58,4 @@ for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 done
 # For size: all of it at 3 makes the file a fifth larger, and a tenth quicker (tests/bench/README.md).
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
-CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- $link
+CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"

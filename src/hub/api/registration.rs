@@ -250,7 +250,7 @@ pub fn check_private_access(hub: &HubContext, exchange: &Exchange<'_>, code: &st
     }
     match proof.token {
         Some(token) if !has_room_password(hub, exchange) => {
-            Err(wrong_token(hub, exchange, code, token, password_required(hub)))
+            Err(wrong_token(hub, exchange, code, token, password_required(hub, exchange, code)))
         }
         _ => check_room_password(hub, exchange, code, &password),
     }

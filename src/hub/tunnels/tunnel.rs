@@ -146,7 +146,9 @@ impl Tunnel {
                 self.record_message(text.len(), now);
                 if incoming.text(text, route) {
                     // After a write error the writer aborts the tunnel, and the next read fails.
-                    let _ = self.write(&[&wire::encode(&wire::ToParticipant::Pong { timestamp: now.wall })]);
+                    let pong = wire::encode(&wire::ToParticipant::Pong { timestamp: now.wall });
+                    self.traffic.sent.add(pong.len());
+                    let _ = self.writer.answer(&pong);
                 }
             }
             Received::Binary(bytes) => {

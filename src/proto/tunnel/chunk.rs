@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
-use super::constants::MAX_REQUEST_ID;
+use super::constants::{END, MAX_REQUEST_ID};
 use super::encode::push_json;
 use super::message::BadMessage;
 
@@ -45,9 +45,6 @@ pub fn plain_end(text: &str) -> Option<&str> {
 fn is_plain_id(id: &str) -> bool {
     id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
-
-/// The text before the id in a `tunnel.response.end`.
-pub(super) const END: &str = r#"{"type":"tunnel.response.end","requestId":"#;
 
 impl PlainChunk<'_> {
     /// Appends its bytes to `out`. False, and nothing appended, if they are not base64.

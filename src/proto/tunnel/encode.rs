@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::chunk::END;
+use super::constants::END;
 use super::message::{BodyForm, Request, ToParticipant};
 
 /// As long as most requests are without their body, in bytes.
