@@ -1,5 +1,5 @@
-//! A response queue: its pieces and their bytes, its share of the memory budget, and the time that the tunnel's reader has
-//! waited for it. The locks are in `router`.
+//! The accounting of a response queue: its bytes, its share of the memory budget, and the time that the tunnel's reader
+//! has waited for it. The pieces and the locks are in `router`.
 
 use std::sync::Arc;
 use std::thread::{self, Thread};
@@ -43,16 +43,12 @@ pub(super) enum Flow {
     Resuming,
 }
 
-/// A queue's pieces and counters.
+/// A queue's counters.
 pub(super) struct QueueState {
     limits: QueueLimits,
     budget: Arc<Budget>,
     share: Share,
-    /// The pieces that the request has not taken yet.
-    pub(super) pieces: Vec<Piece>,
-    /// Whether no more pieces are let in.
-    pub(super) is_closed: bool,
-    /// Bytes of the pieces in the queue, and of those taken from it that are not released yet.
+    /// Bytes in the queue.
     bytes: usize,
     /// The thread that reads the tunnel, while it waits for room.
     pub(super) reader: Option<Thread>,
@@ -76,8 +72,6 @@ impl QueueState {
             limits,
             share: budget.share(),
             budget: budget.clone(),
-            pieces: Vec::new(),
-            is_closed: false,
             bytes: 0,
             reader: None,
             receiver: None,
@@ -95,32 +89,11 @@ impl QueueState {
         self.bytes >= self.limits.high
     }
 
-    /// Adds pieces, after which the queue is closed if they `end` the response. False where the request no longer waits for them.
+    /// Adds pieces to the count.
     ///
     /// # Errors
-    /// [`LostReason`], where they end their request early.
-    pub(super) fn put(&mut self, mut pieces: Vec<Piece>, end: bool) -> Result<bool, LostReason> {
-        if self.receiver_gone || self.is_closed {
-            return Ok(false);
-        }
-        self.count(&pieces).inspect_err(|reason| self.close(Some(*reason)))?;
-        self.is_closed = end;
-        // Where it is empty, nothing is moved.
-        if self.pieces.is_empty() {
-            self.pieces = pieces;
-        } else {
-            self.pieces.append(&mut pieces);
-        }
-        Ok(true)
-    }
-
-    /// Lets no more pieces in. `reason`: why the response ends early.
-    pub(super) fn close(&mut self, reason: Option<LostReason>) {
-        self.is_closed = true;
-        self.terminal = self.terminal.or(reason);
-    }
-
-    fn count(&mut self, pieces: &[Piece]) -> Result<(), LostReason> {
+    /// [`LostReason`], where they end their request.
+    pub(super) fn put(&mut self, pieces: &[Piece]) -> Result<(), LostReason> {
         for piece in pieces {
             if let Piece::Start { status, .. } = piece {
                 self.count_head(*status)?;
@@ -226,7 +199,7 @@ mod tests {
     /// Start and end of each wait, where the reader waits as often as allowed, `each` at most, with `pause` in between.
     fn waits(each: Duration, pause: Duration) -> Vec<(Instant, Instant)> {
         let mut state = QueueState::new(LIMITS, &Budget::new(1 << 20));
-        state.put(vec![Piece::Chunk(vec![0; 10])], false).unwrap();
+        state.put(&[Piece::Chunk(vec![0; 10])]).unwrap();
         let mut now = Instant::now();
         let mut waits = Vec::new();
         for _ in 0..1000 {

@@ -12,6 +12,8 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::vec;
 
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+
 use super::piece::{LostReason, Piece};
 use super::queue::{Flow, QueueLimits, QueueState};
 use crate::budget::Budget;
@@ -75,8 +77,34 @@ struct ReceiverGone;
 /// A piece above this size, in bytes, stays charged to the budget until the next one is requested.
 const LARGE_PIECE: usize = 64 << 10;
 
-/// A request's queue, which its reader fills and [`PendingResponse`] drains. Locked briefly.
-struct ResponseQueue(Mutex<QueueState>);
+/// The reader's end of a request's queue. The channel ends when the last copy of this is dropped.
+struct ResponseQueue {
+    /// Bounded by the bytes that `state` counts. A batch has all pieces that were ready together, so that the request
+    /// is woken once.
+    batches: Sender<Vec<Piece>>,
+    /// Shared with [`PendingResponse`]; locked briefly. Declared after `batches`, so that the channel has ended when
+    /// the request is woken for the last time.
+    state: WakeOnDrop,
+}
+
+/// A queue's state, whose receiver is woken when this is dropped.
+struct WakeOnDrop(Arc<Mutex<QueueState>>);
+
+impl WakeOnDrop {
+    /// Wakes the thread that waits for a batch. crossbeam's blocking receive is not used for that: it yields the
+    /// processor several times before it sleeps, which costs more than the whole routing of a short answer.
+    /// True if a thread waits.
+    fn wake(&self) -> bool {
+        let receiver = lock(&self.0).receiver.take();
+        receiver.inspect(Thread::unpark).is_some()
+    }
+}
+
+impl Drop for WakeOnDrop {
+    fn drop(&mut self) {
+        self.wake();
+    }
+}
 
 impl Router {
     /// A router whose queues have these limits and are charged to `budget`.
@@ -100,19 +128,21 @@ impl Router {
     /// # Errors
     /// The reason why the tunnel ended, if it has.
     pub fn open(&self, id: &str) -> Result<PendingResponse, LostReason> {
-        let queue = Arc::new(ResponseQueue(Mutex::new(QueueState::new(self.0.limits, &self.0.budget))));
+        let (sender, batches) = unbounded();
+        let state = Arc::new(Mutex::new(QueueState::new(self.0.limits, &self.0.budget)));
+        let queue = ResponseQueue { batches: sender, state: WakeOnDrop(state.clone()) };
         let mut requests = lock(&self.0.requests);
         if let Some(reason) = requests.lost {
             return Err(reason);
         }
-        if let Some(replaced) = requests.open.insert(id.to_owned(), queue.clone()) {
-            replaced.close(None);
-        }
+        requests.open.insert(id.to_owned(), Arc::new(queue));
+        let router = self.0.clone();
         Ok(PendingResponse {
             id: id.to_owned(),
-            router: self.0.clone(),
+            router,
             tunnel: None,
-            queue,
+            state,
+            batches,
             ready: Vec::new().into_iter(),
             in_use: 0,
         })
@@ -143,24 +173,24 @@ impl Router {
         if waits && queue.wait_for_room().is_err() {
             return Routed::Unknown;
         }
-        let (put, receiver) = {
-            let mut state = lock(&queue.0);
-            (state.put(pieces, ends), state.receiver.take())
-        };
-        let waited = receiver.inspect(Thread::unpark).is_some();
-        match put {
-            Ok(true) if ends => {}
-            Ok(true) => {
-                self.0.waited.store(waited, Ordering::Relaxed);
-                self.0.pause_if_full(id, &queue.0);
-            }
-            Ok(false) => return Routed::Unknown,
-            Err(reason) => {
-                lock(&self.0.requests).open.remove(id);
-                return Routed::Ended(reason);
-            }
+        let queued = lock(&queue.state.0).put(&pieces);
+        if let Err(reason) = queued {
+            self.end(id, &queue, reason);
+            return Routed::Ended(reason);
+        }
+        if queue.batches.send(pieces).is_err() {
+            return Routed::Unknown;
+        }
+        if !ends {
+            self.0.waited.store(queue.state.wake(), Ordering::Relaxed);
+            self.0.pause_if_full(id, &queue.state.0);
         }
         Routed::Delivered
+    }
+
+    fn end(&self, id: &str, queue: &ResponseQueue, reason: LostReason) {
+        lock(&queue.state.0).terminal.get_or_insert(reason);
+        lock(&self.0.requests).open.remove(id);
     }
 
     /// Fails all requests in flight and all later ones.
@@ -171,7 +201,7 @@ impl Router {
             std::mem::take(&mut requests.open)
         };
         for queue in open.into_values() {
-            queue.close(Some(reason));
+            lock(&queue.state.0).terminal.get_or_insert(reason);
         }
     }
 
@@ -192,7 +222,7 @@ impl Router {
     /// Wakes all requests that wait.
     pub fn wake_all(&self) {
         for queue in lock(&self.0.requests).open.values() {
-            queue.wake();
+            queue.state.wake();
         }
     }
 }
@@ -205,29 +235,16 @@ impl Drop for Router {
 }
 
 impl ResponseQueue {
-    /// Wakes the thread that waits for a piece. It is parked, and not blocked in a channel: crossbeam's blocking receive yields
-    /// the processor several times before it sleeps, which costs more than the whole routing of a short answer.
-    fn wake(&self) {
-        let receiver = lock(&self.0).receiver.take();
-        receiver.inspect(Thread::unpark);
-    }
-
-    /// Lets no more pieces in. `reason`: why the response ends early.
-    fn close(&self, reason: Option<LostReason>) {
-        lock(&self.0).close(reason);
-        self.wake();
-    }
-
     /// Waits until the queue has room, as long as its limits allow.
     ///
     /// # Errors
     /// If the request stops waiting for its answer meanwhile.
     fn wait_for_room(&self) -> Result<(), ReceiverGone> {
         let started = Instant::now();
-        let Some(allowed) = lock(&self.0).begin_waiting(started) else { return Ok(()) };
+        let Some(allowed) = lock(&self.state.0).begin_waiting(started) else { return Ok(()) };
         let gone = loop {
             let (is_full, gone) = {
-                let state = lock(&self.0);
+                let state = lock(&self.state.0);
                 (state.is_full(), state.receiver_gone)
             };
             let left = allowed.saturating_sub(started.elapsed());
@@ -236,7 +253,7 @@ impl ResponseQueue {
             }
             thread::park_timeout(left);
         };
-        lock(&self.0).end_waiting(started, Instant::now());
+        lock(&self.state.0).end_waiting(started, Instant::now());
         if gone { Err(ReceiverGone) } else { Ok(()) }
     }
 }
@@ -272,8 +289,9 @@ pub struct PendingResponse {
     router: Arc<RouterState>,
     /// The tunnel that the answer comes on, where it can be read by the request.
     tunnel: Option<Arc<dyn SharedTunnel>>,
-    queue: Arc<ResponseQueue>,
-    /// The rest of the pieces that were taken from the queue last.
+    state: Arc<Mutex<QueueState>>,
+    batches: Receiver<Vec<Piece>>,
+    /// The rest of the batch that was received last.
     ready: vec::IntoIter<Piece>,
     /// Bytes of a large piece that was taken. They stay charged until the next piece is requested, because the piece
     /// may still be being written to the client.
@@ -305,18 +323,18 @@ impl PendingResponse {
     /// # Errors
     /// When none comes in time.
     pub fn recv_any(pending: &mut [&mut Self], timeout: Duration) -> Result<(usize, Piece), TimedOut> {
+        let started = Instant::now();
         for one in pending.iter_mut() {
             let in_use = std::mem::take(&mut one.in_use);
             if in_use > 0 {
                 one.release(in_use);
             }
         }
-        let mut started = None;
         loop {
             if let Some(received) = Self::try_recv_any(pending) {
                 return Ok(received);
             }
-            let left = timeout.saturating_sub(started.get_or_insert_with(Instant::now).elapsed());
+            let left = timeout.saturating_sub(started.elapsed());
             if left.is_zero() {
                 return Err(TimedOut);
             }
@@ -324,7 +342,7 @@ impl PendingResponse {
                 continue;
             }
             for one in pending.iter() {
-                lock(&one.queue.0).receiver = Some(thread::current());
+                lock(&one.state).receiver = Some(thread::current());
             }
             // Neither a batch that came before the registration nor a reader that stopped before it has woken this thread.
             if let Some(received) = Self::try_recv_any(pending) {
@@ -356,13 +374,13 @@ impl PendingResponse {
             if let Some(piece) = self.ready.next() {
                 return Some(self.discharge(piece));
             }
-            let mut state = lock(&self.queue.0);
-            let pieces = std::mem::take(&mut state.pieces);
-            if pieces.is_empty() {
-                return state.is_closed.then(|| Piece::Lost { reason: state.terminal.unwrap_or(LostReason::Closed) });
+            match self.batches.try_recv() {
+                Ok(batch) => self.ready = batch.into_iter(),
+                Err(TryRecvError::Empty) => return None,
+                Err(TryRecvError::Disconnected) => {
+                    return Some(Piece::Lost { reason: lock(&self.state).terminal.unwrap_or(LostReason::Closed) });
+                }
             }
-            drop(state);
-            self.ready = pieces.into_iter();
         }
     }
 
@@ -379,7 +397,7 @@ impl PendingResponse {
 
     fn release(&self, bytes: usize) {
         let (reader, resume) = {
-            let mut state = lock(&self.queue.0);
+            let mut state = lock(&self.state);
             state.take(bytes);
             (state.reader.clone(), state.flow == Flow::Paused)
         };
@@ -387,13 +405,13 @@ impl PendingResponse {
             reader.unpark();
         }
         if resume {
-            self.router.resume_if_drained(&self.id, &self.queue.0);
+            self.router.resume_if_drained(&self.id, &self.state);
         }
     }
 
     /// Whether no piece is ready.
     pub fn is_empty(&self) -> bool {
-        self.ready.len() == 0 && lock(&self.queue.0).pieces.is_empty()
+        self.ready.len() == 0 && self.batches.is_empty()
     }
 }
 
@@ -401,7 +419,7 @@ impl Drop for PendingResponse {
     fn drop(&mut self) {
         lock(&self.router.requests).open.remove(&self.id);
         let reader = {
-            let mut state = lock(&self.queue.0);
+            let mut state = lock(&self.state);
             state.receiver_gone = true;
             state.reader.clone()
         };
@@ -510,7 +528,7 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(router.route("slow", chunk(10)), Routed::Delivered);
         }
-        assert!(lock(&pending.queue.0).allowance_left(Instant::now()).is_zero());
+        assert!(lock(&pending.state).allowance_left(Instant::now()).is_zero());
         assert_eq!(router.route("other", Piece::End), Routed::Delivered);
         assert_eq!(other.recv_timeout(LONG), Ok(Piece::End));
         assert_eq!(router.route("slow", Piece::End), Routed::Delivered);
