@@ -46,9 +46,11 @@ function countInFlight() {
 
 const measuredOf = (id) => state.measured.get(id);
 
+const isDraining = ({ draining, connection }) => draining === true && connection.connected;
 const lacksProvider = ({ providerDown, connection }) => providerDown === true && connection.connected;
 
 function statusOf(participant) {
+  if (isDraining(participant)) return ["offline", "Draining"];
   if (lacksProvider(participant)) return ["offline", "Provider down"];
   if (participant.status === "offline") return ["offline", "Offline"];
   if (!participant.connection.connected) return ["offline", "No tunnel"];
