@@ -1,7 +1,7 @@
 //! What reads peers' bytes, one function each, for the property tests below and for the targets in `tests/fuzz`. Each one
 //! takes any bytes, and panics where a rule is broken that holds for all of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::value::RawValue;
 
@@ -132,6 +132,9 @@ pub fn message(data: &[u8]) {
         }
         _ => {}
     }
+    if let Some(id) = tunnel::plain_end(text) {
+        assert_eq!(read.as_ref().ok(), Some(&FromParticipant::End { request_id: id.into() }));
+    }
     let mut bytes = Vec::new();
     if let Some(plain) = tunnel::plain_chunk(text)
         && plain.decode(&mut bytes)
@@ -191,6 +194,7 @@ pub fn frame(data: &[u8]) {
 
 /// The items of a list and the members of an object are those that serde_json finds, wherever it finds any.
 pub fn scan(data: &[u8]) {
+    members(data);
     let Ok(text) = std::str::from_utf8(data) else { return };
     let items = scan::items(text, usize::MAX);
     let parsed = serde_json::from_str::<Vec<&RawValue>>(text).ok();
@@ -206,6 +210,22 @@ pub fn scan(data: &[u8]) {
     let parsed = serde_json::from_str::<HashMap<String, &RawValue>>(text).ok();
     let parsed = parsed.map(|members| members.into_iter().map(|(key, value)| (key, value.get())).collect());
     assert_eq!(members.map(|()| found), parsed);
+}
+
+/// The members of a request's body are those that serde_json finds, the last of the same key, and written again they are the
+/// same.
+fn members(data: &[u8]) {
+    let read = |data: &[u8]| {
+        let text = std::str::from_utf8(data).ok()?;
+        let members: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+        Some(members.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect::<BTreeMap<_, _>>())
+    };
+    let found = Members::parse(data).ok();
+    let own =
+        found.as_ref().map(|members| members.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
+    let expected = read(data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data));
+    assert_eq!(own, expected.filter(|members| members.len() <= 1024));
+    assert_eq!(found.and_then(|members| read(members.to_json().as_bytes())), own);
 }
 
 /// A request's body is put together from frames that are what was announced, or is refused.
@@ -225,7 +245,7 @@ pub fn body(data: &[u8]) {
         }
         if body.is_complete() {
             assert_eq!(sent.len(), usize::from(*announced));
-            assert_eq!(body.into_text().ok(), String::from_utf8(sent).ok());
+            assert_eq!(body.into_bytes(), sent);
             return;
         }
         data = rest;

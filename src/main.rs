@@ -6,6 +6,11 @@
 #[cfg(not(panic = "unwind"))]
 compile_error!("gambi must be built with panic = \"unwind\"");
 
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+mod chat;
 mod cli;
 mod monitor;
 #[cfg(feature = "tui")]

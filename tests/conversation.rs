@@ -307,7 +307,7 @@ fn the_place_in_the_line_is_shown_until_the_answer_begins() {
     let running = ann.receive();
     let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
     terminal.line(&format!("clear; {} Hi; echo e\\nd", chat(&hub, &room)));
-    terminal.wait("Waiting in line, 1 of 1...");
+    terminal.wait("Waiting in line: 1 of 1...");
     ann.begin(&running, "application/json", &["{}"]);
     ann.end(&running);
     let request = ann.receive();

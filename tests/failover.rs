@@ -24,8 +24,11 @@ fn a_request_on_a_kept_connection_that_closes_is_sent_once_more_on_a_new_one() {
         let _session = hub.join(&room, "tunnelled", &tunnelled);
         join_direct(&hub, &room, "direct", &direct);
         for (id, provider) in [("tunnelled", &tunnelled), ("direct", &direct)] {
-            for _ in 0..4 {
-                hub.chat(&room, id).expect(200);
+            // A long prompt is sent while it arrives.
+            for prompt in ["Hi", &"long".repeat(100_000)].into_iter().cycle().take(4) {
+                let body = json!({ "model": id, "messages": [{ "role": "user", "content": prompt }] });
+                let answer = hub.post(&format!("/rooms/{room}/v1/chat/completions"), &body).expect(200);
+                assert!(answer.text().contains(prompt), "the whole prompt");
             }
             let seen = provider.seen().len();
             assert!((7..=8).contains(&seen), "each but the first is sent twice: {seen} to {id}");

@@ -144,6 +144,53 @@ fn a_persons_key_opens_its_rooms_and_manages_none() {
 }
 
 #[test]
+fn a_room_that_a_key_does_not_open_looks_like_one_that_is_not_there() {
+    let lab = Lab::open("hidden", json!({ "rooms": ["LAB001"] }));
+    let (bearer, id) = (format!("Bearer {ANN}"), "00000000-0000-4000-8000-000000000000");
+    let secrets = [("X-Gambi-Room-Password", "wrong"), ("X-Gambi-Participant-Token", "wrong"), ("X-Other", "")];
+    let traced = format!("/v1/rooms/ROOM/requests/{id}");
+    for (method, path) in [
+        ("GET", "/rooms/ROOM/v1/models"),
+        ("POST", "/rooms/ROOM/v1/chat/completions"),
+        ("POST", "/rooms/ROOM/api/chat"),
+        ("GET", "/rooms/ROOM/participants"),
+        ("GET", "/rooms/ROOM/events"),
+        ("POST", "/rooms/ROOM/join"),
+        ("POST", "/rooms/ROOM/health"),
+        ("DELETE", "/rooms/ROOM/leave/x"),
+        ("DELETE", "/rooms/ROOM"),
+        ("GET", "/v1/rooms/ROOM"),
+        ("DELETE", "/v1/rooms/ROOM"),
+        ("PUT", "/v1/rooms/ROOM/participants/x"),
+        ("DELETE", "/v1/rooms/ROOM/participants/x"),
+        ("POST", "/v1/rooms/ROOM/participants/x/heartbeat"),
+        ("GET", "/v1/rooms/ROOM/events"),
+        ("GET", "/v1/rooms/ROOM/metrics"),
+        ("GET", "/v1/rooms/ROOM/history"),
+        ("GET", "/v1/rooms/ROOM/queue"),
+        ("GET", "/v1/rooms/ROOM/invitation"),
+        ("GET", &traced),
+    ] {
+        for secret in secrets {
+            let of_room = |code: &str| {
+                let mut conn = Conn::open(lab.hub.addr());
+                let body = (method == "POST").then_some(r#"{"id":"x"}"#);
+                conn.ask(method, &path.replace("ROOM", code), &[("Authorization", &bearer), secret], body);
+                let answer = conn.answer();
+                (answer.status, answer.text().replace(code, "ROOM").split("\"meta\"").next().unwrap().to_owned())
+            };
+            // A few wrong secrets are no reason to make others wait.
+            lab.hub.clock.advance(std::time::Duration::from_secs(3_600));
+            let unknown = of_room("NOROOM");
+            assert_eq!(unknown.0, 403, "{method} {path}: {}", unknown.1);
+            for code in ["LAB002", "LAB003"] {
+                assert_eq!(of_room(code), unknown, "{method} {path} {secret:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_persons_key_joins_its_rooms_and_acts_for_its_own_participants_only() {
     let lab = Lab::open("joins", json!({ "rooms": ["LAB001", "LAB003"] }));
     let fields = json!({ "nickname": "n", "model": "m", "endpoint": "http://localhost:11434" });
@@ -210,6 +257,104 @@ fn a_changed_file_is_in_force_and_one_with_a_mistake_is_not() {
     wait_until("the new keys", || models("gk-dave-0123456789abcdef") == 200);
     assert_eq!(models(ANN), 401);
     wait_until("the change to be logged", || lab.logged().contains("keys_loaded count=1"));
+}
+
+#[test]
+fn a_key_that_is_removed_ends_its_streams_of_events_and_no_request_in_progress() {
+    let lab = Lab::open("removed", json!({ "requestsAtOnce": 1 }));
+    let provider = FakeProvider::start(Script::Held(Box::new(answer(""))));
+    let _session = lab.join(&provider);
+    let watch = |key: &str, path: &str| {
+        let mut conn = Conn::open(lab.hub.addr());
+        conn.ask("GET", path, &[("Authorization", &format!("Bearer {key}"))], None);
+        assert_eq!(conn.head().status, 200, "{path}");
+        conn
+    };
+    let both = ["/v1/rooms/LAB001/events", "/rooms/LAB001/events"];
+    let mut ended: Vec<Conn> = both.into_iter().flat_map(|path| [ANN, BOB].map(|key| watch(key, path))).collect();
+    ended.push(watch(ADMIN, "/v1/events"));
+    let mut kept = watch(HUB_KEY, both[0]);
+    thread::scope(|scope| {
+        let running = scope.spawn(|| lab.chat(ANN));
+        provider.wait_for_request(1);
+        // Bob's key opens another room only, and Carol is no administrator any more.
+        let keys = json!([
+            { "name": "bob", "key": BOB, "rooms": ["LAB002"] },
+            { "name": "carol", "key": ADMIN },
+        ]);
+        lab.dir.write("keys.json", &keys.to_string());
+        wait_until("the new keys", || lab.status(ANN, "GET", "/rooms/LAB001/v1/models") == 401);
+        for (number, conn) in ended.iter_mut().enumerate() {
+            while !conn.chunk().unwrap_or_else(|| panic!("stream {number} broke off")).is_empty() {}
+        }
+        lab.chat(ANN).expect(401);
+        provider.release();
+        running.join().unwrap().expect(200);
+    });
+    let mut seen = String::new();
+    while !seen.contains("llm.complete") {
+        let chunk = kept.chunk().filter(|chunk| !chunk.is_empty()).expect("the hub's own key keeps its stream");
+        seen += &String::from_utf8(chunk).unwrap();
+    }
+}
+
+#[test]
+fn a_key_counts_in_the_headers_for_keys_alone() {
+    let lab = Lab::open("forms", json!({ "rooms": ["LAB001", "LAB003"] }));
+    let ask = |path: &str, headers: &[(&str, &str)]| {
+        let mut conn = Conn::open(lab.hub.addr());
+        conn.ask("GET", path, headers, None).answer().status
+    };
+    let [bearer, lower, wide] = ["Bearer ", "bearer ", "BEARER   "].map(|scheme| format!("{scheme}{ANN}"));
+    for room in ["LAB001", "LAB003"] {
+        let path = format!("/v1/rooms/{room}/queue");
+        for good in
+            [("Authorization", &*bearer), ("authorization", &lower), ("Authorization", &wide), ("x-api-key", ANN)]
+        {
+            assert_eq!(ask(&path, &[good]), 200, "{room} {good:?}");
+        }
+        let basic = format!("Basic {ANN}");
+        assert_eq!(ask(&path, &[("Authorization", &basic), ("x-api-key", ANN)]), 200, "another scheme is no key");
+        let bad = [("Authorization", ANN), ("Authorization", &*basic), ("X-Gambi-Key", ANN), ("Cookie", ANN)];
+        for bad in bad {
+            assert_eq!(ask(&path, &[bad]), 401, "{room} {bad:?}");
+        }
+        for query in ["key", "api_key", "token", "password"] {
+            assert_eq!(ask(&format!("{path}?{query}={ANN}"), &[]), 401, "{room} {query}");
+        }
+    }
+    let logged = lab.logged();
+    assert!(!logged.contains(ANN), "{logged}");
+}
+
+#[test]
+fn limits_hold_for_requests_that_come_together() {
+    let lab = Lab::open("together", json!({ "requestsPerMinute": 5 }));
+    let provider = FakeProvider::start(answer(""));
+    let _session = lab.join(&provider);
+    let served = thread::scope(|scope| {
+        let all: Vec<_> = (0..12).map(|_| scope.spawn(|| lab.chat(ANN).status)).collect();
+        let statuses: Vec<u16> = all.into_iter().map(|one| one.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+        statuses.iter().filter(|status| **status == 200).count()
+    });
+    assert_eq!((served, provider.seen().len()), (5, 5));
+}
+
+#[test]
+fn a_person_is_told_of_a_route_that_there_is_not_what_is_wrong_with_it() {
+    let lab = Lab::open("routes", json!({ "rooms": ["LAB001"] }));
+    for (method, path, status) in [
+        ("GET", "/rooms/LAB001/v1/nothing", 404),
+        ("POST", "/rooms/LAB001/v1/audio/speech", 404),
+        ("POST", "/v1/rooms/LAB001/queue", 405),
+        ("GET", "/rooms/LAB001/v1/chat/completions", 405),
+        ("GET", "/v1/%zz", 404),
+    ] {
+        assert_eq!(lab.status(ANN, method, path), status, "{method} {path}");
+        assert_eq!(lab.status("gk-nobody-0123456789ab", method, path), 401, "{method} {path}");
+        lab.hub.clock.advance(std::time::Duration::from_secs(3_600));
+    }
 }
 
 #[test]

@@ -189,3 +189,59 @@ fn a_private_room_tells_its_activity_to_those_with_its_password() {
         assert_eq!(status, if part.starts_with("requests") { 404 } else { 200 }, "{part}");
     }
 }
+
+#[test]
+fn activity_is_told_by_get_and_head_alone_whatever_the_query_and_not_to_foreign_pages() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let good = answering(200, CHAT);
+    let _session = hub.join(&room, "ann", &good);
+    let id = hub.chat(&room, "any").expect(200).header("x-gambi-request-id").unwrap().to_owned();
+    let ask = |method: &str, path: &str, headers: &[(&str, &str)]| {
+        let mut conn = Conn::open(hub.addr());
+        conn.ask(method, path, headers, None);
+        if matches!(method, "HEAD" | "OPTIONS") { conn.head() } else { conn.answer() }
+    };
+    for part in ["history", "queue", "invitation", &format!("requests/{id}")] {
+        let path = format!("/v1/rooms/{room}/{part}");
+        let whole = ask("GET", &path, &[]).expect(200);
+        let head = ask("HEAD", &path, &[]);
+        assert_eq!((head.status, head.header("content-type")), (200, whole.header("content-type")), "{part}");
+        for query in
+            ["?", "?limit=99999999999999999999&since=-1", "?a=%zz&&=&%00", &format!("?{}", "x".repeat(8 << 10))]
+        {
+            assert_eq!(ask("GET", &format!("{path}{query}"), &[]).status, 200, "{part} {query}");
+        }
+        for method in ["POST", "PUT", "DELETE", "PATCH"] {
+            let refused = ask(method, &path, &[]).expect(405);
+            assert_eq!(refused.header("allow"), Some("GET, HEAD, OPTIONS"), "{method} {part}");
+        }
+        assert_eq!(ask("OPTIONS", &path, &[("Origin", "http://evil.example")]).status, 204);
+        assert_eq!(ask("GET", &path, &[("Origin", "http://evil.example")]).status, 403, "{part}");
+        assert_eq!(ask("GET", &path, &[("Sec-Fetch-Site", "cross-site")]).status, 403, "{part}");
+        assert_eq!(ask("GET", &path, &[("Origin", &hub.url()), ("Host", "evil.example")]).status, 400, "two hosts");
+        assert_eq!(ask("GET", &path.to_lowercase(), &[]).status, 200, "codes are read in any case: {part}");
+    }
+    let traced = |id: &str| ask("GET", &format!("/v1/rooms/{room}/requests/{id}"), &[]).status;
+    assert_eq!(traced(&id.to_uppercase()), 200);
+    for odd in ["x", "%00", "..", "%2e%2e%2f", "0", "-", &"f".repeat(33), &"9".repeat(8 << 10), "%F0%9F%90%99"] {
+        assert_eq!(traced(odd), 404, "{odd}");
+    }
+    for broken in ["%zz", "%ff"] {
+        assert_eq!(traced(broken), 400, "{broken}");
+    }
+}
+
+#[test]
+fn wrong_passwords_for_a_rooms_activity_are_throttled_like_others() {
+    let hub = TestHub::start();
+    let private =
+        CreateRoom { name: "Shut".into(), password: Some("s3same".into()), private: true, ..Default::default() };
+    let room = hub.room_with(&private);
+    let parts = ["history", "queue", "invitation", "requests/x", "history", "queue"];
+    let statuses = parts.into_iter().enumerate().map(|(number, part)| {
+        let wrong = format!("wrong-{number}");
+        get(&hub, &format!("/v1/rooms/{room}/{part}"), &[("X-Gambi-Room-Password", &wrong)]).status
+    });
+    assert_eq!(statuses.collect::<Vec<_>>(), [401, 401, 401, 401, 401, 429]);
+}

@@ -5,10 +5,12 @@
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
 use gambi::hub::HubKey;
 use gambi::participant::Session;
 use gambi::proto::management::{CreateRoom, Registration};
+use serde_json::{Value, json};
 
 use support::{FakeProvider, Script, Terminal, TestHub, registration, skip, wait_for, wait_until};
 
@@ -291,4 +293,97 @@ fn a_crowd_and_a_flood_leave_it_usable() {
     terminal.write("q");
     terminal.wait("ready>");
     hub.get("/v1/health").expect(200);
+}
+
+fn piece(text: &str) -> String {
+    format!("data: {}\n\n", json!({ "choices": [{ "delta": { "content": text } }] }))
+}
+
+fn stream(text: &str) -> Script {
+    Script::Stream(vec![piece(text), "data: [DONE]\n\n".into()])
+}
+
+#[test]
+fn a_chat_is_stopped_and_fails_and_goes_on_without_ending_the_monitor() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::StreamAndHang(vec![piece("<think>Hm.</think>Half \u{1b}[2Jan")]));
+    let _ann = hub.join(&room, "ann", &provider);
+    let Some(terminal) = Terminal::open(80, 24, &[]) else { return skip("tmux") };
+    terminal.line(&monitor(&hub));
+    terminal.wait("● online        ann");
+    terminal.write("c");
+    terminal.wait(&format!("Chat with {room}: any participant"));
+    terminal.paste("First\nquestion");
+    terminal.press(&["Enter"]);
+    // What a model writes controls no terminal.
+    terminal.wait("Half \u{fffd}[2Jan");
+    terminal.press(&["C-c"]);
+    terminal.wait("Stopped.");
+    wait_until("the provider's work to be cancelled", || provider.abandoned() == 1);
+    provider.set(Script::json(500, &json!({ "error": { "message": "out of memory" } })));
+    terminal.line("Second");
+    terminal.wait("out of memory");
+    provider.set(stream("Done."));
+    terminal.press(&["C-r"]);
+    terminal.wait_until("the answer", |screen| screen.contains("Done.") && screen.contains("│ann · first token "));
+    let body: Value = serde_json::from_str(&provider.seen().last().unwrap().body).unwrap();
+    let message = |role: &str, text: &str| json!({ "role": role, "content": text });
+    // Neither thinking nor what failed has been said.
+    let said =
+        [message("user", "First\nquestion"), message("assistant", "Half \u{1b}[2Jan"), message("user", "Second")];
+    assert_eq!(body["messages"], json!(said));
+    terminal.press(&["Escape"]);
+    terminal.wait("▸ Rooms");
+    terminal.write("q");
+    terminal.wait("ready>");
+}
+
+#[test]
+fn the_place_in_the_line_and_the_queue_are_shown_while_a_question_waits() {
+    let hub = TestHub::with(|options| options.timeouts.comment = Duration::from_millis(50));
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Held(Box::new(stream("First."))));
+    let _ann = hub.join(&room, "ann", &provider);
+    let client = hub.client.room(&room);
+    let first = std::thread::spawn(move || client.chat().user("first").stream().map(Iterator::count));
+    provider.wait_for_request(1);
+    let Some(terminal) = Terminal::open(200, 50, &[]) else { return skip("tmux") };
+    terminal.line(&monitor(&hub));
+    terminal.wait("ann");
+    terminal.write("2");
+    terminal.wait("▸ Participants");
+    terminal.write("c");
+    terminal.wait(&format!("Chat with {room}: ann"));
+    terminal.line("Hi");
+    terminal.wait("Waiting in line: 1 of 1");
+    let queue = format!("Queue of {room}: 1");
+    terminal.wait_until("the queue", |screen| screen.contains(&queue) && screen.contains("1  Client 1 (you)"));
+    provider.set(stream("Second."));
+    provider.release();
+    terminal.wait("ann · first token ");
+    terminal.wait("No request waits.");
+    assert_eq!(first.join().unwrap().unwrap(), 1);
+}
+
+#[test]
+fn the_chat_of_a_private_room_uses_the_password_that_was_entered() {
+    let hub = TestHub::start();
+    let room = CreateRoom { name: "P".into(), password: Some("s3cret".into()), private: true, ..Default::default() };
+    let room = hub.client.rooms().create(&room).unwrap().room.code;
+    let provider = FakeProvider::start(stream("Secrets."));
+    let session = Session::builder(hub.url(), &room).participant_id("ann").model("m").password("s3cret");
+    let _ann = session.endpoint(provider.url()).start().expect("a participant");
+    let Some(terminal) = Terminal::open(200, 60, &[]) else { return skip("tmux") };
+    terminal.line(&monitor(&hub));
+    terminal.wait("locked");
+    terminal.write("c");
+    terminal.wait(&format!("Room {room}"));
+    terminal.line("s3cret");
+    terminal.wait("● online");
+    terminal.write("c");
+    terminal.wait(&format!("Chat with {room}"));
+    terminal.line("Well?");
+    let screen = terminal.wait("Secrets.");
+    assert!(!screen.contains("s3cret"), "{screen}");
 }

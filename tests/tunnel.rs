@@ -235,6 +235,86 @@ fn bodies_of_requests_are_binary_messages_only_where_that_is_agreed() {
 }
 
 #[test]
+fn a_body_goes_to_each_participant_in_the_form_that_its_tunnel_agreed_on() {
+    const BODIES: &str = "&frames=binary&bodies=binary";
+    let text = "long ü ".repeat(1000);
+    let body = |model: &str| format!(r#"{{"messages":[{{"role":"user","content":"{text}"}}],"model":"{model}"}}"#);
+    for (first, second) in [("", BODIES), (BODIES, "")] {
+        let hub = TestHub::start();
+        let room = hub.room();
+        let join = |id: &str, query: &str| {
+            let participant = RawParticipant::open(&hub, &(url(&hub, &room, id) + query)).unwrap();
+            hub.wait_for_status(&room, id, "online");
+            participant
+        };
+        let take = |participant: &mut RawParticipant, query: &str| {
+            let request = participant.receive();
+            assert_eq!(request.get("bodyBytes").is_some(), query == BODIES);
+            if query == BODIES {
+                assert_eq!(participant.socket.read().unwrap(), Message::binary(body("m")));
+            } else {
+                assert_eq!(request["body"], serde_json::from_str::<Value>(&body("m")).unwrap());
+            }
+            request
+        };
+        let ask = || {
+            let mut chat = Conn::open(hub.addr());
+            chat.ask("POST", &format!("/rooms/{room}/v1/chat/completions"), &[], Some(&body("any")));
+            chat
+        };
+        let mut ann = join("ann", first);
+        // A client that hangs up leaves nothing between the messages of the next request.
+        let gone = ask();
+        let request = take(&mut ann, first);
+        gone.hang_up();
+        assert_eq!(ann.receive(), json!({ "type": "tunnel.cancel", "requestId": request["requestId"] }));
+        let mut chat = ask();
+        let request = take(&mut ann, first);
+        let mut bob = join("bob", second);
+        ann.fail(&request, "connection refused");
+        let request = take(&mut bob, second);
+        bob.begin(&request, "application/json", &["{}"]);
+        bob.end(&request);
+        let answer = chat.answer().expect(200);
+        assert_eq!((answer.text().as_str(), answer.header("x-gambi-participant")), ("{}", Some("bob")));
+    }
+}
+
+#[test]
+fn a_ping_that_comes_while_a_long_body_is_sent_holds_up_no_answer() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let registration = Registration { concurrency: Some(4), ..registration() };
+    let (registered, _) = hub.client.participants(&room).upsert("ann", &registration).unwrap();
+    let url = format!("{}?token={}&frames=binary&bodies=binary", registered.tunnel.url, registered.tunnel.token);
+    let mut ann = RawParticipant::open(&hub, &url).unwrap();
+    socket2::SockRef::from(ann.socket.get_ref()).set_recv_buffer_size(64 << 10).unwrap();
+    hub.wait_for_status(&room, "ann", "online");
+    let mut chat = hub.stream(&room, "ann");
+    let first = ann.receive();
+    ann.begin(&first, "text/event-stream", &["data: 1\n\n"]);
+    assert_eq!((chat.head().status, chat.chunk().unwrap()), (200, b"data: 1\n\n".to_vec()));
+    let body = json!({ "model": "ann", "messages": [{ "role": "user", "content": "x".repeat(15 << 20) }] }).to_string();
+    let mut long = Conn::open(hub.addr());
+    long.ask("POST", &format!("/rooms/{room}/v1/chat/completions"), &[], Some(&body));
+    // Its body is being sent, and fits into no buffer.
+    let second = ann.receive();
+    ann.send(&json!({ "type": "tunnel.ping", "timestamp": 1 }));
+    ann.socket.send(Message::Ping(vec![7].into())).unwrap();
+    ann.chunk(&first, "data: 2\n\n");
+    assert_eq!(chat.chunk().unwrap(), b"data: 2\n\n");
+    assert_eq!(ann.socket.read().unwrap().len() as u64, second["bodyBytes"].as_u64().unwrap());
+    let answers = [ann.socket.read().unwrap(), ann.socket.read().unwrap()];
+    assert!(answers[0].to_text().unwrap().contains("tunnel.pong"), "{answers:?}");
+    assert_eq!(answers[1], Message::Pong(vec![7].into()));
+    for request in [&first, &second] {
+        ann.end(request);
+    }
+    assert_eq!(chat.chunk().map(|end| end.len()), Some(0));
+    assert!((500..600).contains(&long.answer().status), "an answer without a head");
+}
+
+#[test]
 fn a_hub_that_goes_down_closes_with_1001() {
     let hub = TestHub::start();
     let room = hub.room();

@@ -90,7 +90,7 @@ fn standard_hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::ParticipantConflict => Some("Use another --participant-id."),
         ErrorCode::ParticipantBusy | ErrorCode::RateLimitExceeded => Some("Wait a little, and send it again."),
         ErrorCode::ParticipantTunnelNotConnected => {
-            Some("Start `gambi participant join` on its machine again, or name another participant with --model.")
+            Some("Start `gambi join` on its machine again, or name another participant with --model.")
         }
         ErrorCode::InternalError => Some("Send it again; the hub's log has the reason under the request_id."),
         ErrorCode::EndpointNotReachable => Some(

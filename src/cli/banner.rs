@@ -50,7 +50,7 @@ impl Banner {
                 format!("{}{}", paint.bold(&paint.cyan(hub)), here.unwrap_or_default()),
             ),
             ("New room:", paint.cyan(&format!("gambi room create --hub {hub} --name NAME{key}"))),
-            ("Join it:", paint.cyan(&format!("gambi participant join --hub {hub} -r {room} --models all{key}"))),
+            ("Join it:", paint.cyan(&format!("gambi join --hub {hub} -r {room}{key}"))),
             ("Access:", self.access(urls.are_local())),
         ];
         if let Some(fingerprint) = fingerprint {
@@ -101,7 +101,7 @@ mod tests {
             [
                 "Dashboard:  http://10.0.0.5:3000   on this machine: http://localhost:3000",
                 "New room:   gambi room create --hub http://10.0.0.5:3000 --name NAME",
-                "Join it:    gambi participant join --hub http://10.0.0.5:3000 -r CODE --models all",
+                "Join it:    gambi join --hub http://10.0.0.5:3000 -r CODE",
                 "Access:     open to all who reach it; close it with --key-file FILE or --host 127.0.0.1",
             ]
         );

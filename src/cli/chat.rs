@@ -4,9 +4,7 @@ mod answer;
 mod conversation;
 mod history;
 mod input;
-mod selection;
 mod slash;
-mod thinking;
 mod transcript;
 
 use std::io::{IsTerminal, Read, stderr, stdin, stdout};
@@ -19,11 +17,10 @@ use gambi::client::{Chat, Room};
 use super::context::Context;
 use super::failure::Failure;
 use super::output::{self, table};
+use crate::chat::selection::{SELECTOR, name_of};
 use answer::AnswerStyle;
 use conversation::Conversation;
 use input::without_quotes;
-pub use selection::SELECTOR;
-use selection::name_of;
 
 /// Sends one prompt; without a prompt on an interactive terminal, starts a conversation.
 pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
@@ -93,7 +90,7 @@ pub fn models(context: &Context<'_>) -> Result<(), Failure> {
         models.iter().map(|m| json!({ "id": m.id, "nickname": m.nickname, "model": m.model })).collect();
     context.out.result(&values, None, || {
         if models.is_empty() {
-            return "The room has no participants online. `gambi participant join` adds one.".to_owned();
+            return "The room has no participants online. `gambi join` adds one.".to_owned();
         }
         let rows: Vec<_> = models.iter().map(|m| vec![m.id.clone(), m.model.clone(), m.nickname.clone()]).collect();
         table(&["ID", "MODEL", "NICKNAME"], &rows)

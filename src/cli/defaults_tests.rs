@@ -11,7 +11,8 @@ use super::context::Context;
 use super::parse::{Request, parse};
 use super::service::Manager;
 use super::signals::Signals;
-use super::{chat, demo, hub, room, service, stats, usage};
+use super::{demo, hub, room, service, stats, usage};
+use crate::chat::selection::SELECTOR;
 use crate::monitor::state::MAX_WATCHED;
 
 /// What the help states, such as `3000` of `[default 3000]` or of `[GAMBI_X; default 3000]`.
@@ -66,7 +67,7 @@ fn coded(command: &Command, flag: &Flag, hub: &HubOptions, plain: &Participant) 
         (["provider"], "delay") => provider.delay.as_millis().to_string(),
         (["demo"], "port") => demo::PORT.to_string(),
         (["demo"], "delay") => demo::DELAY.as_millis().to_string(),
-        (["chat"], "model") => chat::SELECTOR.to_owned(),
+        (["chat"], "model") => SELECTOR.to_owned(),
         (["discover"], "timeout") => time(listen()),
         (["room", "stats"], "over") => stats::OVER.to_owned(),
         (["room", "list"] | ["list"], "sort") => room::SORT.to_owned(),

@@ -132,7 +132,7 @@ fn to_paste(hub: &str, room: &str, base: &str) -> String {
     let lines = [
         ("Dashboard:", paint.bold(&paint.cyan(hub))),
         ("Chat:", paint.cyan(&format!("{program} chat --hub {hub} -r {room} 'Hello!'"))),
-        ("Your model:", paint.cyan(&format!("{program} participant join --hub {hub} -r {room} --models all"))),
+        ("Your model:", paint.cyan(&format!("{program} join --hub {hub} -r {room}"))),
         ("Programs:", paint.cyan(&format!("curl {base}/chat/completions --json '{body}'"))),
         ("Stop it:", "Ctrl-C; until then the hub and two participants stay up".to_owned()),
     ];

@@ -17,7 +17,7 @@ gambi puts the local LLMs of a network in a room, at one OpenAI-compatible addre
   gambi demo                                    try it: hub, provider and participant in one process
   gambi hub serve --mdns                        start a hub; then, with its address as GAMBI_HUB:
   gambi room create --name Lab                  create a room and get its code
-  gambi participant join -r CODE --participant-id ME -m MODEL    join the room with your Ollama
+  gambi join -r CODE                            join the room with your Ollama, LM Studio, vLLM or llama.cpp
   gambi chat -r CODE 'Hello!'                   send a chat to the room (`gambi help` lists all commands)
 ";
 

@@ -17,7 +17,7 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
     let participants = client.participants(&room).list()?;
     context.out.result(&participants, client.last_request_id(), || {
         if participants.is_empty() {
-            return "The room has no participants. `gambi participant join` adds one.".to_owned();
+            return "The room has no participants. `gambi join` adds one.".to_owned();
         }
         let status = |p: &Participant| match json!(p.status).as_str() {
             _ if p.draining && p.connection.connected => "draining".to_owned(),

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_line_has_the_time_and_fits_the_terminal() {
-        assert_eq!(line("Waiting in line, 2 of 7...", 0, 80), "Waiting in line, 2 of 7...");
+        assert_eq!(line("Waiting in line: 2 of 7...", 0, 80), "Waiting in line: 2 of 7...");
         assert_eq!(line("Waiting...", 65, 80), "Waiting... 65 s");
         assert_eq!(line("Waiting...", 65, 8), "Waiting");
         assert_eq!(line("Waiting...", 65, 0), "");

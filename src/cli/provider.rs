@@ -30,7 +30,7 @@ pub fn serve(context: &Context<'_>) -> Result<(), Failure> {
     let provider = Provider::bind(options)?;
     let url = Urls::new("http", provider.addr(), None).hub;
     let (paint, shown) = (style::out(), one_line(&model));
-    let join = format!("gambi participant join -r CODE -m {shown} -e {url}");
+    let join = format!("gambi join -r CODE -m {shown} -e {url}");
     let lines = [
         ("Provider:", format!("{}   model \"{shown}\", which repeats what it is told", paint.bold(&paint.cyan(&url)))),
         ("Join with:", paint.cyan(&join)),

@@ -42,7 +42,7 @@ pub fn create(context: &Context<'_>) -> Result<(), Failure> {
         let to = format!("--hub {hub}{}", repeated_flags(context));
         let command = |text: String| paint.cyan(&text);
         let lines = [
-            ("Join it:", command(format!("gambi participant join {to} -r {code} --models all"))),
+            ("Join it:", command(format!("gambi join {to} -r {code}"))),
             ("Chat:", command(format!("gambi chat {to} -r {code}"))),
             ("Programs:", format!("{}   base URL for OpenAI's API", paint.cyan(&format!("{hub}/rooms/{code}/v1")))),
             ("Delete it:", command(format!("gambi room delete {to} -c {code} --host-id {host}"))),

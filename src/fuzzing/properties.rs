@@ -148,6 +148,64 @@ fn meant() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|(before, json, after)| format!("{before}{json}{after}").into_bytes())
 }
 
+/// What is rare in JSON, sound or not.
+const ODD: [&str; 32] = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    " ",
+    "\t\r\n",
+    "null",
+    "true",
+    "-0",
+    "01",
+    "1e400",
+    "-1.5E+7",
+    "123456789012345678901234567890",
+    "1.",
+    "\"model\"",
+    "\"\\u006dodel\"",
+    "\"\\u006Dodel\"",
+    "\"mod\\u0065l\"",
+    "\"\\ud83d\\ude00\"",
+    "\"\\ud83d\"",
+    "\"\\ude00x\"",
+    "\"\\u0000\"",
+    "\"\"",
+    "\"\\/\\b\\f\"",
+    "\"ü😀\"",
+    "\"a\0b\"",
+    "\u{feff}",
+    "\u{a0}",
+    "/**/",
+    "NaN",
+];
+
+/// An object of odd keys and values, whole or with a flaw somewhere.
+fn odd_object() -> impl Strategy<Value = Vec<u8>> {
+    let odd = || prop::sample::select(ODD.to_vec()).prop_map(str::to_owned);
+    let text = || prop::sample::select(ODD[16..28].to_vec()).prop_map(str::to_owned);
+    let value = prop_oneof![
+        4 => prop::sample::select(ODD[8..27].to_vec()).prop_map(str::to_owned),
+        1 => odd(),
+        1 => (1usize..300).prop_map(|depth| "[".repeat(depth) + &"]".repeat(depth)),
+        1 => (text(), text()).prop_map(|(key, value)| format!("{{{key}:[{value},1]}}")),
+    ];
+    let pair = (text(), value).prop_map(|(key, value)| format!("{key} : {value}"));
+    let object = prop::collection::vec(pair, 0..40).prop_map(|pairs| format!("{{{}}}", pairs.join(" ,")));
+    let flaw = prop_oneof![3 => Just(Vec::new()), 2 => odd().prop_map(String::into_bytes), 1 => Just(vec![0xff])];
+    let before = prop_oneof![4 => Just(""), 1 => Just("\u{feff}"), 1 => Just(" \n")];
+    (before, object, flaw, any::<prop::sample::Index>()).prop_map(|(before, object, flaw, at)| {
+        let mut data = [before, &object].concat().into_bytes();
+        let at = at.index(data.len() + 1);
+        data.splice(at..at, flaw);
+        data
+    })
+}
+
 /// Each case is read by all readers: a quarter of what other properties take is enough.
 fn config() -> ProptestConfig {
     let default = ProptestConfig::default();
@@ -169,6 +227,11 @@ proptest! {
     ) {
         let at = at.index(data.len() + 1);
         data.splice(at..at, flaw.into_bytes());
+        super::scan(&data);
+    }
+
+    #[test]
+    fn odd_objects_are_read_as_serde_json_reads_them(data in odd_object()) {
         super::scan(&data);
     }
 

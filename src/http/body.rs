@@ -10,8 +10,9 @@ use crate::budget::Share;
 use crate::net::chunked::{Decoder, Malformed};
 use crate::net::io::is_timeout;
 
-/// The first allocation for a body, in bytes. It doubles as the body arrives.
+/// The first allocation for a body, in bytes, and how many times what has arrived it gets each time that this has filled it.
 const INITIAL_CAPACITY: usize = 16 << 10;
+const GROWTH: usize = 3;
 /// The lowest average rate of a body, in bytes per second: twice that of Apache's mod_reqtimeout.
 const MIN_RATE: u32 = 1024;
 
@@ -137,7 +138,7 @@ impl RequestBody {
         };
         if out.len() == out.capacity() {
             let max = usize::try_from(*left).unwrap_or(usize::MAX);
-            let more = out.len().max(INITIAL_CAPACITY).min(max);
+            let more = (GROWTH * out.len()).max(INITIAL_CAPACITY).min(max);
             if !share.grow_to((out.len() + more) as u64) {
                 return Err(BodyError::NoMemory);
             }

@@ -13,8 +13,6 @@ use crate::net::stream::Stream;
 
 /// The size of one read, in bytes. The buffer is on the stack, so that an idle connection has none.
 const READ_STEP: usize = 4 << 10;
-/// The size of one read of a large body, in bytes.
-const BODY_STEP: usize = 64 << 10;
 /// How many bytes a client may send while its request is served, until its disconnect is no longer noticed; and the time
 /// limit of reading them, although they have arrived already.
 const MAX_READ_AHEAD: usize = 32 << 10;
@@ -85,15 +83,16 @@ impl Connection {
 
     /// Appends what has arrived to `out`, within its capacity and at most `max` bytes; 0 at the end of the stream.
     pub(super) fn read_into(&mut self, out: &mut Vec<u8>, max: u64, timeout: Duration) -> io::Result<usize> {
-        let old = out.len();
-        let max = usize::try_from(max).unwrap_or(usize::MAX).min(BODY_STEP);
-        out.resize(out.capacity().min(old + max), 0);
-        let read = self.read(&mut out[old..], timeout);
-        out.truncate(old + read.as_ref().copied().unwrap_or(0));
-        read
+        self.set_read_timeout(timeout)?;
+        self.stream.read_to(out, usize::try_from(max).unwrap_or(usize::MAX))
     }
 
     fn read(&mut self, buffer: &mut [u8], timeout: Duration) -> io::Result<usize> {
+        self.set_read_timeout(timeout)?;
+        self.stream.read(buffer)
+    }
+
+    fn set_read_timeout(&mut self, timeout: Duration) -> io::Result<()> {
         if timeout.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -103,7 +102,7 @@ impl Connection {
             self.stream.set_read_timeout(Some(timeout))?;
             self.read_timeout = Some(timeout);
         }
-        self.stream.read(buffer)
+        Ok(())
     }
 
     /// Writes all slices within the deadline of one write. After a failure the connection serves no other request.

@@ -23,6 +23,10 @@ const DRAIN_BYTES: u64 = 64 << 10;
 /// The read timeout meanwhile.
 const DRAIN_GAP: Duration = Duration::from_secs(1);
 
+/// How many header lines the handler adds to most responses, and how long they are together, in bytes.
+const OWN_LINES: usize = 8;
+const OWN_BYTES: usize = 256;
+
 /// One request on a connection, and its response.
 pub struct Exchange<'c> {
     connection: &'c mut Connection,
@@ -48,7 +52,7 @@ impl<'c> Exchange<'c> {
         connection.keep_alive &= head.keep_alive;
         let share = connection.server.memory.share_of(connection.network);
         connection.written = 0;
-        let (extra, id, extension) = (HeaderLines::default(), String::new(), Box::new(()));
+        let (extra, id, extension) = (HeaderLines::with_capacity(OWN_LINES, OWN_BYTES), String::new(), Box::new(()));
         Exchange { connection, head, body, extra, status: None, id, extension, continue_owed, share }
     }
 

@@ -93,7 +93,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let http11 = request.version == Some(1);
     let method = request.method.unwrap_or_default().parse().map_err(|()| bad("The method is malformed"))?;
     let target = target(request.path.unwrap_or_default(), &method)?;
-    let mut headers = HeaderLines::default();
+    let mut headers = HeaderLines::with_capacity(request.headers.len(), bytes.len());
     request.headers.iter().for_each(|h| headers.push(h.name, &String::from_utf8_lossy(trim(h.value))));
     check_host(&headers, http11)?;
     if let Some(authority) = target.authority {

@@ -10,6 +10,11 @@ pub struct HeaderLines {
 }
 
 impl HeaderLines {
+    /// Without lines; room for so many, of so many bytes together.
+    pub fn with_capacity(lines: usize, bytes: usize) -> Self {
+        HeaderLines { text: String::with_capacity(bytes), ends: Vec::with_capacity(lines) }
+    }
+
     /// Appends a line.
     pub fn push(&mut self, name: &str, value: &str) {
         self.text.push_str(name);

@@ -8,16 +8,41 @@ pub(super) fn has_no_content(status: u16) -> bool {
     status < 200 || matches!(status, 204 | 304)
 }
 
+/// Where a byte may occur in a header line.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// In a name and in a value (RFC 9110, section 5.6.2).
+    Token,
+    /// In a value only.
+    Text,
+    /// Nowhere: it could end the line.
+    Unsafe,
+}
+
+/// The kind of each byte. Looked up, since each response has several hundred bytes of header lines.
+static KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Unsafe; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        kinds[byte as usize] = match byte {
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => Kind::Token,
+            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~' => Kind::Token,
+            b'\t' | b' '..=b'~' => Kind::Text,
+            _ => Kind::Unsafe,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 /// Appends a header line, unless the name is not a token. Characters that could end the line are replaced.
 pub(super) fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
-    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    let token = !name.is_empty() && name.bytes().all(is_token);
-    if !token {
+    if name.is_empty() || !name.bytes().all(|b| KINDS[usize::from(b)] == Kind::Token) {
         return;
     }
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    let is_safe = |b: u8| b == b'\t' || (b' '..=b'~').contains(&b);
+    let is_safe = |b: u8| KINDS[usize::from(b)] != Kind::Unsafe;
     if value.bytes().all(is_safe) {
         out.extend_from_slice(value.as_bytes());
     } else {
@@ -54,4 +79,25 @@ pub(super) fn plain_http_response(headers: &[(String, String)]) -> Vec<u8> {
     let length = body.len();
     response.extend(format!("Content-Length: {length}\r\nConnection: close\r\n\r\n{body}").bytes());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_may_occur_in_names_or_values_as_the_rfc_defines() {
+        for byte in 0..=u8::MAX {
+            let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let is_text = byte == b'\t' || (b' '..=b'~').contains(&byte);
+            let kind = if is_token {
+                Kind::Token
+            } else if is_text {
+                Kind::Text
+            } else {
+                Kind::Unsafe
+            };
+            assert!(KINDS[usize::from(byte)] == kind, "{byte}");
+        }
+    }
 }

@@ -292,6 +292,9 @@ impl HubContext {
 
     /// Grants slots to waiting requests. Called after each change that may have freed a slot or removed a participant.
     pub(crate) fn grant_waiting(&self, registry: &mut Registry) {
+        if registry.waiting() == 0 {
+            return;
+        }
         for (number, grant) in registry.grant_waiting(self.clock.now(), &mut random) {
             self.wait_queue.grant(number, grant.map_err(PickError::Refused));
         }

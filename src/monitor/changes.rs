@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::model::{Member, Room};
 use super::state::{Link, MonitorState};
 use super::stats::Stats;
+use super::words::link;
 
 /// One line of output.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +44,7 @@ impl Changes {
 /// Whether two values of the same key report the same. Each attempt to reach a lost hub may fail in another way: that is no
 /// change.
 fn is_same(old: &Value, new: &Value) -> bool {
-    old == new || [old, new].iter().all(|data| data["status"] == "lost")
+    old == new || [old, new].iter().all(|data| data["status"] == link::LOST)
 }
 
 fn gone(key: &[String]) -> Change {
@@ -67,9 +68,9 @@ fn all(state: &MonitorState, now: u64) -> BTreeMap<Vec<String>, Value> {
 
 fn hub(state: &MonitorState) -> Value {
     let mut data = match &state.link {
-        Link::Connecting => json!({ "hubUrl": state.url, "status": "connecting" }),
-        Link::Up => json!({ "hubUrl": state.url, "status": "up", "skippedEvents": state.skipped }),
-        Link::Lost { reason, .. } => json!({ "hubUrl": state.url, "status": "lost", "message": reason }),
+        Link::Connecting => json!({ "hubUrl": state.url, "status": link::CONNECTING }),
+        Link::Up => json!({ "hubUrl": state.url, "status": link::UP, "skippedEvents": state.skipped }),
+        Link::Lost { reason, .. } => json!({ "hubUrl": state.url, "status": link::LOST, "message": reason }),
     };
     if let Some(limits) = state.limits {
         data["limits"] = json!(limits);

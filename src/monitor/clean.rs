@@ -21,6 +21,12 @@ pub fn one_line(text: &str) -> String {
     cut_line(text, MAX_LINE)
 }
 
+/// One line of any length, for a place that bounds its text itself and breaks it into lines.
+#[cfg(feature = "tui")]
+pub fn grid_line(text: &str) -> String {
+    cut_line(text, usize::MAX)
+}
+
 /// Text of several lines, or a piece of it, such as an answer. Line feeds, tabs and joined characters are kept;
 /// everything else that controls the terminal or reorders text is removed or replaced.
 pub fn multi_line(text: &str) -> String {

@@ -27,6 +27,10 @@ const MAX_QUEUED: usize = 10_000;
 /// pause.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const ROOMS_PER_INTERVAL: u32 = 4;
+/// The pause while somebody waits in a queue that is shown.
+const QUEUE_INTERVAL: Duration = Duration::from_secs(2);
+/// The least time between two readings of the rooms' histories, whose finest part is a minute.
+const HISTORY_INTERVAL: Duration = Duration::from_secs(15);
 /// A poll that takes long extends the next pause to this multiple of its own duration, so that polling takes at most 5
 /// % of a slow hub's time.
 const PAUSE_PER_POLL: u32 = 20;
@@ -51,6 +55,8 @@ struct FeedContext {
     subscriptions: Mutex<Subscriptions>,
     /// Whether the hub has no event stream of all its rooms, so that each room's own stream is followed.
     per_room: AtomicBool,
+    /// Whether queues and histories are polled too, which only the terminal interface shows.
+    details: AtomicBool,
     /// Requests a poll now. Holds one request: a second one before the poll adds nothing.
     wake: Sender<()>,
 }
@@ -103,6 +109,7 @@ impl Feed {
             updates,
             subscriptions: Mutex::default(),
             per_room: AtomicBool::new(false),
+            details: AtomicBool::new(false),
             wake,
         });
         let (rooms, clock_offset) = context.rooms()?;
@@ -132,6 +139,19 @@ impl Feed {
         self.poll();
     }
 
+    /// Polls queues and histories too from now on.
+    #[cfg(feature = "tui")]
+    pub fn poll_details(&self) {
+        self.context.details.store(true, Ordering::SeqCst);
+        self.poll();
+    }
+
+    /// A client for a room: with its password, if that is known.
+    #[cfg(feature = "tui")]
+    pub fn client(&self, room: &str) -> Client {
+        lock(&self.context.subscriptions).keys.get(room).unwrap_or(&self.context.client).clone()
+    }
+
     /// Polls now rather than at the end of the pause.
     pub fn poll(&self) {
         let _ = self.context.wake.try_send(());
@@ -156,9 +176,16 @@ impl FeedContext {
 
     fn poll_loop(self: Arc<Self>, wakeups: &Receiver<()>) {
         let mut linked = false;
+        let mut history_read: Option<Instant> = None;
         loop {
             let began = Instant::now();
             let polled = self.rooms();
+            let details = self.details.load(Ordering::SeqCst);
+            let histories = details && history_read.is_none_or(|read| read.elapsed() >= HISTORY_INTERVAL);
+            if histories {
+                history_read = Some(began);
+            }
+            let mut queued = 0;
             if !self.report_link(&polled, &mut linked) {
                 return;
             }
@@ -167,10 +194,14 @@ impl FeedContext {
                 if !self.send(Update::Rooms(rooms, clock_offset)) {
                     return;
                 }
-                listed.iter().for_each(|room| self.poll_room(room));
+                for room in &listed {
+                    let waiting = self.poll_room(room, histories);
+                    queued += if details { waiting } else { 0 };
+                }
             }
             let rooms = u32::try_from(lock(&self.subscriptions).rooms.len()).unwrap_or(u32::MAX);
-            let pause = (POLL_INTERVAL * (1 + rooms / ROOMS_PER_INTERVAL)).max(began.elapsed() * PAUSE_PER_POLL);
+            let interval = if queued > 0 { QUEUE_INTERVAL } else { POLL_INTERVAL };
+            let pause = (interval * (1 + rooms / ROOMS_PER_INTERVAL)).max(began.elapsed() * PAUSE_PER_POLL);
             let _ = wakeups.recv_timeout(pause);
         }
     }
@@ -190,26 +221,30 @@ impl FeedContext {
         }
     }
 
-    fn poll_room(self: &Arc<Self>, room: &RoomSummary) {
+    /// Polls a room if it is watched. Returns how many requests wait in it.
+    fn poll_room(self: &Arc<Self>, room: &RoomSummary, history: bool) -> u64 {
         let subscriptions = lock(&self.subscriptions);
         if !subscriptions.rooms.contains(&room.code) {
-            return;
+            return 0;
         }
         let key = subscriptions.keys.get(&room.code).cloned();
         drop(subscriptions);
         let code = room.code.clone();
         if room.private && key.is_none() {
             self.send(Update::Refused(code, "private: its password is needed".into()));
-            return;
+            return 0;
         }
         let private = room.private;
+        let mut queued = 0;
         let client = key.as_ref().unwrap_or(&self.client);
         match or_legacy(client.participants(&code).list(), || client.legacy().participants(&code)) {
             Ok(members) => {
                 self.send(Update::Members(code.clone(), members));
                 // Older hubs have no metrics route.
                 if let Ok(metrics) = client.rooms().metrics(&code) {
+                    queued = metrics.queued;
                     self.send(Update::Measured(Box::new(metrics)));
+                    self.poll_details(client, &code, queued > 0, history);
                 }
                 if private || self.per_room.load(Ordering::SeqCst) {
                     self.follow_room(&code, key.unwrap_or_else(|| self.client.clone()));
@@ -221,6 +256,20 @@ impl FeedContext {
                 self.send(Update::Refused(code, error.to_string()));
             }
             Err(_) => {}
+        }
+        queued
+    }
+
+    /// Polls what only the terminal interface shows. Older hubs have no such routes.
+    fn poll_details(&self, client: &Client, code: &str, queue: bool, history: bool) {
+        if queue
+            && self.details.load(Ordering::SeqCst)
+            && let Ok(queue) = client.rooms().queue(code)
+        {
+            self.send(Update::Queue(queue));
+        }
+        if history && let Ok(history) = client.rooms().history(code) {
+            self.send(Update::History(Box::new(history)));
         }
     }
 

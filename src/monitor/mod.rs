@@ -17,6 +17,7 @@ pub mod stats;
 pub mod table;
 pub mod text;
 mod widths;
+pub mod words;
 
 use std::time::Duration;
 

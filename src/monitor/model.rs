@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gambi::proto::management::{Participant, RoomSummary, Status};
+use gambi::proto::queue::WaitingRequest;
 
 use super::stats::Stats;
 use super::text::clean;
@@ -49,6 +50,17 @@ pub enum Health {
 }
 
 impl Health {
+    /// All of them.
+    #[cfg(test)]
+    pub const ALL: [Health; 7] = [
+        Health::Online,
+        Health::Busy,
+        Health::Degraded,
+        Health::ProviderDown,
+        Health::NoTunnel,
+        Health::Offline,
+        Health::Unknown,
+    ];
     /// Width of the longest word, in columns.
     pub const WIDTH: usize = "provider down".len();
 
@@ -125,6 +137,8 @@ pub struct Room {
     pub stats: Stats,
     /// Queued requests, as the hub last reported.
     pub queued: u64,
+    /// The first of them, the next one first. The names are not safe to print on a terminal.
+    pub queue: Vec<WaitingRequest>,
 }
 
 impl Room {
@@ -138,6 +152,7 @@ impl Room {
             members: BTreeMap::new(),
             stats: Stats::default(),
             queued: 0,
+            queue: Vec::new(),
             info,
         }
     }

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use gambi::proto::history::RoomHistory;
 use gambi::proto::management::{EventEnvelope, Metrics, Participant, RoomSummary, Status};
 use gambi::proto::metrics::RoomMetrics;
+use gambi::proto::queue::{MAX_SHOWN, RoomQueue};
 
 use super::model::{Health, Member, Room};
 use super::stats::Stats;
@@ -18,6 +20,8 @@ pub const MAX_WATCHED: usize = 20;
 const MAX_FOLLOWED: usize = 10_000;
 /// The most rooms, and participants of one room, that are kept: a hostile hub may invent more.
 const MAX_LISTED: usize = 10_000;
+/// The most minutes of a participant that are kept.
+const MAX_MINUTES: usize = 60;
 
 /// An update from the feed's threads.
 #[derive(Debug)]
@@ -43,6 +47,10 @@ pub enum Update {
     Members(String, Vec<Participant>),
     /// The hub's metrics of one room.
     Measured(Box<RoomMetrics>),
+    /// The requests that wait in one room.
+    Queue(RoomQueue),
+    /// The last minutes of one room.
+    History(Box<RoomHistory>),
     /// The hub refuses to list a room's participants: the room's code, and the reason.
     Refused(String, String),
 }
@@ -204,6 +212,8 @@ impl MonitorState {
             }
             Update::Members(code, members) => self.list_members(&code, members, self.hub_time(now)),
             Update::Measured(metrics) => self.measured(*metrics),
+            Update::Queue(queue) => self.queue(queue),
+            Update::History(history) => self.history(*history),
             Update::Refused(code, why) => {
                 if let Some(room) = self.rooms.get_mut(&code) {
                     room.refused = Some(clean(&why));
@@ -254,10 +264,30 @@ impl MonitorState {
     fn measured(&mut self, metrics: RoomMetrics) {
         let Some(room) = self.rooms.get_mut(&metrics.room_code) else { return };
         room.queued = metrics.queued;
+        if room.queued == 0 {
+            room.queue.clear();
+        }
         room.stats.measured(metrics.windows.five_minutes, metrics.in_flight);
         for info in metrics.participants {
             if let Some(member) = room.members.get_mut(&info.participant_id) {
                 member.stats.measured(info.windows.five_minutes, info.in_flight);
+            }
+        }
+    }
+
+    fn queue(&mut self, queue: RoomQueue) {
+        let Some(room) = self.rooms.get_mut(&queue.room_code) else { return };
+        (room.queued, room.queue) = (queue.queued, queue.requests);
+        room.queue.truncate(MAX_SHOWN);
+    }
+
+    fn history(&mut self, history: RoomHistory) {
+        let Some(room) = self.rooms.get_mut(&history.room_code) else { return };
+        for past in history.participants {
+            if let Some(member) = room.members.get_mut(&past.participant_id) {
+                let has_tokens = past.output_tokens.iter().any(|tokens| *tokens > 0);
+                member.stats.minutes = if has_tokens { past.output_tokens } else { past.requests };
+                member.stats.minutes.truncate(MAX_MINUTES);
             }
         }
     }

@@ -25,6 +25,8 @@ pub struct Stats {
     /// When a request last failed, milliseconds since the epoch, by the hub's clock.
     pub failed_at: Option<u64>,
     recent: VecDeque<Sample>,
+    /// Tokens of each of the last minutes, the last one now; requests where the provider reports no tokens.
+    pub minutes: Vec<u64>,
     /// The hub's metrics over the last five minutes.
     measured: Option<metrics::Figures>,
 }

@@ -5,6 +5,7 @@ use super::model::{Health, Member, Room};
 use super::state::{Link, MonitorState};
 use super::stats::Stats;
 use super::text::{brief, clock, count, fit, span, speed};
+use super::words::{FAILED, FIRST_TOKEN, REQUESTS, TOKENS_PER_SECOND, link};
 
 const STATUS_WIDTH: usize = Health::WIDTH;
 /// Width of the four statistics columns: requests, errors, first token, tokens/s.
@@ -13,7 +14,7 @@ const STATS_WIDTH: usize = 4 * 8;
 /// The whole table, cut to the given size.
 pub fn lines(state: &MonitorState, now: u64, columns: usize, rows: usize) -> Vec<String> {
     let mut lines = vec![status_line(state, now), state.limits.unwrap_or_default().to_owned()];
-    lines.push(format!("{:<7} {} {:>7}{}", "ROOM", fit("NAME", name_width(columns)), "HERE", STATS_HEADINGS));
+    lines.push(format!("{:<7} {} {:>7}{}", "ROOM", fit("NAME", name_width(columns)), "HERE", headings()));
     let rooms: Vec<&Room> = state.rooms.values().filter(|room| room.watched).collect();
     // Rooms take at most half of the screen; participants take the rest.
     let most = (rows.saturating_sub(6) / 2).max(1);
@@ -25,7 +26,7 @@ pub fn lines(state: &MonitorState, now: u64, columns: usize, rows: usize) -> Vec
         "ROOM",
         name_and_model("PARTICIPANT", "MODEL", columns),
         "STATUS",
-        STATS_HEADINGS,
+        headings(),
         "SEEN"
     ));
     let left = rows.saturating_sub(lines.len() + 1).max(1);
@@ -37,7 +38,11 @@ pub fn lines(state: &MonitorState, now: u64, columns: usize, rows: usize) -> Vec
     lines.iter().map(|line| fit(&one_line(line), columns).trim_end().to_owned()).collect()
 }
 
-const STATS_HEADINGS: &str = "     REQ     ERR   FIRST   TOK/S";
+/// The headings of the four columns of statistics.
+fn headings() -> String {
+    let names = [REQUESTS, FAILED, FIRST_TOKEN, TOKENS_PER_SECOND];
+    names.iter().map(|name| format!("{:>8}", name.short.to_uppercase())).collect()
+}
 
 fn name_width(columns: usize) -> usize {
     columns.saturating_sub(7 + 1 + 1 + 7 + STATS_WIDTH).clamp(8, 60)
@@ -49,9 +54,9 @@ fn more(all: usize, shown: usize, what: &str) -> Option<String> {
 
 fn status_line(state: &MonitorState, now: u64) -> String {
     let link = match &state.link {
-        Link::Connecting => "connecting".to_owned(),
-        Link::Up => "up".to_owned(),
-        Link::Lost { reason, .. } => format!("LOST: {reason}"),
+        Link::Connecting => link::CONNECTING.to_owned(),
+        Link::Up => link::UP.to_owned(),
+        Link::Lost { reason, .. } => format!("{}: {reason}", link::LOST.to_uppercase()),
     };
     let tally = state.tally(now).words("online", "offline", "  ");
     format!("{}  {}  {} rooms  {tally}  {link}", clock(now), state.url, state.rooms.len())

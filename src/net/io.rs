@@ -6,9 +6,15 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 #[cfg(unix)]
+use rustix::buffer::spare_capacity;
+#[cfg(unix)]
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 #[cfg(unix)]
+use rustix::io::Errno;
+#[cfg(unix)]
 use rustix::net::RecvFlags;
+#[cfg(target_os = "linux")]
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 /// What can be read from a socket at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +59,46 @@ pub fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
             read => return read,
         }
     }
+}
+
+/// Appends what has arrived to `out`, as far as its capacity reaches, and waits if that is nothing; 0 at the end of the stream. The
+/// memory need not be set to zero before.
+///
+/// # Errors
+/// As [`read`].
+#[cfg(unix)]
+pub(super) fn read_to(stream: &TcpStream, out: &mut Vec<u8>) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(stream, spare_capacity(out)) {
+            Err(Errno::INTR) => {}
+            read => return read.map_err(io::Error::from),
+        }
+    }
+}
+
+/// As on unix, but for systems where this crate must set the memory to zero.
+///
+/// # Errors
+/// As [`read`].
+#[cfg(not(unix))]
+pub(super) fn read_to(stream: &TcpStream, out: &mut Vec<u8>) -> io::Result<usize> {
+    append(out, usize::MAX, |buffer| read(stream, buffer))
+}
+
+/// Appends what `read` reads to `out`: at most `most` bytes, and no more than its capacity holds.
+///
+/// # Errors
+/// As `read`.
+pub(super) fn append(
+    out: &mut Vec<u8>,
+    most: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let old = out.len();
+    out.resize(old + most.min(out.capacity() - old), 0);
+    let read = read(&mut out[old..]);
+    out.truncate(old + read.as_ref().copied().unwrap_or(0));
+    read
 }
 
 /// Writes all slices, in one system call if the socket takes them. The deadline is for all of them together, so that a peer
@@ -108,6 +154,28 @@ pub(super) fn write_until(
         }
     }
     Ok(())
+}
+
+/// Writes what the socket takes at once, and returns how much that is.
+///
+/// # Errors
+/// When the connection is broken.
+#[cfg(target_os = "linux")]
+pub(super) fn write_ready(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match sendmsg(stream, slices, &mut SendAncillaryBuffer::default(), flags) {
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        sent => Ok(sent?),
+    }
+}
+
+/// As on Linux, but for systems where a write cannot be kept from waiting, or from raising a signal.
+///
+/// # Errors
+/// Never.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn write_ready(_stream: &TcpStream, _slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    Ok(0)
 }
 
 /// Reads what has arrived, without waiting. No other thread may use the socket meanwhile.

@@ -1,6 +1,6 @@
 //! A connection, plain or encrypted: callers do not see the difference.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::io::{self as net_io, Peek};
 use super::tls_session::TlsSession;
 
-/// How much memory is prepared for one read of an encrypted connection, in bytes: it decrypts no more ahead.
-const DECRYPTED_STEP: usize = 32 << 10;
+/// How much memory is set to zero for one read, in bytes. An encrypted connection decrypts no more ahead.
+const ZEROED_STEP: usize = 32 << 10;
 
 /// A connection. One thread reads at a time; any thread may write or shut it down.
 pub struct Stream {
@@ -84,22 +84,16 @@ impl Stream {
         }
     }
 
-    /// Appends up to `most` bytes, which is more than none, to `out`, as far as its capacity reaches: waits for all of them, or
-    /// the end of the stream; of an encrypted stream for some. Returns how many; 0 at the end of the stream.
+    /// Appends up to `most` bytes of what has arrived to `out`, as far as its capacity reaches, and waits if that is nothing; 0 at
+    /// the end of the stream.
     ///
     /// # Errors
-    /// As [`Stream::read`]. What arrived before is in `out`.
+    /// As [`Stream::read`].
     pub fn read_to(&self, out: &mut Vec<u8>, most: usize) -> io::Result<usize> {
-        let old = out.len();
-        let most = most.min(out.capacity() - old);
-        if self.tls.is_none() {
-            // Into memory that need not be set to zero before.
-            return (&*self.socket).take(most as u64).read_to_end(out);
+        if self.tls.is_none() && out.capacity() - out.len() <= most {
+            return net_io::read_to(&self.socket, out);
         }
-        out.resize(old + most.min(DECRYPTED_STEP), 0);
-        let read = self.read(&mut out[old..]);
-        out.truncate(old + read.as_ref().copied().unwrap_or(0));
-        read
+        net_io::append(out, most.min(ZEROED_STEP), |buffer| self.read(buffer))
     }
 
     /// Writes all slices. `timeout` must be the write timeout; it bounds the whole write.
@@ -111,6 +105,14 @@ impl Stream {
         net_io::within(&self.socket, timeout, |deadline, shortened| {
             session.write_until(&self.socket, slices, deadline, shortened)
         })
+    }
+
+    /// Writes what the peer takes at once, and returns how much that is: nothing where the connection is encrypted.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn write_ready(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.is_encrypted() { Ok(0) } else { net_io::write_ready(&self.socket, slices) }
     }
 
     /// As [`net_io::peek`]. No other thread may use the connection meanwhile.

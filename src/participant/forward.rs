@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use super::cancel::CancelHandle;
 use super::follow::ProviderState;
+use super::job::{ArrivingRequest, EarlyCall, Job, ProviderRequest, RequestHead, SHORT_REQUEST, length, rest};
 use super::load::LoadShare;
 use super::provider::Provider;
 use crate::error::Reason;
@@ -15,63 +15,6 @@ use crate::proto::tunnel::{self, Incoming as Request};
 use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{TunnelError, Writer};
 
-/// A request that a worker serves.
-pub struct Job {
-    /// The hub's id of the request.
-    pub id: String,
-    /// What the provider is sent, or the reason why the participant refuses the request.
-    request: Result<ProviderRequest, String>,
-    /// Cancels and pauses it.
-    pub cancel: Arc<CancelHandle>,
-    _share: LoadShare,
-}
-
-impl Job {
-    /// A job for a request as [`Forwarder::encode`] encodes it.
-    pub fn new(id: String, request: Result<ProviderRequest, String>, share: LoadShare) -> Self {
-        Job { id, request, cancel: Arc::default(), _share: share }
-    }
-}
-
-/// A request as the provider is sent it.
-pub struct ProviderRequest {
-    /// The head, and the body if it came within the hub's message.
-    start: Vec<u8>,
-    /// The body if it came as a message of its own.
-    body: String,
-}
-
-impl ProviderRequest {
-    /// Its length in bytes.
-    pub fn len(&self) -> usize {
-        self.start.len() + self.body.len()
-    }
-}
-
-/// A request without its body.
-pub struct RequestHead {
-    /// The hub's id of the request.
-    pub id: String,
-    /// The head for the provider, or the reason why the participant refuses the request.
-    head: Result<Vec<u8>, String>,
-}
-
-impl RequestHead {
-    /// The request with the body that came within its message, if it has one.
-    pub fn with_inline(self, body: &str) -> (String, Result<ProviderRequest, String>) {
-        let extended = |mut start: Vec<u8>| {
-            start.extend_from_slice(body.as_bytes());
-            ProviderRequest { start, body: String::new() }
-        };
-        (self.id, self.head.map(extended))
-    }
-
-    /// The request with the body that came as a message of its own.
-    pub fn with_body(self, body: String) -> (String, Result<ProviderRequest, String>) {
-        (self.id, self.head.map(|start| ProviderRequest { start, body }))
-    }
-}
-
 /// What a worker does beside its request: it goes on to read the tunnel as long as the request does not make it wait.
 pub trait Leading {
     /// Returns when the provider has sent something, or another worker reads the tunnel.
@@ -80,9 +23,6 @@ pub trait Leading {
     /// Lets another worker read the tunnel.
     fn hand_over(&mut self);
 }
-
-/// A longer request, in bytes, may have to wait until the provider reads it.
-const SHORT_REQUEST: usize = 8 << 10;
 
 /// The buffers of a worker, reused for all pieces and requests.
 #[derive(Default)]
@@ -142,9 +82,20 @@ impl Forwarder {
         RequestHead { id: request.request_id.into_owned(), head }
     }
 
-    /// Serves a job. `before_end` runs when the response is complete, before the hub learns it. A failure is reported to
-    /// the hub unless the job was cancelled.
-    pub fn forward(&self, job: &Job, buffers: &mut Buffers, leading: &mut impl Leading, before_end: impl FnOnce()) {
+    /// A request whose body is the next message.
+    pub fn await_body(&self, request: RequestHead, share: LoadShare) -> ArrivingRequest {
+        ArrivingRequest::new(request, share, &self.provider)
+    }
+
+    /// Serves a job. `before_end` runs with its id when the response is complete, before the hub learns it. A failure is
+    /// reported to the hub unless the job was cancelled.
+    pub fn forward(
+        &self,
+        job: &mut Job,
+        buffers: &mut Buffers,
+        leading: &mut impl Leading,
+        before_end: impl FnOnce(&str),
+    ) {
         let result = self.exchange(job, buffers, leading, before_end);
         let active = job.cancel.detach();
         if let Err(Failure { stage, message }) = result
@@ -157,14 +108,16 @@ impl Forwarder {
     /// Sends the request and streams the response. Stops without a further message once the job is cancelled.
     fn exchange(
         &self,
-        job: &Job,
+        job: &mut Job,
         buffers: &mut Buffers,
         leading: &mut impl Leading,
-        before_end: impl FnOnce(),
+        before_end: impl FnOnce(&str),
     ) -> Result<(), Failure> {
+        let early = job.early.take();
+        let job = &*job;
         let request = job.request.as_ref().map_err(|reason| Failure::participant(reason))?;
         let (mut call, start) = self
-            .open_response(job, request, leading)
+            .open_response(job, (request, early), leading)
             .map_err(|reason| Failure::connect(&reason))
             .inspect_err(|_| self.provider_state.doubt_provider())?;
         let mut start = Some(start);
@@ -187,7 +140,7 @@ impl Forwarder {
             return Ok(());
         }
         self.provider.pool(call);
-        before_end();
+        before_end(&job.id);
         self.send(job, start, buffers, Some(tunnel::encode_end(&job.id))).map_err(|e| Failure::tunnel(&e))
     }
 
@@ -195,15 +148,20 @@ impl Forwarder {
     fn open_response(
         &self,
         job: &Job,
-        request: &ProviderRequest,
+        (request, early): (&ProviderRequest, Option<EarlyCall>),
         leading: &mut impl Leading,
     ) -> Result<(ClientConnection, Vec<u8>), Reason> {
-        let mut idle = self.provider.idle()?;
+        let mut kept = match early {
+            Some(early) => Some(early),
+            None => self.provider.idle()?.map(|call| EarlyCall { call, sent: 0 }),
+        };
         loop {
-            if idle.is_none() || request.len() > SHORT_REQUEST {
+            let sent = kept.as_ref().map_or(0, |early| early.sent);
+            let parts = rest([&request.start, &request.body], sent);
+            if kept.is_none() || length(parts) > SHORT_REQUEST {
                 leading.hand_over();
             }
-            let mut call = idle.take().map_or_else(|| self.provider.connect_anew(None), Ok)?;
+            let mut call = kept.take().map_or_else(|| self.provider.connect_anew(None), |early| Ok(early.call))?;
             if !job.cancel.attach(call.stream()) {
                 return Err("the request was cancelled".into());
             }
@@ -213,7 +171,6 @@ impl Forwarder {
                 }
                 tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer))
             };
-            let parts = [&request.start, request.body.as_bytes()];
             match self.provider.send(&mut call, parts, |provider| leading.wait_for(provider), start) {
                 Ok(start) => return Ok((call, start)),
                 Err(_) if call.was_stale() && !job.cancel.is_cancelled() => {}

@@ -9,6 +9,7 @@ mod find;
 mod follow;
 mod forward;
 mod id;
+mod job;
 mod load;
 mod memory;
 mod offer;

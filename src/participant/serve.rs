@@ -16,8 +16,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::cancel::CancelHandle;
-use super::forward::{Buffers, Forwarder, Job, Leading, ProviderRequest, RequestHead};
-use super::load::Load;
+
+use super::forward::{Buffers, Forwarder, Leading};
+use super::job::{ArrivingRequest, Job, RequestHead};
+use super::load::{Load, LoadShare};
 use crate::net::stream::Stream;
 use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
 use crate::sync::{STACK_SIZE, lock};
@@ -42,8 +44,8 @@ pub enum TunnelEvent {
 enum Arrived {
     /// The whole request.
     Job(Job),
-    /// A request whose body, of so many bytes, is the next message.
-    Announced(RequestHead, usize),
+    /// A request whose body, of so many bytes, is the next message; `None` if it is refused.
+    Announced(Option<ArrivingRequest>, usize),
 }
 
 /// How long the leader waits for both its request's provider and the tunnel, before a follower reads the tunnel.
@@ -58,7 +60,7 @@ struct Leadership {
     /// How many requests the leader is to hand over at once.
     busy: u32,
     /// The request whose body is the next message.
-    awaited: Option<RequestHead>,
+    awaited: Option<ArrivingRequest>,
     /// Dropped with the reader, which disconnects the receiver that [`Workers::start`] returns.
     _reading: Sender<()>,
 }
@@ -139,9 +141,9 @@ impl Workers {
     fn work(self: &Arc<Self>) {
         let mut buffers = Buffers::default();
         let mut leader = Leader(None);
-        while let Some(job) = self.lead(&mut leader) {
+        while let Some(mut job) = self.lead(&mut leader) {
             // The hub may send the next request as soon as it sees the end: this one must be removed by then.
-            self.forwarder.forward(&job, &mut buffers, &mut leader, || drop(self.running().remove(&job.id)));
+            self.forwarder.forward(&mut job, &mut buffers, &mut leader, |id| drop(self.running().remove(id)));
             self.running().remove(&job.id);
         }
     }
@@ -157,11 +159,12 @@ impl Workers {
         });
         let end = loop {
             let Leadership { reader, awaited, .. } = leadership.as_mut()?;
-            let job = match reader.read() {
+            let send_ready = |body: &[u8]| awaited.iter_mut().for_each(|request| request.send_ready(body));
+            let job = match reader.read(send_ready) {
                 Ok(Received::Text(text)) => match self.on_message(text) {
                     Some(Arrived::Job(job)) => Some(job),
                     Some(Arrived::Announced(request, body_bytes)) => {
-                        *awaited = Some(request);
+                        *awaited = request;
                         if let Err(error) = reader.expect_body(body_bytes) {
                             break TunnelEvent::Lost(error);
                         }
@@ -169,7 +172,7 @@ impl Workers {
                     }
                     None => None,
                 },
-                Ok(Received::Body(body)) => awaited.take().and_then(|request| self.accept(request.with_body(body))),
+                Ok(Received::Body(body)) => awaited.take().map(|request| self.enrol(request.complete(body))),
                 Ok(Received::Binary(_)) if self.bodies => {
                     break TunnelEvent::Lost(reader.reject("a request's body came unannounced"));
                 }
@@ -218,26 +221,29 @@ impl Workers {
 
     fn on_request(&self, request: Request<'_>) -> Option<Arrived> {
         if let Some(bytes) = request.body_bytes.filter(|_| self.bodies) {
-            return Some(Arrived::Announced(self.forwarder.encode(request, Some(bytes)), bytes));
+            let request = self.forwarder.encode(request, Some(bytes));
+            let share = self.accept(&request, bytes);
+            return Some(Arrived::Announced(share.map(|share| self.forwarder.await_body(request, share)), bytes));
         }
         let body = request.body.map(|body| body.get());
         let request = self.forwarder.encode(request, body.map(str::len));
-        self.accept(request.with_inline(body.unwrap_or_default())).map(Arrived::Job)
+        let body = body.unwrap_or_default();
+        let share = self.accept(&request, body.len())?;
+        Some(Arrived::Job(self.enrol(request.with_inline(body, share))))
     }
 
-    /// Makes a job of a request; refuses it where the session's load is at its limit, or the session drains: the hub then
+    /// The share of a request; refuses it where the session's load is at its limit, or the session drains: the hub then
     /// sends it to another participant.
-    fn accept(&self, (id, request): (String, Result<ProviderRequest, String>)) -> Option<Job> {
-        let share = match self.load.take(request.as_ref().map_or(0, ProviderRequest::len)) {
-            Ok(share) => share,
-            Err(reason) => {
-                self.forwarder.refuse(&id, reason);
-                return None;
-            }
-        };
-        let job = Job::new(id, request, share);
+    fn accept(&self, request: &RequestHead, body_bytes: usize) -> Option<LoadShare> {
+        let head_bytes = request.head.as_ref().map_or(0, Vec::len);
+        let share = self.load.take(head_bytes + body_bytes);
+        share.inspect_err(|reason| self.forwarder.refuse(&request.id, reason)).ok()
+    }
+
+    /// Adds a job to the running ones.
+    fn enrol(&self, job: Job) -> Job {
         self.running().insert(job.id.clone(), job.cancel.clone());
-        Some(job)
+        job
     }
 
     /// Cancels a request, even while the provider is silent.

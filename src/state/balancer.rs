@@ -33,22 +33,38 @@ impl<'r> Choice<'r> {
 /// # Errors
 /// When no participant can get it.
 pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
-    let with = |model: &dyn Fn(&Member) -> Option<u16>| -> Vec<Choice<'r>> {
-        let choice = |member| model(member).map(|model| Choice { member, model, named: false });
-        room.members.values().filter_map(choice).collect()
-    };
-    let mut candidates = match Selector::parse(&want.model) {
-        Selector::Any => with(&|member| Some(member.default_model())),
-        Selector::Model(name) => with(&|member| member.model_named(name)),
+    let name = match Selector::parse(&want.model) {
+        Selector::Any => None,
+        Selector::Model(name) => Some(name),
         Selector::Name(name) => match ParticipantId::parse(name).and_then(|id| room.members.get(&id)) {
             Some(member) => return check_named(member, want).map(Choice::by_id),
-            None => with(&|member| member.model_named(name)),
+            None => Some(name),
         },
     };
-    if candidates.iter().any(|choice| want.owner == Some(choice.member.serial)) {
-        candidates.retain(|choice| want.owner == Some(choice.member.serial));
-    }
-    best_of(&candidates, want, now, random)
+    let model = |member: &Member| match name {
+        Some(name) => member.model_named(name),
+        None => Some(member.default_model()),
+    };
+    let is_owner = |member: &Member| want.owner == Some(member.serial);
+    let owned = want.owner.is_some() && room.members.values().any(|member| is_owner(member) && model(member).is_some());
+    let may_get_it = |member: &Member| !want.tried.contains(&member.serial) && (!owned || is_owner(member));
+    let choice = |member| model(member).map(|model| Choice { member, model, named: false });
+    // The models, whose names are compared, come last.
+    let free = || {
+        let is_free = |member: &&Member| member.is_free() && member.can(want.need) && may_get_it(member);
+        room.members.values().filter(is_free).filter_map(choice)
+    };
+    best_of(free, want, now, random).ok_or_else(|| {
+        let is_up = |member: &&Member| member.is_up() && may_get_it(member) && model(member).is_some();
+        let mut up = room.members.values().filter(is_up).peekable();
+        if up.peek().is_none() {
+            Refusal::NoneAvailable
+        } else if up.any(|member| member.can(want.need)) {
+            Refusal::Busy
+        } else {
+            Refusal::Unsupported
+        }
+    })
 }
 
 impl Member {
@@ -119,44 +135,39 @@ fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusa
 /// The free candidate that answered the request's conversation before (`again`), or else the best one: those that failed
 /// recently rank last, then fallbacks, then by requests in flight over weight. Among equals with different weights, one is
 /// drawn in proportion to them; among others, a model in memory and then the lowest time to first token decide. Ties are
-/// broken at random.
-fn best_of<'r>(candidates: &[Choice<'r>], want: &Want, now: u64, random: Random<'_>) -> Result<Choice<'r>, Refusal> {
-    let up = |c: &&Choice<'_>| c.member.is_up() && !want.tried.contains(&c.member.serial);
-    let up: Vec<_> = candidates.iter().filter(up).collect();
-    let able: Vec<_> = up.iter().filter(|c| c.member.can(want.need)).collect();
-    let free: Vec<Choice<'r>> = able.iter().filter(|c| c.member.is_free()).map(|c| ***c).collect();
-    match (up.len(), able.len(), free.len()) {
-        (0, ..) => return Err(Refusal::NoneAvailable),
-        (_, 0, _) => return Err(Refusal::Unsupported),
-        (_, _, 0) => return Err(Refusal::Busy),
-        _ => {}
-    }
+/// broken at random. `None` if none is free.
+fn best_of<'r, F>(free: impl Fn() -> F, want: &Want, now: u64, random: Random<'_>) -> Option<Choice<'r>>
+where
+    F: Iterator<Item = Choice<'r>>,
+{
     if let Some(choice) = want.previous.and_then(|previous| again(&free, previous, now)) {
-        return Ok(choice);
+        return Some(choice);
     }
-    let alike = best(free, |a, b| by_load(a.member, b.member, now));
+    let alike = best(free(), |c| Load::of(c.member, now), Load::cmp);
+    let first = alike.first()?;
     let weight = |c: &Choice<'_>| c.member.profile.weight.max(1);
-    if alike.iter().any(|c| weight(c) != weight(&alike[0])) {
-        return Ok(draw(&alike, weight, random));
+    if alike.iter().any(|c| weight(c) != weight(first)) {
+        return Some(draw(&alike, weight, random));
     }
-    let rank = |c: &Choice<'_>| (c.member.coldness(c.model), c.member.health.ttft());
-    let order = |a: &Choice<'_>, b: &Choice<'_>| {
-        let ((cold, ttft), (other_cold, other_ttft)) = (rank(a), rank(b));
-        cold.cmp(&other_cold).then(ttft.total_cmp(&other_ttft))
-    };
-    Ok(draw(&best(alike, order), |_| 1, random))
+    let coldness_and_ttft = |c: &Choice<'_>| (c.member.coldness(c.model), c.member.health.ttft());
+    let order = |a: &(u8, f64), b: &(u8, f64)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1));
+    Some(draw(&best(alike.iter().copied(), coldness_and_ttft, order), |_| 1, random))
 }
 
 /// The candidate that answered the request's conversation before, if that was with the same model, and no other one has
 /// failed less recently, is less of a fallback, or is nearer to having its model in memory. Requests in flight and weights
 /// do not count: reading the conversation anew takes longer than a free slot beside other requests, and weights have
 /// decided where it began.
-fn again<'r>(free: &[Choice<'r>], previous: Previous, now: u64) -> Option<Choice<'r>> {
+fn again<'r, F>(free: impl Fn() -> F, previous: Previous, now: u64) -> Option<Choice<'r>>
+where
+    F: Iterator<Item = Choice<'r>>,
+{
     let rank = |c: &Choice<'_>| (class(c.member, now), c.member.coldness(c.model));
     let is_previous =
-        |c: &&Choice<'_>| previous == Previous::new(c.member.serial, c.member.profile.models.name(c.model));
-    let choice = free.iter().find(is_previous).copied()?;
-    free.iter().all(|other| rank(&choice) <= rank(other)).then_some(choice)
+        |c: &Choice<'_>| previous == Previous::new(c.member.serial, c.member.profile.models.name(c.model));
+    let choice = free().find(is_previous)?;
+    let choices_rank = rank(&choice);
+    free().all(|other| choices_rank <= rank(&other)).then_some(choice)
 }
 
 /// What comes before a participant's load: whether it has just failed, and whether it is a fallback.
@@ -164,16 +175,49 @@ fn class(member: &Member, now: u64) -> (bool, bool) {
     (member.health.is_avoided(now, member.in_flight), member.profile.fallback)
 }
 
-fn by_load(a: &Member, b: &Member, now: u64) -> Ordering {
-    // Requests over weight, without a division.
-    let load = |m: &Member, other: &Member| u64::from(m.in_flight) * u64::from(other.profile.weight.max(1));
-    class(a, now).cmp(&class(b, now)).then_with(|| load(a, b).cmp(&load(b, a)))
+/// What a participant ranks by at first.
+#[derive(PartialEq)]
+struct Load {
+    class: (bool, bool),
+    in_flight: u32,
+    weight: u32,
 }
 
-/// Those that come first in an order. There is one.
-fn best<'r>(choices: Vec<Choice<'r>>, order: impl Fn(&Choice<'r>, &Choice<'r>) -> Ordering) -> Vec<Choice<'r>> {
-    let Some(first) = choices.iter().copied().min_by(&order) else { return choices };
-    choices.into_iter().filter(|choice| order(choice, &first).is_eq()).collect()
+impl Load {
+    fn of(member: &Member, now: u64) -> Self {
+        Load { class: class(member, now), in_flight: member.in_flight, weight: member.profile.weight.max(1) }
+    }
+
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Of an idle room, all are equal.
+        if self == other {
+            return Ordering::Equal;
+        }
+        // Requests over weight, without a division.
+        let load = |a: &Self, b: &Self| u64::from(a.in_flight) * u64::from(b.weight);
+        self.class.cmp(&other.class).then_with(|| load(self, other).cmp(&load(other, self)))
+    }
+}
+
+/// Those that come first in an order of ranks, in one pass.
+fn best<'r, R>(
+    choices: impl Iterator<Item = Choice<'r>>,
+    rank: impl Fn(&Choice<'r>) -> R,
+    order: impl Fn(&R, &R) -> Ordering,
+) -> Vec<Choice<'r>> {
+    let (mut best, mut first) = (Vec::new(), None);
+    for choice in choices {
+        let rank = rank(&choice);
+        let place = first.as_ref().map_or(Ordering::Less, |first| order(&rank, first));
+        if place.is_lt() {
+            best.clear();
+            first = Some(rank);
+        }
+        if place.is_le() {
+            best.push(choice);
+        }
+    }
+    best
 }
 
 /// One of some, by lot in proportion to a weight of at least 1.

@@ -2,10 +2,11 @@
 //! that one with a thousand requests delays another's by no more than the request that runs (PROTOCOL.md, "Inference
 //! plane"). Time is an argument: milliseconds on the monotonic clock.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, HashMap};
 
-use super::selector::{Caller, Want};
+use super::queue::{Lane, Queue, Waiting};
+use super::selector::Caller;
 
 /// Slot time counts half as much after this time, milliseconds.
 const HALF_LIFE: f64 = 600_000.0;
@@ -20,16 +21,8 @@ const RETURN: u64 = 60_000;
 /// Callers that are remembered for a room; beyond that, those with the least used time are forgotten.
 const MAX_CALLERS: usize = 1_024;
 
-/// A request that waits for a participant.
-#[derive(Debug, Clone)]
-pub struct Waiting {
-    /// Sequence number, unique in the hub.
-    pub number: u64,
-    /// What it requires of a participant.
-    pub want: Want,
-    /// Since when it waits: milliseconds on the monotonic clock.
-    pub since: u64,
-}
+/// What decides between the lanes of a queue: the least goes first, and the older request among equals.
+type Rank = (bool, Reverse<i32>, i64);
 
 /// What each caller of a room has used of its slots.
 #[derive(Debug, Default)]
@@ -57,7 +50,7 @@ impl Share {
     /// The used time now.
     fn used_at(&self, now: u64) -> f64 {
         // Each running request adds time at a constant rate, which decays from the moment it is added.
-        let decay = (-(now.saturating_sub(self.updated) as f64) / HALF_LIFE).exp2();
+        let decay = decay(now.saturating_sub(self.updated));
         let added = f64::from(self.running) * (1.0 - decay) * HALF_LIFE / std::f64::consts::LN_2;
         self.used * decay + added
     }
@@ -81,6 +74,19 @@ impl Share {
     fn is_idle(&self) -> bool {
         self.running == 0 && self.queued == 0
     }
+}
+
+/// The part of slot time that is left after some milliseconds: 2^(-time / HALF_LIFE). Not by `f64::exp2`, for which every hub
+/// would load the C library's `libm`.
+fn decay(time: u64) -> f64 {
+    let halvings = time as f64 / HALF_LIFE;
+    if halvings >= 1_000.0 {
+        return 0.0;
+    }
+    // The series of e^x, after as many halvings as leave an x between -ln 2 and 0, for which twelve terms are exact to 1e-10.
+    let x = -halvings.fract() * std::f64::consts::LN_2;
+    let series = (1..=12).rev().fold(1.0, |sum, n| 1.0 + sum * x / f64::from(n));
+    series / 2_f64.powi(halvings as i32)
 }
 
 impl FairShares {
@@ -128,21 +134,50 @@ impl FairShares {
         (longest.1.queued > own + 1).then_some(longest.0)
     }
 
-    /// The order in which these requests would get slots now, as indices.
-    pub fn order(&self, queue: &[Waiting], now: u64) -> Vec<usize> {
-        self.order_after(self.starving(queue, now), queue, now)
+    /// The waiting requests in the order in which they would get slots now.
+    pub fn order<'q>(&self, queue: &'q Queue, now: u64) -> Vec<&'q Waiting> {
+        let starving = self.starving(queue, now);
+        let ranked = |lane: &'q Lane| {
+            let rank = self.rank(lane, now);
+            lane.iter().map(move |waiting| ((starving != Some(waiting.number), rank, waiting.number), waiting))
+        };
+        let mut order: Vec<_> = queue.lanes().iter().flat_map(ranked).collect();
+        order.sort_unstable_by_key(|(key, _)| *key);
+        order.into_iter().map(|(_, waiting)| waiting).collect()
     }
 
-    /// As [`FairShares::order`], with the request that [`FairShares::starving`] found.
-    pub fn order_after(&self, starving: Option<usize>, queue: &[Waiting], now: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..queue.len()).collect();
-        order.sort_by_cached_key(|&index| self.rank(&queue[index], now));
-        if let Some(rescued) = starving
-            && let Some(position) = order.iter().position(|&index| index == rescued)
-        {
-            order[..=position].rotate_right(1);
+    /// How many requests would get slots before the one with this number, if it waits.
+    pub fn ahead_of(&self, number: u64, queue: &Queue, now: u64) -> Option<usize> {
+        let starving = self.starving(queue, now);
+        let own = self.rank(&queue.lanes()[queue.find(number)?.0], now);
+        if starving == Some(number) {
+            return Some(0);
         }
-        order
+        let ahead = |lane: &Lane| {
+            let ahead = match self.rank(lane, now).cmp(&own) {
+                Ordering::Less => lane.len(),
+                Ordering::Equal => lane.older_than(number),
+                Ordering::Greater => 0,
+            };
+            // The first of a lane is starving though its lane is behind.
+            ahead.max(usize::from(starving == Some(lane.first().number)))
+        };
+        Some(queue.lanes().iter().map(ahead).sum())
+    }
+
+    /// The lanes of a queue by their indices, least first in the order in which their first requests would get slots now.
+    /// `starving` is what [`FairShares::starving`] found.
+    pub fn lanes(
+        &self,
+        queue: &Queue,
+        starving: Option<u64>,
+        now: u64,
+    ) -> BinaryHeap<Reverse<(bool, Rank, u64, usize)>> {
+        let ranked = |(index, lane): (usize, &Lane)| {
+            let number = lane.first().number;
+            Reverse((starving != Some(number), self.rank(lane, now), number, index))
+        };
+        queue.lanes().iter().enumerate().map(ranked).collect()
     }
 
     /// Records that the starving request got a slot.
@@ -151,22 +186,22 @@ impl FairShares {
     }
 
     /// A request that was tried at a participant already precedes new ones.
-    fn rank(&self, waiting: &Waiting, now: u64) -> (bool, Reverse<i32>, i64, u64) {
-        let want = &waiting.want;
+    fn rank(&self, lane: &Lane, now: u64) -> Rank {
+        let want = lane.want();
         let score = self.callers.get(&want.caller).map_or(0, |share| share.score(now));
-        (want.tried.is_empty(), Reverse(want.priority), score, waiting.number)
+        (want.tried.is_empty(), Reverse(want.priority), score)
     }
 
-    /// The index of the request that has waited longest behind a higher priority, if it is time to prefer it.
-    pub fn starving(&self, queue: &[Waiting], now: u64) -> Option<usize> {
+    /// The number of the request that has waited longest behind a higher priority, if it is time to prefer it.
+    pub fn starving(&self, queue: &Queue, now: u64) -> Option<u64> {
         if now.saturating_sub(self.last_rescue) < STARVATION {
             return None;
         }
-        let top = queue.iter().map(|waiting| waiting.want.priority).max()?;
-        let waited = |waiting: &Waiting| self.callers.get(&waiting.want.caller).map_or(0, |share| share.waited(now));
-        let starving = |(_, waiting): &(usize, &Waiting)| waiting.want.priority < top && waited(waiting) >= STARVATION;
-        let longest = |(_, waiting): &(usize, &Waiting)| (waited(waiting), Reverse(waiting.number));
-        queue.iter().enumerate().filter(starving).max_by_key(longest).map(|(index, _)| index)
+        let lanes = queue.lanes().iter();
+        let top = lanes.clone().map(|lane| lane.want().priority).max()?;
+        let waited = |lane: &Lane| self.callers.get(&lane.want().caller).map_or(0, |share| share.waited(now));
+        let starving = lanes.filter(|lane| lane.want().priority < top && waited(lane) >= STARVATION);
+        starving.map(|lane| (waited(lane), Reverse(lane.first().number))).max().map(|(_, number)| number.0)
     }
 
     fn share(&mut self, caller: &Caller, now: u64) -> &mut Share {
@@ -198,7 +233,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::state::selector::Need;
+    use crate::state::selector::{Need, Want};
 
     fn caller(last: u8) -> Caller {
         Caller::Network(IpAddr::from([10, 0, 0, last]))
@@ -215,6 +250,28 @@ mod tests {
             owner: None,
         };
         Waiting { number, want, since: 0 }
+    }
+
+    /// The numbers of these requests in the order in which they get slots. What is told of each one's place, and the lane that
+    /// goes first, agree with it.
+    fn order(shares: &FairShares, requests: &[Waiting], now: u64) -> Vec<u64> {
+        let mut queue = Queue::default();
+        requests.iter().for_each(|waiting| queue.push(waiting.clone()));
+        let order: Vec<u64> = shares.order(&queue, now).iter().map(|waiting| waiting.number).collect();
+        let ahead = |number: &u64| shares.ahead_of(*number, &queue, now);
+        assert_eq!(order.iter().map(ahead).collect::<Vec<_>>(), (0..order.len()).map(Some).collect::<Vec<_>>());
+        let first = shares.lanes(&queue, shares.starving(&queue, now), now).pop().map(|Reverse((.., lane))| lane);
+        assert_eq!(first.map(|lane| queue.lanes()[lane].first().number), order.first().copied());
+        order
+    }
+
+    #[test]
+    fn decay_is_a_power_of_two() {
+        for time in [0, 1, 1_000, 599_999, 600_000, 600_001, 7_777_777, 36_000_000, 599_999_999] {
+            let exact = (-(time as f64) / HALF_LIFE).exp2();
+            assert!((decay(time) - exact).abs() <= exact * 1e-9, "{time}: {} and {exact}", decay(time));
+        }
+        assert!(decay(u64::MAX).abs() < f64::MIN_POSITIVE);
     }
 
     #[test]
@@ -237,12 +294,12 @@ mod tests {
         }
         shares.enqueue(&new, 14_999);
         shares.finish(&busy, 15_000);
-        let mut queue = vec![waiting(1, &busy, 0), waiting(2, &busy, 0), waiting(3, &new, 0)];
-        assert_eq!(shares.order(&queue, 15_000), [2, 0, 1]);
-        queue[1].want.priority = 1;
-        assert_eq!(shares.order(&queue[..], 15_000)[0], 1);
-        queue[0].want.tried.push(7);
-        assert_eq!(shares.order(&queue[..], 15_000)[0], 0, "one that failed over does not wait again");
+        let mut requests = [waiting(1, &busy, 0), waiting(2, &busy, 0), waiting(3, &new, 0)];
+        assert_eq!(order(&shares, &requests, 15_000), [3, 1, 2]);
+        requests[1].want.priority = 1;
+        assert_eq!(order(&shares, &requests, 15_000)[0], 2);
+        requests[0].want.tried.push(7);
+        assert_eq!(order(&shares, &requests, 15_000)[0], 1, "one that failed over does not wait again");
     }
 
     #[test]
@@ -252,10 +309,10 @@ mod tests {
         shares.enqueue(&low, 0);
         shares.enqueue(&high, 0);
         let queue = [waiting(1, &low, 0), waiting(2, &high, 5), waiting(3, &high, 5)];
-        assert_eq!(shares.order(&queue, STARVATION - 1), [1, 2, 0]);
-        assert_eq!(shares.order(&queue, STARVATION), [0, 1, 2]);
+        assert_eq!(order(&shares, &queue, STARVATION - 1), [2, 3, 1]);
+        assert_eq!(order(&shares, &queue, STARVATION), [1, 2, 3]);
         shares.record_rescue(STARVATION);
-        assert_eq!(shares.order(&queue, STARVATION + 1), [1, 2, 0]);
+        assert_eq!(order(&shares, &queue, STARVATION + 1), [2, 3, 1]);
     }
 
     #[test]

@@ -13,38 +13,41 @@ const URL_SAFE: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 /// A room's code: six characters, kept in upper case.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RoomCode(String);
+pub struct RoomCode([u8; 6]);
 
 impl RoomCode {
     /// Parses a code in any letter case. `None` unless it is six ASCII letters and digits. Codes that the operator
     /// declares may contain the characters that drawn ones avoid.
     pub fn parse(text: &str) -> Option<Self> {
-        let fits = text.len() == 6 && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        fits.then(|| RoomCode(text.to_ascii_uppercase()))
+        let code: [u8; 6] = text.as_bytes().try_into().ok()?;
+        code.iter().all(u8::is_ascii_alphanumeric).then(|| RoomCode(code.map(|byte| byte.to_ascii_uppercase())))
     }
 
     /// Draws a code that begins with a prefix.
     pub fn draw(prefix: &CodePrefix, random: Random<'_>) -> Self {
-        let mut bytes = [0; 6];
-        let drawn = &mut bytes[prefix.0.len()..];
+        let mut code = [0; 6];
+        let (fixed, drawn) = code.split_at_mut(prefix.0.len());
+        fixed.copy_from_slice(prefix.0.as_bytes());
         random(drawn);
-        RoomCode(prefix.0.chars().chain(drawn.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)]))).collect())
+        drawn.iter_mut().for_each(|byte| *byte = ALPHABET[usize::from(*byte % 32)]);
+        RoomCode(code)
     }
 
     /// Whether the code begins with a prefix.
     pub fn has_prefix(&self, prefix: &CodePrefix) -> bool {
-        self.0.starts_with(&prefix.0)
+        self.0.starts_with(prefix.0.as_bytes())
     }
 
     /// The code, in upper case.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Always ASCII.
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 impl fmt::Display for RoomCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

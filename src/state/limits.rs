@@ -116,8 +116,10 @@ impl Used {
 
     fn update(&mut self, limits: &Limits, now: Now) {
         self.turn_day(now);
-        let left = now.mono.saturating_sub(self.at).saturating_mul(limits.per_minute.unwrap_or(0).into());
-        self.recent = self.recent.saturating_sub(left);
+        let limit = limits.per_minute.map_or(0, |limit| u64::from(limit.max(1)));
+        let left = now.mono.saturating_sub(self.at).saturating_mul(limit);
+        // What came under a higher limit, or without one, is gone after a minute too.
+        self.recent = self.recent.saturating_sub(left).min(limit * MINUTE);
         self.at = now.mono;
     }
 
@@ -151,6 +153,21 @@ mod tests {
         assert_eq!(used.requests_left(&limits, at(0)).unwrap().remaining, 0);
         used.end();
         assert_eq!(used.begin(&limits, at(0)), Ok(()));
+    }
+
+    #[test]
+    fn a_lowered_limit_of_a_minute_is_whole_again_after_a_minute() {
+        let of_minute = |limit| Limits { per_minute: limit, ..Limits::default() };
+        let mut used = Used::default();
+        for _ in 0..100 {
+            used.begin(&of_minute(Some(100)), at(0)).unwrap();
+        }
+        let lowered = of_minute(Some(2));
+        assert_eq!(used.begin(&lowered, at(0)).unwrap_err().wait, 30_000);
+        assert_eq!(used.requests_left(&lowered, at(60_000)), Some(Left { limit: 2, remaining: 2, reset: 0 }));
+        used.begin(&lowered, at(60_000)).unwrap();
+        used.begin(&of_minute(None), at(60_000)).unwrap();
+        assert_eq!(used.requests_left(&lowered, at(60_000)).unwrap().remaining, 2, "unlimited requests do not count");
     }
 
     #[test]

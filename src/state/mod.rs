@@ -15,6 +15,7 @@ mod page;
 pub mod policy;
 #[cfg(test)]
 mod properties;
+pub mod queue;
 pub mod registry;
 pub mod room;
 pub mod selector;

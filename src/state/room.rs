@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::config::shown;
-use super::fair_shares::{FairShares, Waiting};
+use super::fair_shares::FairShares;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
 use super::models::Models;
+use super::queue::Queue;
 use super::{Now, page};
 use crate::budget::Share;
 use crate::proto::management::{
@@ -39,8 +40,8 @@ pub struct Room {
     pub defaults: Option<RuntimeConfig>,
     /// Its participants, by id.
     pub members: HashMap<ParticipantId, Member>,
-    /// Requests that wait for a slot, in the order of their arrival.
-    pub queue: Vec<Waiting>,
+    /// Requests that wait for a slot.
+    pub queue: Queue,
     /// What each caller has used of the room's slots: the order in which waiting requests are granted.
     pub(super) shares: FairShares,
     /// Time of its last use (creation, registration, request or heartbeat): milliseconds on the monotonic clock.

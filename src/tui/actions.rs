@@ -171,7 +171,7 @@ fn run_session(reconnect: &Reconnect, room: &str, id: &str, outcomes: &Sender<Ou
 }
 
 /// An error and its hint in one line.
-fn message(error: &Error) -> String {
+pub fn message(error: &Error) -> String {
     // Hints that name command line flags do not help in a dialog.
     let text = error.to_string();
     match error.hint().filter(|hint| !hint.contains("--")) {

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 
 use gambi::proto::management::RoomSummary;
 
+use super::chat::{AnswerEvent, ChatRequest, Chats};
 use super::form::{Field, Form};
 use super::history::History;
 use super::log::Log;
+use crate::chat::selection::called;
 use crate::monitor::model::{Member, Room};
 use crate::monitor::state::{MonitorState, Update};
 
@@ -36,6 +38,8 @@ pub enum Pane {
     Participants,
     /// The event log.
     Events,
+    /// The conversation with a room.
+    Chat,
 }
 
 /// The order of participants.
@@ -55,6 +59,8 @@ pub enum Dialog {
     Participant,
     /// Charts of the selected room.
     Charts,
+    /// Who waits in the selected room.
+    Queue,
     /// Creates a room.
     Create(Form),
     /// Joins a room.
@@ -109,6 +115,10 @@ pub enum Action {
     Join(JoinRequest),
     /// Leave with a participant of this process: room code, participant id.
     Leave(String, String),
+    /// Send a question.
+    Ask(ChatRequest),
+    /// Stop the answer that arrives.
+    StopAnswer,
 }
 
 /// The outcome of an action. Has no `Debug`, since it can hold passwords.
@@ -133,6 +143,8 @@ pub struct App {
     pub log: Log,
     /// The data for the charts.
     pub history: History,
+    /// The conversations.
+    pub chats: Chats,
     /// The pane that receives keys.
     pub pane: Pane,
     /// The open dialog.
@@ -149,6 +161,8 @@ pub struct App {
     pub endpoint: String,
     pub(super) selected_room: Option<String>,
     pub(super) selected_member: Option<(String, String)>,
+    /// The pane from which the chat was opened.
+    pub(super) before_chat: Pane,
 }
 
 impl App {
@@ -158,6 +172,7 @@ impl App {
             state,
             log: Log::default(),
             history: History::default(),
+            chats: Chats::default(),
             pane: Pane::Rooms,
             dialog: None,
             notice: None,
@@ -167,6 +182,7 @@ impl App {
             endpoint: endpoint.to_owned(),
             selected_room: None,
             selected_member: None,
+            before_chat: Pane::Rooms,
         }
     }
 
@@ -215,8 +231,12 @@ impl App {
         chosen.or_else(|| self.shown_members(now).first().copied())
     }
 
-    /// The room that the charts show: the selected participant's while that pane has the focus, else the selected room.
+    /// The room that the queue and the charts show: that of the pane that has the focus, else the selected room.
     pub fn charted(&self, now: u64) -> Option<&Room> {
+        let talked_with = self.chats.room.as_ref().filter(|_| self.pane == Pane::Chat);
+        if let Some(room) = talked_with.and_then(|code| self.state.rooms.get(code)) {
+            return Some(room);
+        }
         let looked_at = if self.pane == Pane::Participants { self.member(now) } else { None };
         looked_at.map(|(room, _)| room).or_else(|| self.room())
     }
@@ -242,7 +262,8 @@ impl App {
         self.history.on_update(&update, now);
         match (&update, &mut self.dialog) {
             (Update::Refused(room, why), Some(Dialog::Password(code, form))) if room == code => form.fail(why),
-            (Update::Refused(room, _), None) if self.state.is_requested(room) => {
+            // What is being typed in the chat must not become a password.
+            (Update::Refused(room, _), None) if self.state.is_requested(room) && self.pane != Pane::Chat => {
                 self.dialog = Some(password_dialog(room))
             }
             (Update::Members(room, _), Some(Dialog::Password(code, form))) if room == code && form.busy => {
@@ -254,6 +275,16 @@ impl App {
         if self.only_room.as_ref().is_some_and(|code| !self.state.rooms.contains_key(code)) {
             self.only_room = None;
         }
+    }
+
+    /// Applies an event of an answer.
+    pub fn on_answer_event(&mut self, number: u64, event: AnswerEvent) {
+        let rooms = &self.state.rooms;
+        let nickname = |room: &str, id: &str| Some(rooms.get(room)?.members.get(id)?.info.nickname.as_str());
+        self.chats.on_event(number, event, |room, id| match id {
+            "" => String::new(),
+            id => called(id, nickname(room, id).unwrap_or_default()),
+        });
     }
 
     /// Handles an action's outcome. Returns a follow-up action, if any.

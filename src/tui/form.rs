@@ -1,10 +1,13 @@
 //! The fields of a dialog, and editing them. Pure.
 
 use super::keys::Key;
+use crate::monitor::clean::{multi_line, one_line};
 use crate::monitor::text::clean;
 
 /// The longest text that a field accepts, in characters.
 const MAX_CHARS: usize = 500;
+/// The longest prompt.
+const MAX_PROMPT: usize = 16_384;
 
 /// The kind of a field's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub enum FieldKind {
     Secret,
     /// Yes or no.
     Switch,
+    /// Text of several lines.
+    Prompt,
 }
 
 /// A field of a form.
@@ -58,6 +63,11 @@ impl Field {
         Field { kind: FieldKind::Switch, ..Field::text(label, "") }
     }
 
+    /// A prompt, which has no label.
+    pub fn prompt() -> Self {
+        Field { kind: FieldKind::Prompt, ..Field::text("", "") }
+    }
+
     /// Whether a switch is on.
     pub fn is_on(&self) -> bool {
         !self.before.is_empty()
@@ -78,17 +88,24 @@ impl Field {
         let hide = |text: &str| "*".repeat(text.chars().count());
         match self.kind {
             FieldKind::Secret => (hide(&self.before), hide(&self.after)),
-            _ => (clean(&self.before), clean(&self.after)),
+            FieldKind::Prompt => (multi_line(&self.before), multi_line(&self.after)),
+            _ => (one_line(&self.before), one_line(&self.after)),
         }
     }
 
     fn insert(&mut self, text: &str) {
-        let room = MAX_CHARS.saturating_sub(self.before.chars().count() + self.after.chars().count());
-        self.before.extend(text.chars().filter(|c| !c.is_control()).take(room));
+        let (most, has_lines) = if self.kind == FieldKind::Prompt { (MAX_PROMPT, true) } else { (MAX_CHARS, false) };
+        let room = most.saturating_sub(self.before.chars().count() + self.after.chars().count());
+        // Terminals end the lines of a paste with carriage returns.
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let fits = |c: &char| !c.is_control() || (has_lines && matches!(c, '\n' | '\t'));
+        self.before.extend(text.chars().filter(fits).take(room));
     }
 
-    fn on_key(&mut self, key: &Key) {
+    /// Handles a key that edits text.
+    pub fn on_key(&mut self, key: &Key) {
         match key {
+            Key::Ctrl('j') if self.kind == FieldKind::Prompt => self.insert("\n"),
             Key::Char(' ') if self.kind == FieldKind::Switch => {
                 self.before = if self.is_on() { String::new() } else { "on".into() };
             }
@@ -102,6 +119,10 @@ impl Field {
             Key::Home => self.after.insert_str(0, &std::mem::take(&mut self.before)),
             Key::End => self.before.push_str(&std::mem::take(&mut self.after)),
             Key::Ctrl('u') => self.before.clear(),
+            Key::Ctrl('w') => {
+                let kept = self.before.trim_end().trim_end_matches(|c: char| !c.is_whitespace()).len();
+                self.before.truncate(kept);
+            }
             _ => {}
         }
     }
@@ -171,6 +192,21 @@ mod tests {
         assert_eq!(form.value("Name"), "cd b");
         typed(&mut form, &[Key::Ctrl('u'), Key::Left, Key::Delete, Key::Paste("x".repeat(10_000))]);
         assert_eq!(form.value("Name").len(), MAX_CHARS);
+    }
+
+    #[test]
+    fn a_prompt_has_lines_and_loses_its_last_word() {
+        let mut field = Field::prompt();
+        for key in [Key::Paste("one\r\ntwo\u{1b}".into()), Key::Ctrl('j'), Key::Paste("three four ".into())] {
+            field.on_key(&key);
+        }
+        assert_eq!(field.value(), "one\ntwo\nthree four ");
+        field.on_key(&Key::Ctrl('w'));
+        assert_eq!(field.value(), "one\ntwo\nthree ");
+        (0..5).for_each(|_| field.on_key(&Key::Ctrl('w')));
+        assert_eq!(field.value(), "");
+        field.on_key(&Key::Paste("é".repeat(2 * MAX_PROMPT)));
+        assert_eq!(field.value().chars().count(), MAX_PROMPT);
     }
 
     #[test]

@@ -25,6 +25,11 @@ pub struct Slice {
 }
 
 impl Slice {
+    /// Whether no request ended in it.
+    pub fn is_empty(&self) -> bool {
+        self.answers + self.failures == 0
+    }
+
     /// Mean time to the first token, milliseconds.
     pub fn ttft(&self) -> u64 {
         self.ttft.checked_div(self.answers).unwrap_or(0)

@@ -11,12 +11,14 @@ impl App {
     /// Handles a key. Returns the action to perform, if any.
     pub fn on_key(&mut self, key: &Key, now: u64) -> Option<Action> {
         match key {
-            Key::Ctrl('c') => return Some(Action::Quit),
+            // In the chat it stops the answer.
+            Key::Ctrl('c') if self.dialog.is_some() || self.pane != Pane::Chat => return Some(Action::Quit),
             Key::Ctrl('z') => return Some(Action::Suspend),
             Key::Ctrl('l') => return Some(Action::Redraw),
             _ => {}
         }
         match self.dialog.take() {
+            None if self.pane == Pane::Chat => self.on_chat_key(key, now),
             None => self.on_screen_key(key, now),
             Some(dialog) => self.on_dialog_key(dialog, key, now),
         }
@@ -31,9 +33,11 @@ impl App {
             }
             Key::Char('l') => return self.leave(now),
             Key::Char('?' | 'h') => self.dialog = Some(Dialog::Help),
+            Key::Char('c') => self.open_chat(now),
             Key::Char('n') => self.dialog = Some(create_dialog()),
             Key::Char('j') => self.join_dialog(),
             Key::Char('m') if self.room().is_some() => self.dialog = Some(Dialog::Charts),
+            Key::Char('w') if self.room().is_some() => self.dialog = Some(Dialog::Queue),
             Key::Char('/') => {
                 let field = Field::text(label::FILTER, &self.log.filter);
                 self.dialog = Some(Dialog::Filter(Form::new(vec![field])));
@@ -46,16 +50,25 @@ impl App {
             Key::Char('1') => self.pane = Pane::Rooms,
             Key::Char('2') => self.pane = Pane::Participants,
             Key::Char('3') => self.pane = Pane::Events,
-            Key::Tab | Key::Right => self.pane = next(self.pane),
-            Key::BackTab | Key::Left => self.pane = next(next(self.pane)),
+            Key::Tab | Key::Right => self.focus_next_pane(false),
+            Key::BackTab | Key::Left => self.focus_next_pane(true),
             Key::Esc => self.clear(),
             key => match self.pane {
                 Pane::Rooms => self.on_rooms_key(key),
                 Pane::Participants => self.on_participants_key(key, now),
                 Pane::Events => self.on_events_key(key),
+                Pane::Chat => {}
             },
         }
         None
+    }
+
+    /// Moves the focus to the next pane, or to the previous one.
+    pub(super) fn focus_next_pane(&mut self, back: bool) {
+        let panes = [Pane::Rooms, Pane::Participants, Pane::Events, Pane::Chat];
+        let panes = if self.chats.room.is_some() { &panes[..] } else { &panes[..3] };
+        let at = panes.iter().position(|pane| *pane == self.pane).unwrap_or(0);
+        self.pane = panes[(at + if back { panes.len() - 1 } else { 1 }) % panes.len()];
     }
 
     /// Clears the notice, the room selection and the event filters.
@@ -142,12 +155,15 @@ impl App {
 
     fn on_dialog_key(&mut self, mut dialog: Dialog, key: &Key, now: u64) -> Option<Action> {
         let form = match &mut dialog {
-            Dialog::Help | Dialog::Participant | Dialog::Charts => {
+            Dialog::Help | Dialog::Participant | Dialog::Charts | Dialog::Queue => {
+                if *key == Key::Char('c') {
+                    self.open_chat(now);
+                }
                 // Arrow keys move the selection behind an open card, so that the card shows the next item.
                 if matches!(key, Key::Up | Key::Down | Key::PageUp | Key::PageDown | Key::Home | Key::End) {
                     match dialog {
                         Dialog::Participant => self.on_participants_key(key, now),
-                        Dialog::Charts => self.on_rooms_key(key),
+                        Dialog::Charts | Dialog::Queue => self.on_rooms_key(key),
                         _ => {}
                     }
                     self.dialog = Some(dialog);
@@ -181,18 +197,10 @@ impl App {
                 form.busy = true;
                 Some(Action::Unlock(code.clone(), form.value(label::PASSWORD)))
             }
-            Dialog::Help | Dialog::Participant | Dialog::Charts => None,
+            Dialog::Help | Dialog::Participant | Dialog::Charts | Dialog::Queue => None,
         };
         self.dialog = Some(dialog);
         action
-    }
-}
-
-fn next(pane: Pane) -> Pane {
-    match pane {
-        Pane::Rooms => Pane::Participants,
-        Pane::Participants => Pane::Events,
-        Pane::Events => Pane::Rooms,
     }
 }
 

@@ -157,6 +157,11 @@ fn a_requested_room_opens_its_password_dialog() {
     // After Esc, another refusal does not open the dialog again.
     on_key(&mut app, &[Key::Esc]);
     assert!(app.state.watched().is_empty() && app.dialog.is_none());
+    // While one types in the chat, none opens at all.
+    app.on_update(Update::Rooms(vec![private("LAB003"), room("LAB001", "Lab")], 0), NOW);
+    on_key(&mut app, &[Key::Home, Key::Char('c')]);
+    app.on_update(Update::Refused("LAB003".into(), "private".into()), NOW);
+    assert!(app.dialog.is_none() && app.pane == Pane::Chat);
 }
 
 #[test]

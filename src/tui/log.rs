@@ -33,7 +33,7 @@ impl Kind {
     /// The word that the filter's title shows.
     pub fn word(self) -> &'static str {
         match self {
-            Kind::Hub => "hub",
+            Kind::Hub => "rooms",
             Kind::Participant => "participants",
             Kind::Request => "requests",
             Kind::Failure => "failures",
@@ -107,7 +107,7 @@ impl Log {
                 let kind = kind_of(&event.kind);
                 self.add(now, kind, &event.room_code, || sentence(event, state));
             }
-            Update::Rooms(..) | Update::Members(..) | Update::Measured(_) => {}
+            Update::Rooms(..) | Update::Members(..) | Update::Measured(_) | Update::Queue(_) | Update::History(_) => {}
         }
     }
 
@@ -231,10 +231,10 @@ fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
         "participant.updated" if data["providerDown"] == true => format!("{who}'s provider is down"),
         "participant.updated" => format!("{who} is {}", text("status")),
         "participant.left" => format!("{who} left"),
-        "participant.offline" => format!("{who} is offline"),
+        "participant.offline" => format!("{who} went offline"),
         "llm.request" => format!("{who} got a request for {}", text("model")),
         "llm.complete" => format!("{who} answered {}", measures(&data["metrics"])),
-        "llm.error" if text("stage") == "cancelled" => format!("{who}: the client disconnected"),
+        "llm.error" if text("stage") == "cancelled" => format!("{who}: request cancelled"),
         "llm.error" => format!("{who} failed ({}): {}", text("stage"), text("error")),
         other => format!("{other} {who}"),
     };
@@ -257,14 +257,16 @@ fn measures(metrics: &Value) -> String {
     let number = |key: &str| metrics[key].as_u64();
     let mut parts = Vec::new();
     parts.extend(number("durationMs").map(|millis| format!("in {}", brief(millis))));
-    parts.extend(number("ttftMs").map(|millis| format!("first token {}", brief(millis))));
+    parts.extend(number("ttftMs").map(|millis| format!("first token after {}", brief(millis))));
     parts.extend(number("outputTokens").map(|tokens| format!("{tokens} tokens")));
-    parts.extend(metrics["tokensPerSecond"].as_f64().map(|rate| format!("{}/s", speed(rate))));
+    parts.extend(metrics["tokensPerSecond"].as_f64().map(|rate| format!("{} tokens/s", speed(rate))));
     parts.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::monitor::fixtures::{NOW, answered, began, failed, lab, participant};
 
@@ -288,8 +290,38 @@ mod tests {
         log.on_update(&failed("LAB001", "ann", "r2", "stream"), &state, NOW);
         let lines = texts(&log, 10);
         assert_eq!(lines[0], "An\u{fffd}n got a request for any");
-        assert_eq!(lines[1], "An\u{fffd}n answered in 1.0s, first token 210ms, 40 tokens");
-        assert_eq!(lines[2..], ["Ann: the client disconnected", "Ann failed (stream): it broke"]);
+        assert_eq!(lines[1], "An\u{fffd}n answered in 1.0s, first token after 210ms, 40 tokens");
+        assert_eq!(lines[2..], ["Ann: request cancelled", "Ann failed (stream): it broke"]);
+    }
+
+    #[test]
+    fn the_dashboard_describes_events_in_the_same_words() {
+        let theirs = include_str!("../web/events.js");
+        let state = lab(&[participant("ann", "Ann")]);
+        let told = |kind: &str, data: Value| {
+            sentence(&EventEnvelope { kind: kind.into(), timestamp: NOW, room_code: "LAB001".into(), data }, &state)
+        };
+        let metrics = json!({ "durationMs": 1000, "ttftMs": 210, "tokensPerSecond": 4.5 });
+        for (kind, data, words) in [
+            ("room.created", json!({ "name": "Lab" }), " was created"),
+            ("room.deleted", json!({ "name": "Lab" }), " was deleted"),
+            ("participant.joined", json!({ "id": "ann", "model": "m" }), " joined with "),
+            ("participant.updated", json!({ "id": "ann", "providerDown": true }), "'s provider is down"),
+            ("participant.left", json!({ "participantId": "ann" }), " left"),
+            ("participant.offline", json!({ "participantId": "ann" }), " went offline"),
+            ("llm.request", json!({ "participantId": "ann", "model": "m" }), " got a request for "),
+            ("llm.complete", json!({ "participantId": "ann", "metrics": metrics }), " answered in "),
+            ("llm.complete", json!({ "participantId": "ann", "metrics": metrics }), "first token after "),
+            ("llm.complete", json!({ "participantId": "ann", "metrics": metrics }), " tokens/s"),
+            ("llm.error", json!({ "participantId": "ann", "stage": "cancelled" }), ": request cancelled"),
+            ("llm.error", json!({ "participantId": "ann", "stage": "stream", "error": "x" }), " failed ("),
+        ] {
+            assert!(told(kind, data).contains(words) && theirs.contains(words), "{kind}: {words}");
+        }
+        let page = include_str!("../web/index.html").to_lowercase();
+        for kind in [Kind::Hub, Kind::Participant, Kind::Request, Kind::Failure] {
+            assert!(page.contains(&format!(">{}</option>", kind.word())), "{}", kind.word());
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The terminal interface (feature `tui`). Screen contents and key handling are pure (`app`, `keymap`, `form`, `log`,
-//! `history`, `view`); `term` controls the terminal, `actions` sends requests to the hub. Uses the library's public API only.
+//! `history`, `chat`, `view`); `term` controls the terminal, `actions` and `answers` send requests to the hub. Uses the library's public API only.
 
 mod actions;
+mod answers;
 mod app;
+mod chat;
+mod chat_keys;
 mod form;
 mod history;
 mod keymap;
@@ -14,6 +17,7 @@ pub mod term;
 #[cfg(test)]
 mod term_tests;
 mod view;
+mod wrap;
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -27,7 +31,9 @@ use crate::monitor::state::Update;
 use crate::monitor::{HubMonitor, clock};
 use actions::Actions;
 pub use actions::JoinCredentials;
+use answers::Answers;
 use app::{Action, App, Outcome};
+use chat::AnswerEvent;
 use term::{Input, Screen};
 pub use view::Theme;
 
@@ -60,11 +66,13 @@ pub struct Settings {
 pub fn run<S>(watching: HubMonitor, settings: Settings, stop: &Receiver<S>) -> io::Result<()> {
     let HubMonitor { state, feed, updates } = watching;
     let Settings { client, credentials, endpoint, theme, suspend } = settings;
+    feed.poll_details();
     let (actions, outcomes) = Actions::new(client, credentials);
+    let (answers, answer_events) = Answers::new();
     let screen = Screen::open()?;
     let inputs = term::inputs()?;
     let app = App::new(state, &endpoint);
-    let mut ui = Ui { app, feed, updates, actions, outcomes, screen, inputs, theme, suspend };
+    let mut ui = Ui { app, feed, updates, actions, outcomes, answers, answer_events, screen, inputs, theme, suspend };
     let ended = ui.run_until(stop);
     let Ui { actions, screen, .. } = ui;
     drop(screen);
@@ -78,6 +86,8 @@ struct Ui {
     updates: Receiver<Update>,
     actions: Actions,
     outcomes: Receiver<Outcome>,
+    answers: Answers,
+    answer_events: Receiver<(u64, AnswerEvent)>,
     screen: Screen,
     inputs: Receiver<Input>,
     theme: Theme,
@@ -94,9 +104,12 @@ impl Ui {
                 (drawn, pause) = (Instant::now(), IDLE_INTERVAL);
             }
             // Once a redraw is due, further updates wait in their channels until it is done.
-            let (later, nothing) = (never(), never());
-            let (updates, outcomes) =
-                if pause < IDLE_INTERVAL { (&later, &nothing) } else { (&self.updates, &self.outcomes) };
+            let (later, nothing, silent) = (never(), never(), never());
+            let (updates, outcomes, answer_events) = if pause < IDLE_INTERVAL {
+                (&later, &nothing, &silent)
+            } else {
+                (&self.updates, &self.outcomes, &self.answer_events)
+            };
             let mut input = None;
             select! {
                 recv(stop) -> _ => return Ok(()),
@@ -110,6 +123,10 @@ impl Ui {
                 },
                 recv(outcomes) -> outcome => if let Ok(outcome) = outcome {
                     self.on_outcome(outcome);
+                    pause = UPDATE_INTERVAL;
+                },
+                recv(answer_events) -> event => if let Ok((number, event)) = event {
+                    self.on_answer_event(number, event);
                     pause = UPDATE_INTERVAL;
                 },
                 default(pause.saturating_sub(drawn.elapsed())) => {}
@@ -137,6 +154,14 @@ impl Ui {
         }
     }
 
+    fn on_answer_event(&mut self, number: u64, event: AnswerEvent) {
+        // The queue that it waits in is shown too.
+        if matches!(event, AnswerEvent::Waiting { .. }) {
+            self.feed.poll();
+        }
+        self.app.on_answer_event(number, event);
+    }
+
     /// Handles input. False to quit.
     fn on_input(&mut self, input: Input) -> io::Result<bool> {
         let Input::Key(key) = input else { return Ok(true) };
@@ -160,6 +185,13 @@ impl Ui {
             Action::Create(name, password, private) => self.actions.create(name, password, private),
             Action::Join(request) => self.actions.join(request),
             Action::Leave(room, id) => self.actions.leave(room, id),
+            Action::Ask(request) => {
+                let client = self.feed.client(&request.room);
+                if let Err(error) = self.answers.ask(&client, request) {
+                    self.app.chats.fail(&format!("No thread can be started: {error}"));
+                }
+            }
+            Action::StopAnswer => self.answers.stop(),
             Action::Quit | Action::Suspend | Action::Redraw => {}
         }
     }
@@ -175,6 +207,11 @@ impl Ui {
         while let Ok(outcome) = self.outcomes.try_recv() {
             changed = true;
             self.on_outcome(outcome);
+        }
+        for _ in 0..MAX_UPDATES_PER_TURN {
+            let Ok((number, event)) = self.answer_events.try_recv() else { break };
+            self.on_answer_event(number, event);
+            changed = true;
         }
         for panic in term::panics() {
             self.app.log.record(now, true, "", &panic);

@@ -55,7 +55,7 @@ impl IncomingBody {
         let taken = self.missing().min(bytes.len());
         self.make_room();
         self.bytes.extend_from_slice(&bytes[..taken]);
-        self.arrived(taken);
+        self.count(taken);
         taken
     }
 
@@ -66,19 +66,21 @@ impl IncomingBody {
         let most = self.missing().min(self.bytes.capacity() - before);
         let result = read(&mut self.bytes, most);
         // What arrived before an error counts.
-        self.arrived(self.bytes.len() - before);
+        self.count(self.bytes.len() - before);
         result
     }
 
-    /// The body.
-    ///
-    /// # Errors
-    /// If it is not UTF-8.
-    pub fn into_text(self) -> Result<String, TunnelError> {
-        String::from_utf8(self.bytes).map_err(|_| TunnelError::NotUtf8)
+    /// What has arrived.
+    pub fn arrived(&self) -> &[u8] {
+        &self.bytes
     }
 
-    fn arrived(&mut self, bytes: usize) {
+    /// The body.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    fn count(&mut self, bytes: usize) {
         if let Some((missing, _)) = &mut self.frame {
             *missing -= bytes;
         }
@@ -114,7 +116,7 @@ mod tests {
         };
         assert_eq!((body.read_with(read), body.missing()), (Err("interrupted"), 1));
         assert_eq!((body.push(b"f"), body.is_complete()), (1, true));
-        assert_eq!(body.into_text().unwrap(), "abcdef");
+        assert_eq!(body.into_bytes(), b"abcdef");
     }
 
     #[test]
@@ -143,9 +145,5 @@ mod tests {
         let mut empty = IncomingBody::new(0);
         empty.begin_frame(BINARY, true, 0).unwrap();
         assert!(empty.is_complete());
-        let mut invalid = IncomingBody::new(1);
-        invalid.begin_frame(BINARY, true, 1).unwrap();
-        invalid.push(b"\xff");
-        assert!(matches!(invalid.into_text(), Err(TunnelError::NotUtf8)));
     }
 }

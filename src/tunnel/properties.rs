@@ -63,7 +63,7 @@ fn read_with_reader(bytes: &[u8], ahead: usize) -> Outcome {
     peer.shutdown(Shutdown::Write).unwrap();
     let mut read = Outcome::default();
     loop {
-        match reader.read() {
+        match reader.read(|_| ()) {
             Ok(Received::Text(text)) => read.messages.push(text.as_bytes().to_vec()),
             Ok(Received::Binary(bytes)) => read.messages.push(bytes.to_vec()),
             Ok(Received::Body(_) | Received::KeepAlive) => {}
@@ -114,7 +114,7 @@ fn read_with_tungstenite(bytes: &[u8]) -> Outcome {
 }
 
 /// The body that is read where one of this length was announced, from what a hub sends.
-fn read_body(bytes: &[u8], announced: usize, ahead: usize) -> Option<String> {
+fn read_body(bytes: &[u8], announced: usize, ahead: usize) -> Option<Vec<u8>> {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let stream = TunnelStream::new(Arc::new(listener.accept().unwrap().0.into()), End::Client, Duration::from_secs(30));
@@ -124,7 +124,7 @@ fn read_body(bytes: &[u8], announced: usize, ahead: usize) -> Option<String> {
     peer.shutdown(Shutdown::Write).unwrap();
     reader.expect_body(announced).unwrap();
     loop {
-        match reader.read() {
+        match reader.read(|_| ()) {
             Ok(Received::Body(body)) => return Some(body),
             Ok(Received::KeepAlive) => {}
             Ok(other) => panic!("{other:?}"),
@@ -134,11 +134,11 @@ fn read_body(bytes: &[u8], announced: usize, ahead: usize) -> Option<String> {
 }
 
 /// The first message if it is a body of this length.
-fn first_body(bytes: &[u8], announced: usize) -> Option<String> {
+fn first_body(bytes: &[u8], announced: usize) -> Option<Vec<u8>> {
     let mut socket = WebSocket::from_raw_socket(ReadOnly(Cursor::new(bytes.to_vec())), Role::Client, None);
     loop {
         match socket.read() {
-            Ok(Message::Binary(body)) if body.len() == announced => return String::from_utf8(body.to_vec()).ok(),
+            Ok(Message::Binary(body)) if body.len() == announced => return Some(body.to_vec()),
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
             _ => return None,
         }

@@ -17,6 +17,8 @@ use crate::net::stream::Stream;
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The buffer's size on a tunnel with little traffic, in bytes.
 const SMALL_BUFFER: usize = 1 << 10;
+/// The buffer's size on a tunnel after a long body, in bytes.
+const BUFFER_BEFORE_BODY: usize = 4 << 10;
 /// The buffer's size on a tunnel with much traffic, in bytes. Only a longer frame makes it larger.
 const LARGE_BUFFER: usize = 64 << 10;
 
@@ -28,7 +30,7 @@ pub enum Received<'r> {
     /// A binary message.
     Binary(&'r [u8]),
     /// The body that [`Reader::expect_body`] announced.
-    Body(String),
+    Body(Vec<u8>),
     /// A WebSocket ping or pong.
     KeepAlive,
     /// The peer's close frame, which has been answered.
@@ -126,14 +128,16 @@ impl Reader {
         close_with(&self.stream, TunnelError::Protocol(reason))
     }
 
-    /// Waits for the next message or control frame. The result borrows the buffer until the next call.
+    /// Waits for the next message or control frame. The result borrows the buffer until the next call. Calls `watch` with what has
+    /// arrived of an announced body, as long as it is incomplete.
     ///
     /// # Errors
     /// [`TunnelError`] when the tunnel has ended. If the peer violated a rule, a close frame with the reason has been sent.
-    pub fn read(&mut self) -> Result<Received<'_>, TunnelError> {
+    pub fn read(&mut self, mut watch: impl FnMut(&[u8])) -> Result<Received<'_>, TunnelError> {
         loop {
             match self.next_step() {
-                Ok(Step::Partial | Step::TimedOut) => {}
+                Ok(Step::Partial) => self.body.iter().for_each(|body| watch(body.arrived())),
+                Ok(Step::TimedOut) => {}
                 Ok(Step::Complete(payload)) => return self.receive(payload),
                 Err(error) => return Err(close_with(&self.stream, error)),
             }
@@ -166,9 +170,7 @@ impl Reader {
             Payload::Control(control, range) => self.handle_control(control, range),
             Payload::Message(data, range) => decode_message(&self.stream, data, &self.buffer[range]),
             Payload::Assembled(data) => decode_message(&self.stream, data, &self.assembled),
-            Payload::Body(body) => {
-                body.into_text().map(Received::Body).map_err(|error| close_with(&self.stream, error))
-            }
+            Payload::Body(body) => Ok(Received::Body(body.into_bytes())),
         }
     }
 
@@ -233,6 +235,9 @@ impl Reader {
         if self.start < self.end {
             self.start += body.push(&self.buffer[self.start..self.end]);
         } else {
+            // Bodies follow bodies: the next read is to take little more than a head, since the rest would have to be copied.
+            self.buffer.truncate(BUFFER_BEFORE_BODY);
+            (self.start, self.end) = (0, 0);
             let read = body.read_with(|bytes, most| self.stream.socket.read_to(bytes, most));
             if self.check_read(read)?.is_none() {
                 return Ok(Step::TimedOut);
@@ -345,7 +350,7 @@ impl Reader {
     fn handle_control(&mut self, control: Control, range: Range<usize>) -> Result<Received<'static>, TunnelError> {
         let payload = &self.buffer[range];
         match control {
-            Control::Ping => match self.stream.send(OpCode::Control(Control::Pong), &[payload]) {
+            Control::Ping => match self.stream.answer(OpCode::Control(Control::Pong), payload) {
                 // Our close frame has been sent already; no pong may follow it.
                 Ok(()) | Err(TunnelError::Closed) => Ok(Received::KeepAlive),
                 Err(error) => Err(error),
@@ -435,10 +440,10 @@ mod tests {
             self.peer.shutdown(std::net::Shutdown::Write).unwrap();
             let mut seen = Vec::new();
             loop {
-                seen.push(match self.reader.read() {
+                seen.push(match self.reader.read(|_| ()) {
                     Ok(Received::Text(text)) => format!("text {text}"),
                     Ok(Received::Binary(bytes)) => format!("binary {bytes:?}"),
-                    Ok(Received::Body(body)) => format!("body {body}"),
+                    Ok(Received::Body(body)) => format!("body {body:?}"),
                     Ok(Received::KeepAlive) => "keep-alive".into(),
                     Ok(Received::Closed { code, reason }) => format!("closed {code:?} {reason}"),
                     Err(error) => format!("{error}"),
@@ -498,7 +503,7 @@ mod tests {
         });
         let mut lengths = Vec::new();
         let error = loop {
-            match tunnel.reader.read() {
+            match tunnel.reader.read(|_| ()) {
                 Ok(Received::Text(text)) => lengths.push(text.len()),
                 Ok(Received::Binary(bytes)) => lengths.push(bytes.len()),
                 Ok(_) => {}
@@ -535,17 +540,17 @@ mod tests {
     #[test]
     fn a_buffer_shrinks_after_a_long_message_and_on_an_idle_tunnel() {
         let mut tunnel = Tunnel::new(1 << 20);
-        assert!(matches!(tunnel.reader.read(), Ok(Received::Text("ahead"))));
+        assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Text("ahead"))));
         let long = vec![7; 300_000];
         let (bytes, mut peer) = (frame(0x82, &long), tunnel.peer.try_clone().unwrap());
         let sender = std::thread::spawn(move || {
             peer.write_all(&bytes).unwrap();
             peer.write_all(&frame(0x81, b"short")).unwrap();
         });
-        assert!(matches!(tunnel.reader.read(), Ok(Received::Binary(bytes)) if bytes == long));
+        assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Binary(bytes)) if bytes == long));
         assert!(tunnel.reader.buffer.len() <= 300_014, "no longer than the frame");
         sender.join().unwrap();
-        assert!(matches!(tunnel.reader.read(), Ok(Received::Text("short"))));
+        assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Text("short"))));
         assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);
         // One read timeout without traffic.
         tunnel.writer.0.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
@@ -557,7 +562,7 @@ mod tests {
     #[test]
     fn memory_for_a_payload_is_not_allocated_before_it_arrives() {
         let mut tunnel = Tunnel::new(1 << 30);
-        tunnel.reader.read().unwrap();
+        tunnel.reader.read(|_| ()).unwrap();
         let mut header = Vec::new();
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
         tunnel.peer.write_all(&header).unwrap();
@@ -570,7 +575,7 @@ mod tests {
     #[test]
     fn a_message_in_small_pieces_keeps_no_reader_longer_than_it_wants() {
         let mut tunnel = Tunnel::new(1 << 30);
-        tunnel.reader.read().unwrap();
+        tunnel.reader.read(|_| ()).unwrap();
         let mut header = Vec::new();
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
         let done = AtomicBool::new(false);

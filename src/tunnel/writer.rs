@@ -92,6 +92,9 @@ pub struct TunnelStream {
     pub(super) socket: Arc<Stream>,
     /// The write lock. Its holder writes complete frames.
     write_buffer: Mutex<WriteBuffer>,
+    /// Answers to pings that wait for the write lock, the latest of each kind (RFC 6455, section 5.5.3). Whoever releases the
+    /// write lock sends them. Locked briefly, also under the write lock.
+    answers: Mutex<Vec<(OpCode, Vec<u8>)>>,
     pub(super) role: Role,
     write_timeout: Duration,
     /// Set once, never cleared: no frame may follow a close frame.
@@ -114,23 +117,57 @@ impl TunnelStream {
         socket.set_write_timeout(Some(write_timeout))?;
         let buffer = WriteBuffer { bytes: Vec::new() };
         let closing = AtomicBool::new(false);
-        Ok(Arc::new(TunnelStream { socket, write_buffer: Mutex::new(buffer), role, write_timeout, closing }))
+        let (write_buffer, answers) = (Mutex::new(buffer), Mutex::default());
+        Ok(Arc::new(TunnelStream { socket, write_buffer, answers, role, write_timeout, closing }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, WriteBuffer> {
-        lock(&self.write_buffer)
+    fn lock(&self) -> WriteLock<'_> {
+        WriteLock { stream: self, buffer: Some(lock(&self.write_buffer)) }
     }
 
-    fn lock_timeout(&self, timeout: Duration) -> Option<MutexGuard<'_, WriteBuffer>> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, WriteBuffer>> {
+        match self.write_buffer.try_lock() {
+            Ok(buffer) => Some(buffer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn lock_timeout(&self, timeout: Duration) -> Option<WriteLock<'_>> {
         let deadline = Instant::now() + timeout;
         loop {
-            match self.write_buffer.try_lock() {
-                Ok(buffer) => return Some(buffer),
-                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(2)),
+            match self.try_lock() {
+                Some(buffer) => return Some(WriteLock { stream: self, buffer: Some(buffer) }),
+                None if Instant::now() >= deadline => return None,
+                None => thread::sleep(Duration::from_millis(2)),
             }
         }
+    }
+
+    /// Answers a ping, without waiting for another message that is being sent: the reader must go on meanwhile.
+    pub(super) fn answer(&self, opcode: OpCode, payload: &[u8]) -> Result<(), TunnelError> {
+        if self.is_closing() {
+            return Err(TunnelError::Closed);
+        }
+        {
+            let mut answers = lock(&self.answers);
+            answers.retain(|(other, _)| *other != opcode);
+            answers.push((opcode, payload.to_vec()));
+        }
+        self.send_answers()
+    }
+
+    /// Sends the answers that wait, unless another thread has the write lock: it sends them when it releases that.
+    fn send_answers(&self) -> Result<(), TunnelError> {
+        while !lock(&self.answers).is_empty() {
+            let Some(mut buffer) = self.try_lock() else { return Ok(()) };
+            for (opcode, payload) in std::mem::take(&mut *lock(&self.answers)) {
+                if !self.is_closing() {
+                    self.write_frame(&mut buffer, opcode, &[&payload], self.write_timeout)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether a close frame has been sent or the connection has been shut down.
@@ -162,7 +199,7 @@ impl TunnelStream {
         if self.is_closing() {
             return Err(TunnelError::Closed);
         }
-        self.write_frame(&mut buffer, opcode, parts, self.write_timeout)
+        self.write_frame(buffer.buffer()?, opcode, parts, self.write_timeout)
     }
 
     /// Writes one frame. A server's payload is written from where it is; a client's is copied, because it has to be masked.
@@ -196,8 +233,30 @@ impl TunnelStream {
     pub(super) fn echo_close(&self, payload: &[u8]) {
         let mut buffer = self.lock();
         if !self.closing.swap(true, Ordering::AcqRel) {
-            let _ = self.write_frame(&mut buffer, OpCode::Control(Control::Close), &[payload], self.write_timeout);
+            let close = OpCode::Control(Control::Close);
+            let _ = buffer.buffer().and_then(|buffer| self.write_frame(buffer, close, &[payload], self.write_timeout));
         }
+    }
+}
+
+/// The write lock. Released, it leaves no answer to a ping behind.
+struct WriteLock<'s> {
+    stream: &'s TunnelStream,
+    /// Taken when the lock is released.
+    buffer: Option<MutexGuard<'s, WriteBuffer>>,
+}
+
+impl WriteLock<'_> {
+    fn buffer(&mut self) -> Result<&mut WriteBuffer, TunnelError> {
+        self.buffer.as_deref_mut().ok_or(TunnelError::Closed)
+    }
+}
+
+impl Drop for WriteLock<'_> {
+    fn drop(&mut self) {
+        self.buffer = None;
+        // After a write error the tunnel is aborted, and its reader ends it.
+        let _ = self.stream.send_answers();
     }
 }
 
@@ -283,12 +342,13 @@ impl Writer {
     /// # Errors
     /// As [`Writer::text`].
     pub fn text_with_binary(&self, text: &[&[u8]], binary: &[&[u8]]) -> Result<(), TunnelError> {
-        let mut buffer = self.0.lock();
+        let mut lock = self.0.lock();
         if self.0.is_closing() {
             return Err(TunnelError::Closed);
         }
+        let buffer = lock.buffer()?;
         buffer.add_frame(self.0.role, OpCode::Data(Data::Text), text)?;
-        self.0.write_frame(&mut buffer, OpCode::Data(Data::Binary), binary, self.0.write_timeout)
+        self.0.write_frame(buffer, OpCode::Data(Data::Binary), binary, self.0.write_timeout)
     }
 
     /// Sends the messages that `fill` appends, in order and in one write. `fill` runs under the write lock; if it fails, nothing
@@ -297,16 +357,26 @@ impl Writer {
     /// # Errors
     /// As [`Writer::text`].
     pub fn batch(&self, fill: impl FnOnce(&mut Batch<'_>) -> Result<(), TunnelError>) -> Result<(), TunnelError> {
-        let mut buffer = self.0.lock();
+        let mut lock = self.0.lock();
         if self.0.is_closing() {
             return Err(TunnelError::Closed);
         }
-        let filled = fill(&mut Batch { buffer: &mut buffer, role: self.0.role });
+        let buffer = lock.buffer()?;
+        let filled = fill(&mut Batch { buffer, role: self.0.role });
         if filled.is_err() {
             buffer.bytes.clear();
             return filled;
         }
-        self.0.write_buffered(&mut buffer, &[], self.0.write_timeout)
+        self.0.write_buffered(buffer, &[], self.0.write_timeout)
+    }
+
+    /// Answers a ping that came as a text message with one. Where another message is being sent, that is waited for by the
+    /// thread that sends it, not by this one.
+    ///
+    /// # Errors
+    /// As [`Writer::text`].
+    pub fn answer(&self, text: &[u8]) -> Result<(), TunnelError> {
+        self.0.answer(OpCode::Data(Data::Text), text)
     }
 
     /// Sends the close frame, once, and shuts down the sending direction, so that the reader ends within its read timeout even
@@ -316,7 +386,7 @@ impl Writer {
         if stream.is_closing() {
             return;
         }
-        let Some(mut buffer) = stream.lock_timeout(CLOSE_TIMEOUT) else {
+        let Some(mut lock) = stream.lock_timeout(CLOSE_TIMEOUT) else {
             return stream.abort();
         };
         if stream.closing.swap(true, Ordering::AcqRel) {
@@ -325,7 +395,8 @@ impl Writer {
         let payload = format_close(code, reason);
         let close = OpCode::Control(Control::Close);
         let ready = stream.socket.set_write_timeout(Some(CLOSE_TIMEOUT)).is_ok();
-        if ready && stream.write_frame(&mut buffer, close, &[&payload], CLOSE_TIMEOUT).is_ok() {
+        let mut send = || stream.write_frame(lock.buffer()?, close, &[&payload], CLOSE_TIMEOUT);
+        if ready && send().is_ok() {
             stream.socket.finish();
         }
     }

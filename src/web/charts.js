@@ -45,6 +45,9 @@ function measure(type, { participantId, metrics, stage }, at = bucketNow()) {
   }
 }
 
+/** Whether a request of a participant failed in the last minute. */
+const failedLately = (id) => buckets.some((bucket) => bucket.at > bucketNow() - 60 / BUCKET && bucket.by.get(id)?.errors);
+
 /** Local measurements in the shape of the hub's metrics: of the room, or of one participant. */
 function measuredLocally(id) {
   const oldest = bucketNow() - BUCKETS;

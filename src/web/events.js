@@ -57,7 +57,7 @@ function wordsOf({ type, data }) {
       return [who, " joined with ", name(data.model)];
     case "participant.updated":
       if (lacksProvider(data) && !isDraining(data)) return [who, "'s provider is down"];
-      return [who, ` is ${statusOf(data)[1].toLowerCase()}`];
+      return [who, ` is ${reportedStatusOf(data)[1].toLowerCase()}`];
     case "participant.left":
       return [who, " left"];
     case "participant.offline":

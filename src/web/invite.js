@@ -28,7 +28,7 @@ function drawEmptyTalk(up) {
   const count = plural(up, "participant answers", "participants answer");
   setText($("talk-empty-text"), none ? "Three steps to the first answer:" : up ? `${count} here. Choose one below, or let the hub choose.` : "");
   setVisible($("steps"), none);
-  setText($("step-join"), `gambi participant join ${addresses?.invitation ?? `--hub ${hubAddress()} --room ${state.room}`}`);
+  setText($("step-join"), `gambi join ${addresses?.invitation ?? `--hub ${hubAddress()} --room ${state.room}`}`);
   setText($("step-page"), addresses?.pageUrl ?? location.href);
   setText($("step-base"), addresses?.baseUrl ?? url(`rooms/${state.room}/v1`));
 }
@@ -50,7 +50,7 @@ async function openInvite() {
   if (!told || state.room !== room.code) return;
   setText($("invite-title"), `Invite to ${plain(room.name)}`);
   setText($("invite-page"), told.pageUrl);
-  setText($("invite-line"), `gambi participant join ${told.invitation}`);
+  setText($("invite-line"), `gambi join ${told.invitation}`);
   const isLocal = /^\w+:\/\/(localhost|127\.|\[::1\])/.test(told.pageUrl);
   const reach = isLocal ? "Only this machine reaches the hub at this address: open this page by another one to invite." : "";
   setText($("invite-note"), [alsoNeeded(room), reach].filter(Boolean).join(" "));

@@ -13,8 +13,9 @@ const state = {
   room: null,
   /** The open room's participants by id. */
   participants: new Map(),
-  /** Whether the participants have been listed. */
+  /** Whether the participants have been listed, and when by the hub's clock. */
   listed: false,
+  listedAt: 0,
   /** The hub's metrics of the open room; null if it has none. */
   metrics: null,
   /** Who waits; null while nobody does. */
@@ -152,6 +153,7 @@ async function pollRoom() {
     state.queue = queue;
     state.participants = new Map(participants.map((participant) => [participant.id, participant]));
     state.listed = true;
+    state.listedAt = Date.now() + clockOffset;
     state.metrics = metrics;
     state.measured = new Map(metrics?.participants?.map((measured) => [measured.participantId, measured]));
     state.earlier = new Map();

@@ -2,8 +2,8 @@
 
 const CONNECTIONS = {
   connecting: ["Connecting", "busy"],
-  live: ["Live", "online"],
-  lost: ["Reconnecting", "busy"],
+  live: ["Up", "online"],
+  lost: ["Lost", "busy"],
   locked: ["Locked", "offline"],
   asleep: ["Asleep", "offline"],
 };

@@ -49,7 +49,19 @@ const measuredOf = (id) => state.measured.get(id);
 const isDraining = ({ draining, connection }) => draining === true && connection.connected;
 const lacksProvider = ({ providerDown, connection }) => providerDown === true && connection.connected;
 
+/** Silence after which a participant counts as shaky, milliseconds: two heartbeat intervals. */
+const MAX_SILENCE = 20000;
+
+const isShaky = ({ id, lastSeen }) => state.listedAt - lastSeen > MAX_SILENCE || failedLately(id);
+
+/** The same words as in the monitor (src/monitor/words.rs compares them). */
 function statusOf(participant) {
+  const [kind, status] = reportedStatusOf(participant);
+  return kind !== "offline" && isShaky(participant) ? ["shaky", "Shaky"] : [kind, status];
+}
+
+/** The status as the hub tells it. */
+function reportedStatusOf(participant) {
   if (isDraining(participant)) return ["offline", "Draining"];
   if (lacksProvider(participant)) return ["offline", "Provider down"];
   if (participant.status === "offline") return ["offline", "Offline"];

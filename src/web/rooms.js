@@ -77,7 +77,7 @@ function drawWelcome() {
       $("welcome-text"),
       size
         ? `${plural(size, "room")} on this hub.`
-        : "Create one and share its code. Machines with a model join with gambi participant join.",
+        : "Create one and share its code. Machines with a model join with gambi join.",
     );
   }
 }

@@ -41,7 +41,7 @@ const SNIPPETS = {
   ],
 
   Join: () => [
-    `gambi participant join --hub ${url("").replace(/\/$/, "")} --room ${state.room} \\`,
+    `gambi join --hub ${url("").replace(/\/$/, "")} --room ${state.room} \\`,
     ...(secrets.get("key") ? ["  --key-file hub.key \\"] : []),
     ...(state.rooms.get(state.room).passwordProtected ? ["  --password-file room.password \\"] : []),
     "  --participant-id my-machine --model llama3 --endpoint http://localhost:11434",

@@ -6,17 +6,18 @@
 GAMBI needs symbols only for reading callgrind's own reports; `cargo build --profile load` has them. The slope is the exponent
 between the last two counts: 0 is flat, 1 is linear. The cost of an idle hub in the same time is not subtracted.
 """
-import json, math, os, re, socket, subprocess, sys, tempfile, time
+import json, math, re, resource, socket, subprocess, sys, tempfile, time
 
-ROOM, ADMIT = "BENCH2", ["--max-connections", "8192", "--registry-memory", "1GiB"]
+ROOM, ADMIT = "BENCH2", ["--max-connections", "8192", "--registry-memory", "1GiB", "--queue-limit", "4096", "--queue-timeout", "3600s"]
 CHAT = json.dumps({"model": "any", "messages": [{"role": "user", "content": "hi"}]})
-COUNTS = {"participants": [1, 10, 100, 1000], "watchers": [10, 100, 400], "rooms": [1, 100, 1000, 10000], "line": [1, 10, 100, 400]}
+COUNTS = {"participants": [1, 10, 100, 1000], "watchers": [10, 100, 1000, 2000],
+          "rooms": [1, 100, 1000, 10000], "line": [0, 10, 100, 1000]}
 REPEATS = 20
 
 
 class Conn:
     def __init__(self, port):
-        self.port, self.socket = port, socket.create_connection(("127.0.0.1", port))
+        self.port, self.socket = port, socket.create_connection(("127.0.0.1", port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, method, path, body=""):
@@ -49,7 +50,7 @@ class Lab:
         started = self.start(tool + [gambi] + serve + ["--room", f"{ROOM}=bench"] + ADMIT)
         self.port = int(re.search(r'"hubUrl":"http://[^":]+:(\d+)', started)[1])
         self.provider = re.search(r"http://[^/\"\s]+", self.start([gambi, "provider", "--port", "0"]))[0]
-        self.conn, self.dumps, self.kept = Conn(self.port), 0, []
+        self.conn, self.dumps, self.joined, self.kept, self.held = Conn(self.port), 0, 0, [], None
 
     def start(self, args):
         process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -66,6 +67,7 @@ class Lab:
 
     def cost(self, action, repeats=REPEATS):
         """Instructions of one action, all of the hub's threads together."""
+        self.renew()
         action()
         self.control("-i", "on")
         self.control("-z")
@@ -78,8 +80,16 @@ class Lab:
         return int(re.search(r"^(?:totals|summary): (\d+)", text, re.M)[1]) // repeats
 
     def join(self, number, concurrency=4096):
+        self.joined = max(self.joined, number + 1)
         body = {"id": f"p{number}", "nickname": f"p{number}", "model": "echo", "endpoint": self.provider}
         self.conn.call("POST", f"/rooms/{ROOM}/join", json.dumps(body | {"concurrency": concurrency}))
+
+    def renew(self):
+        """Registers all participants again: they send no heartbeats, and would count as silent."""
+        for number in range(self.joined):
+            self.join(number)
+        if self.held:
+            self.held.join()
 
     def grow(self, kind, before, count):
         for number in range(before, count):
@@ -87,21 +97,18 @@ class Lab:
                 self.join(number)
             elif kind == "rooms" and number > 0:
                 self.conn.call("POST", "/v1/rooms", json.dumps({"name": "r"}))
-            elif kind in ("watchers", "line"):
+            elif kind == "watchers":
                 conn = Conn(self.port)
                 self.kept.append(conn)
-                if kind == "watchers":
-                    conn.send("GET", f"/v1/rooms/{ROOM}/events")
-                    conn.socket.recv(1 << 12)
-                else:
-                    conn.send("POST", f"/rooms/{ROOM}/v1/chat/completions", CHAT.replace("any", "model:held"))
+                conn.send("GET", f"/v1/rooms/{ROOM}/events")
+                conn.socket.recv(1 << 12)
         if kind == "line":
-            while json.loads(self.conn.call("GET", f"/v1/rooms/{ROOM}/metrics"))["data"]["queued"] < count:
-                time.sleep(0.1)
+            self.held.grow(count)
 
     def measure(self):
         call = lambda *args: lambda: self.conn.call(*args)
-        return {
+        rows = {"grant": self.cost(self.held.grant)} if self.held else {}
+        return rows | {
             "chat": self.cost(call("POST", f"/rooms/{ROOM}/v1/chat/completions", CHAT)),
             "pick by id": self.cost(call("POST", f"/rooms/{ROOM}/v1/chat/completions", CHAT.replace("any", "p0"))),
             "event": self.cost(lambda: self.join(0)),
@@ -110,24 +117,64 @@ class Lab:
         }
 
 
-def hold(lab):
-    """A participant of another model with one slot, which a provider that never answers keeps."""
-    silent = socket.create_server(("127.0.0.1", 0))
-    body = {"id": "held", "nickname": "h", "model": "held", "endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}"}
-    lab.conn.call("POST", f"/rooms/{ROOM}/join", json.dumps(body | {"concurrency": 1}))
-    first = Conn(lab.port)
-    first.send("POST", f"/rooms/{ROOM}/v1/chat/completions", CHAT.replace("any", "model:held"))
-    lab.kept += [silent, first]
-    silent.accept()
+class Held:
+    """A participant of another model with one slot, and the requests for it. Its provider answers one when told to."""
+
+    ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+
+    def __init__(self, lab):
+        self.lab, self.conns, self.provider = lab, [], socket.create_server(("127.0.0.1", 0))
+        self.join()
+        self.grow(0)
+        self.accept()
+
+    def join(self):
+        endpoint = f"http://127.0.0.1:{self.provider.getsockname()[1]}"
+        body = {"id": "held", "nickname": "h", "model": "held", "endpoint": endpoint, "concurrency": 1}
+        self.lab.conn.call("POST", f"/rooms/{ROOM}/join", json.dumps(body))
+
+    def send(self, number):
+        body = CHAT.replace("any", "model:held").replace("hi", f"number {number}")
+        self.conns[number].send("POST", f"/rooms/{ROOM}/v1/chat/completions", body)
+
+    def accept(self):
+        """The provider gets the next request: its connection, and which one it is."""
+        self.running, request = self.provider.accept()[0], b""
+        while not (number := re.search(rb"number (\d+)", request)):
+            request += self.running.recv(1 << 16)
+        self.number = int(number[1])
+
+    def grow(self, count):
+        while len(self.conns) <= count:
+            self.conns.append(Conn(self.lab.port))
+            self.send(len(self.conns) - 1)
+        self.join()
+        while json.loads(self.lab.conn.call("GET", f"/v1/rooms/{ROOM}/metrics"))["data"]["queued"] < count:
+            time.sleep(0.1)
+
+    def grant(self):
+        """The running request ends, the next in line gets its slot, and another one joins the line."""
+        self.running.sendall(self.ANSWER)
+        self.running.close()
+        ended, answer = self.number, b""
+        while not answer.endswith(b"{}"):
+            piece = self.conns[ended].socket.recv(1 << 16)
+            if not piece:
+                raise OSError("a request in line was not served")
+            answer += piece
+        self.send(ended)
+        self.accept()
 
 
 def main(gambi, kinds):
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 16384), most))
     for kind in kinds:
         lab, rows, before = Lab(gambi), [], 0
         try:
             lab.join(0)
             if kind == "line":
-                hold(lab)
+                lab.held = Held(lab)
             for count in COUNTS[kind]:
                 lab.grow(kind, before, count)
                 before = count

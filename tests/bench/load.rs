@@ -131,7 +131,7 @@ fn client(target: &Target, task: Task, request: &[u8], ready: &Barrier, control:
                 if matches!(task, Task::Long | Task::Wide) {
                     control.counted.store(true, Ordering::SeqCst);
                 }
-                if let Some((before, had)) = last.filter(|_| task == Task::Paced) {
+                if let Some((before, had)) = last.filter(|_| task.is_paced()) {
                     let fresh = (bytes - had) / piece;
                     control.counted.fetch_or(fresh > 0, Ordering::SeqCst);
                     // Pieces that arrived together have no gap between them.

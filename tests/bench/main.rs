@@ -34,8 +34,10 @@ use scenarios::{Effort, Lab};
 /// The read timeout of the load's connections, after which the run fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const REAL: Effort = Effort { time: Duration::from_millis(1000), repeats: 5, many: 64, longest: 8 << 20, crowd: 1000 };
-const QUICK: Effort = Effort { time: Duration::from_millis(20), repeats: 1, many: 8, longest: 64 << 10, crowd: 20 };
+const REAL: Effort =
+    Effort { time: Duration::from_millis(1000), repeats: 5, many: 64, longest: 8 << 20, crowd: 1000, streams: 512 };
+const QUICK: Effort =
+    Effort { time: Duration::from_millis(20), repeats: 1, many: 8, longest: 64 << 10, crowd: 20, streams: 16 };
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -112,7 +114,7 @@ fn forever() -> io::Result<()> {
 fn by_hand(addr: &str, base: &str, task: &str, clients: &str, ms: &str) -> io::Result<()> {
     use provider::Task;
     let wrong = |what: &str| io::Error::other(format!("{what} makes no sense"));
-    let tasks = [Task::Whole, Task::Short, Task::Long, Task::Wide, Task::Paced];
+    let tasks = [Task::Whole, Task::Short, Task::Long, Task::Wide, Task::Paced, Task::Calm];
     let load = load::Load {
         task: tasks.into_iter().find(|known| known.letter().to_string() == task).ok_or_else(|| wrong(task))?,
         clients: clients.parse().map_err(|_| wrong(clients))?,

@@ -20,6 +20,9 @@ pub const WIDE: usize = 2000;
 /// Number of pieces of a paced stream, and the time between them.
 pub const PACED: usize = 150;
 pub const PACE: Duration = Duration::from_millis(10);
+/// The same of one of many streams at once.
+pub const CALM: usize = 64;
+pub const CALM_PACE: Duration = Duration::from_millis(20);
 
 /// Stack size of threads that only move bytes.
 pub const STACK: usize = 128 << 10;
@@ -37,6 +40,8 @@ pub enum Task {
     Wide,
     /// [`PACED`] pieces, one every [`PACE`].
     Paced,
+    /// [`CALM`] pieces, one every [`CALM_PACE`].
+    Calm,
 }
 
 impl Task {
@@ -48,6 +53,7 @@ impl Task {
             Task::Long => 'l',
             Task::Wide => 'b',
             Task::Paced => 'p',
+            Task::Calm => 'c',
         }
     }
 
@@ -59,7 +65,13 @@ impl Task {
             Task::Long => (PIECE, LONG),
             Task::Wide => (WIDE_PIECE, WIDE),
             Task::Paced => (PIECE, PACED),
+            Task::Calm => (PIECE, CALM),
         }
+    }
+
+    /// Whether its pieces come at a fixed pace.
+    pub fn is_paced(self) -> bool {
+        matches!(self, Task::Paced | Task::Calm)
     }
 }
 
@@ -149,20 +161,21 @@ fn some(read: usize) -> io::Result<usize> {
 
 fn answer(stream: &mut TcpStream, answers: &Answers, task: u8) -> io::Result<()> {
     let piece = if task == b'b' { &answers.wide } else { &answers.piece };
-    let count = match task {
+    let (count, pace) = match task {
         b'm' => return stream.write_all(&answers.models),
         b'w' => return stream.write_all(&answers.whole),
-        b's' => SHORT,
-        b'l' => LONG,
-        b'b' => WIDE,
-        b'p' => PACED,
+        b's' => (SHORT, None),
+        b'l' => (LONG, None),
+        b'b' => (WIDE, None),
+        b'p' => (PACED, Some(PACE)),
+        b'c' => (CALM, Some(CALM_PACE)),
         _ => return stream.write_all(&answers.refused),
     };
     stream.write_all(&answers.head)?;
     let mut due = Instant::now();
     for _ in 0..count {
-        if task == b'p' {
-            due += PACE;
+        if let Some(pace) = pace {
+            due += pace;
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
         stream.write_all(piece)?;

@@ -13,10 +13,11 @@ use super::process::{Hub, JoinSpec, Process};
 use super::provider::Task;
 use super::report::{Goal, Reference, Row, absolute, compared};
 
-/// Rooms with one participant, with eight, and with one that uses JSON frames.
+/// Rooms with one participant, with eight, with one that uses JSON frames, and with eight for many streams.
 const ONE: &str = "LABAA2";
 const EIGHT: &str = "LABBB2";
 const JSON: &str = "LABCC2";
+const MANY: &str = "LABDD2";
 
 /// What gambi may add to a chat and to the first token of a stream, as a multiple of what the floor adds.
 const ADDED_OF_FLOOR: f64 = 1.5;
@@ -38,6 +39,8 @@ pub struct Effort {
     pub longest: usize,
     /// Number of watchers and of idle connections; a tenth as many participants.
     pub crowd: usize,
+    /// Number of concurrent streams in the largest scenario of paced streams; at most 512.
+    pub streams: usize,
 }
 
 /// A hub, its participants, the floor and the provider.
@@ -88,7 +91,7 @@ impl Runs {
 
 impl Lab {
     pub fn start(gambi: &Path, provider: SocketAddr, effort: Effort) -> io::Result<Self> {
-        let hub = Hub::start(gambi, &[ONE, EIGHT, JSON])?;
+        let hub = Hub::start(gambi, &[ONE, EIGHT, JSON, MANY])?;
         let spec = |count, concurrency, json_frames| JoinSpec { count, concurrency, json_frames };
         let one = hub.join(gambi, ONE, provider, spec(1, 64, false))?;
         let eight = hub.join(gambi, EIGHT, provider, spec(8, 8, false))?;
@@ -229,6 +232,24 @@ impl Lab {
             runs.compared(&name("p99"), "ms", gap(0.99)).goal(Goal::AtMost(1.0)),
         ];
         rows.extend(runs.cpu("paced piece", |o| o.gaps.len() as f64));
+        rows.extend(self.many_streams()?);
+        Ok(rows)
+    }
+
+    /// As many slow streams as eight participants with 64 slots each take. That none of their pieces is lost, the load checks.
+    fn many_streams(&self) -> io::Result<Vec<Row>> {
+        let streams = self.effort.streams;
+        let spec = JoinSpec { count: 8, concurrency: 64, json_frames: false };
+        let participants = self.hub.join(&self.gambi, MANY, self.provider.addr, spec)?;
+        let load = Load { task: Task::Calm, clients: streams, prompt: 64, time: self.effort.time };
+        let runs = self.measured(&self.hub, &participants, MANY, load)?;
+        let gap = |share| move |o: &Outcome| quantile(&o.gaps, share);
+        let name = |what: &str| format!("gap at 20 ms, {streams} streams, {what}");
+        let mut rows = vec![
+            runs.compared(&name("p50"), "ms", gap(0.5)),
+            runs.compared(&name("p99"), "ms", gap(0.99)).goal(Goal::AtMost(5.0)),
+        ];
+        rows.extend(runs.cpu("piece of many streams", |o| o.gaps.len() as f64));
         Ok(rows)
     }
 }

@@ -164,7 +164,7 @@ export const activity = {
     await page.getByRole("heading", { name: "Invite to Lab" }).waitFor();
     await page.locator("#invite").getByText(`${hub.url}/#LAB001`).waitFor();
     await page.getByRole("img", { name: "QR code of the page" }).waitFor();
-    await page.locator("#invite").getByText(/^gambi participant join gambi:[A-Z0-9]+$/i).waitFor();
+    await page.locator("#invite").getByText(/^gambi join gambi:[A-Z0-9]+$/i).waitFor();
     await page.locator("#invite").getByText(/Only this machine reaches the hub/).waitFor();
     await accessible(page, "an invitation");
     await picture(page, "data-invite");
@@ -196,7 +196,7 @@ export const activity = {
     const hub = await Hub.start(gambi, "--room", "LAB001=Lab");
     const page = await open();
     await page.goto(hub.url);
-    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await page.locator("#connection", { hasText: "Up" }).waitFor();
     await stop(hub.child);
     await page.locator("#trouble-retry").getByText(/^(Next try in \d+ s|Trying)$/).waitFor();
     await picture(page, "data-gone");
@@ -204,7 +204,7 @@ export const activity = {
     // The banner may have gone by itself in between.
     const once = { timeout: 2000 };
     await page.getByRole("button", { name: "Try now" }).click(once).catch(() => {});
-    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await page.locator("#connection", { hasText: "Up" }).waitFor();
     await page.locator("#trouble").waitFor({ state: "hidden" });
   },
 

@@ -180,7 +180,7 @@ export const crowds = {
     const hub = await Hub.start(gambi, "--room", 'LAB001=<img src=x onerror="alert(1)">');
     const page = await open();
     await page.goto(hub.url);
-    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await page.locator("#connection", { hasText: "Up" }).waitFor();
     const names = {
       markup: '"><script>alert(1)</script><img src=x onerror=alert(2)>',
       template: "${alert(3)}{{constructor.constructor('alert(4)')()}}",
@@ -260,7 +260,7 @@ export const crowds = {
     // The number of drawn elements is bounded.
     assert.equal(await page.locator("#participants li").count(), 500);
     assert.ok((await page.locator("#log li").count()) <= 100);
-    assert.equal(await page.locator("#connection").textContent(), "Live");
+    assert.equal(await page.locator("#connection").textContent(), "Up");
     await picture(page, "crowd");
     tide.end();
     assert.equal((await hub.ask("GET", "/v1/health")).status, "ok");

@@ -254,7 +254,8 @@ export const stories = {
     assert.ok(await card(page, "Ann").getByRole("button", { name: "Chat with Ann" }).isDisabled());
     await logged(page, "ann's provider is down");
     await startProvider(gambi, 0, Number(new URL(data.url).port));
-    await card(page, "Ann").getByText("Online").waitFor();
+    // For a minute after the request that failed.
+    await card(page, "Ann").getByText("Shaky").waitFor();
     await logged(page, "ann is online");
   },
 
@@ -263,7 +264,7 @@ export const stories = {
     const page = await open();
     await page.goto(hub.url);
     const log = page.locator("#log");
-    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await page.locator("#connection", { hasText: "Up" }).waitFor();
     await hub.register("LAB001", "one");
     await hub.register("LAB002", "two");
     await log.getByText("two joined with m").waitFor();
@@ -425,9 +426,9 @@ export const stories = {
     await page.goto(`${hub.url}/#${room.code}`);
     await page.getByRole("heading", { name: "Forgotten" }).waitFor();
     await stop(hub.child);
-    await page.locator("#connection", { hasText: "Reconnecting" }).waitFor();
+    await page.locator("#connection", { hasText: "Lost" }).waitFor();
     hub = await Hub.start(gambi, "--room", "LAB001=Lab", "--port", String(hub.port));
-    await page.locator("#connection", { hasText: "Live" }).waitFor();
+    await page.locator("#connection", { hasText: "Up" }).waitFor();
     await page.getByText(`No room ${room.code}`).waitFor();
     await page.locator("#rooms a", { hasText: "Lab" }).click();
     await hub.register("LAB001", "back");

@@ -44,17 +44,18 @@ flags="$flags --cfg getrandom_backend=\"linux_getrandom\""
 # Relative relocations packed: each takes 24 bytes otherwise.
 case $target in *-musl) flags="$flags -C link-arg=-Wl,-z,pack-relative-relocs" ;; esac
 case $target in "$machine"-*) ;; *) export "CARGO_TARGET_$(echo "$under" | tr "[:lower:]" "[:upper:]")_LINKER=$cc" ;; esac
+link=()
 # The same code is kept once, where Rust brought its own linker: Debian's can't do that.
 host=$(rustc -vV | sed -n 's/^host: //p')
 lld=$(rustc --print sysroot)/lib/rustlib/$host/bin/gcc-ld
 if [ -x "$lld/ld.lld" ]; then
 	flags="$flags -C link-arg=-B$lld -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all,--ignore-data-address-equality"
+	link=(-C "link-arg=-Wl,-T,tests/dist/startup.ld")
 fi
 # The paths of this machine's crates are left out: they tell of the machine, and take 8 KB.
 for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 	flags="$flags --remap-path-prefix=$crates="
 done
-# For size: all of it at 3 makes the file a quarter larger and quicker. What only the command line needs is made as small as
-# it gets; the library is not, since that would cost streams half their speed (tests/bench/README.md).
+# For size: all of it at 3 makes the file a fifth larger, and a tenth quicker (tests/bench/README.md).
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
-CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- -C "opt-level=${OPT_LEVEL:-z}"
+CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"

@@ -104,7 +104,12 @@ impl Conn {
 
     /// Reads a response with its body.
     pub fn answer(&mut self) -> Response {
-        let mut response = self.head();
+        let head = self.head();
+        self.body_of(head)
+    }
+
+    /// Reads the body of the response that has this head.
+    pub fn body_of(&mut self, mut response: Response) -> Response {
         if let Some(length) = response.header("content-length") {
             let length = length.parse().expect("a length");
             response.body = vec![0; length];

@@ -1,6 +1,6 @@
 //! Whose request it is: callers share the participants' time.
 
-use super::client_info::client_info;
+use super::client_info::client_address;
 use super::keys::KeyHolder;
 use crate::http::{Exchange, network_of};
 use crate::hub::context::HubContext;
@@ -11,5 +11,5 @@ pub fn caller(hub: &HubContext, exchange: &Exchange<'_>, holder: Option<&KeyHold
     if let Some(holder) = holder {
         return Caller::Person(holder.name.clone());
     }
-    Caller::Network(network_of(client_info(exchange, &hub.trusted_proxies).client))
+    Caller::Network(network_of(client_address(exchange, &hub.trusted_proxies)))
 }

@@ -77,6 +77,16 @@ pub fn client_info<'r>(exchange: &'r Exchange<'_>, trusted_proxies: &[TrustedPro
     resolve_client(connection, |name| exchange.header_lines(name), trusted_proxies)
 }
 
+/// The address of the client behind a request, as in [`ClientInfo`].
+pub fn client_address(exchange: &Exchange<'_>, trusted_proxies: &[TrustedProxy]) -> IpAddr {
+    let peer = exchange.peer();
+    if is_trusted(peer, trusted_proxies) { client_info(exchange, trusted_proxies).client } else { peer }
+}
+
+fn is_trusted(address: IpAddr, trusted_proxies: &[TrustedProxy]) -> bool {
+    trusted_proxies.iter().any(|proxy| proxy.covers(address))
+}
+
 /// `peer` is the address at the other end of the connection, with whether that is encrypted. `lines` returns all values of a
 /// header, in the order of their lines.
 fn resolve_client<'r>(
@@ -84,10 +94,9 @@ fn resolve_client<'r>(
     lines: impl Fn(&str) -> Vec<&'r str>,
     trusted_proxies: &[TrustedProxy],
 ) -> ClientInfo<'r> {
-    let is_trusted = |address: IpAddr| trusted_proxies.iter().any(|proxy| proxy.covers(address));
     let chain = lines("x-forwarded-for");
     let host = lines("host").first().copied().filter(|host| !host.is_empty());
-    if !is_trusted(peer) {
+    if !is_trusted(peer, trusted_proxies) {
         let local = peer.is_loopback() && chain.is_empty() && lines("forwarded").is_empty();
         return ClientInfo { client: peer, secure: encrypted, host, local };
     }
@@ -97,7 +106,7 @@ fn resolve_client<'r>(
     let mut client = peer;
     for hop in elements("x-forwarded-for").map_while(address) {
         client = hop;
-        if !is_trusted(hop) {
+        if !is_trusted(hop, trusted_proxies) {
             break;
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::http::{Exchange, Method, network_of};
 use crate::hub::access::auth::HashFailed;
-use crate::hub::access::client_info::client_info;
+use crate::hub::access::client_info::client_address;
 use crate::hub::access::keys::KeyHolder;
 use crate::hub::context::HubContext;
 use crate::hub::respond::Rejection;
@@ -33,6 +33,19 @@ pub fn key_holder(hub: &HubContext, exchange: &Exchange<'_>) -> Option<Arc<KeyHo
     if hub.keys.is_set() { hub.keys.holder(api_key(exchange)?) } else { None }
 }
 
+/// Whether a secret is the key of a person for whom it opens a room; the whole hub without one.
+fn is_key_for(hub: &HubContext, secret: &str, room: Option<&str>) -> bool {
+    hub.keys.holder(secret).is_some_and(|holder| room.map_or(holder.admin, |code| holder.opens(code)))
+}
+
+/// Whether the person's key by which a request was let in to a room, or to the whole hub, still does so. Always true for a
+/// request that needed none. For responses that may outlive the key.
+pub fn key_watch<'h>(hub: &'h HubContext, exchange: &Exchange<'_>, room: Option<&str>) -> impl Fn() -> bool + use<'h> {
+    let key = api_key(exchange).filter(|secret| is_key_for(hub, secret, room)).map(str::to_owned);
+    let room = room.map(str::to_owned);
+    move || key.as_ref().is_none_or(|secret| is_key_for(hub, secret, room.as_deref()))
+}
+
 /// The room password in a request: its own header, or the API key unless that is the hub's or a person's.
 fn room_password<'r>(hub: &HubContext, exchange: &'r Exchange<'_>) -> Option<&'r str> {
     let is_key =
@@ -56,8 +69,11 @@ fn key_required() -> Rejection {
 }
 
 /// The rejection of a request to a private room without its password. On a hub with a key it does not reveal that the
-/// room is private, or that it exists.
-pub fn password_required(hub: &HubContext) -> Rejection {
+/// room is private, or that it exists: people whose key does not open it are told the same of any other room.
+pub fn password_required(hub: &HubContext, exchange: &Exchange<'_>, code: &str) -> Rejection {
+    if let Some(holder) = key_holder(hub, exchange).filter(|holder| !holder.opens(code)) {
+        return not_opened(&holder);
+    }
     if hub.requires_key() {
         return key_required();
     }
@@ -84,7 +100,7 @@ pub fn check_key(hub: &HubContext, exchange: &Exchange<'_>, room: Option<&str>) 
         return if opens { Ok(()) } else { Err(not_opened(&holder)) };
     }
     let is_right = |_: &dyn Fn() -> bool| Ok(hub.key.as_ref().is_some_and(|key| key.matches(given)));
-    check_secret(hub, client_address(hub, exchange), KEY_SCOPE, given, is_right, key_required)
+    check_secret(hub, client_address(exchange, &hub.trusted_proxies), KEY_SCOPE, given, is_right, key_required)
 }
 
 /// As [`check_key`], where a person who is no administrator may only read.
@@ -95,13 +111,8 @@ pub fn check_hub(hub: &HubContext, exchange: &Exchange<'_>, room: Option<&str>) 
 
 /// Checks the password of a private room in a request, or the key of a person that opens it.
 pub fn check_room(hub: &HubContext, exchange: &Exchange<'_>, code: &str, password: &Password) -> Result<(), Rejection> {
-    if let Some(holder) = key_holder(hub, exchange) {
-        if holder.opens(code) {
-            return Ok(());
-        }
-        if exchange.header(ROOM_PASSWORD).is_none() {
-            return Err(not_opened(&holder));
-        }
+    if key_holder(hub, exchange).is_some_and(|holder| holder.opens(code)) {
+        return Ok(());
     }
     check_room_password(hub, exchange, code, password)
 }
@@ -116,7 +127,7 @@ pub fn check_room_password(
     if key_holder(hub, exchange).is_some_and(|holder| holder.admin) {
         return Ok(());
     }
-    let rejection = || password_required(hub);
+    let rejection = || password_required(hub, exchange, code);
     let given = room_password(hub, exchange).ok_or_else(rejection)?;
     check_password(hub, exchange, code, password, given, rejection)
 }
@@ -146,7 +157,7 @@ fn check_password(
     given: &str,
     rejection: impl FnOnce() -> Rejection,
 ) -> Result<(), Rejection> {
-    let client = client_address(hub, exchange);
+    let client = client_address(exchange, &hub.trusted_proxies);
     let is_right =
         |is_moot: &dyn Fn() -> bool| hub.passwords.is_right(Some(network_of(client)), given, password, is_moot);
     check_secret(hub, client, &code.to_ascii_uppercase(), given, is_right, rejection)
@@ -169,15 +180,11 @@ pub fn wrong_token(
     token: &str,
     rejection: Rejection,
 ) -> Rejection {
-    let (client, now) = (client_address(hub, exchange), hub.clock.now().mono);
+    let (client, now) = (client_address(exchange, &hub.trusted_proxies), hub.clock.now().mono);
     let scope = format!("{} token", code.to_ascii_uppercase());
     let wait = hub.throttle.wait(client, &scope, token, now);
     hub.throttle.record_failure(client, &scope, token, now);
     wait.map_or(rejection, too_many_attempts)
-}
-
-fn client_address(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
-    client_info(exchange, &hub.trusted_proxies).client
 }
 
 /// Checks a secret under the throttle, which is consulted before the check and again with its result, since concurrent

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::http::Exchange;
+use crate::hub::access::credentials::key_watch;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::observe::watchers::EventFormat;
@@ -19,6 +20,8 @@ use crate::state::id::RoomCode;
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// How often an idle stream checks whether its client has disconnected.
 const DISCONNECT_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often a stream checks whether the key that it was asked for with is still in force.
+const KEY_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// `GET /v1/rooms/{code}/events`.
 pub fn watch_room(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
@@ -50,15 +53,23 @@ fn watch(
     if exchange.is_head() {
         return exchange.respond(200, &STREAM_HEADERS, b"");
     }
+    let is_allowed = key_watch(hub, exchange, room.as_ref().map(RoomCode::as_str));
     let mut subscription = hub.watchers.subscribe(room, form);
     let mut stream = exchange.stream(200, &STREAM_HEADERS)?;
     stream.write(connected.as_bytes())?;
     let mut last_write = Instant::now();
+    let mut key_checked = last_write;
     let end = hub.max_stream_duration.and_then(|duration| last_write.checked_add(duration));
     loop {
         let left = end.map_or(DISCONNECT_CHECK_EVERY, |end| end.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return stream.finish();
+        }
+        if key_checked.elapsed() >= KEY_CHECK_EVERY {
+            if !is_allowed() {
+                return stream.finish();
+            }
+            key_checked = Instant::now();
         }
         match subscription.recv_timeout(left.min(DISCONNECT_CHECK_EVERY)) {
             Ok(events) => {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use crate::http::{Exchange, network_of};
-use crate::hub::access::client_info::client_info;
+use crate::hub::access::client_info::client_address;
 use crate::hub::access::credentials::{
     check_joining, check_room_password, has_room_password, participant_proof, password_required, wrong_token,
 };
@@ -52,7 +52,7 @@ pub fn create_room(hub: &HubContext, exchange: &Exchange<'_>, fields: &Fields<'_
 
 /// The network to whose quota rooms and participants count.
 fn client_network(hub: &HubContext, exchange: &Exchange<'_>) -> IpAddr {
-    network_of(client_info(exchange, &hub.trusted_proxies).client)
+    network_of(client_address(exchange, &hub.trusted_proxies))
 }
 
 fn registry_full() -> Rejection {
@@ -254,7 +254,7 @@ pub fn check_private_access(hub: &HubContext, exchange: &Exchange<'_>, code: &st
     }
     match proof.token {
         Some(token) if !has_room_password(hub, exchange) => {
-            Err(wrong_token(hub, exchange, code, token, password_required(hub)))
+            Err(wrong_token(hub, exchange, code, token, password_required(hub, exchange, code)))
         }
         _ => check_room_password(hub, exchange, code, &password),
     }

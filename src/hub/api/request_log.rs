@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 use crate::http::Exchange;
-use crate::hub::access::client_info::client_info;
+use crate::hub::access::client_info::client_address;
 use crate::hub::api::routes;
 use crate::hub::context::HubContext;
 use crate::hub::maintenance::clock::millis;
@@ -62,7 +62,7 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
             write_request(&mut line, exchange, status, duration_ms);
             outcome.write_to(&mut line);
             line.number("bytes", exchange.bytes());
-            line.text("peer", &client_info(exchange, &hub.trusted_proxies).client.to_string());
+            line.text("peer", &client_address(exchange, &hub.trusted_proxies).to_string());
             hub.log.write(line);
         }
     }

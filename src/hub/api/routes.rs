@@ -32,6 +32,11 @@ const PARTICIPANT: Access = Access::Participant;
 /// `{}` matches one non-empty path segment, `{*}` the rest of the path if it is not empty. The first placeholder of a route
 /// is always a room's code.
 const ROUTES: &[(Method, &str, Access, Handler)] = &[
+    // First, since a path is compared with one pattern after the other, and most requests are these.
+    (Method::Post, "/rooms/{}/v1/chat/completions", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/v1/responses", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/v1/messages", ROOM, inference::create),
+    (Method::Post, "/rooms/{}/api/chat", ROOM, inference::create),
     (Method::Get, "/", PAGE, dashboard::page),
     (Method::Get, "/dashboard.css", PAGE, dashboard::style),
     (Method::Get, "/dashboard.js", PAGE, dashboard::script),
@@ -67,8 +72,6 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/rooms/{}/v1", ROOM, inference::base),
     (Method::Get, "/rooms/{}/v1/models", ROOM, models::list),
     (Method::Get, "/rooms/{}/v1/models/{*}", ROOM, models::get),
-    (Method::Post, "/rooms/{}/v1/chat/completions", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/v1/responses", ROOM, inference::create),
     (Method::Get, "/rooms/{}/v1/responses/{}", ROOM, responses::get),
     (Method::Delete, "/rooms/{}/v1/responses/{}", ROOM, responses::delete),
     (Method::Post, "/rooms/{}/v1/responses/{}/cancel", ROOM, responses::cancel),
@@ -76,14 +79,12 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Post, "/rooms/{}/v1/embeddings", ROOM, inference::create),
     (Method::Post, "/rooms/{}/v1/completions", ROOM, inference::create),
     (Method::Post, "/rooms/{}/v1/rerank", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/v1/messages", ROOM, inference::create),
     (Method::Post, "/rooms/{}/v1/messages/count_tokens", ROOM, inference::create),
     (Method::Get, "/rooms/{}/api", ROOM, ollama::base),
     (Method::Get, "/rooms/{}/api/version", ROOM, ollama::version),
     (Method::Get, "/rooms/{}/api/tags", ROOM, ollama::tags),
     (Method::Get, "/rooms/{}/api/ps", ROOM, ollama::ps),
     (Method::Post, "/rooms/{}/api/show", ROOM, inference::create),
-    (Method::Post, "/rooms/{}/api/chat", ROOM, inference::create),
     (Method::Post, "/rooms/{}/api/generate", ROOM, inference::create),
     (Method::Post, "/rooms/{}/api/embed", ROOM, inference::create),
     (Method::Post, "/rooms/{}/api/embeddings", ROOM, inference::create),
@@ -95,6 +96,9 @@ const ROUTES: &[(Method, &str, Access, Handler)] = &[
     (Method::Get, "/rooms/{}/api/blobs/{}", ROOM, ollama::unmanaged),
     (Method::Post, "/rooms/{}/api/blobs/{}", ROOM, ollama::unmanaged),
 ];
+
+/// The most placeholders of a route.
+const MAX_PARAMS: usize = 2;
 
 /// Routes a request, and sends the response.
 ///
@@ -137,6 +141,8 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
                     handler(hub, exchange, &params)
                 })
         }
+        // Any person's key will do: that there is no such route is no secret.
+        found if key_holder(hub, exchange).is_some() => Err(no_handler(exchange, found)),
         found => check_key(hub, exchange, None).and_then(|()| Err(no_handler(exchange, found))),
     };
     match handled {
@@ -201,14 +207,12 @@ enum RouteMatch {
 fn find_route(method: &Method, path: &str) -> RouteMatch {
     let mut others: Vec<&str> = Vec::new();
     for (allowed, pattern, access, handler) in ROUTES {
-        if !matches_pattern(pattern, path) {
-            continue;
-        }
+        let Some(params) = matched(pattern, path) else { continue };
         if allowed != method {
             others.push(allowed.as_str());
             continue;
         }
-        return match params(pattern, path).map(percent_decode).collect() {
+        return match params.into_iter().flatten().map(percent_decode).collect() {
             Some(params) => RouteMatch::Handler(*access, *handler, params),
             None => RouteMatch::BadEncoding,
         };
@@ -223,33 +227,33 @@ fn find_route(method: &Method, path: &str) -> RouteMatch {
     RouteMatch::OtherMethods(others.join(", "))
 }
 
-/// Whether a path matches a pattern. Compared byte by byte, because each request is compared with most patterns.
-fn matches_pattern(pattern: &str, path: &str) -> bool {
-    let (pattern, path) = (pattern.as_bytes(), path.as_bytes());
+/// What the placeholders of a pattern stand for in a path, if the path matches. Compared byte by byte, because each request is
+/// compared with many patterns.
+fn matched<'p>(pattern: &str, whole: &'p str) -> Option<[Option<&'p str>; MAX_PARAMS]> {
+    let (mut pattern, mut path) = (pattern.as_bytes(), whole.as_bytes());
     // Rejects most patterns without walking through them.
     if pattern.last() != Some(&b'}') && pattern.last() != path.last() {
-        return false;
+        return None;
     }
-    let (mut pattern, mut path) = (pattern, path);
+    let mut params = [None; MAX_PARAMS];
+    let mut free = params.iter_mut();
     loop {
         match (pattern, path) {
-            ([], []) => return true,
-            ([b'{', b'*', ..], [first, ..]) => return *first != b'/',
-            ([b'{', _, pattern_rest @ ..], [first, ..]) if *first != b'/' => {
-                let end = path.iter().position(|&byte| byte == b'/').unwrap_or(path.len());
-                (pattern, path) = (pattern_rest, &path[end..]);
+            ([], []) => return Some(params),
+            ([b'{', b'*', ..], [first, ..]) if *first != b'/' => {
+                *free.next()? = whole.get(whole.len() - path.len()..);
+                return Some(params);
+            }
+            ([b'{', b'}', pattern_rest @ ..], [first, ..]) if *first != b'/' => {
+                let start = whole.len() - path.len();
+                let length = path.iter().position(|&byte| byte == b'/').unwrap_or(path.len());
+                *free.next()? = whole.get(start..start + length);
+                (pattern, path) = (pattern_rest, &path[length..]);
             }
             ([a, pattern_rest @ ..], [b, path_rest @ ..]) if a == b => (pattern, path) = (pattern_rest, path_rest),
-            _ => return false,
+            _ => return None,
         }
     }
-}
-
-/// The segments of a path that the placeholders of its pattern match.
-fn params<'p>(pattern: &str, path: &'p str) -> impl Iterator<Item = &'p str> {
-    let segments = pattern.split('/').count();
-    let pairs = pattern.split('/').zip(path.splitn(segments, '/'));
-    pairs.filter(|(pattern, _)| matches!(*pattern, "{}" | "{*}")).map(|(_, segment)| segment)
 }
 
 /// The method and the path pattern of each route.

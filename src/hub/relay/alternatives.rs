@@ -53,7 +53,7 @@ impl<'s> Failover<'s, '_> {
     pub(super) fn wait_after_refusal(
         &mut self,
         client: &mut ClientResponse<'_, '_>,
-        mut attempt: Attempt<'s>,
+        mut attempt: Box<Attempt<'s>>,
         mut upstream: UpstreamRequest,
         head: &ResponseHead,
     ) -> NextStep<'s> {

@@ -164,7 +164,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             Err(NotSent::Answered(slot, text)) => {
                 return NextStep::Done(own_answer::send(client, self.request, &self.id, &slot.picked, text));
             }
-            Err(NotSent::Failed(attempt, error)) => return self.fail(client, *attempt, None, error),
+            Err(NotSent::Failed(attempt, error)) => return self.fail(client, attempt, None, error),
         };
         let id = self.id.clone();
         let race = Race { hub: self.hub, request_id: &id, stream: self.request.stream };
@@ -188,7 +188,7 @@ impl<'s, 'a> Failover<'s, 'a> {
     /// Sends the request to the participant of a slot.
     fn send(&mut self, slot: Slot<'s>, found_lacking: bool) -> Result<Contender<'s>, NotSent<'s>> {
         self.count += 1;
-        let key = format!("{}{:02x}", self.id.replace('-', ""), self.count);
+        let key = || format!("{}{:02x}", self.id.replace('-', ""), self.count);
         let now = Duration::from_millis(self.hub.clock.now().wall);
         let (body, adapter) = match outgoing::body(self.request, &slot.picked, &key, now).map_err(NotSent::Bad)? {
             Body::Request(body, adapter) => (body, adapter),
@@ -196,7 +196,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         };
         let dispatch = self.dispatch(slot.picked.id.to_string());
         let observed = self.request.kind.is_observed();
-        let attempt = Attempt::new(self.hub, slot, dispatch, observed, self.request, self.arrived);
+        let attempt = Box::new(Attempt::new(self.hub, slot, dispatch, observed, self.request, self.arrived));
         if !found_lacking {
             attempt.emit_request();
         }
@@ -208,7 +208,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
         match sent {
             Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, found_lacking)),
-            Err(error) => Err(NotSent::Failed(Box::new(attempt), error)),
+            Err(error) => Err(NotSent::Failed(attempt, error)),
         }
     }
 
@@ -351,7 +351,7 @@ impl<'s, 'a> Failover<'s, 'a> {
     pub(super) fn fail(
         &mut self,
         client: &mut ClientResponse<'_, '_>,
-        mut attempt: Attempt<'s>,
+        mut attempt: Box<Attempt<'s>>,
         upstream: Option<UpstreamRequest>,
         error: UpstreamError,
     ) -> NextStep<'s> {

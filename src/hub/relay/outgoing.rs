@@ -41,7 +41,7 @@ pub enum Body<'a> {
 pub fn body<'a>(
     request: &RelayRequest<'a>,
     picked: &Picked,
-    key: &str,
+    key: &dyn Fn() -> String,
     now: Duration,
 ) -> Result<Body<'a>, Box<Rejection>> {
     let body = put(request, picked, key, now).map_err(|bad| Box::new(bad.into()))?;
@@ -54,7 +54,12 @@ pub fn body<'a>(
     }
 }
 
-fn put<'a>(request: &RelayRequest<'a>, picked: &Picked, key: &str, now: Duration) -> Result<Body<'a>, BadRequest> {
+fn put<'a>(
+    request: &RelayRequest<'a>,
+    picked: &Picked,
+    key: &dyn Fn() -> String,
+    now: Duration,
+) -> Result<Body<'a>, BadRequest> {
     let kind = request.kind;
     let Some(original) = &request.body else { return Ok(Body::Request(None, None)) };
     let mut body = original.clone();
@@ -62,12 +67,12 @@ fn put<'a>(request: &RelayRequest<'a>, picked: &Picked, key: &str, now: Duration
     kind.fill(&mut body, model, &picked.config)?;
     match kind.shape {
         Shape::Responses if picked.wants_chat => {
-            let adapter = Adapter::responses(original, key, now.as_secs(), model, request.stream);
+            let adapter = Adapter::responses(original, &key(), now.as_secs(), model, request.stream);
             Ok(Body::Request(Some(translate::to_chat(&body)?.into()), Some(adapter)))
         }
         Shape::Messages if picked.no_messages => {
             let chat = filled_chat(&anthropic::to_chat(&body)?, picked)?;
-            Ok(Body::Request(Some(chat), Some(Adapter::messages(key, model, request.stream))))
+            Ok(Body::Request(Some(chat), Some(Adapter::messages(&key(), model, request.stream))))
         }
         Shape::Ollama(OllamaRoute::Text(form)) if picked.no_ollama => match ollama::to_chat(form, &body)? {
             Translated::Request(chat) => {

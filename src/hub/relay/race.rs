@@ -16,7 +16,8 @@ use crate::tunnel::Piece;
 
 /// A participant that has been sent the request.
 pub struct Contender<'s> {
-    pub attempt: Attempt<'s>,
+    /// In memory of its own, since a contender is moved often.
+    pub attempt: Box<Attempt<'s>>,
     pub upstream: UpstreamRequest,
     /// Where the request was translated.
     pub adapter: Option<Adapter>,
@@ -37,7 +38,12 @@ pub enum RaceEnd<'s> {
 
 impl<'s> Contender<'s> {
     /// A participant whose response has not begun.
-    pub fn new(attempt: Attempt<'s>, upstream: UpstreamRequest, adapter: Option<Adapter>, found_lacking: bool) -> Self {
+    pub fn new(
+        attempt: Box<Attempt<'s>>,
+        upstream: UpstreamRequest,
+        adapter: Option<Adapter>,
+        found_lacking: bool,
+    ) -> Self {
         Contender { attempt, upstream, adapter, found_lacking, head: None, watch: DataWatch::default() }
     }
 

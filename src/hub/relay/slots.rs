@@ -1,17 +1,20 @@
 //! Slots: permits for one of a participant's concurrent requests. Acquired at once or after a wait, released exactly once.
 //! Which participant is picked is the registry's decision.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
 use crate::hub::context::HubContext;
 use crate::hub::random::random;
 use crate::hub::relay::client_response::ClientResponse;
-use crate::hub::relay::upstream::POLL_INTERVAL;
 use crate::hub::relay::wait_queue::Grant;
 use crate::state::registry::{PickError, Picked};
 use crate::state::selector::{Refusal, Want};
+
+/// How often a waiting request looks whether its client is still there. Each one looks for itself, so with a long line these
+/// looks are what the hub does most.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A permit for one request at a participant, released once: by [`Slot::release`] or on drop.
 pub struct Slot<'s> {

@@ -1,7 +1,7 @@
 //! A participant's messages as pieces of responses. Consecutive ones of a response are coalesced into a batch, so that the request
 //! is woken once per batch. No I/O.
 
-use crate::proto::tunnel::{FromParticipant, decode_binary, decode_from_participant, plain_chunk};
+use crate::proto::tunnel::{FromParticipant, decode_binary, decode_from_participant, plain_chunk, plain_end};
 use crate::tunnel::Piece;
 
 /// The bytes of one response after which a batch is handed over. The last message of a batch may exceed it.
@@ -27,6 +27,10 @@ impl Incoming {
     pub fn text(&mut self, text: &str, route: Route<'_>) -> bool {
         if let Some(chunk) = plain_chunk(text) {
             let _sound = chunk.decode(self.chunk(chunk.request_id, route));
+            return false;
+        }
+        if let Some(id) = plain_end(text) {
+            self.add(id, Piece::End, route);
             return false;
         }
         let Ok(message) = decode_from_participant(text) else { return false };

@@ -120,9 +120,14 @@ impl Tunnel {
                 self.cancel(id);
             }
         };
+        // The clock is read once: what comes along with the first message has been waiting already.
+        let mut now = None;
         loop {
             let goes_on = match reader.read_within(timeout) {
-                Ok(Some(received)) => self.take_in(received, incoming, &mut route),
+                Ok(Some(received)) => {
+                    let now = *now.get_or_insert_with(|| self.clock.now());
+                    self.take_in(received, now, incoming, &mut route)
+                }
                 Ok(None) => true,
                 Err(_) => false,
             };
@@ -135,23 +140,25 @@ impl Tunnel {
     }
 
     /// Takes in a message or a control frame. False if the tunnel is closed.
-    fn take_in(&self, received: Received<'_>, incoming: &mut Incoming, route: incoming::Route<'_>) -> bool {
+    fn take_in(&self, received: Received<'_>, now: Now, incoming: &mut Incoming, route: incoming::Route<'_>) -> bool {
         match received {
             Received::Text(text) => {
-                let now = self.record_message(text.len());
+                self.record_message(text.len(), now);
                 if incoming.text(text, route) {
                     // After a write error the writer aborts the tunnel, and the next read fails.
-                    let _ = self.write(&[&wire::encode(&wire::ToParticipant::Pong { timestamp: now.wall })]);
+                    let pong = wire::encode(&wire::ToParticipant::Pong { timestamp: now.wall });
+                    self.traffic.sent.add(pong.len());
+                    let _ = self.writer.answer(&pong);
                 }
             }
             Received::Binary(bytes) => {
-                self.record_message(bytes.len());
+                self.record_message(bytes.len(), now);
                 if self.features.binary {
                     incoming.binary(bytes, route);
                 }
             }
             // A hub expects no bodies.
-            Received::Body(_) | Received::KeepAlive => drop(self.record_message(0)),
+            Received::Body(_) | Received::KeepAlive => self.record_message(0, now),
             Received::Closed { .. } => return false,
         }
         true
@@ -167,13 +174,11 @@ impl Tunnel {
         self.number == other.number
     }
 
-    /// Records that a message of so many bytes has come, now.
-    fn record_message(&self, bytes: usize) -> Now {
-        let now = self.clock.now();
+    /// Records that a message of so many bytes has come.
+    fn record_message(&self, bytes: usize, now: Now) {
         self.traffic.received.add(bytes);
         self.last_seen.store(now.wall, Ordering::Relaxed);
         self.last_message.store(now.mono, Ordering::Relaxed);
-        now
     }
 
     /// Sends a text message that is made of these parts.

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
-use super::constants::MAX_REQUEST_ID;
+use super::constants::{END, MAX_REQUEST_ID};
 use super::encode::push_json;
 use super::message::BadMessage;
 
@@ -31,10 +31,19 @@ pub struct PlainChunk<'a> {
 pub fn plain_chunk(text: &str) -> Option<PlainChunk<'_>> {
     let rest = text.strip_prefix(CHUNK[0])?.strip_suffix(CHUNK[2])?;
     let (request_id, base64) = rest.split_once(CHUNK[1])?;
-    // The hub's ids need no escapes. Invalid base64 is found when it is decoded.
-    let plain = request_id.len() <= MAX_REQUEST_ID
-        && request_id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-    plain.then_some(PlainChunk { request_id, base64 })
+    // Invalid base64 is found when it is decoded.
+    is_plain_id(request_id).then_some(PlainChunk { request_id, base64 })
+}
+
+/// The request's id in a `tunnel.response.end` in the exact form of `encode_end`, as [`plain_chunk`].
+pub fn plain_end(text: &str) -> Option<&str> {
+    let id = text.strip_prefix(END)?.strip_prefix('"')?.strip_suffix("\"}")?;
+    is_plain_id(id).then_some(id)
+}
+
+/// The hub's ids need no escapes.
+fn is_plain_id(id: &str) -> bool {
+    id.len() <= MAX_REQUEST_ID && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 impl PlainChunk<'_> {

@@ -40,3 +40,5 @@ pub fn is_superseded(code: Option<u16>, reason: &str) -> bool {
     let beginning = reason.get(..SUPERSEDED.len());
     code == Some(CLOSE_NORMAL) && beginning.is_some_and(|text| text.eq_ignore_ascii_case(SUPERSEDED))
 }
+/// The text before the id in a `tunnel.response.end`.
+pub(super) const END: &str = r#"{"type":"tunnel.response.end","requestId":"#;

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::constants::END;
 use super::message::{BodyForm, Request, ToParticipant};
+
+/// As long as most requests are without their body, in bytes.
+const REQUEST_BYTES: usize = 512;
 
 /// Encodes a message of the hub as JSON.
 pub fn encode(message: &ToParticipant<'_>) -> Vec<u8> {
@@ -14,7 +18,8 @@ pub fn encode(message: &ToParticipant<'_>) -> Vec<u8> {
 
 /// Encodes a `tunnel.request` in two parts, between which an inline body belongs: it may be long, and is not copied.
 pub fn encode_request(request: &Request<'_>) -> (Vec<u8>, &'static str) {
-    let mut head = br#"{"type":"tunnel.request""#.to_vec();
+    let mut head = Vec::with_capacity(REQUEST_BYTES);
+    head.extend_from_slice(br#"{"type":"tunnel.request""#);
     let texts = [
         ("requestId", request.request_id),
         ("operation", request.operation),
@@ -66,7 +71,7 @@ pub fn encode_start(request_id: &str, status: u16, headers: &BTreeMap<String, St
 
 /// A participant's `tunnel.response.end`.
 pub fn encode_end(request_id: &str) -> String {
-    let mut out = String::from(r#"{"type":"tunnel.response.end","requestId":"#);
+    let mut out = String::from(END);
     push_json_text(&mut out, request_id);
     out.push('}');
     out

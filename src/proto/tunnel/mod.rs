@@ -48,7 +48,7 @@ mod decode;
 mod encode;
 mod message;
 
-pub use chunk::{PlainChunk, binary_head, decode_binary, encode_chunk, plain_chunk};
+pub use chunk::{PlainChunk, binary_head, decode_binary, encode_chunk, plain_chunk, plain_end};
 pub use constants::{
     BODIES_BINARY, BODIES_HEADER, CLOSE_GOING_AWAY, CLOSE_NORMAL, CLOSE_TIMEOUT, FRAMES_BINARY, FRAMES_HEADER,
     MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE, MAX_TO_HUB, MAX_TO_PARTICIPANT, PAUSE_HEADER,

@@ -76,7 +76,12 @@ fn a_participants_messages_round_trip() {
         !plain_chunk(r#"{"type":"tunnel.response.chunk","requestId":"r","chunk":"YQ","x":"y"}"#)
             .is_some_and(|chunk| chunk.decode(&mut Vec::new()))
     );
-    assert_eq!(decode_from_participant(&encode_end("r")).unwrap(), FromParticipant::End { request_id: "r".into() });
+    for (id, is_plain) in [("r-1.2", true), ("r\"1", false)] {
+        let end = encode_end(id);
+        assert_eq!(decode_from_participant(&end).unwrap(), FromParticipant::End { request_id: id.into() });
+        assert_eq!(plain_end(&end), is_plain.then_some(id));
+    }
+    assert_eq!(plain_end(r#"{"type":"tunnel.response.end","requestId":"r","x":"y"}"#), None);
     assert_eq!(
         decode_from_participant(&encode_error("r", "connect", "it \"broke\"")).unwrap(),
         FromParticipant::Error { request_id: "r".into(), stage: "connect".into(), message: "it \"broke\"".into() }

@@ -66,19 +66,22 @@ impl Registry {
     /// Deletes the rooms that have been unused or empty for longer than `expiry` allows, or for [`IDLE_ROOM_TTL`] where
     /// space is short.
     pub fn expire_rooms(&mut self, expiry: RoomExpiry, now: Now) -> (Vec<Deleted>, Vec<Event>) {
-        for room in self.rooms.values_mut().filter(|room| !room.members.is_empty()) {
-            room.last_occupied = now.mono;
-        }
         let past = |since: u64, life: Option<u64>| life.is_some_and(|life| now.mono.saturating_sub(since) >= life);
         let unneeded = |room: &Room| {
             let since = room.last_used.max(room.last_occupied);
             room.members.is_empty() && past(since, Some(IDLE_ROOM_TTL)) && room.space.is_tight()
         };
-        let over = |room: &&Room| {
+        let over = |room: &Room| {
             !room.declared
                 && (past(room.last_used, expiry.unused) || past(room.last_occupied, expiry.empty) || unneeded(room))
         };
-        let codes: Vec<RoomCode> = self.rooms.values().filter(over).map(|room| room.code.clone()).collect();
+        let expired = |room: &mut Room| {
+            if !room.members.is_empty() {
+                room.last_occupied = now.mono;
+            }
+            over(room).then(|| room.code.clone())
+        };
+        let codes: Vec<RoomCode> = self.rooms.values_mut().filter_map(expired).collect();
         let (mut deleted, mut events) = (Vec::new(), Vec::new());
         for (room, event) in codes.iter().filter_map(|code| self.take_room(code, now)) {
             deleted.push(room);

@@ -21,8 +21,7 @@ impl Registry {
         let room = self.room(code)?;
         let mut clients = HashMap::new();
         let order = room.shares.order(&room.queue, now.mono);
-        let requests = (1..).zip(order.into_iter().take(MAX_SHOWN)).map(|(place, index)| {
-            let waiting = &room.queue[index];
+        let requests = (1..).zip(order.into_iter().take(MAX_SHOWN)).map(|(place, waiting)| {
             let (caller, client) = match &waiting.want.caller {
                 Caller::Person(name) => (Some(name.to_string()), None),
                 network @ Caller::Network(_) => {
@@ -49,7 +48,8 @@ impl Registry {
         if self.waiting() == 0 {
             return Vec::new();
         }
-        let waiting = self.rooms.values().filter(|room| !room.queue.is_empty());
+        let waiting = self.waiting_rooms.iter().filter_map(|code| self.rooms.get(code));
+        let waiting = waiting.filter(|room| !room.queue.is_empty());
         waiting.map(|room| (room.code.clone(), room.queue.len())).collect()
     }
 }

@@ -83,7 +83,8 @@ impl Registry {
         let ids = |room: &Room| -> Vec<ParticipantId> {
             room.members.values().filter(|member| gone(member)).map(|member| member.id.clone()).collect()
         };
-        let gone: Vec<_> = self.rooms.values().map(|room| (room.code.clone(), ids(room))).collect();
+        let of_room = |room: &Room| Some((room.code.clone(), Some(ids(room)).filter(|ids| !ids.is_empty())?));
+        let gone: Vec<_> = self.rooms.values().filter_map(of_room).collect();
         let (mut serials, mut events) = (Vec::new(), Vec::new());
         for (code, ids) in gone {
             let Some(room) = self.rooms.get_mut(&code) else { continue };

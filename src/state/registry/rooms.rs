@@ -8,6 +8,7 @@ use super::super::event::{Event, EventKind};
 use super::super::fair_shares::FairShares;
 use super::super::health::Health;
 use super::super::id::{self, CodePrefix, ParticipantId, RoomCode, Secret};
+use super::super::queue::Queue;
 use super::super::room::{Member, Profile, Reach, Room, Tunnel, TunnelToken};
 use super::super::{Now, Random, page};
 use super::registration::{Missing, NewRoom, NotRegistered, Opened, Registering, Removed, Upserted};
@@ -81,7 +82,7 @@ impl Registry {
             private: new.private,
             defaults: new.defaults,
             members: HashMap::new(),
-            queue: Vec::new(),
+            queue: Queue::default(),
             shares: FairShares::default(),
             last_used: now.mono,
             last_occupied: now.mono,

@@ -1,11 +1,12 @@
 //! Slots of participants: acquired, queued for, and released; and how participants served the requests in them.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::super::balancer::{self, Choice};
 use super::super::config::merge;
-use super::super::fair_shares::Waiting;
 use super::super::id::{ParticipantId, RoomCode};
+use super::super::queue::Waiting;
 use super::super::room::{Member, Profile, Reach, Room};
 use super::super::selector::Caller;
 use super::super::selector::{Refusal, Want};
@@ -101,9 +102,8 @@ impl Registry {
     /// The place of a waiting request, from 1, and how many wait in its room.
     pub fn place(&self, code: &str, number: u64, now: Now) -> Option<(usize, usize)> {
         let room = self.room(code).ok()?;
-        let order = room.shares.order(&room.queue, now.mono);
-        let index = order.iter().position(|&index| room.queue[index].number == number)?;
-        Some((index + 1, order.len()))
+        let ahead = room.shares.ahead_of(number, &room.queue, now.mono)?;
+        Some((ahead + 1, room.queue.len()))
     }
 
     /// Requests that wait for a slot now, in all rooms.
@@ -114,10 +114,10 @@ impl Registry {
     /// Removes a request from the queue. False where it has been granted already.
     pub fn leave_queue(&mut self, code: &str, number: u64, now: Now) -> bool {
         let Ok(room) = self.room_mut(code) else { return false };
-        let Some(index) = room.queue.iter().position(|waiting| waiting.number == number) else { return false };
-        room.dequeue(index, now);
-        self.waiting -= 1;
-        true
+        let Some((lane, index)) = room.queue.find(number) else { return false };
+        let left = room.dequeue(lane, index, now).is_some();
+        self.waiting -= usize::from(left);
+        left
     }
 
     /// Grants waiting requests, by the shares of their callers: a slot, or the reason why they cannot get one. Must be called
@@ -194,40 +194,42 @@ impl Room {
 
     /// Grants the next request that can be granted. Its number, and its slot or why it gets none.
     fn grant_next(&mut self, now: Now, random: Random<'_>) -> Option<(u64, Result<Picked, Refusal>)> {
-        let mut busy: Vec<usize> = Vec::new();
+        let mut busy: Vec<Want> = Vec::new();
         // Looked up before a slot is acquired: that ends the caller's wait.
         let starving = self.shares.starving(&self.queue, now.mono);
-        for index in self.shares.order_after(starving, &self.queue, now.mono) {
-            let want = &self.queue[index].want;
-            if busy.iter().any(|&other| self.queue[other].want.has_same_candidates(want)) {
+        let mut lanes = self.shares.lanes(&self.queue, starving, now.mono);
+        while let Some(Reverse((.., lane))) = lanes.pop() {
+            let want = self.queue.lanes()[lane].want();
+            if busy.iter().any(|other| other.has_same_candidates(want)) {
                 continue;
             }
             let want = want.clone();
             match self.acquire_slot(&want, now, random) {
-                Err(Refusal::Busy) => busy.push(index),
+                Err(Refusal::Busy) => busy.push(want),
                 grant => {
-                    if starving == Some(index) && grant.is_ok() {
+                    let number = self.dequeue(lane, 0, now)?.number;
+                    if starving == Some(number) && grant.is_ok() {
                         self.shares.record_rescue(now.mono);
                     }
-                    return Some((self.dequeue(index, now).number, grant));
+                    return Some((number, grant));
                 }
             }
         }
         None
     }
 
-    fn dequeue(&mut self, index: usize, now: Now) -> Waiting {
-        let waiting = self.queue.remove(index);
+    fn dequeue(&mut self, lane: usize, index: usize, now: Now) -> Option<Waiting> {
+        let waiting = self.queue.remove(lane, index)?;
         self.shares.dequeue(&waiting.want.caller, now.mono);
-        waiting
+        Some(waiting)
     }
 
     /// Removes the newest request of the caller that has the most waiting, in favour of one of `caller`. Its number.
     fn evict(&mut self, caller: &Caller, now: Now) -> Option<u64> {
         let longest = self.shares.longest_queue(caller)?.clone();
-        let index =
-            self.queue.iter().rposition(|waiting| waiting.want.caller == longest && waiting.want.tried.is_empty());
-        Some(self.dequeue(index?, now).number)
+        let waiting = self.queue.evict(&longest)?;
+        self.shares.dequeue(&longest, now.mono);
+        Some(waiting.number)
     }
 
     fn picked(&self, choice: &Choice<'_>, caller: &Caller) -> Picked {

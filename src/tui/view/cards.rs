@@ -30,7 +30,7 @@ pub fn lines(app: &App, theme: Theme, now: u64, columns: usize) -> Vec<Line<'sta
     let own = app.own.contains_key(&(room.info.code.clone(), member.info.id.clone()));
     let fields = facts(room, member, own, now).into_iter().filter(|(_, value)| !value.is_empty());
     let mut lines = vec![Line::from(vec![
-        Span::styled(fit("Health", 11), theme.dim()),
+        Span::styled(fit("Status", 11), theme.dim()),
         Span::styled(format!("{} {}", theme.symbol(health), health.word()), theme.health(health)),
     ])];
     lines.extend(fields.map(|(label, value)| {
@@ -53,7 +53,16 @@ fn facts(room: &Room, member: &Member, own: bool, now: u64) -> Vec<(&'static str
         ("Model", member.model.clone()),
         ("Models", clean(&info.models.join(", "))),
         ("Aliases", clean(&info.aliases.join(", "))),
-        ("Requests", format!("{} now, {} seen, {} failed", member.in_flight(), stats.requests, stats.errors)),
+        (
+            "Requests",
+            format!(
+                "{} of {} in flight, {} seen, {} failed",
+                member.in_flight(),
+                info.concurrency,
+                stats.requests,
+                stats.errors
+            ),
+        ),
         ("Speed", format!("first token {first}{slow}, {rate} tokens/s")),
         ("Connection", connection(info, now)),
         ("Seen", format!("{}, joined {}", ago(info.last_seen), ago(info.joined_at))),

@@ -7,8 +7,9 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Clear, Paragraph, Wrap};
 
 use super::theme::Theme;
-use super::{cards, charts};
+use super::{cards, charts, queue};
 use crate::monitor::text::{fit, width};
+use crate::monitor::words::{action, pane};
 use crate::tui::app::{App, Dialog};
 use crate::tui::form::{Field, FieldKind, Form};
 
@@ -17,19 +18,26 @@ const HELP: &[(&str, &str)] = &[
     ("Up, Down", "move the selection; also PgUp, PgDn, Home, End"),
     ("Space", "watch or unwatch the selected room"),
     ("Enter", "show one room only, or all; a participant's details"),
-    ("n", "create a room"),
+    ("c", "chat with the room, or with the selected participant"),
+    ("  Enter, Ctrl-J", "send, start a new line"),
+    ("  Esc, Ctrl-C", "stop the answer; without one, close the chat"),
+    ("  Ctrl-T", "choose who answers"),
+    ("  Ctrl-R, Ctrl-N", "try again, new chat"),
+    ("n", "new room"),
     ("j", "join the room with a provider of this machine"),
     ("l", "leave with the selected participant of this monitor (*)"),
     ("p", "enter the password of a private room"),
-    ("m", "charts of the room"),
+    ("w", "queue of the room: who waits"),
+    ("m", "activity of the room: charts of the last five minutes"),
     ("s", "sort participants by id or by health"),
-    ("/", "filter events by text"),
-    ("f", "filter events by kind"),
-    ("Esc", "clear filters"),
-    ("r", "refresh now"),
+    ("/, f", "filter events by text, by kind"),
+    ("Esc, r", "clear filters; refresh now"),
     ("Ctrl-L, Ctrl-Z", "redraw; suspend"),
     ("q, Ctrl-C", "quit; participants of this monitor (*) leave"),
 ];
+
+/// The most requests that the queue's dialog has lines for.
+const MOST_QUEUED: usize = 16;
 
 /// Draws the open dialog.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
@@ -42,15 +50,20 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
             frame.render_widget(Paragraph::new(lines), inner);
         }
         Some(Dialog::Charts) => {
-            let inner = open(frame, area, theme, "Charts", (128, 24));
+            let inner = open(frame, area, theme, pane::ACTIVITY, (128, 24));
             charts::fill(frame, inner, app, theme, now);
+        }
+        Some(Dialog::Queue) => {
+            let inner =
+                open(frame, area, theme, &queue::title(app, now), (70, queue::lines(app.charted(now), MOST_QUEUED)));
+            queue::fill(frame, inner, app, theme, now);
         }
         Some(Dialog::Create(form)) => {
             draw_form(
                 frame,
                 area,
                 theme,
-                "New room",
+                action::NEW_ROOM,
                 form,
                 "The password is needed to join; for a private room, for everything.",
             );
@@ -62,7 +75,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
             draw_form(frame, area, theme, &format!("Room {code}"), form, "The room is private.");
         }
         Some(Dialog::Filter(form)) => {
-            draw_form(frame, area, theme, "Filter", form, "Shows only events that contain this text.");
+            draw_form(frame, area, theme, action::FILTER, form, "Shows only events that contain this text.");
         }
     }
 }
@@ -81,10 +94,10 @@ fn open(frame: &mut Frame<'_>, area: Rect, theme: Theme, title: &str, (columns, 
 }
 
 fn help(frame: &mut Frame<'_>, area: Rect, theme: Theme) {
-    let inner = open(frame, area, theme, "Keys", (74, HELP.len()));
+    let inner = open(frame, area, theme, "Keys", (76, HELP.len()));
     let lines: Vec<Line<'_>> = HELP
         .iter()
-        .map(|(key, what)| Line::from(vec![Span::styled(fit(key, 16), theme.head()), Span::raw(*what)]))
+        .map(|(key, what)| Line::from(vec![Span::styled(fit(key, 18), theme.head()), Span::raw(*what)]))
         .collect();
     frame.render_widget(Paragraph::new(lines), inner);
 }

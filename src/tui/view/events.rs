@@ -7,12 +7,13 @@ use ratatui::widgets::Paragraph;
 
 use super::theme::Theme;
 use crate::monitor::text::{clock, fit};
+use crate::monitor::words::pane;
 use crate::tui::app::{App, Pane};
 
 /// Draws the event log as a pane.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
     let log = &app.log;
-    let mut title = "Events".to_owned();
+    let mut title = pane::EVENTS.to_owned();
     if let Some(kind) = log.only_kind {
         title += &format!(", {} only", kind.word());
     }

@@ -2,9 +2,12 @@
 
 mod cards;
 mod charts;
+mod chat;
 mod dialogs;
 mod events;
+mod layout;
 mod participants;
+mod queue;
 mod rooms;
 mod scroll;
 #[cfg(test)]
@@ -12,23 +15,53 @@ mod tests;
 mod theme;
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::{Constraint, Layout};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use layout::NARROW;
 pub use theme::Theme;
 
 use super::app::{App, Pane};
 use crate::monitor::state::Link;
 use crate::monitor::text::{clock, span, width};
+use crate::monitor::words::{action, link, pane};
 
 /// Below this size (columns, rows) only a note that the terminal is too small is shown.
 const MIN_SIZE: (u16, u16) = (40, 10);
-/// Below this many columns, rooms and participants are not side by side: only the focused one is shown.
-const NARROW: u16 = 60;
-/// From this size on, details and charts have a column of their own.
-const WIDE: (u16, u16) = (150, 24);
+
+/// The footer's keys, the most important ones first.
+const KEYS: &[(&str, &str)] = &[
+    ("Tab", "pane"),
+    ("Space", "watch"),
+    ("Enter", "more"),
+    ("c", pane::CHAT),
+    ("n", action::NEW_ROOM),
+    ("j", "join"),
+    ("?", "help"),
+    ("q", "quit"),
+    ("l", "leave"),
+    ("w", pane::QUEUE),
+    ("m", pane::ACTIVITY),
+    ("/", action::FILTER),
+    ("f", "kinds"),
+    ("s", "sort"),
+    ("p", "password"),
+    ("r", "refresh"),
+    ("Esc", "show all"),
+];
+const CHAT_KEYS: &[(&str, &str)] = &[
+    ("Enter", action::SEND),
+    ("Esc", "stop, close"),
+    ("Up, Down, PgUp, PgDn", "scroll"),
+    ("Tab", "pane"),
+    ("Ctrl-T", "who answers"),
+    ("Ctrl-R", action::TRY_AGAIN),
+    ("Ctrl-N", action::NEW_CHAT),
+    ("Ctrl-J", "new line"),
+    ("Ctrl-U, Ctrl-W", "delete"),
+];
 
 /// Draws the whole screen.
 pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: u64) {
@@ -40,40 +73,15 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: u64) {
     let [head, body, foot] =
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     frame.render_widget(Paragraph::new(header(app, theme, now, head.width)), head);
-    panes(frame, body, app, theme, now);
+    layout::draw(frame, body, app, theme, now);
     frame.render_widget(Paragraph::new(footer(app, theme, foot.width)), foot);
     dialogs::draw(frame, body, app, theme, now);
-}
-
-fn panes(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64) {
-    // The event log is larger while it has the focus.
-    let events = match app.pane {
-        Pane::Events => area.height * 3 / 5,
-        _ => (area.height / 3).clamp(4, 20),
-    };
-    let [above, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(events)]).areas(area);
-    let wide = area.width >= WIDE.0 && area.height >= WIDE.1;
-    let columns = match area.width {
-        ..NARROW if app.pane == Pane::Rooms => [Constraint::Fill(1), Constraint::Length(0), Constraint::Length(0)],
-        ..NARROW => [Constraint::Length(0), Constraint::Fill(1), Constraint::Length(0)],
-        _ if wide => [Constraint::Length(38), Constraint::Fill(1), Constraint::Length(52)],
-        columns => [Constraint::Length((columns * 3 / 10).min(38)), Constraint::Fill(1), Constraint::Length(0)],
-    };
-    let [left, middle, right] = Layout::horizontal(columns).areas(above);
-    rooms::draw(frame, left, app, theme, now);
-    participants::draw(frame, middle, app, theme, now);
-    if wide {
-        let [card, charts] = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(right);
-        cards::draw(frame, card, app, theme, now);
-        charts::draw(frame, charts, app, theme, now);
-    }
-    events::draw(frame, below, app, theme);
 }
 
 fn header(app: &App, theme: Theme, now: u64, columns: u16) -> Line<'static> {
     let state = &app.state;
     let tally = state.tally(now);
-    let (link, style) = link(&state.link, theme, now);
+    let (link, style) = link_words(&state.link, theme, now);
     let right = match columns {
         ..NARROW => format!(" {} {} ", tally.words("up", "off", " "), clock(now)),
         _ => format!("  {}  {} ", tally.words("online", "offline", "  "), clock(now)),
@@ -93,14 +101,15 @@ fn header(app: &App, theme: Theme, now: u64, columns: u16) -> Line<'static> {
     ])
 }
 
-fn link(link: &Link, theme: Theme, now: u64) -> (String, Style) {
+fn link_words(link: &Link, theme: Theme, now: u64) -> (String, Style) {
     match link {
-        Link::Connecting => ("connecting".into(), theme.warning()),
-        Link::Up => ("up".into(), theme.good()),
-        Link::Lost { retry_at: Some(at), .. } => {
-            (format!("LOST, retry in {}", span(at.saturating_sub(now).saturating_add(999))), theme.bad())
-        }
-        Link::Lost { retry_at: None, .. } => ("LOST".into(), theme.bad()),
+        Link::Connecting => (link::CONNECTING.into(), theme.warning()),
+        Link::Up => (link::UP.into(), theme.good()),
+        Link::Lost { retry_at: Some(at), .. } => (
+            format!("{}, retry in {}", link::LOST.to_uppercase(), span(at.saturating_sub(now).saturating_add(999))),
+            theme.bad(),
+        ),
+        Link::Lost { retry_at: None, .. } => (link::LOST.to_uppercase(), theme.bad()),
     }
 }
 
@@ -110,29 +119,16 @@ fn footer(app: &App, theme: Theme, columns: u16) -> Line<'static> {
         let style = if notice.failed { theme.bad() } else { theme.good() };
         return Line::styled(format!(" {}", theme.displayable(&notice.text)), style);
     }
-    let keys = [
-        ("Tab", "pane"),
-        ("Space", "watch"),
-        ("Enter", "more"),
-        ("n", "new"),
-        ("j", "join"),
-        ("l", "leave"),
-        ("?", "help"),
-        ("q", "quit"),
-        ("m", "charts"),
-        ("/", "filter"),
-        ("f", "kinds"),
-        ("s", "sort"),
-        ("p", "password"),
-        ("r", "refresh"),
-        ("Esc", "show all"),
-    ];
+    let keys = if app.pane == Pane::Chat { CHAT_KEYS } else { KEYS };
     let mut spans = vec![Span::raw(" ")];
     let mut left = usize::from(columns).saturating_sub(1);
-    for (key, what) in keys {
+    for &(key, what) in keys {
         let Some(rest) = left.checked_sub(key.len() + what.len() + 3) else { break };
         left = rest;
-        spans.extend([Span::styled(key, theme.head()), Span::styled(format!(" {what}  "), theme.dim())]);
+        spans.extend([
+            Span::styled(key, theme.head()),
+            Span::styled(format!(" {}  ", what.to_lowercase()), theme.dim()),
+        ]);
     }
     Line::from(spans)
 }

@@ -1,4 +1,4 @@
-//! The participants of the shown rooms, and their health. Only the visible part of a long list is drawn.
+//! The participants of the shown rooms, and their status. Only the visible part of a long list is drawn.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -9,7 +9,8 @@ use ratatui::widgets::Paragraph;
 use super::scroll::first_visible;
 use super::theme::Theme;
 use crate::monitor::model::{Health, Member, Room};
-use crate::monitor::text::{brief, count, fit, span, speed};
+use crate::monitor::text::{brief, clean, count, fit, span, speed};
+use crate::monitor::words::{FAILED, FIRST_TOKEN, IN_FLIGHT, MODEL, P95, REQUESTS, TOKENS_PER_SECOND, Word, pane};
 use crate::tui::app::{App, Order, Pane};
 
 /// A line of the list.
@@ -26,22 +27,27 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: u64
     let people = rows.iter().filter(|row| matches!(row, Row::Member(..))).count();
     let only = app.only_room.as_ref().map(|code| format!(" in {code}")).unwrap_or_default();
     let order = if app.order == Order::Trouble { ", trouble first" } else { "" };
-    let block = theme.block(&format!("Participants {people}{only}{order}"), focused);
+    let block = theme.block(&format!("{} {people}{only}{order}", pane::PARTICIPANTS), focused);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let columns = Columns::new(usize::from(inner.width));
+    let layout = ColumnLayout::new(usize::from(inner.width));
     let height = usize::from(inner.height.saturating_sub(1));
     let chosen = app.member(now).map(|(room, member)| (room.info.code.as_str(), member.info.id.as_str()));
     let is_chosen =
         |row: &Row<'_>| matches!(row, Row::Member(r, m) if Some((r.info.code.as_str(), m.info.id.as_str())) == chosen);
     let at = rows.iter().position(is_chosen).unwrap_or(0);
     let first = if at <= height / 2 { 0 } else { first_visible(at, rows.len(), height) };
-    let mut lines = vec![Line::styled(columns.heads(), theme.head())];
+    let mut lines = vec![Line::styled(layout.heads(), theme.head())];
     for row in rows.iter().skip(first).take(height) {
-        let line = columns.line(row, app, theme, now);
+        let line = layout.line(row, app, theme, now);
         lines.push(if is_chosen(row) { line.patch_style(theme.selected(focused)) } else { line });
     }
     frame.render_widget(Paragraph::new(lines), inner);
+}
+
+/// The lines that all participants fill, with the border and the headings.
+pub fn lines(app: &App, now: u64) -> u16 {
+    u16::try_from(rows(app, now).len() + 3).unwrap_or(u16::MAX)
 }
 
 fn rows(app: &App, now: u64) -> Vec<Row<'_>> {
@@ -60,42 +66,92 @@ fn rows(app: &App, now: u64) -> Vec<Row<'_>> {
     rows
 }
 
-/// Width of the column of health, with a space after it.
-const HEALTH: usize = Health::WIDTH + 1;
-/// Width of each of the columns of the first token's time and of the speed.
-const SPEED: usize = 7;
+/// Width of the column of the status, with a space after it.
+const STATUS: usize = Health::WIDTH + 1;
+/// The least columns for name and model together, and the most.
+const NAMES: (usize, usize) = (22, 80);
+/// From this many columns on, headings are written in full.
+const FULL_HEADINGS: usize = 100;
+
+/// A column after the model.
+struct Column {
+    name: Word,
+    /// Its width with the gap before it: with the short heading, with the full one.
+    widths: (usize, usize),
+    /// Columns of a lower rank are shown first where there is little width.
+    rank: u8,
+    value: fn(&Member, Theme, u64) -> String,
+}
+
+/// In the order in which they are shown.
+const COLUMNS: [Column; 9] = [
+    Column { name: IN_FLIGHT, widths: (7, 10), rank: 2, value: |m, _, _| count(m.in_flight().into()) },
+    Column { name: REQUESTS, widths: (6, 9), rank: 3, value: |m, _, _| count(m.stats.requests) },
+    Column { name: FAILED, widths: (7, 7), rank: 4, value: |m, _, _| count(m.stats.errors) },
+    Column { name: FIRST_TOKEN, widths: (6, 12), rank: 0, value: |m, _, now| or_none(m.stats.ttft(now), brief) },
+    Column { name: P95, widths: (6, 7), rank: 6, value: |m, _, _| or_none(m.stats.ttft_p95(), brief) },
+    Column {
+        name: TOKENS_PER_SECOND,
+        widths: (6, 9),
+        rank: 1,
+        value: |m, _, now| or_none(m.stats.tokens_per_second(now), speed),
+    },
+    Column {
+        name: Word { full: "last 15 min", short: "last 15 min" },
+        widths: (17, 17),
+        rank: 7,
+        value: |m, theme, _| theme.course(&m.stats.minutes, 15),
+    },
+    Column {
+        name: Word { full: "Seen", short: "Seen" },
+        widths: (6, 6),
+        rank: 5,
+        value: |m, _, now| span(now.saturating_sub(m.info.last_seen)),
+    },
+    Column {
+        name: Word { full: "Endpoint", short: "Endpoint" },
+        widths: (32, 32),
+        rank: 8,
+        value: |m, theme, _| theme.fit(&clean(&m.info.endpoint), 30),
+    },
+];
+
+fn or_none<T>(value: Option<T>, show: fn(T) -> String) -> String {
+    value.map_or("-".to_owned(), show)
+}
 
 /// The columns that fit, and their widths.
-struct Columns {
+struct ColumnLayout {
     all: usize,
     name: usize,
     model: usize,
-    counts: bool,
-    speed: bool,
-    seen: bool,
+    is_full: bool,
+    shown: Vec<&'static Column>,
 }
 
-impl Columns {
+impl ColumnLayout {
     fn new(all: usize) -> Self {
-        let (speed, counts, seen) = (all >= 50, all >= 68, all >= 76);
-        let fixed = 2 + HEALTH + 4 + SPEED;
-        let more = usize::from(speed) * SPEED + usize::from(counts) * 12 + usize::from(seen) * 6;
-        let left = all.saturating_sub(fixed + more + 2);
-        Columns { all, name: left - left * 2 / 5, model: left * 2 / 5, counts, speed, seen }
+        let is_full = all >= FULL_HEADINGS;
+        let mut left = all.saturating_sub(2 + STATUS + 2);
+        let mut by_rank: Vec<&Column> = COLUMNS.iter().collect();
+        by_rank.sort_by_key(|column| column.rank);
+        let mut most = 0;
+        for column in by_rank {
+            let Some(rest) = left.checked_sub(column.width(is_full)).filter(|rest| *rest >= NAMES.0 - 2) else { break };
+            (left, most) = (rest, column.rank + 1);
+        }
+        let names = left.min(NAMES.1);
+        let shown = COLUMNS.iter().filter(|column| column.rank < most).collect();
+        ColumnLayout { all, name: names - names * 2 / 5, model: names * 2 / 5, is_full, shown }
     }
 
     fn heads(&self) -> String {
-        let name = fit("NAME", self.name);
-        let mut heads = format!("  {:<HEALTH$}{name} {} {:>4}", "HEALTH", fit("MODEL", self.model), "NOW");
-        if self.counts {
-            heads += &format!("{:>6}{:>6}", "REQ", "ERR");
-        }
-        heads += &format!("{:>SPEED$}", "FIRST");
-        if self.speed {
-            heads += &format!("{:>SPEED$}", "TOK/S");
-        }
-        if self.seen {
-            heads += &format!("{:>6}", "SEEN");
+        let (name, model) = (fit("Name", self.name), fit(MODEL, self.model));
+        let mut heads = format!("  {:<STATUS$}{name} {model} ", "Status");
+        for column in &self.shown {
+            let (name, wide) =
+                (if self.is_full { column.name.full } else { column.name.short }, column.width(self.is_full));
+            heads += &if column.name.full == "Endpoint" { format!("  {name}") } else { format!("{name:>wide$}") };
         }
         heads
     }
@@ -124,24 +180,26 @@ impl Columns {
         let health = app.state.health(member, now);
         let own = app.own.contains_key(&(room.info.code.clone(), member.info.id.clone()));
         let name = if own { format!("*{}", member.name) } else { member.name.clone() };
-        let stats = &member.stats;
-        let mut numbers = format!("{:>4}", count(member.in_flight().into()));
-        if self.counts {
-            numbers += &format!("{:>6}{:>6}", count(stats.requests), count(stats.errors));
+        let others = member.info.models.iter().filter(|model| **model != member.info.model).count();
+        let model = if others > 0 { format!("{} +{others}", member.model) } else { member.model.clone() };
+        let mut cells = String::new();
+        for column in &self.shown {
+            let value = (column.value)(member, theme, now);
+            let gap = column.width(self.is_full).saturating_sub(crate::monitor::text::width(&value));
+            cells.extend(std::iter::repeat_n(' ', gap));
+            cells += &value;
         }
-        numbers += &format!("{:>SPEED$}", stats.ttft(now).map_or("-".into(), brief));
-        if self.speed {
-            numbers += &format!("{:>SPEED$}", stats.tokens_per_second(now).map_or("-".into(), speed));
-        }
-        if self.seen {
-            numbers += &format!("{:>6}", span(now.saturating_sub(member.info.last_seen)));
-        }
-        let model = theme.fit(&member.model, self.model);
         Line::from(vec![
-            Span::styled(format!("{} {:<HEALTH$}", theme.symbol(health), health.word()), theme.health(health)),
+            Span::styled(format!("{} {:<STATUS$}", theme.symbol(health), health.word()), theme.health(health)),
             Span::styled(theme.fit(&name, self.name), Style::new()),
-            Span::styled(format!(" {model} "), theme.dim()),
-            Span::raw(numbers),
+            Span::styled(format!(" {} ", theme.fit(&model, self.model)), theme.dim()),
+            Span::raw(cells),
         ])
+    }
+}
+
+impl Column {
+    fn width(&self, is_full: bool) -> usize {
+        if is_full { self.widths.1 } else { self.widths.0 }
     }
 }

@@ -58,6 +58,11 @@ impl Theme {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
+    /// What the user has asked.
+    pub fn question(self) -> Style {
+        self.fg(Color::Cyan, Modifier::BOLD).add_modifier(Modifier::BOLD)
+    }
+
     /// The style of a health.
     pub fn health(self, health: Health) -> Style {
         match health {
@@ -119,15 +124,46 @@ impl Theme {
         if self.unicode { bar::NINE_LEVELS } else { BARS }
     }
 
+    /// The last `columns` values as one line of bars, of which the highest value has the highest one.
+    pub fn course(self, values: &[u64], columns: usize) -> String {
+        let bars = self.bars();
+        let bars = [
+            bars.empty,
+            bars.one_eighth,
+            bars.one_quarter,
+            bars.three_eighths,
+            bars.half,
+            bars.five_eighths,
+            bars.three_quarters,
+            bars.seven_eighths,
+            bars.full,
+        ];
+        let values = &values[values.len().saturating_sub(columns)..];
+        let most = values.iter().max().copied().unwrap_or(0).max(1);
+        // What is not zero can be seen.
+        let level = |value: u64| value.saturating_mul(8).div_ceil(most).min(8);
+        let missing = std::iter::repeat_n(bars[0], columns - values.len());
+        missing.chain(values.iter().map(|value| bars[usize::try_from(level(*value)).unwrap_or(8)])).collect()
+    }
+
     /// Fits text to exactly `columns`, as [`fit`] does.
     pub fn fit(self, text: &str, columns: usize) -> String {
         let fitted = fit(&self.displayable(text), columns);
         if self.unicode { fitted } else { fitted.replace('…', "~") }
     }
 
-    /// Text with what the terminal cannot show replaced by `?`.
+    /// Text with what the terminal cannot show replaced by `?`, or by what is like it.
     pub fn displayable(self, text: &str) -> String {
-        if self.unicode { text.to_owned() } else { text.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect() }
+        if self.unicode {
+            return text.replace('\u{a0}', " ");
+        }
+        let ascii = |c: char| match c {
+            '\u{a0}' => ' ',
+            '·' => '-',
+            c if c.is_ascii() => c,
+            _ => '?',
+        };
+        text.chars().map(ascii).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::proto::metrics::{ModelMetrics, ParticipantMetrics, RoomMetrics, Windo
 use crate::state::Now;
 use crate::state::registry::Missing;
 use crate::state::room::Room;
-use crate::state::stats::{Recent, WindowSums};
+use crate::state::stats::WindowSums;
 
 /// The statistics of the room with this code.
 ///
@@ -81,15 +81,15 @@ struct ModelSums {
 
 /// Adds the figures of the windows that end at `now`, milliseconds on the monotonic clock.
 fn with_windows(mut room: RoomMetrics, serials: &[u64], table: &ParticipantTable, now: u64) -> RoomMetrics {
-    let (none, mut all) = (Recent::default(), WindowSums::default());
+    let mut all = WindowSums::default();
     let mut models = BTreeMap::<String, ModelSums>::new();
     for (participant, serial) in room.participants.iter_mut().zip(serials) {
-        // Figures of a model that the participant served before are left out.
-        let stats = table.members.get(serial).filter(|stats| stats.model == participant.model);
-        let recent = stats.map_or(&none, |stats| &stats.recent);
         let model = models.entry(participant.model.clone()).or_default();
         model.participants += 1;
         model.in_flight += participant.in_flight;
+        // Figures of a model that the participant served before are left out.
+        let stats = table.members.get(serial).filter(|stats| stats.model == participant.model);
+        let Some(recent) = stats.map(|stats| &stats.recent) else { continue };
         let mut own = WindowSums::default();
         for sums in [&mut own, &mut model.windows, &mut all] {
             sums.add(recent, now);

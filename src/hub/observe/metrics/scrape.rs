@@ -54,7 +54,7 @@ impl Snapshot {
         let mut snapshot = Snapshot { waiting: registry.waiting(), ..Snapshot::default() };
         for room in registry.all() {
             snapshot.rooms += 1;
-            let code = room.code.to_string();
+            let code = || room.code.to_string();
             for member in room.members.values() {
                 snapshot.statuses[member.status() as usize] += 1;
                 snapshot.providers_down += u64::from(member.provider_down);
@@ -62,12 +62,12 @@ impl Snapshot {
                 snapshot.in_flight += u64::from(member.in_flight);
                 if let Some(stats) = table.members.get(&member.serial) {
                     let id = if room.private { "all".to_owned() } else { member.id.to_string() };
-                    snapshot.totals.entry((code.clone(), id)).or_default().merge(&stats.totals);
+                    snapshot.totals.entry((code(), id)).or_default().merge(&stats.totals);
                 }
             }
             if !room.queue.is_empty() {
-                let name = if snapshot.queues.len() < MAX_PARTICIPANTS { &code } else { OTHER };
-                *snapshot.queues.entry(name.to_owned()).or_default() += room.queue.len();
+                let name = if snapshot.queues.len() < MAX_PARTICIPANTS { code() } else { OTHER.to_owned() };
+                *snapshot.queues.entry(name).or_default() += room.queue.len();
             }
         }
         if table.others.requests().next().is_some() {

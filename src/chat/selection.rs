@@ -14,7 +14,11 @@ pub fn selects(selector: &str, model: &Model) -> bool {
 
 /// A participant's nickname and id, or its id if it has no other name.
 pub fn name_of(id: &str, models: &[Model]) -> String {
-    let nickname = models.iter().find(|model| model.id == id).map_or("", |model| &model.nickname);
+    called(id, models.iter().find(|model| model.id == id).map_or("", |model| &model.nickname))
+}
+
+/// The same of a participant whose nickname is known.
+pub fn called(id: &str, nickname: &str) -> String {
     let (nickname, id) = (name(nickname), name(id));
     if nickname.is_empty() || nickname == id { id } else { format!("{nickname} ({id})") }
 }
@@ -27,5 +31,6 @@ mod tests {
     fn a_participant_is_called_by_its_nickname_and_id() {
         assert_eq!(name_of("ann-1", &[]), "ann-1");
         assert_eq!(name_of("a\u{1b}", &[]), "a\u{fffd}");
+        assert_eq!([called("ann-1", "Ann"), called("ann", "ann")], ["Ann (ann-1)", "ann"]);
     }
 }
