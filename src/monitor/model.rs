@@ -52,10 +52,11 @@ pub enum Health {
 impl Health {
     /// All of them.
     #[cfg(test)]
-    pub const ALL: [Health; 7] = [
+    pub const ALL: [Health; 8] = [
         Health::Online,
         Health::Busy,
         Health::Degraded,
+        Health::Draining,
         Health::ProviderDown,
         Health::NoTunnel,
         Health::Offline,
