@@ -986,14 +986,20 @@ fn a_participant_that_is_told_to_stop_finishes_its_answers_and_takes_no_new_ones
         join.signal("-INT");
         let leaving = join.event("leaving");
         assert_eq!((&leaving["signal"], &leaving["requests"]), (&json!("SIGINT"), &json!(1)));
-        // A new request is refused, so that another participant answers it.
+        wait_until("the hub to be told", || hub.participant(&room, "ann")["draining"] == true);
+        assert_eq!(hub.participant(&room, "ann")["status"], "offline");
+        let list =
+            ran(gambi(&["participant", "list", "--format", "text", "--hub", &url, "--room", &room]).output().unwrap());
+        assert!(list.out.contains("draining"), "{}", list.out);
+        // The hub sends new requests to another participant.
         let other = FakeProvider::start(Script::Echo);
         let _bob = hub.join(&room, "bob", &other);
         for _ in 0..4 {
             hub.chat(&room, "any").expect(200);
         }
         assert_eq!((other.seen().len(), provider.seen().len()), (4, 1));
-        assert_eq!(hub.chat(&room, "ann").expect(502).json()["code"], "ENDPOINT_NOT_REACHABLE");
+        let refused = hub.chat(&room, "ann").expect(503);
+        assert!(refused.text().contains("draining") && refused.header("retry-after").is_some(), "{}", refused.text());
         provider.release();
         assert!(chat.answer().expect(200).text().ends_with("data: [DONE]\n\n"));
         join.event("left");

@@ -1,4 +1,4 @@
-//! A participant whose provider stops and starts again.
+//! A participant whose provider stops and starts again, or that drains: what it reports, and where requests go meanwhile.
 
 mod support;
 
@@ -12,10 +12,14 @@ use gambi::participant::Session;
 use gambi::proto::management::{HeartbeatBody, Status};
 use serde_json::{Value, json};
 
-use support::{Killed, Process, RawParticipant, TestHub, wait_until};
+use support::{FakeProvider, Killed, Process, RawParticipant, Script, TestHub, wait_until};
 
 fn down(is_down: bool) -> HeartbeatBody {
     HeartbeatBody { provider_down: Some(is_down), ..HeartbeatBody::default() }
+}
+
+fn draining(is_draining: bool) -> HeartbeatBody {
+    HeartbeatBody { draining: Some(is_draining), ..HeartbeatBody::default() }
 }
 
 /// What was logged.
@@ -131,6 +135,16 @@ fn what_a_heartbeat_leaves_out_stays_as_it_was() {
 
 #[test]
 fn requests_in_line_for_a_participant_whose_provider_is_down_go_elsewhere_or_are_told() {
+    requests_in_line_go_elsewhere(&down(true), "provider does not answer");
+}
+
+#[test]
+fn requests_in_line_for_a_participant_that_drains_go_elsewhere_or_are_told() {
+    requests_in_line_go_elsewhere(&draining(true), "Participant is draining");
+}
+
+/// A report of a busy participant sends those in line for it elsewhere; those that name it are told why.
+fn requests_in_line_go_elsewhere(report: &HeartbeatBody, why: &str) {
     let hub = TestHub::start();
     let room = hub.room();
     let people = hub.client.participants(&room);
@@ -143,10 +157,50 @@ fn requests_in_line_for_a_participant_whose_provider_is_down_go_elsewhere_or_are
     let mut bob = RawParticipant::join(&hub, &room, "bob");
     bob.receive();
     wait_until("the other one to be in line alone", || hub.hub.waiting() == 1);
-    people.heartbeat_with("ann", &down(true)).unwrap();
+    people.heartbeat_with("ann", report).unwrap();
     let told = named.answer().expect(503).json();
-    assert!(told["error"].as_str().unwrap().contains("provider does not answer"), "{told}");
+    assert!(told["error"].as_str().unwrap().contains(why), "{told}");
     drop(any);
+}
+
+#[test]
+fn a_participant_that_drains_finishes_its_answer_while_requests_go_to_another() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let people = hub.client.participants(&room);
+    let held = FakeProvider::start(Script::Held(Box::new(Script::Echo)));
+    let ann = hub.join(&room, "ann", &held);
+    let mut chat = hub.stream(&room, "any");
+    held.wait_for_request(1);
+    let other = FakeProvider::start(Script::Echo);
+    let _bob = hub.join(&room, "bob", &other);
+    let events = hub.watch_room(&room);
+    assert_eq!(ann.handle().drain(), 1);
+    let updated = events.next("participant.updated");
+    assert_eq!((&updated["status"], &updated["draining"]), (&json!("offline"), &json!(true)));
+    hub.chat(&room, "any").expect(200);
+    assert_eq!((held.seen().len(), other.seen().len()), (1, 1));
+    held.release();
+    assert!(chat.answer().expect(200).text().ends_with("data: [DONE]\n\n"));
+    people.upsert("ann", &support::registration()).unwrap();
+    assert_eq!(hub.participant(&room, "ann")["draining"], Value::Null, "a registration says that it stays");
+}
+
+#[test]
+fn logs_and_metrics_tell_that_a_participant_drains() {
+    let logged = Logged::default();
+    let log = Log::to(logged.clone()).level(LogLevel::Info).format(LogFormat::Json);
+    let hub = TestHub::with(|options| options.log = Some(log));
+    let room = hub.room();
+    let _ann = RawParticipant::join(&hub, &room, "ann");
+    hub.wait_for_status(&room, "ann", "online");
+    let people = hub.client.participants(&room);
+    for is_draining in [true, true, false] {
+        people.heartbeat_with("ann", &draining(is_draining)).unwrap();
+        let line = format!("\ngambi_participants_draining {}\n", u64::from(is_draining));
+        assert!(hub.get("/metrics").expect(200).text().contains(&line), "{line}");
+    }
+    wait_until("one line", || logged.text().matches("\"about\":\"draining\"").count() == 1);
 }
 
 #[test]

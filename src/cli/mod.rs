@@ -40,6 +40,7 @@ mod stats;
 mod style;
 mod synonyms;
 mod token;
+mod trust;
 mod urls;
 mod usage;
 mod values;

@@ -20,6 +20,7 @@ pub fn list(context: &Context<'_>) -> Result<(), Failure> {
             return "The room has no participants. `gambi join` adds one.".to_owned();
         }
         let status = |p: &Participant| match json!(p.status).as_str() {
+            _ if p.draining && p.connection.connected => "draining".to_owned(),
             _ if p.provider_down && p.connection.connected => "provider down".to_owned(),
             status => status.unwrap_or_default().to_owned(),
         };

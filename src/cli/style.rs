@@ -92,7 +92,7 @@ impl Paint {
         match text.trim_end() {
             "online" => self.green(text),
             "busy" => self.cyan(text),
-            "provider down" => self.yellow(text),
+            "provider down" | "draining" => self.yellow(text),
             "offline" => self.dim(text),
             _ => text.to_owned(),
         }

@@ -217,8 +217,8 @@ impl From<PickError> for Rejection {
             PickError::Missing(missing) => missing.into(),
             PickError::Refused(refusal) => {
                 let (status, message, code) = refusal.answer();
-                let retry_after =
-                    matches!(refusal, Refusal::NoTunnel | Refusal::Offline).then_some(RETRY_AFTER_ABSENCE);
+                let retry_after = matches!(refusal, Refusal::NoTunnel | Refusal::Offline | Refusal::Draining)
+                    .then_some(RETRY_AFTER_ABSENCE);
                 Rejection { retry_after, ..Rejection::new(code, message).status(status) }
             }
             PickError::QueueFull => {

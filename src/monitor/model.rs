@@ -37,6 +37,8 @@ pub enum Health {
     Busy,
     /// Connected, but silent for too long, or a request failed recently.
     Degraded,
+    /// Connected, but about to leave: it finishes its requests.
+    Draining,
     /// Connected, but its provider does not answer.
     ProviderDown,
     /// Registered, but its tunnel is not open.
@@ -50,10 +52,11 @@ pub enum Health {
 impl Health {
     /// All of them.
     #[cfg(test)]
-    pub const ALL: [Health; 7] = [
+    pub const ALL: [Health; 8] = [
         Health::Online,
         Health::Busy,
         Health::Degraded,
+        Health::Draining,
         Health::ProviderDown,
         Health::NoTunnel,
         Health::Offline,
@@ -74,6 +77,7 @@ impl Health {
             Health::Online => "online",
             Health::Busy => "busy",
             Health::Degraded => "shaky",
+            Health::Draining => "draining",
             Health::ProviderDown => "provider down",
             Health::NoTunnel => "no tunnel",
             Health::Offline => "offline",
@@ -97,6 +101,7 @@ impl Member {
     pub fn health(&self, now: u64) -> Health {
         let since = |at: u64| now.saturating_sub(at);
         match self.info.status {
+            Status::Offline if self.info.draining && self.info.connection.connected => Health::Draining,
             Status::Offline if self.info.provider_down && self.info.connection.connected => Health::ProviderDown,
             Status::Offline => Health::Offline,
             _ if !self.info.connection.connected => Health::NoTunnel,

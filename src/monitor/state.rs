@@ -180,7 +180,7 @@ impl MonitorState {
             let count = match self.health(member, now) {
                 Health::Online | Health::Degraded => &mut tally.online,
                 Health::Busy => &mut tally.busy,
-                Health::ProviderDown | Health::NoTunnel | Health::Offline => &mut tally.offline,
+                Health::Draining | Health::ProviderDown | Health::NoTunnel | Health::Offline => &mut tally.offline,
                 Health::Unknown => &mut tally.unknown,
             };
             *count += 1;

@@ -105,6 +105,9 @@ fn a_provider_that_is_down_is_told_from_a_participant_that_is_away() {
     (info.status, info.provider_down) = (Status::Offline, true);
     state.on_update(event("participant.updated", "LAB001", json!(info)), NOW);
     assert_eq!((ann(&state).health(NOW), Health::ProviderDown.word()), (Health::ProviderDown, "provider down"));
+    info.draining = true;
+    state.on_update(event("participant.updated", "LAB001", json!(info)), NOW);
+    assert_eq!((ann(&state).health(NOW), Health::Draining.word()), (Health::Draining, "draining"));
     state.on_update(event("participant.offline", "LAB001", json!({ "participantId": "ann" })), NOW);
     assert_eq!(ann(&state).health(NOW), Health::Offline);
 }

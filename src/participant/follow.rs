@@ -72,9 +72,15 @@ impl ProviderState {
         }
     }
 
-    /// What a heartbeat tells of the provider.
-    pub fn report(&self) -> HeartbeatBody {
-        HeartbeatBody { loaded: self.loaded(), provider_down: Some(self.is_down.load(Ordering::Relaxed)) }
+    /// What a heartbeat tells of the provider, and of whether the session drains.
+    pub fn report(&self, load: &Load) -> HeartbeatBody {
+        let provider_down = Some(self.is_down.load(Ordering::Relaxed));
+        HeartbeatBody { loaded: self.loaded(), provider_down, draining: Some(load.is_draining()) }
+    }
+
+    /// Has a report sent at once.
+    pub fn report_now(&self) {
+        self.changed.wake();
     }
 
     /// Receives when a report should be sent at once.
@@ -171,13 +177,15 @@ impl Follower {
     /// Renews the registration if the provider's models have changed. False if the hub could not be told.
     fn refresh(&mut self, state: &ProviderState, ended: &StopSignal) -> bool {
         let offer = &mut self.offer;
-        if !offer.choice.can_change() {
+        // Renewing the registration would tell the hub that the participant stays.
+        if !offer.choice.can_change() || self.load.is_draining() {
             return true;
         }
         // A provider that does not answer may be starting: what it had stays offered.
         let Ok(listed) = list_models(&self.provider) else { return true };
         let mut registration = offer.registration.clone();
-        if !offer::update(&mut registration, &offer.choice.offered(&listed)) || ended.is_stopped() {
+        let is_over = ended.is_stopped() || self.load.is_draining();
+        if !offer::update(&mut registration, &offer.choice.offered(&listed)) || is_over {
             return true;
         }
         registration.loaded = state.loaded();

@@ -89,7 +89,7 @@ impl ReconnectHandle {
 }
 
 impl ReconnectHandle {
-    /// Starts no further session, and takes no further requests, which the hub then sends to other participants. Returns the
+    /// Starts no further session, and takes no further requests, which the hub is told. Returns the
     /// number of those in progress. [`ReconnectHandle::wait_until_drained`] and [`ReconnectHandle::close`] should follow.
     pub fn drain(&self) -> usize {
         self.0.stop.stop();

@@ -268,10 +268,16 @@ impl SessionHandle {
         lock(&self.0.end).clone().unwrap_or(CloseEvent::closed())
     }
 
-    /// Takes no further requests, which the hub then sends to other participants. Returns the number of those in progress.
+    /// Takes no further requests, and tells the hub, which sends them to other participants. Returns the number of those in
+    /// progress.
     /// [`SessionHandle::wait_until_drained`] and [`SessionHandle::close`] should follow.
     pub fn drain(&self) -> usize {
-        self.0.load.drain()
+        let requests = self.0.load.drain();
+        if requests > 0 {
+            // With none, the participant leaves at once.
+            self.0.provider.report_now();
+        }
+        requests
     }
 
     /// Waits until the requests in progress have ended. False when some have not within the timeout.
@@ -366,7 +372,7 @@ impl SessionState {
                 recv(self.provider.changed()) -> _ => {}
                 default(self.timing.heartbeat_interval) => {}
             }
-            match self.client.participants(&self.room).heartbeat_with(&self.id, &self.provider.report()) {
+            match self.client.participants(&self.room).heartbeat_with(&self.id, &self.provider.report(&self.load)) {
                 Ok(_) => failed = 0,
                 Err(error) => {
                     failed += 1;

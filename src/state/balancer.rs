@@ -119,6 +119,8 @@ fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusa
         Err(Refusal::NoTunnel)
     } else if member.silent {
         Err(Refusal::Offline)
+    } else if member.draining {
+        Err(Refusal::Draining)
     } else if member.provider_down {
         Err(Refusal::ProviderDown)
     } else if !member.can(want.need) {

@@ -141,6 +141,8 @@ pub struct Member {
     pub silent: bool,
     /// Whether it has reported that its provider does not answer.
     pub provider_down: bool,
+    /// Whether it has reported that it finishes its requests and leaves.
+    pub draining: bool,
     /// Requests in progress.
     pub in_flight: u32,
     /// How it has served recent requests.
@@ -198,9 +200,9 @@ pub struct Tunnel {
 }
 
 impl Member {
-    /// Whether it is reachable, its heartbeats arrive, and its provider answers as far as it tells.
+    /// Whether it is reachable, its heartbeats arrive, it is not about to leave, and its provider answers as far as it tells.
     pub fn is_up(&self) -> bool {
-        self.is_connected() && !self.silent && !self.provider_down
+        self.is_connected() && !self.silent && !self.provider_down && !self.draining
     }
 
     /// Whether it has an open tunnel, or is called directly.
@@ -255,6 +257,7 @@ impl Member {
             models: if models.are_several() { models.all().to_vec() } else { Vec::new() },
             loaded: self.loaded.iter().flatten().map(|&index| models.name(index).to_owned()).collect(),
             provider_down: self.provider_down,
+            draining: self.draining,
             endpoint: self.profile.endpoint.clone(),
             config: shown(&self.profile.config),
             specs: self.profile.specs.clone(),

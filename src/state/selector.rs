@@ -89,6 +89,8 @@ pub enum Refusal {
     NoTunnel,
     /// The named participant's heartbeats have stopped.
     Offline,
+    /// The named participant is about to leave.
+    Draining,
     /// The named participant's provider does not answer.
     ProviderDown,
     /// No participant that matches supports the API.
@@ -107,6 +109,10 @@ impl Refusal {
                 (503, "Participant tunnel is not connected.", ErrorCode::ParticipantTunnelNotConnected)
             }
             Refusal::Offline => (503, "Participant is offline", ErrorCode::EndpointNotReachable),
+            Refusal::Draining => {
+                let message = "Participant is draining: it finishes its answers and leaves the room";
+                (503, message, ErrorCode::EndpointNotReachable)
+            }
             Refusal::ProviderDown => {
                 let message =
                     "The participant's provider does not answer: it must be started on the participant's machine";

@@ -227,6 +227,7 @@ fn sentence(event: &EventEnvelope, state: &MonitorState) -> String {
         "room.deleted" => format!("the room \"{}\" was deleted", short(text("name"))),
         "participant.joined" => format!("{who} joined with {}", text("model")),
         "participant.updated" if data["connection"]["connected"] == false => format!("{who} has no tunnel"),
+        "participant.updated" if data["draining"] == true => format!("{who} is draining"),
         "participant.updated" if data["providerDown"] == true => format!("{who}'s provider is down"),
         "participant.updated" => format!("{who} is {}", text("status")),
         "participant.left" => format!("{who} left"),

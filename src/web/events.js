@@ -56,7 +56,7 @@ function wordsOf({ type, data }) {
     case "participant.joined":
       return [who, " joined with ", name(data.model)];
     case "participant.updated":
-      if (lacksProvider(data)) return [who, "'s provider is down"];
+      if (lacksProvider(data) && !isDraining(data)) return [who, "'s provider is down"];
       return [who, ` is ${reportedStatusOf(data)[1].toLowerCase()}`];
     case "participant.left":
       return [who, " left"];

@@ -46,6 +46,7 @@ function countInFlight() {
 
 const measuredOf = (id) => state.measured.get(id);
 
+const isDraining = ({ draining, connection }) => draining === true && connection.connected;
 const lacksProvider = ({ providerDown, connection }) => providerDown === true && connection.connected;
 
 /** Silence after which a participant counts as shaky, milliseconds: two heartbeat intervals. */
@@ -61,6 +62,7 @@ function statusOf(participant) {
 
 /** The status as the hub tells it. */
 function reportedStatusOf(participant) {
+  if (isDraining(participant)) return ["offline", "Draining"];
   if (lacksProvider(participant)) return ["offline", "Provider down"];
   if (participant.status === "offline") return ["offline", "Offline"];
   if (!participant.connection.connected) return ["offline", "No tunnel"];

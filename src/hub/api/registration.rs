@@ -203,11 +203,12 @@ pub fn remove(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -
 pub fn read_report(body: &[u8]) -> Result<HeartbeatBody, Rejection> {
     let Ok(body) = Members::parse(body) else { return Ok(HeartbeatBody::default()) };
     let fields = Fields::of(body);
-    let provider_down = match fields.get("providerDown") {
-        Some(_) => Some(fields.flag("providerDown").map_err(invalid_registration)?),
-        None => None,
-    };
-    Ok(HeartbeatBody { loaded: read_loaded(&fields)?, provider_down })
+    let flag = |name: &str| fields.get(name).map(|_| fields.flag(name).map_err(invalid_registration)).transpose();
+    Ok(HeartbeatBody {
+        loaded: read_loaded(&fields)?,
+        provider_down: flag("providerDown")?,
+        draining: flag("draining")?,
+    })
 }
 
 /// Records a participant's heartbeat, and what it reports.
@@ -218,22 +219,25 @@ pub fn heartbeat(
     id: &str,
     report: &HeartbeatBody,
 ) -> Result<Heartbeat, Rejection> {
-    let mut was_down = false;
+    let (mut was_down, mut was_draining) = (false, false);
     let beat = change_as_participant(hub, exchange, code, id, |registry, now| {
-        was_down = registry.is_provider_down(code, id);
+        (was_down, was_draining) = registry.reported(code, id);
         registry.heartbeat(code, id, report, now)
     })?;
     if let Some(is_down) = report.provider_down.filter(|&is_down| is_down != was_down) {
-        log_provider(hub, code, id, is_down);
+        let about = if is_down { "provider_down" } else { "provider_up" };
+        log_report(hub, code, id, if is_down { LogLevel::Warn } else { LogLevel::Info }, about);
+    }
+    if report.draining == Some(true) && !was_draining {
+        log_report(hub, code, id, LogLevel::Info, "draining");
     }
     Ok(beat)
 }
 
-/// Logs that a participant's provider has gone down, or answers again.
-fn log_provider(hub: &HubContext, code: &str, id: &str, is_down: bool) {
-    let level = if is_down { LogLevel::Warn } else { LogLevel::Info };
+/// Logs what a participant has newly reported.
+fn log_report(hub: &HubContext, code: &str, id: &str, level: LogLevel, about: &'static str) {
     if hub.log.is_enabled(level) {
-        let mut line = hub.log.line(level, hub.clock.now().wall, if is_down { "provider_down" } else { "provider_up" });
+        let mut line = hub.log.line(level, hub.clock.now().wall, about);
         line.text("participant", id);
         line.text("room", &code.to_uppercase());
         hub.log.write(line);

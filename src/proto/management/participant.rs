@@ -24,6 +24,9 @@ pub struct Participant {
     /// Whether its provider does not answer. It is offline then.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub provider_down: bool,
+    /// Whether it is about to leave: it finishes its requests in progress, and is offline for others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Its provider's base URL, from the participant's point of view.
     pub endpoint: String,
     /// Its generation settings.
@@ -235,6 +238,9 @@ pub struct HeartbeatBody {
     /// Whether the participant's provider does not answer; `None` leaves what the last report said.
     #[serde(default, rename = "providerDown", skip_serializing_if = "Option::is_none")]
     pub provider_down: Option<bool>,
+    /// Whether the participant is about to leave and takes no further requests; `None` leaves what the last report said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<bool>,
 }
 
 /// Answer to the upsert of a participant.

@@ -155,8 +155,8 @@ impl Registry {
         member.token = own_token.clone();
         member.renew(profile, reach, token.clone(), now);
         member.set_loaded(loaded.as_deref());
-        // A registration follows a probe of the provider.
-        member.provider_down = false;
+        // A registration follows a probe of the provider, and starts a session.
+        (member.provider_down, member.draining) = (false, false);
         let participant = member.shown();
         (room.last_used, room.last_occupied) = (now.mono, now.mono);
         let upserted = Upserted {
@@ -186,7 +186,7 @@ impl Registry {
         Ok((Removed { serial: member.serial }, vec![event]))
     }
 
-    /// Records a heartbeat, and the participant's models that are in memory where it reports them.
+    /// Records a heartbeat, and what it reports.
     ///
     /// # Errors
     /// [`Missing`].
@@ -199,23 +199,24 @@ impl Registry {
     ) -> Result<(Heartbeat, Vec<Event>), Missing> {
         self.room_mut(code)?.last_used = now.mono;
         let (code, member) = self.member_mut(code, id)?;
-        let shown = |member: &Member| (member.is_up(), member.loaded.clone());
+        let shown = |member: &Member| (member.is_up(), member.draining, member.loaded.clone());
         let before = shown(member);
         member.touch(now);
         if report.loaded.is_some() {
             member.set_loaded(report.loaded.as_deref());
         }
         member.provider_down = report.provider_down.unwrap_or(member.provider_down);
+        member.draining = report.draining.unwrap_or(member.draining);
         let changed = shown(member) != before;
         let beat = Heartbeat { success: true, status: member.status(), last_seen: now.wall };
         let events = changed.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
         Ok((beat, events))
     }
 
-    /// Whether a participant has reported that its provider does not answer.
-    pub fn is_provider_down(&self, code: &str, id: &str) -> bool {
+    /// What a participant has last reported of whether its provider is down, and whether it drains.
+    pub fn reported(&self, code: &str, id: &str) -> (bool, bool) {
         let member = self.room(code).ok().zip(ParticipantId::parse(id)).and_then(|(room, id)| room.members.get(&id));
-        member.is_some_and(|member| member.provider_down)
+        member.map_or((false, false), |member| (member.provider_down, member.draining))
     }
 
     /// Consumes a tunnel token: true once, where the token is right and has not expired.
@@ -286,6 +287,7 @@ impl Member {
             tunnel: Tunnel::default(),
             silent: false,
             provider_down: false,
+            draining: false,
             in_flight: 0,
             health: Health::default(),
             loaded: None,

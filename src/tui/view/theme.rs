@@ -68,7 +68,7 @@ impl Theme {
         match health {
             Health::Online => self.good(),
             Health::Busy => self.busy(),
-            Health::Degraded => self.warning(),
+            Health::Degraded | Health::Draining => self.warning(),
             Health::ProviderDown | Health::NoTunnel => self.bad(),
             Health::Offline | Health::Unknown => self.dim(),
         }
@@ -80,12 +80,14 @@ impl Theme {
             (Health::Online, true) => "●",
             (Health::Busy, true) => "▶",
             (Health::Degraded, true) => "▲",
+            (Health::Draining, true) => "◌",
             (Health::ProviderDown | Health::NoTunnel, true) => "✕",
             (Health::Offline, true) => "○",
             (Health::Unknown, _) => "?",
             (Health::Online, false) => "+",
             (Health::Busy, false) => ">",
             (Health::Degraded, false) => "!",
+            (Health::Draining, false) => "~",
             (Health::ProviderDown | Health::NoTunnel, false) => "x",
             (Health::Offline, false) => "-",
         }

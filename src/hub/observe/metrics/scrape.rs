@@ -37,6 +37,7 @@ struct Snapshot {
     rooms: usize,
     statuses: [u64; 3],
     providers_down: u64,
+    draining: u64,
     in_flight: u64,
     waiting: usize,
     /// Queue lengths by room, where any request waits.
@@ -57,6 +58,7 @@ impl Snapshot {
             for member in room.members.values() {
                 snapshot.statuses[member.status() as usize] += 1;
                 snapshot.providers_down += u64::from(member.provider_down);
+                snapshot.draining += u64::from(member.draining);
                 snapshot.in_flight += u64::from(member.in_flight);
                 if let Some(stats) = table.members.get(&member.serial) {
                     let id = if room.private { "all".to_owned() } else { member.id.to_string() };
@@ -83,6 +85,8 @@ impl Snapshot {
         }
         let help = "Participants whose provider does not answer; they are offline.";
         out.single("gambi_participants_provider_down", "gauge", help, self.providers_down);
+        let help = "Participants that finish their requests and leave; they are offline.";
+        out.single("gambi_participants_draining", "gauge", help, self.draining);
         out.single("gambi_requests_in_flight", "gauge", "Requests in flight at participants.", self.in_flight);
         out.single("gambi_queue_length", "gauge", "Requests in the queue for a participant.", self.waiting);
         let mut family =
