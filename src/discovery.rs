@@ -193,6 +193,7 @@ pub struct FoundHub {
 
 /// A room that was found.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct FoundRoom {
     /// Its hub.
     pub hub: FoundHub,
@@ -344,14 +345,10 @@ pub fn discover_rooms(listen: Duration, key: Option<&str>) -> Result<Vec<FoundRo
 /// [`Error::NoHub`], [`Error::NoSuchRoom`], [`Error::Ambiguous`] with the matches; as [`discover_hubs`].
 pub fn resolve_target(target: &str, listen: Duration, key: Option<&str>) -> Result<FoundRoom, Error> {
     let rooms = discover_rooms(listen, key)?;
-    choose_room(rooms, target)
+    choose(rooms, target)
 }
 
-/// The only one of these rooms with the given code or, if no code matches, the given name.
-///
-/// # Errors
-/// [`Error::NoHub`] without rooms, [`Error::NoSuchRoom`], [`Error::Ambiguous`] with the matches.
-pub fn choose_room(rooms: Vec<FoundRoom>, target: &str) -> Result<FoundRoom, Error> {
+fn choose(rooms: Vec<FoundRoom>, target: &str) -> Result<FoundRoom, Error> {
     if rooms.is_empty() {
         return Err(Error::NoHub);
     }
@@ -424,11 +421,11 @@ mod tests {
                 room("DEF234", "lab", "http://b"),
             ]
         };
-        assert_eq!(choose_room(rooms(), "abc234").unwrap().hub.url, "http://a");
-        assert_eq!(choose_room(rooms(), " shop ").unwrap().room.code, "XYZ234");
-        assert!(matches!(choose_room(rooms(), "Attic"), Err(Error::NoSuchRoom { .. })));
-        assert!(matches!(choose_room(Vec::new(), "Lab"), Err(Error::NoHub)));
-        match choose_room(rooms(), "LAB") {
+        assert_eq!(choose(rooms(), "abc234").unwrap().hub.url, "http://a");
+        assert_eq!(choose(rooms(), " shop ").unwrap().room.code, "XYZ234");
+        assert!(matches!(choose(rooms(), "Attic"), Err(Error::NoSuchRoom { .. })));
+        assert!(matches!(choose(Vec::new(), "Lab"), Err(Error::NoHub)));
+        match choose(rooms(), "LAB") {
             Err(Error::Ambiguous { matches, .. }) => assert_eq!(matches.len(), 2),
             other => panic!("{other:?}"),
         }

@@ -28,7 +28,7 @@ pub fn chat(context: &Context<'_>) -> Result<(), Failure> {
     let style = AnswerStyle::of(context, stdout().is_terminal() && stderr().is_terminal())?;
     let prompt = context.value("prompt").map(str::to_owned);
     let password = context.password(false)?;
-    let room = context.client_with(password.clone(), Some(&code))?.room(&code);
+    let room = context.client_with(password.as_deref())?.room(&code);
     let prompt = match prompt {
         Some(prompt) => prompt,
         None if context.may_ask() => {

@@ -22,7 +22,6 @@ use super::output::{Format, Output};
 use super::parse::{INVITE, Parsed};
 use super::prompt;
 use super::signals::Signals;
-use super::trust::{self, Trust};
 use super::values;
 
 /// Reads the invitation, if one was given, and sets the flags that it stands for.
@@ -55,8 +54,6 @@ pub struct Context<'v> {
     pub out: Output,
     /// SIGINT and SIGTERM.
     pub signals: Signals,
-    /// Which secrets the command's hub is sent.
-    pub trust: Trust,
     may_ask: bool,
     must_ask: bool,
 }
@@ -90,8 +87,7 @@ impl<'v> Context<'v> {
         if must_ask && !terminals {
             return Err(Failure::usage("--interactive needs a terminal as stdin and stdout"));
         }
-        let (trust, may_ask) = (Trust::default(), terminals && !never);
-        Ok(Context { parsed, invitation, vars, environment, out, signals, trust, may_ask, must_ask })
+        Ok(Context { parsed, invitation, vars, environment, out, signals, may_ask: terminals && !never, must_ask })
     }
 
     /// A flag's value; the last one if it was repeated.
@@ -219,12 +215,14 @@ impl<'v> Context<'v> {
     /// # Errors
     /// When `auto` finds no hub, or several.
     fn hub(&self) -> Result<Found, Failure> {
-        if !self.names_auto() {
-            return Ok(Found { name: None, url: self.named_hub(), fingerprint: None });
+        let named = self.named_hub();
+        if named != "auto" {
+            return Ok((named, None));
         }
-        let found = find_hub(self, self.named_room())?;
-        self.out.detail(&format!("found {}", found.url));
-        Ok(found)
+        let (url, fingerprint) =
+            find_hub(&self.out, self.value("room").or(self.value("code")), self.key()?.as_deref())?;
+        self.out.detail(&format!("found {url}"));
+        Ok((url, fingerprint))
     }
 
     /// The hub's key, if one is given.
@@ -282,16 +280,6 @@ impl<'v> Context<'v> {
         self.value("hub").is_some() || self.variable("GAMBI_HUB").is_some() || self.environment.hub_url.is_some()
     }
 
-    /// Whether the hub is to be found by mDNS.
-    pub fn names_auto(&self) -> bool {
-        self.named_hub() == "auto"
-    }
-
-    /// The room that the flags name.
-    fn named_room(&self) -> Option<&str> {
-        self.value("room").or(self.value("code"))
-    }
-
     fn named_hub(&self) -> String {
         self.value("hub")
             .map(str::to_owned)
@@ -308,13 +296,13 @@ impl<'v> Context<'v> {
         self.client_of(self.hub()?)
     }
 
-    /// A client of this hub, with the hub's key if one is given and the hub may be sent it.
+    /// A client of this hub, with the hub's key if one is given.
     ///
     /// # Errors
-    /// When the URL or the key is invalid; when the hub must not be sent the key that it asks for.
-    pub fn client_of(&self, hub: Found) -> Result<Client, Failure> {
-        let client = Client::new(&hub.url)?.with_fingerprint(self.fingerprint()?.or(hub.fingerprint))?;
-        let client = trust::with_key(self, client, hub)?;
+    /// When the URL or the key is invalid.
+    pub fn client_of(&self, (url, announced): Found) -> Result<Client, Failure> {
+        let client = Client::new(&url)?.with_fingerprint(self.fingerprint()?.or(announced))?;
+        let client = self.key()?.iter().fold(client, |client, key| client.with_key(key));
         self.out.detail(&format!("hub: {}", client.hub_url()));
         Ok(client)
     }
@@ -324,21 +312,20 @@ impl<'v> Context<'v> {
     /// # Errors
     /// As [`Context::client`]; when the password can't be read or can't be sent as a header.
     pub fn room_client(&self) -> Result<Client, Failure> {
-        self.client_with(self.password(false)?, self.named_room())
+        self.client_with(self.password(false)?.as_deref())
     }
 
-    /// A client of the hub, with the password of a room, if the hub may be sent it.
+    /// A client of the hub, with a room's password.
     ///
     /// # Errors
-    /// As [`Context::client`]; when the password can't be sent as a header; when the hub must not be sent it.
-    pub fn client_with(&self, password: Option<String>, room: Option<&str>) -> Result<Client, Failure> {
+    /// As [`Context::client`]; when the password can't be sent as a header.
+    pub fn client_with(&self, password: Option<&str>) -> Result<Client, Failure> {
         let client = self.client()?;
-        let rooms: Vec<&str> = room.into_iter().collect();
-        let Some(password) = trust::password(self, &client, &rooms, password)? else { return Ok(client) };
+        let Some(password) = password else { return Ok(client) };
         if !password.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
             return Err(Failure::usage("the password of a private room must be printable ASCII"));
         }
-        Ok(client.with_room_password(&password))
+        Ok(client.with_room_password(password))
     }
 
     /// A flag's value, parsed.

@@ -9,13 +9,12 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
     use gambi::discovery::{discover_hubs, rooms_of};
     use serde_json::json;
 
-    use super::find_hub::{LISTEN, with_consent};
+    use super::find_hub::LISTEN;
     use super::output::table;
 
     let (listen, key) = (context.time("timeout")?.unwrap_or(LISTEN), context.key()?);
     let hubs = context.out.while_waiting("Looking for hubs...", || discover_hubs(listen))?;
-    let list = |hub| Ok((with_consent(context, &hub, rooms_of(&hub, None), key.as_deref())?, hub));
-    let hubs: Vec<_> = hubs.into_iter().map(list).collect::<Result<_, Failure>>()?;
+    let hubs: Vec<_> = hubs.into_iter().map(|hub| (rooms_of(&hub, key.as_deref()), hub)).collect();
     let values: Vec<_> = hubs
         .iter()
         .map(|(rooms, hub)| {

@@ -123,7 +123,7 @@ fn has_password(context: &Context<'_>) -> bool {
 fn find_client(context: &Context<'_>) -> Result<Client, Failure> {
     let here = context.client()?;
     let Err(error) = here.health() else { return Ok(here) };
-    match find_hub(context, None) {
+    match find_hub(&context.out, None, context.key()?.as_deref()) {
         Ok(found) => context.client_of(found),
         // Several are announced.
         Err(failure @ Failure::Usage { .. }) if cfg!(feature = "mdns") => Err(failure),

@@ -22,7 +22,6 @@ use super::participant::headers;
 use super::room::redact;
 use super::signals::Signal;
 use super::token;
-use super::trust;
 use crate::monitor::clean::one_line;
 
 /// The resolved flags of a join.
@@ -61,7 +60,7 @@ pub fn join(context: &Context<'_>) -> Result<(), Failure> {
         return join_with_reconnect(context, &plan);
     }
     if plan.password.is_none() && context.may_ask() && plan.client.rooms().get(&plan.room)?.password_protected {
-        plan.password = trust::password(context, &plan.client, &[&plan.room], context.password(true)?)?;
+        plan.password = context.password(true)?;
     }
     let prepared = plan.prepare(context)?;
     report_prepared(context, &plan, &prepared)?;
@@ -274,7 +273,6 @@ impl Plan {
             },
         };
         let Choices { client, room, id, endpoint, models } = chosen;
-        let password = trust::password(context, &client, &[&room], context.password(false)?)?;
         let endpoint = endpoint.or_else(|| context.endpoint());
         let default_nickname = || match models.first() {
             Some(model) => format!("{model}@{}", id.chars().take(6).collect::<String>()),
@@ -285,7 +283,7 @@ impl Plan {
             client,
             nickname: context.value("nickname").map_or_else(default_nickname, str::to_owned),
             endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
-            password,
+            password: context.password(false)?,
             headers: headers(context)?,
             config: context.config()?,
             concurrency: count(context, "concurrency", MAX_CONCURRENCY)?.unwrap_or(1),
@@ -294,7 +292,7 @@ impl Plan {
             aliases: context.values("alias").to_vec(),
             specs,
             json_frames: context.has("json-frames"),
-            key: context.trust.key(),
+            key: context.key()?,
             token: context.value("token-file").map(token::read).transpose()?.flatten(),
             token_file: context.value("token-file").map(str::to_owned),
             drain_timeout: drain_timeout(context)?,

@@ -40,7 +40,6 @@ mod stats;
 mod style;
 mod synonyms;
 mod token;
-mod trust;
 mod urls;
 mod usage;
 mod values;

@@ -17,7 +17,6 @@ use super::failure::Failure;
 #[cfg(feature = "tui")]
 use super::participant;
 use super::signals::Signal;
-use super::trust;
 use super::urls::{Urls, scheme};
 use super::{hub, key};
 use crate::monitor::HubMonitor;
@@ -43,9 +42,7 @@ pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
         Some(serving) => (serving.client()?, Vec::new()),
         None => (context.client()?, context.values("room").to_vec()),
     };
-    let named: Vec<&str> = rooms.iter().map(String::as_str).collect();
     let password = if rooms.is_empty() { None } else { context.password(false)? };
-    let password = trust::password(context, &client, &named, password)?;
     let mut watching = HubMonitor::start(client.clone(), &rooms, password.as_deref())?;
     if let Some(serving) = &serving {
         watching.state.url = serving.urls.for_others().to_owned();
@@ -53,7 +50,7 @@ pub fn monitor(context: &Context<'_>) -> Result<(), Failure> {
     let screen = stdout().is_terminal() && context.variable("TERM").is_some_and(|term| term != "dumb");
     #[cfg(feature = "tui")]
     if context.out.is_text() && screen && std::io::stdin().is_terminal() && !context.has("plain") {
-        let key = serving.as_ref().map_or_else(|| context.trust.key(), |serving| serving.key.clone());
+        let key = serving.as_ref().map_or_else(|| context.key(), |serving| Ok(serving.key.clone()))?;
         return interface(context, client, key, watching, &signals);
     }
     if context.out.is_text() && screen {

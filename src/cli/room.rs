@@ -10,7 +10,6 @@ use super::context::Context;
 use super::failure::Failure;
 use super::output::{line, pairs, table};
 use super::style;
-use super::trust;
 use crate::monitor::clean::one_line;
 
 /// The order of a list if `--sort` is not given.
@@ -34,7 +33,6 @@ pub fn create(context: &Context<'_>) -> Result<(), Failure> {
         let text = || format!("Would create the room \"{}\" on {}.", room.name, client.hub_url());
         return context.out.result(&plan, None, text);
     }
-    let room = CreateRoom { password: trust::password(context, &client, &[], room.password)?, ..room };
     let created = client.rooms().create(&room)?;
     context.out.result(&created, client.last_request_id(), || {
         let (code, host) = (one_line(&created.room.code), one_line(&created.host_id));
