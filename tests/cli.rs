@@ -988,7 +988,7 @@ fn a_participant_that_is_told_to_stop_finishes_its_answers_and_takes_no_new_ones
         assert_eq!((&leaving["signal"], &leaving["requests"]), (&json!("SIGINT"), &json!(1)));
         wait_until("the hub to be told", || hub.participant(&room, "ann")["draining"] == true);
         assert_eq!(hub.participant(&room, "ann")["status"], "offline");
-        let list = gambi(&["participant", "list", "--format", "text", "--hub", &url, "--room", &room]);
+        let list = run(&["participant", "list", "--format", "text", "--hub", &url, "--room", &room]);
         assert!(list.out.contains("draining"), "{}", list.out);
         // The hub sends new requests to another participant.
         let other = FakeProvider::start(Script::Echo);
