@@ -122,7 +122,7 @@ impl TunnelStream {
     }
 
     fn lock(&self) -> WriteLock<'_> {
-        WriteLock { stream: self, buffer: Some(lock(&self.write_buffer)) }
+        WriteLock { buffer: lock(&self.write_buffer), _answers: SendAnswers(self) }
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, WriteBuffer>> {
@@ -137,7 +137,7 @@ impl TunnelStream {
         let deadline = Instant::now() + timeout;
         loop {
             match self.try_lock() {
-                Some(buffer) => return Some(WriteLock { stream: self, buffer: Some(buffer) }),
+                Some(buffer) => return Some(WriteLock { buffer, _answers: SendAnswers(self) }),
                 None if Instant::now() >= deadline => return None,
                 None => thread::sleep(Duration::from_millis(2)),
             }
@@ -195,11 +195,11 @@ impl TunnelStream {
 
     /// Sends one frame. `parts` are its payload.
     pub(super) fn send(&self, opcode: OpCode, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        let mut buffer = self.lock();
+        let mut lock = self.lock();
         if self.is_closing() {
             return Err(TunnelError::Closed);
         }
-        self.write_frame(buffer.buffer()?, opcode, parts, self.write_timeout)
+        self.write_frame(&mut lock.buffer, opcode, parts, self.write_timeout)
     }
 
     /// Writes one frame. A server's payload is written from where it is; a client's is copied, because it has to be masked.
@@ -231,32 +231,27 @@ impl TunnelStream {
 
     /// Answers the peer's close frame with the same payload, unless our own close frame has been sent already.
     pub(super) fn echo_close(&self, payload: &[u8]) {
-        let mut buffer = self.lock();
+        let mut lock = self.lock();
         if !self.closing.swap(true, Ordering::AcqRel) {
-            let close = OpCode::Control(Control::Close);
-            let _ = buffer.buffer().and_then(|buffer| self.write_frame(buffer, close, &[payload], self.write_timeout));
+            let _ = self.write_frame(&mut lock.buffer, OpCode::Control(Control::Close), &[payload], self.write_timeout);
         }
     }
 }
 
 /// The write lock. Released, it leaves no answer to a ping behind.
 struct WriteLock<'s> {
-    stream: &'s TunnelStream,
-    /// Taken when the lock is released.
-    buffer: Option<MutexGuard<'s, WriteBuffer>>,
+    buffer: MutexGuard<'s, WriteBuffer>,
+    /// Declared after `buffer`, so that the lock has been released when the answers are sent.
+    _answers: SendAnswers<'s>,
 }
 
-impl WriteLock<'_> {
-    fn buffer(&mut self) -> Result<&mut WriteBuffer, TunnelError> {
-        self.buffer.as_deref_mut().ok_or(TunnelError::Closed)
-    }
-}
+/// Sends the answers to pings that wait when it is dropped.
+struct SendAnswers<'s>(&'s TunnelStream);
 
-impl Drop for WriteLock<'_> {
+impl Drop for SendAnswers<'_> {
     fn drop(&mut self) {
-        self.buffer = None;
         // After a write error the tunnel is aborted, and its reader ends it.
-        let _ = self.stream.send_answers();
+        let _ = self.0.send_answers();
     }
 }
 
@@ -346,7 +341,7 @@ impl Writer {
         if self.0.is_closing() {
             return Err(TunnelError::Closed);
         }
-        let buffer = lock.buffer()?;
+        let buffer = &mut *lock.buffer;
         buffer.add_frame(self.0.role, OpCode::Data(Data::Text), text)?;
         self.0.write_frame(buffer, OpCode::Data(Data::Binary), binary, self.0.write_timeout)
     }
@@ -361,7 +356,7 @@ impl Writer {
         if self.0.is_closing() {
             return Err(TunnelError::Closed);
         }
-        let buffer = lock.buffer()?;
+        let buffer = &mut *lock.buffer;
         let filled = fill(&mut Batch { buffer, role: self.0.role });
         if filled.is_err() {
             buffer.bytes.clear();
@@ -395,8 +390,7 @@ impl Writer {
         let payload = format_close(code, reason);
         let close = OpCode::Control(Control::Close);
         let ready = stream.socket.set_write_timeout(Some(CLOSE_TIMEOUT)).is_ok();
-        let mut send = || stream.write_frame(lock.buffer()?, close, &[&payload], CLOSE_TIMEOUT);
-        if ready && send().is_ok() {
+        if ready && stream.write_frame(&mut lock.buffer, close, &[&payload], CLOSE_TIMEOUT).is_ok() {
             stream.socket.finish();
         }
     }
