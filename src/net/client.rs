@@ -119,12 +119,20 @@ impl ClientConnection {
         self.reusable && matches!(self.body, Body::Over) && self.from == self.to
     }
 
-    /// Sends a request in two parts, such as head and body, and waits for the answer's head, which is passed to `on_head`. `wait` is
-    /// called with the connection before each read that may have to wait for it.
+    /// Sends a request in two parts, such as head and body, and waits for the answer's head, which is passed to `on_head`.
     ///
     /// # Errors
     /// If the request cannot be sent, no answer arrives, or the answer is malformed.
-    pub fn send<T>(
+    pub fn send<T>(&mut self, request: [&[u8]; 2], on_head: impl FnOnce(&ResponseHead<'_>) -> T) -> io::Result<T> {
+        self.send_and_wait(request, |_| (), on_head)
+    }
+
+    /// As [`ClientConnection::send`]. `wait` is called with the connection before each read that may have to wait for the answer's
+    /// head.
+    ///
+    /// # Errors
+    /// As [`ClientConnection::send`].
+    pub fn send_and_wait<T>(
         &mut self,
         request: [&[u8]; 2],
         wait: impl FnMut(&Stream),
@@ -351,7 +359,7 @@ mod tests {
                     let _ = server.write_all(piece.as_bytes());
                 }
             });
-            let status = call.send([b"GET ", b""], |_| (), |answer| answer.status)?;
+            let status = call.send([b"GET ", b""], |answer| answer.status)?;
             let mut body = Vec::new();
             while !call.read(&mut body)? {}
             Ok((status, String::from_utf8(body).unwrap(), call.can_be_kept()))
@@ -425,11 +433,11 @@ mod tests {
         let mut kept = connect();
         let (mut server, _) = listener.accept().unwrap();
         server.write_all(b"HTTP/1.1 204 No\r\n\r\n").unwrap();
-        assert_eq!(kept.send([b"GET ", b""], |_| (), |answer| answer.status).unwrap(), 204);
+        assert_eq!(kept.send([b"GET ", b""], |answer| answer.status).unwrap(), 204);
         drop(server);
-        assert!(kept.send([b"GET ", b""], |_| (), |_| ()).is_err() && kept.was_stale());
+        assert!(kept.send([b"GET ", b""], |_| ()).is_err() && kept.was_stale());
         let mut new = connect();
         drop(listener.accept().unwrap());
-        assert!(new.send([b"GET ", b""], |_| (), |_| ()).is_err() && !new.was_stale());
+        assert!(new.send([b"GET ", b""], |_| ()).is_err() && !new.was_stale());
     }
 }

@@ -398,7 +398,7 @@ mod tests {
                         server.finish();
                     }
                 });
-                call.send([b"GET / HTTP/1.1\r\n\r\n", b""], |_| (), |head| assert_eq!(head.status, 200)).unwrap();
+                call.send([b"GET / HTTP/1.1\r\n\r\n", b""], |head| assert_eq!(head.status, 200)).unwrap();
                 let mut body = Vec::new();
                 while !call.read(&mut body)? {}
                 io::Result::Ok(body)

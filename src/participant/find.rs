@@ -129,7 +129,7 @@ impl Answers {
 fn get(provider: &Provider, path: &str) -> Option<Value> {
     let request = provider.request_head("GET", path, &BTreeMap::new(), None).ok()?;
     let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT)).ok()?;
-    if provider.send(&mut call, [&request, &[]], |_| (), |head| head.status).ok()? != 200 {
+    if provider.send(&mut call, [&request, &[]], |head| head.status).ok()? != 200 {
         return None;
     }
     let mut body = Vec::new();

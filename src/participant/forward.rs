@@ -171,7 +171,7 @@ impl Forwarder {
                 }
                 tunnel::encode_start(&job.id, answer.status, &end_to_end_headers(answer))
             };
-            match self.provider.send(&mut call, parts, |provider| leading.wait_for(provider), start) {
+            match self.provider.send_and_wait(&mut call, parts, |provider| leading.wait_for(provider), start) {
                 Ok(start) => return Ok((call, start)),
                 Err(_) if call.was_stale() && !job.cancel.is_cancelled() => {}
                 Err(reason) => return Err(reason),

@@ -47,13 +47,13 @@ impl Probe {
 /// When it answers none of those for its models and APIs.
 pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
     let (lists, chat, responses, version, loaded) = thread::scope(|scope| {
-        let lists = scope.spawn(|| list_models(provider));
         let chat = scope.spawn(|| request(provider, "POST", "/v1/chat/completions"));
         let responses = scope.spawn(|| request(provider, "POST", "/v1/responses"));
         let version = scope.spawn(|| request(provider, "GET", "/api/version"));
         let loaded = MemoryRoute::ALL.map(|route| scope.spawn(move || Some((route, loaded(provider, route)?))));
+        let lists = list_models(provider);
         let loaded = loaded.map(|thread| thread.join().unwrap_or_default());
-        (join(lists), join(chat), join(responses), join(version), loaded.into_iter().flatten().next())
+        (lists, join(chat), join(responses), join(version), loaded.into_iter().flatten().next())
     });
     let (models, unlisted) = match lists {
         Ok(models) => (models, None),
@@ -77,12 +77,6 @@ pub enum NoList {
     Silent(Reason),
     /// Its answer, with this status, was no list.
     Answered(u16),
-}
-
-impl From<&str> for NoList {
-    fn from(reason: &str) -> Self {
-        NoList::Silent(reason.into())
-    }
 }
 
 /// The names of a provider's models, without duplicates.
@@ -121,7 +115,7 @@ pub fn loaded(provider: &Provider, route: MemoryRoute) -> Option<Vec<String>> {
     route.loaded(&answer.body)
 }
 
-fn join<T, E: From<&'static str>>(thread: thread::ScopedJoinHandle<'_, Result<T, E>>) -> Result<T, E> {
+fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Reason>>) -> Result<T, Reason> {
     thread.join().unwrap_or_else(|_| Err("the probe failed".into()))
 }
 
@@ -141,16 +135,11 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     let (headers, body) = if method == "POST" { (json, Some("{}")) } else { (BTreeMap::new(), None) };
     let head = provider.request_head(method, path, &headers, body.map(str::len))?;
     let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT))?;
-    let mut answer = provider.send(
-        &mut call,
-        [&head, body.unwrap_or_default().as_bytes()],
-        |_| (),
-        |head| {
-            let kind = head.headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-            let kind = kind.map(|(_, kind)| String::from_utf8_lossy(kind).into_owned());
-            Answer { status: head.status, kind, body: Vec::new() }
-        },
-    )?;
+    let mut answer = provider.send(&mut call, [&head, body.unwrap_or_default().as_bytes()], |head| {
+        let kind = head.headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        let kind = kind.map(|(_, kind)| String::from_utf8_lossy(kind).into_owned());
+        Answer { status: head.status, kind, body: Vec::new() }
+    })?;
     let body = &mut answer.body;
     if method == "GET" {
         while !call.read(body).map_err(Reason::of)? {

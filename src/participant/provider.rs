@@ -144,8 +144,7 @@ impl Provider {
         ready.map_err(|error| self.no_answer(error))
     }
 
-    /// Sends a request in two parts, such as head and body, and maps the head of the response. `wait` is called with the connection
-    /// before each read that may have to wait for it.
+    /// Sends a request in two parts, such as head and body, and maps the head of the response.
     ///
     /// # Errors
     /// When there is no response.
@@ -153,10 +152,23 @@ impl Provider {
         &self,
         call: &mut ClientConnection,
         request: [&[u8]; 2],
+        map: impl FnOnce(&ResponseHead<'_>) -> T,
+    ) -> Result<T, Reason> {
+        self.send_and_wait(call, request, |_| (), map)
+    }
+
+    /// As [`Provider::send`]; `wait` as in [`ClientConnection::send_and_wait`].
+    ///
+    /// # Errors
+    /// As [`Provider::send`].
+    pub fn send_and_wait<T>(
+        &self,
+        call: &mut ClientConnection,
+        request: [&[u8]; 2],
         wait: impl FnMut(&Stream),
         map: impl FnOnce(&ResponseHead<'_>) -> T,
     ) -> Result<T, Reason> {
-        call.send(request, wait, map).map_err(|error| self.no_answer(error))
+        call.send_and_wait(request, wait, map).map_err(|error| self.no_answer(error))
     }
 
     fn no_answer(&self, error: io::Error) -> Reason {

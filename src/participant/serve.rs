@@ -16,7 +16,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::cancel::CancelHandle;
-
 use super::forward::{Buffers, Forwarder, Leading};
 use super::job::{ArrivingRequest, Job, RequestHead};
 use super::load::{Load, LoadShare};

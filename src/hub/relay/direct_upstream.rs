@@ -235,7 +235,7 @@ impl DirectCall {
             if !self.cancellation.advance(CallState::Connected(connection.stream())) {
                 return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the request was cancelled"));
             }
-            match connection.send([&self.request, b""], |_| (), start) {
+            match connection.send([&self.request, b""], start) {
                 Ok(head) => return Ok((connection, head)),
                 Err(_) if connection.was_stale() && !self.cancellation.is_cancelled() => connection = connect()?,
                 Err(error) => return Err(error),
