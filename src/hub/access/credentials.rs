@@ -33,9 +33,14 @@ pub fn key_holder(hub: &HubContext, exchange: &Exchange<'_>) -> Option<Arc<KeyHo
     if hub.keys.is_set() { hub.keys.holder(api_key(exchange)?) } else { None }
 }
 
+/// Whether a person's key opens a room; the whole hub without one.
+fn is_let_in(holder: &KeyHolder, room: Option<&str>) -> bool {
+    room.map_or(holder.admin, |code| holder.opens(code))
+}
+
 /// Whether a secret is the key of a person for whom it opens a room; the whole hub without one.
 fn is_key_for(hub: &HubContext, secret: &str, room: Option<&str>) -> bool {
-    hub.keys.holder(secret).is_some_and(|holder| room.map_or(holder.admin, |code| holder.opens(code)))
+    hub.keys.holder(secret).is_some_and(|holder| is_let_in(&holder, room))
 }
 
 /// Whether the person's key by which a request was let in to a room, or to the whole hub, still does so. Always true for a
@@ -96,8 +101,7 @@ pub fn check_key(hub: &HubContext, exchange: &Exchange<'_>, room: Option<&str>) 
     }
     let Some(given) = api_key(exchange) else { return Err(key_required()) };
     if let Some(holder) = hub.keys.holder(given) {
-        let opens = room.map_or(holder.admin, |code| holder.opens(code));
-        return if opens { Ok(()) } else { Err(not_opened(&holder)) };
+        return if is_let_in(&holder, room) { Ok(()) } else { Err(not_opened(&holder)) };
     }
     let is_right = |_: &dyn Fn() -> bool| Ok(hub.key.as_ref().is_some_and(|key| key.matches(given)));
     check_secret(hub, client_address(exchange, &hub.trusted_proxies), KEY_SCOPE, given, is_right, key_required)

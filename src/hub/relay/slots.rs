@@ -14,7 +14,7 @@ use crate::state::selector::{Refusal, Want};
 
 /// How often a waiting request looks whether its client is still there. Each one looks for itself, so with a long line these
 /// looks are what the hub does most.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const CLIENT_POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A permit for one request at a participant, released once: by [`Slot::release`] or on drop.
 pub struct Slot<'s> {
@@ -78,7 +78,7 @@ impl<'s> Slot<'s> {
         let deadline = latest.min(Instant::now() + hub.timeouts.queue);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match waiter.grant.recv_timeout(left.min(POLL_INTERVAL)) {
+            match waiter.grant.recv_timeout(left.min(CLIENT_POLL_INTERVAL)) {
                 Ok(Ok(picked)) => return Ok(Slot { hub, picked, held: true }),
                 Ok(Err(error)) => return Err(NoSlot::Rejection(error)),
                 Err(_) if client.poll_waiting(|| waiter.place()).is_err() => return Err(NoSlot::Disconnected),

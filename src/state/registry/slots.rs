@@ -124,9 +124,6 @@ impl Registry {
     /// after every change that may have freed a slot or removed a participant.
     pub fn grant_waiting(&mut self, now: Now, random: Random<'_>) -> Vec<(u64, Result<Picked, Refusal>)> {
         let mut grants = Vec::new();
-        if self.waiting == 0 {
-            return grants;
-        }
         let rooms = &mut self.rooms;
         self.waiting_rooms.retain(|code| {
             let Some(room) = rooms.get_mut(code) else { return false };
