@@ -195,12 +195,11 @@ impl FeedContext {
                     return;
                 }
                 for room in &listed {
-                    let waiting = self.poll_room(room, histories);
-                    queued += if details { waiting } else { 0 };
+                    queued += self.poll_room(room, details, histories);
                 }
             }
             let rooms = u32::try_from(lock(&self.subscriptions).rooms.len()).unwrap_or(u32::MAX);
-            let interval = if queued > 0 { QUEUE_INTERVAL } else { POLL_INTERVAL };
+            let interval = if details && queued > 0 { QUEUE_INTERVAL } else { POLL_INTERVAL };
             let pause = (interval * (1 + rooms / ROOMS_PER_INTERVAL)).max(began.elapsed() * PAUSE_PER_POLL);
             let _ = wakeups.recv_timeout(pause);
         }
@@ -222,7 +221,7 @@ impl FeedContext {
     }
 
     /// Polls a room if it is watched. Returns how many requests wait in it.
-    fn poll_room(self: &Arc<Self>, room: &RoomSummary, history: bool) -> u64 {
+    fn poll_room(self: &Arc<Self>, room: &RoomSummary, details: bool, history: bool) -> u64 {
         let subscriptions = lock(&self.subscriptions);
         if !subscriptions.rooms.contains(&room.code) {
             return 0;
@@ -244,7 +243,7 @@ impl FeedContext {
                 if let Ok(metrics) = client.rooms().metrics(&code) {
                     queued = metrics.queued;
                     self.send(Update::Measured(Box::new(metrics)));
-                    self.poll_details(client, &code, queued > 0, history);
+                    self.poll_details(client, &code, details && queued > 0, history);
                 }
                 if private || self.per_room.load(Ordering::SeqCst) {
                     self.follow_room(&code, key.unwrap_or_else(|| self.client.clone()));
@@ -262,10 +261,7 @@ impl FeedContext {
 
     /// Polls what only the terminal interface shows. Older hubs have no such routes.
     fn poll_details(&self, client: &Client, code: &str, queue: bool, history: bool) {
-        if queue
-            && self.details.load(Ordering::SeqCst)
-            && let Ok(queue) = client.rooms().queue(code)
-        {
+        if queue && let Ok(queue) = client.rooms().queue(code) {
             self.send(Update::Queue(queue));
         }
         if history && let Ok(history) = client.rooms().history(code) {
