@@ -186,14 +186,20 @@ fn a_participant_that_drains_finishes_its_answer_while_requests_go_to_another() 
     assert_eq!(hub.participant(&room, "ann")["draining"], Value::Null, "a registration says that it stays");
 }
 
-#[test]
-fn logs_and_metrics_tell_that_a_participant_drains() {
-    let logged = Logged::default();
+/// A hub that logs, its room, and a participant in it that is online.
+fn hub_with_ann(logged: &Logged) -> (TestHub, String, RawParticipant) {
     let log = Log::to(logged.clone()).level(LogLevel::Info).format(LogFormat::Json);
     let hub = TestHub::with(|options| options.log = Some(log));
     let room = hub.room();
-    let _ann = RawParticipant::join(&hub, &room, "ann");
+    let ann = RawParticipant::join(&hub, &room, "ann");
     hub.wait_for_status(&room, "ann", "online");
+    (hub, room, ann)
+}
+
+#[test]
+fn logs_and_metrics_tell_that_a_participant_drains() {
+    let logged = Logged::default();
+    let (hub, room, _ann) = hub_with_ann(&logged);
     let people = hub.client.participants(&room);
     for is_draining in [true, true, false] {
         people.heartbeat_with("ann", &draining(is_draining)).unwrap();
@@ -206,11 +212,7 @@ fn logs_and_metrics_tell_that_a_participant_drains() {
 #[test]
 fn lists_logs_and_metrics_tell_that_a_provider_is_down() {
     let logged = Logged::default();
-    let log = Log::to(logged.clone()).level(LogLevel::Info).format(LogFormat::Json);
-    let hub = TestHub::with(|options| options.log = Some(log));
-    let room = hub.room();
-    let _ann = RawParticipant::join(&hub, &room, "ann");
-    hub.wait_for_status(&room, "ann", "online");
+    let (hub, room, _ann) = hub_with_ann(&logged);
     let people = hub.client.participants(&room);
     let gauge = |value: u64| {
         let line = format!("\ngambi_participants_provider_down {value}\n");

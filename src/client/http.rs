@@ -15,6 +15,7 @@ use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
 use crate::net::ureq_tls::TlsConnector;
 use crate::proto::management::{ErrorBody, Meta};
+use crate::proto::openai::cut;
 use crate::sync::lock;
 
 /// The time limit for opening a connection, here, for events and for chats.
@@ -163,10 +164,10 @@ impl Http {
 
     pub fn unreachable(&self, error: ureq::Error) -> Error {
         let reason = match error {
-            // Its own text: the other begins with "io:".
             ureq::Error::Io(error) if error.to_string().contains("InvalidContentType") => {
                 Reason::caused_by(NO_TLS, error)
             }
+            // Its own text: the other begins with "io:".
             ureq::Error::Io(error) => Reason::of(error),
             error => Reason::of(error),
         };
@@ -215,7 +216,7 @@ impl Http {
 
 /// The first line of a text that was meant for people; none of a page.
 fn first_line(text: &[u8]) -> Option<&str> {
-    let line = std::str::from_utf8(text.get(..MAX_LINE.min(text.len()))?).ok()?.lines().next()?.trim();
+    let line = cut(std::str::from_utf8(text).ok()?.lines().next()?.trim(), MAX_LINE);
     (!line.is_empty() && !line.starts_with(['<', '{', '['])).then_some(line)
 }
 

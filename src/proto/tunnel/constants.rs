@@ -14,6 +14,8 @@ pub const MAX_HEAD_LINES: usize = 100;
 pub const MAX_STAGE: usize = 64;
 /// The longest message of a failed request, in bytes; the rest is truncated.
 pub const MAX_ERROR_TEXT: usize = 2 << 10;
+/// The text before the id in a `tunnel.response.end`.
+pub(super) const END: &str = r#"{"type":"tunnel.response.end","requestId":"#;
 /// Close code: the participant was removed, superseded, or left.
 pub const CLOSE_NORMAL: u16 = 1000;
 /// Close code: the hub is shutting down.
@@ -40,5 +42,3 @@ pub fn is_superseded(code: Option<u16>, reason: &str) -> bool {
     let beginning = reason.get(..SUPERSEDED.len());
     code == Some(CLOSE_NORMAL) && beginning.is_some_and(|text| text.eq_ignore_ascii_case(SUPERSEDED))
 }
-/// The text before the id in a `tunnel.response.end`.
-pub(super) const END: &str = r#"{"type":"tunnel.response.end","requestId":"#;
