@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 
-use crate::state::text_hash::BlockKeys;
-
 /// The most requests that are kept of all rooms; an entry takes about 100 bytes.
 const MAX_ENTRIES: usize = 16_384;
 /// The most requests that are kept of one room.
 const MAX_ROOM_ENTRIES: usize = 2048;
 /// How many messages of a request, counted from its end, may be new since the request that it continues.
 const MAX_NEW: usize = 64;
+/// How much of each end of a message is hashed, in bytes. Of a longer one its length stands for the rest: two that differ in nothing
+/// else would at worst be sent to the same participant.
+const HASHED_END: usize = 2 << 10;
 
 /// The hashes of a request's messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,19 +26,26 @@ pub struct Turns {
 impl Turns {
     /// Hashes messages, each as the client spelled it in JSON. `hasher` has taken in what else two requests of one conversation
     /// have in common.
-    pub fn of(messages: &[&str], keys: &BlockKeys, mut hasher: impl Hasher) -> Self {
+    pub fn of(messages: &[&str], mut hasher: impl Hasher) -> Self {
         let first = messages.len().saturating_sub(MAX_NEW + 1);
         let mut earlier = VecDeque::new();
         for (index, message) in messages.iter().enumerate() {
-            keys.hash(message.as_bytes(), &mut hasher);
-            // Not part of any JSON text: ends the message.
-            hasher.write_u8(0);
+            hash_message(message.as_bytes(), &mut hasher);
             if index >= first {
                 earlier.push_front(hasher.finish());
             }
         }
         Turns { whole: earlier.pop_front(), earlier: earlier.into() }
     }
+}
+
+fn hash_message(message: &[u8], hasher: &mut impl Hasher) {
+    hasher.write_usize(message.len());
+    if message.len() <= 2 * HASHED_END {
+        return hasher.write(message);
+    }
+    hasher.write(&message[..HASHED_END]);
+    hasher.write(&message[message.len() - HASHED_END..]);
 }
 
 /// The participant and the model that answered a conversation last.
@@ -125,8 +133,7 @@ mod tests {
     fn turns(caller: &str, messages: &[String]) -> Turns {
         let mut hasher = DefaultHasher::new();
         caller.hash(&mut hasher);
-        let keys = BlockKeys::new(|number| number as u64);
-        Turns::of(&messages.iter().map(String::as_str).collect::<Vec<_>>(), &keys, hasher)
+        Turns::of(&messages.iter().map(String::as_str).collect::<Vec<_>>(), hasher)
     }
 
     fn messages(count: usize) -> Vec<String> {
@@ -152,6 +159,28 @@ mod tests {
         let mut edited = messages(2);
         edited[0] = edited[0].replace("user", "system");
         assert_eq!(conversations.previous(7, &turns("ann", &edited)), None);
+    }
+
+    #[test]
+    fn a_long_message_is_known_by_its_length_and_its_ends() {
+        let of = |text: &[u8]| turns("ann", &[String::from_utf8(text.to_vec()).unwrap()]);
+        for length in [1, 2 * HASHED_END, 2 * HASHED_END + 1, 9 * HASHED_END] {
+            let mut text = vec![b'x'; length];
+            let same = of(&text);
+            assert_ne!(same, of(&[&text[..], b"x"].concat()), "{length}");
+            for at in [0, length.min(HASHED_END) - 1, length - length.min(HASHED_END), length - 1] {
+                text[at] = b'y';
+                assert_ne!(same, of(&text), "{at} of {length}");
+                text[at] = b'x';
+            }
+            assert_eq!(same, of(&text));
+        }
+    }
+
+    #[test]
+    fn where_a_message_ends_counts() {
+        let messages = |texts: [&str; 2]| turns("ann", &texts.map(str::to_owned));
+        assert_ne!(messages(["ab", "c"]).whole, messages(["a", "bc"]).whole);
     }
 
     #[test]

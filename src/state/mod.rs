@@ -20,7 +20,6 @@ pub mod registry;
 pub mod room;
 pub mod selector;
 pub mod stats;
-pub mod text_hash;
 
 /// A point in time, on both clocks of the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

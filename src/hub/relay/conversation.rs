@@ -9,7 +9,6 @@ use crate::proto::scan;
 use crate::state::conversations::{Conversations, Previous, Turns};
 use crate::state::registry::Picked;
 use crate::state::selector::Caller;
-use crate::state::text_hash::BlockKeys;
 use crate::sync::lock;
 
 /// A request's messages, as far as they tell its conversation.
@@ -20,20 +19,11 @@ pub struct Conversation {
 }
 
 /// Who answered the conversations of all rooms.
+#[derive(Default)]
 pub struct ConversationMemory {
     answered: Mutex<Conversations>,
-    /// Keyed, so that clients cannot make requests that count as one conversation.
+    /// Keyed, so that clients cannot search for texts with the same hash.
     hasher: RandomState,
-    /// Likewise.
-    keys: BlockKeys,
-}
-
-impl Default for ConversationMemory {
-    fn default() -> Self {
-        let random = RandomState::new();
-        let keys = BlockKeys::new(|number| random.hash_one(number));
-        ConversationMemory { answered: Mutex::default(), hasher: RandomState::new(), keys }
-    }
 }
 
 impl ConversationMemory {
@@ -52,7 +42,7 @@ impl ConversationMemory {
         let list = body.get(list)?;
         // What is no list, or one that is too long, has no turns.
         let messages = messages.or_else(|| scan::items(list, MAX_LIST)).unwrap_or_default();
-        Some(Conversation { room, turns: Turns::of(&messages, &self.keys, hasher) })
+        Some(Conversation { room, turns: Turns::of(&messages, hasher) })
     }
 
     /// Who answered it last.
