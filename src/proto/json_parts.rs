@@ -25,6 +25,11 @@ impl<'a> JsonParts<'a> {
         self.short.push_str(part);
     }
 
+    /// Appends a text as a JSON string.
+    pub fn push_text(&mut self, text: &str) {
+        push_json_text(&mut self.short, text);
+    }
+
     /// Appends a part, which is borrowed if it is long.
     pub fn push_borrowed(&mut self, part: &'a str) {
         if part.len() < MIN_BORROWED {
@@ -61,6 +66,16 @@ impl<'a> JsonParts<'a> {
 impl From<String> for JsonParts<'_> {
     fn from(text: String) -> Self {
         JsonParts { short: text, long: Vec::new() }
+    }
+}
+
+/// Appends text as a JSON string, quotes included.
+pub(super) fn push_json_text(out: &mut String, text: &str) {
+    let is_plain = |byte: u8| byte >= 0x20 && !matches!(byte, b'"' | b'\\');
+    if text.bytes().all(is_plain) {
+        out.extend(["\"", text, "\""]);
+    } else {
+        out.push_str(&serde_json::to_string(text).unwrap_or_default());
     }
 }
 

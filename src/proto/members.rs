@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::json_parts::{JsonParts, MIN_BORROWED};
+use super::json_parts::{JsonParts, MIN_BORROWED, push_json_text};
 use super::scan;
 
 /// The most members of an object. To set or get one, its key is compared with all of them.
@@ -68,7 +68,7 @@ impl<'a> Members<'a> {
     /// When the body is not UTF-8, not JSON, not an object, or one with more than [`MAX_MEMBERS`] members.
     pub fn parse(body: &'a [u8]) -> Result<Self, BadRequest> {
         let broken = |message: String| BadRequest { field: None, message };
-        let text = std::str::from_utf8(body).map_err(|_| broken("The request body is not UTF-8".into()))?;
+        let text = simdutf8::basic::from_utf8(body).map_err(|_| broken("The request body is not UTF-8".into()))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if !text.trim_start().starts_with('{') {
             return Err(broken("The request body must be a JSON object".into()));
@@ -154,7 +154,7 @@ impl<'a> Members<'a> {
         let mut out = JsonParts::with_capacity(2 + sizes.sum::<usize>());
         for (at, (key, value)) in self.members.iter().enumerate() {
             out.push(if at > 0 { "," } else { "{" });
-            out.push(&json_text(key));
+            out.push_text(key);
             out.push(":");
             let first = self.first_item.as_ref().filter(|first| first.key == key);
             let rest = first.and_then(|first| Some((first, value.strip_prefix('[')?)));
@@ -175,7 +175,9 @@ impl<'a> Members<'a> {
 
 /// Text as a JSON string, quotes included.
 pub fn json_text(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default()
+    let mut json = String::with_capacity(text.len() + 2);
+    push_json_text(&mut json, text);
+    json
 }
 
 /// The prefix of a text of at most `max` bytes, cut at a character boundary. For texts whose length a peer chooses.

@@ -233,26 +233,37 @@ fn plain_len(bytes: &[u8]) -> Option<usize> {
         let at = rest.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'))?;
         return Some(8 * blocks.len() + at);
     }
-    let far = &bytes[NEAR..];
-    let length = memchr2(b'"', b'\\', far)?;
-    (!has_control(&far[..length])).then_some(NEAR + length)
+    plain_far_len(&bytes[NEAR..]).map(|length| NEAR + length)
+}
+
+/// As [`plain_len`], in parts, so that both looks at one find it in the processor's nearest cache.
+fn plain_far_len(bytes: &[u8]) -> Option<usize> {
+    for (number, part) in bytes.chunks(PART).enumerate() {
+        let found = memchr2(b'"', b'\\', part);
+        if has_control(&part[..found.unwrap_or(part.len())]) {
+            return None;
+        }
+        if let Some(at) = found {
+            return Some(number * PART + at);
+        }
+    }
+    None
 }
 
 /// How many bytes are searched block by block before the search for what is far away, which takes longer to begin.
 const NEAR: usize = 64;
+
+/// How many bytes are looked at twice in a row.
+const PART: usize = 8 << 10;
 
 /// Eight times this byte.
 const fn each(byte: u8) -> u64 {
     u64::from_ne_bytes([byte; 8])
 }
 
+/// The lowest byte tells: compilers find the lowest of many with vector instructions.
 fn has_control(bytes: &[u8]) -> bool {
-    let (blocks, rest) = bytes.as_chunks::<8>();
-    let borrows = blocks
-        .iter()
-        .map(|block| u64::from_ne_bytes(*block))
-        .fold(0, |borrows, block| borrows | (block.wrapping_sub(each(0x20)) & !block));
-    borrows & each(0x80) != 0 || rest.iter().any(|byte| *byte < 0x20)
+    bytes.iter().fold(u8::MAX, |lowest, byte| lowest.min(*byte)) < 0x20
 }
 
 #[cfg(test)]
@@ -309,6 +320,13 @@ mod tests {
             }
         }
         assert_eq!((plain_len(b""), plain_len(&[b'x'; 300])), (None, None));
+        for (length, byte, expected) in
+            [(3 * PART, b'"', Some(3 * PART)), (2 * PART + 77, b'\\', Some(2 * PART + 77)), (PART, 9, None)]
+        {
+            let mut long = vec![b'x'; length];
+            long.extend([byte, b'"']);
+            assert_eq!(plain_len(&long), expected, "{byte} at {length}");
+        }
     }
 
     #[test]

@@ -376,7 +376,7 @@ fn decode_message<'b>(stream: &Arc<TunnelStream>, data: Data, bytes: &'b [u8]) -
     if data != Data::Text {
         return Ok(Received::Binary(bytes));
     }
-    std::str::from_utf8(bytes).map(Received::Text).map_err(|_| close_with(stream, TunnelError::NotUtf8))
+    simdutf8::basic::from_utf8(bytes).map(Received::Text).map_err(|_| close_with(stream, TunnelError::NotUtf8))
 }
 
 /// Closes the tunnel with the status code for `error` (RFC 6455, section 7.4.1) if the peer or a limit caused it.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::constants::END;
 use super::message::{BodyForm, Request, ToParticipant};
+use crate::proto::json_parts::push_json_text;
 
 /// As long as most requests are without their body, in bytes.
 const REQUEST_BYTES: usize = 512;
@@ -92,8 +93,4 @@ pub fn encode_error(request_id: &str, stage: &str, message: &str) -> String {
 /// A participant's `tunnel.ping`; `timestamp` in milliseconds since the epoch.
 pub fn encode_ping(timestamp: u64) -> String {
     format!(r#"{{"type":"tunnel.ping","timestamp":{timestamp}}}"#)
-}
-
-fn push_json_text(out: &mut String, text: &str) {
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
