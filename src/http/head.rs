@@ -79,8 +79,10 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
 /// [`HeadError`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let bytes = &*with_known_version(bytes)?;
-    let mut lines = Vec::with_capacity(limits.headers);
-    let room = &mut lines.spare_capacity_mut()[..limits.headers];
+    // Room for as many lines as may come would be the largest memory that a short request takes, here and on the stack.
+    let most = memchr::memchr_iter(b'\n', bytes).count().min(limits.headers);
+    let mut lines = Vec::with_capacity(most);
+    let room = &mut lines.spare_capacity_mut()[..most];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, room) {
         Ok(httparse::Status::Complete(_)) => {}

@@ -35,7 +35,14 @@ impl HeaderLines {
 
     /// All values of a header; names are compared without regard to case.
     pub fn values<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
-        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        let mut start = 0;
+        self.ends.iter().filter_map(move |&(name_end, end)| {
+            let line = start..name_end;
+            start = end;
+            // Most names differ in length already.
+            let is_named = line.len() == name.len() && self.text[line].eq_ignore_ascii_case(name);
+            is_named.then(|| &self.text[name_end..end])
+        })
     }
 }
 

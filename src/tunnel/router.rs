@@ -68,7 +68,7 @@ struct RouterState {
 struct Requests {
     /// Set once the tunnel has ended: later requests fail at once.
     lost: Option<LostReason>,
-    open: HashMap<String, Arc<ResponseQueue>>,
+    open: HashMap<Arc<str>, Arc<ResponseQueue>>,
 }
 
 /// The request no longer waits for its answer.
@@ -127,7 +127,8 @@ impl Router {
     ///
     /// # Errors
     /// The reason why the tunnel ended, if it has.
-    pub fn open(&self, id: &str) -> Result<PendingResponse, LostReason> {
+    pub fn open(&self, id: impl Into<Arc<str>>) -> Result<PendingResponse, LostReason> {
+        let id = id.into();
         let (sender, batches) = unbounded();
         let state = Arc::new(Mutex::new(QueueState::new(self.0.limits, &self.0.budget)));
         let queue = ResponseQueue { batches: sender, state: WakeOnDrop(state.clone()) };
@@ -135,17 +136,9 @@ impl Router {
         if let Some(reason) = requests.lost {
             return Err(reason);
         }
-        requests.open.insert(id.to_owned(), Arc::new(queue));
+        requests.open.insert(id.clone(), Arc::new(queue));
         let router = self.0.clone();
-        Ok(PendingResponse {
-            id: id.to_owned(),
-            router,
-            tunnel: None,
-            state,
-            batches,
-            ready: Vec::new().into_iter(),
-            in_use: 0,
-        })
+        Ok(PendingResponse { id, router, tunnel: None, state, batches, ready: Vec::new().into_iter(), in_use: 0 })
     }
 
     /// Queues a piece for its request.
@@ -285,7 +278,7 @@ impl RouterState {
 
 /// The receiving end of a request's queue. Dropping it closes the queue and wakes a reader that waits for room.
 pub struct PendingResponse {
-    id: String,
+    id: Arc<str>,
     router: Arc<RouterState>,
     /// The tunnel that the answer comes on, where it can be read by the request.
     tunnel: Option<Arc<dyn SharedTunnel>>,
@@ -556,7 +549,7 @@ mod tests {
     fn unread_answers_stay_within_the_budget_and_affect_no_other_request() {
         let budget = Budget::new(16 << 20);
         let router = Router::new(limits(1 << 20, 16 << 20, Duration::ZERO), budget.clone());
-        let unread: Vec<_> = (0..120).map(|n| router.open(&n.to_string()).unwrap()).collect();
+        let unread: Vec<_> = (0..120).map(|n| router.open(n.to_string()).unwrap()).collect();
         let mut ended = 0;
         for _ in 0..40 {
             for n in 0..unread.len() {

@@ -90,7 +90,7 @@ impl Transport for DirectTransport {
         let server = Server::of(&url).ok_or_else(|| failed(&"the participant's endpoint names no host"))?;
         let request = encode_request(&url, &outgoing_request).map_err(|e| failed(&e))?;
         let router = Router::new(QUEUE, self.memory.clone());
-        let pending = router.open(&outgoing_request.id).map_err(|e| failed(&e))?;
+        let pending = router.open(outgoing_request.id.clone()).map_err(|e| failed(&e))?;
         self.pools.open(self.serial);
         let cancellation = Arc::new(Cancellation::default());
         let call = DirectCall {
@@ -178,7 +178,7 @@ type Failed = (&'static str, String);
 
 /// One call, on a thread of its own.
 struct DirectCall {
-    id: String,
+    id: Arc<str>,
     /// Head and body.
     request: Vec<u8>,
     server: Server,

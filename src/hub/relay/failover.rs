@@ -2,6 +2,7 @@
 //! of its response. If all others are busy, the request waits for one of them. What one attempt records is in `attempt`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::http::{BodyError, Exchange};
@@ -43,7 +44,7 @@ pub struct Failover<'s, 'a> {
     pub(super) hub: &'s HubContext,
     pub(super) request: &'a RelayRequest<'a>,
     /// The request's id in events and for the client.
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
     /// The participants that it may go to.
     pub(super) want: Want,
     /// When it arrived, and on the hub's clock in milliseconds since the epoch.
@@ -104,7 +105,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             previous,
             owner: request.owner,
         };
-        let id = exchange.id().to_owned();
+        let id = exchange.id().into();
         let now = Instant::now();
         Failover {
             hub,
@@ -201,7 +202,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             attempt.emit_request();
         }
         // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
-        let id = if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count) };
+        let id = if self.count == 1 { self.id.clone() } else { format!("{}.{}", self.id, self.count).into() };
         let translated = adapter.as_ref().map(Adapter::operation);
         let outgoing_request = outgoing::outgoing_request(self.request, id, body, translated);
         let sent = outgoing::transport(self.hub, &attempt.slot.picked)
@@ -246,7 +247,7 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     pub(super) fn dispatch(&self, participant_id: String) -> Dispatch {
         Dispatch {
-            request_id: self.id.clone(),
+            request_id: self.id.to_string(),
             participant_id,
             model: self.request.model.clone(),
             protocol: self.request.kind.protocol,

@@ -1,6 +1,7 @@
 //! A request as one participant is sent it: with its model and defaults, in an API that its provider has, over the
 //! transport that leads to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::http::BodyError;
@@ -123,7 +124,7 @@ pub fn translation_work(request: &RelayRequest<'_>, picked: &Picked) -> usize {
 /// The request with this body. `id` is unique on its tunnel; `translated`: the operation into which it was translated.
 pub fn outgoing_request<'r>(
     request: &'r RelayRequest<'_>,
-    id: String,
+    id: Arc<str>,
     body: Option<JsonParts<'r>>,
     translated: Option<Operation>,
 ) -> OutgoingRequest<'r> {

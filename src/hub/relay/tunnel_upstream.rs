@@ -16,7 +16,7 @@ const MIN_BINARY_BODY: usize = 1 << 10;
 impl Transport for Arc<Tunnel> {
     fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError> {
         let lost = |e: &dyn std::fmt::Display| UpstreamError::tunnel("dispatch", e);
-        let pending = self.router.open(&outgoing_request.id).map_err(|e| lost(&e))?.on_tunnel(self.clone());
+        let pending = self.router.open(outgoing_request.id.clone()).map_err(|e| lost(&e))?.on_tunnel(self.clone());
         if self.router.in_flight() > 1 {
             self.leave_reading();
         }

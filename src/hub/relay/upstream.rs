@@ -2,6 +2,7 @@
 //! the client disconnects. How a transport carries it is out of scope.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,7 @@ impl UpstreamError {
 /// A request as it is sent to a participant.
 pub struct OutgoingRequest<'a> {
     /// Unique on its tunnel.
-    pub id: String,
+    pub id: Arc<str>,
     /// Such as `chat.completions.create`.
     pub operation: &'a str,
     /// `GET`, `POST` or `DELETE`.
@@ -271,10 +272,15 @@ impl UpstreamRequest {
     }
 }
 
-/// The next piece of any of these responses, and whose it is. `None` if none comes for as long as a client is not polled.
-pub fn receive_any<'u>(upstreams: impl Iterator<Item = &'u mut UpstreamRequest>) -> Option<(usize, Piece)> {
-    let mut pending: Vec<_> = upstreams.map(|upstream| &mut upstream.pending).collect();
-    PendingResponse::recv_any(&mut pending, POLL_INTERVAL).ok()
+/// The next piece of one of these responses, or of either of two, and whose it is. `None` if none comes for as long as a client is
+/// not polled.
+pub fn receive_any<'u>(mut upstreams: impl Iterator<Item = &'u mut UpstreamRequest>) -> Option<(usize, Piece)> {
+    let first = &mut upstreams.next()?.pending;
+    let received = match upstreams.next() {
+        Some(second) => PendingResponse::recv_any(&mut [first, &mut second.pending], POLL_INTERVAL),
+        None => PendingResponse::recv_any(&mut [first], POLL_INTERVAL),
+    };
+    received.ok()
 }
 
 #[cfg(test)]
