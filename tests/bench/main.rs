@@ -5,6 +5,7 @@
 //! bench                                a quick look whether all of this still works; what `cargo test` runs
 //! bench run GAMBI OUT [PART]           the real thing, of all or one part, with the binary GAMBI; figures go to OUT
 //! bench compare BASE NEW               ratios between two runs
+//! bench train GAMBI                    the same work for a moment, for a binary that counts what it does (tests/dist/pgo.sh)
 //! bench provider                       only the provider, for profiling by hand
 //! bench relay ADDR                     passes connections on to ADDR; what the measurements start two of
 //! bench load ADDR BASE TASK CLIENTS MS only the load, for profiling by hand
@@ -38,6 +39,9 @@ const REAL: Effort =
     Effort { time: Duration::from_millis(1000), repeats: 5, many: 64, longest: 8 << 20, crowd: 1000, streams: 512 };
 const QUICK: Effort =
     Effort { time: Duration::from_millis(20), repeats: 1, many: 8, longest: 64 << 10, crowd: 20, streams: 16 };
+/// As long as it takes to tell what is done often from what is not.
+const TRAINING: Effort =
+    Effort { time: Duration::from_millis(500), repeats: 1, many: 64, longest: 1 << 20, crowd: 20, streams: 64 };
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["run", gambi, out] => real(Path::new(gambi), Path::new(out), ""),
         ["run", gambi, out, part] => real(Path::new(gambi), Path::new(out), part),
+        ["train", gambi] => measure(Path::new(gambi), TRAINING, "").map(drop),
         ["compare", base, new] => report::compare(Path::new(base), Path::new(new)),
         ["provider"] => forever(),
         ["relay", addr] => addr.parse().map_err(io::Error::other).and_then(floor::relay),

@@ -15,7 +15,10 @@ const READY: Duration = Duration::from_secs(20);
 /// A clock tick of /proc, in microseconds. `USER_HZ` is 100 on every Linux.
 const TICK: f64 = 10_000.0;
 
-/// A child process, killed on drop.
+/// How long a process may take to end.
+const END: Duration = Duration::from_secs(5);
+
+/// A child process, ended on drop.
 pub struct Process(Child);
 
 impl Process {
@@ -51,7 +54,13 @@ impl Process {
 }
 
 impl Drop for Process {
+    /// As a service manager ends it: one that counts what it does (tests/dist/pgo.sh) writes that down at its end.
     fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let deadline = Instant::now() + END;
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

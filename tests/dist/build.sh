@@ -58,4 +58,4 @@ for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 done
 # For size: all of it at 3 makes the file a fifth larger, and a tenth quicker (tests/bench/README.md).
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
-CARGO_TARGET_DIR=target/static RUSTFLAGS="$flags" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/static} RUSTFLAGS="$flags ${RUSTFLAGS:-}" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"
