@@ -79,7 +79,7 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
 /// [`HeadError`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let bytes = &*with_known_version(bytes)?;
-    // Room for as many lines as may come would be the largest memory that a short request takes, here and on the stack.
+    // As many lines as this head can have: room for all that are allowed would be the most memory that a short request takes.
     let most = memchr::memchr_iter(b'\n', bytes).count().min(limits.headers);
     let mut lines = Vec::with_capacity(most);
     let room = &mut lines.spare_capacity_mut()[..most];

@@ -1,5 +1,8 @@
 //! Header lines in one text: a request has a dozen of them, and each as two strings of its own would cost two dozen allocations.
 
+use std::mem;
+use std::ops::Range;
+
 /// Names and values, in their order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct HeaderLines {
@@ -25,23 +28,21 @@ impl HeaderLines {
 
     /// All lines.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.places().map(|(name, value)| (&self.text[name], &self.text[value]))
+    }
+
+    /// Where each name and each value is in `text`.
+    fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let mut start = 0;
-        self.ends.iter().map(move |&(name_end, end)| {
-            let line = (&self.text[start..name_end], &self.text[name_end..end]);
-            start = end;
-            line
-        })
+        self.ends.iter().map(move |&(name_end, end)| (mem::replace(&mut start, end)..name_end, name_end..end))
     }
 
     /// All values of a header; names are compared without regard to case.
     pub fn values<'h>(&'h self, name: &str) -> impl Iterator<Item = &'h str> {
-        let mut start = 0;
-        self.ends.iter().filter_map(move |&(name_end, end)| {
-            let line = start..name_end;
-            start = end;
+        self.places().filter_map(move |(own, value)| {
             // Most names differ in length already.
-            let is_named = line.len() == name.len() && self.text[line].eq_ignore_ascii_case(name);
-            is_named.then(|| &self.text[name_end..end])
+            let is_named = own.len() == name.len() && self.text[own].eq_ignore_ascii_case(name);
+            is_named.then(|| &self.text[value])
         })
     }
 }
