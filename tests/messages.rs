@@ -7,7 +7,7 @@ use std::process::Command;
 use gambi::participant::Session;
 use serde_json::{Value, json};
 
-use support::{Conn, FakeProvider, Script, TestHub, chat_chunks, python, skip};
+use support::{Conn, FakeProvider, Script, TestHub, chat_chunks, python, skip, tool_call};
 
 fn join(hub: &TestHub, room: &str, provider: &FakeProvider) -> Session {
     Session::builder(hub.url(), room).participant_id("ann").model("m").endpoint(provider.url()).start().unwrap()
@@ -72,8 +72,7 @@ fn a_chat_only_provider_answers_messages_whole_and_is_asked_directly_from_then_o
 fn a_chat_only_providers_stream_becomes_the_messages_events() {
     let hub = TestHub::start();
     let room = hub.room();
-    let call =
-        json!({ "tool_calls": [{ "index": 0, "id": "c1", "function": { "name": "f", "arguments": "{\"x\":1}" } }] });
+    let call = tool_call("f", r#"{"x":1}"#);
     let deltas = [json!({ "content": "Let" }), json!({ "content": " me" }), call, json!({ "finish": "tool_calls" })];
     let provider = chat_only(Script::Stream(chat_chunks(&deltas)));
     let _session = join(&hub, &room, &provider);
@@ -149,7 +148,7 @@ fn the_tokens_of_a_request_are_estimated_where_the_provider_counts_none() {
 fn a_coding_agents_sequence_of_requests_works_on_a_chat_only_provider() {
     let hub = TestHub::start();
     let room = hub.room();
-    let call = json!({ "tool_calls": [{ "index": 0, "id": "c1", "function": { "name": "Bash", "arguments": "{\"command\":\"ls\"}" } }] });
+    let call = tool_call("Bash", r#"{"command":"ls"}"#);
     let provider = chat_only(Script::Stream(chat_chunks(&[call, json!({ "finish": "tool_calls" })])));
     let _session = join(&hub, &room, &provider);
     for base in [format!("/rooms/{room}"), format!("/rooms/{room}/"), format!("/rooms/{room}/v1")] {

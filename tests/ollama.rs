@@ -10,7 +10,9 @@ use gambi::participant::Session;
 use gambi::proto::management::{Capabilities, CreateRoom, Support};
 use serde_json::{Value, json};
 
-use support::{Conn, FakeProvider, RawParticipant, Response, Script, TestHub, chat_chunks, registration, request};
+use support::{
+    Conn, FakeProvider, RawParticipant, Response, Script, TestHub, chat_chunks, registration, request, tool_call,
+};
 
 /// A provider that is Ollama, and answers all its routes by this script.
 fn ollama(script: Script) -> FakeProvider {
@@ -349,8 +351,7 @@ fn a_participant_of_an_older_version_is_asked_for_a_chat() {
 fn a_chat_only_providers_stream_becomes_lines() {
     let hub = TestHub::start();
     let room = hub.room();
-    let call =
-        json!({ "tool_calls": [{ "index": 0, "id": "c1", "function": { "name": "f", "arguments": "{\"x\":1}" } }] });
+    let call = tool_call("f", r#"{"x":1}"#);
     let deltas = [json!({ "content": "Let" }), json!({ "content": " me" }), call, json!({ "finish": "tool_calls" })];
     let provider = chat_only(Script::Stream(chat_chunks(&deltas)));
     let _session = hub.join(&room, "ann", &provider);

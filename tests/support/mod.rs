@@ -20,7 +20,7 @@ pub use old_hub::OldHub;
 pub use process::{Killed, Process, joined};
 pub use raw::{Conn, Response, request};
 pub use runtime::RawParticipant;
-pub use scripted::{FakeProvider, Script, Seen, chat_chunks};
+pub use scripted::{FakeProvider, Script, Seen, chat_chunks, tool_call};
 pub use terminal::Terminal;
 pub use tools::{python, skip};
 pub use wire::{Wire, connect};

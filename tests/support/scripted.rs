@@ -67,6 +67,11 @@ pub fn chat_chunks(deltas: &[Value]) -> Vec<String> {
     chunks
 }
 
+/// The delta of a streamed chat that calls a tool.
+pub fn tool_call(name: &str, arguments: &str) -> Value {
+    json!({ "tool_calls": [{ "index": 0, "id": "c1", "function": { "name": name, "arguments": arguments } }] })
+}
+
 /// A recorded request.
 #[derive(Clone, Debug)]
 pub struct Seen {
