@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the static binary for a target, or with --target says which one suits this machine best.
-# Usage: [FEATURES=tui] build.sh TARGET | build.sh --target
+# Usage: CARGO_TARGET_DIR=target/static [FEATURES=tui] build.sh TARGET | build.sh --target
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
@@ -58,4 +58,4 @@ for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 done
 # For size: all of it at 3 makes the file a fifth larger, and a tenth quicker (tests/bench/README.md).
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
-CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/static} RUSTFLAGS="$flags ${RUSTFLAGS:-}" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"
+RUSTFLAGS="$flags ${RUSTFLAGS:-}" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"
