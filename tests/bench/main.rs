@@ -8,7 +8,7 @@
 //! bench train GAMBI                    the same work for a moment, for a binary that counts what it does (tests/dist/pgo.sh)
 //! bench provider                       only the provider, for profiling by hand
 //! bench relay ADDR                     passes connections on to ADDR; what the measurements start two of
-//! bench load ADDR BASE TASK CLIENTS MS only the load, for profiling by hand
+//! bench load ADDR BASE TASK CLIENTS MS only the load, for profiling by hand; a sixth argument is the bytes of each prompt
 //! ```
 
 mod client;
@@ -53,7 +53,8 @@ fn main() -> ExitCode {
         ["compare", base, new] => report::compare(Path::new(base), Path::new(new)),
         ["provider"] => forever(),
         ["relay", addr] => addr.parse().map_err(io::Error::other).and_then(floor::relay),
-        ["load", addr, base, task, clients, ms] => by_hand(addr, base, task, clients, ms),
+        ["load", addr, base, task, clients, ms] => by_hand(addr, base, task, [clients, ms, "64"]),
+        ["load", addr, base, task, clients, ms, prompt] => by_hand(addr, base, task, [clients, ms, prompt]),
         // Flags of the test runner, and names of tests to filter by.
         _ => check(Path::new(env!("CARGO_BIN_EXE_gambi"))),
     };
@@ -116,15 +117,17 @@ fn forever() -> io::Result<()> {
     }
 }
 
-fn by_hand(addr: &str, base: &str, task: &str, clients: &str, ms: &str) -> io::Result<()> {
+fn by_hand(addr: &str, base: &str, task: &str, numbers: [&str; 3]) -> io::Result<()> {
     use provider::Task;
     let wrong = |what: &str| io::Error::other(format!("{what} makes no sense"));
+    let number = |text: &str| text.parse().map_err(|_| wrong(text));
+    let [clients, ms, prompt] = numbers.map(number);
     let tasks = [Task::Whole, Task::Short, Task::Long, Task::Wide, Task::Paced, Task::Calm];
     let load = load::Load {
         task: tasks.into_iter().find(|known| known.letter().to_string() == task).ok_or_else(|| wrong(task))?,
-        clients: clients.parse().map_err(|_| wrong(clients))?,
-        prompt: 64,
-        time: Duration::from_millis(ms.parse().map_err(|_| wrong(ms))?),
+        clients: clients?,
+        prompt: prompt?,
+        time: Duration::from_millis(ms? as u64),
     };
     let target = client::Target { addr: addr.parse().map_err(|_| wrong(addr))?, base: base.to_owned(), tls: false };
     let (outcome, ..) = load::run(&target, load, || ())?;
