@@ -10,8 +10,10 @@ use super::chunked::Decoder;
 use super::io::{Peek, remaining};
 use super::stream::Stream;
 
-/// The size of one read, in bytes, and so the largest piece of an answer.
+/// The size of one read at first, in bytes.
 const BUFFER_SIZE: usize = 16 << 10;
+/// The size of one read of an answer that comes fast, in bytes. Its message fits into one read of a tunnel, of 64 KiB, also as base64.
+const LARGE_BUFFER: usize = 44 << 10;
 /// The longest head of an answer, in bytes, and the largest number of its header lines.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_LINES: usize = 128;
@@ -117,6 +119,14 @@ impl ClientConnection {
     /// Whether the answer is complete and another request can be sent.
     pub fn can_be_kept(&self) -> bool {
         self.reusable && matches!(self.body, Body::Over) && self.from == self.to
+    }
+
+    /// Releases the memory that only a long answer or head needed. For a connection that becomes idle.
+    pub fn release_memory(&mut self) {
+        if self.from == self.to && self.buffer.len() > BUFFER_SIZE {
+            self.buffer = vec![0; BUFFER_SIZE];
+            (self.from, self.to) = (0, 0);
+        }
     }
 
     /// Sends a request in two parts, such as head and body, and waits for the answer's head, which is passed to `on_head`.
@@ -227,6 +237,10 @@ impl ClientConnection {
     /// Appends more bytes to the buffer; 0 at the end of the stream.
     fn fill_buffer(&mut self) -> io::Result<usize> {
         if self.from == self.to {
+            // The last read filled the buffer, so more may be waiting in the socket.
+            if self.to == self.buffer.len() && self.to < LARGE_BUFFER {
+                self.buffer.resize(LARGE_BUFFER, 0);
+            }
             (self.from, self.to) = (0, 0);
         } else if self.to == self.buffer.len() {
             self.buffer.copy_within(self.from..self.to, 0);
@@ -284,9 +298,9 @@ fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<O
     let mut answer = httparse::Response::new(&mut []);
     let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut lines);
     let length = match parsed {
-        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
         Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
-        Ok(httparse::Status::Partial) => return Err(broken("the answer's head is too long")),
+        Ok(_) => return Err(broken("the answer's head is too long")),
         Err(error) => return Err(broken(&format!("the answer is no HTTP: {error}"))),
     };
     let status = answer.code.unwrap_or_default();
@@ -364,6 +378,37 @@ mod tests {
             while !call.read(&mut body)? {}
             Ok((status, String::from_utf8(body).unwrap(), call.can_be_kept()))
         })
+    }
+
+    #[test]
+    fn the_buffer_grows_for_an_answer_that_comes_fast_and_shrinks_for_an_idle_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut call = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        // All of it is there before the first read.
+        let sent: Vec<u8> = (0..BUFFER_SIZE + LARGE_BUFFER).map(|at| at as u8).collect();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", sent.len());
+        server.write_all(&[head.as_bytes(), &sent].concat()).unwrap();
+        call.send([b"GET ", b""], |_| ()).unwrap();
+        assert_eq!(call.buffer.len(), BUFFER_SIZE);
+        let mut body = Vec::new();
+        while !call.read(&mut body).unwrap() {}
+        assert!(body == sent);
+        assert_eq!(call.buffer.len(), LARGE_BUFFER);
+        call.release_memory();
+        assert!(call.can_be_kept() && call.buffer.len() == BUFFER_SIZE);
+    }
+
+    #[test]
+    fn a_head_of_more_than_64_kib_is_refused_also_behind_an_interim_one() {
+        let head = |start: &str, length: usize| format!("{start}\r\nX: {:x<1$}\r\n\r\n", "", length - start.len() - 9);
+        let interim = head("HTTP/1.1 103 Early Hints", BUFFER_SIZE);
+        assert_eq!(interim.len(), BUFFER_SIZE);
+        for (length, fits) in [(MAX_HEAD, true), (MAX_HEAD + 1, false)] {
+            let last = head("HTTP/1.1 200 OK", length);
+            assert_eq!(outcome(&[&last]).is_ok(), fits, "{length}");
+            assert_eq!(outcome(&[&interim, &last]).is_ok(), fits, "{length}");
+        }
     }
 
     fn fine(status: u16, body: &str, reusable: bool) -> Option<(u16, String, bool)> {

@@ -41,8 +41,9 @@ impl Pool {
     }
 
     /// Keeps a connection for the next request, if it can serve one.
-    pub fn put(&self, connection: ClientConnection) {
+    pub fn put(&self, mut connection: ClientConnection) {
         if connection.can_be_kept() {
+            connection.release_memory();
             let mut idle = lock(&self.idle);
             if idle.len() >= MAX_IDLE_CONNECTIONS {
                 idle.pop_front();
