@@ -24,6 +24,12 @@ enum DecoderState {
     Done,
 }
 
+impl DecoderState {
+    fn after_size(size: u64) -> Self {
+        if size == 0 { DecoderState::Trailer } else { DecoderState::Data(size) }
+    }
+}
+
 /// The body's framing is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
@@ -60,10 +66,30 @@ impl Decoder {
                 let left = left - take as u64;
                 self.state = if left == 0 { DecoderState::DataEnd } else { DecoderState::Data(left) };
             } else {
-                used += self.line(rest)?;
+                used += match self.plain_line(rest) {
+                    Some(length) => length,
+                    None => self.line(rest)?,
+                };
             }
         }
         Ok(used)
+    }
+
+    /// Reads a complete line between two chunks in its usual form, without searching for its end: the end of a chunk, or a size without
+    /// extensions. Returns its length.
+    fn plain_line(&mut self, rest: &[u8]) -> Option<usize> {
+        if !self.line.is_empty() {
+            return None;
+        }
+        let (state, length) = match self.state {
+            DecoderState::DataEnd => (DecoderState::Size, 0),
+            DecoderState::Size => plain_size(rest).map(|(size, digits)| (DecoderState::after_size(size), digits))?,
+            _ => return None,
+        };
+        rest[length..].starts_with(b"\r\n").then(|| {
+            self.state = state;
+            length + 2
+        })
     }
 
     /// Reads a line. An incomplete line is stored until the rest arrives.
@@ -103,10 +129,7 @@ impl Decoder {
 
     fn end_line(&mut self, line: &[u8]) -> Result<(), Malformed> {
         self.state = match self.state {
-            DecoderState::Size => match size(line, self.strict)? {
-                0 => DecoderState::Trailer,
-                size => DecoderState::Data(size),
-            },
+            DecoderState::Size => DecoderState::after_size(size(line, self.strict)?),
             DecoderState::DataEnd if line.is_empty() => DecoderState::Size,
             DecoderState::DataEnd => return Err(Malformed("A chunk is longer than it said")),
             DecoderState::Trailer if line.is_empty() => DecoderState::Done,
@@ -124,6 +147,18 @@ impl Decoder {
         };
         Ok(())
     }
+}
+
+/// The size at the front, and the number of its digits, of which there are few enough for 32 bits.
+fn plain_size(rest: &[u8]) -> Option<(u64, usize)> {
+    let mut size = 0;
+    for (at, byte) in rest.iter().enumerate().take(9) {
+        match char::from(*byte).to_digit(16) {
+            Some(digit) if at < 8 => size = size << 4 | u64::from(digit),
+            _ => return (at > 0).then_some((size, at)),
+        }
+    }
+    None
 }
 
 /// A chunk's size: hexadecimal digits, optionally followed by extensions, which are ignored.
@@ -207,6 +242,20 @@ mod tests {
             if cut == 0 {
                 assert_eq!(&body[used..], b"NEXT");
             }
+        }
+    }
+
+    #[test]
+    fn a_size_may_have_up_to_sixteen_digits() {
+        for size in ["a", "A", "0a", "0000000a", "00000000a", "000000000000000a"] {
+            let body = format!("{size}\r\n0123456789\r\n0\r\n\r\n");
+            assert_eq!(decode(&[body.as_bytes()]), Ok((b"0123456789".to_vec(), body.len(), true)), "{size}");
+        }
+        let (mut decoder, mut out) = (Decoder::strict(), Vec::new());
+        for size in ["ffffffff", "100000000"] {
+            assert_eq!(decoder.decode(format!("{size}\r\n").as_bytes(), &mut out), Ok(size.len() + 2));
+            assert_eq!(decoder.state, DecoderState::Data(u64::from_str_radix(size, 16).unwrap()));
+            decoder = Decoder::strict();
         }
     }
 
