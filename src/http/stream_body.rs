@@ -25,14 +25,25 @@ impl<'e> StreamBody<'e> {
     /// # Errors
     /// If writing to the client fails.
     pub fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        if self.bodyless || piece.is_empty() {
+        self.write_all(&[piece])
+    }
+
+    /// Sends pieces at once, together as one chunk.
+    ///
+    /// # Errors
+    /// If writing to the client fails.
+    pub fn write_all(&mut self, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
+        let length: usize = pieces.iter().map(|piece| piece.as_ref().len()).sum();
+        if self.bodyless || length == 0 {
             return Ok(());
         }
-        if !self.chunked {
-            return self.connection.write_all(&mut [IoSlice::new(piece)]);
+        let size = if self.chunked { format!("{length:x}\r\n") } else { String::new() };
+        let mut slices = vec![IoSlice::new(size.as_bytes())];
+        slices.extend(pieces.iter().map(|piece| IoSlice::new(piece.as_ref())));
+        if self.chunked {
+            slices.push(IoSlice::new(b"\r\n"));
         }
-        let size = format!("{:x}\r\n", piece.len());
-        self.connection.write_all(&mut [size.as_bytes(), piece, b"\r\n"].map(IoSlice::new))
+        self.connection.write_all(&mut slices)
     }
 
     /// Sends the last chunk.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Add;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use memchr::memmem;
 
@@ -18,6 +18,8 @@ use crate::sync::lock;
 const MAX_PEOPLE: usize = 20_000;
 /// Bytes of text for a token, where a provider tells no count.
 const BYTES_PER_TOKEN: u64 = 4;
+/// Searches for events of a stream.
+static DATA: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new("data:"));
 
 /// A header and its value.
 pub type LimitHeader = (&'static str, String);
@@ -159,7 +161,7 @@ impl ExchangeSize {
     /// Counts a piece of the response.
     pub fn receive(&mut self, bytes: &[u8]) {
         self.answer += bytes.len() as u64;
-        self.events += memmem::find_iter(bytes, b"data:").count() as u64;
+        self.events += DATA.find_iter(bytes).count() as u64;
     }
 
     /// The tokens, as the provider told them or estimated. True if they were estimated.

@@ -151,22 +151,27 @@ impl<'s> Attempt<'s> {
         self.sequence = stream.then(SequenceWatch::default);
     }
 
-    /// Appends a chunk of the response to `body`, and takes its token counts and its id from it.
+    /// Appends a chunk of the response to `body`, and watches it.
     pub(crate) fn receive(&mut self, body: &mut Vec<u8>, bytes: Vec<u8>) {
+        self.watch(&bytes);
+        if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
+    }
+
+    /// Takes token counts and the response's id from a chunk of it.
+    pub(crate) fn watch(&mut self, bytes: &[u8]) {
         self.first.get_or_insert_with(Instant::now);
-        self.usage.push(&bytes);
-        self.size.receive(&bytes);
+        self.usage.push(bytes);
+        self.size.receive(bytes);
         if let Some(counts) = &mut self.counts {
-            counts.push(&bytes);
+            counts.push(bytes);
         }
         if let Some(sequence) = &mut self.sequence {
-            sequence.push(&bytes);
+            sequence.push(bytes);
         }
-        if let Some(id) = self.id_watch.push(&bytes) {
+        if let Some(id) = self.id_watch.push(bytes) {
             self.record_owner(Some(id.clone()), false);
             self.response_id = Some(id);
         }
-        if body.is_empty() { *body = bytes } else { body.extend_from_slice(&bytes) }
     }
 
     /// Records which participant made a response, before its client can request it. `translated`: whether it was made from

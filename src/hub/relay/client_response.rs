@@ -82,6 +82,11 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         self.buffered.grow_to(bytes as u64)
     }
 
+    /// Releases what [`ClientResponse::reserve`] has reserved.
+    pub fn release(&mut self) {
+        self.buffered.shrink_to(0);
+    }
+
     /// Whether the status has been sent.
     pub fn is_open(&self) -> bool {
         matches!(self.state, SendState::Open(_))
@@ -120,7 +125,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         }
         if self.comment_interval.is_some_and(|interval| self.last_sent.elapsed() >= interval) && self.between_events {
             self.open(200, &self.stream_headers(Headers::new()))?;
-            self.send(format!(": {}\n", comment()).as_bytes())?;
+            self.send(&[format!(": {}\n", comment())])?;
         }
         Ok(())
     }
@@ -138,7 +143,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         if self.is_open() {
             let can_comment = self.takes_events && self.between_events && self.error_form.begins_early();
             return match &self.participant {
-                Some(id) if renamed && can_comment => self.send(format!(": {ANSWERED_BY}{id}\n").as_bytes()),
+                Some(id) if renamed && can_comment => self.send(&[format!(": {ANSWERED_BY}{id}\n")]),
                 _ => Ok(()),
             };
         }
@@ -165,18 +170,24 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// # Errors
     /// When the client's connection is broken.
     pub fn write(&mut self, piece: &[u8]) -> Result<(), Disconnected> {
-        if piece.is_empty() {
-            return Ok(());
-        }
-        self.committed = true;
-        self.between_events = piece.ends_with(self.error_form.boundary().as_bytes()) || piece.ends_with(b"\r\n\r\n");
-        self.send(piece)
+        self.write_all(&[piece])
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Result<(), Disconnected> {
+    /// Sends some pieces of the response's body together.
+    ///
+    /// # Errors
+    /// When the client's connection is broken.
+    pub fn write_all(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), Disconnected> {
+        let Some(last) = pieces.iter().map(AsRef::as_ref).rfind(|piece| !piece.is_empty()) else { return Ok(()) };
+        self.committed = true;
+        self.between_events = last.ends_with(self.error_form.boundary().as_bytes()) || last.ends_with(b"\r\n\r\n");
+        self.send(pieces)
+    }
+
+    fn send(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), Disconnected> {
         self.last_sent = Instant::now();
         match &mut self.state {
-            SendState::Open(stream) => stream.write(bytes).map_err(|_| Disconnected),
+            SendState::Open(stream) => stream.write_all(pieces).map_err(|_| Disconnected),
             _ => Err(Disconnected),
         }
     }
@@ -244,7 +255,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         if self.takes_events {
             let boundary = if self.between_events { "" } else { self.error_form.boundary() };
             // The stream is cut short whether or not this can be written.
-            let _ = self.send(format!("{boundary}{event}").as_bytes());
+            let _ = self.send(&[format!("{boundary}{event}")]);
         }
         Err(cut_short())
     }

@@ -15,6 +15,9 @@ use crate::tunnel::Piece;
 /// The longest response that is buffered to be sent with its length, in bytes. A longer one is sent in chunks.
 const MAX_BUFFERED: usize = 256 << 10;
 
+/// The longest piece that is appended to the one before it, in bytes.
+const MAX_COPIED: usize = 4 << 10;
+
 /// The head of a response to the client.
 pub struct ResponseHead {
     /// HTTP status.
@@ -87,7 +90,7 @@ fn buffered(
 ) -> Result<io::Result<()>, UpstreamError> {
     let Collected { body, whole } = collect(attempt, client, upstream)?;
     if !whole {
-        return stream(attempt, client, upstream, head.status, &head.headers, body);
+        return stream(attempt, client, upstream, head.status, &head.headers, vec![body]);
     }
     attempt.complete(head.status);
     Ok(client.respond(head.status, &head.headers, &body))
@@ -130,23 +133,24 @@ fn stream(
     upstream: &mut UpstreamRequest,
     status: u16,
     headers: &Headers,
-    mut piece: Vec<u8>,
+    mut pieces: Vec<Vec<u8>>,
 ) -> Result<io::Result<()>, UpstreamError> {
     client.open(status, headers)?;
     client.commit();
     loop {
-        client.write(&piece)?;
-        piece.clear();
-        match receive_ready(attempt, client, upstream, &mut piece) {
+        client.write_all(&pieces)?;
+        pieces.clear();
+        client.release();
+        match receive_ready(attempt, client, upstream, &mut pieces) {
             Ok(false) => {}
             Ok(true) => {
                 attempt.complete(status);
-                let sent = client.write(&piece);
+                let sent = client.write_all(&pieces);
                 return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
             }
             Err(error) => {
                 // What came before the failure is sent all the same.
-                let _ = client.write(&piece);
+                let _ = client.write_all(&pieces);
                 return Err(error);
             }
         }
@@ -158,16 +162,36 @@ fn receive_ready(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    piece: &mut Vec<u8>,
+    pieces: &mut Vec<Vec<u8>>,
 ) -> Result<bool, UpstreamError> {
+    let mut held = 0;
     loop {
         match upstream.next("stream", client, &attempt.hub.timeouts)? {
-            Piece::Chunk(bytes) => attempt.receive(piece, bytes),
+            Piece::Chunk(bytes) => {
+                attempt.watch(&bytes);
+                held += add_piece(pieces, bytes);
+            }
             Piece::End => return Ok(true),
             _ => {}
         }
-        if upstream.is_empty() || piece.len() > MAX_BUFFERED || !client.reserve(piece.capacity()) {
+        if upstream.is_empty() || held > MAX_BUFFERED || !client.reserve(held) {
             return Ok(false);
+        }
+    }
+}
+
+/// Adds a piece, and returns how many bytes more are held. A short one is appended to the one before it, since a write of many parts
+/// costs more than a copy.
+fn add_piece(pieces: &mut Vec<Vec<u8>>, bytes: Vec<u8>) -> usize {
+    match pieces.last_mut() {
+        Some(last) if bytes.len() <= MAX_COPIED => {
+            let before = last.capacity();
+            last.extend_from_slice(&bytes);
+            last.capacity() - before
+        }
+        _ => {
+            pieces.push(bytes);
+            pieces.last().map_or(0, Vec::capacity)
         }
     }
 }
@@ -234,6 +258,18 @@ mod tests {
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
         pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn short_pieces_are_appended_and_long_ones_are_parts_of_their_own() {
+        let mut pieces = Vec::new();
+        let mut held = 0;
+        for length in [MAX_COPIED, 1, MAX_COPIED + 1, MAX_COPIED + 2, 2, 3] {
+            held += add_piece(&mut pieces, vec![b'x'; length]);
+        }
+        let lengths: Vec<_> = pieces.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [MAX_COPIED + 1, MAX_COPIED + 1, MAX_COPIED + 2 + 5]);
+        assert_eq!(held, pieces.iter().map(Vec::capacity).sum::<usize>());
     }
 
     #[test]
