@@ -369,8 +369,11 @@ export const stories = {
     await accessible(page, "a locked room");
     await page.getByRole("button", { name: "Enter its password" }).click();
     await page.getByLabel("Secret").fill("s3cret!");
+    // The page lists the participants before it is told of events, so an event must wait until it is.
+    const events = page.waitForResponse((response) => response.url().endsWith(`/${room.code}/events`) && response.ok());
     await page.keyboard.press("Enter");
     await page.getByText("No participants yet").waitFor();
+    await events;
     hub.headers["X-Gambi-Room-Password"] = "s3cret!";
     await hub.register(room.code, "inside", { password: "s3cret!" });
     await logged(page, "inside joined");
