@@ -125,7 +125,8 @@ impl RequestBody {
     }
 
     /// Reads more from the socket: directly to `out` if nothing can follow the body. Memory is reserved as the bytes arrive,
-    /// not for the length that the client claims. 0 at the end of the stream.
+    /// not for the length that the client claims: for those that wait in the socket at least, so that one read takes them all.
+    /// 0 at the end of the stream.
     fn read_more(
         &mut self,
         connection: &mut Connection,
@@ -136,15 +137,16 @@ impl RequestBody {
         let RequestBody::Length(left) = self else {
             return connection.read_more(timeout).map_err(read_error);
         };
-        if out.len() == out.capacity() {
-            let max = usize::try_from(*left).unwrap_or(usize::MAX);
-            let more = (GROWTH * out.len()).max(INITIAL_CAPACITY).min(max);
+        let (arrived, max) = (connection.stream.arrived(), usize::try_from(*left).unwrap_or(usize::MAX));
+        let spare = out.capacity() - out.len();
+        if spare == 0 || spare < arrived.min(max) {
+            let more = (GROWTH * out.len()).max(INITIAL_CAPACITY).max(arrived).min(max);
             if !share.grow_to((out.len() + more) as u64) {
                 return Err(BodyError::NoMemory);
             }
             out.reserve_exact(more);
         }
-        let read = connection.read_into(out, *left, timeout).map_err(read_error)?;
+        let read = connection.read_into(out, *left, timeout, arrived == 0).map_err(read_error)?;
         *left -= read as u64;
         Ok(read)
     }

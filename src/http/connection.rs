@@ -81,9 +81,18 @@ impl Connection {
         Ok(read)
     }
 
-    /// Appends what has arrived to `out`, within its capacity and at most `max` bytes; 0 at the end of the stream.
-    pub(super) fn read_into(&mut self, out: &mut Vec<u8>, max: u64, timeout: Duration) -> io::Result<usize> {
-        self.set_read_timeout(timeout)?;
+    /// Appends what has arrived to `out`, within its capacity and at most `max` bytes; 0 at the end of the stream. `waits`: whether
+    /// that may be nothing yet.
+    pub(super) fn read_into(
+        &mut self,
+        out: &mut Vec<u8>,
+        max: u64,
+        timeout: Duration,
+        waits: bool,
+    ) -> io::Result<usize> {
+        if waits || timeout.is_zero() {
+            self.set_read_timeout(timeout)?;
+        }
         self.stream.read_to(out, usize::try_from(max).unwrap_or(usize::MAX))
     }
 

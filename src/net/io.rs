@@ -85,6 +85,18 @@ pub(super) fn read_to(stream: &TcpStream, out: &mut Vec<u8>) -> io::Result<usize
     append(out, usize::MAX, |buffer| read(stream, buffer))
 }
 
+/// How many bytes can be read without waiting; 0 where the system does not say.
+#[cfg(unix)]
+pub(super) fn arrived(stream: &TcpStream) -> usize {
+    rustix::io::ioctl_fionread(stream).ok().and_then(|bytes| bytes.try_into().ok()).unwrap_or(0)
+}
+
+/// As on unix, but where no system says.
+#[cfg(not(unix))]
+pub(super) fn arrived(_: &TcpStream) -> usize {
+    0
+}
+
 /// Appends what `read` reads to `out`: at most `most` bytes, and no more than its capacity holds.
 ///
 /// # Errors
@@ -265,12 +277,13 @@ mod tests {
     #[test]
     fn a_peer_is_silent_or_has_sent_data_or_has_disconnected() {
         let (stream, mut peer) = pair();
-        assert_eq!(peek(&stream), Peek::Nothing);
+        assert_eq!((peek(&stream), arrived(&stream)), (Peek::Nothing, 0));
         peer.write_all(b"x").unwrap();
         while peek(&stream) == Peek::Nothing {
             thread::yield_now();
         }
         assert_eq!(peek(&stream), Peek::Data);
+        assert_eq!(arrived(&stream), usize::from(cfg!(unix)));
         assert_eq!(read(&stream, &mut [0; 2]).unwrap(), 1, "it has not been read, and reading blocks again");
         drop(peer);
         while peek(&stream) == Peek::Nothing {

@@ -84,6 +84,11 @@ impl Stream {
         }
     }
 
+    /// How many bytes can be read without waiting; 0 where that is not known, as of an encrypted connection.
+    pub fn arrived(&self) -> usize {
+        if self.is_encrypted() { 0 } else { net_io::arrived(&self.socket) }
+    }
+
     /// Appends up to `most` bytes of what has arrived to `out`, as far as its capacity reaches, and waits if that is nothing; 0 at
     /// the end of the stream.
     ///
