@@ -204,7 +204,7 @@ pub fn scan(data: &[u8]) {
     }
     let mut found = HashMap::new();
     let members = scan::members(text, |key, value| {
-        found.insert(serde_json::from_str::<String>(key).ok()?, value);
+        found.insert(serde_json::from_str::<String>(key).ok()?, value.text()?);
         Some(())
     });
     let parsed = serde_json::from_str::<HashMap<String, &RawValue>>(text).ok();
@@ -221,11 +221,20 @@ fn members(data: &[u8]) {
         Some(members.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect::<BTreeMap<_, _>>())
     };
     let found = Members::parse(data).ok();
+    chat(data, found.as_ref());
     let own =
         found.as_ref().map(|members| members.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
     let expected = read(data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data));
     assert_eq!(own, expected.filter(|members| members.len() <= 1024));
     assert_eq!(found.and_then(|members| read(members.to_json().as_bytes())), own);
+}
+
+/// A chat is parsed as any other request, with the messages that are found in it afterwards.
+fn chat(data: &[u8], members: Option<&Members<'_>>) {
+    let chat = Members::parse_chat(data).ok();
+    assert_eq!(chat.as_ref().map(|(chat, _)| chat.to_json()), members.map(Members::to_json));
+    let messages = chat.and_then(|(_, messages)| messages);
+    assert_eq!(messages, members.and_then(|members| members.check_chat().ok()));
 }
 
 /// A request's body is put together from frames that are what was announced, or is refused.

@@ -67,6 +67,12 @@ impl<'a> Members<'a> {
     /// # Errors
     /// When the body is not UTF-8, not JSON, not an object, or one with more than [`MAX_MEMBERS`] members.
     pub fn parse(body: &'a [u8]) -> Result<Self, BadRequest> {
+        Self::parse_with(body, &mut |_, value| value.text())
+    }
+
+    /// As [`Members::parse`], with each value read by `read`, which is given its key and returns its text. It may be called for
+    /// values that do not count.
+    pub(super) fn parse_with(body: &'a [u8], read: ReadValue<'_, 'a>) -> Result<Self, BadRequest> {
         let broken = |message: String| BadRequest { field: None, message };
         let text = simdutf8::basic::from_utf8(body).map_err(|_| broken("The request body is not UTF-8".into()))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -74,7 +80,7 @@ impl<'a> Members<'a> {
             return Err(broken("The request body must be a JSON object".into()));
         }
         // What the scanner refuses is left to serde_json, which says what is wrong.
-        let Pairs(pairs) = Pairs::scan(text).map_or_else(|| serde_json::from_str(text), Ok).map_err(|e| {
+        let Pairs(pairs) = Pairs::scan(text, read).map_or_else(|| serde_json::from_str(text), Ok).map_err(|e| {
             // Values are not parsed, so the only data error is the limit of `Pairs`.
             let too_many = format!("The request body has more than {MAX_MEMBERS} members");
             broken(if e.is_data() { too_many } else { format!("The request body is not valid JSON: {e}") })
@@ -218,14 +224,19 @@ pub(super) fn text_of(json: &str) -> Option<Cow<'_, str>> {
     json.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
 }
 
+/// How a value is read while its object is scanned.
+type ReadValue<'r, 'a> = &'r mut dyn FnMut(&str, scan::Value<'_, 'a>) -> Option<&'a str>;
+
 struct Pairs<'a>(Vec<(Cow<'a, str>, &'a str)>);
 
 impl<'a> Pairs<'a> {
     /// The pairs of an object; `None` where something is wrong with it.
-    fn scan(text: &'a str) -> Option<Self> {
+    fn scan(text: &'a str, read: ReadValue<'_, 'a>) -> Option<Self> {
         let mut pairs = Vec::new();
         scan::members(text, |key, value| {
-            pairs.push((text_of(key)?, value));
+            let key = text_of(key)?;
+            let value = read(&key, value)?;
+            pairs.push((key, value));
             (pairs.len() <= MAX_MEMBERS).then_some(())
         })?;
         Some(Pairs(pairs))

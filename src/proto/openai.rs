@@ -6,6 +6,27 @@ use super::scan;
 
 pub use super::members::{BadRequest, MAX_LIST, MAX_MEMBERS, Members, cut, json_text, list};
 
+impl<'a> Members<'a> {
+    /// Parses the body of a request with `messages`, and returns these, too, which are found along the way. `None` where they are
+    /// missing, or [`Members::check_chat`] refuses them.
+    ///
+    /// # Errors
+    /// As [`Members::parse`].
+    pub fn parse_chat(body: &'a [u8]) -> Result<(Self, Option<Vec<&'a str>>), BadRequest> {
+        let mut messages = None;
+        let members = Members::parse_with(body, &mut |key, value| {
+            if key != "messages" {
+                return value.text();
+            }
+            let mut roles = Roles::default();
+            let (text, found) = value.objects(MAX_LIST, |index, key, value| roles.member(index, key, value))?;
+            messages = found;
+            Some(text)
+        })?;
+        Ok((members, messages))
+    }
+}
+
 impl Members<'_> {
     /// The model selector.
     ///
@@ -150,18 +171,31 @@ pub fn bare_model(name: &str) -> &str {
 /// # Errors
 /// When they are no list of objects, or a role is no text.
 fn messages(list: &str) -> Result<(Vec<&str>, bool), BadRequest> {
-    let (mut has_system, mut last) = (false, None);
-    let messages = scan::objects(list, MAX_LIST, |index, key, value| {
-        if text_of(key)? == "role" {
-            let is_second = last.replace(index) == Some(index);
-            let role = text_of(value).filter(|_| !is_second)?;
-            has_system |= role == "system" || role == "developer";
-        }
-        Some(())
-    });
-    messages.map(|messages| (messages, has_system)).ok_or_else(|| {
+    let mut roles = Roles::default();
+    let messages = scan::objects(list, MAX_LIST, |index, key, value| roles.member(index, key, value));
+    messages.map(|messages| (messages, roles.has_system)).ok_or_else(|| {
         BadRequest::field("messages", "must be a list of at most 65536 objects, each with a \"role\" that is text")
     })
+}
+
+/// What the messages of a chat say of their roles.
+#[derive(Default)]
+struct Roles {
+    has_system: bool,
+    /// The last message with a role.
+    last: Option<usize>,
+}
+
+impl Roles {
+    /// Takes in a member of a message. `None` if it is a second role, or one that is no text.
+    fn member(&mut self, index: usize, key: &str, value: &str) -> Option<()> {
+        if text_of(key)? == "role" {
+            let is_second = self.last.replace(index) == Some(index);
+            let role = text_of(value).filter(|_| !is_second)?;
+            self.has_system |= role == "system" || role == "developer";
+        }
+        Some(())
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +233,34 @@ mod tests {
         }
         assert!(Members::parse(b"\xff{}").is_err());
         assert!(error(r#"{"model":"m","stream":null,"messages":[]}"#).is_ok());
+    }
+
+    #[test]
+    fn messages_are_found_while_a_body_is_parsed() {
+        let found = |body: &'static str| {
+            let (members, messages) = Members::parse_chat(body.as_bytes()).unwrap();
+            assert_eq!(messages, members.check_chat().ok(), "{body}");
+            assert_eq!(members.to_json(), Members::parse(body.as_bytes()).unwrap().to_json());
+            messages.map(|messages| messages.join(" "))
+        };
+        for (body, messages) in [
+            (
+                r#"{"messages": [{"role":"user","content":"a"} , {}],"n":1}"#,
+                Some(r#"{"role":"user","content":"a"} {}"#),
+            ),
+            (r#"{"message\u0073":[{"a":[{}]}]}"#, Some(r#"{"a":[{}]}"#)),
+            (r#"{"messages":[],"messages":[{"b":1}]}"#, Some(r#"{"b":1}"#)),
+            (r#"{"messages":[{"b":1}],"messages":7}"#, None),
+            (r#"{"messages":[{"role":"a","role":"b"}],"n":1}"#, None),
+            (r#"{"messages":[1],"n":1}"#, None),
+            (r#"{"messages":null}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(found(body).as_deref(), messages, "{body}");
+        }
+        for bad in [r#"{"messages":[{}}"#, r#"{"messages":[{}]"#, r#"{"messages":"#] {
+            assert!(Members::parse_chat(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

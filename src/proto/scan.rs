@@ -3,10 +3,36 @@
 
 use memchr::memchr2;
 
-/// Calls `member` with each key, as a JSON string, and each value of an object. `None` if the text is no JSON object, or where
-/// `member` returns `None`.
-pub fn members<'a>(text: &'a str, mut member: impl FnMut(&'a str, &'a str) -> Option<()>) -> Option<()> {
-    Scanner { text, at: 0 }.alone(|scanner| scanner.object(&mut member))
+/// Calls `member` with each key, as a JSON string, and each value of an object, which it must read. `None` if the text is no JSON
+/// object, or where `member` returns `None`.
+pub fn members<'a>(text: &'a str, mut member: impl FnMut(&'a str, Value<'_, 'a>) -> Option<()>) -> Option<()> {
+    Scanner { text, at: 0 }.alone(|scanner| scanner.object(&mut |key, scanner| member(key, Value(scanner))))
+}
+
+/// A value of an object that is being scanned.
+pub struct Value<'s, 'a>(&'s mut Scanner<'a>);
+
+impl<'a> Value<'_, 'a> {
+    /// Its text. `None` if it is no JSON.
+    pub fn text(self) -> Option<&'a str> {
+        self.0.value()
+    }
+
+    /// Its text, and where it is a list that [`objects`] accepts, these.
+    pub fn objects(
+        self,
+        most: usize,
+        member: impl FnMut(usize, &'a str, &'a str) -> Option<()>,
+    ) -> Option<(&'a str, Option<Vec<&'a str>>)> {
+        let Value(scanner) = self;
+        scanner.peek_token()?;
+        let start = scanner.at;
+        let Some(objects) = scanner.objects(most, member) else {
+            scanner.at = start;
+            return Some((scanner.value()?, None));
+        };
+        Some((scanner.text.get(start..scanner.at)?, Some(objects)))
+    }
 }
 
 /// The items of a list. `None` if the text is no JSON list, or one of more than `most` items.
@@ -26,19 +52,9 @@ pub fn items(text: &str, most: usize) -> Option<Vec<&str>> {
 pub fn objects<'a>(
     text: &'a str,
     most: usize,
-    mut member: impl FnMut(usize, &'a str, &'a str) -> Option<()>,
+    member: impl FnMut(usize, &'a str, &'a str) -> Option<()>,
 ) -> Option<Vec<&'a str>> {
-    let mut objects = Vec::new();
-    Scanner { text, at: 0 }.alone(|scanner| {
-        scanner.list(b'[', b']', |scanner| {
-            scanner.peek_token()?;
-            let start = scanner.at;
-            scanner.object(&mut |key, value| member(objects.len(), key, value))?;
-            objects.push(text.get(start..scanner.at)?);
-            (objects.len() <= most).then_some(())
-        })
-    })?;
-    Some(objects)
+    Scanner { text, at: 0 }.alone(|scanner| scanner.objects(most, member))
 }
 
 struct Scanner<'a> {
@@ -82,16 +98,33 @@ impl<'a> Scanner<'a> {
     }
 
     /// A text that is what `read` reads, and nothing else.
-    fn alone(&mut self, read: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
-        read(self)?;
-        self.peek_token().is_none().then_some(())
+    fn alone<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let found = read(self)?;
+        self.peek_token().is_none().then_some(found)
     }
 
-    fn object(&mut self, member: &mut impl FnMut(&'a str, &'a str) -> Option<()>) -> Option<()> {
+    /// An object; `member` reads the value of each key.
+    fn object(&mut self, member: &mut impl FnMut(&'a str, &mut Self) -> Option<()>) -> Option<()> {
         self.list(b'{', b'}', |scanner| {
             let key = scanner.key()?;
-            member(key, scanner.value()?)
+            member(key, scanner)
         })
+    }
+
+    fn objects(
+        &mut self,
+        most: usize,
+        mut member: impl FnMut(usize, &'a str, &'a str) -> Option<()>,
+    ) -> Option<Vec<&'a str>> {
+        let mut objects = Vec::new();
+        self.list(b'[', b']', |scanner| {
+            scanner.peek_token()?;
+            let start = scanner.at;
+            scanner.object(&mut |key, scanner| member(objects.len(), key, scanner.value()?))?;
+            objects.push(scanner.text.get(start..scanner.at)?);
+            (objects.len() <= most).then_some(())
+        })?;
+        Some(objects)
     }
 
     /// Items between brackets, separated by commas.
@@ -283,7 +316,7 @@ mod tests {
         let mut all = Vec::new();
         let object = "{\"k\" : [1] , \"\\u006b\":false,\"k\":{} }";
         members(object, |key, value| {
-            all.push((key, value));
+            all.push((key, value.text()?));
             Some(())
         })
         .unwrap();

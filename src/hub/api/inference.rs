@@ -17,7 +17,6 @@ use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::hops;
 use crate::hub::relay::operation::{RelayRequest, route_of};
 use crate::hub::respond::{Rejection, no_route, send_json};
-use crate::proto::openai::Members;
 
 /// Request headers that go on to the provider: those of Anthropic's API.
 const FORWARDED_HEADERS: [&str; 2] = ["anthropic-version", "anthropic-beta"];
@@ -49,9 +48,9 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let body = exchange.body()?;
     // The attempt sends a modified copy, while the original is retained for a retry.
     exchange.reserve(body.len() as u64)?;
-    let body = Members::parse(&body)?;
+    let (body, messages) = kind.parse(&body)?;
     let (model, stream) = (kind.model(&body)?, kind.stream(&body)?);
-    let messages = kind.check(&body)?;
+    kind.check(&body, messages.as_deref())?;
     let (path, caller) = (kind.path.to_owned(), caller(hub, exchange, holder.as_deref()));
     let priority = holder.as_ref().map_or(0, |holder| holder.priority);
     let conversation =

@@ -157,12 +157,20 @@ impl InferenceRoute {
         }
     }
 
-    /// Checks what the hub itself reads of a body. Returns its messages where they had to be found for that.
-    pub(crate) fn check<'b>(self, body: &'b Members<'_>) -> Result<Option<Vec<&'b str>>, BadRequest> {
+    /// Parses a body. Returns also its messages, where these are a list of objects.
+    pub(crate) fn parse<'b>(self, body: &'b [u8]) -> Result<(Members<'b>, Option<Vec<&'b str>>), BadRequest> {
+        match self.messages() {
+            Some(("messages", _)) => Members::parse_chat(body),
+            _ => Members::parse(body).map(|body| (body, None)),
+        }
+    }
+
+    /// Checks what the hub itself reads of a body; `messages` are what [`InferenceRoute::parse`] returned.
+    pub(crate) fn check(self, body: &Members<'_>, messages: Option<&[&str]>) -> Result<(), BadRequest> {
         match self.shape {
-            Shape::Chat => body.check_chat().map(Some),
-            Shape::Responses => body.check_responses().map(|()| None),
-            Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => Ok(None),
+            Shape::Chat if messages.is_none() => body.check_chat().map(drop),
+            Shape::Responses => body.check_responses(),
+            _ => Ok(()),
         }
     }
 
