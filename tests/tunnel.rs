@@ -341,11 +341,14 @@ fn a_killed_participant_is_noticed() {
 
 /// Sends so many pieces of 64 KiB of an answer.
 fn pour(participant: &mut RawParticipant, request: &Value, pieces: usize) {
+    (0..pieces).for_each(|_| binary_chunk(participant, request, &[b'x'; 64 << 10]));
+}
+
+/// Sends a piece of an answer as a binary message.
+fn binary_chunk(participant: &mut RawParticipant, request: &Value, piece: &[u8]) {
     let id = request["requestId"].as_str().unwrap().as_bytes();
-    let frame = [&[u8::try_from(id.len()).unwrap()], id, &[b'x'; 64 << 10]].concat();
-    for _ in 0..pieces {
-        participant.socket.send(Message::binary(frame.clone())).unwrap();
-    }
+    let frame = [&[u8::try_from(id.len()).unwrap()], id, piece].concat();
+    participant.socket.send(Message::binary(frame)).unwrap();
 }
 
 /// A participant that knows no `tunnel.pause`.
@@ -387,6 +390,71 @@ fn a_client_that_does_not_read_neither_stalls_another_nor_loses_its_answer() {
     ann.end(&request);
     let answer = slow.answer();
     assert_eq!((answer.whole, answer.body.len()), (true, 192 << 16));
+}
+
+#[test]
+fn short_pieces_reach_a_client_that_reads_late_in_their_order() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let mut slow = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &[]);
+    // More than the sockets between hub and client hold.
+    let pieces: Vec<_> = (0..4200).map(|n| format!("{n:06}").repeat(500)).collect();
+    pieces.iter().for_each(|piece| binary_chunk(&mut ann, &request, piece.as_bytes()));
+    chat_meanwhile(&hub, &room, &mut ann);
+    ann.end(&request);
+    let answer = slow.answer();
+    assert!(answer.whole && answer.body == pieces.concat().as_bytes(), "{} bytes", answer.body.len());
+}
+
+#[test]
+fn pieces_of_streams_on_one_tunnel_come_each_as_it_is_sent() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let events = hub.watch_room(&room);
+    let mut streams: Vec<_> = (0..3).map(|_| (hub.stream(&room, "ann"), ann.receive())).collect();
+    for (chat, request) in &mut streams {
+        ann.begin(request, "text/event-stream", &[]);
+        assert_eq!(chat.head().status, 200);
+    }
+    for n in 0..40 {
+        for (index, (chat, request)) in streams.iter_mut().enumerate() {
+            let piece = format!("data: {{\"usage\":{{\"prompt_tokens\":{n},\"completion_tokens\":{index}}}}}\n\n");
+            ann.chunk(request, &piece);
+            assert_eq!(chat.chunk().unwrap(), piece.as_bytes());
+        }
+    }
+    for (index, (mut chat, request)) in streams.into_iter().enumerate() {
+        ann.end(&request);
+        assert_eq!(chat.chunk().unwrap(), b"");
+        let metrics = events.next("llm.complete")["metrics"].clone();
+        assert_eq!((&metrics["inputTokens"], &metrics["outputTokens"]), (&json!(39), &json!(index)));
+    }
+}
+
+#[test]
+fn what_a_client_has_been_sent_counts_although_it_hangs_up() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let events = hub.watch_room(&room);
+    let mut chat = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &[]);
+    assert_eq!(chat.head().status, 200);
+    let usage = r#"data: {"usage":{"prompt_tokens":7,"completion_tokens":5}}"#;
+    for piece in ["data: {}", "data: {}", "data: {}", usage].map(|line| format!("{line}\n\n")) {
+        ann.chunk(&request, &piece);
+        assert_eq!(chat.chunk().unwrap(), piece.as_bytes());
+    }
+    chat.hang_up();
+    assert_eq!(events.next("llm.error")["stage"], "cancelled");
+    let history = hub.get(&format!("/v1/rooms/{room}/history")).expect(200).json();
+    let tokens = ["inputTokens", "outputTokens"].map(|key| history["data"]["callers"][0][key].clone());
+    assert_eq!(tokens, [json!(7), json!(5)], "{history}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod exchange;
 mod handler;
 pub(crate) mod head;
 mod header_lines;
+mod lent_stream;
 mod limits;
 mod listener;
 #[cfg(test)]

@@ -81,6 +81,11 @@ pub(super) fn plain_http_response(headers: &[(String, String)]) -> Vec<u8> {
     response
 }
 
+/// What stands before and behind so many bytes of a body, if it is sent in chunks.
+pub(super) fn chunk_frame(chunked: bool, length: usize) -> (String, &'static str) {
+    if chunked { (format!("{length:x}\r\n"), "\r\n") } else { (String::new(), "") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

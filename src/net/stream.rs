@@ -11,6 +11,17 @@ use super::tls_session::TlsSession;
 /// How much memory is set to zero for one read, in bytes. An encrypted connection decrypts no more ahead.
 const ZEROED_STEP: usize = 32 << 10;
 
+/// How much of a message has been sent without waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentNow {
+    /// All of it.
+    All,
+    /// Some of it: the rest has to be sent before anything else.
+    Part,
+    /// Nothing.
+    Nothing,
+}
+
 /// A connection. One thread reads at a time; any thread may write or shut it down.
 pub struct Stream {
     socket: Arc<TcpStream>,

@@ -20,7 +20,7 @@ mod writer;
 
 pub use handshake::{ConnectError, Connected, HandshakeError, accept, connect, serve};
 pub use piece::{LostReason, Piece};
-pub use queue::QueueLimits;
+pub use queue::{QueueLimits, SendToClient};
 pub use reader::{Reader, Received};
 pub use router::{FlowSignal, PendingResponse, Routed, Router, SendSignal, SharedTunnel};
 pub use shared_reader::{Progress, SharedReader};

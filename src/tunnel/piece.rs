@@ -17,6 +17,8 @@ pub enum Piece {
     },
     /// Bytes of the body.
     Chunk(Vec<u8>),
+    /// Bytes of the body that the thread that reads the tunnel has sent the client already.
+    Sent(Vec<u8>),
     /// The end of the body.
     End,
     /// The participant reports that the request failed.
@@ -41,7 +43,7 @@ impl Piece {
                 Piece::Start { headers, .. } => {
                     headers.iter().map(|(name, value)| OVERHEAD + name.len() + value.len()).sum()
                 }
-                Piece::Chunk(bytes) => bytes.capacity(),
+                Piece::Chunk(bytes) | Piece::Sent(bytes) => bytes.capacity(),
                 Piece::Error { stage, message } => stage.len() + message.len(),
                 Piece::End | Piece::Lost { .. } => 0,
             }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::piece::{LostReason, Piece};
 use crate::budget::{Budget, Share};
+use crate::net::stream::SentNow;
 
 /// Memory is reserved and released in steps of this many bytes, so that small pieces rarely lock the budget.
 const STEP: u64 = 16 << 10;
@@ -14,6 +15,14 @@ const STEP: u64 = 16 << 10;
 const SMALL: u64 = 64 << 10;
 /// Interim heads (RFC 9110, section 15.2) that a participant may send before the final one.
 const MAX_INTERIM: u8 = 16;
+
+/// The longest piece that the tunnel's reader sends by itself, in bytes: some tokens. Longer ones are worth waking their request.
+const MAX_SENT_HERE: usize = 4 << 10;
+/// How many bytes of pieces that have been sent may wait for their request, which looks for token counts in them.
+const MAX_UNWATCHED: usize = 32 << 10;
+
+/// Sends the client a piece of the body, as far as it takes that without waiting. It is called under the queue's lock.
+pub type SendToClient = Arc<dyn Fn(&[u8]) -> SentNow + Send + Sync>;
 
 /// Limits on the bytes in a queue, and on the time that the tunnel's reader waits for it.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +63,10 @@ pub(super) struct QueueState {
     pub(super) reader: Option<Thread>,
     /// The thread that waits for the next batch, if any.
     pub(super) receiver: Option<Thread>,
+    /// The client's connection, while the request waits and has nothing left to send.
+    lent: Option<SendToClient>,
+    /// How many pieces of the queue have been sent.
+    pub(super) sent: usize,
     /// Whether the request has stopped waiting for its answer.
     pub(super) receiver_gone: bool,
     /// Time waited since the reader last went `within` without waiting, and the end of the latest wait.
@@ -75,6 +88,8 @@ impl QueueState {
             bytes: 0,
             reader: None,
             receiver: None,
+            lent: None,
+            sent: 0,
             receiver_gone: false,
             waited: Duration::ZERO,
             waited_until: None,
@@ -109,6 +124,26 @@ impl QueueState {
         }
         self.bytes = bytes;
         Ok(())
+    }
+
+    /// Lends the client's connection to the tunnel's reader, unless there are pieces that the request must send before.
+    pub(super) fn lend(&mut self, send: &SendToClient) {
+        self.lent = (self.bytes == 0).then(|| send.clone());
+    }
+
+    /// Ends the loan.
+    pub(super) fn take_back(&mut self) {
+        self.lent = None;
+    }
+
+    /// Sends the client what has been put, if the connection is lent and it is a single short piece, which is [`Piece::Sent`] then.
+    /// After anything else the loan ends, so that the order is kept. True if the request must be woken.
+    pub(super) fn send_here(&mut self, pieces: &mut [Piece]) -> bool {
+        let (Some(send), [piece]) = (self.lent.take(), pieces) else { return true };
+        let sent = send_piece(&send, piece);
+        self.sent += usize::from(sent != SentNow::Nothing);
+        self.lent = Some(send).filter(|_| sent == SentNow::All);
+        self.lent.is_none() || self.bytes > MAX_UNWATCHED
     }
 
     fn count_head(&mut self, status: u16) -> Result<(), LostReason> {
@@ -184,9 +219,24 @@ impl QueueState {
     }
 }
 
+fn send_piece(send: &SendToClient, piece: &mut Piece) -> SentNow {
+    let Piece::Chunk(bytes) = piece else { return SentNow::Nothing };
+    if bytes.is_empty() || bytes.len() > MAX_SENT_HERE {
+        return SentNow::Nothing;
+    }
+    let sent = send(bytes);
+    if sent != SentNow::Nothing {
+        *piece = Piece::Sent(std::mem::take(bytes));
+    }
+    sent
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::sync::lock;
 
     const LIMITS: QueueLimits = QueueLimits {
         high: 1,
@@ -226,6 +276,73 @@ mod tests {
                 assert!(sum <= LIMITS.wait, "{sum:?} of waits of {each} ms each {pause} ms");
             }
         }
+    }
+
+    /// What was sent with a connection that takes so many bytes.
+    fn connection(room: usize) -> (SendToClient, Arc<Mutex<Vec<u8>>>) {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let sent = taken.clone();
+        let send = move |piece: &[u8]| {
+            let mut taken = lock(&taken);
+            let takes = piece.len().min(room - taken.len());
+            taken.extend_from_slice(&piece[..takes]);
+            if takes == piece.len() {
+                SentNow::All
+            } else if takes > 0 {
+                SentNow::Part
+            } else {
+                SentNow::Nothing
+            }
+        };
+        (Arc::new(send), sent)
+    }
+
+    #[test]
+    fn a_lent_connection_is_sent_short_pieces_until_it_takes_no_more() {
+        let (send, sent) = connection(5);
+        let mut state = QueueState::new(LIMITS, &Budget::new(1 << 20));
+        state.lend(&send);
+        let mut pass = |text: &str| {
+            let mut pieces = [Piece::Chunk(text.into())];
+            state.put(&pieces).unwrap();
+            let wakes = state.send_here(&mut pieces);
+            (wakes, matches!(pieces, [Piece::Sent(_)]))
+        };
+        assert_eq!([pass("ab"), pass("cd")], [(false, true); 2]);
+        assert_eq!(pass("ef"), (true, true), "the request has to send the rest");
+        assert_eq!(pass("gh"), (true, false), "and what follows");
+        assert_eq!((lock(&sent).as_slice(), state.sent), (b"abcde".as_slice(), 3));
+    }
+
+    #[test]
+    fn a_loan_ends_with_what_the_request_must_send_itself() {
+        let long = || Piece::Chunk(vec![0; MAX_SENT_HERE + 1]);
+        for mut pieces in [vec![long()], vec![Piece::Chunk(vec![1]), Piece::Chunk(vec![2])], vec![Piece::End]] {
+            let (send, sent) = connection(1 << 20);
+            let mut state = QueueState::new(LIMITS, &Budget::new(1 << 20));
+            state.lend(&send);
+            let mut short = [Piece::Chunk(vec![3])];
+            state.put(&pieces).unwrap();
+            assert!(state.send_here(&mut pieces) && state.send_here(&mut short));
+            assert!(lock(&sent).is_empty() && !pieces.iter().any(|piece| matches!(piece, Piece::Sent(_))));
+            // There are pieces in the queue now.
+            state.lend(&send);
+            assert!(state.send_here(&mut short));
+        }
+    }
+
+    #[test]
+    fn a_request_is_woken_for_what_it_has_not_watched() {
+        let (send, _) = connection(1 << 20);
+        let mut state = QueueState::new(LIMITS, &Budget::new(1 << 20));
+        state.lend(&send);
+        let wakes = (0..20).map(|_| {
+            let mut pieces = [Piece::Chunk(vec![0; MAX_SENT_HERE])];
+            state.put(&pieces).unwrap();
+            state.send_here(&mut pieces)
+        });
+        let wakes: Vec<_> = wakes.collect();
+        assert!(!wakes[0] && wakes[19] && wakes.is_sorted(), "{wakes:?}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::vec;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 
 use super::piece::{LostReason, Piece};
-use super::queue::{Flow, QueueLimits, QueueState};
+use super::queue::{Flow, QueueLimits, QueueState, SendToClient};
 use crate::budget::Budget;
 use crate::sync::lock;
 
@@ -156,7 +156,7 @@ impl Router {
         self.route_pieces(id, pieces, false)
     }
 
-    fn route_pieces(&self, id: &str, pieces: Vec<Piece>, waits: bool) -> Routed {
+    fn route_pieces(&self, id: &str, mut pieces: Vec<Piece>, waits: bool) -> Routed {
         let ends = pieces.iter().any(Piece::is_last);
         let queue = {
             let mut requests = lock(&self.0.requests);
@@ -166,15 +166,21 @@ impl Router {
         if waits && queue.wait_for_room().is_err() {
             return Routed::Unknown;
         }
-        let queued = lock(&queue.state.0).put(&pieces);
-        if let Err(reason) = queued {
-            self.end(id, &queue, reason);
-            return Routed::Ended(reason);
-        }
+        let queued = {
+            let mut state = lock(&queue.state.0);
+            state.put(&pieces).map(|()| state.send_here(&mut pieces))
+        };
+        let wakes = match queued {
+            Ok(wakes) => wakes,
+            Err(reason) => {
+                self.end(id, &queue, reason);
+                return Routed::Ended(reason);
+            }
+        };
         if queue.batches.send(pieces).is_err() {
             return Routed::Unknown;
         }
-        if !ends {
+        if !ends && wakes {
             self.0.waited.store(queue.state.wake(), Ordering::Relaxed);
             self.0.pause_if_full(id, &queue.state.0);
         }
@@ -311,18 +317,27 @@ impl PendingResponse {
         Self::recv_any(&mut [self], timeout).map(|(_, piece)| piece)
     }
 
+    /// As [`PendingResponse::recv_timeout`]. While this waits, whoever reads the tunnel sends the client short pieces with `send`,
+    /// instead of waking this thread for each: they are received as [`Piece::Sent`], and later. All pieces that were received
+    /// before must have been sent.
+    ///
+    /// # Errors
+    /// [`TimedOut`].
+    pub fn recv_lending(&mut self, timeout: Duration, send: &SendToClient) -> Result<Piece, TimedOut> {
+        self.release_used();
+        lock(&self.state).lend(send);
+        let received = self.recv_timeout(timeout);
+        lock(&self.state).take_back();
+        received
+    }
+
     /// The next piece of any of these requests, and the index of its request.
     ///
     /// # Errors
     /// When none comes in time.
     pub fn recv_any(pending: &mut [&mut Self], timeout: Duration) -> Result<(usize, Piece), TimedOut> {
         let started = Instant::now();
-        for one in pending.iter_mut() {
-            let in_use = std::mem::take(&mut one.in_use);
-            if in_use > 0 {
-                one.release(in_use);
-            }
-        }
+        pending.iter_mut().for_each(|one| one.release_used());
         loop {
             if let Some(received) = Self::try_recv_any(pending) {
                 return Ok(received);
@@ -380,12 +395,23 @@ impl PendingResponse {
     /// Releases the memory of a piece; that of a large one when the next is requested.
     fn discharge(&mut self, piece: Piece) -> Piece {
         let weight = piece.weight();
+        if let Piece::Sent(_) = piece {
+            lock(&self.state).sent -= 1;
+        }
         if weight > LARGE_PIECE {
             self.in_use = weight;
         } else {
             self.release(weight);
         }
         piece
+    }
+
+    /// Releases the memory of the large piece that was taken last.
+    fn release_used(&mut self) {
+        let in_use = std::mem::take(&mut self.in_use);
+        if in_use > 0 {
+            self.release(in_use);
+        }
     }
 
     fn release(&self, bytes: usize) {
@@ -400,6 +426,11 @@ impl PendingResponse {
         if resume {
             self.router.resume_if_drained(&self.id, &self.state);
         }
+    }
+
+    /// Whether a piece that the client has been sent has not been received: it is ready, or about to be.
+    pub fn has_sent(&self) -> bool {
+        lock(&self.state).sent > 0
     }
 
     /// Whether no piece is ready.
@@ -425,6 +456,7 @@ impl Drop for PendingResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::stream::SentNow;
     use std::thread;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -481,6 +513,39 @@ mod tests {
         router.fail_all(LostReason::Closed);
         let lost = PendingResponse::recv_any(&mut both[1..], LONG);
         assert_eq!(lost, Ok((0, Piece::Lost { reason: LostReason::Closed })));
+    }
+
+    #[test]
+    fn a_request_that_waits_lends_its_client_to_the_reader() {
+        let router = unlimited();
+        let mut pending = router.open("a").unwrap();
+        let state = pending.state.clone();
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let client = sent.clone();
+        let send: SendToClient = Arc::new(move |piece| {
+            lock(&client).extend_from_slice(piece);
+            SentNow::All
+        });
+        router.route("a", Piece::Chunk(vec![1]));
+        assert_eq!(pending.recv_lending(LONG, &send), Ok(Piece::Chunk(vec![1])), "it was there before");
+        thread::scope(|scope| {
+            let receiver = scope.spawn(|| {
+                let received = pending.recv_lending(LONG, &send);
+                (received, [(); 2].map(|()| pending.recv_timeout(LONG).unwrap()))
+            });
+            while lock(&state).receiver.is_none() {
+                thread::yield_now();
+            }
+            router.route("a", Piece::Chunk(vec![2]));
+            assert_eq!(*lock(&sent), [2]);
+            assert!(lock(&state).receiver.is_some(), "it has not been woken");
+            router.route_all("a", vec![Piece::Chunk(vec![3]), Piece::End]);
+            let (received, rest) = receiver.join().unwrap();
+            assert_eq!(received, Ok(Piece::Sent(vec![2])));
+            assert_eq!(rest, [Piece::Chunk(vec![3]), Piece::End]);
+        });
+        assert!(!pending.has_sent());
+        assert_eq!(*lock(&sent), [2]);
     }
 
     #[test]

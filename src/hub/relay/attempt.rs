@@ -174,6 +174,12 @@ impl<'s> Attempt<'s> {
         }
     }
 
+    /// Whether a chunk may be watched after the client has been sent it: neither the first one, whose time counts, nor one that may
+    /// hold the response's id.
+    pub(crate) fn may_watch_later(&self) -> bool {
+        self.first.is_some() && matches!(self.id_watch, IdWatch::Over)
+    }
+
     /// Records which participant made a response, before its client can request it. `translated`: whether it was made from
     /// a chat.
     pub(crate) fn record_owner(&self, id: Option<String>, translated: bool) {

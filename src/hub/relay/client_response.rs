@@ -2,6 +2,7 @@
 //! that keep a silent stream alive. Where the response comes from is out of scope.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::budget::Share;
@@ -12,6 +13,7 @@ use crate::hub::respond::{Plane, Rejection};
 use crate::proto::api_answer::has_type;
 use crate::proto::management::ErrorCode;
 use crate::proto::sse::ANSWERED_BY;
+use crate::tunnel::SendToClient;
 
 /// The comment that keeps a silent stream alive. It ends in one newline, since an event follows: clients that take every
 /// blank line for the end of an event (openai-go) would otherwise see an empty one.
@@ -30,6 +32,7 @@ pub struct Disconnected;
 /// The response to a client, as far as it has been sent.
 pub struct ClientResponse<'e, 'c> {
     state: SendState<'e, 'c>,
+    lent: Option<SendToClient>,
     /// The pause after which a stream is sent a comment; `None` if the client did not request a stream.
     comment_interval: Option<Duration>,
     last_sent: Instant,
@@ -64,6 +67,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         ClientResponse {
             buffered: exchange.share(),
             state: SendState::Unsent(exchange),
+            lent: None,
             comment_interval,
             last_sent: Instant::now(),
             between_events: true,
@@ -151,7 +155,9 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             return Err(Disconnected);
         };
         self.takes_events = is_plain_stream(headers, self.error_form.content_type());
-        self.state = SendState::Open(exchange.stream(status, &borrowed(headers)).map_err(|_| Disconnected)?);
+        let mut stream = exchange.stream(status, &borrowed(headers)).map_err(|_| Disconnected)?;
+        self.lent = stream.lend().map(|lent| Arc::new(move |piece: &[u8]| lent.send_now(piece)) as SendToClient);
+        self.state = SendState::Open(stream);
         Ok(())
     }
 
@@ -163,6 +169,22 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// Whether the provider's head or a byte of its body has been sent.
     pub fn is_committed(&self) -> bool {
         self.committed
+    }
+
+    /// What another thread can send pieces of the body with; `None` where that is not possible.
+    pub fn lend(&self) -> Option<&SendToClient> {
+        self.lent.as_ref()
+    }
+
+    /// Notes a piece of the body that another thread has sent.
+    pub fn note_sent(&mut self, piece: &[u8]) {
+        self.last_sent = Instant::now();
+        self.end_at(piece);
+    }
+
+    /// Notes with which bytes the body ends so far.
+    fn end_at(&mut self, last: &[u8]) {
+        self.between_events = last.ends_with(self.error_form.boundary().as_bytes()) || last.ends_with(b"\r\n\r\n");
     }
 
     /// Sends some of the response's body.
@@ -178,9 +200,10 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// # Errors
     /// When the client's connection is broken.
     pub fn write_all(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), Disconnected> {
-        let Some(last) = pieces.iter().map(AsRef::as_ref).rfind(|piece| !piece.is_empty()) else { return Ok(()) };
+        let last = pieces.iter().map(AsRef::as_ref).rfind(|piece| !piece.is_empty());
+        let Some(last) = last else { return self.send_rest() };
         self.committed = true;
-        self.between_events = last.ends_with(self.error_form.boundary().as_bytes()) || last.ends_with(b"\r\n\r\n");
+        self.end_at(last);
         self.send(pieces)
     }
 
@@ -189,6 +212,14 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         match &mut self.state {
             SendState::Open(stream) => stream.write_all(pieces).map_err(|_| Disconnected),
             _ => Err(Disconnected),
+        }
+    }
+
+    /// Sends what another thread had to leave unsent.
+    fn send_rest(&mut self) -> Result<(), Disconnected> {
+        match &mut self.state {
+            SendState::Open(stream) => stream.send_rest().map_err(|_| Disconnected),
+            _ => Ok(()),
         }
     }
 

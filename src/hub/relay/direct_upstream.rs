@@ -206,24 +206,26 @@ impl DirectCall {
         let (mut connection, head) =
             self.exchange().map_err(|error| ("connect", format!("the endpoint does not answer: {error}")))?;
         self.emit(head);
-        loop {
+        let last = loop {
             let mut bytes = Vec::new();
             let read = connection.read(&mut bytes);
             let ended = read.map_err(|error| ("stream", format!("the endpoint's answer broke off: {error}")))?;
+            if ended {
+                break bytes;
+            }
             // A request that has ended reads no more; a connection with half a response left is not kept.
             if !bytes.is_empty() && self.emit(Piece::Chunk(bytes)) != Routed::Delivered {
                 return Ok(());
             }
-            if ended {
-                break;
-            }
-        }
+        };
         // Kept before the end is emitted: the client's next request may follow at once. A cancellation that comes later must
         // not shut down the connection under that request.
         if self.cancellation.advance(CallState::Unconnected) {
             self.pools.put(self.serial, connection);
         }
-        self.emit(Piece::End);
+        // Together: what the client is sent last, it is sent when the request is complete.
+        let last = (!last.is_empty()).then_some(Piece::Chunk(last));
+        self.router.route_all(&self.id, last.into_iter().chain([Piece::End]).collect());
         Ok(())
     }
 

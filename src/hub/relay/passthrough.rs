@@ -165,11 +165,17 @@ fn receive_ready(
     pieces: &mut Vec<Vec<u8>>,
 ) -> Result<bool, UpstreamError> {
     let mut held = 0;
+    // Only as long as all pieces have been sent that were received.
+    let mut lent = client.lend().filter(|_| attempt.may_watch_later()).cloned();
     loop {
-        match upstream.next("stream", client, &attempt.hub.timeouts)? {
+        match upstream.next_lending("stream", client, &attempt.hub.timeouts, lent.take().as_ref())? {
             Piece::Chunk(bytes) => {
                 attempt.watch(&bytes);
                 held += add_piece(pieces, bytes);
+            }
+            Piece::Sent(bytes) => {
+                attempt.watch(&bytes);
+                client.note_sent(&bytes);
             }
             Piece::End => return Ok(true),
             _ => {}

@@ -11,7 +11,7 @@ use crate::hub::relay::client_response::{ClientResponse, Disconnected};
 use crate::proto::json_parts::JsonParts;
 use crate::proto::management::ErrorCode;
 use crate::sync::STACK_SIZE;
-use crate::tunnel::{PendingResponse, Piece};
+use crate::tunnel::{PendingResponse, Piece, SendToClient};
 
 /// How often a waiting request polls its client's connection.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -194,20 +194,41 @@ impl UpstreamRequest {
         client: &mut ClientResponse<'_, '_>,
         timeouts: &Timeouts,
     ) -> Result<Piece, UpstreamError> {
+        self.next_lending(stage, client, timeouts, None)
+    }
+
+    /// As [`UpstreamRequest::next`]. Meanwhile the thread that reads the tunnel may send pieces to the client by `lent`
+    /// ([`PendingResponse::recv_lending`]).
+    ///
+    /// # Errors
+    /// As [`UpstreamRequest::next`].
+    pub fn next_lending(
+        &mut self,
+        stage: &'static str,
+        client: &mut ClientResponse<'_, '_>,
+        timeouts: &Timeouts,
+        lent: Option<&SendToClient>,
+    ) -> Result<Piece, UpstreamError> {
         if let Some(piece) = self.returned.pop_front() {
             return Ok(piece);
         }
         loop {
-            // Checked even while pieces keep coming: they must not hide a disconnect or a deadline.
-            if self.polled.elapsed() >= POLL_INTERVAL {
+            // Checked even while pieces keep coming: they must not hide a disconnect or a deadline. What the client has been sent
+            // comes first: it may end within an event, where no comment may stand, and it counts although the client disconnects.
+            if self.polled.elapsed() >= POLL_INTERVAL && !self.pending.has_sent() {
                 self.polled = Instant::now();
                 client.poll_disconnect()?;
                 if self.last_chunk.is_none() {
                     self.check_deadline(stage, timeouts)?;
                 }
             }
-            match self.pending.recv_timeout(POLL_INTERVAL) {
+            let received = match lent {
+                Some(send) => self.pending.recv_lending(POLL_INTERVAL, send),
+                None => self.pending.recv_timeout(POLL_INTERVAL),
+            };
+            match received {
                 Ok(piece) => return self.accept(stage, piece, timeouts),
+                Err(_timeout) if self.pending.has_sent() => {}
                 Err(_timeout) => {
                     self.polled = Instant::now();
                     client.poll_disconnect()?;
@@ -229,7 +250,7 @@ impl UpstreamRequest {
                 return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
             }
             Piece::Lost { reason } => return Err(UpstreamError::tunnel(stage, reason)),
-            Piece::Chunk(_) => self.last_chunk = Some(self.last_piece),
+            Piece::Chunk(_) | Piece::Sent(_) => self.last_chunk = Some(self.last_piece),
             // Interim heads must not extend the deadline for the body's first byte.
             Piece::Start { .. } if self.last_chunk.is_none() => self.check_deadline(stage, timeouts)?,
             _ => {}

@@ -1,0 +1,99 @@
+//! A response's body that another thread than the connection's own sends some pieces of.
+
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex};
+
+use super::response::chunk_frame;
+use crate::net::stream::{SentNow, Stream};
+use crate::sync::lock;
+
+/// Sends pieces of a [`super::StreamBody`] without waiting for the client. Whoever the body is lent to sees to it that one thread
+/// sends at a time.
+pub struct LentStream {
+    stream: Arc<Stream>,
+    chunked: bool,
+    returns: Mutex<Returns>,
+}
+
+/// What the owner of the body gets to know of it.
+#[derive(Default)]
+pub(super) struct Returns {
+    /// How many bytes have been sent.
+    pub sent: u64,
+    /// What the client did not take at once of the last piece.
+    pub rest: Vec<u8>,
+}
+
+impl LentStream {
+    pub(super) fn new(stream: Arc<Stream>, chunked: bool) -> Self {
+        LentStream { stream, chunked, returns: Mutex::default() }
+    }
+
+    /// What has come to be known since the last call.
+    pub(super) fn take_returns(&self) -> Returns {
+        std::mem::take(&mut *lock(&self.returns))
+    }
+
+    /// Sends a piece as far as the client takes it at once. After a part of one, only the owner of the body may send more.
+    pub fn send_now(&self, piece: &[u8]) -> SentNow {
+        let (before, after) = chunk_frame(self.chunked, piece.len());
+        let parts = [before.as_bytes(), piece, after.as_bytes()];
+        // If the connection is broken, its owner finds that out when it sends the piece.
+        let sent = self.stream.write_ready(&parts.map(IoSlice::new)).unwrap_or(0);
+        let mut returns = lock(&self.returns);
+        returns.sent += sent as u64;
+        if sent == 0 {
+            SentNow::Nothing
+        } else if sent == parts.iter().map(|part| part.len()).sum::<usize>() {
+            SentNow::All
+        } else {
+            returns.rest = parts.concat().split_off(sent);
+            SentNow::Part
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn what_the_client_does_not_take_at_once_is_returned() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let lent = LentStream::new(Arc::new(listener.accept().unwrap().0.into()), true);
+        let (piece, mut expected) = ([b'x'; 4000], Vec::new());
+        let last = loop {
+            let sent = lent.send_now(&piece);
+            if sent != SentNow::Nothing {
+                expected.extend([b"fa0\r\n".as_slice(), &piece, b"\r\n"].concat());
+            }
+            if sent != SentNow::All {
+                break sent;
+            }
+        };
+        let Returns { sent, rest } = lent.take_returns();
+        assert_eq!(rest.is_empty(), last == SentNow::Nothing);
+        drop(lent);
+        let mut received = Vec::new();
+        (&client).read_to_end(&mut received).unwrap();
+        assert_eq!(received.len() as u64, sent);
+        received.extend(rest);
+        assert!(received == expected);
+    }
+
+    #[test]
+    fn a_broken_connection_is_left_to_its_owner() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let stream: Arc<Stream> = Arc::new(listener.accept().unwrap().0.into());
+        stream.shutdown();
+        let lent = LentStream::new(stream, false);
+        assert_eq!(lent.send_now(b"x"), SentNow::Nothing);
+        let Returns { sent, rest } = lent.take_returns();
+        assert_eq!((sent, rest.len()), (0, 0));
+    }
+}
