@@ -263,11 +263,8 @@ impl<'c> Exchange<'c> {
         self.extra.iter().for_each(|(name, value)| push_header(out, name, value));
     }
 
-    /// Begins a response of unknown length; its head is sent at once.
-    ///
-    /// # Errors
-    /// If writing to the client fails.
-    pub fn stream(&mut self, status: u16, headers: &[(&str, &str)]) -> io::Result<StreamBody<'_>> {
+    /// Begins a response of unknown length. Its head is sent together with the first piece, or by [`StreamBody::flush`].
+    pub fn stream(&mut self, status: u16, headers: &[(&str, &str)]) -> StreamBody<'_> {
         self.status = Some(status);
         let bodyless = has_no_content(status) || status == 205;
         let chunked = self.head.http11 && !bodyless;
@@ -284,9 +281,8 @@ impl<'c> Exchange<'c> {
             out.extend_from_slice(b"Connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        self.connection.write_all(&mut [IoSlice::new(&out)])?;
         let bodyless = bodyless || self.is_head();
-        Ok(StreamBody::new(self.connection, chunked, bodyless))
+        StreamBody::new(self.connection, out, chunked, bodyless)
     }
 
     /// Releases the socket for another protocol, with the bytes read after the head and the `101 Switching Protocols`

@@ -11,6 +11,8 @@ use super::response::chunk_frame;
 /// the last chunk, so that the client knows that the body is incomplete.
 pub struct StreamBody<'e> {
     connection: &'e mut Connection,
+    /// What has to be sent before anything else: the head, or the rest of a piece.
+    unsent: Vec<u8>,
     /// Whether the body is sent in chunks; otherwise it ends with the connection.
     chunked: bool,
     /// Whether the response has no body, so that nothing is sent.
@@ -21,8 +23,24 @@ pub struct StreamBody<'e> {
 }
 
 impl<'e> StreamBody<'e> {
-    pub(super) fn new(connection: &'e mut Connection, chunked: bool, bodyless: bool) -> Self {
-        StreamBody { connection, chunked, bodyless, finished: false, lent: None }
+    pub(super) fn new(connection: &'e mut Connection, head: Vec<u8>, chunked: bool, bodyless: bool) -> Self {
+        StreamBody { connection, unsent: head, chunked, bodyless, finished: false, lent: None }
+    }
+
+    /// What another thread can send pieces with, once the head has been sent and while this one sends nothing; `None` where that is
+    /// not possible. To be called once.
+    pub fn lend(&mut self) -> Option<Arc<LentStream>> {
+        let can_lend = !self.bodyless && !self.connection.stream.is_encrypted();
+        self.lent = can_lend.then(|| Arc::new(LentStream::new(self.connection.stream.clone(), self.chunked)));
+        self.lent.clone()
+    }
+
+    /// Sends the head if it has not been sent, and what another thread had to leave unsent.
+    ///
+    /// # Errors
+    /// If writing to the client fails.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.send::<&[u8]>(&[], b"")
     }
 
     /// Sends a piece at once, as one chunk.
@@ -33,58 +51,55 @@ impl<'e> StreamBody<'e> {
         self.write_all(&[piece])
     }
 
-    /// What another thread can send pieces with while this one sends nothing; `None` where that is not possible. To be called once.
-    pub fn lend(&mut self) -> Option<Arc<LentStream>> {
-        let can_lend = !self.bodyless && !self.connection.stream.is_encrypted();
-        self.lent = can_lend.then(|| Arc::new(LentStream::new(self.connection.stream.clone(), self.chunked)));
-        self.lent.clone()
-    }
-
-    /// Sends what another thread had to leave unsent.
-    ///
-    /// # Errors
-    /// If writing to the client fails.
-    pub fn send_rest(&mut self) -> io::Result<()> {
-        let rest = self.take_returns();
-        if rest.is_empty() { Ok(()) } else { self.connection.write_all(&mut [IoSlice::new(&rest)]) }
-    }
-
-    /// Counts what another thread has sent, and returns what it had to leave unsent.
-    fn take_returns(&mut self) -> Vec<u8> {
-        let Some(lent) = &self.lent else { return Vec::new() };
-        let Returns { sent, rest } = lent.take_returns();
-        self.connection.written += sent;
-        rest
-    }
-
     /// Sends pieces at once, together as one chunk.
     ///
     /// # Errors
     /// If writing to the client fails.
     pub fn write_all(&mut self, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
-        self.send_rest()?;
-        let length: usize = pieces.iter().map(|piece| piece.as_ref().len()).sum();
-        if self.bodyless || length == 0 {
-            return Ok(());
-        }
-        let (before, after) = chunk_frame(self.chunked, length);
-        let mut slices = vec![IoSlice::new(before.as_bytes())];
-        slices.extend(pieces.iter().map(|piece| IoSlice::new(piece.as_ref())));
-        slices.push(IoSlice::new(after.as_bytes()));
-        self.connection.write_all(&mut slices)
+        self.send(pieces, b"")
     }
 
     /// Sends the last chunk.
     ///
     /// # Errors
     /// If writing to the client fails.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(self) -> io::Result<()> {
+        self.finish_with::<&[u8]>(&[])
+    }
+
+    /// Sends the last pieces, together as one chunk, and the last chunk.
+    ///
+    /// # Errors
+    /// If writing to the client fails.
+    pub fn finish_with<P: AsRef<[u8]>>(mut self, pieces: &[P]) -> io::Result<()> {
         self.finished = true;
-        self.send_rest()?;
-        if self.bodyless || !self.chunked {
+        let end: &[u8] = if self.bodyless || !self.chunked { b"" } else { b"0\r\n\r\n" };
+        self.send(pieces, end)
+    }
+
+    /// Sends what is left unsent, pieces and the end, in one write.
+    fn send<P: AsRef<[u8]>>(&mut self, pieces: &[P], end: &[u8]) -> io::Result<()> {
+        self.take_returns();
+        let pieces = if self.bodyless { &[] } else { pieces };
+        let length: usize = pieces.iter().map(|piece| piece.as_ref().len()).sum();
+        let unsent = std::mem::take(&mut self.unsent);
+        if unsent.len() + length + end.len() == 0 {
             return Ok(());
         }
-        self.connection.write_all(&mut [IoSlice::new(b"0\r\n\r\n")])
+        let (before, after) = chunk_frame(self.chunked && length > 0, length);
+        let mut slices = vec![IoSlice::new(&unsent), IoSlice::new(before.as_bytes())];
+        slices.extend(pieces.iter().map(|piece| IoSlice::new(piece.as_ref())));
+        slices.extend([after.as_bytes(), end].map(IoSlice::new));
+        self.connection.write_all(&mut slices)
+    }
+
+    /// Counts what another thread has sent, and keeps what it had to leave unsent.
+    fn take_returns(&mut self) {
+        if let Some(lent) = &self.lent {
+            let Returns { sent, rest } = lent.take_returns();
+            self.connection.written += sent;
+            self.unsent.extend(rest);
+        }
     }
 
     /// Whether the client has disconnected. Not noticed behind more than 32 KiB that it sent ahead.

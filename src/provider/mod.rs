@@ -124,7 +124,8 @@ impl Echo {
     }
 
     fn stream(&self, exchange: &mut Exchange<'_>, events: &[String]) -> io::Result<()> {
-        let mut stream = exchange.stream(200, &EVENTS)?;
+        let mut stream = exchange.stream(200, &EVENTS);
+        stream.flush()?;
         for event in events {
             thread::sleep(self.delay);
             if stream.client_gone() {

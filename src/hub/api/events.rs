@@ -55,7 +55,7 @@ fn watch(
     }
     let is_allowed = key_watch(hub, exchange, room.as_ref().map(RoomCode::as_str));
     let mut subscription = hub.watchers.subscribe(room, form);
-    let mut stream = exchange.stream(200, &STREAM_HEADERS)?;
+    let mut stream = exchange.stream(200, &STREAM_HEADERS);
     stream.write(connected.as_bytes())?;
     let mut last_write = Instant::now();
     let mut key_checked = last_write;

@@ -141,7 +141,7 @@ fn stream(
     mut fill: impl FnMut(&mut ListBuffer) -> Result<bool, BodyError>,
 ) -> io::Result<()> {
     let is_head = exchange.is_head();
-    let mut body = exchange.stream(200, &[JSON])?;
+    let mut body = exchange.stream(200, &[JSON]);
     if is_head {
         return body.finish();
     }

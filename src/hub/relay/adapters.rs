@@ -179,8 +179,8 @@ fn forward_chat(
     if head.stream {
         answer.end();
         let headers = client.stream_headers(headers);
-        let sent = client.open(200, &headers).and_then(|()| client.write(answer.take_events().as_bytes()));
-        return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
+        let opened = client.open(200, &headers).map_err(|_| cut_short());
+        return Ok(opened.and_then(|()| client.finish(&[answer.take_events()])));
     }
     headers.push(("Content-Type".into(), JSON.1.into()));
     Ok(client.respond(200, &headers, answer.into_body().as_bytes()))
@@ -268,8 +268,7 @@ fn finish_stream(
         Some(reason) => attempt.fail("stream", &format!("the provider broke its answer off: {reason}")),
         None => attempt.complete(200),
     }
-    let sent = client.write(answer.take_events().as_bytes());
-    sent.map_err(|_| cut_short()).and_then(|()| client.finish())
+    client.finish(&[answer.take_events()])
 }
 
 /// Whether a stream's answer is whole though its connection broke off or fell silent: some servers neither send `[DONE]`

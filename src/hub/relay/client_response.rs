@@ -32,6 +32,7 @@ pub struct Disconnected;
 /// The response to a client, as far as it has been sent.
 pub struct ClientResponse<'e, 'c> {
     state: SendState<'e, 'c>,
+    /// What another thread may send with, once the stream is open.
     lent: Option<SendToClient>,
     /// The pause after which a stream is sent a comment; `None` if the client did not request a stream.
     comment_interval: Option<Duration>,
@@ -134,7 +135,8 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         Ok(())
     }
 
-    /// Sends the status and headers, unless a comment has caused that already: then another one names the participant.
+    /// Begins with this status and these headers, unless a comment has caused that already: then another one names the participant.
+    /// They are sent with the first piece, or by [`ClientResponse::flush`].
     ///
     /// # Errors
     /// When the client's connection is broken.
@@ -155,7 +157,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             return Err(Disconnected);
         };
         self.takes_events = is_plain_stream(headers, self.error_form.content_type());
-        let mut stream = exchange.stream(status, &borrowed(headers)).map_err(|_| Disconnected)?;
+        let mut stream = exchange.stream(status, &borrowed(headers));
         self.lent = stream.lend().map(|lent| Arc::new(move |piece: &[u8]| lent.send_now(piece)) as SendToClient);
         self.state = SendState::Open(stream);
         Ok(())
@@ -201,7 +203,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// When the client's connection is broken.
     pub fn write_all(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), Disconnected> {
         let last = pieces.iter().map(AsRef::as_ref).rfind(|piece| !piece.is_empty());
-        let Some(last) = last else { return self.send_rest() };
+        let Some(last) = last else { return self.flush() };
         self.committed = true;
         self.end_at(last);
         self.send(pieces)
@@ -215,22 +217,25 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         }
     }
 
-    /// Sends what another thread had to leave unsent.
-    fn send_rest(&mut self) -> Result<(), Disconnected> {
+    /// Sends what of a stream has been left unsent: its head, or what another thread could not send.
+    ///
+    /// # Errors
+    /// When the client's connection is broken.
+    pub fn flush(&mut self) -> Result<(), Disconnected> {
         match &mut self.state {
-            SendState::Open(stream) => stream.send_rest().map_err(|_| Disconnected),
+            SendState::Open(stream) => stream.flush().map_err(|_| Disconnected),
             _ => Ok(()),
         }
     }
 
-    /// Ends a complete stream.
+    /// Ends a complete stream with these pieces.
     ///
     /// # Errors
     /// When the client's connection is broken.
-    pub fn finish(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self, pieces: &[impl AsRef<[u8]>]) -> io::Result<()> {
         match std::mem::replace(&mut self.state, SendState::Ended) {
-            SendState::Open(stream) => stream.finish(),
-            _ => Ok(()),
+            SendState::Open(stream) => stream.finish_with(pieces),
+            _ => Err(cut_short()),
         }
     }
 
@@ -283,11 +288,13 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// # Errors
     /// Always: the connection has to be closed.
     pub fn break_off(&mut self, event: &str) -> io::Result<()> {
-        if self.takes_events {
+        // The stream is cut short whether or not this can be written.
+        let _ = if self.takes_events {
             let boundary = if self.between_events { "" } else { self.error_form.boundary() };
-            // The stream is cut short whether or not this can be written.
-            let _ = self.send(&[format!("{boundary}{event}")]);
-        }
+            self.send(&[format!("{boundary}{event}")])
+        } else {
+            self.flush()
+        };
         Err(cut_short())
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, Headers, PARTICIPANT, cut_short};
+use crate::hub::relay::client_response::{ClientResponse, Headers, PARTICIPANT};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::api_answer;
 use crate::proto::web::{header_text, is_hop_by_hop};
@@ -138,15 +138,17 @@ fn stream(
     client.open(status, headers)?;
     client.commit();
     loop {
-        client.write_all(&pieces)?;
-        pieces.clear();
-        client.release();
+        // The head goes with the first pieces, if they are ready.
+        if !pieces.is_empty() || upstream.is_empty() {
+            client.write_all(&pieces)?;
+            pieces.clear();
+            client.release();
+        }
         match receive_ready(attempt, client, upstream, &mut pieces) {
             Ok(false) => {}
             Ok(true) => {
                 attempt.complete(status);
-                let sent = client.write_all(&pieces);
-                return Ok(sent.map_err(|_| cut_short()).and_then(|()| client.finish()));
+                return Ok(client.finish(&pieces));
             }
             Err(error) => {
                 // What came before the failure is sent all the same.

@@ -109,6 +109,11 @@ impl Race<'_> {
                     contenders.extend(hedge(only));
                 }
             }
+            // The head of a stream that says nothing yet.
+            let is_silent = contenders.iter().all(|one| one.upstream.is_silent());
+            if is_silent && let Err(error) = client.flush() {
+                return RaceEnd::Failed(first_alone(contenders), error.into());
+            }
             let received = receive_any(contenders.iter_mut().map(|one| &mut one.upstream));
             let Some((index, piece)) = received else { continue };
             let (spoke, alone) = (self.take(client, &mut contenders[index], piece), contenders.len() == 1);

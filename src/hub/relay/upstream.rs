@@ -280,6 +280,11 @@ impl UpstreamRequest {
         self.returned.is_empty() && self.pending.is_empty()
     }
 
+    /// Whether no piece has arrived that was not yet looked at.
+    pub fn is_silent(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Cancels the provider's work.
     pub fn cancel(&self) {
         (self.cancel)();
