@@ -107,7 +107,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         stream_headers(self.error_form.content_type(), provider)
     }
 
-    /// Checks that the client is still connected, and sends a comment if one is due. Called while waiting.
+    /// Checks that the client is still connected, and sends what is unsent, and a comment if one is due. Called while waiting.
     ///
     /// # Errors
     /// When it is not.
@@ -122,7 +122,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     pub fn poll_waiting(&mut self, comment: impl FnOnce() -> String) -> Result<(), Disconnected> {
         let disconnected = match &mut self.state {
             SendState::Unsent(exchange) => exchange.client_gone(),
-            SendState::Open(stream) => stream.client_gone(),
+            SendState::Open(stream) => stream.client_gone() || stream.flush().is_err(),
             SendState::Ended => true,
         };
         if disconnected {
