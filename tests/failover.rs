@@ -5,6 +5,7 @@ mod support;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tungstenite::Message;
 
 use support::{Conn, FakeProvider, RawParticipant, Script, TestHub, wait_until};
 
@@ -90,6 +91,33 @@ fn a_request_that_failed_waits_for_a_participant_that_is_busy() {
         let served: Vec<_> = busy.seen().iter().map(|seen| seen.body.clone()).collect();
         assert!(served.is_sorted_by_key(|body| body.split_once("\"n\":").unwrap().1.to_owned()), "{served:?}");
     }
+}
+
+#[test]
+fn the_head_of_a_stream_that_failed_is_sent_before_the_wait_for_another() {
+    // Without the comments, which would send the head, too.
+    let hub = TestHub::with(|options| options.timeouts.comment = Duration::from_secs(3600));
+    let room = hub.room();
+    let busy = held();
+    let _busy = hub.join(&room, "busy", &busy);
+    let mut first = hub.stream(&room, "busy");
+    busy.wait_for_request(1);
+    let mut failing = RawParticipant::join(&hub, &room, "failing");
+    hub.wait_for_status(&room, "failing", "online");
+    let mut waiting = hub.stream(&room, "any");
+    let request = failing.receive();
+    let id = &request["requestId"];
+    for message in [
+        json!({ "type": "tunnel.response.start", "requestId": id, "status": 200, "headers": { "content-type": "text/event-stream" } }),
+        json!({ "type": "tunnel.response.error", "requestId": id, "stage": "fetch", "message": "it broke" }),
+    ] {
+        failing.socket.write(Message::text(message.to_string())).unwrap();
+    }
+    failing.socket.flush().unwrap();
+    let head = waiting.head();
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+    (0..2).for_each(|_| busy.release());
+    assert!(first.answer().whole && waiting.body_of(head).whole);
 }
 
 #[test]
