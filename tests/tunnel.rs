@@ -361,6 +361,14 @@ fn join_concurrent(hub: &TestHub, room: &str, id: &str) -> RawParticipant {
     participant
 }
 
+/// A client's stream that a participant has begun to answer.
+fn begun_stream(hub: &TestHub, room: &str, ann: &mut RawParticipant) -> (Conn, Value) {
+    let chat = hub.stream(room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &[]);
+    (chat, request)
+}
+
 fn chat_meanwhile(hub: &TestHub, room: &str, ann: &mut RawParticipant) {
     let mut quick = hub.stream(room, "ann");
     // Requests that ended for want of memory may still be cancelled.
@@ -381,9 +389,7 @@ fn a_client_that_does_not_read_neither_stalls_another_nor_loses_its_answer() {
     let hub = TestHub::start();
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
-    let mut slow = hub.stream(&room, "ann");
-    let request = ann.receive();
-    ann.begin(&request, "text/event-stream", &[]);
+    let (mut slow, request) = begun_stream(&hub, &room, &mut ann);
     // More than the sockets between hub and client hold, and than a reader waits for.
     pour(&mut ann, &request, 192);
     chat_meanwhile(&hub, &room, &mut ann);
@@ -397,9 +403,7 @@ fn short_pieces_reach_a_client_that_reads_late_in_their_order() {
     let hub = TestHub::start();
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
-    let mut slow = hub.stream(&room, "ann");
-    let request = ann.receive();
-    ann.begin(&request, "text/event-stream", &[]);
+    let (mut slow, request) = begun_stream(&hub, &room, &mut ann);
     // More than the sockets between hub and client hold.
     let pieces: Vec<_> = (0..4200).map(|n| format!("{n:06}").repeat(500)).collect();
     pieces.iter().for_each(|piece| binary_chunk(&mut ann, &request, piece.as_bytes()));
@@ -415,11 +419,8 @@ fn pieces_of_streams_on_one_tunnel_come_each_as_it_is_sent() {
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
     let events = hub.watch_room(&room);
-    let mut streams: Vec<_> = (0..3).map(|_| (hub.stream(&room, "ann"), ann.receive())).collect();
-    for (chat, request) in &mut streams {
-        ann.begin(request, "text/event-stream", &[]);
-        assert_eq!(chat.head().status, 200);
-    }
+    let mut streams: Vec<_> = (0..3).map(|_| begun_stream(&hub, &room, &mut ann)).collect();
+    streams.iter_mut().for_each(|(chat, _)| assert_eq!(chat.head().status, 200));
     for n in 0..40 {
         for (index, (chat, request)) in streams.iter_mut().enumerate() {
             let piece = format!("data: {{\"usage\":{{\"prompt_tokens\":{n},\"completion_tokens\":{index}}}}}\n\n");
@@ -441,9 +442,7 @@ fn what_a_client_has_been_sent_counts_although_it_hangs_up() {
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
     let events = hub.watch_room(&room);
-    let mut chat = hub.stream(&room, "ann");
-    let request = ann.receive();
-    ann.begin(&request, "text/event-stream", &[]);
+    let (mut chat, request) = begun_stream(&hub, &room, &mut ann);
     assert_eq!(chat.head().status, 200);
     let usage = r#"data: {"usage":{"prompt_tokens":7,"completion_tokens":5}}"#;
     for piece in ["data: {}", "data: {}", "data: {}", usage].map(|line| format!("{line}\n\n")) {
@@ -462,9 +461,7 @@ fn a_client_that_falls_too_far_behind_ends_alone() {
     let hub = TestHub::start();
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
-    let mut slow = hub.stream(&room, "ann");
-    let request = ann.receive();
-    ann.begin(&request, "text/event-stream", &[]);
+    let (mut slow, request) = begun_stream(&hub, &room, &mut ann);
     pour(&mut ann, &request, 640);
     let told = ann.receive();
     assert_eq!((&told["type"], &told["requestId"]), (&json!("tunnel.cancel"), &request["requestId"]));
