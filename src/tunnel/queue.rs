@@ -1,5 +1,5 @@
 //! The accounting of a response queue: its bytes, its share of the memory budget, and the time that the tunnel's reader
-//! has waited for it. The pieces and the locks are in `router`.
+//! has waited for it; and the client's connection, while it is lent to that reader. The pieces and the locks are in `router`.
 
 use std::sync::Arc;
 use std::thread::{self, Thread};
