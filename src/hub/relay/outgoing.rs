@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use memchr::memchr_iter;
+
 use crate::http::BodyError;
 use crate::hub::context::HubContext;
 use crate::hub::relay::adapters::Adapter;
@@ -115,7 +117,7 @@ pub fn translation_work(request: &RelayRequest<'_>, picked: &Picked) -> usize {
         _ => false,
     };
     let members = request.body.iter().filter(|_| translates).flat_map(Members::iter);
-    let objects = |text: &str| text.bytes().filter(|byte| *byte == b'{').count();
+    let objects = |text: &str| memchr_iter(b'{', text.as_bytes()).count();
     members
         .map(|(_, text)| text.len().saturating_mul(COPIES).saturating_add(objects(text).saturating_mul(OBJECT)))
         .sum()
