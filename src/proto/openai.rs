@@ -25,9 +25,7 @@ impl<'a> Members<'a> {
         })?;
         Ok((members, messages))
     }
-}
 
-impl Members<'_> {
     /// The model selector.
     ///
     /// # Errors

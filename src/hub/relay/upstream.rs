@@ -277,7 +277,7 @@ impl UpstreamRequest {
 
     /// Whether no piece has arrived that was not yet taken.
     pub fn is_empty(&self) -> bool {
-        self.returned.is_empty() && self.pending.is_empty()
+        self.returned.is_empty() && self.is_silent()
     }
 
     /// Whether no piece has arrived that was not yet looked at.
