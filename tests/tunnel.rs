@@ -185,11 +185,7 @@ fn binary_frames_are_negotiated() {
     let mut chat = hub.stream(&room, "bob");
     let request = bob.receive();
     bob.begin(&request, "application/json", &[]);
-    let id = request["requestId"].as_str().unwrap().as_bytes();
-    let mut frame = vec![u8::try_from(id.len()).unwrap()];
-    frame.extend_from_slice(id);
-    frame.extend_from_slice(b"{\"x\":1}");
-    bob.socket.send(Message::binary(frame)).unwrap();
+    binary_chunk(&mut bob, &request, b"{\"x\":1}");
     bob.end(&request);
     assert_eq!(chat.answer().text(), "{\"x\":1}");
 }

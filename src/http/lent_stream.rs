@@ -56,15 +56,14 @@ impl LentStream {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::net::io::socket_pair;
 
     #[test]
     fn what_the_client_does_not_take_at_once_is_returned() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let lent = LentStream::new(Arc::new(listener.accept().unwrap().0.into()), true);
+        let (client, server) = socket_pair();
+        let lent = LentStream::new(Arc::new(server.into()), true);
         let (piece, mut expected) = ([b'x'; 4000], Vec::new());
         let last = loop {
             let sent = lent.send_now(&piece);
@@ -87,9 +86,8 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_left_to_its_owner() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        drop(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        let stream: Arc<Stream> = Arc::new(listener.accept().unwrap().0.into());
+        let (_, server) = socket_pair();
+        let stream: Arc<Stream> = Arc::new(server.into());
         stream.shutdown();
         let lent = LentStream::new(stream, false);
         assert_eq!(lent.send_now(b"x"), SentNow::Nothing);

@@ -248,23 +248,24 @@ pub fn wait_for_either(_streams: [&TcpStream; 2], _timeout: Duration) -> io::Res
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Both ends of a connection, for tests: of the one who connected, and of the one who accepted.
+#[cfg(test)]
+pub(crate) fn socket_pair() -> (TcpStream, TcpStream) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (one, listener.accept().unwrap().0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (one, listener.accept().unwrap().0)
-    }
 
     #[cfg(unix)]
     #[test]
     fn whichever_of_two_has_something_to_read_ends_the_wait() {
-        let ((one, mut ones_peer), (other, others_peer)) = (pair(), pair());
+        let ((one, mut ones_peer), (other, others_peer)) = (socket_pair(), socket_pair());
         let wait = |timeout| wait_for_either([&one, &other], timeout).unwrap();
         assert_eq!(wait(Duration::ZERO), [false, false]);
         ones_peer.write_all(b"x").unwrap();
@@ -276,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_silent_or_has_sent_data_or_has_disconnected() {
-        let (stream, mut peer) = pair();
+        let (stream, mut peer) = socket_pair();
         assert_eq!((peek(&stream), arrived(&stream)), (Peek::Nothing, 0));
         peer.write_all(b"x").unwrap();
         while peek(&stream) == Peek::Nothing {
@@ -294,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_write_ends_at_its_deadline_although_the_peer_goes_on_reading() {
-        let (stream, peer) = pair();
+        let (stream, peer) = socket_pair();
         let timeout = Duration::from_millis(100);
         stream.set_write_timeout(Some(timeout)).unwrap();
         let done = AtomicBool::new(false);
@@ -318,13 +319,13 @@ mod tests {
 
     #[test]
     fn writing_nothing_is_no_error() {
-        let (stream, _peer) = pair();
+        let (stream, _peer) = socket_pair();
         write_all(&stream, &mut [IoSlice::new(b""), IoSlice::new(b"")], None).unwrap();
     }
 
     #[test]
     fn a_peer_that_is_blocked_in_a_write_fails_once_the_connection_is_aborted() {
-        let (ours, mut theirs) = pair();
+        let (ours, mut theirs) = socket_pair();
         let peer = thread::spawn(move || {
             loop {
                 if let Err(error) = theirs.write_all(&[0; 64 << 10]) {

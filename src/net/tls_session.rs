@@ -267,7 +267,6 @@ impl SessionState {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
@@ -277,6 +276,7 @@ mod tests {
 
     use super::*;
     use crate::net::client::ClientConnection;
+    use crate::net::io::socket_pair;
     use crate::net::stream::Stream;
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -295,16 +295,10 @@ mod tests {
         (Arc::new(client.with_root_certificates(roots).with_no_client_auth()), Arc::new(server))
     }
 
-    fn sockets() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (client, listener.accept().unwrap().0)
-    }
-
     /// A client and a server after their handshake, and the client's socket.
     fn pair() -> (Stream, Stream, Arc<TcpStream>) {
         let (client_config, server_config) = configs();
-        let (client, server) = sockets();
+        let (client, server) = socket_pair();
         let deadline = Instant::now() + PATIENCE;
         let accepting = thread::spawn(move || {
             let session = ServerConnection::new(server_config).unwrap();
@@ -453,7 +447,7 @@ mod tests {
     #[test]
     fn a_handshake_that_stalls_ends_at_its_deadline() {
         let (_, server_config) = configs();
-        let (client, server) = sockets();
+        let (client, server) = socket_pair();
         (&client).write_all(&[22, 3, 1, 1, 0, 1]).unwrap();
         let session = ServerConnection::new(server_config).unwrap().into();
         let deadline = Instant::now() + Duration::from_millis(50);

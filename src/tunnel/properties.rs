@@ -2,7 +2,7 @@
 //! that was announced only where the next message is that body.
 
 use std::io::{Cursor, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use super::codec::{format_close, raw_frame};
 use super::reader::Reader;
 use super::writer::{Role as End, TunnelStream};
 use super::{Received, TunnelLimits, serve};
+use crate::net::io::socket_pair;
 
 /// The longest message, in bytes.
 const MAX_MESSAGE: usize = 300;
@@ -53,9 +54,8 @@ fn close_frame() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn read_with_reader(bytes: &[u8], ahead: usize) -> Outcome {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let stream = Arc::new(listener.accept().unwrap().0.into());
+    let (mut peer, socket) = socket_pair();
+    let stream = Arc::new(socket.into());
     let limits = TunnelLimits { max_message: MAX_MESSAGE, ..TunnelLimits::default() };
     let (ahead, rest) = bytes.split_at(ahead.min(bytes.len()));
     let (mut reader, _writer) = serve(stream, ahead.to_vec(), limits).unwrap();
@@ -115,9 +115,8 @@ fn read_with_tungstenite(bytes: &[u8]) -> Outcome {
 
 /// The body that is read where one of this length was announced, from what a hub sends.
 fn read_body(bytes: &[u8], announced: usize, ahead: usize) -> Option<Vec<u8>> {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let stream = TunnelStream::new(Arc::new(listener.accept().unwrap().0.into()), End::Client, Duration::from_secs(30));
+    let (mut peer, socket) = socket_pair();
+    let stream = TunnelStream::new(Arc::new(socket.into()), End::Client, Duration::from_secs(30));
     let (ahead, rest) = bytes.split_at(ahead.min(bytes.len()));
     let mut reader = Reader::new(stream.unwrap(), ahead.to_vec(), MAX_MESSAGE);
     peer.write_all(rest).unwrap();

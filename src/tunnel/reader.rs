@@ -403,10 +403,11 @@ impl Drop for Reader {
 mod tests {
     use super::*;
     use crate::budget::Budget;
+    use crate::net::io::socket_pair;
     use crate::tunnel::codec::{format_close, raw_frame, write_header};
     use crate::tunnel::{TunnelLimits, serve};
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
@@ -426,9 +427,8 @@ mod tests {
 
     impl Tunnel {
         fn new(max_message: usize) -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let stream = Arc::new(listener.accept().unwrap().0.into());
+            let (peer, socket) = socket_pair();
+            let stream = Arc::new(socket.into());
             let limits = TunnelLimits { max_message, ..TunnelLimits::default() };
             let (reader, writer) = serve(stream, frame(0x81, b"ahead"), limits).unwrap();
             Tunnel { reader, writer, peer }
