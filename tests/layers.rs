@@ -70,7 +70,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("mdns_sd", &["discovery.rs"]),
     ("rustls", &["net"]),
     ("argon2", &["hub"]),
-    ("flate2", &["hub"]),
+    ("flate2", &["build.rs", "cli", "hub"]),
     ("blake2", &["hub"]),
     ("lexopt", &["cli"]),
     ("rustyline", &["cli"]),

@@ -39,7 +39,7 @@ pub fn help(words: &[String], columns: usize) -> String {
 /// A page of the manual, rendered for a terminal or as Markdown. The help of a command with the topic's name comes first.
 pub fn topic(topic: &Topic, for_terminal: bool, columns: usize) -> String {
     let text = topic.text();
-    let text = if for_terminal { markdown::for_terminal(&text) } else { text.into_owned() };
+    let text = if for_terminal { markdown::for_terminal(&text) } else { text };
     match below(&[topic.name.to_owned()]).as_slice() {
         [command] => format!("{}\n{text}", page(command, columns)),
         _ => text,

@@ -1,8 +1,10 @@
 //! The manual: one page for each topic, embedded in the binary so that it can be read offline. The page of flags is generated
 //! from the table of commands; the other pages are the files in `src/manual`.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io::Read as _;
+
+use flate2::read::GzDecoder;
 
 use super::commands::{COMMANDS, COMMON, Flag};
 use super::synonyms::{documented_flags, names};
@@ -14,14 +16,17 @@ pub struct Topic {
     pub name: &'static str,
     /// Description, one line.
     pub about: &'static str,
-    /// Markdown; `None` for the page that is generated.
-    page: Option<&'static str>,
+    /// Markdown, compressed with gzip by the build script; `None` for the page that is generated.
+    page: Option<&'static [u8]>,
 }
 
 impl Topic {
     /// The page, as Markdown.
-    pub fn text(&self) -> Cow<'static, str> {
-        self.page.map_or_else(|| flags_page().into(), Cow::Borrowed)
+    pub fn text(&self) -> String {
+        let Some(page) = self.page else { return flags_page() };
+        let mut text = String::new();
+        GzDecoder::new(page).read_to_string(&mut text).expect("the build script has compressed a text");
+        text
     }
 
     /// Whether the page is generated from the table of commands.
@@ -35,31 +40,38 @@ pub fn find(name: &str) -> Option<&'static Topic> {
     TOPICS.iter().find(|topic| topic.name == name)
 }
 
-const fn topic(name: &'static str, about: &'static str, page: &'static str) -> Topic {
+const fn topic(name: &'static str, about: &'static str, page: &'static [u8]) -> Topic {
     Topic { name, about, page: Some(page) }
+}
+
+/// A page by the name that the build script (`src/build.rs`) gives it.
+macro_rules! page {
+    ($name:literal) => {
+        include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".md.gz"))
+    };
 }
 
 /// All topics, in the order in which the help lists them.
 pub static TOPICS: &[Topic] = &[
-    topic("install", "Building, static binaries, packages, services", include_str!("../manual/install.md")),
-    topic("rooms", "Passwords, private and declared rooms, settings, expiry", include_str!("../manual/rooms.md")),
-    topic("participants", "Joining with each kind of provider", include_str!("../manual/participants.md")),
-    topic("clients", "A room's routes; curl, OpenAI, Anthropic", include_str!("../manual/clients.md")),
-    topic("routing", "Which participant gets a request", include_str!("../manual/routing.md")),
-    topic("dashboard", "The hub's page for browsers", include_str!("../manual/dashboard.md")),
-    topic("monitor", "Watching rooms in a terminal", include_str!("../manual/monitor.md")),
-    topic("metrics", "Metrics of rooms, Prometheus", include_str!("../manual/metrics.md")),
-    topic("logs", "The hub's log", include_str!("../manual/logs.md")),
-    topic("security", "Keys, passwords, tokens; what is not protected", include_str!("../manual/security.md")),
-    topic("proxies", "TLS with Caddy or nginx", include_str!("../manual/proxies.md")),
-    topic("discovery", "Finding hubs by mDNS", include_str!("../manual/discovery.md")),
-    topic("config", "The config file and environment variables", include_str!("../manual/config.md")),
-    topic("scripting", "Output formats, exit codes, signals", include_str!("../manual/scripting.md")),
-    topic("limits", "Sizes, times and counts", include_str!("../manual/limits.md")),
+    topic("install", "Building, static binaries, packages, services", page!("install")),
+    topic("rooms", "Passwords, private and declared rooms, settings, expiry", page!("rooms")),
+    topic("participants", "Joining with each kind of provider", page!("participants")),
+    topic("clients", "A room's routes; curl, OpenAI, Anthropic", page!("clients")),
+    topic("routing", "Which participant gets a request", page!("routing")),
+    topic("dashboard", "The hub's page for browsers", page!("dashboard")),
+    topic("monitor", "Watching rooms in a terminal", page!("monitor")),
+    topic("metrics", "Metrics of rooms, Prometheus", page!("metrics")),
+    topic("logs", "The hub's log", page!("logs")),
+    topic("security", "Keys, passwords, tokens; what is not protected", page!("security")),
+    topic("proxies", "TLS with Caddy or nginx", page!("proxies")),
+    topic("discovery", "Finding hubs by mDNS", page!("discovery")),
+    topic("config", "The config file and environment variables", page!("config")),
+    topic("scripting", "Output formats, exit codes, signals", page!("scripting")),
+    topic("limits", "Sizes, times and counts", page!("limits")),
     Topic { name: "flags", about: "Every flag of every command", page: None },
-    topic("older-clients", "The older API and command names", include_str!("../manual/older-clients.md")),
-    topic("library", "Embedding hubs and participants in Rust", include_str!("../manual/library.md")),
-    topic("protocol", "The wire protocol", include_str!("../proto/PROTOCOL.md")),
+    topic("older-clients", "The older API and command names", page!("older-clients")),
+    topic("library", "Embedding hubs and participants in Rust", page!("library")),
+    topic("protocol", "The wire protocol", page!("protocol")),
 ];
 
 fn flags_page() -> String {

@@ -1,83 +1,17 @@
 //! The dashboard: a page, a style sheet and a script, embedded in the binary and served as static files. The script gets
 //! its data from the management plane, as any other client does.
 
-use std::io::Write;
-use std::sync::OnceLock;
-
-use flate2::write::GzEncoder;
-use flate2::{Compression, Crc};
-
 use crate::http::Exchange;
 use crate::hub::access::credentials::check_key;
-use crate::hub::api::minify::{minified_len, minify};
+use crate::hub::api::embedded::{Embedded, embedded};
 use crate::hub::api::ollama;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{SANDBOX_HEADERS, no_route};
 
-const PAGE: &str = include_str!("../../web/index.html");
-const STYLE: &str = concat!(
-    include_str!("../../web/style.css"),
-    include_str!("../../web/chat.css"),
-    include_str!("../../web/activity.css"),
-);
-/// All script files as one JavaScript module: they share one scope.
-const SCRIPT: &str = concat!(
-    include_str!("../../web/dom.js"),
-    include_str!("../../web/theme.js"),
-    include_str!("../../web/api.js"),
-    include_str!("../../web/live.js"),
-    include_str!("../../web/rooms.js"),
-    include_str!("../../web/participants.js"),
-    include_str!("../../web/charts.js"),
-    include_str!("../../web/timeline.js"),
-    include_str!("../../web/queue.js"),
-    include_str!("../../web/events.js"),
-    include_str!("../../web/kept.js"),
-    include_str!("../../web/markdown.js"),
-    include_str!("../../web/history.js"),
-    include_str!("../../web/talk.js"),
-    include_str!("../../web/chat.js"),
-    include_str!("../../web/inspector.js"),
-    include_str!("../../web/invite.js"),
-    include_str!("../../web/snippets.js"),
-    include_str!("../../web/main.js"),
-);
-static MINIFIED_PAGE: [u8; minified_len(PAGE)] = minify(PAGE);
-static MINIFIED_STYLE: [u8; minified_len(STYLE)] = minify(STYLE);
-static MINIFIED_SCRIPT: [u8; minified_len(SCRIPT)] = minify(SCRIPT);
-
-/// A file of the page. It is compressed when the first browser accepts that, and kept.
-struct File {
-    content_type: &'static str,
-    body: &'static [u8],
-    compressed: OnceLock<Vec<u8>>,
-}
-
-impl File {
-    const fn new(content_type: &'static str, body: &'static [u8]) -> Self {
-        File { content_type, body, compressed: OnceLock::new() }
-    }
-
-    /// Empty if compression failed.
-    fn compressed(&self) -> &[u8] {
-        self.compressed.get_or_init(|| {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            encoder.write_all(self.body).and_then(|()| encoder.finish()).unwrap_or_default()
-        })
-    }
-
-    /// Weak: it is the same for the compressed form.
-    fn tag(&self) -> String {
-        let mut crc = Crc::new();
-        crc.update(self.body);
-        format!("W/\"{:08x}-{}\"", crc.sum(), self.body.len())
-    }
-}
-
-static PAGE_FILE: File = File::new("text/html; charset=utf-8", &MINIFIED_PAGE);
-static STYLE_FILE: File = File::new("text/css; charset=utf-8", &MINIFIED_STYLE);
-static SCRIPT_FILE: File = File::new("text/javascript; charset=utf-8", &MINIFIED_SCRIPT);
+static PAGE: Embedded = embedded!("dashboard.html", "text/html; charset=utf-8");
+static STYLE: Embedded = embedded!("dashboard.css", "text/css; charset=utf-8");
+static SCRIPT: Embedded = embedded!("dashboard.js", "text/javascript; charset=utf-8");
 
 /// Allows no foreign resources, no inline scripts and no framing. `require-trusted-types-for` prevents the script itself
 /// from parsing text as markup.
@@ -92,31 +26,25 @@ pub fn page(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> Ha
         SANDBOX_HEADERS.into_iter().for_each(|(name, value)| exchange.add_header(name, value));
         return Ok(ollama::say_running(exchange));
     }
-    send_file(hub, exchange, &PAGE_FILE)
+    send_file(hub, exchange, &PAGE)
 }
 
 /// `GET /dashboard.css`.
 pub fn style(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
-    send_file(hub, exchange, &STYLE_FILE)
+    send_file(hub, exchange, &STYLE)
 }
 
 /// `GET /dashboard.js`.
 pub fn script(hub: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
-    send_file(hub, exchange, &SCRIPT_FILE)
+    send_file(hub, exchange, &SCRIPT)
 }
 
-fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, file: &File) -> HandlerResult {
+fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, file: &Embedded) -> HandlerResult {
     if !hub.dashboard {
         check_key(hub, exchange, None)?;
         return Err(no_route());
     }
-    let tag = file.tag();
-    let known = exchange.header("if-none-match").is_some_and(|tags| tags.split(',').any(|known| known.trim() == tag));
-    let compressed = if exchange.header("accept-encoding").is_some_and(accepts_gzip) { file.compressed() } else { b"" };
-    let mut headers = vec![
-        ("Content-Type", file.content_type),
-        ("ETag", &tag),
-        ("Vary", "Accept-Encoding"),
+    let headers = [
         ("Content-Security-Policy", CONTENT_SECURITY_POLICY),
         ("X-Content-Type-Options", "nosniff"),
         ("X-Frame-Options", "DENY"),
@@ -124,36 +52,19 @@ fn send_file(hub: &HubContext, exchange: &mut Exchange<'_>, file: &File) -> Hand
         ("Cross-Origin-Opener-Policy", "same-origin"),
         ("Cross-Origin-Resource-Policy", "same-origin"),
         ("Referrer-Policy", "no-referrer"),
-        // The files change with the version of the hub, so caches must revalidate them.
-        ("Cache-Control", "no-cache"),
     ];
-    if known {
-        return Ok(exchange.respond(304, &headers, b""));
-    }
-    if compressed.is_empty() {
-        return Ok(exchange.respond(200, &headers, file.body));
-    }
-    headers.push(("Content-Encoding", "gzip"));
-    Ok(exchange.respond(200, &headers, compressed))
-}
-
-/// Whether an `Accept-Encoding` names gzip, and not with the weight 0.
-fn accepts_gzip(accepted: &str) -> bool {
-    accepted.split(',').any(|coding| {
-        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = parameters.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
-        name.trim().eq_ignore_ascii_case("gzip") && weight != Some(0.0)
-    })
+    Ok(file.send(exchange, &headers))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn the_dashboard_is_small_and_refers_to_no_other_host() {
-        let all = [&MINIFIED_PAGE[..], &MINIFIED_STYLE, &MINIFIED_SCRIPT].concat();
-        let all = std::str::from_utf8(&all).unwrap();
+        let all = [&PAGE, &STYLE, &SCRIPT].map(Embedded::text).concat();
         assert!(all.len() < 120_000, "{} bytes", all.len());
         let elsewhere: Vec<&str> = all.split("//").skip(1).filter(|rest| rest.starts_with("www.")).collect();
         // The SVG namespace is an identifier, which browsers do not fetch.
@@ -162,16 +73,18 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_accepted_by_name_and_weight() {
-        assert!(accepts_gzip("gzip, deflate, br") && accepts_gzip("br, GZIP;q=0.5") && accepts_gzip("gzip; q=1"));
-        for other in ["", "br", "gzip;q=0", "identity, gzip; q=0.0", "*", "xgzip"] {
-            assert!(!accepts_gzip(other), "{other}");
+    fn it_carries_no_comments_and_no_indentation() {
+        for file in [&PAGE, &STYLE, &SCRIPT] {
+            let is_left_out =
+                |line: &&str| line.is_empty() || [" ", "//", "/*"].iter().any(|start| line.starts_with(start));
+            assert_eq!(file.text().lines().find(is_left_out), None);
         }
     }
 
     #[test]
     fn each_id_of_the_page_is_of_one_element() {
-        let mut ids: Vec<&str> = PAGE.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        let page = PAGE.text();
+        let mut ids: Vec<&str> = page.split(" id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
         let count = ids.len();
         ids.sort_unstable();
         ids.dedup();
@@ -180,22 +93,24 @@ mod tests {
 
     #[test]
     fn secrets_are_never_put_into_storage_that_other_scripts_can_read() {
-        const STORING: [&str; 3] = [
-            include_str!("../../web/kept.js"),
-            include_str!("../../web/history.js"),
-            include_str!("../../web/theme.js"),
-        ];
-        let others = STORING.iter().fold(SCRIPT.to_owned(), |script, file| script.replace(file, ""));
-        for storage in ["sessionStorage", "localStorage", "indexedDB", "document.cookie", "caches.", "window.secrets"] {
-            assert!(!others.contains(storage), "{storage}");
+        let mut scripts = 0;
+        for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/web")).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "js") {
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            // These three store what is not secret.
+            let stores = ["kept.js", "history.js", "theme.js"].iter().any(|name| path.ends_with(name));
+            let forbidden = if stores {
+                &["secrets.get", "secretHeaders"][..]
+            } else {
+                &["sessionStorage", "localStorage", "indexedDB", "document.cookie", "caches.", "window.secrets"]
+            };
+            assert!(forbidden.iter().all(|word| !text.contains(word)), "{}", path.display());
+            scripts += 1;
         }
-        assert!(STORING.iter().all(|file| !file.contains("secrets.get") && !file.contains("secretHeaders")));
-        assert!(PAGE.contains(r#"type="module""#), "declarations of a module are not global");
-    }
-
-    #[test]
-    fn no_comment_spans_lines_since_the_minifier_cannot_drop_it() {
-        let source = [STYLE, SCRIPT].concat();
-        assert!(source.lines().all(|line| !line.contains("/*") || line.ends_with("*/")), "a comment spans lines");
+        assert!(scripts > 15, "{scripts}");
+        assert!(PAGE.text().contains(r#"type="module""#), "declarations of a module are not global");
     }
 }

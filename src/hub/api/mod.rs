@@ -3,6 +3,7 @@
 mod cors;
 mod dashboard;
 mod default_room;
+mod embedded;
 pub mod events;
 pub mod inference;
 pub mod invitation;
@@ -10,7 +11,6 @@ pub mod legacy;
 pub mod list;
 pub mod management;
 pub mod metrics;
-pub mod minify;
 pub mod model_names;
 pub mod models;
 pub mod ollama;

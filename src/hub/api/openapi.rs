@@ -2,27 +2,20 @@
 //! the served ones; `tests/openapi.rs` checks a running hub against its schemas.
 
 use crate::http::Exchange;
-use crate::hub::api::minify::{minified_len, minify};
+use crate::hub::api::embedded::{Embedded, embedded};
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 
-const DOCUMENT: &str = include_str!("openapi.json");
-static MINIFIED: [u8; minified_len(DOCUMENT)] = minify(DOCUMENT);
-static TEXT: &str = match std::str::from_utf8(&MINIFIED) {
-    Ok(text) => text,
-    Err(_) => panic!("minifying keeps UTF-8 valid"),
-};
+static DOCUMENT: Embedded = embedded!("openapi.json", "application/json; charset=utf-8");
 
 /// The description of every hub's API: an OpenAPI 3.1 document in JSON, as served at `GET /openapi.json`.
 pub fn openapi() -> &'static str {
-    TEXT
+    DOCUMENT.text()
 }
 
 /// `GET /openapi.json`.
 pub fn document(_: &HubContext, exchange: &mut Exchange<'_>, _: &PathParams) -> HandlerResult {
-    // The document changes with the version of the hub, so caches must revalidate it.
-    let headers = [("Content-Type", "application/json; charset=utf-8"), ("Cache-Control", "no-cache")];
-    Ok(exchange.respond(200, &headers, TEXT.as_bytes()))
+    Ok(DOCUMENT.send(exchange, &[]))
 }
 
 #[cfg(test)]
