@@ -32,6 +32,8 @@ REGISTERING = {"upsertParticipant", "olderJoin"}
 REMOVING = {"removeParticipant", "olderLeave"}
 MOVING = REGISTERING | REMOVING
 LIVING = {"heartbeat", "olderHeartbeat"}
+#: The hub may answer these itself, and remembers only attempts at participants.
+UNTRACED = {"cancelResponse", "ollamaShow"}
 MAKING, DELETING = {"createRoom", "olderCreateRoom"}, {"deleteRoom", "olderDeleteRoom"}
 
 IDS = [WORKER, WORKER, WORKER, "größe 7"]
@@ -112,7 +114,8 @@ def after_call(context, case, response):
             made.add(answer["room"]["code"])
         elif token := answer.get("participantToken"):
             tokens[participant(case)] = token
-    if "inference" in case.operation.definition.raw["tags"] and response.status_code == 200:
+    traced = "inference" in case.operation.definition.raw["tags"] and name not in UNTRACED
+    if traced and response.status_code == 200:
         # Who made a request may ask how it went.
         request = response.headers.get("x-gambi-request-id")
         if request and case.operation.method.upper() == "POST":
