@@ -151,6 +151,21 @@ fn several_sessions_in_one_process_are_independent() {
     b.close();
 }
 
+#[test]
+fn a_participant_keeps_no_connection_to_the_hub_beside_its_tunnel() {
+    let hub = TestHub::start();
+    let provider = FakeProvider::start(Script::Echo);
+    let connections = || -> u64 {
+        let text = hub.get("/metrics").expect(200).text();
+        text.lines().find_map(|line| line.strip_prefix("gambi_connections ")?.parse().ok()).unwrap()
+    };
+    let builder = Session::builder(hub.url(), hub.room()).participant_id("p").model("m").endpoint(provider.url());
+    let before = connections();
+    let session = builder.heartbeat_interval(Duration::from_millis(20)).start().unwrap();
+    wait_until("the tunnel alone", || connections() == before + 1);
+    session.close();
+}
+
 fn quick(hub: &FakeHub, provider: &FakeProvider) -> Builder {
     Session::builder(hub.url(), "ABC234")
         .participant_id("p")

@@ -91,6 +91,12 @@ impl Client {
         self
     }
 
+    /// Closes the connection after each call: for calls that are far between, as the hub has a thread for each open connection. One over
+    /// TLS is kept, since another handshake costs more.
+    pub(crate) fn without_kept_connections(self) -> Self {
+        if self.hub_url().starts_with("https://") { self } else { self.with_header("Connection", "close") }
+    }
+
     /// The hub's URL, without a trailing slash.
     pub fn hub_url(&self) -> &str {
         &self.http.base

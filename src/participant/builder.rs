@@ -259,7 +259,7 @@ impl Builder {
     }
 
     fn probe(mut self) -> Result<Prepared, Error> {
-        let client = Client::new(&self.hub_url)?.with_fingerprint(self.hub_fingerprint)?;
+        let client = Client::new(&self.hub_url)?.with_fingerprint(self.hub_fingerprint)?.without_kept_connections();
         let client = self.token.iter().fold(client, |client, token| client.with_participant_token(token));
         let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
         // A private room's hub requires the password again once it has forgotten the participant.
