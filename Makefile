@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: demo demo-live test check format lint test-default test-minimal test-tui docs test-32bit
-.PHONY: build install static static-test dist deb deb-test image bench bench-compare bench-growth
+.PHONY: build install musl static static-test dist deb deb-test image bench bench-compare bench-growth
 .PHONY: api clients real-model hold soak fuzz tools rust
 
 # `make build PGO=1`, and so with static, deb, dist, image and bench, builds twice: the second time with a profile of what the
@@ -59,11 +59,15 @@ docs: rust
 # Needs nothing but a kernel: musl where Rust's target for it can be had, else the C library of this machine, linked in.
 # `make static TARGET=aarch64-unknown-linux-musl` builds for another machine, as far as its target and C compiler are here.
 TARGET ?= $(shell tests/dist/build.sh --target)
-STATIC := target/static/$(TARGET)/release/gambi
-static: rust
-	@command -v musl-gcc >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq musl-tools; } || true
+STATIC = target/static/$(TARGET)/release/gambi
+static: musl
 	CARGO_TARGET_DIR=target/static $(call PROFILED,$(TARGET)/release/gambi) tests/dist/build.sh $(TARGET)
 	@ls -l $(STATIC)
+
+# TARGET is looked for once these have been tried.
+musl: rust
+	@command -v musl-gcc >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq musl-tools; } || true
+	@rustup --quiet target add $$(uname -m)-unknown-linux-musl || true
 
 static-test: static
 	tests/dist/static.sh $(STATIC)
