@@ -47,9 +47,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     pack(out, "openapi.json", &minify("src/hub/api/openapi.json")?)?;
     pack(out, "protocol.md", &read("src/proto/PROTOCOL.md")?)?;
     for page in fs::read_dir("src/manual")? {
-        let name =
-            page?.file_name().into_string().map_err(|name| format!("src/manual/{name:?} is not named in UTF-8"))?;
-        pack(out, &name, &read(&format!("src/manual/{name}"))?)?;
+        let name = page?.file_name();
+        if let Some(name) = name.to_str().filter(|name| name.ends_with(".md") && !name.starts_with('.')) {
+            pack(out, name, &read(&format!("src/manual/{name}"))?)?;
+        }
     }
     Ok(())
 }
@@ -58,11 +59,12 @@ fn read(path: &str) -> Result<String, Box<dyn Error>> {
     fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}").into())
 }
 
-/// A file without lines that begin with a comment, blank lines and indentation. It is not parsed, so no such comment and no string
-/// may go on in the next line.
+/// A file without lines that begin with a comment, blank lines and indentation. It is not parsed, so comments and strings must end
+/// in the line in which they begin.
 fn minify(path: &str) -> Result<String, Box<dyn Error>> {
     let text = read(path)?;
-    if let Some(line) = text.lines().find(|line| line.trim_start().starts_with("/*") && !line.ends_with("*/")) {
+    let has_comments = path.ends_with(".css") || path.ends_with(".js");
+    if let Some(line) = text.lines().find(|line| has_comments && line.contains("/*") && !line.ends_with("*/")) {
         return Err(format!("{path}: a comment of several lines cannot be dropped: {line}").into());
     }
     let lines = text.split_inclusive('\n').map(|line| line.trim_start_matches(' '));
