@@ -32,14 +32,14 @@ impl Embedded {
     /// The check sum and the length of the text, which are the last eight bytes of the compressed form (RFC 1952, 2.3). Weak: it
     /// is the same for both forms.
     fn tag(&self) -> String {
-        format!("W/\"{:016x}\"", self.gzip.last_chunk().map_or(0, |end| u64::from_le_bytes(*end)))
+        let end = self.gzip.last_chunk().expect("the build script has compressed a text");
+        format!("W/\"{:016x}\"", u64::from_le_bytes(*end))
     }
 
     /// Sends the text, compressed if the client accepts that, or 304 if it has it already.
     pub fn send(&self, exchange: &mut Exchange<'_>, headers: &[(&str, &str)]) -> io::Result<()> {
         let tag = self.tag();
-        let is_known =
-            exchange.header("if-none-match").is_some_and(|tags| tags.split(',').any(|known| known.trim() == tag));
+        let is_known = exchange.header("if-none-match").is_some_and(|known| names(known, &tag));
         let compress = exchange.header("accept-encoding").is_some_and(accepts_gzip);
         // The texts change with the version of the hub, so caches must revalidate them.
         let mut all = vec![
@@ -68,11 +68,23 @@ macro_rules! embedded {
 }
 pub(super) use embedded;
 
+/// Whether an `If-None-Match` names a tag, by the weak comparison (RFC 9110, section 13.1.2).
+fn names(known: &str, tag: &str) -> bool {
+    fn opaque(tag: &str) -> &str {
+        tag.trim().trim_start_matches("W/")
+    }
+    known.trim() == "*" || known.split(',').any(|known| opaque(known) == opaque(tag))
+}
+
 /// Whether an `Accept-Encoding` names gzip, and not with the weight 0.
 fn accepts_gzip(accepted: &str) -> bool {
     accepted.split(',').any(|coding| {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = parameters.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
+        let weight = parameters
+            .trim()
+            .strip_prefix(['q', 'Q'])
+            .and_then(|rest| rest.strip_prefix('='))
+            .and_then(|weight| weight.parse::<f32>().ok());
         name.trim().eq_ignore_ascii_case("gzip") && weight != Some(0.0)
     })
 }
@@ -82,9 +94,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_tag_is_known_in_a_list_in_its_strong_form_and_as_any() {
+        for known in ["W/\"1-a\"", "\"1-a\"", "\"0\", W/\"1-a\" ,\"2\"", " * "] {
+            assert!(names(known, "W/\"1-a\""), "{known}");
+        }
+        assert!(!["", "\"1\"", "W/\"1-A\"", "1-a", "W/*"].iter().any(|known| names(known, "W/\"1-a\"")));
+    }
+
+    #[test]
     fn gzip_is_accepted_by_name_and_weight() {
-        assert!(accepts_gzip("gzip, deflate, br") && accepts_gzip("br, GZIP;q=0.5") && accepts_gzip("gzip; q=1"));
-        for other in ["", "br", "gzip;q=0", "identity, gzip; q=0.0", "*", "xgzip"] {
+        assert!(accepts_gzip("gzip, deflate, br") && accepts_gzip("br, GZIP;q=0.5") && accepts_gzip("gzip; Q=1"));
+        for other in ["", "br", "gzip;q=0", "identity, gzip; Q=0.0", "*", "xgzip"] {
             assert!(!accepts_gzip(other), "{other}");
         }
     }
