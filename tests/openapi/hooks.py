@@ -32,7 +32,7 @@ REGISTERING = {"upsertParticipant", "olderJoin"}
 REMOVING = {"removeParticipant", "olderLeave"}
 MOVING = REGISTERING | REMOVING
 LIVING = {"heartbeat", "olderHeartbeat"}
-#: The hub may answer these itself, and remembers only attempts at participants.
+#: What works with no model, and so is not traced (`is_observed` in src/hub/relay/operation.rs).
 UNTRACED = {"cancelResponse", "ollamaShow"}
 MAKING, DELETING = {"createRoom", "olderCreateRoom"}, {"deleteRoom", "olderDeleteRoom"}
 
