@@ -64,10 +64,10 @@ static: musl
 	CARGO_TARGET_DIR=target/static $(call PROFILED,$(TARGET)/release/gambi) tests/dist/build.sh $(TARGET)
 	@ls -l $(STATIC)
 
-# TARGET is looked for once these have been tried.
+# What TARGET is depends on these, so it and STATIC are expanded only after this.
 musl: rust
 	@command -v musl-gcc >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq musl-tools; } || true
-	@rustup --quiet target add $$(uname -m)-unknown-linux-musl || true
+	@test "$(origin TARGET)" != file || ! command -v rustup >/dev/null || rustup --quiet target add $$(uname -m)-unknown-linux-musl || true
 
 static-test: static
 	tests/dist/static.sh $(STATIC)
