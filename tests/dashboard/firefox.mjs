@@ -166,6 +166,8 @@ async function story(firefox, gambi, picture) {
   assert.ok(await firefox.eval("document.documentElement.scrollHeight <= innerHeight"));
   await picture("firefox-chat");
 
+  // Until the answer is complete no other question is taken.
+  await firefox.waitFor(`document.querySelector("#talk").getAttribute("aria-busy") === "false"`);
   await firefox.type("#chat-text", "word ".repeat(500) + RETURN);
   await firefox.waitFor(`${text("#talk .theirs:last-child")}.includes("word word")`);
   await firefox.click("#chat-stop");
