@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use support::{Conn, FakeProvider, Killed, Script, TestHub, request, wait_until};
+use support::{Conn, FakeProvider, Killed, Script, TestHub, metric, request, wait_until};
 
 #[test]
 fn two_thousand_requests_of_fifty_clients_are_all_answered() {
@@ -55,11 +55,6 @@ fn hub_with_descriptors(limit: usize) -> (Killed, SocketAddr) {
     let started: Value = serde_json::from_str(&line).unwrap();
     let port = u16::try_from(started["data"]["port"].as_u64().unwrap()).unwrap();
     (hub, SocketAddr::from(([127, 0, 0, 1], port)))
-}
-
-fn metric(addr: SocketAddr, name: &str) -> u64 {
-    let text = request(addr, "GET", "/metrics", None).expect(200).text();
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or_else(|| panic!("no {name}"))
 }
 
 #[test]
@@ -128,7 +123,7 @@ mod descriptors {
         let mut idle: Vec<TcpStream> = (0..10).map(|_| TcpStream::connect(addr).unwrap()).collect();
         let mut active = Conn::open(addr);
         active.ask("GET", "/v1/health", &[], None).answer().expect(200);
-        wait_until("all to be accepted", || metric(addr, "gambi_connections ") >= 12);
+        wait_until("all to be accepted", || metric(addr, "gambi_connections") >= 12);
         // Descriptors have the lowest numbers that are free, apart from those that the hub may have inherited.
         let (process, limit) = (hub.0.id().to_string(), format!("--nofile={}:256", open_descriptors(hub.0.id())));
         match Command::new("prlimit").args(["--pid", &process, &limit]).status() {

@@ -11,7 +11,7 @@ use gambi::Error;
 use gambi::participant::{Builder, CloseReason, Reconnect, ReconnectEvent, Session};
 use serde_json::json;
 
-use support::{Conn, FakeHub, FakeProvider, Part, Script, Sent, TestHub, wait_for, wait_until};
+use support::{Conn, FakeHub, FakeProvider, Part, Script, Sent, TestHub, metric, wait_for, wait_until};
 
 #[test]
 fn a_model_that_is_not_there_is_told_before_anything_is_registered() {
@@ -155,10 +155,7 @@ fn several_sessions_in_one_process_are_independent() {
 fn a_participant_keeps_no_connection_to_the_hub_beside_its_tunnel() {
     let hub = TestHub::start();
     let provider = FakeProvider::start(Script::Echo);
-    let connections = || -> u64 {
-        let text = hub.get("/metrics").expect(200).text();
-        text.lines().find_map(|line| line.strip_prefix("gambi_connections ")?.parse().ok()).unwrap()
-    };
+    let connections = || metric(hub.addr(), "gambi_connections");
     let builder = Session::builder(hub.url(), hub.room()).participant_id("p").model("m").endpoint(provider.url());
     let before = connections();
     let session = builder.heartbeat_interval(Duration::from_millis(20)).start().unwrap();

@@ -12,7 +12,7 @@ use std::{env, fs, thread};
 
 use base64::Engine as _;
 use serde_json::{Value, json};
-use support::{Conn, PATIENCE, RawParticipant, TestHub, wait_until};
+use support::{Conn, PATIENCE, RawParticipant, TestHub, metric, wait_until};
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::{Error, Message};
@@ -355,10 +355,8 @@ impl Stage {
         }
     }
 
-    fn gauge(&self, name: &str) -> usize {
-        let text = self.hub.get("/metrics").expect(200).text();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect(name);
-        line.parse().unwrap()
+    fn metric(&self, name: &str) -> u64 {
+        metric(self.hub.addr(), name)
     }
 }
 
@@ -371,7 +369,8 @@ fn threads() -> usize {
 fn every_request_has_its_own_answer_or_an_error_and_the_hub_keeps_nothing_of_it() {
     let times: usize = env::var("GAMBI_STRESS").map_or(1, |times| times.parse().expect("a number"));
     let stage = Stage::open();
-    let (connections, memory, count) = (stage.hub.hub.connections(), stage.gauge("gambi_memory_used_bytes"), threads());
+    let (connections, memory, count) =
+        (stage.hub.hub.connections(), stage.metric("gambi_memory_used_bytes"), threads());
     thread::scope(|scope| {
         let _ends = EndsStage(&stage);
         let stage = &stage;
@@ -387,7 +386,7 @@ fn every_request_has_its_own_answer_or_an_error_and_the_hub_keeps_nothing_of_it(
         let clients: Vec<_> =
             (0..CLIENTS).map(|client| scope.spawn(move || stage.play(client, ROUNDS * times))).collect();
         clients.into_iter().for_each(|client| client.join().expect("a client"));
-        wait_until("all requests to end", || stage.gauge("gambi_requests_in_flight") == 0);
+        wait_until("all requests to end", || stage.metric("gambi_requests_in_flight") == 0);
         assert_eq!(stage.hub.hub.waiting(), 0);
         for (id, _) in STEADY {
             assert_eq!(stage.hub.participant(&stage.room, id)["status"], "online", "{id}");
@@ -397,5 +396,6 @@ fn every_request_has_its_own_answer_or_an_error_and_the_hub_keeps_nothing_of_it(
     wait_until("all threads to end", || threads() <= count);
     // What it remembers of each request stays: its trace, its minute.
     let remembered = (64 << 10) + CLIENTS * ROUNDS * times * (2 << 10);
-    wait_until("all memory to be free", || stage.gauge("gambi_memory_used_bytes") <= memory + remembered);
+    let most = memory + remembered as u64;
+    wait_until("all memory to be free", || stage.metric("gambi_memory_used_bytes") <= most);
 }

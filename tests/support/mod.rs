@@ -18,7 +18,7 @@ pub use fake_hub::{FakeHub, Part, Sent};
 pub use hub::{TestHub, Watcher, registration};
 pub use old_hub::OldHub;
 pub use process::{Killed, Process, joined};
-pub use raw::{Conn, Response, request};
+pub use raw::{Conn, Response, metric, request};
 pub use runtime::RawParticipant;
 pub use scripted::{FakeProvider, Script, Seen, chat_chunks, tool_call};
 pub use terminal::Terminal;

@@ -164,3 +164,10 @@ impl Conn {
 pub fn request(addr: SocketAddr, method: &str, path: &str, body: Option<&str>) -> Response {
     Conn::open(addr).ask(method, path, &[("Connection", "close")], body).answer()
 }
+
+/// The value of a hub's metric that has no labels.
+pub fn metric(addr: SocketAddr, name: &str) -> u64 {
+    let text = request(addr, "GET", "/metrics", None).expect(200).text();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {name}"))
+}
