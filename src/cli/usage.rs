@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gambi::hub::rotated_usage;
+use gambi::proto::read_json::from_bytes;
 use gambi::proto::usage_record::UsageRecord;
 use serde::Serialize;
 use serde_json::json;
@@ -115,7 +116,7 @@ fn add_file(path: &Path, by: By, since: u64, sums: &mut BTreeMap<String, Sums>) 
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             Err(error) => return Err(unreadable(&error)),
         }
-        let record: UsageRecord = serde_json::from_slice(&line)
+        let record: UsageRecord = from_bytes(&line)
             .map_err(|e| unreadable(&format!("line {number} is no line of `hub serve --usage`: {e}")))?;
         if record.timestamp >= since {
             sums.entry(by.of(&record).unwrap_or(NOBODY).to_owned()).or_default().add(&record);

@@ -8,6 +8,7 @@ use ureq::{Agent, BodyReader};
 
 use super::http::{CONNECT_TIMEOUT, Http, read, read_refusal};
 use crate::error::{Error, Reason};
+use crate::proto::read_json::from_bytes;
 use crate::proto::sse::{ANSWERED_BY, Decoder};
 use crate::proto::web::{percent_decode, percent_encode};
 
@@ -68,7 +69,7 @@ impl Room {
     pub fn models(&self) -> Result<Vec<Model>, Error> {
         let path = self.path("/models");
         let (_, text) = self.http.call("GET", &path, None)?;
-        let list: Value = serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(&path, Reason::of(e)))?;
+        let list: Value = from_bytes(&text).map_err(|e| self.http.bad_answer(&path, Reason::of(e)))?;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let model = |entry: &Value| Model {
             id: text(&entry["id"]),

@@ -16,6 +16,7 @@ use crate::net::resolve::Names;
 use crate::net::ureq_tls::TlsConnector;
 use crate::proto::management::{ErrorBody, Meta};
 use crate::proto::openai::cut;
+use crate::proto::read_json::{from_bytes, from_value};
 use crate::sync::lock;
 
 /// The time limit for opening a connection, here, for events and for chats.
@@ -180,7 +181,7 @@ impl Http {
 
     /// The error of a response without a 2xx status.
     pub fn refusal(&self, path: &str, status: u16, text: &[u8]) -> Error {
-        let mut answer: Map<String, Value> = match serde_json::from_slice(text) {
+        let mut answer: Map<String, Value> = match from_bytes(text) {
             Ok(answer) => answer,
             Err(error) => {
                 let said =
@@ -189,10 +190,10 @@ impl Http {
                 return Error::BadAnswer { url: format!("{}{path}", self.base), status: Some(status), reason };
             }
         };
-        let request_id = answer.remove("meta").and_then(|meta| serde_json::from_value::<Meta>(meta).ok());
+        let request_id = answer.remove("meta").and_then(|meta| from_value::<Meta>(&meta).ok());
         let error = answer.remove("error").unwrap_or_default();
         let request_id = request_id.map(|meta| meta.request_id);
-        let refused = match serde_json::from_value::<ErrorBody>(error.clone()) {
+        let refused = match from_value::<ErrorBody>(&error) {
             Ok(body) => HubError {
                 status,
                 code: Some(body.code),
@@ -206,7 +207,7 @@ impl Http {
                 let message = error.as_str().or_else(|| error["message"].as_str());
                 let message = message.map_or_else(|| format!("the hub answered {status}"), str::to_owned);
                 // The inference plane has `code` beside `error`.
-                let code = answer.remove("code").and_then(|code| serde_json::from_value(code).ok());
+                let code = answer.remove("code").and_then(|code| from_value(&code).ok());
                 HubError { status, code, message, hint: None, details: None, request_id }
             }
         };

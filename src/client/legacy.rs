@@ -9,6 +9,7 @@ use super::http::Http;
 use crate::error::{Error, Reason};
 use crate::proto::legacy::{read_member, read_room};
 use crate::proto::management::{Health, Participant, RoomSummary};
+use crate::proto::read_json::from_bytes;
 use crate::proto::web::percent_encode;
 
 /// A hub's legacy routes. Made by [`Client::legacy`](super::Client::legacy).
@@ -52,7 +53,7 @@ impl Legacy<'_> {
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let (_, text) = self.0.call("GET", path, None)?;
-        serde_json::from_slice(&text).map_err(|e| self.0.bad_answer(path, Reason::of(e)))
+        from_bytes(&text).map_err(|e| self.0.bad_answer(path, Reason::of(e)))
     }
 
     /// The list under `key` of an answer.

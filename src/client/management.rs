@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::chat::Room;
@@ -18,6 +19,7 @@ use crate::proto::management::{
 };
 use crate::proto::metrics::RoomMetrics;
 use crate::proto::queue::RoomQueue;
+use crate::proto::read_json::from_bytes;
 use crate::proto::request_trace::RequestTrace;
 use crate::proto::web::percent_encode;
 
@@ -154,9 +156,16 @@ impl Client {
 
     /// One request; the status and the envelope's `data`.
     fn call<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, T), Error> {
+        let (status, data) = self.data(method, path, body)?;
+        let data = serde_json::from_str(data.get()).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
+        Ok((status, data))
+    }
+
+    /// One request; `data` is not parsed yet. Apart from `call`, which is compiled for each type of `data`.
+    fn data(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Box<RawValue>), Error> {
         let (status, text) = self.http.call(method, path, body.as_ref())?;
-        let envelope: Envelope<T> =
-            serde_json::from_slice(&text).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
+        let envelope: Envelope<Box<RawValue>> =
+            from_bytes(&text).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
         self.http.set_request_id(envelope.meta.request_id);
         Ok((status, envelope.data))
     }

@@ -9,6 +9,7 @@ use gambi::proto::history::RoomHistory;
 use gambi::proto::management::{EventEnvelope, Metrics, Participant, RoomSummary, Status};
 use gambi::proto::metrics::RoomMetrics;
 use gambi::proto::queue::{MAX_SHOWN, RoomQueue};
+use gambi::proto::read_json::from_value;
 
 use super::model::{Health, Member, Room};
 use super::stats::Stats;
@@ -373,7 +374,7 @@ impl MonitorState {
 
 /// Deserializes an event's data; `None` if it has another shape.
 pub fn typed<T: DeserializeOwned>(data: &Value) -> Option<T> {
-    T::deserialize(data).ok()
+    from_value(data).ok()
 }
 
 fn text<'a>(data: &'a Value, key: &str) -> &'a str {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::provider::Provider;
+use crate::proto::read_json::from_bytes;
 
 /// The time limit of each request, from connecting to the end of the answer.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -138,7 +139,7 @@ fn get(provider: &Provider, path: &str) -> Option<Value> {
             return None;
         }
     }
-    serde_json::from_slice(&body).ok()
+    from_bytes(&body).ok()
 }
 
 #[cfg(test)]

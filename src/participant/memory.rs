@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::proto::read_json::from_bytes;
+
 /// A route by which a provider tells which models are in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemoryRoute {
@@ -28,7 +30,7 @@ impl MemoryRoute {
 
     /// The models in memory, in the body of an answer; `None` where it is no answer of this route.
     pub fn loaded(self, body: &[u8]) -> Option<Vec<String>> {
-        let value: Value = serde_json::from_slice(body).ok()?;
+        let value: Value = from_bytes(body).ok()?;
         let (list, name, ready) = match self {
             MemoryRoute::Ollama => ("models", "name", None),
             MemoryRoute::LlamaSwap => ("running", "model", Some("ready")),

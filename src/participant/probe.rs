@@ -13,6 +13,7 @@ use crate::error::Reason;
 use crate::proto::api_answer::{MAX_PEEK, is_about_model, is_event_stream, lacks_route};
 use crate::proto::management::{Capabilities, Support};
 use crate::proto::openai::same_model;
+use crate::proto::read_json::from_bytes;
 
 /// The time limit of each request.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -158,7 +159,7 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
 /// The names in a list of models; `None` if the answer is none.
 fn names(answer: &ProbeResult, list: &str, key: &str) -> Option<Vec<String>> {
     let Ok(Answer { status: 200, body, .. }) = answer else { return None };
-    let value: Value = serde_json::from_slice(body).ok()?;
+    let value: Value = from_bytes(body).ok()?;
     let entries = value[list].as_array()?;
     Some(entries.iter().filter_map(|entry| entry[key].as_str().map(str::to_owned)).collect())
 }
@@ -179,7 +180,7 @@ fn ollama_support(answer: &ProbeResult) -> Support {
     match answer {
         Ok(Answer { status: 500.., .. }) | Err(_) => Support::Unknown,
         Ok(Answer { status: 200, body, .. }) => {
-            let value: Value = serde_json::from_slice(body).unwrap_or_default();
+            let value: Value = from_bytes(body).unwrap_or_default();
             if value["version"].is_string() { Support::Supported } else { Support::Unsupported }
         }
         Ok(_) => Support::Unsupported,

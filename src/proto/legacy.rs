@@ -10,6 +10,7 @@ use super::management::{
     Capabilities, Connection, ConnectionKind, ConnectionTransport, EventEnvelope, Participant, RoomSummary,
     ShownConfig, Specs, Status,
 };
+use super::read_json::from_value;
 
 /// A room in the legacy format.
 #[derive(Debug, Serialize)]
@@ -83,7 +84,7 @@ impl<'a> Member<'a> {
 /// Parses a room. Older hubs do not report whether it has a password. `None` if it has another shape.
 pub fn read_room(mut room: Value) -> Option<RoomSummary> {
     add_missing(&mut room, json!({ "passwordProtected": false, "participantCount": 0 }));
-    serde_json::from_value(room).ok()
+    from_value(&room).ok()
 }
 
 /// Parses a participant, which such a hub calls directly. `None` if it has another shape.
@@ -92,7 +93,7 @@ pub fn read_member(mut member: Value) -> Option<Participant> {
     let connection = Connection { kind: ConnectionKind::Tunnel, connected: true, last_tunnel_seen_at: None, transport };
     let last_seen = member["lastSeen"].clone();
     add_missing(&mut member, json!({ "connection": connection, "updatedAt": last_seen }));
-    serde_json::from_value(member).ok()
+    from_value(&member).ok()
 }
 
 /// Converts an event of a room's stream to the v1 plane's shape. `None` if its data has another shape.

@@ -19,6 +19,7 @@ pub mod parsed;
 #[cfg(test)]
 mod properties;
 pub mod queue;
+pub mod read_json;
 pub mod request_trace;
 pub mod response_id;
 pub mod room_invitation;

@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use super::read_json::from_bytes;
+
 /// The most memory that each token adds, without the texts, in bytes: an object's first node, a list's first allocation, an
 /// item of a list that grows by doubling, a member with its key.
 const OBJECT: usize = 656;
@@ -31,7 +33,7 @@ pub fn parsed_bytes(json: &[u8]) -> usize {
 
 /// Parses a JSON text. `None` if it is invalid, or would take more than `most` bytes.
 pub fn parse_within(json: &[u8], most: usize) -> Option<Value> {
-    if parsed_bytes(json) <= most { serde_json::from_slice(json).ok() } else { None }
+    if parsed_bytes(json) <= most { from_bytes(json).ok() } else { None }
 }
 
 #[cfg(test)]

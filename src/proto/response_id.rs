@@ -170,7 +170,7 @@ impl Scan {
 }
 
 fn unescaped(text: &[u8]) -> Option<String> {
-    serde_json::from_slice(&[b"\"", text, b"\""].concat()).ok()
+    serde_json::from_str(&format!("\"{}\"", std::str::from_utf8(text).ok()?)).ok()
 }
 
 #[cfg(test)]

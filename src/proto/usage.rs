@@ -11,6 +11,7 @@ use memchr::memmem;
 use serde::Deserialize;
 
 use super::management::Metrics;
+use super::read_json::from_bytes;
 
 const KEY: &[u8] = b"\"usage\"";
 /// Searches for the key. Building it costs more than using it.
@@ -121,7 +122,7 @@ impl UsageWatch {
     }
 
     fn read(&mut self, object: &[u8]) {
-        let Ok(spelled) = serde_json::from_slice::<Spelled>(object) else {
+        let Ok(spelled) = from_bytes::<Spelled>(object) else {
             return;
         };
         // Messages streams state the prompt's tokens at the start and the answer's at the end: later counts complete

@@ -19,6 +19,7 @@ use reply::Reply;
 
 use crate::error::{Error, Reason};
 use crate::http::{BodyError, Exchange, Handler, Limits, Listener, Method, Running};
+use crate::proto::read_json::from_bytes;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json; charset=utf-8");
 const EVENTS: [(&str, &str); 2] = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-cache")];
@@ -109,7 +110,7 @@ impl Echo {
         make: fn(&EchoRequest<'_>) -> Result<Reply, Refusal>,
     ) -> io::Result<()> {
         let made = exchange.body().map_err(Refusal::from).and_then(|body| {
-            let body = serde_json::from_slice(&body)
+            let body = from_bytes(&body)
                 .map_err(|e| Refusal::new(400, &format!("the body is not JSON: {e}"), "invalid_json"))?;
             make(&EchoRequest::new(&body, &self.model)?)
         });

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::usage_file::{MAX_LINE, UsageFile, rotated};
+use crate::proto::read_json::from_bytes;
 
 /// The most that is read of the file and the one before it, in bytes: a few hundred thousand requests.
 const MAX_READ: u64 = 64 << 20;
@@ -89,7 +90,7 @@ impl Count {
     fn add_lines(&mut self, block: &[u8]) -> bool {
         let mut any = false;
         for line in block.split(|&byte| byte == b'\n') {
-            let Ok(line) = serde_json::from_slice::<Line>(line) else { continue };
+            let Ok(line) = from_bytes::<Line>(line) else { continue };
             if line.timestamp < self.since {
                 continue;
             }

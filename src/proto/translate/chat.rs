@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::super::members::cut;
 use super::super::parsed::parse_within;
+use super::super::read_json::from_bytes;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::calls::{CallPiece, OpenCall, owner};
 use super::delta::{ChatDelta, Finish, Sink, TokenCounts};
@@ -110,7 +111,7 @@ impl ChatDecoder {
 
     /// Reads a whole answer. False where it is not one; an error that the provider reports in its place is a delta.
     pub fn push_whole(&mut self, body: &[u8], sink: Sink<'_>) -> bool {
-        let Ok(answer) = serde_json::from_slice::<Value>(body) else { return false };
+        let Ok(answer) = from_bytes::<Value>(body) else { return false };
         let has_message = answer["choices"].get(0).is_some_and(|choice| choice["message"].is_object());
         if !has_message && error_of(&answer).is_none() {
             return false;
