@@ -68,6 +68,7 @@ static: musl
 musl: rust
 	@command -v musl-gcc >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq musl-tools; } || true
 	@test "$(origin TARGET)" != file || ! command -v rustup >/dev/null || rustup --quiet target add $$(uname -m)-unknown-linux-musl || true
+	@! command -v rustup >/dev/null || rustup --quiet component add rust-src || true
 
 static-test: static
 	tests/dist/static.sh $(STATIC)

@@ -6,8 +6,10 @@ cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
 machine=$(uname -m)
 
+sysroot=$(rustc --print sysroot 2>/dev/null || true)
+
 installed() {
-	[ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]
+	[ -d "$sysroot/lib/rustlib/$1/lib" ]
 }
 
 if [ "$1" = --target ]; then
@@ -21,7 +23,7 @@ if [ "$1" = --target ]; then
 fi
 
 target=$1
-flags="-C target-feature=+crt-static"
+flags="-C target-feature=+crt-static -C symbol-mangling-version=v0"
 if ! installed "$target"; then
 	rustup target add "$target" || { echo "Rust's target $target is not here, and rustup could not add it." >&2 && exit 1; }
 fi
@@ -43,11 +45,13 @@ export "CC_$under=$cc"
 flags="$flags --cfg getrandom_backend=\"linux_getrandom\""
 # Relative relocations packed: each takes 24 bytes otherwise.
 case $target in *-musl) flags="$flags -C link-arg=-Wl,-z,pack-relative-relocs" ;; esac
+# Tables for unwinding are a fifth smaller with frame pointers, and the code is no larger.
+case $target in x86_64-*) flags="$flags -C force-frame-pointers=yes" ;; esac
 case $target in "$machine"-*) ;; *) export "CARGO_TARGET_$(echo "$under" | tr "[:lower:]" "[:upper:]")_LINKER=$cc" ;; esac
 link=()
 # The same code is kept once, where Rust brought its own linker: Debian's can't do that.
 host=$(rustc -vV | sed -n 's/^host: //p')
-lld=$(rustc --print sysroot)/lib/rustlib/$host/bin/gcc-ld
+lld=$sysroot/lib/rustlib/$host/bin/gcc-ld
 if [ -x "$lld/ld.lld" ]; then
 	flags="$flags -C link-arg=-B$lld -C link-arg=-fuse-ld=lld -C link-arg=-Wl,--icf=all,--ignore-data-address-equality"
 	link=(-C "link-arg=-Wl,-T,tests/dist/startup.ld")
@@ -58,4 +62,16 @@ for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 done
 # For size: all of it at 3 makes the file a fifth larger, and a tenth quicker (tests/bench/README.md).
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
-RUSTFLAGS="$flags ${RUSTFLAGS:-}" "$cargo" rustc --release --bin gambi ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"
+RUSTFLAGS="$flags ${RUSTFLAGS:-}"
+# The standard library is compiled for size, too, where its source is here: without what reads debug information, which the binary
+# does not have, and with smaller code for sorting. Then the last pass, and the command line, take the smallest code, but calls are
+# inlined as before: only that is what a hub would notice. Not with a profile, which needs another library that has no source here.
+standard=()
+if [ -f "$sysroot/lib/rustlib/src/rust/library/Cargo.lock" ] && [[ $RUSTFLAGS != *"-C profile-"* ]]; then
+	# What cargo demands for its option of a stable compiler.
+	export RUSTC_BOOTSTRAP=1
+	standard=(-Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size)
+	link+=(-C opt-level=z -C llvm-args=-inline-threshold=50)
+fi
+export RUSTFLAGS
+"$cargo" rustc --release --bin gambi "${standard[@]}" ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"
