@@ -6,9 +6,12 @@
 #[cfg(not(panic = "unwind"))]
 compile_error!("gambi must be built with panic = \"unwind\"");
 
+// It takes memory from musl's allocator in blocks of 16 MiB, of which only what is used is taken from the machine, and gives a block
+// back when nothing in it is used. A smaller block would be given back, and taken again, with each long prompt.
 #[cfg(target_env = "musl")]
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: talc::TalcLock<rustix_futex_sync::RawMutex, talc::source::GlobalAllocSource<std::alloc::System>> =
+    talc::TalcLock::new(talc::source::GlobalAllocSource::with_block_size(std::alloc::System, 16 << 20));
 
 mod chat;
 mod cli;
