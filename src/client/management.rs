@@ -156,18 +156,17 @@ impl Client {
 
     /// One request; the status and the envelope's `data`.
     fn call<T: DeserializeOwned>(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, T), Error> {
-        let (status, data) = self.data(method, path, body)?;
-        let data = serde_json::from_str(data.get()).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
+        let (status, envelope) = self.envelope(method, path, body)?;
+        let data = serde_json::from_str(envelope.data.get()).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
+        self.http.set_request_id(envelope.meta.request_id);
         Ok((status, data))
     }
 
     /// One request; `data` is not parsed yet. Apart from `call`, which is compiled for each type of `data`.
-    fn data(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Box<RawValue>), Error> {
+    fn envelope(&self, method: &str, path: &str, body: Option<Value>) -> Result<(u16, Envelope<Box<RawValue>>), Error> {
         let (status, text) = self.http.call(method, path, body.as_ref())?;
-        let envelope: Envelope<Box<RawValue>> =
-            from_bytes(&text).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
-        self.http.set_request_id(envelope.meta.request_id);
-        Ok((status, envelope.data))
+        let envelope = from_bytes(&text).map_err(|e| self.http.bad_answer(path, Reason::of(e)))?;
+        Ok((status, envelope))
     }
 }
 
