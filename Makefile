@@ -64,7 +64,7 @@ static: musl
 	CARGO_TARGET_DIR=target/static $(call PROFILED,$(TARGET)/release/gambi) tests/dist/build.sh $(TARGET)
 	@ls -l $(STATIC)
 
-# What TARGET is depends on these, so it and STATIC are expanded only after this.
+# What TARGET is depends on the first two, so it and STATIC are expanded only after this. The third makes the binary smaller.
 musl: rust
 	@command -v musl-gcc >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq musl-tools; } || true
 	@test "$(origin TARGET)" != file || ! command -v rustup >/dev/null || rustup --quiet target add $$(uname -m)-unknown-linux-musl || true

@@ -6,8 +6,8 @@
 #[cfg(not(panic = "unwind"))]
 compile_error!("gambi must be built with panic = \"unwind\"");
 
-// It takes memory from musl's allocator in blocks of 16 MiB, of which only what is used is taken from the machine, and gives a block
-// back when nothing in it is used. A smaller block would be given back, and taken again, with each long prompt.
+// It takes memory from musl's allocator in blocks of 16 MiB, which take from the machine what has been used of them, and gives back a
+// block (but for the first) in which nothing is used any more. A smaller one would come and go with each long prompt.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: talc::TalcLock<rustix_futex_sync::RawMutex, talc::source::GlobalAllocSource<std::alloc::System>> =

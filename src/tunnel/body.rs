@@ -5,7 +5,8 @@ use super::codec::{Data, OpCode};
 use super::writer::TunnelError;
 
 /// How much memory a body gets ahead of its bytes, in bytes: at least this much, and as much as has arrived. What is not written to
-/// is not taken from the machine, and each step copies what has arrived: a millisecond for 8 MiB in steps that begin with 1 MiB.
+/// is not taken from the machine, and what has arrived may be copied at each step: with 1 MiB a body of 8 MiB was copied three times,
+/// which took a millisecond.
 const STEP: usize = 8 << 20;
 
 /// A body that was announced and has not arrived completely.
@@ -87,7 +88,7 @@ impl IncomingBody {
         }
     }
 
-    /// Memory grows with the bytes that have arrived, never to the length that was announced.
+    /// Memory for `STEP` more bytes, or for twice what has arrived, however much was announced.
     fn make_room(&mut self) {
         let len = self.bytes.len();
         if len == self.bytes.capacity() {

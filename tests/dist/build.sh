@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 cargo=${CARGO:-cargo}
 machine=$(uname -m)
 
-sysroot=$(rustc --print sysroot 2>/dev/null || true)
+sysroot=$(command -v rustc >/dev/null && rustc --print sysroot || true)
 
 installed() {
 	[ -d "$sysroot/lib/rustlib/$1/lib" ]
@@ -60,18 +60,28 @@ fi
 for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
 	flags="$flags --remap-path-prefix=$crates="
 done
-# For size: all of it at 3 makes the file a fifth larger, and a tenth quicker (tests/bench/README.md).
+flags="$flags --remap-path-prefix=$sysroot/lib/rustlib/src/rust/="
+# For size (tests/bench/README.md).
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
-RUSTFLAGS="$flags ${RUSTFLAGS:-}"
-# The standard library is compiled for size, too, where its source is here: without what reads debug information, which the binary
-# does not have, and with smaller code for sorting. Then the last pass, and the command line, take the smallest code, but calls are
-# inlined as before: only that is what a hub would notice. Not with a profile, which needs another library that has no source here.
-standard=()
-if [ -f "$sysroot/lib/rustlib/src/rust/library/Cargo.lock" ] && [[ $RUSTFLAGS != *"-C profile-"* ]]; then
-	# What cargo demands for its option of a stable compiler.
-	export RUSTC_BOOTSTRAP=1
-	standard=(-Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size)
-	link+=(-C opt-level=z -C llvm-args=-inline-threshold=50)
-fi
-export RUSTFLAGS
-"$cargo" rustc --release --bin gambi "${standard[@]}" ${FEATURES:+--features "$FEATURES"} --target "$target" -- "${link[@]}"
+export RUSTFLAGS="$flags ${RUSTFLAGS:-}"
+# The standard library is compiled, too, where its source is here and what it depends on can be had: for size, without what reads
+# debug information, which the binary does not have. Then the last pass, and the command line, take the smallest code, but calls are
+# inlined as before: only that is what a hub would notice. Not with a profile: what counts is not in that source, and a profile is of
+# the library that it was taken with. BUILD_STD=no leaves it out.
+build_std=(-Z build-std=std,panic_unwind)
+options=()
+case "${BUILD_STD:-yes} $CARGO_PROFILE_RELEASE_OPT_LEVEL $RUSTFLAGS" in
+no\ * | *profile-* | *instrument-coverage*) ;;
+yes\ [sz]\ *)
+	# Cargo demands it for this option of a stable compiler. Crates that look for it use what is not stable, too: `BUILD_STD=no` is
+	# for a compiler where that fails.
+	if RUSTC_BOOTSTRAP=1 "$cargo" fetch --quiet "${build_std[@]}" --target "$target" 2>/dev/null; then
+		export RUSTC_BOOTSTRAP=1
+		options=("${build_std[@]}" -Z build-std-features=optimize_for_size)
+		link+=(-C opt-level=z -C llvm-args=-inline-threshold=50)
+	else
+		echo "The binary gets Rust's own standard library, and is a tenth larger: the source of it (rustup component add rust-src) or a crate that it needs could not be had." >&2
+	fi
+	;;
+esac
+"$cargo" rustc --release --bin gambi ${options[@]+"${options[@]}"} ${FEATURES:+--features "$FEATURES"} --target "$target" -- ${link[@]+"${link[@]}"}
