@@ -6,6 +6,8 @@
 //! A scanner of JSON text counts the open brackets and compares keys only in the objects that lead to the id. It reads
 //! each byte once, in constant stack, and holds one key or one id.
 
+use super::read_json::from_bytes;
+
 /// The longest id that is stored, in bytes. An answer with a longer one cannot be retrieved by its id.
 pub const MAX_ID: usize = 256;
 /// The longest text that is stored before its escapes are decoded: an escape takes at most six bytes.
@@ -170,7 +172,7 @@ impl Scan {
 }
 
 fn unescaped(text: &[u8]) -> Option<String> {
-    serde_json::from_str(&format!("\"{}\"", std::str::from_utf8(text).ok()?)).ok()
+    from_bytes(&[b"\"", text, b"\""].concat()).ok()
 }
 
 #[cfg(test)]
