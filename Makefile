@@ -64,11 +64,10 @@ static: musl
 	CARGO_TARGET_DIR=target/static $(call PROFILED,$(TARGET)/release/gambi) tests/dist/build.sh $(TARGET)
 	@ls -l $(STATIC)
 
-# What TARGET is depends on the first two, so it and STATIC are expanded only after this. The third makes the binary smaller.
+# What TARGET is depends on these, so it and STATIC are expanded only after this.
 musl: rust
 	@command -v musl-gcc >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq musl-tools; } || true
 	@test "$(origin TARGET)" != file || ! command -v rustup >/dev/null || rustup --quiet target add $$(uname -m)-unknown-linux-musl || true
-	@! command -v rustup >/dev/null || rustup --quiet component add rust-src || true
 
 static-test: static
 	tests/dist/static.sh $(STATIC)

@@ -12,6 +12,12 @@ installed() {
 	[ -d "$sysroot/lib/rustlib/$1/lib" ]
 }
 
+# Whether a profile is counted or used. What counts is not in the standard library's source, and a profile is of the library that it was
+# taken with.
+counted() {
+	[[ ${RUSTFLAGS:-} = *profile-* || ${RUSTFLAGS:-} = *instrument-coverage* ]]
+}
+
 if [ "$1" = --target ]; then
 	musl=$machine-unknown-linux-musl
 	if command -v rustc >/dev/null && command -v musl-gcc >/dev/null && installed "$musl"; then
@@ -63,25 +69,23 @@ done
 flags="$flags --remap-path-prefix=$sysroot/lib/rustlib/src/rust/="
 # For size (tests/bench/README.md).
 export CARGO_PROFILE_RELEASE_OPT_LEVEL=${OPT_LEVEL:-s}
-export RUSTFLAGS="$flags ${RUSTFLAGS:-}"
-# The standard library is compiled, too, where its source is here and what it depends on can be had: for size, without what reads
-# debug information, which the binary does not have. Then the last pass, and the command line, take the smallest code, but calls are
-# inlined as before: only that is what a hub would notice. Not with a profile: what counts is not in that source, and a profile is of
-# the library that it was taken with. BUILD_STD=no leaves it out.
-build_std=(-Z build-std=std,panic_unwind)
-options=()
-case "${BUILD_STD:-yes} $CARGO_PROFILE_RELEASE_OPT_LEVEL $RUSTFLAGS" in
-no\ * | *profile-* | *instrument-coverage*) ;;
-yes\ [sz]\ *)
+# The standard library is compiled, too, where its source and what it depends on can be had: for size, without what reads debug
+# information, which the binary does not have. Then the last pass, and the command line, take the smallest code, but calls are
+# inlined as before: only that is what a hub would notice. BUILD_STD=no leaves it out.
+standard=()
+if [ "${BUILD_STD:-yes}" != no ] && [[ $CARGO_PROFILE_RELEASE_OPT_LEVEL = [sz] ]] && ! counted; then
+	[ -d "$sysroot/lib/rustlib/src/rust" ] || rustup --quiet component add rust-src || true
+	standard=(-Z build-std=std,panic_unwind)
 	# Cargo demands it for this option of a stable compiler. Crates that look for it use what is not stable, too: `BUILD_STD=no` is
 	# for a compiler where that fails.
-	if RUSTC_BOOTSTRAP=1 "$cargo" fetch --quiet "${build_std[@]}" --target "$target" 2>/dev/null; then
+	if RUSTC_BOOTSTRAP=1 "$cargo" fetch --quiet "${standard[@]}" --target "$target" 2>/dev/null; then
 		export RUSTC_BOOTSTRAP=1
-		options=("${build_std[@]}" -Z build-std-features=optimize_for_size)
+		standard+=(-Z build-std-features=optimize_for_size)
 		link+=(-C opt-level=z -C llvm-args=-inline-threshold=50)
 	else
+		standard=()
 		echo "The binary gets Rust's own standard library, and is a tenth larger: the source of it (rustup component add rust-src) or a crate that it needs could not be had." >&2
 	fi
-	;;
-esac
-"$cargo" rustc --release --bin gambi ${options[@]+"${options[@]}"} ${FEATURES:+--features "$FEATURES"} --target "$target" -- ${link[@]+"${link[@]}"}
+fi
+RUSTFLAGS="$flags ${RUSTFLAGS:-}" "$cargo" rustc --release --bin gambi ${standard[@]+"${standard[@]}"} ${FEATURES:+--features "$FEATURES"} \
+	--target "$target" -- ${link[@]+"${link[@]}"}
