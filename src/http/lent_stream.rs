@@ -13,6 +13,7 @@ pub struct LentStream {
     stream: Arc<Stream>,
     chunked: bool,
     returns: Mutex<Returns>,
+    end: Mutex<PieceEnd>,
 }
 
 /// What the owner of the body gets to know of it.
@@ -24,9 +25,12 @@ pub(super) struct Returns {
     pub rest: Vec<u8>,
 }
 
+/// The last bytes of a piece, as many as end an event.
+pub type PieceEnd = [u8; 4];
+
 impl LentStream {
     pub(super) fn new(stream: Arc<Stream>, chunked: bool) -> Self {
-        LentStream { stream, chunked, returns: Mutex::default() }
+        LentStream { stream, chunked, returns: Mutex::default(), end: Mutex::default() }
     }
 
     /// What has come to be known since the last call.
@@ -40,17 +44,32 @@ impl LentStream {
         let parts = [before.as_bytes(), piece, after.as_bytes()];
         // If the connection is broken, its owner finds that out when it sends the piece.
         let sent = self.stream.write_ready(&parts.map(IoSlice::new)).unwrap_or(0);
+        if sent == 0 {
+            return SentNow::Nothing;
+        }
+        *lock(&self.end) = end_of(piece);
         let mut returns = lock(&self.returns);
         returns.sent += sent as u64;
-        if sent == 0 {
-            SentNow::Nothing
-        } else if sent == parts.iter().map(|part| part.len()).sum::<usize>() {
-            SentNow::All
-        } else {
-            returns.rest = parts.concat().split_off(sent);
-            SentNow::Part
+        let left = parts.iter().map(|part| part.len()).sum::<usize>() - sent;
+        if left == 0 {
+            return SentNow::All;
         }
+        returns.rest = parts.concat().split_off(sent);
+        SentNow::Part(left)
     }
+
+    /// How the last piece ends of which something has been sent.
+    pub fn end(&self) -> PieceEnd {
+        *lock(&self.end)
+    }
+}
+
+/// The last bytes of a piece; behind zeros where it is shorter.
+fn end_of(piece: &[u8]) -> PieceEnd {
+    let mut end = PieceEnd::default();
+    let taken = piece.len().min(end.len());
+    end[4 - taken..].copy_from_slice(&piece[piece.len() - taken..]);
+    end
 }
 
 #[cfg(test)]
@@ -75,7 +94,8 @@ mod tests {
             }
         };
         let Returns { sent, rest } = lent.take_returns();
-        assert_eq!(rest.is_empty(), last == SentNow::Nothing);
+        assert_eq!(last, if rest.is_empty() { SentNow::Nothing } else { SentNow::Part(rest.len()) });
+        assert_eq!((lent.end(), end_of(b"ab")), (*b"xxxx", *b"\0\0ab"));
         drop(lent);
         let mut received = Vec::new();
         (&client).read_to_end(&mut received).unwrap();

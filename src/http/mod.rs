@@ -24,6 +24,7 @@ pub use body::BodyError;
 pub use connections::{ConnectionTable, network_of};
 pub use exchange::{Exchange, Upgrade};
 pub use handler::Handler;
+pub use lent_stream::LentStream;
 pub use limits::Limits;
 pub use listener::{Listener, Running};
 pub use stream_body::StreamBody;

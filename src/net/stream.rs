@@ -16,8 +16,8 @@ const ZEROED_STEP: usize = 32 << 10;
 pub enum SentNow {
     /// All of it.
     All,
-    /// Some of it: the rest has to be sent before anything else.
-    Part,
+    /// All but so many bytes, which have to be sent before anything else.
+    Part(usize),
     /// Nothing.
     Nothing,
 }

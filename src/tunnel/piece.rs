@@ -17,8 +17,9 @@ pub enum Piece {
     },
     /// Bytes of the body.
     Chunk(Vec<u8>),
-    /// Bytes of the body that the thread that reads the tunnel has sent the client already.
-    Sent(Vec<u8>),
+    /// The thread that reads the tunnel has sent the client a part of a piece. So many bytes are left of it, which have to be sent
+    /// before anything else.
+    Unsent(usize),
     /// The end of the body.
     End,
     /// The participant reports that the request failed.
@@ -43,7 +44,8 @@ impl Piece {
                 Piece::Start { headers, .. } => {
                     headers.iter().map(|(name, value)| OVERHEAD + name.len() + value.len()).sum()
                 }
-                Piece::Chunk(bytes) | Piece::Sent(bytes) => bytes.capacity(),
+                Piece::Chunk(bytes) => bytes.capacity(),
+                Piece::Unsent(bytes) => *bytes,
                 Piece::Error { stage, message } => stage.len() + message.len(),
                 Piece::End | Piece::Lost { .. } => 0,
             }

@@ -16,10 +16,9 @@ const SMALL: u64 = 64 << 10;
 /// Interim heads (RFC 9110, section 15.2) that a participant may send before the final one.
 const MAX_INTERIM: u8 = 16;
 
-/// The longest piece that the tunnel's reader sends by itself, in bytes: some tokens. Longer ones are worth waking their request.
-const MAX_SENT_HERE: usize = 4 << 10;
-/// How many bytes of pieces that have been sent may wait for their request, which looks for token counts in them.
-const MAX_UNWATCHED: usize = 32 << 10;
+/// The longest piece that the tunnel's reader sends by itself, in bytes: what a participant reads of a fast answer at once. What the
+/// client does not take of it at once has to be stored.
+const MAX_SENT_HERE: usize = 64 << 10;
 
 /// Sends the client a piece of the body, as far as it takes that without waiting. It is called under the queue's lock.
 pub type SendToClient = Arc<dyn Fn(&[u8]) -> SentNow + Send + Sync>;
@@ -65,8 +64,8 @@ pub(super) struct QueueState {
     pub(super) receiver: Option<Thread>,
     /// The client's connection, while the request waits and has nothing left to send.
     lent: Option<SendToClient>,
-    /// How many pieces of the queue have been sent.
-    pub(super) sent: usize,
+    /// When the client was last sent something with it, since that was asked for.
+    pub(super) sent_at: Option<Instant>,
     /// Whether the request has stopped waiting for its answer.
     pub(super) receiver_gone: bool,
     /// Time waited since the reader last went `within` without waiting, and the end of the latest wait.
@@ -89,7 +88,7 @@ impl QueueState {
             reader: None,
             receiver: None,
             lent: None,
-            sent: 0,
+            sent_at: None,
             receiver_gone: false,
             waited: Duration::ZERO,
             waited_until: None,
@@ -104,11 +103,12 @@ impl QueueState {
         self.bytes >= self.limits.high
     }
 
-    /// Adds pieces to the count.
+    /// Adds pieces to the count. The loan of the client's connection ends, so that the order is kept.
     ///
     /// # Errors
     /// [`LostReason`], where they end their request.
     pub(super) fn put(&mut self, pieces: &[Piece]) -> Result<(), LostReason> {
+        self.take_back();
         for piece in pieces {
             if let Piece::Start { status, .. } = piece {
                 self.count_head(*status)?;
@@ -136,14 +136,16 @@ impl QueueState {
         self.lent = None;
     }
 
-    /// Sends the client what has been put, if the connection is lent and it is a single short piece, which is [`Piece::Sent`] then.
-    /// After anything else the loan ends, so that the order is kept. True if the request must be woken.
-    pub(super) fn send_here(&mut self, pieces: &mut [Piece]) -> bool {
-        let (Some(send), [piece]) = (self.lent.take(), pieces) else { return true };
-        let sent = send_piece(&send, piece);
-        self.sent += usize::from(sent != SentNow::Nothing);
+    /// Sends the client bytes of the body, if its connection is lent. The loan ends if it does not take all of them.
+    pub(super) fn send_here(&mut self, bytes: &[u8]) -> SentNow {
+        let send = self.lent.take().filter(|_| bytes.len() <= MAX_SENT_HERE);
+        let Some(send) = send else { return SentNow::Nothing };
+        let sent = send(bytes);
+        if sent != SentNow::Nothing {
+            self.sent_at = Some(Instant::now());
+        }
         self.lent = Some(send).filter(|_| sent == SentNow::All);
-        self.lent.is_none() || self.bytes > MAX_UNWATCHED
+        sent
     }
 
     fn count_head(&mut self, status: u16) -> Result<(), LostReason> {
@@ -219,18 +221,6 @@ impl QueueState {
     }
 }
 
-fn send_piece(send: &SendToClient, piece: &mut Piece) -> SentNow {
-    let Piece::Chunk(bytes) = piece else { return SentNow::Nothing };
-    if bytes.is_empty() || bytes.len() > MAX_SENT_HERE {
-        return SentNow::Nothing;
-    }
-    let sent = send(bytes);
-    if sent != SentNow::Nothing {
-        *piece = Piece::Sent(std::mem::take(bytes));
-    }
-    sent
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -286,63 +276,41 @@ mod tests {
             let mut taken = lock(&taken);
             let takes = piece.len().min(room - taken.len());
             taken.extend_from_slice(&piece[..takes]);
-            if takes == piece.len() {
-                SentNow::All
-            } else if takes > 0 {
-                SentNow::Part
-            } else {
-                SentNow::Nothing
+            match piece.len() - takes {
+                0 => SentNow::All,
+                left if takes > 0 => SentNow::Part(left),
+                _ => SentNow::Nothing,
             }
         };
         (Arc::new(send), sent)
     }
 
     #[test]
-    fn a_lent_connection_is_sent_short_pieces_until_it_takes_no_more() {
+    fn a_lent_connection_is_sent_pieces_until_it_takes_no_more() {
         let (send, sent) = connection(5);
         let mut state = QueueState::new(LIMITS, &Budget::new(1 << 20));
+        assert_eq!(state.send_here(b"ab"), SentNow::Nothing, "it is not lent");
         state.lend(&send);
-        let mut pass = |text: &str| {
-            let mut pieces = [Piece::Chunk(text.into())];
-            state.put(&pieces).unwrap();
-            let wakes = state.send_here(&mut pieces);
-            (wakes, matches!(pieces, [Piece::Sent(_)]))
-        };
-        assert_eq!([pass("ab"), pass("cd")], [(false, true); 2]);
-        assert_eq!(pass("ef"), (true, true), "the request has to send the rest");
-        assert_eq!(pass("gh"), (true, false), "and what follows");
-        assert_eq!((lock(&sent).as_slice(), state.sent), (b"abcde".as_slice(), 3));
+        let sends = ["ab", "cd", "efg", "gh"].map(|text| state.send_here(text.as_bytes()));
+        assert_eq!(sends, [SentNow::All, SentNow::All, SentNow::Part(2), SentNow::Nothing]);
+        assert_eq!(*lock(&sent), b"abcde");
+        assert!(state.sent_at.is_some());
     }
 
     #[test]
     fn a_loan_ends_with_what_the_request_must_send_itself() {
-        let long = || Piece::Chunk(vec![0; MAX_SENT_HERE + 1]);
-        for mut pieces in [vec![long()], vec![Piece::Chunk(vec![1]), Piece::Chunk(vec![2])], vec![Piece::End]] {
-            let (send, sent) = connection(1 << 20);
-            let mut state = QueueState::new(LIMITS, &Budget::new(1 << 20));
-            state.lend(&send);
-            let mut short = [Piece::Chunk(vec![3])];
-            state.put(&pieces).unwrap();
-            assert!(state.send_here(&mut pieces) && state.send_here(&mut short));
-            assert!(lock(&sent).is_empty() && !pieces.iter().any(|piece| matches!(piece, Piece::Sent(_))));
-            // There are pieces in the queue now.
-            state.lend(&send);
-            assert!(state.send_here(&mut short));
-        }
-    }
-
-    #[test]
-    fn a_request_is_woken_for_what_it_has_not_watched() {
-        let (send, _) = connection(1 << 20);
+        let (send, sent) = connection(1 << 20);
         let mut state = QueueState::new(LIMITS, &Budget::new(1 << 20));
         state.lend(&send);
-        let wakes = (0..20).map(|_| {
-            let mut pieces = [Piece::Chunk(vec![0; MAX_SENT_HERE])];
-            state.put(&pieces).unwrap();
-            state.send_here(&mut pieces)
-        });
-        let wakes: Vec<_> = wakes.collect();
-        assert!(!wakes[0] && wakes[19] && wakes.is_sorted(), "{wakes:?}");
+        assert_eq!(state.send_here(&[0; MAX_SENT_HERE + 1]), SentNow::Nothing, "too long");
+        assert_eq!(state.send_here(b"a"), SentNow::Nothing);
+        state.lend(&send);
+        state.put(&[Piece::End]).unwrap();
+        assert_eq!(state.send_here(b"a"), SentNow::Nothing);
+        // There is a piece in the queue now.
+        state.lend(&send);
+        assert_eq!(state.send_here(b"a"), SentNow::Nothing);
+        assert!(lock(&sent).is_empty());
     }
 
     #[test]

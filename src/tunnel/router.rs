@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
 use super::piece::{LostReason, Piece};
 use super::queue::{Flow, QueueLimits, QueueState, SendToClient};
 use crate::budget::Budget;
+use crate::net::stream::SentNow;
 use crate::sync::lock;
 
 /// The result of routing pieces.
@@ -156,7 +157,22 @@ impl Router {
         self.route_pieces(id, pieces, false)
     }
 
-    fn route_pieces(&self, id: &str, mut pieces: Vec<Piece>, waits: bool) -> Routed {
+    /// Sends the client bytes of a response's body at once, where its request has nothing else to do and nothing is queued before
+    /// them. `None` if they have to be routed.
+    pub fn pass(&self, id: &str, bytes: &[u8]) -> Option<Routed> {
+        let queue = lock(&self.0.requests).open.get(id).cloned()?;
+        let sent = lock(&queue.state.0).send_here(bytes);
+        match sent {
+            SentNow::All => {
+                self.0.waited.store(true, Ordering::Relaxed);
+                Some(Routed::Delivered)
+            }
+            SentNow::Part(left) => Some(self.route_now(id, vec![Piece::Unsent(left)])),
+            SentNow::Nothing => None,
+        }
+    }
+
+    fn route_pieces(&self, id: &str, pieces: Vec<Piece>, waits: bool) -> Routed {
         let ends = pieces.iter().any(Piece::is_last);
         let queue = {
             let mut requests = lock(&self.0.requests);
@@ -166,21 +182,15 @@ impl Router {
         if waits && queue.wait_for_room().is_err() {
             return Routed::Unknown;
         }
-        let queued = {
-            let mut state = lock(&queue.state.0);
-            state.put(&pieces).map(|()| state.send_here(&mut pieces))
-        };
-        let wakes = match queued {
-            Ok(wakes) => wakes,
-            Err(reason) => {
-                self.end(id, &queue, reason);
-                return Routed::Ended(reason);
-            }
-        };
+        let put = lock(&queue.state.0).put(&pieces);
+        if let Err(reason) = put {
+            self.end(id, &queue, reason);
+            return Routed::Ended(reason);
+        }
         if queue.batches.send(pieces).is_err() {
             return Routed::Unknown;
         }
-        if !ends && wakes {
+        if !ends {
             self.0.waited.store(queue.state.wake(), Ordering::Relaxed);
             self.0.pause_if_full(id, &queue.state.0);
         }
@@ -317,9 +327,9 @@ impl PendingResponse {
         Self::recv_any(&mut [self], timeout).map(|(_, piece)| piece)
     }
 
-    /// As [`PendingResponse::recv_timeout`]. While this waits, whoever reads the tunnel sends the client short pieces with `send`,
-    /// instead of waking this thread for each: they are received as [`Piece::Sent`], and later. All pieces that were received
-    /// before must have been sent.
+    /// As [`PendingResponse::recv_timeout`]. While this waits, whoever reads the tunnel sends the client pieces of the body with
+    /// `send`, instead of waking this thread for each: they are not received here. All pieces that were received before must have
+    /// been sent.
     ///
     /// # Errors
     /// [`TimedOut`].
@@ -395,9 +405,6 @@ impl PendingResponse {
     /// Releases the memory of a piece; that of a large one when the next is requested.
     fn discharge(&mut self, piece: Piece) -> Piece {
         let weight = piece.weight();
-        if let Piece::Sent(_) = piece {
-            lock(&self.state).sent -= 1;
-        }
         if weight > LARGE_PIECE {
             self.in_use = weight;
         } else {
@@ -428,9 +435,9 @@ impl PendingResponse {
         }
     }
 
-    /// Whether a piece that the client has been sent has not been received: it is ready, or about to be.
-    pub fn has_sent(&self) -> bool {
-        lock(&self.state).sent > 0
+    /// When the client was last sent a piece by whoever reads the tunnel, if it was since the last call.
+    pub fn take_sent_at(&self) -> Option<Instant> {
+        lock(&self.state).sent_at.take()
     }
 
     /// Whether no piece is ready.
@@ -456,7 +463,6 @@ impl Drop for PendingResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::stream::SentNow;
     use std::thread;
 
     const LONG: Duration = Duration::from_secs(20);
@@ -520,32 +526,34 @@ mod tests {
         let router = unlimited();
         let mut pending = router.open("a").unwrap();
         let state = pending.state.clone();
-        let sent = Arc::new(Mutex::new(Vec::new()));
+        let sent = Arc::new(Mutex::new(Vec::<u8>::new()));
         let client = sent.clone();
+        // Takes two bytes at a time.
         let send: SendToClient = Arc::new(move |piece| {
-            lock(&client).extend_from_slice(piece);
-            SentNow::All
+            lock(&client).extend(piece.iter().take(2));
+            if piece.len() > 2 { SentNow::Part(piece.len() - 2) } else { SentNow::All }
         });
+        assert_eq!(router.pass("a", &[1]), None, "nothing is lent");
         router.route("a", Piece::Chunk(vec![1]));
         assert_eq!(pending.recv_lending(LONG, &send), Ok(Piece::Chunk(vec![1])), "it was there before");
         thread::scope(|scope| {
             let receiver = scope.spawn(|| {
-                let received = pending.recv_lending(LONG, &send);
-                (received, [(); 2].map(|()| pending.recv_timeout(LONG).unwrap()))
+                let received = pending.recv_lending(LONG, &send).unwrap();
+                [received, pending.recv_timeout(LONG).unwrap(), pending.recv_timeout(LONG).unwrap()]
             });
             while lock(&state).receiver.is_none() {
                 thread::yield_now();
             }
-            router.route("a", Piece::Chunk(vec![2]));
+            assert_eq!(router.pass("a", &[2]), Some(Routed::Delivered));
             assert_eq!(*lock(&sent), [2]);
             assert!(lock(&state).receiver.is_some(), "it has not been woken");
-            router.route_all("a", vec![Piece::Chunk(vec![3]), Piece::End]);
-            let (received, rest) = receiver.join().unwrap();
-            assert_eq!(received, Ok(Piece::Sent(vec![2])));
-            assert_eq!(rest, [Piece::Chunk(vec![3]), Piece::End]);
+            assert_eq!(router.pass("a", &[3, 4, 5]), Some(Routed::Delivered));
+            assert_eq!(router.pass("a", &[6]), None, "there is more before it");
+            router.route_all("a", vec![Piece::Chunk(vec![6]), Piece::End]);
+            assert_eq!(receiver.join().unwrap(), [Piece::Unsent(1), Piece::Chunk(vec![6]), Piece::End]);
         });
-        assert!(!pending.has_sent());
-        assert_eq!(*lock(&sent), [2]);
+        assert!(pending.take_sent_at().is_some() && pending.take_sent_at().is_none());
+        assert_eq!(*lock(&sent), [2, 3, 4]);
     }
 
     #[test]

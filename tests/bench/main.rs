@@ -132,7 +132,9 @@ fn by_hand(addr: &str, base: &str, task: &str, numbers: [&str; 3]) -> io::Result
     let target = client::Target { addr: addr.parse().map_err(|_| wrong(addr))?, base: base.to_owned(), tls: false };
     let (outcome, ..) = load::run(&target, load, || ())?;
     println!("{:.0} answers/s, {:.1} MB/s", outcome.per_second(), outcome.bytes_per_second() / 1e6);
-    let quantiles = [0.5, 0.99].map(|share| load::quantile(&outcome.took, share));
-    println!("took p50 {:.3} ms, p99 {:.3} ms", quantiles[0], quantiles[1]);
+    for (what, times) in [("took", &outcome.took), ("first", &outcome.first), ("gaps", &outcome.gaps)] {
+        let [p50, p99] = [0.5, 0.99].map(|share| load::quantile(times, share));
+        println!("{what} p50 {p50:.3} ms, p99 {p99:.3} ms");
+    }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The bookkeeping of one attempt: its slot, its statistics, its events, and its outcome in the registry. What is sent to
 //! the client is out of scope.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::hub::context::HubContext;
@@ -10,19 +10,19 @@ use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::observe::traces::{MAX_TEXT, TracedRequest, trace_millis};
 use crate::hub::relay::allowance::{Admission, ExchangeSize};
+use crate::hub::relay::content_watch::ContentWatch;
 use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
 use crate::proto::management::Metrics;
 use crate::proto::members::cut;
-use crate::proto::ollama_counts::CountWatch;
 use crate::proto::request_trace::AttemptTrace;
 use crate::proto::response_id::IdWatch;
-use crate::proto::sequence::SequenceWatch;
-use crate::proto::usage::{Usage, UsageWatch};
+use crate::proto::usage::Usage;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::registry::Outcome;
 use crate::state::stats::{Ended, Ending};
+use crate::sync::lock;
 
 /// Why an attempt of which the client has not waited for the end has failed.
 const HUNG_UP: &str = "the client hung up";
@@ -40,18 +40,14 @@ pub struct Attempt<'s> {
     arrived: (Instant, u64),
     /// Whose tokens are counted.
     admission: Option<Arc<Admission>>,
-    /// What its tokens are estimated from, where the provider tells none.
-    size: ExchangeSize,
     started: Instant,
-    usage: UsageWatch,
-    /// The token counts of an answer in Ollama's shape, where it may be one.
-    counts: Option<CountWatch>,
+    /// Used by one thread at a time: by the one that reads the tunnel while the client's connection is lent to it.
+    content: Arc<Mutex<ContentWatch>>,
     id_watch: IdWatch,
     /// Whether its response is translated: the adapter then tells failures itself.
     pub(crate) translated: bool,
-    /// The response's id, and the numbers of its events, where it is a stream of Responses.
+    /// The response's id, where it is one of Responses.
     response_id: Option<String>,
-    sequence: Option<SequenceWatch>,
     /// When the head of the response came, and its status.
     head: Option<(Instant, u16)>,
     /// When the first byte of the response's body came.
@@ -106,8 +102,8 @@ impl<'s> Attempt<'s> {
         arrived: (Instant, u64),
     ) -> Self {
         let started = Instant::now();
-        let (usage, id_watch) = (UsageWatch::default(), IdWatch::Over);
-        let counts = (dispatch.protocol == "ollama").then(CountWatch::default);
+        let size = ExchangeSize::new(request.body_size(), request.kind.answers_in_text());
+        let content = ContentWatch::new(size, dispatch.protocol == "ollama");
         Attempt {
             hub,
             slot,
@@ -116,14 +112,11 @@ impl<'s> Attempt<'s> {
             streamed: request.stream,
             arrived,
             admission: request.admission.clone(),
-            size: ExchangeSize::new(request.body_size(), request.kind.answers_in_text()),
             started,
-            usage,
-            counts,
-            id_watch,
+            content: Arc::new(Mutex::new(content)),
+            id_watch: IdWatch::Over,
             translated: false,
             response_id: None,
-            sequence: None,
             head: None,
             first: None,
             stage: None,
@@ -148,7 +141,9 @@ impl<'s> Attempt<'s> {
     /// Starts to look for the response's id in its body. `stream`: whether the body is an event stream.
     pub(crate) fn watch_for_id(&mut self, stream: bool) {
         self.id_watch = IdWatch::new(stream);
-        self.sequence = stream.then(SequenceWatch::default);
+        if stream {
+            lock(&self.content).watch_sequence();
+        }
     }
 
     /// Appends a chunk of the response to `body`, and watches it.
@@ -160,23 +155,21 @@ impl<'s> Attempt<'s> {
     /// Takes token counts and the response's id from a chunk of it.
     pub(crate) fn watch(&mut self, bytes: &[u8]) {
         self.first.get_or_insert_with(Instant::now);
-        self.usage.push(bytes);
-        self.size.receive(bytes);
-        if let Some(counts) = &mut self.counts {
-            counts.push(bytes);
-        }
-        if let Some(sequence) = &mut self.sequence {
-            sequence.push(bytes);
-        }
+        lock(&self.content).push(bytes);
         if let Some(id) = self.id_watch.push(bytes) {
             self.record_owner(Some(id.clone()), false);
             self.response_id = Some(id);
         }
     }
 
-    /// Whether a chunk may be watched after the client has been sent it: neither the first one, whose time counts, nor one that may
-    /// hold the response's id.
-    pub(crate) fn may_watch_later(&self) -> bool {
+    /// What another thread watches chunks with that it has sent the client.
+    pub(crate) fn content_watch(&self) -> Arc<Mutex<ContentWatch>> {
+        self.content.clone()
+    }
+
+    /// Whether another thread may send the client chunks: neither the first one, whose time counts, nor one that may hold the
+    /// response's id.
+    pub(crate) fn may_lend(&self) -> bool {
         self.first.is_some() && matches!(self.id_watch, IdWatch::Over)
     }
 
@@ -195,7 +188,7 @@ impl<'s> Attempt<'s> {
         let response = BrokenResponse {
             id: self.response_id.as_deref()?,
             model: &self.slot.picked.model,
-            sequence_number: self.sequence.as_ref()?.next(),
+            sequence_number: lock(&self.content).next_sequence()?,
             created_at: self.hub.clock.now().wall / 1000,
         };
         Some(response_failed(&response, message))
@@ -289,13 +282,12 @@ impl<'s> Attempt<'s> {
 
     /// The tokens, and whether they are an estimate.
     fn tokens(&self) -> (Usage, bool) {
-        self.size.tokens(self.usage())
+        lock(&self.content).tokens()
     }
 
     /// The token counts, as far as the answer has stated them.
     fn usage(&self) -> Usage {
-        let counts = self.counts.as_ref().map(CountWatch::usage).unwrap_or_default();
-        if counts == Usage::default() { self.usage.usage() } else { counts }
+        lock(&self.content).usage()
     }
 
     /// Counts the ended attempt in the statistics, and records it for the one who made the request. `failure`: the stage
@@ -305,7 +297,7 @@ impl<'s> Attempt<'s> {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
             let (protocol, usage) = (self.dispatch.protocol, self.usage());
-            let tokens = if self.first.is_some() { self.size.tokens(usage).0 } else { Usage::default() };
+            let tokens = if self.first.is_some() { self.tokens().0 } else { Usage::default() };
             self.hub.record_ended(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage }, tokens);
             self.trace(ending, failure, usage);
         }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::budget::Share;
-use crate::http::{Exchange, StreamBody};
+use crate::http::{Exchange, LentStream, StreamBody};
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Rejection};
 use crate::proto::api_answer::has_type;
 use crate::proto::management::ErrorCode;
 use crate::proto::sse::ANSWERED_BY;
-use crate::tunnel::SendToClient;
 
 /// The comment that keeps a silent stream alive. It ends in one newline, since an event follows: clients that take every
 /// blank line for the end of an event (openai-go) would otherwise see an empty one.
@@ -33,7 +32,7 @@ pub struct Disconnected;
 pub struct ClientResponse<'e, 'c> {
     state: SendState<'e, 'c>,
     /// What another thread may send with, once the stream is open.
-    lent: Option<SendToClient>,
+    lent: Option<Arc<LentStream>>,
     /// The pause after which a stream is sent a comment; `None` if the client did not request a stream.
     comment_interval: Option<Duration>,
     last_sent: Instant,
@@ -158,7 +157,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         };
         self.takes_events = is_plain_stream(headers, self.error_form.content_type());
         let mut stream = exchange.stream(status, &borrowed(headers));
-        self.lent = stream.lend().map(|lent| Arc::new(move |piece: &[u8]| lent.send_now(piece)) as SendToClient);
+        self.lent = stream.lend();
         self.state = SendState::Open(stream);
         Ok(())
     }
@@ -174,14 +173,16 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     }
 
     /// What another thread can send pieces of the body with; `None` where that is not possible.
-    pub fn lend(&self) -> Option<&SendToClient> {
-        self.lent.as_ref()
+    pub fn lend(&self) -> Option<Arc<LentStream>> {
+        self.lent.clone()
     }
 
-    /// Notes a piece of the body that another thread has sent.
-    pub fn note_sent(&mut self, piece: &[u8]) {
-        self.last_sent = Instant::now();
-        self.end_at(piece);
+    /// Notes that another thread has sent pieces of the body, the last one at this time.
+    pub fn note_sent(&mut self, at: Instant) {
+        self.last_sent = at;
+        if let Some(end) = self.lent.as_ref().map(|lent| lent.end()) {
+            self.end_at(&end);
+        }
     }
 
     /// Notes with which bytes the body ends so far.

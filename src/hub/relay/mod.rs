@@ -14,6 +14,7 @@ pub mod alternatives;
 pub mod attempt;
 pub mod client_response;
 pub mod content_coding;
+pub mod content_watch;
 pub mod conversation;
 pub mod direct_connections;
 pub mod direct_upstream;

@@ -3,14 +3,19 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::{Arc, Mutex};
 
+use crate::http::LentStream;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, PARTICIPANT};
+use crate::hub::relay::content_watch::ContentWatch;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::net::stream::SentNow;
 use crate::proto::api_answer;
 use crate::proto::web::{header_text, is_hop_by_hop};
 use crate::state::registry::Picked;
-use crate::tunnel::Piece;
+use crate::sync::lock;
+use crate::tunnel::{Piece, SendToClient};
 
 /// The longest response that is buffered to be sent with its length, in bytes. A longer one is sent in chunks.
 const MAX_BUFFERED: usize = 256 << 10;
@@ -137,6 +142,7 @@ fn stream(
 ) -> Result<io::Result<()>, UpstreamError> {
     client.open(status, headers)?;
     client.commit();
+    let lent = client.lend().map(|lent| send_and_watch(lent, attempt.content_watch()));
     loop {
         // The head goes with the first pieces, if they are ready.
         if !pieces.is_empty() || upstream.is_empty() {
@@ -144,7 +150,7 @@ fn stream(
             pieces.clear();
             client.release();
         }
-        match receive_ready(attempt, client, upstream, &mut pieces) {
+        match receive_ready(attempt, client, upstream, lent.as_ref(), &mut pieces) {
             Ok(false) => {}
             Ok(true) => {
                 attempt.complete(status);
@@ -159,25 +165,33 @@ fn stream(
     }
 }
 
+/// What another thread sends pieces with: it also takes from them what [`Attempt::watch`] would.
+fn send_and_watch(client: Arc<LentStream>, watch: Arc<Mutex<ContentWatch>>) -> SendToClient {
+    Arc::new(move |piece| {
+        let sent = client.send_now(piece);
+        if sent != SentNow::Nothing {
+            lock(&watch).push(piece);
+        }
+        sent
+    })
+}
+
 /// Waits for a piece, and takes all others that are ready too. True when the response has ended.
 fn receive_ready(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
+    lent: Option<&SendToClient>,
     pieces: &mut Vec<Vec<u8>>,
 ) -> Result<bool, UpstreamError> {
     let mut held = 0;
     // Only as long as all pieces have been sent that were received.
-    let mut lent = client.lend().filter(|_| attempt.may_watch_later()).cloned();
+    let mut lent = lent.filter(|_| attempt.may_lend());
     loop {
-        match upstream.next_lending("stream", client, &attempt.hub.timeouts, lent.take().as_ref())? {
+        match upstream.next_lending("stream", client, &attempt.hub.timeouts, lent.take())? {
             Piece::Chunk(bytes) => {
                 attempt.watch(&bytes);
                 held += add_piece(pieces, bytes);
-            }
-            Piece::Sent(bytes) => {
-                attempt.watch(&bytes);
-                client.note_sent(&bytes);
             }
             Piece::End => return Ok(true),
             _ => {}

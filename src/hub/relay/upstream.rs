@@ -15,6 +15,8 @@ use crate::tunnel::{PendingResponse, Piece, SendToClient};
 
 /// How often a waiting request polls its client's connection.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// As [`POLL_INTERVAL`], while another thread sends the client pieces.
+const SENDING_POLL_INTERVAL: Duration = Duration::from_millis(400);
 /// How much of a response without data is held back, in bytes. Providers' comments are a few bytes each.
 const MAX_HELD_BACK: usize = 64 << 10;
 /// The longest stage name that is taken from a participant, in bytes.
@@ -213,9 +215,8 @@ impl UpstreamRequest {
             return Ok(piece);
         }
         loop {
-            // Checked even while pieces keep coming: they must not hide a disconnect or a deadline. What the client has been sent
-            // comes first: it may end within an event, where no comment may stand, and it counts although the client disconnects.
-            if self.polled.elapsed() >= POLL_INTERVAL && !self.pending.has_sent() {
+            // Checked even while pieces keep coming: they must not hide a disconnect or a deadline.
+            if self.polled.elapsed() >= POLL_INTERVAL {
                 self.polled = Instant::now();
                 client.poll_disconnect()?;
                 if self.last_chunk.is_none() {
@@ -223,18 +224,31 @@ impl UpstreamRequest {
                 }
             }
             let received = match lent {
-                Some(send) => self.pending.recv_lending(POLL_INTERVAL, send),
+                Some(send) => self.pending.recv_lending(self.poll_interval(), send),
                 None => self.pending.recv_timeout(POLL_INTERVAL),
             };
+            self.note_sent(client);
             match received {
                 Ok(piece) => return self.accept(stage, piece, timeouts),
-                Err(_timeout) if self.pending.has_sent() => {}
                 Err(_timeout) => {
                     self.polled = Instant::now();
                     client.poll_disconnect()?;
                     self.check_deadline(stage, timeouts)?;
                 }
             }
+        }
+    }
+
+    /// How long to wait while another thread sends the client pieces. Each of them shows whether the client is still there.
+    fn poll_interval(&self) -> Duration {
+        if self.silence() < POLL_INTERVAL { SENDING_POLL_INTERVAL } else { POLL_INTERVAL }
+    }
+
+    /// Notes what another thread has sent the client since the last time.
+    fn note_sent(&mut self, client: &mut ClientResponse<'_, '_>) {
+        if let Some(at) = self.pending.take_sent_at() {
+            (self.last_piece, self.last_chunk) = (at, Some(at));
+            client.note_sent(at);
         }
     }
 
@@ -250,7 +264,7 @@ impl UpstreamRequest {
                 return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
             }
             Piece::Lost { reason } => return Err(UpstreamError::tunnel(stage, reason)),
-            Piece::Chunk(_) | Piece::Sent(_) => self.last_chunk = Some(self.last_piece),
+            Piece::Chunk(_) => self.last_chunk = Some(self.last_piece),
             // Interim heads must not extend the deadline for the body's first byte.
             Piece::Start { .. } if self.last_chunk.is_none() => self.check_deadline(stage, timeouts)?,
             _ => {}

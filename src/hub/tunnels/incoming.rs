@@ -7,8 +7,17 @@ use crate::tunnel::Piece;
 /// The bytes of one response after which a batch is handed over. The last message of a batch may exceed it.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// Takes a batch of pieces of the request with this id.
-pub type Route<'r> = &'r mut dyn FnMut(&str, Vec<Piece>);
+/// The most body bytes that are copied although they could be passed on from where they are: so many come along with others.
+const MAX_COPIED: usize = 4 << 10;
+
+/// Takes what belongs to the request with an id.
+pub trait Route {
+    /// Sends the client body bytes at once. False if that is not possible: then they have to be put into the request's queue.
+    fn pass(&mut self, id: &str, bytes: &[u8]) -> bool;
+
+    /// Takes a batch of pieces.
+    fn put(&mut self, id: &str, pieces: Vec<Piece>);
+}
 
 /// The pieces that have not been handed over yet.
 #[derive(Default)]
@@ -24,7 +33,7 @@ pub struct Incoming {
 impl Incoming {
     /// Takes in a text message; true if it is a ping. One that cannot be decoded is dropped like one of an unknown type: the
     /// participant may be newer than this hub.
-    pub fn text(&mut self, text: &str, route: Route<'_>) -> bool {
+    pub fn text(&mut self, text: &str, route: &mut impl Route) -> bool {
         if let Some(chunk) = plain_chunk(text) {
             let _sound = chunk.decode(self.chunk(chunk.request_id, route));
             return false;
@@ -50,27 +59,30 @@ impl Incoming {
     }
 
     /// Takes in a binary message.
-    pub fn binary(&mut self, message: &[u8], route: Route<'_>) {
-        if let Ok((request_id, bytes)) = decode_binary(message) {
-            self.chunk(request_id, route).extend_from_slice(bytes);
+    pub fn binary(&mut self, message: &[u8], route: &mut impl Route) {
+        let Ok((request_id, bytes)) = decode_binary(message) else { return };
+        self.switch_to(request_id, route);
+        let is_alone = self.pieces.is_empty() && self.bytes.is_empty();
+        if !(is_alone && bytes.len() > MAX_COPIED && route.pass(request_id, bytes)) {
+            self.bytes.extend_from_slice(bytes);
         }
     }
 
     /// Adds a piece other than a chunk.
-    fn add(&mut self, request_id: &str, piece: Piece, route: Route<'_>) {
+    fn add(&mut self, request_id: &str, piece: Piece, route: &mut impl Route) {
         self.switch_to(request_id, route);
         self.seal();
         self.push(piece);
     }
 
     /// The buffer to which a chunk of a request's response is appended.
-    fn chunk(&mut self, request_id: &str, route: Route<'_>) -> &mut Vec<u8> {
+    fn chunk(&mut self, request_id: &str, route: &mut impl Route) -> &mut Vec<u8> {
         self.switch_to(request_id, route);
         &mut self.bytes
     }
 
     /// Passes the batch on if it belongs to another request, or is large enough.
-    fn switch_to(&mut self, request_id: &str, route: Route<'_>) {
+    fn switch_to(&mut self, request_id: &str, route: &mut impl Route) {
         if self.request_id != request_id {
             self.hand_over(route);
             request_id.clone_into(&mut self.request_id);
@@ -93,11 +105,94 @@ impl Incoming {
     }
 
     /// Hands the batch over, if there is one.
-    pub fn hand_over(&mut self, route: Route<'_>) {
+    pub fn hand_over(&mut self, route: &mut impl Route) {
+        if self.pieces.is_empty() && !self.bytes.is_empty() && route.pass(&self.request_id, &self.bytes) {
+            self.bytes.clear();
+            self.bytes.shrink_to(MAX_COPIED);
+            return;
+        }
         self.seal();
         self.weight = 0;
         if !self.pieces.is_empty() {
-            route(&self.request_id, std::mem::take(&mut self.pieces));
+            route.put(&self.request_id, std::mem::take(&mut self.pieces));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::tunnel::{binary_head, encode_end};
+
+    /// What has been passed on, and what has been put into queues, as text.
+    #[derive(Default)]
+    struct Log {
+        passes: bool,
+        events: Vec<String>,
+    }
+
+    impl Route for Log {
+        fn pass(&mut self, id: &str, bytes: &[u8]) -> bool {
+            if self.passes {
+                self.events.push(format!("{id} sent {}", bytes.len()));
+            }
+            self.passes
+        }
+
+        fn put(&mut self, id: &str, pieces: Vec<Piece>) {
+            let pieces = pieces.iter().map(|piece| match piece {
+                Piece::Chunk(bytes) => bytes.len().to_string(),
+                other => format!("{other:?}"),
+            });
+            self.events.push(format!("{id} put {}", pieces.collect::<Vec<_>>().join(" ")));
+        }
+    }
+
+    fn binary(id: &str, bytes: usize) -> Vec<u8> {
+        [binary_head(id).unwrap(), vec![b'x'; bytes]].concat()
+    }
+
+    fn events(passes: bool, take_in: impl FnOnce(&mut Incoming, &mut Log)) -> Vec<String> {
+        let (mut incoming, mut log) = (Incoming::default(), Log { passes, ..Log::default() });
+        take_in(&mut incoming, &mut log);
+        incoming.hand_over(&mut log);
+        log.events
+    }
+
+    #[test]
+    fn what_comes_together_is_handed_over_together() {
+        let take_in = |incoming: &mut Incoming, log: &mut Log| {
+            for id in ["a", "a", "b"] {
+                incoming.binary(&binary(id, 10), log);
+            }
+            incoming.text(&encode_end("b"), log);
+            incoming.binary(&binary("c", 1), log);
+        };
+        assert_eq!(events(false, take_in), ["a put 20", "b put 10 End", "c put 1"]);
+        assert_eq!(events(true, take_in), ["a sent 20", "b put 10 End", "c sent 1"]);
+    }
+
+    #[test]
+    fn long_messages_are_passed_on_from_where_they_are() {
+        let long = MAX_COPIED + 1;
+        let take_in = |incoming: &mut Incoming, log: &mut Log| {
+            for bytes in [long, long, 1, long] {
+                incoming.binary(&binary("a", bytes), log);
+            }
+        };
+        assert_eq!(
+            events(true, take_in),
+            [format!("a sent {long}"), format!("a sent {long}"), format!("a sent {}", long + 1)]
+        );
+        assert_eq!(events(false, take_in), [format!("a put {}", 3 * long + 1)]);
+    }
+
+    #[test]
+    fn memory_for_long_pieces_is_not_kept() {
+        let (mut incoming, mut log) = (Incoming::default(), Log { passes: true, ..Log::default() });
+        incoming.binary(&binary("a", 1), &mut log);
+        incoming.binary(&binary("a", 60_000), &mut log);
+        incoming.hand_over(&mut log);
+        assert!(incoming.bytes.is_empty() && incoming.bytes.capacity() <= MAX_COPIED, "{}", incoming.bytes.capacity());
     }
 }

@@ -1,6 +1,5 @@
 //! An open tunnel at the hub: how messages are written to it, and how it is read.
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use crate::budget::Budget;
 use crate::hub::maintenance::clock::Clock;
 use crate::hub::observe::metrics::Traffic;
-use crate::hub::tunnels::incoming::{self, Incoming};
+use crate::hub::tunnels::incoming::{Incoming, Route};
 use crate::proto::management::TIMEOUT_SECS;
 use crate::proto::tunnel as wire;
 use crate::state::Now;
@@ -113,13 +112,7 @@ impl Tunnel {
     /// Reads what comes next, with what came along with it for the same response, and hands it over by `put`. If the request
     /// has ended, the participant is sent a cancel.
     fn read_batch(&self, Reading { reader, incoming }: &mut Reading, timeout: Duration, put: PutPieces) -> Progress {
-        let is_routed = Cell::new(false);
-        let mut route = |id: &str, pieces: Vec<Piece>| {
-            is_routed.set(true);
-            if let Routed::Ended(_) = put(&self.router, id, pieces) {
-                self.cancel(id);
-            }
-        };
+        let mut route = RouteHere { tunnel: self, put, has_put: false };
         // The clock is read once: what comes along with the first message has been waiting already.
         let mut now = None;
         loop {
@@ -132,7 +125,7 @@ impl Tunnel {
                 Err(_) => false,
             };
             // A request that reads must take what is in its queue before more is put there.
-            if !goes_on || is_routed.get() || !reader.has_buffered_frame() {
+            if !goes_on || route.has_put || !reader.has_buffered_frame() {
                 incoming.hand_over(&mut route);
                 return if goes_on { Progress::Continues } else { Progress::Ended };
             }
@@ -140,7 +133,7 @@ impl Tunnel {
     }
 
     /// Takes in a message or a control frame. False if the tunnel is closed.
-    fn take_in(&self, received: Received<'_>, now: Now, incoming: &mut Incoming, route: incoming::Route<'_>) -> bool {
+    fn take_in(&self, received: Received<'_>, now: Now, incoming: &mut Incoming, route: &mut RouteHere<'_>) -> bool {
         match received {
             Received::Text(text) => {
                 self.record_message(text.len(), now);
@@ -208,6 +201,34 @@ impl Tunnel {
         self.router.fail_all(lost);
         self.writer.close(code, reason);
         self.leave_reading();
+    }
+}
+
+/// Where a thread that reads the tunnel puts what it has read. If a request ends by that, the participant is sent a cancel.
+struct RouteHere<'t> {
+    tunnel: &'t Tunnel,
+    put: PutPieces,
+    /// Whether something has been put into a queue.
+    has_put: bool,
+}
+
+impl RouteHere<'_> {
+    fn end(&self, id: &str, routed: Routed) {
+        if let Routed::Ended(_) = routed {
+            self.tunnel.cancel(id);
+        }
+    }
+}
+
+impl Route for RouteHere<'_> {
+    fn pass(&mut self, id: &str, bytes: &[u8]) -> bool {
+        let passed = self.tunnel.router.pass(id, bytes);
+        passed.inspect(|routed| self.end(id, *routed)).is_some()
+    }
+
+    fn put(&mut self, id: &str, pieces: Vec<Piece>) {
+        self.has_put = true;
+        self.end(id, (self.put)(&self.tunnel.router, id, pieces));
     }
 }
 
