@@ -5,6 +5,7 @@ mod support;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
 use gambi::Error;
@@ -378,6 +379,88 @@ fn a_client_that_hangs_up_while_its_provider_is_paused_frees_it() {
     slow.hang_up();
     wait_until("the provider to be left", || provider.broken_off() == 1);
     hub.chat(&room, "p").expect(200);
+}
+
+/// More requests at once than a participant reads with a thread for each.
+const MANY_REQUESTS: usize = 24;
+
+fn many_at_once(hub: &TestHub, room: &str, provider: &FakeProvider) -> Session {
+    let session = Session::builder(hub.url(), room).participant_id("p").model("m").endpoint(provider.url());
+    session.concurrency(64).start().unwrap()
+}
+
+#[test]
+fn each_piece_of_many_slow_answers_arrives_before_the_next_is_made() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let pieces: Vec<_> = (0..5).map(|n| format!("data: {n}\n\n")).collect();
+    let provider = FakeProvider::start(Script::Steps(pieces.clone()));
+    let _session = many_at_once(&hub, &room, &provider);
+    // The second round's answers come on the first one's connections.
+    for _ in 0..2 {
+        provider.allow(0);
+        let mut clients: Vec<_> = (0..MANY_REQUESTS).map(|_| hub.stream(&room, "p")).collect();
+        for (at, piece) in pieces.iter().enumerate() {
+            provider.allow(at + 1);
+            for client in &mut clients {
+                if at == 0 {
+                    client.head().expect(200);
+                }
+                assert_eq!(client.chunk().unwrap(), piece.as_bytes());
+            }
+        }
+        assert!(clients.iter_mut().all(|client| client.chunk().is_some_and(|last| last.is_empty())));
+    }
+    assert!(provider.connections() <= MANY_REQUESTS + 2, "{}", provider.connections());
+}
+
+#[test]
+fn many_answers_that_follow_each_other_on_the_same_connections_are_whole() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::Stream((0..3).map(|n| format!("data: {n}\n\n")).collect()));
+    let _session = many_at_once(&hub, &room, &provider);
+    let body = json!({ "model": "p", "stream": true, "messages": [] }).to_string();
+    thread::scope(|scope| {
+        for _ in 0..MANY_REQUESTS {
+            scope.spawn(|| {
+                let mut client = Conn::open(hub.addr());
+                for _ in 0..30 {
+                    client.ask("POST", &format!("/rooms/{room}/v1/chat/completions"), &[], Some(&body));
+                    let answer = client.answer();
+                    assert_eq!((answer.whole, answer.text().as_str()), (true, "data: 0\n\ndata: 1\n\ndata: 2\n\n"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn among_many_answers_slow_clients_broken_answers_and_cancels_concern_their_own_alone() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::start(Script::StreamAndHang(vec!["data: 1\n\n".into()]));
+    let _session = many_at_once(&hub, &room, &provider);
+    let mut waiting: Vec<_> = (0..MANY_REQUESTS).map(|_| hub.stream(&room, "p")).collect();
+    for client in &mut waiting {
+        client.head().expect(200);
+        client.chunk().unwrap();
+    }
+    let sent = provider.sent();
+    provider.set(Script::Stream(vec!["x".repeat(64 << 10); MANY]));
+    let mut slow = hub.stream(&room, "p");
+    wait_until("the answer to begin", || provider.sent() >= sent + 16);
+    provider.set(Script::StreamAndDie(vec!["data: 2\n\n".into()]));
+    let broken = hub.stream(&room, "p").answer();
+    assert!(!broken.whole && broken.text().contains("broke off"), "{}", broken.text());
+    let left = waiting.pop().unwrap();
+    left.hang_up();
+    wait_until("the provider to be left", || provider.abandoned() == 1);
+    assert!(provider.sent() < MANY, "the slow client's provider is not slowed down");
+    let answer = slow.answer();
+    assert_eq!((answer.whole, answer.body.len()), (true, MANY << 16));
+    drop(waiting);
+    wait_until("the provider to be left by all", || provider.abandoned() == MANY_REQUESTS);
 }
 
 #[test]

@@ -233,13 +233,29 @@ impl ClientConnection {
             if (SEVERAL_PIECES..self.buffer.len()).contains(&self.to) {
                 thread::yield_now();
             }
-            if self.fill_buffer()? == 0 {
-                if !matches!(self.body, Body::Close) {
-                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed too early"));
-                }
-                self.body = Body::Over;
-            }
+            self.receive()?;
         }
+    }
+
+    /// As [`ClientConnection::read`], but reads once only, which does not wait if something has arrived. What that brings may be
+    /// no byte of the body.
+    ///
+    /// # Errors
+    /// As [`ClientConnection::read`].
+    pub fn read_once(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
+        self.receive()?;
+        self.take(out)
+    }
+
+    /// Reads more of the body into the buffer.
+    fn receive(&mut self) -> io::Result<()> {
+        if self.fill_buffer()? == 0 {
+            if !matches!(self.body, Body::Close) {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed too early"));
+            }
+            self.body = Body::Over;
+        }
+        Ok(())
     }
 
     /// Appends more bytes to the buffer; 0 at the end of the stream.

@@ -5,6 +5,7 @@ pub mod chunked;
 pub mod client;
 pub mod io;
 pub mod network_address;
+pub mod poll_set;
 pub mod pool;
 pub mod request;
 pub mod resolve;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::io::{self as net_io, Peek};
+use super::poll_set::{Number, PollSet};
 use super::tls_session::TlsSession;
 
 /// How much memory is set to zero for one read, in bytes. An encrypted connection decrypts no more ahead.
@@ -148,6 +149,22 @@ impl Stream {
             return Err(io::ErrorKind::Unsupported.into());
         }
         net_io::wait_for_either([&self.socket, &other.socket], timeout)
+    }
+
+    /// Adds it to a set, which tells by this number when it has something to read.
+    ///
+    /// # Errors
+    /// If the system refuses; where it is encrypted, too: what it has decrypted ahead is not seen by the system.
+    pub fn add_to(&self, set: &PollSet, number: Number) -> io::Result<()> {
+        if self.is_encrypted() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        set.add(&self.socket, number)
+    }
+
+    /// Takes it out of a set.
+    pub fn remove_from(&self, set: &PollSet) {
+        set.remove(&self.socket);
     }
 
     /// Ends the sending direction in order: the peer knows that nothing is missing.

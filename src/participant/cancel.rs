@@ -37,6 +37,11 @@ impl CancelHandle {
         self.resumed.notify_one();
     }
 
+    /// Whether the request is paused.
+    pub fn is_paused(&self) -> bool {
+        *lock(&self.paused)
+    }
+
     /// Blocks while the request is paused. What is not read from the provider's socket meanwhile slows the provider down.
     pub fn wait_while_paused(&self) {
         let paused = lock(&self.paused);

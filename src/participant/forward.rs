@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use super::cancel::CancelHandle;
 use super::follow::ProviderState;
 use super::job::{ArrivingRequest, EarlyCall, Job, ProviderRequest, RequestHead, SHORT_REQUEST, length, rest};
 use super::load::LoadShare;
@@ -13,7 +14,7 @@ use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::stream::Stream;
 use crate::proto::tunnel::{self, Incoming as Request};
 use crate::proto::web::{HOPS, is_hop_by_hop};
-use crate::tunnel::{TunnelError, Writer};
+use crate::tunnel::{Batch, TunnelError, Writer};
 
 /// What a worker does beside its request: it goes on to read the tunnel as long as the request does not make it wait.
 pub trait Leading {
@@ -24,14 +25,62 @@ pub trait Leading {
     fn hand_over(&mut self);
 }
 
-/// The buffers of a worker, reused for all pieces and requests.
-#[derive(Default)]
+/// The buffers of a thread that passes answers on, reused for all of them.
 pub struct Buffers {
-    /// A piece of the response's body.
+    /// A piece of an answer's body.
     piece: Vec<u8>,
     /// The same piece as a JSON message.
     json: Vec<u8>,
+    /// What is to be sent to the hub.
+    batch: Batch,
 }
+
+impl Buffers {
+    /// How many bytes are to be sent.
+    pub fn unsent(&self) -> usize {
+        self.batch.len()
+    }
+}
+
+/// An answer of which more is to come.
+pub struct Answer {
+    job: Job,
+    call: ClientConnection,
+}
+
+impl Answer {
+    /// The id of its request.
+    pub fn id(&self) -> &str {
+        &self.job.id
+    }
+
+    /// The provider's connection.
+    pub fn stream(&self) -> Arc<Stream> {
+        self.call.stream()
+    }
+
+    /// Cancels and pauses its request.
+    pub fn cancel(&self) -> &CancelHandle {
+        &self.job.cancel
+    }
+
+    /// Reads more of the answer, with one read; true at its end.
+    ///
+    /// # Errors
+    /// If it is incomplete.
+    pub fn read_once(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
+        buffers.piece.clear();
+        self.call.read_once(&mut buffers.piece)
+    }
+
+    fn read(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
+        buffers.piece.clear();
+        self.call.read(&mut buffers.piece)
+    }
+}
+
+/// Why a participant refuses a request for which no thread can be started.
+pub const NO_THREAD: &str = "the participant has no thread for the request";
 
 /// Why a request failed.
 struct Failure {
@@ -51,10 +100,6 @@ impl Failure {
 
     fn stream(error: &io::Error) -> Self {
         Failure { stage: "stream", message: format!("the provider's answer broke off: {error}") }
-    }
-
-    fn tunnel(error: &TunnelError) -> Self {
-        Failure { stage: "tunnel", message: error.to_string() }
     }
 }
 
@@ -87,61 +132,91 @@ impl Forwarder {
         ArrivingRequest::new(request, share, &self.provider)
     }
 
-    /// Serves a job. `before_end` runs with its id when the response is complete, before the hub learns it. A failure is
-    /// reported to the hub unless the job was cancelled.
-    pub fn forward(
+    /// Buffers for a thread that passes answers on.
+    pub fn new_buffers(&self) -> Buffers {
+        Buffers { piece: Vec::new(), json: Vec::new(), batch: self.writer.new_batch() }
+    }
+
+    /// Sends a job's request, and the hub what comes of the answer with its head. Gives the answer if more is to come. `ended` is
+    /// called with the job's id when it has ended, before the hub learns that. A failure is reported to the hub unless the job was
+    /// cancelled.
+    pub fn begin(
         &self,
-        job: &mut Job,
+        mut job: Job,
         buffers: &mut Buffers,
         leading: &mut impl Leading,
-        before_end: impl FnOnce(&str),
-    ) {
-        let result = self.exchange(job, buffers, leading, before_end);
-        let active = job.cancel.detach();
-        if let Err(Failure { stage, message }) = result
-            && active
-        {
-            self.send_error(&job.id, stage, &message);
+        ended: impl FnOnce(&str),
+    ) -> Option<Answer> {
+        let early = job.early.take();
+        let opened = match &job.request {
+            Ok(request) => self.open_response(&job, (request, early), leading).map_err(|reason| {
+                self.provider_state.doubt_provider();
+                Failure::connect(&reason)
+            }),
+            Err(reason) => Err(Failure::participant(reason)),
+        };
+        let answer = match opened {
+            Ok((mut call, start)) => {
+                buffers.piece.clear();
+                // The start of the body that arrived with the head is sent along with it.
+                let taken = call.take(&mut buffers.piece);
+                if let Ok(false) = taken {
+                    leading.hand_over();
+                }
+                self.add(Answer { job, call }, (Some(start), taken), buffers, ended)
+            }
+            Err(failure) => {
+                self.add_failure(&job, &failure, buffers, ended);
+                None
+            }
+        };
+        self.send(buffers).then_some(answer).flatten()
+    }
+
+    /// Passes the rest of an answer on. `ended` as for [`Forwarder::begin`].
+    pub fn finish(&self, mut answer: Answer, buffers: &mut Buffers, ended: impl Fn(&str)) {
+        loop {
+            answer.cancel().wait_while_paused();
+            let read = answer.read(buffers);
+            let rest = self.add(answer, (None, read), buffers, &ended);
+            match self.send(buffers).then_some(rest).flatten() {
+                Some(rest) => answer = rest,
+                None => return,
+            }
         }
     }
 
-    /// Sends the request and streams the response. Stops without a further message once the job is cancelled.
-    fn exchange(
+    /// Adds to `buffers` what the hub is to be sent of an answer: its head, if that has not been sent, the piece that was `read`, and its
+    /// end or failure. Gives the answer if more is to come. `ended` as for [`Forwarder::begin`].
+    pub fn add(
         &self,
-        job: &mut Job,
+        answer: Answer,
+        (start, read): (Option<Vec<u8>>, io::Result<bool>),
         buffers: &mut Buffers,
-        leading: &mut impl Leading,
-        before_end: impl FnOnce(&str),
-    ) -> Result<(), Failure> {
-        let early = job.early.take();
-        let job = &*job;
-        let request = job.request.as_ref().map_err(|reason| Failure::participant(reason))?;
-        let (mut call, start) = self
-            .open_response(job, (request, early), leading)
-            .map_err(|reason| Failure::connect(&reason))
-            .inspect_err(|_| self.provider_state.doubt_provider())?;
-        let mut start = Some(start);
-        buffers.piece.clear();
-        // The start of the body that arrived with the head is sent along with it.
-        let mut complete = call.take(&mut buffers.piece).map_err(|e| Failure::stream(&e))?;
-        if !complete {
-            leading.hand_over();
-        }
-        while !complete {
-            if job.cancel.is_cancelled() {
-                return Ok(());
+        ended: impl FnOnce(&str),
+    ) -> Option<Answer> {
+        match read {
+            Ok(false) if answer.cancel().is_cancelled() => {}
+            Ok(false) => {
+                // Without random bytes for a mask nothing can be sent any more.
+                return self.add_piece(&answer.job.id, start, buffers).ok().map(|()| answer);
             }
-            self.send(job, start.take(), buffers, None).map_err(|e| Failure::tunnel(&e))?;
-            buffers.piece.clear();
-            job.cancel.wait_while_paused();
-            complete = call.read(&mut buffers.piece).map_err(|e| Failure::stream(&e))?;
+            Ok(true) if !answer.cancel().detach() => {}
+            Ok(true) => {
+                let Answer { job, call } = answer;
+                self.provider.pool(call);
+                ended(&job.id);
+                let _ = self.add_piece(&job.id, start, buffers);
+                let _ = buffers.batch.text(&[tunnel::encode_end(&job.id).as_bytes()]);
+                return None;
+            }
+            Err(error) => {
+                self.add_failure(&answer.job, &Failure::stream(&error), buffers, ended);
+                return None;
+            }
         }
-        if !job.cancel.detach() {
-            return Ok(());
-        }
-        self.provider.pool(call);
-        before_end(&job.id);
-        self.send(job, start, buffers, Some(tunnel::encode_end(&job.id))).map_err(|e| Failure::tunnel(&e))
+        ended(&answer.job.id);
+        None
     }
 
     /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
@@ -179,47 +254,42 @@ impl Forwarder {
         }
     }
 
-    /// Sends what is ready of a response, in one write.
-    fn send(
-        &self,
-        job: &Job,
-        start: Option<Vec<u8>>,
-        buffers: &mut Buffers,
-        end: Option<String>,
-    ) -> Result<(), TunnelError> {
-        let Buffers { piece, json } = buffers;
-        if start.is_none() && piece.is_empty() && end.is_none() {
+    /// Adds the head and the piece that is in `buffers`, as far as there are any.
+    fn add_piece(&self, id: &str, start: Option<Vec<u8>>, buffers: &mut Buffers) -> Result<(), TunnelError> {
+        let Buffers { piece, json, batch } = buffers;
+        if let Some(start) = start {
+            batch.text(&[&start])?;
+        }
+        if piece.is_empty() {
             return Ok(());
         }
-        let binary_head = tunnel::binary_head(&job.id).filter(|_| self.binary);
-        if binary_head.is_none() && !piece.is_empty() {
-            json.clear();
-            tunnel::encode_chunk(json, &job.id, piece);
+        if let Some(head) = tunnel::binary_head(id).filter(|_| self.binary) {
+            return batch.binary(&[&head, piece]);
         }
-        self.writer.batch(|batch| {
-            if let Some(start) = &start {
-                batch.text(&[start])?;
-            }
-            match &binary_head {
-                _ if piece.is_empty() => {}
-                Some(head) => batch.binary(&[head, piece])?,
-                None => batch.text(&[json])?,
-            }
-            match &end {
-                Some(end) => batch.text(&[end.as_bytes()]),
-                None => Ok(()),
-            }
-        })
+        json.clear();
+        tunnel::encode_chunk(json, id, piece);
+        batch.text(&[json])
+    }
+
+    fn add_failure(&self, job: &Job, failure: &Failure, buffers: &mut Buffers, ended: impl FnOnce(&str)) {
+        let active = job.cancel.detach();
+        ended(&job.id);
+        if active {
+            let error = tunnel::encode_error(&job.id, failure.stage, &failure.message);
+            let _ = buffers.batch.text(&[error.as_bytes()]);
+        }
+    }
+
+    /// Sends the hub what is in `buffers`. False if that fails: the tunnel is lost then, and all of its requests with it.
+    pub fn send(&self, buffers: &mut Buffers) -> bool {
+        self.writer.send(&mut buffers.batch).is_ok()
     }
 
     /// Reports that the participant does not serve a request.
     pub fn refuse(&self, id: &str, reason: &str) {
-        self.send_error(id, "participant", reason);
-    }
-
-    fn send_error(&self, id: &str, stage: &str, message: &str) {
+        let Failure { stage, message } = Failure::participant(reason);
         // A failed write means that the tunnel is lost, which fails all of its requests on the hub.
-        let _ = self.writer.text(&[tunnel::encode_error(id, stage, message).as_bytes()]);
+        let _ = self.writer.text(&[tunnel::encode_error(id, stage, &message).as_bytes()]);
     }
 }
 

@@ -17,9 +17,11 @@ mod probe;
 mod provider;
 mod provider_health;
 mod reconnect;
+mod running;
 mod serve;
 mod session;
 mod specs;
+mod streams;
 
 pub use builder::{Builder, Joined, Prepared};
 pub use find::{FoundProvider, ProviderKind, find_providers};

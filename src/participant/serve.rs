@@ -6,7 +6,6 @@
 //! The leader also cancels, pauses and resumes the requests that other workers serve. A worker is started when no follower
 //! is free; [`Load`] bounds their number. What a request does is in `forward`.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,10 +14,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::cancel::CancelHandle;
-use super::forward::{Buffers, Forwarder, Leading};
+use super::forward::{Forwarder, Leading, NO_THREAD};
 use super::job::{ArrivingRequest, Job, RequestHead};
 use super::load::{Load, LoadShare};
+use super::running::Running;
+use super::streams::Streams;
 use crate::net::stream::Stream;
 use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
 use crate::sync::{STACK_SIZE, lock};
@@ -92,9 +92,10 @@ impl Leading for Leader<'_> {
 
 /// The state that the workers of a session share.
 pub struct Workers {
-    forwarder: Forwarder,
-    /// The cancel handles of the requests in progress, by request id.
-    running: Mutex<HashMap<String, Arc<CancelHandle>>>,
+    forwarder: Arc<Forwarder>,
+    running: Arc<Running>,
+    /// Reads the answers where there are many.
+    streams: Option<Arc<Streams>>,
     load: Arc<Load>,
     /// Whether bodies of requests come as messages of their own.
     bodies: bool,
@@ -119,9 +120,11 @@ impl Workers {
         on_event: impl Fn(TunnelEvent) + Send + Sync + 'static,
     ) -> io::Result<Receiver<()>> {
         let (reading, ended) = bounded(0);
+        let (forwarder, running) = (Arc::new(forwarder), Arc::<Running>::default());
         let workers = Workers {
+            streams: Streams::new(forwarder.clone(), running.clone()).ok(),
             forwarder,
-            running: Mutex::default(),
+            running,
             load,
             bodies,
             leader: Mutex::new(Some(Leadership { reader, busy: 0, awaited: None, _reading: reading })),
@@ -138,12 +141,19 @@ impl Workers {
 
     /// A worker's loop: lead until a request arrives, then serve it.
     fn work(self: &Arc<Self>) {
-        let mut buffers = Buffers::default();
+        let mut buffers = self.forwarder.new_buffers();
         let mut leader = Leader(None);
-        while let Some(mut job) = self.lead(&mut leader) {
-            // The hub may send the next request as soon as it sees the end: this one must be removed by then.
-            self.forwarder.forward(&mut job, &mut buffers, &mut leader, |id| drop(self.running().remove(id)));
-            self.running().remove(&job.id);
+        // The hub may send the next request as soon as it sees the end: this one must be removed by then.
+        let ended = |id: &str| self.running.remove(id);
+        while let Some(job) = self.lead(&mut leader) {
+            let answer = self.forwarder.begin(job, &mut buffers, &mut leader, ended);
+            let own = answer.and_then(|answer| match &self.streams {
+                Some(streams) => streams.take(answer),
+                None => Some(answer),
+            });
+            if let Some(answer) = own {
+                self.forwarder.finish(answer, &mut buffers, ended);
+            }
         }
     }
 
@@ -185,7 +195,7 @@ impl Workers {
             }
         };
         (self.on_event)(end);
-        self.cancel_all();
+        self.running.cancel_all();
         **leadership = None;
         leader.hand_over();
         None
@@ -195,9 +205,9 @@ impl Workers {
     fn on_message(&self, text: &str) -> Option<Arrived> {
         match decode_from_hub(text) {
             Ok(FromHub::Request(request)) => return self.on_request(request),
-            Ok(FromHub::Cancel { request_id }) => self.cancel(&request_id),
-            Ok(FromHub::Pause { request_id }) => self.set_paused(&request_id, true),
-            Ok(FromHub::Resume { request_id }) => self.set_paused(&request_id, false),
+            Ok(FromHub::Cancel { request_id }) => self.running.cancel(&request_id),
+            Ok(FromHub::Pause { request_id }) => self.running.set_paused(&request_id, true),
+            Ok(FromHub::Resume { request_id }) => self.running.set_paused(&request_id, false),
             Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => {}
         }
         None
@@ -209,13 +219,9 @@ impl Workers {
         if self.followers.load(Ordering::SeqCst) > 0 || self.spawn_worker().is_ok() {
             return Some(job);
         }
-        self.running().remove(&job.id);
-        self.forwarder.refuse(&job.id, "the participant has no thread for the request");
+        self.running.remove(&job.id);
+        self.forwarder.refuse(&job.id, NO_THREAD);
         None
-    }
-
-    fn running(&self) -> MutexGuard<'_, HashMap<String, Arc<CancelHandle>>> {
-        lock(&self.running)
     }
 
     fn on_request(&self, request: Request<'_>) -> Option<Arrived> {
@@ -241,28 +247,7 @@ impl Workers {
 
     /// Adds a job to the running ones.
     fn enrol(&self, job: Job) -> Job {
-        self.running().insert(job.id.clone(), job.cancel.clone());
+        self.running.add(&job.id, job.cancel.clone());
         job
-    }
-
-    /// Cancels a request, even while the provider is silent.
-    fn cancel(&self, id: &str) {
-        let handle = self.running().remove(id);
-        if let Some(handle) = handle {
-            handle.cancel();
-        }
-    }
-
-    fn set_paused(&self, id: &str, paused: bool) {
-        if let Some(handle) = self.running().get(id) {
-            handle.set_paused(paused);
-        }
-    }
-
-    fn cancel_all(&self) {
-        let running = std::mem::take(&mut *self.running());
-        for handle in running.values() {
-            handle.cancel();
-        }
     }
 }

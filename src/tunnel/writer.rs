@@ -282,19 +282,19 @@ fn total_len(parts: &[&[u8]]) -> usize {
     parts.iter().map(|part| part.len()).sum()
 }
 
-/// Messages that are sent in one write: see [`Writer::batch`].
-pub struct Batch<'b> {
-    buffer: &'b mut WriteBuffer,
+/// Messages that are sent in one write: see [`Writer::send`].
+pub struct Batch {
+    frames: WriteBuffer,
     role: Role,
 }
 
-impl Batch<'_> {
+impl Batch {
     /// Appends a text message. Its `parts` are concatenated and must be UTF-8.
     ///
     /// # Errors
     /// If the system has no random bytes for the mask.
     pub fn text(&mut self, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        self.buffer.add_frame(self.role, OpCode::Data(Data::Text), parts)
+        self.frames.add_frame(self.role, OpCode::Data(Data::Text), parts)
     }
 
     /// Appends a binary message. Its `parts` are concatenated.
@@ -302,7 +302,12 @@ impl Batch<'_> {
     /// # Errors
     /// As [`Batch::text`].
     pub fn binary(&mut self, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        self.buffer.add_frame(self.role, OpCode::Data(Data::Binary), parts)
+        self.frames.add_frame(self.role, OpCode::Data(Data::Binary), parts)
+    }
+
+    /// The bytes of its messages so far, as they will be sent.
+    pub fn len(&self) -> usize {
+        self.frames.bytes.len()
     }
 }
 
@@ -346,23 +351,24 @@ impl Writer {
         self.0.write_frame(buffer, OpCode::Data(Data::Binary), binary, self.0.write_timeout)
     }
 
-    /// Sends the messages that `fill` appends, in order and in one write. `fill` runs under the write lock; if it fails, nothing
-    /// is sent.
+    /// A batch without messages.
+    pub fn new_batch(&self) -> Batch {
+        Batch { frames: WriteBuffer { bytes: Vec::new() }, role: self.0.role }
+    }
+
+    /// Sends the messages of a batch, in order and in one write, and empties it.
     ///
     /// # Errors
     /// As [`Writer::text`].
-    pub fn batch(&self, fill: impl FnOnce(&mut Batch<'_>) -> Result<(), TunnelError>) -> Result<(), TunnelError> {
-        let mut lock = self.0.lock();
+    pub fn send(&self, batch: &mut Batch) -> Result<(), TunnelError> {
+        if batch.len() == 0 {
+            return Ok(());
+        }
+        let _lock = self.0.lock();
         if self.0.is_closing() {
             return Err(TunnelError::Closed);
         }
-        let buffer = &mut *lock.buffer;
-        let filled = fill(&mut Batch { buffer, role: self.0.role });
-        if filled.is_err() {
-            buffer.bytes.clear();
-            return filled;
-        }
-        self.0.write_buffered(buffer, &[], self.0.write_timeout)
+        self.0.write_buffered(&mut batch.frames, &[], self.0.write_timeout)
     }
 
     /// Answers a ping that came as a text message with one. Where another message is being sent, that is waited for by the

@@ -20,6 +20,8 @@ pub enum Script {
     Answer { status: u16, kind: &'static str, body: String },
     /// A stream of pieces, ended properly.
     Stream(Vec<String>),
+    /// A stream of pieces, ended properly, of which each is sent once `allow` has allowed so many.
+    Steps(Vec<String>),
     /// Lines of JSON, as Ollama streams, ended properly.
     Lines(Vec<String>),
     /// Lines of JSON whose connection then breaks.
@@ -103,6 +105,8 @@ struct FakeState {
     sent: AtomicUsize,
     /// Streams that could not be written to their end.
     broken_off: AtomicUsize,
+    /// See [`Script::Steps`].
+    allowed: AtomicUsize,
 }
 
 /// A fake provider with the model `m`.
@@ -131,6 +135,7 @@ impl FakeProvider {
             connections: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
             broken_off: AtomicUsize::new(0),
+            allowed: AtomicUsize::new(0),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -173,6 +178,11 @@ impl FakeProvider {
     pub fn release(&self) {
         *self.state.released.lock().unwrap() += 1;
         self.state.release.notify_all();
+    }
+
+    /// Allows so many pieces of each stream.
+    pub fn allow(&self, pieces: usize) {
+        self.state.allowed.store(pieces, Ordering::SeqCst);
     }
 
     /// Forgets the recorded requests.
@@ -274,6 +284,16 @@ impl FakeState {
             Script::Echo | Script::CloseKept { .. } => answer(stream, 200, "application/json", &seen.body),
             Script::Stream(pieces) => {
                 self.pieces(stream, pieces)?;
+                send(stream, "0\r\n\r\n")
+            }
+            Script::Steps(pieces) => {
+                self.pieces(stream, &[])?;
+                for (at, piece) in pieces.iter().enumerate() {
+                    while self.allowed.load(Ordering::SeqCst) <= at {
+                        thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                    send(stream, &format!("{:x}\r\n{piece}\r\n", piece.len()))?;
+                }
                 send(stream, "0\r\n\r\n")
             }
             Script::Lines(lines) => {
