@@ -14,7 +14,7 @@ use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::stream::Stream;
 use crate::proto::tunnel::{self, Incoming as Request};
 use crate::proto::web::{HOPS, is_hop_by_hop};
-use crate::tunnel::{Batch, TunnelError, Writer};
+use crate::tunnel::{Batch, Writer};
 
 /// What a worker does beside its request: it goes on to read the tunnel as long as the request does not make it wait.
 pub trait Leading {
@@ -27,9 +27,8 @@ pub trait Leading {
 
 /// The buffers of a thread that passes answers on, reused for all of them.
 pub struct Buffers {
-    /// A piece of an answer's body.
+    /// A piece of an answer's body, where the hub takes it as JSON, and that message.
     piece: Vec<u8>,
-    /// The same piece as a JSON message.
     json: Vec<u8>,
     /// What is to be sent to the hub.
     batch: Batch,
@@ -39,6 +38,11 @@ impl Buffers {
     /// How many bytes are to be sent.
     pub fn unsent(&self) -> usize {
         self.batch.len()
+    }
+
+    fn release_memory(&mut self) {
+        (self.piece, self.json) = (Vec::new(), Vec::new());
+        self.batch.release_memory();
     }
 }
 
@@ -62,20 +66,6 @@ impl Answer {
     /// Cancels and pauses its request.
     pub fn cancel(&self) -> &CancelHandle {
         &self.job.cancel
-    }
-
-    /// Reads more of the answer, with one read; true at its end.
-    ///
-    /// # Errors
-    /// If it is incomplete.
-    pub fn read_once(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
-        buffers.piece.clear();
-        self.call.read_once(&mut buffers.piece)
-    }
-
-    fn read(&mut self, buffers: &mut Buffers) -> io::Result<bool> {
-        buffers.piece.clear();
-        self.call.read(&mut buffers.piece)
     }
 }
 
@@ -156,17 +146,15 @@ impl Forwarder {
             Err(reason) => Err(Failure::participant(reason)),
         };
         let answer = match opened {
-            Ok((mut call, start)) => {
-                buffers.piece.clear();
+            Ok((call, start)) => {
+                let started = buffers.batch.text(&[&start]);
                 // The start of the body that arrived with the head is sent along with it.
-                let taken = call.take(&mut buffers.piece);
-                if let Ok(false) = taken {
-                    leading.hand_over();
-                }
-                self.add(Answer { job, call }, (Some(start), taken), buffers, ended)
+                let answer = self.pass_on(Answer { job, call }, ClientConnection::take, buffers, ended);
+                // Without random bytes for a mask nothing can be sent any more.
+                answer.filter(|_| started.is_ok()).inspect(|_| leading.hand_over())
             }
             Err(failure) => {
-                self.add_failure(&job, &failure, buffers, ended);
+                self.fail(&job, &failure, buffers, ended);
                 None
             }
         };
@@ -177,46 +165,64 @@ impl Forwarder {
     pub fn finish(&self, mut answer: Answer, buffers: &mut Buffers, ended: impl Fn(&str)) {
         loop {
             answer.cancel().wait_while_paused();
-            let read = answer.read(buffers);
-            let rest = self.add(answer, (None, read), buffers, &ended);
+            let rest = self.pass_on(answer, ClientConnection::read, buffers, &ended);
             match self.send(buffers).then_some(rest).flatten() {
                 Some(rest) => answer = rest,
-                None => return,
+                None => break,
             }
         }
+        buffers.release_memory();
     }
 
-    /// Adds to `buffers` what the hub is to be sent of an answer: its head, if that has not been sent, the piece that was `read`, and its
-    /// end or failure. Gives the answer if more is to come. `ended` as for [`Forwarder::begin`].
-    pub fn add(
+    /// Adds to `buffers` the piece of an answer that `read` appends, and its end or failure. Gives the answer if more is to come. `read`
+    /// returns whether the answer is complete. `ended` as for [`Forwarder::begin`].
+    pub fn pass_on(
         &self,
-        answer: Answer,
-        (start, read): (Option<Vec<u8>>, io::Result<bool>),
+        mut answer: Answer,
+        read: impl FnOnce(&mut ClientConnection, &mut Vec<u8>) -> io::Result<bool>,
         buffers: &mut Buffers,
         ended: impl FnOnce(&str),
     ) -> Option<Answer> {
-        match read {
-            Ok(false) if answer.cancel().is_cancelled() => {}
-            Ok(false) => {
-                // Without random bytes for a mask nothing can be sent any more.
-                return self.add_piece(&answer.job.id, start, buffers).ok().map(|()| answer);
-            }
-            Ok(true) if !answer.cancel().detach() => {}
-            Ok(true) => {
+        match self.add_piece(&mut answer, read, buffers) {
+            Ok(false) if !answer.cancel().is_cancelled() => return Some(answer),
+            Ok(true) if answer.cancel().detach() => {
                 let Answer { job, call } = answer;
                 self.provider.pool(call);
                 ended(&job.id);
-                let _ = self.add_piece(&job.id, start, buffers);
                 let _ = buffers.batch.text(&[tunnel::encode_end(&job.id).as_bytes()]);
-                return None;
             }
-            Err(error) => {
-                self.add_failure(&answer.job, &Failure::stream(&error), buffers, ended);
-                return None;
-            }
+            Ok(_) => ended(answer.id()),
+            Err(error) => self.fail(&answer.job, &Failure::stream(&error), buffers, ended),
         }
-        ended(&answer.job.id);
         None
+    }
+
+    fn add_piece(
+        &self,
+        Answer { job, call }: &mut Answer,
+        read: impl FnOnce(&mut ClientConnection, &mut Vec<u8>) -> io::Result<bool>,
+        Buffers { piece, json, batch }: &mut Buffers,
+    ) -> io::Result<bool> {
+        if let Some(head) = tunnel::binary_head(&job.id).filter(|_| self.binary) {
+            return batch.binary_with(&head, |out| read(call, out)).map_err(io::Error::other)?;
+        }
+        piece.clear();
+        let is_complete = read(call, piece)?;
+        if !piece.is_empty() {
+            json.clear();
+            tunnel::encode_chunk(json, &job.id, piece);
+            batch.text(&[json]).map_err(io::Error::other)?;
+        }
+        Ok(is_complete)
+    }
+
+    fn fail(&self, job: &Job, failure: &Failure, buffers: &mut Buffers, ended: impl FnOnce(&str)) {
+        let active = job.cancel.detach();
+        ended(&job.id);
+        if active {
+            let error = tunnel::encode_error(&job.id, failure.stage, &failure.message);
+            let _ = buffers.batch.text(&[error.as_bytes()]);
+        }
     }
 
     /// Sends the request until the response's head arrives. Gives the connection, and the head as a message for the hub.
@@ -251,32 +257,6 @@ impl Forwarder {
                 Err(_) if call.was_stale() && !job.cancel.is_cancelled() => {}
                 Err(reason) => return Err(reason),
             }
-        }
-    }
-
-    /// Adds the head and the piece that is in `buffers`, as far as there are any.
-    fn add_piece(&self, id: &str, start: Option<Vec<u8>>, buffers: &mut Buffers) -> Result<(), TunnelError> {
-        let Buffers { piece, json, batch } = buffers;
-        if let Some(start) = start {
-            batch.text(&[&start])?;
-        }
-        if piece.is_empty() {
-            return Ok(());
-        }
-        if let Some(head) = tunnel::binary_head(id).filter(|_| self.binary) {
-            return batch.binary(&[&head, piece]);
-        }
-        json.clear();
-        tunnel::encode_chunk(json, id, piece);
-        batch.text(&[json])
-    }
-
-    fn add_failure(&self, job: &Job, failure: &Failure, buffers: &mut Buffers, ended: impl FnOnce(&str)) {
-        let active = job.cancel.detach();
-        ended(&job.id);
-        if active {
-            let error = tunnel::encode_error(&job.id, failure.stage, &failure.message);
-            let _ = buffers.batch.text(&[error.as_bytes()]);
         }
     }
 

@@ -9,6 +9,7 @@ use std::thread;
 
 use super::forward::{Answer, Buffers, Forwarder, NO_THREAD};
 use super::running::Running;
+use crate::net::client::ClientConnection;
 use crate::net::poll_set::{Number, PollSet};
 use crate::sync::{STACK_SIZE, lock};
 
@@ -103,18 +104,21 @@ impl Streams {
     }
 
     /// Reads once from an answer that has something to read, or has ended. Gives it back if more is to come here.
-    fn read_one(self: &Arc<Self>, mut answer: Answer, buffers: &mut Buffers) -> Option<Answer> {
+    fn read_one(self: &Arc<Self>, answer: Answer, buffers: &mut Buffers) -> Option<Answer> {
         if answer.cancel().is_paused() {
             answer.stream().remove_from(&self.set);
             self.give_away(answer);
             return None;
         }
-        let read = answer.read_once(buffers);
-        // Before its connection serves another request, whose answer may come into the set again.
-        if !matches!(read, Ok(false)) {
-            answer.stream().remove_from(&self.set);
-        }
-        self.forwarder.add(answer, (None, read), buffers, |id| self.running.remove(id))
+        let read = |call: &mut ClientConnection, out: &mut Vec<u8>| {
+            let read = call.read_once(out);
+            // Before the connection serves another request, whose answer may come into the set again.
+            if !matches!(read, Ok(false)) {
+                call.stream().remove_from(&self.set);
+            }
+            read
+        };
+        self.forwarder.pass_on(answer, read, buffers, |id| self.running.remove(id))
     }
 
     /// Reads the rest of a paused answer on a thread of its own, which can wait until it is resumed.

@@ -20,7 +20,9 @@ const SMALL_BUFFER: usize = 1 << 10;
 /// The buffer's size on a tunnel after a long body, in bytes.
 const BUFFER_BEFORE_BODY: usize = 4 << 10;
 /// The buffer's size on a tunnel with much traffic, in bytes. Only a longer frame makes it larger.
-const LARGE_BUFFER: usize = 64 << 10;
+const LARGE_BUFFER: usize = 128 << 10;
+/// Up to so many bytes are not charged to the memory budget.
+const UNCHARGED: usize = 64 << 10;
 
 /// One result of [`Reader::read`].
 #[derive(Debug)]
@@ -328,21 +330,27 @@ impl Reader {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let length = self.buffer.len();
+        let larger = (length * 4).min(LARGE_BUFFER);
         if length < SMALL_BUFFER {
             self.buffer.resize(SMALL_BUFFER, 0);
-        } else if full && length < LARGE_BUFFER {
+        } else if full && length < LARGE_BUFFER && self.may_hold(larger) {
             // The last read filled the buffer, so more may be waiting in the socket.
-            self.buffer.resize((length * 4).min(LARGE_BUFFER), 0);
+            self.buffer.resize(larger, 0);
         } else if self.end == length {
-            self.buffer.resize((length * 2).min(needed.max(LARGE_BUFFER)), 0);
+            self.buffer.resize((length * 2).min(needed.max(UNCHARGED)), 0);
         }
     }
 
-    /// Adjusts the share of the memory budget to what is held. Up to `LARGE_BUFFER` bytes are not charged.
+    /// Whether the memory budget suffices for so many bytes, which are reserved then.
+    fn may_hold(&mut self, bytes: usize) -> bool {
+        bytes <= UNCHARGED || self.memory.as_mut().is_none_or(|memory| memory.grow_to(bytes as u64))
+    }
+
+    /// Adjusts the share of the memory budget to what is held.
     fn reserve_memory(&mut self) -> Result<(), TunnelError> {
         let Some(memory) = &mut self.memory else { return Ok(()) };
         let held = self.buffer.len() + self.fragments.as_ref().map_or(0, |(_, fragments)| fragments.len());
-        let charged = if held > LARGE_BUFFER { held as u64 } else { 0 };
+        let charged = if held > UNCHARGED { held as u64 } else { 0 };
         memory.shrink_to(charged);
         if memory.grow_to(charged) { Ok(()) } else { Err(TunnelError::NoMemory) }
     }

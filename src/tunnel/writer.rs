@@ -18,7 +18,11 @@ use crate::sync::lock;
 /// How long closing a tunnel may wait for the write lock, and then for its own write.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The capacity that a write buffer keeps between writes, in bytes, so that one long message does not occupy its memory for good.
-const KEPT_CAPACITY: usize = 64 << 10;
+const KEPT_CAPACITY: usize = 128 << 10;
+/// The same for a batch that is not used for a while.
+const KEPT_IDLE: usize = 4 << 10;
+/// The length of the header of a masked frame of 126 bytes to 64 KiB.
+const USUAL_HEADER: usize = 8;
 
 /// The limits of one tunnel.
 #[derive(Debug, Clone, Copy)]
@@ -258,7 +262,7 @@ impl Drop for SendAnswers<'_> {
 impl WriteBuffer {
     /// Appends a frame, masked if a client sends it.
     fn add_frame(&mut self, role: Role, opcode: OpCode, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        let mask = if role == Role::Client { Some(draw_mask()?) } else { None };
+        let mask = mask_of(role)?;
         let payload_len = total_len(parts);
         self.bytes.reserve(super::codec::MAX_HEADER + payload_len);
         write_header(&mut self.bytes, opcode, mask, payload_len).map_err(TunnelError::Io)?;
@@ -271,11 +275,15 @@ impl WriteBuffer {
     }
 }
 
-/// A mask that the peer's application cannot predict (RFC 6455, section 10.3).
-fn draw_mask() -> Result<Mask, TunnelError> {
+/// The mask of a frame that an endpoint of this role sends: none of a server, and of a client one that the peer's application cannot
+/// predict (RFC 6455, section 10.3).
+fn mask_of(role: Role) -> Result<Option<Mask>, TunnelError> {
+    if role == Role::Server {
+        return Ok(None);
+    }
     let mut mask = Mask::default();
     random::fill(&mut mask).map_err(|e| TunnelError::Io(io::Error::other(e)))?;
-    Ok(mask)
+    Ok(Some(mask))
 }
 
 fn total_len(parts: &[&[u8]]) -> usize {
@@ -285,6 +293,8 @@ fn total_len(parts: &[&[u8]]) -> usize {
 /// Messages that are sent in one write: see [`Writer::send`].
 pub struct Batch {
     frames: WriteBuffer,
+    /// The header of the message that is being appended.
+    header: Vec<u8>,
     role: Role,
 }
 
@@ -297,12 +307,35 @@ impl Batch {
         self.frames.add_frame(self.role, OpCode::Data(Data::Text), parts)
     }
 
-    /// Appends a binary message. Its `parts` are concatenated.
+    /// Appends a binary message of `head` and what `fill` appends; none if that is nothing. What `fill` appends is not copied again.
     ///
     /// # Errors
     /// As [`Batch::text`].
-    pub fn binary(&mut self, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        self.frames.add_frame(self.role, OpCode::Data(Data::Binary), parts)
+    pub fn binary_with<T>(&mut self, head: &[u8], fill: impl FnOnce(&mut Vec<u8>) -> T) -> Result<T, TunnelError> {
+        let mask = mask_of(self.role)?;
+        let bytes = &mut self.frames.bytes;
+        let start = bytes.len();
+        bytes.resize(start + USUAL_HEADER, 0);
+        let payload_start = bytes.len();
+        bytes.extend_from_slice(head);
+        let filled = fill(bytes);
+        let payload_len = bytes.len() - payload_start;
+        if payload_len == head.len() {
+            bytes.truncate(start);
+            return Ok(filled);
+        }
+        if let Some(mask) = mask {
+            apply_mask(&mut bytes[payload_start..], mask);
+        }
+        self.header.clear();
+        write_header(&mut self.header, OpCode::Data(Data::Binary), mask, payload_len).map_err(TunnelError::Io)?;
+        bytes.splice(start..payload_start, self.header.iter().copied());
+        Ok(filled)
+    }
+
+    /// Gives memory back that only a long message needed.
+    pub fn release_memory(&mut self) {
+        self.frames.bytes.shrink_to(KEPT_IDLE);
     }
 
     /// The bytes of its messages so far, as they will be sent.
@@ -353,7 +386,7 @@ impl Writer {
 
     /// A batch without messages.
     pub fn new_batch(&self) -> Batch {
-        Batch { frames: WriteBuffer { bytes: Vec::new() }, role: self.0.role }
+        Batch { frames: WriteBuffer { bytes: Vec::new() }, header: Vec::new(), role: self.0.role }
     }
 
     /// Sends the messages of a batch, in order and in one write, and empties it.
@@ -404,7 +437,41 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::parse_header;
     use super::*;
+
+    /// The payloads of the frames of a batch.
+    fn payloads(batch: &Batch) -> Vec<Vec<u8>> {
+        let mut rest = &batch.frames.bytes[..];
+        let mut payloads = Vec::new();
+        while let Some(parsed) = parse_header(rest).unwrap() {
+            let (payload, after) = rest[parsed.header_len..].split_at(parsed.payload_len as usize);
+            let mut payload = payload.to_vec();
+            assert_eq!(parsed.header.mask.is_some(), batch.role == Role::Client);
+            parsed.header.mask.into_iter().for_each(|mask| apply_mask(&mut payload, mask));
+            payloads.push(payload);
+            rest = after;
+        }
+        assert!(rest.is_empty());
+        payloads
+    }
+
+    #[test]
+    fn a_message_that_is_filled_in_place_is_as_any_other() {
+        for role in [Role::Client, Role::Server] {
+            let mut batch = Batch { frames: WriteBuffer { bytes: Vec::new() }, header: Vec::new(), role };
+            let mut expected = vec![b"first".to_vec()];
+            batch.text(&[b"first"]).unwrap();
+            for length in [0, 1, 123, 124, 125, 126, 65_533, 65_534, 70_000] {
+                let fill = |out: &mut Vec<u8>| out.extend((0..length).map(|at| at as u8));
+                batch.binary_with(b"id", fill).unwrap();
+                if length > 0 {
+                    expected.push(b"id".iter().copied().chain((0..length).map(|at| at as u8)).collect());
+                }
+            }
+            assert!(payloads(&batch) == expected, "{role:?}");
+        }
+    }
 
     #[test]
     fn a_lost_connection_is_reported_with_its_io_error() {
