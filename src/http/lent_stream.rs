@@ -54,7 +54,7 @@ impl LentStream {
         if left == 0 {
             return SentNow::All;
         }
-        returns.rest = parts.concat().split_off(sent);
+        returns.rest = rest_of(parts, sent, left);
         SentNow::Part(left)
     }
 
@@ -62,6 +62,17 @@ impl LentStream {
     pub fn end(&self) -> PieceEnd {
         *lock(&self.end)
     }
+}
+
+/// The last `left` bytes of some parts, of which so many have been sent.
+fn rest_of(parts: [&[u8]; 3], mut sent: usize, left: usize) -> Vec<u8> {
+    let mut rest = Vec::with_capacity(left);
+    for part in parts {
+        let skipped = sent.min(part.len());
+        rest.extend_from_slice(&part[skipped..]);
+        sent -= skipped;
+    }
+    rest
 }
 
 /// The last bytes of a piece; behind zeros where it is shorter.

@@ -32,6 +32,8 @@ pub struct Buffers {
     json: Vec<u8>,
     /// What is to be sent to the hub.
     batch: Batch,
+    /// Jobs that have ended, but for that: until it is sent they count as in progress.
+    ended: Vec<Job>,
 }
 
 impl Buffers {
@@ -53,6 +55,12 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The rest of the answer to this job.
+    #[cfg(test)]
+    pub fn new(job: Job, call: ClientConnection) -> Self {
+        Answer { job, call }
+    }
+
     /// The id of its request.
     pub fn id(&self) -> &str {
         &self.job.id
@@ -64,10 +72,13 @@ impl Answer {
     }
 
     /// Cancels and pauses its request.
-    pub fn cancel(&self) -> &CancelHandle {
+    pub fn handle(&self) -> &CancelHandle {
         &self.job.cancel
     }
 }
+
+/// The longest piece that is sent as JSON, in bytes: as base64 it fits into one read of a tunnel, of 64 KiB.
+const MAX_JSON_PIECE: usize = 44 << 10;
 
 /// Why a participant refuses a request for which no thread can be started.
 pub const NO_THREAD: &str = "the participant has no thread for the request";
@@ -124,7 +135,7 @@ impl Forwarder {
 
     /// Buffers for a thread that passes answers on.
     pub fn new_buffers(&self) -> Buffers {
-        Buffers { piece: Vec::new(), json: Vec::new(), batch: self.writer.new_batch() }
+        Buffers { piece: Vec::new(), json: Vec::new(), batch: self.writer.new_batch(), ended: Vec::new() }
     }
 
     /// Sends a job's request, and the hub what comes of the answer with its head. Gives the answer if more is to come. `ended` is
@@ -164,7 +175,7 @@ impl Forwarder {
     /// Passes the rest of an answer on. `ended` as for [`Forwarder::begin`].
     pub fn finish(&self, mut answer: Answer, buffers: &mut Buffers, ended: impl Fn(&str)) {
         loop {
-            answer.cancel().wait_while_paused();
+            answer.handle().wait_while_paused();
             let rest = self.pass_on(answer, ClientConnection::read, buffers, &ended);
             match self.send(buffers).then_some(rest).flatten() {
                 Some(rest) => answer = rest,
@@ -184,15 +195,19 @@ impl Forwarder {
         ended: impl FnOnce(&str),
     ) -> Option<Answer> {
         match self.add_piece(&mut answer, read, buffers) {
-            Ok(false) if !answer.cancel().is_cancelled() => return Some(answer),
-            Ok(true) if answer.cancel().detach() => {
+            Ok(false) if !answer.handle().is_cancelled() => return Some(answer),
+            Ok(true) if answer.handle().detach() => {
                 let Answer { job, call } = answer;
                 self.provider.pool(call);
                 ended(&job.id);
                 let _ = buffers.batch.text(&[tunnel::encode_end(&job.id).as_bytes()]);
+                buffers.ended.push(job);
             }
             Ok(_) => ended(answer.id()),
-            Err(error) => self.fail(&answer.job, &Failure::stream(&error), buffers, ended),
+            Err(error) => {
+                self.fail(&answer.job, &Failure::stream(&error), buffers, ended);
+                buffers.ended.push(answer.job);
+            }
         }
         None
     }
@@ -201,16 +216,16 @@ impl Forwarder {
         &self,
         Answer { job, call }: &mut Answer,
         read: impl FnOnce(&mut ClientConnection, &mut Vec<u8>) -> io::Result<bool>,
-        Buffers { piece, json, batch }: &mut Buffers,
+        Buffers { piece, json, batch, .. }: &mut Buffers,
     ) -> io::Result<bool> {
         if let Some(head) = tunnel::binary_head(&job.id).filter(|_| self.binary) {
             return batch.binary_with(&head, |out| read(call, out)).map_err(io::Error::other)?;
         }
         piece.clear();
         let is_complete = read(call, piece)?;
-        if !piece.is_empty() {
+        for part in piece.chunks(MAX_JSON_PIECE) {
             json.clear();
-            tunnel::encode_chunk(json, &job.id, piece);
+            tunnel::encode_chunk(json, &job.id, part);
             batch.text(&[json]).map_err(io::Error::other)?;
         }
         Ok(is_complete)
@@ -262,7 +277,9 @@ impl Forwarder {
 
     /// Sends the hub what is in `buffers`. False if that fails: the tunnel is lost then, and all of its requests with it.
     pub fn send(&self, buffers: &mut Buffers) -> bool {
-        self.writer.send(&mut buffers.batch).is_ok()
+        let sent = self.writer.send(&mut buffers.batch).is_ok();
+        buffers.ended.clear();
+        sent
     }
 
     /// Reports that the participant does not serve a request.

@@ -22,6 +22,6 @@ pub use handshake::{ConnectError, Connected, HandshakeError, accept, connect, se
 pub use piece::{LostReason, Piece};
 pub use queue::{QueueLimits, SendToClient};
 pub use reader::{Reader, Received};
-pub use router::{FlowSignal, PendingResponse, Routed, Router, SendSignal, SharedTunnel};
+pub use router::{FlowSignal, Passed, PendingResponse, Routed, Router, SendSignal, SharedTunnel};
 pub use shared_reader::{Progress, SharedReader};
 pub use writer::{Batch, TunnelError, TunnelLimits, Writer};

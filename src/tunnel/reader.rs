@@ -527,6 +527,25 @@ mod tests {
     }
 
     #[test]
+    fn without_memory_for_a_large_buffer_the_usual_messages_are_read_with_a_smaller_one() {
+        for (budget, largest) in [(0, UNCHARGED), (1 << 20, LARGE_BUFFER)] {
+            let mut tunnel = Tunnel::new(16 << 20);
+            tunnel.reader = tunnel.reader.with_memory(Budget::new(budget).share());
+            let usual = frame(0x82, &vec![b'x'; 60 << 10]);
+            let mut peer = tunnel.peer.try_clone().unwrap();
+            let writing = thread::spawn(move || peer.write_all(&usual.repeat(40)));
+            let mut buffer = 0;
+            let mut messages = 0;
+            while messages < 40 {
+                messages += usize::from(matches!(tunnel.reader.read(|_| ()).unwrap(), Received::Binary(_)));
+                buffer = buffer.max(tunnel.reader.buffer.len());
+            }
+            assert!(buffer <= largest && buffer >= 60 << 10, "{buffer}");
+            writing.join().unwrap().unwrap();
+        }
+    }
+
+    #[test]
     fn a_peer_that_violates_a_rule_gets_the_close_code_for_it() {
         let cases: [(&[Vec<u8>], u16); 9] = [
             (&[b"\x81\x01a".to_vec()], 1002),

@@ -31,6 +31,17 @@ pub enum Routed {
     Ended(LostReason),
 }
 
+/// The result of passing body bytes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Passed {
+    /// The client has been sent them.
+    Sent,
+    /// The client has been sent some of them. The rest waits for their request, as this says.
+    Partly(Routed),
+    /// They have to be routed.
+    No,
+}
+
 /// A flow control message about one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlowSignal {
@@ -158,17 +169,27 @@ impl Router {
     }
 
     /// Sends the client bytes of a response's body at once, where its request has nothing else to do and nothing is queued before
-    /// them. `None` if they have to be routed.
-    pub fn pass(&self, id: &str, bytes: &[u8]) -> Option<Routed> {
-        let queue = lock(&self.0.requests).open.get(id).cloned()?;
+    /// them.
+    pub fn pass(&self, id: &str, bytes: &[u8]) -> Passed {
+        let queue = lock(&self.0.requests).open.get(id).cloned();
+        let Some(queue) = queue else { return Passed::No };
         let sent = lock(&queue.state.0).send_here(bytes);
         match sent {
             SentNow::All => {
                 self.0.waited.store(true, Ordering::Relaxed);
-                Some(Routed::Delivered)
+                Passed::Sent
             }
-            SentNow::Part(left) => Some(self.route_now(id, vec![Piece::Unsent(left)])),
-            SentNow::Nothing => None,
+            SentNow::Part(left) => Passed::Partly(self.route_now(id, vec![Piece::Unsent(left)])),
+            SentNow::Nothing => Passed::No,
+        }
+    }
+
+    /// Passes body bytes on, or queues them.
+    pub fn pass_or_route(&self, id: &str, bytes: Vec<u8>) -> Routed {
+        match self.pass(id, &bytes) {
+            Passed::Sent => Routed::Delivered,
+            Passed::Partly(routed) => routed,
+            Passed::No => self.route(id, Piece::Chunk(bytes)),
         }
     }
 
@@ -533,7 +554,7 @@ mod tests {
             lock(&client).extend(piece.iter().take(2));
             if piece.len() > 2 { SentNow::Part(piece.len() - 2) } else { SentNow::All }
         });
-        assert_eq!(router.pass("a", &[1]), None, "nothing is lent");
+        assert_eq!(router.pass("a", &[1]), Passed::No, "nothing is lent");
         router.route("a", Piece::Chunk(vec![1]));
         assert_eq!(pending.recv_lending(LONG, &send), Ok(Piece::Chunk(vec![1])), "it was there before");
         thread::scope(|scope| {
@@ -544,12 +565,12 @@ mod tests {
             while lock(&state).receiver.is_none() {
                 thread::yield_now();
             }
-            assert_eq!(router.pass("a", &[2]), Some(Routed::Delivered));
+            assert_eq!(router.pass_or_route("a", vec![2]), Routed::Delivered);
             assert_eq!(*lock(&sent), [2]);
             assert!(lock(&state).receiver.is_some(), "it has not been woken");
-            assert_eq!(router.pass("a", &[3, 4, 5]), Some(Routed::Delivered));
-            assert_eq!(router.pass("a", &[6]), None, "there is more before it");
-            router.route_all("a", vec![Piece::Chunk(vec![6]), Piece::End]);
+            assert_eq!(router.pass("a", &[3, 4, 5]), Passed::Partly(Routed::Delivered));
+            assert_eq!(router.pass_or_route("a", vec![6]), Routed::Delivered, "behind what is left");
+            router.route("a", Piece::End);
             assert_eq!(receiver.join().unwrap(), [Piece::Unsent(1), Piece::Chunk(vec![6]), Piece::End]);
         });
         assert!(pending.take_sent_at().is_some() && pending.take_sent_at().is_none());

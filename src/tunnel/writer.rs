@@ -389,7 +389,7 @@ impl Writer {
         Batch { frames: WriteBuffer { bytes: Vec::new() }, header: Vec::new(), role: self.0.role }
     }
 
-    /// Sends the messages of a batch, in order and in one write, and empties it.
+    /// Sends the messages of a batch, in order and in one write, and empties it, also if that fails.
     ///
     /// # Errors
     /// As [`Writer::text`].
@@ -399,6 +399,7 @@ impl Writer {
         }
         let _lock = self.0.lock();
         if self.0.is_closing() {
+            batch.frames.bytes.clear();
             return Err(TunnelError::Closed);
         }
         self.0.write_buffered(&mut batch.frames, &[], self.0.write_timeout)
@@ -439,6 +440,7 @@ impl Writer {
 mod tests {
     use super::super::codec::parse_header;
     use super::*;
+    use crate::net::io::socket_pair;
 
     /// The payloads of the frames of a batch.
     fn payloads(batch: &Batch) -> Vec<Vec<u8>> {
@@ -454,6 +456,19 @@ mod tests {
         }
         assert!(rest.is_empty());
         payloads
+    }
+
+    #[test]
+    fn a_batch_is_empty_after_it_was_sent_and_after_that_failed() {
+        let (_peer, socket) = socket_pair();
+        let stream = Arc::new(Stream::from(socket));
+        let writer = Writer(TunnelStream::new(stream, Role::Client, CLOSE_TIMEOUT).unwrap());
+        let mut batch = writer.new_batch();
+        for succeeds in [true, false] {
+            batch.text(&[b"text"]).unwrap();
+            assert_eq!((writer.send(&mut batch).is_ok(), batch.len()), (succeeds, 0));
+            writer.close(1000, "");
+        }
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl DirectCall {
                 break bytes;
             }
             // A request that has ended reads no more; a connection with half a response left is not kept.
-            if !bytes.is_empty() && self.emit(Piece::Chunk(bytes)) != Routed::Delivered {
+            if !bytes.is_empty() && self.router.pass_or_route(&self.id, bytes) != Routed::Delivered {
                 return Ok(());
             }
         };

@@ -193,6 +193,8 @@ fn receive_ready(
                 attempt.watch(&bytes);
                 held += add_piece(pieces, bytes);
             }
+            // Stored with the client's connection, until it is sent.
+            Piece::Unsent(bytes) => held += bytes,
             Piece::End => return Ok(true),
             _ => {}
         }

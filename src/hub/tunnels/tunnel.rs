@@ -13,11 +13,11 @@ use crate::proto::tunnel as wire;
 use crate::state::Now;
 use crate::state::registry::Opened;
 use crate::tunnel::{
-    FlowSignal, LostReason, Piece, Progress, QueueLimits, Reader, Received, Routed, Router, SendSignal, SharedReader,
-    SharedTunnel, TunnelError, Writer,
+    FlowSignal, LostReason, Passed, Piece, Progress, QueueLimits, Reader, Received, Routed, Router, SendSignal,
+    SharedReader, SharedTunnel, TunnelError, Writer,
 };
 
-/// The longest time that one read takes: how often a request that reads polls its client.
+/// The longest time that one read of a request takes: how often it looks whether it is to poll its client.
 const READ_FOR: Duration = Duration::from_millis(100);
 /// As [`READ_FOR`], of the tunnel's own thread.
 const OWN_READ_FOR: Duration = Duration::from_secs(2);
@@ -222,8 +222,15 @@ impl RouteHere<'_> {
 
 impl Route for RouteHere<'_> {
     fn pass(&mut self, id: &str, bytes: &[u8]) -> bool {
-        let passed = self.tunnel.router.pass(id, bytes);
-        passed.inspect(|routed| self.end(id, *routed)).is_some()
+        match self.tunnel.router.pass(id, bytes) {
+            Passed::Sent => true,
+            Passed::Partly(routed) => {
+                self.has_put = true;
+                self.end(id, routed);
+                true
+            }
+            Passed::No => false,
+        }
     }
 
     fn put(&mut self, id: &str, pieces: Vec<Piece>) {
