@@ -13,9 +13,9 @@ use super::stream::Stream;
 
 /// The size of one read at first, in bytes.
 const BUFFER_SIZE: usize = 16 << 10;
-/// The size of one read of an answer that comes fast, in bytes. Its message fits into what a hub holds of a tunnel without charging
-/// its memory budget, 64 KiB.
-const LARGE_BUFFER: usize = 60 << 10;
+/// The size of one read of an answer that comes fast, in bytes. Its message fits into one read of a tunnel, of 64 KiB, also as base64,
+/// and into a queue of the hub for which no memory is kept back.
+const LARGE_BUFFER: usize = 44 << 10;
 /// A read of so many bytes or more has brought several pieces of a stream. Most reads of a fast one stay below 4 KiB.
 const SEVERAL_PIECES: usize = 2 << 10;
 /// The longest head of an answer, in bytes, and the largest number of its header lines.

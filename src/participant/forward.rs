@@ -77,9 +77,6 @@ impl Answer {
     }
 }
 
-/// The longest piece that is sent as JSON, in bytes: as base64 it fits into one read of a tunnel, of 64 KiB.
-const MAX_JSON_PIECE: usize = 44 << 10;
-
 /// Why a participant refuses a request for which no thread can be started.
 pub const NO_THREAD: &str = "the participant has no thread for the request";
 
@@ -223,9 +220,9 @@ impl Forwarder {
         }
         piece.clear();
         let is_complete = read(call, piece)?;
-        for part in piece.chunks(MAX_JSON_PIECE) {
+        if !piece.is_empty() {
             json.clear();
-            tunnel::encode_chunk(json, &job.id, part);
+            tunnel::encode_chunk(json, &job.id, piece);
             batch.text(&[json]).map_err(io::Error::other)?;
         }
         Ok(is_complete)

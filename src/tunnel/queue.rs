@@ -18,7 +18,7 @@ const MAX_INTERIM: u8 = 16;
 
 /// The longest piece that the tunnel's reader sends by itself, in bytes: what a participant reads of a fast answer at once. What the
 /// client does not take of it at once has to be stored.
-const MAX_SENT_HERE: usize = 128 << 10;
+const MAX_SENT_HERE: usize = 64 << 10;
 
 /// Sends the client a piece of the body, as far as it takes that without waiting. It is called under the queue's lock.
 pub type SendToClient = Arc<dyn Fn(&[u8]) -> SentNow + Send + Sync>;

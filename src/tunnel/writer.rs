@@ -18,7 +18,7 @@ use crate::sync::lock;
 /// How long closing a tunnel may wait for the write lock, and then for its own write.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The capacity that a write buffer keeps between writes, in bytes, so that one long message does not occupy its memory for good.
-const KEPT_CAPACITY: usize = 128 << 10;
+const KEPT_CAPACITY: usize = 64 << 10;
 /// The same for a batch that is not used for a while.
 const KEPT_IDLE: usize = 4 << 10;
 /// The length of the header of a masked frame of 126 bytes to 64 KiB.
