@@ -13,7 +13,6 @@ pub struct LentStream {
     stream: Arc<Stream>,
     chunked: bool,
     returns: Mutex<Returns>,
-    end: Mutex<PieceEnd>,
 }
 
 /// What the owner of the body gets to know of it.
@@ -23,6 +22,8 @@ pub(super) struct Returns {
     pub sent: u64,
     /// What the client did not take at once of the last piece.
     pub rest: Vec<u8>,
+    /// How the last piece ends of which something has been sent. It stays known.
+    end: PieceEnd,
 }
 
 /// The last bytes of a piece, as many as end an event.
@@ -30,49 +31,38 @@ pub type PieceEnd = [u8; 4];
 
 impl LentStream {
     pub(super) fn new(stream: Arc<Stream>, chunked: bool) -> Self {
-        LentStream { stream, chunked, returns: Mutex::default(), end: Mutex::default() }
+        LentStream { stream, chunked, returns: Mutex::default() }
     }
 
     /// What has come to be known since the last call.
     pub(super) fn take_returns(&self) -> Returns {
-        std::mem::take(&mut *lock(&self.returns))
+        let mut returns = lock(&self.returns);
+        let end = returns.end;
+        std::mem::replace(&mut *returns, Returns { end, ..Returns::default() })
     }
 
     /// Sends a piece as far as the client takes it at once. After a part of one, only the owner of the body may send more.
     pub fn send_now(&self, piece: &[u8]) -> SentNow {
         let (before, after) = chunk_frame(self.chunked, piece.len());
-        let parts = [before.as_bytes(), piece, after.as_bytes()];
+        let mut parts = [before.as_bytes(), piece, after.as_bytes()].map(IoSlice::new);
         // If the connection is broken, its owner finds that out when it sends the piece.
-        let sent = self.stream.write_ready(&parts.map(IoSlice::new)).unwrap_or(0);
+        let sent = self.stream.write_ready(&parts).unwrap_or(0);
         if sent == 0 {
             return SentNow::Nothing;
         }
-        *lock(&self.end) = end_of(piece);
+        let mut left = &mut parts[..];
+        IoSlice::advance_slices(&mut left, sent);
         let mut returns = lock(&self.returns);
         returns.sent += sent as u64;
-        let left = parts.iter().map(|part| part.len()).sum::<usize>() - sent;
-        if left == 0 {
-            return SentNow::All;
-        }
-        returns.rest = rest_of(parts, sent, left);
-        SentNow::Part(left)
+        returns.end = end_of(piece);
+        left.iter().for_each(|part| returns.rest.extend_from_slice(part));
+        if left.is_empty() { SentNow::All } else { SentNow::Part(returns.rest.len()) }
     }
 
     /// How the last piece ends of which something has been sent.
     pub fn end(&self) -> PieceEnd {
-        *lock(&self.end)
+        lock(&self.returns).end
     }
-}
-
-/// The last `left` bytes of some parts, of which so many have been sent.
-fn rest_of(parts: [&[u8]; 3], mut sent: usize, left: usize) -> Vec<u8> {
-    let mut rest = Vec::with_capacity(left);
-    for part in parts {
-        let skipped = sent.min(part.len());
-        rest.extend_from_slice(&part[skipped..]);
-        sent -= skipped;
-    }
-    rest
 }
 
 /// The last bytes of a piece; behind zeros where it is shorter.
@@ -104,7 +94,7 @@ mod tests {
                 break sent;
             }
         };
-        let Returns { sent, rest } = lent.take_returns();
+        let Returns { sent, rest, .. } = lent.take_returns();
         assert_eq!(last, if rest.is_empty() { SentNow::Nothing } else { SentNow::Part(rest.len()) });
         assert_eq!((lent.end(), end_of(b"ab")), (*b"xxxx", *b"\0\0ab"));
         drop(lent);
@@ -122,7 +112,7 @@ mod tests {
         stream.shutdown();
         let lent = LentStream::new(stream, false);
         assert_eq!(lent.send_now(b"x"), SentNow::Nothing);
-        let Returns { sent, rest } = lent.take_returns();
+        let Returns { sent, rest, .. } = lent.take_returns();
         assert_eq!((sent, rest.len()), (0, 0));
     }
 }

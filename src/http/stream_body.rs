@@ -96,7 +96,7 @@ impl<'e> StreamBody<'e> {
     /// Counts what another thread has sent, and keeps what it had to leave unsent.
     fn take_returns(&mut self) {
         if let Some(lent) = &self.lent {
-            let Returns { sent, rest } = lent.take_returns();
+            let Returns { sent, rest, .. } = lent.take_returns();
             self.connection.written += sent;
             self.unsent.extend(rest);
         }

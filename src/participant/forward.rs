@@ -9,6 +9,7 @@ use super::follow::ProviderState;
 use super::job::{ArrivingRequest, EarlyCall, Job, ProviderRequest, RequestHead, SHORT_REQUEST, length, rest};
 use super::load::LoadShare;
 use super::provider::Provider;
+use super::running::Running;
 use crate::error::Reason;
 use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::stream::Stream;
@@ -108,12 +109,14 @@ pub struct Forwarder {
     writer: Writer,
     /// Whether the hub accepts chunks as binary messages.
     binary: bool,
+    /// The hub may send the next request as soon as it learns of a request's end: that one has been removed by then.
+    pub running: Running,
 }
 
 impl Forwarder {
     /// Forwards from the tunnel of `writer` to `provider`.
     pub fn new(provider: Provider, provider_state: Arc<ProviderState>, writer: Writer, binary: bool) -> Self {
-        Forwarder { provider, provider_state, writer, binary }
+        Forwarder { provider, provider_state, writer, binary, running: Running::default() }
     }
 
     /// A hub's request, without its body, for the provider.
@@ -135,16 +138,9 @@ impl Forwarder {
         Buffers { piece: Vec::new(), json: Vec::new(), batch: self.writer.new_batch(), ended: Vec::new() }
     }
 
-    /// Sends a job's request, and the hub what comes of the answer with its head. Gives the answer if more is to come. `ended` is
-    /// called with the job's id when it has ended, before the hub learns that. A failure is reported to the hub unless the job was
-    /// cancelled.
-    pub fn begin(
-        &self,
-        mut job: Job,
-        buffers: &mut Buffers,
-        leading: &mut impl Leading,
-        ended: impl FnOnce(&str),
-    ) -> Option<Answer> {
+    /// Sends a job's request, and the hub what comes of the answer with its head. Gives the answer if more is to come. A failure is
+    /// reported to the hub unless the job was cancelled.
+    pub fn begin(&self, mut job: Job, buffers: &mut Buffers, leading: &mut impl Leading) -> Option<Answer> {
         let early = job.early.take();
         let opened = match &job.request {
             Ok(request) => self.open_response(&job, (request, early), leading).map_err(|reason| {
@@ -157,23 +153,23 @@ impl Forwarder {
             Ok((call, start)) => {
                 let started = buffers.batch.text(&[&start]);
                 // The start of the body that arrived with the head is sent along with it.
-                let answer = self.pass_on(Answer { job, call }, ClientConnection::take, buffers, ended);
+                let answer = self.pass_on(Answer { job, call }, ClientConnection::take, buffers);
                 // Without random bytes for a mask nothing can be sent any more.
                 answer.filter(|_| started.is_ok()).inspect(|_| leading.hand_over())
             }
             Err(failure) => {
-                self.fail(&job, &failure, buffers, ended);
+                self.fail(&job, &failure, buffers);
                 None
             }
         };
         self.send(buffers).then_some(answer).flatten()
     }
 
-    /// Passes the rest of an answer on. `ended` as for [`Forwarder::begin`].
-    pub fn finish(&self, mut answer: Answer, buffers: &mut Buffers, ended: impl Fn(&str)) {
+    /// Passes the rest of an answer on.
+    pub fn finish(&self, mut answer: Answer, buffers: &mut Buffers) {
         loop {
             answer.handle().wait_while_paused();
-            let rest = self.pass_on(answer, ClientConnection::read, buffers, &ended);
+            let rest = self.pass_on(answer, ClientConnection::read, buffers);
             match self.send(buffers).then_some(rest).flatten() {
                 Some(rest) => answer = rest,
                 None => break,
@@ -183,26 +179,25 @@ impl Forwarder {
     }
 
     /// Adds to `buffers` the piece of an answer that `read` appends, and its end or failure. Gives the answer if more is to come. `read`
-    /// returns whether the answer is complete. `ended` as for [`Forwarder::begin`].
+    /// returns whether the answer is complete.
     pub fn pass_on(
         &self,
         mut answer: Answer,
         read: impl FnOnce(&mut ClientConnection, &mut Vec<u8>) -> io::Result<bool>,
         buffers: &mut Buffers,
-        ended: impl FnOnce(&str),
     ) -> Option<Answer> {
         match self.add_piece(&mut answer, read, buffers) {
             Ok(false) if !answer.handle().is_cancelled() => return Some(answer),
             Ok(true) if answer.handle().detach() => {
                 let Answer { job, call } = answer;
                 self.provider.pool(call);
-                ended(&job.id);
+                self.running.remove(&job.id);
                 let _ = buffers.batch.text(&[tunnel::encode_end(&job.id).as_bytes()]);
                 buffers.ended.push(job);
             }
-            Ok(_) => ended(answer.id()),
+            Ok(_) => self.running.remove(answer.id()),
             Err(error) => {
-                self.fail(&answer.job, &Failure::stream(&error), buffers, ended);
+                self.fail(&answer.job, &Failure::stream(&error), buffers);
                 buffers.ended.push(answer.job);
             }
         }
@@ -228,9 +223,9 @@ impl Forwarder {
         Ok(is_complete)
     }
 
-    fn fail(&self, job: &Job, failure: &Failure, buffers: &mut Buffers, ended: impl FnOnce(&str)) {
+    fn fail(&self, job: &Job, failure: &Failure, buffers: &mut Buffers) {
         let active = job.cancel.detach();
-        ended(&job.id);
+        self.running.remove(&job.id);
         if active {
             let error = tunnel::encode_error(&job.id, failure.stage, &failure.message);
             let _ = buffers.batch.text(&[error.as_bytes()]);
@@ -281,9 +276,8 @@ impl Forwarder {
 
     /// Reports that the participant does not serve a request.
     pub fn refuse(&self, id: &str, reason: &str) {
-        let Failure { stage, message } = Failure::participant(reason);
         // A failed write means that the tunnel is lost, which fails all of its requests on the hub.
-        let _ = self.writer.text(&[tunnel::encode_error(id, stage, &message).as_bytes()]);
+        let _ = self.writer.text(&[tunnel::encode_error(id, "participant", reason).as_bytes()]);
     }
 }
 

@@ -17,7 +17,6 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::forward::{Forwarder, Leading, NO_THREAD};
 use super::job::{ArrivingRequest, Job, RequestHead};
 use super::load::{Load, LoadShare};
-use super::running::Running;
 use super::streams::Streams;
 use crate::net::stream::Stream;
 use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
@@ -93,7 +92,6 @@ impl Leading for Leader<'_> {
 /// The state that the workers of a session share.
 pub struct Workers {
     forwarder: Arc<Forwarder>,
-    running: Arc<Running>,
     /// Reads the answers where there are many.
     streams: Option<Arc<Streams>>,
     load: Arc<Load>,
@@ -120,11 +118,10 @@ impl Workers {
         on_event: impl Fn(TunnelEvent) + Send + Sync + 'static,
     ) -> io::Result<Receiver<()>> {
         let (reading, ended) = bounded(0);
-        let (forwarder, running) = (Arc::new(forwarder), Arc::<Running>::default());
+        let forwarder = Arc::new(forwarder);
         let workers = Workers {
-            streams: Streams::new(forwarder.clone(), running.clone()).ok(),
+            streams: Streams::new(forwarder.clone()).ok(),
             forwarder,
-            running,
             load,
             bodies,
             leader: Mutex::new(Some(Leadership { reader, busy: 0, awaited: None, _reading: reading })),
@@ -143,16 +140,14 @@ impl Workers {
     fn work(self: &Arc<Self>) {
         let mut buffers = self.forwarder.new_buffers();
         let mut leader = Leader(None);
-        // The hub may send the next request as soon as it sees the end: this one must be removed by then.
-        let ended = |id: &str| self.running.remove(id);
         while let Some(job) = self.lead(&mut leader) {
-            let answer = self.forwarder.begin(job, &mut buffers, &mut leader, ended);
+            let answer = self.forwarder.begin(job, &mut buffers, &mut leader);
             let own = answer.and_then(|answer| match &self.streams {
                 Some(streams) => streams.take(answer),
                 None => Some(answer),
             });
             if let Some(answer) = own {
-                self.forwarder.finish(answer, &mut buffers, ended);
+                self.forwarder.finish(answer, &mut buffers);
             }
         }
     }
@@ -195,7 +190,7 @@ impl Workers {
             }
         };
         (self.on_event)(end);
-        self.running.cancel_all();
+        self.forwarder.running.cancel_all();
         **leadership = None;
         leader.hand_over();
         None
@@ -205,9 +200,9 @@ impl Workers {
     fn on_message(&self, text: &str) -> Option<Arrived> {
         match decode_from_hub(text) {
             Ok(FromHub::Request(request)) => return self.on_request(request),
-            Ok(FromHub::Cancel { request_id }) => self.running.cancel(&request_id),
-            Ok(FromHub::Pause { request_id }) => self.running.set_paused(&request_id, true),
-            Ok(FromHub::Resume { request_id }) => self.running.set_paused(&request_id, false),
+            Ok(FromHub::Cancel { request_id }) => self.forwarder.running.cancel(&request_id),
+            Ok(FromHub::Pause { request_id }) => self.forwarder.running.set_paused(&request_id, true),
+            Ok(FromHub::Resume { request_id }) => self.forwarder.running.set_paused(&request_id, false),
             Ok(FromHub::Pong | FromHub::Unknown) | Err(_) => {}
         }
         None
@@ -219,7 +214,7 @@ impl Workers {
         if self.followers.load(Ordering::SeqCst) > 0 || self.spawn_worker().is_ok() {
             return Some(job);
         }
-        self.running.remove(&job.id);
+        self.forwarder.running.remove(&job.id);
         self.forwarder.refuse(&job.id, NO_THREAD);
         None
     }
@@ -247,7 +242,7 @@ impl Workers {
 
     /// Adds a job to the running ones.
     fn enrol(&self, job: Job) -> Job {
-        self.running.add(&job.id, job.cancel.clone());
+        self.forwarder.running.add(&job.id, job.cancel.clone());
         job
     }
 }

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::forward::{Answer, Buffers, Forwarder, NO_THREAD};
-use super::running::Running;
 use crate::net::client::ClientConnection;
 use crate::net::poll_set::{Number, PollSet};
 use crate::sync::{STACK_SIZE, lock};
@@ -23,7 +22,6 @@ const MAX_UNSENT: usize = 64 << 10;
 pub struct Streams {
     set: PollSet,
     forwarder: Arc<Forwarder>,
-    running: Arc<Running>,
     inbox: Mutex<Inbox>,
 }
 
@@ -40,13 +38,13 @@ impl Streams {
     ///
     /// # Errors
     /// Where the system cannot wait for many connections at once.
-    pub fn new(forwarder: Arc<Forwarder>, running: Arc<Running>) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Streams { set: PollSet::new()?, forwarder, running, inbox: Mutex::default() }))
+    pub fn new(forwarder: Arc<Forwarder>) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Streams { set: PollSet::new()?, forwarder, inbox: Mutex::default() }))
     }
 
     /// Takes an answer. Gives it back where the caller has to read it.
     pub fn take(self: &Arc<Self>, answer: Answer) -> Option<Answer> {
-        if self.running.count() < MANY_REQUESTS {
+        if self.forwarder.running.count() < MANY_REQUESTS {
             return Some(answer);
         }
         let mut inbox = lock(&self.inbox);
@@ -72,7 +70,7 @@ impl Streams {
     }
 
     /// The thread's work: reads until there are no answers, or the tunnel is lost.
-    fn read(self: &Arc<Self>) {
+    fn read(&self) {
         let mut buffers = self.forwarder.new_buffers();
         let mut taken = TakenAnswers { streams: self, answers: HashMap::new(), ended: false };
         let mut ready = Vec::new();
@@ -98,7 +96,7 @@ impl Streams {
     }
 
     /// Reads once from an answer that has something to read, or has ended. Gives it back if more is to come here.
-    fn read_one(self: &Arc<Self>, answer: Answer, buffers: &mut Buffers) -> Option<Answer> {
+    fn read_one(&self, answer: Answer, buffers: &mut Buffers) -> Option<Answer> {
         if answer.handle().is_paused() {
             answer.stream().remove_from(&self.set);
             self.give_away(answer);
@@ -112,18 +110,18 @@ impl Streams {
             }
             read
         };
-        self.forwarder.pass_on(answer, read, buffers, |id| self.running.remove(id))
+        self.forwarder.pass_on(answer, read, buffers)
     }
 
     /// Reads the rest of a paused answer on a thread of its own, which can wait until it is resumed.
-    fn give_away(self: &Arc<Self>, answer: Answer) {
-        let (streams, id) = (self.clone(), answer.id().to_owned());
+    fn give_away(&self, answer: Answer) {
+        let (forwarder, id) = (self.forwarder.clone(), answer.id().to_owned());
         let finish = move || {
-            let mut buffers = streams.forwarder.new_buffers();
-            streams.forwarder.finish(answer, &mut buffers, |id| streams.running.remove(id));
+            let mut buffers = forwarder.new_buffers();
+            forwarder.finish(answer, &mut buffers);
         };
         if thread::Builder::new().name("paused".into()).stack_size(STACK_SIZE).spawn(finish).is_err() {
-            self.running.remove(&id);
+            self.forwarder.running.remove(&id);
             self.forwarder.refuse(&id, NO_THREAD);
         }
     }
@@ -159,7 +157,7 @@ impl Drop for TakenAnswers<'_> {
             mem::take(&mut inbox.answers)
         };
         for (_, answer) in self.answers.drain().chain(more) {
-            self.streams.running.cancel(answer.id());
+            self.streams.forwarder.running.cancel(answer.id());
             self.streams.forwarder.refuse(answer.id(), "the participant cannot read the provider's answer any more");
         }
     }
@@ -200,14 +198,14 @@ mod tests {
             let provider = Provider::new("http://127.0.0.1:1", &[]).unwrap();
             let state = Arc::new(ProviderState::new(None));
             let forwarder = Arc::new(Forwarder::new(provider, state, writer.clone(), true));
-            let streams = Streams::new(forwarder, Arc::default()).unwrap();
+            let streams = Streams::new(forwarder).unwrap();
             Lab { streams, _reader: reader, writer, hub, load: Arc::new(Load::new(1)) }
         }
 
         /// Adds requests in progress until there are so many.
         fn fill(&self, requests: usize) {
-            (self.streams.running.count()..requests)
-                .for_each(|n| self.streams.running.add(&n.to_string(), Arc::default()));
+            (self.streams.forwarder.running.count()..requests)
+                .for_each(|n| self.streams.forwarder.running.add(&n.to_string(), Arc::default()));
         }
 
         /// An answer whose head has been read, and its provider.
@@ -218,7 +216,7 @@ mod tests {
             call.send([b"", b""], |_| ()).unwrap();
             let job = Job::new(id.into(), Err(String::new()), self.load.take(0).unwrap(), None);
             assert!(job.cancel.attach(call.stream()));
-            self.streams.running.add(id, job.cancel.clone());
+            self.streams.forwarder.running.add(id, job.cancel.clone());
             (Answer::new(job, call), provider)
         }
 
@@ -264,7 +262,7 @@ mod tests {
                 lab.sent_until(&encode_end(id));
             }
             wait_until("the thread to end", || !lab.has_thread());
-            assert_eq!(lab.streams.running.count(), MANY_REQUESTS);
+            assert_eq!(lab.streams.forwarder.running.count(), MANY_REQUESTS);
         }
         wait_until("what has been sent to count no more", || lab.load.is_idle());
     }
@@ -274,12 +272,12 @@ mod tests {
         let mut lab = Lab::new();
         lab.fill(MANY_REQUESTS);
         let (answer, mut provider) = lab.answer("a");
-        lab.streams.running.set_paused("a", true);
+        lab.streams.forwarder.running.set_paused("a", true);
         assert!(lab.streams.take(answer).is_none());
         provider.write_all(b"5\r\npiece\r\n0\r\n\r\n").unwrap();
         wait_until("the thread to give it away", || !lab.has_thread());
         assert!(!lab.load.is_idle());
-        lab.streams.running.set_paused("a", false);
+        lab.streams.forwarder.running.set_paused("a", false);
         lab.sent_until(&encode_end("a"));
     }
 
@@ -293,6 +291,6 @@ mod tests {
         provider.write_all(b"5\r\npiece\r\n").unwrap();
         wait_until("the thread to end", || !lab.has_thread());
         wait_until("the request to end", || lab.load.is_idle());
-        assert_eq!(lab.streams.running.count(), MANY_REQUESTS);
+        assert_eq!(lab.streams.forwarder.running.count(), MANY_REQUESTS);
     }
 }
