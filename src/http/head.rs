@@ -2,12 +2,16 @@
 //! them differently (request smuggling).
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 use tiny_http::Method;
 
 use super::authority;
 use super::header_lines::HeaderLines;
 use super::limits::Limits;
+
+/// The most that [`Limits::headers`] can allow.
+const MAX_LINES: usize = 128;
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,12 +83,9 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
 /// [`HeadError`].
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let bytes = &*with_known_version(bytes)?;
-    // As many lines as this head can have: room for all that are allowed would be the most memory that a short request takes.
-    let most = memchr::memchr_iter(b'\n', bytes).count().min(limits.headers);
-    let mut lines = Vec::with_capacity(most);
-    let room = &mut lines.spare_capacity_mut()[..most];
+    let mut lines = [MaybeUninit::uninit(); MAX_LINES];
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, room) {
+    match request.parse_with_uninit_headers(bytes, &mut lines[..limits.headers.min(MAX_LINES)]) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("The request's head is cut short")),
         Err(httparse::Error::TooManyHeaders) => {
@@ -153,8 +154,8 @@ fn target(target: &str, method: &Method) -> Result<Target, HeadError> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(bad("The request's target holds a byte that must be percent-encoded, or a fragment"));
     }
-    let lower = target.get(..8).unwrap_or(target).to_ascii_lowercase();
-    let (authority, origin) = if lower.starts_with("http://") || lower.starts_with("https://") {
+    let begins_with = |scheme: &str| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let (authority, origin) = if begins_with("http://") || begins_with("https://") {
         let rest = target.split_once("//").map_or("", |(_, rest)| rest);
         let (authority, origin) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if !authority::is_valid(authority) {

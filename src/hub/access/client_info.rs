@@ -74,7 +74,7 @@ pub struct ClientInfo<'r> {
 /// The client behind a request.
 pub fn client_info<'r>(exchange: &'r Exchange<'_>, trusted_proxies: &[TrustedProxy]) -> ClientInfo<'r> {
     let connection = (exchange.peer(), exchange.is_encrypted());
-    resolve_client(connection, |name| exchange.header_lines(name), trusted_proxies)
+    resolve_client(connection, exchange.header("host"), |name| exchange.header_lines(name), trusted_proxies)
 }
 
 /// The address of the client behind a request, as in [`ClientInfo`].
@@ -87,15 +87,16 @@ fn is_trusted(address: IpAddr, trusted_proxies: &[TrustedProxy]) -> bool {
     trusted_proxies.iter().any(|proxy| proxy.covers(address))
 }
 
-/// `peer` is the address at the other end of the connection, with whether that is encrypted. `lines` returns all values of a
-/// header, in the order of their lines.
+/// `peer` is the address at the other end of the connection, with whether that is encrypted; `host` is the `Host` header. `lines`
+/// returns all values of another header, in the order of their lines.
 fn resolve_client<'r>(
     (peer, encrypted): (IpAddr, bool),
+    host: Option<&'r str>,
     lines: impl Fn(&str) -> Vec<&'r str>,
     trusted_proxies: &[TrustedProxy],
 ) -> ClientInfo<'r> {
     let chain = lines("x-forwarded-for");
-    let host = lines("host").first().copied().filter(|host| !host.is_empty());
+    let host = host.filter(|host| !host.is_empty());
     if !is_trusted(peer, trusted_proxies) {
         let local = peer.is_loopback() && chain.is_empty() && lines("forwarded").is_empty();
         return ClientInfo { client: peer, secure: encrypted, host, local };
@@ -140,7 +141,8 @@ mod tests {
     fn resolve(peer: &str, headers: &[(&str, &'static str)], trusted_proxies: &[&str]) -> ClientInfo<'static> {
         let trusted_proxies: Vec<TrustedProxy> = trusted_proxies.iter().map(|text| text.parse().unwrap()).collect();
         let header = |name: &str| headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| *value).collect();
-        resolve_client((peer.parse().unwrap(), false), header, &trusted_proxies)
+        let host = headers.iter().find(|(n, _)| *n == "host").map(|(_, value)| *value);
+        resolve_client((peer.parse().unwrap(), false), host, header, &trusted_proxies)
     }
 
     #[test]

@@ -24,14 +24,14 @@ pub fn check(hub: &HubContext, exchange: &Exchange<'_>) -> Result<String, Reject
 }
 
 fn appended(own: &str, before: &str) -> Result<String, Rejection> {
-    let hops: Vec<&str> = before.split(',').map(str::trim).filter(|hop| !hop.is_empty()).collect();
-    if hops.len() >= MAX_HOPS || before.len() > MAX_BYTES || hops.contains(&own) {
+    let hops = || before.split(',').map(str::trim).filter(|hop| !hop.is_empty());
+    if before.len() > MAX_BYTES || hops().count() >= MAX_HOPS || hops().any(|hop| hop == own) {
         let message = "This request has been here before: a participant's endpoint leads back to this hub";
         return Err(Rejection::new(ErrorCode::EndpointNotReachable, message)
             .status(508)
             .hint("Have the participant leave, or give it its provider's own address as its endpoint."));
     }
-    Ok([&hops[..], &[own]].concat().join(", "))
+    Ok(hops().flat_map(|hop| [hop, ", "]).chain([own]).collect())
 }
 
 #[cfg(test)]
