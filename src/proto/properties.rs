@@ -3,7 +3,6 @@
 mod ollama;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::value::RawValue;
@@ -129,7 +128,7 @@ proptest! {
     fn a_request_through_the_tunnel_is_the_same(id in any::<String>(), path in any::<String>(), body in any_json(), stream in any::<bool>()) {
         let text = body.to_string();
         let request = Request {
-            request_id: &id, operation: "o", method: "POST", path: &path, headers: BTreeMap::from([("A", "b")]), hops: &path,
+            request_id: &id, operation: "o", method: "POST", path: &path, headers: &[("A".to_owned(), "b".to_owned())], hops: &path,
             body: BodyForm::Inline, stream,
         };
         let (head, tail) = tunnel::encode_request(&request);

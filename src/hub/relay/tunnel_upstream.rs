@@ -1,7 +1,6 @@
 //! Sends a request to a participant over its tunnel. Whoever reads the tunnel (`tunnels::tunnel`) fills the
 //! response's queue.
 
-use std::collections::BTreeMap;
 use std::iter;
 use std::sync::Arc;
 
@@ -20,11 +19,6 @@ impl Transport for Arc<Tunnel> {
         if self.router.in_flight() > 1 {
             self.leave_reading();
         }
-        let mut headers: BTreeMap<&str, &str> =
-            outgoing_request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        if outgoing_request.body.is_some() {
-            headers.insert("Content-Type", "application/json");
-        }
         let body = outgoing_request.body.unwrap_or_default();
         let form = match body.len() {
             0 => BodyForm::None,
@@ -36,7 +30,7 @@ impl Transport for Arc<Tunnel> {
             operation: outgoing_request.operation,
             method: outgoing_request.method,
             path: outgoing_request.path,
-            headers,
+            headers: outgoing_request.headers,
             hops: outgoing_request.hops,
             body: form,
             stream: outgoing_request.stream,

@@ -33,11 +33,11 @@ pub fn encode_request(request: &Request<'_>) -> (Vec<u8>, &'static str) {
         head.extend_from_slice(b"\":");
         push_json(&mut head, text);
     }
-    head.extend_from_slice(b",\"headers\":");
-    push_json(&mut head, &request.headers);
+    push_headers(&mut head, request);
     if !request.hops.is_empty() {
-        head.extend_from_slice(b",\"metadata\":");
-        push_json(&mut head, &BTreeMap::from([("hops", request.hops)]));
+        head.extend_from_slice(b",\"metadata\":{\"hops\":");
+        push_json(&mut head, request.hops);
+        head.push(b'}');
     }
     head.extend_from_slice(if request.stream { b",\"stream\":true" } else { b",\"stream\":false" });
     match request.body {
@@ -49,6 +49,19 @@ pub fn encode_request(request: &Request<'_>) -> (Vec<u8>, &'static str) {
         }
     }
     (head, "}")
+}
+
+fn push_headers(head: &mut Vec<u8>, request: &Request<'_>) {
+    let content_type = (request.body != BodyForm::None).then_some(("Content-Type", "application/json"));
+    let others = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    head.extend_from_slice(b",\"headers\":{");
+    for (at, (name, value)) in content_type.into_iter().chain(others).enumerate() {
+        head.extend_from_slice(if at > 0 { b"," } else { b"" });
+        push_json(head, name);
+        head.push(b':');
+        push_json(head, value);
+    }
+    head.push(b'}');
 }
 
 /// Appends a value as JSON.

@@ -30,8 +30,8 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// Appended to the provider's base URL.
     pub path: &'a str,
-    /// `Content-Type` with a body, else empty.
-    pub headers: BTreeMap<&'a str, &'a str>,
+    /// In addition to the `Content-Type`, which a request with a body has.
+    pub headers: &'a [(String, String)],
     /// The hubs that it has passed: `metadata.hops`.
     pub hops: &'a str,
     /// How its body is sent.

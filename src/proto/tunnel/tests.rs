@@ -12,7 +12,7 @@ fn a_request_keeps_its_body_byte_for_byte() {
         operation: "chat.completions.create",
         method: "POST",
         path: "/v1/chat/completions",
-        headers: BTreeMap::from([("Content-Type", "application/json")]),
+        headers: &[("X-Test".to_owned(), "\"1\"".to_owned())],
         hops: "a, b",
         body: BodyForm::Inline,
         stream: true,
@@ -23,6 +23,7 @@ fn a_request_keeps_its_body_byte_for_byte() {
     let FromHub::Request(read) = decode_from_hub(&text).unwrap() else { panic!("{text}") };
     assert_eq!(read.body.unwrap().get(), body);
     assert_eq!(read.headers["Content-Type"], "application/json");
+    assert_eq!((read.headers["X-Test"].as_str(), read.headers.len()), ("\"1\"", 2));
     assert!(read.stream);
     assert_eq!(read.hops.as_deref(), Some("a, b"));
     let (mut text, tail) = encode_request(&Request { body: BodyForm::Binary(body.len()), ..request });
