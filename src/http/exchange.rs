@@ -36,7 +36,7 @@ pub struct Exchange<'c> {
     /// The response's status, once it has begun.
     status: Option<u16>,
     /// The request's id, for logs and error reports.
-    id: String,
+    id: Arc<str>,
     /// Data of the handler about this request; `()` until it sets some.
     extension: Box<dyn Any>,
     /// Whether a `100 Continue` must still be sent.
@@ -52,7 +52,7 @@ impl<'c> Exchange<'c> {
         connection.keep_alive &= head.keep_alive;
         let share = connection.server.memory.share_of(connection.network);
         connection.written = 0;
-        let (extra, id, extension) = (HeaderLines::with_capacity(OWN_LINES, OWN_BYTES), String::new(), Box::new(()));
+        let (extra, id, extension) = (HeaderLines::with_capacity(OWN_LINES, OWN_BYTES), Arc::default(), Box::new(()));
         Exchange { connection, head, body, extra, status: None, id, extension, continue_owed, share }
     }
 
@@ -127,12 +127,12 @@ impl<'c> Exchange<'c> {
     }
 
     /// Sets the request's id.
-    pub fn set_id(&mut self, id: String) {
+    pub fn set_id(&mut self, id: Arc<str>) {
         self.id = id;
     }
 
     /// The request's id.
-    pub fn id(&self) -> &str {
+    pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 

@@ -143,7 +143,7 @@ impl Rejection {
                 send_json(exchange, status, &ErrorEnvelope { error, meta })
             }
             Plane::Inference => {
-                let id = exchange.id().to_owned();
+                let id = exchange.id().to_string();
                 exchange.add_header("X-Gambi-Request-Id", &id);
                 let shape = ErrorShape::of(exchange);
                 send_json(exchange, status, &shape.body(status, self.code, &self.message, self.hint.as_deref()))
@@ -230,7 +230,7 @@ impl From<PickError> for Rejection {
 }
 
 fn meta(exchange: &Exchange<'_>) -> Meta {
-    Meta { request_id: exchange.id().to_owned() }
+    Meta { request_id: exchange.id().to_string() }
 }
 
 /// Sends a success of the management plane: `data` in an envelope.

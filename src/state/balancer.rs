@@ -145,6 +145,9 @@ where
     }
     let alike = best(free(), |c| Load::of(c.member, now), Load::cmp);
     let first = alike.first()?;
+    if alike.len() == 1 {
+        return Some(*first);
+    }
     let weight = |c: &Choice<'_>| c.member.profile.weight.max(1);
     if alike.iter().any(|c| weight(c) != weight(first)) {
         return Some(draw(&alike, weight, random));

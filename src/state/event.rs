@@ -1,5 +1,7 @@
 //! Events of rooms, and their form in the event stream of each plane.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -50,12 +52,12 @@ pub enum EventKind {
 #[serde(rename_all = "camelCase")]
 pub struct Dispatch {
     /// The request's id.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// The id of the participant that got it.
-    pub participant_id: String,
+    pub participant_id: Arc<str>,
     /// In `llm.request` the model that the client requested; in `llm.complete` and `llm.error` the participant's own
     /// model, where one was chosen.
-    pub model: String,
+    pub model: Arc<str>,
     /// `openResponses` or `chatCompletions`.
     pub protocol: &'static str,
     /// The name of the person who asked, if they have a key of their own.

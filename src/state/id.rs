@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::Random;
 use crate::error::Error;
@@ -84,19 +85,24 @@ impl FromStr for CodePrefix {
 /// A participant's id: 1 to 128 bytes of printable text without `/` (PROTOCOL.md, "Common rules"). `.` and `..` are
 /// refused, because clients remove them from paths (RFC 3986, section 5.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ParticipantId(String);
+pub struct ParticipantId(Arc<str>);
 
 impl ParticipantId {
     /// Parses an id that a client chose; `None` where it is invalid.
     pub fn parse(text: &str) -> Option<Self> {
         let printable = !text.chars().any(|c| c == '/' || is_unprintable(c));
         let fits = (1..=128).contains(&text.len()) && printable && !matches!(text, "." | "..");
-        fits.then(|| ParticipantId(text.to_owned()))
+        fits.then(|| ParticipantId(text.into()))
     }
 
     /// The id's text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The id's text, without a copy.
+    pub fn shared(&self) -> Arc<str> {
+        self.0.clone()
     }
 }
 

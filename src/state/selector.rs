@@ -56,7 +56,7 @@ pub enum Caller {
 #[derive(Debug, Clone)]
 pub struct Want {
     /// The request's `model`.
-    pub model: String,
+    pub model: Arc<str>,
     /// The API that it needs.
     pub need: Need,
     /// Who sent it.

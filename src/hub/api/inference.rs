@@ -42,7 +42,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let kind = route_of(exchange.path()).ok_or_else(no_route)?;
     let holder = key_holder(hub, exchange);
     let admission = holder.as_deref().map(|holder| admit(hub, exchange, holder)).transpose()?;
-    let (code, room) = hub.registry().room(&params[0]).map(|room| (room.code.to_string(), room.number))?;
+    let (code, room) = hub.registry().room(&params[0]).map(|room| (room.code.clone(), room.number))?;
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = FORWARDED_HEADERS.iter().filter_map(|name| header(name)).collect();
     let body = exchange.body()?;
@@ -51,15 +51,15 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let (body, messages) = kind.parse(&body)?;
     let (model, stream) = (kind.model(&body)?, kind.stream(&body)?);
     kind.check(&body, messages.as_deref())?;
-    let (path, caller) = (kind.path.to_owned(), caller(hub, exchange, holder.as_deref()));
+    let (path, caller) = (kind.path.into(), caller(hub, exchange, holder.as_deref()));
     let priority = holder.as_ref().map_or(0, |holder| holder.priority);
     let conversation =
         kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, (&body, messages)));
-    let owner = kind.continued(&body).and_then(|id| hub.response_owners.of(&code, &id));
+    let owner = kind.continued(&body).and_then(|id| hub.response_owners.of(code.as_str(), &id));
     let owner = owner.filter(|owner| !owner.translated).map(|owner| owner.serial);
     let request = RelayRequest {
         code,
-        model,
+        model: model.into(),
         caller,
         admission,
         priority,

@@ -32,7 +32,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// # Errors
 /// When the connection is broken.
 pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()> {
-    exchange.set_id(fresh_uuid());
+    exchange.set_id(fresh_uuid().into());
     let started = Instant::now();
     // Caught so that the panic is logged; re-raised below.
     let handled = catch_unwind(AssertUnwindSafe(|| routes::serve(hub, exchange)));
@@ -82,7 +82,7 @@ fn usage_record(
     let room = segment_after(exchange.path(), "rooms").and_then(|code| RoomCode::parse(&code));
     UsageRecord {
         timestamp: hub.clock.now().wall,
-        request_id: exchange.id().to_owned(),
+        request_id: exchange.id().to_string(),
         caller: outcome.caller.clone(),
         room: room.map(|room| room.to_string()).unwrap_or_default(),
         participant: outcome.participant.clone(),

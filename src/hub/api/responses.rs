@@ -60,13 +60,13 @@ fn relay_to_owner(
     }
     let query = exchange.query().map(|query| format!("?{query}")).unwrap_or_default();
     let request = RelayRequest {
-        code: room.to_string(),
-        model: owner.participant.to_string(),
+        code: room,
+        model: owner.participant.to_string().into(),
         caller,
         admission: None,
         priority: 0,
         kind: InferenceRoute::about_response(operation),
-        path: operation.path_for(id) + &query,
+        path: (operation.path_for(id) + &query).into(),
         headers: Vec::new(),
         hops,
         body: None,

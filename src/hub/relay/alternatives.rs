@@ -2,6 +2,7 @@
 //! busy.
 
 use std::io;
+use std::sync::Arc;
 
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
@@ -12,7 +13,6 @@ use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::hub::relay::verdict::Verdict;
 use crate::state::event::{Event, EventKind, Failure};
-use crate::state::id::RoomCode;
 use crate::state::registry::{PickError, Picked};
 use crate::state::selector::Refusal;
 
@@ -25,7 +25,7 @@ impl<'s> Failover<'s, '_> {
         if verdict == Verdict::Answer || !self.may_try_another(picked) {
             return Alternative::None;
         }
-        match Slot::try_acquire(self.hub, &self.request.code, &self.want) {
+        match Slot::try_acquire(self.hub, self.request.code.as_str(), &self.want) {
             Ok(other) => Alternative::Free(Box::new(other)),
             Err(PickError::Refused(Refusal::Busy)) if !self.hub.timeouts.queue.is_zero() => Alternative::Busy,
             Err(_) => Alternative::None,
@@ -45,7 +45,7 @@ impl<'s> Failover<'s, '_> {
 
     /// Waits for a slot at a participant that has not been tried.
     pub(crate) fn wait_for_slot(&self, client: &mut ClientResponse<'_, '_>) -> Result<Slot<'s>, NoSlot> {
-        Slot::acquire(self.hub, &self.request.code, &self.want, self.latest, client)
+        Slot::acquire(self.hub, self.request.code.as_str(), &self.want, self.latest, client)
     }
 
     /// Ends an attempt whose provider has refused the request while all others are busy, and waits for one of them. The
@@ -86,10 +86,8 @@ impl<'s> Failover<'s, '_> {
             stage: "cancelled".into(),
             error: "the client hung up while it waited in line".into(),
         };
-        if let Some(room) = RoomCode::parse(&self.request.code) {
-            let kind = EventKind::LlmError(self.dispatch(String::new()), failure);
-            self.hub.emit(&Event { at: self.hub.clock.now().wall, room, kind });
-        }
+        let kind = EventKind::LlmError(self.dispatch(Arc::default()), failure);
+        self.hub.emit(&Event { at: self.hub.clock.now().wall, room: self.request.code.clone(), kind });
         Err(cut_short())
     }
 }

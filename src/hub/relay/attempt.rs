@@ -308,7 +308,7 @@ impl<'s> Attempt<'s> {
         let since = |time: Instant| trace_millis(time - arrived);
         let picked = &self.slot.picked;
         let attempt = AttemptTrace {
-            participant_id: picked.id.to_string(),
+            participant_id: picked.id.as_str().to_owned(),
             model: cut(&picked.model, MAX_TEXT).to_owned(),
             outcome: ending.name().into(),
             stage: failure.map(|(stage, _)| cut(stage, MAX_TEXT).to_owned()),
@@ -350,7 +350,7 @@ impl<'s> Attempt<'s> {
 
     /// The dispatch with the participant's own model in place of the one that the client requested.
     fn served_dispatch(&self) -> Dispatch {
-        Dispatch { model: self.slot.picked.model.clone(), ..self.dispatch.clone() }
+        Dispatch { model: self.slot.picked.model.as_str().into(), ..self.dispatch.clone() }
     }
 
     /// Emits an event, which is made only if anybody is told of it.

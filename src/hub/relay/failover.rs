@@ -26,7 +26,6 @@ use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::state::event::Dispatch;
-use crate::state::id::RoomCode;
 use crate::state::selector::Want;
 
 /// The error of a compressed answer behind a head that was sent for another one.
@@ -105,7 +104,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             previous,
             owner: request.owner,
         };
-        let id = exchange.id().into();
+        let id = exchange.id().clone();
         let now = Instant::now();
         Failover {
             hub,
@@ -195,7 +194,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             Body::Request(body, adapter) => (body, adapter),
             Body::Nothing(text) => return Err(NotSent::Answered(Box::new(slot), text)),
         };
-        let dispatch = self.dispatch(slot.picked.id.to_string());
+        let dispatch = self.dispatch(slot.picked.id.shared());
         let observed = self.request.kind.is_observed();
         let attempt = Box::new(Attempt::new(self.hub, slot, dispatch, observed, self.request, self.arrived));
         if !found_lacking {
@@ -224,7 +223,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             return None;
         }
         self.next_hedge = Instant::now() + HEDGE_INTERVAL;
-        let slot = Slot::try_acquire(self.hub, &self.request.code, &self.want).ok()?;
+        let slot = Slot::try_acquire(self.hub, self.request.code.as_str(), &self.want).ok()?;
         // Memory for a translation was reserved for the first participant only.
         let translates = outgoing::translation_work(self.request, &slot.picked) > MAX_HEDGE_WORK
             || outgoing::translation_overhead(self.request, &slot.picked) > 0 && only.adapter.is_none();
@@ -245,9 +244,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         }
     }
 
-    pub(super) fn dispatch(&self, participant_id: String) -> Dispatch {
+    pub(super) fn dispatch(&self, participant_id: Arc<str>) -> Dispatch {
         Dispatch {
-            request_id: self.id.to_string(),
+            request_id: self.id.clone(),
             participant_id,
             model: self.request.model.clone(),
             protocol: self.request.kind.protocol,
@@ -403,13 +402,13 @@ impl<'s, 'a> Failover<'s, 'a> {
 
     /// Records that no participant gets the request, for the one who made it.
     pub(crate) fn trace_refusal(&self, code: ErrorCode) {
-        let Some(room) = RoomCode::parse(&self.request.code).filter(|_| self.request.kind.is_observed()) else {
+        if !self.request.kind.is_observed() {
             return;
-        };
+        }
         let (arrived, at) = self.arrived;
         let request = TracedRequest {
             id: &self.id,
-            room: &room,
+            room: &self.request.code,
             caller: &self.request.caller,
             model: cut(&self.request.model, MAX_TEXT),
             protocol: self.request.kind.protocol,
@@ -436,7 +435,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         log.code = code.or(log.code);
         log.is_use = self.request.kind.is_observed();
         if is_logged {
-            log.model = Some(self.request.model.clone());
+            log.model = Some(self.request.model.to_string());
             log.protocol = Some(self.request.kind.protocol);
             log.hedge = self.hedge.map(|_| if self.hedge_won { "won" } else { "lost" });
             if let Some(last) = self.last {

@@ -69,7 +69,7 @@ pub fn serve(hub: &HubContext, exchange: &mut Exchange<'_>, request: &RelayReque
 fn rejection(hub: &HubContext, request: &RelayRequest<'_>, error: PickError) -> Rejection {
     let is_unknown = error == PickError::Refused(Refusal::NoneAvailable);
     match request.kind.shape {
-        Shape::Ollama(_) if is_unknown => model_facts::unknown_model(hub, &request.code, &request.model),
+        Shape::Ollama(_) if is_unknown => model_facts::unknown_model(hub, request.code.as_str(), &request.model),
         _ => error.into(),
     }
 }

@@ -1,5 +1,6 @@
 //! The operations of the inference plane: each one's path, how its body is treated, and what is filled into the body.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::hub::error_shape::ErrorShape;
@@ -11,6 +12,7 @@ use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
 use crate::proto::translate::ollama::{AnswerForm, EmbeddingForm};
+use crate::state::id::RoomCode;
 use crate::state::registry::Outcome;
 use crate::state::selector::{Caller, Need};
 
@@ -208,9 +210,9 @@ const ROUTES: [InferenceRoute; 12] = [
 /// A client's request, as it is relayed.
 pub struct RelayRequest<'b> {
     /// The room's code.
-    pub code: String,
+    pub code: RoomCode,
     /// The selector: the client's `model`.
-    pub model: String,
+    pub model: Arc<str>,
     /// The route.
     pub kind: InferenceRoute,
     /// Who sent it, for the order of the waiting requests.
@@ -220,7 +222,7 @@ pub struct RelayRequest<'b> {
     /// The priority of its caller, where slots are waited for.
     pub priority: i32,
     /// The provider's path, with its query.
-    pub path: String,
+    pub path: Cow<'static, str>,
     /// Headers that are passed on, in addition to the content type.
     pub headers: Headers,
     /// The hubs that have relayed it, this one last (`hops`).

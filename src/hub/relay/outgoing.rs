@@ -131,7 +131,7 @@ pub fn outgoing_request<'r>(
     translated: Option<Operation>,
 ) -> OutgoingRequest<'r> {
     let (operation, path) =
-        translated.map_or((request.kind.operation, request.path.as_str()), |other| (other.name, other.path));
+        translated.map_or((request.kind.operation, &*request.path), |other| (other.name, other.path));
     OutgoingRequest {
         id,
         operation,

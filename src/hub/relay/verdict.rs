@@ -58,7 +58,7 @@ pub fn judge(
 /// path. Another API can then take the operation's place.
 pub fn refuses_operation(request: &RelayRequest<'_>, picked: &Picked, translated: bool, error: &UpstreamError) -> bool {
     let UpstreamError::Failed(UpstreamFailure { stage, message, .. }) = error else { return false };
-    !translated && stage == "participant" && message.contains(&request.path) && can_be_translated(request, picked)
+    !translated && stage == "participant" && message.contains(&*request.path) && can_be_translated(request, picked)
 }
 
 /// Whether another API can take the place of one that the provider lacks.
