@@ -1,6 +1,6 @@
 //! Finding providers on this machine: asks a few addresses at once, and tells the kind of each by its answers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -128,7 +128,7 @@ impl Answers {
 
 /// The JSON at a path; `None` without a good answer in time and size.
 fn get(provider: &Provider, path: &str) -> Option<Value> {
-    let request = provider.request_head("GET", path, &BTreeMap::new(), None).ok()?;
+    let request = provider.request_head("GET", path, &[], None).ok()?;
     let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT)).ok()?;
     if provider.send(&mut call, [&request, &[]], |head| head.status).ok()? != 200 {
         return None;

@@ -1,6 +1,6 @@
 //! Probing a provider for its models and capabilities (PROTOCOL.md, "The participant's side").
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -132,9 +132,9 @@ struct Answer {
 }
 
 fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
-    let json = BTreeMap::from([("Content-Type".to_owned(), "application/json".to_owned())]);
-    let (headers, body) = if method == "POST" { (json, Some("{}")) } else { (BTreeMap::new(), None) };
-    let head = provider.request_head(method, path, &headers, body.map(str::len))?;
+    let json = [("Content-Type".to_owned(), "application/json".to_owned())];
+    let (headers, body): (&[_], _) = if method == "POST" { (&json, Some("{}")) } else { (&[], None) };
+    let head = provider.request_head(method, path, headers, body.map(str::len))?;
     let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT))?;
     let mut answer = provider.send(&mut call, [&head, body.unwrap_or_default().as_bytes()], |head| {
         let kind = head.headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));

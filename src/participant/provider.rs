@@ -1,6 +1,5 @@
 //! Calls to the local provider. Its credentials are used here and nowhere else.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -96,7 +95,7 @@ impl Provider {
         &self,
         method: &str,
         path: &str,
-        headers: &BTreeMap<String, String>,
+        headers: &[(String, String)],
         body_bytes: Option<usize>,
     ) -> Result<Vec<u8>, String> {
         if operation(method, path).is_none() {
@@ -114,7 +113,7 @@ impl Provider {
         &self,
         method: &str,
         path: &str,
-        headers: &BTreeMap<String, String>,
+        headers: &[(String, String)],
         body_bytes: Option<usize>,
     ) -> Result<Vec<u8>, String> {
         let upstream = &*self.upstream;
@@ -199,14 +198,14 @@ mod tests {
     use super::*;
 
     fn text(provider: &Provider, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String, String> {
-        let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let headers: Vec<_> = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         provider.request_head(method, path, &headers, None).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
     fn a_hub_reaches_only_a_rooms_operations() {
         let provider = Provider::new("http://h/a/v1/", &[]).unwrap();
-        let relay = |method: &str, path: &str| provider.relay(method, path, &BTreeMap::new(), Some(2));
+        let relay = |method: &str, path: &str| provider.relay(method, path, &[], Some(2));
         assert!(
             relay("POST", "/v1/chat/completions").unwrap().starts_with(b"POST /a/v1/chat/completions HTTP/1.1\r\n")
         );

@@ -225,7 +225,7 @@ impl Workers {
             let share = self.accept(&request, bytes);
             return Some(Arrived::Announced(share.map(|share| self.forwarder.await_body(request, share)), bytes));
         }
-        let body = request.body.map(|body| body.get());
+        let body = request.body;
         let request = self.forwarder.encode(request, body.map(str::len));
         let body = body.unwrap_or_default();
         let share = self.accept(&request, body.len())?;

@@ -1,102 +1,115 @@
 //! The decoder of both ends' text messages.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::chunk::decode_base64;
 use super::constants::{MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE};
 use super::message::{BadMessage, FromHub, FromParticipant, Incoming};
+use crate::proto::members::text_of;
 use crate::proto::openai::cut;
+use crate::proto::scan;
 
-/// Text that is borrowed unless it contains JSON escapes.
-#[derive(Debug, Default, Clone, PartialEq)]
-struct Text<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TextVisitor;
-        impl<'de> Visitor<'de> for TextVisitor {
-            type Value = Text<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text")
-            }
-            fn visit_borrowed_str<E: de::Error>(self, v: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Borrowed(v)))
-            }
-            fn visit_str<E: de::Error>(self, v: &str) -> Result<Self::Value, E> {
-                Ok(Text(Cow::Owned(v.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(TextVisitor)
-    }
-}
-
-/// The fields of all messages together, so that one pass parses a message before its type is known.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Flat<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Text<'a>,
-    #[serde(borrow)]
-    request_id: Option<Text<'a>>,
-    #[serde(borrow)]
-    operation: Option<Text<'a>>,
-    #[serde(borrow)]
-    method: Option<Text<'a>>,
-    #[serde(borrow)]
-    path: Option<Text<'a>>,
-    #[serde(default, borrow)]
-    headers: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    metadata: Option<&'a RawValue>,
-    #[serde(default, borrow)]
-    body: Option<&'a RawValue>,
+/// The fields of all messages together, so that one pass parses a message before its type is known. A `null` counts as absent.
+/// Text is borrowed unless it has escapes, and what is an object is not parsed.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: Option<Cow<'a, str>>,
+    request_id: Option<Cow<'a, str>>,
+    operation: Option<Cow<'a, str>>,
+    method: Option<Cow<'a, str>>,
+    path: Option<Cow<'a, str>>,
+    headers: Option<&'a str>,
+    metadata: Option<&'a str>,
+    body: Option<&'a str>,
     body_bytes: Option<usize>,
     stream: Option<bool>,
     status: Option<u16>,
-    #[serde(borrow)]
-    chunk: Option<Text<'a>>,
-    #[serde(borrow)]
-    stage: Option<Text<'a>>,
-    #[serde(borrow)]
-    message: Option<Text<'a>>,
+    chunk: Option<Cow<'a, str>>,
+    stage: Option<Cow<'a, str>>,
+    message: Option<Cow<'a, str>>,
 }
 
-impl<'a> Flat<'a> {
+impl<'a> Fields<'a> {
     fn parse(text: &'a str) -> Result<Self, BadMessage> {
-        // The error contains the invalid value, which may be as long as the message.
-        serde_json::from_str(text).map_err(|e| BadMessage(cut(&e.to_string(), MAX_ERROR_TEXT).to_owned()))
+        let (mut fields, mut last) = (Fields::default(), "");
+        let read = scan::members(text, |key, value| {
+            last = key;
+            fields.set(&text_of(key)?, value.text()?)
+        });
+        match read {
+            Some(()) => Ok(fields),
+            None => Err(bad(text, last)),
+        }
     }
 
-    fn headers(&self) -> Result<BTreeMap<String, String>, BadMessage> {
-        match self.headers {
-            None => Ok(BTreeMap::new()),
-            Some(raw) => serde_json::from_str(raw.get())
-                .map_err(|e| BadMessage(cut(&format!("headers: {e}"), MAX_ERROR_TEXT).to_owned())),
+    /// Takes a field in. `None` if it has another type, or has been there before.
+    fn set(&mut self, key: &str, value: &'a str) -> Option<()> {
+        fn put<T>(field: &mut Option<T>, value: Option<T>) -> Option<()> {
+            field.replace(value?).is_none().then_some(())
         }
+        match key {
+            _ if value == "null" => Some(()),
+            "type" => put(&mut self.kind, text_of(value)),
+            "requestId" => put(&mut self.request_id, text_of(value)),
+            "operation" => put(&mut self.operation, text_of(value)),
+            "method" => put(&mut self.method, text_of(value)),
+            "path" => put(&mut self.path, text_of(value)),
+            "headers" => put(&mut self.headers, Some(value)),
+            "metadata" => put(&mut self.metadata, Some(value)),
+            "body" => put(&mut self.body, Some(value)),
+            "bodyBytes" => put(&mut self.body_bytes, value.parse().ok()),
+            "stream" => put(&mut self.stream, value.parse().ok()),
+            "status" => put(&mut self.status, value.parse().ok()),
+            "chunk" => put(&mut self.chunk, text_of(value)),
+            "stage" => put(&mut self.stage, text_of(value)),
+            "message" => put(&mut self.message, text_of(value)),
+            _ => Some(()),
+        }
+    }
+
+    /// Names and values of the headers, as far as one more than [`MAX_HEAD_LINES`]. Of a name that appears twice, the last counts.
+    fn headers(&self) -> Result<Vec<(String, String)>, BadMessage> {
+        let mut headers: Vec<(String, String)> = Vec::new();
+        let read = scan::members(self.headers.unwrap_or("{}"), |name, value| {
+            let (name, value) = (text_of(name)?, text_of(value.text()?)?.into_owned());
+            match headers.iter_mut().find(|(known, _)| *known == name) {
+                Some(header) => header.1 = value,
+                None => headers.push((name.into_owned(), value)),
+            }
+            (headers.len() <= MAX_HEAD_LINES).then_some(())
+        });
+        let is_read = read.is_some() || headers.len() > MAX_HEAD_LINES;
+        is_read.then_some(headers).ok_or_else(|| BadMessage("headers is not an object of texts".into()))
+    }
+}
+
+/// What is wrong with a message that is no object of fields: `last` is the key, as JSON, that was read last.
+fn bad(text: &str, last: &str) -> BadMessage {
+    match serde_json::from_str::<&RawValue>(text) {
+        Err(e) => BadMessage(e.to_string()),
+        Ok(_) if last.is_empty() => BadMessage("the message is not an object".into()),
+        Ok(_) => BadMessage(format!("{} appears twice, or has another type", cut(last, MAX_STAGE))),
     }
 }
 
 /// The `hops` of a request's metadata. Other members are ignored.
-fn hops(metadata: Option<&RawValue>) -> Option<String> {
+fn hops(metadata: Option<&str>) -> Option<String> {
     #[derive(Deserialize)]
     struct Metadata {
         hops: String,
     }
-    serde_json::from_str::<Metadata>(metadata?.get()).ok().map(|metadata| metadata.hops)
+    serde_json::from_str::<Metadata>(metadata?).ok().map(|metadata| metadata.hops)
 }
 
-fn need<'a>(field: Option<Text<'a>>, name: &str) -> Result<Cow<'a, str>, BadMessage> {
-    field.map(|t| t.0).ok_or_else(|| BadMessage(format!("{name} is missing")))
+fn need<'a>(field: Option<Cow<'a, str>>, name: &str) -> Result<Cow<'a, str>, BadMessage> {
+    field.ok_or_else(|| BadMessage(format!("{name} is missing")))
 }
 
 /// A participant's request id, limited to [`MAX_REQUEST_ID`].
-fn short_id(field: Option<Text<'_>>) -> Result<Cow<'_, str>, BadMessage> {
+fn short_id(field: Option<Cow<'_, str>>) -> Result<Cow<'_, str>, BadMessage> {
     let id = need(field, "requestId")?;
     if id.len() > MAX_REQUEST_ID {
         return Err(BadMessage(format!("requestId is longer than {MAX_REQUEST_ID} bytes")));
@@ -110,17 +123,19 @@ fn truncated(text: &str, max: usize) -> String {
 }
 
 /// A provider's head. One beyond the limits becomes an error: if it were dropped, the client would wait in vain.
-fn start(flat: Flat<'_>) -> Result<FromParticipant<'_>, BadMessage> {
-    let status =
-        flat.status.filter(|s| (100..600).contains(s)).ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
-    let fits = flat.headers.is_none_or(|raw| raw.get().len() <= MAX_HEAD);
-    let headers = if fits { flat.headers()? } else { BTreeMap::new() };
-    let request_id = short_id(flat.request_id)?;
+fn start(fields: Fields<'_>) -> Result<FromParticipant<'_>, BadMessage> {
+    let status = fields
+        .status
+        .filter(|s| (100..600).contains(s))
+        .ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
+    let fits = fields.headers.is_none_or(|raw| raw.len() <= MAX_HEAD);
+    let headers = if fits { fields.headers()? } else { Vec::new() };
+    let request_id = short_id(fields.request_id)?;
     if !fits || headers.len() > MAX_HEAD_LINES {
         let message = format!("the provider's head is over {MAX_HEAD} bytes or {MAX_HEAD_LINES} lines");
         return Ok(FromParticipant::Error { request_id, stage: "response".into(), message });
     }
-    Ok(FromParticipant::Start { status, headers: headers.into_iter().collect(), request_id })
+    Ok(FromParticipant::Start { status, headers, request_id })
 }
 
 /// Decodes a text message of the hub.
@@ -129,28 +144,31 @@ fn start(flat: Flat<'_>) -> Result<FromParticipant<'_>, BadMessage> {
 /// If the text is not a JSON object with a `type`, or a known type lacks a field or has one of the wrong type. The caller
 /// drops the message and keeps the tunnel.
 pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
-    let flat = Flat::parse(text)?;
-    Ok(match flat.kind.0.as_ref() {
+    let mut fields = Fields::parse(text)?;
+    Ok(match need(fields.kind.take(), "type")?.as_ref() {
         "tunnel.request" => {
-            let headers = flat.headers()?;
-            if flat.body.is_some() && flat.body_bytes.is_some() {
+            let headers = fields.headers()?;
+            if headers.len() > MAX_HEAD_LINES {
+                return Err(BadMessage(format!("a request has more than {MAX_HEAD_LINES} headers")));
+            }
+            if fields.body.is_some() && fields.body_bytes.is_some() {
                 return Err(BadMessage("a request has both a body and bodyBytes".into()));
             }
             FromHub::Request(Incoming {
-                request_id: need(flat.request_id, "requestId")?,
-                operation: flat.operation.unwrap_or_default().0,
-                method: need(flat.method, "method")?,
-                path: need(flat.path, "path")?,
+                request_id: need(fields.request_id, "requestId")?,
+                operation: fields.operation.unwrap_or_default(),
+                method: need(fields.method, "method")?,
+                path: need(fields.path, "path")?,
                 headers,
-                hops: hops(flat.metadata),
-                body: flat.body,
-                body_bytes: flat.body_bytes,
-                stream: flat.stream.unwrap_or(false),
+                hops: hops(fields.metadata),
+                body: fields.body,
+                body_bytes: fields.body_bytes,
+                stream: fields.stream.unwrap_or(false),
             })
         }
-        "tunnel.cancel" => FromHub::Cancel { request_id: need(flat.request_id, "requestId")? },
-        "tunnel.pause" => FromHub::Pause { request_id: need(flat.request_id, "requestId")? },
-        "tunnel.resume" => FromHub::Resume { request_id: need(flat.request_id, "requestId")? },
+        "tunnel.cancel" => FromHub::Cancel { request_id: need(fields.request_id, "requestId")? },
+        "tunnel.pause" => FromHub::Pause { request_id: need(fields.request_id, "requestId")? },
+        "tunnel.resume" => FromHub::Resume { request_id: need(fields.request_id, "requestId")? },
         "tunnel.pong" => FromHub::Pong,
         _ => FromHub::Unknown,
     })
@@ -162,18 +180,18 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
 /// As [`decode_from_hub`]; also for a chunk that is not base64, and an id over [`MAX_REQUEST_ID`]. A head beyond
 /// [`MAX_HEAD`] or [`MAX_HEAD_LINES`] is decoded as an error, which ends its request.
 pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMessage> {
-    let flat = Flat::parse(text)?;
-    Ok(match flat.kind.0.as_ref() {
+    let mut fields = Fields::parse(text)?;
+    Ok(match need(fields.kind.take(), "type")?.as_ref() {
         "tunnel.response.chunk" => FromParticipant::Chunk {
-            bytes: decode_base64(&need(flat.chunk, "chunk")?)?,
-            request_id: short_id(flat.request_id)?,
+            bytes: decode_base64(&need(fields.chunk, "chunk")?)?,
+            request_id: short_id(fields.request_id)?,
         },
-        "tunnel.response.start" => start(flat)?,
-        "tunnel.response.end" => FromParticipant::End { request_id: short_id(flat.request_id)? },
+        "tunnel.response.start" => start(fields)?,
+        "tunnel.response.end" => FromParticipant::End { request_id: short_id(fields.request_id)? },
         "tunnel.response.error" => FromParticipant::Error {
-            request_id: short_id(flat.request_id)?,
-            stage: truncated(&flat.stage.unwrap_or_default().0, MAX_STAGE),
-            message: truncated(&need(flat.message, "message")?, MAX_ERROR_TEXT),
+            request_id: short_id(fields.request_id)?,
+            stage: truncated(&fields.stage.unwrap_or_default(), MAX_STAGE),
+            message: truncated(&need(fields.message, "message")?, MAX_ERROR_TEXT),
         },
         "tunnel.ping" => FromParticipant::Ping,
         _ => FromParticipant::Unknown,

@@ -1,11 +1,9 @@
 //! The messages of a tunnel as types.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 /// A message that does not follow the protocol.
 #[derive(Debug)]
@@ -94,11 +92,11 @@ pub struct Incoming<'a> {
     /// Appended to the provider's base URL.
     pub path: Cow<'a, str>,
     /// Headers for the provider.
-    pub headers: BTreeMap<String, String>,
+    pub headers: Vec<(String, String)>,
     /// The provider's [`HOPS`](crate::proto::web::HOPS) header, as the provider may be a hub too.
     pub hops: Option<String>,
     /// The body for the provider, forwarded byte for byte.
-    pub body: Option<&'a RawValue>,
+    pub body: Option<&'a str>,
     /// The length of the body if it follows as a binary message.
     pub body_bytes: Option<usize>,
     /// Whether the client requested a stream.

@@ -21,9 +21,9 @@ fn a_request_keeps_its_body_byte_for_byte() {
     let text = String::from_utf8(head).unwrap() + body + tail;
     assert!(text.starts_with(r#"{"type":"tunnel.request","requestId":"r1","#), "{text}");
     let FromHub::Request(read) = decode_from_hub(&text).unwrap() else { panic!("{text}") };
-    assert_eq!(read.body.unwrap().get(), body);
-    assert_eq!(read.headers["Content-Type"], "application/json");
-    assert_eq!((read.headers["X-Test"].as_str(), read.headers.len()), ("\"1\"", 2));
+    assert_eq!(read.body, Some(body));
+    let headers = [("Content-Type", "application/json"), ("X-Test", "\"1\"")];
+    assert_eq!(read.headers, headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
     assert!(read.stream);
     assert_eq!(read.hops.as_deref(), Some("a, b"));
     let (mut text, tail) = encode_request(&Request { body: BodyForm::Binary(body.len()), ..request });
@@ -106,6 +106,35 @@ fn unknown_types_are_ignored_and_malformed_messages_are_errors() {
     ] {
         assert!(decode_from_participant(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn a_field_that_is_wrong_or_doubled_is_named_and_null_counts_as_absent() {
+    for (bad, says) in [
+        ("[1]", "not an object"),
+        ("{\"type\":", "EOF"),
+        (r#"{"type":"tunnel.ping","type":"tunnel.ping"}"#, "\"type\" appears twice"),
+        (r#"{"type":"tunnel.ping","status":"200"}"#, "\"status\" appears twice, or has another type"),
+        (r#"{"type":"tunnel.ping","status":-1}"#, "\"status\""),
+        (r#"{"type":"tunnel.ping","stream":0}"#, "\"stream\""),
+        (r#"{"type":"tunnel.ping","chunk":"\ud800"}"#, "\"chunk\""),
+        (r#"{"type":null}"#, "type is missing"),
+        (r#"{"type":"tunnel.response.end","requestId":null}"#, "requestId is missing"),
+    ] {
+        let told = decode_from_participant(bad).unwrap_err().to_string();
+        assert!(told.contains(says), "{bad}: {told}");
+    }
+    let start = |headers: &str| {
+        let text =
+            format!(r#"{{"ty\u0070e":"tunnel.response.start","requestId":"r","status":200,"headers":{headers}}}"#);
+        match decode_from_participant(&text).unwrap() {
+            FromParticipant::Start { headers, .. } => headers,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(start("null"), []);
+    let twice = start(r#"{"a":"1","b":"\n","\u0061":"2"}"#);
+    assert_eq!(twice, [("a".to_owned(), "2".to_owned()), ("b".to_owned(), "\n".to_owned())]);
 }
 
 #[test]
