@@ -4,7 +4,9 @@
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use httpdate::HttpDate;
 
 use super::connections::network_of;
 use super::server_state::ServerState;
@@ -43,6 +45,8 @@ pub struct Connection {
     pub(super) cut: bool,
     /// Bytes written since the request began.
     pub(super) written: u64,
+    /// The second of the last response, since the epoch, and its date.
+    date: (u64, String),
 }
 
 impl Connection {
@@ -60,6 +64,7 @@ impl Connection {
             keep_alive: true,
             cut: false,
             written: 0,
+            date: Default::default(),
         })
     }
 
@@ -112,6 +117,16 @@ impl Connection {
             self.read_timeout = Some(timeout);
         }
         Ok(())
+    }
+
+    /// The time as responses state it (RFC 9110, section 6.6.1).
+    pub(super) fn date(&mut self) -> &str {
+        let now = SystemTime::now();
+        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.date.0 != second {
+            self.date = (second, HttpDate::from(now).to_string());
+        }
+        &self.date.1
     }
 
     /// Writes all slices within the deadline of one write. After a failure the connection serves no other request.

@@ -4,9 +4,8 @@ use std::any::Any;
 use std::io::{self, IoSlice, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use httpdate::HttpDate;
 use tiny_http::{Method, StatusCode};
 
 use super::body::{BodyError, RequestBody};
@@ -254,11 +253,13 @@ impl<'c> Exchange<'c> {
     }
 
     /// Writes the status line and all header lines except the body's framing.
-    fn head_lines(&self, out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)]) {
+    fn head_lines(&mut self, out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)]) {
         let version = if self.head.http11 { "1.1" } else { "1.0" };
         let phrase = StatusCode(status).default_reason_phrase();
         // Writing to memory does not fail.
-        let _ = write!(out, "HTTP/{version} {status} {phrase}\r\nDate: {}\r\n", HttpDate::from(SystemTime::now()));
+        let _ = write!(out, "HTTP/{version} {status} {phrase}\r\nDate: ");
+        out.extend_from_slice(self.connection.date().as_bytes());
+        out.extend_from_slice(b"\r\n");
         headers.iter().for_each(|(name, value)| push_header(out, name, value));
         self.extra.iter().for_each(|(name, value)| push_header(out, name, value));
     }
