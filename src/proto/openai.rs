@@ -1,5 +1,7 @@
 //! The few members of an OpenAI request that the hub reads or sets. All others pass unchanged (`members`).
 
+use std::borrow::Cow;
+
 use super::management::RuntimeConfig;
 use super::members::text_of;
 use super::scan;
@@ -30,7 +32,7 @@ impl<'a> Members<'a> {
     ///
     /// # Errors
     /// When it is missing, empty, or not text.
-    pub fn model(&self) -> Result<String, BadRequest> {
+    pub fn model(&self) -> Result<Cow<'_, str>, BadRequest> {
         self.model_under("model")
     }
 
@@ -38,9 +40,9 @@ impl<'a> Members<'a> {
     ///
     /// # Errors
     /// As [`Members::model`].
-    pub fn model_under(&self, key: &'static str) -> Result<String, BadRequest> {
+    pub fn model_under(&self, key: &'static str) -> Result<Cow<'_, str>, BadRequest> {
         let raw = self.get(key).ok_or_else(|| BadRequest::field(key, "is required"))?;
-        let model: String = serde_json::from_str(raw).map_err(|_| BadRequest::field(key, "must be text"))?;
+        let model = text_of(raw).ok_or_else(|| BadRequest::field(key, "must be text"))?;
         if model.is_empty() {
             return Err(BadRequest::field(key, "must not be empty"));
         }

@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 
 use super::Random;
 use super::conversations::Previous;
-use super::id::ParticipantId;
 use super::room::{Member, Room};
 use super::selector::{Need, Refusal, Selector, Want};
 use crate::proto::management::Support;
@@ -36,7 +35,7 @@ pub fn pick<'r>(room: &'r Room, want: &Want, now: u64, random: Random<'_>) -> Re
     let name = match Selector::parse(&want.model) {
         Selector::Any => None,
         Selector::Model(name) => Some(name),
-        Selector::Name(name) => match ParticipantId::parse(name).and_then(|id| room.members.get(&id)) {
+        Selector::Name(name) => match room.members.get(name) {
             Some(member) => return check_named(member, want).map(Choice::by_id),
             None => Some(name),
         },

@@ -1,5 +1,6 @@
 //! Syntax and generation of room codes, participant ids, secrets and random identifiers.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -103,6 +104,13 @@ impl ParticipantId {
     /// The id's text, without a copy.
     pub fn shared(&self) -> Arc<str> {
         self.0.clone()
+    }
+}
+
+/// So that a table by ids is asked with any text.
+impl Borrow<str> for ParticipantId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -49,7 +49,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     // The attempt sends a modified copy, while the original is retained for a retry.
     exchange.reserve(body.len() as u64)?;
     let (body, messages) = kind.parse(&body)?;
-    let (model, stream) = (kind.model(&body)?, kind.stream(&body)?);
+    let (model, stream) = (kind.model(&body)?.into(), kind.stream(&body)?);
     kind.check(&body, messages.as_deref())?;
     let (path, caller) = (kind.path.into(), caller(hub, exchange, holder.as_deref()));
     let priority = holder.as_ref().map_or(0, |holder| holder.priority);
@@ -59,7 +59,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let owner = owner.filter(|owner| !owner.translated).map(|owner| owner.serial);
     let request = RelayRequest {
         code,
-        model: model.into(),
+        model,
         caller,
         admission,
         priority,

@@ -127,7 +127,7 @@ impl InferenceRoute {
     }
 
     /// The model selector in a body.
-    pub(crate) fn model(self, body: &Members<'_>) -> Result<String, BadRequest> {
+    pub(crate) fn model<'m>(self, body: &'m Members<'_>) -> Result<Cow<'m, str>, BadRequest> {
         // The name of the member in older clients of Ollama.
         let is_older = self.shape == Shape::Ollama(OllamaRoute::Show) && body.get("model").is_none();
         if is_older && body.get("name").is_some() { body.model_under("name") } else { body.model() }
@@ -285,7 +285,11 @@ mod tests {
     fn an_older_client_names_the_model_that_it_is_to_be_shown() {
         let model = |path: &str, body: &str| {
             let body = Members::parse(body.as_bytes()).unwrap();
-            route_of(&format!("/rooms/ABC234{path}")).unwrap().model(&body).map_err(|bad| bad.message)
+            route_of(&format!("/rooms/ABC234{path}"))
+                .unwrap()
+                .model(&body)
+                .map(Cow::into_owned)
+                .map_err(|bad| bad.message)
         };
         assert_eq!(model("/api/show", r#"{"name":"a"}"#).unwrap(), "a");
         assert_eq!(model("/api/show", r#"{"name":"a","model":"b"}"#).unwrap(), "b");

@@ -1,7 +1,7 @@
 //! Authorisation of requests on behalf of a participant: by its token, or without one where the hub does not require
 //! it.
 
-use super::super::id::{ParticipantId, Secret};
+use super::super::id::Secret;
 use super::super::room::Member;
 use super::super::{Now, Random};
 use super::registration::{Missing, NotRegistered, Proof};
@@ -75,7 +75,7 @@ impl Registry {
 
     /// Whether a request has a participant's own token. False where the participant does not exist.
     pub fn is_own(&self, code: &str, id: &str, proof: Proof<'_>) -> bool {
-        let member = self.room(code).ok().zip(ParticipantId::parse(id)).and_then(|(room, id)| room.members.get(&id));
+        let member = self.room(code).ok().and_then(|room| room.members.get(id));
         member.is_some_and(|member| proof.matches(member))
     }
 }

@@ -215,7 +215,7 @@ impl Registry {
 
     /// What a participant has last reported of whether its provider is down, and whether it drains.
     pub fn reported(&self, code: &str, id: &str) -> (bool, bool) {
-        let member = self.room(code).ok().zip(ParticipantId::parse(id)).and_then(|(room, id)| room.members.get(&id));
+        let member = self.room(code).ok().and_then(|room| room.members.get(id));
         member.map_or((false, false), |member| (member.provider_down, member.draining))
     }
 
