@@ -121,10 +121,9 @@ impl Connection {
 
     /// The time as responses state it (RFC 9110, section 6.6.1).
     pub(super) fn date(&mut self) -> &str {
-        let now = SystemTime::now();
-        let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        if self.date.0 != second {
-            self.date = (second, HttpDate::from(now).to_string());
+        let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        if self.date.0 != second || self.date.1.is_empty() {
+            self.date = (second, HttpDate::from(UNIX_EPOCH + Duration::from_secs(second)).to_string());
         }
         &self.date.1
     }

@@ -10,8 +10,8 @@ use super::authority;
 use super::header_lines::HeaderLines;
 use super::limits::Limits;
 
-/// The most that [`Limits::headers`] can allow.
-const MAX_LINES: usize = 128;
+/// Up to this limit of header lines, a head is read without an allocation for them.
+const USUAL_LINES: usize = 128;
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,11 +81,22 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
 ///
 /// # Errors
 /// [`HeadError`].
+// Not inlined, so that its room for lines is not on the stack of each connection that waits for a request.
+#[inline(never)]
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let bytes = &*with_known_version(bytes)?;
-    let mut lines = [MaybeUninit::uninit(); MAX_LINES];
+    let (mut usual, mut more) = ([MaybeUninit::uninit(); USUAL_LINES], Vec::new());
+    let room = match usual.get_mut(..limits.headers) {
+        Some(room) => room,
+        None => {
+            // As many as this head can have: room for all that are allowed could be more memory than the request takes.
+            let most = memchr::memchr_iter(b'\n', bytes).count().min(limits.headers);
+            more.reserve_exact(most);
+            &mut more.spare_capacity_mut()[..most]
+        }
+    };
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(bytes, &mut lines[..limits.headers.min(MAX_LINES)]) {
+    match request.parse_with_uninit_headers(bytes, room) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(bad("The request's head is cut short")),
         Err(httparse::Error::TooManyHeaders) => {
@@ -262,6 +273,17 @@ mod tests {
         assert_eq!((head.method, head.path.as_str(), head.query.as_deref()), (Method::Post, "/a%20b", Some("x=1&y")));
         assert_eq!((head.framing, head.keep_alive), (Framing::Length(5), true));
         assert_eq!(head.headers.iter().nth(2), Some(("X-A", "b")));
+    }
+
+    #[test]
+    fn as_many_header_lines_are_read_as_are_allowed() {
+        for headers in [3, USUAL_LINES, USUAL_LINES + 1, 300] {
+            let limits = Limits { headers, ..Limits::default() };
+            let head = |lines: usize| format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(lines - 1));
+            let read = |lines: usize| parse(head(lines).as_bytes(), &limits);
+            assert_eq!(read(headers).map(|head| head.headers.iter().count()), Ok(headers));
+            assert_eq!(read(headers + 1).map_err(|error| error.status), Err(431));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::machine;
 pub struct Limits {
     /// The longest head in bytes; a longer one is answered with 431.
     pub head_bytes: usize,
-    /// The most header lines, up to 128; more are answered with 431.
+    /// The most header lines; more are answered with 431.
     pub headers: usize,
     /// The longest body in bytes; a longer one is answered with 413.
     pub body_bytes: u64,
