@@ -122,6 +122,7 @@ impl Forwarder {
     /// A hub's request, without its body, for the provider.
     pub fn encode(&self, mut request: Request<'_>, body_bytes: Option<usize>) -> RequestHead {
         if let Some(hops) = request.hops.take() {
+            request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(HOPS));
             request.headers.push((HOPS.to_owned(), hops));
         }
         let head = self.provider.relay(&request.method, &request.path, &request.headers, body_bytes);

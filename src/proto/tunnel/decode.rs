@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::chunk::decode_base64;
 use super::constants::{MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE};
 use super::message::{BadMessage, FromHub, FromParticipant, Incoming};
 use crate::proto::members::text_of;
 use crate::proto::openai::cut;
+use crate::proto::operations::passes_header;
 use crate::proto::scan;
 
 /// The fields of all messages together, so that one pass parses a message before its type is known. A `null` counts as absent.
-/// Text is borrowed unless it has escapes, and what is an object is not parsed.
+/// Text is borrowed unless it has escapes; `headers`, `metadata` and `body` are kept as JSON.
 #[derive(Default)]
 struct Fields<'a> {
     kind: Option<Cow<'a, str>>,
@@ -39,10 +39,8 @@ impl<'a> Fields<'a> {
             last = key;
             fields.set(&text_of(key)?, value.text()?)
         });
-        match read {
-            Some(()) => Ok(fields),
-            None => Err(bad(text, last)),
-        }
+        let refused = || format!("it is no JSON object, or a field appears twice or has another type, after {last:?}");
+        read.map(|()| fields).ok_or_else(|| BadMessage(cut(&refused(), MAX_ERROR_TEXT).to_owned()))
     }
 
     /// Takes a field in. `None` if it has another type, or has been there before.
@@ -70,28 +68,21 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Names and values of the headers, as far as one more than [`MAX_HEAD_LINES`]. Of a name that appears twice, the last counts.
-    fn headers(&self) -> Result<Vec<(String, String)>, BadMessage> {
+    /// Names and values of the headers that count, as far as one more than [`MAX_HEAD_LINES`]. Of a name that appears twice, the
+    /// last value is taken.
+    fn headers(&self, counts: impl Fn(&str) -> bool) -> Result<Vec<(String, String)>, BadMessage> {
         let mut headers: Vec<(String, String)> = Vec::new();
         let read = scan::members(self.headers.unwrap_or("{}"), |name, value| {
-            let (name, value) = (text_of(name)?, text_of(value.text()?)?.into_owned());
+            let (name, value) = (text_of(name)?, text_of(value.text()?)?);
             match headers.iter_mut().find(|(known, _)| *known == name) {
-                Some(header) => header.1 = value,
-                None => headers.push((name.into_owned(), value)),
+                _ if !counts(&name) => {}
+                Some(header) => header.1 = value.into_owned(),
+                None => headers.push((name.into_owned(), value.into_owned())),
             }
             (headers.len() <= MAX_HEAD_LINES).then_some(())
         });
         let is_read = read.is_some() || headers.len() > MAX_HEAD_LINES;
         is_read.then_some(headers).ok_or_else(|| BadMessage("headers is not an object of texts".into()))
-    }
-}
-
-/// What is wrong with a message that is no object of fields: `last` is the key, as JSON, that was read last.
-fn bad(text: &str, last: &str) -> BadMessage {
-    match serde_json::from_str::<&RawValue>(text) {
-        Err(e) => BadMessage(e.to_string()),
-        Ok(_) if last.is_empty() => BadMessage("the message is not an object".into()),
-        Ok(_) => BadMessage(format!("{} appears twice, or has another type", cut(last, MAX_STAGE))),
     }
 }
 
@@ -129,7 +120,7 @@ fn start(fields: Fields<'_>) -> Result<FromParticipant<'_>, BadMessage> {
         .filter(|s| (100..600).contains(s))
         .ok_or_else(|| BadMessage("status is not 100 to 599".into()))?;
     let fits = fields.headers.is_none_or(|raw| raw.len() <= MAX_HEAD);
-    let headers = if fits { fields.headers()? } else { Vec::new() };
+    let headers = if fits { fields.headers(|_| true)? } else { Vec::new() };
     let request_id = short_id(fields.request_id)?;
     if !fits || headers.len() > MAX_HEAD_LINES {
         let message = format!("the provider's head is over {MAX_HEAD} bytes or {MAX_HEAD_LINES} lines");
@@ -147,10 +138,8 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
     let mut fields = Fields::parse(text)?;
     Ok(match need(fields.kind.take(), "type")?.as_ref() {
         "tunnel.request" => {
-            let headers = fields.headers()?;
-            if headers.len() > MAX_HEAD_LINES {
-                return Err(BadMessage(format!("a request has more than {MAX_HEAD_LINES} headers")));
-            }
+            // Few names are forwarded, so that the length of the list needs no limit of its own.
+            let headers = fields.headers(passes_header)?;
             if fields.body.is_some() && fields.body_bytes.is_some() {
                 return Err(BadMessage("a request has both a body and bodyBytes".into()));
             }

@@ -28,7 +28,7 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// Appended to the provider's base URL.
     pub path: &'a str,
-    /// In addition to the `Content-Type`, which a request with a body has.
+    /// Those other than `Content-Type`, which a request with a body gets. Each name once.
     pub headers: &'a [(String, String)],
     /// The hubs that it has passed: `metadata.hops`.
     pub hops: &'a str,
@@ -91,7 +91,7 @@ pub struct Incoming<'a> {
     pub method: Cow<'a, str>,
     /// Appended to the provider's base URL.
     pub path: Cow<'a, str>,
-    /// Headers for the provider.
+    /// Headers for the provider, of the names that are forwarded.
     pub headers: Vec<(String, String)>,
     /// The provider's [`HOPS`](crate::proto::web::HOPS) header, as the provider may be a hub too.
     pub hops: Option<String>,

@@ -12,7 +12,7 @@ fn a_request_keeps_its_body_byte_for_byte() {
         operation: "chat.completions.create",
         method: "POST",
         path: "/v1/chat/completions",
-        headers: &[("X-Test".to_owned(), "\"1\"".to_owned())],
+        headers: &[("OpenAI-Beta".to_owned(), "\"1\"".to_owned())],
         hops: "a, b",
         body: BodyForm::Inline,
         stream: true,
@@ -22,7 +22,7 @@ fn a_request_keeps_its_body_byte_for_byte() {
     assert!(text.starts_with(r#"{"type":"tunnel.request","requestId":"r1","#), "{text}");
     let FromHub::Request(read) = decode_from_hub(&text).unwrap() else { panic!("{text}") };
     assert_eq!(read.body, Some(body));
-    let headers = [("Content-Type", "application/json"), ("X-Test", "\"1\"")];
+    let headers = [("Content-Type", "application/json"), ("OpenAI-Beta", "\"1\"")];
     assert_eq!(read.headers, headers.map(|(name, value)| (name.to_owned(), value.to_owned())));
     assert!(read.stream);
     assert_eq!(read.hops.as_deref(), Some("a, b"));
@@ -36,6 +36,28 @@ fn a_request_keeps_its_body_byte_for_byte() {
     let other = r#"{"type":"tunnel.request","requestId":"r","method":"GET","path":"/","metadata":{"hops":7}}"#;
     let FromHub::Request(read) = decode_from_hub(other).unwrap() else { panic!("{other}") };
     assert_eq!(read.hops, None, "hops of another type are ignored");
+}
+
+#[test]
+fn a_request_without_a_body_has_no_content_type_and_only_forwarded_headers_are_read() {
+    let request = Request {
+        request_id: "r",
+        operation: "responses.retrieve",
+        method: "GET",
+        path: "/v1/responses/1",
+        headers: &[],
+        hops: "",
+        body: BodyForm::None,
+        stream: false,
+    };
+    let (mut text, tail) = encode_request(&request);
+    text.extend_from_slice(tail.as_bytes());
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.ends_with(r#","headers":{},"stream":false}"#), "{text}");
+    let others: String = (0..2 * MAX_HEAD_LINES).map(|n| format!(r#""x-{n}":"v","#)).collect();
+    let text = text.replace("{}", &format!(r#"{{{others}"traceparent":"1","Cookie":"c","traceparent":"2"}}"#));
+    let FromHub::Request(read) = decode_from_hub(&text).unwrap() else { panic!("{text}") };
+    assert_eq!(read.headers, [("traceparent".to_owned(), "2".to_owned())]);
 }
 
 #[test]
@@ -111,13 +133,13 @@ fn unknown_types_are_ignored_and_malformed_messages_are_errors() {
 #[test]
 fn a_field_that_is_wrong_or_doubled_is_named_and_null_counts_as_absent() {
     for (bad, says) in [
-        ("[1]", "not an object"),
-        ("{\"type\":", "EOF"),
-        (r#"{"type":"tunnel.ping","type":"tunnel.ping"}"#, "\"type\" appears twice"),
-        (r#"{"type":"tunnel.ping","status":"200"}"#, "\"status\" appears twice, or has another type"),
-        (r#"{"type":"tunnel.ping","status":-1}"#, "\"status\""),
-        (r#"{"type":"tunnel.ping","stream":0}"#, "\"stream\""),
-        (r#"{"type":"tunnel.ping","chunk":"\ud800"}"#, "\"chunk\""),
+        ("[1]", "no JSON object"),
+        ("{\"type\":", "after \"\\\"type"),
+        (r#"{"type":"tunnel.ping","type":"tunnel.ping"}"#, "type"),
+        (r#"{"type":"tunnel.ping","status":"200"}"#, "status"),
+        (r#"{"type":"tunnel.ping","status":-1}"#, "status"),
+        (r#"{"type":"tunnel.ping","stream":0}"#, "stream"),
+        (r#"{"type":"tunnel.ping","chunk":"\ud800"}"#, "chunk"),
         (r#"{"type":null}"#, "type is missing"),
         (r#"{"type":"tunnel.response.end","requestId":null}"#, "requestId is missing"),
     ] {
