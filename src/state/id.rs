@@ -101,13 +101,13 @@ impl ParticipantId {
         &self.0
     }
 
-    /// The id's text, without a copy.
+    /// The id's text, shared.
     pub fn shared(&self) -> Arc<str> {
         self.0.clone()
     }
 }
 
-/// So that a table by ids is asked with any text.
+/// Lets a map be searched with text that was not validated: invalid text equals no key.
 impl Borrow<str> for ParticipantId {
     fn borrow(&self) -> &str {
         &self.0

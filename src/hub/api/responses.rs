@@ -61,7 +61,7 @@ fn relay_to_owner(
     let query = exchange.query().map(|query| format!("?{query}")).unwrap_or_default();
     let request = RelayRequest {
         code: room,
-        model: owner.participant.to_string().into(),
+        model: owner.participant.clone(),
         caller,
         admission: None,
         priority: 0,

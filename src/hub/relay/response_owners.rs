@@ -81,7 +81,7 @@ impl ResponseOwners {
 
     fn owner(&self, picked: &Picked, translated: bool) -> ResponseOwner {
         let (serial, endpoint) = (picked.serial, self.hasher.hash_one(&picked.profile.endpoint));
-        ResponseOwner { serial, participant: picked.id.as_str().into(), endpoint, translated }
+        ResponseOwner { serial, participant: picked.id.shared(), endpoint, translated }
     }
 
     /// The owner of a room's response.
