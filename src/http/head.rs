@@ -2,16 +2,12 @@
 //! them differently (request smuggling).
 
 use std::borrow::Cow;
-use std::mem::MaybeUninit;
 
 use tiny_http::Method;
 
 use super::authority;
 use super::header_lines::HeaderLines;
 use super::limits::Limits;
-
-/// Up to this limit of header lines, a head is read without an allocation for them.
-const USUAL_LINES: usize = 128;
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,20 +77,12 @@ pub fn find_end(bytes: &[u8], limits: &Limits) -> Result<Option<usize>, HeadErro
 ///
 /// # Errors
 /// [`HeadError`].
-// Not inlined, so that its room for lines is not on the stack of each connection that waits for a request.
-#[inline(never)]
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     let bytes = &*with_known_version(bytes)?;
-    let (mut usual, mut more) = ([MaybeUninit::uninit(); USUAL_LINES], Vec::new());
-    let room = match usual.get_mut(..limits.headers) {
-        Some(room) => room,
-        None => {
-            // As many as this head can have: room for all that are allowed could be more memory than the request takes.
-            let most = memchr::memchr_iter(b'\n', bytes).count().min(limits.headers);
-            more.reserve_exact(most);
-            &mut more.spare_capacity_mut()[..most]
-        }
-    };
+    // As many lines as this head can have: room for all that are allowed would be the most memory that a short request takes.
+    let most = memchr::memchr_iter(b'\n', bytes).count().min(limits.headers);
+    let mut lines = Vec::with_capacity(most);
+    let room = &mut lines.spare_capacity_mut()[..most];
     let mut request = httparse::Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, room) {
         Ok(httparse::Status::Complete(_)) => {}
@@ -277,7 +265,7 @@ mod tests {
 
     #[test]
     fn as_many_header_lines_are_read_as_are_allowed() {
-        for headers in [3, USUAL_LINES, USUAL_LINES + 1, 300] {
+        for headers in [3, 128, 129, 300] {
             let limits = Limits { headers, ..Limits::default() };
             let head = |lines: usize| format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(lines - 1));
             let read = |lines: usize| parse(head(lines).as_bytes(), &limits);
