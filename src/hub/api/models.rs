@@ -11,7 +11,6 @@ use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::send_json;
 use crate::proto::openai::bare_model;
-use crate::state::id::ParticipantId;
 use crate::state::registry::PickError;
 use crate::state::room::{Member, Room};
 use crate::state::selector::{Refusal, Selector};
@@ -76,7 +75,7 @@ fn available(room: &Room) -> impl Iterator<Item = &Member> {
 }
 
 fn is_participant(room: &Room, name: &str) -> bool {
-    ParticipantId::parse(name).is_some_and(|id| room.members.contains_key(&id))
+    room.members.contains_key(name)
 }
 
 /// How many available participants a name of the list selects, if it is in the list.

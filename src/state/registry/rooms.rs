@@ -117,8 +117,7 @@ impl Registry {
 
     pub(super) fn member_mut(&mut self, code: &str, id: &str) -> Result<(&RoomCode, &mut Member), Missing> {
         let room = self.room_mut(code)?;
-        let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
-        let member = room.members.get_mut(&id).ok_or(Missing::Participant)?;
+        let member = room.members.get_mut(id).ok_or(Missing::Participant)?;
         Ok((&room.code, member))
     }
 
@@ -179,9 +178,8 @@ impl Registry {
     /// [`Missing`].
     pub fn remove(&mut self, code: &str, id: &str, now: Now) -> Result<(Removed, Vec<Event>), Missing> {
         let room = self.room_mut(code)?;
-        let id = ParticipantId::parse(id).ok_or(Missing::Participant)?;
-        let member = room.members.remove(&id).ok_or(Missing::Participant)?;
-        let kind = EventKind::ParticipantLeft(id.to_string());
+        let member = room.members.remove(id).ok_or(Missing::Participant)?;
+        let kind = EventKind::ParticipantLeft(id.to_owned());
         let event = Event { at: now.wall, room: room.code.clone(), kind };
         Ok((Removed { serial: member.serial }, vec![event]))
     }

@@ -68,8 +68,7 @@ impl Registry {
     /// [`PickError`]; a member with another serial counts as missing.
     pub fn peek(&self, code: &str, id: &str, serial: u64, caller: &Caller) -> Result<Picked, PickError> {
         let room = self.room(code).map_err(PickError::Missing)?;
-        let id = ParticipantId::parse(id).ok_or(PickError::Missing(Missing::Participant))?;
-        let member = room.members.get(&id).filter(|member| member.serial == serial);
+        let member = room.members.get(id).filter(|member| member.serial == serial);
         let member = member.ok_or(PickError::Missing(Missing::Participant))?;
         match (member.is_connected(), member.is_up()) {
             (false, _) => Err(PickError::Refused(Refusal::NoTunnel)),
