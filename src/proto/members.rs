@@ -217,7 +217,7 @@ pub fn list<'a, T: Deserialize<'a>>(json: &'a str) -> Result<Vec<T>, serde_json:
 }
 
 /// The text of a JSON string; `None` where it is none, or contains half of a surrogate pair.
-pub(crate) fn text_of(json: &str) -> Option<Cow<'_, str>> {
+pub(super) fn text_of(json: &str) -> Option<Cow<'_, str>> {
     if json.contains('\\') {
         return serde_json::from_str(json).ok().map(Cow::Owned);
     }

@@ -74,8 +74,10 @@ impl<'a> Fields<'a> {
         let mut headers: Vec<(String, String)> = Vec::new();
         let read = scan::members(self.headers.unwrap_or("{}"), |name, value| {
             let (name, value) = (text_of(name)?, text_of(value.text()?)?);
+            if !counts(&name) {
+                return Some(());
+            }
             match headers.iter_mut().find(|(known, _)| *known == name) {
-                _ if !counts(&name) => {}
                 Some(header) => header.1 = value.into_owned(),
                 None => headers.push((name.into_owned(), value.into_owned())),
             }

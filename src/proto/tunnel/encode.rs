@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer as _};
 
 use super::constants::END;
 use super::message::{BodyForm, Request, ToParticipant};
@@ -33,11 +33,13 @@ pub fn encode_request(request: &Request<'_>) -> (Vec<u8>, &'static str) {
         head.extend_from_slice(b"\":");
         push_json(&mut head, text);
     }
-    push_headers(&mut head, request);
+    head.extend_from_slice(b",\"headers\":");
+    let content_type = (request.body != BodyForm::None).then_some(("Content-Type", "application/json"));
+    let others = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    push_object(&mut head, content_type.into_iter().chain(others));
     if !request.hops.is_empty() {
-        head.extend_from_slice(b",\"metadata\":{\"hops\":");
-        push_json(&mut head, request.hops);
-        head.push(b'}');
+        head.extend_from_slice(b",\"metadata\":");
+        push_object(&mut head, [("hops", request.hops)]);
     }
     head.extend_from_slice(if request.stream { b",\"stream\":true" } else { b",\"stream\":false" });
     match request.body {
@@ -51,17 +53,10 @@ pub fn encode_request(request: &Request<'_>) -> (Vec<u8>, &'static str) {
     (head, "}")
 }
 
-fn push_headers(head: &mut Vec<u8>, request: &Request<'_>) {
-    let content_type = (request.body != BodyForm::None).then_some(("Content-Type", "application/json"));
-    let others = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    head.extend_from_slice(b",\"headers\":{");
-    for (at, (name, value)) in content_type.into_iter().chain(others).enumerate() {
-        head.extend_from_slice(if at > 0 { b"," } else { b"" });
-        push_json(head, name);
-        head.push(b':');
-        push_json(head, value);
-    }
-    head.push(b'}');
+/// Appends a JSON object of these members.
+fn push_object<'a>(out: &mut Vec<u8>, members: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    // Serialising to memory cannot fail here: all map keys are text.
+    let _ = serde_json::Serializer::new(out).collect_map(members);
 }
 
 /// Appends a value as JSON.
