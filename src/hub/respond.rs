@@ -143,7 +143,7 @@ impl Rejection {
                 send_json(exchange, status, &ErrorEnvelope { error, meta })
             }
             Plane::Inference => {
-                let id = exchange.id().to_string();
+                let id = exchange.id().clone();
                 exchange.add_header("X-Gambi-Request-Id", &id);
                 let shape = ErrorShape::of(exchange);
                 send_json(exchange, status, &shape.body(status, self.code, &self.message, self.hint.as_deref()))
