@@ -16,6 +16,9 @@ const BUFFER_SIZE: usize = 16 << 10;
 /// The size of one read of an answer that comes fast, in bytes. Its message fits into one read of a tunnel, of 64 KiB, also as base64,
 /// and into a queue of the hub for which no memory is kept back.
 const LARGE_BUFFER: usize = 44 << 10;
+/// How much of what a server on this machine has sent waits to be read, in bytes. The system would let it become megabytes, which are
+/// in none of the processor's caches any more when they are read.
+const RECEIVE_BUFFER: usize = 64 << 10;
 /// A read of so many bytes or more has brought several pieces of a stream. Most reads of a fast one stay below 4 KiB.
 const SEVERAL_PIECES: usize = 2 << 10;
 /// The longest head of an answer, in bytes, and the largest number of its header lines.
@@ -73,6 +76,7 @@ impl ClientConnection {
         stream.set_nodelay()?;
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
+        stream.limit_receive_buffer_if_local(RECEIVE_BUFFER)?;
         let stream = Arc::new(stream);
         let (buffer, body) = (vec![0; BUFFER_SIZE], Body::Over);
         Ok(ClientConnection {
