@@ -216,8 +216,9 @@ fn nothing_is_smuggled(tls: bool) {
 fn watchers_that_never_read_are_dropped_and_the_others_hear_all(tls: bool) {
     let lab = Lab::open_with(tls, "", "--max-connections 1200 --write-timeout 5s");
     let number = scale(1000, 20);
-    // Who is behind holds the batch that it writes, beside the ring, which all share.
-    let pockets = pockets(tls, number) + (256 * 66);
+    // Who is behind holds the batch that it writes, beside the ring, which all share; over TLS the records of it, too, of which
+    // the allocator keeps a part for the next ones.
+    let pockets = pockets(tls, number) + (256 * 66) + if tls { number / 2 * 66 } else { 0 };
     lab.withstand(&format!("{number} watchers, half of which never read"), pockets, |lab| {
         let watch = || {
             let mut conn = lab.conn();
