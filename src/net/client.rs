@@ -76,7 +76,7 @@ impl ClientConnection {
         stream.set_nodelay()?;
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
-        stream.limit_receive_buffer_if_local(RECEIVE_BUFFER)?;
+        stream.limit_receive_buffer_if_local(RECEIVE_BUFFER);
         let stream = Arc::new(stream);
         let (buffer, body) = (vec![0; BUFFER_SIZE], Body::Over);
         Ok(ClientConnection {

@@ -60,19 +60,16 @@ impl Stream {
         self.socket.set_nodelay(true)
     }
 
-    /// Limits how many bytes wait to be read, where the peer is on this machine: over a network, full speed takes as many as are on
-    /// their way. Only on Linux, which uses as much again for its own account of them (socket(7)).
-    ///
-    /// # Errors
-    /// If the option cannot be set.
-    pub fn limit_receive_buffer_if_local(&self, bytes: usize) -> io::Result<()> {
+    /// Limits how many bytes wait to be read, where the peer is on this machine and not reached over a network, of which full speed
+    /// takes as many as are on their way. Only on Linux, which uses as much again for its own account of them (socket(7)). Where it
+    /// can't be done, the system goes on to choose.
+    pub fn limit_receive_buffer_if_local(&self, bytes: usize) {
         if cfg!(target_os = "linux") && self.is_local() {
-            socket2::SockRef::from(&*self.socket).set_recv_buffer_size(bytes)?;
+            let _ = socket2::SockRef::from(&*self.socket).set_recv_buffer_size(bytes);
         }
-        Ok(())
     }
 
-    /// Whether its peer is on this machine.
+    /// Whether its peer has a loopback address.
     fn is_local(&self) -> bool {
         self.socket.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
     }

@@ -1,8 +1,9 @@
 //! Which thread reads a tunnel: its own, or, while there is one request only, that request's. A response is then not passed
 //! from one thread to another, which takes longer than all the rest that the hub does for it.
 //!
-//! The tunnel's own thread lends the reading, and looks every [`TICK`] whether it is used. It takes it back when a second request
-//! comes, and when nobody has read for a while, since an idle tunnel must be read, too: for pings, and for its end.
+//! After something has come for a request, the tunnel's own thread lends the reading, and looks every [`TICK`] whether it is used. It
+//! takes it back when a second request comes, and when nobody has read for a while, since an idle tunnel must be read, too: for pings,
+//! for what comes late of a cancelled request, and for its end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
@@ -19,7 +20,9 @@ const CALM_READS: u32 = 64;
 /// What a read has led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// More may follow.
+    /// Something for a request has come. More may follow.
+    Delivered,
+    /// Nothing has come, or something that is for no request. More may follow.
     Continues,
     /// The tunnel has ended.
     Ended,
@@ -58,12 +61,17 @@ impl<R> SharedReader<R> {
         let mut reads_until_lent = 0;
         let mut reader = lock(&self.reader);
         while let Some(source) = reader.as_mut() {
-            if read(source) == Progress::Ended {
+            let progress = read(source);
+            if progress == Progress::Ended {
                 *reader = None;
                 return;
             }
             if reads_until_lent > 0 {
                 reads_until_lent -= 1;
+                continue;
+            }
+            // A request that waits for something else than what has come would leave the rest of it unread.
+            if progress == Progress::Continues {
                 continue;
             }
             // Lent before it is asked: a second request that comes in between takes it back.
@@ -155,11 +163,13 @@ mod tests {
     impl Lab {
         fn read(&self, source: &mut Receiver<&'static str>, timeout: Duration) -> Progress {
             match source.recv_timeout(timeout) {
-                Ok("end") => return Progress::Ended,
-                Ok(message) => self.seen.send((message, thread::current().id())).unwrap(),
-                Err(_timeout) => {}
+                Ok("end") => Progress::Ended,
+                Ok(message) => {
+                    self.seen.send((message, thread::current().id())).unwrap();
+                    if message == "late" { Progress::Continues } else { Progress::Delivered }
+                }
+                Err(_timeout) => Progress::Continues,
             }
-            Progress::Continues
         }
 
         fn run_own(&self) {
@@ -214,6 +224,21 @@ mod tests {
                 lab.messages.send(message).unwrap();
                 assert_eq!(read.recv_timeout(LONG), Ok((message, own)));
             }
+        });
+    }
+
+    #[test]
+    fn what_is_for_no_request_is_read_without_a_pause() {
+        // A pause would take longer than the test waits.
+        with_lab(Duration::from_secs(3600), |lab, read, own| {
+            for _ in 0..100 {
+                lab.messages.send("late").unwrap();
+                assert_eq!(read.recv_timeout(LONG), Ok(("late", own)));
+                assert!(!lab.read_here(), "it is not lent");
+            }
+            lab.messages.send("wanted").unwrap();
+            assert_eq!(read.recv_timeout(LONG), Ok(("wanted", own)));
+            lab.wait_until_lent();
         });
     }
 

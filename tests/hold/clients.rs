@@ -255,7 +255,7 @@ fn watchers_that_never_read_are_dropped_and_the_others_hear_all(tls: bool) {
 
 /// Large events, of 64 KiB each.
 const EVENTS: usize = 200;
-/// How many of them a reader may not have heard of yet. A stream's ring of 1 MiB holds fewer than twice as many.
+/// The next event is not sent before each reader has heard of all but so many. A stream's ring, of 1 MiB, has room for 15.
 const MAX_LAG: usize = 8;
 
 fn registration() -> Registration {

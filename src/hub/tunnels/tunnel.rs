@@ -112,7 +112,7 @@ impl Tunnel {
     /// Reads what comes next, with what came along with it for the same response, and hands it over by `put`. If the request
     /// has ended, the participant is sent a cancel.
     fn read_batch(&self, Reading { reader, incoming }: &mut Reading, timeout: Duration, put: PutPieces) -> Progress {
-        let mut route = RouteHere { tunnel: self, put, has_put: false };
+        let mut route = RouteHere { tunnel: self, put, has_put: false, has_delivered: false };
         // The clock is read once: what comes along with the first message has been waiting already.
         let mut now = None;
         loop {
@@ -127,7 +127,11 @@ impl Tunnel {
             // A request that reads must take what is in its queue before more is put there.
             if !goes_on || route.has_put || !reader.has_buffered_frame() {
                 incoming.hand_over(&mut route);
-                return if goes_on { Progress::Continues } else { Progress::Ended };
+                return match route.has_delivered {
+                    _ if !goes_on => Progress::Ended,
+                    true => Progress::Delivered,
+                    false => Progress::Continues,
+                };
             }
         }
     }
@@ -210,12 +214,16 @@ struct RouteHere<'t> {
     put: PutPieces,
     /// Whether something has been put into a queue.
     has_put: bool,
+    /// Whether something was for a request that waits for it, or its client.
+    has_delivered: bool,
 }
 
 impl RouteHere<'_> {
-    fn end(&self, id: &str, routed: Routed) {
-        if let Routed::Ended(_) = routed {
-            self.tunnel.cancel(id);
+    fn record(&mut self, id: &str, routed: Routed) {
+        match routed {
+            Routed::Delivered => self.has_delivered = true,
+            Routed::Ended(_) => self.tunnel.cancel(id),
+            Routed::Unknown => {}
         }
     }
 }
@@ -223,10 +231,13 @@ impl RouteHere<'_> {
 impl Route for RouteHere<'_> {
     fn pass(&mut self, id: &str, bytes: &[u8]) -> bool {
         match self.tunnel.router.pass(id, bytes) {
-            Passed::Sent => true,
+            Passed::Sent => {
+                self.has_delivered = true;
+                true
+            }
             Passed::Partly(routed) => {
                 self.has_put = true;
-                self.end(id, routed);
+                self.record(id, routed);
                 true
             }
             Passed::No => false,
@@ -235,7 +246,8 @@ impl Route for RouteHere<'_> {
 
     fn put(&mut self, id: &str, pieces: Vec<Piece>) {
         self.has_put = true;
-        self.end(id, (self.put)(&self.tunnel.router, id, pieces));
+        let routed = (self.put)(&self.tunnel.router, id, pieces);
+        self.record(id, routed);
     }
 }
 
