@@ -61,18 +61,18 @@ impl<R> SharedReader<R> {
         let mut reads_until_lent = 0;
         let mut reader = lock(&self.reader);
         while let Some(source) = reader.as_mut() {
-            let progress = read(source);
-            if progress == Progress::Ended {
-                *reader = None;
-                return;
-            }
-            if reads_until_lent > 0 {
-                reads_until_lent -= 1;
-                continue;
-            }
-            // A request that waits for something else than what has come would leave the rest of it unread.
-            if progress == Progress::Continues {
-                continue;
+            match read(source) {
+                Progress::Ended => {
+                    *reader = None;
+                    return;
+                }
+                _ if reads_until_lent > 0 => {
+                    reads_until_lent -= 1;
+                    continue;
+                }
+                // Nothing says that a request would read on: what follows would wait for the end of the loan.
+                Progress::Continues => continue,
+                Progress::Delivered => {}
             }
             // Lent before it is asked: a second request that comes in between takes it back.
             self.is_lent.store(true, Ordering::SeqCst);

@@ -127,10 +127,10 @@ impl Tunnel {
             // A request that reads must take what is in its queue before more is put there.
             if !goes_on || route.has_put || !reader.has_buffered_frame() {
                 incoming.hand_over(&mut route);
-                return match route.has_delivered {
-                    _ if !goes_on => Progress::Ended,
-                    true => Progress::Delivered,
-                    false => Progress::Continues,
+                return match goes_on {
+                    false => Progress::Ended,
+                    true if route.has_delivered => Progress::Delivered,
+                    true => Progress::Continues,
                 };
             }
         }
@@ -219,6 +219,7 @@ struct RouteHere<'t> {
 }
 
 impl RouteHere<'_> {
+    /// Notes what has come of pieces for a request. One that they have ended is cancelled.
     fn record(&mut self, id: &str, routed: Routed) {
         match routed {
             Routed::Delivered => self.has_delivered = true,
