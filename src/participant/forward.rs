@@ -156,14 +156,14 @@ impl Forwarder {
                 // The start of the body that arrived with the head is sent along with it.
                 let answer = self.pass_on(Answer { job, call }, ClientConnection::take, buffers);
                 // Without random bytes for a mask nothing can be sent any more.
-                answer.filter(|_| started.is_ok()).inspect(|_| leading.hand_over())
+                answer.filter(|_| started.is_ok())
             }
             Err(failure) => {
                 self.fail(&job, &failure, buffers);
                 None
             }
         };
-        self.send(buffers).then_some(answer).flatten()
+        self.send(buffers).then_some(answer).flatten().inspect(|_| leading.hand_over())
     }
 
     /// Passes the rest of an answer on.
