@@ -26,29 +26,38 @@ impl Pool {
     }
 
     fn take_at(&self, now: Instant) -> Option<ClientConnection> {
+        self.expire(now);
         loop {
-            let (_, connection) = {
-                let mut idle = lock(&self.idle);
-                while idle.front().is_some_and(|(since, _)| now.duration_since(*since) > MAX_IDLE) {
-                    idle.pop_front();
-                }
-                idle.pop_back()?
-            };
+            let (_, connection) = lock(&self.idle).pop_back()?;
             if connection.is_open() {
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps a connection for the next request, if it can serve one.
-    pub fn put(&self, mut connection: ClientConnection) {
+    /// Closes the connections that have been idle for too long at `now`. True if there are others.
+    pub fn expire(&self, now: Instant) -> bool {
+        let mut idle = lock(&self.idle);
+        while idle.front().is_some_and(|(since, _)| now.duration_since(*since) > MAX_IDLE) {
+            idle.pop_front();
+        }
+        !idle.is_empty()
+    }
+
+    /// Keeps a connection for the next request, if it can serve one. Those that have been idle for too long are closed.
+    pub fn put(&self, connection: ClientConnection) {
+        self.put_at(connection, Instant::now());
+    }
+
+    fn put_at(&self, mut connection: ClientConnection, now: Instant) {
         if connection.can_be_kept() {
             connection.release_memory();
+            self.expire(now);
             let mut idle = lock(&self.idle);
             if idle.len() >= MAX_IDLE_CONNECTIONS {
                 idle.pop_front();
             }
-            idle.push_back((Instant::now(), connection));
+            idle.push_back((now, connection));
         }
     }
 }
@@ -72,6 +81,17 @@ mod tests {
         assert_eq!(pool.take().unwrap().stream().local_addr().unwrap(), latest);
         assert!(pool.take_at(Instant::now() + 2 * MAX_IDLE).is_none());
         assert!(pool.take().is_none(), "it was closed");
+    }
+
+    #[test]
+    fn a_pool_that_is_only_added_to_does_not_grow() {
+        let (listener, pool) = (TcpListener::bind("127.0.0.1:0").unwrap(), Pool::default());
+        let start = Instant::now();
+        for round in 0..10 {
+            pool.put_at(connection(&listener), start + round * MAX_IDLE / 2);
+            assert!(lock(&pool.idle).len() <= 3, "{round}");
+        }
+        assert!(pool.expire(start + 5 * MAX_IDLE) && !pool.expire(start + 6 * MAX_IDLE));
     }
 
     #[test]
