@@ -129,7 +129,7 @@ impl HubContext {
             usage,
             connections: listener.connections(),
             memory: listener.memory(),
-            direct: DirectUpstreams::new(options.direct, bound, listener.memory()),
+            direct: DirectUpstreams::new(options.direct, bound, listener.memory(), options.limits.max_connections()),
             passwords: PasswordHashing::default(),
             throttle: Throttle::default(),
             wait_queue: WaitQueue::default(),

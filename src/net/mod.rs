@@ -1,6 +1,7 @@
 //! Network primitives without knowledge of rooms: name resolution, connections plain and over TLS, chunked framing, and
 //! cancellable HTTP calls on persistent connections.
 
+pub mod cancellation;
 pub mod chunked;
 pub mod client;
 pub mod io;

@@ -26,6 +26,7 @@ fn tick(hub: &Arc<HubContext>) {
     let deleted = hub.change(|registry, now| registry.expire_rooms(hub.room_ttl, now));
     deleted.iter().for_each(|room| hub.forget_room(room));
     hub.registry().forget_callers(hub.clock.now());
+    hub.direct.close_idle();
     hub.reload_keys(false);
     hub.report_usage();
     hub.record_queues();

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -18,39 +19,90 @@ use crate::sync::lock;
 /// The time for looking up the name, connecting and the TLS handshake together. The system's lookup cannot be cut short.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Idle connections, by member.
+/// The calls to direct participants that are in progress, and idle connections.
+pub struct DirectConnections {
+    most_calls: usize,
+    members: Mutex<Members>,
+}
+
 #[derive(Default)]
-pub struct ConnectionPools(Mutex<HashMap<u64, Arc<Pool>>>);
+struct Members {
+    /// Calls in progress, also those whose requests have ended while they connect.
+    calls: usize,
+    by_serial: HashMap<u64, Arc<Member>>,
+}
 
-impl ConnectionPools {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Pool>>> {
-        lock(&self.0)
+#[derive(Default)]
+struct Member {
+    pool: Pool,
+    /// Changed under the lock of all members.
+    calls: AtomicUsize,
+}
+
+impl DirectConnections {
+    /// Without connections. `most_calls` may be in progress at once, half of them to one member.
+    pub fn new(most_calls: usize) -> Self {
+        DirectConnections { most_calls, members: Mutex::default() }
     }
 
-    fn pool(&self, serial: u64) -> Option<Arc<Pool>> {
-        self.lock().get(&serial).cloned()
+    fn lock(&self) -> MutexGuard<'_, Members> {
+        lock(&self.members)
     }
 
-    /// Creates a member's pool, unless it has one. Only then are its connections kept.
-    pub(super) fn open(&self, serial: u64) {
-        self.lock().entry(serial).or_default();
+    /// Begins a call to a member; `None` while too many are in progress.
+    pub fn begin(self: &Arc<Self>, serial: u64) -> Option<CallPlace> {
+        let mut members = self.lock();
+        if members.calls >= self.most_calls {
+            return None;
+        }
+        let member = members.by_serial.entry(serial).or_default().clone();
+        if member.calls.load(Ordering::Relaxed) >= self.most_calls.div_ceil(2) {
+            return None;
+        }
+        member.calls.fetch_add(1, Ordering::Relaxed);
+        members.calls += 1;
+        Some(CallPlace { connections: self.clone(), serial, member })
     }
 
     /// Closes a member's idle connections, and those that are in use when they become idle.
-    pub(super) fn close(&self, serial: u64) {
-        self.lock().remove(&serial);
+    pub fn close(&self, serial: u64) {
+        self.lock().by_serial.remove(&serial);
     }
 
+    /// Closes connections that have been idle for too long at `now`.
+    pub fn close_idle(&self, now: Instant) {
+        let in_use = |member: &Arc<Member>| member.pool.expire(now) || member.calls.load(Ordering::Relaxed) > 0;
+        self.lock().by_serial.retain(|_, member| in_use(member));
+    }
+}
+
+/// A call in progress, which ends when this is dropped.
+pub struct CallPlace {
+    connections: Arc<DirectConnections>,
+    serial: u64,
+    member: Arc<Member>,
+}
+
+impl CallPlace {
     /// An idle connection to the member, if there is one that is still open.
-    pub(super) fn take(&self, serial: u64) -> Option<ClientConnection> {
-        self.pool(serial)?.take()
+    pub fn idle(&self) -> Option<ClientConnection> {
+        self.member.pool.take()
     }
 
-    /// Keeps a connection for the member's next request, if it can serve one.
-    pub(super) fn put(&self, serial: u64, connection: ClientConnection) {
-        if let Some(pool) = self.pool(serial) {
-            pool.put(connection);
+    /// Keeps a connection for the member's next request, if it can serve one, and the member has not left.
+    pub fn keep(&self, connection: ClientConnection) {
+        let members = self.connections.lock();
+        if members.by_serial.get(&self.serial).is_some_and(|member| Arc::ptr_eq(member, &self.member)) {
+            self.member.pool.put(connection);
         }
+    }
+}
+
+impl Drop for CallPlace {
+    fn drop(&mut self) {
+        let mut members = self.connections.lock();
+        members.calls -= 1;
+        self.member.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -92,13 +144,41 @@ mod tests {
     fn a_departed_members_connections_are_not_kept() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connect = || ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
-        let pools = ConnectionPools::default();
-        pools.open(1);
-        pools.put(1, connect());
-        pools.put(2, connect());
-        assert!(pools.take(2).is_none() && pools.take(1).is_some() && pools.take(1).is_none());
-        pools.close(1);
-        pools.put(1, connect());
-        assert!(pools.take(1).is_none());
+        let connections = Arc::new(DirectConnections::new(8));
+        let begin = || connections.begin(1).unwrap();
+        begin().keep(connect());
+        assert!(begin().idle().is_some() && begin().idle().is_none());
+        let call = begin();
+        connections.close(1);
+        call.keep(connect());
+        assert!(call.idle().is_none() && begin().idle().is_none());
+    }
+
+    #[test]
+    fn members_without_calls_and_connections_are_forgotten() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connections = Arc::new(DirectConnections::new(8));
+        let call = connections.begin(1).unwrap();
+        call.keep(ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap());
+        let later = Instant::now() + Duration::from_secs(3600);
+        for (now, left) in [(Instant::now(), 1), (later, 1)] {
+            connections.close_idle(now);
+            assert_eq!(connections.lock().by_serial.len(), left);
+        }
+        drop(call);
+        connections.close_idle(later);
+        assert!(connections.lock().by_serial.is_empty());
+    }
+
+    #[test]
+    fn calls_are_limited_for_all_members_and_for_each() {
+        let connections = Arc::new(DirectConnections::new(4));
+        let calls = |serial, count| (0..count).map(|_| connections.begin(serial)).collect::<Vec<_>>();
+        let of_one = calls(1, 3);
+        assert_eq!(of_one.iter().flatten().count(), 2);
+        let of_others = [calls(2, 2), calls(3, 1)];
+        assert_eq!(of_others.iter().flatten().flatten().count(), 2);
+        drop((of_one, of_others));
+        assert!(connections.begin(3).is_some() && connections.lock().calls == 0);
     }
 }

@@ -6,20 +6,20 @@
 use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::Uri;
 
 use super::address_rule::AddressRule;
-use super::direct_connections::{ConnectionPools, connect};
+use super::direct_connections::{CallPlace, DirectConnections, connect};
 use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::budget::Budget;
+use crate::net::cancellation::Cancellation;
 use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::request::{self, USER_AGENT, host_header};
 use crate::net::resolve::Server;
-use crate::net::stream::Stream;
 use crate::proto::json_parts::JsonParts;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
@@ -28,8 +28,11 @@ use crate::proto::web::{HOPS, PLAIN, route_url};
 use crate::state::policy::DirectPolicy;
 use crate::state::registry::Picked;
 use crate::state::room::Reach;
-use crate::sync::{STACK_SIZE, lock};
+use crate::sync::STACK_SIZE;
 use crate::tunnel::{PendingResponse, Piece, QueueLimits, Routed, Router};
+
+/// Why a call is refused.
+const TOO_MANY_CALLS: &str = "the hub has too many calls to endpoints in progress; some of them may not connect";
 
 /// How much of a response may wait for its client. Each request has a connection of its own, so no other one is delayed.
 const QUEUE: QueueLimits =
@@ -40,13 +43,15 @@ pub struct DirectUpstreams {
     rule: AddressRule,
     /// Bounds the responses that wait for their clients.
     memory: Arc<Budget>,
-    pools: Arc<ConnectionPools>,
+    connections: Arc<DirectConnections>,
 }
 
 impl DirectUpstreams {
-    /// `own` is the address that the hub listens on; it is never called.
-    pub(crate) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>) -> Self {
-        DirectUpstreams { rule: AddressRule::new(policy, own), memory, pools: Arc::default() }
+    /// `own` is the address that the hub listens on; it is never called. `most_calls`: how many are in progress at once, half of
+    /// them to one participant.
+    pub(crate) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>, most_calls: usize) -> Self {
+        let connections = Arc::new(DirectConnections::new(most_calls));
+        DirectUpstreams { rule: AddressRule::new(policy, own), memory, connections }
     }
 
     /// Which addresses may be called.
@@ -56,7 +61,12 @@ impl DirectUpstreams {
 
     /// Closes the connections to a member that has left.
     pub(crate) fn forget(&self, serial: u64) {
-        self.pools.close(serial);
+        self.connections.close(serial);
+    }
+
+    /// Closes connections that have been idle for too long.
+    pub(crate) fn close_idle(&self) {
+        self.connections.close_idle(Instant::now());
     }
 
     /// The transport to a participant.
@@ -64,7 +74,7 @@ impl DirectUpstreams {
         DirectTransport {
             rule: self.rule,
             memory: self.memory.clone(),
-            pools: self.pools.clone(),
+            connections: self.connections.clone(),
             serial: picked.serial,
             endpoint: picked.profile.endpoint.trim_end_matches('/').to_owned(),
             from_loopback: matches!(picked.reach, Reach::Direct { from_loopback: true }),
@@ -76,7 +86,7 @@ impl DirectUpstreams {
 pub struct DirectTransport {
     rule: AddressRule,
     memory: Arc<Budget>,
-    pools: Arc<ConnectionPools>,
+    connections: Arc<DirectConnections>,
     serial: u64,
     /// Without a trailing slash.
     endpoint: String,
@@ -91,7 +101,8 @@ impl Transport for DirectTransport {
         let request = encode_request(&url, &outgoing_request).map_err(|e| failed(&e))?;
         let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(outgoing_request.id.clone()).map_err(|e| failed(&e))?;
-        self.pools.open(self.serial);
+        let place = self.connections.begin(self.serial);
+        let place = place.ok_or_else(|| UpstreamError::limit("dispatch", TOO_MANY_CALLS, ErrorCode::InternalError))?;
         let cancellation = Arc::new(Cancellation::default());
         let call = DirectCall {
             id: outgoing_request.id,
@@ -101,8 +112,7 @@ impl Transport for DirectTransport {
             from_loopback: self.from_loopback,
             router,
             cancellation: cancellation.clone(),
-            pools: self.pools.clone(),
-            serial: self.serial,
+            place,
         };
         let spawned =
             thread::Builder::new().name("direct call".into()).stack_size(STACK_SIZE).spawn(move || call.run());
@@ -132,47 +142,6 @@ fn encode_request(url: &Uri, outgoing_request: &OutgoingRequest<'_>) -> Result<V
     Ok(request)
 }
 
-/// Cancels a call by shutting its connection down, which also ends a read that waits.
-#[derive(Default)]
-struct Cancellation(Mutex<CallState>);
-
-#[derive(Default)]
-enum CallState {
-    /// No connection yet, or none any more.
-    #[default]
-    Unconnected,
-    /// The call uses this connection.
-    Connected(Arc<Stream>),
-    /// Cancelled: it gets no connection.
-    Cancelled,
-}
-
-impl Cancellation {
-    fn lock(&self) -> MutexGuard<'_, CallState> {
-        lock(&self.0)
-    }
-
-    fn cancel(&self) {
-        if let CallState::Connected(stream) = std::mem::replace(&mut *self.lock(), CallState::Cancelled) {
-            stream.abort();
-        }
-    }
-
-    /// Changes to another state; false when the call was cancelled.
-    fn advance(&self, state: CallState) -> bool {
-        let mut current = self.lock();
-        let active = !matches!(*current, CallState::Cancelled);
-        if active {
-            *current = state;
-        }
-        active
-    }
-
-    fn is_cancelled(&self) -> bool {
-        matches!(*self.lock(), CallState::Cancelled)
-    }
-}
-
 /// Where and why a call failed.
 type Failed = (&'static str, String);
 
@@ -186,8 +155,7 @@ struct DirectCall {
     from_loopback: bool,
     router: Router,
     cancellation: Arc<Cancellation>,
-    pools: Arc<ConnectionPools>,
-    serial: u64,
+    place: CallPlace,
 }
 
 impl DirectCall {
@@ -220,8 +188,8 @@ impl DirectCall {
         };
         // Kept before the end is emitted: the client's next request may follow at once. A cancellation that comes later must
         // not shut down the connection under that request.
-        if self.cancellation.advance(CallState::Unconnected) {
-            self.pools.put(self.serial, connection);
+        if self.cancellation.detach() {
+            self.place.keep(connection);
         }
         // Together: what the client is sent last, it is sent when the request is complete.
         let last = (!last.is_empty()).then_some(Piece::Chunk(last));
@@ -232,9 +200,9 @@ impl DirectCall {
     /// Sends the request; gives the connection, and the response's head.
     fn exchange(&self) -> io::Result<(ClientConnection, Piece)> {
         let connect = || connect(&self.server, self.rule, self.from_loopback);
-        let mut connection = self.pools.take(self.serial).map_or_else(connect, Ok)?;
+        let mut connection = self.place.idle().map_or_else(connect, Ok)?;
         loop {
-            if !self.cancellation.advance(CallState::Connected(connection.stream())) {
+            if !self.cancellation.attach(connection.stream()) {
                 return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the request was cancelled"));
             }
             match connection.send([&self.request, b""], start) {
