@@ -305,6 +305,7 @@ impl Reader {
     fn check_read(&self, read: io::Result<usize>) -> Result<Option<usize>, TunnelError> {
         match read {
             Ok(0) => Err(TunnelError::Closed),
+            Ok(_) if self.stream.is_overdue() => Err(TunnelError::Closed),
             Ok(read) => Ok(Some(read)),
             // Encrypted, and without TLS's close alert. A tunnel's orderly end is its close frame.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(TunnelError::Closed),
@@ -585,6 +586,27 @@ mod tests {
             || tunnel.reader.end - tunnel.reader.start < header.len()
         {}
         assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);
+    }
+
+    #[test]
+    fn a_peer_that_goes_on_sending_does_not_keep_a_closed_tunnel() {
+        let mut tunnel = Tunnel::new(100);
+        tunnel.writer.close(1000, "");
+        let message = frame(0x81, b"more");
+        let mut peer = tunnel.peer.try_clone().unwrap();
+        let sending = thread::spawn(move || {
+            while peer.write_all(&message).is_ok() {
+                thread::yield_now();
+            }
+        });
+        let error = loop {
+            if let Err(error) = tunnel.reader.read(|_| ()) {
+                break error;
+            }
+        };
+        assert!(matches!(error, TunnelError::Closed), "{error}");
+        drop(tunnel);
+        sending.join().unwrap();
     }
 
     #[test]

@@ -3,8 +3,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,8 @@ use crate::sync::lock;
 
 /// How long closing a tunnel may wait for the write lock, and then for its own write.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the peer may send after that, until it has closed its end.
+const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The capacity that a write buffer keeps between writes, in bytes, so that one long message does not occupy its memory for good.
 const KEPT_CAPACITY: usize = 64 << 10;
 /// The same for a batch that is not used for a while.
@@ -101,8 +102,8 @@ pub struct TunnelStream {
     answers: Mutex<Vec<(OpCode, Vec<u8>)>>,
     pub(super) role: Role,
     write_timeout: Duration,
-    /// Set once, never cleared: no frame may follow a close frame.
-    closing: AtomicBool,
+    /// Since when; set once: no frame may follow a close frame.
+    closing: OnceLock<Instant>,
 }
 
 /// Frames that are being assembled for a write.
@@ -120,8 +121,7 @@ impl TunnelStream {
         socket.set_nodelay()?;
         socket.set_write_timeout(Some(write_timeout))?;
         let buffer = WriteBuffer { bytes: Vec::new() };
-        let closing = AtomicBool::new(false);
-        let (write_buffer, answers) = (Mutex::new(buffer), Mutex::default());
+        let (write_buffer, answers, closing) = (Mutex::new(buffer), Mutex::default(), OnceLock::new());
         Ok(Arc::new(TunnelStream { socket, write_buffer, answers, role, write_timeout, closing }))
     }
 
@@ -176,12 +176,17 @@ impl TunnelStream {
 
     /// Whether a close frame has been sent or the connection has been shut down.
     pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+        self.closing.get().is_some()
+    }
+
+    /// Whether that was longer ago than a peer may take to close its end.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.closing.get().is_some_and(|since| since.elapsed() > PEER_CLOSE_TIMEOUT)
     }
 
     /// Shuts the connection down without a close frame.
     pub fn abort(&self) {
-        self.closing.store(true, Ordering::Release);
+        let _ = self.closing.set(Instant::now());
         self.socket.shutdown();
     }
 
@@ -236,7 +241,7 @@ impl TunnelStream {
     /// Answers the peer's close frame with the same payload, unless our own close frame has been sent already.
     pub(super) fn echo_close(&self, payload: &[u8]) {
         let mut lock = self.lock();
-        if !self.closing.swap(true, Ordering::AcqRel) {
+        if self.closing.set(Instant::now()).is_ok() {
             let _ = self.write_frame(&mut lock.buffer, OpCode::Control(Control::Close), &[payload], self.write_timeout);
         }
     }
@@ -414,8 +419,8 @@ impl Writer {
         self.0.answer(OpCode::Data(Data::Text), text)
     }
 
-    /// Sends the close frame, once, and shuts down the sending direction, so that the reader ends within its read timeout even
-    /// if the peer does not answer. Takes two seconds at most; a peer that does not read is cut off.
+    /// Sends the close frame, once, and shuts down the sending direction. The reader ends within two seconds and its read timeout,
+    /// even if the peer does not answer, or goes on sending. Takes two seconds at most; a peer that does not read is cut off.
     pub fn close(&self, code: u16, reason: &str) {
         let stream = &self.0;
         if stream.is_closing() {
@@ -424,7 +429,7 @@ impl Writer {
         let Some(mut lock) = stream.lock_timeout(CLOSE_TIMEOUT) else {
             return stream.abort();
         };
-        if stream.closing.swap(true, Ordering::AcqRel) {
+        if stream.closing.set(Instant::now()).is_err() {
             return;
         }
         let payload = format_close(code, reason);
