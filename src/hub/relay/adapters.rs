@@ -307,7 +307,7 @@ fn feed(
 }
 
 fn reserve(client: &mut ClientResponse<'_, '_>, bytes: usize) -> Result<(), UpstreamError> {
-    if client.reserve(bytes) { Ok(()) } else { Err(UpstreamError::provider(TOO_LONG)) }
+    if client.reserve(bytes) { Ok(()) } else { Err(UpstreamError::limit("stream", TOO_LONG, ErrorCode::InternalError)) }
 }
 
 /// Receives a complete chat completion, an event stream or a JSON object.

@@ -14,6 +14,7 @@ use crate::hub::relay::content_watch::ContentWatch;
 use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
+use crate::hub::relay::upstream::UpstreamFailure;
 use crate::proto::management::Metrics;
 use crate::proto::members::cut;
 use crate::proto::request_trace::AttemptTrace;
@@ -228,9 +229,22 @@ impl<'s> Attempt<'s> {
     /// Ends the attempt because the participant failed.
     pub(crate) fn fail(&mut self, stage: &str, error: &str) {
         self.record_outcome(Outcome::Failed);
+        self.break_off(Ending::Failed, stage, error);
+    }
+
+    /// Ends the attempt with a failure, which counts against the participant only if it was the cause.
+    pub(crate) fn fail_with(&mut self, failure: &UpstreamFailure) {
+        if failure.by_participant {
+            self.fail(&failure.stage, &failure.message);
+        } else {
+            self.break_off(Ending::Cancelled, &failure.stage, &failure.message);
+        }
+    }
+
+    fn break_off(&mut self, ending: Ending, stage: &str, error: &str) {
         self.slot.release();
         self.count_tokens();
-        self.record_ended(Ending::Failed, Some((stage, error)));
+        self.record_ended(ending, Some((stage, error)));
         self.emit_failure(stage, error.to_owned());
     }
 

@@ -237,8 +237,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             Ok(second) => Some(second),
             Err(NotSent::Bad(_) | NotSent::Answered(..)) => None,
             Err(NotSent::Failed(mut attempt, error)) => {
-                let failure = error.into_failure()?;
-                attempt.fail(&failure.stage, &failure.message);
+                attempt.fail_with(&error.into_failure()?);
                 None
             }
         }
@@ -360,17 +359,18 @@ impl<'s, 'a> Failover<'s, 'a> {
         if let Some(upstream) = upstream.filter(|_| timed_out || failure.is_none()) {
             upstream.cancel();
         }
-        let Some(UpstreamFailure { stage, message, code }) = failure else {
+        let Some(failure) = failure else {
             attempt.abandon();
             self.retain_summary(&attempt);
             return NextStep::Done(Err(cut_short()));
         };
         if client.is_committed() {
-            attempt.fail("stream", &message);
+            let failure = UpstreamFailure { stage: "stream".to_owned(), ..failure };
+            attempt.fail_with(&failure);
             self.retain_summary(&attempt);
-            return NextStep::Done(self.break_off(client, &attempt, &message, code));
+            return NextStep::Done(self.break_off(client, &attempt, &failure.message, failure.code));
         }
-        attempt.fail(&stage, &message);
+        attempt.fail_with(&failure);
         self.retain_summary(&attempt);
         if !timed_out && self.may_try_another(&attempt.slot.picked) {
             match self.wait_for_slot(client) {
@@ -379,8 +379,13 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(NoSlot::Rejection(_)) => {}
             }
         }
-        let status = if timed_out { 504 } else { 502 };
-        let rejection = Rejection::new(code, format!("Failed to proxy request: {message}")).status(status);
+        let status = match (timed_out, failure.by_participant) {
+            (true, _) => 504,
+            (false, true) => 502,
+            (false, false) => 503,
+        };
+        let message = format!("Failed to proxy request: {}", failure.message);
+        let rejection = Rejection::new(failure.code, message).status(status);
         NextStep::Done(client.reject(rejection))
     }
 

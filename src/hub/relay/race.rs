@@ -68,7 +68,7 @@ impl<'s> Contender<'s> {
 
     /// Ends it because it has failed, while another one goes on.
     fn fail(mut self, failure: &UpstreamFailure) {
-        self.attempt.fail(&failure.stage, &failure.message);
+        self.attempt.fail_with(failure);
     }
 
     /// Ends it because another participant has answered first, or the client has disconnected.

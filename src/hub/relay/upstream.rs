@@ -11,7 +11,7 @@ use crate::hub::relay::client_response::{ClientResponse, Disconnected};
 use crate::proto::json_parts::JsonParts;
 use crate::proto::management::ErrorCode;
 use crate::sync::STACK_SIZE;
-use crate::tunnel::{PendingResponse, Piece, SendToClient};
+use crate::tunnel::{LostReason, PendingResponse, Piece, SendToClient};
 
 /// How often a waiting request polls its client's connection.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -19,8 +19,6 @@ pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 const SENDING_POLL_INTERVAL: Duration = Duration::from_millis(400);
 /// How much of a response without data is held back, in bytes. Providers' comments are a few bytes each.
 const MAX_HELD_BACK: usize = 64 << 10;
-/// The longest stage name that is taken from a participant, in bytes.
-const MAX_STAGE: usize = 64;
 
 /// Why a request ended before its response was complete.
 #[derive(Debug)]
@@ -47,6 +45,8 @@ pub struct UpstreamFailure {
     pub message: String,
     /// The error code for the client.
     pub code: ErrorCode,
+    /// Whether the participant or its provider caused it, rather than the client or one of the hub's limits.
+    pub by_participant: bool,
 }
 
 impl From<Disconnected> for UpstreamError {
@@ -56,9 +56,25 @@ impl From<Disconnected> for UpstreamError {
 }
 
 impl UpstreamError {
-    /// A failure at a stage, with the error code for the client.
+    /// A failure of the participant at a stage, with the error code for the client.
     pub fn failed(stage: &str, error: impl ToString, code: ErrorCode) -> Self {
-        UpstreamError::Failed(UpstreamFailure { stage: stage.into(), message: error.to_string(), code })
+        let message = error.to_string();
+        UpstreamError::Failed(UpstreamFailure { stage: stage.into(), message, code, by_participant: true })
+    }
+
+    /// A failure that the client or one of the hub's limits caused.
+    pub fn limit(stage: &str, error: impl ToString, code: ErrorCode) -> Self {
+        let message = error.to_string();
+        UpstreamError::Failed(UpstreamFailure { stage: stage.into(), message, code, by_participant: false })
+    }
+
+    /// A response ended early.
+    fn lost(stage: &str, reason: LostReason) -> Self {
+        match reason {
+            LostReason::TooSlow => UpstreamError::limit(stage, reason, ErrorCode::InvalidRequest),
+            LostReason::NoMemory => UpstreamError::limit(stage, reason, ErrorCode::InternalError),
+            LostReason::Closed | LostReason::TimedOut | LostReason::SecondHead => UpstreamError::tunnel(stage, reason),
+        }
     }
 
     /// The tunnel failed.
@@ -78,7 +94,7 @@ impl UpstreamError {
             UpstreamError::TimedOut { stage, after } => {
                 let message = format!("nothing came from the provider for {} s", after.as_secs_f64());
                 let code = ErrorCode::EndpointNotReachable;
-                Some(UpstreamFailure { stage: stage.to_owned(), message, code })
+                Some(UpstreamFailure { stage: stage.to_owned(), message, code, by_participant: true })
             }
             UpstreamError::Disconnected => None,
         }
@@ -137,12 +153,11 @@ pub struct UpstreamRequest {
 /// Stages that only the hub reports: a participant must not appear to have failed there.
 const HUB_STAGES: [&str; 4] = ["cancelled", "dispatch", "hedge", "queue"];
 
-/// The stage that a participant reported, or `current` if it reported none. Names that are too long or the hub's own are
-/// replaced.
+/// The stage that a participant reported, or `current` if it reported none. The hub's own names are replaced.
 fn reported_stage(reported: String, current: &str) -> String {
     if reported.is_empty() {
         current.to_owned()
-    } else if reported.len() > MAX_STAGE || HUB_STAGES.contains(&reported.trim().to_ascii_lowercase().as_str()) {
+    } else if HUB_STAGES.contains(&reported.trim().to_ascii_lowercase().as_str()) {
         "participant".to_owned()
     } else {
         reported
@@ -263,7 +278,7 @@ impl UpstreamRequest {
                 let stage = reported_stage(reported, stage);
                 return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
             }
-            Piece::Lost { reason } => return Err(UpstreamError::tunnel(stage, reason)),
+            Piece::Lost { reason } => return Err(UpstreamError::lost(stage, reason)),
             Piece::Chunk(_) => self.last_chunk = Some(self.last_piece),
             // Interim heads must not extend the deadline for the body's first byte.
             Piece::Start { .. } if self.last_chunk.is_none() => self.check_deadline(stage, timeouts)?,
@@ -331,8 +346,15 @@ mod tests {
     fn a_participants_stage_is_never_one_of_the_hubs_own() {
         let stage = |reported: &str| reported_stage(reported.to_owned(), "stream");
         assert_eq!(["", "fetch", "connect"].map(stage), ["stream", "fetch", "connect"]);
-        for reserved in ["cancelled", " Cancelled", "dispatch", "hedge", "queue", &"x".repeat(65)] {
+        for reserved in ["cancelled", " Cancelled", "dispatch", "hedge", "queue"] {
             assert_eq!(stage(reserved), "participant");
         }
+    }
+
+    #[test]
+    fn neither_a_slow_client_nor_the_hubs_memory_counts_against_a_participant() {
+        let by_participant = |reason| UpstreamError::lost("stream", reason).into_failure().unwrap().by_participant;
+        assert!(![LostReason::TooSlow, LostReason::NoMemory].into_iter().any(by_participant));
+        assert!([LostReason::Closed, LostReason::TimedOut, LostReason::SecondHead].into_iter().all(by_participant));
     }
 }

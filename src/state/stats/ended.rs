@@ -13,7 +13,7 @@ pub enum Ending {
     Rejected,
     /// The participant, its tunnel or its provider failed, or the provider answered 429 or 5xx.
     Failed,
-    /// The client disconnected.
+    /// The client disconnected or read too slowly, or one of the hub's limits ended it.
     Cancelled,
 }
 
