@@ -1,9 +1,11 @@
 //! Retrying with growing pauses, and a signal that ends a pause early. Event watches and reconnecting sessions use both.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::sync::lock;
 
 /// The pauses between attempts: exponential, bounded, with jitter.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl StopSignal {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Sender<()>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.running)
     }
 
     /// Sets it. Further calls change nothing.

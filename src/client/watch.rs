@@ -1,6 +1,6 @@
 //! Watching events across broken streams: reconnects after a growing pause, and reports each break to the caller.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::Client;
@@ -8,6 +8,7 @@ use super::backoff::{Backoff, StopSignal};
 use super::events::{EventStopper, EventStream};
 use crate::error::Error;
 use crate::proto::management::EventEnvelope;
+use crate::sync::lock;
 
 /// The pause before the first reconnect; it doubles with each failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -63,7 +64,7 @@ struct WatchControl {
 
 impl WatchControl {
     fn stream(&self) -> MutexGuard<'_, Option<EventStopper>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stream)
     }
 }
 
@@ -109,7 +110,12 @@ impl Watch {
             (Some(room), Err(error)) if error.is_missing_route() => self.client.legacy().events(room)?,
             (_, opened) => opened?,
         };
-        *self.control.stream() = Some(stream.stopper());
+        let stopper = stream.stopper();
+        *self.control.stream() = Some(stopper.clone());
+        // Whoever stopped the watch before that found no stream to stop.
+        if self.control.stop.is_stopped() {
+            stopper.stop();
+        }
         self.stream = Some(stream);
         Ok(())
     }
@@ -157,5 +163,31 @@ impl Iterator for Watch {
                 self.broken(Error::Unreachable { url, reason: "the hub ended the stream".into() })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn stopping_while_a_stream_is_opened_ends_the_watch() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let mut watch = Client::new(&url).unwrap().watch(None);
+        let stopper = watch.stopper();
+        thread::scope(|scope| {
+            let next = scope.spawn(|| watch.next().is_none());
+            let (mut server, _) = listener.accept().unwrap();
+            let _ = server.read(&mut [0; 4096]).unwrap();
+            stopper.stop();
+            // An event stream without an event.
+            let _ = server.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+            assert!(next.join().unwrap());
+        });
     }
 }
