@@ -10,6 +10,9 @@ use crate::proto::management::ErrorCode;
 /// How the refusal of a certificate begins that has another fingerprint than the pinned one.
 pub(crate) const OTHER_FINGERPRINT: &str = "its certificate has the fingerprint";
 
+/// The environment variable for the operator's own root certificates, as in OpenSSL.
+pub(crate) const ROOTS_VARIABLE: &str = "SSL_CERT_FILE";
+
 /// Why a server cannot be reached that answers without TLS.
 pub(crate) const NO_TLS: &str = "what answers there speaks no TLS";
 
@@ -244,6 +247,9 @@ impl Error {
             Error::Unreachable { reason, .. } if reason.text.contains(OTHER_FINGERPRINT) => Some(
                 "Ask the hub's operator whether its certificate was replaced, and for its new fingerprint or an invitation. If it was not, another program answers in the hub's place.".into(),
             ),
+            Error::Unreachable { reason, .. } if reason.text.contains(ROOTS_VARIABLE) => {
+                Some(format!("Let {ROOTS_VARIABLE} name a PEM file with certificates of authorities, or unset it."))
+            }
             Error::Unreachable { reason, .. } if reason.is_about_a_certificate() => Some(
                 "Give the fingerprint that the hub prints with --hub-fingerprint, or name a file with the certificate of its authority in SSL_CERT_FILE.".into(),
             ),

@@ -66,10 +66,6 @@ fn agent(tls: &TlsConnector, connect: Duration, whole: Option<Duration>, silence
     Agent::with_parts(config, ().chain(TcpConnector::default()).chain(tls.clone()), Names)
 }
 
-fn tls(pin: Option<Fingerprint>) -> Result<TlsConnector, Error> {
-    TlsConnector::new(pin).map_err(|e| Error::System { what: "setting up TLS", reason: Reason::of(e) })
-}
-
 /// Checks an absolute http or https URL and drops its trailing slashes.
 pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
     let trimmed = url.trim().trim_end_matches('/');
@@ -90,7 +86,7 @@ pub fn base_url(what: &'static str, url: &str) -> Result<String, Error> {
 
 impl Http {
     pub fn new(hub_url: &str) -> Result<Self, Error> {
-        let tls = tls(None)?;
+        let tls = TlsConnector::new(None);
         Ok(Http {
             agent: agent(&tls, CONNECT_TIMEOUT, Some(CALL_TIMEOUT), None),
             tls,
@@ -113,7 +109,7 @@ impl Http {
             return Err(Error::Invalid { what: "the hub's address", reason });
         }
         let whole = self.whole;
-        Ok(Http { tls: tls(pin)?, pin, ..self }.with_timeout(whole))
+        Ok(Http { tls: TlsConnector::new(pin), pin, ..self }.with_timeout(whole))
     }
 
     /// An agent for calls with other time limits.

@@ -17,15 +17,13 @@ use crate::fingerprint::Fingerprint;
 
 /// Encrypts the connections that the connector before it opens, where their URLs require it.
 #[derive(Clone)]
-pub struct TlsConnector(Arc<ClientConfig>);
+pub struct TlsConnector(Result<Arc<ClientConfig>, Arc<crate::error::Error>>);
 
 impl TlsConnector {
-    /// Servers' certificates must have that fingerprint or, without a `pin`, an authority must vouch for them.
-    ///
-    /// # Errors
-    /// If the TLS library rejects the configuration.
-    pub fn new(pin: Option<Fingerprint>) -> Result<Self, rustls::Error> {
-        client_config(pin).map(TlsConnector)
+    /// Servers' certificates must have that fingerprint or, without a `pin`, an authority must vouch for them. Where the
+    /// configuration cannot be made, a connection that needs it fails.
+    pub fn new(pin: Option<Fingerprint>) -> Self {
+        TlsConnector(client_config(pin).map_err(Arc::new))
     }
 }
 
@@ -45,7 +43,8 @@ impl<In: Transport> Connector<In> for TlsConnector {
         }
         let server = Server::of(details.uri).ok_or(Error::HostNotFound)?;
         let name = server.host.try_into().map_err(io::Error::other)?;
-        let mut session = ClientConnection::new(self.0.clone(), name).map_err(io::Error::other)?;
+        let config = self.0.clone().map_err(io::Error::other)?;
+        let mut session = ClientConnection::new(config, name).map_err(io::Error::other)?;
         let mut socket = TransportAdapter::new(transport.boxed(), details.current_time.clone());
         socket.set_timeout(details.timeout);
         session.complete_io(&mut socket).map_err(in_words)?;
