@@ -123,11 +123,13 @@ impl Used {
         self.at = now.mono;
     }
 
+    /// Goes on to the day of `now`. Only a later one begins without used tokens: a clock that is set back gives none back.
     fn turn_day(&mut self, now: Now) {
-        if self.day != now.wall / DAY {
-            self.day = now.wall / DAY;
+        let day = now.wall / DAY;
+        if day > self.day {
             self.tokens = 0;
         }
+        self.day = day;
     }
 }
 
@@ -207,6 +209,15 @@ mod tests {
         assert_eq!(used.begin(&limits, at(DAY - 1500)).unwrap_err().wait, 1500);
         assert_eq!(used.tokens_left(&limits, at(DAY - 1)), Some(Left { limit: 100, remaining: 0, reset: 1 }));
         assert_eq!(used.begin(&limits, at(DAY)), Ok(()));
+        assert_eq!(used.tokens_left(&limits, at(DAY)).unwrap().remaining, 100);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_gives_no_tokens_back_and_holds_none_up() {
+        let limits = Limits { tokens_per_day: Some(100), ..Limits::default() };
+        let mut used = Used::default();
+        used.add_tokens(100, at(DAY));
+        assert_eq!(used.tokens_left(&limits, at(DAY - 1)).unwrap().remaining, 0);
         assert_eq!(used.tokens_left(&limits, at(DAY)).unwrap().remaining, 100);
     }
 }

@@ -126,7 +126,8 @@ impl Recent {
             let ago = (now / SLICE_MS).saturating_sub(slice.number) * SLICE_MS / MINUTE_MS;
             let Some(minute) = (MINUTES as u64 - 1).checked_sub(ago) else { break };
             requests[minute as usize] += slice.requests;
-            tokens[minute as usize] += slice.output_tokens;
+            // Providers state the counts.
+            tokens[minute as usize] = u64::saturating_add(tokens[minute as usize], slice.output_tokens);
         }
         requests.iter().any(|&count| count > 0).then_some((requests, tokens))
     }

@@ -159,7 +159,8 @@ impl History {
         let people = self.people.iter().map(|(name, counts)| counts.shown(Some(name)));
         let unnamed = (self.unnamed.requests > 0).then(|| self.unnamed.shown(None));
         let mut callers: Vec<CallerUse> = people.chain(unnamed).collect();
-        callers.sort_by_key(|caller| std::cmp::Reverse((caller.input_tokens + caller.output_tokens, caller.requests)));
+        let tokens = |caller: &CallerUse| caller.input_tokens.saturating_add(caller.output_tokens);
+        callers.sort_by_key(|caller| std::cmp::Reverse((tokens(caller), caller.requests)));
         callers
     }
 }
