@@ -1,5 +1,6 @@
-//! What all threads share: their stack size, and locks that outlive a panic. A thread that panics while it holds a lock must not take the hub down with it: the data is
-//! used as that thread left it. Every change under a lock is either complete or harmless.
+//! What all threads share: their stack size, and locks that outlive a panic. A thread that panics while it holds a lock must
+//! not take the hub down with it: the data is used as that thread left it. Every change under a lock is either complete or
+//! harmless.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -86,9 +86,7 @@ impl ReconnectHandle {
             session.close();
         }
     }
-}
 
-impl ReconnectHandle {
     /// Starts no further session, and takes no further requests, which the hub is told. Returns the
     /// number of those in progress. [`ReconnectHandle::wait_until_drained`] and [`ReconnectHandle::close`] should follow.
     pub fn drain(&self) -> usize {
