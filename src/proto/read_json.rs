@@ -20,11 +20,78 @@ pub fn from_value<T: DeserializeOwned>(value: &Value) -> serde_json::Result<T> {
     serde_json::from_str(&value.to_string())
 }
 
+/// Parses what a peer wrote, also where its texts are ones that Rust's cannot be or JSON's may not: half of a surrogate pair,
+/// which RFC 8259 allows (section 8.2), becomes U+FFFD, and a control character counts as if it were escaped.
+///
+/// # Errors
+/// When it is not JSON even so, or has another shape.
+pub fn lenient<T: DeserializeOwned>(json: &str) -> serde_json::Result<T> {
+    serde_json::from_str(json).or_else(|_| serde_json::from_str(&repaired(json)))
+}
+
+/// JSON with such texts repaired.
+fn repaired(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() + 16);
+    let mut rest = json;
+    let mut in_text = false;
+    while let Some(character) = rest.chars().next() {
+        let length = match character {
+            '\\' if in_text => push_escape(&mut out, rest),
+            '\0'..='\x1f' if in_text => {
+                out.push_str(&format!("\\u{:04x}", u32::from(character)));
+                1
+            }
+            _ => {
+                in_text ^= character == '"';
+                out.push(character);
+                character.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// Appends the escape at the start of `rest`, with its second half, and gives its length. Half of a pair becomes U+FFFD.
+fn push_escape(out: &mut String, rest: &str) -> usize {
+    let unit = |at: usize| {
+        let digits = rest.get(at..at + 6).and_then(|escape| escape.strip_prefix("\\u"));
+        digits.and_then(|digits| u16::from_str_radix(digits, 16).ok())
+    };
+    let (length, is_half) = match (unit(0), unit(6)) {
+        (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (12, false),
+        (Some(0xd800..=0xdfff), _) => (6, true),
+        // What is no escape stays none.
+        _ => (1 + rest[1..].chars().next().map_or(0, char::len_utf8), false),
+    };
+    out.push_str(if is_half { "\\ufffd" } else { &rest[..length] });
+    length
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn halves_of_surrogate_pairs_and_control_characters_are_read() {
+        for (text, expected) in [
+            (r#""a\ud83d b""#, "a\u{fffd} b"),
+            (r#""\udc00\ud83d""#, "\u{fffd}\u{fffd}"),
+            (r#""\ud83d\ud83d\ude00""#, "\u{fffd}\u{1f600}"),
+            (r#""\ud83d\\ude00""#, "\u{fffd}\\ude00"),
+            ("\"a\u{1}\nb\\\"\\ud800\"", "a\u{1}\nb\"\u{fffd}"),
+            ("\"\\ud800f\u{fc}r\"", "\u{fffd}f\u{fc}r"),
+        ] {
+            assert_eq!(lenient::<String>(text).unwrap(), expected, "{text}");
+        }
+        let nested = "{\n\t\"k\": [\"\\udfff\", 1]\n}";
+        assert_eq!(lenient::<Value>(nested).unwrap(), json!({ "k": ["\u{fffd}", 1] }));
+        for broken in ["", "\"", r#""\"#, r#""\u"#, r#""\ud8"#, r#""\uzzzz""#, "\"\\\u{fc}\"", "{\"a\":}"] {
+            assert!(lenient::<Value>(broken).is_err(), "{broken}");
+        }
+    }
 
     #[test]
     fn bytes_are_read_if_they_are_utf_8() {

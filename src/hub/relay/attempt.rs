@@ -163,6 +163,11 @@ impl<'s> Attempt<'s> {
         }
     }
 
+    /// Whether the response has said that nothing follows.
+    pub(crate) fn is_done(&self) -> bool {
+        lock(&self.content).is_done()
+    }
+
     /// What another thread watches chunks with that it has sent the client.
     pub(crate) fn content_watch(&self) -> Arc<Mutex<ContentWatch>> {
         self.content.clone()

@@ -14,13 +14,31 @@ pub struct ContentWatch {
     size: ExchangeSize,
     /// The numbers of its events, where it is a stream of Responses.
     sequence: Option<SequenceWatch>,
+    /// Its last bytes, without white space behind them.
+    tail: Tail,
+}
+
+/// The last event of a stream of OpenAI's API.
+const DONE: [&[u8]; 2] = [b"data: [DONE]", b"data:[DONE]"];
+
+/// The last bytes of a response: as many as [`DONE`] has.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    fn push(&mut self, piece: &[u8]) {
+        let piece = piece.trim_ascii_end();
+        let most = DONE[0].len();
+        self.0.extend_from_slice(&piece[piece.len().saturating_sub(most)..]);
+        self.0.drain(..self.0.len().saturating_sub(most));
+    }
 }
 
 impl ContentWatch {
     /// `of_ollama`: whether the response may be in Ollama's shape.
     pub fn new(size: ExchangeSize, of_ollama: bool) -> Self {
         let counts = of_ollama.then(CountWatch::default);
-        ContentWatch { usage: UsageWatch::default(), counts, size, sequence: None }
+        ContentWatch { usage: UsageWatch::default(), counts, size, sequence: None, tail: Tail::default() }
     }
 
     /// Starts to look for the numbers of events.
@@ -32,12 +50,18 @@ impl ContentWatch {
     pub fn push(&mut self, piece: &[u8]) {
         self.usage.push(piece);
         self.size.receive(piece);
+        self.tail.push(piece);
         if let Some(counts) = &mut self.counts {
             counts.push(piece);
         }
         if let Some(sequence) = &mut self.sequence {
             sequence.push(piece);
         }
+    }
+
+    /// Whether the stream has said that nothing follows. Some servers then close the connection without ending the body.
+    pub fn is_done(&self) -> bool {
+        DONE.iter().any(|done| self.tail.0.ends_with(done))
     }
 
     /// The number of the next event of a stream of Responses.
@@ -73,6 +97,21 @@ mod tests {
         watch.push(&ANSWER.as_bytes()[30..]);
         let told = Usage { input: Some(3), output: Some(2), total: None };
         assert_eq!((watch.usage(), watch.tokens()), (told, (told, false)));
+    }
+
+    #[test]
+    fn a_stream_is_done_behind_its_last_event_however_it_is_cut() {
+        let stream = "data: {\"x\":1}\n\ndata: [DONE]\r\n\r\n";
+        for cut in 0..stream.len() {
+            let mut watch = ContentWatch::new(ExchangeSize::default(), false);
+            let (before, after) = stream.as_bytes().split_at(cut);
+            watch.push(before);
+            assert_eq!(watch.is_done(), cut >= stream.trim_end().len(), "{cut}");
+            watch.push(after);
+            assert!(watch.is_done(), "{cut}");
+            watch.push(b"data: {}\n\n");
+            assert!(!watch.is_done(), "{cut}");
+        }
     }
 
     #[test]

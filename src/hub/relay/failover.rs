@@ -356,7 +356,9 @@ impl<'s, 'a> Failover<'s, 'a> {
     ) -> NextStep<'s> {
         let timed_out = matches!(error, UpstreamError::TimedOut { .. });
         let failure = error.into_failure();
-        if let Some(upstream) = upstream.filter(|_| timed_out || failure.is_none()) {
+        // Whatever the failure was: the participant may go on, as it cannot know of a time limit, or of a message that the hub
+        // cannot read.
+        if let Some(upstream) = upstream {
             upstream.cancel();
         }
         let Some(failure) = failure else {

@@ -156,6 +156,12 @@ fn stream(
                 attempt.complete(status);
                 return Ok(client.finish(&pieces));
             }
+            // It was whole, though its connection broke off or fell silent.
+            Err(UpstreamError::Failed(_) | UpstreamError::TimedOut { .. }) if attempt.is_done() => {
+                upstream.cancel();
+                attempt.complete(status);
+                return Ok(client.finish(&pieces));
+            }
             Err(error) => {
                 // What came before the failure is sent all the same.
                 let _ = client.write_all(&pieces);

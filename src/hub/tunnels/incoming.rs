@@ -35,7 +35,10 @@ impl Incoming {
     /// participant may be newer than this hub.
     pub fn text(&mut self, text: &str, route: &mut impl Route) -> bool {
         if let Some(chunk) = plain_chunk(text) {
-            let _sound = chunk.decode(self.chunk(chunk.request_id, route));
+            if let Err(bad) = chunk.decode(self.chunk(chunk.request_id, route)) {
+                let error = Piece::Error { stage: "participant".into(), message: bad.to_string() };
+                self.add(chunk.request_id, error, route);
+            }
             return false;
         }
         if let Some(id) = plain_end(text) {
@@ -170,6 +173,18 @@ mod tests {
         };
         assert_eq!(events(false, take_in), ["a put 20", "b put 10 End", "c put 1"]);
         assert_eq!(events(true, take_in), ["a sent 20", "b put 10 End", "c sent 1"]);
+    }
+
+    #[test]
+    fn a_chunk_that_is_no_base64_ends_its_request_behind_what_came_before() {
+        let take_in = |incoming: &mut Incoming, log: &mut Log| {
+            for chunk in ["YQ==", "!", "Yg=="] {
+                let text = format!(r#"{{"type":"tunnel.response.chunk","requestId":"a","chunk":"{chunk}"}}"#);
+                assert!(!incoming.text(&text, log));
+            }
+        };
+        let seen = events(false, take_in).concat();
+        assert!(seen.starts_with("a put 1 Error") && seen.contains("base64"), "{seen}");
     }
 
     #[test]

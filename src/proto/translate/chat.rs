@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::members::cut;
 use super::super::parsed::parse_within;
-use super::super::read_json::from_bytes;
+use super::super::read_json::lenient;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::calls::{CallPiece, OpenCall, owner};
 use super::delta::{ChatDelta, Finish, Sink, TokenCounts};
@@ -26,6 +26,9 @@ const MAX_PARSED_ERROR: usize = 4 << 20;
 pub const TOO_LONG: &str = "the provider's answer is too long to be put into another form";
 /// The error of a stream that has neither a `finish_reason` nor `[DONE]`.
 const CUT_SHORT: &str = "the provider's stream ended before its answer did";
+
+/// The error of a stream with an event that is no JSON.
+const UNREADABLE: &str = "the provider's stream has an event that cannot be read";
 
 /// What a text of the answer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,21 +100,24 @@ pub struct ChatDecoder {
 }
 
 impl ChatDecoder {
-    /// Reads the data of one event of a stream. Data that is not JSON is ignored.
+    /// Reads the data of one event of a stream. Data that is no object is ignored; of one that cannot be read some of the answer
+    /// would be missing, so that it fails.
     pub fn push(&mut self, data: &str, sink: Sink<'_>) {
-        if self.done {
+        if self.done || self.failed {
             return;
         }
         if data.trim_ascii() == "[DONE]" {
             self.done = true;
-        } else if let Ok(chunk) = serde_json::from_str::<Value>(data) {
+        } else if let Ok(chunk) = lenient::<Value>(data) {
             self.apply(&chunk, false, sink);
+        } else if data.trim_ascii_start().starts_with('{') {
+            self.fail(UNREADABLE, sink);
         }
     }
 
     /// Reads a whole answer. False where it is not one; an error that the provider reports in its place is a delta.
     pub fn push_whole(&mut self, body: &[u8], sink: Sink<'_>) -> bool {
-        let Ok(answer) = from_bytes::<Value>(body) else { return false };
+        let Ok(answer) = lenient::<Value>(&String::from_utf8_lossy(body)) else { return false };
         let has_message = answer["choices"].get(0).is_some_and(|choice| choice["message"].is_object());
         if !has_message && error_of(&answer).is_none() {
             return false;

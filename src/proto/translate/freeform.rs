@@ -2,6 +2,7 @@
 //! here the text is taken out of that argument's JSON while it arrives.
 
 use super::super::members::Members;
+use super::super::read_json::lenient;
 
 /// The most bytes before the text begins: the brace, the key and white space.
 const MAX_HEAD: usize = 256;
@@ -90,7 +91,7 @@ impl FreeformInput {
 /// The argument `input`, where it is text. The others are not parsed, however much they hold.
 fn argument(raw: &str) -> Option<String> {
     let members = Members::parse(raw.as_bytes()).ok()?;
-    serde_json::from_str(members.get("input")?).ok()
+    lenient(members.get("input")?).ok()
 }
 
 /// The length of `{"input":"`, with white space between the tokens. `None` where it has not arrived whole, or is not there.

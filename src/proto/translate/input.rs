@@ -1,6 +1,7 @@
 //! The items of a Responses request as the messages of a chat.
 
 use super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
+use super::super::read_json::lenient;
 use super::conversation::{Content, Conversation, PARAGRAPH, append};
 use super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 use super::tools::ToolNames;
@@ -48,7 +49,7 @@ pub fn messages(request: &Members<'_>, tools: &ToolNames) -> Result<Vec<String>,
 /// Instructions are text, or a list of items whose texts count.
 fn instructions(raw: &str) -> Result<String, BadRequest> {
     if raw.starts_with('"') {
-        return Ok(serde_json::from_str(raw).unwrap_or_default());
+        return lenient(raw).map_err(|_| BadRequest::field("instructions", "must be text"));
     }
     let wrong = || BadRequest::field("instructions", "must be text or a list of messages that hold only text");
     let mut all = String::new();
@@ -130,7 +131,7 @@ fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(),
 /// a line of its own; an output's parts follow one another.
 fn content(raw: &str) -> Result<Content, BadRequest> {
     if raw.starts_with('"') {
-        return Ok(Content::Text(serde_json::from_str(raw).unwrap_or_default()));
+        return lenient(raw).map(Content::Text).map_err(|_| BadRequest::field("input", "has text that cannot be read"));
     }
     let (mut parts, mut texts) = (Vec::new(), Some(String::new()));
     for raw in

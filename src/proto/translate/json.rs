@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::super::members::{self, BadRequest, MAX_LIST, MAX_MEMBERS, Members, cut};
+use super::super::read_json::lenient;
 
 /// The longest of a client's own words that an error repeats, in bytes.
 pub const MAX_QUOTE: usize = 256;
@@ -44,5 +45,5 @@ pub fn inner<'a>(request: &'a Members<'_>, field: &'static str) -> Result<Option
 
 /// A member that is text.
 pub fn text(members: &Members<'_>, key: &str) -> Option<String> {
-    members.get(key).and_then(|raw| serde_json::from_str(raw).ok())
+    members.get(key).and_then(|raw| lenient(raw).ok())
 }

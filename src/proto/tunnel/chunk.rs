@@ -1,6 +1,6 @@
 //! The codec of body chunks: base64 in a text message, or bytes in a binary message.
 
-use base64::Engine as _;
+use base64::{DecodeError, Engine as _};
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
@@ -15,7 +15,11 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 pub(super) fn decode_base64(base64: &str) -> Result<Vec<u8>, BadMessage> {
-    LENIENT.decode(base64).map_err(|e| BadMessage(format!("chunk is not base64: {e}")))
+    LENIENT.decode(base64).map_err(|e| not_base64(&e))
+}
+
+fn not_base64(error: &DecodeError) -> BadMessage {
+    BadMessage(format!("chunk is not base64: {error}"))
 }
 
 /// A `tunnel.response.chunk`, not decoded yet.
@@ -47,15 +51,16 @@ fn is_plain_id(id: &str) -> bool {
 }
 
 impl PlainChunk<'_> {
-    /// Appends its bytes to `out`. False, and nothing appended, if they are not base64.
-    #[must_use]
-    pub fn decode(&self, out: &mut Vec<u8>) -> bool {
+    /// Appends its bytes to `out`.
+    ///
+    /// # Errors
+    /// If they are not base64; then nothing is appended.
+    pub fn decode(&self, out: &mut Vec<u8>) -> Result<(), BadMessage> {
         let from = out.len();
-        let decoded = LENIENT.decode_vec(self.base64, out).is_ok();
-        if !decoded {
+        LENIENT.decode_vec(self.base64, out).map_err(|error| {
             out.truncate(from);
-        }
-        decoded
+            not_base64(&error)
+        })
     }
 }
 

@@ -168,11 +168,24 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
 /// Decodes a text message of a participant.
 ///
 /// # Errors
-/// As [`decode_from_hub`]; also for a chunk that is not base64, and an id over [`MAX_REQUEST_ID`]. A head beyond
-/// [`MAX_HEAD`] or [`MAX_HEAD_LINES`] is decoded as an error, which ends its request.
+/// As [`decode_from_hub`]; also for an id over [`MAX_REQUEST_ID`]. A part of a response that cannot be decoded, such as a chunk that is
+/// not base64 or a head beyond [`MAX_HEAD`] or [`MAX_HEAD_LINES`], is decoded as an error, which ends its request: without it the
+/// answer would be incomplete, or the client would wait in vain.
 pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMessage> {
     let mut fields = Fields::parse(text)?;
-    Ok(match need(fields.kind.take(), "type")?.as_ref() {
+    let kind = need(fields.kind.take(), "type")?;
+    let request_id = fields.request_id.clone();
+    match response_part(&kind, fields) {
+        Err(bad) if kind.starts_with("tunnel.response.") => {
+            let (stage, message) = ("participant".into(), truncated(&bad.to_string(), MAX_ERROR_TEXT));
+            Ok(FromParticipant::Error { request_id: short_id(request_id)?, stage, message })
+        }
+        decoded => decoded,
+    }
+}
+
+fn response_part<'a>(kind: &str, fields: Fields<'a>) -> Result<FromParticipant<'a>, BadMessage> {
+    Ok(match kind {
         "tunnel.response.chunk" => FromParticipant::Chunk {
             bytes: decode_base64(&need(fields.chunk, "chunk")?)?,
             request_id: short_id(fields.request_id)?,

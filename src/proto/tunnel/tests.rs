@@ -90,14 +90,14 @@ fn a_participants_messages_round_trip() {
         assert_eq!(read, FromParticipant::Chunk { request_id: id.into(), bytes: bytes.clone() });
         let mut decoded = b"before".to_vec();
         assert_eq!(
-            plain_chunk(&text).is_some_and(|chunk| chunk.request_id == id && chunk.decode(&mut decoded)),
+            plain_chunk(&text).is_some_and(|chunk| chunk.request_id == id && chunk.decode(&mut decoded).is_ok()),
             is_plain
         );
         assert_eq!(decoded.strip_prefix(b"before"), Some(if is_plain { &*bytes } else { &[] }));
     }
     assert!(
         !plain_chunk(r#"{"type":"tunnel.response.chunk","requestId":"r","chunk":"YQ","x":"y"}"#)
-            .is_some_and(|chunk| chunk.decode(&mut Vec::new()))
+            .is_some_and(|chunk| chunk.decode(&mut Vec::new()).is_ok())
     );
     for (id, is_plain) in [("r-1.2", true), ("r\"1", false)] {
         let end = encode_end(id);
@@ -120,13 +120,30 @@ fn unknown_types_are_ignored_and_malformed_messages_are_errors() {
         "[]",
         "{}",
         r#"{"type":1}"#,
-        r#"{"type":"tunnel.response.start","requestId":"r","status":99}"#,
-        r#"{"type":"tunnel.response.start","requestId":"r","status":200,"headers":{"a":1}}"#,
-        r#"{"type":"tunnel.response.chunk","requestId":"r","chunk":"!!"}"#,
-        r#"{"type":"tunnel.response.chunk","requestId":"r"}"#,
         r#"{"type":"tunnel.response.end"}"#,
+        r#"{"type":"tunnel.response.chunk","chunk":"!!"}"#,
     ] {
         assert!(decode_from_participant(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_part_of_a_response_that_cannot_be_read_ends_its_request() {
+    for (bad, says) in [
+        (r#"{"type":"tunnel.response.start","requestId":"r","status":99}"#, "status"),
+        (r#"{"type":"tunnel.response.start","requestId":"r"}"#, "status"),
+        (r#"{"type":"tunnel.response.start","requestId":"r","status":200,"headers":{"a":1}}"#, "headers"),
+        (r#"{"type":"tunnel.response.chunk","requestId":"r","chunk":"!!"}"#, "base64"),
+        (r#"{"type":"tunnel.response.chunk","requestId":"r","chunk":"_-8="}"#, "base64"),
+        (r#"{"type":"tunnel.response.chunk","requestId":"r"}"#, "chunk is missing"),
+        (r#"{"type":"tunnel.response.error","requestId":"r"}"#, "message is missing"),
+    ] {
+        match decode_from_participant(bad).unwrap() {
+            FromParticipant::Error { request_id, message, .. } => {
+                assert!(request_id == "r" && message.contains(says), "{bad}: {message}");
+            }
+            other => panic!("{bad}: {other:?}"),
+        }
     }
 }
 

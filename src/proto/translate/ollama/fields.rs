@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::super::members::{self, BadRequest, MAX_LIST, MAX_MEMBERS, Members};
+use super::super::super::read_json::lenient;
 
 /// What is wrong with a part of the request. It begins with the way to it from the part that is being read, such as
 /// `.images[0] must be base64 text`; each caller puts its own step in front.
@@ -21,7 +22,7 @@ fn value<'a, T: Deserialize<'a>>(raw: &'a str, kind: &str) -> Result<T, Wrong> {
 
 /// Text.
 pub fn text(raw: &str) -> Result<String, Wrong> {
-    value(raw, "text")
+    lenient(raw).map_err(|_| " must be text".to_owned())
 }
 
 /// True or false.
