@@ -15,8 +15,8 @@ use crate::net::stream::Stream;
 
 /// The size of one read, in bytes. The buffer is on the stack, so that an idle connection has none.
 const READ_STEP: usize = 4 << 10;
-/// How many bytes a client may send while its request is served, until its disconnect is no longer noticed; and the time
-/// limit of reading them, although they have arrived already.
+/// How many bytes that a client sends while its request is served are read to notice its disconnect; and the time limit of
+/// reading them, although they have arrived already.
 const MAX_READ_AHEAD: usize = 32 << 10;
 const READ_AHEAD_TIME: Duration = Duration::from_millis(10);
 /// A buffer with a larger capacity, in bytes, is freed between requests.
@@ -138,13 +138,13 @@ impl Connection {
     }
 
     /// Whether the client has closed or reset the connection. Bytes that it sent ahead would hide that, so up to
-    /// [`MAX_READ_AHEAD`] of them are read; behind more, it is not noticed.
+    /// [`MAX_READ_AHEAD`] of them are read; behind more, it is noticed where the system tells.
     pub(super) fn client_gone(&mut self) -> bool {
         loop {
             match self.stream.peek() {
                 Peek::Nothing => return false,
                 Peek::Disconnected => return true,
-                Peek::Data if self.read_ahead.len() >= MAX_READ_AHEAD => return false,
+                Peek::Data if self.read_ahead.len() >= MAX_READ_AHEAD => return self.stream.is_closed_by_peer(),
                 Peek::Data => match self.read_more(READ_AHEAD_TIME) {
                     Ok(0) => return true,
                     Ok(_) => {}

@@ -226,6 +226,21 @@ fn peek_now(stream: &TcpStream) -> io::Result<usize> {
     peeked
 }
 
+/// Whether the peer has closed or reset the connection, whatever it has sent before. Only Linux tells; elsewhere it seems not to
+/// have.
+pub fn is_closed_by_peer(stream: &TcpStream) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let mut polled = [PollFd::new(stream, PollFlags::RDHUP)];
+        poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = stream;
+        false
+    }
+}
+
 /// Waits until either of two sockets has data, or has ended, and tells of each whether it has. Neither has once the timeout has
 /// passed.
 ///
@@ -259,6 +274,20 @@ pub(crate) fn socket_pair() -> (TcpStream, TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_peer_that_has_closed_is_noticed_behind_what_it_sent() {
+        let (mut peer, own) = socket_pair();
+        peer.write_all(&[0; 9]).unwrap();
+        assert!(!is_closed_by_peer(&own));
+        drop(peer);
+        while !is_closed_by_peer(&own) {
+            std::thread::yield_now();
+        }
+        assert_eq!(peek(&own), Peek::Data);
+    }
+
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 

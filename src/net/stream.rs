@@ -154,6 +154,11 @@ impl Stream {
         }
     }
 
+    /// As [`net_io::is_closed_by_peer`].
+    pub fn is_closed_by_peer(&self) -> bool {
+        net_io::is_closed_by_peer(&self.socket)
+    }
+
     /// As [`net_io::wait_for_either`], for this connection and another one.
     ///
     /// # Errors
