@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::chunked::Decoder;
 use super::io::{Peek, remaining};
@@ -21,6 +21,8 @@ const LARGE_BUFFER: usize = 44 << 10;
 const RECEIVE_BUFFER: usize = 64 << 10;
 /// A read of so many bytes or more has brought several pieces of a stream. Most reads of a fast one stay below 4 KiB.
 const SEVERAL_PIECES: usize = 2 << 10;
+/// How soon after a request a 408 is taken for the server's word about the idle time before it.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
 /// The longest head of an answer, in bytes, and the largest number of its header lines.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_LINES: usize = 128;
@@ -117,8 +119,8 @@ impl ClientConnection {
         self.stream.peek() == Peek::Nothing
     }
 
-    /// Whether a reused connection broke before a byte of the latest answer arrived. Servers close idle connections
-    /// after seconds, which can coincide with the next request: the caller should send it once more, on a new
+    /// Whether a reused connection broke before a byte of the latest answer arrived, or the server said that it had been idle for
+    /// too long. Servers close idle connections after seconds, which can coincide with the next request: the caller should send it once more, on a new
     /// connection.
     pub fn was_stale(&self) -> bool {
         self.requests_sent > 1 && !self.answer_begun
@@ -159,9 +161,20 @@ impl ClientConnection {
         self.answer_begun = false;
         self.requests_sent = self.requests_sent.saturating_add(1);
         let left = self.deadline.map(remaining).transpose()?;
+        let begun = Instant::now();
         let sent = self.stream.write_all(&mut request.map(IoSlice::new), left);
         // A server that refuses a request before it has read all of it may have sent an answer.
-        self.answer(wait, on_head).map_err(|error| sent.err().unwrap_or(error))
+        let mut status = 0;
+        let shown = self.answer(wait, |answer| {
+            status = answer.status;
+            on_head(answer)
+        });
+        // A server that closes an idle connection may say so by a 408, which crosses the request (RFC 9110, section 15.5.9).
+        if status == 408 && self.requests_sent > 1 && !self.reusable && begun.elapsed() < FAREWELL_TIME {
+            self.answer_begun = false;
+            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has closed the idle connection"));
+        }
+        shown.map_err(|error| sent.err().unwrap_or(error))
     }
 
     fn answer<T>(
@@ -407,6 +420,30 @@ mod tests {
             while !call.read(&mut body)? {}
             Ok((status, String::from_utf8(body).unwrap(), call.can_be_kept()))
         })
+    }
+
+    #[test]
+    fn a_servers_farewell_on_an_idle_connection_is_no_answer() {
+        let farewell = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let kept = farewell.replace("close", "keep-alive");
+        let whole = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        // Only the answer to a later request can be one, and only if the connection ends.
+        for (answers, is_stale) in [(&[whole, farewell][..], true), (&[whole, &kept], false), (&[farewell], false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut call = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
+            let (mut server, _) = listener.accept().unwrap();
+            let last = thread::scope(|scope| {
+                scope.spawn(move || {
+                    for answer in answers {
+                        server.read_exact(&mut [0; 4]).unwrap();
+                        server.write_all(answer.as_bytes()).unwrap();
+                    }
+                });
+                let answers = answers.iter().map(|_| call.send([b"GET ", b""], |answer| answer.status));
+                answers.last().unwrap()
+            });
+            assert_eq!((last.is_err(), call.was_stale()), (is_stale, is_stale), "{answers:?}");
+        }
     }
 
     #[test]
