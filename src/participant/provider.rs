@@ -71,6 +71,10 @@ impl Provider {
         let no_url = |reason| Error::Invalid { what: "the endpoint", reason };
         let uri = Uri::try_from(endpoint.as_str()).map_err(|e| no_url(Reason::caused_by(&must, e)))?;
         let server = Server::of(&uri).ok_or_else(|| no_url(must.into()))?;
+        // The endpoint is shown to all in the room.
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(no_url("must not hold a user name or password: send them in a header, by --header-env".into()));
+        }
         let host = host_header(&uri);
         let defaults = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), PLAIN];
         for (name, value) in defaults.into_iter().filter(|(name, _)| !own_headers.iter().any(|own| own == name)) {
@@ -247,5 +251,7 @@ mod tests {
         assert!(!format!("{provider:?}").contains("s3cret"));
         assert!(Provider::new("http://h", &[("bad name".into(), "x".into())]).is_err());
         assert!(Provider::new("http://h", &[("X".into(), "a\nb".into())]).is_err());
+        let error = Provider::new("http://ann:s3cret@h/v1", &[]).unwrap_err().to_string();
+        assert!(error.contains("user name") && !error.contains("s3cret"), "{error}");
     }
 }

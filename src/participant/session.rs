@@ -27,6 +27,8 @@ use crate::tunnel::{Connected, Writer};
 const CLOSE_FRAME_TIME: Duration = Duration::from_secs(2);
 /// How long a session that has drained waits for the hub to have read its last answers.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the hub may take to answer that the participant leaves.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The number of failed heartbeats in a row that ends a session.
 const MAX_FAILED_HEARTBEATS: u32 = 3;
 
@@ -294,7 +296,8 @@ impl SessionHandle {
         }
         if !self.0.deregistered.swap(true, Ordering::SeqCst) {
             // Best effort: a hub that can't be reached expires the registration by itself.
-            let _ = self.0.client.participants(&self.0.room).remove(&self.0.id);
+            let client = self.0.client.clone().with_timeout(LEAVE_TIMEOUT);
+            let _ = client.participants(&self.0.room).remove(&self.0.id);
         }
     }
 }

@@ -124,11 +124,15 @@ pub fn read_loaded(fields: &Fields<'_>) -> Result<Option<Vec<String>>, Rejection
     fields.texts("loaded", MAX_MODELS).map_err(invalid_registration)
 }
 
-/// Checks that an endpoint is an absolute http or https URL. The hub shows the endpoint of every participant, also of
-/// tunnelled ones, which it never calls.
+/// Checks that an endpoint is an absolute http or https URL, without credentials: the hub shows the endpoint of every
+/// participant, also of tunnelled ones, which it never calls.
 fn check_endpoint(endpoint: &str) -> Result<(), FieldError> {
     let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
     let host = host.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+    if host.contains('@') {
+        let problem = "must not hold a user name or password (\"@\" before the host)".into();
+        return Err(FieldError { field: "endpoint".into(), problem });
+    }
     let is_printable = !endpoint.contains(|c: char| c.is_control() || c.is_whitespace());
     if is_printable && !host.is_empty() && !host.starts_with(':') {
         return Ok(());
@@ -327,5 +331,9 @@ mod tests {
         for bad in ["localhost:11434", "ftp://x", "http://", "http:///x", "http://:80", "http://a b", "HTTP"] {
             assert!(check_endpoint(bad).is_err(), "{bad}");
         }
+        for bad in ["http://user@10.0.0.1", "http://user:pw@10.0.0.1/"] {
+            assert!(check_endpoint(bad).unwrap_err().problem.contains("user name"), "{bad}");
+        }
+        assert!(check_endpoint("http://10.0.0.1/@home").is_ok());
     }
 }
