@@ -347,6 +347,19 @@ fn a_failure_before_the_answer_is_a_502() {
 }
 
 #[test]
+fn a_stream_whose_connection_closes_behind_done_is_whole() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let events = hub.watch_room(&room);
+    let stream = ["data: {\"n\":1}\n\n", "data: [DO", "NE]\n\n"];
+    let provider = FakeProvider::start(Script::StreamAndDie(stream.map(str::to_owned).to_vec()));
+    let _session = join(&hub, &room, "ann", &provider);
+    let answer = hub.stream(&room, "ann").answer();
+    assert_eq!((answer.status, answer.whole, answer.text()), (200, true, stream.concat()));
+    events.next("llm.complete");
+}
+
+#[test]
 fn a_stream_that_breaks_ends_with_an_error_and_without_its_last_chunk() {
     let hub = TestHub::start();
     let room = hub.room();

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module, and the modules of `crate::` that it may name. Every module may name `budget`, `error`, `fingerprint`,
-/// `machine` and `sync`.
+/// `machine`, `random` and `sync`.
 const RULES: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("state", &["proto"]),

@@ -78,6 +78,53 @@ fn a_native_response_passes_and_can_be_asked_for_later() {
     assert_eq!(hub.get(&base).status, 404, "gone with its participant");
 }
 
+/// What a JavaScript client sends that has cut a text within an emoji, and what a server sends that splits one.
+const HALF: &str = "\\ud83d";
+
+#[test]
+fn half_of_a_surrogate_pair_takes_no_text_with_it_into_another_form() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = chat_only(whole(&chat_answer()));
+    let _session = join(&hub, &room, "ann", &provider);
+    let post = |path: &str, body: &str| {
+        let path = format!("/rooms/{room}/v1/{path}");
+        Conn::open(hub.addr()).ask("POST", &path, &[], Some(&body.replace('~', HALF))).answer()
+    };
+    let said = |number: usize| serde_json::from_str::<Value>(&provider.wait_for_request(number).body).unwrap();
+    let body = r#"{"model":"any","instructions":"be ~","input":[{"role":"user","content":"a~ b"},
+        {"type":"function_call","call_id":"1","name":"f","arguments":"{}"},
+        {"type":"function_call_output","call_id":"1","output":"c~"}],"tools":[{"type":"function","name":"f"}]}"#;
+    post("responses", body).expect(200);
+    let messages = &said(1)["messages"];
+    assert_eq!((&messages[0]["content"], &messages[1]["content"]), (&json!("be \u{fffd}"), &json!("a\u{fffd} b")));
+    assert_eq!(messages[3]["content"], "c\u{fffd}");
+    let chunk = |content: &str| {
+        format!(r#"data: {{"choices":[{{"index":0,"delta":{{"content":"{content}"}}}}]}}"#).replace('~', HALF) + "\n\n"
+    };
+    let done = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#.to_owned() + "\n\n";
+    provider.set(Script::Stream(vec![chunk("hello ~"), chunk("a\u{1}b"), done]));
+    let answer = post("responses", r#"{"model":"any","stream":true,"input":"Hi"}"#).expect(200);
+    assert!(answer.text().contains("hello \u{fffd}a\\u0001b"), "{}", answer.text());
+    let whole = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"x~"},"finish_reason":"stop"}]}"#;
+    provider.set(Script::Answer { status: 200, kind: "application/json", body: whole.replace('~', HALF) });
+    let answer = post("responses", r#"{"model":"any","input":"Hi"}"#).expect(200);
+    assert_eq!(answer.json()["output"][0]["content"][0]["text"], "x\u{fffd}");
+}
+
+#[test]
+fn a_chat_with_an_event_that_cannot_be_read_is_no_complete_response() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let torn = vec!["data: {\"choices\":[{\"del\n\n".to_owned(), "data: [DONE]\n\n".to_owned()];
+    let provider = chat_only(Script::Stream(torn));
+    let _session = join(&hub, &room, "ann", &provider);
+    let path = format!("/rooms/{room}/v1/responses");
+    let body = json!({ "model": "any", "stream": true, "input": "Hi" }).to_string();
+    let text = Conn::open(hub.addr()).ask("POST", &path, &[], Some(&body)).answer().text();
+    assert!(text.contains("event: response.failed") && text.contains("cannot be read"), "{text}");
+}
+
 #[test]
 fn a_response_that_continues_another_goes_to_the_participant_that_stores_it() {
     let hub = TestHub::start();

@@ -482,6 +482,25 @@ fn a_second_head_ends_its_request() {
 }
 
 #[test]
+fn an_answer_with_a_part_that_cannot_be_read_breaks_off() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let mut ann = join_concurrent(&hub, &room, "ann");
+    let mut chat = hub.stream(&room, "ann");
+    let request = ann.receive();
+    ann.begin(&request, "text/event-stream", &["data: 1\n\n"]);
+    for chunk in ["no base64!", "ZGF0YTogMgoK"] {
+        ann.send(&json!({ "type": "tunnel.response.chunk", "requestId": request["requestId"], "chunk": chunk }));
+    }
+    let told = ann.receive();
+    assert_eq!((&told["type"], &told["requestId"]), (&json!("tunnel.cancel"), &request["requestId"]));
+    let answer = chat.answer();
+    assert!(!answer.whole && answer.text().contains("data: 1") && answer.text().contains("base64"), "{answer:?}");
+    assert!(!answer.text().contains("data: 2"));
+    chat_meanwhile(&hub, &room, &mut ann);
+}
+
+#[test]
 fn answers_nobody_reads_stay_within_the_memory() {
     let hub = TestHub::limited(|limits| limits.memory = 24 << 20);
     let room = hub.room();

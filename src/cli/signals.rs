@@ -116,8 +116,8 @@ impl Signals {
         Ok(())
     }
 
-    /// Makes SIGHUP run an action, after those given before, as long as the terminal that the process was started in is there, if it was started in
-    /// one. If that terminal closes, SIGHUP ends the process as SIGTERM does.
+    /// Makes SIGHUP run an action, after those given before, as long as the terminal that the process was started in is there, if
+    /// it was started in one. If that terminal closes, SIGHUP ends the process as SIGTERM does.
     ///
     /// # Errors
     /// When the handler can't be installed.

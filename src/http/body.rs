@@ -10,7 +10,7 @@ use crate::budget::Share;
 use crate::net::chunked::{Decoder, Malformed};
 use crate::net::io::is_timeout;
 
-/// The first allocation for a body, in bytes, and how many times what has arrived it gets each time that this has filled it.
+/// The first allocation for a body, in bytes, and how many times its length a full one gets.
 const INITIAL_CAPACITY: usize = 16 << 10;
 const GROWTH: usize = 3;
 /// The lowest average rate of a body, in bytes per second: twice that of Apache's mod_reqtimeout.

@@ -4,9 +4,8 @@
 use super::codec::{Data, OpCode};
 use super::writer::TunnelError;
 
-/// How much memory a body gets ahead of its bytes, in bytes: at least this much, and as much as has arrived. What is not written to
-/// is not taken from the machine, and what has arrived may be copied at each step: with 1 MiB a body of 8 MiB was copied three times,
-/// which took a millisecond.
+/// How much memory a body gets ahead of its bytes, in bytes: this much, and as much as has arrived, up to its announced length. What
+/// is not written to is not taken from the machine, and at each step what has arrived may have to be copied.
 const STEP: usize = 8 << 20;
 
 /// A body that was announced and has not arrived completely.

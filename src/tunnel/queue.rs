@@ -186,7 +186,8 @@ impl QueueState {
         }
     }
 
-    /// Records that the calling thread, which reads the tunnel, begins to wait, and returns its limit; `None` where it need not or must not wait.
+    /// Records that the calling thread, which reads the tunnel, begins to wait, and returns its limit; `None` where it need not
+    /// or must not wait.
     pub(super) fn begin_waiting(&mut self, now: Instant) -> Option<Duration> {
         let left = self.allowance_left(now);
         let waits = self.is_full() && !left.is_zero();

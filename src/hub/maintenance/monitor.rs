@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::hub::context::HubContext;
+use crate::proto::management::TIMEOUT_SECS;
 use crate::proto::tunnel::CLOSE_TIMEOUT;
 use crate::tunnel::LostReason;
 
@@ -32,6 +33,6 @@ fn tick(hub: &Arc<HubContext>) {
     hub.record_queues();
     hub.metrics.evict_old(hub.clock.now().mono);
     for tunnel in hub.tunnels.silent(hub.clock.now()) {
-        tunnel.close(CLOSE_TIMEOUT, "No message for 30 s", LostReason::TimedOut);
+        tunnel.close(CLOSE_TIMEOUT, &format!("No message for {TIMEOUT_SECS} s"), LostReason::TimedOut);
     }
 }

@@ -1,4 +1,5 @@
-//! How the hub can be observed: events for watchers, the log, the file of usage, and metrics. Each is bounded in memory and never waited for.
+//! How the hub can be observed: events for watchers, the log, the file of usage, and metrics. Each is bounded in memory and
+//! never waited for.
 
 mod event_ring;
 pub mod log;

@@ -17,7 +17,7 @@ use crate::proto::operations::{self, Operation};
 use crate::proto::parsed::parsed_bytes;
 use crate::proto::sse::Decoder;
 use crate::proto::translate::ollama::{self, AnswerForm, EmbeddingForm};
-use crate::proto::translate::{ChatTranslator, ResponseTemplate, error_text};
+use crate::proto::translate::{CUT_SHORT, ChatTranslator, ResponseTemplate, error_text};
 use crate::tunnel::Piece;
 
 /// How many copies of a text exist while it is translated: as it came, as its event, and within the events that it becomes.
@@ -264,9 +264,15 @@ fn finish_stream(
 ) -> io::Result<()> {
     answer.set_time(now(attempt));
     answer.end();
+    let is_cut = answer.failure() == Some(CUT_SHORT);
     match answer.failure() {
         Some(reason) => attempt.fail("stream", &format!("the provider broke its answer off: {reason}")),
         None => attempt.complete(200),
+    }
+    if is_cut {
+        // As any stream that breaks: its last event says so, and its body does not end.
+        client.write(answer.take_events().as_bytes()).map_err(|_| cut_short())?;
+        return Err(cut_short());
     }
     client.finish(&[answer.take_events()])
 }
@@ -307,7 +313,11 @@ fn feed(
 }
 
 fn reserve(client: &mut ClientResponse<'_, '_>, bytes: usize) -> Result<(), UpstreamError> {
-    if client.reserve(bytes) { Ok(()) } else { Err(UpstreamError::limit("stream", TOO_LONG, ErrorCode::InternalError)) }
+    if client.reserve(bytes) {
+        Ok(())
+    } else {
+        Err(UpstreamError::limit("provider", TOO_LONG, ErrorCode::EndpointNotReachable))
+    }
 }
 
 /// Receives a complete chat completion, an event stream or a JSON object.

@@ -356,9 +356,7 @@ impl<'s, 'a> Failover<'s, 'a> {
     ) -> NextStep<'s> {
         let timed_out = matches!(error, UpstreamError::TimedOut { .. });
         let failure = error.into_failure();
-        // Whatever the failure was: the participant may go on, as it cannot know of a time limit, or of a message that the hub
-        // cannot read.
-        if let Some(upstream) = upstream {
+        if let Some(upstream) = upstream.filter(|_| timed_out || failure.is_none()) {
             upstream.cancel();
         }
         let Some(failure) = failure else {
@@ -381,11 +379,7 @@ impl<'s, 'a> Failover<'s, 'a> {
                 Err(NoSlot::Rejection(_)) => {}
             }
         }
-        let status = match (timed_out, failure.by_participant) {
-            (true, _) => 504,
-            (false, true) => 502,
-            (false, false) => 503,
-        };
+        let status = if timed_out { 504 } else { 502 };
         let message = format!("Failed to proxy request: {}", failure.message);
         let rejection = Rejection::new(failure.code, message).status(status);
         NextStep::Done(client.reject(rejection))

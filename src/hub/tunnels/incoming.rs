@@ -17,6 +17,9 @@ pub trait Route {
 
     /// Takes a batch of pieces.
     fn put(&mut self, id: &str, pieces: Vec<Piece>);
+
+    /// Ends the request with this error, and cancels it at the participant, which does not know of the error.
+    fn fail(&mut self, id: &str, error: Piece);
 }
 
 /// The pieces that have not been handed over yet.
@@ -36,8 +39,7 @@ impl Incoming {
     pub fn text(&mut self, text: &str, route: &mut impl Route) -> bool {
         if let Some(chunk) = plain_chunk(text) {
             if let Err(bad) = chunk.decode(self.chunk(chunk.request_id, route)) {
-                let error = Piece::Error { stage: "participant".into(), message: bad.to_string() };
-                self.add(chunk.request_id, error, route);
+                self.fail(chunk.request_id, "participant", bad.to_string(), route);
             }
             return false;
         }
@@ -55,6 +57,9 @@ impl Incoming {
             FromParticipant::Error { request_id, stage, message } => {
                 self.add(&request_id, Piece::Error { stage, message }, route);
             }
+            FromParticipant::Malformed { request_id, stage, message } => {
+                self.fail(&request_id, stage, message, route);
+            }
             FromParticipant::Ping => return true,
             FromParticipant::Unknown => {}
         }
@@ -69,6 +74,12 @@ impl Incoming {
         if !(is_alone && bytes.len() > MAX_COPIED && route.pass(request_id, bytes)) {
             self.bytes.extend_from_slice(bytes);
         }
+    }
+
+    fn fail(&mut self, request_id: &str, stage: &str, message: String, route: &mut impl Route) {
+        // What came before it is passed on.
+        self.hand_over(route);
+        route.fail(request_id, Piece::Error { stage: stage.to_owned(), message });
     }
 
     /// Adds a piece other than a chunk.
@@ -149,6 +160,10 @@ mod tests {
             });
             self.events.push(format!("{id} put {}", pieces.collect::<Vec<_>>().join(" ")));
         }
+
+        fn fail(&mut self, id: &str, error: Piece) {
+            self.events.push(format!("{id} failed {error:?}"));
+        }
     }
 
     fn binary(id: &str, bytes: usize) -> Vec<u8> {
@@ -183,8 +198,11 @@ mod tests {
                 assert!(!incoming.text(&text, log));
             }
         };
-        let seen = events(false, take_in).concat();
-        assert!(seen.starts_with("a put 1 Error") && seen.contains("base64"), "{seen}");
+        let seen = events(false, take_in);
+        assert!(
+            seen[0] == "a put 1" && seen[1].starts_with("a failed Error") && seen[1].contains("base64"),
+            "{seen:?}"
+        );
     }
 
     #[test]

@@ -250,6 +250,15 @@ impl Route for RouteHere<'_> {
         let routed = (self.put)(&self.tunnel.router, id, pieces);
         self.record(id, routed);
     }
+
+    fn fail(&mut self, id: &str, error: Piece) {
+        self.has_put = true;
+        let routed = (self.put)(&self.tunnel.router, id, vec![error]);
+        if routed == Routed::Delivered {
+            self.tunnel.cancel(id);
+        }
+        self.record(id, routed);
+    }
 }
 
 impl SharedTunnel for Tunnel {

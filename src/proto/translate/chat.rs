@@ -25,7 +25,7 @@ const MAX_PARSED_ERROR: usize = 4 << 20;
 /// The error of an answer that is over the limits.
 pub const TOO_LONG: &str = "the provider's answer is too long to be put into another form";
 /// The error of a stream that has neither a `finish_reason` nor `[DONE]`.
-const CUT_SHORT: &str = "the provider's stream ended before its answer did";
+pub const CUT_SHORT: &str = "the provider's stream ended before its answer did";
 
 /// The error of a stream with an event that is no JSON.
 const UNREADABLE: &str = "the provider's stream has an event that cannot be read";

@@ -19,7 +19,7 @@ mod template;
 mod tools;
 mod writer;
 
-pub use chat::error_text;
+pub use chat::{CUT_SHORT, error_text};
 pub use request::to_chat;
 pub use stream::ChatTranslator;
 pub use template::ResponseTemplate;

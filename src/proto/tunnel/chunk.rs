@@ -1,8 +1,8 @@
 //! The codec of body chunks: base64 in a text message, or bytes in a binary message.
 
-use base64::{DecodeError, Engine as _};
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::{DecodeError, Engine as _};
 
 use super::constants::{END, MAX_REQUEST_ID};
 use super::encode::push_json;

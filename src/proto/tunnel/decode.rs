@@ -115,7 +115,7 @@ fn truncated(text: &str, max: usize) -> String {
     cut(text, max).to_owned()
 }
 
-/// A provider's head. One beyond the limits becomes an error: if it were dropped, the client would wait in vain.
+/// A provider's head.
 fn start(fields: Fields<'_>) -> Result<FromParticipant<'_>, BadMessage> {
     let status = fields
         .status
@@ -126,7 +126,7 @@ fn start(fields: Fields<'_>) -> Result<FromParticipant<'_>, BadMessage> {
     let request_id = short_id(fields.request_id)?;
     if !fits || headers.len() > MAX_HEAD_LINES {
         let message = format!("the provider's head is over {MAX_HEAD} bytes or {MAX_HEAD_LINES} lines");
-        return Ok(FromParticipant::Error { request_id, stage: "response".into(), message });
+        return Ok(FromParticipant::Malformed { request_id, stage: "response", message });
     }
     Ok(FromParticipant::Start { status, headers, request_id })
 }
@@ -169,22 +169,21 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
 ///
 /// # Errors
 /// As [`decode_from_hub`]; also for an id over [`MAX_REQUEST_ID`]. A part of a response that cannot be decoded, such as a chunk that is
-/// not base64 or a head beyond [`MAX_HEAD`] or [`MAX_HEAD_LINES`], is decoded as an error, which ends its request: without it the
-/// answer would be incomplete, or the client would wait in vain.
+/// not base64 or a head beyond [`MAX_HEAD`] or [`MAX_HEAD_LINES`], is [`FromParticipant::Malformed`] if its request's id can be.
 pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMessage> {
     let mut fields = Fields::parse(text)?;
     let kind = need(fields.kind.take(), "type")?;
     let request_id = fields.request_id.clone();
-    match response_part(&kind, fields) {
+    match decode(&kind, fields) {
         Err(bad) if kind.starts_with("tunnel.response.") => {
-            let (stage, message) = ("participant".into(), truncated(&bad.to_string(), MAX_ERROR_TEXT));
-            Ok(FromParticipant::Error { request_id: short_id(request_id)?, stage, message })
+            let message = truncated(&bad.to_string(), MAX_ERROR_TEXT);
+            Ok(FromParticipant::Malformed { request_id: short_id(request_id)?, stage: "participant", message })
         }
         decoded => decoded,
     }
 }
 
-fn response_part<'a>(kind: &str, fields: Fields<'a>) -> Result<FromParticipant<'a>, BadMessage> {
+fn decode<'a>(kind: &str, fields: Fields<'a>) -> Result<FromParticipant<'a>, BadMessage> {
     Ok(match kind {
         "tunnel.response.chunk" => FromParticipant::Chunk {
             bytes: decode_base64(&need(fields.chunk, "chunk")?)?,

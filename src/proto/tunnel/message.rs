@@ -162,6 +162,16 @@ pub enum FromParticipant<'a> {
         /// One sentence.
         message: String,
     },
+    /// A part of a response that cannot be used, which ends its request: without it the answer would be incomplete, or the client
+    /// would wait in vain. The participant does not know of it.
+    Malformed {
+        /// The request's id.
+        request_id: Cow<'a, str>,
+        /// The stage of the failure.
+        stage: &'static str,
+        /// One sentence.
+        message: String,
+    },
     /// A ping, which is answered with a pong.
     Ping,
     /// A type that this version does not know; to be ignored.

@@ -139,7 +139,7 @@ fn a_part_of_a_response_that_cannot_be_read_ends_its_request() {
         (r#"{"type":"tunnel.response.error","requestId":"r"}"#, "message is missing"),
     ] {
         match decode_from_participant(bad).unwrap() {
-            FromParticipant::Error { request_id, message, .. } => {
+            FromParticipant::Malformed { request_id, message, .. } => {
                 assert!(request_id == "r" && message.contains(says), "{bad}: {message}");
             }
             other => panic!("{bad}: {other:?}"),
