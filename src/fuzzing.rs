@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::value::RawValue;
 
 use crate::http::{Limits, head};
-use crate::net::chunked::Decoder as Chunks;
+use crate::net::chunked::ChunkedDecoder as Chunks;
 use crate::proto::api_answer;
 use crate::proto::openai::Members;
 use crate::proto::response_id::IdWatch;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::head::Framing;
 use crate::budget::Share;
-use crate::net::chunked::{Decoder, Malformed};
+use crate::net::chunked::{ChunkedDecoder, Malformed};
 use crate::net::io::is_timeout;
 
 /// The first allocation for a body, in bytes, and how many times its length a full one gets.
@@ -64,7 +64,7 @@ pub enum RequestBody {
     /// This many bytes.
     Length(u64),
     /// Its remaining chunks.
-    Chunked(Decoder),
+    Chunked(ChunkedDecoder),
     /// Nothing.
     Done,
     /// Its end is unknown, because reading it failed.
@@ -76,7 +76,7 @@ impl RequestBody {
         match framing {
             Framing::Length(0) => RequestBody::Done,
             Framing::Length(length) => RequestBody::Length(length),
-            Framing::Chunked => RequestBody::Chunked(Decoder::strict()),
+            Framing::Chunked => RequestBody::Chunked(ChunkedDecoder::strict()),
         }
     }
 

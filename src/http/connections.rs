@@ -17,7 +17,7 @@ const RESERVED_PARTS: usize = 16;
 /// The open connections of a listener. Each connection's thread removes its own entry.
 pub struct ConnectionTable {
     cap: usize,
-    inner: Mutex<Table>,
+    table: Mutex<Table>,
     removed: Condvar,
 }
 
@@ -116,11 +116,11 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 impl ConnectionTable {
     /// A table for at most `cap` connections.
     pub fn new(cap: usize) -> Self {
-        ConnectionTable { cap, inner: Mutex::default(), removed: Condvar::new() }
+        ConnectionTable { cap, table: Mutex::default(), removed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        lock(&self.inner)
+        lock(&self.table)
     }
 
     /// The number of open connections.
@@ -130,31 +130,31 @@ impl ConnectionTable {
 
     /// The counters.
     pub fn count(&self) -> Count {
-        let inner = self.lock();
-        Count { open: inner.connections.len(), admitted: inner.admitted, evicted: inner.evicted }
+        let table = self.lock();
+        Count { open: table.connections.len(), admitted: table.admitted, evicted: table.evicted }
     }
 
     /// Adds a new connection, where necessary in place of an idle one.
     pub fn admit(&self, number: u64, address: IpAddr, stream: &Arc<TcpStream>, start: Instant) -> Admission {
         let network = network_of(address);
-        let mut inner = self.lock();
-        if inner.of(network) >= self.share() {
+        let mut table = self.lock();
+        if table.of(network) >= self.share() {
             // Evicts one of the same network, which no other network has to wait for.
-            match inner.idlest(network) {
-                Some((connection, _)) => inner.evict(connection),
+            match table.idlest(network) {
+                Some((connection, _)) => table.evict(connection),
                 None => return Admission::Full,
             }
-        } else if inner.connections.len() >= self.cap {
-            match inner.idlest_of_largest() {
+        } else if table.connections.len() >= self.cap {
+            match table.idlest_of_largest() {
                 Some((_, waited)) if waited < GRACE => return Admission::Wait(GRACE - waited),
-                Some((connection, _)) => inner.evict(connection),
+                Some((connection, _)) => table.evict(connection),
                 None => return Admission::Full,
             }
         }
         let state = Arc::new(ConnectionState::new(start));
-        inner.admitted += 1;
-        *inner.counts.entry(network).or_insert(0) += 1;
-        inner.connections.insert(number, TrackedConnection { stream: stream.clone(), network, state: state.clone() });
+        table.admitted += 1;
+        *table.counts.entry(network).or_insert(0) += 1;
+        table.connections.insert(number, TrackedConnection { stream: stream.clone(), network, state: state.clone() });
         Admission::Admitted(state)
     }
 
@@ -164,9 +164,9 @@ impl ConnectionTable {
 
     /// Evicts an idle connection of the network with the most connections. False where all connections are busy.
     pub fn evict_idlest(&self) -> bool {
-        let mut inner = self.lock();
-        let Some((connection, _)) = inner.idlest_of_largest() else { return false };
-        inner.evict(connection);
+        let mut table = self.lock();
+        let Some((connection, _)) = table.idlest_of_largest() else { return false };
+        table.evict(connection);
         true
     }
 
@@ -192,13 +192,13 @@ impl ConnectionTable {
     /// Waits until the table is empty, for at most `within`.
     pub fn wait_empty(&self, within: Duration) {
         let deadline = Instant::now() + within;
-        let mut inner = self.lock();
-        while !inner.connections.is_empty() {
+        let mut table = self.lock();
+        while !table.connections.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            inner = wait_timeout(&self.removed, inner, left);
+            table = wait_timeout(&self.removed, table, left);
         }
     }
 }

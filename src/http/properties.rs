@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::head::{self, Framing, HeadError, RequestHead};
 use super::limits::Limits;
-use crate::net::chunked::Decoder;
+use crate::net::chunked::ChunkedDecoder;
 
 fn read(bytes: &[u8], limits: &Limits) -> Result<Option<(usize, RequestHead)>, HeadError> {
     let Some(end) = head::find_end(bytes, limits)? else { return Ok(None) };
@@ -119,7 +119,7 @@ proptest! {
         wire.extend(b"0\r\nTrailer: t\r\n\r\n");
         let length = wire.len();
         wire.extend(b"GET / HTTP/1.1");
-        let (mut decoder, mut out, mut at) = (Decoder::strict(), Vec::new(), 0);
+        let (mut decoder, mut out, mut at) = (ChunkedDecoder::strict(), Vec::new(), 0);
         for step in cuts.iter().cycle() {
             let end = (at + step).min(wire.len());
             let used = decoder.decode(&wire[at..end], &mut out).unwrap();
@@ -135,7 +135,7 @@ proptest! {
 
     #[test]
     fn a_malformed_chunked_body_is_refused_or_incomplete(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-        let (mut decoder, mut out) = (Decoder::strict(), Vec::new());
+        let (mut decoder, mut out) = (ChunkedDecoder::strict(), Vec::new());
         if let Ok(used) = decoder.decode(&bytes, &mut out) {
             prop_assert!(used == bytes.len() || decoder.is_done());
             prop_assert!(out.len() <= bytes.len());

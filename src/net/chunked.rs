@@ -7,7 +7,7 @@ const MAX_TRAILERS: usize = 16 << 10;
 
 /// Decodes a chunked body that arrives in arbitrary pieces.
 #[derive(Debug)]
-pub struct Decoder {
+pub struct ChunkedDecoder {
     state: DecoderState,
     line: Vec<u8>,
     trailers: usize,
@@ -34,16 +34,16 @@ impl DecoderState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
-impl Decoder {
+impl ChunkedDecoder {
     /// For a provider's answer: white space after a size, and malformed extensions and trailers, are skipped, since
     /// some servers pad their sizes.
     pub fn lenient() -> Self {
-        Decoder { state: DecoderState::Size, line: Vec::new(), trailers: 0, strict: false }
+        ChunkedDecoder { state: DecoderState::Size, line: Vec::new(), trailers: 0, strict: false }
     }
 
     /// For a client's request: anything that two parsers could interpret differently is malformed (request smuggling).
     pub fn strict() -> Self {
-        Decoder { strict: true, ..Decoder::lenient() }
+        ChunkedDecoder { strict: true, ..ChunkedDecoder::lenient() }
     }
 
     /// Whether the last chunk and the trailers have been read.
@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn decode(pieces: &[&[u8]]) -> Result<(Vec<u8>, usize, bool), Malformed> {
-        let (mut decoder, mut out, mut used) = (Decoder::strict(), Vec::new(), 0);
+        let (mut decoder, mut out, mut used) = (ChunkedDecoder::strict(), Vec::new(), 0);
         for piece in pieces {
             used += decoder.decode(piece, &mut out)?;
         }
@@ -251,11 +251,11 @@ mod tests {
             let body = format!("{size}\r\n0123456789\r\n0\r\n\r\n");
             assert_eq!(decode(&[body.as_bytes()]), Ok((b"0123456789".to_vec(), body.len(), true)), "{size}");
         }
-        let (mut decoder, mut out) = (Decoder::strict(), Vec::new());
+        let (mut decoder, mut out) = (ChunkedDecoder::strict(), Vec::new());
         for size in ["ffffffff", "100000000"] {
             assert_eq!(decoder.decode(format!("{size}\r\n").as_bytes(), &mut out), Ok(size.len() + 2));
             assert_eq!(decoder.state, DecoderState::Data(u64::from_str_radix(size, 16).unwrap()));
-            decoder = Decoder::strict();
+            decoder = ChunkedDecoder::strict();
         }
     }
 
@@ -293,7 +293,7 @@ mod tests {
             "1\r\nA\r\n0\r\nA : b\r\n\r\n",
         ] {
             assert!(decode(&[odd.as_bytes()]).is_err(), "{odd:?}");
-            let (mut decoder, mut out) = (Decoder::lenient(), Vec::new());
+            let (mut decoder, mut out) = (ChunkedDecoder::lenient(), Vec::new());
             assert_eq!(decoder.decode(odd.as_bytes(), &mut out), Ok(odd.len()), "{odd:?}");
             assert!(decoder.is_done() && out == b"A");
         }

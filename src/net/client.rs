@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::chunked::Decoder;
+use super::chunked::ChunkedDecoder;
 use super::io::{Peek, remaining};
 use super::stream::Stream;
 
@@ -48,7 +48,7 @@ pub struct ClientConnection {
 /// The part of an answer's body that has not been read.
 enum Body {
     Length(u64),
-    Chunked(Decoder),
+    Chunked(ChunkedDecoder),
     /// It ends when the server closes the connection.
     Close,
     Over,
@@ -319,8 +319,8 @@ fn take(ready: &[u8], most: u64, out: &mut Vec<u8>) -> usize {
     used
 }
 
-/// The framing of the answer that follows a head.
-struct Framing {
+/// What a head tells of its answer.
+struct ParsedHead {
     /// The head's length in bytes, including the blank line.
     length: usize,
     body: Body,
@@ -332,7 +332,7 @@ fn broken(reason: &str) -> io::Error {
 }
 
 /// Parses a head, if it is complete (RFC 9112, section 6.3), and passes it to `show` unless it is interim.
-fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<Option<Framing>> {
+fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<Option<ParsedHead>> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -354,7 +354,7 @@ fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<O
     }
     let body = framing(status, answer.headers)?;
     let reusable = keeps_alive(answer.version == Some(1), answer.headers) && !matches!(body, Body::Close);
-    Ok(Some(Framing { length, body, reusable }))
+    Ok(Some(ParsedHead { length, body, reusable }))
 }
 
 fn values<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'h [u8]> {
@@ -369,7 +369,7 @@ fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<Body> {
     let mut codings = values(headers, "transfer-encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     match (codings.next(), codings.next()) {
         (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => {
-            return Ok(Body::Chunked(Decoder::lenient()));
+            return Ok(Body::Chunked(ChunkedDecoder::lenient()));
         }
         (None, _) => {}
         _ => return Err(broken("the answer's Transfer-Encoding is not chunked")),

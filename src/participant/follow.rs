@@ -9,16 +9,16 @@ use crossbeam_channel::{Receiver, Sender, bounded, select};
 use super::load::Load;
 use super::memory::MemoryRoute;
 use super::offer::{self, ModelChoice};
-use super::probe::{list_models, loaded, look};
+use super::probe::{list_models, loaded, poll};
 use super::provider::Provider;
-use super::provider_health::{Look, ProviderHealth};
+use super::provider_health::{PollResult, ProviderHealth};
 use crate::client::Client;
 use crate::client::backoff::StopSignal;
 use crate::proto::management::{HeartbeatBody, Registration};
 use crate::sync::lock;
 
-/// The shortest time between two looks at the provider.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// The shortest time between two polls of the provider.
+const POLL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Called with whether the provider answers, when that changes.
 pub type OnProviderChange = Arc<dyn Fn(bool) + Send + Sync>;
@@ -40,11 +40,11 @@ pub struct ProviderState {
     /// Whether the provider has answered as if a model were gone.
     doubted: AtomicBool,
     refresh: Wakeup,
-    look: Wakeup,
+    poll: Wakeup,
     changed: Wakeup,
 }
 
-/// Wakes a thread, once for however many calls came before it looked.
+/// Wakes a thread, once for however many calls came before.
 struct Wakeup(Sender<()>, Receiver<()>);
 
 impl Wakeup {
@@ -67,7 +67,7 @@ impl ProviderState {
             is_down: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
             refresh: Wakeup::new(),
-            look: Wakeup::new(),
+            poll: Wakeup::new(),
             changed: Wakeup::new(),
         }
     }
@@ -93,17 +93,17 @@ impl ProviderState {
         lock(&self.loaded).clone()
     }
 
-    /// Has the list of models looked at with the next heartbeat. However often it is called, that is once for each.
+    /// Has the list of models read with the next heartbeat. However often it is called, that is once for each.
     pub fn doubt_models(&self) {
         self.doubted.store(true, Ordering::Relaxed);
     }
 
-    /// Has the provider looked at now, because a request to it has failed.
+    /// Has the provider polled now, because a request to it has failed.
     pub fn doubt_provider(&self) {
-        self.look.wake();
+        self.poll.wake();
     }
 
-    /// Has the list of models looked at now.
+    /// Has the list of models read now.
     pub fn refresh(&self) {
         self.refresh.wake();
     }
@@ -125,9 +125,9 @@ pub struct Follower {
     pub load: Arc<Load>,
     /// Called when the provider is found to be down, and when it answers again.
     pub on_change: Option<OnProviderChange>,
-    /// Between two looks at the provider and what it has in memory.
+    /// Between two polls of the provider and what it has in memory.
     pub tick: Duration,
-    /// Between two looks at the list of models.
+    /// Between two reads of the list of models.
     pub interval: Duration,
 }
 
@@ -141,37 +141,37 @@ impl Follower {
             select! {
                 recv(ended.stopped()) -> _ => return,
                 recv(state.refresh.1) -> _ => due = Instant::now(),
-                recv(state.look.1) -> _ => {}
+                recv(state.poll.1) -> _ => {}
                 default(pause) => {}
             }
-            let look = self.look(state);
-            // One that works at a request may have no time for a look.
-            let is_known = look != Look::Silent || self.load.is_idle();
-            if is_known && health.record(look) {
+            let poll = self.poll(state);
+            // One that works at a request may have no time for a poll.
+            let is_known = poll != PollResult::Silent || self.load.is_idle();
+            if is_known && health.record(poll) {
                 state.is_down.store(health.is_down(), Ordering::Relaxed);
                 state.changed.wake();
                 if let Some(on_change) = &self.on_change {
                     on_change(!health.is_down());
                 }
             }
-            if look == Look::Answered && (state.doubted.swap(false, Ordering::Relaxed) || due <= Instant::now()) {
+            if poll == PollResult::Answered && (state.doubted.swap(false, Ordering::Relaxed) || due <= Instant::now()) {
                 let is_registered = self.refresh(state, ended);
                 due = Instant::now() + if is_registered { self.interval } else { self.tick.min(self.interval) };
             }
-            // A request that fails again and again causes one look a second.
-            if ended.wait_timeout(LOOK_PAUSE.min(self.tick)) {
+            // A request that fails again and again causes one poll a second.
+            if ended.wait_timeout(POLL_PAUSE.min(self.tick)) {
                 return;
             }
         }
     }
 
-    /// Looks at the provider, and at what it has in memory.
-    fn look(&self, state: &ProviderState) -> Look {
+    /// Polls at the provider, and at what it has in memory.
+    fn poll(&self, state: &ProviderState) -> PollResult {
         if let Some(names) = self.offer.memory.and_then(|route| loaded(&self.provider, route)) {
             *lock(&state.loaded) = Some(names);
-            return Look::Answered;
+            return PollResult::Answered;
         }
-        look(&self.provider)
+        poll(&self.provider)
     }
 
     /// Renews the registration if the provider's models have changed. False if the hub could not be told.

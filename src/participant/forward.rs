@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::cancel::CancelHandle;
 use super::follow::ProviderState;
-use super::job::{ArrivingRequest, EarlyCall, Job, ProviderRequest, RequestHead, SHORT_REQUEST, length, rest};
+use super::job::{ArrivingRequest, EarlyCall, EncodedHead, Job, ProviderRequest, SHORT_REQUEST, length, rest};
 use super::load::LoadShare;
 use super::provider::Provider;
 use super::running::Running;
 use crate::error::Reason;
 use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::stream::Stream;
-use crate::proto::tunnel::{self, Incoming as Request};
+use crate::proto::tunnel::{self, IncomingRequest};
 use crate::proto::web::{HOPS, is_hop_by_hop};
 use crate::tunnel::{Batch, Writer};
 
@@ -120,17 +120,17 @@ impl Forwarder {
     }
 
     /// A hub's request, without its body, for the provider.
-    pub fn encode(&self, mut request: Request<'_>, body_bytes: Option<usize>) -> RequestHead {
+    pub fn encode(&self, mut request: IncomingRequest<'_>, body_bytes: Option<usize>) -> EncodedHead {
         if let Some(hops) = request.hops.take() {
             request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(HOPS));
             request.headers.push((HOPS.to_owned(), hops));
         }
         let head = self.provider.relay(&request.method, &request.path, &request.headers, body_bytes);
-        RequestHead { id: request.request_id.into_owned(), head }
+        EncodedHead { id: request.request_id.into_owned(), head }
     }
 
     /// A request whose body is the next message.
-    pub fn await_body(&self, request: RequestHead, share: LoadShare) -> ArrivingRequest {
+    pub fn await_body(&self, request: EncodedHead, share: LoadShare) -> ArrivingRequest {
         ArrivingRequest::new(request, share, &self.provider)
     }
 

@@ -47,14 +47,14 @@ pub struct ProviderRequest {
 }
 
 /// A request without its body.
-pub struct RequestHead {
+pub struct EncodedHead {
     /// The hub's id of the request.
     pub id: String,
     /// The head for the provider, or the reason why the participant refuses the request.
     pub head: Result<Vec<u8>, String>,
 }
 
-impl RequestHead {
+impl EncodedHead {
     /// The job with the body that came within the request's message, if it has one.
     pub fn with_inline(self, body: &str, share: LoadShare) -> Job {
         let extended = |mut start: Vec<u8>| {
@@ -74,14 +74,14 @@ pub struct EarlyCall {
 
 /// A request whose body is the tunnel's next message.
 pub struct ArrivingRequest {
-    request: RequestHead,
+    request: EncodedHead,
     share: LoadShare,
     early: Option<EarlyCall>,
 }
 
 impl ArrivingRequest {
     /// A request of which nothing is sent early if `provider` has no connection for it: to open one takes time.
-    pub fn new(request: RequestHead, share: LoadShare, provider: &Provider) -> Self {
+    pub fn new(request: EncodedHead, share: LoadShare, provider: &Provider) -> Self {
         let idle = request.head.as_ref().ok().and_then(|_| provider.idle().ok().flatten());
         ArrivingRequest { request, share, early: idle.map(|call| EarlyCall { call, sent: 0 }) }
     }
@@ -141,7 +141,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let provider = Provider::new(&format!("http://{}", listener.local_addr().unwrap()), &[]).unwrap();
         let arriving = || {
-            let head = RequestHead { id: "r".into(), head: Ok(b"head".to_vec()) };
+            let head = EncodedHead { id: "r".into(), head: Ok(b"head".to_vec()) };
             ArrivingRequest::new(head, Arc::new(Load::new(1)).take(0).unwrap(), &provider)
         };
         assert!(arriving().early.is_none(), "no connection");

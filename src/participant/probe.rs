@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::memory::MemoryRoute;
 use super::provider::Provider;
-use super::provider_health::Look;
+use super::provider_health::PollResult;
 use crate::error::Reason;
 use crate::proto::api_answer::{MAX_PEEK, is_about_model, is_event_stream, lacks_route};
 use crate::proto::management::{Capabilities, Support};
@@ -102,11 +102,11 @@ pub fn list_models(provider: &Provider) -> Result<Vec<String>, NoList> {
 }
 
 /// Whether a provider answers, by a request that costs it little.
-pub fn look(provider: &Provider) -> Look {
+pub fn poll(provider: &Provider) -> PollResult {
     match request(provider, "GET", "/v1/models") {
-        Ok(_) => Look::Answered,
-        Err(_) if provider.connect_anew(Some(Instant::now() + TIMEOUT)).is_err() => Look::Refused,
-        Err(_) => Look::Silent,
+        Ok(_) => PollResult::Answered,
+        Err(_) if provider.connect_anew(Some(Instant::now() + TIMEOUT)).is_err() => PollResult::Refused,
+        Err(_) => PollResult::Silent,
     }
 }
 

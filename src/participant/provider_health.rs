@@ -1,11 +1,11 @@
-//! Whether the provider answers, judged by looks at it. No I/O.
+//! Whether the provider answers, judged by polling it. No I/O.
 
-/// Looks without an answer, one after another, that mean that the provider is down. A busy one may miss one.
+/// Polls without an answer, one after another, that mean that the provider is down. A busy one may miss one.
 const MAX_SILENT: u32 = 2;
 
-/// The result of a look at the provider.
+/// The result of a poll of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
+pub enum PollResult {
     /// It answered, whatever it said.
     Answered,
     /// It took the connection, and did not answer in time.
@@ -14,7 +14,7 @@ pub enum Look {
     Refused,
 }
 
-/// What the looks have shown so far.
+/// What the polls have shown so far.
 #[derive(Debug, Default)]
 pub struct ProviderHealth {
     silent: u32,
@@ -22,13 +22,13 @@ pub struct ProviderHealth {
 }
 
 impl ProviderHealth {
-    /// Records a look. True when it changes whether the provider is down.
-    pub fn record(&mut self, look: Look) -> bool {
-        self.silent = if look == Look::Silent { self.silent + 1 } else { 0 };
-        let is_down = match look {
-            Look::Answered => false,
-            Look::Refused => true,
-            Look::Silent => self.is_down || self.silent >= MAX_SILENT,
+    /// Records a poll. True when it changes whether the provider is down.
+    pub fn record(&mut self, poll: PollResult) -> bool {
+        self.silent = if poll == PollResult::Silent { self.silent + 1 } else { 0 };
+        let is_down = match poll {
+            PollResult::Answered => false,
+            PollResult::Refused => true,
+            PollResult::Silent => self.is_down || self.silent >= MAX_SILENT,
         };
         std::mem::replace(&mut self.is_down, is_down) != is_down
     }
@@ -45,9 +45,9 @@ mod tests {
 
     #[test]
     fn a_provider_is_down_once_it_refuses_or_is_silent_twice_and_up_once_it_answers() {
-        use Look::{Answered, Refused, Silent};
+        use PollResult::{Answered, Refused, Silent};
         let mut health = ProviderHealth::default();
-        let looks = [
+        let polls = [
             (Answered, false),
             (Silent, false),
             (Answered, false),
@@ -59,9 +59,9 @@ mod tests {
             (Silent, true),
             (Answered, false),
         ];
-        for (step, (look, down)) in looks.into_iter().enumerate() {
+        for (step, (poll, down)) in polls.into_iter().enumerate() {
             let before = health.is_down();
-            assert_eq!(health.record(look), before != down, "step {step}");
+            assert_eq!(health.record(poll), before != down, "step {step}");
             assert_eq!(health.is_down(), down, "step {step}");
         }
     }

@@ -15,11 +15,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::forward::{Forwarder, Leading, NO_THREAD};
-use super::job::{ArrivingRequest, Job, RequestHead};
+use super::job::{ArrivingRequest, EncodedHead, Job};
 use super::load::{Load, LoadShare};
 use super::streams::Streams;
 use crate::net::stream::Stream;
-use crate::proto::tunnel::{FromHub, Incoming as Request, decode_from_hub};
+use crate::proto::tunnel::{FromHub, IncomingRequest, decode_from_hub};
 use crate::sync::{STACK_SIZE, lock};
 use crate::tunnel::{Reader, Received, TunnelError};
 
@@ -219,7 +219,7 @@ impl Workers {
         None
     }
 
-    fn on_request(&self, request: Request<'_>) -> Option<Arrived> {
+    fn on_request(&self, request: IncomingRequest<'_>) -> Option<Arrived> {
         if let Some(bytes) = request.body_bytes.filter(|_| self.bodies) {
             let request = self.forwarder.encode(request, Some(bytes));
             let share = self.accept(&request, bytes);
@@ -234,7 +234,7 @@ impl Workers {
 
     /// The share of a request; refuses it where the session's load is at its limit, or the session drains: the hub then
     /// sends it to another participant.
-    fn accept(&self, request: &RequestHead, body_bytes: usize) -> Option<LoadShare> {
+    fn accept(&self, request: &EncodedHead, body_bytes: usize) -> Option<LoadShare> {
         let head_bytes = request.head.as_ref().map_or(0, Vec::len);
         let share = self.load.take(head_bytes + body_bytes);
         share.inspect_err(|reason| self.forwarder.refuse(&request.id, reason)).ok()

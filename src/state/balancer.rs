@@ -142,7 +142,7 @@ where
     if let Some(choice) = want.previous.and_then(|previous| again(&free, previous, now)) {
         return Some(choice);
     }
-    let alike = best(free(), |c| Load::of(c.member, now), Load::cmp);
+    let alike = best(free(), |c| InitialRank::of(c.member, now), InitialRank::cmp);
     let first = alike.first()?;
     if alike.len() == 1 {
         return Some(*first);
@@ -179,15 +179,15 @@ fn class(member: &Member, now: u64) -> (bool, bool) {
 
 /// What a participant ranks by at first.
 #[derive(PartialEq)]
-struct Load {
+struct InitialRank {
     class: (bool, bool),
     in_flight: u32,
     weight: u32,
 }
 
-impl Load {
+impl InitialRank {
     fn of(member: &Member, now: u64) -> Self {
-        Load { class: class(member, now), in_flight: member.in_flight, weight: member.profile.weight.max(1) }
+        InitialRank { class: class(member, now), in_flight: member.in_flight, weight: member.profile.weight.max(1) }
     }
 
     fn cmp(&self, other: &Self) -> Ordering {

@@ -27,14 +27,14 @@ type Rank = (bool, Reverse<i32>, i64);
 /// What each caller of a room has used of its slots.
 #[derive(Debug, Default)]
 pub struct FairShares {
-    callers: HashMap<Caller, Share>,
+    callers: HashMap<Caller, SlotUse>,
     /// When a caller was last preferred because it had waited for [`STARVATION`].
     last_rescue: u64,
 }
 
 /// What one caller has used.
 #[derive(Debug, Default)]
-struct Share {
+struct SlotUse {
     running: u32,
     queued: u32,
     /// Used slot time at `updated`, milliseconds, of which older parts count less.
@@ -46,7 +46,7 @@ struct Share {
     left: u64,
 }
 
-impl Share {
+impl SlotUse {
     /// The used time now.
     fn used_at(&self, now: u64) -> f64 {
         // Each running request adds time at a constant rate, which decays from the moment it is added.
@@ -204,7 +204,7 @@ impl FairShares {
         starving.map(|lane| (waited(lane), Reverse(lane.first().number))).max().map(|(_, number)| number.0)
     }
 
-    fn share(&mut self, caller: &Caller, now: u64) -> &mut Share {
+    fn share(&mut self, caller: &Caller, now: u64) -> &mut SlotUse {
         if !self.callers.contains_key(caller) && self.callers.len() >= MAX_CALLERS {
             self.forget(now);
         }
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn used_time_counts_while_a_request_runs_and_half_as_much_after_ten_minutes() {
-        let mut share = Share { running: 2, ..Share::default() };
+        let mut share = SlotUse { running: 2, ..SlotUse::default() };
         assert!((share.used_at(10_000) - 20_000.0).abs() < 200.0);
         share.update(10_000);
         share.running = 0;

@@ -12,7 +12,7 @@ use crate::hub::access::keys::KeyHolder;
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;
-use crate::hub::relay::allowance::Admission;
+use crate::hub::relay::allowance::RequestPermit;
 use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::hops;
 use crate::hub::relay::operation::{RelayRequest, route_of};
@@ -28,7 +28,7 @@ pub fn base(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) 
 }
 
 /// Admits a request of a person within their limits. The response tells what is left of these.
-fn admit(hub: &HubContext, exchange: &mut Exchange<'_>, holder: &KeyHolder) -> Result<Arc<Admission>, Rejection> {
+fn admit(hub: &HubContext, exchange: &mut Exchange<'_>, holder: &KeyHolder) -> Result<Arc<RequestPermit>, Rejection> {
     let (admitted, headers) = hub.allowances.admit(&holder.name, &holder.limits, hub.clock.now());
     headers.iter().for_each(|(name, value)| exchange.add_header(name, value));
     admitted.map(Arc::new)

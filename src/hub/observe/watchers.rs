@@ -54,10 +54,10 @@ struct WatcherTable {
     /// Private rooms: their events go to their own watchers only.
     private_rooms: HashSet<RoomCode>,
     /// The streams that are watched, by format. The room is `None` for the whole hub.
-    v1: HashMap<Option<RoomCode>, Arc<Stream>>,
-    legacy: HashMap<Option<RoomCode>, Arc<Stream>>,
-    /// Streams with events of which their watchers have not been told.
-    untold: Vec<Arc<Stream>>,
+    v1: HashMap<Option<RoomCode>, Arc<WatchedStream>>,
+    legacy: HashMap<Option<RoomCode>, Arc<WatchedStream>>,
+    /// Streams with events of which their watchers have not been woken.
+    to_wake: Vec<Arc<WatchedStream>>,
     notifier: Notifier,
 }
 
@@ -74,36 +74,36 @@ enum Notifier {
 }
 
 /// One stream of events, in one format.
-struct Stream {
+struct WatchedStream {
     ring: Mutex<StreamRing>,
-    told: Condvar,
+    woken: Condvar,
 }
 
 struct StreamRing {
     events: EventRing,
-    /// Whether the stream is in [`WatcherTable::untold`].
-    untold: bool,
+    /// Whether the stream is in [`WatcherTable::to_wake`].
+    to_wake: bool,
 }
 
-impl Stream {
+impl WatchedStream {
     fn lock(&self) -> MutexGuard<'_, StreamRing> {
         lock(&self.ring)
     }
 
     /// Wakes the watchers of the stream: the first one, which wakes the next one before it writes, and so on. A thousand that
     /// were woken together would keep requests from the processors for milliseconds.
-    fn tell(&self) {
+    fn wake(&self) {
         let mut ring = self.lock();
-        ring.untold = false;
+        ring.to_wake = false;
         ring.events.seal();
         drop(ring);
-        self.told.notify_one();
+        self.woken.notify_one();
     }
 
     /// Ends the stream: its watchers get what was emitted before.
     fn close(&self) {
         self.lock().events.close();
-        self.told.notify_all();
+        self.woken.notify_all();
     }
 }
 
@@ -113,7 +113,7 @@ pub struct Subscription<'w> {
     watchers: &'w Watchers,
     room: Option<RoomCode>,
     format: EventFormat,
-    stream: Arc<Stream>,
+    stream: Arc<WatchedStream>,
     cursor: u64,
 }
 
@@ -130,7 +130,7 @@ impl Subscription<'_> {
                 Next::Batch(events) => {
                     drop(ring);
                     // Those that have not read it have waited longer than those that have, and are woken first.
-                    self.stream.told.notify_one();
+                    self.stream.woken.notify_one();
                     return Ok(events);
                 }
                 Next::End => return Err(RecvTimeoutError::Disconnected),
@@ -140,7 +140,7 @@ impl Subscription<'_> {
             if left.is_zero() {
                 return Err(RecvTimeoutError::Timeout);
             }
-            ring = wait_timeout(&self.stream.told, ring, left);
+            ring = wait_timeout(&self.stream.woken, ring, left);
         }
     }
 }
@@ -169,9 +169,9 @@ impl Watchers {
         Subscription { watchers: self, room, format, stream, cursor }
     }
 
-    fn stream(&self) -> Arc<Stream> {
-        let ring = StreamRing { events: EventRing::new(self.memory.clone()), untold: false };
-        Arc::new(Stream { ring: Mutex::new(ring), told: Condvar::new() })
+    fn stream(&self) -> Arc<WatchedStream> {
+        let ring = StreamRing { events: EventRing::new(self.memory.clone()), to_wake: false };
+        Arc::new(WatchedStream { ring: Mutex::new(ring), woken: Condvar::new() })
     }
 
     /// Puts an event into the ring of each stream that has it. It is encoded only for those that are watched.
@@ -182,7 +182,7 @@ impl Watchers {
         for format in [EventFormat::V1, EventFormat::Legacy] {
             table.push(event, format);
         }
-        if table.notifier == Notifier::Idle && !table.untold.is_empty() {
+        if table.notifier == Notifier::Idle && !table.to_wake.is_empty() {
             table.notifier = Notifier::Called;
         }
         let call = table.notifier == Notifier::Called && !called_before;
@@ -196,16 +196,16 @@ impl Watchers {
     pub fn notify(&self) {
         let mut table = self.lock();
         while !table.closed {
-            if table.untold.is_empty() {
+            if table.to_wake.is_empty() {
                 table.notifier = Notifier::Idle;
                 table = wait(&self.work, table);
                 continue;
             }
             table.notifier = Notifier::Busy;
-            let untold = mem::take(&mut table.untold);
+            let to_wake = mem::take(&mut table.to_wake);
             drop(table);
-            untold.iter().for_each(|stream| stream.tell());
-            drop(untold);
+            to_wake.iter().for_each(|stream| stream.wake());
+            drop(to_wake);
             table = self.pause();
         }
     }
@@ -251,7 +251,7 @@ impl Watchers {
 }
 
 impl WatcherTable {
-    fn streams(&mut self, format: EventFormat) -> &mut HashMap<Option<RoomCode>, Arc<Stream>> {
+    fn streams(&mut self, format: EventFormat) -> &mut HashMap<Option<RoomCode>, Arc<WatchedStream>> {
         match format {
             EventFormat::V1 => &mut self.v1,
             EventFormat::Legacy => &mut self.legacy,
@@ -261,7 +261,7 @@ impl WatcherTable {
     /// Puts an event into the rings of one format.
     fn push(&mut self, event: &Event, format: EventFormat) {
         let hidden = !event.concerns_all() && self.private_rooms.contains(&event.room);
-        let WatcherTable { v1, legacy, untold, notifier, .. } = self;
+        let WatcherTable { v1, legacy, to_wake, notifier, .. } = self;
         let streams = match format {
             EventFormat::V1 => v1,
             EventFormat::Legacy => legacy,
@@ -270,14 +270,14 @@ impl WatcherTable {
             return;
         }
         let mut text = None;
-        let push = |stream: &Arc<Stream>| {
+        let push = |stream: &Arc<WatchedStream>| {
             let Some(text) = text.get_or_insert_with(|| format.encode(event)) else { return };
             let mut ring = stream.lock();
             if ring.events.push(text) {
                 *notifier = Notifier::Called;
             }
-            if !mem::replace(&mut ring.untold, true) {
-                untold.push(stream.clone());
+            if !mem::replace(&mut ring.to_wake, true) {
+                to_wake.push(stream.clone());
             }
         };
         if event.concerns_all() {
@@ -337,9 +337,9 @@ mod tests {
     }
 
     /// Does the notifier's work once.
-    fn tell(watchers: &Watchers) {
-        let untold = mem::take(&mut watchers.lock().untold);
-        untold.iter().for_each(|stream| stream.tell());
+    fn notify_once(watchers: &Watchers) {
+        let to_wake = mem::take(&mut watchers.lock().to_wake);
+        to_wake.iter().for_each(|stream| stream.wake());
     }
 
     /// How many events a watcher has yet to read.
@@ -358,7 +358,7 @@ mod tests {
         let mut all = watchers.subscribe(None, EventFormat::V1);
         watchers.emit(&event("AAAAAA"));
         watchers.emit(&event("BBBBBB"));
-        tell(&watchers);
+        notify_once(&watchers);
         assert_eq!((unread(&mut one), unread(&mut all)), (1, 2));
     }
 
@@ -370,7 +370,7 @@ mod tests {
         let long = Event { kind: EventKind::ParticipantLeft("x".repeat(32 << 10)), ..event("AAAAAA") };
         for _ in 0..33 {
             watchers.emit(&long);
-            tell(&watchers);
+            notify_once(&watchers);
             assert_eq!(unread(&mut quick), 1);
         }
         assert_eq!(slow.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
@@ -384,7 +384,7 @@ mod tests {
         let mut v1 = watchers.subscribe(None, EventFormat::V1);
         let mut old = watchers.subscribe(None, EventFormat::Legacy);
         watchers.emit(&event("AAAAAA"));
-        tell(&watchers);
+        notify_once(&watchers);
         assert!(v1.recv_timeout(PATIENCE).unwrap().starts_with("event: participant.left\ndata: {\"type\""));
         let text = old.recv_timeout(PATIENCE).unwrap();
         assert_eq!(&**text, "event: participant:left\ndata: {\"participantId\":\"w\"}\n\n");
@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(old.recv_timeout(PATIENCE), Err(RecvTimeoutError::Disconnected));
         drop(old);
         watchers.emit(&event("AAAAAA"));
-        tell(&watchers);
+        notify_once(&watchers);
         assert_eq!(unread(&mut new), 1);
     }
 
@@ -416,7 +416,7 @@ mod tests {
         watchers.emit(&event("AAAAAA"));
         drop(two);
         assert!(watchers.lock().v1.is_empty());
-        tell(&watchers);
+        notify_once(&watchers);
         assert_eq!((watchers.count(), watchers.memory.used()), ((0, 0), 0));
     }
 

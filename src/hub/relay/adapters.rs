@@ -8,7 +8,7 @@ use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
 use crate::hub::relay::content_coding::ContentCoding;
-use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
+use crate::hub::relay::passthrough::{self, Collected, RelayedHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::hub::respond::JSON;
 use crate::proto::management::ErrorCode;
@@ -87,7 +87,7 @@ pub fn forward_error(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    mut head: ResponseHead,
+    mut head: RelayedHead,
     shape: ErrorShape,
 ) -> Result<io::Result<()>, UpstreamError> {
     let Collected { body, whole } = passthrough::collect(attempt, client, upstream)?;
@@ -115,7 +115,7 @@ pub fn forward(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    head: ResponseHead,
+    head: RelayedHead,
     adapter: Adapter,
 ) -> Result<io::Result<()>, UpstreamError> {
     match adapter {
@@ -129,7 +129,7 @@ fn forward_embeddings(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    head: ResponseHead,
+    head: RelayedHead,
     form: EmbeddingForm,
     model: &str,
 ) -> Result<io::Result<()>, UpstreamError> {
@@ -162,7 +162,7 @@ fn forward_chat(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    head: ResponseHead,
+    head: RelayedHead,
     id: Option<String>,
     mut answer: ChatTranslator,
 ) -> Result<io::Result<()>, UpstreamError> {

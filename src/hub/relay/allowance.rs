@@ -61,8 +61,8 @@ impl Add for Counts {
 }
 
 /// The permission to serve one request of a person. The request counts as running until it is dropped, or
-/// [`Admission::end`] is called.
-pub struct Admission {
+/// [`RequestPermit::end`] is called.
+pub struct RequestPermit {
     allowances: Arc<Allowances>,
     name: Arc<str>,
     ended: AtomicBool,
@@ -75,7 +75,7 @@ impl Allowances {
         name: &Arc<str>,
         limits: &Limits,
         now: Now,
-    ) -> (Result<Admission, Rejection>, Vec<LimitHeader>) {
+    ) -> (Result<RequestPermit, Rejection>, Vec<LimitHeader>) {
         let mut table = lock(&self.0);
         if table.len() >= MAX_PEOPLE && !table.contains_key(name) {
             table.retain(|_, account| account.used.is_running());
@@ -86,7 +86,8 @@ impl Allowances {
         *count += 1;
         let headers = headers(&mut account.used, limits, now);
         drop(table);
-        let admission = || Admission { allowances: self.clone(), name: name.clone(), ended: AtomicBool::new(false) };
+        let admission =
+            || RequestPermit { allowances: self.clone(), name: name.clone(), ended: AtomicBool::new(false) };
         (begun.map(|()| admission()).map_err(|exceeded| past_limit(name, exceeded)), headers)
     }
 
@@ -106,7 +107,7 @@ impl Allowances {
     }
 }
 
-impl Admission {
+impl RequestPermit {
     /// Whose request it is.
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -133,7 +134,7 @@ impl Admission {
     }
 }
 
-impl Drop for Admission {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         self.end();
     }

@@ -8,7 +8,7 @@ use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::failover::{Alternative, Failover, NextStep};
-use crate::hub::relay::passthrough::{self, Collected, ResponseHead};
+use crate::hub::relay::passthrough::{self, Collected, RelayedHead};
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::hub::relay::verdict::Verdict;
@@ -55,7 +55,7 @@ impl<'s> Failover<'s, '_> {
         client: &mut ClientResponse<'_, '_>,
         mut attempt: Box<Attempt<'s>>,
         mut upstream: UpstreamRequest,
-        head: &ResponseHead,
+        head: &RelayedHead,
     ) -> NextStep<'s> {
         let body = match passthrough::collect(&mut attempt, client, &mut upstream) {
             Ok(Collected { body, whole: true }) => body,

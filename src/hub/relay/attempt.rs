@@ -9,7 +9,7 @@ use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::observe::traces::{MAX_TEXT, TracedRequest, trace_millis};
-use crate::hub::relay::allowance::{Admission, ExchangeSize};
+use crate::hub::relay::allowance::{ExchangeSize, RequestPermit};
 use crate::hub::relay::content_watch::ContentWatch;
 use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::slots::Slot;
@@ -40,7 +40,7 @@ pub struct Attempt<'s> {
     /// When the request arrived, and on the hub's clock in milliseconds since the epoch.
     arrived: (Instant, u64),
     /// Whose tokens are counted.
-    admission: Option<Arc<Admission>>,
+    admission: Option<Arc<RequestPermit>>,
     started: Instant,
     /// Used by one thread at a time: by the one that reads the tunnel while the client's connection is lent to it.
     content: Arc<Mutex<ContentWatch>>,

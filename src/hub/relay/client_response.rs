@@ -178,7 +178,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     }
 
     /// Notes that another thread has sent pieces of the body, the last one at this time.
-    pub fn note_sent(&mut self, at: Instant) {
+    pub fn record_sent(&mut self, at: Instant) {
         self.last_sent = at;
         if let Some(end) = self.lent.as_ref().map(|lent| lent.end()) {
             self.end_at(&end);

@@ -22,13 +22,13 @@ pub enum ContentCoding {
 
 /// A compressed body as far as it has been read.
 pub struct Decompression {
-    decoder: Decoder,
+    inflater: Inflater,
     /// Bytes in and out.
     taken: u64,
     given: u64,
 }
 
-enum Decoder {
+enum Inflater {
     Gzip(MultiGzDecoder<Vec<u8>>),
     Deflate(ZlibDecoder<Vec<u8>>),
 }
@@ -43,16 +43,16 @@ impl ContentCoding {
         let mut codings = lines.flat_map(|(_, value)| value.split(',').map(str::trim));
         let mut coding = ContentCoding::Identity;
         while let Some(name) = codings.find(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity")) {
-            let decoder = match (&coding, name.to_ascii_lowercase().as_str()) {
-                (ContentCoding::Identity, "gzip" | "x-gzip") => Decoder::Gzip(MultiGzDecoder::new(Vec::new())),
-                (ContentCoding::Identity, "deflate") => Decoder::Deflate(ZlibDecoder::new(Vec::new())),
+            let inflater = match (&coding, name.to_ascii_lowercase().as_str()) {
+                (ContentCoding::Identity, "gzip" | "x-gzip") => Inflater::Gzip(MultiGzDecoder::new(Vec::new())),
+                (ContentCoding::Identity, "deflate") => Inflater::Deflate(ZlibDecoder::new(Vec::new())),
                 _ => {
                     return Err(UpstreamError::provider(
                         "the provider compressed its answer in a way that the hub cannot undo: let it send plain text",
                     ));
                 }
             };
-            coding = ContentCoding::Compressed(Box::new(Decompression { decoder, taken: 0, given: 0 }));
+            coding = ContentCoding::Compressed(Box::new(Decompression { inflater, taken: 0, given: 0 }));
         }
         Ok(coding)
     }
@@ -82,15 +82,15 @@ impl Decompression {
     ) -> Result<(), UpstreamError> {
         let broken = |_| UpstreamError::provider("the provider's answer is not compressed as its headers say");
         loop {
-            // One write decodes no more than fills the decoder's buffer of 32 KiB.
-            let used = if piece.is_empty() { 0 } else { self.decoder.write(piece).map_err(broken)? };
+            // One write decodes no more than fills the inflater's buffer of 32 KiB.
+            let used = if piece.is_empty() { 0 } else { self.inflater.write(piece).map_err(broken)? };
             self.taken += used as u64;
             piece = &piece[used..];
             let ended = used == 0;
             if ended {
-                self.decoder.flush().map_err(broken)?;
+                self.inflater.flush().map_err(broken)?;
             }
-            let block = std::mem::take(self.decoder.decoded());
+            let block = std::mem::take(self.inflater.decoded());
             self.given += block.len() as u64;
             if self.given > FREE.saturating_add(self.taken.saturating_mul(MAX_RATIO)) {
                 return Err(UpstreamError::provider("the provider's answer is compressed more than any text can be"));
@@ -105,25 +105,25 @@ impl Decompression {
     }
 }
 
-impl Decoder {
+impl Inflater {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
         match self {
-            Decoder::Gzip(gzip) => gzip.write(piece),
-            Decoder::Deflate(deflate) => deflate.write(piece),
+            Inflater::Gzip(gzip) => gzip.write(piece),
+            Inflater::Deflate(deflate) => deflate.write(piece),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Decoder::Gzip(gzip) => gzip.flush(),
-            Decoder::Deflate(deflate) => deflate.flush(),
+            Inflater::Gzip(gzip) => gzip.flush(),
+            Inflater::Deflate(deflate) => deflate.flush(),
         }
     }
 
     fn decoded(&mut self) -> &mut Vec<u8> {
         match self {
-            Decoder::Gzip(gzip) => gzip.get_mut(),
-            Decoder::Deflate(deflate) => deflate.get_mut(),
+            Inflater::Gzip(gzip) => gzip.get_mut(),
+            Inflater::Deflate(deflate) => deflate.get_mut(),
         }
     }
 }

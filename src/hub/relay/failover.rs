@@ -16,7 +16,7 @@ use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::outgoing::{self, Body};
 use crate::hub::relay::own_answer;
-use crate::hub::relay::passthrough::{self, ResponseHead};
+use crate::hub::relay::passthrough::{self, RelayedHead};
 use crate::hub::relay::provider_status::{is_redirect, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::slots::{NoSlot, Slot};
@@ -258,7 +258,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         &mut self,
         client: &mut ClientResponse<'_, '_>,
         mut contender: Contender<'s>,
-        head: ResponseHead,
+        head: RelayedHead,
     ) -> NextStep<'s> {
         let translated = contender.is_translated();
         let facts = (&head, &self.hub.timeouts);
@@ -291,7 +291,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         &mut self,
         client: &mut ClientResponse<'_, '_>,
         contender: Contender<'s>,
-        head: ResponseHead,
+        head: RelayedHead,
     ) -> NextStep<'s> {
         let Contender { mut attempt, mut upstream, adapter, found_lacking, .. } = contender;
         if found_lacking
@@ -323,7 +323,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         client: &mut ClientResponse<'_, '_>,
         attempt: &mut Attempt<'s>,
         upstream: &mut UpstreamRequest,
-        head: ResponseHead,
+        head: RelayedHead,
         adapter: Option<Adapter>,
     ) -> Result<io::Result<()>, UpstreamError> {
         if client.is_open() && adapter.is_none() && head.is_coded() {

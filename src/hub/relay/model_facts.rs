@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::hub::context::HubContext;
 use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
-use crate::hub::relay::passthrough::ResponseHead;
+use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::respond::{JSON, Rejection};
 use crate::proto::management::{ErrorCode, Support};
 use crate::proto::members::cut;
@@ -30,7 +30,7 @@ pub fn is_due(request: &RelayRequest<'_>, picked: &Picked) -> bool {
 /// Answers with what is known of the model. `id` names the request.
 pub fn answer(hub: &HubContext, client: &mut ClientResponse<'_, '_>, id: &str, picked: &Picked) -> io::Result<()> {
     hub.registry().record_outcome(picked, Outcome::NoOllama, hub.clock.now());
-    let head = ResponseHead::of_hub(picked, id, JSON.1);
+    let head = RelayedHead::of_hub(picked, id, JSON.1);
     let facts = shown(&picked.model, picked.profile.capabilities.chat_completions, hub.clock.now().wall);
     client.respond(200, &head.headers, facts.to_string().as_bytes())
 }

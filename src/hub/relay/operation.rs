@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::hub::error_shape::ErrorShape;
-use crate::hub::relay::allowance::Admission;
+use crate::hub::relay::allowance::RequestPermit;
 use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::conversation::Conversation;
 use crate::hub::relay::stream_error::ErrorForm;
@@ -218,7 +218,7 @@ pub struct RelayRequest<'b> {
     /// Who sent it, for the order of the waiting requests.
     pub caller: Caller,
     /// The permission of a person with a key of their own.
-    pub admission: Option<Arc<Admission>>,
+    pub admission: Option<Arc<RequestPermit>>,
     /// The priority of its caller, where slots are waited for.
     pub priority: i32,
     /// The provider's path, with its query.

@@ -5,7 +5,7 @@ use std::io;
 use crate::hub::context::HubContext;
 use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::operation::RelayRequest;
-use crate::hub::relay::passthrough::ResponseHead;
+use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::{model_facts, token_estimate};
 use crate::hub::respond::JSON;
 use crate::state::registry::Picked;
@@ -39,7 +39,7 @@ pub fn send(
     mut text: String,
 ) -> io::Result<()> {
     let kind = if request.stream { client.form().content_type() } else { JSON.1 };
-    let head = ResponseHead::of_hub(picked, id, kind);
+    let head = RelayedHead::of_hub(picked, id, kind);
     text.push_str(if request.stream { client.form().boundary() } else { "" });
     client.respond(200, &head.headers, text.as_bytes())
 }

@@ -24,7 +24,7 @@ const MAX_BUFFERED: usize = 256 << 10;
 const MAX_COPIED: usize = 4 << 10;
 
 /// The head of a response to the client.
-pub struct ResponseHead {
+pub struct RelayedHead {
     /// HTTP status.
     pub status: u16,
     /// See [`passed_on`].
@@ -33,18 +33,18 @@ pub struct ResponseHead {
     pub stream: bool,
 }
 
-impl ResponseHead {
+impl RelayedHead {
     /// The head for the client: the provider's, without what concerns its own connection, and the hub's headers.
     pub fn new(picked: &Picked, request_id: &str, status: u16, headers: Headers, stream: bool) -> Self {
         let mut headers = passed_on(headers);
         headers.push((PARTICIPANT.into(), header_text(picked.id.as_str())));
         headers.push(("X-Gambi-Request-Id".into(), request_id.to_owned()));
-        ResponseHead { status, headers, stream }
+        RelayedHead { status, headers, stream }
     }
 
     /// The head of an answer that the hub itself makes in place of a participant's provider.
     pub fn of_hub(picked: &Picked, request_id: &str, content_type: &str) -> Self {
-        let mut head = ResponseHead::new(picked, request_id, 200, Headers::new(), false);
+        let mut head = RelayedHead::new(picked, request_id, 200, Headers::new(), false);
         head.headers.push(("Content-Type".into(), content_type.to_owned()));
         head
     }
@@ -75,7 +75,7 @@ pub fn forward(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    head: ResponseHead,
+    head: RelayedHead,
 ) -> Result<io::Result<()>, UpstreamError> {
     let events = head.is_stream_of(client.form().content_type());
     if head.status < 400 && (events || (head.stream && !client.is_open())) {
@@ -91,7 +91,7 @@ fn buffered(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    head: &ResponseHead,
+    head: &RelayedHead,
 ) -> Result<io::Result<()>, UpstreamError> {
     let Collected { body, whole } = collect(attempt, client, upstream)?;
     if !whole {
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn the_providers_content_type_decides_whether_a_body_is_a_stream() {
-        let head = |kind: Option<&str>, stream| ResponseHead {
+        let head = |kind: Option<&str>, stream| RelayedHead {
             status: 200,
             headers: kind.map(|kind| ("Content-Type".to_owned(), kind.to_owned())).into_iter().collect(),
             stream,

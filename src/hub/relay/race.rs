@@ -8,7 +8,7 @@ use crate::hub::context::HubContext;
 use crate::hub::relay::adapters::Adapter;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::ClientResponse;
-use crate::hub::relay::passthrough::ResponseHead;
+use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api};
 use crate::hub::relay::upstream::{POLL_INTERVAL, UpstreamError, UpstreamFailure, UpstreamRequest, receive_any};
 use crate::proto::data_watch::DataWatch;
@@ -24,14 +24,14 @@ pub struct Contender<'s> {
     /// Whether its provider has turned out to lack the API, so that it is asked in another one.
     pub found_lacking: bool,
     /// The final response's head, once it has come.
-    head: Option<ResponseHead>,
+    head: Option<RelayedHead>,
     watch: DataWatch,
 }
 
 /// How a race ended.
 pub enum RaceEnd<'s> {
     /// This participant's response has its head, and says something unless its status is that of a failure.
-    Spoke(Contender<'s>, ResponseHead),
+    Spoke(Contender<'s>, RelayedHead),
     /// None speaks any more. This is the last one, and why it failed.
     Failed(Contender<'s>, UpstreamError),
 }
@@ -141,7 +141,7 @@ impl Race<'_> {
         client: &mut ClientResponse<'_, '_>,
         contender: &mut Contender<'_>,
         piece: Piece,
-    ) -> Result<Option<ResponseHead>, UpstreamError> {
+    ) -> Result<Option<RelayedHead>, UpstreamError> {
         let piece = contender.upstream.accept(contender.stage(), piece, &self.hub.timeouts)?;
         let Some(head) = &contender.head else { return self.take_head(client, contender, piece) };
         let speaks = match &piece {
@@ -160,7 +160,7 @@ impl Race<'_> {
         client: &mut ClientResponse<'_, '_>,
         contender: &mut Contender<'_>,
         piece: Piece,
-    ) -> Result<Option<ResponseHead>, UpstreamError> {
+    ) -> Result<Option<RelayedHead>, UpstreamError> {
         let (status, headers) = match piece {
             Piece::Start { status, headers } if (200..600).contains(&status) => (status, headers),
             // Interim responses (RFC 9110, section 15.2) end at the participant.
@@ -172,7 +172,7 @@ impl Race<'_> {
         };
         contender.attempt.receive_head(status);
         let picked = &contender.attempt.slot.picked;
-        let head = ResponseHead::new(picked, self.request_id, status, headers, self.stream);
+        let head = RelayedHead::new(picked, self.request_id, status, headers, self.stream);
         if status >= 300 {
             return Ok(Some(head));
         }
@@ -190,7 +190,7 @@ impl Race<'_> {
 }
 
 /// Whether comments can be told from events in a body: it is an event stream, and not compressed.
-fn is_readable(head: &ResponseHead) -> bool {
+fn is_readable(head: &RelayedHead) -> bool {
     head.is_event_stream() && !head.is_coded()
 }
 

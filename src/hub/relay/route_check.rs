@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Headers};
 use crate::hub::relay::content_coding::ContentCoding;
-use crate::hub::relay::passthrough::ResponseHead;
+use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::api_answer::{self, MAX_PEEK, is_event_stream, is_ndjson};
 use crate::proto::openai::bare_model;
@@ -52,7 +52,7 @@ pub fn lacks_model(
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
     timeouts: &Timeouts,
-    head: &ResponseHead,
+    head: &RelayedHead,
     model: &str,
 ) -> Result<bool, UpstreamError> {
     if head.status != 404 {

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::hub::context::HubContext;
 use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::operation::{RelayRequest, Shape};
-use crate::hub::relay::passthrough::ResponseHead;
+use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::respond::JSON;
 use crate::proto::translate::anthropic;
 use crate::state::registry::{Outcome, Picked};
@@ -30,7 +30,7 @@ pub fn answer(
     match body {
         Ok(chat) => {
             let count = anthropic::estimate_tokens(&chat.unwrap_or_default());
-            let mut head = ResponseHead::of_hub(picked, id, JSON.1);
+            let mut head = RelayedHead::of_hub(picked, id, JSON.1);
             head.headers.push(("X-Gambi-Estimated".into(), "true".into()));
             client.respond(200, &head.headers, json!({ "input_tokens": count }).to_string().as_bytes())
         }

@@ -242,7 +242,7 @@ impl UpstreamRequest {
                 Some(send) => self.pending.recv_lending(self.poll_interval(), send),
                 None => self.pending.recv_timeout(POLL_INTERVAL),
             };
-            self.note_sent(client);
+            self.record_sent(client);
             match received {
                 Ok(piece) => return self.accept(stage, piece, timeouts),
                 Err(_timeout) => {
@@ -260,10 +260,10 @@ impl UpstreamRequest {
     }
 
     /// Notes what another thread has sent the client since the last time.
-    fn note_sent(&mut self, client: &mut ClientResponse<'_, '_>) {
+    fn record_sent(&mut self, client: &mut ClientResponse<'_, '_>) {
         if let Some(at) = self.pending.take_sent_at() {
             (self.last_piece, self.last_chunk) = (at, Some(at));
-            client.note_sent(at);
+            client.record_sent(at);
         }
     }
 

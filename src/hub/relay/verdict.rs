@@ -3,7 +3,7 @@
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
-use crate::hub::relay::passthrough::ResponseHead;
+use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::provider_status::{calls_for_another, lacks_api};
 use crate::hub::relay::route_check::{lacks_model, lacks_ollama, lacks_route};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
@@ -33,7 +33,7 @@ pub fn judge(
     translated: bool,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    (head, timeouts): (&ResponseHead, &Timeouts),
+    (head, timeouts): (&RelayedHead, &Timeouts),
 ) -> Result<Verdict, UpstreamError> {
     let is_ollama = matches!(request.kind.shape, Shape::Ollama(_));
     // Ollama tells a missing model by the status of a missing route.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::chunk::decode_base64;
 use super::constants::{MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE};
-use super::message::{BadMessage, FromHub, FromParticipant, Incoming};
+use super::message::{BadMessage, FromHub, FromParticipant, IncomingRequest};
 use crate::proto::members::text_of;
 use crate::proto::openai::cut;
 use crate::proto::operations::passes_header;
@@ -145,7 +145,7 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
             if fields.body.is_some() && fields.body_bytes.is_some() {
                 return Err(BadMessage("a request has both a body and bodyBytes".into()));
             }
-            FromHub::Request(Incoming {
+            FromHub::Request(IncomingRequest {
                 request_id: need(fields.request_id, "requestId")?,
                 operation: fields.operation.unwrap_or_default(),
                 method: need(fields.method, "method")?,

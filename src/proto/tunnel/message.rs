@@ -82,7 +82,7 @@ pub enum ToParticipant<'a> {
 
 /// A `tunnel.request` that a participant receives.
 #[derive(Debug)]
-pub struct Incoming<'a> {
+pub struct IncomingRequest<'a> {
     /// Identifies the request in every message about it.
     pub request_id: Cow<'a, str>,
     /// Such as `chat.completions.create`.
@@ -107,7 +107,7 @@ pub struct Incoming<'a> {
 #[derive(Debug)]
 pub enum FromHub<'a> {
     /// A request to serve.
-    Request(Incoming<'a>),
+    Request(IncomingRequest<'a>),
     /// Stop serving a request.
     Cancel {
         /// The request's id.

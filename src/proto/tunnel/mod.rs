@@ -56,7 +56,7 @@ pub use constants::{
 };
 pub use decode::{decode_from_hub, decode_from_participant};
 pub use encode::{encode, encode_end, encode_error, encode_ping, encode_request, encode_start};
-pub use message::{BadMessage, BodyForm, FromHub, FromParticipant, Incoming, Request, ToParticipant};
+pub use message::{BadMessage, BodyForm, FromHub, FromParticipant, IncomingRequest, Request, ToParticipant};
 
 #[cfg(test)]
 mod tests;
