@@ -247,7 +247,9 @@ impl Error {
             Error::Unreachable { reason, .. } if reason.text.contains(OTHER_FINGERPRINT) => Some(
                 "Ask the hub's operator whether its certificate was replaced, and for its new fingerprint or an invitation. If it was not, another program answers in the hub's place.".into(),
             ),
-            Error::Unreachable { reason, .. } if reason.text.contains(ROOTS_VARIABLE) => {
+            Error::Unreachable { reason, .. } | Error::Provider { reason, .. }
+                if reason.text.contains(ROOTS_VARIABLE) =>
+            {
                 Some(format!("Let {ROOTS_VARIABLE} name a PEM file with certificates of authorities, or unset it."))
             }
             Error::Unreachable { reason, .. } if reason.is_about_a_certificate() => Some(

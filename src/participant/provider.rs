@@ -73,7 +73,8 @@ impl Provider {
         let server = Server::of(&uri).ok_or_else(|| no_url(must.into()))?;
         // The endpoint is shown to all in the room.
         if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(no_url("must not hold a user name or password: send them in a header, by --header-env".into()));
+            let reason = "must not hold a user name or password: use --header-env Authorization=VARIABLE";
+            return Err(no_url(reason.into()));
         }
         let host = host_header(&uri);
         let defaults = [("host", host.as_str()), ("user-agent", USER_AGENT), ("accept", "*/*"), PLAIN];

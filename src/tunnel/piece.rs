@@ -75,7 +75,7 @@ impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             LostReason::Closed => "the participant's tunnel has closed",
-            LostReason::TimedOut => "nothing was heard on the participant's tunnel for 30 s",
+            LostReason::TimedOut => "nothing was heard on the participant's tunnel for too long",
             LostReason::TooSlow => "the client reads the answer too slowly",
             LostReason::NoMemory => {
                 "the hub has no memory left for the part of the answer that the client has not read"
