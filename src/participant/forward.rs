@@ -163,7 +163,9 @@ impl Forwarder {
                 None
             }
         };
-        self.send(buffers).then_some(answer).flatten().inspect(|_| leading.hand_over())
+        let sent = self.writer.send_and_wait(&mut buffers.batch, || leading.hand_over()).is_ok();
+        buffers.ended.clear();
+        answer.filter(|_| sent).inspect(|_| leading.hand_over())
     }
 
     /// Passes the rest of an answer on.

@@ -137,11 +137,15 @@ impl TunnelStream {
         }
     }
 
+    fn try_write_lock(&self) -> Option<WriteLock<'_>> {
+        self.try_lock().map(|buffer| WriteLock { buffer, _answers: SendAnswers(self) })
+    }
+
     fn lock_timeout(&self, timeout: Duration) -> Option<WriteLock<'_>> {
         let deadline = Instant::now() + timeout;
         loop {
-            match self.try_lock() {
-                Some(buffer) => return Some(WriteLock { buffer, _answers: SendAnswers(self) }),
+            match self.try_write_lock() {
+                Some(lock) => return Some(lock),
                 None if Instant::now() >= deadline => return None,
                 None => thread::sleep(Duration::from_millis(2)),
             }
@@ -410,6 +414,37 @@ impl Writer {
         self.0.write_buffered(&mut batch.frames, &[], self.0.write_timeout)
     }
 
+    /// As [`Writer::send`]. `before_wait` is called before it waits for another message that is being sent, or for the peer to read:
+    /// whoever reads this tunnel lets another thread read it then. The peer may be waiting for that before it reads.
+    ///
+    /// # Errors
+    /// As [`Writer::text`].
+    pub fn send_and_wait(&self, batch: &mut Batch, mut before_wait: impl FnMut()) -> Result<(), TunnelError> {
+        if batch.len() == 0 {
+            return Ok(());
+        }
+        let _lock = self.0.try_write_lock().unwrap_or_else(|| {
+            before_wait();
+            self.0.lock()
+        });
+        let bytes = &mut batch.frames.bytes;
+        if self.0.is_closing() {
+            bytes.clear();
+            return Err(TunnelError::Closed);
+        }
+        let sent = self.0.socket.write_ready(&[IoSlice::new(bytes)]);
+        let sent = sent.map_err(|error| self.0.fail(error)).and_then(|sent| {
+            if sent == bytes.len() {
+                return Ok(());
+            }
+            before_wait();
+            self.0.write_all(&mut [IoSlice::new(&bytes[sent..])], self.0.write_timeout)
+        });
+        bytes.clear();
+        bytes.shrink_to(KEPT_CAPACITY);
+        sent
+    }
+
     /// Answers a ping that came as a text message with one. Where another message is being sent, that is waited for by the
     /// thread that sends it, not by this one.
     ///
@@ -443,6 +478,8 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::super::codec::parse_header;
     use super::*;
     use crate::net::io::socket_pair;
@@ -474,6 +511,31 @@ mod tests {
             assert_eq!((writer.send(&mut batch).is_ok(), batch.len()), (succeeds, 0));
             writer.close(1000, "");
         }
+    }
+
+    #[test]
+    fn whoever_would_have_to_wait_says_so_before() {
+        let (mut peer, socket) = socket_pair();
+        let stream = Arc::new(Stream::from(socket));
+        let writer = Writer(TunnelStream::new(stream, Role::Client, CLOSE_TIMEOUT).unwrap());
+        let mut batch = writer.new_batch();
+        let (waiting, waits) = crossbeam_channel::unbounded();
+        let mut send = |text: &[u8]| {
+            batch.text(&[text]).unwrap();
+            writer.send_and_wait(&mut batch, || waiting.send(()).unwrap()).unwrap();
+        };
+        send(b"short");
+        assert_eq!(waits.is_empty(), cfg!(target_os = "linux"));
+        thread::scope(|scope| {
+            let lock = writer.0.lock();
+            // More than a socket takes.
+            scope.spawn(|| send(&vec![b'x'; 64 << 20]));
+            waits.recv_timeout(Duration::from_secs(20)).unwrap();
+            drop(lock);
+            waits.recv_timeout(Duration::from_secs(20)).unwrap();
+            let mut read = vec![0; 64 << 20];
+            peer.read_exact(&mut read).unwrap();
+        });
     }
 
     #[test]
