@@ -30,6 +30,8 @@ struct Fields<'a> {
     chunk: Option<Cow<'a, str>>,
     stage: Option<Cow<'a, str>>,
     message: Option<Cow<'a, str>>,
+    /// The first field that has another type, or has been there before.
+    bad: Option<String>,
 }
 
 impl<'a> Fields<'a> {
@@ -37,10 +39,19 @@ impl<'a> Fields<'a> {
         let (mut fields, mut last) = (Fields::default(), "");
         let read = scan::members(text, |key, value| {
             last = key;
-            fields.set(&text_of(key)?, value.text()?)
+            let key = text_of(key)?;
+            if fields.set(&key, value.text()?).is_none() {
+                fields.bad.get_or_insert_with(|| truncated(&key, MAX_STAGE));
+            }
+            Some(())
         });
-        let refused = || format!("it is no JSON object, or a field appears twice or has another type, after {last:?}");
-        read.map(|()| fields).ok_or_else(|| BadMessage(cut(&refused(), MAX_ERROR_TEXT).to_owned()))
+        let refused = || format!("it is no JSON object, after {last:?}");
+        read.map(|()| fields).ok_or_else(|| BadMessage(truncated(&refused(), MAX_ERROR_TEXT)))
+    }
+
+    /// Checks that no field has another type, or appears twice.
+    fn check(&mut self) -> Result<(), BadMessage> {
+        self.bad.take().map_or(Ok(()), |key| Err(BadMessage(format!("{key} appears twice, or has another type"))))
     }
 
     /// Takes a field in. `None` if it has another type, or has been there before.
@@ -138,6 +149,7 @@ fn start(fields: Fields<'_>) -> Result<FromParticipant<'_>, BadMessage> {
 /// drops the message and keeps the tunnel.
 pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
     let mut fields = Fields::parse(text)?;
+    fields.check()?;
     Ok(match need(fields.kind.take(), "type")?.as_ref() {
         "tunnel.request" => {
             // Few names are forwarded, so that the length of the list needs no limit of its own.
@@ -174,7 +186,7 @@ pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMes
     let mut fields = Fields::parse(text)?;
     let kind = need(fields.kind.take(), "type")?;
     let request_id = fields.request_id.clone();
-    match decode(&kind, fields) {
+    match fields.check().and_then(|()| decode(&kind, fields)) {
         Err(bad) if kind.starts_with("tunnel.response.") => {
             let message = truncated(&bad.to_string(), MAX_ERROR_TEXT);
             Ok(FromParticipant::Malformed { request_id: short_id(request_id)?, stage: "participant", message })

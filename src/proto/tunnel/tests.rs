@@ -137,6 +137,11 @@ fn a_part_of_a_response_that_cannot_be_read_ends_its_request() {
         (r#"{"type":"tunnel.response.chunk","requestId":"r","chunk":"_-8="}"#, "base64"),
         (r#"{"type":"tunnel.response.chunk","requestId":"r"}"#, "chunk is missing"),
         (r#"{"type":"tunnel.response.error","requestId":"r"}"#, "message is missing"),
+        (r#"{"type":"tunnel.response.start","requestId":"r","status":"200"}"#, "status"),
+        (r#"{"type":"tunnel.response.start","status":70000,"requestId":"r"}"#, "status"),
+        (r#"{"type":"tunnel.response.chunk","chunk":5,"requestId":"r"}"#, "chunk"),
+        (r#"{"type":"tunnel.response.chunk","requestId":"r","chunk":"YQ==","chunk":"YQ=="}"#, "chunk appears twice"),
+        (r#"{"type":"tunnel.response.error","requestId":"r","message":"\ud83d"}"#, "message"),
     ] {
         match decode_from_participant(bad).unwrap() {
             FromParticipant::Malformed { request_id, message, .. } => {
