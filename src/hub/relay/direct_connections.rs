@@ -21,42 +21,43 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The calls to direct participants that are in progress, and idle connections.
 pub struct DirectConnections {
-    most_calls: usize,
-    members: Mutex<Members>,
+    most_requests: usize,
+    members: Mutex<DirectMembers>,
 }
 
 #[derive(Default)]
-struct Members {
+struct DirectMembers {
     /// Calls in progress, also those whose requests have ended while they connect.
     calls: usize,
-    by_serial: HashMap<u64, Arc<Member>>,
+    by_serial: HashMap<u64, Arc<DirectMember>>,
 }
 
 #[derive(Default)]
-struct Member {
+struct DirectMember {
     pool: Pool,
     /// Changed under the lock of all members.
     calls: AtomicUsize,
 }
 
 impl DirectConnections {
-    /// Without connections. `most_calls` may be in progress at once, half of them to one member.
-    pub fn new(most_calls: usize) -> Self {
-        DirectConnections { most_calls, members: Mutex::default() }
+    /// Without connections. A member's calls are limited to as many as there may be requests, and those of all members to twice
+    /// that: what the requests of a member leave behind, while it does not connect, is not taken from the others.
+    pub fn new(most_requests: usize) -> Self {
+        DirectConnections { most_requests, members: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Members> {
+    fn lock(&self) -> MutexGuard<'_, DirectMembers> {
         lock(&self.members)
     }
 
     /// Begins a call to a member; `None` while too many are in progress.
     pub fn begin(self: &Arc<Self>, serial: u64) -> Option<CallPlace> {
         let mut members = self.lock();
-        if members.calls >= self.most_calls {
+        if members.calls >= self.most_requests.saturating_mul(2) {
             return None;
         }
         let member = members.by_serial.entry(serial).or_default().clone();
-        if member.calls.load(Ordering::Relaxed) >= self.most_calls.div_ceil(2) {
+        if member.calls.load(Ordering::Relaxed) >= self.most_requests {
             return None;
         }
         member.calls.fetch_add(1, Ordering::Relaxed);
@@ -66,12 +67,13 @@ impl DirectConnections {
 
     /// Closes a member's idle connections, and those that are in use when they become idle.
     pub fn close(&self, serial: u64) {
-        self.lock().by_serial.remove(&serial);
+        // Dropped once the lock is released.
+        let _member = self.lock().by_serial.remove(&serial);
     }
 
     /// Closes connections that have been idle for too long at `now`.
     pub fn close_idle(&self, now: Instant) {
-        let in_use = |member: &Arc<Member>| member.pool.expire(now) || member.calls.load(Ordering::Relaxed) > 0;
+        let in_use = |member: &Arc<DirectMember>| member.pool.expire(now) || member.calls.load(Ordering::Relaxed) > 0;
         self.lock().by_serial.retain(|_, member| in_use(member));
     }
 }
@@ -80,7 +82,7 @@ impl DirectConnections {
 pub struct CallPlace {
     connections: Arc<DirectConnections>,
     serial: u64,
-    member: Arc<Member>,
+    member: Arc<DirectMember>,
 }
 
 impl CallPlace {
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn calls_are_limited_for_all_members_and_for_each() {
-        let connections = Arc::new(DirectConnections::new(4));
+        let connections = Arc::new(DirectConnections::new(2));
         let calls = |serial, count| (0..count).map(|_| connections.begin(serial)).collect::<Vec<_>>();
         let of_one = calls(1, 3);
         assert_eq!(of_one.iter().flatten().count(), 2);

@@ -47,10 +47,9 @@ pub struct DirectUpstreams {
 }
 
 impl DirectUpstreams {
-    /// `own` is the address that the hub listens on; it is never called. `most_calls`: how many are in progress at once, half of
-    /// them to one participant.
-    pub(crate) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>, most_calls: usize) -> Self {
-        let connections = Arc::new(DirectConnections::new(most_calls));
+    /// `own` is the address that the hub listens on; it is never called. `most_requests`: how many clients may wait at once.
+    pub(crate) fn new(policy: DirectPolicy, own: SocketAddr, memory: Arc<Budget>, most_requests: usize) -> Self {
+        let connections = Arc::new(DirectConnections::new(most_requests));
         DirectUpstreams { rule: AddressRule::new(policy, own), memory, connections }
     }
 
@@ -98,11 +97,13 @@ impl Transport for DirectTransport {
         let failed = |e: &dyn Display| UpstreamError::failed("dispatch", e, ErrorCode::EndpointNotReachable);
         let url: Uri = route_url(&self.endpoint, outgoing_request.path).parse().map_err(|e| failed(&e))?;
         let server = Server::of(&url).ok_or_else(|| failed(&"the participant's endpoint names no host"))?;
-        let request = encode_request(&url, &outgoing_request).map_err(|e| failed(&e))?;
+        let request = encode_request(&url, &outgoing_request)
+            .map_err(|e| UpstreamError::limit("dispatch", e, ErrorCode::InvalidRequest))?;
         let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(outgoing_request.id.clone()).map_err(|e| failed(&e))?;
         let place = self.connections.begin(self.serial);
-        let place = place.ok_or_else(|| UpstreamError::limit("dispatch", TOO_MANY_CALLS, ErrorCode::InternalError))?;
+        let place =
+            place.ok_or_else(|| UpstreamError::limit("dispatch", TOO_MANY_CALLS, ErrorCode::EndpointNotReachable))?;
         let cancellation = Arc::new(Cancellation::default());
         let call = DirectCall {
             id: outgoing_request.id,
@@ -116,7 +117,7 @@ impl Transport for DirectTransport {
         };
         let spawned =
             thread::Builder::new().name("direct call".into()).stack_size(STACK_SIZE).spawn(move || call.run());
-        spawned.map_err(|e| failed(&e))?;
+        spawned.map_err(|e| UpstreamError::limit("dispatch", e, ErrorCode::InternalError))?;
         Ok((pending, Box::new(move || cancellation.cancel())))
     }
 }
