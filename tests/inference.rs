@@ -357,6 +357,10 @@ fn a_stream_whose_connection_closes_behind_done_is_whole() {
     let answer = hub.stream(&room, "ann").answer();
     assert_eq!((answer.status, answer.whole, answer.text()), (200, true, stream.concat()));
     events.next("llm.complete");
+    // One that stays open is not waited for as long as one that may go on.
+    provider.set(Script::StreamAndHang(stream.map(str::to_owned).to_vec()));
+    assert!(hub.stream(&room, "ann").answer().whole);
+    events.next("llm.complete");
 }
 
 #[test]

@@ -14,23 +14,28 @@ pub struct ContentWatch {
     size: ExchangeSize,
     /// The numbers of its events, where it is a stream of Responses.
     sequence: Option<SequenceWatch>,
-    /// Its last bytes, without white space behind them.
     tail: Tail,
 }
 
 /// The last event of a stream of OpenAI's API.
 const DONE: [&[u8]; 2] = [b"data: [DONE]", b"data:[DONE]"];
 
-/// The last bytes of a response: as many as [`DONE`] has.
-#[derive(Default)]
+/// How many of a response's last bytes are kept: the line with [`DONE`], and the line ends around it.
+const TAIL: usize = 24;
+
+/// The last bytes of a response, behind a line end that stands for its start.
 struct Tail(Vec<u8>);
 
 impl Tail {
     fn push(&mut self, piece: &[u8]) {
-        let piece = piece.trim_ascii_end();
-        let most = DONE[0].len();
-        self.0.extend_from_slice(&piece[piece.len().saturating_sub(most)..]);
-        self.0.drain(..self.0.len().saturating_sub(most));
+        self.0.extend_from_slice(&piece[piece.len().saturating_sub(TAIL)..]);
+        self.0.drain(..self.0.len().saturating_sub(TAIL));
+    }
+
+    fn is_done(&self) -> bool {
+        let line = self.0.trim_ascii_end().rsplit(|byte| b"\r\n".contains(byte)).next();
+        let line = line.filter(|line| line.len() < self.0.len());
+        line.is_some_and(|line| DONE.contains(&line))
     }
 }
 
@@ -38,7 +43,7 @@ impl ContentWatch {
     /// `of_ollama`: whether the response may be in Ollama's shape.
     pub fn new(size: ExchangeSize, of_ollama: bool) -> Self {
         let counts = of_ollama.then(CountWatch::default);
-        ContentWatch { usage: UsageWatch::default(), counts, size, sequence: None, tail: Tail::default() }
+        ContentWatch { usage: UsageWatch::default(), counts, size, sequence: None, tail: Tail(vec![b'\n']) }
     }
 
     /// Starts to look for the numbers of events.
@@ -61,7 +66,7 @@ impl ContentWatch {
 
     /// Whether the stream has said that nothing follows. Some servers then close the connection without ending the body.
     pub fn is_done(&self) -> bool {
-        DONE.iter().any(|done| self.tail.0.ends_with(done))
+        self.tail.is_done()
     }
 
     /// The number of the next event of a stream of Responses.
@@ -111,6 +116,13 @@ mod tests {
             assert!(watch.is_done(), "{cut}");
             watch.push(b"data: {}\n\n");
             assert!(!watch.is_done(), "{cut}");
+        }
+        for (response, done) in
+            [("data:[DONE]", true), ("data: {\"content\":\"data: [DONE]", false), ("\ndata: [DONE]\"}", false)]
+        {
+            let mut watch = ContentWatch::new(ExchangeSize::default(), false);
+            watch.push(response.as_bytes());
+            assert_eq!(watch.is_done(), done, "{response}");
         }
     }
 

@@ -17,6 +17,8 @@ use crate::tunnel::{LostReason, PendingResponse, Piece, SendToClient};
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// As [`POLL_INTERVAL`], while another thread sends the client pieces.
 const SENDING_POLL_INTERVAL: Duration = Duration::from_millis(400);
+/// How long a response that has said that nothing follows may take to end.
+const DONE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much of a response without data is held back, in bytes. Providers' comments are a few bytes each.
 const MAX_HELD_BACK: usize = 64 << 10;
 
@@ -148,6 +150,8 @@ pub struct UpstreamRequest {
     last_chunk: Option<Instant>,
     /// When the client's connection was polled last.
     polled: Instant,
+    /// Whether the response has said that nothing follows.
+    is_done: Box<dyn Fn() -> bool>,
 }
 
 /// Stages that only the hub reports: a participant must not appear to have failed there.
@@ -181,7 +185,13 @@ impl UpstreamRequest {
             last_piece: sent,
             last_chunk: None,
             polled: sent,
+            is_done: Box::new(|| false),
         })
+    }
+
+    /// Has `is_done` say from now on whether the response has said that nothing follows. Then its end is not waited for long.
+    pub fn watch_for_end(&mut self, is_done: impl Fn() -> bool + 'static) {
+        self.is_done = Box::new(is_done);
     }
 
     /// Holds back a piece of the body, for [`UpstreamRequest::next`] to give. True when that is as much as may be held back.
@@ -259,7 +269,7 @@ impl UpstreamRequest {
         if self.silence() < POLL_INTERVAL { SENDING_POLL_INTERVAL } else { POLL_INTERVAL }
     }
 
-    /// Notes what another thread has sent the client since the last time.
+    /// Records what another thread has sent the client since the last time.
     fn record_sent(&mut self, client: &mut ClientResponse<'_, '_>) {
         if let Some(at) = self.pending.take_sent_at() {
             (self.last_piece, self.last_chunk) = (at, Some(at));
@@ -267,7 +277,7 @@ impl UpstreamRequest {
         }
     }
 
-    /// Notes that a piece has come.
+    /// Records that a piece has come.
     ///
     /// # Errors
     /// When it says that the participant failed, or the time limit is over.
@@ -299,6 +309,7 @@ impl UpstreamRequest {
     pub fn check_deadline(&self, stage: &'static str, timeouts: &Timeouts) -> Result<(), UpstreamError> {
         let (since, after) = match self.last_chunk {
             None => (self.sent, timeouts.first_byte),
+            Some(last_chunk) if (self.is_done)() => (last_chunk, timeouts.idle.min(DONE_TIMEOUT)),
             Some(last_chunk) => (last_chunk, timeouts.idle),
         };
         if since.elapsed() < after { Ok(()) } else { Err(UpstreamError::TimedOut { stage, after }) }
