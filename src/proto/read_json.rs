@@ -1,5 +1,7 @@
-//! JSON from bytes and from values, as types. It always becomes text first: serde's code for a type is compiled for each kind of
-//! input that the type is read from, and all kinds together took a fortieth of the program.
+//! JSON from bytes and from values, as types. It always becomes text first: serde's code for a type is compiled for each kind
+//! of input that the type is read from, and all kinds together took a fortieth of the program.
+
+use std::fmt::Write as _;
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
@@ -20,16 +22,20 @@ pub fn from_value<T: DeserializeOwned>(value: &Value) -> serde_json::Result<T> {
     serde_json::from_str(&value.to_string())
 }
 
-/// Parses what a peer wrote, also where its texts are ones that Rust's cannot be or JSON's may not: half of a surrogate pair,
-/// which RFC 8259 allows (section 8.2), becomes U+FFFD, and a control character counts as if it were escaped.
+/// Parses what a peer wrote, also where Rust has no such text, or JSON no such value: half of a surrogate pair, which RFC 8259
+/// allows (section 8.2), becomes U+FFFD, a control character in a text counts as if it were escaped, and the `NaN` and `Infinity`
+/// of Python and JavaScript are `null`.
 ///
 /// # Errors
 /// When it is not JSON even so, or has another shape.
 pub fn lenient<T: DeserializeOwned>(json: &str) -> serde_json::Result<T> {
-    serde_json::from_str(json).or_else(|_| serde_json::from_str(&repaired(json)))
+    match serde_json::from_str(json) {
+        Err(error) if error.is_syntax() => serde_json::from_str(&repaired(json)),
+        parsed => parsed,
+    }
 }
 
-/// JSON with such texts repaired.
+/// JSON with these repaired.
 fn repaired(json: &str) -> String {
     let mut out = String::with_capacity(json.len() + 16);
     let mut rest = json;
@@ -38,8 +44,12 @@ fn repaired(json: &str) -> String {
         let length = match character {
             '\\' if in_text => push_escape(&mut out, rest),
             '\0'..='\x1f' if in_text => {
-                out.push_str(&format!("\\u{:04x}", u32::from(character)));
+                let _ = write!(out, "\\u{:04x}", u32::from(character));
                 1
+            }
+            'N' | 'I' | '-' if !in_text && let Some(name) = NO_NUMBERS.iter().find(|name| rest.starts_with(**name)) => {
+                out.push_str("null");
+                name.len()
             }
             _ => {
                 in_text ^= character == '"';
@@ -51,6 +61,9 @@ fn repaired(json: &str) -> String {
     }
     out
 }
+
+/// What some programs write for numbers that JSON has not.
+const NO_NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
 /// Appends the escape at the start of `rest`, with its second half, and gives its length. Half of a pair becomes U+FFFD.
 fn push_escape(out: &mut String, rest: &str) -> usize {
@@ -88,6 +101,8 @@ mod tests {
         }
         let nested = "{\n\t\"k\": [\"\\udfff\", 1]\n}";
         assert_eq!(lenient::<Value>(nested).unwrap(), json!({ "k": ["\u{fffd}", 1] }));
+        let numbers = r#"{"a":[NaN,-Infinity,Infinity,-1],"b":"NaN\ud800"}"#;
+        assert_eq!(lenient::<Value>(numbers).unwrap(), json!({ "a": [null, null, null, -1], "b": "NaN\u{fffd}" }));
         for broken in ["", "\"", r#""\"#, r#""\u"#, r#""\ud8"#, r#""\uzzzz""#, "\"\\\u{fc}\"", "{\"a\":}"] {
             assert!(lenient::<Value>(broken).is_err(), "{broken}");
         }

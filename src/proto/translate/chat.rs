@@ -100,8 +100,8 @@ pub struct ChatDecoder {
 }
 
 impl ChatDecoder {
-    /// Reads the data of one event of a stream. Data that is no object is ignored; of one that cannot be read some of the answer
-    /// would be missing, so that it fails.
+    /// Reads the data of one event of a stream. Data that is no object is ignored. Where an object cannot be read, some of the
+    /// answer would be missing, so that it fails, unless it was complete before.
     pub fn push(&mut self, data: &str, sink: Sink<'_>) {
         if self.done || self.failed {
             return;
@@ -110,7 +110,7 @@ impl ChatDecoder {
             self.done = true;
         } else if let Ok(chunk) = lenient::<Value>(data) {
             self.apply(&chunk, false, sink);
-        } else if data.trim_ascii_start().starts_with('{') {
+        } else if data.trim_ascii_start().starts_with('{') && !self.finished {
             self.fail(UNREADABLE, sink);
         }
     }

@@ -77,7 +77,8 @@ impl ChatTranslator {
         read && self.failure().is_none()
     }
 
-    /// Applies the data of one event of the chat's stream. Data that is not JSON is ignored.
+    /// Applies the data of one event of the chat's stream. An object that cannot be read fails the answer; other data that is not
+    /// JSON is ignored.
     pub fn push(&mut self, data: &str) {
         if self.writer.is_over() {
             return;
