@@ -172,6 +172,8 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
+    use crossbeam_channel::bounded;
+
     use super::*;
 
     #[test]
@@ -180,14 +182,13 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let mut watch = Client::new(&url).unwrap().watch(None);
         let stopper = watch.stopper();
-        thread::scope(|scope| {
-            let next = scope.spawn(|| watch.next().is_none());
-            let (mut server, _) = listener.accept().unwrap();
-            let _ = server.read(&mut [0; 4096]).unwrap();
-            stopper.stop();
-            // An event stream without an event.
-            let _ = server.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
-            assert!(next.join().unwrap());
-        });
+        let (ended, has_ended) = bounded(1);
+        thread::spawn(move || ended.send(watch.next().is_none()));
+        let (mut server, _) = listener.accept().unwrap();
+        let _ = server.read(&mut [0; 4096]).unwrap();
+        stopper.stop();
+        // An event stream without an event.
+        let _ = server.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
+        assert_eq!(has_ended.recv_timeout(Duration::from_secs(20)), Ok(true));
     }
 }

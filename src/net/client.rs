@@ -119,8 +119,8 @@ impl ClientConnection {
         self.stream.peek() == Peek::Nothing
     }
 
-    /// Whether a reused connection broke before a byte of the latest answer arrived, or the server said that it had been idle for
-    /// too long. Servers close idle connections after seconds, which can coincide with the next request: the caller should send it once more, on a new
+    /// Whether a reused connection broke before a byte of the latest answer arrived, or the server said that it had been idle
+    /// for too long. Servers close idle connections after seconds, which can coincide with the next request: the caller should send it once more, on a new
     /// connection.
     pub fn was_stale(&self) -> bool {
         self.requests_sent > 1 && !self.answer_begun
@@ -170,7 +170,8 @@ impl ClientConnection {
             on_head(answer)
         });
         // A server that closes an idle connection may say so by a 408, which crosses the request (RFC 9110, section 15.5.9).
-        if status == 408 && self.requests_sent > 1 && !self.reusable && begun.elapsed() < FAREWELL_TIME {
+        let is_farewell = shown.is_ok() && status == 408 && !self.reusable;
+        if is_farewell && self.requests_sent > 1 && begun.elapsed() < FAREWELL_TIME {
             self.answer_begun = false;
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has closed the idle connection"));
         }

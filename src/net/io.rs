@@ -274,20 +274,6 @@ pub(crate) fn socket_pair() -> (TcpStream, TcpStream) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_peer_that_has_closed_is_noticed_behind_what_it_sent() {
-        let (mut peer, own) = socket_pair();
-        peer.write_all(&[0; 9]).unwrap();
-        assert!(!is_closed_by_peer(&own));
-        drop(peer);
-        while !is_closed_by_peer(&own) {
-            std::thread::yield_now();
-        }
-        assert_eq!(peek(&own), Peek::Data);
-    }
-
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
@@ -369,5 +355,18 @@ mod tests {
         abort(&ours);
         drop(ours);
         assert!(matches!(peer.join().unwrap(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_peer_that_has_closed_is_noticed_behind_what_it_sent() {
+        let (mut peer, own) = socket_pair();
+        peer.write_all(&[0; 9]).unwrap();
+        assert!(!is_closed_by_peer(&own));
+        drop(peer);
+        while !is_closed_by_peer(&own) {
+            std::thread::yield_now();
+        }
+        assert_eq!(peek(&own), Peek::Data);
     }
 }

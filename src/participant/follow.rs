@@ -165,7 +165,7 @@ impl Follower {
         }
     }
 
-    /// Polls at the provider, and at what it has in memory.
+    /// Polls the provider, and reads what it has in memory.
     fn poll(&self, state: &ProviderState) -> PollResult {
         if let Some(names) = self.offer.memory.and_then(|route| loaded(&self.provider, route)) {
             *lock(&state.loaded) = Some(names);

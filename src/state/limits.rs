@@ -123,7 +123,8 @@ impl Used {
         self.at = now.mono;
     }
 
-    /// Goes on to the day of `now`. Only a later one begins without used tokens: a clock that is set back gives none back.
+    /// Goes to the day of `now`. Only a later one begins without used tokens: a clock that is set back gives none back, until the day
+    /// that it left begins again.
     fn turn_day(&mut self, now: Now) {
         let day = now.wall / DAY;
         if day > self.day {
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_gives_no_tokens_back_and_holds_none_up() {
+    fn a_clock_that_is_set_back_gives_no_tokens_back_before_the_next_day() {
         let limits = Limits { tokens_per_day: Some(100), ..Limits::default() };
         let mut used = Used::default();
         used.add_tokens(100, at(DAY));

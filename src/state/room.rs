@@ -237,7 +237,7 @@ impl Member {
         }
     }
 
-    /// Notes which of its models are in memory. Names that it has not registered are dropped.
+    /// Records which of its models are in memory. Names that it has not registered are dropped.
     pub(super) fn set_loaded(&mut self, names: Option<&[String]>) {
         self.loaded = names.map(|names| {
             let mut indexes: Vec<u16> = names.iter().filter_map(|name| self.profile.models.find(name)).collect();

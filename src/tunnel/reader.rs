@@ -599,12 +599,14 @@ mod tests {
                 thread::yield_now();
             }
         });
-        let error = loop {
-            if let Err(error) = tunnel.reader.read(|_| ()) {
-                break error;
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let ended = loop {
+            let read = tunnel.reader.read(|_| ());
+            if read.is_err() || Instant::now() > deadline {
+                break read;
             }
         };
-        assert!(matches!(error, TunnelError::Closed), "{error}");
+        assert!(matches!(ended, Err(TunnelError::Closed)), "{ended:?}");
         drop(tunnel);
         sending.join().unwrap();
     }

@@ -203,7 +203,11 @@ fn stream(
             Ok(Some(chunk)) => chunk,
             Ok(None) => break,
             Err(error) => {
-                send_failure(client, answer, "the participant's answer broke off");
+                let reason = match &error {
+                    UpstreamError::Failed(failure) if !failure.by_participant => &failure.message,
+                    _ => "the participant's answer broke off",
+                };
+                send_failure(client, answer, reason);
                 return Err(error);
             }
         };

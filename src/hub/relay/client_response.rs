@@ -177,7 +177,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         self.lent.clone()
     }
 
-    /// Notes that another thread has sent pieces of the body, the last one at this time.
+    /// Records that another thread has sent pieces of the body, the last one at this time.
     pub fn record_sent(&mut self, at: Instant) {
         self.last_sent = at;
         if let Some(end) = self.lent.as_ref().map(|lent| lent.end()) {
@@ -185,7 +185,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         }
     }
 
-    /// Notes with which bytes the body ends so far.
+    /// Records with which bytes the body ends so far.
     fn end_at(&mut self, last: &[u8]) {
         self.between_events = last.ends_with(self.error_form.boundary().as_bytes()) || last.ends_with(b"\r\n\r\n");
     }

@@ -128,5 +128,5 @@ fn close(hub: &HubContext, (code, id): (&str, &str), open: &OpenTunnel) {
     hub.tunnels.remove(open.serial, &open.tunnel);
     // The registry first: a request that fails releases its slot, which must not be granted to a waiting one.
     hub.change(|registry, now| ((), registry.close_tunnel(code, id, open.number, now)));
-    open.tunnel.router.fail_all(LostReason::Closed);
+    open.tunnel.fail_requests();
 }

@@ -1,7 +1,7 @@
 //! An open tunnel at the hub: how messages are written to it, and how it is read.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::budget::Budget;
@@ -66,6 +66,8 @@ pub struct Tunnel {
     /// Time of the last message on the monotonic clock, in milliseconds; read by the monitor.
     last_message: AtomicU64,
     clock: Clock,
+    /// Why it has ended, where that is not the participant's doing.
+    lost: OnceLock<LostReason>,
 }
 
 /// How the pieces of a request are put into its queue.
@@ -100,6 +102,7 @@ impl Tunnel {
             last_seen: opened.seen.clone(),
             last_message: AtomicU64::new(clock.now().mono),
             clock,
+            lost: OnceLock::new(),
         }
     }
 
@@ -122,7 +125,10 @@ impl Tunnel {
                     self.take_in(received, now, incoming, &mut route)
                 }
                 Ok(None) => true,
-                Err(_) => false,
+                Err(error) => {
+                    self.record_end(&error);
+                    false
+                }
             };
             // A request that reads must take what is in its queue before more is put there.
             if !goes_on || route.has_put || !reader.has_buffered_frame() {
@@ -159,6 +165,18 @@ impl Tunnel {
             Received::Closed { .. } => return false,
         }
         true
+    }
+
+    /// Records why the tunnel cannot be read any more.
+    fn record_end(&self, error: &TunnelError) {
+        if matches!(error, TunnelError::NoMemory) {
+            let _ = self.lost.set(LostReason::NoMemory);
+        }
+    }
+
+    /// Fails its requests in flight, once it has ended.
+    pub(crate) fn fail_requests(&self) {
+        self.router.fail_all(*self.lost.get().unwrap_or(&LostReason::Closed));
     }
 
     /// Whether the last message is longer ago than the tunnel timeout.
@@ -219,7 +237,7 @@ struct RouteHere<'t> {
 }
 
 impl RouteHere<'_> {
-    /// Notes what has come of pieces for a request. One that they have ended is cancelled.
+    /// Records what has come of pieces for a request. One that they have ended is cancelled.
     fn record(&mut self, id: &str, routed: Routed) {
         match routed {
             Routed::Delivered => self.has_delivered = true,
