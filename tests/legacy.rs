@@ -89,7 +89,10 @@ fn a_participants_life_has_the_seeds_shapes_and_both_planes_see_it() {
 
     // One that comes by the new plane shows in the old one, in its form.
     let _ann = RawParticipant::join(&hub, &room, "ann");
-    assert_eq!(old.next("participant:joined")["id"], "ann");
+    for status in ["offline", "online"] {
+        let told = old.next("participant:joined");
+        assert_eq!((&told["id"], &told["status"]), (&json!("ann"), &json!(status)));
+    }
     hub.wait_for_status(&room, "ann", "online");
     let list = hub.get(&format!("/rooms/{room}/participants")).json();
     assert_eq!((keys(&list["participants"][0]), &list["participants"][0]["status"]), (all.to_vec(), &json!("online")));
@@ -380,7 +383,11 @@ fn health_checks_keep_a_direct_participant_online() {
     beat();
     assert_eq!(hub.participant(&room, "alice")["status"], "online");
     hub.delete(&format!("/rooms/{room}/leave/alice"));
-    assert!(old.raw().starts_with("event: participant:left\n"), "going offline was told once");
+    // Going offline was told once, and coming back by the only event with a participant's status.
+    for (name, status) in [("joined", "\"status\":\"online\""), ("left", "alice")] {
+        let event = old.raw();
+        assert!(event.starts_with(&format!("event: participant:{name}\n")) && event.contains(status), "{event}");
+    }
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Registry {
             participant_token: show_token.then_some(own_token),
         };
         self.members_so_far += u64::from(created);
-        let kind = if created { EventKind::ParticipantJoined } else { EventKind::ParticipantRenewed };
+        let kind = if created { EventKind::ParticipantJoined } else { EventKind::ParticipantUpdated };
         let event = Event { at: now.wall, room: upserted.code.clone(), kind: kind(participant) };
         Ok((upserted, vec![event]))
     }
