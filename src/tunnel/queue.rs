@@ -11,6 +11,9 @@ use crate::net::stream::SentNow;
 
 /// Memory is reserved and released in steps of this many bytes, so that small pieces rarely lock the budget.
 const STEP: u64 = 16 << 10;
+/// A queue of up to this many bytes takes none of the budget, so that a short answer is passed on even where others have used all
+/// of it. There are as many queues as requests, which the number of connections bounds.
+const UNCHARGED: u64 = 4 << 10;
 /// A queue of up to this many bytes may use the whole budget; larger ones leave a quarter of it to other requests.
 const SMALL: u64 = 64 << 10;
 /// Interim heads (RFC 9110, section 15.2) that a participant may send before the final one.
@@ -159,7 +162,7 @@ impl QueueState {
     }
 
     fn reserve(&mut self, bytes: u64) -> bool {
-        if bytes <= self.share.bytes() {
+        if bytes <= self.share.bytes().max(UNCHARGED) {
             return true;
         }
         let stepped = bytes.next_multiple_of(STEP);

@@ -714,6 +714,16 @@ mod tests {
     }
 
     #[test]
+    fn a_short_answer_needs_no_memory_that_others_have_used_up() {
+        let router = Router::new(limits(1 << 20, 1 << 20, Duration::ZERO), Budget::new(0));
+        let chunk = |bytes| Piece::Chunk(vec![b'x'; bytes]);
+        let _short = router.open("short").unwrap();
+        assert_eq!(router.route_all("short", vec![head(200), chunk(3000), Piece::End]), Routed::Delivered);
+        let _long = router.open("long").unwrap();
+        assert_eq!(router.route("long", chunk(5000)), Routed::Ended(LostReason::NoMemory));
+    }
+
+    #[test]
     fn a_second_head_ends_the_request_and_interim_ones_do_not() {
         let router = unlimited();
         let mut pending = router.open("a").unwrap();

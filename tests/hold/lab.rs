@@ -155,7 +155,11 @@ impl Lab {
 
 fn chat(conn: &mut Conn) -> u16 {
     let body = r#"{"model":"steady","messages":[{"role":"user","content":"Hi"}]}"#;
-    conn.ask("POST", &format!("/rooms/{ROOM}/v1/chat/completions"), &[], Some(body)).answer().status
+    let answer = conn.ask("POST", &format!("/rooms/{ROOM}/v1/chat/completions"), &[], Some(body)).answer();
+    if answer.status != 200 {
+        println!("{} {}", answer.status, answer.text());
+    }
+    answer.status
 }
 
 /// Clients that go on talking: one over a connection that it keeps, one over a new one each time.

@@ -317,11 +317,8 @@ fn feed(
 }
 
 fn reserve(client: &mut ClientResponse<'_, '_>, bytes: usize) -> Result<(), UpstreamError> {
-    if client.reserve(bytes) {
-        Ok(())
-    } else {
-        Err(UpstreamError::limit("provider", TOO_LONG, ErrorCode::EndpointNotReachable))
-    }
+    // Counts against the participant: it is the only bound on a provider that answers without end.
+    if client.reserve(bytes) { Ok(()) } else { Err(UpstreamError::provider(TOO_LONG)) }
 }
 
 /// Receives a complete chat completion, an event stream or a JSON object.
