@@ -120,8 +120,8 @@ impl ClientConnection {
     }
 
     /// Whether a reused connection broke before a byte of the latest answer arrived, or the server said that it had been idle
-    /// for too long. Servers close idle connections after seconds, which can coincide with the next request: the caller should send it once more, on a new
-    /// connection.
+    /// for too long. Servers close idle connections after seconds, which can coincide with the next request: the caller
+    /// should send it once more, on a new connection.
     pub fn was_stale(&self) -> bool {
         self.requests_sent > 1 && !self.answer_begun
     }

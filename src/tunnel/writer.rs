@@ -517,7 +517,7 @@ mod tests {
     fn whoever_would_have_to_wait_says_so_before() {
         let (mut peer, socket) = socket_pair();
         let stream = Arc::new(Stream::from(socket));
-        let writer = Writer(TunnelStream::new(stream, Role::Client, CLOSE_TIMEOUT).unwrap());
+        let writer = Writer(TunnelStream::new(stream, Role::Client, Duration::from_secs(60)).unwrap());
         let mut batch = writer.new_batch();
         let (waiting, waits) = crossbeam_channel::unbounded();
         let mut send = |text: &[u8]| {
