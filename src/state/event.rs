@@ -30,8 +30,11 @@ pub enum EventKind {
     RoomDeleted(RoomSummary),
     /// A participant registered for the first time.
     ParticipantJoined(Participant),
-    /// A participant registered again, possibly with another nickname or model, came back online, or opened its tunnel. Legacy
-    /// streams report it as a join, their only event that contains a participant.
+    /// A known participant registered again, possibly with another nickname or model, came back online, or opened its
+    /// tunnel. v1 streams report it as an update. Legacy streams report it as a join, their only event that contains a
+    /// participant.
+    ParticipantRenewed(Participant),
+    /// Something else that a participant tells of itself has changed, such as its models in memory.
     ParticipantUpdated(Participant),
     /// A participant was removed.
     ParticipantLeft(String),
@@ -87,14 +90,15 @@ impl Event {
         envelope(self.name(), self.at, self.room.as_str(), self.v1_data())
     }
 
-    /// The event in the legacy stream's format, which has no envelope.
-    pub fn to_legacy(&self) -> String {
+    /// The event in the legacy stream's format, which has no envelope. `None` where the legacy plane has no such event.
+    pub fn to_legacy(&self) -> Option<String> {
         let (name, data) = match &self.kind {
             EventKind::RoomCreated(room) => ("room:created", json!(legacy::Room::new(room))),
             EventKind::RoomDeleted(room) => ("room:deleted", json!(legacy::Room::new(room))),
-            EventKind::ParticipantJoined(participant) | EventKind::ParticipantUpdated(participant) => {
+            EventKind::ParticipantJoined(participant) | EventKind::ParticipantRenewed(participant) => {
                 ("participant:joined", json!(legacy::Member::new(participant)))
             }
+            EventKind::ParticipantUpdated(_) => return None,
             EventKind::ParticipantLeft(id) => ("participant:left", json!({ "participantId": id })),
             EventKind::ParticipantOffline(id) => ("participant:offline", json!({ "participantId": id })),
             EventKind::LlmRequest(d) => ("llm:request", json!({ "participantId": d.participant_id, "model": d.model })),
@@ -105,7 +109,7 @@ impl Event {
                 ("llm:error", json!({ "participantId": d.participant_id, "error": failure.error }))
             }
         };
-        sse::encode(name, &data.to_string())
+        Some(sse::encode(name, &data.to_string()))
     }
 
     /// The event's name in the v1 stream.
@@ -114,7 +118,7 @@ impl Event {
             EventKind::RoomCreated(_) => "room.created",
             EventKind::RoomDeleted(_) => "room.deleted",
             EventKind::ParticipantJoined(_) => "participant.joined",
-            EventKind::ParticipantUpdated(_) => "participant.updated",
+            EventKind::ParticipantRenewed(_) | EventKind::ParticipantUpdated(_) => "participant.updated",
             EventKind::ParticipantLeft(_) => "participant.left",
             EventKind::ParticipantOffline(_) => "participant.offline",
             EventKind::LlmRequest(_) => "llm.request",
@@ -126,9 +130,9 @@ impl Event {
     fn v1_data(&self) -> Value {
         match &self.kind {
             EventKind::RoomCreated(room) | EventKind::RoomDeleted(room) => json!(room),
-            EventKind::ParticipantJoined(participant) | EventKind::ParticipantUpdated(participant) => {
-                json!(participant)
-            }
+            EventKind::ParticipantJoined(participant)
+            | EventKind::ParticipantRenewed(participant)
+            | EventKind::ParticipantUpdated(participant) => json!(participant),
             EventKind::ParticipantLeft(id) | EventKind::ParticipantOffline(id) => json!({ "participantId": id }),
             EventKind::LlmRequest(dispatch) => json!(dispatch),
             EventKind::LlmComplete(dispatch, metrics) => with(json!(dispatch), json!({ "metrics": metrics })),

@@ -28,9 +28,9 @@ pub enum EventFormat {
 }
 
 impl EventFormat {
-    fn encode(self, event: &Event) -> String {
+    fn encode(self, event: &Event) -> Option<String> {
         match self {
-            EventFormat::V1 => event.to_v1(),
+            EventFormat::V1 => Some(event.to_v1()),
             EventFormat::Legacy => event.to_legacy(),
         }
     }
@@ -271,7 +271,7 @@ impl WatcherTable {
         }
         let mut text = None;
         let push = |stream: &Arc<WatchedStream>| {
-            let text: &mut String = text.get_or_insert_with(|| format.encode(event));
+            let Some(text) = text.get_or_insert_with(|| format.encode(event)) else { return };
             let mut ring = stream.lock();
             if ring.events.push(text) {
                 *notifier = Notifier::Called;

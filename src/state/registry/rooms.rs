@@ -167,7 +167,7 @@ impl Registry {
             participant_token: show_token.then_some(own_token),
         };
         self.members_so_far += u64::from(created);
-        let kind = if created { EventKind::ParticipantJoined } else { EventKind::ParticipantUpdated };
+        let kind = if created { EventKind::ParticipantJoined } else { EventKind::ParticipantRenewed };
         let event = Event { at: now.wall, room: upserted.code.clone(), kind: kind(participant) };
         Ok((upserted, vec![event]))
     }
@@ -205,9 +205,10 @@ impl Registry {
         }
         member.provider_down = report.provider_down.unwrap_or(member.provider_down);
         member.draining = report.draining.unwrap_or(member.draining);
-        let changed = shown(member) != before;
+        let after = shown(member);
+        let kind = if after.0 && !before.0 { EventKind::ParticipantRenewed } else { EventKind::ParticipantUpdated };
         let beat = Heartbeat { success: true, status: member.status(), last_seen: now.wall };
-        let events = changed.then(|| member.event(code, now, EventKind::ParticipantUpdated)).into_iter().collect();
+        let events = (after != before).then(|| member.event(code, now, kind)).into_iter().collect();
         Ok((beat, events))
     }
 
@@ -237,7 +238,7 @@ impl Registry {
         member.tunnel = Tunnel { open: Some(tunnel), seen: Arc::new(AtomicU64::new(now.wall)) };
         member.touch(now);
         let opened = Opened { serial: member.serial, tunnel, seen: member.tunnel.seen.clone() };
-        let events = vec![member.event(code, now, EventKind::ParticipantUpdated)];
+        let events = vec![member.event(code, now, EventKind::ParticipantRenewed)];
         self.tunnels_so_far = tunnel;
         Ok((opened, events))
     }

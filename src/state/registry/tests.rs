@@ -184,6 +184,23 @@ fn a_silent_participant_goes_offline_once_and_a_heartbeat_brings_it_back() {
 }
 
 #[test]
+fn older_watchers_are_told_of_a_participant_that_comes_online_and_of_nothing_else_that_it_reports() {
+    let mut story = Story::new();
+    story.join("w", "m", at(0));
+    let none = HeartbeatBody::default;
+    for (report, is_told) in [
+        (HeartbeatBody { loaded: Some(vec!["m".into()]), ..none() }, false),
+        (HeartbeatBody { draining: Some(true), ..none() }, false),
+        (HeartbeatBody { draining: Some(false), provider_down: Some(true), ..none() }, false),
+        (HeartbeatBody { provider_down: Some(false), ..none() }, true),
+    ] {
+        let (_, events) = story.registry.heartbeat(&story.code, "w", &report, at(1)).unwrap();
+        assert_eq!(names(&events), ["participant.updated"], "{report:?}");
+        assert_eq!(events[0].to_legacy().is_some(), is_told, "{report:?}");
+    }
+}
+
+#[test]
 fn an_offline_participant_causes_no_second_offline_event() {
     let mut story = Story::new();
     let opened = story.join("w", "m", at(0));

@@ -71,7 +71,9 @@ impl Logger {
         let mut line = self.line(LogLevel::Debug, event.at, event.name());
         match &event.kind {
             EventKind::RoomCreated(_) | EventKind::RoomDeleted(_) => {}
-            EventKind::ParticipantJoined(p) | EventKind::ParticipantUpdated(p) => line.text("participant", &p.id),
+            EventKind::ParticipantJoined(p) | EventKind::ParticipantRenewed(p) | EventKind::ParticipantUpdated(p) => {
+                line.text("participant", &p.id)
+            }
             EventKind::ParticipantLeft(id) | EventKind::ParticipantOffline(id) => line.text("participant", id),
             EventKind::LlmRequest(dispatch)
             | EventKind::LlmComplete(dispatch, _)
