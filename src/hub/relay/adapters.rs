@@ -27,6 +27,9 @@ const EMBEDDING_COPIES: usize = 3;
 /// Events are sent once they have this length, in bytes: one chunk may become many times as much.
 const FLUSH: usize = 64 << 10;
 
+/// What a short answer takes at most while it is translated, in bytes.
+const MAX_SHORT: usize = 256 << 10;
+
 const TOO_LONG: &str = "its answer is longer than the hub has memory for to put it into another form";
 
 /// Turns one answer of OpenAI's API into an answer of another one.
@@ -317,8 +320,16 @@ fn feed(
 }
 
 fn reserve(client: &mut ClientResponse<'_, '_>, bytes: usize) -> Result<(), UpstreamError> {
-    // Counts against the participant: it is the only bound on a provider that answers without end.
-    if client.reserve(bytes) { Ok(()) } else { Err(UpstreamError::provider(TOO_LONG)) }
+    if client.reserve(bytes) {
+        return Ok(());
+    }
+    // A long answer may be one without end, which counts against its participant. A short one fails since others have used the
+    // memory.
+    Err(if bytes > MAX_SHORT {
+        UpstreamError::provider(TOO_LONG)
+    } else {
+        UpstreamError::limit("provider", TOO_LONG, ErrorCode::EndpointNotReachable)
+    })
 }
 
 /// Receives a complete chat completion, an event stream or a JSON object.

@@ -33,9 +33,10 @@ impl Tail {
     }
 
     fn is_done(&self) -> bool {
-        let line = self.0.trim_ascii_end().rsplit(|byte| b"\r\n".contains(byte)).next();
-        let line = line.filter(|line| line.len() < self.0.len());
-        line.is_some_and(|line| DONE.contains(&line))
+        let kept = self.0.trim_ascii_end();
+        let line = kept.rsplit(|byte| b"\r\n".contains(byte)).next();
+        // One that is all that is kept may have begun before.
+        line.is_some_and(|line| line.len() < kept.len() && DONE.contains(&line))
     }
 }
 
@@ -117,9 +118,12 @@ mod tests {
             watch.push(b"data: {}\n\n");
             assert!(!watch.is_done(), "{cut}");
         }
-        for (response, done) in
-            [("data:[DONE]", true), ("data: {\"content\":\"data: [DONE]", false), ("\ndata: [DONE]\"}", false)]
-        {
+        for (response, done) in [
+            ("data:[DONE]", true),
+            ("data: {\"content\":\"data: [DONE]", false),
+            ("\ndata: [DONE]\"}", false),
+            ("data: {\"content\":\"data: [DONE]            ", false),
+        ] {
             let mut watch = ContentWatch::new(ExchangeSize::default(), false);
             watch.push(response.as_bytes());
             assert_eq!(watch.is_done(), done, "{response}");

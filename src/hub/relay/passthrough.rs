@@ -160,9 +160,10 @@ fn stream(
             }
             // It was whole, though its connection broke off or fell silent.
             Err(UpstreamError::Failed(_) | UpstreamError::TimedOut { .. }) if attempt.is_done() => {
-                upstream.cancel();
                 attempt.complete(status);
-                return Ok(client.finish(&pieces));
+                let finished = client.finish(&pieces);
+                upstream.cancel();
+                return Ok(finished);
             }
             Err(error) => {
                 // What came before the failure is sent all the same.
