@@ -365,6 +365,12 @@ fn begun_stream(hub: &TestHub, room: &str, ann: &mut RawParticipant) -> (Conn, V
     (chat, request)
 }
 
+/// The next message is the cancel of this request.
+fn expect_cancel(participant: &mut RawParticipant, request: &Value) {
+    let told = participant.receive();
+    assert_eq!((&told["type"], &told["requestId"]), (&json!("tunnel.cancel"), &request["requestId"]));
+}
+
 fn chat_meanwhile(hub: &TestHub, room: &str, ann: &mut RawParticipant) {
     let mut quick = hub.stream(room, "ann");
     // Requests that ended for want of memory may still be cancelled.
@@ -459,8 +465,7 @@ fn a_client_that_falls_too_far_behind_ends_alone() {
     let mut ann = join_concurrent(&hub, &room, "ann");
     let (mut slow, request) = begun_stream(&hub, &room, &mut ann);
     pour(&mut ann, &request, 640);
-    let told = ann.receive();
-    assert_eq!((&told["type"], &told["requestId"]), (&json!("tunnel.cancel"), &request["requestId"]));
+    expect_cancel(&mut ann, &request);
     chat_meanwhile(&hub, &room, &mut ann);
     assert!(!slow.answer().whole);
 }
@@ -474,8 +479,7 @@ fn a_second_head_ends_its_request() {
     let request = ann.receive();
     ann.begin(&request, "text/event-stream", &["data: 1\n\n"]);
     ann.begin(&request, "text/event-stream", &["data: 2\n\n"]);
-    let told = ann.receive();
-    assert_eq!((&told["type"], &told["requestId"]), (&json!("tunnel.cancel"), &request["requestId"]));
+    expect_cancel(&mut ann, &request);
     let answer = chat.answer();
     assert!(!answer.whole && !answer.text().contains("data: 2"));
     chat_meanwhile(&hub, &room, &mut ann);
@@ -492,8 +496,7 @@ fn an_answer_with_a_part_that_cannot_be_read_breaks_off() {
     for chunk in ["no base64!", "ZGF0YTogMgoK"] {
         ann.send(&json!({ "type": "tunnel.response.chunk", "requestId": request["requestId"], "chunk": chunk }));
     }
-    let told = ann.receive();
-    assert_eq!((&told["type"], &told["requestId"]), (&json!("tunnel.cancel"), &request["requestId"]));
+    expect_cancel(&mut ann, &request);
     let answer = chat.answer();
     assert!(!answer.whole && answer.text().contains("data: 1") && answer.text().contains("base64"), "{answer:?}");
     assert!(!answer.text().contains("data: 2"));

@@ -41,15 +41,16 @@ fn repaired(json: &str) -> String {
     let mut rest = json;
     let mut in_text = false;
     while let Some(character) = rest.chars().next() {
+        if !in_text && let Some(behind) = behind_no_number(rest) {
+            out.push_str("null");
+            rest = behind;
+            continue;
+        }
         let length = match character {
             '\\' if in_text => push_escape(&mut out, rest),
             '\0'..='\x1f' if in_text => {
                 let _ = write!(out, "\\u{:04x}", u32::from(character));
                 1
-            }
-            'N' | 'I' | '-' if !in_text && let Some(name) = NO_NUMBERS.iter().find(|name| rest.starts_with(**name)) => {
-                out.push_str("null");
-                name.len()
             }
             _ => {
                 in_text ^= character == '"';
@@ -62,8 +63,10 @@ fn repaired(json: &str) -> String {
     out
 }
 
-/// What some programs write for numbers that JSON has not.
-const NO_NUMBERS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
+/// What follows what some programs write for a number that JSON has not, if that is the start.
+fn behind_no_number(rest: &str) -> Option<&str> {
+    ["NaN", "Infinity", "-Infinity"].into_iter().find_map(|name| rest.strip_prefix(name))
+}
 
 /// Appends the escape at the start of `rest`, with its second half, and gives its length. Half of a pair becomes U+FFFD.
 fn push_escape(out: &mut String, rest: &str) -> usize {

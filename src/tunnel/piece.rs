@@ -65,7 +65,7 @@ pub enum LostReason {
     TimedOut,
     /// The client reads too slowly.
     TooSlow,
-    /// The memory budget does not suffice for what the client has not read.
+    /// The memory budget does not suffice for what the client has not read, or for a message of the tunnel.
     NoMemory,
     /// The participant sent a second final head, or too many interim heads.
     SecondHead,
@@ -77,9 +77,7 @@ impl fmt::Display for LostReason {
             LostReason::Closed => "the participant's tunnel has closed",
             LostReason::TimedOut => "nothing was heard on the participant's tunnel for too long",
             LostReason::TooSlow => "the client reads the answer too slowly",
-            LostReason::NoMemory => {
-                "the hub has no memory left for the part of the answer that the client has not read"
-            }
+            LostReason::NoMemory => "the hub has no memory left for what has come of the answer",
             LostReason::SecondHead => "the participant sent more than one head for the answer",
         })
     }

@@ -12,7 +12,7 @@ use crate::net::stream::SentNow;
 /// Memory is reserved and released in steps of this many bytes, so that small pieces rarely lock the budget.
 const STEP: u64 = 16 << 10;
 /// A queue of up to this many bytes takes none of the budget, so that a short answer is passed on even where others have used all
-/// of it. There are as many queues as requests, which the number of connections bounds.
+/// of it. A request has two queues at most, and the number of connections bounds the requests.
 const UNCHARGED: u64 = 4 << 10;
 /// A queue of up to this many bytes may use the whole budget; larger ones leave a quarter of it to other requests.
 const SMALL: u64 = 64 << 10;

@@ -415,7 +415,8 @@ impl Writer {
     }
 
     /// As [`Writer::send`]. `before_wait` is called before it waits for another message that is being sent, or for the peer to read:
-    /// whoever reads this tunnel lets another thread read it then. The peer may be waiting for that before it reads.
+    /// whoever reads this tunnel lets another thread read it then. The peer may be waiting for that before it reads. It may be called
+    /// twice, and must not write to the tunnel.
     ///
     /// # Errors
     /// As [`Writer::text`].
@@ -529,11 +530,11 @@ mod tests {
         thread::scope(|scope| {
             let lock = writer.0.lock();
             // More than a socket takes.
-            scope.spawn(|| send(&vec![b'x'; 64 << 20]));
+            scope.spawn(|| send(&vec![b'x'; 16 << 20]));
             waits.recv_timeout(Duration::from_secs(20)).unwrap();
             drop(lock);
             waits.recv_timeout(Duration::from_secs(20)).unwrap();
-            let mut read = vec![0; 64 << 20];
+            let mut read = vec![0; 16 << 20];
             peer.read_exact(&mut read).unwrap();
         });
     }

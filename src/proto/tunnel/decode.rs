@@ -41,7 +41,7 @@ impl<'a> Fields<'a> {
             last = key;
             let key = text_of(key)?;
             if fields.set(&key, value.text()?).is_none() {
-                fields.bad.get_or_insert_with(|| truncated(&key, MAX_STAGE));
+                fields.bad.get_or_insert_with(|| key.into_owned());
             }
             Some(())
         });
@@ -51,7 +51,7 @@ impl<'a> Fields<'a> {
 
     /// Checks that no field has another type, or appears twice.
     fn check(&mut self) -> Result<(), BadMessage> {
-        self.bad.take().map_or(Ok(()), |key| Err(BadMessage(format!("{key} appears twice, or has another type"))))
+        self.bad.take().map_or(Ok(()), |key| Err(BadMessage(format!("{key} appears twice, or cannot be read"))))
     }
 
     /// Takes a field in. `None` if it has another type, or has been there before.
