@@ -358,10 +358,10 @@ fn join_concurrent(hub: &TestHub, room: &str, id: &str) -> RawParticipant {
 }
 
 /// A client's stream that a participant has begun to answer.
-fn begun_stream(hub: &TestHub, room: &str, ann: &mut RawParticipant) -> (Conn, Value) {
+fn begun_stream(hub: &TestHub, room: &str, ann: &mut RawParticipant, pieces: &[&str]) -> (Conn, Value) {
     let chat = hub.stream(room, "ann");
     let request = ann.receive();
-    ann.begin(&request, "text/event-stream", &[]);
+    ann.begin(&request, "text/event-stream", pieces);
     (chat, request)
 }
 
@@ -391,7 +391,7 @@ fn a_client_that_does_not_read_neither_stalls_another_nor_loses_its_answer() {
     let hub = TestHub::start();
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
-    let (mut slow, request) = begun_stream(&hub, &room, &mut ann);
+    let (mut slow, request) = begun_stream(&hub, &room, &mut ann, &[]);
     // More than the sockets between hub and client hold, and than a reader waits for.
     pour(&mut ann, &request, 192);
     chat_meanwhile(&hub, &room, &mut ann);
@@ -405,7 +405,7 @@ fn short_pieces_reach_a_client_that_reads_late_in_their_order() {
     let hub = TestHub::start();
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
-    let (mut slow, request) = begun_stream(&hub, &room, &mut ann);
+    let (mut slow, request) = begun_stream(&hub, &room, &mut ann, &[]);
     // More than the sockets between hub and client hold.
     let pieces: Vec<_> = (0..4200).map(|n| format!("{n:06}").repeat(500)).collect();
     pieces.iter().for_each(|piece| binary_chunk(&mut ann, &request, piece.as_bytes()));
@@ -421,7 +421,7 @@ fn pieces_of_streams_on_one_tunnel_come_each_as_it_is_sent() {
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
     let events = hub.watch_room(&room);
-    let mut streams: Vec<_> = (0..3).map(|_| begun_stream(&hub, &room, &mut ann)).collect();
+    let mut streams: Vec<_> = (0..3).map(|_| begun_stream(&hub, &room, &mut ann, &[])).collect();
     streams.iter_mut().for_each(|(chat, _)| assert_eq!(chat.head().status, 200));
     for n in 0..40 {
         for (index, (chat, request)) in streams.iter_mut().enumerate() {
@@ -444,7 +444,7 @@ fn what_a_client_has_been_sent_counts_although_it_hangs_up() {
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
     let events = hub.watch_room(&room);
-    let (mut chat, request) = begun_stream(&hub, &room, &mut ann);
+    let (mut chat, request) = begun_stream(&hub, &room, &mut ann, &[]);
     assert_eq!(chat.head().status, 200);
     let usage = r#"data: {"usage":{"prompt_tokens":7,"completion_tokens":5}}"#;
     for piece in ["data: {}", "data: {}", "data: {}", usage].map(|line| format!("{line}\n\n")) {
@@ -463,7 +463,7 @@ fn a_client_that_falls_too_far_behind_ends_alone() {
     let hub = TestHub::start();
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
-    let (mut slow, request) = begun_stream(&hub, &room, &mut ann);
+    let (mut slow, request) = begun_stream(&hub, &room, &mut ann, &[]);
     pour(&mut ann, &request, 640);
     expect_cancel(&mut ann, &request);
     chat_meanwhile(&hub, &room, &mut ann);
@@ -475,9 +475,7 @@ fn a_second_head_ends_its_request() {
     let hub = TestHub::start();
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
-    let mut chat = hub.stream(&room, "ann");
-    let request = ann.receive();
-    ann.begin(&request, "text/event-stream", &["data: 1\n\n"]);
+    let (mut chat, request) = begun_stream(&hub, &room, &mut ann, &["data: 1\n\n"]);
     ann.begin(&request, "text/event-stream", &["data: 2\n\n"]);
     expect_cancel(&mut ann, &request);
     let answer = chat.answer();
@@ -490,9 +488,7 @@ fn an_answer_with_a_part_that_cannot_be_read_breaks_off() {
     let hub = TestHub::start();
     let room = hub.room();
     let mut ann = join_concurrent(&hub, &room, "ann");
-    let mut chat = hub.stream(&room, "ann");
-    let request = ann.receive();
-    ann.begin(&request, "text/event-stream", &["data: 1\n\n"]);
+    let (mut chat, request) = begun_stream(&hub, &room, &mut ann, &["data: 1\n\n"]);
     for chunk in ["no base64!", "ZGF0YTogMgoK"] {
         ann.send(&json!({ "type": "tunnel.response.chunk", "requestId": request["requestId"], "chunk": chunk }));
     }

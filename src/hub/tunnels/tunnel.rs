@@ -237,6 +237,13 @@ struct RouteHere<'t> {
 }
 
 impl RouteHere<'_> {
+    fn put_here(&mut self, id: &str, pieces: Vec<Piece>) -> Routed {
+        self.has_put = true;
+        let routed = (self.put)(&self.tunnel.router, id, pieces);
+        self.record(id, routed);
+        routed
+    }
+
     /// Records what has come of pieces for a request. One that they have ended is cancelled.
     fn record(&mut self, id: &str, routed: Routed) {
         match routed {
@@ -264,18 +271,13 @@ impl Route for RouteHere<'_> {
     }
 
     fn put(&mut self, id: &str, pieces: Vec<Piece>) {
-        self.has_put = true;
-        let routed = (self.put)(&self.tunnel.router, id, pieces);
-        self.record(id, routed);
+        self.put_here(id, pieces);
     }
 
     fn fail(&mut self, id: &str, error: Piece) {
-        self.has_put = true;
-        let routed = (self.put)(&self.tunnel.router, id, vec![error]);
-        if routed == Routed::Delivered {
+        if self.put_here(id, vec![error]) == Routed::Delivered {
             self.tunnel.cancel(id);
         }
-        self.record(id, routed);
     }
 }
 
