@@ -317,6 +317,26 @@ fn servers_that_answer_ollamas_routes_in_another_apis_shape_are_asked_for_a_chat
     }
 }
 
+/// llama-swap tells a version as Ollama does, and has none of its other routes.
+#[test]
+fn a_server_that_only_looks_like_ollama_is_asked_for_a_chat() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let chat = json!({ "choices": [{ "finish_reason": "stop", "message": { "content": "Hello" } }] });
+    let provider = ollama(Script::json(200, &chat));
+    for path in ["/api/chat", "/api/show"] {
+        provider.set_path(path, Script::Missing);
+    }
+    let _session = hub.join(&room, "ann", &provider);
+    assert_eq!(hub.participant(&room, "ann")["capabilities"]["ollama"], "supported");
+    for _ in 0..2 {
+        let answer = hub.post(&format!("/rooms/{room}/api/chat"), &hello(Some(false))).expect(200).json();
+        assert_eq!(answer["message"]["content"], "Hello", "{answer}");
+    }
+    hub.post(&format!("/rooms/{room}/api/show"), &json!({ "model": "m" })).expect(200);
+    assert_eq!(paths(&provider), ["/api/chat", "/v1/chat/completions", "/v1/chat/completions", "/api/show"]);
+}
+
 #[test]
 fn a_participant_of_an_older_version_is_asked_for_a_chat() {
     let hub = TestHub::start();

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use super::Random;
 use super::conversations::Previous;
+use super::missing_routes::MissingRoutes;
 use super::room::{Member, Room};
 use super::selector::{Need, Refusal, Selector, Want};
 use crate::proto::management::Support;
@@ -92,22 +93,16 @@ impl Member {
         }
     }
 
-    /// Whether Responses requests must be translated to chat completions for it.
-    pub fn wants_chat(&self) -> bool {
-        self.no_responses || self.profile.capabilities.open_responses == Support::Unsupported
-    }
-
-    /// Whether requests of Ollama's API must be translated for it.
-    pub fn lacks_ollama(&self) -> bool {
-        self.no_ollama || self.profile.capabilities.ollama == Support::Unsupported
+    /// The routes of its provider that something else must take the place of.
+    pub fn missing(&self) -> MissingRoutes {
+        self.found_missing.union(MissingRoutes::registered(&self.profile.capabilities))
     }
 
     fn can(&self, need: Need) -> bool {
         let chats = self.profile.capabilities.chat_completions != Support::Unsupported;
         match need {
             Need::Chat => chats,
-            Need::Responses => chats || !self.wants_chat(),
-            Need::OllamaChat => chats || !self.lacks_ollama(),
+            Need::ChatOr(route) => chats || !self.missing().contains(route),
             Need::Other => true,
         }
     }

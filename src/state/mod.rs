@@ -10,6 +10,7 @@ pub mod fair_shares;
 pub mod health;
 pub mod id;
 pub mod limits;
+pub mod missing_routes;
 pub mod models;
 mod page;
 pub mod policy;

@@ -8,6 +8,7 @@ use super::config::shown;
 use super::fair_shares::FairShares;
 use super::health::Health;
 use super::id::{ParticipantId, RoomCode, Secret};
+use super::missing_routes::MissingRoutes;
 use super::models::Models;
 use super::queue::Queue;
 use super::{Now, page};
@@ -149,12 +150,8 @@ pub struct Member {
     pub health: Health,
     /// Indexes of its models that are in memory, in ascending order; `None` where it does not report them.
     pub loaded: Option<Vec<u16>>,
-    /// Whether its provider was found to have no Responses API. Overrides the registered capabilities.
-    pub no_responses: bool,
-    /// Whether its provider was found to have no Messages API.
-    pub no_messages: bool,
-    /// Whether its provider was found to lack Ollama's API. Overrides the registered capabilities.
-    pub no_ollama: bool,
+    /// What its provider was found to lack, whatever its registered capabilities say.
+    pub found_missing: MissingRoutes,
     /// When it first registered, milliseconds since the epoch.
     pub joined_at: u64,
     /// Time of its last heartbeat or registration.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::conversations::Previous;
+use super::missing_routes::ReplaceableRoute;
 use crate::proto::management::ErrorCode;
 
 /// The parsed `model` of a request.
@@ -35,10 +36,8 @@ impl<'a> Selector<'a> {
 pub enum Need {
     /// Chat completions.
     Chat,
-    /// Responses, natively or translated to chat completions.
-    Responses,
-    /// Ollama's chat or completion, natively or translated to chat completions.
-    OllamaChat,
+    /// Chat completions, or this route, whose requests can be translated to them.
+    ChatOr(ReplaceableRoute),
     /// An operation that no capability describes.
     Other,
 }

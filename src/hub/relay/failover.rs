@@ -26,6 +26,7 @@ use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
 use crate::state::event::Dispatch;
+use crate::state::registry::Outcome;
 use crate::state::selector::Want;
 
 /// The error of a compressed answer behind a head that was sent for another one.
@@ -133,12 +134,8 @@ impl<'s, 'a> Failover<'s, 'a> {
                     slot = other;
                 }
                 NextStep::Translate(mut same) => {
-                    match self.request.kind.shape {
-                        Shape::Responses => same.picked.wants_chat = true,
-                        Shape::Ollama(_) => same.picked.no_ollama = true,
-                        _ => same.picked.no_messages = true,
-                    }
                     found_lacking = true;
+                    self.request.kind.replaceable().into_iter().for_each(|route| same.picked.missing.insert(route));
                     slot = same;
                 }
             }
@@ -296,9 +293,9 @@ impl<'s, 'a> Failover<'s, 'a> {
         let Contender { mut attempt, mut upstream, adapter, found_lacking, .. } = contender;
         if found_lacking
             && head.status < 400
-            && let Some(lack) = self.request.kind.lack()
+            && let Some(route) = self.request.kind.replaceable()
         {
-            attempt.record_outcome(lack);
+            attempt.record_outcome(Outcome::Lacks(route));
         }
         if is_redirect(head.status) {
             upstream.cancel();

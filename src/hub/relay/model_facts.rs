@@ -12,6 +12,7 @@ use crate::hub::respond::{JSON, Rejection};
 use crate::proto::management::{ErrorCode, Support};
 use crate::proto::members::cut;
 use crate::proto::time::rfc3339;
+use crate::state::missing_routes::ReplaceableRoute;
 use crate::state::registry::{Outcome, Picked};
 use crate::state::room::Room;
 
@@ -24,12 +25,12 @@ const MAX_NAME: usize = 100;
 
 /// Whether the hub itself answers the request for this participant: its provider cannot show a model.
 pub fn is_due(request: &RelayRequest<'_>, picked: &Picked) -> bool {
-    request.kind.shape == Shape::Ollama(OllamaRoute::Show) && picked.no_ollama
+    request.kind.shape == Shape::Ollama(OllamaRoute::Show) && request.kind.is_missing(picked)
 }
 
 /// Answers with what is known of the model. `id` names the request.
 pub fn answer(hub: &HubContext, client: &mut ClientResponse<'_, '_>, id: &str, picked: &Picked) -> io::Result<()> {
-    hub.registry().record_outcome(picked, Outcome::NoOllama, hub.clock.now());
+    hub.registry().record_outcome(picked, Outcome::Lacks(ReplaceableRoute::OllamaShow), hub.clock.now());
     let head = RelayedHead::of_hub(picked, id, JSON.1);
     let facts = shown(&picked.model, picked.profile.capabilities.chat_completions, hub.clock.now().wall);
     client.respond(200, &head.headers, facts.to_string().as_bytes())

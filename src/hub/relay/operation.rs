@@ -13,7 +13,8 @@ use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
 use crate::proto::translate::ollama::{AnswerForm, EmbeddingForm};
 use crate::state::id::RoomCode;
-use crate::state::registry::Outcome;
+use crate::state::missing_routes::ReplaceableRoute;
+use crate::state::registry::Picked;
 use crate::state::selector::{Caller, Need};
 
 /// How a route's bodies are treated.
@@ -92,13 +93,10 @@ impl InferenceRoute {
 
     /// What the participant must support.
     pub fn need(self) -> Need {
-        match self.shape {
-            Shape::Chat => Need::Chat,
-            Shape::Responses => Need::Responses,
-            Shape::Ollama(OllamaRoute::Text(_)) => Need::OllamaChat,
-            Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => {
-                Need::Other
-            }
+        match (self.shape, self.replaceable()) {
+            (Shape::Chat, _) => Need::Chat,
+            (Shape::Responses | Shape::Ollama(OllamaRoute::Text(_)), Some(route)) => Need::ChatOr(route),
+            _ => Need::Other,
         }
     }
 
@@ -107,14 +105,24 @@ impl InferenceRoute {
         !matches!(self.shape, Shape::AboutResponse | Shape::Ollama(OllamaRoute::Show))
     }
 
-    /// What is learnt of a participant whose provider lacks the route, where another one can take its place.
-    pub fn lack(self) -> Option<Outcome> {
-        match self.shape {
-            Shape::Responses => Some(Outcome::NoResponses),
-            Shape::Messages | Shape::CountTokens => Some(Outcome::NoMessages),
-            Shape::Ollama(_) => Some(Outcome::NoOllama),
-            Shape::Chat | Shape::Plain | Shape::AboutResponse => None,
-        }
+    /// The provider's route, where something else can take its place.
+    pub fn replaceable(self) -> Option<ReplaceableRoute> {
+        Some(match self.shape {
+            Shape::Responses => ReplaceableRoute::Responses,
+            Shape::Messages => ReplaceableRoute::Messages,
+            Shape::CountTokens => ReplaceableRoute::CountTokens,
+            Shape::Ollama(OllamaRoute::Text(AnswerForm::Chat)) => ReplaceableRoute::OllamaChat,
+            Shape::Ollama(OllamaRoute::Text(AnswerForm::Generate)) => ReplaceableRoute::OllamaGenerate,
+            Shape::Ollama(OllamaRoute::Vectors(EmbeddingForm::Embed)) => ReplaceableRoute::OllamaEmbed,
+            Shape::Ollama(OllamaRoute::Vectors(EmbeddingForm::Embeddings)) => ReplaceableRoute::OllamaEmbeddings,
+            Shape::Ollama(OllamaRoute::Show) => ReplaceableRoute::OllamaShow,
+            Shape::Chat | Shape::Plain | Shape::AboutResponse => return None,
+        })
+    }
+
+    /// Whether something else must take the place of the participant's own route.
+    pub fn is_missing(self, picked: &Picked) -> bool {
+        self.replaceable().is_some_and(|route| picked.missing.contains(route))
     }
 
     /// The shape of a provider's error about a request that was translated, where it is not passed on as it came.

@@ -68,23 +68,24 @@ fn put<'a>(
     let mut body = original.clone();
     let model = &picked.model;
     kind.fill(&mut body, model, &picked.config)?;
+    let translates = kind.is_missing(picked);
     match kind.shape {
-        Shape::Responses if picked.wants_chat => {
+        Shape::Responses if translates => {
             let adapter = Adapter::responses(original, &key(), now.as_secs(), model, request.stream);
             Ok(Body::Request(Some(translate::to_chat(&body)?.into()), Some(adapter)))
         }
-        Shape::Messages if picked.no_messages => {
+        Shape::Messages if translates => {
             let chat = filled_chat(&anthropic::to_chat(&body)?, picked)?;
             Ok(Body::Request(Some(chat), Some(Adapter::messages(&key(), model, request.stream))))
         }
-        Shape::Ollama(OllamaRoute::Text(form)) if picked.no_ollama => match ollama::to_chat(form, &body)? {
+        Shape::Ollama(OllamaRoute::Text(form)) if translates => match ollama::to_chat(form, &body)? {
             Translated::Request(chat) => {
                 let adapter = Adapter::ollama(form, &request.model, now, request.stream);
                 Ok(Body::Request(Some(filled_chat(&chat, picked)?), Some(adapter)))
             }
             Translated::Nothing => Ok(Body::Nothing(ollama::load_answer(form, &body, &request.model, now))),
         },
-        Shape::Ollama(OllamaRoute::Vectors(form)) if picked.no_ollama => match ollama::to_embeddings(form, &body)? {
+        Shape::Ollama(OllamaRoute::Vectors(form)) if translates => match ollama::to_embeddings(form, &body)? {
             Translated::Request(body) => {
                 Ok(Body::Request(Some(body.into()), Some(Adapter::embeddings(form, &request.model))))
             }
@@ -103,20 +104,14 @@ fn filled_chat<'a>(chat: &str, picked: &Picked) -> Result<JsonParts<'a>, BadRequ
 
 /// The memory that a translation takes beside the answer's text: a response repeats parts of its request.
 pub fn translation_overhead(request: &RelayRequest<'_>, picked: &Picked) -> usize {
-    let translates = request.kind.shape == Shape::Responses && picked.wants_chat;
+    let translates = request.kind.shape == Shape::Responses && request.kind.is_missing(picked);
     let body = request.body.as_ref().filter(|_| translates);
     body.map_or(0, ChatTranslator::response_overhead)
 }
 
 /// The memory that translating the request takes, until it has been sent. Objects are counted within texts too.
 pub fn translation_work(request: &RelayRequest<'_>, picked: &Picked) -> usize {
-    let translates = match request.kind.shape {
-        Shape::Responses => picked.wants_chat,
-        Shape::Messages => picked.no_messages,
-        Shape::Ollama(_) => picked.no_ollama,
-        _ => false,
-    };
-    let members = request.body.iter().filter(|_| translates).flat_map(Members::iter);
+    let members = request.body.iter().filter(|_| request.kind.is_missing(picked)).flat_map(Members::iter);
     let objects = |text: &str| memchr_iter(b'{', text.as_bytes()).count();
     members
         .map(|(_, text)| text.len().saturating_mul(COPIES).saturating_add(objects(text).saturating_mul(OBJECT)))

@@ -10,11 +10,12 @@ use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::respond::JSON;
 use crate::proto::translate::anthropic;
+use crate::state::missing_routes::ReplaceableRoute;
 use crate::state::registry::{Outcome, Picked};
 
 /// Whether the hub itself answers the request for this participant.
 pub fn is_due(request: &RelayRequest<'_>, picked: &Picked) -> bool {
-    request.kind.shape == Shape::CountTokens && picked.no_messages
+    request.kind.shape == Shape::CountTokens && request.kind.is_missing(picked)
 }
 
 /// Answers with an estimate, marked as one. `id` names the request.
@@ -25,7 +26,7 @@ pub fn answer(
     id: &str,
     picked: &Picked,
 ) -> io::Result<()> {
-    hub.registry().record_outcome(picked, Outcome::NoMessages, hub.clock.now());
+    hub.registry().record_outcome(picked, Outcome::Lacks(ReplaceableRoute::CountTokens), hub.clock.now());
     let body = request.body.as_ref().map(anthropic::to_chat).transpose();
     match body {
         Ok(chat) => {

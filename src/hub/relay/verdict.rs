@@ -67,7 +67,6 @@ fn can_be_translated(request: &RelayRequest<'_>, picked: &Picked) -> bool {
     let chats = capabilities.chat_completions != Support::Unsupported;
     match request.kind.shape {
         Shape::Responses | Shape::Messages | Shape::CountTokens => chats,
-        Shape::Ollama(_) if capabilities.ollama == Support::Supported => false,
         Shape::Ollama(OllamaRoute::Text(_)) => chats,
         Shape::Ollama(_) => true,
         Shape::Chat | Shape::Plain | Shape::AboutResponse => false,

@@ -8,6 +8,7 @@ use super::super::event::{Event, EventKind};
 use super::super::fair_shares::FairShares;
 use super::super::health::Health;
 use super::super::id::{self, CodePrefix, ParticipantId, RoomCode, Secret};
+use super::super::missing_routes::MissingRoutes;
 use super::super::queue::Queue;
 use super::super::room::{Member, Profile, Reach, Room, Tunnel, TunnelToken};
 use super::super::{Now, Random, page};
@@ -290,9 +291,7 @@ impl Member {
             in_flight: 0,
             health: Health::default(),
             loaded: None,
-            no_responses: false,
-            no_messages: false,
-            no_ollama: false,
+            found_missing: MissingRoutes::default(),
             joined_at: now.wall,
             last_seen: now,
             updated_at: now.wall,
@@ -307,7 +306,7 @@ impl Member {
         let tunnel_token = TunnelToken { token, expires_at: now.mono + TOKEN_SECS * 1000 };
         self.profile = profile;
         self.reach = reach;
-        (self.no_responses, self.no_messages, self.no_ollama) = (false, false, false);
+        self.found_missing = MissingRoutes::default();
         self.tunnel_token = Some(tunnel_token).filter(|_| reach == Reach::Tunnel);
         self.touch(now);
     }

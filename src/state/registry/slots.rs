@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::balancer::{self, Choice};
 use super::super::config::merge;
 use super::super::id::{ParticipantId, RoomCode};
+use super::super::missing_routes::{MissingRoutes, ReplaceableRoute};
 use super::super::queue::Waiting;
 use super::super::room::{Member, Profile, Reach, Room};
 use super::super::selector::Caller;
@@ -37,12 +38,8 @@ pub struct Picked {
     pub caller: Caller,
     /// Whether the request named it by id, so that no other participant can serve it.
     pub named: bool,
-    /// Whether Responses requests must be translated to chat completions for it.
-    pub wants_chat: bool,
-    /// Whether Messages requests must be translated to chat completions for it.
-    pub no_messages: bool,
-    /// Whether requests of Ollama's API must be translated for it.
-    pub no_ollama: bool,
+    /// The routes of its provider that something else must take the place of.
+    pub missing: MissingRoutes,
     /// How the hub reaches it.
     pub reach: Reach,
     /// The longest of its recent times to first token of streamed answers, milliseconds.
@@ -159,9 +156,7 @@ impl Registry {
             match outcome {
                 Outcome::Served { ttft_ms, streamed } => member.health.served(ttft_ms, streamed),
                 Outcome::Failed => member.health.failed(now.mono),
-                Outcome::NoResponses => member.no_responses = true,
-                Outcome::NoMessages => member.no_messages = true,
-                Outcome::NoOllama => member.no_ollama = true,
+                Outcome::Lacks(route) => member.found_missing.insert(route),
             }
         }
     }
@@ -240,9 +235,7 @@ impl Room {
             model: member.profile.models.name(choice.model).to_owned(),
             caller: caller.clone(),
             named: choice.named,
-            wants_chat: member.wants_chat(),
-            no_messages: member.no_messages,
-            no_ollama: member.lacks_ollama(),
+            missing: member.missing(),
             reach: member.reach,
             slowest_streamed_ms: member.health.slowest(true),
             slowest_whole_ms: member.health.slowest(false),
@@ -271,12 +264,8 @@ pub enum Outcome {
     },
     /// It failed, and the client did not cause it.
     Failed,
-    /// Its provider has no Responses API.
-    NoResponses,
-    /// Its provider has no Messages API.
-    NoMessages,
-    /// Its provider lacks Ollama's API.
-    NoOllama,
+    /// Its provider lacks a route.
+    Lacks(ReplaceableRoute),
 }
 
 /// Why no participant gets a request.

@@ -7,6 +7,7 @@ use crate::proto::management::{Capabilities, HeartbeatBody, RuntimeConfig, Specs
 use crate::state::Now;
 use crate::state::event::Event;
 use crate::state::id::{ParticipantId, RoomCode, Secret};
+use crate::state::missing_routes::ReplaceableRoute;
 use crate::state::models::Models;
 use crate::state::room::{Password, Profile, Reach};
 use crate::state::selector::Caller;
@@ -435,11 +436,11 @@ fn a_participant_without_the_required_api_is_not_chosen() {
     for model in ["a", "any", "m"] {
         assert_eq!(story.pick(model).unwrap_err(), PickError::Refused(Refusal::Unsupported), "{model}");
     }
-    let responses = story.want("a", Need::Responses);
+    let responses = story.want("a", Need::ChatOr(ReplaceableRoute::Responses));
     let picked = story.registry.pick(&story.code, &responses, at(0), &mut *story.random).unwrap();
-    assert!(!picked.wants_chat && picked.named);
+    assert!(!picked.missing.contains(ReplaceableRoute::Responses) && picked.named);
     story.registry.release(&picked, at(0));
-    story.registry.record_outcome(&picked, Outcome::NoResponses, at(0));
+    story.registry.record_outcome(&picked, Outcome::Lacks(ReplaceableRoute::Responses), at(0));
     let refused = story.registry.pick(&story.code, &responses, at(0), &mut *story.random).unwrap_err();
     assert_eq!(refused, PickError::Refused(Refusal::Unsupported));
     story.join("b", "m", at(0));
