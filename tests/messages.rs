@@ -142,6 +142,41 @@ fn the_tokens_of_a_request_are_estimated_where_the_provider_counts_none() {
     assert_eq!((counted.header("x-gambi-estimated"), &counted.json()["input_tokens"]), (None, &json!(7)));
 }
 
+#[test]
+fn an_event_of_megabytes_arrives_and_one_that_is_too_long_fails() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = chat_only(Script::Echo);
+    let _session = join(&hub, &room, &provider);
+    let ask = |length: usize| {
+        let call = tool_call("draw", &json!({ "data": "x".repeat(length) }).to_string());
+        provider.set(Script::Stream(chat_chunks(&[call, json!({ "finish": "tool_calls" })])));
+        hub.post(&format!("/rooms/{room}/v1/messages"), &hello(true)).text()
+    };
+    let arrived = ask(5 << 20);
+    assert!(arrived.len() > 5 << 20 && arrived.contains("message_stop"), "{} bytes", arrived.len());
+    let failed = ask(17 << 20);
+    assert!(failed.contains("event: error") && !failed.contains("message_stop"), "{} bytes", failed.len());
+}
+
+#[test]
+fn a_provider_that_counts_no_tokens_keeps_its_own_messages() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let own = json!({ "id": "msg_own", "type": "message", "content": [] });
+    let provider = FakeProvider::start(Script::json(200, &own));
+    provider.set_path("/v1/messages/count_tokens", Script::Missing);
+    let _session = join(&hub, &room, &provider);
+    let path = format!("/rooms/{room}/v1/messages");
+    for _ in 0..2 {
+        let counted = hub.post(&format!("{path}/count_tokens"), &hello(false)).expect(200);
+        assert_eq!(counted.header("x-gambi-estimated"), Some("true"));
+        assert_eq!(hub.post(&path, &hello(false)).expect(200).json(), own);
+    }
+    let paths: Vec<String> = provider.seen().into_iter().map(|seen| seen.path).collect();
+    assert_eq!(paths, ["/v1/messages/count_tokens", "/v1/messages", "/v1/messages"]);
+}
+
 /// The requests of a session of Claude Code, by their shapes: it looks whether the base is there, counts, asks with tools it
 /// runs itself and tools of Anthropic's servers, and goes on with what a tool said.
 #[test]

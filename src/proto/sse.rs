@@ -51,6 +51,8 @@ pub struct Decoder {
     size: usize,
     current: Event,
     has_data: bool,
+    /// Whether an event was too long.
+    has_dropped: bool,
     /// The last comment that has not been taken.
     comment: Option<String>,
     /// Pushed bytes, of which `read` have been decoded. Events are decoded one at a time: a queue of tiny ones would
@@ -82,6 +84,7 @@ impl Decoder {
             size: 0,
             current: Event::default(),
             has_data: false,
+            has_dropped: false,
             comment: None,
             pushed: Vec::new(),
             read: 0,
@@ -113,6 +116,11 @@ impl Decoder {
     /// The last comment among what has been decoded since the previous call.
     pub fn take_comment(&mut self) -> Option<String> {
         self.comment.take()
+    }
+
+    /// Whether an event, complete or not, was longer than the limit, and dropped.
+    pub fn has_dropped(&self) -> bool {
+        self.has_dropped
     }
 
     /// The number of bytes that it stores.
@@ -148,8 +156,13 @@ impl Decoder {
             self.line.push(byte);
         } else {
             self.line = Vec::new();
-            self.current = Event::default();
+            self.drop_event();
         }
+    }
+
+    fn drop_event(&mut self) {
+        self.current = Event::default();
+        self.has_dropped = true;
     }
 
     fn end_line(&mut self) -> Option<Event> {
@@ -167,7 +180,7 @@ impl Decoder {
             if self.size <= self.limit {
                 self.field(&text);
             } else {
-                self.current = Event::default();
+                self.drop_event();
             }
         }
         line.clear();
@@ -254,6 +267,7 @@ mod tests {
             decoder.push(&[long, b"data: next\n\n"].concat());
             let first = decoder.next_event().map(|event| event.data);
             assert_eq!((first.as_deref(), decoder.next_event()), (Some("next"), None), "{}", long.escape_ascii());
+            assert!(decoder.has_dropped());
         }
     }
 
@@ -262,6 +276,7 @@ mod tests {
         let mut decoder = Decoder::with_limit(2 * MAX_EVENT);
         decoder.push(format!("data: {}\n\n", "x".repeat(MAX_EVENT + 1)).as_bytes());
         assert_eq!(decoder.next_event().unwrap().data.len(), MAX_EVENT + 1);
+        assert!(!decoder.has_dropped());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::proto::operations::{self, Operation};
 use crate::proto::parsed::parsed_bytes;
 use crate::proto::sse::Decoder;
 use crate::proto::translate::ollama::{self, AnswerForm, EmbeddingForm};
-use crate::proto::translate::{CUT_SHORT, ChatTranslator, ResponseTemplate, error_text};
+use crate::proto::translate::{CUT_SHORT, ChatTranslator, MAX_HELD, ResponseTemplate, error_text};
 use crate::tunnel::Piece;
 
 /// How many copies of a text exist while it is translated: as it came, as its event, and within the events that it becomes.
@@ -200,7 +200,7 @@ fn stream(
 ) -> Result<io::Result<()>, UpstreamError> {
     client.open(200, headers)?;
     client.write(answer.take_events().as_bytes())?;
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::with_limit(MAX_HELD);
     loop {
         let chunk = match next_chunk(attempt, client, upstream, answer) {
             Ok(Some(chunk)) => chunk,
@@ -316,6 +316,9 @@ fn feed(
         }
         reserve(client, answer.weight().saturating_add(texts))?;
     }
+    if decoder.has_dropped() {
+        return Err(UpstreamError::provider(TOO_LONG));
+    }
     reserve(client, answer.weight() + decoder.held_bytes())
 }
 
@@ -341,7 +344,7 @@ fn collect(
     mut coding: ContentCoding,
     answer: &mut ChatTranslator,
 ) -> Result<(), UpstreamError> {
-    let (mut body, mut decoder) = (Vec::new(), Decoder::new());
+    let (mut body, mut decoder) = (Vec::new(), Decoder::with_limit(MAX_HELD));
     while let Some(chunk) = next_chunk(attempt, client, upstream, answer)? {
         let read = coding.decode(chunk, &mut |text| {
             attempt.receive(&mut body, text);
