@@ -8,8 +8,15 @@ pub const PARAGRAPH: &str = "\n\n";
 /// Content of a message.
 pub enum Content {
     Text(String),
-    /// A list of parts, as JSON: it has more than text.
-    Parts(String),
+    /// It has more than text.
+    Parts(Vec<Part>),
+}
+
+/// A part of a message's content.
+pub enum Part {
+    Text(String),
+    /// An image, a sound or a file, as JSON.
+    Media(String),
 }
 
 impl Content {
@@ -17,9 +24,22 @@ impl Content {
     pub fn json(&self) -> String {
         match self {
             Content::Text(text) => json_text(text),
-            Content::Parts(parts) => parts.clone(),
+            Content::Parts(parts) => list(parts),
         }
     }
+}
+
+impl Part {
+    fn json(&self) -> String {
+        match self {
+            Part::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, json_text(text)),
+            Part::Media(json) => json.clone(),
+        }
+    }
+}
+
+fn list(parts: &[Part]) -> String {
+    format!("[{}]", parts.iter().map(Part::json).collect::<Vec<_>>().join(","))
 }
 
 /// What an assistant said, thought and called from one turn of the user to the next: one message of the chat.
@@ -37,6 +57,8 @@ pub struct Conversation {
     pub system: String,
     messages: Vec<String>,
     turn: Turn,
+    /// What results of calls have shown beside text. It follows behind them as the user's.
+    shown: Vec<Part>,
 }
 
 /// Appends a text behind a separator, unless it is the first.
@@ -51,14 +73,35 @@ impl Conversation {
     /// Adds a message with content as JSON.
     pub fn say(&mut self, role: &str, content: &str) {
         self.end_turn();
+        self.show();
         self.messages.push(format!(r#"{{"role":{},"content":{content}}}"#, json_text(role)));
     }
 
-    /// Adds the result of a call.
-    pub fn result(&mut self, call_id: &str, output: &Content) {
+    /// Adds the result of a call. Many servers let a tool answer with text only.
+    pub fn result(&mut self, call_id: &str, output: Content) {
         self.end_turn();
-        let (id, output) = (json_text(call_id), output.json());
+        let mut all = String::new();
+        match output {
+            Content::Text(text) => all = text,
+            Content::Parts(parts) => {
+                for part in parts {
+                    match part {
+                        Part::Text(text) => append(&mut all, "\n", &text),
+                        media => self.shown.push(media),
+                    }
+                }
+            }
+        }
+        let (id, output) = (json_text(call_id), json_text(&all));
         self.messages.push(format!(r#"{{"role":"tool","tool_call_id":{id},"content":{output}}}"#));
+    }
+
+    /// Adds what results of calls have shown, once all results of a turn are there.
+    fn show(&mut self) {
+        let shown = std::mem::take(&mut self.shown);
+        if !shown.is_empty() {
+            self.messages.push(format!(r#"{{"role":"user","content":{}}}"#, list(&shown)));
+        }
     }
 
     /// Adds a call to the assistant's turn; `arguments` is JSON text.
@@ -85,6 +128,7 @@ impl Conversation {
         if text.is_none() && calls.is_empty() {
             return;
         }
+        self.show();
         let content = text.map_or_else(|| "null".into(), |text| json_text(&text));
         let mut message = format!(r#"{{"role":"assistant","content":{content}"#);
         if !reasoning.is_empty() {
@@ -99,6 +143,7 @@ impl Conversation {
     /// The messages, each as JSON.
     pub fn into_messages(mut self) -> Vec<String> {
         self.end_turn();
+        self.show();
         if !self.system.is_empty() {
             self.messages.insert(0, format!(r#"{{"role":"system","content":{}}}"#, json_text(&self.system)));
         }

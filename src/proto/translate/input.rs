@@ -2,7 +2,7 @@
 
 use super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
 use super::super::read_json::lenient;
-use super::conversation::{Content, Conversation, PARAGRAPH, append};
+use super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 use super::tools::ToolNames;
 
@@ -22,6 +22,27 @@ const RECORDS: [&str; 13] = [
     "web_search_call",
     "web_search_preview_call",
 ];
+
+/// The type of an item that adds tools to those of the request.
+const ADDITIONAL_TOOLS: &str = "additional_tools";
+
+/// The lists of tools that items of the input add to those of the request.
+///
+/// # Errors
+/// When an item that names them cannot be read.
+pub fn additional_tools(input: &str) -> Result<Vec<String>, BadRequest> {
+    let mut all = Vec::new();
+    if !input.starts_with('[') || !input.contains(ADDITIONAL_TOOLS) {
+        return Ok(all);
+    }
+    for raw in list(input, "input")?.into_iter().filter(|raw| raw.contains(ADDITIONAL_TOOLS)) {
+        let item = object(raw, "input")?;
+        if text(&item, "type").as_deref() == Some(ADDITIONAL_TOOLS) {
+            all.extend(item.get("tools").map(str::to_owned));
+        }
+    }
+    Ok(all)
+}
 
 /// The messages of a request's `instructions` and `input`.
 ///
@@ -84,14 +105,31 @@ fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) 
             let id = need("call_id").or_else(|_| need("id"))?;
             conversation.call(&id, "local_shell", item.get("action").unwrap_or("{}"));
         }
-        "function_call_output" | "custom_tool_call_output" => {
-            let id = need("call_id")?;
-            conversation.result(&id, &content(output()?)?);
+        "shell_call" => conversation.call(&need("call_id")?, "shell", item.get("action").unwrap_or("{}")),
+        "apply_patch_call" => {
+            conversation.call(&need("call_id")?, "apply_patch", item.get("operation").unwrap_or("{}"));
         }
+        "function_call_output" | "custom_tool_call_output" => {
+            conversation.result(&need("call_id")?, content(output()?)?);
+        }
+        "apply_patch_call_output" => {
+            let said = text(item, "output").or_else(|| text(item, "status")).unwrap_or_default();
+            conversation.result(&need("call_id")?, Content::Text(said));
+        }
+        // What each command has written, as JSON.
+        "shell_call_output" => conversation.result(&need("call_id")?, Content::Text(output()?.to_owned())),
         "local_shell_call_output" => {
             let id = need("call_id").or_else(|_| need("id"))?;
-            conversation.result(&id, &content(output()?)?);
+            conversation.result(&id, content(output()?)?);
         }
+        // What another agent has written to this one.
+        "agent_message" => {
+            let raw =
+                item.get("content").ok_or_else(|| BadRequest::field("input", "has an item without \"content\""))?;
+            conversation.say("user", &content(raw)?.json());
+        }
+        // Read with the other tools.
+        ADDITIONAL_TOOLS => {}
         "reasoning" => conversation.add_reasoning(&reasoning(item)),
         kind if RECORDS.contains(&kind) => {}
         "item_reference" => {
@@ -133,7 +171,7 @@ fn content(raw: &str) -> Result<Content, BadRequest> {
     if raw.starts_with('"') {
         return lenient(raw).map(Content::Text).map_err(|_| BadRequest::field("input", "has text that cannot be read"));
     }
-    let (mut parts, mut texts) = (Vec::new(), Some(String::new()));
+    let (mut parts, mut all, mut has_media) = (Vec::new(), String::new(), false);
     for raw in
         list(raw, "input").map_err(|_| BadRequest::field("input", "has content that is neither text nor a list"))?
     {
@@ -144,18 +182,16 @@ fn content(raw: &str) -> Result<Content, BadRequest> {
             "output_text" => ("text", ""),
             "refusal" => ("refusal", ""),
             _ => {
-                parts.push(media(&part, &kind)?);
-                texts = None;
+                parts.push(Part::Media(media(&part, &kind)?));
+                has_media = true;
                 continue;
             }
         };
         let words = text(&part, key).ok_or_else(|| BadRequest::field("input", "has a part without text"))?;
-        parts.push(format!(r#"{{"type":"text","text":{}}}"#, json_text(&words)));
-        if let Some(texts) = &mut texts {
-            append(texts, separator, &words);
-        }
+        append(&mut all, separator, &words);
+        parts.push(Part::Text(words));
     }
-    Ok(texts.map_or_else(|| Content::Parts(format!("[{}]", parts.join(","))), Content::Text))
+    Ok(if has_media { Content::Parts(parts) } else { Content::Text(all) })
 }
 
 fn media(part: &Members<'_>, kind: &str) -> Result<String, BadRequest> {
@@ -165,6 +201,13 @@ fn media(part: &Members<'_>, kind: &str) -> Result<String, BadRequest> {
             Ok(format!(r#"{{"type":"image_url","image_url":{{"url":{url}{detail}}}}}"#))
         }
         ("input_audio", _, Some(audio)) => Ok(format!(r#"{{"type":"input_audio","input_audio":{audio}}}"#)),
+        ("input_file", ..) if part.get("file_data").is_some() => {
+            let mut file = Members::default();
+            for (key, value) in part.iter().filter(|(key, _)| ["filename", "file_data"].contains(key)) {
+                file.push(key, value);
+            }
+            Ok(format!(r#"{{"type":"file","file":{}}}"#, file.to_json()))
+        }
         _ => Err(no_counterpart(&format!("A part of type \"{kind}\" without its data"))),
     }
 }

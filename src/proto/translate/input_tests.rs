@@ -7,7 +7,7 @@ use super::*;
 fn chat(request: &str) -> String {
     let request = format!("{{{request}}}");
     let request = Members::parse(request.as_bytes()).unwrap();
-    let tools = request.get("tools").map(|raw| Tools::read(raw).unwrap()).unwrap_or_default();
+    let tools = Tools::of(&request).unwrap();
     messages(&request, &tools.names).unwrap().join("\n")
 }
 
@@ -136,4 +136,63 @@ fn calls_of_other_kinds_of_tools_are_functions_too() {
         r#"{"role":"tool","tool_call_id":"b","content":"README"}"#.to_owned(),
     ];
     assert_eq!(chat(request), expected.join("\n"));
+}
+
+#[test]
+fn what_other_clients_tools_were_called_with_stays() {
+    let request = r#""input":[{"type":"additional_tools","role":"developer","tools":[]},
+        {"type":"shell_call","call_id":"a","action":{"commands":["ls"]}},
+        {"type":"apply_patch_call","call_id":"b","operation":{"type":"delete_file","path":"x"}},
+        {"type":"shell_call_output","call_id":"a","output":[{"stdout":"x"}]},
+        {"type":"apply_patch_call_output","call_id":"b","status":"completed"},
+        {"type":"agent_message","author":"/root","recipient":"/root/a","content":[{"type":"input_text","text":"Done?"}]}]"#;
+    let expected = [
+        concat!(
+            r#"{"role":"assistant","content":null,"tool_calls":["#,
+            r#"{"id":"a","type":"function","function":{"name":"shell","arguments":"{\"commands\":[\"ls\"]}"}},"#,
+            r#"{"id":"b","type":"function","function":{"name":"apply_patch","arguments":"#,
+            r#""{\"type\":\"delete_file\",\"path\":\"x\"}"}}]}"#
+        ),
+        r#"{"role":"tool","tool_call_id":"a","content":"[{\"stdout\":\"x\"}]"}"#,
+        r#"{"role":"tool","tool_call_id":"b","content":"completed"}"#,
+        r#"{"role":"user","content":"Done?"}"#,
+    ];
+    assert_eq!(chat(request), expected.join("\n"));
+}
+
+#[test]
+fn what_results_show_follows_them_as_the_users() {
+    let image = |url: &str| format!(r#"{{"type":"input_image","image_url":"{url}"}}"#);
+    let result =
+        |id: &str, output: &str| format!(r#"{{"type":"function_call_output","call_id":"{id}","output":[{output}]}}"#);
+    let request = format!(
+        r#""input":[{},{},{{"type":"function_call","call_id":"c","name":"f"}},{}]"#,
+        result("a", &image("data:a")),
+        result("b", &format!(r#"{{"type":"input_text","text":"B"}},{}"#, image("data:b"))),
+        result("c", &image("data:c")),
+    );
+    let part = |url: &str| format!(r#"{{"type":"image_url","image_url":{{"url":"{url}"}}}}"#);
+    let expected = [
+        r#"{"role":"tool","tool_call_id":"a","content":""}"#.to_owned(),
+        r#"{"role":"tool","tool_call_id":"b","content":"B"}"#.to_owned(),
+        format!(r#"{{"role":"user","content":[{},{}]}}"#, part("data:a"), part("data:b")),
+        concat!(
+            r#"{"role":"assistant","content":null,"tool_calls":["#,
+            r#"{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}"#
+        )
+        .to_owned(),
+        r#"{"role":"tool","tool_call_id":"c","content":""}"#.to_owned(),
+        format!(r#"{{"role":"user","content":[{}]}}"#, part("data:c")),
+    ];
+    assert_eq!(chat(&request), expected.join("\n"));
+}
+
+#[test]
+fn a_file_that_came_along_is_a_file() {
+    let file = |members: &str| format!(r#""input":[{{"role":"user","content":[{{"type":"input_file",{members}}}]}}]"#);
+    let data = r#""filename":"a.pdf","file_data":"data:application/pdf;base64,eA==""#;
+    let part = format!(r#"{{"type":"file","file":{{{data}}}}}"#);
+    assert_eq!(chat(&file(data)), format!(r#"{{"role":"user","content":[{part}]}}"#));
+    let kept = format!("{{{}}}", file(r#""file_id":"file-1""#));
+    assert!(messages(&Members::parse(kept.as_bytes()).unwrap(), &ToolNames::default()).is_err());
 }

@@ -12,7 +12,7 @@ pub const MAX_QUOTE: usize = 256;
 pub fn no_counterpart(what: &str) -> BadRequest {
     let what = cut(what, MAX_QUOTE);
     let message = format!(
-        "The chat/completions fallback does not support {what}: the participant's provider has no Responses API"
+        "The chat/completions fallback does not support {what}: the participant's provider does not serve this API itself"
     );
     BadRequest { field: None, message }
 }

@@ -39,7 +39,7 @@ const TAKEN: [&str; 18] = [
 /// Names the fields that have no counterpart, or are of the wrong type.
 pub fn to_chat(request: &Members<'_>) -> Result<String, BadRequest> {
     refuse(request)?;
-    let mut tools = request.get("tools").map(Tools::read).transpose()?.unwrap_or_default();
+    let mut tools = Tools::of(request)?;
     let choice = request.get("tool_choice").map(|choice| tool_choice(choice, &mut tools)).transpose()?;
     let mut chat = Members::default();
     // A chat without tools must not say how they are used.

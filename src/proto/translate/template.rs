@@ -110,7 +110,7 @@ impl ResponseTemplate {
     /// epoch. `request` is what the client sent: instructions of the room or the participant are not shown to clients.
     pub fn new(request: &Members<'_>, key: &str, created_at: u64) -> Self {
         let mut kept = request.clone();
-        let tools = request.get("tools").and_then(|raw| Tools::read(raw).ok()).unwrap_or_default();
+        let tools = Tools::of(request).unwrap_or_default();
         kept.set("tools", tools.shown());
         ResponseTemplate { key: key.to_owned(), created_at, asked: repeated(&kept), tools: tools.names }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::super::members::{BadRequest, Members, json_text};
+use super::input::additional_tools;
 use super::json::{list, object, text};
 
 /// The most tools of a request, those in namespaces included. One takes many times its text in memory.
@@ -54,13 +55,21 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Reads a request's `tools`.
+    /// Reads a request's tools: its own, and those that its input adds.
     ///
     /// # Errors
-    /// When it is no list of objects that have a type.
-    pub fn read(raw: &str) -> Result<Self, BadRequest> {
+    /// When they are no list of objects that have a type.
+    pub fn of(request: &Members<'_>) -> Result<Self, BadRequest> {
+        let added = request.get("input").map(additional_tools).transpose()?.unwrap_or_default();
+        Self::read(request.get("tools").into_iter().chain(added.iter().map(String::as_str)))
+    }
+
+    fn read<'a>(lists: impl Iterator<Item = &'a str>) -> Result<Self, BadRequest> {
         let mut left = MAX_TOOLS;
-        let outer = entries(raw, &mut left)?;
+        let mut outer = Vec::new();
+        for raw in lists {
+            outer.extend(entries(raw, &mut left)?);
+        }
         let inner = outer.iter().map(|tool| tool.within(&mut left)).collect::<Result<Vec<_>, _>>()?;
         let mut uses: HashMap<&str, usize> = HashMap::new();
         let plain = outer.iter().filter(|tool| tool.is_kept());
@@ -202,6 +211,10 @@ mod tests {
 
     use super::*;
 
+    fn read(raw: &str) -> Result<Tools, BadRequest> {
+        Tools::read([raw].into_iter())
+    }
+
     fn parsed(json: &str) -> Value {
         serde_json::from_str(json).unwrap()
     }
@@ -210,7 +223,7 @@ mod tests {
     fn custom_tools_become_functions_with_one_text() {
         let raw = r#"[{"type":"custom","name":"apply_patch","description":"Patches.",
             "format":{"type":"grammar","syntax":"lark","definition":"start: /x/"}},{"type":"custom","name":"bare"}]"#;
-        let tools = Tools::read(raw).unwrap();
+        let tools = read(raw).unwrap();
         let chat = parsed(&tools.chat());
         let parameters = json!({ "type": "object", "properties": { "input": { "type": "string" } }, "required": ["input"],
             "additionalProperties": false });
@@ -231,7 +244,7 @@ mod tests {
                 {"type":"function","name":"only","strict":true},{"type":"mcp","name":"x"}]},
             {"type":"namespace","name":"b","tools":[{"type":"function","name":"f"},{"type":"custom","name":"patch"}]},
             {"type":"namespace","name":"empty","tools":[{"type":"web_search"}]}]"#;
-        let tools = Tools::read(raw).unwrap();
+        let tools = read(raw).unwrap();
         let chat = parsed(&tools.chat());
         let names: Vec<_> =
             chat.as_array().unwrap().iter().map(|tool| tool["function"]["name"].as_str().unwrap()).collect();
@@ -252,14 +265,28 @@ mod tests {
     }
 
     #[test]
+    fn tools_that_an_item_of_the_input_adds_count_as_the_requests_own() {
+        let request = r#"{"tools":[{"type":"function","name":"f"}],"input":[
+            {"type":"additional_tools","role":"developer","tools":[{"type":"namespace","name":"n","tools":[
+                {"type":"custom","name":"exec"},{"type":"function","name":"f"}]}]},
+            {"role":"user","content":"additional_tools"}]}"#;
+        let tools = Tools::of(&Members::parse(request.as_bytes()).unwrap()).unwrap();
+        let chat = parsed(&tools.chat());
+        let names: Vec<_> =
+            chat.as_array().unwrap().iter().map(|tool| tool["function"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["f", "exec", "n__f"]);
+        assert!(tools.names.by_chat_name("exec").is_some_and(|tool| tool.custom));
+    }
+
+    #[test]
     fn tools_that_only_the_provider_of_the_responses_api_runs_are_left_out() {
         let raw = r#"[{"type":"web_search"},{"type":"mcp","server_label":"x"},{"type":"image_generation"},
             {"type":"local_shell"},{"type":"tool_search"},{"type":"some_day"}]"#;
-        let tools = Tools::read(raw).unwrap();
+        let tools = read(raw).unwrap();
         assert!(tools.is_empty());
         assert_eq!((tools.chat(), tools.shown()), ("[]".into(), "[]".into()));
         for bad in ["5", "[5]", "[{}]", r#"[{"type":"function"}]"#, r#"[{"type":"namespace","tools":[]}]"#] {
-            assert_eq!(Tools::read(bad).unwrap_err().field, Some("tools"), "{bad}");
+            assert_eq!(read(bad).unwrap_err().field, Some("tools"), "{bad}");
         }
     }
 
@@ -267,13 +294,13 @@ mod tests {
     fn tools_are_counted_in_namespaces_too() {
         let list = |count: usize| format!("[{}]", vec![r#"{"type":"x"}"#; count].join(","));
         let nested = |count: usize| format!(r#"[{{"type":"namespace","name":"n","tools":{}}}]"#, list(count));
-        assert!(Tools::read(&list(MAX_TOOLS)).is_ok() && Tools::read(&nested(MAX_TOOLS - 1)).is_ok());
-        assert!(Tools::read(&list(MAX_TOOLS + 1)).is_err() && Tools::read(&nested(MAX_TOOLS)).is_err());
+        assert!(read(&list(MAX_TOOLS)).is_ok() && read(&nested(MAX_TOOLS - 1)).is_ok());
+        assert!(read(&list(MAX_TOOLS + 1)).is_err() && read(&nested(MAX_TOOLS)).is_err());
     }
 
     #[test]
     fn a_function_written_as_in_a_chat_stays_as_it_is() {
         let raw = r#"[{"type":"function","function":{"name":"f","parameters":{"z":1,"a":2}}}]"#;
-        assert_eq!(Tools::read(raw).unwrap().chat(), raw);
+        assert_eq!(read(raw).unwrap().chat(), raw);
     }
 }

@@ -1,25 +1,18 @@
 //! A Messages request of Anthropic's API as a Chat Completions request.
 
 use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
-use super::super::conversation::{Content, Conversation, PARAGRAPH, append};
+use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 
 /// Members that a chat has under the same name and with the same meaning. `top_k` is not OpenAI's, but local servers take it.
 const SAME: [&str; 6] = ["max_tokens", "model", "stream", "temperature", "top_k", "top_p"];
 
-/// Blocks about tools that Anthropic's servers run themselves, and reasoning that only they can read. What came of them is
-/// in the texts around them.
-const RECORDS: [&str; 9] = [
-    "bash_code_execution_tool_result",
-    "code_execution_tool_result",
-    "container_upload",
-    "mcp_tool_result",
-    "mcp_tool_use",
-    "redacted_thinking",
-    "server_tool_use",
-    "web_fetch_tool_result",
-    "web_search_tool_result",
-];
+/// Whether a block is about a tool that Anthropic's servers run themselves (their results are called `..._tool_result`), or
+/// reasoning that only they can read. What came of it is in the texts around it.
+fn is_record(kind: &str) -> bool {
+    let others = ["container_upload", "mcp_tool_use", "redacted_thinking", "server_tool_use"];
+    kind.ends_with("_tool_result") || others.contains(&kind)
+}
 
 /// Puts a Messages request into chat form. Settings without a counterpart that only advise the model (`thinking`,
 /// `metadata`, `cache_control`) are dropped.
@@ -109,7 +102,7 @@ fn blocks(raw: &str, field: &'static str) -> Result<Content, BadRequest> {
 #[derive(Default)]
 struct UserContent {
     text: String,
-    parts: Vec<String>,
+    parts: Vec<Part>,
     has_media: bool,
 }
 
@@ -120,27 +113,24 @@ impl UserContent {
             "search_result" => only_text(block.get("content").unwrap_or("\"\""), "messages")?,
             "document" => match document(block)? {
                 Content::Text(words) => words,
-                Content::Parts(part) => {
-                    self.push_media(part);
+                Content::Parts(parts) => {
+                    self.parts.extend(parts);
+                    self.has_media = true;
                     return Ok(());
                 }
             },
             "image" => {
                 let url = json_text(&source_url(block, "image/png")?);
-                self.push_media(format!(r#"{{"type":"image_url","image_url":{{"url":{url}}}}}"#));
+                self.parts.push(Part::Media(format!(r#"{{"type":"image_url","image_url":{{"url":{url}}}}}"#)));
+                self.has_media = true;
                 return Ok(());
             }
-            kind if RECORDS.contains(&kind) => return Ok(()),
+            kind if is_record(kind) => return Ok(()),
             other => return Err(no_counterpart(&format!("A block of type \"{other}\""))),
         };
-        self.parts.push(format!(r#"{{"type":"text","text":{}}}"#, json_text(&words)));
         append(&mut self.text, "\n", &words);
+        self.parts.push(Part::Text(words));
         Ok(())
-    }
-
-    fn push_media(&mut self, part: String) {
-        self.parts.push(part);
-        self.has_media = true;
     }
 
     fn is_empty(&self) -> bool {
@@ -148,7 +138,7 @@ impl UserContent {
     }
 
     fn into_content(self) -> Content {
-        if self.has_media { Content::Parts(format!("[{}]", self.parts.join(","))) } else { Content::Text(self.text) }
+        if self.has_media { Content::Parts(self.parts) } else { Content::Text(self.text) }
     }
 }
 
@@ -168,12 +158,17 @@ fn user(raw: &str, conversation: &mut Conversation) -> Result<(), BadRequest> {
                 append(&mut words, "\n", &required(inner, "text")?);
                 Ok(())
             }
+            // A search for tools has found one.
+            "tool_reference" => {
+                append(&mut words, "\n", &format!("Tool available: {}", required(inner, "tool_name")?));
+                Ok(())
+            }
             kind => rest.take(kind, inner),
         })?;
         if block.get("is_error") == Some("true") {
             words.insert_str(0, "Error: ");
         }
-        conversation.result(&required(block, "tool_use_id")?, &Content::Text(words));
+        conversation.result(&required(block, "tool_use_id")?, Content::Text(words));
         Ok(())
     })?;
     if results == 0 || !rest.is_empty() {
@@ -191,7 +186,9 @@ fn assistant(raw: &str, conversation: &mut Conversation) -> Result<(), BadReques
                 let input = block.get("input").unwrap_or("{}");
                 conversation.call(&required(block, "id")?, &required(block, "name")?, input);
             }
-            kind if RECORDS.contains(&kind) => {}
+            // A summary of what was said before.
+            "compaction" => conversation.add_text(&text(block, "content").unwrap_or_default()),
+            kind if is_record(kind) => {}
             other => return Err(no_counterpart(&format!("A block of type \"{other}\" of an assistant"))),
         }
         Ok(())
@@ -225,7 +222,8 @@ fn document(block: &Members<'_>) -> Result<Content, BadRequest> {
         _ => {
             let data = json_text(&source_url(block, "application/pdf")?);
             let name = json_text(&text(block, "title").unwrap_or_else(|| "document.pdf".into()));
-            Ok(Content::Parts(format!(r#"{{"type":"file","file":{{"filename":{name},"file_data":{data}}}}}"#)))
+            let file = format!(r#"{{"type":"file","file":{{"filename":{name},"file_data":{data}}}}}"#);
+            Ok(Content::Parts(vec![Part::Media(file)]))
         }
     }
 }

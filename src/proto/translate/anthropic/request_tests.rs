@@ -127,3 +127,32 @@ fn tokens_are_estimated_by_length_and_media_by_number() {
     assert!((1500..1510).contains(&estimate_tokens(&image)));
     assert_eq!(estimate_tokens(r#"x"data:unterminated"#), 1501);
 }
+
+#[test]
+fn what_a_search_for_tools_and_a_summary_leave_behind_is_text() {
+    let messages = messages_of(json!([
+        { "role": "assistant", "content": [
+            { "type": "compaction", "content": "So far." },
+            { "type": "server_tool_use", "id": "s", "name": "tool_search", "input": {} },
+            { "type": "tool_search_tool_result", "tool_use_id": "s", "content": {} },
+            { "type": "some_day_tool_result", "tool_use_id": "s", "content": {} },
+            { "type": "tool_use", "id": "t", "name": "ToolSearch", "input": {} }] },
+        { "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "t", "content": [
+            { "type": "tool_reference", "tool_name": "mcp__x" }, { "type": "tool_reference", "tool_name": "mcp__y" }] }] },
+    ]));
+    assert_eq!(messages[0]["content"], "So far.");
+    let result =
+        json!({ "role": "tool", "tool_call_id": "t", "content": "Tool available: mcp__x\nTool available: mcp__y" });
+    assert_eq!((&messages[1], messages.as_array().unwrap().len()), (&result, 2));
+}
+
+#[test]
+fn a_document_of_several_blocks_is_its_blocks() {
+    let image = json!({ "type": "image", "source": { "type": "url", "url": "http://x/y.png" } });
+    let document = json!({ "type": "document", "source": { "type": "content", "content": [
+        { "type": "text", "text": "A" }, image] } });
+    let messages = messages_of(json!([{ "role": "user", "content": [document] }]));
+    let parts =
+        json!([{ "type": "text", "text": "A" }, { "type": "image_url", "image_url": { "url": "http://x/y.png" } }]);
+    assert_eq!(messages[0]["content"], parts);
+}

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::super::super::members::{Members, json_text};
 use super::super::chat::MAX_CALLS;
-use super::super::conversation::{Content, Conversation, PARAGRAPH, append};
+use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::fields::{Wrong, any_object, each, object, optional, required, text};
 
 /// The most images of a request: each becomes a part of a message, which is many times as long as a short one.
@@ -140,7 +140,7 @@ impl History {
         let found = found.or((id.is_none() && !self.waiting.is_empty()).then_some(0));
         let call_id = found.map(|at| self.waiting.remove(at).id);
         let call_id = id.or(call_id).unwrap_or_else(|| self.next_id());
-        self.conversation.result(&call_id, &Content::Text(content));
+        self.conversation.result(&call_id, Content::Text(content));
         Ok(())
     }
 }
@@ -183,10 +183,9 @@ fn data_url(raw: &str) -> Result<String, Wrong> {
 
 /// A message's text, unless it is empty, and its images, of which there is one at least.
 pub fn with_images(words: &str, urls: &[String]) -> Content {
-    let words = (!words.is_empty()).then(|| format!(r#"{{"type":"text","text":{}}}"#, json_text(words)));
+    let words = (!words.is_empty()).then(|| Part::Text(words.to_owned()));
     let image = |url: &String| format!(r#"{{"type":"image_url","image_url":{{"url":{}}}}}"#, json_text(url));
-    let parts: Vec<String> = words.into_iter().chain(urls.iter().map(image)).collect();
-    Content::Parts(format!("[{}]", parts.join(",")))
+    Content::Parts(words.into_iter().chain(urls.iter().map(image).map(Part::Media)).collect())
 }
 
 #[cfg(test)]
