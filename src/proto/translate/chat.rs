@@ -232,9 +232,11 @@ impl ChatDecoder {
     }
 
     fn tool_calls(&mut self, delta: &Value, whole: bool, sink: Sink<'_>) {
-        let entries = delta["tool_calls"].as_array().into_iter().flatten();
+        let listed = &delta["tool_calls"];
+        // Some servers send the one call in place of a list.
+        let entries = listed.as_array().map_or(std::slice::from_ref(listed), Vec::as_slice);
         // The older form, of one call.
-        for piece in entries.chain([&delta["function_call"]]).filter_map(CallPiece::read) {
+        for piece in entries.iter().chain([&delta["function_call"]]).filter_map(CallPiece::read) {
             // A whole answer lists its calls, whatever ids they have.
             let known = if whole { None } else { owner(&self.calls, &piece, self.chunks) };
             let at = known.unwrap_or_else(|| {
@@ -262,18 +264,21 @@ impl ChatDecoder {
     /// Announces the calls whose names are known, in their order. `followed`: whether something else has come after the
     /// last one. `ended`: whether nothing follows, so that a name which has not come never will.
     fn announce(&mut self, followed: bool, ended: bool, sink: Sink<'_>) {
-        let count = self.calls.len();
-        for (at, call) in self.calls.iter_mut().enumerate().skip(self.announced) {
-            if !ended && !call.is_named(followed || at + 1 < count) {
+        for at in self.announced..self.calls.len() {
+            let is_last = at + 1 == self.calls.len();
+            let (earlier, rest) = self.calls.split_at_mut(at);
+            let Some(call) = rest.first_mut().filter(|call| ended || call.is_named(followed || !is_last)) else {
                 break;
-            }
+            };
             self.announced = at + 1;
             let pending = std::mem::take(&mut call.pending);
             self.held = self.held.saturating_sub(pending.len());
             if call.name.is_empty() && pending.is_empty() {
                 continue;
             }
-            sink(ChatDelta::CallStart { call: at, id: call.id.as_deref(), name: &call.name });
+            // Results are assigned by the id: one that an earlier call has is none.
+            let id = call.id.as_deref().filter(|id| earlier.iter().all(|other| other.id.as_deref() != Some(*id)));
+            sink(ChatDelta::CallStart { call: at, id, name: &call.name });
             if !pending.is_empty() {
                 sink(ChatDelta::CallArguments { call: at, text: &pending });
             }
@@ -293,7 +298,13 @@ pub fn error_text(body: &[u8]) -> String {
 /// The message of an answer or a chunk that reports an error.
 fn error_of(answer: &Value) -> Option<&str> {
     let within = answer["choices"].get(0).map_or(&Value::Null, |choice| &choice["error"]);
-    let error = [&answer["error"], within].into_iter().find(|error| !error.is_null() && **error != "");
+    let is_none = |error: &Value| match error {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    };
+    let error = [&answer["error"], within].into_iter().find(|error| !is_none(error));
     // The older form of vLLM.
     let error = error.or_else(|| (answer["object"] == "error").then_some(answer))?;
     Some(error["message"].as_str().or(error.as_str()).unwrap_or("the provider failed"))

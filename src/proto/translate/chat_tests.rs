@@ -205,3 +205,26 @@ fn calls_without_names_are_held_only_up_to_a_limit() {
     let many: Vec<String> = (0..=MAX_CALLS).map(|n| piece(n, "x")).collect();
     assert_eq!(streamed(&many), [format!("error {TOO_LONG}")]);
 }
+
+#[test]
+fn one_call_may_stand_in_place_of_a_list() {
+    let call = json!({ "index": 0, "id": "a", "function": { "name": "f", "arguments": "{}" } });
+    assert_eq!(streamed(&[chunk(&json!({ "tool_calls": call })), DONE.into()]), ["call 0 a f", "arguments 0 {}"]);
+}
+
+#[test]
+fn an_id_counts_for_one_call_only() {
+    let call = |name: &str| json!({ "id": "a", "function": { "name": name, "arguments": "{}" } });
+    let deltas = whole(&json!({ "tool_calls": [call("f"), call("g")] }));
+    assert_eq!(deltas, ["call 0 a f", "arguments 0 {}", "call 1 - g", "arguments 1 {}"]);
+}
+
+#[test]
+fn an_error_that_says_there_is_none_is_none() {
+    for none in [json!(null), json!(false), json!(""), json!({})] {
+        let answer = json!({ "error": none, "choices": [{ "message": { "content": "Hi" } }] }).to_string();
+        let mut deltas = Vec::new();
+        assert!(ChatDecoder::default().push_whole(answer.as_bytes(), &mut |delta| deltas.push(shown(delta))));
+        assert_eq!(deltas, ["text Hi"], "{none}");
+    }
+}

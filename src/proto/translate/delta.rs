@@ -17,7 +17,7 @@ pub enum ChatDelta<'a> {
     CallStart {
         /// Its number.
         call: usize,
-        /// The provider's id for it.
+        /// The provider's id for it, unless an earlier call has the same one.
         id: Option<&'a str>,
         /// The function's name.
         name: &'a str,

@@ -195,9 +195,7 @@ impl ResponseWriter {
         self.finish_open("completed");
         let index = self.next_index();
         let key = &self.template.key;
-        // Results are assigned by this id: one that an earlier call has is replaced.
-        let call_id = id.filter(|id| self.calls.iter().all(|call| call.call_id != *id));
-        let call_id = call_id.map_or_else(|| format!("call_{key}_{index}"), str::to_owned);
+        let call_id = id.map_or_else(|| format!("call_{key}_{index}"), str::to_owned);
         let tool = self.template.tools.by_chat_name(name);
         let custom = tool.is_some_and(|tool| tool.custom);
         let payload = if custom { Payload::Input(FreeformInput::default()) } else { Payload::Arguments(String::new()) };

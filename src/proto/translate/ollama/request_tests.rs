@@ -92,7 +92,7 @@ fn a_member_of_the_wrong_type_is_named() {
         ("images", json!("x"), "images must be a list of at most 65536 items"),
         ("images", json!(["iVBO", "?"]), "images[1] must be base64 text"),
         ("format", json!(true), r#"format must be "json" or a JSON schema"#),
-        ("think", json!("much"), r#"think must be true, false, "low", "medium" or "high""#),
+        ("think", json!("much"), r#"think must be true, false, "low", "medium", "high" or "max""#),
         ("options", json!([]), "options must be an object of at most 1024 members"),
         ("stream", json!(0), "stream must be true or false"),
     ] {

@@ -48,7 +48,12 @@ pub fn think(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadReq
             chat.set("reasoning_effort", effort.to_owned());
             Ok(())
         }
-        Some(_) => Err(bad("think")(r#" must be true, false, "low", "medium" or "high""#.into())),
+        // Not every server knows more than the other three.
+        Some(r#""max""#) => {
+            chat.set("reasoning_effort", r#""high""#.into());
+            Ok(())
+        }
+        Some(_) => Err(bad("think")(r#" must be true, false, "low", "medium", "high" or "max""#.into())),
     }
 }
 

@@ -91,6 +91,8 @@ fn only_an_effort_to_think_has_a_counterpart() {
         let json = format!(r#""{effort}""#);
         assert_eq!(put(super::think, "think", &json), Ok(format!(r#"{{"reasoning_effort":{json}}}"#)));
     }
+    let most = put(super::think, "think", r#""max""#);
+    assert_eq!(most.as_deref(), Ok(r#"{"reasoning_effort":"high"}"#));
     for left_out in ["true", "false", "null"] {
         assert_eq!(put(super::think, "think", left_out).as_deref(), Ok("{}"));
     }

@@ -42,7 +42,9 @@ pub struct OllamaWriter {
     thinking: String,
     calls: Vec<Call>,
     finish: Option<Finish>,
-    usage: TokenCounts,
+    usage: Option<TokenCounts>,
+    /// How many pieces of text have come: providers send about a token in each.
+    pieces: u64,
     over: bool,
     failure: Option<String>,
     events: String,
@@ -54,7 +56,7 @@ pub struct OllamaWriter {
 struct Call {
     /// The chat's number of the call.
     number: usize,
-    id: Option<String>,
+    id: String,
     name: String,
     /// JSON text.
     arguments: String,
@@ -68,9 +70,7 @@ impl Call {
         function.set("name", json_text(&self.name));
         function.set("arguments", arguments(&self.arguments));
         let mut call = Members::default();
-        if let Some(id) = &self.id {
-            call.set("id", json_text(id));
-        }
+        call.set("id", json_text(&self.id));
         call.set("function", function.to_json());
         call.to_json()
     }
@@ -145,7 +145,8 @@ impl OllamaWriter {
             thinking: String::new(),
             calls: Vec::new(),
             finish: None,
-            usage: TokenCounts::default(),
+            usage: None,
+            pieces: 0,
             over: false,
             failure: None,
             events: String::new(),
@@ -180,8 +181,9 @@ impl OllamaWriter {
 
     fn begin_call(&mut self, number: usize, id: Option<&str>, name: &str) {
         if self.reserve(name.len() + id.map_or(0, str::len)) {
-            let (id, name) = (id.map(str::to_owned), name.to_owned());
-            self.calls.push(Call { number, id, name, arguments: String::new() });
+            // Newer clients of Ollama rely on an id. No other answer of a conversation began at the same time.
+            let id = id.map_or_else(|| format!("call_{:x}_{number}", self.started.as_millis()), str::to_owned);
+            self.calls.push(Call { number, id, name: name.to_owned(), arguments: String::new() });
         }
     }
 
@@ -208,18 +210,20 @@ impl OllamaWriter {
     }
 
     /// What the last line, or a whole answer, has beside its text. Numbers that are 0 are left out, as Ollama does; how long
-    /// the model took to load is not known.
+    /// the model took to load is not known. Clients rely on what Ollama always tells: of an answer, its tokens and its times.
     fn finish(&self, mut answer: Members<'static>) -> String {
         let reason = if self.finish == Some(Finish::Length) { "length" } else { "stop" };
         answer.set("done_reason", json_text(reason));
         // When a whole answer began is not known. Clients divide its tokens by the time that it took.
         let begun = if self.stream { self.begun.unwrap_or(self.now) } else { self.started };
+        let least = u64::from(self.pieces > 0);
+        let counts = self.usage.unwrap_or(TokenCounts { output: self.pieces, ..TokenCounts::default() });
         let measured = [
-            ("total_duration", nanoseconds(self.started, self.now)),
-            ("prompt_eval_count", self.usage.input),
+            ("total_duration", nanoseconds(self.started, self.now).max(least)),
+            ("prompt_eval_count", counts.input),
             ("prompt_eval_duration", nanoseconds(self.started, begun)),
-            ("eval_count", self.usage.output),
-            ("eval_duration", nanoseconds(begun, self.now)),
+            ("eval_count", counts.output),
+            ("eval_duration", nanoseconds(begun, self.now).max(least)),
         ];
         for (key, number) in measured.into_iter().filter(|(_, number)| *number > 0) {
             answer.set(key, number.to_string());
@@ -246,7 +250,7 @@ impl AnswerWriter for OllamaWriter {
             ChatDelta::CallStart { call, id, name } => self.begin_call(call, id, name),
             ChatDelta::CallArguments { call, text } => self.append_arguments(call, text),
             ChatDelta::Usage(counts) => {
-                self.usage = counts;
+                self.usage = Some(counts);
                 return;
             }
             ChatDelta::Finish(finish) => {
@@ -255,6 +259,7 @@ impl AnswerWriter for OllamaWriter {
             }
             ChatDelta::Error(message) => return self.fail(message),
         }
+        self.pieces += 1;
         self.begun.get_or_insert(self.now);
     }
 

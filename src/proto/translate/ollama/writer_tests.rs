@@ -141,7 +141,7 @@ fn each_call_is_one_line_once_the_answer_is_complete() {
     let head = r#"{"model":"mine","created_at":"2023-11-14T22:13:20.010Z","message":{"role":"assistant","content":"","#;
     let calls = [
         r#"{"id":"a","function":{"index":0,"name":"f","arguments":{"x": 1e400,  "y":"\n"}}}"#,
-        r#"{"function":{"index":1,"name":"g","arguments":{}}}"#,
+        r#"{"id":"call_18bcfe56800_2","function":{"index":1,"name":"g","arguments":{}}}"#,
     ];
     assert_eq!(lines[..2], calls.map(|call| format!(r#"{head}"tool_calls":[{call}]}},"done":false}}"#)));
     assert!(lines[2].contains(r#""done":true,"done_reason":"stop""#) && lines.len() == 3, "{}", lines[2]);
@@ -292,4 +292,17 @@ fn an_error_in_a_providers_stream_and_a_stream_that_was_cut_are_told() {
         assert_eq!(answer.take_events(), format!("{}\n", json!({ "error": message })));
         assert_eq!(answer.failure(), Some(message));
     }
+}
+
+#[test]
+fn what_ollama_always_tells_is_told_where_the_provider_does_not() {
+    let deltas = || vec![ChatDelta::Text("a"), ChatDelta::Text("b"), ChatDelta::Finish(Finish::Stop)];
+    let last = lines(AnswerForm::Chat, deltas()).pop().unwrap();
+    assert_eq!((&last["eval_count"], &last["prompt_eval_count"]), (&json!(2), &Value::Null));
+    assert!(last["eval_duration"].as_u64().is_some_and(|time| time > 0), "{last}");
+    let mut begun_at_the_end = OllamaWriter::new(AnswerForm::Chat, "mine", SENT, true);
+    deltas().into_iter().for_each(|delta| begun_at_the_end.apply(delta));
+    begun_at_the_end.end();
+    let last: Value = serde_json::from_str(begun_at_the_end.take_events().lines().last().unwrap()).unwrap();
+    assert_eq!((&last["eval_duration"], &last["total_duration"]), (&json!(1), &json!(1)));
 }
