@@ -556,6 +556,15 @@ fn a_drain_waits_for_questions_about_responses() {
     let other = json!({ "model": "nobody", "messages": [] }).to_string();
     wait_until("the hub to drain", || support::request(addr, "POST", &chat, Some(&other)).status == 503);
     assert_eq!(support::request(addr, "GET", &path, None).status, 503);
+    let joining = json!({ "id": "bob", "nickname": "Bob", "model": "m", "endpoint": "http://127.0.0.1:9" }).to_string();
+    for (method, path, body) in [
+        ("POST", "/v1/rooms".to_owned(), r#"{"name":"late"}"#),
+        ("POST", "/rooms".to_owned(), r#"{"name":"late"}"#),
+        ("PUT", format!("/v1/rooms/{room}/participants/bob"), &*joining),
+        ("POST", format!("/rooms/{room}/join"), &*joining),
+    ] {
+        assert_eq!(support::request(addr, method, &path, Some(body)).status, 503, "{path}");
+    }
     ann.begin(&request, "application/json", &["{}"]);
     ann.end(&request);
     assert_eq!(asked.answer().expect(200).text(), "{}");

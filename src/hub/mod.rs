@@ -157,8 +157,8 @@ impl Hub {
         self.0.shutdown();
     }
 
-    /// Drains, then shuts down: new requests are rejected with 503, those in flight or in the queue may end within `timeout`,
-    /// then as [`Hub::shutdown`]. False when some did not end in time.
+    /// Drains, then shuts down: new requests, rooms and participants are rejected with 503, requests in flight or in the queue
+    /// may end within `timeout`, then as [`Hub::shutdown`]. False when some did not end in time.
     pub fn drain(&self, timeout: Duration) -> bool {
         self.0.drain(timeout)
     }

@@ -28,8 +28,9 @@ use crate::state::models::Models;
 use crate::state::registry::{Denied, Missing, NewRoom, NotDeleted, NotRegistered, Registering, Registry, Upserted};
 use crate::state::room::{Password, Profile, Reach};
 
-/// Creates a room from the fields of a request.
+/// Creates a room from the fields of a request. A hub that drains takes none: it would be gone in a moment.
 pub fn create_room(hub: &HubContext, exchange: &Exchange<'_>, fields: &Fields<'_>) -> Result<RoomSummary, Rejection> {
+    let _active = hub.drain.admit()?;
     let name = fields.text("name", MAX_TEXT)?.filter(|name| !name.trim().is_empty());
     let name = name.ok_or_else(|| {
         Rejection::invalid("Name is required")
@@ -141,7 +142,7 @@ fn check_endpoint(endpoint: &str) -> Result<(), FieldError> {
     Err(FieldError { field: "endpoint".into(), problem })
 }
 
-/// Registers a participant, or renews its registration. Counts a wrong participant token.
+/// Registers a participant, or renews its registration, unless the hub drains. Counts a wrong participant token.
 pub fn register(
     hub: &HubContext,
     exchange: &Exchange<'_>,
@@ -151,6 +152,7 @@ pub fn register(
     loaded: Option<Vec<String>>,
     reach: Reach,
 ) -> Result<Upserted, Rejection> {
+    let _active = hub.drain.admit()?;
     let proof = participant_proof(hub, exchange);
     let new = Registering { id, profile, loaded, reach, proof, owner: Some(client_network(hub, exchange)) };
     hub.try_change(|registry, now| registry.upsert(code, new, now, &mut random)).map_err(|error| {
