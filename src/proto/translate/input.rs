@@ -4,7 +4,7 @@ use super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
 use super::super::read_json::lenient;
 use super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::json::{MAX_QUOTE, list, no_counterpart, object, text};
-use super::tools::ToolNames;
+use super::tools::{ADDITIONAL_TOOLS, ToolNames};
 
 /// Records of tools that the provider of a Responses API ran itself. What came of them is in the texts around them.
 const RECORDS: [&str; 13] = [
@@ -22,27 +22,6 @@ const RECORDS: [&str; 13] = [
     "web_search_call",
     "web_search_preview_call",
 ];
-
-/// The type of an item that adds tools to those of the request.
-const ADDITIONAL_TOOLS: &str = "additional_tools";
-
-/// The lists of tools that items of the input add to those of the request.
-///
-/// # Errors
-/// When an item that names them cannot be read.
-pub fn additional_tools(input: &str) -> Result<Vec<String>, BadRequest> {
-    let mut all = Vec::new();
-    if !input.starts_with('[') || !input.contains(ADDITIONAL_TOOLS) {
-        return Ok(all);
-    }
-    for raw in list(input, "input")?.into_iter().filter(|raw| raw.contains(ADDITIONAL_TOOLS)) {
-        let item = object(raw, "input")?;
-        if text(&item, "type").as_deref() == Some(ADDITIONAL_TOOLS) {
-            all.extend(item.get("tools").map(str::to_owned));
-        }
-    }
-    Ok(all)
-}
 
 /// The messages of a request's `instructions` and `input`.
 ///

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use super::super::members::{BadRequest, Members, json_text};
-use super::input::additional_tools;
 use super::json::{list, object, text};
 
 /// The most tools of a request, those in namespaces included. One takes many times its text in memory.
 const MAX_TOOLS: usize = 4096;
+
+/// The type of an item that adds tools to those of the request.
+pub const ADDITIONAL_TOOLS: &str = "additional_tools";
 
 /// A tool whose calls come back in another form than a chat has them.
 #[derive(Debug, Clone)]
@@ -50,7 +52,7 @@ pub struct Tools {
     pub names: ToolNames,
     /// Names and definitions, as the chat has them.
     chat: Vec<(String, String)>,
-    /// Definitions, as the client wrote them.
+    /// Definitions, as the client wrote them, without those that the input adds.
     shown: Vec<String>,
 }
 
@@ -61,13 +63,14 @@ impl Tools {
     /// When they are no list of objects that have a type.
     pub fn of(request: &Members<'_>) -> Result<Self, BadRequest> {
         let added = request.get("input").map(additional_tools).transpose()?.unwrap_or_default();
-        Self::read(request.get("tools").into_iter().chain(added.iter().map(String::as_str)))
+        Self::read(request.get("tools").unwrap_or("[]"), &added)
     }
 
-    fn read<'a>(lists: impl Iterator<Item = &'a str>) -> Result<Self, BadRequest> {
+    fn read(own: &str, added: &[String]) -> Result<Self, BadRequest> {
         let mut left = MAX_TOOLS;
-        let mut outer = Vec::new();
-        for raw in lists {
+        let mut outer = entries(own, &mut left)?;
+        let own = outer.len();
+        for raw in added {
             outer.extend(entries(raw, &mut left)?);
         }
         let inner = outer.iter().map(|tool| tool.within(&mut left)).collect::<Result<Vec<_>, _>>()?;
@@ -80,7 +83,6 @@ impl Tools {
         for (tool, within) in outer.iter().zip(&inner) {
             if tool.is_kept() {
                 tools.add(tool, None, tool.name.clone());
-                tools.shown.push(tool.raw.to_owned());
             }
             for inner in within {
                 // Its own name where no other tool has it: models know it from the tool's description.
@@ -88,13 +90,8 @@ impl Tools {
                 let long = || format!("{}__{}", tool.name.trim_end_matches('_'), inner.name);
                 tools.add(inner, Some(&tool.name), if is_only { inner.name.clone() } else { long() });
             }
-            if !within.is_empty() {
-                let mut shown = tool.members.clone();
-                let within: Vec<&str> = within.iter().map(|tool| tool.raw).collect();
-                shown.set("tools", format!("[{}]", within.join(",")));
-                tools.shown.push(shown.to_json());
-            }
         }
+        tools.shown = outer.iter().zip(&inner).take(own).filter_map(|(tool, within)| tool.shown(within)).collect();
         Ok(tools)
     }
 
@@ -132,6 +129,21 @@ impl Tools {
     }
 }
 
+/// The lists of tools that items of the input add to those of the request.
+fn additional_tools(input: &str) -> Result<Vec<String>, BadRequest> {
+    let mut all = Vec::new();
+    if !input.starts_with('[') || !input.contains(ADDITIONAL_TOOLS) {
+        return Ok(all);
+    }
+    for raw in list(input, "input")?.into_iter().filter(|raw| raw.contains(ADDITIONAL_TOOLS)) {
+        let item = object(raw, "input")?;
+        if text(&item, "type").as_deref() == Some(ADDITIONAL_TOOLS) {
+            all.extend(item.get("tools").map(str::to_owned));
+        }
+    }
+    Ok(all)
+}
+
 /// An entry of a list of tools.
 struct Entry<'a> {
     raw: &'a str,
@@ -164,6 +176,17 @@ fn entries<'a>(raw: &'a str, left: &mut usize) -> Result<Vec<Entry<'a>>, BadRequ
 impl Entry<'_> {
     fn is_kept(&self) -> bool {
         matches!(self.kind.as_str(), "function" | "custom")
+    }
+
+    /// Its definition as the client wrote it, with those of its own tools that are kept. `None` where none is.
+    fn shown(&self, within: &[Entry<'_>]) -> Option<String> {
+        if self.is_kept() || within.is_empty() {
+            return self.is_kept().then(|| self.raw.to_owned());
+        }
+        let mut shown = self.members.clone();
+        let within: Vec<&str> = within.iter().map(|tool| tool.raw).collect();
+        shown.set("tools", format!("[{}]", within.join(",")));
+        Some(shown.to_json())
     }
 
     /// The tools of a namespace that are kept.
@@ -212,7 +235,7 @@ mod tests {
     use super::*;
 
     fn read(raw: &str) -> Result<Tools, BadRequest> {
-        Tools::read([raw].into_iter())
+        Tools::read(raw, &[])
     }
 
     fn parsed(json: &str) -> Value {
@@ -276,6 +299,7 @@ mod tests {
             chat.as_array().unwrap().iter().map(|tool| tool["function"]["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["f", "exec", "n__f"]);
         assert!(tools.names.by_chat_name("exec").is_some_and(|tool| tool.custom));
+        assert_eq!(parsed(&tools.shown()), json!([{ "type": "function", "name": "f" }]));
     }
 
     #[test]
