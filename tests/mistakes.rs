@@ -55,6 +55,23 @@ fn a_provider_that_lists_no_models_is_told_by_why_it_does_not() {
 }
 
 #[test]
+fn a_dry_run_refuses_what_the_hub_would_refuse() {
+    let join = ["participant", "join", "-r", "ABC234", "-m", "m", "--participant-id", "a/b", "--dry-run"];
+    says(&join, 2, &["the participant id must be 1 to 128 bytes of printable text"]);
+    let name = "x".repeat(1025);
+    says(&["room", "create", "--name", &name, "--dry-run"], 2, &["--name must be at most 1024 bytes long"]);
+}
+
+#[test]
+fn a_chat_in_an_empty_room_says_that_nobody_is_there() {
+    let hub = TestHub::start();
+    let (url, room) = (hub.url(), hub.room());
+    let chat = ["chat", "-H", &url, "-r", &room, "Hi"];
+    says(&chat, 4, &["The room has no participants online", "`gambi join` adds one"]);
+    says(&[&chat[..], &["-m", "x"]].concat(), 4, &["No available participant", "`gambi models`"]);
+}
+
+#[test]
 fn a_private_room_shows_no_empty_list_to_whom_it_does_not_know() {
     let hub = TestHub::start();
     let private = CreateRoom { name: "x".into(), password: Some("pw".into()), private: true, ..CreateRoom::default() };

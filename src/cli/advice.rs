@@ -20,18 +20,20 @@ pub fn advise(failure: Failure, context: &Context<'_>) -> Failure {
         key: key || context.value("key-file").is_some(),
         token: context.value("token-file").is_some(),
         host_id: context.value("host-id").is_some(),
+        model: !context.values("model").is_empty(),
     };
     reword(&mut error, given);
     Failure::Lib(Error::Hub(error))
 }
 
-/// Which secrets the command was given.
+/// Which secrets the command was given, and whether it names a model.
 #[derive(Debug, Clone, Copy, Default)]
 struct Given {
     password: bool,
     key: bool,
     token: bool,
     host_id: bool,
+    model: bool,
 }
 
 fn reword(error: &mut HubError, given: Given) {
@@ -63,6 +65,9 @@ fn reword(error: &mut HubError, given: Given) {
         }
         (403, Some(ErrorCode::InvalidPassword)) if given.host_id => {
             (None, "Use --host-id with the hostId that `gambi room create` returned.")
+        }
+        (_, Some(ErrorCode::ModelNotFound)) if error.hint.is_none() && !given.model => {
+            (Some("The room has no participants online"), "`gambi join` adds one.")
         }
         // The hub's own hint is for the participant itself.
         (404, Some(code @ ErrorCode::ParticipantNotFound)) => (None, standard_hint(code).unwrap_or_default()),

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde_json::json;
 
-use gambi::proto::management::{CreateRoom, RoomSummary};
+use gambi::proto::management::{CreateRoom, MAX_TEXT, RoomSummary};
 
 use super::context::Context;
 use super::failure::Failure;
@@ -18,6 +18,9 @@ pub const SORT: &str = "participant-count";
 /// Creates a room.
 pub fn create(context: &Context<'_>) -> Result<(), Failure> {
     let name = context.required("name")?;
+    if name.len() > MAX_TEXT {
+        return Err(Failure::usage(format!("--name must be at most {MAX_TEXT} bytes long")));
+    }
     let room = CreateRoom {
         name,
         password: context.password(false)?,

@@ -158,8 +158,8 @@ impl From<Missing> for Rejection {
         match missing {
             Missing::Room => {
                 Rejection::new(ErrorCode::RoomNotFound, "Room not found").v1_message("Room not found.").hint(
-                    "Check the room code with `gambi room list`: it has six letters and digits, never 0, O, 1 or I. \
-                     Rooms do not survive a restart of their hub.",
+                    "Check the room code: `gambi room list` shows the rooms that are not private. Rooms do not survive a \
+                     restart of their hub, unless it declares them.",
                 )
             }
             Missing::Participant => Rejection::new(ErrorCode::ParticipantNotFound, "Participant not found")

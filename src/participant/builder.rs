@@ -16,6 +16,7 @@ use crate::fingerprint::Fingerprint;
 use crate::proto::management::{
     Capabilities, DEFAULT_ENDPOINT, HEARTBEAT_SECS, Registered, Registration, RuntimeConfig, Specs, TIMEOUT_SECS,
 };
+use crate::proto::names::{PARTICIPANT_ID, is_participant_id};
 use crate::proto::tunnel::{BODIES_BINARY, FRAMES_BINARY, MAX_TO_PARTICIPANT, PAUSE_ON};
 use crate::proto::web::{fits_a_header, percent_encode};
 use crate::tunnel::{self, ConnectError, Connected, TunnelLimits};
@@ -271,10 +272,11 @@ impl Builder {
             ModelChoice::Named(names) => !names.is_empty() && names.iter().all(|name| !name.is_empty()),
             ModelChoice::All => true,
         };
-        for (what, given) in [("the participant id", !self.id.is_empty()), ("the model", names_model(&self.models))] {
-            if !given {
-                return Err(Error::Invalid { what, reason: "must be given".into() });
-            }
+        if !is_participant_id(&self.id) {
+            return Err(Error::Invalid { what: "the participant id", reason: PARTICIPANT_ID.into() });
+        }
+        if !names_model(&self.models) {
+            return Err(Error::Invalid { what: "the model", reason: "must be given".into() });
         }
         if self.registration.nickname.is_empty() {
             self.registration.nickname.clone_from(&self.id);

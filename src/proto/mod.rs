@@ -12,6 +12,7 @@ pub mod legacy;
 pub mod management;
 pub mod members;
 pub mod metrics;
+pub mod names;
 pub mod ollama_counts;
 pub mod openai;
 pub mod operations;

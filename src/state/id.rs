@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Random;
 use crate::error::Error;
 use crate::proto::management::uuid_of;
+use crate::proto::names::is_participant_id;
 
 /// Thirty-two characters without look-alikes (no `0 O 1 I`): five random bits each, so all are equally likely.
 const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
@@ -83,17 +84,14 @@ impl FromStr for CodePrefix {
     }
 }
 
-/// A participant's id: 1 to 128 bytes of printable text without `/` (PROTOCOL.md, "Common rules"). `.` and `..` are
-/// refused, because clients remove them from paths (RFC 3986, section 5.2.4).
+/// A participant's id, as [`is_participant_id`] accepts it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ParticipantId(Arc<str>);
 
 impl ParticipantId {
     /// Parses an id that a client chose; `None` where it is invalid.
     pub fn parse(text: &str) -> Option<Self> {
-        let printable = !text.chars().any(|c| c == '/' || is_unprintable(c));
-        let fits = (1..=128).contains(&text.len()) && printable && !matches!(text, "." | "..");
-        fits.then(|| ParticipantId(text.into()))
+        is_participant_id(text).then(|| ParticipantId(text.into()))
     }
 
     /// The id's text.
@@ -118,12 +116,6 @@ impl fmt::Display for ParticipantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Control characters, line separators, and the invisible characters that reorder text.
-pub fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A secret text. It is never printed, and compared in constant time.

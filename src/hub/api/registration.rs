@@ -18,6 +18,7 @@ use crate::hub::respond::{Rejection, token_required};
 use crate::proto::management::{
     ErrorCode, Heartbeat, HeartbeatBody, MAX_CONCURRENCY, MAX_MODELS, MAX_WEIGHT, RoomSummary, RuntimeConfig,
 };
+use crate::proto::names::PARTICIPANT_ID;
 use crate::proto::openai::Members;
 use crate::proto::web::fits_a_header;
 use crate::state::Now;
@@ -178,9 +179,7 @@ pub fn check_password(
 
 /// The rejection of a malformed participant id.
 pub fn invalid_participant_id() -> Rejection {
-    Rejection::invalid(
-        "The participant id must be 1 to 128 bytes of printable text without \"/\", and not \".\" or \"..\"",
-    )
+    Rejection::invalid(format!("The participant id {PARTICIPANT_ID}"))
 }
 
 impl From<NotRegistered> for Rejection {

@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use super::settings::LogFormat;
+use crate::proto::names::is_unprintable;
 use crate::proto::time::rfc3339;
-use crate::state::id::is_unprintable;
 
 /// The longest value that is written, in characters. A longer one is cut and ends in `...`.
 const MAX_VALUE_CHARS: usize = 200;
