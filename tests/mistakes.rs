@@ -67,7 +67,7 @@ fn a_chat_in_an_empty_room_says_that_nobody_is_there() {
     let hub = TestHub::start();
     let (url, room) = (hub.url(), hub.room());
     let chat = ["chat", "-H", &url, "-r", &room, "Hi"];
-    says(&chat, 4, &["The room has no participants online", "`gambi join` adds one"]);
+    says(&chat, 4, &["The room has no participants online", "`gambi join` adds one", "request_id: "]);
     says(&[&chat[..], &["-m", "x"]].concat(), 4, &["No available participant", "`gambi models`"]);
 }
 

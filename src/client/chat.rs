@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use ureq::{Agent, BodyReader};
 
-use super::http::{CONNECT_TIMEOUT, Http, read, read_refusal};
+use super::http::{CONNECT_TIMEOUT, Http, read};
 use crate::error::{Error, Reason};
 use crate::proto::read_json::from_bytes;
 use crate::proto::sse::{ANSWERED_BY, Decoder};
@@ -187,12 +187,10 @@ impl Chat {
         let (http, path) = (self.room.http.clone(), self.room.path("/chat/completions"));
         let agent = self.agent.unwrap_or_else(|| new_agent(&http));
         let answer = http.send(&agent, "POST", &path, Some(&body))?;
-        let status = answer.status().as_u16();
-        if status == 200 {
+        if answer.status() == 200 {
             return Ok((http, path, answer));
         }
-        let text = read_refusal(answer.into_body());
-        Err(http.refusal(&path, status, &text))
+        Err(http.refused(&path, answer))
     }
 
     /// Sends the request, and waits for the whole answer.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use ureq::{Agent, BodyReader};
 
-use super::http::{CONNECT_TIMEOUT, Http, read_refusal};
+use super::http::{CONNECT_TIMEOUT, Http};
 use crate::error::{Error, Reason};
 use crate::proto::legacy::read_event;
 use crate::proto::management::EventEnvelope;
@@ -42,10 +42,8 @@ impl EventStopper {
 pub(super) fn open(http: &Http, path: &str) -> Result<EventStream, Error> {
     let agent = http.agent(CONNECT_TIMEOUT, None, Some(SILENCE_TIMEOUT));
     let answer = http.send(&agent, "GET", path, None)?;
-    let status = answer.status().as_u16();
-    if status != 200 {
-        let text = read_refusal(answer.into_body());
-        return Err(http.refusal(path, status, &text));
+    if answer.status() != 200 {
+        return Err(http.refused(path, answer));
     }
     let body = answer.into_body().into_reader();
     let url = format!("{}{path}", http.base);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use ureq::http::Request;
+use ureq::http::{Request, Response};
 use ureq::unversioned::transport::{Connector as _, TcpConnector};
 use ureq::{Agent, Body};
 
@@ -130,19 +130,13 @@ impl Http {
         let answer = self.send(&self.agent, method, path, body)?;
         let status = answer.status().as_u16();
         if !(200..300).contains(&status) {
-            return Err(self.refusal(path, status, &read_refusal(answer.into_body())));
+            return Err(self.refused(path, answer));
         }
         Ok((status, read(answer.into_body()).map_err(|e| self.unreachable(e))?))
     }
 
     /// Sends a request through the given agent; the response may have any status.
-    pub fn send(
-        &self,
-        agent: &Agent,
-        method: &str,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<ureq::http::Response<Body>, Error> {
+    pub fn send(&self, agent: &Agent, method: &str, path: &str, body: Option<&Value>) -> Result<Response<Body>, Error> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -175,7 +169,22 @@ impl Http {
         Error::BadAnswer { url: format!("{}{path}", self.base), status: None, reason }
     }
 
-    /// The error of a response without a 2xx status.
+    /// The error of a response that is not what was asked for. Of its body no more than an error may have is read: one that is cut
+    /// off is not JSON, and reported by its status.
+    pub fn refused(&self, path: &str, answer: Response<Body>) -> Error {
+        let status = answer.status().as_u16();
+        // The inference plane names the request in a header.
+        let id = answer.headers().get("x-gambi-request-id").and_then(|id| Some(id.to_str().ok()?.to_owned()));
+        let mut text = Vec::new();
+        let _ = answer.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut text);
+        let mut error = self.refusal(path, status, &text);
+        if let Error::Hub(refusal) = &mut error {
+            refusal.request_id = refusal.request_id.take().or(id);
+        }
+        error
+    }
+
+    /// The error that a text of the hub tells, with the status of its response.
     pub fn refusal(&self, path: &str, status: u16, text: &[u8]) -> Error {
         let mut answer: Map<String, Value> = match from_bytes(text) {
             Ok(answer) => answer,
@@ -215,13 +224,6 @@ impl Http {
 fn first_line(text: &[u8]) -> Option<&str> {
     let line = cut(std::str::from_utf8(text).ok()?.lines().next()?.trim(), MAX_LINE);
     (!line.is_empty() && !line.starts_with(['<', '{', '['])).then_some(line)
-}
-
-/// The body of an error response, up to its size limit. One that is cut off is not JSON, and reported by its status.
-pub fn read_refusal(body: Body) -> Vec<u8> {
-    let mut text = Vec::new();
-    let _ = body.into_reader().take(MAX_ERROR).read_to_end(&mut text);
-    text
 }
 
 /// The whole body of a response.
