@@ -10,9 +10,9 @@ use std::thread;
 use gambi::client::Client;
 use gambi::hub::HubKey;
 use gambi::proto::management::{CreateRoom, Registration};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use support::{FakeProvider, OldHub, PATIENCE, Script, Terminal, TestHub, registration, skip};
+use support::{FakeProvider, OldHub, PATIENCE, Script, Terminal, TestHub, registration, skip, wait_until};
 
 /// A monitor whose output is read by a program.
 struct Piped {
@@ -190,6 +190,21 @@ fn an_older_hubs_rooms_are_watched_one_by_one_and_what_it_cannot_tell_is_said() 
         command.args(["monitor", "--room", "NOROOM", "--hub", &hub.url()]).env_clear();
         assert_ne!(command.output().unwrap().status.code(), Some(0));
     }
+}
+
+#[test]
+fn a_room_that_a_busy_hub_does_not_list_is_shown_by_a_later_poll() {
+    let hub = OldHub::RoomStreams.start();
+    let participants = "/v1/rooms/ABC234/participants";
+    let busy = json!({ "error": { "code": "INTERNAL_ERROR", "message": "Too many connections." } });
+    let listed = hub.script_of(participants).expect("the hub's list");
+    hub.set_path(participants, Script::json(503, &busy));
+    let mut monitor = Piped::start(&["--hub", &hub.url()], "");
+    wait_until("the poll of the busy hub", || hub.seen().iter().any(|seen| seen.path == participants));
+    hub.set_path(participants, listed);
+    let ann = monitor.wait("ann", |_, data| data["id"] == "ann" || data.get("refused").is_some());
+    assert_eq!(ann["id"], "ann", "{ann}");
+    assert_eq!(monitor.end(), 0);
 }
 
 #[test]

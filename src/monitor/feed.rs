@@ -87,6 +87,16 @@ pub fn check_room(client: &Client, code: &str) -> Result<(), Error> {
     or_legacy(client.rooms().get(code).map(drop), || client.legacy().participants(code).map(drop))
 }
 
+/// Whether the hub refuses a room's participants until another password or key is given. A 429 is one only if a password
+/// was sent: it is the hub's limit of wrong passwords then, else some other limit, which passes.
+fn is_refusal(error: &Error, password_sent: bool) -> bool {
+    match error.status() {
+        Some(401 | 403) => true,
+        Some(429) => password_sent,
+        _ => false,
+    }
+}
+
 /// The update for an error after which the next attempt follows in `pause`.
 fn lost(error: &Error, pause: Duration) -> Update {
     Update::Lost { reason: error.to_string(), retry_in: u64::try_from(pause.as_millis()).ok() }
@@ -249,11 +259,12 @@ impl FeedContext {
                     self.follow_room(&code, key.unwrap_or_else(|| self.client.clone()));
                 }
             }
-            Err(error) if error.status().is_some_and(|status| status != 404) => {
+            Err(error) if is_refusal(&error, key.is_some()) => {
                 // The hub throttles an address that keeps sending a wrong password, so it is not sent again.
                 lock(&self.subscriptions).keys.remove(&code);
                 self.send(Update::Refused(code, error.to_string()));
             }
+            // The room may be gone or the hub be busy: the next poll shows.
             Err(_) => {}
         }
         queued
@@ -362,5 +373,28 @@ impl FeedContext {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gambi::error::HubError;
+
+    use super::*;
+
+    #[test]
+    fn only_a_secret_that_is_missing_or_wrong_is_a_refusal() {
+        let is_refusal = |status, password_sent| {
+            let message = "No.".to_owned();
+            let error = HubError { status, code: None, message, hint: None, details: None, request_id: None };
+            is_refusal(&Error::Hub(Box::new(error)), password_sent)
+        };
+        for status in [401, 403] {
+            assert!(is_refusal(status, true) && is_refusal(status, false), "{status}");
+        }
+        assert!(is_refusal(429, true) && !is_refusal(429, false));
+        for status in [404, 410, 500, 502, 503] {
+            assert!(!is_refusal(status, true) && !is_refusal(status, false), "{status}");
+        }
     }
 }

@@ -169,6 +169,12 @@ impl FakeProvider {
         paths.push((path.to_owned(), script));
     }
 
+    /// The script of one path, if it has its own.
+    pub fn script_of(&self, path: &str) -> Option<Script> {
+        let paths = self.state.paths.lock().unwrap();
+        paths.iter().find(|(known, _)| known == path).map(|(_, script)| script.clone())
+    }
+
     /// Sets the models that it lists.
     pub fn set_models(&self, models: &[&str]) {
         *self.state.models.lock().unwrap() = models.iter().map(|&m| m.to_owned()).collect();
