@@ -11,7 +11,11 @@ class HubError extends Error {
 }
 
 /** The user was asked for a secret and cancelled. */
-class SecretMissing extends Error {}
+class SecretMissing extends Error {
+  constructor(name) {
+    super(name === "key" ? "The hub requires its key." : "The room requires its password.");
+  }
+}
 
 /** Secrets are kept in this module while the page is open: scripts of the same origin could read browser storage. */
 const secrets = new Map();

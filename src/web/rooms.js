@@ -202,10 +202,7 @@ async function createRoom(event) {
     announce(`Room ${room.code} was created`);
     location.hash = room.code;
   } catch (error) {
-    setText(
-      $("create-wrong"),
-      error instanceof TypeError ? "The hub does not answer." : error.message || "The hub requires its key.",
-    );
+    setText($("create-wrong"), error instanceof TypeError ? "The hub does not answer." : error.message);
   }
 }
 

@@ -319,6 +319,11 @@ export const stories = {
       await page.locator("#connection", { hasText: "Locked" }).waitFor();
       await page.getByRole("heading", { name: "This hub requires its key" }).waitFor();
       assert.equal(await page.getByText("Loading rooms").count(), 0);
+      await page.getByRole("button", { name: "New room" }).click();
+      await page.getByLabel("Name", { exact: true }).fill("Lab");
+      await page.getByRole("button", { name: "Create", exact: true }).click();
+      await page.locator("#create-wrong", { hasText: /^The hub requires its key\.$/ }).waitFor();
+      await page.keyboard.press("Escape");
       await page.getByRole("button", { name: "Enter the hub's key" }).click();
       await page.getByLabel("Secret").fill("wrong");
       await page.keyboard.press("Enter");
