@@ -1,24 +1,23 @@
 // Talking to the open room: one question at a time, its answer streamed, and a button to stop it.
 
-/** The open conversation, those before it, and the request in flight. */
-const chat = { room: null, conversations: [], current: null, shown: [], abort: null };
+/** The open conversation, those before it, and the question that is being answered. */
+const chat = { room: null, conversations: [], current: null, shown: [], pending: null };
 
 const newConversation = () => ({ id: Date.now(), messages: [], system: "", temperature: "" });
 
 /** Called when another room is opened: its latest conversation goes on. */
 function resetChat() {
-  chat.abort?.abort();
-  chat.abort = null;
+  // Not stored: of a room that was deleted it is not known any more whether it was private.
+  leaveAnswer();
   chat.room = state.room;
   chat.conversations = state.room ? loadConversations(state.room) : [];
-  setChatBusy(false);
   $("chat-to").replaceChildren();
   drawTargets();
   openConversation(chat.conversations[0] ?? newConversation());
 }
 
 function openConversation(conversation) {
-  if (chat.abort) chat.abort.abort();
+  if (leaveAnswer()) storeConversations(chat.room, chat.conversations);
   chat.current = conversation;
   if (!chat.conversations.includes(conversation)) chat.conversations.unshift(conversation);
   $("chat-system").value = conversation.system ?? "";
@@ -101,7 +100,7 @@ async function* piecesOf(response, onComment) {
 function send(event) {
   event?.preventDefault();
   const content = $("chat-text").value.trim();
-  if (!content || chat.abort || state.gone) return;
+  if (!content || chat.pending || state.gone) return;
   $("chat-text").value = "";
   fitInput();
   chat.current.messages.push({ role: "user", content });
@@ -112,41 +111,60 @@ function send(event) {
 /** Asks the last question of the open conversation. */
 async function ask() {
   const { current, room } = chat;
-  const abort = new AbortController();
-  chat.abort = abort;
-  setChatBusy(true);
   for (const { actions } of chat.shown) actions.replaceChildren();
   const shown = addMessage({ role: "assistant", content: "", note: "Waiting for the answer" });
-  scrollTalk(true);
   const answer = { requestId: null, text: "", thought: "", by: "", began: performance.now(), first: null, tokens: undefined };
+  const pending = { abort: new AbortController(), current, shown, answer };
+  chat.pending = pending;
+  setChatBusy(true);
+  scrollTalk(true);
   try {
-    await receive(abort.signal, shown, answer);
+    await receive(pending.abort.signal, shown, answer);
     setText(shown.note, summaryOf(answer));
   } catch (error) {
     answer.requestId ??= error.requestId;
-    fail(shown, answer, abort.signal.aborted, error);
+    fail(shown, answer, pending.abort.signal.aborted, error);
   }
   shown.view.draw();
   addTrace(shown.note, room, answer.requestId);
   pollHistory(true);
-  if (chat.abort !== abort) return;
-  chat.abort = null;
-  endAnswer(current, shown, answer);
-  setChatBusy(false);
-  scrollTalk();
+  // Where its conversation was left meanwhile, `leaveAnswer` has kept the answer.
+  if (chat.pending === pending) endAnswer(pending);
 }
 
-/** Keeps an answer. A question that got none goes back to where it can be sent again. */
-function endAnswer({ messages }, shown, { text, thought, by }) {
-  if (text) {
-    messages.push({ role: "assistant", content: text, by, note: shown.note.textContent, thought });
-    chat.shown.push(shown);
+/** Shows the end of an answer. A question that got none goes back to where it can be sent again. */
+function endAnswer(pending) {
+  chat.pending = null;
+  setChatBusy(false);
+  const unanswered = keepAnswer(pending);
+  if (unanswered === null) {
+    chat.shown.push(pending.shown);
   } else {
-    $("chat-text").value ||= messages.pop().content;
     chat.shown.pop();
+    $("chat-text").value ||= unanswered;
     fitInput();
   }
   keepConversation();
+  scrollTalk();
+}
+
+/** Stops the answer in progress, since its conversation is closed. False if there is none. */
+function leaveAnswer() {
+  const { pending } = chat;
+  if (!pending) return false;
+  chat.pending = null;
+  setChatBusy(false);
+  pending.abort.abort();
+  setText(pending.shown.note, "Stopped.");
+  keepAnswer(pending);
+  return true;
+}
+
+/** Adds an answer to its conversation. A question that got none is taken out of it and returned. */
+function keepAnswer({ current: { messages }, shown, answer: { text, thought, by } }) {
+  if (!text) return messages.pop().content;
+  messages.push({ role: "assistant", content: text, by, note: shown.note.textContent, thought });
+  return null;
 }
 
 /** The request's body. */
@@ -220,21 +238,21 @@ function fail(shown, answer, stopped, error) {
         ? "The connection to the hub broke off."
         : "The hub does not answer."
       : error.message;
-  const why = stopped ? "Stopped." : error instanceof SecretMissing ? "The hub requires a key or password." : lost;
+  const why = stopped ? "Stopped." : lost;
   setText(shown.note, why);
   announce(why);
 }
 
 /** Takes the last answer back, and asks for another one. */
 function askAgain() {
-  if (chat.abort || state.gone) return;
+  if (chat.pending || state.gone) return;
   dropMessages(chat.current.messages.length - 1);
   ask();
 }
 
 /** Takes the last question back to be changed. */
 function editQuestion() {
-  if (chat.abort) return;
+  if (chat.pending) return;
   const at = chat.current.messages.findLastIndex(({ role }) => role === "user");
   $("chat-text").value = chat.current.messages[at].content;
   dropMessages(at);
@@ -287,7 +305,7 @@ function fitInput() {
 }
 
 $("chat-form").addEventListener("submit", send);
-$("chat-stop").addEventListener("click", () => chat.abort?.abort());
+$("chat-stop").addEventListener("click", () => chat.pending?.abort.abort());
 $("chat-new").addEventListener("click", () => {
   openConversation(newConversation());
   $("chat-text").focus();

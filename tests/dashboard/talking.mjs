@@ -18,6 +18,7 @@ const ANSWER = [
 /** A provider that answers in Markdown after some reasoning, fails, or waits until it is told to go on. */
 async function markdownProvider() {
   const held = [];
+  const work = { abandoned: 0 };
   const server = createServer(async (request, response) => {
     let body = "";
     for await (const part of request) body += part;
@@ -26,7 +27,9 @@ async function markdownProvider() {
     if (!messages) return response.writeHead(400).end("{}");
     const question = messages.at(-1).content;
     if (question === "fail") return response.writeHead(500).end(JSON.stringify({ error: { message: "out of memory" } }));
-    if (question === "hold") await new Promise((go) => held.push(go));
+    response.on("close", () => (work.abandoned += !response.writableEnded));
+    if (question.startsWith("hold")) await new Promise((go) => held.push(go));
+    if (question === "hold, then fail") return response.writeHead(400).end(JSON.stringify({ error: { message: "bad question" } }));
     response.writeHead(200, { "Content-Type": "text/event-stream" });
     const say = (choice) => response.write(`data: ${JSON.stringify({ choices: [choice] })}\n\n`);
     say({ delta: { reasoning_content: "First the order,\nthen an example." } });
@@ -37,7 +40,7 @@ async function markdownProvider() {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   const url = `http://127.0.0.1:${server.address().port}`;
-  return { url, held, end: () => (server.close(), server.closeAllConnections()) };
+  return { url, held, work, end: () => (server.close(), server.closeAllConnections()) };
 }
 
 /** Opens a room whose participant answers in Markdown. */
@@ -111,6 +114,50 @@ export const talking = {
       await tools.picture(page, "question-failed");
       await ask(page, "Again?");
       await page.getByText("That is all.").waitFor();
+    });
+  },
+
+  async "a question that fails goes back into the input unless another one is being typed there"(tools) {
+    await withRoom(tools, {}, async (page, hub, provider) => {
+      await ask(page, "hold, then fail");
+      await until("the question", () => provider.held.length === 1);
+      await page.getByLabel("Message").fill("And the next?");
+      provider.held[0]();
+      await page.locator("#talk").getByText("bad question").first().waitFor();
+      await page.getByRole("button", { name: "Send" }).waitFor();
+      assert.equal(await page.getByLabel("Message").inputValue(), "And the next?");
+      await page.keyboard.press("Enter");
+      await page.getByText("That is all.").waitFor();
+      await page.getByRole("button", { name: "Try again" }).waitFor();
+    });
+  },
+
+  async "a conversation that is left or deleted while it is answered changes no other"(tools) {
+    await withRoom(tools, {}, async (page, hub, provider) => {
+      const [mine, theirs] = [page.locator("#talk .mine"), page.locator("#talk .theirs")];
+      const counts = async () => [await mine.count(), await theirs.count()];
+      const done = () => page.getByRole("button", { name: "Try again" }).waitFor();
+      await ask(page, "First?");
+      await done();
+      await ask(page, "hold the first");
+      await until("the question", () => provider.held.length === 1);
+      await page.getByRole("button", { name: "New chat" }).click();
+      await until("the end of its answer", () => provider.work.abandoned === 1);
+      await ask(page, "Second?");
+      await done();
+      assert.deepEqual(await counts(), [1, 1]);
+      await ask(page, "hold the second");
+      await until("the question", () => provider.held.length === 2);
+      // What was asked is not kept, since nobody answered it.
+      await page.locator("#chat-settings").click();
+      await page.getByRole("button", { name: "Delete chat" }).click();
+      await until("the end of its answer", () => provider.work.abandoned === 2);
+      await mine.getByText("First?").waitFor();
+      await done();
+      assert.deepEqual(await counts(), [1, 1]);
+      await page.reload();
+      await done();
+      assert.deepEqual(await counts(), [1, 1]);
     });
   },
 
