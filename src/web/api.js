@@ -132,20 +132,25 @@ async function* eventsOf(response, onComment) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let [type, lines] = ["", []];
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split(/\r?\n/);
-    rest = parts.pop();
-    if (rest.length > LONGEST_LINE) throw new Error("A line of the stream is too long");
-    for (const line of parts) {
-      if (line.startsWith("data:")) lines.push(line.slice(line[5] === " " ? 6 : 5));
-      else if (line.startsWith("event:")) type = line.slice(6).trim();
-      else if (line.startsWith(":")) onComment?.(line.slice(1).trim());
-      else if (line === "") {
-        if (lines.length) yield { type, data: lines.join("\n") };
-        [type, lines] = ["", []];
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      const parts = (rest + value).split(/\r?\n/);
+      rest = parts.pop();
+      if (rest.length > LONGEST_LINE) throw new Error("A line of the stream is too long");
+      for (const line of parts) {
+        if (line.startsWith("data:")) lines.push(line.slice(line[5] === " " ? 6 : 5));
+        else if (line.startsWith("event:")) type = line.slice(6).trim();
+        else if (line.startsWith(":")) onComment?.(line.slice(1).trim());
+        else if (line === "") {
+          if (lines.length) yield { type, data: lines.join("\n") };
+          [type, lines] = ["", []];
+        }
       }
     }
+  } finally {
+    // A stream that is not read to its end keeps its connection. One that broke off rejects this.
+    reader.cancel().catch(() => {});
   }
 }

@@ -85,7 +85,11 @@ async function* piecesOf(response, onComment) {
   }
   let ended = false;
   for await (const { data: text } of eventsOf(response, onComment)) {
-    if (text === "[DONE]") return;
+    // Read on to the end: the hub would count a stream that is closed before as cancelled.
+    if (text === "[DONE]") {
+      ended = true;
+      continue;
+    }
     const chunk = JSON.parse(text);
     if (chunk.error) throw new HubError(200, chunk.error.message ?? String(chunk.error));
     const delta = chunk.choices?.[0]?.delta ?? {};

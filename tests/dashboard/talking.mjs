@@ -15,7 +15,7 @@ const ANSWER = [
   "> A note <img src=x onerror=alert(1)>\n\n---\n\n![picture](https://a.example/x.png) That is all.",
 ].join("\n");
 
-/** A provider that answers in Markdown after some reasoning, fails, or waits until it is told to go on. */
+/** A provider that answers in Markdown after some reasoning, fails, sends what is no event, or waits until it is told to go on. */
 async function markdownProvider() {
   const held = [];
   const work = { abandoned: 0 };
@@ -31,6 +31,7 @@ async function markdownProvider() {
     if (question.startsWith("hold")) await new Promise((go) => held.push(go));
     if (question === "hold, then fail") return response.writeHead(400).end(JSON.stringify({ error: { message: "bad question" } }));
     response.writeHead(200, { "Content-Type": "text/event-stream" });
+    if (question === "garble") return response.write("data: {garbled\n\n");
     const say = (choice) => response.write(`data: ${JSON.stringify({ choices: [choice] })}\n\n`);
     say({ delta: { reasoning_content: "First the order,\nthen an example." } });
     for (let at = 0; at < ANSWER.length; at += 9) say({ delta: { content: ANSWER.slice(at, at + 9) } });
@@ -158,6 +159,14 @@ export const talking = {
       await page.reload();
       await done();
       assert.deepEqual(await counts(), [1, 1]);
+    });
+  },
+
+  async "an answer that cannot be read is not waited for"(tools) {
+    await withRoom(tools, {}, async (page, hub, provider) => {
+      await ask(page, "garble");
+      await until("the end of the request", () => provider.work.abandoned === 1);
+      assert.equal(await page.getByLabel("Message").inputValue(), "garble");
     });
   },
 
