@@ -104,8 +104,24 @@ pub enum Error {
         /// How.
         reason: Reason,
     },
-    /// No hub announces itself on the network, or none of those that do has a room.
+    /// No hub announces itself on the network, or none of those that do answers.
     NoHub,
+    /// The hubs that were found have no room yet.
+    NoRooms {
+        /// Their URLs.
+        urls: Vec<String>,
+    },
+    /// No such room was found, but a hub does not list its rooms and may have it: it requires its key, or failed.
+    RoomsUnlisted {
+        /// The code or name that was looked for.
+        target: String,
+        /// The hub's URL.
+        url: String,
+        /// The HTTP status of its refusal, where it answered.
+        status: Option<u16>,
+        /// Why it does not list them.
+        reason: Reason,
+    },
     /// No hub that was found has such a room.
     NoSuchRoom {
         /// The code or name that was looked for.
@@ -281,6 +297,16 @@ impl Error {
                 Some("Give it one, such as with `ollama pull llama3`, or name another provider with --endpoint.".into())
             }
             Error::NoHub => Some("Start a hub with `gambi hub serve --mdns`, or name one with --hub URL.".into()),
+            Error::NoRooms { urls } => {
+                let hub = urls.first().map(|url| format!(" --hub {url}")).unwrap_or_default();
+                Some(format!("Create one with `gambi room create{hub} --name NAME`."))
+            }
+            Error::RoomsUnlisted { status: Some(401 | 403), .. } => Some(
+                "Give the hub's key with --key-file or GAMBI_HUB_KEY; if you did, check that it is the key of this hub.".into(),
+            ),
+            Error::RoomsUnlisted { .. } => {
+                Some("Try again, or name the hub that has the room with --hub URL; `gambi discover` lists the hubs.".into())
+            }
             Error::NoSuchRoom { .. } => Some("`gambi discover` lists the rooms that there are.".into()),
             Error::Ambiguous { matches, .. } => Some(format!("Give the code or the hub: {}.", matches.join("; "))),
             Error::Bind { .. } => Some("Choose another port with --port (0 lets the system choose), or an address of this machine with --host, such as 0.0.0.0 for all.".into()),
@@ -325,6 +351,13 @@ impl fmt::Display for Error {
             Error::NoModels { endpoint } => write!(f, "the provider at {endpoint} has no models"),
             Error::Tunnel { reason } => write!(f, "the tunnel failed: {reason}"),
             Error::NoHub => f.write_str("no hub was found on the network"),
+            Error::NoRooms { urls } => match urls.as_slice() {
+                [url] => write!(f, "the hub at {url} has no room yet"),
+                urls => write!(f, "none of the hubs at {} has a room yet", urls.join(", ")),
+            },
+            Error::RoomsUnlisted { target, url, reason, .. } => {
+                write!(f, "no room \"{target}\" was found, and the hub at {url} does not list its rooms: {reason}")
+            }
             Error::NoSuchRoom { target } => write!(f, "no hub on the network has a room \"{target}\""),
             Error::Ambiguous { target, .. } => write!(f, "several rooms on the network are called \"{target}\""),
             Error::Invalid { what, reason } => write!(f, "{what} {reason}"),
@@ -342,6 +375,7 @@ impl StdError for Error {
             | Error::BadAnswer { reason, .. }
             | Error::Provider { reason, .. }
             | Error::Tunnel { reason }
+            | Error::RoomsUnlisted { reason, .. }
             | Error::Invalid { reason, .. }
             | Error::System { reason, .. } => reason.source(),
             Error::Hub(_)
@@ -349,6 +383,7 @@ impl StdError for Error {
             | Error::ModelsUnlisted { .. }
             | Error::NoModels { .. }
             | Error::NoHub
+            | Error::NoRooms { .. }
             | Error::NoSuchRoom { .. }
             | Error::Ambiguous { .. } => None,
         }

@@ -6,18 +6,17 @@ use super::failure::Failure;
 /// Lists the hubs that answer within `--timeout`. A hub whose rooms cannot be listed is shown with the reason.
 #[cfg(feature = "mdns")]
 pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
-    use gambi::discovery::{discover_hubs, rooms_of};
+    use gambi::discovery::{HubRooms, discover};
     use serde_json::json;
 
     use super::find_hub::LISTEN;
     use super::output::table;
 
     let (listen, key) = (context.time("timeout")?.unwrap_or(LISTEN), context.key()?);
-    let hubs = context.out.while_waiting("Looking for hubs...", || discover_hubs(listen))?;
-    let hubs: Vec<_> = hubs.into_iter().map(|hub| (rooms_of(&hub, key.as_deref()), hub)).collect();
+    let hubs = context.out.while_waiting("Looking for hubs...", || discover(listen, key.as_deref()))?;
     let values: Vec<_> = hubs
         .iter()
-        .map(|(rooms, hub)| {
+        .map(|HubRooms { hub, rooms, .. }| {
             let mut value = json!({ "name": hub.name, "hubUrl": hub.url, "addresses": hub.addresses, "rooms": [] });
             if let Some(fingerprint) = hub.fingerprint {
                 value["fingerprint"] = json!(fingerprint.to_string());
@@ -34,7 +33,7 @@ pub fn discover(context: &Context<'_>) -> Result<(), Failure> {
             return "No hub announces itself. `gambi hub serve --mdns` starts one that does.".to_owned();
         }
         let mut rows = Vec::new();
-        for (rooms, hub) in &hubs {
+        for HubRooms { hub, rooms, .. } in &hubs {
             let note = match rooms {
                 Ok(rooms) if rooms.is_empty() => "no rooms".to_owned(),
                 Ok(rooms) => {

@@ -94,10 +94,11 @@ fn code_of(error: &Error) -> u8 {
             | Error::ModelsUnlisted { .. }
             | Error::NoModels { .. }
             | Error::Tunnel { .. }
+            | Error::RoomsUnlisted { .. }
             | Error::NoHub,
             _,
         ) => CONNECTION,
-        (Error::NoSuchRoom { .. } | Error::Ambiguous { .. }, _) => REFUSED,
+        (Error::NoRooms { .. } | Error::NoSuchRoom { .. } | Error::Ambiguous { .. }, _) => REFUSED,
         _ => UNEXPECTED,
     }
 }

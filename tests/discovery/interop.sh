@@ -69,6 +69,9 @@ grep -q '10.77.*-.*--key-file' "$work/found" || { cat "$work/found"; exit 1; }
 ip netns exec "$a" "$gambi" discover --timeout 3s --key-file "$work/key" --format text > "$work/found"
 grep -q 'KEY001.*Keyed' "$work/found" || { cat "$work/found"; exit 1; }
 ip netns exec "$a" "$gambi" room get --hub auto --code KEY001 --key-file "$work/key" --format ndjson | grep -q '"name":"Keyed"'
+status=0
+ip netns exec "$a" "$gambi" room get --hub auto --code ATTIC1 > "$work/refused" 2>&1 || status=$?
+test "$status" = 3 && grep -q 'does not list its rooms' "$work/refused" && grep -q -- '--key-file' "$work/refused" || { cat "$work/refused"; exit 1; }
 kill -INT "$keyed"
 wait "$keyed"
 say "the rooms of a hub with a key are found with the key"

@@ -1,0 +1,290 @@
+//! Asks the hubs that are announced whether they answer, and for their rooms: all at once, each at all its addresses. One
+//! deadline bounds that, so that an announcement whose hub is gone delays the others by little.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::browse::{Announced, AnnouncedHub, MAX_ADDRESSES};
+use super::found::{FoundHub, HubRooms};
+use super::jobs::Jobs;
+use super::requests;
+use super::service::{HTTPS, SERVICE_TYPE};
+use crate::error::Error;
+use crate::fingerprint::Fingerprint;
+
+/// How long a hub may take to answer at an address. Shorter than the whole, so that time for its rooms is left.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the addresses before the first one that answered may still take to do so. Which of several answers first is
+/// chance, and a hub should have the same URL each time.
+const PREFERENCE_TIME: Duration = Duration::from_millis(250);
+
+/// The hubs that answer until the deadline, without duplicates.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn find_hubs(announced: Announced, deadline: Instant) -> Result<Vec<FoundHub>, Error> {
+    let mut checks: Vec<_> = announced.into_iter().map(|(name, hub)| HubCheck::new(&name, &hub)).collect();
+    let mut jobs = health_requests(&checks, deadline);
+    loop {
+        let now = Instant::now();
+        let open = checks.iter().filter(|check| !check.is_settled(now));
+        let until = open.map(|check| check.preferred_until.unwrap_or(deadline).min(deadline)).min();
+        match until {
+            Some(until) if now < deadline => {
+                if let Some((hub, place, answers)) = jobs.next(until)? {
+                    checks[hub].record(place, answers, Instant::now());
+                }
+            }
+            _ => break,
+        }
+    }
+    Ok(merge(checks.into_iter().filter_map(HubCheck::into_found).collect()))
+}
+
+/// The rooms of each hub, or why it does not list them.
+///
+/// # Errors
+/// When no thread can be started.
+pub fn list_rooms(hubs: Vec<FoundHub>, key: Option<&str>, deadline: Instant) -> Result<Vec<HubRooms>, Error> {
+    let mut jobs = Jobs::new();
+    for (place, hub) in hubs.iter().cloned().enumerate() {
+        let key = key.map(str::to_owned);
+        jobs.push(move || (place, requests::rooms(&hub, key.as_deref(), time_left(deadline))));
+    }
+    let mut listed: Vec<_> = hubs.iter().map(|_| None).collect();
+    while listed.iter().any(Option::is_none) && Instant::now() < deadline {
+        if let Some((place, rooms)) = jobs.next(deadline)? {
+            listed[place] = Some(rooms);
+        }
+    }
+    let late =
+        |hub: &FoundHub| Error::Unreachable { url: hub.url.clone(), reason: "its rooms did not come in time".into() };
+    let with_rooms =
+        |(hub, rooms): (FoundHub, Option<_>)| HubRooms { rooms: rooms.unwrap_or_else(|| Err(late(&hub))), hub };
+    Ok(hubs.into_iter().zip(listed).map(with_rooms).collect())
+}
+
+/// The time until the deadline; never zero, which would be no time limit.
+fn time_left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+}
+
+/// The requests to all addresses, with the places of the hub and the address in their results. The first addresses of all hubs
+/// come first: one that announces many delays no other.
+fn health_requests(checks: &[HubCheck], deadline: Instant) -> Jobs<(usize, usize, bool)> {
+    let mut jobs = Jobs::new();
+    for place in 0..MAX_ADDRESSES {
+        for (hub, check) in checks.iter().enumerate() {
+            let Some(url) = check.urls.get(place).cloned() else { continue };
+            let fingerprint = check.fingerprint;
+            jobs.push(move || {
+                let within = HEALTH_TIMEOUT.min(time_left(deadline));
+                (hub, place, requests::is_up(&url, fingerprint, within))
+            });
+        }
+    }
+    jobs
+}
+
+/// A hub while its addresses are asked.
+struct HubCheck {
+    name: String,
+    addresses: Vec<SocketAddr>,
+    fingerprint: Option<Fingerprint>,
+    /// The addresses that a URL can name, the preferred ones first.
+    urls: Vec<String>,
+    /// Whether the hub answers at each URL; `None` while that is not known.
+    answers: Vec<Option<bool>>,
+    /// Set once it has answered at one of them: until then a preferred one may answer too.
+    preferred_until: Option<Instant>,
+}
+
+impl HubCheck {
+    fn new(fullname: &str, hub: &AnnouncedHub) -> Self {
+        let name = fullname.strip_suffix(SERVICE_TYPE).unwrap_or(fullname).trim_end_matches('.').to_owned();
+        let (scheme, fingerprint) = if hub.tls { (HTTPS, hub.fingerprint) } else { ("http", None) };
+        let named = hub.addresses.iter().filter(|address| has_a_url(address));
+        let urls: Vec<_> = named.map(|address| format!("{scheme}://{address}")).collect();
+        let answers = vec![None; urls.len()];
+        let addresses = hub.addresses.iter().copied().collect();
+        HubCheck { name, addresses, fingerprint, urls, answers, preferred_until: None }
+    }
+
+    fn record(&mut self, place: usize, answers: bool, now: Instant) {
+        self.answers[place] = Some(answers);
+        if answers {
+            self.preferred_until.get_or_insert(now + PREFERENCE_TIME);
+        }
+    }
+
+    /// Whether no further answer would change its URL.
+    fn is_settled(&self, now: Instant) -> bool {
+        let preferred = self.place().map_or(&self.answers[..], |place| &self.answers[..place]);
+        !preferred.contains(&None) || self.preferred_until.is_some_and(|until| until <= now)
+    }
+
+    /// The place of the first URL at which it answers.
+    fn place(&self) -> Option<usize> {
+        self.answers.iter().position(|answers| *answers == Some(true))
+    }
+
+    /// `None` if it answers at no URL.
+    fn into_found(mut self) -> Option<FoundHub> {
+        let url = self.urls.swap_remove(self.place()?);
+        Some(FoundHub { name: self.name, url, addresses: self.addresses, fingerprint: self.fingerprint })
+    }
+}
+
+/// False for link-local IPv6 addresses, which need an interface that a URL can't name.
+fn has_a_url(address: &SocketAddr) -> bool {
+    !matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local())
+}
+
+/// Merges the entries of hubs that are announced under several names.
+fn merge(found: Vec<FoundHub>) -> Vec<FoundHub> {
+    let mut hubs: Vec<FoundHub> = Vec::new();
+    for hub in found {
+        match hubs.iter_mut().find(|known| known.url == hub.url || known.addresses == hub.addresses) {
+            None => hubs.push(hub),
+            Some(known) => {
+                let all: BTreeSet<_> = known.addresses.iter().chain(&hub.addresses).copied().collect();
+                known.addresses = all.into_iter().collect();
+            }
+        }
+    }
+    hubs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A hub that answers these paths.
+    fn hub_with(paths: &'static [(&'static str, &'static str)]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                let head: Vec<_> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+                let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+                let has_key = head.iter().any(|line| line.eq_ignore_ascii_case("authorization: Bearer k3y"));
+                let known = paths.iter().find(|(known, _)| known.trim_end_matches('!') == path);
+                let (status, body) = match known {
+                    Some((known, _)) if known.ends_with('!') && !has_key => (401, r#"{"error":"a key"}"#),
+                    Some((_, data)) => (200, *data),
+                    None => (404, "{}"),
+                };
+                let body = format!(r#"{{"data":{body},"meta":{{"requestId":"r"}}}}"#);
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        address
+    }
+
+    const HEALTH: (&str, &str) = ("/v1/health", r#"{"status":"ok","timestamp":1}"#);
+
+    /// Accepts connections and never answers, as an address whose packets are dropped.
+    fn silent() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    fn announced(hubs: &[(&str, &[SocketAddr])]) -> Announced {
+        let hub = |addresses: &[SocketAddr]| AnnouncedHub {
+            addresses: addresses.iter().copied().collect(),
+            ..AnnouncedHub::default()
+        };
+        hubs.iter().map(|(name, addresses)| (format!("{name}.{SERVICE_TYPE}"), hub(addresses))).collect()
+    }
+
+    fn after(time: Duration) -> Instant {
+        Instant::now() + time
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_delays_no_hub() {
+        let silent: Vec<_> = (0..MAX_ADDRESSES - 1).map(|_| silent()).collect();
+        let up = hub_with(&[HEALTH]);
+        let addresses: Vec<_> = silent.iter().map(|(_, address)| *address).chain([up]).collect();
+        let began = Instant::now();
+        let found = find_hubs(announced(&[("lab", &addresses)]), after(Duration::from_secs(30))).unwrap();
+        assert!(began.elapsed() < HEALTH_TIMEOUT, "{:?}", began.elapsed());
+        assert_eq!((found[0].name.as_str(), &found[0].url, found.len()), ("lab", &format!("http://{up}"), 1));
+        assert_eq!(found[0].addresses, addresses.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn hubs_that_are_gone_cost_no_more_time_than_there_is() {
+        let (_listener, gone) = silent();
+        let up = hub_with(&[HEALTH]);
+        let limit = Duration::from_millis(500);
+        let hubs = announced(&[("a", &[gone]), ("b", &[gone]), ("c", &[gone]), ("up", &[up])]);
+        let began = Instant::now();
+        let found = find_hubs(hubs, began + limit).unwrap();
+        assert!((limit..HEALTH_TIMEOUT).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert_eq!(found.iter().map(|hub| hub.name.as_str()).collect::<Vec<_>>(), ["up"]);
+    }
+
+    #[test]
+    fn rooms_are_listed_at_once_and_with_the_key_where_it_is_asked_for() {
+        let (_listener, silent) = silent();
+        let found = |address: SocketAddr| FoundHub {
+            name: "hub".into(),
+            url: format!("http://{address}"),
+            addresses: vec![address],
+            fingerprint: None,
+        };
+        let room = r#"[{"id":"i","code":"ABC234","name":"Lab","hostId":"h","createdAt":1,"passwordProtected":false,"participantCount":0}]"#;
+        let room: &'static str = Box::leak(room.to_owned().into_boxed_str());
+        let open = hub_with(Box::leak(Box::new([("/v1/rooms", room)])));
+        let keyed = hub_with(Box::leak(Box::new([("/v1/rooms!", room)])));
+        let hubs = || vec![found(silent), found(open), found(keyed)];
+        let codes = |key| -> Vec<_> {
+            let listed = list_rooms(hubs(), key, after(Duration::from_millis(500))).unwrap();
+            listed.into_iter().map(|hub| hub.rooms.map(|rooms| rooms[0].code.clone()).map_err(|e| e.status())).collect()
+        };
+        assert_eq!(codes(Some("k3y")), [Err(None), Ok("ABC234".into()), Ok("ABC234".into())]);
+        assert_eq!(codes(None), [Err(None), Ok("ABC234".into()), Err(Some(401))]);
+    }
+
+    #[test]
+    fn of_several_addresses_the_first_is_preferred_for_a_short_time() {
+        let addresses: Vec<SocketAddr> = (1..=3).map(|n| SocketAddr::from(([10, 0, 0, n], 1))).collect();
+        let (_, hub) = announced(&[("lab", &addresses)]).pop_first().unwrap();
+        let now = Instant::now();
+        let mut check = HubCheck::new("lab", &hub);
+        assert!(!check.is_settled(now));
+        check.record(1, true, now);
+        assert!(!check.is_settled(now) && check.is_settled(now + PREFERENCE_TIME));
+        check.record(0, false, now);
+        assert!(check.is_settled(now));
+        assert_eq!(check.into_found().unwrap().url, "http://10.0.0.2:1");
+        let mut check = HubCheck::new("lab", &hub);
+        for place in [2, 0, 1] {
+            assert!(!check.is_settled(now));
+            check.record(place, false, now);
+        }
+        assert!(check.is_settled(now) && check.into_found().is_none());
+    }
+
+    #[test]
+    fn a_hub_under_two_names_is_one() {
+        let up = hub_with(&[HEALTH]);
+        let more = SocketAddr::from(([127, 0, 0, 1], 1));
+        let hubs = announced(&[("a", &[up]), ("b", &[up, more])]);
+        let found = find_hubs(hubs, after(Duration::from_secs(30))).unwrap();
+        assert_eq!((found.len(), found[0].addresses.len()), (1, 2));
+        assert!(!has_a_url(&"[fe80::1]:1".parse().unwrap()) && has_a_url(&"[fd00::1]:1".parse().unwrap()));
+    }
+}
