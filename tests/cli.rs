@@ -414,6 +414,30 @@ fn a_join_without_a_terminal_lists_what_it_cannot_choose_from() {
 }
 
 #[test]
+fn a_join_says_that_the_provider_requires_a_key_and_how_it_is_given() {
+    let (hub, provider) = (TestHub::start(), FakeProvider::start(Script::Echo));
+    let (url, room) = (hub.url(), hub.room());
+    for (status, path) in [(401, "/v1/models"), (403, "/api/tags")] {
+        for known in ["/v1/models", "/api/tags"] {
+            provider.set_path(known, Script::json(if known == path { status } else { 404 }, &json!({})));
+        }
+        let join = ["participant", "join", "--hub", &url, "--participant-id", "a", "--room", &room];
+        let guessed = run_near(&provider.url(), &join);
+        assert_eq!(guessed.code, 2, "{}", guessed.err);
+        assert!(
+            guessed.err.contains(&format!("{} requires a key (status {status})", provider.url())),
+            "{}",
+            guessed.err
+        );
+        assert!(guessed.err.contains("--endpoint") && guessed.err.contains("--header-env"), "{}", guessed.err);
+        let named = run(&[&join[..], &["--endpoint", &provider.url()]].concat());
+        assert_eq!(named.code, 3, "{}", named.err);
+        assert!(named.err.contains("refuses to list its models without a valid key"), "{}", named.err);
+        assert!(named.err.contains("--header-env Authorization=KEY"), "{}", named.err);
+    }
+}
+
+#[test]
 fn a_dry_run_of_a_join_ends_with_3_if_the_model_is_not_there() {
     let provider = FakeProvider::with_models(Script::Missing, &["llama3", "qwen3"]);
     let endpoint = provider.url();

@@ -4,8 +4,9 @@
 use std::env;
 use std::fs;
 
+use gambi::Error;
 use gambi::client::Client;
-use gambi::participant::{FoundProvider, find_providers};
+use gambi::participant::{FoundProvider, Providers, RefusingProvider, find_providers};
 use gambi::proto::management::{CreateRoom, RoomSummary};
 
 use super::commands::Flag;
@@ -170,11 +171,10 @@ fn choose_models(context: &Context<'_>) -> Result<(String, Vec<String>), Failure
         None => (usual_places(context.variable("GAMBI_PROVIDERS"), context.variable("OLLAMA_HOST")), Vec::new()),
     };
     let find = || find_providers(&places, &headers);
-    let mut found = context.out.while_waiting("Looking for providers on this machine...", find);
+    let Providers { mut found, refusing } = context.out.while_waiting("Looking for providers on this machine...", find);
     found.retain(|provider| !provider.models.is_empty());
     if found.is_empty() {
-        let hint = "Start Ollama, LM Studio, vLLM or llama.cpp with a model, or name the provider with --endpoint URL and its model with --model NAME.";
-        return Err(Failure::usage(format!("no provider with a model answers at {}", places.join(", "))).hint(hint));
+        return Err(none_found(&places, &refusing, context.endpoint().is_some()));
     }
     let provider = match &found[..] {
         [only] => only,
@@ -189,6 +189,23 @@ fn choose_models(context: &Context<'_>) -> Result<(String, Vec<String>), Failure
         }
     };
     Ok((provider.endpoint.clone(), models_of(context, provider)?))
+}
+
+/// The failure of a search that found no provider with a model. `is_named`: whether the user named the endpoint.
+fn none_found(places: &[String], refusing: &[RefusingProvider], is_named: bool) -> Failure {
+    let none = format!("no provider with a model answers at {}", places.join(", "));
+    match refusing.first().cloned() {
+        Some(RefusingProvider { endpoint, status }) if is_named => Error::ModelsUnlisted { endpoint, status }.into(),
+        Some(RefusingProvider { endpoint, status }) => {
+            let hint = format!(
+                "If that is the provider, name it with --endpoint {endpoint}, and with --header-env Authorization=KEY the environment variable that has its key, such as KEY='Bearer ...'."
+            );
+            Failure::usage(format!("{none}, but {endpoint} requires a key (status {status})")).hint(hint)
+        }
+        None => Failure::usage(none).hint(
+            "Start Ollama, LM Studio, vLLM or llama.cpp with a model, or name the provider with --endpoint URL and its model with --model NAME.",
+        ),
+    }
 }
 
 /// The models to offer of a provider; none for all.

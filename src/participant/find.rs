@@ -58,17 +58,46 @@ pub struct FoundProvider {
     pub models: Vec<String>,
 }
 
-/// Asks the providers at these base URLs for their models, all at once, and returns those that answer, in the same order. A
-/// server that is no provider counts as none; so does a hub, which would send requests to itself. Only the first sixteen are
-/// asked. `headers` are sent with each request.
-pub fn find_providers(endpoints: &[String], headers: &[(String, String)]) -> Vec<FoundProvider> {
+/// A server that may be a provider, but refuses to list its models: it requires a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusingProvider {
+    /// Its base URL.
+    pub endpoint: String,
+    /// The HTTP status of its answer, 401 or 403.
+    pub status: u16,
+}
+
+/// What was found at some base URLs, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Providers {
+    /// Those that list their models.
+    pub found: Vec<FoundProvider>,
+    /// Those that refuse to.
+    pub refusing: Vec<RefusingProvider>,
+}
+
+/// Asks the providers at these base URLs for their models, all at once. A server that is no provider counts as none; so does a
+/// hub, which would send requests to itself. Only the first sixteen are asked. `headers` are sent with each request.
+pub fn find_providers(endpoints: &[String], headers: &[(String, String)]) -> Providers {
+    let ask = |endpoint: &String| Some(Answers::of(&Provider::new(endpoint, headers).ok()?));
     thread::scope(|scope| {
         let asked: Vec<_> = endpoints
             .iter()
             .take(MAX_ADDRESSES)
-            .map(|endpoint| scope.spawn(move || Answers::of(&Provider::new(endpoint, headers).ok()?).judge(endpoint)))
+            .map(|endpoint| (endpoint, scope.spawn(move || ask(endpoint))))
             .collect();
-        asked.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+        let mut providers = Providers::default();
+        for (endpoint, thread) in asked {
+            let Some(answers) = thread.join().ok().flatten() else { continue };
+            match (answers.judge(endpoint), answers.refusal) {
+                (Some(found), _) => providers.found.push(found),
+                (None, Some(status)) => {
+                    providers.refusing.push(RefusingProvider { endpoint: endpoint.clone(), status });
+                }
+                (None, None) => {}
+            }
+        }
+        providers
     })
 }
 
@@ -83,6 +112,8 @@ struct Answers {
     version: Value,
     /// Of `/api/v0/models`: LM Studio's list.
     studio: Value,
+    /// The status with which a list of models was refused.
+    refusal: Option<u16>,
 }
 
 impl Answers {
@@ -91,7 +122,8 @@ impl Answers {
             let paths = ["/v1/models", "/api/tags", "/api/version", "/api/v0/models"];
             let asked = paths.map(|path| scope.spawn(move || get(provider, path).unwrap_or_default()));
             let [list, tags, version, studio] = asked.map(|thread| thread.join().unwrap_or_default());
-            Answers { list, tags, version, studio }
+            let refusal = [list.0, tags.0].into_iter().find(|status| matches!(status, 401 | 403));
+            Answers { list: list.1, tags: tags.1, version: version.1, studio: studio.1, refusal }
         })
     }
 
@@ -126,12 +158,13 @@ impl Answers {
     }
 }
 
-/// The JSON at a path; `None` without a good answer in time and size.
-fn get(provider: &Provider, path: &str) -> Option<Value> {
+/// The status of the answer at a path, and its JSON if that is 200. `None` without an answer in time and size.
+fn get(provider: &Provider, path: &str) -> Option<(u16, Value)> {
     let request = provider.request_head("GET", path, &[], None).ok()?;
     let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT)).ok()?;
-    if provider.send(&mut call, [&request, &[]], |head| head.status).ok()? != 200 {
-        return None;
+    let status = provider.send(&mut call, [&request, &[]], |head| head.status).ok()?;
+    if status != 200 {
+        return Some((status, Value::Null));
     }
     let mut body = Vec::new();
     while !call.read(&mut body).ok()? {
@@ -139,7 +172,7 @@ fn get(provider: &Provider, path: &str) -> Option<Value> {
             return None;
         }
     }
-    from_bytes(&body).ok()
+    Some((status, from_bytes(&body).ok()?))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod specs;
 mod streams;
 
 pub use builder::{Builder, Joined, Prepared};
-pub use find::{FoundProvider, ProviderKind, find_providers};
+pub use find::{FoundProvider, ProviderKind, Providers, RefusingProvider, find_providers};
 pub use id::fresh_id;
 pub use probe::Probe;
 pub use reconnect::{Reconnect, ReconnectEvent, ReconnectHandle};
