@@ -213,26 +213,21 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_does_not_answer_delays_no_hub() {
+    fn a_hub_is_found_behind_addresses_that_do_not_answer() {
         let silent: Vec<_> = (0..MAX_ADDRESSES - 1).map(|_| silent()).collect();
         let up = hub_with(&[HEALTH]);
         let addresses: Vec<_> = silent.iter().map(|(_, address)| *address).chain([up]).collect();
-        let began = Instant::now();
         let found = find_hubs(announced(&[("lab", &addresses)]), after(Duration::from_secs(30))).unwrap();
-        assert!(began.elapsed() < HEALTH_TIMEOUT, "{:?}", began.elapsed());
         assert_eq!((found[0].name.as_str(), &found[0].url, found.len()), ("lab", &format!("http://{up}"), 1));
         assert_eq!(found[0].addresses, addresses.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
     }
 
     #[test]
-    fn hubs_that_are_gone_cost_no_more_time_than_there_is() {
+    fn a_hub_is_found_beside_hubs_that_are_gone() {
         let (_listener, gone) = silent();
         let up = hub_with(&[HEALTH]);
-        let limit = Duration::from_millis(500);
         let hubs = announced(&[("a", &[gone]), ("b", &[gone]), ("c", &[gone]), ("up", &[up])]);
-        let began = Instant::now();
-        let found = find_hubs(hubs, began + limit).unwrap();
-        assert!((limit..HEALTH_TIMEOUT).contains(&began.elapsed()), "{:?}", began.elapsed());
+        let found = find_hubs(hubs, after(Duration::from_millis(500))).unwrap();
         assert_eq!(found.iter().map(|hub| hub.name.as_str()).collect::<Vec<_>>(), ["up"]);
     }
 
