@@ -6,23 +6,20 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::failure::Failure;
 
 /// The config file's JSON.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct ConfigFile {
     default_env: Option<String>,
     envs: BTreeMap<String, Environment>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
 }
 
 /// Defaults for one environment, such as `local` or `lab`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Environment {
     /// The hub's URL.
     pub hub_url: Option<String>,
@@ -34,13 +31,11 @@ pub struct Environment {
     pub no_specs: Option<bool>,
     /// Defaults for `hub serve`.
     pub serve: Serve,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
 }
 
 /// Defaults for `hub serve`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Serve {
     /// Address to listen on.
     pub host: Option<String>,
@@ -58,8 +53,6 @@ pub struct Serve {
     pub memory: Option<String>,
     /// Memory limit for rooms and participants, such as `64MiB`.
     pub registry_memory: Option<String>,
-    #[serde(flatten)]
-    unknown: BTreeMap<String, Value>,
 }
 
 /// The file's location (XDG Base Directory Specification: a relative `XDG_CONFIG_HOME` is ignored).
@@ -77,11 +70,11 @@ pub fn state_path(vars: &dyn Fn(&str) -> Option<String>, name: &str) -> Option<P
     Some(xdg.or_else(home)?.join("gambi").join(name))
 }
 
-/// The environment named `wanted`, else the file's default, else an empty one; and a note on each name in it that is no setting.
+/// The environment named `wanted`, else the file's default, else an empty one.
 ///
 /// # Errors
 /// When the file can't be read or parsed, or has no environment of that name.
-pub fn environment(path: Option<&Path>, wanted: Option<&str>) -> Result<(Environment, Vec<String>), Failure> {
+pub fn environment(path: Option<&Path>, wanted: Option<&str>) -> Result<Environment, Failure> {
     let text = match path.map(|path| (path, fs::read_to_string(path))) {
         None => None,
         Some((_, Ok(text))) => Some(text),
@@ -93,28 +86,18 @@ pub fn environment(path: Option<&Path>, wanted: Option<&str>) -> Result<(Environ
     let place = path.map_or_else(|| "the config file".to_owned(), |path| format!("the config file {}", path.display()));
     let Some(text) = text else {
         return match wanted {
-            None => Ok(Default::default()),
+            None => Ok(Environment::default()),
             Some(name) => Err(Failure::usage(format!("there is no environment \"{name}\": {place} does not exist"))),
         };
     };
     choose(&text, wanted, &place)
 }
 
-pub(super) fn choose(text: &str, wanted: Option<&str>, place: &str) -> Result<(Environment, Vec<String>), Failure> {
+pub(super) fn choose(text: &str, wanted: Option<&str>, place: &str) -> Result<Environment, Failure> {
     let file: ConfigFile = serde_json::from_str(text)
         .map_err(|e| Failure::usage(format!("{place} is broken: {e}")).hint("Mend it, or move it away."))?;
-    let mut unknown: Vec<&String> = file.unknown.keys().collect();
-    let chosen = wanted.or(file.default_env.as_deref());
-    let environment = chosen.map(|name| environment_named(&file, name, place)).transpose()?.cloned();
-    let environment = environment.unwrap_or_default();
-    unknown.extend(environment.unknown.keys().chain(environment.serve.unknown.keys()));
-    let note = |name| format!("Note: {place} has \"{name}\", which is no setting and does nothing.");
-    let notes = unknown.into_iter().map(note).collect();
-    Ok((environment, notes))
-}
-
-fn environment_named<'f>(file: &'f ConfigFile, name: &str, place: &str) -> Result<&'f Environment, Failure> {
-    file.envs.get(name).ok_or_else(|| {
+    let Some(name) = wanted.or(file.default_env.as_deref()) else { return Ok(Environment::default()) };
+    file.envs.get(name).cloned().ok_or_else(|| {
         let known: Vec<_> = file.envs.keys().map(String::as_str).collect();
         let hint = if known.is_empty() { "It has none.".into() } else { format!("It has: {}.", known.join(", ")) };
         Failure::usage(format!("{place} has no environment \"{name}\"")).hint(hint)
@@ -131,22 +114,13 @@ mod tests {
 
     #[test]
     fn an_environment_is_chosen_by_name_or_by_default() {
-        let (local, notes) = choose(FILE, None, "f").unwrap();
-        assert!(notes.is_empty());
+        let local = choose(FILE, None, "f").unwrap();
         assert_eq!(
             (local.hub_url.as_deref(), local.no_specs, local.serve.port),
             (Some("http://a:1"), Some(true), Some(4000))
         );
-        assert_eq!(choose(FILE, Some("lab"), "f").unwrap().0.hub_url.as_deref(), Some("http://b:2"));
-        assert_eq!(choose("{}", None, "f").unwrap(), Default::default());
-    }
-
-    #[test]
-    fn names_that_are_no_settings_are_told() {
-        let file = r#"{"defaultEnv":"a","Envs":{},"envs":{"a":{"hubURL":"x","serve":{"prt":3}},"b":{"other":1}}}"#;
-        let (_, notes) = choose(file, None, "f").unwrap();
-        let note = |name: &str| format!("Note: f has \"{name}\", which is no setting and does nothing.");
-        assert_eq!(notes, ["Envs", "hubURL", "prt"].map(note));
+        assert_eq!(choose(FILE, Some("lab"), "f").unwrap().hub_url.as_deref(), Some("http://b:2"));
+        assert_eq!(choose("{}", None, "f").unwrap(), Environment::default());
     }
 
     #[test]
@@ -163,6 +137,10 @@ mod tests {
         let message = |text, wanted| choose(text, wanted, "the config file /c").unwrap_err().to_string();
         assert!(message("{\n  \"envs\": [}", None).contains("/c is broken"));
         assert!(message("{\n  \"envs\": 3}", None).contains("line 2 column"));
+        for misspelt in [r#"{"Envs":{}}"#, r#"{"envs":{"a":{"hubURL":"x"}}}"#, r#"{"envs":{"a":{"serve":{"prt":3}}}}"#]
+        {
+            assert!(message(misspelt, None).contains("unknown field"), "{misspelt}");
+        }
         assert!(message(FILE, Some("home")).contains("\"home\""));
         assert!(message(r#"{"envs": {"a": {"serve": {"port": 70000}}}}"#, None).contains("70000"));
         assert!(message(r#"{"defaultEnv": "gone"}"#, None).contains("\"gone\""));

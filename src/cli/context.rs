@@ -76,9 +76,7 @@ impl<'v> Context<'v> {
         let out = Output::new(format, parsed.command.streams, parsed.has("quiet"), parsed.has("verbose"));
         let wanted = parsed.value("env").map(str::to_owned).or_else(|| vars("GAMBI_ENV"));
         let path = config_file::path(vars);
-        let wanted = wanted.as_deref().filter(|name| !name.is_empty());
-        let (environment, notes) = config_file::environment(path.as_deref(), wanted)?;
-        notes.iter().for_each(|note| out.aside(note));
+        let environment = config_file::environment(path.as_deref(), wanted.as_deref().filter(|name| !name.is_empty()))?;
         let never =
             parsed.has("no-interactive") || vars("GAMBI_NO_INTERACTIVE").is_some_and(|v| v != "0" && !v.is_empty());
         let must_ask = parsed.has("interactive");

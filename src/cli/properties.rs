@@ -25,7 +25,7 @@ proptest! {
     fn config_files_of_any_kind_are_read_or_refused(text in any::<String>(), name in any::<String>(), port in any::<u32>()) {
         let _ = choose(&text, Some(&name), "f");
         let file = serde_json::json!({ "envs": { name.clone(): { "serve": { "port": port } } } }).to_string();
-        let chosen = choose(&file, Some(&name), "f").ok().and_then(|(environment, _)| environment.serve.port);
+        let chosen = choose(&file, Some(&name), "f").ok().and_then(|environment| environment.serve.port);
         prop_assert_eq!(chosen, u16::try_from(port).ok());
     }
 
