@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 use super::browse::{Announced, AnnouncedHub, MAX_ADDRESSES};
 use super::found::{FoundHub, HubRooms};
 use super::jobs::Jobs;
-use super::requests;
+use super::requests::{self, Rooms, Wanted};
 use super::service::{HTTPS, SERVICE_TYPE};
 use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 
-/// How long a hub may take to answer at an address. Shorter than the whole, so that time for its rooms is left.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the addresses before the first one that answered may still take to do so. Which of several answers first is
 /// chance, and a hub should have the same URL each time.
 const PREFERENCE_TIME: Duration = Duration::from_millis(250);
@@ -23,17 +21,17 @@ const PREFERENCE_TIME: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// When no thread can be started.
-pub fn find_hubs(announced: Announced, deadline: Instant) -> Result<Vec<FoundHub>, Error> {
+pub fn find_hubs(announced: Announced, wanted: &Wanted, deadline: Instant) -> Result<Vec<HubRooms>, Error> {
     let mut checks: Vec<_> = announced.into_iter().map(|(name, hub)| HubCheck::new(&name, &hub)).collect();
-    let mut jobs = health_requests(&checks, deadline);
+    let mut jobs = requests_to(&checks, wanted, deadline);
     loop {
         let now = Instant::now();
         let open = checks.iter().filter(|check| !check.is_settled(now));
         let until = open.map(|check| check.preferred_until.unwrap_or(deadline).min(deadline)).min();
         match until {
             Some(until) if now < deadline => {
-                if let Some((hub, place, answers)) = jobs.next(until)? {
-                    checks[hub].record(place, answers, Instant::now());
+                if let Some((hub, place, answer)) = jobs.next(until)? {
+                    checks[hub].record(place, answer, Instant::now());
                 }
             }
             _ => break,
@@ -42,46 +40,15 @@ pub fn find_hubs(announced: Announced, deadline: Instant) -> Result<Vec<FoundHub
     Ok(merge(checks.into_iter().filter_map(HubCheck::into_found).collect()))
 }
 
-/// The rooms of each hub, or why it does not list them.
-///
-/// # Errors
-/// When no thread can be started.
-pub fn list_rooms(hubs: Vec<FoundHub>, key: Option<&str>, deadline: Instant) -> Result<Vec<HubRooms>, Error> {
-    let mut jobs = Jobs::new();
-    for (place, hub) in hubs.iter().cloned().enumerate() {
-        let key = key.map(str::to_owned);
-        jobs.push(move || (place, requests::rooms(&hub, key.as_deref(), time_left(deadline))));
-    }
-    let mut listed: Vec<_> = hubs.iter().map(|_| None).collect();
-    while listed.iter().any(Option::is_none) && Instant::now() < deadline {
-        if let Some((place, rooms)) = jobs.next(deadline)? {
-            listed[place] = Some(rooms);
-        }
-    }
-    let late =
-        |hub: &FoundHub| Error::Unreachable { url: hub.url.clone(), reason: "its rooms did not come in time".into() };
-    let with_rooms =
-        |(hub, rooms): (FoundHub, Option<_>)| HubRooms { rooms: rooms.unwrap_or_else(|| Err(late(&hub))), hub };
-    Ok(hubs.into_iter().zip(listed).map(with_rooms).collect())
-}
-
-/// The time until the deadline; never zero, which would be no time limit.
-fn time_left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
-}
-
 /// The requests to all addresses, with the places of the hub and the address in their results. The first addresses of all hubs
 /// come first: one that announces many delays no other.
-fn health_requests(checks: &[HubCheck], deadline: Instant) -> Jobs<(usize, usize, bool)> {
+fn requests_to(checks: &[HubCheck], wanted: &Wanted, deadline: Instant) -> Jobs<(usize, usize, Option<Rooms>)> {
     let mut jobs = Jobs::new();
     for place in 0..MAX_ADDRESSES {
         for (hub, check) in checks.iter().enumerate() {
             let Some(url) = check.urls.get(place).cloned() else { continue };
-            let fingerprint = check.fingerprint;
-            jobs.push(move || {
-                let within = HEALTH_TIMEOUT.min(time_left(deadline));
-                (hub, place, requests::is_up(&url, fingerprint, within))
-            });
+            let (fingerprint, wanted) = (check.fingerprint, wanted.clone());
+            jobs.push(move || (hub, place, requests::ask(&url, fingerprint, &wanted, deadline)));
         }
     }
     jobs
@@ -94,8 +61,8 @@ struct HubCheck {
     fingerprint: Option<Fingerprint>,
     /// The addresses that a URL can name, the preferred ones first.
     urls: Vec<String>,
-    /// Whether the hub answers at each URL; `None` while that is not known.
-    answers: Vec<Option<bool>>,
+    /// What the hub answers at each URL, if it does; `None` while that is not known.
+    answers: Vec<Option<Option<Rooms>>>,
     /// Set once it has answered at one of them: until then a preferred one may answer too.
     preferred_until: Option<Instant>,
 }
@@ -106,33 +73,35 @@ impl HubCheck {
         let (scheme, fingerprint) = if hub.tls { (HTTPS, hub.fingerprint) } else { ("http", None) };
         let named = hub.addresses.iter().filter(|address| has_a_url(address));
         let urls: Vec<_> = named.map(|address| format!("{scheme}://{address}")).collect();
-        let answers = vec![None; urls.len()];
+        let answers = urls.iter().map(|_| None).collect();
         let addresses = hub.addresses.iter().copied().collect();
         HubCheck { name, addresses, fingerprint, urls, answers, preferred_until: None }
     }
 
-    fn record(&mut self, place: usize, answers: bool, now: Instant) {
-        self.answers[place] = Some(answers);
-        if answers {
+    fn record(&mut self, place: usize, answer: Option<Rooms>, now: Instant) {
+        if answer.is_some() {
             self.preferred_until.get_or_insert(now + PREFERENCE_TIME);
         }
+        self.answers[place] = Some(answer);
     }
 
     /// Whether no further answer would change its URL.
     fn is_settled(&self, now: Instant) -> bool {
         let preferred = self.place().map_or(&self.answers[..], |place| &self.answers[..place]);
-        !preferred.contains(&None) || self.preferred_until.is_some_and(|until| until <= now)
+        preferred.iter().all(Option::is_some) || self.preferred_until.is_some_and(|until| until <= now)
     }
 
     /// The place of the first URL at which it answers.
     fn place(&self) -> Option<usize> {
-        self.answers.iter().position(|answers| *answers == Some(true))
+        self.answers.iter().position(|answer| matches!(answer, Some(Some(_))))
     }
 
     /// `None` if it answers at no URL.
-    fn into_found(mut self) -> Option<FoundHub> {
-        let url = self.urls.swap_remove(self.place()?);
-        Some(FoundHub { name: self.name, url, addresses: self.addresses, fingerprint: self.fingerprint })
+    fn into_found(mut self) -> Option<HubRooms> {
+        let place = self.place()?;
+        let (url, rooms) = (self.urls.swap_remove(place), self.answers.swap_remove(place)??);
+        let hub = FoundHub { name: self.name, url, addresses: self.addresses, fingerprint: self.fingerprint };
+        Some(HubRooms { hub, rooms })
     }
 }
 
@@ -142,12 +111,12 @@ fn has_a_url(address: &SocketAddr) -> bool {
 }
 
 /// Merges the entries of hubs that are announced under several names.
-fn merge(found: Vec<FoundHub>) -> Vec<FoundHub> {
-    let mut hubs: Vec<FoundHub> = Vec::new();
-    for hub in found {
-        match hubs.iter_mut().find(|known| known.url == hub.url || known.addresses == hub.addresses) {
-            None => hubs.push(hub),
-            Some(known) => {
+fn merge(found: Vec<HubRooms>) -> Vec<HubRooms> {
+    let mut hubs: Vec<HubRooms> = Vec::new();
+    for HubRooms { hub, rooms } in found {
+        match hubs.iter_mut().find(|known| known.hub.url == hub.url || known.hub.addresses == hub.addresses) {
+            None => hubs.push(HubRooms { hub, rooms }),
+            Some(HubRooms { hub: known, .. }) => {
                 let all: BTreeSet<_> = known.addresses.iter().chain(&hub.addresses).copied().collect();
                 known.addresses = all.into_iter().collect();
             }
@@ -208,6 +177,11 @@ mod tests {
         hubs.iter().map(|(name, addresses)| (format!("{name}.{SERVICE_TYPE}"), hub(addresses))).collect()
     }
 
+    fn hubs(announced: Announced, deadline: Instant) -> Vec<FoundHub> {
+        let found = find_hubs(announced, &Wanted::Nothing, deadline).unwrap();
+        found.into_iter().map(|found| found.hub).collect()
+    }
+
     fn after(time: Duration) -> Instant {
         Instant::now() + time
     }
@@ -217,7 +191,7 @@ mod tests {
         let silent: Vec<_> = (0..MAX_ADDRESSES - 1).map(|_| silent()).collect();
         let up = hub_with(&[HEALTH]);
         let addresses: Vec<_> = silent.iter().map(|(_, address)| *address).chain([up]).collect();
-        let found = find_hubs(announced(&[("lab", &addresses)]), after(Duration::from_secs(30))).unwrap();
+        let found = hubs(announced(&[("lab", &addresses)]), after(Duration::from_secs(30)));
         assert_eq!((found[0].name.as_str(), &found[0].url, found.len()), ("lab", &format!("http://{up}"), 1));
         assert_eq!(found[0].addresses, addresses.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
     }
@@ -226,31 +200,26 @@ mod tests {
     fn a_hub_is_found_beside_hubs_that_are_gone() {
         let (_listener, gone) = silent();
         let up = hub_with(&[HEALTH]);
-        let hubs = announced(&[("a", &[gone]), ("b", &[gone]), ("c", &[gone]), ("up", &[up])]);
-        let found = find_hubs(hubs, after(Duration::from_millis(500))).unwrap();
+        let all = announced(&[("a", &[gone]), ("b", &[gone]), ("c", &[gone]), ("up", &[up])]);
+        let found = hubs(all, after(Duration::from_millis(500)));
         assert_eq!(found.iter().map(|hub| hub.name.as_str()).collect::<Vec<_>>(), ["up"]);
     }
 
     #[test]
-    fn rooms_are_listed_at_once_and_with_the_key_where_it_is_asked_for() {
-        let (_listener, silent) = silent();
-        let found = |address: SocketAddr| FoundHub {
-            name: "hub".into(),
-            url: format!("http://{address}"),
-            addresses: vec![address],
-            fingerprint: None,
-        };
+    fn rooms_are_listed_with_the_key_where_it_is_asked_for() {
         let room = r#"[{"id":"i","code":"ABC234","name":"Lab","hostId":"h","createdAt":1,"passwordProtected":false,"participantCount":0}]"#;
         let room: &'static str = Box::leak(room.to_owned().into_boxed_str());
-        let open = hub_with(Box::leak(Box::new([("/v1/rooms", room)])));
-        let keyed = hub_with(Box::leak(Box::new([("/v1/rooms!", room)])));
-        let hubs = || vec![found(silent), found(open), found(keyed)];
-        let codes = |key| -> Vec<_> {
-            let listed = list_rooms(hubs(), key, after(Duration::from_millis(500))).unwrap();
-            listed.into_iter().map(|hub| hub.rooms.map(|rooms| rooms[0].code.clone()).map_err(|e| e.status())).collect()
+        let open = hub_with(Box::leak(Box::new([HEALTH, ("/v1/rooms", room)])));
+        let keyed = hub_with(Box::leak(Box::new([HEALTH, ("/v1/rooms!", room)])));
+        let codes = |key: Option<&str>| -> Vec<_> {
+            let wanted = Wanted::Rooms(key.map(str::to_owned));
+            let found =
+                find_hubs(announced(&[("a", &[open]), ("b", &[keyed])]), &wanted, after(Duration::from_secs(30)));
+            let rooms = found.unwrap().into_iter().map(|hub| hub.rooms);
+            rooms.map(|rooms| rooms.map(|rooms| rooms[0].code.clone()).map_err(|e| e.status())).collect()
         };
-        assert_eq!(codes(Some("k3y")), [Err(None), Ok("ABC234".into()), Ok("ABC234".into())]);
-        assert_eq!(codes(None), [Err(None), Ok("ABC234".into()), Err(Some(401))]);
+        assert_eq!(codes(Some("k3y")), [Ok("ABC234".into()), Ok("ABC234".into())]);
+        assert_eq!(codes(None), [Ok("ABC234".into()), Err(Some(401))]);
     }
 
     #[test]
@@ -260,15 +229,15 @@ mod tests {
         let now = Instant::now();
         let mut check = HubCheck::new("lab", &hub);
         assert!(!check.is_settled(now));
-        check.record(1, true, now);
+        check.record(1, Some(Ok(Vec::new())), now);
         assert!(!check.is_settled(now) && check.is_settled(now + PREFERENCE_TIME));
-        check.record(0, false, now);
+        check.record(0, None, now);
         assert!(check.is_settled(now));
-        assert_eq!(check.into_found().unwrap().url, "http://10.0.0.2:1");
+        assert_eq!(check.into_found().unwrap().hub.url, "http://10.0.0.2:1");
         let mut check = HubCheck::new("lab", &hub);
         for place in [2, 0, 1] {
             assert!(!check.is_settled(now));
-            check.record(place, false, now);
+            check.record(place, None, now);
         }
         assert!(check.is_settled(now) && check.into_found().is_none());
     }
@@ -277,8 +246,7 @@ mod tests {
     fn a_hub_under_two_names_is_one() {
         let up = hub_with(&[HEALTH]);
         let more = SocketAddr::from(([127, 0, 0, 1], 1));
-        let hubs = announced(&[("a", &[up]), ("b", &[up, more])]);
-        let found = find_hubs(hubs, after(Duration::from_secs(30))).unwrap();
+        let found = hubs(announced(&[("a", &[up]), ("b", &[up, more])]), after(Duration::from_secs(30)));
         assert_eq!((found.len(), found[0].addresses.len()), (1, 2));
         assert!(!has_a_url(&"[fe80::1]:1".parse().unwrap()) && has_a_url(&"[fd00::1]:1".parse().unwrap()));
     }

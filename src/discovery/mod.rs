@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Reason};
 use crate::proto::management::RoomSummary;
+use requests::Wanted;
 
 pub use announce::{Announcement, announce};
 pub use found::{FoundHub, FoundRoom, HubRooms};
@@ -27,7 +28,8 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 /// When the system does not allow listening to the multicast group, or has no thread left.
 pub fn discover_hubs(listen: Duration) -> Result<Vec<FoundHub>, Error> {
     let announced = browse::browse(listen)?;
-    check::find_hubs(announced, Instant::now() + CHECK_TIMEOUT)
+    let hubs = check::find_hubs(announced, &Wanted::Nothing, Instant::now() + CHECK_TIMEOUT)?;
+    Ok(hubs.into_iter().map(|found| found.hub).collect())
 }
 
 /// As [`discover_hubs`], with the rooms of each hub: both take five seconds at most. `key` is for hubs that require one.
@@ -36,8 +38,8 @@ pub fn discover_hubs(listen: Duration) -> Result<Vec<FoundHub>, Error> {
 /// As [`discover_hubs`].
 pub fn discover(listen: Duration, key: Option<&str>) -> Result<Vec<HubRooms>, Error> {
     let announced = browse::browse(listen)?;
-    let deadline = Instant::now() + CHECK_TIMEOUT;
-    check::list_rooms(check::find_hubs(announced, deadline)?, key, deadline)
+    let wanted = Wanted::Rooms(key.map(str::to_owned));
+    check::find_hubs(announced, &wanted, Instant::now() + CHECK_TIMEOUT)
 }
 
 /// The rooms of a hub that was found. Anyone on the network can announce a hub, so the key is sent only to one that refuses
