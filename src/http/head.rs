@@ -8,6 +8,7 @@ use tiny_http::Method;
 use super::authority;
 use super::header_lines::HeaderLines;
 use super::limits::Limits;
+use crate::net::header_list::has_token;
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
@@ -223,12 +224,7 @@ fn framing(headers: &HeaderLines, http11: bool) -> Result<Framing, HeadError> {
 }
 
 fn keeps_alive(headers: &HeaderLines, http11: bool) -> bool {
-    let has = |token: &str| {
-        headers
-            .values("connection")
-            .flat_map(|v| v.split(','))
-            .any(|part| part.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
-    };
+    let has = |token: &str| has_token(headers.values("connection"), token);
     if http11 { !has("close") } else { has("keep-alive") && !has("close") }
 }
 

@@ -2,6 +2,8 @@
 
 use tiny_http::StatusCode;
 
+use crate::net::header_list::is_token_byte;
+
 /// Whether a response of this status has neither content nor a length (RFC 9110, sections 6.4.1 and 8.6). A 205 has a
 /// length, which is zero.
 pub(super) fn has_no_content(status: u16) -> bool {
@@ -25,8 +27,7 @@ static KINDS: [Kind; 256] = {
     let mut byte = 0;
     while byte < 128 {
         kinds[byte as usize] = match byte {
-            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => Kind::Token,
-            b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~' => Kind::Token,
+            _ if is_token_byte(byte) => Kind::Token,
             b'\t' | b' '..=b'~' => Kind::Text,
             _ => Kind::Unsafe,
         };
@@ -93,9 +94,8 @@ mod tests {
     #[test]
     fn a_byte_may_occur_in_names_or_values_as_the_rfc_defines() {
         for byte in 0..=u8::MAX {
-            let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             let is_text = byte == b'\t' || (b' '..=b'~').contains(&byte);
-            let kind = if is_token {
+            let kind = if is_token_byte(byte) {
                 Kind::Token
             } else if is_text {
                 Kind::Text

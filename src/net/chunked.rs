@@ -1,5 +1,7 @@
 //! Chunked bodies: an incremental decoder (RFC 9112, section 7.1), without I/O.
 
+use super::header_list::is_token_byte;
+
 /// The longest line of a chunk's size, extensions included, and of a trailer.
 const MAX_LINE: usize = 4096;
 /// The largest total size of the trailers, in bytes.
@@ -195,8 +197,7 @@ fn are_extensions(mut rest: &[u8]) -> bool {
 }
 
 fn token_length(bytes: &[u8]) -> usize {
-    let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    bytes.iter().position(|b| !is_token(b)).unwrap_or(bytes.len())
+    bytes.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(bytes.len())
 }
 
 /// The length of the quoted string at the front, quotes included; 0 where there is none.

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::chunked::ChunkedDecoder;
+use super::header_list::{elements, has_token};
 use super::io::{Peek, remaining};
 use super::stream::Stream;
 
@@ -65,6 +66,11 @@ impl<'a> ResponseHead<'a> {
     /// Names and values, in order.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.lines.iter().map(|line| (line.name, line.value))
+    }
+
+    /// The values of all lines of a header.
+    pub fn lines(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        lines(self.lines, name)
     }
 }
 
@@ -358,9 +364,13 @@ fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<O
     Ok(Some(ParsedHead { length, body, reusable }))
 }
 
+/// The values of all lines of a header.
+fn lines<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'h [u8]> {
+    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
+}
+
 fn values<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'h [u8]> {
-    let items = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
-    items.flat_map(|header| header.value.split(|b| *b == b',')).map(<[u8]>::trim_ascii)
+    elements(lines(headers, name))
 }
 
 fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<Body> {
@@ -387,11 +397,11 @@ fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<Body> {
 }
 
 fn keeps_alive(http11: bool, headers: &[httparse::Header<'_>]) -> bool {
-    let has_option = |what: &[u8]| values(headers, "connection").any(|token| token.eq_ignore_ascii_case(what));
+    let has_option = |option: &str| has_token(lines(headers, "connection"), option);
     // Two framings: the rest of the stream cannot be trusted.
     let is_ambiguous =
         values(headers, "transfer-encoding").next().is_some() && values(headers, "content-length").next().is_some();
-    !is_ambiguous && if http11 { !has_option(b"close") } else { has_option(b"keep-alive") && !has_option(b"close") }
+    !is_ambiguous && if http11 { !has_option("close") } else { has_option("keep-alive") && !has_option("close") }
 }
 
 #[cfg(test)]

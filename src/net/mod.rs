@@ -4,6 +4,7 @@
 pub mod cancellation;
 pub mod chunked;
 pub mod client;
+pub mod header_list;
 pub mod io;
 pub mod network_address;
 pub mod poll_set;

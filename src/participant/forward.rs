@@ -12,6 +12,7 @@ use super::provider::Provider;
 use super::running::Running;
 use crate::error::Reason;
 use crate::net::client::{ClientConnection, ResponseHead};
+use crate::net::header_list::has_token;
 use crate::net::stream::Stream;
 use crate::proto::tunnel::{self, IncomingRequest};
 use crate::proto::web::{HOPS, is_hop_by_hop};
@@ -287,12 +288,8 @@ impl Forwarder {
 /// The response's headers without the hop-by-hop ones: those of the connection and of the body's framing, and all that
 /// `Connection` names (RFC 9110, section 7.6.1).
 fn end_to_end_headers(answer: &ResponseHead<'_>) -> BTreeMap<String, String> {
-    let lines = || answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let connection = lines().filter(|(name, _)| name == "connection");
-    let options: Vec<String> = connection
-        .flat_map(|(_, value)| value.split(|&b| b == b',').map(<[u8]>::trim_ascii))
-        .map(|option| String::from_utf8_lossy(option).to_ascii_lowercase())
-        .collect();
-    let kept = lines().filter(|(name, _)| !is_hop_by_hop(name) && !options.contains(name));
+    let connection: Vec<_> = answer.lines("connection").collect();
+    let lines = answer.headers().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let kept = lines.filter(|(name, _)| !is_hop_by_hop(name) && !has_token(connection.iter().copied(), name));
     kept.map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned())).collect()
 }

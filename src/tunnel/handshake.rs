@@ -16,6 +16,7 @@ use super::reader::{READ_TIMEOUT, Reader};
 use super::writer::{Role, TunnelLimits, TunnelStream, Writer};
 use crate::error::Reason;
 use crate::fingerprint::Fingerprint;
+use crate::net::header_list::has_token;
 use crate::net::io::{is_timeout, remaining};
 use crate::net::resolve::Server;
 use crate::net::stream::Stream;
@@ -107,12 +108,8 @@ impl From<ConnectError> for Reason {
 /// # Errors
 /// [`HandshakeError`]: the rule that the request violates.
 pub fn accept<'a>(http11: bool, lines: impl Fn(&str) -> Vec<&'a str>) -> Result<String, HandshakeError> {
-    let contains = |name: &str, token: &str| {
-        let mut parts = lines(name).into_iter().flat_map(|line| line.split(','));
-        parts.any(|part| part.trim_matches([' ', '\t']).eq_ignore_ascii_case(token))
-    };
     // HTTP/1.0 does not support upgrades (RFC 9110, section 7.8).
-    if !http11 || !contains("upgrade", "websocket") || !contains("connection", "upgrade") {
+    if !http11 || !has_token(lines("upgrade"), "websocket") || !has_token(lines("connection"), "upgrade") {
         return Err(HandshakeError::NotAnUpgrade);
     }
     if lines("sec-websocket-version") != ["13"] {
@@ -179,10 +176,11 @@ pub fn connect(
 
 /// Checks the headers of a 101 response (RFC 6455, section 4.1).
 fn check_response(headers: &HeaderMap, key: &str) -> Result<(), ConnectError> {
-    let is = |name, value: &str| headers.get(name).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(value.as_bytes()));
+    let upgraded = headers.get("upgrade").is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && has_token(headers.get_all("connection"), "upgrade");
     // Base64, so compared with regard to case.
     let accepted = headers.get("sec-websocket-accept").is_some_and(|v| *v == derive_accept_key(key.as_bytes()));
-    if !is("upgrade", "websocket") || !is("connection", "upgrade") || !accepted {
+    if !upgraded || !accepted {
         return Err(ConnectError::Handshake("the response's headers do not match the request".into()));
     }
     // The request offers no extension and no subprotocol, so the hub must not select one.
@@ -258,5 +256,25 @@ mod tests {
         let source = invalid.source().unwrap();
         assert_eq!((text, source.is::<io::Error>()), (format!("the tunnel's URL can't be opened: {source}"), false));
         assert!(reason("http://h").1.source().is_none());
+    }
+
+    #[test]
+    fn a_response_may_list_more_than_the_upgrade() {
+        let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let is_accepted = |lines: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            headers.insert("upgrade", HeaderValue::from_static("WebSocket"));
+            headers.insert("sec-websocket-accept", HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            check_response(&headers, key).is_ok()
+        };
+        assert!(is_accepted(&[("connection", "Upgrade")]));
+        assert!(is_accepted(&[("connection", "keep-alive, Upgrade")]));
+        assert!(is_accepted(&[("connection", "keep-alive"), ("connection", "upgrade")]));
+        assert!(!is_accepted(&[("connection", "keep-alive")]));
+        assert!(!is_accepted(&[("connection", "Upgrade"), ("sec-websocket-protocol", "x")]));
+        assert!(!is_accepted(&[]));
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use crate::http::Exchange;
 use crate::hub::access::origin_is_allowed;
 use crate::hub::context::HubContext;
+use crate::net::header_list::{elements, is_token_byte};
 
 /// Request headers that pages may send, for a preflight that names none.
 const ALLOWED_HEADERS: &str = "Content-Type, Authorization, anthropic-version, anthropic-beta, x-api-key, X-Gambi-Host-Id, \
@@ -51,10 +52,8 @@ pub fn preflight(hub: &HubContext, exchange: &mut Exchange<'_>) -> io::Result<()
 
 /// Whether a text is a list of header names (RFC 9110, section 5.6.2), which can be repeated in a header.
 fn is_header_list(text: &str) -> bool {
-    let is_name = |name: &str| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
-    };
-    text.len() <= MAX_ASKED && text.split(',').all(|name| is_name(name.trim_matches([' ', '\t'])))
+    let is_name = |name: &[u8]| !name.is_empty() && name.iter().all(|&byte| is_token_byte(byte));
+    text.len() <= MAX_ASKED && elements([text]).all(is_name)
 }
 
 #[cfg(test)]

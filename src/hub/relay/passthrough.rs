@@ -10,6 +10,7 @@ use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, Headers, PARTICIPANT};
 use crate::hub::relay::content_watch::ContentWatch;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::net::header_list::has_token;
 use crate::net::stream::SentNow;
 use crate::proto::api_answer;
 use crate::proto::web::{header_text, is_hop_by_hop};
@@ -270,9 +271,8 @@ const ORIGIN_WIDE: [&str; 30] = [
 /// The provider's headers without those that concern its own connection (among them all that its `Connection` lists, RFC
 /// 9110, section 7.6.1), its body's framing or the hub's origin, and without those that the hub sets itself.
 pub fn passed_on(mut headers: Headers) -> Headers {
-    let connection = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("connection"));
-    let options: Vec<_> = connection.flat_map(|(_, value)| value.split(',').map(|o| o.trim().to_owned())).collect();
-    headers.retain(|(name, _)| passes(name) && !options.iter().any(|option| option.eq_ignore_ascii_case(name)));
+    let connection: Headers = headers.extract_if(.., |(name, _)| name.eq_ignore_ascii_case("connection")).collect();
+    headers.retain(|(name, _)| passes(name) && !has_token(connection.iter().map(|(_, options)| options), name));
     headers
 }
 
