@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -16,15 +16,14 @@ use super::io::remaining;
 /// The system's hosts file.
 const HOSTS: &str = "/etc/hosts";
 
-/// The addresses of a host: a name, or an address without brackets.
-///
-/// # Errors
-/// If the system cannot resolve it.
-fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    match local(host, port, Path::new(HOSTS)) {
-        Some(found) => Ok(found.into()),
-        None => Ok((host, port).to_socket_addrs()?.collect()),
-    }
+/// Whether a URL requires TLS.
+pub fn is_secure(url: &Uri) -> bool {
+    matches!(url.scheme_str(), Some("https" | "wss"))
+}
+
+/// The port of a URL: that of its scheme if it names none.
+pub fn port(url: &Uri) -> u16 {
+    url.port_u16().unwrap_or(if is_secure(url) { 443 } else { 80 })
 }
 
 /// The server of a URL.
@@ -33,32 +32,53 @@ pub struct Server {
     pub secure: bool,
     /// A name, or an address without brackets.
     pub host: String,
-    port: u16,
+    /// The port.
+    pub port: u16,
 }
 
 impl Server {
     /// `None` where the URL has no host.
     pub fn of(url: &Uri) -> Option<Self> {
-        let secure = matches!(url.scheme_str(), Some("https" | "wss"));
         let host = url.host()?.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Some(Server { secure, host, port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }) })
+        Some(Server { secure: is_secure(url), host, port: port(url) })
     }
 
-    /// Connects to the first of its addresses that `allow` accepts and that answers.
+    /// Its addresses.
+    ///
+    /// # Errors
+    /// If the system cannot resolve its name.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        match local(&self.host, self.port, Path::new(HOSTS)) {
+            Some(found) => Ok(found.into()),
+            None => Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect()),
+        }
+    }
+
+    /// Connects to the first of its addresses that `allow` accepts and that answers. The lookup of its name cannot be cut short,
+    /// so it may last past the deadline, and the connection then fails.
     ///
     /// # Errors
     /// If it has no address, none is allowed, or none accepts the connection before the deadline.
     pub fn connect(&self, deadline: Instant, allow: impl Fn(SocketAddr) -> io::Result<()>) -> io::Result<TcpStream> {
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses(&self.host, self.port)? {
-            let left = remaining(deadline)?;
-            match allow(address).and_then(|()| TcpStream::connect_timeout(&address, left)) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        connect_to_any(&self.addresses()?, deadline, allow)
     }
+}
+
+fn connect_to_any(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    allow: impl Fn(SocketAddr) -> io::Result<()>,
+) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for (address, untried) in addresses.iter().zip((1..=addresses.len()).rev()) {
+        // A share for each address: one that never answers, as where IPv6 leads nowhere, must leave time for the others.
+        let share = remaining(deadline)?.div_f64(untried as f64).max(Duration::from_nanos(1));
+        match allow(*address).and_then(|()| TcpStream::connect_timeout(address, share)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// The addresses of `localhost`, where the system has no hosts file.
@@ -73,8 +93,7 @@ pub struct Names;
 
 impl Resolver for Names {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-        let Some(found) = local(uri.host().unwrap_or(""), port, Path::new(HOSTS)) else {
+        let Some(found) = local(uri.host().unwrap_or(""), port(uri), Path::new(HOSTS)) else {
             return DefaultResolver::default().resolve(uri, config, timeout);
         };
         let mut addresses = self.empty();
@@ -106,7 +125,31 @@ mod tests {
         assert!(found.iter().all(|address| address.ip().is_loopback() && address.port() == 80));
         assert_eq!(local("localhost.example", 80, nowhere), None);
         assert_eq!(local("localhost", 80, Path::new("/")), None, "a hosts file that exists is used");
-        assert_eq!(addresses("127.0.0.1", 7).unwrap(), [(Ipv4Addr::LOCALHOST, 7).into()]);
-        assert_eq!(addresses("::1", 7).unwrap(), [(Ipv6Addr::LOCALHOST, 7).into()]);
+        let addresses = |url: &str| Server::of(&url.parse().unwrap()).unwrap().addresses().unwrap();
+        assert_eq!(addresses("http://127.0.0.1:7"), [(Ipv4Addr::LOCALHOST, 7).into()]);
+        assert_eq!(addresses("http://[::1]:7"), [(Ipv6Addr::LOCALHOST, 7).into()]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_address_that_never_answers_leaves_time_for_the_next() {
+        let (full, _listener, _waiting) = full_listener();
+        let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = [full, full, open.local_addr().unwrap()];
+        let connected = connect_to_any(&addresses, Instant::now() + Duration::from_secs(3), |_| Ok(())).unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), addresses[2]);
+    }
+
+    /// A listener, with its address, that answers no further attempt: on Linux, one on which as many connections wait to be
+    /// accepted as it allows.
+    #[cfg(target_os = "linux")]
+    fn full_listener() -> (SocketAddr, socket2::Socket, Vec<TcpStream>) {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let attempt = || TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+        let waiting = std::iter::from_fn(attempt).collect();
+        (address, listener, waiting)
     }
 }

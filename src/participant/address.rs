@@ -2,6 +2,7 @@
 
 use ureq::http::Uri;
 
+use crate::net::resolve::port;
 use crate::proto::web::percent_encode;
 
 /// The URL of a tunnel, without its query. `hub` is the base URL that the user gave (absolute, http or https), `announced` the
@@ -11,13 +12,12 @@ use crate::proto::web::percent_encode;
 /// announced URL is used only if it has the same host and port. Another one, such as that of a hub behind a proxy that only
 /// knows its public URL, is replaced by the tunnel's route at the user's hub, which has just served the registration.
 pub fn tunnel_url(hub: &str, announced: &str, room: &str, id: &str) -> String {
-    let (secure, rest) = match hub.strip_prefix("https://") {
-        Some(rest) => (true, rest),
-        None => (false, hub.strip_prefix("http://").unwrap_or(hub)),
+    let (scheme, rest) = match hub.strip_prefix("https://") {
+        Some(rest) => ("wss", rest),
+        None => ("ws", hub.strip_prefix("http://").unwrap_or(hub)),
     };
-    let scheme = if secure { "wss" } else { "ws" };
     if let (Ok(own), Ok(uri)) = (Uri::try_from(hub), Uri::try_from(announced))
-        && server(&own, secure).is_some_and(|own| server(&uri, is_secure(&uri)) == Some(own))
+        && server(&own).is_some_and(|own| server(&uri) == Some(own))
         && let Some(authority) = own.authority()
     {
         return format!("{scheme}://{authority}{}", uri.path());
@@ -26,14 +26,9 @@ pub fn tunnel_url(hub: &str, announced: &str, room: &str, id: &str) -> String {
     format!("{scheme}://{rest}/v1/rooms/{room}/participants/{id}/tunnel")
 }
 
-fn is_secure(uri: &Uri) -> bool {
-    matches!(uri.scheme_str(), Some("wss" | "https"))
-}
-
 /// Host, in lower case, and port of a URL.
-fn server(uri: &Uri, secure: bool) -> Option<(String, u16)> {
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    uri.host().map(|host| (host.to_ascii_lowercase(), port))
+fn server(uri: &Uri) -> Option<(String, u16)> {
+    uri.host().map(|host| (host.to_ascii_lowercase(), port(uri)))
 }
 
 #[cfg(test)]

@@ -136,7 +136,8 @@ pub fn serve(stream: Arc<Stream>, read_ahead: Vec<u8>, limits: TunnelLimits) -> 
 pub type Connected = (Reader, Writer, Vec<(String, String)>);
 
 /// Opens a tunnel to a `ws://` or `wss://` URL. `headers` are sent in addition to those of the handshake; `timeout` covers
-/// everything from name resolution to the response. With a `pin`, the hub's certificate must have that fingerprint.
+/// everything from connecting to the response; the lookup of the hub's name counts, but cannot be cut short. With a `pin`, the hub's
+/// certificate must have that fingerprint.
 ///
 /// # Errors
 /// [`ConnectError`].

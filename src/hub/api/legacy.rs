@@ -1,6 +1,6 @@
 //! Handlers of the legacy plane (PROTOCOL.md, "Legacy plane"): bare JSON, and participants that the hub calls over HTTP.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use crate::hub::api::registration::{
 use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::respond::{Rejection, send_json};
+use crate::net::resolve::Server;
 use crate::proto::legacy;
 use crate::proto::management::{ErrorCode, Health, HeartbeatBody};
 use crate::proto::members::Members;
@@ -128,31 +129,24 @@ fn check_endpoint(hub: &HubContext, endpoint: &str, from_loopback: bool) -> Resu
         let message = format!("{why}. Join through a tunnel instead: gambi participant join");
         Rejection::new(ErrorCode::EndpointNotReachable, message).status(403)
     };
-    let (host, port) = authority(endpoint).map_err(|why| forbidden(&why))?;
-    let public = hub.public_url.as_deref().and_then(|url| authority(url).ok());
-    if public.is_some_and(|(own_host, own_port)| own_host.eq_ignore_ascii_case(&host) && own_port == port) {
+    let server = server_of(endpoint).ok_or_else(|| forbidden(&"The endpoint is not a URL"))?;
+    let public = hub.public_url.as_deref().and_then(server_of);
+    if public.is_some_and(|own| own.host.eq_ignore_ascii_case(&server.host) && own.port == server.port) {
         return Err(forbidden(&Forbidden::Own));
     }
-    for address in addresses(&host, port).map_err(|why| forbidden(&why))? {
+    for address in addresses(&server).map_err(|why| forbidden(&why))? {
         hub.direct.rule().check(address, from_loopback).map_err(|why| forbidden(&why))?;
     }
     Ok(())
 }
 
-/// The host of a URL, without brackets, and its port.
-fn authority(url: &str) -> Result<(String, u16), String> {
-    let uri: ureq::http::Uri = url.parse().map_err(|_| "The endpoint is not a URL".to_owned())?;
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-    Ok((host.to_owned(), port))
+/// The server of an endpoint.
+fn server_of(url: &str) -> Option<Server> {
+    Server::of(&url.parse().ok()?)
 }
 
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![(address, port).into()]);
-    }
-    let found = (host, port).to_socket_addrs().map_err(|_| format!("The hub cannot resolve the host {host}"))?;
-    Ok(found.collect())
+fn addresses(server: &Server) -> Result<Vec<SocketAddr>, String> {
+    server.addresses().map_err(|_| format!("The hub cannot resolve the host {}", server.host))
 }
 
 /// `POST /rooms/{code}/health`.
@@ -184,7 +178,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_resolved_to_addresses() {
-        let all = |endpoint| authority(endpoint).and_then(|(host, port)| addresses(&host, port));
+        let all = |endpoint| addresses(&server_of(endpoint).unwrap());
         let one = |endpoint| all(endpoint).unwrap()[0].to_string();
         assert_eq!(one("http://192.168.1.50:11434"), "192.168.1.50:11434");
         assert_eq!(one("http://[fd00::1]/x"), "[fd00::1]:80");
