@@ -4,7 +4,7 @@
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use httpdate::HttpDate;
 
@@ -154,18 +154,8 @@ impl Connection {
         }
     }
 
-    /// Closes the sending side and reads on for a moment: closing a socket with unread bytes resets the connection, and
-    /// the client might not receive its response.
-    pub(super) fn linger(&mut self) {
-        self.stream.finish();
-        let deadline = Instant::now() + LINGER_TIME;
-        let mut total = 0;
-        while total < LINGER_BYTES {
-            self.read_ahead.clear();
-            match self.read_more(deadline.saturating_duration_since(Instant::now())) {
-                Ok(0) | Err(_) => return,
-                Ok(read) => total += read,
-            }
-        }
+    /// Closes the connection although its request has not been read to its end.
+    pub(super) fn linger(&self) {
+        self.stream.linger(LINGER_BYTES, LINGER_TIME);
     }
 }

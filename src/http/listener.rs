@@ -24,7 +24,8 @@ use crate::sync::{STACK_SIZE, lock};
 const PAUSE: Duration = Duration::from_millis(50);
 /// The most threads that answer 503 at a time. Further connections are closed without a response.
 const MAX_REJECTING: usize = 16;
-/// How long each step of such an answer may take, and how much of the request is read after it, in bytes.
+/// How long each step of such an answer may take (the handshake, the write, and reading the request after it), and how much of the
+/// request is read, in bytes.
 const REJECT_TIME: Duration = Duration::from_millis(500);
 const REJECT_BYTES: usize = 64 << 10;
 /// How long the shutdown waits for connections whose sockets it has shut down.
@@ -200,15 +201,7 @@ fn send_overload(stream: &Stream, headers: &[(String, String)]) {
     let answer =
         error_response(503, "The hub serves as many connections as it can. Try again in a moment.", headers, false);
     let _ = stream.set_write_timeout(soon).and_then(|()| stream.write_all(&mut [IoSlice::new(&answer)], soon));
-    stream.finish();
-    let _ = stream.set_read_timeout(soon);
-    // The request must be read, or closing would reset the connection before the client has read the response.
-    let (mut total, mut piece) = (0, [0; 4 << 10]);
-    while total < REJECT_BYTES
-        && let Ok(read @ 1..) = stream.read(&mut piece)
-    {
-        total += read;
-    }
+    stream.linger(REJECT_BYTES, REJECT_TIME);
 }
 
 /// Removes a connection from the table when its thread ends, even by a panic.
@@ -283,6 +276,7 @@ impl Drop for Running {
 mod tests {
     use super::*;
     use crate::http::{Exchange, Method};
+    use crate::net::io::socket_pair;
     use std::io::{Read, Write};
 
     struct Odd;
@@ -327,6 +321,23 @@ mod tests {
         running.addr = unused;
         running.shutdown(Duration::ZERO);
         assert!(TcpStream::connect(addr).is_err(), "it still listens");
+    }
+
+    #[test]
+    fn a_rejected_client_that_goes_on_sending_does_not_keep_its_thread() {
+        let (mut client, socket) = socket_pair();
+        let server = Arc::new(ServerState::new(Limits::default()));
+        reject_overload(&server, Arc::new(socket));
+        let mut start = [0; 12];
+        client.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 503");
+        // A byte at a time, with pauses much shorter than a step may take.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while server.rejecting.load(Ordering::Relaxed) > 0 {
+            assert!(Instant::now() < deadline, "the client keeps the thread");
+            let _ = client.write_all(b"x");
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 
     #[test]

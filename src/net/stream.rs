@@ -3,14 +3,16 @@
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::io::{self as net_io, Peek};
+use super::io::{self as net_io, Peek, remaining};
 use super::poll_set::{Number, PollSet};
 use super::tls_session::TlsSession;
 
 /// How much memory is set to zero for one read, in bytes. An encrypted connection decrypts no more ahead.
 const ZEROED_STEP: usize = 32 << 10;
+/// The size of one read of what is discarded, in bytes.
+const LINGER_STEP: usize = 4 << 10;
 
 /// How much of a message has been sent without waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +197,20 @@ impl Stream {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
+    /// Ends the sending direction in order, and discards what the peer still sends, up to `most` bytes and for `time` at most. Closing
+    /// a socket with unread bytes resets the connection, and the peer might not receive what was sent last.
+    pub fn linger(&self, most: usize, time: Duration) {
+        self.finish();
+        let deadline = Instant::now() + time;
+        let (mut total, mut piece) = (0, [0; LINGER_STEP]);
+        while total < most
+            && remaining(deadline).and_then(|left| self.set_read_timeout(Some(left))).is_ok()
+            && let Ok(read @ 1..) = self.read(&mut piece)
+        {
+            total += read;
+        }
+    }
+
     /// Ends both directions at once, and wakes the threads that use the connection.
     pub fn shutdown(&self) {
         let _ = self.socket.shutdown(Shutdown::Both);
@@ -203,5 +219,30 @@ impl Stream {
     /// As [`net_io::abort`].
     pub fn abort(&self) {
         net_io::abort(&self.socket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::thread;
+
+    use super::*;
+    use crate::net::io::socket_pair;
+
+    #[test]
+    fn lingering_ends_at_its_deadline_although_the_peer_goes_on_sending() {
+        let (mut peer, socket) = socket_pair();
+        let stream = Stream::from(socket);
+        thread::scope(|scope| {
+            // A byte at a time, with pauses much shorter than the time limit, until the connection is closed.
+            scope.spawn(move || {
+                while peer.write_all(b"x").is_ok() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            stream.linger(usize::MAX, Duration::from_millis(100));
+            stream.shutdown();
+        });
     }
 }
