@@ -22,8 +22,9 @@ const LARGE_BUFFER: usize = 44 << 10;
 const RECEIVE_BUFFER: usize = 64 << 10;
 /// A read of so many bytes or more has brought several pieces of a stream. Most reads of a fast one stay below 4 KiB.
 const SEVERAL_PIECES: usize = 2 << 10;
-/// How soon after a request a 408 is taken for the server's word about the idle time before it.
-const FAREWELL_TIME: Duration = Duration::from_secs(1);
+/// How soon after a request the end of a reused connection is taken for the server's answer to the idle time before it. A server
+/// that ends the connection later may have been at work on the request.
+const IDLE_CLOSE_WINDOW: Duration = Duration::from_secs(1);
 /// The longest head of an answer, in bytes, and the largest number of its header lines.
 const MAX_HEAD: usize = 64 << 10;
 const MAX_LINES: usize = 128;
@@ -40,6 +41,8 @@ pub struct ClientConnection {
     requests_sent: u32,
     /// Whether a byte of the answer has arrived.
     answer_begun: bool,
+    /// Whether the server has closed the connection for its idle time, and not answered the latest request.
+    stale: bool,
     /// Whether the connection can be reused after the answer.
     reusable: bool,
     /// Deadline for the whole answer; `None`: unlimited.
@@ -95,6 +98,7 @@ impl ClientConnection {
             body,
             requests_sent: 0,
             answer_begun: false,
+            stale: false,
             reusable: true,
             deadline: None,
         })
@@ -125,11 +129,11 @@ impl ClientConnection {
         self.stream.peek() == Peek::Nothing
     }
 
-    /// Whether a reused connection broke before a byte of the latest answer arrived, or the server said that it had been idle
-    /// for too long. Servers close idle connections after seconds, which can coincide with the next request: the caller
-    /// should send it once more, on a new connection.
+    /// Whether a reused connection broke as soon as the latest request had been sent, before a byte of its answer arrived, or the
+    /// server said that it had been idle for too long. Servers close idle connections after seconds, which can coincide with the
+    /// next request: the caller should send it once more, on a new connection.
     pub fn was_stale(&self) -> bool {
-        self.requests_sent > 1 && !self.answer_begun
+        self.stale
     }
 
     /// Whether the answer is complete and another request can be sent.
@@ -164,11 +168,11 @@ impl ClientConnection {
         wait: impl FnMut(&Stream),
         on_head: impl FnOnce(&ResponseHead<'_>) -> T,
     ) -> io::Result<T> {
-        self.answer_begun = false;
+        (self.answer_begun, self.stale) = (false, false);
         self.requests_sent = self.requests_sent.saturating_add(1);
         let left = self.deadline.map(remaining).transpose()?;
-        let begun = Instant::now();
         let sent = self.stream.write_all(&mut request.map(IoSlice::new), left);
+        let sent_at = Instant::now();
         // A server that refuses a request before it has read all of it may have sent an answer.
         let mut status = 0;
         let shown = self.answer(wait, |answer| {
@@ -176,9 +180,9 @@ impl ClientConnection {
             on_head(answer)
         });
         // A server that closes an idle connection may say so by a 408, which crosses the request (RFC 9110, section 15.5.9).
-        let is_farewell = shown.is_ok() && status == 408 && !self.reusable;
-        if is_farewell && self.requests_sent > 1 && begun.elapsed() < FAREWELL_TIME {
-            self.answer_begun = false;
+        let is_idle_close = if shown.is_ok() { status == 408 && !self.reusable } else { !self.answer_begun };
+        self.stale = is_idle_close && self.requests_sent > 1 && sent_at.elapsed() < IDLE_CLOSE_WINDOW;
+        if self.stale && shown.is_ok() {
             return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the server has closed the idle connection"));
         }
         shown.map_err(|error| sent.err().unwrap_or(error))
@@ -434,12 +438,13 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_farewell_on_an_idle_connection_is_no_answer() {
-        let farewell = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-        let kept = farewell.replace("close", "keep-alive");
+    fn a_server_that_says_that_it_closes_an_idle_connection_has_not_answered() {
+        let idle_close = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let kept = idle_close.replace("close", "keep-alive");
         let whole = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         // Only the answer to a later request can be one, and only if the connection ends.
-        for (answers, is_stale) in [(&[whole, farewell][..], true), (&[whole, &kept], false), (&[farewell], false)] {
+        for (answers, is_stale) in [(&[whole, idle_close][..], true), (&[whole, &kept], false), (&[idle_close], false)]
+        {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let mut call = ClientConnection::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap()).unwrap();
             let (mut server, _) = listener.accept().unwrap();
@@ -558,6 +563,17 @@ mod tests {
         assert_eq!(kept.send([b"GET ", b""], |answer| answer.status).unwrap(), 204);
         drop(server);
         assert!(kept.send([b"GET ", b""], |_| ()).is_err() && kept.was_stale());
+        let mut late = connect();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(b"HTTP/1.1 204 No\r\n\r\n").unwrap();
+        assert_eq!(late.send([b"GET ", b""], |answer| answer.status).unwrap(), 204);
+        // The server crashes while it works on the request.
+        let mut server = Some(server);
+        let crash = |_: &Stream| {
+            thread::sleep(IDLE_CLOSE_WINDOW);
+            server = None;
+        };
+        assert!(late.send_and_wait([b"GET ", b""], crash, |_| ()).is_err() && !late.was_stale());
         let mut new = connect();
         drop(listener.accept().unwrap());
         assert!(new.send([b"GET ", b""], |_| ()).is_err() && !new.was_stale());
