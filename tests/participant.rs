@@ -185,6 +185,14 @@ fn heartbeats_that_fail_end_the_session() {
 }
 
 #[test]
+fn a_heartbeat_without_an_answer_does_not_delay_the_next_for_long() {
+    let (hub, provider) = (FakeHub::start(Part::Stalls), FakeProvider::start(Script::Echo));
+    let session = quick(&hub, &provider).start().unwrap();
+    wait_until("another heartbeat", || hub.heartbeats.load(Ordering::SeqCst) > 1);
+    session.close();
+}
+
+#[test]
 fn a_hub_that_falls_silent_ends_the_session_as_tunnel_closed() {
     let (hub, provider) = (FakeHub::start(Part::Silent), FakeProvider::start(Script::Echo));
     let end = quick(&hub, &provider).start().unwrap().wait_until_closed();

@@ -29,6 +29,8 @@ const CLOSE_FRAME_TIME: Duration = Duration::from_secs(2);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the hub may take to answer that the participant leaves.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The least time that the hub has to answer a heartbeat, where they follow each other quickly.
+const MIN_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The number of failed heartbeats in a row that ends a session.
 const MAX_FAILED_HEARTBEATS: u32 = 3;
 
@@ -368,14 +370,18 @@ impl SessionState {
     }
 
     fn send_heartbeats(&self) {
-        let mut failed = 0;
+        let interval = self.timing.heartbeat_interval;
+        // One that gets no answer must not delay the next: the hub takes a participant that sends none for offline.
+        let client = self.client.clone().with_timeout(interval.max(MIN_HEARTBEAT_TIMEOUT));
+        let (mut last_sent, mut failed) = (Instant::now(), 0);
         loop {
             select! {
                 recv(self.ended.stopped()) -> _ => return,
                 recv(self.provider.changed()) -> _ => {}
-                default(self.timing.heartbeat_interval) => {}
+                default(interval.saturating_sub(last_sent.elapsed())) => {}
             }
-            match self.client.participants(&self.room).heartbeat_with(&self.id, &self.provider.report(&self.load)) {
+            last_sent = Instant::now();
+            match client.participants(&self.room).heartbeat_with(&self.id, &self.provider.report(&self.load)) {
                 Ok(_) => failed = 0,
                 Err(error) => {
                     failed += 1;

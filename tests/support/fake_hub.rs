@@ -16,6 +16,8 @@ use tungstenite::http::HeaderValue;
 pub enum Part {
     /// Answers heartbeats with this status, and pings normally.
     Heartbeats(u16),
+    /// Never answers the first heartbeat.
+    Stalls,
     /// Reads everything and sends nothing on the tunnel.
     Silent,
     /// Refuses the tunnel.
@@ -49,6 +51,8 @@ pub struct FakeHub {
     addr: SocketAddr,
     /// Registrations minus removals.
     pub registered: Arc<AtomicUsize>,
+    /// Heartbeats received.
+    pub heartbeats: Arc<AtomicUsize>,
     /// The heads of the handshakes received.
     pub handshakes: Arc<Mutex<Vec<String>>>,
     /// The messages received through the tunnel, without pings.
@@ -59,7 +63,13 @@ impl FakeHub {
     pub fn start(part: Part) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let hub = FakeHub { addr, registered: Arc::default(), handshakes: Arc::default(), told: Arc::default() };
+        let hub = FakeHub {
+            addr,
+            registered: Arc::default(),
+            heartbeats: Arc::default(),
+            handshakes: Arc::default(),
+            told: Arc::default(),
+        };
         let shared = hub.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -92,6 +102,11 @@ fn serve(mut stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
             .nth(1)
             .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
         stream.read_exact(&mut vec![0; end + 4 + length]).ok()?;
+        if head.contains("/heartbeat ") && hub.heartbeats.fetch_add(1, Ordering::SeqCst) == 0 && part == Part::Stalls {
+            // Until the participant gives up.
+            let _ = stream.read(&mut [0]);
+            return None;
+        }
         let (status, body) = answer(&head, part, hub);
         let body = body.to_string();
         let head = format!(
@@ -121,6 +136,7 @@ fn answer(head: &str, part: Part, hub: &FakeHub) -> (u16, Value) {
     }
     match part {
         Part::Heartbeats(200)
+        | Part::Stalls
         | Part::Silent
         | Part::Announces(_)
         | Part::Asks(..)
