@@ -262,6 +262,14 @@ fn a_comment_never_tears_an_event() {
     ann.chunk(&request, "1}\n\n");
     assert_eq!(chat.chunk().unwrap(), b"1}\n\n");
     assert!(chat.chunk().unwrap().starts_with(b":"));
+    // The end of an event may come in two pieces.
+    for (most, rest) in [("data: 2\n", "\n"), ("data: 3\r\n\r", "\n"), ("data: 4", "\n\n")] {
+        ann.chunk(&request, most);
+        while chat.chunk().unwrap() != most.as_bytes() {}
+        ann.chunk(&request, rest);
+        assert_eq!(chat.chunk().unwrap(), rest.as_bytes());
+        assert!(chat.chunk().unwrap().starts_with(b":"));
+    }
 }
 
 #[test]

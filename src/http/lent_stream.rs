@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::sync::{Arc, Mutex};
 
+use super::body_end::BodyEnd;
 use super::response::chunk_frame;
 use crate::net::stream::{SentNow, Stream};
 use crate::sync::lock;
@@ -22,12 +23,9 @@ pub(super) struct Returns {
     pub sent: u64,
     /// What the client did not take at once of the last piece.
     pub rest: Vec<u8>,
-    /// How the last piece ends of which something has been sent. It stays known.
-    end: PieceEnd,
+    /// How that ends which has been sent, or kept as the rest, since the last call of [`LentStream::take_end`].
+    end: BodyEnd,
 }
-
-/// The last bytes of a piece, as many as end an event.
-pub type PieceEnd = [u8; 4];
 
 impl LentStream {
     pub(super) fn new(stream: Arc<Stream>, chunked: bool) -> Self {
@@ -54,23 +52,15 @@ impl LentStream {
         IoSlice::advance_slices(&mut left, sent);
         let mut returns = lock(&self.returns);
         returns.sent += sent as u64;
-        returns.end = end_of(piece);
+        returns.end.push(piece);
         left.iter().for_each(|part| returns.rest.extend_from_slice(part));
         if left.is_empty() { SentNow::All } else { SentNow::Part(returns.rest.len()) }
     }
 
-    /// How the last piece ends of which something has been sent.
-    pub fn end(&self) -> PieceEnd {
-        lock(&self.returns).end
+    /// How the pieces end of which something has been sent since the last call.
+    pub fn take_end(&self) -> BodyEnd {
+        std::mem::take(&mut lock(&self.returns).end)
     }
-}
-
-/// The last bytes of a piece; behind zeros where it is shorter.
-fn end_of(piece: &[u8]) -> PieceEnd {
-    let mut end = PieceEnd::default();
-    let taken = piece.len().min(end.len());
-    end[4 - taken..].copy_from_slice(&piece[piece.len() - taken..]);
-    end
 }
 
 #[cfg(test)]
@@ -96,7 +86,7 @@ mod tests {
         };
         let Returns { sent, rest, .. } = lent.take_returns();
         assert_eq!(last, if rest.is_empty() { SentNow::Nothing } else { SentNow::Part(rest.len()) });
-        assert_eq!((lent.end(), end_of(b"ab")), (*b"xxxx", *b"\0\0ab"));
+        assert_eq!((lent.take_end().bytes(), lent.take_end().bytes()), (&b"xxxx"[..], &b""[..]));
         drop(lent);
         let mut received = Vec::new();
         (&client).read_to_end(&mut received).unwrap();

@@ -4,6 +4,7 @@
 
 mod authority;
 mod body;
+mod body_end;
 mod connection;
 mod connections;
 mod exchange;
@@ -21,6 +22,7 @@ mod server_state;
 mod stream_body;
 
 pub use body::BodyError;
+pub use body_end::BodyEnd;
 pub use connections::{ConnectionTable, network_of};
 pub use exchange::{Exchange, Upgrade};
 pub use handler::Handler;

@@ -16,7 +16,7 @@ use tungstenite::http::HeaderValue;
 pub enum Part {
     /// Answers heartbeats with this status, and pings normally.
     Heartbeats(u16),
-    /// Never answers the first heartbeat.
+    /// Never answers the first two heartbeats.
     Stalls,
     /// Reads everything and sends nothing on the tunnel.
     Silent,
@@ -102,7 +102,7 @@ fn serve(mut stream: TcpStream, part: Part, hub: &FakeHub) -> Option<()> {
             .nth(1)
             .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
         stream.read_exact(&mut vec![0; end + 4 + length]).ok()?;
-        if head.contains("/heartbeat ") && hub.heartbeats.fetch_add(1, Ordering::SeqCst) == 0 && part == Part::Stalls {
+        if head.contains("/heartbeat ") && hub.heartbeats.fetch_add(1, Ordering::SeqCst) < 2 && part == Part::Stalls {
             // Until the participant gives up.
             let _ = stream.read(&mut [0]);
             return None;

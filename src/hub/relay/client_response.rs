@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::budget::Share;
-use crate::http::{Exchange, LentStream, StreamBody};
+use crate::http::{BodyEnd, Exchange, LentStream, StreamBody};
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Rejection};
@@ -36,8 +36,8 @@ pub struct ClientResponse<'e, 'c> {
     /// The pause after which a stream is sent a comment; `None` if the client did not request a stream.
     comment_interval: Option<Duration>,
     last_sent: Instant,
-    /// Whether the last event that was sent is complete: a comment inside an event would corrupt it.
-    between_events: bool,
+    /// How the body ends so far, without the hub's comments.
+    end: BodyEnd,
     /// Whether the provider's head or a byte of its body has been sent.
     committed: bool,
     /// The participant that the client was told last, as the header has it.
@@ -70,7 +70,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             lent: None,
             comment_interval,
             last_sent: Instant::now(),
-            between_events: true,
+            end: BodyEnd::default(),
             committed: false,
             participant: None,
             error_form,
@@ -127,7 +127,9 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         if disconnected {
             return Err(Disconnected);
         }
-        if self.comment_interval.is_some_and(|interval| self.last_sent.elapsed() >= interval) && self.between_events {
+        if self.comment_interval.is_some_and(|interval| self.last_sent.elapsed() >= interval)
+            && self.is_between_events()
+        {
             self.open(200, &self.stream_headers(Headers::new()))?;
             self.send(&[format!(": {}\n", comment())])?;
         }
@@ -146,7 +148,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             self.participant = participant;
         }
         if self.is_open() {
-            let can_comment = self.takes_events && self.between_events && self.error_form.begins_early();
+            let can_comment = self.takes_events && self.is_between_events() && self.error_form.begins_early();
             return match &self.participant {
                 Some(id) if renamed && can_comment => self.send(&[format!(": {ANSWERED_BY}{id}\n")]),
                 _ => Ok(()),
@@ -180,14 +182,15 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// Records that another thread has sent pieces of the body, the last one at this time.
     pub fn record_sent(&mut self, at: Instant) {
         self.last_sent = at;
-        if let Some(end) = self.lent.as_ref().map(|lent| lent.end()) {
-            self.end_at(&end);
+        if let Some(lent) = &self.lent {
+            self.end.push(lent.take_end().bytes());
         }
     }
 
-    /// Records with which bytes the body ends so far.
-    fn end_at(&mut self, last: &[u8]) {
-        self.between_events = last.ends_with(self.error_form.boundary().as_bytes()) || last.ends_with(b"\r\n\r\n");
+    /// Whether the last event that was sent is complete: a comment inside an event would corrupt it.
+    fn is_between_events(&self) -> bool {
+        let end = self.end.bytes();
+        end.is_empty() || end.ends_with(self.error_form.boundary().as_bytes()) || end.ends_with(b"\r\n\r\n")
     }
 
     /// Sends some of the response's body.
@@ -203,10 +206,11 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     /// # Errors
     /// When the client's connection is broken.
     pub fn write_all(&mut self, pieces: &[impl AsRef<[u8]>]) -> Result<(), Disconnected> {
-        let last = pieces.iter().map(AsRef::as_ref).rfind(|piece| !piece.is_empty());
-        let Some(last) = last else { return self.flush() };
+        if pieces.iter().all(|piece| piece.as_ref().is_empty()) {
+            return self.flush();
+        }
         self.committed = true;
-        self.end_at(last);
+        pieces.iter().for_each(|piece| self.end.push(piece.as_ref()));
         self.send(pieces)
     }
 
@@ -291,7 +295,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
     pub fn break_off(&mut self, event: &str) -> io::Result<()> {
         // The stream is cut short whether or not this can be written.
         let _ = if self.takes_events {
-            let boundary = if self.between_events { "" } else { self.error_form.boundary() };
+            let boundary = if self.is_between_events() { "" } else { self.error_form.boundary() };
             self.send(&[format!("{boundary}{event}")])
         } else {
             self.flush()
