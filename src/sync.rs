@@ -25,6 +25,18 @@ pub fn wait_timeout<'m, T>(condvar: &Condvar, guard: MutexGuard<'m, T>, timeout:
     condvar.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
 }
 
+/// Waits while `condition` holds, for `timeout` at most. True when it does not hold any more.
+pub fn wait_while<T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'_, T>,
+    timeout: Duration,
+    condition: impl FnMut(&mut T) -> bool,
+) -> bool {
+    let (_guard, waited) =
+        condvar.wait_timeout_while(guard, timeout, condition).unwrap_or_else(PoisonError::into_inner);
+    !waited.timed_out()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

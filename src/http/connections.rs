@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::sync::{lock, wait_timeout};
+use crate::sync::{lock, wait_while};
 
 /// How long a connection must have been idle before it is evicted for one of another network.
 const GRACE: Duration = Duration::from_millis(100);
@@ -191,15 +191,7 @@ impl ConnectionTable {
 
     /// Waits until the table is empty, for at most `within`.
     pub fn wait_empty(&self, within: Duration) {
-        let deadline = Instant::now() + within;
-        let mut table = self.lock();
-        while !table.connections.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            table = wait_timeout(&self.removed, table, left);
-        }
+        wait_while(&self.removed, self.lock(), within, |table| !table.connections.is_empty());
     }
 }
 

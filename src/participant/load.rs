@@ -2,10 +2,10 @@
 //! the participant's memory. A session that is about to leave takes no more of them, and waits for those that it has.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::proto::management::MAX_CONCURRENCY;
-use crate::sync::{lock, wait_timeout};
+use crate::sync::{lock, wait_while};
 
 /// Requests at a time of a participant with a small concurrency.
 const MIN_REQUESTS: usize = 512;
@@ -81,16 +81,7 @@ impl Load {
 
     /// Waits until the requests in progress have ended. False when some have not within the timeout.
     pub fn wait_until_drained(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
-        let mut totals = self.lock();
-        while totals.requests > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            totals = wait_timeout(&self.request_ended, totals, left);
-        }
-        true
+        wait_while(&self.request_ended, self.lock(), timeout, |totals| totals.requests > 0)
     }
 }
 

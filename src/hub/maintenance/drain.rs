@@ -1,11 +1,11 @@
 //! Draining at shutdown: new requests are rejected, and those in flight get time to end.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
-use crate::sync::{lock, wait_timeout};
+use crate::sync::{lock, wait_while};
 
 /// The requests in flight, and whether new ones are accepted.
 #[derive(Default)]
@@ -51,17 +51,9 @@ impl Drain {
 
     /// Stops admitting requests, and waits for those in flight to end. False when some did not within the timeout.
     pub fn run(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         state.draining = true;
-        while state.active > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            state = wait_timeout(&self.request_ended, state, left);
-        }
-        true
+        wait_while(&self.request_ended, state, timeout, |state| state.active > 0)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::settings::{LogFormat, LogLevel};
 use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::line::LogLine;
-use crate::sync::{lock, wait};
+use crate::sync::{lock, wait, wait_while};
 
 /// The longest queue, in bytes. Lines past it are dropped.
 const MAX_QUEUE: usize = 256 << 10;
@@ -68,8 +68,7 @@ impl LogQueue {
 
     /// Waits for [`PAUSE`], or until the queue is closed.
     fn pause(&self) {
-        let state = self.lock();
-        let _ = self.changed.wait_timeout_while(state, PAUSE, |state| !state.closed);
+        wait_while(&self.changed, self.lock(), PAUSE, |state| !state.closed);
     }
 }
 
@@ -113,7 +112,7 @@ impl LogWriter {
         let mut state = self.0.lock();
         state.closed = true;
         self.0.changed.notify_all();
-        let _ = self.0.changed.wait_timeout_while(state, CLOSE_TIMEOUT, |state| !state.ended);
+        wait_while(&self.0.changed, state, CLOSE_TIMEOUT, |state| !state.ended);
     }
 }
 
