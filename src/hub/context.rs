@@ -31,7 +31,6 @@ use crate::hub::relay::direct_upstream::DirectUpstreams;
 use crate::hub::relay::response_owners::ResponseOwners;
 use crate::hub::relay::wait_queue::WaitQueue;
 use crate::hub::tunnels::registry::TunnelRegistry;
-use crate::proto::tunnel::CLOSE_NORMAL;
 use crate::proto::usage::Usage;
 use crate::state::Now;
 use crate::state::event::Event;
@@ -41,7 +40,6 @@ use crate::state::registry::{Deleted, PickError, Picked, Registry, RoomExpiry};
 use crate::state::selector::Refusal;
 use crate::state::stats::Ended;
 use crate::sync::lock;
-use crate::tunnel::LostReason;
 
 /// A hub's shared state.
 pub struct HubContext {
@@ -267,21 +265,19 @@ impl HubContext {
         }
     }
 
-    /// Removes all that is kept of a member that has left, and closes its tunnel for this reason.
-    pub(crate) fn forget(&self, serial: u64, reason: &str) {
-        self.response_owners.forget(serial);
-        self.metrics.forget(serial);
-        self.direct.forget(serial);
-        if let Some(tunnel) = self.tunnels.take(serial) {
-            tunnel.close(CLOSE_NORMAL, reason, LostReason::Closed);
+    /// Removes all that is kept of members that have left, and closes their tunnels for this reason.
+    pub(crate) fn forget(&self, serials: &[u64], reason: &str) {
+        for &serial in serials {
+            self.response_owners.forget(serial);
+            self.metrics.forget(serial);
+            self.direct.forget(serial);
         }
+        self.tunnels.close_of(serials, reason);
     }
 
     /// Removes all that is kept of a deleted room: its members, its waiting requests, its watchers.
     pub(crate) fn forget_room(&self, deleted: &Deleted) {
-        for &serial in &deleted.serials {
-            self.forget(serial, "The room was deleted");
-        }
+        self.forget(&deleted.serials, "The room was deleted");
         for &number in &deleted.waiting {
             self.wait_queue.grant(number, Err(PickError::Refused(Refusal::NoneAvailable)));
         }

@@ -46,7 +46,6 @@ pub use crate::http::Limits;
 use crate::http::{Exchange, Handler, Listener, Running};
 pub use crate::net::network_address::network_address;
 pub use crate::net::tls_server::ServerTls;
-use crate::proto::tunnel::CLOSE_GOING_AWAY;
 pub use crate::state::config::{FieldError, parse_config};
 pub use crate::state::id::CodePrefix;
 use crate::state::id::RoomCode;
@@ -54,7 +53,6 @@ pub use crate::state::policy::DirectPolicy;
 use crate::state::registry::NewRoom;
 use crate::state::room::Password;
 use crate::sync::lock;
-use crate::tunnel::LostReason;
 
 /// How long requests in flight may take to end at shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
@@ -194,9 +192,7 @@ impl HubHandle {
         if let Some(thread) = lock(&running.notifier).take() {
             let _ = thread.join();
         }
-        for tunnel in running.hub.tunnels.all() {
-            tunnel.close(CLOSE_GOING_AWAY, "The hub is going down", LostReason::Closed);
-        }
+        running.hub.tunnels.close_all();
         running.listener.shutdown(SHUTDOWN_GRACE);
         running.hub.usage.close();
         running.hub.report_usage();

@@ -24,4 +24,4 @@ pub use queue::{QueueLimits, SendToClient};
 pub use reader::{Reader, Received};
 pub use router::{FlowSignal, Passed, PendingResponse, Routed, Router, SendSignal, SharedTunnel};
 pub use shared_reader::{Progress, SharedReader};
-pub use writer::{Batch, TunnelError, TunnelLimits, Writer};
+pub use writer::{Batch, TunnelError, TunnelLimits, Writer, close_deadline};

@@ -14,8 +14,10 @@ use crate::net::stream::Stream;
 use crate::random;
 use crate::sync::lock;
 
-/// How long closing a tunnel may wait for the write lock, and then for its own write.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long closing a tunnel may wait for the write lock and for its own write together.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long that write may take where no time is left: a peer that reads has room for it.
+const MIN_CLOSE_WRITE: Duration = Duration::from_millis(1);
 /// How long the peer may send after that, until it has closed its end.
 const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The capacity that a write buffer keeps between writes, in bytes, so that one long message does not occupy its memory for good.
@@ -141,8 +143,8 @@ impl TunnelStream {
         self.try_lock().map(|buffer| WriteLock { buffer, _answers: SendAnswers(self) })
     }
 
-    fn lock_timeout(&self, timeout: Duration) -> Option<WriteLock<'_>> {
-        let deadline = Instant::now() + timeout;
+    /// Tries at least once.
+    fn lock_until(&self, deadline: Instant) -> Option<WriteLock<'_>> {
         loop {
             match self.try_write_lock() {
                 Some(lock) => return Some(lock),
@@ -353,6 +355,11 @@ impl Batch {
     }
 }
 
+/// When a tunnel that is closed now must be closed.
+pub fn close_deadline() -> Instant {
+    Instant::now() + CLOSE_TIMEOUT
+}
+
 /// The writing end. Clones write to the same tunnel.
 #[derive(Clone)]
 pub struct Writer(pub(super) Arc<TunnelStream>);
@@ -458,11 +465,17 @@ impl Writer {
     /// Sends the close frame, once, and shuts down the sending direction. The reader ends within two seconds and its read timeout,
     /// even if the peer does not answer, or goes on sending. Takes two seconds at most; a peer that does not read is cut off.
     pub fn close(&self, code: u16, reason: &str) {
+        self.close_until(code, reason, close_deadline());
+    }
+
+    /// As [`Writer::close`], by a deadline in place of two seconds. After it a peer still gets the close frame if it can be sent
+    /// without waiting.
+    pub fn close_until(&self, code: u16, reason: &str, deadline: Instant) {
         let stream = &self.0;
         if stream.is_closing() {
             return;
         }
-        let Some(mut lock) = stream.lock_timeout(CLOSE_TIMEOUT) else {
+        let Some(mut lock) = stream.lock_until(deadline) else {
             return stream.abort();
         };
         if stream.closing.set(Instant::now()).is_err() {
@@ -470,8 +483,9 @@ impl Writer {
         }
         let payload = format_close(code, reason);
         let close = OpCode::Control(Control::Close);
-        let ready = stream.socket.set_write_timeout(Some(CLOSE_TIMEOUT)).is_ok();
-        if ready && stream.write_frame(&mut lock.buffer, close, &[&payload], CLOSE_TIMEOUT).is_ok() {
+        let left = deadline.saturating_duration_since(Instant::now()).max(MIN_CLOSE_WRITE);
+        let ready = stream.socket.set_write_timeout(Some(left)).is_ok();
+        if ready && stream.write_frame(&mut lock.buffer, close, &[&payload], left).is_ok() {
             stream.socket.finish();
         }
     }

@@ -200,7 +200,7 @@ impl From<NotRegistered> for Rejection {
 /// Removes a participant from its room, and closes its tunnel.
 pub fn remove(hub: &HubContext, exchange: &Exchange<'_>, code: &str, id: &str) -> Result<(), Rejection> {
     let removed = change_as_participant(hub, exchange, code, id, |registry, now| registry.remove(code, id, now))?;
-    hub.forget(removed.serial, "The participant was removed");
+    hub.forget(&[removed.serial], "The participant was removed");
     Ok(())
 }
 

@@ -7,9 +7,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::hub::context::HubContext;
-use crate::proto::management::TIMEOUT_SECS;
-use crate::proto::tunnel::CLOSE_TIMEOUT;
-use crate::tunnel::LostReason;
 
 const TICK: Duration = Duration::from_millis(500);
 
@@ -23,7 +20,7 @@ pub fn run(hub: &Arc<HubContext>, stop: &Receiver<()>) {
 fn tick(hub: &Arc<HubContext>) {
     hub.change(|registry, now| ((), registry.expire(now)));
     let gone = hub.change(|registry, now| registry.expire_members(hub.offline_ttl, now));
-    gone.iter().for_each(|&serial| hub.forget(serial, "The participant was gone for too long"));
+    hub.forget(&gone, "The participant was gone for too long");
     let deleted = hub.change(|registry, now| registry.expire_rooms(hub.room_ttl, now));
     deleted.iter().for_each(|room| hub.forget_room(room));
     hub.registry().forget_callers(hub.clock.now());
@@ -32,7 +29,5 @@ fn tick(hub: &Arc<HubContext>) {
     hub.report_usage();
     hub.record_queues();
     hub.metrics.evict_old(hub.clock.now().mono);
-    for tunnel in hub.tunnels.silent(hub.clock.now()) {
-        tunnel.close(CLOSE_TIMEOUT, &format!("No message for {TIMEOUT_SECS} s"), LostReason::TimedOut);
-    }
+    hub.tunnels.close_silent(hub.clock.now());
 }

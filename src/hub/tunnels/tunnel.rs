@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::budget::Budget;
 use crate::hub::maintenance::clock::Clock;
@@ -14,7 +14,7 @@ use crate::state::Now;
 use crate::state::registry::Opened;
 use crate::tunnel::{
     FlowSignal, LostReason, Passed, Piece, Progress, QueueLimits, Reader, Received, Routed, Router, SendSignal,
-    SharedReader, SharedTunnel, TunnelError, Writer,
+    SharedReader, SharedTunnel, TunnelError, Writer, close_deadline,
 };
 
 /// The longest time that one read of a request takes: how often it looks whether it is to poll its client.
@@ -220,8 +220,13 @@ impl Tunnel {
 
     /// Closes the tunnel, and fails its requests in flight.
     pub(crate) fn close(&self, code: u16, reason: &str, lost: LostReason) {
+        self.close_until(code, reason, lost, close_deadline());
+    }
+
+    /// As [`Tunnel::close`], by this deadline.
+    pub(super) fn close_until(&self, code: u16, reason: &str, lost: LostReason, deadline: Instant) {
         self.router.fail_all(lost);
-        self.writer.close(code, reason);
+        self.writer.close_until(code, reason, deadline);
         self.leave_reading();
     }
 }
