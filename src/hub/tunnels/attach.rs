@@ -15,8 +15,7 @@ use crate::proto::tunnel::{
     BODIES_BINARY, BODIES_HEADER, CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON,
     SUPERSEDED,
 };
-use crate::state::registry::Missing;
-use crate::tunnel::{self, HandshakeError, LostReason, Reader, TunnelLimits, Writer};
+use crate::tunnel::{self, HandshakeError, LostReason, Reader, Received, TunnelLimits, Writer};
 
 /// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel has ended.
 pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
@@ -80,7 +79,12 @@ fn serve(
             }
             close(hub, (code, id), &open);
         }
-        _ => writer.close(CLOSE_NORMAL, "The participant was removed"),
+        Some(Err(mut reader)) => {
+            writer.close(CLOSE_NORMAL, "The participant was removed");
+            // Until the participant has answered: without a reader the connection is cut off, and it would register again.
+            while reader.read(|_| ()).is_ok_and(|received| !matches!(received, Received::Closed { .. })) {}
+        }
+        None => {}
     }
     Ok(())
 }
@@ -108,17 +112,20 @@ fn bad_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Rejectio
 
 /// Opens the tunnel in the registry and inserts it among the tunnels, under the registry's lock, so that no request finds one
 /// without the other.
+///
+/// # Errors
+/// The reader, if the participant has been removed meanwhile.
 fn open(
     hub: &HubContext,
     code: &str,
     id: &str,
-    ends: (Reader, Writer),
+    (reader, writer): (Reader, Writer),
     features: TunnelFeatures,
-) -> Result<OpenTunnel, Missing> {
+) -> Result<OpenTunnel, Box<Reader>> {
     hub.try_change(|registry, now| {
-        let (opened, events) = registry.open_tunnel(code, id, now)?;
+        let Ok((opened, events)) = registry.open_tunnel(code, id, now) else { return Err(Box::new(reader)) };
         let (traffic, memory) = (hub.metrics.traffic.clone(), hub.memory.clone());
-        let tunnel = Arc::new(Tunnel::new(&opened, ends, traffic, (features, memory), hub.clock.clone()));
+        let tunnel = Arc::new(Tunnel::new(&opened, (reader, writer), traffic, (features, memory), hub.clock.clone()));
         let superseded = hub.tunnels.insert(opened.serial, tunnel.clone());
         Ok((OpenTunnel { serial: opened.serial, number: opened.tunnel, tunnel, superseded }, events))
     })
@@ -129,4 +136,39 @@ fn close(hub: &HubContext, (code, id): (&str, &str), open: &OpenTunnel) {
     // The registry first: a request that fails releases its slot, which must not be granted to a waiting one.
     hub.change(|registry, now| ((), registry.close_tunnel(code, id, open.number, now)));
     open.tunnel.fail_requests();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::thread;
+
+    use super::*;
+    use crate::http::Listener;
+    use crate::hub::observe::log::Logger;
+    use crate::hub::observe::usage_file::UsageLog;
+    use crate::hub::options::HubOptions;
+    use crate::net::io::socket_pair;
+
+    #[test]
+    fn a_participant_that_is_removed_while_its_tunnel_opens_is_told_so() {
+        let options = HubOptions::default();
+        let listener = Listener::bind("127.0.0.1:0", options.limits.clone()).unwrap();
+        let (log, usage) = (Logger::start(None).unwrap(), UsageLog::start(None).unwrap());
+        let hub = HubContext::new(&options, &listener, log, usage);
+        let (mut participant, socket) = socket_pair();
+        let head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        let upgrade = Upgrade { stream: Arc::new(socket.into()), read_ahead: Vec::new(), head: head.to_vec() };
+        let features = TunnelFeatures { binary: false, bodies: false, pause: false };
+        let reason = b"The participant was removed";
+        // A close frame with the status 1000.
+        let frame = [&[0x88, 2 + reason.len() as u8, 0x03, 0xe8], &reason[..]].concat();
+        thread::scope(|scope| {
+            scope.spawn(|| serve(&hub, ("ABC234", "ann"), (upgrade, hub.memory.share()), features).unwrap());
+            let mut received = vec![0; head.len() + frame.len()];
+            participant.read_exact(&mut received).unwrap();
+            assert_eq!(received, [&head[..], &frame].concat());
+            drop(participant);
+        });
+    }
 }
