@@ -63,53 +63,46 @@ fn instructions(raw: &str) -> Result<String, BadRequest> {
     Ok(all)
 }
 
+/// Calls of tools that the client runs and the API knows by kinds of their own: the item's type, the function's name in the chat, and
+/// the member with its arguments.
+const CALLS: [(&str, &str, &str); 3] = [
+    ("apply_patch_call", "apply_patch", "operation"),
+    ("local_shell_call", "local_shell", "action"),
+    ("shell_call", "shell", "action"),
+];
+
 fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) -> Result<(), BadRequest> {
-    let need = |key: &str| {
-        let message = || format!("\"input\" has an item without \"{key}\"");
-        text(item, key).ok_or_else(|| BadRequest { field: Some("input"), message: message() })
-    };
-    let output = || item.get("output").ok_or_else(|| BadRequest::field("input", "has an item without \"output\""));
-    let chat_name = || Ok(tools.chat_name(text(item, "namespace").as_deref(), need("name")?));
-    match text(item, "type").as_deref().unwrap_or("message") {
-        "message" => return message(item, conversation),
+    let kind = text(item, "type").unwrap_or_else(|| "message".into());
+    if let Some((_, name, arguments)) = CALLS.iter().find(|(call, ..)| *call == kind) {
+        conversation.call(&call_id(item)?, name, item.get(arguments).unwrap_or("{}"));
+        return Ok(());
+    }
+    match kind.as_str() {
+        "message" => message(item, conversation)?,
         "function_call" => {
             let arguments = text(item, "arguments").unwrap_or_else(|| "{}".into());
-            conversation.call(&need("call_id")?, &chat_name()?, &arguments);
+            conversation.call(&call_id(item)?, &chat_name(item, tools)?, &arguments);
         }
         "custom_tool_call" => {
             let input = json_text(&text(item, "input").unwrap_or_default());
-            conversation.call(&need("call_id")?, &chat_name()?, &format!(r#"{{"input":{input}}}"#));
+            conversation.call(&call_id(item)?, &chat_name(item, tools)?, &format!(r#"{{"input":{input}}}"#));
         }
-        "local_shell_call" => {
-            let id = need("call_id").or_else(|_| need("id"))?;
-            conversation.call(&id, "local_shell", item.get("action").unwrap_or("{}"));
-        }
-        "shell_call" => conversation.call(&need("call_id")?, "shell", item.get("action").unwrap_or("{}")),
-        "apply_patch_call" => {
-            conversation.call(&need("call_id")?, "apply_patch", item.get("operation").unwrap_or("{}"));
-        }
-        "function_call_output" | "custom_tool_call_output" => {
-            conversation.result(&need("call_id")?, content(output()?)?);
+        "function_call_output" | "custom_tool_call_output" | "local_shell_call_output" => {
+            conversation.result(&call_id(item)?, content(required(item, "output")?)?);
         }
         "apply_patch_call_output" => {
             let said = text(item, "output").or_else(|| text(item, "status")).unwrap_or_default();
-            conversation.result(&need("call_id")?, Content::Text(said));
+            conversation.result(&call_id(item)?, Content::Text(said));
         }
         // What each command has written, as JSON.
-        "shell_call_output" => conversation.result(&need("call_id")?, Content::Text(output()?.to_owned())),
-        "local_shell_call_output" => {
-            let id = need("call_id").or_else(|_| need("id"))?;
-            conversation.result(&id, content(output()?)?);
+        "shell_call_output" => {
+            conversation.result(&call_id(item)?, Content::Text(required(item, "output")?.to_owned()))
         }
         // What another agent has written to this one.
-        "agent_message" => {
-            let raw =
-                item.get("content").ok_or_else(|| BadRequest::field("input", "has an item without \"content\""))?;
-            conversation.say("user", &content(raw)?.json());
-        }
+        "agent_message" => conversation.say("user", &content(required(item, "content")?)?.json()),
+        "reasoning" => conversation.add_reasoning(&reasoning(item)),
         // Read with the other tools.
         ADDITIONAL_TOOLS => {}
-        "reasoning" => conversation.add_reasoning(&reasoning(item)),
         kind if RECORDS.contains(&kind) => {}
         "item_reference" => {
             return Err(no_counterpart("An input item of type \"item_reference\"").because_nothing_is_kept());
@@ -117,6 +110,25 @@ fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) 
         other => return Err(no_counterpart(&format!("An input item of type \"{other}\""))),
     }
     Ok(())
+}
+
+fn required<'m>(item: &'m Members<'_>, key: &str) -> Result<&'m str, BadRequest> {
+    item.get(key).ok_or_else(|| BadRequest::field("input", &format!("has an item without \"{key}\"")))
+}
+
+fn required_text(item: &Members<'_>, key: &str) -> Result<String, BadRequest> {
+    lenient(required(item, key)?)
+        .map_err(|_| BadRequest::field("input", &format!("has an item whose \"{key}\" is no text")))
+}
+
+/// The id by which a call and its result belong together. Items of a local shell may have only their own.
+fn call_id(item: &Members<'_>) -> Result<String, BadRequest> {
+    required_text(item, "call_id").or_else(|missing| text(item, "id").ok_or(missing))
+}
+
+/// The name in the chat of the tool that an item calls.
+fn chat_name(item: &Members<'_>, tools: &ToolNames) -> Result<String, BadRequest> {
+    Ok(tools.chat_name(text(item, "namespace").as_deref(), required_text(item, "name")?))
 }
 
 /// What a model thought, as it was, else its summary. What is encrypted can only be read by who made it.
