@@ -1,6 +1,5 @@
 //! Listening for the announcements of hubs. What is announced is not checked here.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -14,13 +13,13 @@ use crate::fingerprint::Fingerprint;
 pub const MAX_HUBS: usize = 256;
 pub const MAX_ADDRESSES: usize = 8;
 
-/// What is announced, by instance name, not checked yet.
-pub type Announced = BTreeMap<String, AnnouncedHub>;
-
-/// What a hub announces.
+/// What a hub announces, not checked yet.
 #[derive(Default)]
 pub struct AnnouncedHub {
-    pub addresses: BTreeSet<SocketAddr>,
+    /// The name of its service.
+    pub fullname: String,
+    /// In ascending order.
+    pub addresses: Vec<SocketAddr>,
     pub tls: bool,
     pub fingerprint: Option<Fingerprint>,
 }
@@ -29,12 +28,12 @@ pub struct AnnouncedHub {
 ///
 /// # Errors
 /// When the system does not allow listening to the multicast group.
-pub fn browse(listen: Duration) -> Result<Announced, Error> {
+pub fn browse(listen: Duration) -> Result<Vec<AnnouncedHub>, Error> {
     let failed = |e: mdns_sd::Error| Error::System { what: "looking for hubs by mDNS", reason: Reason::of(e) };
     let daemon = ServiceDaemon::new().map_err(failed)?;
     let events = daemon.browse(SERVICE_TYPE).map_err(failed)?;
     let deadline = Instant::now() + listen;
-    let mut announced = Announced::new();
+    let mut announced = Vec::new();
     while let Ok(event) = events.recv_deadline(deadline) {
         match event {
             ServiceEvent::ServiceResolved(service) => {
@@ -47,7 +46,7 @@ pub fn browse(listen: Duration) -> Result<Announced, Error> {
             }
             // The announcement was withdrawn.
             ServiceEvent::ServiceRemoved(_, fullname) => {
-                announced.remove(&fullname);
+                announced.retain(|hub: &AnnouncedHub| hub.fullname != fullname);
             }
             _ => {}
         }
@@ -60,20 +59,31 @@ pub fn browse(listen: Duration) -> Result<Announced, Error> {
 
 /// Adds the addresses of a name, up to the limits; `None` if there are too many names.
 fn record<'a>(
-    announced: &'a mut Announced,
-    name: &str,
+    announced: &'a mut Vec<AnnouncedHub>,
+    fullname: &str,
     addresses: impl Iterator<Item = SocketAddr>,
 ) -> Option<&'a mut AnnouncedHub> {
-    if announced.len() >= MAX_HUBS && !announced.contains_key(name) {
-        return None;
+    let at = announced.iter().position(|hub| hub.fullname == fullname).unwrap_or(announced.len());
+    if at == announced.len() {
+        if at >= MAX_HUBS {
+            return None;
+        }
+        announced.push(AnnouncedHub { fullname: fullname.to_owned(), ..AnnouncedHub::default() });
     }
-    let known = announced.entry(name.to_owned()).or_default();
+    let known = announced.get_mut(at)?;
     for address in addresses {
         if known.addresses.len() < MAX_ADDRESSES {
-            known.addresses.insert(address);
+            add(&mut known.addresses, address);
         }
     }
     Some(known)
+}
+
+/// Adds an address to those in ascending order, unless it is there.
+pub fn add(addresses: &mut Vec<SocketAddr>, address: SocketAddr) {
+    if let Err(at) = addresses.binary_search(&address) {
+        addresses.insert(at, address);
+    }
 }
 
 #[cfg(test)]
@@ -82,11 +92,12 @@ mod tests {
 
     #[test]
     fn the_number_of_announcements_is_limited() {
-        let mut announced = Announced::new();
+        let mut announced = Vec::new();
         for n in 0..10_000_u16 {
             record(&mut announced, &format!("hub-{n}"), std::iter::once(SocketAddr::from(([10, 0, 0, 1], 1))));
             record(&mut announced, "hub-1", std::iter::once(SocketAddr::from(([10, 0, 0, 1], n))));
         }
-        assert_eq!((announced.len(), announced["hub-1"].addresses.len()), (MAX_HUBS, MAX_ADDRESSES));
+        assert_eq!((announced.len(), announced[1].addresses.len()), (MAX_HUBS, MAX_ADDRESSES));
+        assert!(announced[1].fullname == "hub-1" && announced[1].addresses.is_sorted());
     }
 }

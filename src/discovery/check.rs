@@ -1,11 +1,10 @@
 //! Asks the hubs that are announced whether they answer, and for their rooms: all at once, each at all its addresses. One
 //! deadline bounds that, so that an announcement whose hub is gone delays the others by little.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::browse::{Announced, AnnouncedHub, MAX_ADDRESSES};
+use super::browse::{AnnouncedHub, MAX_ADDRESSES, add};
 use super::found::{FoundHub, HubRooms};
 use super::jobs::Jobs;
 use super::requests::{self, Rooms, Wanted};
@@ -21,8 +20,8 @@ const PREFERENCE_TIME: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// When no thread can be started.
-pub fn find_hubs(announced: Announced, wanted: &Wanted, deadline: Instant) -> Result<Vec<HubRooms>, Error> {
-    let mut checks: Vec<_> = announced.into_iter().map(|(name, hub)| HubCheck::new(&name, &hub)).collect();
+pub fn find_hubs(announced: Vec<AnnouncedHub>, wanted: &Wanted, deadline: Instant) -> Result<Vec<HubRooms>, Error> {
+    let mut checks: Vec<_> = announced.into_iter().map(HubCheck::new).collect();
     let mut jobs = requests_to(&checks, wanted, deadline);
     loop {
         let now = Instant::now();
@@ -68,14 +67,13 @@ struct HubCheck {
 }
 
 impl HubCheck {
-    fn new(fullname: &str, hub: &AnnouncedHub) -> Self {
-        let name = fullname.strip_suffix(SERVICE_TYPE).unwrap_or(fullname).trim_end_matches('.').to_owned();
+    fn new(hub: AnnouncedHub) -> Self {
+        let name = hub.fullname.strip_suffix(SERVICE_TYPE).unwrap_or(&hub.fullname).trim_end_matches('.').to_owned();
         let (scheme, fingerprint) = if hub.tls { (HTTPS, hub.fingerprint) } else { ("http", None) };
         let named = hub.addresses.iter().filter(|address| has_a_url(address));
         let urls: Vec<_> = named.map(|address| format!("{scheme}://{address}")).collect();
         let answers = urls.iter().map(|_| None).collect();
-        let addresses = hub.addresses.iter().copied().collect();
-        HubCheck { name, addresses, fingerprint, urls, answers, preferred_until: None }
+        HubCheck { name, addresses: hub.addresses, fingerprint, urls, answers, preferred_until: None }
     }
 
     fn record(&mut self, place: usize, answer: Option<Rooms>, now: Instant) {
@@ -117,8 +115,7 @@ fn merge(found: Vec<HubRooms>) -> Vec<HubRooms> {
         match hubs.iter_mut().find(|known| known.hub.url == hub.url || known.hub.addresses == hub.addresses) {
             None => hubs.push(HubRooms { hub, rooms }),
             Some(HubRooms { hub: known, .. }) => {
-                let all: BTreeSet<_> = known.addresses.iter().chain(&hub.addresses).copied().collect();
-                known.addresses = all.into_iter().collect();
+                hub.addresses.into_iter().for_each(|address| add(&mut known.addresses, address));
             }
         }
     }
@@ -169,15 +166,15 @@ mod tests {
         (listener, address)
     }
 
-    fn announced(hubs: &[(&str, &[SocketAddr])]) -> Announced {
-        let hub = |addresses: &[SocketAddr]| AnnouncedHub {
-            addresses: addresses.iter().copied().collect(),
-            ..AnnouncedHub::default()
+    fn announced(hubs: &[(&str, &[SocketAddr])]) -> Vec<AnnouncedHub> {
+        let hub = |(name, addresses): &(&str, &[SocketAddr])| {
+            let fullname = format!("{name}.{SERVICE_TYPE}");
+            AnnouncedHub { fullname, addresses: addresses.to_vec(), ..AnnouncedHub::default() }
         };
-        hubs.iter().map(|(name, addresses)| (format!("{name}.{SERVICE_TYPE}"), hub(addresses))).collect()
+        hubs.iter().map(hub).collect()
     }
 
-    fn hubs(announced: Announced, deadline: Instant) -> Vec<FoundHub> {
+    fn hubs(announced: Vec<AnnouncedHub>, deadline: Instant) -> Vec<FoundHub> {
         let found = find_hubs(announced, &Wanted::Nothing, deadline).unwrap();
         found.into_iter().map(|found| found.hub).collect()
     }
@@ -193,7 +190,7 @@ mod tests {
         let addresses: Vec<_> = silent.iter().map(|(_, address)| *address).chain([up]).collect();
         let found = hubs(announced(&[("lab", &addresses)]), after(Duration::from_secs(30)));
         assert_eq!((found[0].name.as_str(), &found[0].url, found.len()), ("lab", &format!("http://{up}"), 1));
-        assert_eq!(found[0].addresses, addresses.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
+        assert_eq!(found[0].addresses, addresses);
     }
 
     #[test]
@@ -225,16 +222,16 @@ mod tests {
     #[test]
     fn of_several_addresses_the_first_is_preferred_for_a_short_time() {
         let addresses: Vec<SocketAddr> = (1..=3).map(|n| SocketAddr::from(([10, 0, 0, n], 1))).collect();
-        let (_, hub) = announced(&[("lab", &addresses)]).pop_first().unwrap();
+        let hub = || HubCheck::new(announced(&[("lab", &addresses)]).remove(0));
         let now = Instant::now();
-        let mut check = HubCheck::new("lab", &hub);
+        let mut check = hub();
         assert!(!check.is_settled(now));
         check.record(1, Some(Ok(Vec::new())), now);
         assert!(!check.is_settled(now) && check.is_settled(now + PREFERENCE_TIME));
         check.record(0, None, now);
         assert!(check.is_settled(now));
         assert_eq!(check.into_found().unwrap().hub.url, "http://10.0.0.2:1");
-        let mut check = HubCheck::new("lab", &hub);
+        let mut check = hub();
         for place in [2, 0, 1] {
             assert!(!check.is_settled(now));
             check.record(place, None, now);

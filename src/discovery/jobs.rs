@@ -4,13 +4,13 @@
 //! limit of its request.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use super::browse::MAX_HUBS;
 use crate::error::{Error, Reason};
+use crate::sync::{lock, wait_timeout};
 
 /// The most threads. Enough that each hub is asked at one address at once, however many others do not answer.
 const MAX_THREADS: usize = MAX_HUBS;
@@ -20,14 +20,19 @@ type Job<T> = Box<dyn FnOnce() -> T + Send>;
 pub struct Jobs<T> {
     waiting: VecDeque<Job<T>>,
     running: usize,
-    sender: Sender<T>,
-    results: Receiver<T>,
+    results: Arc<Results<T>>,
+}
+
+struct Results<T> {
+    ready: Mutex<VecDeque<T>>,
+    /// Notified at each result.
+    added: Condvar,
 }
 
 impl<T: Send + 'static> Jobs<T> {
     pub fn new() -> Self {
-        let (sender, results) = unbounded();
-        Jobs { waiting: VecDeque::new(), running: 0, sender, results }
+        let results = Arc::new(Results { ready: Mutex::new(VecDeque::new()), added: Condvar::new() });
+        Jobs { waiting: VecDeque::new(), running: 0, results }
     }
 
     pub fn push(&mut self, job: impl FnOnce() -> T + Send + 'static) {
@@ -42,24 +47,34 @@ impl<T: Send + 'static> Jobs<T> {
         while self.running < MAX_THREADS
             && let Some(job) = self.waiting.pop_front()
         {
-            let sender = self.sender.clone();
+            let results = self.results.clone();
             let run = move || {
-                // The receiver is gone once nobody waits for the results any more.
-                let _ = sender.send(job());
+                let result = job();
+                lock(&results.ready).push_back(result);
+                results.added.notify_one();
             };
             let started = thread::Builder::new().name("discovery".into()).spawn(run);
             started.map_err(|e| Error::System { what: "starting a thread for discovery", reason: Reason::of(e) })?;
             self.running += 1;
         }
-        let result = self.results.recv_deadline(until).ok();
-        self.running -= usize::from(result.is_some());
-        Ok(result)
+        let mut ready = lock(&self.results.ready);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let result = ready.pop_front();
+            if result.is_some() || left.is_zero() {
+                self.running -= usize::from(result.is_some());
+                return Ok(result);
+            }
+            ready = wait_timeout(&self.results.added, ready, left);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use crossbeam_channel::unbounded;
 
     use super::*;
 
