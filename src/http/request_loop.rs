@@ -24,12 +24,14 @@ enum NoHead {
 /// Serves requests until the connection ends. `state` records whether one is in progress.
 pub(super) fn run(connection: &mut Connection, handler: &dyn Handler, state: &ConnectionState) {
     while connection.keep_alive {
-        state.end_request();
         if connection.server.is_stopping() {
             break;
         }
         match read_head(connection, state) {
-            Ok(head) => serve(connection, head, handler),
+            Ok(head) => {
+                serve(connection, head, handler);
+                state.end_request();
+            }
             Err(NoHead::Closed) => break,
             Err(NoHead::Refused(error)) => {
                 state.begin_request();
