@@ -207,7 +207,8 @@ fn an_error_keeps_the_conversation_and_the_question() {
     terminal.wait("Answer.\nann");
     provider.set(Script::json(500, &json!({ "error": { "message": "out of memory" } })));
     terminal.line("Second");
-    terminal.wait("Error: out of memory\nThe conversation goes on: /retry asks again, ");
+    terminal.wait("Error: out of memory\nrequest_id: ");
+    terminal.wait("The conversation goes on: /retry asks again, ");
     provider.set(Script::Stream(vec![piece("Done."), "data: [DONE]\n\n".into()]));
     terminal.line("/retry");
     terminal.wait("Done.\nann");
