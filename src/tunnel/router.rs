@@ -72,7 +72,8 @@ struct RouterState {
     budget: Arc<Budget>,
     /// `None` where the participant does not support flow control.
     signal: Option<SendSignal>,
-    /// Whether the request waited to which a batch was routed last, other than the end of a response.
+    /// Whether a request's thread was blocked waiting when the last batch or bytes were delivered to it. Batches with the end of a
+    /// response do not count.
     waited: AtomicBool,
 }
 
@@ -240,8 +241,9 @@ impl Router {
         lock(&self.0.requests).open.len()
     }
 
-    /// Whether a request could read the tunnel itself: there is one, and it waited for what was routed last; or there is none.
-    pub fn is_calm(&self) -> bool {
+    /// Whether a request may take over the reading of the tunnel: there is one, and it waited for what was delivered last; or there
+    /// is none.
+    pub fn may_request_read(&self) -> bool {
         match self.in_flight() {
             0 => true,
             1 => self.0.waited.load(Ordering::Relaxed),
@@ -580,10 +582,10 @@ mod tests {
     #[test]
     fn a_request_could_read_if_it_is_alone_and_waits() {
         let router = unlimited();
-        assert!(router.is_calm(), "there is none");
+        assert!(router.may_request_read(), "there is none");
         let mut pending = router.open("a").unwrap();
         router.route("a", chunk(1));
-        assert!(!router.is_calm(), "it does something else");
+        assert!(!router.may_request_read(), "it does something else");
         let state = pending.state.clone();
         thread::scope(|scope| {
             let both = scope.spawn(|| [pending.recv_timeout(LONG), pending.recv_timeout(LONG)]);
@@ -591,9 +593,9 @@ mod tests {
                 thread::yield_now();
             }
             router.route("a", chunk(1));
-            assert!(router.is_calm());
+            assert!(router.may_request_read());
             let _second = router.open("b").unwrap();
-            assert!(!router.is_calm(), "there are two");
+            assert!(!router.may_request_read(), "there are two");
             assert_eq!(both.join().unwrap(), [Ok(chunk(1)), Ok(chunk(1))]);
         });
     }

@@ -15,7 +15,7 @@ use crate::sync::lock;
 /// How often the tunnel's own thread looks whether the requests still read.
 const TICK: Duration = Duration::from_millis(100);
 /// After a second request has taken the reading back, it is not lent again for so many reads: each time wakes a thread.
-const CALM_READS: u32 = 64;
+const READS_BEFORE_NEXT_HANDOVER: u32 = 64;
 
 /// What a read has led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +54,9 @@ impl<R> SharedReader<R> {
         }
     }
 
-    /// Reads on the tunnel's own thread until the tunnel has ended. `is_calm` tells whether a request could
-    /// read; `wake` wakes the one that waits, after the reading was lent.
-    pub fn run(&self, mut read: impl FnMut(&mut R) -> Progress, is_calm: impl Fn() -> bool, wake: impl Fn()) {
+    /// Reads on the tunnel's own thread until the tunnel has ended. `may_request_read` tells whether a request may take
+    /// over the reading; `wake` wakes the one that waits, after the reading was lent.
+    pub fn run(&self, mut read: impl FnMut(&mut R) -> Progress, may_request_read: impl Fn() -> bool, wake: impl Fn()) {
         self.own.get_or_init(thread::current);
         let mut reads_until_lent = 0;
         let mut reader = lock(&self.reader);
@@ -76,12 +76,12 @@ impl<R> SharedReader<R> {
             }
             // Lent before it is asked: a second request that comes in between takes it back.
             self.is_lent.store(true, Ordering::SeqCst);
-            if is_calm() {
+            if may_request_read() {
                 drop(reader);
                 // A request that found the reader locked has gone to sleep.
                 wake();
                 if self.wait_while_lent() {
-                    reads_until_lent = CALM_READS;
+                    reads_until_lent = READS_BEFORE_NEXT_HANDOVER;
                 }
                 reader = lock(&self.reader);
             } else {
@@ -173,8 +173,8 @@ mod tests {
         }
 
         fn run_own(&self) {
-            let is_calm = || self.in_flight.load(Ordering::SeqCst) <= 1;
-            self.shared.run(|source| self.read(source, LONG), is_calm, || ());
+            let may_request_read = || self.in_flight.load(Ordering::SeqCst) <= 1;
+            self.shared.run(|source| self.read(source, LONG), may_request_read, || ());
         }
 
         fn read_here(&self) -> bool {
@@ -249,7 +249,7 @@ mod tests {
             read.recv_timeout(LONG).unwrap();
             lab.wait_until_lent();
             lab.shared.take_back();
-            for _ in 0..CALM_READS {
+            for _ in 0..READS_BEFORE_NEXT_HANDOVER {
                 assert!(!lab.read_here());
                 lab.messages.send("more").unwrap();
                 assert_eq!(read.recv_timeout(LONG), Ok(("more", own)));
@@ -266,11 +266,11 @@ mod tests {
         thread::scope(|scope| {
             let own = scope.spawn(|| {
                 // The second request comes just after the number of requests was looked at.
-                let is_calm = || {
+                let may_request_read = || {
                     lab.shared.take_back();
                     true
                 };
-                lab.shared.run(|source| lab.read(source, LONG), is_calm, || ());
+                lab.shared.run(|source| lab.read(source, LONG), may_request_read, || ());
             });
             for message in ["first", "second"] {
                 lab.messages.send(message).unwrap();

@@ -109,7 +109,7 @@ impl Tunnel {
     /// Reads the tunnel until it has ended, on its own thread.
     pub(crate) fn read(&self) {
         let read = |reading: &mut Reading| self.read_batch(reading, OWN_READ_FOR, Router::route_all);
-        self.reading.run(read, || self.router.is_calm(), || self.router.wake_all());
+        self.reading.run(read, || self.router.may_request_read(), || self.router.wake_all());
     }
 
     /// Reads what comes next, with what came along with it for the same response, and hands it over by `put`. If the request
