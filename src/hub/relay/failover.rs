@@ -215,7 +215,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         let picked = &only.attempt.slot.picked;
         let slowest_ms = if self.request.stream { picked.slowest_streamed_ms } else { picked.slowest_whole_ms };
         let usual = Duration::from_millis(slowest_ms.saturating_mul(HEDGE_FACTOR));
-        let due = only.upstream.silence() >= self.hub.hedge_after_min?.max(usual);
+        let due = only.upstream.time_since_last_piece() >= self.hub.hedge_after_min?.max(usual);
         if !due || self.hedge.is_some() || Instant::now() < self.next_hedge || !self.may_try_another(picked) {
             return None;
         }

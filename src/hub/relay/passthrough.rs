@@ -148,7 +148,7 @@ fn stream(
     let lent = client.lend().map(|lent| send_and_watch(lent, attempt.content_watch()));
     loop {
         // The head goes with the first pieces, if they are ready.
-        if !pieces.is_empty() || upstream.is_empty() {
+        if !pieces.is_empty() || upstream.has_no_piece() {
             client.write_all(&pieces)?;
             pieces.clear();
             client.release();
@@ -208,7 +208,7 @@ fn receive_ready(
             Piece::End => return Ok(true),
             _ => {}
         }
-        if upstream.is_empty() || held > MAX_BUFFERED || !client.reserve(held) {
+        if upstream.has_no_piece() || held > MAX_BUFFERED || !client.reserve(held) {
             return Ok(false);
         }
     }

@@ -110,7 +110,7 @@ impl Race<'_> {
                 }
             }
             // The head of a stream that says nothing yet.
-            let is_silent = contenders.iter().all(|one| one.upstream.is_silent());
+            let is_silent = contenders.iter().all(|one| one.upstream.queue_is_empty());
             if is_silent && let Err(error) = client.flush() {
                 return RaceEnd::Failed(first_alone(contenders), error.into());
             }

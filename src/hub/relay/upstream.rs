@@ -266,7 +266,7 @@ impl UpstreamRequest {
 
     /// How long to wait while another thread sends the client pieces. Each of them shows whether the client is still there.
     fn poll_interval(&self) -> Duration {
-        if self.silence() < POLL_INTERVAL { SENDING_POLL_INTERVAL } else { POLL_INTERVAL }
+        if self.time_since_last_piece() < POLL_INTERVAL { SENDING_POLL_INTERVAL } else { POLL_INTERVAL }
     }
 
     /// Records what another thread has sent the client since the last time.
@@ -298,7 +298,7 @@ impl UpstreamRequest {
     }
 
     /// How long nothing has come.
-    pub fn silence(&self) -> Duration {
+    pub fn time_since_last_piece(&self) -> Duration {
         self.last_piece.elapsed()
     }
 
@@ -316,12 +316,12 @@ impl UpstreamRequest {
     }
 
     /// Whether no piece has arrived that was not yet taken.
-    pub fn is_empty(&self) -> bool {
-        self.returned.is_empty() && self.is_silent()
+    pub fn has_no_piece(&self) -> bool {
+        self.returned.is_empty() && self.queue_is_empty()
     }
 
     /// Whether no piece has arrived that was not yet looked at.
-    pub fn is_silent(&self) -> bool {
+    pub fn queue_is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
