@@ -13,12 +13,12 @@ use crate::sync::lock;
 pub struct LentStream {
     stream: Arc<Stream>,
     chunked: bool,
-    returns: Mutex<Returns>,
+    report: Mutex<SendReport>,
 }
 
 /// What the owner of the body gets to know of it.
 #[derive(Default)]
-pub(super) struct Returns {
+pub(super) struct SendReport {
     /// How many bytes have been sent.
     pub sent: u64,
     /// What the client did not take at once of the last piece.
@@ -29,14 +29,14 @@ pub(super) struct Returns {
 
 impl LentStream {
     pub(super) fn new(stream: Arc<Stream>, chunked: bool) -> Self {
-        LentStream { stream, chunked, returns: Mutex::default() }
+        LentStream { stream, chunked, report: Mutex::default() }
     }
 
     /// What has come to be known since the last call.
-    pub(super) fn take_returns(&self) -> Returns {
-        let mut returns = lock(&self.returns);
-        let end = returns.end;
-        std::mem::replace(&mut *returns, Returns { end, ..Returns::default() })
+    pub(super) fn take_report(&self) -> SendReport {
+        let mut report = lock(&self.report);
+        let end = report.end;
+        std::mem::replace(&mut *report, SendReport { end, ..SendReport::default() })
     }
 
     /// Sends a piece as far as the client takes it at once. After a part of one, only the owner of the body may send more.
@@ -50,16 +50,16 @@ impl LentStream {
         }
         let mut left = &mut parts[..];
         IoSlice::advance_slices(&mut left, sent);
-        let mut returns = lock(&self.returns);
-        returns.sent += sent as u64;
-        returns.end.push(piece);
-        left.iter().for_each(|part| returns.rest.extend_from_slice(part));
-        if left.is_empty() { SentNow::All } else { SentNow::Part(returns.rest.len()) }
+        let mut report = lock(&self.report);
+        report.sent += sent as u64;
+        report.end.push(piece);
+        left.iter().for_each(|part| report.rest.extend_from_slice(part));
+        if left.is_empty() { SentNow::All } else { SentNow::Part(report.rest.len()) }
     }
 
     /// How the pieces end of which something has been sent since the last call.
     pub fn take_end(&self) -> BodyEnd {
-        std::mem::take(&mut lock(&self.returns).end)
+        std::mem::take(&mut lock(&self.report).end)
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
                 break sent;
             }
         };
-        let Returns { sent, rest, .. } = lent.take_returns();
+        let SendReport { sent, rest, .. } = lent.take_report();
         assert_eq!(last, if rest.is_empty() { SentNow::Nothing } else { SentNow::Part(rest.len()) });
         assert_eq!((lent.take_end().bytes(), lent.take_end().bytes()), (&b"xxxx"[..], &b""[..]));
         drop(lent);
@@ -102,7 +102,7 @@ mod tests {
         stream.shutdown();
         let lent = LentStream::new(stream, false);
         assert_eq!(lent.send_now(b"x"), SentNow::Nothing);
-        let Returns { sent, rest, .. } = lent.take_returns();
+        let SendReport { sent, rest, .. } = lent.take_report();
         assert_eq!((sent, rest.len()), (0, 0));
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::lent_stream::{LentStream, Returns};
+use super::lent_stream::{LentStream, SendReport};
 use super::response::chunk_frame;
 
 /// The body of a response of unknown length. If it is dropped without [`StreamBody::finish`], the connection closes without
@@ -79,7 +79,7 @@ impl<'e> StreamBody<'e> {
 
     /// Sends what is left unsent, pieces and the end, in one write.
     fn send<P: AsRef<[u8]>>(&mut self, pieces: &[P], end: &[u8]) -> io::Result<()> {
-        self.take_returns();
+        self.take_report();
         let pieces = if self.bodyless { &[] } else { pieces };
         let length: usize = pieces.iter().map(|piece| piece.as_ref().len()).sum();
         let unsent = std::mem::take(&mut self.unsent);
@@ -94,9 +94,9 @@ impl<'e> StreamBody<'e> {
     }
 
     /// Counts what another thread has sent, and keeps what it had to leave unsent.
-    fn take_returns(&mut self) {
+    fn take_report(&mut self) {
         if let Some(lent) = &self.lent {
-            let Returns { sent, rest, .. } = lent.take_returns();
+            let SendReport { sent, rest, .. } = lent.take_report();
             self.connection.written += sent;
             self.unsent.extend(rest);
         }
@@ -110,7 +110,7 @@ impl<'e> StreamBody<'e> {
 
 impl Drop for StreamBody<'_> {
     fn drop(&mut self) {
-        self.take_returns();
+        self.take_report();
         if !self.finished {
             self.connection.keep_alive = false;
             self.connection.cut = true;
