@@ -147,14 +147,14 @@ impl<'s, 'a> Failover<'s, 'a> {
         if own_answer::is_due(self.request, &slot.picked) {
             return NextStep::Done(own_answer::answer(self.hub, client, self.request, &self.id, &slot.picked));
         }
-        let overhead = outgoing::translation_overhead(self.request, &slot.picked);
-        let work = outgoing::translation_work(self.request, &slot.picked);
-        if !client.reserve(overhead.saturating_add(work)) {
+        let response_bytes = outgoing::response_translation_bytes(self.request, &slot.picked);
+        let request_bytes = outgoing::request_translation_bytes(self.request, &slot.picked);
+        if !client.reserve(response_bytes.saturating_add(request_bytes)) {
             return NextStep::Done(client.reject(BodyError::NoMemory.into()));
         }
         let sent = self.send(slot, found_lacking);
         // Less than before: always granted.
-        let _ = client.reserve(overhead);
+        let _ = client.reserve(response_bytes);
         let first = match sent {
             Ok(first) => first,
             Err(NotSent::Bad(bad)) => return NextStep::Done(client.reject(*bad)),
@@ -222,8 +222,8 @@ impl<'s, 'a> Failover<'s, 'a> {
         self.next_hedge = Instant::now() + HEDGE_INTERVAL;
         let slot = Slot::try_acquire(self.hub, self.request.code.as_str(), &self.want).ok()?;
         // Memory for a translation was reserved for the first participant only.
-        let translates = outgoing::translation_work(self.request, &slot.picked) > MAX_HEDGE_WORK
-            || outgoing::translation_overhead(self.request, &slot.picked) > 0 && only.adapter.is_none();
+        let translates = outgoing::request_translation_bytes(self.request, &slot.picked) > MAX_HEDGE_WORK
+            || outgoing::response_translation_bytes(self.request, &slot.picked) > 0 && only.adapter.is_none();
         if translates || own_answer::is_due(self.request, &slot.picked) {
             return None;
         }

@@ -103,14 +103,14 @@ fn filled_chat<'a>(chat: &str, picked: &Picked) -> Result<JsonParts<'a>, BadRequ
 }
 
 /// The memory that a translation takes beside the answer's text: a response repeats parts of its request.
-pub fn translation_overhead(request: &RelayRequest<'_>, picked: &Picked) -> usize {
+pub fn response_translation_bytes(request: &RelayRequest<'_>, picked: &Picked) -> usize {
     let translates = request.kind.shape == Shape::Responses && request.kind.is_missing(picked);
     let body = request.body.as_ref().filter(|_| translates);
     body.map_or(0, ChatTranslator::response_overhead)
 }
 
 /// The memory that translating the request takes, until it has been sent. Objects are counted within texts too.
-pub fn translation_work(request: &RelayRequest<'_>, picked: &Picked) -> usize {
+pub fn request_translation_bytes(request: &RelayRequest<'_>, picked: &Picked) -> usize {
     let members = request.body.iter().filter(|_| request.kind.is_missing(picked)).flat_map(Members::iter);
     let objects = |text: &str| memchr_iter(b'{', text.as_bytes()).count();
     members
