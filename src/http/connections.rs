@@ -138,7 +138,7 @@ impl ConnectionTable {
     pub fn admit(&self, number: u64, address: IpAddr, stream: &Arc<TcpStream>, start: Instant) -> Admission {
         let network = network_of(address);
         let mut table = self.lock();
-        if table.of(network) >= self.share() {
+        if table.of(network) >= self.per_network_cap() {
             // Evicts one of the same network, which no other network has to wait for.
             match table.idlest(network) {
                 Some((connection, _)) => table.evict(connection),
@@ -158,7 +158,7 @@ impl ConnectionTable {
         Admission::Admitted(state)
     }
 
-    fn share(&self) -> usize {
+    fn per_network_cap(&self) -> usize {
         self.cap - self.cap / RESERVED_PARTS
     }
 

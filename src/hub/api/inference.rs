@@ -41,7 +41,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let _active = hub.drain.admit()?;
     let kind = route_of(exchange.path()).ok_or_else(no_route)?;
     let holder = key_holder(hub, exchange);
-    let admission = holder.as_deref().map(|holder| admit(hub, exchange, holder)).transpose()?;
+    let permit = holder.as_deref().map(|holder| admit(hub, exchange, holder)).transpose()?;
     let (code, room) = hub.registry().room(&params[0]).map(|room| (room.code.clone(), room.number))?;
     let header = |name: &str| exchange.header(name).map(|value| (name.to_owned(), value.to_owned()));
     let headers: Headers = FORWARDED_HEADERS.iter().filter_map(|name| header(name)).collect();
@@ -61,7 +61,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
         code,
         model,
         caller,
-        admission,
+        permit,
         priority,
         kind,
         path,

@@ -63,7 +63,7 @@ fn relay_to_owner(
         code: room,
         model: owner.participant.clone(),
         caller,
-        admission: None,
+        permit: None,
         priority: 0,
         kind: InferenceRoute::about_response(operation),
         path: (operation.path_for(id) + &query).into(),

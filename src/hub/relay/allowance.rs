@@ -86,9 +86,9 @@ impl Allowances {
         *count += 1;
         let headers = headers(&mut account.used, limits, now);
         drop(table);
-        let admission =
+        let permit =
             || RequestPermit { allowances: self.clone(), name: name.clone(), ended: AtomicBool::new(false) };
-        (begun.map(|()| admission()).map_err(|exceeded| past_limit(name, exceeded)), headers)
+        (begun.map(|()| permit()).map_err(|exceeded| past_limit(name, exceeded)), headers)
     }
 
     /// Counts tokens that people used earlier in the day, before the hub started.
@@ -248,8 +248,8 @@ mod tests {
     fn only_limits_that_there_are_have_headers() {
         let (allowances, name) = (Arc::new(Allowances::default()), Arc::from("ann"));
         let limits = Limits { tokens_per_day: Some(100), ..Limits::default() };
-        let (admission, _) = allowances.admit(&name, &limits, NOW);
-        admission.unwrap().add_tokens(Usage { input: Some(10), output: Some(20), total: None }, NOW);
+        let (permit, _) = allowances.admit(&name, &limits, NOW);
+        permit.unwrap().add_tokens(Usage { input: Some(10), output: Some(20), total: None }, NOW);
         let (_, headers) = allowances.admit(&name, &limits, NOW);
         let expected = [("limit", "100"), ("remaining", "70"), ("reset", "24h0m0s")];
         let expected = expected.map(|(what, value)| (format!("x-ratelimit-{what}-tokens"), value.to_owned()));

@@ -40,7 +40,7 @@ pub struct Attempt<'s> {
     /// When the request arrived, and on the hub's clock in milliseconds since the epoch.
     arrived: (Instant, u64),
     /// Whose tokens are counted.
-    admission: Option<Arc<RequestPermit>>,
+    permit: Option<Arc<RequestPermit>>,
     started: Instant,
     /// Used by one thread at a time: by the one that reads the tunnel while the client's connection is lent to it.
     content: Arc<Mutex<ContentWatch>>,
@@ -112,7 +112,7 @@ impl<'s> Attempt<'s> {
             observed,
             streamed: request.stream,
             arrived,
-            admission: request.admission.clone(),
+            permit: request.permit.clone(),
             started,
             content: Arc::new(Mutex::new(content)),
             id_watch: IdWatch::Over,
@@ -212,8 +212,8 @@ impl<'s> Attempt<'s> {
         self.slot.release();
         self.count_tokens();
         // A refused request may go on at another participant.
-        if let Some(admission) = self.admission.as_ref().filter(|_| status < 400) {
-            admission.end();
+        if let Some(permit) = self.permit.as_ref().filter(|_| status < 400) {
+            permit.end();
         }
         let ending = match status {
             ..400 => Ending::Complete,
@@ -294,8 +294,8 @@ impl<'s> Attempt<'s> {
 
     /// Counts the tokens for the person who asked. An attempt without an answer has cost none.
     fn count_tokens(&self) {
-        if let Some(admission) = self.admission.as_ref().filter(|_| self.first.is_some()) {
-            admission.add_tokens(self.tokens().0, self.hub.clock.now());
+        if let Some(permit) = self.permit.as_ref().filter(|_| self.first.is_some()) {
+            permit.add_tokens(self.tokens().0, self.hub.clock.now());
         }
     }
 

@@ -51,7 +51,7 @@ impl DirectConnections {
     }
 
     /// Begins a call to a member; `None` while too many are in progress.
-    pub fn begin(self: &Arc<Self>, serial: u64) -> Option<CallPlace> {
+    pub fn begin(self: &Arc<Self>, serial: u64) -> Option<CallPermit> {
         let mut members = self.lock();
         if members.calls >= self.most_requests.saturating_mul(2) {
             return None;
@@ -62,7 +62,7 @@ impl DirectConnections {
         }
         member.calls.fetch_add(1, Ordering::Relaxed);
         members.calls += 1;
-        Some(CallPlace { connections: self.clone(), serial, member })
+        Some(CallPermit { connections: self.clone(), serial, member })
     }
 
     /// Closes a member's idle connections, and those that are in use when they become idle.
@@ -79,13 +79,13 @@ impl DirectConnections {
 }
 
 /// A call in progress, which ends when this is dropped.
-pub struct CallPlace {
+pub struct CallPermit {
     connections: Arc<DirectConnections>,
     serial: u64,
     member: Arc<DirectMember>,
 }
 
-impl CallPlace {
+impl CallPermit {
     /// An idle connection to the member, if there is one that is still open.
     pub fn idle(&self) -> Option<ClientConnection> {
         self.member.pool.take()
@@ -100,7 +100,7 @@ impl CallPlace {
     }
 }
 
-impl Drop for CallPlace {
+impl Drop for CallPermit {
     fn drop(&mut self) {
         let mut members = self.connections.lock();
         members.calls -= 1;

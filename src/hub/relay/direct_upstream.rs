@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ureq::http::Uri;
 
 use super::address_rule::AddressRule;
-use super::direct_connections::{CallPlace, DirectConnections, connect};
+use super::direct_connections::{CallPermit, DirectConnections, connect};
 use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::budget::Budget;
 use crate::net::cancellation::Cancellation;
@@ -101,9 +101,9 @@ impl Transport for DirectTransport {
             .map_err(|e| UpstreamError::limit("dispatch", e, ErrorCode::InvalidRequest))?;
         let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(outgoing_request.id.clone()).map_err(|e| failed(&e))?;
-        let place = self.connections.begin(self.serial);
-        let place =
-            place.ok_or_else(|| UpstreamError::limit("dispatch", TOO_MANY_CALLS, ErrorCode::EndpointNotReachable))?;
+        let permit = self.connections.begin(self.serial);
+        let permit =
+            permit.ok_or_else(|| UpstreamError::limit("dispatch", TOO_MANY_CALLS, ErrorCode::EndpointNotReachable))?;
         let cancellation = Arc::new(Cancellation::default());
         let call = DirectCall {
             id: outgoing_request.id,
@@ -113,7 +113,7 @@ impl Transport for DirectTransport {
             from_loopback: self.from_loopback,
             router,
             cancellation: cancellation.clone(),
-            place,
+            permit,
         };
         let spawned =
             thread::Builder::new().name("direct call".into()).stack_size(STACK_SIZE).spawn(move || call.run());
@@ -156,7 +156,7 @@ struct DirectCall {
     from_loopback: bool,
     router: Router,
     cancellation: Arc<Cancellation>,
-    place: CallPlace,
+    permit: CallPermit,
 }
 
 impl DirectCall {
@@ -190,7 +190,7 @@ impl DirectCall {
         // Kept before the end is emitted: the client's next request may follow at once. A cancellation that comes later must
         // not shut down the connection under that request.
         if self.cancellation.detach() {
-            self.place.keep(connection);
+            self.permit.keep(connection);
         }
         // Together: what the client is sent last, it is sent when the request is complete.
         let last = (!last.is_empty()).then_some(Piece::Chunk(last));
@@ -201,7 +201,7 @@ impl DirectCall {
     /// Sends the request; gives the connection, and the response's head.
     fn exchange(&self) -> io::Result<(ClientConnection, Piece)> {
         let connect = || connect(&self.server, self.rule, self.from_loopback);
-        let mut connection = self.place.idle().map_or_else(connect, Ok)?;
+        let mut connection = self.permit.idle().map_or_else(connect, Ok)?;
         loop {
             if !self.cancellation.attach(connection.stream()) {
                 return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the request was cancelled"));

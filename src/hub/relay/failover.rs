@@ -246,7 +246,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             participant_id,
             model: self.request.model.clone(),
             protocol: self.request.kind.protocol,
-            caller: self.request.admission.as_ref().map(|admission| admission.name().to_string()),
+            caller: self.request.permit.as_ref().map(|permit| permit.name().to_string()),
         }
     }
 

@@ -226,7 +226,7 @@ pub struct RelayRequest<'b> {
     /// Who sent it, for the order of the waiting requests.
     pub caller: Caller,
     /// The permission of a person with a key of their own.
-    pub admission: Option<Arc<RequestPermit>>,
+    pub permit: Option<Arc<RequestPermit>>,
     /// The priority of its caller, where slots are waited for.
     pub priority: i32,
     /// The provider's path, with its query.
