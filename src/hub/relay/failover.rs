@@ -35,7 +35,7 @@ const CODED_TOO_LATE: &str = "the provider compressed its answer, which the head
 /// A participant is silent for too long at this many times its slowest recent time to first token.
 const HEDGE_FACTOR: u64 = 3;
 /// The most memory, in bytes, that translating a request for a second participant may take.
-const MAX_HEDGE_WORK: usize = 1 << 20;
+const MAX_HEDGE_TRANSLATION_BYTES: usize = 1 << 20;
 /// How often a request whose participant is silent for too long looks for another one that is free.
 const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -222,7 +222,7 @@ impl<'s, 'a> Failover<'s, 'a> {
         self.next_hedge = Instant::now() + HEDGE_INTERVAL;
         let slot = Slot::try_acquire(self.hub, self.request.code.as_str(), &self.want).ok()?;
         // Memory for a translation was reserved for the first participant only.
-        let translates = outgoing::request_translation_bytes(self.request, &slot.picked) > MAX_HEDGE_WORK
+        let translates = outgoing::request_translation_bytes(self.request, &slot.picked) > MAX_HEDGE_TRANSLATION_BYTES
             || outgoing::response_translation_bytes(self.request, &slot.picked) > 0 && only.adapter.is_none();
         if translates || own_answer::is_due(self.request, &slot.picked) {
             return None;
