@@ -126,7 +126,7 @@ fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusa
     }
 }
 
-/// The free candidate that answered the request's conversation before (`again`), or else the best one: those that failed
+/// The free candidate that answered the request's conversation before (`previous_if_best`), or else the best one: those that failed
 /// recently rank last, then fallbacks, then by requests in flight over weight. Among equals with different weights, one is
 /// drawn in proportion to them; among others, a model in memory and then the lowest time to first token decide. Ties are
 /// broken at random. `None` if none is free.
@@ -134,7 +134,7 @@ fn best_of<'r, F>(free: impl Fn() -> F, want: &Want, now: u64, random: Random<'_
 where
     F: Iterator<Item = Choice<'r>>,
 {
-    if let Some(choice) = want.previous.and_then(|previous| again(&free, previous, now)) {
+    if let Some(choice) = want.previous.and_then(|previous| previous_if_best(&free, previous, now)) {
         return Some(choice);
     }
     let alike = best(free(), |c| InitialRank::of(c.member, now), InitialRank::cmp);
@@ -155,11 +155,11 @@ where
 /// failed less recently, is less of a fallback, or is nearer to having its model in memory. Requests in flight and weights
 /// do not count: reading the conversation anew takes longer than a free slot beside other requests, and weights have
 /// decided where it began.
-fn again<'r, F>(free: impl Fn() -> F, previous: Previous, now: u64) -> Option<Choice<'r>>
+fn previous_if_best<'r, F>(free: impl Fn() -> F, previous: Previous, now: u64) -> Option<Choice<'r>>
 where
     F: Iterator<Item = Choice<'r>>,
 {
-    let rank = |c: &Choice<'_>| (class(c.member, now), c.member.coldness(c.model));
+    let rank = |c: &Choice<'_>| (failure_and_fallback(c.member, now), c.member.coldness(c.model));
     let is_previous =
         |c: &Choice<'_>| previous == Previous::new(c.member.serial, c.member.profile.models.name(c.model));
     let choice = free().find(is_previous)?;
@@ -168,21 +168,25 @@ where
 }
 
 /// What comes before a participant's load: whether it has just failed, and whether it is a fallback.
-fn class(member: &Member, now: u64) -> (bool, bool) {
+fn failure_and_fallback(member: &Member, now: u64) -> (bool, bool) {
     (member.health.is_avoided(now, member.in_flight), member.profile.fallback)
 }
 
 /// What a participant ranks by at first.
 #[derive(PartialEq)]
 struct InitialRank {
-    class: (bool, bool),
+    failure_and_fallback: (bool, bool),
     in_flight: u32,
     weight: u32,
 }
 
 impl InitialRank {
     fn of(member: &Member, now: u64) -> Self {
-        InitialRank { class: class(member, now), in_flight: member.in_flight, weight: member.profile.weight.max(1) }
+        InitialRank {
+            failure_and_fallback: failure_and_fallback(member, now),
+            in_flight: member.in_flight,
+            weight: member.profile.weight.max(1),
+        }
     }
 
     fn cmp(&self, other: &Self) -> Ordering {
@@ -192,7 +196,9 @@ impl InitialRank {
         }
         // Requests over weight, without a division.
         let load = |a: &Self, b: &Self| u64::from(a.in_flight) * u64::from(b.weight);
-        self.class.cmp(&other.class).then_with(|| load(self, other).cmp(&load(other, self)))
+        self.failure_and_fallback
+            .cmp(&other.failure_and_fallback)
+            .then_with(|| load(self, other).cmp(&load(other, self)))
     }
 }
 

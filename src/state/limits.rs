@@ -46,9 +46,9 @@ pub struct Left {
 #[derive(Debug, Default)]
 pub struct Used {
     running: u32,
-    /// Requests of the last minute, [`MINUTE`] for each. With each millisecond as much of it leaves as the limit is.
+    /// A leaky bucket: a request adds [`MINUTE`] units, and with each millisecond as many drain as the limit is in requests a minute.
     recent: u64,
-    /// When `recent` was right, milliseconds on the monotonic clock.
+    /// When `recent` was last drained, milliseconds on the monotonic clock.
     at: u64,
     /// The day of `tokens`, since the epoch.
     day: u64,

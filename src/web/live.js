@@ -45,8 +45,8 @@ const pause = (ms, signal) =>
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
   });
 
-/** A pause, changed a little, so that pages do not all return at once. */
-const shaken = (ms) => ms * (0.75 + Math.random() / 2);
+/** A pause with up to a quarter more or less, so that pages do not all return at once. */
+const withJitter = (ms) => ms * (0.75 + Math.random() / 2);
 
 /** Follows an event stream until aborted, reconnecting with back-off. `begin` is called on every connection. */
 async function watch(path, room, signal, { begin, event, lost }) {
@@ -63,10 +63,10 @@ async function watch(path, room, signal, { begin, event, lost }) {
           event(JSON.parse(text));
         }
       }
-      lost(null, (after = shaken(wait)));
+      lost(null, (after = withJitter(wait)));
     } catch (error) {
       if (signal.aborted) return;
-      lost(error, (after = shaken(wait)));
+      lost(error, (after = withJitter(wait)));
       if (error instanceof SecretMissing || (error instanceof HubError && error.status === 404)) return;
     }
     await pause(after, signal);

@@ -86,8 +86,7 @@ impl Allowances {
         *count += 1;
         let headers = headers(&mut account.used, limits, now);
         drop(table);
-        let permit =
-            || RequestPermit { allowances: self.clone(), name: name.clone(), ended: AtomicBool::new(false) };
+        let permit = || RequestPermit { allowances: self.clone(), name: name.clone(), ended: AtomicBool::new(false) };
         (begun.map(|()| permit()).map_err(|exceeded| past_limit(name, exceeded)), headers)
     }
 
@@ -165,10 +164,10 @@ impl ExchangeSize {
         self.events += DATA.find_iter(bytes).count() as u64;
     }
 
-    /// The tokens, as the provider told them or estimated. True if they were estimated.
-    pub fn tokens(&self, told: Usage) -> (Usage, bool) {
-        if told != Usage::default() {
-            return (told, false);
+    /// The tokens, as the provider reported them or estimated. True if they were estimated.
+    pub fn tokens(&self, reported: Usage) -> (Usage, bool) {
+        if reported != Usage::default() {
+            return (reported, false);
         }
         let output = match self.events {
             _ if !self.is_text => 0,
@@ -191,12 +190,12 @@ fn headers(used: &mut Used, limits: &Limits, now: Now) -> Vec<LimitHeader> {
     const REQUESTS: [&str; 3] =
         ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
     const TOKENS: [&str; 3] = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];
-    let told = [(REQUESTS, used.requests_left(limits, now)), (TOKENS, used.tokens_left(limits, now))];
+    let left = [(REQUESTS, used.requests_left(limits, now)), (TOKENS, used.tokens_left(limits, now))];
     let lines = |(names, left): ([&'static str; 3], Option<Left>)| {
         let left = left.map(|left| [left.limit.to_string(), left.remaining.to_string(), time(left.reset)]);
         left.into_iter().flat_map(move |values| names.into_iter().zip(values))
     };
-    told.into_iter().flat_map(lines).collect()
+    left.into_iter().flat_map(lines).collect()
 }
 
 /// A time as OpenAI writes it: `120ms`, `1.5s`, `6m0s`, `2h5m0s`.
@@ -262,8 +261,8 @@ mod tests {
         let estimate = |is_text, pieces: &[&str]| {
             let mut size = ExchangeSize::new(400, is_text);
             pieces.iter().for_each(|piece| size.receive(piece.as_bytes()));
-            let told = Usage { input: Some(1), output: None, total: None };
-            assert_eq!(size.tokens(told), (told, false));
+            let reported = Usage { input: Some(1), output: None, total: None };
+            assert_eq!(size.tokens(reported), (reported, false));
             size.tokens(Usage::default()).0
         };
         assert_eq!(
