@@ -222,6 +222,11 @@ pub struct HubError {
 }
 
 impl Error {
+    /// The system has refused to start a thread.
+    pub(crate) fn no_thread(error: std::io::Error) -> Self {
+        Error::System { what: "starting a thread", reason: Reason::of(error) }
+    }
+
     /// The HTTP status of the hub's refusal.
     pub fn status(&self) -> Option<u16> {
         match self {

@@ -97,8 +97,7 @@ impl Hub {
         let address = format!("{}:{}", options.host, options.port);
         let failed = |error: io::Error| Error::Bind { address: address.clone(), reason: Reason::of(error) };
         let listener = Listener::bind((options.host.as_str(), options.port), options.limits.clone()).map_err(failed)?;
-        let no_thread = |error: io::Error| Error::System { what: "starting a thread", reason: Reason::of(error) };
-        let log = Logger::start(options.log.as_ref()).map_err(no_thread)?;
+        let log = Logger::start(options.log.as_ref()).map_err(Error::no_thread)?;
         let usage = UsageLog::start(options.usage.as_ref()).map_err(|error| {
             let path = options.usage.as_ref().map(|file| file.path().display().to_string()).unwrap_or_default();
             let reason = Reason::caused_by(format!("{path} cannot be used: {error}"), error);
@@ -117,9 +116,9 @@ impl Hub {
         let (stop, stopped) = bounded(0);
         let monitored = hub.clone();
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(run);
-        let monitor = spawn("monitor", Box::new(move || monitor::run(&monitored, &stopped))).map_err(no_thread)?;
+        let monitor = spawn("monitor", Box::new(move || monitor::run(&monitored, &stopped))).map_err(Error::no_thread)?;
         let watched = hub.clone();
-        let notifier = spawn("events", Box::new(move || watched.watchers.notify())).map_err(no_thread)?;
+        let notifier = spawn("events", Box::new(move || watched.watchers.notify())).map_err(Error::no_thread)?;
         let (monitor, notifier) = (Mutex::new(Some((stop, monitor))), Mutex::new(Some(notifier)));
         Ok(Hub(HubHandle(Arc::new(RunningHub { listener: running, hub, monitor, notifier }))))
     }

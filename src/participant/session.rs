@@ -195,7 +195,7 @@ impl Session {
         let events = state.clone();
         let forwarder = Forwarder::new(provider, provider_state, writer, binary);
         let reading = Workers::start(forwarder, (reader, bodies), load, move |event| events.on_event(event))
-            .map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
+            .map_err(Error::no_thread)?;
         let mut session = Session {
             participant: registered.participant,
             room_id: registered.room_id,
@@ -212,8 +212,7 @@ impl Session {
     fn spawn(&mut self, name: &str, work: impl FnOnce(&SessionState) + Send + 'static) -> Result<(), Error> {
         let state = self.handle.0.clone();
         let thread = thread::Builder::new().name(name.into()).spawn(move || work(&state));
-        let thread = thread.map_err(|e| Error::System { what: "starting a thread", reason: Reason::of(e) })?;
-        lock(&self.threads).push(thread);
+        lock(&self.threads).push(thread.map_err(Error::no_thread)?);
         Ok(())
     }
 
