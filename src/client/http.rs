@@ -15,7 +15,7 @@ use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
 use crate::net::ureq_tls::TlsConnector;
 use crate::proto::management::{ErrorBody, Meta};
-use crate::proto::openai::cut;
+use crate::proto::members::cut;
 use crate::proto::read_json::{from_bytes, from_value};
 use crate::sync::lock;
 

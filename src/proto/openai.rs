@@ -6,7 +6,7 @@ use super::management::RuntimeConfig;
 use super::members::text_of;
 use super::scan;
 
-pub use super::members::{BadRequest, MAX_LIST, MAX_MEMBERS, Members, cut, json_text, list};
+pub use super::members::{BadRequest, MAX_LIST, MAX_MEMBERS, Members, json_text, list};
 
 impl<'a> Members<'a> {
     /// Parses the body of a request with `messages`, and returns these, too, which are found along the way. `None` where they are

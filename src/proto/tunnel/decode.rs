@@ -7,8 +7,7 @@ use serde::Deserialize;
 use super::chunk::decode_base64;
 use super::constants::{MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE};
 use super::message::{BadMessage, FromHub, FromParticipant, IncomingRequest};
-use crate::proto::members::text_of;
-use crate::proto::openai::cut;
+use crate::proto::members::{cut, text_of};
 use crate::proto::operations::passes_header;
 use crate::proto::scan;
 
