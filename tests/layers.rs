@@ -34,25 +34,11 @@ const RULES: &[(&str, &[&str])] = &[
 /// `hub/properties.rs` may import all of them. `context` and `options` import the types of their fields, from files that do
 /// not import them back: that would be a circle.
 const HUB_PARTS: &[(&str, &[&str])] = &[
-    (
-        "api",
-        &[
-            "relay",
-            "access",
-            "tunnels",
-            "observe",
-            "context",
-            "error_shape",
-            "handler",
-            "maintenance",
-            "random",
-            "respond",
-        ],
-    ),
-    ("relay", &["tunnels", "observe", "context", "error_shape", "maintenance", "options", "random", "respond"]),
+    ("api", &["relay", "access", "tunnels", "observe", "context", "error_shape", "handler", "random", "respond"]),
+    ("relay", &["tunnels", "observe", "context", "error_shape", "options", "random", "respond"]),
     ("access", &["context", "random", "respond"]),
     ("tunnels", &["access", "observe", "maintenance", "context", "handler", "respond"]),
-    ("observe", &["context", "maintenance"]),
+    ("observe", &["context"]),
     ("maintenance", &["context", "respond"]),
     ("context", &["access", "relay", "tunnels", "observe", "maintenance", "options", "random"]),
     ("handler", &["respond"]),

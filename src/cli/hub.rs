@@ -14,6 +14,7 @@ use gambi::hub::{
     DeclaredRoom, DirectPolicy, Hub, HubKey, HubOptions, KeysFile, Limits, Log, LogFormat, LogLevel, RoomPassword,
     ServerTls, Timeouts, UsageFile, parse_config,
 };
+use gambi::proto::time::millis;
 
 use super::banner::Banner;
 use super::context::Context;
@@ -348,10 +349,6 @@ fn dry_run(context: &Context<'_>, options: &HubOptions, mdns: bool) -> Result<()
     let announced = if mdns { ", announced by mDNS" } else { "" };
     let data = json!({ "dryRun": true, "hubUrl": urls.hub, "payload": payload });
     context.out.result(&data, None, || format!("Would serve a hub on {}:{}{announced}.", options.host, options.port))
-}
-
-fn millis(time: Duration) -> Value {
-    json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Announces a hub while it is alive.

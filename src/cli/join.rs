@@ -12,6 +12,7 @@ use gambi::participant::{
     Builder, CloseEvent, CloseReason, Joined, Prepared, Reconnect, ReconnectEvent, Session, machine_specs,
 };
 use gambi::proto::management::{DEFAULT_ENDPOINT, MAX_CONCURRENCY, MAX_WEIGHT, Registration, RuntimeConfig};
+use gambi::proto::time::millis;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -146,9 +147,8 @@ fn report(context: &Context<'_>, plan: &Plan, event: ReconnectEvent<'_>) -> Resu
         // The error that follows is printed as the command's failure.
         ReconnectEvent::Ended(end) => report_lost(context, plan, &end).map(drop),
         ReconnectEvent::Waiting { error, pause } => {
-            let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
             let text = format!("{}; next attempt in {:.1} s.", one_line(&error.to_string()), pause.as_secs_f64());
-            out.event("waiting", &json!({ "message": error.to_string(), "pauseMs": millis }), &text)
+            out.event("waiting", &json!({ "message": error.to_string(), "pauseMs": millis(pause) }), &text)
         }
         _ => Ok(()),
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use gambi::hub::rotated_usage;
 use gambi::proto::read_json::from_bytes;
@@ -17,6 +16,7 @@ use super::failure::Failure;
 use super::output::table;
 use super::values;
 use crate::monitor::clean::one_line;
+use crate::monitor::clock::now;
 
 /// Milliseconds of a day.
 const DAY: u64 = 86_400_000;
@@ -88,7 +88,7 @@ impl Sums {
 pub fn usage(context: &Context<'_>) -> Result<(), Failure> {
     let file = context.required("file")?;
     let by = context.parsed("by", By::named, "caller, model or participant")?.unwrap_or(BY);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let now = now();
     let since =
         context.parsed("since", |text| since(text, now), "a time such as 12h or 30d, or a date such as 2026-11-01")?;
     let mut sums = BTreeMap::new();

@@ -11,6 +11,7 @@ use crate::error::{Error, Reason};
 use crate::proto::legacy::read_event;
 use crate::proto::management::EventEnvelope;
 use crate::proto::sse::Decoder;
+use crate::proto::time::millis;
 
 /// The stream counts as lost after this time without a byte: three times the interval of the hub's comment lines.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(45);
@@ -95,8 +96,7 @@ impl EventStream {
 
 /// Milliseconds since the epoch. Legacy events do not carry their time.
 fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 impl Iterator for EventStream {

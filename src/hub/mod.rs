@@ -116,7 +116,8 @@ impl Hub {
         let (stop, stopped) = bounded(0);
         let monitored = hub.clone();
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| thread::Builder::new().name(name.into()).spawn(run);
-        let monitor = spawn("monitor", Box::new(move || monitor::run(&monitored, &stopped))).map_err(Error::no_thread)?;
+        let monitor =
+            spawn("monitor", Box::new(move || monitor::run(&monitored, &stopped))).map_err(Error::no_thread)?;
         let watched = hub.clone();
         let notifier = spawn("events", Box::new(move || watched.watchers.notify())).map_err(Error::no_thread)?;
         let (monitor, notifier) = (Mutex::new(Some((stop, monitor))), Mutex::new(Some(notifier)));

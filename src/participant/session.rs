@@ -17,6 +17,7 @@ use crate::client::Client;
 use crate::client::backoff::StopSignal;
 use crate::error::{Error, Reason};
 use crate::proto::management::{ErrorCode, Participant, Registered};
+use crate::proto::time::millis;
 use crate::proto::tunnel::{
     BODIES_BINARY, BODIES_HEADER, CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded,
 };
@@ -321,7 +322,7 @@ impl SessionState {
             self.tunnel_ended.stop();
         }
         match event {
-            TunnelEvent::Alive => self.last_message.store(elapsed_ms(self.start), Ordering::Relaxed),
+            TunnelEvent::Alive => self.last_message.store(millis(self.start.elapsed()), Ordering::Relaxed),
             TunnelEvent::Closed { code, reason } if is_superseded(code, &reason) => {
                 // The registration now belongs to the newer session.
                 self.deregistered.store(true, Ordering::SeqCst);
@@ -346,16 +347,14 @@ impl SessionState {
 
     fn send_pings(&self) {
         loop {
-            let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            let sent = self.writer.text(&[encode_ping(u64::try_from(timestamp).unwrap_or(u64::MAX)).as_bytes()]);
-            let silent = elapsed_ms(self.start).saturating_sub(self.last_message.load(Ordering::Relaxed));
+            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let sent = self.writer.text(&[encode_ping(millis(since_epoch)).as_bytes()]);
+            let silent = millis(self.start.elapsed()).saturating_sub(self.last_message.load(Ordering::Relaxed));
             let error = match sent {
                 // A tunnel that the hub closes fails writes before its close frame, which says why, has been handled.
                 Err(_) if self.ended.wait_timeout(CLOSE_FRAME_TIME) => return,
                 Err(error) => Some(Reason::from(error)),
-                Ok(()) if u128::from(silent) > self.timing.hub_timeout.as_millis() => {
-                    Some("the hub has fallen silent".into())
-                }
+                Ok(()) if silent > millis(self.timing.hub_timeout) => Some("the hub has fallen silent".into()),
                 Ok(()) => None,
             };
             if let Some(reason) = error {
@@ -398,9 +397,4 @@ impl SessionState {
             }
         }
     }
-}
-
-/// Milliseconds since `start`.
-fn elapsed_ms(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

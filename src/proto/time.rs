@@ -1,4 +1,11 @@
-//! Times as texts.
+//! Times as texts, and as whole milliseconds.
+
+use std::time::Duration;
+
+/// Whole milliseconds; `u64::MAX` where the duration does not fit.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A time in UTC, in milliseconds since the epoch, as RFC 3339 writes it.
 pub fn rfc3339(wall: u64) -> String {

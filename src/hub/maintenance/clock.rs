@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::proto::time::millis;
 use crate::state::Now;
 
 /// A clock. Clones share the time, including what tests advanced it by.
@@ -32,9 +33,4 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         self.advanced.fetch_add(millis(by), Ordering::Relaxed);
     }
-}
-
-/// Whole milliseconds; `u64::MAX` where the duration does not fit.
-pub fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

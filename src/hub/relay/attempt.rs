@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::hub::context::HubContext;
-use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::observe::traces::{MAX_TEXT, TracedRequest, trace_millis};
@@ -19,6 +18,7 @@ use crate::proto::management::Metrics;
 use crate::proto::members::cut;
 use crate::proto::request_trace::AttemptTrace;
 use crate::proto::response_id::IdWatch;
+use crate::proto::time::millis;
 use crate::proto::usage::Usage;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::registry::Outcome;

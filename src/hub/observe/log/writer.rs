@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::settings::{LogFormat, LogLevel};
-use crate::hub::maintenance::clock::millis;
 use crate::hub::observe::log::line::LogLine;
+use crate::proto::time::millis;
 use crate::sync::{lock, wait, wait_while};
 
 /// The longest queue, in bytes. Lines past it are dropped.

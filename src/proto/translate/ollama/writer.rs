@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::super::members::{Members, cut, json_text};
-use super::super::super::time::rfc3339;
+use super::super::super::time::{millis, rfc3339};
 use super::super::super::tunnel::MAX_ERROR_TEXT;
 use super::super::answer_writer::AnswerWriter;
 use super::super::chat::TOO_LONG;
@@ -109,7 +109,7 @@ fn part(
     }
     let mut part = Members::default();
     part.set("model", json_text(model));
-    part.set("created_at", json_text(&rfc3339(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))));
+    part.set("created_at", json_text(&rfc3339(millis(now))));
     match form {
         AnswerForm::Chat => part.set("message", said.to_json()),
         AnswerForm::Generate => said.iter().for_each(|(key, value)| part.push(key, value)),
