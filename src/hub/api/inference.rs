@@ -13,7 +13,7 @@ use crate::hub::context::HubContext;
 use crate::hub::handler::{HandlerResult, PathParams};
 use crate::hub::relay;
 use crate::hub::relay::allowance::RequestPermit;
-use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::headers::Headers;
 use crate::hub::relay::hops;
 use crate::hub::relay::operation::{RelayRequest, route_of};
 use crate::hub::respond::{Rejection, no_route, send_json};

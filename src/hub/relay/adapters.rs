@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, Headers, cut_short};
+use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::content_coding::ContentCoding;
+use crate::hub::relay::headers::Headers;
 use crate::hub::relay::passthrough::{self, Collected, RelayedHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::hub::respond::JSON;

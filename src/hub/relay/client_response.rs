@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::budget::Share;
 use crate::http::{BodyEnd, Exchange, LentStream, StreamBody};
+use crate::hub::relay::headers::{Headers, content_type, is_coded};
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::hub::respond::STREAM_HEADERS;
 use crate::hub::respond::{Plane, Rejection};
@@ -19,9 +20,6 @@ const COMMENT: &str = "keep-alive";
 
 /// The header that names the participant.
 pub const PARTICIPANT: &str = "X-Gambi-Participant";
-
-/// Names and values, in the order of the head's lines.
-pub type Headers = Vec<(String, String)>;
 
 /// The client disconnected, or its connection cannot be written to.
 #[derive(Debug)]
@@ -167,7 +165,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         let SendState::Unsent(exchange) = std::mem::replace(&mut self.state, SendState::Ended) else {
             return Err(Disconnected);
         };
-        self.takes_events = is_plain_stream(headers, self.error_form.content_type());
+        self.takes_events = has_type(content_type(headers), self.error_form.content_type()) && !is_coded(headers);
         let mut stream = exchange.stream(status, &borrowed(headers));
         self.lent = stream.lend();
         self.state = SendState::Open(stream);
@@ -312,13 +310,6 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         };
         Err(cut_short())
     }
-}
-
-/// Whether the body is a stream of this content type, and not compressed.
-fn is_plain_stream(headers: &Headers, content_type: &str) -> bool {
-    let value = |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-    has_type(value("content-type").map(String::as_str), content_type)
-        && value("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"))
 }
 
 /// The error that closes a connection without the last chunk.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 
-use crate::hub::relay::client_response::Headers;
+use crate::hub::relay::headers::{Headers, content_codings};
 use crate::hub::relay::upstream::UpstreamError;
 
 /// Text that decompresses to more than so many times its compressed size is refused, beyond the first bytes.
@@ -39,10 +39,8 @@ impl ContentCoding {
     /// # Errors
     /// When it cannot be undone.
     pub fn of(headers: &Headers) -> Result<Self, UpstreamError> {
-        let lines = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
-        let mut codings = lines.flat_map(|(_, value)| value.split(',').map(str::trim));
         let mut coding = ContentCoding::Identity;
-        while let Some(name) = codings.find(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity")) {
+        for name in content_codings(headers) {
             let inflater = match (&coding, name.to_ascii_lowercase().as_str()) {
                 (ContentCoding::Identity, "gzip" | "x-gzip") => Inflater::Gzip(MultiGzDecoder::new(Vec::new())),
                 (ContentCoding::Identity, "deflate") => Inflater::Deflate(ZlibDecoder::new(Vec::new())),

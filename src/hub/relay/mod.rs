@@ -19,6 +19,7 @@ pub mod conversation;
 pub mod direct_connections;
 pub mod direct_upstream;
 pub mod failover;
+pub mod headers;
 pub mod hops;
 pub mod model_facts;
 pub mod operation;

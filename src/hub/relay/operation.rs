@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::allowance::RequestPermit;
-use crate::hub::relay::client_response::Headers;
 use crate::hub::relay::conversation::Conversation;
+use crate::hub::relay::headers::Headers;
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::openai::{BadRequest, Members, json_text};

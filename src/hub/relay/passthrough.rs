@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::http::LentStream;
 use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, Headers, PARTICIPANT};
+use crate::hub::relay::client_response::{ClientResponse, PARTICIPANT};
 use crate::hub::relay::content_watch::ContentWatch;
+use crate::hub::relay::headers::{self, Headers};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::net::header_list::has_token;
 use crate::net::stream::SentNow;
@@ -52,8 +53,7 @@ impl RelayedHead {
 
     /// Whether the body is compressed.
     pub fn is_coded(&self) -> bool {
-        let mut lines = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("content-encoding"));
-        lines.any(|(_, coding)| !coding.trim().eq_ignore_ascii_case("identity"))
+        headers::is_coded(&self.headers)
     }
 
     /// Whether the body is an event stream by its content type, or, without one, by the client's request.
@@ -63,8 +63,7 @@ impl RelayedHead {
 
     /// Whether the body is a stream of this content type, or, without one, by the client's request.
     pub fn is_stream_of(&self, content_type: &str) -> bool {
-        let line = self.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        line.map_or(self.stream, |(_, kind)| api_answer::has_type(Some(kind), content_type))
+        headers::content_type(&self.headers).map_or(self.stream, |kind| api_answer::has_type(Some(kind), content_type))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::hub::options::Timeouts;
-use crate::hub::relay::client_response::{ClientResponse, Headers};
+use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::content_coding::ContentCoding;
+use crate::hub::relay::headers::{Headers, content_type};
 use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::proto::api_answer::{self, MAX_PEEK, is_event_stream, is_ndjson};
@@ -111,9 +112,4 @@ fn peek(coding: &mut ContentCoding, bytes: &[u8], text: &mut Vec<u8>) -> bool {
         if text.len() <= MAX_PEEK { Ok(()) } else { Err(UpstreamError::provider("enough has been read")) }
     });
     taken.is_ok()
-}
-
-/// The content type of an answer with these headers.
-pub fn content_type(headers: &Headers) -> Option<&str> {
-    headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type")).map(|(_, kind)| kind.as_str())
 }
