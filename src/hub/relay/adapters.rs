@@ -8,7 +8,7 @@ use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::content_coding::ContentCoding;
-use crate::hub::relay::headers::Headers;
+use crate::hub::relay::headers::{Headers, of_translated_body};
 use crate::hub::relay::passthrough::{self, Collected, RelayedHead};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::hub::respond::JSON;
@@ -91,7 +91,7 @@ pub fn forward_error(
     attempt: &mut Attempt<'_>,
     client: &mut ClientResponse<'_, '_>,
     upstream: &mut UpstreamRequest,
-    mut head: RelayedHead,
+    head: RelayedHead,
     shape: ErrorShape,
 ) -> Result<io::Result<()>, UpstreamError> {
     let Collected { body, whole } = passthrough::collect(attempt, client, upstream)?;
@@ -101,14 +101,14 @@ pub fn forward_error(
     attempt.complete(head.status);
     let message = error_text(&body);
     let body = shape.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
-    head.headers.retain(|(name, _)| outlasts_translation(name));
-    head.headers.push(("Content-Type".into(), JSON.1.into()));
-    Ok(client.respond(head.status, &head.headers, body.to_string().as_bytes()))
+    Ok(client.respond(head.status, &json_headers(head.headers), body.to_string().as_bytes()))
 }
 
-/// Whether a header of the provider holds for a translated body too.
-fn outlasts_translation(name: &str) -> bool {
-    !name.eq_ignore_ascii_case("content-type") && !name.eq_ignore_ascii_case("content-encoding")
+/// The headers of a translated body of JSON, of these of the provider.
+fn json_headers(provider: Headers) -> Headers {
+    let mut headers = of_translated_body(provider);
+    headers.push(("Content-Type".into(), JSON.1.into()));
+    headers
 }
 
 /// Passes a successful answer on as one of another API. The inner result says whether the client's connection can be kept.
@@ -156,9 +156,7 @@ fn forward_embeddings(
     let answer = ollama::embeddings_answer(form, model, &body, attempt.elapsed());
     let answer = answer.map_err(|reason| UpstreamError::provider(&reason))?;
     attempt.complete(head.status);
-    let mut headers: Headers = head.headers.into_iter().filter(|(name, _)| outlasts_translation(name)).collect();
-    headers.push(("Content-Type".into(), JSON.1.into()));
-    Ok(client.respond(200, &headers, answer.as_bytes()))
+    Ok(client.respond(200, &json_headers(head.headers), answer.as_bytes()))
 }
 
 /// Passes a chat completion on.
@@ -173,21 +171,19 @@ fn forward_chat(
     attempt.record_owner(id, true);
     let events = head.is_event_stream();
     let coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
-    let mut headers: Headers = head.headers.iter().filter(|(name, _)| outlasts_translation(name)).cloned().collect();
     if events && head.stream {
-        let headers = client.stream_headers(headers);
+        let headers = client.stream_headers(of_translated_body(head.headers));
         return stream(attempt, client, upstream, &headers, coding, &mut answer);
     }
     collect(attempt, client, upstream, events, coding, &mut answer)?;
     attempt.complete(head.status);
     if head.stream {
         answer.end();
-        let headers = client.stream_headers(headers);
+        let headers = client.stream_headers(of_translated_body(head.headers));
         let opened = client.open(200, &headers).map_err(|_| cut_short());
         return Ok(opened.and_then(|()| client.finish(&[answer.take_events()])));
     }
-    headers.push(("Content-Type".into(), JSON.1.into()));
-    Ok(client.respond(200, &headers, answer.into_body().as_bytes()))
+    Ok(client.respond(200, &json_headers(head.headers), answer.into_body().as_bytes()))
 }
 
 /// Translates a stream of chat chunks, and passes on each event once it is complete.

@@ -23,6 +23,13 @@ pub fn is_coded(headers: &Headers) -> bool {
     content_codings(headers).next().is_some()
 }
 
+/// Those of a provider's headers that hold for a translated body too.
+pub fn of_translated_body(mut headers: Headers) -> Headers {
+    headers
+        .retain(|(name, _)| !name.eq_ignore_ascii_case(CONTENT_TYPE) && !name.eq_ignore_ascii_case(CONTENT_ENCODING));
+    headers
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

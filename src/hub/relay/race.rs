@@ -8,6 +8,7 @@ use crate::hub::context::HubContext;
 use crate::hub::relay::adapters::Adapter;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::ClientResponse;
+use crate::hub::relay::headers::of_translated_body;
 use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api};
 use crate::hub::relay::upstream::{POLL_INTERVAL, UpstreamError, UpstreamFailure, UpstreamRequest, receive_any};
@@ -180,8 +181,8 @@ impl Race<'_> {
         // A head that says how the body is compressed holds for that body alone.
         let passes = if is_translated { self.stream } else { !head.is_coded() };
         if head.is_event_stream() && passes && client.form().begins_early() {
-            let mut headers = head.headers.clone();
-            headers.retain(|(name, _)| !is_translated || !name.eq_ignore_ascii_case("content-encoding"));
+            let headers = head.headers.clone();
+            let headers = if is_translated { of_translated_body(headers) } else { headers };
             client.open(status, &client.stream_headers(headers))?;
         }
         contender.head = Some(head);
