@@ -19,7 +19,7 @@ use crate::state::selector::Refusal;
 /// The most participants that are tried after the first.
 const MAX_FAILOVERS: usize = 2;
 
-impl<'s> Failover<'s, '_> {
+impl<'s> Failover<'s> {
     /// Who else can serve the request, if the response calls for another attempt.
     pub(super) fn alternative(&mut self, picked: &Picked, verdict: Verdict) -> Alternative<'s> {
         if verdict == Verdict::Answer || !self.may_try_another(picked) {

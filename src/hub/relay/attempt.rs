@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::metrics::HangUpPhase;
-use crate::hub::observe::traces::{MAX_TEXT, TracedRequest, trace_millis};
-use crate::hub::relay::allowance::{ExchangeSize, RequestPermit};
+use crate::hub::observe::traces::{MAX_TEXT, trace_millis};
+use crate::hub::relay::allowance::ExchangeSize;
 use crate::hub::relay::content_watch::ContentWatch;
 use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::slots::Slot;
@@ -32,15 +32,10 @@ const HUNG_UP: &str = "the client hung up";
 pub struct Attempt<'s> {
     pub(crate) hub: &'s HubContext,
     pub(crate) slot: Slot<'s>,
+    request: &'s RelayRequest<'s>,
     dispatch: Dispatch,
-    /// Whether it emits events and counts in the statistics.
-    observed: bool,
-    /// Whether the client asked for a stream.
-    streamed: bool,
     /// When the request arrived, and on the hub's clock in milliseconds since the epoch.
     arrived: (Instant, u64),
-    /// Whose tokens are counted.
-    permit: Option<Arc<RequestPermit>>,
     started: Instant,
     /// Used by one thread at a time: by the one that reads the tunnel while the client's connection is lent to it.
     content: Arc<Mutex<ContentWatch>>,
@@ -97,9 +92,8 @@ impl<'s> Attempt<'s> {
     pub(crate) fn new(
         hub: &'s HubContext,
         slot: Slot<'s>,
+        request: &'s RelayRequest<'s>,
         dispatch: Dispatch,
-        observed: bool,
-        request: &RelayRequest<'_>,
         arrived: (Instant, u64),
     ) -> Self {
         let started = Instant::now();
@@ -108,11 +102,9 @@ impl<'s> Attempt<'s> {
         Attempt {
             hub,
             slot,
+            request,
             dispatch,
-            observed,
-            streamed: request.stream,
             arrived,
-            permit: request.permit.clone(),
             started,
             content: Arc::new(Mutex::new(content)),
             id_watch: IdWatch::Over,
@@ -207,12 +199,12 @@ impl<'s> Attempt<'s> {
         if status >= 500 || status == 429 {
             self.record_outcome(Outcome::Failed);
         } else if status < 400 {
-            self.record_outcome(Outcome::Served { ttft_ms, streamed: self.streamed });
+            self.record_outcome(Outcome::Served { ttft_ms, streamed: self.request.stream });
         }
         self.slot.release();
         self.count_tokens();
         // A refused request may go on at another participant.
-        if let Some(permit) = self.permit.as_ref().filter(|_| status < 400) {
+        if let Some(permit) = self.request.permit.as_ref().filter(|_| status < 400) {
             permit.end();
         }
         let ending = match status {
@@ -294,7 +286,7 @@ impl<'s> Attempt<'s> {
 
     /// Counts the tokens for the person who asked. An attempt without an answer has cost none.
     fn count_tokens(&self) {
-        if let Some(permit) = self.permit.as_ref().filter(|_| self.first.is_some()) {
+        if let Some(permit) = self.request.permit.as_ref().filter(|_| self.first.is_some()) {
             permit.add_tokens(self.tokens().0, self.hub.clock.now());
         }
     }
@@ -312,7 +304,7 @@ impl<'s> Attempt<'s> {
     /// Counts the ended attempt in the statistics, and records it for the one who made the request. `failure`: the stage
     /// at which it failed, and why.
     fn record_ended(&self, ending: Ending, failure: Option<(&str, &str)>) {
-        if self.observed {
+        if self.request.kind.is_observed() {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
             let (protocol, usage) = (self.dispatch.protocol, self.usage());
@@ -340,16 +332,7 @@ impl<'s> Attempt<'s> {
             input_tokens: usage.input,
             output_tokens: usage.output,
         };
-        let request = TracedRequest {
-            id: &self.dispatch.request_id,
-            room: &picked.code,
-            caller: &picked.caller,
-            model: cut(&self.dispatch.model, MAX_TEXT),
-            protocol: self.dispatch.protocol,
-            stream: self.streamed,
-            arrived: at,
-        };
-        self.hub.traces.add_attempt(&request, attempt);
+        self.hub.traces.add_attempt(&self.request.traced(&self.dispatch.request_id, at), attempt);
     }
 
     /// Records the outcome in the registry, where it steers the choice of participants.
@@ -374,7 +357,7 @@ impl<'s> Attempt<'s> {
 
     /// Emits an event, which is made only if anybody is told of it.
     fn emit(&self, kind: impl FnOnce() -> EventKind) {
-        if self.observed && self.hub.has_listeners() {
+        if self.request.kind.is_observed() && self.hub.has_listeners() {
             let at = self.hub.clock.now().wall;
             self.hub.emit(&Event { at, room: self.slot.picked.code.clone(), kind: kind() });
         }

@@ -9,7 +9,7 @@ use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::RequestLog;
 use crate::hub::observe::log::settings::LogLevel;
-use crate::hub::observe::traces::{MAX_TEXT, TracedRequest, trace_millis};
+use crate::hub::observe::traces::trace_millis;
 use crate::hub::relay::adapters::{self, Adapter};
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
@@ -24,7 +24,6 @@ use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamReques
 use crate::hub::relay::verdict::{self, Verdict, judge};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
-use crate::proto::members::cut;
 use crate::state::event::Dispatch;
 use crate::state::registry::Outcome;
 use crate::state::selector::Want;
@@ -40,9 +39,9 @@ const MAX_HEDGE_TRANSLATION_BYTES: usize = 1 << 20;
 const HEDGE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The attempts at one request.
-pub struct Failover<'s, 'a> {
+pub struct Failover<'s> {
     pub(super) hub: &'s HubContext,
-    pub(super) request: &'a RelayRequest<'a>,
+    pub(super) request: &'s RelayRequest<'s>,
     /// The request's id in events and for the client.
     pub(super) id: Arc<str>,
     /// The participants that it may go to.
@@ -93,8 +92,8 @@ pub enum NextStep<'s> {
     Translate(Slot<'s>),
 }
 
-impl<'s, 'a> Failover<'s, 'a> {
-    pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'a RelayRequest<'a>) -> Self {
+impl<'s> Failover<'s> {
+    pub(crate) fn new(hub: &'s HubContext, exchange: &Exchange<'_>, request: &'s RelayRequest<'s>) -> Self {
         let previous = request.conversation.as_ref().and_then(|conversation| hub.conversations.previous(conversation));
         let want = Want {
             model: request.model.clone(),
@@ -192,8 +191,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             Body::Nothing(text) => return Err(NotSent::Answered(Box::new(slot), text)),
         };
         let dispatch = self.dispatch(slot.picked.id.shared());
-        let observed = self.request.kind.is_observed();
-        let attempt = Box::new(Attempt::new(self.hub, slot, dispatch, observed, self.request, self.arrived));
+        let attempt = Box::new(Attempt::new(self.hub, slot, self.request, dispatch, self.arrived));
         if !found_lacking {
             attempt.emit_request();
         }
@@ -404,15 +402,7 @@ impl<'s, 'a> Failover<'s, 'a> {
             return;
         }
         let (arrived, at) = self.arrived;
-        let request = TracedRequest {
-            id: &self.id,
-            room: &self.request.code,
-            caller: &self.request.caller,
-            model: cut(&self.request.model, MAX_TEXT),
-            protocol: self.request.kind.protocol,
-            stream: self.request.stream,
-            arrived: at,
-        };
+        let request = self.request.traced(&self.id, at);
         self.hub.traces.refuse(&request, code.as_str(), trace_millis(arrived.elapsed()));
     }
 

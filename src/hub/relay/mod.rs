@@ -82,17 +82,17 @@ fn rejection(hub: &HubContext, request: &RelayRequest<'_>, error: PickError) -> 
 pub fn forward<'s>(
     hub: &'s HubContext,
     exchange: &mut Exchange<'_>,
-    request: &RelayRequest<'_>,
+    request: &'s RelayRequest<'s>,
     slot: Slot<'s>,
 ) -> io::Result<()> {
     relay(hub, exchange, request, |failover, client| failover.run(client, slot))
 }
 
-fn relay<'s, 'a>(
+fn relay<'s>(
     hub: &'s HubContext,
     exchange: &mut Exchange<'_>,
-    request: &'a RelayRequest<'a>,
-    run: impl FnOnce(&mut Failover<'s, 'a>, &mut ClientResponse<'_, '_>) -> io::Result<()>,
+    request: &'s RelayRequest<'s>,
+    run: impl FnOnce(&mut Failover<'s>, &mut ClientResponse<'_, '_>) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut failover = Failover::new(hub, exchange, request);
     let form = request.kind.error_form();

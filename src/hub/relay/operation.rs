@@ -4,11 +4,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::hub::error_shape::ErrorShape;
+use crate::hub::observe::traces::{MAX_TEXT, TracedRequest};
 use crate::hub::relay::allowance::RequestPermit;
 use crate::hub::relay::conversation::Conversation;
 use crate::hub::relay::headers::Headers;
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
+use crate::proto::members::cut;
 use crate::proto::openai::{BadRequest, Members, json_text};
 use crate::proto::operations::{self, Operation};
 use crate::proto::translate::ollama::{AnswerForm, EmbeddingForm};
@@ -246,6 +248,19 @@ pub struct RelayRequest<'b> {
 }
 
 impl RelayRequest<'_> {
+    /// What the traces record of it. `id` names it; `arrived` is in milliseconds since the epoch.
+    pub fn traced<'r>(&'r self, id: &'r str, arrived: u64) -> TracedRequest<'r> {
+        TracedRequest {
+            id,
+            room: &self.code,
+            caller: &self.caller,
+            model: cut(&self.model, MAX_TEXT),
+            protocol: self.kind.protocol,
+            stream: self.stream,
+            arrived,
+        }
+    }
+
     /// The size of its body, in bytes.
     pub fn body_size(&self) -> u64 {
         let members = self.body.iter().flat_map(|body| body.iter());
