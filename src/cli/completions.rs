@@ -80,7 +80,7 @@ struct Candidate {
 
 /// What is known of a command line before the word that is completed.
 #[derive(Default)]
-struct Line {
+struct CommandLine {
     path: Vec<String>,
     /// The flag whose value comes next.
     pending: Option<&'static Flag>,
@@ -90,7 +90,7 @@ struct Line {
     foreign: bool,
 }
 
-impl Line {
+impl CommandLine {
     fn command(&self) -> Option<&'static Command> {
         parse::find(&self.path)
     }
@@ -131,7 +131,7 @@ impl Line {
 
 fn candidates(words: &[String]) -> Candidates {
     let (last, earlier) = words.split_last().map_or(("", words), |(last, earlier)| (last.as_str(), earlier));
-    let mut line = Line::default();
+    let mut line = CommandLine::default();
     earlier.iter().for_each(|word| line.read(word));
     if let Some(flag) = line.pending {
         return begun(values(flag), if last == "=" { "" } else { last });

@@ -36,7 +36,7 @@ pub struct ClientConnection {
     buffer: Vec<u8>,
     from: usize,
     to: usize,
-    body: Body,
+    body: UnreadBody,
     /// Requests sent on it.
     requests_sent: u32,
     /// Whether a byte of the answer has arrived.
@@ -50,7 +50,7 @@ pub struct ClientConnection {
 }
 
 /// The part of an answer's body that has not been read.
-enum Body {
+enum UnreadBody {
     Length(u64),
     Chunked(ChunkedDecoder),
     /// It ends when the server closes the connection.
@@ -89,7 +89,7 @@ impl ClientConnection {
         stream.set_write_timeout(None)?;
         stream.limit_receive_buffer_if_local(RECEIVE_BUFFER);
         let stream = Arc::new(stream);
-        let (buffer, body) = (vec![0; BUFFER_SIZE], Body::Over);
+        let (buffer, body) = (vec![0; BUFFER_SIZE], UnreadBody::Over);
         Ok(ClientConnection {
             stream,
             buffer,
@@ -138,7 +138,7 @@ impl ClientConnection {
 
     /// Whether the answer is complete and another request can be sent.
     pub fn can_be_kept(&self) -> bool {
-        self.reusable && matches!(self.body, Body::Over) && self.from == self.to
+        self.reusable && matches!(self.body, UnreadBody::Over) && self.from == self.to
     }
 
     /// Releases the memory that only a long answer or head needed. For a connection that becomes idle.
@@ -222,25 +222,25 @@ impl ClientConnection {
         let ready = &self.buffer[self.from..self.to];
         let over;
         self.from += match &mut self.body {
-            Body::Over => return Ok(true),
-            Body::Close => {
+            UnreadBody::Over => return Ok(true),
+            UnreadBody::Close => {
                 over = false;
                 take(ready, u64::MAX, out)
             }
-            Body::Length(left) => {
+            UnreadBody::Length(left) => {
                 let used = take(ready, *left, out);
                 *left -= used as u64;
                 over = *left == 0;
                 used
             }
-            Body::Chunked(decoder) => {
+            UnreadBody::Chunked(decoder) => {
                 let used = decoder.decode(ready, out).map_err(|e| broken(e.0))?;
                 over = decoder.is_done();
                 used
             }
         };
         if over {
-            self.body = Body::Over;
+            self.body = UnreadBody::Over;
         }
         Ok(over)
     }
@@ -279,10 +279,10 @@ impl ClientConnection {
     /// Reads more of the body into the buffer.
     fn receive(&mut self) -> io::Result<()> {
         if self.fill_buffer()? == 0 {
-            if !matches!(self.body, Body::Close) {
+            if !matches!(self.body, UnreadBody::Close) {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed too early"));
             }
-            self.body = Body::Over;
+            self.body = UnreadBody::Over;
         }
         Ok(())
     }
@@ -316,7 +316,7 @@ impl ClientConnection {
 impl Drop for ClientConnection {
     /// Ends the connection even if a cancellation handle still holds the socket.
     fn drop(&mut self) {
-        if matches!(self.body, Body::Over) {
+        if matches!(self.body, UnreadBody::Over) {
             self.stream.shutdown();
         } else {
             self.stream.abort();
@@ -334,7 +334,7 @@ fn take(ready: &[u8], most: u64, out: &mut Vec<u8>) -> usize {
 struct ParsedHead {
     /// The head's length in bytes, including the blank line.
     length: usize,
-    body: Body,
+    body: UnreadBody,
     reusable: bool,
 }
 
@@ -364,7 +364,7 @@ fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<O
         show(&ResponseHead { status, lines: answer.headers });
     }
     let body = framing(status, answer.headers)?;
-    let reusable = keeps_alive(answer.version == Some(1), answer.headers) && !matches!(body, Body::Close);
+    let reusable = keeps_alive(answer.version == Some(1), answer.headers) && !matches!(body, UnreadBody::Close);
     Ok(Some(ParsedHead { length, body, reusable }))
 }
 
@@ -377,25 +377,25 @@ fn values<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<
     elements(lines(headers, name))
 }
 
-fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<Body> {
+fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<UnreadBody> {
     if status < 200 || matches!(status, 204 | 304) {
-        return Ok(Body::Over);
+        return Ok(UnreadBody::Over);
     }
     let mut codings = values(headers, "transfer-encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     match (codings.next(), codings.next()) {
         (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => {
-            return Ok(Body::Chunked(ChunkedDecoder::lenient()));
+            return Ok(UnreadBody::Chunked(ChunkedDecoder::lenient()));
         }
         (None, _) => {}
         _ => return Err(broken("the answer's Transfer-Encoding is not chunked")),
     }
     let mut lengths = values(headers, "content-length");
-    let Some(length) = lengths.next() else { return Ok(Body::Close) };
+    let Some(length) = lengths.next() else { return Ok(UnreadBody::Close) };
     let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit) && lengths.all(|other| other == length);
     let parsed = std::str::from_utf8(length).ok().filter(|_| digits).and_then(|text| text.parse().ok());
     match parsed {
-        Some(0) => Ok(Body::Over),
-        Some(length) => Ok(Body::Length(length)),
+        Some(0) => Ok(UnreadBody::Over),
+        Some(length) => Ok(UnreadBody::Length(length)),
         None => Err(broken("the answer's Content-Length is no number")),
     }
 }

@@ -27,12 +27,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A session whose handshake is complete. One thread reads at a time; any thread may write.
 pub struct TlsSession {
-    state: Mutex<SessionState>,
+    state: Mutex<TlsState>,
     /// Held while records are taken out and written.
     writing: Mutex<()>,
 }
 
-struct SessionState {
+struct TlsState {
     connection: Connection,
     /// Records that were read from the socket and do not fit into the session yet.
     unread: Vec<u8>,
@@ -52,7 +52,7 @@ impl TlsSession {
     /// # Errors
     /// If it fails, or is not complete before `deadline`.
     pub fn establish(connection: Connection, socket: &TcpStream, deadline: Instant) -> io::Result<Self> {
-        let state = SessionState { connection, unread: Vec::new() };
+        let state = TlsState { connection, unread: Vec::new() };
         let session = TlsSession { state: Mutex::new(state), writing: Mutex::default() };
         let mut received = 0;
         loop {
@@ -72,7 +72,7 @@ impl TlsSession {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, SessionState> {
+    fn lock(&self) -> MutexGuard<'_, TlsState> {
         lock(&self.state)
     }
 
@@ -201,7 +201,7 @@ impl TlsSession {
     }
 }
 
-impl SessionState {
+impl TlsState {
     /// Decrypts records, or notes the end of the stream if there are none. What does not fit is kept for later.
     fn decrypt(&mut self, mut records: &[u8]) -> io::Result<()> {
         loop {

@@ -51,16 +51,16 @@ impl Buffers {
 }
 
 /// An answer of which more is to come.
-pub struct Answer {
+pub struct OngoingAnswer {
     job: Job,
     call: ClientConnection,
 }
 
-impl Answer {
+impl OngoingAnswer {
     /// The rest of the answer to this job.
     #[cfg(test)]
     pub fn new(job: Job, call: ClientConnection) -> Self {
-        Answer { job, call }
+        OngoingAnswer { job, call }
     }
 
     /// The id of its request.
@@ -83,23 +83,23 @@ impl Answer {
 pub const NO_THREAD: &str = "the participant has no thread for the request";
 
 /// Why a request failed.
-struct Failure {
+struct ForwardFailure {
     /// The `stage` of `tunnel.response.error` (PROTOCOL.md, "Events").
     stage: &'static str,
     message: String,
 }
 
-impl Failure {
+impl ForwardFailure {
     fn participant(reason: &str) -> Self {
-        Failure { stage: "participant", message: reason.to_owned() }
+        ForwardFailure { stage: "participant", message: reason.to_owned() }
     }
 
     fn connect(reason: &Reason) -> Self {
-        Failure { stage: "connect", message: reason.to_string() }
+        ForwardFailure { stage: "connect", message: reason.to_string() }
     }
 
     fn stream(error: &io::Error) -> Self {
-        Failure { stage: "stream", message: format!("the provider's answer broke off: {error}") }
+        ForwardFailure { stage: "stream", message: format!("the provider's answer broke off: {error}") }
     }
 }
 
@@ -142,20 +142,20 @@ impl Forwarder {
 
     /// Sends a job's request, and the hub what comes of the answer with its head. Gives the answer if more is to come. A failure is
     /// reported to the hub unless the job was cancelled.
-    pub fn begin(&self, mut job: Job, buffers: &mut Buffers, leading: &mut impl Leading) -> Option<Answer> {
+    pub fn begin(&self, mut job: Job, buffers: &mut Buffers, leading: &mut impl Leading) -> Option<OngoingAnswer> {
         let early = job.early.take();
         let opened = match &job.request {
             Ok(request) => self.open_response(&job, (request, early), leading).map_err(|reason| {
                 self.provider_state.doubt_provider();
-                Failure::connect(&reason)
+                ForwardFailure::connect(&reason)
             }),
-            Err(reason) => Err(Failure::participant(reason)),
+            Err(reason) => Err(ForwardFailure::participant(reason)),
         };
         let answer = match opened {
             Ok((call, start)) => {
                 let started = buffers.batch.text(&[&start]);
                 // The start of the body that arrived with the head is sent along with it.
-                let answer = self.pass_on(Answer { job, call }, ClientConnection::take, buffers);
+                let answer = self.pass_on(OngoingAnswer { job, call }, ClientConnection::take, buffers);
                 // Without random bytes for a mask nothing can be sent any more.
                 answer.filter(|_| started.is_ok())
             }
@@ -170,7 +170,7 @@ impl Forwarder {
     }
 
     /// Passes the rest of an answer on.
-    pub fn finish(&self, mut answer: Answer, buffers: &mut Buffers) {
+    pub fn finish(&self, mut answer: OngoingAnswer, buffers: &mut Buffers) {
         loop {
             answer.handle().wait_while_paused();
             let rest = self.pass_on(answer, ClientConnection::read, buffers);
@@ -186,14 +186,14 @@ impl Forwarder {
     /// returns whether the answer is complete.
     pub fn pass_on(
         &self,
-        mut answer: Answer,
+        mut answer: OngoingAnswer,
         read: impl FnOnce(&mut ClientConnection, &mut Vec<u8>) -> io::Result<bool>,
         buffers: &mut Buffers,
-    ) -> Option<Answer> {
+    ) -> Option<OngoingAnswer> {
         match self.add_piece(&mut answer, read, buffers) {
             Ok(false) if !answer.handle().is_cancelled() => return Some(answer),
             Ok(true) if answer.handle().detach() => {
-                let Answer { job, call } = answer;
+                let OngoingAnswer { job, call } = answer;
                 self.provider.pool(call);
                 self.running.remove(&job.id);
                 let _ = buffers.batch.text(&[tunnel::encode_end(&job.id).as_bytes()]);
@@ -201,7 +201,7 @@ impl Forwarder {
             }
             Ok(_) => self.running.remove(answer.id()),
             Err(error) => {
-                self.fail(&answer.job, &Failure::stream(&error), buffers);
+                self.fail(&answer.job, &ForwardFailure::stream(&error), buffers);
                 buffers.ended.push(answer.job);
             }
         }
@@ -210,7 +210,7 @@ impl Forwarder {
 
     fn add_piece(
         &self,
-        Answer { job, call }: &mut Answer,
+        OngoingAnswer { job, call }: &mut OngoingAnswer,
         read: impl FnOnce(&mut ClientConnection, &mut Vec<u8>) -> io::Result<bool>,
         Buffers { piece, json, batch, .. }: &mut Buffers,
     ) -> io::Result<bool> {
@@ -227,7 +227,7 @@ impl Forwarder {
         Ok(is_complete)
     }
 
-    fn fail(&self, job: &Job, failure: &Failure, buffers: &mut Buffers) {
+    fn fail(&self, job: &Job, failure: &ForwardFailure, buffers: &mut Buffers) {
         let active = job.cancel.detach();
         self.running.remove(&job.id);
         if active {

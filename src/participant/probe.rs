@@ -121,10 +121,10 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Reason>>) -> Result<T,
 }
 
 /// Status, content type and body of a response.
-type ProbeResult = Result<Answer, Reason>;
+type ProbeResult = Result<ProbeAnswer, Reason>;
 
 #[derive(Default)]
-struct Answer {
+struct ProbeAnswer {
     status: u16,
     kind: Option<String>,
     /// The body. Of the response to a POST only the part that shows whether the route exists.
@@ -139,7 +139,7 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
     let mut answer = provider.send(&mut call, [&head, body.unwrap_or_default().as_bytes()], |head| {
         let kind = head.headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
         let kind = kind.map(|(_, kind)| String::from_utf8_lossy(kind).into_owned());
-        Answer { status: head.status, kind, body: Vec::new() }
+        ProbeAnswer { status: head.status, kind, body: Vec::new() }
     })?;
     let body = &mut answer.body;
     if method == "GET" {
@@ -158,7 +158,7 @@ fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
 
 /// The names in a list of models; `None` if the answer is none.
 fn names(answer: &ProbeResult, list: &str, key: &str) -> Option<Vec<String>> {
-    let Ok(Answer { status: 200, body, .. }) = answer else { return None };
+    let Ok(ProbeAnswer { status: 200, body, .. }) = answer else { return None };
     let value: Value = from_bytes(body).ok()?;
     let entries = value[list].as_array()?;
     Some(entries.iter().filter_map(|entry| entry[key].as_str().map(str::to_owned)).collect())
@@ -166,9 +166,9 @@ fn names(answer: &ProbeResult, list: &str, key: &str) -> Option<Vec<String>> {
 
 fn support(answer: &ProbeResult) -> Support {
     match answer {
-        Ok(Answer { status: 404, body, .. }) if is_about_model(body) => Support::Supported,
-        Ok(Answer { status: 401 | 403 | 404 | 405 | 501, .. }) => Support::Unsupported,
-        Ok(Answer { status: 200..300, kind, body }) if lacks_route(kind.as_deref(), body) => Support::Unsupported,
+        Ok(ProbeAnswer { status: 404, body, .. }) if is_about_model(body) => Support::Supported,
+        Ok(ProbeAnswer { status: 401 | 403 | 404 | 405 | 501, .. }) => Support::Unsupported,
+        Ok(ProbeAnswer { status: 200..300, kind, body }) if lacks_route(kind.as_deref(), body) => Support::Unsupported,
         Ok(_) => Support::Supported,
         Err(_) => Support::Unknown,
     }
@@ -178,8 +178,8 @@ fn support(answer: &ProbeResult) -> Support {
 /// do not tell a version there.
 fn ollama_support(answer: &ProbeResult) -> Support {
     match answer {
-        Ok(Answer { status: 500.., .. }) | Err(_) => Support::Unknown,
-        Ok(Answer { status: 200, body, .. }) => {
+        Ok(ProbeAnswer { status: 500.., .. }) | Err(_) => Support::Unknown,
+        Ok(ProbeAnswer { status: 200, body, .. }) => {
             let value: Value = from_bytes(body).unwrap_or_default();
             if value["version"].is_string() { Support::Supported } else { Support::Unsupported }
         }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_provider_is_ollama_where_it_tells_its_version() {
         let told = |status, body: &str| {
-            ollama_support(&Ok(Answer { status, body: body.as_bytes().to_vec(), ..Answer::default() }))
+            ollama_support(&Ok(ProbeAnswer { status, body: body.as_bytes().to_vec(), ..ProbeAnswer::default() }))
         };
         assert_eq!(told(200, r#"{"version":"0.12.3"}"#), Support::Supported);
         for (status, body) in [(200, "<html>"), (200, r#"{"error":"Unexpected endpoint"}"#), (404, ""), (401, "{}")] {
@@ -206,13 +206,17 @@ mod tests {
     #[test]
     fn statuses_determine_what_is_supported() {
         for status in [401, 403, 404, 405, 501] {
-            assert_eq!(support(&Ok(Answer { status, ..Answer::default() })), Support::Unsupported, "{status}");
+            assert_eq!(
+                support(&Ok(ProbeAnswer { status, ..ProbeAnswer::default() })),
+                Support::Unsupported,
+                "{status}"
+            );
         }
         for status in [200, 400, 422, 500, 503] {
-            assert_eq!(support(&Ok(Answer { status, ..Answer::default() })), Support::Supported, "{status}");
+            assert_eq!(support(&Ok(ProbeAnswer { status, ..ProbeAnswer::default() })), Support::Supported, "{status}");
         }
         assert_eq!(support(&Err("no".into())), Support::Unknown);
-        let missing = |text: &str| Ok(Answer { status: 404, body: text.into(), ..Answer::default() });
+        let missing = |text: &str| Ok(ProbeAnswer { status: 404, body: text.into(), ..ProbeAnswer::default() });
         assert_eq!(support(&missing(r#"{"error":"model '' not found"}"#)), Support::Supported);
         assert_eq!(support(&missing(r#"{"error":{"message":"Not Found"}}"#)), Support::Unsupported);
     }
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn a_successful_status_is_not_enough() {
         let support = |kind: &str, body: &str| {
-            support(&Ok(Answer { status: 200, kind: Some(kind.to_owned()), body: body.as_bytes().to_vec() }))
+            support(&Ok(ProbeAnswer { status: 200, kind: Some(kind.to_owned()), body: body.as_bytes().to_vec() }))
         };
         let unknown = r#"{"error":"Unexpected endpoint or method. (POST /v1/responses)"}"#;
         assert_eq!(support("application/json", unknown), Support::Unsupported);
@@ -231,7 +235,7 @@ mod tests {
 
     #[test]
     fn models_are_listed_in_either_shape() {
-        let answer = |status, body: &[u8]| Ok(Answer { status, body: body.to_vec(), ..Answer::default() });
+        let answer = |status, body: &[u8]| Ok(ProbeAnswer { status, body: body.to_vec(), ..ProbeAnswer::default() });
         let ollama = answer(200, br#"{"models":[{"name":"llama3:latest"},{"x":1}]}"#);
         assert_eq!(names(&ollama, "models", "name"), Some(vec!["llama3:latest".to_owned()]));
         assert_eq!(names(&answer(200, br#"{"data":[]}"#), "data", "id"), Some(Vec::new()));

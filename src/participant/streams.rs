@@ -8,7 +8,7 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::forward::{Answer, Buffers, Forwarder, NO_THREAD};
+use super::forward::{Buffers, Forwarder, NO_THREAD, OngoingAnswer};
 use crate::net::client::ClientConnection;
 use crate::net::poll_set::{Number, PollSet};
 use crate::sync::{STACK_SIZE, lock};
@@ -28,7 +28,7 @@ pub struct Streams {
 /// Answers that the thread has not seen yet.
 #[derive(Default)]
 struct Inbox {
-    answers: Vec<(Number, Answer)>,
+    answers: Vec<(Number, OngoingAnswer)>,
     next: Number,
     has_thread: bool,
 }
@@ -43,7 +43,7 @@ impl Streams {
     }
 
     /// Takes an answer. Gives it back where the caller has to read it.
-    pub fn take(self: &Arc<Self>, answer: Answer) -> Option<Answer> {
+    pub fn take(self: &Arc<Self>, answer: OngoingAnswer) -> Option<OngoingAnswer> {
         if self.forwarder.running.count() < MANY_REQUESTS {
             return Some(answer);
         }
@@ -96,7 +96,7 @@ impl Streams {
     }
 
     /// Reads once from an answer that has something to read, or has ended. Gives it back if more is to come here.
-    fn read_one(&self, answer: Answer, buffers: &mut Buffers) -> Option<Answer> {
+    fn read_one(&self, answer: OngoingAnswer, buffers: &mut Buffers) -> Option<OngoingAnswer> {
         if answer.handle().is_paused() {
             answer.stream().remove_from(&self.set);
             self.give_away(answer);
@@ -114,7 +114,7 @@ impl Streams {
     }
 
     /// Reads the rest of a paused answer on a thread of its own, which can wait until it is resumed.
-    fn give_away(&self, answer: Answer) {
+    fn give_away(&self, answer: OngoingAnswer) {
         let (forwarder, id) = (self.forwarder.clone(), answer.id().to_owned());
         let finish = move || {
             let mut buffers = forwarder.new_buffers();
@@ -130,7 +130,7 @@ impl Streams {
 /// The answers that the thread has seen. If it ends although there are some, their requests fail.
 struct TakenAnswers<'s> {
     streams: &'s Streams,
-    answers: HashMap<Number, Answer>,
+    answers: HashMap<Number, OngoingAnswer>,
     /// Whether there were none any more, and the next answer starts another thread.
     ended: bool,
 }
@@ -209,7 +209,7 @@ mod tests {
         }
 
         /// An answer whose head has been read, and its provider.
-        fn answer(&self, id: &str) -> (Answer, TcpStream) {
+        fn answer(&self, id: &str) -> (OngoingAnswer, TcpStream) {
             let (mut provider, own) = socket_pair();
             provider.write_all(HEAD).unwrap();
             let mut call = ClientConnection::new(own).unwrap();
@@ -217,7 +217,7 @@ mod tests {
             let job = Job::new(id.into(), Err(String::new()), self.load.take(0).unwrap(), None);
             assert!(job.cancel.attach(call.stream()));
             self.streams.forwarder.running.add(id, job.cancel.clone());
-            (Answer::new(job, call), provider)
+            (OngoingAnswer::new(job, call), provider)
         }
 
         fn has_thread(&self) -> bool {

@@ -14,7 +14,7 @@ const NEWEST: f64 = 0.3;
 
 /// A participant's recent health.
 #[derive(Debug, Clone, Default)]
-pub struct Health {
+pub struct MemberHealth {
     /// Exponentially weighted mean of the time to first token, milliseconds; `None` before the first answer.
     ttft: Option<f64>,
     /// The latest times of streamed answers, and separately of whole ones, whose first byte comes when they are complete.
@@ -41,7 +41,7 @@ impl Recent {
     }
 }
 
-impl Health {
+impl MemberHealth {
     /// Records an answer.
     pub fn served(&mut self, ttft_ms: u64, streamed: bool) {
         let newest = ttft_ms as f64;
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_mean_follows_slowly() {
-        let mut health = Health::default();
+        let mut health = MemberHealth::default();
         assert!(health.ttft() < 0.1);
         health.served(100, true);
         health.served(200, false);
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_slowest_time_is_dropped_after_enough_newer_ones() {
-        let mut health = Health::default();
+        let mut health = MemberHealth::default();
         assert_eq!(health.slowest(true), 0);
         for time in [900, 5000, 700] {
             health.served(time, true);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_breaker_opens_further_with_each_failure_and_probes_its_way_back() {
-        let mut health = Health::default();
+        let mut health = MemberHealth::default();
         health.failed(1000);
         assert!(health.is_avoided(5999, 0) && !health.is_avoided(6000, 5));
         health.failed(6000);

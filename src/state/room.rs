@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::config::shown;
 use super::fair_shares::FairShares;
-use super::health::Health;
+use super::health::MemberHealth;
 use super::id::{ParticipantId, RoomCode, Secret};
 use super::missing_routes::MissingRoutes;
 use super::models::Models;
@@ -137,7 +137,7 @@ pub struct Member {
     /// How the hub reaches it.
     pub reach: Reach,
     /// Its tunnel; never open for a direct participant.
-    pub tunnel: Tunnel,
+    pub tunnel: TunnelState,
     /// Whether its last heartbeat is older than `TIMEOUT_SECS`.
     pub silent: bool,
     /// Whether it has reported that its provider does not answer.
@@ -147,7 +147,7 @@ pub struct Member {
     /// Requests in progress.
     pub in_flight: u32,
     /// How it has served recent requests.
-    pub health: Health,
+    pub health: MemberHealth,
     /// Indexes of its models that are in memory, in ascending order; `None` where it does not report them.
     pub loaded: Option<Vec<u16>>,
     /// What its provider was found to lack, whatever its registered capabilities say.
@@ -189,7 +189,7 @@ pub struct TunnelToken {
 
 /// The state of a participant's tunnel.
 #[derive(Debug, Default)]
-pub struct Tunnel {
+pub struct TunnelState {
     /// The number of the participant's current tunnel; `None` while there is none.
     pub open: Option<u64>,
     /// Time of the last message, milliseconds since the epoch. The tunnel's thread writes it without a lock.

@@ -415,7 +415,7 @@ mod tests {
     const MASK: [u8; 4] = [1, 2, 3, 4];
 
     /// The hub's end of a tunnel, and the raw socket of its participant.
-    struct Tunnel {
+    struct TestTunnel {
         reader: Reader,
         writer: Writer,
         peer: TcpStream,
@@ -426,13 +426,13 @@ mod tests {
         raw_frame(first, Some(MASK), payload)
     }
 
-    impl Tunnel {
+    impl TestTunnel {
         fn new(max_message: usize) -> Self {
             let (peer, socket) = socket_pair();
             let stream = Arc::new(socket.into());
             let limits = TunnelLimits { max_message, ..TunnelLimits::default() };
             let (reader, writer) = serve(stream, frame(0x81, b"ahead"), limits).unwrap();
-            Tunnel { reader, writer, peer }
+            TestTunnel { reader, writer, peer }
         }
 
         /// The results of reading these frames and the end of the connection, and the bytes sent in return.
@@ -473,7 +473,7 @@ mod tests {
             frame(0x81, b""),
             frame(0x88, &format_close(1000, "bye")),
         ];
-        let (seen, sent) = Tunnel::new(100).results_of(&frames);
+        let (seen, sent) = TestTunnel::new(100).results_of(&frames);
         let all = [
             "text ahead",
             "keep-alive",
@@ -490,7 +490,7 @@ mod tests {
     #[test]
     fn long_messages_are_charged_to_the_memory_budget_and_released() {
         let budget = Budget::new(1 << 20);
-        let mut tunnel = Tunnel::new(16 << 20);
+        let mut tunnel = TestTunnel::new(16 << 20);
         tunnel.reader = tunnel.reader.with_memory(budget.share());
         let long = frame(0x82, &vec![b'x'; 700_000]);
         let mut peer = tunnel.peer.try_clone().unwrap();
@@ -521,7 +521,7 @@ mod tests {
 
     #[test]
     fn the_usual_messages_are_read_without_memory_of_the_budget() {
-        let mut tunnel = Tunnel::new(16 << 20);
+        let mut tunnel = TestTunnel::new(16 << 20);
         tunnel.reader = tunnel.reader.with_memory(Budget::new(0).share());
         // As long as a participant's are, with the request's id.
         let usual = frame(0x82, &vec![b'x'; (44 << 10) + 40]);
@@ -548,14 +548,14 @@ mod tests {
             (&[frame(0x01, &[b'x'; 60]), frame(0x80, &[b'x'; 60])], 1009),
         ];
         for (frames, code) in cases {
-            let (_, sent) = Tunnel::new(100).results_of(frames);
+            let (_, sent) = TestTunnel::new(100).results_of(frames);
             assert_eq!(sent.get(2..4), Some(&code.to_be_bytes()[..]), "{frames:?}");
         }
     }
 
     #[test]
     fn a_buffer_shrinks_after_a_long_message_and_on_an_idle_tunnel() {
-        let mut tunnel = Tunnel::new(1 << 20);
+        let mut tunnel = TestTunnel::new(1 << 20);
         assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Text("ahead"))));
         let long = vec![7; 300_000];
         let (bytes, mut peer) = (frame(0x82, &long), tunnel.peer.try_clone().unwrap());
@@ -577,7 +577,7 @@ mod tests {
 
     #[test]
     fn memory_for_a_payload_is_not_allocated_before_it_arrives() {
-        let mut tunnel = Tunnel::new(1 << 30);
+        let mut tunnel = TestTunnel::new(1 << 30);
         tunnel.reader.read(|_| ()).unwrap();
         let mut header = Vec::new();
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
@@ -590,7 +590,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_goes_on_sending_does_not_keep_a_closed_tunnel() {
-        let mut tunnel = Tunnel::new(100);
+        let mut tunnel = TestTunnel::new(100);
         tunnel.writer.close(1000, "");
         let message = frame(0x81, b"more");
         let mut peer = tunnel.peer.try_clone().unwrap();
@@ -613,7 +613,7 @@ mod tests {
 
     #[test]
     fn a_message_in_small_pieces_keeps_no_reader_longer_than_it_wants() {
-        let mut tunnel = Tunnel::new(1 << 30);
+        let mut tunnel = TestTunnel::new(1 << 30);
         tunnel.reader.read(|_| ()).unwrap();
         let mut header = Vec::new();
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();

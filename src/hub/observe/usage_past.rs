@@ -20,7 +20,7 @@ const MAX_PEOPLE: usize = 10_000;
 /// What counts of a line.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Line {
+struct UsageLine {
     timestamp: u64,
     caller: Option<String>,
     input_tokens: u64,
@@ -90,7 +90,7 @@ impl Count {
     fn add_lines(&mut self, block: &[u8]) -> bool {
         let mut any = false;
         for line in block.split(|&byte| byte == b'\n') {
-            let Ok(line) = from_bytes::<Line>(line) else { continue };
+            let Ok(line) = from_bytes::<UsageLine>(line) else { continue };
             if line.timestamp < self.since {
                 continue;
             }

@@ -14,13 +14,13 @@ pub struct FreeformInput {
     raw: String,
     /// The input, as far as it is known.
     text: String,
-    state: State,
+    state: FreeformState,
     /// How much of `raw` has been read.
     read: usize,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum State {
+enum FreeformState {
     /// Before the text.
     #[default]
     Head,
@@ -36,29 +36,29 @@ impl FreeformInput {
     pub fn push(&mut self, arguments: &str) -> &str {
         self.raw.push_str(arguments);
         let before = self.text.len();
-        if self.state == State::Head {
+        if self.state == FreeformState::Head {
             match head(&self.raw) {
-                Some(length) => (self.state, self.read) = (State::Text, length),
-                None if self.raw.len() > MAX_HEAD => self.state = State::Other,
+                Some(length) => (self.state, self.read) = (FreeformState::Text, length),
+                None if self.raw.len() > MAX_HEAD => self.state = FreeformState::Other,
                 None => {}
             }
         }
-        while self.state == State::Text && self.read_one() {}
+        while self.state == FreeformState::Text && self.read_one() {}
         &self.text[before..]
     }
 
     /// Ends the input, and gives the text that had not been given. Arguments of another form are the text themselves.
     pub fn finish(&mut self) -> &str {
         let before = self.text.len();
-        if self.text.is_empty() && self.state != State::End {
+        if self.text.is_empty() && self.state != FreeformState::End {
             let text = serde_json::from_str(&self.raw).ok().or_else(|| argument(&self.raw));
             self.text = match text {
                 Some(text) => text,
-                None if self.state == State::Text => String::new(),
+                None if self.state == FreeformState::Text => String::new(),
                 None => self.raw.clone(),
             };
         }
-        self.state = State::End;
+        self.state = FreeformState::End;
         &self.text[before..]
     }
 
@@ -78,7 +78,7 @@ impl FreeformInput {
             return true;
         }
         if rest.starts_with('"') {
-            self.state = State::End;
+            self.state = FreeformState::End;
             return false;
         }
         let Some((character, length)) = escape(rest) else { return false };

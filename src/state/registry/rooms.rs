@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicU64;
 
 use super::super::event::{Event, EventKind};
 use super::super::fair_shares::FairShares;
-use super::super::health::Health;
+use super::super::health::MemberHealth;
 use super::super::id::{self, CodePrefix, ParticipantId, RoomCode, Secret};
 use super::super::missing_routes::MissingRoutes;
 use super::super::queue::Queue;
-use super::super::room::{Member, Profile, Reach, Room, Tunnel, TunnelToken};
+use super::super::room::{Member, Profile, Reach, Room, TunnelState, TunnelToken};
 use super::super::{Now, Random, page};
 use super::registration::{Missing, NewRoom, NotRegistered, Opened, Registering, Removed, Upserted};
 use crate::budget::{Budget, Share};
@@ -236,7 +236,7 @@ impl Registry {
     pub fn open_tunnel(&mut self, code: &str, id: &str, now: Now) -> Result<(Opened, Vec<Event>), Missing> {
         let tunnel = self.tunnels_so_far + 1;
         let (code, member) = self.member_mut(code, id)?;
-        member.tunnel = Tunnel { open: Some(tunnel), seen: Arc::new(AtomicU64::new(now.wall)) };
+        member.tunnel = TunnelState { open: Some(tunnel), seen: Arc::new(AtomicU64::new(now.wall)) };
         member.touch(now);
         let opened = Opened { serial: member.serial, tunnel, seen: member.tunnel.seen.clone() };
         let events = vec![member.event(code, now, EventKind::ParticipantRenewed)];
@@ -284,12 +284,12 @@ impl Member {
             serial,
             profile,
             reach: Reach::Tunnel,
-            tunnel: Tunnel::default(),
+            tunnel: TunnelState::default(),
             silent: false,
             provider_down: false,
             draining: false,
             in_flight: 0,
-            health: Health::default(),
+            health: MemberHealth::default(),
             loaded: None,
             found_missing: MissingRoutes::default(),
             joined_at: now.wall,

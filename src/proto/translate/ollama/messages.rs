@@ -30,7 +30,7 @@ pub struct History {
     /// How many calls had no id.
     unnamed: usize,
     /// Calls of the assistant's last turn that have no result yet, in order.
-    waiting: Vec<Call>,
+    waiting: Vec<MessageCall>,
     /// Whether the last message was the result of a call.
     after_result: bool,
     /// Images that only a user's message can show in a chat. They follow the results of the calls.
@@ -38,7 +38,7 @@ pub struct History {
 }
 
 /// A call of an assistant's message.
-struct Call {
+struct MessageCall {
     id: String,
     name: String,
 }
@@ -116,7 +116,7 @@ impl History {
         })?;
         let id = optional(&call, "id", text)?.filter(|id| !id.is_empty()).unwrap_or_else(|| self.next_id());
         self.conversation.call(&id, &name, &arguments);
-        self.waiting.push(Call { id, name });
+        self.waiting.push(MessageCall { id, name });
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl History {
         let id = optional(message, "tool_call_id", text)?.filter(|id| !id.is_empty());
         // Older clients say `name`.
         let named = optional(message, "tool_name", text)?.or(optional(message, "name", text)?);
-        let is_meant = |call: &Call| match (&id, &named) {
+        let is_meant = |call: &MessageCall| match (&id, &named) {
             (Some(id), _) => call.id == *id,
             (None, Some(name)) => call.name == *name,
             (None, None) => true,
