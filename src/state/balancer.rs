@@ -126,8 +126,8 @@ fn check_named<'r>(member: &'r Member, want: &Want) -> Result<&'r Member, Refusa
     }
 }
 
-/// The free candidate that answered the request's conversation before (`previous_if_best`), or else the best one: those that failed
-/// recently rank last, then fallbacks, then by requests in flight over weight. Among equals with different weights, one is
+/// The free candidate that answered the request's conversation before (`previous_if_best`), or else the best one: those that
+/// failed recently rank last, then fallbacks, then by requests in flight over weight. Among equals with different weights, one is
 /// drawn in proportion to them; among others, a model in memory and then the lowest time to first token decide. Ties are
 /// broken at random. `None` if none is free.
 fn best_of<'r, F>(free: impl Fn() -> F, want: &Want, now: u64, random: Random<'_>) -> Option<Choice<'r>>

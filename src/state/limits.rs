@@ -46,7 +46,8 @@ pub struct Left {
 #[derive(Debug, Default)]
 pub struct Used {
     running: u32,
-    /// A leaky bucket: a request adds [`MINUTE`] units, and with each millisecond as many drain as the limit is in requests a minute.
+    /// A leaky bucket: a request adds [`MINUTE`] units, and each millisecond drains one unit for each request a minute that the
+    /// limit allows.
     recent: u64,
     /// When `recent` was last drained, milliseconds on the monotonic clock.
     at: u64,
