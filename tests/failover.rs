@@ -182,7 +182,7 @@ fn heads_comments_and_empty_events_leave_the_request_free_for_another_participan
     }
     let text = String::from_utf8(text).unwrap();
     // The head has named the other one.
-    assert_eq!(text, ": answered by good\n\ndata: {\"choices\":[]}\n\ndata: [DONE]\n\n");
+    assert_eq!(text, ": answered by good\ndata: {\"choices\":[]}\n\ndata: [DONE]\n\n");
     assert_eq!(events.next("llm.error")["participantId"], "reading");
     assert_eq!(events.next("llm.complete")["participantId"], "good");
 }

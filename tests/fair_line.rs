@@ -132,8 +132,7 @@ fn a_stream_that_waits_is_told_its_place() {
     let _second = line.wait("10.0.0.1", "second");
     let mut newcomer = line.ask("10.0.0.2", "newcomer", true);
     let mut waiting = line.ask("10.0.0.1", "third", true);
-    for (conn, place) in
-        [(&mut newcomer, ": waiting in line, 1 of 3\n\n"), (&mut waiting, ": waiting in line, 3 of 3\n\n")]
+    for (conn, place) in [(&mut newcomer, ": waiting in line, 1 of 3\n"), (&mut waiting, ": waiting in line, 3 of 3\n")]
     {
         assert_eq!(conn.head().status, 200);
         wait_until(place, || conn.chunk().is_some_and(|chunk| chunk == place.as_bytes()));

@@ -62,7 +62,7 @@ fn a_head_without_data_is_silence_too() {
     wedged.begin(&request, "text/event-stream", &[]);
     assert_eq!(chat.head().status, 200);
     let _good = hub.join(&room, "good", &FakeProvider::start(Script::Echo));
-    assert_eq!(chat.chunk().unwrap(), b": answered by good\n\n");
+    assert_eq!(chat.chunk().unwrap(), b": answered by good\n");
     assert!(chat.chunk().unwrap().starts_with(b"data: {"));
     assert_eq!(wedged.receive(), json!({ "type": "tunnel.cancel", "requestId": request["requestId"] }));
 }
@@ -85,7 +85,7 @@ fn the_first_to_speak_wins_and_the_other_is_cancelled() {
     assert_eq!(chat.head().status, 200);
     first.begin(&request, "text/event-stream", &["data: 1\n\n"]);
     first.end(&request);
-    assert_eq!(chat.chunk().unwrap(), b": answered by first\n\n");
+    assert_eq!(chat.chunk().unwrap(), b": answered by first\n");
     assert_eq!(chat.chunk().unwrap(), b"data: 1\n\n");
     assert_eq!(second.receive(), json!({ "type": "tunnel.cancel", "requestId": again["requestId"] }));
     let lost = events.next("llm.error");

@@ -242,27 +242,6 @@ fn a_stream_that_waits_gets_comments_and_a_failure_is_told_behind_them() {
 }
 
 #[test]
-fn a_comment_is_a_block_of_its_own_but_for_clients_that_fail_on_one() {
-    let hub = TestHub::with(|options| options.timeouts.comment = Duration::from_millis(100));
-    let room = hub.room();
-    let provider = held();
-    let _session = hub.join(&room, "ann", &provider);
-    let path = format!("/rooms/{room}/v1/chat/completions");
-    let body = r#"{"model":"ann","stream":true,"messages":[]}"#;
-    let go = [("Content-Type", "application/json"), ("X-Stainless-Lang", "go")];
-    let mut waiting = Vec::new();
-    for (headers, comment) in [(&go[..1], ": keep-alive\n\n"), (&go[..], ": waiting in line, 1 of 1\n")] {
-        let mut conn = Conn::open(hub.addr());
-        conn.ask("POST", &path, headers, Some(body));
-        assert_eq!(conn.head().status, 200);
-        assert_eq!(String::from_utf8_lossy(&conn.chunk().unwrap()), comment);
-        // The second one waits behind the first.
-        waiting.push(conn);
-    }
-    provider.release();
-}
-
-#[test]
 fn a_comment_never_tears_an_event() {
     let hub = TestHub::with(|options| options.timeouts.comment = Duration::from_millis(50));
     let room = hub.room();

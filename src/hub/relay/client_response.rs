@@ -15,7 +15,8 @@ use crate::proto::api_answer::has_type;
 use crate::proto::management::ErrorCode;
 use crate::proto::sse::ANSWERED_BY;
 
-/// The comment that keeps a silent stream alive.
+/// The comment that keeps a silent stream alive. It ends in one newline, since an event follows: clients that take every
+/// blank line for the end of an event (openai-go) would otherwise see an empty one.
 const COMMENT: &str = "keep-alive";
 
 /// The header that names the participant.
@@ -32,8 +33,6 @@ pub struct ClientResponse<'e, 'c> {
     lent: Option<Arc<LentStream>>,
     /// The pause after which a stream is sent a comment; `None` if the client did not request a stream.
     comment_interval: Option<Duration>,
-    /// What comments end with.
-    comment_end: &'static str,
     last_sent: Instant,
     /// How the body ends so far, without the hub's comments.
     end: BodyEnd,
@@ -60,20 +59,11 @@ enum SendState<'e, 'c> {
     Ended,
 }
 
-/// What a comment ends with for the client of a request: a blank line, so that it is a block of its own. Clients that split a stream
-/// at blank lines and skip each block that begins with a comment (Dify's) would lose the event behind it. For OpenAI's own clients,
-/// which go by lines, it is left out: to those for Go, and for Python where events have ids, a blank line ends an event, and they
-/// fail on one without data.
-fn comment_end(exchange: &Exchange<'_>) -> &'static str {
-    if exchange.header("x-stainless-lang").is_some() { "\n" } else { "\n\n" }
-}
-
 impl<'e, 'c> ClientResponse<'e, 'c> {
     /// Nothing sent yet. See the field for `comment_interval`.
     pub fn new(exchange: &'e mut Exchange<'c>, comment_interval: Option<Duration>, error_form: ErrorForm) -> Self {
         ClientResponse {
             buffered: exchange.share(),
-            comment_end: comment_end(exchange),
             state: SendState::Unsent(exchange),
             lent: None,
             comment_interval,
@@ -139,7 +129,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
             && self.is_between_events()
         {
             self.open(200, &self.stream_headers(Headers::new()))?;
-            self.send(&[format!(": {}{}", comment(), self.comment_end)])?;
+            self.send(&[format!(": {}\n", comment())])?;
         }
         Ok(())
     }
@@ -158,7 +148,7 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         if self.is_open() {
             let can_comment = self.takes_events && self.is_between_events() && self.error_form.begins_early();
             return match &self.participant {
-                Some(id) if renamed && can_comment => self.send(&[format!(": {ANSWERED_BY}{id}{}", self.comment_end)]),
+                Some(id) if renamed && can_comment => self.send(&[format!(": {ANSWERED_BY}{id}\n")]),
                 _ => Ok(()),
             };
         }
