@@ -183,9 +183,6 @@ impl ChatDecoder {
         // Some servers stream an answer as one event that holds the whole of it.
         let whole = whole || !self.begun && choice["delta"].is_null() && choice["message"].is_object();
         self.begun |= !choice.is_null();
-        if let Some(tokens) = choice["logprobs"]["content"].as_array().filter(|tokens| !tokens.is_empty()) {
-            sink(ChatDelta::Logprobs(tokens));
-        }
         let delta = if whole { &choice["message"] } else { &choice["delta"] };
         self.texts(delta, sink);
         self.tool_calls(delta, whole, sink);

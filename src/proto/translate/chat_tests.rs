@@ -8,7 +8,6 @@ use super::*;
 fn shown(delta: ChatDelta<'_>) -> String {
     match delta {
         ChatDelta::Model(text) => format!("model {text}"),
-        ChatDelta::Logprobs(tokens) => format!("logprobs {}", json!(tokens)),
         ChatDelta::Text(text) => format!("text {text}"),
         ChatDelta::Refusal(text) => format!("refusal {text}"),
         ChatDelta::Reasoning(text) => format!("reasoning {text}"),

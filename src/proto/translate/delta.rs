@@ -1,14 +1,10 @@
 //! What an answer of Chat Completions consists of, whichever server it comes from.
 
-use serde_json::Value;
-
 /// A part of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ChatDelta<'a> {
     /// The provider's name for the model.
     Model(&'a str),
-    /// How likely the tokens of the text that comes next were, and others in their places, in the form of the chat.
-    Logprobs(&'a [Value]),
     /// Text of the answer.
     Text(&'a str),
     /// Text of a refusal.

@@ -47,8 +47,6 @@ pub struct OpenItem {
     /// Kind and text so far of the last part.
     pub kind: PartKind,
     pub text: String,
-    /// How likely its tokens were, where the provider tells.
-    pub logprobs: Vec<Value>,
 }
 
 impl OpenItem {

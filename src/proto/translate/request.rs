@@ -70,8 +70,7 @@ fn settings(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRequ
     if let Some(stop) = request.get("stop_sequences") {
         chat.set("stop", stop.to_owned());
     }
-    let includes = request.get("include").is_some_and(|include| include.contains("message.output_text.logprobs"));
-    if includes || chat.get("top_logprobs").is_some() {
+    if chat.get("top_logprobs").is_some() {
         chat.set("logprobs", "true".into());
     }
     text_format(request, chat)?;

@@ -123,9 +123,3 @@ fn a_choice_names_tools_as_the_chat_does() {
         assert!(chat.contains(expected), "{expected} is not in {chat}");
     }
 }
-
-#[test]
-fn logprobs_may_be_asked_for_by_what_is_included() {
-    let request = Members::parse(br#"{"model":"m","input":"Hi","include":["message.output_text.logprobs"]}"#).unwrap();
-    assert!(to_chat(&request).unwrap().contains(r#""logprobs":true"#));
-}

@@ -448,19 +448,3 @@ fn a_response_that_is_no_stream_writes_no_events() {
     let response: Value = serde_json::from_str(&answer.into_body()).unwrap();
     assert_eq!((&response["output_text"], &response["output"][1]["name"]), (&json!("x".repeat(1000)), &json!("f")));
 }
-
-#[test]
-fn how_likely_tokens_were_is_told_with_their_text() {
-    let token = |text: &str| json!({ "token": text, "logprob": -0.5, "bytes": null, "top_logprobs": [] });
-    let piece = |text: &str| {
-        let choice = json!({ "index": 0, "delta": { "content": text }, "logprobs": { "content": [token(text)] } });
-        json!({ "choices": [choice] }).to_string()
-    };
-    let events = events(&[piece("a"), piece("b"), finish("stop")]);
-    let deltas: Vec<&Value> = events.iter().filter(|event| event["type"] == "response.output_text.delta").collect();
-    assert_eq!((&deltas[0]["logprobs"], &deltas[1]["logprobs"]), (&json!([token("a")]), &json!([token("b")])));
-    let both = json!([token("a"), token("b")]);
-    let done = events.iter().find(|event| event["type"] == "response.output_text.done").unwrap();
-    let ended = events.last().unwrap();
-    assert_eq!((&done["logprobs"], &ended["response"]["output"][0]["content"][0]["logprobs"]), (&both, &both));
-}

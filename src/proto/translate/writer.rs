@@ -33,8 +33,6 @@ pub struct ResponseWriter {
     /// Completed items by their index; null where an item is still open.
     output: Vec<Value>,
     open: Option<OpenItem>,
-    /// How likely the tokens of the next text were.
-    logprobs: Vec<Value>,
     calls: Vec<ToolCall>,
     finish: Option<Finish>,
     usage: Option<TokenCounts>,
@@ -60,7 +58,6 @@ impl ResponseWriter {
             sequence: 0,
             output: Vec::new(),
             open: None,
-            logprobs: Vec::new(),
             calls: Vec::new(),
             finish: None,
             usage: None,
@@ -91,14 +88,7 @@ impl ResponseWriter {
         !self.over
     }
 
-    fn keep_logprobs(&mut self, tokens: &[Value]) {
-        if self.reserve(tokens.iter().map(|token| token.to_string().len()).sum()) {
-            self.logprobs = tokens.to_vec();
-        }
-    }
-
     fn append_text(&mut self, kind: PartKind, text: &str) {
-        let logprobs = std::mem::take(&mut self.logprobs);
         if !self.reserve(text.len()) {
             return;
         }
@@ -121,8 +111,7 @@ impl ResponseWriter {
         let at = (open.id.clone(), open.index, open.parts.len());
         let mut body = json!({ "item_id": at.0, "output_index": at.1, "content_index": at.2, "delta": text });
         if kind == PartKind::Text {
-            body["logprobs"] = json!(logprobs);
-            open.logprobs.extend(logprobs);
+            body["logprobs"] = json!([]);
         }
         self.emit(&format!("response.{}.delta", kind.event().0), body);
     }
@@ -154,7 +143,7 @@ impl ResponseWriter {
         let index = self.next_index();
         let prefix = if kind == PartKind::Reasoning { "rs" } else { "msg" };
         let id = format!("{prefix}_{}_{index}", self.template.key);
-        let opened = OpenItem { id, index, parts: Vec::new(), kind, text: String::new(), logprobs: Vec::new() };
+        let opened = OpenItem { id, index, parts: Vec::new(), kind, text: String::new() };
         let item = opened.json("in_progress", &[]);
         self.open = Some(opened);
         self.emit("response.output_item.added", json!({ "output_index": index, "item": item }));
@@ -172,19 +161,15 @@ impl ResponseWriter {
     fn finish_part(&mut self) {
         let Some(open) = &mut self.open else { return };
         let text = std::mem::take(&mut open.text);
-        let logprobs = json!(std::mem::take(&mut open.logprobs));
-        let mut part = open.kind.json(&text);
-        let is_text = open.kind == PartKind::Text;
-        if is_text {
-            part["logprobs"] = logprobs.clone();
-        }
+        let part = open.kind.json(&text);
         let at = json!({ "item_id": open.id, "output_index": open.index, "content_index": open.parts.len() });
         let (name, key) = open.kind.event();
+        let is_text = open.kind == PartKind::Text;
         open.parts.push(part.clone());
         let mut done = at.clone();
         done[key] = json!(text);
         if is_text {
-            done["logprobs"] = logprobs;
+            done["logprobs"] = json!([]);
         }
         self.emit(&format!("response.{name}.done"), done);
         let mut body = at;
@@ -359,7 +344,6 @@ impl AnswerWriter for ResponseWriter {
         self.start();
         match delta {
             ChatDelta::Model(model) => model.clone_into(&mut self.model),
-            ChatDelta::Logprobs(tokens) => self.keep_logprobs(tokens),
             ChatDelta::Text(text) => self.append_text(PartKind::Text, text),
             ChatDelta::Refusal(text) => self.append_text(PartKind::Refusal, text),
             ChatDelta::Reasoning(text) => self.append_text(PartKind::Reasoning, text),
@@ -396,6 +380,5 @@ impl AnswerWriter for ResponseWriter {
         self.emit_snapshot("response.failed", "failed");
         // Not needed any more: frees the memory.
         (self.output, self.calls, self.open, self.held) = (Vec::new(), Vec::new(), None, 0);
-        self.logprobs = Vec::new();
     }
 }

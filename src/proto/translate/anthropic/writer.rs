@@ -300,8 +300,6 @@ impl AnswerWriter for MessageWriter {
         }
         match delta {
             ChatDelta::Model(model) => model.clone_into(&mut self.model),
-            // Messages have no place for them.
-            ChatDelta::Logprobs(_) => {}
             ChatDelta::Text(text) | ChatDelta::Refusal(text) => self.append(OpenBlock::Text(String::new()), text),
             ChatDelta::Reasoning(text) => self.append(OpenBlock::Thinking(String::new()), text),
             ChatDelta::Image(url) => self.append(OpenBlock::Text(String::new()), &format!("![image]({url})")),

@@ -41,7 +41,6 @@ pub fn to_chat(form: AnswerForm, request: &Members<'_>) -> Result<Translated, Ba
     }
     settings::format(request, &mut chat)?;
     settings::think(request, &mut chat)?;
-    settings::logprobs(request, &mut chat)?;
     settings::options(request, &mut chat)?;
     if member(request, "stream", boolean)?.unwrap_or(true) {
         chat.set("stream", "true".into());

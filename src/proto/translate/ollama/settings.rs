@@ -1,7 +1,7 @@
 //! What in a request concerns how the model answers: its tools, the format, thinking, and options.
 
 use super::super::super::members::{BadRequest, Members, json_text};
-use super::fields::{Wrong, any_object, bad, boolean, each, member, number, object, optional, required, text};
+use super::fields::{Wrong, any_object, bad, each, member, number, object, optional, required, text};
 
 /// Options that a chat has under the same name. `top_k` is not OpenAI's, but local servers take it.
 const NUMBERS: [&str; 5] = ["frequency_penalty", "presence_penalty", "temperature", "top_k", "top_p"];
@@ -55,17 +55,6 @@ pub fn think(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadReq
         }
         Some(_) => Err(bad("think")(r#" must be true, false, "low", "medium", "high" or "max""#.into())),
     }
-}
-
-/// Puts into the chat whether the answer says how likely its tokens were, and how many others in their places.
-pub fn logprobs(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRequest> {
-    if member(request, "logprobs", boolean)? == Some(true) {
-        chat.set("logprobs", "true".into());
-        if let Some(others) = member(request, "top_logprobs", integer)?.filter(|others| *others > 0) {
-            chat.set("top_logprobs", others.to_string());
-        }
-    }
-    Ok(())
 }
 
 /// Puts the options that a chat has into it. The others concern how Ollama runs a model.

@@ -86,20 +86,6 @@ fn a_format_is_any_json_or_a_schema() {
 }
 
 #[test]
-fn logprobs_are_asked_for_where_the_client_does() {
-    let asked = |request: &str| {
-        let mut chat = Members::default();
-        logprobs(&Members::parse(request.as_bytes()).unwrap(), &mut chat)
-            .map(|()| chat.to_json())
-            .map_err(|e| e.message)
-    };
-    assert_eq!(asked(r#"{"logprobs":true,"top_logprobs":3}"#).as_deref(), Ok(r#"{"logprobs":true,"top_logprobs":3}"#));
-    assert_eq!(asked(r#"{"logprobs":true}"#).as_deref(), Ok(r#"{"logprobs":true}"#));
-    assert_eq!(asked(r#"{"top_logprobs":3}"#).as_deref(), Ok("{}"));
-    assert!(asked(r#"{"logprobs":1}"#).is_err());
-}
-
-#[test]
 fn only_an_effort_to_think_has_a_counterpart() {
     for effort in ["low", "medium", "high"] {
         let json = format!(r#""{effort}""#);

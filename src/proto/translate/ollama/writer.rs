@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use super::super::super::members::{Members, cut, json_text};
 use super::super::super::time::{millis, rfc3339};
@@ -40,8 +40,6 @@ pub struct OllamaWriter {
     now: Duration,
     text: String,
     thinking: String,
-    /// How likely the tokens of the next text were; of a whole answer, of all its text.
-    logprobs: Vec<Value>,
     calls: Vec<Call>,
     finish: Option<Finish>,
     usage: Option<TokenCounts>,
@@ -145,7 +143,6 @@ impl OllamaWriter {
             now: started,
             text: String::new(),
             thinking: String::new(),
-            logprobs: Vec::new(),
             calls: Vec::new(),
             finish: None,
             usage: None,
@@ -164,15 +161,6 @@ impl OllamaWriter {
             self.fail(TOO_LONG);
         }
         !self.over
-    }
-
-    fn keep_logprobs(&mut self, tokens: &[Value]) {
-        let bytes = tokens.iter().map(|token| token.to_string().len()).sum();
-        if self.stream {
-            self.logprobs = tokens.to_vec();
-        } else if self.reserve(bytes) {
-            self.logprobs.extend_from_slice(tokens);
-        }
     }
 
     fn say(&mut self, text: &str) {
@@ -212,8 +200,7 @@ impl OllamaWriter {
     }
 
     fn write_line(&mut self, text: &str, thinking: &str, calls: &[String]) {
-        let mut line = self.part(text, thinking, calls, false);
-        set_logprobs(&mut line, &std::mem::take(&mut self.logprobs));
+        let line = self.part(text, thinking, calls, false);
         self.push_line(&line.to_json());
     }
 
@@ -245,12 +232,6 @@ impl OllamaWriter {
     }
 }
 
-fn set_logprobs(answer: &mut Members<'static>, tokens: &[Value]) {
-    if !tokens.is_empty() {
-        answer.set("logprobs", json!(tokens).to_string());
-    }
-}
-
 fn nanoseconds(from: Duration, to: Duration) -> u64 {
     u64::try_from(to.saturating_sub(from).as_nanos()).unwrap_or(u64::MAX)
 }
@@ -263,7 +244,6 @@ impl AnswerWriter for OllamaWriter {
         match delta {
             // The client's name for the model stands.
             ChatDelta::Model(_) => return,
-            ChatDelta::Logprobs(tokens) => return self.keep_logprobs(tokens),
             ChatDelta::Text(text) | ChatDelta::Refusal(text) => self.say(text),
             ChatDelta::Reasoning(text) => self.think(text),
             ChatDelta::Image(url) => self.say(&format!("![image]({url})")),
@@ -310,14 +290,11 @@ impl AnswerWriter for OllamaWriter {
         }
         // Not needed any more: frees the memory.
         (self.text, self.thinking, self.calls, self.held) = (String::new(), String::new(), Vec::new(), 0);
-        self.logprobs = Vec::new();
     }
 
     fn into_body(self: Box<Self>) -> String {
         let calls: Vec<String> = self.calls.iter().enumerate().map(|(index, call)| call.to_json(index)).collect();
-        let mut answer = self.part(&self.text, &self.thinking, &calls, true);
-        set_logprobs(&mut answer, &self.logprobs);
-        self.finish(answer)
+        self.finish(self.part(&self.text, &self.thinking, &calls, true))
     }
 
     fn events_len(&self) -> usize {

@@ -306,17 +306,3 @@ fn what_ollama_always_tells_is_told_where_the_provider_does_not() {
     let last: Value = serde_json::from_str(begun_at_the_end.take_events().lines().last().unwrap()).unwrap();
     assert_eq!((&last["eval_duration"], &last["total_duration"]), (&json!(1), &json!(1)));
 }
-
-#[test]
-fn how_likely_tokens_were_is_told_with_their_text() {
-    let token = |text: &str| vec![json!({ "token": text, "logprob": -0.5, "top_logprobs": [] })];
-    let (a, b) = (token("a"), token("b"));
-    let deltas = || {
-        let texts = [(&a, "a"), (&b, "b")].into_iter();
-        texts.flat_map(|(tokens, text)| [ChatDelta::Logprobs(tokens), ChatDelta::Text(text)]).collect::<Vec<_>>()
-    };
-    let lines = lines(AnswerForm::Generate, deltas());
-    assert_eq!([&lines[0]["logprobs"], &lines[1]["logprobs"]], [&json!(a), &json!(b)]);
-    assert_eq!((lines.len(), &lines[2]["logprobs"]), (3, &Value::Null));
-    assert_eq!(whole(AnswerForm::Chat, deltas())["logprobs"], json!([a[0], b[0]]));
-}
