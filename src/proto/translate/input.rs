@@ -123,7 +123,8 @@ fn required_text(item: &Members<'_>, key: &str) -> Result<String, BadRequest> {
 
 /// The id by which a call and its result belong together. Items of a local shell may have only their own.
 fn call_id(item: &Members<'_>) -> Result<String, BadRequest> {
-    required_text(item, "call_id").or_else(|missing| text(item, "id").ok_or(missing))
+    let is_local_shell = || text(item, "type").is_some_and(|kind| kind.starts_with("local_shell"));
+    required_text(item, "call_id").or_else(|missing| text(item, "id").filter(|_| is_local_shell()).ok_or(missing))
 }
 
 /// The name in the chat of the tool that an item calls.

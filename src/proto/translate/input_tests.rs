@@ -196,3 +196,16 @@ fn a_file_that_came_along_is_a_file() {
     let kept = format!("{{{}}}", file(r#""file_id":"file-1""#));
     assert!(messages(&Members::parse(kept.as_bytes()).unwrap(), &ToolNames::default()).is_err());
 }
+
+#[test]
+fn only_a_local_shells_items_do_without_the_id_of_a_call() {
+    let input = |kind: &str| format!(r#"{{"input":[{{"type":"{kind}","id":"x","name":"f","output":"o"}}]}}"#);
+    let read = |kind: &str| {
+        let request = input(kind);
+        messages(&Members::parse(request.as_bytes()).unwrap(), &ToolNames::default()).map_err(|error| error.message)
+    };
+    assert!(read("local_shell_call").is_ok() && read("local_shell_call_output").is_ok());
+    for kind in ["function_call", "function_call_output", "custom_tool_call_output", "shell_call"] {
+        assert!(read(kind).unwrap_err().contains("call_id"), "{kind}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The tools of a Responses request as the functions of a chat, and the names under which their calls come back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::members::{BadRequest, Members, json_text};
 use super::json::{list, object, text};
@@ -74,36 +74,30 @@ impl Tools {
             outer.extend(entries(raw, &mut left)?);
         }
         let inner = outer.iter().map(|tool| tool.within(&mut left)).collect::<Result<Vec<_>, _>>()?;
+        let all = distinct(&outer, &inner);
         let mut uses: HashMap<&str, usize> = HashMap::new();
-        let plain = outer.iter().filter(|tool| tool.is_kept());
-        for tool in plain.clone().chain(inner.iter().flatten()) {
-            *uses.entry(&tool.name).or_default() += 1;
-        }
+        all.iter().for_each(|(tool, _)| *uses.entry(&tool.name).or_default() += 1);
         let mut tools = Tools::default();
-        for (tool, within) in outer.iter().zip(&inner) {
-            if tool.is_kept() {
-                tools.add(tool, None, tool.name.clone());
-            }
-            for inner in within {
-                // Its own name where no other tool has it: models know it from the tool's description.
-                let is_only = uses.get(inner.name.as_str()) == Some(&1);
-                let long = || format!("{}__{}", tool.name.trim_end_matches('_'), inner.name);
-                tools.add(inner, Some(&tool.name), if is_only { inner.name.clone() } else { long() });
-            }
+        for (tool, namespace) in all {
+            // Its own name where no other tool has it: models know it from the tool's description.
+            let is_only = uses.get(tool.name.as_str()) == Some(&1);
+            let long = |namespace: &str| format!("{}__{}", namespace.trim_end_matches('_'), tool.name);
+            let chat_name = namespace.filter(|_| !is_only).map_or_else(|| tool.name.clone(), long);
+            tools.add(tool, namespace, chat_name);
         }
         tools.shown = outer.iter().zip(&inner).take(own).filter_map(|(tool, within)| tool.shown(within)).collect();
         Ok(tools)
     }
 
-    fn add(&mut self, tool: &Entry<'_>, namespace: Option<&String>, chat_name: String) {
+    fn add(&mut self, tool: &Entry<'_>, namespace: Option<&str>, chat_name: String) {
         let custom = tool.kind == "custom";
         let define = if custom { custom_function } else { function };
         self.chat.push((chat_name.clone(), define(&tool.members, &chat_name)));
         if let Some(namespace) = namespace {
-            self.names.chat_names.insert((namespace.clone(), tool.name.clone()), chat_name.clone());
+            self.names.chat_names.insert((namespace.to_owned(), tool.name.clone()), chat_name.clone());
         }
         if custom || namespace.is_some() {
-            let named = Tool { name: tool.name.clone(), namespace: namespace.cloned(), custom };
+            let named = Tool { name: tool.name.clone(), namespace: namespace.map(str::to_owned), custom };
             self.names.by_chat_name.insert(chat_name, named);
         }
     }
@@ -114,7 +108,7 @@ impl Tools {
     }
 
     /// Leaves out all tools but these, by their names in the chat.
-    pub fn retain(&mut self, names: &std::collections::HashSet<String>) {
+    pub fn retain(&mut self, names: &HashSet<String>) {
         self.chat.retain(|(name, _)| names.contains(name));
     }
 
@@ -127,6 +121,18 @@ impl Tools {
     pub fn shown(&self) -> String {
         format!("[{}]", self.shown.join(","))
     }
+}
+
+/// The tools that are kept, each with its namespace. One that is listed again, as a history may, counts once.
+fn distinct<'e>(outer: &'e [Entry<'e>], inner: &'e [Vec<Entry<'e>>]) -> Vec<(&'e Entry<'e>, Option<&'e str>)> {
+    let mut all = Vec::new();
+    for (tool, within) in outer.iter().zip(inner) {
+        all.extend(tool.is_kept().then_some((tool, None)));
+        all.extend(within.iter().map(|inner| (inner, Some(tool.name.as_str()))));
+    }
+    let mut seen = HashSet::new();
+    all.retain(|(tool, namespace)| seen.insert((*namespace, tool.name.as_str())));
+    all
 }
 
 /// The lists of tools that items of the input add to those of the request.
@@ -292,6 +298,8 @@ mod tests {
         let request = r#"{"tools":[{"type":"function","name":"f"}],"input":[
             {"type":"additional_tools","role":"developer","tools":[{"type":"namespace","name":"n","tools":[
                 {"type":"custom","name":"exec"},{"type":"function","name":"f"}]}]},
+            {"type":"additional_tools","role":"developer","tools":[{"type":"namespace","name":"n","tools":[
+                {"type":"custom","name":"exec"}]},{"type":"function","name":"f"}]},
             {"role":"user","content":"additional_tools"}]}"#;
         let tools = Tools::of(&Members::parse(request.as_bytes()).unwrap()).unwrap();
         let chat = parsed(&tools.chat());

@@ -187,7 +187,12 @@ fn assistant(raw: &str, conversation: &mut Conversation) -> Result<(), BadReques
                 conversation.call(&required(block, "id")?, &required(block, "name")?, input);
             }
             // A summary of what was said before.
-            "compaction" => conversation.add_text(&text(block, "content").unwrap_or_default()),
+            "compaction" => {
+                text(block, "content")
+                    .iter()
+                    .filter(|text| !text.is_empty())
+                    .for_each(|text| conversation.add_text(text));
+            }
             kind if is_record(kind) => {}
             other => return Err(no_counterpart(&format!("A block of type \"{other}\" of an assistant"))),
         }

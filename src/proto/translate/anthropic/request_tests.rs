@@ -132,6 +132,7 @@ fn tokens_are_estimated_by_length_and_media_by_number() {
 fn what_a_search_for_tools_and_a_summary_leave_behind_is_text() {
     let messages = messages_of(json!([
         { "role": "assistant", "content": [
+            { "type": "compaction", "content": null },
             { "type": "compaction", "content": "So far." },
             { "type": "server_tool_use", "id": "s", "name": "tool_search", "input": {} },
             { "type": "tool_search_tool_result", "tool_use_id": "s", "content": {} },
