@@ -15,6 +15,8 @@ use crate::fingerprint::Fingerprint;
 /// How long the addresses before the first one that answered may still take to do so. Which of several answers first is
 /// chance, and a hub should have the same URL each time.
 const PREFERENCE_TIME: Duration = Duration::from_millis(250);
+/// How long before the deadline the requests end, so that a hub is found that lists no rooms in time.
+const MARGIN: Duration = Duration::from_millis(500);
 
 /// The hubs that answer until the deadline, without duplicates.
 ///
@@ -22,7 +24,7 @@ const PREFERENCE_TIME: Duration = Duration::from_millis(250);
 /// When no thread can be started.
 pub fn find_hubs(announced: Vec<AnnouncedHub>, wanted: &Wanted, deadline: Instant) -> Result<Vec<HubRooms>, Error> {
     let mut checks: Vec<_> = announced.into_iter().map(HubCheck::new).collect();
-    let mut jobs = requests_to(&checks, wanted, deadline);
+    let mut jobs = requests_to(&checks, wanted, deadline - MARGIN);
     loop {
         let now = Instant::now();
         let open = checks.iter().filter(|check| !check.is_settled(now));
@@ -41,13 +43,13 @@ pub fn find_hubs(announced: Vec<AnnouncedHub>, wanted: &Wanted, deadline: Instan
 
 /// The requests to all addresses, with the places of the hub and the address in their results. The first addresses of all hubs
 /// come first: one that announces many delays no other.
-fn requests_to(checks: &[HubCheck], wanted: &Wanted, deadline: Instant) -> Jobs<(usize, usize, Option<Rooms>)> {
+fn requests_to(checks: &[HubCheck], wanted: &Wanted, until: Instant) -> Jobs<(usize, usize, Option<Rooms>)> {
     let mut jobs = Jobs::new();
     for place in 0..MAX_ADDRESSES {
         for (hub, check) in checks.iter().enumerate() {
             let Some(url) = check.urls.get(place).cloned() else { continue };
             let (fingerprint, wanted) = (check.fingerprint, wanted.clone());
-            jobs.push(move || (hub, place, requests::ask(&url, fingerprint, &wanted, deadline)));
+            jobs.push(move || (hub, place, requests::ask(&url, fingerprint, &wanted, until)));
         }
     }
     jobs
@@ -130,17 +132,22 @@ mod tests {
 
     use super::*;
 
-    /// A hub that answers these paths.
+    /// A hub that answers these paths: those that end in `!` with the key only, those that end in `~` never.
     fn hub_with(paths: &'static [(&'static str, &'static str)]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
+            let mut silent = Vec::new();
             for mut stream in listener.incoming().flatten() {
                 let lines = BufReader::new(stream.try_clone().unwrap()).lines();
                 let head: Vec<_> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
                 let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
                 let has_key = head.iter().any(|line| line.eq_ignore_ascii_case("authorization: Bearer k3y"));
-                let known = paths.iter().find(|(known, _)| known.trim_end_matches('!') == path);
+                let known = paths.iter().find(|(known, _)| known.trim_end_matches(['!', '~']) == path);
+                if known.is_some_and(|(known, _)| known.ends_with('~')) {
+                    silent.push(stream);
+                    continue;
+                }
                 let (status, body) = match known {
                     Some((known, _)) if known.ends_with('!') && !has_key => (401, r#"{"error":"a key"}"#),
                     Some((_, data)) => (200, *data),
@@ -198,7 +205,7 @@ mod tests {
         let (_listener, gone) = silent();
         let up = hub_with(&[HEALTH]);
         let all = announced(&[("a", &[gone]), ("b", &[gone]), ("c", &[gone]), ("up", &[up])]);
-        let found = hubs(all, after(Duration::from_millis(500)));
+        let found = hubs(all, after(Duration::from_secs(2)));
         assert_eq!(found.iter().map(|hub| hub.name.as_str()).collect::<Vec<_>>(), ["up"]);
     }
 
@@ -217,6 +224,15 @@ mod tests {
         };
         assert_eq!(codes(Some("k3y")), [Ok("ABC234".into()), Ok("ABC234".into())]);
         assert_eq!(codes(None), [Ok("ABC234".into()), Err(Some(401))]);
+    }
+
+    #[test]
+    fn a_hub_that_lists_no_rooms_in_time_is_found_all_the_same() {
+        let slow = hub_with(&[HEALTH, ("/v1/rooms~", "")]);
+        let found =
+            find_hubs(announced(&[("a", &[slow])]), &Wanted::Rooms(None), after(Duration::from_secs(2))).unwrap();
+        assert_eq!((found.len(), found[0].hub.name.as_str()), (1, "a"));
+        assert!(found[0].rooms.is_err());
     }
 
     #[test]
