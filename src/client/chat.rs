@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use ureq::{Agent, BodyReader};
 
-use super::http::{CONNECT_TIMEOUT, Http, read};
+use super::http::{CONNECT_TIMEOUT, Http, header, read, request_id};
 use crate::error::{Error, Reason};
 use crate::proto::read_json::from_bytes;
 use crate::proto::sse::{ANSWERED_BY, Decoder};
@@ -254,10 +254,6 @@ impl ChatStopper {
     }
 }
 
-fn header<'a>(answer: &'a ureq::http::Response<ureq::Body>, name: &str) -> Option<&'a str> {
-    answer.headers().get(name)?.to_str().ok()
-}
-
 fn participant(answer: &ureq::http::Response<ureq::Body>) -> String {
     header(answer, "x-gambi-participant").map(decoded).unwrap_or_default()
 }
@@ -271,10 +267,6 @@ fn decoded(id: &str) -> String {
 fn place_in_line(comment: &str) -> Option<(usize, usize)> {
     let (place, of) = comment.strip_prefix("waiting in line, ")?.split_once(" of ")?;
     Some((place.parse().ok()?, of.parse().ok()?))
-}
-
-fn request_id(answer: &ureq::http::Response<ureq::Body>) -> Option<String> {
-    header(answer, "x-gambi-request-id").map(str::to_owned)
 }
 
 /// A whole answer.

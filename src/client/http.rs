@@ -173,8 +173,7 @@ impl Http {
     /// off is not JSON, and reported by its status.
     pub fn refused(&self, path: &str, answer: Response<Body>) -> Error {
         let status = answer.status().as_u16();
-        // The inference plane names the request in a header.
-        let id = answer.headers().get("x-gambi-request-id").and_then(|id| Some(id.to_str().ok()?.to_owned()));
+        let id = request_id(&answer);
         let mut text = Vec::new();
         let _ = answer.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut text);
         let mut error = self.refusal(path, status, &text);
@@ -218,6 +217,16 @@ impl Http {
         };
         Error::Hub(Box::new(refused))
     }
+}
+
+/// The id by which the inference plane names a request, in a header of its answer.
+pub fn request_id(answer: &Response<Body>) -> Option<String> {
+    header(answer, "x-gambi-request-id").map(str::to_owned)
+}
+
+/// A header of an answer, if it is text.
+pub fn header<'a>(answer: &'a Response<Body>, name: &str) -> Option<&'a str> {
+    answer.headers().get(name)?.to_str().ok()
 }
 
 /// The first line of a text that was meant for people; none of a page.

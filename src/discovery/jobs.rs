@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::browse::MAX_HUBS;
 use crate::error::{Error, Reason};
-use crate::sync::{lock, wait_timeout};
+use crate::sync::{lock, wait_while};
 
 /// The most threads. Enough that each hub is asked at one address at once, however many others do not answer.
 const MAX_THREADS: usize = MAX_HUBS;
@@ -57,16 +57,12 @@ impl<T: Send + 'static> Jobs<T> {
             started.map_err(|e| Error::System { what: "starting a thread for discovery", reason: Reason::of(e) })?;
             self.running += 1;
         }
-        let mut ready = lock(&self.results.ready);
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let result = ready.pop_front();
-            if result.is_some() || left.is_zero() {
-                self.running -= usize::from(result.is_some());
-                return Ok(result);
-            }
-            ready = wait_timeout(&self.results.added, ready, left);
-        }
+        let Results { ready, added } = &*self.results;
+        let left = until.saturating_duration_since(Instant::now());
+        wait_while(added, lock(ready), left, |ready| ready.is_empty());
+        let result = lock(ready).pop_front();
+        self.running -= usize::from(result.is_some());
+        Ok(result)
     }
 }
 

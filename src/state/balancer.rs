@@ -4,7 +4,6 @@ use std::cmp::Ordering;
 
 use super::Random;
 use super::conversations::Previous;
-use super::missing_routes::MissingRoutes;
 use super::room::{Member, Room};
 use super::selector::{Need, Refusal, Selector, Want};
 use crate::proto::management::Support;
@@ -93,16 +92,11 @@ impl Member {
         }
     }
 
-    /// The routes of its provider that something else must take the place of.
-    pub fn missing(&self) -> MissingRoutes {
-        self.found_missing.union(MissingRoutes::registered(&self.profile.capabilities))
-    }
-
     fn can(&self, need: Need) -> bool {
         let chats = self.profile.capabilities.chat_completions != Support::Unsupported;
         match need {
             Need::Chat => chats,
-            Need::ChatOr(route) => chats || !self.missing().contains(route),
+            Need::ChatOr(route) => chats || !self.missing.contains(route),
             Need::Other => true,
         }
     }

@@ -74,11 +74,6 @@ impl MissingRoutes {
     pub fn contains(self, route: ReplaceableRoute) -> bool {
         self.0 & 1 << route as u8 != 0
     }
-
-    /// The routes that are missing in either set.
-    pub fn union(self, other: Self) -> Self {
-        MissingRoutes(self.0 | other.0)
-    }
 }
 
 #[cfg(test)]
@@ -104,10 +99,9 @@ mod tests {
     #[test]
     fn what_a_participant_registers_as_not_supported_is_missing() {
         let capabilities = Capabilities { ollama: Support::Unsupported, ..Capabilities::default() };
-        let missing = MissingRoutes::registered(&capabilities);
-        let mut learnt = MissingRoutes::default();
-        learnt.insert(ReplaceableRoute::Responses);
+        let mut missing = MissingRoutes::registered(&capabilities);
         assert!(missing.contains(ReplaceableRoute::OllamaShow) && !missing.contains(ReplaceableRoute::Responses));
-        assert!(missing.union(learnt).contains(ReplaceableRoute::Responses));
+        missing.insert(ReplaceableRoute::Responses);
+        assert!(missing.contains(ReplaceableRoute::OllamaShow) && missing.contains(ReplaceableRoute::Responses));
     }
 }

@@ -150,8 +150,9 @@ pub struct Member {
     pub health: MemberHealth,
     /// Indexes of its models that are in memory, in ascending order; `None` where it does not report them.
     pub loaded: Option<Vec<u16>>,
-    /// What its provider was found to lack, whatever its registered capabilities say.
-    pub found_missing: MissingRoutes,
+    /// The routes of its provider that something else must take the place of: those that it has registered as not supported, and
+    /// those that were found to be missing since.
+    pub missing: MissingRoutes,
     /// When it first registered, milliseconds since the epoch.
     pub joined_at: u64,
     /// Time of its last heartbeat or registration.

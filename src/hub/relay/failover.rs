@@ -134,7 +134,9 @@ impl<'s> Failover<'s> {
                 }
                 NextStep::Translate(mut same) => {
                     found_lacking = true;
-                    self.request.kind.replaceable().into_iter().for_each(|route| same.picked.missing.insert(route));
+                    if let Some(route) = self.request.kind.replaceable() {
+                        same.picked.missing.insert(route);
+                    }
                     slot = same;
                 }
             }

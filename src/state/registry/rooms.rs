@@ -282,6 +282,7 @@ impl Member {
         Member {
             id,
             serial,
+            missing: MissingRoutes::default(),
             profile,
             reach: Reach::Tunnel,
             tunnel: TunnelState::default(),
@@ -291,7 +292,6 @@ impl Member {
             in_flight: 0,
             health: MemberHealth::default(),
             loaded: None,
-            found_missing: MissingRoutes::default(),
             joined_at: now.wall,
             last_seen: now,
             updated_at: now.wall,
@@ -304,9 +304,9 @@ impl Member {
     /// Replaces its registered properties, with a new token for a tunnel. What was learnt about its provider is reset.
     fn renew(&mut self, profile: Arc<Profile>, reach: Reach, token: Secret, now: Now) {
         let tunnel_token = TunnelToken { token, expires_at: now.mono + TOKEN_SECS * 1000 };
+        self.missing = MissingRoutes::registered(&profile.capabilities);
         self.profile = profile;
         self.reach = reach;
-        self.found_missing = MissingRoutes::default();
         self.tunnel_token = Some(tunnel_token).filter(|_| reach == Reach::Tunnel);
         self.touch(now);
     }

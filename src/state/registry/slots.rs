@@ -156,7 +156,7 @@ impl Registry {
             match outcome {
                 Outcome::Served { ttft_ms, streamed } => member.health.served(ttft_ms, streamed),
                 Outcome::Failed => member.health.failed(now.mono),
-                Outcome::Lacks(route) => member.found_missing.insert(route),
+                Outcome::Lacks(route) => member.missing.insert(route),
             }
         }
     }
@@ -235,7 +235,7 @@ impl Room {
             model: member.profile.models.name(choice.model).to_owned(),
             caller: caller.clone(),
             named: choice.named,
-            missing: member.missing(),
+            missing: member.missing,
             reach: member.reach,
             slowest_streamed_ms: member.health.slowest(true),
             slowest_whole_ms: member.health.slowest(false),

@@ -188,10 +188,9 @@ fn assistant(raw: &str, conversation: &mut Conversation) -> Result<(), BadReques
             }
             // A summary of what was said before.
             "compaction" => {
-                text(block, "content")
-                    .iter()
-                    .filter(|text| !text.is_empty())
-                    .for_each(|text| conversation.add_text(text));
+                if let Some(summary) = text(block, "content").filter(|summary| !summary.is_empty()) {
+                    conversation.add_text(&summary);
+                }
             }
             kind if is_record(kind) => {}
             other => return Err(no_counterpart(&format!("A block of type \"{other}\" of an assistant"))),
