@@ -2,7 +2,7 @@
 //! not take the hub down with it: the data is used as that thread left it. Every change under a lock is either complete or
 //! harmless.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 /// The stack size of a thread that reads peers' bytes: connections, a tunnel's workers, calls to direct participants.
@@ -13,6 +13,15 @@ pub const STACK_SIZE: usize = if cfg!(debug_assertions) { 512 << 10 } else { 256
 /// Locks a mutex, poisoned or not.
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Locks a mutex, poisoned or not, unless another thread holds it.
+pub fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// Waits for a notification, or a spurious wake-up.
@@ -52,5 +61,8 @@ mod tests {
             assert!(panicking.join().is_err());
         });
         assert_eq!(*lock(&mutex), 1);
+        assert_eq!(try_lock(&mutex).as_deref(), Some(&1));
+        let _guard = lock(&mutex);
+        assert!(try_lock(&mutex).is_none());
     }
 }

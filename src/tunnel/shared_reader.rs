@@ -6,11 +6,11 @@
 //! for what comes late of a cancelled request, and for its end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, TryLockError};
+use std::sync::{Mutex, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
-use crate::sync::lock;
+use crate::sync::{lock, try_lock};
 
 /// How often the tunnel's own thread looks whether the requests still read.
 const TICK: Duration = Duration::from_millis(100);
@@ -112,7 +112,7 @@ impl<R> SharedReader<R> {
         if !self.is_lent.load(Ordering::SeqCst) {
             return false;
         }
-        let Some(mut reader) = self.try_lock() else { return false };
+        let Some(mut reader) = try_lock(&self.reader) else { return false };
         let Some(source) = reader.as_mut() else { return false };
         self.reads.fetch_add(1, Ordering::SeqCst);
         if read(source) == Progress::Ended {
@@ -121,14 +121,6 @@ impl<R> SharedReader<R> {
             self.take_back();
         }
         true
-    }
-
-    fn try_lock(&self) -> Option<MutexGuard<'_, Option<R>>> {
-        match self.reader.try_lock() {
-            Ok(reader) => Some(reader),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 
     /// Ends the lending: the tunnel's own thread reads again.

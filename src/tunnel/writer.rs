@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::error::Reason;
 use crate::net::io::is_timeout;
 use crate::net::stream::Stream;
 use crate::random;
-use crate::sync::lock;
+use crate::sync::{lock, try_lock};
 
 /// How long closing a tunnel may wait for the write lock and for its own write together.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -131,16 +131,8 @@ impl TunnelStream {
         WriteLock { buffer: lock(&self.write_buffer), _answers: SendAnswers(self) }
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, WriteBuffer>> {
-        match self.write_buffer.try_lock() {
-            Ok(buffer) => Some(buffer),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
     fn try_write_lock(&self) -> Option<WriteLock<'_>> {
-        self.try_lock().map(|buffer| WriteLock { buffer, _answers: SendAnswers(self) })
+        try_lock(&self.write_buffer).map(|buffer| WriteLock { buffer, _answers: SendAnswers(self) })
     }
 
     /// Tries at least once.
@@ -170,7 +162,7 @@ impl TunnelStream {
     /// Sends the answers that wait, unless another thread has the write lock: it sends them when it releases that.
     fn send_answers(&self) -> Result<(), TunnelError> {
         while !lock(&self.answers).is_empty() {
-            let Some(mut buffer) = self.try_lock() else { return Ok(()) };
+            let Some(mut buffer) = try_lock(&self.write_buffer) else { return Ok(()) };
             for (opcode, payload) in std::mem::take(&mut *lock(&self.answers)) {
                 if !self.is_closing() {
                     self.write_frame(&mut buffer, opcode, &[&payload], self.write_timeout)?;
