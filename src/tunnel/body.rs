@@ -2,7 +2,7 @@
 //! no I/O.
 
 use super::codec::{Data, OpCode};
-use super::writer::TunnelError;
+use super::error::TunnelError;
 
 /// How much memory a body gets ahead of its bytes, in bytes: this much, and as much as has arrived, up to its announced length. What
 /// is not written to is not taken from the machine, and at each step what has arrived may have to be copied.

@@ -10,6 +10,15 @@ pub use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 /// The masking key of a frame (RFC 6455, section 5.3).
 pub type Mask = [u8; 4];
 
+/// The role of an endpoint: clients mask the frames that they send, servers do not (RFC 6455, section 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Opened the connection.
+    Client,
+    /// Accepted the connection.
+    Server,
+}
+
 /// The longest frame header, in bytes.
 pub const MAX_HEADER: usize = 14;
 /// The longest payload of a control frame, in bytes (RFC 6455, section 5.5).

@@ -12,8 +12,9 @@ use tungstenite::handshake::derive_accept_key;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 
+use super::codec::Role;
 use super::reader::{READ_TIMEOUT, Reader};
-use super::writer::{Role, TunnelLimits, TunnelStream, Writer};
+use super::writer::{TunnelStream, Writer};
 use crate::error::Reason;
 use crate::fingerprint::Fingerprint;
 use crate::net::header_list::has_token;
@@ -26,6 +27,21 @@ use crate::net::tls::dial;
 const MAX_REFUSAL: usize = 4096;
 /// The longest head of a handshake's response, in bytes.
 const MAX_HEAD: usize = 64 << 10;
+
+/// The limits of one tunnel.
+#[derive(Debug, Clone, Copy)]
+pub struct TunnelLimits {
+    /// The longest message that is read, in bytes.
+    pub max_message: usize,
+    /// The longest time that one write may take.
+    pub write_timeout: Duration,
+}
+
+impl Default for TunnelLimits {
+    fn default() -> Self {
+        TunnelLimits { max_message: 16 << 20, write_timeout: Duration::from_secs(30) }
+    }
+}
 
 /// Why a request cannot be upgraded to a WebSocket (RFC 6455, section 4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

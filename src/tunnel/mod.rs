@@ -3,11 +3,13 @@
 //!
 //! tungstenite performs the handshake's parsing and codes frame headers. Its `WebSocket` is not used, because it cannot be read
 //! and written by different threads and copies every message: here one reader and many writers share a connection, messages
-//! are borrowed from the read buffer, and messages that are ready together are sent in one write. `body`, `codec`, `piece`,
-//! `queue` and `router` do no I/O.
+//! are borrowed from the read buffer, and messages that are ready together are sent in one write. `batch`, `body`,
+//! `codec`, `piece`, `queue` and `router` do no I/O.
 
+mod batch;
 pub(crate) mod body;
 pub(crate) mod codec;
+mod error;
 mod handshake;
 mod piece;
 #[cfg(test)]
@@ -18,10 +20,12 @@ mod router;
 mod shared_reader;
 mod writer;
 
-pub use handshake::{ConnectError, Connected, HandshakeError, accept, connect, serve};
+pub use batch::Batch;
+pub use error::TunnelError;
+pub use handshake::{ConnectError, Connected, HandshakeError, TunnelLimits, accept, connect, serve};
 pub use piece::{LostReason, Piece};
 pub use queue::{QueueLimits, SendToClient};
 pub use reader::{Reader, Received};
 pub use router::{FlowSignal, Passed, PendingResponse, Routed, Router, SendSignal, SharedTunnel};
 pub use shared_reader::{Progress, SharedReader};
-pub use writer::{Batch, TunnelError, TunnelLimits, Writer, close_deadline};
+pub use writer::{Writer, close_deadline};

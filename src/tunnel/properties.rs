@@ -9,9 +9,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tungstenite::protocol::{Message, Role, WebSocket, WebSocketConfig};
 
-use super::codec::{format_close, raw_frame};
+use super::codec::{Role as End, format_close, raw_frame};
 use super::reader::Reader;
-use super::writer::{Role as End, TunnelStream};
+use super::writer::TunnelStream;
 use super::{Received, TunnelLimits, serve};
 use crate::net::io::socket_pair;
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::body::IncomingBody;
-use super::codec::{self, CloseError, Control, Data, OpCode, ParsedHeader};
-use super::writer::{Role, TunnelError, TunnelStream, Writer};
+use super::codec::{self, CloseError, Control, Data, OpCode, ParsedHeader, Role};
+use super::error::TunnelError;
+use super::writer::{TunnelStream, Writer};
 use crate::budget::Share;
 use crate::net::io::is_timeout;
 use crate::net::stream::Stream;

@@ -1,17 +1,16 @@
 //! The writing end of a tunnel. Complete frames are written under one lock, and each write has a deadline. A write that fails or
 //! times out shuts the connection down, which also wakes the reader.
 
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::codec::{Control, Data, Mask, OpCode, apply_mask, format_close, write_header};
-use crate::error::Reason;
+use super::batch::{Batch, add_frame, total_len};
+use super::codec::{Control, Data, OpCode, Role, format_close, write_header};
+use super::error::TunnelError;
 use crate::net::io::is_timeout;
 use crate::net::stream::Stream;
-use crate::random;
 use crate::sync::{lock, try_lock};
 
 /// How long closing a tunnel may wait for the write lock and for its own write together.
@@ -22,83 +21,13 @@ const MIN_CLOSE_WRITE: Duration = Duration::from_millis(1);
 const PEER_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The capacity that a write buffer keeps between writes, in bytes, so that one long message does not occupy its memory for good.
 const KEPT_CAPACITY: usize = 64 << 10;
-/// The same for a batch that is not used for a while.
-const KEPT_IDLE: usize = 4 << 10;
-/// The length of the header of a masked frame of 126 bytes to 64 KiB.
-const USUAL_HEADER: usize = 8;
-
-/// The limits of one tunnel.
-#[derive(Debug, Clone, Copy)]
-pub struct TunnelLimits {
-    /// The longest message that is read, in bytes.
-    pub max_message: usize,
-    /// The longest time that one write may take.
-    pub write_timeout: Duration,
-}
-
-impl Default for TunnelLimits {
-    fn default() -> Self {
-        TunnelLimits { max_message: 16 << 20, write_timeout: Duration::from_secs(30) }
-    }
-}
-
-/// Why a tunnel ended or could not be written to.
-#[derive(Debug)]
-pub enum TunnelError {
-    /// The tunnel is closed.
-    Closed,
-    /// The peer sent a message longer than [`TunnelLimits::max_message`].
-    TooLarge,
-    /// The memory budget does not suffice for a message.
-    NoMemory,
-    /// The peer sent a text message or a close reason that is not UTF-8.
-    NotUtf8,
-    /// The peer violated the WebSocket protocol.
-    Protocol(&'static str),
-    /// The connection failed.
-    Io(io::Error),
-    /// A write timed out, because the peer does not read.
-    WriteTimeout,
-}
-
-impl fmt::Display for TunnelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TunnelError::Closed => f.write_str("the tunnel is closed"),
-            TunnelError::TooLarge => f.write_str("a message on the tunnel is too long"),
-            TunnelError::NoMemory => f.write_str("there is no memory left for a message on the tunnel"),
-            TunnelError::NotUtf8 => f.write_str("a text message on the tunnel is not UTF-8"),
-            TunnelError::Protocol(reason) => write!(f, "the peer broke the WebSocket protocol: {reason}"),
-            TunnelError::Io(error) => write!(f, "the tunnel's connection failed: {error}"),
-            TunnelError::WriteTimeout => f.write_str("the peer does not read what is sent on the tunnel"),
-        }
-    }
-}
-
-impl std::error::Error for TunnelError {}
-
-impl From<TunnelError> for Reason {
-    fn from(error: TunnelError) -> Self {
-        let text = error.to_string();
-        if let TunnelError::Io(error) = error { Reason::caused_by(text, error) } else { text.into() }
-    }
-}
-
-/// The role of an endpoint: clients mask the frames that they send, servers do not (RFC 6455, section 5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Opened the connection.
-    Client,
-    /// Accepted the connection.
-    Server,
-}
 
 /// The connection that the reader and all writers of a tunnel share.
 pub struct TunnelStream {
     /// Read by the one reader, written under the write lock, shut down by any thread.
     pub(super) socket: Arc<Stream>,
-    /// The write lock. Its holder writes complete frames.
-    write_buffer: Mutex<WriteBuffer>,
+    /// The write lock. Its holder writes complete frames, which it assembles in this buffer, empty between writes.
+    write_buffer: Mutex<Vec<u8>>,
     /// Answers to pings that wait for the write lock, the latest of each kind (RFC 6455, section 5.5.3). Whoever releases the
     /// write lock sends them. Locked briefly, also under the write lock.
     answers: Mutex<Vec<(OpCode, Vec<u8>)>>,
@@ -106,12 +35,6 @@ pub struct TunnelStream {
     write_timeout: Duration,
     /// Since when; set once: no frame may follow a close frame.
     closing: OnceLock<Instant>,
-}
-
-/// Frames that are being assembled for a write.
-struct WriteBuffer {
-    /// Empty between writes.
-    bytes: Vec<u8>,
 }
 
 impl TunnelStream {
@@ -122,8 +45,7 @@ impl TunnelStream {
     pub fn new(socket: Arc<Stream>, role: Role, write_timeout: Duration) -> io::Result<Arc<Self>> {
         socket.set_nodelay()?;
         socket.set_write_timeout(Some(write_timeout))?;
-        let buffer = WriteBuffer { bytes: Vec::new() };
-        let (write_buffer, answers, closing) = (Mutex::new(buffer), Mutex::default(), OnceLock::new());
+        let (write_buffer, answers, closing) = (Mutex::default(), Mutex::default(), OnceLock::new());
         Ok(Arc::new(TunnelStream { socket, write_buffer, answers, role, write_timeout, closing }))
     }
 
@@ -212,27 +134,27 @@ impl TunnelStream {
     /// Writes one frame. A server's payload is written from where it is; a client's is copied, because it has to be masked.
     fn write_frame(
         &self,
-        buffer: &mut WriteBuffer,
+        buffer: &mut Vec<u8>,
         opcode: OpCode,
         parts: &[&[u8]],
         timeout: Duration,
     ) -> Result<(), TunnelError> {
         if self.role == Role::Client {
-            buffer.add_frame(self.role, opcode, parts)?;
+            add_frame(buffer, self.role, opcode, parts)?;
             return self.write_buffered(buffer, &[], timeout);
         }
-        write_header(&mut buffer.bytes, opcode, None, total_len(parts)).map_err(TunnelError::Io)?;
+        write_header(buffer, opcode, None, total_len(parts)).map_err(TunnelError::Io)?;
         self.write_buffered(buffer, parts, timeout)
     }
 
     /// Writes the buffer followed by `parts`, and empties the buffer.
-    fn write_buffered(&self, buffer: &mut WriteBuffer, parts: &[&[u8]], timeout: Duration) -> Result<(), TunnelError> {
+    fn write_buffered(&self, buffer: &mut Vec<u8>, parts: &[&[u8]], timeout: Duration) -> Result<(), TunnelError> {
         let mut slices = Vec::with_capacity(1 + parts.len());
-        slices.push(IoSlice::new(&buffer.bytes));
+        slices.push(IoSlice::new(buffer));
         slices.extend(parts.iter().map(|part| IoSlice::new(part)));
         let written = self.write_all(&mut slices, timeout);
-        buffer.bytes.clear();
-        buffer.bytes.shrink_to(KEPT_CAPACITY);
+        buffer.clear();
+        buffer.shrink_to(KEPT_CAPACITY);
         written
     }
 
@@ -247,7 +169,7 @@ impl TunnelStream {
 
 /// The write lock. Released, it leaves no answer to a ping behind.
 struct WriteLock<'s> {
-    buffer: MutexGuard<'s, WriteBuffer>,
+    buffer: MutexGuard<'s, Vec<u8>>,
     /// Declared after `buffer`, so that the lock has been released when the answers are sent.
     _answers: SendAnswers<'s>,
 }
@@ -259,91 +181,6 @@ impl Drop for SendAnswers<'_> {
     fn drop(&mut self) {
         // After a write error the tunnel is aborted, and its reader ends it.
         let _ = self.0.send_answers();
-    }
-}
-
-impl WriteBuffer {
-    /// Appends a frame, masked if a client sends it.
-    fn add_frame(&mut self, role: Role, opcode: OpCode, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        let mask = mask_of(role)?;
-        let payload_len = total_len(parts);
-        self.bytes.reserve(super::codec::MAX_HEADER + payload_len);
-        write_header(&mut self.bytes, opcode, mask, payload_len).map_err(TunnelError::Io)?;
-        let payload_start = self.bytes.len();
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
-        if let Some(mask) = mask {
-            apply_mask(&mut self.bytes[payload_start..], mask);
-        }
-        Ok(())
-    }
-}
-
-/// The mask of a frame that an endpoint of this role sends: none of a server, and of a client one that the peer's application cannot
-/// predict (RFC 6455, section 10.3).
-fn mask_of(role: Role) -> Result<Option<Mask>, TunnelError> {
-    if role == Role::Server {
-        return Ok(None);
-    }
-    let mut mask = Mask::default();
-    random::fill(&mut mask).map_err(|e| TunnelError::Io(io::Error::other(e)))?;
-    Ok(Some(mask))
-}
-
-fn total_len(parts: &[&[u8]]) -> usize {
-    parts.iter().map(|part| part.len()).sum()
-}
-
-/// Messages that are sent in one write: see [`Writer::send`].
-pub struct Batch {
-    frames: WriteBuffer,
-    /// The header of the message that is being appended.
-    header: Vec<u8>,
-    role: Role,
-}
-
-impl Batch {
-    /// Appends a text message. Its `parts` are concatenated and must be UTF-8.
-    ///
-    /// # Errors
-    /// If the system has no random bytes for the mask.
-    pub fn text(&mut self, parts: &[&[u8]]) -> Result<(), TunnelError> {
-        self.frames.add_frame(self.role, OpCode::Data(Data::Text), parts)
-    }
-
-    /// Appends a binary message of `head` and what `fill` appends; none if that is nothing. What `fill` appends is not copied again.
-    ///
-    /// # Errors
-    /// As [`Batch::text`].
-    pub fn binary_with<T>(&mut self, head: &[u8], fill: impl FnOnce(&mut Vec<u8>) -> T) -> Result<T, TunnelError> {
-        let mask = mask_of(self.role)?;
-        let bytes = &mut self.frames.bytes;
-        let start = bytes.len();
-        bytes.resize(start + USUAL_HEADER, 0);
-        let payload_start = bytes.len();
-        bytes.extend_from_slice(head);
-        let filled = fill(bytes);
-        let payload_len = bytes.len() - payload_start;
-        if payload_len == head.len() {
-            bytes.truncate(start);
-            return Ok(filled);
-        }
-        if let Some(mask) = mask {
-            apply_mask(&mut bytes[payload_start..], mask);
-        }
-        self.header.clear();
-        write_header(&mut self.header, OpCode::Data(Data::Binary), mask, payload_len).map_err(TunnelError::Io)?;
-        bytes.splice(start..payload_start, self.header.iter().copied());
-        Ok(filled)
-    }
-
-    /// Gives memory back that only a long message needed.
-    pub fn release_memory(&mut self) {
-        self.frames.bytes.shrink_to(KEPT_IDLE);
-    }
-
-    /// The bytes of its messages so far, as they will be sent.
-    pub fn len(&self) -> usize {
-        self.frames.bytes.len()
     }
 }
 
@@ -388,13 +225,13 @@ impl Writer {
             return Err(TunnelError::Closed);
         }
         let buffer = &mut *lock.buffer;
-        buffer.add_frame(self.0.role, OpCode::Data(Data::Text), text)?;
+        add_frame(buffer, self.0.role, OpCode::Data(Data::Text), text)?;
         self.0.write_frame(buffer, OpCode::Data(Data::Binary), binary, self.0.write_timeout)
     }
 
     /// A batch without messages.
     pub fn new_batch(&self) -> Batch {
-        Batch { frames: WriteBuffer { bytes: Vec::new() }, header: Vec::new(), role: self.0.role }
+        Batch::new(self.0.role)
     }
 
     /// Sends the messages of a batch, in order and in one write, and empties it, also if that fails.
@@ -407,7 +244,7 @@ impl Writer {
         }
         let _lock = self.0.lock();
         if self.0.is_closing() {
-            batch.frames.bytes.clear();
+            batch.frames.clear();
             return Err(TunnelError::Closed);
         }
         self.0.write_buffered(&mut batch.frames, &[], self.0.write_timeout)
@@ -427,7 +264,7 @@ impl Writer {
             before_wait();
             self.0.lock()
         });
-        let bytes = &mut batch.frames.bytes;
+        let bytes = &mut batch.frames;
         if self.0.is_closing() {
             bytes.clear();
             return Err(TunnelError::Closed);
@@ -487,25 +324,8 @@ impl Writer {
 mod tests {
     use std::io::Read;
 
-    use super::super::codec::parse_header;
     use super::*;
     use crate::net::io::socket_pair;
-
-    /// The payloads of the frames of a batch.
-    fn payloads(batch: &Batch) -> Vec<Vec<u8>> {
-        let mut rest = &batch.frames.bytes[..];
-        let mut payloads = Vec::new();
-        while let Some(parsed) = parse_header(rest).unwrap() {
-            let (payload, after) = rest[parsed.header_len..].split_at(parsed.payload_len as usize);
-            let mut payload = payload.to_vec();
-            assert_eq!(parsed.header.mask.is_some(), batch.role == Role::Client);
-            parsed.header.mask.into_iter().for_each(|mask| apply_mask(&mut payload, mask));
-            payloads.push(payload);
-            rest = after;
-        }
-        assert!(rest.is_empty());
-        payloads
-    }
 
     #[test]
     fn a_batch_is_empty_after_it_was_sent_and_after_that_failed() {
@@ -543,30 +363,5 @@ mod tests {
             let mut read = vec![0; 16 << 20];
             peer.read_exact(&mut read).unwrap();
         });
-    }
-
-    #[test]
-    fn a_message_that_is_filled_in_place_is_as_any_other() {
-        for role in [Role::Client, Role::Server] {
-            let mut batch = Batch { frames: WriteBuffer { bytes: Vec::new() }, header: Vec::new(), role };
-            let mut expected = vec![b"first".to_vec()];
-            batch.text(&[b"first"]).unwrap();
-            for length in [0, 1, 123, 124, 125, 126, 65_533, 65_534, 70_000] {
-                let fill = |out: &mut Vec<u8>| out.extend((0..length).map(|at| at as u8));
-                batch.binary_with(b"id", fill).unwrap();
-                if length > 0 {
-                    expected.push(b"id".iter().copied().chain((0..length).map(|at| at as u8)).collect());
-                }
-            }
-            assert!(payloads(&batch) == expected, "{role:?}");
-        }
-    }
-
-    #[test]
-    fn a_lost_connection_is_reported_with_its_io_error() {
-        let reason = Reason::from(TunnelError::Io(io::ErrorKind::BrokenPipe.into()));
-        let source = reason.source().unwrap().downcast_ref::<io::Error>().unwrap();
-        assert_eq!(reason.to_string(), format!("the tunnel's connection failed: {source}"));
-        assert!(Reason::from(TunnelError::WriteTimeout).source().is_none());
     }
 }
