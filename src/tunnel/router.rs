@@ -5,17 +5,15 @@
 //! enough not to delay other requests on the tunnel. Further pieces are queued up to a hard limit, beyond which only
 //! that request ends.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
-use std::vec;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+use crossbeam_channel::unbounded;
 
+use super::pending_response::PendingResponse;
 use super::piece::{LostReason, Piece};
-use super::queue::{Flow, QueueLimits, QueueState, SendToClient};
+use super::queue::{QueueLimits, QueueState};
+use super::router_state::{ResponseQueue, RouterState, SendSignal, WakeOnDrop};
 use crate::budget::Budget;
 use crate::net::stream::SentNow;
 use crate::sync::lock;
@@ -42,82 +40,8 @@ pub enum Passed {
     No,
 }
 
-/// A flow control message about one request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlowSignal {
-    /// Stop reading the provider's answer.
-    Pause,
-    /// Continue after a pause.
-    Resume,
-}
-
-/// Sends a signal for the request with this id. It may block on a socket, so it is called without a lock.
-pub type SendSignal = Box<dyn Fn(&str, FlowSignal) + Send + Sync>;
-
-/// A tunnel that a request which waits for its answer can read itself, so that no other thread is woken in between.
-pub trait SharedTunnel: Send + Sync {
-    /// Reads what comes next, for a tenth of a second at most, and routes it. False if the tunnel has another reader.
-    fn read_here(&self) -> bool;
-
-    /// Makes the tunnel's own thread read it.
-    fn leave_reading(&self);
-}
-
 /// A tunnel's requests in flight.
 pub struct Router(Arc<RouterState>);
-
-struct RouterState {
-    requests: Mutex<Requests>,
-    limits: QueueLimits,
-    budget: Arc<Budget>,
-    /// `None` where the participant does not support flow control.
-    signal: Option<SendSignal>,
-    /// Whether a request's thread was blocked waiting when the last batch or bytes were delivered to it. Batches with the end of a
-    /// response do not count.
-    waited: AtomicBool,
-}
-
-#[derive(Default)]
-struct Requests {
-    /// Set once the tunnel has ended: later requests fail at once.
-    lost: Option<LostReason>,
-    open: HashMap<Arc<str>, Arc<ResponseQueue>>,
-}
-
-/// The request no longer waits for its answer.
-struct ReceiverGone;
-
-/// A piece above this size, in bytes, stays charged to the budget until the next one is requested.
-const LARGE_PIECE: usize = 64 << 10;
-
-/// The reader's end of a request's queue. The channel ends when the last copy of this is dropped.
-struct ResponseQueue {
-    /// Bounded by the bytes that `state` counts. A batch has all pieces that were ready together, so that the request
-    /// is woken once.
-    batches: Sender<Vec<Piece>>,
-    /// Shared with [`PendingResponse`]; locked briefly. Declared after `batches`, so that the channel has ended when
-    /// the request is woken for the last time.
-    state: WakeOnDrop,
-}
-
-/// A queue's state, whose receiver is woken when this is dropped.
-struct WakeOnDrop(Arc<Mutex<QueueState>>);
-
-impl WakeOnDrop {
-    /// Wakes the thread that waits for a batch. crossbeam's blocking receive is not used for that: it yields the
-    /// processor several times before it sleeps, which costs more than the whole routing of a short answer.
-    /// True if a thread waits.
-    fn wake(&self) -> bool {
-        let receiver = lock(&self.0).receiver.take();
-        receiver.inspect(Thread::unpark).is_some()
-    }
-}
-
-impl Drop for WakeOnDrop {
-    fn drop(&mut self) {
-        self.wake();
-    }
-}
 
 impl Router {
     /// A router whose queues have these limits and are charged to `budget`.
@@ -150,8 +74,7 @@ impl Router {
             return Err(reason);
         }
         requests.open.insert(id.clone(), Arc::new(queue));
-        let router = self.0.clone();
-        Ok(PendingResponse { id, router, tunnel: None, state, batches, ready: Vec::new().into_iter(), in_use: 0 })
+        Ok(PendingResponse::new(id, self.0.clone(), state, batches))
     }
 
     /// Queues a piece for its request.
@@ -266,227 +189,15 @@ impl Drop for Router {
     }
 }
 
-impl ResponseQueue {
-    /// Waits until the queue has room, as long as its limits allow.
-    ///
-    /// # Errors
-    /// If the request stops waiting for its answer meanwhile.
-    fn wait_for_room(&self) -> Result<(), ReceiverGone> {
-        let started = Instant::now();
-        let Some(allowed) = lock(&self.state.0).begin_waiting(started) else { return Ok(()) };
-        let gone = loop {
-            let (is_full, gone) = {
-                let state = lock(&self.state.0);
-                (state.is_full(), state.receiver_gone)
-            };
-            let left = allowed.saturating_sub(started.elapsed());
-            if !is_full || gone || left.is_zero() {
-                break gone;
-            }
-            thread::park_timeout(left);
-        };
-        lock(&self.state.0).end_waiting(started, Instant::now());
-        if gone { Err(ReceiverGone) } else { Ok(()) }
-    }
-}
-
-impl RouterState {
-    /// Sends `tunnel.pause`, once, when a queue has reached its high-water mark. Called by the tunnel's reader only.
-    fn pause_if_full(&self, id: &str, state: &Mutex<QueueState>) {
-        let Some(signal) = &self.signal else { return };
-        if !lock(state).wants_pause() {
-            return;
-        }
-        signal(id, FlowSignal::Pause);
-        lock(state).flow = Flow::Paused;
-        // The queue may have been emptied meanwhile.
-        self.resume_if_drained(id, state);
-    }
-
-    /// Sends `tunnel.resume` when a queue has fallen to its low-water mark. No pause is sent until that is done, so the
-    /// two messages cannot be reordered.
-    fn resume_if_drained(&self, id: &str, state: &Mutex<QueueState>) {
-        let Some(signal) = &self.signal else { return };
-        if !lock(state).wants_resume() {
-            return;
-        }
-        signal(id, FlowSignal::Resume);
-        lock(state).flow = Flow::Running;
-    }
-}
-
-/// The receiving end of a request's queue. Dropping it closes the queue and wakes a reader that waits for room.
-pub struct PendingResponse {
-    id: Arc<str>,
-    router: Arc<RouterState>,
-    /// The tunnel that the answer comes on, where it can be read by the request.
-    tunnel: Option<Arc<dyn SharedTunnel>>,
-    state: Arc<Mutex<QueueState>>,
-    batches: Receiver<Vec<Piece>>,
-    /// The rest of the batch that was received last.
-    ready: vec::IntoIter<Piece>,
-    /// Bytes of a large piece that was taken. They stay charged until the next piece is requested, because the piece
-    /// may still be being written to the client.
-    in_use: usize,
-}
-
-/// No piece arrived within the timeout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimedOut;
-
-impl PendingResponse {
-    /// The answer comes on this tunnel, which its request reads itself while it can.
-    #[must_use]
-    pub fn on_tunnel(mut self, tunnel: Arc<dyn SharedTunnel>) -> Self {
-        self.tunnel = Some(tunnel);
-        self
-    }
-
-    /// Waits for the next piece.
-    ///
-    /// # Errors
-    /// [`TimedOut`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Piece, TimedOut> {
-        Self::recv_any(&mut [self], timeout).map(|(_, piece)| piece)
-    }
-
-    /// As [`PendingResponse::recv_timeout`]. While this waits, whoever reads the tunnel sends the client pieces of the body with
-    /// `send`, instead of waking this thread for each: they are not received here. All pieces that were received before must have
-    /// been sent.
-    ///
-    /// # Errors
-    /// [`TimedOut`].
-    pub fn recv_lending(&mut self, timeout: Duration, send: &SendToClient) -> Result<Piece, TimedOut> {
-        self.release_used();
-        lock(&self.state).lend(send);
-        let received = self.recv_timeout(timeout);
-        lock(&self.state).take_back();
-        received
-    }
-
-    /// The next piece of any of these requests, and the index of its request.
-    ///
-    /// # Errors
-    /// When none comes in time.
-    pub fn recv_any(pending: &mut [&mut Self], timeout: Duration) -> Result<(usize, Piece), TimedOut> {
-        let started = Instant::now();
-        pending.iter_mut().for_each(|one| one.release_used());
-        loop {
-            if let Some(received) = Self::try_recv_any(pending) {
-                return Ok(received);
-            }
-            let left = timeout.saturating_sub(started.elapsed());
-            if left.is_zero() {
-                return Err(TimedOut);
-            }
-            if Self::read_here(pending) {
-                continue;
-            }
-            for one in pending.iter() {
-                lock(&one.state).receiver = Some(thread::current());
-            }
-            // Neither a batch that came before the registration nor a reader that stopped before it has woken this thread.
-            if let Some(received) = Self::try_recv_any(pending) {
-                return Ok(received);
-            }
-            if !Self::read_here(pending) {
-                thread::park_timeout(left);
-            }
-        }
-    }
-
-    /// Reads the tunnel of a single request. Several tunnels are read by their own threads.
-    fn read_here(pending: &[&mut Self]) -> bool {
-        let mut tunnels = pending.iter().filter_map(|one| one.tunnel.as_ref());
-        if let [_] = pending {
-            return tunnels.next().is_some_and(|tunnel| tunnel.read_here());
-        }
-        tunnels.for_each(|tunnel| tunnel.leave_reading());
-        false
-    }
-
-    fn try_recv_any(pending: &mut [&mut Self]) -> Option<(usize, Piece)> {
-        pending.iter_mut().enumerate().find_map(|(index, one)| Some((index, one.try_recv()?)))
-    }
-
-    /// The next piece that is ready, or the reason why none follows.
-    fn try_recv(&mut self) -> Option<Piece> {
-        loop {
-            if let Some(piece) = self.ready.next() {
-                return Some(self.discharge(piece));
-            }
-            match self.batches.try_recv() {
-                Ok(batch) => self.ready = batch.into_iter(),
-                Err(TryRecvError::Empty) => return None,
-                Err(TryRecvError::Disconnected) => {
-                    return Some(Piece::Lost { reason: lock(&self.state).terminal.unwrap_or(LostReason::Closed) });
-                }
-            }
-        }
-    }
-
-    /// Releases the memory of a piece; that of a large one when the next is requested.
-    fn discharge(&mut self, piece: Piece) -> Piece {
-        let weight = piece.weight();
-        if weight > LARGE_PIECE {
-            self.in_use = weight;
-        } else {
-            self.release(weight);
-        }
-        piece
-    }
-
-    /// Releases the memory of the large piece that was taken last.
-    fn release_used(&mut self) {
-        let in_use = std::mem::take(&mut self.in_use);
-        if in_use > 0 {
-            self.release(in_use);
-        }
-    }
-
-    fn release(&self, bytes: usize) {
-        let (reader, resume) = {
-            let mut state = lock(&self.state);
-            state.take(bytes);
-            (state.reader.clone(), state.flow == Flow::Paused)
-        };
-        if let Some(reader) = reader {
-            reader.unpark();
-        }
-        if resume {
-            self.router.resume_if_drained(&self.id, &self.state);
-        }
-    }
-
-    /// When the client was last sent a piece by whoever reads the tunnel, if it was since the last call.
-    pub fn take_sent_at(&self) -> Option<Instant> {
-        lock(&self.state).sent_at.take()
-    }
-
-    /// Whether no piece is ready.
-    pub fn is_empty(&self) -> bool {
-        self.ready.len() == 0 && self.batches.is_empty()
-    }
-}
-
-impl Drop for PendingResponse {
-    fn drop(&mut self) {
-        lock(&self.router.requests).open.remove(&self.id);
-        let reader = {
-            let mut state = lock(&self.state);
-            state.receiver_gone = true;
-            state.reader.clone()
-        };
-        if let Some(reader) = reader {
-            reader.unpark();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::super::pending_response::TimedOut;
+    use super::super::queue::SendToClient;
+    use super::super::router_state::FlowSignal;
+    use super::*;
 
     const LONG: Duration = Duration::from_secs(20);
 
