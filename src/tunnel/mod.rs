@@ -3,8 +3,8 @@
 //!
 //! tungstenite performs the handshake's parsing and codes frame headers. Its `WebSocket` is not used, because it cannot be read
 //! and written by different threads and copies every message: here one reader and many writers share a connection, messages
-//! are borrowed from the read buffer, and messages that are ready together are sent in one write. Only
-//! `handshake`, `reader` and `writer` do I/O.
+//! are borrowed from the read buffer, and messages that are ready together are sent in one write. Only `handshake`, `reader` and
+//! `writer` do I/O.
 
 mod batch;
 pub(crate) mod body;
@@ -16,6 +16,7 @@ mod piece;
 #[cfg(test)]
 mod properties;
 mod queue;
+mod read_buffer;
 mod reader;
 mod router;
 mod router_state;

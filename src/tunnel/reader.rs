@@ -1,5 +1,5 @@
 //! The reading end of a tunnel. It assembles messages from frames and answers pings and close frames through the write lock, so
-//! that frames never interleave. Messages are borrowed from one buffer, which shrinks again after a long message.
+//! that frames never interleave. Messages are borrowed from its buffer.
 
 use std::io;
 use std::ops::Range;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::body::IncomingBody;
 use super::codec::{self, CloseError, Control, Data, OpCode, ParsedHeader, Role};
 use super::error::TunnelError;
+use super::read_buffer::{LARGE_BUFFER, ReadBuffer};
 use super::writer::{TunnelStream, Writer};
 use crate::budget::Share;
 use crate::net::io::is_timeout;
@@ -16,12 +17,6 @@ use crate::net::stream::Stream;
 
 /// How often a blocked read checks whether the tunnel is being closed: the socket's read timeout at first.
 pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// The buffer's size on a tunnel with little traffic, in bytes.
-const SMALL_BUFFER: usize = 1 << 10;
-/// The buffer's size on a tunnel after a long body, in bytes.
-const BUFFER_BEFORE_BODY: usize = 4 << 10;
-/// The buffer's size on a tunnel with much traffic, in bytes. Only a longer frame makes it larger.
-const LARGE_BUFFER: usize = 64 << 10;
 
 /// One result of [`Reader::read`].
 #[derive(Debug)]
@@ -48,10 +43,7 @@ pub struct Reader {
     stream: Arc<TunnelStream>,
     /// The longest message, in bytes.
     max_message: usize,
-    /// `start..end` has been read from the socket and not been consumed yet.
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
+    buffer: ReadBuffer,
     /// The fragments received so far of an unfinished message, and its type.
     fragments: Option<(Data, Vec<u8>)>,
     /// The last message that was assembled from fragments; kept while it is borrowed.
@@ -89,13 +81,10 @@ enum Payload {
 impl Reader {
     /// `read_ahead` was read from the socket after the handshake's head.
     pub(super) fn new(stream: Arc<TunnelStream>, read_ahead: Vec<u8>, max_message: usize) -> Self {
-        let end = read_ahead.len();
         Reader {
             stream,
             max_message,
-            buffer: read_ahead,
-            start: 0,
-            end,
+            buffer: ReadBuffer::new(read_ahead),
             fragments: None,
             assembled: Vec::new(),
             body: None,
@@ -169,17 +158,15 @@ impl Reader {
     fn receive(&mut self, payload: Payload) -> Result<Received<'_>, TunnelError> {
         match payload {
             Payload::Control(control, range) => self.handle_control(control, range),
-            Payload::Message(data, range) => decode_message(&self.stream, data, &self.buffer[range]),
+            Payload::Message(data, range) => decode_message(&self.stream, data, self.buffer.consumed(range)),
             Payload::Assembled(data) => decode_message(&self.stream, data, &self.assembled),
             Payload::Body(body) => Ok(Received::Body(body.into_bytes())),
         }
     }
 
     /// Whether the buffer holds a complete frame, so that the next read makes progress without waiting.
-    pub fn has_buffered_frame(&self) -> bool {
-        let buffered = &self.buffer[self.start..self.end];
-        let is_complete = |parsed: &ParsedHeader| (buffered.len() - parsed.header_len) as u64 >= parsed.payload_len;
-        matches!(codec::parse_header(buffered), Ok(Some(parsed)) if is_complete(&parsed))
+    pub fn has_buffered_frame(&mut self) -> bool {
+        self.buffer.has_frame()
     }
 
     /// Waits until this tunnel or another connection has something to read; tells of each whether it has.
@@ -187,7 +174,7 @@ impl Reader {
     /// # Errors
     /// As [`Stream::wait_for_either`]; where a part of a message is here already, too.
     pub fn wait_for_either(&self, other: &Stream, timeout: Duration) -> io::Result<[bool; 2]> {
-        if self.start < self.end || self.body.is_some() || self.fragments.is_some() {
+        if !self.buffer.is_empty() || self.body.is_some() || self.fragments.is_some() {
             return Err(io::ErrorKind::Unsupported.into());
         }
         self.stream.socket.wait_for_either(other, timeout)
@@ -199,9 +186,8 @@ impl Reader {
         if self.body.as_ref().is_some_and(|body| body.missing() > 0) {
             return self.fill_body();
         }
-        let buffered = self.end - self.start;
-        let parsed = codec::parse_header(&self.buffer[self.start..self.end]).map_err(TunnelError::Protocol)?;
-        let Some(ParsedHeader { header, header_len, payload_len }) = parsed else {
+        let parsed = self.buffer.header().map_err(TunnelError::Protocol)?;
+        let Some(ParsedHeader { header, header_len, payload_len }) = parsed.cloned() else {
             return self.fill_buffer(codec::MAX_HEADER);
         };
         if header.mask.is_some() != (self.stream.role == Role::Server) {
@@ -209,18 +195,17 @@ impl Reader {
         }
         if let (Some(body), OpCode::Data(_)) = (&mut self.body, header.opcode) {
             body.begin_frame(header.opcode, header.is_final, payload_len)?;
-            self.start += header_len;
+            self.buffer.consume(header_len);
             return Ok(self.take_body());
         }
         let payload_len = self.check_length(header.opcode, payload_len)?;
-        if buffered < header_len + payload_len {
+        if self.buffer.unread().len() < header_len + payload_len {
             return self.fill_buffer(header_len + payload_len);
         }
-        let payload_start = self.start + header_len;
-        let range = payload_start..payload_start + payload_len;
-        self.start = range.end;
+        self.buffer.consume(header_len);
+        let range = self.buffer.consume(payload_len);
         if let Some(mask) = header.mask {
-            codec::apply_mask(&mut self.buffer[range.clone()], mask);
+            codec::apply_mask(self.buffer.consumed_mut(range.clone()), mask);
         }
         let payload = match header.opcode {
             OpCode::Control(control) => Some(Payload::Control(control, range)),
@@ -233,12 +218,11 @@ impl Reader {
     /// Adds what is buffered of a body, or else reads from the socket, directly into the body.
     fn fill_body(&mut self) -> Result<Step, TunnelError> {
         let Some(body) = &mut self.body else { return Ok(Step::Partial) };
-        if self.start < self.end {
-            self.start += body.push(&self.buffer[self.start..self.end]);
+        if !self.buffer.is_empty() {
+            let taken = body.push(self.buffer.unread());
+            self.buffer.consume(taken);
         } else {
-            // Bodies follow bodies: the next read is to take little more than a head, since the rest would have to be copied.
-            self.buffer.truncate(BUFFER_BEFORE_BODY);
-            (self.start, self.end) = (0, 0);
+            self.buffer.shrink_before_body();
             let read = body.read_with(|bytes, most| self.stream.socket.read_to(bytes, most));
             if self.check_read(read)?.is_none() {
                 return Ok(Step::TimedOut);
@@ -273,7 +257,7 @@ impl Reader {
     /// Appends a fragment to its message.
     fn add_fragment(&mut self, data: Data, is_final: bool, range: Range<usize>) -> Option<Payload> {
         let (data, mut bytes) = self.fragments.take().unwrap_or((data, Vec::new()));
-        bytes.extend_from_slice(&self.buffer[range]);
+        bytes.extend_from_slice(self.buffer.consumed(range));
         if is_final {
             self.assembled = bytes;
             return Some(Payload::Assembled(data));
@@ -284,19 +268,16 @@ impl Reader {
 
     /// Reads once from the socket. `needed` is the length of the current frame, as far as it is known.
     fn fill_buffer(&mut self, needed: usize) -> Result<Step, TunnelError> {
-        self.make_room(needed);
+        self.buffer.make_room(needed);
         self.reserve_memory()?;
-        let read = self.stream.socket.read(&mut self.buffer[self.end..]);
+        let read = self.stream.socket.read(self.buffer.room());
         Ok(match self.check_read(read)? {
             Some(read) => {
-                self.end += read;
+                self.buffer.add(read);
                 Step::Partial
             }
             None => {
-                // An idle tunnel holds no buffer.
-                if self.start == self.end {
-                    (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
-                }
+                self.buffer.release_if_empty();
                 Step::TimedOut
             }
         })
@@ -316,41 +297,17 @@ impl Reader {
         }
     }
 
-    /// Makes room behind `end`. The buffer grows with the bytes received, never to the length that a header announces.
-    fn make_room(&mut self, needed: usize) {
-        let full = self.end == self.buffer.len();
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-            // The buffer was enlarged for one long message only.
-            if self.buffer.len() > LARGE_BUFFER {
-                self.buffer = Vec::new();
-            }
-        } else if self.buffer.len() - self.start < needed && self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end - self.start);
-        }
-        let length = self.buffer.len();
-        if length < SMALL_BUFFER {
-            self.buffer.resize(SMALL_BUFFER, 0);
-        } else if full && length < LARGE_BUFFER {
-            // The last read filled the buffer, so more may be waiting in the socket.
-            self.buffer.resize((length * 4).min(LARGE_BUFFER), 0);
-        } else if self.end == length {
-            self.buffer.resize((length * 2).min(needed.max(LARGE_BUFFER)), 0);
-        }
-    }
-
     /// Adjusts the share of the memory budget to what is held. Up to `LARGE_BUFFER` bytes are not charged.
     fn reserve_memory(&mut self) -> Result<(), TunnelError> {
         let Some(memory) = &mut self.memory else { return Ok(()) };
-        let held = self.buffer.len() + self.fragments.as_ref().map_or(0, |(_, fragments)| fragments.len());
+        let held = self.buffer.size() + self.fragments.as_ref().map_or(0, |(_, fragments)| fragments.len());
         let charged = if held > LARGE_BUFFER { held as u64 } else { 0 };
         memory.shrink_to(charged);
         if memory.grow_to(charged) { Ok(()) } else { Err(TunnelError::NoMemory) }
     }
 
     fn handle_control(&mut self, control: Control, range: Range<usize>) -> Result<Received<'static>, TunnelError> {
-        let payload = &self.buffer[range];
+        let payload = self.buffer.consumed(range);
         match control {
             Control::Ping => match self.stream.answer(OpCode::Control(Control::Pong), payload) {
                 // Our close frame has been sent already; no pong may follow it.
@@ -565,14 +522,14 @@ mod tests {
             peer.write_all(&frame(0x81, b"short")).unwrap();
         });
         assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Binary(bytes)) if bytes == long));
-        assert!(tunnel.reader.buffer.len() <= 300_014, "no longer than the frame");
+        assert!(tunnel.reader.buffer.size() <= 300_014, "no longer than the frame");
         sender.join().unwrap();
         assert!(matches!(tunnel.reader.read(|_| ()), Ok(Received::Text("short"))));
-        assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);
+        assert!(tunnel.reader.buffer.size() <= LARGE_BUFFER);
         // One read timeout without traffic.
         tunnel.writer.0.socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
         tunnel.reader.fill_buffer(1).unwrap();
-        assert!(tunnel.reader.buffer.is_empty());
+        assert_eq!(tunnel.reader.buffer.size(), 0);
         assert!(!tunnel.reader.has_buffered_frame());
     }
 
@@ -584,9 +541,9 @@ mod tests {
         write_header(&mut header, OpCode::Data(Data::Binary), Some(MASK), 1 << 29).unwrap();
         tunnel.peer.write_all(&header).unwrap();
         while !matches!(tunnel.reader.next_step(), Ok(Step::Partial | Step::TimedOut))
-            || tunnel.reader.end - tunnel.reader.start < header.len()
+            || tunnel.reader.buffer.unread().len() < header.len()
         {}
-        assert!(tunnel.reader.buffer.len() <= LARGE_BUFFER);
+        assert!(tunnel.reader.buffer.size() <= LARGE_BUFFER);
     }
 
     #[test]
