@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::head::Framing;
 use crate::budget::Share;
 use crate::net::chunked::{ChunkedDecoder, Malformed};
+use crate::net::framing::UnreadBody;
 use crate::net::io::is_timeout;
 
 /// The first allocation for a body, in bytes, and how many times its length a full one gets.
@@ -58,26 +59,40 @@ impl fmt::Display for BodyError {
     }
 }
 
-/// The part of a request's body that has not been read.
+/// A request's body.
 #[derive(Debug)]
-pub enum RequestBody {
-    /// This many bytes.
-    Length(u64),
-    /// Its remaining chunks.
-    Chunked(ChunkedDecoder),
-    /// Nothing.
-    Done,
-    /// Its end is unknown, because reading it failed.
-    Broken,
+pub struct RequestBody {
+    /// What has not been read; `None` where its end is unknown, because reading it failed.
+    unread: Option<UnreadBody>,
 }
 
 impl RequestBody {
     pub(super) fn new(framing: Framing) -> Self {
-        match framing {
-            Framing::Length(0) => RequestBody::Done,
-            Framing::Length(length) => RequestBody::Length(length),
-            Framing::Chunked => RequestBody::Chunked(ChunkedDecoder::strict()),
-        }
+        let unread = match framing {
+            Framing::Length(length) => UnreadBody::of_length(length),
+            Framing::Chunked => UnreadBody::Chunked(ChunkedDecoder::strict()),
+        };
+        RequestBody { unread: Some(unread) }
+    }
+
+    /// Whether it has been read to its end.
+    pub(super) fn is_done(&self) -> bool {
+        self.unread.as_ref().is_some_and(UnreadBody::is_done)
+    }
+
+    /// Whether reading it has failed.
+    pub(super) fn is_broken(&self) -> bool {
+        self.unread.is_none()
+    }
+
+    /// Whether it is known that more than so many bytes of it have not been read.
+    pub(super) fn is_longer_than(&self, bytes: u64) -> bool {
+        matches!(self.unread, Some(UnreadBody::Length(left)) if left > bytes)
+    }
+
+    /// It will not be read: what follows cannot be told from it.
+    pub(super) fn give_up(&mut self) {
+        self.unread = None;
     }
 
     /// Reads the rest of the body. `gap` is the read timeout; `share` is charged with the body's size. After an error
@@ -91,7 +106,7 @@ impl RequestBody {
     ) -> Result<Vec<u8>, BodyError> {
         let read = self.read_pieces(connection, share, limit, gap);
         if read.is_err() {
-            *self = RequestBody::Broken;
+            self.give_up();
         }
         read
     }
@@ -134,7 +149,7 @@ impl RequestBody {
         out: &mut Vec<u8>,
         timeout: Duration,
     ) -> Result<usize, BodyError> {
-        let RequestBody::Length(left) = self else {
+        let Some(UnreadBody::Length(left)) = &mut self.unread else {
             return connection.read_more(timeout).map_err(read_error);
         };
         let (arrived, max) = (connection.stream.arrived(), usize::try_from(*left).unwrap_or(usize::MAX));
@@ -153,30 +168,18 @@ impl RequestBody {
 
     /// Moves the body's bytes from `read_ahead` to `out`; true when the body is complete.
     fn take_read_ahead(&mut self, read_ahead: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<bool, Malformed> {
-        let complete = match self {
-            RequestBody::Done => true,
-            RequestBody::Broken => return Err(Malformed("The request body could not be read")),
-            RequestBody::Length(left) => {
-                let take = usize::try_from(*left).unwrap_or(usize::MAX).min(read_ahead.len());
-                if take == read_ahead.len() && out.is_empty() {
-                    std::mem::swap(out, read_ahead);
-                } else {
-                    out.extend_from_slice(&read_ahead[..take]);
-                    read_ahead.drain(..take);
-                }
-                *left -= take as u64;
-                *left == 0
-            }
-            RequestBody::Chunked(decoder) => {
-                let used = decoder.decode(read_ahead, out)?;
-                read_ahead.drain(..used);
-                decoder.is_done()
-            }
-        };
-        if complete {
-            *self = RequestBody::Done;
+        let unread = self.unread.as_mut().ok_or(Malformed("The request body could not be read"))?;
+        // All that is ready belongs to the body: it is not copied.
+        if let UnreadBody::Length(left) = unread
+            && out.is_empty()
+            && read_ahead.len() as u64 <= *left
+        {
+            std::mem::swap(out, read_ahead);
+            *left -= out.len() as u64;
         }
-        Ok(complete)
+        let used = unread.take(read_ahead, out)?;
+        read_ahead.drain(..used);
+        Ok(unread.is_done())
     }
 }
 

@@ -10,11 +10,12 @@ use tiny_http::{Method, StatusCode};
 
 use super::body::{BodyError, RequestBody};
 use super::connection::{Connection, RETAINED_BUFFER};
-use super::head::RequestHead;
+use super::head::{Framing, RequestHead};
 use super::header_lines::HeaderLines;
-use super::response::{has_no_content, push_header};
+use super::response::push_header;
 use super::stream_body::StreamBody;
 use crate::budget::Share;
+use crate::net::framing::has_no_content;
 use crate::net::stream::Stream;
 
 /// How much of a body that the handler did not read is read to keep the connection, in bytes.
@@ -47,7 +48,7 @@ pub struct Exchange<'c> {
 impl<'c> Exchange<'c> {
     pub(super) fn new(connection: &'c mut Connection, head: RequestHead) -> Self {
         let body = RequestBody::new(head.framing);
-        let continue_owed = head.expects_continue && !matches!(body, RequestBody::Done);
+        let continue_owed = head.expects_continue && !body.is_done();
         connection.keep_alive &= head.keep_alive;
         let share = connection.server.memory.share_of(connection.network);
         connection.written = 0;
@@ -161,10 +162,8 @@ impl<'c> Exchange<'c> {
     pub fn body(&mut self) -> Result<Vec<u8>, BodyError> {
         let limit = self.max_body();
         let gap = self.connection.server.limits.body_gap;
-        if let RequestBody::Length(length) = self.body
-            && length > limit
-        {
-            self.body = RequestBody::Broken;
+        if self.body.is_longer_than(limit) {
+            self.body.give_up();
             return Err(BodyError::TooLarge { limit });
         }
         self.send_continue().map_err(BodyError::Gone)?;
@@ -205,11 +204,11 @@ impl<'c> Exchange<'c> {
 
     /// Discards a short body that the handler did not read. False where the connection must be closed instead.
     pub(super) fn drain(&mut self) -> bool {
-        if matches!(self.body, RequestBody::Broken) || (self.continue_owed && self.connection.read_ahead.is_empty()) {
-            return matches!(self.body, RequestBody::Done);
-        }
-        if matches!(self.body, RequestBody::Length(left) if left > DRAIN_BYTES) {
+        if self.body.is_broken() || self.body.is_longer_than(DRAIN_BYTES) {
             return false;
+        }
+        if self.continue_owed && self.connection.read_ahead.is_empty() {
+            return self.body.is_done();
         }
         self.read_body(DRAIN_BYTES, DRAIN_GAP).is_ok()
     }
@@ -291,7 +290,7 @@ impl<'c> Exchange<'c> {
     pub fn upgrade(&mut self, headers: &[(&str, &str)]) -> Upgrade {
         self.status = Some(101);
         self.connection.keep_alive = false;
-        self.body = RequestBody::Done;
+        self.body = RequestBody::new(Framing::Length(0));
         let mut head = Vec::new();
         self.head_lines(&mut head, 101, headers);
         head.extend_from_slice(b"\r\n");

@@ -8,7 +8,7 @@ use tiny_http::Method;
 use super::authority;
 use super::header_lines::HeaderLines;
 use super::limits::Limits;
-use crate::net::header_list::has_token;
+use crate::net::framing::{InvalidLength, content_length, is_persistent};
 
 /// A request's head.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<RequestHead, HeadError> {
     }
     Ok(RequestHead {
         framing: framing(&headers, http11)?,
-        keep_alive: keeps_alive(&headers, http11),
+        keep_alive: is_persistent(http11, headers.values("connection")),
         expects_continue: expects_continue(&headers, http11)?,
         method,
         path: target.path,
@@ -199,10 +199,9 @@ fn check_host(headers: &HeaderLines, http11: bool) -> Result<(), HeadError> {
 }
 
 fn framing(headers: &HeaderLines, http11: bool) -> Result<Framing, HeadError> {
-    let mut lengths = headers.values("content-length");
+    let mut lengths = headers.values("content-length").peekable();
     let mut codings = headers.values("transfer-encoding");
-    match (lengths.next(), codings.next()) {
-        (None, None) => Ok(Framing::Length(0)),
+    match (lengths.peek(), codings.next()) {
         (Some(_), Some(_)) => Err(bad("A request may have Content-Length or Transfer-Encoding, not both")),
         (None, Some(coding)) => {
             let plain = coding.eq_ignore_ascii_case("chunked") && codings.next().is_none() && http11;
@@ -212,20 +211,12 @@ fn framing(headers: &HeaderLines, http11: bool) -> Result<Framing, HeadError> {
                 Err(bad("The only Transfer-Encoding taken is chunked, in HTTP/1.1"))
             }
         }
-        (Some(length), None) => {
-            if lengths.any(|other| other != length) {
-                return Err(bad("The request has two lengths that differ"));
-            }
-            let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
-            let parsed = digits.then(|| length.parse().ok()).flatten();
-            parsed.map(Framing::Length).ok_or(bad("The Content-Length is not a number"))
-        }
+        (_, None) => match content_length(lengths.map(str::as_bytes)) {
+            Ok(length) => Ok(Framing::Length(length.unwrap_or(0))),
+            Err(InvalidLength::Ambiguous) => Err(bad("The request has two lengths that differ")),
+            Err(InvalidLength::NotANumber) => Err(bad("The Content-Length is not a number")),
+        },
     }
-}
-
-fn keeps_alive(headers: &HeaderLines, http11: bool) -> bool {
-    let has = |token: &str| has_token(headers.values("connection"), token);
-    if http11 { !has("close") } else { has("keep-alive") && !has("close") }
 }
 
 fn expects_continue(headers: &HeaderLines, http11: bool) -> Result<bool, HeadError> {

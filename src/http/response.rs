@@ -4,12 +4,6 @@ use tiny_http::StatusCode;
 
 use crate::net::header_list::is_token_byte;
 
-/// Whether a response of this status has neither content nor a length (RFC 9110, sections 6.4.1 and 8.6). A 205 has a
-/// length, which is zero.
-pub(super) fn has_no_content(status: u16) -> bool {
-    status < 200 || matches!(status, 204 | 304)
-}
-
 /// Where a byte may occur in a header line.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {

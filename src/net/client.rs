@@ -2,14 +2,15 @@
 //! callers open the connection and encode the requests.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::chunked::ChunkedDecoder;
-use super::header_list::{elements, has_token};
+use super::chunked::Malformed;
+use super::framing::UnreadBody;
 use super::io::{Peek, remaining};
+pub use super::response_head::ResponseHead;
+use super::response_head::{broken, read_head};
 use super::stream::Stream;
 
 /// The size of one read at first, in bytes.
@@ -25,9 +26,6 @@ const SEVERAL_PIECES: usize = 2 << 10;
 /// How soon after a request the end of a reused connection is taken for the server's answer to the idle time before it. A server
 /// that ends the connection later may have been at work on the request.
 const IDLE_CLOSE_WINDOW: Duration = Duration::from_secs(1);
-/// The longest head of an answer, in bytes, and the largest number of its header lines.
-const MAX_HEAD: usize = 64 << 10;
-const MAX_LINES: usize = 128;
 
 /// A connection to a server.
 pub struct ClientConnection {
@@ -49,34 +47,6 @@ pub struct ClientConnection {
     deadline: Option<Instant>,
 }
 
-/// The part of an answer's body that has not been read.
-enum UnreadBody {
-    Length(u64),
-    Chunked(ChunkedDecoder),
-    /// It ends when the server closes the connection.
-    Close,
-    Over,
-}
-
-/// An answer's head.
-pub struct ResponseHead<'a> {
-    /// HTTP status, 200 to 599.
-    pub status: u16,
-    lines: &'a [httparse::Header<'a>],
-}
-
-impl<'a> ResponseHead<'a> {
-    /// Names and values, in order.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.lines.iter().map(|line| (line.name, line.value))
-    }
-
-    /// The values of all lines of a header.
-    pub fn lines(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        lines(self.lines, name)
-    }
-}
-
 impl ClientConnection {
     /// Wraps a new connection.
     ///
@@ -89,7 +59,7 @@ impl ClientConnection {
         stream.set_write_timeout(None)?;
         stream.limit_receive_buffer_if_local(RECEIVE_BUFFER);
         let stream = Arc::new(stream);
-        let (buffer, body) = (vec![0; BUFFER_SIZE], UnreadBody::Over);
+        let (buffer, body) = (vec![0; BUFFER_SIZE], UnreadBody::Done);
         Ok(ClientConnection {
             stream,
             buffer,
@@ -138,7 +108,7 @@ impl ClientConnection {
 
     /// Whether the answer is complete and another request can be sent.
     pub fn can_be_kept(&self) -> bool {
-        self.reusable && matches!(self.body, UnreadBody::Over) && self.from == self.to
+        self.reusable && self.body.is_done() && self.from == self.to
     }
 
     /// Releases the memory that only a long answer or head needed. For a connection that becomes idle.
@@ -219,30 +189,9 @@ impl ClientConnection {
     /// # Errors
     /// If its framing is malformed.
     pub fn take(&mut self, out: &mut Vec<u8>) -> io::Result<bool> {
-        let ready = &self.buffer[self.from..self.to];
-        let over;
-        self.from += match &mut self.body {
-            UnreadBody::Over => return Ok(true),
-            UnreadBody::Close => {
-                over = false;
-                take(ready, u64::MAX, out)
-            }
-            UnreadBody::Length(left) => {
-                let used = take(ready, *left, out);
-                *left -= used as u64;
-                over = *left == 0;
-                used
-            }
-            UnreadBody::Chunked(decoder) => {
-                let used = decoder.decode(ready, out).map_err(|e| broken(e.0))?;
-                over = decoder.is_done();
-                used
-            }
-        };
-        if over {
-            self.body = UnreadBody::Over;
-        }
-        Ok(over)
+        let taken = self.body.take(&self.buffer[self.from..self.to], out);
+        self.from += taken.map_err(|Malformed(reason)| broken(reason))?;
+        Ok(self.body.is_done())
     }
 
     /// Appends the next piece of the body to `out`: buffered bytes, or else the next that arrive. True at the end of
@@ -279,10 +228,10 @@ impl ClientConnection {
     /// Reads more of the body into the buffer.
     fn receive(&mut self) -> io::Result<()> {
         if self.fill_buffer()? == 0 {
-            if !matches!(self.body, UnreadBody::Close) {
+            if !matches!(self.body, UnreadBody::UntilClose) {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed too early"));
             }
-            self.body = UnreadBody::Over;
+            self.body = UnreadBody::Done;
         }
         Ok(())
     }
@@ -316,7 +265,7 @@ impl ClientConnection {
 impl Drop for ClientConnection {
     /// Ends the connection even if a cancellation handle still holds the socket.
     fn drop(&mut self) {
-        if matches!(self.body, UnreadBody::Over) {
+        if self.body.is_done() {
             self.stream.shutdown();
         } else {
             self.stream.abort();
@@ -324,92 +273,9 @@ impl Drop for ClientConnection {
     }
 }
 
-fn take(ready: &[u8], most: u64, out: &mut Vec<u8>) -> usize {
-    let used = usize::try_from(most).unwrap_or(usize::MAX).min(ready.len());
-    out.extend_from_slice(&ready[..used]);
-    used
-}
-
-/// What a head tells of its answer.
-struct ParsedHead {
-    /// The head's length in bytes, including the blank line.
-    length: usize,
-    body: UnreadBody,
-    reusable: bool,
-}
-
-fn broken(reason: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
-}
-
-/// Parses a head, if it is complete (RFC 9112, section 6.3), and passes it to `show` unless it is interim.
-fn read_head(bytes: &[u8], show: impl FnOnce(&ResponseHead<'_>)) -> io::Result<Option<ParsedHead>> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let mut lines = [const { MaybeUninit::uninit() }; MAX_LINES];
-    let mut answer = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut answer, bytes, &mut lines);
-    let length = match parsed {
-        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
-        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
-        Ok(_) => return Err(broken("the answer's head is too long")),
-        Err(error) => return Err(broken(&format!("the answer is no HTTP: {error}"))),
-    };
-    let status = answer.code.unwrap_or_default();
-    if status == 101 || !(100..600).contains(&status) {
-        return Err(broken(&format!("the answer has the status {status}")));
-    }
-    if status >= 200 {
-        show(&ResponseHead { status, lines: answer.headers });
-    }
-    let body = framing(status, answer.headers)?;
-    let reusable = keeps_alive(answer.version == Some(1), answer.headers) && !matches!(body, UnreadBody::Close);
-    Ok(Some(ParsedHead { length, body, reusable }))
-}
-
-/// The values of all lines of a header.
-fn lines<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'h [u8]> {
-    headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value)
-}
-
-fn values<'h>(headers: &'h [httparse::Header<'_>], name: &str) -> impl Iterator<Item = &'h [u8]> {
-    elements(lines(headers, name))
-}
-
-fn framing(status: u16, headers: &[httparse::Header<'_>]) -> io::Result<UnreadBody> {
-    if status < 200 || matches!(status, 204 | 304) {
-        return Ok(UnreadBody::Over);
-    }
-    let mut codings = values(headers, "transfer-encoding").filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
-    match (codings.next(), codings.next()) {
-        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => {
-            return Ok(UnreadBody::Chunked(ChunkedDecoder::lenient()));
-        }
-        (None, _) => {}
-        _ => return Err(broken("the answer's Transfer-Encoding is not chunked")),
-    }
-    let mut lengths = values(headers, "content-length");
-    let Some(length) = lengths.next() else { return Ok(UnreadBody::Close) };
-    let digits = !length.is_empty() && length.iter().all(u8::is_ascii_digit) && lengths.all(|other| other == length);
-    let parsed = std::str::from_utf8(length).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-    match parsed {
-        Some(0) => Ok(UnreadBody::Over),
-        Some(length) => Ok(UnreadBody::Length(length)),
-        None => Err(broken("the answer's Content-Length is no number")),
-    }
-}
-
-fn keeps_alive(http11: bool, headers: &[httparse::Header<'_>]) -> bool {
-    let has_option = |option: &str| has_token(lines(headers, "connection"), option);
-    // Two framings: the rest of the stream cannot be trusted.
-    let is_ambiguous =
-        values(headers, "transfer-encoding").next().is_some() && values(headers, "content-length").next().is_some();
-    !is_ambiguous && if http11 { !has_option("close") } else { has_option("keep-alive") && !has_option("close") }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::response_head::MAX_HEAD;
     use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};

@@ -4,6 +4,7 @@
 pub mod cancellation;
 pub mod chunked;
 pub mod client;
+pub mod framing;
 pub mod header_list;
 pub mod io;
 pub mod network_address;
@@ -11,6 +12,7 @@ pub mod poll_set;
 pub mod pool;
 pub mod request;
 pub mod resolve;
+mod response_head;
 mod self_signed;
 pub mod stream;
 pub mod tls;
