@@ -19,6 +19,7 @@ use crate::error::Reason;
 use crate::fingerprint::Fingerprint;
 use crate::net::header_list::has_token;
 use crate::net::io::{is_timeout, remaining};
+use crate::net::request::{encode_head, host_header};
 use crate::net::resolve::Server;
 use crate::net::stream::Stream;
 use crate::net::tls::dial;
@@ -175,7 +176,7 @@ pub fn connect(
     let request = request(&uri, headers, &key)?;
     let deadline = Instant::now() + timeout;
     let stream = dial(&server, pin, deadline, |_| Ok(())).map_err(ConnectError::Io)?;
-    let (response, read_ahead) = send_request(&stream, request.as_bytes(), deadline)?;
+    let (response, read_ahead) = send_request(&stream, &request, deadline)?;
     let status = response.status().as_u16();
     if status != 101 {
         let body = String::from_utf8_lossy(&read_ahead[..read_ahead.len().min(MAX_REFUSAL)]).into_owned();
@@ -212,20 +213,18 @@ fn check_response(headers: &HeaderMap, key: &str) -> Result<(), ConnectError> {
 }
 
 /// Formats the upgrade request.
-fn request(uri: &Uri, headers: &[(&str, &str)], key: &str) -> Result<String, ConnectError> {
-    let authority = uri.authority().ok_or_else(|| ConnectError::Url("it names no host".into()))?.as_str();
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut out = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
-    );
-    for (name, value) in headers {
+fn request(uri: &Uri, headers: &[(&str, &str)], key: &str) -> Result<Vec<u8>, ConnectError> {
+    for (name, _) in headers {
         HeaderName::from_bytes(name.as_bytes()).map_err(|e| ConnectError::Url(Reason::of(e)))?;
-        HeaderValue::from_str(value).map_err(|e| ConnectError::Url(Reason::of(e)))?;
-        out.push_str(&format!("{name}: {value}\r\n"));
     }
-    Ok(out + "\r\n")
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let lines = format!(
+        "Host: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n",
+        host_header(uri)
+    );
+    let invalid = |name| ConnectError::Url(format!("the header {name} has a value that cannot be sent").into());
+    encode_head("GET", target, &lines, headers.iter().copied(), None).map_err(invalid)
 }
 
 /// Sends the request and reads the response's head. Also returns the bytes received after the head.
@@ -273,6 +272,22 @@ mod tests {
         let source = invalid.source().unwrap();
         assert_eq!((text, source.is::<io::Error>()), (format!("the tunnel's URL can't be opened: {source}"), false));
         assert!(reason("http://h").1.source().is_none());
+    }
+
+    #[test]
+    fn a_request_names_the_host_as_the_url_does_and_no_user() {
+        let text = |url: &str, headers: &[(&str, &str)]| {
+            request(&url.parse().unwrap(), headers, "k").map(|bytes| String::from_utf8(bytes).unwrap())
+        };
+        let own = "Connection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: k\r\n";
+        assert_eq!(
+            text("ws://u:p@[::1]:8/a?b", &[("X-A", "c")]).unwrap(),
+            format!("GET /a?b HTTP/1.1\r\nHost: [::1]:8\r\n{own}X-A: c\r\n\r\n")
+        );
+        assert_eq!(text("wss://h", &[]).unwrap(), format!("GET / HTTP/1.1\r\nHost: h\r\n{own}\r\n"));
+        assert!(text("ws://h", &[("X", "a\r\nY: b")]).is_err());
+        assert!(text("ws://h", &[("X: a\r\nY", "b")]).is_err());
     }
 
     #[test]
