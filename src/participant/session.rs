@@ -22,7 +22,7 @@ use crate::proto::tunnel::{
     BODIES_BINARY, BODIES_HEADER, CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded,
 };
 use crate::sync::lock;
-use crate::tunnel::{Connected, Writer};
+use crate::tunnel::{Connected, TunnelEnds, Writer};
 
 /// How long the reader may take to handle the close frame of a tunnel on which a write has failed.
 const CLOSE_FRAME_TIME: Duration = Duration::from_secs(2);
@@ -160,7 +160,7 @@ impl Session {
     /// Starts the threads of a session.
     pub(super) fn start(params: SessionParams) -> Result<Self, Error> {
         let SessionParams { client, room, id, timing, provider, offer, on_change, registered, tunnel } = params;
-        let (reader, writer, headers) = tunnel;
+        let Connected { ends: TunnelEnds { reader, writer }, headers } = tunnel;
         let agreed = |header: &str, value: &str| {
             headers.iter().any(|(name, given)| name.eq_ignore_ascii_case(header) && given == value)
         };

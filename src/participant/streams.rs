@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::net::io::socket_pair;
     use crate::proto::tunnel::encode_end;
-    use crate::tunnel::{self, Reader, TunnelLimits, Writer};
+    use crate::tunnel::{self, Reader, TunnelEnds, TunnelLimits, Writer};
 
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -194,7 +194,8 @@ mod tests {
         fn new() -> Self {
             let (hub, tunnel) = socket_pair();
             hub.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            let (reader, writer) = tunnel::serve(Arc::new(tunnel.into()), Vec::new(), TunnelLimits::default()).unwrap();
+            let TunnelEnds { reader, writer } =
+                tunnel::serve(Arc::new(tunnel.into()), Vec::new(), TunnelLimits::default()).unwrap();
             let provider = Provider::new("http://127.0.0.1:1", &[]).unwrap();
             let state = Arc::new(ProviderState::new(None));
             let forwarder = Arc::new(Forwarder::new(provider, state, writer.clone(), true));

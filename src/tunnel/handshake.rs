@@ -139,18 +139,37 @@ pub fn accept<'a>(http11: bool, lines: impl Fn(&str) -> Vec<&'a str>) -> Result<
     Ok(derive_accept_key(key.as_bytes()))
 }
 
+/// The two ends of this side of a tunnel.
+pub struct TunnelEnds {
+    /// What the peer sends is read from it.
+    pub reader: Reader,
+    /// What is sent to the peer is written to it.
+    pub writer: Writer,
+}
+
+impl TunnelEnds {
+    fn new(stream: Arc<Stream>, role: Role, read_ahead: Vec<u8>, limits: TunnelLimits) -> io::Result<Self> {
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
+        let stream = TunnelStream::new(stream, role, limits.write_timeout)?;
+        Ok(TunnelEnds { reader: Reader::new(stream.clone(), read_ahead, limits.max_message), writer: Writer(stream) })
+    }
+}
+
 /// The tunnel on an upgraded connection, on the server's side. `read_ahead` are the bytes received after the request's head.
 ///
 /// # Errors
 /// If the socket options cannot be set.
-pub fn serve(stream: Arc<Stream>, read_ahead: Vec<u8>, limits: TunnelLimits) -> io::Result<(Reader, Writer)> {
-    stream.set_read_timeout(Some(READ_TIMEOUT))?;
-    let stream = TunnelStream::new(stream, Role::Server, limits.write_timeout)?;
-    Ok((Reader::new(stream.clone(), read_ahead, limits.max_message), Writer(stream)))
+pub fn serve(stream: Arc<Stream>, read_ahead: Vec<u8>, limits: TunnelLimits) -> io::Result<TunnelEnds> {
+    TunnelEnds::new(stream, Role::Server, read_ahead, limits)
 }
 
-/// The reader and writer of a tunnel, and the headers of the 101 response that opened it.
-pub type Connected = (Reader, Writer, Vec<(String, String)>);
+/// A tunnel that has been opened on the client's side.
+pub struct Connected {
+    /// Reads and writes it.
+    pub ends: TunnelEnds,
+    /// The headers of the 101 response that opened it.
+    pub headers: Vec<(String, String)>,
+}
 
 /// Opens a tunnel to a `ws://` or `wss://` URL. `headers` are sent in addition to those of the handshake; `timeout` covers
 /// everything from connecting to the response; the lookup of the hub's name counts, but cannot be cut short. With a `pin`, the hub's
@@ -187,9 +206,8 @@ pub fn connect(
         (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
     let headers = response.headers().iter().map(header).collect();
-    stream.set_read_timeout(Some(READ_TIMEOUT)).map_err(ConnectError::Io)?;
-    let stream = TunnelStream::new(Arc::new(stream), Role::Client, limits.write_timeout).map_err(ConnectError::Io)?;
-    Ok((Reader::new(stream.clone(), read_ahead, limits.max_message), Writer(stream), headers))
+    let ends = TunnelEnds::new(Arc::new(stream), Role::Client, read_ahead, limits).map_err(ConnectError::Io)?;
+    Ok(Connected { ends, headers })
 }
 
 /// Checks the headers of a 101 response (RFC 6455, section 4.1).

@@ -25,7 +25,7 @@ mod writer;
 
 pub use batch::Batch;
 pub use error::TunnelError;
-pub use handshake::{ConnectError, Connected, HandshakeError, TunnelLimits, accept, connect, serve};
+pub use handshake::{ConnectError, Connected, HandshakeError, TunnelEnds, TunnelLimits, accept, connect, serve};
 pub use pending_response::{PendingResponse, SharedTunnel};
 pub use piece::{LostReason, Piece};
 pub use queue::{QueueLimits, SendToClient};

@@ -58,7 +58,7 @@ fn read_with_reader(bytes: &[u8], ahead: usize) -> Outcome {
     let stream = Arc::new(socket.into());
     let limits = TunnelLimits { max_message: MAX_MESSAGE, ..TunnelLimits::default() };
     let (ahead, rest) = bytes.split_at(ahead.min(bytes.len()));
-    let (mut reader, _writer) = serve(stream, ahead.to_vec(), limits).unwrap();
+    let mut reader = serve(stream, ahead.to_vec(), limits).unwrap().reader;
     peer.write_all(rest).unwrap();
     peer.shutdown(Shutdown::Write).unwrap();
     let mut read = Outcome::default();

@@ -364,7 +364,7 @@ mod tests {
     use crate::budget::Budget;
     use crate::net::io::socket_pair;
     use crate::tunnel::codec::{format_close, raw_frame, write_header};
-    use crate::tunnel::{TunnelLimits, serve};
+    use crate::tunnel::{TunnelEnds, TunnelLimits, serve};
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -389,7 +389,7 @@ mod tests {
             let (peer, socket) = socket_pair();
             let stream = Arc::new(socket.into());
             let limits = TunnelLimits { max_message, ..TunnelLimits::default() };
-            let (reader, writer) = serve(stream, frame(0x81, b"ahead"), limits).unwrap();
+            let TunnelEnds { reader, writer } = serve(stream, frame(0x81, b"ahead"), limits).unwrap();
             TestTunnel { reader, writer, peer }
         }
 

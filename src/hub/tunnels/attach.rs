@@ -15,7 +15,7 @@ use crate::proto::tunnel::{
     BODIES_BINARY, BODIES_HEADER, CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, MAX_TO_HUB, PAUSE_HEADER, PAUSE_ON,
     SUPERSEDED,
 };
-use crate::tunnel::{self, HandshakeError, LostReason, Reader, Received, TunnelLimits, Writer};
+use crate::tunnel::{self, HandshakeError, LostReason, Reader, Received, TunnelEnds, TunnelLimits};
 
 /// `GET /v1/rooms/{code}/participants/{id}/tunnel?token=T`. Returns when the tunnel has ended.
 pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams) -> HandlerResult {
@@ -53,40 +53,70 @@ pub fn attach(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     }
     let memory = exchange.share();
     let upgrade = exchange.upgrade(&headers);
-    Ok(serve(hub, (code, id), (upgrade, memory), features))
+    Ok(Attachment { hub, code, id, features }.serve(upgrade, memory))
 }
 
-fn serve(
-    hub: &HubContext,
-    (code, id): (&str, &str),
-    (upgrade, memory): (Upgrade, Share),
+/// A participant that attaches its tunnel.
+struct Attachment<'a> {
+    hub: &'a HubContext,
+    /// The room's code.
+    code: &'a str,
+    /// The participant's id.
+    id: &'a str,
     features: TunnelFeatures,
-) -> io::Result<()> {
-    let limits = TunnelLimits { max_message: MAX_TO_HUB, ..TunnelLimits::default() };
-    let (reader, writer) = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
-    let reader = reader.with_memory(memory);
-    let mut opened = None;
-    let ends = (reader, writer.clone());
-    let sent = writer.send_upgrade(&upgrade.head, || opened = Some(open(hub, code, id, ends, features)));
-    match opened {
-        Some(Ok(open)) => {
-            if let Some(old) = &open.superseded {
-                let reason = format!("{SUPERSEDED} by a newer tunnel of the same participant");
-                old.close(CLOSE_NORMAL, &reason, LostReason::Closed);
+}
+
+impl Attachment<'_> {
+    /// Serves the tunnel until it has ended. `memory` is for its long messages.
+    fn serve(&self, upgrade: Upgrade, memory: Share) -> io::Result<()> {
+        let limits = TunnelLimits { max_message: MAX_TO_HUB, ..TunnelLimits::default() };
+        let TunnelEnds { reader, writer } = tunnel::serve(upgrade.stream, upgrade.read_ahead, limits)?;
+        let ends = TunnelEnds { reader: reader.with_memory(memory), writer: writer.clone() };
+        let mut opened = None;
+        let sent = writer.send_upgrade(&upgrade.head, || opened = Some(self.open(ends)));
+        match opened {
+            Some(Ok(open)) => {
+                if let Some(old) = &open.superseded {
+                    let reason = format!("{SUPERSEDED} by a newer tunnel of the same participant");
+                    old.close(CLOSE_NORMAL, &reason, LostReason::Closed);
+                }
+                if sent.is_ok() {
+                    open.tunnel.read();
+                }
+                self.close(&open);
             }
-            if sent.is_ok() {
-                open.tunnel.read();
+            Some(Err(mut reader)) => {
+                writer.close(CLOSE_NORMAL, "The participant was removed");
+                // Until the participant has answered: without a reader the connection is cut off, and it would register again.
+                while reader.read(|_| ()).is_ok_and(|received| !matches!(received, Received::Closed { .. })) {}
             }
-            close(hub, (code, id), &open);
+            None => {}
         }
-        Some(Err(mut reader)) => {
-            writer.close(CLOSE_NORMAL, "The participant was removed");
-            // Until the participant has answered: without a reader the connection is cut off, and it would register again.
-            while reader.read(|_| ()).is_ok_and(|received| !matches!(received, Received::Closed { .. })) {}
-        }
-        None => {}
+        Ok(())
     }
-    Ok(())
+
+    /// Opens the tunnel in the registry and inserts it among the tunnels, under the registry's lock, so that no request finds one
+    /// without the other.
+    ///
+    /// # Errors
+    /// The reader, if the participant has been removed meanwhile.
+    fn open(&self, ends: TunnelEnds) -> Result<OpenTunnel, Box<Reader>> {
+        let Attachment { hub, code, id, features } = *self;
+        hub.try_change(|registry, now| {
+            let Ok((opened, events)) = registry.open_tunnel(code, id, now) else { return Err(Box::new(ends.reader)) };
+            let (traffic, memory) = (hub.metrics.traffic.clone(), hub.memory.clone());
+            let tunnel = Arc::new(Tunnel::new(&opened, ends, features, traffic, memory, hub.clock.clone()));
+            let superseded = hub.tunnels.insert(opened.serial, tunnel.clone());
+            Ok((OpenTunnel { serial: opened.serial, number: opened.tunnel, tunnel, superseded }, events))
+        })
+    }
+
+    fn close(&self, open: &OpenTunnel) {
+        self.hub.tunnels.remove(open.serial, &open.tunnel);
+        // The registry first: a request that fails releases its slot, which must not be granted to a waiting one.
+        self.hub.change(|registry, now| ((), registry.close_tunnel(self.code, self.id, open.number, now)));
+        open.tunnel.fail_requests();
+    }
 }
 
 /// A tunnel that has been opened.
@@ -108,34 +138,6 @@ fn bad_handshake(exchange: &mut Exchange<'_>, error: HandshakeError) -> Rejectio
         exchange.add_header("Sec-WebSocket-Version", "13");
     }
     Rejection::invalid(error.to_string()).status(error.status())
-}
-
-/// Opens the tunnel in the registry and inserts it among the tunnels, under the registry's lock, so that no request finds one
-/// without the other.
-///
-/// # Errors
-/// The reader, if the participant has been removed meanwhile.
-fn open(
-    hub: &HubContext,
-    code: &str,
-    id: &str,
-    (reader, writer): (Reader, Writer),
-    features: TunnelFeatures,
-) -> Result<OpenTunnel, Box<Reader>> {
-    hub.try_change(|registry, now| {
-        let Ok((opened, events)) = registry.open_tunnel(code, id, now) else { return Err(Box::new(reader)) };
-        let (traffic, memory) = (hub.metrics.traffic.clone(), hub.memory.clone());
-        let tunnel = Arc::new(Tunnel::new(&opened, (reader, writer), traffic, (features, memory), hub.clock.clone()));
-        let superseded = hub.tunnels.insert(opened.serial, tunnel.clone());
-        Ok((OpenTunnel { serial: opened.serial, number: opened.tunnel, tunnel, superseded }, events))
-    })
-}
-
-fn close(hub: &HubContext, (code, id): (&str, &str), open: &OpenTunnel) {
-    hub.tunnels.remove(open.serial, &open.tunnel);
-    // The registry first: a request that fails releases its slot, which must not be granted to a waiting one.
-    hub.change(|registry, now| ((), registry.close_tunnel(code, id, open.number, now)));
-    open.tunnel.fail_requests();
 }
 
 #[cfg(test)]
@@ -164,7 +166,8 @@ mod tests {
         // A close frame with the status 1000.
         let frame = [&[0x88, 2 + reason.len() as u8, 0x03, 0xe8], &reason[..]].concat();
         thread::scope(|scope| {
-            scope.spawn(|| serve(&hub, ("ABC234", "ann"), (upgrade, hub.memory.share()), features).unwrap());
+            let attachment = Attachment { hub: &hub, code: "ABC234", id: "ann", features };
+            scope.spawn(move || attachment.serve(upgrade, attachment.hub.memory.share()).unwrap());
             let mut received = vec![0; head.len() + frame.len()];
             participant.read_exact(&mut received).unwrap();
             assert_eq!(received, [&head[..], &frame].concat());

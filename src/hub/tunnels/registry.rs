@@ -88,16 +88,16 @@ mod tests {
     use crate::hub::tunnels::tunnel::TunnelFeatures;
     use crate::net::io::socket_pair;
     use crate::state::registry::Opened;
-    use crate::tunnel::{TunnelLimits, Writer, serve};
+    use crate::tunnel::{TunnelEnds, TunnelLimits, Writer, serve};
 
     /// A tunnel with this number, its writer, and the participant's end.
     fn tunnel(number: u64) -> (Arc<Tunnel>, Writer, TcpStream) {
         let (participant, hub) = socket_pair();
-        let (reader, writer) = serve(Arc::new(hub.into()), Vec::new(), TunnelLimits::default()).unwrap();
+        let TunnelEnds { reader, writer } = serve(Arc::new(hub.into()), Vec::new(), TunnelLimits::default()).unwrap();
         let opened = Opened { serial: number, tunnel: number, seen: Arc::default() };
         let features = TunnelFeatures { binary: true, bodies: true, pause: true };
-        let ends = (reader, writer.clone());
-        let tunnel = Tunnel::new(&opened, ends, Arc::default(), (features, Budget::new(1 << 20)), Clock::default());
+        let ends = TunnelEnds { reader, writer: writer.clone() };
+        let tunnel = Tunnel::new(&opened, ends, features, Arc::default(), Budget::new(1 << 20), Clock::default());
         (Arc::new(tunnel), writer, participant)
     }
 

@@ -14,7 +14,7 @@ use crate::state::Now;
 use crate::state::registry::Opened;
 use crate::tunnel::{
     FlowSignal, LostReason, Passed, Piece, Progress, QueueLimits, Reader, Received, Routed, Router, SendSignal,
-    SharedReader, SharedTunnel, TunnelError, Writer, close_deadline,
+    SharedReader, SharedTunnel, TunnelEnds, TunnelError, Writer, close_deadline,
 };
 
 /// The longest time that one read of a request takes: how often it looks whether it is to poll its client.
@@ -82,9 +82,10 @@ struct Reading {
 impl Tunnel {
     pub(crate) fn new(
         opened: &Opened,
-        (reader, writer): (Reader, Writer),
+        TunnelEnds { reader, writer }: TunnelEnds,
+        features: TunnelFeatures,
         traffic: Arc<Traffic>,
-        (features, memory): (TunnelFeatures, Arc<Budget>),
+        memory: Arc<Budget>,
         clock: Clock,
     ) -> Self {
         let router = if features.pause {
