@@ -13,7 +13,7 @@ use super::connection::{Connection, RETAINED_BUFFER};
 use super::head::{Framing, RequestHead};
 use super::header_lines::HeaderLines;
 use super::response::push_header;
-use super::stream_body::StreamBody;
+use super::stream_body::{StreamBody, StreamFraming};
 use crate::budget::Share;
 use crate::net::framing::has_no_content;
 use crate::net::stream::Stream;
@@ -266,8 +266,8 @@ impl<'c> Exchange<'c> {
     /// Begins a response of unknown length. Its head is sent together with the first piece, or by [`StreamBody::flush`].
     pub fn stream(&mut self, status: u16, headers: &[(&str, &str)]) -> StreamBody<'_> {
         self.status = Some(status);
-        let bodyless = has_no_content(status) || status == 205;
-        let chunked = self.head.http11 && !bodyless;
+        let has_body = !has_no_content(status) && status != 205;
+        let chunked = self.head.http11 && has_body;
         self.connection.keep_alive &= self.head.http11;
         let mut out = Vec::with_capacity(512);
         self.head_lines(&mut out, status, headers);
@@ -281,8 +281,14 @@ impl<'c> Exchange<'c> {
             out.extend_from_slice(b"Connection: close\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        let bodyless = bodyless || self.is_head();
-        StreamBody::new(self.connection, out, chunked, bodyless)
+        let framing = if !has_body || self.is_head() {
+            StreamFraming::NoBody
+        } else if chunked {
+            StreamFraming::Chunked
+        } else {
+            StreamFraming::UntilClose
+        };
+        StreamBody::new(self.connection, out, framing)
     }
 
     /// Releases the socket for another protocol, with the bytes read after the head and the `101 Switching Protocols`

@@ -7,31 +7,40 @@ use super::connection::Connection;
 use super::lent_stream::{LentStream, SendReport};
 use super::response::chunk_frame;
 
+/// How the end of a body of unknown length is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamFraming {
+    /// It is sent in chunks, the last of which is empty.
+    Chunked,
+    /// It ends with the connection.
+    UntilClose,
+    /// The response has no body: nothing of it is sent.
+    NoBody,
+}
+
 /// The body of a response of unknown length. If it is dropped without [`StreamBody::finish`], the connection closes without
 /// the last chunk, so that the client knows that the body is incomplete.
 pub struct StreamBody<'e> {
     connection: &'e mut Connection,
     /// What has to be sent before anything else: the head, or the rest of a piece.
     unsent: Vec<u8>,
-    /// Whether the body is sent in chunks; otherwise it ends with the connection.
-    chunked: bool,
-    /// Whether the response has no body, so that nothing is sent.
-    bodyless: bool,
+    framing: StreamFraming,
     finished: bool,
     /// What another thread may send with.
     lent: Option<Arc<LentStream>>,
 }
 
 impl<'e> StreamBody<'e> {
-    pub(super) fn new(connection: &'e mut Connection, head: Vec<u8>, chunked: bool, bodyless: bool) -> Self {
-        StreamBody { connection, unsent: head, chunked, bodyless, finished: false, lent: None }
+    pub(super) fn new(connection: &'e mut Connection, head: Vec<u8>, framing: StreamFraming) -> Self {
+        StreamBody { connection, unsent: head, framing, finished: false, lent: None }
     }
 
     /// What another thread can send pieces with, once the head has been sent and while this one sends nothing; `None` where that is
     /// not possible. To be called once.
     pub fn lend(&mut self) -> Option<Arc<LentStream>> {
-        let can_lend = !self.bodyless && !self.connection.stream.is_encrypted();
-        self.lent = can_lend.then(|| Arc::new(LentStream::new(self.connection.stream.clone(), self.chunked)));
+        let can_lend = self.framing != StreamFraming::NoBody && !self.connection.stream.is_encrypted();
+        let is_chunked = self.framing == StreamFraming::Chunked;
+        self.lent = can_lend.then(|| Arc::new(LentStream::new(self.connection.stream.clone(), is_chunked)));
         self.lent.clone()
     }
 
@@ -73,20 +82,20 @@ impl<'e> StreamBody<'e> {
     /// If writing to the client fails.
     pub fn finish_with<P: AsRef<[u8]>>(mut self, pieces: &[P]) -> io::Result<()> {
         self.finished = true;
-        let end: &[u8] = if self.bodyless || !self.chunked { b"" } else { b"0\r\n\r\n" };
+        let end: &[u8] = if self.framing == StreamFraming::Chunked { b"0\r\n\r\n" } else { b"" };
         self.send(pieces, end)
     }
 
     /// Sends what is left unsent, pieces and the end, in one write.
     fn send<P: AsRef<[u8]>>(&mut self, pieces: &[P], end: &[u8]) -> io::Result<()> {
         self.take_report();
-        let pieces = if self.bodyless { &[] } else { pieces };
+        let pieces = if self.framing == StreamFraming::NoBody { &[] } else { pieces };
         let length: usize = pieces.iter().map(|piece| piece.as_ref().len()).sum();
         let unsent = std::mem::take(&mut self.unsent);
         if unsent.len() + length + end.len() == 0 {
             return Ok(());
         }
-        let (before, after) = chunk_frame(self.chunked && length > 0, length);
+        let (before, after) = chunk_frame(self.framing == StreamFraming::Chunked && length > 0, length);
         let mut slices = vec![IoSlice::new(&unsent), IoSlice::new(before.as_bytes())];
         slices.extend(pieces.iter().map(|piece| IoSlice::new(piece.as_ref())));
         slices.extend([after.as_bytes(), end].map(IoSlice::new));
