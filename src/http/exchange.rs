@@ -1,7 +1,7 @@
 //! One request and its response: the handler's view of a connection.
 
 use std::any::Any;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::body::{BodyError, RequestBody};
 use super::connection::{Connection, RETAINED_BUFFER};
 use super::head::{Framing, RequestHead};
 use super::header_lines::HeaderLines;
-use super::response::push_header;
+use super::response::{push_header, push_number};
 use super::stream_body::{StreamBody, StreamFraming};
 use crate::budget::Share;
 use crate::net::framing::has_no_content;
@@ -224,8 +224,9 @@ impl<'c> Exchange<'c> {
         self.head_lines(&mut out, status, headers);
         let (bodyless, body) = (has_no_content(status), if status == 205 { b"" } else { body });
         if !bodyless {
-            // Writing to memory does not fail.
-            let _ = write!(out, "Content-Length: {}\r\n", body.len());
+            out.extend_from_slice(b"Content-Length: ");
+            push_number(&mut out, body.len());
+            out.extend_from_slice(b"\r\n");
         }
         // `Upgrade` requires `Connection: upgrade` (RFC 9110, section 7.8).
         if self.extra.iter().any(|(name, _)| name == "Upgrade") {
@@ -253,10 +254,11 @@ impl<'c> Exchange<'c> {
 
     /// Writes the status line and all header lines except the body's framing.
     fn head_lines(&mut self, out: &mut Vec<u8>, status: u16, headers: &[(&str, &str)]) {
-        let version = if self.head.http11 { "1.1" } else { "1.0" };
-        let phrase = StatusCode(status).default_reason_phrase();
-        // Writing to memory does not fail.
-        let _ = write!(out, "HTTP/{version} {status} {phrase}\r\nDate: ");
+        out.extend_from_slice(if self.head.http11 { b"HTTP/1.1 " } else { b"HTTP/1.0 " });
+        push_number(out, status.into());
+        out.push(b' ');
+        out.extend_from_slice(StatusCode(status).default_reason_phrase().as_bytes());
+        out.extend_from_slice(b"\r\nDate: ");
         out.extend_from_slice(self.connection.date().as_bytes());
         out.extend_from_slice(b"\r\n");
         headers.iter().for_each(|(name, value)| push_header(out, name, value));

@@ -46,6 +46,20 @@ pub(super) fn push_header(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends a decimal number. The formatting of the standard library takes three times as long, for each response.
+pub(super) fn push_number(out: &mut Vec<u8>, number: usize) {
+    // As many digits as 64 bits can have.
+    let (mut digits, mut start, mut left) = ([0; 20], 20, number);
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            return out.extend_from_slice(&digits[start..]);
+        }
+    }
+}
+
 /// A whole error response for a request that reached no handler. It closes the connection. A response to HEAD has no
 /// body, only its length (RFC 9110, section 9.3.2).
 pub(super) fn error_response(status: u16, reason: &str, headers: &[(String, String)], is_head: bool) -> Vec<u8> {
@@ -84,6 +98,15 @@ pub(super) fn chunk_frame(chunked: bool, length: usize) -> (String, &'static str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_decimal() {
+        for number in [0, 9, 10, 200, 65_536, usize::MAX] {
+            let mut out = b"x".to_vec();
+            push_number(&mut out, number);
+            assert_eq!(out, format!("x{number}").into_bytes());
+        }
+    }
 
     #[test]
     fn a_byte_may_occur_in_names_or_values_as_the_rfc_defines() {
