@@ -186,6 +186,18 @@ pub fn json_text(text: &str) -> String {
     json
 }
 
+/// A JSON list of JSON texts, each of which is freed once it is in the list.
+pub(super) fn json_list(items: Vec<String>) -> String {
+    let mut list = String::with_capacity(2 + items.iter().map(|item| item.len() + 1).sum::<usize>());
+    list.push('[');
+    for (at, item) in items.into_iter().enumerate() {
+        list.push_str(if at > 0 { "," } else { "" });
+        list.push_str(&item);
+    }
+    list.push(']');
+    list
+}
+
 /// The prefix of a text of at most `max` bytes, cut at a character boundary. For texts whose length a peer chooses.
 pub fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]

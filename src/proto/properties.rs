@@ -11,7 +11,7 @@ use super::invitation::Invitation;
 use super::openai::{Members, same_model};
 use super::response_id::IdWatch;
 use super::sse;
-use super::translate::{ChatTranslator, ResponseTemplate, to_chat};
+use super::translate::{ChatTranslator, ResponseTemplate, anthropic, to_chat};
 use super::tunnel::{self, BodyForm, FromHub, FromParticipant, Request};
 use super::usage::UsageWatch;
 use super::web;
@@ -363,6 +363,14 @@ fn hostile_inputs() -> Vec<Vec<u8>> {
     inputs
 }
 
+fn closing(open: char) -> Option<char> {
+    match open {
+        '{' => Some('}'),
+        '[' => Some(']'),
+        _ => None,
+    }
+}
+
 #[test]
 fn hostile_bytes_are_read_in_the_stack_that_connections_have() {
     let read = || {
@@ -380,6 +388,16 @@ fn hostile_bytes_are_read_in_the_stack_that_connections_have() {
             let deep = format!(r#"{{"input":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
             assert!(Members::parse(deep.as_bytes()).is_ok_and(|members| to_chat(&members).is_err()));
             ChatTranslator::responses(ResponseTemplate::new(&Members::default(), "k", 0), "m", true).push(&text);
+        }
+        for block in [
+            r#"{"type":"search_result","content":["#,
+            r#"{"type":"document","source":{"type":"content","content":["#,
+            r#"{"type":"tool_result","tool_use_id":"t","content":["#,
+        ] {
+            let opened = block.repeat(10_000);
+            let closed: String = opened.chars().rev().filter_map(closing).collect();
+            let request = format!(r#"{{"messages":[{{"role":"user","content":[{opened}{closed}]}}]}}"#);
+            assert!(anthropic::to_chat(&Members::parse(request.as_bytes()).unwrap()).is_err());
         }
     };
     std::thread::Builder::new().stack_size(crate::sync::STACK_SIZE).spawn(read).unwrap().join().unwrap();

@@ -1,6 +1,6 @@
 //! A Messages request of Anthropic's API as a Chat Completions request.
 
-use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
+use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_list, json_text};
 use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 
@@ -26,7 +26,7 @@ pub fn to_chat(request: &Members<'_>) -> Result<String, BadRequest> {
             chat.push(key, value);
         }
     }
-    chat.set("messages", format!("[{}]", messages(request)?.join(",")));
+    chat.set("messages", json_list(messages(request)?));
     if let Some(stop) = request.get("stop_sequences") {
         chat.set("stop", stop.to_owned());
     }
@@ -91,10 +91,11 @@ fn each_block(
     Ok(())
 }
 
-/// What a user wrote and showed. Text where all blocks are text, since not every server takes a list.
+/// The blocks of a system text, a document or a search result: text and images. None of them holds blocks itself: a request would
+/// choose how deep this nests, and what stack it takes. Text where all blocks are text, since not every server takes a list.
 fn blocks(raw: &str, field: &'static str) -> Result<Content, BadRequest> {
     let mut content = UserContent::default();
-    each_block(raw, field, |kind, block| content.take(kind, block))?;
+    each_block(raw, field, |kind, block| content.take_plain(kind, block))?;
     Ok(content.into_content())
 }
 
@@ -108,29 +109,42 @@ struct UserContent {
 
 impl UserContent {
     fn take(&mut self, kind: &str, block: &Members<'_>) -> Result<(), BadRequest> {
-        let words = match kind {
-            "text" => required(block, "text")?,
-            "search_result" => only_text(block.get("content").unwrap_or("\"\""), "messages")?,
-            "document" => match document(block)? {
-                Content::Text(words) => words,
-                Content::Parts(parts) => {
-                    self.parts.extend(parts);
-                    self.has_media = true;
-                    return Ok(());
-                }
-            },
+        let content = match kind {
+            "search_result" => Content::Text(only_text(block.get("content").unwrap_or("\"\""), "messages")?),
+            "document" => document(block)?,
+            _ => return self.take_plain(kind, block),
+        };
+        match content {
+            Content::Text(words) => self.add_text(words),
+            Content::Parts(parts) => {
+                self.parts.extend(parts);
+                self.has_media = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// A block that holds no others.
+    fn take_plain(&mut self, kind: &str, block: &Members<'_>) -> Result<(), BadRequest> {
+        match kind {
+            "text" => self.add_text(required(block, "text")?),
             "image" => {
                 let url = json_text(&source_url(block, "image/png")?);
                 self.parts.push(Part::Media(format!(r#"{{"type":"image_url","image_url":{{"url":{url}}}}}"#)));
                 self.has_media = true;
-                return Ok(());
             }
-            kind if is_record(kind) => return Ok(()),
-            other => return Err(no_counterpart(&format!("A block of type \"{other}\""))),
-        };
+            kind if is_record(kind) => {}
+            other => {
+                let at = if ["document", "search_result"].contains(&other) { " within another one" } else { "" };
+                return Err(no_counterpart(&format!("A block of type \"{}\"{at}", cut(other, MAX_QUOTE))));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_text(&mut self, words: String) {
         append(&mut self.text, "\n", &words);
         self.parts.push(Part::Text(words));
-        Ok(())
     }
 
     fn is_empty(&self) -> bool {

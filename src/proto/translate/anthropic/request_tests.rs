@@ -148,6 +148,19 @@ fn what_a_search_for_tools_and_a_summary_leave_behind_is_text() {
 }
 
 #[test]
+fn blocks_do_not_nest() {
+    let text = json!({ "type": "text", "text": "x" });
+    let result = |content: &Value| json!({ "type": "search_result", "content": [content] });
+    let document =
+        |content: &Value| json!({ "type": "document", "source": { "type": "content", "content": [content] } });
+    for (outer, inner) in [(result(&document(&text)), "document"), (document(&result(&text)), "search_result")] {
+        let request = json!({ "messages": [{ "role": "user", "content": [outer] }] }).to_string();
+        let refused = to_chat(&Members::parse(request.as_bytes()).unwrap()).unwrap_err();
+        assert!(refused.message.contains(&format!("A block of type \"{inner}\" within another one")), "{refused}");
+    }
+}
+
+#[test]
 fn a_document_of_several_blocks_is_its_blocks() {
     let image = json!({ "type": "image", "source": { "type": "url", "url": "http://x/y.png" } });
     let document = json!({ "type": "document", "source": { "type": "content", "content": [
