@@ -79,9 +79,26 @@ pub(super) fn push_json_text(out: &mut String, text: &str) {
     }
 }
 
+/// The length in bytes of a text as a JSON string, without its quotes. A control character takes six.
+pub fn escaped_length(text: &str) -> usize {
+    let length = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(length).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_weighed_as_json_has_them() {
+        for text in ["", "Lab", "größe", "a\"b\\c", "\u{1}\u{1f}\u{7f}\u{8}\u{c}\n\r\t", "\u{2028}"] {
+            assert_eq!(escaped_length(text), serde_json::to_string(text).unwrap().len() - 2, "{text:?}");
+        }
+    }
 
     #[test]
     fn long_parts_are_borrowed_and_short_ones_are_joined() {

@@ -11,6 +11,8 @@ const OBJECT: usize = 656;
 const LIST: usize = 160;
 const ITEM: usize = 96;
 const MEMBER: usize = 192;
+/// Bytes of a control character's escape.
+const ESCAPED: usize = 6;
 
 /// The most memory that a JSON text takes as a [`Value`], in bytes; for invalid JSON, the most until the error is found.
 pub fn parsed_bytes(json: &[u8]) -> usize {
@@ -20,6 +22,8 @@ pub fn parsed_bytes(json: &[u8]) -> usize {
             _ if escaped => escaped = false,
             b'"' => in_text = !in_text,
             b'\\' => escaped = in_text,
+            // Repaired before it is parsed (`read_json`).
+            0..0x20 if in_text => bytes = bytes.saturating_add(ESCAPED),
             _ if in_text => {}
             b'{' => bytes = bytes.saturating_add(OBJECT),
             b'[' => bytes = bytes.saturating_add(LIST),

@@ -16,13 +16,26 @@ pub struct Event {
 /// `data` must be one line, such as JSON without indentation: older clients read only one `data` line of an event
 /// (PROTOCOL.md, "Events").
 pub fn encode(event: &str, data: &str) -> String {
-    debug_assert!(!data.contains(['\n', '\r']), "an event's data is one line");
     let mut out = String::with_capacity(event.len() + data.len() + 17);
-    for part in ["event: ", event, "\ndata: ", data, "\n\n"] {
-        out.push_str(part);
-    }
+    push(&mut out, event, &[data]);
     out
 }
+
+/// As [`encode`], behind what is in `out`, with the data in parts.
+pub fn push(out: &mut String, event: &str, data: &[&str]) {
+    debug_assert!(data.iter().all(|part| !part.contains(['\n', '\r'])), "an event's data is one line");
+    let length: usize = data.iter().map(|part| part.len()).sum();
+    // To double what has been allocated for the last events of a long answer would take as much memory again.
+    if length >= LONG {
+        out.reserve_exact(length + event.len() + 17);
+    }
+    for part in ["event: ", event, "\ndata: "].iter().chain(data).chain(&["\n\n"]) {
+        out.push_str(part);
+    }
+}
+
+/// From this length on, in bytes, an event gets just the memory that it takes.
+const LONG: usize = 64 << 10;
 
 /// A comment line, which clients ignore. It keeps an idle stream alive.
 pub const KEEP_ALIVE: &str = ": keep-alive\n\n";

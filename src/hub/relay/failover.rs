@@ -145,13 +145,13 @@ impl<'s> Failover<'s> {
 
     /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
     fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, found_lacking: bool) -> NextStep<'s> {
-        if own_answer::is_due(self.request, &slot.picked) {
-            return NextStep::Done(own_answer::answer(self.hub, client, self.request, &self.id, &slot.picked));
-        }
         let response_bytes = outgoing::response_translation_bytes(self.request, &slot.picked);
         let request_bytes = outgoing::request_translation_bytes(self.request, &slot.picked);
         if !client.reserve(response_bytes.saturating_add(request_bytes)) {
             return NextStep::Done(client.reject(BodyError::NoMemory.into()));
+        }
+        if own_answer::is_due(self.request, &slot.picked) {
+            return NextStep::Done(own_answer::answer(self.hub, client, self.request, &self.id, &slot.picked));
         }
         let sent = self.send(slot, found_lacking);
         // Less than before: always granted.

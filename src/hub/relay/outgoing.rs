@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memchr2_iter};
 
 use crate::http::BodyError;
 use crate::hub::context::HubContext;
@@ -24,7 +24,7 @@ use crate::state::room::Reach;
 /// The longest body for a tunnel, in bytes: what else is in the message is shorter than the rest of its limit.
 const MAX_TUNNEL_BODY: usize = MAX_TO_PARTICIPANT - (1 << 20);
 /// How many copies of a request exist while it is translated, beside the two that are reserved for every request.
-const COPIES: usize = 2;
+const COPIES: usize = 3;
 /// The most memory that an object of a request takes in its translation beside its text, in bytes: the longest is a call of a
 /// tool, with the id that it gets.
 const OBJECT: usize = 256;
@@ -111,11 +111,16 @@ pub fn response_translation_bytes(request: &RelayRequest<'_>, picked: &Picked) -
 
 /// The memory that translating the request takes, until it has been sent. Objects are counted within texts too.
 pub fn request_translation_bytes(request: &RelayRequest<'_>, picked: &Picked) -> usize {
-    let members = request.body.iter().filter(|_| request.kind.is_missing(picked)).flat_map(Members::iter);
+    let Some(body) = request.body.as_ref().filter(|_| request.kind.is_missing(picked)) else { return 0 };
     let objects = |text: &str| memchr_iter(b'{', text.as_bytes()).count();
-    members
-        .map(|(_, text)| text.len().saturating_mul(COPIES).saturating_add(objects(text).saturating_mul(OBJECT)))
-        .sum()
+    // JSON that becomes a text gets a backslash for each of these.
+    let escapes = |text: &str| memchr2_iter(b'"', b'\\', text.as_bytes()).count();
+    let bytes = |text: &str| {
+        let copies = text.len().saturating_add(escapes(text)).saturating_mul(COPIES);
+        copies.saturating_add(objects(text).saturating_mul(OBJECT))
+    };
+    let names = if request.kind.shape == Shape::Responses { translate::tool_name_bytes(body) } else { 0 };
+    body.iter().map(|(_, text)| bytes(text)).sum::<usize>().saturating_add(names)
 }
 
 /// The request with this body. `id` is unique on its tunnel; `translated`: the operation into which it was translated.

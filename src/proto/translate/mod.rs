@@ -23,4 +23,5 @@ pub use chat::{CUT_SHORT, error_text};
 pub use request::to_chat;
 pub use stream::ChatTranslator;
 pub use template::ResponseTemplate;
+pub use tools::tool_name_bytes;
 pub use writer::{MAX_HELD, MAX_PARTS};

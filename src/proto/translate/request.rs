@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::members::{BadRequest, Members, json_text};
+use super::super::members::{BadRequest, Members, json_list, json_text};
 use super::input::messages;
 use super::json::{inner, list, no_counterpart, object, text};
 use super::tools::{ToolNames, Tools};
@@ -47,7 +47,7 @@ pub fn to_chat(request: &Members<'_>) -> Result<String, BadRequest> {
     for (key, value) in request.iter().filter(|(key, value)| passes(key) && *value != "null") {
         chat.push(key, value);
     }
-    chat.set("messages", format!("[{}]", messages(request, &tools.names)?.join(",")));
+    chat.set("messages", json_list(messages(request, &tools.names)?));
     if !tools.is_empty() {
         chat.set("tools", tools.chat());
         if let Some(choice) = choice {

@@ -9,10 +9,11 @@ use super::anthropic::MessageWriter;
 use super::chat::ChatDecoder;
 use super::ollama::{AnswerForm, OllamaWriter};
 use super::template::ResponseTemplate;
+use super::tools::tool_name_bytes;
 use super::writer::ResponseWriter;
 
 /// How many copies of a text exist when the response ends: in its item, in the events that repeat it, in the last event.
-const COPIES: usize = 8;
+const COPIES: usize = 11;
 
 /// Builds an answer from the chunks of a chat.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl ChatTranslator {
 
     /// Estimate of the memory of a response to this request beside its text, in bytes.
     pub fn response_overhead(request: &Members<'_>) -> usize {
-        ResponseTemplate::repeated_of(request).saturating_mul(COPIES)
+        ResponseTemplate::repeated_of(request).saturating_mul(COPIES).saturating_add(tool_name_bytes(request))
     }
 
     /// Starts a message of the Messages API. `key` makes its id unique.

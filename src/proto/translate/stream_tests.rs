@@ -284,6 +284,25 @@ fn an_answer_over_its_limits_fails_and_frees_its_memory() {
 }
 
 #[test]
+fn an_answers_texts_are_weighed_as_json_has_them() {
+    let weight = |text: &str, start: fn() -> ChatTranslator| {
+        let mut answer = start();
+        answer.push(&chunk(&json!({ "content": text.repeat(1000) })));
+        answer.take_events();
+        answer.weight()
+    };
+    let whole: [fn() -> ChatTranslator; 3] = [
+        || ChatTranslator::responses(template(), "m", true),
+        || ChatTranslator::messages("k", "m", false),
+        || ChatTranslator::ollama(AnswerForm::Chat, "m", Duration::ZERO, false),
+    ];
+    for start in whole {
+        let (plain, escaped) = (weight("x", start), weight("\u{1}", start));
+        assert_eq!(escaped - plain, 5000 * COPIES);
+    }
+}
+
+#[test]
 fn calls_are_told_apart_with_or_without_numbers_and_ids() {
     let call = |head: Value, name: &str, arguments: &str| {
         let mut call = head;

@@ -2,11 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 
+use memchr::memchr_iter;
+
 use super::super::members::{BadRequest, Members, json_text};
 use super::json::{list, object, text};
 
 /// The most tools of a request, those in namespaces included. One takes many times its text in memory.
 const MAX_TOOLS: usize = 4096;
+/// The longest name of a tool or a namespace, in bytes. OpenAI takes 64 characters.
+const MAX_NAME: usize = 128;
+/// The most memory that the names of a tool take beside its text, in bytes: the name in the chat, which may begin with its namespace's,
+/// in four places, and its own names in three.
+const NAMES: usize = 4 * (2 * MAX_NAME + 2) + 3 * MAX_NAME + 256;
 
 /// The type of an item that adds tools to those of the request.
 pub const ADDITIONAL_TOOLS: &str = "additional_tools";
@@ -123,6 +130,15 @@ impl Tools {
     }
 }
 
+/// The most memory, in bytes, that the names of a request's tools take beside its text, while it is translated and until it is
+/// answered.
+pub fn tool_name_bytes(request: &Members<'_>) -> usize {
+    let input = request.get("input").filter(|input| input.contains(ADDITIONAL_TOOLS));
+    let lists = request.get("tools").into_iter().chain(input);
+    let objects = lists.map(|list| memchr_iter(b'{', list.as_bytes()).count()).sum::<usize>();
+    objects.min(MAX_TOOLS) * NAMES
+}
+
 /// The tools that are kept, each with its namespace. One that is listed again, as a history may, counts once.
 fn distinct<'e>(outer: &'e [Entry<'e>], inner: &'e [Vec<Entry<'e>>]) -> Vec<(&'e Entry<'e>, Option<&'e str>)> {
     let mut all = Vec::new();
@@ -170,6 +186,9 @@ fn entries<'a>(raw: &'a str, left: &mut usize) -> Result<Vec<Entry<'a>>, BadRequ
         let name = text(&members, "name").or(inner).unwrap_or_default();
         if name.is_empty() && ["function", "custom", "namespace"].contains(&kind.as_str()) {
             return Err(missing("name"));
+        }
+        if name.len() > MAX_NAME {
+            return Err(BadRequest::field("tools", &format!("has a name of more than {MAX_NAME} bytes")));
         }
         Ok(Entry { raw, members, kind, name })
     };
@@ -320,6 +339,22 @@ mod tests {
         for bad in ["5", "[5]", "[{}]", r#"[{"type":"function"}]"#, r#"[{"type":"namespace","tools":[]}]"#] {
             assert_eq!(read(bad).unwrap_err().field, Some("tools"), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_are_short() {
+        let named = |length: usize| {
+            let name = "n".repeat(length);
+            [
+                json!([{ "type": "function", "name": name }]),
+                json!([{ "type": "namespace", "name": name, "tools": [{ "type": "function", "name": "f" }] }]),
+                json!([{ "type": "namespace", "name": "n", "tools": [{ "type": "custom", "name": name }] }]),
+            ]
+            .map(|tools| read(&tools.to_string()).map_err(|bad| bad.message))
+        };
+        assert!(named(MAX_NAME).iter().all(Result::is_ok));
+        let refused = "\"tools\" has a name of more than 128 bytes";
+        assert!(named(MAX_NAME + 1).iter().all(|read| read.as_ref().is_err_and(|message| message == refused)));
     }
 
     #[test]

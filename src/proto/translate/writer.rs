@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::json_parts::escaped_length;
 use super::super::members::cut;
 use super::super::sse;
 use super::super::tunnel::MAX_ERROR_TEXT;
@@ -41,7 +42,7 @@ pub struct ResponseWriter {
     events: String,
     /// The latest time passed to `set_time`, in seconds since the epoch.
     completed_at: u64,
-    /// Bytes of texts, names and arguments so far.
+    /// Bytes of texts, names and arguments so far, as JSON has them.
     held: usize,
     /// Items, and parts of items, so far.
     parts: usize,
@@ -89,7 +90,7 @@ impl ResponseWriter {
     }
 
     fn append_text(&mut self, kind: PartKind, text: &str) {
-        if !self.reserve(text.len()) {
+        if !self.reserve(escaped_length(text)) {
             return;
         }
         let same_item = |open: &OpenItem| (open.kind == PartKind::Reasoning) == (kind == PartKind::Reasoning);
@@ -121,7 +122,7 @@ impl ResponseWriter {
         let Some((_, bytes)) = url.strip_prefix("data:").and_then(|data| data.split_once(";base64,")) else {
             return self.append_text(PartKind::Text, &format!("![image]({url})"));
         };
-        if !self.reserve(bytes.len()) {
+        if !self.reserve(escaped_length(bytes)) {
             return;
         }
         self.finish_open("completed");
@@ -189,7 +190,7 @@ impl ResponseWriter {
     }
 
     fn begin_call(&mut self, number: usize, id: Option<&str>, name: &str) {
-        if !self.reserve(name.len() + id.map_or(0, str::len)) {
+        if !self.reserve(escaped_length(name) + id.map_or(0, escaped_length)) {
             return;
         }
         self.finish_open("completed");
@@ -214,7 +215,7 @@ impl ResponseWriter {
     }
 
     fn append_arguments(&mut self, number: usize, arguments: &str) {
-        if !self.reserve(arguments.len()) {
+        if !self.reserve(escaped_length(arguments)) {
             return;
         }
         // Numbers rise, though not by one.
@@ -267,7 +268,7 @@ impl ResponseWriter {
             return;
         }
         let response = self.snapshot(status);
-        self.emit_raw(kind, &format!(r#""response":{response}"#));
+        self.emit_raw(kind, &["\"response\":", &response]);
     }
 
     /// The response object as it stands. Its output and usage are shown once it has ended.
@@ -290,14 +291,15 @@ impl ResponseWriter {
             return;
         }
         let body = body.to_string();
-        self.emit_raw(kind, &body[1..body.len() - 1]);
+        self.emit_raw(kind, &[&body[1..body.len() - 1]]);
     }
 
     /// Appends an event. `members` are its data's other members, as JSON without the braces.
-    fn emit_raw(&mut self, kind: &str, members: &str) {
-        let data = format!(r#"{{"type":"{kind}","sequence_number":{},{members}}}"#, self.sequence);
+    fn emit_raw(&mut self, kind: &str, members: &[&str]) {
+        let start = format!(r#"{{"type":"{kind}","sequence_number":{},"#, self.sequence);
         self.sequence += 1;
-        self.events.push_str(&sse::encode(kind, &data));
+        let data = [&[start.as_str()], members, &["}"]].concat();
+        sse::push(&mut self.events, kind, &data);
     }
 }
 

@@ -10,6 +10,7 @@ use super::super::room::{Member, Profile, Room};
 use super::registration::NewRoom;
 use super::rooms::Registry;
 use crate::budget::{Budget, Share};
+use crate::proto::json_parts::escaped_length;
 use crate::proto::management::RuntimeConfig;
 
 /// The estimated size of a room or a participant without its texts, bytes.
@@ -44,16 +45,6 @@ impl Profile {
 fn config_length(config: &RuntimeConfig) -> usize {
     let stops = config.sampling.stop.iter().flatten().map(|text| escaped_length(text)).sum::<usize>();
     stops + config.instructions.as_deref().map_or(0, escaped_length)
-}
-
-/// The length of a text as a JSON string, which is its form in lists and events. A control character takes six bytes.
-fn escaped_length(text: &str) -> usize {
-    let length = |byte: u8| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
-        0..0x20 => 6,
-        _ => 1,
-    };
-    text.bytes().map(length).sum()
 }
 
 impl Registry {
@@ -95,17 +86,5 @@ impl Registry {
             }
         }
         (serials, events)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_weighed_as_json_has_them() {
-        for text in ["", "Lab", "größe", "a\"b\\c", "\u{1}\u{1f}\u{7f}\u{8}\u{c}\n\r\t", "\u{2028}"] {
-            assert_eq!(escaped_length(text), serde_json::to_string(text).unwrap().len() - 2, "{text:?}");
-        }
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
+use super::super::super::json_parts::escaped_length;
 use super::super::super::members::cut;
 use super::super::super::sse;
 use super::super::super::tunnel::MAX_ERROR_TEXT;
@@ -168,7 +169,7 @@ impl MessageWriter {
 
     /// Appends to the open block if it is of the same kind as `block`, else to `block`, which begins.
     fn append(&mut self, block: OpenBlock, text: &str) {
-        if !self.reserve(if self.stream { 0 } else { text.len() }) {
+        if !self.reserve(if self.stream { 0 } else { escaped_length(text) }) {
             return;
         }
         let same =
@@ -220,7 +221,7 @@ impl MessageWriter {
     }
 
     fn begin_call(&mut self, number: usize, id: Option<&str>, name: &str) {
-        if !self.reserve(name.len() + id.map_or(0, str::len)) {
+        if !self.reserve(escaped_length(name) + id.map_or(0, escaped_length)) {
             return;
         }
         let id = id.map_or_else(|| format!("toolu_{}_{number}", self.id), str::to_owned);
@@ -236,7 +237,7 @@ impl MessageWriter {
 
     fn append_arguments(&mut self, number: usize, text: &str) {
         let open = matches!(&self.open, Some(OpenBlock::Tool(tool)) if tool.number == number);
-        if !self.reserve(if open && self.stream { 0 } else { text.len() }) {
+        if !self.reserve(if open && self.stream { 0 } else { escaped_length(text) }) {
             return;
         }
         if open {

@@ -1,6 +1,6 @@
 //! A request to `/api/chat` or `/api/generate` as a Chat Completions request.
 
-use super::super::super::members::{BadRequest, Members};
+use super::super::super::members::{BadRequest, Members, json_list};
 use super::super::conversation::{Content, Conversation};
 use super::fields::{boolean, each, member, text};
 use super::messages::{History, only_images, with_images};
@@ -35,7 +35,8 @@ pub fn to_chat(form: AnswerForm, request: &Members<'_>) -> Result<Translated, Ba
     if let Some(model) = request.get("model") {
         chat.push("model", model);
     }
-    chat.set("messages", format!("[{}]", messages.as_deref().unwrap_or_default().join(",")));
+    let has_messages = messages.is_some();
+    chat.set("messages", json_list(messages.unwrap_or_default()));
     if form == AnswerForm::Chat {
         settings::tools(request, &mut chat)?;
     }
@@ -46,7 +47,7 @@ pub fn to_chat(form: AnswerForm, request: &Members<'_>) -> Result<Translated, Ba
         chat.set("stream", "true".into());
         chat.set("stream_options", r#"{"include_usage":true}"#.into());
     }
-    Ok(if messages.is_some() { Translated::Request(chat.to_json()) } else { Translated::Nothing })
+    Ok(if has_messages { Translated::Request(chat.to_json()) } else { Translated::Nothing })
 }
 
 /// The messages, each as JSON; `None` where there is none.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::super::super::json_parts::escaped_length;
 use super::super::super::members::{Members, cut, json_text};
 use super::super::super::time::{millis, rfc3339};
 use super::super::super::tunnel::MAX_ERROR_TEXT;
@@ -166,7 +167,7 @@ impl OllamaWriter {
     fn say(&mut self, text: &str) {
         if self.stream {
             self.write_line(text, "", &[]);
-        } else if self.reserve(text.len()) {
+        } else if self.reserve(escaped_length(text)) {
             self.text.push_str(text);
         }
     }
@@ -174,13 +175,13 @@ impl OllamaWriter {
     fn think(&mut self, text: &str) {
         if self.stream {
             self.write_line("", text, &[]);
-        } else if self.reserve(text.len()) {
+        } else if self.reserve(escaped_length(text)) {
             self.thinking.push_str(text);
         }
     }
 
     fn begin_call(&mut self, number: usize, id: Option<&str>, name: &str) {
-        if self.reserve(name.len() + id.map_or(0, str::len)) {
+        if self.reserve(escaped_length(name) + id.map_or(0, escaped_length)) {
             // Newer clients of Ollama rely on an id. No other answer of a conversation began at the same time.
             let id = id.map_or_else(|| format!("call_{:x}_{number}", self.started.as_millis()), str::to_owned);
             self.calls.push(Call { number, id, name: name.to_owned(), arguments: String::new() });
@@ -188,7 +189,7 @@ impl OllamaWriter {
     }
 
     fn append_arguments(&mut self, number: usize, text: &str) {
-        if self.reserve(text.len())
+        if self.reserve(escaped_length(text))
             && let Some(call) = self.calls.iter_mut().rev().find(|call| call.number == number)
         {
             call.arguments.push_str(text);
