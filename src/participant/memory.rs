@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::proto::read_json::from_bytes;
+use super::provider_call::names;
 
 /// A route by which a provider tells which models are in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +28,8 @@ impl MemoryRoute {
         }
     }
 
-    /// The models in memory, in the body of an answer; `None` where it is no answer of this route.
-    pub fn loaded(self, body: &[u8]) -> Option<Vec<String>> {
-        let value: Value = from_bytes(body).ok()?;
+    /// The models in memory, in the JSON of an answer; `None` where it is no answer of this route.
+    pub fn loaded(self, value: &Value) -> Option<Vec<String>> {
         let (list, name, ready) = match self {
             MemoryRoute::Ollama => ("models", "name", None),
             MemoryRoute::LlamaSwap => ("running", "model", Some("ready")),
@@ -43,32 +42,34 @@ impl MemoryRoute {
             return None;
         }
         let in_memory = entries.iter().filter(|entry| ready.is_none() || state(entry).as_deref() == ready);
-        Some(in_memory.filter_map(|entry| entry[name].as_str().map(str::to_owned)).collect())
+        Some(names(in_memory, name))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn each_provider_tells_in_its_own_form() {
-        let ollama = br#"{"models":[{"name":"llama3:latest","size_vram":1},{"x":1}]}"#;
-        assert_eq!(MemoryRoute::Ollama.loaded(ollama).unwrap(), ["llama3:latest"]);
-        let swap = br#"{"running":[{"model":"a","state":"ready"},{"model":"b","state":"stopping"}]}"#;
-        assert_eq!(MemoryRoute::LlamaSwap.loaded(swap).unwrap(), ["a"]);
-        let studio = br#"{"data":[{"id":"a","state":"loaded"},{"id":"b","state":"not-loaded"}]}"#;
-        assert_eq!(MemoryRoute::LmStudio.loaded(studio).unwrap(), ["a"]);
-        assert_eq!(MemoryRoute::LlamaSwap.loaded(br#"{"running":[]}"#).unwrap(), [""; 0]);
+        let ollama = json!({ "models": [{ "name": "llama3:latest", "size_vram": 1 }, { "x": 1 }] });
+        assert_eq!(MemoryRoute::Ollama.loaded(&ollama).unwrap(), ["llama3:latest"]);
+        let swap = json!({ "running": [{ "model": "a", "state": "ready" }, { "model": "b", "state": "stopping" }] });
+        assert_eq!(MemoryRoute::LlamaSwap.loaded(&swap).unwrap(), ["a"]);
+        let studio = json!({ "data": [{ "id": "a", "state": "loaded" }, { "id": "b", "state": "not-loaded" }] });
+        assert_eq!(MemoryRoute::LmStudio.loaded(&studio).unwrap(), ["a"]);
+        assert_eq!(MemoryRoute::LlamaSwap.loaded(&json!({ "running": [] })).unwrap(), [""; 0]);
     }
 
     #[test]
     fn what_other_servers_answer_there_says_nothing() {
         for route in MemoryRoute::ALL {
-            for other in [&b"<html>"[..], b"{}", b"[]", br#"{"error":"Unexpected endpoint"}"#] {
-                assert_eq!(route.loaded(other), None, "{route:?}");
+            for other in [json!(null), json!({}), json!([]), json!({ "error": "Unexpected endpoint" })] {
+                assert_eq!(route.loaded(&other), None, "{route:?}");
             }
         }
-        assert_eq!(MemoryRoute::LmStudio.loaded(br#"{"data":[{"id":"a"}]}"#), None);
+        assert_eq!(MemoryRoute::LmStudio.loaded(&json!({ "data": [{ "id": "a" }] })), None);
     }
 }

@@ -5,16 +5,18 @@
 mod address;
 mod builder;
 mod cancel;
-mod find;
+mod find_providers;
 mod follow;
 mod forward;
 mod id;
 mod job;
 mod load;
 mod memory;
+mod model_lists;
 mod offer;
 mod probe;
 mod provider;
+mod provider_call;
 mod provider_health;
 mod reconnect;
 mod running;
@@ -24,7 +26,7 @@ mod specs;
 mod streams;
 
 pub use builder::{Builder, Joined, Prepared};
-pub use find::{FoundProvider, ProviderKind, Providers, RefusingProvider, find_providers};
+pub use find_providers::{FoundProvider, ProviderKind, Providers, RefusingProvider, find_providers};
 pub use id::fresh_id;
 pub use probe::Probe;
 pub use reconnect::{Reconnect, ReconnectEvent, ReconnectHandle};

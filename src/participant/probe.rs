@@ -1,24 +1,20 @@
 //! Probing a provider for its models and capabilities (PROTOCOL.md, "The participant's side").
 
-use std::collections::HashSet;
 use std::thread;
-use std::time::{Duration, Instant};
-
-use serde_json::Value;
+use std::time::Duration;
 
 use super::memory::MemoryRoute;
+use super::model_lists::{ModelLists, NoList};
 use super::provider::Provider;
+use super::provider_call::{CallLimits, CallResult, ProviderAnswer, get, join, post_nothing};
 use super::provider_health::PollResult;
 use crate::error::Reason;
-use crate::proto::api_answer::{MAX_PEEK, is_about_model, is_event_stream, lacks_route};
+use crate::proto::api_answer::{is_about_model, lacks_route};
 use crate::proto::management::{Capabilities, Support};
 use crate::proto::openai::same_model;
-use crate::proto::read_json::from_bytes;
 
-/// The time limit of each request.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest list of models that is read, in bytes.
-const MAX_LIST: usize = 32 << 20;
+/// The limits of each request.
+const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(5), bytes: 32 << 20 };
 
 /// A provider's models and capabilities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,42 +38,51 @@ impl Probe {
     }
 }
 
+/// What a provider answers to the probe's requests.
+struct ProbeAnswers {
+    lists: ModelLists,
+    chat: CallResult,
+    responses: CallResult,
+    version: CallResult,
+    /// The models in memory, and the first route that tells.
+    loaded: Option<(MemoryRoute, Vec<String>)>,
+}
+
+impl ProbeAnswers {
+    /// Makes all requests at once.
+    fn of(provider: &Provider) -> Self {
+        thread::scope(|scope| {
+            let chat = scope.spawn(|| post_nothing(provider, "/v1/chat/completions", LIMITS));
+            let responses = scope.spawn(|| post_nothing(provider, "/v1/responses", LIMITS));
+            let version = scope.spawn(|| get(provider, "/api/version", LIMITS));
+            let loaded = MemoryRoute::ALL.map(|route| scope.spawn(move || Some((route, loaded(provider, route)?))));
+            let lists = ModelLists::of(provider, LIMITS);
+            let loaded = loaded.map(|thread| thread.join().unwrap_or_default());
+            let loaded = loaded.into_iter().flatten().next();
+            ProbeAnswers { lists, chat: join(chat), responses: join(responses), version: join(version), loaded }
+        })
+    }
+}
+
 /// Probes a provider with concurrent requests, five seconds each.
 ///
 /// # Errors
 /// When it answers none of those for its models and APIs.
 pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
-    let (lists, chat, responses, version, loaded) = thread::scope(|scope| {
-        let chat = scope.spawn(|| request(provider, "POST", "/v1/chat/completions"));
-        let responses = scope.spawn(|| request(provider, "POST", "/v1/responses"));
-        let version = scope.spawn(|| request(provider, "GET", "/api/version"));
-        let loaded = MemoryRoute::ALL.map(|route| scope.spawn(move || Some((route, loaded(provider, route)?))));
-        let lists = list_models(provider);
-        let loaded = loaded.map(|thread| thread.join().unwrap_or_default());
-        (lists, join(chat), join(responses), join(version), loaded.into_iter().flatten().next())
-    });
-    let (models, unlisted) = match lists {
-        Ok(models) => (models, None),
-        Err(NoList::Answered(status)) => (Vec::new(), Some(status)),
-        Err(NoList::Silent(reason)) if chat.is_err() && responses.is_err() => return Err(reason),
-        Err(NoList::Silent(_)) => (Vec::new(), None),
-    };
+    let ProbeAnswers { lists, chat, responses, version, loaded } = ProbeAnswers::of(provider);
     let capabilities = Capabilities {
         open_responses: support(&responses),
         chat_completions: support(&chat),
         ollama: ollama_support(&version),
     };
+    let (models, unlisted) = match lists.into_names() {
+        Ok(models) => (models, None),
+        Err(NoList::Answered(status)) => (Vec::new(), Some(status)),
+        Err(NoList::Silent(reason)) if chat.is_err() && responses.is_err() => return Err(reason),
+        Err(NoList::Silent(_)) => (Vec::new(), None),
+    };
     let (memory, loaded) = loaded.unzip();
     Ok(Probe { models, capabilities, unlisted, loaded, memory })
-}
-
-/// Why a provider's models are not known.
-#[derive(Debug)]
-pub enum NoList {
-    /// It did not answer.
-    Silent(Reason),
-    /// Its answer, with this status, was no list.
-    Answered(u16),
 }
 
 /// The names of a provider's models, without duplicates.
@@ -85,90 +90,30 @@ pub enum NoList {
 /// # Errors
 /// When neither request for them is answered by a list.
 pub fn list_models(provider: &Provider) -> Result<Vec<String>, NoList> {
-    let (tags, list) = thread::scope(|scope| {
-        let tags = scope.spawn(|| request(provider, "GET", "/api/tags"));
-        let list = request(provider, "GET", "/v1/models");
-        (join(tags), list)
-    });
-    let lists = [names(&tags, "models", "name"), names(&list, "data", "id")];
-    if lists.iter().all(Option::is_none) {
-        return Err(match (list, tags) {
-            (Ok(answer), _) | (Err(_), Ok(answer)) => NoList::Answered(answer.status),
-            (Err(reason), Err(_)) => NoList::Silent(reason),
-        });
-    }
-    let mut known = HashSet::new();
-    Ok(lists.into_iter().flatten().flatten().filter(|name| known.insert(name.clone())).collect())
+    ModelLists::of(provider, LIMITS).into_names()
 }
 
 /// Whether a provider answers, by a request that costs it little.
 pub fn poll(provider: &Provider) -> PollResult {
-    match request(provider, "GET", "/v1/models") {
+    match get(provider, "/v1/models", LIMITS) {
         Ok(_) => PollResult::Answered,
-        Err(_) if provider.connect_anew(Some(Instant::now() + TIMEOUT)).is_err() => PollResult::Refused,
+        Err(_) if provider.connect_anew(LIMITS.deadline()).is_err() => PollResult::Refused,
         Err(_) => PollResult::Silent,
     }
 }
 
 /// The models that a provider has in memory, if it tells on this route.
 pub fn loaded(provider: &Provider, route: MemoryRoute) -> Option<Vec<String>> {
-    let answer = request(provider, "GET", route.path()).ok().filter(|answer| answer.status == 200)?;
-    route.loaded(&answer.body)
+    route.loaded(&get(provider, route.path(), LIMITS).ok()?.json())
 }
 
-fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T, Reason>>) -> Result<T, Reason> {
-    thread.join().unwrap_or_else(|_| Err("the probe failed".into()))
-}
-
-/// Status, content type and body of a response.
-type ProbeResult = Result<ProbeAnswer, Reason>;
-
-#[derive(Default)]
-struct ProbeAnswer {
-    status: u16,
-    kind: Option<String>,
-    /// The body. Of the response to a POST only the part that shows whether the route exists.
-    body: Vec<u8>,
-}
-
-fn request(provider: &Provider, method: &str, path: &str) -> ProbeResult {
-    let json = [("Content-Type".to_owned(), "application/json".to_owned())];
-    let (headers, body): (&[_], _) = if method == "POST" { (&json, Some("{}")) } else { (&[], None) };
-    let head = provider.request_head(method, path, headers, body.map(str::len))?;
-    let mut call = provider.connect_anew(Some(Instant::now() + TIMEOUT))?;
-    let mut answer = provider.send(&mut call, [&head, body.unwrap_or_default().as_bytes()], |head| {
-        let kind = head.headers().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
-        let kind = kind.map(|(_, kind)| String::from_utf8_lossy(kind).into_owned());
-        ProbeAnswer { status: head.status, kind, body: Vec::new() }
-    })?;
-    let body = &mut answer.body;
-    if method == "GET" {
-        while !call.read(body).map_err(Reason::of)? {
-            if body.len() > MAX_LIST {
-                return Err(format!("the provider's answer to {path} is too long").into());
-            }
-        }
-        provider.pool(call);
-    } else if matches!(answer.status, 200..300 | 404) && !is_event_stream(answer.kind.as_deref()) {
-        // The body may be endless, and only its start matters, so a read error is no failure.
-        while body.len() <= MAX_PEEK && matches!(call.read(body), Ok(false)) {}
-    }
-    Ok(answer)
-}
-
-/// The names in a list of models; `None` if the answer is none.
-fn names(answer: &ProbeResult, list: &str, key: &str) -> Option<Vec<String>> {
-    let Ok(ProbeAnswer { status: 200, body, .. }) = answer else { return None };
-    let value: Value = from_bytes(body).ok()?;
-    let entries = value[list].as_array()?;
-    Some(entries.iter().filter_map(|entry| entry[key].as_str().map(str::to_owned)).collect())
-}
-
-fn support(answer: &ProbeResult) -> Support {
+fn support(answer: &CallResult) -> Support {
     match answer {
-        Ok(ProbeAnswer { status: 404, body, .. }) if is_about_model(body) => Support::Supported,
-        Ok(ProbeAnswer { status: 401 | 403 | 404 | 405 | 501, .. }) => Support::Unsupported,
-        Ok(ProbeAnswer { status: 200..300, kind, body }) if lacks_route(kind.as_deref(), body) => Support::Unsupported,
+        Ok(ProviderAnswer { status: 404, body, .. }) if is_about_model(body) => Support::Supported,
+        Ok(ProviderAnswer { status: 401 | 403 | 404 | 405 | 501, .. }) => Support::Unsupported,
+        Ok(ProviderAnswer { status: 200..300, kind, body }) if lacks_route(kind.as_deref(), body) => {
+            Support::Unsupported
+        }
         Ok(_) => Support::Supported,
         Err(_) => Support::Unknown,
     }
@@ -176,13 +121,10 @@ fn support(answer: &ProbeResult) -> Support {
 
 /// Whether the answer to `GET /api/version` is Ollama's. Servers with some of Ollama's routes, in the shapes of other APIs,
 /// do not tell a version there.
-fn ollama_support(answer: &ProbeResult) -> Support {
+fn ollama_support(answer: &CallResult) -> Support {
     match answer {
-        Ok(ProbeAnswer { status: 500.., .. }) | Err(_) => Support::Unknown,
-        Ok(ProbeAnswer { status: 200, body, .. }) => {
-            let value: Value = from_bytes(body).unwrap_or_default();
-            if value["version"].is_string() { Support::Supported } else { Support::Unsupported }
-        }
+        Ok(ProviderAnswer { status: 500.., .. }) | Err(_) => Support::Unknown,
+        Ok(answer) if answer.json()["version"].is_string() => Support::Supported,
         Ok(_) => Support::Unsupported,
     }
 }
@@ -194,7 +136,7 @@ mod tests {
     #[test]
     fn a_provider_is_ollama_where_it_tells_its_version() {
         let told = |status, body: &str| {
-            ollama_support(&Ok(ProbeAnswer { status, body: body.as_bytes().to_vec(), ..ProbeAnswer::default() }))
+            ollama_support(&Ok(ProviderAnswer { status, body: body.as_bytes().to_vec(), ..ProviderAnswer::default() }))
         };
         assert_eq!(told(200, r#"{"version":"0.12.3"}"#), Support::Supported);
         for (status, body) in [(200, "<html>"), (200, r#"{"error":"Unexpected endpoint"}"#), (404, ""), (401, "{}")] {
@@ -207,16 +149,20 @@ mod tests {
     fn statuses_determine_what_is_supported() {
         for status in [401, 403, 404, 405, 501] {
             assert_eq!(
-                support(&Ok(ProbeAnswer { status, ..ProbeAnswer::default() })),
+                support(&Ok(ProviderAnswer { status, ..ProviderAnswer::default() })),
                 Support::Unsupported,
                 "{status}"
             );
         }
         for status in [200, 400, 422, 500, 503] {
-            assert_eq!(support(&Ok(ProbeAnswer { status, ..ProbeAnswer::default() })), Support::Supported, "{status}");
+            assert_eq!(
+                support(&Ok(ProviderAnswer { status, ..ProviderAnswer::default() })),
+                Support::Supported,
+                "{status}"
+            );
         }
         assert_eq!(support(&Err("no".into())), Support::Unknown);
-        let missing = |text: &str| Ok(ProbeAnswer { status: 404, body: text.into(), ..ProbeAnswer::default() });
+        let missing = |text: &str| Ok(ProviderAnswer { status: 404, body: text.into(), ..ProviderAnswer::default() });
         assert_eq!(support(&missing(r#"{"error":"model '' not found"}"#)), Support::Supported);
         assert_eq!(support(&missing(r#"{"error":{"message":"Not Found"}}"#)), Support::Unsupported);
     }
@@ -224,7 +170,7 @@ mod tests {
     #[test]
     fn a_successful_status_is_not_enough() {
         let support = |kind: &str, body: &str| {
-            support(&Ok(ProbeAnswer { status: 200, kind: Some(kind.to_owned()), body: body.as_bytes().to_vec() }))
+            support(&Ok(ProviderAnswer { status: 200, kind: Some(kind.to_owned()), body: body.as_bytes().to_vec() }))
         };
         let unknown = r#"{"error":"Unexpected endpoint or method. (POST /v1/responses)"}"#;
         assert_eq!(support("application/json", unknown), Support::Unsupported);
@@ -234,13 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn models_are_listed_in_either_shape() {
-        let answer = |status, body: &[u8]| Ok(ProbeAnswer { status, body: body.to_vec(), ..ProbeAnswer::default() });
-        let ollama = answer(200, br#"{"models":[{"name":"llama3:latest"},{"x":1}]}"#);
-        assert_eq!(names(&ollama, "models", "name"), Some(vec!["llama3:latest".to_owned()]));
-        assert_eq!(names(&answer(200, br#"{"data":[]}"#), "data", "id"), Some(Vec::new()));
-        assert_eq!(names(&answer(200, b"<html>"), "data", "id"), None);
-        assert_eq!(names(&answer(404, br#"{"data":[{"id":"x"}]}"#), "data", "id"), None);
+    fn a_model_is_known_with_and_without_latest() {
         let probe = Probe { models: vec!["llama3:latest".into()], ..Probe::default() };
         assert!(probe.has("llama3") && probe.has("llama3:latest") && !probe.has("llama"));
     }

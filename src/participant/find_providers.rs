@@ -1,0 +1,186 @@
+//! Finding providers on this machine: asks a few addresses at once, and tells the kind of each by its answers.
+
+use std::fmt;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::model_lists::ModelLists;
+use super::provider::Provider;
+use super::provider_call::{CallLimits, CallResult, get, join};
+
+/// The limits of each request.
+const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(1), bytes: 4 << 20 };
+/// The most addresses that are asked.
+const MAX_ADDRESSES: usize = 16;
+
+/// What kind of server a provider is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// Ollama.
+    Ollama,
+    /// LM Studio.
+    LmStudio,
+    /// vLLM.
+    Vllm,
+    /// llama.cpp's server.
+    LlamaCpp,
+    /// The echo provider of `gambi provider`.
+    Echo,
+    /// Another server with OpenAI's list of models.
+    Other,
+}
+
+impl fmt::Display for ProviderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProviderKind::Ollama => "Ollama",
+            ProviderKind::LmStudio => "LM Studio",
+            ProviderKind::Vllm => "vLLM",
+            ProviderKind::LlamaCpp => "llama.cpp",
+            ProviderKind::Echo => "The echo provider",
+            ProviderKind::Other => "A provider",
+        })
+    }
+}
+
+/// A provider that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundProvider {
+    /// Its base URL.
+    pub endpoint: String,
+    /// What it is, by its answers.
+    pub kind: ProviderKind,
+    /// Names of its models, without duplicates.
+    pub models: Vec<String>,
+}
+
+/// A server that may be a provider, but refuses to list its models: it requires a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusingProvider {
+    /// Its base URL.
+    pub endpoint: String,
+    /// The HTTP status of its answer, 401 or 403.
+    pub status: u16,
+}
+
+/// What was found at some base URLs, in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Providers {
+    /// Those that list their models.
+    pub found: Vec<FoundProvider>,
+    /// Those that refuse to.
+    pub refusing: Vec<RefusingProvider>,
+}
+
+/// Asks the providers at these base URLs for their models, all at once. A server that is no provider counts as none; so does a
+/// hub, which would send requests to itself. Only the first sixteen are asked. `headers` are sent with each request.
+pub fn find_providers(endpoints: &[String], headers: &[(String, String)]) -> Providers {
+    let ask = |endpoint: &String| Some(ProviderAnswers::of(&Provider::new(endpoint, headers).ok()?));
+    thread::scope(|scope| {
+        let asked: Vec<_> = endpoints
+            .iter()
+            .take(MAX_ADDRESSES)
+            .map(|endpoint| (endpoint, scope.spawn(move || ask(endpoint))))
+            .collect();
+        let mut providers = Providers::default();
+        for (endpoint, thread) in asked {
+            let Some(answers) = thread.join().ok().flatten() else { continue };
+            let (kind, refusal) = (answers.kind(), answers.lists.refusal());
+            if let Some((kind, models)) = kind.zip(answers.lists.into_names().ok()) {
+                providers.found.push(FoundProvider { endpoint: endpoint.clone(), kind, models });
+            } else if let Some(status) = refusal {
+                providers.refusing.push(RefusingProvider { endpoint: endpoint.clone(), status });
+            }
+        }
+        providers
+    })
+}
+
+/// What one server answers.
+struct ProviderAnswers {
+    lists: ModelLists,
+    /// The JSON of `/api/version`: Ollama's.
+    version: Value,
+    /// The JSON of `/api/v0/models`: LM Studio's list.
+    studio: Value,
+}
+
+impl ProviderAnswers {
+    fn of(provider: &Provider) -> Self {
+        thread::scope(|scope| {
+            let asked = ["/api/version", "/api/v0/models"].map(|path| scope.spawn(move || get(provider, path, LIMITS)));
+            let lists = ModelLists::of(provider, LIMITS);
+            let json = |answer: CallResult| answer.map(|answer| answer.json()).unwrap_or_default();
+            let [version, studio] = asked.map(|thread| json(join(thread)));
+            ProviderAnswers { lists, version, studio }
+        })
+    }
+
+    /// What the server is, by its answers alone. `None` for a hub.
+    fn kind(&self) -> Option<ProviderKind> {
+        let first = self.lists.openai().first().unwrap_or(&Value::Null);
+        if first["gambi"].is_object() {
+            return None;
+        }
+        Some(match first["owned_by"].as_str() {
+            Some("llamacpp") => ProviderKind::LlamaCpp,
+            Some("vllm") => ProviderKind::Vllm,
+            Some("gambi") => ProviderKind::Echo,
+            _ if self.studio["data"].is_array() => ProviderKind::LmStudio,
+            _ if self.lists.has_ollamas() && self.version["version"].is_string() => ProviderKind::Ollama,
+            Some("organization_owner") => ProviderKind::LmStudio,
+            _ => ProviderKind::Other,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::participant::provider_call::ProviderAnswer;
+
+    /// The answers of a server with these lists at `/v1/models` and `/api/tags`.
+    fn answers(openai: &Value, ollama: &Value) -> ProviderAnswers {
+        let answer = |body: &Value| Ok(ProviderAnswer { status: 200, kind: None, body: body.to_string().into() });
+        let lists = ModelLists::from_answers(answer(openai), answer(ollama));
+        ProviderAnswers { lists, version: Value::Null, studio: Value::Null }
+    }
+
+    fn owned_by(owner: &str) -> Value {
+        json!({ "object": "list", "data": [{ "id": "m", "owned_by": owner }, { "id": "n" }] })
+    }
+
+    #[test]
+    fn a_server_is_known_by_what_it_answers() {
+        for (owner, kind) in [
+            ("vllm", ProviderKind::Vllm),
+            ("llamacpp", ProviderKind::LlamaCpp),
+            ("organization_owner", ProviderKind::LmStudio),
+            ("gambi", ProviderKind::Echo),
+            ("someone", ProviderKind::Other),
+        ] {
+            assert_eq!(answers(&owned_by(owner), &Value::Null).kind(), Some(kind), "{owner}");
+        }
+        let tags = json!({ "models": [{ "name": "m:latest" }] });
+        let version = json!({ "version": "0.12.3" });
+        let ollama = ProviderAnswers { version, ..answers(&owned_by("library"), &tags) };
+        assert_eq!(ollama.kind(), Some(ProviderKind::Ollama));
+        // llama.cpp has some of Ollama's routes.
+        assert_eq!(answers(&owned_by("llamacpp"), &tags).kind(), Some(ProviderKind::LlamaCpp));
+        let empty = json!({ "object": "list", "data": [] });
+        let studio = ProviderAnswers { studio: empty.clone(), ..answers(&empty, &Value::Null) };
+        assert_eq!(studio.kind(), Some(ProviderKind::LmStudio));
+    }
+
+    #[test]
+    fn neither_a_hub_nor_another_server_is_a_provider() {
+        let hub = json!({ "object": "list", "data": [{ "id": "m", "owned_by": "gambi", "gambi": {} }] });
+        assert_eq!(answers(&hub, &Value::Null).kind(), None);
+        let page = json!({ "error": "Unexpected endpoint or method" });
+        assert!(answers(&page, &page).lists.into_names().is_err());
+    }
+}
