@@ -18,6 +18,7 @@ use support::{
 fn ollama(script: Script) -> FakeProvider {
     let provider = FakeProvider::start(script);
     provider.set_path("/api/version", Script::json(200, &json!({ "version": "0.13.0" })));
+    provider.set_path("/api/tags", Script::json(200, &json!({ "models": [{ "name": "m", "digest": "00c0ffee" }] })));
     provider
 }
 
@@ -317,7 +318,6 @@ fn servers_that_answer_ollamas_routes_in_another_apis_shape_are_asked_for_a_chat
     }
 }
 
-/// llama-swap tells a version as Ollama does, and has none of its other routes.
 #[test]
 fn a_server_that_only_looks_like_ollama_is_asked_for_a_chat() {
     let hub = TestHub::start();
@@ -335,6 +335,28 @@ fn a_server_that_only_looks_like_ollama_is_asked_for_a_chat() {
     }
     hub.post(&format!("/rooms/{room}/api/show"), &json!({ "model": "m" })).expect(200);
     assert_eq!(paths(&provider), ["/api/chat", "/v1/chat/completions", "/v1/chat/completions", "/api/show"]);
+}
+
+#[test]
+fn a_server_with_a_part_of_ollamas_api_is_asked_for_a_chat_which_keeps_its_tools() {
+    let hub = TestHub::start();
+    let tags = |model: Value| Script::json(200, &json!({ "models": [model] }));
+    for (name, tags) in [
+        ("KoboldCpp", tags(json!({ "name": "m", "digest": "00c0ffee", "details": { "family": "koboldcpp" } }))),
+        ("LocalAI, Lemonade, Docker Model Runner", tags(json!({ "name": "m", "digest": "sha256:00c0ffee" }))),
+        ("llama-swap", Script::Missing),
+    ] {
+        let room = hub.room();
+        let message = tool_call("get_weather", r#"{"city":"Bonn"}"#);
+        let chat = json!({ "choices": [{ "finish_reason": "tool_calls", "message": message }] });
+        let provider = ollama(Script::json(200, &chat));
+        provider.set_path("/api/tags", tags);
+        let _session = hub.join(&room, "ann", &provider);
+        assert_ne!(hub.participant(&room, "ann")["capabilities"]["ollama"], "supported", "{name}");
+        let answer = hub.post(&format!("/rooms/{room}/api/chat"), &hello(Some(false))).expect(200).json();
+        assert_eq!(answer["message"]["tool_calls"][0]["function"]["arguments"]["city"], "Bonn", "{answer}");
+        assert_eq!(paths(&provider), ["/v1/chat/completions"], "{name}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::model_lists::ModelLists;
 use super::provider::Provider;
 use super::provider_call::{CallLimits, CallResult, get, join};
+use crate::proto::management::Support;
 
 /// The limits of each request.
 const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(1), bytes: 4 << 20 };
@@ -101,10 +102,10 @@ pub fn find_providers(endpoints: &[String], headers: &[(String, String)]) -> Pro
 /// What one server answers.
 struct ProviderAnswers {
     lists: ModelLists,
-    /// The JSON of `/api/version`: Ollama's.
-    version: Value,
-    /// The JSON of `/api/v0/models`: LM Studio's list.
-    studio: Value,
+    /// The answer of `/api/version`: Ollama's.
+    version: CallResult,
+    /// The answer of `/api/v0/models`: LM Studio's list.
+    studio: CallResult,
 }
 
 impl ProviderAnswers {
@@ -112,8 +113,7 @@ impl ProviderAnswers {
         thread::scope(|scope| {
             let asked = ["/api/version", "/api/v0/models"].map(|path| scope.spawn(move || get(provider, path, LIMITS)));
             let lists = ModelLists::of(provider, LIMITS);
-            let json = |answer: CallResult| answer.map(|answer| answer.json()).unwrap_or_default();
-            let [version, studio] = asked.map(|thread| json(join(thread)));
+            let [version, studio] = asked.map(join);
             ProviderAnswers { lists, version, studio }
         })
     }
@@ -124,12 +124,13 @@ impl ProviderAnswers {
         if first["gambi"].is_object() {
             return None;
         }
+        let has_studios = self.studio.as_ref().is_ok_and(|answer| answer.json()["data"].is_array());
         Some(match first["owned_by"].as_str() {
             Some("llamacpp") => ProviderKind::LlamaCpp,
             Some("vllm") => ProviderKind::Vllm,
             Some("gambi") => ProviderKind::Echo,
-            _ if self.studio["data"].is_array() => ProviderKind::LmStudio,
-            _ if self.lists.has_ollamas() && self.version["version"].is_string() => ProviderKind::Ollama,
+            _ if has_studios => ProviderKind::LmStudio,
+            _ if self.lists.ollama_support(&self.version) == Support::Supported => ProviderKind::Ollama,
             Some("organization_owner") => ProviderKind::LmStudio,
             _ => ProviderKind::Other,
         })
@@ -143,11 +144,14 @@ mod tests {
     use super::*;
     use crate::participant::provider_call::ProviderAnswer;
 
+    fn answer(body: &Value) -> CallResult {
+        Ok(ProviderAnswer { status: 200, kind: None, body: body.to_string().into() })
+    }
+
     /// The answers of a server with these lists at `/v1/models` and `/api/tags`.
     fn answers(openai: &Value, ollama: &Value) -> ProviderAnswers {
-        let answer = |body: &Value| Ok(ProviderAnswer { status: 200, kind: None, body: body.to_string().into() });
         let lists = ModelLists::from_answers(answer(openai), answer(ollama));
-        ProviderAnswers { lists, version: Value::Null, studio: Value::Null }
+        ProviderAnswers { lists, version: Err("no".into()), studio: Err("no".into()) }
     }
 
     fn owned_by(owner: &str) -> Value {
@@ -166,13 +170,17 @@ mod tests {
             assert_eq!(answers(&owned_by(owner), &Value::Null).kind(), Some(kind), "{owner}");
         }
         let tags = json!({ "models": [{ "name": "m:latest" }] });
-        let version = json!({ "version": "0.12.3" });
+        let version = answer(&json!({ "version": "0.12.3" }));
         let ollama = ProviderAnswers { version, ..answers(&owned_by("library"), &tags) };
         assert_eq!(ollama.kind(), Some(ProviderKind::Ollama));
+        let foreign = json!({ "models": [{ "name": "m:latest", "digest": "sha256:0000" }] });
+        let version = answer(&json!({ "version": "0.9.0" }));
+        let localai = ProviderAnswers { version, ..answers(&owned_by("library"), &foreign) };
+        assert_eq!(localai.kind(), Some(ProviderKind::Other));
         // llama.cpp has some of Ollama's routes.
         assert_eq!(answers(&owned_by("llamacpp"), &tags).kind(), Some(ProviderKind::LlamaCpp));
         let empty = json!({ "object": "list", "data": [] });
-        let studio = ProviderAnswers { studio: empty.clone(), ..answers(&empty, &Value::Null) };
+        let studio = ProviderAnswers { studio: answer(&empty), ..answers(&empty, &Value::Null) };
         assert_eq!(studio.kind(), Some(ProviderKind::LmStudio));
     }
 

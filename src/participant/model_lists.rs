@@ -6,8 +6,9 @@ use std::thread;
 use serde_json::Value;
 
 use super::provider::Provider;
-use super::provider_call::{CallLimits, CallResult, get, join, names};
+use super::provider_call::{CallLimits, CallResult, ProviderAnswer, get, join, names};
 use crate::error::Reason;
+use crate::proto::management::Support;
 
 /// Both lists of a provider.
 pub struct ModelLists {
@@ -52,9 +53,26 @@ impl ModelLists {
         self.openai.entries.as_deref().unwrap_or_default()
     }
 
-    /// Whether there is a list in Ollama's form.
-    pub fn has_ollamas(&self) -> bool {
-        self.ollama.entries.is_some()
+    /// Whether the provider is Ollama, with what it answers to `GET /api/version`. Others tell a version there too: some
+    /// serve a part of Ollama's API, without tools, formats or counts, and give themselves away in `/api/tags`; llama-swap
+    /// has no such list.
+    pub fn ollama_support(&self, version: &CallResult) -> Support {
+        match (version, &self.ollama.status) {
+            (Err(_) | Ok(ProviderAnswer { status: 500.., .. }), _) => Support::Unknown,
+            (Ok(answer), _) if !answer.json()["version"].is_string() => Support::Unsupported,
+            (Ok(_), Err(_) | Ok(500..)) => Support::Unknown,
+            _ if self.ollama.entries.is_some() && !self.is_emulated() => Support::Supported,
+            _ => Support::Unsupported,
+        }
+    }
+
+    /// Whether Ollama's list is of another server. Ollama's own digests are bare hexadecimal digits, while LocalAI, Lemonade
+    /// and Docker Model Runner put `sha256:` before them; KoboldCpp is its models' family.
+    fn is_emulated(&self) -> bool {
+        self.ollama.entries.iter().flatten().any(|entry| {
+            let digest = entry["digest"].as_str().unwrap_or_default();
+            entry["details"]["family"] == "koboldcpp" || !digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+        })
     }
 
     /// The status with which one of them is refused for want of a valid key.
@@ -96,7 +114,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::participant::provider_call::ProviderAnswer;
 
     /// The names in these answers to `/v1/models` and `/api/tags`.
     fn listed(openai: CallResult, ollama: CallResult) -> Option<Vec<String>> {
@@ -116,6 +133,41 @@ mod tests {
         assert_eq!(listed(answer(200, r#"{"data":[]}"#), answer(404, "{}")).unwrap(), [""; 0]);
         for (status, body) in [(200, "<html>"), (404, r#"{"data":[{"id":"x"}]}"#), (200, r#"{"models":[]}"#)] {
             assert_eq!(listed(answer(status, body), Err("no".into())), None, "{status} {body}");
+        }
+    }
+
+    /// Whether a server is taken for Ollama that tells a version, and lists one model with these particulars.
+    fn is_ollama(model: &Value) -> Support {
+        let tags = answer(200, &json!({ "models": [model] }).to_string());
+        ModelLists::from_answers(answer(404, ""), tags).ollama_support(&answer(200, r#"{"version":"0.7.0"}"#))
+    }
+
+    #[test]
+    fn a_server_with_a_part_of_ollamas_api_is_not_taken_for_ollama() {
+        let digest = "b5dc5e784f2a3ee1582373093acf69a2f4e2ac1710b253a001712b86a61f88bb";
+        let details = json!({ "format": "gguf", "family": "llama", "families": ["llama"] });
+        assert_eq!(is_ollama(&json!({ "name": "m", "digest": digest, "details": details })), Support::Supported);
+        assert_eq!(is_ollama(&json!({ "name": "m" })), Support::Supported);
+        let koboldcpp = json!({ "name": "koboldcpp", "digest": digest, "details": { "family": "koboldcpp" } });
+        let sha256 = format!("sha256:{digest}");
+        let localai = json!({ "name": "m:latest", "digest": sha256, "details": details });
+        for other in [koboldcpp, localai, json!({ "name": "m", "digest": "none" })] {
+            assert_eq!(is_ollama(&other), Support::Unsupported, "{other}");
+        }
+    }
+
+    #[test]
+    fn ollama_tells_a_version_and_lists_models() {
+        let support = |version, tags| ModelLists::from_answers(answer(404, ""), tags).ollama_support(&version);
+        let version = || answer(200, r#"{"version":"0.12.3"}"#);
+        let tags = || answer(200, r#"{"models":[]}"#);
+        assert_eq!(support(version(), tags()), Support::Supported);
+        for (status, body) in [(200, "<html>"), (200, r#"{"error":"Unexpected endpoint"}"#), (404, ""), (401, "{}")] {
+            assert_eq!(support(answer(status, body), tags()), Support::Unsupported, "{status} {body}");
+            assert_eq!(support(version(), answer(status, body)), Support::Unsupported, "{status} {body}");
+        }
+        for failed in [|| answer(503, "{}"), || Err("no".into())] {
+            assert_eq!((support(failed(), tags()), support(version(), failed())), (Support::Unknown, Support::Unknown));
         }
     }
 }

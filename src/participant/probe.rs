@@ -73,7 +73,7 @@ pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
     let capabilities = Capabilities {
         open_responses: support(&responses),
         chat_completions: support(&chat),
-        ollama: ollama_support(&version),
+        ollama: lists.ollama_support(&version),
     };
     let (models, unlisted) = match lists.into_names() {
         Ok(models) => (models, None),
@@ -119,31 +119,9 @@ fn support(answer: &CallResult) -> Support {
     }
 }
 
-/// Whether the answer to `GET /api/version` is Ollama's. Servers with some of Ollama's routes, in the shapes of other APIs,
-/// do not tell a version there.
-fn ollama_support(answer: &CallResult) -> Support {
-    match answer {
-        Ok(ProviderAnswer { status: 500.., .. }) | Err(_) => Support::Unknown,
-        Ok(answer) if answer.json()["version"].is_string() => Support::Supported,
-        Ok(_) => Support::Unsupported,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_provider_is_ollama_where_it_tells_its_version() {
-        let told = |status, body: &str| {
-            ollama_support(&Ok(ProviderAnswer { status, body: body.as_bytes().to_vec(), ..ProviderAnswer::default() }))
-        };
-        assert_eq!(told(200, r#"{"version":"0.12.3"}"#), Support::Supported);
-        for (status, body) in [(200, "<html>"), (200, r#"{"error":"Unexpected endpoint"}"#), (404, ""), (401, "{}")] {
-            assert_eq!(told(status, body), Support::Unsupported, "{status} {body}");
-        }
-        assert_eq!((told(503, "{}"), ollama_support(&Err("no".into()))), (Support::Unknown, Support::Unknown));
-    }
 
     #[test]
     fn statuses_determine_what_is_supported() {

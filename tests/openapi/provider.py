@@ -43,6 +43,8 @@ class Provider(BaseHTTPRequestHandler):
             return self.answer(200, {"object": "list", "data": [{"id": "m", "object": "model"}]})
         if self.path == "/api/version":
             return self.answer(200, {"version": "0.12.0"})
+        if self.path == "/api/tags":
+            return self.answer(200, {"models": [{"name": "m"}]})
         id, rest = self.earlier()
         if id not in kept:
             return self.unknown()
