@@ -386,3 +386,17 @@ fn names_that_differ_in_case_or_tag_are_listed_and_selected_apart() {
         hub.chat(&room, unknown).expect(404);
     }
 }
+
+#[test]
+fn a_model_of_a_server_that_emulates_ollama_is_asked_for_by_its_name_of_openais() {
+    let hub = TestHub::start();
+    let room = hub.room();
+    let provider = FakeProvider::with_models(Script::Echo, &["qwen3", "phi4"]);
+    let tags = ["qwen3:latest", "phi4:latest"].map(|name| json!({ "name": name, "digest": "sha256:00c0ffee" }));
+    provider.set_path("/api/tags", Script::json(200, &json!({ "models": tags })));
+    let _session =
+        Session::builder(hub.url(), &room).participant_id("ann").all_models().endpoint(provider.url()).start().unwrap();
+    assert_eq!(hub.participant(&room, "ann")["models"], json!(["qwen3", "phi4"]));
+    let answer = hub.chat(&room, "phi4:latest").expect(200).json();
+    assert_eq!(answer["model"], "phi4", "{answer}");
+}

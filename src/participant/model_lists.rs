@@ -81,7 +81,8 @@ impl ModelLists {
         statuses.copied().find(|status| matches!(status, 401 | 403))
     }
 
-    /// The names of the models, without duplicates.
+    /// The names of the models, without duplicates, for requests to OpenAI's API: servers that only emulate Ollama put
+    /// `:latest` behind names in Ollama's list, and do not know those names elsewhere.
     ///
     /// # Errors
     /// When the provider has neither list.
@@ -92,10 +93,16 @@ impl ModelLists {
                 (Err(reason), Err(_)) => NoList::Silent(reason),
             });
         }
-        let tags = names(self.ollama.entries.as_deref().unwrap_or_default(), "name");
+        let ids = names(self.openai(), "id");
+        let is_alone = !ids.is_empty() && self.is_emulated();
+        let tags = if is_alone { Vec::new() } else { names(self.ollama.entries.iter().flatten(), "name") };
+        let listed: HashSet<String> = ids.iter().cloned().collect();
+        let tags = tags.into_iter().map(|tag| match tag.strip_suffix(":latest") {
+            Some(bare) if listed.contains(bare) && !listed.contains(&tag) => bare.to_owned(),
+            _ => tag,
+        });
         let mut known = HashSet::new();
-        let all = tags.into_iter().chain(names(self.openai(), "id"));
-        Ok(all.filter(|name| known.insert(name.clone())).collect())
+        Ok(tags.chain(ids).filter(|name| known.insert(name.clone())).collect())
     }
 }
 
@@ -134,6 +141,23 @@ mod tests {
         for (status, body) in [(200, "<html>"), (404, r#"{"data":[{"id":"x"}]}"#), (200, r#"{"models":[]}"#)] {
             assert_eq!(listed(answer(status, body), Err("no".into())), None, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn a_model_in_both_lists_has_its_name_of_openais() {
+        let both = |ids: &[&str], tags: &[Value]| {
+            let ids: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+            let openai = answer(200, &json!({ "data": ids }).to_string());
+            listed(openai, answer(200, &json!({ "models": tags }).to_string())).unwrap()
+        };
+        let tags = |names: &[&str]| names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>();
+        assert_eq!(both(&["a:latest", "b:1"], &tags(&["a:latest", "b:1"])), ["a:latest", "b:1"], "Ollama's own");
+        assert_eq!(both(&["b", "a", "d"], &tags(&["a:latest", "b:latest", "c"])), ["a", "b", "c", "d"]);
+        assert_eq!(both(&["a", "a:latest"], &tags(&["a:latest"])), ["a:latest", "a"], "a server that has both");
+        assert_eq!(both(&[], &tags(&["a:latest"])), ["a:latest"]);
+        let koboldcpp = [json!({ "name": "koboldcpp", "details": { "family": "koboldcpp" } })];
+        assert_eq!(both(&["koboldcpp/qwen3"], &koboldcpp), ["koboldcpp/qwen3"]);
+        assert_eq!(both(&[], &koboldcpp), ["koboldcpp"]);
     }
 
     /// Whether a server is taken for Ollama that tells a version, and lists one model with these particulars.
