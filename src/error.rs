@@ -94,6 +94,13 @@ pub enum Error {
         /// The HTTP status of its answer.
         status: u16,
     },
+    /// The provider lists its models, but refuses chats: it requires a key.
+    ChatsRefused {
+        /// Its base URL.
+        endpoint: String,
+        /// The HTTP status of its answer, 401 or 403.
+        status: u16,
+    },
     /// The provider has no models.
     NoModels {
         /// Its base URL.
@@ -292,7 +299,7 @@ impl Error {
             Error::ModelMissing { available, .. } if !available.is_empty() => {
                 Some(format!("It has: {}.", available.join(", ")))
             }
-            Error::ModelsUnlisted { status: 401 | 403, .. } => Some(
+            Error::ModelsUnlisted { status: 401 | 403, .. } | Error::ChatsRefused { .. } => Some(
                 "It requires a key: put one into an environment variable, such as KEY='Bearer ...', and name that with --header-env Authorization=KEY.".into(),
             ),
             Error::ModelsUnlisted { .. } => Some(
@@ -353,6 +360,9 @@ impl fmt::Display for Error {
                 f,
                 "the provider at {endpoint} lists its models neither at /v1/models nor at /api/tags (status {status})"
             ),
+            Error::ChatsRefused { endpoint, status } => {
+                write!(f, "the provider at {endpoint} refuses chats without a valid key (status {status})")
+            }
             Error::NoModels { endpoint } => write!(f, "the provider at {endpoint} has no models"),
             Error::Tunnel { reason } => write!(f, "the tunnel failed: {reason}"),
             Error::NoHub => f.write_str("no hub was found on the network"),
@@ -386,6 +396,7 @@ impl StdError for Error {
             Error::Hub(_)
             | Error::ModelMissing { .. }
             | Error::ModelsUnlisted { .. }
+            | Error::ChatsRefused { .. }
             | Error::NoModels { .. }
             | Error::NoHub
             | Error::NoRooms { .. }

@@ -50,8 +50,35 @@ fn a_provider_that_lists_no_models_is_told_by_why_it_does_not() {
         provider.set_path("/v1/models", Script::json(status, &body));
         says(&join, 3, &parts);
     }
+    assert!(hub.client.participants(&room).list().unwrap().is_empty());
     let away = ["join", "-H", &url, "-r", &room, "--participant-id", "ann", "-m", "m", "-e", "http://127.0.0.1:1"];
     says(&away, 3, &["Error: the provider at http://127.0.0.1:1 does not answer: Connection refused\n", "--endpoint"]);
+}
+
+/// As llama.cpp does with `--api-key`.
+#[test]
+fn a_provider_that_lists_models_without_a_key_but_refuses_chats_is_told_before_joining() {
+    let hub = TestHub::start();
+    let (url, room) = (hub.url(), hub.room());
+    let provider = FakeProvider::start(Script::Echo);
+    let endpoint = provider.url();
+    for status in [401, 403] {
+        for path in ["/v1/chat/completions", "/v1/responses"] {
+            provider.set_path(path, Script::json(status, &json!({ "error": { "message": "Invalid API Key" } })));
+        }
+        let refused = format!("{endpoint} refuses chats without a valid key (status {status})");
+        let parts = [&refused, "--header-env Authorization=KEY"];
+        let join = ["join", "-H", &url, "-r", &room, "--participant-id", "ann", "-m", "m", "-e", &endpoint];
+        says(&join, 3, &parts);
+        says(&[&join[..], &["--dry-run"]].concat(), 3, &parts);
+        says(&[&join[..], &["--reconnect"]].concat(), 3, &parts);
+        let guided = ["join", "-H", &url, "-r", &room, "--participant-id", "ann", "-e", &endpoint];
+        says(&guided, 3, &parts);
+    }
+    assert!(hub.client.participants(&room).list().unwrap().is_empty());
+    // A provider may serve responses alone.
+    provider.set_path("/v1/responses", Script::json(200, &json!({ "object": "response" })));
+    hub.join(&room, "ann", &provider);
 }
 
 #[test]

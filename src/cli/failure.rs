@@ -92,6 +92,7 @@ fn code_of(error: &Error) -> u8 {
             | Error::Provider { .. }
             | Error::ModelMissing { .. }
             | Error::ModelsUnlisted { .. }
+            | Error::ChatsRefused { .. }
             | Error::NoModels { .. }
             | Error::Tunnel { .. }
             | Error::RoomsUnlisted { .. }

@@ -286,6 +286,9 @@ impl Builder {
         if let Some(status) = probe.unlisted {
             return Err(Error::ModelsUnlisted { endpoint, status });
         }
+        if let (Some(status), None) = (probe.refused, self.registration.capabilities) {
+            return Err(Error::ChatsRefused { endpoint, status });
+        }
         if let Some(model) = self.models.missing(&probe.models) {
             return Err(Error::ModelMissing { endpoint, model: model.to_owned(), available: probe.models });
         }

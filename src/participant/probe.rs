@@ -25,6 +25,8 @@ pub struct Probe {
     pub capabilities: Capabilities,
     /// The status of its answer where that is no list of models.
     pub(super) unlisted: Option<u16>,
+    /// The status with which it refuses chats for want of a valid key, unless it takes requests to the Responses API.
+    pub(super) refused: Option<u16>,
     /// Names of the models that are in memory; `None` where it does not tell.
     pub loaded: Option<Vec<String>>,
     /// The route on which it tells.
@@ -81,8 +83,10 @@ pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
         Err(NoList::Silent(reason)) if chat.is_err() && responses.is_err() => return Err(reason),
         Err(NoList::Silent(_)) => (Vec::new(), None),
     };
+    let refused = chat.map(|answer| answer.status).ok().filter(|status| matches!(status, 401 | 403));
+    let refused = refused.filter(|_| capabilities.open_responses != Support::Supported);
     let (memory, loaded) = loaded.unzip();
-    Ok(Probe { models, capabilities, unlisted, loaded, memory })
+    Ok(Probe { models, capabilities, unlisted, refused, loaded, memory })
 }
 
 /// The names of a provider's models, without duplicates.
