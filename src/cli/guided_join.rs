@@ -16,12 +16,11 @@ use super::find_hub::find_hub;
 use super::output::beside;
 use super::participant::headers;
 use super::prompt;
+use super::provider_places::{AIRPLAY, usual_places};
 use super::service::single_quoted;
 use super::style;
 use crate::monitor::clean::one_line;
 
-/// Where providers usually listen: Ollama, LM Studio, vLLM, llama.cpp.
-const USUAL_PORTS: [u16; 4] = [11434, 1234, 8000, 8080];
 /// Models listed at most; all of them can be chosen.
 const MAX_LISTED: usize = 40;
 
@@ -193,8 +192,10 @@ fn choose_models(context: &Context<'_>) -> Result<(String, Vec<String>), Failure
 
 /// The failure of a search that found no provider with a model. `is_named`: whether the user named the endpoint.
 fn none_found(places: &[String], refusing: &[RefusingProvider], is_named: bool) -> Failure {
-    let none = format!("no provider with a model answers at {}", places.join(", "));
-    match refusing.first().cloned() {
+    let places = places.join(", ").replace(", http://localhost:", ", :");
+    let none = format!("no provider with a model answers at {places}");
+    let is_likely = |refusing: &&RefusingProvider| is_named || (refusing.status, &*refusing.endpoint) != (403, AIRPLAY);
+    match refusing.iter().find(is_likely).cloned() {
         Some(RefusingProvider { endpoint, status }) if is_named => Error::ModelsUnlisted { endpoint, status }.into(),
         Some(RefusingProvider { endpoint, status }) => {
             let hint = format!(
@@ -258,41 +259,6 @@ fn id_of(host: &str) -> String {
         host.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
     let id = id.trim_matches('-');
     if id.is_empty() { "machine".to_owned() } else { id.chars().take(60).collect() }
-}
-
-/// Where to look for providers. `listed` replaces the usual ports; `ollama` is where Ollama was told to listen.
-fn usual_places(listed: Option<String>, ollama: Option<String>) -> Vec<String> {
-    let listed = listed.map(|text| text.split([',', ' ']).filter(|url| !url.is_empty()).map(with_scheme).collect());
-    let mut places: Vec<String> = listed.unwrap_or_else(|| {
-        let usual = USUAL_PORTS.map(|port| format!("http://localhost:{port}"));
-        ollama.map(|host| ollama_place(&host)).into_iter().chain(usual).collect()
-    });
-    let mut seen = Vec::new();
-    places.retain(|place| {
-        !seen.contains(place) && {
-            seen.push(place.clone());
-            true
-        }
-    });
-    places
-}
-
-fn with_scheme(text: &str) -> String {
-    let text = text.trim().trim_end_matches('/');
-    if text.contains("://") { text.to_owned() } else { format!("http://{text}") }
-}
-
-/// The URL of `OLLAMA_HOST`, which may leave out the scheme and the port, and may be an address to listen on.
-fn ollama_place(host: &str) -> String {
-    let url = with_scheme(host);
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", &url));
-    let (name, port) = match rest.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !port.is_empty() => (name, port),
-        _ if scheme == "https" => return url,
-        _ => (rest, "11434"),
-    };
-    let name = if matches!(name, "" | "0.0.0.0" | "127.0.0.1" | "[::]" | "[::1]") { "localhost" } else { name };
-    format!("{scheme}://{name}:{port}")
 }
 
 /// The flags for these models; none stand for all.
@@ -380,15 +346,16 @@ mod tests {
     }
 
     #[test]
-    fn providers_are_looked_for_at_each_address_once() {
-        let usual = ["11434", "1234", "8000", "8080"].map(|port| format!("http://localhost:{port}"));
-        assert_eq!(usual_places(None, None), usual);
-        assert_eq!(usual_places(None, Some("127.0.0.1".into())), usual);
-        assert_eq!(usual_places(None, Some("0.0.0.0:11434".into())), usual);
-        assert_eq!(usual_places(None, Some("box:5000".into()))[0], "http://box:5000");
-        assert_eq!(usual_places(None, Some("https://ollama.lab".into()))[0], "https://ollama.lab");
-        let listed = usual_places(Some("localhost:1, http://b:2/,localhost:1".into()), Some("c".into()));
-        assert_eq!(listed, ["http://localhost:1", "http://b:2"]);
+    fn who_refuses_is_told_unless_it_is_no_provider() {
+        let told = |endpoint: &str, status, is_named| {
+            let refusing = [RefusingProvider { endpoint: endpoint.to_owned(), status }];
+            none_found(&usual_places(None, None), &refusing, is_named).to_string()
+        };
+        let places = "http://localhost:11434, :1234, :8000, :8080, :5001, :5000, :30000, :1337, :4891, :13305, :9997, :52415, :12434/engines";
+        let none = format!("no provider with a model answers at {places}");
+        assert_eq!(told(AIRPLAY, 403, false), none);
+        assert_eq!(told(AIRPLAY, 401, false), format!("{none}, but {AIRPLAY} requires a key (status 401)"));
+        assert!(told(AIRPLAY, 403, true).contains("without a valid key (status 403)"));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod prompt;
 #[cfg(test)]
 mod properties;
 mod provider;
+mod provider_places;
 mod room;
 mod service;
 mod signals;

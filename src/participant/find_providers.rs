@@ -18,6 +18,7 @@ const MAX_ADDRESSES: usize = 16;
 
 /// What kind of server a provider is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProviderKind {
     /// Ollama.
     Ollama,
@@ -27,6 +28,16 @@ pub enum ProviderKind {
     Vllm,
     /// llama.cpp's server.
     LlamaCpp,
+    /// SGLang.
+    SgLang,
+    /// KoboldCpp.
+    KoboldCpp,
+    /// TabbyAPI.
+    TabbyApi,
+    /// Lemonade.
+    Lemonade,
+    /// Docker Model Runner.
+    DockerModelRunner,
     /// The echo provider of `gambi provider`.
     Echo,
     /// Another server with OpenAI's list of models.
@@ -40,6 +51,11 @@ impl fmt::Display for ProviderKind {
             ProviderKind::LmStudio => "LM Studio",
             ProviderKind::Vllm => "vLLM",
             ProviderKind::LlamaCpp => "llama.cpp",
+            ProviderKind::SgLang => "SGLang",
+            ProviderKind::KoboldCpp => "KoboldCpp",
+            ProviderKind::TabbyApi => "TabbyAPI",
+            ProviderKind::Lemonade => "Lemonade",
+            ProviderKind::DockerModelRunner => "Docker Model Runner",
             ProviderKind::Echo => "The echo provider",
             ProviderKind::Other => "A provider",
         })
@@ -78,28 +94,35 @@ pub struct Providers {
 /// Asks the providers at these base URLs for their models, all at once. A server that is no provider counts as none; so does a
 /// hub, which would send requests to itself. Only the first sixteen are asked. `headers` are sent with each request.
 pub fn find_providers(endpoints: &[String], headers: &[(String, String)]) -> Providers {
-    let ask = |endpoint: &String| Some(ProviderAnswers::of(&Provider::new(endpoint, headers).ok()?));
     thread::scope(|scope| {
-        let asked: Vec<_> = endpoints
-            .iter()
-            .take(MAX_ADDRESSES)
-            .map(|endpoint| (endpoint, scope.spawn(move || ask(endpoint))))
-            .collect();
+        let asked = endpoints.iter().take(MAX_ADDRESSES).map(|endpoint| scope.spawn(|| ask(endpoint, headers)));
+        let asked: Vec<_> = asked.collect();
         let mut providers = Providers::default();
-        for (endpoint, thread) in asked {
-            let Some(answers) = thread.join().ok().flatten() else { continue };
-            let (kind, refusal) = (answers.kind(), answers.lists.refusal());
-            if let Some((kind, models)) = kind.zip(answers.lists.into_names().ok()) {
-                providers.found.push(FoundProvider { endpoint: endpoint.clone(), kind, models });
-            } else if let Some(status) = refusal {
-                providers.refusing.push(RefusingProvider { endpoint: endpoint.clone(), status });
+        for thread in asked {
+            match thread.join().ok().flatten() {
+                Some(Ok(found)) => providers.found.push(found),
+                Some(Err(refusing)) => providers.refusing.push(refusing),
+                None => {}
             }
         }
         providers
     })
 }
 
-/// What one server answers.
+/// The provider at a base URL, if there is one.
+fn ask(endpoint: &str, headers: &[(String, String)]) -> Option<Result<FoundProvider, RefusingProvider>> {
+    let provider = Provider::new(endpoint, headers).ok()?;
+    let lists = ModelLists::of(&provider, LIMITS);
+    let endpoint = endpoint.to_owned();
+    if !lists.is_any() {
+        return lists.refusal().map(|status| Err(RefusingProvider { endpoint, status }));
+    }
+    let answers = ProviderAnswers::of(&provider, lists);
+    let kind = answers.kind()?;
+    Some(Ok(FoundProvider { endpoint, kind, models: answers.lists.into_names().ok()? }))
+}
+
+/// What a server with a list of models answers.
 struct ProviderAnswers {
     lists: ModelLists,
     /// The answer of `/api/version`: Ollama's.
@@ -109,12 +132,11 @@ struct ProviderAnswers {
 }
 
 impl ProviderAnswers {
-    fn of(provider: &Provider) -> Self {
+    fn of(provider: &Provider, lists: ModelLists) -> Self {
         thread::scope(|scope| {
-            let asked = ["/api/version", "/api/v0/models"].map(|path| scope.spawn(move || get(provider, path, LIMITS)));
-            let lists = ModelLists::of(provider, LIMITS);
-            let [version, studio] = asked.map(join);
-            ProviderAnswers { lists, version, studio }
+            let studio = scope.spawn(|| get(provider, "/api/v0/models", LIMITS));
+            let version = get(provider, "/api/version", LIMITS);
+            ProviderAnswers { lists, version, studio: join(studio) }
         })
     }
 
@@ -128,6 +150,11 @@ impl ProviderAnswers {
         Some(match first["owned_by"].as_str() {
             Some("llamacpp") => ProviderKind::LlamaCpp,
             Some("vllm") => ProviderKind::Vllm,
+            Some("sglang") => ProviderKind::SgLang,
+            Some("koboldcpp") => ProviderKind::KoboldCpp,
+            Some("tabbyAPI") => ProviderKind::TabbyApi,
+            Some("lemonade") => ProviderKind::Lemonade,
+            Some("docker") => ProviderKind::DockerModelRunner,
             Some("gambi") => ProviderKind::Echo,
             _ if has_studios => ProviderKind::LmStudio,
             _ if self.lists.ollama_support(&self.version) == Support::Supported => ProviderKind::Ollama,
@@ -163,6 +190,11 @@ mod tests {
         for (owner, kind) in [
             ("vllm", ProviderKind::Vllm),
             ("llamacpp", ProviderKind::LlamaCpp),
+            ("sglang", ProviderKind::SgLang),
+            ("koboldcpp", ProviderKind::KoboldCpp),
+            ("tabbyAPI", ProviderKind::TabbyApi),
+            ("lemonade", ProviderKind::Lemonade),
+            ("docker", ProviderKind::DockerModelRunner),
             ("organization_owner", ProviderKind::LmStudio),
             ("gambi", ProviderKind::Echo),
             ("someone", ProviderKind::Other),

@@ -48,6 +48,11 @@ impl ModelLists {
         ModelLists { openai: ModelList::of(openai, "data"), ollama: ModelList::of(ollama, "models") }
     }
 
+    /// Whether the provider has either list.
+    pub fn is_any(&self) -> bool {
+        self.openai.entries.is_some() || self.ollama.entries.is_some()
+    }
+
     /// The entries of OpenAI's list.
     pub fn openai(&self) -> &[Value] {
         self.openai.entries.as_deref().unwrap_or_default()
@@ -87,7 +92,7 @@ impl ModelLists {
     /// # Errors
     /// When the provider has neither list.
     pub fn into_names(self) -> Result<Vec<String>, NoList> {
-        if self.openai.entries.is_none() && self.ollama.entries.is_none() {
+        if !self.is_any() {
             return Err(match (self.openai.status, self.ollama.status) {
                 (Ok(status), _) | (Err(_), Ok(status)) => NoList::Answered(status),
                 (Err(reason), Err(_)) => NoList::Silent(reason),
