@@ -8,7 +8,7 @@ use super::follow::{Offer, OnProviderChange};
 use super::id::fresh_id;
 use super::offer::{self, ModelChoice};
 use super::probe::{Probe, probe};
-use super::provider::Provider;
+use super::provider::ProviderClient;
 use super::session::{Session, SessionParams, Timing};
 use crate::client::Client;
 use crate::error::{Error, Reason};
@@ -266,7 +266,7 @@ impl Builder {
         // A private room's hub requires the password again once it has forgotten the participant.
         let password = self.registration.password.iter().filter(|password| fits_a_header(password));
         let client = password.fold(client, |client, password| client.with_room_password(password));
-        let provider = Provider::new(&self.registration.endpoint, &self.provider_headers)?;
+        let provider = ProviderClient::new(&self.registration.endpoint, &self.provider_headers)?;
         self.registration.endpoint.clone_from(&provider.endpoint);
         let names_model = |choice: &ModelChoice| match choice {
             ModelChoice::Named(names) => !names.is_empty() && names.iter().all(|name| !name.is_empty()),
@@ -318,7 +318,7 @@ impl Builder {
 pub struct Prepared {
     builder: Builder,
     client: Client,
-    provider: Provider,
+    provider: ProviderClient,
     probe: Probe,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::model_lists::ModelLists;
-use super::provider::Provider;
+use super::provider::ProviderClient;
 use super::provider_call::{CallLimits, CallResult, get, join};
 use crate::proto::management::Support;
 
@@ -111,7 +111,7 @@ pub fn find_providers(endpoints: &[String], headers: &[(String, String)]) -> Pro
 
 /// The provider at a base URL, if there is one.
 fn ask(endpoint: &str, headers: &[(String, String)]) -> Option<Result<FoundProvider, RefusingProvider>> {
-    let provider = Provider::new(endpoint, headers).ok()?;
+    let provider = ProviderClient::new(endpoint, headers).ok()?;
     let lists = ModelLists::of(&provider, LIMITS);
     let endpoint = endpoint.to_owned();
     if !lists.is_any() {
@@ -132,7 +132,7 @@ struct ProviderAnswers {
 }
 
 impl ProviderAnswers {
-    fn of(provider: &Provider, lists: ModelLists) -> Self {
+    fn of(provider: &ProviderClient, lists: ModelLists) -> Self {
         thread::scope(|scope| {
             let studio = scope.spawn(|| get(provider, "/api/v0/models", LIMITS));
             let version = get(provider, "/api/version", LIMITS);

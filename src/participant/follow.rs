@@ -10,7 +10,7 @@ use super::load::Load;
 use super::memory::MemoryRoute;
 use super::offer::{self, ModelChoice};
 use super::probe::{list_models, loaded, poll};
-use super::provider::Provider;
+use super::provider::ProviderClient;
 use super::provider_health::{PollResult, ProviderHealth};
 use crate::client::Client;
 use crate::client::backoff::StopSignal;
@@ -118,7 +118,7 @@ pub struct Follower {
     /// The participant's id.
     pub id: String,
     /// The provider.
-    pub provider: Provider,
+    pub provider: ProviderClient,
     /// What is offered now.
     pub offer: Offer,
     /// The requests in progress.

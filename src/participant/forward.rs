@@ -8,8 +8,8 @@ use super::cancel::CancelHandle;
 use super::follow::ProviderState;
 use super::job::{ArrivingRequest, EarlyCall, EncodedHead, Job, ProviderRequest, SHORT_REQUEST, length, rest};
 use super::load::LoadShare;
-use super::provider::Provider;
-use super::running::Running;
+use super::provider::ProviderClient;
+use super::running::RunningRequests;
 use crate::error::Reason;
 use crate::net::client::{ClientConnection, ResponseHead};
 use crate::net::header_list::has_token;
@@ -105,19 +105,19 @@ impl ForwardFailure {
 
 /// The provider and the tunnel between which requests are forwarded.
 pub struct Forwarder {
-    provider: Provider,
+    provider: ProviderClient,
     provider_state: Arc<ProviderState>,
     writer: Writer,
     /// Whether the hub accepts chunks as binary messages.
     binary: bool,
     /// The hub may send the next request as soon as it learns of a request's end: that one has been removed by then.
-    pub running: Running,
+    pub running: RunningRequests,
 }
 
 impl Forwarder {
     /// Forwards from the tunnel of `writer` to `provider`.
-    pub fn new(provider: Provider, provider_state: Arc<ProviderState>, writer: Writer, binary: bool) -> Self {
-        Forwarder { provider, provider_state, writer, binary, running: Running::default() }
+    pub fn new(provider: ProviderClient, provider_state: Arc<ProviderState>, writer: Writer, binary: bool) -> Self {
+        Forwarder { provider, provider_state, writer, binary, running: RunningRequests::default() }
     }
 
     /// A hub's request, without its body, for the provider.

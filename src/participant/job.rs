@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::cancel::CancelHandle;
 use super::load::LoadShare;
-use super::provider::Provider;
+use super::provider::ProviderClient;
 use crate::net::client::ClientConnection;
 
 /// What is longer, in bytes, may have to wait until the provider reads it.
@@ -81,7 +81,7 @@ pub struct ArrivingRequest {
 
 impl ArrivingRequest {
     /// A request of which nothing is sent early if `provider` has no connection for it: to open one takes time.
-    pub fn new(request: EncodedHead, share: LoadShare, provider: &Provider) -> Self {
+    pub fn new(request: EncodedHead, share: LoadShare, provider: &ProviderClient) -> Self {
         let idle = request.head.as_ref().ok().and_then(|_| provider.idle().ok().flatten());
         ArrivingRequest { request, share, early: idle.map(|call| EarlyCall { call, sent: 0 }) }
     }
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_provider_with_a_kept_connection_is_sent_a_body_while_it_arrives() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let provider = Provider::new(&format!("http://{}", listener.local_addr().unwrap()), &[]).unwrap();
+        let provider = ProviderClient::new(&format!("http://{}", listener.local_addr().unwrap()), &[]).unwrap();
         let arriving = || {
             let head = EncodedHead { id: "r".into(), head: Ok(b"head".to_vec()) };
             ArrivingRequest::new(head, Arc::new(Load::new(1)).take(0).unwrap(), &provider)

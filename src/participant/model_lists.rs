@@ -5,7 +5,7 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::provider::Provider;
+use super::provider::ProviderClient;
 use super::provider_call::{CallLimits, CallResult, ProviderAnswer, get, join, names};
 use crate::error::Reason;
 use crate::proto::management::Support;
@@ -35,7 +35,7 @@ pub enum NoList {
 
 impl ModelLists {
     /// Asks a provider for both lists at once.
-    pub fn of(provider: &Provider, limits: CallLimits) -> Self {
+    pub fn of(provider: &ProviderClient, limits: CallLimits) -> Self {
         thread::scope(|scope| {
             let ollama = scope.spawn(|| get(provider, "/api/tags", limits));
             let openai = get(provider, "/v1/models", limits);

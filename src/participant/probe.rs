@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::memory::MemoryRoute;
 use super::model_lists::{ModelLists, NoList};
-use super::provider::Provider;
+use super::provider::ProviderClient;
 use super::provider_call::{CallLimits, CallResult, ProviderAnswer, get, join, post_nothing};
 use super::provider_health::PollResult;
 use crate::error::Reason;
@@ -52,7 +52,7 @@ struct ProbeAnswers {
 
 impl ProbeAnswers {
     /// Makes all requests at once.
-    fn of(provider: &Provider) -> Self {
+    fn of(provider: &ProviderClient) -> Self {
         thread::scope(|scope| {
             let chat = scope.spawn(|| post_nothing(provider, "/v1/chat/completions", LIMITS));
             let responses = scope.spawn(|| post_nothing(provider, "/v1/responses", LIMITS));
@@ -70,7 +70,7 @@ impl ProbeAnswers {
 ///
 /// # Errors
 /// When it answers none of those for its models and APIs.
-pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
+pub fn probe(provider: &ProviderClient) -> Result<Probe, Reason> {
     let ProbeAnswers { lists, chat, responses, version, loaded } = ProbeAnswers::of(provider);
     let capabilities = Capabilities {
         open_responses: support(&responses),
@@ -93,12 +93,12 @@ pub fn probe(provider: &Provider) -> Result<Probe, Reason> {
 ///
 /// # Errors
 /// When neither request for them is answered by a list.
-pub fn list_models(provider: &Provider) -> Result<Vec<String>, NoList> {
+pub fn list_models(provider: &ProviderClient) -> Result<Vec<String>, NoList> {
     ModelLists::of(provider, LIMITS).into_names()
 }
 
 /// Whether a provider answers, by a request that costs it little.
-pub fn poll(provider: &Provider) -> PollResult {
+pub fn poll(provider: &ProviderClient) -> PollResult {
     match get(provider, "/v1/models", LIMITS) {
         Ok(_) => PollResult::Answered,
         Err(_) if provider.connect_anew(LIMITS.deadline()).is_err() => PollResult::Refused,
@@ -107,7 +107,7 @@ pub fn poll(provider: &Provider) -> PollResult {
 }
 
 /// The models that a provider has in memory, if it tells on this route.
-pub fn loaded(provider: &Provider, route: MemoryRoute) -> Option<Vec<String>> {
+pub fn loaded(provider: &ProviderClient, route: MemoryRoute) -> Option<Vec<String>> {
     route.loaded(&get(provider, route.path(), LIMITS).ok()?.json())
 }
 

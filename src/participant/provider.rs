@@ -25,7 +25,7 @@ const MAX_SHOWN: usize = 200;
 
 /// A provider's address and credentials. Clones share its connections.
 #[derive(Clone)]
-pub struct Provider {
+pub struct ProviderClient {
     /// Base URL without a trailing slash.
     pub endpoint: String,
     upstream: Arc<ProviderServer>,
@@ -43,13 +43,13 @@ struct ProviderServer {
     pool: Pool,
 }
 
-impl fmt::Debug for Provider {
+impl fmt::Debug for ProviderClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Provider").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        f.debug_struct("ProviderClient").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
-impl Provider {
+impl ProviderClient {
     /// A provider at `endpoint`, an absolute http or https URL, called with these headers.
     ///
     /// # Errors
@@ -88,7 +88,7 @@ impl Provider {
             lines,
             pool: Pool::default(),
         };
-        Ok(Provider { endpoint, upstream: Arc::new(upstream) })
+        Ok(ProviderClient { endpoint, upstream: Arc::new(upstream) })
     }
 
     /// Encodes the head of a hub's request for the provider. Only the operations of the inference plane are allowed, so that no hub
@@ -161,10 +161,10 @@ impl Provider {
         self.send_and_wait(call, request, |_| (), map)
     }
 
-    /// As [`Provider::send`]; `wait` as in [`ClientConnection::send_and_wait`].
+    /// As [`ProviderClient::send`]; `wait` as in [`ClientConnection::send_and_wait`].
     ///
     /// # Errors
-    /// As [`Provider::send`].
+    /// As [`ProviderClient::send`].
     pub fn send_and_wait<T>(
         &self,
         call: &mut ClientConnection,
@@ -202,14 +202,14 @@ impl ProviderServer {
 mod tests {
     use super::*;
 
-    fn text(provider: &Provider, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String, String> {
+    fn text(provider: &ProviderClient, method: &str, path: &str, headers: &[(&str, &str)]) -> Result<String, String> {
         let headers: Vec<_> = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         provider.request_head(method, path, &headers, None).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
     #[test]
     fn a_hub_reaches_only_a_rooms_operations() {
-        let provider = Provider::new("http://h/a/v1/", &[]).unwrap();
+        let provider = ProviderClient::new("http://h/a/v1/", &[]).unwrap();
         let relay = |method: &str, path: &str| provider.relay(method, path, &[], Some(2));
         assert!(
             relay("POST", "/v1/chat/completions").unwrap().starts_with(b"POST /a/v1/chat/completions HTTP/1.1\r\n")
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_request_is_written_with_the_providers_own_lines() {
-        let provider = Provider::new("http://[::1]:8/", &[("Authorization".into(), "Bearer k".into())]).unwrap();
+        let provider = ProviderClient::new("http://[::1]:8/", &[("Authorization".into(), "Bearer k".into())]).unwrap();
         let agent = format!("user-agent: {USER_AGENT}\r\naccept: */*\r\naccept-encoding: identity\r\n");
         let own = format!("Authorization: Bearer k\r\nhost: [::1]:8\r\n{agent}");
         let hubs = [
@@ -242,17 +242,17 @@ mod tests {
         assert_eq!(post, format!("POST /v1/x HTTP/1.1\r\n{own}content-length: 0\r\n\r\n"));
         let forged = [("tracestate", "b\r\nCookie: d")];
         assert!(text(&provider, "GET", "/v1/x", &forged).is_err(), "{forged:?}");
-        let named = Provider::new("https://h", &[("Host".into(), "other".into())]).unwrap();
+        let named = ProviderClient::new("https://h", &[("Host".into(), "other".into())]).unwrap();
         assert!(text(&named, "GET", "/", &[]).unwrap().starts_with("GET / HTTP/1.1\r\nHost: other\r\nuser-agent"));
     }
 
     #[test]
     fn credentials_are_never_printed() {
-        let provider = Provider::new("http://h", &[("Authorization".into(), "Bearer s3cret".into())]).unwrap();
+        let provider = ProviderClient::new("http://h", &[("Authorization".into(), "Bearer s3cret".into())]).unwrap();
         assert!(!format!("{provider:?}").contains("s3cret"));
-        assert!(Provider::new("http://h", &[("bad name".into(), "x".into())]).is_err());
-        assert!(Provider::new("http://h", &[("X".into(), "a\nb".into())]).is_err());
-        let error = Provider::new("http://ann:s3cret@h/v1", &[]).unwrap_err().to_string();
+        assert!(ProviderClient::new("http://h", &[("bad name".into(), "x".into())]).is_err());
+        assert!(ProviderClient::new("http://h", &[("X".into(), "a\nb".into())]).is_err());
+        let error = ProviderClient::new("http://ann:s3cret@h/v1", &[]).unwrap_err().to_string();
         assert!(error.contains("user name") && !error.contains("s3cret"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::provider::Provider;
+use super::provider::ProviderClient;
 use crate::error::Reason;
 use crate::proto::api_answer::{MAX_PEEK, is_event_stream};
 use crate::proto::read_json::from_bytes;
@@ -62,7 +62,7 @@ pub fn join(thread: ScopedJoinHandle<'_, CallResult>) -> CallResult {
 ///
 /// # Errors
 /// When there is no answer within the limits.
-pub fn get(provider: &Provider, path: &str, limits: CallLimits) -> CallResult {
+pub fn get(provider: &ProviderClient, path: &str, limits: CallLimits) -> CallResult {
     call(provider, "GET", path, limits)
 }
 
@@ -70,11 +70,11 @@ pub fn get(provider: &Provider, path: &str, limits: CallLimits) -> CallResult {
 ///
 /// # Errors
 /// When there is no answer in time.
-pub fn post_nothing(provider: &Provider, path: &str, limits: CallLimits) -> CallResult {
+pub fn post_nothing(provider: &ProviderClient, path: &str, limits: CallLimits) -> CallResult {
     call(provider, "POST", path, limits)
 }
 
-fn call(provider: &Provider, method: &str, path: &str, limits: CallLimits) -> CallResult {
+fn call(provider: &ProviderClient, method: &str, path: &str, limits: CallLimits) -> CallResult {
     let json = [("Content-Type".to_owned(), "application/json".to_owned())];
     let (headers, body): (&[_], _) = if method == "POST" { (&json, Some("{}")) } else { (&[], None) };
     let head = provider.request_head(method, path, headers, body.map(str::len))?;

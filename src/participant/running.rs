@@ -8,9 +8,9 @@ use crate::sync::lock;
 
 /// The requests in progress, by their ids.
 #[derive(Default)]
-pub struct Running(Mutex<HashMap<String, Arc<CancelHandle>>>);
+pub struct RunningRequests(Mutex<HashMap<String, Arc<CancelHandle>>>);
 
-impl Running {
+impl RunningRequests {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<CancelHandle>>> {
         lock(&self.0)
     }

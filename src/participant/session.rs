@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, select};
 use super::follow::{Follower, Offer, OnProviderChange, ProviderState};
 use super::forward::Forwarder;
 use super::load::Load;
-use super::provider::Provider;
+use super::provider::ProviderClient;
 use super::serve::{TunnelEvent, Workers};
 use crate::client::Client;
 use crate::client::backoff::StopSignal;
@@ -52,7 +52,7 @@ pub(super) struct SessionParams {
     pub(super) room: String,
     pub(super) id: String,
     pub(super) timing: Timing,
-    pub(super) provider: Provider,
+    pub(super) provider: ProviderClient,
     pub(super) offer: Offer,
     pub(super) on_change: Option<OnProviderChange>,
     pub(super) registered: Registered,

@@ -172,7 +172,7 @@ mod tests {
     use super::super::follow::ProviderState;
     use super::super::job::Job;
     use super::super::load::Load;
-    use super::super::provider::Provider;
+    use super::super::provider::ProviderClient;
     use super::*;
     use crate::net::io::socket_pair;
     use crate::proto::tunnel::encode_end;
@@ -196,7 +196,7 @@ mod tests {
             hub.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             let TunnelEnds { reader, writer } =
                 tunnel::serve(Arc::new(tunnel.into()), Vec::new(), TunnelLimits::default()).unwrap();
-            let provider = Provider::new("http://127.0.0.1:1", &[]).unwrap();
+            let provider = ProviderClient::new("http://127.0.0.1:1", &[]).unwrap();
             let state = Arc::new(ProviderState::new(None));
             let forwarder = Arc::new(Forwarder::new(provider, state, writer.clone(), true));
             let streams = Streams::new(forwarder).unwrap();
