@@ -260,29 +260,45 @@ impl Builder {
     }
 
     fn probe(mut self) -> Result<Prepared, Error> {
+        let client = self.hub_client()?;
+        let provider = ProviderClient::new(&self.registration.endpoint, &self.provider_headers)?;
+        self.registration.endpoint.clone_from(&provider.endpoint);
+        self.check_names()?;
+        if self.registration.nickname.is_empty() {
+            self.registration.nickname.clone_from(&self.id);
+        }
+        let endpoint = provider.endpoint.clone();
+        let probe = probe(&provider).map_err(|reason| Error::Provider { endpoint, reason })?;
+        self.offer(&probe)?;
+        Ok(Prepared { builder: self, client, provider, probe })
+    }
+
+    /// The client that makes the session's calls to the hub.
+    fn hub_client(&self) -> Result<Client, Error> {
         let client = Client::new(&self.hub_url)?.with_fingerprint(self.hub_fingerprint)?.without_kept_connections();
         let client = self.token.iter().fold(client, |client, token| client.with_participant_token(token));
         let client = self.hub_headers.iter().fold(client, |client, (name, value)| client.with_header(name, value));
         // A private room's hub requires the password again once it has forgotten the participant.
         let password = self.registration.password.iter().filter(|password| fits_a_header(password));
-        let client = password.fold(client, |client, password| client.with_room_password(password));
-        let provider = ProviderClient::new(&self.registration.endpoint, &self.provider_headers)?;
-        self.registration.endpoint.clone_from(&provider.endpoint);
-        let names_model = |choice: &ModelChoice| match choice {
-            ModelChoice::Named(names) => !names.is_empty() && names.iter().all(|name| !name.is_empty()),
-            ModelChoice::All => true,
-        };
+        Ok(password.fold(client, |client, password| client.with_room_password(password)))
+    }
+
+    /// Checks the names of the participant and its models.
+    fn check_names(&self) -> Result<(), Error> {
         if !is_participant_id(&self.id) {
             return Err(Error::Invalid { what: "the participant id", reason: PARTICIPANT_ID.into() });
         }
-        if !names_model(&self.models) {
-            return Err(Error::Invalid { what: "the model", reason: "must be given".into() });
+        match &self.models {
+            ModelChoice::Named(names) if names.is_empty() || names.iter().any(String::is_empty) => {
+                Err(Error::Invalid { what: "the model", reason: "must be given".into() })
+            }
+            _ => Ok(()),
         }
-        if self.registration.nickname.is_empty() {
-            self.registration.nickname.clone_from(&self.id);
-        }
-        let endpoint = provider.endpoint.clone();
-        let probe = probe(&provider).map_err(|reason| Error::Provider { endpoint: endpoint.clone(), reason })?;
+    }
+
+    /// Puts what the provider has into the registration.
+    fn offer(&mut self, probe: &Probe) -> Result<(), Error> {
+        let endpoint = self.registration.endpoint.clone();
         if let Some(status) = probe.unlisted {
             return Err(Error::ModelsUnlisted { endpoint, status });
         }
@@ -290,7 +306,7 @@ impl Builder {
             return Err(Error::ChatsRefused { endpoint, status });
         }
         if let Some(model) = self.models.missing(&probe.models) {
-            return Err(Error::ModelMissing { endpoint, model: model.to_owned(), available: probe.models });
+            return Err(Error::ModelMissing { endpoint, model: model.to_owned(), available: probe.models.clone() });
         }
         match &self.models {
             ModelChoice::Named(names) if names.len() == 1 => self.registration.model.clone_from(&names[0]),
@@ -301,7 +317,7 @@ impl Builder {
         }
         self.registration.loaded.clone_from(&probe.loaded);
         self.registration.capabilities.get_or_insert(probe.capabilities);
-        Ok(Prepared { builder: self, client, provider, probe })
+        Ok(())
     }
 
     /// Probes the provider, registers the participant, opens the tunnel and starts to serve.

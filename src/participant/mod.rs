@@ -5,6 +5,7 @@
 mod address;
 mod builder;
 mod cancel;
+mod close_event;
 mod find_providers;
 mod follow;
 mod forward;
@@ -26,9 +27,10 @@ mod specs;
 mod streams;
 
 pub use builder::{Builder, Joined, Prepared};
+pub use close_event::{CloseEvent, CloseReason};
 pub use find_providers::{FoundProvider, ProviderKind, Providers, RefusingProvider, find_providers};
 pub use id::fresh_id;
 pub use probe::Probe;
 pub use reconnect::{Reconnect, ReconnectEvent, ReconnectHandle};
-pub use session::{CloseEvent, CloseReason, Session, SessionHandle};
+pub use session::{Session, SessionHandle};
 pub use specs::machine_specs;

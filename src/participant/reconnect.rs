@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::builder::{Builder, Joined, Prepared};
-use super::session::{CloseEvent, CloseReason, Session, SessionHandle};
+use super::close_event::{CloseEvent, CloseReason};
+use super::session::{Session, SessionHandle};
 use crate::client::backoff::{Backoff, StopSignal};
 use crate::error::{Error, Reason};
 use crate::proto::tunnel::CLOSE_NORMAL;

@@ -1,6 +1,5 @@
 //! A running session: its threads, and the reasons for which it ends.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -8,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, select};
 
+use super::close_event::{CloseEvent, CloseReason};
 use super::follow::{Follower, Offer, OnProviderChange, ProviderState};
 use super::forward::Forwarder;
 use super::load::Load;
@@ -22,7 +22,7 @@ use crate::proto::tunnel::{
     BODIES_BINARY, BODIES_HEADER, CLOSE_NORMAL, FRAMES_BINARY, FRAMES_HEADER, encode_ping, is_superseded,
 };
 use crate::sync::lock;
-use crate::tunnel::{Connected, TunnelEnds, Writer};
+use crate::tunnel::{Connected, Reader, TunnelEnds, Writer};
 
 /// How long the reader may take to handle the close frame of a tunnel on which a write has failed.
 const CLOSE_FRAME_TIME: Duration = Duration::from_secs(2);
@@ -57,57 +57,6 @@ pub(super) struct SessionParams {
     pub(super) on_change: Option<OnProviderChange>,
     pub(super) registered: Registered,
     pub(super) tunnel: Connected,
-}
-
-/// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// It was closed by this program.
-    Closed,
-    /// Three heartbeats in a row failed, or the hub no longer knows the participant.
-    HeartbeatFailed,
-    /// Either side closed the tunnel, or the hub sent nothing for 30 s.
-    TunnelClosed,
-    /// A newer session of the same participant replaced this one. The registration stays: the newer session uses it.
-    Superseded,
-}
-
-impl CloseReason {
-    /// The name in output and logs: `closed`, `heartbeat_failed`, `tunnel_closed` or `superseded` (PROTOCOL.md, "The
-    /// participant's side").
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CloseReason::Closed => "closed",
-            CloseReason::HeartbeatFailed => "heartbeat_failed",
-            CloseReason::TunnelClosed => "tunnel_closed",
-            CloseReason::Superseded => "superseded",
-        }
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How a session ended.
-#[derive(Debug, Clone)]
-pub struct CloseEvent {
-    /// The reason.
-    pub reason: CloseReason,
-    /// The error that ended it, if any.
-    pub error: Option<Arc<Error>>,
-    /// The close code of the tunnel, if the hub closed it (RFC 6455, section 7.4). 1000 means on purpose: the participant was
-    /// removed, its room deleted, or the tunnel superseded.
-    pub code: Option<u16>,
-}
-
-impl CloseEvent {
-    /// The event of a session that this program closed.
-    pub fn closed() -> Self {
-        CloseEvent { reason: CloseReason::Closed, error: None, code: None }
-    }
 }
 
 /// A participant that is serving its room. Dropping it closes it.
@@ -161,42 +110,23 @@ impl Session {
     pub(super) fn start(params: SessionParams) -> Result<Self, Error> {
         let SessionParams { client, room, id, timing, provider, offer, on_change, registered, tunnel } = params;
         let Connected { ends: TunnelEnds { reader, writer }, headers } = tunnel;
-        let agreed = |header: &str, value: &str| {
-            headers.iter().any(|(name, given)| name.eq_ignore_ascii_case(header) && given == value)
-        };
-        let (binary, bodies) = (agreed(FRAMES_HEADER, FRAMES_BINARY), agreed(BODIES_HEADER, BODIES_BINARY));
-        let provider_state = Arc::new(ProviderState::new(offer.registration.loaded.clone()));
-        let load = Arc::new(Load::new(registered.participant.concurrency));
-        let follower = Follower {
-            client: client.clone(),
-            room: room.clone(),
-            id: id.clone(),
-            provider: provider.clone(),
-            offer,
-            load: load.clone(),
-            on_change,
-            tick: timing.heartbeat_interval,
-            interval: timing.refresh_interval,
-        };
         let state = Arc::new(SessionState {
             client,
             room,
             id,
-            writer: writer.clone(),
+            writer,
             end: Mutex::default(),
             ended: StopSignal::new(),
             tunnel_ended: StopSignal::new(),
-            load: load.clone(),
+            load: Arc::new(Load::new(registered.participant.concurrency)),
             deregistered: AtomicBool::new(false),
             last_message: AtomicU64::new(0),
             start: Instant::now(),
             timing,
-            provider: provider_state.clone(),
+            provider: Arc::new(ProviderState::new(offer.registration.loaded.clone())),
         });
-        let events = state.clone();
-        let forwarder = Forwarder::new(provider, provider_state, writer, binary);
-        let reading = Workers::start(forwarder, (reader, bodies), load, move |event| events.on_event(event))
-            .map_err(Error::no_thread)?;
+        let follower = state.follower(provider.clone(), offer, on_change);
+        let reading = SessionState::serve(&state, provider, reader, &headers)?;
         let mut session = Session {
             participant: registered.participant,
             room_id: registered.room_id,
@@ -305,6 +235,39 @@ impl SessionHandle {
 }
 
 impl SessionState {
+    /// What follows the provider.
+    fn follower(&self, provider: ProviderClient, offer: Offer, on_change: Option<OnProviderChange>) -> Follower {
+        Follower {
+            client: self.client.clone(),
+            room: self.room.clone(),
+            id: self.id.clone(),
+            provider,
+            offer,
+            load: self.load.clone(),
+            on_change,
+            tick: self.timing.heartbeat_interval,
+            interval: self.timing.refresh_interval,
+        }
+    }
+
+    /// Starts to serve the tunnel in the form that its handshake's headers agree to. What is returned is disconnected when
+    /// no worker reads it any more.
+    fn serve(
+        state: &Arc<Self>,
+        provider: ProviderClient,
+        reader: Reader,
+        headers: &[(String, String)],
+    ) -> Result<Receiver<()>, Error> {
+        let agreed = |header: &str, value: &str| {
+            headers.iter().any(|(name, given)| name.eq_ignore_ascii_case(header) && given == value)
+        };
+        let (binary, bodies) = (agreed(FRAMES_HEADER, FRAMES_BINARY), agreed(BODIES_HEADER, BODIES_BINARY));
+        let forwarder = Forwarder::new(provider, state.provider.clone(), state.writer.clone(), binary);
+        let events = state.clone();
+        let load = state.load.clone();
+        Workers::start(forwarder, (reader, bodies), load, move |event| events.on_event(event)).map_err(Error::no_thread)
+    }
+
     /// Records how the session ended, wakes all waiting threads and closes the tunnel. Only the first call counts.
     fn end(&self, reason: CloseReason, error: Option<Error>) {
         self.end_with(reason, error, None);
