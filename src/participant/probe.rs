@@ -14,7 +14,7 @@ use crate::proto::management::{Capabilities, Support};
 use crate::proto::openai::same_model;
 
 /// The limits of each request.
-const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(5), bytes: 32 << 20 };
+const LIMITS: CallLimits = CallLimits { time: Duration::from_secs(5), bytes: 8 << 20 };
 
 /// A provider's models and capabilities.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,7 +8,11 @@ use serde_json::Value;
 use super::provider::ProviderClient;
 use crate::error::Reason;
 use crate::proto::api_answer::{MAX_PEEK, is_event_stream};
-use crate::proto::read_json::from_bytes;
+use crate::proto::parsed::parse_within;
+
+/// The most memory that an answer's JSON may take, in bytes: tiny objects take many times their text. A gateway's list of 1,000 models
+/// takes two MiB.
+const MAX_PARSED: usize = 32 << 20;
 
 /// How much is waited for, and read.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +45,9 @@ pub struct ProviderAnswer {
 pub type CallResult = Result<ProviderAnswer, Reason>;
 
 impl ProviderAnswer {
-    /// Its JSON; null where its status is another than 200, or its body is not JSON.
+    /// Its JSON; null where its status is another than 200, or its body is not JSON, or would take too much memory.
     pub fn json(&self) -> Value {
-        if self.status == 200 { from_bytes(&self.body).unwrap_or_default() } else { Value::Null }
+        if self.status == 200 { parse_within(&self.body, MAX_PARSED).unwrap_or_default() } else { Value::Null }
     }
 }
 
@@ -97,4 +101,17 @@ fn call(provider: &ProviderClient, method: &str, path: &str, limits: CallLimits)
         while body.len() <= MAX_PEEK && matches!(call.read(body), Ok(false)) {}
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_would_take_too_much_memory_is_no_json() {
+        let list = |count: usize| format!(r#"{{"version":"1","x":[{}]}}"#, vec![r#"{"":0}"#; count].join(","));
+        let version =
+            |count| ProviderAnswer { status: 200, body: list(count).into(), kind: None }.json()["version"].take();
+        assert_eq!((version(10_000), version(500_000)), ("1".into(), Value::Null));
+    }
 }
