@@ -71,6 +71,23 @@ pub fn is_about_model(json: &[u8]) -> bool {
     message.is_some_and(|message| names(&message, "model"))
 }
 
+/// Whether an error is about the tools of its request, whose types the server does not know: it names them as the parameter,
+/// or its message names a tool and a type.
+pub fn refuses_tools(body: &[u8]) -> bool {
+    let answer = parse_within(body, MAX_PARSED).unwrap_or_default();
+    let error = if answer["error"].is_object() { &answer["error"] } else { &answer };
+    let within = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+    if error["param"].as_str().and_then(|param| param.strip_prefix("tools")).is_some_and(within) {
+        return true;
+    }
+    let text = String::from_utf8_lossy(body);
+    let message = error["message"].as_str().or(answer["error"].as_str()).unwrap_or(&text).to_ascii_lowercase();
+    // Python's servers repeat the request behind that, tools and all.
+    let quoted = ["'input'", "\"input\""].into_iter().filter_map(|key| message.find(key)).min();
+    let message = &message[..quoted.unwrap_or(message.len())];
+    names(message, "type") && (names(message, "tool") || names(message, "tools"))
+}
+
 /// The message of an error, in lower case.
 fn error_message(answer: &Value) -> String {
     let error = &answer["error"];
@@ -116,6 +133,36 @@ mod tests {
             (Some("Text/Plain"), "Ollama is running"),
         ] {
             assert!(lacks_route(kind, body.as_bytes()), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_about_tools_by_its_parameter_or_its_words() {
+        let vllm = r#"[{'type': 'union_tag_invalid', 'loc': ('body', 'tools', 0), 'msg': 'Input tag', 'input': {}}]"#;
+        let detail = r#"{"detail":[{"type":"literal_error","loc":["body","tools",0,"type"],"input":"namespace"}]}"#;
+        let long = format!(r#"{{"error":{{"message":"{vllm}{}"#, "x".repeat(MAX_PEEK));
+        for body in [
+            r#"{"error":{"message":"Invalid","type":"invalid_request_error","param":"tools.0.type","code":"invalid"}}"#,
+            r#"{"error":{"message":"Unknown value","param":"tools"}}"#,
+            r#"{"error":{"code":400,"message":"'type' of tool must be 'function'","type":"invalid_request_error"}}"#,
+            r#"{"error":"Unsupported tool type: namespace"}"#,
+            &format!(r#"{{"error":{{"message":"{vllm}","type":"Bad Request","param":null,"code":400}}}}"#),
+            &format!(r#"{{"object":"error","message":"{vllm}","code":400}}"#),
+            detail,
+            &long,
+        ] {
+            assert!(refuses_tools(body.as_bytes()), "{body}");
+        }
+        let whole = r#"[{'type': 'value_error', 'loc': ('body',), 'msg': 'no', 'input': {'tools': [{'type': 'x'}]}}]"#;
+        for body in [
+            r#"{"error":{"message":"temperature must be at most 2","type":"invalid_request_error","param":"temperature"}}"#,
+            r#"{"error":{"message":"Invalid","type":"invalid_request_error","param":"tools_x"}}"#,
+            r#"{"error":{"message":"the model cannot call tools"}}"#,
+            r#"{"error":{"message":"no such type"}}"#,
+            &format!(r#"{{"error":{{"message":"{whole}"}}}}"#),
+            "",
+        ] {
+            assert!(!refuses_tools(body.as_bytes()), "{body}");
         }
     }
 

@@ -94,6 +94,18 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// Whether a Responses request has tools that are not functions. Some servers with a part of that API know no others.
+    pub fn has_other_tools(&self) -> bool {
+        let mut others = false;
+        let read = scan::objects(self.get("tools").unwrap_or("[]"), MAX_LIST, |_, key, value| {
+            if text_of(key)? == "type" {
+                others |= text_of(value)? != "function";
+            }
+            Some(())
+        });
+        read.is_some() && others
+    }
+
     /// Adds defaults for members that a Responses request omits (PROTOCOL.md, "Inference plane").
     pub fn fill_responses(&mut self, config: &RuntimeConfig) {
         if let Some(instructions) = config.instructions.as_ref().filter(|_| self.get("instructions").is_none()) {
@@ -233,6 +245,24 @@ mod tests {
         }
         assert!(Members::parse(b"\xff{}").is_err());
         assert!(error(r#"{"model":"m","stream":null,"messages":[]}"#).is_ok());
+    }
+
+    #[test]
+    fn tools_that_are_no_functions_are_told_by_their_type() {
+        let has_others = |body: &str| Members::parse(body.as_bytes()).unwrap().has_other_tools();
+        for tool in ["namespace", "custom", "web_search"] {
+            assert!(has_others(&format!(r#"{{"tools":[{{"type":"function"}},{{"name":"x","type":"{tool}"}}]}}"#)));
+        }
+        for body in [
+            "{}",
+            r#"{"tools":null}"#,
+            r#"{"tools":[]}"#,
+            r#"{"tools":[{"type":"function","parameters":{"type":"object"}}]}"#,
+            r#"{"tools":[{"type":"custom"},5]}"#,
+            r#"{"tools":{"type":"custom"}}"#,
+        ] {
+            assert!(!has_others(body), "{body}");
+        }
     }
 
     #[test]

@@ -55,8 +55,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
     let priority = holder.as_ref().map_or(0, |holder| holder.priority);
     let conversation =
         kind.messages().and_then(|members| hub.conversations.of(room, &caller, members, (&body, messages)));
-    let owner = kind.continued(&body).and_then(|id| hub.response_owners.of(code.as_str(), &id));
-    let owner = owner.filter(|owner| !owner.translated).map(|owner| owner.serial);
+    let continued = kind.continued(&body).and_then(|id| hub.response_owners.of(code.as_str(), &id));
     let request = RelayRequest {
         code,
         model,
@@ -67,7 +66,7 @@ pub fn create(hub: &HubContext, exchange: &mut Exchange<'_>, params: &PathParams
         path,
         headers,
         hops,
-        owner,
+        continued,
         body: Some(body),
         stream,
         conversation,

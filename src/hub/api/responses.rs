@@ -71,7 +71,7 @@ fn relay_to_owner(
         hops,
         body: None,
         stream: query_param(exchange.query(), "stream").as_deref() == Some("true"),
-        owner: None,
+        continued: None,
         conversation: None,
     };
     Ok(relay::forward(hub, exchange, &request, Slot::unlimited(hub, picked)))

@@ -21,7 +21,7 @@ use crate::hub::relay::provider_status::{is_redirect, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
-use crate::hub::relay::verdict::{self, Verdict, judge};
+use crate::hub::relay::verdict::{self, Reason, Verdict, judge};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
 use crate::state::event::Dispatch;
@@ -89,7 +89,7 @@ pub enum NextStep<'s> {
     /// An attempt at another participant.
     Other(Slot<'s>),
     /// An attempt at the same participant, through another API.
-    Translate(Slot<'s>),
+    Translate(Slot<'s>, Reason),
 }
 
 impl<'s> Failover<'s> {
@@ -102,7 +102,7 @@ impl<'s> Failover<'s> {
             priority: request.priority,
             tried: Vec::new(),
             previous,
-            owner: request.owner,
+            owner: request.owner(),
         };
         let id = exchange.id().clone();
         let now = Instant::now();
@@ -123,17 +123,18 @@ impl<'s> Failover<'s> {
 
     /// Makes attempts, the first one with this slot, until the client has a response or no participant is left.
     pub(crate) fn run(&mut self, client: &mut ClientResponse<'_, '_>, mut slot: Slot<'s>) -> io::Result<()> {
-        let mut found_lacking = false;
+        let mut reason = None;
         loop {
-            match self.attempt(client, slot, found_lacking) {
+            match self.attempt(client, slot, reason) {
                 NextStep::Done(result) => return result,
                 NextStep::Other(other) => {
                     self.hub.metrics.record_failover();
-                    found_lacking = false;
+                    reason = None;
                     slot = other;
                 }
-                NextStep::Translate(mut same) => {
-                    found_lacking = true;
+                NextStep::Translate(mut same, why) => {
+                    reason = Some(why);
+                    // Of this request's copy.
                     if let Some(route) = self.request.kind.replaceable() {
                         same.picked.missing.insert(route);
                     }
@@ -144,7 +145,7 @@ impl<'s> Failover<'s> {
     }
 
     /// Sends the request to a participant, and passes on its response, or that of another one that answers first.
-    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, found_lacking: bool) -> NextStep<'s> {
+    fn attempt(&mut self, client: &mut ClientResponse<'_, '_>, slot: Slot<'s>, reason: Option<Reason>) -> NextStep<'s> {
         let response_bytes = outgoing::response_translation_bytes(self.request, &slot.picked);
         let request_bytes = outgoing::request_translation_bytes(self.request, &slot.picked);
         if !client.reserve(response_bytes.saturating_add(request_bytes)) {
@@ -153,7 +154,7 @@ impl<'s> Failover<'s> {
         if own_answer::is_due(self.request, &slot.picked) {
             return NextStep::Done(own_answer::answer(self.hub, client, self.request, &self.id, &slot.picked));
         }
-        let sent = self.send(slot, found_lacking);
+        let sent = self.send(slot, reason);
         // Less than before: always granted.
         let _ = client.reserve(response_bytes);
         let first = match sent {
@@ -173,7 +174,7 @@ impl<'s> Failover<'s> {
                 self.relay_response(client, contender, head)
             }
             RaceEnd::Failed(contender, error) if self.refuses_operation(&contender, &error) => {
-                NextStep::Translate(contender.attempt.slot)
+                NextStep::Translate(contender.attempt.slot, Reason::LacksRoute)
             }
             RaceEnd::Failed(contender, error) => self.fail(client, contender.attempt, Some(contender.upstream), error),
         }
@@ -184,7 +185,7 @@ impl<'s> Failover<'s> {
     }
 
     /// Sends the request to the participant of a slot.
-    fn send(&mut self, slot: Slot<'s>, found_lacking: bool) -> Result<Contender<'s>, NotSent<'s>> {
+    fn send(&mut self, slot: Slot<'s>, reason: Option<Reason>) -> Result<Contender<'s>, NotSent<'s>> {
         self.count += 1;
         let key = || format!("{}{:02x}", self.id.replace('-', ""), self.count);
         let now = Duration::from_millis(self.hub.clock.now().wall);
@@ -194,7 +195,7 @@ impl<'s> Failover<'s> {
         };
         let dispatch = self.dispatch(slot.picked.id.shared());
         let attempt = Box::new(Attempt::new(self.hub, slot, self.request, dispatch, self.arrived));
-        if !found_lacking {
+        if reason.is_none() {
             attempt.emit_request();
         }
         // Later attempts need ids of their own: a tunnel may still carry pieces of the first one's response.
@@ -204,7 +205,7 @@ impl<'s> Failover<'s> {
         let sent = outgoing::transport(self.hub, &attempt.slot.picked)
             .and_then(|transport| UpstreamRequest::send(&*transport, outgoing_request));
         match sent {
-            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, found_lacking)),
+            Ok(upstream) => Ok(Contender::new(attempt, upstream, adapter, reason)),
             Err(error) => Err(NotSent::Failed(attempt, error)),
         }
     }
@@ -230,7 +231,7 @@ impl<'s> Failover<'s> {
         self.hedge = Some(slot.picked.serial);
         self.want.tried.push(slot.picked.serial);
         self.hub.metrics.record_hedge();
-        match self.send(slot, false) {
+        match self.send(slot, None) {
             Ok(second) => Some(second),
             Err(NotSent::Bad(_) | NotSent::Answered(..)) => None,
             Err(NotSent::Failed(mut attempt, error)) => {
@@ -261,9 +262,9 @@ impl<'s> Failover<'s> {
         let facts = (&head, &self.hub.timeouts);
         let (picked, upstream) = (&contender.attempt.slot.picked, &mut contender.upstream);
         let verdict = match judge(self.request, picked, translated, client, upstream, facts) {
-            Ok(Verdict::Translate) => {
+            Ok(Verdict::Translate(reason)) => {
                 contender.upstream.cancel();
-                return NextStep::Translate(contender.attempt.slot);
+                return NextStep::Translate(contender.attempt.slot, reason);
             }
             Ok(verdict) => verdict,
             Err(error) => return self.fail(client, contender.attempt, Some(contender.upstream), error),
@@ -290,8 +291,8 @@ impl<'s> Failover<'s> {
         contender: Contender<'s>,
         head: RelayedHead,
     ) -> NextStep<'s> {
-        let Contender { mut attempt, mut upstream, adapter, found_lacking, .. } = contender;
-        if found_lacking
+        let Contender { mut attempt, mut upstream, adapter, reason, .. } = contender;
+        if reason == Some(Reason::LacksRoute)
             && head.status < 400
             && let Some(route) = self.request.kind.replaceable()
         {

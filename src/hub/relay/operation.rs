@@ -8,6 +8,7 @@ use crate::hub::observe::traces::{MAX_TEXT, TracedRequest};
 use crate::hub::relay::allowance::RequestPermit;
 use crate::hub::relay::conversation::Conversation;
 use crate::hub::relay::headers::Headers;
+use crate::hub::relay::response_owners::ResponseOwner;
 use crate::hub::relay::stream_error::ErrorForm;
 use crate::proto::management::RuntimeConfig;
 use crate::proto::members::cut;
@@ -237,8 +238,8 @@ pub struct RelayRequest<'b> {
     pub headers: Headers,
     /// The hubs that have relayed it, this one last (`hops`).
     pub hops: String,
-    /// The serial of the participant that stores the response that it continues.
-    pub owner: Option<u64>,
+    /// Who made the response that it continues.
+    pub continued: Option<ResponseOwner>,
     /// As the client sent it; `None` where the request has no body.
     pub body: Option<Members<'b>>,
     /// Whether the client requested a stream.
@@ -259,6 +260,16 @@ impl RelayRequest<'_> {
             stream: self.stream,
             arrived,
         }
+    }
+
+    /// The serial of the participant that stores the response that it continues.
+    pub fn owner(&self) -> Option<u64> {
+        self.continued.as_ref().filter(|response| !response.translated).map(|response| response.serial)
+    }
+
+    /// Whether this participant is asked in another API than the client's. No provider knows a response that the hub made.
+    pub fn is_translated_for(&self, picked: &Picked) -> bool {
+        self.kind.is_missing(picked) || self.continued.as_ref().is_some_and(|response| response.translated)
     }
 
     /// The size of its body, in bytes.

@@ -68,7 +68,7 @@ fn put<'a>(
     let mut body = original.clone();
     let model = &picked.model;
     kind.fill(&mut body, model, &picked.config)?;
-    let translates = kind.is_missing(picked);
+    let translates = request.is_translated_for(picked);
     match kind.shape {
         Shape::Responses if translates => {
             let adapter = Adapter::responses(original, &key(), now.as_secs(), model, request.stream);
@@ -104,14 +104,14 @@ fn filled_chat<'a>(chat: &str, picked: &Picked) -> Result<JsonParts<'a>, BadRequ
 
 /// The memory that a translation takes beside the answer's text: a response repeats parts of its request.
 pub fn response_translation_bytes(request: &RelayRequest<'_>, picked: &Picked) -> usize {
-    let translates = request.kind.shape == Shape::Responses && request.kind.is_missing(picked);
+    let translates = request.kind.shape == Shape::Responses && request.is_translated_for(picked);
     let body = request.body.as_ref().filter(|_| translates);
     body.map_or(0, ChatTranslator::response_overhead)
 }
 
 /// The memory that translating the request takes, until it has been sent. Objects are counted within texts too.
 pub fn request_translation_bytes(request: &RelayRequest<'_>, picked: &Picked) -> usize {
-    let Some(body) = request.body.as_ref().filter(|_| request.kind.is_missing(picked)) else { return 0 };
+    let Some(body) = request.body.as_ref().filter(|_| request.is_translated_for(picked)) else { return 0 };
     let objects = |text: &str| memchr_iter(b'{', text.as_bytes()).count();
     // JSON that becomes a text gets a backslash for each of these.
     let escapes = |text: &str| memchr2_iter(b'"', b'\\', text.as_bytes()).count();

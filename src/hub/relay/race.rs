@@ -12,6 +12,7 @@ use crate::hub::relay::headers::of_translated_body;
 use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_api};
 use crate::hub::relay::upstream::{POLL_INTERVAL, UpstreamError, UpstreamFailure, UpstreamRequest, receive_any};
+use crate::hub::relay::verdict::Reason;
 use crate::proto::data_watch::DataWatch;
 use crate::tunnel::Piece;
 
@@ -22,8 +23,8 @@ pub struct Contender<'s> {
     pub upstream: UpstreamRequest,
     /// Where the request was translated.
     pub adapter: Option<Adapter>,
-    /// Whether its provider has turned out to lack the API, so that it is asked in another one.
-    pub found_lacking: bool,
+    /// Why it is asked in another API, where its provider's first answer has shown that it has to be.
+    pub reason: Option<Reason>,
     /// The final response's head, once it has come.
     head: Option<RelayedHead>,
     watch: DataWatch,
@@ -43,14 +44,14 @@ impl<'s> Contender<'s> {
         attempt: Box<Attempt<'s>>,
         upstream: UpstreamRequest,
         adapter: Option<Adapter>,
-        found_lacking: bool,
+        reason: Option<Reason>,
     ) -> Self {
-        Contender { attempt, upstream, adapter, found_lacking, head: None, watch: DataWatch::default() }
+        Contender { attempt, upstream, adapter, reason, head: None, watch: DataWatch::default() }
     }
 
     /// Whether it was asked in another API than the client's.
     pub fn is_translated(&self) -> bool {
-        self.adapter.is_some() || self.found_lacking
+        self.adapter.is_some() || self.reason.is_some()
     }
 
     fn stage(&self) -> &'static str {

@@ -1,4 +1,5 @@
-//! Looks at the start of a successful answer before it is passed on: some servers answer 200 on routes that they lack.
+//! Looks at the start of an answer before it is passed on: some servers answer 200 on routes that they lack, and an error may
+//! be one that another participant, or another API, does without.
 
 use std::collections::VecDeque;
 
@@ -61,6 +62,20 @@ pub fn lacks_model(
     }
     let text = start_of_body(client, upstream, timeouts, &head.headers, |_| true)?;
     Ok(text.is_some_and(|text| api_answer::names(&String::from_utf8_lossy(&text), bare_model(model))))
+}
+
+/// Whether the provider's error is about the request's tools.
+///
+/// # Errors
+/// Why the answer broke off.
+pub fn refuses_tools(
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    timeouts: &Timeouts,
+    headers: &Headers,
+) -> Result<bool, UpstreamError> {
+    let text = start_of_body(client, upstream, timeouts, headers, |_| true)?;
+    Ok(text.is_some_and(|text| api_answer::refuses_tools(&text)))
 }
 
 /// The start of an answer that may be an error. An error is short, and an object: nothing else has to be whole to be told.

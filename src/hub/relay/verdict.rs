@@ -4,23 +4,33 @@ use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
 use crate::hub::relay::passthrough::RelayedHead;
-use crate::hub::relay::provider_status::{calls_for_another, lacks_api};
-use crate::hub::relay::route_check::{lacks_model, lacks_ollama, lacks_route};
+use crate::hub::relay::provider_status::{calls_for_another, lacks_api, refuses_content};
+use crate::hub::relay::route_check::{lacks_model, lacks_ollama, lacks_route, refuses_tools};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::proto::management::Support;
+use crate::proto::openai::Members;
 use crate::state::registry::Picked;
 
 /// What a response calls for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The provider lacks the API that was asked for, and another one can take its place.
-    Translate,
+    /// The provider does not serve the request in the API that was asked for, and another one can take its place.
+    Translate(Reason),
     /// The provider has lost the model: another participant may have it.
     LacksModel,
     /// Another participant may answer better.
     Refused,
     /// It is the answer.
     Answer,
+}
+
+/// Why a participant is asked in another API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Its provider lacks the API.
+    LacksRoute,
+    /// Its provider knows no other tools than functions. That says nothing about other requests.
+    RefusesTools,
 }
 
 /// Judges a response. `translated`: whether it is one of another API than the one that was asked for.
@@ -45,7 +55,13 @@ pub fn judge(
         let good = (200..300).contains(&head.status);
         let lacks = if is_ollama { lacks_ollama } else { lacks_route };
         if lacks_api(head.status) || good && lacks(client, upstream, timeouts, &head.headers)? {
-            return Ok(Verdict::Translate);
+            return Ok(Verdict::Translate(Reason::LacksRoute));
+        }
+        let may_refuse_tools = request.kind.shape == Shape::Responses
+            && refuses_content(head.status)
+            && request.body.as_ref().is_some_and(Members::has_other_tools);
+        if may_refuse_tools && refuses_tools(client, upstream, timeouts, &head.headers)? {
+            return Ok(Verdict::Translate(Reason::RefusesTools));
         }
     }
     if !is_ollama && lacks_model(client, upstream, timeouts, head, &picked.model)? {
