@@ -83,7 +83,8 @@ fn openai_code(code: ErrorCode) -> &'static str {
     }
 }
 
-fn openai_type(status: u16) -> &'static str {
+/// The type of an error with this status, of OpenAI's API.
+pub fn openai_type(status: u16) -> &'static str {
     match status {
         401 => "authentication_error",
         403 => "permission_error",
@@ -93,7 +94,8 @@ fn openai_type(status: u16) -> &'static str {
     }
 }
 
-fn anthropic_type(status: u16) -> &'static str {
+/// The type of an error with this status, of Anthropic's API.
+pub fn anthropic_type(status: u16) -> &'static str {
     match status {
         401 => "authentication_error",
         403 => "permission_error",

@@ -3,6 +3,7 @@
 //! Nothing in here does I/O, reads a clock or draws a random number, and nothing imports another part of the crate.
 
 pub mod api_answer;
+pub mod chat_events;
 pub mod data_watch;
 pub mod envelope;
 pub mod history;

@@ -250,10 +250,14 @@ impl<'e, 'c> ClientResponse<'e, 'c> {
         match std::mem::replace(&mut self.state, SendState::Ended) {
             SendState::Unsent(exchange) => exchange.respond(status, &borrowed(headers), body),
             SendState::Open(stream) => {
-                let excerpt = String::from_utf8_lossy(&body[..body.len().min(2000)]).into_owned();
-                let message = format!("The provider answered {status} without a stream: {excerpt}");
                 self.state = SendState::Open(stream);
-                self.send_error(&message, ErrorCode::EndpointNotReachable)
+                let code = ErrorCode::EndpointNotReachable;
+                if status >= 400 {
+                    self.error_code = Some(code);
+                    return self.break_off(&self.error_form.event_of_answer(status, body, code));
+                }
+                let excerpt = String::from_utf8_lossy(&body[..body.len().min(2000)]);
+                self.send_error(&format!("The provider answered {status} without a stream: {excerpt}"), code)
             }
             SendState::Ended => Err(cut_short()),
         }

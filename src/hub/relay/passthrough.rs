@@ -10,17 +10,24 @@ use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, PARTICIPANT};
 use crate::hub::relay::content_watch::ContentWatch;
 use crate::hub::relay::headers::{self, Headers};
+use crate::hub::relay::stream_error::ErrorForm;
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::net::header_list::has_token;
 use crate::net::stream::SentNow;
-use crate::proto::api_answer;
+use crate::proto::management::ErrorCode;
 use crate::proto::web::{header_text, is_hop_by_hop};
+use crate::proto::{api_answer, chat_events};
 use crate::state::registry::Picked;
 use crate::sync::lock;
 use crate::tunnel::{Piece, SendToClient};
 
 /// The longest response that is buffered to be sent with its length, in bytes. A longer one is sent in chunks.
 const MAX_BUFFERED: usize = 256 << 10;
+
+/// The longest response that becomes events of a stream, in bytes.
+const MAX_IN_STREAM: usize = 4 << 20;
+
+const TOO_LONG: &str = "its answer is no stream, and longer than the hub has memory for to make it one";
 
 /// The longest piece that is appended to the one before it, in bytes.
 const MAX_COPIED: usize = 4 << 10;
@@ -94,8 +101,37 @@ fn buffered(
     head: &RelayedHead,
 ) -> Result<io::Result<()>, UpstreamError> {
     let Collected { body, whole } = collect(attempt, client, upstream)?;
+    if client.is_open() {
+        return respond_in_stream(attempt, client, upstream, head, Collected { body, whole });
+    }
     if !whole {
         return stream(attempt, client, upstream, head.status, &head.headers, vec![body]);
+    }
+    attempt.complete(head.status);
+    Ok(client.respond(head.status, &head.headers, &body))
+}
+
+/// Passes a response that is no stream on behind the head of one: a chat or a text as events, anything else as an error.
+fn respond_in_stream(
+    attempt: &mut Attempt<'_>,
+    client: &mut ClientResponse<'_, '_>,
+    upstream: &mut UpstreamRequest,
+    head: &RelayedHead,
+    Collected { body, whole }: Collected,
+) -> Result<io::Result<()>, UpstreamError> {
+    if !whole {
+        upstream.cancel();
+    }
+    if head.status < 400 && client.form() == ErrorForm::Chat {
+        if !whole || !client.reserve(body.capacity().saturating_mul(chat_events::COPIES)) {
+            return Err(UpstreamError::limit("provider", TOO_LONG, ErrorCode::EndpointNotReachable));
+        }
+        if let Some(events) = chat_events::chat_events(&body) {
+            // It names the participant.
+            client.open(head.status, &head.headers)?;
+            attempt.complete(head.status);
+            return Ok(client.finish(&[events]));
+        }
     }
     attempt.complete(head.status);
     Ok(client.respond(head.status, &head.headers, &body))
@@ -119,13 +155,15 @@ pub fn collect(
     upstream: &mut UpstreamRequest,
 ) -> Result<Collected, UpstreamError> {
     let mut body = Vec::new();
+    // In a stream it cannot be passed on in parts.
+    let most = if client.is_open() { MAX_IN_STREAM } else { MAX_BUFFERED };
     loop {
         match upstream.next("stream", client, &attempt.hub.timeouts)? {
             Piece::Chunk(bytes) => attempt.receive(&mut body, bytes),
             Piece::Start { .. } => {}
             _ => return Ok(Collected { body, whole: true }),
         }
-        if body.len() > MAX_BUFFERED || !client.reserve(body.capacity()) {
+        if body.len() > most || !client.reserve(body.capacity()) {
             return Ok(Collected { body, whole: false });
         }
     }

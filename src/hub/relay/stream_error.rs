@@ -1,11 +1,20 @@
 //! The event that tells a client that its stream has failed, in the form of the stream's API. Without it, clients that do
 //! not look at how the connection ended would take a broken answer for a complete one.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::hub::error_shape::{anthropic_type, openai_type};
 use crate::proto::api_answer::{EVENT_STREAM, NDJSON};
 use crate::proto::management::ErrorCode;
+use crate::proto::members::cut;
+use crate::proto::parsed::parse_within;
 use crate::proto::sse;
+use crate::proto::translate::error_text;
+
+/// The most memory that a provider's error takes once it is parsed, in bytes.
+const MAX_PARSED: usize = 4 << 20;
+/// The longest type, code or parameter of it, in bytes.
+const MAX_TEXT: usize = 256;
 
 /// How an API streams, and tells an error within a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +60,48 @@ impl ErrorForm {
             ErrorForm::Ollama => format!("{}\n", json!({ "error": message })),
         }
     }
+
+    /// The event of an error with which a provider has answered: in its words, and with its type and code where it has any.
+    pub fn event_of_answer(self, status: u16, body: &[u8], code: ErrorCode) -> String {
+        let (message, error) = (error_text(body), ProviderError::parse(body));
+        let kind = |usual: &str| error.get("type").unwrap_or(usual.into());
+        match self {
+            ErrorForm::Chat | ErrorForm::Responses => {
+                let code = error.get("code").unwrap_or(code.as_str().into());
+                let kind = kind(openai_type(status));
+                let mut told = json!({ "error": { "message": message, "type": kind, "code": code } });
+                if let Some(param) = error.get("param") {
+                    told["error"]["param"] = param;
+                }
+                format!("data: {told}\n\n")
+            }
+            ErrorForm::Messages => {
+                let told = json!({ "type": kind(anthropic_type(status)), "message": message });
+                sse::encode("error", &json!({ "type": "error", "error": told }).to_string())
+            }
+            ErrorForm::Ollama => self.event(&message, code),
+        }
+    }
+}
+
+/// The members of a provider's error beside its message.
+struct ProviderError(Value);
+
+impl ProviderError {
+    fn parse(body: &[u8]) -> Self {
+        let mut answer = parse_within(body, MAX_PARSED).unwrap_or_default();
+        // Older versions of vLLM send it without the outer object.
+        ProviderError(if answer["error"].is_object() { answer["error"].take() } else { answer })
+    }
+
+    /// A member that is text or a number.
+    fn get(&self, key: &str) -> Option<Value> {
+        match &self.0[key] {
+            Value::String(text) => Some(cut(text, MAX_TEXT).into()),
+            Value::Number(number) => Some(number.clone().into()),
+            _ => None,
+        }
+    }
 }
 
 /// What is known of a response that fails in mid-stream.
@@ -88,6 +139,38 @@ pub fn response_failed(response: &BrokenResponse<'_>, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_providers_error_keeps_its_words_type_and_code() {
+        let event = |form: ErrorForm, body: &str| {
+            let event = form.event_of_answer(400, body.as_bytes(), ErrorCode::EndpointNotReachable);
+            let mut decoder = sse::Decoder::new();
+            decoder.push(event.as_bytes());
+            serde_json::from_str::<Value>(&decoder.next_event().unwrap().data).unwrap()
+        };
+        for (body, error) in [
+            (
+                r#"{"error":{"message":"too long","type":"exceed_context","code":400,"param":"messages"}}"#,
+                json!({ "message": "too long", "type": "exceed_context", "code": 400, "param": "messages" }),
+            ),
+            (
+                r#"{"object":"error","message":"too long","type":"BadRequestError","param":null,"code":400}"#,
+                json!({ "message": "too long", "type": "BadRequestError", "code": 400 }),
+            ),
+            (
+                r#"{"error":"too long"}"#,
+                json!({ "message": "too long", "type": "invalid_request_error", "code": "ENDPOINT_NOT_REACHABLE" }),
+            ),
+        ] {
+            assert_eq!(event(ErrorForm::Chat, body), json!({ "error": error }));
+        }
+        let own = r#"{"type":"error","error":{"type":"not_found_error","message":"no"}}"#;
+        assert_eq!(event(ErrorForm::Messages, own), serde_json::from_str::<Value>(own).unwrap());
+        assert_eq!(
+            event(ErrorForm::Messages, "x"),
+            json!({ "type": "error", "error": { "type": "invalid_request_error", "message": "x" } })
+        );
+    }
 
     #[test]
     fn an_error_is_one_event_however_its_text_is_broken_into_lines() {
