@@ -28,6 +28,7 @@ pub mod room_invitation;
 pub mod scan;
 pub mod sequence;
 pub mod sse;
+pub mod stage;
 pub mod time;
 pub mod translate;
 pub mod tunnel;

@@ -9,6 +9,7 @@ use super::id::RoomCode;
 use crate::proto::legacy;
 use crate::proto::management::{EventEnvelope, Metrics, Participant, RoomSummary};
 use crate::proto::sse;
+use crate::proto::stage::Stage;
 
 /// A change in a room.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +75,7 @@ pub struct Failure {
     /// The participant's endpoint, as registered.
     pub endpoint: String,
     /// The stage at which it failed, such as `connect`, `stream` or `cancelled`.
-    pub stage: String,
+    pub stage: Stage,
     /// One sentence.
     pub error: String,
 }
@@ -141,7 +142,7 @@ impl Event {
                 json!({
                     "nickname": failure.nickname,
                     "endpoint": failure.endpoint,
-                    "stage": failure.stage,
+                    "stage": failure.stage.as_str(),
                     "error": failure.error,
                 }),
             ),
@@ -206,7 +207,7 @@ mod tests {
         let failure = Failure {
             nickname: "n".into(),
             endpoint: "http://x".into(),
-            stage: "stream".into(),
+            stage: Stage::Stream,
             error: "it broke".into(),
         };
         assert_eq!(

@@ -17,6 +17,7 @@ use crate::proto::openai::Members;
 use crate::proto::operations::{self, Operation};
 use crate::proto::parsed::parsed_bytes;
 use crate::proto::sse::Decoder;
+use crate::proto::stage::Stage;
 use crate::proto::translate::ollama::{self, AnswerForm, EmbeddingForm};
 use crate::proto::translate::{CUT_SHORT, ChatTranslator, MAX_HELD, ResponseTemplate, error_text};
 use crate::tunnel::Piece;
@@ -140,7 +141,7 @@ fn forward_embeddings(
     let mut coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
     let mut body = Vec::new();
     loop {
-        let read = match upstream.next("stream", client, &attempt.hub.timeouts)? {
+        let read = match upstream.next(client, &attempt.hub.timeouts)? {
             Piece::Chunk(chunk) => coding.decode(chunk, &mut |text| {
                 attempt.receive(&mut body, text);
                 reserve(client, body.len().saturating_mul(EMBEDDING_COPIES))
@@ -241,7 +242,7 @@ fn next_chunk(
     answer: &ChatTranslator,
 ) -> Result<Option<Vec<u8>>, UpstreamError> {
     loop {
-        match upstream.next("stream", client, &attempt.hub.timeouts) {
+        match upstream.next(client, &attempt.hub.timeouts) {
             Ok(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
             Ok(Piece::End) => return Ok(None),
             Ok(_) => {}
@@ -270,7 +271,7 @@ fn finish_stream(
     answer.end();
     let is_cut = answer.failure() == Some(CUT_SHORT);
     match answer.failure() {
-        Some(reason) => attempt.fail("stream", &format!("the provider broke its answer off: {reason}")),
+        Some(reason) => attempt.fail(Stage::Stream, &format!("the provider broke its answer off: {reason}")),
         None => attempt.complete(200),
     }
     if is_cut {
@@ -328,7 +329,7 @@ fn reserve(client: &mut ClientResponse<'_, '_>, bytes: usize) -> Result<(), Upst
     Err(if bytes > MAX_SHORT {
         UpstreamError::provider(TOO_LONG)
     } else {
-        UpstreamError::limit("provider", TOO_LONG, ErrorCode::EndpointNotReachable)
+        UpstreamError::limit(Stage::Provider, TOO_LONG, ErrorCode::EndpointNotReachable)
     })
 }
 

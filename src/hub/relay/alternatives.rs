@@ -12,6 +12,7 @@ use crate::hub::relay::passthrough::{self, Collected, RelayedHead};
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::hub::relay::verdict::Verdict;
+use crate::proto::stage::Stage;
 use crate::state::event::{Event, EventKind, Failure};
 use crate::state::registry::{PickError, Picked};
 use crate::state::selector::Refusal;
@@ -79,11 +80,11 @@ impl<'s> Failover<'s> {
     /// The client disconnected while its request waited in the queue.
     pub(crate) fn abandon_queue(&mut self) -> io::Result<()> {
         self.hub.metrics.record_hang_up(HangUpPhase::Queue);
-        self.last = Some(AttemptSummary::without_participant("cancelled"));
+        self.last = Some(AttemptSummary::without_participant(Stage::Cancelled));
         let failure = Failure {
             nickname: String::new(),
             endpoint: String::new(),
-            stage: "cancelled".into(),
+            stage: Stage::Cancelled,
             error: "the client hung up while it waited in line".into(),
         };
         let kind = EventKind::LlmError(self.dispatch(Arc::default()), failure);

@@ -10,7 +10,7 @@ use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::observe::traces::{MAX_TEXT, trace_millis};
 use crate::hub::relay::allowance::ExchangeSize;
 use crate::hub::relay::content_watch::ContentWatch;
-use crate::hub::relay::operation::RelayRequest;
+use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::slots::Slot;
 use crate::hub::relay::stream_error::{BrokenResponse, response_failed};
 use crate::hub::relay::upstream::UpstreamFailure;
@@ -18,6 +18,7 @@ use crate::proto::management::Metrics;
 use crate::proto::members::cut;
 use crate::proto::request_trace::AttemptTrace;
 use crate::proto::response_id::IdWatch;
+use crate::proto::stage::Stage;
 use crate::proto::time::millis;
 use crate::proto::usage::Usage;
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
@@ -49,7 +50,7 @@ pub struct Attempt<'s> {
     /// When the first byte of the response's body came.
     first: Option<Instant>,
     /// The stage at which it failed, once it has.
-    stage: Option<String>,
+    stage: Option<Stage>,
 }
 
 /// What the log records of a request's last attempt.
@@ -57,19 +58,19 @@ pub struct AttemptSummary {
     participant: String,
     ttft_ms: Option<u64>,
     usage: Usage,
-    stage: Option<String>,
+    stage: Option<Stage>,
     /// The participant's model, its tokens, and whether these are an estimate.
     used: Option<(String, Usage, bool)>,
 }
 
 impl AttemptSummary {
     /// Of a request that ended at `stage` before it had a participant.
-    pub(crate) fn without_participant(stage: &str) -> Self {
+    pub(crate) fn without_participant(stage: Stage) -> Self {
         AttemptSummary {
             participant: String::new(),
             ttft_ms: None,
             usage: Usage::default(),
-            stage: Some(stage.to_owned()),
+            stage: Some(stage),
             used: None,
         }
     }
@@ -98,7 +99,7 @@ impl<'s> Attempt<'s> {
     ) -> Self {
         let started = Instant::now();
         let size = ExchangeSize::new(request.body_size(), request.kind.answers_in_text());
-        let content = ContentWatch::new(size, dispatch.protocol == "ollama");
+        let content = ContentWatch::new(size, matches!(request.kind.shape, Shape::Ollama(_)));
         Attempt {
             hub,
             slot,
@@ -213,35 +214,36 @@ impl<'s> Attempt<'s> {
             _ => Ending::Rejected,
         };
         let refusal = (status >= 400).then(|| format!("the provider answered {status}"));
-        self.record_ended(ending, refusal.as_deref().map(|error| ("provider", error)));
+        self.record_ended(ending, refusal.as_deref().map(|error| (&Stage::Provider, error)));
         match refusal {
             None => self.emit(|| {
                 let metrics = Metrics::new(ttft_ms, millis(self.started.elapsed()), self.usage());
                 EventKind::LlmComplete(self.served_dispatch(), metrics)
             }),
-            Some(error) => self.emit_failure("provider", error),
+            Some(error) => self.emit_failure(Stage::Provider, error),
         }
     }
 
     /// Ends the attempt because the participant failed.
-    pub(crate) fn fail(&mut self, stage: &str, error: &str) {
+    pub(crate) fn fail(&mut self, stage: Stage, error: &str) {
         self.record_outcome(Outcome::Failed);
         self.break_off(Ending::Failed, stage, error);
     }
 
     /// Ends the attempt with a failure, which counts against the participant only if it was the cause.
     pub(crate) fn fail_with(&mut self, failure: &UpstreamFailure) {
+        let stage = failure.stage.clone();
         if failure.by_participant {
-            self.fail(&failure.stage, &failure.message);
+            self.fail(stage, &failure.message);
         } else {
-            self.break_off(Ending::Cancelled, &failure.stage, &failure.message);
+            self.break_off(Ending::Cancelled, stage, &failure.message);
         }
     }
 
-    fn break_off(&mut self, ending: Ending, stage: &str, error: &str) {
+    fn break_off(&mut self, ending: Ending, stage: Stage, error: &str) {
         self.slot.release();
         self.count_tokens();
-        self.record_ended(ending, Some((stage, error)));
+        self.record_ended(ending, Some((&stage, error)));
         self.emit_failure(stage, error.to_owned());
     }
 
@@ -249,13 +251,13 @@ impl<'s> Attempt<'s> {
     pub(crate) fn abandon(&mut self) {
         self.slot.release();
         self.count_tokens();
-        self.record_ended(Ending::Cancelled, Some(("cancelled", HUNG_UP)));
+        self.record_ended(Ending::Cancelled, Some((&Stage::Cancelled, HUNG_UP)));
         self.hub.metrics.record_hang_up(if self.first.is_some() {
             HangUpPhase::Answering
         } else {
             HangUpPhase::Waiting
         });
-        self.emit_failure("cancelled", HUNG_UP.to_owned());
+        self.emit_failure(Stage::Cancelled, HUNG_UP.to_owned());
     }
 
     /// Ends the attempt because another participant, which was asked beside this one, has answered, or the client has disconnected.
@@ -271,8 +273,8 @@ impl<'s> Attempt<'s> {
         } else {
             "it was asked beside another participant, and is not needed any more"
         };
-        self.record_ended(ending, Some(("hedge", reason)));
-        self.emit_failure("hedge", reason.to_owned());
+        self.record_ended(ending, Some((&Stage::Hedge, reason)));
+        self.emit_failure(Stage::Hedge, reason.to_owned());
     }
 
     /// For the log.
@@ -303,7 +305,7 @@ impl<'s> Attempt<'s> {
 
     /// Counts the ended attempt in the statistics, and records it for the one who made the request. `failure`: the stage
     /// at which it failed, and why.
-    fn record_ended(&self, ending: Ending, failure: Option<(&str, &str)>) {
+    fn record_ended(&self, ending: Ending, failure: Option<(&Stage, &str)>) {
         if self.request.kind.is_observed() {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
@@ -314,7 +316,7 @@ impl<'s> Attempt<'s> {
         }
     }
 
-    fn trace(&self, ending: Ending, failure: Option<(&str, &str)>, usage: Usage) {
+    fn trace(&self, ending: Ending, failure: Option<(&Stage, &str)>, usage: Usage) {
         let (arrived, at) = self.arrived;
         let since = |time: Instant| trace_millis(time - arrived);
         let picked = &self.slot.picked;
@@ -322,7 +324,7 @@ impl<'s> Attempt<'s> {
             participant_id: picked.id.as_str().to_owned(),
             model: cut(&picked.model, MAX_TEXT).to_owned(),
             outcome: ending.name().into(),
-            stage: failure.map(|(stage, _)| cut(stage, MAX_TEXT).to_owned()),
+            stage: failure.map(|(stage, _)| cut(stage.as_str(), MAX_TEXT).to_owned()),
             error: failure.map(|(_, error)| cut(error, MAX_TEXT).to_owned()),
             status: self.head.map(|(_, status)| status),
             started_ms: since(self.started),
@@ -340,12 +342,12 @@ impl<'s> Attempt<'s> {
         self.hub.registry().record_outcome(&self.slot.picked, outcome, self.hub.clock.now());
     }
 
-    fn emit_failure(&mut self, stage: &str, error: String) {
-        self.stage = Some(stage.to_owned());
+    fn emit_failure(&mut self, stage: Stage, error: String) {
+        self.stage = Some(stage.clone());
         self.emit(|| {
             let profile = &self.slot.picked.profile;
             let (nickname, endpoint) = (profile.nickname.clone(), profile.endpoint.clone());
-            let failure = Failure { nickname, endpoint, stage: stage.to_owned(), error };
+            let failure = Failure { nickname, endpoint, stage, error };
             EventKind::LlmError(self.served_dispatch(), failure)
         });
     }

@@ -23,6 +23,7 @@ use crate::net::resolve::Server;
 use crate::proto::json_parts::JsonParts;
 use crate::proto::management::ErrorCode;
 use crate::proto::members::cut;
+use crate::proto::stage::Stage;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
 use crate::proto::web::{HOPS, PLAIN, route_url};
 use crate::state::policy::DirectPolicy;
@@ -94,16 +95,16 @@ pub struct DirectTransport {
 
 impl Transport for DirectTransport {
     fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError> {
-        let failed = |e: &dyn Display| UpstreamError::failed("dispatch", e, ErrorCode::EndpointNotReachable);
+        let failed = |e: &dyn Display| UpstreamError::failed(Stage::Dispatch, e, ErrorCode::EndpointNotReachable);
         let url: Uri = route_url(&self.endpoint, outgoing_request.path).parse().map_err(|e| failed(&e))?;
         let server = Server::of(&url).ok_or_else(|| failed(&"the participant's endpoint names no host"))?;
         let request = encode_request(&url, &outgoing_request)
-            .map_err(|e| UpstreamError::limit("dispatch", e, ErrorCode::InvalidRequest))?;
+            .map_err(|e| UpstreamError::limit(Stage::Dispatch, e, ErrorCode::InvalidRequest))?;
         let router = Router::new(QUEUE, self.memory.clone());
         let pending = router.open(outgoing_request.id.clone()).map_err(|e| failed(&e))?;
         let permit = self.connections.begin(self.serial);
-        let permit =
-            permit.ok_or_else(|| UpstreamError::limit("dispatch", TOO_MANY_CALLS, ErrorCode::EndpointNotReachable))?;
+        let permit = permit
+            .ok_or_else(|| UpstreamError::limit(Stage::Dispatch, TOO_MANY_CALLS, ErrorCode::EndpointNotReachable))?;
         let cancellation = Arc::new(Cancellation::default());
         let call = DirectCall {
             id: outgoing_request.id,
@@ -117,7 +118,7 @@ impl Transport for DirectTransport {
         };
         let spawned =
             thread::Builder::new().name("direct call".into()).stack_size(STACK_SIZE).spawn(move || call.run());
-        spawned.map_err(|e| UpstreamError::limit("dispatch", e, ErrorCode::InternalError))?;
+        spawned.map_err(|e| UpstreamError::limit(Stage::Dispatch, e, ErrorCode::InternalError))?;
         Ok((pending, Box::new(move || cancellation.cancel())))
     }
 }
@@ -144,7 +145,10 @@ fn encode_request(url: &Uri, outgoing_request: &OutgoingRequest<'_>) -> Result<V
 }
 
 /// Where and why a call failed.
-type Failed = (&'static str, String);
+struct CallFailure {
+    stage: Stage,
+    message: String,
+}
 
 /// One call, on a thread of its own.
 struct DirectCall {
@@ -161,8 +165,9 @@ struct DirectCall {
 
 impl DirectCall {
     fn run(self) {
-        if let Err((stage, message)) = self.relay() {
-            self.emit(Piece::Error { stage: stage.into(), message: cut(&message, MAX_ERROR_TEXT).to_owned() });
+        if let Err(CallFailure { stage, message }) = self.relay() {
+            let message = cut(&message, MAX_ERROR_TEXT).to_owned();
+            self.emit(Piece::Error { stage: stage.as_str().into(), message });
         }
     }
 
@@ -171,14 +176,16 @@ impl DirectCall {
     }
 
     /// Sends the request and emits its response piece by piece.
-    fn relay(&self) -> Result<(), Failed> {
+    fn relay(&self) -> Result<(), CallFailure> {
+        let failed = |stage, what: &str, error: io::Error| CallFailure { stage, message: format!("{what}: {error}") };
+        let exchanged = self.exchange();
         let (mut connection, head) =
-            self.exchange().map_err(|error| ("connect", format!("the endpoint does not answer: {error}")))?;
+            exchanged.map_err(|error| failed(Stage::Connect, "the endpoint does not answer", error))?;
         self.emit(head);
         let last = loop {
             let mut bytes = Vec::new();
             let read = connection.read(&mut bytes);
-            let ended = read.map_err(|error| ("stream", format!("the endpoint's answer broke off: {error}")))?;
+            let ended = read.map_err(|error| failed(Stage::Stream, "the endpoint's answer broke off", error))?;
             if ended {
                 break bytes;
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::{BodyError, Exchange};
 use crate::hub::context::HubContext;
-use crate::hub::observe::log::request::RequestLog;
+use crate::hub::observe::log::request::{Hedge, RequestLog};
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::traces::trace_millis;
 use crate::hub::relay::adapters::{self, Adapter};
@@ -24,6 +24,7 @@ use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamReques
 use crate::hub::relay::verdict::{self, Reason, Verdict, judge};
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
+use crate::proto::stage::Stage;
 use crate::state::event::Dispatch;
 use crate::state::registry::Outcome;
 use crate::state::selector::Want;
@@ -275,7 +276,7 @@ impl<'s> Failover<'s> {
                 match verdict {
                     // No failure of the participant: it still serves its other models.
                     Verdict::LacksModel => contender.attempt.complete(head.status),
-                    _ => contender.attempt.fail("provider", &format!("the provider answered {}", head.status)),
+                    _ => contender.attempt.fail(Stage::Provider, &format!("the provider answered {}", head.status)),
                 }
                 NextStep::Other(*other)
             }
@@ -363,7 +364,7 @@ impl<'s> Failover<'s> {
             return NextStep::Done(Err(cut_short()));
         };
         if client.is_committed() {
-            let failure = UpstreamFailure { stage: "stream".to_owned(), ..failure };
+            let failure = UpstreamFailure { stage: Stage::Stream, ..failure };
             attempt.fail_with(&failure);
             self.retain_summary(&attempt);
             return NextStep::Done(self.break_off(client, &attempt, &failure.message, failure.code));
@@ -428,7 +429,7 @@ impl<'s> Failover<'s> {
         if is_logged {
             log.model = Some(self.request.model.to_string());
             log.protocol = Some(self.request.kind.protocol);
-            log.hedge = self.hedge.map(|_| if self.hedge_won { "won" } else { "lost" });
+            log.hedge = self.hedge.map(|_| if self.hedge_won { Hedge::Won } else { Hedge::Lost });
             if let Some(last) = self.last {
                 last.record(log);
             }

@@ -35,6 +35,8 @@ pub enum Shape {
     Ollama(OllamaRoute),
     /// Passed through unchanged except for the model.
     Plain,
+    /// As `Plain`, answered with numbers: embeddings, or scores.
+    Numbers,
     /// A request about an earlier response, without a body.
     AboutResponse,
 }
@@ -81,7 +83,7 @@ impl InferenceRoute {
 
     /// Whether its responses are texts, which have about a token for each few bytes.
     pub fn answers_in_text(self) -> bool {
-        !matches!(self.path, "/v1/embeddings" | "/v1/rerank" | "/api/embed" | "/api/embeddings")
+        !matches!(self.shape, Shape::Numbers | Shape::Ollama(OllamaRoute::Vectors(_)))
     }
 
     /// How its streams tell an error.
@@ -90,7 +92,7 @@ impl InferenceRoute {
             Shape::Responses | Shape::AboutResponse => ErrorForm::Responses,
             Shape::Messages | Shape::CountTokens => ErrorForm::Messages,
             Shape::Ollama(_) => ErrorForm::Ollama,
-            Shape::Chat | Shape::Plain => ErrorForm::Chat,
+            Shape::Chat | Shape::Plain | Shape::Numbers => ErrorForm::Chat,
         }
     }
 
@@ -119,7 +121,7 @@ impl InferenceRoute {
             Shape::Ollama(OllamaRoute::Vectors(EmbeddingForm::Embed)) => ReplaceableRoute::OllamaEmbed,
             Shape::Ollama(OllamaRoute::Vectors(EmbeddingForm::Embeddings)) => ReplaceableRoute::OllamaEmbeddings,
             Shape::Ollama(OllamaRoute::Show) => ReplaceableRoute::OllamaShow,
-            Shape::Chat | Shape::Plain | Shape::AboutResponse => return None,
+            Shape::Chat | Shape::Plain | Shape::Numbers | Shape::AboutResponse => return None,
         })
     }
 
@@ -166,7 +168,7 @@ impl InferenceRoute {
             Shape::Chat | Shape::Ollama(OllamaRoute::Text(AnswerForm::Chat)) => Some(("messages", None)),
             Shape::Messages => Some(("messages", Some("system"))),
             Shape::Responses => Some(("input", Some("instructions"))),
-            Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => None,
+            Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::Numbers | Shape::AboutResponse => None,
         }
     }
 
@@ -196,7 +198,12 @@ impl InferenceRoute {
         match self.shape {
             Shape::Chat => body.fill_chat(config)?,
             Shape::Responses => body.fill_responses(config),
-            Shape::Messages | Shape::CountTokens | Shape::Ollama(_) | Shape::Plain | Shape::AboutResponse => {}
+            Shape::Messages
+            | Shape::CountTokens
+            | Shape::Ollama(_)
+            | Shape::Plain
+            | Shape::Numbers
+            | Shape::AboutResponse => {}
         }
         Ok(())
     }
@@ -206,9 +213,9 @@ impl InferenceRoute {
 const ROUTES: [InferenceRoute; 12] = [
     InferenceRoute::new(operations::CHAT, "chatCompletions", Shape::Chat),
     InferenceRoute::new(operations::RESPONSES, "openResponses", Shape::Responses),
-    InferenceRoute::new(operations::EMBEDDINGS, "embeddings", Shape::Plain),
+    InferenceRoute::new(operations::EMBEDDINGS, "embeddings", Shape::Numbers),
     InferenceRoute::new(operations::COMPLETIONS, "completions", Shape::Plain),
-    InferenceRoute::new(operations::RERANK, "rerank", Shape::Plain),
+    InferenceRoute::new(operations::RERANK, "rerank", Shape::Numbers),
     InferenceRoute::new(operations::MESSAGES, "messages", Shape::Messages),
     InferenceRoute::new(operations::COUNT_TOKENS, "messages", Shape::CountTokens),
     InferenceRoute::ollama(operations::OLLAMA_CHAT, OllamaRoute::Text(AnswerForm::Chat)),

@@ -15,6 +15,7 @@ use crate::hub::respond::Rejection;
 use crate::proto::json_parts::JsonParts;
 use crate::proto::openai::{BadRequest, Members};
 use crate::proto::operations::Operation;
+use crate::proto::stage::Stage;
 use crate::proto::translate::ollama::{self, Translated};
 use crate::proto::translate::{self, ChatTranslator, anthropic};
 use crate::proto::tunnel::MAX_TO_PARTICIPANT;
@@ -154,6 +155,6 @@ pub fn transport(hub: &HubContext, picked: &Picked) -> Result<Box<dyn Transport>
     }
     match hub.tunnels.get(picked.serial) {
         Some(tunnel) => Ok(Box::new(tunnel)),
-        None => Err(UpstreamError::tunnel("dispatch", "the participant's tunnel has closed")),
+        None => Err(UpstreamError::tunnel(Stage::Dispatch, "the participant's tunnel has closed")),
     }
 }

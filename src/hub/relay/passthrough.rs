@@ -15,6 +15,7 @@ use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::net::header_list::has_token;
 use crate::net::stream::SentNow;
 use crate::proto::management::ErrorCode;
+use crate::proto::stage::Stage;
 use crate::proto::web::{header_text, is_hop_by_hop};
 use crate::proto::{api_answer, chat_events};
 use crate::state::registry::Picked;
@@ -124,7 +125,7 @@ fn respond_in_stream(
     }
     if head.status < 400 && client.form() == ErrorForm::Chat {
         if !whole || !client.reserve(body.capacity().saturating_mul(chat_events::COPIES)) {
-            return Err(UpstreamError::limit("provider", TOO_LONG, ErrorCode::EndpointNotReachable));
+            return Err(UpstreamError::limit(Stage::Provider, TOO_LONG, ErrorCode::EndpointNotReachable));
         }
         if let Some(events) = chat_events::chat_events(&body) {
             // It names the participant.
@@ -158,7 +159,7 @@ pub fn collect(
     // In a stream it cannot be passed on in parts.
     let most = if client.is_open() { MAX_IN_STREAM } else { MAX_BUFFERED };
     loop {
-        match upstream.next("stream", client, &attempt.hub.timeouts)? {
+        match upstream.next(client, &attempt.hub.timeouts)? {
             Piece::Chunk(bytes) => attempt.receive(&mut body, bytes),
             Piece::Start { .. } => {}
             _ => return Ok(Collected { body, whole: true }),
@@ -235,7 +236,7 @@ fn receive_ready(
     // Only as long as all pieces have been sent that were received.
     let mut lent = lent.filter(|_| attempt.may_lend());
     loop {
-        match upstream.next_lending("stream", client, &attempt.hub.timeouts, lent.take())? {
+        match upstream.next_lending(client, &attempt.hub.timeouts, lent.take())? {
             Piece::Chunk(bytes) => {
                 attempt.watch(&bytes);
                 held += add_piece(pieces, bytes);

@@ -14,6 +14,7 @@ use crate::hub::relay::provider_status::{calls_for_another, is_redirect, lacks_a
 use crate::hub::relay::upstream::{POLL_INTERVAL, UpstreamError, UpstreamFailure, UpstreamRequest, receive_any};
 use crate::hub::relay::verdict::Reason;
 use crate::proto::data_watch::DataWatch;
+use crate::proto::stage::Stage;
 use crate::tunnel::Piece;
 
 /// A participant that has been sent the request.
@@ -54,15 +55,15 @@ impl<'s> Contender<'s> {
         self.adapter.is_some() || self.reason.is_some()
     }
 
-    fn stage(&self) -> &'static str {
-        if self.head.is_some() { "stream" } else { "dispatch" }
+    fn stage(&self) -> Stage {
+        if self.head.is_some() { Stage::Stream } else { Stage::Dispatch }
     }
 
     /// Ends it because its provider has refused the request, while another one goes on.
     fn refuse(mut self, status: u16) {
         self.upstream.cancel();
         if is_redirect(status) {
-            self.attempt.fail("provider", &format!("the provider answered {status}, a redirect"));
+            self.attempt.fail(Stage::Provider, &format!("the provider answered {status}, a redirect"));
         } else {
             self.attempt.complete(status);
         }

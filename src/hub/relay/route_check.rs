@@ -108,7 +108,7 @@ fn start_of_body(
     let mut readable = true;
     // A compressed body may hold no text at all, however long it is.
     while readable && text.len().max(length) <= MAX_PEEK && is_open(&text) && client.reserve(text.len() + length) {
-        let piece = upstream.next("stream", client, timeouts)?;
+        let piece = upstream.next(client, timeouts)?;
         readable = match &piece {
             Piece::Chunk(bytes) => peek(&mut coding, bytes, &mut text),
             Piece::End => false,

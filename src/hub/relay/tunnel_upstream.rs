@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::upstream::{CancelFn, OutgoingRequest, Transport, UpstreamError};
 use crate::hub::tunnels::tunnel::Tunnel;
+use crate::proto::stage::Stage;
 use crate::proto::tunnel::{BodyForm, Request, encode_request};
 use crate::tunnel::{PendingResponse, SharedTunnel};
 
@@ -14,7 +15,7 @@ const MIN_BINARY_BODY: usize = 1 << 10;
 
 impl Transport for Arc<Tunnel> {
     fn send(&self, outgoing_request: OutgoingRequest<'_>) -> Result<(PendingResponse, CancelFn), UpstreamError> {
-        let lost = |e: &dyn std::fmt::Display| UpstreamError::tunnel("dispatch", e);
+        let lost = |e: &dyn std::fmt::Display| UpstreamError::tunnel(Stage::Dispatch, e);
         let pending = self.router.open(outgoing_request.id.clone()).map_err(|e| lost(&e))?.on_tunnel(self.clone());
         if self.router.in_flight() > 1 {
             self.leave_reading();

@@ -10,6 +10,7 @@ use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Disconnected};
 use crate::proto::json_parts::JsonParts;
 use crate::proto::management::ErrorCode;
+use crate::proto::stage::Stage;
 use crate::sync::STACK_SIZE;
 use crate::tunnel::{LostReason, PendingResponse, Piece, SendToClient};
 
@@ -30,7 +31,7 @@ pub enum UpstreamError {
     /// The provider sent nothing for too long.
     TimedOut {
         /// See [`UpstreamFailure::stage`].
-        stage: &'static str,
+        stage: Stage,
         /// The deadline that passed.
         after: Duration,
     },
@@ -42,7 +43,7 @@ pub enum UpstreamError {
 #[derive(Debug)]
 pub struct UpstreamFailure {
     /// The step that failed, such as `dispatch` or `stream` (PROTOCOL.md, "Events").
-    pub stage: String,
+    pub stage: Stage,
     /// One sentence, without the final stop.
     pub message: String,
     /// The error code for the client.
@@ -59,19 +60,19 @@ impl From<Disconnected> for UpstreamError {
 
 impl UpstreamError {
     /// A failure of the participant at a stage, with the error code for the client.
-    pub fn failed(stage: &str, error: impl ToString, code: ErrorCode) -> Self {
+    pub fn failed(stage: Stage, error: impl ToString, code: ErrorCode) -> Self {
         let message = error.to_string();
-        UpstreamError::Failed(UpstreamFailure { stage: stage.into(), message, code, by_participant: true })
+        UpstreamError::Failed(UpstreamFailure { stage, message, code, by_participant: true })
     }
 
     /// A failure that the client or one of the hub's limits caused.
-    pub fn limit(stage: &str, error: impl ToString, code: ErrorCode) -> Self {
+    pub fn limit(stage: Stage, error: impl ToString, code: ErrorCode) -> Self {
         let message = error.to_string();
-        UpstreamError::Failed(UpstreamFailure { stage: stage.into(), message, code, by_participant: false })
+        UpstreamError::Failed(UpstreamFailure { stage, message, code, by_participant: false })
     }
 
     /// A response ended early.
-    fn lost(stage: &str, reason: LostReason) -> Self {
+    fn lost(stage: Stage, reason: LostReason) -> Self {
         match reason {
             LostReason::TooSlow => UpstreamError::limit(stage, reason, ErrorCode::InvalidRequest),
             LostReason::NoMemory => UpstreamError::limit(stage, reason, ErrorCode::InternalError),
@@ -80,13 +81,13 @@ impl UpstreamError {
     }
 
     /// The tunnel failed.
-    pub fn tunnel(stage: &str, error: impl ToString) -> Self {
+    pub fn tunnel(stage: Stage, error: impl ToString) -> Self {
         UpstreamError::failed(stage, error, ErrorCode::ParticipantTunnelNotConnected)
     }
 
     /// The provider sent a response that cannot be used.
     pub fn provider(error: &str) -> Self {
-        UpstreamError::failed("provider", error, ErrorCode::EndpointNotReachable)
+        UpstreamError::failed(Stage::Provider, error, ErrorCode::EndpointNotReachable)
     }
 
     /// The failure of the tunnel or the provider; `None` where the client disconnected.
@@ -96,7 +97,7 @@ impl UpstreamError {
             UpstreamError::TimedOut { stage, after } => {
                 let message = format!("nothing came from the provider for {} s", after.as_secs_f64());
                 let code = ErrorCode::EndpointNotReachable;
-                Some(UpstreamFailure { stage: stage.to_owned(), message, code, by_participant: true })
+                Some(UpstreamFailure { stage, message, code, by_participant: true })
             }
             UpstreamError::Disconnected => None,
         }
@@ -154,20 +155,6 @@ pub struct UpstreamRequest {
     is_done: Box<dyn Fn() -> bool>,
 }
 
-/// Stages that only the hub reports: a participant must not appear to have failed there.
-const HUB_STAGES: [&str; 4] = ["cancelled", "dispatch", "hedge", "queue"];
-
-/// The stage that a participant reported, or `current` if it reported none. The hub's own names are replaced.
-fn reported_stage(reported: String, current: &str) -> String {
-    if reported.is_empty() {
-        current.to_owned()
-    } else if HUB_STAGES.contains(&reported.trim().to_ascii_lowercase().as_str()) {
-        "participant".to_owned()
-    } else {
-        reported
-    }
-}
-
 impl UpstreamRequest {
     /// Sends a request.
     ///
@@ -211,17 +198,12 @@ impl UpstreamRequest {
         self.returned = pieces;
     }
 
-    /// The next piece. While it waits, the client's connection is polled.
+    /// The next piece of a response that has begun. While it waits, the client's connection is polled.
     ///
     /// # Errors
     /// When the participant failed, nothing came within the timeouts, or the client disconnected.
-    pub fn next(
-        &mut self,
-        stage: &'static str,
-        client: &mut ClientResponse<'_, '_>,
-        timeouts: &Timeouts,
-    ) -> Result<Piece, UpstreamError> {
-        self.next_lending(stage, client, timeouts, None)
+    pub fn next(&mut self, client: &mut ClientResponse<'_, '_>, timeouts: &Timeouts) -> Result<Piece, UpstreamError> {
+        self.next_lending(client, timeouts, None)
     }
 
     /// As [`UpstreamRequest::next`]. Meanwhile the thread that reads the tunnel may send pieces to the client by `lent`
@@ -231,7 +213,6 @@ impl UpstreamRequest {
     /// As [`UpstreamRequest::next`].
     pub fn next_lending(
         &mut self,
-        stage: &'static str,
         client: &mut ClientResponse<'_, '_>,
         timeouts: &Timeouts,
         lent: Option<&SendToClient>,
@@ -245,7 +226,7 @@ impl UpstreamRequest {
                 self.polled = Instant::now();
                 client.poll_disconnect()?;
                 if self.last_chunk.is_none() {
-                    self.check_deadline(stage, timeouts)?;
+                    self.check_deadline(Stage::Stream, timeouts)?;
                 }
             }
             let received = match lent {
@@ -254,11 +235,11 @@ impl UpstreamRequest {
             };
             self.record_sent(client);
             match received {
-                Ok(piece) => return self.accept(stage, piece, timeouts),
+                Ok(piece) => return self.accept(Stage::Stream, piece, timeouts),
                 Err(_timeout) => {
                     self.polled = Instant::now();
                     client.poll_disconnect()?;
-                    self.check_deadline(stage, timeouts)?;
+                    self.check_deadline(Stage::Stream, timeouts)?;
                 }
             }
         }
@@ -281,12 +262,12 @@ impl UpstreamRequest {
     ///
     /// # Errors
     /// When it says that the participant failed, or the time limit is over.
-    pub fn accept(&mut self, stage: &'static str, piece: Piece, timeouts: &Timeouts) -> Result<Piece, UpstreamError> {
+    pub fn accept(&mut self, stage: Stage, piece: Piece, timeouts: &Timeouts) -> Result<Piece, UpstreamError> {
         self.last_piece = Instant::now();
         match piece {
             Piece::Error { stage: reported, message } => {
-                let stage = reported_stage(reported, stage);
-                return Err(UpstreamError::failed(&stage, message, ErrorCode::EndpointNotReachable));
+                let stage = Stage::reported(&reported, stage);
+                return Err(UpstreamError::failed(stage, message, ErrorCode::EndpointNotReachable));
             }
             Piece::Lost { reason } => return Err(UpstreamError::lost(stage, reason)),
             Piece::Chunk(_) => self.last_chunk = Some(self.last_piece),
@@ -306,7 +287,7 @@ impl UpstreamRequest {
     ///
     /// # Errors
     /// When it has.
-    pub fn check_deadline(&self, stage: &'static str, timeouts: &Timeouts) -> Result<(), UpstreamError> {
+    pub fn check_deadline(&self, stage: Stage, timeouts: &Timeouts) -> Result<(), UpstreamError> {
         let (since, after) = match self.last_chunk {
             None => (self.sent, timeouts.first_byte),
             Some(last_chunk) if (self.is_done)() => (last_chunk, timeouts.idle.min(DONE_TIMEOUT)),
@@ -354,17 +335,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_participants_stage_is_never_one_of_the_hubs_own() {
-        let stage = |reported: &str| reported_stage(reported.to_owned(), "stream");
-        assert_eq!(["", "fetch", "connect"].map(stage), ["stream", "fetch", "connect"]);
-        for reserved in ["cancelled", " Cancelled", "dispatch", "hedge", "queue"] {
-            assert_eq!(stage(reserved), "participant");
-        }
-    }
-
-    #[test]
     fn neither_a_slow_client_nor_the_hubs_memory_counts_against_a_participant() {
-        let by_participant = |reason| UpstreamError::lost("stream", reason).into_failure().unwrap().by_participant;
+        let by_participant = |reason| UpstreamError::lost(Stage::Stream, reason).into_failure().unwrap().by_participant;
         assert!(![LostReason::TooSlow, LostReason::NoMemory].into_iter().any(by_participant));
         assert!([LostReason::Closed, LostReason::TimedOut, LostReason::SecondHead].into_iter().all(by_participant));
     }

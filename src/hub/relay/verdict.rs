@@ -9,6 +9,7 @@ use crate::hub::relay::route_check::{lacks_model, lacks_ollama, lacks_route, ref
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::proto::management::Support;
 use crate::proto::openai::Members;
+use crate::proto::stage::Stage;
 use crate::state::registry::Picked;
 
 /// What a response calls for.
@@ -74,7 +75,10 @@ pub fn judge(
 /// path. Another API can then take the operation's place.
 pub fn refuses_operation(request: &RelayRequest<'_>, picked: &Picked, translated: bool, error: &UpstreamError) -> bool {
     let UpstreamError::Failed(UpstreamFailure { stage, message, .. }) = error else { return false };
-    !translated && stage == "participant" && message.contains(&*request.path) && can_be_translated(request, picked)
+    !translated
+        && *stage == Stage::Participant
+        && message.contains(&*request.path)
+        && can_be_translated(request, picked)
 }
 
 /// Whether another API can take the place of one that the provider lacks.
@@ -85,6 +89,6 @@ fn can_be_translated(request: &RelayRequest<'_>, picked: &Picked) -> bool {
         Shape::Responses | Shape::Messages | Shape::CountTokens => chats,
         Shape::Ollama(OllamaRoute::Text(_)) => chats,
         Shape::Ollama(_) => true,
-        Shape::Chat | Shape::Plain | Shape::AboutResponse => false,
+        Shape::Chat | Shape::Plain | Shape::Numbers | Shape::AboutResponse => false,
     }
 }

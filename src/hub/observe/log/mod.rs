@@ -87,7 +87,7 @@ impl Logger {
         }
         line.text("room", event.room.as_str());
         if let EventKind::LlmError(_, failure) = &event.kind {
-            line.text("stage", stage_word(&failure.stage));
+            line.text("stage", stage_word(failure.stage.as_str()));
         }
         self.write(line);
     }

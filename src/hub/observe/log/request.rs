@@ -4,7 +4,27 @@
 use super::{LogLine, stage_word};
 use crate::http::Exchange;
 use crate::proto::management::ErrorCode;
+use crate::proto::stage::Stage;
 use crate::proto::usage::Usage;
+
+/// What became of a second participant that was asked beside a silent one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hedge {
+    /// It answered first.
+    Won,
+    /// It did not.
+    Lost,
+}
+
+impl Hedge {
+    /// Its name in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Hedge::Won => "won",
+            Hedge::Lost => "lost",
+        }
+    }
+}
 
 /// The outcome of a request, as its handlers record it. A field that does not apply is `None` and is not logged.
 #[derive(Debug, Default)]
@@ -23,10 +43,10 @@ pub struct RequestLog {
     pub(crate) input_tokens: Option<u64>,
     /// Tokens of the answer, as the provider reported them.
     pub(crate) output_tokens: Option<u64>,
-    /// Whether a second participant that was asked beside a silent one answered first: `won` or `lost`.
-    pub(crate) hedge: Option<&'static str>,
+    /// Whether a second participant that was asked beside a silent one answered first.
+    pub(crate) hedge: Option<Hedge>,
     /// Where the last attempt failed.
-    pub(crate) stage: Option<String>,
+    pub(crate) stage: Option<Stage>,
     /// The error code that the client was sent.
     pub(crate) code: Option<ErrorCode>,
     /// Whether the request is one that the file of usage has a line for.
@@ -45,7 +65,12 @@ impl RequestLog {
 
     /// Whether the client disconnected before the answer was complete.
     pub fn is_cancelled(&self) -> bool {
-        self.stage.as_deref() == Some("cancelled")
+        self.stage == Some(Stage::Cancelled)
+    }
+
+    /// Where the last attempt failed, in a word.
+    pub fn stage_word(&self) -> Option<&str> {
+        self.stage.as_ref().map(|stage| stage_word(stage.as_str()))
     }
 
     /// Appends the fields that are set to a line.
@@ -57,8 +82,8 @@ impl RequestLog {
         line.optional_number("ttftMs", self.ttft_ms);
         line.optional_number("inputTokens", self.input_tokens);
         line.optional_number("outputTokens", self.output_tokens);
-        line.optional_text("hedge", self.hedge);
-        line.optional_text("stage", self.stage.as_deref().map(stage_word));
+        line.optional_text("hedge", self.hedge.map(Hedge::as_str));
+        line.optional_text("stage", self.stage_word());
         line.optional_text("code", self.code.map(ErrorCode::as_str));
     }
 }
@@ -85,8 +110,8 @@ mod tests {
             ttft_ms: Some(1),
             input_tokens: Some(2),
             output_tokens: Some(3),
-            hedge: Some("won"),
-            stage: Some("Not a word".into()),
+            hedge: Some(Hedge::Won),
+            stage: Some(Stage::Reported("Not a word".into())),
             code: Some(ErrorCode::InternalError),
             ..RequestLog::default()
         };

@@ -3,8 +3,8 @@
 
 use std::fmt::Write;
 
+use super::LogLine;
 use super::request::RequestLog;
-use super::{LogLine, stage_word};
 use crate::proto::management::ErrorCode;
 
 /// SGR parameters (ECMA-48, section 8.3.117).
@@ -54,9 +54,9 @@ impl ShortRequest<'_> {
             line.coloured(DIM, format_args!("{input}+{output} tokens"));
         }
         if let Some(hedge) = outcome.hedge {
-            line.coloured(DIM, format_args!("hedge {hedge}"));
+            line.coloured(DIM, format_args!("hedge {}", hedge.as_str()));
         }
-        let failed = outcome.stage.as_deref().map(stage_word).filter(|_| !outcome.is_cancelled());
+        let failed = outcome.stage_word().filter(|_| !outcome.is_cancelled());
         for reason in failed.into_iter().chain(outcome.code.map(ErrorCode::as_str)) {
             line.coloured(status_colour(self.status.max(400)), format_args!("{reason}"));
         }
@@ -103,6 +103,7 @@ impl std::fmt::Display for Duration {
 mod tests {
     use super::*;
     use crate::hub::observe::log::settings::LogFormat;
+    use crate::proto::stage::Stage;
 
     fn written(colours: bool, request: &ShortRequest<'_>, outcome: &RequestLog) -> String {
         let mut line = LogLine::new(LogFormat::Short { colours }, "info", 1_700_000_000_000, "");
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn a_failure_is_coloured_by_whose_it_is_and_has_its_reason() {
         let outcome = RequestLog {
-            stage: Some("connect".into()),
+            stage: Some(Stage::Connect),
             code: Some(ErrorCode::EndpointNotReachable),
             ..RequestLog::default()
         };
