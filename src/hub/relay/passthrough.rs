@@ -181,8 +181,7 @@ fn stream(
 ) -> Result<io::Result<()>, UpstreamError> {
     client.open(status, headers)?;
     client.commit();
-    let watch = attempt.content_watch();
-    upstream.watch_for_end(move || lock(&watch).is_done());
+    upstream.watch_for_end(attempt.content_watch());
     let lent = client.lend().map(|lent| send_and_watch(lent, attempt.content_watch()));
     loop {
         // The head goes with the first pieces, if they are ready.

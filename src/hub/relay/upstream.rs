@@ -2,16 +2,17 @@
 //! the client disconnects. How a transport carries it is out of scope.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::hub::options::Timeouts;
 use crate::hub::relay::client_response::{ClientResponse, Disconnected};
+use crate::hub::relay::content_watch::ContentWatch;
 use crate::proto::json_parts::JsonParts;
 use crate::proto::management::ErrorCode;
 use crate::proto::stage::Stage;
-use crate::sync::STACK_SIZE;
+use crate::sync::{STACK_SIZE, lock};
 use crate::tunnel::{LostReason, PendingResponse, Piece, SendToClient};
 
 /// How often a waiting request polls its client's connection.
@@ -151,8 +152,8 @@ pub struct UpstreamRequest {
     last_chunk: Option<Instant>,
     /// When the client's connection was polled last.
     polled: Instant,
-    /// Whether the response has said that nothing follows.
-    is_done: Box<dyn Fn() -> bool>,
+    /// Tells whether the response has said that nothing follows, once its content is watched.
+    content: Option<Arc<Mutex<ContentWatch>>>,
 }
 
 impl UpstreamRequest {
@@ -172,13 +173,13 @@ impl UpstreamRequest {
             last_piece: sent,
             last_chunk: None,
             polled: sent,
-            is_done: Box::new(|| false),
+            content: None,
         })
     }
 
-    /// Has `is_done` say from now on whether the response has said that nothing follows. Then its end is not waited for long.
-    pub fn watch_for_end(&mut self, is_done: impl Fn() -> bool + 'static) {
-        self.is_done = Box::new(is_done);
+    /// Has `content` say from now on whether the response has said that nothing follows. Then its end is not waited for long.
+    pub fn watch_for_end(&mut self, content: Arc<Mutex<ContentWatch>>) {
+        self.content = Some(content);
     }
 
     /// Holds back a piece of the body, for [`UpstreamRequest::next`] to give. True when that is as much as may be held back.
@@ -288,9 +289,10 @@ impl UpstreamRequest {
     /// # Errors
     /// When it has.
     pub fn check_deadline(&self, stage: Stage, timeouts: &Timeouts) -> Result<(), UpstreamError> {
+        let is_done = || self.content.as_ref().is_some_and(|content| lock(content).is_done());
         let (since, after) = match self.last_chunk {
             None => (self.sent, timeouts.first_byte),
-            Some(last_chunk) if (self.is_done)() => (last_chunk, timeouts.idle.min(DONE_TIMEOUT)),
+            Some(last_chunk) if is_done() => (last_chunk, timeouts.idle.min(DONE_TIMEOUT)),
             Some(last_chunk) => (last_chunk, timeouts.idle),
         };
         if since.elapsed() < after { Ok(()) } else { Err(UpstreamError::TimedOut { stage, after }) }
