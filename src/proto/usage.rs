@@ -30,6 +30,15 @@ pub struct Usage {
     pub total: Option<u64>,
 }
 
+/// What a request has used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// The tokens.
+    pub usage: Usage,
+    /// Whether they are an estimate, since the provider reported none.
+    pub estimated: bool,
+}
+
 /// The spellings of Chat Completions (`prompt_tokens`) and of Responses and Messages (`input_tokens`).
 #[derive(Deserialize)]
 struct Spelled {

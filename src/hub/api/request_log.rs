@@ -20,6 +20,7 @@ use crate::hub::random::fresh_uuid;
 use crate::proto::management::{ErrorCode, MAX_TEXT};
 use crate::proto::members::cut;
 use crate::proto::time::millis;
+use crate::proto::usage::Tokens;
 use crate::proto::usage_record::UsageRecord;
 use crate::proto::web::percent_decode;
 use crate::state::id::{ParticipantId, RoomCode};
@@ -77,7 +78,7 @@ fn usage_record(
     status: u16,
     duration_ms: u64,
 ) -> UsageRecord {
-    let (usage, estimated) = outcome.counted;
+    let Tokens { usage, estimated } = outcome.tokens;
     let model = outcome.served_model.as_ref().or(outcome.model.as_ref());
     let room = segment_after(exchange.path(), "rooms").and_then(|code| RoomCode::parse(&code));
     UsageRecord {

@@ -9,7 +9,7 @@ use memchr::memmem;
 
 use crate::hub::respond::Rejection;
 use crate::proto::management::ErrorCode;
-use crate::proto::usage::Usage;
+use crate::proto::usage::{Tokens, Usage};
 use crate::state::Now;
 use crate::state::limits::{Exceeded, Left, Limits, Used};
 use crate::sync::lock;
@@ -164,17 +164,18 @@ impl ExchangeSize {
         self.events += DATA.find_iter(bytes).count() as u64;
     }
 
-    /// The tokens, as the provider reported them or estimated. True if they were estimated.
-    pub fn tokens(&self, reported: Usage) -> (Usage, bool) {
+    /// The tokens, as the provider reported them or estimated.
+    pub fn tokens(&self, reported: Usage) -> Tokens {
         if reported != Usage::default() {
-            return (reported, false);
+            return Tokens { usage: reported, estimated: false };
         }
         let output = match self.events {
             _ if !self.is_text => 0,
             0 => self.answer / BYTES_PER_TOKEN,
             events => events,
         };
-        (Usage { input: Some(self.prompt.div_ceil(BYTES_PER_TOKEN)), output: Some(output), total: None }, true)
+        let input = self.prompt.div_ceil(BYTES_PER_TOKEN);
+        Tokens { usage: Usage { input: Some(input), output: Some(output), total: None }, estimated: true }
     }
 }
 
@@ -262,8 +263,8 @@ mod tests {
             let mut size = ExchangeSize::new(400, is_text);
             pieces.iter().for_each(|piece| size.receive(piece.as_bytes()));
             let reported = Usage { input: Some(1), output: None, total: None };
-            assert_eq!(size.tokens(reported), (reported, false));
-            size.tokens(Usage::default()).0
+            assert_eq!(size.tokens(reported), Tokens { usage: reported, estimated: false });
+            size.tokens(Usage::default()).usage
         };
         assert_eq!(
             estimate(true, &["{\"text\":", "12345678901}"]),

@@ -20,7 +20,7 @@ use crate::proto::request_trace::AttemptTrace;
 use crate::proto::response_id::IdWatch;
 use crate::proto::stage::Stage;
 use crate::proto::time::millis;
-use crate::proto::usage::Usage;
+use crate::proto::usage::{Tokens, Usage};
 use crate::state::event::{Dispatch, Event, EventKind, Failure};
 use crate::state::registry::Outcome;
 use crate::state::stats::{Ended, Ending};
@@ -29,14 +29,23 @@ use crate::sync::lock;
 /// Why an attempt of which the client has not waited for the end has failed.
 const HUNG_UP: &str = "the client hung up";
 
+/// When a request arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// For durations.
+    pub time: Instant,
+    /// On the hub's clock, in milliseconds since the epoch.
+    pub wall: u64,
+}
+
 /// A request in flight at one participant.
 pub struct Attempt<'s> {
     pub(crate) hub: &'s HubContext,
     pub(crate) slot: Slot<'s>,
     request: &'s RelayRequest<'s>,
     dispatch: Dispatch,
-    /// When the request arrived, and on the hub's clock in milliseconds since the epoch.
-    arrived: (Instant, u64),
+    /// When the request arrived.
+    arrived: Arrival,
     started: Instant,
     /// Used by one thread at a time: by the one that reads the tunnel while the client's connection is lent to it.
     content: Arc<Mutex<ContentWatch>>,
@@ -59,8 +68,9 @@ pub struct AttemptSummary {
     ttft_ms: Option<u64>,
     usage: Usage,
     stage: Option<Stage>,
-    /// The participant's model, its tokens, and whether these are an estimate.
-    used: Option<(String, Usage, bool)>,
+    /// The participant's model.
+    model: Option<String>,
+    tokens: Tokens,
 }
 
 impl AttemptSummary {
@@ -71,7 +81,8 @@ impl AttemptSummary {
             ttft_ms: None,
             usage: Usage::default(),
             stage: Some(stage),
-            used: None,
+            model: None,
+            tokens: Tokens::default(),
         }
     }
 
@@ -82,10 +93,8 @@ impl AttemptSummary {
         log.input_tokens = self.usage.input;
         log.output_tokens = self.usage.output;
         log.stage = self.stage;
-        if let Some((model, usage, estimated)) = self.used {
-            log.served_model = Some(model);
-            log.counted = (usage, estimated);
-        }
+        log.served_model = self.model;
+        log.tokens = self.tokens;
     }
 }
 
@@ -95,7 +104,7 @@ impl<'s> Attempt<'s> {
         slot: Slot<'s>,
         request: &'s RelayRequest<'s>,
         dispatch: Dispatch,
-        arrived: (Instant, u64),
+        arrived: Arrival,
     ) -> Self {
         let started = Instant::now();
         let size = ExchangeSize::new(request.body_size(), request.kind.answers_in_text());
@@ -281,21 +290,20 @@ impl<'s> Attempt<'s> {
     pub(crate) fn summary(&self) -> AttemptSummary {
         let ttft_ms = self.first.map(|first| millis(first - self.started));
         let (participant, usage) = (self.slot.picked.id.to_string(), self.usage());
-        let (counted, estimated) = if self.first.is_some() { self.tokens() } else { Default::default() };
-        let used = Some((self.slot.picked.model.clone(), counted, estimated));
-        AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone(), used }
+        let (model, tokens) = (Some(self.slot.picked.model.clone()), self.tokens());
+        AttemptSummary { participant, ttft_ms, usage, stage: self.stage.clone(), model, tokens }
     }
 
-    /// Counts the tokens for the person who asked. An attempt without an answer has cost none.
+    /// Counts the tokens for the person who asked.
     fn count_tokens(&self) {
-        if let Some(permit) = self.request.permit.as_ref().filter(|_| self.first.is_some()) {
-            permit.add_tokens(self.tokens().0, self.hub.clock.now());
+        if let Some(permit) = &self.request.permit {
+            permit.add_tokens(self.tokens().usage, self.hub.clock.now());
         }
     }
 
-    /// The tokens, and whether they are an estimate.
-    fn tokens(&self) -> (Usage, bool) {
-        lock(&self.content).tokens()
+    /// The tokens. An attempt without an answer has cost none.
+    fn tokens(&self) -> Tokens {
+        if self.first.is_some() { lock(&self.content).tokens() } else { Tokens::default() }
     }
 
     /// The token counts, as far as the answer has stated them.
@@ -310,14 +318,14 @@ impl<'s> Attempt<'s> {
             let duration = self.started.elapsed();
             let ttft = self.first.map_or(duration, |first| first - self.started);
             let (protocol, usage) = (self.dispatch.protocol, self.usage());
-            let tokens = if self.first.is_some() { self.tokens().0 } else { Usage::default() };
+            let tokens = self.tokens().usage;
             self.hub.record_ended(&self.slot.picked, &Ended { protocol, ending, ttft, duration, usage }, tokens);
             self.trace(ending, failure, usage);
         }
     }
 
     fn trace(&self, ending: Ending, failure: Option<(&Stage, &str)>, usage: Usage) {
-        let (arrived, at) = self.arrived;
+        let Arrival { time: arrived, wall } = self.arrived;
         let since = |time: Instant| trace_millis(time - arrived);
         let picked = &self.slot.picked;
         let attempt = AttemptTrace {
@@ -334,7 +342,7 @@ impl<'s> Attempt<'s> {
             input_tokens: usage.input,
             output_tokens: usage.output,
         };
-        self.hub.traces.add_attempt(&self.request.traced(&self.dispatch.request_id, at), attempt);
+        self.hub.traces.add_attempt(&self.request.traced(&self.dispatch.request_id, wall), attempt);
     }
 
     /// Records the outcome in the registry, where it steers the choice of participants.

@@ -3,7 +3,7 @@
 use crate::hub::relay::allowance::ExchangeSize;
 use crate::proto::ollama_counts::CountWatch;
 use crate::proto::sequence::SequenceWatch;
-use crate::proto::usage::{Usage, UsageWatch};
+use crate::proto::usage::{Tokens, Usage, UsageWatch};
 
 /// Watches the content of a response, piece by piece.
 pub struct ContentWatch {
@@ -81,8 +81,8 @@ impl ContentWatch {
         if counts == Usage::default() { self.usage.usage() } else { counts }
     }
 
-    /// The tokens, and whether they are an estimate.
-    pub fn tokens(&self) -> (Usage, bool) {
+    /// The tokens.
+    pub fn tokens(&self) -> Tokens {
         self.size.tokens(self.usage())
     }
 }
@@ -99,10 +99,13 @@ mod tests {
         let mut watch = ContentWatch::new(ExchangeSize::new(400, true), false);
         watch.push(&ANSWER.as_bytes()[..30]);
         assert_eq!(watch.usage(), Usage::default());
-        assert_eq!(watch.tokens(), (Usage { input: Some(100), output: Some(1), total: None }, true));
+        assert_eq!(
+            watch.tokens(),
+            Tokens { usage: Usage { input: Some(100), output: Some(1), total: None }, estimated: true }
+        );
         watch.push(&ANSWER.as_bytes()[30..]);
         let told = Usage { input: Some(3), output: Some(2), total: None };
-        assert_eq!((watch.usage(), watch.tokens()), (told, (told, false)));
+        assert_eq!((watch.usage(), watch.tokens()), (told, Tokens { usage: told, estimated: false }));
     }
 
     #[test]

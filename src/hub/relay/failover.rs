@@ -11,7 +11,7 @@ use crate::hub::observe::log::request::{Hedge, RequestLog};
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::traces::trace_millis;
 use crate::hub::relay::adapters::{self, Adapter};
-use crate::hub::relay::attempt::{Attempt, AttemptSummary};
+use crate::hub::relay::attempt::{Arrival, Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::operation::{RelayRequest, Shape};
 use crate::hub::relay::outgoing::{self, Body};
@@ -47,8 +47,7 @@ pub struct Failover<'s> {
     pub(super) id: Arc<str>,
     /// The participants that it may go to.
     pub(super) want: Want,
-    /// When it arrived, and on the hub's clock in milliseconds since the epoch.
-    arrived: (Instant, u64),
+    arrived: Arrival,
     /// When it must have an answer: the first-byte timeout after its arrival.
     pub(super) latest: Instant,
     /// Attempts so far.
@@ -112,7 +111,7 @@ impl<'s> Failover<'s> {
             request,
             id,
             want,
-            arrived: (now, hub.clock.now().wall),
+            arrived: Arrival { time: now, wall: hub.clock.now().wall },
             latest: now + hub.timeouts.first_byte,
             count: 0,
             hedge: None,
@@ -405,9 +404,8 @@ impl<'s> Failover<'s> {
         if !self.request.kind.is_observed() {
             return;
         }
-        let (arrived, at) = self.arrived;
-        let request = self.request.traced(&self.id, at);
-        self.hub.traces.refuse(&request, code.as_str(), trace_millis(arrived.elapsed()));
+        let request = self.request.traced(&self.id, self.arrived.wall);
+        self.hub.traces.refuse(&request, code.as_str(), trace_millis(self.arrived.time.elapsed()));
     }
 
     /// Whether requests are logged or accounted for at all.

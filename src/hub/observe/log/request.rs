@@ -5,7 +5,7 @@ use super::{LogLine, stage_word};
 use crate::http::Exchange;
 use crate::proto::management::ErrorCode;
 use crate::proto::stage::Stage;
-use crate::proto::usage::Usage;
+use crate::proto::usage::Tokens;
 
 /// What became of a second participant that was asked beside a silent one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +53,8 @@ pub struct RequestLog {
     pub(crate) is_use: bool,
     /// The participant's model, for the file of usage.
     pub(crate) served_model: Option<String>,
-    /// The tokens, for the file of usage, and whether they are an estimate.
-    pub(crate) counted: (Usage, bool),
+    /// The tokens, for the file of usage.
+    pub(crate) tokens: Tokens,
 }
 
 impl RequestLog {
