@@ -1,5 +1,5 @@
-//! A chat completion that is passed on as an answer of another API, whole or as a stream, and embeddings. The translation
-//! itself is `proto::translate`.
+//! A chat completion that is passed on as an answer of another API, whole or as a stream, and embeddings; and which responses
+//! are passed on so. The translation itself is `proto::translate`.
 
 use std::io;
 use std::time::Duration;
@@ -8,9 +8,11 @@ use crate::hub::error_shape::ErrorShape;
 use crate::hub::relay::attempt::Attempt;
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
 use crate::hub::relay::content_coding::ContentCoding;
+use crate::hub::relay::delivery::Delivery;
 use crate::hub::relay::headers::{Headers, of_translated_body};
-use crate::hub::relay::passthrough::{self, Collected, RelayedHead};
-use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::hub::relay::operation::{RelayRequest, Shape};
+use crate::hub::relay::passthrough::{Collected, RelayedHead};
+use crate::hub::relay::upstream::UpstreamError;
 use crate::hub::respond::JSON;
 use crate::proto::management::ErrorCode;
 use crate::proto::openai::Members;
@@ -33,6 +35,10 @@ const FLUSH: usize = 64 << 10;
 const MAX_SHORT: usize = 256 << 10;
 
 const TOO_LONG: &str = "its answer is longer than the hub has memory for to put it into another form";
+
+/// The error of a compressed answer behind a head that was sent for another one.
+const CODED_TOO_LATE: &str = "the provider compressed its answer, which the head that the client has does not say: let it \
+    send plain text";
 
 /// Turns one answer of OpenAI's API into an answer of another one.
 pub enum Adapter {
@@ -84,25 +90,224 @@ impl Adapter {
     }
 }
 
-/// Passes a provider's error about a translated request on in the shape of the API that the client speaks.
-///
-/// # Errors
-/// Why the response is incomplete.
-pub fn forward_error(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    head: RelayedHead,
-    shape: ErrorShape,
-) -> Result<io::Result<()>, UpstreamError> {
-    let Collected { body, whole } = passthrough::collect(attempt, client, upstream)?;
-    if !whole {
-        upstream.cancel();
+impl Delivery<'_, '_, '_, '_> {
+    /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
+    ///
+    /// # Errors
+    /// Why the response is incomplete.
+    pub fn pass_on(
+        &mut self,
+        request: &RelayRequest<'_>,
+        head: RelayedHead,
+        adapter: Option<Adapter>,
+    ) -> Result<io::Result<()>, UpstreamError> {
+        if self.client.is_open() && adapter.is_none() && head.is_coded() {
+            self.upstream.cancel();
+            return Err(UpstreamError::provider(CODED_TOO_LATE));
+        }
+        if adapter.is_some()
+            && head.status >= 400
+            && let Some(shape) = request.kind.translated_error()
+        {
+            return self.translate_error(head, shape);
+        }
+        if let Some(adapter) = adapter.filter(|_| head.status < 400) {
+            self.attempt.translated = true;
+            return self.translate(head, adapter);
+        }
+        if request.kind.shape == Shape::Responses && head.status < 400 {
+            self.attempt.watch_for_id(head.is_event_stream());
+        }
+        self.pass_unchanged(head)
     }
-    attempt.complete(head.status);
-    let message = error_text(&body);
-    let body = shape.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
-    Ok(client.respond(head.status, &json_headers(head.headers), body.to_string().as_bytes()))
+
+    /// Passes a provider's error about a translated request on in the shape of the API that the client speaks.
+    fn translate_error(&mut self, head: RelayedHead, shape: ErrorShape) -> Result<io::Result<()>, UpstreamError> {
+        let Collected { body, whole } = self.collect()?;
+        if !whole {
+            self.upstream.cancel();
+        }
+        self.attempt.complete(head.status);
+        let message = error_text(&body);
+        let body = shape.body(head.status, ErrorCode::EndpointNotReachable, &message, None);
+        Ok(self.client.respond(head.status, &json_headers(head.headers), body.to_string().as_bytes()))
+    }
+
+    /// Passes a successful answer on as one of another API. The inner result says whether the client's connection can be kept.
+    fn translate(&mut self, head: RelayedHead, adapter: Adapter) -> Result<io::Result<()>, UpstreamError> {
+        match adapter {
+            Adapter::Chat { id, answer } => self.translate_chat(head, id, answer),
+            Adapter::Embeddings { form, model } => self.translate_embeddings(head, form, &model),
+        }
+    }
+
+    /// Passes embeddings on as Ollama's.
+    fn translate_embeddings(
+        &mut self,
+        head: RelayedHead,
+        form: EmbeddingForm,
+        model: &str,
+    ) -> Result<io::Result<()>, UpstreamError> {
+        let mut coding = ContentCoding::of(&head.headers).inspect_err(|_| self.upstream.cancel())?;
+        let mut body = Vec::new();
+        loop {
+            let read = match self.upstream.next(self.client, &self.attempt.hub.timeouts)? {
+                Piece::Chunk(chunk) => coding.decode(chunk, &mut |text| {
+                    self.attempt.receive(&mut body, text);
+                    reserve(self.client, body.len().saturating_mul(EMBEDDING_COPIES))
+                }),
+                Piece::End => break,
+                _ => Ok(()),
+            };
+            if read.is_err() {
+                self.upstream.cancel();
+                return read.map(Ok);
+            }
+        }
+        let answer = ollama::embeddings_answer(form, model, &body, self.attempt.elapsed());
+        let answer = answer.map_err(|reason| UpstreamError::provider(&reason))?;
+        self.attempt.complete(head.status);
+        Ok(self.client.respond(200, &json_headers(head.headers), answer.as_bytes()))
+    }
+
+    /// Passes a chat completion on.
+    fn translate_chat(
+        &mut self,
+        head: RelayedHead,
+        id: Option<String>,
+        mut answer: ChatTranslator,
+    ) -> Result<io::Result<()>, UpstreamError> {
+        self.attempt.record_owner(id, true);
+        let events = head.is_event_stream();
+        let coding = ContentCoding::of(&head.headers).inspect_err(|_| self.upstream.cancel())?;
+        if events && head.stream {
+            let headers = self.client.stream_headers(of_translated_body(head.headers));
+            return self.translate_stream(&headers, coding, &mut answer);
+        }
+        self.collect_chat(events, coding, &mut answer)?;
+        self.attempt.complete(head.status);
+        if head.stream {
+            answer.end();
+            let headers = self.client.stream_headers(of_translated_body(head.headers));
+            let opened = self.client.open(200, &headers).map_err(|_| cut_short());
+            return Ok(opened.and_then(|()| self.client.finish(&[answer.take_events()])));
+        }
+        Ok(self.client.respond(200, &json_headers(head.headers), answer.into_body().as_bytes()))
+    }
+
+    /// Translates a stream of chat chunks, and passes on each event once it is complete.
+    fn translate_stream(
+        &mut self,
+        headers: &Headers,
+        mut coding: ContentCoding,
+        answer: &mut ChatTranslator,
+    ) -> Result<io::Result<()>, UpstreamError> {
+        self.client.open(200, headers)?;
+        self.client.write(answer.take_events().as_bytes())?;
+        let mut decoder = Decoder::with_limit(MAX_HELD);
+        loop {
+            let chunk = match self.next_chunk(answer) {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(error) => {
+                    let reason = match &error {
+                        UpstreamError::Failed(failure) if !failure.by_participant => &failure.message,
+                        _ => "the participant's answer broke off",
+                    };
+                    send_failure(self.client, answer, reason);
+                    return Err(error);
+                }
+            };
+            answer.set_time(now(self.attempt));
+            let passed = coding.decode(chunk, &mut |text| {
+                let mut bytes = Vec::new();
+                self.attempt.receive(&mut bytes, text);
+                feed(&mut decoder, answer, &bytes, self.client)?;
+                Ok(self.client.write(answer.take_events().as_bytes())?)
+            });
+            if let Err(error) = passed {
+                self.upstream.cancel();
+                if let UpstreamError::Failed(failure) = &error {
+                    send_failure(self.client, answer, &failure.message);
+                }
+                return Err(error);
+            }
+            if answer.failure().is_some() {
+                self.upstream.cancel();
+                break;
+            }
+        }
+        Ok(self.finish_stream(answer))
+    }
+
+    /// The next chunk of the body; `None` at its end, or where the answer is whole without it.
+    fn next_chunk(&mut self, answer: &ChatTranslator) -> Result<Option<Vec<u8>>, UpstreamError> {
+        loop {
+            match self.upstream.next(self.client, &self.attempt.hub.timeouts) {
+                Ok(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
+                Ok(Piece::End) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if ends_whole(&error, answer) => {
+                    self.upstream.cancel();
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends the last events of a stream, records its outcome and says whether the client's connection can be kept.
+    fn finish_stream(&mut self, answer: &mut ChatTranslator) -> io::Result<()> {
+        answer.set_time(now(self.attempt));
+        answer.end();
+        let is_cut = answer.failure() == Some(CUT_SHORT);
+        match answer.failure() {
+            Some(reason) => self.attempt.fail(Stage::Stream, &format!("the provider broke its answer off: {reason}")),
+            None => self.attempt.complete(200),
+        }
+        if is_cut {
+            // As any stream that breaks: its last event says so, and its body does not end.
+            let _ = self.client.write(answer.take_events().as_bytes());
+            return Err(cut_short());
+        }
+        self.client.finish(&[answer.take_events()])
+    }
+
+    /// Receives a complete chat completion, an event stream or a JSON object.
+    fn collect_chat(
+        &mut self,
+        events: bool,
+        mut coding: ContentCoding,
+        answer: &mut ChatTranslator,
+    ) -> Result<(), UpstreamError> {
+        let (mut body, mut decoder) = (Vec::new(), Decoder::with_limit(MAX_HELD));
+        while let Some(chunk) = self.next_chunk(answer)? {
+            let read = coding.decode(chunk, &mut |text| {
+                self.attempt.receive(&mut body, text);
+                if events {
+                    feed(&mut decoder, answer, &std::mem::take(&mut body), self.client)
+                } else {
+                    reserve(self.client, answer.weight().saturating_add(body.len().saturating_mul(COPIES)))
+                }
+            });
+            if read.is_err() {
+                self.upstream.cancel();
+                return read;
+            }
+        }
+        answer.set_time(now(self.attempt));
+        if !events {
+            let parsed = body.len().saturating_mul(COPIES).saturating_add(parsed_bytes(&body));
+            reserve(self.client, answer.weight().saturating_add(parsed))?;
+        }
+        let complete = if events { answer.is_whole() } else { answer.push_whole(&body) };
+        let reason = || answer.failure().map_or(String::new(), |reason| format!(": {reason}"));
+        if complete {
+            Ok(())
+        } else {
+            Err(UpstreamError::provider(&format!("the provider's answer is no chat completion{}", reason())))
+        }
+    }
 }
 
 /// The headers of a translated body of JSON, of these of the provider.
@@ -112,174 +317,10 @@ fn json_headers(provider: Headers) -> Headers {
     headers
 }
 
-/// Passes a successful answer on as one of another API. The inner result says whether the client's connection can be kept.
-///
-/// # Errors
-/// Why the response is incomplete.
-pub fn forward(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    head: RelayedHead,
-    adapter: Adapter,
-) -> Result<io::Result<()>, UpstreamError> {
-    match adapter {
-        Adapter::Chat { id, answer } => forward_chat(attempt, client, upstream, head, id, answer),
-        Adapter::Embeddings { form, model } => forward_embeddings(attempt, client, upstream, head, form, &model),
-    }
-}
-
-/// Passes embeddings on as Ollama's.
-fn forward_embeddings(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    head: RelayedHead,
-    form: EmbeddingForm,
-    model: &str,
-) -> Result<io::Result<()>, UpstreamError> {
-    let mut coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
-    let mut body = Vec::new();
-    loop {
-        let read = match upstream.next(client, &attempt.hub.timeouts)? {
-            Piece::Chunk(chunk) => coding.decode(chunk, &mut |text| {
-                attempt.receive(&mut body, text);
-                reserve(client, body.len().saturating_mul(EMBEDDING_COPIES))
-            }),
-            Piece::End => break,
-            _ => Ok(()),
-        };
-        if read.is_err() {
-            upstream.cancel();
-            return read.map(Ok);
-        }
-    }
-    let answer = ollama::embeddings_answer(form, model, &body, attempt.elapsed());
-    let answer = answer.map_err(|reason| UpstreamError::provider(&reason))?;
-    attempt.complete(head.status);
-    Ok(client.respond(200, &json_headers(head.headers), answer.as_bytes()))
-}
-
-/// Passes a chat completion on.
-fn forward_chat(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    head: RelayedHead,
-    id: Option<String>,
-    mut answer: ChatTranslator,
-) -> Result<io::Result<()>, UpstreamError> {
-    attempt.record_owner(id, true);
-    let events = head.is_event_stream();
-    let coding = ContentCoding::of(&head.headers).inspect_err(|_| upstream.cancel())?;
-    if events && head.stream {
-        let headers = client.stream_headers(of_translated_body(head.headers));
-        return stream(attempt, client, upstream, &headers, coding, &mut answer);
-    }
-    collect(attempt, client, upstream, events, coding, &mut answer)?;
-    attempt.complete(head.status);
-    if head.stream {
-        answer.end();
-        let headers = client.stream_headers(of_translated_body(head.headers));
-        let opened = client.open(200, &headers).map_err(|_| cut_short());
-        return Ok(opened.and_then(|()| client.finish(&[answer.take_events()])));
-    }
-    Ok(client.respond(200, &json_headers(head.headers), answer.into_body().as_bytes()))
-}
-
-/// Translates a stream of chat chunks, and passes on each event once it is complete.
-fn stream(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    headers: &Headers,
-    mut coding: ContentCoding,
-    answer: &mut ChatTranslator,
-) -> Result<io::Result<()>, UpstreamError> {
-    client.open(200, headers)?;
-    client.write(answer.take_events().as_bytes())?;
-    let mut decoder = Decoder::with_limit(MAX_HELD);
-    loop {
-        let chunk = match next_chunk(attempt, client, upstream, answer) {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => {
-                let reason = match &error {
-                    UpstreamError::Failed(failure) if !failure.by_participant => &failure.message,
-                    _ => "the participant's answer broke off",
-                };
-                send_failure(client, answer, reason);
-                return Err(error);
-            }
-        };
-        answer.set_time(now(attempt));
-        let passed = coding.decode(chunk, &mut |text| {
-            let mut bytes = Vec::new();
-            attempt.receive(&mut bytes, text);
-            feed(&mut decoder, answer, &bytes, client)?;
-            Ok(client.write(answer.take_events().as_bytes())?)
-        });
-        if let Err(error) = passed {
-            upstream.cancel();
-            if let UpstreamError::Failed(failure) = &error {
-                send_failure(client, answer, &failure.message);
-            }
-            return Err(error);
-        }
-        if answer.failure().is_some() {
-            upstream.cancel();
-            break;
-        }
-    }
-    Ok(finish_stream(attempt, client, answer))
-}
-
-/// The next chunk of the body; `None` at its end, or where the answer is whole without it.
-fn next_chunk(
-    attempt: &Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    answer: &ChatTranslator,
-) -> Result<Option<Vec<u8>>, UpstreamError> {
-    loop {
-        match upstream.next(client, &attempt.hub.timeouts) {
-            Ok(Piece::Chunk(chunk)) => return Ok(Some(chunk)),
-            Ok(Piece::End) => return Ok(None),
-            Ok(_) => {}
-            Err(error) if ends_whole(&error, answer) => {
-                upstream.cancel();
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// Sends the event that reports a failure. The caller then closes the stream before its end.
 fn send_failure(client: &mut ClientResponse<'_, '_>, answer: &mut ChatTranslator, reason: &str) {
     answer.fail(reason);
     let _ = client.write(answer.take_events().as_bytes());
-}
-
-/// Sends the last events of a stream, records its outcome and says whether the client's connection can be kept.
-fn finish_stream(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    answer: &mut ChatTranslator,
-) -> io::Result<()> {
-    answer.set_time(now(attempt));
-    answer.end();
-    let is_cut = answer.failure() == Some(CUT_SHORT);
-    match answer.failure() {
-        Some(reason) => attempt.fail(Stage::Stream, &format!("the provider broke its answer off: {reason}")),
-        None => attempt.complete(200),
-    }
-    if is_cut {
-        // As any stream that breaks: its last event says so, and its body does not end.
-        let _ = client.write(answer.take_events().as_bytes());
-        return Err(cut_short());
-    }
-    client.finish(&[answer.take_events()])
 }
 
 /// Whether a stream's answer is whole though its connection broke off or fell silent: some servers neither send `[DONE]`
@@ -331,42 +372,4 @@ fn reserve(client: &mut ClientResponse<'_, '_>, bytes: usize) -> Result<(), Upst
     } else {
         UpstreamError::limit(Stage::Provider, TOO_LONG, ErrorCode::EndpointNotReachable)
     })
-}
-
-/// Receives a complete chat completion, an event stream or a JSON object.
-fn collect(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    events: bool,
-    mut coding: ContentCoding,
-    answer: &mut ChatTranslator,
-) -> Result<(), UpstreamError> {
-    let (mut body, mut decoder) = (Vec::new(), Decoder::with_limit(MAX_HELD));
-    while let Some(chunk) = next_chunk(attempt, client, upstream, answer)? {
-        let read = coding.decode(chunk, &mut |text| {
-            attempt.receive(&mut body, text);
-            if events {
-                feed(&mut decoder, answer, &std::mem::take(&mut body), client)
-            } else {
-                reserve(client, answer.weight().saturating_add(body.len().saturating_mul(COPIES)))
-            }
-        });
-        if read.is_err() {
-            upstream.cancel();
-            return read;
-        }
-    }
-    answer.set_time(now(attempt));
-    if !events {
-        let parsed = body.len().saturating_mul(COPIES).saturating_add(parsed_bytes(&body));
-        reserve(client, answer.weight().saturating_add(parsed))?;
-    }
-    let complete = if events { answer.is_whole() } else { answer.push_whole(&body) };
-    let reason = || answer.failure().map_or(String::new(), |reason| format!(": {reason}"));
-    if complete {
-        Ok(())
-    } else {
-        Err(UpstreamError::provider(&format!("the provider's answer is no chat completion{}", reason())))
-    }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::hub::observe::metrics::HangUpPhase;
 use crate::hub::relay::attempt::{Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
+use crate::hub::relay::delivery::Delivery;
 use crate::hub::relay::failover::{Alternative, Failover, NextStep};
-use crate::hub::relay::passthrough::{self, Collected, RelayedHead};
+use crate::hub::relay::passthrough::{Collected, RelayedHead};
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
 use crate::hub::relay::verdict::Verdict;
@@ -58,7 +59,8 @@ impl<'s> Failover<'s> {
         mut upstream: UpstreamRequest,
         head: &RelayedHead,
     ) -> NextStep<'s> {
-        let body = match passthrough::collect(&mut attempt, client, &mut upstream) {
+        let mut delivery = Delivery { attempt: &mut attempt, client, upstream: &mut upstream };
+        let body = match delivery.collect() {
             Ok(Collected { body, whole: true }) => body,
             Ok(_) => {
                 upstream.cancel();

@@ -10,15 +10,17 @@ use crate::hub::context::HubContext;
 use crate::hub::observe::log::request::{Hedge, RequestLog};
 use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::traces::trace_millis;
-use crate::hub::relay::adapters::{self, Adapter};
+use crate::hub::relay::adapters::Adapter;
 use crate::hub::relay::attempt::{Arrival, Attempt, AttemptSummary};
 use crate::hub::relay::client_response::{ClientResponse, cut_short};
-use crate::hub::relay::operation::{RelayRequest, Shape};
+use crate::hub::relay::delivery::Delivery;
+use crate::hub::relay::operation::RelayRequest;
 use crate::hub::relay::outgoing::{self, Body};
 use crate::hub::relay::own_answer;
-use crate::hub::relay::passthrough::{self, RelayedHead};
+use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::provider_status::{is_redirect, redirect_error};
 use crate::hub::relay::race::{Contender, Race, RaceEnd};
+use crate::hub::relay::route_check::ResponseStart;
 use crate::hub::relay::slots::{NoSlot, Slot};
 use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
 use crate::hub::relay::verdict::{self, Reason, Verdict, judge};
@@ -29,9 +31,6 @@ use crate::state::event::Dispatch;
 use crate::state::registry::Outcome;
 use crate::state::selector::Want;
 
-/// The error of a compressed answer behind a head that was sent for another one.
-const CODED_TOO_LATE: &str = "the provider compressed its answer, which the head that the client has does not say: let it \
-    send plain text";
 /// A participant is silent for too long at this many times its slowest recent time to first token.
 const HEDGE_FACTOR: u64 = 3;
 /// The most memory, in bytes, that translating a request for a second participant may take.
@@ -259,9 +258,9 @@ impl<'s> Failover<'s> {
         head: RelayedHead,
     ) -> NextStep<'s> {
         let translated = contender.is_translated();
-        let facts = (&head, &self.hub.timeouts);
         let (picked, upstream) = (&contender.attempt.slot.picked, &mut contender.upstream);
-        let verdict = match judge(self.request, picked, translated, client, upstream, facts) {
+        let mut start = ResponseStart { client, upstream, head: &head, timeouts: &self.hub.timeouts };
+        let verdict = match judge(self.request, picked, translated, &mut start) {
             Ok(Verdict::Translate(reason)) => {
                 contender.upstream.cancel();
                 return NextStep::Translate(contender.attempt.slot, reason);
@@ -306,42 +305,14 @@ impl<'s> Failover<'s> {
             // Before the client can send the next turn.
             self.hub.conversations.record(conversation, &attempt.slot.picked);
         }
-        match self.pass_on(client, &mut attempt, &mut upstream, head, adapter) {
+        let mut delivery = Delivery { attempt: &mut attempt, client, upstream: &mut upstream };
+        match delivery.pass_on(self.request, head, adapter) {
             Ok(result) => {
                 self.retain_summary(&attempt);
                 NextStep::Done(result)
             }
             Err(error) => self.fail(client, attempt, Some(upstream), error),
         }
-    }
-
-    /// Passes the response on, through the adapter if the request was translated. An error response is never translated.
-    fn pass_on(
-        &self,
-        client: &mut ClientResponse<'_, '_>,
-        attempt: &mut Attempt<'s>,
-        upstream: &mut UpstreamRequest,
-        head: RelayedHead,
-        adapter: Option<Adapter>,
-    ) -> Result<io::Result<()>, UpstreamError> {
-        if client.is_open() && adapter.is_none() && head.is_coded() {
-            upstream.cancel();
-            return Err(UpstreamError::provider(CODED_TOO_LATE));
-        }
-        if adapter.is_some()
-            && head.status >= 400
-            && let Some(shape) = self.request.kind.translated_error()
-        {
-            return adapters::forward_error(attempt, client, upstream, head, shape);
-        }
-        if let Some(adapter) = adapter.filter(|_| head.status < 400) {
-            attempt.translated = true;
-            return adapters::forward(attempt, client, upstream, head, adapter);
-        }
-        if self.request.kind.shape == Shape::Responses && head.status < 400 {
-            attempt.watch_for_id(head.is_event_stream());
-        }
-        passthrough::forward(attempt, client, upstream, head)
     }
 
     /// Ends a failed attempt, and returns the next step.

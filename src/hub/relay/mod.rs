@@ -4,8 +4,8 @@
 //! `slots` and `wait_queue` find a participant, `failover` makes the attempts, `alternatives` finds who else may be tried,
 //! `attempt` records one attempt, and `race` waits until a response says something. `allowance` counts what people with keys
 //! use, and `conversation` tells who answered a request's earlier turns. `outgoing` makes the request for a participant,
-//! which `upstream` sends over a transport (`tunnel_upstream`, `direct_upstream`). `passthrough` or `adapters` write the
-//! response to the client through `client_response`, which tells a failure in the form of `stream_error`.
+//! which `upstream` sends over a transport (`tunnel_upstream`, `direct_upstream`). A `delivery` writes the response to the
+//! client by `passthrough` or `adapters`, through `client_response`, which tells a failure in the form of `stream_error`.
 
 pub mod adapters;
 pub mod address_rule;
@@ -16,6 +16,7 @@ pub mod client_response;
 pub mod content_coding;
 pub mod content_watch;
 pub mod conversation;
+pub mod delivery;
 pub mod direct_connections;
 pub mod direct_upstream;
 pub mod failover;

@@ -6,12 +6,12 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::http::LentStream;
-use crate::hub::relay::attempt::Attempt;
-use crate::hub::relay::client_response::{ClientResponse, PARTICIPANT};
+use crate::hub::relay::client_response::PARTICIPANT;
 use crate::hub::relay::content_watch::ContentWatch;
+use crate::hub::relay::delivery::Delivery;
 use crate::hub::relay::headers::{self, Headers};
 use crate::hub::relay::stream_error::ErrorForm;
-use crate::hub::relay::upstream::{UpstreamError, UpstreamRequest};
+use crate::hub::relay::upstream::UpstreamError;
 use crate::net::header_list::has_token;
 use crate::net::stream::SentNow;
 use crate::proto::management::ErrorCode;
@@ -75,69 +75,6 @@ impl RelayedHead {
     }
 }
 
-/// Passes a response on. The inner result says whether the client's connection can be kept.
-///
-/// # Errors
-/// Why the response is incomplete.
-pub fn forward(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    head: RelayedHead,
-) -> Result<io::Result<()>, UpstreamError> {
-    let events = head.is_stream_of(client.form().content_type());
-    if head.status < 400 && (events || (head.stream && !client.is_open())) {
-        let headers = if events { client.stream_headers(head.headers) } else { head.headers };
-        stream(attempt, client, upstream, head.status, &headers, Vec::new())
-    } else {
-        buffered(attempt, client, upstream, &head)
-    }
-}
-
-/// Buffers a short response to send it with its length. A longer one is sent in chunks.
-fn buffered(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    head: &RelayedHead,
-) -> Result<io::Result<()>, UpstreamError> {
-    let Collected { body, whole } = collect(attempt, client, upstream)?;
-    if client.is_open() {
-        return respond_in_stream(attempt, client, upstream, head, Collected { body, whole });
-    }
-    if !whole {
-        return stream(attempt, client, upstream, head.status, &head.headers, vec![body]);
-    }
-    attempt.complete(head.status);
-    Ok(client.respond(head.status, &head.headers, &body))
-}
-
-/// Passes a response that is no stream on behind the head of one: a chat or a text as events, anything else as an error.
-fn respond_in_stream(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    head: &RelayedHead,
-    Collected { body, whole }: Collected,
-) -> Result<io::Result<()>, UpstreamError> {
-    if !whole {
-        upstream.cancel();
-    }
-    if head.status < 400 && client.form() == ErrorForm::Chat {
-        if !whole || !client.reserve(body.capacity().saturating_mul(chat_events::COPIES)) {
-            return Err(UpstreamError::limit(Stage::Provider, TOO_LONG, ErrorCode::EndpointNotReachable));
-        }
-        if let Some(events) = chat_events::chat_events(&body) {
-            // It names the participant.
-            client.open(head.status, &head.headers)?;
-            attempt.complete(head.status);
-            return Ok(client.finish(&[events]));
-        }
-    }
-    attempt.complete(head.status);
-    Ok(client.respond(head.status, &head.headers, &body))
-}
-
 /// A response's body, or as much of it as is buffered.
 pub struct Collected {
     /// The bytes.
@@ -146,67 +83,136 @@ pub struct Collected {
     pub whole: bool,
 }
 
-/// Buffers a response's body.
-///
-/// # Errors
-/// Why it is incomplete.
-pub fn collect(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-) -> Result<Collected, UpstreamError> {
-    let mut body = Vec::new();
-    // In a stream it cannot be passed on in parts.
-    let most = if client.is_open() { MAX_IN_STREAM } else { MAX_BUFFERED };
-    loop {
-        match upstream.next(client, &attempt.hub.timeouts)? {
-            Piece::Chunk(bytes) => attempt.receive(&mut body, bytes),
-            Piece::Start { .. } => {}
-            _ => return Ok(Collected { body, whole: true }),
-        }
-        if body.len() > most || !client.reserve(body.capacity()) {
-            return Ok(Collected { body, whole: false });
+impl Delivery<'_, '_, '_, '_> {
+    /// Passes a response on. The inner result says whether the client's connection can be kept.
+    ///
+    /// # Errors
+    /// Why the response is incomplete.
+    pub fn pass_unchanged(&mut self, head: RelayedHead) -> Result<io::Result<()>, UpstreamError> {
+        let events = head.is_stream_of(self.client.form().content_type());
+        if head.status < 400 && (events || (head.stream && !self.client.is_open())) {
+            let headers = if events { self.client.stream_headers(head.headers) } else { head.headers };
+            self.pass_stream(head.status, &headers, Vec::new())
+        } else {
+            self.buffered(&head)
         }
     }
-}
 
-/// Passes pieces on as they come: each at once, or together with the others that are ready.
-fn stream(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    status: u16,
-    headers: &Headers,
-    mut pieces: Vec<Vec<u8>>,
-) -> Result<io::Result<()>, UpstreamError> {
-    client.open(status, headers)?;
-    client.commit();
-    upstream.watch_for_end(attempt.content_watch());
-    let lent = client.lend().map(|lent| send_and_watch(lent, attempt.content_watch()));
-    loop {
-        // The head goes with the first pieces, if they are ready.
-        if !pieces.is_empty() || upstream.has_no_piece() {
-            client.write_all(&pieces)?;
-            pieces.clear();
-            client.release();
+    /// Buffers a short response to send it with its length. A longer one is sent in chunks.
+    fn buffered(&mut self, head: &RelayedHead) -> Result<io::Result<()>, UpstreamError> {
+        let Collected { body, whole } = self.collect()?;
+        if self.client.is_open() {
+            return self.respond_in_stream(head, Collected { body, whole });
         }
-        match receive_ready(attempt, client, upstream, lent.as_ref(), &mut pieces) {
-            Ok(false) => {}
-            Ok(true) => {
-                attempt.complete(status);
-                return Ok(client.finish(&pieces));
+        if !whole {
+            return self.pass_stream(head.status, &head.headers, vec![body]);
+        }
+        self.attempt.complete(head.status);
+        Ok(self.client.respond(head.status, &head.headers, &body))
+    }
+
+    /// Passes a response that is no stream on behind the head of one: a chat or a text as events, anything else as an error.
+    fn respond_in_stream(
+        &mut self,
+        head: &RelayedHead,
+        Collected { body, whole }: Collected,
+    ) -> Result<io::Result<()>, UpstreamError> {
+        if !whole {
+            self.upstream.cancel();
+        }
+        if head.status < 400 && self.client.form() == ErrorForm::Chat {
+            if !whole || !self.client.reserve(body.capacity().saturating_mul(chat_events::COPIES)) {
+                return Err(UpstreamError::limit(Stage::Provider, TOO_LONG, ErrorCode::EndpointNotReachable));
             }
-            // It was whole, though its connection broke off or fell silent.
-            Err(UpstreamError::Failed(_) | UpstreamError::TimedOut { .. }) if attempt.is_done() => {
-                attempt.complete(status);
-                let finished = client.finish(&pieces);
-                upstream.cancel();
-                return Ok(finished);
+            if let Some(events) = chat_events::chat_events(&body) {
+                // It names the participant.
+                self.client.open(head.status, &head.headers)?;
+                self.attempt.complete(head.status);
+                return Ok(self.client.finish(&[events]));
             }
-            Err(error) => {
-                // What came before the failure is sent all the same.
-                let _ = client.write_all(&pieces);
-                return Err(error);
+        }
+        self.attempt.complete(head.status);
+        Ok(self.client.respond(head.status, &head.headers, &body))
+    }
+
+    /// Buffers a response's body.
+    ///
+    /// # Errors
+    /// Why it is incomplete.
+    pub fn collect(&mut self) -> Result<Collected, UpstreamError> {
+        let mut body = Vec::new();
+        // In a stream it cannot be passed on in parts.
+        let most = if self.client.is_open() { MAX_IN_STREAM } else { MAX_BUFFERED };
+        loop {
+            match self.upstream.next(self.client, &self.attempt.hub.timeouts)? {
+                Piece::Chunk(bytes) => self.attempt.receive(&mut body, bytes),
+                Piece::Start { .. } => {}
+                _ => return Ok(Collected { body, whole: true }),
+            }
+            if body.len() > most || !self.client.reserve(body.capacity()) {
+                return Ok(Collected { body, whole: false });
+            }
+        }
+    }
+
+    /// Passes pieces on as they come: each at once, or together with the others that are ready.
+    fn pass_stream(
+        &mut self,
+        status: u16,
+        headers: &Headers,
+        mut pieces: Vec<Vec<u8>>,
+    ) -> Result<io::Result<()>, UpstreamError> {
+        self.client.open(status, headers)?;
+        self.client.commit();
+        self.upstream.watch_for_end(self.attempt.content_watch());
+        let lent = self.client.lend().map(|lent| send_and_watch(lent, self.attempt.content_watch()));
+        loop {
+            // The head goes with the first pieces, if they are ready.
+            if !pieces.is_empty() || self.upstream.has_no_piece() {
+                self.client.write_all(&pieces)?;
+                pieces.clear();
+                self.client.release();
+            }
+            match self.receive_ready(lent.as_ref(), &mut pieces) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.attempt.complete(status);
+                    return Ok(self.client.finish(&pieces));
+                }
+                // It was whole, though its connection broke off or fell silent.
+                Err(UpstreamError::Failed(_) | UpstreamError::TimedOut { .. }) if self.attempt.is_done() => {
+                    self.attempt.complete(status);
+                    let finished = self.client.finish(&pieces);
+                    self.upstream.cancel();
+                    return Ok(finished);
+                }
+                Err(error) => {
+                    // What came before the failure is sent all the same.
+                    let _ = self.client.write_all(&pieces);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Waits for a piece, and takes all others that are ready too. True when the response has ended.
+    fn receive_ready(&mut self, lent: Option<&SendToClient>, pieces: &mut Vec<Vec<u8>>) -> Result<bool, UpstreamError> {
+        let mut held = 0;
+        // Only as long as all pieces have been sent that were received.
+        let mut lent = lent.filter(|_| self.attempt.may_lend());
+        loop {
+            match self.upstream.next_lending(self.client, &self.attempt.hub.timeouts, lent.take())? {
+                Piece::Chunk(bytes) => {
+                    self.attempt.watch(&bytes);
+                    held += add_piece(pieces, bytes);
+                }
+                // Stored with the client's connection, until it is sent.
+                Piece::Unsent(bytes) => held += bytes,
+                Piece::End => return Ok(true),
+                _ => {}
+            }
+            if self.upstream.has_no_piece() || held > MAX_BUFFERED || !self.client.reserve(held) {
+                return Ok(false);
             }
         }
     }
@@ -221,34 +227,6 @@ fn send_and_watch(client: Arc<LentStream>, watch: Arc<Mutex<ContentWatch>>) -> S
         }
         sent
     })
-}
-
-/// Waits for a piece, and takes all others that are ready too. True when the response has ended.
-fn receive_ready(
-    attempt: &mut Attempt<'_>,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    lent: Option<&SendToClient>,
-    pieces: &mut Vec<Vec<u8>>,
-) -> Result<bool, UpstreamError> {
-    let mut held = 0;
-    // Only as long as all pieces have been sent that were received.
-    let mut lent = lent.filter(|_| attempt.may_lend());
-    loop {
-        match upstream.next_lending(client, &attempt.hub.timeouts, lent.take())? {
-            Piece::Chunk(bytes) => {
-                attempt.watch(&bytes);
-                held += add_piece(pieces, bytes);
-            }
-            // Stored with the client's connection, until it is sent.
-            Piece::Unsent(bytes) => held += bytes,
-            Piece::End => return Ok(true),
-            _ => {}
-        }
-        if upstream.has_no_piece() || held > MAX_BUFFERED || !client.reserve(held) {
-            return Ok(false);
-        }
-    }
 }
 
 /// Adds a piece, and returns how many bytes more are held. A short one is appended to the one before it, since a write of many parts

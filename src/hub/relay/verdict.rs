@@ -1,12 +1,9 @@
 //! What a response calls for, judged by its head and, where that does not tell, by the start of its body.
 
-use crate::hub::options::Timeouts;
-use crate::hub::relay::client_response::ClientResponse;
 use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
-use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::relay::provider_status::{calls_for_another, lacks_api, refuses_content};
-use crate::hub::relay::route_check::{lacks_model, lacks_ollama, lacks_route, refuses_tools};
-use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure, UpstreamRequest};
+use crate::hub::relay::route_check::ResponseStart;
+use crate::hub::relay::upstream::{UpstreamError, UpstreamFailure};
 use crate::proto::management::Support;
 use crate::proto::openai::Members;
 use crate::proto::stage::Stage;
@@ -42,33 +39,32 @@ pub fn judge(
     request: &RelayRequest<'_>,
     picked: &Picked,
     translated: bool,
-    client: &mut ClientResponse<'_, '_>,
-    upstream: &mut UpstreamRequest,
-    (head, timeouts): (&RelayedHead, &Timeouts),
+    response: &mut ResponseStart<'_, '_, '_>,
 ) -> Result<Verdict, UpstreamError> {
+    let status = response.head.status;
     let is_ollama = matches!(request.kind.shape, Shape::Ollama(_));
     // Ollama tells a missing model by the status of a missing route.
-    if is_ollama && lacks_model(client, upstream, timeouts, head, &picked.model)? {
+    if is_ollama && response.lacks_model(&picked.model)? {
         return Ok(Verdict::LacksModel);
     }
     if !translated && can_be_translated(request, picked) {
         // A good status is not enough: some servers answer 200 on routes that they lack.
-        let good = (200..300).contains(&head.status);
-        let lacks = if is_ollama { lacks_ollama } else { lacks_route };
-        if lacks_api(head.status) || good && lacks(client, upstream, timeouts, &head.headers)? {
+        let good = (200..300).contains(&status);
+        let lacks = if is_ollama { ResponseStart::lacks_ollama } else { ResponseStart::lacks_route };
+        if lacks_api(status) || good && lacks(response)? {
             return Ok(Verdict::Translate(Reason::LacksRoute));
         }
         let may_refuse_tools = request.kind.shape == Shape::Responses
-            && refuses_content(head.status)
+            && refuses_content(status)
             && request.body.as_ref().is_some_and(Members::has_other_tools);
-        if may_refuse_tools && refuses_tools(client, upstream, timeouts, &head.headers)? {
+        if may_refuse_tools && response.refuses_tools()? {
             return Ok(Verdict::Translate(Reason::RefusesTools));
         }
     }
-    if !is_ollama && lacks_model(client, upstream, timeouts, head, &picked.model)? {
+    if !is_ollama && response.lacks_model(&picked.model)? {
         return Ok(Verdict::LacksModel);
     }
-    Ok(if calls_for_another(head.status) { Verdict::Refused } else { Verdict::Answer })
+    Ok(if calls_for_another(status) { Verdict::Refused } else { Verdict::Answer })
 }
 
 /// Whether a participant has refused a request because it does not know the operation: those of older versions name its
