@@ -1,6 +1,7 @@
 //! The messages of a chat, put together from the turns of a conversation.
 
 use super::super::members::json_text;
+use super::chat_request::typed;
 
 /// What separates the texts of the system message.
 pub const PARAGRAPH: &str = "\n\n";
@@ -24,7 +25,7 @@ impl Content {
     pub fn json(&self) -> String {
         match self {
             Content::Text(text) => json_text(text),
-            Content::Parts(parts) => list(parts),
+            Content::Parts(parts) => format!("[{}]", parts.iter().map(Part::json).collect::<Vec<_>>().join(",")),
         }
     }
 }
@@ -32,14 +33,10 @@ impl Content {
 impl Part {
     fn json(&self) -> String {
         match self {
-            Part::Text(text) => format!(r#"{{"type":"text","text":{}}}"#, json_text(text)),
+            Part::Text(text) => typed("text", &json_text(text)),
             Part::Media(json) => json.clone(),
         }
     }
-}
-
-fn list(parts: &[Part]) -> String {
-    format!("[{}]", parts.iter().map(Part::json).collect::<Vec<_>>().join(","))
 }
 
 /// What an assistant said, thought and called from one turn of the user to the next: one message of the chat.
@@ -100,7 +97,7 @@ impl Conversation {
     fn show(&mut self) {
         let shown = std::mem::take(&mut self.shown);
         if !shown.is_empty() {
-            self.messages.push(format!(r#"{{"role":"user","content":{}}}"#, list(&shown)));
+            self.messages.push(format!(r#"{{"role":"user","content":{}}}"#, Content::Parts(shown).json()));
         }
     }
 

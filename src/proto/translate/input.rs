@@ -2,6 +2,7 @@
 
 use super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
 use super::super::read_json::lenient;
+use super::chat_request::typed;
 use super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 use super::tools::{ADDITIONAL_TOOLS, ToolNames};
@@ -190,15 +191,15 @@ fn media(part: &Members<'_>, kind: &str) -> Result<String, BadRequest> {
     match (kind, part.get("image_url"), part.get("input_audio")) {
         ("input_image", Some(url), _) => {
             let detail = part.get("detail").map(|detail| format!(r#","detail":{detail}"#)).unwrap_or_default();
-            Ok(format!(r#"{{"type":"image_url","image_url":{{"url":{url}{detail}}}}}"#))
+            Ok(typed("image_url", &format!(r#"{{"url":{url}{detail}}}"#)))
         }
-        ("input_audio", _, Some(audio)) => Ok(format!(r#"{{"type":"input_audio","input_audio":{audio}}}"#)),
+        ("input_audio", _, Some(audio)) => Ok(typed("input_audio", audio)),
         ("input_file", ..) if part.get("file_data").is_some() => {
             let mut file = Members::default();
             for (key, value) in part.iter().filter(|(key, _)| ["filename", "file_data"].contains(key)) {
                 file.push(key, value);
             }
-            Ok(format!(r#"{{"type":"file","file":{}}}"#, file.to_json()))
+            Ok(typed("file", &file.to_json()))
         }
         _ => Err(no_counterpart(&format!("A part of type \"{kind}\" without its data"))),
     }

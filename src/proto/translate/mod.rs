@@ -5,6 +5,7 @@ mod answer_writer;
 pub mod anthropic;
 mod calls;
 mod chat;
+mod chat_request;
 mod conversation;
 mod delta;
 mod freeform;

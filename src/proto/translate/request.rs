@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::super::members::{BadRequest, Members, json_list, json_text};
+use super::super::members::{BadRequest, Members, json_list};
+use super::chat_request::{only_function, set_stream, typed};
 use super::input::messages;
 use super::json::{inner, list, no_counterpart, object, text};
 use super::tools::{ToolNames, Tools};
@@ -56,8 +57,7 @@ pub fn to_chat(request: &Members<'_>) -> Result<String, BadRequest> {
     }
     settings(request, &mut chat)?;
     if request.stream()? {
-        chat.set("stream", "true".into());
-        chat.set("stream_options", r#"{"include_usage":true}"#.into());
+        set_stream(&mut chat);
     }
     Ok(chat.to_json())
 }
@@ -108,7 +108,7 @@ fn tool_choice(raw: &str, tools: &mut Tools) -> Result<String, BadRequest> {
             Ok(choice.get("mode").unwrap_or(r#""auto""#).to_owned())
         }
         kind => match chosen(&choice, &tools.names) {
-            Some(name) => Ok(format!(r#"{{"type":"function","function":{{"name":{}}}}}"#, json_text(&name))),
+            Some(name) => Ok(only_function(&name)),
             None => Err(no_counterpart(&format!("A tool choice of type \"{}\"", kind.unwrap_or_default()))),
         },
     }
@@ -135,7 +135,7 @@ fn text_format(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadR
             for (key, value) in format.iter().filter(|(key, _)| *key != "type") {
                 schema.push(key, value);
             }
-            chat.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{}}}"#, schema.to_json()));
+            chat.set("response_format", typed("json_schema", &schema.to_json()));
         }
         Some(other) => return Err(no_counterpart(&format!("A text format of type \"{other}\""))),
     }

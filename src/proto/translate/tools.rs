@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use memchr::memchr_iter;
 
 use super::super::members::{BadRequest, Members, json_text};
+use super::chat_request::typed;
 use super::json::{list, object, text};
 
 /// The most tools of a request, those in namespaces included. One takes many times its text in memory.
@@ -224,14 +225,14 @@ impl Entry<'_> {
 /// A function's members lie one level deeper in a chat.
 fn function(tool: &Members<'_>, name: &str) -> String {
     if let Some(inner) = tool.get("function") {
-        return format!(r#"{{"type":"function","function":{inner}}}"#);
+        return typed("function", inner);
     }
     let mut function = Members::default();
     for (key, value) in tool.iter().filter(|(key, _)| !["type", "defer_loading"].contains(key)) {
         function.push(key, value);
     }
     function.set("name", json_text(name));
-    format!(r#"{{"type":"function","function":{}}}"#, function.to_json())
+    typed("function", &function.to_json())
 }
 
 /// A custom tool as a function with the argument `input`. A grammar that the text must match is put into words.
@@ -244,13 +245,11 @@ fn custom_function(tool: &Members<'_>, name: &str) -> String {
         description.push_str(&format!("\n\nThe input must match this {syntax} grammar:\n{definition}"));
     }
     let (name, description) = (json_text(name), json_text(description.trim_ascii_start()));
-    format!(
-        concat!(
-            r#"{{"type":"function","function":{{"name":{},"description":{},"parameters":{{"type":"object","#,
-            r#""properties":{{"input":{{"type":"string"}}}},"required":["input"],"additionalProperties":false}}}}}}"#
-        ),
-        name, description
-    )
+    let parameters = concat!(
+        r#"{"type":"object","properties":{"input":{"type":"string"}},"#,
+        r#""required":["input"],"additionalProperties":false}"#
+    );
+    typed("function", &format!(r#"{{"name":{name},"description":{description},"parameters":{parameters}}}"#))
 }
 
 #[cfg(test)]

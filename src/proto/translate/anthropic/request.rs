@@ -1,6 +1,7 @@
 //! A Messages request of Anthropic's API as a Chat Completions request.
 
 use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_list, json_text};
+use super::super::chat_request::{image, only_function, set_schema, set_stream, typed};
 use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 
@@ -33,7 +34,7 @@ pub fn to_chat(request: &Members<'_>) -> Result<String, BadRequest> {
     tools(request, &mut chat)?;
     output_format(request, &mut chat)?;
     if request.stream()? {
-        chat.set("stream_options", r#"{"include_usage":true}"#.into());
+        set_stream(&mut chat);
     }
     Ok(chat.to_json())
 }
@@ -129,8 +130,7 @@ impl UserContent {
         match kind {
             "text" => self.add_text(required(block, "text")?),
             "image" => {
-                let url = json_text(&source_url(block, "image/png")?);
-                self.parts.push(Part::Media(format!(r#"{{"type":"image_url","image_url":{{"url":{url}}}}}"#)));
+                self.parts.push(Part::Media(image(&source_url(block, "image/png")?)));
                 self.has_media = true;
             }
             kind if is_record(kind) => {}
@@ -240,8 +240,8 @@ fn document(block: &Members<'_>) -> Result<Content, BadRequest> {
         _ => {
             let data = json_text(&source_url(block, "application/pdf")?);
             let name = json_text(&text(block, "title").unwrap_or_else(|| "document.pdf".into()));
-            let file = format!(r#"{{"type":"file","file":{{"filename":{name},"file_data":{data}}}}}"#);
-            Ok(Content::Parts(vec![Part::Media(file)]))
+            let file = format!(r#"{{"filename":{name},"file_data":{data}}}"#);
+            Ok(Content::Parts(vec![Part::Media(typed("file", &file))]))
         }
     }
 }
@@ -258,7 +258,7 @@ fn tools(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRequest
             function.set("description", description.to_owned());
         }
         function.set("parameters", schema.to_owned());
-        functions.push(format!(r#"{{"type":"function","function":{}}}"#, function.to_json()));
+        functions.push(typed("function", &function.to_json()));
     }
     if functions.is_empty() {
         return Ok(());
@@ -269,9 +269,7 @@ fn tools(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRequest
     match (text(&choice, "type").as_deref(), text(&choice, "name")) {
         (Some("any"), _) => chat.set("tool_choice", r#""required""#.into()),
         (Some("none"), _) => chat.set("tool_choice", r#""none""#.into()),
-        (Some("tool"), Some(name)) => {
-            chat.set("tool_choice", format!(r#"{{"type":"function","function":{{"name":{}}}}}"#, json_text(&name)));
-        }
+        (Some("tool"), Some(name)) => chat.set("tool_choice", only_function(&name)),
         (Some("auto"), _) => {}
         _ => {
             return Err(BadRequest::field(
@@ -293,8 +291,7 @@ fn output_format(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), Ba
     let Some(format) = nested.or_else(|| request.get("output_format")) else { return Ok(()) };
     let format = object(format, "output_format")?;
     if let (Some("json_schema"), Some(schema)) = (text(&format, "type").as_deref(), format.get("schema")) {
-        let json_schema = format!(r#"{{"name":"answer","schema":{schema},"strict":true}}"#);
-        chat.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{json_schema}}}"#));
+        set_schema(chat, schema);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::super::super::members::{Members, json_text};
 use super::super::chat::MAX_CALLS;
+use super::super::chat_request::image;
 use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::fields::{Wrong, any_object, each, object, optional, required, text};
 
@@ -184,8 +185,7 @@ fn data_url(raw: &str) -> Result<String, Wrong> {
 /// A message's text, unless it is empty, and its images, of which there is one at least.
 pub fn with_images(words: &str, urls: &[String]) -> Content {
     let words = (!words.is_empty()).then(|| Part::Text(words.to_owned()));
-    let image = |url: &String| format!(r#"{{"type":"image_url","image_url":{{"url":{}}}}}"#, json_text(url));
-    Content::Parts(words.into_iter().chain(urls.iter().map(image).map(Part::Media)).collect())
+    Content::Parts(words.into_iter().chain(urls.iter().map(|url| Part::Media(image(url)))).collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A request to `/api/chat` or `/api/generate` as a Chat Completions request.
 
 use super::super::super::members::{BadRequest, Members, json_list};
+use super::super::chat_request::set_stream;
 use super::super::conversation::{Content, Conversation};
 use super::fields::{boolean, each, member, text};
 use super::messages::{History, only_images, with_images};
@@ -44,8 +45,7 @@ pub fn to_chat(form: AnswerForm, request: &Members<'_>) -> Result<Translated, Ba
     settings::think(request, &mut chat)?;
     settings::options(request, &mut chat)?;
     if member(request, "stream", boolean)?.unwrap_or(true) {
-        chat.set("stream", "true".into());
-        chat.set("stream_options", r#"{"include_usage":true}"#.into());
+        set_stream(&mut chat);
     }
     Ok(if has_messages { Translated::Request(chat.to_json()) } else { Translated::Nothing })
 }

@@ -1,6 +1,7 @@
 //! What in a request concerns how the model answers: its tools, the format, thinking, and options.
 
 use super::super::super::members::{BadRequest, Members, json_text};
+use super::super::chat_request::{set_schema, typed};
 use super::fields::{Wrong, any_object, bad, each, member, number, object, optional, required, text};
 
 /// Options that a chat has under the same name. `top_k` is not OpenAI's, but local servers take it.
@@ -13,8 +14,7 @@ pub fn tools(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadReq
         each(raw, |raw| {
             let tool = object(raw)?;
             required(&tool, "function", |function| required(&object(function)?, "name", text))?;
-            let function = tool.get("function").unwrap_or_default();
-            tools.push(format!(r#"{{"type":"function","function":{function}}}"#));
+            tools.push(typed("function", tool.get("function").unwrap_or_default()));
             Ok(())
         })
     })?;
@@ -32,8 +32,7 @@ pub fn format(request: &Members<'_>, chat: &mut Members<'_>) -> Result<(), BadRe
         Some(r#""json""#) => chat.set("response_format", r#"{"type":"json_object"}"#.into()),
         Some(raw) => {
             any_object(raw).map_err(|_| wrong())?;
-            let schema = format!(r#"{{"name":"answer","schema":{raw},"strict":true}}"#);
-            chat.set("response_format", format!(r#"{{"type":"json_schema","json_schema":{schema}}}"#));
+            set_schema(chat, raw);
         }
     }
     Ok(())
