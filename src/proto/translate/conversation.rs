@@ -6,11 +6,13 @@ use super::chat_request::typed;
 /// What separates the texts of the system message.
 pub const PARAGRAPH: &str = "\n\n";
 
-/// Content of a message.
-pub enum Content {
-    Text(String),
-    /// It has more than text.
-    Parts(Vec<Part>),
+/// Content of a message. It is text where all of it is, since not every server takes a list of parts.
+#[derive(Default)]
+pub struct Content {
+    /// All text of it.
+    text: String,
+    parts: Vec<Part>,
+    has_media: bool,
 }
 
 /// A part of a message's content.
@@ -21,12 +23,37 @@ pub enum Part {
 }
 
 impl Content {
+    /// Adds a part. `separator` stands between its text and the text before.
+    pub fn push(&mut self, separator: &str, part: Part) {
+        match &part {
+            Part::Text(text) => append(&mut self.text, separator, text),
+            Part::Media(_) => self.has_media = true,
+        }
+        self.parts.push(part);
+    }
+
+    /// The text, where it has nothing else.
+    pub fn only_text(&self) -> Option<&str> {
+        (!self.has_media).then_some(&self.text)
+    }
+
+    /// What has been added.
+    pub fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
+
     /// As JSON.
     pub fn json(&self) -> String {
-        match self {
-            Content::Text(text) => json_text(text),
-            Content::Parts(parts) => format!("[{}]", parts.iter().map(Part::json).collect::<Vec<_>>().join(",")),
+        match self.only_text() {
+            Some(text) => json_text(text),
+            None => format!("[{}]", self.parts.iter().map(Part::json).collect::<Vec<_>>().join(",")),
         }
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Content { text, ..Content::default() }
     }
 }
 
@@ -54,8 +81,8 @@ pub struct Conversation {
     pub system: String,
     messages: Vec<String>,
     turn: Turn,
-    /// What results of calls have shown beside text. It follows behind them as the user's.
-    shown: Vec<Part>,
+    /// What has been shown since the last message that is no result.
+    shown: Content,
 }
 
 /// Appends a text behind a separator, unless it is the first.
@@ -70,34 +97,29 @@ impl Conversation {
     /// Adds a message with content as JSON.
     pub fn say(&mut self, role: &str, content: &str) {
         self.end_turn();
-        self.show();
+        self.end_results();
         self.messages.push(format!(r#"{{"role":{},"content":{content}}}"#, json_text(role)));
     }
 
     /// Adds the result of a call. Many servers let a tool answer with text only.
     pub fn result(&mut self, call_id: &str, output: Content) {
         self.end_turn();
-        let mut all = String::new();
-        match output {
-            Content::Text(text) => all = text,
-            Content::Parts(parts) => {
-                for part in parts {
-                    match part {
-                        Part::Text(text) => append(&mut all, "\n", &text),
-                        media => self.shown.push(media),
-                    }
-                }
-            }
-        }
-        let (id, output) = (json_text(call_id), json_text(&all));
-        self.messages.push(format!(r#"{{"role":"tool","tool_call_id":{id},"content":{output}}}"#));
+        let (id, text) = (json_text(call_id), json_text(&output.text));
+        self.messages.push(format!(r#"{{"role":"tool","tool_call_id":{id},"content":{text}}}"#));
+        output.parts.into_iter().filter(|part| matches!(part, Part::Media(_))).for_each(|media| self.show(media));
     }
 
-    /// Adds what results of calls have shown, once all results of a turn are there.
-    fn show(&mut self) {
+    /// Adds what only a user's message can have, though it came with another one. It follows behind the results of calls:
+    /// templates want them right behind the calls.
+    pub fn show(&mut self, part: Part) {
+        self.end_turn();
+        self.shown.push("\n", part);
+    }
+
+    fn end_results(&mut self) {
         let shown = std::mem::take(&mut self.shown);
-        if !shown.is_empty() {
-            self.messages.push(format!(r#"{{"role":"user","content":{}}}"#, Content::Parts(shown).json()));
+        if !shown.parts.is_empty() {
+            self.messages.push(format!(r#"{{"role":"user","content":{}}}"#, shown.json()));
         }
     }
 
@@ -125,7 +147,7 @@ impl Conversation {
         if text.is_none() && calls.is_empty() {
             return;
         }
-        self.show();
+        self.end_results();
         let content = text.map_or_else(|| "null".into(), |text| json_text(&text));
         let mut message = format!(r#"{{"role":"assistant","content":{content}"#);
         if !reasoning.is_empty() {
@@ -140,7 +162,7 @@ impl Conversation {
     /// The messages, each as JSON.
     pub fn into_messages(mut self) -> Vec<String> {
         self.end_turn();
-        self.show();
+        self.end_results();
         if !self.system.is_empty() {
             self.messages.insert(0, format!(r#"{{"role":"system","content":{}}}"#, json_text(&self.system)));
         }

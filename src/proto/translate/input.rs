@@ -58,8 +58,8 @@ fn instructions(raw: &str) -> Result<String, BadRequest> {
         let item = object(raw, "instructions").map_err(|_| wrong())?;
         // A list of parts is not in the API's description, but has only one meaning.
         let raw = item.get("content").or_else(|| item.get("text")).ok_or_else(wrong)?;
-        let Ok(Content::Text(text)) = content(raw) else { return Err(wrong()) };
-        append(&mut all, PARAGRAPH, &text);
+        let content = content(raw).map_err(|_| wrong())?;
+        append(&mut all, PARAGRAPH, content.only_text().ok_or_else(wrong)?);
     }
     Ok(all)
 }
@@ -93,12 +93,10 @@ fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) 
         }
         "apply_patch_call_output" => {
             let said = text(item, "output").or_else(|| text(item, "status")).unwrap_or_default();
-            conversation.result(&call_id(item)?, Content::Text(said));
+            conversation.result(&call_id(item)?, said.into());
         }
         // What each command has written, as JSON.
-        "shell_call_output" => {
-            conversation.result(&call_id(item)?, Content::Text(required(item, "output")?.to_owned()))
-        }
+        "shell_call_output" => conversation.result(&call_id(item)?, required(item, "output")?.to_owned().into()),
         // What another agent has written to this one.
         "agent_message" => conversation.say("user", &content(required(item, "content")?)?.json()),
         "reasoning" => conversation.add_reasoning(&reasoning(item)),
@@ -136,20 +134,21 @@ fn chat_name(item: &Members<'_>, tools: &ToolNames) -> Result<String, BadRequest
 /// What a model thought, as it was, else its summary. What is encrypted can only be read by who made it.
 fn reasoning(item: &Members<'_>) -> String {
     let texts = ["content", "summary"].into_iter().filter_map(|key| content(item.get(key)?).ok());
-    let texts = texts.map(|content| if let Content::Text(text) = content { text } else { String::new() });
-    texts.into_iter().find(|text| !text.is_empty()).unwrap_or_default()
+    let mut texts = texts.filter_map(|content| content.only_text().map(str::to_owned));
+    texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
 fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(), BadRequest> {
     let role = text(message, "role").ok_or_else(|| BadRequest::field("input", "has a message without \"role\""))?;
     let raw = message.get("content").ok_or_else(|| BadRequest::field("input", "has a message without \"content\""))?;
-    match (role.as_str(), content(raw)?) {
-        ("assistant", Content::Text(text)) => conversation.add_text(&text),
-        ("developer" | "system", Content::Text(text)) => append(&mut conversation.system, PARAGRAPH, &text),
-        ("developer" | "system", Content::Parts(_)) => {
+    let content = content(raw)?;
+    match (role.as_str(), content.only_text()) {
+        ("assistant", Some(text)) => conversation.add_text(text),
+        ("developer" | "system", Some(text)) => append(&mut conversation.system, PARAGRAPH, text),
+        ("developer" | "system", None) => {
             return Err(no_counterpart(&format!("A {role} message that is not all text")));
         }
-        ("assistant" | "user", content) => conversation.say(&role, &content.json()),
+        ("assistant" | "user", _) => conversation.say(&role, &content.json()),
         _ => {
             let problem = format!("has a message with the unknown role \"{}\"", cut(&role, MAX_QUOTE));
             return Err(BadRequest::field("input", &problem));
@@ -162,9 +161,9 @@ fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(),
 /// a line of its own; an output's parts follow one another.
 fn content(raw: &str) -> Result<Content, BadRequest> {
     if raw.starts_with('"') {
-        return lenient(raw).map(Content::Text).map_err(|_| BadRequest::field("input", "has text that cannot be read"));
+        return lenient(raw).map(String::into).map_err(|_| BadRequest::field("input", "has text that cannot be read"));
     }
-    let (mut parts, mut all, mut has_media) = (Vec::new(), String::new(), false);
+    let mut content = Content::default();
     for raw in
         list(raw, "input").map_err(|_| BadRequest::field("input", "has content that is neither text nor a list"))?
     {
@@ -175,16 +174,14 @@ fn content(raw: &str) -> Result<Content, BadRequest> {
             "output_text" => ("text", ""),
             "refusal" => ("refusal", ""),
             _ => {
-                parts.push(Part::Media(media(&part, &kind)?));
-                has_media = true;
+                content.push("", Part::Media(media(&part, &kind)?));
                 continue;
             }
         };
         let words = text(&part, key).ok_or_else(|| BadRequest::field("input", "has a part without text"))?;
-        append(&mut all, separator, &words);
-        parts.push(Part::Text(words));
+        content.push(separator, Part::Text(words));
     }
-    Ok(if has_media { Content::Parts(parts) } else { Content::Text(all) })
+    Ok(content)
 }
 
 fn media(part: &Members<'_>, kind: &str) -> Result<String, BadRequest> {

@@ -66,10 +66,9 @@ fn messages(request: &Members<'_>) -> Result<Vec<String>, BadRequest> {
 
 /// Text, or a list of text blocks.
 fn only_text(raw: &str, field: &'static str) -> Result<String, BadRequest> {
-    match blocks(raw, field)? {
-        Content::Text(text) => Ok(text),
-        Content::Parts(_) => Err(BadRequest::field(field, "has a system text that is not all text")),
-    }
+    let content = blocks(raw, field)?;
+    let wrong = || BadRequest::field(field, "has a system text that is not all text");
+    content.only_text().map(str::to_owned).ok_or_else(wrong)
 }
 
 /// A list's blocks, each with its type; a text stands for one block.
@@ -93,79 +92,50 @@ fn each_block(
 }
 
 /// The blocks of a system text, a document or a search result: text and images. None of them holds blocks itself: a request would
-/// choose how deep this nests, and what stack it takes. Text where all blocks are text, since not every server takes a list.
+/// choose how deep this nests, and what stack it takes.
 fn blocks(raw: &str, field: &'static str) -> Result<Content, BadRequest> {
-    let mut content = UserContent::default();
-    each_block(raw, field, |kind, block| content.take_plain(kind, block))?;
-    Ok(content.into_content())
+    let mut content = Content::default();
+    each_block(raw, field, |kind, block| plain_block(kind, block, &mut content))?;
+    Ok(content)
 }
 
-/// The blocks of a user's message that are no results of tools.
-#[derive(Default)]
-struct UserContent {
-    text: String,
-    parts: Vec<Part>,
-    has_media: bool,
+/// Adds a block of a user's message that is no result of a tool.
+fn user_block(kind: &str, block: &Members<'_>, content: &mut Content) -> Result<(), BadRequest> {
+    let inner = match kind {
+        "search_result" => only_text(block.get("content").unwrap_or("\"\""), "messages")?.into(),
+        "document" => document(block)?,
+        _ => return plain_block(kind, block, content),
+    };
+    match inner.only_text() {
+        Some(words) => content.push("\n", Part::Text(words.to_owned())),
+        None => inner.into_parts().into_iter().for_each(|part| content.push("\n", part)),
+    }
+    Ok(())
 }
 
-impl UserContent {
-    fn take(&mut self, kind: &str, block: &Members<'_>) -> Result<(), BadRequest> {
-        let content = match kind {
-            "search_result" => Content::Text(only_text(block.get("content").unwrap_or("\"\""), "messages")?),
-            "document" => document(block)?,
-            _ => return self.take_plain(kind, block),
-        };
-        match content {
-            Content::Text(words) => self.add_text(words),
-            Content::Parts(parts) => {
-                self.parts.extend(parts);
-                self.has_media = true;
-            }
+/// Adds a block that holds no others.
+fn plain_block(kind: &str, block: &Members<'_>, content: &mut Content) -> Result<(), BadRequest> {
+    match kind {
+        "text" => content.push("\n", Part::Text(required(block, "text")?)),
+        "image" => content.push("", Part::Media(image(&source_url(block, "image/png")?))),
+        kind if is_record(kind) => {}
+        other => {
+            let at = if ["document", "search_result"].contains(&other) { " within another one" } else { "" };
+            return Err(no_counterpart(&format!("A block of type \"{}\"{at}", cut(other, MAX_QUOTE))));
         }
-        Ok(())
     }
-
-    /// A block that holds no others.
-    fn take_plain(&mut self, kind: &str, block: &Members<'_>) -> Result<(), BadRequest> {
-        match kind {
-            "text" => self.add_text(required(block, "text")?),
-            "image" => {
-                self.parts.push(Part::Media(image(&source_url(block, "image/png")?)));
-                self.has_media = true;
-            }
-            kind if is_record(kind) => {}
-            other => {
-                let at = if ["document", "search_result"].contains(&other) { " within another one" } else { "" };
-                return Err(no_counterpart(&format!("A block of type \"{}\"{at}", cut(other, MAX_QUOTE))));
-            }
-        }
-        Ok(())
-    }
-
-    fn add_text(&mut self, words: String) {
-        append(&mut self.text, "\n", &words);
-        self.parts.push(Part::Text(words));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    fn into_content(self) -> Content {
-        if self.has_media { Content::Parts(self.parts) } else { Content::Text(self.text) }
-    }
+    Ok(())
 }
 
-/// Results of tools go before the rest of a message: a chat wants them right behind their calls. Images in a result follow
-/// as the user's, since a chat's tools answer with text only.
+/// The rest of a message with results of tools follows behind them, and what is not text in a result.
 fn user(raw: &str, conversation: &mut Conversation) -> Result<(), BadRequest> {
-    let mut rest = UserContent::default();
-    let mut results = 0;
+    let mut rest = Content::default();
+    let mut has_results = false;
     each_block(raw, "messages", |kind, block| {
         if kind != "tool_result" {
-            return rest.take(kind, block);
+            return user_block(kind, block, &mut rest);
         }
-        results += 1;
+        has_results = true;
         let mut words = String::new();
         each_block(block.get("content").unwrap_or("\"\""), "messages", |kind, inner| match kind {
             "text" => {
@@ -177,16 +147,18 @@ fn user(raw: &str, conversation: &mut Conversation) -> Result<(), BadRequest> {
                 append(&mut words, "\n", &format!("Tool available: {}", required(inner, "tool_name")?));
                 Ok(())
             }
-            kind => rest.take(kind, inner),
+            kind => user_block(kind, inner, &mut rest),
         })?;
         if block.get("is_error") == Some("true") {
             words.insert_str(0, "Error: ");
         }
-        conversation.result(&required(block, "tool_use_id")?, Content::Text(words));
+        conversation.result(&required(block, "tool_use_id")?, words.into());
         Ok(())
     })?;
-    if results == 0 || !rest.is_empty() {
-        conversation.say("user", &rest.into_content().json());
+    if has_results {
+        rest.into_parts().into_iter().for_each(|part| conversation.show(part));
+    } else {
+        conversation.say("user", &rest.json());
     }
     Ok(())
 }
@@ -235,13 +207,15 @@ fn source_url(block: &Members<'_>, default_type: &str) -> Result<String, BadRequ
 fn document(block: &Members<'_>) -> Result<Content, BadRequest> {
     let source = object(block.get("source").unwrap_or("{}"), "messages")?;
     match text(&source, "type").as_deref() {
-        Some("text") => Ok(Content::Text(required(&source, "data")?)),
+        Some("text") => Ok(required(&source, "data")?.into()),
         Some("content") => blocks(source.get("content").unwrap_or("\"\""), "messages"),
         _ => {
             let data = json_text(&source_url(block, "application/pdf")?);
             let name = json_text(&text(block, "title").unwrap_or_else(|| "document.pdf".into()));
             let file = format!(r#"{{"filename":{name},"file_data":{data}}}"#);
-            Ok(Content::Parts(vec![Part::Media(typed("file", &file))]))
+            let mut content = Content::default();
+            content.push("", Part::Media(typed("file", &file)));
+            Ok(content)
         }
     }
 }

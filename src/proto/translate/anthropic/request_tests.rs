@@ -75,6 +75,20 @@ fn an_assistants_blocks_are_one_message_and_results_follow_it() {
 }
 
 #[test]
+fn nothing_stands_between_results_that_come_in_several_messages() {
+    let call = |id: &str| json!({ "type": "tool_use", "id": id, "name": "f", "input": {} });
+    let result = |id: &str, content: Value| json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": id, "content": content }] });
+    let image = json!({ "type": "image", "source": { "type": "url", "url": "http://x/y.png" } });
+    let messages = messages_of(json!([
+        { "role": "assistant", "content": [call("a"), call("b")] },
+        result("a", json!([image])),
+        result("b", json!("B")),
+    ]));
+    let roles: Vec<_> = messages.as_array().unwrap().iter().map(|message| message["role"].clone()).collect();
+    assert_eq!(roles, ["assistant", "tool", "tool", "user"]);
+}
+
+#[test]
 fn documents_are_text_or_files() {
     let document = |source: Value| {
         messages_of(json!([{ "role": "user", "content": [{ "type": "document", "source": source }] }]))[0]["content"]

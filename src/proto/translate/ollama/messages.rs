@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::super::super::members::{Members, json_text};
+use super::super::super::members::Members;
 use super::super::chat::MAX_CALLS;
 use super::super::chat_request::image;
 use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
@@ -34,8 +34,6 @@ pub struct History {
     waiting: Vec<MessageCall>,
     /// Whether the last message was the result of a call.
     after_result: bool,
-    /// Images that only a user's message can show in a chat. They follow the results of the calls.
-    images: Vec<String>,
 }
 
 /// A call of an assistant's message.
@@ -54,39 +52,26 @@ impl History {
         let images =
             optional(&message, "images", |raw| images(raw, MAX_IMAGES - self.image_count))?.unwrap_or_default();
         self.image_count += images.len();
-        let is_result = role == "tool";
-        if !is_result {
-            self.show_images();
-        }
         if role == "user" || role == "assistant" && self.after_result {
             self.waiting.clear();
         }
-        self.after_result = is_result;
+        self.after_result = role == "tool";
         match role.as_str() {
-            "user" if !images.is_empty() => {
-                self.conversation.say("user", &with_images(&content, &images).json());
+            "user" => {
+                self.conversation.say("user", &with_images(content, images).json());
                 return Ok(());
             }
-            "user" => self.conversation.say("user", &json_text(&content)),
             "system" => append(&mut self.conversation.system, PARAGRAPH, &content),
             "assistant" => self.assistant(&message, &content)?,
             "tool" => self.result(&message, content)?,
             _ => return Err(".role must be system, user, assistant or tool".into()),
         }
-        self.images.extend(images);
+        images.into_iter().for_each(|image| self.conversation.show(image));
         Ok(())
     }
 
-    fn show_images(&mut self) {
-        let images = std::mem::take(&mut self.images);
-        if !images.is_empty() {
-            self.conversation.say("user", &with_images("", &images).json());
-        }
-    }
-
     /// The chat's messages, each as JSON; `None` where there was none.
-    pub fn into_chat(mut self) -> Option<Vec<String>> {
-        self.show_images();
+    pub fn into_chat(self) -> Option<Vec<String>> {
         // Empty system messages leave none.
         Some(self.conversation.into_messages()).filter(|messages| !messages.is_empty())
     }
@@ -141,27 +126,27 @@ impl History {
         let found = found.or((id.is_none() && !self.waiting.is_empty()).then_some(0));
         let call_id = found.map(|at| self.waiting.remove(at).id);
         let call_id = id.or(call_id).unwrap_or_else(|| self.next_id());
-        self.conversation.result(&call_id, Content::Text(content));
+        self.conversation.result(&call_id, content.into());
         Ok(())
     }
 }
 
-/// The URLs of the images of a request whose only list of images this is.
-pub fn only_images(raw: &str) -> Result<Vec<String>, Wrong> {
+/// The images of a request whose only list of images this is.
+pub fn only_images(raw: &str) -> Result<Vec<Part>, Wrong> {
     images(raw, MAX_IMAGES)
 }
 
-/// The URLs of a list of at most `most` images.
-fn images(raw: &str, most: usize) -> Result<Vec<String>, Wrong> {
-    let mut urls = Vec::new();
-    each(raw, |image| {
-        if urls.len() == most {
+/// A list of at most `most` images.
+fn images(raw: &str, most: usize) -> Result<Vec<Part>, Wrong> {
+    let mut images = Vec::new();
+    each(raw, |raw| {
+        if images.len() == most {
             return Err(format!(" is one of more than {MAX_IMAGES} images of a request"));
         }
-        urls.push(data_url(image)?);
+        images.push(Part::Media(image(&data_url(raw)?)));
         Ok(())
     })?;
-    Ok(urls)
+    Ok(images)
 }
 
 /// An image in base64 as a `data:` URL. Line ends within it are left out, as Ollama does.
@@ -182,10 +167,17 @@ fn data_url(raw: &str) -> Result<String, Wrong> {
     Ok(format!("data:{media_type};base64,{digits}{padding}"))
 }
 
-/// A message's text, unless it is empty, and its images, of which there is one at least.
-pub fn with_images(words: &str, urls: &[String]) -> Content {
-    let words = (!words.is_empty()).then(|| Part::Text(words.to_owned()));
-    Content::Parts(words.into_iter().chain(urls.iter().map(|url| Part::Media(image(url)))).collect())
+/// A message's text and images. Beside images, an empty text is left out.
+pub fn with_images(words: String, images: Vec<Part>) -> Content {
+    if images.is_empty() {
+        return words.into();
+    }
+    let mut content = Content::default();
+    if !words.is_empty() {
+        content.push("", Part::Text(words));
+    }
+    images.into_iter().for_each(|image| content.push("", image));
+    content
 }
 
 #[cfg(test)]

@@ -155,10 +155,11 @@ fn a_result_does_not_answer_a_call_of_an_earlier_turn() {
 fn images_of_a_tool_follow_the_results() {
     let message = json!([
         { "role": "assistant", "tool_calls": [{ "function": { "name": "f" } }, { "function": { "name": "g" } }] },
-        { "role": "tool", "content": "see", "images": ["/9j/4AAQ"] }, { "role": "tool", "content": "none" },
+        { "role": "tool", "content": "see", "images": ["/9j/4AAQ"] }, { "role": "system", "content": "S" },
+        { "role": "tool", "content": "none" },
         { "role": "assistant", "content": "A cat." }]);
     let roles: Vec<_> = chat(&message).as_array().unwrap().iter().map(|message| message["role"].clone()).collect();
-    assert_eq!(roles, ["assistant", "tool", "tool", "user", "assistant"]);
+    assert_eq!(roles, ["system", "assistant", "tool", "tool", "user", "assistant"]);
     let last = json!([{ "role": "system", "content": "S", "images": ["/9j/4AAQ"] }]);
     let url = json!({ "url": "data:image/jpeg;base64,/9j/4AAQ" });
     assert_eq!(chat(&last)[1], json!({ "role": "user", "content": [{ "type": "image_url", "image_url": url }] }));

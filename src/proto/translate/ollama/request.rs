@@ -2,7 +2,7 @@
 
 use super::super::super::members::{BadRequest, Members, json_list};
 use super::super::chat_request::set_stream;
-use super::super::conversation::{Content, Conversation};
+use super::super::conversation::Conversation;
 use super::fields::{boolean, each, member, text};
 use super::messages::{History, only_images, with_images};
 use super::settings;
@@ -74,8 +74,7 @@ fn prompt_messages(request: &Members<'_>) -> Result<Option<Vec<String>>, BadRequ
     }
     let mut conversation = Conversation::default();
     conversation.system = system;
-    let content = if images.is_empty() { Content::Text(prompt) } else { with_images(&prompt, &images) };
-    conversation.say("user", &content.json());
+    conversation.say("user", &with_images(prompt, images).json());
     Ok(Some(conversation.into_messages()))
 }
 
