@@ -63,12 +63,7 @@ impl ChatTranslator {
 
     /// Bytes of the events that have not been taken.
     pub fn events_len(&self) -> usize {
-        self.writer.events_len()
-    }
-
-    /// Bytes in memory: the answer so far, and the events that have not been taken.
-    pub fn held_bytes(&self) -> usize {
-        self.decoder.held_bytes() + self.writer.held_bytes()
+        self.writer.state().events.len()
     }
 
     /// Applies a whole chat answer. False where it is not one, reports an error, or is over the limits.
@@ -81,7 +76,7 @@ impl ChatTranslator {
     /// Applies the data of one event of the chat's stream. An object that cannot be read fails the answer; other data that is not
     /// JSON is ignored.
     pub fn push(&mut self, data: &str) {
-        if self.writer.is_over() {
+        if self.writer.state().is_over() {
             return;
         }
         self.decoder.push(data, &mut |delta| self.writer.apply(delta));
@@ -115,7 +110,7 @@ impl ChatTranslator {
 
     /// Why the answer has failed, if it has.
     pub fn failure(&self) -> Option<&str> {
-        self.writer.failure()
+        self.writer.state().failure()
     }
 
     /// Estimate of its peak memory until it has ended, in bytes.

@@ -274,7 +274,7 @@ fn an_answer_over_its_limits_fails_and_frees_its_memory() {
         (fits..fits + 2).for_each(|n| answer.push(&chunk(&piece(n))));
         let all = answer.take_events();
         let kind = all.rsplit("event: ").next().unwrap().lines().next().unwrap().to_owned();
-        (answer.failure().is_some(), kind, answer.held_bytes())
+        (answer.failure().is_some(), kind, answer.writer.state().held)
     };
     assert_eq!(last(&|_| json!({ "content": text }), MAX_HELD >> 20), failed);
     assert_eq!(last(&|_| call(0, &text), (MAX_HELD >> 20) - 1), failed);

@@ -5,11 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::json_parts::escaped_length;
-use super::super::members::cut;
 use super::super::sse;
-use super::super::tunnel::MAX_ERROR_TEXT;
-use super::answer_writer::AnswerWriter;
-use super::chat::TOO_LONG;
+use super::answer_writer::{AnswerState, AnswerWriter};
 use super::delta::{ChatDelta, Finish, TokenCounts};
 use super::freeform::FreeformInput;
 use super::items::{OpenItem, PartKind, Payload, ToolCall};
@@ -28,8 +25,7 @@ pub const MAX_PARTS: usize = 1024;
 pub struct ResponseWriter {
     template: ResponseTemplate,
     model: String,
-    /// Whether there are events. Without them the answer is one object.
-    stream: bool,
+    state: AnswerState,
     sequence: u64,
     /// Completed items by their index; null where an item is still open.
     output: Vec<Value>,
@@ -37,13 +33,8 @@ pub struct ResponseWriter {
     calls: Vec<ToolCall>,
     finish: Option<Finish>,
     usage: Option<TokenCounts>,
-    over: bool,
-    failure: Option<String>,
-    events: String,
     /// The latest time passed to `set_time`, in seconds since the epoch.
     completed_at: u64,
-    /// Bytes of texts, names and arguments so far, as JSON has them.
-    held: usize,
     /// Items, and parts of items, so far.
     parts: usize,
 }
@@ -55,17 +46,13 @@ impl ResponseWriter {
             completed_at: template.created_at,
             template,
             model: model.to_owned(),
-            stream,
+            state: AnswerState::new(stream),
             sequence: 0,
             output: Vec::new(),
             open: None,
             calls: Vec::new(),
             finish: None,
             usage: None,
-            over: false,
-            failure: None,
-            events: String::new(),
-            held: 0,
             parts: 0,
         }
     }
@@ -78,15 +65,6 @@ impl ResponseWriter {
                 self.emit_snapshot(kind, "in_progress");
             }
         }
-    }
-
-    /// Counts bytes against the limits. False where the answer has failed or fails now.
-    fn reserve(&mut self, bytes: usize) -> bool {
-        self.held += bytes;
-        if self.held > MAX_HELD || self.parts > MAX_PARTS {
-            self.fail(TOO_LONG);
-        }
-        !self.over
     }
 
     fn append_text(&mut self, kind: PartKind, text: &str) {
@@ -264,7 +242,7 @@ impl ResponseWriter {
     }
 
     fn emit_snapshot(&mut self, kind: &str, status: &'static str) {
-        if !self.stream {
+        if !self.state.stream {
             return;
         }
         let response = self.snapshot(status);
@@ -276,7 +254,7 @@ impl ResponseWriter {
         let ended = status != "in_progress";
         let snapshot = Snapshot {
             status,
-            error: self.failure(),
+            error: self.state.failure().filter(|_| status == "failed"),
             finish: self.finish,
             model: &self.model,
             completed_at: self.completed_at,
@@ -287,7 +265,7 @@ impl ResponseWriter {
     }
 
     fn emit(&mut self, kind: &str, body: Value) {
-        if !self.stream {
+        if !self.state.stream {
             return;
         }
         let body = body.to_string();
@@ -299,11 +277,19 @@ impl ResponseWriter {
         let start = format!(r#"{{"type":"{kind}","sequence_number":{},"#, self.sequence);
         self.sequence += 1;
         let data = [&[start.as_str()], members, &["}"]].concat();
-        sse::push(&mut self.events, kind, &data);
+        sse::push(&mut self.state.events, kind, &data);
     }
 }
 
 impl AnswerWriter for ResponseWriter {
+    fn state(&self) -> &AnswerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut AnswerState {
+        &mut self.state
+    }
+
     fn into_body(mut self: Box<Self>) -> String {
         self.finish_items();
         let (status, _) = self.ending();
@@ -314,35 +300,20 @@ impl AnswerWriter for ResponseWriter {
         self.completed_at = self.completed_at.max(now.as_secs());
     }
 
-    fn held_bytes(&self) -> usize {
-        self.held + self.events.capacity()
-    }
-
     fn weight(&self) -> usize {
-        self.held.saturating_add(self.parts.saturating_mul(PART)).saturating_add(self.template.repeated_bytes())
+        self.state.held.saturating_add(self.parts.saturating_mul(PART)).saturating_add(self.template.repeated_bytes())
     }
 
-    fn is_over(&self) -> bool {
-        self.over
-    }
-
-    fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
-    }
-
-    fn events_len(&self) -> usize {
-        self.events.len()
+    fn parts(&self) -> usize {
+        self.parts
     }
 
     fn take_events(&mut self) -> String {
         self.start();
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.state.events)
     }
 
-    fn apply(&mut self, delta: ChatDelta<'_>) {
-        if self.over {
-            return;
-        }
+    fn write(&mut self, delta: ChatDelta<'_>) {
         self.start();
         match delta {
             ChatDelta::Model(model) => model.clone_into(&mut self.model),
@@ -358,29 +329,20 @@ impl AnswerWriter for ResponseWriter {
         }
     }
 
-    fn end(&mut self) {
-        if self.over {
-            return;
-        }
+    fn write_end(&mut self) {
         self.start();
         self.finish_items();
         let (status, kind) = self.ending();
         self.emit_snapshot(kind, status);
-        if self.stream {
-            self.events.push_str("data: [DONE]\n\n");
+        if self.state.stream {
+            self.state.events.push_str("data: [DONE]\n\n");
         }
-        self.over = true;
     }
 
-    fn fail(&mut self, message: &str) {
-        if self.over {
-            return;
-        }
+    fn write_failure(&mut self, _message: &str) {
         self.start();
-        self.over = true;
-        self.failure = Some(cut(message, MAX_ERROR_TEXT).to_owned());
         self.emit_snapshot("response.failed", "failed");
         // Not needed any more: frees the memory.
-        (self.output, self.calls, self.open, self.held) = (Vec::new(), Vec::new(), None, 0);
+        (self.output, self.calls, self.open) = (Vec::new(), Vec::new(), None);
     }
 }

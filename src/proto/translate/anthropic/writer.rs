@@ -1,17 +1,13 @@
 //! Writes a message of Anthropic's Messages API, whole or as its stream's events, from the deltas of a chat answer.
 
-use serde::Serialize;
-use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::super::super::json_parts::escaped_length;
-use super::super::super::members::cut;
+use super::super::super::members::{Members, json_text};
 use super::super::super::sse;
-use super::super::super::tunnel::MAX_ERROR_TEXT;
-use super::super::answer_writer::AnswerWriter;
-use super::super::chat::TOO_LONG;
+use super::super::answer_writer::{AnswerState, AnswerWriter, ObjectCall};
+use super::super::chat_request::typed;
 use super::super::delta::{ChatDelta, Finish, TokenCounts};
-use super::super::writer::{MAX_HELD, MAX_PARTS};
 
 /// Memory of a block beside its texts, in bytes.
 const BLOCK: usize = 256;
@@ -22,21 +18,17 @@ const BLOCK: usize = 256;
 pub struct MessageWriter {
     id: String,
     model: String,
-    stream: bool,
+    state: AnswerState,
     started: bool,
     /// Finished blocks of a whole message, each as JSON text: parsed, a call's input could take a hundred times as much.
-    content: Vec<Box<RawValue>>,
+    content: Vec<String>,
     /// How many blocks have begun in all.
     blocks: usize,
     open: Option<OpenBlock>,
-    waiting: Vec<ToolUse>,
+    waiting: Vec<ObjectCall>,
     called: bool,
     finish: Option<Finish>,
     usage: TokenCounts,
-    over: bool,
-    failure: Option<String>,
-    events: String,
-    held: usize,
 }
 
 /// The block that is being written.
@@ -44,18 +36,7 @@ pub struct MessageWriter {
 enum OpenBlock {
     Text(String),
     Thinking(String),
-    Tool(ToolUse),
-}
-
-/// A call of a tool.
-#[derive(Debug)]
-struct ToolUse {
-    /// The chat's number of the call.
-    number: usize,
-    id: String,
-    name: String,
-    /// JSON text; of a stream, what has not been sent.
-    arguments: String,
+    Tool(ObjectCall),
 }
 
 impl OpenBlock {
@@ -68,12 +49,16 @@ impl OpenBlock {
         }
     }
 
-    fn whole(&self) -> WholeBlock<'_> {
+    /// The finished block, as JSON.
+    fn whole(&self) -> String {
         match self {
-            OpenBlock::Text(text) => WholeBlock::Text { text },
-            OpenBlock::Thinking(thinking) => WholeBlock::Thinking { thinking, signature: "" },
-            OpenBlock::Tool(tool) => {
-                WholeBlock::ToolUse { id: &tool.id, name: &tool.name, input: input(&tool.arguments) }
+            OpenBlock::Text(text) => typed("text", &json_text(text)),
+            OpenBlock::Thinking(text) => {
+                format!(r#"{{"type":"thinking","thinking":{},"signature":""}}"#, json_text(text))
+            }
+            OpenBlock::Tool(call) => {
+                let (id, name, input) = (json_text(&call.id), json_text(&call.name), call.object());
+                format!(r#"{{"type":"tool_use","id":{id},"name":{name},"input":{input}}}"#)
             }
         }
     }
@@ -94,56 +79,13 @@ impl OpenBlock {
     }
 }
 
-/// A finished block.
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum WholeBlock<'a> {
-    Text { text: &'a str },
-    Thinking { thinking: &'a str, signature: &'a str },
-    ToolUse { id: &'a str, name: &'a str, input: Input<'a> },
-}
-
-/// What a tool is called with.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Input<'a> {
-    /// An object, as the model wrote it.
-    Object(&'a RawValue),
-    Other {
-        #[serde(skip_serializing_if = "str::is_empty")]
-        arguments: &'a str,
-    },
-}
-
-/// A call's input is an object. Arguments that are none stay readable.
-fn input(arguments: &str) -> Input<'_> {
-    match serde_json::from_str::<&RawValue>(arguments) {
-        Ok(raw) if raw.get().starts_with('{') => Input::Object(raw),
-        _ => Input::Other { arguments: arguments.trim() },
-    }
-}
-
-/// A message as it is shown.
-#[derive(Serialize)]
-struct Message<'a> {
-    id: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    role: &'a str,
-    model: &'a str,
-    content: &'a [Box<RawValue>],
-    stop_reason: Option<&'a str>,
-    stop_sequence: Option<&'a str>,
-    usage: Value,
-}
-
 impl MessageWriter {
     /// Starts a message; `key` makes its id unique, `model` is the provider's name for the model.
     pub fn new(key: &str, model: &str, stream: bool) -> Self {
         MessageWriter {
             id: format!("msg_{key}"),
             model: model.to_owned(),
-            stream,
+            state: AnswerState::new(stream),
             started: false,
             content: Vec::new(),
             blocks: 0,
@@ -152,24 +94,12 @@ impl MessageWriter {
             called: false,
             finish: None,
             usage: TokenCounts::default(),
-            over: false,
-            failure: None,
-            events: String::new(),
-            held: 0,
         }
-    }
-
-    fn reserve(&mut self, bytes: usize) -> bool {
-        self.held += bytes;
-        if self.held > MAX_HELD || self.blocks + self.waiting.len() > MAX_PARTS {
-            self.fail(TOO_LONG);
-        }
-        !self.over
     }
 
     /// Appends to the open block if it is of the same kind as `block`, else to `block`, which begins.
     fn append(&mut self, block: OpenBlock, text: &str) {
-        if !self.reserve(if self.stream { 0 } else { escaped_length(text) }) {
+        if !self.reserve(if self.state.stream { 0 } else { escaped_length(text) }) {
             return;
         }
         let same =
@@ -183,7 +113,7 @@ impl MessageWriter {
 
     fn push(&mut self, text: &str) {
         let Some(open) = &mut self.open else { return };
-        if !self.stream {
+        if !self.state.stream {
             return open.push(text);
         }
         let data = json!({ "type": "content_block_delta", "index": self.blocks - 1, "delta": open.delta(text) });
@@ -200,11 +130,11 @@ impl MessageWriter {
 
     fn close(&mut self) {
         let Some(open) = self.open.take() else { return };
-        if self.stream {
+        if self.state.stream {
             let stop = json!({ "type": "content_block_stop", "index": self.blocks - 1 });
             self.emit(&stop);
         } else {
-            self.content.extend(to_raw_value(&open.whole()));
+            self.content.push(open.whole());
         }
     }
 
@@ -213,7 +143,7 @@ impl MessageWriter {
         self.close();
         for mut tool in std::mem::take(&mut self.waiting) {
             let arguments = std::mem::take(&mut tool.arguments);
-            self.held = self.held.saturating_sub(if self.stream { arguments.len() } else { 0 });
+            self.state.held = self.state.held.saturating_sub(if self.state.stream { arguments.len() } else { 0 });
             self.begin(OpenBlock::Tool(tool));
             self.push(&arguments);
             self.close();
@@ -225,7 +155,7 @@ impl MessageWriter {
             return;
         }
         let id = id.map_or_else(|| format!("toolu_{}_{number}", self.id), str::to_owned);
-        let tool = ToolUse { number, id, name: name.to_owned(), arguments: String::new() };
+        let tool = ObjectCall { number, id, name: name.to_owned(), arguments: String::new() };
         self.called = true;
         if matches!(self.open, Some(OpenBlock::Tool(_))) {
             self.waiting.push(tool);
@@ -237,7 +167,7 @@ impl MessageWriter {
 
     fn append_arguments(&mut self, number: usize, text: &str) {
         let open = matches!(&self.open, Some(OpenBlock::Tool(tool)) if tool.number == number);
-        if !self.reserve(if open && self.stream { 0 } else { escaped_length(text) }) {
+        if !self.reserve(if open && self.state.stream { 0 } else { escaped_length(text) }) {
             return;
         }
         if open {
@@ -267,38 +197,45 @@ impl MessageWriter {
         })
     }
 
-    fn message<'a>(&'a self, content: &'a [Box<RawValue>], stop_reason: Option<&'a str>) -> Message<'a> {
-        Message {
-            id: &self.id,
-            kind: "message",
-            role: "assistant",
-            model: &self.model,
-            content,
-            stop_reason,
-            stop_sequence: None,
-            usage: self.usage(),
-        }
+    /// The message, as JSON.
+    fn message(&self, stop_reason: Option<&str>) -> String {
+        let mut message = Members::default();
+        message.set("id", json_text(&self.id));
+        message.set("type", json_text("message"));
+        message.set("role", json_text("assistant"));
+        message.set("model", json_text(&self.model));
+        message.set("content", format!("[{}]", self.content.join(",")));
+        message.set("stop_reason", stop_reason.map_or_else(|| "null".into(), json_text));
+        message.set("stop_sequence", "null".into());
+        message.set("usage", self.usage().to_string());
+        message.to_json()
     }
 
     fn start(&mut self) {
-        if !std::mem::replace(&mut self.started, true) {
-            let start = json!({ "type": "message_start", "message": self.message(&[], None) });
-            self.emit(&start);
+        if !std::mem::replace(&mut self.started, true) && self.state.stream {
+            let message = self.message(None);
+            let data = [r#"{"type":"message_start","message":"#, &message, "}"];
+            sse::push(&mut self.state.events, "message_start", &data);
         }
     }
 
     fn emit(&mut self, data: &Value) {
-        if self.stream {
-            self.events.push_str(&sse::encode(data["type"].as_str().unwrap_or_default(), &data.to_string()));
+        if self.state.stream {
+            self.state.events.push_str(&sse::encode(data["type"].as_str().unwrap_or_default(), &data.to_string()));
         }
     }
 }
 
 impl AnswerWriter for MessageWriter {
-    fn apply(&mut self, delta: ChatDelta<'_>) {
-        if self.over {
-            return;
-        }
+    fn state(&self) -> &AnswerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut AnswerState {
+        &mut self.state
+    }
+
+    fn write(&mut self, delta: ChatDelta<'_>) {
         match delta {
             ChatDelta::Model(model) => model.clone_into(&mut self.model),
             ChatDelta::Text(text) | ChatDelta::Refusal(text) => self.append(OpenBlock::Text(String::new()), text),
@@ -312,58 +249,32 @@ impl AnswerWriter for MessageWriter {
         }
     }
 
-    fn end(&mut self) {
-        if self.over {
-            return;
-        }
+    fn write_end(&mut self) {
         self.start();
         self.close_all();
         let delta = json!({ "stop_reason": self.stop_reason(), "stop_sequence": null });
         let usage = self.usage();
         self.emit(&json!({ "type": "message_delta", "delta": delta, "usage": usage }));
         self.emit(&json!({ "type": "message_stop" }));
-        self.over = true;
     }
 
-    fn fail(&mut self, message: &str) {
-        if self.over {
-            return;
-        }
-        self.over = true;
-        let message = cut(message, MAX_ERROR_TEXT);
-        self.failure = Some(message.to_owned());
+    fn write_failure(&mut self, message: &str) {
         self.emit(&json!({ "type": "error", "error": { "type": "api_error", "message": message } }));
         // Not needed any more: frees the memory.
-        (self.content, self.waiting, self.open, self.held) = (Vec::new(), Vec::new(), None, 0);
+        (self.content, self.waiting, self.open) = (Vec::new(), Vec::new(), None);
     }
 
     fn into_body(mut self: Box<Self>) -> String {
         self.close_all();
-        serde_json::to_string(&self.message(&self.content, Some(self.stop_reason()))).unwrap_or_default()
+        self.message(Some(self.stop_reason()))
     }
 
-    fn events_len(&self) -> usize {
-        self.events.len()
-    }
-
-    fn take_events(&mut self) -> String {
-        std::mem::take(&mut self.events)
+    fn parts(&self) -> usize {
+        self.blocks + self.waiting.len()
     }
 
     fn weight(&self) -> usize {
-        self.held.saturating_add((self.content.len() + self.waiting.len()).saturating_mul(BLOCK))
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.held + self.events.capacity()
-    }
-
-    fn is_over(&self) -> bool {
-        self.over
-    }
-
-    fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
+        self.state.held.saturating_add((self.content.len() + self.waiting.len()).saturating_mul(BLOCK))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Chat deltas as messages and their events.
 
+use super::super::super::chat::TOO_LONG;
 use super::*;
 use crate::proto::sse::Decoder;
 
@@ -132,13 +133,13 @@ fn a_stream_holds_no_text_and_a_whole_message_is_limited() {
         stream.apply(ChatDelta::Text(&mebibyte));
         drop(stream.take_events());
     }
-    assert!(stream.failure().is_none() && stream.held_bytes() < 1000, "{}", stream.held_bytes());
+    assert!(stream.state.failure().is_none() && stream.weight() < 1000, "{}", stream.weight());
     let mut whole = MessageWriter::new("k", "m", false);
     for _ in 0..100 {
         whole.apply(ChatDelta::Text(&mebibyte));
     }
-    assert_eq!(whole.failure(), Some(TOO_LONG));
-    assert_eq!(whole.held_bytes(), 0);
+    assert_eq!(whole.state.failure(), Some(TOO_LONG));
+    assert_eq!(whole.weight(), 0);
 }
 
 #[test]

@@ -4,16 +4,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::super::super::json_parts::escaped_length;
-use super::super::super::members::{Members, cut, json_text};
+use super::super::super::members::{Members, json_text};
 use super::super::super::time::{millis, rfc3339};
-use super::super::super::tunnel::MAX_ERROR_TEXT;
-use super::super::answer_writer::AnswerWriter;
-use super::super::chat::TOO_LONG;
+use super::super::answer_writer::{AnswerState, AnswerWriter, ObjectCall};
 use super::super::delta::{ChatDelta, Finish, TokenCounts};
-use super::super::writer::MAX_HELD;
 
 /// Memory of a call beside its texts, in bytes.
 const CALL: usize = 256;
@@ -33,7 +29,7 @@ pub enum AnswerForm {
 pub struct OllamaWriter {
     form: AnswerForm,
     model: String,
-    stream: bool,
+    state: AnswerState,
     /// Times are since the epoch.
     started: Duration,
     /// When the answer began.
@@ -41,50 +37,23 @@ pub struct OllamaWriter {
     now: Duration,
     text: String,
     thinking: String,
-    calls: Vec<Call>,
+    calls: Vec<ObjectCall>,
     finish: Option<Finish>,
     usage: Option<TokenCounts>,
     /// How many pieces of text have come: providers send about a token in each.
     pieces: u64,
-    over: bool,
-    failure: Option<String>,
-    events: String,
-    held: usize,
 }
 
-/// A call of a tool.
-#[derive(Debug)]
-struct Call {
-    /// The chat's number of the call.
-    number: usize,
-    id: String,
-    name: String,
-    /// JSON text.
-    arguments: String,
-}
-
-impl Call {
-    /// As it is shown, the `index`-th of the answer.
-    fn to_json(&self, index: usize) -> String {
-        let mut function = Members::default();
-        function.set("index", index.to_string());
-        function.set("name", json_text(&self.name));
-        function.set("arguments", arguments(&self.arguments));
-        let mut call = Members::default();
-        call.set("id", json_text(&self.id));
-        call.set("function", function.to_json());
-        call.to_json()
-    }
-}
-
-/// A call's arguments as an object on one line. Those that are none stay readable, as its member `arguments`.
-fn arguments(text: &str) -> String {
-    match serde_json::from_str::<&RawValue>(text) {
-        // A line end within JSON can only stand between tokens.
-        Ok(raw) if raw.get().starts_with('{') => raw.get().replace(['\n', '\r'], " "),
-        _ if text.trim().is_empty() => "{}".into(),
-        _ => format!(r#"{{"arguments":{}}}"#, json_text(text.trim())),
-    }
+/// A call as it is shown, the `index`-th of the answer.
+fn call_json(call: &ObjectCall, index: usize) -> String {
+    let mut function = Members::default();
+    function.set("index", index.to_string());
+    function.set("name", json_text(&call.name));
+    function.set("arguments", call.object());
+    let mut shown = Members::default();
+    shown.set("id", json_text(&call.id));
+    shown.set("function", function.to_json());
+    shown.to_json()
 }
 
 /// An answer, or a line of one: its members up to `done`. `calls` are JSON texts.
@@ -138,7 +107,7 @@ impl OllamaWriter {
         OllamaWriter {
             form,
             model: model.to_owned(),
-            stream,
+            state: AnswerState::new(stream),
             started,
             begun: None,
             now: started,
@@ -148,24 +117,11 @@ impl OllamaWriter {
             finish: None,
             usage: None,
             pieces: 0,
-            over: false,
-            failure: None,
-            events: String::new(),
-            held: 0,
         }
-    }
-
-    /// Counts bytes that are held against the limit. False where the answer fails now.
-    fn reserve(&mut self, bytes: usize) -> bool {
-        self.held += bytes;
-        if self.held > MAX_HELD {
-            self.fail(TOO_LONG);
-        }
-        !self.over
     }
 
     fn say(&mut self, text: &str) {
-        if self.stream {
+        if self.state.stream {
             self.write_line(text, "", &[]);
         } else if self.reserve(escaped_length(text)) {
             self.text.push_str(text);
@@ -173,7 +129,7 @@ impl OllamaWriter {
     }
 
     fn think(&mut self, text: &str) {
-        if self.stream {
+        if self.state.stream {
             self.write_line("", text, &[]);
         } else if self.reserve(escaped_length(text)) {
             self.thinking.push_str(text);
@@ -184,7 +140,7 @@ impl OllamaWriter {
         if self.reserve(escaped_length(name) + id.map_or(0, escaped_length)) {
             // Newer clients of Ollama rely on an id. No other answer of a conversation began at the same time.
             let id = id.map_or_else(|| format!("call_{:x}_{number}", self.started.as_millis()), str::to_owned);
-            self.calls.push(Call { number, id, name: name.to_owned(), arguments: String::new() });
+            self.calls.push(ObjectCall { number, id, name: name.to_owned(), arguments: String::new() });
         }
     }
 
@@ -206,8 +162,8 @@ impl OllamaWriter {
     }
 
     fn push_line(&mut self, json: &str) {
-        self.events.push_str(json);
-        self.events.push('\n');
+        self.state.events.push_str(json);
+        self.state.events.push('\n');
     }
 
     /// What the last line, or a whole answer, has beside its text. Numbers that are 0 are left out, as Ollama does; how long
@@ -216,7 +172,7 @@ impl OllamaWriter {
         let reason = if self.finish == Some(Finish::Length) { "length" } else { "stop" };
         answer.set("done_reason", json_text(reason));
         // When a whole answer began is not known. Clients divide its tokens by the time that it took.
-        let begun = if self.stream { self.begun.unwrap_or(self.now) } else { self.started };
+        let begun = if self.state.stream { self.begun.unwrap_or(self.now) } else { self.started };
         let least = u64::from(self.pieces > 0);
         let counts = self.usage.unwrap_or(TokenCounts { output: self.pieces, ..TokenCounts::default() });
         let measured = [
@@ -238,10 +194,15 @@ fn nanoseconds(from: Duration, to: Duration) -> u64 {
 }
 
 impl AnswerWriter for OllamaWriter {
-    fn apply(&mut self, delta: ChatDelta<'_>) {
-        if self.over {
-            return;
-        }
+    fn state(&self) -> &AnswerState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut AnswerState {
+        &mut self.state
+    }
+
+    fn write(&mut self, delta: ChatDelta<'_>) {
         match delta {
             // The client's name for the model stands.
             ChatDelta::Model(_) => return,
@@ -264,46 +225,32 @@ impl AnswerWriter for OllamaWriter {
         self.begun.get_or_insert(self.now);
     }
 
-    fn end(&mut self) {
-        if self.over {
-            return;
-        }
-        self.over = true;
-        if self.stream {
-            for (index, call) in std::mem::take(&mut self.calls).into_iter().enumerate() {
-                self.write_line("", "", &[call.to_json(index)]);
+    fn write_end(&mut self) {
+        if self.state.stream {
+            for (index, call) in std::mem::take(&mut self.calls).iter().enumerate() {
+                self.write_line("", "", &[call_json(call, index)]);
             }
-            self.held = 0;
+            self.state.held = 0;
             let last = self.finish(self.part("", "", &[], true));
             self.push_line(&last);
         }
     }
 
-    fn fail(&mut self, message: &str) {
-        if self.over {
-            return;
-        }
-        self.over = true;
-        let message = cut(message, MAX_ERROR_TEXT);
-        self.failure = Some(message.to_owned());
-        if self.stream {
+    fn write_failure(&mut self, message: &str) {
+        if self.state.stream {
             self.push_line(&json!({ "error": message }).to_string());
         }
         // Not needed any more: frees the memory.
-        (self.text, self.thinking, self.calls, self.held) = (String::new(), String::new(), Vec::new(), 0);
+        (self.text, self.thinking, self.calls) = (String::new(), String::new(), Vec::new());
     }
 
     fn into_body(self: Box<Self>) -> String {
-        let calls: Vec<String> = self.calls.iter().enumerate().map(|(index, call)| call.to_json(index)).collect();
+        let calls: Vec<String> = self.calls.iter().enumerate().map(|(index, call)| call_json(call, index)).collect();
         self.finish(self.part(&self.text, &self.thinking, &calls, true))
     }
 
-    fn events_len(&self) -> usize {
-        self.events.len()
-    }
-
-    fn take_events(&mut self) -> String {
-        std::mem::take(&mut self.events)
+    fn parts(&self) -> usize {
+        self.calls.len()
     }
 
     fn set_time(&mut self, now: Duration) {
@@ -311,19 +258,7 @@ impl AnswerWriter for OllamaWriter {
     }
 
     fn weight(&self) -> usize {
-        self.held.saturating_add(self.calls.len().saturating_mul(CALL))
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.held + self.events.capacity()
-    }
-
-    fn is_over(&self) -> bool {
-        self.over
-    }
-
-    fn failure(&self) -> Option<&str> {
-        self.failure.as_deref()
+        self.state.held.saturating_add(self.calls.len().saturating_mul(CALL))
     }
 }
 

@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::*;
 use crate::proto::sse::Decoder;
 use crate::proto::translate::ChatTranslator;
+use crate::proto::translate::chat::TOO_LONG;
+use crate::proto::translate::writer::MAX_HELD;
+use crate::proto::tunnel::MAX_ERROR_TEXT;
 
 /// When the requests here are sent: 2023-11-14T22:13:20Z.
 const SENT: Duration = Duration::from_secs(1_700_000_000);
@@ -80,7 +83,7 @@ fn a_streamed_chat_is_lines_of_which_the_last_is_measured() {
     );
     writer.end();
     writer.apply(ChatDelta::Text("late"));
-    assert_eq!((writer.take_events(), writer.is_over(), writer.failure()), (String::new(), true, None));
+    assert_eq!((writer.take_events(), writer.state.is_over(), writer.state.failure()), (String::new(), true, None));
 }
 
 #[test]
@@ -173,10 +176,10 @@ fn a_failure_is_the_last_line() {
     writer.fail("again");
     writer.end();
     assert_eq!(writer.take_events(), "{\"error\":\"out of \\\"memory\\\"\"}\n");
-    assert_eq!((writer.failure(), writer.weight()), (Some("out of \"memory\""), 0));
+    assert_eq!((writer.state.failure(), writer.weight()), (Some("out of \"memory\""), 0));
     let long = "x".repeat(MAX_ERROR_TEXT + 1);
     let mut writer = written(AnswerForm::Chat, false, vec![ChatDelta::Error(&long)]);
-    assert_eq!(writer.failure().map(str::len), Some(MAX_ERROR_TEXT));
+    assert_eq!(writer.state.failure().map(str::len), Some(MAX_ERROR_TEXT));
     assert_eq!(writer.take_events(), "");
 }
 
@@ -186,12 +189,12 @@ fn what_is_held_is_limited() {
     let said = |stream: bool, count: usize| {
         let mut writer = OllamaWriter::new(AnswerForm::Chat, "m", SENT, stream);
         (0..count).for_each(|_| writer.apply(ChatDelta::Text(&text)));
-        writer.failure().map(str::to_owned)
+        writer.state.failure().map(str::to_owned)
     };
     assert_eq!((said(false, 4), said(false, 5), said(true, 5)), (None, Some(TOO_LONG.into()), None));
     let mut calls = written(AnswerForm::Chat, true, call("{}"));
     (0..4).for_each(|_| calls.apply(ChatDelta::CallArguments { call: 0, text: &text }));
-    assert_eq!(calls.failure(), Some(TOO_LONG));
+    assert_eq!(calls.state.failure(), Some(TOO_LONG));
 }
 
 #[test]
