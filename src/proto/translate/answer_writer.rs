@@ -8,7 +8,7 @@ use super::super::members::{cut, json_text};
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::chat::TOO_LONG;
 use super::delta::ChatDelta;
-use super::writer::{MAX_HELD, MAX_PARTS};
+use super::limits::{MAX_HELD, MAX_PARTS};
 
 /// What is the same in the answers of all APIs.
 #[derive(Debug, Default)]

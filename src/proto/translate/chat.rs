@@ -11,9 +11,8 @@ use super::super::read_json::lenient;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::calls::{CallPiece, OpenCall, owner};
 use super::delta::{ChatDelta, Finish, Sink, TokenCounts};
+use super::limits::MAX_CALLS;
 
-/// The most tool calls that one answer may have.
-pub const MAX_CALLS: usize = 1024;
 /// The most bytes of ids, names and arguments that are held until their calls can be announced.
 pub const MAX_PENDING: usize = 16 << 20;
 /// The longest name of a model that is taken from a provider, in bytes.

@@ -1,5 +1,5 @@
-//! Responses requests for providers that only speak Chat Completions, and their answers back (PROTOCOL.md,
-//! "Responses on a chat-only provider"). State machines over events: no I/O, no clock, no randomness.
+//! Requests of other APIs for providers that only speak OpenAI's, and their answers back. State machines over events: no I/O,
+//! no clock, no randomness.
 
 mod answer_writer;
 pub mod anthropic;
@@ -8,21 +8,13 @@ mod chat;
 mod chat_request;
 mod conversation;
 mod delta;
-mod freeform;
-mod input;
-mod items;
 mod json;
+mod limits;
 pub mod ollama;
-mod request;
-mod snapshot;
-mod stream;
-mod template;
-mod tools;
-mod writer;
+mod responses;
+mod translator;
 
 pub use chat::{CUT_SHORT, error_text};
-pub use request::to_chat;
-pub use stream::ChatTranslator;
-pub use template::ResponseTemplate;
-pub use tools::tool_name_bytes;
-pub use writer::{MAX_HELD, MAX_PARTS};
+pub use limits::MAX_HELD;
+pub use responses::{ResponseTemplate, to_chat, tool_name_bytes};
+pub use translator::ChatTranslator;

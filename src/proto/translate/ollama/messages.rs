@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::super::super::members::Members;
-use super::super::chat::MAX_CALLS;
 use super::super::chat_request::image;
 use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
+use super::super::limits::MAX_CALLS;
 use super::fields::{Wrong, any_object, each, object, optional, required, text};
 
 /// The most images of a request: each becomes a part of a message, which is many times as long as a short one.

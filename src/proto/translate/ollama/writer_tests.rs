@@ -6,7 +6,7 @@ use super::*;
 use crate::proto::sse::Decoder;
 use crate::proto::translate::ChatTranslator;
 use crate::proto::translate::chat::TOO_LONG;
-use crate::proto::translate::writer::MAX_HELD;
+use crate::proto::translate::limits::MAX_HELD;
 use crate::proto::tunnel::MAX_ERROR_TEXT;
 
 /// When the requests here are sent: 2023-11-14T22:13:20Z.

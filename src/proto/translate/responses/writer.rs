@@ -4,21 +4,17 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::json_parts::escaped_length;
-use super::super::sse;
-use super::answer_writer::{AnswerState, AnswerWriter};
-use super::delta::{ChatDelta, Finish, TokenCounts};
+use super::super::super::json_parts::escaped_length;
+use super::super::super::sse;
+use super::super::answer_writer::{AnswerState, AnswerWriter};
+use super::super::delta::{ChatDelta, Finish, TokenCounts};
 use super::freeform::FreeformInput;
 use super::items::{OpenItem, PartKind, Payload, ToolCall};
 use super::snapshot::Snapshot;
 use super::template::ResponseTemplate;
 
-/// The most bytes of texts, names and arguments in one answer. The last events take several times as much.
-pub const MAX_HELD: usize = 16 << 20;
 /// Memory of an item or a part beside its texts, in bytes.
 const PART: usize = 256;
-/// The most items, and parts of items, that an answer may have.
-pub const MAX_PARTS: usize = 1024;
 
 /// A response as far as it has been written.
 #[derive(Debug)]

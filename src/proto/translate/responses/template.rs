@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::super::members::{Members, list};
+use super::super::super::members::{Members, list};
 use super::tools::{ToolNames, Tools};
 
 /// What all snapshots of one response have in common.
@@ -128,5 +128,34 @@ impl ResponseTemplate {
     /// The response's id.
     pub fn id(&self) -> String {
         format!("resp_{}", self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_request_leaves_out_of_its_objects_is_completed() {
+        let request = br#"{"input":"Hi","store":true,"background":null,"reasoning":{"effort":"low"},
+            "text":{"verbosity":null,"format":{"type":"json_schema","name":"s","schema":{"b":1,"a":2}}},
+            "tool_choice":{"type":"allowed_tools","tools":[]},"tools":[{"type":"function","name":"f","strict":null}]}"#;
+        let template = ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5);
+        let asked = |name: &str| template.asked.iter().find(|(key, _)| *key == name).unwrap().1.as_str();
+        for (name, json) in [
+            ("store", "false"),
+            ("background", "false"),
+            ("reasoning", r#"{"effort":"low","summary":null}"#),
+            (
+                "text",
+                r#"{"format":{"type":"json_schema","name":"s","schema":{"b":1,"a":2},"description":null,"strict":false}}"#,
+            ),
+            ("tool_choice", r#"{"type":"allowed_tools","tools":[],"mode":"auto"}"#),
+            ("tools", r#"[{"type":"function","name":"f","description":null,"parameters":null,"strict":false}]"#),
+        ] {
+            assert_eq!(asked(name), json);
+        }
+        let verbose = ResponseTemplate::new(&Members::parse(br#"{"text":{"verbosity":"low"}}"#).unwrap(), "k", 5);
+        assert!(verbose.asked.contains(&("text", r#"{"verbosity":"low","format":{"type":"text"}}"#.to_owned())));
     }
 }

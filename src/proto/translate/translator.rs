@@ -8,9 +8,7 @@ use super::answer_writer::AnswerWriter;
 use super::anthropic::MessageWriter;
 use super::chat::ChatDecoder;
 use super::ollama::{AnswerForm, OllamaWriter};
-use super::template::ResponseTemplate;
-use super::tools::tool_name_bytes;
-use super::writer::ResponseWriter;
+use super::responses::{ResponseTemplate, ResponseWriter, tool_name_bytes};
 
 /// How many copies of a text exist when the response ends: in its item, in the events that repeat it, in the last event.
 const COPIES: usize = 11;
@@ -125,5 +123,5 @@ impl ChatTranslator {
 }
 
 #[cfg(test)]
-#[path = "stream_tests.rs"]
+#[path = "translator_tests.rs"]
 mod tests;

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use memchr::memchr_iter;
 
-use super::super::members::{BadRequest, Members, json_text};
-use super::chat_request::typed;
-use super::json::{list, object, text};
+use super::super::super::members::{BadRequest, Members, json_text};
+use super::super::chat_request::typed;
+use super::super::json::{list, object, text};
 
 /// The most tools of a request, those in namespaces included. One takes many times its text in memory.
 const MAX_TOOLS: usize = 4096;

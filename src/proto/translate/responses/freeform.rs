@@ -1,8 +1,8 @@
 //! The input of a custom tool. A chat has only functions, so a custom tool becomes one with a single argument, `input`;
 //! here the text is taken out of that argument's JSON while it arrives.
 
-use super::super::members::Members;
-use super::super::read_json::lenient;
+use super::super::super::members::Members;
+use super::super::super::read_json::lenient;
 
 /// The most bytes before the text begins: the brace, the key and white space.
 const MAX_HEAD: usize = 256;

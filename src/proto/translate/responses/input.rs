@@ -1,10 +1,10 @@
 //! The items of a Responses request as the messages of a chat.
 
-use super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
-use super::super::read_json::lenient;
-use super::chat_request::typed;
-use super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
-use super::json::{MAX_QUOTE, list, no_counterpart, object, text};
+use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
+use super::super::super::read_json::lenient;
+use super::super::chat_request::typed;
+use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
+use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 use super::tools::{ADDITIONAL_TOOLS, ToolNames};
 
 /// Records of tools that the provider of a Responses API ran itself. What came of them is in the texts around them.

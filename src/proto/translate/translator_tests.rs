@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::super::{members::Members, sse};
-use super::super::{MAX_HELD, MAX_PARTS};
+use super::super::limits::{MAX_HELD, MAX_PARTS};
 use super::*;
 
 fn template() -> ResponseTemplate {
@@ -328,30 +328,6 @@ fn calls_are_told_apart_with_or_without_numbers_and_ids() {
     ]);
     let output = &events.last().unwrap()["response"]["output"];
     assert_eq!((&output[0]["arguments"], &output[1]["arguments"]), (&json!("[]"), &json!("{}")));
-}
-
-#[test]
-fn what_a_request_leaves_out_of_its_objects_is_completed() {
-    let request = br#"{"input":"Hi","store":true,"background":null,"reasoning":{"effort":"low"},
-        "text":{"verbosity":null,"format":{"type":"json_schema","name":"s","schema":{"b":1,"a":2}}},
-        "tool_choice":{"type":"allowed_tools","tools":[]},"tools":[{"type":"function","name":"f","strict":null}]}"#;
-    let template = ResponseTemplate::new(&Members::parse(request).unwrap(), "k", 5);
-    let asked = |name: &str| template.asked.iter().find(|(key, _)| *key == name).unwrap().1.as_str();
-    for (name, json) in [
-        ("store", "false"),
-        ("background", "false"),
-        ("reasoning", r#"{"effort":"low","summary":null}"#),
-        (
-            "text",
-            r#"{"format":{"type":"json_schema","name":"s","schema":{"b":1,"a":2},"description":null,"strict":false}}"#,
-        ),
-        ("tool_choice", r#"{"type":"allowed_tools","tools":[],"mode":"auto"}"#),
-        ("tools", r#"[{"type":"function","name":"f","description":null,"parameters":null,"strict":false}]"#),
-    ] {
-        assert_eq!(asked(name), json);
-    }
-    let verbose = ResponseTemplate::new(&Members::parse(br#"{"text":{"verbosity":"low"}}"#).unwrap(), "k", 5);
-    assert!(verbose.asked.contains(&("text", r#"{"verbosity":"low","format":{"type":"text"}}"#.to_owned())));
 }
 
 /// A template for a request with a custom tool, a namespace and a tool that is dropped.

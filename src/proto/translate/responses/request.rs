@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::super::members::{BadRequest, Members, json_list};
-use super::chat_request::{only_function, set_stream, typed};
+use super::super::super::members::{BadRequest, Members, json_list};
+use super::super::chat_request::{only_function, set_stream, typed};
+use super::super::json::{inner, list, no_counterpart, object, text};
 use super::input::messages;
-use super::json::{inner, list, no_counterpart, object, text};
 use super::tools::{ToolNames, Tools};
 
 /// What has no counterpart in a chat, and changes the answer's meaning if it is left out.

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::members::Members;
-use super::delta::{Finish, TokenCounts};
+use super::super::super::members::Members;
+use super::super::delta::{Finish, TokenCounts};
 use super::template::ResponseTemplate;
 
 /// What changes between the snapshots of one response.
