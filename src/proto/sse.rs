@@ -2,13 +2,11 @@
 
 /// One event of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Event {
+pub struct SseEvent {
     /// The `event:` field, if present.
     pub event: Option<String>,
     /// The `data:` lines, joined by LF.
     pub data: String,
-    /// The `id:` field, if present.
-    pub id: Option<String>,
 }
 
 /// Encodes one event: `event: NAME`, `data: DATA`, blank line, with LF line ends.
@@ -62,7 +60,7 @@ pub struct Decoder {
     limit: usize,
     /// Bytes of the event so far, including dropped ones.
     size: usize,
-    current: Event,
+    current: SseEvent,
     has_data: bool,
     /// Whether an event was too long.
     has_dropped: bool,
@@ -95,7 +93,7 @@ impl Decoder {
             started: false,
             limit,
             size: 0,
-            current: Event::default(),
+            current: SseEvent::default(),
             has_data: false,
             has_dropped: false,
             comment: None,
@@ -115,7 +113,7 @@ impl Decoder {
     }
 
     /// The next complete event, if there is one. An event that the end of the stream truncates is never returned.
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<SseEvent> {
         while let Some(&byte) = self.pushed.get(self.read) {
             self.read += 1;
             if let Some(event) = self.byte(byte) {
@@ -138,15 +136,11 @@ impl Decoder {
 
     /// The number of bytes that it stores.
     pub fn held_bytes(&self) -> usize {
-        let texts = [&self.current.event, &self.current.id, &self.comment]
-            .into_iter()
-            .flatten()
-            .map(String::capacity)
-            .sum::<usize>();
+        let texts = [&self.current.event, &self.comment].into_iter().flatten().map(String::capacity).sum::<usize>();
         self.pushed.capacity() + self.line.capacity() + self.current.data.capacity() + texts
     }
 
-    fn byte(&mut self, byte: u8) -> Option<Event> {
+    fn byte(&mut self, byte: u8) -> Option<SseEvent> {
         let after_cr = std::mem::take(&mut self.after_cr);
         match byte {
             b'\n' if after_cr => None,
@@ -174,11 +168,11 @@ impl Decoder {
     }
 
     fn drop_event(&mut self) {
-        self.current = Event::default();
+        self.current = SseEvent::default();
         self.has_dropped = true;
     }
 
-    fn end_line(&mut self) -> Option<Event> {
+    fn end_line(&mut self) -> Option<SseEvent> {
         let mut line = std::mem::take(&mut self.line);
         if !std::mem::replace(&mut self.started, true) && line.starts_with(b"\xef\xbb\xbf") {
             line.drain(..3);
@@ -201,7 +195,7 @@ impl Decoder {
         None
     }
 
-    fn end_event(&mut self) -> Option<Event> {
+    fn end_event(&mut self) -> Option<SseEvent> {
         let event = std::mem::take(&mut self.current);
         let deliver = std::mem::take(&mut self.has_data) && self.size <= self.limit;
         self.size = 0;
@@ -214,7 +208,6 @@ impl Decoder {
         let value = value.strip_prefix(' ').unwrap_or(value);
         match name {
             "event" => self.current.event = Some(value.to_owned()),
-            "id" => self.current.id = Some(value.to_owned()),
             "data" => {
                 if std::mem::replace(&mut self.has_data, true) {
                     self.current.data.push('\n');
@@ -231,7 +224,7 @@ impl Decoder {
 mod tests {
     use super::*;
 
-    fn decode(pieces: &[&[u8]]) -> Vec<Event> {
+    fn decode(pieces: &[&[u8]]) -> Vec<SseEvent> {
         let mut decoder = Decoder::new();
         pieces.iter().for_each(|p| decoder.push(p));
         std::iter::from_fn(|| decoder.next_event()).collect()
@@ -244,8 +237,8 @@ mod tests {
     fn events_are_the_same_wherever_the_stream_is_split() {
         let whole = decode(&[STREAM]);
         assert_eq!(whole.len(), 3);
-        assert_eq!(whole[0], Event { event: Some("a".into()), data: "1\n2".into(), id: None });
-        assert_eq!(whole[1], Event { event: None, data: "3".into(), id: Some("7".into()) });
+        assert_eq!(whole[0], SseEvent { event: Some("a".into()), data: "1\n2".into() });
+        assert_eq!(whole[1], SseEvent { event: None, data: "3".into() });
         assert_eq!(whole[2].data, "");
         for at in 0..STREAM.len() {
             assert_eq!(decode(&[&STREAM[..at], &STREAM[at..]]), whole, "cut at {at}");
@@ -266,7 +259,7 @@ mod tests {
         let text = encode("llm.request", r#"{"a":"ü"}"#);
         assert_eq!(text, "event: llm.request\ndata: {\"a\":\"ü\"}\n\n");
         let events = decode(&[KEEP_ALIVE.as_bytes(), text.as_bytes()]);
-        assert_eq!(events, [Event { event: Some("llm.request".into()), data: r#"{"a":"ü"}"#.into(), id: None }]);
+        assert_eq!(events, [SseEvent { event: Some("llm.request".into()), data: r#"{"a":"ü"}"#.into() }]);
     }
 
     #[test]

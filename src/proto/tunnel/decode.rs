@@ -12,7 +12,8 @@ use crate::proto::operations::passes_header;
 use crate::proto::scan;
 
 /// The fields of all messages together, so that one pass parses a message before its type is known. A `null` counts as absent.
-/// Text is borrowed unless it has escapes; `headers`, `metadata` and `body` are kept as JSON.
+/// Text is borrowed unless it has escapes; `headers`, `metadata` and `body` are kept as JSON. `operation` and `stream` are only
+/// checked: the path and the body say the same.
 #[derive(Default)]
 struct Fields<'a> {
     kind: Option<Cow<'a, str>>,
@@ -158,14 +159,12 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
             }
             FromHub::Request(IncomingRequest {
                 request_id: need(fields.request_id, "requestId")?,
-                operation: fields.operation.unwrap_or_default(),
                 method: need(fields.method, "method")?,
                 path: need(fields.path, "path")?,
                 headers,
                 hops: hops(fields.metadata),
                 body: fields.body,
                 body_bytes: fields.body_bytes,
-                stream: fields.stream.unwrap_or(false),
             })
         }
         "tunnel.cancel" => FromHub::Cancel { request_id: need(fields.request_id, "requestId")? },

@@ -85,8 +85,6 @@ pub enum ToParticipant<'a> {
 pub struct IncomingRequest<'a> {
     /// Identifies the request in every message about it.
     pub request_id: Cow<'a, str>,
-    /// Such as `chat.completions.create`.
-    pub operation: Cow<'a, str>,
     /// Not validated yet.
     pub method: Cow<'a, str>,
     /// Appended to the provider's base URL.
@@ -99,8 +97,6 @@ pub struct IncomingRequest<'a> {
     pub body: Option<&'a str>,
     /// The length of the body if it follows as a binary message.
     pub body_bytes: Option<usize>,
-    /// Whether the client requested a stream.
-    pub stream: bool,
 }
 
 /// A message that a participant receives.
