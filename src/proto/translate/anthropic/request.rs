@@ -1,8 +1,8 @@
 //! A Messages request of Anthropic's API as a Chat Completions request.
 
 use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_list, json_text};
+use super::super::chat_messages::{ChatMessages, Content, PARAGRAPH, Part, append};
 use super::super::chat_request::{image, only_function, set_schema, set_stream, typed};
-use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 
 /// Members that a chat has under the same name and with the same meaning. `top_k` is not OpenAI's, but local servers take it.
@@ -40,9 +40,9 @@ pub fn to_chat(request: &Members<'_>) -> Result<String, BadRequest> {
 }
 
 fn messages(request: &Members<'_>) -> Result<Vec<String>, BadRequest> {
-    let mut conversation = Conversation::default();
+    let mut messages = ChatMessages::default();
     if let Some(system) = request.get("system") {
-        append(&mut conversation.system, PARAGRAPH, &only_text(system, "system")?);
+        append(&mut messages.system, PARAGRAPH, &only_text(system, "system")?);
     }
     let wrong = || BadRequest::field("messages", &format!("must be a list of at most {MAX_LIST} objects"));
     let all = request.get("messages").ok_or_else(|| BadRequest::field("messages", "is required"))?;
@@ -52,16 +52,16 @@ fn messages(request: &Members<'_>) -> Result<Vec<String>, BadRequest> {
         let role = text(&message, "role").ok_or_else(|| missing("role"))?;
         let content = message.get("content").ok_or_else(|| missing("content"))?;
         match role.as_str() {
-            "assistant" => assistant(content, &mut conversation)?,
-            "user" => user(content, &mut conversation)?,
-            "system" => append(&mut conversation.system, PARAGRAPH, &only_text(content, "messages")?),
+            "assistant" => assistant(content, &mut messages)?,
+            "user" => user(content, &mut messages)?,
+            "system" => append(&mut messages.system, PARAGRAPH, &only_text(content, "messages")?),
             other => {
                 let problem = format!("has a message with the unknown role \"{}\"", cut(other, MAX_QUOTE));
                 return Err(BadRequest::field("messages", &problem));
             }
         }
     }
-    Ok(conversation.into_messages())
+    Ok(messages.into_messages())
 }
 
 /// Text, or a list of text blocks.
@@ -128,7 +128,7 @@ fn plain_block(kind: &str, block: &Members<'_>, content: &mut Content) -> Result
 }
 
 /// The rest of a message with results of tools follows behind them, and what is not text in a result.
-fn user(raw: &str, conversation: &mut Conversation) -> Result<(), BadRequest> {
+fn user(raw: &str, messages: &mut ChatMessages) -> Result<(), BadRequest> {
     let mut rest = Content::default();
     let mut has_results = false;
     each_block(raw, "messages", |kind, block| {
@@ -152,30 +152,30 @@ fn user(raw: &str, conversation: &mut Conversation) -> Result<(), BadRequest> {
         if block.get("is_error") == Some("true") {
             words.insert_str(0, "Error: ");
         }
-        conversation.result(&required(block, "tool_use_id")?, words.into());
+        messages.result(&required(block, "tool_use_id")?, words.into());
         Ok(())
     })?;
     if has_results {
-        rest.into_parts().into_iter().for_each(|part| conversation.show(part));
+        rest.into_parts().into_iter().for_each(|part| messages.show(part));
     } else {
-        conversation.say("user", &rest.json());
+        messages.push("user", &rest.json());
     }
     Ok(())
 }
 
-fn assistant(raw: &str, conversation: &mut Conversation) -> Result<(), BadRequest> {
+fn assistant(raw: &str, messages: &mut ChatMessages) -> Result<(), BadRequest> {
     each_block(raw, "messages", |kind, block| {
         match kind {
-            "text" => conversation.add_text(&required(block, "text")?),
-            "thinking" => conversation.add_reasoning(&required(block, "thinking")?),
+            "text" => messages.add_text(&required(block, "text")?),
+            "thinking" => messages.add_reasoning(&required(block, "thinking")?),
             "tool_use" => {
                 let input = block.get("input").unwrap_or("{}");
-                conversation.call(&required(block, "id")?, &required(block, "name")?, input);
+                messages.call(&required(block, "id")?, &required(block, "name")?, input);
             }
             // A summary of what was said before.
             "compaction" => {
                 if let Some(summary) = text(block, "content").filter(|summary| !summary.is_empty()) {
-                    conversation.add_text(&summary);
+                    messages.add_text(&summary);
                 }
             }
             kind if is_record(kind) => {}

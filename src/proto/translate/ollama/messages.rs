@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::super::super::members::Members;
+use super::super::chat_messages::{ChatMessages, Content, PARAGRAPH, Part, append};
 use super::super::chat_request::image;
-use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::super::limits::MAX_CALLS;
 use super::fields::{Wrong, any_object, each, object, optional, required, text};
 
@@ -25,7 +25,7 @@ const OTHER_IMAGE: &str = "image/png";
 /// The messages of a conversation so far.
 #[derive(Default)]
 pub struct History {
-    conversation: Conversation,
+    messages: ChatMessages,
     count: usize,
     image_count: usize,
     /// How many calls had no id.
@@ -58,32 +58,32 @@ impl History {
         self.after_result = role == "tool";
         match role.as_str() {
             "user" => {
-                self.conversation.say("user", &with_images(content, images).json());
+                self.messages.push("user", &with_images(content, images).json());
                 return Ok(());
             }
-            "system" => append(&mut self.conversation.system, PARAGRAPH, &content),
+            "system" => append(&mut self.messages.system, PARAGRAPH, &content),
             "assistant" => self.assistant(&message, &content)?,
             "tool" => self.result(&message, content)?,
             _ => return Err(".role must be system, user, assistant or tool".into()),
         }
-        images.into_iter().for_each(|image| self.conversation.show(image));
+        images.into_iter().for_each(|image| self.messages.show(image));
         Ok(())
     }
 
     /// The chat's messages, each as JSON; `None` where there was none.
     pub fn into_chat(self) -> Option<Vec<String>> {
         // Empty system messages leave none.
-        Some(self.conversation.into_messages()).filter(|messages| !messages.is_empty())
+        Some(self.messages.into_messages()).filter(|messages| !messages.is_empty())
     }
 
     fn assistant(&mut self, message: &Members<'_>, content: &str) -> Result<(), Wrong> {
         if let Some(thinking) = optional(message, "thinking", text)? {
-            self.conversation.add_reasoning(&thinking);
+            self.messages.add_reasoning(&thinking);
         }
         let before = self.waiting.len();
         optional(message, "tool_calls", |raw| each(raw, |call| self.call(call)))?;
         if self.waiting.len() == before || !content.is_empty() {
-            self.conversation.add_text(content);
+            self.messages.add_text(content);
         }
         Ok(())
     }
@@ -101,7 +101,7 @@ impl History {
             Ok((required(&function, "name", text)?, arguments))
         })?;
         let id = optional(&call, "id", text)?.filter(|id| !id.is_empty()).unwrap_or_else(|| self.next_id());
-        self.conversation.call(&id, &name, &arguments);
+        self.messages.call(&id, &name, &arguments);
         self.waiting.push(MessageCall { id, name });
         Ok(())
     }
@@ -126,7 +126,7 @@ impl History {
         let found = found.or((id.is_none() && !self.waiting.is_empty()).then_some(0));
         let call_id = found.map(|at| self.waiting.remove(at).id);
         let call_id = id.or(call_id).unwrap_or_else(|| self.next_id());
-        self.conversation.result(&call_id, content.into());
+        self.messages.result(&call_id, content.into());
         Ok(())
     }
 }

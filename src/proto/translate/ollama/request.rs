@@ -1,8 +1,8 @@
 //! A request to `/api/chat` or `/api/generate` as a Chat Completions request.
 
 use super::super::super::members::{BadRequest, Members, json_list};
+use super::super::chat_messages::ChatMessages;
 use super::super::chat_request::set_stream;
-use super::super::conversation::Conversation;
 use super::fields::{boolean, each, member, text};
 use super::messages::{History, only_images, with_images};
 use super::settings;
@@ -72,10 +72,10 @@ fn prompt_messages(request: &Members<'_>) -> Result<Option<Vec<String>>, BadRequ
     if prompt.is_empty() {
         return Ok(None);
     }
-    let mut conversation = Conversation::default();
-    conversation.system = system;
-    conversation.say("user", &with_images(prompt, images).json());
-    Ok(Some(conversation.into_messages()))
+    let mut messages = ChatMessages::default();
+    messages.system = system;
+    messages.push("user", &with_images(prompt, images).json());
+    Ok(Some(messages.into_messages()))
 }
 
 #[cfg(test)]

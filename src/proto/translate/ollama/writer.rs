@@ -120,7 +120,7 @@ impl OllamaWriter {
         }
     }
 
-    fn say(&mut self, text: &str) {
+    fn push_text(&mut self, text: &str) {
         if self.state.stream {
             self.write_line(text, "", &[]);
         } else if self.reserve(escaped_length(text)) {
@@ -128,7 +128,7 @@ impl OllamaWriter {
         }
     }
 
-    fn think(&mut self, text: &str) {
+    fn push_reasoning(&mut self, text: &str) {
         if self.state.stream {
             self.write_line("", text, &[]);
         } else if self.reserve(escaped_length(text)) {
@@ -206,9 +206,9 @@ impl AnswerWriter for OllamaWriter {
         match delta {
             // The client's name for the model stands.
             ChatDelta::Model(_) => return,
-            ChatDelta::Text(text) | ChatDelta::Refusal(text) => self.say(text),
-            ChatDelta::Reasoning(text) => self.think(text),
-            ChatDelta::Image(url) => self.say(&format!("![image]({url})")),
+            ChatDelta::Text(text) | ChatDelta::Refusal(text) => self.push_text(text),
+            ChatDelta::Reasoning(text) => self.push_reasoning(text),
+            ChatDelta::Image(url) => self.push_text(&format!("![image]({url})")),
             ChatDelta::CallStart { call, id, name } => self.begin_call(call, id, name),
             ChatDelta::CallArguments { call, text } => self.append_arguments(call, text),
             ChatDelta::Usage(counts) => {

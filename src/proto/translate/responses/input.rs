@@ -2,8 +2,8 @@
 
 use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
 use super::super::super::read_json::lenient;
+use super::super::chat_messages::{ChatMessages, Content, PARAGRAPH, Part, append};
 use super::super::chat_request::typed;
-use super::super::conversation::{Content, Conversation, PARAGRAPH, Part, append};
 use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};
 use super::tools::{ADDITIONAL_TOOLS, ToolNames};
 
@@ -29,22 +29,22 @@ const RECORDS: [&str; 13] = [
 /// # Errors
 /// Says what is missing, of the wrong type, or has no counterpart.
 pub fn messages(request: &Members<'_>, tools: &ToolNames) -> Result<Vec<String>, BadRequest> {
-    let mut conversation = Conversation::default();
+    let mut messages = ChatMessages::default();
     if let Some(instructions) = request.get("instructions") {
-        conversation.system = self::instructions(instructions)?;
+        messages.system = self::instructions(instructions)?;
     }
     let input = request.get("input").ok_or_else(|| BadRequest::field("input", "is required"))?;
     if input.starts_with('"') {
-        conversation.say("user", input);
-        return Ok(conversation.into_messages());
+        messages.push("user", input);
+        return Ok(messages.into_messages());
     }
     for raw in list(input, "input")
         .map_err(|_| BadRequest::field("input", &format!("must be text or a list of at most {MAX_LIST} items")))?
     {
         let members = object(raw, "input").map_err(|_| BadRequest::field("input", "must be a list of objects"))?;
-        item(&members, tools, &mut conversation)?;
+        item(&members, tools, &mut messages)?;
     }
-    Ok(conversation.into_messages())
+    Ok(messages.into_messages())
 }
 
 /// Instructions are text, or a list of items whose texts count.
@@ -72,34 +72,34 @@ const CALLS: [(&str, &str, &str); 3] = [
     ("shell_call", "shell", "action"),
 ];
 
-fn item(item: &Members<'_>, tools: &ToolNames, conversation: &mut Conversation) -> Result<(), BadRequest> {
+fn item(item: &Members<'_>, tools: &ToolNames, messages: &mut ChatMessages) -> Result<(), BadRequest> {
     let kind = text(item, "type").unwrap_or_else(|| "message".into());
     if let Some((_, name, arguments)) = CALLS.iter().find(|(call, ..)| *call == kind) {
-        conversation.call(&call_id(item)?, name, item.get(arguments).unwrap_or("{}"));
+        messages.call(&call_id(item)?, name, item.get(arguments).unwrap_or("{}"));
         return Ok(());
     }
     match kind.as_str() {
-        "message" => message(item, conversation)?,
+        "message" => message(item, messages)?,
         "function_call" => {
             let arguments = text(item, "arguments").unwrap_or_else(|| "{}".into());
-            conversation.call(&call_id(item)?, &chat_name(item, tools)?, &arguments);
+            messages.call(&call_id(item)?, &chat_name(item, tools)?, &arguments);
         }
         "custom_tool_call" => {
             let input = json_text(&text(item, "input").unwrap_or_default());
-            conversation.call(&call_id(item)?, &chat_name(item, tools)?, &format!(r#"{{"input":{input}}}"#));
+            messages.call(&call_id(item)?, &chat_name(item, tools)?, &format!(r#"{{"input":{input}}}"#));
         }
         "function_call_output" | "custom_tool_call_output" | "local_shell_call_output" => {
-            conversation.result(&call_id(item)?, content(required(item, "output")?)?);
+            messages.result(&call_id(item)?, content(required(item, "output")?)?);
         }
         "apply_patch_call_output" => {
             let said = text(item, "output").or_else(|| text(item, "status")).unwrap_or_default();
-            conversation.result(&call_id(item)?, said.into());
+            messages.result(&call_id(item)?, said.into());
         }
         // What each command has written, as JSON.
-        "shell_call_output" => conversation.result(&call_id(item)?, required(item, "output")?.to_owned().into()),
+        "shell_call_output" => messages.result(&call_id(item)?, required(item, "output")?.to_owned().into()),
         // What another agent has written to this one.
-        "agent_message" => conversation.say("user", &content(required(item, "content")?)?.json()),
-        "reasoning" => conversation.add_reasoning(&reasoning(item)),
+        "agent_message" => messages.push("user", &content(required(item, "content")?)?.json()),
+        "reasoning" => messages.add_reasoning(&reasoning(item)),
         // Read with the other tools.
         ADDITIONAL_TOOLS => {}
         kind if RECORDS.contains(&kind) => {}
@@ -138,17 +138,17 @@ fn reasoning(item: &Members<'_>) -> String {
     texts.find(|text| !text.is_empty()).unwrap_or_default()
 }
 
-fn message(message: &Members<'_>, conversation: &mut Conversation) -> Result<(), BadRequest> {
+fn message(message: &Members<'_>, messages: &mut ChatMessages) -> Result<(), BadRequest> {
     let role = text(message, "role").ok_or_else(|| BadRequest::field("input", "has a message without \"role\""))?;
     let raw = message.get("content").ok_or_else(|| BadRequest::field("input", "has a message without \"content\""))?;
     let content = content(raw)?;
     match (role.as_str(), content.only_text()) {
-        ("assistant", Some(text)) => conversation.add_text(text),
-        ("developer" | "system", Some(text)) => append(&mut conversation.system, PARAGRAPH, text),
+        ("assistant", Some(text)) => messages.add_text(text),
+        ("developer" | "system", Some(text)) => append(&mut messages.system, PARAGRAPH, text),
         ("developer" | "system", None) => {
             return Err(no_counterpart(&format!("A {role} message that is not all text")));
         }
-        ("assistant" | "user", _) => conversation.say(&role, &content.json()),
+        ("assistant" | "user", _) => messages.push(&role, &content.json()),
         _ => {
             let problem = format!("has a message with the unknown role \"{}\"", cut(&role, MAX_QUOTE));
             return Err(BadRequest::field("input", &problem));

@@ -76,7 +76,7 @@ struct Turn {
 
 /// The conversation so far.
 #[derive(Default)]
-pub struct Conversation {
+pub struct ChatMessages {
     /// All that a system message says, wherever it stood: many chat templates take one only, at the start.
     pub system: String,
     messages: Vec<String>,
@@ -93,9 +93,9 @@ pub fn append(all: &mut String, separator: &str, text: &str) {
     all.push_str(text);
 }
 
-impl Conversation {
+impl ChatMessages {
     /// Adds a message with content as JSON.
-    pub fn say(&mut self, role: &str, content: &str) {
+    pub fn push(&mut self, role: &str, content: &str) {
         self.end_turn();
         self.end_results();
         self.messages.push(format!(r#"{{"role":{},"content":{content}}}"#, json_text(role)));
