@@ -15,8 +15,8 @@ use crate::net::request::USER_AGENT;
 use crate::net::resolve::Names;
 use crate::net::ureq_tls::TlsConnector;
 use crate::proto::management::{ErrorBody, Meta};
-use crate::proto::members::cut;
 use crate::proto::read_json::{from_bytes, from_value};
+use crate::proto::text::cut;
 use crate::sync::lock;
 
 /// The time limit for opening a connection, here, for events and for chats.

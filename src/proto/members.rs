@@ -198,11 +198,6 @@ pub(super) fn json_list(items: Vec<String>) -> String {
     list
 }
 
-/// The prefix of a text of at most `max` bytes, cut at a character boundary. For texts whose length a peer chooses.
-pub fn cut(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
-}
-
 /// Reads a JSON list.
 ///
 /// # Errors

@@ -29,6 +29,7 @@ pub mod scan;
 pub mod sequence;
 pub mod sse;
 pub mod stage;
+pub mod text;
 pub mod time;
 pub mod translate;
 pub mod tunnel;

@@ -156,8 +156,8 @@ proptest! {
         let error = tunnel::encode_error(&id, &stage, &stage);
         let wanted = FromParticipant::Error {
             request_id,
-            stage: super::members::cut(&stage, tunnel::MAX_STAGE).to_owned(),
-            message: super::members::cut(&stage, tunnel::MAX_ERROR_TEXT).to_owned(),
+            stage: super::text::cut(&stage, tunnel::MAX_STAGE).to_owned(),
+            message: super::text::cut(&stage, tunnel::MAX_ERROR_TEXT).to_owned(),
         };
         prop_assert_eq!(tunnel::decode_from_participant(&error).unwrap(), wanted);
         if let Some(mut head) = tunnel::binary_head(&id) {

@@ -18,7 +18,7 @@ use crate::hub::observe::log::settings::LogLevel;
 use crate::hub::observe::log::short::ShortRequest;
 use crate::hub::random::fresh_uuid;
 use crate::proto::management::{ErrorCode, MAX_TEXT};
-use crate::proto::members::cut;
+use crate::proto::text::cut;
 use crate::proto::time::millis;
 use crate::proto::usage::Tokens;
 use crate::proto::usage_record::UsageRecord;

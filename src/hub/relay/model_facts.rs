@@ -10,7 +10,7 @@ use crate::hub::relay::operation::{OllamaRoute, RelayRequest, Shape};
 use crate::hub::relay::passthrough::RelayedHead;
 use crate::hub::respond::{JSON, Rejection};
 use crate::proto::management::{ErrorCode, Support};
-use crate::proto::members::cut;
+use crate::proto::text::cut;
 use crate::proto::time::rfc3339;
 use crate::state::missing_routes::ReplaceableRoute;
 use crate::state::registry::{Outcome, Picked};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::hub::error_shape::{anthropic_type, openai_type};
 use crate::proto::api_answer::{EVENT_STREAM, NDJSON};
 use crate::proto::management::ErrorCode;
-use crate::proto::members::cut;
+use crate::proto::text::cut;
 use crate::proto::parsed::parse_within;
 use crate::proto::sse;
 use crate::proto::translate::error_text;

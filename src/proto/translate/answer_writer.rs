@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::super::members::{cut, json_text};
+use super::super::members::json_text;
+use super::super::text::cut;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::chat::TOO_LONG;
 use super::delta::ChatDelta;

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::super::members::cut;
 use super::super::parsed::parse_within;
 use super::super::read_json::lenient;
+use super::super::text::cut;
 use super::super::tunnel::MAX_ERROR_TEXT;
 use super::calls::{CallPiece, OpenCall, owner};
 use super::delta::{ChatDelta, Finish, Sink, TokenCounts};

@@ -2,8 +2,9 @@
 
 use serde_json::value::RawValue;
 
-use super::super::members::{self, BadRequest, MAX_LIST, MAX_MEMBERS, Members, cut};
+use super::super::members::{self, BadRequest, MAX_LIST, MAX_MEMBERS, Members};
 use super::super::read_json::lenient;
+use super::super::text::cut;
 
 /// The longest of a client's own words that an error repeats, in bytes.
 pub const MAX_QUOTE: usize = 256;

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use super::chunk::decode_base64;
 use super::constants::{MAX_ERROR_TEXT, MAX_HEAD, MAX_HEAD_LINES, MAX_REQUEST_ID, MAX_STAGE};
 use super::message::{BadMessage, FromHub, FromParticipant, IncomingRequest};
-use crate::proto::members::{cut, text_of};
+use crate::proto::members::text_of;
 use crate::proto::operations::passes_header;
 use crate::proto::scan;
+use crate::proto::text::cut;
 
 /// The fields of all messages together, so that one pass parses a message before its type is known. A `null` counts as absent.
 /// Text is borrowed unless it has escapes; `headers`, `metadata` and `body` are kept as JSON. `operation` and `stream` are only
@@ -46,7 +47,7 @@ impl<'a> Fields<'a> {
             Some(())
         });
         let refused = || format!("it is no JSON object, after {last:?}");
-        read.map(|()| fields).ok_or_else(|| BadMessage(truncated(&refused(), MAX_ERROR_TEXT)))
+        read.map(|()| fields).ok_or_else(|| BadMessage(cut(&refused(), MAX_ERROR_TEXT).to_owned()))
     }
 
     /// Checks that no field has another type, or appears twice.
@@ -121,11 +122,6 @@ fn short_id(field: Option<Cow<'_, str>>) -> Result<Cow<'_, str>, BadMessage> {
     Ok(id)
 }
 
-/// A copy of a text, truncated to `max` bytes. The participant chooses the text's length.
-fn truncated(text: &str, max: usize) -> String {
-    cut(text, max).to_owned()
-}
-
 /// A provider's head.
 fn start(fields: Fields<'_>) -> Result<FromParticipant<'_>, BadMessage> {
     let status = fields
@@ -186,7 +182,7 @@ pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMes
     let request_id = fields.request_id.clone();
     match fields.check().and_then(|()| decode(&kind, fields)) {
         Err(bad) if kind.starts_with("tunnel.response.") => {
-            let message = truncated(&bad.to_string(), MAX_ERROR_TEXT);
+            let message = cut(&bad.to_string(), MAX_ERROR_TEXT).to_owned();
             Ok(FromParticipant::Malformed { request_id: short_id(request_id)?, stage: "participant", message })
         }
         decoded => decoded,
@@ -203,8 +199,8 @@ fn decode<'a>(kind: &str, fields: Fields<'a>) -> Result<FromParticipant<'a>, Bad
         "tunnel.response.end" => FromParticipant::End { request_id: short_id(fields.request_id)? },
         "tunnel.response.error" => FromParticipant::Error {
             request_id: short_id(fields.request_id)?,
-            stage: truncated(&fields.stage.unwrap_or_default(), MAX_STAGE),
-            message: truncated(&need(fields.message, "message")?, MAX_ERROR_TEXT),
+            stage: cut(&fields.stage.unwrap_or_default(), MAX_STAGE).to_owned(),
+            message: cut(&need(fields.message, "message")?, MAX_ERROR_TEXT).to_owned(),
         },
         "tunnel.ping" => FromParticipant::Ping,
         _ => FromParticipant::Unknown,

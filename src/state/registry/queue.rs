@@ -8,8 +8,8 @@ use super::super::selector::Caller;
 use super::registration::Missing;
 use super::rooms::Registry;
 use crate::proto::management::MAX_TEXT;
-use crate::proto::members::cut;
 use crate::proto::queue::{MAX_SHOWN, RoomQueue, WaitingRequest};
+use crate::proto::text::cut;
 
 impl Registry {
     /// The requests that wait in a room, in the order in which they would get slots now, as `reader` sees them. Addresses of

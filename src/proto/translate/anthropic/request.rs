@@ -1,6 +1,7 @@
 //! A Messages request of Anthropic's API as a Chat Completions request.
 
-use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_list, json_text};
+use super::super::super::members::{BadRequest, MAX_LIST, Members, json_list, json_text};
+use super::super::super::text::cut;
 use super::super::chat_messages::{ChatMessages, Content, PARAGRAPH, Part, append};
 use super::super::chat_request::{image, only_function, set_schema, set_stream, typed};
 use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};

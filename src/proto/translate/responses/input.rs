@@ -1,7 +1,8 @@
 //! The items of a Responses request as the messages of a chat.
 
-use super::super::super::members::{BadRequest, MAX_LIST, Members, cut, json_text};
+use super::super::super::members::{BadRequest, MAX_LIST, Members, json_text};
 use super::super::super::read_json::lenient;
+use super::super::super::text::cut;
 use super::super::chat_messages::{ChatMessages, Content, PARAGRAPH, Part, append};
 use super::super::chat_request::typed;
 use super::super::json::{MAX_QUOTE, list, no_counterpart, object, text};
