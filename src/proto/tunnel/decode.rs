@@ -113,7 +113,7 @@ fn need<'a>(field: Option<Cow<'a, str>>, name: &str) -> Result<Cow<'a, str>, Bad
     field.ok_or_else(|| BadMessage(format!("{name} is missing")))
 }
 
-/// A participant's request id, limited to [`MAX_REQUEST_ID`].
+/// A request id, limited to [`MAX_REQUEST_ID`].
 fn short_id(field: Option<Cow<'_, str>>) -> Result<Cow<'_, str>, BadMessage> {
     let id = need(field, "requestId")?;
     if id.len() > MAX_REQUEST_ID {
@@ -141,8 +141,8 @@ fn start(fields: Fields<'_>) -> Result<FromParticipant<'_>, BadMessage> {
 /// Decodes a text message of the hub.
 ///
 /// # Errors
-/// If the text is not a JSON object with a `type`, or a known type lacks a field or has one of the wrong type. The caller
-/// drops the message and keeps the tunnel.
+/// If the text is not a JSON object with a `type`, or a known type lacks a field, has one of the wrong type, or an id over
+/// [`MAX_REQUEST_ID`]. The caller drops the message and keeps the tunnel.
 pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
     let mut fields = Fields::parse(text)?;
     fields.check()?;
@@ -154,7 +154,7 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
                 return Err(BadMessage("a request has both a body and bodyBytes".into()));
             }
             FromHub::Request(IncomingRequest {
-                request_id: need(fields.request_id, "requestId")?,
+                request_id: short_id(fields.request_id)?,
                 method: need(fields.method, "method")?,
                 path: need(fields.path, "path")?,
                 headers,
@@ -163,9 +163,9 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
                 body_bytes: fields.body_bytes,
             })
         }
-        "tunnel.cancel" => FromHub::Cancel { request_id: need(fields.request_id, "requestId")? },
-        "tunnel.pause" => FromHub::Pause { request_id: need(fields.request_id, "requestId")? },
-        "tunnel.resume" => FromHub::Resume { request_id: need(fields.request_id, "requestId")? },
+        "tunnel.cancel" => FromHub::Cancel { request_id: short_id(fields.request_id)? },
+        "tunnel.pause" => FromHub::Pause { request_id: short_id(fields.request_id)? },
+        "tunnel.resume" => FromHub::Resume { request_id: short_id(fields.request_id)? },
         "tunnel.pong" => FromHub::Pong,
         _ => FromHub::Unknown,
     })
@@ -174,7 +174,7 @@ pub fn decode_from_hub(text: &str) -> Result<FromHub<'_>, BadMessage> {
 /// Decodes a text message of a participant.
 ///
 /// # Errors
-/// As [`decode_from_hub`]; also for an id over [`MAX_REQUEST_ID`]. A part of a response that cannot be decoded, such as a chunk that is
+/// As [`decode_from_hub`]. A part of a response that cannot be decoded, such as a chunk that is
 /// not base64 or a head beyond [`MAX_HEAD`] or [`MAX_HEAD_LINES`], is [`FromParticipant::Malformed`] if its request's id can be.
 pub fn decode_from_participant(text: &str) -> Result<FromParticipant<'_>, BadMessage> {
     let mut fields = Fields::parse(text)?;

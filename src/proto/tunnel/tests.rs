@@ -225,6 +225,22 @@ fn long_texts_of_a_participant_are_truncated_or_refused() {
 }
 
 #[test]
+fn a_hubs_message_with_a_long_id_is_refused() {
+    for fields in [
+        r#""tunnel.request","method":"GET","path":"/""#,
+        r#""tunnel.cancel""#,
+        r#""tunnel.pause""#,
+        r#""tunnel.resume""#,
+    ] {
+        let is_read = |bytes: usize| {
+            let id = "i".repeat(bytes);
+            decode_from_hub(&format!(r#"{{"type":{fields},"requestId":"{id}"}}"#)).is_ok()
+        };
+        assert!(is_read(MAX_REQUEST_ID) && !is_read(MAX_REQUEST_ID + 1), "{fields}");
+    }
+}
+
+#[test]
 fn binary_chunks_carry_their_id() {
     let mut message = binary_head("r1").unwrap();
     message.extend_from_slice(b"\x00\xff");
