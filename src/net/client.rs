@@ -26,6 +26,9 @@ const SEVERAL_PIECES: usize = 2 << 10;
 /// How soon after a request the end of a reused connection is taken for the server's answer to the idle time before it. A server
 /// that ends the connection later may have been at work on the request.
 const IDLE_CLOSE_WINDOW: Duration = Duration::from_secs(1);
+/// The most interim heads (RFC 9110, section 15.2) before an answer's final one. A server that sends them without end would keep a
+/// processor busy until the deadline.
+pub const MAX_INTERIM: u8 = 16;
 
 /// A connection to a server.
 pub struct ClientConnection {
@@ -163,14 +166,20 @@ impl ClientConnection {
         mut wait: impl FnMut(&Stream),
         on_head: impl FnOnce(&ResponseHead<'_>) -> T,
     ) -> io::Result<T> {
-        let mut on_head = Some(on_head);
+        let (mut on_head, mut interim) = (Some(on_head), 0);
         loop {
             let mut shown = None;
             let show = |answer: &ResponseHead<'_>| shown = on_head.take().map(|on_head| on_head(answer));
             if let Some(head) = read_head(&self.buffer[self.from..self.to], show)? {
                 self.from += head.length;
                 // An interim answer is not passed on, and is followed by another one.
-                let Some(shown) = shown else { continue };
+                let Some(shown) = shown else {
+                    interim += 1;
+                    if interim > MAX_INTERIM {
+                        return Err(broken("the server sends interim answers (1xx) without end"));
+                    }
+                    continue;
+                };
                 (self.body, self.reusable) = (head.body, head.reusable);
                 return Ok(shown);
             }
@@ -378,6 +387,15 @@ mod tests {
         assert_eq!(outcome(&["HTTP/1.1 204 No\r\n\r\n"]).ok(), fine(204, "", true));
         let early = "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n";
         assert_eq!(outcome(&[early, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n"]).ok(), fine(404, "", true));
+    }
+
+    #[test]
+    fn the_number_of_interim_answers_is_limited() {
+        let interim = |count: u8| "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(count.into());
+        let last = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na";
+        assert_eq!(outcome(&[&interim(MAX_INTERIM), last]).ok(), fine(200, "a", true));
+        let error = outcome(&[&interim(MAX_INTERIM + 1), last]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
     }
 
     #[test]

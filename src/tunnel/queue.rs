@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::piece::{LostReason, Piece};
 use crate::budget::{Budget, Share};
+use crate::net::client::MAX_INTERIM;
 use crate::net::stream::SentNow;
 
 /// Memory is reserved and released in steps of this many bytes, so that small pieces rarely lock the budget.
@@ -16,8 +17,6 @@ const STEP: u64 = 16 << 10;
 const UNCHARGED: u64 = 4 << 10;
 /// A queue of up to this many bytes may use the whole budget; larger ones leave a quarter of it to other requests.
 const SMALL: u64 = 64 << 10;
-/// Interim heads (RFC 9110, section 15.2) that a participant may send before the final one.
-const MAX_INTERIM: u8 = 16;
 
 /// The longest piece that the tunnel's reader sends by itself, in bytes: what a participant reads of a fast answer at once. What the
 /// client does not take of it at once has to be stored.
