@@ -33,5 +33,5 @@ fn others_see_our_hub_also_if_they_ask_once_and_we_see_theirs() {
     let output = Command::new(script).arg(env!("CARGO_BIN_EXE_gambi")).arg(python).output().expect("bash");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(told.matches("ok ").count(), 9, "{told}");
+    assert_eq!(told.matches("ok ").count(), 10, "{told}");
 }

@@ -1,11 +1,12 @@
 //! Announcing a hub on the local network, and repeating that for clients that ask at the wrong time.
 
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mdns_sd::{DaemonEvent, Receiver, RecvTimeoutError, ServiceDaemon, ServiceInfo};
+use mdns_sd::{DaemonEvent, IfKind, Receiver, RecvTimeoutError, ServiceDaemon, ServiceInfo};
 
 use super::service::{FINGERPRINT, GOODBYE_TIMEOUT, HTTPS, PROTOCOL, SERVICE_TYPE};
 use crate::error::{Error, Reason};
@@ -24,9 +25,14 @@ const REPEAT_INTERVAL: Duration = Duration::from_millis(2200);
 /// The least time between two registrations, however many clients ask.
 const MIN_REPEAT_INTERVAL: Duration = Duration::from_millis(250);
 
+/// The most records of others that mdns-sd may keep, counted with the times at which it looks at them again. It keeps all that anyone
+/// on the network sends, for as long as that says.
+const MAX_RECORDS: i64 = 10_000;
+/// How often they are counted: as fast as mdns-sd reads packets, it can take a hundred megabytes a second.
+const COUNT_INTERVAL: Duration = Duration::from_millis(250);
+
 /// The announcement of a hub. Dropping it withdraws the announcement.
 pub struct Announcement {
-    daemon: ServiceDaemon,
     fullname: String,
     name: String,
     host: String,
@@ -36,6 +42,7 @@ pub struct Announcement {
 
 /// What the thread that repeats the announcement shares with its owner.
 struct AnnouncementState {
+    daemon: ServiceDaemon,
     info: ServiceInfo,
     withdrawn: bool,
 }
@@ -57,11 +64,11 @@ pub fn announce(address: IpAddr, port: u16, tls: Option<Fingerprint>) -> Result<
     let daemon = ServiceDaemon::new().map_err(failed)?;
     let events = daemon.monitor().map_err(failed)?;
     daemon.register(info.clone()).map_err(failed)?;
-    let state = Arc::new(Mutex::new(AnnouncementState { info, withdrawn: false }));
-    let (daemon_of_owner, address) = (daemon.clone(), SocketAddr::new(address, port));
-    let announcement = Announcement { daemon: daemon_of_owner, fullname, name, host, address, state: state.clone() };
+    let state = Arc::new(Mutex::new(AnnouncementState { daemon, info, withdrawn: false }));
+    let address = SocketAddr::new(address, port);
+    let announcement = Announcement { fullname, name, host, address, state: state.clone() };
     wait_for_announcement(&events);
-    let repeating = move || repeat(&daemon, &events, &state);
+    let repeating = move || repeat(events, &state);
     let spawned = thread::Builder::new().name("mdns".into()).stack_size(STACK_SIZE).spawn(repeating);
     spawned.map_err(|e| Error::System { what: "starting the mDNS thread", reason: Reason::of(e) })?;
     Ok(announcement)
@@ -95,37 +102,77 @@ fn wait_for_announcement(events: &Receiver<DaemonEvent>) {
     }
 }
 
-/// Repeats the registration after the first announcement and after each answer, until the daemon ends.
+/// Repeats the registration after the first announcement and after each answer, until the daemon ends. Replaces the daemon once it
+/// keeps too much.
 ///
 /// A record must not be multicast again within a second (RFC 6762, section 6). mdns-sd drops an answer that comes too
 /// soon instead of delaying it, so a client that asks once, just after an announcement or another client's answer, would
 /// get none. mdns-sd announces a repeated registration at once if it may, and again 1.1 s later. Such a client is
 /// answered by that.
-fn repeat(daemon: &ServiceDaemon, events: &Receiver<DaemonEvent>, state: &Mutex<AnnouncementState>) {
+fn repeat(mut events: Receiver<DaemonEvent>, state: &Mutex<AnnouncementState>) {
     let mut last = Instant::now();
-    let (mut repeats, mut next) = (REPEATS, last + MIN_REPEAT_INTERVAL);
+    let (mut repeats, mut next, mut count) = (REPEATS, last + MIN_REPEAT_INTERVAL, last + COUNT_INTERVAL);
     loop {
-        let event = if repeats == 0 {
-            events.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            events.recv_deadline(next)
-        };
-        match event {
+        match events.recv_deadline(if repeats == 0 { count } else { next.min(count) }) {
             Ok(DaemonEvent::Respond(_)) => (repeats, next) = (REPEATS, last + MIN_REPEAT_INTERVAL),
-            Ok(_) => {}
-            Err(RecvTimeoutError::Timeout) => {
-                let state = lock(state);
-                // A full queue of commands is no reason to end: the next repeat may find it empty.
-                if state.withdrawn || matches!(daemon.register(state.info.clone()), Err(mdns_sd::Error::DaemonShutdown))
-                {
-                    return;
-                }
-                last = Instant::now();
-                (repeats, next) = (repeats - 1, last + REPEAT_INTERVAL);
-            }
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        let now = Instant::now();
+        if now >= count {
+            count = now + COUNT_INTERVAL;
+            if is_full(state)
+                && let Ok(others) = replace_daemon(state)
+            {
+                events = others;
+                (repeats, next, last) = (REPEATS, now + PROBE_TIMEOUT, now);
+            }
+        }
+        if repeats > 0 && now >= next {
+            let state = lock(state);
+            // A full queue of commands is no reason to end: the next repeat may find it empty.
+            if state.withdrawn
+                || matches!(state.daemon.register(state.info.clone()), Err(mdns_sd::Error::DaemonShutdown))
+            {
+                return;
+            }
+            (repeats, next, last) = (repeats - 1, now + REPEAT_INTERVAL, now);
+        }
     }
+}
+
+/// Whether the daemon keeps too much of what others have sent.
+fn is_full(state: &Mutex<AnnouncementState>) -> bool {
+    let daemon = lock(state).daemon.clone();
+    let metrics = daemon.get_metrics().ok().and_then(|metrics| metrics.recv_timeout(GOODBYE_TIMEOUT).ok());
+    let is_kept = |name: &str| name.starts_with("cached-") || name == "timer";
+    let kept = metrics.iter().flatten().filter(|(name, _)| is_kept(name));
+    kept.map(|(_, count)| count).sum::<i64>() > MAX_RECORDS
+}
+
+/// Ends the daemon, with all that it keeps, and announces the hub by another one, whose events are returned. Without interfaces the
+/// first one sends no goodbye: to clients the hub has announced itself once more.
+fn replace_daemon(state: &Mutex<AnnouncementState>) -> mdns_sd::Result<Receiver<DaemonEvent>> {
+    let daemon = ServiceDaemon::new()?;
+    let events = daemon.monitor()?;
+    let full = {
+        let mut state = lock(state);
+        if state.withdrawn {
+            daemon.shutdown()?;
+            return Ok(events);
+        }
+        mem::replace(&mut state.daemon, daemon)
+    };
+    let _ = full.disable_interface(IfKind::All);
+    if let Ok(done) = full.shutdown() {
+        let _ = done.recv_timeout(GOODBYE_TIMEOUT);
+    }
+    let state = lock(state);
+    if !state.withdrawn {
+        // What fails here is tried again by the next repeat.
+        let _ = state.daemon.register(state.info.clone());
+    }
+    Ok(events)
 }
 
 impl Announcement {
@@ -145,18 +192,22 @@ impl Announcement {
         let info = service(&self.name, &self.host, self.address.ip(), port, Some(fingerprint)).map_err(failed)?;
         let mut state = lock(&self.state);
         state.info = info;
-        self.daemon.register(state.info.clone()).map_err(failed)
+        state.daemon.register(state.info.clone()).map_err(failed)
     }
 }
 
 impl Drop for Announcement {
     fn drop(&mut self) {
         // No registration may follow the goodbye.
-        lock(&self.state).withdrawn = true;
-        if let Ok(done) = self.daemon.unregister(&self.fullname) {
+        let daemon = {
+            let mut state = lock(&self.state);
+            state.withdrawn = true;
+            state.daemon.clone()
+        };
+        if let Ok(done) = daemon.unregister(&self.fullname) {
             let _ = done.recv_timeout(GOODBYE_TIMEOUT);
         }
-        if let Ok(done) = self.daemon.shutdown() {
+        if let Ok(done) = daemon.shutdown() {
             let _ = done.recv_timeout(GOODBYE_TIMEOUT);
         }
     }

@@ -32,6 +32,11 @@ say "clients that ask once, each just after another one was answered, are answer
 ip netns exec "$b" "$python" "$here/others.py" browse > "$work/zeroconf" &
 until_there "$work/zeroconf" "found gambi-hub-3000._gambi._tcp.local. 10.77.0.1 3000 http 1.0"
 say "python-zeroconf sees the hub"
+ip netns exec "$b" "$python" "$here/flood.py" 10.77.0.2 10.77.0.1 gambi-hub-3000
+ip netns exec "$b" "$gambi" discover --timeout 3s --format ndjson > "$work/found"
+grep -q '"name":"gambi-hub-3000".*LAB001' "$work/found" || { cat "$work/found"; exit 1; }
+if grep -q "gone gambi-hub-3000" "$work/zeroconf"; then cat "$work/zeroconf"; exit 1; fi
+say "a hub that was sent too many records announces itself anew, and never says goodbye"
 
 export DBUS_SYSTEM_BUS_ADDRESS="unix:path=$work/bus"
 cat > "$work/bus.conf" <<CONF
