@@ -40,6 +40,8 @@ pub struct Http {
     pub pin: Option<Fingerprint>,
     /// The time limit of a whole call.
     whole: Duration,
+    /// The longest answer that is read, in bytes.
+    pub max_answer: u64,
     /// The hub's URL, without a trailing slash.
     pub base: String,
     /// Headers of every request, such as the hub's key.
@@ -92,6 +94,7 @@ impl Http {
             tls,
             pin: None,
             whole: CALL_TIMEOUT,
+            max_answer: MAX_RESPONSE,
             base: base_url("the hub's address", hub_url)?,
             headers: Vec::new(),
             request_id: Arc::default(),
@@ -132,7 +135,7 @@ impl Http {
         if !(200..300).contains(&status) {
             return Err(self.refused(path, answer));
         }
-        Ok((status, read(answer.into_body()).map_err(|e| self.unreachable(e))?))
+        Ok((status, read_within(answer.into_body(), self.max_answer).map_err(|e| self.unreachable(e))?))
     }
 
     /// Sends a request through the given agent; the response may have any status.
@@ -237,7 +240,11 @@ fn first_line(text: &[u8]) -> Option<&str> {
 
 /// The whole body of a response.
 pub fn read(body: Body) -> Result<Vec<u8>, ureq::Error> {
-    body.into_with_config().limit(MAX_RESPONSE).read_to_vec()
+    read_within(body, MAX_RESPONSE)
+}
+
+fn read_within(body: Body, most: u64) -> Result<Vec<u8>, ureq::Error> {
+    body.into_with_config().limit(most).read_to_vec()
 }
 
 #[cfg(test)]

@@ -93,6 +93,13 @@ impl Client {
         self
     }
 
+    /// The longest answer that is read, in bytes: for hubs that are not trusted.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn with_max_answer(mut self, bytes: u64) -> Self {
+        self.http.max_answer = bytes;
+        self
+    }
+
     /// Closes the connection after each call: for calls that are far between, as the hub has a thread for each open connection. One over
     /// TLS is kept, since another handshake costs more.
     pub(crate) fn without_kept_connections(self) -> Self {

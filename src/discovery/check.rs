@@ -1,6 +1,7 @@
 //! Asks the hubs that are announced whether they answer, and for their rooms: all at once, each at all its addresses. One
 //! deadline bounds that, so that an announcement whose hub is gone delays the others by little.
 
+use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -24,83 +25,123 @@ const MARGIN: Duration = Duration::from_millis(500);
 /// When no thread can be started.
 pub fn find_hubs(announced: Vec<AnnouncedHub>, wanted: &Wanted, deadline: Instant) -> Result<Vec<HubRooms>, Error> {
     let mut checks: Vec<_> = announced.into_iter().map(HubCheck::new).collect();
-    let mut jobs = requests_to(&checks, wanted, deadline - MARGIN);
+    let mut targets = targets_of(&mut checks);
+    let mut jobs = requests_to(&targets, wanted, deadline - MARGIN);
     loop {
         let now = Instant::now();
-        let open = checks.iter().filter(|check| !check.is_settled(now));
+        let open = checks.iter().filter(|check| !check.is_settled(&targets, now));
         let until = open.map(|check| check.preferred_until.unwrap_or(deadline).min(deadline)).min();
         match until {
             Some(until) if now < deadline => {
-                if let Some((hub, place, answer)) = jobs.next(until)? {
-                    checks[hub].record(place, answer, Instant::now());
+                if let Some((target, answer)) = jobs.next(until)? {
+                    record(&mut checks, &mut targets, target, answer, Instant::now());
                 }
             }
             _ => break,
         }
     }
-    Ok(merge(checks.into_iter().filter_map(HubCheck::into_found).collect()))
+    Ok(merge(checks.into_iter().filter_map(|check| check.into_found(&mut targets)).collect()))
 }
 
-/// The requests to all addresses, with the places of the hub and the address in their results. The first addresses of all hubs
-/// come first: one that announces many delays no other.
-fn requests_to(checks: &[HubCheck], wanted: &Wanted, until: Instant) -> Jobs<(usize, usize, Option<Rooms>)> {
-    let mut jobs = Jobs::new();
+/// The addresses of all hubs, each once: several names of one hub would multiply what it is asked. The first addresses of all hubs come
+/// first: one that announces many delays no other.
+fn targets_of(checks: &mut [HubCheck]) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
     for place in 0..MAX_ADDRESSES {
-        for (hub, check) in checks.iter().enumerate() {
-            let Some(url) = check.urls.get(place).cloned() else { continue };
-            let (fingerprint, wanted) = (check.fingerprint, wanted.clone());
-            jobs.push(move || (hub, place, requests::ask(&url, fingerprint, &wanted, until)));
+        for check in &mut *checks {
+            let Some(&address) = check.addresses.iter().filter(|address| has_a_url(address)).nth(place) else {
+                continue;
+            };
+            let (tls, fingerprint) = (check.tls, check.fingerprint);
+            let is_same = |known: &Target| (known.address, known.tls, known.fingerprint) == (address, tls, fingerprint);
+            check.targets.push(targets.iter().position(is_same).unwrap_or(targets.len()));
+            if check.targets.last() == Some(&targets.len()) {
+                targets.push(Target { address, tls, fingerprint, answer: None });
+            }
         }
     }
+    targets
+}
+
+/// The requests to all targets, with the places of these in their results.
+fn requests_to(targets: &[Target], wanted: &Wanted, until: Instant) -> Jobs<(usize, Option<Rooms>)> {
+    let mut jobs = Jobs::new();
+    for (place, target) in targets.iter().enumerate() {
+        let (url, fingerprint, wanted) = (target.url(), target.fingerprint, wanted.clone());
+        jobs.push(move || (place, requests::ask(&url, fingerprint, &wanted, until)));
+    }
     jobs
+}
+
+/// Records what the target at this place answers.
+fn record(checks: &mut [HubCheck], targets: &mut [Target], place: usize, answer: Option<Rooms>, now: Instant) {
+    if answer.is_some() {
+        for check in checks.iter_mut().filter(|check| check.targets.contains(&place)) {
+            check.preferred_until.get_or_insert(now + PREFERENCE_TIME);
+        }
+    }
+    targets[place].answer = Some(answer);
+}
+
+/// An address that is asked.
+struct Target {
+    address: SocketAddr,
+    tls: bool,
+    fingerprint: Option<Fingerprint>,
+    /// What the hub answers there, if it does; `None` while that is not known.
+    answer: Option<Option<Rooms>>,
+}
+
+impl Target {
+    fn url(&self) -> String {
+        format!("{}://{}", if self.tls { HTTPS } else { "http" }, self.address)
+    }
+
+    fn answers(&self) -> bool {
+        matches!(self.answer, Some(Some(_)))
+    }
 }
 
 /// A hub while its addresses are asked.
 struct HubCheck {
     name: String,
     addresses: Vec<SocketAddr>,
+    tls: bool,
     fingerprint: Option<Fingerprint>,
-    /// The addresses that a URL can name, the preferred ones first.
-    urls: Vec<String>,
-    /// What the hub answers at each URL, if it does; `None` while that is not known.
-    answers: Vec<Option<Option<Rooms>>>,
+    /// The places of the targets that are its addresses, the preferred ones first.
+    targets: Vec<usize>,
     /// Set once it has answered at one of them: until then a preferred one may answer too.
     preferred_until: Option<Instant>,
 }
 
 impl HubCheck {
+    /// A check without targets.
     fn new(hub: AnnouncedHub) -> Self {
         let name = hub.fullname.strip_suffix(SERVICE_TYPE).unwrap_or(&hub.fullname).trim_end_matches('.').to_owned();
-        let (scheme, fingerprint) = if hub.tls { (HTTPS, hub.fingerprint) } else { ("http", None) };
-        let named = hub.addresses.iter().filter(|address| has_a_url(address));
-        let urls: Vec<_> = named.map(|address| format!("{scheme}://{address}")).collect();
-        let answers = urls.iter().map(|_| None).collect();
-        HubCheck { name, addresses: hub.addresses, fingerprint, urls, answers, preferred_until: None }
-    }
-
-    fn record(&mut self, place: usize, answer: Option<Rooms>, now: Instant) {
-        if answer.is_some() {
-            self.preferred_until.get_or_insert(now + PREFERENCE_TIME);
+        let fingerprint = hub.fingerprint.filter(|_| hub.tls);
+        HubCheck {
+            name,
+            addresses: hub.addresses,
+            tls: hub.tls,
+            fingerprint,
+            targets: Vec::new(),
+            preferred_until: None,
         }
-        self.answers[place] = Some(answer);
     }
 
     /// Whether no further answer would change its URL.
-    fn is_settled(&self, now: Instant) -> bool {
-        let preferred = self.place().map_or(&self.answers[..], |place| &self.answers[..place]);
-        preferred.iter().all(Option::is_some) || self.preferred_until.is_some_and(|until| until <= now)
+    fn is_settled(&self, targets: &[Target], now: Instant) -> bool {
+        let mut preferred = self.targets.iter().map(|&place| &targets[place]).take_while(|target| !target.answers());
+        preferred.all(|target| target.answer.is_some()) || self.preferred_until.is_some_and(|until| until <= now)
     }
 
-    /// The place of the first URL at which it answers.
-    fn place(&self) -> Option<usize> {
-        self.answers.iter().position(|answer| matches!(answer, Some(Some(_))))
-    }
-
-    /// `None` if it answers at no URL.
-    fn into_found(mut self) -> Option<HubRooms> {
-        let place = self.place()?;
-        let (url, rooms) = (self.urls.swap_remove(place), self.answers.swap_remove(place)??);
-        let hub = FoundHub { name: self.name, url, addresses: self.addresses, fingerprint: self.fingerprint };
+    /// `None` if it answers at no URL. Another hub at the same URL counts as one without rooms.
+    fn into_found(self, targets: &mut [Target]) -> Option<HubRooms> {
+        let place = self.targets.into_iter().find(|&place| targets[place].answers())?;
+        let target = &mut targets[place];
+        let rooms = mem::replace(target.answer.as_mut()?.as_mut()?, Ok(Vec::new()));
+        let hub =
+            FoundHub { name: self.name, url: target.url(), addresses: self.addresses, fingerprint: self.fingerprint };
         Some(HubRooms { hub, rooms })
     }
 }
@@ -238,21 +279,48 @@ mod tests {
     #[test]
     fn of_several_addresses_the_first_is_preferred_for_a_short_time() {
         let addresses: Vec<SocketAddr> = (1..=3).map(|n| SocketAddr::from(([10, 0, 0, n], 1))).collect();
-        let hub = || HubCheck::new(announced(&[("lab", &addresses)]).remove(0));
+        let hub = || {
+            let mut checks = vec![HubCheck::new(announced(&[("lab", &addresses)]).remove(0))];
+            let targets = targets_of(&mut checks);
+            (checks, targets)
+        };
         let now = Instant::now();
-        let mut check = hub();
-        assert!(!check.is_settled(now));
-        check.record(1, Some(Ok(Vec::new())), now);
-        assert!(!check.is_settled(now) && check.is_settled(now + PREFERENCE_TIME));
-        check.record(0, None, now);
-        assert!(check.is_settled(now));
-        assert_eq!(check.into_found().unwrap().hub.url, "http://10.0.0.2:1");
-        let mut check = hub();
+        let (mut checks, mut targets) = hub();
+        assert!(!checks[0].is_settled(&targets, now));
+        record(&mut checks, &mut targets, 1, Some(Ok(Vec::new())), now);
+        assert!(!checks[0].is_settled(&targets, now) && checks[0].is_settled(&targets, now + PREFERENCE_TIME));
+        record(&mut checks, &mut targets, 0, None, now);
+        assert!(checks[0].is_settled(&targets, now));
+        assert_eq!(checks.remove(0).into_found(&mut targets).unwrap().hub.url, "http://10.0.0.2:1");
+        let (mut checks, mut targets) = hub();
         for place in [2, 0, 1] {
-            assert!(!check.is_settled(now));
-            check.record(place, None, now);
+            assert!(!checks[0].is_settled(&targets, now));
+            record(&mut checks, &mut targets, place, None, now);
         }
-        assert!(check.is_settled(now) && check.into_found().is_none());
+        assert!(checks[0].is_settled(&targets, now) && checks.remove(0).into_found(&mut targets).is_none());
+    }
+
+    #[test]
+    fn an_address_is_asked_once_however_many_names_it_has() {
+        let [one, other] = [1, 2].map(|n| SocketAddr::from(([10, 0, 0, n], 1)));
+        let mut all = announced(&[("a", &[one]), ("b", &[other, one]), ("c", &[one]), ("d", &[one])]);
+        all[3].tls = true;
+        let mut checks: Vec<_> = all.into_iter().map(HubCheck::new).collect();
+        let targets = targets_of(&mut checks);
+        let urls: Vec<_> = targets.iter().map(Target::url).collect();
+        assert_eq!(urls, ["http://10.0.0.1:1", "http://10.0.0.2:1", "https://10.0.0.1:1"]);
+        let asked: Vec<_> = checks.iter().map(|check| check.targets.clone()).collect();
+        assert_eq!(asked, [vec![0], vec![1, 0], vec![0], vec![2]]);
+    }
+
+    #[test]
+    fn a_hub_with_a_long_list_of_rooms_is_found_and_its_rooms_count_as_unlisted() {
+        let long: &'static str = Box::leak(format!("[{}]", " ".repeat(2 << 20)).into_boxed_str());
+        let hub = hub_with(Box::leak(Box::new([HEALTH, ("/v1/rooms", long)])));
+        let found = find_hubs(announced(&[("a", &[hub])]), &Wanted::Rooms(None), after(Duration::from_secs(30)));
+        let found = found.unwrap();
+        assert_eq!((found.len(), found[0].hub.name.as_str()), (1, "a"));
+        assert!(found[0].rooms.is_err());
     }
 
     #[test]

@@ -8,6 +8,9 @@ use crate::error::Error;
 use crate::fingerprint::Fingerprint;
 use crate::proto::management::RoomSummary;
 
+/// The longest answer that is read, in bytes: several thousand rooms fit. Many hubs may be announced, and are asked at once.
+const MAX_ANSWER: u64 = 1 << 20;
+
 /// The rooms that a hub lists, or why it does not.
 pub type Rooms = Result<Vec<RoomSummary>, Error>;
 
@@ -48,5 +51,5 @@ fn list(url: &str, fingerprint: Option<Fingerprint>, key: Option<&str>, until: I
 /// A client each of whose requests ends by then. Zero would be no time limit.
 fn client(url: &str, fingerprint: Option<Fingerprint>, until: Instant) -> Result<Client, Error> {
     let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    Ok(Client::new(url)?.with_fingerprint(fingerprint)?.with_timeout(left))
+    Ok(Client::new(url)?.with_fingerprint(fingerprint)?.with_timeout(left).with_max_answer(MAX_ANSWER))
 }
