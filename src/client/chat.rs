@@ -3,12 +3,16 @@
 use std::io::Read;
 use std::time::Duration;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use ureq::{Agent, BodyReader};
 
 use super::http::{CONNECT_TIMEOUT, Http, header, read, request_id};
 use crate::error::{Error, Reason};
+use crate::proto::openai::MAX_LIST;
 use crate::proto::read_json::from_bytes;
+use crate::proto::scan;
 use crate::proto::sse::{ANSWERED_BY, Decoder};
 use crate::proto::web::{percent_decode, percent_encode};
 
@@ -46,6 +50,35 @@ pub struct Model {
     pub shared: bool,
 }
 
+/// The hub's list, as far as it is of interest here. Other fields take no memory.
+#[derive(Deserialize)]
+struct ModelList {
+    #[serde(default)]
+    data: Vec<ModelEntry>,
+}
+
+#[derive(Deserialize)]
+struct ModelEntry {
+    id: String,
+    gambi: Option<ModelFacts>,
+}
+
+#[derive(Deserialize)]
+struct ModelFacts {
+    nickname: Option<String>,
+    model: Option<String>,
+    participants: Option<IgnoredAny>,
+}
+
+impl From<ModelEntry> for Model {
+    fn from(entry: ModelEntry) -> Self {
+        let (nickname, model, participants) =
+            entry.gambi.map_or((None, None, None), |facts| (facts.nickname, facts.model, facts.participants));
+        let (nickname, model) = (nickname.unwrap_or_default(), model.unwrap_or_default());
+        Model { id: entry.id, nickname, model, shared: participants.is_some() }
+    }
+}
+
 impl Room {
     pub(super) fn new(http: Http, code: &str) -> Self {
         Room { http, code: code.to_owned() }
@@ -69,15 +102,8 @@ impl Room {
     pub fn models(&self) -> Result<Vec<Model>, Error> {
         let path = self.path("/models");
         let (_, text) = self.http.call("GET", &path, None)?;
-        let list: Value = from_bytes(&text).map_err(|e| self.http.bad_answer(&path, Reason::of(e)))?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let model = |entry: &Value| Model {
-            id: text(&entry["id"]),
-            nickname: text(&entry["gambi"]["nickname"]),
-            model: text(&entry["gambi"]["model"]),
-            shared: !entry["gambi"]["participants"].is_null(),
-        };
-        Ok(list["data"].as_array().into_iter().flatten().map(model).collect())
+        let list: ModelList = from_bytes(&text).map_err(|e| self.http.bad_answer(&path, Reason::of(e)))?;
+        Ok(list.data.into_iter().map(Model::from).collect())
     }
 
     /// Starts to build a chat, by default with any participant.
@@ -207,8 +233,8 @@ impl Chat {
             request_id: request_id.clone(),
         })?;
         let json = String::from_utf8_lossy(&text).into_owned();
-        let whole: Value = serde_json::from_str(&json).map_err(|e| http.bad_answer(&path, Reason::of(e)))?;
-        let text = whole["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
+        let _: IgnoredAny = serde_json::from_str(&json).map_err(|e| http.bad_answer(&path, Reason::of(e)))?;
+        let text = content(&json).unwrap_or_default();
         Ok(Answer { text, participant, request_id, json })
     }
 
@@ -386,12 +412,33 @@ impl ChatStream {
     }
 }
 
-/// The text in an event of a stream.
-fn delta_text(json: &str) -> String {
-    let chunk: Value = serde_json::from_str(json).unwrap_or_default();
-    let choice = &chunk["choices"][0];
-    // A whole answer has a message in place of the delta.
-    choice["delta"]["content"].as_str().or(choice["message"]["content"].as_str()).unwrap_or_default().to_owned()
+/// The text of the first choice of an answer, or of an event of one. Whatever else a provider sends takes no memory.
+fn content(json: &str) -> Option<String> {
+    let (mut delta, mut message) = (None, None);
+    scan::objects(member(json, "\"choices\"")?, MAX_LIST, |index, key, value| {
+        match (index, key) {
+            (0, "\"delta\"") => delta = Some(value),
+            // A whole answer has a message in place of the delta.
+            (0, "\"message\"") => message = Some(value),
+            _ => {}
+        }
+        Some(())
+    })?;
+    let text = |part: Option<&str>| serde_json::from_str(member(part?, "\"content\"")?).ok();
+    text(delta).or_else(|| text(message))
+}
+
+/// The value of a key of an object; the key is given with its quotes.
+fn member<'a>(json: &'a str, key: &str) -> Option<&'a str> {
+    let mut found = None;
+    scan::members(json, |name, value| {
+        let value = value.text()?;
+        if name == key {
+            found = Some(value);
+        }
+        Some(())
+    })?;
+    found
 }
 
 impl Iterator for ChatStream {
@@ -399,7 +446,7 @@ impl Iterator for ChatStream {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.next_json()?.map(|json| delta_text(&json)) {
+            match self.next_json()?.map(|json| content(&json).unwrap_or_default()) {
                 Ok(piece) if piece.is_empty() => {}
                 other => return Some(other),
             }
@@ -410,6 +457,42 @@ impl Iterator for ChatStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_of_an_answer_is_that_of_its_first_choice() {
+        for (json, expected) in [
+            (r#"{"choices":[{"delta":{"content":"a\n"}},{"delta":{"content":"b"}}]}"#, Some("a\n")),
+            (r#"{"x":[{}],"choices":[{"index":0,"message":{"role":"r","content":"a"}}]}"#, Some("a")),
+            (r#"{"choices":[{"delta":{"content":null},"message":{"content":"a"}}]}"#, Some("a")),
+            (r#"{"choices":[{"delta":{"content":["a"]}}]}"#, None),
+            (r#"{"choices":[{},{"delta":{"content":"b"}}]}"#, None),
+            (r#"{"choices":[]}"#, None),
+            ("[]", None),
+            ("", None),
+        ] {
+            assert_eq!(content(json).as_deref(), expected, "{json}");
+        }
+        let many = format!(r#"{{"choices":[{{"delta":{{"content":"a"}}}}{}]}}"#, ",{}".repeat(MAX_LIST));
+        assert_eq!(content(&many), None, "what would take more memory");
+    }
+
+    #[test]
+    fn a_list_of_models_is_read_as_far_as_it_is_of_interest() {
+        let list = r#"{"object":"list","data":[
+            {"id":"ann","object":"model","x":[[{}]],"gambi":{"nickname":"Ann","model":"m","participants":null}},
+            {"id":"any","gambi":{"model":null,"participants":2}},
+            {"id":"old"}]}"#;
+        let models: ModelList = from_bytes(list.as_bytes()).unwrap();
+        let models: Vec<_> = models.data.into_iter().map(Model::from).collect();
+        let model = |id: &str, nickname: &str, model: &str, shared| Model {
+            id: id.into(),
+            nickname: nickname.into(),
+            model: model.into(),
+            shared,
+        };
+        assert_eq!(models, [model("ann", "Ann", "m", false), model("any", "", "", true), model("old", "", "", false)]);
+        assert!(from_bytes::<ModelList>(b"{\"data\":[{}]}").is_err(), "an entry takes more memory than it has bytes");
+    }
 
     #[test]
     fn a_comment_tells_the_place_in_the_line() {

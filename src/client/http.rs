@@ -26,7 +26,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest response that is read, in bytes: ten thousand participants fit.
 const MAX_RESPONSE: u64 = 32 << 20;
 /// The largest error response that is read, in bytes.
-const MAX_ERROR: u64 = 64 << 10;
+const MAX_ERROR: usize = 64 << 10;
 
 /// The longest text of an error that is shown, in bytes.
 const MAX_LINE: usize = 200;
@@ -178,7 +178,7 @@ impl Http {
         let status = answer.status().as_u16();
         let id = request_id(&answer);
         let mut text = Vec::new();
-        let _ = answer.into_body().into_reader().take(MAX_ERROR).read_to_end(&mut text);
+        let _ = answer.into_body().into_reader().take(MAX_ERROR as u64).read_to_end(&mut text);
         let mut error = self.refusal(path, status, &text);
         if let Error::Hub(refusal) = &mut error {
             refusal.request_id = refusal.request_id.take().or(id);
@@ -186,8 +186,10 @@ impl Http {
         error
     }
 
-    /// The error that a text of the hub tells, with the status of its response.
+    /// The error that a text of the hub tells, with the status of its response. As in [`Http::refused`], no more of it is read than an
+    /// error may have.
     pub fn refusal(&self, path: &str, status: u16, text: &[u8]) -> Error {
+        let text = &text[..text.len().min(MAX_ERROR)];
         let mut answer: Map<String, Value> = match from_bytes(text) {
             Ok(answer) => answer,
             Err(error) => {
@@ -295,6 +297,8 @@ mod tests {
             assert_eq!(http.refusal("/v1/x", status, body.as_bytes()).is_missing_route(), missing, "{body}");
         }
         assert!(matches!(http.refusal("/x", 502, b"<html>"), Error::BadAnswer { .. }));
+        let long = format!(r#"{{"error":"{}"}}"#, "x".repeat(MAX_ERROR));
+        assert!(matches!(http.refusal("/x", 502, long.as_bytes()), Error::BadAnswer { .. }));
         assert!(matches!(http.refusal("/x", 502, b"[]"), Error::BadAnswer { .. }));
     }
 

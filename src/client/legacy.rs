@@ -9,8 +9,14 @@ use super::http::Http;
 use crate::error::{Error, Reason};
 use crate::proto::legacy::{read_member, read_room};
 use crate::proto::management::{Health, Participant, RoomSummary};
+use crate::proto::openai::MAX_LIST;
+use crate::proto::parsed::parse_within;
 use crate::proto::read_json::from_bytes;
+use crate::proto::scan;
 use crate::proto::web::percent_encode;
+
+/// The most memory that an entry of a list takes once it is parsed; a longer one is skipped.
+const MAX_ENTRY: usize = 4 << 20;
 
 /// A hub's legacy routes. Made by [`Client::legacy`](super::Client::legacy).
 #[derive(Debug)]
@@ -30,7 +36,7 @@ impl Legacy<'_> {
     /// # Errors
     /// When the hub can't be reached.
     pub fn rooms(&self) -> Result<Vec<RoomSummary>, Error> {
-        Ok(self.list("/rooms", "rooms")?.into_iter().filter_map(read_room).collect())
+        self.list("/rooms", "\"rooms\"", read_room)
     }
 
     /// Lists a room's participants.
@@ -39,7 +45,7 @@ impl Legacy<'_> {
     /// When there is no such room, or the hub can't be reached.
     pub fn participants(&self, room: &str) -> Result<Vec<Participant>, Error> {
         let path = format!("/rooms/{}/participants", percent_encode(room));
-        Ok(self.list(&path, "participants")?.into_iter().filter_map(read_member).collect())
+        self.list(&path, "\"participants\"", read_member)
     }
 
     /// Watches a room's events until the stream breaks.
@@ -56,11 +62,27 @@ impl Legacy<'_> {
         from_bytes(&text).map_err(|e| self.0.bad_answer(path, Reason::of(e)))
     }
 
-    /// The list under `key` of an answer.
-    fn list(&self, path: &str, key: &str) -> Result<Vec<Value>, Error> {
-        match self.get::<Value>(path)?[key].take() {
-            Value::Array(items) => Ok(items),
-            _ => Err(self.0.bad_answer(path, format!("it has no list \"{key}\"").as_str().into())),
+    /// What `read` makes of the objects under a key of an answer; the key is given with its quotes. One of them is parsed at a time: the
+    /// values of a long list can take a hundred times its memory.
+    fn list<T>(&self, path: &str, key: &str, read: fn(Value) -> Option<T>) -> Result<Vec<T>, Error> {
+        let (_, text) = self.0.call("GET", path, None)?;
+        let mut objects = None;
+        let is_read = str::from_utf8(&text).ok().and_then(|text| {
+            scan::members(text, |name, value| {
+                if name != key {
+                    return value.text().map(drop);
+                }
+                objects = value.objects(MAX_LIST, |_, _, _| Some(()))?.1;
+                Some(())
+            })
+        });
+        match objects.filter(|_| is_read.is_some()) {
+            Some(objects) => Ok(objects
+                .into_iter()
+                .filter_map(|object| parse_within(object.as_bytes(), MAX_ENTRY))
+                .filter_map(read)
+                .collect()),
+            None => Err(self.0.bad_answer(path, format!("it has no list {key}").as_str().into())),
         }
     }
 }
